@@ -1,0 +1,3 @@
+"""Carries campaign metrics from Postgres into Microsoft Dataverse."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""The protocol side of Dataverse; knows nothing of Dagster or of Postgres."""

@@ -1,0 +1,1 @@
+"""All that Dagster sees: assets, checks, jobs, schedules, sensors, resources."""

@@ -1,0 +1,119 @@
+"""The errors of apex_pipeline, sorted by what ends them.
+
+ApexError
+├── ConfigError              fix the environment; nothing was attempted
+├── CutoverError             a person decides what happens to another flow's records
+├── SystemicRejectionError   Dataverse refuses most rows for one cause; mend the cause
+├── DatabaseError
+│   ├── DatabaseUnavailableError   Postgres did not answer within the patience given
+│   ├── SchemaMissingError         run `apex provision database`
+│   └── WriterLockLostError        the one-writer lock died; the next run starts over
+└── DataverseError           message · status · code · request_id
+    ├── TransientError       no answer, 5xx, deadlock: already retried within bounds
+    ├── ThrottledError       429 whose Retry-After outlasts the time given
+    ├── AuthError            no token, 401 after one renewal, 403
+    ├── SchemaDriftError     the table, or a column of it, is not there or not ours
+    └── RejectedError        this request's data is wrong; sending it again is useless
+"""
+
+from datetime import datetime
+
+
+class ApexError(Exception):
+    """Something an operator can mend; its text says how."""
+
+
+class ConfigError(ApexError):
+    """The environment is incomplete or contradictory; nothing was attempted."""
+
+    def __init__(self, *problems: str) -> None:
+        """Keep every problem, so that one attempt names them all."""
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class CutoverError(ApexError):
+    """Dataverse holds records that this pipeline did not make."""
+
+
+class SystemicRejectionError(ApexError):
+    """Most rows were refused for one and the same cause, which is not the rows'."""
+
+
+class DatabaseError(ApexError):
+    """Postgres cannot serve the pipeline."""
+
+
+class DatabaseUnavailableError(DatabaseError):
+    """Postgres refused the connection or did not answer in time."""
+
+
+class SchemaMissingError(DatabaseError):
+    """A table or view of ours is not there."""
+
+
+class WriterLockLostError(DatabaseError):
+    """The connection that holds the one-writer lock no longer answers."""
+
+
+class DataverseError(ApexError):
+    """An answer of Dataverse, or of the token endpoint, that is not success.
+
+    Attributes:
+        status: The HTTP status, or None where there was no answer.
+        code: Dataverse's hexadecimal code or Entra's AADSTS code, where one was given.
+        request_id: The service's own id of the request, for a support case.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        code: str | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        """Append whatever identifies the answer to the message."""
+        identity = [
+            f"{name} {value}"
+            for name, value in (
+                ("HTTP", status),
+                ("code", code),
+                ("request", request_id),
+            )
+            if value is not None
+        ]
+        super().__init__(f"{message} ({', '.join(identity)})" if identity else message)
+        self.message = message
+        self.status = status
+        self.code = code
+        self.request_id = request_id
+
+
+class TransientError(DataverseError):
+    """The service failed or did not answer, and went on failing while we retried."""
+
+
+class ThrottledError(DataverseError):
+    """Dataverse asked for a wait that is longer than the time at hand.
+
+    Attributes:
+        retry_at: When Dataverse takes requests again (aware, UTC).
+    """
+
+    def __init__(self, message: str, *, retry_at: datetime) -> None:
+        """Keep the instant, so that whoever starts the next run can respect it."""
+        super().__init__(message, status=429)
+        self.retry_at = retry_at
+
+
+class AuthError(DataverseError):
+    """The application could not get a token, or may not do what it asked."""
+
+
+class SchemaDriftError(DataverseError):
+    """The Dataverse table is missing, or lacks a column that the pipeline writes."""
+
+
+class RejectedError(DataverseError):
+    """Dataverse understood the request and refused its data."""

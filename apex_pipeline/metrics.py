@@ -1,0 +1,242 @@
+"""The campaign metric, and the one map between its Postgres and Dataverse columns.
+
+A row's `id` is the primary key of its Dataverse record, so a row and its record find
+each other without a stored mapping and sending a row twice is harmless.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
+from uuid import UUID
+
+TABLE = "apex_campaignmetrics"
+"""Logical name of the Dataverse table."""
+
+ENTITY_SET = "apex_campaignmetricses"
+"""Entity set of the table: the logical collection name, which Dataverse derives."""
+
+PRIMARY_KEY = "apex_campaignmetricsid"
+
+
+class InvalidValueError(ValueError):
+    """A value that the Dataverse column cannot hold; the text names the limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Single line of text, at most `max_length` UTF-16 code units (.NET's length)."""
+
+    max_length: int
+
+    def to_json(self, value: object) -> str:
+        """Render a string, or a UUID as the string it prints as."""
+        text = str(value)
+        length = len(text.encode("utf-16-le")) // 2
+        if length > self.max_length:
+            raise InvalidValueError(
+                f"is {length} characters long; the column holds {self.max_length}"
+            )
+        return json.dumps(text, ensure_ascii=False)
+
+
+@dataclass(frozen=True, slots=True)
+class WholeNumber:
+    """Edm.Int32; the source may be a bigint or a numeric without fraction."""
+
+    minimum: int = -(2**31)
+    maximum: int = 2**31 - 1
+
+    def to_json(self, value: object) -> str:
+        """Render an integer."""
+        number = _finite_decimal(value)
+        if number != number.to_integral_value():
+            raise InvalidValueError(f"is {number}; the column holds whole numbers")
+        if not self.minimum <= number <= self.maximum:
+            raise InvalidValueError(
+                f"is {number:f}; the column holds {self.minimum} to {self.maximum}"
+            )
+        return str(int(number))
+
+
+@dataclass(frozen=True, slots=True)
+class DecimalNumber:
+    """Edm.Decimal with `precision` digits after the point.
+
+    The range is the type's widest (maker documentation, "create-edit-field-portal").
+    """
+
+    precision: int
+    minimum: Decimal = Decimal(-100_000_000_000)
+    maximum: Decimal = Decimal(100_000_000_000)
+
+    def to_json(self, value: object) -> str:
+        """Render a decimal digit by digit, rounded half up as Postgres rounds."""
+        number = _finite_decimal(value)
+        if not self.minimum <= number <= self.maximum:
+            raise InvalidValueError(
+                f"is {number:f}; the column holds {self.minimum} to {self.maximum}"
+            )
+        exponent = Decimal(1).scaleb(-self.precision)
+        return f"{number.quantize(exponent, rounding=ROUND_HALF_UP):f}"
+
+
+@dataclass(frozen=True, slots=True)
+class Timestamp:
+    """Date and time, UserLocal, sent as UTC with whole seconds.
+
+    Dataverse keeps nothing before 1753 (SQL Server's datetime) and documents no
+    fraction of a second, so the fraction is cut off here, where it can be foreseen.
+    """
+
+    earliest: datetime = datetime(1753, 1, 1, tzinfo=UTC)
+
+    def to_json(self, value: object) -> str:
+        """Render an aware datetime, or the epoch seconds of one."""
+        instant = _instant(value)
+        if instant < self.earliest:
+            raise InvalidValueError(
+                f"is {instant:%Y-%m-%d}; the column holds nothing before 1753-01-01"
+                if instant.year >= 1000
+                else "lies before 1753-01-01, the earliest that the column holds"
+            )
+        return f'"{instant:%Y-%m-%dT%H:%M:%SZ}"'
+
+
+ColumnType = Text | WholeNumber | DecimalNumber | Timestamp
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One of the 13 columns, under both of its names."""
+
+    postgres: str
+    dataverse: str
+    type: ColumnType
+    description: str
+
+
+COLUMNS = (
+    Column("campaign_id", "apex_campaignid", Text(64), "Campaign that the run served"),
+    Column("run_id", "apex_runid", Text(64), "Agent run; several rows may share it"),
+    Column("phase", "apex_phase", Text(16), "Phase of the campaign, such as 2-3"),
+    Column("agents_total", "apex_agentstotal", WholeNumber(), "Agents started"),
+    Column(
+        "agents_successful",
+        "apex_agentssuccessful",
+        WholeNumber(),
+        "Agents that finished successfully",
+    ),
+    Column(
+        "assets_generated", "apex_assetsgenerated", WholeNumber(), "Assets generated"
+    ),
+    Column("tokens_in", "apex_tokensin", WholeNumber(), "Prompt tokens"),
+    Column("tokens_out", "apex_tokensout", WholeNumber(), "Completion tokens"),
+    Column("cost_usd", "apex_costusd", DecimalNumber(5), "Cost of the run, US dollars"),
+    Column(
+        "latency_p95_ms",
+        "apex_latencyp95ms",
+        WholeNumber(),
+        "95th percentile of the agents' latency, milliseconds",
+    ),
+    Column(
+        "latency_avg_ms",
+        "apex_latencyavgms",
+        WholeNumber(),
+        "Mean of the agents' latency, milliseconds",
+    ),
+    Column(
+        "success_rate_pct",
+        "apex_successrate",
+        DecimalNumber(2),
+        "Share of agents that finished successfully, percent from 0 to 100",
+    ),
+    Column("created_at", "apex_createdat", Timestamp(), "When the run was recorded"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CampaignMetric:
+    """One row that Dataverse can hold, ready to travel.
+
+    Attributes:
+        id: Primary key in Postgres as it stands there, for marking it back.
+        key: Primary key of the Dataverse record.
+        fields: The 13 columns as a JSON object, without the key.
+    """
+
+    id: str
+    key: UUID
+    fields: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A row that cannot be delivered as it stands, and why.
+
+    Attributes:
+        id: Primary key in Postgres.
+        code: Dataverse's error code, or `invalid` for a row refused here.
+        message: What is wrong, with the column and its limit where they are known.
+    """
+
+    id: str
+    code: str
+    message: str
+
+
+INVALID = "invalid"
+"""Code of a rejection made here, before anything was sent."""
+
+
+def read_metric(row: Mapping[str, object]) -> CampaignMetric | Rejection:
+    """Turn a row of `campaign_metrics` into a metric, or say all that is wrong with it.
+
+    Args:
+        row: Column name to value, as the database returned them; `created_at` may be
+            an aware datetime or the seconds since the epoch.
+    """
+    row_id = str(row["id"])
+    problems = []
+    try:
+        key = UUID(row_id)
+    except ValueError:
+        problems.append("id is not a UUID; it has to be the record's key")
+        key = UUID(int=0)
+    fields = []
+    for column in COLUMNS:
+        value = row[column.postgres]
+        if value is None:
+            problems.append(f"{column.postgres} is missing")
+            continue
+        try:
+            fields.append(f'"{column.dataverse}":{column.type.to_json(value)}')
+        except InvalidValueError as error:
+            problems.append(f"{column.postgres} {error}")
+    if problems:
+        return Rejection(row_id, INVALID, "; ".join(problems))
+    return CampaignMetric(row_id, key, "{" + ",".join(fields) + "}")
+
+
+def _finite_decimal(value: object) -> Decimal:
+    try:
+        number = value if isinstance(value, Decimal) else Decimal(str(value))
+    except InvalidOperation:
+        raise InvalidValueError("is not a number") from None
+    if not number.is_finite():
+        raise InvalidValueError(f"is {number}; the column holds finite numbers")
+    return number
+
+
+def _instant(value: object) -> datetime:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC)
+    seconds = _finite_decimal(value)
+    try:
+        return datetime.fromtimestamp(math.floor(seconds), UTC)
+    except (ValueError, OverflowError):
+        raise InvalidValueError(
+            "lies outside the years 1753 to 9999, which the column holds"
+        ) from None

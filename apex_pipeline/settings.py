@@ -1,0 +1,242 @@
+"""Configuration, read once from the environment.
+
+The table of variables is in the README. `embedded` and `emulator` name the services
+that `apex up` runs on this machine; whatever reads the settings sees only addresses
+and credentials, and cannot tell them from the real ones.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from apex_pipeline.errors import ConfigError
+
+EMBEDDED = "embedded"
+EMULATOR = "emulator"
+PUBLIC_AUTHORITY = "https://login.microsoftonline.com"
+
+_DATAVERSE_VARIABLES = {
+    "DATAVERSE_RESOURCE",
+    "AZURE_TENANT_ID",
+    "AZURE_CLIENT_ID",
+    "AZURE_CLIENT_SECRET",
+    "AZURE_AUTHORITY_HOST",
+    "APEX_CA_BUNDLE",
+}
+_TENANT = re.compile(r"[0-9A-Za-z][0-9A-Za-z.-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class DataverseSettings:
+    """Where the environment is and who we are there.
+
+    Attributes:
+        resource: `https://host[:port]`, without a trailing slash.
+        authority: `https://host[:port]/tenant`.
+        ca_bundle: PEM file trusted besides the system's certificates.
+    """
+
+    resource: str
+    authority: str
+    client_id: str
+    client_secret: str | None = field(default=None, repr=False)
+    certificate_path: Path | None = None
+    ca_bundle: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that the pipeline needs to reach its two ends."""
+
+    database_url: str = field(repr=False)
+    dataverse: DataverseSettings
+    state_dir: Path
+
+    @property
+    def token_cache_path(self) -> Path:
+        """File that all processes share their access tokens through."""
+        return self.state_dir / "token_cache.json"
+
+
+def load_settings(environment: Mapping[str, str]) -> Settings:
+    """Read the settings, asking `apex up` for the addresses of local services.
+
+    Raises:
+        ConfigError: Something is missing, malformed or contradictory. All of it is
+            named at once.
+    """
+    problems: list[str] = []
+    resolved = resolve_local(environment)
+    database_url = _database_url(resolved["DATABASE_URL"], problems)
+    dataverse = _dataverse(resolved, problems)
+    if problems or database_url is None or dataverse is None:
+        raise ConfigError(*problems)
+    return Settings(database_url, dataverse, state_dir(environment))
+
+
+def state_dir(environment: Mapping[str, str]) -> Path:
+    """Folder of the local state, absolute."""
+    configured = environment.get("APEX_STATE_DIR")
+    return (Path(configured) if configured else project_dir() / ".apex").absolute()
+
+
+def project_dir() -> Path:
+    """The checkout that the package runs from, else the current folder."""
+    checkout = Path(__file__).parent.parent
+    return checkout if (checkout / "workspace.yaml").is_file() else Path.cwd()
+
+
+def local_file(state: Path) -> Path:
+    """File in which a running `apex up` keeps the addresses of its services."""
+    return state / "local.json"
+
+
+def wants_local(environment: Mapping[str, str]) -> tuple[bool, bool]:
+    """Whether the database, and whether Dataverse, are to be this machine's own.
+
+    Raises:
+        ConfigError: One of the two is set and the other is not. Production rows must
+            never be marked because an emulator took them.
+    """
+    database = environment.get("DATABASE_URL")
+    resource = environment.get("DATAVERSE_RESOURCE")
+    if bool(database) != bool(resource):
+        present, absent, local = (
+            ("DATABASE_URL", "DATAVERSE_RESOURCE", EMULATOR)
+            if database
+            else ("DATAVERSE_RESOURCE", "DATABASE_URL", EMBEDDED)
+        )
+        raise ConfigError(
+            f"{present} is set but {absent} is not. Set both for the real services, "
+            f"neither for local ones, or {absent}={local} to mix them on purpose."
+        )
+    return database in (None, "", EMBEDDED), resource in (None, "", EMULATOR)
+
+
+def resolve_local(environment: Mapping[str, str]) -> dict[str, str]:
+    """Replace `embedded` and `emulator` by what the running `apex up` serves.
+
+    Raises:
+        ConfigError: A local service is wanted and `apex up` is not running.
+    """
+    local_database, local_dataverse = wants_local(environment)
+    resolved = dict(environment)
+    if not (local_database or local_dataverse):
+        return resolved
+    path = local_file(state_dir(environment))
+    try:
+        served = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise ConfigError(
+            "The local services are not running. Start them with `apex up`, or set "
+            "DATABASE_URL and DATAVERSE_RESOURCE for the real ones."
+        ) from None
+    names = {"DATABASE_URL"} if local_database else set()
+    if local_dataverse:
+        names |= _DATAVERSE_VARIABLES
+        resolved.pop("AZURE_CLIENT_CERTIFICATE_PATH", None)
+    return resolved | {name: served[name] for name in names}
+
+
+def _database_url(text: str, problems: list[str]) -> str | None:
+    """The URL with our driver written out; psycopg 3 for a plain `postgresql://`."""
+    expected = "DATABASE_URL must look like postgresql://user:password@host/database"
+    try:
+        url: URL = make_url(text.strip())
+    except (ArgumentError, ValueError):
+        # The value may hold a password; it must not reach the message.
+        problems.append(f"{expected}; what is set is not a URL.")
+        return None
+    if url.drivername.split("+")[0] not in {"postgresql", "postgres"}:
+        problems.append(f"{expected}; what is set begins with {url.drivername}://.")
+        return None
+    if not url.database or not (url.host or url.query.get("host")):
+        problems.append(f"{expected}; the host or the database is missing.")
+        return None
+    return url.set(drivername="postgresql+psycopg").render_as_string(
+        hide_password=False
+    )
+
+
+def _dataverse(
+    environment: Mapping[str, str], problems: list[str]
+) -> DataverseSettings | None:
+    found = len(problems)
+    resource = _https_origin(
+        "DATAVERSE_RESOURCE", environment["DATAVERSE_RESOURCE"], problems
+    )
+    host = _https_origin(
+        "AZURE_AUTHORITY_HOST",
+        environment.get("AZURE_AUTHORITY_HOST") or PUBLIC_AUTHORITY,
+        problems,
+    )
+    tenant = environment.get("AZURE_TENANT_ID", "").strip()
+    client_id = environment.get("AZURE_CLIENT_ID", "").strip()
+    if not _TENANT.fullmatch(tenant):
+        problems.append(
+            "AZURE_TENANT_ID must be the directory (tenant) id or one of its domains."
+        )
+    if not client_id:
+        problems.append("AZURE_CLIENT_ID must be the application (client) id.")
+    secret = environment.get("AZURE_CLIENT_SECRET") or None
+    certificate = _file("AZURE_CLIENT_CERTIFICATE_PATH", environment, problems)
+    if not secret and not environment.get("AZURE_CLIENT_CERTIFICATE_PATH"):
+        problems.append(
+            "Set AZURE_CLIENT_SECRET, or AZURE_CLIENT_CERTIFICATE_PATH in its place."
+        )
+    if secret and certificate:
+        problems.append(
+            "Both AZURE_CLIENT_SECRET and AZURE_CLIENT_CERTIFICATE_PATH are set; "
+            "keep the one that is meant."
+        )
+    ca_bundle = _file("APEX_CA_BUNDLE", environment, problems)
+    if len(problems) > found:
+        return None
+    return DataverseSettings(
+        resource=resource,
+        authority=f"{host}/{tenant}",
+        client_id=client_id,
+        client_secret=secret,
+        certificate_path=certificate,
+        ca_bundle=ca_bundle,
+    )
+
+
+def _https_origin(name: str, text: str, problems: list[str]) -> str:
+    """Scheme, host and port of an https address; the port is validated by reading it."""
+    example = "https://ORG.crm.dynamics.com"
+    try:
+        parts = urlsplit(text.strip())
+        origin = f"https://{parts.netloc}"
+        usable = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        usable = False
+    if not usable or parts.scheme not in {"http", "https"}:
+        problems.append(f"{name} must look like {example}; what is set is not a URL.")
+        return ""
+    if parts.scheme != "https":
+        problems.append(f"{name} must begin with https://; tokens travel to it.")
+    if parts.path.strip("/") or parts.query or parts.fragment:
+        problems.append(f"{name} must be the address alone, like {example}.")
+    if parts.username or parts.password:
+        problems.append(f"{name} must not hold a user or a password.")
+    return origin
+
+
+def _file(
+    name: str, environment: Mapping[str, str], problems: list[str]
+) -> Path | None:
+    value = environment.get(name)
+    if not value:
+        return None
+    path = Path(value).expanduser().absolute()
+    if not path.is_file():
+        problems.append(f"{name} names {path}, which is not a file.")
+        return None
+    return path
