@@ -10,7 +10,7 @@ ApexError
 │   └── WriterLockLostError        the one-writer lock died; the next run starts over
 └── DataverseError           message · status · code · request_id
     ├── TransientError       no answer, 5xx, deadlock: already retried within bounds
-    ├── ThrottledError       429 whose Retry-After outlasts the time given
+    ├── OutOfTimeError       Dataverse's limits left no room within the time given
     ├── AuthError            no token, 401 after one renewal, 403
     ├── SchemaDriftError     the table, or a column of it, is not there or not ours
     └── RejectedError        this request's data is wrong; sending it again is useless
@@ -94,16 +94,17 @@ class TransientError(DataverseError):
     """The service failed or did not answer, and went on failing while we retried."""
 
 
-class ThrottledError(DataverseError):
-    """Dataverse asked for a wait that is longer than the time at hand.
+class OutOfTimeError(DataverseError):
+    """The time given ended before the request could be sent; nothing was lost.
 
     Attributes:
-        retry_at: When Dataverse takes requests again (aware, UTC).
+        retry_at: When Dataverse takes requests again, where it has said so
+            (aware, UTC).
     """
 
-    def __init__(self, message: str, *, retry_at: datetime) -> None:
+    def __init__(self, message: str, *, retry_at: datetime | None = None) -> None:
         """Keep the instant, so that whoever starts the next run can respect it."""
-        super().__init__(message, status=429)
+        super().__init__(message)
         self.retry_at = retry_at
 
 

@@ -129,19 +129,47 @@ def resolve_local(environment: Mapping[str, str]) -> dict[str, str]:
     resolved = dict(environment)
     if not (local_database or local_dataverse):
         return resolved
-    path = local_file(state_dir(environment))
-    try:
-        served = json.loads(path.read_text())
-    except FileNotFoundError:
+    served = _served(environment)
+    if served is None:
         raise ConfigError(
             "The local services are not running. Start them with `apex up`, or set "
             "DATABASE_URL and DATAVERSE_RESOURCE for the real ones."
-        ) from None
+        )
     names = {"DATABASE_URL"} if local_database else set()
     if local_dataverse:
         names |= _DATAVERSE_VARIABLES
         resolved.pop("AZURE_CLIENT_CERTIFICATE_PATH", None)
     return resolved | {name: served[name] for name in names}
+
+
+def dagster_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """DAGSTER_* variables of a running `apex up` that serves the same two ends.
+
+    Empty where the environment names an instance itself, and where none is running.
+    """
+    served = _served(environment)
+    if environment.get("DAGSTER_HOME") or served is None:
+        return {}
+    resolved = resolve_local(environment)
+    if any(
+        resolved.get(name) != served.get(name)
+        for name in ("DATABASE_URL", "DATAVERSE_RESOURCE")
+    ):
+        return {}
+    return {name: served[name] for name in ("DAGSTER_HOME", "DAGSTER_POSTGRES_URL")}
+
+
+def _served(environment: Mapping[str, str]) -> dict[str, str] | None:
+    """What a running `apex up` has written down; None if there is none."""
+    try:
+        served = json.loads(local_file(state_dir(environment)).read_text())
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        raise ConfigError(
+            f"{local_file(state_dir(environment))} is damaged. Start `apex up` again."
+        ) from None
+    return {str(name): str(value) for name, value in served.items()}
 
 
 def _database_url(text: str, problems: list[str]) -> str | None:

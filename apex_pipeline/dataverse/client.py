@@ -1,0 +1,209 @@
+"""The Dataverse Web API v9.2, as far as a pipeline of idempotent upserts needs it."""
+
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from apex_pipeline.dataverse import batch
+from apex_pipeline.dataverse.answers import SQL_TIMEOUT, Answer
+from apex_pipeline.dataverse.gate import Deadline
+from apex_pipeline.dataverse.sender import Request, Sender
+from apex_pipeline.errors import DataverseError, TransientError
+
+API_PATH = "/api/data/v9.2"
+
+_JSON = {"Content-Type": "application/json; charset=utf-8"}
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The names of one Dataverse table."""
+
+    logical_name: str
+    entity_set: str
+    primary_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One record to upsert: its primary key, and its columns as a JSON object."""
+
+    key: UUID
+    fields: str
+
+
+class DataverseClient:
+    """One environment, as one application user sees it."""
+
+    def __init__(self, resource: str, sender: Sender) -> None:
+        self._origin = resource
+        self._sender = sender
+
+    async def upsert_multiple(
+        self, table: Table, targets: Sequence[Target], deadline: Deadline
+    ) -> None:
+        """Upsert all of the targets, or none of them (one transaction).
+
+        Raises:
+            RejectedError: At least one target is not acceptable; which, is not said.
+            DataverseError: See the tree in `errors`.
+            OutOfTimeError: The deadline came before there was room for the request.
+        """
+        head = f'{{"@odata.type":"Microsoft.Dynamics.CRM.{table.logical_name}",'
+        records = ",".join(
+            f'{head}"{table.primary_key}":"{target.key}",{target.fields[1:]}'
+            for target in targets
+        )
+        await self._sender.send(
+            Request(
+                "POST",
+                f"{self._origin}{API_PATH}/{table.entity_set}"
+                "/Microsoft.Dynamics.CRM.UpsertMultiple",
+                f"upsert {len(targets)} records of {table.logical_name}",
+                f'{{"Targets":[{records}]}}'.encode(),
+                _JSON,
+                # A bulk request that times out in SQL is too big, not unlucky.
+                frozenset({SQL_TIMEOUT}) if len(targets) > 1 else frozenset(),
+            ),
+            deadline,
+        )
+
+    async def upsert_each(
+        self, table: Table, targets: Sequence[Target], deadline: Deadline
+    ) -> list[Answer]:
+        """Upsert each target by itself, in one `$batch`; one answer for each, in order.
+
+        There may be fewer answers than targets, when the service stopped half-way.
+
+        Raises:
+            DataverseError: The batch as a whole failed; some may have been upserted.
+            OutOfTimeError: The deadline came before there was room for the request.
+        """
+        content_type, body = batch.encode(
+            [
+                batch.Operation(
+                    "PATCH",
+                    f"{API_PATH}/{table.entity_set}({target.key})",
+                    target.fields,
+                )
+                for target in targets
+            ]
+        )
+        request = Request(
+            "POST",
+            f"{self._origin}{API_PATH}/$batch",
+            f"upsert {len(targets)} records of {table.logical_name} one by one",
+            body,
+            {"Content-Type": content_type, "Prefer": "odata.continue-on-error"},
+        )
+        answer = await self._sender.send(request, deadline)
+        try:
+            return batch.decode(answer.headers.get("content-type", ""), answer.body)
+        except batch.MalformedBatchError as error:
+            raise TransientError(
+                f"Dataverse's answer to {request.what} is unreadable: {error}",
+                status=answer.status,
+                request_id=answer.request_id,
+            ) from error
+
+    async def upsert(self, table: Table, target: Target, deadline: Deadline) -> None:
+        """Upsert one record.
+
+        Raises:
+            DataverseError: See the tree in `errors`.
+            OutOfTimeError: The deadline came before there was room for the request.
+        """
+        await self._sender.send(
+            Request(
+                "PATCH",
+                f"{self._origin}{API_PATH}/{table.entity_set}({target.key})",
+                f"upsert a record of {table.logical_name}",
+                target.fields.encode(),
+                _JSON,
+            ),
+            deadline,
+        )
+
+    async def get(
+        self,
+        path: str,
+        *,
+        what: str,
+        deadline: Deadline,
+        headers: Mapping[str, str] | None = None,
+    ) -> dict[str, Any]:
+        """Read one JSON document below the API's root; decimals stay exact.
+
+        Raises:
+            DataverseError: See the tree in `errors`.
+            OutOfTimeError: The deadline came before there was room for the request.
+        """
+        return await self._get(
+            f"{self._origin}{API_PATH}/{path}", what, headers or {}, deadline
+        )
+
+    async def pages(
+        self, path: str, *, what: str, deadline: Deadline, page_size: int = 5000
+    ) -> AsyncIterator[list[dict[str, Any]]]:
+        """Read a collection page by page, following `@odata.nextLink` as it is given.
+
+        Raises:
+            DataverseError: See the tree in `errors`; also for a link that leads away
+                from the environment, which must not be given the token.
+            OutOfTimeError: The deadline came before there was room for the request.
+        """
+        headers = {"Prefer": f"odata.maxpagesize={page_size}"}
+        url: str | None = f"{self._origin}{API_PATH}/{path}"
+        while url is not None:
+            document = await self._get(url, what, headers, deadline)
+            yield document.get("value", [])
+            url = document.get("@odata.nextLink")
+            if url is not None and not self._is_ours(url):
+                raise DataverseError(
+                    f"Could not {what}: the next page's link leads to another host."
+                )
+
+    async def column_types(self, table: Table, deadline: Deadline) -> dict[str, str]:
+        """Logical name to `AttributeType` of every column of the table.
+
+        Raises:
+            SchemaDriftError: There is no such table.
+            DataverseError: See the tree in `errors`.
+        """
+        document = await self.get(
+            f"EntityDefinitions(LogicalName='{table.logical_name}')/Attributes"
+            "?$select=LogicalName,AttributeType",
+            what=f"read the columns of {table.logical_name}",
+            deadline=deadline,
+            headers={"Consistency": "Strong"},
+        )
+        return {
+            column["LogicalName"]: column["AttributeType"]
+            for column in document["value"]
+        }
+
+    async def _get(
+        self, url: str, what: str, headers: Mapping[str, str], deadline: Deadline
+    ) -> dict[str, Any]:
+        answer = await self._sender.send(
+            Request("GET", url, what, headers=headers), deadline
+        )
+        try:
+            document = json.loads(answer.body, parse_float=Decimal)
+        except ValueError:
+            document = None
+        if not isinstance(document, dict):
+            raise DataverseError(
+                f"Could not {what}: the answer is not a JSON object.",
+                status=answer.status,
+                request_id=answer.request_id,
+            )
+        return document
+
+    def _is_ours(self, url: str) -> bool:
+        ours, theirs = urlsplit(self._origin), urlsplit(url)
+        return (theirs.scheme, theirs.netloc) == (ours.scheme, ours.netloc)

@@ -1,0 +1,58 @@
+"""Putting the pieces together: one environment, open for the length of a run."""
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from apex_pipeline.dataverse.client import DataverseClient
+from apex_pipeline.dataverse.gate import Gate
+from apex_pipeline.dataverse.pacing import Pacer
+from apex_pipeline.dataverse.sender import RetryPolicy, Sender
+from apex_pipeline.dataverse.token_cache import TokenCacheFile
+from apex_pipeline.dataverse.tokens import TokenSource
+from apex_pipeline.dataverse.transport import dataverse_http, token_http
+from apex_pipeline.settings import DataverseSettings
+
+REQUEST_TIMEOUT_SECONDS = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """An open environment, and what can be asked about its use so far."""
+
+    client: DataverseClient
+    sender: Sender
+    tokens: TokenSource
+    gate: Gate
+    pacer: Pacer
+
+
+@asynccontextmanager
+async def connect(
+    settings: DataverseSettings,
+    token_cache: Path,
+    *,
+    pacer: Pacer | None = None,
+    retry: RetryPolicy | None = None,
+    request_timeout: float = REQUEST_TIMEOUT_SECONDS,
+) -> AsyncIterator[Environment]:
+    """Open an environment. Nothing is sent before the first request.
+
+    Raises:
+        ConfigError: The CA bundle is unusable.
+    """
+    pacer = pacer or Pacer()
+    gate = Gate(pacer, time.monotonic)
+    with token_http(settings.ca_bundle) as token_client:
+        tokens = TokenSource(settings, TokenCacheFile(token_cache), token_client)
+        async with dataverse_http(
+            settings.ca_bundle, request_timeout=request_timeout
+        ) as http:
+            sender = Sender(
+                tokens, http, gate, request_timeout=request_timeout, retry=retry
+            )
+            yield Environment(
+                DataverseClient(settings.resource, sender), sender, tokens, gate, pacer
+            )

@@ -1,0 +1,261 @@
+"""How fast requests may go, decided from what Dataverse has said so far.
+
+Dataverse limits each application user on each web server to 6 000 requests and
+1 200 seconds of execution in a sliding window of 300 seconds, and to 52 requests at
+once (Microsoft Learn, "Service protection API limits"). How many servers there are, and
+whether an environment has other limits, it does not say; its answers carry what is left
+on the server that gave them. So the pacer believes the answers, and where they carry
+nothing it learns the budget from the first refusal.
+
+Nothing here reads a clock or sleeps: every method is given the time in seconds, which
+must only grow. The window outlives a run of the pipeline, hence `snapshot`.
+"""
+
+import math
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+WINDOW_SECONDS = 300.0
+MAX_CONCURRENCY = 52
+DEFAULT_CONCURRENCY = 4
+
+_BUCKET_SECONDS = 5.0
+_RESERVE = 0.02
+_RECENT_ANSWERS = 8
+
+
+class Facet(StrEnum):
+    """Which of the three limits a refusal named."""
+
+    REQUESTS = "requests"
+    EXECUTION_TIME = "execution_time"
+    CONCURRENCY = "concurrency"
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What one answer's headers say is left; None where they are silent."""
+
+    requests: float | None = None
+    seconds: float | None = None
+    concurrency_hint: int | None = None
+
+
+NOTHING_SAID = Allowance()
+
+
+class _Budget:
+    """One sliding-window limit: spent by us, and left as the service tells it."""
+
+    def __init__(self, documented: float) -> None:
+        self._refill_per_second = documented / WINDOW_SECONDS
+        self._spent: deque[tuple[float, float]] = deque()
+        self._total = 0.0
+        # What came into and fell out of the window since the start, so that an answer
+        # of some time ago can be brought up to date.
+        self._entered = 0.0
+        self._expired = 0.0
+        self._told: deque[tuple[float, float, float, float]] = deque(
+            maxlen=_RECENT_ANSWERS
+        )
+        self._learned = math.inf
+        self._learned_at = 0.0
+
+    def spend(self, now: float, amount: float) -> None:
+        self._slide(now)
+        self._spent.append((now, amount))
+        self._total += amount
+        self._entered += amount
+
+    def told(self, now: float, remaining: float) -> None:
+        self._told.append((now, remaining, self._entered, self._expired))
+
+    def refused(self, now: float) -> None:
+        """Take what was spent until this refusal for the budget, with a margin."""
+        self._slide(now)
+        if not self._told:
+            self._learned = self._total * (1 - _RESERVE)
+            self._learned_at = now
+
+    def wait(self, now: float, next_cost: float) -> float:
+        """Seconds until `next_cost` fits; 0 if it fits now."""
+        self._slide(now)
+        left, capacity = self._left(now)
+        missing = next_cost + _RESERVE * capacity - left
+        if missing <= 0 or math.isinf(left):
+            return 0.0
+        for at, amount in self._spent:
+            missing -= amount
+            if missing <= 0:
+                return max(at + WINDOW_SECONDS - now, 0.001)
+        # Somebody else spent it; trust the documented rate at which it comes back.
+        return missing / self._refill_per_second
+
+    def snapshot(self, now: float) -> list[list[float]]:
+        """What was spent, as `[age in seconds, amount]`, summed over a few seconds."""
+        self._slide(now)
+        buckets: dict[int, float] = {}
+        for at, amount in self._spent:
+            age = int((now - at) / _BUCKET_SECONDS)
+            buckets[age] = buckets.get(age, 0.0) + amount
+        return [
+            [age * _BUCKET_SECONDS, round(amount, 3)]
+            for age, amount in sorted(buckets.items(), reverse=True)
+        ]
+
+    def restore(self, now: float, spent: list[list[float]]) -> None:
+        for age, amount in sorted(spent, reverse=True):
+            self.spend(now - age, amount)
+
+    def _left(self, now: float) -> tuple[float, float]:
+        """What is left now, and the whole budget as far as it is known."""
+        if self._told:
+            left = min(
+                remaining
+                - (self._entered - entered)
+                + (self._expired - expired)
+                + (0.0 if self._spent else (now - at) * self._refill_per_second)
+                for at, remaining, entered, expired in self._told
+            )
+            return left, max(left, 0.0) + self._total
+        if now - self._learned_at >= WINDOW_SECONDS:
+            # A window without a refusal: try a little more.
+            self._learned *= 1 + _RESERVE
+            self._learned_at = now
+        return self._learned - self._total, 0.0
+
+    def _slide(self, now: float) -> None:
+        while self._spent and self._spent[0][0] <= now - WINDOW_SECONDS:
+            _, amount = self._spent.popleft()
+            self._total -= amount
+            self._expired += amount
+
+
+class Pacer:
+    """Decides when the next request may start.
+
+    Concurrency starts at the service's hint (`x-ms-dop-hint`), or 4 where it gives
+    none, after a first request that goes alone; it never passes the hint, or 52. A 429
+    halves it and stops everything until `Retry-After` is over; each round of answers
+    afterwards adds one.
+    """
+
+    def __init__(self) -> None:
+        self._requests = _Budget(6000)
+        self._seconds = _Budget(1200)
+        self._in_flight = 0
+        self._ceiling = MAX_CONCURRENCY
+        self._concurrency = 1.0
+        self._answered = False
+        self._mean_seconds = 0.0
+        self._open_at = -math.inf
+        self._last_refusal = -math.inf
+
+    @property
+    def concurrency(self) -> int:
+        """How many requests may be under way."""
+        return int(self._concurrency)
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests are under way."""
+        return self._in_flight
+
+    def paused_for(self, now: float) -> float:
+        """Seconds until an open Retry-After is over; 0 if there is none."""
+        return max(self._open_at - now, 0.0)
+
+    def wait(self, now: float) -> float:
+        """Seconds to wait before asking again; 0 to start, infinity for a free slot."""
+        if now < self._open_at:
+            return self._open_at - now
+        if self._in_flight >= self.concurrency:
+            return math.inf
+        under_way = self._in_flight + 1
+        return max(
+            self._requests.wait(now, under_way),
+            self._seconds.wait(now, under_way * self._mean_seconds),
+        )
+
+    def started(self, now: float) -> None:
+        """Count a request that is being sent."""
+        self._in_flight += 1
+        self._requests.spend(now, 1)
+
+    def finished(
+        self, now: float, seconds: float, allowance: Allowance = NOTHING_SAID
+    ) -> None:
+        """Count an answer other than 429, or the end of waiting for one.
+
+        Args:
+            now: The time.
+            seconds: How long the request took, as seen from here.
+            allowance: What its headers say is left.
+        """
+        self._in_flight -= 1
+        self._seconds.spend(now, seconds)
+        self._mean_seconds += (seconds - self._mean_seconds) * (
+            0.2 if self._answered else 1.0
+        )
+        if allowance.requests is not None:
+            self._requests.told(now, allowance.requests)
+        if allowance.seconds is not None:
+            self._seconds.told(now, allowance.seconds)
+        self._follow(allowance.concurrency_hint)
+
+    def throttled(self, now: float, retry_after: float, facet: Facet | None) -> None:
+        """Count a 429, and stop everything for `retry_after` seconds.
+
+        Answers to requests that were already under way belong to the same refusal.
+        """
+        self._in_flight -= 1
+        fresh = now >= self._open_at and now > self._last_refusal
+        self._open_at = max(self._open_at, now + retry_after)
+        self._last_refusal = now
+        if not fresh:
+            return
+        self._concurrency = max(self._concurrency / 2, 1.0)
+        if facet is Facet.REQUESTS:
+            self._requests.refused(now)
+        elif facet is Facet.EXECUTION_TIME:
+            self._seconds.refused(now)
+
+    def snapshot(self, now: float) -> dict[str, object]:
+        """What the next process has to know, with ages instead of times (JSON)."""
+        return {
+            "requests": self._requests.snapshot(now),
+            "seconds": self._seconds.snapshot(now),
+            "hint": self._ceiling if self._answered else None,
+            "paused_for": round(self.paused_for(now), 3),
+        }
+
+    def restore(self, now: float, saved: Mapping[str, object], age: float) -> None:
+        """Take over what another process left.
+
+        Args:
+            now: The time.
+            saved: A snapshot.
+            age: Seconds since it was taken.
+        """
+        age = max(age, 0.0)
+        for budget, name in ((self._requests, "requests"), (self._seconds, "seconds")):
+            spent = saved.get(name)
+            if isinstance(spent, list):
+                budget.restore(now, [[then + age, amount] for then, amount in spent])
+        paused_for = saved.get("paused_for")
+        if isinstance(paused_for, int | float):
+            self._open_at = now + paused_for - age
+
+    def _follow(self, hint: int | None) -> None:
+        if hint is not None and hint > 0:
+            self._ceiling = min(hint, MAX_CONCURRENCY)
+        if not self._answered:
+            self._answered = True
+            self._concurrency = float(
+                DEFAULT_CONCURRENCY if hint is None else self._ceiling
+            )
+        elif self._concurrency < self._ceiling:
+            self._concurrency += 1 / self._concurrency
+        self._concurrency = min(self._concurrency, float(self._ceiling))

@@ -1,0 +1,172 @@
+"""Sending one request until there is an answer that ends it.
+
+Retrying lives here and nowhere else. Every request that passes is one that can be
+repeated without harm, so lost answers and passing faults are simply sent again.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from uuid import uuid4
+
+import httpx
+
+from apex_pipeline.dataverse.answers import Answer, Remedy, failure, remedy
+from apex_pipeline.dataverse.gate import Deadline, Gate
+from apex_pipeline.dataverse.tokens import TokenSource
+from apex_pipeline.dataverse.transport import translated
+from apex_pipeline.errors import DataverseError, TransientError
+
+_HEADERS = {
+    "Accept": "application/json",
+    "OData-MaxVersion": "4.0",
+    "OData-Version": "4.0",
+}
+_MAX_ANSWER_BYTES = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often, and how patiently, a request is sent again.
+
+    The wait doubles from `first_wait` to `longest_wait` and is cut by up to half at
+    random, so that many senders do not return together. A 429 is no attempt of these:
+    there the service itself says when. What was begun before the deadline may go on
+    for `grace` seconds after it.
+    """
+
+    attempts: int = 6
+    first_wait: float = 0.5
+    longest_wait: float = 20.0
+    grace: float = 30.0
+
+    def wait(self, attempt: int, chance: float) -> float:
+        """Seconds to wait after the given attempt (1 is the first)."""
+        wait = min(self.first_wait * 2.0 ** (attempt - 1), self.longest_wait)
+        return wait * (1 - chance / 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """An idempotent request.
+
+    Attributes:
+        what: Completes "could not …" in messages.
+        final_codes: Error codes at which sending the same again is useless, though
+            something else may help.
+    """
+
+    method: str
+    url: str
+    what: str
+    content: bytes | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    final_codes: frozenset[str] = frozenset()
+
+
+class Sender:
+    """The way out of this process to Dataverse: token, gate, connection, retry.
+
+    Attributes:
+        requests: How many requests were sent, repeated ones included.
+    """
+
+    def __init__(
+        self,
+        tokens: TokenSource,
+        http: httpx.AsyncClient,
+        gate: Gate,
+        *,
+        request_timeout: float = 120.0,
+        retry: RetryPolicy | None = None,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._tokens = tokens
+        self._http = http
+        self._gate = gate
+        self._request_timeout = request_timeout
+        self._retry = retry or RetryPolicy()
+        self._chance = chance
+        self.requests = 0
+
+    async def send(self, request: Request, deadline: Deadline) -> Answer:
+        """Send until it succeeds, or until `Remedy` or the policy says to give up.
+
+        Raises:
+            DataverseError: See the tree in `errors`.
+            ConfigError: The server's certificate is not trusted.
+            OutOfTimeError: The deadline came before there was room for the request.
+        """
+        attempt = 0
+        renewed = False
+        while True:
+            token = self._tokens.cached()
+            if token is None:
+                token = await asyncio.to_thread(self._tokens.acquire)
+            error: DataverseError
+            try:
+                answer = await self._attempt(request, token, deadline, attempt)
+            except TransientError as lost:
+                error, verdict = lost, Remedy.RETRY
+            else:
+                verdict = remedy(answer)
+                if verdict is Remedy.NONE:
+                    return answer
+                if verdict is Remedy.WAIT:
+                    continue
+                if verdict is Remedy.RENEW and not renewed:
+                    renewed = True
+                    await asyncio.to_thread(self._tokens.renew, token)
+                    continue
+                error = failure(answer, request.what)
+            attempt += 1
+            if (
+                verdict is not Remedy.RETRY
+                or error.code in request.final_codes
+                or attempt >= self._retry.attempts
+                or deadline.is_cut
+            ):
+                raise error
+            await asyncio.sleep(self._retry.wait(attempt, self._chance()))
+
+    async def _attempt(
+        self, request: Request, token: str, deadline: Deadline, attempt: int
+    ) -> Answer:
+        grace = self._retry.grace if attempt else 0.0
+        async with self._gate.slot(deadline, grace) as slot:
+            self.requests += 1
+            with translated(request.what):
+                try:
+                    async with asyncio.timeout(self._request_timeout):
+                        slot.answer = await self._exchange(request, token)
+                except TimeoutError:
+                    raise TransientError(
+                        f"Could not {request.what}: no answer in "
+                        f"{self._request_timeout:g} s."
+                    ) from None
+            return slot.answer
+
+    async def _exchange(self, request: Request, token: str) -> Answer:
+        headers = {
+            **_HEADERS,
+            **request.headers,
+            "Authorization": f"Bearer {token}",
+            "x-ms-client-request-id": str(uuid4()),
+        }
+        async with self._http.stream(
+            request.method, request.url, content=request.content, headers=headers
+        ) as response:
+            body = bytearray()
+            async for chunk in response.aiter_bytes():
+                body += chunk
+                if len(body) > _MAX_ANSWER_BYTES:
+                    raise DataverseError(
+                        f"Could not {request.what}: the answer has no end.",
+                        status=response.status_code,
+                    )
+            return Answer(
+                response.status_code,
+                {name.lower(): value for name, value in response.headers.items()},
+                bytes(body),
+            )

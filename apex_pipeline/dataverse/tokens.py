@@ -1,0 +1,196 @@
+"""Access tokens by client credentials, from Entra ID through MSAL."""
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msal
+from msal.exceptions import MsalServiceError
+
+from apex_pipeline.dataverse.token_cache import TokenCacheFile
+from apex_pipeline.dataverse.transport import translated
+from apex_pipeline.errors import AuthError, ConfigError, TransientError
+from apex_pipeline.settings import DataverseSettings
+
+# MSAL takes a token with less than five minutes left for expired, and so do we.
+_EXPIRY_MARGIN_SECONDS = 300
+
+_REMEDIES = {
+    7000215: "AZURE_CLIENT_SECRET is wrong: it must be the secret's value, not its id.",
+    7000222: "The client secret has expired: make a new one and set it.",
+    7000216: "Set AZURE_CLIENT_SECRET or AZURE_CLIENT_CERTIFICATE_PATH.",
+    700016: "AZURE_CLIENT_ID is not an application of this tenant.",
+    700027: "The certificate is not registered with the application.",
+    90002: "AZURE_TENANT_ID is not a tenant of this authority.",
+    900023: "AZURE_TENANT_ID is not a tenant of this authority.",
+    500011: "DATAVERSE_RESOURCE is not an environment that this tenant knows.",
+}
+
+
+class TokenSource:
+    """Gives the token that each request carries, mostly from memory or the file.
+
+    Attributes:
+        hits: Requests served without asking Entra.
+        misses: Requests for which Entra was asked.
+    """
+
+    def __init__(
+        self,
+        settings: DataverseSettings,
+        cache: TokenCacheFile,
+        http: httpx.Client,
+        *,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._settings = settings
+        self._scope = f"{settings.resource}/.default"
+        self._cache = cache
+        self._http = http
+        self._now = now
+        self._lock = threading.Lock()
+        self._token = ""
+        self._expires_at = 0.0
+        self.hits = 0
+        self.misses = 0
+
+    def cached(self) -> str | None:
+        """The token in memory while it is good; counts a hit."""
+        if self._expires_at - self._now() <= _EXPIRY_MARGIN_SECONDS:
+            return None
+        self.hits += 1
+        return self._token
+
+    def acquire(self) -> str:
+        """A good token: from memory, the shared file, or Entra. Blocks meanwhile.
+
+        Raises:
+            AuthError: Entra refuses the credentials.
+            TransientError: The authority did not answer, or failed.
+            ConfigError: The authority's certificate is not trusted, or our own
+                certificate file is unusable.
+        """
+        with self._lock:
+            token = self.cached()
+            if token is not None:
+                return token
+            with self._cache.opened() as cache:
+                return self._from_cache(cache) or self._from_entra(cache)
+
+    def renew(self, refused: str) -> str:
+        """A token other than the one that Dataverse refused.
+
+        Raises:
+            AuthError: See `acquire`; likewise the other errors.
+        """
+        with self._lock:
+            if self._token == refused:
+                self._expires_at = 0.0
+            with self._cache.opened() as cache:
+                for entry in self._entries(cache):
+                    if entry["secret"] == refused:
+                        cache.remove_at(entry)
+        return self.acquire()
+
+    def _from_cache(self, cache: msal.SerializableTokenCache) -> str | None:
+        for entry in self._entries(cache):
+            if int(entry["expires_on"]) - self._now() > _EXPIRY_MARGIN_SECONDS:
+                self.hits += 1
+                return self._keep(entry["secret"], int(entry["expires_on"]))
+        return None
+
+    def _from_entra(self, cache: msal.SerializableTokenCache) -> str:
+        self.misses += 1
+        with translated(f"ask {self._settings.authority} for a token"):
+            try:
+                result = self._application(cache).acquire_token_for_client(
+                    [self._scope]
+                )
+            except MsalServiceError as error:
+                raise TransientError(f"The authority failed: {error}") from error
+            except ValueError as error:
+                raise _unusable_authority(self._settings, error) from error
+        if "access_token" not in result:
+            raise _refused(result)
+        return self._keep(
+            result["access_token"], self._now() + float(result["expires_in"])
+        )
+
+    def _application(
+        self, cache: msal.SerializableTokenCache
+    ) -> msal.ConfidentialClientApplication:
+        """MSAL's application; it reads the authority's document as it is made."""
+        return msal.ConfidentialClientApplication(
+            self._settings.client_id,
+            authority=self._settings.authority,
+            client_credential=self._credential(),
+            token_cache=cache,
+            http_client=self._http,
+            # Else an unknown authority is looked up at login.microsoftonline.com.
+            instance_discovery=False,
+        )
+
+    def _credential(self) -> str | dict[str, str]:
+        if self._settings.certificate_path is None:
+            return self._settings.client_secret or ""
+        return read_certificate(self._settings.certificate_path)
+
+    def _entries(self, cache: msal.SerializableTokenCache) -> list[dict[str, Any]]:
+        return list(
+            cache.search(
+                msal.TokenCache.CredentialType.ACCESS_TOKEN,
+                target=[self._scope],
+                query={"client_id": self._settings.client_id},
+            )
+        )
+
+    def _keep(self, token: str, expires_at: float) -> str:
+        self._token, self._expires_at = token, expires_at
+        return token
+
+
+def read_certificate(path: Path) -> dict[str, str]:
+    """A PEM file with private key and certificate, as MSAL takes it.
+
+    Raises:
+        ConfigError: One of the two is missing from it, or the file cannot be read.
+    """
+    try:
+        pem = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"AZURE_CLIENT_CERTIFICATE_PATH names {path}, which cannot be read as PEM."
+        ) from error
+    if "PRIVATE KEY-----" not in pem or "BEGIN CERTIFICATE-----" not in pem:
+        raise ConfigError(
+            f"AZURE_CLIENT_CERTIFICATE_PATH names {path}, which must hold the private "
+            "key and the certificate, both in PEM."
+        )
+    return {"private_key": pem, "public_certificate": pem}
+
+
+def _refused(result: dict[str, Any]) -> AuthError:
+    codes = result.get("error_codes") or [None]
+    # The first line; what follows are trace ids and the time.
+    description = str(result.get("error_description") or result.get("error"))
+    code = codes[0]
+    remedy = _REMEDIES.get(code, "Check AZURE_TENANT_ID, AZURE_CLIENT_ID and secret.")
+    return AuthError(
+        f"No token: {description.splitlines()[0]} {remedy}",
+        code=f"AADSTS{code}" if code else str(result.get("error")),
+        request_id=result.get("correlation_id"),
+    )
+
+
+def _unusable_authority(settings: DataverseSettings, error: ValueError) -> Exception:
+    """MSAL raises ValueError where the authority's document cannot be had."""
+    if settings.certificate_path and "certificate" in str(error).lower():
+        return ConfigError(f"{settings.certificate_path} is not usable: {error}")
+    first_line = (str(error).splitlines() or [""])[0]
+    return AuthError(
+        f"{settings.authority} is not an authority that gives tokens: {first_line} "
+        "Check AZURE_TENANT_ID and AZURE_AUTHORITY_HOST."
+    )

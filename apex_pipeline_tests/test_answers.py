@@ -1,0 +1,128 @@
+import json
+from datetime import UTC, datetime
+
+import pytest
+
+from apex_pipeline.dataverse.answers import Answer, Remedy, failure, remedy
+from apex_pipeline.dataverse.pacing import Allowance, Facet
+from apex_pipeline.errors import (
+    AuthError,
+    RejectedError,
+    SchemaDriftError,
+    TransientError,
+)
+
+NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
+
+
+def refusal(status, code="", message="no", **headers):
+    body = json.dumps({"error": {"code": code, "message": message}}).encode()
+    return Answer(status, headers, body)
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (Answer(204, {}), Remedy.NONE),
+        (refusal(429, "0x80072322"), Remedy.WAIT),
+        (refusal(401), Remedy.RENEW),
+        (refusal(500), Remedy.RETRY),
+        (refusal(502), Remedy.RETRY),
+        (Answer(503, {}, b"<html>gateway</html>"), Remedy.RETRY),
+        (refusal(504), Remedy.RETRY),
+        (refusal(400, "0x80044150", "Generic SQL error."), Remedy.RETRY),
+        (refusal(500, "0x80044151"), Remedy.RETRY),
+        (refusal(412, "0x80060892"), Remedy.RETRY),
+        (refusal(412, "0x80040237"), Remedy.RETRY),
+        (refusal(400, "0x80044331"), Remedy.GIVE_UP),
+        (refusal(412, "0x80060882"), Remedy.GIVE_UP),
+        (refusal(403), Remedy.GIVE_UP),
+        (refusal(404), Remedy.GIVE_UP),
+        (refusal(413), Remedy.GIVE_UP),
+    ],
+)
+def test_status_and_code_decide_what_to_do(answer, expected):
+    assert remedy(answer) is expected
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (refusal(401), AuthError),
+        (refusal(403, "0x80072560"), AuthError),
+        (refusal(404), SchemaDriftError),
+        (
+            refusal(
+                400, "0x80060888", "Resource not found for the segment 'apex_xses'."
+            ),
+            SchemaDriftError,
+        ),
+        (refusal(400, "0x80044331"), RejectedError),
+        (refusal(413), RejectedError),
+        (refusal(503), TransientError),
+        (Answer(302, {"location": "https://elsewhere"}), TransientError),
+    ],
+)
+def test_errors_are_sorted_by_remedy(answer, kind):
+    assert type(failure(answer, "upsert")) is kind
+
+
+def test_an_error_carries_status_code_message_and_the_services_request_id():
+    error = failure(
+        refusal(400, "0x80044331", "too long", **{"x-ms-service-request-id": "r-1"}),
+        "upsert 3 records",
+    )
+    assert (error.status, error.code, error.request_id) == (400, "0x80044331", "r-1")
+    assert str(error) == (
+        "Dataverse refused to upsert 3 records: too long "
+        "(HTTP 400, code 0x80044331, request r-1)"
+    )
+
+
+def test_a_privilege_that_is_missing_is_named_with_the_remedy():
+    error = failure(refusal(403, "0x80040220", "is missing prvCreatex."), "upsert")
+    assert "prvCreatex" in str(error)
+    assert "role" in str(error)
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b'{"error":"text"}', b'{"error":null}', b"\xff\x00<html>"]
+)
+def test_a_body_that_is_no_error_is_excerpted(body):
+    code, message = Answer(500, {}, body).error()
+    assert code is None
+    assert message
+
+
+def test_allowances_are_read_with_their_thousands_separator():
+    answer = Answer(
+        204,
+        {
+            "x-ms-dop-hint": "4",
+            "x-ms-ratelimit-burst-remaining-xrm-requests": "5,999",
+            "x-ms-ratelimit-time-remaining-xrm-requests": "1,200.00",
+        },
+    )
+    assert answer.allowance() == Allowance(5999.0, 1200.0, 4)
+    assert Answer(204, {"x-ms-dop-hint": "many"}).allowance() == Allowance()
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("30", 30.0),
+        ("0.5", 0.5),
+        ("-3", 0.0),
+        ("Mon, 23 Nov 2026 12:01:00 GMT", 60.0),
+        ("Mon, 23 Nov 2026 11:00:00 GMT", 0.0),
+        ("soon", None),
+    ],
+)
+def test_retry_after_is_seconds_or_a_date(value, seconds):
+    assert Answer(429, {"retry-after": value}).retry_after(NOW) == seconds
+
+
+def test_a_429_names_its_facet():
+    assert refusal(429, "0x80072321").facet() is Facet.EXECUTION_TIME
+    assert refusal(429, "0X80072326").facet() is Facet.CONCURRENCY
+    assert Answer(429, {}, b"").facet() is None

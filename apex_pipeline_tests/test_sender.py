@@ -1,0 +1,274 @@
+"""The sender and the client over a transport that answers on cue."""
+
+import asyncio
+import json
+from contextlib import asynccontextmanager
+from uuid import UUID
+
+import httpx
+import pytest
+
+from apex_pipeline.dataverse.client import DataverseClient, Table, Target
+from apex_pipeline.dataverse.gate import Deadline, Gate
+from apex_pipeline.dataverse.pacing import Pacer
+from apex_pipeline.dataverse.sender import RetryPolicy, Sender
+from apex_pipeline.dataverse.token_cache import TokenCacheFile
+from apex_pipeline.dataverse.tokens import TokenSource
+from apex_pipeline.dataverse.transport import no_cookies
+from apex_pipeline.errors import (
+    AuthError,
+    DataverseError,
+    OutOfTimeError,
+    RejectedError,
+    TransientError,
+)
+from apex_pipeline_tests.entra import RESOURCE, Entra, dataverse_settings
+
+TABLE = Table(
+    "apex_campaignmetrics", "apex_campaignmetricses", "apex_campaignmetricsid"
+)
+TARGETS = [Target(UUID(int=n), '{"apex_phase":"2-3"}') for n in (1, 2)]
+IMPATIENT = RetryPolicy(attempts=3, first_wait=0.001)
+
+
+class Service:
+    """Gives the answers in turn, the last one for ever; an exception is raised."""
+
+    def __init__(self, *answers):
+        self.answers = list(answers)
+        self.requests = []
+
+    def __call__(self, request):
+        self.requests.append(request)
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        if callable(answer):
+            return answer(request)
+        return answer
+
+
+def no(status, code="", **headers):
+    headers = {name.replace("_", "-"): value for name, value in headers.items()}
+    return lambda _: httpx.Response(
+        status, json={"error": {"code": code, "message": "no"}}, headers=headers
+    )
+
+
+def yes(**headers):
+    return lambda _: httpx.Response(204, headers=headers)
+
+
+@asynccontextmanager
+async def connected(service, tmp_path, entra=None, retry=IMPATIENT):
+    entra = entra or Entra()
+    tokens = TokenSource(
+        dataverse_settings(), TokenCacheFile(tmp_path / "cache.json"), entra.client()
+    )
+    async with httpx.AsyncClient(
+        transport=httpx.MockTransport(service), cookies=no_cookies()
+    ) as http:
+        sender = Sender(tokens, http, Gate(Pacer()), retry=retry)
+        yield DataverseClient(RESOURCE, sender)
+
+
+def upsert(service, tmp_path, *, seconds=60.0, **options):
+    async def go():
+        async with connected(service, tmp_path, **options) as client:
+            await client.upsert_multiple(TABLE, TARGETS, Deadline(seconds))
+
+    asyncio.run(go())
+
+
+def test_upsert_multiple_sends_typed_targets_by_primary_key(tmp_path):
+    service = Service(yes())
+    upsert(service, tmp_path)
+    (request,) = service.requests
+    assert request.url == (
+        f"{RESOURCE}/api/data/v9.2/apex_campaignmetricses"
+        "/Microsoft.Dynamics.CRM.UpsertMultiple"
+    )
+    assert json.loads(request.content)["Targets"][0] == {
+        "@odata.type": "Microsoft.Dynamics.CRM.apex_campaignmetrics",
+        "apex_campaignmetricsid": str(UUID(int=1)),
+        "apex_phase": "2-3",
+    }
+    assert request.headers["authorization"] == "Bearer token-1"
+    assert UUID(request.headers["x-ms-client-request-id"])
+    assert request.headers["odata-version"] == "4.0"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        no(500),
+        no(502),
+        no(503),
+        no(504),
+        no(400, "0x80044150"),
+        no(412, "0x80060892"),
+        httpx.ConnectError("refused"),
+        httpx.ReadTimeout("silence"),
+        httpx.RemoteProtocolError("dropped"),
+    ],
+)
+def test_a_passing_fault_is_sent_again(tmp_path, fault):
+    service = Service(fault, fault, yes())
+    upsert(service, tmp_path)
+    assert len(service.requests) == 3
+
+
+def test_patience_with_faults_is_bounded(tmp_path):
+    service = Service(no(503))
+    with pytest.raises(TransientError) as caught:
+        upsert(service, tmp_path)
+    assert caught.value.status == 503
+    assert len(service.requests) == IMPATIENT.attempts
+
+
+def test_a_data_error_is_not_sent_again(tmp_path):
+    service = Service(no(400, "0x80044331"))
+    with pytest.raises(RejectedError):
+        upsert(service, tmp_path)
+    assert len(service.requests) == 1
+
+
+def test_a_bulk_sql_timeout_is_left_to_whoever_can_send_less(tmp_path):
+    service = Service(no(500, "0x80044151"))
+    with pytest.raises(TransientError) as caught:
+        upsert(service, tmp_path)
+    assert caught.value.code == "0x80044151"
+    assert len(service.requests) == 1
+
+
+def test_a_refused_token_is_renewed_once(tmp_path):
+    service = Service(no(401), yes())
+    upsert(service, tmp_path)
+    assert [r.headers["authorization"] for r in service.requests] == [
+        "Bearer token-1",
+        "Bearer token-2",
+    ]
+
+    service = Service(no(401))
+    with pytest.raises(AuthError):
+        upsert(service, tmp_path)
+    assert len(service.requests) == 2
+
+
+def test_a_429_is_waited_out(tmp_path):
+    service = Service(no(429, retry_after="1"), yes())
+    upsert(service, tmp_path)
+    assert len(service.requests) == 2
+
+
+def test_a_retry_after_beyond_the_deadline_ends_the_attempt_and_says_when(tmp_path):
+    service = Service(no(429, retry_after="600"))
+    with pytest.raises(OutOfTimeError, match="throttles") as caught:
+        upsert(service, tmp_path, seconds=30)
+    assert caught.value.retry_at is not None
+    assert len(service.requests) == 1
+
+
+def test_a_429_without_retry_after_is_taken_for_thirty_seconds(tmp_path):
+    with pytest.raises(OutOfTimeError):
+        upsert(Service(no(429)), tmp_path, seconds=29)
+
+
+def test_a_deadline_that_is_cut_ends_retries(tmp_path):
+    deadline = Deadline(60)
+
+    def fail_and_cut(_):
+        deadline.cut()
+        return httpx.Response(503)
+
+    service = Service(fail_and_cut)
+
+    async def go():
+        async with connected(service, tmp_path) as client:
+            await client.upsert_multiple(TABLE, TARGETS, deadline)
+
+    with pytest.raises(TransientError):
+        asyncio.run(go())
+    assert len(service.requests) == 1
+
+
+def test_the_affinity_cookie_is_never_sent_back(tmp_path):
+    cookie = {"set-cookie": "ARRAffinity=abc; path=/; secure; HttpOnly"}
+    service = Service(lambda _: httpx.Response(204, headers=cookie))
+
+    async def go():
+        async with connected(service, tmp_path) as client:
+            for _ in range(3):
+                await client.upsert_multiple(TABLE, TARGETS, Deadline())
+
+    asyncio.run(go())
+    assert all("cookie" not in request.headers for request in service.requests)
+
+
+def pages(service, tmp_path):
+    async def go():
+        async with connected(service, tmp_path) as client:
+            return [
+                page
+                async for page in client.pages(
+                    "things", what="list", deadline=Deadline()
+                )
+            ]
+
+    return asyncio.run(go())
+
+
+def test_pages_follow_the_link_as_it_is_given(tmp_path):
+    link = f"{RESOURCE}/api/data/v9.2/things?$skiptoken=%3Ccookie%20pagenumber=%222%22"
+    service = Service(
+        lambda _: httpx.Response(200, json={"value": [1], "@odata.nextLink": link}),
+        lambda _: httpx.Response(200, json={"value": [2]}),
+    )
+    assert pages(service, tmp_path) == [[1], [2]]
+    assert str(service.requests[1].url) == link
+    assert service.requests[1].headers["prefer"] == "odata.maxpagesize=5000"
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        "https://evil.example/api/data/v9.2/things",
+        "http://org.example/api/data/v9.2/things",
+        "https://org.example:444/x",
+        "https://org.example@evil.example/x",
+    ],
+)
+def test_a_link_to_another_host_is_not_given_the_token(tmp_path, link):
+    service = Service(
+        lambda _: httpx.Response(200, json={"value": [1], "@odata.nextLink": link})
+    )
+    with pytest.raises(DataverseError, match="another host"):
+        pages(service, tmp_path)
+    assert len(service.requests) == 1
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[1]", b"\xff"])
+def test_an_answer_that_is_no_json_object_is_an_error(tmp_path, body):
+    with pytest.raises(DataverseError, match="not a JSON object"):
+        pages(Service(lambda _: httpx.Response(200, content=body)), tmp_path)
+
+
+def test_requests_wait_for_each_other_at_the_gate(tmp_path):
+    """Without a hint the first goes alone, then four at once."""
+    most = under_way = 0
+
+    async def slowly(_):
+        nonlocal most, under_way
+        under_way += 1
+        most = max(most, under_way)
+        await asyncio.sleep(0.01)
+        under_way -= 1
+        return httpx.Response(204, headers={"x-ms-dop-hint": "3"})
+
+    async def go():
+        async with connected(slowly, tmp_path) as client, asyncio.TaskGroup() as group:
+            for _ in range(20):
+                group.create_task(client.upsert_multiple(TABLE, TARGETS, Deadline()))
+
+    asyncio.run(go())
+    assert most == 3
