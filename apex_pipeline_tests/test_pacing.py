@@ -23,11 +23,12 @@ class Server:
 
     seconds_limit: float = 1200.0
     requests_limit: int = 6000
+    window: float = WINDOW_SECONDS
     done: deque[tuple[float, float]] = field(default_factory=deque)
     spent: float = 0.0
 
     def slide(self, now: float) -> None:
-        while self.done and self.done[0][0] <= now - WINDOW_SECONDS:
+        while self.done and self.done[0][0] <= now - self.window:
             self.spent -= self.done.popleft()[1]
 
     def execute(self, now: float, seconds: float) -> None:
@@ -148,6 +149,13 @@ def test_several_servers_give_several_budgets(servers):
 def test_many_short_requests_stay_within_the_request_limit():
     outcome = simulate(duration=900, hint=50, latency=0.05)
     assert outcome.served >= 0.95 * 3 * 6000
+    assert outcome.refusals == []
+
+
+def test_a_window_shorter_than_documented_is_found_out():
+    farm = [Server(requests_limit=60, window=20.0)]
+    outcome = simulate(duration=200, hint=4, latency=0.05, farm=farm)
+    assert outcome.served >= 0.8 * 10 * 60
     assert outcome.refusals == []
 
 

@@ -24,6 +24,9 @@ DEFAULT_CONCURRENCY = 4
 _BUCKET_SECONDS = 5.0
 _RESERVE = 0.02
 _RECENT_ANSWERS = 8
+_RECENT_SECONDS = 10.0
+_PROBE_SECONDS = 15.0
+_PROBES = 5
 
 
 class Facet(StrEnum):
@@ -70,6 +73,8 @@ class _Budget:
         self._entered += amount
 
     def told(self, now: float, remaining: float) -> None:
+        while self._told and self._told[0][0] < now - _RECENT_SECONDS:
+            self._told.popleft()
         self._told.append((now, remaining, self._entered, self._expired))
 
     def refused(self, now: float) -> None:
@@ -79,11 +84,17 @@ class _Budget:
             self._learned = self._total * (1 - _RESERVE)
             self._learned_at = now
 
-    def wait(self, now: float, next_cost: float) -> float:
-        """Seconds until `next_cost` fits; 0 if it fits now."""
+    def can_probe(self, now: float, cost: float) -> bool:
+        """Whether `cost` fits into the reserve."""
+        self._slide(now)
+        return self._left(now)[0] >= cost
+
+    def wait(self, now: float, each: float, count: int) -> float:
+        """Seconds until `count` requests fit beside the reserve; 0 if they fit now."""
         self._slide(now)
         left, capacity = self._left(now)
-        missing = next_cost + _RESERVE * capacity - left
+        reserve = max(_RESERVE * capacity, _PROBES * each)
+        missing = count * each + reserve - left
         if missing <= 0 or math.isinf(left):
             return 0.0
         for at, amount in self._spent:
@@ -152,6 +163,7 @@ class Pacer:
         self._mean_seconds = 0.0
         self._open_at = -math.inf
         self._last_refusal = -math.inf
+        self._last_answer = -math.inf
 
     @property
     def concurrency(self) -> int:
@@ -174,10 +186,20 @@ class Pacer:
         if self._in_flight >= self.concurrency:
             return math.inf
         under_way = self._in_flight + 1
-        return max(
-            self._requests.wait(now, under_way),
-            self._seconds.wait(now, under_way * self._mean_seconds),
+        wait = max(
+            self._requests.wait(now, 1, under_way),
+            self._seconds.wait(now, self._mean_seconds, under_way),
         )
+        if wait == 0.0 or self._in_flight:
+            return wait
+        # Alone and out of budget: now and then one request asks whether that still
+        # holds, for the window may be another than the documented one.
+        if not (
+            self._requests.can_probe(now, 1)
+            and self._seconds.can_probe(now, self._mean_seconds)
+        ):
+            return wait
+        return min(wait, max(self._last_answer + _PROBE_SECONDS - now, 0.0))
 
     def started(self, now: float) -> None:
         """Count a request that is being sent."""
@@ -195,6 +217,7 @@ class Pacer:
             allowance: What its headers say is left.
         """
         self._in_flight -= 1
+        self._last_answer = now
         self._seconds.spend(now, seconds)
         self._mean_seconds += (seconds - self._mean_seconds) * (
             0.2 if self._answered else 1.0

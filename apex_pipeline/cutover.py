@@ -1,0 +1,48 @@
+"""Refusing to deliver into a table that somebody else has been filling.
+
+The flow that this pipeline replaces made its records under ids of its own. Delivering
+beside it would make every row twice, so before the first delivery into a table its
+records are looked at, and a person decides.
+"""
+
+import asyncio
+from typing import Protocol
+
+from apex_pipeline.dataverse.client import DataverseClient
+from apex_pipeline.dataverse.gate import Deadline
+from apex_pipeline.errors import CutoverError
+from apex_pipeline.metrics import ENTITY_SET, PRIMARY_KEY, TABLE
+
+
+class Rows(Protocol):
+    """The rows that records may have been made from."""
+
+    def known_ids(self, ids: list[str]) -> set[str]:
+        """Which of these are the id of a row."""
+
+
+async def refuse_foreign_records(
+    client: DataverseClient, rows: Rows, deadline: Deadline
+) -> None:
+    """Read the ids of the table's records until one is found that is not a row's.
+
+    Raises:
+        CutoverError: There is such a record.
+        DataverseError: The records cannot be read.
+    """
+    async for page in client.pages(
+        f"{ENTITY_SET}?$select={PRIMARY_KEY}",
+        what=f"look for records in {TABLE} that another flow made",
+        deadline=deadline,
+    ):
+        ids = [str(record[PRIMARY_KEY]).lower() for record in page]
+        foreign = set(ids) - await asyncio.to_thread(rows.known_ids, ids)
+        if foreign:
+            raise CutoverError(
+                f"{TABLE} holds records that this pipeline did not make (such as "
+                f"{min(foreign)}), and nothing has been delivered into it yet. Rows "
+                "that another flow has sent already would stand there twice. Switch "
+                "that flow off; then run `apex sync --accept-duplicates` once, if "
+                "every row that it delivered is marked in exported_at or duplicates "
+                "do not matter."
+            )

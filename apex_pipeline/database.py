@@ -1,0 +1,237 @@
+"""The way to Postgres: patient connections, and every error translated once.
+
+Correct behind a transaction pooler such as Neon's: nothing is prepared on the server,
+and no setting outlives its transaction.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import psycopg
+from psycopg import errors
+from sqlalchemy import Connection, create_engine
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+
+from apex_pipeline.errors import (
+    ApexError,
+    ConfigError,
+    DatabaseError,
+    DatabaseUnavailableError,
+    SchemaMissingError,
+)
+
+_Result = TypeVar("_Result")
+
+_CONNECTION = {
+    "connect_timeout": 10,
+    # A peer that vanished without a word is noticed within a minute, not in hours.
+    "keepalives_idle": 20,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 40_000,
+    # A pooler gives each transaction another server connection.
+    "prepare_threshold": None,
+}
+
+# Refusals that no patience ends. A failed connection carries no SQLSTATE, only text.
+_REFUSALS = {
+    "authentication failed": "Check the user and the password in DATABASE_URL.",
+    "no password supplied": "Put the password into DATABASE_URL.",
+    "is not permitted to log in": "Name a user with LOGIN in DATABASE_URL.",
+    "no pg_hba.conf entry": "The server lets this user in from elsewhere, or over TLS "
+    "(sslmode=require), only.",
+    "does not exist": "Check the user and the database in DATABASE_URL.",
+    "permission denied for database": "Grant the user CONNECT on the database.",
+    "does not support SSL": "Check sslmode in DATABASE_URL.",
+    "certificate verify failed": "Check sslmode and sslrootcert in DATABASE_URL.",
+    "invalid ": "Check the parameters in DATABASE_URL.",
+    "Endpoint ID is not specified": "Check the host in DATABASE_URL.",
+}
+
+
+class Database:
+    """A Postgres database that may be asleep, behind a pooler, or gone for a moment.
+
+    Attributes:
+        address: Host, port and name of the database, fit to be shown.
+    """
+
+    def __init__(
+        self, url: str, *, wait_seconds: float = 30.0, application_name: str
+    ) -> None:
+        """Prepare to connect; nothing is sent yet.
+
+        Args:
+            url: `postgresql://…`, whatever the driver it names.
+            wait_seconds: Patience with a server that does not take connections.
+            application_name: What the server shows this process as.
+
+        Raises:
+            ConfigError: The URL is not one of a Postgres database.
+        """
+        parsed = _parse(url)
+        self.address = f"{parsed.host or 'local'}:{parsed.port or 5432}"
+        self.address += f"/{parsed.database}"
+        self._wait_seconds = wait_seconds
+        given = parsed.get_dialect()().create_connect_args(parsed)[1]
+        self._parameters: dict[str, Any] = {
+            **_CONNECTION,
+            "application_name": application_name,
+            **given,
+        }
+        self._engine = create_engine(
+            parsed,
+            creator=self.connect,
+            pool_size=2,
+            max_overflow=2,
+            pool_pre_ping=True,
+            # Saves asking for the type at the first connection.
+            use_native_hstore=False,
+            # A row's values belong in no log.
+            hide_parameters=True,
+        )
+
+    def __enter__(self) -> Self:
+        """Return the database itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close all idle connections."""
+        self.close()
+
+    def close(self) -> None:
+        """Close all idle connections."""
+        self._engine.dispose()
+
+    def connect(self) -> psycopg.Connection:
+        """Open a connection that belongs to the caller, waiting for a suspended server.
+
+        Raises:
+            DatabaseUnavailableError: The server did not answer within the patience.
+            DatabaseError: It answered, and refuses us.
+        """
+        deadline = time.monotonic() + self._wait_seconds
+        pause = 0.1
+        while True:
+            try:
+                return psycopg.connect(**self._parameters)
+            except psycopg.OperationalError as error:
+                reason = _first_line(error)
+                remedy = _remedy(reason)
+                if remedy is not None:
+                    raise DatabaseError(
+                        f"Postgres at {self.address} refuses the connection: {reason}. "
+                        f"{remedy}"
+                    ) from error
+                if time.monotonic() + pause > deadline:
+                    raise DatabaseUnavailableError(
+                        f"Postgres at {self.address} does not answer: {reason}. Check "
+                        "that it runs and can be reached from here."
+                    ) from error
+            except psycopg.ProgrammingError as error:
+                raise ConfigError(f"DATABASE_URL: {_first_line(error)}.") from error
+            time.sleep(pause)
+            pause = min(pause * 2, 2.0)
+
+    def transact(
+        self, work: Callable[[Connection], _Result], *, repeatable: bool = False
+    ) -> _Result:
+        """Run *work* in one transaction.
+
+        Args:
+            work: What to do; it may use the connection it is given and nothing else.
+            repeatable: Whether doing it twice is harmless. Then it is done once more
+                if the connection is lost.
+
+        Raises:
+            DatabaseError: One of its kinds, with the remedy.
+        """
+        with self.translated():
+            try:
+                with self._engine.begin() as connection:
+                    return work(connection)
+            except OperationalError:
+                if not repeatable:
+                    raise
+            with self._engine.begin() as connection:
+                return work(connection)
+
+    @contextmanager
+    def translated(self) -> Iterator[None]:
+        """Turn the driver's errors into ours; those of a programming slip pass."""
+        try:
+            yield
+        except DBAPIError as error:
+            translation = isinstance(error.orig, psycopg.Error) and _translate(
+                error.orig, self.address
+            )
+            if not translation:
+                raise
+            raise translation from error
+        except psycopg.Error as error:
+            translation = _translate(error, self.address)
+            if translation is None:
+                raise
+            raise translation from error
+
+
+def _parse(url: str) -> URL:
+    # SQLAlchemy does not know the short scheme that some providers hand out.
+    scheme, _, rest = url.strip().partition("://")
+    try:
+        parsed = make_url(f"postgresql+psycopg://{rest}")
+    except (ArgumentError, ValueError):
+        parsed = None
+    if parsed is None or scheme.split("+")[0] not in {"postgresql", "postgres"}:
+        # What is set may hold a password.
+        raise ConfigError(
+            "DATABASE_URL must look like postgresql://user:password@host/database."
+        )
+    return parsed
+
+
+def _remedy(reason: str) -> str | None:
+    return next((r for text, r in _REFUSALS.items() if text in reason), None)
+
+
+def _translate(error: psycopg.Error, address: str) -> ApexError | None:
+    reason = _first_line(error)
+    match error:
+        case errors.UndefinedTable() | errors.UndefinedColumn():
+            return SchemaMissingError(
+                f"The database {address} lacks what the pipeline needs: {reason}. Run "
+                "`apex provision database`."
+            )
+        case errors.InsufficientPrivilege():
+            return DatabaseError(
+                f"The user of DATABASE_URL may not do this at {address}: {reason}. "
+                "Grant it, or use the role that owns the tables."
+            )
+        case errors.ReadOnlySqlTransaction():
+            return DatabaseError(
+                f"The database {address} is read-only: {reason}. DATABASE_URL has to "
+                "name the primary, not a replica."
+            )
+        case errors.RaiseException():
+            return DatabaseError(f"{reason} (at {address}).")
+        case psycopg.OperationalError():
+            return DatabaseUnavailableError(
+                f"Postgres at {address} did not finish what was asked: {reason}. It "
+                "can be tried again."
+            )
+        case _:
+            return None
+
+
+def _first_line(error: psycopg.Error) -> str:
+    text = error.diag.message_primary or str(error).strip() or type(error).__name__
+    return text.splitlines()[0].removeprefix("connection failed: ").rstrip(".")

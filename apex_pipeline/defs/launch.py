@@ -1,0 +1,136 @@
+"""Starting the sync job from outside Dagster, and waiting for what comes of it."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+import dagster as dg
+
+from apex_pipeline.defs.jobs import MAX_RUNTIME, sync_campaign_metrics
+from apex_pipeline.defs.sync_assets import SKIPPED_TAG
+from apex_pipeline.errors import ApexError
+
+# A daemon writes a heartbeat every 30 s, and Dagster itself allows five minutes.
+_HEARTBEAT_SECONDS = 90.0
+_POLL_SECONDS = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedRun:
+    """How a run of the sync job ended.
+
+    Attributes:
+        note: Why it delivered nothing, though it did not fail.
+        failure: What a person has to mend, if it failed.
+        queued: Whether it went through the daemon's queue.
+    """
+
+    run_id: str
+    note: str | None
+    failure: str | None
+    queued: bool
+
+
+def sync_through_dagster(
+    config: Mapping[str, object], environment: Mapping[str, str]
+) -> FinishedRun:
+    """Run the sync job: through the queue while a daemon lives, else in this process.
+
+    Args:
+        config: Fields of `SyncConfig` that differ from their defaults.
+        environment: With DAGSTER_HOME, the run is recorded there; without, nowhere.
+
+    Raises:
+        ApexError: The run could not be started, or did not end in the time that the
+            longest run takes.
+    """
+    run_config = {"ops": {"sync": {"config": dict(config)}}}
+    home = environment.get("DAGSTER_HOME")
+    with _instance(home) as instance:
+        if home and _daemon_lives(instance):
+            return _queue(instance, Path(home), run_config)
+        result = _definition().execute_in_process(
+            run_config=run_config, instance=instance, raise_on_error=False
+        )
+        return _finished(instance, result.run_id, queued=False)
+
+
+@contextmanager
+def _instance(home: str | None) -> Iterator[dg.DagsterInstance]:
+    if home:
+        with dg.DagsterInstance.get() as instance:
+            yield instance
+    else:
+        with dg.DagsterInstance.ephemeral() as instance:
+            yield instance
+
+
+def _definition() -> dg.JobDefinition:
+    from apex_pipeline.definitions import defs  # noqa: PLC0415  it imports this package
+
+    return defs().resolve_job_def(sync_campaign_metrics.name)
+
+
+def _daemon_lives(instance: dg.DagsterInstance) -> bool:
+    beats = instance.get_daemon_heartbeats()
+    beat = beats.get("QUEUED_RUN_COORDINATOR")
+    return beat is not None and time.time() - beat.timestamp < _HEARTBEAT_SECONDS
+
+
+def _queue(
+    instance: dg.DagsterInstance, home: Path, run_config: Mapping[str, object]
+) -> FinishedRun:
+    """Submit a run as Dagster's own command does, and wait for its end."""
+    workspace = home / "workspace.yaml"
+    where = ["-w", str(workspace)] if workspace.is_file() else []
+    run_id = str(uuid4())
+    command = [
+        *(sys.executable, "-m", "dagster", "job", "launch", *where),
+        *("--job", sync_campaign_metrics.name, "--run-id", run_id),
+        *("--config-json", json.dumps(run_config)),
+    ]
+    launched = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  our own interpreter and job
+    if launched.returncode != 0:
+        lines = launched.stderr.strip().splitlines() or ["no output"]
+        raise ApexError(f"The run could not be submitted to Dagster: {lines[-1]}")
+    deadline = time.monotonic() + MAX_RUNTIME.total_seconds()
+    while time.monotonic() < deadline:
+        run = instance.get_run_by_id(run_id)
+        if run is not None and run.is_finished:
+            return _finished(instance, run_id, queued=True)
+        time.sleep(_POLL_SECONDS)
+    raise ApexError(
+        f"Run {run_id} has not ended in {MAX_RUNTIME.total_seconds():.0f} s. Look at "
+        "it in the Dagster UI; it may still be in the queue."
+    )
+
+
+def _finished(
+    instance: dg.DagsterInstance, run_id: str, *, queued: bool
+) -> FinishedRun:
+    run = instance.get_run_by_id(run_id)
+    if run is None or run.is_success:
+        note = run.tags.get(SKIPPED_TAG) if run else None
+        return FinishedRun(run_id, note, None, queued)
+    return FinishedRun(run_id, None, _failure(instance, run_id), queued)
+
+
+def _failure(instance: dg.DagsterInstance, run_id: str) -> str:
+    """The text that the step failed with, else that of the run's own failure."""
+    for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_FAILURE):
+        event = entry.dagster_event
+        if event is None or not event.is_step_failure:
+            continue
+        described = event.step_failure_data.user_failure_data
+        if described is not None and described.description:
+            return described.description
+    for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.RUN_FAILURE):
+        if entry.dagster_event and entry.dagster_event.message:
+            return entry.dagster_event.message
+    return f"Run {run_id} did not succeed; the Dagster UI tells more."

@@ -1,0 +1,34 @@
+"""The resource through which definitions reach the outside world."""
+
+import os
+
+import dagster as dg
+
+from apex_pipeline import store
+from apex_pipeline.settings import Settings, load_settings
+
+
+class Services(dg.ConfigurableResource):
+    """Reads the environment at the moment of use.
+
+    So a wrong variable fails a run, whose message says which, and not the import of
+    the code location, where nobody would see it.
+    """
+
+    def settings(self) -> Settings:
+        """The settings of this process.
+
+        Raises:
+            ConfigError: The environment is incomplete or contradictory.
+        """
+        return load_settings(os.environ)
+
+    def open_store(
+        self, settings: Settings, *, wait_seconds: float = 30.0
+    ) -> store.Store:
+        """A store, to be closed by whoever asked for it.
+
+        Raises:
+            DatabaseError: Postgres did not answer within `wait_seconds`.
+        """
+        return store.connect(settings.database_url, wait_seconds=wait_seconds)

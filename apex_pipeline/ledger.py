@@ -1,0 +1,191 @@
+"""What the pipeline remembers from run to run: runs, pacing, and where it delivered."""
+
+import json
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from sqlalchemy import Connection
+
+
+class RunStatus(StrEnum):
+    """What became of a run."""
+
+    RUNNING = "running"
+    SUCCESS = "success"
+    FAILURE = "failure"
+    INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRecord:
+    """One run of the sync, as it is kept in `sync_run`.
+
+    The comments on that table's columns say what each is. The first four are the
+    store's own: they are set when a run starts, and ignored when it is finished.
+    """
+
+    id: int = 0
+    started_at: datetime | None = None
+    host: str = ""
+    dagster_run_id: str | None = None
+    status: RunStatus
+    finished_at: datetime | None
+    rows_read: int = 0
+    delivered: int = 0
+    rejected: int = 0
+    remaining: int | None = None
+    requests: int = 0
+    throttled_seconds: float = 0.0
+    token_cache_hits: int = 0
+    token_cache_misses: int = 0
+    oldest_pending_age_seconds: float | None = None
+    retry_at: datetime | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A Dataverse environment that rows were, or may be, delivered to."""
+
+    resource: str
+    first_delivered_at: datetime | None
+    duplicates_accepted_at: datetime | None
+
+
+_INTERRUPT_RUNS = """
+    UPDATE sync_run
+    SET status = 'interrupted', finished_at = %(at)s,
+        error = 'The process ended without a word.'
+    WHERE status = 'running'
+"""
+
+_START_RUN = """
+    INSERT INTO sync_run (started_at, host, dagster_run_id)
+    VALUES (%(at)s, %(host)s, %(dagster_run_id)s)
+    RETURNING id
+"""
+
+_FINISH_RUN = """
+    UPDATE sync_run
+    SET status = %(status)s,
+        finished_at = %(finished_at)s,
+        rows_read = %(rows_read)s,
+        delivered = %(delivered)s,
+        rejected = %(rejected)s,
+        remaining = %(remaining)s,
+        requests = %(requests)s,
+        throttled_seconds = %(throttled_seconds)s,
+        token_cache_hits = %(token_cache_hits)s,
+        token_cache_misses = %(token_cache_misses)s,
+        oldest_pending_age_seconds = %(oldest_pending_age_seconds)s,
+        retry_at = %(retry_at)s,
+        error = %(error)s
+    WHERE id = %(id)s
+"""
+
+_LAST_RUNS = """
+    SELECT id, started_at, host, dagster_run_id, status, finished_at, rows_read,
+        delivered, rejected, remaining, requests, throttled_seconds, token_cache_hits,
+        token_cache_misses, oldest_pending_age_seconds, retry_at, error
+    FROM sync_run
+    ORDER BY id DESC
+    LIMIT %(limit)s
+"""
+
+_PACING = "SELECT state FROM dataverse_pacing WHERE key = %(key)s"
+
+_RETRY_AT = "SELECT retry_at FROM dataverse_pacing WHERE key = %(key)s"
+
+_SAVE_PACING = """
+    INSERT INTO dataverse_pacing (key, state, retry_at, updated_at)
+    VALUES (%(key)s, %(state)s, %(retry_at)s, now())
+    ON CONFLICT (key) DO UPDATE
+    SET state = excluded.state,
+        retry_at = excluded.retry_at,
+        updated_at = excluded.updated_at
+"""
+
+_TARGET = """
+    SELECT resource, first_delivered_at, duplicates_accepted_at
+    FROM dataverse_target
+    WHERE resource = %(resource)s
+"""
+
+_ACCEPT_DUPLICATES = """
+    INSERT INTO dataverse_target (resource, duplicates_accepted_at)
+    VALUES (%(resource)s, %(at)s)
+    ON CONFLICT (resource) DO UPDATE
+    SET duplicates_accepted_at = excluded.duplicates_accepted_at
+"""
+
+_RECORD_DELIVERY = """
+    INSERT INTO dataverse_target AS known (resource, first_delivered_at)
+    VALUES (%(resource)s, %(at)s)
+    ON CONFLICT (resource) DO UPDATE
+    SET first_delivered_at = excluded.first_delivered_at
+    WHERE known.first_delivered_at IS NULL
+"""
+
+
+def start_run(connection: Connection, at: datetime, dagster_run_id: str | None) -> int:
+    """Open a run; whatever is still open was left by a process that died."""
+    connection.exec_driver_sql(_INTERRUPT_RUNS, {"at": at})
+    values = {"at": at, "host": socket.gethostname(), "dagster_run_id": dagster_run_id}
+    number: int = connection.exec_driver_sql(_START_RUN, values).scalar_one()
+    return number
+
+
+def finish_run(connection: Connection, run_id: int, record: RunRecord) -> None:
+    """Write what became of a run."""
+    values = {name: getattr(record, name) for name in RunRecord.__slots__}
+    connection.exec_driver_sql(_FINISH_RUN, values | {"id": run_id})
+
+
+def last_runs(connection: Connection, limit: int) -> list[RunRecord]:
+    """Read the last runs, the newest first."""
+    rows = connection.exec_driver_sql(_LAST_RUNS, {"limit": limit}).mappings()
+    return [RunRecord(**{**row, "status": RunStatus(row["status"])}) for row in rows]
+
+
+def pacing(connection: Connection, key: str) -> dict[str, object] | None:
+    """Read what was kept of the limits' use."""
+    found = connection.exec_driver_sql(_PACING, {"key": key}).scalar_one_or_none()
+    return None if found is None else dict(found)
+
+
+def save_pacing(
+    connection: Connection,
+    key: str,
+    state: Mapping[str, object],
+    retry_at: datetime | None,
+) -> None:
+    """Keep how much of the limits is used, and until when to wait."""
+    values = {"key": key, "state": json.dumps(dict(state)), "retry_at": retry_at}
+    connection.exec_driver_sql(_SAVE_PACING, values)
+
+
+def retry_at(connection: Connection, key: str) -> datetime | None:
+    """Read until when Dataverse wants no request."""
+    found: datetime | None = connection.exec_driver_sql(
+        _RETRY_AT, {"key": key}
+    ).scalar_one_or_none()
+    return found
+
+
+def target(connection: Connection, resource: str) -> Target | None:
+    """Read what is known of an environment."""
+    row = connection.exec_driver_sql(_TARGET, {"resource": resource}).one_or_none()
+    return None if row is None else Target(*row)
+
+
+def accept_duplicates(connection: Connection, resource: str, at: datetime) -> None:
+    """Keep a person's word that another flow's records there are no obstacle."""
+    connection.exec_driver_sql(_ACCEPT_DUPLICATES, {"resource": resource, "at": at})
+
+
+def record_delivery(connection: Connection, resource: str, at: datetime) -> None:
+    """Keep when the first row was delivered to an environment."""
+    connection.exec_driver_sql(_RECORD_DELIVERY, {"resource": resource, "at": at})

@@ -1,0 +1,181 @@
+"""The database schema: plain SQL files, applied in order, each once.
+
+Safe against being killed: whoever applies holds an advisory lock that dies with its
+connection, so a lock row of yoyo's that is found under it belongs to nobody alive; and
+each file can be applied again on top of half of itself.
+"""
+
+import glob
+import os
+import socket
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psycopg
+import yoyo
+from psycopg import errors
+from yoyo.backends.core.postgresql import PostgresqlPsycopgBackend
+from yoyo.migrations import Migration, MigrationList
+
+from apex_pipeline.database import Database
+from apex_pipeline.errors import DatabaseUnavailableError
+
+# The number is any that no other program takes. It is no bind parameter: the portal of
+# a statement with parameters keeps a snapshot until the transaction ends, and an index
+# that is built concurrently waits for whoever has one.
+_TRY_LOCK = "SELECT pg_try_advisory_xact_lock(730833204421056)"
+_LOCK_TIMEOUT = "5s"
+_PAUSE_SECONDS = 0.5
+
+
+def apply(url: str, *, wait_seconds: float = 30.0) -> list[str]:
+    """Bring the schema up to date.
+
+    Args:
+        url: The database.
+        wait_seconds: Patience with a suspended server, with another process that
+            applies migrations, and with transactions that hold a table.
+
+    Returns:
+        Names of the migrations that were applied now.
+
+    Raises:
+        DatabaseError: The database is not there, or the user may not change it.
+    """
+    database = Database(
+        url, wait_seconds=wait_seconds, application_name="apex_pipeline migrations"
+    )
+    deadline = time.monotonic() + wait_seconds
+    with (
+        database,
+        database.translated(),
+        _mutex(database, deadline),
+        _Backend(database) as backend,
+    ):
+        backend.create_lock_table()
+        backend.break_lock()
+        outstanding = backend.to_apply(_read())
+        with backend.lock():
+            for migration in outstanding:
+                _apply_one(backend, migration, deadline)
+        return [migration.id for migration in outstanding]
+
+
+def pending(url: str, *, wait_seconds: float = 30.0) -> list[str]:
+    """Name the migrations that `apply` would apply; changes nothing."""
+    database = Database(
+        url, wait_seconds=wait_seconds, application_name="apex_pipeline migrations"
+    )
+    with database, database.translated(), database.connect() as connection:
+        found = connection.execute(
+            "SELECT to_regclass('_yoyo_migration') IS NOT NULL"
+        ).fetchone()
+        applied = set()
+        if found == (True,):
+            rows = connection.execute("SELECT migration_id FROM _yoyo_migration")
+            applied = {name for (name,) in rows}
+        return [m.id for m in _read() if m.id not in applied]
+
+
+class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc]  # ships no types
+    """yoyo's backend on connections of ours.
+
+    It never queues for long behind a transaction that holds a table, since whoever
+    writes to the table would queue behind it.
+    """
+
+    create_lock_table_sql = PostgresqlPsycopgBackend.create_lock_table_sql.replace(
+        "CREATE TABLE", "CREATE TABLE IF NOT EXISTS"
+    )
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        super().__init__(database.address, "_yoyo_migration")
+
+    def connect(self, _: str) -> psycopg.Connection:
+        connection = self._database.connect()
+        connection.autocommit = True
+        return connection
+
+    def copy(self) -> "_Backend":
+        return _Backend(self._database)
+
+    def list_tables(self, **_: object) -> list[str]:
+        rows = self.execute(
+            "SELECT tablename FROM pg_tables WHERE schemaname = current_schema()"
+        )
+        return [name for (name,) in rows]
+
+    def begin(self) -> None:
+        super().begin()
+        self.execute(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'")
+
+    def get_log_data(
+        self, migration: Migration | None = None, operation: str = "apply"
+    ) -> dict[str, object]:
+        # The inherited one asks the name service for the host's full name, and fails
+        # for a user without a name, as containers have them.
+        return {
+            "id": str(uuid.uuid4()),
+            "migration_id": migration.id if migration else None,
+            "migration_hash": migration.hash if migration else None,
+            "username": str(os.getuid()),
+            "hostname": socket.gethostname(),
+            "created_at_utc": datetime.now(UTC).replace(tzinfo=None),
+            "operation": operation,
+        }
+
+
+@contextmanager
+def _mutex(database: Database, deadline: float) -> Iterator[None]:
+    """Keep other processes out until the block ends or this process dies."""
+    with database.connect() as connection:
+        while not _try_lock(connection):
+            # Not a statement that waits: it would have a snapshot all the while.
+            connection.rollback()
+            if time.monotonic() > deadline:
+                raise DatabaseUnavailableError(
+                    f"Another process is applying migrations at {database.address}. "
+                    "Try again when it is done."
+                )
+            time.sleep(_PAUSE_SECONDS)
+        yield
+
+
+def _try_lock(connection: psycopg.Connection) -> bool:
+    # Neon ends what has been idle in a transaction for five minutes; building an index
+    # may take longer.
+    connection.execute("SET LOCAL idle_in_transaction_session_timeout = '1h'")
+    return connection.execute(_TRY_LOCK).fetchone() == (True,)
+
+
+def _apply_one(backend: _Backend, migration: Migration, deadline: float) -> None:
+    while True:
+        try:
+            backend.apply_one(migration)
+        except errors.DuplicateTable:
+            if migration.use_transactions:
+                raise
+            # How one that builds an index says that the table has had it.
+            backend.mark_migrations([migration])
+            return
+        except errors.LockNotAvailable as error:
+            if time.monotonic() > deadline:
+                raise DatabaseUnavailableError(
+                    f"{migration.id} could not be applied: another transaction holds "
+                    "the table. Nothing of it was changed; try again when it has ended."
+                ) from error
+            time.sleep(_PAUSE_SECONDS)
+        else:
+            return
+
+
+def _read() -> MigrationList:
+    package = Path(__file__).parent
+    # In a wheel the files are inside the package; in a checkout, beside it.
+    folder = next(f for f in (package / "sql", package.parent / "sql") if f.is_dir())
+    return yoyo.read_migrations(glob.escape(str(folder)))

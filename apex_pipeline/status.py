@@ -1,0 +1,112 @@
+"""What an operator asks first: is it keeping up, and if not, why."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+
+from apex_pipeline.errors import ConfigError
+from apex_pipeline.ledger import RunStatus
+from apex_pipeline.settings import DataverseSettings
+from apex_pipeline.store import Store
+from apex_pipeline.sync import pacing_key
+
+_RUNS_LOOKED_AT = 300
+_PERIOD = timedelta(hours=24)
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The state of the sync at one instant; times are UTC.
+
+    Attributes:
+        pending: Rows that are due and not in Dataverse.
+        oldest_pending_seconds: Age of the oldest of them.
+        quarantined: Rows put aside because Dataverse cannot take them.
+        last_success_at: End of the last run that did not fail, within the last runs.
+        last_failure: What the last run failed with; None if it did not.
+        delivered_24h: Rows delivered in the last 24 hours.
+        throttled_seconds_24h: For how long Dataverse kept us waiting in that time.
+        token_hit_rate_pct: Requests of that time that needed no new token, in percent.
+        throttled_until: When Dataverse takes requests again, if it said so.
+        credential_expires_on: End of the secret or certificate, where it is known.
+    """
+
+    pending: int
+    oldest_pending_seconds: float | None
+    quarantined: int
+    last_success_at: datetime | None
+    last_failure: str | None
+    delivered_24h: int
+    throttled_seconds_24h: float
+    token_hit_rate_pct: float | None
+    throttled_until: datetime | None
+    credential_expires_on: date | None
+
+
+def read_status(
+    store: Store, settings: DataverseSettings, environment: Mapping[str, str]
+) -> Status:
+    """Ask Postgres, and look at the credentials; Dataverse itself is not asked.
+
+    Raises:
+        DatabaseError: Postgres did not answer, or lacks our tables.
+        ConfigError: The expiry date given in the environment is not a date.
+    """
+    now = datetime.now(UTC)
+    runs = store.last_runs(_RUNS_LOOKED_AT)
+    recent = [run for run in runs if run.started_at and run.started_at >= now - _PERIOD]
+    hits = sum(run.token_cache_hits for run in recent)
+    misses = sum(run.token_cache_misses for run in recent)
+    pending = store.pending_summary()
+    oldest = pending.oldest_created_at
+    retry_at = store.retry_at(pacing_key(settings))
+    finished = [run for run in runs if run.status is not RunStatus.RUNNING]
+    return Status(
+        pending=pending.count,
+        oldest_pending_seconds=(now - oldest).total_seconds() if oldest else None,
+        quarantined=store.quarantine_count(),
+        last_success_at=next(
+            (run.finished_at for run in runs if run.status is RunStatus.SUCCESS), None
+        ),
+        last_failure=finished[0].error if finished else None,
+        delivered_24h=sum(run.delivered for run in recent),
+        throttled_seconds_24h=sum(run.throttled_seconds for run in recent),
+        token_hit_rate_pct=100 * hits / (hits + misses) if hits + misses else None,
+        throttled_until=retry_at if retry_at and retry_at > now else None,
+        credential_expires_on=credential_expiry(settings, environment),
+    )
+
+
+def credential_expiry(
+    settings: DataverseSettings, environment: Mapping[str, str]
+) -> date | None:
+    """The certificate's own end, or the date that a person noted for the secret.
+
+    Raises:
+        ConfigError: APEX_CLIENT_SECRET_EXPIRES_ON is not a date, or the certificate
+            cannot be read.
+    """
+    if settings.certificate_path is not None:
+        return _certificate_expiry(settings.certificate_path)
+    noted = environment.get("APEX_CLIENT_SECRET_EXPIRES_ON")
+    if not noted:
+        return None
+    try:
+        return date.fromisoformat(noted)
+    except ValueError:
+        raise ConfigError(
+            "APEX_CLIENT_SECRET_EXPIRES_ON must be a date like 2027-01-31."
+        ) from None
+
+
+def _certificate_expiry(path: Path) -> date:
+    try:
+        certificate = x509.load_pem_x509_certificate(path.read_bytes())
+    except (OSError, ValueError):
+        raise ConfigError(
+            f"AZURE_CLIENT_CERTIFICATE_PATH names {path}, which holds no certificate."
+        ) from None
+    return certificate.not_valid_after_utc.date()

@@ -1,0 +1,164 @@
+"""Postgres as the pipeline sees it: pending rows, the quarantine, and the ledger."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from types import TracebackType
+from typing import Self
+
+from apex_pipeline import ledger, pending
+from apex_pipeline.database import Database
+from apex_pipeline.ledger import RunRecord, Target
+from apex_pipeline.metrics import Rejection
+from apex_pipeline.pending import PendingRow, PendingSummary, Position
+from apex_pipeline.writer_lock import WriterLock, try_writer_lock
+
+
+def connect(
+    url: str, *, wait_seconds: float = 30.0, application_name: str = "apex_pipeline"
+) -> "Store":
+    """Open the store, waiting for a suspended server to wake.
+
+    Raises:
+        ConfigError: The URL is not one of a Postgres database.
+        DatabaseError: The server does not answer, or refuses us.
+    """
+    database = Database(
+        url, wait_seconds=wait_seconds, application_name=application_name
+    )
+    database.connect().close()
+    return Store(database)
+
+
+class Store:
+    """The pipeline's side of the database; threads may share it.
+
+    Every method is one transaction. Where doing it twice is harmless, it is done once
+    more when the connection is lost.
+
+    Raises:
+        DatabaseUnavailableError: From any method: the server is gone, or was in the
+            middle of it, and did not come back in time.
+        SchemaMissingError: From any method: a table is not there.
+    """
+
+    def __init__(self, database: Database) -> None:
+        """Keep the database; nothing is sent yet."""
+        self._database = database
+
+    def __enter__(self) -> Self:
+        """Return the store itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the connections."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._database.close()
+
+    def pending_page(self, after: Position | None, limit: int) -> list[PendingRow]:
+        """Read the pending rows that follow *after*, the oldest first."""
+        return self._database.transact(
+            lambda c: pending.page(c, after, limit), repeatable=True
+        )
+
+    def pending_summary(self) -> PendingSummary:
+        """Count the pending rows, and find the oldest."""
+        return self._database.transact(pending.summary, repeatable=True)
+
+    def has_pending(self) -> bool:
+        """Whether anything is pending; cheap, however much it is."""
+        return self._database.transact(pending.exists, repeatable=True)
+
+    def mark_exported(self, ids: Sequence[str], at: datetime) -> int:
+        """Mark rows that Dataverse acknowledged, and let them leave the quarantine.
+
+        Returns:
+            How many were pending until now.
+        """
+        return self._database.transact(
+            lambda c: pending.mark_exported(c, ids, at), repeatable=True
+        )
+
+    def quarantine(self, rejections: Sequence[Rejection], at: datetime) -> None:
+        """Put rejected rows aside, each time twice as long: 5 minutes to a day."""
+        self._database.transact(lambda c: pending.quarantine(c, rejections, at))
+
+    def quarantine_count(self) -> int:
+        """Count the rows in quarantine, due or not."""
+        return self._database.transact(pending.quarantine_count, repeatable=True)
+
+    def known_ids(self, ids: Iterable[str]) -> set[str]:
+        """Tell which of these UUIDs are rows of ours; in the usual spelling."""
+        wanted = list(ids)
+        return self._database.transact(
+            lambda c: pending.known_ids(c, wanted), repeatable=True
+        )
+
+    def start_run(self, *, at: datetime, dagster_run_id: str | None) -> int:
+        """Open a run in the ledger; the caller holds the writer lock.
+
+        A run that is still open is closed as interrupted: its process is dead.
+        """
+        return self._database.transact(
+            lambda c: ledger.start_run(c, at, dagster_run_id)
+        )
+
+    def finish_run(self, run_id: int, record: RunRecord) -> None:
+        """Write what became of a run."""
+        self._database.transact(
+            lambda c: ledger.finish_run(c, run_id, record), repeatable=True
+        )
+
+    def last_runs(self, limit: int) -> list[RunRecord]:
+        """Read the last runs, the newest first."""
+        return self._database.transact(
+            lambda c: ledger.last_runs(c, limit), repeatable=True
+        )
+
+    def pacing(self, key: str) -> dict[str, object] | None:
+        """Read how much of Dataverse's limits was used lately."""
+        return self._database.transact(lambda c: ledger.pacing(c, key), repeatable=True)
+
+    def save_pacing(
+        self, key: str, state: Mapping[str, object], retry_at: datetime | None
+    ) -> None:
+        """Keep how much of Dataverse's limits is used, and until when to wait."""
+        self._database.transact(
+            lambda c: ledger.save_pacing(c, key, state, retry_at), repeatable=True
+        )
+
+    def retry_at(self, key: str) -> datetime | None:
+        """Read until when Dataverse wants no request."""
+        return self._database.transact(
+            lambda c: ledger.retry_at(c, key), repeatable=True
+        )
+
+    def target(self, resource: str) -> Target | None:
+        """Read what is known of a Dataverse environment."""
+        return self._database.transact(
+            lambda c: ledger.target(c, resource), repeatable=True
+        )
+
+    def accept_duplicates(self, resource: str, at: datetime) -> None:
+        """Keep a person's word that another flow's records there are no obstacle."""
+        self._database.transact(
+            lambda c: ledger.accept_duplicates(c, resource, at), repeatable=True
+        )
+
+    def record_delivery(self, resource: str, at: datetime) -> None:
+        """Keep when the first row was delivered to an environment."""
+        self._database.transact(
+            lambda c: ledger.record_delivery(c, resource, at), repeatable=True
+        )
+
+    def writer_lock(self) -> WriterLock | None:
+        """Become the one writer, or return None while another is."""
+        with self._database.translated():
+            return try_writer_lock(self._database)

@@ -1,0 +1,266 @@
+"""One run of the sync: pending → upsert → mark back, by one writer, in bounded time."""
+
+import asyncio
+import dataclasses
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from apex_pipeline.cutover import refuse_foreign_records
+from apex_pipeline.dataverse.client import DataverseClient
+from apex_pipeline.dataverse.connect import Environment, connect
+from apex_pipeline.dataverse.gate import Deadline
+from apex_pipeline.dataverse.pacing import Pacer
+from apex_pipeline.dataverse.sender import RetryPolicy
+from apex_pipeline.delivery import DataverseSink
+from apex_pipeline.errors import ApexError, DatabaseError
+from apex_pipeline.ledger import RunRecord, RunStatus
+from apex_pipeline.settings import DataverseSettings
+from apex_pipeline.store import Store
+from apex_pipeline.stream import Sink, Stream, StreamOptions, Tally
+from apex_pipeline.writer_lock import WriterLock
+
+DEFAULT_TIME_BUDGET_SECONDS = 240.0
+
+
+@dataclass(frozen=True, slots=True)
+class SyncOptions:
+    """What one run may do.
+
+    Attributes:
+        time_budget: Seconds after which nothing more is begun. Less than the five
+            minutes between two ticks, so that runs never pile up.
+        accept_duplicates: Deliver although the table holds records that we did not
+            make; remembered for later runs.
+    """
+
+    stream: StreamOptions = field(default_factory=StreamOptions)
+    time_budget: float = DEFAULT_TIME_BUDGET_SECONDS
+    accept_duplicates: bool = False
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    make_sink: Callable[[DataverseClient, RetryPolicy], Sink] = DataverseSink
+
+
+@dataclass(frozen=True, slots=True)
+class SyncReport:
+    """What one run did.
+
+    Attributes:
+        remaining: Rows still pending and due; None where Postgres could not be asked.
+        skipped: Why nothing was attempted, if so.
+        retry_at: When Dataverse takes requests again, if it throttled us.
+        failure: What a person has to mend, if the run failed.
+        preview: The last records delivered, as JSON objects.
+    """
+
+    started_at: datetime
+    finished_at: datetime
+    read: int = 0
+    delivered: int = 0
+    rejected: int = 0
+    remaining: int | None = None
+    requests: int = 0
+    throttled_seconds: float = 0.0
+    token_hits: int = 0
+    token_misses: int = 0
+    oldest_pending_age_seconds: float | None = None
+    skipped: str | None = None
+    retry_at: datetime | None = None
+    failure: ApexError | None = None
+    preview: tuple[str, ...] = ()
+
+
+def run_sync(
+    store: Store,
+    settings: DataverseSettings,
+    token_cache: Path,
+    options: SyncOptions,
+    *,
+    dagster_run_id: str | None = None,
+) -> SyncReport:
+    """Deliver what is pending, as far as time and Dataverse allow.
+
+    A failure is part of the report, beside what was achieved before it.
+
+    Raises:
+        DatabaseError: Postgres could not be asked for the lock, or for what is pending.
+    """
+    started = datetime.now(UTC)
+    lock = store.writer_lock()
+    if lock is None:
+        return _skipped(started, "another sync holds the writer lock")
+    with lock:
+        retry_at = store.retry_at(pacing_key(settings))
+        if retry_at is not None and retry_at > started:
+            reason = f"Dataverse asked for no requests before {retry_at:%H:%M:%S} UTC"
+            return _skipped(started, reason, retry_at)
+        run = _Run(store, settings, options, lock)
+        if options.stream.dry_run:
+            return asyncio.run(run.deliver(token_cache, started))
+        run_id = store.start_run(at=started, dagster_run_id=dagster_run_id)
+        report = asyncio.run(run.deliver(token_cache, started))
+        return _recorded(store, run_id, report)
+
+
+def pacing_key(settings: DataverseSettings) -> str:
+    """Whose budget it is: limits hold for an application user in an environment."""
+    return f"{settings.resource} {settings.client_id}"
+
+
+class _Run:
+    """The state of one run that holds the lock."""
+
+    def __init__(
+        self,
+        store: Store,
+        settings: DataverseSettings,
+        options: SyncOptions,
+        lock: WriterLock,
+    ) -> None:
+        self._store = store
+        self._settings = settings
+        self._options = options
+        self._lock = lock
+
+    async def deliver(self, token_cache: Path, started: datetime) -> SyncReport:
+        deadline = Deadline(self._options.time_budget)
+        tally = Tally()
+        pacer = self._restored_pacer()
+        async with connect(
+            self._settings, token_cache, pacer=pacer, retry=self._options.retry
+        ) as environment:
+            try:
+                if self._store.has_pending():
+                    if not self._options.stream.dry_run:
+                        await self._guard_cutover(environment, deadline)
+                    tally = await self._stream(environment, deadline)
+            except ApexError as error:
+                tally.failure = error
+            return await asyncio.to_thread(self._report, environment, tally, started)
+
+    async def _stream(self, environment: Environment, deadline: Deadline) -> Tally:
+        async def beat() -> None:
+            state = _PacingState.of(environment.pacer)
+            await asyncio.to_thread(self._lock.ping)
+            await asyncio.to_thread(self._save_pacing, state)
+
+        stream = Stream(
+            self._store,
+            self._options.make_sink(environment.client, self._options.retry),
+            self._options.stream,
+            deadline,
+            beat,
+        )
+        await stream.run()
+        return stream.tally
+
+    async def _guard_cutover(
+        self, environment: Environment, deadline: Deadline
+    ) -> None:
+        """Before the first delivery into this environment, see that it is ours."""
+        resource = self._settings.resource
+        if self._options.accept_duplicates:
+            self._store.accept_duplicates(resource, datetime.now(UTC))
+        if self._store.target(resource) is None:
+            await refuse_foreign_records(environment.client, self._store, deadline)
+
+    def _report(
+        self, environment: Environment, tally: Tally, started: datetime
+    ) -> SyncReport:
+        """Ask Postgres what is left, and leave the next run what it must know."""
+        remaining = oldest = None
+        try:
+            self._save_pacing(_PacingState.of(environment.pacer))
+            if tally.delivered:
+                self._store.record_delivery(self._settings.resource, started)
+            pending = self._store.pending_summary()
+            remaining, oldest = pending.count, pending.oldest_created_at
+        except DatabaseError as error:
+            tally.failure = tally.failure or error
+        finished = datetime.now(UTC)
+        out_of_time = tally.out_of_time
+        return SyncReport(
+            started_at=started,
+            finished_at=finished,
+            read=tally.read,
+            delivered=tally.delivered,
+            rejected=tally.rejected,
+            remaining=remaining,
+            requests=environment.sender.requests,
+            throttled_seconds=environment.gate.throttled_seconds,
+            token_hits=environment.tokens.hits,
+            token_misses=environment.tokens.misses,
+            oldest_pending_age_seconds=(
+                (finished - oldest).total_seconds() if oldest else None
+            ),
+            retry_at=out_of_time.retry_at if out_of_time else None,
+            failure=tally.failure,
+            preview=tuple(tally.preview),
+        )
+
+    def _restored_pacer(self) -> Pacer:
+        pacer = Pacer()
+        saved = self._store.pacing(pacing_key(self._settings))
+        if saved is not None:
+            age = time.time() - float(str(saved.get("saved_at", 0.0)))
+            pacer.restore(time.monotonic(), saved, age)
+        return pacer
+
+    def _save_pacing(self, state: "_PacingState") -> None:
+        self._store.save_pacing(
+            pacing_key(self._settings), state.snapshot, state.retry_at
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _PacingState:
+    """A pacer's state at one instant, which another thread may store."""
+
+    snapshot: dict[str, object]
+    retry_at: datetime | None
+
+    @classmethod
+    def of(cls, pacer: Pacer) -> "_PacingState":
+        now = time.monotonic()
+        paused_for = pacer.paused_for(now)
+        retry_at = datetime.now(UTC) + timedelta(seconds=paused_for)
+        return cls(
+            pacer.snapshot(now) | {"saved_at": time.time()},
+            retry_at if paused_for else None,
+        )
+
+
+def _skipped(
+    started: datetime, reason: str, retry_at: datetime | None = None
+) -> SyncReport:
+    return SyncReport(started, datetime.now(UTC), skipped=reason, retry_at=retry_at)
+
+
+def _recorded(store: Store, run_id: int, report: SyncReport) -> SyncReport:
+    """Enter a report into the ledger.
+
+    A process that dies before this leaves its run open; the next run closes it.
+    """
+    failure = report.failure
+    record = RunRecord(
+        status=RunStatus.SUCCESS if failure is None else RunStatus.FAILURE,
+        finished_at=report.finished_at,
+        rows_read=report.read,
+        delivered=report.delivered,
+        rejected=report.rejected,
+        remaining=report.remaining,
+        requests=report.requests,
+        throttled_seconds=report.throttled_seconds,
+        token_cache_hits=report.token_hits,
+        token_cache_misses=report.token_misses,
+        oldest_pending_age_seconds=report.oldest_pending_age_seconds,
+        retry_at=report.retry_at,
+        error=None if failure is None else str(failure),
+    )
+    try:
+        store.finish_run(run_id, record)
+    except DatabaseError as error:
+        return report if failure else dataclasses.replace(report, failure=error)
+    return report

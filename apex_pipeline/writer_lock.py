@@ -1,0 +1,80 @@
+"""The lock that one writer at a time holds, wherever it runs.
+
+It is an advisory lock of a transaction: unlike a session's it works through a
+transaction pooler, and it ends with its process, at the latest when its connection has
+been silent for 90 seconds.
+"""
+
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+
+import psycopg
+
+from apex_pipeline.database import Database
+from apex_pipeline.errors import WriterLockLostError
+
+# Without bind parameters: the portal of a statement that has some keeps a snapshot
+# until the transaction ends, and with it all that vacuum would clear away.
+_SET_PATIENCE = "SET LOCAL idle_in_transaction_session_timeout = '90s'"
+_TRY_LOCK = "SELECT pg_try_advisory_xact_lock(730833204421057)"
+_PING = "SELECT 1"
+
+
+class WriterLock:
+    """The lock, held until it is released or lost.
+
+    It has to be pinged more often than every 90 seconds; Postgres ends it otherwise.
+    """
+
+    def __init__(self, connection: psycopg.Connection) -> None:
+        """Keep the connection whose open transaction holds the lock."""
+        self._connection = connection
+
+    def __enter__(self) -> Self:
+        """Return the lock, which is held already."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Release the lock."""
+        self.release()
+
+    def ping(self) -> None:
+        """Show that we are alive, and see that the lock is still ours.
+
+        Raises:
+            WriterLockLostError: It is not. Another writer may have begun.
+        """
+        try:
+            self._connection.execute(_PING)
+        except psycopg.Error as error:
+            raise WriterLockLostError(
+                f"The connection that held the writer lock is gone ({error}). Another "
+                "run may have begun; this one stops sending."
+            ) from error
+
+    def release(self) -> None:
+        """Let the next writer begin; nothing happens if the lock was lost."""
+        with suppress(psycopg.Error):
+            self._connection.close()
+
+
+def try_writer_lock(database: Database) -> WriterLock | None:
+    """Take the lock, or return None if another writer holds it."""
+    connection = database.connect()
+    try:
+        connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
+        connection.execute(_SET_PATIENCE)
+        locked = connection.execute(_TRY_LOCK).fetchone() == (True,)
+    except BaseException:
+        connection.close()
+        raise
+    if locked:
+        return WriterLock(connection)
+    connection.close()
+    return None

@@ -1,0 +1,94 @@
+"""A real Postgres for the tests: one server a session, one database a test."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from itertools import count
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from apex_pipeline import migrations
+from apex_pipeline.local.postgres import EmbeddedPostgres
+from apex_pipeline.store import Store, connect
+from apex_pipeline_tests.emulator_server import emulator, shared_emulator
+
+__all__ = ["emulator", "shared_emulator"]
+
+_MIGRATED = "migrated"
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+    """A running server; its data is gone after the session."""
+    folder = tmp_path_factory.mktemp("postgres")
+    # No test pulls the plug on this one, and tests create many databases.
+    server = EmbeddedPostgres(folder, settings={"fsync": "off"})
+    server.start()
+    yield server
+    server.stop()
+    for place in {server.home, folder}:
+        shutil.rmtree(place)
+
+
+@pytest.fixture(scope="session")
+def migrated_database(postgres: EmbeddedPostgres) -> str:
+    """Name of a database with the whole schema, to copy from; never connect to it."""
+    postgres.create_database(_MIGRATED)
+    migrations.apply(postgres.url(_MIGRATED))
+    return _MIGRATED
+
+
+@pytest.fixture(scope="session")
+def _numbers() -> Iterator[int]:
+    return count(1)
+
+
+@pytest.fixture
+def create_database(
+    postgres: EmbeddedPostgres, _numbers: Iterator[int]
+) -> Iterator[Callable[[str], str]]:
+    """Create a database out of a template, for this test alone; returns its URL."""
+
+    def create(template: str) -> str:
+        name = f"test_{next(_numbers)}"
+        _administer(
+            postgres,
+            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
+                sql.Identifier(name), sql.Identifier(template)
+            ),
+        )
+        cleanup.callback(
+            _administer,
+            postgres,
+            sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)),
+        )
+        return postgres.url(name)
+
+    with ExitStack() as cleanup:
+        yield create
+
+
+@pytest.fixture
+def database_url(create_database: Callable[[str], str], migrated_database: str) -> str:
+    """URL of a database with the schema and no rows."""
+    return create_database(migrated_database)
+
+
+@pytest.fixture
+def empty_database_url(create_database: Callable[[str], str]) -> str:
+    """URL of a database with nothing in it."""
+    return create_database("template1")
+
+
+@pytest.fixture
+def store(database_url: str) -> Iterator[Store]:
+    """A store on a database of its own."""
+    with connect(database_url) as opened:
+        yield opened
+
+
+def _administer(postgres: EmbeddedPostgres, statement: sql.Composed) -> None:
+    with psycopg.connect(postgres.url("postgres"), autocommit=True) as connection:
+        connection.execute(statement)

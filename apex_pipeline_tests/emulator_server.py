@@ -1,0 +1,157 @@
+"""The emulator, served, with clients that know nothing of its insides."""
+
+import ssl
+import time
+from collections.abc import Iterator
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import msal
+import pytest
+from azure.core.credentials import AccessToken
+
+from apex_pipeline.emulator import Clock, Limits, Options, ServedEmulator, serve
+
+TYPE = "Microsoft.Dynamics.CRM.apex_campaignmetrics"
+SET = "apex_campaignmetricses"
+UPSERT = f"{SET}/Microsoft.Dynamics.CRM.UpsertMultiple"
+
+
+def campaign_metric(**overrides: Any) -> dict[str, Any]:
+    """A target of a bulk message, every column filled."""
+    return {
+        "@odata.type": TYPE,
+        "apex_campaignmetricsid": str(uuid4()),
+        "apex_campaignid": "c-001",
+        "apex_runid": "r-001",
+        "apex_phase": "2-3",
+        "apex_agentstotal": 5,
+        "apex_agentssuccessful": 4,
+        "apex_assetsgenerated": 12,
+        "apex_tokensin": 1500,
+        "apex_tokensout": 3000,
+        "apex_costusd": 0.00348,
+        "apex_latencyp95ms": 51200,
+        "apex_latencyavgms": 42000,
+        "apex_successrate": 80.25,
+        "apex_createdat": "2025-10-30T13:00:00Z",
+        **overrides,
+    }
+
+
+def trusting(emulator: ServedEmulator) -> ssl.SSLContext:
+    """A TLS context that trusts the emulator's authority."""
+    return ssl.create_default_context(cafile=str(emulator.ca_bundle))
+
+
+class MsalTransport(httpx.Client):
+    """MSAL hands over a client assertion as bytes, which httpx would print as such."""
+
+    def post(self, url: httpx.URL | str, **more: Any) -> httpx.Response:
+        form = more.pop("data")
+        decoded = {
+            name: value.decode() if isinstance(value, bytes) else value
+            for name, value in form.items()
+        }
+        return super().post(url, data=decoded, **more)
+
+
+def sign_in(
+    emulator: ServedEmulator, credential: Any = None, client_id: str | None = None
+) -> dict[str, Any]:
+    """What MSAL makes of the emulator's answer to a token request."""
+    with MsalTransport(verify=trusting(emulator)) as client:
+        application = msal.ConfidentialClientApplication(
+            client_id or emulator.client_id,
+            client_credential=credential or emulator.client_secret,
+            authority=emulator.authority,
+            instance_discovery=False,
+            http_client=client,
+        )
+        found: dict[str, Any] = application.acquire_token_for_client(
+            [f"{emulator.url}/.default"]
+        )
+        return found
+
+
+def token(emulator: ServedEmulator, **more: Any) -> str:
+    """An access token, by MSAL."""
+    found = sign_in(emulator, **more)
+    assert "access_token" in found, found
+    return str(found["access_token"])
+
+
+def web_api(emulator: ServedEmulator, bearer: str | None = None) -> httpx.Client:
+    """A client of the Web API that keeps cookies."""
+    return httpx.Client(
+        base_url=f"{emulator.api}/",
+        verify=trusting(emulator),
+        headers={"Authorization": f"Bearer {bearer or token(emulator)}"},
+    )
+
+
+class MsalCredential:
+    """What Microsoft's SDK asks for tokens."""
+
+    def __init__(self, emulator: ServedEmulator) -> None:
+        self._emulator = emulator
+        self._token: AccessToken | None = None
+
+    def get_token(self, *scopes: str, **_: Any) -> AccessToken:
+        assert scopes == (f"{self._emulator.url}/.default",)
+        if self._token is None:
+            found = token(self._emulator)
+            self._token = AccessToken(found, int(time.time()) + 3000)
+        return self._token
+
+
+class Dial:
+    """A clock that moves when it is told to; sleeping moves it."""
+
+    def __init__(self) -> None:
+        self.now = 1_800_000_000.0
+
+    async def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+    def clock(self) -> Clock:
+        return Clock(lambda: self.now, self.sleep)
+
+
+@pytest.fixture(scope="session")
+def shared_emulator() -> Iterator[ServedEmulator]:
+    with serve() as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def emulator(shared_emulator: ServedEmulator) -> ServedEmulator:
+    """An emulator in its first state."""
+    shared_emulator.reset()
+    return shared_emulator
+
+
+@pytest.fixture
+def api(emulator: ServedEmulator) -> Iterator[httpx.Client]:
+    """Its Web API, as an application that may do everything."""
+    with web_api(emulator) as client:
+        yield client
+
+
+@pytest.fixture
+def dial() -> Dial:
+    return Dial()
+
+
+@pytest.fixture
+def timed_emulator(dial: Dial) -> Iterator[ServedEmulator]:
+    """An emulator on a clock of the test's, with two servers and small limits."""
+    options = Options(
+        "emulator-secret",
+        limits=Limits(requests=10, execution_seconds=20, concurrent=3),
+        servers=2,
+        key_index_seconds=60,
+    )
+    with serve(options, clock=dial.clock()) as emulator:
+        yield emulator

@@ -1,0 +1,200 @@
+import json
+import socket
+import stat
+from pathlib import Path
+
+import pytest
+
+from apex_pipeline.errors import ConfigError
+from apex_pipeline.local import children
+from apex_pipeline.local.services import (
+    Services,
+    is_free,
+    prepare_dagster_home,
+    prepare_services,
+)
+from apex_pipeline.settings import load_settings
+
+REAL = {
+    "DATABASE_URL": "postgresql://neon:pa55@db.example/campaigns?sslmode=require",
+    "DATAVERSE_RESOURCE": "https://org.crm.dynamics.com",
+    "AZURE_TENANT_ID": "contoso.example",
+    "AZURE_CLIENT_ID": "client",
+    "AZURE_CLIENT_SECRET": "s3cret",
+}
+OWN_STORAGE = {
+    "DAGSTER_POSTGRES_URL": "postgresql://dagster:d4g@storage.example/dagster"
+}
+
+
+def prepare(folder: Path, **environment: str) -> Services:
+    return prepare_services(
+        {"APEX_STATE_DIR": str(folder), **environment}, ui_port=3000
+    )
+
+
+def command_lines(services: Services) -> str:
+    made = [
+        children.code_server(services),
+        children.web_server(services),
+        children.daemon(services),
+        children.demo_writer(services),
+    ]
+    if services.postgres:
+        made.append(children.database(services.postgres))
+    if services.certificates:
+        made.append(children.emulator(services, services.certificates))
+    return "\n".join(" ".join(child.command()) for child in made)
+
+
+def test_with_nothing_set_everything_is_local_and_the_settings_are_whole(tmp_path):
+    services = prepare(tmp_path)
+
+    assert children.names(services) == [
+        "database",
+        "emulator",
+        "Dagster code server",
+        "Dagster UI",
+        "Dagster daemon",
+    ]
+    settings = load_settings(services.environment)
+    assert settings.dataverse.resource.startswith("https://localhost:")
+    assert settings.dataverse.authority.startswith(settings.dataverse.resource)
+    assert settings.state_dir == tmp_path
+    assert services.environment["DAGSTER_HOME"] == str(tmp_path / "dagster")
+    assert services.environment["DAGSTER_POSTGRES_URL"].endswith("/dagster")
+
+
+def test_with_everything_real_nothing_of_it_is_started(tmp_path):
+    services = prepare(tmp_path, **REAL, **OWN_STORAGE)
+
+    assert children.names(services) == [
+        "Dagster code server",
+        "Dagster UI",
+        "Dagster daemon",
+    ]
+    assert not services.owns_dagster_storage
+    for name, value in (REAL | OWN_STORAGE).items():
+        assert services.environment[name] == value
+
+
+def test_dagster_gets_a_storage_of_its_own_beside_real_services(tmp_path):
+    services = prepare(tmp_path, **REAL)
+
+    assert services.databases == ("dagster",)
+    assert services.certificates is None
+    assert services.environment["DATABASE_URL"] == REAL["DATABASE_URL"]
+    assert services.url_file is None
+
+
+def test_local_and_real_are_mixed_when_named(tmp_path):
+    services = prepare(
+        tmp_path,
+        **REAL
+        | {
+            "DATAVERSE_RESOURCE": "emulator",
+            "AZURE_CLIENT_CERTIFICATE_PATH": "/real/certificate.pem",
+        },
+    )
+
+    settings = load_settings(services.environment)
+    assert "db.example" in settings.database_url
+    assert settings.dataverse.resource.startswith("https://localhost:")
+    assert settings.dataverse.client_secret != REAL["AZURE_CLIENT_SECRET"]
+    assert settings.dataverse.certificate_path is None
+
+
+def test_one_end_without_the_other_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="DATAVERSE_RESOURCE is not"):
+        prepare(tmp_path, DATABASE_URL=REAL["DATABASE_URL"])
+
+
+def test_addresses_and_secrets_stay_the_same_from_start_to_start(tmp_path):
+    assert prepare(tmp_path).environment == prepare(tmp_path).environment
+
+
+def test_a_port_that_somebody_has_taken_is_replaced(tmp_path):
+    before = prepare(tmp_path, **REAL, **OWN_STORAGE)
+
+    with socket.create_server(("127.0.0.1", before.code_port)):
+        after = prepare(tmp_path, **REAL, **OWN_STORAGE)
+
+    assert after.code_port != before.code_port
+    assert after.emulator_port == before.emulator_port
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0"])  # noqa: S104 - that is the case
+def test_a_port_is_not_free_while_somebody_listens(address):
+    with socket.create_server((address, 0)) as server:
+        port = server.getsockname()[1]
+        assert not is_free(port)
+    assert is_free(port)
+
+
+def test_no_secret_is_on_a_command_line(tmp_path):
+    services = prepare(tmp_path)
+    lines = command_lines(services)
+
+    password = services.environment["DATABASE_URL"].split(":")[2].split("@")[0]
+    assert password not in lines
+    assert services.environment["AZURE_CLIENT_SECRET"] not in lines
+
+
+def test_the_emulator_learns_its_secret_and_nothing_of_the_pipeline(tmp_path):
+    services = prepare(tmp_path)
+    assert services.certificates
+    environment = children.emulator(services, services.certificates).environment
+
+    secret = services.environment["AZURE_CLIENT_SECRET"]
+    assert environment["EMULATOR_CLIENT_SECRET"] == secret
+    assert not {"DATABASE_URL", "DAGSTER_POSTGRES_URL", "AZURE_CLIENT_SECRET"} & set(
+        environment
+    )
+
+
+def test_a_real_applications_secret_is_not_announced(tmp_path):
+    real, local = prepare(tmp_path / "real", **REAL), prepare(tmp_path / "local")
+
+    assert REAL["AZURE_CLIENT_SECRET"] not in json.dumps(real.announcement)
+    secret = local.environment["AZURE_CLIENT_SECRET"]
+    assert local.announcement["AZURE_CLIENT_SECRET"] == secret
+
+
+@pytest.mark.parametrize("name", ["application.json", "database.url"])
+def test_files_with_secrets_are_for_their_owner_alone(tmp_path, name):
+    prepare(tmp_path)
+
+    assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600
+
+
+def test_the_databases_place_is_shown_without_the_password(tmp_path):
+    services = prepare(tmp_path, **REAL, **OWN_STORAGE)
+
+    assert services.database_place == "postgresql://db.example/campaigns"
+
+
+def test_a_proxy_is_not_asked_for_this_machine(tmp_path):
+    services = prepare(tmp_path, HTTPS_PROXY="http://proxy:3128", NO_PROXY="intranet")
+
+    for name in ("NO_PROXY", "no_proxy"):
+        listed = services.environment[name].split(",")
+        assert {"localhost", "127.0.0.1"} <= set(listed)
+    assert "intranet" in services.environment["NO_PROXY"]
+    assert services.environment["HTTPS_PROXY"] == "http://proxy:3128"
+
+
+def test_relative_paths_hold_in_the_childrens_folder_too(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    services = prepare(tmp_path, **REAL, **OWN_STORAGE, APEX_CA_BUNDLE="our/ca.pem")
+
+    assert services.environment["APEX_CA_BUNDLE"] == str(tmp_path / "our" / "ca.pem")
+
+
+def test_dagsters_home_holds_the_instance_and_the_workspace(tmp_path):
+    services = prepare(tmp_path, **REAL, **OWN_STORAGE)
+    prepare_dagster_home(services)
+
+    checkout = Path(__file__).parent.parent / "dagster.yaml"
+    home = services.dagster_home
+    assert (home / "dagster.yaml").read_bytes() == checkout.read_bytes()
+    assert f"port: {services.code_port}\n" in (home / "workspace.yaml").read_text()

@@ -1,0 +1,289 @@
+"""The stream between a source and a sink that misbehave in every order."""
+
+import asyncio
+import random
+from datetime import UTC, datetime
+from uuid import UUID
+
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from apex_pipeline.dataverse.gate import Deadline
+from apex_pipeline.delivery import Delivery
+from apex_pipeline.errors import (
+    ApexError,
+    DatabaseUnavailableError,
+    OutOfTimeError,
+    SystemicRejectionError,
+    TransientError,
+    WriterLockLostError,
+)
+from apex_pipeline.metrics import Rejection
+from apex_pipeline.store import PendingRow, Position
+from apex_pipeline.stream import Stream, StreamOptions
+from apex_pipeline_tests.test_metrics import row
+
+INSTANT = datetime(2026, 11, 1, tzinfo=UTC)
+
+
+def pending_row(number, **overrides):
+    key = UUID(int=number)
+    return PendingRow(
+        str(key), Position("2026-11-01", str(key)), row(id=key, **overrides)
+    )
+
+
+class Source:
+    """Pending rows in memory, with the store's promises."""
+
+    def __init__(self, rows):
+        self.rows = {r.id: r for r in rows}
+        self.marked = []
+        self.quarantined = []
+        self.pages = 0
+        self.fail_at_page = None
+        self.fail_to_mark = False
+
+    def pending_page(self, after, limit):
+        self.pages += 1
+        if self.pages == self.fail_at_page:
+            raise DatabaseUnavailableError("gone")
+        ids = sorted(self.rows)
+        if after is not None:
+            ids = [one for one in ids if one > after.id]
+        return [self.rows[one] for one in ids[:limit]]
+
+    def mark_exported(self, ids, at):
+        if self.fail_to_mark:
+            raise DatabaseUnavailableError("gone")
+        self.marked.extend(ids)
+        return len(ids)
+
+    def quarantine(self, rejections, at):
+        self.quarantined.extend(rejections)
+
+
+class Sink:
+    """Acknowledges everything, unless `behave` says otherwise for a request."""
+
+    def __init__(self, behave=None):
+        self.behave = behave or (lambda metrics: Delivery(tuple(m.id for m in metrics)))
+        self.records = []
+        self.largest = 0
+
+    async def deliver(self, metrics, deadline):
+        await asyncio.sleep(0)
+        self.largest = max(self.largest, len(metrics))
+        delivery = self.behave(metrics)
+        self.records.extend(delivery.acknowledged)
+        return delivery
+
+
+async def no_beat():
+    return None
+
+
+def flow(source, sink, *, deadline=None, beat=no_beat, beat_seconds=20.0, **options):
+    async def go():
+        stream = Stream(
+            source,
+            sink,
+            StreamOptions(**options),
+            deadline or Deadline(60),
+            beat,
+            beat_seconds=beat_seconds,
+        )
+        await stream.run()
+        return stream.tally
+
+    return asyncio.run(go())
+
+
+def test_all_rows_flow_in_portions_and_are_marked_once():
+    source, sink = Source([pending_row(n) for n in range(1, 2501)]), Sink()
+    tally = flow(source, sink, page_size=400, rows_per_request=70)
+    assert sorted(source.marked) == sorted(source.rows)
+    assert sink.largest == 70
+    assert (tally.read, tally.delivered, tally.rejected) == (2500, 2500, 0)
+    assert tally.failure is None
+    assert len(tally.preview) == 10
+
+
+def test_nothing_pending_is_nothing_done():
+    source, sink = Source([]), Sink()
+    assert flow(source, sink).read == 0
+    assert (sink.records, source.marked) == ([], [])
+
+
+def test_a_limit_is_kept_to_the_row():
+    source, sink = Source([pending_row(n) for n in range(1, 501)]), Sink()
+    tally = flow(source, sink, page_size=100, rows_per_request=30, limit=250)
+    assert tally.read == tally.delivered == 250
+    assert sorted(sink.records) == sorted(source.rows)[:250]
+
+
+def test_a_dry_run_reads_and_touches_nothing():
+    bad = pending_row(7, tokens_in=2**40)
+    source, sink = Source([pending_row(1), bad]), Sink()
+    tally = flow(source, sink, dry_run=True)
+    assert (tally.read, tally.delivered, tally.rejected) == (2, 0, 1)
+    assert (sink.records, source.marked, source.quarantined) == ([], [], [])
+
+
+def test_a_row_that_the_columns_cannot_hold_never_travels():
+    source = Source([pending_row(1), pending_row(2, phase="x" * 17), pending_row(3)])
+    sink = Sink()
+    tally = flow(source, sink)
+    assert str(UUID(int=2)) not in sink.records
+    assert [one.id for one in source.quarantined] == [str(UUID(int=2))]
+    assert "phase is 17 characters long" in source.quarantined[0].message
+    assert (tally.delivered, tally.rejected) == (2, 1)
+
+
+def refuse(*numbers, code="0x80044331", suspect=False):
+    bad = {str(UUID(int=n)) for n in numbers}
+
+    def behave(metrics):
+        good = tuple(m.id for m in metrics if m.id not in bad)
+        refused = tuple(Rejection(m.id, code, "no") for m in metrics if m.id in bad)
+        if suspect:
+            return Delivery(good, suspects=refused)
+        return Delivery(good, refused)
+
+    return behave
+
+
+@pytest.mark.parametrize("suspect", [False, True])
+def test_refused_rows_are_put_aside_and_the_others_land(suspect):
+    source = Source([pending_row(n) for n in range(1, 3001)])
+    bad = (5, 6, 1000, 2999, 3000)
+    tally = flow(source, Sink(refuse(*bad, suspect=suspect)))
+    assert len(source.marked) == 2995
+    assert sorted(one.id for one in source.quarantined) == [
+        str(UUID(int=n)) for n in bad
+    ]
+    assert tally.failure is None
+
+
+def test_a_service_that_refuses_everything_quarantines_nothing():
+    source = Source([pending_row(n) for n in range(1, 1001)])
+    sink = Sink(refuse(*range(1, 1001), code="0x80040203", suspect=True))
+    tally = flow(source, sink)
+    assert isinstance(tally.failure, SystemicRejectionError)
+    assert (source.quarantined, source.marked) == ([], [])
+
+
+def test_one_poisoned_row_alone_does_not_stop_the_sync():
+    source = Source([pending_row(1)])
+    tally = flow(source, Sink(refuse(1, code="0x80040203", suspect=True)))
+    assert tally.failure is None
+    assert [one.id for one in source.quarantined] == [str(UUID(int=1))]
+
+
+def after(requests, failure):
+    """A sink that fails from the given request on."""
+    count = 0
+
+    def behave(metrics):
+        nonlocal count
+        count += 1
+        if count > requests:
+            return Delivery(failure=failure)
+        return Delivery(tuple(m.id for m in metrics))
+
+    return behave
+
+
+def test_what_was_acknowledged_before_the_service_died_is_marked():
+    source = Source([pending_row(n) for n in range(1, 2001)])
+    sink = Sink(after(7, TransientError("dead")))
+    tally = flow(source, sink, rows_per_request=10)
+    assert sorted(source.marked) == sorted(sink.records)
+    assert len(source.marked) == 70
+    assert isinstance(tally.failure, TransientError)
+
+
+def test_time_that_runs_out_is_no_failure():
+    source = Source([pending_row(n) for n in range(1, 2001)])
+    sink = Sink(after(3, OutOfTimeError("throttled", retry_at=INSTANT)))
+    tally = flow(source, sink, rows_per_request=10)
+    assert tally.failure is None
+    assert tally.out_of_time.retry_at == INSTANT
+    assert sorted(source.marked) == sorted(sink.records)
+
+
+def test_no_time_means_no_reading():
+    source, sink = Source([pending_row(1)]), Sink()
+    assert flow(source, sink, deadline=Deadline(0)).read == 0
+    assert sink.records == []
+
+
+def test_a_database_that_dies_while_reading_fails_the_run_and_loses_nothing():
+    source = Source([pending_row(n) for n in range(1, 501)])
+    source.fail_at_page = 3
+    sink = Sink()
+    tally = flow(source, sink, page_size=100)
+    assert isinstance(tally.failure, DatabaseUnavailableError)
+    assert sorted(source.marked) == sorted(sink.records)
+
+
+def test_a_database_that_dies_while_marking_fails_the_run():
+    source = Source([pending_row(n) for n in range(1, 501)])
+    source.fail_to_mark = True
+    tally = flow(source, Sink(), page_size=100)
+    assert isinstance(tally.failure, DatabaseUnavailableError)
+    assert (source.marked, tally.delivered) == ([], 0)
+
+
+def test_a_lost_lock_stops_the_sending():
+    source = Source([pending_row(n) for n in range(1, 100_001)])
+    sink = Sink()
+
+    async def beat():
+        raise WriterLockLostError("the lock is gone")
+
+    tally = flow(source, sink, beat=beat, beat_seconds=0.001, rows_per_request=10)
+    assert isinstance(tally.failure, WriterLockLostError)
+    assert len(source.marked) < 100_000
+    assert sorted(source.marked) == sorted(sink.records)
+
+
+class Moody:
+    """Answers each request at random, from a seed."""
+
+    def __init__(self, seed):
+        self.rng = random.Random(seed)
+
+    def __call__(self, metrics):
+        mood = self.rng.random()
+        if mood < 0.05:
+            return Delivery(failure=TransientError("down"))
+        if mood < 0.1:
+            return Delivery(failure=OutOfTimeError("throttled"))
+        bad = {m.id for m in metrics if self.rng.random() < 0.1}
+        partial = self.rng.random() < 0.1
+        failure: ApexError | None = TransientError("half-way") if partial else None
+        good = tuple(m.id for m in metrics if m.id not in bad)
+        return Delivery(
+            good[: len(good) // 2] if partial else good,
+            tuple(Rejection(one, "0x80044331", "no") for one in sorted(bad)),
+            failure=failure,
+        )
+
+
+@given(
+    st.integers(0, 2**32),
+    st.integers(0, 400),
+    st.integers(1, 90),
+    st.integers(1, 50),
+)
+@settings(deadline=None, max_examples=60)
+def test_marked_is_acknowledged_whatever_happens(seed, rows, page_size, portion):
+    source = Source([pending_row(n) for n in range(1, rows + 1)])
+    sink = Sink(Moody(seed))
+    tally = flow(source, sink, page_size=page_size, rows_per_request=portion)
+    assert sorted(source.marked) == sorted(sink.records)
+    assert len(set(source.marked)) == len(source.marked)
+    assert not {one.id for one in source.quarantined} & set(source.marked)
+    if tally.failure is None and tally.out_of_time is None:
+        assert len(source.marked) + len(source.quarantined) == rows

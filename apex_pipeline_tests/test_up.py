@@ -1,0 +1,300 @@
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+from rich.console import Console
+
+from apex_pipeline.errors import ApexError, ConfigError
+from apex_pipeline.local import children, processes
+from apex_pipeline.local.instance import (
+    AlreadyRunningError,
+    announced,
+    only_one,
+)
+from apex_pipeline.local.up import run_up
+
+SECONDS = 90
+
+
+def no_sync(environment: object) -> str:
+    raise AssertionError("there is nothing to sync")
+
+
+def run(folder: Path, *, demo: bool = False, port: int = 3000, **environment: str):
+    return run_up(
+        {"APEX_STATE_DIR": str(folder), **environment},
+        demo=demo,
+        port=port,
+        first_sync=no_sync,
+        console=Console(file=StringIO()),
+    )
+
+
+@pytest.mark.parametrize(
+    "ends",
+    [
+        {"DATABASE_URL": "postgresql://u@h/d", "DATAVERSE_RESOURCE": "https://o.dev"},
+        {"DATABASE_URL": "postgresql://u@h/d", "DATAVERSE_RESOURCE": "emulator"},
+        {"DATABASE_URL": "embedded", "DATAVERSE_RESOURCE": "https://o.dev"},
+    ],
+)
+def test_made_up_campaigns_never_reach_a_real_service(tmp_path, ends):
+    with pytest.raises(ConfigError, match="--demo"):
+        run(tmp_path, demo=True, **ends)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_half_set_credentials_are_named_before_anything_runs(tmp_path):
+    with pytest.raises(ConfigError, match=r"AZURE_TENANT_ID(.|\n)*AZURE_CLIENT_SECRET"):
+        run(
+            tmp_path,
+            port=free_port(),
+            DATABASE_URL="postgresql://u:p@h/d",
+            DATAVERSE_RESOURCE="https://org.crm.dynamics.com",
+            DAGSTER_POSTGRES_URL="postgresql://u:p@h/dagster",
+        )
+
+
+def test_a_taken_port_is_named_with_the_option_that_changes_it(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with pytest.raises(
+            ApexError, match=rf"Port {port} is taken.*--port {port + 1}"
+        ):
+            run(tmp_path, port=port)
+
+
+def test_the_second_in_one_place_learns_of_the_first(tmp_path):
+    with (
+        only_one(tmp_path, "http://127.0.0.1:3000"),
+        pytest.raises(
+            AlreadyRunningError, match=f"pid {os.getpid()}, http://127.0.0.1:3000"
+        ),
+        only_one(tmp_path, "http://127.0.0.1:4000"),
+    ):
+        pass
+    with only_one(tmp_path, "http://127.0.0.1:4000"):
+        pass
+
+
+def test_the_lock_ends_with_a_killed_process(tmp_path):
+    program = (
+        "import sys, time, pathlib\n"
+        "from apex_pipeline.local.instance import only_one\n"
+        "with only_one(pathlib.Path(sys.argv[1]), 'http://127.0.0.1:3000'):\n"
+        "    print('held', flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE
+    ) as holder:
+        assert holder.stdout
+        assert holder.stdout.readline() == b"held\n"
+        with pytest.raises(AlreadyRunningError), only_one(tmp_path, ""):
+            pass
+        holder.kill()
+    with only_one(tmp_path, ""):
+        pass
+
+
+def test_what_runs_is_announced_to_its_owner_alone_and_only_while_it_runs(tmp_path):
+    path = tmp_path / "local.json"
+    with announced(tmp_path, {"DATABASE_URL": "postgresql://…"}):
+        assert json.loads(path.read_text()) == {"DATABASE_URL": "postgresql://…"}
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert not path.exists()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+@dataclass
+class Running:
+    """An `apex up` in a process of its own."""
+
+    process: subprocess.Popen[str]
+    state: Path
+    url: str
+    output: Path
+
+    @property
+    def served(self) -> dict[str, str]:
+        served: dict[str, str] = json.loads((self.state / "local.json").read_text())
+        return served
+
+    def says(self, text: str) -> Callable[[], bool]:
+        return lambda: text in self.output.read_text()
+
+    def ask(self, query: str, **variables: object) -> Any:
+        answer = httpx.post(
+            f"{self.url}/graphql", json={"query": query, "variables": variables}
+        )
+        return answer.json()["data"]
+
+    def pid(self, name: str) -> int | None:
+        record = json.loads((self.state / "processes.json").read_text())
+        pids = {entry["name"]: entry["pid"] for entry in record["children"]}
+        return pids.get(name)
+
+    def rows(self) -> int:
+        with psycopg.connect(self.served["DATABASE_URL"]) as connection:
+            row = connection.execute("SELECT count(*) FROM campaign_metrics").fetchone()
+        assert row
+        return int(row[0])
+
+    def family(self) -> set[processes.Process]:
+        return processes.descendants(self.process.pid)
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(60)
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+@contextmanager
+def apex_up(
+    state: Path, *options: str, prefix: tuple[str, ...] = ()
+) -> Iterator[Running]:
+    port = free_port()
+    output = state.parent / "output"
+    ends = ("DATABASE_URL", "DATAVERSE_RESOURCE", "DAGSTER_POSTGRES_URL")
+    environment = {k: v for k, v in os.environ.items() if k not in ends}
+    with output.open("w") as file:
+        process = subprocess.Popen(
+            [
+                *prefix,
+                *(sys.executable, "-c", "from apex_pipeline.cli import main; main()"),
+                *("up", "--port", str(port), *options),
+            ],
+            env={**environment, "APEX_STATE_DIR": str(state)},
+            cwd=state.parent,
+            stdout=file,
+            stderr=file,
+            text=True,
+        )
+    running = Running(process, state, f"http://127.0.0.1:{port}", output)
+    try:
+        wait_until(
+            lambda: running.says("Everything runs")() or process.poll() is not None
+        )
+        assert process.poll() is None, output.read_text()
+        yield running
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            process.wait(60)
+
+
+@pytest.mark.slow
+def test_everything_comes_up_and_goes_without_remains_and_comes_back(tmp_path):
+    state = tmp_path / "state"
+    with apex_up(state) as first:
+        locations = first.ask(
+            "{ workspaceOrError { ... on Workspace { locationEntries {"
+            " locationOrLoadError { __typename } } } } }"
+        )
+        assert locations["workspaceOrError"]["locationEntries"] == [
+            {"locationOrLoadError": {"__typename": "RepositoryLocation"}}
+        ]
+        with psycopg.connect(first.served["DATABASE_URL"]) as connection:
+            connection.execute("CREATE TABLE kept (note text)")
+        before, family = first.served, first.family()
+        assert len(family) > 5
+
+        assert first.stop() == 0
+
+    assert processes.survivors(family) == set()
+    assert not (state / "local.json").exists()
+    assert first.output.read_text().endswith("Stopped.\n")
+    with apex_up(state) as second:
+        assert second.served == before
+        with psycopg.connect(second.served["DATABASE_URL"]) as connection:
+            connection.execute("SELECT FROM kept")
+
+
+@pytest.mark.slow
+def test_the_demo_writes_campaigns_syncs_them_and_goes_on(tmp_path):
+    with apex_up(tmp_path / "state", "--demo") as running:
+        wait_until(lambda: running.says("irst sync ")() or running.says("irst sync:")())
+        told = running.output.read_text().partition("First sync: ")[2].splitlines()[0]
+        assert int(told.split()[0]) > 3_500, told
+        rows = running.rows()
+        wait_until(lambda: running.rows() > rows)
+
+
+@pytest.mark.slow
+def test_a_second_one_in_the_same_place_says_so_and_leaves_the_first_alone(tmp_path):
+    with apex_up(tmp_path / "state") as first:
+        with pytest.raises(AssertionError, match="running here already"):  # noqa: SIM117
+            with apex_up(tmp_path / "state"):
+                pass
+        assert httpx.get(f"{first.url}/server_info").status_code == 200
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_shells_background_job_stops_too(tmp_path, number):
+    """A shell starts background jobs with SIGINT ignored."""
+    ignoring = ("sh", "-c", "trap '' INT; exec \"$@\"", "sh")
+    with apex_up(tmp_path / "state", prefix=ignoring) as running:
+        family = running.family()
+
+        assert running.stop(number) == 0
+
+    assert processes.survivors(family) == set()
+
+
+@pytest.mark.slow
+def test_every_service_that_dies_is_started_again(tmp_path):
+    with apex_up(tmp_path / "state") as running:
+        for name in (
+            children.DAEMON,
+            children.WEB_SERVER,
+            children.EMULATOR,
+            children.CODE_SERVER,
+            children.DATABASE,
+        ):
+            died = running.pid(name)
+            assert died
+            os.kill(died, signal.SIGKILL)
+            wait_until(running.says(f"{name} runs again"))
+            assert f"{name} was ended by SIGKILL" in running.output.read_text()
+            assert running.pid(name) != died
+
+
+@pytest.mark.slow
+def test_after_a_kill_the_next_start_begins_with_a_clean_table(tmp_path):
+    state = tmp_path / "state"
+    with apex_up(state) as killed:
+        family = killed.family()
+        killed.process.kill()
+        killed.process.wait()
+
+    with apex_up(state) as running:
+        left = processes.survivors(family)
+        assert left == set()
+        assert running.stop() == 0
