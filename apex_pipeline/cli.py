@@ -167,6 +167,15 @@ def provision_database(*, plan: bool) -> None:
         click.echo("The database is as it should be.")
 
 
+@main.command(context_settings={"ignore_unknown_options": True}, add_help_option=False)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def emulator(arguments: tuple[str, ...]) -> None:
+    """Serve a Dataverse Web API on this machine, for this project or another."""
+    from apex_pipeline.emulator.__main__ import main as serve  # noqa: PLC0415  see above
+
+    serve(list(arguments), prog_name="apex emulator")
+
+
 def _sync(
     config: Mapping[str, object], environment: Mapping[str, str]
 ) -> tuple["FinishedRun", "RunRecord | None"]:
@@ -179,6 +188,7 @@ def _sync(
     )
 
     settings = load_settings(environment)
+    # Dagster reads its own from the process.
     os.environ.update(dagster_environment(environment))
     run = sync_through_dagster(config, os.environ)
     try:
@@ -194,6 +204,7 @@ def _sync(
 
 def _first_sync(environment: Mapping[str, str]) -> str:
     """For `apex up --demo`: the first sync, and its counts in words."""
+    os.environ.update(environment)
     run, record = _sync({}, environment)
     return _counts(run, record)
 

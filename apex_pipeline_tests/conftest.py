@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from itertools import count
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -80,6 +81,15 @@ def database_url(create_database: Callable[[str], str], migrated_database: str) 
 def empty_database_url(create_database: Callable[[str], str]) -> str:
     """URL of a database with nothing in it."""
     return create_database("template1")
+
+
+@pytest.fixture(params=["uuid_ids", "text_ids"])
+def adopted_url(request: pytest.FixtureRequest, empty_database_url: str) -> str:
+    """URL of a database with a table, and rows, that other people's migration made."""
+    script = Path(__file__).parent / "adopted" / f"{request.param}.sql"
+    with psycopg.connect(empty_database_url) as connection:
+        connection.execute(script.read_bytes())
+    return empty_database_url
 
 
 @pytest.fixture

@@ -27,6 +27,10 @@ from apex_pipeline_tests.emulator_server import (
 __all__ = ["api", "dial", "emulator", "shared_emulator", "timed_emulator"]
 
 
+CERTIFIED = "cccccccc-0000-4000-8000-000000000001"
+STRANGER = "cccccccc-0000-4000-8000-000000000002"
+
+
 def request_token(emulator: ServedEmulator, **form: str) -> httpx.Response:
     tenant = form.pop("tenant", emulator.tenant_id)
     with httpx.Client(verify=trusting(emulator)) as client:
@@ -130,11 +134,11 @@ def test_an_expired_secret_is_told_from_a_wrong_one(emulator):
 
 def test_a_registered_certificate_signs_in(emulator):
     certificate, key = certificate_and_key()
-    emulator.register("certified", certificate=certificate)
+    emulator.register(CERTIFIED, certificate=certificate)
     bearer = token(
         emulator,
         credential=msal_credential(certificate, key),
-        client_id="certified",
+        client_id=CERTIFIED,
     )
     with web_api(emulator, bearer) as client:
         assert client.get("WhoAmI").status_code == 200
@@ -143,11 +147,11 @@ def test_a_registered_certificate_signs_in(emulator):
 def test_an_unregistered_certificate_is_refused(emulator):
     registered, _ = certificate_and_key()
     certificate, key = certificate_and_key()
-    emulator.register("certified", certificate=registered)
+    emulator.register(CERTIFIED, certificate=registered)
     refused = sign_in(
         emulator,
         credential=msal_credential(certificate, key),
-        client_id="certified",
+        client_id=CERTIFIED,
     )
     assert refused["error"] == "invalid_client"
     assert "AADSTS700027" in refused["error_description"]
@@ -156,11 +160,11 @@ def test_an_unregistered_certificate_is_refused(emulator):
 def test_another_key_behind_the_registered_thumbprint_is_refused(emulator):
     certificate, _ = certificate_and_key()
     _, key = certificate_and_key()
-    emulator.register("certified", certificate=certificate)
+    emulator.register(CERTIFIED, certificate=certificate)
     refused = sign_in(
         emulator,
         credential=msal_credential(certificate, key),
-        client_id="certified",
+        client_id=CERTIFIED,
     )
     assert "AADSTS700027" in refused["error_description"]
 
@@ -189,8 +193,8 @@ def test_a_token_ends(timed_emulator, dial: Dial):
 
 
 def test_a_token_of_an_application_without_user_is_forbidden(emulator):
-    emulator.register("stranger", client_secret="s", user=False)
-    bearer = token(emulator, credential="s", client_id="stranger")
+    emulator.register(STRANGER, client_secret="s", user=False)
+    bearer = token(emulator, credential="s", client_id=STRANGER)
     with web_api(emulator, bearer) as client:
         answer = client.get("WhoAmI")
     assert answer.status_code == 403

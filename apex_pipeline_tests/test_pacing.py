@@ -155,7 +155,7 @@ def test_many_short_requests_stay_within_the_request_limit():
 def test_a_window_shorter_than_documented_is_found_out():
     farm = [Server(requests_limit=60, window=20.0)]
     outcome = simulate(duration=200, hint=4, latency=0.05, farm=farm)
-    assert outcome.served >= 0.8 * 10 * 60
+    assert outcome.served >= 5 * 60
     assert outcome.refusals == []
 
 

@@ -122,12 +122,16 @@ def test_pid_file_that_names_another_process_is_no_obstacle(make_server):
     pid_file = server.home / "data" / "postmaster.pid"
     content = pid_file.read_text().splitlines()
     server.stop()
-    # A server that runs as us could signal this process, and would take it for its own.
-    pid_file.write_text("\n".join([str(os.getpid()), *content[1:]]))
-
-    assert not server.alive()
-    server.start()
-    assert server.alive()
+    other = subprocess.Popen(["sleep", "600"])
+    pid_file.write_text("\n".join([str(other.pid), *content[1:]]))
+    try:
+        assert not server.alive()
+        server.start()
+        assert server.alive()
+        assert other.poll() is None
+    finally:
+        other.kill()
+        other.wait()
 
 
 def test_orphan_of_a_killed_parent_is_stopped_first(make_server, folder):
@@ -171,7 +175,7 @@ def test_server_that_does_not_start_shows_the_end_of_its_log(make_server):
     server = make_server(settings={"shared_buffers": "many"})
 
     with pytest.raises(DatabaseUnavailableError, match='value for parameter "shared_b'):
-        server.start()
+        server.start(timeout=600)
 
 
 def test_supervisor_can_run_the_server_in_the_foreground(make_server):

@@ -13,9 +13,11 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import httpx
 import psycopg
 import pytest
+from dagster._core.test_utils import create_run_for_test
 from rich.console import Console
 
 from apex_pipeline.errors import ApexError, ConfigError
@@ -91,6 +93,12 @@ def test_the_second_in_one_place_learns_of_the_first(tmp_path):
         pass
 
 
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match=r"file/state cannot hold.*APEX_STATE_DIR"):
+        run(tmp_path / "file" / "state")
+
+
 def test_the_lock_ends_with_a_killed_process(tmp_path):
     program = (
         "import sys, time, pathlib\n"
@@ -130,7 +138,7 @@ def free_port() -> int:
 class Running:
     """An `apex up` in a process of its own."""
 
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[bytes]
     state: Path
     url: str
     output: Path
@@ -168,15 +176,17 @@ class Running:
         return self.process.wait(60)
 
 
-def wait_until(condition: Callable[[], object]) -> None:
+def wait_until(condition: Callable[[], object], running: Running) -> None:
     deadline = time.monotonic() + SECONDS
     while not condition():
-        assert time.monotonic() < deadline
+        output = running.output.read_text()
+        assert running.process.poll() is None, output
+        assert time.monotonic() < deadline, output
         time.sleep(0.1)
 
 
 @contextmanager
-def apex_up(
+def starting(
     state: Path, *options: str, prefix: tuple[str, ...] = ()
 ) -> Iterator[Running]:
     port = free_port()
@@ -194,19 +204,22 @@ def apex_up(
             cwd=state.parent,
             stdout=file,
             stderr=file,
-            text=True,
         )
-    running = Running(process, state, f"http://127.0.0.1:{port}", output)
     try:
-        wait_until(
-            lambda: running.says("Everything runs")() or process.poll() is not None
-        )
-        assert process.poll() is None, output.read_text()
-        yield running
+        yield Running(process, state, f"http://127.0.0.1:{port}", output)
     finally:
         if process.poll() is None:
             process.terminate()
             process.wait(60)
+
+
+@contextmanager
+def apex_up(
+    state: Path, *options: str, prefix: tuple[str, ...] = ()
+) -> Iterator[Running]:
+    with starting(state, *options, prefix=prefix) as running:
+        wait_until(running.says("Everything runs"), running)
+        yield running
 
 
 @pytest.mark.slow
@@ -234,25 +247,45 @@ def test_everything_comes_up_and_goes_without_remains_and_comes_back(tmp_path):
         assert second.served == before
         with psycopg.connect(second.served["DATABASE_URL"]) as connection:
             connection.execute("SELECT FROM kept")
+        # The terminal is closed.
+        assert second.stop(signal.SIGHUP) == 0
 
 
 @pytest.mark.slow
 def test_the_demo_writes_campaigns_syncs_them_and_goes_on(tmp_path):
     with apex_up(tmp_path / "state", "--demo") as running:
-        wait_until(lambda: running.says("irst sync ")() or running.says("irst sync:")())
+        wait_until(running.says("requests, throttled"), running)
         told = running.output.read_text().partition("First sync: ")[2].splitlines()[0]
         assert int(told.split()[0]) > 3_500, told
         rows = running.rows()
-        wait_until(lambda: running.rows() > rows)
+        wait_until(lambda: running.rows() > rows, running)
+        runs = running.ask(
+            '{ runsOrError(filter: {pipelineName: "sync_campaign_metrics"}) {'
+            " ... on Runs { results { status } } } }"
+        )
+        assert {"status": "SUCCESS"} in runs["runsOrError"]["results"]
 
 
 @pytest.mark.slow
 def test_a_second_one_in_the_same_place_says_so_and_leaves_the_first_alone(tmp_path):
     with apex_up(tmp_path / "state") as first:
-        with pytest.raises(AssertionError, match="running here already"):  # noqa: SIM117
-            with apex_up(tmp_path / "state"):
-                pass
+        with starting(tmp_path / "state") as second:
+            assert second.process.wait(60) == 1
+            told = second.output.read_text()
+            assert f"already (pid {first.process.pid}, {first.url})" in told
         assert httpx.get(f"{first.url}/server_info").status_code == 200
+
+
+@pytest.mark.slow
+def test_a_start_that_is_interrupted_leaves_nothing_behind(tmp_path):
+    with starting(tmp_path / "state") as running:
+        wait_until(running.says("schema"), running)
+        family = running.family()
+        assert len(family) > 2
+
+        assert running.stop(signal.SIGINT) == 0
+
+    assert processes.survivors(family) == set()
 
 
 @pytest.mark.slow
@@ -281,20 +314,33 @@ def test_every_service_that_dies_is_started_again(tmp_path):
             died = running.pid(name)
             assert died
             os.kill(died, signal.SIGKILL)
-            wait_until(running.says(f"{name} runs again"))
+            wait_until(running.says(f"{name} runs again"), running)
             assert f"{name} was ended by SIGKILL" in running.output.read_text()
             assert running.pid(name) != died
 
 
 @pytest.mark.slow
-def test_after_a_kill_the_next_start_begins_with_a_clean_table(tmp_path):
+def test_after_a_kill_the_next_start_begins_with_a_clean_table(tmp_path, monkeypatch):
     state = tmp_path / "state"
     with apex_up(state) as killed:
+        for name in ("DAGSTER_HOME", "DAGSTER_POSTGRES_URL"):
+            monkeypatch.setenv(name, killed.served[name])
+        with dg.DagsterInstance.get() as instance:
+            lost = create_run_for_test(
+                instance,
+                job_name="sync_campaign_metrics",
+                status=dg.DagsterRunStatus.STARTED,
+            )
         family = killed.family()
         killed.process.kill()
         killed.process.wait()
 
     with apex_up(state) as running:
-        left = processes.survivors(family)
-        assert left == set()
+        assert processes.survivors(family) == set()
+        status = running.ask(
+            "query($run: ID!) { runOrError(runId: $run) { ... on Run { status } } }",
+            run=lost.run_id,
+        )
+        assert status == {"runOrError": {"status": "CANCELED"}}
+        assert running.says("Canceled the runs that a kill had interrupted: 1.")()
         assert running.stop() == 0

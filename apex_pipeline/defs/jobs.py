@@ -44,13 +44,16 @@ sync_campaign_metrics = dg.define_asset_job(
 )
 
 
-def active_sync(instance: dg.DagsterInstance) -> str | None:
+def active_sync(
+    instance: dg.DagsterInstance, now: datetime | None = None
+) -> str | None:
     """What is known of a sync that is queued or running; None if there is none.
 
     A run older than any can be has lost its host: run monitoring is about to fail it,
     and it must not hold up the others until then.
     """
-    oldest = datetime.now(UTC) - MAX_RUNTIME - _MONITOR_DELAY
+    now = now or datetime.now(UTC)
+    oldest = now - MAX_RUNTIME - _MONITOR_DELAY
     records = instance.get_run_records(
         dg.RunsFilter(
             job_name=sync_campaign_metrics.name, statuses=_ACTIVE, created_after=oldest
@@ -60,7 +63,7 @@ def active_sync(instance: dg.DagsterInstance) -> str | None:
     if not records:
         return None
     run = records[0].dagster_run
-    age = datetime.now(UTC) - records[0].create_timestamp
+    age = now - records[0].create_timestamp
     return (
         f"run {run.run_id[:8]} is {run.status.value}, {age.total_seconds():.0f} s old"
     )

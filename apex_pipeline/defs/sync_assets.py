@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
@@ -9,7 +10,9 @@ from pydantic import Field
 
 from apex_pipeline.defs.services import Services
 from apex_pipeline.errors import ApexError
+from apex_pipeline.ledger import RunStatus
 from apex_pipeline.metrics import COLUMNS, PRIMARY_KEY, TABLE
+from apex_pipeline.store import Store
 from apex_pipeline.stream import StreamOptions
 from apex_pipeline.sync import (
     DEFAULT_TIME_BUDGET_SECONDS,
@@ -98,12 +101,14 @@ EXPORTED = dg.AssetSpec(
 DELIVERY_COMPLETE = dg.AssetCheckSpec(
     "delivery_complete",
     asset=DELIVERED.key,
-    description="The run ended without a failure; what it left is due to time alone.",
+    description="The last run that delivered ended without a failure; what it left is "
+    "due to time alone.",
 )
-ROWS_ACCEPTED = dg.AssetCheckSpec(
-    "rows_accepted",
+NO_ROWS_QUARANTINED = dg.AssetCheckSpec(
+    "no_rows_quarantined",
     asset=DELIVERED.key,
-    description="No row was refused. Refused rows are in the quarantine, with reasons.",
+    description="No row is put aside. Those that are, are in the quarantine table with "
+    "the reason, and are tried again when due.",
 )
 
 
@@ -153,7 +158,7 @@ class SyncConfig(dg.Config):
 @dg.multi_asset(
     name="sync",
     specs=[PENDING, DELIVERED, EXPORTED],
-    check_specs=[DELIVERY_COMPLETE, ROWS_ACCEPTED],
+    check_specs=[DELIVERY_COMPLETE, NO_ROWS_QUARANTINED],
 )
 def synced_campaign_metrics(
     context: dg.AssetExecutionContext, config: SyncConfig, services: Services
@@ -167,18 +172,47 @@ def synced_campaign_metrics(
                 settings.dataverse,
                 settings.token_cache_path,
                 config.options(),
-                dagster_run_id=context.run_id,
+                dagster_run_id=context.run.run_id,
+            )
+            note = report.skipped
+            if config.dry_run and note is None:
+                note = (
+                    f"dry run: {report.read} rows read, {report.rejected} of them bad"
+                )
+            standing = (
+                standing_of(store, report) if note is None else standing_of(store)
             )
     except ApexError as error:
         raise _failed(error) from None
-    if report.skipped or config.dry_run:
-        note = report.skipped or f"dry run: {report.read} rows read, none sent"
-        context.log.info(note)
-        context.instance.add_run_tags(context.run_id, {SKIPPED_TAG: note})
+    if note is None:
+        yield from _materializations(report)
     else:
-        yield from _results(report)
+        context.log.info(note)
+        context.instance.add_run_tags(context.run.run_id, {SKIPPED_TAG: note})
+    yield from _checks(standing)
     if report.failure is not None:
         raise _failed(report.failure, report)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What the checks state, whether or not this run delivered anything itself.
+
+    Dagster wants a result of each check from each run.
+    """
+
+    failure: str | None
+    quarantined: int
+
+
+def standing_of(store: Store, report: SyncReport | None = None) -> Standing:
+    """How delivery stands: by this run's report, else by the last run in the ledger."""
+    if report is not None and report.failure is not None:
+        # Postgres itself may be what failed.
+        return Standing(str(report.failure), report.rejected)
+    ended = (r for r in store.last_runs(5) if r.status is not RunStatus.RUNNING)
+    last = next(ended, None)
+    return Standing(last.error if last else None, store.quarantine_count())
 
 
 def _failed(error: ApexError, report: SyncReport | None = None) -> dg.Failure:
@@ -189,9 +223,7 @@ def _failed(error: ApexError, report: SyncReport | None = None) -> dg.Failure:
     return dg.Failure(str(error), metadata=metadata, allow_retries=False)
 
 
-def _results(
-    report: SyncReport,
-) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+def _materializations(report: SyncReport) -> Iterator[dg.MaterializeResult]:
     """In topological order, each once: Dagster keeps what precedes a failure."""
     seconds = (report.finished_at - report.started_at).total_seconds()
     asked = report.token_hits + report.token_misses
@@ -214,27 +246,33 @@ def _results(
             "token_hit_rate_pct": 100 * report.token_hits / asked if asked else 100.0,
             "last_rows": dg.MetadataValue.md(preview_table(report.preview)),
         },
-        check_results=[
-            dg.AssetCheckResult(
-                check_name=DELIVERY_COMPLETE.name,
-                passed=report.failure is None,
-                severity=dg.AssetCheckSeverity.ERROR,
-                metadata={"failure": str(report.failure or "none")},
-            ),
-            dg.AssetCheckResult(
-                check_name=ROWS_ACCEPTED.name,
-                passed=report.rejected == 0,
-                severity=dg.AssetCheckSeverity.WARN,
-                metadata={"rows_rejected": report.rejected},
-            ),
-        ],
     )
     yield dg.MaterializeResult(
         asset_key=EXPORTED.key,
         metadata={
             "dagster/row_count": report.delivered,
-            "rows_remaining": report.remaining if report.remaining is not None else -1,
+            # Unknown where Postgres itself is what failed.
+            **(
+                {} if report.remaining is None else {"rows_remaining": report.remaining}
+            ),
         },
+    )
+
+
+def _checks(standing: Standing) -> Iterator[dg.AssetCheckResult]:
+    yield dg.AssetCheckResult(
+        asset_key=DELIVERED.key,
+        check_name=DELIVERY_COMPLETE.name,
+        passed=standing.failure is None,
+        severity=dg.AssetCheckSeverity.ERROR,
+        metadata={"failure": standing.failure or "none"},
+    )
+    yield dg.AssetCheckResult(
+        asset_key=DELIVERED.key,
+        check_name=NO_ROWS_QUARANTINED.name,
+        passed=standing.quarantined == 0,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"rows_quarantined": standing.quarantined},
     )
 
 

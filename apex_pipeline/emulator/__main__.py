@@ -1,0 +1,261 @@
+"""`python -m apex_pipeline.emulator`: serves the emulator until it is stopped."""
+
+import asyncio
+import json
+import logging
+import os
+import secrets
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import click
+
+from apex_pipeline.emulator import faults, latency
+from apex_pipeline.emulator.certificates import (
+    ServerCertificate,
+    make_certificate,
+    write_secret,
+)
+from apex_pipeline.emulator.environment import StateFormatError
+from apex_pipeline.emulator.instance import CLIENT_ID, TENANT_ID, Emulator, Options
+from apex_pipeline.emulator.limits import Limits
+from apex_pipeline.emulator.serving import make_server
+
+SECRET_VARIABLE = "EMULATOR_CLIENT_SECRET"  # noqa: S105 # its name, not its value
+
+_DEFAULTS = Limits()
+_HELP = """Serve the Dataverse Web API on this machine, over HTTPS.
+
+\b
+It is an identity provider and an environment in one, at one address:
+  authority   https://localhost:PORT/TENANT-ID   (MSAL: instance_discovery=False)
+  scope       https://localhost:PORT/.default
+  Web API     https://localhost:PORT/api/data/v9.2/
+
+\b
+Try it:
+  export EMULATOR_CLIENT_SECRET=made-up
+  apex emulator --port 8443 --state-dir ./emulator &
+  TENANT=$(curl -s --cacert emulator/ca.pem https://localhost:8443/_emulator/health
+           | python3 -c 'import json,sys; print(json.load(sys.stdin)["tenant_id"])')
+  curl --cacert emulator/ca.pem -d grant_type=client_credentials
+       -d client_id=CLIENT-ID -d client_secret=made-up
+       -d scope=https://localhost:8443/.default
+       https://localhost:8443/$TENANT/oauth2/v2.0/token
+
+Clients have to trust the certificate: REQUESTS_CA_BUNDLE, SSL_CERT_FILE or their own
+option, set to ca.pem in the state folder. The client secret comes by the environment
+variable EMULATOR_CLIENT_SECRET; without it one is made and kept in client_secret there.
+Records and definitions are kept in the folder and survive kill -9.
+
+\b
+For tests, without a token:
+  GET    /_emulator/health            what is served
+  GET    /_emulator/requests          request log (DELETE empties it)
+  GET    /_emulator/records/TABLE     every record, every column
+  POST   /_emulator/faults            {"kind": …, "count": 1, "path": "Upsert"}
+                                      (GET lists them, DELETE clears)
+  POST   /_emulator/limits            {"requests": 100, "window_seconds": 10}
+  POST   /_emulator/applications      {"client_id": …, "client_secret": …,
+                                       "user": true, "denied": ["prvCreate…"]}
+  POST   /_emulator/reset             back to the start
+
+\b
+Kinds of faults, each with count, skip, probability, method, path (a regular
+expression), retry_after and delay:
+{kinds}
+
+What it does not do answers 501 with a Dataverse error body that says so: SQL, FetchXML,
+files, plug-ins, relationships, $expand on records, $metadata.
+
+\b
+In a Python test, without a process of its own:
+  from apex_pipeline.emulator import serve
+  with serve() as dataverse:
+      dataverse.url, dataverse.ca_bundle, dataverse.client_secret, dataverse.records()
+"""
+
+
+def _help() -> str:
+    kinds = "\n".join(f"  {name:13}{text}" for name, text in faults.KINDS.items())
+    return _HELP.replace("{kinds}", kinds)
+
+
+@click.command(help=_help())
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
+@click.option("--port", default=8443, show_default=True, help="0 takes any free port.")
+@click.option(
+    "--port-file", type=click.Path(path_type=Path), help="File to write the port to."
+)
+@click.option(
+    "--state-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(".apex/emulator"),
+    show_default=True,
+    help="Folder of the database, the certificates and the secret.",
+)
+@click.option(
+    "--tls-cert",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Server certificate, PEM; by default one is made, with an authority.",
+)
+@click.option(
+    "--tls-key",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Its private key, PEM.",
+)
+@click.option("--empty", is_flag=True, help="Start without apex_campaignmetrics.")
+@click.option("--tenant-id", default=TENANT_ID, show_default=True)
+@click.option("--client-id", default=CLIENT_ID, show_default=True)
+@click.option(
+    "--client-certificate",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Certificate that the application may sign with, PEM.",
+)
+@click.option(
+    "--latency",
+    "latency_name",
+    type=click.Choice(list(latency.PROFILES)),
+    default="none",
+    show_default=True,
+    help="Simulated speed of the service; it is also what execution time is charged.",
+)
+@click.option(
+    "--servers",
+    type=click.IntRange(1, 100),
+    default=1,
+    show_default=True,
+    help="Web servers behind the affinity cookie.",
+)
+@click.option("--dop-hint", type=int, help="x-ms-dop-hint; by default the profile's.")
+@click.option("--limit-requests", default=_DEFAULTS.requests, show_default=True)
+@click.option(
+    "--limit-execution-seconds",
+    default=float(_DEFAULTS.execution_seconds),
+    show_default=True,
+)
+@click.option("--limit-concurrent", default=_DEFAULTS.concurrent, show_default=True)
+@click.option(
+    "--limit-window-seconds",
+    default=float(_DEFAULTS.window_seconds),
+    show_default=True,
+)
+@click.option(
+    "--key-index-seconds",
+    default=1.0,
+    show_default=True,
+    help="How long the index of a new alternate key is pending.",
+)
+@click.option(
+    "--fault",
+    "fault_texts",
+    multiple=True,
+    metavar="JSON",
+    help='A fault from the start, such as {"kind": "drop_after", "probability": 0.1}.',
+)
+@click.option("--seed", default=0, show_default=True, help="Of the faults' dice.")
+def main(**flags: Any) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    if (flags["tls_cert"] is None) != (flags["tls_key"] is None):
+        raise click.UsageError("--tls-cert and --tls-key belong together.")
+    logging.basicConfig(level=logging.WARNING, format="emulator: %(message)s")
+    state_dir: Path = flags["state_dir"]
+    state_dir.mkdir(parents=True, exist_ok=True)
+    options = _options(flags, state_dir)
+    try:
+        emulator = Emulator(options)
+    except StateFormatError as error:
+        raise click.ClickException(f"{options.state_file}: {error}.") from None
+    except sqlite3.OperationalError as error:
+        raise click.ClickException(
+            f"{options.state_file} cannot be used ({error}). Another emulator may have"
+            " it; give this one a --state-dir of its own."
+        ) from None
+    for text in flags["fault_texts"]:
+        _add_fault(emulator, text)
+    host: str = flags["host"]
+    certificate = (
+        ServerCertificate(flags["tls_cert"], flags["tls_key"])
+        if flags["tls_cert"]
+        else make_certificate(state_dir, host)
+    )
+
+    def listening(number: int) -> None:
+        _announce(options, certificate, state_dir, host, number)
+        if flags["port_file"] is not None:
+            _write_port(flags["port_file"], number)
+
+    server = make_server(
+        emulator, certificate, host=host, port=flags["port"], listening=listening
+    )
+    asyncio.run(server.serve())
+
+
+def _options(flags: dict[str, Any], state_dir: Path) -> Options:
+    profile = flags["latency_name"]
+    certificate: Path | None = flags["client_certificate"]
+    return Options(
+        client_secret=_client_secret(state_dir),
+        tenant_id=flags["tenant_id"],
+        client_id=flags["client_id"],
+        certificate=certificate.read_text() if certificate else None,
+        state_file=state_dir / "dataverse.sqlite",
+        empty=flags["empty"],
+        limits=Limits(
+            requests=flags["limit_requests"],
+            execution_seconds=flags["limit_execution_seconds"],
+            concurrent=flags["limit_concurrent"],
+            window_seconds=flags["limit_window_seconds"],
+        ),
+        profile=latency.PROFILES[profile],
+        dop_hint=flags["dop_hint"] or latency.DOP_HINTS[profile],
+        servers=flags["servers"],
+        seed=flags["seed"],
+        key_index_seconds=flags["key_index_seconds"],
+    )
+
+
+def _client_secret(state_dir: Path) -> str:
+    """From the environment, else the one that is kept, else a new one, kept 0600."""
+    given = os.environ.get(SECRET_VARIABLE)
+    if given:
+        return given
+    path = state_dir / "client_secret"
+    if not path.is_file():
+        write_secret(path, secrets.token_urlsafe(32).encode())
+    return path.read_text()
+
+
+def _add_fault(emulator: Emulator, text: str) -> None:
+    try:
+        emulator.faults.add(json.loads(text))
+    except (ValueError, TypeError) as error:
+        raise click.BadParameter(f"{error}", param_hint="--fault") from None
+
+
+def _announce(
+    options: Options,
+    certificate: ServerCertificate,
+    state_dir: Path,
+    host: str,
+    port: int,
+) -> None:
+    name = "localhost" if host in {"127.0.0.1", "localhost", "::1"} else host
+    kept = SECRET_VARIABLE in os.environ
+    secret = f"from {SECRET_VARIABLE}" if kept else f"in {state_dir / 'client_secret'}"
+    click.echo(f"Dataverse emulator  https://{name}:{port}")
+    click.echo(f"  tenant            {options.tenant_id}")
+    click.echo(f"  application       {options.client_id}, secret {secret}")
+    click.echo(f"  trust             {certificate.ca or 'whoever signed it'}")
+
+
+def _write_port(path: Path, port: int) -> None:
+    """Whoever waits for the file never sees half of it."""
+    partial = path.with_name(path.name + ".part")
+    partial.write_text(f"{port}\n")
+    partial.replace(path)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,161 @@
+"""The emulator's own endpoints, `/_emulator/…`; they ask for no token.
+
+`GET  health`        what is served
+`GET  requests`      the request log; `DELETE` empties it
+`GET  records/{table}`  all records of a table, every column
+`GET  faults`        faults in force; `POST` adds one or a list, `DELETE` clears
+`POST limits`        changes service protection limits and starts new windows
+`POST applications`  registers an application, its credentials and its user
+`POST reset`         back to the start: no records, no faults, an empty log
+"""
+
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, fields, replace
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from apex_pipeline.emulator import codecs, queries, security
+from apex_pipeline.emulator.instance import Emulator
+from apex_pipeline.emulator.limits import Limits
+from apex_pipeline.emulator.storage import quoted
+
+_Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def routes(emulator: Emulator) -> list[Route]:
+    """The admin endpoints of an emulator."""
+    admin = _Admin(emulator)
+    table: list[tuple[str, str, _Endpoint]] = [
+        ("GET", "health", admin.health),
+        ("GET", "requests", admin.requests),
+        ("DELETE", "requests", admin.clear_requests),
+        ("GET", "records/{table}", admin.records),
+        ("GET", "faults", admin.faults),
+        ("POST", "faults", admin.add_faults),
+        ("DELETE", "faults", admin.clear_faults),
+        ("POST", "limits", admin.set_limits),
+        ("POST", "applications", admin.register),
+        ("POST", "reset", admin.reset),
+    ]
+    return [
+        Route(f"/_emulator/{path}", _explained(endpoint), methods=[method])
+        for method, path, endpoint in table
+    ]
+
+
+def _explained(endpoint: _Endpoint) -> _Endpoint:
+    """A mistake in the request is answered 400 with what is wrong."""
+
+    async def answer(request: Request) -> Response:
+        try:
+            return await endpoint(request)
+        except (ValueError, TypeError, KeyError) as error:
+            return JSONResponse({"error": str(error)}, 400)
+
+    return answer
+
+
+class _Admin:
+    def __init__(self, emulator: Emulator) -> None:
+        self._emulator = emulator
+
+    async def health(self, request: Request) -> Response:
+        emulator = self._emulator
+        return JSONResponse(
+            {
+                "status": "ok",
+                "url": f"https://{request.headers.get('host')}",
+                "tenant_id": emulator.identity.tenant_id,
+                "client_id": emulator.options.client_id,
+                "tables": [table.name for table in emulator.environment.tables],
+            }
+        )
+
+    async def requests(self, request: Request) -> Response:
+        del request
+        return JSONResponse(list(self._emulator.log))
+
+    async def clear_requests(self, request: Request) -> Response:
+        del request
+        self._emulator.log.clear()
+        return Response(status_code=204)
+
+    async def records(self, request: Request) -> Response:
+        env = self._emulator.environment
+        table = env.table(request.path_params["table"])
+        projection = queries.project(table, "")
+        show = projection.shower()
+        rows = env.storage.rows(
+            " ".join(("SELECT", projection.sql(), "FROM", quoted(table.name)))
+        )
+        text = ",".join([f"{{{show(row)}}}" for row in rows])
+        return Response(f"[{text}]", media_type="application/json")
+
+    async def faults(self, request: Request) -> Response:
+        del request
+        return JSONResponse([asdict(fault) for fault in self._emulator.faults.rules])
+
+    async def add_faults(self, request: Request) -> Response:
+        posted = await _json(request)
+        added = [
+            self._emulator.faults.add(each)
+            for each in (posted if isinstance(posted, list) else [posted])
+        ]
+        return JSONResponse([asdict(fault) for fault in added], 201)
+
+    async def clear_faults(self, request: Request) -> Response:
+        del request
+        self._emulator.faults.clear()
+        return Response(status_code=204)
+
+    async def set_limits(self, request: Request) -> Response:
+        posted = await _json(request)
+        known = {field.name for field in fields(Limits)}
+        if unknown := set(posted) - known:
+            raise ValueError(f"unknown limits: {', '.join(sorted(unknown))}")
+        protection = self._emulator.protection
+        protection.limits = replace(protection.limits, **posted)
+        protection.reset()
+        return JSONResponse(asdict(protection.limits))
+
+    async def register(self, request: Request) -> Response:
+        """Take client_id with any of the following.
+
+        client_secret, certificate, expired; user (false removes it), disabled, roles
+        (names; a new user is an administrator without them), denied (privileges).
+        """
+        posted = await _json(request)
+        emulator = self._emulator
+        client_id = str(posted["client_id"]).lower()
+        emulator.identity.register(
+            client_id,
+            secret=posted.get("client_secret"),
+            certificate=posted.get("certificate"),
+            expired=bool(posted.get("expired", False)),
+        )
+        if posted.get("user", True):
+            if not codecs.is_guid(client_id):
+                raise ValueError("client_id of an application with a user is a GUID")
+            security.set_user(
+                emulator.environment,
+                client_id,
+                disabled=bool(posted.get("disabled", False)),
+                denied=posted.get("denied", ()),
+                roles=posted.get("roles"),
+            )
+        else:
+            security.remove_user(emulator.environment, client_id)
+        return Response(status_code=204)
+
+    async def reset(self, request: Request) -> Response:
+        del request
+        self._emulator.reset()
+        return Response(status_code=204)
+
+
+async def _json(request: Request) -> Any:
+    return json.loads(await request.body())

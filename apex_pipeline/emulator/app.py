@@ -1,0 +1,154 @@
+"""The HTTP surface: Starlette routes, bodies, headers, dropped connections."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from urllib.parse import parse_qsl
+
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request as HttpRequest
+from starlette.responses import JSONResponse, Response as HttpResponse
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from apex_pipeline.emulator import admin
+from apex_pipeline.emulator.instance import ROOT, Arrival, Dropped, Emulator
+from apex_pipeline.emulator.request_log import Entry
+from apex_pipeline.emulator.tokens import TokenError
+
+_TURNS_TO_DISCONNECT = 10
+
+
+def make_app(emulator: Emulator) -> Starlette:
+    """The ASGI application of an emulator, which it closes at the end."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        yield
+        emulator.close()
+
+    app = Starlette(
+        routes=[
+            *admin.routes(emulator),
+            Route("/{tenant}/.well-known/openid-configuration", _discovery),
+            Route("/{tenant}/v2.0/.well-known/openid-configuration", _discovery),
+            Route("/{tenant}/oauth2/v2.0/token", _token, methods=["POST"]),
+            Route("/{path:path}", WebApi(emulator)),
+        ],
+        lifespan=lifespan,
+    )
+    app.state.emulator = emulator
+    return app
+
+
+class WebApi:
+    """Everything below `/api/data`; what lies elsewhere is not found."""
+
+    def __init__(self, emulator: Emulator) -> None:
+        """Serve this emulator."""
+        self._emulator = emulator
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or close its connection."""
+        request = HttpRequest(scope, receive)
+        if not ROOT.match(scope["path"]):
+            await HttpResponse(status_code=404)(scope, receive, send)
+            return
+        try:
+            arrival = await _arrival(request, self._emulator.options.most_body_bytes)
+            response, headers = await self._emulator.answer(arrival)
+        except Dropped:
+            await _drop(receive)
+            return
+        except ClientDisconnect:
+            return
+        content_length = ("Content-Length", str(len(response.body)))
+        if response.status not in {204, 304}:
+            headers.append(content_length)
+        raw = [(n.lower().encode(), v.encode("latin-1", "replace")) for n, v in headers]
+        await send(
+            {"type": "http.response.start", "status": response.status, "headers": raw}
+        )
+        await send({"type": "http.response.body", "body": response.body})
+
+
+async def _arrival(request: HttpRequest, most_bytes: int) -> Arrival:
+    pieces: list[bytes] = []
+    length = 0
+    async for piece in request.stream():
+        length += len(piece)
+        if length <= most_bytes:
+            pieces.append(piece)
+    path = request.scope["path"]
+    raw_path = request.scope.get("raw_path", path.encode()).decode("ascii", "replace")
+    return Arrival(
+        origin=_origin(request),
+        method=request.method,
+        path=path,
+        raw_path=raw_path.partition("?")[0],
+        query=request.scope["query_string"].decode("latin-1"),
+        headers={
+            name.decode("latin-1").lower(): value.decode("latin-1")
+            for name, value in request.scope["headers"]
+        },
+        body=b"".join(pieces),
+        too_long=length > most_bytes,
+    )
+
+
+async def _discovery(request: HttpRequest) -> HttpResponse:
+    emulator: Emulator = request.app.state.emulator
+    try:
+        document = emulator.identity.discovery(
+            _origin(request), request.path_params["tenant"]
+        )
+    except TokenError as error:
+        return JSONResponse(error.body(emulator.clock), error.status)
+    return JSONResponse(document)
+
+
+async def _token(request: HttpRequest) -> HttpResponse:
+    emulator: Emulator = request.app.state.emulator
+    path = request.url.path
+    entry = emulator.log.add(Entry(emulator.clock.now(), "POST", path))
+    form = dict(parse_qsl((await request.body()).decode("utf-8", "replace")))
+    fault = emulator.faults.pick("POST", path)
+    if fault is not None:
+        entry.fault, entry.status = fault.kind, fault.status
+        if fault.delay:
+            await emulator.clock.sleep(fault.delay)
+        if fault.kind in {"drop_before", "drop_after"}:
+            entry.status = 0
+            await _drop(request.receive)
+        elif fault.kind != "slow":
+            headers = dict(fault.error().headers)
+            return HttpResponse(fault.page("Gateway error"), fault.status, headers)
+    try:
+        granted = emulator.identity.grant(
+            _origin(request), request.path_params["tenant"], form
+        )
+    except TokenError as error:
+        entry.status, entry.code = error.status, f"AADSTS{error.number}"
+        return JSONResponse(error.body(emulator.clock), error.status)
+    entry.status = 200
+    return JSONResponse(granted, headers={"Cache-Control": "no-store"})
+
+
+def _origin(request: HttpRequest) -> str:
+    return f"https://{request.headers.get('host', 'localhost')}"
+
+
+async def _drop(receive: Receive) -> None:
+    """Close the connection as a failing network would, without an answer.
+
+    ASGI has no way to say this, so uvicorn's request cycle, which `receive` is bound
+    to, is asked for its transport.
+    """
+    cycle = getattr(receive, "__self__", None)
+    transport = getattr(cycle, "transport", None)
+    if transport is None:
+        raise RuntimeError("this server cannot drop connections; use uvicorn")
+    transport.abort()
+    # The loop tells the cycle in its next turns; before that uvicorn would answer 500.
+    for _ in range(_TURNS_TO_DISCONNECT):
+        await asyncio.sleep(0)

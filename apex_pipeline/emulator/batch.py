@@ -1,0 +1,264 @@
+"""`$batch`: many operations in one multipart request, and change sets within it.
+
+From "Execute batch operations using the Web API": at most 1,000 operations, in order,
+one after the other; without `odata.continue-on-error` the first failure ends it.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from http import HTTPStatus
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+from apex_pipeline.emulator import errors, wire
+from apex_pipeline.emulator.environment import Environment
+from apex_pipeline.emulator.wire import Request, Response
+
+MOST_OPERATIONS = 1000
+_ROOT = re.compile(r"/api/data/v9\.\d/")
+_BOUNDARY = re.compile(r'boundary="?([^";,\s]+)"?', re.IGNORECASE)
+_REFERENCE = re.compile(r"\$(\d+)")
+_CRLF = "\r\n"
+
+Handler = Callable[[Request], Response]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One part of a multipart body."""
+
+    headers: dict[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An operation's answer, with the Content-ID that it echoes."""
+
+    response: Response
+    content_id: str | None = None
+
+
+class _ChangeSetFailedError(Exception):
+    def __init__(self, answer: Answer) -> None:
+        self.answer = answer
+
+
+def run(env: Environment, handle: Handler, request: Request) -> Response:
+    """Carry out a batch; `handle` answers single operations and never raises.
+
+    Raises:
+        WebApiError: The batch itself is malformed, too long or nested.
+    """
+    boundary = boundary_of(request.headers.get("content-type", ""))
+    parts = list(split(request.body, boundary))
+    if not parts:
+        raise _malformed("The batch holds no operation.")
+    if sum(_size(part) for part in parts) > MOST_OPERATIONS:
+        raise errors.WebApiError(
+            400,
+            "0x80048d19",
+            "The maximum number of batch operations has been exceeded: the limit is"
+            f" '{MOST_OPERATIONS}'.",
+        )
+    keep_going = "odata.continue-on-error" in request.preferences()
+    blocks: list[str] = []
+    rows, outer = 0, 200
+    for part in parts:
+        answers, block = _run_part(env, handle, request, part)
+        blocks.append(block)
+        rows += sum(answer.response.rows for answer in answers)
+        worst = max(answer.response.status for answer in answers)
+        if worst >= 400 and not keep_going:
+            blocks, outer = [block], worst
+            break
+    return _multipart(blocks, outer, rows)
+
+
+def boundary_of(content_type: str) -> str:
+    """The boundary that a Content-Type names.
+
+    Raises:
+        WebApiError: It is not multipart, or names none.
+    """
+    match = _BOUNDARY.search(content_type)
+    if not content_type.lower().startswith("multipart/mixed") or match is None:
+        raise _malformed(
+            f"The content type '{content_type[:100]}' is not multipart/mixed with a"
+            " boundary."
+        )
+    return match[1]
+
+
+def split(body: bytes, boundary: str) -> Iterator[Part]:
+    """The parts between the boundaries; line ends may be CRLF or LF.
+
+    Raises:
+        WebApiError: The closing boundary is missing.
+    """
+    marker = b"--" + re.escape(boundary.encode())
+    pieces = re.split(rb"(?:\A|\r?\n)" + marker + rb"(--)?[ \t]*(?=\r?\n|\Z)", body)
+    if len(pieces) < 3 or pieces[-2] is None:
+        raise _malformed("The batch does not end with its boundary.")
+    for piece in pieces[2:-2:2]:
+        head, _, rest = _head_and_body(piece.lstrip(b"\r\n"))
+        yield Part(_headers(head), rest)
+
+
+def _size(part: Part) -> int:
+    if "multipart/mixed" not in part.headers.get("content-type", ""):
+        return 1
+    return sum(1 for _ in split(part.body, boundary_of(part.headers["content-type"])))
+
+
+def _run_part(
+    env: Environment, handle: Handler, outer: Request, part: Part
+) -> tuple[list[Answer], str]:
+    content_type = part.headers.get("content-type", "")
+    if not content_type.startswith("multipart/mixed"):
+        request = _inner_request(outer, part, {})
+        answer = Answer(handle(request), part.headers.get("content-id"))
+        return [answer], _http_part(answer)
+    answers = _run_change_set(env, handle, outer, part)
+    if answers[0].response.status >= 400:
+        return answers, _http_part(answers[0])
+    boundary = f"changesetresponse_{uuid4()}"
+    inner = "".join(
+        f"--{boundary}{_CRLF}{_http_part(answer)}{_CRLF}" for answer in answers
+    )
+    return answers, (
+        f'Content-Type: multipart/mixed; boundary="{boundary}"{_CRLF}{_CRLF}'
+        f"{inner}--{boundary}--{_CRLF}"
+    )
+
+
+def _run_change_set(
+    env: Environment, handle: Handler, outer: Request, part: Part
+) -> list[Answer]:
+    """All or nothing; a failure is the set's one answer (OData's rule)."""
+    answers: list[Answer] = []
+    created: dict[str, str] = {}
+    try:
+        with env.writing():
+            for inner in split(part.body, boundary_of(part.headers["content-type"])):
+                answer = _run_member(handle, outer, inner, created)
+                answers.append(answer)
+                _roll_back_on_failure(answer)
+                location = answer.response.headers.get("OData-EntityId")
+                if location and answer.content_id:
+                    created[answer.content_id] = location
+    except _ChangeSetFailedError as failure:
+        return [failure.answer]
+    if not answers:
+        raise _malformed("The change set holds no operation.")
+    return answers
+
+
+def _roll_back_on_failure(answer: Answer) -> None:
+    if answer.response.status >= 400:
+        raise _ChangeSetFailedError(answer)
+
+
+def _run_member(
+    handle: Handler, outer: Request, part: Part, created: dict[str, str]
+) -> Answer:
+    content_id = part.headers.get("content-id")
+    try:
+        if content_id is None:
+            raise errors.malformed_url(
+                "Content-ID is missing in a change set. Each operation needs one."
+            )
+        request = _inner_request(outer, part, created)
+        if request.method == "GET":
+            raise _malformed("A change set must not hold GET requests.")
+    except errors.WebApiError as error:
+        return Answer(wire.error_response(error, ""), content_id)
+    return Answer(handle(request), content_id)
+
+
+def _inner_request(outer: Request, part: Part, created: dict[str, str]) -> Request:
+    if not part.headers.get("content-type", "").startswith("application/http"):
+        raise _malformed("A part is not of type application/http.")
+    start, _, rest = part.body.lstrip(b"\r\n").partition(b"\n")
+    words = start.decode("utf-8", "replace").strip().split(" ")
+    if len(words) < 3 or not words[-1].startswith("HTTP/"):
+        raise _malformed("A part does not begin with a request line.")
+    head, _, body = _head_and_body(rest)
+    url = _referenced(" ".join(words[1:-1]), created)
+    parts = urlsplit(url)
+    match = _ROOT.match(parts.path)
+    path = parts.path[match.end() :] if match else parts.path.lstrip("/")
+    if path.lower() == "$batch":
+        raise _malformed("A batch must not hold another batch.")
+    if created:
+        body = _REFERENCED_IN_BODY.sub(
+            lambda found: _referenced(found[0].decode(), created).encode(), body
+        )
+    return Request(words[0].upper(), path, parts.query, _headers(head), body, outer.api)
+
+
+_REFERENCED_IN_BODY = re.compile(rb'(?<=")\$\d+(?=")')
+
+
+def _referenced(url: str, created: dict[str, str]) -> str:
+    """Replace `$1` by what the operation of that Content-ID created.
+
+    Raises:
+        WebApiError: There was none before; the text is documented.
+    """
+    match = _REFERENCE.match(url)
+    if match is None:
+        return url
+    if match[1] not in created:
+        raise errors.WebApiError(
+            400,
+            "0x80048d19",
+            f"Content-ID Reference: '{match[0]}' does not exist in the batch context.",
+        )
+    return created[match[1]] + url[match.end() :]
+
+
+def _head_and_body(text: bytes) -> tuple[bytes, bytes, bytes]:
+    if text.startswith((b"\r\n", b"\n")):
+        return b"", b"", text.lstrip(b"\r\n")
+    match = re.search(rb"\r?\n\r?\n", text)
+    if match is None:
+        return text, b"", b""
+    return text[: match.start()], match[0], text[match.end() :]
+
+
+def _headers(head: bytes) -> dict[str, str]:
+    pairs = (line.partition(":") for line in head.decode("latin-1").splitlines())
+    return {name.strip().lower(): value.strip() for name, _, value in pairs}
+
+
+def _http_part(answer: Answer) -> str:
+    response = answer.response
+    reason = HTTPStatus(response.status).phrase
+    content_id = f"Content-ID: {answer.content_id}{_CRLF}" if answer.content_id else ""
+    headers = {"OData-Version": "4.0", **response.headers}
+    if response.status >= 400:
+        headers["REQ_ID"] = str(uuid4())
+    lines = "".join(f"{name}: {value}{_CRLF}" for name, value in headers.items())
+    return (
+        f"Content-Type: application/http{_CRLF}"
+        f"Content-Transfer-Encoding: binary{_CRLF}{content_id}{_CRLF}"
+        f"HTTP/1.1 {response.status} {reason}{_CRLF}{lines}{_CRLF}"
+        f"{response.body.decode()}"
+    )
+
+
+def _multipart(blocks: list[str], status: int, rows: int) -> Response:
+    boundary = f"batchresponse_{uuid4()}"
+    body = "".join(f"--{boundary}{_CRLF}{block}{_CRLF}" for block in blocks)
+    return Response(
+        status,
+        f"{body}--{boundary}--{_CRLF}".encode(),
+        {"Content-Type": f"multipart/mixed; boundary={boundary}"},
+        rows,
+    )
+
+
+def _malformed(reason: str) -> errors.WebApiError:
+    return errors.malformed_payload("$batch", reason)

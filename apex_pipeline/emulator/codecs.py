@@ -1,0 +1,419 @@
+"""What each type of column accepts, how it is stored, and how it is shown.
+
+A codec turns JSON into the stored form (`read`), a literal of a query option into the
+same form (`literal`), and the stored form into JSON text (`show`). Stored forms sort in
+SQLite as the values sort in SQL Server.
+"""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import ROUND_HALF_UP, Context, Decimal
+from typing import ClassVar, NoReturn, Protocol
+
+from apex_pipeline.emulator import errors
+from apex_pipeline.emulator.errors import MalformedValueError
+from apex_pipeline.emulator.odata import Literal
+
+Stored = str | int | float | None
+
+INT32 = 2**31
+INT64 = 2**63
+
+quote: Callable[[str], str] = json.encoder.encode_basestring
+_MOMENT = re.compile(
+    r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d(?::\d\d(?:\.\d{1,7})?)?)(Z|[+-]\d\d:\d\d)?"
+).fullmatch
+_WHOLE_UTC_SECOND = re.compile(r"(?:1[89]|2\d)\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ").fullmatch
+_DAY = re.compile(r"\d{4}-\d\d-\d\d").fullmatch
+_GUID = re.compile(
+    r"\{?([0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})\}?"
+).fullmatch
+_EARLIEST = "1753-01-01"
+# Wide enough for Decimal's eleven digits before the point and ten after it.
+_EXACT = Context(prec=60)
+_SCALE = Decimal(10) ** 10
+_OFFSET = 10**23
+
+
+class Codec(Protocol):
+    """The rules of one column."""
+
+    @property
+    def edm(self) -> str:
+        """OData's name of the type."""
+
+    @property
+    def affinity(self) -> str:
+        """How SQLite declares the column."""
+
+    def read(self, value: object) -> Stored:
+        """Check a JSON value and give its stored form."""
+
+    def literal(self, literal: Literal) -> Stored:
+        """The stored form of a literal; raises TypeError where the types differ."""
+
+    def show(self, stored: Stored) -> str:
+        """JSON text of a stored value that is not null."""
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Single line or multiline text; MaxLength counts UTF-16 units as .NET does.
+
+    Comparison ignores ASCII case, as SQL Server's usual collation ignores all case
+    (unverified for a given organisation). An empty string is stored as null: general
+    behaviour of Dataverse, undocumented for the Web API.
+    """
+
+    table: str
+    column: str
+    max_length: int
+    edm: ClassVar[str] = "Edm.String"
+    affinity: ClassVar[str] = "TEXT COLLATE NOCASE"
+
+    def read(self, value: object) -> Stored:
+        """Refuse what is not a string, or too long a one."""
+        if type(value) is str:
+            if (
+                len(value) * 2 > self.max_length
+                and len(value.encode("utf-16-le", "surrogatepass")) // 2
+                > self.max_length
+            ):
+                raise errors.text_too_long(self.table, self.column, self.max_length)
+            return value or None
+        return None if value is None else _unconvertible(value, self.edm)
+
+    def literal(self, literal: Literal) -> Stored:
+        """Strings compare with strings only."""
+        return _expect(literal, "Edm.String").text
+
+    def show(self, stored: Stored) -> str:
+        """A JSON string."""
+        return quote(str(stored))
+
+
+@dataclass(frozen=True, slots=True)
+class WholeNumber:
+    """Edm.Int32 within MinValue and MaxValue, or Edm.Int64.
+
+    A value beyond 32 bits is a malformed payload, one beyond the column's own range is
+    0x8004432f (observed; its wording is taken from the decimal one).
+    """
+
+    table: str
+    column: str
+    minimum: int = -INT32
+    maximum: int = INT32 - 1
+    edm: str = "Edm.Int32"
+    affinity: ClassVar[str] = "INTEGER"
+
+    def read(self, value: object) -> Stored:
+        """Refuse fractions, strings, booleans and numbers out of range."""
+        if type(value) is int:
+            if self.minimum <= value <= self.maximum:
+                return value
+            bits = INT32 if self.edm == "Edm.Int32" else INT64
+            if not -bits <= value < bits:
+                _unconvertible(value, self.edm)
+            raise errors.out_of_range(
+                "0x8004432f",
+                self.table,
+                self.column,
+                value,
+                kind="System.Int32",
+                limits=f"{self.minimum} to {self.maximum}",
+            )
+        return None if value is None else _unconvertible(value, self.edm)
+
+    def literal(self, literal: Literal) -> Stored:
+        """Any number; a fraction compares as one."""
+        number = Decimal(_expect(literal, "Edm.Int32", "Edm.Int64", "Edm.Decimal").text)
+        return int(number) if number == number.to_integral_value() else float(number)
+
+    def show(self, stored: Stored) -> str:
+        """Plain digits."""
+        return str(stored)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice(WholeNumber):
+    """A choice, state or status: one of the column's options."""
+
+    options: tuple[int, ...] = ()
+
+    def read(self, value: object) -> Stored:
+        """Refuse what is not an option."""
+        if type(value) is int and value not in self.options:
+            raise errors.no_such_choice(
+                self.table, self.column, value, list(self.options)
+            )
+        # Named by class: zero-argument super() is broken by slots (CPython 90562).
+        return WholeNumber.read(self, value)
+
+
+@dataclass(frozen=True, slots=True)
+class DecimalNumber:
+    """Edm.Decimal, or Money, kept digit by digit with `precision` places.
+
+    More places are rounded half up, as SQL Server rounds; undocumented for the Web API.
+    Stored as a shifted integer of fixed width, whose text sorts as the number does.
+    """
+
+    table: str
+    column: str
+    precision: int
+    minimum: Decimal
+    maximum: Decimal
+    edm: ClassVar[str] = "Edm.Decimal"
+    affinity: ClassVar[str] = "TEXT"
+
+    def read(self, value: object) -> Stored:
+        """Refuse what is no number or lies outside MinValue and MaxValue."""
+        kind = type(value)
+        if kind is int or kind is Decimal:
+            number = Decimal(value)  # type: ignore[arg-type]  # int or Decimal, above
+            if not self.minimum <= number <= self.maximum:
+                limits = f"{self.minimum:f} to {self.maximum:f}"
+                shown = f"{number:f}" if abs(number.adjusted()) < 40 else str(number)
+                raise errors.out_of_range(
+                    "0x80044330",
+                    self.table,
+                    self.column,
+                    shown,
+                    kind="System.Decimal",
+                    limits=limits,
+                )
+            return _store_decimal(number, self.precision)
+        return None if value is None else _unconvertible(value, self.edm)
+
+    def literal(self, literal: Literal) -> Stored:
+        """Any number; places beyond the tenth cannot matter."""
+        number = Decimal(_expect(literal, "Edm.Int32", "Edm.Int64", "Edm.Decimal").text)
+        limit = Decimal(10) ** 12
+        return _store_decimal(max(-limit, min(limit, number)), 10)
+
+    def show(self, stored: Stored) -> str:
+        """As many places as the column has; how many the service shows is not known."""
+        return f"{load_decimal(str(stored), self.precision):f}"
+
+
+@dataclass(frozen=True, slots=True)
+class FloatingNumber:
+    """Edm.Double, rounded to the column's places."""
+
+    table: str
+    column: str
+    precision: int
+    minimum: float
+    maximum: float
+    edm: ClassVar[str] = "Edm.Double"
+    affinity: ClassVar[str] = "REAL"
+
+    def read(self, value: object) -> Stored:
+        """Refuse what is no number or lies outside MinValue and MaxValue."""
+        if type(value) is int or type(value) is Decimal:
+            number = float(min(max(value, -(10**300)), 10**300))
+            if self.minimum <= number <= self.maximum:
+                return round(number, self.precision)
+            raise errors.out_of_range(
+                "0x80044331",
+                self.table,
+                self.column,
+                value,
+                kind="System.Double",
+                limits=f"{self.minimum:g} to {self.maximum:g}",
+            )
+        return None if value is None else _unconvertible(value, self.edm)
+
+    def literal(self, literal: Literal) -> Stored:
+        """Any number."""
+        return float(_expect(literal, "Edm.Int32", "Edm.Int64", "Edm.Decimal").text)
+
+    def show(self, stored: Stored) -> str:
+        """The shortest text that reads back as the same number."""
+        return repr(float(stored or 0.0))
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """Edm.Boolean."""
+
+    edm: ClassVar[str] = "Edm.Boolean"
+    affinity: ClassVar[str] = "INTEGER"
+
+    def read(self, value: object) -> Stored:
+        """True, false or null; nothing else."""
+        if type(value) is bool:
+            return int(value)
+        return None if value is None else _unconvertible(value, self.edm)
+
+    def literal(self, literal: Literal) -> Stored:
+        """True or false."""
+        return int(_expect(literal, "Edm.Boolean").text == "true")
+
+    def show(self, stored: Stored) -> str:
+        """A JSON boolean."""
+        return "true" if stored else "false"
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Date and time, or a date alone; nothing before 1753.
+
+    From "Behavior and format of the date and time column". A value without an offset
+    is taken as UTC. Fractions of a second are cut off: every documented answer shows
+    whole seconds, and what happens to a fraction is undocumented. The status and code
+    for years before 1753 are chosen.
+    """
+
+    date_only: bool = False
+    affinity: ClassVar[str] = "TEXT"
+
+    @property
+    def edm(self) -> str:
+        """Edm.Date for DateOnly, else Edm.DateTimeOffset."""
+        return "Edm.Date" if self.date_only else "Edm.DateTimeOffset"
+
+    def read(self, value: object) -> Stored:
+        """Refuse what is no instant, or lies before 1753."""
+        if type(value) is not str:
+            return None if value is None else _unconvertible(value, self.edm)
+        stored = self._parse(value)
+        if stored < _EARLIEST:
+            raise errors.WebApiError(
+                400,
+                "0x80044331",
+                "A validation error occurred. DateTime is less than minimum value"
+                f" supported by CrmDateTime. Actual value: {value}, Minimum value"
+                " supported: 01/01/1753 00:00:00",
+            )
+        return stored
+
+    def literal(self, literal: Literal) -> Stored:
+        """A date, a date and time, or the same as a string."""
+        return self._parse(
+            _expect(literal, "Edm.DateTimeOffset", "Edm.Date", "Edm.String").text
+        )
+
+    def show(self, stored: Stored) -> str:
+        """ISO 8601 as stored."""
+        return f'"{stored}"'
+
+    def _parse(self, text: str) -> str:
+        try:
+            if not self.date_only and _WHOLE_UTC_SECOND(text):
+                datetime.fromisoformat(text)
+                return text
+            if _DAY(text):
+                datetime.fromisoformat(text)
+                return text if self.date_only else f"{text}T00:00:00Z"
+            if _MOMENT(text) and not self.date_only:
+                return _to_utc(text)
+        except (ValueError, OverflowError):
+            pass
+        return _unconvertible(text, self.edm)
+
+
+@dataclass(frozen=True, slots=True)
+class Guid:
+    """A primary key or the target of a lookup.
+
+    Stored with its bytes in the order in which SQL Server compares them: the last six
+    first, then the groups before them, each as little-endian as it is kept there.
+    """
+
+    edm: ClassVar[str] = "Edm.Guid"
+    affinity: ClassVar[str] = "TEXT"
+
+    def read(self, value: object) -> Stored:
+        """Refuse what is not a GUID."""
+        if value is None:
+            return None
+        match = _GUID(value) if type(value) is str else None
+        return store_guid(match[1]) if match else _unconvertible(value, self.edm)
+
+    def literal(self, literal: Literal) -> Stored:
+        """A GUID, bare or quoted; the service takes both (undocumented)."""
+        text = _expect(literal, "Edm.Guid", "Edm.String").text
+        match = _GUID(text)
+        if match is None:
+            raise TypeError("Edm.String")
+        return store_guid(match[1])
+
+    def show(self, stored: Stored) -> str:
+        """The usual form, in lower case."""
+        return f'"{load_guid(str(stored))}"'
+
+
+def store_guid(text: str) -> str:
+    """Reorder a GUID's digits so that their text sorts as SQL Server sorts it."""
+    t = text.lower()
+    return (
+        t[24:]
+        + t[19:23]
+        + t[16:18]
+        + t[14:16]
+        + t[11:13]
+        + t[9:11]
+        + t[6:8]
+        + t[4:6]
+        + t[2:4]
+        + t[:2]
+    )
+
+
+def load_guid(stored: str) -> str:
+    """The GUID that `store_guid` reordered."""
+    s = stored
+    first = s[30:32] + s[28:30] + s[26:28] + s[24:26]
+    return f"{first}-{s[22:24]}{s[20:22]}-{s[18:20]}{s[16:18]}-{s[12:16]}-{s[:12]}"
+
+
+def is_guid(text: str) -> bool:
+    """Whether the text is a GUID as the Web API writes it."""
+    return _GUID(text) is not None
+
+
+def load_decimal(stored: str, precision: int) -> Decimal:
+    """The number that a decimal column stored, with `precision` places."""
+    units = (int(stored) - _OFFSET) // 10 ** (10 - precision)
+    return Decimal(units).scaleb(-precision, _EXACT)
+
+
+def _store_decimal(number: Decimal, precision: int) -> str:
+    exponent = number.as_tuple().exponent
+    if isinstance(exponent, int) and -exponent > precision:
+        number = number.quantize(
+            Decimal(1).scaleb(-precision), rounding=ROUND_HALF_UP, context=_EXACT
+        )
+    return f"{int(_EXACT.multiply(number, _SCALE)) + _OFFSET:024d}"
+
+
+def _to_utc(text: str) -> str:
+    moment = datetime.fromisoformat(text)
+    moment = (
+        moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    )
+    return f"{moment.year:04d}" + moment.strftime("-%m-%dT%H:%M:%SZ")
+
+
+def _expect(literal: Literal, *kinds: str) -> Literal:
+    if literal.edm not in kinds:
+        raise TypeError(literal.edm)
+    return literal
+
+
+def _unconvertible(value: object, edm: str) -> NoReturn:
+    if isinstance(value, dict | list):
+        opening = "StartObject" if isinstance(value, dict) else "StartArray"
+        raise MalformedValueError(
+            f"An unexpected '{opening}' node was found when reading from the JSON"
+            " reader. A 'PrimitiveValue' node was expected."
+        )
+    shown = str(value).lower() if isinstance(value, bool) else value
+    raise MalformedValueError(
+        f"Cannot convert the literal '{shown}' to the expected type '{edm}'."
+    )

@@ -1,0 +1,345 @@
+"""Writes definitions: tables, columns, alternate keys.
+
+From "Create and update table definitions using the Web API", "Create and update column
+definitions using the Web API" and "Define alternate keys for a table". Changes take
+effect at once; on the service an update waits for PublishXml, which is accepted here.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+from uuid import uuid4
+
+from apex_pipeline.emulator import definitions, errors, metadata
+from apex_pipeline.emulator.definitions import Definition, complete_column
+from apex_pipeline.emulator.environment import Environment
+from apex_pipeline.emulator.errors import WebApiError
+from apex_pipeline.emulator.schema import Key, Table, make_column, new_table
+from apex_pipeline.emulator.security import Principal
+from apex_pipeline.emulator.wire import Request, Response
+
+_MOST_KEYS = 10
+_MOST_KEY_COLUMNS = 16
+_MOST_KEY_BYTES = 900
+_KEY_TYPES = {"String": 0, "Integer": 4, "Decimal": 13, "DateTime": 8, "Lookup": 16}
+_KEY_TYPES["Picklist"] = 4
+_COMPONENT_TYPES = {"table": 1, "column": 2}
+
+
+def write(
+    env: Environment, user: Principal, request: Request, segments: list[str]
+) -> Response:
+    """Answer a POST, PUT or DELETE below EntityDefinitions.
+
+    Raises:
+        WebApiError: It is refused; nothing was changed.
+    """
+    name, predicate = metadata.predicate_of(segments[0])
+    del name
+    if predicate is None:
+        if request.method != "POST":
+            raise errors.method_not_allowed(request.method)
+        table = create_table(env, user, request.json("EntityDefinitions"), request)
+        return _created(request, f"EntityDefinitions({table.definition['MetadataId']})")
+    table = metadata.find_table(env, predicate)
+    if len(segments) == 1:
+        return _write_table(env, user, request, table)
+    if len(segments) > 2:
+        raise errors.not_emulated("writing this path below EntityDefinitions.")
+    collection, key = metadata.predicate_of(segments[1])
+    operation = _WRITES.get((collection, request.method, key is not None))
+    if operation is None:
+        raise errors.method_not_allowed(request.method)
+    return operation(env, user, request, table, key or "")
+
+
+def create_entities(env: Environment, user: Principal, request: Request) -> Response:
+    """CreateEntities, as Microsoft's Python SDK sends it: tables with their columns."""
+    listed = request.json("CreateEntities").get("Entities")
+    if not isinstance(listed, list) or not listed:
+        raise errors.malformed_payload("CreateEntities", "Entities is missing.")
+    for posted in listed:
+        create_table(env, user, posted, request)
+    return Response(204)
+
+
+def publish(env: Environment, user: Principal, request: Request) -> Response:
+    """PublishXml and PublishAllXml; changes are live already."""
+    del env
+    if request.method != "POST":
+        raise errors.method_not_allowed(request.method)
+    user.require_plain("prvPublishCustomization", "publisher")
+    return Response(204)
+
+
+def create_table(
+    env: Environment, user: Principal, posted: Mapping[str, Any], request: Request
+) -> Table:
+    """Make a table with its columns and file it into the solution that is named.
+
+    Raises:
+        WebApiError: It exists, lacks something required, or the solution is unknown.
+    """
+    user.require_plain("prvCreateEntity", "entity")
+    required = {"SchemaName", "DisplayName", "DisplayCollectionName", "OwnershipType"}
+    if missing := sorted(required - posted.keys()):
+        raise invalid(f"Required properties are missing: {', '.join(missing)}.")
+    if posted["OwnershipType"] not in {"UserOwned", "OrganizationOwned"}:
+        raise invalid(f"OwnershipType {posted['OwnershipType']} is not possible.")
+    if posted.get("TableType", "Standard") != "Standard":
+        raise errors.not_emulated(f"{posted['TableType']} tables.")
+    attributes = posted.get("Attributes") or []
+    primary = [each for each in attributes if each.get("IsPrimaryName")]
+    if len(primary) != 1 or definitions.column_type(primary[0]) != "String":
+        raise invalid("Exactly one string column must be the primary name.")
+    table = new_table(posted)
+    if len(table.columns) < len(attributes) + 1 or table.name in {
+        each.name for each in env.tables
+    }:
+        raise WebApiError(
+            400,
+            "0x80044363",
+            f"An entity with the specified name {posted['SchemaName']} already exists."
+            " Specify a unique name.",
+        )
+    env.add_table(table)
+    _file_component(env, request, "table", str(table.definition["MetadataId"]))
+    return table
+
+
+def _write_table(
+    env: Environment, user: Principal, request: Request, table: Table
+) -> Response:
+    if request.method == "DELETE":
+        user.require_plain("prvDeleteEntity", "entity")
+        if not table.definition["IsCustomEntity"]:
+            raise invalid(f"{table.name} belongs to the platform.")
+        env.drop_table(table)
+        return Response(204)
+    if request.method != "PUT":
+        raise errors.method_not_allowed(request.method)
+    user.require_plain("prvWriteEntity", "entity")
+    body = _changes(request.json("EntityDefinitions"), {"Attributes", "Keys"})
+    before = table.definition
+    if before["ChangeTrackingEnabled"] and body.get("ChangeTrackingEnabled") is False:
+        # "Use change tracking": once enabled it cannot be disabled; the code is chosen.
+        raise invalid("Change tracking cannot be disabled once it is enabled.")
+    for fixed in ("SchemaName", "OwnershipType", "LogicalName"):
+        if fixed in body and body[fixed] != before[fixed]:
+            raise invalid(f"{fixed} cannot be changed.")
+    env.save(replace(table, definition=before | body, plans={}))
+    return Response(204)
+
+
+def _create_column(
+    env: Environment, user: Principal, request: Request, table: Table, key: str
+) -> Response:
+    """DuplicateAttributeSchemaName where the column exists; observed code."""
+    del key
+    user.require_plain("prvCreateAttribute", "attribute")
+    posted = request.json("Attributes")
+    definition = complete_column(posted, table.name, len(table.columns) + 1)
+    name = str(definition["LogicalName"])
+    if name in table.columns:
+        raise WebApiError(
+            400,
+            "0x80047013",
+            f"An attribute with the specified name {posted['SchemaName']} already"
+            " exists. Specify a unique name.",
+        )
+    column = make_column(table.name, definition)
+    env.storage.add_column(table, column)
+    env.save(replace(table, columns={**table.columns, name: column}, plans={}))
+    _file_component(env, request, "column", str(definition["MetadataId"]))
+    path = f"EntityDefinitions({table.definition['MetadataId']})/Attributes"
+    return _created(request, f"{path}({definition['MetadataId']})")
+
+
+def _update_column(
+    env: Environment, user: Principal, request: Request, table: Table, key: str
+) -> Response:
+    """A full definition by PUT; the type stays, and text never becomes shorter.
+
+    That the type stays is documented ("Create and edit columns"); that a shorter
+    length is refused is chosen.
+    """
+    user.require_plain("prvWriteAttribute", "attribute")
+    before = _column_definition(table, key)
+    body = request.json("Attributes")
+    if definitions.column_type(body) != before["AttributeType"]:
+        raise invalid("The data type of a column cannot be changed.")
+    if int(str(body.get("MaxLength", 10**9))) < int(str(before.get("MaxLength", 0))):
+        raise invalid("MaxLength cannot be made smaller.")
+    changed = complete_column(
+        {**before, **_changes(body, set()), "SchemaName": before["SchemaName"]},
+        table.name,
+        int(str(before["ColumnNumber"])),
+    )
+    name = str(before["LogicalName"])
+    columns = {**table.columns, name: make_column(table.name, changed)}
+    env.save(replace(table, columns=columns, plans={}))
+    return Response(204)
+
+
+def _delete_column(
+    env: Environment, user: Principal, request: Request, table: Table, key: str
+) -> Response:
+    """Not the primary name, nor a column that an alternate key needs."""
+    del request
+    user.require_plain("prvDeleteAttribute", "attribute")
+    name = str(_column_definition(table, key)["LogicalName"])
+    column = table.columns[name]
+    fixed = name == table.definition["PrimaryNameAttribute"]
+    if fixed or not column.definition["IsCustomAttribute"]:
+        raise invalid(f"The column {name} cannot be deleted.")
+    if any(name in each.columns for each in table.keys):
+        raise WebApiError(
+            400,
+            "0x8004f01f",
+            f"The {name} component cannot be deleted because it is referenced by 1"
+            " other component: an alternate key.",
+        )
+    env.storage.drop_column(table, column)
+    columns = {each: table.columns[each] for each in table.columns if each != name}
+    env.save(replace(table, columns=columns, plans={}))
+    return Response(204)
+
+
+def _create_key(
+    env: Environment, user: Principal, request: Request, table: Table, key: str
+) -> Response:
+    """Limits of "Define alternate keys": ten keys, sixteen columns, 900 bytes."""
+    del key
+    user.require_plain("prvWriteEntity", "entity")
+    posted = request.json("Keys")
+    schema_name = posted.get("SchemaName")
+    names = posted.get("KeyAttributes")
+    if not isinstance(schema_name, str) or not isinstance(names, list) or not names:
+        raise invalid("SchemaName and KeyAttributes are required.")
+    _check_key(table, schema_name, [str(each).lower() for each in names])
+    definition: Definition = {
+        "DisplayName": None,
+        "IsCustomizable": {"Value": True, "CanBeChanged": True},
+        "IsManaged": False,
+        **_changes(posted, set()),
+        "KeyAttributes": [str(each).lower() for each in names],
+        "LogicalName": schema_name.lower(),
+        "EntityLogicalName": table.name,
+        "EntityKeyIndexStatus": "Pending",
+        "MetadataId": definitions.metadata_id(
+            table.name, "key", schema_name, str(uuid4())
+        ),
+        "AsyncJob": str(uuid4()),
+        "_requested_at": env.clock.now(),
+    }
+    columns = tuple(str(each).lower() for each in names)
+    added = Key(schema_name.lower(), columns, "Pending", definition)
+    env.save(replace(table, keys=(*table.keys, added), plans={}))
+    path = f"EntityDefinitions(LogicalName='{table.name}')/Keys"
+    return _created(request, f"{path}({definition['MetadataId']})")
+
+
+def _check_key(table: Table, schema_name: str, names: list[str]) -> None:
+    if len(table.keys) >= _MOST_KEYS or len(names) > _MOST_KEY_COLUMNS:
+        raise invalid(
+            f"A table has at most {_MOST_KEYS} keys of {_MOST_KEY_COLUMNS} columns."
+        )
+    if any(schema_name.lower() == each.name for each in table.keys) or any(
+        set(names) == set(each.columns) for each in table.keys
+    ):
+        raise invalid(f"An alternate key {schema_name} or one like it exists already.")
+    size = 0
+    for name in names:
+        column = table.columns.get(name)
+        if column is None:
+            raise invalid(f"The column {name} does not exist on {table.name}.")
+        if column.kind not in _KEY_TYPES:
+            raise invalid(f"A {column.kind} column cannot be part of a key.")
+        length = column.definition.get("MaxLength", 0)
+        size += _KEY_TYPES[column.kind] or 2 * int(str(length))
+    if size > _MOST_KEY_BYTES:
+        raise invalid(
+            f"The key would take {size} bytes; {_MOST_KEY_BYTES} are allowed."
+        )
+
+
+def _delete_key(
+    env: Environment, user: Principal, request: Request, table: Table, key: str
+) -> Response:
+    del request
+    user.require_plain("prvWriteEntity", "entity")
+    listed = [each.definition for each in table.keys]
+    found = metadata.find_part(listed, key, "EntityKeyMetadata")
+    kept = []
+    for each in table.keys:
+        if each.definition is found:
+            env.storage.drop_index(table, each)
+        else:
+            kept.append(each)
+    env.save(replace(table, keys=tuple(kept), plans={}))
+    return Response(204)
+
+
+def invalid(reason: str) -> WebApiError:
+    """A definition that cannot be; the code is that of invalid arguments."""
+    return WebApiError(400, "0x80040203", reason)
+
+
+def _column_definition(table: Table, key: str) -> Definition:
+    listed = [each.definition for each in table.columns.values()]
+    return metadata.find_part(listed, key, "AttributeMetadata")
+
+
+def _changes(body: Mapping[str, Any], without: set[str]) -> Definition:
+    """What a body says, less what cannot be said there."""
+    hidden = without | definitions.UNCHANGEABLE - {"SchemaName"}
+    return {
+        name: definitions.labelled(name, value)
+        for name, value in body.items()
+        if name not in hidden and not name.startswith(("@", "_"))
+    }
+
+
+def _file_component(
+    env: Environment, request: Request, kind: str, object_id: str
+) -> None:
+    """Add a component to the solution that the request names, if it names one.
+
+    From "Create and update table definitions": the MSCRM.SolutionUniqueName header;
+    CreateEntities takes a query option. That an unknown solution is a 400 is chosen.
+    """
+    name = request.headers.get("mscrm.solutionuniquename") or request.options().get(
+        "SolutionUniqueName"
+    )
+    if not name:
+        return
+    found = env.storage.rows(
+        "SELECT solutionid FROM solution WHERE uniquename = ?", (name,)
+    )
+    if not found:
+        raise invalid(f"There is no solution with the unique name {name}.")
+    solution = env.table("solution").columns["solutionid"].codec.show(found[0][0])
+    env.insert(
+        "solutioncomponent",
+        {
+            "solutioncomponentid": str(uuid4()),
+            "solutionid": solution.strip('"'),
+            "objectid": object_id,
+            "componenttype": _COMPONENT_TYPES[kind],
+        },
+    )
+
+
+def _created(request: Request, path: str) -> Response:
+    return Response(204, headers={"OData-EntityId": f"{request.api}/{path}"})
+
+
+_Write = Callable[[Environment, Principal, Request, Table, str], Response]
+
+_WRITES: dict[tuple[str, str, bool], _Write] = {
+    ("Attributes", "POST", False): _create_column,
+    ("Attributes", "PUT", True): _update_column,
+    ("Attributes", "DELETE", True): _delete_column,
+    ("Keys", "POST", False): _create_key,
+    ("Keys", "DELETE", True): _delete_key,
+}

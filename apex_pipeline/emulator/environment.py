@@ -1,0 +1,246 @@
+"""The emulated organisation: its tables, its clock, its file."""
+
+import asyncio
+import logging
+import sqlite3
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from apex_pipeline.emulator import errors
+from apex_pipeline.emulator.campaign_metrics import CAMPAIGN_METRICS
+from apex_pipeline.emulator.definitions import privileges
+from apex_pipeline.emulator.schema import Key, Table, make_table, new_table
+from apex_pipeline.emulator.storage import Storage, quoted
+from apex_pipeline.emulator.system_tables import (
+    FIRST_ROWS,
+    PLAIN_PRIVILEGES,
+    SYSTEM_TABLES,
+    plain_privilege_id,
+)
+
+_FORMAT = 1
+_DEPTHS = ("Basic", "Local", "Deep", "Global")
+
+_log = logging.getLogger(__name__)
+
+
+class StateFormatError(Exception):
+    """The file was written by another version of the emulator."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Time as the emulator sees it.
+
+    Attributes:
+        now: Seconds since the epoch.
+        sleep: Lets simulated work take its time.
+    """
+
+    now: Callable[[], float] = time.time
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+    def instant(self) -> str:
+        """Now, as date and time columns store it."""
+        return f"{datetime.fromtimestamp(self.now(), UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+class Environment:
+    """Tables by name and by entity set, kept in step with the file."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        clock: Clock,
+        *,
+        empty: bool = False,
+        key_index_seconds: float = 0,
+    ) -> None:
+        """Take up what the file holds; a new file gets the tables of the start.
+
+        Args:
+            storage: The file.
+            clock: Time.
+            empty: Whether to start without the campaign metrics table.
+            key_index_seconds: How long the index of a new alternate key takes.
+        """
+        self.storage = storage
+        self.clock = clock
+        self.key_index_seconds = key_index_seconds
+        self._empty = empty
+        self._tables: dict[str, Table] = {}
+        self._sets: dict[str, Table] = {}
+        written = storage.document("state", "format")
+        if written not in {None, _FORMAT}:
+            raise StateFormatError(
+                f"the state is of format {written}; this emulator writes {_FORMAT}"
+            )
+        if written is None:
+            with storage.transaction():
+                self._seed()
+        else:
+            self.reload()
+
+    def reload(self) -> None:
+        """Take up the definitions that the file holds."""
+        self._tables.clear()
+        self._sets.clear()
+        for stored in self.storage.definitions().values():
+            self._keep(
+                make_table(stored["definition"], stored["attributes"], stored["keys"])
+            )
+
+    def reset(self) -> None:
+        """Back to the start: no records, no tables but the first ones."""
+        with self.storage.transaction():
+            for table in list(self._tables.values()):
+                self.drop_table(table)
+            self.storage.execute("DELETE FROM link")
+            for name in self.storage.documents("count"):
+                self.storage.delete_document("count", name)
+            self._seed()
+
+    def _seed(self) -> None:
+        """Make the tables and records that are there from the start."""
+        for posted in (
+            SYSTEM_TABLES if self._empty else (*SYSTEM_TABLES, CAMPAIGN_METRICS)
+        ):
+            self.add_table(new_table(posted))
+        for name in PLAIN_PRIVILEGES:
+            depths = {f"canbe{depth.lower()}": True for depth in _DEPTHS}
+            self.insert(
+                "privilege",
+                {"privilegeid": plain_privilege_id(name), "name": name, **depths},
+            )
+        for table_name, values in FIRST_ROWS:
+            self.insert(table_name, values)
+        self.storage.put_document("state", "format", _FORMAT)
+
+    def insert(self, name: str, values: Mapping[str, object]) -> None:
+        """Insert a record of the platform's own; values are as JSON has them."""
+        table = self._tables[name]
+        now = self.clock.instant()
+        stored = {
+            "createdon": now,
+            "modifiedon": now,
+            "statecode": 0,
+            "statuscode": 1,
+            "versionnumber": self.storage.take_versions(1),
+            **{
+                key: table.columns[key].codec.read(each) for key, each in values.items()
+            },
+        }
+        columns = ", ".join(quoted(key) for key in stored)
+        marks = ", ".join("?" * len(stored))
+        self.storage.execute(
+            " ".join(("INSERT INTO", quoted(name), f"({columns}) VALUES ({marks})")),
+            tuple(stored.values()),
+        )
+
+    @property
+    def tables(self) -> list[Table]:
+        """All tables, with alternate keys in their present state."""
+        return [self.table(name) for name in list(self._tables)]
+
+    def table(self, name: str) -> Table:
+        """The table of a logical name; raises KeyError."""
+        return self._with_due_indexes(self._tables[name])
+
+    def table_of_set(self, entity_set: str) -> Table:
+        """The table of an entity set.
+
+        Raises:
+            WebApiError: There is none.
+        """
+        found = self._sets.get(entity_set)
+        if found is None:
+            raise errors.no_such_segment(entity_set)
+        return self._with_due_indexes(found) if found.keys else found
+
+    def add_table(self, table: Table) -> None:
+        """Make a new table, with its privileges."""
+        self.storage.create_table(table)
+        self.save(table)
+        for each in privileges(table.definition):
+            depths = {
+                f"canbe{depth.lower()}": each[f"CanBe{depth}"] for depth in _DEPTHS
+            }
+            self.insert(
+                "privilege",
+                {"privilegeid": each["PrivilegeId"], "name": each["Name"], **depths},
+            )
+
+    def drop_table(self, table: Table) -> None:
+        """Remove a table with its records and its privileges."""
+        self.storage.drop_table(table)
+        self.storage.delete_document("table", table.name)
+        self._tables.pop(table.name)
+        self._sets.pop(table.entity_set)
+        if "privilege" not in self._tables:
+            return
+        codec = self._tables["privilege"].columns["privilegeid"].codec
+        for each in privileges(table.definition):
+            stored = (codec.read(each["PrivilegeId"]),)
+            self.storage.execute("DELETE FROM privilege WHERE privilegeid = ?", stored)
+            self.storage.execute("DELETE FROM link WHERE target = ?", stored)
+
+    def save(self, table: Table) -> None:
+        """Take a changed definition into use."""
+        self.storage.save_definition(table)
+        self._keep(table)
+
+    def _keep(self, table: Table) -> None:
+        self._tables[table.name] = table
+        self._sets[table.entity_set] = table
+
+    def _with_due_indexes(self, table: Table) -> Table:
+        """Finish the indexes whose time has come.
+
+        Pending, then InProgress for the second half of the time, then Active; Failed
+        where records violate the key ("Define alternate keys for a table").
+        """
+        if all(key.status in {"Active", "Failed"} for key in table.keys):
+            return table
+        keys = tuple(self._advanced(table, key) for key in table.keys)
+        if keys != table.keys:
+            table = replace(table, keys=keys, plans={})
+            self.save(table)
+        return table
+
+    def _advanced(self, table: Table, key: Key) -> Key:
+        if key.status in {"Active", "Failed"}:
+            return key
+        waited = self.clock.now() - float(str(key.definition["_requested_at"]))
+        if waited < self.key_index_seconds:
+            halfway = waited >= self.key_index_seconds / 2
+            return _with_status(key, "InProgress" if halfway else "Pending")
+        try:
+            self.storage.create_index(table, key)
+        except sqlite3.IntegrityError:
+            return _with_status(key, "Failed")
+        return _with_status(key, "Active")
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """A transaction over records and definitions."""
+        tables, sets = dict(self._tables), dict(self._sets)
+        try:
+            with self.storage.transaction():
+                yield
+        except BaseException:
+            self._tables, self._sets = tables, sets
+            raise
+
+
+def _with_status(key: Key, status: str) -> Key:
+    if key.status == status:
+        return key
+    _log.info("alternate key %s is %s", key.name, status)
+    return replace(
+        key,
+        status=status,
+        definition=key.definition | {"EntityKeyIndexStatus": status},
+    )

@@ -1,0 +1,269 @@
+"""Writes records: what create, update, upsert and delete do to a table."""
+
+import sqlite3
+from collections.abc import Sequence
+from itertools import count
+from uuid import uuid4
+
+from apex_pipeline.emulator import codecs, errors, platform_rules, targets
+from apex_pipeline.emulator.codecs import Stored
+from apex_pipeline.emulator.environment import Environment
+from apex_pipeline.emulator.schema import Table
+from apex_pipeline.emulator.security import Principal
+from apex_pipeline.emulator.storage import quoted
+from apex_pipeline.emulator.system_tables import ORGANIZATION_ID, ROOT_BUSINESS_UNIT
+from apex_pipeline.emulator.targets import Address, Draft
+
+_BACKDATED = "overriddencreatedon"
+
+
+def new_id() -> str:
+    """A fresh primary key, in stored form."""
+    return codecs.store_guid(str(uuid4()))
+
+
+def create(
+    env: Environment, user: Principal, table: Table, drafts: list[Draft]
+) -> list[str]:
+    """Insert records and return their primary keys, in order.
+
+    Raises:
+        WebApiError: The primary key or an alternate key is taken, or the user may not.
+    """
+    user.require("Create", table)
+    if not table.definition["IsCustomEntity"]:
+        drafts = [platform_rules.before_create(env, table, draft) for draft in drafts]
+    ids = [draft.record_id or new_id() for draft in drafts]
+    now = env.clock.instant()
+    for columns, places in _grouped(table, drafts, "create").items():
+        system = _system_values(table, user, now, columns)
+        if _BACKDATED in columns:
+            system.pop("createdon")
+        names = (table.primary_key, *columns, *system, "versionnumber")
+        version = count(env.storage.take_versions(len(places)))
+        constants = list(system.values())
+        rows = [
+            [ids[place], *drafts[place].values, *constants, next(version)]
+            for place in places
+        ]
+        written = [drafts[place] for place in places]
+        _write(env, table, _insert_sql(table, names), rows, written)
+    for record_id in () if table.definition["IsCustomEntity"] else ids:
+        platform_rules.after_create(env, table, record_id)
+    return ids
+
+
+def update(
+    env: Environment,
+    user: Principal,
+    table: Table,
+    drafts: list[Draft],
+    ids: Sequence[str],
+) -> None:
+    """Change the columns that are given, of records that exist.
+
+    Raises:
+        WebApiError: An alternate key is taken, or the user may not.
+    """
+    user.require("Write", table)
+    now = env.clock.instant()
+    for columns, places in _grouped(table, drafts, "update").items():
+        assigned = (*columns, "modifiedon", "modifiedby", "versionnumber")
+        version = count(env.storage.take_versions(len(places)))
+        rows = [
+            [*drafts[place].values, now, user.stored_id, next(version), ids[place]]
+            for place in places
+        ]
+        written = [drafts[place] for place in places]
+        _write(env, table, _update_sql(table, assigned), rows, written)
+
+
+def upsert(
+    env: Environment, user: Principal, table: Table, address: Address, draft: Draft
+) -> tuple[str, bool]:
+    """Update the record at an address, or create it there.
+
+    From "Use Upsert to create or update a record": columns of the key in the URL are
+    dropped from the body on update; on create they are copied from the URL unless the
+    body has them, and then the body wins.
+
+    Returns:
+        The primary key, and whether the record was created.
+    """
+    found = targets.resolve(env, table, address)
+    pairs = address.pairs()
+    if found is not None:
+        update(env, user, table, [draft.without(frozenset(pairs))], [found])
+        return found, False
+    missing = {
+        name: value for name, value in pairs.items() if name not in draft.columns
+    }
+    created = draft.with_values(missing)
+    record_id = address.record_id or created.record_id
+    created = Draft(created.columns, created.values, record_id)
+    return create(env, user, table, [created])[0], True
+
+
+def delete(env: Environment, user: Principal, table: Table, record_id: str) -> None:
+    """Delete one record; change tracking will tell."""
+    user.require("Delete", table)
+    env.storage.delete_record(table, record_id)
+
+
+def existing(env: Environment, table: Table, ids: Sequence[str]) -> set[str]:
+    """Which of these records there are."""
+    listed = '["' + '","'.join(ids) + '"]'
+    found = env.storage.rows(
+        " ".join(
+            (
+                "SELECT",
+                quoted(table.primary_key),
+                "FROM",
+                quoted(table.name),
+                "WHERE",
+                quoted(table.primary_key),
+                "IN (SELECT value FROM json_each(?))",
+            )
+        ),
+        (listed,),
+    )
+    return {row[0] for row in found}
+
+
+def version_of(env: Environment, table: Table, record_id: str) -> int | None:
+    """The row version, which is the record's ETag; None if there is no record."""
+    found = env.storage.rows(
+        " ".join(
+            (
+                "SELECT versionnumber FROM",
+                quoted(table.name),
+                "WHERE",
+                quoted(table.primary_key),
+                "= ?",
+            )
+        ),
+        (record_id,),
+    )
+    return found[0][0] if found else None
+
+
+def check_match(
+    env: Environment, table: Table, record_id: str | None, condition: str
+) -> None:
+    """Hold a record against If-Match.
+
+    From "Perform conditional operations using the Web API".
+
+    Raises:
+        WebApiError: The record is not there (404), or of another version (412).
+    """
+    if record_id is None:
+        raise errors.no_such_key_value(table.name)
+    version = version_of(env, table, record_id)
+    if version is None:
+        raise errors.no_such_record(table.name, codecs.load_guid(record_id))
+    if condition != "*" and condition.removeprefix("W/").strip('"') != str(version):
+        raise errors.version_mismatch()
+
+
+def _grouped(
+    table: Table, drafts: list[Draft], operation: str
+) -> dict[tuple[str, ...], list[int]]:
+    """Places of the drafts by the columns they set.
+
+    Columns that the operation may not set are dropped from them first.
+    """
+    frozen = table.plans.get(operation)
+    if frozen is None:
+        frozen = table.plans[operation] = frozenset(
+            name
+            for name, column in table.columns.items()
+            if operation not in column.writable_on
+        )
+    groups: dict[tuple[str, ...], list[int]] = {}
+    for place, draft in enumerate(drafts):
+        groups.setdefault(draft.columns, []).append(place)
+    for columns in [each for each in groups if not frozen.isdisjoint(each)]:
+        places = groups.pop(columns)
+        for place in places:
+            drafts[place] = drafts[place].without(frozen)
+        groups.setdefault(drafts[places[0]].columns, []).extend(places)
+    return groups
+
+
+def _system_values(
+    table: Table, user: Principal, now: str, given: tuple[str, ...]
+) -> dict[str, Stored]:
+    """What the platform fills in on create, where the body does not."""
+    organization = codecs.store_guid(ORGANIZATION_ID)
+    values: dict[str, Stored] = {
+        "createdon": now,
+        "createdby": user.stored_id,
+        "modifiedon": now,
+        "modifiedby": user.stored_id,
+        "statecode": 0,
+        "statuscode": 1,
+        "organizationid": organization,
+        "ownerid": user.stored_id,
+        "owninguser": user.stored_id,
+        "owningbusinessunit": codecs.store_guid(ROOT_BUSINESS_UNIT),
+    }
+    return {
+        name: value
+        for name, value in values.items()
+        if name in table.columns and name not in given
+    }
+
+
+def _insert_sql(table: Table, names: Sequence[str]) -> str:
+    marks = ["?"] * len(names)
+    columns = [quoted(name) for name in names]
+    if _BACKDATED in names:
+        # The given instant becomes createdon, as "Import data" describes it.
+        columns.append("createdon")
+        marks.append(f"?{names.index(_BACKDATED) + 1}")
+    return " ".join(
+        (
+            "INSERT INTO",
+            quoted(table.name),
+            f"({', '.join(columns)}) VALUES ({', '.join(marks)})",
+        )
+    )
+
+
+def _update_sql(table: Table, names: Sequence[str]) -> str:
+    return " ".join(
+        (
+            "UPDATE",
+            quoted(table.name),
+            "SET",
+            ", ".join(f"{quoted(name)} = ?" for name in names),
+            "WHERE",
+            quoted(table.primary_key),
+            "= ?",
+        )
+    )
+
+
+def _write(
+    env: Environment,
+    table: Table,
+    sql: str,
+    rows: list[list[Stored]],
+    drafts: list[Draft],
+) -> None:
+    """Run the rows; on a violated key run them singly, to name the one at fault."""
+    try:
+        with env.storage.transaction():
+            env.storage.execute_many(sql, rows)
+    except sqlite3.IntegrityError:
+        for row, draft in zip(rows, drafts, strict=True):
+            try:
+                env.storage.execute(sql, row)
+            except sqlite3.IntegrityError as error:
+                raise targets.conflict(table, error, draft) from None
+        raise
+    except UnicodeEncodeError:
+        raise errors.malformed_payload(
+            table.entity_set, "A string holds a surrogate without its pair."
+        ) from None

@@ -1,0 +1,282 @@
+"""Tables as the rules see them: columns with codecs, keys with a state."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from apex_pipeline.emulator import codecs
+from apex_pipeline.emulator.definitions import (
+    Definition,
+    complete_column,
+    complete_table,
+    label,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a table.
+
+    Attributes:
+        name: Logical name.
+        shown_as: Name in an answer: `_x_value` for a lookup.
+        codec: What it accepts and how it is shown.
+        writable_on: Operations that may set it, of `create` and `update`; setting it
+            otherwise is silently ignored ("Table definitions: column properties").
+        definition: As EntityDefinitions shows it.
+    """
+
+    name: str
+    shown_as: str
+    codec: codecs.Codec
+    writable_on: frozenset[str]
+    definition: Definition
+
+    @property
+    def kind(self) -> str:
+        """AttributeType."""
+        return str(self.definition["AttributeType"])
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """An alternate key; `status` is its EntityKeyIndexStatus."""
+
+    name: str
+    columns: tuple[str, ...]
+    status: str
+    definition: Definition
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with its definition; `plans` holds what the rules compiled for it."""
+
+    definition: Definition
+    columns: Mapping[str, Column]
+    keys: tuple[Key, ...] = ()
+    plans: dict[object, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def name(self) -> str:
+        """Logical name."""
+        return str(self.definition["LogicalName"])
+
+    @property
+    def entity_set(self) -> str:
+        """Name in URLs."""
+        return str(self.definition["EntitySetName"])
+
+    @property
+    def primary_key(self) -> str:
+        """Logical name of the primary key column."""
+        return str(self.definition["PrimaryIdAttribute"])
+
+    @property
+    def odata_type(self) -> str:
+        """Type of its records."""
+        return f"Microsoft.Dynamics.CRM.{self.name}"
+
+    def shown(self, name: str) -> Column | None:
+        """The column that goes by this name in URLs and answers."""
+        column = self.columns.get(name)
+        if column is not None and column.shown_as == name:
+            return column
+        return self.columns.get(name[1:-6]) if name.endswith("_value") else None
+
+
+def make_table(
+    definition: Definition,
+    attributes: list[Definition],
+    keys: list[Definition] | None = None,
+) -> Table:
+    """Compile stored definitions."""
+    name = str(definition["LogicalName"])
+    columns = {str(each["LogicalName"]): make_column(name, each) for each in attributes}
+    return Table(
+        definition,
+        columns,
+        tuple(
+            Key(
+                str(each["LogicalName"]),
+                tuple(str(part) for part in _list(each["KeyAttributes"])),
+                str(each["EntityKeyIndexStatus"]),
+                each,
+            )
+            for each in keys or []
+        ),
+    )
+
+
+def make_column(table: str, definition: Definition) -> Column:
+    """Compile one column."""
+    name = str(definition["LogicalName"])
+    kind = str(definition["AttributeType"])
+    reference = kind in {"Lookup", "Owner"}
+    operations = {"create": "IsValidForCreate", "update": "IsValidForUpdate"}
+    return Column(
+        name,
+        f"_{name}_value" if reference else name,
+        _CODECS[kind](table, name, definition),
+        frozenset(each for each, flag in operations.items() if definition[flag]),
+        definition,
+    )
+
+
+def new_table(posted: Mapping[str, object]) -> Table:
+    """Make a table from what was posted: its own columns after the system's.
+
+    Raises:
+        WebApiError: The definition is incomplete or beyond what the emulator stores.
+    """
+    definition = complete_table(posted)
+    name = str(definition["LogicalName"])
+    system = system_columns(
+        str(definition["PrimaryIdAttribute"]), str(definition["OwnershipType"])
+    )
+    attributes = [
+        complete_column(each, name, number)
+        for number, each in enumerate(
+            [*system, *(dict(part) for part in _list(posted.get("Attributes")))], 1
+        )
+    ]
+    primary = [each for each in attributes if each.get("IsPrimaryName")]
+    definition["PrimaryNameAttribute"] = primary[0]["LogicalName"] if primary else None
+    return make_table(definition, attributes)
+
+
+def system_columns(primary_key: str, ownership: str) -> list[Definition]:
+    """Columns that every table has; the set is general knowledge, not documented."""
+
+    def column(
+        kind: str, schema_name: str, *, create: bool = False, **more: object
+    ) -> Definition:
+        return {
+            "@odata.type": f"#Microsoft.Dynamics.CRM.{kind}AttributeMetadata",
+            "SchemaName": schema_name,
+            "DisplayName": label(schema_name),
+            "IsCustomAttribute": False,
+            "IsValidForCreate": create,
+            "IsValidForUpdate": create and kind in {"State", "Status", "Owner"},
+            **more,
+        }
+
+    states = {"Options": [_option(0, "Active"), _option(1, "Inactive")]}
+    statuses = {"Options": [_option(1, "Active"), _option(2, "Inactive")]}
+    whole = {"MinValue": -(2**31), "MaxValue": 2**31 - 1}
+    owner = (
+        [
+            column("Owner", "OwnerId", create=True),
+            column("Lookup", "OwningBusinessUnit", Targets=["businessunit"]),
+            column("Lookup", "OwningUser", Targets=["systemuser"]),
+        ]
+        if ownership == "UserOwned"
+        else [column("Lookup", "OrganizationId", Targets=["organization"])]
+        if ownership == "OrganizationOwned"
+        else []
+    )
+    return [
+        column("Uniqueidentifier", primary_key, create=True, IsPrimaryId=True),
+        column("DateTime", "CreatedOn"),
+        column("Lookup", "CreatedBy", Targets=["systemuser"]),
+        column("DateTime", "ModifiedOn"),
+        column("Lookup", "ModifiedBy", Targets=["systemuser"]),
+        column("Lookup", "CreatedOnBehalfBy", Targets=["systemuser"]),
+        column("Lookup", "ModifiedOnBehalfBy", Targets=["systemuser"]),
+        *owner,
+        column("State", "statecode", create=True, OptionSet=states),
+        column("Status", "statuscode", create=True, OptionSet=statuses),
+        column("BigInt", "VersionNumber"),
+        column("Integer", "ImportSequenceNumber", create=True, **whole),
+        column("DateTime", "OverriddenCreatedOn", create=True),
+        column("Integer", "TimeZoneRuleVersionNumber", create=True, **whole),
+        column("Integer", "UTCConversionTimeZoneCode", create=True, **whole),
+    ]
+
+
+def _text(table: str, name: str, definition: Definition) -> codecs.Codec:
+    return codecs.Text(table, name, int(str(definition["MaxLength"])))
+
+
+def _whole(table: str, name: str, definition: Definition) -> codecs.Codec:
+    big = definition["AttributeType"] == "BigInt"
+    return codecs.WholeNumber(
+        table,
+        name,
+        int(str(definition["MinValue"])),
+        int(str(definition["MaxValue"])),
+        "Edm.Int64" if big else "Edm.Int32",
+    )
+
+
+def _decimal(table: str, name: str, definition: Definition) -> codecs.Codec:
+    return codecs.DecimalNumber(
+        table,
+        name,
+        int(str(definition["Precision"])),
+        Decimal(str(definition["MinValue"])),
+        Decimal(str(definition["MaxValue"])),
+    )
+
+
+def _floating(table: str, name: str, definition: Definition) -> codecs.Codec:
+    return codecs.FloatingNumber(
+        table,
+        name,
+        int(str(definition["Precision"])),
+        float(str(definition["MinValue"])),
+        float(str(definition["MaxValue"])),
+    )
+
+
+def _flag(table: str, name: str, definition: Definition) -> codecs.Codec:
+    del table, name, definition
+    return codecs.Flag()
+
+
+def _moment(table: str, name: str, definition: Definition) -> codecs.Codec:
+    del table, name
+    behavior = definition["DateTimeBehavior"]
+    return codecs.Moment(
+        isinstance(behavior, dict) and behavior.get("Value") == "DateOnly"
+    )
+
+
+def _choice(table: str, name: str, definition: Definition) -> codecs.Codec:
+    options = definition["OptionSet"]
+    listed = _list(options.get("Options")) if isinstance(options, dict) else []
+    values = tuple(int(each["Value"]) for each in listed)
+    return codecs.Choice(table, name, options=values)
+
+
+def _guid(table: str, name: str, definition: Definition) -> codecs.Codec:
+    del table, name, definition
+    return codecs.Guid()
+
+
+_CODECS: dict[str, Callable[[str, str, Definition], codecs.Codec]] = {
+    "String": _text,
+    "Memo": _text,
+    "Integer": _whole,
+    "BigInt": _whole,
+    "Decimal": _decimal,
+    "Money": _decimal,
+    "Double": _floating,
+    "Boolean": _flag,
+    "DateTime": _moment,
+    "Picklist": _choice,
+    "State": _choice,
+    "Status": _choice,
+    "Lookup": _guid,
+    "Owner": _guid,
+    "Uniqueidentifier": _guid,
+}
+
+
+def _option(value: int, text: str) -> Definition:
+    return {"Value": value, "Label": label(text)}
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []

@@ -1,0 +1,235 @@
+"""Serves an emulator over HTTPS: in this process until a signal, or in a thread."""
+
+import asyncio
+import json
+import signal
+import socket
+import ssl
+import tempfile
+import threading
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import uvicorn
+
+from apex_pipeline.emulator.app import make_app
+from apex_pipeline.emulator.certificates import ServerCertificate, make_certificate
+from apex_pipeline.emulator.environment import Clock
+from apex_pipeline.emulator.instance import Emulator, Options
+
+_START_SECONDS = 30
+_STOP_SECONDS = 2
+_LAST_BYTES_SECONDS = 0.05
+
+
+class Server(uvicorn.Server):
+    """A uvicorn server that says when it listens, and ends quietly on a signal."""
+
+    def __init__(
+        self, config: uvicorn.Config, listening: Callable[[int], None]
+    ) -> None:
+        """Serve; `listening` is called with the port."""
+        super().__init__(config)
+        self._listening = listening
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, then tell."""
+        await super().startup(sockets)
+        if self.started:
+            self._listening(self.servers[0].sockets[0].getsockname()[1])
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End without waiting for idle clients to answer TLS's goodbye."""
+        hanging_up = asyncio.create_task(self._hang_up())
+        await super().shutdown(sockets)
+        hanging_up.cancel()
+
+    async def _hang_up(self) -> None:
+        await asyncio.gather(*self.server_state.tasks, return_exceptions=True)
+        await asyncio.sleep(_LAST_BYTES_SECONDS)
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Take SIGTERM and SIGINT as the wish to end, not to die of them."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def stop(number: int, frame: FrameType | None) -> None:
+            del number, frame
+            self.should_exit = True
+
+        wishes = (signal.SIGTERM, signal.SIGINT)
+        before = {number: signal.signal(number, stop) for number in wishes}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def make_server(
+    emulator: Emulator,
+    certificate: ServerCertificate,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    listening: Callable[[int], None],
+) -> Server:
+    """A server for an emulator; `run()` serves until the end."""
+    config = uvicorn.Config(
+        make_app(emulator),
+        host=host,
+        port=port,
+        ssl_certfile=certificate.certificate,
+        ssl_keyfile=certificate.key,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=120,
+        timeout_graceful_shutdown=_STOP_SECONDS,
+        backlog=2048,
+    )
+    return Server(config, listening)
+
+
+class ServedEmulator:
+    """A running emulator, as a test sees it.
+
+    Attributes:
+        url: Environment URL, which is also the authority host.
+        ca_bundle: PEM file to trust.
+        tenant_id: The tenant.
+        client_id: An application with an application user.
+        client_secret: Its secret.
+    """
+
+    def __init__(self, url: str, ca_bundle: Path, options: Options) -> None:
+        """Describe an emulator that listens at a URL."""
+        self.url = url
+        self.ca_bundle = ca_bundle
+        self.tenant_id = options.tenant_id
+        self.client_id = options.client_id
+        self.client_secret = options.client_secret or ""
+
+    @property
+    def authority_host(self) -> str:
+        """Where tokens come from; the authority is this with the tenant appended."""
+        return self.url
+
+    @property
+    def authority(self) -> str:
+        """The authority, for MSAL."""
+        return f"{self.url}/{self.tenant_id}"
+
+    @property
+    def api(self) -> str:
+        """Root of the Web API."""
+        return f"{self.url}/api/data/v9.2"
+
+    def records(self, table: str = "apex_campaignmetrics") -> list[dict[str, Any]]:
+        """All records of a table; decimals keep their digits."""
+        text = self._ask("GET", f"records/{table}")
+        found: list[dict[str, Any]] = json.loads(text, parse_float=Decimal)
+        return found
+
+    def requests(self) -> list[dict[str, Any]]:
+        """The request log, oldest first."""
+        found: list[dict[str, Any]] = json.loads(self._ask("GET", "requests"))
+        return found
+
+    def clear_requests(self) -> None:
+        """Empty the request log."""
+        self._ask("DELETE", "requests")
+
+    def fault(self, kind: str = "status", **more: object) -> None:
+        """Add a fault; see `faults.Fault` for what can be said about it."""
+        self._ask("POST", "faults", {"kind": kind, **more})
+
+    def clear_faults(self) -> None:
+        """Take all faults away."""
+        self._ask("DELETE", "faults")
+
+    def set_limits(self, **limits: float) -> None:
+        """Change service protection limits and start new windows."""
+        self._ask("POST", "limits", limits)
+
+    def register(self, client_id: str, **more: object) -> None:
+        """Register an application: client_secret, certificate, user, denied (privileges)."""
+        self._ask("POST", "applications", {"client_id": client_id, **more})
+
+    def reset(self) -> None:
+        """Back to the start."""
+        self._ask("POST", "reset")
+
+    def _ask(self, method: str, path: str, body: object = None) -> bytes:
+        request = urllib.request.Request(  # noqa: S310 # https, to ourselves
+            f"{self.url}/_emulator/{path}",
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+        )
+        context = ssl.create_default_context(cafile=str(self.ca_bundle))
+        opener = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}),
+            urllib.request.HTTPSHandler(context=context),
+        )
+        with opener.open(request, timeout=60) as response:
+            text: bytes = response.read()
+        return text
+
+
+@contextmanager
+def serve(
+    options: Options | None = None,
+    *,
+    clock: Clock | None = None,
+    port: int = 0,
+    folder: Path | None = None,
+) -> Iterator[ServedEmulator]:
+    """Serve an emulator in a thread of this process while the block runs.
+
+    Args:
+        options: How it is to be; by default in memory, with a secret of its own.
+        clock: Time, for tests that set it.
+        port: Where to listen on the loopback; 0 for any free port.
+        folder: Where certificates go; by default a temporary folder.
+    """
+    options = options or Options("emulator-secret")
+    with tempfile.TemporaryDirectory() as temporary:
+        place = folder or Path(temporary)
+        certificate = make_certificate(place, "localhost")
+        started = threading.Event()
+        ports: list[int] = []
+
+        def listening(number: int) -> None:
+            ports.append(number)
+            started.set()
+
+        server = make_server(
+            Emulator(options, clock), certificate, port=port, listening=listening
+        )
+
+        def run() -> None:
+            try:
+                asyncio.run(server.serve())
+            finally:
+                started.set()
+
+        thread = threading.Thread(target=run, name="dataverse-emulator")
+        thread.start()
+        try:
+            started.wait(_START_SECONDS)
+            if not ports:
+                raise RuntimeError("the emulator did not start")
+            url = f"https://localhost:{ports[0]}"
+            yield ServedEmulator(url, place / "ca.pem", options)
+        finally:
+            server.should_exit = True
+            thread.join()

@@ -1,0 +1,224 @@
+"""The SQLite file under the emulator.
+
+One connection, used by one thread. Write-ahead log with synchronous=NORMAL: what was
+committed survives the death of the process, though not of the machine.
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from apex_pipeline.emulator.codecs import Stored
+from apex_pipeline.emulator.schema import Column, Key, Table
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS document (
+    kind TEXT NOT NULL,
+    name TEXT NOT NULL,
+    body TEXT NOT NULL,
+    PRIMARY KEY (kind, name)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS deletion (
+    table_name TEXT NOT NULL,
+    record_id TEXT NOT NULL,
+    version INTEGER NOT NULL
+);
+CREATE TABLE IF NOT EXISTS link (
+    kind TEXT NOT NULL,
+    source TEXT NOT NULL,
+    target TEXT NOT NULL,
+    value TEXT,
+    PRIMARY KEY (kind, source, target)
+) WITHOUT ROWID;
+"""
+_PAGE_CACHE_KIB = 64 * 1024
+_FIRST_VERSION = 1_000_000
+
+
+def quoted(name: str) -> str:
+    """A name of a table or column as SQLite reads it."""
+    doubled = name.replace('"', '""')
+    return f'"{doubled}"'
+
+
+class Storage:
+    """Records, definitions and documents, in transactions."""
+
+    def __init__(self, path: Path | None) -> None:
+        """Open the file, or memory where there is none.
+
+        Raises:
+            sqlite3.OperationalError: Another process has the file.
+        """
+        self._connection = sqlite3.connect(
+            path or ":memory:", isolation_level=None, check_same_thread=False, timeout=1
+        )
+        for pragma in (
+            "locking_mode=EXCLUSIVE",
+            "journal_mode=WAL",
+            "synchronous=NORMAL",
+            f"cache_size=-{_PAGE_CACHE_KIB}",
+            "temp_store=MEMORY",
+        ):
+            self._connection.execute(f"PRAGMA {pragma}")
+        self._connection.executescript(_SCHEMA)
+        self._depth = 0
+        self._version: int = self.document("counter", "version") or _FIRST_VERSION
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    @property
+    def version(self) -> int:
+        """The row version given last."""
+        return self._version
+
+    def take_versions(self, count: int) -> int:
+        """Reserve row versions; returns the first. Only within a transaction."""
+        first = self._version + 1
+        self._version += count
+        self.put_document("counter", "version", self._version)
+        return first
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All or nothing; within another transaction, a savepoint."""
+        point = f"point_{self._depth}"
+        version = self._version
+        self.execute(f"SAVEPOINT {point}" if self._depth else "BEGIN IMMEDIATE")
+        self._depth += 1
+        try:
+            yield
+        except BaseException:
+            self._depth -= 1
+            self._version = version
+            for statement in (
+                (f"ROLLBACK TO {point}", f"RELEASE {point}")
+                if self._depth
+                else ("ROLLBACK",)
+            ):
+                self.execute(statement)
+            raise
+        self._depth -= 1
+        self.execute(f"RELEASE {point}" if self._depth else "COMMIT")
+
+    def execute(self, sql: str, values: Sequence[Stored] = ()) -> sqlite3.Cursor:
+        """Run one statement."""
+        return self._connection.execute(sql, values)
+
+    def execute_many(self, sql: str, rows: Iterable[Sequence[Stored]]) -> None:
+        """Run one statement for each row."""
+        self._connection.executemany(sql, rows)
+
+    def rows(self, sql: str, values: Sequence[Stored] = ()) -> list[tuple[Any, ...]]:
+        """All rows of a query."""
+        return self.execute(sql, values).fetchall()
+
+    def document(self, kind: str, name: str) -> Any:
+        """A stored JSON document, or None."""
+        found = self.rows(
+            "SELECT body FROM document WHERE kind = ? AND name = ?", (kind, name)
+        )
+        return json.loads(found[0][0]) if found else None
+
+    def documents(self, kind: str) -> dict[str, Any]:
+        """All documents of a kind, by name."""
+        found = self.rows("SELECT name, body FROM document WHERE kind = ?", (kind,))
+        return {name: json.loads(body) for name, body in found}
+
+    def put_document(self, kind: str, name: str, body: object) -> None:
+        """Store or replace a document."""
+        self.execute(
+            "INSERT OR REPLACE INTO document VALUES (?, ?, ?)",
+            (kind, name, json.dumps(body, default=float)),
+        )
+
+    def delete_document(self, kind: str, name: str) -> None:
+        """Forget a document."""
+        self.execute("DELETE FROM document WHERE kind = ? AND name = ?", (kind, name))
+
+    def create_table(self, table: Table) -> None:
+        """Make an empty table with a column for each of the definition's."""
+        columns = [
+            f"{quoted(column.name)} {column.codec.affinity}"
+            + (" PRIMARY KEY" if column.name == table.primary_key else "")
+            for column in table.columns.values()
+        ]
+        self.execute(f"CREATE TABLE {quoted(table.name)} ({', '.join(columns)})")
+
+    def drop_table(self, table: Table) -> None:
+        """Forget a table, its records and its deletions."""
+        self.execute(f"DROP TABLE IF EXISTS {quoted(table.name)}")
+        self.execute("DELETE FROM deletion WHERE table_name = ?", (table.name,))
+
+    def add_column(self, table: Table, column: Column) -> None:
+        """Add a column; existing records hold null in it."""
+        self.execute(
+            f"ALTER TABLE {quoted(table.name)}"
+            f" ADD COLUMN {quoted(column.name)} {column.codec.affinity}"
+        )
+
+    def drop_column(self, table: Table, column: Column) -> None:
+        """Remove a column with its values."""
+        self.execute(
+            f"ALTER TABLE {quoted(table.name)} DROP COLUMN {quoted(column.name)}"
+        )
+
+    def create_index(self, table: Table, key: Key) -> None:
+        """Build the unique index of an alternate key.
+
+        Raises:
+            sqlite3.IntegrityError: Records violate it.
+        """
+        columns = ", ".join(quoted(name) for name in key.columns)
+        self.execute(
+            f"CREATE UNIQUE INDEX {quoted(_index_name(table, key))}"
+            f" ON {quoted(table.name)} ({columns})"
+        )
+
+    def drop_index(self, table: Table, key: Key) -> None:
+        """Remove the index of an alternate key, if there is one."""
+        self.execute(f"DROP INDEX IF EXISTS {quoted(_index_name(table, key))}")
+
+    def delete_record(self, table: Table, record_id: str) -> None:
+        """Delete a record and remember it for change tracking."""
+        self.execute(
+            " ".join(
+                (
+                    "DELETE FROM",
+                    quoted(table.name),
+                    "WHERE",
+                    quoted(table.primary_key),
+                    "= ?",
+                )
+            ),
+            (record_id,),
+        )
+        self.execute(
+            "INSERT INTO deletion VALUES (?, ?, ?)",
+            (table.name, record_id, self.take_versions(1)),
+        )
+
+    def save_definition(self, table: Table) -> None:
+        """Keep a table's definition for the next start."""
+        self.put_document(
+            "table",
+            table.name,
+            {
+                "definition": table.definition,
+                "attributes": [each.definition for each in table.columns.values()],
+                "keys": [each.definition for each in table.keys],
+            },
+        )
+
+    def definitions(self) -> Mapping[str, Any]:
+        """The definitions kept, by logical name."""
+        return self.documents("table")
+
+
+def _index_name(table: Table, key: Key) -> str:
+    return f"{table.name}__{key.name}"

@@ -1,0 +1,293 @@
+"""Reads JSON objects into checked values of a table's columns.
+
+Objects that hold the same properties in the same order share one compiled plan; a bulk
+request compiles one and runs through it.
+"""
+
+import sqlite3
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import NoReturn
+from urllib.parse import unquote
+
+from apex_pipeline.emulator import codecs, errors, odata
+from apex_pipeline.emulator.codecs import Stored
+from apex_pipeline.emulator.environment import Environment
+from apex_pipeline.emulator.errors import MalformedValueError
+from apex_pipeline.emulator.odata import Literal
+from apex_pipeline.emulator.schema import Key, Table
+from apex_pipeline.emulator.storage import quoted
+
+# Characters with which a key in a URL does not work ("Define alternate keys").
+_FORBIDDEN = frozenset("/<>*%&:\\?+")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How to read objects with one list of properties.
+
+    Attributes:
+        columns: Logical names of the columns that they set.
+        readers: Position of each column's value in the object, and its check.
+        key_at: Position of the primary key, of `@odata.id`, of `@odata.type`; -1 where
+            there is none.
+    """
+
+    columns: tuple[str, ...]
+    readers: tuple[tuple[int, Callable[[object], Stored]], ...]
+    key_at: int = -1
+    id_at: int = -1
+    type_at: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What an object says about one record.
+
+    Attributes:
+        columns: Logical names of the columns that it sets.
+        values: Their values, in stored form.
+        record_id: The primary key in the body, or None.
+        address: `@odata.id`, or None.
+    """
+
+    columns: tuple[str, ...]
+    values: list[Stored]
+    record_id: str | None = None
+    address: str | None = None
+
+    def without(self, names: frozenset[str]) -> "Draft":
+        """The same without some columns."""
+        if names.isdisjoint(self.columns):
+            return self
+        kept = [
+            (name, value)
+            for name, value in zip(self.columns, self.values, strict=True)
+            if name not in names
+        ]
+        return Draft(
+            tuple(name for name, _ in kept),
+            [value for _, value in kept],
+            self.record_id,
+            self.address,
+        )
+
+    def with_values(self, more: Mapping[str, Stored]) -> "Draft":
+        """The same with further columns."""
+        return Draft(
+            (*self.columns, *more),
+            [*self.values, *more.values()],
+            self.record_id,
+            self.address,
+        )
+
+
+def read_target(
+    env: Environment, table: Table, target: object, *, typed: bool = False
+) -> Draft:
+    """Check one object.
+
+    Args:
+        env: Resolves references to other tables.
+        table: The table it is for.
+        target: The object.
+        typed: Whether `@odata.type` is demanded, as bulk messages do.
+
+    Raises:
+        WebApiError: A property is unknown or a value is not one of its column's.
+    """
+    if not isinstance(target, dict):
+        raise errors.malformed_payload(
+            table.entity_set,
+            "A node of type 'StartObject' was expected from the JSON reader.",
+        )
+    names = tuple(target)
+    plan = table.plans.get(names)
+    if plan is None:
+        plan = table.plans[names] = _compile(env, table, names)
+    values = list(target.values())
+    _check_type(table, plan, values, typed=typed)
+    try:
+        stored = [read(values[place]) for place, read in plan.readers]
+        record_id = None
+        if plan.key_at >= 0:
+            record_id = table.columns[table.primary_key].codec.read(values[plan.key_at])
+    except MalformedValueError as error:
+        raise errors.malformed_payload(table.entity_set, str(error)) from None
+    address = values[plan.id_at] if plan.id_at >= 0 else None
+    if address is not None and not isinstance(address, str):
+        raise errors.malformed_payload(table.entity_set, "@odata.id is not a string.")
+    return Draft(
+        plan.columns, stored, None if record_id is None else str(record_id), address
+    )
+
+
+def _check_type(table: Table, plan: Plan, values: list[object], *, typed: bool) -> None:
+    if plan.type_at < 0:
+        if typed:
+            raise errors.malformed_payload(
+                table.entity_set,
+                "A type named '' could not be resolved by the model. When a model is"
+                " available, each type name must resolve to a valid type; @odata.type"
+                " is missing.",
+            )
+        return
+    named = values[plan.type_at]
+    if named not in {table.odata_type, "#" + table.odata_type}:
+        raise errors.malformed_payload(
+            table.entity_set,
+            f"A type named '{named}' could not be resolved by the model. When a model"
+            " is available, each type name must resolve to a valid type.",
+        )
+
+
+def _compile(env: Environment, table: Table, names: tuple[str, ...]) -> Plan:
+    """Sort the properties into columns, keys and annotations.
+
+    A column that is not valid for an operation is left out silently ("Column
+    properties"); one that the table lacks is an error.
+    """
+    columns: list[str] = []
+    readers: list[tuple[int, Callable[[object], Stored]]] = []
+    places = {"key": -1, "id": -1, "type": -1}
+    for place, name in enumerate(names):
+        if name == table.primary_key:
+            places["key"] = place
+        elif name in {"@odata.id", "@odata.type"}:
+            places[name.removeprefix("@odata.")] = place
+        elif name.endswith("@odata.bind"):
+            column = name.removesuffix("@odata.bind").lower()
+            if column not in table.columns:
+                _undeclared(table, name)
+            columns.append(column)
+            readers.append((place, _reference_reader(env)))
+        elif "@" not in name:
+            found = table.columns.get(name)
+            if found is None or found.shown_as != name:
+                _undeclared(table, name)
+            if found.writable_on:
+                columns.append(name)
+                readers.append((place, found.codec.read))
+    return Plan(
+        tuple(columns), tuple(readers), places["key"], places["id"], places["type"]
+    )
+
+
+def _undeclared(table: Table, name: str) -> NoReturn:
+    raise errors.malformed_payload(
+        table.entity_set,
+        f"An undeclared property '{name}' was found in the payload. The property"
+        f" '{name}' does not exist on type '{table.odata_type}'. Make sure to only use"
+        " property names that are defined by the type.",
+    )
+
+
+def _reference_reader(env: Environment) -> Callable[[object], Stored]:
+    """Reads `/businessunits(<id>)`, from "Associate and disassociate table rows"."""
+
+    def read(value: object) -> Stored:
+        if value is None:
+            return None
+        text = str(value).rpartition("/")[2]
+        entity_set, _, rest = text.partition("(")
+        found = find(env, env.table_of_set(entity_set), rest.removesuffix(")"))
+        if found is None:
+            raise errors.no_such_record(entity_set, rest.removesuffix(")"))
+        return found
+
+    return read
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A record as a URL names it: by primary key, or by an alternate key's values."""
+
+    record_id: str | None
+    key: Key | None = None
+    values: tuple[Stored, ...] = ()
+
+    def pairs(self) -> dict[str, Stored]:
+        """The key columns with their values."""
+        return dict(zip(self.key.columns, self.values, strict=True)) if self.key else {}
+
+    def identity(self) -> tuple[object, ...]:
+        """Equal for addresses that the database cannot tell apart."""
+        if self.record_id is not None:
+            return (self.record_id,)
+        folded = (v.lower() if isinstance(v, str) else v for v in self.values)
+        return (self.key and self.key.name, *folded)
+
+
+def read_address(table: Table, predicate: str) -> Address:
+    """Read what stands between the parentheses of a resource path, percent-decoded.
+
+    From "Use an alternate key to reference a record": every column of the key, in any
+    order; and from "Define alternate keys": characters with which it does not work.
+
+    Raises:
+        WebApiError: It is no key of the table, or the key's index is not active. That
+            an inactive key answers like an undeclared one is chosen.
+    """
+    parsed = odata.parse_key(predicate)
+    if isinstance(parsed, Literal):
+        return Address(codecs.store_guid(parsed.text))
+    if list(parsed) == [table.primary_key]:
+        literal = parsed[table.primary_key]
+        return Address(str(_key_value(table, table.primary_key, literal)))
+    for key in table.keys:
+        if set(key.columns) == set(parsed) and key.status == "Active":
+            values = tuple(
+                _key_value(table, name, parsed[name]) for name in key.columns
+            )
+            return Address(None, key, values)
+    raise errors.key_not_declared(table.name)
+
+
+def _key_value(table: Table, name: str, literal: Literal) -> Stored:
+    if literal.edm == "Edm.String" and _FORBIDDEN.intersection(literal.text):
+        raise odata.malformed_key()
+    try:
+        return table.columns[name].codec.literal(literal)
+    except (TypeError, ValueError, ArithmeticError):
+        raise errors.key_not_declared(table.name) from None
+
+
+def resolve(env: Environment, table: Table, address: Address) -> str | None:
+    """The primary key of the record at an address, or None."""
+    pairs = (
+        address.pairs()
+        if address.record_id is None
+        else {table.primary_key: address.record_id}
+    )
+    condition = " AND ".join(f"{quoted(name)} = ?" for name in pairs)
+    found = env.storage.rows(
+        " ".join(
+            (
+                "SELECT",
+                quoted(table.primary_key),
+                "FROM",
+                quoted(table.name),
+                "WHERE",
+                condition,
+            )
+        ),
+        tuple(pairs.values()),
+    )
+    return found[0][0] if found else None
+
+
+def find(env: Environment, table: Table, predicate: str) -> str | None:
+    """The primary key of the record that a predicate names, or None."""
+    return resolve(env, table, read_address(table, unquote(predicate)))
+
+
+def conflict(table: Table, error: sqlite3.IntegrityError, draft: Draft) -> Exception:
+    """The wire error for a violated unique index."""
+    names = {part.rpartition(".")[2] for part in str(error).split(": ")[-1].split(", ")}
+    for key in table.keys:
+        if set(key.columns) == names:
+            held = dict(zip(draft.columns, draft.values, strict=True))
+            return errors.key_violated(
+                key.name, {name: held.get(name) for name in key.columns}
+            )
+    return errors.record_exists()

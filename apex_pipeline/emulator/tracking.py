@@ -1,0 +1,215 @@
+"""Change tracking: delta links, and what changed since one was given.
+
+From "Use change tracking to synchronize data with external systems". A delta token is
+the row version and the time of the answer that gave it. Order within an answer, and
+that deletions come last, are chosen.
+"""
+
+import json
+import re
+from datetime import UTC, datetime, timedelta
+from urllib.parse import quote
+
+from apex_pipeline.emulator import codecs, errors, queries, wire
+from apex_pipeline.emulator.environment import Environment
+from apex_pipeline.emulator.queries import Query
+from apex_pipeline.emulator.schema import Table
+from apex_pipeline.emulator.security import Principal
+from apex_pipeline.emulator.storage import quoted
+from apex_pipeline.emulator.wire import Request, Response
+
+_TOKEN = re.compile(r"(\d+)!(\d\d/\d\d/\d{4} \d\d:\d\d:\d\d)").fullmatch
+_TIME = "%m/%d/%Y %H:%M:%S"
+_UNSUPPORTED = ("$filter", "$orderby", "$expand", "$top")
+
+
+def wants_tracking(request: Request) -> bool:
+    """Whether a list request asks for a delta link, or follows one."""
+    return (
+        "odata.track-changes" in request.preferences()
+        or "$deltatoken" in request.options()
+    )
+
+
+def list_changes(
+    env: Environment, user: Principal, table: Table, request: Request
+) -> Response:
+    """All records with a delta link, or the changes since a delta link.
+
+    Raises:
+        WebApiError: Tracking is off for the table, an option does not go with it, the
+            token has expired, or the user cannot read the whole organization's records.
+    """
+    user.require("Read", table, globally=True)
+    options = request.options()
+    for name in _UNSUPPORTED:
+        if name in options:
+            raise errors.malformed_url(
+                f'The "{name}" query parameter isn\'t supported when Change Tracking is'
+                " enabled."
+            )
+    if not table.definition["ChangeTrackingEnabled"]:
+        raise errors.WebApiError(
+            400,
+            "0x80040203",
+            f"Entity: {table.name} isn't enabled for change tracking.",
+        )
+    token = options.get("$deltatoken")
+    since = _read_token(env, token) if token else None
+    query = queries.understand(table, request, tracked=True)
+    return _page(env, table, request, query, since)
+
+
+def count_changes(env: Environment, table: Table, request: Request) -> Response:
+    """`/$count?$deltatoken=…`: changed and deleted records since the link."""
+    since = _read_token(env, request.options()["$deltatoken"])
+    number = len(_deleted(env, table, since)) + _changed_count(env, table, since)
+    return Response(200, str(number).encode(), {"Content-Type": "text/plain"})
+
+
+def _page(
+    env: Environment, table: Table, request: Request, query: Query, since: int | None
+) -> Response:
+    """One page; the version that the delta link will name travels with the pages.
+
+    Records that change while the pages are read may be shown twice, never missed.
+    """
+    seen, behind, page = _read_skip(request)
+    until = seen or env.storage.version
+    conditions = ["versionnumber > ?", f"{quoted(table.primary_key)} > ?"]
+    rows = env.storage.rows(
+        " ".join(
+            (
+                "SELECT",
+                f"{query.projection.sql()}, {quoted(table.primary_key)}",
+                "FROM",
+                quoted(table.name),
+                "WHERE",
+                " AND ".join(conditions),
+                "ORDER BY",
+                quoted(table.primary_key),
+                "LIMIT",
+                str(query.page_size + 1),
+            )
+        ),
+        (since or 0, behind),
+    )
+    shown = rows[: query.page_size]
+    show = query.projection.shower()
+    objects = [f"{{{show(row[:-1])}}}" for row in shown]
+    more = len(rows) > len(shown)
+    if not more and since is not None:
+        objects += [
+            _tombstone(request, table, each) for each in _deleted(env, table, since)
+        ]
+    context = (
+        f"{request.api}/$metadata#{table.entity_set}{query.projection.context}/$delta"
+    )
+    if more:
+        link = _link(
+            request,
+            table,
+            "$skiptoken",
+            f'<cookie pagenumber="{page + 1}" istracking="True" version="{until}"'
+            f' last="{codecs.load_guid(str(shown[-1][-1]))}" />',
+            keep_delta=since is not None,
+        )
+    else:
+        at = datetime.fromtimestamp(env.clock.now(), UTC).strftime(_TIME)
+        link = _link(request, table, "$deltatoken", f"{until}!{at}", keep_delta=False)
+    name = "@odata.nextLink" if more else "@odata.deltaLink"
+    body = (
+        f'{{"@odata.context":{codecs.quote(context)},'
+        f'"{name}":{codecs.quote(link)},"value":[{",".join(objects)}]}}'
+    )
+    headers = {"Content-Type": wire.JSON_TYPE}
+    if "odata.track-changes" in request.preferences():
+        headers["Preference-Applied"] = "odata.track-changes"
+    return Response(200, body.encode(), headers, len(objects))
+
+
+def _read_token(env: Environment, token: str) -> int:
+    """The row version of a delta token; it lives seven days.
+
+    The lifetime is the organization's ExpireChangeTrackingInDays. The code of an
+    expired token is that of expired metadata stamps, the status is chosen.
+    """
+    match = _TOKEN(token)
+    if match is None:
+        raise errors.malformed_url(f"'{token[:100]}' is not a delta token.")
+    given = datetime.strptime(match[2], _TIME).replace(tzinfo=UTC)
+    days = env.storage.rows("SELECT expirechangetrackingindays FROM organization")
+    if datetime.fromtimestamp(env.clock.now(), UTC) - given > timedelta(
+        days=days[0][0]
+    ):
+        raise errors.WebApiError(
+            400,
+            "0x80044352",
+            "Version stamp associated with the client has expired. Please perform a"
+            " full sync.",
+        )
+    return int(match[1])
+
+
+def _read_skip(request: Request) -> tuple[int | None, str, int]:
+    token = request.options().get("$skiptoken", "")
+    match = re.search(r'pagenumber="(\d+)".* version="(\d+)" last="([^"]+)"', token)
+    if match is None:
+        return None, "", 1
+    return int(match[2]), codecs.store_guid(match[3]), int(match[1])
+
+
+def _changed_count(env: Environment, table: Table, since: int) -> int:
+    found = env.storage.rows(
+        " ".join(
+            (
+                "SELECT COUNT(*) FROM",
+                quoted(table.name),
+                "WHERE versionnumber > ?",
+            )
+        ),
+        (since,),
+    )
+    return int(found[0][0])
+
+
+def _deleted(env: Environment, table: Table, since: int) -> list[str]:
+    """Records deleted since, unless they were made again."""
+    found = env.storage.rows(
+        " ".join(
+            (
+                "SELECT DISTINCT record_id FROM deletion",
+                "WHERE table_name = ? AND version > ? AND record_id NOT IN (SELECT",
+                quoted(table.primary_key),
+                "FROM",
+                quoted(table.name),
+                ")",
+            )
+        ),
+        (table.name, since),
+    )
+    return [row[0] for row in found]
+
+
+def _tombstone(request: Request, table: Table, record_id: str) -> str:
+    return json.dumps(
+        {
+            "@odata.context": f"{request.api}/$metadata#{table.entity_set}"
+            "/$deletedEntity",
+            "id": codecs.load_guid(record_id),
+            "reason": "deleted",
+        }
+    )
+
+
+def _link(
+    request: Request, table: Table, option: str, value: str, *, keep_delta: bool
+) -> str:
+    options = request.options()
+    kept = []
+    if "$select" in options:
+        kept.append(f"$select={quote(options['$select'], safe=',')}")
+    if keep_delta:
+        kept.append(f"$deltatoken={quote(options['$deltatoken'], safe='')}")
+    kept.append(f"{option}={quote(value, safe='')}")
+    return f"{request.api}/{table.entity_set}?{'&'.join(kept)}"

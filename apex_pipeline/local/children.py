@@ -1,0 +1,168 @@
+"""The command lines of what `apex up` runs, and how each shows that it serves.
+
+No secret is on a command line, which every user of the machine can read.
+"""
+
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+
+from apex_pipeline.errors import DatabaseError
+from apex_pipeline.local import webserver
+from apex_pipeline.local.certificates import Certificates
+from apex_pipeline.local.postgres import EmbeddedPostgres
+from apex_pipeline.local.services import CODE_LOCATION, HOST, Services
+from apex_pipeline.local.supervisor import Child
+
+DATABASE = "database"
+EMULATOR = "emulator"
+CODE_SERVER = "Dagster code server"
+WEB_SERVER = "Dagster UI"
+DAEMON = "Dagster daemon"
+DEMO_WRITER = "demo writer"
+
+# Dagster's processes on a machine that has not read them from its disk yet.
+_SLOW_SECONDS = 120.0
+
+
+def names(services: Services) -> list[str]:
+    """What has to be ready before a person can begin."""
+    local = [DATABASE] if services.postgres else []
+    if services.certificates:
+        local.append(EMULATOR)
+    return [*local, CODE_SERVER, WEB_SERVER, DAEMON]
+
+
+def database(postgres: EmbeddedPostgres) -> Child:
+    """The embedded Postgres."""
+    url = postgres.url("postgres")
+
+    def command() -> list[str]:
+        postgres.prepare()
+        if postgres.url("postgres") != url:
+            raise DatabaseError(
+                "has lost its port to another program; stop `apex up` and start it anew"
+            )
+        return postgres.command()
+
+    return Child(
+        name=DATABASE,
+        command=command,
+        environment=postgres.environment(),
+        ready=postgres.ready,
+        # Fast shutdown; SIGTERM would wait for the clients to leave.
+        stop_signal=signal.SIGINT,
+        stop_within=15.0,
+    )
+
+
+def emulator(services: Services, certificates: Certificates) -> Child:
+    """The Dataverse emulator, which is told nothing of the pipeline."""
+    environment = {
+        name: value
+        for name, value in services.environment.items()
+        if not name.startswith(("APEX_", "AZURE_", "DAGSTER_", "DATABASE_"))
+    }
+    return Child(
+        name=EMULATOR,
+        command=lambda: [
+            *(sys.executable, "-m", "apex_pipeline.emulator"),
+            *("--port", str(services.emulator_port)),
+            *("--tls-cert", str(certificates.certificate)),
+            *("--tls-key", str(certificates.key)),
+            *("--state-dir", str(services.state / "emulator")),
+            *("--tenant-id", services.environment["AZURE_TENANT_ID"]),
+            *("--client-id", services.environment["AZURE_CLIENT_ID"]),
+        ],
+        environment=environment
+        | {"EMULATOR_CLIENT_SECRET": services.environment["AZURE_CLIENT_SECRET"]},
+        ready=_listens(services.emulator_port),
+        folder=services.dagster_home,
+    )
+
+
+def code_server(services: Services) -> Child:
+    """The process that holds the definitions; its children execute the runs."""
+    home = services.dagster_home
+    return Child(
+        name=CODE_SERVER,
+        command=lambda: [
+            *(sys.executable, "-m", "dagster", "code-server", "start"),
+            *("-m", "apex_pipeline.definitions", "-d", str(home)),
+            *("-h", HOST, "-p", str(services.code_port)),
+            *("--location-name", CODE_LOCATION),
+            # `dagster` need not be on anybody's PATH.
+            "--use-python-environment-entry-point",
+        ],
+        environment=services.environment,
+        # It opens its port when the definitions are loaded.
+        ready=_listens(services.code_port),
+        after=(DATABASE,) if services.postgres else (),
+        folder=home,
+        # A run ends in order only if its own process is asked; the server would wait.
+        stop_everyone=True,
+        ready_within=_SLOW_SECONDS,
+        stop_within=10.0,
+    )
+
+
+def web_server(services: Services) -> Child:
+    """The Dagster UI."""
+    return Child(
+        name=WEB_SERVER,
+        command=lambda: [
+            *(sys.executable, "-m", "dagster_webserver"),
+            *("-h", HOST, "-p", str(services.ui_port)),
+            *("-w", str(services.dagster_home / "workspace.yaml")),
+        ],
+        environment=services.environment,
+        ready=lambda: webserver.answers(services.ui_url),
+        after=(CODE_SERVER,),
+        folder=services.dagster_home,
+        ready_within=_SLOW_SECONDS,
+    )
+
+
+def daemon(services: Services) -> Child:
+    """The process of the schedules, the sensors and the queue."""
+    started = 0.0
+
+    def command() -> list[str]:
+        nonlocal started
+        started = time.time()
+        workspace = str(services.dagster_home / "workspace.yaml")
+        return [sys.executable, "-m", "dagster._daemon", "run", "-w", workspace]
+
+    return Child(
+        name=DAEMON,
+        command=command,
+        environment=services.environment,
+        ready=lambda: webserver.daemons_beat_since(services.ui_url, started),
+        after=(CODE_SERVER,),
+        folder=services.dagster_home,
+        ready_within=_SLOW_SECONDS,
+    )
+
+
+def demo_writer(services: Services) -> Child:
+    """The writer that keeps inserting runs."""
+    return Child(
+        name=DEMO_WRITER,
+        command=lambda: [sys.executable, "-m", "apex_pipeline.local.demo"],
+        environment=services.environment,
+        after=(DATABASE,),
+        folder=services.dagster_home,
+    )
+
+
+def _listens(port: int) -> Callable[[], bool]:
+    def ready() -> bool:
+        try:
+            socket.create_connection((HOST, port), timeout=1).close()
+        except OSError:
+            return False
+        return True
+
+    return ready

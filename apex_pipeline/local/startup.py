@@ -1,0 +1,61 @@
+"""Shows how far the start has come: live on a terminal, else a line for each step."""
+
+import time
+from collections.abc import Sequence
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn
+
+
+class Startup:
+    """The steps of a start, each with the seconds that it took from the beginning."""
+
+    def __init__(self, console: Console, steps: Sequence[str], began: float) -> None:
+        """Name the steps.
+
+        Args:
+            console: Where to show them.
+            steps: In the order in which they are likely to be done.
+            began: When the start began, in seconds since the epoch.
+        """
+        self._console = console
+        self._began = began
+        self._pending = dict.fromkeys(steps, TaskID(0))
+        self._width = max(map(len, steps), default=0)
+        self._progress = Progress(
+            SpinnerColumn(finished_text=" "),
+            TextColumn("{task.description}"),
+            console=console,
+            disable=not console.is_terminal,
+        )
+
+    def __enter__(self) -> "Startup":
+        """Begin to show."""
+        self._progress.start()
+        for step in self._pending:
+            self._pending[step] = self._progress.add_task(step, total=1)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Leave on the screen what was done, and what was under way if that failed."""
+        self._progress.stop()
+
+    @property
+    def pending(self) -> list[str]:
+        """The steps that are not done."""
+        return list(self._pending)
+
+    def done(self, step: str, note: str = "") -> None:
+        """Show that a step is done."""
+        seconds = time.time() - self._began
+        line = f"{step:<{self._width}}  {seconds:5.1f} s  {note}".rstrip()
+        task = self._pending.pop(step)
+        self._progress.update(task, completed=1, description=line)
+        if not self._console.is_terminal:
+            self._console.print(line, highlight=False, markup=False, soft_wrap=True)

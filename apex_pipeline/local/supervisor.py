@@ -1,0 +1,329 @@
+"""Child processes: started in order, watched, started again, stopped without remains.
+
+It knows nothing of what the children do. All of it happens in the thread that calls
+`step`, which has to be the thread that lives longest: Linux ends a child whose parent
+*thread* ends.
+"""
+
+import json
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from apex_pipeline.errors import ApexError
+from apex_pipeline.local import child as child_program, processes
+
+_MARKER = "APEX_SUPERVISED_BY"
+_WINDOW_SECONDS = 60.0
+_FIRST_TRIES = 3
+_MANY_DEATHS = 5
+_SLOW_SECONDS = 30.0
+_LOG_BYTES = 8_000_000
+_LOG_CHECK_SECONDS = 1.0
+
+
+class StartError(ApexError):
+    """A child did not come up; its text holds the end of its log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A program to keep running.
+
+    Attributes:
+        command: Makes the command line, anew before each start; it may prepare things.
+        ready: Says whether the program serves; asked often, so it has to be quick.
+        after: Names of the children that must be ready before this one starts.
+        folder: Its current directory.
+        stop_signal: The signal that asks it for an orderly end.
+        stop_everyone: Whether its descendants are to be asked too.
+    """
+
+    name: str
+    command: Callable[[], Sequence[str]]
+    environment: Mapping[str, str] = field(repr=False)
+    ready: Callable[[], bool] = lambda: True
+    after: Collection[str] = ()
+    folder: Path = Path("/")
+    stop_signal: signal.Signals = signal.SIGTERM
+    stop_everyone: bool = False
+    ready_within: float = 60.0
+    stop_within: float = 8.0
+
+
+class _Watched:
+    """A child and what became of it so far."""
+
+    def __init__(self, child: Child, log: Path) -> None:
+        self.child = child
+        self.log = log
+        self.process: subprocess.Popen[bytes] | None = None
+        self.started_at = 0.0
+        self.due_at = 0.0
+        self.ready = False
+        self.was_ready = False
+        self.deaths: deque[float] = deque()
+
+
+class Supervisor:
+    """Keeps children running, and remembers them for whoever comes after a crash.
+
+    Used as a context manager it stops what the one before it left behind, and in the
+    end all of its own.
+    """
+
+    def __init__(
+        self,
+        *,
+        logs: Path,
+        record: Path,
+        report: Callable[[str], None],
+        pause_seconds: float = 0.5,
+    ) -> None:
+        """Name the places; nothing is started yet.
+
+        Args:
+            logs: Folder of one log file per child.
+            record: File with the ids of the running children.
+            report: Takes one line for each thing that a person should know.
+            pause_seconds: How long a child that died waits to be started again; twice
+                as long after each death of the same minute.
+        """
+        self._logs = logs
+        self._pause_seconds = pause_seconds
+        self._record = record
+        self._report = report
+        self._marker = secrets.token_hex(16)
+        self._watched: dict[str, _Watched] = {}
+        self._logs_due_at = 0.0
+
+    def __enter__(self) -> "Supervisor":
+        """Make the folders, and stop what a killed supervisor left behind."""
+        self._logs.mkdir(parents=True, exist_ok=True)
+        stop_recorded(self._record, self._report)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop everything."""
+        self.stop()
+
+    @property
+    def names(self) -> list[str]:
+        """The children, in the order of their start."""
+        return list(self._watched)
+
+    def start(self, child: Child) -> None:
+        """Start a child, now or as soon as those before it are ready."""
+        log = self._logs / f"{child.name.replace(' ', '_')}.log"
+        self._watched[child.name] = _Watched(child, log)
+        self.step()
+
+    def is_ready(self, name: str) -> bool:
+        """Whether a child runs and serves."""
+        return self._watched[name].ready
+
+    def pid(self, name: str) -> int | None:
+        """Process id of a child that runs."""
+        process = self._watched[name].process
+        return process.pid if process else None
+
+    def log(self, name: str) -> Path:
+        """The child's log file."""
+        return self._watched[name].log
+
+    def step(self) -> None:
+        """Look after every child once.
+
+        Raises:
+            StartError: One that has never been ready died again and again, or was not
+                ready within its time.
+        """
+        for watched in self._watched.values():
+            if watched.process is None:
+                self._start_when_due(watched)
+            elif (code := watched.process.poll()) is not None:
+                self._bury(watched, _how_it_ended(code))
+            elif not watched.ready:
+                self._look_whether_ready(watched, watched.process)
+        if time.monotonic() >= self._logs_due_at:
+            self._logs_due_at = time.monotonic() + _LOG_CHECK_SECONDS
+            for watched in self._watched.values():
+                _bound(watched.log)
+
+    def stop(self) -> None:
+        """Stop all children, those that others need last."""
+        remaining = {name: w.child for name, w in self._watched.items()}
+        while remaining:
+            needed = {name for c in remaining.values() for name in c.after}
+            wave = [name for name in remaining if name not in needed]
+            with ThreadPoolExecutor(max_workers=len(wave)) as executor:
+                list(executor.map(_end, [self._watched[name] for name in wave]))
+            for name in wave:
+                del remaining[name]
+        self._watched.clear()
+        self._record.unlink(missing_ok=True)
+
+    def _start_when_due(self, watched: _Watched) -> None:
+        waits_for = [n for n in watched.child.after if not self._watched[n].ready]
+        if waits_for or time.monotonic() < watched.due_at:
+            return
+        try:
+            command = watched.child.command()
+        except ApexError as error:
+            if not watched.was_ready:
+                raise
+            self._put_off(watched, str(error))
+            return
+        watched.process = self._spawn(watched, command)
+        watched.started_at = time.monotonic()
+        self._remember()
+
+    def _spawn(
+        self, watched: _Watched, command: Sequence[str]
+    ) -> subprocess.Popen[bytes]:
+        become = [sys.executable, "-I", "-S", child_program.__file__]
+        stop_signal = int(watched.child.stop_signal)
+        with watched.log.open("ab") as log:
+            log.write(f"--- started {datetime.now(UTC):%Y-%m-%d %H:%M:%S}Z\n".encode())
+            log.flush()
+            return subprocess.Popen(  # noqa: S603 - the command is ours
+                [*become, str(os.getpid()), str(stop_signal), *command],
+                cwd=watched.child.folder,
+                env={**watched.child.environment, _MARKER: self._marker},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                # Ctrl-C in the terminal is for us to act upon, in our order.
+                start_new_session=True,
+            )
+
+    def _look_whether_ready(
+        self, watched: _Watched, process: subprocess.Popen[bytes]
+    ) -> None:
+        if watched.child.ready():
+            if watched.was_ready:
+                self._report(f"{watched.child.name} runs again (pid {process.pid})")
+            watched.ready = watched.was_ready = True
+        elif time.monotonic() > watched.started_at + watched.child.ready_within:
+            too_late = f"did not serve within {watched.child.ready_within:.0f} s"
+            self._bury(watched, too_late, tries=1)
+
+    def _bury(self, watched: _Watched, how: str, tries: int = _FIRST_TRIES) -> None:
+        """Clear away what is left of a child, and decide when it starts again."""
+        _end(watched)
+        watched.process, watched.ready = None, False
+        self._remember()
+        self._put_off(watched, how)
+        if not watched.was_ready and len(watched.deaths) >= tries:
+            raise StartError(
+                f"{watched.child.name} {how}. The end of {watched.log}:\n"
+                f"{_tail(watched.log)}"
+            )
+
+    def _put_off(self, watched: _Watched, why: str) -> None:
+        """Choose when to try again: soon, later, and seldom when it never lasts."""
+        now = time.monotonic()
+        watched.deaths.append(now)
+        while watched.deaths[0] < now - _WINDOW_SECONDS:
+            watched.deaths.popleft()
+        often = len(watched.deaths)
+        pause = (
+            _SLOW_SECONDS
+            if often >= _MANY_DEATHS
+            else self._pause_seconds * 2 ** (often - 1)
+        )
+        watched.due_at = now + pause
+        again = f", {often} times in a minute" if often >= _MANY_DEATHS else ""
+        self._report(
+            f"{watched.child.name} {why}{again}; starting it again in {pause:g} s "
+            f"(log: {watched.log})"
+        )
+
+    def _remember(self) -> None:
+        children = []
+        for watched in self._watched.values():
+            process = watched.process and processes.find(watched.process.pid)
+            if process:
+                children.append(
+                    {
+                        "name": watched.child.name,
+                        "pid": process.pid,
+                        "started": process.started,
+                        "stop_signal": int(watched.child.stop_signal),
+                        "stop_everyone": watched.child.stop_everyone,
+                    }
+                )
+        draft = self._record.with_suffix(".draft")
+        draft.write_text(json.dumps({"marker": self._marker, "children": children}))
+        draft.replace(self._record)
+
+
+def stop_recorded(record: Path, report: Callable[[str], None]) -> None:
+    """Stop the children of a supervisor that was killed.
+
+    A process that merely has a recorded id is left alone: it must also have started
+    when the child did or, with the child gone, carry the supervisor's marker.
+    """
+    try:
+        known = json.loads(record.read_text())
+    except (FileNotFoundError, ValueError):
+        return
+    for entry in reversed(known["children"]):
+        leader = processes.find(entry["pid"])
+        if leader:
+            ours = leader.started == entry["started"]
+        else:
+            left = processes.family(entry["pid"])
+            ours = any(processes.carries(p, known["marker"]) for p in left)
+        if ours:
+            report(f"stopping {entry['name']}, left behind by an earlier start")
+            processes.end(
+                entry["pid"],
+                request=entry["stop_signal"],
+                patience=8.0,
+                everyone=entry["stop_everyone"],
+            )
+    record.unlink()
+
+
+def _end(watched: _Watched) -> None:
+    child, process = watched.child, watched.process
+    if process is None:
+        return
+    processes.end(
+        process.pid,
+        request=child.stop_signal,
+        patience=child.stop_within,
+        everyone=child.stop_everyone,
+    )
+    process.wait()
+
+
+def _how_it_ended(code: int) -> str:
+    if code >= 0:
+        return f"ended with exit code {code}"
+    return f"was ended by {signal.Signals(-code).name}"
+
+
+def _bound(log: Path) -> None:
+    """Move a log that has grown too long aside; the child appends to what is left."""
+    if log.is_file() and log.stat().st_size > _LOG_BYTES:
+        shutil.copyfile(log, log.with_suffix(".log.1"))
+        os.truncate(log, 0)
+
+
+def _tail(log: Path, lines: int = 15) -> str:
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - 8192))
+        text = file.read().decode(errors="replace")
+    return "\n".join(f"  {line}" for line in text.splitlines()[-lines:])

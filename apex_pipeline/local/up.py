@@ -1,0 +1,277 @@
+"""`apex up`: start everything in order, say what runs where, stop all of it."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import ExitStack, contextmanager, suppress
+from types import FrameType
+from typing import TypeVar
+
+from rich.console import Console
+
+from apex_pipeline import migrations
+from apex_pipeline.errors import ApexError, ConfigError
+from apex_pipeline.local import children, demo as campaigns, processes, webserver
+from apex_pipeline.local.instance import announced, only_one
+from apex_pipeline.local.services import (
+    Services,
+    is_free,
+    prepare_dagster_home,
+    prepare_services,
+)
+from apex_pipeline.local.startup import Startup
+from apex_pipeline.local.supervisor import Supervisor
+from apex_pipeline.settings import load_settings, state_dir, wants_local
+
+_STEP_SECONDS = 0.1
+_SCHEMA = "schema"
+_CAMPAIGNS = "demo campaigns"
+
+_Result = TypeVar("_Result")
+FirstSync = Callable[[Mapping[str, str]], str]
+"""Runs the first sync in the environment of the services; returns its counts."""
+
+
+class _StopRequest(BaseException):
+    """Somebody asked for the end; not an error, and not to be taken for one."""
+
+
+def run_up(
+    environment: Mapping[str, str],
+    *,
+    demo: bool,
+    port: int,
+    first_sync: FirstSync,
+    console: Console | None = None,
+) -> int:
+    """Run everything on this machine until a signal ends it.
+
+    Args:
+        environment: The variables that the user has set, and all others.
+        demo: Whether to write made-up campaigns and sync them at once.
+        port: Where the Dagster UI is to listen.
+        first_sync: What the demo calls when all is ready.
+        console: Where to tell what goes on.
+
+    Returns:
+        The exit code, 0 after a signal.
+
+    Raises:
+        ConfigError: The environment does not allow it; nothing was started.
+        ApexError: It runs here already, or something did not start; what was started
+            is stopped.
+    """
+    if demo and not all(wants_local(environment)):
+        raise ConfigError(
+            "--demo writes made-up campaigns, so it is for the embedded database and "
+            "the emulator alone. Unset DATABASE_URL and DATAVERSE_RESOURCE."
+        )
+    began, screen, state = time.time(), console or Console(), state_dir(environment)
+
+    def say(text: str) -> None:
+        # The terminal may be gone, which is no reason to leave processes behind.
+        with suppress(OSError):
+            screen.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    with suppress(_StopRequest), ExitStack() as stack:
+        stack.enter_context(only_one(state, f"http://127.0.0.1:{port}"))
+        asked_to_stop = stack.enter_context(_obeying_signals())
+        stack.enter_context(_ending_helpers())
+        supervisor = stack.enter_context(
+            Supervisor(logs=state / "logs", record=state / "processes.json", report=say)
+        )
+        watch = _Watch(supervisor, asked_to_stop, say)
+        services = _prepare(environment, port)
+        with Startup(screen, _steps(services, demo=demo), began) as startup:
+            _start(watch, services, startup, demo=demo)
+        _inspect(services, began, say)
+        stack.enter_context(announced(state, services.announcement))
+        say(_summary(services))
+        if demo:
+            say("Syncing for the first time …")
+            say(_first_sync(watch, services, first_sync))
+            supervisor.start(children.demo_writer(services))
+        watch.until(lambda: False)
+    say("Stopped.")
+    return 0
+
+
+class _Watch:
+    """Looks after the children while something else is waited for."""
+
+    def __init__(
+        self,
+        supervisor: Supervisor,
+        asked_to_stop: Callable[[], bool],
+        say: Callable[[str], None],
+    ) -> None:
+        self.supervisor = supervisor
+        self._say = say
+        self.on_step: Callable[[], None] = lambda: None
+        self._asked_to_stop = asked_to_stop
+
+    def until(self, done: Callable[[], bool]) -> None:
+        """Wait until something is so.
+
+        Raises:
+            _StopRequest: Somebody asked for the end.
+            StartError: A child does not come up.
+        """
+        while not done():
+            if self._asked_to_stop():
+                self._say("Stopping …")
+                raise _StopRequest
+            self.supervisor.step()
+            self.on_step()
+            time.sleep(_STEP_SECONDS)
+
+    def during(self, work: Callable[[], _Result]) -> _Result:
+        """Do something that takes time; its error comes back to the caller."""
+        outcome: Future[_Result] = Future()
+
+        def run() -> None:
+            try:
+                outcome.set_result(work())
+            except BaseException as error:  # noqa: BLE001 - result() raises it again
+                outcome.set_exception(error)
+
+        # A daemon, so that the end does not wait for a database that sleeps.
+        threading.Thread(target=run, daemon=True).start()
+        self.until(outcome.done)
+        return outcome.result()
+
+
+def _prepare(environment: Mapping[str, str], port: int) -> Services:
+    if not is_free(port):
+        raise ApexError(
+            f"Port {port} is taken. Choose another for the Dagster UI, for example "
+            f"`apex up --port {port + 1}`."
+        )
+    services = prepare_services(environment, ui_port=port)
+    # What is wrong with the real ends comes out now, before anything runs.
+    load_settings(services.environment)
+    prepare_dagster_home(services)
+    return services
+
+
+def _steps(services: Services, *, demo: bool) -> list[str]:
+    return children.names(services) + [_SCHEMA] + [_CAMPAIGNS] * demo
+
+
+def _start(watch: _Watch, services: Services, startup: Startup, *, demo: bool) -> None:
+    """Start all services, and show how far it has come."""
+    supervisor, url = watch.supervisor, services.environment["DATABASE_URL"]
+
+    def show_ready() -> None:
+        for name in set(supervisor.names).intersection(startup.pending):
+            if supervisor.is_ready(name):
+                startup.done(name)
+
+    watch.on_step = show_ready
+    _start_ends(watch, services)
+    supervisor.start(children.code_server(services))
+    applied = watch.during(lambda: migrations.apply(url))
+    startup.done(_SCHEMA, f"{len(applied)} migrations applied" if applied else "")
+    supervisor.start(children.web_server(services))
+    supervisor.start(children.daemon(services))
+    if demo:
+        rows = watch.during(lambda: campaigns.fill(url))
+        startup.done(_CAMPAIGNS, f"{rows} rows written")
+    watch.until(lambda: not startup.pending)
+    watch.on_step = lambda: None
+
+
+def _start_ends(watch: _Watch, services: Services) -> None:
+    """Start what stands in for the real ends, and make the databases."""
+    if services.postgres:
+        watch.supervisor.start(children.database(services.postgres))
+    if services.certificates:
+        emulator = children.emulator(services, services.certificates)
+        watch.supervisor.start(emulator)
+    if services.postgres:
+        watch.until(lambda: watch.supervisor.is_ready(children.DATABASE))
+        for database in services.databases:
+            services.postgres.create_database(database)
+
+
+def _inspect(services: Services, began: float, say: Callable[[str], None]) -> None:
+    """Report what a running Dagster does not show by itself."""
+    error = webserver.load_error(services.ui_url)
+    if error:
+        cause = error.strip().splitlines()[0]
+        say(f"The code location does not load; its log tells more. {cause}")
+    if services.owns_dagster_storage:
+        # Their processes went with the start before this one. Left alone, they would
+        # hold up the schedule until their time is over.
+        lost = webserver.end_lost_runs(services.ui_url, began)
+        if lost:
+            say(f"Canceled the runs that a kill had interrupted: {lost}.")
+
+
+def _first_sync(watch: _Watch, services: Services, first_sync: FirstSync) -> str:
+    try:
+        counts = watch.during(lambda: first_sync(services.environment))
+    except ApexError as error:
+        return f"The first sync did not succeed: {error}"
+    return f"First sync: {counts}"
+
+
+def _summary(services: Services) -> str:
+    """What runs where, and what to do next."""
+    environment = services.environment
+    state = services.state
+    lines = [
+        "",
+        "Everything runs. Ctrl-C stops it; the data stays.",
+        "",
+        f"  Dagster UI  {services.ui_url}",
+        f"  Dataverse   {environment['DATAVERSE_RESOURCE']}"
+        + (" (emulator)" if services.certificates else ""),
+        f"  Database    {services.database_place}",
+        f"  Data        {state}",
+        f"  Logs        {state / 'logs'}",
+        "",
+        "Next, in another terminal:",
+        "  apex status     is the sync keeping up?",
+        "  apex sync       deliver what is pending, now",
+    ]
+    if services.url_file:
+        lines.append(f'  psql "$(cat {services.url_file})"')
+    return "\n".join([*lines, ""])
+
+
+@contextmanager
+def _obeying_signals() -> Iterator[Callable[[], bool]]:
+    """Take SIGINT, SIGTERM and SIGHUP for the wish to stop; yields how to ask for it.
+
+    SIGINT too where it was ignored, as a shell ignores it for its background jobs;
+    but a SIGHUP that was ignored is ignored by `nohup`, on purpose.
+    """
+    came: list[int] = []
+
+    def note(number: int, _: FrameType | None) -> None:
+        came.append(number)
+
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    before = {number: signal.signal(number, note) for number in numbers}
+    try:
+        yield lambda: bool(came)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _ending_helpers() -> Iterator[None]:
+    """End, last of all, what the work in our own threads may have started."""
+    before = processes.descendants(os.getpid())
+    try:
+        yield
+    finally:
+        for process in processes.descendants(os.getpid()) - before:
+            processes.end(process.pid, request=signal.SIGTERM, patience=2.0)

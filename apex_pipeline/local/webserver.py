@@ -1,0 +1,85 @@
+"""What the Dagster web server tells, and does, over its GraphQL interface."""
+
+from typing import Any
+
+import httpx
+
+_DAEMONS = """
+{ instance { daemonHealth { allDaemonStatuses {
+    required healthy lastHeartbeatTime
+} } } }
+"""
+_LOCATIONS = """
+{ workspaceOrError { ... on Workspace { locationEntries {
+    name locationOrLoadError { ... on PythonError { message } }
+} } } }
+"""
+_UNFINISHED_RUNS = """
+query($before: Float!) { runsOrError(
+    filter: {statuses: [STARTING, STARTED, CANCELING], createdBefore: $before}
+) { ... on Runs { results { runId } } } }
+"""
+_END_RUN = """
+mutation($run: String!) { terminateRun(
+    runId: $run, terminatePolicy: MARK_AS_CANCELED_IMMEDIATELY
+) { __typename } }
+"""
+
+
+def answers(url: str) -> bool:
+    """Whether the web server of Dagster answers there."""
+    try:
+        with _client(url) as client:
+            return "dagster_version" in client.get("/server_info").json()
+    except (httpx.HTTPError, ValueError):
+        return False
+
+
+def daemons_beat_since(url: str, started: float) -> bool:
+    """Whether every daemon that has to run has shown a sign of life since then."""
+    data = _ask(url, _DAEMONS)
+    if data is None:
+        return False
+    return all(
+        status["healthy"] and (status["lastHeartbeatTime"] or 0) >= started
+        for status in data["instance"]["daemonHealth"]["allDaemonStatuses"]
+        if status["required"]
+    )
+
+
+def load_error(url: str) -> str | None:
+    """Why the code location does not load; None if it does, or is about to."""
+    data = _ask(url, _LOCATIONS)
+    entries = data["workspaceOrError"]["locationEntries"] if data else []
+    errors = [(entry["locationOrLoadError"] or {}).get("message") for entry in entries]
+    return next((error for error in errors if error), None)
+
+
+def end_lost_runs(url: str, before: float) -> int:
+    """Cancel the runs that were created before and have no process any more.
+
+    Returns:
+        How many there were.
+    """
+    data = _ask(url, _UNFINISHED_RUNS, before=before)
+    runs = data["runsOrError"]["results"] if data else []
+    for run in runs:
+        _ask(url, _END_RUN, run=run["runId"])
+    return len(runs)
+
+
+def _ask(url: str, query: str, **variables: object) -> dict[str, Any] | None:
+    try:
+        with _client(url) as client:
+            answer = client.post(
+                "/graphql", json={"query": query, "variables": variables}
+            )
+        data: dict[str, Any] | None = answer.json()["data"]
+    except (httpx.HTTPError, ValueError, KeyError):
+        return None
+    return data
+
+
+def _client(url: str) -> httpx.Client:
+    # Proxies of the environment are for the world outside this machine.
+    return httpx.Client(base_url=url, timeout=5.0, trust_env=False)

@@ -1,0 +1,120 @@
+"""A sync that kills its own process at a named step: `python -m … STEP COUNT`.
+
+It is put together from the real parts; only the step at which it dies is added.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+from apex_pipeline.database import Database
+from apex_pipeline.dataverse.client import DataverseClient
+from apex_pipeline.dataverse.gate import Deadline
+from apex_pipeline.dataverse.sender import RetryPolicy
+from apex_pipeline.delivery import DataverseSink, Delivery
+from apex_pipeline.metrics import CampaignMetric
+from apex_pipeline.settings import load_settings
+from apex_pipeline.store import Store
+from apex_pipeline.stream import StreamOptions
+from apex_pipeline.sync import SyncOptions, run_sync
+
+STEPS = (
+    "holding_the_lock",
+    "after_read",
+    "after_send",
+    "after_answer",
+    "before_mark",
+    "during_mark",
+    "after_mark",
+    "during_quarantine",
+    "before_the_ledger",
+)
+
+
+class Death:
+    """Comes when a step is reached for the given time."""
+
+    def __init__(self, step: str, count: int) -> None:
+        self._step = step
+        self._left = count
+
+    def at(self, step: str) -> None:
+        if step == self._step:
+            self._left -= 1
+            if self._left <= 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+
+class DyingStore(Store):
+    """The store, with steps."""
+
+    def __init__(self, database: Database, death: Death) -> None:
+        super().__init__(database)
+        self._death = death
+
+    def start_run(self, **values):
+        self._death.at("holding_the_lock")
+        return super().start_run(**values)
+
+    def pending_page(self, after, limit):
+        page = super().pending_page(after, limit)
+        self._death.at("after_read")
+        return page
+
+    def mark_exported(self, ids, at):
+        self._death.at("before_mark")
+        half = len(ids) // 2
+        marked = super().mark_exported(ids[:half], at)
+        self._death.at("during_mark")
+        marked += super().mark_exported(ids[half:], at)
+        self._death.at("after_mark")
+        return marked
+
+    def quarantine(self, rejections, at):
+        super().quarantine(rejections[:1], at)
+        self._death.at("during_quarantine")
+        super().quarantine(rejections[1:], at)
+
+    def finish_run(self, run_id, record):
+        self._death.at("before_the_ledger")
+        super().finish_run(run_id, record)
+
+
+class DyingSink(DataverseSink):
+    """The sink, with steps."""
+
+    def __init__(
+        self, client: DataverseClient, retry: RetryPolicy, death: Death
+    ) -> None:
+        super().__init__(client, retry)
+        self._death = death
+
+    async def deliver(
+        self, metrics: Sequence[CampaignMetric], deadline: Deadline
+    ) -> Delivery:
+        sending = asyncio.create_task(super().deliver(metrics, deadline))
+        # Far enough for the request to be on its way, seldom for its answer.
+        done, _ = await asyncio.wait([sending], timeout=0.01)
+        if not done:
+            self._death.at("after_send")
+        delivery = await sending
+        self._death.at("after_answer")
+        return delivery
+
+
+def main() -> None:
+    death = Death(sys.argv[1], int(sys.argv[2]))
+    settings = load_settings(os.environ)
+    options = SyncOptions(
+        StreamOptions(page_size=50, rows_per_request=10),
+        make_sink=lambda client, retry: DyingSink(client, retry, death),
+    )
+    database = Database(settings.database_url, application_name="crashing")
+    with DyingStore(database, death) as store:
+        run_sync(store, settings.dataverse, settings.token_cache_path, options)
+
+
+if __name__ == "__main__":
+    main()

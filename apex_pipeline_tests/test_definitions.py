@@ -1,0 +1,321 @@
+"""The code location on a real Dagster instance, whose storage is a real Postgres."""
+
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+import pytest
+
+from apex_pipeline.definitions import defs
+from apex_pipeline.defs.jobs import MAX_RUNTIME, active_sync
+from apex_pipeline.defs.services import Services
+from apex_pipeline.defs.sync_assets import SKIPPED_TAG, preview_table
+from apex_pipeline.sync import pacing_key
+from apex_pipeline_tests.ends import (
+    campaign_row,
+    delivered,
+    emulator_settings,
+    environment,
+    insert,
+    insert_many,
+    marked,
+)
+
+SYNC = "sync_campaign_metrics"
+
+
+@pytest.fixture
+def variables(monkeypatch, emulator, database_url, tmp_path):
+    """The environment of a configured process."""
+    found = environment(emulator, database_url, tmp_path)
+    for name, value in found.items():
+        monkeypatch.setenv(name, value)
+    return found
+
+
+@pytest.fixture
+def instance(create_database, tmp_path):
+    storage = create_database("template1")
+    with dg.instance_for_test(
+        temp_dir=str(tmp_path),
+        overrides={"storage": {"postgres": {"postgres_url": storage}}},
+    ) as found:
+        yield found
+
+
+@pytest.fixture
+def repository():
+    return defs().get_repository_def()
+
+
+def run_job(instance, **config):
+    return (
+        defs()
+        .resolve_job_def(SYNC)
+        .execute_in_process(
+            instance=instance,
+            run_config={"ops": {"sync": {"config": config}}},
+            raise_on_error=False,
+        )
+    )
+
+
+def tick(repository, instance, at=datetime(2026, 11, 23, 12, 5, tzinfo=UTC)):
+    with dg.build_schedule_context(
+        instance=instance,
+        scheduled_execution_time=at,
+        repository_def=repository,
+        resources={"services": Services()},
+    ) as context:
+        return repository.get_schedule_def("sync_every_five_minutes").evaluate_tick(
+            context
+        )
+
+
+def drain(repository, instance):
+    with dg.build_sensor_context(
+        instance=instance,
+        repository_def=repository,
+        resources={"services": Services()},
+    ) as context:
+        return repository.get_sensor_def("drain_backlog").evaluate_tick(context)
+
+
+def test_the_code_location_loads():
+    dg.Definitions.validate_loadable(defs())
+
+
+def test_everything_runs_by_default(repository):
+    """A deployment that silently does nothing is the fault that this project ends."""
+    for schedule in repository.schedule_defs:
+        assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING, schedule
+    for sensor in repository.sensor_defs:
+        assert sensor.default_status is dg.DefaultSensorStatus.RUNNING, sensor
+
+
+def test_names_that_others_rely_on(repository):
+    assert {s.name for s in repository.schedule_defs} >= {"sync_every_five_minutes"}
+    assert {s.name for s in repository.sensor_defs} >= {"drain_backlog"}
+    assert {
+        key.to_user_string() for key in repository.asset_graph.get_all_asset_keys()
+    } >= {
+        "campaign_metrics",
+        "pending_campaign_metrics",
+        "dataverse_campaign_metrics",
+        "exported_campaign_metrics",
+    }
+    schedule = repository.get_schedule_def("sync_every_five_minutes")
+    assert schedule.cron_schedule == "*/5 * * * *"
+
+
+def test_a_run_delivers_and_tells_what_it_did(
+    instance, variables, emulator, database_url
+):
+    insert_many(database_url, 250)
+    result = run_job(instance)
+    assert result.success
+    assert delivered(emulator) == marked(database_url)
+    counts = {
+        event.asset_key.to_user_string(): {
+            name: value.value for name, value in event.materialization.metadata.items()
+        }
+        for event in result.get_asset_materialization_events()
+    }
+    assert counts["pending_campaign_metrics"]["dagster/row_count"] == 250
+    assert counts["dataverse_campaign_metrics"]["dagster/row_count"] == 250
+    assert counts["dataverse_campaign_metrics"]["requests"] == 4
+    assert counts["exported_campaign_metrics"]["rows_remaining"] == 0
+    preview = counts["dataverse_campaign_metrics"]["last_rows"]
+    assert preview.count("\n") == 11
+    checks = result.get_asset_check_evaluations()
+    assert {(check.check_name, check.passed) for check in checks} == {
+        ("delivery_complete", True),
+        ("no_rows_quarantined", True),
+    }
+
+
+def test_a_run_with_nothing_to_do_records_no_empty_materialization_of_work(
+    instance, variables, store
+):
+    with store.writer_lock():
+        result = run_job(instance)
+    assert result.success
+    assert result.get_asset_materialization_events() == []
+    run = instance.get_run_by_id(result.run_id)
+    assert run.tags[SKIPPED_TAG] == "another sync holds the writer lock"
+
+
+def test_a_run_that_skips_does_not_hide_an_earlier_failure(
+    instance, variables, store, emulator, database_url
+):
+    insert_many(database_url, 1)
+    emulator.fault("status", status=403, count=1000, path="UpsertMultiple")
+    run_job(instance)
+    with store.writer_lock():
+        result = run_job(instance)
+    checks = {c.check_name: c for c in result.get_asset_check_evaluations()}
+    assert not checks["delivery_complete"].passed
+
+
+def test_a_dry_run_records_no_materialization(instance, variables, database_url):
+    insert_many(database_url, 3)
+    result = run_job(instance, dry_run=True)
+    assert result.success
+    assert result.get_asset_materialization_events() == []
+    assert "3 rows read" in instance.get_run_by_id(result.run_id).tags[SKIPPED_TAG]
+
+
+def test_a_failed_run_keeps_what_it_did_and_fails_its_check(
+    instance, variables, emulator, database_url
+):
+    insert_many(database_url, 1000)
+    emulator.fault("status", status=403, skip=3, count=1000, path="UpsertMultiple")
+    result = run_job(instance)
+    assert not result.success
+    (failure,) = [event for event in result.all_events if event.is_step_failure]
+    described = failure.step_failure_data.user_failure_data
+    assert "Give its application user a role" in described.description
+    keys = [e.asset_key for e in result.get_asset_materialization_events()]
+    assert len(keys) == 3
+    checks = {c.check_name: c for c in result.get_asset_check_evaluations()}
+    assert not checks["delivery_complete"].passed
+    assert checks["delivery_complete"].severity is dg.AssetCheckSeverity.ERROR
+    assert delivered(emulator) == marked(database_url)
+
+
+def test_rows_in_quarantine_warn(instance, variables, database_url):
+    insert(database_url, [campaign_row(), campaign_row(phase="x" * 17)])
+    result = run_job(instance)
+    assert result.success
+    checks = {c.check_name: c for c in result.get_asset_check_evaluations()}
+    assert not checks["no_rows_quarantined"].passed
+    assert checks["no_rows_quarantined"].severity is dg.AssetCheckSeverity.WARN
+
+
+def test_a_wrong_environment_fails_the_run_with_one_sentence(
+    instance, variables, monkeypatch
+):
+    monkeypatch.delenv("DATAVERSE_RESOURCE")
+    result = run_job(instance)
+    (failure,) = [event for event in result.all_events if event.is_step_failure]
+    described = failure.step_failure_data.user_failure_data
+    assert described.description.startswith("DATABASE_URL is set but")
+
+
+def test_a_tick_with_nothing_pending_is_skipped(repository, instance, variables):
+    data = tick(repository, instance)
+    assert data.run_requests == []
+    assert data.skip_message == "Nothing is pending."
+
+
+def test_a_tick_with_pending_rows_starts_one_run(
+    repository, instance, variables, database_url
+):
+    insert_many(database_url, 1)
+    (request,) = tick(repository, instance).run_requests
+    assert request.run_key == "2026-11-23T12:05:00+00:00"
+    tags = repository.get_job(SYNC).tags
+    assert tags["apex/writer"] == "dataverse"
+    assert int(tags["dagster/max_runtime"]) == MAX_RUNTIME.total_seconds()
+
+
+def test_a_tick_that_cannot_reach_the_database_starts_a_run_that_will_be_seen(
+    repository, instance, variables, monkeypatch
+):
+    monkeypatch.setenv("DATABASE_URL", "postgresql://u:p@127.0.0.1:1/gone")
+    assert len(tick(repository, instance).run_requests) == 1
+
+
+def test_a_tick_respects_an_open_retry_after(
+    repository, instance, variables, emulator, store, database_url
+):
+    insert_many(database_url, 1)
+    until = datetime.now(UTC) + timedelta(minutes=5)
+    store.save_pacing(pacing_key(emulator_settings(emulator)), {}, until)
+    data = tick(repository, instance)
+    assert data.run_requests == []
+    assert "no requests before" in data.skip_message
+
+
+def active_run(instance, created=None):
+    job = defs().resolve_job_def(SYNC)
+    return instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
+
+
+def test_a_tick_beside_an_active_run_is_skipped(
+    repository, instance, variables, database_url
+):
+    insert_many(database_url, 1)
+    run = active_run(instance)
+    data = tick(repository, instance)
+    assert data.run_requests == []
+    assert f"run {run.run_id[:8]} is STARTED" in data.skip_message
+
+
+def test_a_run_that_lost_its_host_does_not_hold_up_the_others(instance):
+    active_run(instance)
+    assert active_sync(instance) is not None
+    later = datetime.now(UTC) + MAX_RUNTIME + timedelta(minutes=5)
+    assert active_sync(instance, now=later) is None
+
+
+def test_a_run_that_left_rows_is_followed_at_once(
+    repository, instance, variables, database_url
+):
+    insert_many(database_url, 30)
+    assert drain(repository, instance).run_requests == []
+    run_job(instance, limit=10)
+    (request,) = drain(repository, instance).run_requests
+    (again,) = drain(repository, instance).run_requests
+    assert request.run_key == again.run_key
+    run_job(instance)
+    assert drain(repository, instance).run_requests == []
+
+
+def test_a_failed_run_is_not_followed_at_once(
+    repository, instance, variables, emulator, database_url
+):
+    insert_many(database_url, 300)
+    emulator.fault("status", status=403, skip=1, count=1000, path="UpsertMultiple")
+    assert not run_job(instance).success
+    assert drain(repository, instance).run_requests == []
+
+
+def test_old_runs_are_purged_and_young_ones_kept(instance, variables):
+    old, young = run_job(instance), run_job(instance)
+    long_ago = datetime.now(UTC) - timedelta(days=31)
+    with instance.run_storage.connect() as connection:
+        connection.exec_driver_sql(
+            "UPDATE runs SET create_timestamp = %s WHERE run_id = %s",
+            (long_ago.replace(tzinfo=None), old.run_id),
+        )
+    result = (
+        defs().resolve_job_def("purge_event_log").execute_in_process(instance=instance)
+    )
+    assert result.success
+    assert instance.get_run_by_id(old.run_id) is None
+    assert instance.get_run_by_id(young.run_id) is not None
+
+
+def test_a_preview_holds_values_and_nothing_that_markdown_acts_on():
+    record = '{"apex_phase":"<b>|[x](y)`"}'
+    table = preview_table(
+        (record[:-1] + "".join(f',"{name}":1' for name in REST) + "}",)
+    )
+    assert "<b>" not in table
+    assert table.splitlines()[2].count("|") == 14
+
+
+REST = [
+    "apex_campaignid",
+    "apex_runid",
+    "apex_agentstotal",
+    "apex_agentssuccessful",
+    "apex_assetsgenerated",
+    "apex_tokensin",
+    "apex_tokensout",
+    "apex_costusd",
+    "apex_latencyp95ms",
+    "apex_latencyavgms",
+    "apex_successrate",
+    "apex_createdat",
+]
