@@ -16,6 +16,8 @@ from apex_pipeline_tests.ends import emulator_settings
 from apex_pipeline_tests.test_metrics import row
 
 IMPATIENT = RetryPolicy(attempts=4, first_wait=0.01)
+DENIED = "d0000000-0000-4000-8000-000000000001"
+STRANGER = "d0000000-0000-4000-8000-000000000002"
 
 
 def metrics(*numbers):
@@ -149,19 +151,19 @@ def test_a_service_that_stays_down_is_a_transient_failure(emulator, tmp_path):
 
 def test_a_missing_privilege_is_named(emulator, tmp_path):
     emulator.register(
-        "c-denied", client_secret="x", denied=["prvCreateapex_CampaignMetrics"]
+        DENIED, client_secret="x", denied=["prvCreateapex_CampaignMetrics"]
     )
     delivery = deliver(
-        emulator, tmp_path, metrics(1), client_id="c-denied", client_secret="x"
+        emulator, tmp_path, metrics(1), client_id=DENIED, client_secret="x"
     )
     assert isinstance(delivery.failure, AuthError)
     assert "prvCreateapex_CampaignMetrics" in str(delivery.failure)
 
 
 def test_an_unknown_application_user_is_explained(emulator, tmp_path):
-    emulator.register("c-stranger", client_secret="x", user=False)
+    emulator.register(STRANGER, client_secret="x", user=False)
     delivery = deliver(
-        emulator, tmp_path, metrics(1), client_id="c-stranger", client_secret="x"
+        emulator, tmp_path, metrics(1), client_id=STRANGER, client_secret="x"
     )
     assert isinstance(delivery.failure, AuthError)
     assert "application user" in str(delivery.failure)

@@ -115,7 +115,7 @@ def test_history_is_written_once_and_later_only_the_gap(database_url):
 
 
 def test_after_a_long_pause_no_more_than_ninety_days_are_filled(database_url):
-    fill(database_url, now=NOW - timedelta(days=400))
+    fill(database_url, now=NOW - timedelta(days=110))
 
     assert fill(database_url, now=NOW) == len(history(NOW - QUARTER, NOW))
 

@@ -58,7 +58,9 @@ For tests, without a token:
                                       (GET lists them, DELETE clears)
   POST   /_emulator/limits            {"requests": 100, "window_seconds": 10}
   POST   /_emulator/applications      {"client_id": …, "client_secret": …,
-                                       "user": true, "denied": ["prvCreate…"]}
+                                       "user": true, "roles": ["…"],
+                                       "denied": ["prvCreate…"]}
+  POST   /_emulator/snapshot          {"name": …}; /_emulator/restore goes back
   POST   /_emulator/reset             back to the start
 
 \b

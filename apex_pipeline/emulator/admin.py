@@ -6,6 +6,7 @@
 `GET  faults`        faults in force; `POST` adds one or a list, `DELETE` clears
 `POST limits`        changes service protection limits and starts new windows
 `POST applications`  registers an application, its credentials and its user
+`POST snapshot`      keeps everything stored under a `name`; `POST restore` goes back
 `POST reset`         back to the start: no records, no faults, an empty log
 """
 
@@ -39,6 +40,8 @@ def routes(emulator: Emulator) -> list[Route]:
         ("DELETE", "faults", admin.clear_faults),
         ("POST", "limits", admin.set_limits),
         ("POST", "applications", admin.register),
+        ("POST", "snapshot", admin.snapshot),
+        ("POST", "restore", admin.restore),
         ("POST", "reset", admin.reset),
     ]
     return [
@@ -149,6 +152,15 @@ class _Admin:
             )
         else:
             security.remove_user(emulator.environment, client_id)
+        return Response(status_code=204)
+
+    async def snapshot(self, request: Request) -> Response:
+        self._emulator.storage.snapshot(str((await _json(request))["name"]))
+        return Response(status_code=204)
+
+    async def restore(self, request: Request) -> Response:
+        self._emulator.storage.restore(str((await _json(request))["name"]))
+        self._emulator.environment.reload()
         return Response(status_code=204)
 
     async def reset(self, request: Request) -> Response:

@@ -165,6 +165,14 @@ class ServedEmulator:
         """Register an application: client_secret, certificate, user, denied (privileges)."""
         self._ask("POST", "applications", {"client_id": client_id, **more})
 
+    def snapshot(self, name: str = "snapshot") -> None:
+        """Keep everything stored under a name, until the emulator ends."""
+        self._ask("POST", "snapshot", {"name": name})
+
+    def restore(self, name: str = "snapshot") -> None:
+        """Go back to a snapshot."""
+        self._ask("POST", "restore", {"name": name})
+
     def reset(self) -> None:
         """Back to the start."""
         self._ask("POST", "reset")

@@ -65,12 +65,29 @@ class Storage:
         ):
             self._connection.execute(f"PRAGMA {pragma}")
         self._connection.executescript(_SCHEMA)
+        self._snapshots: dict[str, sqlite3.Connection] = {}
         self._depth = 0
         self._version: int = self.document("counter", "version") or _FIRST_VERSION
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file and forget the snapshots."""
+        for copy in self._snapshots.values():
+            copy.close()
         self._connection.close()
+
+    def snapshot(self, name: str) -> None:
+        """Keep a copy of everything under a name, in memory."""
+        copy = sqlite3.connect(":memory:", check_same_thread=False)
+        self._connection.backup(copy)
+        previous = self._snapshots.pop(name, None)
+        if previous is not None:
+            previous.close()
+        self._snapshots[name] = copy
+
+    def restore(self, name: str) -> None:
+        """Go back to a snapshot; raises KeyError."""
+        self._snapshots[name].backup(self._connection)
+        self._version = self.document("counter", "version")
 
     @property
     def version(self) -> int:
