@@ -31,6 +31,11 @@ class Text:
 
     max_length: int
 
+    @property
+    def label(self) -> str:
+        """The type as a person reads it."""
+        return f"text, {self.max_length}"
+
     def to_json(self, value: object) -> str:
         """Render a string, or a UUID as the string it prints as."""
         text = str(value)
@@ -48,6 +53,11 @@ class WholeNumber:
 
     minimum: int = -(2**31)
     maximum: int = 2**31 - 1
+
+    @property
+    def label(self) -> str:
+        """The type as a person reads it."""
+        return "whole number"
 
     def to_json(self, value: object) -> str:
         """Render an integer."""
@@ -72,6 +82,11 @@ class DecimalNumber:
     minimum: Decimal = Decimal(-100_000_000_000)
     maximum: Decimal = Decimal(100_000_000_000)
 
+    @property
+    def label(self) -> str:
+        """The type as a person reads it."""
+        return f"decimal, {self.precision} places"
+
     def to_json(self, value: object) -> str:
         """Render a decimal digit by digit, rounded half up as Postgres rounds."""
         number = _finite_decimal(value)
@@ -92,6 +107,11 @@ class Timestamp:
     """
 
     earliest: datetime = datetime(1753, 1, 1, tzinfo=UTC)
+
+    @property
+    def label(self) -> str:
+        """The type as a person reads it."""
+        return "date and time, UTC"
 
     def to_json(self, value: object) -> str:
         """Render an aware datetime, or the epoch seconds of one."""

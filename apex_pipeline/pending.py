@@ -97,7 +97,12 @@ _SUMMARY = """
     SELECT count(*), extract(epoch FROM min(created_at)) FROM campaign_metrics_pending
 """
 
-_EXISTS = "SELECT EXISTS (SELECT FROM campaign_metrics_pending)"
+# The order leads the planner to the partial index, whatever share it takes to be pending.
+_EXISTS = """
+    SELECT EXISTS (
+        SELECT FROM campaign_metrics_pending ORDER BY created_at, id LIMIT 1
+    )
+"""
 
 _MARK_EXPORTED = """
     UPDATE campaign_metrics

@@ -1,9 +1,10 @@
 """The emulator, served, with clients that know nothing of its insides."""
 
+import asyncio
 import ssl
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Self
 from uuid import uuid4
 
 import httpx
@@ -104,6 +105,25 @@ class MsalCredential:
             found = token(self._emulator)
             self._token = AccessToken(found, int(time.time()) + 3000)
         return self._token
+
+
+class AsyncMsalCredential:
+    """The same for the SDK's asynchronous client."""
+
+    def __init__(self, emulator: ServedEmulator) -> None:
+        self._credential = MsalCredential(emulator)
+
+    async def get_token(self, *scopes: str, **_: Any) -> AccessToken:
+        return await asyncio.to_thread(self._credential.get_token, *scopes)
+
+    async def close(self) -> None:
+        pass
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        pass
 
 
 class Dial:

@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from apex_pipeline.emulator import codecs
+from apex_pipeline.emulator import decimals, guids
 from apex_pipeline_tests.emulator_server import (
     SET,
     UPSERT,
@@ -134,7 +134,7 @@ def test_application_required_is_not_enforced(emulator, api):
     )
 )
 def test_decimals_sort_as_numbers(numbers):
-    codec = codecs.DecimalNumber("t", "c", 5, Decimal(-(10**11)), Decimal(10**11))
+    codec = decimals.DecimalNumber("t", "c", 5, Decimal(-(10**11)), Decimal(10**11))
     stored_forms = [str(codec.read(number)) for number in numbers]
     back = [Decimal(codec.show(form)) for form in sorted(stored_forms)]
     assert back == sorted(numbers)
@@ -142,7 +142,7 @@ def test_decimals_sort_as_numbers(numbers):
 
 @given(st.uuids())
 def test_guids_come_back(value):
-    assert codecs.load_guid(codecs.store_guid(str(value))) == str(value)
+    assert guids.load_guid(guids.store_guid(str(value))) == str(value)
 
 
 def test_guids_sort_as_in_sql_server():
@@ -152,6 +152,6 @@ def test_guids_sort_as_in_sql_server():
         "2aaaaaaa-bbbb-cccc-dddd-2eeeeeeeeeee",
         "1aaaaaaa-bbbb-cccc-dddd-3eeeeeeeeeee",
     ]
-    assert sorted(ascending, key=codecs.store_guid) == ascending
+    assert sorted(ascending, key=guids.store_guid) == ascending
     first_group = ["00000001-0000-0000-0000-000000000000"]
-    assert codecs.store_guid(first_group[0]).endswith("01000000")
+    assert guids.store_guid(first_group[0]).endswith("01000000")

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from apex_pipeline.dataverse.connect import REQUEST_TIMEOUT_SECONDS
-from apex_pipeline.defs.sync_assets import DELIVERED, EXPORTED, PENDING
+from apex_pipeline.defs.sync_specs import DELIVERED, EXPORTED, PENDING
 from apex_pipeline.sync import DEFAULT_TIME_BUDGET_SECONDS
 
 MAX_RUNTIME = timedelta(

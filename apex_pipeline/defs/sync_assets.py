@@ -9,9 +9,16 @@ import dagster as dg
 from pydantic import Field
 
 from apex_pipeline.defs.services import Services
+from apex_pipeline.defs.sync_specs import (
+    DELIVERED,
+    DELIVERY_COMPLETE,
+    EXPORTED,
+    NO_ROWS_QUARANTINED,
+    PENDING,
+)
 from apex_pipeline.errors import ApexError
 from apex_pipeline.ledger import RunStatus
-from apex_pipeline.metrics import COLUMNS, PRIMARY_KEY, TABLE
+from apex_pipeline.metrics import COLUMNS
 from apex_pipeline.store import Store
 from apex_pipeline.stream import StreamOptions
 from apex_pipeline.sync import (
@@ -23,93 +30,6 @@ from apex_pipeline.sync import (
 
 SKIPPED_TAG = "apex/skipped"
 """Run tag that says why a run delivered nothing, though it did not fail."""
-
-_OWNERS = ["team:apex-data"]
-_GROUP = "sync"
-_POSTGRES_SCHEMA = dg.TableSchema(
-    columns=[
-        dg.TableColumn("id", description="Primary key, and that of the record"),
-        *(dg.TableColumn(c.postgres, description=c.description) for c in COLUMNS),
-    ]
-)
-_DATAVERSE_SCHEMA = dg.TableSchema(
-    columns=[
-        dg.TableColumn(PRIMARY_KEY, description="Primary key: the row's id"),
-        *(dg.TableColumn(c.dataverse, description=c.description) for c in COLUMNS),
-    ]
-)
-_LINEAGE = dg.TableColumnLineage(
-    deps_by_column={
-        c.dataverse: [dg.TableColumnDep(dg.AssetKey("campaign_metrics"), c.postgres)]
-        for c in COLUMNS
-    }
-    | {PRIMARY_KEY: [dg.TableColumnDep(dg.AssetKey("campaign_metrics"), "id")]}
-)
-
-campaign_metrics = dg.AssetSpec(
-    "campaign_metrics",
-    description="One row for each campaign run, written by the agents into Postgres.",
-    group_name=_GROUP,
-    kinds={"postgres"},
-    owners=_OWNERS,
-    metadata={
-        "dagster/table_name": "campaign_metrics",
-        "dagster/column_schema": _POSTGRES_SCHEMA,
-    },
-)
-
-PENDING = dg.AssetSpec(
-    "pending_campaign_metrics",
-    description="Rows that Dataverse does not hold yet, oldest first, none forgotten.",
-    deps=[campaign_metrics],
-    group_name=_GROUP,
-    kinds={"postgres"},
-    owners=_OWNERS,
-    skippable=True,
-    metadata={
-        "dagster/table_name": "campaign_metrics_pending",
-        "dagster/column_schema": _POSTGRES_SCHEMA,
-    },
-)
-DELIVERED = dg.AssetSpec(
-    "dataverse_campaign_metrics",
-    description=(
-        "Records upserted into Dataverse by the row's own id: in bulk, and one by one "
-        "where a bulk request is refused, so that a bad row costs only itself."
-    ),
-    deps=[PENDING],
-    group_name=_GROUP,
-    kinds={"dataverse"},
-    owners=_OWNERS,
-    skippable=True,
-    metadata={
-        "dagster/table_name": TABLE,
-        "dagster/column_schema": _DATAVERSE_SCHEMA,
-        "dagster/column_lineage": _LINEAGE,
-    },
-)
-EXPORTED = dg.AssetSpec(
-    "exported_campaign_metrics",
-    description="Rows marked in `exported_at`, after Dataverse acknowledged them.",
-    deps=[DELIVERED],
-    group_name=_GROUP,
-    kinds={"postgres"},
-    owners=_OWNERS,
-    skippable=True,
-    metadata={"dagster/table_name": "campaign_metrics"},
-)
-DELIVERY_COMPLETE = dg.AssetCheckSpec(
-    "delivery_complete",
-    asset=DELIVERED.key,
-    description="The last run that delivered ended without a failure; what it left is "
-    "due to time alone.",
-)
-NO_ROWS_QUARANTINED = dg.AssetCheckSpec(
-    "no_rows_quarantined",
-    asset=DELIVERED.key,
-    description="No row is put aside. Those that are, are in the quarantine table with "
-    "the reason, and are tried again when due.",
-)
 
 
 class SyncConfig(dg.Config):

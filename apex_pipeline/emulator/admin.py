@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from apex_pipeline.emulator import codecs, queries, security
+from apex_pipeline.emulator import guids, projections, security
 from apex_pipeline.emulator.instance import Emulator
 from apex_pipeline.emulator.limits import Limits
 from apex_pipeline.emulator.storage import quoted
@@ -90,7 +90,7 @@ class _Admin:
     async def records(self, request: Request) -> Response:
         env = self._emulator.environment
         table = env.table(request.path_params["table"])
-        projection = queries.project(table, "")
+        projection = projections.project(table, "")
         show = projection.shower()
         rows = env.storage.rows(
             " ".join(("SELECT", projection.sql(), "FROM", quoted(table.name)))
@@ -141,7 +141,7 @@ class _Admin:
             expired=bool(posted.get("expired", False)),
         )
         if posted.get("user", True):
-            if not codecs.is_guid(client_id):
+            if not guids.is_guid(client_id):
                 raise ValueError("client_id of an application with a user is a GUID")
             security.set_user(
                 emulator.environment,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from apex_pipeline.emulator import codecs, errors, filters, odata, wire
+from apex_pipeline.emulator import codecs, decimals, errors, filters, odata, wire
 from apex_pipeline.emulator.codecs import Stored
 from apex_pipeline.emulator.environment import Environment
 from apex_pipeline.emulator.filters import Sql
@@ -210,8 +210,8 @@ def _show(column: Column, value: Stored) -> str:
 
 
 def _numbers(column: Column, values: list[Any]) -> list[Decimal]:
-    if isinstance(column.codec, codecs.DecimalNumber):
-        return [codecs.load_decimal(value, 10) for value in values]
+    if isinstance(column.codec, decimals.DecimalNumber):
+        return [decimals.load_decimal(value, 10) for value in values]
     return [Decimal(str(value)) for value in values]
 
 

@@ -65,7 +65,7 @@ class WebApi:
         content_length = ("Content-Length", str(len(response.body)))
         if response.status not in {204, 304}:
             headers.append(content_length)
-        raw = [(n.lower().encode(), v.encode("latin-1", "replace")) for n, v in headers]
+        raw = [(n.encode(), v.encode("latin-1", "replace")) for n, v in headers]
         await send(
             {"type": "http.response.start", "status": response.status, "headers": raw}
         )

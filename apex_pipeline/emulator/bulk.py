@@ -7,7 +7,7 @@ error rolls all of it back. Which target was at fault is not part of the answer.
 from collections.abc import Callable
 from urllib.parse import unquote
 
-from apex_pipeline.emulator import codecs, errors, records, targets, wire
+from apex_pipeline.emulator import errors, guids, records, targets, wire
 from apex_pipeline.emulator.environment import Environment
 from apex_pipeline.emulator.schema import Table
 from apex_pipeline.emulator.security import Principal
@@ -72,7 +72,7 @@ def _create_multiple(
         {
             "@odata.context": f"{request.api}/$metadata"
             "#Microsoft.Dynamics.CRM.CreateMultipleResponse",
-            "Ids": [codecs.load_guid(each) for each in ids],
+            "Ids": [guids.load_guid(each) for each in ids],
         }
     )
 
@@ -100,7 +100,7 @@ def _update_multiple(
     first = {str(draft.record_id): draft for draft in reversed(drafts)}
     missing = set(first) - records.existing(env, table, list(first))
     if missing:
-        raise errors.no_such_record(table.name, codecs.load_guid(min(missing)))
+        raise errors.no_such_record(table.name, guids.load_guid(min(missing)))
     records.update(env, user, table, list(first.values()), list(first))
     return Response(204, rows=len(drafts))
 
@@ -133,7 +133,7 @@ def _upsert_multiple(
             fresh.append(_to_create(draft, address))
     if len(set(known_ids)) < len(known_ids):
         repeated = max(known_ids, key=known_ids.count)
-        raise errors.duplicate_targets(table.name, codecs.load_guid(repeated))
+        raise errors.duplicate_targets(table.name, guids.load_guid(repeated))
     if fresh:
         records.create(env, user, table, fresh)
     if known:
@@ -161,7 +161,7 @@ def _refuse_duplicates(table: Table, addresses: list[Address | None]) -> None:
         identity = address.identity()
         if identity in seen:
             name = (
-                codecs.load_guid(address.record_id)
+                guids.load_guid(address.record_id)
                 if address.record_id
                 else str(address.pairs())
             )

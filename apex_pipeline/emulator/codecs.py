@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import ROUND_HALF_UP, Context, Decimal
+from decimal import Decimal
 from typing import ClassVar, NoReturn, Protocol
 
 from apex_pipeline.emulator import errors
@@ -28,14 +28,7 @@ _MOMENT = re.compile(
 ).fullmatch
 _WHOLE_UTC_SECOND = re.compile(r"(?:1[89]|2\d)\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ").fullmatch
 _DAY = re.compile(r"\d{4}-\d\d-\d\d").fullmatch
-_GUID = re.compile(
-    r"\{?([0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})\}?"
-).fullmatch
 _EARLIEST = "1753-01-01"
-# Wide enough for Decimal's eleven digits before the point and ten after it.
-_EXACT = Context(prec=60)
-_SCALE = Decimal(10) ** 10
-_OFFSET = 10**23
 
 
 class Codec(Protocol):
@@ -84,11 +77,11 @@ class Text:
             ):
                 raise errors.text_too_long(self.table, self.column, self.max_length)
             return value or None
-        return None if value is None else _unconvertible(value, self.edm)
+        return None if value is None else unconvertible(value, self.edm)
 
     def literal(self, literal: Literal) -> Stored:
         """Strings compare with strings only."""
-        return _expect(literal, "Edm.String").text
+        return expect(literal, "Edm.String").text
 
     def show(self, stored: Stored) -> str:
         """A JSON string."""
@@ -117,7 +110,7 @@ class WholeNumber:
                 return value
             bits = INT32 if self.edm == "Edm.Int32" else INT64
             if not -bits <= value < bits:
-                _unconvertible(value, self.edm)
+                unconvertible(value, self.edm)
             raise errors.out_of_range(
                 "0x8004432f",
                 self.table,
@@ -126,11 +119,11 @@ class WholeNumber:
                 kind="System.Int32",
                 limits=f"{self.minimum} to {self.maximum}",
             )
-        return None if value is None else _unconvertible(value, self.edm)
+        return None if value is None else unconvertible(value, self.edm)
 
     def literal(self, literal: Literal) -> Stored:
         """Any number; a fraction compares as one."""
-        number = Decimal(_expect(literal, "Edm.Int32", "Edm.Int64", "Edm.Decimal").text)
+        number = Decimal(expect(literal, "Edm.Int32", "Edm.Int64", "Edm.Decimal").text)
         return int(number) if number == number.to_integral_value() else float(number)
 
     def show(self, stored: Stored) -> str:
@@ -155,89 +148,6 @@ class Choice(WholeNumber):
 
 
 @dataclass(frozen=True, slots=True)
-class DecimalNumber:
-    """Edm.Decimal, or Money, kept digit by digit with `precision` places.
-
-    More places are rounded half up, as SQL Server rounds; undocumented for the Web API.
-    Stored as a shifted integer of fixed width, whose text sorts as the number does.
-    """
-
-    table: str
-    column: str
-    precision: int
-    minimum: Decimal
-    maximum: Decimal
-    edm: ClassVar[str] = "Edm.Decimal"
-    affinity: ClassVar[str] = "TEXT"
-
-    def read(self, value: object) -> Stored:
-        """Refuse what is no number or lies outside MinValue and MaxValue."""
-        kind = type(value)
-        if kind is int or kind is Decimal:
-            number = Decimal(value)  # type: ignore[arg-type]  # int or Decimal, above
-            if not self.minimum <= number <= self.maximum:
-                limits = f"{self.minimum:f} to {self.maximum:f}"
-                shown = f"{number:f}" if abs(number.adjusted()) < 40 else str(number)
-                raise errors.out_of_range(
-                    "0x80044330",
-                    self.table,
-                    self.column,
-                    shown,
-                    kind="System.Decimal",
-                    limits=limits,
-                )
-            return _store_decimal(number, self.precision)
-        return None if value is None else _unconvertible(value, self.edm)
-
-    def literal(self, literal: Literal) -> Stored:
-        """Any number; places beyond the tenth cannot matter."""
-        number = Decimal(_expect(literal, "Edm.Int32", "Edm.Int64", "Edm.Decimal").text)
-        limit = Decimal(10) ** 12
-        return _store_decimal(max(-limit, min(limit, number)), 10)
-
-    def show(self, stored: Stored) -> str:
-        """As many places as the column has; how many the service shows is not known."""
-        return f"{load_decimal(str(stored), self.precision):f}"
-
-
-@dataclass(frozen=True, slots=True)
-class FloatingNumber:
-    """Edm.Double, rounded to the column's places."""
-
-    table: str
-    column: str
-    precision: int
-    minimum: float
-    maximum: float
-    edm: ClassVar[str] = "Edm.Double"
-    affinity: ClassVar[str] = "REAL"
-
-    def read(self, value: object) -> Stored:
-        """Refuse what is no number or lies outside MinValue and MaxValue."""
-        if type(value) is int or type(value) is Decimal:
-            number = float(min(max(value, -(10**300)), 10**300))
-            if self.minimum <= number <= self.maximum:
-                return round(number, self.precision)
-            raise errors.out_of_range(
-                "0x80044331",
-                self.table,
-                self.column,
-                value,
-                kind="System.Double",
-                limits=f"{self.minimum:g} to {self.maximum:g}",
-            )
-        return None if value is None else _unconvertible(value, self.edm)
-
-    def literal(self, literal: Literal) -> Stored:
-        """Any number."""
-        return float(_expect(literal, "Edm.Int32", "Edm.Int64", "Edm.Decimal").text)
-
-    def show(self, stored: Stored) -> str:
-        """The shortest text that reads back as the same number."""
-        return repr(float(stored or 0.0))
-
-
-@dataclass(frozen=True, slots=True)
 class Flag:
     """Edm.Boolean."""
 
@@ -248,11 +158,11 @@ class Flag:
         """True, false or null; nothing else."""
         if type(value) is bool:
             return int(value)
-        return None if value is None else _unconvertible(value, self.edm)
+        return None if value is None else unconvertible(value, self.edm)
 
     def literal(self, literal: Literal) -> Stored:
         """True or false."""
-        return int(_expect(literal, "Edm.Boolean").text == "true")
+        return int(expect(literal, "Edm.Boolean").text == "true")
 
     def show(self, stored: Stored) -> str:
         """A JSON boolean."""
@@ -280,7 +190,7 @@ class Moment:
     def read(self, value: object) -> Stored:
         """Refuse what is no instant, or lies before 1753."""
         if type(value) is not str:
-            return None if value is None else _unconvertible(value, self.edm)
+            return None if value is None else unconvertible(value, self.edm)
         stored = self._parse(value)
         if stored < _EARLIEST:
             raise errors.WebApiError(
@@ -295,7 +205,7 @@ class Moment:
     def literal(self, literal: Literal) -> Stored:
         """A date, a date and time, or the same as a string."""
         return self._parse(
-            _expect(literal, "Edm.DateTimeOffset", "Edm.Date", "Edm.String").text
+            expect(literal, "Edm.DateTimeOffset", "Edm.Date", "Edm.String").text
         )
 
     def show(self, stored: Stored) -> str:
@@ -314,82 +224,7 @@ class Moment:
                 return _to_utc(text)
         except (ValueError, OverflowError):
             pass
-        return _unconvertible(text, self.edm)
-
-
-@dataclass(frozen=True, slots=True)
-class Guid:
-    """A primary key or the target of a lookup.
-
-    Stored with its bytes in the order in which SQL Server compares them: the last six
-    first, then the groups before them, each as little-endian as it is kept there.
-    """
-
-    edm: ClassVar[str] = "Edm.Guid"
-    affinity: ClassVar[str] = "TEXT"
-
-    def read(self, value: object) -> Stored:
-        """Refuse what is not a GUID."""
-        if value is None:
-            return None
-        match = _GUID(value) if type(value) is str else None
-        return store_guid(match[1]) if match else _unconvertible(value, self.edm)
-
-    def literal(self, literal: Literal) -> Stored:
-        """A GUID, bare or quoted; the service takes both (undocumented)."""
-        text = _expect(literal, "Edm.Guid", "Edm.String").text
-        match = _GUID(text)
-        if match is None:
-            raise TypeError("Edm.String")
-        return store_guid(match[1])
-
-    def show(self, stored: Stored) -> str:
-        """The usual form, in lower case."""
-        return f'"{load_guid(str(stored))}"'
-
-
-def store_guid(text: str) -> str:
-    """Reorder a GUID's digits so that their text sorts as SQL Server sorts it."""
-    t = text.lower()
-    return (
-        t[24:]
-        + t[19:23]
-        + t[16:18]
-        + t[14:16]
-        + t[11:13]
-        + t[9:11]
-        + t[6:8]
-        + t[4:6]
-        + t[2:4]
-        + t[:2]
-    )
-
-
-def load_guid(stored: str) -> str:
-    """The GUID that `store_guid` reordered."""
-    s = stored
-    first = s[30:32] + s[28:30] + s[26:28] + s[24:26]
-    return f"{first}-{s[22:24]}{s[20:22]}-{s[18:20]}{s[16:18]}-{s[12:16]}-{s[:12]}"
-
-
-def is_guid(text: str) -> bool:
-    """Whether the text is a GUID as the Web API writes it."""
-    return _GUID(text) is not None
-
-
-def load_decimal(stored: str, precision: int) -> Decimal:
-    """The number that a decimal column stored, with `precision` places."""
-    units = (int(stored) - _OFFSET) // 10 ** (10 - precision)
-    return Decimal(units).scaleb(-precision, _EXACT)
-
-
-def _store_decimal(number: Decimal, precision: int) -> str:
-    exponent = number.as_tuple().exponent
-    if isinstance(exponent, int) and -exponent > precision:
-        number = number.quantize(
-            Decimal(1).scaleb(-precision), rounding=ROUND_HALF_UP, context=_EXACT
-        )
-    return f"{int(_EXACT.multiply(number, _SCALE)) + _OFFSET:024d}"
+        return unconvertible(text, self.edm)
 
 
 def _to_utc(text: str) -> str:
@@ -400,13 +235,15 @@ def _to_utc(text: str) -> str:
     return f"{moment.year:04d}" + moment.strftime("-%m-%dT%H:%M:%SZ")
 
 
-def _expect(literal: Literal, *kinds: str) -> Literal:
+def expect(literal: Literal, *kinds: str) -> Literal:
+    """The literal, if it is of one of these types; raises TypeError."""
     if literal.edm not in kinds:
         raise TypeError(literal.edm)
     return literal
 
 
-def _unconvertible(value: object, edm: str) -> NoReturn:
+def unconvertible(value: object, edm: str) -> NoReturn:
+    """Refuse a JSON value as the OData reader does."""
     if isinstance(value, dict | list):
         opening = "StartObject" if isinstance(value, dict) else "StartArray"
         raise MalformedValueError(

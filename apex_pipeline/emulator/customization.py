@@ -10,19 +10,14 @@ from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
-from apex_pipeline.emulator import definitions, errors, metadata
+from apex_pipeline.emulator import alternate_keys, definitions, errors, metadata, wire
 from apex_pipeline.emulator.definitions import Definition, complete_column
 from apex_pipeline.emulator.environment import Environment
 from apex_pipeline.emulator.errors import WebApiError
-from apex_pipeline.emulator.schema import Key, Table, make_column, new_table
+from apex_pipeline.emulator.schema import Table, make_column, new_table
 from apex_pipeline.emulator.security import Principal
 from apex_pipeline.emulator.wire import Request, Response
 
-_MOST_KEYS = 10
-_MOST_KEY_COLUMNS = 16
-_MOST_KEY_BYTES = 900
-_KEY_TYPES = {"String": 0, "Integer": 4, "Decimal": 13, "DateTime": 8, "Lookup": 16}
-_KEY_TYPES["Picklist"] = 4
 _COMPONENT_TYPES = {"table": 1, "column": 2}
 
 
@@ -40,7 +35,9 @@ def write(
         if request.method != "POST":
             raise errors.method_not_allowed(request.method)
         table = create_table(env, user, request.json("EntityDefinitions"), request)
-        return _created(request, f"EntityDefinitions({table.definition['MetadataId']})")
+        return wire.created(
+            request, f"EntityDefinitions({table.definition['MetadataId']})"
+        )
     table = metadata.find_table(env, predicate)
     if len(segments) == 1:
         return _write_table(env, user, request, table)
@@ -83,15 +80,21 @@ def create_table(
     user.require_plain("prvCreateEntity", "entity")
     required = {"SchemaName", "DisplayName", "DisplayCollectionName", "OwnershipType"}
     if missing := sorted(required - posted.keys()):
-        raise invalid(f"Required properties are missing: {', '.join(missing)}.")
+        raise errors.invalid_definition(
+            f"Required properties are missing: {', '.join(missing)}."
+        )
     if posted["OwnershipType"] not in {"UserOwned", "OrganizationOwned"}:
-        raise invalid(f"OwnershipType {posted['OwnershipType']} is not possible.")
+        raise errors.invalid_definition(
+            f"OwnershipType {posted['OwnershipType']} is not possible."
+        )
     if posted.get("TableType", "Standard") != "Standard":
         raise errors.not_emulated(f"{posted['TableType']} tables.")
     attributes = posted.get("Attributes") or []
     primary = [each for each in attributes if each.get("IsPrimaryName")]
     if len(primary) != 1 or definitions.column_type(primary[0]) != "String":
-        raise invalid("Exactly one string column must be the primary name.")
+        raise errors.invalid_definition(
+            "Exactly one string column must be the primary name."
+        )
     table = new_table(posted)
     if len(table.columns) < len(attributes) + 1 or table.name in {
         each.name for each in env.tables
@@ -113,20 +116,24 @@ def _write_table(
     if request.method == "DELETE":
         user.require_plain("prvDeleteEntity", "entity")
         if not table.definition["IsCustomEntity"]:
-            raise invalid(f"{table.name} belongs to the platform.")
+            raise errors.invalid_definition(f"{table.name} belongs to the platform.")
         env.drop_table(table)
         return Response(204)
     if request.method != "PUT":
         raise errors.method_not_allowed(request.method)
     user.require_plain("prvWriteEntity", "entity")
-    body = _changes(request.json("EntityDefinitions"), {"Attributes", "Keys"})
+    body = definitions.changes(
+        request.json("EntityDefinitions"), frozenset({"Attributes", "Keys"})
+    )
     before = table.definition
     if before["ChangeTrackingEnabled"] and body.get("ChangeTrackingEnabled") is False:
         # "Use change tracking": once enabled it cannot be disabled; the code is chosen.
-        raise invalid("Change tracking cannot be disabled once it is enabled.")
+        raise errors.invalid_definition(
+            "Change tracking cannot be disabled once it is enabled."
+        )
     for fixed in ("SchemaName", "OwnershipType", "LogicalName"):
         if fixed in body and body[fixed] != before[fixed]:
-            raise invalid(f"{fixed} cannot be changed.")
+            raise errors.invalid_definition(f"{fixed} cannot be changed.")
     env.save(replace(table, definition=before | body, plans={}))
     return Response(204)
 
@@ -152,7 +159,7 @@ def _create_column(
     env.save(replace(table, columns={**table.columns, name: column}, plans={}))
     _file_component(env, request, "column", str(definition["MetadataId"]))
     path = f"EntityDefinitions({table.definition['MetadataId']})/Attributes"
-    return _created(request, f"{path}({definition['MetadataId']})")
+    return wire.created(request, f"{path}({definition['MetadataId']})")
 
 
 def _update_column(
@@ -167,11 +174,11 @@ def _update_column(
     before = _column_definition(table, key)
     body = request.json("Attributes")
     if definitions.column_type(body) != before["AttributeType"]:
-        raise invalid("The data type of a column cannot be changed.")
+        raise errors.invalid_definition("The data type of a column cannot be changed.")
     if int(str(body.get("MaxLength", 10**9))) < int(str(before.get("MaxLength", 0))):
-        raise invalid("MaxLength cannot be made smaller.")
+        raise errors.invalid_definition("MaxLength cannot be made smaller.")
     changed = complete_column(
-        {**before, **_changes(body, set()), "SchemaName": before["SchemaName"]},
+        {**before, **definitions.changes(body), "SchemaName": before["SchemaName"]},
         table.name,
         int(str(before["ColumnNumber"])),
     )
@@ -191,7 +198,7 @@ def _delete_column(
     column = table.columns[name]
     fixed = name == table.definition["PrimaryNameAttribute"]
     if fixed or not column.definition["IsCustomAttribute"]:
-        raise invalid(f"The column {name} cannot be deleted.")
+        raise errors.invalid_definition(f"The column {name} cannot be deleted.")
     if any(name in each.columns for each in table.keys):
         raise WebApiError(
             400,
@@ -205,99 +212,9 @@ def _delete_column(
     return Response(204)
 
 
-def _create_key(
-    env: Environment, user: Principal, request: Request, table: Table, key: str
-) -> Response:
-    """Limits of "Define alternate keys": ten keys, sixteen columns, 900 bytes."""
-    del key
-    user.require_plain("prvWriteEntity", "entity")
-    posted = request.json("Keys")
-    schema_name = posted.get("SchemaName")
-    names = posted.get("KeyAttributes")
-    if not isinstance(schema_name, str) or not isinstance(names, list) or not names:
-        raise invalid("SchemaName and KeyAttributes are required.")
-    _check_key(table, schema_name, [str(each).lower() for each in names])
-    definition: Definition = {
-        "DisplayName": None,
-        "IsCustomizable": {"Value": True, "CanBeChanged": True},
-        "IsManaged": False,
-        **_changes(posted, set()),
-        "KeyAttributes": [str(each).lower() for each in names],
-        "LogicalName": schema_name.lower(),
-        "EntityLogicalName": table.name,
-        "EntityKeyIndexStatus": "Pending",
-        "MetadataId": definitions.metadata_id(
-            table.name, "key", schema_name, str(uuid4())
-        ),
-        "AsyncJob": str(uuid4()),
-        "_requested_at": env.clock.now(),
-    }
-    columns = tuple(str(each).lower() for each in names)
-    added = Key(schema_name.lower(), columns, "Pending", definition)
-    env.save(replace(table, keys=(*table.keys, added), plans={}))
-    path = f"EntityDefinitions(LogicalName='{table.name}')/Keys"
-    return _created(request, f"{path}({definition['MetadataId']})")
-
-
-def _check_key(table: Table, schema_name: str, names: list[str]) -> None:
-    if len(table.keys) >= _MOST_KEYS or len(names) > _MOST_KEY_COLUMNS:
-        raise invalid(
-            f"A table has at most {_MOST_KEYS} keys of {_MOST_KEY_COLUMNS} columns."
-        )
-    if any(schema_name.lower() == each.name for each in table.keys) or any(
-        set(names) == set(each.columns) for each in table.keys
-    ):
-        raise invalid(f"An alternate key {schema_name} or one like it exists already.")
-    size = 0
-    for name in names:
-        column = table.columns.get(name)
-        if column is None:
-            raise invalid(f"The column {name} does not exist on {table.name}.")
-        if column.kind not in _KEY_TYPES:
-            raise invalid(f"A {column.kind} column cannot be part of a key.")
-        length = column.definition.get("MaxLength", 0)
-        size += _KEY_TYPES[column.kind] or 2 * int(str(length))
-    if size > _MOST_KEY_BYTES:
-        raise invalid(
-            f"The key would take {size} bytes; {_MOST_KEY_BYTES} are allowed."
-        )
-
-
-def _delete_key(
-    env: Environment, user: Principal, request: Request, table: Table, key: str
-) -> Response:
-    del request
-    user.require_plain("prvWriteEntity", "entity")
-    listed = [each.definition for each in table.keys]
-    found = metadata.find_part(listed, key, "EntityKeyMetadata")
-    kept = []
-    for each in table.keys:
-        if each.definition is found:
-            env.storage.drop_index(table, each)
-        else:
-            kept.append(each)
-    env.save(replace(table, keys=tuple(kept), plans={}))
-    return Response(204)
-
-
-def invalid(reason: str) -> WebApiError:
-    """A definition that cannot be; the code is that of invalid arguments."""
-    return WebApiError(400, "0x80040203", reason)
-
-
 def _column_definition(table: Table, key: str) -> Definition:
     listed = [each.definition for each in table.columns.values()]
     return metadata.find_part(listed, key, "AttributeMetadata")
-
-
-def _changes(body: Mapping[str, Any], without: set[str]) -> Definition:
-    """What a body says, less what cannot be said there."""
-    hidden = without | definitions.UNCHANGEABLE - {"SchemaName"}
-    return {
-        name: definitions.labelled(name, value)
-        for name, value in body.items()
-        if name not in hidden and not name.startswith(("@", "_"))
-    }
 
 
 def _file_component(
@@ -317,7 +234,9 @@ def _file_component(
         "SELECT solutionid FROM solution WHERE uniquename = ?", (name,)
     )
     if not found:
-        raise invalid(f"There is no solution with the unique name {name}.")
+        raise errors.invalid_definition(
+            f"There is no solution with the unique name {name}."
+        )
     solution = env.table("solution").columns["solutionid"].codec.show(found[0][0])
     env.insert(
         "solutioncomponent",
@@ -330,16 +249,12 @@ def _file_component(
     )
 
 
-def _created(request: Request, path: str) -> Response:
-    return Response(204, headers={"OData-EntityId": f"{request.api}/{path}"})
-
-
 _Write = Callable[[Environment, Principal, Request, Table, str], Response]
 
 _WRITES: dict[tuple[str, str, bool], _Write] = {
     ("Attributes", "POST", False): _create_column,
     ("Attributes", "PUT", True): _update_column,
     ("Attributes", "DELETE", True): _delete_column,
-    ("Keys", "POST", False): _create_key,
-    ("Keys", "DELETE", True): _delete_key,
+    ("Keys", "POST", False): alternate_keys.create,
+    ("Keys", "DELETE", True): alternate_keys.delete,
 }

@@ -108,7 +108,7 @@ def complete_column(
     kind = column_type(posted)
     schema_name = posted.get("SchemaName")
     if not isinstance(schema_name, str) or not schema_name:
-        raise errors.WebApiError(400, "0x80040203", "SchemaName is missing.")
+        raise errors.invalid_definition("SchemaName is missing.")
     name = schema_name.lower()
     given = {
         key: labelled(key, value)
@@ -149,9 +149,7 @@ def complete_table(posted: Mapping[str, object]) -> Definition:
     schema_name = posted.get("SchemaName")
     custom = posted.get("IsCustomEntity", True)
     if not isinstance(schema_name, str) or (custom and "_" not in schema_name):
-        raise errors.WebApiError(
-            400,
-            "0x80040203",
+        raise errors.invalid_definition(
             "SchemaName must begin with a customization prefix and an underscore.",
         )
     name = schema_name.lower()
@@ -234,6 +232,18 @@ def public(definition: Definition) -> Definition:
     }
 
 
+def changes(
+    body: Mapping[str, object], without: frozenset[str] = frozenset()
+) -> Definition:
+    """What a body says of a definition, less what cannot be said there."""
+    hidden = without | UNCHANGEABLE - {"SchemaName"}
+    return {
+        name: labelled(name, value)
+        for name, value in body.items()
+        if name not in hidden and not name.startswith(("@", "_"))
+    }
+
+
 def labelled(key: str, value: object) -> object:
     """Labels come back with the user's own text picked out."""
     if key not in {"DisplayName", "DisplayCollectionName", "Description"}:
@@ -253,17 +263,15 @@ def _check_limits(kind: str, definition: Definition) -> None:
     name, least, most = limits.get(kind, ("Precision", 0, 10))
     number = definition.get(name, 0)
     if not (isinstance(number, int) and least <= number <= most):
-        raise errors.WebApiError(
-            400, "0x80040203", f"{name} must be {least} to {most}, not {number}."
+        raise errors.invalid_definition(
+            f"{name} must be {least} to {most}, not {number}."
         )
     if kind not in {"Decimal", "Money", "Double"}:
         return
     for name in ("MinValue", "MaxValue"):
         number = definition[name]
         if not isinstance(number, int | float | Decimal) or abs(float(number)) > 1e11:
-            raise errors.WebApiError(
-                400, "0x80040203", f"{name} must be within 100,000,000,000."
-            )
+            raise errors.invalid_definition(f"{name} must be within 100,000,000,000.")
 
 
 def _with_options(definition: Definition) -> Definition:

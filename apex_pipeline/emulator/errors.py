@@ -207,6 +207,11 @@ def sql_error(number: int) -> WebApiError:
     return WebApiError(500, "0x80044150", f"Generic SQL error. Sql Number: {number}")
 
 
+def invalid_definition(reason: str) -> WebApiError:
+    """A table, column or key that cannot be; the code is that of invalid arguments."""
+    return WebApiError(400, "0x80040203", reason)
+
+
 def request_too_large() -> WebApiError:
     """RequestLengthTooLarge."""
     return WebApiError(413, "0x8004418a", "Request message length is too large.")

@@ -3,7 +3,7 @@
 From "Join tables using OData". Custom tables have no relationships here.
 """
 
-from apex_pipeline.emulator import errors, queries, roles
+from apex_pipeline.emulator import errors, projections, roles
 from apex_pipeline.emulator.codecs import quote
 from apex_pipeline.emulator.environment import Environment
 from apex_pipeline.emulator.filters import Sql
@@ -81,7 +81,7 @@ def _referenced(table: Table, name: str, target: Table) -> str:
 
 
 def _objects(env: Environment, table: Table, select: str, condition: Sql) -> list[str]:
-    projection = queries.project(table, select)
+    projection = projections.project(table, select)
     show = projection.shower()
     rows = env.storage.rows(
         " ".join(

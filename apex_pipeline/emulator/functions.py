@@ -7,11 +7,11 @@ from typing import Any
 from uuid import uuid4
 
 from apex_pipeline.emulator import (
-    codecs,
     customization,
     definitions,
     errors,
     filters,
+    guids,
     metadata,
     odata,
     records,
@@ -50,9 +50,9 @@ def role_privileges(env: Environment, user: Principal, request: Request) -> Resp
     """RetrieveRolePrivilegesRole(RoleId=…)."""
     _require_method(request, "GET")
     role_id = _arguments(request).get("RoleId", "").strip("'")
-    if not codecs.is_guid(role_id):
+    if not guids.is_guid(role_id):
         raise errors.malformed_url("RoleId is missing or not a GUID.")
-    stored = codecs.store_guid(role_id)
+    stored = guids.store_guid(role_id)
     if records.version_of(env, env.table("role"), stored) is None:
         raise errors.no_such_record("role", role_id)
     return roles.retrieve_role_privileges(env, user, request, stored)
@@ -214,7 +214,7 @@ def _listed_ids(table: Table, query: dict[str, Any]) -> list[str]:
     ):
         raise errors.not_emulated("BulkDelete by anything but the primary key.")
     return [
-        codecs.store_guid(str(value.get("Value")))
+        guids.store_guid(str(value.get("Value")))
         for value in conditions[0].get("Values") or []
     ]
 

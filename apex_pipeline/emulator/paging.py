@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from urllib.parse import quote, unquote
 from xml.sax.saxutils import escape, unescape
 
-from apex_pipeline.emulator import codecs, errors
+from apex_pipeline.emulator import errors, guids
 from apex_pipeline.emulator.codecs import Stored
 from apex_pipeline.emulator.schema import Table
 from apex_pipeline.emulator.storage import quoted
@@ -131,8 +131,8 @@ def read_token(token: str, order: Order, table: Table) -> Position:
 def _write(value: Stored, name: str, table: Table) -> str:
     if value is None:
         return "1"
-    if isinstance(table.columns[name].codec, codecs.Guid):
-        return "{" + codecs.load_guid(str(value)).upper() + "}"
+    if isinstance(table.columns[name].codec, guids.Guid):
+        return "{" + guids.load_guid(str(value)).upper() + "}"
     return escape(str(value), _QUOTE)
 
 
@@ -140,8 +140,8 @@ def _read(value: str | None, name: str, table: Table) -> Stored:
     codec = table.columns[name].codec
     if value is None:
         return None
-    if isinstance(codec, codecs.Guid):
-        return codecs.store_guid(value.strip("{}"))
+    if isinstance(codec, guids.Guid):
+        return guids.store_guid(value.strip("{}"))
     if codec.affinity == "INTEGER":
         return int(value)
     return float(value) if codec.affinity == "REAL" else value

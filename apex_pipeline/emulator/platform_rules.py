@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from apex_pipeline.emulator import codecs, errors, roles
+from apex_pipeline.emulator import errors, guids, roles
 from apex_pipeline.emulator.codecs import Stored
 from apex_pipeline.emulator.environment import Environment
 from apex_pipeline.emulator.schema import Table
@@ -41,10 +41,10 @@ def _application_user(env: Environment, table: Table, draft: Draft) -> Draft:
             400,
             "0x8004f511",
             "Another user is already associated with application"
-            f" {codecs.load_guid(str(application))}.",
+            f" {guids.load_guid(str(application))}.",
         )
     derived: dict[str, Stored] = {
-        "fullname": f"# {codecs.load_guid(str(application))}",
+        "fullname": f"# {guids.load_guid(str(application))}",
         "isdisabled": 0,
     }
     return draft.with_values(

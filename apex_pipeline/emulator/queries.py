@@ -4,17 +4,27 @@ From "Query data using the Web API" and "Page results".
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, unquote_plus
 
-from apex_pipeline.emulator import codecs, errors, filters, odata, paging, wire
+from apex_pipeline.emulator import (
+    codecs,
+    errors,
+    filters,
+    guids,
+    odata,
+    paging,
+    projections,
+    wire,
+)
 from apex_pipeline.emulator.codecs import Stored
 from apex_pipeline.emulator.environment import Environment
 from apex_pipeline.emulator.filters import Sql
 from apex_pipeline.emulator.paging import Order, Position
-from apex_pipeline.emulator.schema import Column, Table
+from apex_pipeline.emulator.projections import Projection
+from apex_pipeline.emulator.schema import Table
 from apex_pipeline.emulator.storage import quoted
 from apex_pipeline.emulator.wire import Request, Response
 
@@ -35,61 +45,6 @@ _READABLE = "(),'/:@$"
 _TOTALS = "Microsoft.Dynamics.CRM.totalrecordcount"
 
 
-@dataclass(frozen=True, slots=True)
-class Projection:
-    """Which columns an answer shows, and how.
-
-    Attributes:
-        context: What stands between the parentheses in `@odata.context`.
-        columns: In the order of the answer.
-    """
-
-    context: str
-    columns: tuple[Column, ...]
-
-    def sql(self) -> str:
-        """What follows SELECT: the row version, then the columns."""
-        return ", ".join(
-            ["versionnumber", *(quoted(column.name) for column in self.columns)]
-        )
-
-    def shower(self) -> Callable[[Sequence[Stored]], str]:
-        """A function that turns a row into the text of a JSON object, unclosed."""
-        steps = [
-            (f',"{column.shown_as}":', column.codec.show) for column in self.columns
-        ]
-
-        def show(row: Sequence[Stored]) -> str:
-            parts = [f'"@odata.etag":"W/\\"{row[0]}\\""']
-            for (name, text), value in zip(steps, row[1:], strict=True):
-                parts.append(name)
-                parts.append("null" if value is None else text(value))
-            return "".join(parts)
-
-        return show
-
-
-def project(table: Table, select: str) -> Projection:
-    """Read `$select`; the primary key is always shown.
-
-    Raises:
-        WebApiError: A column is unknown.
-    """
-    names = [name.strip() for name in select.split(",")] if select else []
-    columns: list[Column] = []
-    for name in names:
-        column = table.shown(name)
-        if column is None:
-            raise errors.no_such_property(name, table.name)
-        columns.append(column)
-    if not columns:
-        return Projection("", tuple(table.columns.values()))
-    key = table.columns[table.primary_key]
-    if key not in columns:
-        columns.append(key)
-    return Projection(f"({','.join(dict.fromkeys(names))})", tuple(columns))
-
-
 def retrieve(
     env: Environment,
     table: Table,
@@ -104,7 +59,7 @@ def retrieve(
     """
     options = request.options()
     _refuse_unknown(options)
-    projection = project(table, options.get("$select", ""))
+    projection = projections.project(table, options.get("$select", ""))
     found = env.storage.rows(
         " ".join(
             (
@@ -120,12 +75,15 @@ def retrieve(
         (record_id,),
     )
     if not found:
-        raise errors.no_such_record(table.name, codecs.load_guid(record_id))
+        raise errors.no_such_record(table.name, guids.load_guid(record_id))
     etag = f'W/"{found[0][0]}"'
     if request.headers.get("if-none-match") == etag:
         return Response(304)
     context = f"{request.api}/$metadata#{table.entity_set}{projection.context}/$entity"
-    text = projection.shower()(found[0]) + (expand(record_id) if expand else "")
+    annotations = request.preferences().get("odata.include-annotations", "")
+    text = projection.shower(annotations)(found[0]) + (
+        expand(record_id) if expand else ""
+    )
     body = f'{{"@odata.context":{codecs.quote(context)},{text}}}'
     return Response(200, body.encode(), {"Content-Type": wire.JSON_TYPE, "ETag": etag})
 
@@ -167,7 +125,7 @@ def understand(table: Table, request: Request, *, tracked: bool = False) -> Quer
     limit = _whole(preferred, "odata.maxpagesize") or MOST_PER_PAGE
     paged = preferred is not None or top is None or top > MOST_PER_PAGE
     return Query(
-        project(table, options.get("$select", "")),
+        projections.project(table, options.get("$select", "")),
         condition,
         values,
         order,
@@ -215,7 +173,8 @@ def list_records(
     )
     rows = found[: query.page_size]
     width = len(projection.columns) + 1
-    show = projection.shower()
+    annotations = request.preferences().get("odata.include-annotations", "")
+    show = projection.shower(annotations)
     key_at = width + [name for name, _ in order.columns].index(table.primary_key)
     shown = ",".join(
         [

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from itertools import count
 from uuid import uuid4
 
-from apex_pipeline.emulator import codecs, errors, platform_rules, targets
+from apex_pipeline.emulator import errors, guids, platform_rules, targets
 from apex_pipeline.emulator.codecs import Stored
 from apex_pipeline.emulator.environment import Environment
 from apex_pipeline.emulator.schema import Table
@@ -19,7 +19,7 @@ _BACKDATED = "overriddencreatedon"
 
 def new_id() -> str:
     """A fresh primary key, in stored form."""
-    return codecs.store_guid(str(uuid4()))
+    return guids.store_guid(str(uuid4()))
 
 
 def create(
@@ -161,7 +161,7 @@ def check_match(
         raise errors.no_such_key_value(table.name)
     version = version_of(env, table, record_id)
     if version is None:
-        raise errors.no_such_record(table.name, codecs.load_guid(record_id))
+        raise errors.no_such_record(table.name, guids.load_guid(record_id))
     if condition != "*" and condition.removeprefix("W/").strip('"') != str(version):
         raise errors.version_mismatch()
 
@@ -195,7 +195,7 @@ def _system_values(
     table: Table, user: Principal, now: str, given: tuple[str, ...]
 ) -> dict[str, Stored]:
     """What the platform fills in on create, where the body does not."""
-    organization = codecs.store_guid(ORGANIZATION_ID)
+    organization = guids.store_guid(ORGANIZATION_ID)
     values: dict[str, Stored] = {
         "createdon": now,
         "createdby": user.stored_id,
@@ -206,7 +206,7 @@ def _system_values(
         "organizationid": organization,
         "ownerid": user.stored_id,
         "owninguser": user.stored_id,
-        "owningbusinessunit": codecs.store_guid(ROOT_BUSINESS_UNIT),
+        "owningbusinessunit": guids.store_guid(ROOT_BUSINESS_UNIT),
     }
     return {
         name: value

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import unquote
 
-from apex_pipeline.emulator import codecs, errors, security, targets, wire
+from apex_pipeline.emulator import errors, guids, security, targets, wire
 from apex_pipeline.emulator.environment import Environment
 from apex_pipeline.emulator.filters import Sql
 from apex_pipeline.emulator.schema import Table
@@ -123,7 +123,7 @@ def role_action(
     user.require("Write", env.table("role"))
     body = request.json("roles")
     if message == "RemovePrivilegeRole":
-        _remove(env, role, codecs.store_guid(str(body.get("PrivilegeId"))))
+        _remove(env, role, guids.store_guid(str(body.get("PrivilegeId"))))
         return Response(204)
     if message not in {"AddPrivilegesRole", "ReplacePrivilegesRole"}:
         raise errors.not_emulated(f"the message {message}.")
@@ -163,13 +163,13 @@ def _read_grant(env: Environment, grant: object) -> tuple[str, str]:
             f"Cannot convert the literal '{depth}' to the expected type"
             " 'Microsoft.Dynamics.CRM.PrivilegeDepth'.",
         )
-    if not codecs.is_guid(privilege_id):
+    if not guids.is_guid(privilege_id):
         raise errors.malformed_payload(
             "roles",
             f"Cannot convert the literal '{privilege_id}' to the expected type"
             " 'Edm.Guid'.",
         )
-    stored = codecs.store_guid(privilege_id)
+    stored = guids.store_guid(privilege_id)
     if not env.storage.rows("SELECT 1 FROM privilege WHERE privilegeid = ?", (stored,)):
         raise errors.no_such_record("privilege", privilege_id)
     return stored, depth
@@ -178,7 +178,7 @@ def _read_grant(env: Environment, grant: object) -> tuple[str, str]:
 def inject_privileges(env: Environment, role: str) -> None:
     """What the platform adds to a role by itself; observed with SharePoint's."""
     for name in INJECTED_PRIVILEGES:
-        privilege = codecs.store_guid(plain_privilege_id(name))
+        privilege = guids.store_guid(plain_privilege_id(name))
         security.add_link(env, ROLE_PRIVILEGE, role, privilege, "Global")
 
 
@@ -216,7 +216,7 @@ def _privileges(
     env: Environment, request: Request, roles: list[str], kind: str
 ) -> Response:
     """RolePrivileges, each at its greatest depth."""
-    if codecs.store_guid(ADMINISTRATOR_ROLE) in roles:
+    if guids.store_guid(ADMINISTRATOR_ROLE) in roles:
         rows = [
             (*row, "Global")
             for row in env.storage.rows("SELECT privilegeid, name FROM privilege")
@@ -240,7 +240,7 @@ def _privileges(
     listed = [
         {
             "Depth": depth,
-            "PrivilegeId": codecs.load_guid(privilege),
+            "PrivilegeId": guids.load_guid(privilege),
             "BusinessUnitId": ROOT_BUSINESS_UNIT,
             "PrivilegeName": name,
             "RecordFilterId": "00000000-0000-0000-0000-000000000000",

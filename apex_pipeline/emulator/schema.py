@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from apex_pipeline.emulator import codecs
+from apex_pipeline.emulator import codecs, decimals, guids
 from apex_pipeline.emulator.definitions import (
     Definition,
     complete_column,
@@ -211,7 +211,7 @@ def _whole(table: str, name: str, definition: Definition) -> codecs.Codec:
 
 
 def _decimal(table: str, name: str, definition: Definition) -> codecs.Codec:
-    return codecs.DecimalNumber(
+    return decimals.DecimalNumber(
         table,
         name,
         int(str(definition["Precision"])),
@@ -221,7 +221,7 @@ def _decimal(table: str, name: str, definition: Definition) -> codecs.Codec:
 
 
 def _floating(table: str, name: str, definition: Definition) -> codecs.Codec:
-    return codecs.FloatingNumber(
+    return decimals.FloatingNumber(
         table,
         name,
         int(str(definition["Precision"])),
@@ -252,7 +252,7 @@ def _choice(table: str, name: str, definition: Definition) -> codecs.Codec:
 
 def _guid(table: str, name: str, definition: Definition) -> codecs.Codec:
     del table, name, definition
-    return codecs.Guid()
+    return guids.Guid()
 
 
 _CODECS: dict[str, Callable[[str, str, Definition], codecs.Codec]] = {

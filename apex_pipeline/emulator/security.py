@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from apex_pipeline.emulator import codecs, definitions, errors
+from apex_pipeline.emulator import definitions, errors, guids
 from apex_pipeline.emulator.definitions import metadata_id
 from apex_pipeline.emulator.environment import Environment
 from apex_pipeline.emulator.schema import Table
@@ -52,7 +52,7 @@ class Principal:
     @property
     def stored_id(self) -> str:
         """The user's id as guid columns store it."""
-        return codecs.store_guid(self.user_id)
+        return guids.store_guid(self.user_id)
 
     def may(self, privilege: str, *, globally: bool = False) -> bool:
         """Whether the user has a privilege, to any depth or over the organization."""
@@ -106,22 +106,22 @@ def principal(env: Environment, application: str) -> Principal:
     Raises:
         WebApiError: There is none, or it is disabled.
     """
-    if not codecs.is_guid(application):
+    if not guids.is_guid(application):
         raise errors.not_a_member()
-    found = env.storage.rows(_USER, (codecs.store_guid(application),))
+    found = env.storage.rows(_USER, (guids.store_guid(application),))
     if not found:
         raise errors.not_a_member()
     user, disabled = found[0]
     if disabled:
         raise errors.user_disabled()
     roles = [row[0] for row in env.storage.rows(_ROLES, (user,))]
-    administrator = codecs.store_guid(ADMINISTRATOR_ROLE) in roles
+    administrator = guids.store_guid(ADMINISTRATOR_ROLE) in roles
     held = None
     if not administrator:
         held = {name: bool(all_) for name, all_ in env.storage.rows(_HELD, (user,))}
     denied = env.storage.document("denied", application) or []
     return Principal(
-        application, codecs.load_guid(user), len(roles), held, frozenset(denied)
+        application, guids.load_guid(user), len(roles), held, frozenset(denied)
     )
 
 
@@ -139,9 +139,9 @@ def set_user(
         KeyError: There is no role of such a name.
     """
     user_id = metadata_id("systemuser", application)
-    user = codecs.store_guid(user_id)
+    user = guids.store_guid(user_id)
     with env.storage.transaction():
-        found = env.storage.rows(_USER, (codecs.store_guid(application),))
+        found = env.storage.rows(_USER, (guids.store_guid(application),))
         if found:
             user = found[0][0]
         else:
@@ -168,10 +168,10 @@ def set_user(
 
 def remove_user(env: Environment, application: str) -> None:
     """Take an application's user away; its tokens stay valid."""
-    if codecs.is_guid(application):
+    if guids.is_guid(application):
         env.storage.execute(
             "DELETE FROM systemuser WHERE applicationid = ?",
-            (codecs.store_guid(application),),
+            (guids.store_guid(application),),
         )
 
 

@@ -7,10 +7,10 @@ from apex_pipeline.emulator import (
     aggregates,
     batch,
     bulk,
-    codecs,
     customization,
     errors,
     expansions,
+    guids,
     metadata,
     queries,
     records,
@@ -188,7 +188,7 @@ def _create(
     """From "Create a table row using the Web API"."""
     draft = targets.read_target(env, table, request.json(table.entity_set))
     (record_id,) = records.create(env, user, table, [draft])
-    url = _record_url(request, table, codecs.load_guid(record_id))
+    url = _record_url(request, table, guids.load_guid(record_id))
     if _wants_representation(request):
         return _represent(env, request, table, record_id, 201)
     return Response(204, headers={"OData-EntityId": url, "Location": url})
@@ -225,7 +225,7 @@ def _patch(
     found = targets.resolve(env, table, address)
     if must_match:
         if found is None and address.record_id is not None:
-            raise errors.no_such_record(table.name, codecs.load_guid(address.record_id))
+            raise errors.no_such_record(table.name, guids.load_guid(address.record_id))
         records.check_match(env, table, found, must_match)
     elif request.headers.get("if-none-match") == "*" and found is not None:
         raise errors.record_exists()
@@ -254,7 +254,7 @@ def _located(env: Environment, table: Table, address: Address) -> str:
     if found is not None:
         return found
     if address.record_id is not None:
-        raise errors.no_such_record(table.name, codecs.load_guid(address.record_id))
+        raise errors.no_such_record(table.name, guids.load_guid(address.record_id))
     raise errors.no_such_key_value(table.name)
 
 
@@ -272,7 +272,7 @@ def _represent(
     applied = {"Preference-Applied": "return=representation"}
     if status == 201:
         applied["OData-EntityId"] = _record_url(
-            request, table, codecs.load_guid(record_id)
+            request, table, guids.load_guid(record_id)
         )
     return Response(status, answer.body, {**answer.headers, **applied})
 

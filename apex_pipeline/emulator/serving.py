@@ -90,6 +90,10 @@ def make_server(
         port=port,
         ssl_certfile=certificate.certificate,
         ssl_keyfile=certificate.key,
+        # The other implementation writes header names in lower case, and the service
+        # does not: clients that compare them letter by letter exist.
+        http="h11",
+        ws="none",
         log_config=None,
         access_log=False,
         server_header=False,

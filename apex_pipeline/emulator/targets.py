@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 from urllib.parse import unquote
 
-from apex_pipeline.emulator import codecs, errors, odata
+from apex_pipeline.emulator import errors, guids, odata
 from apex_pipeline.emulator.codecs import Stored
 from apex_pipeline.emulator.environment import Environment
 from apex_pipeline.emulator.errors import MalformedValueError
@@ -230,7 +230,7 @@ def read_address(table: Table, predicate: str) -> Address:
     """
     parsed = odata.parse_key(predicate)
     if isinstance(parsed, Literal):
-        return Address(codecs.store_guid(parsed.text))
+        return Address(guids.store_guid(parsed.text))
     if list(parsed) == [table.primary_key]:
         literal = parsed[table.primary_key]
         return Address(str(_key_value(table, table.primary_key, literal)))

@@ -10,7 +10,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
-from apex_pipeline.emulator import codecs, errors, queries, wire
+from apex_pipeline.emulator import codecs, errors, guids, queries, wire
 from apex_pipeline.emulator.environment import Environment
 from apex_pipeline.emulator.queries import Query
 from apex_pipeline.emulator.schema import Table
@@ -111,7 +111,7 @@ def _page(
             table,
             "$skiptoken",
             f'<cookie pagenumber="{page + 1}" istracking="True" version="{until}"'
-            f' last="{codecs.load_guid(str(shown[-1][-1]))}" />',
+            f' last="{guids.load_guid(str(shown[-1][-1]))}" />',
             keep_delta=since is not None,
         )
     else:
@@ -156,7 +156,7 @@ def _read_skip(request: Request) -> tuple[int | None, str, int]:
     match = re.search(r'pagenumber="(\d+)".* version="(\d+)" last="([^"]+)"', token)
     if match is None:
         return None, "", 1
-    return int(match[2]), codecs.store_guid(match[3]), int(match[1])
+    return int(match[2]), guids.store_guid(match[3]), int(match[1])
 
 
 def _changed_count(env: Environment, table: Table, since: int) -> int:
@@ -196,7 +196,7 @@ def _tombstone(request: Request, table: Table, record_id: str) -> str:
         {
             "@odata.context": f"{request.api}/$metadata#{table.entity_set}"
             "/$deletedEntity",
-            "id": codecs.load_guid(record_id),
+            "id": guids.load_guid(record_id),
             "reason": "deleted",
         }
     )

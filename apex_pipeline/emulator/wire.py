@@ -100,6 +100,11 @@ def json_response(
     return Response(status, body, {"Content-Type": JSON_TYPE, **(headers or {})})
 
 
+def created(request: Request, path: str) -> Response:
+    """204 with the address of what was made."""
+    return Response(204, headers={"OData-EntityId": f"{request.api}/{path}"})
+
+
 def error_response(error: errors.WebApiError, preferences: str) -> Response:
     """The one place where an error becomes a body.
 

@@ -5,7 +5,6 @@ It knows nothing of what the children do. All of it happens in the thread that c
 *thread* ends.
 """
 
-import json
 import os
 import secrets
 import shutil
@@ -13,7 +12,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -22,9 +20,10 @@ from pathlib import Path
 
 from apex_pipeline.errors import ApexError
 from apex_pipeline.local import child as child_program, processes
+from apex_pipeline.local.record import Recorded, stop_recorded, write_record
 
 _MARKER = "APEX_SUPERVISED_BY"
-_WINDOW_SECONDS = 60.0
+_LASTING_SECONDS = 60.0
 _FIRST_TRIES = 3
 _MANY_DEATHS = 5
 _SLOW_SECONDS = 30.0
@@ -72,7 +71,7 @@ class _Watched:
         self.due_at = 0.0
         self.ready = False
         self.was_ready = False
-        self.deaths: deque[float] = deque()
+        self.deaths_in_a_row = 0
 
 
 class Supervisor:
@@ -221,10 +220,10 @@ class Supervisor:
     def _bury(self, watched: _Watched, how: str, tries: int = _FIRST_TRIES) -> None:
         """Clear away what is left of a child, and decide when it starts again."""
         _end(watched)
+        self._put_off(watched, how)
         watched.process, watched.ready = None, False
         self._remember()
-        self._put_off(watched, how)
-        if not watched.was_ready and len(watched.deaths) >= tries:
+        if not watched.was_ready and watched.deaths_in_a_row >= tries:
             raise StartError(
                 f"{watched.child.name} {how}. The end of {watched.log}:\n"
                 f"{_tail(watched.log)}"
@@ -233,17 +232,13 @@ class Supervisor:
     def _put_off(self, watched: _Watched, why: str) -> None:
         """Choose when to try again: soon, later, and seldom when it never lasts."""
         now = time.monotonic()
-        watched.deaths.append(now)
-        while watched.deaths[0] < now - _WINDOW_SECONDS:
-            watched.deaths.popleft()
-        often = len(watched.deaths)
-        pause = (
-            _SLOW_SECONDS
-            if often >= _MANY_DEATHS
-            else self._pause_seconds * 2 ** (often - 1)
-        )
+        lasted = watched.ready and now - watched.started_at > _LASTING_SECONDS
+        watched.deaths_in_a_row = 1 if lasted else watched.deaths_in_a_row + 1
+        deaths = watched.deaths_in_a_row
+        hopeless = deaths >= _MANY_DEATHS
+        pause = _SLOW_SECONDS if hopeless else self._pause_seconds * 2 ** (deaths - 1)
         watched.due_at = now + pause
-        again = f", {often} times in a minute" if often >= _MANY_DEATHS else ""
+        again = f", {deaths} times in a row" if hopeless else ""
         self._report(
             f"{watched.child.name} {why}{again}; starting it again in {pause:g} s "
             f"(log: {watched.log})"
@@ -254,46 +249,17 @@ class Supervisor:
         for watched in self._watched.values():
             process = watched.process and processes.find(watched.process.pid)
             if process:
+                child = watched.child
                 children.append(
-                    {
-                        "name": watched.child.name,
-                        "pid": process.pid,
-                        "started": process.started,
-                        "stop_signal": int(watched.child.stop_signal),
-                        "stop_everyone": watched.child.stop_everyone,
-                    }
+                    Recorded(
+                        name=child.name,
+                        pid=process.pid,
+                        started=process.started,
+                        stop_signal=int(child.stop_signal),
+                        stop_everyone=child.stop_everyone,
+                    )
                 )
-        draft = self._record.with_suffix(".draft")
-        draft.write_text(json.dumps({"marker": self._marker, "children": children}))
-        draft.replace(self._record)
-
-
-def stop_recorded(record: Path, report: Callable[[str], None]) -> None:
-    """Stop the children of a supervisor that was killed.
-
-    A process that merely has a recorded id is left alone: it must also have started
-    when the child did or, with the child gone, carry the supervisor's marker.
-    """
-    try:
-        known = json.loads(record.read_text())
-    except (FileNotFoundError, ValueError):
-        return
-    for entry in reversed(known["children"]):
-        leader = processes.find(entry["pid"])
-        if leader:
-            ours = leader.started == entry["started"]
-        else:
-            left = processes.family(entry["pid"])
-            ours = any(processes.carries(p, known["marker"]) for p in left)
-        if ours:
-            report(f"stopping {entry['name']}, left behind by an earlier start")
-            processes.end(
-                entry["pid"],
-                request=entry["stop_signal"],
-                patience=8.0,
-                everyone=entry["stop_everyone"],
-            )
-    record.unlink()
+        write_record(self._record, self._marker, children)
 
 
 def _end(watched: _Watched) -> None:

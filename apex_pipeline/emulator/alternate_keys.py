@@ -1,0 +1,98 @@
+"""Alternate keys: what may be one, and how one is made and removed."""
+
+from dataclasses import replace
+from uuid import uuid4
+
+from apex_pipeline.emulator import definitions, errors, metadata, wire
+from apex_pipeline.emulator.definitions import Definition
+from apex_pipeline.emulator.environment import Environment
+from apex_pipeline.emulator.schema import Key, Table
+from apex_pipeline.emulator.security import Principal
+from apex_pipeline.emulator.wire import Request, Response
+
+_MOST_KEYS = 10
+_MOST_KEY_COLUMNS = 16
+_MOST_KEY_BYTES = 900
+_KEY_TYPES = {"String": 0, "Integer": 4, "Decimal": 13, "DateTime": 8, "Lookup": 16}
+_KEY_TYPES["Picklist"] = 4
+
+
+def create(
+    env: Environment, user: Principal, request: Request, table: Table, key: str
+) -> Response:
+    """Limits of "Define alternate keys": ten keys, sixteen columns, 900 bytes."""
+    del key
+    user.require_plain("prvWriteEntity", "entity")
+    posted = request.json("Keys")
+    schema_name = posted.get("SchemaName")
+    names = posted.get("KeyAttributes")
+    if not isinstance(schema_name, str) or not isinstance(names, list) or not names:
+        raise errors.invalid_definition("SchemaName and KeyAttributes are required.")
+    _check_key(table, schema_name, [str(each).lower() for each in names])
+    definition: Definition = {
+        "DisplayName": None,
+        "IsCustomizable": {"Value": True, "CanBeChanged": True},
+        "IsManaged": False,
+        **definitions.changes(posted),
+        "KeyAttributes": [str(each).lower() for each in names],
+        "LogicalName": schema_name.lower(),
+        "EntityLogicalName": table.name,
+        "EntityKeyIndexStatus": "Pending",
+        "MetadataId": definitions.metadata_id(
+            table.name, "key", schema_name, str(uuid4())
+        ),
+        "AsyncJob": str(uuid4()),
+        "_requested_at": env.clock.now(),
+    }
+    columns = tuple(str(each).lower() for each in names)
+    added = Key(schema_name.lower(), columns, "Pending", definition)
+    env.save(replace(table, keys=(*table.keys, added), plans={}))
+    path = f"EntityDefinitions(LogicalName='{table.name}')/Keys"
+    return wire.created(request, f"{path}({definition['MetadataId']})")
+
+
+def _check_key(table: Table, schema_name: str, names: list[str]) -> None:
+    if len(table.keys) >= _MOST_KEYS or len(names) > _MOST_KEY_COLUMNS:
+        raise errors.invalid_definition(
+            f"A table has at most {_MOST_KEYS} keys of {_MOST_KEY_COLUMNS} columns."
+        )
+    if any(schema_name.lower() == each.name for each in table.keys) or any(
+        set(names) == set(each.columns) for each in table.keys
+    ):
+        raise errors.invalid_definition(
+            f"An alternate key {schema_name} or one like it exists already."
+        )
+    size = 0
+    for name in names:
+        column = table.columns.get(name)
+        if column is None:
+            raise errors.invalid_definition(
+                f"The column {name} does not exist on {table.name}."
+            )
+        if column.kind not in _KEY_TYPES:
+            raise errors.invalid_definition(
+                f"A {column.kind} column cannot be part of a key."
+            )
+        length = column.definition.get("MaxLength", 0)
+        size += _KEY_TYPES[column.kind] or 2 * int(str(length))
+    if size > _MOST_KEY_BYTES:
+        raise errors.invalid_definition(
+            f"The key would take {size} bytes; {_MOST_KEY_BYTES} are allowed."
+        )
+
+
+def delete(
+    env: Environment, user: Principal, request: Request, table: Table, key: str
+) -> Response:
+    del request
+    user.require_plain("prvWriteEntity", "entity")
+    listed = [each.definition for each in table.keys]
+    found = metadata.find_part(listed, key, "EntityKeyMetadata")
+    kept = []
+    for each in table.keys:
+        if each.definition is found:
+            env.storage.drop_index(table, each)
+        else:
+            kept.append(each)
+    env.save(replace(table, keys=tuple(kept), plans={}))
+    return Response(204)
