@@ -23,7 +23,7 @@ from apex_pipeline.dataverse.pacing import MAX_CONCURRENCY
 from apex_pipeline.delivery import Delivery
 from apex_pipeline.errors import ApexError, OutOfTimeError
 from apex_pipeline.metrics import CampaignMetric, Rejection, read_metric
-from apex_pipeline.store import PendingRow, Position
+from apex_pipeline.pending import PendingRow, Position
 
 logger = logging.getLogger(__name__)
 

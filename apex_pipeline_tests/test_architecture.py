@@ -72,7 +72,7 @@ MAY_IMPORT = {
     "migrations.py": {"database", "errors"},
     "breaker.py": {"errors", "metrics"},
     "delivery.py": {"dataverse", "errors", "metrics"},
-    "stream.py": {"breaker", "dataverse", "delivery", "errors", "metrics", "store"},
+    "stream.py": {"breaker", "dataverse", "delivery", "errors", "metrics", "pending"},
     "cutover.py": {"dataverse", "errors", "metrics"},
 }
 

@@ -19,7 +19,7 @@ from apex_pipeline.errors import (
     WriterLockLostError,
 )
 from apex_pipeline.metrics import Rejection
-from apex_pipeline.store import PendingRow, Position
+from apex_pipeline.pending import PendingRow, Position
 from apex_pipeline.stream import Stream, StreamOptions
 from apex_pipeline_tests.test_metrics import row
 
