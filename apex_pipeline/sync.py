@@ -40,6 +40,7 @@ class SyncOptions:
     time_budget: float = DEFAULT_TIME_BUDGET_SECONDS
     accept_duplicates: bool = False
     retry: RetryPolicy = field(default_factory=RetryPolicy)
+    beat_seconds: float = 20.0
     make_sink: Callable[[DataverseClient, RetryPolicy], Sink] = DataverseSink
 
 
@@ -152,6 +153,7 @@ class _Run:
             self._options.stream,
             deadline,
             beat,
+            beat_seconds=self._options.beat_seconds,
         )
         await stream.run()
         return stream.tally

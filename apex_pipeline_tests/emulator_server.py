@@ -1,6 +1,7 @@
 """The emulator, served, with clients that know nothing of its insides."""
 
 import asyncio
+import json
 import ssl
 import time
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from apex_pipeline.emulator import Clock, Limits, Options, ServedEmulator, serve
 TYPE = "Microsoft.Dynamics.CRM.apex_campaignmetrics"
 SET = "apex_campaignmetricses"
 UPSERT = f"{SET}/Microsoft.Dynamics.CRM.UpsertMultiple"
+CRLF = "\r\n"
 
 
 def campaign_metric(**overrides: Any) -> dict[str, Any]:
@@ -44,6 +46,39 @@ def campaign_metric(**overrides: Any) -> dict[str, Any]:
 def trusting(emulator: ServedEmulator) -> ssl.SSLContext:
     """A TLS context that trusts the emulator's authority."""
     return ssl.create_default_context(cafile=str(emulator.ca_bundle))
+
+
+def operation(
+    method: str, url: str, body: Any = None, content_id: int | None = None
+) -> str:
+    """One part of a batch."""
+    head = ["Content-Type: application/http", "Content-Transfer-Encoding: binary"]
+    if content_id is not None:
+        head.append(f"Content-ID: {content_id}")
+    text = "" if body is None else json.dumps(body)
+    inner = [f"{method} {url} HTTP/1.1", "Content-Type: application/json; type=entry"]
+    return CRLF.join([*head, "", *inner, "", text])
+
+
+def multipart(parts: list[str], boundary: str = "batch_1") -> str:
+    body = "".join(f"--{boundary}{CRLF}{part}{CRLF}" for part in parts)
+    return f"{body}--{boundary}--{CRLF}"
+
+
+def change_set(*parts: str) -> str:
+    return (
+        f"Content-Type: multipart/mixed; boundary=changeset_1{CRLF}{CRLF}"
+        + multipart(list(parts), "changeset_1")
+    )
+
+
+def send(
+    api: httpx.Client, parts: list[str], *, keep_going: bool = False
+) -> httpx.Response:
+    headers = {"Content-Type": 'multipart/mixed; boundary="batch_1"'}
+    if keep_going:
+        headers["Prefer"] = "odata.continue-on-error"
+    return api.post("$batch", content=multipart(parts).encode(), headers=headers)
 
 
 class MsalTransport(httpx.Client):

@@ -1,6 +1,5 @@
 """`$batch`: order, failures, change sets."""
 
-import json
 from email.parser import BytesParser
 from typing import Any
 
@@ -8,48 +7,20 @@ import httpx
 import pytest
 
 from apex_pipeline_tests.emulator_server import (
+    CRLF,
     SET,
     api,
+    change_set,
     emulator,
+    multipart,
+    operation,
+    send,
     shared_emulator,
 )
 
 __all__ = ["api", "emulator", "shared_emulator"]
 
 IDS = [f"00000000-0000-4000-8000-{number:012d}" for number in range(4)]
-CRLF = "\r\n"
-
-
-def operation(
-    method: str, url: str, body: Any = None, content_id: int | None = None
-) -> str:
-    head = ["Content-Type: application/http", "Content-Transfer-Encoding: binary"]
-    if content_id is not None:
-        head.append(f"Content-ID: {content_id}")
-    text = "" if body is None else json.dumps(body)
-    inner = [f"{method} {url} HTTP/1.1", "Content-Type: application/json; type=entry"]
-    return CRLF.join([*head, "", *inner, "", text])
-
-
-def multipart(parts: list[str], boundary: str = "batch_1") -> str:
-    body = "".join(f"--{boundary}{CRLF}{part}{CRLF}" for part in parts)
-    return f"{body}--{boundary}--{CRLF}"
-
-
-def change_set(*parts: str) -> str:
-    return (
-        f"Content-Type: multipart/mixed; boundary=changeset_1{CRLF}{CRLF}"
-        + multipart(list(parts), "changeset_1")
-    )
-
-
-def send(
-    api: httpx.Client, parts: list[str], *, keep_going: bool = False
-) -> httpx.Response:
-    headers = {"Content-Type": 'multipart/mixed; boundary="batch_1"'}
-    if keep_going:
-        headers["Prefer"] = "odata.continue-on-error"
-    return api.post("$batch", content=multipart(parts).encode(), headers=headers)
 
 
 def answers(response: httpx.Response) -> list[tuple[int, str, str | None]]:

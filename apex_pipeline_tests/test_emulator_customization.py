@@ -4,7 +4,10 @@ import pytest
 
 from apex_pipeline_tests.emulator_server import (
     api,
+    change_set,
     emulator,
+    operation,
+    send,
     shared_emulator,
 )
 
@@ -262,8 +265,6 @@ def test_publishing_is_accepted(api):
 
 
 def test_a_change_set_that_fails_takes_its_table_back(api):
-    from apex_pipeline_tests.test_emulator_batch import change_set, operation, send
-
     response = send(
         api,
         [

@@ -85,8 +85,10 @@ def test_a_cast_shows_what_the_type_has(api, cast, select, column, expected):
 
 
 def test_without_a_cast_typed_properties_are_unknown(api):
-    answer = api.get(f"{DEFINITION}/Attributes?$select=MaxLength")
-    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "0x80060888")
+    for path in ("Attributes", "Attributes(LogicalName='apex_phase')"):
+        answer = api.get(f"{DEFINITION}/{path}?$select=MaxLength")
+        assert answer.status_code == 400
+        assert answer.json()["error"]["code"] == "0x80060888"
 
 
 def test_expand_shows_columns_keys_and_privileges(api):

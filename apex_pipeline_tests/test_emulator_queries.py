@@ -215,6 +215,15 @@ def test_a_token_that_is_not_ours_is_refused(api):
 
 
 @pytest.mark.usefixtures("ten")
+def test_a_token_of_another_order_is_refused(api):
+    link = query(api, "odata.maxpagesize=2", orderby="apex_runid").json()
+    other = link["@odata.nextLink"].replace(
+        "$orderby=apex_runid", "$orderby=apex_phase"
+    )
+    assert api.get(other).status_code == 400
+
+
+@pytest.mark.usefixtures("ten")
 def test_top_limits_and_does_not_page(api):
     answer = query(api, top="4", orderby="apex_runid")
     assert runs(answer) == ["0", "1", "2", "3"]

@@ -168,6 +168,12 @@ def test_overriddencreatedon_backdates(emulator, api):
     assert emulator.records()[0]["createdon"] == "2020-01-02T03:04:05Z"
 
 
+def test_a_column_for_creation_alone_is_ignored_on_update(emulator, api):
+    api.patch(RECORD, json=body())
+    api.patch(RECORD, json=body(overriddencreatedon="2020-01-02T03:04:05Z"))
+    assert emulator.records()[0]["overriddencreatedon"] is None
+
+
 def test_columns_that_cannot_be_written_are_ignored(emulator, api):
     answer = api.patch(
         RECORD, json=body(createdon="2001-01-01T00:00:00Z", versionnumber=7)

@@ -175,6 +175,7 @@ def test_privileges_are_replaced_and_removed(api, role):
     grant(api, role, "prvReadEntity", depth="Local")
     grant(api, role, "prvReadAttribute", message="ReplacePrivilegesRole")
     assert "prvReadEntity" not in held(api, role)
+    assert "prvReadSharePointData" in held(api, role)
     assert held(api, role)["prvReadAttribute"] == "Global"
     removed = api.post(
         f"roles({role})/{PREFIX}RemovePrivilegeRole",

@@ -157,6 +157,14 @@ def test_an_unregistered_certificate_is_refused(emulator):
     assert "AADSTS700027" in refused["error_description"]
 
 
+def test_a_thumbprint_of_another_certificate_is_refused(emulator):
+    certificate, key = certificate_and_key()
+    emulator.register(CERTIFIED, certificate=certificate)
+    credential = msal_credential(certificate, key) | {"thumbprint": "ab" * 20}
+    refused = sign_in(emulator, credential=credential, client_id=CERTIFIED)
+    assert "AADSTS700027" in refused["error_description"]
+
+
 def test_another_key_behind_the_registered_thumbprint_is_refused(emulator):
     certificate, _ = certificate_and_key()
     _, key = certificate_and_key()

@@ -57,7 +57,7 @@ def test_a_delta_link_leads_to_what_changed_since(api):
 
 
 def test_deletions_are_told(emulator, api):
-    gone, kept = upsert(api, "a", "b")
+    gone, _ = upsert(api, "a", "b")
     _, link = track(api)
     api.delete(gone)
     changes, later = follow(api, link)

@@ -46,6 +46,7 @@ def walk(store: Store, limit: int) -> list[PendingRow]:
     rows: list[PendingRow] = []
     while page := store.pending_page(rows[-1].position if rows else None, limit):
         assert len(page) <= limit
+        assert len(rows) < 1000
         rows += page
     return rows
 
@@ -319,20 +320,21 @@ def test_a_time_without_zone_is_marked_in_utc(empty_database_url):
 
 @pytest.mark.slow
 def test_pages_of_a_long_table_are_read_through_the_partial_index(adopted_url):
-    """Neither the exported rows nor those of earlier pages are touched again."""
+    """Neither the exported rows nor those of earlier pages are touched."""
     migrations.apply(adopted_url)
     with psycopg.connect(adopted_url, autocommit=True) as connection:
         _fill(connection)
         before = _scans(connection)
         with connect(adopted_url) as store:
-            rows = store.pending_page(None, 1000)
-            for _ in range(8):
-                rows += store.pending_page(rows[-1].position, 1000)
+            rows = store.pending_page(None, 200)
+            for _ in range(4):
+                rows += store.pending_page(rows[-1].position, 200)
+            assert store.has_pending()
 
-        assert len({row.id for row in rows}) == 9000
-        wait_until(lambda: _scans(connection)[0] >= before[0] + 9)
+        assert len({row.id for row in rows}) == 1000
+        wait_until(lambda: _scans(connection)[0] >= before[0] + 6)
         _, entries_read, table_scans = _scans(connection)
-        assert entries_read - before[1] < 11_000
+        assert entries_read - before[1] < 1100
         assert table_scans == before[2]
 
 
@@ -355,10 +357,12 @@ def _fill(connection: psycopg.Connection) -> None:
         """
         INSERT INTO campaign_metrics_quarantine
         SELECT id, 'invalid', '', 1, now(), now(), 'infinity'
-        FROM campaign_metrics WHERE exported_at IS NULL LIMIT 500
+        FROM campaign_metrics WHERE exported_at IS NULL LIMIT 50
         """
     )
     connection.execute("VACUUM ANALYZE")
+    # Or what this connection read would be counted with what the store reads.
+    connection.execute("SELECT pg_stat_force_next_flush()")
 
 
 def _scans(connection: psycopg.Connection) -> tuple[int, int, int]:

@@ -1,5 +1,7 @@
 """One run of the sync between a real Postgres and the served emulator."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -10,6 +12,7 @@ from apex_pipeline.dataverse.sender import RetryPolicy
 from apex_pipeline.errors import (
     CutoverError,
     TransientError,
+    WriterLockLostError,
 )
 from apex_pipeline.ledger import RunStatus
 from apex_pipeline.stream import StreamOptions
@@ -206,6 +209,39 @@ def test_two_syncs_at_once_are_one_and_one_that_says_so(
     assert report.skipped == "another sync holds the writer lock"
     assert emulator.requests() == []
     assert sync().delivered == 10
+
+
+def test_a_lock_connection_that_dies_stops_the_run_and_the_next_goes_on(
+    sync, store, emulator, database_url
+):
+    insert_many(database_url, 2000)
+    emulator.fault("slow", delay=0.1, count=100_000, path="UpsertMultiple")
+
+    def end_the_lock_holder():
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            ended = query(
+                database_url,
+                "SELECT pg_terminate_backend(pid) FROM pg_locks"
+                " WHERE locktype = 'advisory' AND granted",
+            )
+            if ended and marked(database_url):
+                return
+
+    with ThreadPoolExecutor(1) as pool:
+        ending = pool.submit(end_the_lock_holder)
+        report = sync(
+            beat_seconds=0.05, stream=StreamOptions(rows_per_request=10, page_size=50)
+        )
+        ending.result()
+    assert isinstance(report.failure, WriterLockLostError)
+    assert report.delivered < 2000
+    assert marked(database_url) <= delivered(emulator)
+
+    emulator.clear_faults()
+    assert sync().failure is None
+    assert delivered(emulator) == marked(database_url)
+    assert len(emulator.records()) == 2000
 
 
 def test_records_of_another_flow_are_refused_until_a_person_says_otherwise(

@@ -174,12 +174,13 @@ def read_certificate(path: Path) -> dict[str, str]:
 
 def _refused(result: dict[str, Any]) -> AuthError:
     codes = result.get("error_codes") or [None]
-    # The first line; what follows are trace ids and the time.
-    description = str(result.get("error_description") or result.get("error"))
+    # What follows the sentence, on the same line or the next, are ids and the time.
+    text = str(result.get("error_description") or result.get("error"))
+    description = text.partition("Trace ID:")[0].strip()
     code = codes[0]
     remedy = _REMEDIES.get(code, "Check AZURE_TENANT_ID, AZURE_CLIENT_ID and secret.")
     return AuthError(
-        f"No token: {description.splitlines()[0]} {remedy}",
+        f"No token: {description} {remedy}",
         code=f"AADSTS{code}" if code else str(result.get("error")),
         request_id=result.get("correlation_id"),
     )

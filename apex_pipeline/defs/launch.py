@@ -50,13 +50,15 @@ def sync_through_dagster(
         ApexError: The run could not be started, or did not end in the time that the
             longest run takes.
     """
-    run_config = {"ops": {"sync": {"config": dict(config)}}}
+    run_config: dict[str, object] = {"ops": {"sync": {"config": dict(config)}}}
     home = environment.get("DAGSTER_HOME")
     with _instance(home) as instance:
         if home and _daemon_lives(instance):
             return _queue(instance, Path(home), run_config)
+        # What a person has to know is printed by the caller, without Dagster's events.
+        quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
         result = _definition().execute_in_process(
-            run_config=run_config, instance=instance, raise_on_error=False
+            run_config=run_config | quiet, instance=instance, raise_on_error=False
         )
         return _finished(instance, result.run_id, queued=False)
 

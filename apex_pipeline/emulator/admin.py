@@ -22,7 +22,6 @@ from starlette.routing import Route
 from apex_pipeline.emulator import guids, projections, security
 from apex_pipeline.emulator.instance import Emulator
 from apex_pipeline.emulator.limits import Limits
-from apex_pipeline.emulator.storage import quoted
 
 _Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -92,9 +91,7 @@ class _Admin:
         table = env.table(request.path_params["table"])
         projection = projections.project(table, "")
         show = projection.shower()
-        rows = env.storage.rows(
-            " ".join(("SELECT", projection.sql(), "FROM", quoted(table.name)))
-        )
+        rows = env.storage.select(table, projection.sql())
         text = ",".join([f"{{{show(row)}}}" for row in rows])
         return Response(f"[{text}]", media_type="application/json")
 
@@ -134,7 +131,7 @@ class _Admin:
         posted = await _json(request)
         emulator = self._emulator
         client_id = str(posted["client_id"]).lower()
-        emulator.identity.register(
+        emulator.identity.applications.register(
             client_id,
             secret=posted.get("client_secret"),
             certificate=posted.get("certificate"),

@@ -60,20 +60,12 @@ def apply(env: Environment, table: Table, request: Request) -> Response:
         *(each.column for each in plan.aggregates if each.column is not None),
     ]
     condition, values = plan.condition
-    rows = env.storage.rows(
-        " ".join(
-            (
-                "SELECT",
-                ", ".join(["1", *(quoted(column.name) for column in columns)]),
-                "FROM",
-                quoted(table.name),
-                "WHERE",
-                condition,
-                "LIMIT",
-                str(MOST_RECORDS + 1),
-            )
-        ),
+    rows = env.storage.select(
+        table,
+        ", ".join(["1", *(quoted(column.name) for column in columns)]),
+        condition,
         values,
+        limit=MOST_RECORDS + 1,
     )
     if len(rows) > MOST_RECORDS:
         raise errors.WebApiError(

@@ -30,10 +30,10 @@ def create(
         raise errors.invalid_definition("SchemaName and KeyAttributes are required.")
     _check_key(table, schema_name, [str(each).lower() for each in names])
     definition: Definition = {
-        "DisplayName": None,
         "IsCustomizable": {"Value": True, "CanBeChanged": True},
         "IsManaged": False,
-        **definitions.changes(posted),
+        "DisplayName": definitions.labelled("DisplayName", posted.get("DisplayName")),
+        "SchemaName": schema_name,
         "KeyAttributes": [str(each).lower() for each in names],
         "LogicalName": schema_name.lower(),
         "EntityLogicalName": table.name,
@@ -84,6 +84,7 @@ def _check_key(table: Table, schema_name: str, names: list[str]) -> None:
 def delete(
     env: Environment, user: Principal, request: Request, table: Table, key: str
 ) -> Response:
+    """Remove a key with its index; its values no longer need to be unique."""
     del request
     user.require_plain("prvWriteEntity", "entity")
     listed = [each.definition for each in table.keys]

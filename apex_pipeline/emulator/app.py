@@ -12,9 +12,9 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from apex_pipeline.emulator import admin
+from apex_pipeline.emulator.credentials import TokenError
 from apex_pipeline.emulator.instance import ROOT, Arrival, Dropped, Emulator
 from apex_pipeline.emulator.request_log import Entry
-from apex_pipeline.emulator.tokens import TokenError
 
 _TURNS_TO_DISCONNECT = 10
 

@@ -30,8 +30,7 @@ def run(
         targets.read_target(env, table, target, typed=True)
         for target in _targets(table, request)
     ]
-    with env.storage.transaction():
-        return handler(env, user, table, drafts, request)
+    return handler(env, user, table, drafts, request)
 
 
 def count_targets(body: bytes) -> int:

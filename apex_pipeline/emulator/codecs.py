@@ -124,7 +124,8 @@ class WholeNumber:
     def literal(self, literal: Literal) -> Stored:
         """Any number; a fraction compares as one."""
         number = Decimal(expect(literal, "Edm.Int32", "Edm.Int64", "Edm.Decimal").text)
-        return int(number) if number == number.to_integral_value() else float(number)
+        whole = abs(number) < INT64 and number == number.to_integral_value()
+        return int(number) if whole else float(number)
 
     def show(self, stored: Stored) -> str:
         """Plain digits."""

@@ -10,7 +10,14 @@ from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
-from apex_pipeline.emulator import alternate_keys, definitions, errors, metadata, wire
+from apex_pipeline.emulator import (
+    alternate_keys,
+    definition_checks,
+    definitions,
+    errors,
+    metadata,
+    wire,
+)
 from apex_pipeline.emulator.definitions import Definition, complete_column
 from apex_pipeline.emulator.environment import Environment
 from apex_pipeline.emulator.errors import WebApiError
@@ -18,6 +25,32 @@ from apex_pipeline.emulator.schema import Table, make_column, new_table
 from apex_pipeline.emulator.security import Principal
 from apex_pipeline.emulator.wire import Request, Response
 
+_TABLE_CHANGES = frozenset(
+    {
+        "ChangeTrackingEnabled",
+        "Description",
+        "DisplayCollectionName",
+        "DisplayName",
+        "HasActivities",
+        "HasNotes",
+        "IsAuditEnabled",
+    }
+)
+_COLUMN_CHANGES = frozenset(
+    {
+        "Description",
+        "DisplayName",
+        "Format",
+        "FormatName",
+        "IsAuditEnabled",
+        "MaxLength",
+        "MaxValue",
+        "MinValue",
+        "OptionSet",
+        "Precision",
+        "RequiredLevel",
+    }
+)
 _COMPONENT_TYPES = {"table": 1, "column": 2}
 
 
@@ -53,9 +86,7 @@ def write(
 def create_entities(env: Environment, user: Principal, request: Request) -> Response:
     """CreateEntities, as Microsoft's Python SDK sends it: tables with their columns."""
     listed = request.json("CreateEntities").get("Entities")
-    if not isinstance(listed, list) or not listed:
-        raise errors.malformed_payload("CreateEntities", "Entities is missing.")
-    for posted in listed:
+    for posted in definition_checks.objects(listed, "Entities"):
         create_table(env, user, posted, request)
     return Response(204)
 
@@ -78,18 +109,23 @@ def create_table(
         WebApiError: It exists, lacks something required, or the solution is unknown.
     """
     user.require_plain("prvCreateEntity", "entity")
+    posted = {
+        name: value
+        for name, value in posted.items()
+        if name != "IsCustomEntity" and not name.startswith("_")
+    }
     required = {"SchemaName", "DisplayName", "DisplayCollectionName", "OwnershipType"}
     if missing := sorted(required - posted.keys()):
         raise errors.invalid_definition(
             f"Required properties are missing: {', '.join(missing)}."
         )
-    if posted["OwnershipType"] not in {"UserOwned", "OrganizationOwned"}:
+    if str(posted["OwnershipType"]) not in {"UserOwned", "OrganizationOwned"}:
         raise errors.invalid_definition(
             f"OwnershipType {posted['OwnershipType']} is not possible."
         )
     if posted.get("TableType", "Standard") != "Standard":
         raise errors.not_emulated(f"{posted['TableType']} tables.")
-    attributes = posted.get("Attributes") or []
+    attributes = definition_checks.objects(posted.get("Attributes"), "Attributes")
     primary = [each for each in attributes if each.get("IsPrimaryName")]
     if len(primary) != 1 or definitions.column_type(primary[0]) != "String":
         raise errors.invalid_definition(
@@ -122,10 +158,9 @@ def _write_table(
     if request.method != "PUT":
         raise errors.method_not_allowed(request.method)
     user.require_plain("prvWriteEntity", "entity")
-    body = definitions.changes(
-        request.json("EntityDefinitions"), frozenset({"Attributes", "Keys"})
-    )
+    body = request.json("EntityDefinitions")
     before = table.definition
+    definition_checks.check_table_changes(body)
     if before["ChangeTrackingEnabled"] and body.get("ChangeTrackingEnabled") is False:
         # "Use change tracking": once enabled it cannot be disabled; the code is chosen.
         raise errors.invalid_definition(
@@ -134,7 +169,8 @@ def _write_table(
     for fixed in ("SchemaName", "OwnershipType", "LogicalName"):
         if fixed in body and body[fixed] != before[fixed]:
             raise errors.invalid_definition(f"{fixed} cannot be changed.")
-    env.save(replace(table, definition=before | body, plans={}))
+    changed = definitions.changes(body, _TABLE_CHANGES)
+    env.save(replace(table, definition=before | changed, plans={}))
     return Response(204)
 
 
@@ -175,13 +211,13 @@ def _update_column(
     body = request.json("Attributes")
     if definitions.column_type(body) != before["AttributeType"]:
         raise errors.invalid_definition("The data type of a column cannot be changed.")
-    if int(str(body.get("MaxLength", 10**9))) < int(str(before.get("MaxLength", 0))):
-        raise errors.invalid_definition("MaxLength cannot be made smaller.")
     changed = complete_column(
-        {**before, **definitions.changes(body), "SchemaName": before["SchemaName"]},
+        {**before, **definitions.changes(body, _COLUMN_CHANGES)},
         table.name,
         int(str(before["ColumnNumber"])),
     )
+    if int(str(changed.get("MaxLength", 0))) < int(str(before.get("MaxLength", 0))):
+        raise errors.invalid_definition("MaxLength cannot be made smaller.")
     name = str(before["LogicalName"])
     columns = {**table.columns, name: make_column(table.name, changed)}
     env.save(replace(table, columns=columns, plans={}))

@@ -5,16 +5,16 @@ defaults are from Microsoft Learn, "Create and update table definitions using th
 API" and "Create and update column definitions using the Web API".
 """
 
+import re
 from collections.abc import Mapping
-from decimal import Decimal
 from uuid import NAMESPACE_URL, UUID, uuid5
 
-from apex_pipeline.emulator import errors
+from apex_pipeline.emulator import definition_checks, errors
 
 Definition = dict[str, object]
 
 CRM = "Microsoft.Dynamics.CRM."
-UNCHANGEABLE = frozenset({"LogicalName", "SchemaName", "MetadataId", "AttributeType"})
+_NAME = re.compile(r"[A-Za-z]\w{0,99}", re.ASCII).fullmatch
 
 # Attribute types that the emulator stores, with what each has beside the common part.
 TYPES: dict[str, Definition] = {
@@ -68,6 +68,27 @@ COMMON_PROPERTIES = frozenset(_COMMON) | {
     "MetadataId",
     "SchemaName",
 }
+_TABLE_DEFAULTS: Definition = {
+    "Description": None,
+    "DisplayName": None,
+    "DisplayCollectionName": None,
+    "ChangeTrackingEnabled": False,
+    "HasActivities": False,
+    "HasNotes": False,
+    "IsActivity": False,
+    "IsAuditEnabled": {
+        "Value": False,
+        "CanBeChanged": True,
+        "ManagedPropertyLogicalName": "canmodifyauditsettings",
+    },
+    "IsCustomEntity": True,
+    "IsManaged": False,
+    "IsOptimisticConcurrencyEnabled": True,
+    "IsPrivate": False,
+    "IsIntersect": False,
+    "OwnershipType": "UserOwned",
+    "TableType": "Standard",
+}
 PRIVILEGE_TYPES = (
     "Create",
     "Read",
@@ -107,8 +128,8 @@ def complete_column(
     """
     kind = column_type(posted)
     schema_name = posted.get("SchemaName")
-    if not isinstance(schema_name, str) or not schema_name:
-        raise errors.invalid_definition("SchemaName is missing.")
+    if not isinstance(schema_name, str) or not _NAME(schema_name):
+        raise errors.invalid_definition("SchemaName is missing or not a name.")
     name = schema_name.lower()
     given = {
         key: labelled(key, value)
@@ -127,7 +148,7 @@ def complete_column(
         "LogicalName": name,
         "MetadataId": metadata_id(table, name),
     }
-    _check_limits(kind, definition)
+    definition_checks.check_column(kind, definition)
     return _with_options(definition)
 
 
@@ -148,7 +169,11 @@ def complete_table(posted: Mapping[str, object]) -> Definition:
     """
     schema_name = posted.get("SchemaName")
     custom = posted.get("IsCustomEntity", True)
-    if not isinstance(schema_name, str) or (custom and "_" not in schema_name):
+    if (
+        not isinstance(schema_name, str)
+        or not _NAME(schema_name)
+        or (custom and "_" not in schema_name)
+    ):
         raise errors.invalid_definition(
             "SchemaName must begin with a customization prefix and an underscore.",
         )
@@ -160,25 +185,7 @@ def complete_table(posted: Mapping[str, object]) -> Definition:
         if not key.startswith("@") and key not in {"Attributes", "Keys"}
     }
     return {
-        "Description": None,
-        "DisplayName": None,
-        "DisplayCollectionName": None,
-        "ChangeTrackingEnabled": False,
-        "HasActivities": False,
-        "HasNotes": False,
-        "IsActivity": False,
-        "IsAuditEnabled": {
-            "Value": False,
-            "CanBeChanged": True,
-            "ManagedPropertyLogicalName": "canmodifyauditsettings",
-        },
-        "IsCustomEntity": True,
-        "IsManaged": False,
-        "IsOptimisticConcurrencyEnabled": True,
-        "IsPrivate": False,
-        "IsIntersect": False,
-        "OwnershipType": "UserOwned",
-        "TableType": "Standard",
+        **_TABLE_DEFAULTS,
         **given,
         "CollectionSchemaName": plural,
         "EntitySetName": plural,
@@ -232,15 +239,12 @@ def public(definition: Definition) -> Definition:
     }
 
 
-def changes(
-    body: Mapping[str, object], without: frozenset[str] = frozenset()
-) -> Definition:
-    """What a body says of a definition, less what cannot be said there."""
-    hidden = without | UNCHANGEABLE - {"SchemaName"}
+def changes(body: Mapping[str, object], changeable: frozenset[str]) -> Definition:
+    """What a body says of the properties that can be changed; the rest is ignored."""
     return {
         name: labelled(name, value)
         for name, value in body.items()
-        if name not in hidden and not name.startswith(("@", "_"))
+        if name in changeable
     }
 
 
@@ -248,30 +252,10 @@ def labelled(key: str, value: object) -> object:
     """Labels come back with the user's own text picked out."""
     if key not in {"DisplayName", "DisplayCollectionName", "Description"}:
         return value
-    if isinstance(value, dict) and value.get("LocalizedLabels"):
-        first = value["LocalizedLabels"][0]
-        return label(str(first.get("Label", "")))
-    return value
-
-
-def _check_limits(kind: str, definition: Definition) -> None:
-    """From "Create and edit columns": 4,000 characters, ten places, 10^11."""
-    limits: dict[str, tuple[str, int, int]] = {
-        "String": ("MaxLength", 1, 4000),
-        "Double": ("Precision", 0, 5),
-    }
-    name, least, most = limits.get(kind, ("Precision", 0, 10))
-    number = definition.get(name, 0)
-    if not (isinstance(number, int) and least <= number <= most):
-        raise errors.invalid_definition(
-            f"{name} must be {least} to {most}, not {number}."
-        )
-    if kind not in {"Decimal", "Money", "Double"}:
-        return
-    for name in ("MinValue", "MaxValue"):
-        number = definition[name]
-        if not isinstance(number, int | float | Decimal) or abs(float(number)) > 1e11:
-            raise errors.invalid_definition(f"{name} must be within 100,000,000,000.")
+    labels = value.get("LocalizedLabels") if isinstance(value, dict) else None
+    if isinstance(labels, list) and labels and isinstance(labels[0], dict):
+        return label(str(labels[0].get("Label", "")))
+    return None
 
 
 def _with_options(definition: Definition) -> Definition:

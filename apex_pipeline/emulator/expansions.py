@@ -83,17 +83,5 @@ def _referenced(table: Table, name: str, target: Table) -> str:
 def _objects(env: Environment, table: Table, select: str, condition: Sql) -> list[str]:
     projection = projections.project(table, select)
     show = projection.shower()
-    rows = env.storage.rows(
-        " ".join(
-            (
-                "SELECT",
-                projection.sql(),
-                "FROM",
-                quoted(table.name),
-                "WHERE",
-                condition[0],
-            )
-        ),
-        condition[1],
-    )
+    rows = env.storage.select(table, projection.sql(), *condition)
     return [f"{{{show(row)}}}" for row in rows]

@@ -8,6 +8,7 @@ from uuid import uuid4
 
 from apex_pipeline.emulator import (
     customization,
+    definition_checks,
     definitions,
     errors,
     filters,
@@ -18,10 +19,10 @@ from apex_pipeline.emulator import (
     roles,
     wire,
 )
+from apex_pipeline.emulator.definitions import Definition
 from apex_pipeline.emulator.environment import Environment
 from apex_pipeline.emulator.schema import Table
 from apex_pipeline.emulator.security import Principal
-from apex_pipeline.emulator.storage import quoted
 from apex_pipeline.emulator.system_tables import ORGANIZATION_ID, ROOT_BUSINESS_UNIT
 from apex_pipeline.emulator.wire import Request, Response
 
@@ -92,7 +93,7 @@ def _snapshot_count(env: Environment, table: Table) -> int:
     now = env.clock.now()
     kept = env.storage.document("count", table.name)
     if kept is None or now - kept["at"] > _COUNT_SECONDS:
-        found = env.storage.rows(" ".join(("SELECT COUNT(*) FROM", quoted(table.name))))
+        found = env.storage.select(table, "COUNT(*)")
         kept = {"at": now, "count": found[0][0]}
         env.storage.put_document("count", table.name, kept)
     return int(kept["count"])
@@ -149,7 +150,7 @@ def metadata_changes(env: Environment, user: Principal, request: Request) -> Res
             continue
         shown = _chosen(view, query.get("Properties"))
         if "Attributes" in shown:
-            inner = query.get("AttributeQuery") or {}
+            inner = _object(query.get("AttributeQuery"))
             shown["Attributes"] = [
                 _chosen(each, inner.get("Properties"))
                 for each in view["Attributes"]  # type: ignore[attr-defined]  # a list
@@ -166,9 +167,9 @@ def metadata_changes(env: Environment, user: Principal, request: Request) -> Res
     )
 
 
-def _chosen(view: dict[str, Any], properties: dict[str, Any] | None) -> dict[str, Any]:
-    names = (properties or {}).get("PropertyNames")
-    if not names:
+def _chosen(view: Definition, properties: object) -> Definition:
+    names = _object(properties).get("PropertyNames")
+    if not isinstance(names, list) or not names:
         return dict(view)
     always = ("@odata.type", "MetadataId", "LogicalName")
     return {
@@ -176,28 +177,39 @@ def _chosen(view: dict[str, Any], properties: dict[str, Any] | None) -> dict[str
     } | {"HasChanged": None}
 
 
-def _meets(view: dict[str, Any], criteria: dict[str, Any] | None) -> bool:
-    for condition in (criteria or {}).get("Conditions") or []:
+def _meets(view: Definition, criteria: object) -> bool:
+    for condition in definition_checks.objects(
+        _object(criteria).get("Conditions") or [], "Conditions"
+    ):
         if condition.get("ConditionOperator") != "Equals":
             raise errors.not_emulated("this condition of RetrieveMetadataChanges.")
-        wanted = str((condition.get("Value") or {}).get("Value"))
-        if str(view.get(condition.get("PropertyName"))) != wanted:
+        wanted = str(_object(condition.get("Value")).get("Value"))
+        if str(view.get(str(condition.get("PropertyName")))) != wanted:
             return False
     return True
+
+
+def _object(value: object) -> dict[str, Any]:
+    """An object, or an empty one for null."""
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise errors.malformed_url("An object was expected in the parameter.")
+    return value
 
 
 def bulk_delete(env: Environment, user: Principal, request: Request) -> Response:
     """BulkDelete with a condition on the primary key; the job is done at once."""
     _require_method(request, "POST")
     body = request.json("BulkDelete")
-    queries = body.get("QuerySet")
-    if not isinstance(queries, list) or not queries:
-        raise errors.malformed_payload("BulkDelete", "QuerySet is missing.")
-    for query in queries:
-        table = env.table(str(query.get("EntityName")))
-        for record_id in _listed_ids(table, query):
-            if records.version_of(env, table, record_id) is not None:
-                records.delete(env, user, table, record_id)
+    tables = {table.name: table for table in env.tables}
+    for query in definition_checks.objects(body.get("QuerySet"), "QuerySet"):
+        name = str(query.get("EntityName"))
+        if name not in tables:
+            raise errors.no_such_record("entity", name)
+        for record_id in _listed_ids(tables[name], query):
+            if records.version_of(env, tables[name], record_id) is not None:
+                records.delete(env, user, tables[name], record_id)
     return wire.json_response(
         {
             "@odata.context": _context(request, "BulkDeleteResponse"),
@@ -207,16 +219,19 @@ def bulk_delete(env: Environment, user: Principal, request: Request) -> Response
 
 
 def _listed_ids(table: Table, query: dict[str, Any]) -> list[str]:
-    conditions = (query.get("Criteria") or {}).get("Conditions") or []
+    conditions = definition_checks.objects(
+        _object(query.get("Criteria")).get("Conditions") or [], "Conditions"
+    )
     if len(conditions) != 1 or (
         conditions[0].get("AttributeName") != table.primary_key
         or conditions[0].get("Operator") not in {"In", "Equal"}
     ):
         raise errors.not_emulated("BulkDelete by anything but the primary key.")
-    return [
-        guids.store_guid(str(value.get("Value")))
-        for value in conditions[0].get("Values") or []
-    ]
+    values = definition_checks.objects(conditions[0].get("Values") or [], "Values")
+    listed = [str(value.get("Value")) for value in values]
+    if not all(guids.is_guid(each) for each in listed):
+        raise errors.malformed_payload("BulkDelete", "Values are not GUIDs.")
+    return [guids.store_guid(each.strip("{}")) for each in listed]
 
 
 def _arguments(request: Request) -> dict[str, str]:

@@ -122,7 +122,7 @@ class Emulator:
     def _register_application(self) -> None:
         """Make the first application and its user as the options say."""
         options = self.options
-        self.identity.register(
+        self.identity.applications.register(
             options.client_id,
             secret=options.client_secret,
             certificate=options.certificate,

@@ -181,15 +181,14 @@ def _shape(definition: Definition, options: Mapping[str, str], kind: str) -> Def
         # A navigation property: shown when it is expanded.
         shown.pop("OptionSet")
     for name, inner in expanded.items():
-        value = definition.get(name)
         if name not in definition:
             raise errors.no_such_property(name, kind)
-        inner_kind = "AttributeMetadata" if name == "Attributes" else name
-        shown[name] = (
-            [_shape(each, inner, inner_kind) for each in value]
-            if isinstance(value, list)
-            else _shape(value, inner, inner_kind)
-            if isinstance(value, dict)
-            else value
-        )
+        shown[name] = _expanded(definition[name], inner, name)
     return shown
+
+
+def _expanded(value: object, options: Mapping[str, str], name: str) -> object:
+    kind = "AttributeMetadata" if name == "Attributes" else name
+    if isinstance(value, list):
+        return [_shape(each, options, kind) for each in value]
+    return _shape(value, options, kind) if isinstance(value, dict) else value

@@ -93,10 +93,7 @@ def _require(table: Table, draft: Draft, *columns: str) -> None:
 
 
 def _exists(env: Environment, table: Table, column: str, value: object) -> bool:
-    found = env.storage.rows(
-        " ".join(("SELECT 1 FROM", quoted(table.name), "WHERE", quoted(column), "= ?")),
-        (str(value),),
-    )
+    found = env.storage.select(table, "1", f"{quoted(column)} = ?", (str(value),))
     return bool(found)
 
 

@@ -60,20 +60,8 @@ def retrieve(
     options = request.options()
     _refuse_unknown(options)
     projection = projections.project(table, options.get("$select", ""))
-    found = env.storage.rows(
-        " ".join(
-            (
-                "SELECT",
-                projection.sql(),
-                "FROM",
-                quoted(table.name),
-                "WHERE",
-                quoted(table.primary_key),
-                "= ?",
-            )
-        ),
-        (record_id,),
-    )
+    condition = f"{quoted(table.primary_key)} = ?"
+    found = env.storage.select(table, projection.sql(), condition, (record_id,))
     if not found:
         raise errors.no_such_record(table.name, guids.load_guid(record_id))
     etag = f'W/"{found[0][0]}"'
@@ -146,42 +134,10 @@ def list_records(
 ) -> Response:
     """One page of a table's records, or of those within a condition."""
     query = understand(table, request)
-    projection, order = query.projection, query.order
-    condition, values = query.condition, list(query.values)
-    if within is not None:
-        condition, values = f"({condition}) AND {within[0]}", [*values, *within[1]]
-    if query.position is not None:
-        behind, more = order.after(query.position.last)
-        condition, values = f"({condition}) AND {behind}", [*values, *more]
-    ordering = ", ".join(quoted(name) for name, _ in order.columns)
-    found = env.storage.rows(
-        " ".join(
-            (
-                "SELECT",
-                f"{projection.sql()}, {ordering}",
-                "FROM",
-                quoted(table.name),
-                "WHERE",
-                condition,
-                "ORDER BY",
-                order.sql(),
-                "LIMIT",
-                str(query.page_size + 1),
-            )
-        ),
-        values,
-    )
+    found = _select(env, table, query, within)
+    order, projection = query.order, query.projection
     rows = found[: query.page_size]
-    width = len(projection.columns) + 1
-    annotations = request.preferences().get("odata.include-annotations", "")
-    show = projection.shower(annotations)
-    key_at = width + [name for name, _ in order.columns].index(table.primary_key)
-    shown = ",".join(
-        [
-            f"{{{show(row[:width])}{expand(row[key_at]) if expand else ''}}}"
-            for row in rows
-        ]
-    )
+    shown = ",".join(_objects(table, query, request, rows, expand))
     context = f"{request.api}/$metadata#{table.entity_set}{projection.context}"
     members = [
         f'"@odata.context":{codecs.quote(context)}',
@@ -190,9 +146,8 @@ def list_records(
     ]
     if len(found) > len(rows) > 0 and query.paged:
         page = query.position.page if query.position else 1
-        link = _next_link(
-            request, table, order, Position(page + 1, tuple(rows[-1][width:]))
-        )
+        last = tuple(rows[-1][len(projection.columns) + 1 :])
+        link = _next_link(request, table, order, Position(page + 1, last))
         members.append(f'"@odata.nextLink":{codecs.quote(link)}')
     return Response(
         200,
@@ -200,6 +155,44 @@ def list_records(
         {"Content-Type": wire.JSON_TYPE, **_applied(request)},
         len(rows),
     )
+
+
+def _select(
+    env: Environment, table: Table, query: Query, within: Sql | None
+) -> list[tuple[Any, ...]]:
+    """The page's rows and one more, each with the ordering columns at its end."""
+    condition, values = query.condition, list(query.values)
+    if within is not None:
+        condition, values = f"({condition}) AND {within[0]}", [*values, *within[1]]
+    if query.position is not None:
+        behind, more = query.order.after(query.position.last)
+        condition, values = f"({condition}) AND {behind}", [*values, *more]
+    ordering = ", ".join(quoted(name) for name, _ in query.order.columns)
+    return env.storage.select(
+        table,
+        f"{query.projection.sql()}, {ordering}",
+        condition,
+        values,
+        order=query.order.sql(),
+        limit=query.page_size + 1,
+    )
+
+
+def _objects(
+    table: Table,
+    query: Query,
+    request: Request,
+    rows: list[tuple[Any, ...]],
+    expand: Expander | None,
+) -> list[str]:
+    """Rows, which end with the ordering columns, as JSON objects."""
+    width = len(query.projection.columns) + 1
+    key_at = width + [name for name, _ in query.order.columns].index(table.primary_key)
+    annotations = request.preferences().get("odata.include-annotations", "")
+    show = query.projection.shower(annotations)
+    if expand is None:
+        return [f"{{{show(row[:width])}}}" for row in rows]
+    return [f"{{{show(row[:width])}{expand(row[key_at])}}}" for row in rows]
 
 
 def count_records(env: Environment, table: Table, request: Request) -> Response:

@@ -113,37 +113,16 @@ def delete(env: Environment, user: Principal, table: Table, record_id: str) -> N
 def existing(env: Environment, table: Table, ids: Sequence[str]) -> set[str]:
     """Which of these records there are."""
     listed = '["' + '","'.join(ids) + '"]'
-    found = env.storage.rows(
-        " ".join(
-            (
-                "SELECT",
-                quoted(table.primary_key),
-                "FROM",
-                quoted(table.name),
-                "WHERE",
-                quoted(table.primary_key),
-                "IN (SELECT value FROM json_each(?))",
-            )
-        ),
-        (listed,),
-    )
+    key = quoted(table.primary_key)
+    condition = " ".join((key, "IN (SELECT value FROM json_each(?))"))
+    found = env.storage.select(table, key, condition, (listed,))
     return {row[0] for row in found}
 
 
 def version_of(env: Environment, table: Table, record_id: str) -> int | None:
     """The row version, which is the record's ETag; None if there is no record."""
-    found = env.storage.rows(
-        " ".join(
-            (
-                "SELECT versionnumber FROM",
-                quoted(table.name),
-                "WHERE",
-                quoted(table.primary_key),
-                "= ?",
-            )
-        ),
-        (record_id,),
-    )
+    condition = f"{quoted(table.primary_key)} = ?"
+    found = env.storage.select(table, "versionnumber", condition, (record_id,))
     return found[0][0] if found else None
 
 

@@ -148,51 +148,51 @@ def new_table(posted: Mapping[str, object]) -> Table:
 
 def system_columns(primary_key: str, ownership: str) -> list[Definition]:
     """Columns that every table has; the set is general knowledge, not documented."""
-
-    def column(
-        kind: str, schema_name: str, *, create: bool = False, **more: object
-    ) -> Definition:
-        return {
-            "@odata.type": f"#Microsoft.Dynamics.CRM.{kind}AttributeMetadata",
-            "SchemaName": schema_name,
-            "DisplayName": label(schema_name),
-            "IsCustomAttribute": False,
-            "IsValidForCreate": create,
-            "IsValidForUpdate": create and kind in {"State", "Status", "Owner"},
-            **more,
-        }
-
     states = {"Options": [_option(0, "Active"), _option(1, "Inactive")]}
     statuses = {"Options": [_option(1, "Active"), _option(2, "Inactive")]}
-    whole = {"MinValue": -(2**31), "MaxValue": 2**31 - 1}
-    owner = (
-        [
-            column("Owner", "OwnerId", create=True),
-            column("Lookup", "OwningBusinessUnit", Targets=["businessunit"]),
-            column("Lookup", "OwningUser", Targets=["systemuser"]),
-        ]
-        if ownership == "UserOwned"
-        else [column("Lookup", "OrganizationId", Targets=["organization"])]
-        if ownership == "OrganizationOwned"
-        else []
-    )
     return [
-        column("Uniqueidentifier", primary_key, create=True, IsPrimaryId=True),
-        column("DateTime", "CreatedOn"),
-        column("Lookup", "CreatedBy", Targets=["systemuser"]),
-        column("DateTime", "ModifiedOn"),
-        column("Lookup", "ModifiedBy", Targets=["systemuser"]),
-        column("Lookup", "CreatedOnBehalfBy", Targets=["systemuser"]),
-        column("Lookup", "ModifiedOnBehalfBy", Targets=["systemuser"]),
-        *owner,
-        column("State", "statecode", create=True, OptionSet=states),
-        column("Status", "statuscode", create=True, OptionSet=statuses),
-        column("BigInt", "VersionNumber"),
-        column("Integer", "ImportSequenceNumber", create=True, **whole),
-        column("DateTime", "OverriddenCreatedOn", create=True),
-        column("Integer", "TimeZoneRuleVersionNumber", create=True, **whole),
-        column("Integer", "UTCConversionTimeZoneCode", create=True, **whole),
+        _system("Uniqueidentifier", primary_key, create=True, IsPrimaryId=True),
+        _system("DateTime", "CreatedOn"),
+        _system("Lookup", "CreatedBy", Targets=["systemuser"]),
+        _system("DateTime", "ModifiedOn"),
+        _system("Lookup", "ModifiedBy", Targets=["systemuser"]),
+        _system("Lookup", "CreatedOnBehalfBy", Targets=["systemuser"]),
+        _system("Lookup", "ModifiedOnBehalfBy", Targets=["systemuser"]),
+        *_OWNERSHIP.get(ownership, ()),
+        _system("State", "statecode", create=True, OptionSet=states),
+        _system("Status", "statuscode", create=True, OptionSet=statuses),
+        _system("BigInt", "VersionNumber"),
+        _system("Integer", "ImportSequenceNumber", create=True),
+        _system("DateTime", "OverriddenCreatedOn", create=True),
+        _system("Integer", "TimeZoneRuleVersionNumber", create=True),
+        _system("Integer", "UTCConversionTimeZoneCode", create=True),
     ]
+
+
+def _system(
+    kind: str, schema_name: str, *, create: bool = False, **more: object
+) -> Definition:
+    return {
+        "@odata.type": f"#Microsoft.Dynamics.CRM.{kind}AttributeMetadata",
+        "SchemaName": schema_name,
+        "DisplayName": label(schema_name),
+        "IsCustomAttribute": False,
+        "IsValidForCreate": create,
+        "IsValidForUpdate": create and kind in {"State", "Status", "Owner"},
+        **more,
+    }
+
+
+_OWNERSHIP = {
+    "UserOwned": (
+        _system("Owner", "OwnerId", create=True),
+        _system("Lookup", "OwningBusinessUnit", Targets=["businessunit"]),
+        _system("Lookup", "OwningUser", Targets=["systemuser"]),
+    ),
+    "OrganizationOwned": (
+        _system("Lookup", "OrganizationId", Targets=["organization"]),
+    ),
+}
 
 
 def _text(table: str, name: str, definition: Definition) -> codecs.Codec:

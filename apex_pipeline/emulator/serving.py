@@ -9,6 +9,7 @@ import tempfile
 import threading
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
@@ -217,31 +218,33 @@ def serve(
     with tempfile.TemporaryDirectory() as temporary:
         place = folder or Path(temporary)
         certificate = make_certificate(place, "localhost")
-        started = threading.Event()
-        ports: list[int] = []
-
-        def listening(number: int) -> None:
-            ports.append(number)
-            started.set()
-
+        started: Future[int] = Future()
         server = make_server(
-            Emulator(options, clock), certificate, port=port, listening=listening
+            Emulator(options, clock),
+            certificate,
+            port=port,
+            listening=started.set_result,
         )
-
-        def run() -> None:
-            try:
-                asyncio.run(server.serve())
-            finally:
-                started.set()
-
-        thread = threading.Thread(target=run, name="dataverse-emulator")
-        thread.start()
-        try:
-            started.wait(_START_SECONDS)
-            if not ports:
-                raise RuntimeError("the emulator did not start")
-            url = f"https://localhost:{ports[0]}"
+        with _running(server, started):
+            url = f"https://localhost:{started.result(_START_SECONDS)}"
             yield ServedEmulator(url, place / "ca.pem", options)
+
+
+@contextmanager
+def _running(server: Server, started: Future[int]) -> Iterator[None]:
+    """The server in a thread; one that ends before it listens says so at once."""
+
+    def run() -> None:
+        try:
+            asyncio.run(server.serve())
         finally:
-            server.should_exit = True
-            thread.join()
+            if not started.done():
+                started.set_exception(RuntimeError("the emulator did not start"))
+
+    thread = threading.Thread(target=run, name="dataverse-emulator")
+    thread.start()
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        thread.join()

@@ -105,14 +105,12 @@ class Storage:
     def transaction(self) -> Iterator[None]:
         """All or nothing; within another transaction, a savepoint."""
         point = f"point_{self._depth}"
-        version = self._version
         self.execute(f"SAVEPOINT {point}" if self._depth else "BEGIN IMMEDIATE")
         self._depth += 1
         try:
             yield
         except BaseException:
             self._depth -= 1
-            self._version = version
             for statement in (
                 (f"ROLLBACK TO {point}", f"RELEASE {point}")
                 if self._depth
@@ -134,6 +132,22 @@ class Storage:
     def rows(self, sql: str, values: Sequence[Stored] = ()) -> list[tuple[Any, ...]]:
         """All rows of a query."""
         return self.execute(sql, values).fetchall()
+
+    def select(
+        self,
+        table: Table,
+        columns: str,
+        condition: str = "1",
+        values: Sequence[Stored] = (),
+        *,
+        order: str = "",
+        limit: int | None = None,
+    ) -> list[tuple[Any, ...]]:
+        """Rows of a table; condition and order are SQL with `?` for the values."""
+        parts = ["SELECT", columns, "FROM", quoted(table.name), "WHERE", condition]
+        parts += ["ORDER BY", order] if order else []
+        parts += ["LIMIT", str(limit)] if limit is not None else []
+        return self.rows(" ".join(parts), values)
 
     def document(self, kind: str, name: str) -> Any:
         """A stored JSON document, or None."""

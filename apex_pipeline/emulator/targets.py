@@ -133,7 +133,7 @@ def _check_type(table: Table, plan: Plan, values: list[object], *, typed: bool) 
             )
         return
     named = values[plan.type_at]
-    if named not in {table.odata_type, "#" + table.odata_type}:
+    if str(named).removeprefix("#") != table.odata_type:
         raise errors.malformed_payload(
             table.entity_set,
             f"A type named '{named}' could not be resolved by the model. When a model"
@@ -260,18 +260,8 @@ def resolve(env: Environment, table: Table, address: Address) -> str | None:
         else {table.primary_key: address.record_id}
     )
     condition = " AND ".join(f"{quoted(name)} = ?" for name in pairs)
-    found = env.storage.rows(
-        " ".join(
-            (
-                "SELECT",
-                quoted(table.primary_key),
-                "FROM",
-                quoted(table.name),
-                "WHERE",
-                condition,
-            )
-        ),
-        tuple(pairs.values()),
+    found = env.storage.select(
+        table, quoted(table.primary_key), condition, tuple(pairs.values())
     )
     return found[0][0] if found else None
 

@@ -6,51 +6,18 @@ pairs of status and code are observed. Tokens are signed with a key of the emula
 own, so that it recognises them after a restart; nobody else can check them.
 """
 
-import base64
-import hashlib
-import hmac
 import secrets
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from uuid import uuid4
 
 import jwt
-from cryptography import x509
-from cryptography.hazmat.primitives.hashes import SHA1, SHA256, HashAlgorithm
 
+from apex_pipeline.emulator.credentials import Applications, TokenError
 from apex_pipeline.emulator.environment import Clock
 from apex_pipeline.emulator.storage import Storage
 
 LIFETIME_SECONDS = 3599
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
-_ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _TOKENS_REMEMBERED = 1000
-
-
-class TokenError(Exception):
-    """An error of the token endpoint, with Entra's number."""
-
-    def __init__(self, status: int, error: str, number: int, text: str) -> None:
-        """Keep the parts of the body."""
-        super().__init__(text)
-        self.status = status
-        self.error = error
-        self.number = number
-        self.text = text
-
-    def body(self, clock: Clock) -> dict[str, object]:
-        """Entra's error body."""
-        trace, correlation = str(uuid4()), str(uuid4())
-        at = f"{datetime.fromtimestamp(clock.now(), UTC):%Y-%m-%d %H:%M:%SZ}"
-        return {
-            "error": self.error,
-            "error_description": f"AADSTS{self.number}: {self.text} Trace ID: {trace}"
-            f" Correlation ID: {correlation} Timestamp: {at}",
-            "error_codes": [self.number],
-            "timestamp": at,
-            "trace_id": trace,
-            "correlation_id": correlation,
-        }
 
 
 class IdentityProvider:
@@ -60,7 +27,7 @@ class IdentityProvider:
         """Take up the applications that the file holds."""
         self.tenant_id = tenant_id
         self.lifetime_seconds = LIFETIME_SECONDS
-        self._storage = storage
+        self.applications = Applications(storage, tenant_id)
         self._clock = clock
         self._known: dict[str, dict[str, object]] = {}
         key = storage.document("secret", "token_key")
@@ -68,34 +35,6 @@ class IdentityProvider:
             key = secrets.token_hex(32)
             storage.put_document("secret", "token_key", key)
         self._key: str = key
-
-    def register(
-        self,
-        client_id: str,
-        *,
-        secret: str | None = None,
-        certificate: str | None = None,
-        expired: bool = False,
-    ) -> None:
-        """Add an application, or replace the credentials that are given.
-
-        Args:
-            client_id: The application's id.
-            secret: Its client secret; only a digest is kept.
-            certificate: Its certificate, PEM.
-            expired: Whether its secret has run out.
-        """
-        name = client_id.lower()
-        known = self._storage.document("application", name) or {}
-        self._storage.put_document(
-            "application",
-            name,
-            {
-                "secret": _digest(secret) if secret else known.get("secret"),
-                "certificate": certificate or known.get("certificate"),
-                "expired": expired,
-            },
-        )
 
     def discovery(self, origin: str, tenant: str) -> dict[str, object]:
         """The OIDC document.
@@ -141,7 +80,7 @@ class IdentityProvider:
                 f" '{form.get('grant_type', '')}'.",
             )
         client_id = form.get("client_id", "").lower()
-        self._check_credentials(client_id, form)
+        self.applications.check(client_id, form)
         audience = _audience(form.get("scope", ""), origin)
         now = int(self._clock.now())
         claims = {
@@ -209,109 +148,6 @@ class IdentityProvider:
                 " correct tenant ID and are signing into the correct cloud.",
             )
 
-    def _check_credentials(self, client_id: str, form: Mapping[str, str]) -> None:
-        application = self._storage.document("application", client_id)
-        if application is None:
-            raise TokenError(
-                400,
-                "unauthorized_client",
-                700016,
-                f"Application with identifier '{client_id[:100]}' was not found in the"
-                f" directory '{self.tenant_id}'. This can happen if the application has"
-                " not been installed by the administrator of the tenant or consented to"
-                " by any user in the tenant.",
-            )
-        if form.get("client_assertion_type") == _ASSERTION:
-            _check_assertion(
-                client_id,
-                form.get("client_assertion", ""),
-                application["certificate"],
-                self.tenant_id,
-            )
-            return
-        secret = form.get("client_secret")
-        if not secret:
-            raise TokenError(
-                401,
-                "invalid_client",
-                7000218,
-                "The request body must contain the following parameter:"
-                " 'client_assertion' or 'client_secret'.",
-            )
-        stored = application["secret"]
-        if stored is None or not hmac.compare_digest(stored, _digest(secret)):
-            raise TokenError(
-                401,
-                "invalid_client",
-                7000215,
-                "Invalid client secret provided. Ensure the secret being sent in the"
-                " request is the client secret value, not the client secret ID, for a"
-                f" secret added to app '{client_id}'.",
-            )
-        if application["expired"]:
-            raise TokenError(
-                401,
-                "invalid_client",
-                7000222,
-                f"The provided client secret keys for app '{client_id}' are expired."
-                " Visit the Azure portal to create new keys for your app.",
-            )
-
-
-def _check_assertion(
-    client_id: str, assertion: str, certificate: str | None, tenant_id: str
-) -> None:
-    """Hold a client assertion against the registered certificate.
-
-    The certificate is named by `x5t` (SHA-1) or `x5t#S256`, as in "Microsoft identity
-    platform application authentication certificate credentials".
-    """
-    refused = TokenError(
-        401,
-        "invalid_client",
-        700027,
-        "The certificate with identifier used to sign the client assertion is not"
-        " registered on application. [Reason - The key was not found.]",
-    )
-    try:
-        header = jwt.get_unverified_header(assertion)
-        if certificate is None:
-            raise refused
-        parsed = x509.load_pem_x509_certificate(certificate.encode())
-        named = {name: header[name] for name in ("x5t", "x5t#S256") if name in header}
-        prints = {
-            "x5t": _thumbprint(parsed, SHA1()),  # noqa: S303 # x5t is SHA-1
-            "x5t#S256": _thumbprint(parsed, SHA256()),
-        }
-        if not named or any(
-            value.rstrip("=") != prints[name] for name, value in named.items()
-        ):
-            raise refused
-        claims = jwt.decode(
-            assertion,
-            parsed.public_key(),  # type: ignore[arg-type]  # RSA in practice
-            ["RS256", "PS256"],
-            issuer=client_id,
-            options={"verify_aud": False, "verify_exp": False, "verify_nbf": False},
-        )
-    except jwt.InvalidTokenError:
-        raise refused from None
-    if (
-        tenant_id not in str(claims.get("aud")).lower()
-        or claims.get("sub") != client_id
-    ):
-        raise TokenError(
-            401,
-            "invalid_client",
-            700021,
-            "Client assertion application identifier or audience doesn't match.",
-        )
-
-
-def _thumbprint(certificate: x509.Certificate, algorithm: HashAlgorithm) -> str:
-    digest = certificate.fingerprint(algorithm)
-    return base64.urlsafe_b64encode(digest).decode().rstrip("=")
-
 
 def _audience(scope: str, origin: str) -> str:
     """The resource that a scope names.
@@ -354,7 +190,3 @@ def _normalized(origin: str) -> tuple[str, str]:
         host, port = rest, "443"
     host = host.strip("[]")
     return ("loopback" if host in LOOPBACK else host), port
-
-
-def _digest(secret: str) -> str:
-    return hashlib.sha256(secret.encode()).hexdigest()

@@ -76,51 +76,47 @@ def _page(
     """
     seen, behind, page = _read_skip(request)
     until = seen or env.storage.version
-    conditions = ["versionnumber > ?", f"{quoted(table.primary_key)} > ?"]
-    rows = env.storage.rows(
-        " ".join(
-            (
-                "SELECT",
-                f"{query.projection.sql()}, {quoted(table.primary_key)}",
-                "FROM",
-                quoted(table.name),
-                "WHERE",
-                " AND ".join(conditions),
-                "ORDER BY",
-                quoted(table.primary_key),
-                "LIMIT",
-                str(query.page_size + 1),
-            )
-        ),
+    key = quoted(table.primary_key)
+    rows = env.storage.select(
+        table,
+        f"{query.projection.sql()}, {key}",
+        f"versionnumber > ? AND {key} > ?",
         (since or 0, behind),
+        order=key,
+        limit=query.page_size + 1,
     )
     shown = rows[: query.page_size]
     show = query.projection.shower()
     objects = [f"{{{show(row[:-1])}}}" for row in shown]
-    more = len(rows) > len(shown)
-    if not more and since is not None:
-        objects += [
-            _tombstone(request, table, each) for each in _deleted(env, table, since)
-        ]
+    if len(rows) > len(shown):
+        last = guids.load_guid(str(shown[-1][-1]))
+        token = (
+            f'<cookie pagenumber="{page + 1}" istracking="True" version="{until}"'
+            f' last="{last}" />'
+        )
+        link = _link(request, table, "$skiptoken", token, keep_delta=since is not None)
+        return _answer(table, request, query, objects, ("@odata.nextLink", link))
+    if since is not None:
+        deleted = _deleted(env, table, since)
+        objects += [_tombstone(request, table, each) for each in deleted]
+    at = datetime.fromtimestamp(env.clock.now(), UTC).strftime(_TIME)
+    link = _link(request, table, "$deltatoken", f"{until}!{at}", keep_delta=False)
+    return _answer(table, request, query, objects, ("@odata.deltaLink", link))
+
+
+def _answer(
+    table: Table,
+    request: Request,
+    query: Query,
+    objects: list[str],
+    link: tuple[str, str],
+) -> Response:
     context = (
         f"{request.api}/$metadata#{table.entity_set}{query.projection.context}/$delta"
     )
-    if more:
-        link = _link(
-            request,
-            table,
-            "$skiptoken",
-            f'<cookie pagenumber="{page + 1}" istracking="True" version="{until}"'
-            f' last="{guids.load_guid(str(shown[-1][-1]))}" />',
-            keep_delta=since is not None,
-        )
-    else:
-        at = datetime.fromtimestamp(env.clock.now(), UTC).strftime(_TIME)
-        link = _link(request, table, "$deltatoken", f"{until}!{at}", keep_delta=False)
-    name = "@odata.nextLink" if more else "@odata.deltaLink"
     body = (
         f'{{"@odata.context":{codecs.quote(context)},'
-        f'"{name}":{codecs.quote(link)},"value":[{",".join(objects)}]}}'
+        f'"{link[0]}":{codecs.quote(link[1])},"value":[{",".join(objects)}]}}'
     )
     headers = {"Content-Type": wire.JSON_TYPE}
     if "odata.track-changes" in request.preferences():
@@ -160,16 +156,7 @@ def _read_skip(request: Request) -> tuple[int | None, str, int]:
 
 
 def _changed_count(env: Environment, table: Table, since: int) -> int:
-    found = env.storage.rows(
-        " ".join(
-            (
-                "SELECT COUNT(*) FROM",
-                quoted(table.name),
-                "WHERE versionnumber > ?",
-            )
-        ),
-        (since,),
-    )
+    found = env.storage.select(table, "COUNT(*)", "versionnumber > ?", (since,))
     return int(found[0][0])
 
 

@@ -105,7 +105,7 @@ class _Watch:
     def __init__(
         self,
         supervisor: Supervisor,
-        asked_to_stop: Callable[[], bool],
+        asked_to_stop: Callable[[], str],
         say: Callable[[str], None],
     ) -> None:
         self.supervisor = supervisor
@@ -121,8 +121,9 @@ class _Watch:
             StartError: A child does not come up.
         """
         while not done():
-            if self._asked_to_stop():
-                self._say("Stopping …")
+            request = self._asked_to_stop()
+            if request:
+                self._say(f"Stopping ({request}) …")
                 raise _StopRequest
             self.supervisor.step()
             self.on_step()
@@ -244,23 +245,24 @@ def _summary(services: Services) -> str:
 
 
 @contextmanager
-def _obeying_signals() -> Iterator[Callable[[], bool]]:
-    """Take SIGINT, SIGTERM and SIGHUP for the wish to stop; yields how to ask for it.
+def _obeying_signals() -> Iterator[Callable[[], str]]:
+    """Take SIGINT, SIGTERM and SIGHUP for the wish to stop; yields what tells the last.
 
     SIGINT too where it was ignored, as a shell ignores it for its background jobs;
     but a SIGHUP that was ignored is ignored by `nohup`, on purpose.
     """
-    came: list[int] = []
+    came = ""
 
     def note(number: int, _: FrameType | None) -> None:
-        came.append(number)
+        nonlocal came
+        came = signal.Signals(number).name
 
     numbers = [signal.SIGINT, signal.SIGTERM]
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         numbers.append(signal.SIGHUP)
     before = {number: signal.signal(number, note) for number in numbers}
     try:
-        yield lambda: bool(came)
+        yield lambda: came
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -1,0 +1,185 @@
+"""Registered applications, and what proves to be one: a secret or a certificate."""
+
+import base64
+import hashlib
+import hmac
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+import jwt
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA1, SHA256, HashAlgorithm
+
+from apex_pipeline.emulator.environment import Clock
+from apex_pipeline.emulator.storage import Storage
+
+_ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+
+
+class TokenError(Exception):
+    """An error of the token endpoint, with Entra's number."""
+
+    def __init__(self, status: int, error: str, number: int, text: str) -> None:
+        """Keep the parts of the body."""
+        super().__init__(text)
+        self.status = status
+        self.error = error
+        self.number = number
+        self.text = text
+
+    def body(self, clock: Clock) -> dict[str, object]:
+        """Entra's error body."""
+        trace, correlation = str(uuid4()), str(uuid4())
+        at = f"{datetime.fromtimestamp(clock.now(), UTC):%Y-%m-%d %H:%M:%SZ}"
+        return {
+            "error": self.error,
+            "error_description": f"AADSTS{self.number}: {self.text} Trace ID: {trace}"
+            f" Correlation ID: {correlation} Timestamp: {at}",
+            "error_codes": [self.number],
+            "timestamp": at,
+            "trace_id": trace,
+            "correlation_id": correlation,
+        }
+
+
+class Applications:
+    """The applications of the tenant."""
+
+    def __init__(self, storage: Storage, tenant_id: str) -> None:
+        """Take up those that the file holds."""
+        self._storage = storage
+        self._tenant_id = tenant_id
+
+    def register(
+        self,
+        client_id: str,
+        *,
+        secret: str | None = None,
+        certificate: str | None = None,
+        expired: bool = False,
+    ) -> None:
+        """Add an application, or replace the credentials that are given.
+
+        Args:
+            client_id: The application's id.
+            secret: Its client secret; only a digest is kept.
+            certificate: Its certificate, PEM.
+            expired: Whether its secret has run out.
+        """
+        name = client_id.lower()
+        known = self._storage.document("application", name) or {}
+        self._storage.put_document(
+            "application",
+            name,
+            {
+                "secret": _digest(secret) if secret else known.get("secret"),
+                "certificate": certificate or known.get("certificate"),
+                "expired": expired,
+            },
+        )
+
+    def check(self, client_id: str, form: Mapping[str, str]) -> None:
+        """Hold what a token request offers against what is registered.
+
+        Raises:
+            TokenError: The application is unknown, or it is not it.
+        """
+        application = self._storage.document("application", client_id)
+        if application is None:
+            raise TokenError(
+                400,
+                "unauthorized_client",
+                700016,
+                f"Application with identifier '{client_id[:100]}' was not found in the"
+                f" directory '{self._tenant_id}'. This can happen if the application"
+                " has not been installed by the administrator of the tenant or"
+                " consented to by any user in the tenant.",
+            )
+        if form.get("client_assertion_type") == _ASSERTION:
+            assertion = form.get("client_assertion", "")
+            claims = _verified(client_id, assertion, application["certificate"])
+            audience = str(claims.get("aud")).lower()
+            if self._tenant_id not in audience or claims.get("sub") != client_id:
+                raise _refused(
+                    700021,
+                    "Client assertion application identifier or audience doesn't"
+                    " match.",
+                )
+        else:
+            _check_secret(client_id, form.get("client_secret"), application)
+
+
+def _check_secret(
+    client_id: str, secret: str | None, application: Mapping[str, Any]
+) -> None:
+    if not secret:
+        raise _refused(
+            7000218,
+            "The request body must contain the following parameter: 'client_assertion'"
+            " or 'client_secret'.",
+        )
+    stored = application["secret"]
+    if stored is None or not hmac.compare_digest(stored, _digest(secret)):
+        raise _refused(
+            7000215,
+            "Invalid client secret provided. Ensure the secret being sent in the"
+            " request is the client secret value, not the client secret ID, for a"
+            f" secret added to app '{client_id}'.",
+        )
+    if application["expired"]:
+        raise _refused(
+            7000222,
+            f"The provided client secret keys for app '{client_id}' are expired. Visit"
+            " the Azure portal to create new keys for your app.",
+        )
+
+
+def _verified(
+    client_id: str, assertion: str, certificate: str | None
+) -> dict[str, Any]:
+    """Claims of a client assertion that the registered certificate signed.
+
+    The certificate is named by `x5t` (SHA-1) or `x5t#S256`, as in "Microsoft identity
+    platform application authentication certificate credentials".
+    """
+    refused = _refused(
+        700027,
+        "The certificate with identifier used to sign the client assertion is not"
+        " registered on application. [Reason - The key was not found.]",
+    )
+    if certificate is None:
+        raise refused
+    parsed = x509.load_pem_x509_certificate(certificate.encode())
+    prints = {
+        "x5t": _thumbprint(parsed, SHA1()),  # noqa: S303 # x5t is SHA-1
+        "x5t#S256": _thumbprint(parsed, SHA256()),
+    }
+    try:
+        header = jwt.get_unverified_header(assertion)
+        named = [name for name in prints if name in header]
+        if not named or any(header[n].rstrip("=") != prints[n] for n in named):
+            raise refused
+        return jwt.decode(
+            assertion,
+            parsed.public_key(),  # type: ignore[arg-type]  # RSA in practice
+            ["RS256", "PS256"],
+            issuer=client_id,
+            options={"verify_aud": False, "verify_exp": False, "verify_nbf": False},
+        )
+    except jwt.InvalidTokenError:
+        raise refused from None
+
+
+def _refused(number: int, text: str) -> TokenError:
+    return TokenError(401, "invalid_client", number, text)
+
+
+def _thumbprint(certificate: x509.Certificate, algorithm: HashAlgorithm) -> str:
+    digest = certificate.fingerprint(algorithm)
+    return base64.urlsafe_b64encode(digest).decode().rstrip("=")
+
+
+def _digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()
