@@ -17,6 +17,7 @@ from apex_pipeline.dataverse.sender import RetryPolicy
 from apex_pipeline.delivery import DataverseSink
 from apex_pipeline.errors import ApexError, DatabaseError
 from apex_pipeline.ledger import RunRecord, RunStatus
+from apex_pipeline.pending import PendingSummary
 from apex_pipeline.settings import DataverseSettings
 from apex_pipeline.store import Store
 from apex_pipeline.stream import Sink, Stream, StreamOptions, Tally
@@ -50,6 +51,7 @@ class SyncReport:
 
     Attributes:
         remaining: Rows still pending and due; None where Postgres could not be asked.
+        oldest_pending_age_seconds: Of the oldest row when the run began.
         skipped: Why nothing was attempted, if so.
         retry_at: When Dataverse takes requests again, if it throttled us.
         failure: What a person has to mend, if the run failed.
@@ -124,6 +126,7 @@ class _Run:
         self._settings = settings
         self._options = options
         self._lock = lock
+        self._pending = PendingSummary(0, None)
 
     async def deliver(self, token_cache: Path, started: datetime) -> SyncReport:
         deadline = Deadline(self._options.time_budget)
@@ -133,7 +136,8 @@ class _Run:
             self._settings, token_cache, pacer=pacer, retry=self._options.retry
         ) as environment:
             try:
-                if self._store.has_pending():
+                self._pending = await asyncio.to_thread(self._store.pending_summary)
+                if self._pending.count:
                     if not self._options.stream.dry_run:
                         await self._guard_cutover(environment, deadline)
                     tally = await self._stream(environment, deadline)
@@ -172,20 +176,19 @@ class _Run:
         self, environment: Environment, tally: Tally, started: datetime
     ) -> SyncReport:
         """Ask Postgres what is left, and leave the next run what it must know."""
-        remaining = oldest = None
+        remaining = None
         try:
             self._save_pacing(_PacingState.of(environment.pacer))
             if tally.delivered:
                 self._store.record_delivery(self._settings.resource, started)
-            pending = self._store.pending_summary()
-            remaining, oldest = pending.count, pending.oldest_created_at
+            remaining = self._store.pending_summary().count
         except DatabaseError as error:
             tally.failure = tally.failure or error
-        finished = datetime.now(UTC)
+        oldest = self._pending.oldest_created_at
         out_of_time = tally.out_of_time
         return SyncReport(
             started_at=started,
-            finished_at=finished,
+            finished_at=datetime.now(UTC),
             read=tally.read,
             delivered=tally.delivered,
             rejected=tally.rejected,
@@ -195,7 +198,7 @@ class _Run:
             token_hits=environment.tokens.hits,
             token_misses=environment.tokens.misses,
             oldest_pending_age_seconds=(
-                (finished - oldest).total_seconds() if oldest else None
+                (started - oldest).total_seconds() if oldest else None
             ),
             retry_at=out_of_time.retry_at if out_of_time else None,
             failure=tally.failure,

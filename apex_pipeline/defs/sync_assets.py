@@ -151,7 +151,9 @@ def _materializations(report: SyncReport) -> Iterator[dg.MaterializeResult]:
         asset_key=PENDING.key,
         metadata={
             "dagster/row_count": report.read,
-            "oldest_pending_age_seconds": report.oldest_pending_age_seconds or 0.0,
+            "oldest_pending_age_seconds": round(
+                report.oldest_pending_age_seconds or 0.0, 1
+            ),
         },
     )
     yield dg.MaterializeResult(
@@ -160,10 +162,12 @@ def _materializations(report: SyncReport) -> Iterator[dg.MaterializeResult]:
             "dagster/row_count": report.delivered,
             "rows_rejected": report.rejected,
             "requests": report.requests,
-            "seconds": seconds,
-            "rows_per_second": report.delivered / seconds if seconds else 0.0,
-            "throttled_seconds": report.throttled_seconds,
-            "token_hit_rate_pct": 100 * report.token_hits / asked if asked else 100.0,
+            "seconds": round(seconds, 2),
+            "rows_per_second": round(report.delivered / seconds) if seconds else 0,
+            "throttled_seconds": round(report.throttled_seconds, 1),
+            "token_hit_rate_pct": (
+                round(100 * report.token_hits / asked, 2) if asked else 100.0
+            ),
             "last_rows": dg.MetadataValue.md(preview_table(report.preview)),
         },
     )
