@@ -45,6 +45,7 @@ _REFUSALS = {
     "no pg_hba.conf entry": "The server lets this user in from elsewhere, or over TLS "
     "(sslmode=require), only.",
     "does not exist": "Check the user and the database in DATABASE_URL.",
+    "no such database": "Check the database in DATABASE_URL.",
     "permission denied for database": "Grant the user CONNECT on the database.",
     "does not support SSL": "Check sslmode in DATABASE_URL.",
     "certificate verify failed": "Check sslmode and sslrootcert in DATABASE_URL.",

@@ -114,7 +114,7 @@ def test_reading_survives_a_connection_that_is_cut_in_the_middle(
     store, admin, database_url
 ):
     insert(database_url, [campaign_row()])
-    with psycopg.connect(database_url) as blocker, ThreadPoolExecutor(1) as executor:
+    with ThreadPoolExecutor(1) as executor, psycopg.connect(database_url) as blocker:
         blocker.execute("LOCK TABLE campaign_metrics")
         page = executor.submit(store.pending_page, None, 10)
         wait_until(lambda: admin.execute(_WAITING).fetchall())
@@ -122,21 +122,20 @@ def test_reading_survives_a_connection_that_is_cut_in_the_middle(
         wait_until(lambda: admin.execute(_WAITING).fetchall())
         blocker.rollback()
 
-        assert len(page.result()) == 1
+        assert len(page.result(timeout=30)) == 1
 
 
 def test_a_write_that_is_cut_in_the_middle_is_reported_and_not_repeated(
     store, admin, database_url
 ):
-    with psycopg.connect(database_url) as blocker, ThreadPoolExecutor(1) as executor:
+    with ThreadPoolExecutor(1) as executor, psycopg.connect(database_url) as blocker:
         blocker.execute("LOCK TABLE sync_run")
         run = executor.submit(store.start_run, at=NOW, dagster_run_id=None)
         wait_until(lambda: admin.execute(_WAITING).fetchall())
         admin.execute(_CUT)
 
         with pytest.raises(DatabaseUnavailableError, match="can be tried again"):
-            run.result()
-        blocker.rollback()
+            run.result(timeout=30)
 
     assert store.last_runs(5) == []
 

@@ -98,12 +98,14 @@ def test_a_family_holds_descendants_and_orphans_of_the_session(start, tmp_path):
         f"    open({str(orphan)!r}, 'w').write(str(subprocess.Popen(sleep).pid))\n"
         "    os._exit(0)\n"
         "os.wait()\n"
+        f"open({str(orphan) + '.done'!r}, 'w')\n"
         "time.sleep(60)\n"
     )
 
-    wait_until(lambda: len(processes.family(leader.pid)) == 3)
+    wait_until(orphan.with_suffix(".done").exists)
     orphan_pid = int(orphan.read_text())
     found = {p.pid: p for p in processes.family(leader.pid)}
+    assert len(found) == 3
     assert found[orphan_pid].parent != leader.pid
 
     processes.end(leader.pid, request=SIGTERM, patience=5)

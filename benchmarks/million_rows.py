@@ -111,7 +111,12 @@ def _start_emulator(folder: Path) -> subprocess.Popen[bytes]:
         [
             *(sys.executable, "-m", "apex_pipeline.emulator", "--port", "0"),
             # The limits of the service would be what is measured.
-            *("--limit-requests", "100000000", "--limit-execution-seconds", "100000000"),
+            *(
+                "--limit-requests",
+                "100000000",
+                "--limit-execution-seconds",
+                "100000000",
+            ),
             *("--state-dir", str(folder), "--port-file", str(port_file)),
         ],
         env=os.environ | {"EMULATOR_CLIENT_SECRET": "benchmark"},

@@ -10,6 +10,17 @@ It shares no code with any client, so the two agree only by the wire. In a test:
             yield emulator     # .url .ca_bundle .tenant_id .client_id .client_secret
 
 As a process of its own: `python -m apex_pipeline.emulator --help`.
+
+What answers 501, with a Dataverse error body that says so: SQL (`?sql=`), FetchXML,
+saved queries, files and images, `$metadata`, relationships and lookups of custom
+tables, `$expand` on them, elastic tables, DeleteMultiple, global choices, single
+properties of a record, arithmetic and date functions in `$filter`, BulkDelete by
+anything but primary keys. Left out without a trace: plug-ins, workflows, duplicate
+detection, auditing, teams, sharing, more than one business unit, localized labels.
+Definitions change at once; on the service an update waits to be published.
+
+Each rule's docstring names its source. Where it says chosen, the documentation leaves
+the matter open and a real organization may differ.
 """
 
 from apex_pipeline.emulator.environment import Clock

@@ -125,6 +125,7 @@ def create_table(
         )
     if posted.get("TableType", "Standard") != "Standard":
         raise errors.not_emulated(f"{posted['TableType']} tables.")
+    definition_checks.check_table_changes(posted)
     attributes = definition_checks.objects(posted.get("Attributes"), "Attributes")
     primary = [each for each in attributes if each.get("IsPrimaryName")]
     if len(primary) != 1 or definitions.column_type(primary[0]) != "String":

@@ -35,6 +35,7 @@ CREATE TABLE IF NOT EXISTS link (
 ) WITHOUT ROWID;
 """
 _PAGE_CACHE_KIB = 64 * 1024
+_PAGES_BEFORE_CHECKPOINT = 4_000
 _FIRST_VERSION = 1_000_000
 
 
@@ -53,6 +54,9 @@ class Storage:
         Raises:
             sqlite3.OperationalError: Another process has the file.
         """
+        if path is not None:
+            # It holds the key that tokens are signed with.
+            path.touch(mode=0o600)
         self._connection = sqlite3.connect(
             path or ":memory:", isolation_level=None, check_same_thread=False, timeout=1
         )
@@ -62,6 +66,7 @@ class Storage:
             "synchronous=NORMAL",
             f"cache_size=-{_PAGE_CACHE_KIB}",
             "temp_store=MEMORY",
+            f"wal_autocheckpoint={_PAGES_BEFORE_CHECKPOINT}",
         ):
             self._connection.execute(f"PRAGMA {pragma}")
         self._connection.executescript(_SCHEMA)

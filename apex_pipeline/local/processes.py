@@ -116,9 +116,11 @@ def from_proc(pids: Iterable[int] | None) -> dict[int, Process]:
 def from_ps(pids: Iterable[int] | None) -> dict[int, Process]:
     """Ask ps, where there is no /proc."""
     choice = ["-A"] if pids is None else ["-p", ",".join(map(str, pids)) or "0"]
+    # One -o each: elsewhere than on Linux, what follows an = is all of it a heading.
+    columns = [f"-o{name}=" for name in ("pid", "ppid", "stat", "lstart")]
     # Its exit code says only whether one of them runs.
     listing = subprocess.run(  # noqa: S603 - only numbers vary
-        ["/bin/ps", *choice, "-o", "pid=,ppid=,stat=,lstart="],
+        ["/bin/ps", *choice, *columns],
         check=False,
         capture_output=True,
         text=True,

@@ -71,7 +71,12 @@ def find_quarters(folder: Path, installation: Path) -> Quarters:
     data = folder / "data"
     if data.is_dir() and data.stat().st_uid != 0:
         # An ordinary user made it, and will want to go on using it.
-        return _as_account(folder, installation, data.stat().st_uid, data.stat().st_gid)
+        account = data.stat().st_uid, data.stat().st_gid
+        quarters = _as_account(folder, installation, *account)
+        if _works(quarters):
+            return quarters
+        # Our programs are out of that user's reach, under root's home for instance.
+        return _as_account(folder, _copy(installation, folder), *account)
     if home(folder) == folder:
         quarters = Quarters(folder, installation, _USER_NAMESPACE)
         if _works(quarters):

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from types import FrameType
 from typing import TypeVar
 
@@ -64,18 +65,11 @@ def run_up(
         ApexError: It runs here already, or something did not start; what was started
             is stopped.
     """
-    if demo and not all(wants_local(environment)):
-        raise ConfigError(
-            "--demo writes made-up campaigns, so it is for the embedded database and "
-            "the emulator alone. Unset DATABASE_URL and DATAVERSE_RESOURCE."
-        )
-    began, screen, state = time.time(), console or Console(), state_dir(environment)
-
-    def say(text: str) -> None:
-        # The terminal may be gone, which is no reason to leave processes behind.
-        with suppress(OSError):
-            screen.print(text, highlight=False, markup=False, soft_wrap=True)
-
+    if demo:
+        _refuse_real_ends(environment)
+    began, state = time.time(), state_dir(environment)
+    screen = console or Console()
+    say = partial(_say, screen)
     with suppress(_StopRequest), ExitStack() as stack:
         stack.enter_context(only_one(state, f"http://127.0.0.1:{port}"))
         asked_to_stop = stack.enter_context(_obeying_signals())
@@ -97,6 +91,20 @@ def run_up(
         watch.until(lambda: False)
     say("Stopped.")
     return 0
+
+
+def _say(screen: Console, text: str) -> None:
+    # The terminal may be gone, which is no reason to leave processes behind.
+    with suppress(OSError):
+        screen.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def _refuse_real_ends(environment: Mapping[str, str]) -> None:
+    if not all(wants_local(environment)):
+        raise ConfigError(
+            "--demo writes made-up campaigns, so it is for the embedded database and "
+            "the emulator alone. Unset DATABASE_URL and DATAVERSE_RESOURCE."
+        )
 
 
 class _Watch:
