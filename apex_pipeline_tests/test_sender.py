@@ -155,6 +155,20 @@ def test_a_refused_token_is_renewed_once(tmp_path):
     assert len(service.requests) == 2
 
 
+def test_a_single_upsert_is_a_patch_by_primary_key(tmp_path):
+    service = Service(yes())
+
+    async def go():
+        async with connected(service, tmp_path) as client:
+            await client.upsert(TABLE, TARGETS[0], Deadline())
+
+    asyncio.run(go())
+    (request,) = service.requests
+    assert request.method == "PATCH"
+    assert request.url.path.endswith(f"/apex_campaignmetricses({UUID(int=1)})")
+    assert json.loads(request.content) == {"apex_phase": "2-3"}
+
+
 def test_a_429_is_waited_out(tmp_path):
     service = Service(no(429, retry_after="1"), yes())
     upsert(service, tmp_path)
