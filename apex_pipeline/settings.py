@@ -80,6 +80,23 @@ def load_settings(environment: Mapping[str, str]) -> Settings:
     return Settings(database_url, dataverse, state_dir(environment))
 
 
+def load_database_url(environment: Mapping[str, str]) -> str:
+    """Read the database's URL alone, for what does not concern Dataverse.
+
+    Raises:
+        ConfigError: It is malformed, or the local database is not running.
+    """
+    given = environment.get("DATABASE_URL")
+    if given in (None, "", EMBEDDED):
+        ends = {"DATABASE_URL": EMBEDDED, "DATAVERSE_RESOURCE": EMULATOR}
+        given = resolve_local(dict(environment) | ends)["DATABASE_URL"]
+    problems: list[str] = []
+    url = _database_url(given or "", problems)
+    if url is None:
+        raise ConfigError(*problems)
+    return url
+
+
 def state_dir(environment: Mapping[str, str]) -> Path:
     """Folder of the local state, absolute."""
     configured = environment.get("APEX_STATE_DIR")

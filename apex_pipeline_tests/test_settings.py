@@ -4,7 +4,12 @@ from pathlib import Path
 import pytest
 
 from apex_pipeline.errors import ConfigError
-from apex_pipeline.settings import dagster_environment, load_settings, local_file
+from apex_pipeline.settings import (
+    dagster_environment,
+    load_database_url,
+    load_settings,
+    local_file,
+)
 
 REAL = {
     "DATABASE_URL": "postgresql://user:pass-word@neon.example/db?sslmode=require",
@@ -145,3 +150,14 @@ def test_dagster_of_apex_up_is_used_only_for_the_same_two_ends(tmp_path):
     assert dagster_environment(state)["DAGSTER_HOME"] == "/somewhere"
     assert dagster_environment(REAL | state) == {}
     assert dagster_environment(state | {"DAGSTER_HOME": "/own"}) == {}
+
+
+def test_the_database_alone_needs_no_dataverse(tmp_path):
+    alone = {"DATABASE_URL": REAL["DATABASE_URL"], "APEX_STATE_DIR": str(tmp_path)}
+    assert "neon.example" in load_database_url(alone)
+    with pytest.raises(ConfigError, match="must look like"):
+        load_database_url({"DATABASE_URL": "nonsense"})
+    with pytest.raises(ConfigError, match="apex up"):
+        load_database_url({"APEX_STATE_DIR": str(tmp_path)})
+    serve(tmp_path)
+    assert "5433" in load_database_url({"APEX_STATE_DIR": str(tmp_path)})

@@ -1,0 +1,66 @@
+"""The `apex` command. Exit 0: done; 1: failed; 2: the configuration is wrong."""
+
+import logging
+import os
+from importlib import import_module
+
+import click
+from dotenv import load_dotenv
+
+from apex_pipeline import __version__
+from apex_pipeline.errors import ApexError, ConfigError
+
+# A command's module is imported when it is called: Dagster alone takes most of a
+# second, which `apex --help` need not wait for.
+_COMMANDS = {
+    "emulator": ("apex_pipeline.emulator.__main__:main", "Serve a Dataverse Web API."),
+    "provision": ("apex_pipeline.cli.provision:provision", "Make tables as needed."),
+    "status": ("apex_pipeline.cli.status:status", "Show whether the sync keeps up."),
+    "sync": ("apex_pipeline.cli.sync:sync", "Deliver pending rows now."),
+    "up": ("apex_pipeline.cli.up:up", "Run everything on this machine."),
+}
+
+
+class _Commands(click.Group):
+    """Loads commands when they are called, and turns our errors into one message."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click's
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  click's
+        if cmd_name not in _COMMANDS:
+            return None
+        module, _, name = _COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(import_module(module), name)
+        return command
+
+    def format_commands(
+        self,
+        ctx: click.Context,  # noqa: ARG002  click's
+        formatter: click.HelpFormatter,
+    ) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except ApexError as error:
+            for line in str(error).splitlines():
+                click.echo(f"apex: {line}", err=True)
+            ctx.exit(2 if isinstance(error, ConfigError) else 1)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="apex")
+def main() -> None:
+    """Carry campaign metrics from Postgres into Microsoft Dataverse.
+
+    With DATABASE_URL and DATAVERSE_RESOURCE unset, everything runs on this machine:
+    begin with `apex up --demo`. Variables are also read from a file .env in the current
+    folder; the README lists them all.
+    """
+    # As Dagster does it, so that both see the same; what is set already goes first.
+    load_dotenv(".env")
+    os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "yes")
+    logging.basicConfig(format="%(levelname)s %(message)s", level=logging.WARNING)

@@ -1,0 +1,47 @@
+"""`apex status`."""
+
+import dataclasses
+import json
+import os
+from datetime import datetime
+
+import click
+
+from apex_pipeline import store
+from apex_pipeline.cli.output import plain
+from apex_pipeline.settings import load_settings
+from apex_pipeline.status import Status, read_status
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def status(*, as_json: bool) -> None:
+    """Show whether the sync keeps up, and if not, why."""
+    settings = load_settings(os.environ)
+    with store.connect(settings.database_url) as opened:
+        found = read_status(opened, settings.dataverse, os.environ)
+    if as_json:
+        click.echo(json.dumps(dataclasses.asdict(found), default=plain))
+        return
+    width = max(len(name) for name, _ in _status_lines(found))
+    for name, value in _status_lines(found):
+        click.echo(f"{name:<{width}}  {value}")
+
+
+def _status_lines(found: Status) -> list[tuple[str, str]]:
+    return [
+        (field.name.replace("_", " "), _words(getattr(found, field.name)))
+        for field in dataclasses.fields(found)
+    ]
+
+
+def _words(value: object) -> str:
+    match value:
+        case None:
+            return "-"
+        case float():
+            return f"{value:,.1f}"
+        case datetime():
+            return f"{value:%Y-%m-%d %H:%M:%S} UTC"
+        case _:
+            return str(value)

@@ -1,0 +1,106 @@
+"""`apex sync`: one run of the job that the schedule runs."""
+
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Mapping
+
+import click
+
+from apex_pipeline import store
+from apex_pipeline.cli.output import plain
+from apex_pipeline.defs.launch import FinishedRun, sync_through_dagster
+from apex_pipeline.errors import DatabaseError
+from apex_pipeline.ledger import RunRecord
+from apex_pipeline.settings import dagster_environment, load_settings
+
+
+@click.command()
+@click.option("--limit", type=click.IntRange(1), help="Deliver no more rows than this.")
+@click.option(
+    "--time-budget",
+    type=click.FloatRange(0, 240, min_open=True),
+    metavar="SECONDS",
+    help="Begin nothing more after so many seconds.  [default: 240]",
+)
+@click.option(
+    "--dry-run", is_flag=True, help="Read and validate; send nothing, mark nothing."
+)
+@click.option(
+    "--accept-duplicates",
+    is_flag=True,
+    help="Deliver although the table holds records that another flow made. Remembered; "
+    "needed once.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def sync(
+    *,
+    limit: int | None,
+    time_budget: float | None,
+    dry_run: bool,
+    accept_duplicates: bool,
+    as_json: bool,
+) -> None:
+    """Deliver pending rows now, by the same job that the schedule runs.
+
+    Goes through Dagster's queue while a daemon is alive, else runs in this process.
+    Exit 0 also when another sync is at work, which it then says.
+    """
+    config = {
+        "limit": limit,
+        "time_budget_seconds": time_budget,
+        "dry_run": dry_run,
+        "accept_duplicates": accept_duplicates,
+    }
+    config = {name: value for name, value in config.items() if value}
+    run, record = _sync(config, os.environ)
+    if as_json:
+        click.echo(json.dumps(_outcome(run, record), default=plain))
+    else:
+        click.echo(_counts(run, record), err=run.failure is not None)
+    sys.exit(1 if run.failure else 0)
+
+
+def _sync(
+    config: Mapping[str, object], environment: Mapping[str, str]
+) -> tuple[FinishedRun, RunRecord | None]:
+    """Run the job, and read from the ledger what it did."""
+    settings = load_settings(environment)
+    # Dagster reads its own from the process.
+    os.environ.update(dagster_environment(environment))
+    run = sync_through_dagster(config, os.environ)
+    try:
+        with store.connect(settings.database_url, wait_seconds=0) as opened:
+            records = opened.last_runs(20)
+    except DatabaseError:
+        if run.failure is None:
+            raise
+        # The run's own failure tells the same, and more.
+        return run, None
+    return run, next((r for r in records if r.dagster_run_id == run.run_id), None)
+
+
+def first_sync(environment: Mapping[str, str]) -> str:
+    """For `apex up --demo`: the first sync, and its counts in words."""
+    os.environ.update(environment)
+    run, record = _sync({}, environment)
+    return _counts(run, record)
+
+
+def _counts(run: FinishedRun, record: RunRecord | None) -> str:
+    lines = [] if run.failure is None else [f"The sync failed: {run.failure}"]
+    if record is not None:
+        lines.append(
+            f"{record.delivered} delivered, {record.rejected} quarantined, "
+            f"{record.remaining} remaining; {record.requests} requests, "
+            f"throttled for {record.throttled_seconds:.0f} s."
+        )
+    elif run.failure is None:
+        lines.append(f"Nothing was delivered: {run.note}.")
+    return "\n".join(lines)
+
+
+def _outcome(run: FinishedRun, record: RunRecord | None) -> dict[str, object]:
+    ledger = dataclasses.asdict(record) if record is not None else {}
+    return ledger | dataclasses.asdict(run)

@@ -1,0 +1,33 @@
+"""`apex up`."""
+
+import os
+import sys
+
+import click
+
+from apex_pipeline.cli.sync import first_sync
+from apex_pipeline.local.up import run_up
+
+
+@click.command()
+@click.option(
+    "--demo",
+    is_flag=True,
+    help="Fill in 90 days of believable campaigns, sync them at once, and go on "
+    "writing a new run every few seconds.",
+)
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    default=3000,
+    show_default=True,
+    help="Port of the Dagster UI.",
+)
+def up(*, demo: bool, port: int) -> None:
+    """Run everything on this machine until Ctrl-C.
+
+    Starts a Postgres for Dagster's storage and Dagster itself; beside them, where the
+    real ones are not configured, a Postgres for the metrics and a Dataverse emulator.
+    The data stays in .apex (APEX_STATE_DIR) for the next start.
+    """
+    sys.exit(run_up(os.environ, demo=demo, port=port, first_sync=first_sync))
