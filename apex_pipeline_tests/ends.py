@@ -1,6 +1,7 @@
 """The two ends of the pipeline in tests: rows in Postgres, records in the emulator."""
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg
@@ -15,7 +16,7 @@ SECONDS = "2026-10-30T13:00:00Z"
 
 def emulator_settings(emulator: ServedEmulator, **overrides) -> DataverseSettings:
     """What a process needs to reach the emulator."""
-    values = {
+    values: dict[str, Any] = {
         "resource": emulator.url,
         "authority": f"{emulator.authority_host}/{emulator.tenant_id}",
         "client_id": emulator.client_id,
@@ -92,7 +93,7 @@ def insert_many(database_url: str, count: int) -> None:
         )
 
 
-def query(database_url: str, statement: str) -> list[tuple[object, ...]]:
+def query(database_url: str, statement: str) -> list[tuple[Any, ...]]:
     """What a statement returns."""
     with psycopg.connect(database_url) as connection:
         return connection.execute(statement).fetchall()

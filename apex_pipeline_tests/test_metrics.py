@@ -71,6 +71,7 @@ def test_a_row_becomes_a_record_of_13_columns():
 
 def test_the_record_has_the_id_of_the_row_for_its_key():
     metric = read_metric(row())
+    assert isinstance(metric, CampaignMetric)
     assert (metric.id, metric.key) == (ID, UUID(ID))
 
 

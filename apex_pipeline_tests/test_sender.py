@@ -94,7 +94,7 @@ def test_upsert_multiple_sends_typed_targets_by_primary_key(tmp_path):
         "apex_phase": "2-3",
     }
     assert request.headers["authorization"] == "Bearer token-1"
-    assert UUID(request.headers["x-ms-client-request-id"])
+    assert UUID(request.headers["x-ms-client-request-id"]).version == 4
     assert request.headers["odata-version"] == "4.0"
 
 

@@ -106,9 +106,9 @@ def test_bad_rows_are_put_aside_with_reasons_and_the_others_land(
 ):
     """An adopted table holds what ours would not."""
     with psycopg.connect(database_url) as connection:
-        view = connection.execute(
+        ((view,),) = connection.execute(
             "SELECT pg_get_viewdef('campaign_metrics_pending')"
-        ).fetchone()
+        ).fetchall()
         connection.execute(
             "DROP VIEW campaign_metrics_pending, v_campaign_metrics_pending"
         )
@@ -116,7 +116,7 @@ def test_bad_rows_are_put_aside_with_reasons_and_the_others_land(
             "ALTER TABLE campaign_metrics ALTER tokens_in TYPE bigint,"
             " ALTER cost_usd TYPE numeric"
         )
-        connection.execute(f"CREATE VIEW campaign_metrics_pending AS {view[0]}")
+        connection.execute(f"CREATE VIEW campaign_metrics_pending AS {view}")
     bad = {
         "tokens_in": 2**31,
         "phase": "x" * 17,

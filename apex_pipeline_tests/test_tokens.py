@@ -130,7 +130,7 @@ def test_a_cache_that_cannot_be_written_costs_a_request_and_says_so(tmp_path, ca
     ],
 )
 def test_a_refusal_shows_the_aadsts_code_and_the_remedy(cache_path, code, remedy):
-    body = {
+    body: dict[str, object] = {
         "error": "invalid_client",
         "error_description": f"AADSTS{code}: No.\r\nTrace ID: 1",
         "error_codes": [code],
