@@ -20,6 +20,16 @@ __all__ = ["emulator", "shared_emulator"]
 _MIGRATED = "migrated"
 
 
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Say what was left out, and how to run it."""
+    if "not slow" in config.option.markexpr:
+        terminalreporter.write_line(
+            "Left out: tests that take long. Run them with: pytest -m 'slow or browser'"
+        )
+
+
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
     """A running server; its data is gone after the session."""
