@@ -32,7 +32,7 @@ async def refuse_foreign_records(
     """
     async for page in client.pages(
         f"{ENTITY_SET}?$select={PRIMARY_KEY}",
-        what=f"look for records in {TABLE} that another flow made",
+        what=f"look at the records of {TABLE}",
         deadline=deadline,
     ):
         ids = [str(record[PRIMARY_KEY]).lower() for record in page]

@@ -21,6 +21,7 @@ from apex_pipeline.dataverse.answers import (
     remedy,
 )
 from apex_pipeline.dataverse.client import DataverseClient, Table, Target
+from apex_pipeline.dataverse.drifts import ATTRIBUTE_TYPES
 from apex_pipeline.dataverse.gate import Deadline
 from apex_pipeline.dataverse.sender import RetryPolicy
 from apex_pipeline.errors import (
@@ -37,26 +38,15 @@ from apex_pipeline.metrics import (
     PRIMARY_KEY,
     TABLE,
     CampaignMetric,
-    ColumnType,
-    DecimalNumber,
     Rejection,
-    Text,
-    Timestamp,
-    WholeNumber,
 )
 
 logger = logging.getLogger(__name__)
 
-METRICS_TABLE = Table(TABLE, ENTITY_SET, PRIMARY_KEY)
+# A lost race is won at the next try; one that is lost again is no race.
+_COLLISIONS = 2
 
-# Attribute types that hold what we send, besides the one that provisioning makes:
-# an existing table may be wider.
-_ATTRIBUTE_TYPES: dict[type[ColumnType], frozenset[str]] = {
-    Text: frozenset({"String", "Memo"}),
-    WholeNumber: frozenset({"Integer", "BigInt"}),
-    DecimalNumber: frozenset({"Decimal", "Double", "Money"}),
-    Timestamp: frozenset({"DateTime"}),
-}
+METRICS_TABLE = Table(TABLE, ENTITY_SET, PRIMARY_KEY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +130,9 @@ class DataverseSink:
                 answers = await self._client.upsert_each(
                     METRICS_TABLE, _targets(pending), deadline
                 )
-                pending, asked = judged.sort(pending, answers)
+                pending, asked = judged.sort(
+                    pending, answers, is_last=attempt >= _COLLISIONS
+                )
                 if not pending:
                     return judged.delivery(self._is_row_fault)
                 wait = max(self._retry.wait(attempt, 0.0), asked)
@@ -190,9 +182,18 @@ class _Judgement:
         )
 
     def sort(
-        self, metrics: Sequence[CampaignMetric], answers: Sequence[Answer]
+        self,
+        metrics: Sequence[CampaignMetric],
+        answers: Sequence[Answer],
+        *,
+        is_last: bool,
     ) -> tuple[list[CampaignMetric], float]:
         """The metrics that have to go again, and the seconds to wait before that.
+
+        Args:
+            metrics: What was sent.
+            answers: What came back, in the same order, perhaps not for all.
+            is_last: A record that collides with another is refused now for good.
 
         Raises:
             DataverseError: An answer means that none of them can be delivered.
@@ -206,7 +207,10 @@ class _Judgement:
                 self._acknowledged.append(metric.id)
                 continue
             error = failure(answer, f"upsert the record {metric.key}")
-            if verdict in {Remedy.WAIT, Remedy.RETRY}:
+            collides = isinstance(error, RejectedError)
+            if verdict is Remedy.WAIT or (
+                verdict is Remedy.RETRY and not (collides and is_last)
+            ):
                 again.append(metric)
                 self.passing_fault = TransientError(
                     error.message,
@@ -215,7 +219,7 @@ class _Judgement:
                     request_id=error.request_id,
                 )
                 wait = max(wait, answer.retry_after(datetime.now(UTC)) or 0.0)
-            elif isinstance(error, RejectedError):
+            elif collides:
                 code, message = answer.error()
                 self._refused.append(
                     Rejection(metric.id, code or str(answer.status), message)
@@ -248,7 +252,7 @@ def check_columns(types: Mapping[str, str]) -> None:
     problems = []
     for column in COLUMNS:
         found = types.get(column.dataverse)
-        wanted = _ATTRIBUTE_TYPES[type(column.type)]
+        wanted = ATTRIBUTE_TYPES[type(column.type)]
         if found is None:
             problems.append(f"{column.dataverse} is missing")
         elif found not in wanted:

@@ -86,6 +86,10 @@ _FINISH_RUN = """
     WHERE id = %(id)s
 """
 
+_COUNT_DELIVERED = """
+    UPDATE sync_run SET delivered = delivered + %(count)s WHERE id = %(id)s
+"""
+
 _LAST_RUNS = """
     SELECT id, started_at, host, dagster_run_id, status, finished_at, rows_read,
         delivered, rejected, remaining, requests, throttled_seconds, token_cache_hits,
@@ -142,6 +146,11 @@ def finish_run(connection: Connection, run_id: int, record: RunRecord) -> None:
     """Write what became of a run."""
     values = {name: getattr(record, name) for name in RunRecord.__slots__}
     connection.exec_driver_sql(_FINISH_RUN, values | {"id": run_id})
+
+
+def count_delivered(connection: Connection, run_id: int, count: int) -> None:
+    """Add to what an open run has delivered, so that a killed run is counted too."""
+    connection.exec_driver_sql(_COUNT_DELIVERED, {"id": run_id, "count": count})
 
 
 def last_runs(connection: Connection, limit: int) -> list[RunRecord]:

@@ -220,11 +220,11 @@ def read_metric(row: Mapping[str, object]) -> CampaignMetric | Rejection:
     """
     row_id = str(row["id"])
     problems = []
-    try:
-        key = UUID(row_id)
-    except ValueError:
-        problems.append("id is not a UUID; it has to be the record's key")
-        key = UUID(int=0)
+    key = _key(row_id)
+    if key is None:
+        problems.append("id is not a UUID in its usual spelling; it has to be the key")
+    elif row.get("has_twin"):
+        problems.append("id is that of another row, which spells it in small letters")
     fields = []
     for column in COLUMNS:
         value = row[column.postgres]
@@ -235,9 +235,18 @@ def read_metric(row: Mapping[str, object]) -> CampaignMetric | Rejection:
             fields.append(f'"{column.dataverse}":{column.type.to_json(value)}')
         except InvalidValueError as error:
             problems.append(f"{column.postgres} {error}")
-    if problems:
+    if problems or key is None:
         return Rejection(row_id, INVALID, "; ".join(problems))
     return CampaignMetric(row_id, key, "{" + ",".join(fields) + "}")
+
+
+def _key(text: str) -> UUID | None:
+    """The UUID that a row's id spells; in one case, since text tells cases apart."""
+    try:
+        key = UUID(text)
+    except ValueError:
+        return None
+    return key if text in {str(key), str(key).upper()} else None
 
 
 def _finite_decimal(value: object) -> Decimal:
@@ -253,10 +262,9 @@ def _finite_decimal(value: object) -> Decimal:
 def _instant(value: object) -> datetime:
     if isinstance(value, datetime):
         return value.astimezone(UTC)
-    seconds = _finite_decimal(value)
     try:
-        return datetime.fromtimestamp(math.floor(seconds), UTC)
-    except (ValueError, OverflowError):
+        return datetime.fromtimestamp(math.floor(_finite_decimal(value)), UTC)
+    except (InvalidValueError, ValueError, OverflowError):
         raise InvalidValueError(
             "lies outside the years 1753 to 9999, which the column holds"
         ) from None

@@ -67,7 +67,14 @@ _COLUMNS = """
         extract(epoch FROM created_at) AS created_at,
         campaign_id, run_id, phase, agents_total, agents_successful, assets_generated,
         tokens_in, tokens_out, cost_usd, latency_p95_ms, latency_avg_ms,
-        success_rate_pct
+        success_rate_pct,
+        -- Text tells cases apart where a UUID does not: two such rows are one record.
+        CASE WHEN CAST(id AS text) = lower(CAST(id AS text)) THEN false
+        ELSE EXISTS (
+            SELECT FROM campaign_metrics AS twin
+            WHERE CAST(twin.id AS text)
+                = lower(CAST(campaign_metrics_pending.id AS text))
+        ) END AS has_twin
     FROM campaign_metrics_pending
 """
 

@@ -6,6 +6,7 @@ and credentials, and cannot tell them from the real ones.
 """
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -28,6 +29,10 @@ _DATAVERSE_VARIABLES = {
     "AZURE_CLIENT_SECRET",
     "AZURE_AUTHORITY_HOST",
     "APEX_CA_BUNDLE",
+}
+_EXAMPLES = {
+    "DATAVERSE_RESOURCE": "https://ORG.crm.dynamics.com",
+    "AZURE_AUTHORITY_HOST": PUBLIC_AUTHORITY,
 }
 _TENANT = re.compile(r"[0-9A-Za-z][0-9A-Za-z.-]*")
 
@@ -186,7 +191,20 @@ def _served(environment: Mapping[str, str]) -> dict[str, str] | None:
         raise ConfigError(
             f"{local_file(state_dir(environment))} is damaged. Start `apex up` again."
         ) from None
+    if not _is_alive(int(served.get("PID", 0))):
+        return None
     return {str(name): str(value) for name, value in served.items()}
+
+
+def _is_alive(pid: int) -> bool:
+    """Whether a process of ours or of somebody else's has this number."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return pid > 0
 
 
 def _database_url(text: str, problems: list[str]) -> str | None:
@@ -200,6 +218,13 @@ def _database_url(text: str, problems: list[str]) -> str | None:
         return None
     if url.drivername.split("+")[0] not in {"postgresql", "postgres"}:
         problems.append(f"{expected}; what is set begins with {url.drivername}://.")
+        return None
+    if "@" in f"{url.host}{url.database}":
+        # What follows the first @ may be half of the password.
+        problems.append(
+            "The user or the password in DATABASE_URL holds a character that must be "
+            "percent-encoded: @ is %40, / is %2F, : is %3A."
+        )
         return None
     if not url.database or not (url.host or url.query.get("host")):
         problems.append(f"{expected}; the host or the database is missing.")
@@ -255,7 +280,7 @@ def _dataverse(
 
 def _https_origin(name: str, text: str, problems: list[str]) -> str:
     """Scheme, host and port of an https address; the port is validated by reading it."""
-    example = "https://ORG.crm.dynamics.com"
+    example = _EXAMPLES[name]
     try:
         parts = urlsplit(text.strip())
         origin = f"https://{parts.netloc}"

@@ -5,6 +5,8 @@ from datetime import datetime
 from types import TracebackType
 from typing import Self
 
+from sqlalchemy import Connection
+
 from apex_pipeline import ledger, pending
 from apex_pipeline.database import Database
 from apex_pipeline.ledger import RunRecord, Target
@@ -76,15 +78,26 @@ class Store:
         """Whether anything is pending; cheap, however much it is."""
         return self._database.transact(pending.exists, repeatable=True)
 
-    def mark_exported(self, ids: Sequence[str], at: datetime) -> int:
+    def mark_exported(
+        self, ids: Sequence[str], at: datetime, *, run_id: int | None = None
+    ) -> int:
         """Mark rows that Dataverse acknowledged, and let them leave the quarantine.
+
+        Args:
+            ids: The rows.
+            at: The time to mark them with.
+            run_id: The open run in the ledger that they count for, if any.
 
         Returns:
             How many were pending until now.
         """
-        return self._database.transact(
-            lambda c: pending.mark_exported(c, ids, at), repeatable=True
-        )
+
+        def mark(connection: Connection) -> int:
+            if run_id is not None:
+                ledger.count_delivered(connection, run_id, len(ids))
+            return pending.mark_exported(connection, ids, at)
+
+        return self._database.transact(mark, repeatable=True)
 
     def quarantine(self, rejections: Sequence[Rejection], at: datetime) -> None:
         """Put rejected rows aside, each time twice as long: 5 minutes to a day."""

@@ -3,7 +3,7 @@
 import asyncio
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -99,10 +99,11 @@ def run_sync(
         if retry_at is not None and retry_at > started:
             reason = f"Dataverse asked for no requests before {retry_at:%H:%M:%S} UTC"
             return _skipped(started, reason, retry_at)
-        run = _Run(store, settings, options, lock)
         if options.stream.dry_run:
+            run = _Run(store, settings, options, lock, None)
             return asyncio.run(run.deliver(token_cache, started))
         run_id = store.start_run(at=started, dagster_run_id=dagster_run_id)
+        run = _Run(store, settings, options, lock, run_id)
         report = asyncio.run(run.deliver(token_cache, started))
         return _recorded(store, run_id, report)
 
@@ -110,6 +111,19 @@ def run_sync(
 def pacing_key(settings: DataverseSettings) -> str:
     """Whose budget it is: limits hold for an application user in an environment."""
     return f"{settings.resource} {settings.client_id}"
+
+
+class _CountedSource:
+    """The store, with each marked row counted in the ledger's open run."""
+
+    def __init__(self, store: Store, run_id: int | None) -> None:
+        self._store = store
+        self._run_id = run_id
+        self.pending_page = store.pending_page
+        self.quarantine = store.quarantine
+
+    def mark_exported(self, ids: Sequence[str], at: datetime) -> int:
+        return self._store.mark_exported(ids, at, run_id=self._run_id)
 
 
 class _Run:
@@ -121,8 +135,10 @@ class _Run:
         settings: DataverseSettings,
         options: SyncOptions,
         lock: WriterLock,
+        run_id: int | None,
     ) -> None:
         self._store = store
+        self._run_id = run_id
         self._settings = settings
         self._options = options
         self._lock = lock
@@ -152,7 +168,7 @@ class _Run:
             await asyncio.to_thread(self._save_pacing, state)
 
         stream = Stream(
-            self._store,
+            _CountedSource(self._store, self._run_id),
             self._options.make_sink(environment.client, self._options.retry),
             self._options.stream,
             deadline,

@@ -63,12 +63,12 @@ class DyingStore(Store):
         self._death.at("after_read")
         return page
 
-    def mark_exported(self, ids, at):
+    def mark_exported(self, ids, at, *, run_id=None):
         self._death.at("before_mark")
         half = len(ids) // 2
-        marked = super().mark_exported(ids[:half], at)
+        marked = super().mark_exported(ids[:half], at, run_id=run_id)
         self._death.at("during_mark")
-        marked += super().mark_exported(ids[half:], at)
+        marked += super().mark_exported(ids[half:], at, run_id=run_id)
         self._death.at("after_mark")
         return marked
 

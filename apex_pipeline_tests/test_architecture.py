@@ -64,7 +64,7 @@ MAY_IMPORT = {
     "errors.py": set(),
     "metrics.py": set(),
     "settings.py": {"errors"},
-    "dataverse": {"dataverse", "errors", "settings"},
+    "dataverse": {"dataverse", "errors", "metrics", "settings"},
     "database.py": {"errors"},
     "ledger.py": set(),
     "writer_lock.py": {"database", "errors"},

@@ -80,6 +80,8 @@ def test_a_sync_killed_at_a_step_is_made_good_by_the_next(
     assert marked(database_url) <= delivered(emulator)
     emulator.clear_faults()
     settle(store, emulator, database_url, tmp_path)
+    counted = query(database_url, "SELECT sum(delivered) FROM sync_run")
+    assert counted == [(len(marked(database_url)),)]
     left = [run.status for run in store.last_runs(10)]
     assert RunStatus.RUNNING not in left
 

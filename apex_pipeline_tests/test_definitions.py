@@ -201,6 +201,24 @@ def test_a_wrong_environment_fails_the_run_with_one_sentence(
     assert described.description.startswith("DATABASE_URL is set but")
 
 
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"rows_per_request": 0},
+        {"page_size": 100_000},
+        {"time_budget_seconds": -1.0},
+        {"limit": 0},
+    ],
+)
+def test_rubbish_in_the_launchpad_fails_the_run_with_one_sentence(
+    instance, variables, config
+):
+    result = run_job(instance, **config)
+    (failure,) = [event for event in result.all_events if event.is_step_failure]
+    described = failure.step_failure_data.user_failure_data
+    assert described.description.startswith(next(iter(config)))
+
+
 def test_a_tick_with_nothing_pending_is_skipped(repository, instance, variables):
     data = tick(repository, instance)
     assert data.run_requests == []

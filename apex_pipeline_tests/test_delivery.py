@@ -77,6 +77,14 @@ def test_delivering_twice_changes_nothing(emulator, tmp_path):
     assert len(delivered(emulator)) == 3
 
 
+def test_rows_that_share_a_key_do_not_hold_up_the_others(emulator, tmp_path):
+    """A table without a primary key may hold a row twice."""
+    delivery = deliver(emulator, tmp_path, metrics(1, 2, 2, 3))
+    assert delivery.failure is None
+    assert len(delivery.acknowledged) == 4
+    assert len(delivered(emulator)) == 3
+
+
 def test_one_bad_row_costs_one_request_and_only_itself(emulator, tmp_path):
     batch = [*metrics(1, 2), poisoned(3), *metrics(4, 5)]
     delivery = deliver(emulator, tmp_path, batch)
@@ -140,6 +148,7 @@ def test_a_batch_that_takes_too_long_is_halved(emulator, tmp_path):
 def test_a_request_that_is_too_large_is_halved(emulator, tmp_path):
     emulator.fault("status", status=413, count=1, path="UpsertMultiple")
     assert len(deliver(emulator, tmp_path, metrics(1, 2)).acknowledged) == 2
+    assert [r["targets"] for r in emulator.requests() if r["targets"]] == [2, 1, 1]
 
 
 def test_a_service_that_stays_down_is_a_transient_failure(emulator, tmp_path):

@@ -156,6 +156,21 @@ def test_an_instant_that_the_column_cannot_hold_is_refused(value):
     assert problem(created_at=value).startswith("created_at ")
 
 
+def test_two_rows_that_are_one_record_are_not_both_sent():
+    capitals = ID.upper()
+    metric = read_metric(row(id=capitals))
+    assert isinstance(metric, CampaignMetric)
+    assert (metric.id, metric.key) == (capitals, UUID(ID))
+    assert "id is that of another row" in problem(id=capitals, has_twin=True)
+
+
+@pytest.mark.parametrize("spelling", ["{%s}", "urn:uuid:%s"])
+def test_an_id_in_an_unusual_spelling_is_refused(spelling):
+    assert "usual spelling" in problem(id=spelling % ID)
+    assert "usual spelling" in problem(id=ID.replace("-", ""))
+    assert "usual spelling" in problem(id=ID.replace("c8f4e", "C8f4e"))
+
+
 def test_every_problem_of_a_row_is_named():
     message = problem(phase=None, tokens_in=2**40, cost_usd=Decimal("NaN"))
     assert message.split("; ")[0] == "phase is missing"

@@ -1,4 +1,7 @@
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -79,6 +82,8 @@ def test_one_end_without_the_other_is_an_error(absent, value):
         ("DATABASE_URL", "mysql://user:pass-word@h/db", "begins with mysql://"),
         ("DATABASE_URL", "postgresql://user:pass-word@host", "database is missing"),
         ("DATABASE_URL", "postgresql://u:pass-word@host:port/db", "not a URL"),
+        ("DATABASE_URL", "postgresql://u:pass-word@x/y@h/db", "percent-encoded"),
+        ("DATABASE_URL", "postgresql://u:pass-word@x@h/db", "percent-encoded"),
         ("DATAVERSE_RESOURCE", "http://org.crm.dynamics.com", "begin with https://"),
         ("DATAVERSE_RESOURCE", "org.crm.dynamics.com", "not a URL"),
         ("DATAVERSE_RESOURCE", "https://org.example/api/data", "address alone"),
@@ -110,7 +115,8 @@ def test_secrets_are_in_no_representation():
 
 
 def serve(tmp_path, **changes):
-    local_file(tmp_path).write_text(json.dumps(SERVED | changes))
+    pid = {"PID": str(os.getpid())}
+    local_file(tmp_path).write_text(json.dumps(SERVED | pid | changes))
 
 
 def test_without_configuration_the_running_apex_up_is_used(tmp_path):
@@ -124,6 +130,15 @@ def test_without_configuration_the_running_apex_up_is_used(tmp_path):
 def test_without_configuration_and_without_apex_up_there_is_no_fallback(tmp_path):
     with pytest.raises(ConfigError, match="Start them with `apex up`"):
         load_settings({"APEX_STATE_DIR": str(tmp_path)})
+
+
+def test_what_a_killed_apex_up_left_behind_is_not_taken_for_it(tmp_path):
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        pass
+    serve(tmp_path, PID=str(ended.pid))
+    with pytest.raises(ConfigError, match="Start them with `apex up`"):
+        load_settings({"APEX_STATE_DIR": str(tmp_path)})
+    assert dagster_environment({"APEX_STATE_DIR": str(tmp_path)}) == {}
 
 
 def test_mixing_on_purpose_takes_one_end_from_apex_up(tmp_path):

@@ -4,10 +4,12 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from uuid import uuid4
 
 import psycopg
 import pytest
 
+from apex_pipeline import migrations
 from apex_pipeline.dataverse.sender import RetryPolicy
 from apex_pipeline.errors import (
     CutoverError,
@@ -15,6 +17,7 @@ from apex_pipeline.errors import (
     WriterLockLostError,
 )
 from apex_pipeline.ledger import RunStatus
+from apex_pipeline.store import connect
 from apex_pipeline.stream import StreamOptions
 from apex_pipeline.sync import SyncOptions, pacing_key, run_sync
 from apex_pipeline_tests.ends import (
@@ -136,6 +139,28 @@ def test_bad_rows_are_put_aside_with_reasons_and_the_others_land(
     )
     for row, name in zip(rows, bad, strict=True):
         assert reasons[str(row["id"])].startswith(name)
+
+
+def test_text_ids_that_differ_in_case_alone_are_one_record_and_one_quarantined_row(
+    emulator, empty_database_url, tmp_path
+):
+    with psycopg.connect(empty_database_url) as connection:
+        connection.execute("CREATE TABLE campaign_metrics (id text PRIMARY KEY)")
+    migrations.apply(empty_database_url)
+    small, alone = str(uuid4()), str(uuid4()).upper()
+    ids = [small, small.upper(), alone, *(str(uuid4()) for _ in range(5))]
+    insert(empty_database_url, [campaign_row(id=one) for one in ids])
+    with connect(empty_database_url) as store:
+        report = run_sync(
+            store,
+            emulator_settings(emulator),
+            tmp_path / "tokens.json",
+            SyncOptions(retry=IMPATIENT),
+        )
+    assert report.failure is None
+    assert (report.delivered, report.rejected) == (7, 1)
+    assert delivered(emulator) == {one.lower() for one in ids}
+    assert marked(empty_database_url) == set(ids) - {small.upper()}
 
 
 def test_a_service_that_refuses_everything_fails_the_run_and_quarantines_nothing(

@@ -122,7 +122,10 @@ def test_the_lock_ends_with_a_killed_process(tmp_path):
 def test_what_runs_is_announced_to_its_owner_alone_and_only_while_it_runs(tmp_path):
     path = tmp_path / "local.json"
     with announced(tmp_path, {"DATABASE_URL": "postgresql://…"}):
-        assert json.loads(path.read_text()) == {"DATABASE_URL": "postgresql://…"}
+        assert json.loads(path.read_text()) == {
+            "DATABASE_URL": "postgresql://…",
+            "PID": str(os.getpid()),
+        }
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert not path.exists()
 
@@ -146,6 +149,7 @@ class Running:
     @property
     def served(self) -> dict[str, str]:
         served: dict[str, str] = json.loads((self.state / "local.json").read_text())
+        assert served.pop("PID") == str(self.process.pid)
         return served
 
     def says(self, text: str) -> Callable[[], bool]:

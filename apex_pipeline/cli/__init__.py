@@ -63,4 +63,7 @@ def main() -> None:
     # As Dagster does it, so that both see the same; what is set already goes first.
     load_dotenv(".env")
     os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "yes")
-    logging.basicConfig(format="%(levelname)s %(message)s", level=logging.WARNING)
+    # Others' warnings, such as Dagster's of each connection it tries again, are not for
+    # whoever typed a command.
+    logging.basicConfig(format="%(levelname)s %(message)s", level=logging.ERROR)
+    logging.getLogger("apex_pipeline").setLevel(logging.WARNING)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import os
 import sys
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from apex_pipeline import store
 from apex_pipeline.cli.output import plain
 from apex_pipeline.defs.launch import FinishedRun, sync_through_dagster
 from apex_pipeline.errors import DatabaseError
-from apex_pipeline.ledger import RunRecord
+from apex_pipeline.ledger import RunRecord, RunStatus
 from apex_pipeline.settings import dagster_environment, load_settings
 
 
@@ -47,6 +48,10 @@ def sync(
     Goes through Dagster's queue while a daemon is alive, else runs in this process.
     Exit 0 also when another sync is at work, which it then says.
     """
+    if time_budget is not None and math.isnan(time_budget):
+        raise click.BadParameter(
+            "nan is no number of seconds", param_hint="time-budget"
+        )
     config = {
         "limit": limit,
         "time_budget_seconds": time_budget,
@@ -90,12 +95,23 @@ def first_sync(environment: Mapping[str, str]) -> str:
 
 def _counts(run: FinishedRun, record: RunRecord | None) -> str:
     lines = [] if run.failure is None else [f"The sync failed: {run.failure}"]
-    if record is not None:
+    if record is not None and record.status is RunStatus.RUNNING:
+        lines.append(
+            f"It was interrupted, with {record.delivered} delivered; the next run goes "
+            "on where it stopped."
+        )
+    elif record is not None:
+        remaining = "unknown" if record.remaining is None else record.remaining
         lines.append(
             f"{record.delivered} delivered, {record.rejected} quarantined, "
-            f"{record.remaining} remaining; {record.requests} requests, "
+            f"{remaining} remaining; {record.requests} requests, "
             f"throttled for {record.throttled_seconds:.0f} s."
         )
+        if record.retry_at is not None:
+            lines.append(
+                "Dataverse throttles this application; the next run that delivers "
+                f"begins after {record.retry_at:%H:%M:%S} UTC."
+            )
     elif run.failure is None:
         lines.append(f"Nothing was delivered: {run.note}.")
     return "\n".join(lines)

@@ -40,8 +40,10 @@ _TRANSIENT_CODES = frozenset(
         "0x8004ed47",  # a customization holds the metadata lock
     }
 )
-# An upsert that lost the race to create the same record; sent again, it updates.
-_LOST_RACES = frozenset({"0x80060892", "0x80073002", "0x80040237"})
+LOST_RACES = frozenset({"0x80060892", "0x80073002", "0x80040237"})
+"""An upsert that lost the race to create the same record; sent again, it updates. If it
+does not, the row itself collides with another."""
+
 _NOT_A_MEMBER = "0x80072560"
 _FACETS = {
     "0x80072322": Facet.REQUESTS,
@@ -143,7 +145,7 @@ def remedy(answer: Answer) -> Remedy:
     if (
         answer.status in _TRANSIENT_STATUSES
         or code in _TRANSIENT_CODES
-        or (answer.status in {400, 412} and code in _LOST_RACES)
+        or (answer.status in {400, 412} and code in LOST_RACES)
     ):
         return Remedy.RETRY
     return Remedy.GIVE_UP
@@ -162,7 +164,7 @@ def failure(answer: Answer, what: str) -> DataverseError:
     if answer.status == 401:
         kind = AuthError
         text = (
-            f"Dataverse does not accept the token to {what}: {message}. "
+            f"Dataverse does not accept the token to {what}: {message.rstrip('.')}. "
             "Check that DATAVERSE_RESOURCE is the environment's own address."
         )
     elif answer.status == 403:
@@ -170,10 +172,12 @@ def failure(answer: Answer, what: str) -> DataverseError:
     elif answer.status in {404, 405, 501} or _UNKNOWN_SEGMENT in message.lower():
         kind = SchemaDriftError
         text = (
-            f"Dataverse has nothing at that address to {what}: {message}. "
+            f"Dataverse has nothing at that address to {what}: {message.rstrip('.')}. "
             "Make the table with `apex provision dataverse`."
         )
-    elif remedy(answer) is Remedy.RETRY or answer.status < 400:
+    elif answer.status < 400 or (
+        remedy(answer) is Remedy.RETRY and code not in LOST_RACES
+    ):
         kind, text = TransientError, f"Dataverse failed to {what}: {message}"
     return kind(text, status=answer.status, code=code, request_id=answer.request_id)
 

@@ -1,4 +1,4 @@
-"""The Dataverse Web API v9.2, as far as a pipeline of idempotent upserts needs it."""
+"""The Dataverse Web API v9.2, as far as the pipeline and its provisioning need it."""
 
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -42,6 +42,10 @@ class DataverseClient:
     def __init__(self, resource: str, sender: Sender) -> None:
         self._origin = resource
         self._sender = sender
+
+    def address(self, path: str) -> str:
+        """The whole address of what is below the API's root, as references need it."""
+        return f"{self._origin}{API_PATH}/{path}"
 
     async def upsert_multiple(
         self, table: Table, targets: Sequence[Target], deadline: Deadline
@@ -128,6 +132,22 @@ class DataverseClient:
             deadline,
         )
 
+    async def delete(self, table: Table, key: UUID, deadline: Deadline) -> None:
+        """Delete one record.
+
+        Raises:
+            SchemaDriftError: Status 404: it is not there (any more).
+            DataverseError: See the tree in `errors`.
+        """
+        await self._sender.send(
+            Request(
+                "DELETE",
+                self.address(f"{table.entity_set}({key})"),
+                f"delete a record of {table.logical_name}",
+            ),
+            deadline,
+        )
+
     async def get(
         self,
         path: str,
@@ -144,6 +164,36 @@ class DataverseClient:
         """
         return await self._get(
             f"{self._origin}{API_PATH}/{path}", what, headers or {}, deadline
+        )
+
+    async def write(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None,
+        *,
+        what: str,
+        deadline: Deadline,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """Send what may not be repeated: again only where it was surely not carried out.
+
+        Raises:
+            TransientError: It may have been carried out, or not; look before it is
+                sent again.
+            DataverseError: See the tree in `errors`.
+            OutOfTimeError: The deadline came before there was room for the request.
+        """
+        await self._sender.send(
+            Request(
+                method,
+                self.address(path),
+                what,
+                None if body is None else json.dumps(body, default=float).encode(),
+                _JSON | dict(headers or {}),
+                is_repeatable=False,
+            ),
+            deadline,
         )
 
     async def pages(

@@ -47,11 +47,7 @@ class Slot:
 
 
 class Gate:
-    """Lets requests through one by one, in step with what Dataverse allows.
-
-    Attributes:
-        throttled_seconds: How long the gate has been shut by `Retry-After`, in all.
-    """
+    """Lets requests through one by one, in step with what Dataverse allows."""
 
     def __init__(
         self, pacer: Pacer, clock: Callable[[], float] = time.monotonic
@@ -59,7 +55,12 @@ class Gate:
         self._pacer = pacer
         self._clock = clock
         self._freed = asyncio.Condition()
-        self.throttled_seconds = 0.0
+        self._shut_seconds = 0.0
+
+    @property
+    def throttled_seconds(self) -> float:
+        """How long the gate has been shut by `Retry-After` until now, in all."""
+        return self._shut_seconds - self._pacer.paused_for(self._clock())
 
     @asynccontextmanager
     async def slot(self, deadline: Deadline, grace: float = 0.0) -> AsyncIterator[Slot]:
@@ -108,7 +109,7 @@ class Gate:
             retry_after = DEFAULT_RETRY_AFTER_SECONDS
         # Zero would have us knock without a pause.
         self._pacer.throttled(now, max(retry_after, 1.0), answer.facet())
-        self.throttled_seconds += self._pacer.paused_for(now) - shut
+        self._shut_seconds += self._pacer.paused_for(now) - shut
 
     def _no_room(self, now: float) -> OutOfTimeError:
         paused = self._pacer.paused_for(now)

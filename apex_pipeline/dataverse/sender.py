@@ -1,7 +1,7 @@
 """Sending one request until there is an answer that ends it.
 
-Retrying lives here and nowhere else. Every request that passes is one that can be
-repeated without harm, so lost answers and passing faults are simply sent again.
+Retrying lives here and nowhere else. Lost answers and passing faults are simply sent
+again, unless the request says that it must not be repeated.
 """
 
 import asyncio
@@ -49,12 +49,14 @@ class RetryPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """An idempotent request.
+    """A request.
 
     Attributes:
         what: Completes "could not …" in messages.
         final_codes: Error codes at which sending the same again is useless, though
             something else may help.
+        is_repeatable: Whether it is harmless if it is carried out twice. If not, it
+            goes again only after a 429 or a 401, which come before any work.
     """
 
     method: str
@@ -63,6 +65,7 @@ class Request:
     content: bytes | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     final_codes: frozenset[str] = frozenset()
+    is_repeatable: bool = True
 
 
 class Sender:
@@ -123,6 +126,7 @@ class Sender:
             attempt += 1
             if (
                 verdict is not Remedy.RETRY
+                or not request.is_repeatable
                 or error.code in request.final_codes
                 or attempt >= self._retry.attempts
                 or deadline.is_cut

@@ -1,6 +1,8 @@
 """Starting the sync job from outside Dagster, and waiting for what comes of it."""
 
 import json
+import logging
+import re
 import subprocess
 import sys
 import time
@@ -15,6 +17,10 @@ import dagster as dg
 from apex_pipeline.defs.jobs import MAX_RUNTIME, sync_campaign_metrics
 from apex_pipeline.defs.sync_assets import SKIPPED_TAG
 from apex_pipeline.errors import ApexError
+
+logger = logging.getLogger(__name__)
+
+_ERROR_LINE = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Timeout)\b")
 
 # A daemon writes a heartbeat every 30 s, and Dagster itself allows five minutes.
 _HEARTBEAT_SECONDS = 90.0
@@ -54,7 +60,9 @@ def sync_through_dagster(
     home = environment.get("DAGSTER_HOME")
     with _instance(home) as instance:
         if home and _daemon_lives(instance):
-            return _queue(instance, Path(home), run_config)
+            run_id = _submit(instance, Path(home), run_config)
+            if run_id is not None:
+                return _await(instance, run_id)
         # What a person has to know is printed by the caller, without Dagster's events.
         quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
         result = _definition().execute_in_process(
@@ -85,10 +93,10 @@ def _daemon_lives(instance: dg.DagsterInstance) -> bool:
     return beat is not None and time.time() - beat.timestamp < _HEARTBEAT_SECONDS
 
 
-def _queue(
+def _submit(
     instance: dg.DagsterInstance, home: Path, run_config: Mapping[str, object]
-) -> FinishedRun:
-    """Submit a run as Dagster's own command does, and wait for its end."""
+) -> str | None:
+    """Put a run into the queue as Dagster's own command does; None if it cannot."""
     workspace = home / "workspace.yaml"
     where = ["-w", str(workspace)] if workspace.is_file() else []
     run_id = str(uuid4())
@@ -98,9 +106,23 @@ def _queue(
         *("--config-json", json.dumps(run_config)),
     ]
     launched = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  our own interpreter and job
-    if launched.returncode != 0:
-        lines = launched.stderr.strip().splitlines() or ["no output"]
-        raise ApexError(f"The run could not be submitted to Dagster: {lines[-1]}")
+    if launched.returncode == 0 or instance.get_run_by_id(run_id) is not None:
+        return run_id
+    # Its daemon may have died a moment ago, for the heartbeat lives on for a while.
+    logger.warning(
+        "dagster did not take the run (%s); it runs in this process",
+        _cause(launched.stderr),
+    )
+    return None
+
+
+def _cause(stderr: str) -> str:
+    """The last line of a stack trace that names an error, and not a place."""
+    named = [line for line in stderr.splitlines() if _ERROR_LINE.match(line)]
+    return named[-1] if named else "no reason given"
+
+
+def _await(instance: dg.DagsterInstance, run_id: str) -> FinishedRun:
     deadline = time.monotonic() + MAX_RUNTIME.total_seconds()
     while time.monotonic() < deadline:
         run = instance.get_run_by_id(run_id)

@@ -16,7 +16,7 @@ from apex_pipeline.defs.sync_specs import (
     NO_ROWS_QUARANTINED,
     PENDING,
 )
-from apex_pipeline.errors import ApexError
+from apex_pipeline.errors import ApexError, ConfigError
 from apex_pipeline.ledger import RunStatus
 from apex_pipeline.metrics import COLUMNS
 from apex_pipeline.store import Store
@@ -36,19 +36,22 @@ class SyncConfig(dg.Config):
     """What one run may do; the defaults are those of the schedule."""
 
     page_size: int = Field(
-        default=1000, ge=1, le=10_000, description="Rows read from Postgres at a time."
+        default=1000,
+        description="Rows read from Postgres at a time, 1 to 10 000.",
     )
     rows_per_request: int = Field(
-        default=100, ge=1, le=1000, description="Rows in one UpsertMultiple request."
+        default=100,
+        description="Rows in one UpsertMultiple request, 1 to 1000.",
     )
     time_budget_seconds: float = Field(
         default=DEFAULT_TIME_BUDGET_SECONDS,
-        gt=0,
-        le=DEFAULT_TIME_BUDGET_SECONDS,
-        description="After so many seconds nothing more is begun; rows stay pending.",
+        description=(
+            "After so many seconds nothing more is begun; rows stay pending. More than "
+            f"0, at most {DEFAULT_TIME_BUDGET_SECONDS:g}."
+        ),
     )
     limit: int | None = Field(
-        default=None, ge=1, description="Deliver no more rows than this."
+        default=None, description="Deliver no more rows than this."
     )
     dry_run: bool = Field(
         default=False, description="Read and validate; send nothing and mark nothing."
@@ -62,7 +65,24 @@ class SyncConfig(dg.Config):
     )
 
     def options(self) -> SyncOptions:
-        """The same, for the core."""
+        """The same, for the core.
+
+        Raises:
+            ConfigError: Values are out of range. Checked here and not by the fields,
+                whose refusal would be a stack trace in the run.
+        """
+        longest = DEFAULT_TIME_BUDGET_SECONDS
+        rules = {
+            "page_size must be 1 to 10000.": 1 <= self.page_size <= 10_000,
+            "rows_per_request must be 1 to 1000.": 1 <= self.rows_per_request <= 1000,
+            f"time_budget_seconds must be above 0, at most {longest:g}.": (
+                0 < self.time_budget_seconds <= longest
+            ),
+            "limit must be 1 or more.": self.limit is None or self.limit >= 1,
+        }
+        problems = [rule for rule, is_kept in rules.items() if not is_kept]
+        if problems:
+            raise ConfigError(*problems)
         return SyncOptions(
             StreamOptions(
                 page_size=self.page_size,
@@ -85,13 +105,14 @@ def synced_campaign_metrics(
 ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
     """Deliver pending rows to Dataverse and mark them."""
     try:
+        options = config.options()
         settings = services.settings()
         with services.open_store(settings) as store:
             report = run_sync(
                 store,
                 settings.dataverse,
                 settings.token_cache_path,
-                config.options(),
+                options,
                 dagster_run_id=context.run.run_id,
             )
             note = report.skipped

@@ -84,9 +84,15 @@ def _help() -> str:
     return _HELP.replace("{kinds}", kinds)
 
 
-@click.command(help=_help())
+@click.command(help=_help(), context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
-@click.option("--port", default=8443, show_default=True, help="0 takes any free port.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8443,
+    show_default=True,
+    help="0 takes any free port.",
+)
 @click.option(
     "--port-file", type=click.Path(path_type=Path), help="File to write the port to."
 )
@@ -163,7 +169,7 @@ def main(**flags: Any) -> None:
         raise click.UsageError("--tls-cert and --tls-key belong together.")
     logging.basicConfig(level=logging.WARNING, format="emulator: %(message)s")
     state_dir: Path = flags["state_dir"]
-    state_dir.mkdir(parents=True, exist_ok=True)
+    state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     options = _options(flags, state_dir)
     try:
         emulator = Emulator(options)

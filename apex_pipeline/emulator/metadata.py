@@ -22,6 +22,8 @@ from apex_pipeline.emulator.wire import Request, Response
 
 _KEYED = re.compile(r"(\w+)(?:\((.*)\))?").fullmatch
 _COLLECTIONS = ("Attributes", "Keys", "Privileges")
+# Privileges is a property, which $select names (EntityMetadata, Web API reference).
+_NAVIGATION = ("Attributes", "Keys")
 
 
 def read(env: Environment, request: Request, segments: list[str]) -> Response:
@@ -161,9 +163,7 @@ def _shape(definition: Definition, options: Mapping[str, str], kind: str) -> Def
     """
     names = [each.strip() for each in options.get("$select", "").split(",") if each]
     expanded = dict(odata.parse_expand(options.get("$expand", "")))
-    own = {
-        name: value for name, value in definition.items() if name not in _COLLECTIONS
-    }
+    own = {name: value for name, value in definition.items() if name not in _NAVIGATION}
     for name in names:
         if name not in own or (
             kind == "AttributeMetadata" and name not in COMMON_PROPERTIES

@@ -61,7 +61,8 @@ def announced(state: Path, served: Mapping[str, str]) -> Iterator[None]:
     draft = path.with_suffix(".draft")
     draft.unlink(missing_ok=True)
     draft.touch(mode=0o600)
-    draft.write_text(json.dumps(served, indent=1))
+    # Of a process that was killed the file remains; its pid tells.
+    draft.write_text(json.dumps({**served, "PID": str(os.getpid())}, indent=1))
     draft.replace(path)
     try:
         yield

@@ -1,0 +1,199 @@
+"""Carries out one change of a plan: the requests, and nothing else."""
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from apex_pipeline.dataverse.client import DataverseClient
+from apex_pipeline.dataverse.desired import Change, Kind
+from apex_pipeline.dataverse.found import (
+    GLOBAL,
+    PREFIX,
+    PUBLISHER,
+    ROLE,
+    SOLUTION,
+    Found,
+)
+from apex_pipeline.dataverse.gate import Deadline
+from apex_pipeline.dataverse.inspection import STRONG, TABLE_PATH
+from apex_pipeline.dataverse.table_definition import (
+    audited,
+    column_definition,
+    table_definition,
+)
+from apex_pipeline.metrics import COLUMNS, TABLE
+
+_IN_SOLUTION = {"MSCRM.SolutionUniqueName": SOLUTION}
+_PUBLISH = (
+    f"<importexportxml><entities><entity>{TABLE}</entity></entities></importexportxml>"
+)
+
+
+async def carry_out(
+    client: DataverseClient, change: Change, found: Found, deadline: Deadline
+) -> None:
+    """Make one change; `found` must hold what the kinds before it make.
+
+    Raises:
+        TransientError: It may have been made, or not; look before trying again.
+        DataverseError: See the tree in `errors`.
+    """
+    await _STEPS[change.kind](_Writer(client, change, deadline), change, found)
+
+
+_T = TypeVar("_T")
+
+
+def _there(value: _T | None) -> _T:
+    if value is None:
+        raise RuntimeError("a change came before what it depends on")
+    return value
+
+
+class _Writer:
+    """Sends the requests of one change."""
+
+    def __init__(
+        self, client: DataverseClient, change: Change, deadline: Deadline
+    ) -> None:
+        self.client = client
+        self.deadline = deadline
+        self.what = f"make the {change.text}"
+
+    async def post(
+        self, path: str, body: dict[str, object], headers: dict[str, str] | None = None
+    ) -> None:
+        await self.client.write(
+            "POST",
+            path,
+            body,
+            what=self.what,
+            deadline=self.deadline,
+            headers=headers,
+        )
+
+
+async def _make_publisher(writer: _Writer, change: Change, found: Found) -> None:
+    del change, found
+    await writer.post(
+        "publishers",
+        {
+            "uniquename": PUBLISHER,
+            "friendlyname": "Apex",
+            "customizationprefix": PREFIX,
+        },
+    )
+
+
+async def _make_solution(writer: _Writer, change: Change, found: Found) -> None:
+    del change
+    publisher = _there(found.publisher)
+    await writer.post(
+        "solutions",
+        {
+            "uniquename": SOLUTION,
+            "friendlyname": "Apex Metrics",
+            "version": "1.0.0.0",
+            "publisherid@odata.bind": f"/publishers({publisher.id})",
+        },
+    )
+
+
+async def _make_table(writer: _Writer, change: Change, found: Found) -> None:
+    del change
+    await writer.post(
+        "EntityDefinitions", table_definition(found.language), _IN_SOLUTION
+    )
+
+
+async def _make_column(writer: _Writer, change: Change, found: Found) -> None:
+    column = next(each for each in COLUMNS if each.dataverse == change.subject)
+    await writer.post(
+        f"{TABLE_PATH}/Attributes",
+        column_definition(column, found.language),
+        _IN_SOLUTION,
+    )
+
+
+async def _change_settings(writer: _Writer, change: Change, found: Found) -> None:
+    """The whole definition, changed, as a definition is only ever replaced; then publish.
+
+    Until it is published, a read shows the table as it was: an interruption between the
+    two leaves the change in the next plan.
+    """
+    del change, found
+    definition = await writer.client.get(
+        TABLE_PATH, what=f"read {TABLE}", deadline=writer.deadline, headers=STRONG
+    )
+    del definition["@odata.context"]
+    await writer.client.write(
+        "PUT",
+        TABLE_PATH,
+        definition | {"ChangeTrackingEnabled": True, "IsAuditEnabled": audited()},
+        what=writer.what,
+        deadline=writer.deadline,
+        headers=_IN_SOLUTION | {"MSCRM.MergeLabels": "true"},
+    )
+    await writer.post("PublishXml", {"ParameterXml": _PUBLISH})
+
+
+async def _make_role(writer: _Writer, change: Change, found: Found) -> None:
+    del change
+    await writer.post(
+        "roles",
+        {
+            "name": ROLE,
+            "businessunitid@odata.bind": f"/businessunits({found.business_unit})",
+        },
+        _IN_SOLUTION,
+    )
+
+
+async def _grant(writer: _Writer, change: Change, found: Found) -> None:
+    del change
+    role = _there(found.role)
+    await writer.post(
+        f"roles({role.id})/Microsoft.Dynamics.CRM.AddPrivilegesRole",
+        {
+            "Privileges": [
+                {
+                    "PrivilegeId": privilege,
+                    "Depth": GLOBAL,
+                    "BusinessUnitId": found.business_unit,
+                }
+                for privilege in found.missing_privileges()
+            ]
+        },
+    )
+
+
+async def _make_user(writer: _Writer, change: Change, found: Found) -> None:
+    await writer.post(
+        "systemusers",
+        {
+            "applicationid": change.subject,
+            "businessunitid@odata.bind": f"/businessunits({found.business_unit})",
+        },
+    )
+
+
+async def _assign(writer: _Writer, change: Change, found: Found) -> None:
+    del change
+    user = _there(found.user)
+    role = _there(found.role)
+    await writer.post(
+        f"systemusers({user.id})/systemuserroles_association/$ref",
+        {"@odata.id": writer.client.address(f"roles({role.id})")},
+    )
+
+
+_STEPS: dict[Kind, Callable[[_Writer, Change, Found], Awaitable[None]]] = {
+    Kind.PUBLISHER: _make_publisher,
+    Kind.SOLUTION: _make_solution,
+    Kind.TABLE: _make_table,
+    Kind.COLUMN: _make_column,
+    Kind.SETTINGS: _change_settings,
+    Kind.ROLE: _make_role,
+    Kind.PRIVILEGES: _grant,
+    Kind.USER: _make_user,
+    Kind.ASSIGNMENT: _assign,
+}

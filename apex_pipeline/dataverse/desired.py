@@ -1,0 +1,138 @@
+"""What Dataverse should hold, and how that differs from what it holds. Pure."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from apex_pipeline.dataverse.drifts import find_drifts
+from apex_pipeline.dataverse.found import (
+    METADATA_PRIVILEGES,
+    PREFIX,
+    PUBLISHER,
+    ROLE,
+    SOLUTION,
+    TABLE_PRIVILEGES,
+    Found,
+    FoundTable,
+)
+from apex_pipeline.metrics import COLUMNS, TABLE
+
+
+class Kind(StrEnum):
+    """The kinds of change, in the order in which they are made."""
+
+    PUBLISHER = "publisher"
+    SOLUTION = "solution"
+    TABLE = "table"
+    COLUMN = "column"
+    SETTINGS = "settings"
+    ROLE = "role"
+    PRIVILEGES = "privileges"
+    USER = "user"
+    ASSIGNMENT = "assignment"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One thing to make; `text` completes "would be made: …"."""
+
+    kind: Kind
+    subject: str
+    text: str
+
+    def is_in(self, plan: "Plan") -> bool:
+        """Whether a plan still asks for it."""
+        return any(
+            (each.kind, each.subject) == (self.kind, self.subject)
+            for each in plan.changes
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How what is there differs from what should be.
+
+    Attributes:
+        drifts: What only a person can mend, each with its remedy.
+        notes: What a person should know; nothing depends on it.
+    """
+
+    changes: tuple[Change, ...]
+    drifts: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def make_plan(found: Found) -> Plan:
+    """Compare what is there with what should be."""
+    return Plan(tuple(_changes(found)), tuple(find_drifts(found)), tuple(_notes(found)))
+
+
+def _changes(found: Found) -> Iterator[Change]:
+    if found.publisher is None:
+        yield Change(
+            Kind.PUBLISHER, PUBLISHER, f"publisher {PUBLISHER} with prefix {PREFIX}"
+        )
+    if found.solution is None:
+        yield Change(Kind.SOLUTION, SOLUTION, f"solution {SOLUTION}")
+    yield from _table_changes(found.table)
+    if found.role is None:
+        yield Change(Kind.ROLE, ROLE, f"role {ROLE}")
+    if found.role is None or found.table is None or found.missing_privileges():
+        names = ", ".join(TABLE_PRIVILEGES).lower()
+        yield Change(
+            Kind.PRIVILEGES,
+            ROLE,
+            f"privileges of {ROLE}: {names} on {TABLE}, "
+            f"{' and '.join(METADATA_PRIVILEGES)}; no delete",
+        )
+    if found.user is None:
+        text = f"application user of {found.application} in the root business unit"
+        yield Change(Kind.USER, found.application, text)
+    if (
+        found.user is None
+        or found.role is None
+        or found.role.id not in found.user.roles
+    ):
+        text = f"role {ROLE} for the application user of {found.application}"
+        yield Change(Kind.ASSIGNMENT, found.application, text)
+
+
+def _table_changes(table: FoundTable | None) -> Iterator[Change]:
+    if table is None:
+        columns = "; ".join(f"{c.dataverse} ({c.type.label})" for c in COLUMNS)
+        yield Change(
+            Kind.TABLE,
+            TABLE,
+            f"table {TABLE}, owned by the organization, with change tracking, auditing "
+            f"and {len(COLUMNS)} columns: {columns}",
+        )
+        return
+    for column in COLUMNS:
+        if column.dataverse not in table.columns:
+            text = f"column {column.dataverse} of {TABLE} ({column.type.label})"
+            yield Change(Kind.COLUMN, column.dataverse, text)
+    missing = []
+    if not table.has_change_tracking:
+        missing.append("change tracking")
+    if not table.is_audited:
+        missing.append("auditing")
+    if missing:
+        text = f"{' and '.join(missing)} of {TABLE}, switched on"
+        yield Change(Kind.SETTINGS, TABLE, text)
+
+
+def _notes(found: Found) -> Iterator[str]:
+    if not found.is_audited:
+        yield (
+            f"Auditing of {TABLE} takes effect once it is on for the whole environment; "
+            "it is off. It is switched on in the Power Platform admin center, under the "
+            "environment's settings, Audit settings."
+        )
+    if found.user is None:
+        return
+    others = sorted(name for name in found.user.roles.values() if name != ROLE)
+    if others:
+        yield (
+            "The application user has more roles than it needs for the sync: "
+            f"{', '.join(others)}."
+        )

@@ -1,0 +1,145 @@
+"""What differs so that only a person can mend it, each with its remedy. Pure."""
+
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from typing import Any
+
+from apex_pipeline.dataverse.found import (
+    PREFIX,
+    PUBLISHER,
+    ROLE,
+    SOLUTION,
+    Found,
+    FoundColumn,
+    FoundTable,
+)
+from apex_pipeline.metrics import (
+    COLUMNS,
+    ENTITY_SET,
+    TABLE,
+    Column,
+    ColumnType,
+    DecimalNumber,
+    Text,
+    Timestamp,
+    WholeNumber,
+)
+
+# Attribute types that hold what we send, besides the one that provisioning makes:
+# an existing table may be wider.
+ATTRIBUTE_TYPES: dict[type[ColumnType], frozenset[str]] = {
+    Text: frozenset({"String", "Memo"}),
+    WholeNumber: frozenset({"Integer", "BigInt"}),
+    DecimalNumber: frozenset({"Decimal", "Double", "Money"}),
+    Timestamp: frozenset({"DateTime"}),
+}
+
+
+def find_drifts(found: Found) -> Iterator[str]:
+    """Go through all that could be in the way."""
+    yield from _solution_drifts(found)
+    if found.table is not None:
+        yield from _table_drifts(found.table)
+        delete = found.table.privileges.get("Delete")
+        if found.role is not None and delete in found.role.privileges:
+            yield (
+                f"The role {ROLE} may delete records of {TABLE}. Take that privilege "
+                "from it; the pipeline never deletes."
+            )
+    user = found.user
+    if user is not None and user.is_disabled:
+        yield (
+            f"The application user of {found.application} is disabled. Activate it in "
+            "the Power Platform admin center."
+        )
+    if user is not None and user.business_unit != found.business_unit:
+        yield (
+            f"The application user of {found.application} is not in the root business "
+            "unit. Move it there in the Power Platform admin center."
+        )
+
+
+def _solution_drifts(found: Found) -> Iterator[str]:
+    taken = any(p.unique_name.lower() == PUBLISHER for p in found.publishers)
+    if found.publisher is None and taken:
+        yield (
+            f"The publisher {PUBLISHER} has another prefix than {PREFIX}. Make a "
+            f"publisher with the prefix {PREFIX}; any unique name will do."
+        )
+    if found.solution is None:
+        return
+    if found.solution.is_managed:
+        yield (
+            f"The solution {SOLUTION} is managed, and nothing can be added to it. "
+            "Remove it, or make the changes where it is developed."
+        )
+    ours = {p.id for p in found.publishers if p.prefix == PREFIX}
+    if found.solution.publisher_id not in ours:
+        yield (
+            f"The solution {SOLUTION} belongs to a publisher without the prefix "
+            f"{PREFIX}. Give it one that has it, or remove the solution."
+        )
+
+
+def _table_drifts(table: FoundTable) -> Iterator[str]:
+    if table.table_type != "Standard":
+        yield (
+            f"The table {TABLE} is of type {table.table_type}, which cannot be changed. "
+            "Keep its records elsewhere and delete it; it is made anew as Standard."
+        )
+    if table.entity_set != ENTITY_SET:
+        yield (
+            f"The entity set of {TABLE} is {table.entity_set}. Rename it to "
+            f"{ENTITY_SET}, to which the pipeline writes."
+        )
+    for column in COLUMNS:
+        found = table.columns.get(column.dataverse)
+        if found is not None:
+            yield from _column_drifts(column, found)
+
+
+def _column_drifts(column: Column, found: FoundColumn) -> Iterator[str]:
+    name = column.dataverse
+    accepted = ATTRIBUTE_TYPES[type(column.type)]
+    if found.type not in accepted:
+        yield (
+            f"{name} is {found.type}, not {' or '.join(sorted(accepted))}, and a "
+            "column's type cannot be changed. Keep its values elsewhere and delete the "
+            "column; it is made anew."
+        )
+        return
+    if not found.is_writable:
+        yield (
+            f"{name} cannot be written (calculated columns cannot). Delete the column; "
+            "it is made anew."
+        )
+    for fault, remedy in _too_narrow(column.type, found.facets):
+        yield f"{name} {fault}. {remedy}"
+
+
+def _too_narrow(
+    wanted: ColumnType, facets: Mapping[str, Any]
+) -> Iterator[tuple[str, str]]:
+    """In what a column holds less than we send, and what is to be done about it."""
+    there = "in the column's advanced options in Power Apps."
+    match wanted:
+        case Text(length) if facets["MaxLength"] < length:
+            fault = f"holds {facets['MaxLength']} characters, not {length}"
+            yield fault, f"Raise its maximum length to {length} {there}"
+        case DecimalNumber(places) if facets["Precision"] < places:
+            fault = f"keeps {facets['Precision']} decimal places, not {places}"
+            yield fault, f"Raise its decimal places to {places} {there}"
+        case Timestamp() if facets["Format"] != "DateAndTime":
+            yield (
+                f"has the format {facets['Format']}, not DateAndTime",
+                "Delete the column; it is made anew.",
+            )
+        case _:
+            pass
+    if isinstance(wanted, WholeNumber | DecimalNumber):
+        low, high = (Decimal(str(facets[each])) for each in ("MinValue", "MaxValue"))
+        if low > wanted.minimum or high < wanted.maximum:
+            yield (
+                f"holds {low:f} to {high:f}, not {wanted.minimum} to {wanted.maximum}",
+                f"Widen its range {there}",
+            )

@@ -1,0 +1,172 @@
+"""Finds out whether the application can do its work, as far as that leaves no trace."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from uuid import UUID
+
+from apex_pipeline.dataverse.client import DataverseClient, Table, Target
+from apex_pipeline.dataverse.found import (
+    GLOBAL,
+    METADATA_PRIVILEGES,
+    TABLE_PRIVILEGES,
+    Found,
+)
+from apex_pipeline.dataverse.gate import Deadline
+from apex_pipeline.dataverse.inspection import STRONG, depths
+from apex_pipeline.errors import (
+    AuthError,
+    DataverseError,
+    RejectedError,
+    SchemaDriftError,
+)
+from apex_pipeline.metrics import (
+    COLUMNS,
+    ENTITY_SET,
+    PRIMARY_KEY,
+    TABLE,
+    DecimalNumber,
+    Text,
+    WholeNumber,
+)
+
+TEST_KEY = UUID("a9e00000-0000-4000-8000-7e57ec0ed000")
+"""Always the same, so that a record left behind is found and removed by the next run."""
+
+_TABLE = Table(TABLE, ENTITY_SET, PRIMARY_KEY)
+_FIRST_WAIT = 0.2
+_LONGEST_WAIT = 10.0
+# What a server says that has not heard yet of a table, a column or a role.
+_NOT_YET = {400, 403, 404}
+
+
+class _LackingError(AuthError):
+    """The service does not show all the privileges yet, or ever."""
+
+
+async def until(attempt: Callable[[], Awaitable[bool]], seconds: float) -> bool:
+    """Try at once, then ever less often, until it succeeds or the time is over."""
+    end = time.monotonic() + seconds
+    wait = _FIRST_WAIT
+    while not await attempt():
+        left = end - time.monotonic()
+        if left <= 0:
+            return False
+        await asyncio.sleep(min(wait, left))
+        wait = min(2 * wait, _LONGEST_WAIT)
+    return True
+
+
+async def verify(
+    application: DataverseClient,
+    administrator: DataverseClient | None,
+    found: Found,
+    deadline: Deadline,
+    seconds: float,
+) -> list[str]:
+    """Try what a sync does; what was seen, in words.
+
+    Only an administrator can remove a record again, so without one none is written.
+
+    Raises:
+        AuthError: The application lacks a privilege, or its role does not work yet.
+        DataverseError: See the tree in `errors`.
+    """
+    checks = [await _privileges(administrator or application, found, deadline, seconds)]
+    columns = ",".join(column.dataverse for column in COLUMNS)
+
+    async def read() -> None:
+        await application.get(
+            f"{ENTITY_SET}?$select={columns}&$top=1",
+            what=f"read {TABLE}",
+            deadline=deadline,
+            headers=STRONG,
+        )
+
+    await _patiently(read, seconds)
+    checks.append(f"the application reads all {len(COLUMNS)} columns of {TABLE}")
+    if administrator is None:
+        checks.append("no test record: without APEX_ADMIN_* nobody may remove it")
+        return checks
+
+    async def write() -> None:
+        await application.upsert(_TABLE, _test_record(), deadline)
+
+    try:
+        await _patiently(write, seconds)
+    finally:
+        await _remove_test_record(administrator, deadline)
+    checks.append("the application wrote a test record, the administrator removed it")
+    return checks
+
+
+async def _patiently(attempt: Callable[[], Awaitable[None]], seconds: float) -> None:
+    """Carry out what a new table or role may refuse at first."""
+    refusal: DataverseError | None = None
+
+    async def succeeds() -> bool:
+        nonlocal refusal
+        try:
+            await attempt()
+        except (AuthError, RejectedError, SchemaDriftError) as error:
+            if error.status not in _NOT_YET and not isinstance(error, _LackingError):
+                raise
+            refusal = error
+            return False
+        return True
+
+    if not await until(succeeds, seconds) and refusal is not None:
+        raise refusal
+
+
+async def _privileges(
+    client: DataverseClient, found: Found, deadline: Deadline, seconds: float
+) -> str:
+    """What the service says that the user may do, whatever role that comes from."""
+    if found.user is None or found.table is None:
+        raise RuntimeError("there is nothing to verify before everything is made")
+    names = {each: name for name, each in found.metadata_privileges.items()}
+    names |= {found.table.privileges[each]: each for each in TABLE_PRIVILEGES}
+    path = (
+        f"systemusers({found.user.id})/Microsoft.Dynamics.CRM.RetrieveUserPrivileges()"
+    )
+
+    async def ask() -> None:
+        document = await client.get(
+            path,
+            what="read the application user's privileges",
+            deadline=deadline,
+            headers=STRONG,
+        )
+        held = depths(document["RolePrivileges"])
+        missing = [names[each] for each in names if held.get(each) != GLOBAL]
+        if missing:
+            raise _LackingError(
+                f"The application user lacks {', '.join(missing)} on {TABLE}, as the "
+                "service tells it."
+            )
+
+    await _patiently(ask, seconds)
+    operations = ", ".join(TABLE_PRIVILEGES).lower()
+    return (
+        f"the service grants the application {operations} on {TABLE}, "
+        f"and {' and '.join(METADATA_PRIVILEGES)}"
+    )
+
+
+def _test_record() -> Target:
+    """A record that every column can hold."""
+    samples = {Text: "test", WholeNumber: 1, DecimalNumber: 0.01}
+    fields = (
+        f'"{c.dataverse}":{c.type.to_json(samples.get(type(c.type), time.time()))}'
+        for c in COLUMNS
+    )
+    return Target(TEST_KEY, "{" + ",".join(fields) + "}")
+
+
+async def _remove_test_record(client: DataverseClient, deadline: Deadline) -> None:
+    try:
+        await client.delete(_TABLE, TEST_KEY, deadline)
+    except SchemaDriftError as error:
+        if error.status != 404:
+            raise
