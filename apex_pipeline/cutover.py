@@ -6,6 +6,7 @@ records are looked at, and a person decides.
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from apex_pipeline.dataverse.client import DataverseClient
@@ -22,9 +23,18 @@ class Rows(Protocol):
 
 
 async def refuse_foreign_records(
-    client: DataverseClient, rows: Rows, deadline: Deadline
+    client: DataverseClient,
+    rows: Rows,
+    deadline: Deadline,
+    beat: Callable[[], Awaitable[None]],
 ) -> None:
     """Read the ids of the table's records until one is found that is not a row's.
+
+    Args:
+        client: The environment.
+        rows: What records may have been made from.
+        deadline: Until when a page may still be asked for.
+        beat: Called after each page, for there may be many.
 
     Raises:
         CutoverError: There is such a record.
@@ -46,3 +56,4 @@ async def refuse_foreign_records(
                 "every row that it delivered is marked in exported_at or duplicates "
                 "do not matter."
             )
+        await beat()

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from apex_pipeline.cutover import refuse_foreign_records
@@ -15,7 +16,7 @@ from apex_pipeline.dataverse.gate import Deadline
 from apex_pipeline.dataverse.pacing import Pacer
 from apex_pipeline.dataverse.sender import RetryPolicy
 from apex_pipeline.delivery import DataverseSink
-from apex_pipeline.errors import ApexError, DatabaseError
+from apex_pipeline.errors import ApexError, DatabaseError, OutOfTimeError
 from apex_pipeline.ledger import RunRecord, RunStatus
 from apex_pipeline.pending import PendingSummary
 from apex_pipeline.settings import DataverseSettings
@@ -104,7 +105,10 @@ def run_sync(
             return asyncio.run(run.deliver(token_cache, started))
         run_id = store.start_run(at=started, dagster_run_id=dagster_run_id)
         run = _Run(store, settings, options, lock, run_id)
-        report = asyncio.run(run.deliver(token_cache, started))
+        try:
+            report = asyncio.run(run.deliver(token_cache, started))
+        except ApexError as error:
+            report = SyncReport(started, datetime.now(UTC), failure=error)
         return _recorded(store, run_id, report)
 
 
@@ -157,22 +161,25 @@ class _Run:
                     if not self._options.stream.dry_run:
                         await self._guard_cutover(environment, deadline)
                     tally = await self._stream(environment, deadline)
+            except OutOfTimeError as error:
+                tally.out_of_time = error
             except ApexError as error:
                 tally.failure = error
             return await asyncio.to_thread(self._report, environment, tally, started)
 
-    async def _stream(self, environment: Environment, deadline: Deadline) -> Tally:
-        async def beat() -> None:
-            state = _PacingState.of(environment.pacer)
-            await asyncio.to_thread(self._lock.ping)
-            await asyncio.to_thread(self._save_pacing, state)
+    async def _beat(self, pacer: Pacer) -> None:
+        """Show that we are alive, and keep what a kill would have us forget."""
+        state = _PacingState.of(pacer)
+        await asyncio.to_thread(self._lock.ping)
+        await asyncio.to_thread(self._save_pacing, state)
 
+    async def _stream(self, environment: Environment, deadline: Deadline) -> Tally:
         stream = Stream(
             _CountedSource(self._store, self._run_id),
             self._options.make_sink(environment.client, self._options.retry),
             self._options.stream,
             deadline,
-            beat,
+            partial(self._beat, environment.pacer),
             beat_seconds=self._options.beat_seconds,
         )
         await stream.run()
@@ -186,7 +193,12 @@ class _Run:
         if self._options.accept_duplicates:
             self._store.accept_duplicates(resource, datetime.now(UTC))
         if self._store.target(resource) is None:
-            await refuse_foreign_records(environment.client, self._store, deadline)
+            await refuse_foreign_records(
+                environment.client,
+                self._store,
+                deadline,
+                partial(self._beat, environment.pacer),
+            )
 
     def _report(
         self, environment: Environment, tally: Tally, started: datetime

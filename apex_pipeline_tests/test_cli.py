@@ -154,25 +154,29 @@ def test_status_tells_what_is_pending_and_what_went_wrong(apex, emulator, databa
 def test_a_sync_that_is_ended_by_hand_is_made_good_by_the_next(
     apex, variables, emulator, database_url, tmp_path, number
 ):
-    insert_many(database_url, 1000)
-    emulator.fault("slow", delay=0.2, count=100_000, path="UpsertMultiple")
+    insert_many(database_url, 3000)
+    emulator.fault("slow", delay=0.5, count=100_000, path="UpsertMultiple")
     process = subprocess.Popen(
         [APEX, "sync"],
         env=INHERITED | variables,
         cwd=tmp_path,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     deadline = time.monotonic() + 60
     while not marked(database_url) and time.monotonic() < deadline:
         assert process.poll() is None
     process.send_signal(number)
-    assert process.wait(timeout=60) != 0
+    said, told = process.communicate(timeout=60)
+    assert process.returncode == 1, said
+    assert "It was interrupted, with " in told
+    assert "Stack" not in told
     assert marked(database_url) <= delivered(emulator)
     emulator.clear_faults()
     assert apex("sync").returncode == 0
     assert delivered(emulator) == marked(database_url)
-    assert len(emulator.records()) == 1000
+    assert len(emulator.records()) == 3000
 
 
 def test_help_teaches(apex):

@@ -225,6 +225,28 @@ def test_an_open_retry_after_outlives_the_run(sync, store, emulator, database_ur
     assert emulator.requests() == []
 
 
+def test_a_429_on_the_look_at_the_table_is_no_failure_either(
+    sync, emulator, database_url
+):
+    insert_many(database_url, 3)
+    emulator.fault("status", status=429, retry_after=600, count=1)
+    report = sync(time_budget=20.0)
+    assert report.failure is None
+    assert report.retry_at is not None
+    assert report.remaining == 3
+
+
+def test_a_bundle_without_certificates_is_in_the_ledger_too(
+    sync, store, emulator, database_url, tmp_path
+):
+    bundle = tmp_path / "ca.pem"
+    bundle.write_text("nothing")
+    report = sync(settings=emulator_settings(emulator, ca_bundle=bundle))
+    assert "APEX_CA_BUNDLE" in str(report.failure)
+    (run,) = store.last_runs(1)
+    assert run.status is RunStatus.FAILURE
+
+
 def test_two_syncs_at_once_are_one_and_one_that_says_so(
     sync, store, emulator, database_url
 ):

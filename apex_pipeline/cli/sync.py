@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import os
+import signal
 import sys
 from collections.abc import Mapping
 
@@ -52,6 +53,8 @@ def sync(
         raise click.BadParameter(
             "nan is no number of seconds", param_hint="time-budget"
         )
+    # Ended by a supervisor it stops as it does for a person, and says what it did.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     config = {
         "limit": limit,
         "time_budget_seconds": time_budget,
