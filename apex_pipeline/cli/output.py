@@ -1,6 +1,21 @@
-"""How commands print values that JSON does not know."""
+"""How commands show that they work, and values that JSON does not know."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date
+
+from rich.console import Console
+
+
+@contextmanager
+def waiting(text: str) -> Iterator[None]:
+    """Show a person that something is under way; a script sees nothing of it."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield
+        return
+    with console.status(text):
+        yield
 
 
 def plain(value: object) -> object:

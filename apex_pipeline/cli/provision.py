@@ -7,6 +7,7 @@ import os
 import click
 
 from apex_pipeline import migrations
+from apex_pipeline.cli.output import waiting
 from apex_pipeline.dataverse.administrator import load_administrator
 from apex_pipeline.dataverse.provisioning import Outcome, provision as provision_all
 from apex_pipeline.settings import load_database_url, load_settings
@@ -79,7 +80,9 @@ def provision_dataverse(ctx: click.Context, *, plan: bool, as_json: bool) -> Non
 
 def _database(*, plan: bool, as_json: bool) -> dict[str, list[str]]:
     url = load_database_url(os.environ)
-    names = migrations.pending(url) if plan else migrations.apply(url)
+    # An index is built beside whatever else goes on, and waits for older transactions.
+    with waiting("Looking at the database …" if plan else "Applying migrations …"):
+        names = migrations.pending(url) if plan else migrations.apply(url)
     if not as_json:
         for name in names:
             click.echo(f"{'would be applied' if plan else 'applied'}: {name}")
@@ -96,13 +99,14 @@ def _dataverse(*, plan: bool, as_json: bool) -> Outcome:
         if not as_json:
             click.echo(f"made: {text}")
 
-    outcome = provision_all(
-        settings.dataverse,
-        administrator,
-        settings.token_cache_path,
-        plan_only=plan,
-        tell=tell,
-    )
+    with waiting("Looking at Dataverse …"):
+        outcome = provision_all(
+            settings.dataverse,
+            administrator,
+            settings.token_cache_path,
+            plan_only=plan,
+            tell=tell,
+        )
     if not as_json:
         for line in _lines(outcome, plan=plan):
             click.echo(line)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import click
 
 from apex_pipeline import store
-from apex_pipeline.cli.output import plain
+from apex_pipeline.cli.output import plain, waiting
 from apex_pipeline.defs.launch import FinishedRun, sync_through_dagster
 from apex_pipeline.errors import DatabaseError
 from apex_pipeline.ledger import RunRecord, RunStatus
@@ -77,7 +77,8 @@ def _sync(
     settings = load_settings(environment)
     # Dagster reads its own from the process.
     os.environ.update(dagster_environment(environment))
-    run = sync_through_dagster(config, os.environ)
+    with waiting("Delivering pending rows …"):
+        run = sync_through_dagster(config, os.environ)
     try:
         with store.connect(settings.database_url, wait_seconds=0) as opened:
             records = opened.last_runs(20)
