@@ -1,6 +1,7 @@
 """A real Postgres for the tests: one server a session, one database a test."""
 
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from itertools import count
@@ -18,6 +19,15 @@ from apex_pipeline_tests.emulator_server import emulator, shared_emulator
 __all__ = ["emulator", "shared_emulator"]
 
 _MIGRATED = "migrated"
+
+
+def pytest_configure() -> None:
+    """Let programs under test hear signals, however the tests were started.
+
+    A shell's background job ignores SIGINT, Dagster gives SIGTERM the same fate, and
+    a child process inherits both.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_terminal_summary(

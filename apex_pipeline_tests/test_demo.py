@@ -162,7 +162,7 @@ def test_the_writer_goes_on_after_the_database_was_away(database_url, postgres):
             wait_for_line(writer.stderr, "one more run")
             assert count(database_url) > before
         finally:
-            writer.terminate()
+            writer.kill()
 
 
 def wait_for_line(lines: Iterable[str], text: str) -> None:
