@@ -23,8 +23,9 @@ def status(*, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(found), default=plain))
         return
-    width = max(len(name) for name, _ in _status_lines(found))
-    for name, value in _status_lines(found):
+    lines = _status_lines(found)
+    width = max(len(name) for name, _ in lines)
+    for name, value in lines:
         click.echo(f"{name:<{width}}  {value}")
 
 

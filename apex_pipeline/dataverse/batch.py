@@ -13,6 +13,7 @@ from uuid import uuid4
 from apex_pipeline.dataverse.answers import Answer
 
 MAX_OPERATIONS = 1000
+"""Requests that one `$batch` may hold."""
 
 
 class MalformedBatchError(ValueError):

@@ -8,6 +8,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
+from apex_pipeline.dataverse.batch import MAX_OPERATIONS
 from apex_pipeline.defs.services import Services
 from apex_pipeline.defs.sync_specs import (
     DELIVERED,
@@ -41,7 +42,7 @@ class SyncConfig(dg.Config):
     )
     rows_per_request: int = Field(
         default=100,
-        description="Rows in one UpsertMultiple request, 1 to 1000.",
+        description=f"Rows in one UpsertMultiple request, 1 to {MAX_OPERATIONS}.",
     )
     time_budget_seconds: float = Field(
         default=DEFAULT_TIME_BUDGET_SECONDS,
@@ -74,7 +75,10 @@ class SyncConfig(dg.Config):
         longest = DEFAULT_TIME_BUDGET_SECONDS
         rules = {
             "page_size must be 1 to 10000.": 1 <= self.page_size <= 10_000,
-            "rows_per_request must be 1 to 1000.": 1 <= self.rows_per_request <= 1000,
+            # A refused request's rows go once more in a single `$batch`.
+            f"rows_per_request must be 1 to {MAX_OPERATIONS}.": (
+                1 <= self.rows_per_request <= MAX_OPERATIONS
+            ),
             f"time_budget_seconds must be above 0, at most {longest:g}.": (
                 0 < self.time_budget_seconds <= longest
             ),
