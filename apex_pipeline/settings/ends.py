@@ -1,9 +1,4 @@
-"""Configuration, read once from the environment.
-
-The table of variables is in the README. `embedded` and `emulator` name the services
-that `apex up` runs on this machine; whatever reads the settings sees only addresses
-and credentials, and cannot tell them from the real ones.
-"""
+"""The two ends, Postgres and Dataverse, and where local state lies."""
 
 import json
 import os
@@ -110,7 +105,7 @@ def state_dir(environment: Mapping[str, str]) -> Path:
 
 def project_dir() -> Path:
     """The checkout that the package runs from, else the current folder."""
-    checkout = Path(__file__).parent.parent
+    checkout = Path(__file__).parents[2]
     return checkout if (checkout / "workspace.yaml").is_file() else Path.cwd()
 
 

@@ -1,0 +1,38 @@
+"""Configuration, read once from the environment; each module one part of it.
+
+The table of variables is in the README. `embedded` and `emulator` name the services
+that `apex up` runs on this machine; whatever reads the settings sees only addresses
+and credentials, and cannot tell them from the real ones.
+"""
+
+from apex_pipeline.settings.ends import (
+    EMBEDDED,
+    EMULATOR,
+    PUBLIC_AUTHORITY,
+    DataverseSettings,
+    Settings,
+    dagster_environment,
+    load_database_url,
+    load_settings,
+    local_file,
+    project_dir,
+    resolve_local,
+    state_dir,
+    wants_local,
+)
+
+__all__ = [
+    "EMBEDDED",
+    "EMULATOR",
+    "PUBLIC_AUTHORITY",
+    "DataverseSettings",
+    "Settings",
+    "dagster_environment",
+    "load_database_url",
+    "load_settings",
+    "local_file",
+    "project_dir",
+    "resolve_local",
+    "state_dir",
+    "wants_local",
+]
