@@ -6,12 +6,13 @@ records are looked at, and a person decides.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
+from uuid import UUID
 
 from apex_pipeline.dataverse.client import DataverseClient
 from apex_pipeline.dataverse.gate import Deadline
-from apex_pipeline.errors import CutoverError
+from apex_pipeline.errors import CutoverError, DataverseError
 from apex_pipeline.metrics import ENTITY_SET, PRIMARY_KEY, TABLE
 
 
@@ -45,7 +46,7 @@ async def refuse_foreign_records(
         what=f"look at the records of {TABLE}",
         deadline=deadline,
     ):
-        ids = [str(record[PRIMARY_KEY]).lower() for record in page]
+        ids = [_id(record) for record in page]
         foreign = set(ids) - await asyncio.to_thread(rows.known_ids, ids)
         if foreign:
             raise CutoverError(
@@ -57,3 +58,14 @@ async def refuse_foreign_records(
                 "do not matter."
             )
         await beat()
+
+
+def _id(record: Mapping[str, object]) -> str:
+    found = record.get(PRIMARY_KEY)
+    try:
+        return str(UUID(str(found)))
+    except ValueError:
+        raise DataverseError(
+            f"Could not look at the records of {TABLE}: {found!r:.50} is no "
+            f"{PRIMARY_KEY}."
+        ) from None

@@ -99,6 +99,12 @@ def query(database_url: str, statement: str) -> list[tuple[Any, ...]]:
         return connection.execute(statement).fetchall()
 
 
+def execute(database_url: str, statement: str) -> None:
+    """Carry out a statement."""
+    with psycopg.connect(database_url) as connection:
+        connection.execute(statement.encode())
+
+
 def marked(database_url: str) -> set[str]:
     """Ids of the rows that are marked as exported."""
     found = query(

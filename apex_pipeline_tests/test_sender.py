@@ -235,10 +235,12 @@ def pages(service, tmp_path):
 def test_pages_follow_the_link_as_it_is_given(tmp_path):
     link = f"{RESOURCE}/api/data/v9.2/things?$skiptoken=%3Ccookie%20pagenumber=%222%22"
     service = Service(
-        lambda _: httpx.Response(200, json={"value": [1], "@odata.nextLink": link}),
-        lambda _: httpx.Response(200, json={"value": [2]}),
+        lambda _: httpx.Response(
+            200, json={"value": [{"n": 1}], "@odata.nextLink": link}
+        ),
+        lambda _: httpx.Response(200, json={"value": [{"n": 2}]}),
     )
-    assert pages(service, tmp_path) == [[1], [2]]
+    assert pages(service, tmp_path) == [[{"n": 1}], [{"n": 2}]]
     assert str(service.requests[1].url) == link
     assert service.requests[1].headers["prefer"] == "odata.maxpagesize=5000"
 
@@ -254,7 +256,9 @@ def test_pages_follow_the_link_as_it_is_given(tmp_path):
 )
 def test_a_link_to_another_host_is_not_given_the_token(tmp_path, link):
     service = Service(
-        lambda _: httpx.Response(200, json={"value": [1], "@odata.nextLink": link})
+        lambda _: httpx.Response(
+            200, json={"value": [{"n": 1}], "@odata.nextLink": link}
+        )
     )
     with pytest.raises(DataverseError, match="another host"):
         pages(service, tmp_path)

@@ -7,6 +7,7 @@ documentation do not always agree on the code.
 """
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,6 +24,9 @@ from apex_pipeline.errors import (
 )
 
 DEFAULT_RETRY_AFTER_SECONDS = 30.0
+LONGEST_RETRY_AFTER_SECONDS = 3600.0
+"""The limits count over five minutes. A header that asks for years is a mistake, and
+obeying it would end the sync for good."""
 
 SQL_TIMEOUT = "0x80044151"
 PAYLOAD_ERROR = "0x80048d19"
@@ -52,6 +56,7 @@ _FACETS = {
 }
 _UNKNOWN_SEGMENT = "resource not found for the segment"
 _EXCERPT = 300
+_LONGEST_MESSAGE = 2000
 
 
 class Remedy(Enum):
@@ -88,17 +93,18 @@ class Answer:
     @property
     def request_id(self) -> str | None:
         """The service's own id of the request."""
-        return self.headers.get("x-ms-service-request-id") or self.headers.get("req_id")
+        found = self.headers.get("x-ms-service-request-id", self.headers.get("req_id"))
+        return _line(found, _EXCERPT) if found else None
 
     def error(self) -> tuple[str | None, str]:
         """Code in lower case, and message; an excerpt where the body is not an error."""
         try:
             error = json.loads(self.body)["error"]
-            code, message = error.get("code") or None, str(error.get("message", ""))
-        except (ValueError, TypeError, KeyError, AttributeError):
+            code, message = error.get("code"), error.get("message", "")
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             text = self.body[: 4 * _EXCERPT].decode("utf-8", "replace")
-            return None, " ".join(text.split())[:_EXCERPT] or "no further information"
-        return (str(code).lower() if code else None), " ".join(message.split())
+            return None, _line(text, _EXCERPT) or "no further information"
+        return _line(code, _EXCERPT).lower() if code else None, _line(message)
 
     def allowance(self) -> Allowance:
         """What the service protection headers say is left."""
@@ -126,11 +132,11 @@ class Answer:
         if seconds is None:
             try:
                 at = parsedate_to_datetime(value)
-            except ValueError:
+            except (ValueError, OverflowError):
                 return None
             at = at if at.tzinfo else at.replace(tzinfo=UTC)
             seconds = (at - now).total_seconds()
-        return max(seconds, 0.0)
+        return min(max(seconds, 0.0), LONGEST_RETRY_AFTER_SECONDS)
 
 
 def remedy(answer: Answer) -> Remedy:
@@ -194,9 +200,17 @@ def _forbidden(code: str | None, what: str, message: str) -> str:
     )
 
 
+def _line(text: object, longest: int = _LONGEST_MESSAGE) -> str:
+    """Somebody else's words on one line, such as logs and Postgres take."""
+    # A JSON string may hold NUL, and halves of a surrogate pair.
+    storable = str(text).replace("\0", " ").encode("utf-8", "replace").decode()
+    return " ".join(storable.split())[:longest]
+
+
 def _number(text: str | None) -> float | None:
     """A number as the service writes it, with thousands separators: `1,200.00`."""
     try:
-        return float(text.replace(",", "")) if text is not None else None
+        number = float(text.replace(",", "")) if text is not None else math.nan
     except ValueError:
         return None
+    return number if math.isfinite(number) else None

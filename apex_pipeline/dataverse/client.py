@@ -210,7 +210,7 @@ class DataverseClient:
         url: str | None = f"{self._origin}{API_PATH}/{path}"
         while url is not None:
             document = await self._get(url, what, headers, deadline)
-            yield document.get("value", [])
+            yield _records(document, what)
             url = document.get("@odata.nextLink")
             if url is not None and not self._is_ours(url):
                 raise DataverseError(
@@ -224,16 +224,17 @@ class DataverseClient:
             SchemaDriftError: There is no such table.
             DataverseError: See the tree in `errors`.
         """
+        what = f"read the columns of {table.logical_name}"
         document = await self.get(
             f"EntityDefinitions(LogicalName='{table.logical_name}')/Attributes"
             "?$select=LogicalName,AttributeType",
-            what=f"read the columns of {table.logical_name}",
+            what=what,
             deadline=deadline,
             headers={"Consistency": "Strong"},
         )
         return {
-            column["LogicalName"]: column["AttributeType"]
-            for column in document["value"]
+            str(column.get("LogicalName")): str(column.get("AttributeType"))
+            for column in _records(document, what)
         }
 
     async def _get(
@@ -244,7 +245,7 @@ class DataverseClient:
         )
         try:
             document = json.loads(answer.body, parse_float=Decimal)
-        except ValueError:
+        except (ValueError, RecursionError):
             document = None
         if not isinstance(document, dict):
             raise DataverseError(
@@ -254,6 +255,21 @@ class DataverseClient:
             )
         return document
 
-    def _is_ours(self, url: str) -> bool:
-        ours, theirs = urlsplit(self._origin), urlsplit(url)
+    def _is_ours(self, url: object) -> bool:
+        try:
+            ours, theirs = urlsplit(self._origin), urlsplit(str(url))
+        except ValueError:
+            return False
         return (theirs.scheme, theirs.netloc) == (ours.scheme, ours.netloc)
+
+
+def _records(document: dict[str, Any], what: str) -> list[dict[str, Any]]:
+    """The records of a collection's page.
+
+    Raises:
+        DataverseError: It holds something else.
+    """
+    records = document.get("value")
+    if isinstance(records, list) and all(isinstance(one, dict) for one in records):
+        return records
+    raise DataverseError(f"Could not {what}: the answer is not a list of records.")
