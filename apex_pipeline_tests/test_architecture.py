@@ -74,6 +74,7 @@ MAY_IMPORT = {
     "delivery.py": {"dataverse", "errors", "metrics"},
     "stream.py": {"breaker", "dataverse", "delivery", "errors", "metrics", "pending"},
     "cutover.py": {"dataverse", "errors", "metrics"},
+    "forecast": {"forecast"},
 }
 
 

@@ -1,0 +1,51 @@
+"""A day's value each day, where a day that is not known is no day of zero."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+MAX_DAYS = 728
+"""What lies further back than two years says nothing about the next 90 days."""
+
+
+@dataclass(frozen=True, slots=True)
+class DailySeries:
+    """Consecutive days; None for one that is not known.
+
+    Attributes:
+        first_day: The day of the first value.
+        values: US dollars a day.
+    """
+
+    first_day: date
+    values: tuple[float | None, ...]
+
+    @property
+    def end(self) -> date:
+        """The day after the last."""
+        return self.first_day + timedelta(days=len(self.values))
+
+    @property
+    def known(self) -> int:
+        """How many days are known."""
+        return sum(value is not None for value in self.values)
+
+
+def daily_series(known: Mapping[date, float], until: date) -> DailySeries:
+    """Line up what is known of the days before *until*.
+
+    Zeros before the first cost are left out: then there was nothing to forecast yet.
+
+    Args:
+        known: Value by day. A day that is absent is missing, and not zero.
+        until: The first day that is not over; what is known of it is not used.
+    """
+    days = sorted(day for day in known if day < until)
+    spent = (day for day in days if known[day] != 0)
+    first = max(
+        next(spent, days[0] if days else until), until - timedelta(days=MAX_DAYS)
+    )
+    count = (until - first).days
+    return DailySeries(
+        first, tuple(known.get(first + timedelta(days=n)) for n in range(count))
+    )
