@@ -23,6 +23,7 @@ ALL = [
     "0004_index_pending",
     "0005_quarantine",
     "0006_ledger",
+    "0007_rollups",
 ]
 
 _APPLY = """
@@ -89,6 +90,7 @@ def test_every_table_and_column_of_ours_is_explained(database_url, connect):
         """
         SELECT relname, attname FROM pg_class
         JOIN pg_attribute ON attrelid = pg_class.oid AND attnum >= 0
+            AND NOT attisdropped
         WHERE relkind IN ('r', 'v') AND relnamespace = 'public'::regnamespace
             AND relname NOT LIKE '%yoyo%'
             AND (obj_description(pg_class.oid) IS NULL
@@ -348,7 +350,9 @@ def test_table_of_another_role_need_not_be_owned_when_nothing_is_missing(
         """
         DROP VIEW campaign_metrics_pending, v_campaign_metrics_pending;
         DROP TABLE campaign_metrics_quarantine, sync_run, dataverse_pacing,
-            dataverse_target, yoyo_lock, _yoyo_log, _yoyo_version, _yoyo_migration
+            dataverse_target, daily_campaign_rollup, daily_rollup_total,
+            weekly_campaign_rollup, weekly_rollup_total, rollup_source, rollup_history,
+            yoyo_lock, _yoyo_log, _yoyo_version, _yoyo_migration
         """
     )
 

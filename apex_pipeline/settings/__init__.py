@@ -5,6 +5,11 @@ that `apex up` runs on this machine; whatever reads the settings sees only addre
 and credentials, and cannot tell them from the real ones.
 """
 
+from apex_pipeline.settings.analysis import (
+    UTC_ZONE,
+    AnalysisSettings,
+    load_analysis_settings,
+)
 from apex_pipeline.settings.ends import (
     EMBEDDED,
     EMULATOR,
@@ -25,9 +30,12 @@ __all__ = [
     "EMBEDDED",
     "EMULATOR",
     "PUBLIC_AUTHORITY",
+    "UTC_ZONE",
+    "AnalysisSettings",
     "DataverseSettings",
     "Settings",
     "dagster_environment",
+    "load_analysis_settings",
     "load_database_url",
     "load_settings",
     "local_file",

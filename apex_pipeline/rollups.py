@@ -1,0 +1,245 @@
+"""Daily and weekly rollups: computed by Postgres, range by range, each as a whole.
+
+A range of days or weeks is replaced in one transaction, and filled by one statement
+that reads each raw row once for each time zone, through the index on `created_at`: so
+the cost is in proportion to the range. Readers see the old rows until the new ones are
+committed. A second refresh waits for the first at `LOCK TABLE`, which comes before the
+transaction's snapshot, and then sees all that the first has written.
+"""
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+from sqlalchemy import Connection
+
+from apex_pipeline.database import Database
+from apex_pipeline.errors import ConfigError
+from apex_pipeline.rollup_columns import (
+    CAMPAIGN,
+    CHANGES,
+    FINGERPRINT,
+    MEASURES,
+    PHASE,
+    Change,
+)
+from apex_pipeline.settings import AnalysisSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Grain:
+    """Days or weeks.
+
+    Attributes:
+        label: The column that names the period by its first day.
+        days: Length of a period.
+    """
+
+    name: str
+    label: str
+    rollup: str
+    total: str
+    days: int
+
+
+DAILY = Grain("day", "day", "daily_campaign_rollup", "daily_rollup_total", 1)
+WEEKLY = Grain("week", "week", "weekly_campaign_rollup", "weekly_rollup_total", 7)
+
+
+@dataclass(frozen=True, slots=True)
+class Periods:
+    """Days or weeks without a gap between them, each by its first day."""
+
+    grain: Grain
+    first: date
+    last: date
+
+    def __post_init__(self) -> None:
+        """Refuse what is no range of whole periods."""
+        if self.first > self.last:
+            raise ConfigError(f"{self.first} is after {self.last}.")
+        if self.grain is WEEKLY and (self.first.weekday() or self.last.weekday()):
+            raise ConfigError("A week is named by the Monday that it begins with.")
+
+    def labels(self) -> list[date]:
+        """First day of each period."""
+        count = (self.last - self.first).days // self.grain.days
+        step = timedelta(days=self.grain.days)
+        return [self.first + step * number for number in range(count + 1)]
+
+
+def period_rows(zones: str = "%(zones)s", slo: str = "%(slo)s") -> str:
+    """SQL for the periods of a range in all time zones, with their instants.
+
+    A day begins at the first instant of its date. Midnight by itself would not do:
+    where the clock is put back at one o'clock (Azores, Cuba) it comes twice, and
+    Postgres means the second.
+    """
+    return f"""
+        SELECT zone.name AS time_zone, label::date AS starts_on,
+            {_first_instant("label")} AS starts_at,
+            {_first_instant("label + make_interval(days => %(step)s)")} AS ends_at,
+            {slo}::integer AS slo_p95_ms
+        FROM unnest({zones}::text[]) AS zone (name)
+        CROSS JOIN generate_series(
+            %(first)s::timestamp, %(last)s::timestamp, make_interval(days => %(step)s)
+        ) AS label
+    """  # noqa: S608  constants
+
+
+def _first_instant(midnight: str) -> str:
+    return (
+        f"least(({midnight}) AT TIME ZONE zone.name, "
+        f"({midnight} - interval '1 hour') AT TIME ZONE zone.name + interval '1 hour')"
+    )
+
+
+CHECKSUM = f"coalesce(sum(hash_record_extended(ROW({', '.join(FINGERPRINT)}), 0)), 0)"
+"""SQL for a fingerprint of raw rows that does not depend on their order. Fingerprints
+of parts add up to that of the whole."""
+
+_MEASURE_NAMES = ", ".join(column.name for column in MEASURES)
+_MEASURES = ",\n".join(f"{c.expression} AS {c.name}" for c in MEASURES)
+
+# The second grouping set has a row also where there are no raw rows.
+_FILL = f"""
+    WITH period AS MATERIALIZED ({period_rows()}),
+    measured AS MATERIALIZED (
+        SELECT period.time_zone, period.starts_on, made.*
+        FROM period CROSS JOIN LATERAL (
+            SELECT campaign_id, phase, grouping(campaign_id) = 1 AS is_total,
+                {CHECKSUM} AS raw_checksum,
+                {_MEASURES}
+            FROM (
+                SELECT {CAMPAIGN.expression} AS campaign_id,
+                    {PHASE.expression} AS phase, agents_total, agents_successful,
+                    assets_generated, tokens_in, tokens_out, cost_usd, latency_p95_ms,
+                    latency_avg_ms, created_at
+                FROM campaign_metrics
+                WHERE created_at >= period.starts_at AND created_at < period.ends_at
+            ) AS raw
+            GROUP BY GROUPING SETS ((campaign_id, phase), ())
+        ) AS made
+    ),
+    total AS (
+        INSERT INTO {{total}} (time_zone, {{label}}, {_MEASURE_NAMES})
+        SELECT time_zone, starts_on, {_MEASURE_NAMES} FROM measured WHERE is_total
+    ),
+    source AS (
+        INSERT INTO rollup_source
+            (grain, time_zone, starts_on, raw_rows, raw_checksum)
+        SELECT '{{grain}}', time_zone, starts_on, runs, raw_checksum
+        FROM measured WHERE is_total
+    )
+    INSERT INTO {{rollup}} (time_zone, {{label}}, campaign_id, phase, {_MEASURE_NAMES})
+    SELECT time_zone, starts_on, campaign_id, phase, {_MEASURE_NAMES}
+    FROM measured WHERE NOT is_total
+"""  # noqa: S608  constants
+
+# A time zone that is configured no longer is not kept up to date: its rows would lie.
+_CLEAR = """
+    DELETE FROM {table}
+    WHERE {label} BETWEEN %(first)s AND %(last)s OR time_zone <> ALL(%(zones)s)
+"""
+_CLEAR_SOURCE = """
+    DELETE FROM rollup_source
+    WHERE grain = '{grain}'
+        AND (starts_on BETWEEN %(first)s AND %(last)s OR time_zone <> ALL(%(zones)s))
+"""
+
+_ROWS = "SELECT {label}, count(*) FROM {rollup} WHERE {label} BETWEEN %(first)s AND "
+_ROWS += "%(last)s GROUP BY {label}"
+
+
+def _change(change: Change) -> str:
+    now, before = f"this.{change.of}", f"before.{change.of}"
+    if change.kind == "figure":
+        return f"{change.name} = {now} - {before}"
+    # A campaign that did not run in a week that is computed had none of it.
+    counted = f"CASE WHEN known.week IS NOT NULL THEN coalesce({before}, 0) END"
+    if change.kind == "count":
+        return f"{change.name} = {now} - {counted}"
+    return f"{change.name} = round(100 * ({now} - {before}) / nullif({before}, 0), 4)"
+
+
+_COMPARE = f"""
+    UPDATE {{table}} AS changed
+    SET {", ".join(_change(c).replace("this.", "changed.") for c in CHANGES)}
+    FROM {{table}} AS this
+    LEFT JOIN weekly_rollup_total AS known
+        ON known.time_zone = this.time_zone AND known.week = this.week - 7
+    LEFT JOIN {{table}} AS before
+        ON before.time_zone = this.time_zone AND before.week = this.week - 7
+            {{same}}
+    WHERE this.ctid = changed.ctid
+        AND changed.week BETWEEN %(first)s AND %(last)s::date + 7
+"""  # noqa: S608  constants
+
+
+@dataclass(frozen=True, slots=True)
+class Refreshed:
+    """What a refresh wrote.
+
+    Attributes:
+        rows: Rows of campaigns and phases, in all time zones, by the period's first day.
+    """
+
+    periods: Periods
+    rows: dict[date, int]
+
+
+def refresh(
+    database: Database, settings: AnalysisSettings, periods: Periods
+) -> Refreshed:
+    """Compute the periods anew from the raw rows, in all configured time zones.
+
+    Raises:
+        DatabaseError: One of its kinds. Nothing is changed then.
+    """
+    return database.transact(
+        lambda connection: refresh_in(connection, settings, periods), repeatable=True
+    )
+
+
+def refresh_in(
+    connection: Connection, settings: AnalysisSettings, periods: Periods
+) -> Refreshed:
+    """The same as the first thing in a transaction of the caller's.
+
+    Whatever the caller reads in it afterwards, it reads as the refresh has: raw rows
+    that come meanwhile are not seen.
+    """
+    grain = periods.grain
+    # Not an advisory lock: asking for one is a query, which takes the snapshot, and
+    # whoever had to wait for it would not see what it had waited for.
+    connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+    connection.exec_driver_sql(f"LOCK TABLE {grain.total} IN SHARE ROW EXCLUSIVE MODE")
+    values = {
+        "first": periods.first,
+        "last": periods.last,
+        "step": grain.days,
+        "zones": list(settings.time_zones),
+        "slo": settings.slo_p95_ms,
+    }
+    names = {
+        "grain": grain.name,
+        "label": grain.label,
+        "rollup": grain.rollup,
+        "total": grain.total,
+    }
+    for table in (grain.rollup, grain.total):
+        connection.exec_driver_sql(
+            _CLEAR.format(table=table, label=grain.label), values
+        )
+    connection.exec_driver_sql(_CLEAR_SOURCE.format(grain=grain.name), values)
+    connection.exec_driver_sql(_FILL.format(**names), values)
+    if grain is WEEKLY:
+        _compare_weeks(connection, values)
+    found = connection.exec_driver_sql(_ROWS.format(**names), values)
+    rows = dict.fromkeys(periods.labels(), 0) | dict(found.tuples().all())
+    return Refreshed(periods, rows)
+
+
+def _compare_weeks(connection: Connection, values: dict[str, object]) -> None:
+    same = "AND before.campaign_id = this.campaign_id AND before.phase = this.phase"
+    for table, condition in ((WEEKLY.rollup, same), (WEEKLY.total, "")):
+        connection.exec_driver_sql(_COMPARE.format(table=table, same=condition), values)
