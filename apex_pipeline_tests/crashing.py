@@ -1,22 +1,28 @@
-"""A sync that kills its own process at a named step: `python -m … STEP COUNT`.
+"""A sync that kills its own process at a named step.
 
 It is put together from the real parts; only the step at which it dies is added.
 """
 
 import asyncio
+import dataclasses
+import multiprocessing
 import os
 import signal
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
+import dagster as dg
+
+from apex_pipeline import definitions
 from apex_pipeline.database import Database
 from apex_pipeline.dataverse.client import DataverseClient
 from apex_pipeline.dataverse.gate import Deadline
 from apex_pipeline.dataverse.sender import RetryPolicy
+from apex_pipeline.defs import sync_assets
 from apex_pipeline.delivery import DataverseSink, Delivery
 from apex_pipeline.metrics import CampaignMetric
 from apex_pipeline.settings import load_settings
-from apex_pipeline.store import Store
+from apex_pipeline.store import Store, connect
 from apex_pipeline.stream import StreamOptions
 from apex_pipeline.sync import SyncOptions, run_sync
 
@@ -104,17 +110,61 @@ class DyingSink(DataverseSink):
         return delivery
 
 
-def main() -> None:
-    death = Death(sys.argv[1], int(sys.argv[2]))
-    settings = load_settings(os.environ)
-    options = SyncOptions(
-        StreamOptions(page_size=50, rows_per_request=10),
-        make_sink=lambda client, retry: DyingSink(client, retry, death),
+def dying_sync(death: Death, store: Store, settings, token_cache, options, **more):
+    """`run_sync` with steps."""
+    return run_sync(
+        DyingStore(store._database, death),  # noqa: SLF001  the same connections
+        settings,
+        token_cache,
+        dataclasses.replace(
+            options, make_sink=lambda client, retry: DyingSink(client, retry, death)
+        ),
+        **more,
     )
-    database = Database(settings.database_url, application_name="crashing")
-    with DyingStore(database, death) as store:
-        run_sync(store, settings.dataverse, settings.token_cache_path, options)
 
 
-if __name__ == "__main__":
-    main()
+def run_core(death: Death) -> None:
+    settings = load_settings(os.environ)
+    options = SyncOptions(StreamOptions(page_size=50, rows_per_request=10))
+    with connect(settings.database_url) as store:
+        dying_sync(death, store, settings.dataverse, settings.token_cache_path, options)
+
+
+def run_dagster(death: Death) -> None:
+    """The real job, on the instance in DAGSTER_HOME."""
+    vars(sync_assets)["run_sync"] = partial(dying_sync, death)
+    job = resolve_job()
+    portions = {"page_size": 50, "rows_per_request": 10}
+    with dg.DagsterInstance.get() as instance:
+        job.execute_in_process(
+            instance=instance, run_config={"ops": {"sync": {"config": portions}}}
+        )
+
+
+def resolve_job() -> dg.JobDefinition:
+    """The job of the sync as the code location has it."""
+    return definitions.defs().resolve_job_def("sync_campaign_metrics")
+
+
+def _die(
+    variables: Mapping[str, str], step: str, count: int, run: Callable[[Death], None]
+) -> None:
+    os.environ.update(variables)
+    run(Death(step, count))
+
+
+def crash(
+    variables: Mapping[str, str],
+    step: str,
+    count: int,
+    run: Callable[[Death], None] = run_core,
+) -> bool:
+    """Run a sync that dies in a process of its own; say whether it did."""
+    # Forked off a process that has imported everything, but holds nothing of ours.
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload([__name__])
+    process = processes.Process(target=_die, args=(variables, step, count, run))
+    process.start()
+    process.join(timeout=60)
+    assert process.exitcode in {0, -signal.SIGKILL}
+    return process.exitcode != 0

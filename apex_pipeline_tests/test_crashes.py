@@ -1,16 +1,13 @@
 """kill -9 at every step: nothing lost, nothing twice."""
 
-import os
 import random
-import signal
-import subprocess
-import sys
 
+import dagster as dg
 import pytest
 
 from apex_pipeline.ledger import RunStatus
 from apex_pipeline.sync import SyncOptions, run_sync
-from apex_pipeline_tests.crashing import STEPS
+from apex_pipeline_tests.crashing import STEPS, crash, resolve_job, run_dagster
 from apex_pipeline_tests.ends import (
     campaign_row,
     delivered,
@@ -21,18 +18,6 @@ from apex_pipeline_tests.ends import (
     marked,
     query,
 )
-
-
-def crash(variables, step, count):
-    """Run a sync that dies; say whether it did."""
-    ended = subprocess.run(
-        [sys.executable, "-m", "apex_pipeline_tests.crashing", step, str(count)],
-        env=os.environ | variables,
-        timeout=60,
-        check=False,
-    )
-    assert ended.returncode in {0, -signal.SIGKILL}
-    return ended.returncode != 0
 
 
 def rows(seed):
@@ -53,6 +38,11 @@ def settle(store, emulator, database_url, tmp_path):
     )
     assert report.failure is None
     assert report.skipped is None
+    hold_against_rows(emulator, database_url)
+
+
+def hold_against_rows(emulator, database_url):
+    """Exactly one record for each row that Dataverse can hold; marked: just those."""
     good = query(
         database_url, "SELECT id::text FROM campaign_metrics WHERE length(phase) <= 16"
     )
@@ -101,3 +91,29 @@ def test_syncs_killed_again_and_again_end_with_every_row_once(
         emulator.clear_faults()
         assert marked(database_url) <= delivered(emulator)
     settle(store, emulator, database_url, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("step", STEPS)
+def test_a_run_in_dagster_killed_at_a_step_is_made_good_by_the_next_run(
+    step, emulator, database_url, tmp_path, monkeypatch
+):
+    insert(database_url, rows(step))
+    emulator.fault("slow", delay=0.05, count=10_000, path="UpsertMultiple")
+    home = tmp_path / "dagster"
+    home.mkdir()
+    (home / "dagster.yaml").write_text("telemetry: {enabled: false}")
+    variables = environment(emulator, database_url, tmp_path) | {
+        "DAGSTER_HOME": str(home)
+    }
+    assert crash(variables, step, 1, run_dagster), f"{step} was not reached"
+    assert marked(database_url) <= delivered(emulator)
+
+    emulator.clear_faults()
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with dg.DagsterInstance.get() as instance:
+        (lost,) = instance.get_runs()
+        assert not lost.is_finished
+        assert resolve_job().execute_in_process(instance=instance).success
+    hold_against_rows(emulator, database_url)
