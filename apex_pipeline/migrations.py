@@ -10,7 +10,7 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +21,7 @@ from psycopg import errors
 from yoyo.backends.core.postgresql import PostgresqlPsycopgBackend
 from yoyo.migrations import Migration, MigrationList
 
+from apex_pipeline import schema
 from apex_pipeline.database import Database
 from apex_pipeline.errors import DatabaseUnavailableError
 
@@ -41,7 +42,8 @@ def apply(url: str, *, wait_seconds: float = 30.0) -> list[str]:
             applies migrations, and with transactions that hold a table.
 
     Returns:
-        Names of the migrations that were applied now.
+        Names of the migrations that were applied now, also of those that were applied
+        again because what they had made was gone.
 
     Raises:
         DatabaseError: The database is not there, or the user may not change it.
@@ -58,15 +60,35 @@ def apply(url: str, *, wait_seconds: float = 30.0) -> list[str]:
     ):
         backend.create_lock_table()
         backend.break_lock()
-        outstanding = backend.to_apply(_read())
+        every = _read()
+        outstanding = list(backend.to_apply(every))
+        lost = _lost(database, [each for each in every if each not in outstanding])
         with backend.lock():
-            for migration in outstanding:
+            for migration in every:
+                if migration.id in lost:
+                    # Marked as not applied first: a kill leaves it to the next time.
+                    backend.unmark_one(migration)
+                    outstanding.append(migration)
+            again = [each for each in every if each in outstanding]
+            for migration in again:
                 _apply_one(backend, migration, deadline)
-        return [migration.id for migration in outstanding]
+        return [migration.id for migration in again]
 
 
 def pending(url: str, *, wait_seconds: float = 30.0) -> list[str]:
-    """Name the migrations that `apply` would apply; changes nothing."""
+    """Name the migrations that `apply` would apply, or apply again; changes nothing."""
+    database = Database(
+        url, wait_seconds=wait_seconds, application_name="apex_pipeline migrations"
+    )
+    every = _read()
+    new = unapplied(url, wait_seconds=wait_seconds)
+    with database, database.translated():
+        lost = _lost(database, [each for each in every if each.id not in new])
+    return [each.id for each in every if each.id in {*new, *lost}]
+
+
+def unapplied(url: str, *, wait_seconds: float = 30.0) -> list[str]:
+    """Name the migrations that were never applied; changes nothing."""
     database = Database(
         url, wait_seconds=wait_seconds, application_name="apex_pipeline migrations"
     )
@@ -79,6 +101,32 @@ def pending(url: str, *, wait_seconds: float = 30.0) -> list[str]:
             rows = connection.execute("SELECT migration_id FROM _yoyo_migration")
             applied = {name for (name,) in rows}
         return [m.id for m in _read() if m.id not in applied]
+
+
+def missing(url: str, kind: schema.Kind, wait_seconds: float) -> dict[str, list[str]]:
+    """Name what is not there although its migration is applied, by migration."""
+    database = Database(
+        url, wait_seconds=wait_seconds, application_name="apex_pipeline migrations"
+    )
+    with database, database.translated(), database.connect() as connection:
+        connection.autocommit = True
+        return schema.missing(connection, _sources(_read()), kind)
+
+
+def _lost(database: Database, every: Sequence[Migration]) -> set[str]:
+    """The migrations something of which is not there."""
+    with database.connect() as connection:
+        connection.autocommit = True
+        sources = _sources(every)
+        return {
+            name
+            for kind in schema.Kind
+            for name in schema.missing(connection, sources, kind)
+        }
+
+
+def _sources(every: Sequence[Migration]) -> dict[str, str]:
+    return {each.id: Path(each.path).read_text() for each in every}
 
 
 class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc]  # ships no types

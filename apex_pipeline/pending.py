@@ -83,7 +83,8 @@ _ORDER = """
     LIMIT %(limit)s
 """
 
-_FIRST_PAGE = _COLUMNS + _ORDER
+FIRST_PAGE = _COLUMNS + _ORDER
+"""The oldest pending rows; binds `limit`."""
 
 _NEXT_PAGE = f"""{_COLUMNS}
     WHERE (campaign_metrics_pending.created_at, campaign_metrics_pending.id)
@@ -150,7 +151,7 @@ def page(
 ) -> list[PendingRow]:
     """Read the pending rows that follow *after*, the oldest first."""
     if after is None:
-        return _rows(connection, _FIRST_PAGE, {"limit": limit})
+        return _rows(connection, FIRST_PAGE, {"limit": limit})
     if after.created_at is None:
         return _rows(connection, _NEXT_UNDATED_PAGE, {"id": after.id, "limit": limit})
     found = _rows(connection, _NEXT_PAGE, after._asdict() | {"limit": limit})

@@ -69,7 +69,8 @@ MAY_IMPORT = {
     "ledger.py": set(),
     "writer_lock.py": {"database", "errors"},
     "store.py": {"database", "ledger", "metrics", "pending", "writer_lock"},
-    "migrations.py": {"database", "errors"},
+    "migrations.py": {"database", "errors", "schema"},
+    "schema.py": set(),
     "breaker.py": {"errors", "metrics"},
     "delivery.py": {"dataverse", "errors", "metrics"},
     "stream.py": {"breaker", "dataverse", "delivery", "errors", "metrics", "pending"},
@@ -77,6 +78,10 @@ MAY_IMPORT = {
     "rollups.py": {"database", "errors", "rollup_columns", "settings"},
     "cutover.py": {"dataverse", "errors", "metrics"},
     "forecast": {"forecast"},
+    "doctor": {
+        *("database", "dataverse", "doctor", "errors", "ledger", "metrics"),
+        *("migrations", "pending", "schema", "settings", "status", "store"),
+    },
 }
 
 

@@ -92,6 +92,11 @@ def _table_drifts(table: FoundTable) -> Iterator[str]:
             f"The entity set of {TABLE} is {table.entity_set}. Rename it to "
             f"{ENTITY_SET}, to which the pipeline writes."
         )
+    yield from column_drifts(table)
+
+
+def column_drifts(table: FoundTable) -> Iterator[str]:
+    """In what the columns that are there cannot hold what we send."""
     for column in COLUMNS:
         found = table.columns.get(column.dataverse)
         if found is not None:

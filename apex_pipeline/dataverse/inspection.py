@@ -71,6 +71,17 @@ async def inspect(
     )
 
 
+async def inspect_table(
+    client: DataverseClient, deadline: Deadline
+) -> FoundTable | None:
+    """The table alone, for which `METADATA_PRIVILEGES` suffice; None if it is not there.
+
+    Raises:
+        DataverseError: It could not be read; see the tree in `errors`.
+    """
+    return await _table(_Reader(client, deadline))
+
+
 class _Reader:
     """Reads collections, each in one page."""
 

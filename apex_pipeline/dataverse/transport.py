@@ -62,10 +62,11 @@ class MsalTransport(httpx.Client):
         return super().post(url, params=params, data=form, headers=headers)
 
 
-def token_http(ca_bundle: Path | None) -> MsalTransport:
+def token_http(ca_bundle: Path | None, *, timeout: float = 30.0) -> MsalTransport:
     """The client that MSAL sends through; its own `requests` has no time limit."""
+    connect = min(timeout, _CONNECT_SECONDS)
     return MsalTransport(
-        verify=trust(ca_bundle), timeout=httpx.Timeout(30.0, connect=_CONNECT_SECONDS)
+        verify=trust(ca_bundle), timeout=httpx.Timeout(timeout, connect=connect)
     )
 
 

@@ -97,6 +97,20 @@ def load_database_url(environment: Mapping[str, str]) -> str:
     return url
 
 
+def load_dataverse(environment: Mapping[str, str]) -> DataverseSettings:
+    """Read Dataverse's settings alone, for what does not concern the database.
+
+    Raises:
+        ConfigError: They are incomplete, or the local emulator is not running.
+    """
+    resolved = resolve_local(environment)
+    problems: list[str] = []
+    dataverse = _dataverse(resolved, problems)
+    if dataverse is None:
+        raise ConfigError(*problems)
+    return dataverse
+
+
 def state_dir(environment: Mapping[str, str]) -> Path:
     """Folder of the local state, absolute."""
     configured = environment.get("APEX_STATE_DIR")

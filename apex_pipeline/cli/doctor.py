@@ -1,0 +1,85 @@
+"""`apex doctor`."""
+
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from apex_pipeline.cli.output import waiting
+from apex_pipeline.defs.instance import look_at_instance
+from apex_pipeline.doctor.checklist import Surroundings, look
+from apex_pipeline.doctor.findings import Line, State
+from apex_pipeline.settings import dagster_environment
+
+_MARKS = {
+    State.OK: ("✓", "green"),
+    State.WARNING: ("!", "yellow"),
+    State.FAILED: ("✗", "bold red"),
+    State.NOT_CHECKED: ("-", "dim"),
+}
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def doctor(*, as_json: bool) -> None:
+    """Check everything that the sync needs, live, and say how to mend what is wrong.
+
+    Changes nothing. Each line is looked at by itself; one that says nothing because
+    another failed is not checked, and says which. Exit 0: nothing failed, though there
+    may be warnings; 1: something did; 2: nothing could be checked, because the
+    configuration names neither Postgres nor Dataverse.
+    """
+    # Dagster reads its own from the process.
+    os.environ.update(dagster_environment(os.environ))
+    with waiting("Looking at everything …"):
+        lines = look(os.environ, Surroundings(look_at_instance))
+    if as_json:
+        click.echo(json.dumps(_document(lines)))
+    else:
+        _print(lines)
+    sys.exit(1 if _failed(lines) else 0)
+
+
+def _failed(lines: Sequence[Line]) -> bool:
+    return any(line.state is State.FAILED for line in lines)
+
+
+def _document(lines: Sequence[Line]) -> dict[str, object]:
+    return {
+        "healthy": not _failed(lines),
+        "lines": [dataclasses.asdict(line) for line in lines],
+    }
+
+
+def _print(lines: Sequence[Line]) -> None:
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        # Into a file or a log, nothing is cut to a width that nobody sees.
+        console.width = 200
+    table = Table(box=None, pad_edge=False, show_edge=False)
+    for heading in ("", "line", "measured", "target"):
+        table.add_column(heading, overflow="fold")
+    for line in lines:
+        mark, style = _MARKS[line.state]
+        table.add_row(f"[{style}]{mark}[/]", line.name, _measured(line), line.target)
+    console.print(table)
+    for line in lines:
+        if line.remedy and line.state is not State.OK:
+            console.print(f"\n{line.name}: ", end="", style=_MARKS[line.state][1])
+            console.print(line.remedy, markup=False)
+    counts = ", ".join(
+        f"{sum(line.state is state for line in lines)} {state.value}" for state in State
+    )
+    console.print(f"\n{counts}")
+
+
+def _measured(line: Line) -> str:
+    text = line.measured.replace("[", r"\[")
+    if line.state is State.NOT_CHECKED:
+        return f"not checked: {text}"
+    return text

@@ -1,0 +1,1 @@
+"""The checklist that an operator would go through by hand, gone through live."""

@@ -1,0 +1,328 @@
+"""The checklist: every line, its target, its remedy, and what it needs.
+
+A further line is a `Check` in one of the functions below: a probe that returns a
+finding, and the names of the lines without which it says nothing.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from apex_pipeline.doctor import (
+    credentials,
+    delivery,
+    machine,
+    orchestration,
+    service,
+    table as table_lines,
+)
+from apex_pipeline.doctor.configuration import Configuration, read_configuration
+from apex_pipeline.doctor.dataverse import ADMINISTRATOR, Access, Environment
+from apex_pipeline.doctor.findings import Check, Finding, Line, ok
+from apex_pipeline.doctor.orchestration import Instance
+from apex_pipeline.doctor.postgres import Postgres
+from apex_pipeline.doctor.runner import PATIENCE_SECONDS, examine
+from apex_pipeline.metrics import COLUMNS, TABLE
+from apex_pipeline.settings import DataverseSettings
+
+_PROVISION_DATABASE = "Run `apex provision database`."
+_PROVISION = "Run `apex provision dataverse`."
+_CLOCK = "Have the clock of this machine kept by NTP."
+_SKEW = f"at most {machine.MAX_SKEW_SECONDS:g} s"
+
+LookAtDagster = Callable[[Mapping[str, str]], Instance | None]
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the doctor looks at besides the two ends.
+
+    Attributes:
+        dagster: Reads the Dagster instance that an environment names; None if it names
+            none. It lives in `defs`, where Dagster may be imported.
+        now: This machine's clock (aware).
+        further: Checks of other parts; they may need any of those here.
+    """
+
+    dagster: LookAtDagster
+    now: Callable[[], datetime] = _now
+    min_free_bytes: int = machine.MIN_FREE_BYTES
+    seconds: float = PATIENCE_SECONDS
+    further: Sequence[Check] = field(default=())
+
+
+def look(environment: Mapping[str, str], around: Surroundings) -> list[Line]:
+    """Go through the whole checklist.
+
+    Raises:
+        ConfigError: Nothing can be checked, so wrong is the environment.
+    """
+    configuration = read_configuration(environment)
+    # An empty token cache, so that a token is asked for; gone afterwards.
+    with TemporaryDirectory(prefix="apex-doctor-") as folder:
+        checks = [
+            Check(
+                "configuration",
+                "complete, without contradiction",
+                "Set the variables as said; the README lists them.",
+                configuration.finding,
+            )
+        ]
+        if configuration.database_url is not None:
+            checks += _database_checks(configuration.database_url, around)
+        if configuration.dataverse is not None:
+            checks += _dataverse_checks(configuration, around, Path(folder))
+        checks += _machine_checks(configuration, around)
+        return examine([*checks, *around.further], seconds=around.seconds)
+
+
+def _database_checks(url: str, around: Surroundings) -> Iterator[Check]:
+    postgres = Postgres(url)
+    yield Check(
+        "database",
+        "answers",
+        "Check DATABASE_URL, and that Postgres runs and can be reached from here.",
+        postgres.reachable,
+    )
+    yield Check(
+        "migrations",
+        "all applied",
+        _PROVISION_DATABASE,
+        postgres.migrations,
+        ("database",),
+    )
+    yield Check(
+        "tables and views",
+        "all there, readable",
+        _PROVISION_DATABASE,
+        postgres.relations,
+        ("migrations",),
+    )
+    yield Check(
+        "indexes",
+        "all there, valid",
+        _PROVISION_DATABASE,
+        postgres.indexes,
+        ("tables and views",),
+    )
+    yield Check(
+        "pending query",
+        "uses an index of the pending rows",
+        "Run `ANALYZE campaign_metrics`; if that does not help, compare the index with "
+        "sql/0004_index_pending.sql.",
+        postgres.plan,
+        ("indexes",),
+    )
+    yield Check(
+        "key of campaign_metrics",
+        "id is unique",
+        "Find double ids, then `ALTER TABLE campaign_metrics ADD UNIQUE (id)`: rows "
+        "that share an id are one record in Dataverse.",
+        postgres.unique_id,
+        ("tables and views",),
+    )
+    yield Check(
+        "clock of Postgres",
+        _SKEW,
+        _CLOCK,
+        partial(postgres.clock, around.now),
+        ("database",),
+    )
+
+    def last_success() -> Finding:
+        with postgres.open_store() as store:
+            return delivery.last_success(store, around.now())
+
+    yield Check(
+        "last success",
+        f"rows wait no longer than {_minutes(delivery.LATE)} for one",
+        "Run `apex sync`, and see what it says.",
+        last_success,
+        ("tables and views",),
+    )
+
+
+def _dataverse_checks(
+    configuration: Configuration, around: Surroundings, folder: Path
+) -> Iterator[Check]:
+    settings = configuration.dataverse
+    if settings is None:
+        return
+    yield from _service_checks(settings, around)
+    yield from _credential_checks(configuration, settings, around, folder)
+    administrator = configuration.administrator
+    environment = Environment(
+        Access(settings, folder / "tokens.json"),
+        Access(administrator, folder / "administrator.json") if administrator else None,
+    )
+    yield from _user_checks(environment)
+    yield from _table_checks(environment)
+
+
+def _service_checks(
+    settings: DataverseSettings, around: Surroundings
+) -> Iterator[Check]:
+    yield Check(
+        "Dataverse",
+        "answers HTTP 401 without a token",
+        "Check DATAVERSE_RESOURCE, and that it can be reached from here.",
+        partial(service.reachable, settings),
+    )
+    yield Check(
+        "TLS",
+        "trusted, 14 days left",
+        "If a private authority signed the certificate, name its PEM file in "
+        "APEX_CA_BUNDLE; if it runs out, renew it.",
+        lambda: service.certificate(settings, around.now()),
+        ("Dataverse",),
+    )
+    yield Check(
+        "clock of Dataverse",
+        _SKEW,
+        _CLOCK,
+        lambda: service.clock(settings, around.now()),
+        ("TLS",),
+    )
+
+
+def _credential_checks(
+    configuration: Configuration,
+    settings: DataverseSettings,
+    around: Surroundings,
+    folder: Path,
+) -> Iterator[Check]:
+    tokens: list[str] = []
+
+    def acquire() -> Finding:
+        token, seconds = credentials.acquire(settings, folder / "tokens.json")
+        tokens.append(token)
+        return ok(f"acquired in {1000 * seconds:,.0f} ms, past the cache")
+
+    yield Check(
+        "token",
+        "acquired",
+        "Check AZURE_TENANT_ID, AZURE_CLIENT_ID and the secret or certificate.",
+        acquire,
+    )
+    yield Check(
+        "audience",
+        "this environment, this application",
+        "Check DATAVERSE_RESOURCE and AZURE_CLIENT_ID.",
+        lambda: credentials.audience(tokens[0], settings),
+        ("token",),
+    )
+    yield Check(
+        "secret or certificate",
+        "lasts 30 days more",
+        "Make a new one in Entra, and set it.",
+        lambda: credentials.expiry(
+            settings, configuration.environment, around.now().date()
+        ),
+    )
+
+
+def _user_checks(environment: Environment) -> Iterator[Check]:
+    yield Check(
+        "application user",
+        "a user of the environment, enabled",
+        f"{_PROVISION} A disabled one is activated in the Power Platform admin center.",
+        environment.user,
+        ("Dataverse", "TLS", "token"),
+    )
+    yield Check(
+        "privileges",
+        "create, read, write; to read definitions",
+        _PROVISION,
+        environment.privileges,
+        ("application user",),
+    )
+    yield Check(
+        "role",
+        "holds what a sync needs, and cannot delete",
+        "Run `apex provision dataverse`; take delete from the role, if it has it, in "
+        "the Power Platform admin center.",
+        environment.role,
+        ("application user",),
+    )
+
+
+def _table_checks(environment: Environment) -> Iterator[Check]:
+    table_check = Check(
+        f"table {TABLE}",
+        "there",
+        _PROVISION,
+        environment.look_at_table,
+        ("privileges",),
+    )
+    yield table_check
+    needs = (table_check.name,)
+    for name, target, judge in (
+        ("columns", f"{len(COLUMNS)}, each wide enough", table_lines.columns),
+        ("change tracking", "on", table_lines.change_tracking),
+        ("auditing", "on", table_lines.auditing),
+    ):
+        yield Check(
+            name, target, _PROVISION, partial(_of_table, environment, judge), needs
+        )
+    yield Check(
+        "auditing of the environment",
+        "on, or the table's has no effect",
+        "Power Platform admin center, the environment, Settings, Audit settings. Seen "
+        f"by an administrator alone: {ADMINISTRATOR}.",
+        lambda: table_lines.organization_auditing(
+            environment.organization_is_audited()
+        ),
+        ("privileges",),
+    )
+    yield Check(
+        "create and write",
+        "granted and tried",
+        "As Dataverse says; else `apex provision dataverse`.",
+        environment.write,
+        ("columns", "privileges"),
+    )
+
+
+def _of_table(environment: Environment, judge: Callable[..., Finding]) -> Finding:
+    return judge(environment.table)
+
+
+def _machine_checks(
+    configuration: Configuration, around: Surroundings
+) -> Iterator[Check]:
+    seen: list[Instance | None] = []
+
+    def daemon() -> Finding:
+        seen.append(around.dagster(configuration.environment))
+        return orchestration.daemon(seen[0], around.now())
+
+    yield Check(
+        "Dagster daemon",
+        "heartbeats within 90 s",
+        "Start it: `apex up`, `dagster dev`, or `dagster-daemon run` as a service.",
+        daemon,
+    )
+    yield Check(
+        "schedule",
+        "on, and ticking every five minutes",
+        f"Switch {orchestration.SCHEDULE} on in the Dagster UI, under Automation.",
+        lambda: orchestration.schedule(seen[0], around.now()),
+        ("Dagster daemon",),
+    )
+    yield Check(
+        "disk",
+        f"{around.min_free_bytes / 1024**2:,.0f} MiB free for the state, writable",
+        "Make room, or choose another folder with APEX_STATE_DIR.",
+        lambda: machine.disk(configuration.state, min_free_bytes=around.min_free_bytes),
+    )
+
+
+def _minutes(duration: timedelta) -> str:
+    return f"{duration.total_seconds() / 60:g} min"

@@ -1,0 +1,175 @@
+"""Dataverse as the application sees it: its user, its rights, the table, a record.
+
+Asked as the application itself, since what counts is what that may do. Its role may not
+read roles and the organization; an administrator, where one is named, is asked for those.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from apex_pipeline.dataverse.client import DataverseClient
+from apex_pipeline.dataverse.connect import connect
+from apex_pipeline.dataverse.found import FoundTable
+from apex_pipeline.dataverse.gate import Deadline
+from apex_pipeline.dataverse.inspection import STRONG, inspect, inspect_table
+from apex_pipeline.dataverse.sender import RetryPolicy
+from apex_pipeline.doctor.findings import Finding, failed, ok, warning
+from apex_pipeline.doctor.role import Rights, role
+from apex_pipeline.errors import AuthError, RejectedError
+from apex_pipeline.metrics import ENTITY_SET, PRIMARY_KEY
+from apex_pipeline.settings import DataverseSettings
+
+_Result = TypeVar("_Result")
+
+_SECONDS = 4.0
+_ONCE_MORE = RetryPolicy(attempts=2, first_wait=0.2, grace=0.0)
+_PROBED = "apex_phase"
+
+ADMINISTRATOR = "APEX_ADMIN_*, as for provisioning"
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What one application sees, each look on a connection of its own."""
+
+    settings: DataverseSettings
+    cache: Path
+
+    def ask(
+        self, work: Callable[[DataverseClient, Deadline], Awaitable[_Result]]
+    ) -> _Result:
+        """Do something with a client, in bounded time.
+
+        Raises:
+            DataverseError: See the tree in `errors`.
+        """
+
+        async def run() -> _Result:
+            async with connect(
+                self.settings, self.cache, retry=_ONCE_MORE, request_timeout=_SECONDS
+            ) as environment:
+                return await work(environment.client, Deadline(_SECONDS))
+
+        return asyncio.run(run())
+
+    def get(self, path: str, what: str) -> dict[str, Any]:
+        """Read one document."""
+
+        async def work(client: DataverseClient, deadline: Deadline) -> dict[str, Any]:
+            return await client.get(path, what=what, deadline=deadline, headers=STRONG)
+
+        return self.ask(work)
+
+
+class Environment:
+    """The environment; what one probe reads, those that need it look at.
+
+    Attributes:
+        table: Read by `look_at_table`.
+    """
+
+    def __init__(self, application: Access, administrator: Access | None) -> None:
+        self._application = application
+        self._administrator = administrator
+        self._user = ""
+        self._rights: Rights | None = None
+        self.table: FoundTable | None = None
+
+    def user(self) -> Finding:
+        """WhoAmI, which only an enabled user of the environment is answered."""
+        answer = self._application.get("WhoAmI", "ask who we are")
+        self._user = str(answer["UserId"])
+        return ok(f"user {self._user}, enabled")
+
+    def privileges(self) -> Finding:
+        """What the service says that the user holds, whatever role that is from."""
+        path = (
+            f"systemusers({self._user})/Microsoft.Dynamics.CRM.RetrieveUserPrivileges()"
+        )
+        what = "read the application user's privileges"
+        try:
+            answer = self._application.get(path, what)
+        except AuthError:
+            if self._administrator is None:
+                return warning(
+                    "the service does not show the application its own privileges",
+                    f"Name an administrator, who may see them: {ADMINISTRATOR}.",
+                )
+            answer = self._administrator.get(path, what)
+        self._rights = Rights.read(answer["RolePrivileges"])
+        missing = self._rights.missing()
+        if missing:
+            return failed(f"lacks {', '.join(missing)}")
+        return ok(self._rights.held)
+
+    def role(self) -> Finding:
+        """Least privilege: as the role shows it, or else as the user's rights do."""
+        application = self._application.settings.client_id
+
+        async def look(client: DataverseClient, deadline: Deadline) -> Any:
+            return await inspect(client, application, deadline)
+
+        try:
+            found = (self._administrator or self._application).ask(look)
+        except AuthError:
+            found = None
+        return role(self._rights, found)
+
+    def look_at_table(self) -> Finding:
+        """Read the definition, for which the role has two privileges."""
+        self.table = self._application.ask(inspect_table)
+        if self.table is None:
+            return failed("not there")
+        if self.table.entity_set != ENTITY_SET or self.table.table_type != "Standard":
+            return failed(
+                f"{self.table.table_type}, entity set {self.table.entity_set}",
+                "`apex provision dataverse --plan` tells what only a person can mend.",
+            )
+        return ok(f"{self.table.table_type}, entity set {self.table.entity_set}")
+
+    def organization_is_audited(self) -> bool | None:
+        """The organization's own switch; None where it may not be seen."""
+        try:
+            answer = (self._administrator or self._application).get(
+                "organizations?$select=isauditenabled", "read the organization"
+            )
+        except AuthError:
+            return None
+        return bool(answer["value"][0]["isauditenabled"])
+
+    def write(self) -> Finding:
+        """Write back into a record what stands there; create is a matter of rights.
+
+        The record's version goes along, so what somebody else wrote meanwhile stays.
+        """
+        answer = self._application.get(
+            f"{ENTITY_SET}?$select={PRIMARY_KEY},{_PROBED}&$top=1", "read a record"
+        )
+        if not answer["value"]:
+            return ok("no record to try it on; the service grants create and write")
+        record = answer["value"][0]
+        return self._write_back(record)
+
+    def _write_back(self, record: Mapping[str, Any]) -> Finding:
+        key = record[PRIMARY_KEY]
+
+        async def patch(client: DataverseClient, deadline: Deadline) -> None:
+            await client.write(
+                "PATCH",
+                f"{ENTITY_SET}({key})",
+                {_PROBED: record[_PROBED]},
+                what="write back what a record holds",
+                deadline=deadline,
+                headers={"If-Match": str(record["@odata.etag"])},
+            )
+
+        try:
+            self._application.ask(patch)
+        except RejectedError as error:
+            if error.status != 412:
+                raise
+            return ok(f"{key} was being written by another at this moment")
+        return ok(f"wrote back what record {key} holds; the service grants create")

@@ -1,0 +1,90 @@
+"""Goes through checks at once, each as soon as what it needs is known to be well."""
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+
+from apex_pipeline.doctor.findings import Check, Finding, Line, State
+from apex_pipeline.errors import ApexError
+
+PATIENCE_SECONDS = 9.0
+"""For all checks together; a probe that hangs is given up, and fails its own line."""
+
+
+def examine(
+    checks: Sequence[Check], *, seconds: float = PATIENCE_SECONDS
+) -> list[Line]:
+    """Look at everything in parallel; one line for each check, in their order.
+
+    Args:
+        checks: Each after those that it needs.
+        seconds: How long it may take in all.
+    """
+    began = time.monotonic()
+    lines: dict[str, Future[Line]] = {check.name: Future() for check in checks}
+    for check in checks:
+        needed = [lines[name] for name in check.needs]
+        # A daemon, so that a probe that hangs does not hold up the end.
+        threading.Thread(
+            target=_settle, args=(check, needed, lines[check.name]), daemon=True
+        ).start()
+    settled: dict[str, Line] = {}
+    for check in checks:
+        left = max(began + seconds - time.monotonic(), 0.0)
+        try:
+            settled[check.name] = lines[check.name].result(timeout=left)
+        except TimeoutError:
+            settled[check.name] = _given_up(check, settled, seconds)
+    return list(settled.values())
+
+
+def _settle(
+    check: Check, needed: Sequence[Future[Line]], outcome: Future[Line]
+) -> None:
+    """Wait for what is needed, look, and leave the line, or the fault, in `outcome`."""
+    if any(each.exception() for each in needed):
+        # That fault of ours ends the doctor; this line has no say any more.
+        return
+    try:
+        line = _blocked(check, [each.result() for each in needed]) or _look(check)
+    except BaseException as fault:  # noqa: BLE001  result() raises it again
+        outcome.set_exception(fault)
+    else:
+        outcome.set_result(line)
+
+
+def _look(check: Check) -> Line:
+    began = time.monotonic()
+    try:
+        finding = check.probe()
+    except ApexError as error:
+        finding = Finding(State.FAILED, str(error))
+    return _line(check, finding, time.monotonic() - began)
+
+
+def _line(check: Check, finding: Finding, seconds: float) -> Line:
+    remedy = "" if finding.state is State.OK else finding.remedy or check.remedy
+    return Line(
+        check.name, finding.state, finding.measured, check.target, remedy, seconds
+    )
+
+
+def _blocked(check: Check, needed: Sequence[Line]) -> Line | None:
+    """The line of a check that says nothing because of another; None if it says."""
+    for line in needed:
+        if line.state is State.FAILED:
+            return _not_checked(check, f"because of: {line.name}")
+        if line.state is State.NOT_CHECKED:
+            return _not_checked(check, line.measured)
+    return None
+
+
+def _not_checked(check: Check, because: str) -> Line:
+    return Line(check.name, State.NOT_CHECKED, because, check.target, "", 0.0)
+
+
+def _given_up(check: Check, settled: Mapping[str, Line], seconds: float) -> Line:
+    needed = [settled[name] for name in check.needs]
+    no_answer = Finding(State.FAILED, f"no answer within {seconds:g} s")
+    return _blocked(check, needed) or _line(check, no_answer, seconds)

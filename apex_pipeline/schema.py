@@ -1,0 +1,74 @@
+"""Whether what the migrations make is there, by what they themselves say they make."""
+
+import re
+from collections.abc import Mapping
+from enum import StrEnum
+
+import psycopg
+from psycopg import errors
+
+_RELATION = re.compile(
+    r"CREATE\s+(?:OR\s+REPLACE\s+)?(?:TABLE|VIEW|MATERIALIZED\s+VIEW)\s+"
+    r"(?:IF\s+NOT\s+EXISTS\s+)?([a-z]\w*)"
+)
+_INDEX = re.compile(
+    r"CREATE\s+(?:UNIQUE\s+)?INDEX\s+(?:CONCURRENTLY\s+)?(?:IF\s+NOT\s+EXISTS\s+)?"
+    r"([a-z]\w*)"
+)
+# What a migration asks before it builds an index that a table may have by another name.
+_GUARD = re.compile(r"\bDO \$\$(?:(?!\$\$).)*RAISE duplicate_table.*?\$\$;", re.DOTALL)
+_COMMENT = re.compile(r"--.*")
+
+_IS_RELATION = "SELECT to_regclass(%s) IS NOT NULL"
+_IS_VALID_INDEX = """
+    SELECT EXISTS (
+        SELECT FROM pg_index WHERE indexrelid = to_regclass(%s) AND indisvalid
+    )
+"""
+
+
+class Kind(StrEnum):
+    """What a migration makes."""
+
+    RELATION = "relation"
+    INDEX = "index"
+
+
+def missing(
+    connection: psycopg.Connection, sources: Mapping[str, str], kind: Kind
+) -> dict[str, list[str]]:
+    """Name what is not there, under the migration that makes it.
+
+    Args:
+        connection: In autocommit; nothing is changed through it.
+        sources: Name of each migration, to its SQL.
+        kind: What to look for. An index is there also under another name, where the
+            migration says so, and not while it is invalid.
+    """
+    found: dict[str, list[str]] = {}
+    for migration, source in sources.items():
+        text = _COMMENT.sub("", source)
+        pattern = _RELATION if kind is Kind.RELATION else _INDEX
+        statement = _IS_RELATION if kind is Kind.RELATION else _IS_VALID_INDEX
+        names = [
+            name
+            for name in dict.fromkeys(pattern.findall(text))
+            if connection.execute(statement, (name,)).fetchone() != (True,)
+        ]
+        if names and not (kind is Kind.INDEX and _has_another(connection, text)):
+            found[migration] = names
+    return found
+
+
+def _has_another(connection: psycopg.Connection, text: str) -> bool:
+    """Whether the migration itself would leave the table alone."""
+    guard = _GUARD.search(text)
+    if guard is None:
+        return False
+    try:
+        connection.execute(guard[0].encode())
+    except errors.DuplicateTable:
+        return True
+    except errors.UndefinedTable:
+        return False
+    return False

@@ -1,0 +1,103 @@
+"""How checks are gone through: at once, in order, and never for ever."""
+
+import threading
+
+import pytest
+
+from apex_pipeline.doctor.findings import Check, Finding, State, failed, ok, warning
+from apex_pipeline.doctor.runner import examine
+from apex_pipeline.errors import ApexError
+
+
+def check(name, probe, *needs):
+    return Check(name, "well", "Mend it.", probe, needs)
+
+
+def states(lines):
+    return {line.name: line.state for line in lines}
+
+
+def test_what_depends_on_a_failure_names_the_first_cause_and_is_not_looked_at():
+    looked = []
+
+    def look():
+        looked.append(1)
+        return ok("fine")
+
+    lines = examine(
+        [
+            check("root", lambda: failed("broken")),
+            check("child", look, "root"),
+            check("grandchild", look, "child"),
+            check("other", lambda: ok("fine")),
+        ]
+    )
+    assert states(lines) == {
+        "root": State.FAILED,
+        "child": State.NOT_CHECKED,
+        "grandchild": State.NOT_CHECKED,
+        "other": State.OK,
+    }
+    assert [line.measured for line in lines[1:3]] == ["because of: root"] * 2
+    assert [line.remedy for line in lines] == ["Mend it.", "", "", ""]
+    assert looked == []
+
+
+def test_a_warning_holds_nothing_up():
+    lines = examine(
+        [
+            check("root", lambda: warning("odd", "Look at it.")),
+            check("child", lambda: ok("fine"), "root"),
+        ]
+    )
+    assert [line.state for line in lines] == [State.WARNING, State.OK]
+    assert lines[0].remedy == "Look at it."
+
+
+def test_our_errors_are_findings_and_slips_are_not_hidden():
+    def refuse() -> Finding:
+        raise ApexError("it says no")
+
+    (line,) = examine([check("root", refuse)])
+    assert (line.state, line.measured) == (State.FAILED, "it says no")
+
+    def slip() -> Finding:
+        raise KeyError("ours")
+
+    with pytest.raises(KeyError, match="ours"):
+        examine([check("root", slip), check("child", slip, "root")])
+
+
+def test_what_hangs_is_given_up_and_what_waits_for_it_is_not_blamed():
+    never = threading.Event()
+
+    def hang() -> Finding:
+        never.wait()
+        return ok("late")
+
+    lines = examine(
+        [
+            check("hanging", hang),
+            check("child", lambda: ok("fine"), "hanging"),
+            check("other", lambda: ok("fine")),
+        ],
+        seconds=0.3,
+    )
+    never.set()
+    assert states(lines) == {
+        "hanging": State.FAILED,
+        "child": State.NOT_CHECKED,
+        "other": State.OK,
+    }
+    assert lines[0].measured == "no answer within 0.3 s"
+
+
+def test_checks_run_at_once():
+    together = threading.Barrier(12)
+
+    def meet() -> Finding:
+        together.wait(30)
+        return ok("met")
+
+    lines = examine([check(str(n), meet) for n in range(12)], seconds=60)
+    assert {line.state for line in lines} == {State.OK}
