@@ -40,8 +40,7 @@ def look_at_instance(environment: Mapping[str, str]) -> Instance | None:
 def read_instance(instance: DagsterInstance) -> Instance:
     """Heartbeats, the schedule's switch, and its last tick."""
     beats = instance.get_daemon_heartbeats()
-    state = _state(instance)
-    tick = None if state is None else _last_tick(instance, state)
+    state, tick = _schedule(instance)
     return Instance(
         heartbeats={
             kind: _instant(beats[kind].timestamp) if kind in beats else None
@@ -53,21 +52,25 @@ def read_instance(instance: DagsterInstance) -> Instance:
     )
 
 
-def _state(instance: DagsterInstance) -> InstigatorState | None:
-    """The schedule's; the newest, where a code location was renamed."""
-    states = [
-        state
-        for state in instance.all_instigator_state()
-        if state.instigator_name == sync_every_five_minutes.name
-    ]
-    return states[-1] if states else None
+def _schedule(
+    instance: DagsterInstance,
+) -> tuple[InstigatorState | None, InstigatorTick | None]:
+    """The schedule's switch and last tick.
 
-
-def _last_tick(
-    instance: DagsterInstance, state: InstigatorState
-) -> InstigatorTick | None:
-    ticks = instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=1)
-    return ticks[0] if ticks else None
+    A code location that was renamed leaves another one behind, which ticks no more.
+    """
+    found: tuple[InstigatorState | None, InstigatorTick | None] = (None, None)
+    for state in instance.all_instigator_state():
+        if state.instigator_name != sync_every_five_minutes.name:
+            continue
+        ticks = instance.get_ticks(
+            state.instigator_origin_id, state.selector_id, limit=1
+        )
+        tick = ticks[0] if ticks else None
+        latest = found[1].timestamp if found[1] else 0.0
+        if found[0] is None or (tick is not None and tick.timestamp > latest):
+            found = (state, tick)
+    return found
 
 
 def _tick_error(tick: InstigatorTick | None) -> str | None:

@@ -20,12 +20,17 @@ from apex_pipeline.doctor import (
     table as table_lines,
 )
 from apex_pipeline.doctor.configuration import Configuration, read_configuration
-from apex_pipeline.doctor.dataverse import ADMINISTRATOR, Access, Environment
+from apex_pipeline.doctor.dataverse import (
+    PRIVILEGES_LINE,
+    TABLE_LINE,
+    Access,
+    Environment,
+)
 from apex_pipeline.doctor.findings import Check, Finding, Line, ok
 from apex_pipeline.doctor.orchestration import Instance
 from apex_pipeline.doctor.postgres import Postgres
 from apex_pipeline.doctor.runner import PATIENCE_SECONDS, examine
-from apex_pipeline.metrics import COLUMNS, TABLE
+from apex_pipeline.metrics import COLUMNS
 from apex_pipeline.settings import DataverseSettings
 
 _PROVISION_DATABASE = "Run `apex provision database`."
@@ -237,7 +242,7 @@ def _user_checks(environment: Environment) -> Iterator[Check]:
         ("Dataverse", "TLS", "token"),
     )
     yield Check(
-        "privileges",
+        PRIVILEGES_LINE,
         "create, read, write; to read definitions",
         _PROVISION,
         environment.privileges,
@@ -246,23 +251,24 @@ def _user_checks(environment: Environment) -> Iterator[Check]:
     yield Check(
         "role",
         "holds what a sync needs, and cannot delete",
-        "Run `apex provision dataverse`; take delete from the role, if it has it, in "
-        "the Power Platform admin center.",
+        f"{_PROVISION} If it may delete, take that from it in the Power Platform "
+        "admin center.",
         environment.role,
         ("application user",),
+        after=(PRIVILEGES_LINE,),
     )
 
 
 def _table_checks(environment: Environment) -> Iterator[Check]:
-    table_check = Check(
-        f"table {TABLE}",
+    yield Check(
+        TABLE_LINE,
         "there",
         _PROVISION,
         environment.look_at_table,
-        ("privileges",),
+        ("application user",),
+        after=(PRIVILEGES_LINE,),
     )
-    yield table_check
-    needs = (table_check.name,)
+    needs = (TABLE_LINE,)
     for name, target, judge in (
         ("columns", f"{len(COLUMNS)}, each wide enough", table_lines.columns),
         ("change tracking", "on", table_lines.change_tracking),
@@ -274,19 +280,19 @@ def _table_checks(environment: Environment) -> Iterator[Check]:
     yield Check(
         "auditing of the environment",
         "on, or the table's has no effect",
-        "Power Platform admin center, the environment, Settings, Audit settings. Seen "
-        f"by an administrator alone: {ADMINISTRATOR}.",
+        "Switch it on in the Power Platform admin center, under the environment's "
+        "settings, Audit settings.",
         lambda: table_lines.organization_auditing(
             environment.organization_is_audited()
         ),
-        ("privileges",),
+        ("application user",),
     )
     yield Check(
         "create and write",
         "granted and tried",
         "As Dataverse says; else `apex provision dataverse`.",
         environment.write,
-        ("columns", "privileges"),
+        ("columns", PRIVILEGES_LINE),
     )
 
 

@@ -16,10 +16,11 @@ from apex_pipeline.dataverse.found import FoundTable
 from apex_pipeline.dataverse.gate import Deadline
 from apex_pipeline.dataverse.inspection import STRONG, inspect, inspect_table
 from apex_pipeline.dataverse.sender import RetryPolicy
-from apex_pipeline.doctor.findings import Finding, failed, ok, warning
+from apex_pipeline.doctor.findings import Finding, failed, not_checked, ok, warning
 from apex_pipeline.doctor.role import Rights, role
+from apex_pipeline.doctor.table import ADMINISTRATOR
 from apex_pipeline.errors import AuthError, RejectedError
-from apex_pipeline.metrics import ENTITY_SET, PRIMARY_KEY
+from apex_pipeline.metrics import ENTITY_SET, PRIMARY_KEY, TABLE
 from apex_pipeline.settings import DataverseSettings
 
 _Result = TypeVar("_Result")
@@ -28,7 +29,8 @@ _SECONDS = 4.0
 _ONCE_MORE = RetryPolicy(attempts=2, first_wait=0.2, grace=0.0)
 _PROBED = "apex_phase"
 
-ADMINISTRATOR = "APEX_ADMIN_*, as for provisioning"
+PRIVILEGES_LINE = "privileges"
+TABLE_LINE = f"table {TABLE}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,14 +98,17 @@ class Environment:
             if self._administrator is None:
                 return warning(
                     "the service does not show the application its own privileges",
-                    f"Name an administrator, who may see them: {ADMINISTRATOR}.",
+                    f"An administrator may see them: name one in {ADMINISTRATOR}.",
                 )
             answer = self._administrator.get(path, what)
-        self._rights = Rights.read(answer["RolePrivileges"])
-        missing = self._rights.missing()
-        if missing:
-            return failed(f"lacks {', '.join(missing)}")
-        return ok(self._rights.held)
+        rights = self._rights = Rights.read(answer["RolePrivileges"])
+        missing = rights.missing()
+        if not missing:
+            return ok(rights.held)
+        if rights.may_read_definitions and self._application.ask(inspect_table) is None:
+            # Its privileges are gone with it.
+            return not_checked(TABLE_LINE)
+        return failed(f"lacks {', '.join(missing)}")
 
     def role(self) -> Finding:
         """Least privilege: as the role shows it, or else as the user's rights do."""
@@ -120,6 +125,8 @@ class Environment:
 
     def look_at_table(self) -> Finding:
         """Read the definition, for which the role has two privileges."""
+        if self._rights is not None and not self._rights.may_read_definitions:
+            return not_checked(PRIVILEGES_LINE)
         self.table = self._application.ask(inspect_table)
         if self.table is None:
             return failed("not there")

@@ -41,6 +41,8 @@ class Check:
         probe: Looks. What it raises as `ApexError` is a failed line; anything else is
             a fault of ours and ends the doctor.
         needs: Names of earlier checks without which this one says nothing.
+        after: Names of earlier checks whose probes leave something for this one's,
+            however they end.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Check:
     remedy: str
     probe: Callable[[], Finding]
     needs: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,11 @@ def ok(measured: str) -> Finding:
 def warning(measured: str, remedy: str = "") -> Finding:
     """A person should know."""
     return Finding(State.WARNING, measured, remedy)
+
+
+def not_checked(line: str) -> Finding:
+    """It says nothing because of another line, which failed."""
+    return Finding(State.NOT_CHECKED, f"because of: {line}")
 
 
 def failed(measured: str, remedy: str = "") -> Finding:

@@ -43,6 +43,11 @@ class Rights:
         return [each for each in wanted if self.depths.get(each.lower()) != GLOBAL]
 
     @property
+    def may_read_definitions(self) -> bool:
+        """Whether tables and columns may be looked at."""
+        return all(each.lower() in self.depths for each in METADATA_PRIVILEGES)
+
+    @property
     def may_delete(self) -> bool:
         """Whether records of the table may be deleted, to any depth."""
         return f"prvdelete{TABLE}" in self.depths

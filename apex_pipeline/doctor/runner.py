@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 
-from apex_pipeline.doctor.findings import Check, Finding, Line, State
+from apex_pipeline.doctor.findings import Check, Finding, Line, State, not_checked
 from apex_pipeline.errors import ApexError
 
 PATIENCE_SECONDS = 9.0
@@ -25,9 +25,10 @@ def examine(
     lines: dict[str, Future[Line]] = {check.name: Future() for check in checks}
     for check in checks:
         needed = [lines[name] for name in check.needs]
+        before = [lines[name] for name in check.after]
         # A daemon, so that a probe that hangs does not hold up the end.
         threading.Thread(
-            target=_settle, args=(check, needed, lines[check.name]), daemon=True
+            target=_settle, args=(check, needed, before, lines[check.name]), daemon=True
         ).start()
     settled: dict[str, Line] = {}
     for check in checks:
@@ -40,10 +41,13 @@ def examine(
 
 
 def _settle(
-    check: Check, needed: Sequence[Future[Line]], outcome: Future[Line]
+    check: Check,
+    needed: Sequence[Future[Line]],
+    before: Sequence[Future[Line]],
+    outcome: Future[Line],
 ) -> None:
     """Wait for what is needed, look, and leave the line, or the fault, in `outcome`."""
-    if any(each.exception() for each in needed):
+    if any(each.exception() for each in (*needed, *before)):
         # That fault of ours ends the doctor; this line has no say any more.
         return
     try:
@@ -64,7 +68,8 @@ def _look(check: Check) -> Line:
 
 
 def _line(check: Check, finding: Finding, seconds: float) -> Line:
-    remedy = "" if finding.state is State.OK else finding.remedy or check.remedy
+    mends_itself = finding.state in {State.OK, State.NOT_CHECKED}
+    remedy = finding.remedy or ("" if mends_itself else check.remedy)
     return Line(
         check.name, finding.state, finding.measured, check.target, remedy, seconds
     )
@@ -74,14 +79,10 @@ def _blocked(check: Check, needed: Sequence[Line]) -> Line | None:
     """The line of a check that says nothing because of another; None if it says."""
     for line in needed:
         if line.state is State.FAILED:
-            return _not_checked(check, f"because of: {line.name}")
+            return _line(check, not_checked(line.name), 0.0)
         if line.state is State.NOT_CHECKED:
-            return _not_checked(check, line.measured)
+            return _line(check, Finding(State.NOT_CHECKED, line.measured), 0.0)
     return None
-
-
-def _not_checked(check: Check, because: str) -> Line:
-    return Line(check.name, State.NOT_CHECKED, because, check.target, "", 0.0)
 
 
 def _given_up(check: Check, settled: Mapping[str, Line], seconds: float) -> Line:

@@ -5,6 +5,8 @@ from apex_pipeline.dataverse.found import FoundTable
 from apex_pipeline.doctor.findings import Finding, State, failed, ok, warning
 from apex_pipeline.metrics import COLUMNS
 
+ADMINISTRATOR = "APEX_ADMIN_*, as for provisioning"
+
 _BY_HAND = "As said; `apex provision dataverse --plan` lists the same."
 
 
@@ -32,5 +34,9 @@ def auditing(table: FoundTable) -> Finding:
 def organization_auditing(is_on: bool | None) -> Finding:  # noqa: FBT001  what was read
     """The environment's switch, without which the table's has no effect."""
     if is_on is None:
-        return Finding(State.NOT_CHECKED, "the application's role may not see it")
+        return Finding(
+            State.NOT_CHECKED,
+            "the application's role may not see it",
+            f"An administrator may: name one in {ADMINISTRATOR}.",
+        )
     return ok("on") if is_on else warning("off")

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from apex_pipeline.emulator import errors
+from apex_pipeline.emulator import errors, guids
 from apex_pipeline.emulator.campaign_metrics import CAMPAIGN_METRICS
 from apex_pipeline.emulator.definitions import privileges
 from apex_pipeline.emulator.schema import Key, Table, make_table, new_table
@@ -181,11 +181,19 @@ class Environment:
         self._sets.pop(table.entity_set)
         if "privilege" not in self._tables:
             return
+        if "solutioncomponent" in self._tables:
+            self.leave_solutions(guids.store_guid(str(table.definition["MetadataId"])))
         codec = self._tables["privilege"].columns["privilegeid"].codec
         for each in privileges(table.definition):
             stored = (codec.read(each["PrivilegeId"]),)
             self.storage.execute("DELETE FROM privilege WHERE privilegeid = ?", stored)
             self.storage.execute("DELETE FROM link WHERE target = ?", stored)
+
+    def leave_solutions(self, object_id: str) -> None:
+        """Take what is no more, by its stored id, out of every solution."""
+        self.storage.execute(
+            "DELETE FROM solutioncomponent WHERE objectid = ?", (object_id,)
+        )
 
     def save(self, table: Table) -> None:
         """Take a changed definition into use."""

@@ -108,6 +108,12 @@ def delete(env: Environment, user: Principal, table: Table, record_id: str) -> N
     """Delete one record; change tracking will tell."""
     user.require("Delete", table)
     env.storage.delete_record(table, record_id)
+    if not table.definition["IsCustomEntity"]:
+        # A role's privileges and holders, a user's roles.
+        env.storage.execute(
+            "DELETE FROM link WHERE source = ? OR target = ?", (record_id, record_id)
+        )
+        env.leave_solutions(record_id)
 
 
 def existing(env: Environment, table: Table, ids: Sequence[str]) -> set[str]:
