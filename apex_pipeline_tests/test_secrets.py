@@ -1,0 +1,146 @@
+"""Secrets stay where they belong, whatever goes wrong."""
+
+import json
+import logging
+import stat
+from uuid import UUID
+
+import dagster as dg
+import psycopg
+import pytest
+from psycopg import sql
+
+from apex_pipeline_tests.crashing import resolve_job
+from apex_pipeline_tests.ends import campaign_row, environment, execute, insert
+from apex_pipeline_tests.test_cli import INHERITED, apex
+
+__all__ = ["apex"]
+
+CLIENT = str(UUID(int=77))
+CLIENT_SECRET = "sentinel-client~secret"
+PASSWORD = "sentinel-p%40ssword"
+ROLE = "Apex Metrics Sync"
+
+
+@pytest.fixture
+def sentinels():
+    """Values that must be found nowhere; the access token joins them."""
+    return {CLIENT_SECRET, PASSWORD, PASSWORD.replace("%40", "@")}
+
+
+@pytest.fixture
+def variables(emulator, database_url, tmp_path):
+    """The environment of a run, with secrets that are told from all other text."""
+    emulator.register(CLIENT, client_secret=CLIENT_SECRET)
+    parts = psycopg.conninfo.conninfo_to_dict(database_url)
+    owner = f"sentinel_{parts['dbname']}"
+    with psycopg.connect(database_url) as connection:
+        connection.execute(
+            sql.SQL("CREATE ROLE {} LOGIN SUPERUSER PASSWORD {}").format(
+                sql.Identifier(owner), sql.Literal(PASSWORD.replace("%40", "@"))
+            )
+        )
+    url = f"postgresql://{owner}:{PASSWORD}@{parts['host']}:{parts['port']}"
+    yield environment(emulator, database_url, tmp_path / "state") | {
+        "DATABASE_URL": f"{url}/{parts['dbname']}",
+        "AZURE_CLIENT_ID": CLIENT,
+        "AZURE_CLIENT_SECRET": CLIENT_SECRET,
+    }
+    execute(database_url, f"DROP ROLE {owner}")
+
+
+FAULTS = {
+    "nothing": {},
+    "a wrong secret": {"AZURE_CLIENT_SECRET": f"{CLIENT_SECRET}-wrong"},
+    "a wrong password": {},
+    "a password with a bare at sign": {},
+    "a service that fails": {},
+    "a service that forbids": {},
+    "a row that is refused": {},
+}
+
+
+@pytest.fixture(params=FAULTS)
+def broken(request, variables, emulator, database_url):
+    """The environment with one thing wrong."""
+    url = variables["DATABASE_URL"]
+    match request.param:
+        case "a wrong password":
+            variables["DATABASE_URL"] = url.replace(PASSWORD, f"{PASSWORD}x")
+        case "a password with a bare at sign":
+            variables["DATABASE_URL"] = url.replace("%40", "@")
+        case "a service that fails":
+            emulator.fault("status", status=501, count=1000)
+        case "a service that forbids":
+            emulator.fault("status", status=403, count=1000)
+        case "a row that is refused":
+            insert(database_url, [campaign_row(phase="x" * 17)])
+    return variables | FAULTS[request.param]
+
+
+def everything_stored(url: str) -> str:
+    """All rows of all tables."""
+    with psycopg.connect(url) as connection:
+        tables = connection.execute(
+            "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables"
+            " WHERE schemaname NOT IN ('pg_catalog', 'information_schema')"
+        ).fetchall()
+        return "\n".join(
+            str(connection.execute(f"SELECT * FROM {table}".encode()).fetchall())
+            for (table,) in tables
+        )
+
+
+def tokens(folder) -> set[str]:
+    """Access tokens in the cache, which is where they belong."""
+    path = folder / "token_cache.json"
+    if not path.exists():
+        return set()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    found = json.loads(path.read_text()).get("AccessToken", {})
+    return {entry["secret"] for entry in found.values()}
+
+
+@pytest.mark.slow
+def test_no_fault_brings_a_secret_to_light(
+    broken,
+    sentinels,
+    database_url,
+    tmp_path,
+    monkeypatch,
+    caplog,
+    apex,
+    create_database,
+):
+    insert(database_url, [campaign_row()])
+    home = tmp_path / "dagster"
+    home.mkdir()
+    (home / "dagster.yaml").write_text(
+        "telemetry: {enabled: false}\n"
+        "python_logs: {managed_python_loggers: [root], python_log_level: DEBUG}\n"
+    )
+    told = []
+    for command in (["sync", "--json"], ["status"]):
+        ended = apex(*command, **broken)
+        told += [ended.stdout, ended.stderr]
+    for name, value in (INHERITED | broken).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    with caplog.at_level(logging.DEBUG), dg.DagsterInstance.get() as instance:
+        result = resolve_job().execute_in_process(
+            instance=instance, raise_on_error=False
+        )
+        told += [str(event) for event in result.all_events]
+        told += [str(entry) for entry in instance.all_logs(result.run_id)]
+    told.append(caplog.text)
+    told.append(everything_stored(database_url))
+    for path in home.rglob("*"):
+        if path.is_file():
+            told.append(path.read_bytes().decode("latin-1"))
+    state = tmp_path / "state"
+    for value in sentinels | tokens(state):
+        for text in told:
+            assert value not in text
+        for path in state.rglob("*"):
+            if path.is_file() and path.name != "token_cache.json":
+                assert value.encode() not in path.read_bytes(), path
