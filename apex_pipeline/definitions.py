@@ -5,6 +5,9 @@ import dagster as dg
 from apex_pipeline.defs import (
     maintenance,
     provisioning,
+    rollup_assets,
+    rollup_jobs,
+    rollup_sensors,
     schedules,
     sensors,
     sync_assets,
@@ -18,13 +21,30 @@ from apex_pipeline.defs.sync_specs import CAMPAIGN_METRICS
 def defs() -> dg.Definitions:
     """All that the code location offers."""
     return dg.Definitions(
-        assets=[CAMPAIGN_METRICS, sync_assets.synced_campaign_metrics],
+        assets=[
+            CAMPAIGN_METRICS,
+            sync_assets.synced_campaign_metrics,
+            rollup_assets.daily_campaign_rollup,
+            rollup_assets.weekly_campaign_rollup,
+            rollup_assets.campaign_history,
+        ],
         jobs=[
             sync_campaign_metrics,
             maintenance.purge_event_log,
             provisioning.provision_dataverse,
+            rollup_jobs.refresh_daily_rollups,
+            rollup_jobs.refresh_weekly_rollups,
         ],
-        schedules=[schedules.sync_every_five_minutes, schedules.weekly_purge],
-        sensors=[sensors.drain_backlog],
+        schedules=[
+            schedules.sync_every_five_minutes,
+            schedules.weekly_purge,
+            rollup_jobs.refresh_daily_rollups_nightly,
+            rollup_jobs.refresh_weekly_rollups_mondays,
+        ],
+        sensors=[
+            sensors.drain_backlog,
+            rollup_sensors.refresh_today,
+            rollup_sensors.remake_late_days,
+        ],
         resources={"services": Services()},
     )

@@ -67,21 +67,24 @@ class Periods:
         return [self.first + step * number for number in range(count + 1)]
 
 
-def period_rows(zones: str = "%(zones)s", slo: str = "%(slo)s") -> str:
+def period_rows(
+    first: str = "%(first)s", step: str = "%(step)s", slo: str = "%(slo)s"
+) -> str:
     """SQL for the periods of a range in all time zones, with their instants.
 
     A day begins at the first instant of its date. Midnight by itself would not do:
     where the clock is put back at one o'clock (Azores, Cuba) it comes twice, and
     Postgres means the second.
     """
+    length = f"make_interval(days => {step})"
     return f"""
         SELECT zone.name AS time_zone, label::date AS starts_on,
             {_first_instant("label")} AS starts_at,
-            {_first_instant("label + make_interval(days => %(step)s)")} AS ends_at,
+            {_first_instant(f"label + {length}")} AS ends_at,
             {slo}::integer AS slo_p95_ms
-        FROM unnest({zones}::text[]) AS zone (name)
+        FROM unnest(%(zones)s::text[]) AS zone (name)
         CROSS JOIN generate_series(
-            %(first)s::timestamp, %(last)s::timestamp, make_interval(days => %(step)s)
+            {first}::timestamp, %(last)s::timestamp, {length}
         ) AS label
     """  # noqa: S608  constants
 
@@ -92,6 +95,14 @@ def _first_instant(midnight: str) -> str:
         f"({midnight} - interval '1 hour') AT TIME ZONE zone.name + interval '1 hour')"
     )
 
+
+RAW_ROWS = f"""
+    SELECT {CAMPAIGN.expression} AS campaign_id, {PHASE.expression} AS phase,
+        agents_total, agents_successful, assets_generated, tokens_in, tokens_out,
+        cost_usd, latency_p95_ms, latency_avg_ms, created_at
+    FROM campaign_metrics
+"""  # noqa: S608  constants
+"""SQL for the raw rows, as rollups group and fingerprint them."""
 
 CHECKSUM = f"coalesce(sum(hash_record_extended(ROW({', '.join(FINGERPRINT)}), 0)), 0)"
 """SQL for a fingerprint of raw rows that does not depend on their order. Fingerprints
@@ -109,12 +120,7 @@ _FILL = f"""
             SELECT campaign_id, phase, grouping(campaign_id) = 1 AS is_total,
                 {CHECKSUM} AS raw_checksum,
                 {_MEASURES}
-            FROM (
-                SELECT {CAMPAIGN.expression} AS campaign_id,
-                    {PHASE.expression} AS phase, agents_total, agents_successful,
-                    assets_generated, tokens_in, tokens_out, cost_usd, latency_p95_ms,
-                    latency_avg_ms, created_at
-                FROM campaign_metrics
+            FROM ({RAW_ROWS}
                 WHERE created_at >= period.starts_at AND created_at < period.ends_at
             ) AS raw
             GROUP BY GROUPING SETS ((campaign_id, phase), ())
@@ -212,6 +218,8 @@ def refresh_in(
     # Not an advisory lock: asking for one is a query, which takes the snapshot, and
     # whoever had to wait for it would not see what it had waited for.
     connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+    # The rows of a day, or of a week, are sorted in memory.
+    connection.exec_driver_sql("SET LOCAL work_mem = '64MB'")
     connection.exec_driver_sql(f"LOCK TABLE {grain.total} IN SHARE ROW EXCLUSIVE MODE")
     values = {
         "first": periods.first,

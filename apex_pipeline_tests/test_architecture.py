@@ -76,6 +76,16 @@ MAY_IMPORT = {
     "stream.py": {"breaker", "dataverse", "delivery", "errors", "metrics", "pending"},
     "rollup_columns.py": set(),
     "rollups.py": {"database", "errors", "rollup_columns", "settings"},
+    "history.py": {"database", "rollups"},
+    "late_days.py": {"database", "errors", "rollups", "settings"},
+    "rollup_checks.py": {
+        "database",
+        "late_days",
+        "rollup_columns",
+        "rollups",
+        "settings",
+    },
+    "analysts.py": {"database"},
     "cutover.py": {"dataverse", "errors", "metrics"},
     "forecast": {"forecast"},
     "doctor": {

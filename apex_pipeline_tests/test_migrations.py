@@ -24,6 +24,7 @@ ALL = [
     "0005_quarantine",
     "0006_ledger",
     "0007_rollups",
+    "0008_campaign_history",
 ]
 
 _APPLY = """
@@ -349,9 +350,12 @@ def test_table_of_another_role_need_not_be_owned_when_nothing_is_missing(
     connection.execute(
         """
         DROP VIEW campaign_metrics_pending, v_campaign_metrics_pending;
+        DROP FUNCTION campaign_history CASCADE;
+        DROP FUNCTION grant_analyst_access;
         DROP TABLE campaign_metrics_quarantine, sync_run, dataverse_pacing,
             dataverse_target, daily_campaign_rollup, daily_rollup_total,
             weekly_campaign_rollup, weekly_rollup_total, rollup_source, rollup_history,
+            analyst_object,
             yoyo_lock, _yoyo_log, _yoyo_version, _yoyo_migration
         """
     )

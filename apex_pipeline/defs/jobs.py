@@ -20,7 +20,15 @@ _MONITOR_DELAY = timedelta(seconds=120)
 WRITER_TAGS = {"apex/writer": "dataverse"}
 """`dagster.yaml` lets one run with this tag go at a time."""
 
-_ACTIVE = [
+ANALYSIS_TAGS = {
+    "apex/analysis": "tables",
+    # A backfill of ten years takes minutes; what takes longer has lost its host.
+    "dagster/max_runtime": "7200",
+}
+"""For whatever is made for analysts: `dagster.yaml` lets two such runs go at a time, so
+that a sync always finds a place."""
+
+ACTIVE = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
     dg.DagsterRunStatus.STARTING,
@@ -56,7 +64,7 @@ def active_sync(
     oldest = now - MAX_RUNTIME - _MONITOR_DELAY
     records = instance.get_run_records(
         dg.RunsFilter(
-            job_name=sync_campaign_metrics.name, statuses=_ACTIVE, created_after=oldest
+            job_name=sync_campaign_metrics.name, statuses=ACTIVE, created_after=oldest
         ),
         limit=1,
     )

@@ -5,7 +5,14 @@ import os
 import dagster as dg
 
 from apex_pipeline import store
-from apex_pipeline.settings import Settings, load_settings
+from apex_pipeline.database import Database
+from apex_pipeline.settings import (
+    AnalysisSettings,
+    Settings,
+    load_analysis_settings,
+    load_database_url,
+    load_settings,
+)
 
 
 class Services(dg.ConfigurableResource):
@@ -32,3 +39,23 @@ class Services(dg.ConfigurableResource):
             DatabaseError: Postgres did not answer within `wait_seconds`.
         """
         return store.connect(settings.database_url, wait_seconds=wait_seconds)
+
+    def analysis_settings(self) -> AnalysisSettings:
+        """How rollups are cut.
+
+        Raises:
+            ConfigError: A variable is malformed.
+        """
+        return load_analysis_settings(os.environ)
+
+    def open_database(self, *, wait_seconds: float = 30.0) -> Database:
+        """The database alone, for what Dataverse has no part in.
+
+        Raises:
+            ConfigError: DATABASE_URL is malformed, or the local one is not running.
+        """
+        return Database(
+            load_database_url(os.environ),
+            wait_seconds=wait_seconds,
+            application_name="apex_pipeline",
+        )

@@ -12,6 +12,10 @@ from apex_pipeline.settings.ends import state_dir
 UTC_ZONE = "UTC"
 _EARLIEST = date(2000, 1, 1)
 
+# Dagster's partitions need a first day before the database can be asked. The database
+# begins two years before it was provisioned, and none was before this was written.
+_FIRST_LABEL = date(2024, 11, 1)
+
 
 @dataclass(frozen=True, slots=True)
 class AnalysisSettings:
@@ -29,6 +33,11 @@ class AnalysisSettings:
     time_zone: str
     slo_p95_ms: int | None
     export_dir: Path
+
+    @property
+    def first_label(self) -> date:
+        """First day that Dagster knows a partition of; the rollups may begin later."""
+        return self.history_start or _FIRST_LABEL
 
     @property
     def time_zones(self) -> tuple[str, ...]:

@@ -1,0 +1,48 @@
+"""The role that analysts read as: `apex_analyst`, and whether it is as it should be."""
+
+from sqlalchemy import Connection
+
+from apex_pipeline.database import Database
+
+_GRANT = "SELECT grant_analyst_access()"
+
+_MISSING = """
+    SELECT CASE
+        WHEN to_regrole('apex_analyst') IS NULL THEN 'The role apex_analyst is missing.'
+        ELSE 'The role apex_analyst may not read '
+            || string_agg(name, ', ' ORDER BY name) || '.'
+        END
+    FROM analyst_object
+    WHERE to_regrole('apex_analyst') IS NULL
+        OR to_regclass(name) IS NOT NULL
+            AND NOT has_table_privilege(
+                to_regrole('apex_analyst'), to_regclass(name), 'SELECT'
+            )
+    HAVING count(*) > 0
+"""
+
+
+def grant(database: Database) -> str | None:
+    """Make the role where it is missing, and let it read what is made for analysts.
+
+    Returns:
+        What a person has to do first; None if nothing.
+
+    Raises:
+        DatabaseError: One of its kinds.
+    """
+    return database.transact(lambda c: _text(c, _GRANT), repeatable=True)
+
+
+def missing_access(database: Database) -> str | None:
+    """What analysts cannot read, though it is made for them; None if nothing.
+
+    Raises:
+        DatabaseError: One of its kinds.
+    """
+    return database.transact(lambda c: _text(c, _MISSING), repeatable=True)
+
+
+def _text(connection: Connection, statement: str) -> str | None:
+    found: str | None = connection.exec_driver_sql(statement).scalar_one_or_none()
+    return found

@@ -1,0 +1,233 @@
+"""The assets that analysts read: daily and weekly rollups, and the history."""
+
+import math
+import warnings
+from collections.abc import Sequence
+from datetime import date
+from typing import Any
+
+import dagster as dg
+
+from apex_pipeline.defs.rollup_specs import (
+    DAILY_CHECK_SPECS,
+    DAILY_KEY,
+    DAILY_METADATA,
+    DAYS,
+    GROUP,
+    HISTORY_KEY,
+    HISTORY_LINEAGE,
+    OWNERS,
+    SEVERITIES,
+    WEEKLY_CHECK_SPECS,
+    WEEKLY_KEY,
+    WEEKLY_METADATA,
+    WEEKS,
+)
+from apex_pipeline.defs.services import Services
+from apex_pipeline.defs.sync_specs import CAMPAIGN_METRICS
+from apex_pipeline.errors import ApexError
+from apex_pipeline.history import PeriodTotal, history, history_columns, totals
+from apex_pipeline.rollup_checks import Made, refresh_and_check
+from apex_pipeline.rollups import DAILY, WEEKLY, Grain, Periods
+
+_PREVIEW_ROWS = 7
+
+# The parameter is years old, and the only way to make a range of days in one run.
+warnings.filterwarnings("ignore", "Parameter `backfill_policy`", dg.BetaWarning)
+
+
+@dg.asset(
+    key=DAILY_KEY,
+    deps=[CAMPAIGN_METRICS],
+    partitions_def=DAYS,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    check_specs=DAILY_CHECK_SPECS,
+    metadata=DAILY_METADATA,
+    group_name=GROUP,
+    owners=OWNERS,
+    kinds={"postgres"},
+    description="One row for each day, campaign and phase, in UTC and the business time "
+    "zone; all campaigns together in `daily_rollup_total`. Made by Postgres, any range "
+    "of days in one run.",
+)
+def daily_campaign_rollup(
+    context: dg.AssetExecutionContext, services: Services
+) -> dg.MaterializeResult:
+    """Make the run's days anew."""
+    return _materialize(context, services, DAILY)
+
+
+@dg.asset(
+    key=WEEKLY_KEY,
+    deps=[CAMPAIGN_METRICS],
+    partitions_def=WEEKS,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    check_specs=WEEKLY_CHECK_SPECS,
+    metadata=WEEKLY_METADATA,
+    group_name=GROUP,
+    owners=OWNERS,
+    kinds={"postgres"},
+    description="One row for each ISO week that is over, campaign and phase, and what "
+    "changed since the week before; all campaigns together in `weekly_rollup_total`. "
+    "Made from the raw rows: medians do not add up from days.",
+)
+def weekly_campaign_rollup(
+    context: dg.AssetExecutionContext, services: Services
+) -> dg.MaterializeResult:
+    """Make the run's weeks anew."""
+    return _materialize(context, services, WEEKLY)
+
+
+@dg.asset(
+    key=HISTORY_KEY,
+    deps=[DAILY_KEY],
+    group_name=GROUP,
+    owners=OWNERS,
+    kinds={"postgres"},
+    metadata={
+        "dagster/table_name": "campaign_history_90d",
+        "dagster/column_lineage": dg.TableColumnLineage(
+            {
+                name: [dg.TableColumnDep(DAILY_KEY, source)]
+                for name, source in HISTORY_LINEAGE.items()
+            }
+        ),
+    },
+    description="The last 30, 60 and 90 whole days with moving averages and the same "
+    "window before: the views `campaign_history_30d`, `_60d` and `_90d`, and the "
+    "function `campaign_history(days, zone)` for any length and time zone. Views need "
+    "no making: a materialization says how they stand.",
+)
+def campaign_history(services: Services) -> dg.MaterializeResult:
+    """Look at the views, and keep how fresh they are."""
+    try:
+        settings = services.analysis_settings()
+        with services.open_database() as database:
+            days = history(database, 90, settings.time_zone)
+            columns = history_columns(database)
+    except ApexError as error:
+        raise dg.Failure(str(error), allow_retries=False) from None
+    computed = [day for day in days if day.is_computed]
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": len(days),
+            "dagster/column_schema": dg.TableSchema(
+                [dg.TableColumn(c.name, c.type, c.description) for c in columns]
+            ),
+            "days_computed": len(computed),
+            "runs": sum(day.runs or 0 for day in computed),
+            "cost_usd": float(sum(day.cost_usd or 0 for day in computed)),
+            "time_zone": settings.time_zone,
+            "last_days": dg.MetadataValue.md(
+                _table(
+                    ("day", "runs", "7 d", "success %", "USD", "7 d", "before"),
+                    [
+                        (
+                            day.day,
+                            day.runs,
+                            day.runs_avg_7d,
+                            day.success_rate_pct,
+                            day.cost_usd,
+                            day.cost_avg_7d_usd,
+                            day.cost_before_usd,
+                        )
+                        for day in days[-_PREVIEW_ROWS:]
+                    ],
+                )
+            ),
+        }
+    )
+
+
+def _materialize(
+    context: dg.AssetExecutionContext, services: Services, grain: Grain
+) -> dg.MaterializeResult:
+    asked = context.partition_key_range
+    try:
+        settings = services.analysis_settings()
+        periods = Periods(
+            grain, date.fromisoformat(asked.start), date.fromisoformat(asked.end)
+        )
+        with services.open_database() as database:
+            made = refresh_and_check(database, settings, periods)
+            found = totals(database, grain, settings.time_zone, periods)
+    except ApexError as error:
+        raise dg.Failure(str(error), allow_retries=False) from None
+    by_label = {total.label: total for total in found}
+    for label, rows in made.refreshed.rows.items():
+        context.add_asset_metadata(
+            {
+                "dagster/partition_row_count": rows,
+                **_figures(by_label[label]),
+                # One preview for the whole run: it is kept in each event.
+                **(_preview(grain, found) if label == periods.last else {}),
+            },
+            partition_key=label.isoformat(),
+        )
+    return dg.MaterializeResult(check_results=_check_results(made))
+
+
+def _figures(total: PeriodTotal) -> dict[str, Any]:
+    """Numbers, which the UI plots; those that are none are left out."""
+    figures = {
+        "runs": total.runs,
+        "success_rate_pct": total.success_rate_pct,
+        "assets_generated": total.assets_generated,
+        "tokens_in": total.tokens_in,
+        "tokens_out": total.tokens_out,
+        "cost_usd": total.cost_usd,
+        "latency_p95_median_ms": total.latency_p95_median_ms,
+    }
+    return {
+        name: float(value)
+        for name, value in figures.items()
+        if value is not None and math.isfinite(value)
+    }
+
+
+def _preview(grain: Grain, found: Sequence[PeriodTotal]) -> dict[str, Any]:
+    rows = [
+        (
+            total.label,
+            total.runs,
+            total.success_rate_pct,
+            total.assets_generated,
+            total.cost_usd,
+            total.latency_p95_median_ms,
+        )
+        for total in found[-_PREVIEW_ROWS:]
+    ]
+    head = (grain.label, "runs", "success %", "assets", "USD", "p95 median ms")
+    return {"preview": dg.MetadataValue.md(_table(head, rows))}
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A Markdown table; below 1 000 characters the UI shows it in place."""
+    lines = [" | ".join(head), " | ".join(["---", *["--:"] * (len(head) - 1)])]
+    lines += [" | ".join(_cell(value) for value in row) for row in rows]
+    return "\n".join(f"| {line} |" for line in lines)
+
+
+def _cell(value: object) -> str:
+    match value:
+        case None:
+            return "-"
+        case date() | int():
+            return str(value)
+        case _:
+            return f"{value:,.2f}"
+
+
+def _check_results(made: Made) -> list[dg.AssetCheckResult]:
+    return [
+        dg.AssetCheckResult(
+            check_name=finding.check,
+            passed=finding.passed,
+            severity=SEVERITIES[finding.check],
+            metadata={
+                "wrong": finding.wrong,
+                "examples": "; ".join(finding.examples) or "none",
+            },
+        )
+        for finding in made.findings
+    ]

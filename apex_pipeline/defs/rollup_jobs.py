@@ -1,0 +1,92 @@
+"""When rollups are made: every night, on Mondays, after a sync, and when rows are late.
+
+A run takes a range of partitions by tags, so any number of days is one run and one
+statement. None of it has the sync's tag or waits for a sync, and none holds one up.
+"""
+
+from datetime import date
+
+import dagster as dg
+
+from apex_pipeline.defs.jobs import ACTIVE, ANALYSIS_TAGS
+from apex_pipeline.defs.rollup_specs import (
+    DAILY_KEY,
+    DAYS,
+    HISTORY_KEY,
+    LAST_ZONE,
+    WEEKLY_KEY,
+    WEEKS,
+)
+
+_TRAILING_DAYS = 7
+_TRAILING_WEEKS = 2
+_RANGE_START = "dagster/asset_partition_range_start"
+_RANGE_END = "dagster/asset_partition_range_end"
+
+refresh_daily_rollups = dg.define_asset_job(
+    "refresh_daily_rollups",
+    selection=dg.AssetSelection.assets(DAILY_KEY, HISTORY_KEY),
+    description="Make a range of days anew, and look at the history.",
+    executor_def=dg.in_process_executor,
+    tags=ANALYSIS_TAGS,
+)
+refresh_weekly_rollups = dg.define_asset_job(
+    "refresh_weekly_rollups",
+    selection=dg.AssetSelection.assets(WEEKLY_KEY),
+    description="Make a range of weeks anew.",
+    executor_def=dg.in_process_executor,
+    tags=ANALYSIS_TAGS,
+)
+
+
+def range_tags(first: date | str, last: date | str) -> dict[str, str]:
+    """Run tags for the partitions from *first* to *last*."""
+    return {_RANGE_START: str(first), _RANGE_END: str(last)}
+
+
+def active_refresh(instance: dg.DagsterInstance) -> str | None:
+    """What is known of a refresh that is queued or running; None if there is none."""
+    for job in (refresh_daily_rollups, refresh_weekly_rollups):
+        records = instance.get_run_records(
+            dg.RunsFilter(job_name=job.name, statuses=ACTIVE), limit=1
+        )
+        if records:
+            return f"{job.name} {records[0].dagster_run.run_id[:8]} is under way"
+    return None
+
+
+@dg.schedule(
+    job=refresh_daily_rollups,
+    cron_schedule="30 2 * * *",
+    # Where the day ends last: both yesterdays are over.
+    execution_timezone=LAST_ZONE,
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description=f"At 02:30: the last {_TRAILING_DAYS} days and today, in one run.",
+)
+def refresh_daily_rollups_nightly(
+    context: dg.ScheduleEvaluationContext,
+) -> dg.RunRequest:
+    """Make the trailing days anew, whether or not a row was late."""
+    keys = DAYS.get_partition_keys(current_time=context.scheduled_execution_time)
+    return dg.RunRequest(
+        run_key=context.scheduled_execution_time.isoformat(),
+        tags=range_tags(keys[-_TRAILING_DAYS - 1], keys[-1]),
+    )
+
+
+@dg.schedule(
+    job=refresh_weekly_rollups,
+    cron_schedule="30 3 * * 1",
+    execution_timezone=LAST_ZONE,
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description=f"Mondays at 03:30: the last {_TRAILING_WEEKS} weeks, in one run.",
+)
+def refresh_weekly_rollups_mondays(
+    context: dg.ScheduleEvaluationContext,
+) -> dg.RunRequest:
+    """Make the week that has ended, and the one before it anew."""
+    keys = WEEKS.get_partition_keys(current_time=context.scheduled_execution_time)
+    return dg.RunRequest(
+        run_key=context.scheduled_execution_time.isoformat(),
+        tags=range_tags(keys[-_TRAILING_WEEKS], keys[-1]),
+    )

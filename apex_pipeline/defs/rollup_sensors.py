@@ -1,0 +1,157 @@
+"""Today after each sync, and days whose raw rows came, went or changed afterwards."""
+
+import json
+from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import dagster as dg
+
+from apex_pipeline.defs.rollup_jobs import (
+    active_refresh,
+    range_tags,
+    refresh_daily_rollups,
+    refresh_weekly_rollups,
+)
+from apex_pipeline.defs.services import Services
+from apex_pipeline.errors import ApexError
+from apex_pipeline.late_days import Stale, first_day, stale
+from apex_pipeline.ledger import RunRecord, RunStatus
+from apex_pipeline.rollups import Periods
+from apex_pipeline.settings import AnalysisSettings
+
+_PATIENCE_SECONDS = 10.0
+_RUNS_LOOKED_AT = 20
+_TODAY_INTERVAL = timedelta(minutes=15)
+_LATE_INTERVAL = timedelta(minutes=15)
+_REQUESTS = 10
+_COMPARED_AT_ONCE = timedelta(days=30)
+
+
+@dg.sensor(
+    job=refresh_daily_rollups,
+    minimum_interval_seconds=60,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Makes today anew after a sync that delivered something, at most every "
+    "fifteen minutes.",
+)
+def refresh_today(
+    context: dg.SensorEvaluationContext, services: Services
+) -> dg.SensorResult | dg.SkipReason:
+    """Follow the ledger: the first sync since the last refresh that delivered rows."""
+    now = datetime.now(UTC)
+    done_run, done_at = _read_today(context.cursor)
+    try:
+        settings = services.analysis_settings()
+        run = _last_delivery(services)
+    except ApexError as error:
+        # The runs that fail for it are seen; this one would add nothing.
+        return dg.SkipReason(f"The ledger cannot be read: {error}")
+    if run is None or run.id <= done_run:
+        return dg.SkipReason("No sync has delivered anything since.")
+    if done_at is not None and now - done_at < _TODAY_INTERVAL:
+        minutes = (now - done_at).total_seconds() / 60
+        return dg.SkipReason(f"Today was made {minutes:.0f} minutes ago.")
+    first, last = _labels(settings, done_at or now, now)
+    return dg.SensorResult(
+        run_requests=[
+            dg.RunRequest(run_key=f"sync-{run.id}", tags=range_tags(first, last))
+        ],
+        cursor=json.dumps({"run": run.id, "at": now.isoformat()}),
+    )
+
+
+def _read_today(cursor: str | None) -> tuple[int, datetime | None]:
+    if not cursor:
+        return 0, None
+    kept = json.loads(cursor)
+    return kept["run"], datetime.fromisoformat(kept["at"])
+
+
+def _last_delivery(services: Services) -> RunRecord | None:
+    settings = services.settings()
+    with services.open_store(settings, wait_seconds=_PATIENCE_SECONDS) as store:
+        runs = store.last_runs(_RUNS_LOOKED_AT)
+    ended = (run for run in runs if run.status is not RunStatus.RUNNING)
+    return next((run for run in ended if run.delivered), None)
+
+
+def _labels(
+    settings: AnalysisSettings, since: datetime, now: datetime
+) -> tuple[date, date]:
+    """Today wherever it is, and yesterday if it went on after it was made last."""
+    since = max(since, now - timedelta(days=1))
+    zones = [ZoneInfo(name) for name in settings.time_zones]
+    return (
+        min(since.astimezone(zone).date() for zone in zones),
+        max(now.astimezone(zone).date() for zone in zones),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Compared:
+    """How far the comparison of all rows has come, a part with each tick.
+
+    Attributes:
+        begun: Day on which it began anew.
+        next: First day that is not compared yet; None if all are.
+    """
+
+    begun: str
+    next: str | None
+
+
+@dg.sensor(
+    jobs=[refresh_daily_rollups, refresh_weekly_rollups],
+    minimum_interval_seconds=int(_LATE_INTERVAL.total_seconds()),
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Makes the days and weeks anew whose raw rows are no longer those that "
+    "they were made of, and those that were never made: by counting, every fifteen "
+    "minutes; by comparing all columns, once a day, a month of days at a time.",
+)
+def remake_late_days(
+    context: dg.SensorEvaluationContext, services: Services
+) -> dg.SensorResult | dg.SkipReason:
+    """Ask for one run for each range of days, and of weeks, that is out of date."""
+    busy = active_refresh(context.instance)
+    if busy:
+        return dg.SkipReason(f"{busy}; it may be making them.")
+    now = datetime.now(UTC)
+    settings = services.analysis_settings()
+    with services.open_database(wait_seconds=_PATIENCE_SECONDS) as database:
+        found = stale(database, settings, now)
+        compared = _next_part(context.cursor, first_day(database, settings), now)
+        if not (found.days or found.weeks) and compared.next is not None:
+            first = date.fromisoformat(compared.next)
+            last = first + _COMPARED_AT_ONCE - timedelta(days=1)
+            found = stale(database, settings, now, compare=(first, last))
+            following = last + timedelta(days=1)
+            compared = _Compared(
+                compared.begun, str(following) if following <= now.date() else None
+            )
+    requests = _requests(found)
+    return dg.SensorResult(
+        run_requests=requests,
+        skip_reason=None if requests else "Every day is made of the rows that it has.",
+        cursor=json.dumps(asdict(compared)),
+    )
+
+
+def _next_part(cursor: str | None, first: date, now: datetime) -> _Compared:
+    today = str(now.date())
+    if cursor:
+        kept = _Compared(**json.loads(cursor))
+        if kept.begun == today or kept.next is not None:
+            return kept
+    return _Compared(today, str(first))
+
+
+def _requests(found: Stale) -> list[dg.RunRequest]:
+    """The newest first; those beyond the limit are found again at the next tick."""
+
+    def request(job: str, periods: Periods) -> dg.RunRequest:
+        return dg.RunRequest(job_name=job, tags=range_tags(periods.first, periods.last))
+
+    days = [request(refresh_daily_rollups.name, p) for p in reversed(found.days)]
+    weeks = [request(refresh_weekly_rollups.name, p) for p in reversed(found.weeks)]
+    return days[:_REQUESTS] + weeks[:_REQUESTS]

@@ -1,0 +1,177 @@
+"""What the rollups are in Dagster: partitions, columns, lineage, checks."""
+
+import os
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import dagster as dg
+
+from apex_pipeline.defs.sync_specs import CAMPAIGN_METRICS
+from apex_pipeline.errors import ConfigError
+from apex_pipeline.rollup_checks import (
+    DAILY_CHECKS,
+    MATCHES_RAW_ROWS,
+    NO_COST_JUMP,
+    NO_GAP,
+    NO_IMPOSSIBLE_VALUE,
+    NO_ROW_OUTSIDE_HISTORY,
+    WEEKLY_CHECKS,
+    WEEKS_EQUAL_DAYS,
+)
+from apex_pipeline.rollup_columns import (
+    CAMPAIGN,
+    CHANGES,
+    COMPUTED_AT,
+    DAY,
+    MEASURES,
+    PHASE,
+    TIME_ZONE,
+    WEEK,
+    Change,
+    Column,
+)
+from apex_pipeline.settings import (
+    UTC_ZONE,
+    AnalysisSettings,
+    load_analysis_settings,
+)
+
+GROUP = "analysis"
+OWNERS = ["team:apex-data"]
+
+
+def _settings() -> AnalysisSettings:
+    """The settings that partitions are cut by.
+
+    A variable that is malformed must not take the sync down with it. It fails each run
+    of the rollups, which says what is wrong.
+    """
+    try:
+        return load_analysis_settings(os.environ)
+    except ConfigError:
+        return load_analysis_settings({})
+
+
+def _ahead(zone: str) -> bool:
+    """Whether a day begins earlier there than in UTC."""
+    offset = datetime.now(UTC).astimezone(ZoneInfo(zone)).utcoffset()
+    return offset is not None and offset.total_seconds() > 0
+
+
+_SETTINGS = _settings()
+_FIRST_ZONE, LAST_ZONE = (
+    (_SETTINGS.time_zone, UTC_ZONE)
+    if _ahead(_SETTINGS.time_zone)
+    else (UTC_ZONE, _SETTINGS.time_zone)
+)
+"""The time zones, of the two, in which a day begins first, and ends last."""
+
+# Labels of dates, made for each time zone: a day is there when it has begun anywhere.
+DAYS = dg.DailyPartitionsDefinition(
+    _SETTINGS.first_label.isoformat(), timezone=_FIRST_ZONE, end_offset=1
+)
+# ISO weeks, by their Mondays, as soon as they are over.
+WEEKS = dg.WeeklyPartitionsDefinition(
+    _SETTINGS.first_label.isoformat(), timezone=LAST_ZONE, day_offset=1
+)
+
+
+def _metadata(
+    table: str, columns: Sequence[Column | Change], upstream: dg.AssetKey
+) -> dict[str, Any]:
+    measures = {measure.name: measure for measure in MEASURES}
+    lineage = {}
+    for column in columns:
+        source = measures[column.of] if isinstance(column, Change) else column
+        lineage[column.name] = [
+            dg.TableColumnDep(upstream, name) for name in source.sources
+        ]
+    return {
+        "dagster/table_name": table,
+        "dagster/column_schema": dg.TableSchema(
+            columns=[dg.TableColumn(c.name, c.type, c.description) for c in columns]
+        ),
+        "dagster/column_lineage": dg.TableColumnLineage(
+            {name: deps for name, deps in lineage.items() if deps}
+        ),
+    }
+
+
+DAILY_KEY = dg.AssetKey("daily_campaign_rollup")
+WEEKLY_KEY = dg.AssetKey("weekly_campaign_rollup")
+HISTORY_KEY = dg.AssetKey("campaign_history")
+
+DAILY_METADATA = _metadata(
+    "daily_campaign_rollup",
+    [TIME_ZONE, DAY, CAMPAIGN, PHASE, *MEASURES, COMPUTED_AT],
+    CAMPAIGN_METRICS.key,
+)
+WEEKLY_METADATA = _metadata(
+    "weekly_campaign_rollup",
+    [TIME_ZONE, WEEK, CAMPAIGN, PHASE, *MEASURES, COMPUTED_AT, *CHANGES],
+    CAMPAIGN_METRICS.key,
+)
+# The columns' descriptions come from the database, with each materialization.
+HISTORY_LINEAGE = {
+    "day": "day",
+    "runs": "runs",
+    "agents_total": "agents_total",
+    "agents_successful": "agents_successful",
+    "success_rate_pct": "success_rate_pct",
+    "assets_generated": "assets_generated",
+    "tokens_in": "tokens_in",
+    "tokens_out": "tokens_out",
+    "cost_usd": "cost_usd",
+    "cost_per_run_usd": "cost_per_run_usd",
+    "latency_avg_ms": "latency_avg_ms",
+    "latency_p95_worst_ms": "latency_p95_worst_ms",
+    "latency_p95_median_ms": "latency_p95_median_ms",
+    "slo_breach_pct": "slo_breach_pct",
+    "runs_avg_7d": "runs",
+    "success_rate_7d_pct": "success_rate_pct",
+    "assets_generated_avg_7d": "assets_generated",
+    "tokens_in_avg_7d": "tokens_in",
+    "tokens_out_avg_7d": "tokens_out",
+    "cost_avg_7d_usd": "cost_usd",
+    "latency_avg_7d_ms": "latency_avg_ms",
+    "day_before": "day",
+    "runs_before": "runs",
+    "success_rate_before_pct": "success_rate_pct",
+    "assets_generated_before": "assets_generated",
+    "tokens_in_before": "tokens_in",
+    "tokens_out_before": "tokens_out",
+    "cost_before_usd": "cost_usd",
+    "latency_avg_before_ms": "latency_avg_ms",
+}
+
+_CHECK_WORDS = {
+    MATCHES_RAW_ROWS: "The sums of the days or weeks just made, by campaign and all "
+    "together, are those of the raw rows, added up another way.",
+    NO_GAP: "No day or week is missing between the first and the last that is computed.",
+    NO_IMPOSSIBLE_VALUE: "No raw row of the days just made has more successful agents "
+    "than agents, a negative count, cost or latency, or a cost that is not a number.",
+    NO_ROW_OUTSIDE_HISTORY: "No raw row is dated before the first day of the rollups, in "
+    "the future, or not at all: such rows are in none of them.",
+    NO_COST_JUMP: "No day just made costs more than twice what such weekdays mostly "
+    "cost, by the median of the last eight.",
+    WEEKS_EQUAL_DAYS: "What adds up from days to weeks does, where both were made of the "
+    "same raw rows.",
+}
+SEVERITIES = {
+    MATCHES_RAW_ROWS: dg.AssetCheckSeverity.ERROR,
+    WEEKS_EQUAL_DAYS: dg.AssetCheckSeverity.ERROR,
+    NO_GAP: dg.AssetCheckSeverity.ERROR,
+    NO_IMPOSSIBLE_VALUE: dg.AssetCheckSeverity.WARN,
+    NO_ROW_OUTSIDE_HISTORY: dg.AssetCheckSeverity.WARN,
+    NO_COST_JUMP: dg.AssetCheckSeverity.WARN,
+}
+DAILY_CHECK_SPECS = [
+    dg.AssetCheckSpec(name, asset=DAILY_KEY, description=_CHECK_WORDS[name])
+    for name in DAILY_CHECKS
+]
+WEEKLY_CHECK_SPECS = [
+    dg.AssetCheckSpec(name, asset=WEEKLY_KEY, description=_CHECK_WORDS[name])
+    for name in WEEKLY_CHECKS
+]

@@ -1,0 +1,116 @@
+"""What the rollups hold, read back: totals of days and weeks, and the history."""
+
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+
+from sqlalchemy import Connection
+
+from apex_pipeline.database import Database
+from apex_pipeline.rollups import Grain, Periods
+
+_TOTALS = """
+    SELECT {label}, runs, success_rate_pct, assets_generated, tokens_in, tokens_out,
+        cost_usd, latency_p95_median_ms
+    FROM {total}
+    WHERE time_zone = %(zone)s AND {label} BETWEEN %(first)s AND %(last)s
+    ORDER BY {label}
+"""
+
+_HISTORY = """
+    SELECT day, is_computed, runs, success_rate_pct, tokens_in, tokens_out, cost_usd,
+        runs_avg_7d, cost_avg_7d_usd, cost_before_usd
+    FROM campaign_history(%(days)s, %(zone)s)
+"""
+
+_COLUMNS = """
+    SELECT attname, format_type(atttypid, atttypmod), col_description(attrelid, attnum)
+    FROM pg_attribute
+    WHERE attrelid = to_regclass('campaign_history_90d') AND attnum > 0
+    ORDER BY attnum
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class PeriodTotal:
+    """A day's or week's figures, all campaigns together, in one time zone."""
+
+    label: date
+    runs: int
+    success_rate_pct: Decimal | None
+    assets_generated: Decimal
+    tokens_in: Decimal
+    tokens_out: Decimal
+    cost_usd: Decimal
+    latency_p95_median_ms: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryDay:
+    """A day of the history; figures are None where it is not computed."""
+
+    day: date
+    is_computed: bool
+    runs: int | None
+    success_rate_pct: Decimal | None
+    tokens_in: Decimal | None
+    tokens_out: Decimal | None
+    cost_usd: Decimal | None
+    runs_avg_7d: Decimal | None
+    cost_avg_7d_usd: Decimal | None
+    cost_before_usd: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryColumn:
+    """A column of the views, as its comment describes it."""
+
+    name: str
+    type: str
+    description: str
+
+
+def totals(
+    database: Database, grain: Grain, zone: str, periods: Periods
+) -> list[PeriodTotal]:
+    """Read the totals of computed days or weeks, the oldest first.
+
+    Raises:
+        DatabaseError: One of its kinds.
+    """
+    statement = _TOTALS.format(label=grain.label, total=grain.total)
+    values = {"zone": zone, "first": periods.first, "last": periods.last}
+
+    def read(connection: Connection) -> list[PeriodTotal]:
+        rows = connection.exec_driver_sql(statement, values)
+        return [PeriodTotal(*row) for row in rows]
+
+    return database.transact(read, repeatable=True)
+
+
+def history(database: Database, days: int, zone: str) -> list[HistoryDay]:
+    """Read the last whole days of a time zone, the oldest first.
+
+    Raises:
+        DatabaseError: One of its kinds.
+    """
+    values = {"days": days, "zone": zone}
+
+    def read(connection: Connection) -> list[HistoryDay]:
+        rows = connection.exec_driver_sql(_HISTORY, values)
+        return [HistoryDay(*row) for row in rows]
+
+    return database.transact(read, repeatable=True)
+
+
+def history_columns(database: Database) -> list[HistoryColumn]:
+    """Read the columns of the views, with the comments that the database has of them.
+
+    Raises:
+        DatabaseError: One of its kinds.
+    """
+
+    def read(connection: Connection) -> list[HistoryColumn]:
+        return [HistoryColumn(*row) for row in connection.exec_driver_sql(_COLUMNS)]
+
+    return database.transact(read, repeatable=True)

@@ -1,0 +1,156 @@
+"""Days and weeks whose raw rows are no longer those that they were computed from.
+
+Two looks, by cost. Counting reads the index on `created_at` alone and finds rows that
+came late or were deleted, days that were never computed, and a time zone that is new.
+Comparing reads each raw row, and also finds those that were changed. Either reads each
+row once, however many time zones there are and whether for days or weeks: rows are
+summed between the instants at which anything begins or ends.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+from sqlalchemy import Connection
+
+from apex_pipeline.database import Database
+from apex_pipeline.errors import SchemaMissingError
+from apex_pipeline.rollups import (
+    CHECKSUM,
+    DAILY,
+    RAW_ROWS,
+    WEEKLY,
+    Grain,
+    Periods,
+    period_rows,
+)
+from apex_pipeline.settings import AnalysisSettings
+
+_DAY = timedelta(days=1)
+
+_FIRST_DAY = "SELECT first_day FROM rollup_history"
+
+_STALE = f"""
+    WITH period AS MATERIALIZED (
+        SELECT * FROM (
+            SELECT 'day' AS grain, days.*
+            FROM ({period_rows("%(first)s", "1", "NULL")}) AS days
+            UNION ALL
+            SELECT 'week', weeks.*
+            FROM ({period_rows("%(first_monday)s", "7", "NULL")}) AS weeks
+        ) AS either
+        WHERE ends_at <= %(now)s
+    ),
+    boundary AS (
+        SELECT starts_at AS at FROM period UNION SELECT ends_at FROM period
+    ),
+    slice AS MATERIALIZED (
+        SELECT at, lead(at) OVER (ORDER BY at) AS until FROM boundary
+    ),
+    counted AS (
+        SELECT slice.at, raw.found
+        FROM slice CROSS JOIN LATERAL (
+            SELECT {{what}} AS found FROM ({RAW_ROWS}) AS raw_rows
+            WHERE created_at >= slice.at AND created_at < slice.until
+        ) AS raw
+    ),
+    running AS MATERIALIZED (
+        SELECT at, sum(found) OVER (ORDER BY at) - found AS before FROM counted
+    )
+    SELECT DISTINCT period.grain, period.starts_on
+    FROM period
+    JOIN running AS first ON first.at = period.starts_at
+    JOIN running AS last ON last.at = period.ends_at
+    LEFT JOIN rollup_source AS source
+        ON source.grain = period.grain AND source.time_zone = period.time_zone
+            AND source.starts_on = period.starts_on
+    WHERE source.{{column}} IS DISTINCT FROM last.before - first.before
+    ORDER BY period.grain, period.starts_on
+"""  # noqa: S608  constants
+_COUNTING = _STALE.format(what="count(*)", column="raw_rows")
+_COMPARING = _STALE.format(what=CHECKSUM, column="raw_checksum")
+
+
+@dataclass(frozen=True, slots=True)
+class Stale:
+    """What has to be made again, in ranges without a gap."""
+
+    days: tuple[Periods, ...]
+    weeks: tuple[Periods, ...]
+
+
+def first_day(database: Database, settings: AnalysisSettings) -> date:
+    """The day that rollups begin with: as configured, else since provisioning.
+
+    Raises:
+        DatabaseError: Postgres did not answer, or lacks our tables.
+    """
+    return database.transact(lambda c: first_day_in(c, settings), repeatable=True)
+
+
+def first_day_in(connection: Connection, settings: AnalysisSettings) -> date:
+    """The same, within a transaction."""
+    if settings.history_start is not None:
+        return settings.history_start
+    kept: date | None = connection.exec_driver_sql(_FIRST_DAY).scalar_one_or_none()
+    if kept is None:
+        raise SchemaMissingError(
+            "The table rollup_history is empty. Insert the first day of the rollups, "
+            "or set APEX_HISTORY_START."
+        )
+    return max(kept, settings.first_label)
+
+
+def stale(
+    database: Database,
+    settings: AnalysisSettings,
+    now: datetime,
+    *,
+    compare: tuple[date, date] | None = None,
+) -> Stale:
+    """Find the days and weeks that ended before *now* and have to be made again.
+
+    Args:
+        database: Where raw rows and rollups are.
+        settings: The time zones, and the first day.
+        now: An aware datetime.
+        compare: Days, the first and the last, whose rows are to be read, and not
+            only counted; of weeks, those that begin in them. None for counting all.
+
+    Raises:
+        DatabaseError: One of its kinds.
+    """
+    statement = _COMPARING if compare else _COUNTING
+
+    def find(connection: Connection) -> Stale:
+        first, last = first_day_in(connection, settings), now.date() + _DAY
+        if compare is not None:
+            first, last = max(first, compare[0]), min(last, compare[1])
+        values = {
+            "first": first,
+            "first_monday": first + -first.weekday() % 7 * _DAY,
+            "last": last,
+            "zones": list(settings.time_zones),
+            "now": now,
+        }
+        found: dict[str, list[date]] = {DAILY.name: [], WEEKLY.name: []}
+        for grain, label in connection.exec_driver_sql(statement, values):
+            found[grain].append(label)
+        return Stale(
+            tuple(ranges(DAILY, found[DAILY.name])),
+            tuple(ranges(WEEKLY, found[WEEKLY.name])),
+        )
+
+    return database.transact(find, repeatable=True)
+
+
+def ranges(grain: Grain, labels: Iterable[date]) -> list[Periods]:
+    """Join ascending labels that follow each other."""
+    found: list[Periods] = []
+    step = grain.days * _DAY
+    for label in labels:
+        if found and label == found[-1].last + step:
+            found[-1] = Periods(grain, found[-1].first, label)
+        else:
+            found.append(Periods(grain, label, label))
+    return found

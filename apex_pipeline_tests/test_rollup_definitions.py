@@ -1,0 +1,375 @@
+"""The rollups in Dagster: ranges in one run, schedules, sensors, checks, metadata."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+
+import dagster as dg
+import psycopg
+import pytest
+
+from apex_pipeline.database import Database
+from apex_pipeline.definitions import defs
+from apex_pipeline.defs.rollup_specs import DAYS, HISTORY_LINEAGE, WEEKS
+from apex_pipeline.defs.services import Services
+from apex_pipeline.history import history_columns
+from apex_pipeline.ledger import RunRecord, RunStatus
+from apex_pipeline.rollup_columns import FINGERPRINT, MEASURES
+from apex_pipeline_tests.ends import insert, query
+from apex_pipeline_tests.rollup_reference import metric
+
+TODAY = datetime.now(UTC).date()
+FIRST = TODAY - timedelta(days=20)
+
+
+@pytest.fixture
+def variables(monkeypatch, database_url, tmp_path):
+    """A configured process; of Dataverse nothing is asked."""
+    found = {
+        "DATABASE_URL": database_url,
+        "DATAVERSE_RESOURCE": "https://org.example",
+        "AZURE_TENANT_ID": "t",
+        "AZURE_CLIENT_ID": "c",
+        "AZURE_CLIENT_SECRET": "s",
+        "APEX_STATE_DIR": str(tmp_path),
+        "APEX_HISTORY_START": FIRST.isoformat(),
+    }
+    for name, value in found.items():
+        monkeypatch.setenv(name, value)
+    return found
+
+
+@pytest.fixture(scope="module")
+def instance() -> Iterator[dg.DagsterInstance]:
+    """One for all: no test looks at what another has left in it."""
+    with dg.instance_for_test() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def repository():
+    return defs().get_repository_def()
+
+
+def noon(day):
+    return datetime(day.year, day.month, day.day, 12, tzinfo=UTC)
+
+
+def run(instance, request, **tags):
+    """Carry out what a schedule or a sensor asked for."""
+    return (
+        defs()
+        .resolve_job_def(request.job_name or "refresh_daily_rollups")
+        .execute_in_process(
+            instance=instance, tags=request.tags | tags, raise_on_error=False
+        )
+    )
+
+
+def ask(repository, instance, sensor, cursor=None):
+    with dg.build_sensor_context(
+        instance=instance,
+        repository_def=repository,
+        cursor=cursor,
+        resources={"services": Services()},
+    ) as context:
+        return repository.get_sensor_def(sensor).evaluate_tick(context)
+
+
+def tick(repository, instance, schedule, at):
+    with dg.build_schedule_context(
+        instance=instance, scheduled_execution_time=at, repository_def=repository
+    ) as context:
+        return repository.get_schedule_def(schedule).evaluate_tick(context)
+
+
+def spans(data):
+    """What was asked for: the job if it is named, first and last partition."""
+    return {
+        (
+            request.job_name,
+            request.tags["dagster/asset_partition_range_start"],
+            request.tags["dagster/asset_partition_range_end"],
+        )
+        for request in data.run_requests
+    }
+
+
+def partition_metadata(result, key):
+    return {
+        event.materialization.partition: {
+            name: value.value for name, value in event.materialization.metadata.items()
+        }
+        for event in result.get_asset_materialization_events()
+        if event.asset_key == dg.AssetKey(key)
+    }
+
+
+def test_a_history_that_was_never_made_is_made_in_one_run_of_days_and_one_of_weeks(
+    repository, instance, variables, database_url
+):
+    rows = [metric(noon(FIRST + timedelta(days=n))) for n in (0, 3, 3, 19)]
+    insert(database_url, rows)
+    data = ask(repository, instance, "remake_late_days")
+    yesterday = TODAY - timedelta(days=1)
+    monday = FIRST + timedelta(days=-FIRST.weekday() % 7)
+    last_monday = TODAY - timedelta(days=7 + TODAY.weekday())
+    assert spans(data) == {
+        ("refresh_daily_rollups", str(FIRST), str(yesterday)),
+        ("refresh_weekly_rollups", str(monday), str(last_monday)),
+    }
+    results = [run(instance, request) for request in data.run_requests]
+    assert all(result.success for result in results)
+    days = partition_metadata(results[0], "daily_campaign_rollup")
+    assert len(days) == 20
+    third = days[str(FIRST + timedelta(days=3))]
+    assert third["dagster/partition_row_count"] == 1
+    assert third["runs"] == 2
+    assert days[str(FIRST + timedelta(days=1))]["dagster/partition_row_count"] == 0
+    assert "preview" not in third
+    preview = days[str(yesterday)]["preview"]
+    assert preview.count("\n") == 8
+    assert len(preview) < 1000
+    ((history),) = partition_metadata(results[0], "campaign_history").values()
+    assert history["dagster/row_count"] == 90
+    assert history["days_computed"] == 20
+    assert len(history["last_days"]) < 1000
+    checks = [c for r in results for c in r.get_asset_check_evaluations()]
+    assert [c.check_name for c in checks if not c.passed] == []
+    assert len(checks) == 8
+
+    again = ask(repository, instance, "remake_late_days", data.cursor)
+    assert again.run_requests == []
+    assert "Every day is made" in again.skip_message
+
+
+def made(repository, instance):
+    data = ask(repository, instance, "remake_late_days")
+    for request in data.run_requests:
+        assert run(instance, request).success
+    return data.cursor
+
+
+def test_late_deleted_and_changed_rows_bring_back_exactly_their_days(
+    repository, instance, variables, database_url
+):
+    insert(
+        database_url,
+        [metric(noon(FIRST + timedelta(days=n)), tokens_in=n) for n in range(20)],
+    )
+    cursor = made(repository, instance)
+    insert(database_url, [metric(noon(FIRST + timedelta(days=5)))])
+    query(database_url, "DELETE FROM campaign_metrics WHERE tokens_in = 9 RETURNING 1")
+    data = ask(repository, instance, "remake_late_days", cursor)
+    days = {span for span in spans(data) if span[0] == "refresh_daily_rollups"}
+    assert days == {
+        ("refresh_daily_rollups", str(day), str(day))
+        for day in (FIRST + timedelta(days=5), FIRST + timedelta(days=9))
+    }
+    for request in data.run_requests:
+        run(instance, request)
+    query(
+        database_url,
+        "UPDATE campaign_metrics SET campaign_id = gen_random_uuid() "
+        "WHERE tokens_in IN (11, 12) RETURNING 1",
+    )
+    changed = ask(repository, instance, "remake_late_days")
+    days = {span for span in spans(changed) if span[0] == "refresh_daily_rollups"}
+    assert days == {
+        (
+            "refresh_daily_rollups",
+            str(FIRST + timedelta(days=11)),
+            str(FIRST + timedelta(days=12)),
+        )
+    }
+
+
+def test_the_comparison_goes_through_history_once_a_day_in_parts(
+    repository, instance, variables, database_url
+):
+    cursor = made(repository, instance)
+    data = ask(repository, instance, "remake_late_days", cursor)
+    assert json.loads(data.cursor) == {"begun": str(TODAY), "next": None}
+    yesterday = json.dumps({"begun": str(TODAY - timedelta(days=1)), "next": None})
+    data = ask(repository, instance, "remake_late_days", yesterday)
+    assert json.loads(data.cursor)["begun"] == str(TODAY)
+
+
+def test_marking_rows_as_exported_makes_no_day_late(
+    repository, instance, variables, database_url
+):
+    insert(database_url, [metric(noon(FIRST))])
+    made(repository, instance)
+    query(database_url, "UPDATE campaign_metrics SET exported_at = now() RETURNING 1")
+    assert ask(repository, instance, "remake_late_days").run_requests == []
+    assert "exported_at" not in FINGERPRINT
+
+
+def test_a_new_time_zone_has_its_days_made(
+    repository, instance, variables, database_url, monkeypatch
+):
+    made(repository, instance)
+    monkeypatch.setenv("APEX_TIME_ZONE", "Asia/Kathmandu")
+    data = ask(repository, instance, "remake_late_days")
+    assert len(spans(data)) == 2
+    for request in data.run_requests:
+        assert run(instance, request).success
+    assert ask(repository, instance, "remake_late_days").run_requests == []
+
+
+def test_nothing_is_asked_for_while_a_refresh_is_under_way(
+    repository, instance, variables
+):
+    job = defs().resolve_job_def("refresh_weekly_rollups")
+    active = instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
+    data = ask(repository, instance, "remake_late_days")
+    assert data.run_requests == []
+    assert "refresh_weekly_rollups" in data.skip_message
+    instance.delete_run(active.run_id)
+
+
+def deliver(store, delivered):
+    number = store.start_run(at=datetime.now(UTC), dagster_run_id=None)
+    store.finish_run(
+        number,
+        RunRecord(
+            status=RunStatus.SUCCESS,
+            finished_at=datetime.now(UTC),
+            delivered=delivered,
+        ),
+    )
+    return number
+
+
+def test_today_is_made_after_a_sync_that_delivered_and_not_more_often_than_it_may(
+    repository, instance, variables, store, database_url
+):
+    assert ask(repository, instance, "refresh_today").run_requests == []
+    deliver(store, 0)
+    assert ask(repository, instance, "refresh_today").run_requests == []
+    number = deliver(store, 3)
+    data = ask(repository, instance, "refresh_today")
+    assert spans(data) == {(None, str(TODAY), str(TODAY))}
+    (request,) = data.run_requests
+    assert request.run_key == f"sync-{number}"
+    insert(database_url, [metric(datetime.now(UTC) - timedelta(seconds=1))])
+    result = run(instance, request)
+    assert result.success
+    assert list(partition_metadata(result, "daily_campaign_rollup")) == [str(TODAY)]
+
+    assert ask(repository, instance, "refresh_today", data.cursor).run_requests == []
+    deliver(store, 1)
+    again = ask(repository, instance, "refresh_today", data.cursor)
+    assert again.run_requests == []
+    assert "minutes ago" in again.skip_message
+    kept = json.loads(data.cursor)
+    kept["at"] = (datetime.now(UTC) - timedelta(minutes=16)).isoformat()
+    assert ask(repository, instance, "refresh_today", json.dumps(kept)).run_requests
+
+
+def test_a_day_that_went_on_after_it_was_made_is_made_once_more(
+    repository, instance, variables, store
+):
+    deliver(store, 1)
+    cursor = {"run": 0, "at": (datetime.now(UTC) - timedelta(days=1)).isoformat()}
+    data = ask(repository, instance, "refresh_today", json.dumps(cursor))
+    yesterday = TODAY - timedelta(days=1)
+    assert spans(data) == {(None, str(yesterday), str(TODAY))}
+
+
+def test_every_night_the_trailing_days_are_made_in_one_run(repository, instance):
+    data = tick(
+        repository,
+        instance,
+        "refresh_daily_rollups_nightly",
+        datetime(2026, 11, 24, 2, 30, tzinfo=UTC),
+    )
+    assert spans(data) == {(None, "2026-11-17", "2026-11-24")}
+
+
+def test_on_mondays_the_week_that_has_ended_is_made(repository, instance):
+    data = tick(
+        repository,
+        instance,
+        "refresh_weekly_rollups_mondays",
+        datetime(2026, 11, 23, 3, 30, tzinfo=UTC),
+    )
+    assert spans(data) == {(None, "2026-11-09", "2026-11-16")}
+
+
+def test_no_run_for_analysts_takes_the_place_of_a_sync(repository):
+    for name in ("refresh_daily_rollups", "refresh_weekly_rollups"):
+        tags = repository.get_job(name).tags
+        assert "apex/writer" not in tags
+        assert tags["apex/analysis"]
+
+
+def test_partitions_include_today_and_only_weeks_that_are_over():
+    now = datetime(2026, 11, 24, 0, 5, tzinfo=UTC)
+    assert DAYS.get_partition_keys(current_time=now)[-1] == "2026-11-24"
+    assert WEEKS.get_partition_keys(current_time=now)[-1] == "2026-11-16"
+    assert (
+        date.fromisoformat(WEEKS.get_partition_keys(current_time=now)[0]).weekday() == 0
+    )
+
+
+def test_what_is_wrong_with_the_rows_is_said_by_the_checks(
+    repository, instance, variables, database_url
+):
+    now = datetime.now(UTC)
+    cheap = [metric(noon(TODAY - timedelta(days=7 * n))) for n in (1, 2)]
+    insert(
+        database_url,
+        [
+            *cheap,
+            metric(noon(FIRST + timedelta(days=2)), agents_successful=6),
+            metric(noon(FIRST + timedelta(days=2)), cost_usd=Decimal("NaN")),
+            metric(now + timedelta(days=3)),
+            metric(noon(FIRST - timedelta(days=9))),
+        ],
+    )
+    data = ask(repository, instance, "remake_late_days")
+    result = run(instance, data.run_requests[0])
+    assert result.success
+    checks = {c.check_name: c for c in result.get_asset_check_evaluations()}
+    failed = {name for name, c in checks.items() if not c.passed}
+    assert failed == {"no_impossible_value", "no_row_outside_history"}
+    wrong = {name: checks[name].metadata["wrong"].value for name in failed}
+    assert wrong == {"no_impossible_value": 2, "no_row_outside_history": 2}
+    examples = checks["no_row_outside_history"].metadata["examples"].value
+    assert "in the future" in examples
+    assert "before the history" in examples
+
+
+def test_a_wrong_variable_fails_the_run_with_one_sentence(
+    instance, variables, monkeypatch, repository
+):
+    monkeypatch.setenv("APEX_TIME_ZONE", "Berlin")
+    request = dg.RunRequest(
+        tags={
+            "dagster/asset_partition_range_start": str(FIRST),
+            "dagster/asset_partition_range_end": str(FIRST),
+        }
+    )
+    result = run(instance, request)
+    (failure, *_) = [event for event in result.all_events if event.is_step_failure]
+    described = failure.step_failure_data.user_failure_data
+    assert described.description.startswith("APEX_TIME_ZONE must be")
+
+
+def test_lineage_names_columns_that_there_are(database_url, repository):
+    with psycopg.connect(database_url) as connection:
+        raw = {
+            name
+            for (name,) in connection.execute(
+                "SELECT attname FROM pg_attribute WHERE attrelid = "
+                "'campaign_metrics'::regclass AND attnum > 0"
+            )
+        }
+    assert {source for column in MEASURES for source in column.sources} <= raw
+    with Database(database_url, application_name="test") as database:
+        columns = history_columns(database)
+    assert {column.name for column in columns} - set(HISTORY_LINEAGE) == {"is_computed"}
+    assert set(HISTORY_LINEAGE) <= {column.name for column in columns}
+    assert all(column.description for column in columns)
