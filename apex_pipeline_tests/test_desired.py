@@ -17,6 +17,7 @@ from apex_pipeline.dataverse.found import (
     FoundUser,
 )
 from apex_pipeline.dataverse.table_definition import table_definition
+from apex_pipeline.metrics import TABLE
 from apex_pipeline_tests.empty_environment import APPLICATION
 
 SOUND = Found(
@@ -26,8 +27,10 @@ SOUND = Found(
     application=APPLICATION,
     metadata_privileges={"prvReadEntity": "1", "prvReadAttribute": "2"},
     publishers=(FoundPublisher("p", "apex", "apex"),),
-    solution=FoundSolution("s", "p", is_managed=False),
+    solution=FoundSolution("s", "p", False, frozenset({"t", "r"})),
     table=FoundTable(
+        "t",
+        False,
         "Standard",
         "apex_campaignmetricses",
         has_change_tracking=True,
@@ -75,3 +78,15 @@ def test_a_privilege_of_less_depth_is_granted_again():
 def test_labels_are_written_in_the_organizations_language():
     text = json.dumps(table_definition(1031))
     assert text.count('"LanguageCode": 1031') == text.count('"LanguageCode"') > 26
+
+
+def test_what_was_made_elsewhere_is_filed_unless_it_is_managed():
+    assert SOUND.table is not None
+    empty = FoundSolution("s", "p", is_managed=False)
+    elsewhere = dataclasses.replace(SOUND, solution=empty)
+    filings = [c.subject for c in make_plan(elsewhere).changes if c.kind is Kind.FILING]
+    assert filings == [TABLE, ROLE]
+    table = dataclasses.replace(SOUND.table, is_managed=True)
+    plan = make_plan(dataclasses.replace(elsewhere, table=table))
+    assert [c.subject for c in plan.changes if c.kind is Kind.FILING] == [ROLE]
+    assert any("managed solution" in note for note in plan.notes)

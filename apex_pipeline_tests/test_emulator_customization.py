@@ -277,3 +277,40 @@ def test_a_change_set_that_fails_takes_its_table_back(api):
     assert response.status_code == 400
     assert api.get(TABLE).status_code == 404
     assert api.get("apex_products").status_code == 404
+
+
+def test_what_is_there_already_is_added_to_a_solution(api):
+    publisher = api.get("publishers?$top=1").json()["value"][0]["publisherid"]
+    solution = {
+        "uniquename": "Ours",
+        "friendlyname": "Ours",
+        "version": "1.0",
+        "publisherid@odata.bind": f"/publishers({publisher})",
+    }
+    table = api.get("EntityDefinitions(LogicalName='apex_campaignmetrics')").json()
+    body = {
+        "ComponentId": table["MetadataId"],
+        "ComponentType": 1,
+        "SolutionUniqueName": "Ours",
+        "AddRequiredComponents": False,
+    }
+    assert api.post("AddSolutionComponent", json=body).status_code == 400
+    api.post("solutions", json=solution).raise_for_status()
+    first = api.post("AddSolutionComponent", json=body)
+    assert first.status_code == 200
+    again = api.post("AddSolutionComponent", json=body)
+    assert again.json()["id"] == first.json()["id"]
+    (found,) = api.get("solutioncomponents").json()["value"]
+    assert (found["objectid"], found["componenttype"]) == (table["MetadataId"], 1)
+
+    missing = {k: v for k, v in body.items() if k != "AddRequiredComponents"}
+    assert api.post("AddSolutionComponent", json=missing).status_code == 400
+    nobody = body | {"ComponentId": "00000000-0000-4000-8000-000000000001"}
+    assert api.post("AddSolutionComponent", json=nobody).status_code == 404
+    role = nobody | {"ComponentType": 20}
+    assert api.post("AddSolutionComponent", json=role).status_code == 404
+    form = body | {"ComponentType": 60}
+    assert api.post("AddSolutionComponent", json=form).status_code == 501
+    path = "EntityDefinitions(LogicalName='apex_campaignmetrics')"
+    api.delete(path).raise_for_status()
+    assert api.get("solutioncomponents").json()["value"] == []

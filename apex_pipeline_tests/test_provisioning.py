@@ -104,7 +104,7 @@ def test_the_table_is_filed_in_the_solution_of_a_publisher_with_our_prefix(made,
     components = api.get(
         f"solutioncomponents?$filter=_solutionid_value eq {solution['solutionid']}"
     ).json()["value"]
-    assert [each["componenttype"] for each in components] == [1]
+    assert sorted(each["componenttype"] for each in components) == [1, 20]
 
 
 def test_the_role_cannot_delete(made, api, emulator):
@@ -181,11 +181,42 @@ def test_an_existing_tables_ownership_and_primary_name_are_accepted(make, api):
     kinds = [change.kind for change in outcome.plan.changes]
     assert kinds.count(Kind.COLUMN) == 11
     assert Kind.SETTINGS in kinds
+    assert kinds.count(Kind.FILING) == 1
     table = api.get(PATH).json()
     assert table["OwnershipType"] == "UserOwned"
     assert table["PrimaryNameAttribute"] == "apex_name"
     assert table["ChangeTrackingEnabled"] is True
     assert table["IsAuditEnabled"]["Value"] is True
+    assert make().plan.changes == ()
+
+
+def components(api):
+    """Kinds and ids of what is in our solution."""
+    (solution,) = api.get(f"solutions?$filter=uniquename eq '{SOLUTION}'").json()[
+        "value"
+    ]
+    return sorted(
+        (each["componenttype"], each["objectid"])
+        for each in api.get(
+            f"solutioncomponents?$filter=_solutionid_value eq {solution['solutionid']}"
+        ).json()["value"]
+    )
+
+
+@pytest.mark.parametrize("fault", [None, "drop_before", "drop_after"])
+def test_a_table_and_a_role_made_elsewhere_are_moved_into_the_solution(
+    made, make, api, emulator, fault
+):
+    before = components(api)
+    for each in api.get("solutioncomponents").json()["value"]:
+        path = f"solutioncomponents({each['solutioncomponentid']})"
+        api.delete(path).raise_for_status()
+    assert components(api) == []
+    if fault:
+        emulator.fault(fault, path="AddSolutionComponent")
+    outcome = make()
+    assert [c.kind for c in outcome.plan.changes] == [Kind.FILING, Kind.FILING]
+    assert components(api) == before
     assert make().plan.changes == ()
 
 

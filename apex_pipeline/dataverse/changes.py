@@ -23,6 +23,8 @@ from apex_pipeline.dataverse.table_definition import (
 from apex_pipeline.metrics import COLUMNS, TABLE
 
 _IN_SOLUTION = {"MSCRM.SolutionUniqueName": SOLUTION}
+_TABLE_COMPONENT = 1
+_ROLE_COMPONENT = 20
 _PUBLISH = (
     f"<importexportxml><entities><entity>{TABLE}</entity></entities></importexportxml>"
 )
@@ -148,6 +150,25 @@ async def _make_role(writer: _Writer, change: Change, found: Found) -> None:
     )
 
 
+async def _file(writer: _Writer, change: Change, found: Found) -> None:
+    """Filing twice is no mistake, so a lost answer does no harm.
+
+    "AddSolutionComponent Action" and "SolutionComponent EntityType", Microsoft Learn.
+    """
+    is_table = change.subject == TABLE
+    component = _there(found.table).id if is_table else _there(found.role).id
+    await writer.post(
+        "AddSolutionComponent",
+        {
+            "ComponentId": component,
+            "ComponentType": _TABLE_COMPONENT if is_table else _ROLE_COMPONENT,
+            "SolutionUniqueName": SOLUTION,
+            "AddRequiredComponents": False,
+            "DoNotIncludeSubcomponents": False,
+        },
+    )
+
+
 async def _grant(writer: _Writer, change: Change, found: Found) -> None:
     del change
     role = _there(found.role)
@@ -193,6 +214,7 @@ _STEPS: dict[Kind, Callable[[_Writer, Change, Found], Awaitable[None]]] = {
     Kind.COLUMN: _make_column,
     Kind.SETTINGS: _change_settings,
     Kind.ROLE: _make_role,
+    Kind.FILING: _file,
     Kind.PRIVILEGES: _grant,
     Kind.USER: _make_user,
     Kind.ASSIGNMENT: _assign,

@@ -27,6 +27,7 @@ class Kind(StrEnum):
     COLUMN = "column"
     SETTINGS = "settings"
     ROLE = "role"
+    FILING = "filing"
     PRIVILEGES = "privileges"
     USER = "user"
     ASSIGNMENT = "assignment"
@@ -77,6 +78,7 @@ def _changes(found: Found) -> Iterator[Change]:
     yield from _table_changes(found.table)
     if found.role is None:
         yield Change(Kind.ROLE, ROLE, f"role {ROLE}")
+    yield from _filings(found)
     if found.role is None or found.table is None or found.missing_privileges():
         names = ", ".join(TABLE_PRIVILEGES).lower()
         yield Change(
@@ -95,6 +97,19 @@ def _changes(found: Found) -> Iterator[Change]:
     ):
         text = f"role {ROLE} for the application user of {found.application}"
         yield Change(Kind.ASSIGNMENT, found.application, text)
+
+
+def _filings(found: Found) -> Iterator[Change]:
+    """What was made elsewhere, and is to be in our solution from now on.
+
+    What is made here is filed at its making. A managed table stays with the solution
+    that it came with: ours, exported, would depend on that one.
+    """
+    table, role = found.table, found.role
+    if table is not None and not table.is_managed and not found.is_filed(table.id):
+        yield Change(Kind.FILING, TABLE, f"place of table {TABLE} in {SOLUTION}")
+    if role is not None and not found.is_filed(role.id):
+        yield Change(Kind.FILING, ROLE, f"place of role {ROLE} in {SOLUTION}")
 
 
 def _table_changes(table: FoundTable | None) -> Iterator[Change]:
@@ -127,6 +142,11 @@ def _notes(found: Found) -> Iterator[str]:
             f"Auditing of {TABLE} takes effect once it is on for the whole environment; "
             "it is off. It is switched on in the Power Platform admin center, under the "
             "environment's settings, Audit settings."
+        )
+    if found.table is not None and found.table.is_managed:
+        yield (
+            f"{TABLE} came with a managed solution, and is left out of {SOLUTION}: what "
+            "is exported with ours would depend on that one."
         )
     if found.user is None:
         return

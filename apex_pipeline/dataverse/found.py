@@ -26,11 +26,12 @@ class FoundPublisher:
 
 @dataclass(frozen=True, slots=True)
 class FoundSolution:
-    """The solution of our unique name."""
+    """The solution of our unique name; `components` holds the ids of what is in it."""
 
     id: str
     publisher_id: str
     is_managed: bool
+    components: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +52,13 @@ class FoundTable:
     """The table.
 
     Attributes:
+        id: Of its definition, which is what a solution holds.
+        is_managed: Whether it came with somebody's managed solution.
         privileges: Operation, such as `Create`, to the id of its privilege.
     """
 
+    id: str
+    is_managed: bool
     table_type: str
     entity_set: str
     has_change_tracking: bool
@@ -105,6 +110,10 @@ class Found:
     def publisher(self) -> FoundPublisher | None:
         """The publisher that may own what begins with our prefix."""
         return next((p for p in self.publishers if p.prefix == PREFIX), None)
+
+    def is_filed(self, component: str) -> bool:
+        """Whether a table or a role, by its id, is in our solution."""
+        return self.solution is not None and component in self.solution.components
 
     def missing_privileges(self) -> list[str]:
         """Ids of what the role lacks, as far as the table that names them is there."""

@@ -141,20 +141,30 @@ async def _solution(reader: _Reader) -> FoundSolution | None:
         "the solutions",
     )
     for row in rows:
+        components = await reader.rows(
+            "solutioncomponents?$select=objectid"
+            f"&$filter=_solutionid_value eq {row['solutionid']}",
+            f"what is in the solution {SOLUTION}",
+        )
         return FoundSolution(
-            row["solutionid"], row["_publisherid_value"], bool(row["ismanaged"])
+            row["solutionid"],
+            row["_publisherid_value"],
+            bool(row["ismanaged"]),
+            frozenset(str(each["objectid"]).lower() for each in components),
         )
     return None
 
 
 async def _table(reader: _Reader) -> FoundTable | None:
     rows = await reader.rows(
-        "EntityDefinitions?$select=TableType,EntitySetName,ChangeTrackingEnabled,"
+        "EntityDefinitions?$select=IsManaged,TableType,EntitySetName,ChangeTrackingEnabled,"
         f"IsAuditEnabled,Privileges&$filter=LogicalName eq '{TABLE}'",
         f"the definition of {TABLE}",
     )
     for row in rows:
         return FoundTable(
+            str(row["MetadataId"]).lower(),
+            bool(row["IsManaged"]),
             row["TableType"],
             row["EntitySetName"],
             has_change_tracking=bool(row["ChangeTrackingEnabled"]),
@@ -211,7 +221,7 @@ async def _role(reader: _Reader, business_unit: str) -> FoundRole | None:
             f"the privileges of {ROLE}",
             "RolePrivileges",
         )
-        return FoundRole(row["roleid"], depths(held))
+        return FoundRole(str(row["roleid"]).lower(), depths(held))
     return None
 
 
@@ -232,6 +242,9 @@ async def _user(reader: _Reader, application: str) -> FoundUser | None:
             row["systemuserid"],
             bool(row["isdisabled"]),
             row["_businessunitid_value"],
-            {r["roleid"]: r["name"] for r in row["systemuserroles_association"]},
+            {
+                str(r["roleid"]).lower(): r["name"]
+                for r in row["systemuserroles_association"]
+            },
         )
     return None

@@ -8,7 +8,6 @@ effect at once; on the service an update waits for PublishXml, which is accepted
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
-from uuid import uuid4
 
 from apex_pipeline.emulator import (
     alternate_keys,
@@ -16,6 +15,7 @@ from apex_pipeline.emulator import (
     definitions,
     errors,
     metadata,
+    solutions,
     wire,
 )
 from apex_pipeline.emulator.definitions import Definition, complete_column
@@ -51,7 +51,6 @@ _COLUMN_CHANGES = frozenset(
         "RequiredLevel",
     }
 )
-_COMPONENT_TYPES = {"table": 1, "column": 2}
 
 
 def write(
@@ -143,7 +142,9 @@ def create_table(
             " Specify a unique name.",
         )
     env.add_table(table)
-    _file_component(env, request, "table", str(table.definition["MetadataId"]))
+    solutions.file_component(
+        env, request, solutions.TABLE, str(table.definition["MetadataId"])
+    )
     return table
 
 
@@ -194,7 +195,9 @@ def _create_column(
     column = make_column(table.name, definition)
     env.storage.add_column(table, column)
     env.save(replace(table, columns={**table.columns, name: column}, plans={}))
-    _file_component(env, request, "column", str(definition["MetadataId"]))
+    solutions.file_component(
+        env, request, solutions.COLUMN, str(definition["MetadataId"])
+    )
     path = f"EntityDefinitions({table.definition['MetadataId']})/Attributes"
     return wire.created(request, f"{path}({definition['MetadataId']})")
 
@@ -252,38 +255,6 @@ def _delete_column(
 def _column_definition(table: Table, key: str) -> Definition:
     listed = [each.definition for each in table.columns.values()]
     return metadata.find_part(listed, key, "AttributeMetadata")
-
-
-def _file_component(
-    env: Environment, request: Request, kind: str, object_id: str
-) -> None:
-    """Add a component to the solution that the request names, if it names one.
-
-    From "Create and update table definitions": the MSCRM.SolutionUniqueName header;
-    CreateEntities takes a query option. That an unknown solution is a 400 is chosen.
-    """
-    name = request.headers.get("mscrm.solutionuniquename") or request.options().get(
-        "SolutionUniqueName"
-    )
-    if not name:
-        return
-    found = env.storage.rows(
-        "SELECT solutionid FROM solution WHERE uniquename = ?", (name,)
-    )
-    if not found:
-        raise errors.invalid_definition(
-            f"There is no solution with the unique name {name}."
-        )
-    solution = env.table("solution").columns["solutionid"].codec.show(found[0][0])
-    env.insert(
-        "solutioncomponent",
-        {
-            "solutioncomponentid": str(uuid4()),
-            "solutionid": solution.strip('"'),
-            "objectid": object_id,
-            "componenttype": _COMPONENT_TYPES[kind],
-        },
-    )
 
 
 _Write = Callable[[Environment, Principal, Request, Table, str], Response]

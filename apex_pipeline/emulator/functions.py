@@ -17,6 +17,7 @@ from apex_pipeline.emulator import (
     odata,
     records,
     roles,
+    solutions,
     wire,
 )
 from apex_pipeline.emulator.definitions import Definition
@@ -262,6 +263,7 @@ def _context(request: Request, kind: str) -> str:
 
 
 FUNCTIONS: dict[str, Function] = {
+    "AddSolutionComponent": solutions.add_component,
     "BulkDelete": bulk_delete,
     "CreateEntities": customization.create_entities,
     "PublishAllXml": customization.publish,

@@ -15,6 +15,7 @@ from apex_pipeline.emulator import (
     queries,
     records,
     roles,
+    solutions,
     targets,
     tracking,
     wire,
@@ -188,6 +189,10 @@ def _create(
     """From "Create a table row using the Web API"."""
     draft = targets.read_target(env, table, request.json(table.entity_set))
     (record_id,) = records.create(env, user, table, [draft])
+    if table.name == "role":
+        solutions.file_component(
+            env, request, solutions.ROLE, guids.load_guid(record_id)
+        )
     url = _record_url(request, table, guids.load_guid(record_id))
     if _wants_representation(request):
         return _represent(env, request, table, record_id, 201)

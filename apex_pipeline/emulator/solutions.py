@@ -1,0 +1,114 @@
+"""Solutions: what is filed into them, at its making or afterwards.
+
+From "Create and update table definitions using the Web API" (the header), and
+"AddSolutionComponent Action" and "SolutionComponent EntityType" of the Web API
+reference. Subcomponents are not listed by themselves (chosen).
+"""
+
+from uuid import uuid4
+
+from apex_pipeline.emulator import errors, guids, records, wire
+from apex_pipeline.emulator.environment import Environment
+from apex_pipeline.emulator.security import Principal
+from apex_pipeline.emulator.wire import Request, Response
+
+TABLE = 1
+COLUMN = 2
+ROLE = 20
+
+
+def file_component(
+    env: Environment, request: Request, kind: int, object_id: str
+) -> None:
+    """Add a new component to the solution that the request names, if it names one.
+
+    The MSCRM.SolutionUniqueName header; CreateEntities takes a query option. That an
+    unknown solution is a 400 is chosen.
+    """
+    name = request.headers.get("mscrm.solutionuniquename") or request.options().get(
+        "SolutionUniqueName"
+    )
+    if name:
+        _add(env, _unmanaged(env, name), kind, object_id)
+
+
+def add_component(env: Environment, user: Principal, request: Request) -> Response:
+    """AddSolutionComponent; adding what is in it already is no mistake (observed).
+
+    That it takes the privilege to write solutions, and the errors' codes, are chosen.
+    """
+    if request.method != "POST":
+        raise errors.method_not_allowed(request.method)
+    user.require("Write", env.table("solution"))
+    body = request.json("AddSolutionComponent")
+    required = (
+        *("ComponentId", "ComponentType", "SolutionUniqueName"),
+        "AddRequiredComponents",
+    )
+    if missing := [name for name in required if name not in body]:
+        raise errors.malformed_payload(
+            "AddSolutionComponent", f"The parameter '{missing[0]}' is missing."
+        )
+    object_id = str(body["ComponentId"])
+    kind = body["ComponentType"]
+    if not guids.is_guid(object_id):
+        raise errors.malformed_payload(
+            "AddSolutionComponent",
+            f"Cannot convert the literal '{object_id}' to the expected type 'Edm.Guid'.",
+        )
+    if not _exists(env, kind, object_id):
+        raise errors.no_such_record("component", object_id)
+    component = _add(
+        env, _unmanaged(env, str(body["SolutionUniqueName"])), kind, object_id
+    )
+    context = f"{request.api}/$metadata#Microsoft.Dynamics.CRM"
+    return wire.json_response(
+        {"@odata.context": f"{context}.AddSolutionComponentResponse", "id": component}
+    )
+
+
+def _exists(env: Environment, kind: object, object_id: str) -> bool:
+    if kind == TABLE:
+        known = {str(each.definition["MetadataId"]).lower() for each in env.tables}
+        return object_id.lower() in known
+    if kind == ROLE:
+        stored = guids.store_guid(object_id)
+        return records.version_of(env, env.table("role"), stored) is not None
+    raise errors.not_emulated(f"components of type {kind}.")
+
+
+def _unmanaged(env: Environment, name: str) -> str:
+    """The stored id of a solution to which something can be added."""
+    found = env.storage.rows(
+        "SELECT solutionid, ismanaged FROM solution WHERE uniquename = ?", (name,)
+    )
+    if not found:
+        raise errors.invalid_definition(
+            f"There is no solution with the unique name {name}."
+        )
+    if found[0][1]:
+        raise errors.invalid_definition(f"The solution {name} is managed.")
+    return str(found[0][0])
+
+
+def _add(env: Environment, solution: str, kind: object, object_id: str) -> str:
+    """The id of the component record, old or new."""
+    codec = env.table("solution").columns["solutionid"].codec
+    known = env.storage.rows(
+        "SELECT solutioncomponentid FROM solutioncomponent"
+        " WHERE solutionid = ? AND objectid = ?",
+        (solution, guids.store_guid(object_id)),
+    )
+    if known:
+        return guids.load_guid(known[0][0])
+    component = str(uuid4())
+    env.insert(
+        "solutioncomponent",
+        {
+            "solutioncomponentid": component,
+            "solutionid": codec.show(solution).strip('"'),
+            "objectid": object_id,
+            "componenttype": kind,
+        },
+    )
+    return component
