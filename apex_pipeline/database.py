@@ -212,31 +212,40 @@ def _remedy(reason: str) -> str | None:
 
 def _translate(error: psycopg.Error, address: str) -> ApexError | None:
     reason = _first_line(error)
+    kind: type[DatabaseError] = DatabaseError
     match error:
         case errors.UndefinedTable() | errors.UndefinedColumn():
-            return SchemaMissingError(
+            kind = SchemaMissingError
+            text = (
                 f"The database {address} lacks what the pipeline needs: {reason}. Run "
                 "`apex provision database`."
             )
         case errors.InsufficientPrivilege():
-            return DatabaseError(
+            text = (
                 f"The user of DATABASE_URL may not do this at {address}: {reason}. "
                 "Grant it, or use the role that owns the tables."
             )
         case errors.ReadOnlySqlTransaction():
-            return DatabaseError(
+            text = (
                 f"The database {address} is read-only: {reason}. DATABASE_URL has to "
                 "name the primary, not a replica."
             )
         case errors.RaiseException():
-            return DatabaseError(f"{reason} (at {address}).")
+            text = f"{reason} (at {address})."
+        case errors.DiskFull() | psycopg.InternalError():
+            text = (
+                f"Postgres at {address} failed inside: {reason}. Look at its disk and "
+                "its log; the next run goes on."
+            )
         case psycopg.OperationalError():
-            return DatabaseUnavailableError(
+            kind = DatabaseUnavailableError
+            text = (
                 f"Postgres at {address} did not finish what was asked: {reason}. It "
                 "can be tried again."
             )
         case _:
             return None
+    return kind(text)
 
 
 def _first_line(error: psycopg.Error) -> str:

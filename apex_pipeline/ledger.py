@@ -101,7 +101,12 @@ _LAST_RUNS = """
 
 _PACING = "SELECT state FROM dataverse_pacing WHERE key = %(key)s"
 
-_RETRY_AT = "SELECT retry_at FROM dataverse_pacing WHERE key = %(key)s"
+# No honest wait is longer; one that a clock set wrong has written must end some day.
+_RETRY_AT = """
+    SELECT least(retry_at, updated_at + interval '1 hour')
+    FROM dataverse_pacing
+    WHERE key = %(key)s AND retry_at IS NOT NULL
+"""
 
 _SAVE_PACING = """
     INSERT INTO dataverse_pacing (key, state, retry_at, updated_at)

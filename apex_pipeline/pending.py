@@ -121,6 +121,8 @@ _LEAVE_QUARANTINE = """
     DELETE FROM campaign_metrics_quarantine WHERE metric_id = ANY(%(ids)s)
 """
 
+# The view compares with the server's clock. A host whose clock runs ahead must not put a
+# row aside for as long as that, nor one that was set back end in a violated constraint.
 _QUARANTINE = """
     INSERT INTO campaign_metrics_quarantine AS known (
         metric_id, code, message, attempts,
@@ -128,13 +130,14 @@ _QUARANTINE = """
     )
     VALUES (
         %(id)s, %(code)s, %(message)s, 1,
-        %(at)s, %(at)s, %(at)s + interval '5 minutes'
+        least(%(at)s, now()), least(%(at)s, now()),
+        least(%(at)s, now()) + interval '5 minutes'
     )
     ON CONFLICT (metric_id) DO UPDATE
     SET code = excluded.code,
         message = excluded.message,
         attempts = known.attempts + 1,
-        last_rejected_at = excluded.last_rejected_at,
+        last_rejected_at = greatest(known.first_rejected_at, excluded.last_rejected_at),
         next_attempt_at = excluded.last_rejected_at + least(
             interval '5 minutes' * power(2, least(known.attempts, 30)),
             interval '1 day'

@@ -72,6 +72,13 @@ def test_pacing_is_kept_by_key(store):
     assert store.retry_at("a") is None
 
 
+def test_a_pause_written_by_a_clock_that_was_years_ahead_ends_within_the_hour(store):
+    store.save_pacing("a", {}, datetime.now(UTC) + timedelta(days=4000))
+    found = store.retry_at("a")
+    assert found is not None
+    assert found <= datetime.now(UTC) + timedelta(minutes=61)
+
+
 def test_a_target_keeps_its_first_delivery_and_the_last_word(store):
     assert store.target(RESOURCE) is None
 

@@ -225,6 +225,27 @@ def test_a_row_refused_beyond_counting_still_waits_a_day(store, table, database_
     assert quarantined(table)[0][6] == NOW + timedelta(days=1)
 
 
+def test_a_host_whose_clock_is_years_ahead_puts_a_row_aside_for_minutes(
+    store, table, database_url
+):
+    row_id = add(database_url)
+    store.quarantine(
+        [Rejection(row_id, "invalid", "")], datetime.now(UTC) + timedelta(days=4000)
+    )
+
+    assert quarantined(table)[0][6] <= datetime.now(UTC) + timedelta(minutes=6)
+
+
+def test_a_host_whose_clock_was_set_back_is_no_reason_to_fail(
+    store, table, database_url
+):
+    row_id = add(database_url)
+    for at in (NOW, NOW - timedelta(days=4000)):
+        store.quarantine([Rejection(row_id, "invalid", "")], at)
+
+    assert quarantined(table)[0][4:6] == (NOW, NOW)
+
+
 def test_a_quarantined_row_is_not_pending_until_it_is_due(store, database_url):
     now = datetime.now(UTC)
     overdue, waiting, other = (add(database_url) for _ in range(3))
