@@ -1,6 +1,7 @@
 """The assets that analysts read: daily and weekly rollups, and the history."""
 
 import math
+import os
 import warnings
 from collections.abc import Sequence
 from datetime import date
@@ -31,6 +32,10 @@ from apex_pipeline.rollup_checks import Made, refresh_and_check
 from apex_pipeline.rollups import DAILY, WEEKLY, Grain, Periods
 
 _PREVIEW_ROWS = 7
+
+# Dagster writes an event for each partition, each on a connection of its own unless it
+# may gather them: two years of days are then stored in seconds. Read when it writes.
+os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", "1000")
 
 # The parameter is years old, and the only way to make a range of days in one run.
 warnings.filterwarnings("ignore", "Parameter `backfill_policy`", dg.BetaWarning)

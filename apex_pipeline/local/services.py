@@ -179,6 +179,8 @@ def _environment(
         "APEX_STATE_DIR": str(state),
         "DAGSTER_HOME": str(state / "dagster"),
         "DAGSTER_DISABLE_TELEMETRY": "yes",
+        # A run over two years of days announces each; the daemon writes them at once.
+        "DAGSTER_EVENT_BATCH_SIZE": "1000",
         "PYTHONUNBUFFERED": "1",
     }
 

@@ -1,0 +1,172 @@
+"""The role that analysts read as: what it sees, and that it sees nothing else."""
+
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+from psycopg import conninfo, errors, sql
+
+from apex_pipeline import analysts, migrations
+from apex_pipeline.database import Database
+from apex_pipeline_tests.ends import query
+
+READABLE = {
+    "daily_campaign_rollup",
+    "daily_rollup_total",
+    "weekly_campaign_rollup",
+    "weekly_rollup_total",
+    "campaign_history_30d",
+    "campaign_history_60d",
+    "campaign_history_90d",
+}
+
+_RELATIONS = """
+    SELECT relname, has_table_privilege('apex_analyst', oid, 'SELECT'),
+        has_any_column_privilege('apex_analyst', oid, 'INSERT, UPDATE, REFERENCES')
+            OR has_table_privilege('apex_analyst', oid, 'DELETE, TRUNCATE, TRIGGER')
+    FROM pg_class
+    WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'v', 'm', 'p')
+"""
+
+
+def named(database_url: str, user: str) -> str:
+    """The same database as another user, whose password is `secret`."""
+    return conninfo.make_conninfo(database_url, user=user, password="secret")
+
+
+@pytest.fixture
+def analyst(database_url) -> Iterator[psycopg.Connection]:
+    """A session of an analyst, as the README says how to have one."""
+    query(database_url, "SELECT 1")
+    with psycopg.connect(database_url, autocommit=True) as owner:
+        owner.execute("ALTER ROLE apex_analyst LOGIN PASSWORD 'secret'")
+        try:
+            with psycopg.connect(
+                named(database_url, "apex_analyst"), autocommit=True
+            ) as connection:
+                yield connection
+        finally:
+            owner.execute("ALTER ROLE apex_analyst NOLOGIN PASSWORD NULL")
+
+
+def test_an_analyst_reads_what_is_made_for_analysts_and_nothing_else(database_url):
+    found = {
+        name: (reads, writes) for name, reads, writes in query(database_url, _RELATIONS)
+    }
+    assert {name for name, (reads, _) in found.items() if reads} >= READABLE
+    listed = {
+        name for (name,) in query(database_url, "SELECT name FROM analyst_object")
+    }
+    assert {name for name, (reads, _) in found.items() if reads} == listed
+    assert not any(writes for _, writes in found.values())
+    assert found["campaign_metrics"] == (False, False)
+
+
+def test_every_relation_and_column_that_an_analyst_reads_is_explained(database_url):
+    silent = query(
+        database_url,
+        """
+        SELECT relname, attname FROM analyst_object
+        JOIN pg_class ON pg_class.oid = to_regclass(name)
+        JOIN pg_attribute ON attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped
+        WHERE obj_description(pg_class.oid) IS NULL
+            OR col_description(attrelid, attnum) IS NULL
+        """,
+    )
+    assert silent == []
+
+
+@pytest.mark.parametrize("name", sorted(READABLE))
+def test_an_analyst_can_read(analyst, name):
+    analyst.execute(sql.SQL("SELECT * FROM {}").format(sql.Identifier(name)))
+
+
+def test_an_analyst_can_ask_for_any_length_and_time_zone(analyst):
+    rows = analyst.execute("SELECT * FROM campaign_history(14, 'Asia/Tokyo')")
+    assert len(rows.fetchall()) == 14
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT * FROM campaign_metrics",
+        "SELECT * FROM campaign_metrics_pending",
+        "SELECT * FROM campaign_metrics_quarantine",
+        "SELECT * FROM sync_run",
+        "SELECT * FROM rollup_source",
+        "SELECT * FROM analyst_object",
+        "SELECT grant_analyst_access()",
+        "DELETE FROM daily_campaign_rollup",
+        "UPDATE daily_rollup_total SET runs = 0",
+        "INSERT INTO rollup_history VALUES (true, now())",
+        "CREATE TABLE mine (a int)",
+        "TRUNCATE weekly_campaign_rollup",
+    ],
+)
+def test_what_an_analyst_may_not_do_is_refused_also_without_the_guard_rails(
+    analyst, statement
+):
+    analyst.execute("SET default_transaction_read_only = off")
+    with pytest.raises(errors.InsufficientPrivilege):
+        analyst.execute(statement)
+
+
+def test_a_session_of_an_analyst_is_read_only_and_ends_what_takes_too_long(analyst):
+    assert analyst.execute("SHOW default_transaction_read_only").fetchone() == ("on",)
+    assert analyst.execute("SHOW statement_timeout").fetchone() == ("1min",)
+
+
+@pytest.fixture
+def powerless_url(database_url) -> Iterator[str]:
+    """URL for a role that owns the database and may not create roles."""
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        name = conninfo.conninfo_to_dict(database_url)["dbname"]
+        connection.execute("CREATE ROLE powerless LOGIN PASSWORD 'secret'")
+        connection.execute(
+            sql.SQL("GRANT ALL ON DATABASE {} TO powerless").format(
+                sql.Identifier(str(name))
+            )
+        )
+        connection.execute("CREATE SCHEMA theirs AUTHORIZATION powerless")
+        connection.execute("ALTER ROLE powerless SET search_path = theirs")
+    yield as_url(named(database_url, "powerless"))
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("DROP OWNED BY powerless CASCADE")
+        connection.execute("DROP ROLE powerless")
+
+
+def as_url(dsn: str) -> str:
+    parts = conninfo.conninfo_to_dict(dsn)
+    return (
+        f"postgresql://{parts['user']}:{parts['password']}@{parts['host']}:"
+        f"{parts['port']}/{parts['dbname']}"
+    )
+
+
+def test_without_the_right_to_make_roles_the_migration_passes_and_says_what_to_do(
+    powerless_url, database_url
+):
+    """Whoever owns the tables lets the role read them as soon as somebody makes it."""
+    url = powerless_url
+    with psycopg.connect(database_url, autocommit=True) as owner:
+        owner.execute("DROP OWNED BY apex_analyst")
+        owner.execute("ALTER ROLE apex_analyst RENAME TO set_aside")
+        try:
+            assert "0008_campaign_history" in migrations.apply(url)
+            with Database(url, application_name="test") as database:
+                problem = analysts.grant(database)
+                assert problem is not None
+                assert "CREATE ROLE apex_analyst" in problem
+                assert analysts.missing_access(database) == (
+                    "The role apex_analyst is missing."
+                )
+                owner.execute("CREATE ROLE apex_analyst NOLOGIN")
+                missing = analysts.missing_access(database)
+                assert missing is not None
+                assert "may not read campaign_history_30d" in missing
+                assert analysts.grant(database) is None
+                assert analysts.missing_access(database) is None
+        finally:
+            owner.execute("DROP OWNED BY apex_analyst")
+            owner.execute("DROP ROLE IF EXISTS apex_analyst")
+            owner.execute("ALTER ROLE set_aside RENAME TO apex_analyst")
