@@ -4,16 +4,16 @@ import dataclasses
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import click
 from rich.console import Console
 from rich.table import Table
 
 from apex_pipeline.cli.output import waiting
-from apex_pipeline.defs.instance import look_at_instance
 from apex_pipeline.doctor.checklist import Surroundings, look
 from apex_pipeline.doctor.findings import Line, State
+from apex_pipeline.doctor.orchestration import Instance
 from apex_pipeline.settings import dagster_environment
 
 _MARKS = {
@@ -37,12 +37,19 @@ def doctor(*, as_json: bool) -> None:
     # Dagster reads its own from the process.
     os.environ.update(dagster_environment(os.environ))
     with waiting("Looking at everything …"):
-        lines = look(os.environ, Surroundings(look_at_instance))
+        lines = look(os.environ, Surroundings(_look_at_dagster))
     if as_json:
         click.echo(json.dumps(_document(lines)))
     else:
         _print(lines)
     sys.exit(1 if _failed(lines) else 0)
+
+
+def _look_at_dagster(environment: Mapping[str, str]) -> Instance | None:
+    """Dagster is loaded here, while the other checks wait for their answers."""
+    from apex_pipeline.defs.instance import look_at_instance  # noqa: PLC0415  as said
+
+    return look_at_instance(environment)
 
 
 def _failed(lines: Sequence[Line]) -> bool:
