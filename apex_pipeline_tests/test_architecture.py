@@ -88,6 +88,10 @@ MAY_IMPORT = {
     "analysts.py": {"database"},
     "cutover.py": {"dataverse", "errors", "metrics"},
     "forecast": {"forecast"},
+    "panel": {
+        *("database", "dataverse", "errors", "history", "metrics", "panel"),
+        *("settings", "status", "store"),
+    },
     "doctor": {
         *("database", "dataverse", "doctor", "errors", "ledger", "metrics"),
         *("migrations", "pending", "schema", "settings", "status", "store"),

@@ -53,6 +53,7 @@ def test_with_nothing_set_everything_is_local_and_the_settings_are_whole(tmp_pat
     assert children.names(services) == [
         "database",
         "emulator",
+        "panel",
         "Dagster code server",
         "Dagster UI",
         "Dagster daemon",
@@ -69,6 +70,7 @@ def test_with_everything_real_nothing_of_it_is_started(tmp_path):
     services = prepare(tmp_path, **REAL, **OWN_STORAGE)
 
     assert children.names(services) == [
+        "panel",
         "Dagster code server",
         "Dagster UI",
         "Dagster daemon",

@@ -26,19 +26,31 @@ from apex_pipeline.settings.ends import (
     state_dir,
     wants_local,
 )
+from apex_pipeline.settings.panel import (
+    DEFAULT_PANEL_HOST,
+    DEFAULT_PANEL_PORT,
+    PanelSettings,
+    is_loopback,
+    load_panel_settings,
+)
 
 __all__ = [
+    "DEFAULT_PANEL_HOST",
+    "DEFAULT_PANEL_PORT",
     "EMBEDDED",
     "EMULATOR",
     "PUBLIC_AUTHORITY",
     "UTC_ZONE",
     "AnalysisSettings",
     "DataverseSettings",
+    "PanelSettings",
     "Settings",
     "dagster_environment",
+    "is_loopback",
     "load_analysis_settings",
     "load_database_url",
     "load_dataverse",
+    "load_panel_settings",
     "load_settings",
     "local_file",
     "project_dir",

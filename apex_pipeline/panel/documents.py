@@ -1,0 +1,271 @@
+"""The JSON documents of the API, made of what the sources hold; pure.
+
+Their shapes are told in the package's docstring and in `openapi`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from apex_pipeline.errors import (
+    ApexError,
+    ConfigError,
+    DatabaseError,
+    TransientError,
+)
+from apex_pipeline.panel.cache import Reading
+from apex_pipeline.panel.kpis import Comparison, KeyFigures
+from apex_pipeline.panel.sources import Health, History, Recent
+
+Document = dict[str, Any]
+
+MAX_AGE_SECONDS = 60
+"""Values older than this are stale."""
+
+POLL_SECONDS = 10
+"""How often a viewer is to ask."""
+
+POLL_SOON_SECONDS = 1
+"""When to ask again where a new value is just being read."""
+
+_OVERDUE = timedelta(minutes=10)
+"""Twice the sync's interval: rows that wait longer mean that it does not keep up."""
+
+_NOTHING = KeyFigures(0, None, None, None, None, None, None, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A figure of a tile: where it comes from, and how it is told."""
+
+    key: str
+    label: str
+    unit: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """One of the panel's tiles; its first figure is the one that is shown large.
+
+    Attributes:
+        better: Whether `lower` or `higher` is an improvement; `neither` says nothing.
+    """
+
+    key: str
+    label: str
+    better: str
+    figures: tuple[Figure, ...]
+
+
+TILES = (
+    Tile(
+        "cost_per_campaign",
+        "Cost per campaign",
+        "lower",
+        (Figure("cost_per_campaign_usd", "Cost per campaign", "USD"),),
+    ),
+    Tile(
+        "latency_p95",
+        "P95 latency",
+        "lower",
+        (
+            Figure("latency_p95_worst_ms", "Worst run", "ms"),
+            Figure("latency_p95_median_ms", "Median of runs", "ms"),
+        ),
+    ),
+    Tile(
+        "success_rate",
+        "Success rate",
+        "higher",
+        (Figure("success_rate_pct", "Success rate", "%"),),
+    ),
+    Tile(
+        "assets_per_run",
+        "Assets per run",
+        "higher",
+        (Figure("assets_per_run", "Assets per run", "assets"),),
+    ),
+    Tile(
+        "tokens",
+        "Tokens in/out",
+        "neither",
+        (
+            Figure("tokens_in", "Tokens in", "tokens"),
+            Figure("tokens_out", "Tokens out", "tokens"),
+        ),
+    ),
+)
+
+
+def failed(failure: ApexError) -> tuple[int, Document]:
+    """The status and the document of a failure that leaves nothing to show."""
+    match failure:
+        case ConfigError():
+            status, code = 503, "not_configured"
+        case DatabaseError():
+            status, code = 503, "database_failed"
+        case _:
+            status, code = 502, "dataverse_failed"
+    return status, {"ok": False, "error": code, "message": str(failure)}
+
+
+def recent_document(reading: Reading[Recent], limit: int) -> tuple[int, Document]:
+    """`GET /api/metrics/recent`."""
+    if reading.value is None:
+        return failed(_failure(reading))
+    metrics = reading.value.records[:limit]
+    return 200, {
+        "ok": True,
+        "count": len(metrics),
+        "metrics": metrics,
+        "as_of": reading.value.as_of,
+        "stale": reading.failure is not None or (reading.age or 0) > MAX_AGE_SECONDS,
+    }
+
+
+def kpis_document(
+    reading: Reading[Comparison], health: Reading[Health]
+) -> tuple[int, Document]:
+    """`GET /api/kpis`: the tiles and the sync's own health."""
+    value = reading.value
+    status: int = 200
+    told: Document = {"ok": True, "error": None, "message": None}
+    if reading.failure is not None or value is None:
+        status, told = failed(_failure(reading))
+    if value is not None:
+        status = 200
+        told["ok"] = True
+    state, words = _state(reading, health.value)
+    current = value.current if value else _NOTHING
+    previous = value.previous if value else _NOTHING
+    return status, {
+        **told,
+        "state": state,
+        "message": told["message"] or words,
+        "as_of": value.as_of if value else None,
+        "generated_at": max(
+            (source.as_of for source in (value, health.value) if source), default=None
+        ),
+        "max_age_s": MAX_AGE_SECONDS,
+        "poll_after_s": POLL_SOON_SECONDS if reading.is_refreshing else POLL_SECONDS,
+        "window_hours": 24,
+        "runs": {"current": current.runs, "previous": previous.runs} if value else None,
+        "tiles": [_tile(tile, current, previous) for tile in TILES],
+        "sync": _sync(health),
+    }
+
+
+def history_document(reading: Reading[History]) -> tuple[int, Document]:
+    """`GET /api/history`."""
+    if reading.value is None:
+        return failed(_failure(reading))
+    value = reading.value
+    return 200, {
+        "ok": True,
+        "time_zone": value.time_zone,
+        "as_of": value.as_of,
+        "stale": reading.failure is not None,
+        "days": [asdict(day) for day in value.days],
+    }
+
+
+def forecast_document() -> tuple[int, Document]:
+    """`GET /api/forecast`."""
+    return 200, {
+        "ok": True,
+        "available": False,
+        "reason": "No forecast has been computed yet.",
+        "as_of": None,
+        "method": None,
+        "level_pct": None,
+        "days": [],
+        "total": None,
+    }
+
+
+def plain(value: object) -> object:
+    """What JSON does not know: instants and days as ISO 8601, decimals as numbers."""
+    match value:
+        case datetime():
+            return f"{value:%Y-%m-%dT%H:%M:%SZ}"
+        case date():
+            return value.isoformat()
+        case Decimal():
+            return int(value) if value == value.to_integral_value() else float(value)
+        case _:
+            raise TypeError(type(value).__name__)
+
+
+def _failure(reading: Reading[Any]) -> ApexError:
+    return reading.failure or TransientError("Nothing has been read yet.")
+
+
+def _state(reading: Reading[Comparison], health: Health | None) -> tuple[str, str]:
+    """The state, and what it means in a sentence."""
+    if reading.failure is not None or reading.value is None:
+        return "error", "Dataverse does not answer."
+    if reading.age is not None and reading.age > MAX_AGE_SECONDS:
+        return "stale", "These figures are old; new ones are being read."
+    overdue = health.status.oldest_pending_seconds if health else None
+    if overdue is not None and overdue > _OVERDUE.total_seconds():
+        return "stale", (
+            "The sync does not keep up: a run has been waiting for "
+            f"{overdue / 60:.0f} minutes."
+        )
+    if not (reading.value.current.runs or reading.value.previous.runs):
+        return "empty", "No campaign ran in the last 48 hours."
+    return "fresh", "Live."
+
+
+def _tile(tile: Tile, current: KeyFigures, previous: KeyFigures) -> Document:
+    return {
+        "key": tile.key,
+        "label": tile.label,
+        "better": tile.better,
+        "figures": [_figure(figure, current, previous) for figure in tile.figures],
+    }
+
+
+def _figure(figure: Figure, current: KeyFigures, previous: KeyFigures) -> Document:
+    value, before = getattr(current, figure.key), getattr(previous, figure.key)
+    change, unit = None, "points" if figure.unit == "%" else "%"
+    if value is not None and before is not None:
+        if unit == "points":
+            change = round(Decimal(value - before), 2)
+        elif before:
+            change = round(100 * Decimal(value - before) / Decimal(before), 1)
+    return {
+        "key": figure.key,
+        "label": figure.label,
+        "unit": figure.unit,
+        "value": value,
+        "previous": before,
+        "change": change,
+        "change_unit": unit,
+    }
+
+
+def _sync(health: Reading[Health]) -> Document:
+    told: Mapping[str, Any] = {"ok": True, "error": None, "message": None}
+    if health.failure is not None:
+        told = failed(health.failure)[1]
+    value = health.value
+    known = asdict(value.status) if value else {}
+    return {
+        **told,
+        "as_of": value.as_of if value else None,
+        **{
+            name: known.get(name)
+            for name in (
+                "pending",
+                "oldest_pending_seconds",
+                "quarantined",
+                "last_success_at",
+                "last_failure",
+                "delivered_24h",
+                "throttled_until",
+            )
+        },
+    }
