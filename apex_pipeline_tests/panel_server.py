@@ -35,7 +35,7 @@ def served(
     """The URL of a panel that ends with the block."""
     chosen = PanelSettings(port=0, **settings)
     listener = listen(chosen)
-    app = make_app(chosen, lambda: Sources(environment, timings))
+    app = make_app(chosen, Sources(environment, timings))
     server = make_server(app)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()

@@ -89,8 +89,8 @@ MAY_IMPORT = {
     "cutover.py": {"dataverse", "errors", "metrics"},
     "forecast": {"forecast"},
     "panel": {
-        *("database", "dataverse", "errors", "history", "metrics", "panel"),
-        *("settings", "status", "store"),
+        *("__version__", "database", "dataverse", "errors", "history", "ledger"),
+        *("metrics", "panel", "settings", "status", "store"),
     },
     "doctor": {
         *("database", "dataverse", "doctor", "errors", "ledger", "metrics"),

@@ -25,7 +25,7 @@ def panel(*, host: str | None, port: int | None) -> None:
     page.
     """
     settings = load_panel_settings(os.environ, host=host, port=port)
-    app = make_app(settings, lambda: Sources(os.environ))
+    app = make_app(settings, Sources(os.environ))
     serve(
         app,
         listen(settings),

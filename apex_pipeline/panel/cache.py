@@ -6,6 +6,7 @@ tried again ever more seldom, and the last good value stays.
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -54,6 +55,11 @@ class Reading(Generic[Value]):
     failure: ApexError | None
     is_refreshing: bool
 
+    @property
+    def current(self) -> Value | None:
+        """The value if the last read succeeded: what is true now, not what once was."""
+        return self.value if self.failure is None else None
+
 
 class Shared(Generic[Value]):
     """A value that is read for all at once; for one event loop."""
@@ -82,7 +88,7 @@ class Shared(Generic[Value]):
         self._read_at: float | None = None
         self._failure: ApexError | None = None
         self._failures = 0
-        self._not_before = -float("inf")
+        self._not_before = -math.inf
         self._flight: asyncio.Task[None] | None = None
 
     async def get(self) -> Reading[Value]:
@@ -95,6 +101,10 @@ class Shared(Generic[Value]):
             # Whoever hangs up meanwhile does not take the read away from the others.
             await asyncio.wait({flight})
             flight.result()
+        return self.peek()
+
+    def peek(self) -> Reading[Value]:
+        """What there is, without asking for more."""
         return Reading(
             self._value, self._age(), self._failure, self._flight is not None
         )
@@ -120,6 +130,8 @@ class Shared(Generic[Value]):
         return age is None or age >= self._timing.fresh + self._timing.stale
 
     async def _refresh(self) -> None:
+        # Whatever becomes of it, a slip of ours included, is not repeated at once.
+        self._not_before = self._clock() + self._timing.first_pause
         try:
             async with asyncio.timeout(self._timing.limit):
                 value = await self._read()
@@ -130,6 +142,7 @@ class Shared(Generic[Value]):
         else:
             self._value, self._read_at = value, self._clock()
             self._failure, self._failures = None, 0
+            self._not_before = -math.inf
         finally:
             self._flight = None
 

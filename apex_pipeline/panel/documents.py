@@ -126,7 +126,7 @@ def recent_document(reading: Reading[Recent], limit: int) -> tuple[int, Document
 
 
 def kpis_document(
-    reading: Reading[Comparison], health: Reading[Health]
+    reading: Reading[Comparison], health: Reading[Health], now: datetime
 ) -> tuple[int, Document]:
     """`GET /api/kpis`: the tiles and the sync's own health."""
     value = reading.value
@@ -145,9 +145,7 @@ def kpis_document(
         "state": state,
         "message": told["message"] or words,
         "as_of": value.as_of if value else None,
-        "generated_at": max(
-            (source.as_of for source in (value, health.value) if source), default=None
-        ),
+        "generated_at": now,
         "max_age_s": MAX_AGE_SECONDS,
         "poll_after_s": POLL_SOON_SECONDS if reading.is_refreshing else POLL_SECONDS,
         "window_hours": 24,
@@ -182,6 +180,28 @@ def forecast_document() -> tuple[int, Document]:
         "level_pct": None,
         "days": [],
         "total": None,
+    }
+
+
+def readiness_document(
+    health: Reading[Health], comparison: Reading[Comparison]
+) -> tuple[int, Document]:
+    """`GET /readyz`: whether there is a point in sending somebody here.
+
+    Dataverse itself is not asked, and may be down: the last values are served then.
+    """
+    failure = health.failure
+    dataverse = "not_asked" if comparison.value is None else "ok"
+    if comparison.failure is not None:
+        dataverse = "failed"
+    if isinstance(failure, ConfigError):
+        dataverse = "not_configured"
+    is_ready = failure is None and health.value is not None
+    return 200 if is_ready else 503, {
+        "ok": is_ready,
+        "database": "ok" if is_ready else "failed",
+        "dataverse": dataverse,
+        "message": None if failure is None else str(failure),
     }
 
 

@@ -5,6 +5,9 @@ from typing import Any
 
 from starlette.datastructures import QueryParams
 
+HISTORY_DAYS = (30, 60, 90)
+MOST_RECENT = 500
+
 
 class InvalidParameterError(ValueError):
     """A parameter is not one of those that are taken; the text names what is."""
@@ -62,3 +65,11 @@ class WholeNumberParameter:
         if self.choices:
             return f"one of {', '.join(map(str, self.choices))}"
         return f"a whole number from {self.minimum} to {self.maximum}"
+
+
+LIMIT = WholeNumberParameter(
+    "limit", "How many records, the newest first.", default=50, maximum=MOST_RECENT
+)
+DAYS = WholeNumberParameter(
+    "days", "How many whole days.", default=30, choices=HISTORY_DAYS
+)

@@ -19,9 +19,10 @@ def json_response(
     status: int = 200,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """A JSON document."""
-    body = json.dumps(document, default=plain, separators=(",", ":")).encode()
-    return tagged(request, body, JSON, status, headers)
+    """A JSON document; when it was made is no part of what its tag stands for."""
+    body = _encoded(document)
+    lasting = {name: document[name] for name in document if name != "generated_at"}
+    return tagged(request, body, JSON, status, headers, identity=_encoded(lasting))
 
 
 def tagged(
@@ -30,6 +31,8 @@ def tagged(
     media_type: str,
     status: int = 200,
     headers: Mapping[str, str] | None = None,
+    *,
+    identity: bytes | None = None,
 ) -> Response:
     """A body with its entity tag, or 304 for who has it already.
 
@@ -39,11 +42,15 @@ def tagged(
         return Response(
             body, status, {"Cache-Control": "no-store", **(headers or {})}, media_type
         )
-    tag = f'W/"{sha256(body).hexdigest()[:32]}"'
+    tag = f'W/"{sha256(identity or body).hexdigest()[:32]}"'
     every = {"Cache-Control": "private, no-cache", "ETag": tag, **(headers or {})}
     if _has(request, tag):
         return Response(None, 304, every)
     return Response(body, 200, every, media_type)
+
+
+def _encoded(document: Mapping[str, object]) -> bytes:
+    return json.dumps(document, default=plain, separators=(",", ":")).encode()
 
 
 def _has(request: Request, tag: str) -> bool:

@@ -5,6 +5,7 @@ configured, or down, leaves the other's values standing.
 """
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -17,8 +18,10 @@ from apex_pipeline.dataverse.connect import Environment, connect
 from apex_pipeline.dataverse.sender import RetryPolicy
 from apex_pipeline.errors import OutOfTimeError
 from apex_pipeline.history import HistoryDay
+from apex_pipeline.ledger import Totals
 from apex_pipeline.panel.cache import Reading, Shared, Timing
 from apex_pipeline.panel.kpis import Comparison
+from apex_pipeline.panel.parameters import HISTORY_DAYS, MOST_RECENT
 from apex_pipeline.panel.records import DEADLINE_SECONDS, Window, read_recent
 from apex_pipeline.settings import (
     load_analysis_settings,
@@ -28,12 +31,11 @@ from apex_pipeline.settings import (
 from apex_pipeline.status import Status, read_status
 from apex_pipeline.store import Store
 
-HISTORY_DAYS = (30, 60, 90)
-
-RECENT_TIERS = (50, 500)
+RECENT_TIERS = (50, MOST_RECENT)
 """Numbers of records that are read: the smallest that holds what was asked for, so that
 no more than so many different reads are ever made."""
 
+_PATIENCE_SECONDS = 2.0
 _RETRY = RetryPolicy(attempts=2, first_wait=0.3, grace=2.0)
 
 _Result = TypeVar("_Result")
@@ -65,6 +67,15 @@ class Recent:
 
 
 @dataclass(frozen=True, slots=True)
+class DataverseUse:
+    """What this process asked of Dataverse; see `Sender` and `TokenSource`."""
+
+    requests: int = 0
+    token_hits: int = 0
+    token_misses: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Timings:
     """How often each of the sources is read at most."""
 
@@ -83,6 +94,7 @@ class Sources:
     Attributes:
         comparison: The key figures' two days, from Dataverse.
         health: The sync's own state, from Postgres.
+        totals: What all runs of the sync did, from Postgres.
     """
 
     def __init__(
@@ -93,9 +105,11 @@ class Sources:
         self._environment = environment
         self._dataverse = _DataverseEnd(environment)
         self._database: Database | None = None
+        self._opening = threading.Lock()
         self._window = Window()
         self.comparison = Shared(self._read_comparison, timings.dataverse)
         self.health = Shared(self._read_health, timings.health)
+        self.totals = Shared(self._read_totals, timings.health)
         self._recent = {
             tier: Shared(self._recent_reader(tier), timings.dataverse)
             for tier in RECENT_TIERS
@@ -116,7 +130,7 @@ class Sources:
     async def close(self) -> None:
         """Break off what is being read, and close both ends."""
         every: tuple[Shared[Any], ...] = (
-            *(self.comparison, self.health),
+            *(self.comparison, self.health, self.totals),
             *self._recent.values(),
             *self._history.values(),
         )
@@ -125,19 +139,24 @@ class Sources:
         if self._database is not None:
             await asyncio.to_thread(self._database.close)
 
+    def dataverse_use(self) -> DataverseUse:
+        """What was asked of Dataverse until now."""
+        return self._dataverse.use()
+
     def open_database(self) -> Database:
-        """The database, opened once.
+        """The database, opened once; any thread may ask.
 
         Raises:
             ConfigError: It is not configured.
         """
-        if self._database is None:
-            self._database = Database(
-                load_database_url(self._environment),
-                wait_seconds=0,
-                application_name="apex_panel",
-            )
-        return self._database
+        with self._opening:
+            if self._database is None:
+                self._database = Database(
+                    load_database_url(self._environment),
+                    wait_seconds=_PATIENCE_SECONDS,
+                    application_name="apex_panel",
+                )
+            return self._database
 
     async def _read_comparison(self) -> Comparison:
         environment = await self._open_dataverse()
@@ -178,6 +197,9 @@ class Sources:
         )
         return Health(as_of, status)
 
+    async def _read_totals(self) -> Totals:
+        return await asyncio.to_thread(lambda: Store(self.open_database()).run_totals())
+
     def _history_reader(self, days: int) -> Callable[[], Awaitable[History]]:
         async def read() -> History:
             zone = load_analysis_settings(self._environment).time_zone
@@ -212,6 +234,12 @@ class _DataverseEnd:
                     )
                 )
             return self._opened
+
+    def use(self) -> DataverseUse:
+        if self._opened is None:
+            return DataverseUse()
+        sender, tokens = self._opened.sender, self._opened.tokens
+        return DataverseUse(sender.requests, tokens.hits, tokens.misses)
 
     async def close(self) -> None:
         await self._stack.aclose()
