@@ -28,6 +28,7 @@ from apex_pipeline.local.instance import (
     only_one,
 )
 from apex_pipeline.local.up import run_up
+from apex_pipeline_tests.ends import free_port
 
 SECONDS = 90
 
@@ -128,13 +129,6 @@ def test_what_runs_is_announced_to_its_owner_alone_and_only_while_it_runs(tmp_pa
         }
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert not path.exists()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 @dataclass

@@ -26,19 +26,27 @@ def listen(settings: PanelSettings) -> socket.socket:
         ApexError: Somebody else has it, or the host is no address of this machine.
     """
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            settings.host, settings.port, type=socket.SOCK_STREAM
-        )[0]
-        # With the protocol named, asyncio sends small answers without delay.
-        listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
+        return _listener(settings)
     except OSError as error:
         raise ApexError(
             f"The panel cannot listen on {settings.host}, port {settings.port}: "
             f"{error.strerror}. Choose others with --host and --port, or "
             "APEX_PANEL_HOST and APEX_PANEL_PORT."
         ) from error
+
+
+def _listener(settings: PanelSettings) -> socket.socket:
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        settings.host, settings.port, type=socket.SOCK_STREAM
+    )[0]
+    # With the protocol named, asyncio sends small answers without delay.
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError:
+        listener.close()
+        raise
     return listener
 
 
