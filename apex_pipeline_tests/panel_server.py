@@ -12,6 +12,7 @@ import httpx
 
 from apex_pipeline.emulator import ServedEmulator
 from apex_pipeline.panel.app import make_app
+from apex_pipeline.panel.rate_limit import REQUESTS, Rate
 from apex_pipeline.panel.serving import listen, make_server
 from apex_pipeline.panel.sources import Sources, Timings
 from apex_pipeline.settings import PanelSettings
@@ -30,12 +31,13 @@ def served(
     environment: Mapping[str, str],
     *,
     timings: Timings | None = None,
+    requests: Rate = REQUESTS,
     **settings: Any,
 ) -> Iterator[str]:
     """The URL of a panel that ends with the block."""
     chosen = PanelSettings(port=0, **settings)
     listener = listen(chosen)
-    app = make_app(chosen, Sources(environment, timings))
+    app = make_app(chosen, Sources(environment, timings), requests=requests)
     server = make_server(app)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
@@ -75,7 +77,7 @@ def deliver(emulator: ServedEmulator, *records: Mapping[str, Any]) -> None:
 def reads(emulator: ServedEmulator) -> list[str]:
     """Addresses that were read from the table since the records were put there."""
     return [
-        str(request["path"])
+        f"{request['path']}?{request['query']}"
         for request in emulator.requests()
         if request["method"] == "GET" and SET in str(request["path"])
     ]

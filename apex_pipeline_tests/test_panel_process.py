@@ -22,7 +22,9 @@ SECONDS = 60
 
 
 @contextmanager
-def running(folder: Path, port: int, **variables: str) -> Iterator[subprocess.Popen]:
+def running(
+    folder: Path, port: int, **variables: str
+) -> Iterator["subprocess.Popen[str]"]:
     """The command, when it says that it serves."""
     environment = {
         name: text
