@@ -110,7 +110,8 @@ class Panel:
 
     async def openapi(self, request: Request) -> Response:
         """`GET /openapi.json`."""
-        return json_response(request, openapi())
+        needs_token = self.sign_in.sessions is not None
+        return json_response(request, openapi(needs_token=needs_token))
 
     async def _kpis(self) -> tuple[int, Document]:
         # The first look waits for both, the health first: Dataverse may have asked the

@@ -13,6 +13,7 @@ from apex_pipeline.metrics import (
     WholeNumber,
 )
 from apex_pipeline.panel.documents import TILES
+from apex_pipeline.panel.gatekeeping import COOKIE, HEALTH
 from apex_pipeline.panel.parameters import DAYS, LIMIT, WholeNumberParameter
 
 Schema = dict[str, Any]
@@ -26,12 +27,19 @@ _NUMBER: Schema = {"type": "number"}
 _COUNT: Schema = {"type": "integer", "minimum": 0}
 
 
-def openapi(more_paths: Mapping[str, Any] | None = None) -> Schema:
+def openapi(*parts: Mapping[str, Any], needs_token: bool) -> Schema:
     """The document.
 
     Args:
-        more_paths: Paths of routes that are described elsewhere.
+        parts: Paths and schemas of routes that are described elsewhere.
+        needs_token: Whether the token has to be shown.
     """
+    described = _guarded(_paths(), "401", "429")
+    health = _get("Whether the process lives", "Health")
+    schemas = _schemas()
+    for part in parts:
+        described |= _guarded(part["paths"], "401", "403", "413", "429")
+        schemas |= part["components"]["schemas"]
     return {
         "openapi": "3.1.0",
         "info": {
@@ -40,17 +48,26 @@ def openapi(more_paths: Mapping[str, Any] | None = None) -> Schema:
             "description": "What campaigns cost and achieved, and whether the sync of "
             "their metrics into Dataverse keeps up. null is no data, never 0.",
         },
-        "security": [{"token": []}, {}],
-        "paths": {**_paths(), **(more_paths or {})},
+        "security": [{"token": []}, {"session": []}] if needs_token else [],
+        "paths": {
+            **described,
+            HEALTH: {"get": {**health["get"], "security": []}},
+        },
         "components": {
             "securitySchemes": {
                 "token": {
                     "type": "http",
                     "scheme": "bearer",
                     "description": "APEX_PANEL_TOKEN, where one is set.",
-                }
+                },
+                "session": {
+                    "type": "apiKey",
+                    "in": "cookie",
+                    "name": COOKIE,
+                    "description": "What a person gets for the token by signing in.",
+                },
             },
-            "schemas": _schemas(),
+            "schemas": schemas,
             "responses": _responses(),
         },
     }
@@ -78,7 +95,6 @@ def _paths() -> Schema:
             "Readiness",
             also={"503": "Readiness"},
         ),
-        "/healthz": _get("Whether the process lives", "Health", is_open=True),
     }
 
 
@@ -89,14 +105,13 @@ def _get(
     *,
     failures: Sequence[str] = (),
     also: Mapping[str, str] | None = None,
-    is_open: bool = False,
 ) -> Schema:
+    """A route that is read: what it answers, and with what it fails."""
     answers: Schema = {
         "200": _answer("What was asked for.", schema),
         "304": {"description": "It is what the tag in If-None-Match stands for."},
     }
-    refusals = [*failures] if is_open else ["401", "429", *failures]
-    answers |= {code: {"$ref": f"#/components/responses/{code}"} for code in refusals}
+    answers |= _refusals(*failures)
     answers |= {
         code: _answer("There is nothing to show, and why.", name)
         for code, name in (also or {}).items()
@@ -104,9 +119,23 @@ def _get(
     operation: Schema = {"summary": summary, "responses": answers}
     if parameters:
         operation["parameters"] = [parameter.schema() for parameter in parameters]
-    if is_open:
-        operation["security"] = []
     return {"get": operation}
+
+
+def _guarded(paths: Mapping[str, Any], *codes: str) -> Schema:
+    """The paths, each operation with what stands before it."""
+    return {
+        path: {
+            method: operation
+            | {"responses": _refusals(*codes) | operation["responses"]}
+            for method, operation in operations.items()
+        }
+        for path, operations in paths.items()
+    }
+
+
+def _refusals(*codes: str) -> Schema:
+    return {code: {"$ref": f"#/components/responses/{code}"} for code in codes}
 
 
 def _answer(description: str, schema: str) -> Schema:
@@ -120,6 +149,8 @@ def _responses() -> Schema:
     described = {
         "400": "A parameter is not one of those that are taken.",
         "401": "No token was shown, or another.",
+        "403": "Another site's page asked for a change.",
+        "413": "The request is too large.",
         "429": "Too many requests; Retry-After says when to ask again.",
         "502": "Dataverse does not answer, or refuses us.",
         "503": "Something is not configured, or Postgres does not answer.",
