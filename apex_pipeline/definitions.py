@@ -3,6 +3,7 @@
 import dagster as dg
 
 from apex_pipeline.defs import (
+    forecast_assets,
     maintenance,
     provisioning,
     rollup_assets,
@@ -27,6 +28,7 @@ def defs() -> dg.Definitions:
             rollup_assets.daily_campaign_rollup,
             rollup_assets.weekly_campaign_rollup,
             rollup_assets.campaign_history,
+            forecast_assets.cost_forecast,
         ],
         jobs=[
             sync_campaign_metrics,

@@ -12,6 +12,7 @@ from apex_pipeline.defs.jobs import ACTIVE, ANALYSIS_TAGS
 from apex_pipeline.defs.rollup_specs import (
     DAILY_KEY,
     DAYS,
+    FORECAST_KEY,
     HISTORY_KEY,
     LAST_ZONE,
     WEEKLY_KEY,
@@ -25,8 +26,8 @@ _RANGE_END = "dagster/asset_partition_range_end"
 
 refresh_daily_rollups = dg.define_asset_job(
     "refresh_daily_rollups",
-    selection=dg.AssetSelection.assets(DAILY_KEY, HISTORY_KEY),
-    description="Make a range of days anew, and look at the history.",
+    selection=dg.AssetSelection.assets(DAILY_KEY, HISTORY_KEY, FORECAST_KEY),
+    description="Make a range of days anew, look at the history, and forecast the cost.",
     executor_def=dg.in_process_executor,
     tags=ANALYSIS_TAGS,
 )

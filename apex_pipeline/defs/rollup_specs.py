@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -102,6 +102,11 @@ def _metadata(
 DAILY_KEY = dg.AssetKey("daily_campaign_rollup")
 WEEKLY_KEY = dg.AssetKey("weekly_campaign_rollup")
 HISTORY_KEY = dg.AssetKey("campaign_history")
+FORECAST_KEY = dg.AssetKey("cost_forecast")
+
+# Made every night, and every Monday; late by some hours, somebody should see it.
+DAILY_FRESHNESS = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=30))
+WEEKLY_FRESHNESS = dg.FreshnessPolicy.time_window(fail_window=timedelta(days=8))
 
 DAILY_METADATA = _metadata(
     "daily_campaign_rollup",
