@@ -95,7 +95,7 @@ MAY_IMPORT = {
     "forecast": {"forecast"},
     "panel": {
         *("__version__", "database", "dataverse", "errors", "history", "ledger"),
-        *("metrics", "panel", "settings", "status", "store"),
+        *("metrics", "outlook", "panel", "settings", "status", "store"),
     },
     "doctor": {
         *("database", "dataverse", "doctor", "errors", "ledger", "metrics"),

@@ -10,11 +10,14 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from apex_pipeline.cost_forecast import train
+from apex_pipeline.database import Database
 from apex_pipeline.emulator import ServedEmulator
 from apex_pipeline.ledger import RunRecord, RunStatus
 from apex_pipeline.panel.cache import Timing
 from apex_pipeline.panel.rate_limit import Rate
 from apex_pipeline.panel.sources import Timings
+from apex_pipeline.settings import load_analysis_settings
 from apex_pipeline.store import Store
 from apex_pipeline.sync import pacing_key
 from apex_pipeline_tests.ends import (
@@ -318,6 +321,32 @@ def test_the_history_tells_whole_days_and_which_are_not_computed(panel, database
     assert [day["is_computed"] for day in told["days"]] == [False] * 89 + [True]
     assert told["days"][-1]["cost_usd"] == 1.5
     assert told["days"][0]["cost_usd"] is None
+
+
+def test_the_forecast_is_told_with_its_intervals_or_why_there_is_none(
+    restless, database_url
+):
+    told = restless.get("/api/forecast").json()
+    assert (told["ok"], told["available"], told["days"]) == (True, False, [])
+    assert "every night" in told["reason"]
+    execute(
+        database_url,
+        """
+        INSERT INTO daily_rollup_total (time_zone, day, runs, agents_total,
+            agents_successful, assets_generated, tokens_in, tokens_out, cost_usd)
+        SELECT 'UTC', (now() AT TIME ZONE 'UTC')::date - n, 3, 4, 3, 5, 6, 7, 10 + n % 7
+        FROM generate_series(1, 80) AS n
+        """,
+    )
+    with Database(database_url, application_name="test") as database:
+        train(database, load_analysis_settings({}), datetime.now(UTC))
+    until(lambda: restless.get("/api/forecast").json()["available"])
+    told = restless.get("/api/forecast").json()
+    assert len(told["days"]) == 90
+    for day in told["days"][:7]:
+        assert day["low_80_usd"] <= day["cost_usd"] <= day["high_80_usd"]
+    assert {total["horizon"] for total in told["totals"]} >= {"7d", "30d", "90d"}
+    assert told["accuracy"]["sum_error_pct"] is not None
 
 
 def test_what_has_not_changed_is_not_sent_again(emulator, panel):

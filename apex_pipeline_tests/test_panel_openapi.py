@@ -41,7 +41,8 @@ def test_every_answer_is_as_described_with_data_and_without(
     for ends in (variables, {"APEX_STATE_DIR": str(tmp_path)}):
         with served(ends) as url, httpx.Client(base_url=url, timeout=30) as client:
             document = client.get("/openapi.json").json()
-            for path in document["paths"]:
+            read = [path for path, has in document["paths"].items() if "get" in has]
+            for path in read:
                 as_described(document, client.get(path))
             as_described(document, client.get("/api/history?days=1"))
 

@@ -6,7 +6,7 @@ The documents (`null` is no data, never 0; instants are ISO 8601 in UTC, ending 
 
     {"ok": true, "error": null, "message": "Live.",
      "state": "fresh" | "stale" | "empty" | "error",      told in words by `message`
-     "as_of": when Dataverse was read, "generated_at": when this document last changed,
+     "as_of": when Dataverse was read, "generated_at": when this was said,
      "max_age_s": values older than this are stale,
      "poll_after_s": when to ask again,
      "window_hours": 24, "runs": {"current": 49, "previous": 51} | null,
@@ -37,11 +37,20 @@ median of runs), `success_rate`, `assets_per_run`, `tokens` (in, out).
                "latency_p95_median_ms": …, "runs_avg_7d": …, "cost_avg_7d_usd": …,
                "cost_before_usd": …}]}
 
-`GET /api/forecast`, of the daily cost; `days` is empty while `available` is false:
+`GET /api/forecast`, of the daily cost; `days` and `totals` are empty while `available`
+is false, and ends of intervals null where too little is known for one:
 
-    {"ok": true, "available": true, "reason": null, "as_of": …, "method": "…",
-     "level_pct": 80, "days": [{"day": …, "cost_usd": …, "lower_usd": …, "upper_usd": …}],
-     "total": {"cost_usd": …, "lower_usd": …, "upper_usd": …} | null}
+    {"ok": true, "available": true, "reason": why this model, or why there is none,
+     "note": what limits it, "as_of": when it was made, "made_on": "2026-11-25",
+     "model": "weekday_level" | … | null, "time_zone": "UTC", "stale": false,
+     "days": [{"day": "2026-11-25", "cost_usd": …, "low_50_usd": …, "high_50_usd": …,
+               "low_80_usd": …, "high_80_usd": …}],
+     "totals": [{"horizon": "7d" | "30d" | "90d" | "month_end", "first_day": …,
+                 "last_day": …, "spent_usd": …, "cost_usd": …, "low_50_usd": …, …}],
+     "accuracy": {"sum_days": 30, "sum_error_pct": …, "coverage_50_pct": …,
+                  "coverage_80_pct": …} | null}
+
+All of it is described in `/openapi.json`.
 
 Any failure: `{"ok": false, "error": "a_code", "message": "what to do"}`.
 """

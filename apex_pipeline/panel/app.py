@@ -51,7 +51,7 @@ class Panel:
         days = DAYS.read(request.query_params)
         _, kpis = await self._kpis()
         _, history = documents.history_document(await self.sources.history(days))
-        _, forecast = documents.forecast_document()
+        _, forecast = documents.forecast_document(await self.sources.outlook.get())
         body = pages.render(
             "page.html",
             kpis=kpis,
@@ -80,7 +80,8 @@ class Panel:
 
     async def forecast(self, request: Request) -> Response:
         """`GET /api/forecast`."""
-        return _answer(request, documents.forecast_document())
+        reading = await self.sources.outlook.get()
+        return _answer(request, documents.forecast_document(reading))
 
     async def healthz(self, request: Request) -> Response:
         """Whether the process lives; nothing else is asked."""

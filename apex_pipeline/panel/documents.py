@@ -17,7 +17,7 @@ from apex_pipeline.errors import (
 )
 from apex_pipeline.panel.cache import Reading
 from apex_pipeline.panel.kpis import Comparison, KeyFigures
-from apex_pipeline.panel.sources import Health, History, Recent
+from apex_pipeline.panel.sources import CostOutlook, Health, History, Recent
 
 Document = dict[str, Any]
 
@@ -29,6 +29,9 @@ POLL_SECONDS = 10
 
 POLL_SOON_SECONDS = 1
 """When to ask again where a new value is just being read."""
+
+ACCURACY = ("sum_days", "sum_error_pct", "coverage_50_pct", "coverage_80_pct")
+"""What is told of the used model's backtest; see `outlook.OutlookScore`."""
 
 _OVERDUE = timedelta(minutes=10)
 """Twice the sync's interval: rows that wait longer mean that it does not keep up."""
@@ -169,17 +172,29 @@ def history_document(reading: Reading[History]) -> tuple[int, Document]:
     }
 
 
-def forecast_document() -> tuple[int, Document]:
+def forecast_document(reading: Reading[CostOutlook]) -> tuple[int, Document]:
     """`GET /api/forecast`."""
+    if reading.value is None:
+        return failed(_failure(reading))
+    made = reading.value.outlook
+    used = (
+        next((score for score in made.scores if score.is_used), None) if made else None
+    )
     return 200, {
         "ok": True,
-        "available": False,
-        "reason": "No forecast has been computed yet.",
-        "as_of": None,
-        "method": None,
-        "level_pct": None,
-        "days": [],
-        "total": None,
+        "available": made is not None and made.model is not None,
+        "reason": made.reason
+        if made
+        else "None was made yet; one is made every night.",
+        "note": made.note if made else "",
+        "as_of": made.made_at if made else None,
+        "made_on": made.made_on if made else None,
+        "model": made.model if made else None,
+        "time_zone": reading.value.time_zone,
+        "stale": reading.failure is not None,
+        "days": [asdict(day) for day in made.days] if made else [],
+        "totals": [asdict(total) for total in made.totals] if made else [],
+        "accuracy": used and {name: getattr(used, name) for name in ACCURACY},
     }
 
 

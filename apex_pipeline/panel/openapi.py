@@ -12,7 +12,7 @@ from apex_pipeline.metrics import (
     Text,
     WholeNumber,
 )
-from apex_pipeline.panel.documents import TILES
+from apex_pipeline.panel.documents import ACCURACY, TILES
 from apex_pipeline.panel.gatekeeping import COOKIE, HEALTH
 from apex_pipeline.panel.parameters import DAYS, LIMIT, WholeNumberParameter
 
@@ -89,7 +89,9 @@ def _paths() -> Schema:
         "/api/history": _get(
             "The last whole days", "History", [DAYS], failures=("400", "503")
         ),
-        "/api/forecast": _get("The daily cost that is expected", "Forecast"),
+        "/api/forecast": _get(
+            "The daily cost that is expected", "Forecast", failures=("503",)
+        ),
         "/readyz": _get(
             "Whether Postgres answers and Dataverse is configured",
             "Readiness",
@@ -254,11 +256,10 @@ def _history_schemas() -> Schema:
         *("cost_usd", "latency_p95_worst_ms", "latency_p95_median_ms", "runs_avg_7d"),
         *("cost_avg_7d_usd", "cost_before_usd"),
     )
-    interval = {
-        "cost_usd": _NUMBER,
-        "lower_usd": _or_null(_NUMBER),
-        "upper_usd": _or_null(_NUMBER),
-    }
+    ends = ("low_50_usd", "high_50_usd", "low_80_usd", "high_80_usd")
+    cost = {"cost_usd": _NUMBER, **{name: _or_null(_NUMBER) for name in ends}}
+    total = {"horizon": {"enum": ["7d", "30d", "90d", "month_end"]}}
+    total |= {"first_day": _DAY, "last_day": _DAY, "spent_usd": _NUMBER, **cost}
     return {
         "History": _object(
             {
@@ -281,12 +282,18 @@ def _history_schemas() -> Schema:
             {
                 "ok": {"const": True},
                 "available": _FLAG,
-                "reason": _or_null(_TEXT),
+                "reason": _TEXT,
+                "note": _TEXT,
                 "as_of": _or_null(_INSTANT),
-                "method": _or_null(_TEXT),
-                "level_pct": _or_null(_NUMBER),
-                "days": _list(_object({"day": _DAY, **interval})),
-                "total": _or_null(_object(interval)),
+                "made_on": _or_null(_DAY),
+                "model": _or_null(_TEXT),
+                "time_zone": _TEXT,
+                "stale": _FLAG,
+                "days": _list(_object({"day": _DAY, **cost})),
+                "totals": _list(_object(total)),
+                "accuracy": _or_null(
+                    _object({name: _or_null(_NUMBER) for name in ACCURACY})
+                ),
             }
         ),
     }

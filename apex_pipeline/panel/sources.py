@@ -19,6 +19,7 @@ from apex_pipeline.dataverse.sender import RetryPolicy
 from apex_pipeline.errors import OutOfTimeError
 from apex_pipeline.history import HistoryDay
 from apex_pipeline.ledger import Totals
+from apex_pipeline.outlook import Outlook, outlook
 from apex_pipeline.panel.cache import Reading, Shared, Timing
 from apex_pipeline.panel.kpis import Comparison
 from apex_pipeline.panel.parameters import HISTORY_DAYS, MOST_RECENT
@@ -59,6 +60,14 @@ class History:
 
 
 @dataclass(frozen=True, slots=True)
+class CostOutlook:
+    """The newest forecast in the business's time zone; None where none was made."""
+
+    time_zone: str
+    outlook: Outlook | None
+
+
+@dataclass(frozen=True, slots=True)
 class Recent:
     """The newest records of Dataverse, and when they were read."""
 
@@ -95,6 +104,7 @@ class Sources:
         comparison: The key figures' two days, from Dataverse.
         health: The sync's own state, from Postgres.
         totals: What all runs of the sync did, from Postgres.
+        outlook: The newest forecast of the cost, from Postgres.
     """
 
     def __init__(
@@ -110,6 +120,7 @@ class Sources:
         self.comparison = Shared(self._read_comparison, timings.dataverse)
         self.health = Shared(self._read_health, timings.health)
         self.totals = Shared(self._read_totals, timings.health)
+        self.outlook = Shared(self._read_outlook, timings.history)
         self._recent = {
             tier: Shared(self._recent_reader(tier), timings.dataverse)
             for tier in RECENT_TIERS
@@ -130,7 +141,7 @@ class Sources:
     async def close(self) -> None:
         """Break off what is being read, and close both ends."""
         every: tuple[Shared[Any], ...] = (
-            *(self.comparison, self.health, self.totals),
+            *(self.comparison, self.health, self.totals, self.outlook),
             *self._recent.values(),
             *self._history.values(),
         )
@@ -199,6 +210,11 @@ class Sources:
 
     async def _read_totals(self) -> Totals:
         return await asyncio.to_thread(lambda: Store(self.open_database()).run_totals())
+
+    async def _read_outlook(self) -> CostOutlook:
+        zone = load_analysis_settings(self._environment).time_zone
+        found = await asyncio.to_thread(lambda: outlook(self.open_database(), zone))
+        return CostOutlook(zone, found)
 
     def _history_reader(self, days: int) -> Callable[[], Awaitable[History]]:
         async def read() -> History:
