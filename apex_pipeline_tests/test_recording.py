@@ -1,81 +1,30 @@
-"""Records written into real tables, made by our migrations and by others."""
+"""Records written one by one, into tables made by our migrations and by others."""
 
-import json
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
-from hypothesis import HealthCheck, given, settings, strategies as st
 
 import apex_pipeline
 from apex_pipeline import migrations
-from apex_pipeline.database import Database
 from apex_pipeline.errors import (
     ConfigError,
-    DatabaseError,
-    DatabaseUnavailableError,
     InvalidRecordError,
     RecordConflictError,
     SchemaMissingError,
 )
-from apex_pipeline.metrics import COLUMNS, CampaignMetric, read_metric
-from apex_pipeline.recording import (
-    Loaded,
-    record_all_campaign_metrics,
-    record_campaign_metrics,
-)
-from apex_pipeline.recording.fields import AGENTS, POSTGRES
-from apex_pipeline.recording.identity import NAMESPACE
-from apex_pipeline.recording.loading import Line, load
-from apex_pipeline.recording.parsing import parse_json
-from apex_pipeline.recording.writing import record
-from apex_pipeline.store import Store
-from apex_pipeline.sync import SyncOptions, run_sync
-from apex_pipeline_tests.ends import (
-    differences,
-    emulator_settings,
-    execute,
-    query,
-)
+from apex_pipeline.metrics import CampaignMetric, read_metric
+from apex_pipeline.recording import record_campaign_metrics
+from apex_pipeline.store import connect
+from apex_pipeline_tests.campaign_runs import metrics
+from apex_pipeline_tests.ends import execute, query
 
 COUNT = "SELECT count(*) FROM campaign_metrics"
-
-
-def metrics(**overrides):
-    """Arguments of a record, as Python has them."""
-    return {
-        "campaign_id": UUID(int=1),
-        "run_id": UUID(int=2),
-        "phase": "2-3",
-        "agents_total": 5,
-        "agents_successful": 4,
-        "assets_generated": 12,
-        "tokens_in": 1500,
-        "tokens_out": 3000,
-        "cost_usd": 0.00348,
-        "latency_p95_ms": 51200,
-        "latency_avg_ms": 42000,
-    } | overrides
-
-
-def sent(**overrides):
-    """A record as the agents send it."""
-    return {
-        "campaignId": str(UUID(int=1)),
-        "runId": str(UUID(int=2)),
-        "phase": "2-3",
-        "agentsTotal": 5,
-        "agentsSuccessful": 4,
-        "assetsGenerated": 12,
-        "tokensIn": 1500,
-        "tokensOut": 3000,
-        "costUSD": 0.00348,
-        "latencyP95Ms": 51200,
-        "latencyAvgMs": 42000,
-    } | overrides
 
 
 @pytest.fixture
@@ -88,10 +37,19 @@ def write(database_url):
     return call
 
 
-@pytest.fixture
-def database(database_url):
-    with Database(database_url, application_name="tests") as opened:
-        yield opened
+def at_once(count, call):
+    """What each of several threads returned, or the conflict that it met."""
+    start = threading.Barrier(count)
+
+    def one(number):
+        start.wait()
+        try:
+            return call(number)
+        except RecordConflictError as conflict:
+            return conflict
+
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(one, range(count)))
 
 
 def test_a_record_is_a_pending_row_with_its_success_rate_and_the_time(
@@ -125,23 +83,10 @@ def test_without_id_or_key_each_call_is_a_new_row(write, database_url):
     ],
 )
 def test_a_repeat_writes_nothing_and_has_the_same_id(write, database_url, identity):
-    first = write(**identity)
-    again = write(**identity)
+    first, again = write(**identity), write(**identity)
     assert (first.created, again.created) == (True, False)
     assert first.id == again.id
     assert query(database_url, COUNT) == [(1,)]
-
-
-def test_what_an_id_becomes():
-    """Clients may rely on it, and on its never changing."""
-    from apex_pipeline.recording.identity import id_from_client, id_from_key
-
-    assert str(NAMESPACE) == "fd8eded5-3e3c-5496-88a3-ec24d9a81bbb"
-    expected = UUID("8c1f9b55-7a3c-5c26-9d2b-000000000000")
-    del expected
-    assert id_from_client(str(UUID(int=7))) == UUID(int=7)
-    assert id_from_client("run 7") == id_from_key("run 7")
-    assert id_from_key(str(UUID(int=7))) != UUID(int=7)
 
 
 def test_the_same_key_with_other_values_is_a_conflict_that_names_them(
@@ -175,39 +120,27 @@ def test_a_repeat_of_a_delivered_row_is_still_a_repeat(write, database_url):
     ) == [(True,)]
 
 
-def test_of_writers_at_once_with_one_key_one_writes(database_url):
-    start = threading.Barrier(8)
-
-    def call(number):
-        start.wait()
-        return record_campaign_metrics(
-            **metrics(), idempotency_key="k", database_url=database_url
-        )
-
-    with ThreadPoolExecutor(8) as pool:
-        outcomes = list(pool.map(call, range(8)))
+def test_of_writers_at_once_with_one_key_one_writes(write, database_url):
+    outcomes = at_once(6, lambda _: write(idempotency_key="k"))
     assert sum(o.created for o in outcomes) == 1
     assert len({o.id for o in outcomes}) == 1
     assert query(database_url, COUNT) == [(1,)]
 
 
-def test_of_writers_at_once_with_other_values_all_but_one_conflict(database_url):
-    start = threading.Barrier(4)
+def test_of_writers_at_once_with_other_values_all_but_one_are_told(write, database_url):
+    outcomes = at_once(4, lambda n: write(idempotency_key="k", tokens_in=n))
+    told = [o.fields for o in outcomes if isinstance(o, RecordConflictError)]
+    assert told == [("tokens_in",)] * 3
 
-    def call(number):
-        start.wait()
-        try:
-            return record_campaign_metrics(
-                **metrics(tokens_in=number),
-                idempotency_key="k",
-                database_url=database_url,
-            )
-        except RecordConflictError as conflict:
-            return conflict.fields
 
-    with ThreadPoolExecutor(4) as pool:
-        outcomes = list(pool.map(call, range(4)))
-    assert outcomes.count(("tokens_in",)) == 3
+def test_of_writers_at_once_one_writes_where_the_table_has_no_key(write, database_url):
+    execute(
+        database_url,
+        "ALTER TABLE campaign_metrics DROP CONSTRAINT campaign_metrics_pkey",
+    )
+    outcomes = at_once(6, lambda _: write(idempotency_key="k"))
+    assert sum(o.created for o in outcomes) == 1
+    assert query(database_url, COUNT) == [(1,)]
 
 
 def test_nothing_is_written_when_anything_is_wrong(write, database_url):
@@ -231,7 +164,98 @@ def test_the_limits_are_those_of_the_table_too(write):
     )
 
 
-def test_without_a_database_the_error_says_so(monkeypatch, tmp_path):
+@pytest.mark.parametrize(
+    ("constraint", "told"),
+    [
+        ("CHECK (tokens_in < 1000)", "violates check constraint"),
+        ("FOREIGN KEY (campaign_id) REFERENCES campaign", "is not present in table"),
+    ],
+)
+def test_a_constraint_of_somebody_elses_is_told_like_any_other_problem(
+    write, database_url, constraint, told
+):
+    execute(database_url, "CREATE TABLE campaign (id uuid PRIMARY KEY)")
+    execute(
+        database_url, f"ALTER TABLE campaign_metrics ADD CONSTRAINT theirs {constraint}"
+    )
+    with pytest.raises(InvalidRecordError, match=told):
+        write()
+
+
+def test_a_row_that_another_unique_constraint_keeps_out_is_no_repeat(
+    write, database_url
+):
+    execute(database_url, "ALTER TABLE campaign_metrics ADD UNIQUE (run_id, phase)")
+    write(id="one")
+    with pytest.raises(RecordConflictError, match="unique constraint") as conflict:
+        write(id="two")
+    assert conflict.value.fields == ()
+
+
+def test_an_adopted_table_takes_records_that_the_sync_can_read(adopted_url):
+    """Text for uuid, floats for numerics, times without zone: read as they were meant."""
+    migrations.apply(adopted_url)
+    execute(adopted_url, "DELETE FROM campaign_metrics")
+    created = datetime(2026, 1, 1, 3, 4, 5, 678901, timezone(timedelta(hours=9)))
+    values = metrics(
+        cost_usd=Decimal("99999.99999"), success_rate_pct=66.67, created_at=created
+    )
+    record_campaign_metrics(**values, id="k", database_url=adopted_url)
+    recorded = record_campaign_metrics(
+        **values, idempotency_key="k", database_url=adopted_url
+    )
+    assert not recorded.created
+    with pytest.raises(RecordConflictError) as conflict:
+        record_campaign_metrics(
+            **values | {"tokens_in": 7}, id="k", database_url=adopted_url
+        )
+    assert conflict.value.fields == ("tokens_in",)
+    with connect(adopted_url) as store:
+        (row,) = store.pending_page(None, 10)
+    metric = read_metric(row.values)
+    assert isinstance(metric, CampaignMetric), metric
+    assert metric.key == recorded.id
+    assert '"apex_costusd":99999.99999,' in metric.fields
+    assert '"apex_successrate":66.67,' in metric.fields
+    assert '"apex_createdat":"2025-12-31T18:04:05Z"' in metric.fields
+
+
+def test_the_present_is_the_same_instant_in_a_column_without_zone(adopted_url):
+    migrations.apply(adopted_url)
+    name = query(adopted_url, "SELECT current_database()")[0][0]
+    execute(adopted_url, f"ALTER DATABASE {name} SET TimeZone = 'Asia/Tokyo'")
+    recorded = record_campaign_metrics(**metrics(), database_url=adopted_url)
+    ((age,),) = query(
+        adopted_url,
+        "SELECT extract(epoch FROM now()) - extract(epoch FROM created_at)"
+        f" FROM campaign_metrics WHERE id::text = '{recorded.id}'",
+    )
+    assert 0 <= age < 60
+
+
+def test_an_id_that_stands_there_in_capitals_is_there(empty_database_url):
+    execute(
+        empty_database_url,
+        "CREATE TABLE campaign_metrics (id text PRIMARY KEY, campaign_id text)",
+    )
+    migrations.apply(empty_database_url)
+    key = "0b3c8f4e-6f0a-4a3c-9a55-00000000000a"
+    values = metrics(id=key, campaign_id="c-1", created_at="2026-01-01T00:00:00Z")
+    record_campaign_metrics(**values, database_url=empty_database_url)
+    execute(empty_database_url, "UPDATE campaign_metrics SET id = upper(id)")
+    again = record_campaign_metrics(**values, database_url=empty_database_url)
+    assert (again.id, again.created) == (UUID(key), False)
+    assert query(empty_database_url, COUNT) == [(1,)]
+
+
+def test_a_clock_that_runs_a_little_ahead_is_no_reason_to_refuse(write):
+    now = datetime.now(UTC)
+    assert write(created_at=now + timedelta(minutes=4)).created
+    with pytest.raises(InvalidRecordError, match="created_at lies in the future"):
+        write(created_at=now + timedelta(minutes=6))
+
+
+def test_without_a_database_the_error_says_what_to_do(monkeypatch, tmp_path):
     monkeypatch.setenv("APEX_STATE_DIR", str(tmp_path))
     monkeypatch.delenv("DATABASE_URL", raising=False)
     with pytest.raises(ConfigError, match="apex up"):
@@ -244,9 +268,6 @@ def test_without_the_schema_the_error_says_what_to_run(empty_database_url):
 
 
 def test_importing_the_package_loads_no_database_driver():
-    import subprocess
-    import sys
-
     loaded = subprocess.run(
         [sys.executable, "-c", "import sys, apex_pipeline; print(*sys.modules)"],
         capture_output=True,
@@ -256,4 +277,4 @@ def test_importing_the_package_loads_no_database_driver():
     assert {"sqlalchemy", "psycopg", "decimal"}.isdisjoint(loaded)
     assert apex_pipeline.record_campaign_metrics is record_campaign_metrics
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
-        apex_pipeline.nonsense  # noqa: B018  reading it is the test
+        getattr(apex_pipeline, "nonsense")  # noqa: B009  mypy knows that it is not there

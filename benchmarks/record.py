@@ -22,11 +22,11 @@ import psycopg
 from apex_pipeline import migrations
 from apex_pipeline.local.postgres import EmbeddedPostgres
 
-_RECORD = (
-    "import resource, sys\n"
-    "from apex_pipeline.cli import main\n"
-    "main(['record', '--file', sys.argv[1]], standalone_mode=False)\n"
-    "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
+_APEX = Path(sys.executable).with_name("apex")
+_MEASURED = (
+    "import resource, subprocess, sys\n"
+    "subprocess.run(sys.argv[1:], check=True)\n"
+    "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)\n"
 )
 
 
@@ -53,7 +53,7 @@ def _measure(postgres: EmbeddedPostgres, file: Path, rows: int) -> None:
     for label in ("new", "known"):
         begun = time.monotonic()
         ended = subprocess.run(
-            [sys.executable, "-c", _RECORD, str(file)],
+            [sys.executable, "-c", _MEASURED, _APEX, "record", "--file", file],
             env=os.environ | {"DATABASE_URL": url},
             capture_output=True,
             text=True,

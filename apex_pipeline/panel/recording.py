@@ -7,6 +7,7 @@ import asyncio
 import logging
 import re
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -215,7 +216,7 @@ _ERROR_SCHEMA = {
     },
 }
 
-RECORDING_OPENAPI: dict[str, dict[str, object]] = {
+RECORDING_OPENAPI: dict[str, Any] = {
     "paths": {
         PATH: {
             "post": {
