@@ -91,11 +91,13 @@ MAY_IMPORT = {
         "settings",
     },
     "analysts.py": {"database"},
+    "recording": {"database", "errors", "metrics", "recording", "settings"},
+    "panel/recording.py": {"database", "errors", "metrics", "recording"},
     "cutover.py": {"dataverse", "errors", "metrics"},
     "forecast": {"forecast"},
     "panel": {
         *("__version__", "database", "dataverse", "errors", "history", "ledger"),
-        *("metrics", "outlook", "panel", "settings", "status", "store"),
+        *("metrics", "outlook", "panel", "recording", "settings", "status", "store"),
     },
     "doctor": {
         *("database", "dataverse", "doctor", "errors", "ledger", "metrics"),

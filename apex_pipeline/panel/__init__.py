@@ -50,7 +50,7 @@ is false, and ends of intervals null where too little is known for one:
      "accuracy": {"sum_days": 30, "sum_error_pct": …, "coverage_50_pct": …,
                   "coverage_80_pct": …} | null}
 
-All of it is described in `/openapi.json`.
+`POST /api/metrics/campaign` is told in `recording`, and all of it in `/openapi.json`.
 
 Any failure: `{"ok": false, "error": "a_code", "message": "what to do"}`.
 """

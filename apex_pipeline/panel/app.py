@@ -29,6 +29,7 @@ from apex_pipeline.panel.measurement import Latencies, Measured
 from apex_pipeline.panel.openapi import openapi
 from apex_pipeline.panel.parameters import DAYS, LIMIT, InvalidParameterError
 from apex_pipeline.panel.rate_limit import REQUESTS, SIGN_INS, Buckets, Rate
+from apex_pipeline.panel.recording import RECORDING_OPENAPI, recording_routes
 from apex_pipeline.panel.responses import HTML, json_response, tagged
 from apex_pipeline.panel.sessions import Sessions
 from apex_pipeline.panel.sign_in import SignIn
@@ -112,7 +113,8 @@ class Panel:
     async def openapi(self, request: Request) -> Response:
         """`GET /openapi.json`."""
         needs_token = self.sign_in.sessions is not None
-        return json_response(request, openapi(needs_token=needs_token))
+        document = openapi(RECORDING_OPENAPI, needs_token=needs_token)
+        return json_response(request, document)
 
     async def _kpis(self) -> tuple[int, Document]:
         # The first look waits for both, the health first: Dataverse may have asked the
@@ -169,6 +171,7 @@ def _routes(panel: Panel, sign_in: SignIn) -> list[BaseRoute]:
         Route("/api/kpis", panel.kpis),
         Route("/api/history", panel.history),
         Route("/api/forecast", panel.forecast),
+        *recording_routes(panel.sources.open_database),
         Route("/healthz", panel.healthz),
         Route("/readyz", panel.readyz),
         Route("/metrics", panel.metrics),
