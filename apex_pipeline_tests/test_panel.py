@@ -26,6 +26,7 @@ from apex_pipeline_tests.ends import (
     environment,
     execute,
     insert,
+    query,
 )
 from apex_pipeline_tests.panel_server import ago, deliver, figures, reads, served
 
@@ -390,6 +391,29 @@ def test_a_client_that_asks_too_often_is_told_when_to_come_back(variables):
         assert answers[-1].json()["error"] == "too_many_requests"
         assert answers[-1].headers["retry-after"] == "2"
         assert client.get("/healthz").status_code == 200
+
+
+def test_a_run_is_recorded_over_http_and_by_no_other_sites_page(panel, database_url):
+    run = {
+        "campaignId": str(uuid4()),
+        "runId": str(uuid4()),
+        "phase": "2-3",
+        "agentsTotal": 4,
+        "agentsSuccessful": 3,
+        "assetsGenerated": 9,
+        "tokensIn": 10,
+        "tokensOut": 20,
+        "costUSD": 0.5,
+        "latencyP95Ms": 900,
+        "latencyAvgMs": 300,
+    }
+    foreign = {"Origin": "https://evil.example.com"}
+    path = "/api/metrics/campaign"
+    assert panel.post(path, json=run, headers=foreign).status_code == 403
+    assert panel.post(path, json=run).status_code == 201
+    assert panel.get(path).status_code == 405
+    written = "SELECT success_rate_pct FROM campaign_metrics"
+    assert query(database_url, written) == [(75,)]
 
 
 def test_html_in_a_record_stays_text(emulator, panel):
