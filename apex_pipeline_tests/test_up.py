@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import signal
 import socket
 import stat
@@ -233,6 +234,9 @@ def test_everything_comes_up_and_goes_without_remains_and_comes_back(tmp_path):
         ]
         with psycopg.connect(first.served["DATABASE_URL"]) as connection:
             connection.execute("CREATE TABLE kept (note text)")
+        panel = re.search(r"Panel +(\S+)", first.output.read_text())
+        assert panel
+        assert httpx.get(f"{panel[1]}/api/kpis").json()["state"] == "empty"
         before, family = first.served, first.family()
         assert len(family) > 5
 
@@ -307,6 +311,7 @@ def test_every_service_that_dies_is_started_again(tmp_path):
             children.WEB_SERVER,
             children.EMULATOR,
             children.CODE_SERVER,
+            children.PANEL,
             children.DATABASE,
         ):
             died = running.pid(name)
