@@ -142,13 +142,13 @@ def forecast_picture(found: Sequence[PeriodTotal], ahead: Outlook) -> str:
             ],
             [
                 Band(
-                    "80 %",
+                    "80 % interval",
                     [*before, *_of(days, lambda d: d.low_80_usd)],
                     [*before, *_of(days, lambda d: d.high_80_usd)],
                     colour=1,
                 ),
                 Band(
-                    "50 %",
+                    "50 % interval",
                     [*before, *_of(days, lambda d: d.low_50_usd)],
                     [*before, *_of(days, lambda d: d.high_50_usd)],
                     colour=1,

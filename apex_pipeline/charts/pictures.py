@@ -101,7 +101,7 @@ class Panel:
 
 
 _WIDTH, _HEIGHT = 720, 190
-_TOP, _BOTTOM, _RIGHT = 34, 24, 14
+_TOP, _BOTTOM, _RIGHT = 38, 24, 14
 _TITLE, _LABEL = 13, 11
 _FONTS = "system-ui,-apple-system,Segoe UI,Roboto,Helvetica,Arial,sans-serif"
 # The mean advance of a digit or letter in common sans-serif fonts, in units of the size;
@@ -127,8 +127,10 @@ def picture(
     """
     height = _HEIGHT * len(panels)
     name = escape(key, quote=True)
+    left = max(_left(panel) for panel in panels)
     body = "".join(
-        f'<g transform="translate(0 {number * _HEIGHT})">{_panel(panel, theme)}</g>'
+        f'<g transform="translate(0 {number * _HEIGHT})">'
+        f"{_panel(panel, left, theme)}</g>"
         for number, panel in enumerate(panels)
     )
     behind = theme.background and (
@@ -145,9 +147,14 @@ def picture(
     )
 
 
-def _panel(panel: Panel, theme: Theme) -> str:
+def _left(panel: Panel) -> float:
+    """Where the axis of time begins, so that the labels of values have room."""
     ticks = value_ticks(_values(panel), panel.highest)
-    left = 12 + max(_width(label, _LABEL) for _, label in ticks)
+    return 12 + max(_width(label, _LABEL) for _, label in ticks)
+
+
+def _panel(panel: Panel, left: float, theme: Theme) -> str:
+    ticks = value_ticks(_values(panel), panel.highest)
     count = max(len(values) for values in _sequences(panel))
     x = Scale(0, max(count - 1, 1), left, _WIDTH - _RIGHT)
     y = Scale(ticks[0][0], ticks[-1][0], _HEIGHT - _BOTTOM, _TOP)
@@ -249,7 +256,7 @@ def _divider(panel: Panel, x: Scale, theme: Theme) -> str:
     start, anchor = (at + 4, "start") if has_room else (at - 4, "end")
     return (
         f'<path d="M{at:g} {_TOP}V{_HEIGHT - _BOTTOM}" stroke="{theme.muted}" '
-        f'stroke-dasharray="2 3"/><text x="{start:g}" y="{_TOP + 10}" '
+        f'stroke-dasharray="2 3"/><text x="{start:g}" y="{_TOP - 4}" '
         f'text-anchor="{anchor}" fill="{theme.muted}">{_text(panel.divider_name)}</text>'
     )
 

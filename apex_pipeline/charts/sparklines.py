@@ -14,6 +14,7 @@ MAX_BYTES = 680
 
 _COLOUR = "#2563eb"  # legible on white and on black
 _STEP, _HEIGHT, _EDGE = 3, 34, 2
+_SHOWN = 56
 _POINTS, _POINTS_AHEAD = 40, 10
 _TITLE_LENGTH = 60
 
@@ -36,7 +37,7 @@ def sparkline(title: str, values: Values, low: Values = (), high: Values = ()) -
     words = escape(printable(title[:_TITLE_LENGTH]), quote=False)
     return (
         '<svg xmlns="http://www.w3.org/2000/svg" role="img" '
-        f'viewBox="0 0 {width} {_HEIGHT}" height="{_HEIGHT}"><title>{words}</title>'
+        f'viewBox="0 0 {width} {_HEIGHT}" height="{_SHOWN}"><title>{words}</title>'
         f'<path d="{_path(line, y)}" fill="none" stroke="{_COLOUR}" '
         f'stroke-linecap="round"/>{_band(len(line), ahead[0], ahead[1], y)}</svg>'
     )

@@ -14,7 +14,7 @@ from apex_pipeline.campaign_charts import (
 from apex_pipeline.cost_forecast import train
 from apex_pipeline.database import Database
 from apex_pipeline.defs.findings import check_results
-from apex_pipeline.defs.metadata import image, numbers, table
+from apex_pipeline.defs.metadata import image, interval, numbers, table
 from apex_pipeline.defs.rollup_specs import (
     DAILY_FRESHNESS,
     DAILY_KEY,
@@ -111,12 +111,12 @@ def _metadata(database: Database, zone: str, ahead: Outlook) -> dict[str, Any]:
         "model": ahead.model or "none",
         "why": ahead.reason,
         "limits": ahead.note or "none",
-        **_figures(ahead),
-        "horizons": _horizons(ahead),
-        "backtest": _backtest(ahead),
-        "next_days": _next_days(ahead),
         "trend": image(forecast_sparkline(before, ahead), "Cost"),
         "picture": image(forecast_picture(before, ahead), "Cost and its forecast"),
+        "totals": _totals(ahead),
+        "backtest": _backtest(ahead),
+        "next_days": _next_days(ahead),
+        **_figures(ahead),
     }
 
 
@@ -126,11 +126,14 @@ def _figures(ahead: Outlook) -> dict[str, float | int]:
         "days_missing": ahead.days_missing,
     }
     for total in ahead.totals:
+        name = total.horizon.removesuffix("_end")
         figures |= {
-            f"cost_{total.horizon}_usd": total.cost_usd,
-            f"cost_{total.horizon}_low_80_usd": total.low_80_usd,
-            f"cost_{total.horizon}_high_80_usd": total.high_80_usd,
+            f"{name}_usd": total.cost_usd,
+            f"{name}_low_80_usd": total.low_80_usd,
+            f"{name}_high_80_usd": total.high_80_usd,
         }
+        if total.horizon == "month_end":
+            figures["month_spent_usd"] = total.spent_usd
     for score in ahead.scores[:1]:
         figures |= {
             "mase": score.mase,
@@ -141,17 +144,15 @@ def _figures(ahead: Outlook) -> dict[str, float | int]:
     return numbers(figures)
 
 
-def _horizons(ahead: Outlook) -> dg.MarkdownMetadataValue:
+def _totals(ahead: Outlook) -> dg.MarkdownMetadataValue:
     return table(
-        ("horizon", "until", "USD", "50 %", "80 %", "of it spent"),
+        ("total", "USD", "50 %", "80 %"),
         [
             (
                 total.horizon,
-                total.last_day,
                 total.cost_usd,
-                _interval(total.low_50_usd, total.high_50_usd),
-                _interval(total.low_80_usd, total.high_80_usd),
-                total.spent_usd,
+                interval(total.low_50_usd, total.high_50_usd),
+                interval(total.low_80_usd, total.high_80_usd),
             )
             for total in ahead.totals
         ],
@@ -165,36 +166,36 @@ def _next_days(ahead: Outlook) -> dg.MarkdownMetadataValue:
             (
                 day.day,
                 day.cost_usd,
-                _interval(day.low_50_usd, day.high_50_usd),
-                _interval(day.low_80_usd, day.high_80_usd),
+                interval(day.low_50_usd, day.high_50_usd),
+                interval(day.low_80_usd, day.high_80_usd),
             )
             for day in ahead.days[:_PREVIEW_DAYS]
         ],
     )
 
 
-def _interval(low: Decimal | None, high: Decimal | None) -> str | None:
-    return None if low is None or high is None else f"{low:,.2f} to {high:,.2f}"
-
-
 def _backtest(ahead: Outlook) -> dg.MarkdownMetadataValue:
-    """Each model's errors, and how much its intervals would have held."""
+    """Each model's errors, and how many outcomes its intervals would have held."""
     sums = next((f"{s.sum_days} d" for s in ahead.scores if s.sum_days), "sum")
     return table(
         (
-            *("model", "MASE", f"{sums} error %", "pinball USD"),
-            *("50 % held", "80 % held", f"80 % of {sums} held"),
+            *("model", "MASE", f"{sums} off %", "pinball USD"),
+            *("% in 50", "% in 80", f"{sums} % in 80"),
         ),
         [
             (
                 f"**{score.model}**" if score.is_used else score.model,
                 score.mase,
-                score.sum_error_pct,
+                _whole(score.sum_error_pct),
                 score.pinball_usd,
-                score.coverage_50_pct,
-                score.coverage_80_pct,
-                score.sum_coverage_80_pct,
+                _whole(score.coverage_50_pct),
+                _whole(score.coverage_80_pct),
+                _whole(score.sum_coverage_80_pct),
             )
             for score in ahead.scores
         ],
     )
+
+
+def _whole(percent: Decimal | None) -> int | None:
+    return None if percent is None else round(percent)

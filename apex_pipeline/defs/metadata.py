@@ -37,11 +37,23 @@ def image(svg: str, alt: str) -> dg.MarkdownMetadataValue:
     return dg.MetadataValue.md(f"![{alt}](data:image/svg+xml;base64,{data})")
 
 
+def interval(low: Decimal | None, high: Decimal | None) -> str | None:
+    """Two ends as one cell."""
+    if low is None or high is None:
+        return None
+    return f"{_cell(low)}\N{EN DASH}\N{WORD JOINER}{_cell(high)}"
+
+
 def _cell(value: object) -> str:
     match value:
         case None:
             return "-"
-        case str() | date() | int():
-            return str(value)
+        case date():
+            # The UI breaks lines at hyphens of the common kind.
+            return str(value).replace("-", "\N{NON-BREAKING HYPHEN}")
+        case Decimal():
+            size = abs(float(value))
+            places = 2 if size < 100 else 1 if size < 1000 else 0
+            return f"{value:,.{places}f}"
         case _:
-            return f"{value:,.2f}"
+            return str(value)

@@ -4,6 +4,7 @@ import os
 import warnings
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
+from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 import dagster as dg
@@ -133,10 +134,6 @@ def campaign_history(services: Services) -> dg.MaterializeResult:
             "dagster/column_schema": dg.TableSchema(
                 [dg.TableColumn(c.name, c.type, c.description) for c in columns]
             ),
-            "days_computed": len(computed),
-            "runs": sum(day.runs or 0 for day in computed),
-            "cost_usd": float(sum(day.cost_usd or 0 for day in computed)),
-            "time_zone": settings.time_zone,
             "last_days": table(
                 ("day", "runs", "7 d", "success %", "USD", "7 d", "before"),
                 [
@@ -154,6 +151,14 @@ def campaign_history(services: Services) -> dg.MaterializeResult:
             ),
             "trend": image(history_sparkline(days), "Cost"),
             "picture": image(history_picture(days), "Cost, success rate, tokens"),
+            "time_zone": settings.time_zone,
+            **numbers(
+                {
+                    "days_computed": len(computed),
+                    "runs": sum(day.runs or 0 for day in computed),
+                    "cost_usd": sum(day.cost_usd or Decimal(0) for day in computed),
+                }
+            ),
         }
     )
 
@@ -178,9 +183,9 @@ def _materialize(
         context.add_asset_metadata(
             {
                 "dagster/partition_row_count": rows,
-                **_figures(by_label[label]),
                 # One preview for the whole run: it is kept in each event.
                 **(_preview(grain, found, today) if label == periods.last else {}),
+                **_figures(by_label[label]),
             },
             partition_key=label.isoformat(),
         )
