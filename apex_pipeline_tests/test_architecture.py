@@ -86,6 +86,11 @@ MAY_IMPORT = {
         "settings",
     },
     "analysts.py": {"database"},
+    "csv_queries.py": {"errors", "metrics", "rollups", "settings"},
+    "csv_files.py": {"csv_queries", "database", "errors"},
+    "csv_exports.py": {
+        *("csv_files", "csv_queries", "database", "errors", "rollups", "settings"),
+    },
     "cutover.py": {"dataverse", "errors", "metrics"},
     "forecast": {"forecast"},
     "doctor": {

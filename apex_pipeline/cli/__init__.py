@@ -15,6 +15,7 @@ from apex_pipeline.errors import ApexError, ConfigError
 _COMMANDS = {
     "doctor": ("apex_pipeline.cli.doctor:doctor", "Check everything, live."),
     "emulator": ("apex_pipeline.emulator.__main__:main", "Serve a Dataverse Web API."),
+    "export": ("apex_pipeline.cli.export:export", "Write CSV, of any range."),
     "provision": ("apex_pipeline.cli.provision:provision", "Make tables as needed."),
     "status": ("apex_pipeline.cli.status:status", "Show whether the sync keeps up."),
     "sync": ("apex_pipeline.cli.sync:sync", "Deliver pending rows now."),

@@ -1,6 +1,6 @@
 """How commands show that they work, and values that JSON does not know."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date
 
@@ -8,14 +8,18 @@ from rich.console import Console
 
 
 @contextmanager
-def waiting(text: str) -> Iterator[None]:
-    """Show a person that something is under way; a script sees nothing of it."""
+def waiting(text: str) -> Iterator[Callable[[str], None]]:
+    """Show a person that something is under way; a script sees nothing of it.
+
+    Yields:
+        What puts another text in the place of this one.
+    """
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield
+        yield lambda _: None
         return
-    with console.status(text):
-        yield
+    with console.status(text) as status:
+        yield status.update
 
 
 def plain(value: object) -> object:

@@ -2,7 +2,6 @@
 
 import math
 import os
-import warnings
 from collections.abc import Sequence
 from datetime import date
 from typing import Any
@@ -36,9 +35,6 @@ _PREVIEW_ROWS = 7
 # Dagster writes an event for each partition, each on a connection of its own unless it
 # may gather them: two years of days are then stored in seconds. Read when it writes.
 os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", "1000")
-
-# The parameter is years old, and the only way to make a range of days in one run.
-warnings.filterwarnings("ignore", "Parameter `backfill_policy`", dg.BetaWarning)
 
 
 @dg.asset(
