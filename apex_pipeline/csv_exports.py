@@ -108,7 +108,7 @@ def export_files(
         ApexError: A day has no rollup, or the file system refuses.
         DatabaseError: One of its kinds.
     """
-    with snapshot(database) as connection, explained(settings.export_dir):
+    with snapshot(database) as connection:
         wanted = [
             *_labelled(connection, settings, DAILY_ROWS, days.labels()),
             *_labelled(connection, settings, WEEKLY_ROWS, ()),
@@ -187,11 +187,11 @@ def _labelled(
             f"{dataset.relation} has not been made for {missing[0]} to {missing[-1]} in "
             f"{zone} ({len(missing)} of the days asked for). Make it first."
         )
-    folder = settings.export_dir / dataset.name
+    folder, asked_for = settings.export_dir / dataset.name, frozenset(always)
     wanted = []
     for label, computed_at in sorted(computed.items()):
         path = folder / f"{label}.csv"
-        if label in always or _modified(path) != computed_at:
+        if label in asked_for or _modified(path) != computed_at:
             selection = Selection(dataset, zone, label, label)
             wanted.append(_Wanted(path, selection, label, computed_at))
     return wanted
@@ -208,10 +208,12 @@ def _current(settings: AnalysisSettings) -> list[_Wanted]:
 
 
 def _modified(path: Path) -> datetime | None:
-    try:
-        return EPOCH + timedelta(microseconds=path.stat().st_mtime_ns // 1000)
-    except FileNotFoundError:
-        return None
+    with explained(path):
+        try:
+            nanoseconds = path.stat().st_mtime_ns
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+    return EPOCH + timedelta(microseconds=nanoseconds // 1000)
 
 
 def _export(connection: psycopg.Connection[Any], wanted: _Wanted) -> ExportedFile:

@@ -218,13 +218,20 @@ def make_folder(path: Path) -> None:
 
 
 @contextmanager
-def explained(path: Path) -> Iterator[None]:
-    """Turn what the file system refuses into an error with its remedy."""
+def explained(place: Path | str) -> Iterator[None]:
+    """Turn what the file system refuses into an error with its remedy.
+
+    Raises:
+        ApexError: It refuses.
+        BrokenPipeError: Whoever read the pipe has closed it, which is no fault.
+    """
     try:
         yield
+    except BrokenPipeError:
+        raise
     except OSError as error:
         raise ApexError(
-            f"{path} cannot be written: {error.strerror or error}. "
+            f"{place} cannot be written: {error.strerror or error}. "
             f"{_REMEDIES.get(error.errno or 0, _LOOK)}"
         ) from error
 
@@ -239,7 +246,7 @@ _REMEDIES = {
     errno.EACCES: _RIGHTS,
     errno.EPERM: _RIGHTS,
     errno.EROFS: _RIGHTS,
-    errno.ENOENT: "Its folder is gone; make it, or name another one.",
+    errno.ENOENT: "Its folder is not there; make it, or name another one.",
 }
 
 

@@ -78,11 +78,28 @@ def export(
     with Database(
         load_database_url(os.environ), application_name="apex_export"
     ) as database:
-        if output == "-":
-            _to_pipe(database, selection, compress=compress)
-        else:
-            written = _to_file(database, selection, Path(output), compress=compress)
-            click.echo(f"{output}: {_words(written.rows, written.size)}")
+        try:
+            if output == "-":
+                _to_pipe(database, selection, compress=compress)
+            else:
+                written = _to_file(database, selection, Path(output), compress=compress)
+                click.echo(f"{output}: {_words(written.rows, written.size)}")
+        except BrokenPipeError:
+            sys.exit(_PIPE_STATUS)
+
+
+def _to_pipe(database: Database, selection: Selection, *, compress: bool) -> None:
+    if sys.stdout is None:
+        raise click.UsageError("Standard output is closed; name a file.")
+    if compress and sys.stdout.isatty():
+        raise click.UsageError("Compressed data is not for a terminal; name a file.")
+    # Not through sys.stdout, which would be flushed once more at the end, and complain.
+    with (
+        snapshot(database) as connection,
+        explained("Standard output"),
+        open(sys.stdout.fileno(), "wb", closefd=False) as pipe,
+    ):
+        write_csv(connection, selection, pipe, compress=compress)
 
 
 def _to_file(
@@ -106,20 +123,6 @@ def _is_replaceable(path: Path) -> bool:
         return stat.S_ISREG(path.stat().st_mode)
     except OSError:
         return True
-
-
-def _to_pipe(database: Database, selection: Selection, *, compress: bool) -> None:
-    if compress and sys.stdout.isatty():
-        raise click.UsageError("Compressed data is not for a terminal; name a file.")
-    pipe = sys.stdout.buffer
-    try:
-        with snapshot(database) as connection:
-            write_csv(connection, selection, pipe, compress=compress)
-            pipe.flush()
-    except BrokenPipeError:
-        # Or the interpreter would try to flush once more as it ends, and complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(_PIPE_STATUS)
 
 
 def _teller(update: Callable[[str], None]) -> Tell:
