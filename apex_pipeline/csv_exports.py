@@ -3,6 +3,7 @@
     daily/2026-11-25.csv    the rollup of a day
     weekly/2026-11-23.csv   the rollup of a week, by its Monday
     history_90d.csv         the history as it stands; also of 30 and of 60 days
+    forecast.csv            the newest forecast by day; forecast_totals.csv has its sums
 
 All of it is in the business time zone, so that nobody adds up the same run twice. A file
 of a day or week says by its time of modification when its rollup was computed. So what
@@ -34,6 +35,8 @@ from apex_pipeline.csv_files import (
 )
 from apex_pipeline.csv_queries import (
     DAILY_ROWS,
+    FORECAST,
+    FORECAST_TOTALS,
     HISTORY,
     WEEKLY_ROWS,
     Dataset,
@@ -198,12 +201,16 @@ def _labelled(
 
 
 def _current(settings: AnalysisSettings) -> list[_Wanted]:
+    folder, zone = settings.export_dir, settings.time_zone
     return [
-        _Wanted(
-            settings.export_dir / f"history_{days}d.csv",
-            Selection(HISTORY, settings.time_zone, days=days),
-        )
-        for days in _HISTORIES
+        *(
+            _Wanted(
+                folder / f"history_{days}d.csv", Selection(HISTORY, zone, days=days)
+            )
+            for days in _HISTORIES
+        ),
+        _Wanted(folder / "forecast.csv", Selection(FORECAST, zone)),
+        _Wanted(folder / "forecast_totals.csv", Selection(FORECAST_TOTALS, zone)),
     ]
 
 

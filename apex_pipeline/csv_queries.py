@@ -52,6 +52,10 @@ def _rollup(name: str, grain: Grain) -> Dataset:
 DAILY_ROWS = _rollup("daily", DAILY)
 WEEKLY_ROWS = _rollup("weekly", WEEKLY)
 HISTORY = Dataset("history", "campaign_history_90d", "day", ("day",))
+FORECAST = Dataset("forecast", "cost_forecast", "day", ("day",))
+FORECAST_TOTALS = Dataset(
+    "forecast-totals", "cost_forecast_horizon", "last_day", ("last_day", "horizon")
+)
 RAW = Dataset(
     "raw",
     "campaign_metrics",
@@ -59,7 +63,10 @@ RAW = Dataset(
     ("created_at", "id"),
     ("id", *(column.postgres for column in COLUMNS), "exported_at"),
 )
-DATASETS = {d.name: d for d in (DAILY_ROWS, WEEKLY_ROWS, HISTORY, RAW)}
+DATASETS = {
+    dataset.name: dataset
+    for dataset in (DAILY_ROWS, WEEKLY_ROWS, HISTORY, FORECAST, FORECAST_TOTALS, RAW)
+}
 
 HISTORY_DAYS = 90
 MOST_HISTORY_DAYS = 3660

@@ -4,6 +4,7 @@ import dagster as dg
 
 from apex_pipeline.defs import (
     csv_assets,
+    forecast_assets,
     maintenance,
     provisioning,
     rollup_assets,
@@ -28,6 +29,7 @@ def defs() -> dg.Definitions:
             rollup_assets.daily_campaign_rollup,
             rollup_assets.weekly_campaign_rollup,
             rollup_assets.campaign_history,
+            forecast_assets.cost_forecast,
             csv_assets.campaign_csv_exports,
         ],
         jobs=[

@@ -77,6 +77,11 @@ MAY_IMPORT = {
     "rollup_columns.py": set(),
     "rollups.py": {"database", "errors", "rollup_columns", "settings"},
     "history.py": {"database", "rollups"},
+    "charts": {"charts"},
+    "cost_forecast.py": {"database", "forecast", "settings"},
+    "outlook.py": {"database"},
+    "forecast_checks.py": {"cost_forecast", "forecast", "rollup_checks"},
+    "campaign_charts.py": {"charts", "history", "outlook", "rollups"},
     "late_days.py": {"database", "errors", "rollups", "settings"},
     "rollup_checks.py": {
         "database",

@@ -4,11 +4,13 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 import dagster as dg
 import pytest
 
+from apex_pipeline.cost_forecast import train
 from apex_pipeline.csv_exports import export_files, export_on_request
 from apex_pipeline.csv_queries import select
 from apex_pipeline.database import Database
@@ -17,14 +19,17 @@ from apex_pipeline.errors import ApexError, ConfigError
 from apex_pipeline.rollups import DAILY, WEEKLY, Periods, refresh
 from apex_pipeline.settings import load_analysis_settings
 from apex_pipeline_tests.csv_reading import rows
-from apex_pipeline_tests.ends import execute, insert
+from apex_pipeline_tests.ends import execute, insert, query
 from apex_pipeline_tests.rollup_reference import metric, mondays
 
 TODAY = datetime.now(UTC).date()
 MONDAY = TODAY - timedelta(days=21 + TODAY.weekday())
 FIRST, LAST = MONDAY, MONDAY + timedelta(days=20)
 ZONE = "Asia/Kathmandu"
-HISTORIES = {"history_30d.csv", "history_60d.csv", "history_90d.csv"}
+CURRENT = {
+    *("history_30d.csv", "history_60d.csv", "history_90d.csv"),
+    *("forecast.csv", "forecast_totals.csv"),
+}
 
 
 def noon(day):
@@ -83,7 +88,7 @@ ALL_WEEKS = [FIRST + timedelta(days=7 * n) for n in range(3)]
 def test_the_first_run_writes_everything_in_the_business_time_zone_alone(
     database, database_url, settings
 ):
-    expected = daily(*ALL_DAYS) | weekly(*ALL_WEEKS) | HISTORIES
+    expected = daily(*ALL_DAYS) | weekly(*ALL_WEEKS) | CURRENT
     assert export(database, settings) == expected
     assert present(settings) == expected
     for grain, labels in (("daily", ALL_DAYS), ("weekly", ALL_WEEKS)):
@@ -103,7 +108,7 @@ def test_the_next_run_writes_its_days_and_the_current_files(database, settings):
     export(database, settings)
     day = FIRST + timedelta(days=4)
     assert export(database, settings, day, day + timedelta(days=1)) == (
-        daily(day, day + timedelta(days=1)) | HISTORIES
+        daily(day, day + timedelta(days=1)) | CURRENT
     )
 
 
@@ -116,11 +121,26 @@ def test_what_was_computed_since_is_written_and_so_is_the_week_after_it(
     refresh(database, settings, Periods(DAILY, ALL_DAYS[2], ALL_DAYS[2]))
     refresh(database, settings, Periods(WEEKLY, ALL_WEEKS[0], ALL_WEEKS[0]))
     assert export(database, settings) == (
-        daily(ALL_DAYS[2], LAST) | weekly(*ALL_WEEKS[:2]) | HISTORIES
+        daily(ALL_DAYS[2], LAST) | weekly(*ALL_WEEKS[:2]) | CURRENT
     )
     (day,) = read(settings, f"daily/{ALL_DAYS[2]}.csv")
     (first,), (second,) = (read(settings, f"weekly/{w}.csv") for w in ALL_WEEKS[:2])
     assert (day["runs"], first["runs"], second["runs_change"]) == ("5", "11", "-4")
+
+
+def test_the_newest_forecast_has_its_files(database, database_url, settings):
+    train(database, settings, noon(LAST + timedelta(days=1)))
+    export(database, settings)
+    for name, view in (("", "cost_forecast"), ("_totals", "cost_forecast_horizon")):
+        found = read(settings, f"forecast{name}.csv")
+        costs = query(
+            database_url,
+            f"SELECT cost_usd FROM {view} WHERE time_zone = '{ZONE}' "
+            f"ORDER BY {'last_day, horizon' if name else 'day'}",
+        )
+        assert [(Decimal(row["cost_usd"]),) for row in found] == costs
+        assert len(found) == (4 if name else 90)
+        assert {row["time_zone"] for row in found} == {ZONE}
 
 
 def test_a_file_or_a_folder_that_is_gone_comes_back(database, settings):
@@ -304,7 +324,7 @@ def test_a_range_of_days_is_one_run_that_tells_of_each_file(
         assert metadata["bytes"] == path.stat().st_size
         assert len(metadata["sha256"]) == 64
     last = found[str(LAST)]
-    assert (last["files_written"], last["rows_written"]) == (27, 21 + 3 + 180)
+    assert (last["files_written"], last["rows_written"]) == (29, 21 + 3 + 180)
     assert "| weekly/" in last["last_files"]
     assert len(last["last_files"]) < 1000
     assert "last_files" not in found[str(ALL_DAYS[19])]

@@ -57,8 +57,9 @@ def export(
     """Write rows as CSV: UTF-8, ISO dates, safe to open in a spreadsheet.
 
     DATASET is daily or weekly for the rollups, by day or by the Monday of the week;
-    history for the last days with their averages; raw for the campaign runs themselves,
-    by the day on which they were recorded. Without --from and --to all that there is.
+    history for the last days with their averages; forecast for the days to come, and
+    forecast-totals for their sums; raw for the campaign runs themselves, by the day on
+    which they were recorded. Without --from and --to all that there is.
 
     FILE appears when it is whole; one of that name is replaced then. Exit 0: written; 1:
     failed; 2: the arguments or the configuration are wrong; 141: whoever read the pipe

@@ -10,11 +10,14 @@ from pydantic import Field
 from apex_pipeline.csv_exports import ExportedFile, export_files, export_on_request
 from apex_pipeline.csv_queries import DAILY_ROWS, DATASETS, HISTORY_DAYS, select
 from apex_pipeline.defs.jobs import ANALYSIS_TAGS
+from apex_pipeline.defs.metadata import table
 from apex_pipeline.defs.rollup_specs import (
     CSV_KEY,
+    DAILY_FRESHNESS,
     DAILY_KEY,
     DAILY_METADATA,
     DAYS,
+    FORECAST_KEY,
     GROUP,
     HISTORY_KEY,
     OWNERS,
@@ -56,6 +59,7 @@ _EXAMPLES = 5
             ),
         ),
         HISTORY_KEY,
+        FORECAST_KEY,
     ],
     partitions_def=DAYS,
     backfill_policy=dg.BackfillPolicy.single_run(),
@@ -64,9 +68,11 @@ _EXAMPLES = 5
     group_name=GROUP,
     owners=OWNERS,
     kinds={"csv", "file"},
-    description="The rollups and the history as CSV files in `APEX_EXPORT_DIR`, in the "
+    freshness_policy=DAILY_FRESHNESS,
+    description="The rollups, the history and the forecast as CSV files in `APEX_EXPORT_DIR`, in the "
     "business time zone: `daily/` by day, `weekly/` by the Monday of each week that is "
-    "over, `history_30d.csv`, `_60d` and `_90d`. Each run writes the files of its days "
+    "over, `history_30d.csv`, `_60d` and `_90d`, `forecast.csv` and "
+    "`forecast_totals.csv`. Each run writes the files of its days "
     "and the current ones, and whatever else is missing or older than its rollup.",
 )
 def campaign_csv_exports(
@@ -112,17 +118,21 @@ def _metadata(file: ExportedFile) -> dict[str, Any]:
 
 def _overview(files: Sequence[ExportedFile]) -> dict[str, Any]:
     """All that the run wrote; once for a run, since it is kept in each event."""
-    lines = ["| file | rows | bytes |", "| --- | --: | --: |"]
-    lines += [
-        f"| {file.path.parent.name}/{file.path.name} | {file.written.rows:,} "
-        f"| {file.written.size:,} |"
-        for file in files[-_PREVIEW_FILES:]
-    ]
     return {
         "files_written": len(files),
         "rows_written": sum(file.written.rows for file in files),
         "bytes_written": sum(file.written.size for file in files),
-        "last_files": dg.MetadataValue.md("\n".join(lines)),
+        "last_files": table(
+            ("file", "rows", "bytes"),
+            [
+                (
+                    f"{file.path.parent.name}/{file.path.name}",
+                    file.written.rows,
+                    file.written.size,
+                )
+                for file in files[-_PREVIEW_FILES:]
+            ],
+        ),
     }
 
 

@@ -3,7 +3,7 @@
 import os
 import warnings
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -108,7 +108,12 @@ def _metadata(
 DAILY_KEY = dg.AssetKey("daily_campaign_rollup")
 WEEKLY_KEY = dg.AssetKey("weekly_campaign_rollup")
 HISTORY_KEY = dg.AssetKey("campaign_history")
+FORECAST_KEY = dg.AssetKey("cost_forecast")
 CSV_KEY = dg.AssetKey("campaign_csv_exports")
+
+# Made every night, and every Monday; late by some hours, somebody should see it.
+DAILY_FRESHNESS = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=30))
+WEEKLY_FRESHNESS = dg.FreshnessPolicy.time_window(fail_window=timedelta(days=8))
 
 DAILY_METADATA = _metadata(
     "daily_campaign_rollup",
