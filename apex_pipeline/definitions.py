@@ -3,6 +3,7 @@
 import dagster as dg
 
 from apex_pipeline.defs import (
+    csv_assets,
     forecast_assets,
     maintenance,
     provisioning,
@@ -29,6 +30,7 @@ def defs() -> dg.Definitions:
             rollup_assets.weekly_campaign_rollup,
             rollup_assets.campaign_history,
             forecast_assets.cost_forecast,
+            csv_assets.campaign_csv_exports,
         ],
         jobs=[
             sync_campaign_metrics,
@@ -36,6 +38,7 @@ def defs() -> dg.Definitions:
             provisioning.provision_dataverse,
             rollup_jobs.refresh_daily_rollups,
             rollup_jobs.refresh_weekly_rollups,
+            csv_assets.export_csv,
         ],
         schedules=[
             schedules.sync_every_five_minutes,

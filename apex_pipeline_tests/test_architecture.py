@@ -93,6 +93,11 @@ MAY_IMPORT = {
     "analysts.py": {"database"},
     "recording": {"database", "errors", "metrics", "recording", "settings"},
     "panel/recording.py": {"database", "errors", "metrics", "recording"},
+    "csv_queries.py": {"errors", "metrics", "rollups", "settings"},
+    "csv_files.py": {"csv_queries", "database", "errors"},
+    "csv_exports.py": {
+        *("csv_files", "csv_queries", "database", "errors", "rollups", "settings"),
+    },
     "cutover.py": {"dataverse", "errors", "metrics"},
     "forecast": {"forecast"},
     "panel": {

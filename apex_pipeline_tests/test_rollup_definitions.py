@@ -136,7 +136,7 @@ def test_a_history_that_was_never_made_is_made_in_one_run_of_days_and_one_of_wee
     assert len(preview) < 1000
     checks = [c for r in results for c in r.get_asset_check_evaluations()]
     assert [c.check_name for c in checks if not c.passed] == []
-    assert len(checks) == 10
+    assert len(checks) == 11
 
     again = ask(repository, instance, "remake_late_days", data.cursor)
     assert again.run_requests == []

@@ -1,7 +1,6 @@
 """The assets that analysts read: daily and weekly rollups, and the history."""
 
 import os
-import warnings
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -48,9 +47,6 @@ _HISTORY_VIEW = "campaign_history_90d"
 # Dagster writes an event for each partition, each on a connection of its own unless it
 # may gather them: two years of days are then stored in seconds. Read when it writes.
 os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", "1000")
-
-# The parameter is years old, and the only way to make a range of days in one run.
-warnings.filterwarnings("ignore", "Parameter `backfill_policy`", dg.BetaWarning)
 
 
 @dg.asset(
