@@ -101,7 +101,16 @@ MAY_IMPORT = {
     "cutover.py": {"dataverse", "errors", "metrics"},
     "forecast": {"forecast"},
     "panel": {
-        *("__version__", "database", "dataverse", "errors", "history", "ledger"),
+        *(
+            "__version__",
+            "csv_files",
+            "csv_queries",
+            "database",
+            "dataverse",
+            "errors",
+            "history",
+            "ledger",
+        ),
         *("metrics", "outlook", "panel", "recording", "settings", "status", "store"),
     },
     "doctor": {

@@ -1,10 +1,12 @@
 """The panel over real HTTP, between a real Postgres and the served emulator."""
 
+import csv
 import re
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from io import StringIO
 from uuid import uuid4
 
 import httpx
@@ -281,12 +283,14 @@ def test_a_database_that_is_down_hides_no_figure_of_dataverse(emulator, variable
     with served(variables | {"DATABASE_URL": gone}) as url:
         kpis = httpx.get(f"{url}/api/kpis", timeout=SECONDS)
         history = httpx.get(f"{url}/api/history")
+        file = httpx.get(f"{url}/api/rollups/daily.csv")
         ready = httpx.get(f"{url}/readyz")
         metrics = httpx.get(f"{url}/metrics")
     assert figures(kpis)["tokens_in"] == (5, None)
     assert kpis.json()["sync"]["error"] == "database_failed"
     assert kpis.json()["sync"]["pending"] is None
     assert (history.status_code, history.json()["error"]) == (503, "database_failed")
+    assert (file.status_code, file.json()["error"]) == (503, "database_failed")
     assert (ready.status_code, ready.json()["database"]) == (503, "failed")
     assert "apex_database_up 0.0" in metrics.text
     assert "apex_pending_rows" not in metrics.text
@@ -348,6 +352,27 @@ def test_the_forecast_is_told_with_its_intervals_or_why_there_is_none(
         assert day["low_80_usd"] <= day["cost_usd"] <= day["high_80_usd"]
     assert {total["horizon"] for total in told["totals"]} >= {"7d", "30d", "90d"}
     assert told["accuracy"]["sum_error_pct"] is not None
+
+
+def test_the_daily_rollups_are_a_file_that_runs_nothing(panel, database_url):
+    execute(
+        database_url,
+        """
+        INSERT INTO daily_campaign_rollup (time_zone, day, campaign_id, phase, runs,
+            agents_total, agents_successful, assets_generated, tokens_in, tokens_out,
+            cost_usd)
+        SELECT 'UTC', '2026-11-24', '=cmd', n::text, 3, 4, 3, 5, 6, 7, 1.5
+        FROM generate_series(1, 3000) AS n
+        """,
+    )
+    answer = panel.get("/api/rollups/daily.csv")
+    assert answer.headers["content-type"].startswith("text/csv; charset=utf-8")
+    assert "attachment" in answer.headers["content-disposition"]
+    rows = list(csv.DictReader(StringIO(answer.text, newline="")))
+    assert len(rows) == 3000
+    assert {row["campaign_id"] for row in rows} == {"'=cmd"}
+    tag = {"If-None-Match": answer.headers["etag"]}
+    assert panel.get("/api/rollups/daily.csv", headers=tag).status_code == 304
 
 
 def test_what_has_not_changed_is_not_sent_again(emulator, panel):

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp
 
 from apex_pipeline.panel import documents, exposition, pages
 from apex_pipeline.panel.documents import Document
+from apex_pipeline.panel.downloads import Downloads
 from apex_pipeline.panel.gatekeeping import (
     Bounds,
     Gatekeeper,
@@ -171,6 +172,7 @@ def _routes(panel: Panel, sign_in: SignIn) -> list[BaseRoute]:
         Route("/api/kpis", panel.kpis),
         Route("/api/history", panel.history),
         Route("/api/forecast", panel.forecast),
+        Route("/api/rollups/daily.csv", Downloads(panel.sources).daily),
         *recording_routes(panel.sources.open_database),
         Route("/healthz", panel.healthz),
         Route("/readyz", panel.readyz),

@@ -92,6 +92,9 @@ def _paths() -> Schema:
         "/api/forecast": _get(
             "The daily cost that is expected", "Forecast", failures=("503",)
         ),
+        "/api/rollups/daily.csv": _download(
+            "The rollups of all days, campaigns and phases", "503"
+        ),
         "/readyz": _get(
             "Whether Postgres answers and Dataverse is configured",
             "Readiness",
@@ -122,6 +125,15 @@ def _get(
     if parameters:
         operation["parameters"] = [parameter.schema() for parameter in parameters]
     return {"get": operation}
+
+
+def _download(summary: str, *failures: str) -> Schema:
+    file = {"text/csv": {"schema": _TEXT}}
+    answers: Schema = {
+        "200": {"description": "A file, RFC 4180, with a header.", "content": file},
+        "304": {"description": "It is what the tag in If-None-Match stands for."},
+    }
+    return {"get": {"summary": summary, "responses": answers | _refusals(*failures)}}
 
 
 def _guarded(paths: Mapping[str, Any], *codes: str) -> Schema:

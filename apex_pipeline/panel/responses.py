@@ -44,7 +44,7 @@ def tagged(
         )
     tag = f'W/"{sha256(identity or body).hexdigest()[:32]}"'
     every = {"Cache-Control": "private, no-cache", "ETag": tag, **(headers or {})}
-    if _has(request, tag):
+    if has_tag(request, tag):
         return Response(None, 304, every)
     return Response(body, 200, every, media_type)
 
@@ -53,7 +53,7 @@ def _encoded(document: Mapping[str, object]) -> bytes:
     return json.dumps(document, default=plain, separators=(",", ":")).encode()
 
 
-def _has(request: Request, tag: str) -> bool:
+def has_tag(request: Request, tag: str) -> bool:
     """Whether the client has what the tag stands for (RFC 9110, 13.1.2)."""
     listed = ",".join(request.headers.getlist("if-none-match")).split(",")
     known = {each.strip().removeprefix("W/") for each in listed}

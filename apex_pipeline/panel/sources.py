@@ -13,6 +13,8 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from apex_pipeline import history
+from apex_pipeline.csv_files import Sink, Written, snapshot, write_csv
+from apex_pipeline.csv_queries import DAILY_ROWS, select
 from apex_pipeline.database import Database
 from apex_pipeline.dataverse.connect import Environment, connect
 from apex_pipeline.dataverse.sender import RetryPolicy
@@ -137,6 +139,17 @@ class Sources:
     async def history(self, days: int) -> Reading[History]:
         """The last whole days, one of `HISTORY_DAYS`."""
         return await self._history[days].get()
+
+    def write_daily(self, sink: Sink) -> Written:
+        """Write all daily rollups of the business's time zone as CSV; blocks.
+
+        Raises:
+            ConfigError: The database is not configured.
+            DatabaseError: One of its kinds.
+        """
+        selection = select(load_analysis_settings(self._environment), DAILY_ROWS.name)
+        with snapshot(self.open_database()) as connection:
+            return write_csv(connection, selection, sink)
 
     async def close(self) -> None:
         """Break off what is being read, and close both ends."""
