@@ -134,9 +134,14 @@ def _error(
     return JSONResponse(content, status, _NO_STORE)
 
 
+_UUIDS = {"campaign_id", "run_id"}
+
+
 def _property(column: Column) -> dict[str, object]:
     """A field as JSON Schema has it; what a table holds may be less."""
     described: dict[str, object] = {"description": column.description}
+    if column.postgres in _UUIDS:
+        described["format"] = "uuid"
     match make_field(column).type:
         case Text(max_length):
             kind = "string"
@@ -188,8 +193,8 @@ _RECORD_SCHEMA = {
     "type": "object",
     "description": "The metrics of one campaign run. agentsSuccessful is no more than "
     "agentsTotal. successRate is computed, and createdAt is the present, where they are "
-    "absent; createdAt lies no more than five minutes ahead. Where the table's columns "
-    "are UUIDs, campaignId and runId are. costUSD is rounded half up to five places, and "
+    "absent; createdAt lies no more than five minutes ahead. campaignId and runId may be "
+    "any text where the table's columns hold text. costUSD is rounded half up to five places, and "
     "successRate to two; the table may hold no more than 99999.99999 US dollars.",
     "additionalProperties": False,
     "required": [c.agents for c in COLUMNS if c.postgres not in OPTIONAL],
