@@ -229,7 +229,7 @@ def test_a_cell_with_line_ends_does_not_upset_the_count(database):
         (ROW, "campaignId is missing"),
         (HEADER.replace("tokensIn", "tokens"), "tokensIn is missing; 'tokens' is not"),
         (f"{HEADER},phase\n", "phase is there twice"),
-        (HEADER.replace(",", ";"), "campaignId is missing"),
+        (HEADER.replace(",", ";"), "commas have to stand between the cells"),
         (f"{HEADER}\n".encode("utf-16"), "is not a field"),
         (f'{HEADER}\n{ROW}\n"', "line 3: this is not CSV"),
         (f'{HEADER}\n{ROW}\n"a"b,', "line 3: this is not CSV"),
