@@ -51,7 +51,8 @@ def recording_routes(open_database: Callable[[], Database]) -> list[Route]:
 
     Args:
         open_database: The database to record in; asked for each request, and not closed
-            here, so it should be the same one each time. May raise ConfigError.
+            here. So it should be the same one each time, with its connections for this
+            alone, and with little patience. May raise ConfigError.
     """
     writers = asyncio.Semaphore(_WRITERS)
 
