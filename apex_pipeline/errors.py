@@ -3,6 +3,9 @@
 ApexError
 ├── ConfigError              fix the environment; nothing was attempted
 ├── CutoverError             a person decides what happens to another flow's records
+├── InvalidRecordError       a record that cannot be written as it stands; mend it
+│   └── MalformedRecordError it is not even JSON
+├── RecordConflictError      the same id stands for other values already
 ├── SystemicRejectionError   Dataverse refuses most rows for one cause; mend the cause
 ├── DatabaseError
 │   ├── DatabaseUnavailableError   Postgres did not answer within the patience given
@@ -34,6 +37,32 @@ class ConfigError(ApexError):
 
 class CutoverError(ApexError):
     """Dataverse holds records that this pipeline did not make."""
+
+
+class InvalidRecordError(ApexError):
+    """A record, or a file of them, cannot be written as it stands; nothing was."""
+
+    def __init__(self, *problems: str) -> None:
+        """Keep every problem, so that one attempt names them all."""
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class MalformedRecordError(InvalidRecordError):
+    """What should be a record is not JSON."""
+
+
+class RecordConflictError(ApexError):
+    """A record has the id of another one, whose values differ; nothing was written.
+
+    Attributes:
+        fields: Names of the fields that differ, as the caller spells them.
+    """
+
+    def __init__(self, message: str, fields: tuple[str, ...]) -> None:
+        """Keep the names for whoever tells them to a program."""
+        super().__init__(message)
+        self.fields = fields
 
 
 class SystemicRejectionError(ApexError):

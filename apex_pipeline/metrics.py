@@ -63,10 +63,12 @@ class WholeNumber:
         """Render an integer."""
         number = _finite_decimal(value)
         if number != number.to_integral_value():
-            raise InvalidValueError(f"is {number}; the column holds whole numbers")
+            raise InvalidValueError(
+                f"is {_shown(number)}; the column holds whole numbers"
+            )
         if not self.minimum <= number <= self.maximum:
             raise InvalidValueError(
-                f"is {number:f}; the column holds {self.minimum} to {self.maximum}"
+                f"is {_shown(number)}; the column holds {self.minimum} to {self.maximum}"
             )
         return str(int(number))
 
@@ -92,7 +94,7 @@ class DecimalNumber:
         number = _finite_decimal(value)
         if not self.minimum <= number <= self.maximum:
             raise InvalidValueError(
-                f"is {number:f}; the column holds {self.minimum} to {self.maximum}"
+                f"is {_shown(number)}; the column holds {self.minimum} to {self.maximum}"
             )
         exponent = Decimal(1).scaleb(-self.precision)
         return f"{number.quantize(exponent, rounding=ROUND_HALF_UP):f}"
@@ -130,50 +132,97 @@ ColumnType = Text | WholeNumber | DecimalNumber | Timestamp
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One of the 13 columns, under both of its names."""
+    """One of the 13 columns, under all of its names.
+
+    Attributes:
+        agents: What the agents call it in the JSON that they send.
+    """
 
     postgres: str
+    agents: str
     dataverse: str
     type: ColumnType
     description: str
 
 
 COLUMNS = (
-    Column("campaign_id", "apex_campaignid", Text(64), "Campaign that the run served"),
-    Column("run_id", "apex_runid", Text(64), "Agent run; several rows may share it"),
-    Column("phase", "apex_phase", Text(16), "Phase of the campaign, such as 2-3"),
-    Column("agents_total", "apex_agentstotal", WholeNumber(), "Agents started"),
+    Column(
+        "campaign_id",
+        "campaignId",
+        "apex_campaignid",
+        Text(64),
+        "Campaign that the run served",
+    ),
+    Column(
+        "run_id",
+        "runId",
+        "apex_runid",
+        Text(64),
+        "Agent run; several rows may share it",
+    ),
+    Column(
+        "phase", "phase", "apex_phase", Text(16), "Phase of the campaign, such as 2-3"
+    ),
+    Column(
+        "agents_total",
+        "agentsTotal",
+        "apex_agentstotal",
+        WholeNumber(),
+        "Agents started",
+    ),
     Column(
         "agents_successful",
+        "agentsSuccessful",
         "apex_agentssuccessful",
         WholeNumber(),
         "Agents that finished successfully",
     ),
     Column(
-        "assets_generated", "apex_assetsgenerated", WholeNumber(), "Assets generated"
+        "assets_generated",
+        "assetsGenerated",
+        "apex_assetsgenerated",
+        WholeNumber(),
+        "Assets generated",
     ),
-    Column("tokens_in", "apex_tokensin", WholeNumber(), "Prompt tokens"),
-    Column("tokens_out", "apex_tokensout", WholeNumber(), "Completion tokens"),
-    Column("cost_usd", "apex_costusd", DecimalNumber(5), "Cost of the run, US dollars"),
+    Column("tokens_in", "tokensIn", "apex_tokensin", WholeNumber(), "Prompt tokens"),
+    Column(
+        "tokens_out", "tokensOut", "apex_tokensout", WholeNumber(), "Completion tokens"
+    ),
+    Column(
+        "cost_usd",
+        "costUSD",
+        "apex_costusd",
+        DecimalNumber(5),
+        "Cost of the run, US dollars",
+    ),
     Column(
         "latency_p95_ms",
+        "latencyP95Ms",
         "apex_latencyp95ms",
         WholeNumber(),
         "95th percentile of the agents' latency, milliseconds",
     ),
     Column(
         "latency_avg_ms",
+        "latencyAvgMs",
         "apex_latencyavgms",
         WholeNumber(),
         "Mean of the agents' latency, milliseconds",
     ),
     Column(
         "success_rate_pct",
+        "successRate",
         "apex_successrate",
         DecimalNumber(2),
         "Share of agents that finished successfully, percent from 0 to 100",
     ),
-    Column("created_at", "apex_createdat", Timestamp(), "When the run was recorded"),
+    Column(
+        "created_at",
+        "createdAt",
+        "apex_createdat",
+        Timestamp(),
+        "When the run was recorded",
+    ),
 )
 
 
@@ -257,6 +306,13 @@ def _finite_decimal(value: object) -> Decimal:
     if not number.is_finite():
         raise InvalidValueError(f"is {number}; the column holds finite numbers")
     return number
+
+
+def _shown(number: Decimal) -> str:
+    """The number as a person reads it; 1e999999999 is not written out."""
+    _, digits, exponent = number.as_tuple()
+    is_short = isinstance(exponent, int) and len(digits) + abs(exponent) <= 60
+    return f"{number:f}" if is_short else f"{number:.3e}"
 
 
 def _instant(value: object) -> datetime:

@@ -86,6 +86,8 @@ MAY_IMPORT = {
         "settings",
     },
     "analysts.py": {"database"},
+    "recording": {"database", "errors", "metrics", "recording", "settings"},
+    "panel/recording.py": {"database", "errors", "metrics", "recording"},
     "cutover.py": {"dataverse", "errors", "metrics"},
     "forecast": {"forecast"},
     "doctor": {

@@ -1,0 +1,206 @@
+"""`apex record`: metrics of one campaign run, or of a file of them."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from apex_pipeline.cli.output import progress
+from apex_pipeline.metrics import COLUMNS
+from apex_pipeline.recording import open_database
+from apex_pipeline.recording.fields import (
+    CREATED_AT,
+    OPTIONS,
+    SUCCESS_RATE,
+    spelling_of,
+)
+from apex_pipeline.recording.files import (
+    Format,
+    format_of,
+    is_gzip,
+    opened,
+    read_lines,
+)
+from apex_pipeline.recording.loading import Loaded, Reject, load
+from apex_pipeline.recording.parsing import parse_cells, parse_json
+from apex_pipeline.recording.writing import Recorded, record as record_one
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+_DASH = "-"
+_DEFAULTS = {SUCCESS_RATE: "  [default: computed]", CREATED_AT: "  [default: now]"}
+
+
+def _field_options(command: _Command) -> _Command:
+    """An option for each field; what is wrong with them is told all at once."""
+    for column in reversed(COLUMNS):
+        name = OPTIONS.names[column.postgres]
+        text = f"{column.description}.{_DEFAULTS.get(column.postgres, '')}"
+        command = click.option(name, metavar="VALUE", help=text)(command)
+    return command
+
+
+@click.command()
+@_field_options
+@click.option("--id", metavar="TEXT", help="Key of the row: a UUID, or any other text.")
+@click.option(
+    "--idempotency-key", metavar="TEXT", help="Text that stands for this record alone."
+)
+@click.option(
+    "--json",
+    "document",
+    metavar="TEXT",
+    help="The record as a JSON object, as the agents send it; - reads standard input.",
+)
+@click.option(
+    "--file",
+    "path",
+    type=click.Path(exists=True, dir_okay=False, allow_dash=True),
+    help="JSON Lines or CSV with a header, also as .gz; - reads standard input.",
+)
+@click.option(
+    "--format",
+    "written",
+    type=click.Choice([f.value for f in Format]),
+    help="How --file is written, where its name does not tell.",
+)
+@click.option(
+    "--skip-bad", is_flag=True, help="Leave out the lines of --file that are bad."
+)
+@click.option(
+    "--rejects",
+    type=click.Path(dir_okay=False),
+    help="Where --skip-bad tells what it left out.  [default: FILE.rejects.jsonl]",
+)
+@click.option("--dry-run", is_flag=True, help="Check everything; write nothing.")
+def record(
+    *,
+    document: str | None,
+    path: str | None,
+    written: str | None,
+    skip_bad: bool,
+    rejects: str | None,
+    dry_run: bool,
+    idempotency_key: str | None,
+    **fields: str | None,
+) -> None:
+    """Write metrics of campaign runs into campaign_metrics, for the sync to deliver.
+
+    One record by the options or by --json; many by --file, all of them or none. The names
+    in it are those that the agents send (campaignId) or those of the columns
+    (campaign_id). Needs DATABASE_URL alone.
+
+    What is there already is not written again. A record is known by its id or its
+    idempotency key; a line of a file that has no id is known by its content.
+    """
+    given = {name: value for name, value in fields.items() if value is not None}
+    if [bool(given), document is not None, path is not None].count(True) != 1:
+        raise click.UsageError(
+            "Give the fields as options, or all of them as --json, or a --file."
+        )
+    if path is None:
+        if skip_bad or rejects or written:
+            raise click.UsageError("--format, --skip-bad, --rejects are for --file.")
+        outcome = _record_one(given, document, idempotency_key, dry_run=dry_run)
+        click.echo(_sentence(outcome, dry_run=dry_run))
+        return
+    if idempotency_key or (rejects and not skip_bad):
+        raise click.UsageError(
+            "--idempotency-key is for one record, --rejects for --skip-bad."
+        )
+    report = _report_path(path, rejects) if skip_bad else None
+    loaded = _load(path, _format(path, written), report, dry_run=dry_run)
+    click.echo(_counts(loaded, report, dry_run=dry_run))
+
+
+def _record_one(
+    given: Mapping[str, str], document: str | None, key: str | None, *, dry_run: bool
+) -> Recorded:
+    if document is None:
+        spelling = OPTIONS
+        cells = {OPTIONS.names[column]: text for column, text in given.items()}
+        values = parse_cells(cells, spelling)
+    else:
+        values = parse_json(_standard_input() if document == _DASH else document)
+        spelling = spelling_of(values.keys())
+    with open_database() as database:
+        return record_one(database, values, spelling, key=key, dry_run=dry_run)
+
+
+def _standard_input() -> str:
+    # Bytes that are not UTF-8 become what no field takes, and the field is told.
+    return sys.stdin.buffer.read().decode(errors="surrogateescape")
+
+
+def _sentence(outcome: Recorded, *, dry_run: bool) -> str:
+    if not outcome.created:
+        return f"{outcome.id} was recorded before; nothing was written."
+    return f"{outcome.id} {'would be recorded' if dry_run else 'recorded'}."
+
+
+def _format(path: str, written: str | None) -> Format:
+    found = Format(written) if written else format_of(path)
+    if found is None:
+        raise click.UsageError(
+            f"The name {path} does not tell how the file is written: give --format."
+        )
+    return found
+
+
+def _report_path(path: str, rejects: str | None) -> Path:
+    if rejects:
+        return Path(rejects)
+    return Path("rejects.jsonl" if path == _DASH else f"{path}.rejects.jsonl")
+
+
+def _load(path: str, written: Format, report: Path | None, *, dry_run: bool) -> Loaded:
+    try:
+        with (
+            click.open_file(path, "rb") as raw,
+            progress("Recording", _size(path)) as tell,
+            opened(raw, compressed=is_gzip(path), tell=tell) as stream,
+            _reporting(report) as reject,
+            open_database() as database,
+        ):
+            lines = read_lines(stream, written)
+            return load(database, lines, reject=reject, dry_run=dry_run)
+    except OSError as error:
+        raise click.ClickException(f"{error}; nothing was written.") from error
+
+
+def _size(path: str) -> int | None:
+    file = Path(path)
+    return file.stat().st_size if path != _DASH and file.is_file() else None
+
+
+@contextmanager
+def _reporting(report: Path | None) -> Iterator[Reject | None]:
+    """Write bad lines down; the report is there once the good lines are."""
+    if report is None:
+        yield None
+        return
+    partial = report.with_name(f"{report.name}.partial")
+    try:
+        with partial.open("w", encoding="utf-8", errors="backslashreplace") as out:
+
+            def reject(number: int, problems: Sequence[str]) -> None:
+                line = {"line": number, "problems": problems}
+                out.write(f"{json.dumps(line, ensure_ascii=False)}\n")
+
+            yield reject
+        partial.replace(report)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def _counts(loaded: Loaded, report: Path | None, *, dry_run: bool) -> str:
+    written = "would be recorded" if dry_run else "recorded"
+    text = f"{loaded.created} {written}, {loaded.repeated} recorded before"
+    if report is None:
+        return f"{text}."
+    return f"{text}, {loaded.rejected} rejected (see {report})."

@@ -1,0 +1,1 @@
+"""The KPI panel and its JSON API."""

@@ -1,0 +1,269 @@
+"""`POST /api/metrics/campaign`: the agents' way to record a campaign run.
+
+Who may call it, how often and with how large a body is the concern of whoever mounts it.
+"""
+
+import asyncio
+import logging
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from apex_pipeline.database import Database
+from apex_pipeline.errors import (
+    ConfigError,
+    DatabaseError,
+    InvalidRecordError,
+    MalformedRecordError,
+    RecordConflictError,
+)
+from apex_pipeline.metrics import COLUMNS, Column, DecimalNumber, Text, WholeNumber
+from apex_pipeline.recording.fields import AGENTS, ID, OPTIONAL, make_field
+from apex_pipeline.recording.identity import MAX_KEY_LENGTH
+from apex_pipeline.recording.parsing import parse_json
+from apex_pipeline.recording.writing import Recorded, record
+
+logger = logging.getLogger(__name__)
+
+PATH = "/api/metrics/campaign"
+
+_NO_STORE = {"Cache-Control": "no-store"}
+_RETRY_SECONDS = 5
+_NOT_CONFIGURED_RETRY_SECONDS = 60
+
+# As many connections as a database keeps for its process.
+_WRITERS = 4
+
+_MEDIA_TYPE = re.compile(
+    r'application/json\s*(?:;\s*charset\s*=\s*"?utf-8"?\s*)?', re.IGNORECASE
+)
+# RFC 8941 writes a text in quotes, and so does who follows the draft of this header.
+_QUOTED = re.compile(r'"([^"\\]*)"')
+
+
+def recording_routes(open_database: Callable[[], Database]) -> list[Route]:
+    """The route that records a campaign run.
+
+    Args:
+        open_database: The database to record in; asked for each request, and not closed
+            here. So it should be the same one each time, with its connections for this
+            alone, and with little patience. May raise ConfigError.
+    """
+    writers = asyncio.Semaphore(_WRITERS)
+
+    async def record_campaign(request: Request) -> JSONResponse:
+        if not _MEDIA_TYPE.fullmatch(request.headers.get("content-type", "").strip()):
+            return _error(
+                415, "unsupported_media_type", "The body has to be application/json."
+            )
+        body = await request.body()
+        keys = request.headers.getlist("idempotency-key")
+        async with writers:
+            return await run_in_threadpool(_answer, open_database, body, keys)
+
+    return [Route(PATH, record_campaign, methods=["POST"])]
+
+
+def _answer(
+    open_database: Callable[[], Database], body: bytes, keys: Sequence[str]
+) -> JSONResponse:
+    try:
+        given = parse_json(_decode(body))
+        key = _read_key(keys)
+        recorded = record(open_database(), given, AGENTS, key=key)
+    except MalformedRecordError as error:
+        return _error(400, "malformed_json", "The body is not JSON.", error.problems)
+    except InvalidRecordError as error:
+        text = "The record cannot be written as it stands."
+        return _error(422, "invalid_record", text, error.problems)
+    except RecordConflictError as error:
+        differing = [f"{name} differs" for name in error.fields]
+        return _error(409, "conflict", f"{error}; nothing was written.", differing)
+    except ConfigError as error:
+        logger.warning("a campaign run was not recorded: %s", error)
+        text = "No database is configured to record in."
+        return _unavailable("not_configured", text, _NOT_CONFIGURED_RETRY_SECONDS)
+    except DatabaseError as error:
+        # Where the database is, and as whom we come to it, is not for every caller.
+        logger.warning("a campaign run was not recorded: %s", error)
+        text = "The database cannot be written to now; send the same again later."
+        return _unavailable("database_unavailable", text, _RETRY_SECONDS)
+    return _recorded(recorded)
+
+
+def _recorded(recorded: Recorded) -> JSONResponse:
+    content = {"ok": True, "id": str(recorded.id), "created": recorded.created}
+    return JSONResponse(content, 201 if recorded.created else 200, _NO_STORE)
+
+
+def _decode(body: bytes) -> str:
+    try:
+        return body.decode()
+    except UnicodeDecodeError:
+        raise MalformedRecordError("this is not UTF-8") from None
+
+
+def _read_key(keys: Sequence[str]) -> str | None:
+    if len(keys) > 1:
+        raise InvalidRecordError(f"{AGENTS.key} is given more than once")
+    if not keys:
+        return None
+    quoted = _QUOTED.fullmatch(keys[0])
+    return quoted[1] if quoted else keys[0]
+
+
+def _unavailable(error: str, message: str, seconds: int) -> JSONResponse:
+    response = _error(503, error, message)
+    response.headers["Retry-After"] = str(seconds)
+    return response
+
+
+def _error(
+    status: int, error: str, message: str, problems: Sequence[str] = ()
+) -> JSONResponse:
+    content = {
+        "ok": False,
+        "error": error,
+        "message": message,
+        "problems": list(problems),
+    }
+    return JSONResponse(content, status, _NO_STORE)
+
+
+_UUIDS = {"campaign_id", "run_id"}
+
+
+def _property(column: Column) -> dict[str, object]:
+    """A field as JSON Schema has it; what a table holds may be less."""
+    described: dict[str, object] = {"description": column.description}
+    if column.postgres in _UUIDS:
+        described["format"] = "uuid"
+    match make_field(column).type:
+        case Text(max_length):
+            kind = "string"
+            described |= {"minLength": 1, "maxLength": max_length, "pattern": r"\S"}
+        case WholeNumber(minimum, maximum):
+            kind = "integer"
+            described |= {"minimum": minimum, "maximum": maximum}
+        case DecimalNumber(_, least, most):
+            kind = "number"
+            described |= {"minimum": int(least), "maximum": int(most)}
+        case _:
+            kind = "string"
+            described |= {"format": "date-time"}
+    optional = column.postgres in OPTIONAL
+    return {"type": [kind, "null"] if optional else kind, **described}
+
+
+def _answered(description: str, schema: str, *headers: str) -> dict[str, object]:
+    reference = {"$ref": f"#/components/schemas/{schema}"}
+    answered: dict[str, object] = {
+        "description": description,
+        "content": {"application/json": {"schema": reference}},
+    }
+    if headers:
+        whole = {"schema": {"type": "integer", "minimum": 0}}
+        answered["headers"] = dict.fromkeys(headers, whole)
+    return answered
+
+
+_ID_SCHEMA = {
+    "type": ["string", "null"],
+    "minLength": 1,
+    "maxLength": MAX_KEY_LENGTH,
+    "description": "Key of the row: a UUID. Other text is taken as Idempotency-Key is.",
+}
+_KEY_PARAMETER = {
+    "name": AGENTS.key,
+    "in": "header",
+    "required": False,
+    "description": "Text that stands for this record alone. Sent again with it, the same "
+    "record is not written again.",
+    "schema": {
+        "type": "string",
+        "maxLength": MAX_KEY_LENGTH,
+        "pattern": "^[!-~]([ -~]*[!-~])?$",
+    },
+}
+_RECORD_SCHEMA = {
+    "type": "object",
+    "description": "The metrics of one campaign run. agentsSuccessful is no more than "
+    "agentsTotal. successRate is computed, and createdAt is the present, where they are "
+    "absent; createdAt lies no more than five minutes ahead. campaignId and runId may be "
+    "any text where the table's columns hold text. costUSD is rounded half up to five places, and "
+    "successRate to two; the table may hold no more than 99999.99999 US dollars.",
+    "additionalProperties": False,
+    "required": [c.agents for c in COLUMNS if c.postgres not in OPTIONAL],
+    "properties": {c.agents: _property(c) for c in COLUMNS} | {ID: _ID_SCHEMA},
+}
+_RECORDED_SCHEMA = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["ok", "id", "created"],
+    "properties": {
+        "ok": {"const": True},
+        "id": {"type": "string", "format": "uuid"},
+        "created": {"type": "boolean"},
+    },
+}
+_ERROR_SCHEMA = {
+    "type": "object",
+    "required": ["ok", "error", "message", "problems"],
+    "properties": {
+        "ok": {"const": False},
+        "error": {"type": "string", "description": "What kind of error, for programs."},
+        "message": {"type": "string", "description": "What to do, for people."},
+        "problems": {"type": "array", "items": {"type": "string"}},
+    },
+}
+
+RECORDING_OPENAPI: dict[str, Any] = {
+    "paths": {
+        PATH: {
+            "post": {
+                "operationId": "recordCampaign",
+                "summary": "Record a campaign run.",
+                "parameters": [_KEY_PARAMETER],
+                "requestBody": {
+                    "required": True,
+                    "content": {
+                        "application/json": {
+                            "schema": {"$ref": "#/components/schemas/CampaignRun"}
+                        }
+                    },
+                },
+                "responses": {
+                    "200": _answered("It was recorded before.", "CampaignRecorded"),
+                    "201": _answered("It is recorded.", "CampaignRecorded"),
+                    "400": _answered("Not JSON.", "RecordingError"),
+                    "409": _answered(
+                        "The same key stands for other values.", "RecordingError"
+                    ),
+                    "415": _answered("Not application/json.", "RecordingError"),
+                    "422": _answered(
+                        "Values that cannot be recorded, all of them named.",
+                        "RecordingError",
+                    ),
+                    "503": _answered(
+                        "No database now; the same can be sent again.",
+                        "RecordingError",
+                        "Retry-After",
+                    ),
+                },
+            }
+        }
+    },
+    "components": {
+        "schemas": {
+            "CampaignRun": _RECORD_SCHEMA,
+            "CampaignRecorded": _RECORDED_SCHEMA,
+            "RecordingError": _ERROR_SCHEMA,
+        }
+    },
+}
+"""Part of an OpenAPI 3.1 document: one path, and the schemas that it refers to."""

@@ -1,0 +1,130 @@
+"""Records campaign runs: checked, written once, and ready for the sync.
+
+Whatever is accepted here fits Dataverse: no such row ends in quarantine for what it
+holds.
+"""
+
+import os
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from decimal import Decimal
+from uuid import UUID
+
+from apex_pipeline.database import Database
+from apex_pipeline.recording.fields import POSTGRES
+from apex_pipeline.recording.loading import Line, Loaded, load
+from apex_pipeline.recording.writing import Recorded, record
+from apex_pipeline.settings import load_database_url
+
+__all__ = [
+    "Loaded",
+    "Recorded",
+    "record_all_campaign_metrics",
+    "record_campaign_metrics",
+]
+
+_APPLICATION_NAME = "apex_pipeline recording"
+
+
+def record_campaign_metrics(
+    *,
+    campaign_id: UUID | str,
+    run_id: UUID | str,
+    phase: str,
+    agents_total: int,
+    agents_successful: int,
+    assets_generated: int,
+    tokens_in: int,
+    tokens_out: int,
+    cost_usd: Decimal | float,
+    latency_p95_ms: int,
+    latency_avg_ms: int,
+    success_rate_pct: Decimal | float | None = None,
+    created_at: datetime | str | None = None,
+    id: UUID | str | None = None,  # noqa: A002  as the column is called
+    idempotency_key: str | None = None,
+    database_url: str | None = None,
+) -> Recorded:
+    """Write the metrics of one campaign run into `campaign_metrics`.
+
+    Sent again with the same `id` or `idempotency_key` it writes nothing and returns the
+    same id. Without either, each call writes a new row.
+
+    Args:
+        campaign_id: Campaign that the run served.
+        run_id: Agent run; several rows may share it.
+        phase: Phase of the campaign, such as 2-3; at most 16 characters.
+        agents_total: Agents started.
+        agents_successful: Agents that finished successfully; no more than were started.
+        assets_generated: Assets generated.
+        tokens_in: Prompt tokens.
+        tokens_out: Completion tokens.
+        cost_usd: US dollars, rounded half up to five places.
+        latency_p95_ms: 95th percentile of the agents' latency, milliseconds.
+        latency_avg_ms: Mean of the agents' latency, milliseconds.
+        success_rate_pct: Percent from 0 to 100, rounded half up to two places; by
+            default that of the agents, 0 without any.
+        created_at: When the run was, with its zone; by default now.
+        id: Key of the row, a UUID; other text is taken as an idempotency key.
+        idempotency_key: Any text of at most 255 characters, from which the row's key is
+            made.
+        database_url: Where to; by default what `DATABASE_URL` says.
+
+    Raises:
+        InvalidRecordError: Values cannot be recorded; all of them are named at once.
+        RecordConflictError: The id or the key stands for other values already.
+        ConfigError: There is no such database.
+        DatabaseError: Postgres does not answer, or refuses us.
+    """
+    given = {
+        "campaign_id": campaign_id,
+        "run_id": run_id,
+        "phase": phase,
+        "agents_total": agents_total,
+        "agents_successful": agents_successful,
+        "assets_generated": assets_generated,
+        "tokens_in": tokens_in,
+        "tokens_out": tokens_out,
+        "cost_usd": cost_usd,
+        "latency_p95_ms": latency_p95_ms,
+        "latency_avg_ms": latency_avg_ms,
+        "success_rate_pct": success_rate_pct,
+        "created_at": created_at,
+        "id": id,
+    }
+    with open_database(database_url) as database:
+        return record(database, given, POSTGRES, key=idempotency_key)
+
+
+def record_all_campaign_metrics(
+    records: Iterable[Mapping[str, object]], *, database_url: str | None = None
+) -> Loaded:
+    """Write many records in one transaction, all or none, in bounded memory.
+
+    A record without `id` has one made from its content, so sending the same ones again
+    writes nothing.
+
+    Args:
+        records: Name to value of each, the names as above or as the agents send them.
+        database_url: Where to; by default what `DATABASE_URL` says.
+
+    Raises:
+        InvalidRecordError: Records are bad; the first are named by their place, from 1.
+        ConfigError: There is no such database.
+        DatabaseError: Postgres does not answer, or refuses us. Nothing was written.
+    """
+    lines = (Line(number, given) for number, given in enumerate(records, start=1))
+    with open_database(database_url) as database:
+        return load(database, lines)
+
+
+def open_database(url: str | None = None) -> Database:
+    """The database to record in; the caller closes it.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    return Database(
+        load_database_url(os.environ) if url is None else url,
+        application_name=_APPLICATION_NAME,
+    )

@@ -1,0 +1,244 @@
+"""The fields of a record: how callers spell them, and what each may hold. Pure.
+
+A value has to fit three times: the Dataverse column (`metrics`), the Postgres column as
+it is in this database, and sense: counts are not negative, a rate is 0 to 100 percent.
+"""
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from decimal import Decimal
+from numbers import Integral
+from types import MappingProxyType
+from uuid import UUID
+
+from apex_pipeline.metrics import (
+    COLUMNS,
+    Column,
+    ColumnType,
+    DecimalNumber,
+    InvalidValueError,
+    Text,
+    Timestamp,
+    WholeNumber,
+)
+
+ID = "id"
+SUCCESS_RATE = "success_rate_pct"
+CREATED_AT = "created_at"
+
+OPTIONAL = frozenset({SUCCESS_RATE, CREATED_AT})
+"""Columns that a record may leave out: one is computed, the other is the present."""
+
+_HUNDRED_PERCENT = Decimal(100)
+
+_UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
+_UNPAIRED_SURROGATE = re.compile("[\ud800-\udfff]")
+_INSTANT = re.compile(
+    r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d+)?([Zz]|[+-]\d\d(?::?\d\d)?)?",
+    re.ASCII,
+)
+_POSTGRES_TYPE = re.compile(r"([a-z ]+?)(?:\((\d+)(?:,(\d+))?\))?")
+_SMALLINT = 2**15 - 1
+
+
+class Spelling:
+    """How a caller writes the names of the fields.
+
+    Attributes:
+        names: Name of each column, and of `id`.
+        columns: The same the other way round.
+        key: What the caller calls the idempotency key.
+    """
+
+    def __init__(self, names: Mapping[str, str], key: str) -> None:
+        """Keep the names."""
+        self.names = MappingProxyType(dict(names))
+        self.columns = MappingProxyType({name: c for c, name in names.items()})
+        self.key = key
+
+
+AGENTS = Spelling({ID: ID} | {c.postgres: c.agents for c in COLUMNS}, "Idempotency-Key")
+"""camelCase, as the agents send it."""
+
+POSTGRES = Spelling(
+    {ID: ID} | {c.postgres: c.postgres for c in COLUMNS}, "idempotency_key"
+)
+"""The names of the columns."""
+
+OPTIONS = Spelling(
+    {
+        column: f"--{column.replace('_', '-')}"
+        for column in (ID, *(c.postgres for c in COLUMNS))
+    },
+    "--idempotency-key",
+)
+"""Options of the command."""
+
+
+def spelling_of(names: Collection[str]) -> Spelling:
+    """The spelling that most of these names are in; the agents' where it is a tie."""
+    known = {s: len(s.columns.keys() & names) for s in (AGENTS, POSTGRES)}
+    return POSTGRES if known[POSTGRES] > known[AGENTS] else AGENTS
+
+
+class Repeated:
+    """Stands for the value of a name that one JSON object holds more than once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One column, with the limits that hold for what is written here.
+
+    Attributes:
+        type: The Dataverse type, narrowed to what makes sense and to what the Postgres
+            column holds.
+        is_uuid: Whether the Postgres column takes nothing but UUIDs.
+    """
+
+    column: str
+    type: ColumnType
+    is_uuid: bool
+
+    def read(self, value: object, latest: datetime) -> str:
+        """Check a value, and give the text that Postgres reads.
+
+        Args:
+            value: As JSON, CSV or Python has it; not None.
+            latest: No instant may lie behind this one.
+
+        Raises:
+            InvalidValueError: The text completes a sentence that begins with the name.
+        """
+        if isinstance(value, Repeated):
+            raise InvalidValueError("is given more than once")
+        match self.type:
+            case Text():
+                return self._read_text(value)
+            case Timestamp():
+                instant = _read_instant(value)
+                self.type.to_json(instant)
+                if instant > latest:
+                    raise InvalidValueError("lies in the future")
+                return instant.isoformat()
+            case _:
+                return self.type.to_json(_read_number(value))
+
+    def _read_text(self, value: object) -> str:
+        if not isinstance(value, str | UUID):
+            raise InvalidValueError(f"is {_kind(value)}; text is wanted")
+        text = str(value)
+        if "\0" in text:
+            raise InvalidValueError("holds a NUL character, which Postgres cannot keep")
+        if _UNPAIRED_SURROGATE.search(text):
+            raise InvalidValueError("holds characters that are not valid Unicode")
+        if not text.strip():
+            # Dataverse keeps an empty text as no value.
+            raise InvalidValueError("is blank")
+        self.type.to_json(text)
+        if not self.is_uuid:
+            return text
+        if not is_uuid(text):
+            raise InvalidValueError("is not a UUID; the table's column holds UUIDs")
+        return text.lower()
+
+
+def make_field(column: Column, postgres_type: str = "") -> Field:
+    """Narrow a column's type to what may be written.
+
+    Args:
+        column: The column.
+        postgres_type: As `format_type` of Postgres prints it; empty for one that holds
+            whatever Dataverse does.
+    """
+    matched = _POSTGRES_TYPE.fullmatch(postgres_type)
+    kind, length, scale = matched.groups() if matched else ("", None, None)
+    narrowed = _sensible(column)
+    match narrowed:
+        case Text() if kind in {"character varying", "character"} and length:
+            # Postgres counts characters, of which there are never more than units.
+            narrowed = Text(min(narrowed.max_length, int(length)))
+        case WholeNumber() if kind == "smallint":
+            narrowed = replace(narrowed, maximum=_SMALLINT)
+        case WholeNumber() if kind == "numeric" and length:
+            most = 10 ** (int(length) - int(scale or 0)) - 1
+            narrowed = replace(narrowed, maximum=min(narrowed.maximum, most))
+        case DecimalNumber() if kind == "numeric" and length:
+            most_of_it = Decimal(10 ** int(length) - 1).scaleb(-int(scale or 0))
+            narrowed = replace(narrowed, maximum=min(narrowed.maximum, most_of_it))
+        case _:
+            pass
+    return Field(column.postgres, narrowed, kind == "uuid")
+
+
+def is_uuid(text: str) -> bool:
+    """Whether a text is a UUID in its usual spelling, in small or capital letters."""
+    return _UUID.fullmatch(text) is not None
+
+
+def _sensible(column: Column) -> ColumnType:
+    match column.type:
+        case WholeNumber():
+            return replace(column.type, minimum=0)
+        case DecimalNumber() if column.postgres == SUCCESS_RATE:
+            return replace(column.type, minimum=Decimal(0), maximum=_HUNDRED_PERCENT)
+        case DecimalNumber():
+            return replace(column.type, minimum=Decimal(0))
+        case _:
+            return column.type
+
+
+def _read_number(value: object) -> Decimal:
+    match value:
+        case bool():
+            pass
+        case Decimal():
+            return value
+        case Integral():
+            return Decimal(int(value))
+        case float():
+            # The shortest text that means this float, as JSON has it: 0.1 is 0.1.
+            return Decimal(repr(float(value)))
+        case _:
+            pass
+    raise InvalidValueError(f"is {_kind(value)}; a number is wanted")
+
+
+def _read_instant(value: object) -> datetime:
+    instant = value
+    if isinstance(value, str):
+        matched = _INSTANT.fullmatch(value.strip())
+        try:
+            instant = datetime.fromisoformat(value.strip().upper()) if matched else None
+        except ValueError:
+            instant = None
+    if not isinstance(instant, datetime):
+        raise InvalidValueError(
+            "is not a date and time with its zone, such as 2026-10-30T13:00:00Z"
+        )
+    if instant.utcoffset() is None:
+        raise InvalidValueError("has no time zone; 2026-10-30T13:00:00Z has one")
+    try:
+        return instant.astimezone(UTC)
+    except OverflowError:
+        raise InvalidValueError(
+            "lies outside the years 1753 to 9999, which the column holds"
+        ) from None
+
+
+def _kind(value: object) -> str:
+    """What a person calls the value; never the value, which may be anything."""
+    match value:
+        case bool():
+            return "true or false"
+        case str():
+            return "text"
+        case Mapping():
+            return "an object"
+        case list() | tuple():
+            return "a list"
+        case int() | float() | Decimal():
+            return "a number"
+        case _:
+            return f"of type {type(value).__name__}"
