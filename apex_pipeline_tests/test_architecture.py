@@ -88,7 +88,11 @@ MAY_IMPORT = {
     "analysts.py": {"database"},
     "cutover.py": {"dataverse", "errors", "metrics"},
     "forecast": {"forecast"},
+    "graph.py": {"dataverse", "errors", "settings"},
+    "credential_end.py": {"errors", "graph", "settings"},
+    "alerts": {"alerts", "dataverse", "errors", "graph", "settings"},
     "doctor": {
+        *("alerts", "credential_end"),
         *("database", "dataverse", "doctor", "errors", "ledger", "metrics"),
         *("migrations", "pending", "schema", "settings", "status", "store"),
     },
