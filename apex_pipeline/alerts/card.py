@@ -86,7 +86,7 @@ def _fact(fact: tuple[str, str]) -> dict[str, Any]:
     """Name and value in one line; a FactSet would read Markdown in both."""
     name, value = (one_line(each) for each in fact)
     return _block(
-        _run(_cut(f"{name}: ", _MOST_NAME), weight="Bolder"),
+        _run(f"{_cut(name, _MOST_NAME)}: ", weight="Bolder"),
         _run(_cut(value, _MOST_VALUE)),
         spacing="Small",
     )
