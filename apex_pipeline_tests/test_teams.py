@@ -172,6 +172,8 @@ def test_hosts_that_no_proxy_names_go_without(channel, teams, monkeypatch):
     monkeypatch.setenv("https_proxy", "127.0.0.1:9")
     monkeypatch.setenv("no_proxy", "")
     assert "Connection refused" in str(refused(channel))
+    monkeypatch.setenv("https_proxy", "http://proxy:port")
+    assert "HTTPS_PROXY" in str(refused(channel))
     monkeypatch.setenv("no_proxy", "localhost")
     channel.send(notice())
     assert len(teams.cards) == 1
