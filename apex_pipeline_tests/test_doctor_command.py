@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -89,7 +90,7 @@ def test_a_daemon_that_stops_and_starts_again(instance):
     assert (daemon.state, schedule.state) == (State.FAILED, State.FAILED)
     assert "SCHEDULER (never)" in daemon.measured
     beat(instance, time.time() - 100)
-    assert "SENSOR (100 s ago)" in lines(instance)[0].measured
+    assert re.search(r"SENSOR \(1\d\d s ago\)", lines(instance)[0].measured)
     beat(instance, time.time())
     assert lines(instance)[0].state is State.OK
 
@@ -101,7 +102,7 @@ def test_a_schedule_that_is_switched_off_stalls_or_fails(instance):
     assert "yet to come" in lines(instance)[1].measured
 
     tick(instance, state, time.time() - 3600)
-    assert "last tick was 3,600 s ago" in lines(instance)[1].measured
+    assert re.search(r"last tick was 3,[67]\d\d s ago", lines(instance)[1].measured)
     assert "Restart" in lines(instance)[1].remedy
 
     fault = SerializableErrorInfo("it was the moon\n", [], "Moon")
