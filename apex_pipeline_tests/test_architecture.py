@@ -90,7 +90,11 @@ MAY_IMPORT = {
     "panel/recording.py": {"database", "errors", "metrics", "recording"},
     "cutover.py": {"dataverse", "errors", "metrics"},
     "forecast": {"forecast"},
+    "graph.py": {"dataverse", "errors", "settings"},
+    "credential_end.py": {"errors", "graph", "settings"},
+    "alerts": {"alerts", "dataverse", "errors", "graph", "settings"},
     "doctor": {
+        *("alerts", "credential_end"),
         *("database", "dataverse", "doctor", "errors", "ledger", "metrics"),
         *("migrations", "pending", "schema", "settings", "status", "store"),
     },
