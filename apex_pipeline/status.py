@@ -3,18 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 
-from cryptography import x509
-
-from apex_pipeline.errors import ConfigError
+from apex_pipeline.credential_end import credential_end
 from apex_pipeline.ledger import RunStatus
-from apex_pipeline.settings import DataverseSettings
+from apex_pipeline.settings import Settings
 from apex_pipeline.store import Store
 from apex_pipeline.sync import pacing_key
 
 _RUNS_LOOKED_AT = 300
 _PERIOD = timedelta(hours=24)
+_DIRECTORY_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +30,7 @@ class Status:
         token_hit_rate_pct: Requests of that time that needed no new token, in percent.
         throttled_until: When Dataverse takes requests again, if it said so.
         credential_expires_on: End of the secret or certificate, where it is known.
+        credential_source: Who says so, or why nobody does.
     """
 
     pending: int
@@ -44,12 +43,13 @@ class Status:
     token_hit_rate_pct: float | None
     throttled_until: datetime | None
     credential_expires_on: date | None
+    credential_source: str
 
 
 def read_status(
-    store: Store, settings: DataverseSettings, environment: Mapping[str, str]
+    store: Store, settings: Settings, environment: Mapping[str, str]
 ) -> Status:
-    """Ask Postgres, and look at the credentials; Dataverse itself is not asked.
+    """Ask Postgres, and the directory for the secret's end; Dataverse is not asked.
 
     Raises:
         DatabaseError: Postgres did not answer, or lacks our tables.
@@ -62,7 +62,13 @@ def read_status(
     misses = sum(run.token_cache_misses for run in recent)
     pending = store.pending_summary()
     oldest = pending.oldest_created_at
-    retry_at = store.retry_at(pacing_key(settings))
+    retry_at = store.retry_at(pacing_key(settings.dataverse))
+    end = credential_end(
+        settings.dataverse,
+        environment,
+        settings.token_cache_path,
+        seconds=_DIRECTORY_SECONDS,
+    )
     finished = [run for run in runs if run.status is not RunStatus.RUNNING]
     return Status(
         pending=pending.count,
@@ -76,37 +82,6 @@ def read_status(
         throttled_seconds_24h=sum(run.throttled_seconds for run in recent),
         token_hit_rate_pct=100 * hits / (hits + misses) if hits + misses else None,
         throttled_until=retry_at if retry_at and retry_at > now else None,
-        credential_expires_on=credential_expiry(settings, environment),
+        credential_expires_on=end.on,
+        credential_source=end.source,
     )
-
-
-def credential_expiry(
-    settings: DataverseSettings, environment: Mapping[str, str]
-) -> date | None:
-    """The certificate's own end, or the date that a person noted for the secret.
-
-    Raises:
-        ConfigError: APEX_CLIENT_SECRET_EXPIRES_ON is not a date, or the certificate
-            cannot be read.
-    """
-    if settings.certificate_path is not None:
-        return _certificate_expiry(settings.certificate_path)
-    noted = environment.get("APEX_CLIENT_SECRET_EXPIRES_ON")
-    if not noted:
-        return None
-    try:
-        return date.fromisoformat(noted)
-    except ValueError:
-        raise ConfigError(
-            "APEX_CLIENT_SECRET_EXPIRES_ON must be a date like 2027-01-31."
-        ) from None
-
-
-def _certificate_expiry(path: Path) -> date:
-    try:
-        certificate = x509.load_pem_x509_certificate(path.read_bytes())
-    except (OSError, ValueError):
-        raise ConfigError(
-            f"AZURE_CLIENT_CERTIFICATE_PATH names {path}, which holds no certificate."
-        ) from None
-    return certificate.not_valid_after_utc.date()

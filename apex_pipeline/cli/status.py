@@ -19,7 +19,7 @@ def status(*, as_json: bool) -> None:
     """Show whether the sync keeps up, and if not, why."""
     settings = load_settings(os.environ)
     with store.connect(settings.database_url) as opened:
-        found = read_status(opened, settings.dataverse, os.environ)
+        found = read_status(opened, settings, os.environ)
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(found), default=plain))
         return

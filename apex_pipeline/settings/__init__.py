@@ -5,6 +5,14 @@ that `apex up` runs on this machine; whatever reads the settings sees only addre
 and credentials, and cannot tell them from the real ones.
 """
 
+from apex_pipeline.settings.alerts import (
+    AlertSettings,
+    Encryption,
+    MailSettings,
+    SmtpSettings,
+    load_alert_settings,
+    load_noted_end,
+)
 from apex_pipeline.settings.analysis import (
     UTC_ZONE,
     AnalysisSettings,
@@ -32,13 +40,19 @@ __all__ = [
     "EMULATOR",
     "PUBLIC_AUTHORITY",
     "UTC_ZONE",
+    "AlertSettings",
     "AnalysisSettings",
     "DataverseSettings",
+    "Encryption",
+    "MailSettings",
     "Settings",
+    "SmtpSettings",
     "dagster_environment",
+    "load_alert_settings",
     "load_analysis_settings",
     "load_database_url",
     "load_dataverse",
+    "load_noted_end",
     "load_settings",
     "local_file",
     "project_dir",

@@ -190,6 +190,20 @@ def dagster_environment(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: served[name] for name in ("DAGSTER_HOME", "DAGSTER_POSTGRES_URL")}
 
 
+def existing_file(
+    name: str, environment: Mapping[str, str], problems: list[str]
+) -> Path | None:
+    """The file that a variable names, absolute; None if it is not set, or a problem."""
+    value = environment.get(name)
+    if not value:
+        return None
+    path = Path(value).expanduser().absolute()
+    if not path.is_file():
+        problems.append(f"{name} names {path}, which is not a file.")
+        return None
+    return path
+
+
 def _served(environment: Mapping[str, str]) -> dict[str, str] | None:
     """What a running `apex up` has written down; None if there is none."""
     try:
@@ -264,7 +278,7 @@ def _dataverse(
     if not client_id:
         problems.append("AZURE_CLIENT_ID must be the application (client) id.")
     secret = environment.get("AZURE_CLIENT_SECRET") or None
-    certificate = _file("AZURE_CLIENT_CERTIFICATE_PATH", environment, problems)
+    certificate = existing_file("AZURE_CLIENT_CERTIFICATE_PATH", environment, problems)
     if not secret and not environment.get("AZURE_CLIENT_CERTIFICATE_PATH"):
         problems.append(
             "Set AZURE_CLIENT_SECRET, or AZURE_CLIENT_CERTIFICATE_PATH in its place."
@@ -274,7 +288,7 @@ def _dataverse(
             "Both AZURE_CLIENT_SECRET and AZURE_CLIENT_CERTIFICATE_PATH are set; "
             "keep the one that is meant."
         )
-    ca_bundle = _file("APEX_CA_BUNDLE", environment, problems)
+    ca_bundle = existing_file("APEX_CA_BUNDLE", environment, problems)
     if len(problems) > found:
         return None
     return DataverseSettings(
@@ -306,16 +320,3 @@ def _https_origin(name: str, text: str, problems: list[str]) -> str:
     if parts.username or parts.password:
         problems.append(f"{name} must not hold a user or a password.")
     return origin
-
-
-def _file(
-    name: str, environment: Mapping[str, str], problems: list[str]
-) -> Path | None:
-    value = environment.get(name)
-    if not value:
-        return None
-    path = Path(value).expanduser().absolute()
-    if not path.is_file():
-        problems.append(f"{name} names {path}, which is not a file.")
-        return None
-    return path
