@@ -88,7 +88,18 @@ MAY_IMPORT = {
     "analysts.py": {"database"},
     "cutover.py": {"dataverse", "errors", "metrics"},
     "forecast": {"forecast"},
+    "credential_end.py": {"errors", "graph", "settings"},
+    "graph.py": {"dataverse", "errors", "settings"},
+    "alerts": {
+        *("alerts", "database", "dataverse", "errors", "graph", "migrations"),
+        "settings",
+    },
+    "watch": {
+        *("alerts", "credential_end", "database", "dataverse", "doctor", "errors"),
+        *("ledger", "metrics", "pending", "settings", "watch"),
+    },
     "doctor": {
+        *("alerts", "credential_end", "graph"),
         *("database", "dataverse", "doctor", "errors", "ledger", "metrics"),
         *("migrations", "pending", "schema", "settings", "status", "store"),
     },

@@ -4,20 +4,20 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from apex_pipeline.alerts.catalogue import (
-    CHECK_FAILED,
-    DATABASE_UNUSABLE,
-    RUN_FAILED,
-    SYNC_JOB,
-    TABLE_DRIFTED,
-    TOKEN_REFUSED,
-)
 from apex_pipeline.alerts.findings import Observation
 from apex_pipeline.alerts.notice import Severity
 from apex_pipeline.errors import (
     AuthError,
     DatabaseUnavailableError,
     SchemaDriftError,
+)
+from apex_pipeline.watch.catalogue import (
+    CHECK_FAILED,
+    DATABASE_UNUSABLE,
+    RUN_FAILED,
+    SYNC_JOB,
+    TABLE_DRIFTED,
+    TOKEN_REFUSED,
 )
 
 OVERLAP = timedelta(seconds=60)
