@@ -99,7 +99,7 @@ def secret_end(
     source = "Microsoft Graph"
     if len(alike) > 1:
         source += f", the earliest of {len(alike)} secrets that may be ours"
-    return CredentialEnd(min(alike).astimezone(UTC).date(), source)
+    return CredentialEnd(min(alike).date(), source)
 
 
 def _fallback(noted: date | None, why: str) -> CredentialEnd:
@@ -112,9 +112,10 @@ def _instant(text: object) -> datetime | None:
     """Graph writes seven digits after the second, of which Python takes six."""
     try:
         found = datetime.fromisoformat(str(text))
-    except ValueError:
+        aware = found if found.tzinfo else found.replace(tzinfo=UTC)
+        return aware.astimezone(UTC)
+    except (ValueError, OverflowError):
         return None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def _certificate_end(path: Path) -> date:

@@ -88,8 +88,8 @@ MAY_IMPORT = {
     "analysts.py": {"database"},
     "cutover.py": {"dataverse", "errors", "metrics"},
     "forecast": {"forecast"},
-    "credential_end.py": {"errors", "graph", "settings"},
     "graph.py": {"dataverse", "errors", "settings"},
+    "credential_end.py": {"errors", "graph", "settings"},
     "alerts": {
         *("alerts", "database", "dataverse", "errors", "graph", "migrations"),
         "settings",
@@ -99,7 +99,7 @@ MAY_IMPORT = {
         *("ledger", "metrics", "pending", "settings", "watch"),
     },
     "doctor": {
-        *("alerts", "credential_end", "graph"),
+        *("alerts", "credential_end"),
         *("database", "dataverse", "doctor", "errors", "ledger", "metrics"),
         *("migrations", "pending", "schema", "settings", "status", "store"),
     },

@@ -36,16 +36,14 @@ class ReachableChannel(Channel, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one channel.
+    """What became of a test message.
 
     Attributes:
-        channel: Its name.
-        seen: What was seen, in words; empty where it failed.
-        error: Why it failed; None if it did not.
+        channel: Whose it was.
+        error: Why it was not taken; None if it was.
     """
 
     channel: str
-    seen: str
     error: str | None = None
 
 
@@ -74,7 +72,7 @@ def channels(
 
 
 def send_test_notice(
-    ways: Sequence[ReachableChannel], now: datetime, *, link: str | None = None
+    ways: Sequence[Channel], now: datetime, *, link: str | None = None
 ) -> list[Outcome]:
     """Send one test notice through each, all at once; none waits for another."""
     notice = Notice(
@@ -89,28 +87,14 @@ def send_test_notice(
         at=now,
     )
 
-    def send(way: ReachableChannel) -> str:
-        way.send(notice)
-        return "test message taken"
-
-    return _each(ways, send)
-
-
-def reach_all(ways: Sequence[ReachableChannel], seconds: float) -> list[Outcome]:
-    """Look at each without sending, all at once."""
-    return _each(ways, lambda way: way.reach(seconds))
-
-
-def _each(
-    ways: Sequence[ReachableChannel], act: Callable[[ReachableChannel], str]
-) -> list[Outcome]:
-    def outcome(way: ReachableChannel) -> Outcome:
+    def send(way: Channel) -> Outcome:
         try:
-            return Outcome(way.name, act(way))
+            way.send(notice)
         except DeliveryError as error:
-            return Outcome(way.name, "", str(error))
+            return Outcome(way.name, str(error))
+        return Outcome(way.name)
 
     if not ways:
         return []
     with ThreadPoolExecutor(len(ways), thread_name_prefix="channel") as pool:
-        return list(pool.map(outcome, ways))
+        return list(pool.map(send, ways))

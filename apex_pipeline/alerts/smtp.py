@@ -138,7 +138,7 @@ def _refusal(error: smtplib.SMTPException) -> str:
         case smtplib.SMTPResponseException():
             return f"it refuses: {_reply(error.smtp_code, error.smtp_error)}"
         case _:
-            return "it closed the connection"
+            return "it closed the connection, or was silent for too long"
 
 
 def _reply(code: int, text: bytes | str) -> str:

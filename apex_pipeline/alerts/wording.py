@@ -1,5 +1,6 @@
 """A notice in plain words, whoever wrote the text in it. Pure."""
 
+import re
 import unicodedata
 
 from apex_pipeline.alerts.notice import Notice, NoticeKind, Severity
@@ -7,6 +8,7 @@ from apex_pipeline.alerts.notice import Notice, NoticeKind, Severity
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 _UNSEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 _JOINER = "\N{ZERO WIDTH JOINER}"  # holds an emoji of several characters together
+_LINK = re.compile(r"https?://[!-~]+")
 _MOST_TITLE = 200
 
 _KINDS = {
@@ -55,8 +57,7 @@ def shortened(text: str, most: int) -> str:
 def link_of(notice: Notice, most: int) -> str | None:
     """The page to open, if it is one that a browser opens, and not absurdly long."""
     link = notice.link or ""
-    usable = link.startswith(("https://", "http://")) and len(link) <= most
-    return link if usable and link.isascii() and link.isprintable() else None
+    return link if _LINK.fullmatch(link) and len(link) <= most else None
 
 
 def when(notice: Notice) -> str:

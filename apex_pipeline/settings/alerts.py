@@ -182,16 +182,16 @@ def _mail(environment: Mapping[str, str], problems: list[str]) -> MailSettings |
 
 def _smtp(text: str, problems: list[str]) -> SmtpSettings | None:
     parts = _split(text)
-    if parts is None or parts.scheme not in {"smtp", "smtps"}:
+    if (
+        parts is None
+        or parts.scheme not in {"smtp", "smtps"}
+        or parts.path.strip("/")
+        or parts.query
+        or parts.fragment
+    ):
         problems.append(
-            f"APEX_SMTP_URL must look like {_SMTP_EXAMPLE}; what is set does not."
-        )
-        return None
-    if parts.path.strip("/") or parts.query or parts.fragment:
-        # What follows may be half of the password.
-        problems.append(
-            "APEX_SMTP_URL must end with host and port. In user and password, a / is "
-            "written %2F, ? is %3F, # is %23, % is %25."
+            f"APEX_SMTP_URL must look like {_SMTP_EXAMPLE}; what is set does not. In "
+            "user and password a / is written %2F, ? is %3F, # is %23, % is %25."
         )
         return None
     user, password = unquote(parts.username or ""), unquote(parts.password or "")
