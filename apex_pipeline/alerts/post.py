@@ -4,9 +4,23 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Protocol
 
-from apex_pipeline.alerts.journal import Journal
 from apex_pipeline.alerts.notice import Channel, DeliveryError
+from apex_pipeline.alerts.outbox import Waiting
+
+
+class Outbox(Protocol):
+    """Where notices wait; `Journal`, or memory while that cannot be used."""
+
+    def claim(self, channel: str) -> Waiting | None:
+        """Take the next notice that is due to a channel; None if there is none."""
+
+    def delivered(self, waiting: Waiting) -> None:
+        """Note that the channel took it."""
+
+    def failed(self, waiting: Waiting, error: str, retry_after: float | None) -> None:
+        """Note that the channel did not take it, and when to try again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,22 +37,22 @@ class Delivery:
 
 
 def deliver(
-    journal: Journal, channels: Sequence[Channel], seconds: float
+    outbox: Outbox, channels: Sequence[Channel], seconds: float
 ) -> list[Delivery]:
     """Send all that is due, each channel beside the others.
 
     Args:
-        journal: Where notices wait.
+        outbox: Where notices wait.
         channels: All that are configured.
         seconds: After so many no other notice is begun.
 
     Raises:
-        DatabaseError: The journal cannot be used.
+        DatabaseError: The outbox cannot be used.
     """
     deadline = time.monotonic() + seconds
 
     def send(channel: Channel) -> Delivery:
-        return _deliver_to(journal, channel, deadline)
+        return _deliver_to(outbox, channel, deadline)
 
     if not channels:
         return []
@@ -46,18 +60,18 @@ def deliver(
         return list(pool.map(send, channels))
 
 
-def _deliver_to(journal: Journal, channel: Channel, deadline: float) -> Delivery:
+def _deliver_to(outbox: Outbox, channel: Channel, deadline: float) -> Delivery:
     taken = 0
     while time.monotonic() < deadline:
-        waiting = journal.claim(channel.name)
+        waiting = outbox.claim(channel.name)
         if waiting is None:
             break
         try:
             channel.send(waiting.notice)
         except DeliveryError as error:
-            journal.failed(waiting, str(error), error.retry_after)
+            outbox.failed(waiting, str(error), error.retry_after)
             # It will hardly take the next one, which is due again all the sooner.
             return Delivery(channel.name, taken, str(error))
-        journal.delivered(waiting)
+        outbox.delivered(waiting)
         taken += 1
     return Delivery(channel.name, taken, None)

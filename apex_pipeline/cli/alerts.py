@@ -116,7 +116,7 @@ def test_alert(*, as_json: bool) -> None:
         click.echo(json.dumps({each.channel: each.error for each in outcomes}))
     else:
         for each in outcomes:
-            click.echo(f"{each.channel}: {each.error or each.seen}")
+            click.echo(f"{each.channel}: {each.error or 'took the message'}")
     sys.exit(1 if any(each.error for each in outcomes) else 0)
 
 

@@ -98,7 +98,8 @@ def _records(
     after = cursor.after if cursor else 0
     since = None if cursor else (now - _FIRST).timestamp()
     while True:
-        records = instance.get_event_records(
+        # The instance has no such method for checks that is not deprecated.
+        records = instance.event_log_storage.get_event_records(
             dg.EventRecordsFilter(kind, after_cursor=after, after_timestamp=since),
             limit=_PAGE,
             # Descending, what does not fit into a page would never be seen.

@@ -59,7 +59,7 @@ def send_test(context: dg.OpExecutionContext) -> None:
     if not outcomes:
         raise dg.Failure(NO_CHANNEL, allow_retries=False)
     context.add_output_metadata(
-        {each.channel: each.error or each.seen for each in outcomes}
+        {each.channel: each.error or "took the message" for each in outcomes}
     )
     failed = [f"{each.channel}: {each.error}" for each in outcomes if each.error]
     if failed:

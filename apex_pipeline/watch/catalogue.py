@@ -99,7 +99,8 @@ STORAGE_UNUSABLE = Rule(
     remedy="Start the Postgres of DAGSTER_POSTGRES_URL again, and look at its log and "
     "its disk. Nothing runs until then; nothing is lost.",
     inhibits=_LATE
-    | {"run-failed", "check-failed", "ticks-failing", "database-unusable"},
+    | {"run-failed", "check-failed", "ticks-failing", "database-unusable"}
+    | {"watch-stalled"},
 )
 CONFIGURATION_WRONG = Rule(
     name="configuration-wrong",
@@ -115,7 +116,7 @@ PROCESS_DIED = Rule(
     severity=Severity.ERROR,
     remedy="It is started again by itself. If it keeps dying, its log in the folder "
     "`logs` of the state folder says why.",
-    inhibits=frozenset({"ticks-failing", "schedule-late"}),
+    inhibits=frozenset({"ticks-failing", "schedule-late", "watch-stalled"}),
     is_event=True,
 )
 SCHEDULE_STOPPED = Rule(

@@ -97,5 +97,7 @@ def _failing(each: Instigator) -> Observation:
     errors = [tick.error for tick in looked_at if tick.error is not None]
     if each.is_stopped or not errors or len(errors) < (1 if each.is_schedule else 2):
         return Observation(scope)
-    finding = TICKS_FAILING.finding(errors[0], where=each.name, link=each.link)
+    finding = TICKS_FAILING.finding(
+        errors[0], where=each.name, link=each.link, began_at=looked_at[-1].at
+    )
     return Observation(scope, (finding,))
