@@ -108,8 +108,13 @@ def test_the_death_of_the_storage_itself_is_told_and_so_is_its_return(server, te
             "resolved: The database died",
         ]
         assert journal.incidents() == []
-        (backlog,) = journal.backlogs(["teams", "email"])
-        assert (backlog.channel, backlog.waiting) == ("email", 3)
+        both = ["teams", "email"]
+        wait_for(
+            lambda: (
+                [(b.channel, b.waiting) for b in journal.backlogs(both)]
+                == [("email", 3)]
+            )
+        )
 
 
 def test_a_storage_that_does_not_answer_is_told_once(server, teams):
