@@ -14,6 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import pytest
 import trustme
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
@@ -30,6 +31,12 @@ class Authority:
 
     ca_bundle: Path
     server: ssl.SSLContext
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Whom the receivers have their certificates from."""
+    return make_authority(tmp_path_factory.mktemp("receivers"))
 
 
 def make_authority(folder: Path) -> Authority:
@@ -183,6 +190,11 @@ class MailServer:
         sender = envelope.mail_from or ""
         self.envelopes.append((sender, list(envelope.rcpt_tos), parsed))
         return self.refuses.get("DATA", "250 taken")
+
+    async def handle_QUIT(self, server, session, envelope):  # noqa: N802
+        if "QUIT" in self.refuses:
+            server.transport.abort()
+        return "221 Bye"
 
     def authenticate(self, server, session, envelope, mechanism, data) -> AuthResult:
         assert isinstance(data, LoginPassword)

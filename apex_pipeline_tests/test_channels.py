@@ -7,18 +7,13 @@ import pytest
 from apex_pipeline.alerts.channels import channels, send_test_notice
 from apex_pipeline.errors import ConfigError
 from apex_pipeline.settings import load_alert_settings
-from apex_pipeline_tests.receivers import mail_server, make_authority, workflow
+from apex_pipeline_tests.receivers import mail_server, workflow
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 
 
 def no_application():
     raise ConfigError("AZURE_CLIENT_ID must be the application (client) id.")
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory):
-    return make_authority(tmp_path_factory.mktemp("receivers"))
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ from apex_pipeline_tests.ends import (
     environment,
     insert,
 )
-from apex_pipeline_tests.receivers import mail_server, make_authority, workflow
+from apex_pipeline_tests.receivers import mail_server, workflow
 
 __all__ = ["api", "empty_emulator"]
 
@@ -75,11 +75,6 @@ def emulator(empty_emulator, provisioned):
     empty_emulator.clear_faults()
     empty_emulator.clear_requests()
     return empty_emulator
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory):
-    return make_authority(tmp_path_factory.mktemp("receivers"))
 
 
 @pytest.fixture(scope="module")

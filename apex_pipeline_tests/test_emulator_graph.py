@@ -2,31 +2,25 @@
 
 import base64
 from email.message import EmailMessage
-from typing import Any
 
 import httpx
-import msal
 import pytest
 
 from apex_pipeline.emulator import Options, ServedEmulator, serve
-from apex_pipeline_tests.emulator_server import MsalTransport, token, trusting
+from apex_pipeline_tests.emulator_server import token, trusting
 from apex_pipeline_tests.test_emulator_tokens import certificate_and_key
 
 CLIENT = "cccccccc-0000-4000-8000-000000000077"
 MAILBOX = "apex@example.com"
 
 
-def graph_token(emulator: ServedEmulator, client_id: str = CLIENT) -> str:
-    with MsalTransport(verify=trusting(emulator)) as http:
-        found: dict[str, Any] = msal.ConfidentialClientApplication(
-            client_id,
-            client_credential="abcdef",
-            authority=emulator.authority,
-            instance_discovery=False,
-            http_client=http,
-        ).acquire_token_for_client([f"{emulator.url}/graph/.default"])
-    assert "access_token" in found, found
-    return str(found["access_token"])
+def graph_token(emulator: ServedEmulator) -> str:
+    return token(
+        emulator,
+        credential="abcdef",
+        client_id=CLIENT,
+        resource=f"{emulator.url}/graph",
+    )
 
 
 def graph_api(emulator: ServedEmulator, bearer: str | None = None) -> httpx.Client:

@@ -138,6 +138,19 @@ def test_an_application_that_is_not_known_or_not_configured(
     assert "AZURE_CLIENT_ID" in str(refused(way))
 
 
+def test_a_certificate_is_as_good_as_a_secret(emulator, tmp_path):
+    certificate, key = certificate_and_key()
+    path = tmp_path / "certificate.pem"
+    path.write_text(key + certificate)
+    emulator.register(CLIENT, certificate=certificate, graph={"mailboxes": [SENDER]})
+    settings = emulator_settings(
+        emulator, client_id=CLIENT, client_secret=None, certificate_path=path
+    )
+    mail = MailSettings(TO, SENDER, None)
+    GraphMail(mail, lambda: settings, tmp_path / "tokens.json").send(notice())
+    assert len(emulator.mail()) == 1
+
+
 def test_looking_gets_a_token_and_sends_nothing(channel, register, emulator):
     assert "token acquired, nothing sent" in channel.reach(30.0)
     assert emulator.mail() == []
@@ -198,7 +211,20 @@ def test_else_what_a_person_noted_counts_and_it_is_said_why(
     assert unknown.on is None
     assert "is not set" in unknown.source
 
-    emulator.fault("status", status=503, path="^/graph/", count=None)
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"kind": "status", "status": 503},
+        {"kind": "html", "status": 200},
+        {"kind": "drop_before"},
+    ],
+)
+def test_a_directory_that_fails_or_talks_nonsense_is_no_fault_of_ours(
+    application, register, emulator, tmp_path, fault
+):
+    register(permissions=READ)
+    emulator.fault(**fault, path="^/graph/")
     end = end_of(application, tmp_path)
     assert end.on == date(2027, 1, 31)
     assert "cannot be asked" in end.source

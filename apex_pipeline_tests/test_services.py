@@ -198,3 +198,16 @@ def test_dagsters_home_holds_the_instance_and_the_workspace(tmp_path):
     home = services.dagster_home
     assert (home / "dagster.yaml").read_bytes() == checkout.read_bytes()
     assert f"port: {services.code_port}\n" in (home / "workspace.yaml").read_text()
+
+
+def test_whom_a_person_trusts_is_trusted_besides_the_emulator(tmp_path):
+    """A mail server in one's own network is not the emulator's."""
+    ours = tmp_path / "ours.pem"
+    ours.write_text("-----ours-----\n")
+    services = prepare(tmp_path / "state", APEX_CA_BUNDLE=str(ours))
+    assert services.certificates is not None
+    both = Path(services.environment["APEX_CA_BUNDLE"]).read_text()
+    assert "-----ours-----" in both
+    assert services.certificates.authority.read_text() in both
+    with pytest.raises(ConfigError, match="not a file"):
+        prepare(tmp_path / "state", APEX_CA_BUNDLE="/no/ca.pem")

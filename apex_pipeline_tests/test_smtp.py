@@ -13,14 +13,8 @@ from apex_pipeline_tests.receivers import (
     PASSWORD,
     USER,
     mail_server,
-    make_authority,
 )
 from apex_pipeline_tests.test_alert_messages import SENDER, TO, notice
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory):
-    return make_authority(tmp_path_factory.mktemp("receivers"))
 
 
 def channel(port, encryption, ca_bundle=None, *, user=None, password=None):
@@ -122,6 +116,13 @@ def test_a_message_that_the_server_refuses(authority):
         assert "refuses: 550 looks like spam" in refused(way)
         served.refuses |= dict.fromkeys(TO, "550 nobody here")
         assert "any recipient: 550 nobody here" in refused(way)
+
+
+def test_a_message_is_taken_however_the_goodbye_ends(authority):
+    with mail_server(authority, "plain") as served:
+        served.refuses["QUIT"] = "hangs up"
+        channel(served.port, Encryption.OFFERED).send(notice())
+        assert len(served.envelopes) == 1
 
 
 def test_who_of_several_recipients_is_left_out_is_logged(authority, caplog):

@@ -14,7 +14,7 @@ from apex_pipeline.alerts.notice import DeliveryError
 from apex_pipeline.alerts.patience import Pace, until_taken
 from apex_pipeline.alerts.teams import Teams
 from apex_pipeline.dataverse.answers import Answer
-from apex_pipeline_tests.receivers import SIGNATURE, make_authority, proxy, workflow
+from apex_pipeline_tests.receivers import SIGNATURE, proxy, workflow
 from apex_pipeline_tests.test_alert_messages import notice, runs
 
 
@@ -31,11 +31,6 @@ class Dial:
     def sleep(self, seconds):
         self.slept.append(seconds)
         self.now += seconds
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory):
-    return make_authority(tmp_path_factory.mktemp("receivers"))
 
 
 @pytest.fixture
@@ -177,6 +172,8 @@ def test_hosts_that_no_proxy_names_go_without(channel, teams, monkeypatch):
     monkeypatch.setenv("https_proxy", "127.0.0.1:9")
     monkeypatch.setenv("no_proxy", "")
     assert "Connection refused" in str(refused(channel))
+    monkeypatch.setenv("https_proxy", "http://proxy:port")
+    assert "HTTPS_PROXY" in str(refused(channel))
     monkeypatch.setenv("no_proxy", "localhost")
     channel.send(notice())
     assert len(teams.cards) == 1

@@ -39,19 +39,18 @@ def payload(notice: Notice) -> bytes:
 def card(notice: Notice) -> dict[str, Any]:
     """The card: what, when, the facts, the cause, what to do, and a button."""
     link = link_of(notice, _MOST_LINK)
+    title = _run(
+        _cut(heading(notice), _MOST_HEADING),
+        size="Large",
+        weight="Bolder",
+        color=_color(notice),
+    )
     body = [
-        _text(
-            _cut(heading(notice), _MOST_HEADING),
-            size="Large",
-            weight="Bolder",
-            color=_color(notice),
-        ),
+        _block(title),
         *map(_fact, _facts(notice)),
+        *_paragraph("Cause", notice.cause, _MOST_CAUSE),
+        *_paragraph("What to do", notice.remedy, _MOST_REMEDY),
     ]
-    if notice.cause:
-        body += [_label("Cause"), _text(_cut(plain(notice.cause), _MOST_CAUSE))]
-    if notice.remedy:
-        body += [_label("What to do"), _text(_cut(plain(notice.remedy), _MOST_REMEDY))]
     made: dict[str, Any] = {
         "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
         "type": "AdaptiveCard",
@@ -84,26 +83,31 @@ def _facts(notice: Notice) -> list[tuple[str, str]]:
 
 
 def _fact(fact: tuple[str, str]) -> dict[str, Any]:
-    """Name and value beside each other; a FactSet would read Markdown in both."""
+    """Name and value in one line; a FactSet would read Markdown in both."""
     name, value = (one_line(each) for each in fact)
-    cells = [
-        ("130px", _cut(name, _MOST_NAME), "Bolder"),
-        ("stretch", _cut(value, _MOST_VALUE), "Default"),
+    return _block(
+        _run(f"{_cut(name, _MOST_NAME)}: ", weight="Bolder"),
+        _run(_cut(value, _MOST_VALUE)),
+        spacing="Small",
+    )
+
+
+def _paragraph(label: str, text: str, most: int) -> list[dict[str, Any]]:
+    """A label and what stands below it; nothing without text."""
+    if not text:
+        return []
+    return [
+        _block(_run(label, weight="Bolder"), spacing="Medium", separator=True),
+        _block(_run(_cut(plain(text), most)), spacing="Small"),
     ]
-    columns = [
-        {"type": "Column", "width": width, "items": [_text(text, weight=weight)]}
-        for width, text, weight in cells
-    ]
-    return {"type": "ColumnSet", "columns": columns}
 
 
-def _label(text: str) -> dict[str, Any]:
-    return _text(text, weight="Bolder") | {"spacing": "Medium", "separator": True}
+def _block(*runs: dict[str, str], **style: str | bool) -> dict[str, Any]:
+    return {"type": "RichTextBlock", "inlines": list(runs), **style}
 
 
-def _text(text: str, **style: str) -> dict[str, Any]:
-    run = {"type": "TextRun", "text": text or "-", **style}
-    return {"type": "RichTextBlock", "inlines": [run]}
+def _run(text: str, **style: str) -> dict[str, str]:
+    return {"type": "TextRun", "text": text or "-", **style}
 
 
 def _cut(text: str, most: int) -> str:

@@ -17,8 +17,6 @@ from apex_pipeline.dataverse.answers import Answer
 from apex_pipeline.errors import ApexError
 from apex_pipeline.settings import DataverseSettings, MailSettings
 
-NAME = "email"
-
 _REMEDIES = {
     403: "The application lacks Mail.Send for the mailbox in APEX_ALERT_EMAIL_FROM; "
     "what was granted in Exchange takes up to two hours.",
@@ -29,7 +27,7 @@ _REMEDIES = {
 class GraphMail:
     """Sends a message for each notice, from the sender's mailbox."""
 
-    name = NAME
+    name = "email"
 
     def __init__(
         self,

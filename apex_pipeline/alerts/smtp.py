@@ -17,8 +17,6 @@ from apex_pipeline.settings import Encryption, MailSettings, SmtpSettings
 
 logger = logging.getLogger(__name__)
 
-NAME = "email"
-
 _SECONDS = 10.0
 _MOST_REPLY = 200
 
@@ -26,7 +24,7 @@ _MOST_REPLY = 200
 class SmtpMail:
     """Sends a message for each notice, over a connection of its own."""
 
-    name = NAME
+    name = "email"
 
     def __init__(
         self, mail: MailSettings, server: SmtpSettings, ca_bundle: Path | None = None

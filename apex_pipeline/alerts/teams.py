@@ -17,8 +17,6 @@ from apex_pipeline.alerts.patience import Pace, until_taken
 from apex_pipeline.dataverse.answers import Answer
 from apex_pipeline.errors import ApexError
 
-NAME = "teams"
-
 _HEADERS = {"Content-Type": "application/json; charset=utf-8"}
 _CODE = re.compile(r"\w{1,60}", re.ASCII)
 _RENEW = (
@@ -37,7 +35,7 @@ _REMEDIES = {
 class Teams:
     """Posts a card for each notice."""
 
-    name = NAME
+    name = "teams"
 
     def __init__(
         self,

@@ -6,6 +6,7 @@ that is raised here names more of the address than that it is one.
 """
 
 import base64
+import ssl
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -62,27 +63,35 @@ def reach(url: str, *, ca_bundle: Path | None, seconds: float) -> float:
 def _connected(
     parts: SplitResult, ca_bundle: Path | None, seconds: float
 ) -> Iterator[HTTPConnection]:
-    """A connection, through the proxy that HTTPS_PROXY names, if it does."""
     host, port = parts.hostname or "", parts.port
-    if parts.scheme == "http":
-        connection = HTTPConnection(host, port, timeout=seconds)
-    else:
-        context = trust(ca_bundle)
-        proxy = None if proxy_bypass(host) else getproxies().get("https")
-        if proxy:
-            via = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
-            connection = HTTPSConnection(
-                via.hostname or "", via.port or 80, timeout=seconds, context=context
-            )
-            connection.set_tunnel(host, port or 443, _proxy_headers(via))
-        else:
-            connection = HTTPSConnection(host, port, timeout=seconds, context=context)
+    connection = (
+        HTTPConnection(host, port, timeout=seconds)
+        if parts.scheme == "http"
+        else _secured(host, port or 443, trust(ca_bundle), seconds)
+    )
     try:
         with _translated():
             connection.connect()
         yield connection
     finally:
         connection.close()
+
+
+def _secured(
+    host: str, port: int, context: ssl.SSLContext, seconds: float
+) -> HTTPSConnection:
+    """TLS to the far end, through the proxy that HTTPS_PROXY names, if it does."""
+    proxy = None if proxy_bypass(host) else getproxies().get("https")
+    if not proxy:
+        return HTTPSConnection(host, port, timeout=seconds, context=context)
+    try:
+        via = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+        near, near_port = via.hostname or "", via.port or 80
+    except ValueError:
+        raise DeliveryError("HTTPS_PROXY is not an address") from None
+    connection = HTTPSConnection(near, near_port, timeout=seconds, context=context)
+    connection.set_tunnel(host, port, _proxy_headers(via))
+    return connection
 
 
 def _proxy_headers(proxy: SplitResult) -> dict[str, str]:

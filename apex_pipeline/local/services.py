@@ -14,9 +14,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from apex_pipeline.errors import ConfigError
 from apex_pipeline.local.certificates import Certificates, ensure_certificates
 from apex_pipeline.local.postgres import EmbeddedPostgres
-from apex_pipeline.settings import project_dir, state_dir, wants_local
+from apex_pipeline.settings import (
+    existing_file,
+    project_dir,
+    state_dir,
+    wants_local,
+)
 
 HOST = "127.0.0.1"
 CODE_LOCATION = "apex_pipeline"
@@ -111,7 +117,8 @@ def prepare_services(environment: Mapping[str, str], *, ui_port: int) -> Service
     certificates = None
     if local_dataverse:
         certificates = ensure_certificates(state / "tls")
-        own |= _emulated_dataverse(state, ports["emulator"], certificates)
+        own |= _emulated_dataverse(state, ports["emulator"])
+        own["APEX_CA_BUNDLE"] = str(_trusted(environment, certificates.authority))
     services = Services(
         state=state,
         ui_port=ui_port,
@@ -186,16 +193,30 @@ def _environment(
     }
 
 
-def _emulated_dataverse(
-    state: Path, port: int, certificates: Certificates
-) -> dict[str, str]:
+def _emulated_dataverse(state: Path, port: int) -> dict[str, str]:
     """Addresses of the emulator, and the application that it knows."""
     origin = f"https://localhost:{port}"
     return _application(state / "application.json") | {
         "DATAVERSE_RESOURCE": origin,
         "AZURE_AUTHORITY_HOST": origin,
-        "APEX_CA_BUNDLE": str(certificates.authority),
     }
+
+
+def _trusted(environment: Mapping[str, str], authority: Path) -> Path:
+    """The emulator's authority, and whom the given bundle vouches for.
+
+    Raises:
+        ConfigError: The given bundle is not a file.
+    """
+    problems: list[str] = []
+    given = existing_file("APEX_CA_BUNDLE", environment, problems)
+    if problems:
+        raise ConfigError(*problems)
+    if given is None:
+        return authority
+    both = authority.with_name("trusted.pem")
+    both.write_bytes(authority.read_bytes() + b"\n" + given.read_bytes())
+    return both
 
 
 def _application(path: Path) -> dict[str, str]:

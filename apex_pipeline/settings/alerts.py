@@ -1,7 +1,7 @@
 """How people are told: Teams, e-mail, and a dead man's switch outside."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
@@ -82,10 +82,10 @@ def load_alert_settings(environment: Mapping[str, str]) -> AlertSettings:
     """
     problems: list[str] = []
     settings = AlertSettings(
-        teams_url=_url("APEX_TEAMS_WEBHOOK_URL", {"https"}, environment, problems),
+        teams_url=_url("APEX_TEAMS_WEBHOOK_URL", ("https",), environment, problems),
         mail=_mail(environment, problems),
         heartbeat_url=_url(
-            "APEX_HEARTBEAT_URL", {"https", "http"}, environment, problems
+            "APEX_HEARTBEAT_URL", ("https", "http"), environment, problems
         ),
         ca_bundle=existing_file("APEX_CA_BUNDLE", environment, problems),
     )
@@ -125,7 +125,10 @@ def load_noted_end(environment: Mapping[str, str]) -> date | None:
 
 
 def _url(
-    name: str, schemes: set[str], environment: Mapping[str, str], problems: list[str]
+    name: str,
+    schemes: Sequence[str],
+    environment: Mapping[str, str],
+    problems: list[str],
 ) -> str | None:
     """An address on any host: those of Microsoft's services have changed before."""
     text = environment.get(name, "").strip()
@@ -133,9 +136,7 @@ def _url(
         return None
     parts = _split(text)
     if parts is None or parts.scheme not in schemes or parts.username is not None:
-        expected = " or ".join(
-            f"{scheme}://" for scheme in sorted(schemes, key=len)[::-1]
-        )
+        expected = " or ".join(f"{scheme}://" for scheme in schemes)
         problems.append(
             f"{name} must be a whole address that begins with {expected}, as it was "
             "copied; what is set is not."
