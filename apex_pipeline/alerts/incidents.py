@@ -281,8 +281,9 @@ def _goes_first(root: Incident, other: Incident) -> bool:
 def _notice(incident: Incident, kind: NoticeKind, now: datetime) -> Notice:
     is_over = kind is NoticeKind.RESOLVED
     lasted = words(max((incident.resolved_at or now) - incident.opened_at, timedelta()))
-    facts = [("Since", f"{incident.opened_at:%Y-%m-%d %H:%M:%S} UTC")]
+    facts = []
     if kind is not NoticeKind.OPENED:
+        facts.append(("Since", f"{incident.opened_at:%Y-%m-%d %H:%M:%S} UTC"))
         facts.append(("Lasted" if is_over else "For", lasted))
     if incident.count > 1:
         facts.append(("Times", str(incident.count)))

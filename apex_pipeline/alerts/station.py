@@ -19,9 +19,8 @@ from apex_pipeline.settings import (
 )
 
 NO_CHANNEL = (
-    "No channel is configured, so nobody is told of anything. Set "
-    "APEX_TEAMS_WEBHOOK_URL, or APEX_ALERT_EMAIL_TO, APEX_ALERT_EMAIL_FROM and "
-    "APEX_SMTP_URL."
+    "No alert channel is configured here. Set APEX_TEAMS_WEBHOOK_URL, or "
+    "APEX_ALERT_EMAIL_TO, APEX_ALERT_EMAIL_FROM and APEX_SMTP_URL."
 )
 
 

@@ -101,7 +101,7 @@ def load_dagster_url(environment: Mapping[str, str]) -> str | None:
         ConfigError: It is malformed.
     """
     problems: list[str] = []
-    url = _url("APEX_DAGSTER_URL", {"https", "http"}, environment, problems)
+    url = _url("APEX_DAGSTER_URL", ("https", "http"), environment, problems)
     if problems:
         raise ConfigError(*problems)
     return url and url.rstrip("/")

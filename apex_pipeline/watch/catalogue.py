@@ -116,7 +116,9 @@ PROCESS_DIED = Rule(
     severity=Severity.ERROR,
     remedy="It is started again by itself. If it keeps dying, its log in the folder "
     "`logs` of the state folder says why.",
-    inhibits=frozenset({"ticks-failing", "schedule-late", "watch-stalled"}),
+    inhibits=frozenset(
+        {"ticks-failing", "schedule-late", "watch-stalled", "run-failed"}
+    ),
     is_event=True,
 )
 SCHEDULE_STOPPED = Rule(
