@@ -3,6 +3,8 @@
 import dagster as dg
 
 from apex_pipeline.defs import (
+    alert_jobs,
+    alert_sensors,
     maintenance,
     provisioning,
     rollup_assets,
@@ -34,6 +36,8 @@ def defs() -> dg.Definitions:
             provisioning.provision_dataverse,
             rollup_jobs.refresh_daily_rollups,
             rollup_jobs.refresh_weekly_rollups,
+            alert_jobs.silence_alert,
+            alert_jobs.send_test_alert,
         ],
         schedules=[
             schedules.sync_every_five_minutes,
@@ -45,6 +49,8 @@ def defs() -> dg.Definitions:
             sensors.drain_backlog,
             rollup_sensors.refresh_today,
             rollup_sensors.remake_late_days,
+            alert_sensors.alert_on_failure,
+            alert_sensors.watch_sync_health,
         ],
         resources={"services": Services()},
     )

@@ -92,7 +92,14 @@ MAY_IMPORT = {
     "forecast": {"forecast"},
     "graph.py": {"dataverse", "errors", "settings"},
     "credential_end.py": {"errors", "graph", "settings"},
-    "alerts": {"alerts", "dataverse", "errors", "graph", "settings"},
+    "alerts": {
+        *("alerts", "database", "dataverse", "errors", "graph", "migrations"),
+        "settings",
+    },
+    "watch": {
+        *("alerts", "credential_end", "database", "dataverse", "doctor", "errors"),
+        *("ledger", "metrics", "pending", "settings", "watch"),
+    },
     "doctor": {
         *("alerts", "credential_end"),
         *("database", "dataverse", "doctor", "errors", "ledger", "metrics"),

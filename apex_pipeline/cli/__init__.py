@@ -13,6 +13,7 @@ from apex_pipeline.errors import ApexError, ConfigError
 # A command's module is imported when it is called: Dagster alone takes most of a
 # second, which `apex --help` need not wait for.
 _COMMANDS = {
+    "alerts": ("apex_pipeline.cli.alerts:alerts", "See, silence and try alerts."),
     "doctor": ("apex_pipeline.cli.doctor:doctor", "Check everything, live."),
     "emulator": ("apex_pipeline.emulator.__main__:main", "Serve a Dataverse Web API."),
     "provision": ("apex_pipeline.cli.provision:provision", "Make tables as needed."),

@@ -49,7 +49,8 @@ def provision_database(*, plan: bool, as_json: bool) -> None:
     """Apply the migrations in sql/ that the database does not have yet.
 
     An existing campaign_metrics keeps its rows, types and indexes; only what is missing
-    is added, without a long lock. Needs DATABASE_URL alone.
+    is added, without a long lock. Needs DATABASE_URL alone. Where DAGSTER_POSTGRES_URL is
+    set, the tables of the alerts are made there too.
     """
     names = _database(plan=plan, as_json=as_json)
     if as_json:
@@ -82,7 +83,10 @@ def _database(*, plan: bool, as_json: bool) -> dict[str, list[str]]:
     url = load_database_url(os.environ)
     # An index is built beside whatever else goes on, and waits for older transactions.
     with waiting("Looking at the database …" if plan else "Applying migrations …"):
-        names = migrations.pending(url) if plan else migrations.apply(url)
+        act = migrations.pending if plan else migrations.apply
+        names = act(url)
+        if alerts_url := os.environ.get("DAGSTER_POSTGRES_URL"):
+            names += act(alerts_url, migrations.Part.ALERTS)
     if not as_json:
         for name in names:
             click.echo(f"{'would be applied' if plan else 'applied'}: {name}")

@@ -24,6 +24,8 @@ ANALYSIS_TAGS = {
     "apex/analysis": "tables",
     # A backfill of ten years takes minutes; what takes longer has lost its host.
     "dagster/max_runtime": "7200",
+    # As below; making them again does no harm.
+    "dagster/max_retries": "1",
 }
 """For whatever is made for analysts: `dagster.yaml` lets two such runs go at a time, so
 that a sync always finds a place."""

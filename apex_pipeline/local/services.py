@@ -127,7 +127,8 @@ def prepare_services(environment: Mapping[str, str], *, ui_port: int) -> Service
         postgres=postgres,
         databases=tuple(databases),
         certificates=certificates,
-        environment=_environment(environment, state, own),
+        environment={"APEX_DAGSTER_URL": f"http://{HOST}:{ui_port}"}
+        | _environment(environment, state, own),
     )
     if services.url_file:
         _write_secret(services.url_file, services.environment["DATABASE_URL"])

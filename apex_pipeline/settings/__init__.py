@@ -11,6 +11,7 @@ from apex_pipeline.settings.alerts import (
     MailSettings,
     SmtpSettings,
     load_alert_settings,
+    load_dagster_url,
     load_noted_end,
 )
 from apex_pipeline.settings.analysis import (
@@ -33,6 +34,7 @@ from apex_pipeline.settings.ends import (
     project_dir,
     resolve_local,
     state_dir,
+    token_cache_path,
     wants_local,
 )
 
@@ -52,6 +54,7 @@ __all__ = [
     "existing_file",
     "load_alert_settings",
     "load_analysis_settings",
+    "load_dagster_url",
     "load_database_url",
     "load_dataverse",
     "load_noted_end",
@@ -60,5 +63,6 @@ __all__ = [
     "project_dir",
     "resolve_local",
     "state_dir",
+    "token_cache_path",
     "wants_local",
 ]

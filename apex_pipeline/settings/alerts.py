@@ -94,6 +94,19 @@ def load_alert_settings(environment: Mapping[str, str]) -> AlertSettings:
     return settings
 
 
+def load_dagster_url(environment: Mapping[str, str]) -> str | None:
+    """Read where people open the Dagster UI; None where notices have no links.
+
+    Raises:
+        ConfigError: It is malformed.
+    """
+    problems: list[str] = []
+    url = _url("APEX_DAGSTER_URL", ("https", "http"), environment, problems)
+    if problems:
+        raise ConfigError(*problems)
+    return url and url.rstrip("/")
+
+
 def load_noted_end(environment: Mapping[str, str]) -> date | None:
     """Read the day on which a person noted that the client secret ends.
 

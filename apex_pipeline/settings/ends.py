@@ -29,6 +29,7 @@ _EXAMPLES = {
     "DATAVERSE_RESOURCE": "https://ORG.crm.dynamics.com",
     "AZURE_AUTHORITY_HOST": PUBLIC_AUTHORITY,
 }
+_TOKEN_CACHE = "token_cache.json"  # noqa: S105  a file's name
 _TENANT = re.compile(r"[0-9A-Za-z][0-9A-Za-z.-]*")
 
 
@@ -61,7 +62,7 @@ class Settings:
     @property
     def token_cache_path(self) -> Path:
         """File that all processes share their access tokens through."""
-        return self.state_dir / "token_cache.json"
+        return self.state_dir / _TOKEN_CACHE
 
 
 def load_settings(environment: Mapping[str, str]) -> Settings:
@@ -115,6 +116,11 @@ def state_dir(environment: Mapping[str, str]) -> Path:
     """Folder of the local state, absolute."""
     configured = environment.get("APEX_STATE_DIR")
     return (Path(configured) if configured else project_dir() / ".apex").absolute()
+
+
+def token_cache_path(environment: Mapping[str, str]) -> Path:
+    """`Settings.token_cache_path`, where nothing else of the settings is needed."""
+    return state_dir(environment) / _TOKEN_CACHE
 
 
 def project_dir() -> Path:
