@@ -5,6 +5,8 @@ import dagster as dg
 from apex_pipeline.defs import (
     alert_jobs,
     alert_sensors,
+    csv_assets,
+    forecast_assets,
     maintenance,
     provisioning,
     rollup_assets,
@@ -29,6 +31,8 @@ def defs() -> dg.Definitions:
             rollup_assets.daily_campaign_rollup,
             rollup_assets.weekly_campaign_rollup,
             rollup_assets.campaign_history,
+            forecast_assets.cost_forecast,
+            csv_assets.campaign_csv_exports,
         ],
         jobs=[
             sync_campaign_metrics,
@@ -38,6 +42,7 @@ def defs() -> dg.Definitions:
             rollup_jobs.refresh_weekly_rollups,
             alert_jobs.silence_alert,
             alert_jobs.send_test_alert,
+            csv_assets.export_csv,
         ],
         schedules=[
             schedules.sync_every_five_minutes,

@@ -26,7 +26,7 @@ _HISTORY = """
 _COLUMNS = """
     SELECT attname, format_type(atttypid, atttypmod), col_description(attrelid, attnum)
     FROM pg_attribute
-    WHERE attrelid = to_regclass('campaign_history_90d') AND attnum > 0
+    WHERE attrelid = to_regclass(%(relation)s) AND attnum > 0 AND NOT attisdropped
     ORDER BY attnum
 """
 
@@ -62,8 +62,8 @@ class HistoryDay:
 
 
 @dataclass(frozen=True, slots=True)
-class HistoryColumn:
-    """A column of the views, as its comment describes it."""
+class DescribedColumn:
+    """A column of a table or view, as its comment describes it."""
 
     name: str
     type: str
@@ -103,14 +103,15 @@ def history(database: Database, days: int, zone: str) -> list[HistoryDay]:
     return database.transact(read, repeatable=True)
 
 
-def history_columns(database: Database) -> list[HistoryColumn]:
-    """Read the columns of the views, with the comments that the database has of them.
+def described_columns(database: Database, relation: str) -> list[DescribedColumn]:
+    """Read a table's or view's columns, with the comments that the database has of them.
 
     Raises:
         DatabaseError: One of its kinds.
     """
 
-    def read(connection: Connection) -> list[HistoryColumn]:
-        return [HistoryColumn(*row) for row in connection.exec_driver_sql(_COLUMNS)]
+    def read(connection: Connection) -> list[DescribedColumn]:
+        rows = connection.exec_driver_sql(_COLUMNS, {"relation": relation})
+        return [DescribedColumn(*row) for row in rows]
 
     return database.transact(read, repeatable=True)

@@ -70,17 +70,12 @@ class Periods:
 def period_rows(
     first: str = "%(first)s", step: str = "%(step)s", slo: str = "%(slo)s"
 ) -> str:
-    """SQL for the periods of a range in all time zones, with their instants.
-
-    A day begins at the first instant of its date. Midnight by itself would not do:
-    where the clock is put back at one o'clock (Azores, Cuba) it comes twice, and
-    Postgres means the second.
-    """
+    """SQL for the periods of a range in all time zones, with their instants."""
     length = f"make_interval(days => {step})"
     return f"""
         SELECT zone.name AS time_zone, label::date AS starts_on,
-            {_first_instant("label")} AS starts_at,
-            {_first_instant(f"label + {length}")} AS ends_at,
+            {first_instant("label", "zone.name")} AS starts_at,
+            {first_instant(f"label + {length}", "zone.name")} AS ends_at,
             {slo}::integer AS slo_p95_ms
         FROM unnest(%(zones)s::text[]) AS zone (name)
         CROSS JOIN generate_series(
@@ -89,10 +84,15 @@ def period_rows(
     """  # noqa: S608  constants
 
 
-def _first_instant(midnight: str) -> str:
+def first_instant(midnight: str, zone: str) -> str:
+    """SQL for the first instant of a date, by its midnight without a time zone.
+
+    Midnight by itself would not do: where the clock is put back at one o'clock (Azores,
+    Cuba) it comes twice, and Postgres means the second.
+    """
     return (
-        f"least(({midnight}) AT TIME ZONE zone.name, "
-        f"({midnight} - interval '1 hour') AT TIME ZONE zone.name + interval '1 hour')"
+        f"least(({midnight}) AT TIME ZONE {zone}, "
+        f"({midnight} - interval '1 hour') AT TIME ZONE {zone} + interval '1 hour')"
     )
 
 

@@ -18,6 +18,13 @@ READABLE = {
     "campaign_history_30d",
     "campaign_history_60d",
     "campaign_history_90d",
+    "cost_forecast",
+    "cost_forecast_horizon",
+    "cost_forecast_outcome",
+    "cost_forecast_training",
+    "cost_forecast_day",
+    "cost_forecast_total",
+    "cost_forecast_score",
 }
 
 _RELATIONS = """

@@ -77,6 +77,11 @@ MAY_IMPORT = {
     "rollup_columns.py": set(),
     "rollups.py": {"database", "errors", "rollup_columns", "settings"},
     "history.py": {"database", "rollups"},
+    "charts": {"charts"},
+    "cost_forecast.py": {"database", "forecast", "settings"},
+    "outlook.py": {"database"},
+    "forecast_checks.py": {"cost_forecast", "forecast", "rollup_checks"},
+    "campaign_charts.py": {"charts", "history", "outlook", "rollups"},
     "late_days.py": {"database", "errors", "rollups", "settings"},
     "rollup_checks.py": {
         "database",
@@ -88,6 +93,11 @@ MAY_IMPORT = {
     "analysts.py": {"database"},
     "recording": {"database", "errors", "metrics", "recording", "settings"},
     "panel/recording.py": {"database", "errors", "metrics", "recording"},
+    "csv_queries.py": {"errors", "metrics", "rollups", "settings"},
+    "csv_files.py": {"csv_queries", "database", "errors"},
+    "csv_exports.py": {
+        *("csv_files", "csv_queries", "database", "errors", "rollups", "settings"),
+    },
     "cutover.py": {"dataverse", "errors", "metrics"},
     "forecast": {"forecast"},
     "graph.py": {"dataverse", "errors", "settings"},

@@ -90,6 +90,12 @@ def test_each_total_has_an_interval_as_soon_as_enough_can_be_tried():
     assert set(found["90d"].intervals) == {None}
 
 
+def test_with_a_year_known_every_day_has_its_intervals():
+    found = of(weekly(365, 1))
+    assert len(found.days) == 90
+    assert None not in {i for day in found.days for i in day.intervals}
+
+
 def test_a_constant_series_goes_on_exactly():
     found = of([12.5] * 200)
     assert {day.cost for day in found.days} == {12.5}

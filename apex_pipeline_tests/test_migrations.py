@@ -25,6 +25,7 @@ ALL = [
     "0006_ledger",
     "0007_rollups",
     "0008_campaign_history",
+    "0009_cost_forecast",
 ]
 
 _APPLY = """
@@ -350,6 +351,9 @@ def test_table_of_another_role_need_not_be_owned_when_nothing_is_missing(
     connection.execute(
         """
         DROP VIEW campaign_metrics_pending, v_campaign_metrics_pending;
+        DROP VIEW cost_forecast, cost_forecast_horizon, cost_forecast_outcome;
+        DROP TABLE cost_forecast_day, cost_forecast_total, cost_forecast_score,
+            cost_forecast_training;
         DROP FUNCTION campaign_history CASCADE;
         DROP FUNCTION grant_analyst_access;
         DROP TABLE campaign_metrics_quarantine, sync_run, dataverse_pacing,

@@ -13,7 +13,7 @@ from apex_pipeline.database import Database
 from apex_pipeline.definitions import defs
 from apex_pipeline.defs.rollup_specs import DAYS, HISTORY_LINEAGE, WEEKS
 from apex_pipeline.defs.services import Services
-from apex_pipeline.history import history_columns
+from apex_pipeline.history import described_columns
 from apex_pipeline.ledger import RunRecord, RunStatus
 from apex_pipeline.rollup_columns import FINGERPRINT, MEASURES
 from apex_pipeline_tests.ends import insert, query
@@ -136,7 +136,7 @@ def test_a_history_that_was_never_made_is_made_in_one_run_of_days_and_one_of_wee
     assert len(preview) < 1000
     checks = [c for r in results for c in r.get_asset_check_evaluations()]
     assert [c.check_name for c in checks if not c.passed] == []
-    assert len(checks) == 8
+    assert len(checks) == 11
 
     again = ask(repository, instance, "remake_late_days", data.cursor)
     assert again.run_requests == []
@@ -373,7 +373,7 @@ def test_lineage_names_columns_that_there_are(database_url, repository):
         }
     assert {source for column in MEASURES for source in column.sources} <= raw
     with Database(database_url, application_name="test") as database:
-        columns = history_columns(database)
+        columns = described_columns(database, "campaign_history_90d")
     assert {column.name for column in columns} - set(HISTORY_LINEAGE) == {"is_computed"}
     assert set(HISTORY_LINEAGE) <= {column.name for column in columns}
     assert all(column.description for column in columns)

@@ -16,6 +16,7 @@ _COMMANDS = {
     "alerts": ("apex_pipeline.cli.alerts:alerts", "See, silence and try alerts."),
     "doctor": ("apex_pipeline.cli.doctor:doctor", "Check everything, live."),
     "emulator": ("apex_pipeline.emulator.__main__:main", "Serve a Dataverse Web API."),
+    "export": ("apex_pipeline.cli.export:export", "Write CSV, of any range."),
     "provision": ("apex_pipeline.cli.provision:provision", "Make tables as needed."),
     "record": ("apex_pipeline.cli.record:record", "Write metrics of campaign runs."),
     "status": ("apex_pipeline.cli.status:status", "Show whether the sync keeps up."),

@@ -15,14 +15,18 @@ from rich.progress import (
 
 
 @contextmanager
-def waiting(text: str) -> Iterator[None]:
-    """Show a person that something is under way; a script sees nothing of it."""
+def waiting(text: str) -> Iterator[Callable[[str], None]]:
+    """Show a person that something is under way; a script sees nothing of it.
+
+    Yields:
+        What puts another text in the place of this one.
+    """
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield
+        yield lambda _: None
         return
-    with console.status(text):
-        yield
+    with console.status(text) as status:
+        yield status.update
 
 
 def plain(value: object) -> object:

@@ -1,16 +1,25 @@
 """The assets that analysts read: daily and weekly rollups, and the history."""
 
-import math
 import os
-import warnings
 from collections.abc import Sequence
-from datetime import date
-from typing import Any
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from zoneinfo import ZoneInfo
 
 import dagster as dg
 
+from apex_pipeline.campaign_charts import (
+    PERIODS_SHOWN,
+    history_picture,
+    history_sparkline,
+    rollup_picture,
+    rollup_sparkline,
+)
+from apex_pipeline.defs.findings import check_results
+from apex_pipeline.defs.metadata import image, numbers, table
 from apex_pipeline.defs.rollup_specs import (
     DAILY_CHECK_SPECS,
+    DAILY_FRESHNESS,
     DAILY_KEY,
     DAILY_METADATA,
     DAYS,
@@ -20,6 +29,7 @@ from apex_pipeline.defs.rollup_specs import (
     OWNERS,
     SEVERITIES,
     WEEKLY_CHECK_SPECS,
+    WEEKLY_FRESHNESS,
     WEEKLY_KEY,
     WEEKLY_METADATA,
     WEEKS,
@@ -27,18 +37,16 @@ from apex_pipeline.defs.rollup_specs import (
 from apex_pipeline.defs.services import Services
 from apex_pipeline.defs.sync_specs import CAMPAIGN_METRICS
 from apex_pipeline.errors import ApexError
-from apex_pipeline.history import PeriodTotal, history, history_columns, totals
-from apex_pipeline.rollup_checks import Made, refresh_and_check
+from apex_pipeline.history import PeriodTotal, described_columns, history, totals
+from apex_pipeline.rollup_checks import refresh_and_check
 from apex_pipeline.rollups import DAILY, WEEKLY, Grain, Periods
 
 _PREVIEW_ROWS = 7
+_HISTORY_VIEW = "campaign_history_90d"
 
 # Dagster writes an event for each partition, each on a connection of its own unless it
 # may gather them: two years of days are then stored in seconds. Read when it writes.
 os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", "1000")
-
-# The parameter is years old, and the only way to make a range of days in one run.
-warnings.filterwarnings("ignore", "Parameter `backfill_policy`", dg.BetaWarning)
 
 
 @dg.asset(
@@ -48,6 +56,7 @@ warnings.filterwarnings("ignore", "Parameter `backfill_policy`", dg.BetaWarning)
     backfill_policy=dg.BackfillPolicy.single_run(),
     check_specs=DAILY_CHECK_SPECS,
     metadata=DAILY_METADATA,
+    freshness_policy=DAILY_FRESHNESS,
     group_name=GROUP,
     owners=OWNERS,
     kinds={"postgres"},
@@ -69,6 +78,7 @@ def daily_campaign_rollup(
     backfill_policy=dg.BackfillPolicy.single_run(),
     check_specs=WEEKLY_CHECK_SPECS,
     metadata=WEEKLY_METADATA,
+    freshness_policy=WEEKLY_FRESHNESS,
     group_name=GROUP,
     owners=OWNERS,
     kinds={"postgres"},
@@ -89,8 +99,9 @@ def weekly_campaign_rollup(
     group_name=GROUP,
     owners=OWNERS,
     kinds={"postgres"},
+    freshness_policy=DAILY_FRESHNESS,
     metadata={
-        "dagster/table_name": "campaign_history_90d",
+        "dagster/table_name": _HISTORY_VIEW,
         "dagster/column_lineage": dg.TableColumnLineage(
             {
                 name: [dg.TableColumnDep(DAILY_KEY, source)]
@@ -109,7 +120,7 @@ def campaign_history(services: Services) -> dg.MaterializeResult:
         settings = services.analysis_settings()
         with services.open_database() as database:
             days = history(database, 90, settings.time_zone)
-            columns = history_columns(database)
+            columns = described_columns(database, _HISTORY_VIEW)
     except ApexError as error:
         raise dg.Failure(str(error), allow_retries=False) from None
     computed = [day for day in days if day.is_computed]
@@ -119,26 +130,30 @@ def campaign_history(services: Services) -> dg.MaterializeResult:
             "dagster/column_schema": dg.TableSchema(
                 [dg.TableColumn(c.name, c.type, c.description) for c in columns]
             ),
-            "days_computed": len(computed),
-            "runs": sum(day.runs or 0 for day in computed),
-            "cost_usd": float(sum(day.cost_usd or 0 for day in computed)),
+            "last_days": table(
+                ("day", "runs", "7 d", "success %", "USD", "7 d", "before"),
+                [
+                    (
+                        day.day,
+                        day.runs,
+                        day.runs_avg_7d,
+                        day.success_rate_pct,
+                        day.cost_usd,
+                        day.cost_avg_7d_usd,
+                        day.cost_before_usd,
+                    )
+                    for day in days[-_PREVIEW_ROWS:]
+                ],
+            ),
+            "trend": image(history_sparkline(days), "Cost"),
+            "picture": image(history_picture(days), "Cost, success rate, tokens"),
             "time_zone": settings.time_zone,
-            "last_days": dg.MetadataValue.md(
-                _table(
-                    ("day", "runs", "7 d", "success %", "USD", "7 d", "before"),
-                    [
-                        (
-                            day.day,
-                            day.runs,
-                            day.runs_avg_7d,
-                            day.success_rate_pct,
-                            day.cost_usd,
-                            day.cost_avg_7d_usd,
-                            day.cost_before_usd,
-                        )
-                        for day in days[-_PREVIEW_ROWS:]
-                    ],
-                )
+            **numbers(
+                {
+                    "days_computed": len(computed),
+                    "runs": sum(day.runs or 0 for day in computed),
+                    "cost_usd": sum(day.cost_usd or Decimal(0) for day in computed),
+                }
             ),
         }
     )
@@ -155,42 +170,54 @@ def _materialize(
         )
         with services.open_database() as database:
             made = refresh_and_check(database, settings, periods)
-            found = totals(database, grain, settings.time_zone, periods)
+            found = totals(database, grain, settings.time_zone, _shown(periods))
     except ApexError as error:
         raise dg.Failure(str(error), allow_retries=False) from None
     by_label = {total.label: total for total in found}
+    today = datetime.now(ZoneInfo(settings.time_zone)).date()
     for label, rows in made.refreshed.rows.items():
         context.add_asset_metadata(
             {
                 "dagster/partition_row_count": rows,
-                **_figures(by_label[label]),
                 # One preview for the whole run: it is kept in each event.
-                **(_preview(grain, found) if label == periods.last else {}),
+                **(_preview(grain, found, today) if label == periods.last else {}),
+                **_figures(by_label[label]),
             },
             partition_key=label.isoformat(),
         )
-    return dg.MaterializeResult(check_results=_check_results(made))
+    return dg.MaterializeResult(check_results=check_results(made.findings, SEVERITIES))
 
 
-def _figures(total: PeriodTotal) -> dict[str, Any]:
-    """Numbers, which the UI plots; those that are none are left out."""
-    figures = {
-        "runs": total.runs,
-        "success_rate_pct": total.success_rate_pct,
-        "assets_generated": total.assets_generated,
-        "tokens_in": total.tokens_in,
-        "tokens_out": total.tokens_out,
-        "cost_usd": total.cost_usd,
-        "latency_p95_median_ms": total.latency_p95_median_ms,
-    }
-    return {
-        name: float(value)
-        for name, value in figures.items()
-        if value is not None and math.isfinite(value)
-    }
+def _shown(periods: Periods) -> Periods:
+    """The run's own, and those before it that the pictures show."""
+    grain = periods.grain
+    before = timedelta(days=grain.days * (PERIODS_SHOWN[grain.name] - 1))
+    return Periods(grain, min(periods.first, periods.last - before), periods.last)
 
 
-def _preview(grain: Grain, found: Sequence[PeriodTotal]) -> dict[str, Any]:
+def _figures(total: PeriodTotal) -> dict[str, float | int]:
+    return numbers(
+        {
+            "runs": total.runs,
+            "success_rate_pct": total.success_rate_pct,
+            "assets_generated": total.assets_generated,
+            "tokens_in": total.tokens_in,
+            "tokens_out": total.tokens_out,
+            "cost_usd": total.cost_usd,
+            "latency_p95_median_ms": total.latency_p95_median_ms,
+        }
+    )
+
+
+def _preview(
+    grain: Grain, found: Sequence[PeriodTotal], today: date
+) -> dict[str, dg.MarkdownMetadataValue]:
+    # A day that has begun elsewhere is not one yet in the business time zone.
+    begun = [total for total in found if total.label <= today]
+    begun = begun[-PERIODS_SHOWN[grain.name] :]
+    if not begun:
+        return {}
+    is_over = grain is WEEKLY or begun[-1].label < today
     rows = [
         (
             total.label,
@@ -200,39 +227,13 @@ def _preview(grain: Grain, found: Sequence[PeriodTotal]) -> dict[str, Any]:
             total.cost_usd,
             total.latency_p95_median_ms,
         )
-        for total in found[-_PREVIEW_ROWS:]
+        for total in begun[-_PREVIEW_ROWS:]
     ]
     head = (grain.label, "runs", "success %", "assets", "USD", "p95 median ms")
-    return {"preview": dg.MetadataValue.md(_table(head, rows))}
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A Markdown table; below 1 000 characters the UI shows it in place."""
-    lines = [" | ".join(head), " | ".join(["---", *["--:"] * (len(head) - 1)])]
-    lines += [" | ".join(_cell(value) for value in row) for row in rows]
-    return "\n".join(f"| {line} |" for line in lines)
-
-
-def _cell(value: object) -> str:
-    match value:
-        case None:
-            return "-"
-        case date() | int():
-            return str(value)
-        case _:
-            return f"{value:,.2f}"
-
-
-def _check_results(made: Made) -> list[dg.AssetCheckResult]:
-    return [
-        dg.AssetCheckResult(
-            check_name=finding.check,
-            passed=finding.passed,
-            severity=SEVERITIES[finding.check],
-            metadata={
-                "wrong": finding.wrong,
-                "examples": "; ".join(finding.examples) or "none",
-            },
-        )
-        for finding in made.findings
-    ]
+    over = begun if is_over else begun[:-1]
+    svg = rollup_picture(grain, begun, None if is_over else today)
+    return {
+        "preview": table(head, rows),
+        "trend": image(rollup_sparkline(grain, over), "Cost"),
+        "picture": image(svg, "Cost, success rate, tokens"),
+    }

@@ -10,8 +10,10 @@ import dagster as dg
 
 from apex_pipeline.defs.jobs import ACTIVE, ANALYSIS_TAGS
 from apex_pipeline.defs.rollup_specs import (
+    CSV_KEY,
     DAILY_KEY,
     DAYS,
+    FORECAST_KEY,
     HISTORY_KEY,
     LAST_ZONE,
     WEEKLY_KEY,
@@ -25,8 +27,9 @@ _RANGE_END = "dagster/asset_partition_range_end"
 
 refresh_daily_rollups = dg.define_asset_job(
     "refresh_daily_rollups",
-    selection=dg.AssetSelection.assets(DAILY_KEY, HISTORY_KEY),
-    description="Make a range of days anew, and look at the history.",
+    selection=dg.AssetSelection.assets(DAILY_KEY, HISTORY_KEY, FORECAST_KEY, CSV_KEY),
+    description="Make a range of days anew, look at the history, forecast the cost, and "
+    "write the files.",
     executor_def=dg.in_process_executor,
     tags=ANALYSIS_TAGS,
 )

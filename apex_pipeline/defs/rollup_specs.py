@@ -1,8 +1,9 @@
 """What the rollups are in Dagster: partitions, columns, lineage, checks."""
 
 import os
+import warnings
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -40,6 +41,11 @@ from apex_pipeline.settings import (
 
 GROUP = "analysis"
 OWNERS = ["team:apex-data"]
+
+# The parameter is years old, and the only way to make a range of days in one run.
+warnings.filterwarnings("ignore", "Parameter `backfill_policy`", dg.BetaWarning)
+# Nor is there another way to depend on a week that is not over yet.
+warnings.filterwarnings("ignore", "Parameter `allow_nonexist", dg.BetaWarning)
 
 
 def _settings() -> AnalysisSettings:
@@ -102,6 +108,12 @@ def _metadata(
 DAILY_KEY = dg.AssetKey("daily_campaign_rollup")
 WEEKLY_KEY = dg.AssetKey("weekly_campaign_rollup")
 HISTORY_KEY = dg.AssetKey("campaign_history")
+FORECAST_KEY = dg.AssetKey("cost_forecast")
+CSV_KEY = dg.AssetKey("campaign_csv_exports")
+
+# Made every night, and every Monday; late by some hours, somebody should see it.
+DAILY_FRESHNESS = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=30))
+WEEKLY_FRESHNESS = dg.FreshnessPolicy.time_window(fail_window=timedelta(days=8))
 
 DAILY_METADATA = _metadata(
     "daily_campaign_rollup",

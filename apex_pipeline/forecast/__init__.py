@@ -2,7 +2,8 @@
 
 `series` tells missing days from days of zero, `models` make a week that repeats,
 `backtest` makes past forecasts anew, `conformal` turns their errors into intervals,
-`training` puts these together. Nothing here knows of Postgres or Dagster.
+`training` puts these together, `wording` says what there is to say of it. Nothing here
+knows of Postgres or Dagster.
 
 Why no library: on series of 30 to 365 days with a week in them, automatic exponential
 smoothing, ARIMA and the like were no better than this in a backtest of 30 days ahead,
@@ -10,8 +11,8 @@ and cost 200 to 400 MB. `benchmarks/forecast.py` repeats what can be repeated.
 """
 
 from apex_pipeline.forecast.backtest import HORIZON, Score
-from apex_pipeline.forecast.conformal import Interval
-from apex_pipeline.forecast.series import DailySeries, daily_series
+from apex_pipeline.forecast.conformal import LEVELS, Interval
+from apex_pipeline.forecast.series import MAX_DAYS, DailySeries, daily_series, is_cost
 from apex_pipeline.forecast.training import (
     Forecast,
     ForecastDay,
@@ -22,6 +23,8 @@ from apex_pipeline.forecast.training import (
 
 __all__ = [
     "HORIZON",
+    "LEVELS",
+    "MAX_DAYS",
     "DailySeries",
     "Forecast",
     "ForecastDay",
@@ -31,4 +34,5 @@ __all__ = [
     "Score",
     "daily_series",
     "forecast",
+    "is_cost",
 ]

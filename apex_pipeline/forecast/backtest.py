@@ -13,6 +13,9 @@ HORIZON = 90
 BLOCK = 7
 """Days ahead whose errors are pooled: those of one alone would be too few."""
 
+BLOCKS = -(-HORIZON // BLOCK)
+"""The last reaches one day beyond the horizon."""
+
 # The number that a cost owner reads is the month's; in a short series, the week's.
 _TOTALS = (30, 7)
 _MAX_ORIGINS = 52
@@ -97,7 +100,7 @@ def backtest(values: Values, model: Model) -> list[Trial]:
         week = model(values[:at])
         errors = tuple(
             None if value is None else value - week[ahead % 7]
-            for ahead, value in enumerate(values[at : at + HORIZON])
+            for ahead, value in enumerate(values[at : at + BLOCKS * BLOCK])
         )
         scale = level(values[:at], week)
         trials.append(Trial(at, week, scale, errors, naive[at]))

@@ -7,6 +7,9 @@ from datetime import date, timedelta
 MAX_DAYS = 728
 """What lies further back than two years says nothing about the next 90 days."""
 
+MAX_USD = 1e12
+"""More than a day can cost."""
+
 
 @dataclass(frozen=True, slots=True)
 class DailySeries:
@@ -31,21 +34,28 @@ class DailySeries:
         return sum(value is not None for value in self.values)
 
 
+def is_cost(value: float) -> bool:
+    """Whether a day can have cost that; nothing else is learnt from."""
+    return 0 <= value <= MAX_USD
+
+
 def daily_series(known: Mapping[date, float], until: date) -> DailySeries:
     """Line up what is known of the days before *until*.
 
     Zeros before the first cost are left out: then there was nothing to forecast yet.
 
     Args:
-        known: Value by day. A day that is absent is missing, and not zero.
+        known: Value by day. A day that is absent is missing, and not zero; so is one
+            with a value that is no cost, such as a negative one.
         until: The first day that is not over; what is known of it is not used.
     """
-    days = sorted(day for day in known if day < until)
+    days = sorted(day for day in known if day < until and is_cost(known[day]))
     spent = (day for day in days if known[day] != 0)
     first = max(
         next(spent, days[0] if days else until), until - timedelta(days=MAX_DAYS)
     )
     count = (until - first).days
+    learnt = {day: known[day] for day in days}
     return DailySeries(
-        first, tuple(known.get(first + timedelta(days=n)) for n in range(count))
+        first, tuple(learnt.get(first + timedelta(days=n)) for n in range(count))
     )

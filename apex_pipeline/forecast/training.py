@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-from apex_pipeline.forecast import models
+from apex_pipeline.forecast import models, wording
 from apex_pipeline.forecast.backtest import (
     BLOCK,
+    BLOCKS,
     HORIZON,
     Score,
     Trial,
@@ -18,7 +19,7 @@ from apex_pipeline.forecast.backtest import (
     total,
     total_cases,
 )
-from apex_pipeline.forecast.conformal import LEVELS, MIN_CASES, Interval, calibrate
+from apex_pipeline.forecast.conformal import LEVELS, Interval, calibrate
 from apex_pipeline.forecast.models import MIN_DAYS, Model
 from apex_pipeline.forecast.series import DailySeries
 
@@ -80,12 +81,14 @@ class Forecast:
         made_on: The first day that is forecast: the one that was not over.
         series: What it was learnt from.
         model: Whose forecast it is; None where nothing is known.
+        reason: Why that model, in a sentence or two.
         note: What limits it, in a sentence or two; empty where nothing does.
     """
 
     made_on: date
     series: DailySeries
     model: str | None
+    reason: str
     note: str
     days: tuple[ForecastDay, ...]
     totals: tuple[ForecastTotal, ...]
@@ -106,25 +109,24 @@ def forecast(series: DailySeries) -> Forecast:
     """
     made_on, known = series.end, series.known
     if not known:
-        note = "No day's cost is known yet."
-        return Forecast(made_on, series, None, note, (), (), ())
+        why = wording.TOO_FEW_TO_COMPARE
+        return Forecast(made_on, series, None, why, wording.NOTHING_KNOWN, (), (), ())
     if known < MIN_DAYS:
         week = models.flat_mean(series.values)
         days, totals = _outlook(series, week, [])
-        note = (
-            f"{_days(known)} known: a flat mean, without intervals. Weekdays need "
-            f"{MIN_DAYS} days."
-        )
-        return Forecast(made_on, series, FLAT_MODEL, note, days, totals, ())
+        why, note = wording.TOO_FEW_TO_COMPARE, wording.short_note(known)
+        return Forecast(made_on, series, FLAT_MODEL, why, note, days, totals, ())
     tried = {name: backtest(series.values, model) for name, model in MODELS.items()}
     scores = {name: score(trials) for name, trials in tried.items()}
     best = _best(scores)
     days, totals = _outlook(series, MODELS[best](series.values), tried[best])
+    bare = [total.horizon for total in totals if total.intervals[-1] is None]
     return Forecast(
         made_on,
         series,
         best,
-        _note(series, totals, scores[best]),
+        wording.reason(scores, OWN_MODEL, best),
+        wording.note(series, bare, scores[best]),
         days,
         totals,
         tuple(ModelScore(name, name == best, s) for name, s in scores.items()),
@@ -149,9 +151,7 @@ def _outlook(
     series: DailySeries, week: models.Week, trials: list[Trial]
 ) -> tuple[tuple[ForecastDay, ...], tuple[ForecastTotal, ...]]:
     scale = level(series.values, week)
-    blocks = [
-        calibrate(day_cases(trials, block)) for block in range(-(-HORIZON // BLOCK))
-    ]
+    blocks = [calibrate(day_cases(trials, block)) for block in range(BLOCKS)]
     days = tuple(
         ForecastDay(
             series.end + timedelta(days=ahead),
@@ -190,29 +190,3 @@ def _horizons(series: DailySeries) -> list[tuple[str, int, float]]:
     spent = sum(value for value in this_month if value is not None)
     fixed = [(f"{days}d", days, 0.0) for days in (7, 30, HORIZON)]
     return [*fixed, ("month_end", left, spent)]
-
-
-def _note(series: DailySeries, totals: tuple[ForecastTotal, ...], best: Score) -> str:
-    notes = []
-    if best.sum_error is None:
-        notes.append(
-            f"{_days(series.known)} known: too few to compare models; the mean of each "
-            "weekday is used."
-        )
-    bare = [total.horizon for total in totals if total.intervals[-1] is None]
-    if bare:
-        notes.append(
-            f"No interval for {', '.join(bare)}: fewer than {MIN_CASES} totals of that "
-            "length can be tried on the past."
-        )
-    over = series.end.day - 1
-    gaps = sum(value is None for value in series.values[-over:]) if over else 0
-    if gaps:
-        notes.append(
-            f"Of this month, {_days(gaps)} missing in what was spent and in its sum."
-        )
-    return " ".join(notes)
-
-
-def _days(count: int) -> str:
-    return f"{count} day is" if count == 1 else f"{count} days are"

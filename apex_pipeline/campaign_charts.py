@@ -1,0 +1,210 @@
+"""Pictures of what analysts read: rollups, history and forecast."""
+
+from collections.abc import Callable, Sequence
+from datetime import date, timedelta
+from decimal import Decimal
+from typing import TypeVar
+
+from apex_pipeline.charts import Band, Line, Panel, Values, picture, sparkline
+from apex_pipeline.history import HistoryDay, PeriodTotal
+from apex_pipeline.outlook import Outlook
+from apex_pipeline.rollups import DAILY, WEEKLY, Grain
+
+PERIODS_SHOWN = {DAILY.name: 90, WEEKLY.name: 52}
+"""How many days, or weeks, a picture shows."""
+
+_Row = TypeVar("_Row")
+
+_SPARK_DAYS_AHEAD = 30
+_USD = "US dollars"
+
+
+def rollup_picture(
+    grain: Grain, found: Sequence[PeriodTotal], unfinished: date | None = None
+) -> str:
+    """Cost, success rate and tokens of days or weeks.
+
+    Args:
+        grain: Which of them.
+        found: At least one, in order; those that are missing between are gaps.
+        unfinished: The day that is not over, if it is among them.
+    """
+    lined = _lined_up(grain, found)
+    first = found[0].label
+    divider = None
+    if unfinished is not None:
+        divider = (unfinished - first).days // grain.days
+
+    def panel(
+        title: str, unit: str, *lines: Line, highest: float | None = None
+    ) -> Panel:
+        return Panel(
+            title,
+            unit,
+            first,
+            lines,
+            days=grain.days,
+            highest=highest,
+            divider=divider,
+            divider_name="not over",
+        )
+
+    panels = [
+        panel(
+            f"Cost by {grain.name}",
+            _USD,
+            Line("cost", _of(lined, lambda t: t.cost_usd)),
+        ),
+        panel(
+            "Success rate",
+            "percent of agents",
+            Line("rate", _of(lined, lambda t: t.success_rate_pct)),
+            highest=100,
+        ),
+        panel(
+            "Tokens",
+            f"by {grain.name}",
+            Line("prompt", _of(lined, lambda t: t.tokens_in)),
+            Line("completion", _of(lined, lambda t: t.tokens_out), colour=1),
+        ),
+    ]
+    title = f"Cost, success rate and tokens by {grain.name}"
+    return picture(title, _described(panels), panels)
+
+
+def rollup_sparkline(grain: Grain, found: Sequence[PeriodTotal]) -> str:
+    """Cost, where there is no room for a picture."""
+    lined = _lined_up(grain, found)
+    title = f"Cost by {grain.name}, {len(lined)} {grain.name}s"
+    return sparkline(title, _of(lined, lambda t: t.cost_usd))
+
+
+def history_picture(days: Sequence[HistoryDay]) -> str:
+    """Cost beside its average and the window before; success rate; tokens."""
+    first = days[0].day
+    panels = [
+        Panel(
+            "Cost by day",
+            _USD,
+            first,
+            [
+                Line("days before", _of(days, lambda d: d.cost_before_usd), colour=2),
+                Line("cost", _of(days, lambda d: d.cost_usd)),
+                Line("7-day mean", _of(days, lambda d: d.cost_avg_7d_usd), colour=1),
+            ],
+        ),
+        Panel(
+            "Success rate",
+            "percent of agents",
+            first,
+            [Line("rate", _of(days, lambda d: d.success_rate_pct))],
+            highest=100,
+        ),
+        Panel(
+            "Tokens",
+            "by day",
+            first,
+            [
+                Line("prompt", _of(days, lambda d: d.tokens_in)),
+                Line("completion", _of(days, lambda d: d.tokens_out), colour=1),
+            ],
+        ),
+    ]
+    title = f"The last {len(days)} days"
+    return picture(title, _described(panels), panels)
+
+
+def history_sparkline(days: Sequence[HistoryDay]) -> str:
+    """Cost, where there is no room for a picture."""
+    return sparkline(f"Cost by day, {len(days)} days", _of(days, lambda d: d.cost_usd))
+
+
+def forecast_picture(found: Sequence[PeriodTotal], ahead: Outlook) -> str:
+    """The days that were, and the days to come with their intervals."""
+    past = _lined_up(DAILY, found, until=ahead.made_on)
+    first = ahead.made_on - timedelta(days=len(past))
+    known = _of(past, lambda t: t.cost_usd)
+    before: Values = [None] * len(past)
+    days = ahead.days
+    panels = [
+        Panel(
+            "Cost by day",
+            _USD,
+            first,
+            [
+                Line("cost", [*known, *[None] * len(days)]),
+                Line(
+                    "forecast",
+                    [*before, *_of(days, lambda d: d.cost_usd)],
+                    colour=1,
+                    dashed=True,
+                ),
+            ],
+            [
+                Band(
+                    "80 % interval",
+                    [*before, *_of(days, lambda d: d.low_80_usd)],
+                    [*before, *_of(days, lambda d: d.high_80_usd)],
+                    colour=1,
+                ),
+                Band(
+                    "50 % interval",
+                    [*before, *_of(days, lambda d: d.low_50_usd)],
+                    [*before, *_of(days, lambda d: d.high_50_usd)],
+                    colour=1,
+                    opacity=0.3,
+                ),
+            ],
+            divider=len(past),
+            divider_name=f"forecast of {ahead.made_on}",
+        )
+    ]
+    return picture("Cost by day and its forecast", _described(panels), panels)
+
+
+def forecast_sparkline(found: Sequence[PeriodTotal], ahead: Outlook) -> str:
+    """Cost and the 80 % interval of 30 days, where there is no room for a picture."""
+    past = _lined_up(DAILY, found, until=ahead.made_on)
+    days = [d for d in ahead.days if d.low_80_usd is not None][:_SPARK_DAYS_AHEAD]
+    return sparkline(
+        f"Cost by day, and the 80 % interval of {len(days)} days",
+        _of(past, lambda t: t.cost_usd),
+        _of(days, lambda d: d.low_80_usd),
+        _of(days, lambda d: d.high_80_usd),
+    )
+
+
+def _lined_up(
+    grain: Grain, found: Sequence[PeriodTotal], until: date | None = None
+) -> list[PeriodTotal | None]:
+    """One for each period from the first to the last, or to the one before *until*."""
+    if not found:
+        return []
+    by_label = {total.label: total for total in found}
+    end = until or found[-1].label + timedelta(days=grain.days)
+    count = max(0, (end - found[0].label).days // grain.days)
+    step = timedelta(days=grain.days)
+    return [by_label.get(found[0].label + step * number) for number in range(count)]
+
+
+def _of(
+    rows: Sequence[_Row | None], figure: Callable[[_Row], Decimal | None]
+) -> list[float | None]:
+    figures = (None if row is None else figure(row) for row in rows)
+    return [None if value is None else float(value) for value in figures]
+
+
+def _described(panels: Sequence[Panel]) -> str:
+    """What the lines show, in words."""
+    parts = []
+    for panel in panels:
+        for line in panel.lines:
+            known = [value for value in line.values if value is not None]
+            if known:
+                parts.append(
+                    f"{panel.title}, {line.name}: {min(known):,.2f} to "
+                    f"{max(known):,.2f} {panel.unit}, at last {known[-1]:,.2f}."
+                )
+            else:
+                parts.append(f"{panel.title}, {line.name}: nothing is known.")
+    return " ".join(parts)

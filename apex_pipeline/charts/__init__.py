@@ -1,0 +1,30 @@
+"""Pictures of figures over time as SVG, in pure Python: the same figures, the same bytes.
+
+`picture` has titles, axes and a description, `sparkline` is a line small enough to stand
+in a table. Nothing in them needs a style sheet, a script or a font of ours, so that they
+pass any content security policy, within a page and as an image.
+"""
+
+from apex_pipeline.charts.pictures import (
+    EMBEDDED,
+    STANDALONE,
+    Band,
+    Line,
+    Panel,
+    Theme,
+    picture,
+)
+from apex_pipeline.charts.scales import Values
+from apex_pipeline.charts.sparklines import sparkline
+
+__all__ = [
+    "EMBEDDED",
+    "STANDALONE",
+    "Band",
+    "Line",
+    "Panel",
+    "Theme",
+    "Values",
+    "picture",
+    "sparkline",
+]

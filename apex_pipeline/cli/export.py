@@ -1,0 +1,134 @@
+"""`apex export`: any rows as CSV, into a file or a pipe."""
+
+import os
+import signal
+import stat
+import sys
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+import click
+
+from apex_pipeline.cli.output import waiting
+from apex_pipeline.csv_exports import export_selection
+from apex_pipeline.csv_files import Tell, Written, explained, snapshot, write_csv
+from apex_pipeline.csv_queries import DATASETS, HISTORY_DAYS, Selection, select
+from apex_pipeline.database import Database
+from apex_pipeline.settings import load_analysis_settings, load_database_url
+
+_PIPE_STATUS = 128 + signal.SIGPIPE
+
+_DAY = click.DateTime(["%Y-%m-%d"])
+
+
+@click.command()
+@click.argument("dataset", type=click.Choice(list(DATASETS)), metavar="DATASET")
+@click.option(
+    "--from", "first", type=_DAY, metavar="DATE", help="First day, 2026-11-25."
+)
+@click.option("--to", "last", type=_DAY, metavar="DATE", help="Last day, included.")
+@click.option(
+    "--zone", metavar="ZONE", help="Time zone of the days.  [default: APEX_TIME_ZONE]"
+)
+@click.option(
+    "--days",
+    type=int,
+    help=f"Length of the history.  [default: {HISTORY_DAYS}]",
+)
+@click.option("--gzip", "compress", is_flag=True, help="Compress; so does FILE.gz.")
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    default="-",
+    help="Where it goes; - for standard output.  [default: -]",
+)
+def export(
+    *,
+    dataset: str,
+    first: datetime | None,
+    last: datetime | None,
+    zone: str | None,
+    days: int | None,
+    compress: bool,
+    output: str,
+) -> None:
+    """Write rows as CSV: UTF-8, ISO dates, safe to open in a spreadsheet.
+
+    DATASET is daily or weekly for the rollups, by day or by the Monday of the week;
+    history for the last days with their averages; forecast for the days to come, and
+    forecast-totals for their sums; raw for the campaign runs themselves, by the day on
+    which they were recorded. Without --from and --to all that there is.
+
+    FILE appears when it is whole; one of that name is replaced then. Exit 0: written; 1:
+    failed; 2: the arguments or the configuration are wrong; 141: whoever read the pipe
+    has closed it.
+    """
+    selection = select(
+        load_analysis_settings(os.environ),
+        dataset,
+        zone=zone,
+        first=first.date() if first else None,
+        last=last.date() if last else None,
+        days=days,
+    )
+    # Ended by a supervisor it clears away what it has begun, as it does for a person.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    compress = compress or output.endswith(".gz")
+    with Database(
+        load_database_url(os.environ), application_name="apex_export"
+    ) as database:
+        try:
+            if output == "-":
+                _to_pipe(database, selection, compress=compress)
+            else:
+                written = _to_file(database, selection, Path(output), compress=compress)
+                click.echo(f"{output}: {_words(written.rows, written.size)}")
+        except BrokenPipeError:
+            sys.exit(_PIPE_STATUS)
+
+
+def _to_pipe(database: Database, selection: Selection, *, compress: bool) -> None:
+    if sys.stdout is None:
+        raise click.UsageError("Standard output is closed; name a file.")
+    if compress and sys.stdout.isatty():
+        raise click.UsageError("Compressed data is not for a terminal; name a file.")
+    # Not through sys.stdout, which would be flushed once more at the end, and complain.
+    with (
+        snapshot(database) as connection,
+        explained("Standard output"),
+        open(sys.stdout.fileno(), "wb", closefd=False) as pipe,
+    ):
+        write_csv(connection, selection, pipe, compress=compress)
+
+
+def _to_file(
+    database: Database, selection: Selection, path: Path, *, compress: bool
+) -> Written:
+    with waiting("Exporting …") as update:
+        tell = _teller(update)
+        if _is_replaceable(path):
+            # The file that a link leads to is what is meant, not the link.
+            whole = path.resolve()
+            return export_selection(
+                database, selection, whole, compress=compress, tell=tell
+            )
+        # A device or a named pipe: its name is not to become that of a file.
+        with snapshot(database) as connection, explained(path), path.open("wb") as file:
+            return write_csv(connection, selection, file, compress=compress, tell=tell)
+
+
+def _is_replaceable(path: Path) -> bool:
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except OSError:
+        return True
+
+
+def _teller(update: Callable[[str], None]) -> Tell:
+    return lambda rows, size: update(f"Exporting … {_words(rows, size)}")
+
+
+def _words(rows: int, size: int) -> str:
+    return f"{rows:,} rows, {size:,} bytes"

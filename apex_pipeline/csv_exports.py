@@ -1,0 +1,236 @@
+"""The folder of CSV files: a file for each day and week, and one for each view.
+
+    daily/2026-11-25.csv    the rollup of a day
+    weekly/2026-11-23.csv   the rollup of a week, by its Monday
+    history_90d.csv         the history as it stands; also of 30 and of 60 days
+    forecast.csv            the newest forecast by day; forecast_totals.csv has its sums
+
+All of it is in the business time zone, so that nobody adds up the same run twice. A file
+of a day or week says by its time of modification when its rollup was computed. So what
+is missing or out of date is seen by looking, and made again with whatever else is made:
+a day that was late, a week that was computed since, a file or a folder that somebody
+deleted.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from apex_pipeline.csv_files import (
+    EPOCH,
+    Tell,
+    Written,
+    count,
+    count_rows,
+    explained,
+    make_folder,
+    replacing,
+    snapshot,
+    write_csv,
+)
+from apex_pipeline.csv_queries import (
+    DAILY_ROWS,
+    FORECAST,
+    FORECAST_TOTALS,
+    HISTORY,
+    WEEKLY_ROWS,
+    Dataset,
+    Selection,
+    count_statement,
+)
+from apex_pipeline.database import Database
+from apex_pipeline.errors import ApexError
+from apex_pipeline.rollups import Periods
+from apex_pipeline.settings import AnalysisSettings
+
+logger = logging.getLogger(__name__)
+
+# A week is compared with the one before it, and changes with it.
+_COMPUTED = {
+    DAILY_ROWS: """
+        SELECT day, computed_at FROM daily_rollup_total WHERE time_zone = %s
+    """,
+    WEEKLY_ROWS: """
+        SELECT week, greatest(computed_at, lag(computed_at) OVER (ORDER BY week))
+        FROM weekly_rollup_total WHERE time_zone = %s
+    """,
+}
+_HISTORIES = (30, 60, 90)
+
+
+@dataclass(frozen=True, slots=True)
+class ExportedFile:
+    """A file that was written.
+
+    Attributes:
+        label: First day of the day or week that it is of; None for a current view.
+        rows_in_table: Rows that it should have, counted in the database.
+        rows_read_back: Rows that a reader of CSV finds in it.
+    """
+
+    dataset: Dataset
+    label: date | None
+    path: Path
+    written: Written
+    rows_in_table: int
+    rows_read_back: int
+
+    @property
+    def is_right(self) -> bool:
+        """Whether the file holds as many rows as the database."""
+        return self.written.rows == self.rows_in_table == self.rows_read_back
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    path: Path
+    selection: Selection
+    label: date | None = None
+    computed_at: datetime | None = None
+
+
+def export_files(
+    database: Database, settings: AnalysisSettings, days: Periods
+) -> list[ExportedFile]:
+    """Write the files of these days, the current ones, and all that are out of date.
+
+    The database is seen as it is at one moment. Each file is replaced as a whole; a
+    failure leaves those that were replaced before it.
+
+    Args:
+        database: Where the rollups are.
+        settings: The folder and the time zone.
+        days: Days whose files are written though they may be up to date.
+
+    Raises:
+        ApexError: A day has no rollup, or the file system refuses.
+        DatabaseError: One of its kinds.
+    """
+    with snapshot(database) as connection:
+        wanted = [
+            *_labelled(connection, settings, DAILY_ROWS, days.labels()),
+            *_labelled(connection, settings, WEEKLY_ROWS, ()),
+            *_current(settings),
+        ]
+        make_folder(settings.export_dir)
+        for dataset in _COMPUTED:
+            make_folder(settings.export_dir / dataset.name)
+        files = [_export(connection, one) for one in wanted]
+    logger.info("%d CSV files written to %s", len(files), settings.export_dir)
+    return files
+
+
+def export_selection(
+    database: Database,
+    selection: Selection,
+    path: Path,
+    *,
+    compress: bool,
+    tell: Tell | None = None,
+) -> Written:
+    """Write any rows into one file, which is replaced as a whole.
+
+    Raises:
+        ApexError: The file system refuses.
+        DatabaseError: One of its kinds.
+    """
+    with snapshot(database) as connection, replacing(path) as file:
+        return write_csv(connection, selection, file, compress=compress, tell=tell)
+
+
+def export_on_request(
+    database: Database,
+    settings: AnalysisSettings,
+    selection: Selection,
+    *,
+    compress: bool,
+) -> tuple[Path, Written]:
+    """Write any rows into a file that is named for them, in a folder of such files.
+
+    Raises:
+        ApexError: The file system refuses.
+        DatabaseError: One of its kinds.
+    """
+    folder = settings.export_dir / "on_request"
+    make_folder(settings.export_dir)
+    make_folder(folder)
+    path = folder / (_name(selection) + (".csv.gz" if compress else ".csv"))
+    return path, export_selection(database, selection, path, compress=compress)
+
+
+def _name(selection: Selection) -> str:
+    dataset = selection.dataset
+    parts = [
+        dataset.name + (f"_{selection.days}d" if dataset is HISTORY else ""),
+        str(selection.first or "oldest"),
+        str(selection.last or "newest"),
+        selection.zone.replace("/", "-"),
+    ]
+    return "_".join(parts)
+
+
+def _labelled(
+    connection: psycopg.Connection[Any],
+    settings: AnalysisSettings,
+    dataset: Dataset,
+    always: Sequence[date],
+) -> list[_Wanted]:
+    zone = settings.time_zone
+    computed: dict[date, datetime] = dict(
+        connection.execute(_COMPUTED[dataset], (zone,)).fetchall()
+    )
+    missing = [label for label in always if label not in computed]
+    if missing:
+        raise ApexError(
+            f"{dataset.relation} has not been made for {missing[0]} to {missing[-1]} in "
+            f"{zone} ({len(missing)} of the days asked for). Make it first."
+        )
+    folder, asked_for = settings.export_dir / dataset.name, frozenset(always)
+    wanted = []
+    for label, computed_at in sorted(computed.items()):
+        path = folder / f"{label}.csv"
+        if label in asked_for or _modified(path) != computed_at:
+            selection = Selection(dataset, zone, label, label)
+            wanted.append(_Wanted(path, selection, label, computed_at))
+    return wanted
+
+
+def _current(settings: AnalysisSettings) -> list[_Wanted]:
+    folder, zone = settings.export_dir, settings.time_zone
+    return [
+        *(
+            _Wanted(
+                folder / f"history_{days}d.csv", Selection(HISTORY, zone, days=days)
+            )
+            for days in _HISTORIES
+        ),
+        _Wanted(folder / "forecast.csv", Selection(FORECAST, zone)),
+        _Wanted(folder / "forecast_totals.csv", Selection(FORECAST_TOTALS, zone)),
+    ]
+
+
+def _modified(path: Path) -> datetime | None:
+    with explained(path):
+        try:
+            nanoseconds = path.stat().st_mtime_ns
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+    return EPOCH + timedelta(microseconds=nanoseconds // 1000)
+
+
+def _export(connection: psycopg.Connection[Any], wanted: _Wanted) -> ExportedFile:
+    with replacing(wanted.path, modified=wanted.computed_at) as file:
+        written = write_csv(connection, wanted.selection, file)
+    return ExportedFile(
+        wanted.selection.dataset,
+        wanted.label,
+        wanted.path,
+        written,
+        count(connection, count_statement(wanted.selection)),
+        count_rows(wanted.path),
+    )

@@ -1,0 +1,223 @@
+"""The CSV files as an asset, and a job for whatever rows somebody wants as a file."""
+
+from collections.abc import Sequence
+from datetime import date
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from apex_pipeline.csv_exports import ExportedFile, export_files, export_on_request
+from apex_pipeline.csv_queries import DAILY_ROWS, DATASETS, HISTORY_DAYS, select
+from apex_pipeline.defs.jobs import ANALYSIS_TAGS
+from apex_pipeline.defs.metadata import table
+from apex_pipeline.defs.rollup_specs import (
+    CSV_KEY,
+    DAILY_FRESHNESS,
+    DAILY_KEY,
+    DAILY_METADATA,
+    DAYS,
+    FORECAST_KEY,
+    GROUP,
+    HISTORY_KEY,
+    OWNERS,
+    WEEKLY_KEY,
+)
+from apex_pipeline.defs.services import Services
+from apex_pipeline.errors import ApexError, ConfigError
+from apex_pipeline.rollups import DAILY, Periods
+
+FILES_MATCH_ROLLUPS = dg.AssetCheckSpec(
+    "files_match_rollups",
+    asset=CSV_KEY,
+    description="Each file just written, read back as CSV, has as many rows as the "
+    "database had at that moment.",
+)
+
+# Of the daily files; those of the others are in the README and the database.
+_SCHEMA: dg.TableSchema = DAILY_METADATA["dagster/column_schema"]
+_METADATA = {
+    "dagster/column_schema": _SCHEMA,
+    "dagster/column_lineage": dg.TableColumnLineage(
+        {c.name: [dg.TableColumnDep(DAILY_KEY, c.name)] for c in _SCHEMA.columns}
+    ),
+}
+
+_PREVIEW_FILES = 8
+_EXAMPLES = 5
+
+
+@dg.asset(
+    key=CSV_KEY,
+    deps=[
+        DAILY_KEY,
+        dg.AssetDep(
+            WEEKLY_KEY,
+            # The week of a day is made when it is over.
+            partition_mapping=dg.TimeWindowPartitionMapping(
+                allow_nonexistent_upstream_partitions=True
+            ),
+        ),
+        HISTORY_KEY,
+        FORECAST_KEY,
+    ],
+    partitions_def=DAYS,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    check_specs=[FILES_MATCH_ROLLUPS],
+    metadata=_METADATA,
+    group_name=GROUP,
+    owners=OWNERS,
+    kinds={"csv", "file"},
+    freshness_policy=DAILY_FRESHNESS,
+    description="The rollups, the history and the forecast as CSV files in `APEX_EXPORT_DIR`, in the "
+    "business time zone: `daily/` by day, `weekly/` by the Monday of each week that is "
+    "over, `history_30d.csv`, `_60d` and `_90d`, `forecast.csv` and "
+    "`forecast_totals.csv`. Each run writes the files of its days "
+    "and the current ones, and whatever else is missing or older than its rollup.",
+)
+def campaign_csv_exports(
+    context: dg.AssetExecutionContext, services: Services
+) -> dg.MaterializeResult:
+    """Write the files of the run's days, and those that are out of date."""
+    asked = context.partition_key_range
+    try:
+        settings = services.analysis_settings()
+        days = Periods(
+            DAILY, date.fromisoformat(asked.start), date.fromisoformat(asked.end)
+        )
+        with services.open_database() as database:
+            files = export_files(database, settings, days)
+    except ApexError as error:
+        raise dg.Failure(str(error), allow_retries=False) from None
+    labels = set(days.labels())
+    for file in files:
+        if file.dataset is not DAILY_ROWS or file.label is None:
+            continue
+        if file.label in labels:
+            context.add_asset_metadata(
+                _metadata(file) | (_overview(files) if file.label == days.last else {}),
+                partition_key=file.label.isoformat(),
+            )
+        else:
+            context.log_event(
+                dg.AssetMaterialization(
+                    CSV_KEY, partition=file.label.isoformat(), metadata=_metadata(file)
+                )
+            )
+    return dg.MaterializeResult(check_results=[_check(files)])
+
+
+def _metadata(file: ExportedFile) -> dict[str, Any]:
+    return {
+        "path": dg.MetadataValue.path(file.path),
+        "dagster/partition_row_count": file.written.rows,
+        "bytes": file.written.size,
+        "sha256": file.written.sha256,
+    }
+
+
+def _overview(files: Sequence[ExportedFile]) -> dict[str, Any]:
+    """All that the run wrote; once for a run, since it is kept in each event."""
+    return {
+        "files_written": len(files),
+        "rows_written": sum(file.written.rows for file in files),
+        "bytes_written": sum(file.written.size for file in files),
+        "last_files": table(
+            ("file", "rows", "bytes"),
+            [
+                (
+                    f"{file.path.parent.name}/{file.path.name}",
+                    file.written.rows,
+                    file.written.size,
+                )
+                for file in files[-_PREVIEW_FILES:]
+            ],
+        ),
+    }
+
+
+def _check(files: Sequence[ExportedFile]) -> dg.AssetCheckResult:
+    wrong = [file for file in files if not file.is_right]
+    return dg.AssetCheckResult(
+        check_name=FILES_MATCH_ROLLUPS.name,
+        passed=not wrong,
+        severity=dg.AssetCheckSeverity.ERROR,
+        metadata={
+            "files": len(files),
+            "wrong": len(wrong),
+            "examples": "; ".join(
+                f"{file.path}: {file.rows_read_back} rows read back, "
+                f"{file.rows_in_table} in the database"
+                for file in wrong[:_EXAMPLES]
+            )
+            or "none",
+        },
+    )
+
+
+class ExportConfig(dg.Config):
+    """What `apex export` takes."""
+
+    dataset: str = Field(default="daily", description=f"One of {', '.join(DATASETS)}.")
+    first: str | None = Field(
+        default=None, description="First day, such as 2026-11-25; none for all."
+    )
+    last: str | None = Field(default=None, description="Last day, included.")
+    zone: str | None = Field(
+        default=None, description="Time zone of the days; none for APEX_TIME_ZONE."
+    )
+    days: int | None = Field(
+        default=None, description=f"Length of the history; none for {HISTORY_DAYS}."
+    )
+    compress: bool = Field(default=False, description="Whether as gzip.")
+
+
+@dg.op
+def write_requested_csv(
+    context: dg.OpExecutionContext, config: ExportConfig, services: Services
+) -> None:
+    """Write one file into the folder `on_request`."""
+    try:
+        settings = services.analysis_settings()
+        selection = select(
+            settings,
+            config.dataset,
+            zone=config.zone,
+            first=_day("first", config.first),
+            last=_day("last", config.last),
+            days=config.days,
+        )
+        with services.open_database() as database:
+            path, written = export_on_request(
+                database, settings, selection, compress=config.compress
+            )
+    except ApexError as error:
+        raise dg.Failure(str(error), allow_retries=False) from None
+    context.add_output_metadata(
+        {
+            "path": dg.MetadataValue.path(path),
+            "rows": written.rows,
+            "bytes": written.size,
+            "sha256": written.sha256,
+        }
+    )
+
+
+def _day(name: str, text: str | None) -> date | None:
+    if text is None:
+        return None
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise ConfigError(f"{name} must be a date like 2026-11-25.") from None
+
+
+@dg.job(
+    executor_def=dg.in_process_executor,
+    description="Write any rows as one CSV file, as `apex export` does, into the folder "
+    "on_request in APEX_EXPORT_DIR.",
+    tags=ANALYSIS_TAGS,
+)
+def export_csv() -> None:
+    """Write any rows as one CSV file."""
+    write_requested_csv()

@@ -1,0 +1,201 @@
+"""The asset of the cost forecast, and what is checked of it."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import dagster as dg
+
+from apex_pipeline.campaign_charts import (
+    PERIODS_SHOWN,
+    forecast_picture,
+    forecast_sparkline,
+)
+from apex_pipeline.cost_forecast import train
+from apex_pipeline.database import Database
+from apex_pipeline.defs.findings import check_results
+from apex_pipeline.defs.metadata import image, interval, numbers, table
+from apex_pipeline.defs.rollup_specs import (
+    DAILY_FRESHNESS,
+    DAILY_KEY,
+    FORECAST_KEY,
+    GROUP,
+    OWNERS,
+)
+from apex_pipeline.defs.services import Services
+from apex_pipeline.errors import ApexError
+from apex_pipeline.forecast import HORIZON
+from apex_pipeline.forecast_checks import (
+    BAND_POINTS,
+    COVERAGE_IN_BAND,
+    JUDGED_DAYS,
+    LEARNT_UP_TO_YESTERDAY,
+    check,
+)
+from apex_pipeline.history import described_columns, totals
+from apex_pipeline.outlook import Outlook, outlook
+from apex_pipeline.rollups import DAILY, Periods
+
+_PREVIEW_DAYS = 7
+_VIEW = "cost_forecast"
+_CHECK_WORDS = {
+    LEARNT_UP_TO_YESTERDAY: "The forecast knows what yesterday cost, in each time zone.",
+    COVERAGE_IN_BAND: f"Of {JUDGED_DAYS} or more days of the past, the intervals would have "
+    f"held as many as they promise, give or take {BAND_POINTS} percentage points.",
+}
+_SEVERITIES = dict.fromkeys(_CHECK_WORDS, dg.AssetCheckSeverity.WARN)
+_CHECK_SPECS = [
+    dg.AssetCheckSpec(name, asset=FORECAST_KEY, description=words)
+    for name, words in _CHECK_WORDS.items()
+]
+_COST = dg.TableColumnDep(DAILY_KEY, "cost_usd")
+# What was learnt from computed days, by their dates.
+_LINEAGE = {
+    name: [_COST, dg.TableColumnDep(DAILY_KEY, "day")]
+    for name in (
+        *("cost_usd", "low_50_usd", "high_50_usd", "low_80_usd", "high_80_usd"),
+        *("model", "coverage_50_pct", "coverage_80_pct"),
+    )
+} | {"time_zone": [dg.TableColumnDep(DAILY_KEY, "time_zone")]}
+
+
+@dg.asset(
+    key=FORECAST_KEY,
+    deps=[DAILY_KEY],
+    check_specs=_CHECK_SPECS,
+    group_name=GROUP,
+    owners=OWNERS,
+    kinds={"postgres", "python"},
+    freshness_policy=DAILY_FRESHNESS,
+    metadata={
+        "dagster/table_name": _VIEW,
+        "dagster/column_lineage": dg.TableColumnLineage(_LINEAGE),
+    },
+    description=f"What each of the next {HORIZON} days will cost, the next 7, 30 and 90 "
+    "together, and the month, with intervals of 50 % and 80 %: the views `cost_forecast` "
+    "and `cost_forecast_horizon`. Learnt from `daily_rollup_total` by the model that erred "
+    "least in a backtest, which is made with each training. What came of earlier "
+    "forecasts is in `cost_forecast_outcome`.",
+)
+def cost_forecast(services: Services) -> dg.MaterializeResult:
+    """Train on the days that are over, and keep what comes of it."""
+    try:
+        settings = services.analysis_settings()
+        with services.open_database() as database:
+            trainings = train(database, settings, datetime.now(UTC))
+            columns = described_columns(database, _VIEW)
+            ahead = outlook(database, settings.time_zone)
+            metadata = ahead and _metadata(database, settings.time_zone, ahead)
+    except ApexError as error:
+        raise dg.Failure(str(error), allow_retries=False) from None
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/column_schema": dg.TableSchema(
+                [dg.TableColumn(c.name, c.type, c.description) for c in columns]
+            ),
+            "time_zone": settings.time_zone,
+            **(metadata or {}),
+        },
+        check_results=check_results(check(trainings), _SEVERITIES),
+    )
+
+
+def _metadata(database: Database, zone: str, ahead: Outlook) -> dict[str, Any]:
+    shown = timedelta(days=PERIODS_SHOWN[DAILY.name])
+    yesterday = ahead.made_on - timedelta(days=1)
+    before = totals(
+        database, DAILY, zone, Periods(DAILY, ahead.made_on - shown, yesterday)
+    )
+    return {
+        "dagster/row_count": len(ahead.days),
+        "model": ahead.model or "none",
+        "why": ahead.reason,
+        "limits": ahead.note or "none",
+        "trend": image(forecast_sparkline(before, ahead), "Cost"),
+        "picture": image(forecast_picture(before, ahead), "Cost and its forecast"),
+        "totals": _totals(ahead),
+        "backtest": _backtest(ahead),
+        "next_days": _next_days(ahead),
+        **_figures(ahead),
+    }
+
+
+def _figures(ahead: Outlook) -> dict[str, float | int]:
+    figures: dict[str, Decimal | int | None] = {
+        "days_known": ahead.days_known,
+        "days_missing": ahead.days_missing,
+    }
+    for total in ahead.totals:
+        name = total.horizon.removesuffix("_end")
+        figures |= {
+            f"{name}_usd": total.cost_usd,
+            f"{name}_low_80_usd": total.low_80_usd,
+            f"{name}_high_80_usd": total.high_80_usd,
+        }
+        if total.horizon == "month_end":
+            figures["month_spent_usd"] = total.spent_usd
+    for score in ahead.scores[:1]:
+        figures |= {
+            "mase": score.mase,
+            "sum_error_pct": score.sum_error_pct,
+            "coverage_80_pct": score.coverage_80_pct,
+            "sum_coverage_80_pct": score.sum_coverage_80_pct,
+        }
+    return numbers(figures)
+
+
+def _totals(ahead: Outlook) -> dg.MarkdownMetadataValue:
+    return table(
+        ("total", "USD", "50 %", "80 %"),
+        [
+            (
+                total.horizon,
+                total.cost_usd,
+                interval(total.low_50_usd, total.high_50_usd),
+                interval(total.low_80_usd, total.high_80_usd),
+            )
+            for total in ahead.totals
+        ],
+    )
+
+
+def _next_days(ahead: Outlook) -> dg.MarkdownMetadataValue:
+    return table(
+        ("day", "USD", "50 %", "80 %"),
+        [
+            (
+                day.day,
+                day.cost_usd,
+                interval(day.low_50_usd, day.high_50_usd),
+                interval(day.low_80_usd, day.high_80_usd),
+            )
+            for day in ahead.days[:_PREVIEW_DAYS]
+        ],
+    )
+
+
+def _backtest(ahead: Outlook) -> dg.MarkdownMetadataValue:
+    """Each model's errors, and how many outcomes its intervals would have held."""
+    sums = next((f"{s.sum_days} d" for s in ahead.scores if s.sum_days), "sum")
+    return table(
+        (
+            *("model", "MASE", f"{sums} off %", "pinball USD"),
+            *("% in 50", "% in 80", f"{sums} % in 80"),
+        ),
+        [
+            (
+                f"**{score.model}**" if score.is_used else score.model,
+                score.mase,
+                _whole(score.sum_error_pct),
+                score.pinball_usd,
+                _whole(score.coverage_50_pct),
+                _whole(score.coverage_80_pct),
+                _whole(score.sum_coverage_80_pct),
+            )
+            for score in ahead.scores
+        ],
+    )
+
+
+def _whole(percent: Decimal | None) -> int | None:
+    return None if percent is None else round(percent)
