@@ -187,8 +187,11 @@ def _environment(
         "APEX_STATE_DIR": str(state),
         "DAGSTER_HOME": str(state / "dagster"),
         "DAGSTER_DISABLE_TELEMETRY": "yes",
-        # A run over two years of days announces each; the daemon writes them at once.
+        # The materializations of two years of days are written at once.
         "DAGSTER_EVENT_BATCH_SIZE": "1000",
+        # One announcement for each asset and not for each of its days, which the daemon
+        # writes one by one: those of two years take longer than a run may to start.
+        "DAGSTER_EMIT_PARTITION_SUBSET_IN_PLANNED_EVENTS": "true",
         "PYTHONUNBUFFERED": "1",
     }
 
