@@ -7,11 +7,12 @@ from typing import Self
 
 from sqlalchemy import Connection
 
-from apex_pipeline import ledger, pending
+from apex_pipeline import ledger, pending, quarantine
 from apex_pipeline.database import Database
 from apex_pipeline.ledger import RunRecord, Target
 from apex_pipeline.metrics import Rejection
 from apex_pipeline.pending import PendingRow, PendingSummary, Position
+from apex_pipeline.quarantine import Cause, Decision, QuarantinedRow, Selection
 from apex_pipeline.writer_lock import WriterLock, try_writer_lock
 
 
@@ -101,11 +102,83 @@ class Store:
 
     def quarantine(self, rejections: Sequence[Rejection], at: datetime) -> None:
         """Put rejected rows aside, each time twice as long: 5 minutes to a day."""
-        self._database.transact(lambda c: pending.quarantine(c, rejections, at))
+        self._database.transact(lambda c: quarantine.put_aside(c, rejections, at))
 
     def quarantine_count(self) -> int:
-        """Count the rows in quarantine, due or not."""
-        return self._database.transact(pending.quarantine_count, repeatable=True)
+        """Count the rows in quarantine that are tried again, due or not."""
+        return self._database.transact(quarantine.count, repeatable=True)[0]
+
+    def dropped_count(self) -> int:
+        """Count the rows in quarantine that a person has dropped."""
+        return self._database.transact(quarantine.count, repeatable=True)[1]
+
+    def quarantine_causes(
+        self, selection: Selection, limit: int, offset: int = 0
+    ) -> list[Cause]:
+        """Read why rows are in quarantine, the commonest cause first."""
+        return self._database.transact(
+            lambda c: quarantine.causes(c, selection, limit, offset), repeatable=True
+        )
+
+    def quarantined_rows(
+        self, selection: Selection, limit: int, offset: int = 0
+    ) -> list[QuarantinedRow]:
+        """Read the rows in quarantine by when they were refused first."""
+        return self._database.transact(
+            lambda c: quarantine.rows(c, selection, limit, offset), repeatable=True
+        )
+
+    def quarantined_row(
+        self, text: str
+    ) -> list[tuple[QuarantinedRow, Mapping[str, object]]]:
+        """Read a row in quarantine by its id, with its values; twins are several.
+
+        Raises:
+            ApexError: It is not there.
+        """
+
+        def read(
+            connection: Connection,
+        ) -> list[tuple[QuarantinedRow, Mapping[str, object]]]:
+            found = [
+                (entry, pending.named(connection, entry.id))
+                for entry in quarantine.named(connection, text)
+            ]
+            return [(entry, row.values) for entry, row in found if row is not None]
+
+        return self._database.transact(read, repeatable=True)
+
+    def quarantine_selected(self, selection: Selection) -> int:
+        """Count the rows that are meant.
+
+        Raises:
+            ApexError: Named rows are not in quarantine, or no row has the cause.
+        """
+        return len(
+            self._database.transact(
+                lambda c: quarantine.find(c, selection), repeatable=True
+            )
+        )
+
+    def release(self, selection: Selection) -> int:
+        """Make rows in quarantine due, dropped ones too; returns how many.
+
+        Raises:
+            ApexError: As `quarantine_selected`; then nothing was changed.
+        """
+        return self._database.transact(
+            lambda c: quarantine.release(c, selection), repeatable=True
+        )
+
+    def drop(self, selection: Selection, decision: Decision) -> int:
+        """See that rows in quarantine are never sent; returns how many.
+
+        Raises:
+            ApexError: As `quarantine_selected`; then nothing was changed.
+        """
+        return self._database.transact(
+            lambda c: quarantine.drop(c, selection, decision), repeatable=True
+        )
 
     def known_ids(self, ids: Iterable[str]) -> set[str]:
         """Tell which of these UUIDs are rows of ours; in the usual spelling."""

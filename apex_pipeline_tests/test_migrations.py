@@ -25,6 +25,7 @@ ALL = [
     "0006_ledger",
     "0007_rollups",
     "0008_campaign_history",
+    "0010_dropped_rows",
 ]
 
 _APPLY = """
@@ -349,7 +350,8 @@ def test_table_of_another_role_need_not_be_owned_when_nothing_is_missing(
     connection.execute("GRANT ALL ON campaign_metrics TO stranger")
     connection.execute(
         """
-        DROP VIEW campaign_metrics_pending, v_campaign_metrics_pending;
+        DROP VIEW campaign_metrics_pending, v_campaign_metrics_pending,
+            quarantined_campaign_metrics;
         DROP FUNCTION campaign_history CASCADE;
         DROP FUNCTION grant_analyst_access;
         DROP TABLE campaign_metrics_quarantine, sync_run, dataverse_pacing,
