@@ -114,8 +114,10 @@ _ANY = """
 _MARK_EXPORTED = """
     UPDATE campaign_metrics
     SET exported_at = %(at)s
-    WHERE id = ANY(%(ids)s) AND exported_at IS NULL
+    WHERE id = ANY(%(ids)s) AND (exported_at IS NULL OR %(again)s)
 """
+
+_UNMARK = "UPDATE campaign_metrics SET exported_at = NULL WHERE id = ANY(%(ids)s)"
 
 _LEAVE_QUARANTINE = """
     DELETE FROM campaign_metrics_quarantine WHERE metric_id = ANY(%(ids)s)
@@ -149,13 +151,23 @@ def exists(connection: Connection) -> bool:
     return connection.exec_driver_sql(_ANY).first() is not None
 
 
-def mark_exported(connection: Connection, ids: Sequence[str], at: datetime) -> int:
-    """Mark rows, let them leave the quarantine, and count those that were pending."""
+def mark_exported(
+    connection: Connection, ids: Sequence[str], at: datetime, *, again: bool = False
+) -> int:
+    """Mark rows, let them leave the quarantine, and count those that were marked now.
+
+    Rows that are marked already keep their time, unless they were sent *again*.
+    """
     # Written out in UTC, so that a column without time zone takes the right hour.
-    values = {"ids": list(ids), "at": at.astimezone(UTC).isoformat()}
+    values = {"ids": list(ids), "at": at.astimezone(UTC).isoformat(), "again": again}
     marked = connection.exec_driver_sql(_MARK_EXPORTED, values).rowcount
     connection.exec_driver_sql(_LEAVE_QUARANTINE, values)
     return marked
+
+
+def unmark(connection: Connection, ids: Sequence[str]) -> None:
+    """Take back the mark of rows that Dataverse does not hold as they are now."""
+    connection.exec_driver_sql(_UNMARK, {"ids": list(ids)})
 
 
 def known_ids(connection: Connection, ids: Iterable[str]) -> set[str]:

@@ -7,9 +7,9 @@ due; a dropped row can be released like any other. No row leaves but by being de
 Whatever is done to rows is one statement in one transaction: all of them, or none.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -17,9 +17,6 @@ from sqlalchemy import Connection
 
 from apex_pipeline.errors import ApexError, ConfigError
 from apex_pipeline.metrics import Rejection
-
-EXAMPLES = 3
-"""How many ids stand for the rows of a cause."""
 
 _NAMED_AT_MOST = 20
 
@@ -85,47 +82,6 @@ class Decision:
             require_storable(text)
 
 
-@dataclass(frozen=True, slots=True)
-class QuarantinedRow:
-    """One row in quarantine; times are UTC.
-
-    The comments on the columns of `campaign_metrics_quarantine` say what each is.
-
-    Attributes:
-        next_attempt_at: None for a row that was dropped.
-    """
-
-    id: str
-    code: str
-    message: str
-    attempts: int
-    first_rejected_at: datetime
-    last_rejected_at: datetime
-    next_attempt_at: datetime | None
-    dropped_at: datetime | None
-    dropped_by: str | None
-    drop_reason: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Cause:
-    """Rows that were refused for one and the same cause; times are UTC.
-
-    Attributes:
-        message: What their messages have in common; numbers and ids show as `…`.
-        oldest_rejected_at: When the first of them was refused for the first time.
-        next_attempt_at: When the first of them is tried again; None for dropped ones.
-        example_ids: Some of them, the oldest.
-    """
-
-    code: str
-    message: str
-    count: int
-    oldest_rejected_at: datetime
-    next_attempt_at: datetime | None
-    example_ids: tuple[str, ...]
-
-
 _PUT_ASIDE = """
     INSERT INTO campaign_metrics_quarantine AS known (
         metric_id, code, message, attempts,
@@ -158,13 +114,14 @@ _COUNT = """
     FROM quarantined_campaign_metrics
 """
 
-_OF_CAUSE = """
+OF_CAUSE = """
     FROM quarantined_campaign_metrics
     WHERE is_dropped = %(dropped)s
         AND (CAST(%(code)s AS text) IS NULL OR lower(code) = lower(%(code)s))
         AND (CAST(%(matching)s AS text) IS NULL
             OR position(lower(%(matching)s) IN lower(message)) > 0)
 """
+"""Rows that are not named; binds what `bound` gives."""
 
 # As text, for an adopted table's ids may be no UUIDs, and then these are here.
 _NAMED = """
@@ -172,46 +129,7 @@ _NAMED = """
     WHERE lower(CAST(metric_id AS text)) = ANY(%(spellings)s)
 """
 
-_CHOSEN = f"SELECT CAST(metric_id AS text) {_OF_CAUSE}"
-
-_ROW = """
-    SELECT CAST(metric_id AS text) AS id, code, message, attempts,
-        first_rejected_at, last_rejected_at,
-        -- Python knows no infinity.
-        nullif(next_attempt_at, 'infinity') AS next_attempt_at,
-        dropped_at, dropped_by, drop_reason
-"""
-
-_ROWS_NAMED = f"""{_ROW}
-    FROM quarantined_campaign_metrics
-    WHERE metric_id = ANY(%(ids)s)
-    ORDER BY metric_id
-"""
-
-_ROWS_OF_CAUSE = f"""{_ROW} {_OF_CAUSE}
-    ORDER BY quarantined_campaign_metrics.first_rejected_at,
-        quarantined_campaign_metrics.metric_id
-    LIMIT %(limit)s OFFSET %(offset)s
-"""
-
-_CAUSES = f"""
-    SELECT code,
-        regexp_replace(
-            message,
-            '[0-9a-f]{{8}}(-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}}|-?[0-9]+([.:-]?[0-9]+)*',
-            '…', 'gi'
-        ) AS message,
-        count(*) AS count,
-        min(first_rejected_at) AS oldest_rejected_at,
-        nullif(min(next_attempt_at), 'infinity') AS next_attempt_at,
-        (array_agg(
-            CAST(metric_id AS text) ORDER BY first_rejected_at, metric_id
-        ))[1:{EXAMPLES}] AS example_ids
-    {_OF_CAUSE}
-    GROUP BY 1, 2
-    ORDER BY 3 DESC, 1, 2
-    LIMIT %(limit)s OFFSET %(offset)s
-"""
+_CHOSEN = f"SELECT CAST(metric_id AS text) {OF_CAUSE}"
 
 _RELEASE = """
     UPDATE campaign_metrics_quarantine
@@ -262,7 +180,7 @@ def find(connection: Connection, selection: Selection) -> list[str]:
             cause; all of them are named.
     """
     if not selection.ids:
-        found = connection.exec_driver_sql(_CHOSEN, _chosen(selection)).scalars().all()
+        found = connection.exec_driver_sql(_CHOSEN, bound(selection)).scalars().all()
         if not found and not selection.everything:
             raise ApexError(
                 "No row in quarantine was refused for this cause. `apex quarantine list "
@@ -287,36 +205,6 @@ def find(connection: Connection, selection: Selection) -> list[str]:
     return sorted(set().union(*meant.values()))
 
 
-def rows(
-    connection: Connection, selection: Selection, limit: int, offset: int
-) -> list[QuarantinedRow]:
-    """Read the rows of a cause, or all, by when they were refused first."""
-    values = _chosen(selection) | {"limit": limit, "offset": offset}
-    return _rows(connection, _ROWS_OF_CAUSE, values)
-
-
-def named(connection: Connection, text: str) -> list[QuarantinedRow]:
-    """Read the row with this id; several where their ids differ in case alone.
-
-    Raises:
-        ApexError: It is not in quarantine.
-    """
-    ids = find(connection, Selection(ids=(text,)))
-    return _rows(connection, _ROWS_NAMED, {"ids": ids})
-
-
-def causes(
-    connection: Connection, selection: Selection, limit: int, offset: int
-) -> list[Cause]:
-    """Read the causes, the commonest first."""
-    values = _chosen(selection) | {"limit": limit, "offset": offset}
-    found = connection.exec_driver_sql(_CAUSES, values).mappings()
-    return [
-        Cause(**_in_utc(row) | {"example_ids": tuple(row["example_ids"])})
-        for row in found
-    ]
-
-
 def release(connection: Connection, selection: Selection) -> int:
     """Make rows due, dropped ones too; they keep their attempts. Returns how many.
 
@@ -336,6 +224,15 @@ def drop(connection: Connection, selection: Selection, decision: Decision) -> in
     ids = find(connection, selection)
     values = {"ids": ids, "reason": decision.reason.strip(), "by": decision.by.strip()}
     return connection.exec_driver_sql(_DROP, values).rowcount
+
+
+def bound(selection: Selection) -> dict[str, Any]:
+    """What a choice of rows that are not named binds."""
+    return {
+        "code": selection.code,
+        "matching": selection.matching,
+        "dropped": selection.dropped,
+    }
 
 
 def require_storable(text: str | None) -> None:
@@ -362,26 +259,3 @@ def _spellings(text: str) -> set[str]:
         return {text.lower(), str(UUID(text))}
     except ValueError:
         return {text.lower()}
-
-
-def _rows(
-    connection: Connection, statement: str, values: dict[str, Any]
-) -> list[QuarantinedRow]:
-    found = connection.exec_driver_sql(statement, values).mappings()
-    return [QuarantinedRow(**_in_utc(row)) for row in found]
-
-
-def _chosen(selection: Selection) -> dict[str, Any]:
-    return {
-        "code": selection.code,
-        "matching": selection.matching,
-        "dropped": selection.dropped,
-    }
-
-
-def _in_utc(row: Mapping[Any, Any]) -> dict[str, Any]:
-    """Times as they are written elsewhere; a connection has a zone of its own."""
-    return {
-        str(name): value.astimezone(UTC) if isinstance(value, datetime) else value
-        for name, value in row.items()
-    }

@@ -7,12 +7,14 @@ from typing import Self
 
 from sqlalchemy import Connection
 
-from apex_pipeline import ledger, pending, quarantine
+from apex_pipeline import ledger, pending, quarantine, quarantine_listing, slices
 from apex_pipeline.database import Database
 from apex_pipeline.ledger import RunRecord, Target
 from apex_pipeline.metrics import Rejection
 from apex_pipeline.pending import PendingRow, PendingSummary, Position
-from apex_pipeline.quarantine import Cause, Decision, QuarantinedRow, Selection
+from apex_pipeline.quarantine import Decision, Selection
+from apex_pipeline.quarantine_listing import Cause, QuarantinedRow
+from apex_pipeline.slices import Slice, SliceSummary
 from apex_pipeline.writer_lock import WriterLock, try_writer_lock
 
 
@@ -79,8 +81,27 @@ class Store:
         """Whether anything is pending; cheap, however much it is."""
         return self._database.transact(pending.exists, repeatable=True)
 
+    def slice_page(
+        self, part: Slice, after: Position | None, limit: int
+    ) -> list[PendingRow]:
+        """Read the rows of a slice to be sent that follow *after*, the oldest first."""
+        return self._database.transact(
+            lambda c: slices.page(c, part, after, limit), repeatable=True
+        )
+
+    def slice_summary(self, part: Slice) -> SliceSummary:
+        """Count the rows of a slice by what became of them."""
+        return self._database.transact(
+            lambda c: slices.summary(c, part), repeatable=True
+        )
+
     def mark_exported(
-        self, ids: Sequence[str], at: datetime, *, run_id: int | None = None
+        self,
+        ids: Sequence[str],
+        at: datetime,
+        *,
+        run_id: int | None = None,
+        again: bool = False,
     ) -> int:
         """Mark rows that Dataverse acknowledged, and let them leave the quarantine.
 
@@ -88,21 +109,36 @@ class Store:
             ids: The rows.
             at: The time to mark them with.
             run_id: The open run in the ledger that they count for, if any.
+            again: Whether rows that are marked already take the new time.
 
         Returns:
-            How many were pending until now.
+            How many were marked.
         """
 
         def mark(connection: Connection) -> int:
             if run_id is not None:
                 ledger.count_delivered(connection, run_id, len(ids))
-            return pending.mark_exported(connection, ids, at)
+            return pending.mark_exported(connection, ids, at, again=again)
 
         return self._database.transact(mark, repeatable=True)
 
-    def quarantine(self, rejections: Sequence[Rejection], at: datetime) -> None:
-        """Put rejected rows aside, each time twice as long: 5 minutes to a day."""
-        self._database.transact(lambda c: quarantine.put_aside(c, rejections, at))
+    def quarantine(
+        self, rejections: Sequence[Rejection], at: datetime, *, unmark: bool = False
+    ) -> None:
+        """Put rejected rows aside, each time twice as long: 5 minutes to a day.
+
+        Args:
+            rejections: The rows, each with its reason.
+            at: When they were rejected.
+            unmark: Whether they may have been exported before, and are so no more.
+        """
+
+        def put_aside(connection: Connection) -> None:
+            if unmark:
+                pending.unmark(connection, [one.id for one in rejections])
+            quarantine.put_aside(connection, rejections, at)
+
+        self._database.transact(put_aside)
 
     def quarantine_count(self) -> int:
         """Count the rows in quarantine that are tried again, due or not."""
@@ -117,7 +153,8 @@ class Store:
     ) -> list[Cause]:
         """Read why rows are in quarantine, the commonest cause first."""
         return self._database.transact(
-            lambda c: quarantine.causes(c, selection, limit, offset), repeatable=True
+            lambda c: quarantine_listing.causes(c, selection, limit, offset),
+            repeatable=True,
         )
 
     def quarantined_rows(
@@ -125,7 +162,8 @@ class Store:
     ) -> list[QuarantinedRow]:
         """Read the rows in quarantine by when they were refused first."""
         return self._database.transact(
-            lambda c: quarantine.rows(c, selection, limit, offset), repeatable=True
+            lambda c: quarantine_listing.rows(c, selection, limit, offset),
+            repeatable=True,
         )
 
     def quarantined_row(
@@ -142,7 +180,7 @@ class Store:
         ) -> list[tuple[QuarantinedRow, Mapping[str, object]]]:
             found = [
                 (entry, pending.named(connection, entry.id))
-                for entry in quarantine.named(connection, text)
+                for entry in quarantine_listing.named(connection, text)
             ]
             return [(entry, row.values) for entry, row in found if row is not None]
 

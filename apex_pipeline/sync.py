@@ -3,7 +3,7 @@
 import asyncio
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -20,8 +20,10 @@ from apex_pipeline.errors import ApexError, DatabaseError, OutOfTimeError
 from apex_pipeline.ledger import RunRecord, RunStatus
 from apex_pipeline.pending import PendingSummary
 from apex_pipeline.settings import DataverseSettings
+from apex_pipeline.slices import Slice, SliceSummary
+from apex_pipeline.sources import PendingSource, SliceSource
 from apex_pipeline.store import Store
-from apex_pipeline.stream import Sink, Stream, StreamOptions, Tally
+from apex_pipeline.stream import Sink, Source, Stream, StreamOptions, Tally
 from apex_pipeline.writer_lock import WriterLock
 
 DEFAULT_TIME_BUDGET_SECONDS = 240.0
@@ -36,11 +38,13 @@ class SyncOptions:
             minutes between two ticks, so that runs never pile up.
         accept_duplicates: Deliver although the table holds records that we did not
             make; remembered for later runs.
+        part: Send these rows, though they were exported, in place of the pending ones.
     """
 
     stream: StreamOptions = field(default_factory=StreamOptions)
     time_budget: float = DEFAULT_TIME_BUDGET_SECONDS
     accept_duplicates: bool = False
+    part: Slice | None = None
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     beat_seconds: float = 20.0
     make_sink: Callable[[DataverseClient, RetryPolicy], Sink] = DataverseSink
@@ -57,6 +61,8 @@ class SyncReport:
         retry_at: When Dataverse takes requests again, if it throttled us.
         failure: What a person has to mend, if the run failed.
         preview: The last records delivered, as JSON objects.
+        part: The rows of the slice before the run; None if there was no slice.
+        part_left: Rows of the slice that are still to be sent.
     """
 
     started_at: datetime
@@ -74,6 +80,8 @@ class SyncReport:
     retry_at: datetime | None = None
     failure: ApexError | None = None
     preview: tuple[str, ...] = ()
+    part: SliceSummary | None = None
+    part_left: int | None = None
 
 
 def run_sync(
@@ -117,19 +125,6 @@ def pacing_key(settings: DataverseSettings) -> str:
     return f"{settings.resource} {settings.client_id}"
 
 
-class _CountedSource:
-    """The store, with each marked row counted in the ledger's open run."""
-
-    def __init__(self, store: Store, run_id: int | None) -> None:
-        self._store = store
-        self._run_id = run_id
-        self.pending_page = store.pending_page
-        self.quarantine = store.quarantine
-
-    def mark_exported(self, ids: Sequence[str], at: datetime) -> int:
-        return self._store.mark_exported(ids, at, run_id=self._run_id)
-
-
 class _Run:
     """The state of one run that holds the lock."""
 
@@ -147,6 +142,7 @@ class _Run:
         self._options = options
         self._lock = lock
         self._pending = PendingSummary(0, None)
+        self._part: SliceSummary | None = None
 
     async def deliver(self, token_cache: Path, started: datetime) -> SyncReport:
         deadline = Deadline(self._options.time_budget)
@@ -156,8 +152,7 @@ class _Run:
             self._settings, token_cache, pacer=pacer, retry=self._options.retry
         ) as environment:
             try:
-                self._pending = await asyncio.to_thread(self._store.pending_summary)
-                if self._pending.count:
+                if await asyncio.to_thread(self._rows_to_send):
                     if not self._options.stream.dry_run:
                         await self._guard_cutover(environment, deadline)
                     tally = await self._stream(environment, deadline)
@@ -167,6 +162,18 @@ class _Run:
                 tally.failure = error
             return await asyncio.to_thread(self._report, environment, tally, started)
 
+    def _rows_to_send(self) -> int:
+        self._pending = self._store.pending_summary()
+        if self._options.part is None:
+            return self._pending.count
+        self._part = self._store.slice_summary(self._options.part)
+        return self._part.to_send
+
+    def _source(self) -> Source:
+        if self._options.part is None:
+            return PendingSource(self._store, self._run_id)
+        return SliceSource(self._store, self._run_id, self._options.part)
+
     async def _beat(self, pacer: Pacer) -> None:
         """Show that we are alive, and keep what a kill would have us forget."""
         state = _PacingState.of(pacer)
@@ -175,7 +182,7 @@ class _Run:
 
     async def _stream(self, environment: Environment, deadline: Deadline) -> Tally:
         stream = Stream(
-            _CountedSource(self._store, self._run_id),
+            self._source(),
             self._options.make_sink(environment.client, self._options.retry),
             self._options.stream,
             deadline,
@@ -204,12 +211,15 @@ class _Run:
         self, environment: Environment, tally: Tally, started: datetime
     ) -> SyncReport:
         """Ask Postgres what is left, and leave the next run what it must know."""
-        remaining = None
+        remaining = part_left = None
         try:
             self._save_pacing(_PacingState.of(environment.pacer))
             if tally.delivered:
                 self._store.record_delivery(self._settings.resource, started)
             remaining = self._store.pending_summary().count
+            if self._options.part is not None:
+                part = self._options.part.continued(started)
+                part_left = self._store.slice_summary(part).to_send
         except DatabaseError as error:
             tally.failure = tally.failure or error
         oldest = self._pending.oldest_created_at
@@ -231,6 +241,8 @@ class _Run:
             retry_at=out_of_time.retry_at if out_of_time else None,
             failure=tally.failure,
             preview=tuple(tally.preview),
+            part=self._part,
+            part_left=part_left,
         )
 
     def _restored_pacer(self) -> Pacer:

@@ -69,19 +69,24 @@ class DyingStore(Store):
         self._death.at("after_read")
         return page
 
-    def mark_exported(self, ids, at, *, run_id=None):
+    def slice_page(self, part, after, limit):
+        page = super().slice_page(part, after, limit)
+        self._death.at("after_read")
+        return page
+
+    def mark_exported(self, ids, at, **more):
         self._death.at("before_mark")
         half = len(ids) // 2
-        marked = super().mark_exported(ids[:half], at, run_id=run_id)
+        marked = super().mark_exported(ids[:half], at, **more)
         self._death.at("during_mark")
-        marked += super().mark_exported(ids[half:], at, run_id=run_id)
+        marked += super().mark_exported(ids[half:], at, **more)
         self._death.at("after_mark")
         return marked
 
-    def quarantine(self, rejections, at):
-        super().quarantine(rejections[:1], at)
+    def quarantine(self, rejections, at, **more):
+        super().quarantine(rejections[:1], at, **more)
         self._death.at("during_quarantine")
-        super().quarantine(rejections[1:], at)
+        super().quarantine(rejections[1:], at, **more)
 
     def finish_run(self, run_id, record):
         self._death.at("before_the_ledger")

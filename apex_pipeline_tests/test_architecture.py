@@ -70,8 +70,12 @@ MAY_IMPORT = {
     "writer_lock.py": {"database", "errors"},
     "pending.py": set(),
     "quarantine.py": {"errors", "metrics"},
+    "quarantine_listing.py": {"quarantine"},
+    "slices.py": {"errors", "pending", "quarantine"},
+    "sources.py": {"metrics", "pending", "slices", "store"},
     "store.py": {
-        *("database", "ledger", "metrics", "pending", "quarantine", "writer_lock"),
+        *("database", "ledger", "metrics", "pending", "quarantine"),
+        *("quarantine_listing", "slices", "writer_lock"),
     },
     "migrations.py": {"database", "errors", "schema"},
     "schema.py": set(),
