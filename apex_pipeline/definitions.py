@@ -5,6 +5,7 @@ import dagster as dg
 from apex_pipeline.defs import (
     maintenance,
     provisioning,
+    quarantine_job,
     rollup_assets,
     rollup_jobs,
     rollup_sensors,
@@ -32,6 +33,7 @@ def defs() -> dg.Definitions:
             sync_campaign_metrics,
             maintenance.purge_event_log,
             provisioning.provision_dataverse,
+            quarantine_job.release_quarantine,
             rollup_jobs.refresh_daily_rollups,
             rollup_jobs.refresh_weekly_rollups,
         ],

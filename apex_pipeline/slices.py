@@ -54,6 +54,8 @@ class Slice:
             )
         if self.since and self.until and self.since >= self.until:
             raise ConfigError("since must be before until.")
+        if self.campaign is not None and not self.campaign.strip():
+            raise ConfigError("campaign must not be blank.")
         quarantine.require_storable(self.campaign)
 
     def continued(self, at: datetime) -> "Slice":
@@ -96,10 +98,10 @@ class SliceSummary:
 
 def parse_slice(
     *,
-    since: str | None,
-    until: str | None,
-    campaign: str | None,
-    exported_before: str | None,
+    since: str | None = None,
+    until: str | None = None,
+    campaign: str | None = None,
+    exported_before: str | None = None,
 ) -> Slice | None:
     """Read a slice from text; None if nothing was said of one.
 

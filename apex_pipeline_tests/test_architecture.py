@@ -71,6 +71,7 @@ MAY_IMPORT = {
     "pending.py": set(),
     "quarantine.py": {"errors", "metrics"},
     "quarantine_listing.py": {"quarantine"},
+    "examination.py": {"metrics", "quarantine_listing"},
     "slices.py": {"errors", "pending", "quarantine"},
     "sources.py": {"metrics", "pending", "slices", "store"},
     "store.py": {

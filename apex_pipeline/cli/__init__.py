@@ -16,6 +16,10 @@ _COMMANDS = {
     "doctor": ("apex_pipeline.cli.doctor:doctor", "Check everything, live."),
     "emulator": ("apex_pipeline.emulator.__main__:main", "Serve a Dataverse Web API."),
     "provision": ("apex_pipeline.cli.provision:provision", "Make tables as needed."),
+    "quarantine": (
+        "apex_pipeline.cli.quarantine:quarantine",
+        "See refused rows; release or drop them.",
+    ),
     "status": ("apex_pipeline.cli.status:status", "Show whether the sync keeps up."),
     "sync": ("apex_pipeline.cli.sync:sync", "Deliver pending rows now."),
     "up": ("apex_pipeline.cli.up:up", "Run everything on this machine."),
