@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import partial
 
 import dagster as dg
@@ -22,6 +23,7 @@ from apex_pipeline.defs import sync_assets
 from apex_pipeline.delivery import DataverseSink, Delivery
 from apex_pipeline.metrics import CampaignMetric
 from apex_pipeline.settings import load_settings
+from apex_pipeline.slices import Slice
 from apex_pipeline.store import Store, connect
 from apex_pipeline.stream import StreamOptions
 from apex_pipeline.sync import SyncOptions, run_sync
@@ -128,11 +130,16 @@ def dying_sync(death: Death, store: Store, settings, token_cache, options, **mor
     )
 
 
-def run_core(death: Death) -> None:
+def run_core(death: Death, part: Slice | None = None) -> None:
     settings = load_settings(os.environ)
-    options = SyncOptions(StreamOptions(page_size=50, rows_per_request=10))
+    options = SyncOptions(StreamOptions(page_size=50, rows_per_request=10), part=part)
     with connect(settings.database_url) as store:
         dying_sync(death, store, settings.dataverse, settings.token_cache_path, options)
+
+
+def run_slice(death: Death) -> None:
+    """All rows once more, exported or not."""
+    run_core(death, Slice(since=datetime(2000, 1, 1, tzinfo=UTC)))
 
 
 def run_dagster(death: Death) -> None:
