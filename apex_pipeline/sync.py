@@ -2,10 +2,9 @@
 
 import asyncio
 import dataclasses
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 
@@ -18,12 +17,20 @@ from apex_pipeline.dataverse.sender import RetryPolicy
 from apex_pipeline.delivery import DataverseSink
 from apex_pipeline.errors import ApexError, DatabaseError, OutOfTimeError
 from apex_pipeline.ledger import RunRecord, RunStatus
+from apex_pipeline.pacing_memory import PacingMemory
 from apex_pipeline.pending import PendingSummary
 from apex_pipeline.settings import DataverseSettings
 from apex_pipeline.slices import Slice, SliceSummary
 from apex_pipeline.sources import PendingSource, SliceSource
 from apex_pipeline.store import Store
-from apex_pipeline.stream import Sink, Source, Stream, StreamOptions, Tally
+from apex_pipeline.stream import (
+    Sink,
+    Source,
+    Stream,
+    StreamOptions,
+    Tally,
+    utc_now,
+)
 from apex_pipeline.writer_lock import WriterLock
 
 DEFAULT_TIME_BUDGET_SECONDS = 240.0
@@ -39,6 +46,7 @@ class SyncOptions:
         accept_duplicates: Deliver although the table holds records that we did not
             make; remembered for later runs.
         part: Send these rows, though they were exported, in place of the pending ones.
+        now: The clock; aware, UTC.
     """
 
     stream: StreamOptions = field(default_factory=StreamOptions)
@@ -47,6 +55,7 @@ class SyncOptions:
     part: Slice | None = None
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     beat_seconds: float = 20.0
+    now: Callable[[], datetime] = utc_now
     make_sink: Callable[[DataverseClient, RetryPolicy], Sink] = DataverseSink
 
 
@@ -99,7 +108,7 @@ def run_sync(
     Raises:
         DatabaseError: Postgres could not be asked for the lock, or for what is pending.
     """
-    started = datetime.now(UTC)
+    started = options.now()
     lock = store.writer_lock()
     if lock is None:
         return _skipped(started, "another sync holds the writer lock")
@@ -116,7 +125,7 @@ def run_sync(
         try:
             report = asyncio.run(run.deliver(token_cache, started))
         except ApexError as error:
-            report = SyncReport(started, datetime.now(UTC), failure=error)
+            report = SyncReport(started, options.now(), failure=error)
         return _recorded(store, run_id, report)
 
 
@@ -141,13 +150,14 @@ class _Run:
         self._settings = settings
         self._options = options
         self._lock = lock
+        self._pacing = PacingMemory(store, pacing_key(settings), options.now)
         self._pending = PendingSummary(0, None)
         self._part: SliceSummary | None = None
 
     async def deliver(self, token_cache: Path, started: datetime) -> SyncReport:
         deadline = Deadline(self._options.time_budget)
         tally = Tally()
-        pacer = self._restored_pacer()
+        pacer = self._pacing.restored()
         async with connect(
             self._settings, token_cache, pacer=pacer, retry=self._options.retry
         ) as environment:
@@ -176,9 +186,9 @@ class _Run:
 
     async def _beat(self, pacer: Pacer) -> None:
         """Show that we are alive, and keep what a kill would have us forget."""
-        state = _PacingState.of(pacer)
+        state = self._pacing.state(pacer)
         await asyncio.to_thread(self._lock.ping)
-        await asyncio.to_thread(self._save_pacing, state)
+        await asyncio.to_thread(self._pacing.save, state)
 
     async def _stream(self, environment: Environment, deadline: Deadline) -> Tally:
         stream = Stream(
@@ -188,6 +198,7 @@ class _Run:
             deadline,
             partial(self._beat, environment.pacer),
             beat_seconds=self._options.beat_seconds,
+            now=self._options.now,
         )
         await stream.run()
         return stream.tally
@@ -198,7 +209,7 @@ class _Run:
         """Before the first delivery into this environment, see that it is ours."""
         resource = self._settings.resource
         if self._options.accept_duplicates:
-            self._store.accept_duplicates(resource, datetime.now(UTC))
+            self._store.accept_duplicates(resource, self._options.now())
         if self._store.target(resource) is None:
             await refuse_foreign_records(
                 environment.client,
@@ -213,7 +224,7 @@ class _Run:
         """Ask Postgres what is left, and leave the next run what it must know."""
         remaining = part_left = None
         try:
-            self._save_pacing(_PacingState.of(environment.pacer))
+            self._pacing.save(self._pacing.state(environment.pacer))
             if tally.delivered:
                 self._store.record_delivery(self._settings.resource, started)
             remaining = self._store.pending_summary().count
@@ -226,7 +237,7 @@ class _Run:
         out_of_time = tally.out_of_time
         return SyncReport(
             started_at=started,
-            finished_at=datetime.now(UTC),
+            finished_at=self._options.now(),
             read=tally.read,
             delivered=tally.delivered,
             rejected=tally.rejected,
@@ -245,42 +256,11 @@ class _Run:
             part_left=part_left,
         )
 
-    def _restored_pacer(self) -> Pacer:
-        pacer = Pacer()
-        saved = self._store.pacing(pacing_key(self._settings))
-        if saved is not None:
-            age = time.time() - float(str(saved.get("saved_at", 0.0)))
-            pacer.restore(time.monotonic(), saved, age)
-        return pacer
-
-    def _save_pacing(self, state: "_PacingState") -> None:
-        self._store.save_pacing(
-            pacing_key(self._settings), state.snapshot, state.retry_at
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class _PacingState:
-    """A pacer's state at one instant, which another thread may store."""
-
-    snapshot: dict[str, object]
-    retry_at: datetime | None
-
-    @classmethod
-    def of(cls, pacer: Pacer) -> "_PacingState":
-        now = time.monotonic()
-        paused_for = pacer.paused_for(now)
-        retry_at = datetime.now(UTC) + timedelta(seconds=paused_for)
-        return cls(
-            pacer.snapshot(now) | {"saved_at": time.time()},
-            retry_at if paused_for else None,
-        )
-
 
 def _skipped(
     started: datetime, reason: str, retry_at: datetime | None = None
 ) -> SyncReport:
-    return SyncReport(started, datetime.now(UTC), skipped=reason, retry_at=retry_at)
+    return SyncReport(started, started, skipped=reason, retry_at=retry_at)
 
 
 def _recorded(store: Store, run_id: int, report: SyncReport) -> SyncReport:

@@ -73,6 +73,7 @@ MAY_IMPORT = {
     "quarantine_listing.py": {"quarantine"},
     "examination.py": {"metrics", "quarantine_listing"},
     "slices.py": {"errors", "pending", "quarantine"},
+    "pacing_memory.py": {"dataverse", "store"},
     "sources.py": {"metrics", "pending", "slices", "store"},
     "store.py": {
         *("database", "ledger", "metrics", "pending", "quarantine"),
