@@ -41,18 +41,26 @@ STEPS = (
 )
 
 
+def kill() -> None:
+    """Kill -9."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 class Death:
     """Comes when a step is reached for the given time."""
 
-    def __init__(self, step: str, count: int) -> None:
+    def __init__(
+        self, step: str, count: int, strike: Callable[[], None] = kill
+    ) -> None:
         self._step = step
         self._left = count
+        self._strike = strike
 
     def at(self, step: str) -> None:
         if step == self._step:
             self._left -= 1
             if self._left <= 0:
-                os.kill(os.getpid(), signal.SIGKILL)
+                self._strike()
 
 
 class DyingStore(Store):
