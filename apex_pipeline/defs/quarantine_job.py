@@ -24,7 +24,10 @@ _ROWS_LISTED = 200
 
 
 class QuarantineConfig(dg.Config):
-    """What is to be done, and to which rows; without any, the quarantine is shown."""
+    """What is to be done, and to which rows; without any, the quarantine is shown.
+
+    What is not said is an empty text, since the launchpad hides what is null.
+    """
 
     action: str = Field(
         default="list",
@@ -37,11 +40,11 @@ class QuarantineConfig(dg.Config):
     ids: list[str] = Field(
         default=[], description="Which rows: these, dropped ones too …"
     )
-    code: str | None = Field(
-        default=None, description="… or all that were refused with this code …"
+    code: str = Field(
+        default="", description="… or all that were refused with this code …"
     )
-    matching: str | None = Field(
-        default=None,
+    matching: str = Field(
+        default="",
         description="… (and, or) whose message holds this text, in whatever case …",
     )
     all_rows: bool = Field(default=False, description="… or all.")
@@ -64,11 +67,11 @@ class QuarantineConfig(dg.Config):
             raise ConfigError(f"action must be {', '.join(_ACTIONS)}.")
         if self.action == "show" and not self.ids:
             raise ConfigError("show needs the ids of the rows.")
-        named = self.ids or self.code is not None or self.matching is not None
+        named = self.ids or self.code or self.matching
         return Selection(
             ids=tuple(self.ids),
-            code=self.code,
-            matching=self.matching,
+            code=self.code or None,
+            matching=self.matching or None,
             everything=self.all_rows or (self.action == "list" and not named),
             dropped=self.dropped,
         )

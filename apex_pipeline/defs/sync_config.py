@@ -11,7 +11,11 @@ from apex_pipeline.sync import DEFAULT_TIME_BUDGET_SECONDS, SyncOptions
 
 
 class SyncConfig(dg.Config):
-    """What one run may do; the defaults are those of the schedule."""
+    """What one run may do; the defaults are those of the schedule.
+
+    A bound of a slice that is not said is an empty text, since the launchpad hides what
+    is null.
+    """
 
     page_size: int = Field(
         default=1000,
@@ -42,19 +46,19 @@ class SyncConfig(dg.Config):
         ),
     )
 
-    since: str | None = Field(
-        default=None,
+    since: str = Field(
+        default="",
         description=(
             "Send a slice of the rows again, though they were exported: from this ISO "
             "date or instant on (UTC unless a zone is given) …"
         ),
     )
-    until: str | None = Field(
-        default=None, description="… up to this date or instant, which is not in it …"
+    until: str = Field(
+        default="", description="… up to this date or instant, which is not in it …"
     )
-    campaign: str | None = Field(default=None, description="… of this campaign alone.")
-    exported_before: str | None = Field(
-        default=None,
+    campaign: str = Field(default="", description="… of this campaign alone.")
+    exported_before: str = Field(
+        default="",
         description=(
             "Go on with a slice that one run did not finish: leave out what was "
             "exported at this instant or later."
@@ -84,10 +88,10 @@ class SyncConfig(dg.Config):
         if problems:
             raise ConfigError(*problems)
         part = parse_slice(
-            since=self.since,
-            until=self.until,
-            campaign=self.campaign,
-            exported_before=self.exported_before,
+            since=self.since or None,
+            until=self.until or None,
+            campaign=self.campaign or None,
+            exported_before=self.exported_before or None,
         )
         return SyncOptions(
             StreamOptions(
