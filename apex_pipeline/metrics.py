@@ -260,6 +260,31 @@ INVALID = "invalid"
 """Code of a rejection made here, before anything was sent."""
 
 
+@dataclass(frozen=True, slots=True)
+class ReadColumn:
+    """What one column of a row comes to.
+
+    Attributes:
+        json: The value as it would be sent; None if it cannot be.
+        problem: Why not.
+    """
+
+    column: Column
+    json: str | None
+    problem: str | None
+
+
+def read_columns(row: Mapping[str, object]) -> list[ReadColumn]:
+    """Take a row column by column, for a person who looks for what is wrong with it."""
+    found = []
+    for column in COLUMNS:
+        try:
+            found.append(ReadColumn(column, _to_json(column, row), None))
+        except InvalidValueError as error:
+            found.append(ReadColumn(column, None, str(error)))
+    return found
+
+
 def read_metric(row: Mapping[str, object]) -> CampaignMetric | Rejection:
     """Turn a row of `campaign_metrics` into a metric, or say all that is wrong with it.
 
@@ -276,17 +301,20 @@ def read_metric(row: Mapping[str, object]) -> CampaignMetric | Rejection:
         problems.append("id is that of another row, which spells it in small letters")
     fields = []
     for column in COLUMNS:
-        value = row[column.postgres]
-        if value is None:
-            problems.append(f"{column.postgres} is missing")
-            continue
         try:
-            fields.append(f'"{column.dataverse}":{column.type.to_json(value)}')
+            fields.append(f'"{column.dataverse}":{_to_json(column, row)}')
         except InvalidValueError as error:
             problems.append(f"{column.postgres} {error}")
     if problems or key is None:
         return Rejection(row_id, INVALID, "; ".join(problems))
     return CampaignMetric(row_id, key, "{" + ",".join(fields) + "}")
+
+
+def _to_json(column: Column, row: Mapping[str, object]) -> str:
+    value = row[column.postgres]
+    if value is None:
+        raise InvalidValueError("is missing")
+    return column.type.to_json(value)
 
 
 def _key(text: str) -> UUID | None:

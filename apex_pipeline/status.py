@@ -22,7 +22,9 @@ class Status:
     Attributes:
         pending: Rows that are due and not in Dataverse.
         oldest_pending_seconds: Age of the oldest of them.
-        quarantined: Rows put aside because Dataverse cannot take them.
+        quarantined: Rows put aside because Dataverse cannot take them, to be tried
+            again.
+        dropped: Rows that a person decided never to send.
         last_success_at: End of the last run that did not fail, within the last runs.
         last_failure: What the last run failed with; None if it did not.
         delivered_24h: Rows delivered in the last 24 hours.
@@ -36,6 +38,7 @@ class Status:
     pending: int
     oldest_pending_seconds: float | None
     quarantined: int
+    dropped: int
     last_success_at: datetime | None
     last_failure: str | None
     delivered_24h: int
@@ -74,6 +77,7 @@ def read_status(
         pending=pending.count,
         oldest_pending_seconds=(now - oldest).total_seconds() if oldest else None,
         quarantined=store.quarantine_count(),
+        dropped=store.dropped_count(),
         last_success_at=next(
             (run.finished_at for run in runs if run.status is RunStatus.SUCCESS), None
         ),

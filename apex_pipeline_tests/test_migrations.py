@@ -26,6 +26,7 @@ ALL = [
     "0007_rollups",
     "0008_campaign_history",
     "0009_cost_forecast",
+    "0010_dropped_rows",
 ]
 
 _APPLY = """
@@ -350,7 +351,8 @@ def test_table_of_another_role_need_not_be_owned_when_nothing_is_missing(
     connection.execute("GRANT ALL ON campaign_metrics TO stranger")
     connection.execute(
         """
-        DROP VIEW campaign_metrics_pending, v_campaign_metrics_pending;
+        DROP VIEW campaign_metrics_pending, v_campaign_metrics_pending,
+            quarantined_campaign_metrics;
         DROP VIEW cost_forecast, cost_forecast_horizon, cost_forecast_outcome;
         DROP TABLE cost_forecast_day, cost_forecast_total, cost_forecast_score,
             cost_forecast_training;

@@ -18,6 +18,10 @@ _COMMANDS = {
     "emulator": ("apex_pipeline.emulator.__main__:main", "Serve a Dataverse Web API."),
     "export": ("apex_pipeline.cli.export:export", "Write CSV, of any range."),
     "provision": ("apex_pipeline.cli.provision:provision", "Make tables as needed."),
+    "quarantine": (
+        "apex_pipeline.cli.quarantine:quarantine",
+        "See refused rows; release or drop them.",
+    ),
     "record": ("apex_pipeline.cli.record:record", "Write metrics of campaign runs."),
     "status": ("apex_pipeline.cli.status:status", "Show whether the sync keeps up."),
     "sync": ("apex_pipeline.cli.sync:sync", "Deliver pending rows now."),

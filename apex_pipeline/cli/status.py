@@ -12,6 +12,7 @@ import click
 from apex_pipeline import store
 from apex_pipeline.alerts.journal import VARIABLE, Journal
 from apex_pipeline.cli.output import plain
+from apex_pipeline.cli.tables import words
 from apex_pipeline.errors import DatabaseError
 from apex_pipeline.settings import dagster_environment, load_settings
 from apex_pipeline.status import Status, read_status
@@ -78,18 +79,6 @@ def _list(titles: list[str] | None) -> str:
 
 def _status_lines(found: Status) -> list[tuple[str, str]]:
     return [
-        (field.name.replace("_", " "), _words(getattr(found, field.name)))
+        (field.name.replace("_", " "), words(getattr(found, field.name)))
         for field in dataclasses.fields(found)
     ]
-
-
-def _words(value: object) -> str:
-    match value:
-        case None:
-            return "-"
-        case float():
-            return f"{value:,.1f}"
-        case datetime():
-            return f"{value:%Y-%m-%d %H:%M:%S} UTC"
-        case _:
-            return str(value)

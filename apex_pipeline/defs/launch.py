@@ -15,7 +15,7 @@ from uuid import uuid4
 import dagster as dg
 
 from apex_pipeline.defs.jobs import MAX_RUNTIME, sync_campaign_metrics
-from apex_pipeline.defs.sync_assets import SKIPPED_TAG
+from apex_pipeline.defs.sync_assets import SKIPPED_TAG, SLICE_TAG
 from apex_pipeline.errors import ApexError
 
 logger = logging.getLogger(__name__)
@@ -34,12 +34,14 @@ class FinishedRun:
     Attributes:
         note: Why it delivered nothing, though it did not fail.
         failure: What a person has to mend, if it failed.
+        slice_note: What is left of the slice that it sent again.
         queued: Whether it went through the daemon's queue.
     """
 
     run_id: str
     note: str | None
     failure: str | None
+    slice_note: str | None
     queued: bool
 
 
@@ -139,10 +141,15 @@ def _finished(
     instance: dg.DagsterInstance, run_id: str, *, queued: bool
 ) -> FinishedRun:
     run = instance.get_run_by_id(run_id)
-    if run is None or run.is_success:
-        note = run.tags.get(SKIPPED_TAG) if run else None
-        return FinishedRun(run_id, note, None, queued)
-    return FinishedRun(run_id, None, _failure(instance, run_id), queued)
+    tags = run.tags if run else {}
+    failed = run is not None and not run.is_success
+    return FinishedRun(
+        run_id,
+        note=None if failed else tags.get(SKIPPED_TAG),
+        failure=_failure(instance, run_id) if failed else None,
+        slice_note=tags.get(SLICE_TAG),
+        queued=queued,
+    )
 
 
 def _failure(instance: dg.DagsterInstance, run_id: str) -> str:
