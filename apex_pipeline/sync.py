@@ -2,10 +2,9 @@
 
 import asyncio
 import dataclasses
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from apex_pipeline.dataverse.pacing import Pacer
 from apex_pipeline.dataverse.sender import RetryPolicy
 from apex_pipeline.delivery import DataverseSink
 from apex_pipeline.errors import ApexError, DatabaseError, OutOfTimeError
+from apex_pipeline.kept_pacing import PacingState, restore_pacing, save_pacing
 from apex_pipeline.ledger import RunRecord, RunStatus
 from apex_pipeline.pending import PendingSummary
 from apex_pipeline.settings import DataverseSettings
@@ -151,7 +151,7 @@ class _Run:
     async def deliver(self, token_cache: Path, started: datetime) -> SyncReport:
         deadline = Deadline(self._options.time_budget)
         tally = Tally()
-        pacer = self._restored_pacer()
+        pacer = restore_pacing(self._store, pacing_key(self._settings), Pacer())
         async with connect(
             self._settings, token_cache, pacer=pacer, retry=self._options.retry
         ) as environment:
@@ -169,7 +169,7 @@ class _Run:
 
     async def _beat(self, pacer: Pacer) -> None:
         """Show that we are alive, and keep what a kill would have us forget."""
-        state = _PacingState.of(pacer)
+        state = PacingState.of(pacer)
         await asyncio.to_thread(self._lock.ping)
         await asyncio.to_thread(self._save_pacing, state)
 
@@ -206,7 +206,7 @@ class _Run:
         """Ask Postgres what is left, and leave the next run what it must know."""
         remaining = None
         try:
-            self._save_pacing(_PacingState.of(environment.pacer))
+            self._save_pacing(PacingState.of(environment.pacer))
             if tally.delivered:
                 self._store.record_delivery(self._settings.resource, started)
             remaining = self._store.pending_summary().count
@@ -233,36 +233,8 @@ class _Run:
             preview=tuple(tally.preview),
         )
 
-    def _restored_pacer(self) -> Pacer:
-        pacer = Pacer()
-        saved = self._store.pacing(pacing_key(self._settings))
-        if saved is not None:
-            age = time.time() - float(str(saved.get("saved_at", 0.0)))
-            pacer.restore(time.monotonic(), saved, age)
-        return pacer
-
-    def _save_pacing(self, state: "_PacingState") -> None:
-        self._store.save_pacing(
-            pacing_key(self._settings), state.snapshot, state.retry_at
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class _PacingState:
-    """A pacer's state at one instant, which another thread may store."""
-
-    snapshot: dict[str, object]
-    retry_at: datetime | None
-
-    @classmethod
-    def of(cls, pacer: Pacer) -> "_PacingState":
-        now = time.monotonic()
-        paused_for = pacer.paused_for(now)
-        retry_at = datetime.now(UTC) + timedelta(seconds=paused_for)
-        return cls(
-            pacer.snapshot(now) | {"saved_at": time.time()},
-            retry_at if paused_for else None,
-        )
+    def _save_pacing(self, state: PacingState) -> None:
+        save_pacing(self._store, pacing_key(self._settings), state)
 
 
 def _skipped(

@@ -87,6 +87,12 @@ MAY_IMPORT = {
     },
     "analysts.py": {"database"},
     "cutover.py": {"dataverse", "errors", "metrics"},
+    "kept_pacing.py": {"dataverse", "store"},
+    "reconcile": {
+        *("cutover", "database", "dataverse", "errors", "kept_pacing", "ledger"),
+        *("metrics", "pending", "reconcile", "settings", "store", "sync"),
+        "writer_lock",
+    },
     "forecast": {"forecast"},
     "doctor": {
         *("database", "dataverse", "doctor", "errors", "ledger", "metrics"),
