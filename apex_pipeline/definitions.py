@@ -5,6 +5,7 @@ import dagster as dg
 from apex_pipeline.defs import (
     maintenance,
     provisioning,
+    reconciliation,
     rollup_assets,
     rollup_jobs,
     rollup_sensors,
@@ -24,6 +25,7 @@ def defs() -> dg.Definitions:
         assets=[
             CAMPAIGN_METRICS,
             sync_assets.synced_campaign_metrics,
+            reconciliation.dataverse_reconciliation,
             rollup_assets.daily_campaign_rollup,
             rollup_assets.weekly_campaign_rollup,
             rollup_assets.campaign_history,
@@ -32,12 +34,14 @@ def defs() -> dg.Definitions:
             sync_campaign_metrics,
             maintenance.purge_event_log,
             provisioning.provision_dataverse,
+            reconciliation.reconcile_dataverse,
             rollup_jobs.refresh_daily_rollups,
             rollup_jobs.refresh_weekly_rollups,
         ],
         schedules=[
             schedules.sync_every_five_minutes,
             schedules.weekly_purge,
+            reconciliation.reconcile_dataverse_daily,
             rollup_jobs.refresh_daily_rollups_nightly,
             rollup_jobs.refresh_weekly_rollups_mondays,
         ],

@@ -16,6 +16,10 @@ _COMMANDS = {
     "doctor": ("apex_pipeline.cli.doctor:doctor", "Check everything, live."),
     "emulator": ("apex_pipeline.emulator.__main__:main", "Serve a Dataverse Web API."),
     "provision": ("apex_pipeline.cli.provision:provision", "Make tables as needed."),
+    "reconcile": (
+        "apex_pipeline.cli.reconcile:reconcile",
+        "Compare all rows with their records.",
+    ),
     "status": ("apex_pipeline.cli.status:status", "Show whether the sync keeps up."),
     "sync": ("apex_pipeline.cli.sync:sync", "Deliver pending rows now."),
     "up": ("apex_pipeline.cli.up:up", "Run everything on this machine."),
