@@ -94,7 +94,7 @@ def as_record(database_url, row_id: str, **changes: Any) -> dict[str, Any]:
     (values,) = query(
         database_url, f"SELECT {names} FROM campaign_metrics WHERE id = '{row_id}'"
     )
-    record = {
+    record: dict[str, Any] = {
         column.dataverse: value if isinstance(value, int) else str(value)
         for column, value in zip(COLUMNS, values, strict=True)
     }

@@ -57,11 +57,11 @@ def test_half_a_configuration_is_one(apex):
 
 
 def test_a_comparison_beside_another_says_so(apex, database_url):
-    with (
-        Database(database_url, application_name="tests") as database,
-        try_reconciliation_lock(database),
-    ):
-        ended = apex("reconcile")
+    with Database(database_url, application_name="tests") as database:
+        lock = try_reconciliation_lock(database)
+        assert lock is not None
+        with lock:
+            ended = apex("reconcile")
     assert ended.returncode == 1
     assert "another reconciliation is under way" in ended.stderr
 

@@ -3,8 +3,8 @@
 Text of rows never enters a query: times, and keys that are UUIDs, select the records.
 """
 
+import math
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -13,7 +13,7 @@ from apex_pipeline.cutover import key_of
 from apex_pipeline.dataverse.client import DataverseClient, TrackedPage
 from apex_pipeline.dataverse.gate import Deadline
 from apex_pipeline.dataverse.sender import Sender
-from apex_pipeline.errors import DataverseError, OutOfTimeError
+from apex_pipeline.errors import DataverseError
 from apex_pipeline.metrics import COLUMNS, ENTITY_SET, PRIMARY_KEY, TABLE
 
 KEYS_PER_REQUEST = 250
@@ -26,40 +26,33 @@ _WHAT = f"compare the records of {TABLE}"
 Record = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Budget:
+class Budget(Deadline):
     """Until when, and how often, Dataverse may be asked."""
 
-    deadline: Deadline
-    requests: int
+    def __init__(self, seconds: float, requests: int, sender: Sender) -> None:
+        super().__init__(seconds)
+        self._requests = requests
+        self._sender = sender
+
+    @property
+    def is_used_up(self) -> bool:
+        """Whether so many requests were sent that no more may be."""
+        return self._sender.requests >= self._requests
+
+    def remaining(self) -> float:
+        """Seconds left; negative when it is over, for whatever reason."""
+        return -math.inf if self.is_used_up else super().remaining()
 
 
 class Records:
     """The table's records in one environment."""
 
     def __init__(
-        self, client: DataverseClient, sender: Sender, budget: Budget, page_size: int
+        self, client: DataverseClient, deadline: Deadline, page_size: int = 5000
     ) -> None:
         self._client = client
-        self._sender = sender
-        self._budget = budget
+        self._deadline = deadline
         self._page_size = page_size
-
-    @property
-    def requests(self) -> int:
-        """How many requests were sent until now."""
-        return self._sender.requests
-
-    def check_budget(self) -> None:
-        """See that another request may be made.
-
-        Raises:
-            OutOfTimeError: The time or the requests given are used up.
-        """
-        if self._budget.deadline.remaining() <= 0:
-            raise OutOfTimeError("The time given is over.")
-        if self._sender.requests >= self._budget.requests:
-            raise OutOfTimeError("The requests given are used up.")
 
     async def between(
         self, start: int | None, end: int | None
@@ -104,25 +97,22 @@ class Records:
         Raises:
             RejectedError: The table is not tracked, or the link is too old.
         """
-        self.check_budget()
         start = self._client.address(f"{ENTITY_SET}?$select={PRIMARY_KEY}")
         return await self._client.tracked_page(
             link or start,
             what=f"read what changed in {TABLE}",
-            deadline=self._budget.deadline,
+            deadline=self._deadline,
             page_size=self._page_size,
         )
 
     async def _pages(self, condition: str) -> AsyncIterator[list[dict[str, Any]]]:
-        self.check_budget()
         async for page in self._client.pages(
             f"{ENTITY_SET}?$select={_COLUMNS}&$filter={condition}",
             what=_WHAT,
-            deadline=self._budget.deadline,
+            deadline=self._deadline,
             page_size=self._page_size,
         ):
             yield page
-            self.check_budget()
 
 
 def changed_key(record: Record) -> UUID:

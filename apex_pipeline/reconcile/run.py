@@ -15,7 +15,7 @@ from apex_pipeline.database import Database
 from apex_pipeline.dataverse.connect import Environment, connect
 from apex_pipeline.dataverse.gate import Deadline
 from apex_pipeline.dataverse.pacing import Pacer
-from apex_pipeline.dataverse.sender import RetryPolicy
+from apex_pipeline.dataverse.sender import RetryPolicy, Sender
 from apex_pipeline.errors import ApexError, DatabaseError, OutOfTimeError
 from apex_pipeline.kept_pacing import PacingState, restore_pacing, save_pacing
 from apex_pipeline.ledger import RunStatus, record_adoption
@@ -178,16 +178,12 @@ class _Run:
             pacing_key(self._settings),
             Pacer(most=1, reserve=_RESERVE),
         )
-        deadline = Deadline(options.time_budget)
         async with connect(
             self._settings, token_cache, pacer=pacer, retry=options.retry
         ) as environment:
-            records = Records(
-                environment.client,
-                environment.sender,
-                Budget(deadline, options.requests),
-                ROWS_PER_WINDOW,
-            )
+            sender = environment.sender
+            budget = Budget(options.time_budget, options.requests, sender)
+            records = Records(environment.client, budget)
             examination = Examination(self._database, resource, records)
             passes = Passes(
                 resource,
@@ -197,8 +193,10 @@ class _Run:
                 started=self._started,
                 rows_per_window=options.rows_per_window,
             )
-            async with self._beating(run_id, records, deadline):
+            async with self._beating(run_id, sender, budget):
                 await self._attempt(passes, examination, records, progress)
+            if budget.is_used_up and not self._outcome.is_complete:
+                self._outcome.notes.append("The requests given are used up.")
             return await asyncio.to_thread(
                 self._report, run_id, environment, examination, passes
             )
@@ -287,14 +285,14 @@ class _Run:
 
     @asynccontextmanager
     async def _beating(
-        self, run_id: int, records: Records, deadline: Deadline
+        self, run_id: int, sender: Sender, deadline: Deadline
     ) -> AsyncIterator[None]:
         """Keep the locks alive meanwhile, and stop at once if one is lost."""
 
         def beat() -> None:
             self._see_locks()
             self._database.transact(
-                lambda c: kept.count_requests(c, run_id, records.requests)
+                lambda c: kept.count_requests(c, run_id, sender.requests)
             )
 
         async def keep_beating() -> None:
