@@ -7,7 +7,8 @@ import pytest
 
 from apex_pipeline.database import Database
 from apex_pipeline.metrics import COLUMNS, Timestamp
-from apex_pipeline.reconcile.run import ReconcileOptions, run_reconciliation
+from apex_pipeline.reconcile.report import ReconcileOptions
+from apex_pipeline.reconcile.run import run_reconciliation
 from apex_pipeline.reconcile.standing import read_standing
 from apex_pipeline.sync import SyncOptions, run_sync
 from apex_pipeline_tests.emulator_server import SET, web_api

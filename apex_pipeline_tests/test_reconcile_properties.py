@@ -11,7 +11,8 @@ from apex_pipeline.defs.reconciliation import findings_table
 from apex_pipeline.errors import ApexError
 from apex_pipeline.metrics import PRIMARY_KEY
 from apex_pipeline.reconcile.findings import Kind
-from apex_pipeline.reconcile.run import ReconcileOptions, run_reconciliation
+from apex_pipeline.reconcile.report import ReconcileOptions
+from apex_pipeline.reconcile.run import run_reconciliation
 from apex_pipeline.reconcile.standing import read_standing
 from apex_pipeline_tests.emulator_server import SET
 from apex_pipeline_tests.ends import (

@@ -14,13 +14,13 @@ from apex_pipeline.defs.sync_assets import SKIPPED_TAG, escaped
 from apex_pipeline.defs.sync_specs import EXPORTED
 from apex_pipeline.errors import ApexError, ConfigError
 from apex_pipeline.reconcile.findings import Finding, Kind
-from apex_pipeline.reconcile.run import (
+from apex_pipeline.reconcile.report import (
     DEFAULT_REQUESTS,
     DEFAULT_TIME_BUDGET_SECONDS,
     ReconcileOptions,
     ReconcileReport,
-    run_reconciliation,
 )
+from apex_pipeline.reconcile.run import run_reconciliation
 from apex_pipeline.reconcile.standing import (
     SMALLEST_ENTITLEMENT,
     Standing,

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 
 from apex_pipeline.metrics import COLUMNS, Column, InvalidValueError, Text, Timestamp
@@ -35,7 +35,7 @@ def created_second(record: Mapping[str, object]) -> int | None:
     value = record.get("apex_createdat")
     try:
         return int(_instant(value).timestamp() // 1)
-    except (InvalidValueError, OverflowError):
+    except InvalidValueError:
         return None
 
 
@@ -73,10 +73,11 @@ def _read(column: Column, value: object) -> object:
 
 
 def _instant(value: object) -> datetime:
-    try:
-        instant = datetime.fromisoformat(value) if isinstance(value, str) else None
-    except ValueError:
-        instant = None
-    if instant is None or instant.tzinfo is None:
-        raise InvalidValueError("is not a date and time")
-    return instant
+    if isinstance(value, str):
+        try:
+            instant = datetime.fromisoformat(value)
+            if instant.tzinfo is not None:
+                return instant.astimezone(UTC)
+        except (ValueError, OverflowError):
+            pass
+    raise InvalidValueError("is not a date and time")

@@ -20,6 +20,9 @@ KEYS_PER_REQUEST = 250
 """Each key takes 39 characters of the address, which may have 32 768."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# What the column can hold; a bound beyond is none.
+_FIRST = int(datetime(1753, 1, 1, tzinfo=UTC).timestamp())
+_LAST = int(datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp())
 _COLUMNS = ",".join([PRIMARY_KEY, *(column.dataverse for column in COLUMNS)])
 _WHAT = f"compare the records of {TABLE}"
 
@@ -66,7 +69,7 @@ class Records:
         bounds = [
             f"apex_createdat {operator} {_text(second)}"
             for operator, second in (("ge", start), ("lt", end))
-            if second is not None
+            if second is not None and _FIRST <= second <= _LAST
         ]
         # A comparison with null holds nowhere; those without a time come separately.
         condition = " and ".join(bounds) or "apex_createdat ne null"

@@ -228,5 +228,9 @@ def _select(
 
 
 def _text(second: int) -> str:
-    instant = _EPOCH + timedelta(seconds=second)
+    try:
+        instant = _EPOCH + timedelta(seconds=second)
+    except OverflowError:
+        # The second after the last that has a date.
+        return _LATEST
     return f"{instant:%Y-%m-%d %H:%M:%S}+00"
