@@ -14,7 +14,7 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from apex_pipeline.metrics import record_key
-from apex_pipeline.reconcile import findings
+from apex_pipeline.reconcile import findings, foreign_records
 from apex_pipeline.reconcile.examination import Examination
 from apex_pipeline.reconcile.findings import Verdicts
 from apex_pipeline.reconcile.records import KEYS_PER_REQUEST, Record, Records
@@ -58,11 +58,6 @@ _MARK = """
 
 _LEAVE_QUARANTINE = """
     DELETE FROM campaign_metrics_quarantine WHERE metric_id = ANY(%(ids)s)
-"""
-
-_SETTLE = """
-    DELETE FROM foreign_record
-    WHERE resource = %(resource)s AND record_id = ANY(CAST(%(keys)s AS uuid[]))
 """
 
 # A row with a record of its own: the other one is a double.
@@ -174,6 +169,7 @@ def _adopt(
                 for match in chosen
             ],
         )
-        for statement in (_MARK, _LEAVE_QUARANTINE, _SETTLE):
+        for statement in (_MARK, _LEAVE_QUARANTINE):
             connection.exec_driver_sql(statement, values)
+        foreign_records.forget(connection, resource, [match.record for match in chosen])
     return len(chosen)

@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 
 from apex_pipeline.cutover import key_of
 from apex_pipeline.database import Database
-from apex_pipeline.reconcile import findings, rows
+from apex_pipeline.reconcile import findings, foreign_records, rows
 from apex_pipeline.reconcile.comparison import differing_columns
 from apex_pipeline.reconcile.findings import Verdicts
 from apex_pipeline.reconcile.records import KEYS_PER_REQUEST, Record, Records
@@ -125,7 +125,9 @@ class Examination:
         if not unseen:
             return
         explained = await self.ask(
-            lambda c: findings.explained(c, self._resource, list(unseen.values()))
+            lambda c: foreign_records.explained(
+                c, self._resource, list(unseen.values())
+            )
         )
         await self.by_key(
             key for key, row_id in unseen.items() if row_id not in explained

@@ -14,7 +14,12 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from apex_pipeline.errors import RejectedError, SchemaDriftError
-from apex_pipeline.reconcile import findings, progress as kept, rows
+from apex_pipeline.reconcile import (
+    findings,
+    foreign_records,
+    progress as kept,
+    rows,
+)
 from apex_pipeline.reconcile.examination import Examination
 from apex_pipeline.reconcile.findings import MOST_KEPT
 from apex_pipeline.reconcile.progress import Progress
@@ -77,7 +82,7 @@ class Passes:
             lambda c: findings.rows_page(c, self._resource, None, 2 * MOST_KEPT)
         )
         foreign = await ask(
-            lambda c: findings.oldest_foreign(
+            lambda c: foreign_records.longest_unseen(
                 c, self._resource, self._started, _FOREIGN_LOOKED_AT_AGAIN
             )
         )
@@ -176,7 +181,7 @@ class Passes:
         await self._examination.undated_records()
         begun = progress.pass_started_at or self._started
         await self._examination.ask(
-            lambda c: findings.forget_unseen(c, self._resource, begun)
+            lambda c: foreign_records.forget_unseen(c, self._resource, begun)
         )
         # Where nothing tells of changes, each run has to look at everything.
         progress.finish_pass(
