@@ -77,7 +77,7 @@ class Examination:
         """Compare the next rows of a dense second, each by its key.
 
         No set of what was seen would fit into bounded memory; it costs a request for
-        each 250 rows in place of one for 5 000.
+        each 250 rows in place of one for a window.
         """
         page = await self.ask(lambda c: rows.dense_page(c, second, after, _DENSE_ROWS))
         await self.of_rows(page)
