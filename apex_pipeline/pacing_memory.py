@@ -39,9 +39,9 @@ class PacingMemory:
         self._key = key
         self._now = now
 
-    def restored(self) -> Pacer:
-        """A pacer that knows what was used lately."""
-        pacer = Pacer()
+    def restored(self, pacer: Pacer | None = None) -> Pacer:
+        """The pacer, else one of the usual kind, that knows what was used lately."""
+        pacer = pacer or Pacer()
         saved = self._store.pacing(self._key)
         if saved is not None:
             saved_at = float(str(saved.get("saved_at", 0.0)))

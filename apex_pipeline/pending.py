@@ -66,6 +66,10 @@ ROW = """
         campaign_id, run_id, phase, agents_total, agents_successful, assets_generated,
         tokens_in, tokens_out, cost_usd, latency_p95_ms, latency_avg_ms,
         success_rate_pct,
+        (
+            SELECT CAST(record_id AS text) FROM adopted_record
+            WHERE metric_id = metric.id
+        ) AS record_id,
         -- Text tells cases apart where a UUID does not: two such rows are one record.
         CASE WHEN CAST(id AS text) = lower(CAST(id AS text)) THEN false
         ELSE EXISTS (
@@ -123,7 +127,12 @@ _LEAVE_QUARANTINE = """
     DELETE FROM campaign_metrics_quarantine WHERE metric_id = ANY(%(ids)s)
 """
 
-_KNOWN_IDS = "SELECT CAST(id AS text) FROM campaign_metrics WHERE id = ANY(%(ids)s)"
+_KNOWN_IDS = """
+    SELECT CAST(id AS text) FROM campaign_metrics WHERE id = ANY(%(ids)s)
+    UNION ALL
+    SELECT CAST(record_id AS text) FROM adopted_record
+    WHERE record_id = ANY(CAST(%(ids)s AS uuid[]))
+"""
 
 
 def page(
@@ -171,17 +180,21 @@ def unmark(connection: Connection, ids: Sequence[str]) -> None:
 
 
 def known_ids(connection: Connection, ids: Iterable[str]) -> set[str]:
-    """Tell which of these UUIDs are rows of ours."""
-    wanted = {str(UUID(text)) for text in ids}
-    # A text column may hold them in capitals.
-    spellings = [*wanted, *(text.upper() for text in wanted)]
-    found = connection.exec_driver_sql(_KNOWN_IDS, {"ids": spellings}).scalars()
+    """Tell which of these UUIDs are rows of ours, or records adopted for one."""
+    values = {"ids": spellings(UUID(text) for text in ids)}
+    found = connection.exec_driver_sql(_KNOWN_IDS, values).scalars()
     return {text.lower() for text in found}
 
 
 def named(connection: Connection, row_id: str) -> PendingRow | None:
     """Read one row, pending or not, by its id as it stands in the table."""
     return next(iter(read(connection, _NAMED, {"id": row_id})), None)
+
+
+def spellings(keys: Iterable[UUID]) -> list[str]:
+    """The ways in which a column of text may hold UUIDs."""
+    texts = {str(key) for key in keys}
+    return [*texts, *(text.upper() for text in texts)]
 
 
 def read(

@@ -109,6 +109,12 @@ MAY_IMPORT = {
         *("csv_files", "csv_queries", "database", "errors", "rollups", "settings"),
     },
     "cutover.py": {"dataverse", "errors", "metrics"},
+    "reconcile": {
+        *("pacing_memory", "stream"),
+        *("cutover", "database", "dataverse", "errors", "ledger"),
+        *("metrics", "pending", "reconcile", "settings", "store", "sync"),
+        "writer_lock",
+    },
     "forecast": {"forecast"},
     "graph.py": {"dataverse", "errors", "settings"},
     "credential_end.py": {"errors", "graph", "settings"},

@@ -23,6 +23,10 @@ _COMMANDS = {
         "See refused rows; release or drop them.",
     ),
     "record": ("apex_pipeline.cli.record:record", "Write metrics of campaign runs."),
+    "reconcile": (
+        "apex_pipeline.cli.reconcile:reconcile",
+        "Compare all rows with their records.",
+    ),
     "status": ("apex_pipeline.cli.status:status", "Show whether the sync keeps up."),
     "sync": ("apex_pipeline.cli.sync:sync", "Deliver pending rows now."),
     "up": ("apex_pipeline.cli.up:up", "Run everything on this machine."),

@@ -211,12 +211,13 @@ def preview_table(records: tuple[str, ...]) -> str:
     lines = [f"| {' | '.join(names)} |", f"|{' --- |' * len(names)}"]
     for record in records:
         values = json.loads(record, parse_float=str)
-        cells = (_escaped(str(values[name])) for name in names)
+        cells = (escaped(str(values[name])) for name in names)
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def _escaped(value: str) -> str:
+def escaped(value: str) -> str:
+    """A text in which Markdown finds nothing to act on."""
     return "".join(
         character
         if character.isalnum() or character in " .:-+"
