@@ -223,7 +223,7 @@ def test_a_new_record_a_changed_one_and_one_that_has_gone_too_old_are_noticed(
         return figures(restless.get("/api/kpis"))["tokens_in"]
 
     until(lambda: seen() == (102, None))
-    assert all("modifiedon" in path for path in reads(emulator)[1:])
+    assert all("modifiedon%20ge" in path for path in reads(emulator)[1:])
 
 
 def test_a_dead_dataverse_leaves_the_last_values_and_says_so(emulator, restless):

@@ -4,8 +4,10 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
+from starlette.requests import Request
 
 from apex_pipeline.panel.rate_limit import Buckets, Rate, client_of
+from apex_pipeline.panel.responses import json_response
 from apex_pipeline.panel.sessions import LIFETIME_SECONDS, Sessions
 from apex_pipeline_tests.panel_server import TOKEN, served
 
@@ -274,3 +276,12 @@ def test_more_clients_than_are_remembered_cost_no_memory():
 )
 def test_a_network_that_one_host_has_is_one_client(one, other, same):
     assert (client_of(one) == client_of(other)) is same
+
+
+def test_when_a_document_was_made_is_no_part_of_its_tag():
+    request = Request({"type": "http", "method": "GET", "headers": []})
+    tags = {
+        json_response(request, {"generated_at": n, "as_of": as_of}).headers["etag"]
+        for n, as_of in ((1, 1), (2, 1), (2, 2))
+    }
+    assert len(tags) == 2

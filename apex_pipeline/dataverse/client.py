@@ -210,7 +210,7 @@ class DataverseClient:
         url: str | None = f"{self._origin}{API_PATH}/{path}"
         while url is not None:
             document = await self._get(url, what, headers, deadline)
-            yield _records(document, what)
+            yield records_of(document, what)
             url = document.get("@odata.nextLink")
             if url is not None and not self._is_ours(url):
                 raise DataverseError(
@@ -234,7 +234,7 @@ class DataverseClient:
         )
         return {
             str(column.get("LogicalName")): str(column.get("AttributeType"))
-            for column in _records(document, what)
+            for column in records_of(document, what)
         }
 
     async def _get(
@@ -263,7 +263,7 @@ class DataverseClient:
         return (theirs.scheme, theirs.netloc) == (ours.scheme, ours.netloc)
 
 
-def _records(document: dict[str, Any], what: str) -> list[dict[str, Any]]:
+def records_of(document: dict[str, Any], what: str) -> list[dict[str, Any]]:
     """The records of a collection's page.
 
     Raises:

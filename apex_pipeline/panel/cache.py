@@ -69,6 +69,7 @@ class Shared(Generic[Value]):
         read: Callable[[], Awaitable[Value]],
         timing: Timing,
         *,
+        late: Callable[[str], ApexError] = TransientError,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -77,11 +78,13 @@ class Shared(Generic[Value]):
         Args:
             read: Reads the value, or raises what `errors` sorts.
             timing: How often.
+            late: Makes the failure of a read that takes too long.
             clock: Monotonic seconds.
             now: The time of day, for failures that say until when to wait.
         """
         self._read = read
         self._timing = timing
+        self._late = late
         self._clock = clock
         self._now = now
         self._value: Value | None = None
@@ -136,7 +139,7 @@ class Shared(Generic[Value]):
             async with asyncio.timeout(self._timing.limit):
                 value = await self._read()
         except TimeoutError:
-            self._failed(TransientError(f"No answer in {self._timing.limit:g} s."))
+            self._failed(self._late(f"No answer in {self._timing.limit:g} s."))
         except ApexError as error:
             self._failed(error)
         else:

@@ -4,7 +4,7 @@ Their shapes are told in the package's docstring and in `openapi`.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -16,8 +16,9 @@ from apex_pipeline.errors import (
     TransientError,
 )
 from apex_pipeline.panel.cache import Reading
-from apex_pipeline.panel.kpis import Comparison, KeyFigures
+from apex_pipeline.panel.kpis import Comparison
 from apex_pipeline.panel.sources import CostOutlook, Health, History, Recent
+from apex_pipeline.panel.tiles import tiles
 
 Document = dict[str, Any]
 
@@ -35,71 +36,6 @@ ACCURACY = ("sum_days", "sum_error_pct", "coverage_50_pct", "coverage_80_pct")
 
 _OVERDUE = timedelta(minutes=10)
 """Twice the sync's interval: rows that wait longer mean that it does not keep up."""
-
-_NOTHING = KeyFigures(0, None, None, None, None, None, None, None)
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """A figure of a tile: where it comes from, and how it is told."""
-
-    key: str
-    label: str
-    unit: str
-
-
-@dataclass(frozen=True, slots=True)
-class Tile:
-    """One of the panel's tiles; its first figure is the one that is shown large.
-
-    Attributes:
-        better: Whether `lower` or `higher` is an improvement; `neither` says nothing.
-    """
-
-    key: str
-    label: str
-    better: str
-    figures: tuple[Figure, ...]
-
-
-TILES = (
-    Tile(
-        "cost_per_campaign",
-        "Cost per campaign",
-        "lower",
-        (Figure("cost_per_campaign_usd", "Cost per campaign", "USD"),),
-    ),
-    Tile(
-        "latency_p95",
-        "P95 latency",
-        "lower",
-        (
-            Figure("latency_p95_worst_ms", "Worst run", "ms"),
-            Figure("latency_p95_median_ms", "Median of runs", "ms"),
-        ),
-    ),
-    Tile(
-        "success_rate",
-        "Success rate",
-        "higher",
-        (Figure("success_rate_pct", "Success rate", "%"),),
-    ),
-    Tile(
-        "assets_per_run",
-        "Assets per run",
-        "higher",
-        (Figure("assets_per_run", "Assets per run", "assets"),),
-    ),
-    Tile(
-        "tokens",
-        "Tokens in/out",
-        "neither",
-        (
-            Figure("tokens_in", "Tokens in", "tokens"),
-            Figure("tokens_out", "Tokens out", "tokens"),
-        ),
-    ),
-)
 
 
 def failed(failure: ApexError) -> tuple[int, Document]:
@@ -141,8 +77,6 @@ def kpis_document(
         status = 200
         told["ok"] = True
     state, words = _state(reading, health.value)
-    current = value.current if value else _NOTHING
-    previous = value.previous if value else _NOTHING
     return status, {
         **told,
         "state": state,
@@ -152,8 +86,9 @@ def kpis_document(
         "max_age_s": MAX_AGE_SECONDS,
         "poll_after_s": POLL_SOON_SECONDS if reading.is_refreshing else POLL_SECONDS,
         "window_hours": 24,
-        "runs": {"current": current.runs, "previous": previous.runs} if value else None,
-        "tiles": [_tile(tile, current, previous) for tile in TILES],
+        "runs": value
+        and {"current": value.current.runs, "previous": value.previous.runs},
+        "tiles": tiles(value),
         "sync": _sync(health),
     }
 
@@ -252,34 +187,6 @@ def _state(reading: Reading[Comparison], health: Health | None) -> tuple[str, st
     if not (reading.value.current.runs or reading.value.previous.runs):
         return "empty", "No campaign ran in the last 48 hours."
     return "fresh", "Live."
-
-
-def _tile(tile: Tile, current: KeyFigures, previous: KeyFigures) -> Document:
-    return {
-        "key": tile.key,
-        "label": tile.label,
-        "better": tile.better,
-        "figures": [_figure(figure, current, previous) for figure in tile.figures],
-    }
-
-
-def _figure(figure: Figure, current: KeyFigures, previous: KeyFigures) -> Document:
-    value, before = getattr(current, figure.key), getattr(previous, figure.key)
-    change, unit = None, "points" if figure.unit == "%" else "%"
-    if value is not None and before is not None:
-        if unit == "points":
-            change = round(Decimal(value - before), 2)
-        elif before:
-            change = round(100 * Decimal(value - before) / Decimal(before), 1)
-    return {
-        "key": figure.key,
-        "label": figure.label,
-        "unit": figure.unit,
-        "value": value,
-        "previous": before,
-        "change": change,
-        "change_unit": unit,
-    }
 
 
 def _sync(health: Reading[Health]) -> Document:

@@ -5,7 +5,8 @@ over sums. Percentiles do not average: of the runs' 95th percentiles the worst a
 median are told, and named as such.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -115,8 +116,7 @@ def read_run(record: Mapping[str, Any]) -> Run:
     Raises:
         DataverseError: A value is of a type that its column does not have.
     """
-    try:
-        cost = record.get("apex_costusd")
+    with understood():
         return Run(
             campaign_id=_text(record.get("apex_campaignid")),
             created_at=instant(record["apex_createdat"]),
@@ -125,9 +125,20 @@ def read_run(record: Mapping[str, Any]) -> Run:
             assets_generated=_whole(record.get("apex_assetsgenerated")),
             tokens_in=_whole(record.get("apex_tokensin")),
             tokens_out=_whole(record.get("apex_tokensout")),
-            cost_usd=None if cost is None else Decimal(cost),
+            cost_usd=_cost(record.get("apex_costusd")),
             latency_p95_ms=_whole(record.get("apex_latencyp95ms")),
         )
+
+
+@contextmanager
+def understood() -> Iterator[None]:
+    """Translate what goes wrong while a record is read.
+
+    Raises:
+        DataverseError: It does not hold what its columns are for.
+    """
+    try:
+        yield
     except (KeyError, ValueError, TypeError, ArithmeticError) as error:
         raise DataverseError(
             "A record of Dataverse does not hold what its columns are for: "
@@ -155,6 +166,15 @@ def _whole(value: int | None) -> int | None:
     if value is not None and not isinstance(value, int):
         raise TypeError("not a whole number")
     return value
+
+
+def _cost(value: Decimal | int | None) -> Decimal | None:
+    if value is None:
+        return None
+    number = Decimal(value)
+    if not number.is_finite():
+        raise ValueError("not finite")
+    return number
 
 
 def _sum(values: Iterable[int | None]) -> int | None:

@@ -11,11 +11,19 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
-from apex_pipeline.dataverse.client import DataverseClient
+from apex_pipeline.dataverse.client import DataverseClient, records_of
 from apex_pipeline.dataverse.gate import Deadline
 from apex_pipeline.errors import DataverseError
 from apex_pipeline.metrics import COLUMNS, ENTITY_SET, PRIMARY_KEY
-from apex_pipeline.panel.kpis import PERIOD, Comparison, Run, compare, instant, read_run
+from apex_pipeline.panel.kpis import (
+    PERIOD,
+    Comparison,
+    Run,
+    compare,
+    instant,
+    read_run,
+    understood,
+)
 
 DEADLINE_SECONDS = 8.0
 """A read of the panel may begin nothing more after so long."""
@@ -48,17 +56,14 @@ async def read_recent(
         what=what,
         deadline=Deadline(DEADLINE_SECONDS),
     )
-    records = document.get("value")
-    if not isinstance(records, list):
-        raise DataverseError(f"Could not {what}: the answer is not a list of records.")
     return tuple(
         {name: record.get(name) for name in (PRIMARY_KEY, *_NAMES)}
-        for record in records
+        for record in records_of(document, what)
     )
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept:
+class Kept:
     """A run, and when Dataverse modified its record."""
 
     run: Run
@@ -68,8 +73,10 @@ class _Kept:
 class Window:
     """The runs of the last two days, kept up to date by small reads."""
 
-    def __init__(self) -> None:
-        self._kept: dict[str, _Kept] = {}
+    def __init__(self, most_runs: int = MOST_RUNS) -> None:
+        """Begin with nothing; so many runs are added up, and no more."""
+        self._most_runs = most_runs
+        self._kept: dict[str, Kept] = {}
         self._whole_at: datetime | None = None
 
     async def refresh(self, client: DataverseClient, now: datetime) -> Comparison:
@@ -84,10 +91,10 @@ class Window:
         kept = {} if since is None else dict(self._kept)
         async for key, one in _modified(client, begin, since):
             kept[key] = one
-            if len(kept) > MOST_RUNS:
+            if len(kept) > self._most_runs:
                 raise DataverseError(
-                    f"Dataverse holds more than {MOST_RUNS} runs of the last two days, "
-                    "which the panel does not add up. The rollups have them."
+                    f"Dataverse holds more than {self._most_runs} runs of the last two "
+                    "days, which the panel does not add up. The rollups have them."
                 )
         if since is None:
             self._whole_at = now
@@ -110,7 +117,7 @@ class Window:
 
 async def _modified(
     client: DataverseClient, begin: datetime, since: datetime | None
-) -> AsyncIterator[tuple[str, _Kept]]:
+) -> AsyncIterator[tuple[str, Kept]]:
     condition = f"apex_createdat gt {_literal(begin)}"
     if since is not None:
         condition += f" and modifiedon ge {_literal(since)}"
@@ -120,13 +127,18 @@ async def _modified(
         deadline=Deadline(DEADLINE_SECONDS),
     ):
         for record in page:
-            yield _keep(record)
+            yield keep(record)
 
 
-def _keep(record: Mapping[str, Any]) -> tuple[str, _Kept]:
-    return str(record.get(PRIMARY_KEY)), _Kept(
-        read_run(record), instant(record["modifiedon"])
-    )
+def keep(record: Mapping[str, Any]) -> tuple[str, Kept]:
+    """The key of a record, and what is kept of it.
+
+    Raises:
+        DataverseError: It does not hold what was asked for.
+    """
+    run = read_run(record)
+    with understood():
+        return str(record[PRIMARY_KEY]), Kept(run, instant(record["modifiedon"]))
 
 
 def _literal(at: datetime) -> str:

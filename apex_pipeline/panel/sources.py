@@ -18,7 +18,7 @@ from apex_pipeline.csv_queries import DAILY_ROWS, select
 from apex_pipeline.database import Database
 from apex_pipeline.dataverse.connect import Environment, connect
 from apex_pipeline.dataverse.sender import RetryPolicy
-from apex_pipeline.errors import OutOfTimeError
+from apex_pipeline.errors import DatabaseUnavailableError, OutOfTimeError
 from apex_pipeline.history import HistoryDay
 from apex_pipeline.ledger import Totals
 from apex_pipeline.outlook import Outlook, outlook
@@ -120,15 +120,15 @@ class Sources:
         self._opening = threading.Lock()
         self._window = Window()
         self.comparison = Shared(self._read_comparison, timings.dataverse)
-        self.health = Shared(self._read_health, timings.health)
-        self.totals = Shared(self._read_totals, timings.health)
-        self.outlook = Shared(self._read_outlook, timings.history)
+        self.health = _from_postgres(self._read_health, timings.health)
+        self.totals = _from_postgres(self._read_totals, timings.health)
+        self.outlook = _from_postgres(self._read_outlook, timings.history)
         self._recent = {
             tier: Shared(self._recent_reader(tier), timings.dataverse)
             for tier in RECENT_TIERS
         }
         self._history = {
-            days: Shared(self._history_reader(days), timings.history)
+            days: _from_postgres(self._history_reader(days), timings.history)
             for days in HISTORY_DAYS
         }
 
@@ -239,6 +239,12 @@ class Sources:
             return History(as_of, zone, tuple(found))
 
         return read
+
+
+def _from_postgres(
+    read: Callable[[], Awaitable[_Result]], timing: Timing
+) -> Shared[_Result]:
+    return Shared(read, timing, late=DatabaseUnavailableError)
 
 
 class _DataverseEnd:
