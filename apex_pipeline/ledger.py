@@ -47,6 +47,17 @@ class RunRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Totals:
+    """What all runs together did; these only ever grow."""
+
+    delivered: int
+    rejected: int
+    throttled_seconds: float
+    token_cache_hits: int
+    token_cache_misses: int
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
     """A Dataverse environment that rows were, or may be, delivered to."""
 
@@ -98,6 +109,13 @@ _LAST_RUNS = """
     FROM sync_run
     ORDER BY id DESC
     LIMIT %(limit)s
+"""
+
+_TOTALS = """
+    SELECT coalesce(sum(delivered), 0), coalesce(sum(rejected), 0),
+        coalesce(sum(throttled_seconds), 0), coalesce(sum(token_cache_hits), 0),
+        coalesce(sum(token_cache_misses), 0)
+    FROM sync_run
 """
 
 _PACING = "SELECT state FROM dataverse_pacing WHERE key = %(key)s"
@@ -170,6 +188,11 @@ def last_runs(connection: Connection, limit: int) -> list[RunRecord]:
     """Read the last runs, the newest first."""
     rows = connection.exec_driver_sql(_LAST_RUNS, {"limit": limit}).mappings()
     return [RunRecord(**{**row, "status": RunStatus(row["status"])}) for row in rows]
+
+
+def totals(connection: Connection) -> Totals:
+    """Add up what all runs did."""
+    return Totals(*connection.exec_driver_sql(_TOTALS).one())
 
 
 def pacing(connection: Connection, key: str) -> dict[str, object] | None:

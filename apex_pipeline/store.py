@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from apex_pipeline import ledger, pending, quarantine, quarantine_listing, slices
 from apex_pipeline.database import Database
-from apex_pipeline.ledger import RunRecord, Target
+from apex_pipeline.ledger import RunRecord, Target, Totals
 from apex_pipeline.metrics import Rejection
 from apex_pipeline.pending import PendingRow, PendingSummary, Position
 from apex_pipeline.quarantine import Decision, Selection
@@ -245,6 +245,10 @@ class Store:
         return self._database.transact(
             lambda c: ledger.last_runs(c, limit), repeatable=True
         )
+
+    def run_totals(self) -> Totals:
+        """Add up what all runs did."""
+        return self._database.transact(ledger.totals, repeatable=True)
 
     def pacing(self, key: str) -> dict[str, object] | None:
         """Read how much of Dataverse's limits was used lately."""

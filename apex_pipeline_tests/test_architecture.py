@@ -126,6 +126,19 @@ MAY_IMPORT = {
         *("alerts", "credential_end", "database", "dataverse", "doctor", "errors"),
         *("ledger", "metrics", "pending", "settings", "watch"),
     },
+    "panel": {
+        *(
+            "__version__",
+            "csv_files",
+            "csv_queries",
+            "database",
+            "dataverse",
+            "errors",
+            "history",
+            "ledger",
+        ),
+        *("metrics", "outlook", "panel", "recording", "settings", "status", "store"),
+    },
     "doctor": {
         *("alerts", "credential_end"),
         *("database", "dataverse", "doctor", "errors", "ledger", "metrics"),

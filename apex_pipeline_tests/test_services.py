@@ -39,6 +39,7 @@ def command_lines(services: Services) -> str:
         children.web_server(services),
         children.daemon(services),
         children.demo_writer(services),
+        children.panel(services),
     ]
     if services.postgres:
         made.append(children.database(services.postgres))
@@ -53,6 +54,7 @@ def test_with_nothing_set_everything_is_local_and_the_settings_are_whole(tmp_pat
     assert children.names(services) == [
         "database",
         "emulator",
+        "panel",
         "Dagster code server",
         "Dagster UI",
         "Dagster daemon",
@@ -69,6 +71,7 @@ def test_with_everything_real_nothing_of_it_is_started(tmp_path):
     services = prepare(tmp_path, **REAL, **OWN_STORAGE)
 
     assert children.names(services) == [
+        "panel",
         "Dagster code server",
         "Dagster UI",
         "Dagster daemon",
@@ -102,6 +105,37 @@ def test_local_and_real_are_mixed_when_named(tmp_path):
     assert settings.dataverse.resource.startswith("https://localhost:")
     assert settings.dataverse.client_secret != REAL["AZURE_CLIENT_SECRET"]
     assert settings.dataverse.certificate_path is None
+
+
+def test_the_panel_gets_out_of_the_way_of_what_has_its_port(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        services = prepare(tmp_path, APEX_PANEL_PORT=str(port))
+        assert services.panel.port != port
+        assert is_free(services.panel.port)
+    assert prepare(tmp_path, APEX_PANEL_PORT=str(port)).panel.port == port
+
+
+def test_the_panel_is_told_what_it_needs_and_no_more(tmp_path):
+    secrets = {
+        "APEX_ADMIN_CLIENT_SECRET": "adm1n",
+        "APEX_SMTP_URL": "smtp://user:m4il@host",
+        "APEX_TEAMS_WEBHOOK_URL": "https://teams.example/?sig=t34ms",
+    }
+    services = prepare(
+        tmp_path, **REAL, **OWN_STORAGE, **secrets, APEX_PANEL_TOKEN="p4nel" * 4
+    )
+    told = children.panel(services).environment
+    assert told.items() >= REAL.items()
+    assert told["APEX_PANEL_TOKEN"] == "p4nel" * 4
+    everything = " ".join(told.values())
+    for secret in ("adm1n", "m4il", "t34ms", "d4g"):
+        assert secret not in everything
+
+
+def test_a_panel_for_other_machines_needs_a_token_before_anything_runs(tmp_path):
+    with pytest.raises(ConfigError, match="APEX_PANEL_TOKEN must be set"):
+        prepare(tmp_path, APEX_PANEL_HOST="0.0.0.0")  # noqa: S104  refused
 
 
 def test_one_end_without_the_other_is_refused(tmp_path):

@@ -17,6 +17,7 @@ _COMMANDS = {
     "doctor": ("apex_pipeline.cli.doctor:doctor", "Check everything, live."),
     "emulator": ("apex_pipeline.emulator.__main__:main", "Serve a Dataverse Web API."),
     "export": ("apex_pipeline.cli.export:export", "Write CSV, of any range."),
+    "panel": ("apex_pipeline.cli.panel:panel", "Serve the KPI panel and its API."),
     "provision": ("apex_pipeline.cli.provision:provision", "Make tables as needed."),
     "quarantine": (
         "apex_pipeline.cli.quarantine:quarantine",

@@ -225,7 +225,7 @@ class DataverseClient:
         url: str | None = f"{self._origin}{API_PATH}/{path}"
         while url is not None:
             document = await self._get(url, what, headers, deadline)
-            yield _records(document, what)
+            yield records_of(document, what)
             url = self._link(document.get("@odata.nextLink"), what)
 
     async def tracked_page(
@@ -249,7 +249,7 @@ class DataverseClient:
         self._link(url, what)
         document = await self._get(url, what, headers, deadline)
         return TrackedPage(
-            _records(document, what),
+            records_of(document, what),
             self._link(document.get("@odata.nextLink"), what),
             self._link(document.get("@odata.deltaLink"), what),
         )
@@ -271,7 +271,7 @@ class DataverseClient:
         )
         return {
             str(column.get("LogicalName")): str(column.get("AttributeType"))
-            for column in _records(document, what)
+            for column in records_of(document, what)
         }
 
     async def _get(
@@ -311,7 +311,7 @@ class DataverseClient:
         )
 
 
-def _records(document: dict[str, Any], what: str) -> list[dict[str, Any]]:
+def records_of(document: dict[str, Any], what: str) -> list[dict[str, Any]]:
     """The records of a collection's page.
 
     Raises:

@@ -4,6 +4,7 @@ The pipeline's processes learn everything from their environment, as they would 
 the real services.
 """
 
+import dataclasses
 import json
 import secrets
 import shutil
@@ -18,7 +19,9 @@ from apex_pipeline.errors import ConfigError
 from apex_pipeline.local.certificates import Certificates, ensure_certificates
 from apex_pipeline.local.postgres import EmbeddedPostgres
 from apex_pipeline.settings import (
+    PanelSettings,
     existing_file,
+    load_panel_settings,
     project_dir,
     state_dir,
     wants_local,
@@ -54,6 +57,7 @@ class Services:
     ui_port: int
     code_port: int
     emulator_port: int
+    panel: PanelSettings
     postgres: EmbeddedPostgres | None
     databases: tuple[str, ...]
     certificates: Certificates | None
@@ -108,7 +112,10 @@ def prepare_services(environment: Mapping[str, str], *, ui_port: int) -> Service
     databases = [_METRICS_DATABASE] if local_database else []
     if not environment.get("DAGSTER_POSTGRES_URL"):
         databases.append(_DAGSTER_DATABASE)
-    ports = _ports(state / "ports.json", ("code server", "emulator"))
+    panel = load_panel_settings(environment)
+    ports = _ports(
+        state / "ports.json", ("code server", "emulator"), {"panel": panel.port}
+    )
     postgres = EmbeddedPostgres(state / "postgres") if databases else None
     own: dict[str, str] = {}
     if postgres:
@@ -124,6 +131,7 @@ def prepare_services(environment: Mapping[str, str], *, ui_port: int) -> Service
         ui_port=ui_port,
         code_port=ports["code server"],
         emulator_port=ports["emulator"],
+        panel=dataclasses.replace(panel, port=ports["panel"]),
         postgres=postgres,
         databases=tuple(databases),
         certificates=certificates,
@@ -244,10 +252,13 @@ def _write_secret(path: Path, text: str) -> None:
     draft.replace(path)
 
 
-def _ports(path: Path, names: tuple[str, ...]) -> dict[str, int]:
-    """A port for each name: the one of the last start, as long as it is free."""
-    ports: dict[str, int] = json.loads(path.read_text()) if path.is_file() else {}
-    for name in names:
+def _ports(
+    path: Path, names: tuple[str, ...], wanted: Mapping[str, int]
+) -> dict[str, int]:
+    """A port for each name: the wanted one or that of the last start, if it is free."""
+    last: dict[str, int] = json.loads(path.read_text()) if path.is_file() else {}
+    ports = {**last, **wanted}
+    for name in (*names, *wanted):
         if name not in ports or not is_free(ports[name]):
             with socket.socket() as probe:
                 probe.bind((HOST, 0))
