@@ -26,6 +26,7 @@ class Source:
         self.shared = Shared(
             self.read,
             TIMING,
+            source="the source",
             clock=lambda: self.now,
             now=lambda: NOW + timedelta(seconds=self.now),
         )
@@ -152,10 +153,10 @@ def test_a_read_that_never_ends_is_given_up():
             await asyncio.Event().wait()
             return 1
 
-        shared = Shared(forever, Timing(limit=0.01))
+        shared = Shared(forever, Timing(limit=0.01), source="Dataverse")
         failure = (await shared.get()).failure
         assert isinstance(failure, TransientError)
-        assert "0.01 s" in str(failure)
+        assert str(failure) == "Dataverse gave no answer in 0.01 s."
 
     asyncio.run(scenario())
 

@@ -69,6 +69,7 @@ class Shared(Generic[Value]):
         read: Callable[[], Awaitable[Value]],
         timing: Timing,
         *,
+        source: str,
         late: Callable[[str], ApexError] = TransientError,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -78,12 +79,14 @@ class Shared(Generic[Value]):
         Args:
             read: Reads the value, or raises what `errors` sorts.
             timing: How often.
-            late: Makes the failure of a read that takes too long.
+            source: Who is asked, for the failure of a read that takes too long.
+            late: Makes that failure.
             clock: Monotonic seconds.
             now: The time of day, for failures that say until when to wait.
         """
         self._read = read
         self._timing = timing
+        self._source = source
         self._late = late
         self._clock = clock
         self._now = now
@@ -139,7 +142,8 @@ class Shared(Generic[Value]):
             async with asyncio.timeout(self._timing.limit):
                 value = await self._read()
         except TimeoutError:
-            self._failed(self._late(f"No answer in {self._timing.limit:g} s."))
+            seconds = f"{self._timing.limit:g} s"
+            self._failed(self._late(f"{self._source} gave no answer in {seconds}."))
         except ApexError as error:
             self._failed(error)
         else:

@@ -17,6 +17,8 @@ logger = logging.getLogger(__name__)
 _STOP_SECONDS = 5
 _BACKLOG = 2048
 _MOST_CONNECTIONS = 1000
+# A viewer who asks every ten seconds need not connect each time.
+_KEEP_ALIVE_SECONDS = 25
 
 
 def listen(settings: PanelSettings) -> socket.socket:
@@ -63,6 +65,7 @@ def make_server(app: ASGIApp) -> uvicorn.Server:
             # Else any process of this machine could claim another's address.
             proxy_headers=False,
             backlog=_BACKLOG,
+            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
             limit_concurrency=_MOST_CONNECTIONS,
             timeout_graceful_shutdown=_STOP_SECONDS,
         )

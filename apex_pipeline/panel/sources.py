@@ -119,12 +119,12 @@ class Sources:
         self._database: Database | None = None
         self._opening = threading.Lock()
         self._window = Window()
-        self.comparison = Shared(self._read_comparison, timings.dataverse)
+        self.comparison = _from_dataverse(self._read_comparison, timings.dataverse)
         self.health = _from_postgres(self._read_health, timings.health)
         self.totals = _from_postgres(self._read_totals, timings.health)
         self.outlook = _from_postgres(self._read_outlook, timings.history)
         self._recent = {
-            tier: Shared(self._recent_reader(tier), timings.dataverse)
+            tier: _from_dataverse(self._recent_reader(tier), timings.dataverse)
             for tier in RECENT_TIERS
         }
         self._history = {
@@ -239,10 +239,16 @@ class Sources:
         return read
 
 
+def _from_dataverse(
+    read: Callable[[], Awaitable[_Result]], timing: Timing
+) -> Shared[_Result]:
+    return Shared(read, timing, source="Dataverse")
+
+
 def _from_postgres(
     read: Callable[[], Awaitable[_Result]], timing: Timing
 ) -> Shared[_Result]:
-    return Shared(read, timing, late=DatabaseUnavailableError)
+    return Shared(read, timing, source="Postgres", late=DatabaseUnavailableError)
 
 
 class _DataverseEnd:
