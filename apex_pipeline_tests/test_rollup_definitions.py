@@ -417,7 +417,7 @@ def test_the_forecast_is_made_with_the_days_and_shown(
     assert found["model"] == "weekday_mean"
     assert found["why"] == "Too few days are known to compare models."
     assert "No interval for" in found["limits"]
-    for name in ("totals", "backtest", "next_days", "trend"):
+    for name in ("totals", "backtest", "coverage", "next_days", "trend"):
         assert len(found[name]) < 1000, name
     assert found["totals"].count("\n") == 5
     assert "**weekday_mean**" in found["backtest"]

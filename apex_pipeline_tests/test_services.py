@@ -1,6 +1,7 @@
 import json
 import socket
 import stat
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ REAL = {
     "AZURE_CLIENT_ID": "client",
     "AZURE_CLIENT_SECRET": "s3cret",
 }
+START = "APEX_HISTORY_START"
 OWN_STORAGE = {
     "DAGSTER_POSTGRES_URL": "postgresql://dagster:d4g@storage.example/dagster"
 }
@@ -145,6 +147,15 @@ def test_one_end_without_the_other_is_refused(tmp_path):
 
 def test_addresses_and_secrets_stay_the_same_from_start_to_start(tmp_path):
     assert prepare(tmp_path).environment == prepare(tmp_path).environment
+
+
+def test_the_history_of_a_local_database_begins_where_dagsters_partitions_do(tmp_path):
+    start = date.fromisoformat(prepare(tmp_path).environment["APEX_HISTORY_START"])
+    assert 730 <= (datetime.now(UTC).date() - start).days <= 734
+    (tmp_path / "history-start").write_text("2020-05-04")
+    for given, expected in ({}, "2020-05-04"), ({START: "2021-01-01"}, "2021-01-01"):
+        assert prepare(tmp_path, **given).environment[START] == expected
+    assert START not in prepare(tmp_path, **REAL).environment
 
 
 def test_a_port_that_somebody_has_taken_is_replaced(tmp_path):

@@ -12,6 +12,7 @@ import socket
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -121,6 +122,8 @@ def prepare_services(environment: Mapping[str, str], *, ui_port: int) -> Service
     if postgres:
         postgres.prepare()
         own |= {_URL_VARIABLES[name]: postgres.url(name) for name in databases}
+    if local_database and not environment.get("APEX_HISTORY_START"):
+        own["APEX_HISTORY_START"] = _history_start(state / "history-start")
     certificates = None
     if local_dataverse:
         certificates = ensure_certificates(state / "tls")
@@ -228,6 +231,20 @@ def _trusted(environment: Mapping[str, str], authority: Path) -> Path:
     both = authority.with_name("trusted.pem")
     both.write_bytes(authority.read_bytes() + b"\n" + given.read_bytes())
     return both
+
+
+def _history_start(path: Path) -> str:
+    """The first day of the rollups: two years before the first start.
+
+    The database keeps the same. But Dagster has to know before it can ask, or days
+    before it would be missing for ever.
+    """
+    if not path.is_file():
+        today = datetime.now(UTC).date()
+        # Two years before a 29 February there was none.
+        start = today.replace(year=today.year - 2, day=min(today.day, 28))
+        path.write_text(start.isoformat())
+    return path.read_text()
 
 
 def _application(path: Path) -> dict[str, str]:
