@@ -306,7 +306,7 @@ def test_after_the_first_pass_requests_follow_what_changed(
     emulator.clear_requests()
     quiet, _ = reconcile(rows_per_window=125)
     assert len(asked(emulator)) == quiet.requests
-    # What was marked within the last hour is looked at once more; 2 000 by 250.
+    # What was marked shortly before is looked at once more; 2 000 by 250.
     execute(
         database_url,
         "UPDATE campaign_metrics SET exported_at = exported_at - interval '2 hours'",

@@ -30,7 +30,7 @@ def test_a_person_finds_and_repairs_damage_by_command(apex, emulator, database_u
         api.patch(f"{SET}({changed})", json={"apex_tokensin": 7})
     wrong = apex("reconcile")
     assert wrong.returncode == 1
-    assert "missing: 1 rows that are marked" in wrong.stdout
+    assert "missing: 1 (rows that are marked" in wrong.stdout
     assert gone in wrong.stdout
     assert "tokens_in" in wrong.stdout
     assert "apex reconcile --repair" in wrong.stdout
@@ -81,7 +81,7 @@ def test_the_job_in_dagster_tells_what_it_found(
     assert result.success
     (event,) = result.get_asset_materialization_events()
     told = {name: each.value for name, each in event.materialization.metadata.items()}
-    assert (told["rows_missing"], told["rows_compared"]) == (1, 20)
+    assert (told["found_missing"], told["rows_compared"]) == (1, 20)
     assert told["requests"] == told["requests_24h"] > 0
     assert gone in told["findings"].replace("&#45;", "-")
     checks = {c.check_name: c for c in result.get_asset_check_evaluations()}

@@ -37,7 +37,7 @@ _RECONCILE = (
 _AGE = """
     UPDATE campaign_metrics SET exported_at = exported_at - interval '1 day'
 """
-# What a run looks at by key: rows that were marked an hour before the last, or since.
+# What a run looks at by key: rows that were marked shortly before the last, or since.
 _TOUCH = """
     UPDATE campaign_metrics SET exported_at = now() - interval '1 minute'
     WHERE id IN (SELECT id FROM campaign_metrics LIMIT %s)

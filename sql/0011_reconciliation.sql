@@ -198,7 +198,8 @@ COMMENT ON COLUMN reconciliation_run.status IS
 COMMENT ON COLUMN reconciliation_run.is_complete IS
     'Whether it came to the end of what it was to compare.';
 COMMENT ON COLUMN reconciliation_run.rows_compared IS
-    'Exported rows that were compared with their records.';
+    'Exported rows that were compared with their records; one that changed, and whose '
+    'turn it was on the round, counts twice.';
 COMMENT ON COLUMN reconciliation_run.changes_read IS
     'Changed and deleted records that Dataverse told of.';
 COMMENT ON COLUMN reconciliation_run.missing IS

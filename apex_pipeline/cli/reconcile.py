@@ -198,7 +198,7 @@ def _print_findings(standing: Standing) -> None:
             continue
         text, remedy = _MEANINGS[kind]
         number = f"{count} or more" if count >= MOST_KEPT else str(count)
-        console.print(f"\n{kind.value}: {number} {text}", style="bold", markup=False)
+        console.print(f"\n{kind.value}: {number} ({text})", style="bold", markup=False)
         console.print(f"  {remedy}", markup=False)
         table = Table(box=None, pad_edge=False, show_edge=False, padding=(0, 2))
         for heading in ("  row", "record", "columns"):

@@ -213,7 +213,9 @@ def dataverse_reconciliation(
 
 def _metadata(report: ReconcileReport, standing: Standing) -> dict[str, Any]:
     run = report.run
-    figures: dict[str, Any] = {f"rows_{k.value}": n for k, n in standing.counts.items()}
+    figures: dict[str, Any] = {
+        f"found_{k.value}": n for k, n in standing.counts.items()
+    }
     if run is not None:
         figures |= {
             "dagster/row_count": sum(standing.counts.values()),

@@ -61,6 +61,7 @@ class Examination:
         Raises:
             OutOfTimeError: The time or the requests given are used up.
         """
+        compared = self.compared
         unseen = dict(window.keys)
         start = None if window.start is None else window.start - 1
         end = None if window.end is None else window.end + 1
@@ -70,8 +71,10 @@ class Examination:
         if window.keyless:
             await self._missing_for_ever(window.keyless)
         await self._unseen(unseen)
-        self.compared += len(window.keys)
-        return len(window.keys) + len(window.keyless)
+        # Those that were looked at again do not count twice.
+        count = len(window.keys) + len(window.keyless)
+        self.compared = compared + count
+        return count
 
     async def dense_rows(self, second: int, after: str | None) -> list[Row]:
         """Compare the next rows of a dense second, each by its key.

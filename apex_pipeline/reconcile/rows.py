@@ -195,11 +195,12 @@ def rows_of(connection: Connection, keys: Iterable[UUID]) -> dict[UUID, Row]:
 
 
 def overlap(instant: datetime) -> str:
-    """An instant an hour earlier, as Postgres reads it.
+    """An instant a quarter of an hour earlier, as Postgres reads it.
 
-    A mark bears the time at which its host wrote it, which is before it is seen here.
+    A mark bears the time at which its host wrote it, by that host's clock, which is
+    before it is seen here.
     """
-    return (instant - timedelta(hours=1)).astimezone(UTC).isoformat()
+    return (instant - timedelta(minutes=15)).astimezone(UTC).isoformat()
 
 
 def _window(
