@@ -2,7 +2,7 @@
 
 import dataclasses
 from datetime import UTC, datetime, timedelta, timezone
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -125,7 +125,7 @@ def test_a_campaign_may_be_any_text(empty_database_url, name):
             assert store.slice_summary(Slice(campaign=spelled)).pending == 1
 
 
-@pytest.mark.parametrize("name", ["spring sale", "' OR 1=1 --", str(uuid4())])
+@pytest.mark.parametrize("name", ["spring sale", "' OR 1=1 --", str(UUID(int=9))])
 def test_a_campaign_that_is_not_there_has_no_rows(sync, emulator, rows, name):
     emulator.clear_requests()
     report = sync(Slice(campaign=name))
