@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-import tracemalloc
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -432,24 +431,3 @@ def test_the_sync_goes_on_beside_it_and_adopting_waits_for_the_sync(report, stor
     with store.writer_lock():
         assert report().failure is None
         assert "holds the writer lock" in report(adopt=True).skipped
-
-
-@pytest.mark.slow
-def test_memory_does_not_grow_with_the_rows(sync, reconcile, database_url):
-    """Ten thousand rows, a tenth of them in one second, and then five times as many."""
-    peaks = []
-    for count in (10_000, 40_000):
-        insert_many(database_url, count)
-        execute(
-            database_url,
-            "UPDATE campaign_metrics SET created_at = '2026-10-30' WHERE tokens_in"
-            " % 10 = 0",
-        )
-        sync(time_budget=200)
-        tracemalloc.start()
-        run, standing = reconcile(full=True, rows_per_window=1000)
-        peaks.append(tracemalloc.get_traced_memory()[1])
-        tracemalloc.stop()
-        assert standing.is_settled
-        assert run.is_complete
-    assert peaks[1] < peaks[0] * 1.5
