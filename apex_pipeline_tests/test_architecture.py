@@ -129,6 +129,8 @@ MAY_IMPORT = {
     "panel": {
         *(
             "__version__",
+            "campaign_charts",
+            "charts",
             "csv_files",
             "csv_queries",
             "database",

@@ -250,7 +250,10 @@ def test_ids_of_text_are_compared_in_whatever_case_they_are(
     reconcile, sync, database_url
 ):
     execute(database_url, "DROP VIEW campaign_metrics_pending, dataverse_finding")
-    execute(database_url, "DROP VIEW v_campaign_metrics_pending")
+    execute(
+        database_url,
+        "DROP VIEW v_campaign_metrics_pending, quarantined_campaign_metrics",
+    )
     for table, column in (
         ("campaign_metrics", "id"),
         ("adopted_record", "metric_id"),
