@@ -69,9 +69,7 @@ BAD = st.sampled_from(
     ]
 )
 ROWS = st.lists(
-    st.tuples(
-        st.integers(0, 99), st.sampled_from(["lower", "upper"]), GOOD, BAD | st.just({})
-    ),
+    st.tuples(st.integers(0, 99), st.just("lower"), GOOD, BAD | st.just({})),
     min_size=1,
     max_size=8,
 )
@@ -465,4 +463,4 @@ def test_whatever_happens_in_whatever_order_no_row_is_lost_or_doubled(ends):
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_it_holds_for_longer_stories_and_real_kills_too(ends):
-    walk(ends, max_examples=60, stateful_step_count=40, kills=True)
+    walk(ends, max_examples=15, stateful_step_count=25, kills=True)
