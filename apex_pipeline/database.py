@@ -67,7 +67,12 @@ class Database:
     """
 
     def __init__(
-        self, url: str, *, wait_seconds: float = 30.0, application_name: str
+        self,
+        url: str,
+        *,
+        wait_seconds: float = 30.0,
+        application_name: str,
+        variable: str = "DATABASE_URL",
     ) -> None:
         """Prepare to connect; nothing is sent yet.
 
@@ -75,11 +80,13 @@ class Database:
             url: `postgresql://…`, whatever the driver it names.
             wait_seconds: Patience with a server that does not take connections.
             application_name: What the server shows this process as.
+            variable: Where the URL comes from, for messages.
 
         Raises:
             ConfigError: The URL is not one of a Postgres database.
         """
-        parsed = _parse(url)
+        self._variable = variable
+        parsed = _parse(url, variable)
         self.address = f"{parsed.host or 'local'}:{parsed.port or 5432}"
         self.address += f"/{parsed.database}"
         self._wait_seconds = wait_seconds
@@ -131,10 +138,10 @@ class Database:
             try:
                 return psycopg.connect(**self._parameters)
             except psycopg.ProgrammingError as error:
-                raise ConfigError(f"DATABASE_URL: {_first_line(error)}.") from error
+                raise ConfigError(f"{self._variable}: {_first_line(error)}.") from error
             except psycopg.OperationalError as error:
                 reason = _first_line(error)
-                if (remedy := _remedy(reason)) is not None:
+                if (remedy := _remedy(reason, self._variable)) is not None:
                     raise DatabaseError(
                         f"Postgres at {self.address} refuses the connection: {reason}. "
                         f"{remedy}"
@@ -179,19 +186,19 @@ class Database:
             yield
         except DBAPIError as error:
             translation = isinstance(error.orig, psycopg.Error) and _translate(
-                error.orig, self.address
+                error.orig, self.address, self._variable
             )
             if not translation:
                 raise
             raise translation from error
         except psycopg.Error as error:
-            translation = _translate(error, self.address)
+            translation = _translate(error, self.address, self._variable)
             if translation is None:
                 raise
             raise translation from error
 
 
-def _parse(url: str) -> URL:
+def _parse(url: str, variable: str) -> URL:
     # SQLAlchemy does not know the short scheme that some providers hand out.
     scheme, _, rest = url.strip().partition("://")
     try:
@@ -201,16 +208,17 @@ def _parse(url: str) -> URL:
     if parsed is None or scheme.split("+")[0] not in {"postgresql", "postgres"}:
         # What is set may hold a password.
         raise ConfigError(
-            "DATABASE_URL must look like postgresql://user:password@host/database."
+            f"{variable} must look like postgresql://user:password@host/database."
         )
     return parsed
 
 
-def _remedy(reason: str) -> str | None:
-    return next((r for text, r in _REFUSALS.items() if text in reason), None)
+def _remedy(reason: str, variable: str) -> str | None:
+    found = next((r for text, r in _REFUSALS.items() if text in reason), None)
+    return found and found.replace("DATABASE_URL", variable)
 
 
-def _translate(error: psycopg.Error, address: str) -> ApexError | None:
+def _translate(error: psycopg.Error, address: str, variable: str) -> ApexError | None:
     reason = _first_line(error)
     kind: type[DatabaseError] = DatabaseError
     match error:
@@ -222,12 +230,12 @@ def _translate(error: psycopg.Error, address: str) -> ApexError | None:
             )
         case errors.InsufficientPrivilege():
             text = (
-                f"The user of DATABASE_URL may not do this at {address}: {reason}. "
+                f"The user of {variable} may not do this at {address}: {reason}. "
                 "Grant it, or use the role that owns the tables."
             )
         case errors.ReadOnlySqlTransaction():
             text = (
-                f"The database {address} is read-only: {reason}. DATABASE_URL has to "
+                f"The database {address} is read-only: {reason}. {variable} has to "
                 "name the primary, not a replica."
             )
         case errors.RaiseException():

@@ -3,10 +3,14 @@
 import dagster as dg
 
 from apex_pipeline.defs import (
+    alert_jobs,
+    alert_sensors,
     csv_assets,
     forecast_assets,
     maintenance,
     provisioning,
+    quarantine_job,
+    reconciliation,
     rollup_assets,
     rollup_jobs,
     rollup_sensors,
@@ -26,6 +30,7 @@ def defs() -> dg.Definitions:
         assets=[
             CAMPAIGN_METRICS,
             sync_assets.synced_campaign_metrics,
+            reconciliation.dataverse_reconciliation,
             rollup_assets.daily_campaign_rollup,
             rollup_assets.weekly_campaign_rollup,
             rollup_assets.campaign_history,
@@ -36,13 +41,18 @@ def defs() -> dg.Definitions:
             sync_campaign_metrics,
             maintenance.purge_event_log,
             provisioning.provision_dataverse,
+            quarantine_job.release_quarantine,
+            reconciliation.reconcile_dataverse,
             rollup_jobs.refresh_daily_rollups,
             rollup_jobs.refresh_weekly_rollups,
+            alert_jobs.silence_alert,
+            alert_jobs.send_test_alert,
             csv_assets.export_csv,
         ],
         schedules=[
             schedules.sync_every_five_minutes,
             schedules.weekly_purge,
+            reconciliation.reconcile_dataverse_daily,
             rollup_jobs.refresh_daily_rollups_nightly,
             rollup_jobs.refresh_weekly_rollups_mondays,
         ],
@@ -50,6 +60,8 @@ def defs() -> dg.Definitions:
             sensors.drain_backlog,
             rollup_sensors.refresh_today,
             rollup_sensors.remake_late_days,
+            alert_sensors.alert_on_failure,
+            alert_sensors.watch_sync_health,
         ],
         resources={"services": Services()},
     )

@@ -64,6 +64,7 @@ class Target:
     resource: str
     first_delivered_at: datetime | None
     duplicates_accepted_at: datetime | None
+    records_adopted_at: datetime | None = None
 
 
 _INTERRUPT_RUNS = """
@@ -136,7 +137,7 @@ _SAVE_PACING = """
 """
 
 _TARGET = """
-    SELECT resource, first_delivered_at, duplicates_accepted_at
+    SELECT resource, first_delivered_at, duplicates_accepted_at, records_adopted_at
     FROM dataverse_target
     WHERE resource = %(resource)s
 """
@@ -146,6 +147,13 @@ _ACCEPT_DUPLICATES = """
     VALUES (%(resource)s, %(at)s)
     ON CONFLICT (resource) DO UPDATE
     SET duplicates_accepted_at = excluded.duplicates_accepted_at
+"""
+
+_RECORD_ADOPTION = """
+    INSERT INTO dataverse_target (resource, records_adopted_at)
+    VALUES (%(resource)s, %(at)s)
+    ON CONFLICT (resource) DO UPDATE
+    SET records_adopted_at = excluded.records_adopted_at
 """
 
 _RECORD_DELIVERY = """
@@ -221,6 +229,11 @@ def target(connection: Connection, resource: str) -> Target | None:
 def accept_duplicates(connection: Connection, resource: str, at: datetime) -> None:
     """Keep a person's word that another flow's records there are no obstacle."""
     connection.exec_driver_sql(_ACCEPT_DUPLICATES, {"resource": resource, "at": at})
+
+
+def record_adoption(connection: Connection, resource: str, at: datetime) -> None:
+    """Keep that another flow's records there stand for their rows, and hinder no more."""
+    connection.exec_driver_sql(_RECORD_ADOPTION, {"resource": resource, "at": at})
 
 
 def record_delivery(connection: Connection, resource: str, at: datetime) -> None:

@@ -1,4 +1,4 @@
-"""The database schema: plain SQL files, applied in order, each once.
+"""The database schemas: plain SQL files, applied in order, each once.
 
 Safe against being killed: whoever applies holds an advisory lock that dies with its
 connection, so a lock row of yoyo's that is found under it belongs to nobody alive; and
@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 
 import psycopg
@@ -33,11 +34,23 @@ _LOCK_TIMEOUT = "5s"
 _PAUSE_SECONDS = 0.5
 
 
-def apply(url: str, *, wait_seconds: float = 30.0) -> list[str]:
-    """Bring the schema up to date.
+class Part(StrEnum):
+    """A folder of migrations, and what they make; the two may share a database."""
+
+    METRICS = ""
+    """Beside `campaign_metrics`."""
+    ALERTS = "alerts"
+    """Beside Dagster's storage."""
+
+
+def apply(
+    url: str, part: Part = Part.METRICS, *, wait_seconds: float = 30.0
+) -> list[str]:
+    """Bring a schema up to date.
 
     Args:
         url: The database.
+        part: Which schema.
         wait_seconds: Patience with a suspended server, with another process that
             applies migrations, and with transactions that hold a table.
 
@@ -60,7 +73,7 @@ def apply(url: str, *, wait_seconds: float = 30.0) -> list[str]:
     ):
         backend.create_lock_table()
         backend.break_lock()
-        every = _read()
+        every = _read(part)
         outstanding = list(backend.to_apply(every))
         lost = _lost(database, [each for each in every if each not in outstanding])
         with backend.lock():
@@ -75,19 +88,23 @@ def apply(url: str, *, wait_seconds: float = 30.0) -> list[str]:
         return [migration.id for migration in again]
 
 
-def pending(url: str, *, wait_seconds: float = 30.0) -> list[str]:
+def pending(
+    url: str, part: Part = Part.METRICS, *, wait_seconds: float = 30.0
+) -> list[str]:
     """Name the migrations that `apply` would apply, or apply again; changes nothing."""
     database = Database(
         url, wait_seconds=wait_seconds, application_name="apex_pipeline migrations"
     )
-    every = _read()
-    new = unapplied(url, wait_seconds=wait_seconds)
+    every = _read(part)
+    new = unapplied(url, part, wait_seconds=wait_seconds)
     with database, database.translated():
         lost = _lost(database, [each for each in every if each.id not in new])
     return [each.id for each in every if each.id in {*new, *lost}]
 
 
-def unapplied(url: str, *, wait_seconds: float = 30.0) -> list[str]:
+def unapplied(
+    url: str, part: Part = Part.METRICS, *, wait_seconds: float = 30.0
+) -> list[str]:
     """Name the migrations that were never applied; changes nothing."""
     database = Database(
         url, wait_seconds=wait_seconds, application_name="apex_pipeline migrations"
@@ -100,7 +117,7 @@ def unapplied(url: str, *, wait_seconds: float = 30.0) -> list[str]:
         if found == (True,):
             rows = connection.execute("SELECT migration_id FROM _yoyo_migration")
             applied = {name for (name,) in rows}
-        return [m.id for m in _read() if m.id not in applied]
+        return [m.id for m in _read(part) if m.id not in applied]
 
 
 def missing(url: str, kind: schema.Kind, wait_seconds: float) -> dict[str, list[str]]:
@@ -110,7 +127,7 @@ def missing(url: str, kind: schema.Kind, wait_seconds: float) -> dict[str, list[
     )
     with database, database.translated(), database.connect() as connection:
         connection.autocommit = True
-        return schema.missing(connection, _sources(_read()), kind)
+        return schema.missing(connection, _sources(_read(Part.METRICS)), kind)
 
 
 def _lost(database: Database, every: Sequence[Migration]) -> set[str]:
@@ -222,8 +239,8 @@ def _apply_one(backend: _Backend, migration: Migration, deadline: float) -> None
             return
 
 
-def _read() -> MigrationList:
+def _read(part: Part) -> MigrationList:
     package = Path(__file__).parent
     # In a wheel the files are inside the package; in a checkout, beside it.
     folder = next(f for f in (package / "sql", package.parent / "sql") if f.is_dir())
-    return yoyo.read_migrations(glob.escape(str(folder)))
+    return yoyo.read_migrations(glob.escape(str(folder / part)))

@@ -9,11 +9,12 @@ from psycopg import errors
 
 _RELATION = re.compile(
     r"CREATE\s+(?:OR\s+REPLACE\s+)?(?:TABLE|VIEW|MATERIALIZED\s+VIEW)\s+"
-    r"(?:IF\s+NOT\s+EXISTS\s+)?([a-z]\w*)"
+    r"(?:IF\s+NOT\s+EXISTS\s+)?([a-z][\w.]*)"
 )
+# An index is named without its schema, which is that of its table.
 _INDEX = re.compile(
     r"CREATE\s+(?:UNIQUE\s+)?INDEX\s+(?:CONCURRENTLY\s+)?(?:IF\s+NOT\s+EXISTS\s+)?"
-    r"([a-z]\w*)"
+    r"([a-z]\w*)\s+ON\s+([a-z]\w*\.)?"
 )
 # What a migration asks before it builds an index that a table may have by another name.
 _GUARD = re.compile(r"\bDO \$\$(?:(?!\$\$).)*RAISE duplicate_table.*?\$\$;", re.DOTALL)
@@ -48,16 +49,21 @@ def missing(
     found: dict[str, list[str]] = {}
     for migration, source in sources.items():
         text = _COMMENT.sub("", source)
-        pattern = _RELATION if kind is Kind.RELATION else _INDEX
-        statement = _IS_RELATION if kind is Kind.RELATION else _IS_VALID_INDEX
+        is_relation = kind is Kind.RELATION
+        statement = _IS_RELATION if is_relation else _IS_VALID_INDEX
+        made = _RELATION.findall(text) if is_relation else _indexes(text)
         names = [
             name
-            for name in dict.fromkeys(pattern.findall(text))
+            for name in dict.fromkeys(made)
             if connection.execute(statement, (name,)).fetchone() != (True,)
         ]
         if names and not (kind is Kind.INDEX and _has_another(connection, text)):
             found[migration] = names
     return found
+
+
+def _indexes(text: str) -> list[str]:
+    return [schema + name for name, schema in _INDEX.findall(text)]
 
 
 def _has_another(connection: psycopg.Connection, text: str) -> bool:

@@ -1,13 +1,8 @@
 """What an operator asks first: is it keeping up, and if not, why."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
+from datetime import UTC, datetime, timedelta
 
-from cryptography import x509
-
-from apex_pipeline.errors import ConfigError
 from apex_pipeline.ledger import RunStatus
 from apex_pipeline.settings import DataverseSettings
 from apex_pipeline.store import Store
@@ -24,36 +19,34 @@ class Status:
     Attributes:
         pending: Rows that are due and not in Dataverse.
         oldest_pending_seconds: Age of the oldest of them.
-        quarantined: Rows put aside because Dataverse cannot take them.
+        quarantined: Rows put aside because Dataverse cannot take them, to be tried
+            again.
+        dropped: Rows that a person decided never to send.
         last_success_at: End of the last run that did not fail, within the last runs.
         last_failure: What the last run failed with; None if it did not.
         delivered_24h: Rows delivered in the last 24 hours.
         throttled_seconds_24h: For how long Dataverse kept us waiting in that time.
         token_hit_rate_pct: Requests of that time that needed no new token, in percent.
         throttled_until: When Dataverse takes requests again, if it said so.
-        credential_expires_on: End of the secret or certificate, where it is known.
     """
 
     pending: int
     oldest_pending_seconds: float | None
     quarantined: int
+    dropped: int
     last_success_at: datetime | None
     last_failure: str | None
     delivered_24h: int
     throttled_seconds_24h: float
     token_hit_rate_pct: float | None
     throttled_until: datetime | None
-    credential_expires_on: date | None
 
 
-def read_status(
-    store: Store, settings: DataverseSettings, environment: Mapping[str, str]
-) -> Status:
-    """Ask Postgres, and look at the credentials; Dataverse itself is not asked.
+def read_status(store: Store, settings: DataverseSettings) -> Status:
+    """Ask Postgres; Dataverse is not asked.
 
     Raises:
         DatabaseError: Postgres did not answer, or lacks our tables.
-        ConfigError: The expiry date given in the environment is not a date.
     """
     now = datetime.now(UTC)
     runs = store.last_runs(_RUNS_LOOKED_AT)
@@ -68,6 +61,7 @@ def read_status(
         pending=pending.count,
         oldest_pending_seconds=(now - oldest).total_seconds() if oldest else None,
         quarantined=store.quarantine_count(),
+        dropped=store.dropped_count(),
         last_success_at=next(
             (run.finished_at for run in runs if run.status is RunStatus.SUCCESS), None
         ),
@@ -76,37 +70,4 @@ def read_status(
         throttled_seconds_24h=sum(run.throttled_seconds for run in recent),
         token_hit_rate_pct=100 * hits / (hits + misses) if hits + misses else None,
         throttled_until=retry_at if retry_at and retry_at > now else None,
-        credential_expires_on=credential_expiry(settings, environment),
     )
-
-
-def credential_expiry(
-    settings: DataverseSettings, environment: Mapping[str, str]
-) -> date | None:
-    """The certificate's own end, or the date that a person noted for the secret.
-
-    Raises:
-        ConfigError: APEX_CLIENT_SECRET_EXPIRES_ON is not a date, or the certificate
-            cannot be read.
-    """
-    if settings.certificate_path is not None:
-        return _certificate_expiry(settings.certificate_path)
-    noted = environment.get("APEX_CLIENT_SECRET_EXPIRES_ON")
-    if not noted:
-        return None
-    try:
-        return date.fromisoformat(noted)
-    except ValueError:
-        raise ConfigError(
-            "APEX_CLIENT_SECRET_EXPIRES_ON must be a date like 2027-01-31."
-        ) from None
-
-
-def _certificate_expiry(path: Path) -> date:
-    try:
-        certificate = x509.load_pem_x509_certificate(path.read_bytes())
-    except (OSError, ValueError):
-        raise ConfigError(
-            f"AZURE_CLIENT_CERTIFICATE_PATH names {path}, which holds no certificate."
-        ) from None
-    return certificate.not_valid_after_utc.date()

@@ -3,22 +3,15 @@
 from typing import Any
 from uuid import UUID
 
+from apex_pipeline_tests.ends import campaign_row
+
 
 def metrics(**overrides: Any) -> dict[str, Any]:
     """Arguments in Python."""
-    return {
-        "campaign_id": UUID(int=1),
-        "run_id": UUID(int=2),
-        "phase": "2-3",
-        "agents_total": 5,
-        "agents_successful": 4,
-        "assets_generated": 12,
-        "tokens_in": 1500,
-        "tokens_out": 3000,
-        "cost_usd": 0.00348,
-        "latency_p95_ms": 51200,
-        "latency_avg_ms": 42000,
-    } | overrides
+    row = campaign_row(cost_usd=0.00348)
+    for name in ("id", "success_rate_pct", "created_at"):
+        del row[name]
+    return row | overrides
 
 
 def sent(**overrides: Any) -> dict[str, Any]:

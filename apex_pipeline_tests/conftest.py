@@ -15,8 +15,9 @@ from apex_pipeline import migrations
 from apex_pipeline.local.postgres import EmbeddedPostgres
 from apex_pipeline.store import Store, connect
 from apex_pipeline_tests.emulator_server import emulator, shared_emulator
+from apex_pipeline_tests.receivers import authority
 
-__all__ = ["emulator", "shared_emulator"]
+__all__ = ["authority", "emulator", "shared_emulator"]
 
 _MIGRATED = "migrated"
 

@@ -94,7 +94,10 @@ class MsalTransport(httpx.Client):
 
 
 def sign_in(
-    emulator: ServedEmulator, credential: Any = None, client_id: str | None = None
+    emulator: ServedEmulator,
+    credential: Any = None,
+    client_id: str | None = None,
+    resource: str | None = None,
 ) -> dict[str, Any]:
     """What MSAL makes of the emulator's answer to a token request."""
     with MsalTransport(verify=trusting(emulator)) as client:
@@ -106,7 +109,7 @@ def sign_in(
             http_client=client,
         )
         found: dict[str, Any] = application.acquire_token_for_client(
-            [f"{emulator.url}/.default"]
+            [f"{resource or emulator.url}/.default"]
         )
         return found
 

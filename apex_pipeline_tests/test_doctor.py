@@ -36,10 +36,14 @@ from apex_pipeline_tests.ends import (
     environment,
     insert,
 )
+from apex_pipeline_tests.receivers import mail_server, workflow
 
 __all__ = ["api", "empty_emulator"]
 
 USER = "application user"
+MAILBOX = "apex@example.com"
+BY_MAIL = "alerts by email"
+BY_TEAMS = "alerts by teams"
 TABLE_LINE = f"table {TABLE}"
 
 
@@ -73,8 +77,15 @@ def emulator(empty_emulator, provisioned):
     return empty_emulator
 
 
+@pytest.fixture(scope="module")
+def relay(authority):
+    with mail_server(authority, "plain") as served:
+        yield served
+
+
 @pytest.fixture
-def variables(emulator, database_url, tmp_path):
+def variables(emulator, database_url, tmp_path, relay):
+    relay.envelopes.clear()
     return environment(emulator, database_url, tmp_path) | {
         "AZURE_CLIENT_ID": APPLICATION,
         "AZURE_CLIENT_SECRET": SECRET,
@@ -82,6 +93,9 @@ def variables(emulator, database_url, tmp_path):
         "APEX_ADMIN_TENANT_ID": emulator.tenant_id,
         "APEX_ADMIN_CLIENT_ID": emulator.client_id,
         "APEX_ADMIN_CLIENT_SECRET": emulator.client_secret,
+        "APEX_ALERT_EMAIL_TO": "ops@example.com",
+        "APEX_ALERT_EMAIL_FROM": MAILBOX,
+        "APEX_SMTP_URL": f"smtp://localhost:{relay.port}",
     }
 
 
@@ -117,12 +131,15 @@ def causes(lines: Mapping[str, Line]) -> set[str]:
     return {x.measured for x in lines.values() if x.state is State.NOT_CHECKED}
 
 
-def test_after_provisioning_all_is_well_and_nothing_was_changed(doctor, emulator):
+def test_after_provisioning_all_is_well_and_nothing_was_changed(
+    doctor, emulator, relay
+):
     lines = doctor()
     assert well(lines), [line for line in lines.values() if line.state != State.OK]
-    assert len(lines) == 27
+    assert len(lines) == 29
     assert all(line.measured and line.target for line in lines.values())
     assert all_writes(emulator) == []
+    assert relay.envelopes == []
 
 
 def test_without_an_administrator_little_remains_unseen(doctor):
@@ -322,6 +339,115 @@ def test_when_the_secret_expires_is_noted_by_a_person(doctor):
     over = doctor(APEX_CLIENT_SECRET_EXPIRES_ON=str(today - timedelta(days=1)))
     assert red(over) == {name}
     assert red(doctor(APEX_CLIENT_SECRET_EXPIRES_ON="soon")) == {name}
+
+
+def test_when_the_secret_expires_is_read_from_the_directory_where_that_is_allowed(
+    doctor, emulator
+):
+    def granted(end, **more):
+        grants = {"permissions": ["Application.Read.All"], "secret_ends": end}
+        emulator.register(
+            APPLICATION, client_secret=SECRET, roles=[ROLE], graph=grants, **more
+        )
+        return doctor(APEX_CLIENT_SECRET_EXPIRES_ON="")
+
+    name = "secret or certificate"
+    lines = granted(str(now() + timedelta(days=90)))
+    assert well(lines)
+    assert "by Microsoft Graph" in lines[name].measured
+    lines = granted(str(now() + timedelta(days=5)))
+    assert (lines[name].state, red(lines)) == (State.WARNING, set())
+
+
+def test_no_alert_channel_is_a_warning_with_what_to_set(doctor):
+    lines = doctor(
+        without=["APEX_SMTP_URL", "APEX_ALERT_EMAIL_TO", "APEX_ALERT_EMAIL_FROM"]
+    )
+    unwell = [line for line in lines.values() if line.state is not State.OK]
+    assert [(line.name, line.state) for line in unwell] == [
+        ("alert channels", State.WARNING)
+    ]
+    assert "APEX_TEAMS_WEBHOOK_URL" in unwell[0].remedy
+
+
+def test_an_alert_channel_that_is_malformed(doctor):
+    lines = doctor(APEX_SMTP_URL="nonsense", APEX_TEAMS_WEBHOOK_URL="http://x")
+    assert red(lines) == {"alert channels"}
+    assert "APEX_SMTP_URL" in lines["alert channels"].measured
+    assert "APEX_TEAMS_WEBHOOK_URL" in lines["alert channels"].measured
+    lines = doctor(APEX_CA_BUNDLE="/no/ca.pem")
+    assert red(lines) == {"configuration"}
+    assert causes(lines) == {"because of: configuration"}
+
+
+def test_a_mail_server_that_is_dead(doctor):
+    lines = doctor(APEX_SMTP_URL="smtp://localhost:9")
+    assert red(lines) == {BY_MAIL}
+    assert "localhost:9: no answer" in lines[BY_MAIL].measured
+    assert "README" in lines[BY_MAIL].remedy
+
+
+def bundle_of(path, *files):
+    path.write_text("".join(file.read_text() for file in files))
+    return str(path)
+
+
+def test_teams_and_heartbeat_are_connected_to_and_sent_nothing(
+    doctor, authority, emulator, tmp_path
+):
+    both = bundle_of(tmp_path / "both.pem", emulator.ca_bundle, authority.ca_bundle)
+    with workflow(authority) as teams:
+        urls = {"APEX_TEAMS_WEBHOOK_URL": teams.url, "APEX_HEARTBEAT_URL": teams.url}
+        lines = doctor(APEX_CA_BUNDLE=both, **urls)
+        assert well(lines), lines
+        assert "not pinged" in lines["heartbeat"].measured
+        assert (teams.connections, teams.paths) == (2, [])
+        lines = doctor(**urls)
+        assert red(lines) == {BY_TEAMS, "heartbeat"}
+        assert "APEX_CA_BUNDLE" in lines[BY_TEAMS].measured
+        assert not any("sentinel" in str(line) for line in lines.values())
+
+
+def test_a_test_message_is_sent_when_asked_for_and_each_line_says_who_took_it(
+    doctor, authority, emulator, relay, tmp_path
+):
+    both = bundle_of(tmp_path / "both.pem", emulator.ca_bundle, authority.ca_bundle)
+    asked = {"send_test": True}.items()
+    with workflow(authority) as teams:
+        url = {"APEX_TEAMS_WEBHOOK_URL": teams.url, "APEX_CA_BUNDLE": both}
+        lines = doctor(more=asked, **url)
+        assert well(lines)
+        assert lines[BY_TEAMS].measured == "took a test message"
+        assert (len(teams.cards), len(relay.envelopes)) == (1, 1)
+        teams.answers.append((404, {}))
+        lines = doctor(more=asked, **url)
+    assert red(lines) == {BY_TEAMS}
+    assert lines[BY_MAIL].measured == "took a test message"
+
+
+def test_mail_by_graph_needs_a_token_and_then_the_mailbox(doctor, emulator):
+    by_graph = {"APEX_SMTP_URL": "graph:"}
+    asked = {"send_test": True}.items()
+    assert well(doctor(**by_graph))
+    lines = doctor(more=asked, **by_graph)
+    assert red(lines) == {BY_MAIL}
+    assert "Mail.Send" in lines[BY_MAIL].measured
+    emulator.register(
+        APPLICATION,
+        client_secret=SECRET,
+        roles=[ROLE],
+        graph={"mailboxes": [MAILBOX]},
+    )
+    assert well(doctor(more=asked, **by_graph))
+    assert len(emulator.mail()) == 1
+
+    lines = doctor(AZURE_CLIENT_SECRET="wrong", **by_graph)
+    assert red(lines) == {"token"}
+    assert causes(lines) == {"because of: token"}
+    assert lines[BY_MAIL].state is State.NOT_CHECKED
+    lines = doctor(AZURE_TENANT_ID="", **by_graph)
+    assert red(lines) == {"configuration"}
+    assert lines[BY_MAIL].state is State.NOT_CHECKED
 
 
 def test_a_clock_that_is_wrong(doctor):

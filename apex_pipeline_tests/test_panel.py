@@ -178,7 +178,7 @@ def test_the_page_shows_the_figures_without_javascript(emulator, panel):
     deliver(emulator, {"apex_latencyp95ms": 12345})
     page = panel.get("/")
     assert page.headers["content-type"] == "text/html; charset=utf-8"
-    assert "12345" in page.text
+    assert "12,345 ms" in page.text
     assert panel.get("/static/panel.css").status_code == 200
 
 

@@ -11,7 +11,6 @@ from uuid import UUID
 import httpx
 import jsonschema
 import pytest
-import schemathesis
 import uvicorn
 from starlette.applications import Starlette
 
@@ -62,6 +61,7 @@ def refused(answer, status, error):
     )
     schema = RECORDING_OPENAPI["components"]["schemas"]["RecordingError"]
     jsonschema.validate(document, schema)
+    assert str(status) in RECORDING_OPENAPI["paths"][PATH]["post"]["responses"]
     return document["problems"]
 
 
@@ -203,18 +203,11 @@ def test_without_a_database_it_says_that_none_is_configured():
     assert "pass-word" not in answer.text
 
 
-OPENAPI = {
-    "openapi": "3.1.0",
-    "info": {"title": "Recording", "version": "1"},
-    **RECORDING_OPENAPI,
-}
-
-
-def test_the_description_is_one_of_openapi_and_knows_every_answer(client):
-    schema = schemathesis.openapi.from_dict(OPENAPI)
-    schema.config.update(base_url=str(client.base_url))
-    schema.validate()
-    record = RECORDING_OPENAPI["components"]["schemas"]["CampaignRun"]
-    jsonschema.Draft202012Validator(record).validate(sent(successRate=None, id="k"))
+def test_the_description_tells_good_from_bad():
+    schemas = RECORDING_OPENAPI["components"]["schemas"]
+    for schema in schemas.values():
+        jsonschema.Draft202012Validator.check_schema(schema)
+    record = jsonschema.Draft202012Validator(schemas["CampaignRun"])
+    record.validate(sent(successRate=None, createdAt=None, id="k"))
     for wrong in (sent(tokensIn=-1), sent(phase=""), sent(more=1), {}):
-        assert not jsonschema.Draft202012Validator(record).is_valid(wrong)
+        assert not record.is_valid(wrong)

@@ -19,13 +19,18 @@ __all__ = ["apex"]
 CLIENT = str(UUID(int=77))
 CLIENT_SECRET = "sentinel-client~secret"
 PASSWORD = "sentinel-p%40ssword"
+SMTP_PASSWORD = "sentinel-smtp%40password"
+WEBHOOK = "sentinel-webhook-signature"
+HEARTBEAT = "sentinel-heartbeat-id"
 ROLE = "Apex Metrics Sync"
 
 
 @pytest.fixture
 def sentinels():
     """Values that must be found nowhere; the access token joins them."""
-    return {CLIENT_SECRET, PASSWORD, PASSWORD.replace("%40", "@")}
+    passwords = {PASSWORD, SMTP_PASSWORD}
+    decoded = {password.replace("%40", "@") for password in passwords}
+    return {CLIENT_SECRET, WEBHOOK, HEARTBEAT, *passwords, *decoded}
 
 
 @pytest.fixture
@@ -45,6 +50,11 @@ def variables(emulator, database_url, tmp_path):
         "DATABASE_URL": f"{url}/{parts['dbname']}",
         "AZURE_CLIENT_ID": CLIENT,
         "AZURE_CLIENT_SECRET": CLIENT_SECRET,
+        "APEX_TEAMS_WEBHOOK_URL": f"{emulator.url}/invoke?sig={WEBHOOK}",
+        "APEX_HEARTBEAT_URL": f"https://localhost:9/{HEARTBEAT}",
+        "APEX_ALERT_EMAIL_TO": "ops@example.com",
+        "APEX_ALERT_EMAIL_FROM": "apex@example.com",
+        "APEX_SMTP_URL": f"smtp://apex:{SMTP_PASSWORD}@localhost:9",
     }
     execute(database_url, f"DROP ROLE {owner}")
 
@@ -54,6 +64,11 @@ FAULTS = {
     "a wrong secret": {"AZURE_CLIENT_SECRET": f"{CLIENT_SECRET}-wrong"},
     "a wrong password": {},
     "a password with a bare at sign": {},
+    "channels that are malformed": {
+        "APEX_TEAMS_WEBHOOK_URL": f"http://localhost/{WEBHOOK}",
+        "APEX_HEARTBEAT_URL": f"localhost/{HEARTBEAT}",
+        "APEX_SMTP_URL": f"smtp://apex:{SMTP_PASSWORD}/x@localhost",
+    },
     "a service that fails": {},
     "a service that forbids": {},
     "a row that is refused": {},
@@ -120,7 +135,7 @@ def test_no_fault_brings_a_secret_to_light(
         "python_logs: {managed_python_loggers: [root], python_log_level: DEBUG}\n"
     )
     told = []
-    for command in (["sync", "--json"], ["status"]):
+    for command in (["sync", "--json"], ["status"], ["doctor", "--send-test"]):
         ended = apex(*command, **broken)
         told += [ended.stdout, ended.stderr]
     for name, value in (INHERITED | broken).items():

@@ -1,6 +1,7 @@
 import json
 import socket
 import stat
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ REAL = {
     "AZURE_CLIENT_ID": "client",
     "AZURE_CLIENT_SECRET": "s3cret",
 }
+START = "APEX_HISTORY_START"
 OWN_STORAGE = {
     "DAGSTER_POSTGRES_URL": "postgresql://dagster:d4g@storage.example/dagster"
 }
@@ -147,6 +149,15 @@ def test_addresses_and_secrets_stay_the_same_from_start_to_start(tmp_path):
     assert prepare(tmp_path).environment == prepare(tmp_path).environment
 
 
+def test_the_history_of_a_local_database_begins_where_dagsters_partitions_do(tmp_path):
+    start = date.fromisoformat(prepare(tmp_path).environment["APEX_HISTORY_START"])
+    assert 730 <= (datetime.now(UTC).date() - start).days <= 734
+    (tmp_path / "history-start").write_text("2020-05-04")
+    for given, expected in ({}, "2020-05-04"), ({START: "2021-01-01"}, "2021-01-01"):
+        assert prepare(tmp_path, **given).environment[START] == expected
+    assert START not in prepare(tmp_path, **REAL).environment
+
+
 def test_a_port_that_somebody_has_taken_is_replaced(tmp_path):
     before = prepare(tmp_path, **REAL, **OWN_STORAGE)
 
@@ -232,3 +243,16 @@ def test_dagsters_home_holds_the_instance_and_the_workspace(tmp_path):
     home = services.dagster_home
     assert (home / "dagster.yaml").read_bytes() == checkout.read_bytes()
     assert f"port: {services.code_port}\n" in (home / "workspace.yaml").read_text()
+
+
+def test_whom_a_person_trusts_is_trusted_besides_the_emulator(tmp_path):
+    """A mail server in one's own network is not the emulator's."""
+    ours = tmp_path / "ours.pem"
+    ours.write_text("-----ours-----\n")
+    services = prepare(tmp_path / "state", APEX_CA_BUNDLE=str(ours))
+    assert services.certificates is not None
+    both = Path(services.environment["APEX_CA_BUNDLE"]).read_text()
+    assert "-----ours-----" in both
+    assert services.certificates.authority.read_text() in both
+    with pytest.raises(ConfigError, match="not a file"):
+        prepare(tmp_path / "state", APEX_CA_BUNDLE="/no/ca.pem")

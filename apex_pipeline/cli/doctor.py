@@ -7,15 +7,17 @@ import sys
 from collections.abc import Mapping, Sequence
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from apex_pipeline.cli.output import waiting
+from apex_pipeline.cli.tables import wide_console
 from apex_pipeline.doctor.checklist import Surroundings, look
 from apex_pipeline.doctor.findings import Line, State
 from apex_pipeline.doctor.orchestration import Instance
+from apex_pipeline.doctor.runner import PATIENCE_SECONDS
 from apex_pipeline.settings import dagster_environment
 
+_TEST_SECONDS = 40.0
 _MARKS = {
     State.OK: ("✓", "green"),
     State.WARNING: ("!", "yellow"),
@@ -26,10 +28,15 @@ _MARKS = {
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def doctor(*, as_json: bool) -> None:
+@click.option(
+    "--send-test",
+    is_flag=True,
+    help="Send a test message through each alert channel; may take half a minute.",
+)
+def doctor(*, as_json: bool, send_test: bool) -> None:
     """Check everything that the sync needs, live, and say how to mend what is wrong.
 
-    Changes nothing. Each line is looked at by itself; one that says nothing because
+    Changes nothing, and sends nothing without --send-test. Each line is looked at by itself; one that says nothing because
     another failed is not checked, and says which. Exit 0: nothing failed, though there
     may be warnings; 1: something did; 2: nothing could be checked, because the
     configuration names neither Postgres nor Dataverse.
@@ -37,7 +44,12 @@ def doctor(*, as_json: bool) -> None:
     # Dagster reads its own from the process.
     os.environ.update(dagster_environment(os.environ))
     with waiting("Looking at everything …"):
-        lines = look(os.environ, Surroundings(_look_at_dagster))
+        around = Surroundings(
+            _look_at_dagster,
+            seconds=_TEST_SECONDS if send_test else PATIENCE_SECONDS,
+            send_test=send_test,
+        )
+        lines = look(os.environ, around)
     if as_json:
         click.echo(json.dumps(_document(lines)))
     else:
@@ -64,10 +76,7 @@ def _document(lines: Sequence[Line]) -> dict[str, object]:
 
 
 def _print(lines: Sequence[Line]) -> None:
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        # Into a file or a log, nothing is cut to a width that nobody sees.
-        console.width = 200
+    console = wide_console()
     table = Table(box=None, pad_edge=False, show_edge=False)
     for heading in ("", "line", "measured", "target"):
         table.add_column(heading, overflow="fold")

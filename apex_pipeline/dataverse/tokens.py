@@ -33,6 +33,13 @@ _REMEDIES = {
 class TokenSource:
     """Gives the token that each request carries, mostly from memory or the file.
 
+    Args:
+        settings: The application, and its authority.
+        cache: Shared with other processes.
+        http: What MSAL sends through.
+        resource: Whom the tokens are for, if not Dataverse: an origin.
+        now: Seconds since the epoch.
+
     Attributes:
         hits: Requests served without asking Entra.
         misses: Requests for which Entra was asked.
@@ -44,10 +51,11 @@ class TokenSource:
         cache: TokenCacheFile,
         http: httpx.Client,
         *,
+        resource: str | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings
-        self._scope = f"{settings.resource}/.default"
+        self._scope = f"{resource or settings.resource}/.default"
         self._cache = cache
         self._http = http
         self._now = now

@@ -12,6 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from apex_pipeline.doctor import (
+    alerts,
     credentials,
     delivery,
     machine,
@@ -36,6 +37,7 @@ from apex_pipeline.settings import DataverseSettings
 _PROVISION_DATABASE = "Run `apex provision database`."
 _PROVISION = "Run `apex provision dataverse`."
 _CLOCK = "Have the clock of this machine kept by NTP."
+_GRAPH_TOKENS = "graph.json"
 _SKEW = f"at most {machine.MAX_SKEW_SECONDS:g} s"
 
 LookAtDagster = Callable[[Mapping[str, str]], Instance | None]
@@ -54,6 +56,7 @@ class Surroundings:
             none. It lives in `defs`, where Dagster may be imported.
         now: This machine's clock (aware).
         further: Checks of other parts; they may need any of those here.
+        send_test: Whether each alert channel is to send a test message.
     """
 
     dagster: LookAtDagster
@@ -61,6 +64,7 @@ class Surroundings:
     min_free_bytes: int = machine.MIN_FREE_BYTES
     seconds: float = PATIENCE_SECONDS
     further: Sequence[Check] = field(default=())
+    send_test: bool = False
 
 
 def look(environment: Mapping[str, str], around: Surroundings) -> list[Line]:
@@ -85,6 +89,12 @@ def look(environment: Mapping[str, str], around: Surroundings) -> list[Line]:
         if configuration.dataverse is not None:
             checks += _dataverse_checks(configuration, around, Path(folder))
         checks += _machine_checks(configuration, around)
+        checks += alerts.checks(
+            configuration,
+            Path(folder) / _GRAPH_TOKENS,
+            around.now,
+            send_test=around.send_test,
+        )
         return examine([*checks, *around.further], seconds=around.seconds)
 
 
@@ -228,7 +238,10 @@ def _credential_checks(
         "lasts 30 days more",
         "Make a new one in Entra, and set it.",
         lambda: credentials.expiry(
-            settings, configuration.environment, around.now().date()
+            settings,
+            configuration.environment,
+            folder / _GRAPH_TOKENS,
+            around.now().date(),
         ),
     )
 

@@ -9,14 +9,17 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from apex_pipeline.credential_end import credential_end
 from apex_pipeline.dataverse.token_cache import TokenCacheFile
 from apex_pipeline.dataverse.tokens import TokenSource
 from apex_pipeline.dataverse.transport import token_http
 from apex_pipeline.doctor.findings import Finding, failed, ok, warning
 from apex_pipeline.settings import DataverseSettings
-from apex_pipeline.status import credential_expiry
 
 _TOKEN_SECONDS = 5.0
+DIRECTORY_SECONDS = 3.0
+"""For each answer of the authority and of Microsoft Graph."""
+
 _WARN_DAYS = 30
 
 
@@ -48,20 +51,28 @@ def audience(token: str, settings: DataverseSettings) -> Finding:
 
 
 def expiry(
-    settings: DataverseSettings, environment: Mapping[str, str], today: date
+    settings: DataverseSettings,
+    environment: Mapping[str, str],
+    cache: Path,
+    today: date,
 ) -> Finding:
-    """Days that are left to the secret or the certificate."""
-    end = credential_expiry(settings, environment)
-    if end is None:
+    """Days that are left to the secret or the certificate.
+
+    Raises:
+        ConfigError: What a person noted is no date, or the certificate is none.
+    """
+    end = credential_end(settings, environment, cache, seconds=DIRECTORY_SECONDS)
+    if end.on is None:
         return warning(
-            "unknown: Entra does not tell the application when its secret expires",
+            f"unknown: {end.source}",
             "Set APEX_CLIENT_SECRET_EXPIRES_ON to the date that Entra shows for the "
             "secret.",
         )
-    days = (end - today).days
-    seen = f"{end.isoformat()}, in {days} days"
+    days = (end.on - today).days
+    when = f"in {days} days" if days >= 0 else f"{-days} days ago"
+    seen = f"{end.on.isoformat()}, {when} (by {end.source})"
     if days < 0:
-        return failed(f"{end.isoformat()}, {-days} days ago")
+        return failed(seen)
     return warning(seen) if days < _WARN_DAYS else ok(seen)
 
 

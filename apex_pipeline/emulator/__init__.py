@@ -9,6 +9,9 @@ It shares no code with any client, so the two agree only by the wire. In a test:
         with serve() as emulator:
             yield emulator     # .url .ca_bundle .tenant_id .client_id .client_secret
 
+Beside the environment, at `/graph`, stand two things of Microsoft Graph: `sendMail` in
+MIME format, which `.mail()` shows, and an application's registration.
+
 As a process of its own: `python -m apex_pipeline.emulator --help`.
 
 What answers 501, with a Dataverse error body that says so: SQL (`?sql=`), FetchXML,

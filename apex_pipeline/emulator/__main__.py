@@ -32,6 +32,8 @@ It is an identity provider and an environment in one, at one address:
   authority   https://localhost:PORT/TENANT-ID   (MSAL: instance_discovery=False)
   scope       https://localhost:PORT/.default
   Web API     https://localhost:PORT/api/data/v9.2/
+  Graph       https://localhost:PORT/graph/v1.0/  (sendMail in MIME format, and
+              applications(appId='…'); scope https://localhost:PORT/graph/.default)
 
 \b
 Try it:
@@ -54,12 +56,15 @@ For tests, without a token:
   GET    /_emulator/health            what is served
   GET    /_emulator/requests          request log (DELETE empties it)
   GET    /_emulator/records/TABLE     every record, every column
+  GET    /_emulator/mail              messages that Graph was given
   POST   /_emulator/faults            {"kind": …, "count": 1, "path": "Upsert"}
                                       (GET lists them, DELETE clears)
   POST   /_emulator/limits            {"requests": 100, "window_seconds": 10}
   POST   /_emulator/applications      {"client_id": …, "client_secret": …,
                                        "user": true, "roles": ["…"],
-                                       "denied": ["prvCreate…"]}
+                                       "denied": ["prvCreate…"],
+                                       "graph": {"permissions": ["Mail.Send"],
+                                       "mailboxes": ["…"], "secret_ends": "…"}}
   POST   /_emulator/snapshot          {"name": …}; /_emulator/restore goes back
   POST   /_emulator/reset             back to the start
 

@@ -4,6 +4,7 @@
 `GET  requests`      the request log; `DELETE` empties it
 `GET  records/{table}`  all records of a table, every column
 `GET  faults`        faults in force; `POST` adds one or a list, `DELETE` clears
+`GET  mail`          messages that Graph was given, oldest first
 `POST limits`        changes service protection limits and starts new windows
 `POST applications`  registers an application, its credentials and its user
 `POST snapshot`      keeps everything stored under a `name`; `POST restore` goes back
@@ -20,6 +21,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from apex_pipeline.emulator import guids, projections, security
+from apex_pipeline.emulator.credentials import Grants
 from apex_pipeline.emulator.instance import Emulator
 from apex_pipeline.emulator.limits import Limits
 
@@ -34,6 +36,7 @@ def routes(emulator: Emulator) -> list[Route]:
         ("GET", "requests", admin.requests),
         ("DELETE", "requests", admin.clear_requests),
         ("GET", "records/{table}", admin.records),
+        ("GET", "mail", admin.mail),
         ("GET", "faults", admin.faults),
         ("POST", "faults", admin.add_faults),
         ("DELETE", "faults", admin.clear_faults),
@@ -95,6 +98,10 @@ class _Admin:
         text = ",".join([f"{{{show(row)}}}" for row in rows])
         return Response(f"[{text}]", media_type="application/json")
 
+    async def mail(self, request: Request) -> Response:
+        del request
+        return JSONResponse(list(self._emulator.storage.documents("mail").values()))
+
     async def faults(self, request: Request) -> Response:
         del request
         return JSONResponse([asdict(fault) for fault in self._emulator.faults.rules])
@@ -126,7 +133,8 @@ class _Admin:
         """Take client_id with any of the following.
 
         client_secret, certificate, expired; user (false removes it), disabled, roles
-        (names; a new user is an administrator without them), denied (privileges).
+        (names; a new user is an administrator without them), denied (privileges);
+        graph: permissions, mailboxes, secret_ends, other_secrets.
         """
         posted = await _json(request)
         emulator = self._emulator
@@ -136,6 +144,7 @@ class _Admin:
             secret=posted.get("client_secret"),
             certificate=posted.get("certificate"),
             expired=bool(posted.get("expired", False)),
+            grants=_grants(posted["graph"]) if "graph" in posted else None,
         )
         if posted.get("user", True):
             if not guids.is_guid(client_id):
@@ -164,6 +173,12 @@ class _Admin:
         del request
         self._emulator.reset()
         return Response(status_code=204)
+
+
+def _grants(posted: dict[str, Any]) -> Grants:
+    """What may be done in Graph; an address is the same in any case of letters."""
+    mailboxes = [str(each).lower() for each in posted.get("mailboxes", ())]
+    return Grants(**posted | {"mailboxes": mailboxes})
 
 
 async def _json(request: Request) -> Any:

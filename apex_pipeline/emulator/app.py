@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
 from urllib.parse import parse_qsl
 
 from starlette.applications import Starlette
@@ -11,12 +12,16 @@ from starlette.responses import JSONResponse, Response as HttpResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from apex_pipeline.emulator import admin
+from apex_pipeline.emulator import admin, graph
 from apex_pipeline.emulator.credentials import TokenError
 from apex_pipeline.emulator.instance import ROOT, Arrival, Dropped, Emulator
 from apex_pipeline.emulator.request_log import Entry
+from apex_pipeline.emulator.tokens import GRAPH_PATH
+from apex_pipeline.emulator.wire import Response
 
 _TURNS_TO_DISCONNECT = 10
+
+Answering = Callable[[Arrival], Awaitable[tuple[Response, list[tuple[str, str]]]]]
 
 
 def make_app(emulator: Emulator) -> Starlette:
@@ -27,13 +32,19 @@ def make_app(emulator: Emulator) -> Starlette:
         yield
         emulator.close()
 
+    most_body_bytes = emulator.options.most_body_bytes
+    graphs = graph.Graph(emulator).answer
     app = Starlette(
         routes=[
             *admin.routes(emulator),
             Route("/{tenant}/.well-known/openid-configuration", _discovery),
             Route("/{tenant}/v2.0/.well-known/openid-configuration", _discovery),
             Route("/{tenant}/oauth2/v2.0/token", _token, methods=["POST"]),
-            Route("/{path:path}", WebApi(emulator)),
+            Route(
+                f"{GRAPH_PATH}/{{path:path}}",
+                Service(graph.ROOT, graphs, most_body_bytes),
+            ),
+            Route("/{path:path}", Service(ROOT, emulator.answer, most_body_bytes)),
         ],
         lifespan=lifespan,
     )
@@ -41,22 +52,26 @@ def make_app(emulator: Emulator) -> Starlette:
     return app
 
 
-class WebApi:
-    """Everything below `/api/data`; what lies elsewhere is not found."""
+class Service:
+    """Everything below one root; what lies elsewhere is not found."""
 
-    def __init__(self, emulator: Emulator) -> None:
-        """Serve this emulator."""
-        self._emulator = emulator
+    def __init__(
+        self, root: re.Pattern[str], answer: Answering, most_body_bytes: int
+    ) -> None:
+        """Serve what answers below this root."""
+        self._root = root
+        self._answer = answer
+        self._most_body_bytes = most_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or close its connection."""
         request = HttpRequest(scope, receive)
-        if not ROOT.match(scope["path"]):
+        if not self._root.match(scope["path"]):
             await HttpResponse(status_code=404)(scope, receive, send)
             return
         try:
-            arrival = await _arrival(request, self._emulator.options.most_body_bytes)
-            response, headers = await self._emulator.answer(arrival)
+            arrival = await _arrival(request, self._most_body_bytes)
+            response, headers = await self._answer(arrival)
         except Dropped:
             await _drop(receive)
             return
@@ -98,6 +113,10 @@ async def _arrival(request: HttpRequest, most_bytes: int) -> Arrival:
 
 async def _discovery(request: HttpRequest) -> HttpResponse:
     emulator: Emulator = request.app.state.emulator
+    entry = Entry(emulator.clock.now(), "GET", request.url.path)
+    struck = await _struck(request, entry)
+    if struck is not None:
+        return struck
     try:
         document = emulator.identity.discovery(
             _origin(request), request.path_params["tenant"]
@@ -109,20 +128,11 @@ async def _discovery(request: HttpRequest) -> HttpResponse:
 
 async def _token(request: HttpRequest) -> HttpResponse:
     emulator: Emulator = request.app.state.emulator
-    path = request.url.path
-    entry = emulator.log.add(Entry(emulator.clock.now(), "POST", path))
+    entry = emulator.log.add(Entry(emulator.clock.now(), "POST", request.url.path))
     form = dict(parse_qsl((await request.body()).decode("utf-8", "replace")))
-    fault = emulator.faults.pick("POST", path)
-    if fault is not None:
-        entry.fault, entry.status = fault.kind, fault.status
-        if fault.delay:
-            await emulator.clock.sleep(fault.delay)
-        if fault.kind in {"drop_before", "drop_after"}:
-            entry.status = 0
-            await _drop(request.receive)
-        elif fault.kind != "slow":
-            headers = dict(fault.error().headers)
-            return HttpResponse(fault.page("Gateway error"), fault.status, headers)
+    struck = await _struck(request, entry)
+    if struck is not None:
+        return struck
     try:
         granted = emulator.identity.grant(
             _origin(request), request.path_params["tenant"], form
@@ -132,6 +142,24 @@ async def _token(request: HttpRequest) -> HttpResponse:
         return JSONResponse(error.body(emulator.clock), error.status)
     entry.status = 200
     return JSONResponse(granted, headers={"Cache-Control": "no-store"})
+
+
+async def _struck(request: HttpRequest, entry: Entry) -> HttpResponse | None:
+    """What a fault answers in place of the identity provider, if one strikes."""
+    emulator: Emulator = request.app.state.emulator
+    fault = emulator.faults.pick(entry.method, entry.path)
+    if fault is None:
+        return None
+    entry.fault, entry.status = fault.kind, fault.status
+    if fault.delay:
+        await emulator.clock.sleep(fault.delay)
+    if fault.kind == "slow":
+        return None
+    if fault.kind in {"drop_before", "drop_after"}:
+        entry.status = 0
+        await _drop(request.receive)
+    headers = dict(fault.error().headers)
+    return HttpResponse(fault.page("Gateway error"), fault.status, headers)
 
 
 def _origin(request: HttpRequest) -> str:

@@ -3,10 +3,11 @@
 import base64
 import hashlib
 import hmac
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
-from uuid import uuid4
+from uuid import NAMESPACE_OID, uuid4, uuid5
 
 import jwt
 from cryptography import x509
@@ -15,6 +16,8 @@ from cryptography.hazmat.primitives.hashes import SHA1, SHA256, HashAlgorithm
 from apex_pipeline.emulator.environment import Clock
 from apex_pipeline.emulator.storage import Storage
 
+_PAST = "2020-01-01T00:00:00Z"
+_LATER = "2299-12-31T00:00:00Z"
 _ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 
@@ -44,6 +47,24 @@ class TokenError(Exception):
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Grants:
+    """What an application may do in Graph, and what Graph shows of its secrets.
+
+    Attributes:
+        permissions: Application permissions with an administrator's consent, such as
+            `Mail.Send`.
+        mailboxes: Addresses that Exchange lets it send from, whatever the permissions.
+        secret_ends: When its secret ends, ISO 8601.
+        other_secrets: Further `passwordCredentials` as Graph is to show them.
+    """
+
+    permissions: Sequence[str] = ()
+    mailboxes: Sequence[str] = ()
+    secret_ends: str | None = None
+    other_secrets: Sequence[Mapping[str, Any]] = ()
+
+
 class Applications:
     """The applications of the tenant."""
 
@@ -59,6 +80,7 @@ class Applications:
         secret: str | None = None,
         certificate: str | None = None,
         expired: bool = False,
+        grants: Grants | None = None,
     ) -> None:
         """Add an application, or replace the credentials that are given.
 
@@ -67,6 +89,7 @@ class Applications:
             secret: Its client secret; only a digest is kept.
             certificate: Its certificate, PEM.
             expired: Whether its secret has run out.
+            grants: What it may do in Graph; what was granted stays without.
         """
         name = client_id.lower()
         known = self._storage.document("application", name) or {}
@@ -75,10 +98,40 @@ class Applications:
             name,
             {
                 "secret": _digest(secret) if secret else known.get("secret"),
+                "hint": secret[:3] if secret else known.get("hint"),
                 "certificate": certificate or known.get("certificate"),
                 "expired": expired,
+                "grants": asdict(grants) if grants else known.get("grants"),
             },
         )
+
+    def granted(self, client_id: str) -> dict[str, Any]:
+        """What an application may do in Graph, by the names of `Grants`."""
+        known = self._storage.document("application", client_id) or {}
+        return known.get("grants") or asdict(Grants())
+
+    def shown(self, client_id: str) -> dict[str, Any] | None:
+        """An application as Graph shows it; None for an unknown one.
+
+        From "application", "passwordCredential" and "keyCredential resource type".
+        """
+        known = self._storage.document("application", client_id)
+        if known is None:
+            return None
+        secrets = list(self.granted(client_id)["other_secrets"])
+        if known["secret"] is not None:
+            end = self.granted(client_id)["secret_ends"] or _LATER
+            secrets.append(
+                _password(known.get("hint"), _PAST if known["expired"] else end)
+            )
+        keys = [_key(known["certificate"])] if known["certificate"] else []
+        return {
+            "id": str(uuid5(NAMESPACE_OID, client_id)),
+            "appId": client_id,
+            "displayName": f"# {client_id}",
+            "passwordCredentials": secrets,
+            "keyCredentials": keys,
+        }
 
     def check(self, client_id: str, form: Mapping[str, str]) -> None:
         """Hold what a token request offers against what is registered.
@@ -109,6 +162,33 @@ class Applications:
                 )
         else:
             _check_secret(client_id, form.get("client_secret"), application)
+
+
+def _password(hint: str | None, end: str) -> dict[str, object]:
+    return {
+        "customKeyIdentifier": None,
+        "displayName": "emulated",
+        "endDateTime": end,
+        "hint": hint,
+        "keyId": str(uuid5(NAMESPACE_OID, f"{hint} {end}")),
+        "secretText": None,
+        "startDateTime": _PAST,
+    }
+
+
+def _key(certificate: str) -> dict[str, object]:
+    parsed = x509.load_pem_x509_certificate(certificate.encode())
+    thumbprint = parsed.fingerprint(SHA1())  # noqa: S303 # as Entra shows it
+    return {
+        "customKeyIdentifier": base64.b64encode(thumbprint).decode(),
+        "displayName": parsed.subject.rfc4514_string(),
+        "endDateTime": f"{parsed.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}",
+        "key": None,
+        "keyId": str(uuid5(NAMESPACE_OID, thumbprint.hex())),
+        "startDateTime": f"{parsed.not_valid_before_utc:%Y-%m-%dT%H:%M:%SZ}",
+        "type": "AsymmetricX509Cert",
+        "usage": "Verify",
+    }
 
 
 def _check_secret(

@@ -110,7 +110,7 @@ class Emulator:
     def reset(self) -> None:
         """Back to the start; tokens that were issued stay valid."""
         self.environment.reset()
-        for kind in ("application", "denied"):
+        for kind in ("application", "denied", "mail"):
             for name in self.storage.documents(kind):
                 self.storage.delete_document(kind, name)
         self._register_application()
@@ -162,7 +162,7 @@ class Emulator:
     async def _respond(
         self, arrival: Arrival, entry: Entry, fault: Fault | None
     ) -> Response:
-        early = await self._before(arrival, fault)
+        early = await self.intercepted(arrival, fault)
         if early is not None:
             return early
         application = self.identity.application_of(
@@ -184,7 +184,9 @@ class Emulator:
             raise Dropped
         return response
 
-    async def _before(self, arrival: Arrival, fault: Fault | None) -> Response | None:
+    async def intercepted(
+        self, arrival: Arrival, fault: Fault | None
+    ) -> Response | None:
         """What a fault does before the service sees the request."""
         if fault is None:
             return None

@@ -145,6 +145,11 @@ class ServedEmulator:
         found: list[dict[str, Any]] = json.loads(text, parse_float=Decimal)
         return found
 
+    def mail(self) -> list[dict[str, Any]]:
+        """Messages that Graph was given: application, mailbox, and mime as text."""
+        found: list[dict[str, Any]] = json.loads(self._ask("GET", "mail"))
+        return found
+
     def requests(self) -> list[dict[str, Any]]:
         """The request log, oldest first."""
         found: list[dict[str, Any]] = json.loads(self._ask("GET", "requests"))
@@ -167,7 +172,7 @@ class ServedEmulator:
         self._ask("POST", "limits", limits)
 
     def register(self, client_id: str, **more: object) -> None:
-        """Register an application: client_secret, certificate, user, denied (privileges)."""
+        """Register an application: client_secret, certificate, user, denied, graph."""
         self._ask("POST", "applications", {"client_id": client_id, **more})
 
     def snapshot(self, name: str = "snapshot") -> None:

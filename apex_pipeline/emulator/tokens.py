@@ -16,6 +16,7 @@ from apex_pipeline.emulator.environment import Clock
 from apex_pipeline.emulator.storage import Storage
 
 LIFETIME_SECONDS = 3599
+GRAPH_PATH = "/graph"
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _TOKENS_REMEMBERED = 1000
 
@@ -60,6 +61,8 @@ class IdentityProvider:
             "id_token_signing_alg_values_supported": ["RS256"],
             "scopes_supported": ["openid", "profile", "email", "offline_access"],
             "tenant_region_scope": None,
+            # A bare host on the service, where Graph has one of its own.
+            "msgraph_host": f"{origin.removeprefix('https://')}{GRAPH_PATH}",
         }
 
     def grant(
@@ -95,6 +98,9 @@ class IdentityProvider:
             "ver": "1.0",
             "uti": secrets.token_urlsafe(16),
         }
+        if _same_resource(audience, f"{origin}{GRAPH_PATH}"):
+            # Permissions granted later are in the next token.
+            claims["roles"] = self.applications.granted(client_id)["permissions"]
         return {
             "token_type": "Bearer",
             "expires_in": self.lifetime_seconds,
@@ -104,6 +110,11 @@ class IdentityProvider:
 
     def application_of(self, authorization: str, origin: str) -> str | None:
         """The client id of a valid bearer token for this environment, else None."""
+        claims = self.claims_of(authorization, origin)
+        return None if claims is None else str(claims["appid"])
+
+    def claims_of(self, authorization: str, resource: str) -> dict[str, object] | None:
+        """What a valid bearer token for a resource says, else None."""
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer" or not token:
             return None
@@ -117,9 +128,7 @@ class IdentityProvider:
             self._known[token] = claims
         if float(str(claims["exp"])) <= self._clock.now():
             return None
-        if not _same_environment(str(claims["aud"]), origin):
-            return None
-        return str(claims["appid"])
+        return claims if _same_resource(str(claims["aud"]), resource) else None
 
     def _decode(self, token: str) -> dict[str, object] | None:
         try:
@@ -154,7 +163,7 @@ def _audience(scope: str, origin: str) -> str:
 
     Raises:
         TokenError: It is not of the form `<resource>/.default`, or the resource is not
-            this environment.
+            this environment or its Graph.
     """
     resource, separator, _ = scope.partition("/.default")
     if not separator or " " in scope.strip():
@@ -166,7 +175,7 @@ def _audience(scope: str, origin: str) -> str:
             " credential flows must have a scope value with /.default suffixed to the"
             " resource identifier (application ID URI).",
         )
-    if not _same_environment(resource, origin):
+    if not any(_same_resource(resource, origin + path) for path in ("", GRAPH_PATH)):
         raise TokenError(
             400,
             "invalid_resource",
@@ -178,15 +187,15 @@ def _audience(scope: str, origin: str) -> str:
     return resource
 
 
-def _same_environment(resource: str, origin: str) -> bool:
-    """Whether a resource is this server; all names of the loopback are one."""
-    return _normalized(resource) == _normalized(origin)
+def _same_resource(resource: str, other: str) -> bool:
+    """Whether two are the same; all names of the loopback are one."""
+    return _normalized(resource) == _normalized(other)
 
 
-def _normalized(origin: str) -> tuple[str, str]:
-    rest = origin.lower().removeprefix("https://").strip("/")
-    host, _, port = rest.rpartition(":")
+def _normalized(resource: str) -> tuple[str, str, str]:
+    origin, _, path = resource.lower().removeprefix("https://").partition("/")
+    host, _, port = origin.rpartition(":")
     if not port.isdigit():
-        host, port = rest, "443"
+        host, port = origin, "443"
     host = host.strip("[]")
-    return ("loopback" if host in LOOPBACK else host), port
+    return ("loopback" if host in LOOPBACK else host), port, path.strip("/")

@@ -12,13 +12,16 @@ import socket
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from apex_pipeline.errors import ConfigError
 from apex_pipeline.local.certificates import Certificates, ensure_certificates
 from apex_pipeline.local.postgres import EmbeddedPostgres
 from apex_pipeline.settings import (
     PanelSettings,
+    existing_file,
     load_panel_settings,
     project_dir,
     state_dir,
@@ -119,10 +122,13 @@ def prepare_services(environment: Mapping[str, str], *, ui_port: int) -> Service
     if postgres:
         postgres.prepare()
         own |= {_URL_VARIABLES[name]: postgres.url(name) for name in databases}
+    if local_database and not environment.get("APEX_HISTORY_START"):
+        own["APEX_HISTORY_START"] = _history_start(state / "history-start")
     certificates = None
     if local_dataverse:
         certificates = ensure_certificates(state / "tls")
-        own |= _emulated_dataverse(state, ports["emulator"], certificates)
+        own |= _emulated_dataverse(state, ports["emulator"])
+        own["APEX_CA_BUNDLE"] = str(_trusted(environment, certificates.authority))
     services = Services(
         state=state,
         ui_port=ui_port,
@@ -132,7 +138,8 @@ def prepare_services(environment: Mapping[str, str], *, ui_port: int) -> Service
         postgres=postgres,
         databases=tuple(databases),
         certificates=certificates,
-        environment=_environment(environment, state, own),
+        environment={"APEX_DAGSTER_URL": f"http://{HOST}:{ui_port}"}
+        | _environment(environment, state, own),
     )
     if services.url_file:
         _write_secret(services.url_file, services.environment["DATABASE_URL"])
@@ -191,22 +198,53 @@ def _environment(
         "APEX_STATE_DIR": str(state),
         "DAGSTER_HOME": str(state / "dagster"),
         "DAGSTER_DISABLE_TELEMETRY": "yes",
-        # A run over two years of days announces each; the daemon writes them at once.
+        # The materializations of two years of days are written at once.
         "DAGSTER_EVENT_BATCH_SIZE": "1000",
+        # One announcement for each asset and not for each of its days, which the daemon
+        # writes one by one: those of two years take longer than a run may to start.
+        "DAGSTER_EMIT_PARTITION_SUBSET_IN_PLANNED_EVENTS": "true",
         "PYTHONUNBUFFERED": "1",
     }
 
 
-def _emulated_dataverse(
-    state: Path, port: int, certificates: Certificates
-) -> dict[str, str]:
+def _emulated_dataverse(state: Path, port: int) -> dict[str, str]:
     """Addresses of the emulator, and the application that it knows."""
     origin = f"https://localhost:{port}"
     return _application(state / "application.json") | {
         "DATAVERSE_RESOURCE": origin,
         "AZURE_AUTHORITY_HOST": origin,
-        "APEX_CA_BUNDLE": str(certificates.authority),
     }
+
+
+def _trusted(environment: Mapping[str, str], authority: Path) -> Path:
+    """The emulator's authority, and whom the given bundle vouches for.
+
+    Raises:
+        ConfigError: The given bundle is not a file.
+    """
+    problems: list[str] = []
+    given = existing_file("APEX_CA_BUNDLE", environment, problems)
+    if problems:
+        raise ConfigError(*problems)
+    if given is None:
+        return authority
+    both = authority.with_name("trusted.pem")
+    both.write_bytes(authority.read_bytes() + b"\n" + given.read_bytes())
+    return both
+
+
+def _history_start(path: Path) -> str:
+    """The first day of the rollups: two years before the first start.
+
+    The database keeps the same. But Dagster has to know before it can ask, or days
+    before it would be missing for ever.
+    """
+    if not path.is_file():
+        today = datetime.now(UTC).date()
+        # Two years before a 29 February there was none.
+        start = today.replace(year=today.year - 2, day=min(today.day, 28))
+        path.write_text(start.isoformat())
+    return path.read_text()
 
 
 def _application(path: Path) -> dict[str, str]:

@@ -79,6 +79,10 @@ class Supervisor:
 
     Used as a context manager it stops what the one before it left behind, and in the
     end all of its own.
+
+    Attributes:
+        on_death: Called with the name of a child that served, and how it died.
+        on_return: Called with the name of one that died, and serves again.
     """
 
     def __init__(
@@ -103,6 +107,8 @@ class Supervisor:
         self._record = record
         self._report = report
         self._marker = secrets.token_hex(16)
+        self.on_death: Callable[[str, str], None] = lambda name, how: None  # noqa: ARG005  named for the caller
+        self.on_return: Callable[[str], None] = lambda name: None  # noqa: ARG005  likewise
         self._watched: dict[str, _Watched] = {}
         self._logs_due_at = 0.0
 
@@ -212,6 +218,7 @@ class Supervisor:
         if watched.child.ready():
             if watched.was_ready:
                 self._report(f"{watched.child.name} runs again (pid {process.pid})")
+                self.on_return(watched.child.name)
             watched.ready = watched.was_ready = True
         elif time.monotonic() > watched.started_at + watched.child.ready_within:
             too_late = f"did not serve within {watched.child.ready_within:.0f} s"
@@ -223,6 +230,8 @@ class Supervisor:
         self._put_off(watched, how)
         watched.process, watched.ready = None, False
         self._remember()
+        if watched.was_ready:
+            self.on_death(watched.child.name, how)
         if not watched.was_ready and watched.deaths_in_a_row >= tries:
             raise StartError(
                 f"{watched.child.name} {how}. The end of {watched.log}:\n"

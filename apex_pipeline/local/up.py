@@ -14,9 +14,12 @@ from typing import TypeVar
 from rich.console import Console
 
 from apex_pipeline import migrations
+from apex_pipeline.alerts.journal import Journal
+from apex_pipeline.alerts.station import ways
 from apex_pipeline.errors import ApexError, ConfigError
 from apex_pipeline.local import children, demo as campaigns, processes, webserver
 from apex_pipeline.local.instance import announced, only_one
+from apex_pipeline.local.notifier import Notifier
 from apex_pipeline.local.services import (
     Services,
     is_free,
@@ -88,9 +91,23 @@ def run_up(
             say("Syncing for the first time …")
             say(_first_sync(watch, services, first_sync))
             supervisor.start(children.demo_writer(services))
+        stack.enter_context(_telling(supervisor, services))
         watch.until(lambda: False)
     say("Stopped.")
     return 0
+
+
+@contextmanager
+def _telling(supervisor: Supervisor, services: Services) -> Iterator[None]:
+    """Tell people of what dies from now on."""
+    url = services.environment["DAGSTER_POSTGRES_URL"]
+    channels = ways(services.environment)
+    with (
+        Journal(url, wait_seconds=1) as journal,
+        Notifier(journal, channels, supervisor.log) as told,
+    ):
+        supervisor.on_death, supervisor.on_return = told.died, told.returned
+        yield
 
 
 def _say(screen: Console, text: str) -> None:
@@ -162,6 +179,7 @@ def _prepare(environment: Mapping[str, str], port: int) -> Services:
     services = prepare_services(environment, ui_port=port)
     # What is wrong with the real ends comes out now, before anything runs.
     load_settings(services.environment)
+    ways(services.environment)
     prepare_dagster_home(services)
     return services
 
@@ -184,6 +202,10 @@ def _start(watch: _Watch, services: Services, startup: Startup, *, demo: bool) -
     supervisor.start(children.code_server(services))
     supervisor.start(children.panel(services))
     applied = watch.during(lambda: migrations.apply(url))
+    alerts_url = services.environment["DAGSTER_POSTGRES_URL"]
+    applied += watch.during(
+        lambda: migrations.apply(alerts_url, migrations.Part.ALERTS)
+    )
     startup.done(_SCHEMA, f"{len(applied)} migrations applied" if applied else "")
     supervisor.start(children.web_server(services))
     supervisor.start(children.daemon(services))

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from markupsafe import Markup
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -16,7 +17,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from apex_pipeline.panel import documents, exposition, pages
+from apex_pipeline.panel import documents, exposition, pages, view
 from apex_pipeline.panel.documents import Document
 from apex_pipeline.panel.downloads import Downloads
 from apex_pipeline.panel.gatekeeping import (
@@ -28,7 +29,12 @@ from apex_pipeline.panel.gatekeeping import (
 )
 from apex_pipeline.panel.measurement import Latencies, Measured
 from apex_pipeline.panel.openapi import openapi
-from apex_pipeline.panel.parameters import DAYS, LIMIT, InvalidParameterError
+from apex_pipeline.panel.parameters import (
+    DAYS,
+    HISTORY_DAYS,
+    LIMIT,
+    InvalidParameterError,
+)
 from apex_pipeline.panel.rate_limit import REQUESTS, SIGN_INS, Buckets, Rate
 from apex_pipeline.panel.recording import RECORDING_OPENAPI, recording_routes
 from apex_pipeline.panel.responses import HTML, json_response, tagged
@@ -52,16 +58,29 @@ class Panel:
         """The page, with all that it shows first already in it."""
         days = DAYS.read(request.query_params)
         _, kpis = await self._kpis()
-        _, history = documents.history_document(await self.sources.history(days))
-        _, forecast = documents.forecast_document(await self.sources.outlook.get())
+        past = await self.sources.history(days)
+        ahead = await self.sources.outlook.get()
+        known = past.value.days if past.value else ()
+        outlook = ahead.value.outlook if ahead.value else None
         body = pages.render(
             "page.html",
-            kpis=kpis,
-            history=history,
-            forecast=forecast,
+            live=view.live(kpis),
+            history=documents.history_document(past)[1],
+            forecast=documents.forecast_document(ahead)[1],
+            rows=view.rows(known),
+            totals=view.totals(outlook),
+            # Made by us, of numbers and dates.
+            picture=Markup(view.picture(known, outlook) or ""),  # noqa: S704
             days=days,
+            choices=HISTORY_DAYS,
             is_signed_in=self.sign_in.is_signed_in(request),
         )
+        return tagged(request, body, HTML)
+
+    async def live(self, request: Request) -> Response:
+        """The part of the page that is asked for again and again."""
+        _, kpis = await self._kpis()
+        body = pages.render("live.html", live=view.live(kpis))
         return tagged(request, body, HTML)
 
     async def kpis(self, request: Request) -> Response:
@@ -167,6 +186,7 @@ def make_app(
 def _routes(panel: Panel, sign_in: SignIn) -> list[BaseRoute]:
     return [
         Route("/", panel.page),
+        Route("/live", panel.live),
         *sign_in.routes(),
         Route("/api/metrics/recent", panel.recent),
         Route("/api/kpis", panel.kpis),

@@ -36,8 +36,9 @@ _NO_STORE = {"Cache-Control": "no-store"}
 _RETRY_SECONDS = 5
 _NOT_CONFIGURED_RETRY_SECONDS = 60
 
-# As many connections as a database keeps for its process.
-_WRITERS = 4
+# Half of the connections that a `Database` has at once: others may read through it, and
+# who finds none free waits.
+_WRITERS = 2
 
 _MEDIA_TYPE = re.compile(
     r'application/json\s*(?:;\s*charset\s*=\s*"?utf-8"?\s*)?', re.IGNORECASE
@@ -51,7 +52,8 @@ def recording_routes(open_database: Callable[[], Database]) -> list[Route]:
 
     Args:
         open_database: The database to record in; asked for each request, and not closed
-            here, so it should be the same one each time. May raise ConfigError.
+            here. So it should be the same one each time, and of little patience. May
+            raise ConfigError.
     """
     writers = asyncio.Semaphore(_WRITERS)
 
@@ -134,9 +136,14 @@ def _error(
     return JSONResponse(content, status, _NO_STORE)
 
 
+_UUIDS = {"campaign_id", "run_id"}
+
+
 def _property(column: Column) -> dict[str, object]:
     """A field as JSON Schema has it; what a table holds may be less."""
     described: dict[str, object] = {"description": column.description}
+    if column.postgres in _UUIDS:
+        described["format"] = "uuid"
     match make_field(column).type:
         case Text(max_length):
             kind = "string"
@@ -188,8 +195,8 @@ _RECORD_SCHEMA = {
     "type": "object",
     "description": "The metrics of one campaign run. agentsSuccessful is no more than "
     "agentsTotal. successRate is computed, and createdAt is the present, where they are "
-    "absent; createdAt lies no more than five minutes ahead. Where the table's columns "
-    "are UUIDs, campaignId and runId are. costUSD is rounded half up to five places, and "
+    "absent; createdAt lies no more than five minutes ahead. campaignId and runId may be "
+    "any text where the table's columns hold text. costUSD is rounded half up to five places, and "
     "successRate to two; the table may hold no more than 99999.99999 US dollars.",
     "additionalProperties": False,
     "required": [c.agents for c in COLUMNS if c.postgres not in OPTIONAL],

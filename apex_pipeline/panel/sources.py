@@ -215,9 +215,7 @@ class Sources:
         settings = load_settings(self._environment)
         as_of = datetime.now(UTC)
         status = await asyncio.to_thread(
-            lambda: read_status(
-                Store(self.open_database()), settings.dataverse, self._environment
-            )
+            lambda: read_status(Store(self.open_database()), settings.dataverse)
         )
         return Health(as_of, status)
 

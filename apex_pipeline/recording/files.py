@@ -177,6 +177,8 @@ def _check_header(header: Sequence[str]) -> Spelling:
         return spelling
     if not header:
         problems = ["the file is empty"]
+    elif len(header) == 1 and {";", "\t"} & set(header[0]):
+        problems = ["commas have to stand between the cells"]
     raise InvalidRecordError(
         "line 1 has to name the columns: " + "; ".join(problems[:20]),
         "Nothing was written.",

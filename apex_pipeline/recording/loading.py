@@ -106,7 +106,8 @@ def load(
         dry_run: Whether to do all of it, and undo it.
 
     Raises:
-        InvalidRecordError: Lines are bad; the first are named, the others counted.
+        InvalidRecordError: Lines are bad; the first are named, the others counted. Or a
+            constraint of somebody else's refuses one: then no line is left out for it.
         DatabaseError: One of its kinds. Nothing was written, unless the connection was
             lost at the very end; the same file can be sent again.
     """

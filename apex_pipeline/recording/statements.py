@@ -16,8 +16,8 @@ LINES = "recorded_lines"
 
 # All values are text: Postgres reads them as the type that each column has.
 _ONE = """
-    (SELECT 1 AS line, CAST(%(dated)s AS boolean) AS dated, row.*
-     FROM jsonb_populate_record(NULL::campaign_metrics, CAST(%(row)s AS jsonb)) AS row)
+    (SELECT 1 AS line, CAST(%(dated)s AS boolean) AS dated, one.*
+     FROM jsonb_populate_record(NULL::campaign_metrics, CAST(%(row)s AS jsonb)) AS one)
 """
 
 

@@ -5,6 +5,15 @@ that `apex up` runs on this machine; whatever reads the settings sees only addre
 and credentials, and cannot tell them from the real ones.
 """
 
+from apex_pipeline.settings.alerts import (
+    AlertSettings,
+    Encryption,
+    MailSettings,
+    SmtpSettings,
+    load_alert_settings,
+    load_dagster_url,
+    load_noted_end,
+)
 from apex_pipeline.settings.analysis import (
     UTC_ZONE,
     AnalysisSettings,
@@ -17,6 +26,7 @@ from apex_pipeline.settings.ends import (
     DataverseSettings,
     Settings,
     dagster_environment,
+    existing_file,
     load_database_url,
     load_dataverse,
     load_settings,
@@ -24,6 +34,7 @@ from apex_pipeline.settings.ends import (
     project_dir,
     resolve_local,
     state_dir,
+    token_cache_path,
     wants_local,
 )
 from apex_pipeline.settings.panel import (
@@ -41,20 +52,29 @@ __all__ = [
     "EMULATOR",
     "PUBLIC_AUTHORITY",
     "UTC_ZONE",
+    "AlertSettings",
     "AnalysisSettings",
     "DataverseSettings",
+    "Encryption",
+    "MailSettings",
     "PanelSettings",
     "Settings",
+    "SmtpSettings",
     "dagster_environment",
+    "existing_file",
     "is_loopback",
+    "load_alert_settings",
     "load_analysis_settings",
+    "load_dagster_url",
     "load_database_url",
     "load_dataverse",
+    "load_noted_end",
     "load_panel_settings",
     "load_settings",
     "local_file",
     "project_dir",
     "resolve_local",
     "state_dir",
+    "token_cache_path",
     "wants_local",
 ]

@@ -29,6 +29,7 @@ _EXAMPLES = {
     "DATAVERSE_RESOURCE": "https://ORG.crm.dynamics.com",
     "AZURE_AUTHORITY_HOST": PUBLIC_AUTHORITY,
 }
+_TOKEN_CACHE = "token_cache.json"  # noqa: S105  a file's name
 _TENANT = re.compile(r"[0-9A-Za-z][0-9A-Za-z.-]*")
 
 
@@ -61,7 +62,7 @@ class Settings:
     @property
     def token_cache_path(self) -> Path:
         """File that all processes share their access tokens through."""
-        return self.state_dir / "token_cache.json"
+        return self.state_dir / _TOKEN_CACHE
 
 
 def load_settings(environment: Mapping[str, str]) -> Settings:
@@ -115,6 +116,11 @@ def state_dir(environment: Mapping[str, str]) -> Path:
     """Folder of the local state, absolute."""
     configured = environment.get("APEX_STATE_DIR")
     return (Path(configured) if configured else project_dir() / ".apex").absolute()
+
+
+def token_cache_path(environment: Mapping[str, str]) -> Path:
+    """`Settings.token_cache_path`, where nothing else of the settings is needed."""
+    return state_dir(environment) / _TOKEN_CACHE
 
 
 def project_dir() -> Path:
@@ -188,6 +194,20 @@ def dagster_environment(environment: Mapping[str, str]) -> dict[str, str]:
     ):
         return {}
     return {name: served[name] for name in ("DAGSTER_HOME", "DAGSTER_POSTGRES_URL")}
+
+
+def existing_file(
+    name: str, environment: Mapping[str, str], problems: list[str]
+) -> Path | None:
+    """The file that a variable names, absolute; None if it is not set, or a problem."""
+    value = environment.get(name)
+    if not value:
+        return None
+    path = Path(value).expanduser().absolute()
+    if not path.is_file():
+        problems.append(f"{name} names {path}, which is not a file.")
+        return None
+    return path
 
 
 def _served(environment: Mapping[str, str]) -> dict[str, str] | None:
@@ -264,7 +284,7 @@ def _dataverse(
     if not client_id:
         problems.append("AZURE_CLIENT_ID must be the application (client) id.")
     secret = environment.get("AZURE_CLIENT_SECRET") or None
-    certificate = _file("AZURE_CLIENT_CERTIFICATE_PATH", environment, problems)
+    certificate = existing_file("AZURE_CLIENT_CERTIFICATE_PATH", environment, problems)
     if not secret and not environment.get("AZURE_CLIENT_CERTIFICATE_PATH"):
         problems.append(
             "Set AZURE_CLIENT_SECRET, or AZURE_CLIENT_CERTIFICATE_PATH in its place."
@@ -274,7 +294,7 @@ def _dataverse(
             "Both AZURE_CLIENT_SECRET and AZURE_CLIENT_CERTIFICATE_PATH are set; "
             "keep the one that is meant."
         )
-    ca_bundle = _file("APEX_CA_BUNDLE", environment, problems)
+    ca_bundle = existing_file("APEX_CA_BUNDLE", environment, problems)
     if len(problems) > found:
         return None
     return DataverseSettings(
@@ -306,16 +326,3 @@ def _https_origin(name: str, text: str, problems: list[str]) -> str:
     if parts.username or parts.password:
         problems.append(f"{name} must not hold a user or a password.")
     return origin
-
-
-def _file(
-    name: str, environment: Mapping[str, str], problems: list[str]
-) -> Path | None:
-    value = environment.get(name)
-    if not value:
-        return None
-    path = Path(value).expanduser().absolute()
-    if not path.is_file():
-        problems.append(f"{name} names {path}, which is not a file.")
-        return None
-    return path

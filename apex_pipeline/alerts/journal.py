@@ -1,0 +1,336 @@
+"""Incidents, silences and notices in Postgres, beside Dagster's storage.
+
+What is found, what follows from it, and how far the finder has come are written in one
+transaction, under a lock: whoever is killed before its end has decided nothing, and of
+two who find the same, the second finds it known.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime, timedelta
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from sqlalchemy import Connection
+
+from apex_pipeline.alerts import outbox
+from apex_pipeline.alerts.findings import Observation
+from apex_pipeline.alerts.incidents import (
+    MEMORY,
+    Decision,
+    Incident,
+    Silence,
+    decide,
+)
+from apex_pipeline.alerts.notice import Notice, Severity
+from apex_pipeline.alerts.outbox import Waiting
+from apex_pipeline.database import Database
+from apex_pipeline.errors import SchemaMissingError
+
+_Result = TypeVar("_Result")
+
+VARIABLE = "DAGSTER_POSTGRES_URL"
+
+NO_JOURNAL = (
+    "Alerts need DAGSTER_POSTGRES_URL, a Postgres for Dagster's storage: incidents are "
+    "kept there, beside it. Without it nobody is told of anything."
+)
+
+_KEPT = timedelta(days=90)
+
+# The number is any that no other program takes.
+_LOCK = "SELECT pg_advisory_xact_lock(730833204421057)"
+
+_COLUMNS = tuple(field.name for field in fields(Incident))
+
+# Nobody who has looked decides anything by what was resolved long ago.
+_INCIDENTS = f"""
+    SELECT {", ".join(_COLUMNS)}
+    FROM apex_alerts.incident
+    WHERE resolved_at IS NULL OR resolved_at > %(since)s
+    ORDER BY opened_at, fingerprint
+"""  # noqa: S608  constants
+
+_SAVE = f"""
+    INSERT INTO apex_alerts.incident ({", ".join(_COLUMNS)})
+    VALUES ({", ".join(f"%({name})s" for name in _COLUMNS)})
+    ON CONFLICT (fingerprint, opened_at) DO UPDATE
+    SET {
+    ", ".join(
+        f"{name} = excluded.{name}"
+        for name in _COLUMNS
+        if name not in {"fingerprint", "opened_at"}
+    )
+}
+"""  # noqa: S608  constants
+
+_FORGET = "DELETE FROM apex_alerts.incident WHERE resolved_at < %(before)s"
+
+_SILENCES = """
+    SELECT fingerprint, until, reason FROM apex_alerts.silence
+    WHERE until > %(now)s
+    ORDER BY until, fingerprint
+"""
+
+_SET_SILENCE = """
+    INSERT INTO apex_alerts.silence (fingerprint, until, reason, created_at)
+    VALUES (%(fingerprint)s, %(until)s, %(reason)s, %(now)s)
+    ON CONFLICT (fingerprint) DO UPDATE
+    SET until = excluded.until,
+        reason = excluded.reason,
+        created_at = excluded.created_at
+"""
+
+_PROGRESS = """
+    SELECT state, updated_at FROM apex_alerts.progress WHERE name = %(name)s
+"""
+
+_SAVE_PROGRESS = """
+    INSERT INTO apex_alerts.progress (name, state, updated_at)
+    VALUES (%(name)s, %(state)s, %(now)s)
+    ON CONFLICT (name) DO UPDATE
+    SET state = excluded.state, updated_at = excluded.updated_at
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a watcher has come, and when it was at work last (aware, UTC)."""
+
+    state: Mapping[str, Any]
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a watcher saw, and what it has to know the next time."""
+
+    observations: Sequence[Observation]
+    state: Mapping[str, Any]
+
+
+class Journal:
+    """The incidents' place in a Postgres; makes its tables where they are missing.
+
+    Raises:
+        DatabaseError: From any method, where the Postgres cannot be used.
+    """
+
+    def __init__(self, url: str, *, wait_seconds: float = 5.0) -> None:
+        """Prepare to connect; nothing is sent yet.
+
+        Args:
+            url: DAGSTER_POSTGRES_URL.
+            wait_seconds: Patience with a server that does not take connections.
+
+        Raises:
+            ConfigError: The URL is not one of a Postgres database.
+        """
+        self._url = url
+        self._database = Database(
+            url,
+            wait_seconds=wait_seconds,
+            application_name="apex_pipeline alerts",
+            variable=VARIABLE,
+        )
+
+    def __enter__(self) -> Self:
+        """Return the journal itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the connections."""
+        self._database.close()
+
+    def record(
+        self,
+        watcher: str,
+        look: Callable[[Progress | None], Look],
+        channels: Sequence[str],
+        now: datetime,
+    ) -> tuple[Notice, ...]:
+        """Decide what a watcher's look means, and put the notices into the outbox.
+
+        Args:
+            watcher: Under whose name the progress is kept.
+            look: Looks, from where the watcher had come to; called under the lock.
+            channels: Names of those that notices go to.
+            now: The present (aware).
+        """
+
+        def work(connection: Connection) -> tuple[Notice, ...]:
+            connection.exec_driver_sql(_LOCK)
+            seen = look(_progress(connection, watcher))
+            decision = _decide(connection, seen.observations, now)
+            for notice in decision.notices:
+                outbox.put(connection, notice, channels, now)
+            _save_progress(connection, watcher, seen.state, now)
+            return decision.notices
+
+        return self._transact(work)
+
+    def adopt(self, incidents: Sequence[Incident]) -> None:
+        """Take over incidents that were decided on while nothing could be written."""
+
+        def work(connection: Connection) -> None:
+            connection.exec_driver_sql(_LOCK)
+            known = {each.fingerprint for each in _incidents(connection, _now())}
+            for each in incidents:
+                if each.is_open and each.fingerprint not in known:
+                    connection.exec_driver_sql(_SAVE, _row(each))
+
+        self._transact(work)
+
+    def incidents(self, *, resolved_within: timedelta = timedelta()) -> list[Incident]:
+        """The open incidents, and those that were resolved lately, by their opening."""
+        since = _now() - resolved_within
+        return self._transact(
+            lambda c: _incidents(c, _now(), since=since), repeatable=True
+        )
+
+    def silences(self) -> list[tuple[Silence, str]]:
+        """The silences in force, each with its reason."""
+        return self._transact(lambda c: _silences(c, _now()), repeatable=True)
+
+    def silence(self, scope: str, until: datetime, reason: str) -> None:
+        """Tell nobody of an incident, or of all of a rule, before an instant."""
+        values = {
+            "fingerprint": scope,
+            "until": until,
+            "reason": reason,
+            "now": _now(),
+        }
+
+        def work(connection: Connection) -> None:
+            connection.exec_driver_sql(_SET_SILENCE, values)
+
+        self._transact(work, repeatable=True)
+
+    def progress(self, watcher: str) -> Progress | None:
+        """How far a watcher has come; None for one that was never at work."""
+        return self._transact(lambda c: _progress(c, watcher), repeatable=True)
+
+    def put(self, notice: Notice, channels: Sequence[str]) -> None:
+        """Have a notice sent that concerns no incident."""
+        self._transact(lambda c: outbox.put(c, notice, channels, _now()))
+
+    def claim(self, channel: str) -> Waiting | None:
+        """Take the next notice that is due to a channel; None if there is none."""
+        return self._transact(lambda c: outbox.claim(c, channel, _now()))
+
+    def delivered(self, waiting: Waiting) -> None:
+        """Note that the channel took it."""
+        self._transact(
+            lambda c: outbox.note_delivered(c, waiting, _now()), repeatable=True
+        )
+
+    def failed(self, waiting: Waiting, error: str, retry_after: float | None) -> None:
+        """Note that the channel did not take it, and when to try again."""
+        self._transact(
+            lambda c: outbox.note_failed(c, waiting, error, retry_after, _now()),
+            repeatable=True,
+        )
+
+    def backlogs(self, channels: Sequence[str]) -> list[outbox.Backlog]:
+        """What has not got through, by channel."""
+        return self._transact(
+            lambda c: outbox.backlogs(c, channels, _now()), repeatable=True
+        )
+
+    def forget_old(self) -> None:
+        """Delete what was resolved, or delivered, a quarter of a year ago."""
+
+        def work(connection: Connection) -> None:
+            before = _now() - _KEPT
+            connection.exec_driver_sql(_FORGET, {"before": before})
+            outbox.forget(connection, before)
+
+        self._transact(work, repeatable=True)
+
+    def _transact(
+        self, work: Callable[[Connection], _Result], *, repeatable: bool = False
+    ) -> _Result:
+        try:
+            return self._database.transact(work, repeatable=repeatable)
+        except SchemaMissingError:
+            # Nothing was written. A first use, or one that is newer than the tables.
+            from apex_pipeline import migrations  # noqa: PLC0415  seldom; loads yoyo
+
+            migrations.apply(self._url, migrations.Part.ALERTS)
+        return self._database.transact(work, repeatable=repeatable)
+
+
+def _decide(
+    connection: Connection, observations: Sequence[Observation], now: datetime
+) -> Decision:
+    known = _incidents(connection, now)
+    silences = [silence for silence, _ in _silences(connection, now)]
+    decision = decide(known, observations, silences, now)
+    before = set(known)
+    for each in decision.incidents:
+        # One index allows one open incident, so the resolved ones, which come first,
+        # make room.
+        if each not in before:
+            connection.exec_driver_sql(_SAVE, _row(each))
+    return decision
+
+
+def _incidents(
+    connection: Connection, now: datetime, *, since: datetime | None = None
+) -> list[Incident]:
+    values = {"since": since or now - MEMORY}
+    rows = connection.exec_driver_sql(_INCIDENTS, values).mappings()
+    return [_incident(row) for row in rows]
+
+
+def _incident(row: Mapping[Any, Any]) -> Incident:
+    values = {
+        name: value.astimezone(UTC) if isinstance(value, datetime) else value
+        for name, value in row.items()
+    }
+    return Incident(
+        **values
+        | {
+            "severity": Severity(row["severity"]),
+            "facts": tuple((name, text) for name, text in row["facts"]),
+            "inhibits": frozenset(row["inhibits"]),
+        }
+    )
+
+
+def _row(incident: Incident) -> dict[str, object]:
+    values = {name: getattr(incident, name) for name in _COLUMNS}
+    return values | {
+        "severity": incident.severity.value,
+        "facts": json.dumps(incident.facts),
+        "inhibits": sorted(incident.inhibits),
+    }
+
+
+def _silences(connection: Connection, now: datetime) -> list[tuple[Silence, str]]:
+    rows = connection.exec_driver_sql(_SILENCES, {"now": now})
+    return [
+        (Silence(scope, until.astimezone(UTC)), reason) for scope, until, reason in rows
+    ]
+
+
+def _progress(connection: Connection, watcher: str) -> Progress | None:
+    row = connection.exec_driver_sql(_PROGRESS, {"name": watcher}).one_or_none()
+    return None if row is None else Progress(row[0], row[1].astimezone(UTC))
+
+
+def _save_progress(
+    connection: Connection, watcher: str, state: Mapping[str, Any], now: datetime
+) -> None:
+    values = {"name": watcher, "state": json.dumps(dict(state)), "now": now}
+    connection.exec_driver_sql(_SAVE_PROGRESS, values)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,88 @@
+"""How often and how long one message is tried before somebody else tries it again."""
+
+import time
+from collections import deque
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from apex_pipeline.alerts.notice import DeliveryError
+from apex_pipeline.dataverse.answers import Answer
+
+ATTEMPTS = 3
+SECONDS = 15.0
+"""For all attempts and waits together, besides the last answer: whoever sends has other
+channels to serve."""
+
+_FIRST_WAIT = 1.0
+_HOUR = 3600.0
+
+
+def until_taken(
+    call: Callable[[], Answer],
+    *,
+    now: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Answer:
+    """Call until the answer is no passing refusal, within bounds; returns that answer.
+
+    429 and 5xx are such refusals. `Retry-After` is obeyed: where it does not fit, the
+    wait is left to the caller. A lost answer is not tried again here, since the message
+    may have been taken.
+
+    Raises:
+        DeliveryError: It was refused for the whole time; says how long to wait, where
+            the other end did.
+    """
+    deadline = now() + SECONDS
+    for attempt in range(1, ATTEMPTS + 1):
+        answer = call()
+        if answer.status != 429 and answer.status < 500:
+            return answer
+        asked = answer.retry_after(datetime.now(UTC))
+        wait = _FIRST_WAIT * 2 ** (attempt - 1) if asked is None else asked
+        if attempt == ATTEMPTS or now() + wait > deadline:
+            raise DeliveryError(
+                f"it answers HTTP {answer.status} for now", retry_after=asked
+            )
+        sleep(wait)
+    raise AssertionError("the last attempt returns or raises")
+
+
+class Pace:
+    """Keeps a sender below limits that the other end does not announce.
+
+    Args:
+        apart: Seconds between two messages.
+        per_hour: Messages in any 3 600 seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        apart: float,
+        per_hour: int,
+        now: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._apart = apart
+        self._now = now
+        self._sleep = sleep
+        self._sent: deque[float] = deque(maxlen=per_hour)
+
+    def take(self) -> None:
+        """Wait for the next message's turn.
+
+        Raises:
+            DeliveryError: There were as many in the last hour as there may be.
+        """
+        now = self._now()
+        if len(self._sent) == self._sent.maxlen and self._sent[0] > now - _HOUR:
+            raise DeliveryError(
+                f"{len(self._sent)} messages went there within the hour, which is the "
+                "most",
+                retry_after=self._sent[0] + _HOUR - now,
+            )
+        turn = max(now, self._sent[-1] + self._apart) if self._sent else now
+        self._sent.append(turn)
+        if turn > now:
+            self._sleep(turn - now)

@@ -1,0 +1,141 @@
+"""The sensors that tell people what is wrong, and that it is well again.
+
+Each decides first and delivers afterwards, so that whoever is killed in between leaves
+notices that the next tick sends. Their own errors are seen on their ticks, and the one
+tells of the other's.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from apex_pipeline.alerts.findings import Observation
+from apex_pipeline.alerts.journal import NO_JOURNAL, VARIABLE, Look, Progress
+from apex_pipeline.alerts.notice import DeliveryError, Notice
+from apex_pipeline.alerts.post import Delivery, deliver
+from apex_pipeline.alerts.station import Station, open_station
+from apex_pipeline.defs.alert_events import read_events, read_instigators
+from apex_pipeline.watch import everything, instigators, run_events
+from apex_pipeline.watch.instigators import Instigator
+from apex_pipeline.watch.run_events import Cursor
+
+EVENTS = "alert_on_failure"
+"""Under this name it keeps which events it has seen."""
+
+# A tick must end within Dagster's limit of 60 s, the last message included.
+_DELIVERY_SECONDS = 20.0
+
+
+@dg.sensor(
+    minimum_interval_seconds=15,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Tells people of failed runs and checks, and that they succeed again.",
+)
+def alert_on_failure(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+    """Follow the ends of all runs and the results of all checks."""
+    if not os.environ.get(VARIABLE):
+        return dg.SkipReason(NO_JOURNAL)
+    with open_station(os.environ) as station:
+        now = datetime.now(UTC)
+        found = [*_of_the_other(context, station, now)]
+
+        def look(progress: Progress | None) -> Look:
+            cursor = _cursor(progress)
+            events = read_events(context.instance, cursor, now, station.page)
+            after = run_events.advance(cursor, events.handled, now)
+            return Look(
+                [*run_events.observe(events.news), *found],
+                {"after": after.after, "seen": after.seen},
+            )
+
+        notices = station.journal.record(EVENTS, look, station.names, now)
+        deliveries = deliver(station.journal, station.channels, _DELIVERY_SECONDS)
+    return dg.SkipReason(_told(notices, deliveries, "No run or check has failed."))
+
+
+def _cursor(progress: Progress | None) -> Cursor | None:
+    if progress is None:
+        return None
+    return Cursor(progress.state["after"], tuple(progress.state["seen"]))
+
+
+def _of_the_other(
+    context: dg.SensorEvaluationContext, station: Station, now: datetime
+) -> Iterator[Observation]:
+    """What concerns the other sensor, which cannot tell of itself."""
+    ours = _instigators(context, station)
+    yield from instigators.observe(
+        [each for each in ours if each.name == everything.WATCHER], now, now
+    )
+
+
+def _instigators(
+    context: dg.SensorEvaluationContext, station: Station
+) -> list[Instigator]:
+    if context.repository_def is None:
+        return []
+    return read_instigators(context.instance, context.repository_def, station.page)
+
+
+@dg.sensor(
+    minimum_interval_seconds=30,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Watches whether rows get through, and all that makes no failed run; "
+    "sends reminders, and what could not be delivered before.",
+)
+def watch_sync_health(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+    """Look at everything that makes no failed run, and deliver what is due."""
+    if not os.environ.get(VARIABLE):
+        return dg.SkipReason(NO_JOURNAL)
+    with open_station(os.environ) as station:
+        journal, now = station.journal, datetime.now(UTC)
+        before = journal.progress(everything.WATCHER)
+        around = everything.Surroundings(
+            _instigators(context, station),
+            journal.backlogs(station.names),
+            station.names,
+        )
+        # Outside the lock: looking takes time, and these states last.
+        seen = everything.look(os.environ, around, before.state if before else {}, now)
+        notices = journal.record(everything.WATCHER, lambda _: seen, station.names, now)
+        deliveries = deliver(journal, station.channels, _DELIVERY_SECONDS)
+        journal.forget_old()
+        told = _told(notices, deliveries, _summary(seen))
+        return dg.SkipReason(f"{told} {_ping(station)}".strip())
+
+
+def _summary(seen: Look) -> str:
+    wrong = [found.title for each in seen.observations for found in each.findings]
+    return f"Still so: {'; '.join(wrong)}." if wrong else "All is well."
+
+
+def _told(
+    notices: Sequence[Notice], deliveries: Sequence[Delivery], otherwise: str
+) -> str:
+    """What a person reads on the tick."""
+    parts = [f"{notice.kind.value}: {notice.title}." for notice in notices]
+    parts = parts or [otherwise]
+    for each in deliveries:
+        if each.taken:
+            parts.append(f"{each.taken} sent by {each.channel}.")
+        if each.error is not None:
+            parts.append(f"Not sent by {each.channel}: {each.error}")
+    if not deliveries:
+        parts.append("No channel is configured, so nobody is told.")
+    return " ".join(parts)
+
+
+def _ping(station: Station) -> str:
+    """Show the switch outside that the watch lives, and that its voice is heard.
+
+    Not while an error has not got through: the silence is then what tells people.
+    """
+    if any(each.is_serious for each in station.journal.backlogs(station.names)):
+        return "No heartbeat, because an error does not get through to people."
+    try:
+        station.ping()
+    except DeliveryError as error:
+        return f"The heartbeat was not taken: {error}"
+    return ""

@@ -1,0 +1,165 @@
+"""Microsoft Graph, as the pipeline's own application: a mailbox, and its registration.
+
+Which Graph belongs to an authority, the authority says itself: `msgraph_host` in its
+OpenID configuration, which differs between the global service and the national clouds
+(observed; Microsoft Learn, "Microsoft Graph national cloud deployments", lists the
+hosts). So no cloud is known here by name.
+"""
+
+import base64
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+
+from apex_pipeline.dataverse.answers import Answer
+from apex_pipeline.dataverse.token_cache import TokenCacheFile
+from apex_pipeline.dataverse.tokens import TokenSource
+from apex_pipeline.dataverse.transport import token_http, translated
+from apex_pipeline.errors import AuthError, TransientError
+from apex_pipeline.settings import DataverseSettings
+
+SECONDS = 10.0
+
+
+class Graph:
+    """An open connection to Graph."""
+
+    def __init__(self, http: httpx.Client, origin: str, tokens: TokenSource) -> None:
+        self._http = http
+        self._origin = origin
+        self._tokens = tokens
+
+    @property
+    def origin(self) -> str:
+        """Where it is."""
+        return self._origin
+
+    def token(self) -> str:
+        """A token for Graph, which says nothing yet of what may be done with it.
+
+        Raises:
+            DataverseError: See `TokenSource.acquire`.
+        """
+        return self._tokens.acquire()
+
+    def send_mail(self, mailbox: str, mime: bytes) -> Answer:
+        """Have a mailbox send a whole message; 202 says that it was taken.
+
+        Microsoft Learn, "user: sendMail", in MIME format. Needs `Mail.Send`, for all
+        mailboxes or, through Exchange, for this one.
+
+        Raises:
+            TransientError: No answer; the message may have been taken.
+            DataverseError: There is no token.
+        """
+        path = f"users/{quote(mailbox, safe='@')}/sendMail"
+        return self._ask(
+            "send mail",
+            "POST",
+            path,
+            # In lines of 76 characters, as MIME has base64.
+            content=base64.encodebytes(mime),
+            headers={"Content-Type": "text/plain"},
+        )
+
+    def password_credentials(self, application: str) -> list[dict[str, Any]] | None:
+        """What the directory keeps of an application's secrets, but the secrets.
+
+        Microsoft Learn, "Get application" and "passwordCredential resource type". Needs
+        `Application.Read.All`; None where that was not granted.
+
+        Raises:
+            TransientError: No answer, or one that makes no sense.
+            DataverseError: There is no token.
+        """
+        what = "read the application's registration"
+        path = f"applications(appId='{quote(application)}')?$select=passwordCredentials"
+        answer = self._ask(what, "GET", path)
+        if answer.status == 403:
+            return None
+        if not answer.ok:
+            raise TransientError(
+                f"Could not {what}: {answer.error()[1]}", status=answer.status
+            )
+        return _credentials(answer.body, what)
+
+    def _ask(
+        self,
+        what: str,
+        method: str,
+        path: str,
+        *,
+        content: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """One request; once more with another token where this one is not taken."""
+        request = self._http.build_request(
+            method, f"{self._origin}/v1.0/{path}", content=content, headers=headers
+        )
+        token = self._tokens.acquire()
+        answer = self._send(request, token, what)
+        if answer.status == 401:
+            answer = self._send(request, self._tokens.renew(token), what)
+        return answer
+
+    def _send(self, request: httpx.Request, token: str, what: str) -> Answer:
+        request.headers["Authorization"] = f"Bearer {token}"
+        with translated(f"{what} through {self._origin}"):
+            response = self._http.send(request)
+        return Answer(response.status_code, response.headers, response.content)
+
+
+def _credentials(body: bytes, what: str) -> list[dict[str, Any]]:
+    try:
+        found = json.loads(body)["passwordCredentials"]
+        return [dict(each) for each in found]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise TransientError(f"Could not {what}: the answer makes no sense") from None
+
+
+@contextmanager
+def connect(
+    application: DataverseSettings, token_cache: Path, *, seconds: float = SECONDS
+) -> Iterator[Graph]:
+    """Find the Graph of the application's cloud.
+
+    Args:
+        application: Who we are; the same as towards Dataverse.
+        token_cache: File that keeps tokens for all processes.
+        seconds: How long each answer may take.
+
+    Raises:
+        ConfigError: The CA bundle is unusable, or the authority's certificate untrusted.
+        TransientError: The authority does not answer.
+        AuthError: It names no Graph.
+    """
+    with token_http(application.ca_bundle, timeout=seconds) as http:
+        origin = _origin(http, application.authority)
+        tokens = TokenSource(
+            application, TokenCacheFile(token_cache), http, resource=origin
+        )
+        yield Graph(http, origin, tokens)
+
+
+def _origin(http: httpx.Client, authority: str) -> str:
+    address = f"{authority}/v2.0/.well-known/openid-configuration"
+    with translated(f"ask {authority} for its Graph"):
+        answer = http.get(address)
+    if answer.status_code >= 500:
+        raise TransientError(f"{authority} fails", status=answer.status_code)
+    try:
+        host = answer.json()["msgraph_host"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        host = None
+    if not isinstance(host, str):
+        raise AuthError(
+            f"{authority} names no Microsoft Graph. Check AZURE_TENANT_ID and "
+            "AZURE_AUTHORITY_HOST.",
+            status=answer.status_code,
+        )
+    return f"https://{host}"

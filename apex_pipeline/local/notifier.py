@@ -1,0 +1,218 @@
+"""Tells people of what dies under `apex up`, whatever of it still lives.
+
+The daemon cannot tell of its own death, so its supervisor does, by the same journal. If
+that is gone too, the incidents and their notices are kept in memory and sent from there;
+the journal takes the incidents over when it is back. What is then still to be sent, is
+sent from memory.
+"""
+
+import queue
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from apex_pipeline.alerts.findings import Observation
+from apex_pipeline.alerts.incidents import Incident, decide
+from apex_pipeline.alerts.journal import Journal, Look
+from apex_pipeline.alerts.notice import Channel, Notice
+from apex_pipeline.alerts.outbox import Waiting, pause
+from apex_pipeline.alerts.post import deliver
+from apex_pipeline.errors import DatabaseError
+from apex_pipeline.local import children
+from apex_pipeline.watch.catalogue import (
+    PROCESS_DIED,
+    STORAGE_UNUSABLE,
+    SYNC_JOB,
+    WATCH_STALLED,
+)
+from apex_pipeline.watch.checkup import STALLED, stalled
+from apex_pipeline.watch.everything import WATCHER
+
+NAME = "apex up"
+"""Under this name its own progress is kept."""
+
+_INTERVAL_SECONDS = 15.0
+_DELIVERY_SECONDS = 20.0
+_END_SECONDS = 5.0
+# A look that fails once may be a server that is only restarting.
+_FAILED_LOOKS = 2
+
+_LATE = frozenset({"rows-overdue", "no-success"})
+_FOLLOWS: Mapping[str, frozenset[str]] = {
+    children.DATABASE: STORAGE_UNUSABLE.inhibits | {STORAGE_UNUSABLE.name},
+    children.EMULATOR: _LATE
+    | {f"run-failed/{SYNC_JOB}", "token-refused", "table-drifted"},
+}
+
+
+class Notifier:
+    """A thread that records deaths and returns, and sees that they are told."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        channels: Sequence[Channel],
+        log: Callable[[str], Path],
+        *,
+        interval_seconds: float = _INTERVAL_SECONDS,
+    ) -> None:
+        """Prepare; the thread runs within the context.
+
+        Args:
+            journal: Where incidents are kept while it can be used.
+            channels: The ways to people.
+            log: The log file of a child, by name.
+            interval_seconds: How often to look, while nothing dies.
+        """
+        self._journal = journal
+        self._channels = channels
+        self._log = log
+        self._interval = interval_seconds
+        # What an earlier start left open is over: everything was ready just now.
+        self._events: queue.SimpleQueue[Observation | None] = queue.SimpleQueue()
+        self._events.put(Observation(PROCESS_DIED.name))
+        self._calm_since = datetime.now(UTC)
+        self._failed_looks = 0
+        self._incidents: tuple[Incident, ...] = ()
+        self._mended: set[str] = set()
+        self._outbox = MemoryOutbox()
+        # A daemon, so that the end does not wait for a server that does not answer.
+        self._thread = threading.Thread(target=self._run, name="notifier", daemon=True)
+
+    def __enter__(self) -> "Notifier":
+        """Begin."""
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End; what is stopped on purpose is no death."""
+        self._events.put(None)
+        self._thread.join(_END_SECONDS)
+
+    def died(self, name: str, how: str) -> None:
+        """Note the death of a child."""
+        found = PROCESS_DIED.finding(
+            f"It {how}.",
+            where=name,
+            key=_key(name),
+            facts=(("Log", str(self._log(name))),),
+            inhibits=_FOLLOWS.get(name, frozenset()),
+        )
+        self._events.put(Observation(found.fingerprint, (found,)))
+
+    def returned(self, name: str) -> None:
+        """Note that a child that died serves again."""
+        self._events.put(Observation(f"{PROCESS_DIED.name}/{_key(name)}"))
+
+    def _run(self) -> None:
+        while True:
+            observations = self._wait()
+            if observations is None:
+                return
+            now = datetime.now(UTC)
+            self._decide([*observations, *self._look(now)], now)
+            self._deliver()
+
+    def _wait(self) -> list[Observation] | None:
+        """What happened since, or nothing after a while; None for the end."""
+        found: list[Observation] = []
+        try:
+            event = self._events.get(timeout=self._interval)
+            while event is not None:
+                found.append(event)
+                self._calm_since = datetime.now(UTC)
+                event = self._events.get_nowait()
+        except queue.Empty:
+            return found
+        return None
+
+    def _look(self, now: datetime) -> list[Observation]:
+        """Whether storage and watch, which tell of all else, are there themselves."""
+        try:
+            progress = self._journal.progress(WATCHER)
+        except DatabaseError as error:
+            self._failed_looks += 1
+            if self._failed_looks < _FAILED_LOOKS:
+                return []
+            found = STORAGE_UNUSABLE.finding(str(error), cause_key="unusable")
+            return [Observation(STORAGE_UNUSABLE.name, (found,))]
+        self._failed_looks = 0
+        seen = [Observation(STORAGE_UNUSABLE.name)]
+        if now - self._calm_since > STALLED:
+            wrong = stalled(progress, now)
+            seen.append(Observation(WATCH_STALLED.name, (wrong,) if wrong else ()))
+        return seen
+
+    def _decide(self, observations: Sequence[Observation], now: datetime) -> None:
+        names = [channel.name for channel in self._channels]
+        mended = [Observation(scope) for scope in sorted(self._mended)]
+        try:
+            if self._incidents:
+                self._journal.adopt(self._incidents)
+                self._incidents = ()
+            self._journal.record(
+                NAME, lambda _: Look([*mended, *observations], {}), names, now
+            )
+            self._mended.clear()
+        except DatabaseError:
+            decision = decide(self._incidents, observations, [], now)
+            self._incidents = decision.incidents
+            for notice in decision.notices:
+                self._outbox.put(notice, names)
+            # The journal may hold incidents that ended meanwhile.
+            for each in observations:
+                (self._mended.discard if each.findings else self._mended.add)(
+                    each.scope
+                )
+
+    def _deliver(self) -> None:
+        deliver(self._outbox, self._channels, _DELIVERY_SECONDS)
+        try:
+            deliver(self._journal, self._channels, _DELIVERY_SECONDS)
+        except DatabaseError:
+            # Nothing is lost: it waits there, and the next time comes soon.
+            return
+
+
+class MemoryOutbox:
+    """Notices on their way while nothing can be written; channels' threads share it."""
+
+    def __init__(self) -> None:
+        """Begin with nothing."""
+        self._lock = threading.Lock()
+        self._number = 0
+        self._waiting: dict[int, tuple[str, datetime, Waiting]] = {}
+
+    def put(self, notice: Notice, channels: Sequence[str]) -> None:
+        """Have a notice sent by each of these channels."""
+        with self._lock:
+            for channel in channels:
+                self._number += 1
+                waiting = Waiting(self._number, 1, notice)
+                self._waiting[self._number] = channel, datetime.now(UTC), waiting
+
+    def claim(self, channel: str) -> Waiting | None:
+        """The first that is due to a channel; one thread serves each channel."""
+        with self._lock:
+            first = next((w for w in self._waiting.values() if w[0] == channel), None)
+        if first is None or first[1] > datetime.now(UTC):
+            return None
+        return first[2]
+
+    def delivered(self, waiting: Waiting) -> None:
+        """Forget it."""
+        with self._lock:
+            del self._waiting[waiting.id]
+
+    def failed(self, waiting: Waiting, error: str, retry_after: float | None) -> None:  # noqa: ARG002  nobody reads it here
+        """Keep it for the next attempt."""
+        due = datetime.now(UTC) + pause(waiting.attempts, retry_after)
+        again = Waiting(waiting.id, waiting.attempts + 1, waiting.notice)
+        with self._lock:
+            channel, *_ = self._waiting[waiting.id]
+            self._waiting[waiting.id] = channel, due, again
+
+
+def _key(name: str) -> str:
+    return name.lower().replace(" ", "-")

@@ -1,0 +1,220 @@
+"""How people are told: Teams, e-mail, and a dead man's switch outside."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from enum import StrEnum
+from pathlib import Path
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from apex_pipeline.errors import ConfigError
+from apex_pipeline.settings.ends import existing_file
+
+GRAPH = "graph:"
+
+_SECRET_END = "APEX_CLIENT_SECRET_EXPIRES_ON"  # noqa: S105  its name, not its value
+_SMTP_EXAMPLE = "smtp://user:password@host:587, smtps://… or graph:"
+_ADDRESS = re.compile(r"[\w.!#$%&'*+/=?^`{|}~-]{1,64}@[A-Za-z0-9.-]{1,253}", re.ASCII)
+_HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:]+")
+_PRINTABLE = re.compile(r"[!-~]+")
+
+
+class Encryption(StrEnum):
+    """How a connection to a mail server is protected."""
+
+    FROM_START = "from the start"
+    REQUIRED = "STARTTLS"
+    OFFERED = "STARTTLS where offered"
+    """For a relay that wants no password: there is none to lose."""
+
+
+@dataclass(frozen=True, slots=True)
+class SmtpSettings:
+    """A mail server.
+
+    Attributes:
+        user: None for a relay that takes mail without.
+    """
+
+    host: str
+    port: int
+    encryption: Encryption
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class MailSettings:
+    """Who is written to, from whom, and by which way.
+
+    Attributes:
+        smtp: None to send through Microsoft Graph, as the pipeline's own application.
+    """
+
+    to: tuple[str, ...]
+    sender: str
+    smtp: SmtpSettings | None
+
+
+@dataclass(frozen=True, slots=True)
+class AlertSettings:
+    """The ways to people that are configured; each may be missing.
+
+    Attributes:
+        teams_url: Address of the workflow. Whoever has it can post, so it is a secret.
+        heartbeat_url: Pinged while all is well; a secret for the same reason.
+        ca_bundle: PEM file trusted besides the system's certificates, by all channels.
+    """
+
+    teams_url: str | None = field(default=None, repr=False)
+    mail: MailSettings | None = None
+    heartbeat_url: str | None = field(default=None, repr=False)
+    ca_bundle: Path | None = None
+
+
+def load_alert_settings(environment: Mapping[str, str]) -> AlertSettings:
+    """Read the ways to people.
+
+    Raises:
+        ConfigError: Something is malformed or half set. All of it is named at once, and
+            no value, since most of them are secrets.
+    """
+    problems: list[str] = []
+    settings = AlertSettings(
+        teams_url=_url("APEX_TEAMS_WEBHOOK_URL", ("https",), environment, problems),
+        mail=_mail(environment, problems),
+        heartbeat_url=_url(
+            "APEX_HEARTBEAT_URL", ("https", "http"), environment, problems
+        ),
+        ca_bundle=existing_file("APEX_CA_BUNDLE", environment, problems),
+    )
+    if problems:
+        raise ConfigError(*problems)
+    return settings
+
+
+def load_dagster_url(environment: Mapping[str, str]) -> str | None:
+    """Read where people open the Dagster UI; None where notices have no links.
+
+    Raises:
+        ConfigError: It is malformed.
+    """
+    problems: list[str] = []
+    url = _url("APEX_DAGSTER_URL", ("https", "http"), environment, problems)
+    if problems:
+        raise ConfigError(*problems)
+    return url and url.rstrip("/")
+
+
+def load_noted_end(environment: Mapping[str, str]) -> date | None:
+    """Read the day on which a person noted that the client secret ends.
+
+    Apart from the channels, which a mistake in this must not silence.
+
+    Raises:
+        ConfigError: It is not a date.
+    """
+    text = environment.get(_SECRET_END, "").strip()
+    if not text:
+        return None
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise ConfigError(f"{_SECRET_END} must be a date like 2027-01-31.") from None
+
+
+def _url(
+    name: str,
+    schemes: Sequence[str],
+    environment: Mapping[str, str],
+    problems: list[str],
+) -> str | None:
+    """An address on any host: those of Microsoft's services have changed before."""
+    text = environment.get(name, "").strip()
+    if not text:
+        return None
+    parts = _split(text)
+    if parts is None or parts.scheme not in schemes or parts.username is not None:
+        expected = " or ".join(f"{scheme}://" for scheme in schemes)
+        problems.append(
+            f"{name} must be a whole address that begins with {expected}, as it was "
+            "copied; what is set is not."
+        )
+        return None
+    return text
+
+
+def _split(text: str) -> SplitResult | None:
+    """The parts of a URL that a connection can be made to, else None."""
+    try:
+        parts = urlsplit(text)
+        usable = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        return None
+    host = _HOST.fullmatch(parts.hostname or "")
+    return parts if usable and host and _PRINTABLE.fullmatch(text) else None
+
+
+def _mail(environment: Mapping[str, str], problems: list[str]) -> MailSettings | None:
+    names = ("APEX_ALERT_EMAIL_TO", "APEX_ALERT_EMAIL_FROM", "APEX_SMTP_URL")
+    values = {name: environment.get(name, "").strip() for name in names}
+    if not any(values.values()):
+        return None
+    if missing := [name for name, value in values.items() if not value]:
+        problems.append(
+            f"{' and '.join(missing)} must be set as well: e-mail needs "
+            f"{', '.join(names[:2])} and {names[2]}."
+        )
+        return None
+    found = len(problems)
+    to = tuple(filter(None, re.split(r"[,;\s]+", values[names[0]])))
+    for name, addresses in ((names[0], to), (names[1], (values[names[1]],))):
+        if not addresses or not all(map(_ADDRESS.fullmatch, addresses)):
+            problems.append(
+                f"{name} must hold addresses alone, like apex@example.com"
+                + (", separated by commas." if name == names[0] else ".")
+            )
+    smtp = None if values[names[2]] == GRAPH else _smtp(values[names[2]], problems)
+    if len(problems) > found:
+        return None
+    return MailSettings(to=to, sender=values[names[1]], smtp=smtp)
+
+
+def _smtp(text: str, problems: list[str]) -> SmtpSettings | None:
+    parts = _split(text)
+    if (
+        parts is None
+        or parts.scheme not in {"smtp", "smtps"}
+        or parts.path.strip("/")
+        or parts.query
+        or parts.fragment
+    ):
+        problems.append(
+            f"APEX_SMTP_URL must look like {_SMTP_EXAMPLE}; what is set does not. In "
+            "user and password a / is written %2F, ? is %3F, # is %23, % is %25."
+        )
+        return None
+    user, password = unquote(parts.username or ""), unquote(parts.password or "")
+    if bool(user) != bool(password):
+        problems.append(
+            "APEX_SMTP_URL must hold a user and a password, or neither for a relay."
+        )
+        return None
+    if not (user + password).isascii():
+        problems.append(
+            "User and password in APEX_SMTP_URL must be ASCII, which is all that "
+            "servers agree on."
+        )
+        return None
+    encryption = Encryption.REQUIRED if user else Encryption.OFFERED
+    port = 587 if user else 25
+    if parts.scheme == "smtps":
+        encryption, port = Encryption.FROM_START, 465
+    return SmtpSettings(
+        host=parts.hostname or "",
+        port=parts.port or port,
+        encryption=encryption,
+        user=user or None,
+        password=password or None,
+    )

@@ -1,0 +1,176 @@
+"""Ends of runs and results of checks, each told once, and what they mean. Pure."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from apex_pipeline.alerts.findings import Observation
+from apex_pipeline.alerts.notice import Severity
+from apex_pipeline.errors import (
+    AuthError,
+    DatabaseUnavailableError,
+    SchemaDriftError,
+)
+from apex_pipeline.watch.catalogue import (
+    CHECK_FAILED,
+    DATABASE_UNUSABLE,
+    RUN_FAILED,
+    SYNC_JOB,
+    TABLE_DRIFTED,
+    TOKEN_REFUSED,
+)
+
+OVERLAP = timedelta(seconds=60)
+"""Ids are given out before transactions end, so a lower one may appear after a higher."""
+
+FAILED_BY_A_CHECK = "DagsterAssetCheckFailedError"
+
+# What these say, other rules say as well, and better.
+_TOLD_OTHERWISE = {
+    ("dataverse_campaign_metrics", "delivery_complete"),
+    ("quarantined_campaign_metrics", "no_rows_quarantined"),
+}
+# A look of ours may find the same a little later.
+_FOUND_ALSO_BY = {
+    AuthError.__name__: frozenset({TOKEN_REFUSED.name}),
+    SchemaDriftError.__name__: frozenset({TABLE_DRIFTED.name}),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunEnd:
+    """A run that ended, and is not started again by itself.
+
+    Attributes:
+        event_id: Of the event; ascending.
+        at: When it ended (aware).
+        cause: What it failed with; empty for one that succeeded.
+        cause_kind: Name of the error's class.
+        did_nothing: Whether it succeeded only because it left the work to another.
+    """
+
+    event_id: int
+    at: datetime
+    run_id: str
+    job: str
+    succeeded: bool
+    began_at: datetime
+    cause: str = ""
+    cause_kind: str = ""
+    did_nothing: bool = False
+    facts: tuple[tuple[str, str], ...] = ()
+    link: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckResult:
+    """One evaluation of an asset check.
+
+    Attributes:
+        event_id: Of the event; ascending.
+        at: When it was evaluated (aware).
+        describes: What the check says of itself.
+    """
+
+    event_id: int
+    at: datetime
+    asset: str
+    check: str
+    passed: bool
+    is_warning: bool
+    describes: str
+    link: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """How far the events were read.
+
+    Attributes:
+        after: All events up to this id were handled.
+        seen: Later ones that were handled.
+    """
+
+    after: int
+    seen: tuple[int, ...] = ()
+
+
+def unseen(cursor: Cursor | None, ids: Iterable[int]) -> set[int]:
+    """Those of these events that were not handled."""
+    return {
+        each
+        for each in ids
+        if cursor is None or (each > cursor.after and each not in cursor.seen)
+    }
+
+
+def advance(
+    cursor: Cursor | None, handled: Sequence[tuple[int, datetime]], now: datetime
+) -> Cursor:
+    """The cursor after more events were handled.
+
+    Args:
+        cursor: The one before; None for the first time.
+        handled: Id and time of each, also of those that a former cursor had seen.
+        now: The present (aware).
+    """
+    before = cursor or Cursor(0)
+    settled = [each for each, at in handled if at < now - OVERLAP]
+    after = max([before.after, *settled])
+    ids = {*before.seen, *(each for each, _ in handled)}
+    return Cursor(after, tuple(sorted(each for each in ids if each > after)))
+
+
+def observe(events: Iterable[RunEnd | CheckResult]) -> Iterator[Observation]:
+    """What the events mean, in the order in which they happened."""
+    for event in sorted(events, key=lambda each: each.event_id):
+        if isinstance(event, CheckResult):
+            yield from _of_check(event)
+        else:
+            yield from _of_run(event)
+
+
+def _of_run(end: RunEnd) -> Iterator[Observation]:
+    scope = f"{RUN_FAILED.name}/{end.job}"
+    if end.succeeded:
+        if not end.did_nothing:
+            yield Observation(scope)
+        return
+    if end.cause_kind == FAILED_BY_A_CHECK:
+        # The check is told of, with this run.
+        return
+    if end.cause_kind == DatabaseUnavailableError.__name__:
+        # The cause comes first, so that people hear of that.
+        cause = DATABASE_UNUSABLE.finding(
+            end.cause, facts=end.facts, link=end.link, began_at=end.began_at
+        )
+        yield Observation(DATABASE_UNUSABLE.name, (cause,))
+    is_sync = end.job == SYNC_JOB
+    also = _FOUND_ALSO_BY.get(end.cause_kind, frozenset()) if is_sync else frozenset()
+    late = frozenset({"rows-overdue", "no-success"}) if is_sync else frozenset()
+    failure = RUN_FAILED.finding(
+        end.cause,
+        where=end.job,
+        facts=end.facts,
+        link=end.link,
+        inhibits=also | late,
+        began_at=end.began_at,
+    )
+    yield Observation(scope, (failure,))
+
+
+def _of_check(result: CheckResult) -> Iterator[Observation]:
+    if (result.asset, result.check) in _TOLD_OTHERWISE:
+        return
+    key = f"{result.asset}/{result.check}"
+    if result.passed:
+        yield Observation(f"{CHECK_FAILED.name}/{key}")
+        return
+    failure = CHECK_FAILED.finding(
+        f"It does not hold: {result.describes}" if result.describes else "",
+        where=f"{result.check} of {result.asset}",
+        key=key,
+        severity=Severity.WARNING if result.is_warning else Severity.ERROR,
+        link=result.link,
+    )
+    yield Observation(f"{CHECK_FAILED.name}/{key}", (failure,))

@@ -1,0 +1,133 @@
+"""What `apex up` tells of its own, also while nothing can be written."""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from apex_pipeline.alerts.journal import Journal
+from apex_pipeline.alerts.notice import NoticeKind
+from apex_pipeline.local.notifier import Notifier
+from apex_pipeline.local.postgres import EmbeddedPostgres
+from apex_pipeline_tests.test_journal import Recorder
+
+DAEMON = "Dagster daemon"
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def teams() -> Recorder:
+    return Recorder("teams")
+
+
+@pytest.fixture
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+    """A server that a test may stop."""
+    found = EmbeddedPostgres(tmp_path_factory.mktemp("storage"))
+    found.start()
+    yield found
+    found.stop()
+
+
+def watching(
+    journal: Journal, *channels: Recorder, interval_seconds: float = 0.05
+) -> Notifier:
+    return Notifier(
+        journal,
+        channels,
+        lambda name: Path(f"/logs/{name}.log"),
+        interval_seconds=interval_seconds,
+    )
+
+
+def titles(channel: Recorder) -> list[str]:
+    return [f"{n.kind.value}: {n.title}" for n in channel.taken]
+
+
+def test_a_burst_of_deaths_is_one_incident_and_its_end_is_told(
+    empty_database_url, teams
+):
+    with (
+        Journal(empty_database_url) as journal,
+        watching(journal, teams) as notifier,
+    ):
+        for _ in range(3):
+            notifier.died(DAEMON, "was ended by SIGKILL")
+        notifier.returned(DAEMON)
+        wait_for(lambda: len(teams.taken) == 2)
+        assert titles(teams) == [
+            "opened: The Dagster daemon died",
+            "resolved: The Dagster daemon died",
+        ]
+        assert teams.taken[0].cause == "It was ended by SIGKILL."
+        assert dict(teams.taken[1].facts)["Times"] == "3"
+
+
+def test_what_an_earlier_start_left_open_is_over(empty_database_url, teams):
+    with Journal(empty_database_url) as journal:
+        with watching(journal, teams) as notifier:
+            notifier.died(DAEMON, "was ended by SIGKILL")
+            wait_for(lambda: teams.taken)
+        with watching(journal, teams):
+            wait_for(lambda: teams.kinds[1:] == [NoticeKind.RESOLVED])
+    assert teams.kinds[0] is NoticeKind.OPENED
+
+
+def test_the_death_of_the_storage_itself_is_told_and_so_is_its_return(server, teams):
+    email = Recorder("email")
+    email.is_dead = True
+    with (
+        Journal(server.url("postgres"), wait_seconds=0.1) as journal,
+        # So long that nothing but what is noted has it look.
+        watching(journal, teams, email, interval_seconds=60) as notifier,
+    ):
+        # This one is in the journal, and ends while the journal is gone.
+        notifier.died(DAEMON, "was ended by SIGKILL")
+        wait_for(lambda: teams.taken)
+
+        server.stop()
+        notifier.died("database", "was ended by SIGKILL")
+        wait_for(lambda: len(teams.taken) == 2)
+        notifier.returned(DAEMON)
+        server.start()
+        notifier.returned("database")
+        wait_for(lambda: len(teams.taken) == 4)
+        assert titles(teams)[:2] == [
+            "opened: The Dagster daemon died",
+            "opened: The database died",
+        ]
+        assert sorted(titles(teams)[2:]) == [
+            "resolved: The Dagster daemon died",
+            "resolved: The database died",
+        ]
+        assert journal.incidents() == []
+        both = ["teams", "email"]
+        wait_for(
+            lambda: (
+                [(b.channel, b.waiting) for b in journal.backlogs(both)]
+                == [("email", 3)]
+            )
+        )
+
+
+def test_a_storage_that_does_not_answer_is_told_once(server, teams):
+    with (
+        Journal(server.url("postgres"), wait_seconds=0.1) as journal,
+        watching(journal, teams),
+    ):
+        wait_for(lambda: journal.progress("apex up"))
+        server.stop()
+        wait_for(lambda: teams.taken)
+        server.start()
+        wait_for(lambda: len(teams.taken) == 2)
+    assert titles(teams) == [
+        "opened: Dagster's storage cannot be used",
+        "resolved: Dagster's storage cannot be used",
+    ]
