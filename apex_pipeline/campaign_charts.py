@@ -5,7 +5,15 @@ from datetime import date, timedelta
 from decimal import Decimal
 from typing import TypeVar
 
-from apex_pipeline.charts import Band, Line, Panel, Values, picture, sparkline
+from apex_pipeline.charts import (
+    Band,
+    Line,
+    Panel,
+    Theme,
+    Values,
+    picture,
+    sparkline,
+)
 from apex_pipeline.history import HistoryDay, PeriodTotal
 from apex_pipeline.outlook import Outlook
 from apex_pipeline.rollups import DAILY, WEEKLY, Grain
@@ -160,6 +168,48 @@ def forecast_picture(found: Sequence[PeriodTotal], ahead: Outlook) -> str:
         )
     ]
     return picture("Cost by day and its forecast", _described(panels), panels)
+
+
+def trend_picture(
+    days: Sequence[HistoryDay], ahead: Outlook | None, theme: Theme
+) -> str:
+    """Cost of the days that were and of some to come, and the success rate.
+
+    Args:
+        days: At least one.
+        ahead: The forecast, where there is one.
+        theme: Colours of the page around it.
+    """
+    first, last = days[0].day, days[-1].day
+    coming = [day for day in ahead.days if day.day > last] if ahead else []
+    coming = coming[: max(14, len(days) // 3)]
+    before: Values = [None] * len(days)
+    after: Values = [None] * len(coming)
+    lines = [
+        Line("7-day mean", [*_of(days, lambda d: d.cost_avg_7d_usd), *after], colour=2),
+        Line("cost", [*_of(days, lambda d: d.cost_usd), *after]),
+    ]
+    bands = []
+    if coming:
+        cost = _of(coming, lambda d: d.cost_usd)
+        lines.append(Line("forecast", [*before, *cost], colour=1, dashed=True))
+        low, high = (
+            [*before, *_of(coming, lambda d: d.low_80_usd)],
+            [*before, *_of(coming, lambda d: d.high_80_usd)],
+        )
+        bands.append(Band("80 % interval", low, high, colour=1))
+    panels = [
+        Panel("Cost by day", _USD, first, lines, bands),
+        Panel(
+            "Success rate",
+            "percent of agents",
+            first,
+            [Line("rate", [*_of(days, lambda d: d.success_rate_pct), *after])],
+            highest=100,
+        ),
+    ]
+    title = f"Cost and success rate of the last {len(days)} days"
+    return picture(title, _described(panels), panels, theme, key="trend")
 
 
 def forecast_sparkline(found: Sequence[PeriodTotal], ahead: Outlook) -> str:

@@ -46,24 +46,30 @@ async def refuse_foreign_records(
         what=f"look at the records of {TABLE}",
         deadline=deadline,
     ):
-        ids = [_id(record) for record in page]
+        ids = [str(key_of(record)) for record in page]
         foreign = set(ids) - await asyncio.to_thread(rows.known_ids, ids)
         if foreign:
             raise CutoverError(
                 f"{TABLE} holds records that this pipeline did not make (such as "
                 f"{min(foreign)}), and nothing has been delivered into it yet. Rows "
                 "that another flow has sent already would stand there twice. Switch "
-                "that flow off; then run `apex sync --accept-duplicates` once, if "
-                "every row that it delivered is marked in exported_at or duplicates "
-                "do not matter."
+                "that flow off; then run `apex reconcile --adopt`, which lets its "
+                "records stand for their rows. Or, if every row that it delivered is "
+                "marked in exported_at or duplicates do not matter, run `apex sync "
+                "--accept-duplicates` once."
             )
         await beat()
 
 
-def _id(record: Mapping[str, object]) -> str:
+def key_of(record: Mapping[str, object]) -> UUID:
+    """The primary key of a record as Dataverse gave it.
+
+    Raises:
+        DataverseError: It has none.
+    """
     found = record.get(PRIMARY_KEY)
     try:
-        return str(UUID(str(found)))
+        return UUID(str(found))
     except ValueError:
         raise DataverseError(
             f"Could not look at the records of {TABLE}: {found!r:.50} is no "

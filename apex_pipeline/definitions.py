@@ -9,6 +9,8 @@ from apex_pipeline.defs import (
     forecast_assets,
     maintenance,
     provisioning,
+    quarantine_job,
+    reconciliation,
     rollup_assets,
     rollup_jobs,
     rollup_sensors,
@@ -28,6 +30,7 @@ def defs() -> dg.Definitions:
         assets=[
             CAMPAIGN_METRICS,
             sync_assets.synced_campaign_metrics,
+            reconciliation.dataverse_reconciliation,
             rollup_assets.daily_campaign_rollup,
             rollup_assets.weekly_campaign_rollup,
             rollup_assets.campaign_history,
@@ -38,6 +41,8 @@ def defs() -> dg.Definitions:
             sync_campaign_metrics,
             maintenance.purge_event_log,
             provisioning.provision_dataverse,
+            quarantine_job.release_quarantine,
+            reconciliation.reconcile_dataverse,
             rollup_jobs.refresh_daily_rollups,
             rollup_jobs.refresh_weekly_rollups,
             alert_jobs.silence_alert,
@@ -47,6 +52,7 @@ def defs() -> dg.Definitions:
         schedules=[
             schedules.sync_every_five_minutes,
             schedules.weekly_purge,
+            reconciliation.reconcile_dataverse_daily,
             rollup_jobs.refresh_daily_rollups_nightly,
             rollup_jobs.refresh_weekly_rollups_mondays,
         ],

@@ -18,8 +18,9 @@ _TOTALS = """
 """
 
 _HISTORY = """
-    SELECT day, is_computed, runs, success_rate_pct, tokens_in, tokens_out, cost_usd,
-        runs_avg_7d, cost_avg_7d_usd, cost_before_usd
+    SELECT day, is_computed, runs, success_rate_pct, assets_generated, tokens_in,
+        tokens_out, cost_usd, latency_p95_worst_ms, latency_p95_median_ms, runs_avg_7d,
+        cost_avg_7d_usd, cost_before_usd
     FROM campaign_history(%(days)s, %(zone)s)
 """
 
@@ -53,9 +54,12 @@ class HistoryDay:
     is_computed: bool
     runs: int | None
     success_rate_pct: Decimal | None
+    assets_generated: Decimal | None
     tokens_in: Decimal | None
     tokens_out: Decimal | None
     cost_usd: Decimal | None
+    latency_p95_worst_ms: Decimal | None
+    latency_p95_median_ms: Decimal | None
     runs_avg_7d: Decimal | None
     cost_avg_7d_usd: Decimal | None
     cost_before_usd: Decimal | None

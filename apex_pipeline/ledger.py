@@ -47,12 +47,24 @@ class RunRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Totals:
+    """What all runs together did; these only ever grow."""
+
+    delivered: int
+    rejected: int
+    throttled_seconds: float
+    token_cache_hits: int
+    token_cache_misses: int
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
     """A Dataverse environment that rows were, or may be, delivered to."""
 
     resource: str
     first_delivered_at: datetime | None
     duplicates_accepted_at: datetime | None
+    records_adopted_at: datetime | None = None
 
 
 _INTERRUPT_RUNS = """
@@ -99,6 +111,13 @@ _LAST_RUNS = """
     LIMIT %(limit)s
 """
 
+_TOTALS = """
+    SELECT coalesce(sum(delivered), 0), coalesce(sum(rejected), 0),
+        coalesce(sum(throttled_seconds), 0), coalesce(sum(token_cache_hits), 0),
+        coalesce(sum(token_cache_misses), 0)
+    FROM sync_run
+"""
+
 _PACING = "SELECT state FROM dataverse_pacing WHERE key = %(key)s"
 
 # No honest wait is longer; one that a clock set wrong has written must end some day.
@@ -118,7 +137,7 @@ _SAVE_PACING = """
 """
 
 _TARGET = """
-    SELECT resource, first_delivered_at, duplicates_accepted_at
+    SELECT resource, first_delivered_at, duplicates_accepted_at, records_adopted_at
     FROM dataverse_target
     WHERE resource = %(resource)s
 """
@@ -128,6 +147,13 @@ _ACCEPT_DUPLICATES = """
     VALUES (%(resource)s, %(at)s)
     ON CONFLICT (resource) DO UPDATE
     SET duplicates_accepted_at = excluded.duplicates_accepted_at
+"""
+
+_RECORD_ADOPTION = """
+    INSERT INTO dataverse_target (resource, records_adopted_at)
+    VALUES (%(resource)s, %(at)s)
+    ON CONFLICT (resource) DO UPDATE
+    SET records_adopted_at = excluded.records_adopted_at
 """
 
 _RECORD_DELIVERY = """
@@ -164,6 +190,11 @@ def last_runs(connection: Connection, limit: int) -> list[RunRecord]:
     return [RunRecord(**{**row, "status": RunStatus(row["status"])}) for row in rows]
 
 
+def totals(connection: Connection) -> Totals:
+    """Add up what all runs did."""
+    return Totals(*connection.exec_driver_sql(_TOTALS).one())
+
+
 def pacing(connection: Connection, key: str) -> dict[str, object] | None:
     """Read what was kept of the limits' use."""
     found = connection.exec_driver_sql(_PACING, {"key": key}).scalar_one_or_none()
@@ -198,6 +229,11 @@ def target(connection: Connection, resource: str) -> Target | None:
 def accept_duplicates(connection: Connection, resource: str, at: datetime) -> None:
     """Keep a person's word that another flow's records there are no obstacle."""
     connection.exec_driver_sql(_ACCEPT_DUPLICATES, {"resource": resource, "at": at})
+
+
+def record_adoption(connection: Connection, resource: str, at: datetime) -> None:
+    """Keep that another flow's records there stand for their rows, and hinder no more."""
+    connection.exec_driver_sql(_RECORD_ADOPTION, {"resource": resource, "at": at})
 
 
 def record_delivery(connection: Connection, resource: str, at: datetime) -> None:

@@ -1,7 +1,8 @@
 """The campaign metric, and the one map between its Postgres and Dataverse columns.
 
 A row's `id` is the primary key of its Dataverse record, so a row and its record find
-each other without a stored mapping and sending a row twice is harmless.
+each other without a stored mapping and sending a row twice is harmless. The exception
+is a record that another flow made and a person had adopted: its key is remembered.
 """
 
 import json
@@ -144,6 +145,17 @@ class Column:
     type: ColumnType
     description: str
 
+    def to_json(self, row: Mapping[str, object]) -> str:
+        """Render a row's value for this column.
+
+        Raises:
+            InvalidValueError: It is missing, or the column cannot hold it.
+        """
+        value = row[self.postgres]
+        if value is None:
+            raise InvalidValueError("is missing")
+        return self.type.to_json(value)
+
 
 COLUMNS = (
     Column(
@@ -260,28 +272,50 @@ INVALID = "invalid"
 """Code of a rejection made here, before anything was sent."""
 
 
+@dataclass(frozen=True, slots=True)
+class ReadColumn:
+    """What one column of a row comes to.
+
+    Attributes:
+        json: The value as it would be sent; None if it cannot be.
+        problem: Why not.
+    """
+
+    column: Column
+    json: str | None
+    problem: str | None
+
+
+def read_columns(row: Mapping[str, object]) -> list[ReadColumn]:
+    """Take a row column by column, for a person who looks for what is wrong with it."""
+    found = []
+    for column in COLUMNS:
+        try:
+            found.append(ReadColumn(column, column.to_json(row), None))
+        except InvalidValueError as error:
+            found.append(ReadColumn(column, None, str(error)))
+    return found
+
+
 def read_metric(row: Mapping[str, object]) -> CampaignMetric | Rejection:
     """Turn a row of `campaign_metrics` into a metric, or say all that is wrong with it.
 
     Args:
         row: Column name to value, as the database returned them; `created_at` may be
-            an aware datetime or the seconds since the epoch.
+            an aware datetime or the seconds since the epoch. `record_id` is the key
+            of another flow's record that was adopted for the row, if any.
     """
     row_id = str(row["id"])
     problems = []
-    key = _key(row_id)
+    key = record_key(row_id, row.get("record_id"))
     if key is None:
         problems.append("id is not a UUID in its usual spelling; it has to be the key")
-    elif row.get("has_twin"):
+    elif row.get("has_twin") and not row.get("record_id"):
         problems.append("id is that of another row, which spells it in small letters")
     fields = []
     for column in COLUMNS:
-        value = row[column.postgres]
-        if value is None:
-            problems.append(f"{column.postgres} is missing")
-            continue
         try:
-            fields.append(f'"{column.dataverse}":{column.type.to_json(value)}')
+            fields.append(f'"{column.dataverse}":{column.to_json(row)}')
         except InvalidValueError as error:
             problems.append(f"{column.postgres} {error}")
     if problems or key is None:
@@ -289,13 +323,18 @@ def read_metric(row: Mapping[str, object]) -> CampaignMetric | Rejection:
     return CampaignMetric(row_id, key, "{" + ",".join(fields) + "}")
 
 
-def _key(text: str) -> UUID | None:
-    """The UUID that a row's id spells; in one case, since text tells cases apart."""
+def record_key(row_id: str, adopted: object = None) -> UUID | None:
+    """The key of a row's record: its own id, unless another record was adopted for it.
+
+    None for an id that is no UUID, or mixes cases, which text tells apart.
+    """
+    if adopted is not None:
+        return UUID(str(adopted))
     try:
-        key = UUID(text)
+        key = UUID(row_id)
     except ValueError:
         return None
-    return key if text in {str(key), str(key).upper()} else None
+    return key if row_id in {str(key), str(key).upper()} else None
 
 
 def _finite_decimal(value: object) -> Decimal:

@@ -1,18 +1,15 @@
 """What an operator asks first: is it keeping up, and if not, why."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
-from apex_pipeline.credential_end import credential_end
 from apex_pipeline.ledger import RunStatus
-from apex_pipeline.settings import Settings
+from apex_pipeline.settings import DataverseSettings
 from apex_pipeline.store import Store
 from apex_pipeline.sync import pacing_key
 
 _RUNS_LOOKED_AT = 300
 _PERIOD = timedelta(hours=24)
-_DIRECTORY_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,38 +19,34 @@ class Status:
     Attributes:
         pending: Rows that are due and not in Dataverse.
         oldest_pending_seconds: Age of the oldest of them.
-        quarantined: Rows put aside because Dataverse cannot take them.
+        quarantined: Rows put aside because Dataverse cannot take them, to be tried
+            again.
+        dropped: Rows that a person decided never to send.
         last_success_at: End of the last run that did not fail, within the last runs.
         last_failure: What the last run failed with; None if it did not.
         delivered_24h: Rows delivered in the last 24 hours.
         throttled_seconds_24h: For how long Dataverse kept us waiting in that time.
         token_hit_rate_pct: Requests of that time that needed no new token, in percent.
         throttled_until: When Dataverse takes requests again, if it said so.
-        credential_expires_on: End of the secret or certificate, where it is known.
-        credential_source: Who says so, or why nobody does.
     """
 
     pending: int
     oldest_pending_seconds: float | None
     quarantined: int
+    dropped: int
     last_success_at: datetime | None
     last_failure: str | None
     delivered_24h: int
     throttled_seconds_24h: float
     token_hit_rate_pct: float | None
     throttled_until: datetime | None
-    credential_expires_on: date | None
-    credential_source: str
 
 
-def read_status(
-    store: Store, settings: Settings, environment: Mapping[str, str]
-) -> Status:
-    """Ask Postgres, and the directory for the secret's end; Dataverse is not asked.
+def read_status(store: Store, settings: DataverseSettings) -> Status:
+    """Ask Postgres; Dataverse is not asked.
 
     Raises:
         DatabaseError: Postgres did not answer, or lacks our tables.
-        ConfigError: The expiry date given in the environment is not a date.
     """
     now = datetime.now(UTC)
     runs = store.last_runs(_RUNS_LOOKED_AT)
@@ -62,18 +55,13 @@ def read_status(
     misses = sum(run.token_cache_misses for run in recent)
     pending = store.pending_summary()
     oldest = pending.oldest_created_at
-    retry_at = store.retry_at(pacing_key(settings.dataverse))
-    end = credential_end(
-        settings.dataverse,
-        environment,
-        settings.token_cache_path,
-        seconds=_DIRECTORY_SECONDS,
-    )
+    retry_at = store.retry_at(pacing_key(settings))
     finished = [run for run in runs if run.status is not RunStatus.RUNNING]
     return Status(
         pending=pending.count,
         oldest_pending_seconds=(now - oldest).total_seconds() if oldest else None,
         quarantined=store.quarantine_count(),
+        dropped=store.dropped_count(),
         last_success_at=next(
             (run.finished_at for run in runs if run.status is RunStatus.SUCCESS), None
         ),
@@ -82,6 +70,4 @@ def read_status(
         throttled_seconds_24h=sum(run.throttled_seconds for run in recent),
         token_hit_rate_pct=100 * hits / (hits + misses) if hits + misses else None,
         throttled_until=retry_at if retry_at and retry_at > now else None,
-        credential_expires_on=end.on,
-        credential_source=end.source,
     )

@@ -7,11 +7,14 @@ from typing import Self
 
 from sqlalchemy import Connection
 
-from apex_pipeline import ledger, pending
+from apex_pipeline import ledger, pending, quarantine, quarantine_listing, slices
 from apex_pipeline.database import Database
-from apex_pipeline.ledger import RunRecord, Target
+from apex_pipeline.ledger import RunRecord, Target, Totals
 from apex_pipeline.metrics import Rejection
 from apex_pipeline.pending import PendingRow, PendingSummary, Position
+from apex_pipeline.quarantine import Decision, Selection
+from apex_pipeline.quarantine_listing import Cause, QuarantinedRow
+from apex_pipeline.slices import Slice, SliceSummary
 from apex_pipeline.writer_lock import WriterLock, try_writer_lock
 
 
@@ -78,8 +81,27 @@ class Store:
         """Whether anything is pending; cheap, however much it is."""
         return self._database.transact(pending.exists, repeatable=True)
 
+    def slice_page(
+        self, part: Slice, after: Position | None, limit: int
+    ) -> list[PendingRow]:
+        """Read the rows of a slice to be sent that follow *after*, the oldest first."""
+        return self._database.transact(
+            lambda c: slices.page(c, part, after, limit), repeatable=True
+        )
+
+    def slice_summary(self, part: Slice) -> SliceSummary:
+        """Count the rows of a slice by what became of them."""
+        return self._database.transact(
+            lambda c: slices.summary(c, part), repeatable=True
+        )
+
     def mark_exported(
-        self, ids: Sequence[str], at: datetime, *, run_id: int | None = None
+        self,
+        ids: Sequence[str],
+        at: datetime,
+        *,
+        run_id: int | None = None,
+        again: bool = False,
     ) -> int:
         """Mark rows that Dataverse acknowledged, and let them leave the quarantine.
 
@@ -87,25 +109,114 @@ class Store:
             ids: The rows.
             at: The time to mark them with.
             run_id: The open run in the ledger that they count for, if any.
+            again: Whether rows that are marked already take the new time.
 
         Returns:
-            How many were pending until now.
+            How many were marked.
         """
 
         def mark(connection: Connection) -> int:
             if run_id is not None:
                 ledger.count_delivered(connection, run_id, len(ids))
-            return pending.mark_exported(connection, ids, at)
+            return pending.mark_exported(connection, ids, at, again=again)
 
         return self._database.transact(mark, repeatable=True)
 
-    def quarantine(self, rejections: Sequence[Rejection], at: datetime) -> None:
-        """Put rejected rows aside, each time twice as long: 5 minutes to a day."""
-        self._database.transact(lambda c: pending.quarantine(c, rejections, at))
+    def quarantine(
+        self, rejections: Sequence[Rejection], at: datetime, *, unmark: bool = False
+    ) -> None:
+        """Put rejected rows aside, each time twice as long: 5 minutes to a day.
+
+        Args:
+            rejections: The rows, each with its reason.
+            at: When they were rejected.
+            unmark: Whether they may have been exported before, and are so no more.
+        """
+
+        def put_aside(connection: Connection) -> None:
+            if unmark:
+                pending.unmark(connection, [one.id for one in rejections])
+            quarantine.put_aside(connection, rejections, at)
+
+        self._database.transact(put_aside)
 
     def quarantine_count(self) -> int:
-        """Count the rows in quarantine, due or not."""
-        return self._database.transact(pending.quarantine_count, repeatable=True)
+        """Count the rows in quarantine that are tried again, due or not."""
+        return self._database.transact(quarantine.count, repeatable=True)[0]
+
+    def dropped_count(self) -> int:
+        """Count the rows in quarantine that a person has dropped."""
+        return self._database.transact(quarantine.count, repeatable=True)[1]
+
+    def quarantine_causes(
+        self, selection: Selection, limit: int, offset: int = 0
+    ) -> list[Cause]:
+        """Read why rows are in quarantine, the commonest cause first."""
+        return self._database.transact(
+            lambda c: quarantine_listing.causes(c, selection, limit, offset),
+            repeatable=True,
+        )
+
+    def quarantined_rows(
+        self, selection: Selection, limit: int, offset: int = 0
+    ) -> list[QuarantinedRow]:
+        """Read the rows in quarantine by when they were refused first."""
+        return self._database.transact(
+            lambda c: quarantine_listing.rows(c, selection, limit, offset),
+            repeatable=True,
+        )
+
+    def quarantined_row(
+        self, text: str
+    ) -> list[tuple[QuarantinedRow, Mapping[str, object]]]:
+        """Read a row in quarantine by its id, with its values; twins are several.
+
+        Raises:
+            ApexError: It is not there.
+        """
+
+        def read(
+            connection: Connection,
+        ) -> list[tuple[QuarantinedRow, Mapping[str, object]]]:
+            found = [
+                (entry, pending.named(connection, entry.id))
+                for entry in quarantine_listing.named(connection, text)
+            ]
+            return [(entry, row.values) for entry, row in found if row is not None]
+
+        return self._database.transact(read, repeatable=True)
+
+    def quarantine_selected(self, selection: Selection) -> int:
+        """Count the rows that are meant.
+
+        Raises:
+            ApexError: Named rows are not in quarantine, or no row has the cause.
+        """
+        return len(
+            self._database.transact(
+                lambda c: quarantine.find(c, selection), repeatable=True
+            )
+        )
+
+    def release(self, selection: Selection) -> int:
+        """Make rows in quarantine due, dropped ones too; returns how many.
+
+        Raises:
+            ApexError: As `quarantine_selected`; then nothing was changed.
+        """
+        return self._database.transact(
+            lambda c: quarantine.release(c, selection), repeatable=True
+        )
+
+    def drop(self, selection: Selection, decision: Decision) -> int:
+        """See that rows in quarantine are never sent; returns how many.
+
+        Raises:
+            ApexError: As `quarantine_selected`; then nothing was changed.
+        """
+        return self._database.transact(
+            lambda c: quarantine.drop(c, selection, decision), repeatable=True
+        )
 
     def known_ids(self, ids: Iterable[str]) -> set[str]:
         """Tell which of these UUIDs are rows of ours; in the usual spelling."""
@@ -134,6 +245,10 @@ class Store:
         return self._database.transact(
             lambda c: ledger.last_runs(c, limit), repeatable=True
         )
+
+    def run_totals(self) -> Totals:
+        """Add up what all runs did."""
+        return self._database.transact(ledger.totals, repeatable=True)
 
     def pacing(self, key: str) -> dict[str, object] | None:
         """Read how much of Dataverse's limits was used lately."""

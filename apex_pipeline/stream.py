@@ -30,6 +30,11 @@ logger = logging.getLogger(__name__)
 _PREVIEW_ROWS = 10
 
 
+def utc_now() -> datetime:
+    """The clock of this machine."""
+    return datetime.now(UTC)
+
+
 class Source(Protocol):
     """Where pending rows come from and what became of them goes."""
 
@@ -109,6 +114,7 @@ class Stream:
         beat: Callable[[], Awaitable[None]],
         *,
         beat_seconds: float = 20.0,
+        now: Callable[[], datetime] = utc_now,
     ) -> None:
         """Prepare a passage.
 
@@ -120,6 +126,7 @@ class Stream:
             beat: Called every `beat_seconds`; what it raises stops the stream.
             beat_seconds: Much less than the 90 s after which Postgres ends a
                 transaction that lies idle, and with it the writer lock.
+            now: The clock that rows are marked by; aware, UTC.
         """
         self._source = source
         self._sink = sink
@@ -127,6 +134,7 @@ class Stream:
         self._deadline = deadline
         self._beat = beat
         self._beat_seconds = beat_seconds
+        self._now = now
         self._breaker = Breaker()
         ahead = max(options.page_size // options.rows_per_request, 1)
         self._portions: asyncio.Queue[list[CampaignMetric] | None] = asyncio.Queue(
@@ -277,7 +285,7 @@ class Stream:
         return results
 
     def _record(self, results: list[_Result]) -> None:
-        now = datetime.now(UTC)
+        now = self._now()
         acknowledged = [one for result in results for one in result.acknowledged]
         rejections = [one for result in results for one in result.rejections]
         if acknowledged:

@@ -2,10 +2,9 @@
 
 import asyncio
 import dataclasses
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 
@@ -18,10 +17,20 @@ from apex_pipeline.dataverse.sender import RetryPolicy
 from apex_pipeline.delivery import DataverseSink
 from apex_pipeline.errors import ApexError, DatabaseError, OutOfTimeError
 from apex_pipeline.ledger import RunRecord, RunStatus
+from apex_pipeline.pacing_memory import PacingMemory
 from apex_pipeline.pending import PendingSummary
 from apex_pipeline.settings import DataverseSettings
+from apex_pipeline.slices import Slice, SliceSummary
+from apex_pipeline.sources import PendingSource, SliceSource
 from apex_pipeline.store import Store
-from apex_pipeline.stream import Sink, Stream, StreamOptions, Tally
+from apex_pipeline.stream import (
+    Sink,
+    Source,
+    Stream,
+    StreamOptions,
+    Tally,
+    utc_now,
+)
 from apex_pipeline.writer_lock import WriterLock
 
 DEFAULT_TIME_BUDGET_SECONDS = 240.0
@@ -36,13 +45,17 @@ class SyncOptions:
             minutes between two ticks, so that runs never pile up.
         accept_duplicates: Deliver although the table holds records that we did not
             make; remembered for later runs.
+        part: Send these rows, though they were exported, in place of the pending ones.
+        now: The clock; aware, UTC.
     """
 
     stream: StreamOptions = field(default_factory=StreamOptions)
     time_budget: float = DEFAULT_TIME_BUDGET_SECONDS
     accept_duplicates: bool = False
+    part: Slice | None = None
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     beat_seconds: float = 20.0
+    now: Callable[[], datetime] = utc_now
     make_sink: Callable[[DataverseClient, RetryPolicy], Sink] = DataverseSink
 
 
@@ -57,6 +70,8 @@ class SyncReport:
         retry_at: When Dataverse takes requests again, if it throttled us.
         failure: What a person has to mend, if the run failed.
         preview: The last records delivered, as JSON objects.
+        part: The rows of the slice before the run; None if there was no slice.
+        part_left: Rows of the slice that are still to be sent.
     """
 
     started_at: datetime
@@ -74,6 +89,8 @@ class SyncReport:
     retry_at: datetime | None = None
     failure: ApexError | None = None
     preview: tuple[str, ...] = ()
+    part: SliceSummary | None = None
+    part_left: int | None = None
 
 
 def run_sync(
@@ -91,7 +108,7 @@ def run_sync(
     Raises:
         DatabaseError: Postgres could not be asked for the lock, or for what is pending.
     """
-    started = datetime.now(UTC)
+    started = options.now()
     lock = store.writer_lock()
     if lock is None:
         return _skipped(started, "another sync holds the writer lock")
@@ -108,26 +125,13 @@ def run_sync(
         try:
             report = asyncio.run(run.deliver(token_cache, started))
         except ApexError as error:
-            report = SyncReport(started, datetime.now(UTC), failure=error)
+            report = SyncReport(started, options.now(), failure=error)
         return _recorded(store, run_id, report)
 
 
 def pacing_key(settings: DataverseSettings) -> str:
     """Whose budget it is: limits hold for an application user in an environment."""
     return f"{settings.resource} {settings.client_id}"
-
-
-class _CountedSource:
-    """The store, with each marked row counted in the ledger's open run."""
-
-    def __init__(self, store: Store, run_id: int | None) -> None:
-        self._store = store
-        self._run_id = run_id
-        self.pending_page = store.pending_page
-        self.quarantine = store.quarantine
-
-    def mark_exported(self, ids: Sequence[str], at: datetime) -> int:
-        return self._store.mark_exported(ids, at, run_id=self._run_id)
 
 
 class _Run:
@@ -146,18 +150,19 @@ class _Run:
         self._settings = settings
         self._options = options
         self._lock = lock
+        self._pacing = PacingMemory(store, pacing_key(settings), options.now)
         self._pending = PendingSummary(0, None)
+        self._part: SliceSummary | None = None
 
     async def deliver(self, token_cache: Path, started: datetime) -> SyncReport:
         deadline = Deadline(self._options.time_budget)
         tally = Tally()
-        pacer = self._restored_pacer()
+        pacer = self._pacing.restored()
         async with connect(
             self._settings, token_cache, pacer=pacer, retry=self._options.retry
         ) as environment:
             try:
-                self._pending = await asyncio.to_thread(self._store.pending_summary)
-                if self._pending.count:
+                if await asyncio.to_thread(self._rows_to_send):
                     if not self._options.stream.dry_run:
                         await self._guard_cutover(environment, deadline)
                     tally = await self._stream(environment, deadline)
@@ -167,20 +172,33 @@ class _Run:
                 tally.failure = error
             return await asyncio.to_thread(self._report, environment, tally, started)
 
+    def _rows_to_send(self) -> int:
+        self._pending = self._store.pending_summary()
+        if self._options.part is None:
+            return self._pending.count
+        self._part = self._store.slice_summary(self._options.part)
+        return self._part.to_send
+
+    def _source(self) -> Source:
+        if self._options.part is None:
+            return PendingSource(self._store, self._run_id)
+        return SliceSource(self._store, self._run_id, self._options.part)
+
     async def _beat(self, pacer: Pacer) -> None:
         """Show that we are alive, and keep what a kill would have us forget."""
-        state = _PacingState.of(pacer)
+        state = self._pacing.state(pacer)
         await asyncio.to_thread(self._lock.ping)
-        await asyncio.to_thread(self._save_pacing, state)
+        await asyncio.to_thread(self._pacing.save, state)
 
     async def _stream(self, environment: Environment, deadline: Deadline) -> Tally:
         stream = Stream(
-            _CountedSource(self._store, self._run_id),
+            self._source(),
             self._options.make_sink(environment.client, self._options.retry),
             self._options.stream,
             deadline,
             partial(self._beat, environment.pacer),
             beat_seconds=self._options.beat_seconds,
+            now=self._options.now,
         )
         await stream.run()
         return stream.tally
@@ -191,7 +209,7 @@ class _Run:
         """Before the first delivery into this environment, see that it is ours."""
         resource = self._settings.resource
         if self._options.accept_duplicates:
-            self._store.accept_duplicates(resource, datetime.now(UTC))
+            self._store.accept_duplicates(resource, self._options.now())
         if self._store.target(resource) is None:
             await refuse_foreign_records(
                 environment.client,
@@ -204,19 +222,22 @@ class _Run:
         self, environment: Environment, tally: Tally, started: datetime
     ) -> SyncReport:
         """Ask Postgres what is left, and leave the next run what it must know."""
-        remaining = None
+        remaining = part_left = None
         try:
-            self._save_pacing(_PacingState.of(environment.pacer))
+            self._pacing.save(self._pacing.state(environment.pacer))
             if tally.delivered:
                 self._store.record_delivery(self._settings.resource, started)
             remaining = self._store.pending_summary().count
+            if self._options.part is not None:
+                part = self._options.part.continued(started)
+                part_left = self._store.slice_summary(part).to_send
         except DatabaseError as error:
             tally.failure = tally.failure or error
         oldest = self._pending.oldest_created_at
         out_of_time = tally.out_of_time
         return SyncReport(
             started_at=started,
-            finished_at=datetime.now(UTC),
+            finished_at=self._options.now(),
             read=tally.read,
             delivered=tally.delivered,
             rejected=tally.rejected,
@@ -231,44 +252,15 @@ class _Run:
             retry_at=out_of_time.retry_at if out_of_time else None,
             failure=tally.failure,
             preview=tuple(tally.preview),
-        )
-
-    def _restored_pacer(self) -> Pacer:
-        pacer = Pacer()
-        saved = self._store.pacing(pacing_key(self._settings))
-        if saved is not None:
-            age = time.time() - float(str(saved.get("saved_at", 0.0)))
-            pacer.restore(time.monotonic(), saved, age)
-        return pacer
-
-    def _save_pacing(self, state: "_PacingState") -> None:
-        self._store.save_pacing(
-            pacing_key(self._settings), state.snapshot, state.retry_at
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class _PacingState:
-    """A pacer's state at one instant, which another thread may store."""
-
-    snapshot: dict[str, object]
-    retry_at: datetime | None
-
-    @classmethod
-    def of(cls, pacer: Pacer) -> "_PacingState":
-        now = time.monotonic()
-        paused_for = pacer.paused_for(now)
-        retry_at = datetime.now(UTC) + timedelta(seconds=paused_for)
-        return cls(
-            pacer.snapshot(now) | {"saved_at": time.time()},
-            retry_at if paused_for else None,
+            part=self._part,
+            part_left=part_left,
         )
 
 
 def _skipped(
     started: datetime, reason: str, retry_at: datetime | None = None
 ) -> SyncReport:
-    return SyncReport(started, datetime.now(UTC), skipped=reason, retry_at=retry_at)
+    return SyncReport(started, started, skipped=reason, retry_at=retry_at)
 
 
 def _recorded(store: Store, run_id: int, report: SyncReport) -> SyncReport:

@@ -1,13 +1,13 @@
-"""The lock that one writer at a time holds, wherever it runs.
+"""The lock that one writer at a time holds, wherever it runs, and its like.
 
-It is an advisory lock of a transaction: unlike a session's it works through a
+Each is an advisory lock of a transaction: unlike a session's it works through a
 transaction pooler, and it ends with its process, at the latest when its connection has
 been silent for 90 seconds.
 """
 
 from contextlib import suppress
 from types import TracebackType
-from typing import Self
+from typing import LiteralString, Self
 
 import psycopg
 
@@ -18,6 +18,7 @@ from apex_pipeline.errors import WriterLockLostError
 # until the transaction ends, and with it all that vacuum would clear away.
 _SET_PATIENCE = "SET LOCAL idle_in_transaction_session_timeout = '90s'"
 _TRY_LOCK = "SELECT pg_try_advisory_xact_lock(730833204421057)"
+_TRY_RECONCILIATION_LOCK = "SELECT pg_try_advisory_xact_lock(730833204421058)"
 _PING = "SELECT 1"
 
 
@@ -66,11 +67,23 @@ class WriterLock:
 
 def try_writer_lock(database: Database) -> WriterLock | None:
     """Take the lock, or return None if another writer holds it."""
+    return _try(database, _TRY_LOCK)
+
+
+def try_reconciliation_lock(database: Database) -> WriterLock | None:
+    """Take the lock of whoever compares, or return None if another process does.
+
+    It is another lock than the writer's, so that a sync may go on meanwhile.
+    """
+    return _try(database, _TRY_RECONCILIATION_LOCK)
+
+
+def _try(database: Database, statement: LiteralString) -> WriterLock | None:
     connection = database.connect()
     try:
         connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
         connection.execute(_SET_PATIENCE)
-        locked = connection.execute(_TRY_LOCK).fetchone() == (True,)
+        locked = connection.execute(statement).fetchone() == (True,)
     except BaseException:
         connection.close()
         raise

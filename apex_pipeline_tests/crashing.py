@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import partial
 
 import dagster as dg
@@ -22,6 +23,7 @@ from apex_pipeline.defs import sync_assets
 from apex_pipeline.delivery import DataverseSink, Delivery
 from apex_pipeline.metrics import CampaignMetric
 from apex_pipeline.settings import load_settings
+from apex_pipeline.slices import Slice
 from apex_pipeline.store import Store, connect
 from apex_pipeline.stream import StreamOptions
 from apex_pipeline.sync import SyncOptions, run_sync
@@ -39,18 +41,26 @@ STEPS = (
 )
 
 
+def kill() -> None:
+    """Kill -9."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 class Death:
     """Comes when a step is reached for the given time."""
 
-    def __init__(self, step: str, count: int) -> None:
+    def __init__(
+        self, step: str, count: int, strike: Callable[[], None] = kill
+    ) -> None:
         self._step = step
         self._left = count
+        self._strike = strike
 
     def at(self, step: str) -> None:
         if step == self._step:
             self._left -= 1
             if self._left <= 0:
-                os.kill(os.getpid(), signal.SIGKILL)
+                self._strike()
 
 
 class DyingStore(Store):
@@ -69,19 +79,24 @@ class DyingStore(Store):
         self._death.at("after_read")
         return page
 
-    def mark_exported(self, ids, at, *, run_id=None):
+    def slice_page(self, part, after, limit):
+        page = super().slice_page(part, after, limit)
+        self._death.at("after_read")
+        return page
+
+    def mark_exported(self, ids, at, **more):
         self._death.at("before_mark")
         half = len(ids) // 2
-        marked = super().mark_exported(ids[:half], at, run_id=run_id)
+        marked = super().mark_exported(ids[:half], at, **more)
         self._death.at("during_mark")
-        marked += super().mark_exported(ids[half:], at, run_id=run_id)
+        marked += super().mark_exported(ids[half:], at, **more)
         self._death.at("after_mark")
         return marked
 
-    def quarantine(self, rejections, at):
-        super().quarantine(rejections[:1], at)
+    def quarantine(self, rejections, at, **more):
+        super().quarantine(rejections[:1], at, **more)
         self._death.at("during_quarantine")
-        super().quarantine(rejections[1:], at)
+        super().quarantine(rejections[1:], at, **more)
 
     def finish_run(self, run_id, record):
         self._death.at("before_the_ledger")
@@ -123,11 +138,16 @@ def dying_sync(death: Death, store: Store, settings, token_cache, options, **mor
     )
 
 
-def run_core(death: Death) -> None:
+def run_core(death: Death, part: Slice | None = None) -> None:
     settings = load_settings(os.environ)
-    options = SyncOptions(StreamOptions(page_size=50, rows_per_request=10))
+    options = SyncOptions(StreamOptions(page_size=50, rows_per_request=10), part=part)
     with connect(settings.database_url) as store:
         dying_sync(death, store, settings.dataverse, settings.token_cache_path, options)
+
+
+def run_slice(death: Death) -> None:
+    """All rows once more, exported or not."""
+    run_core(death, Slice(since=datetime(2000, 1, 1, tzinfo=UTC)))
 
 
 def run_dagster(death: Death) -> None:

@@ -1,5 +1,6 @@
 """The two ends of the pipeline in tests: rows in Postgres, records in the emulator."""
 
+import socket
 from collections.abc import Iterable, Mapping
 from typing import Any
 from uuid import UUID, uuid4
@@ -91,6 +92,14 @@ def insert_many(database_url: str, count: int) -> None:
             """,
             {"count": count},
         )
+
+
+def free_port() -> int:
+    """A port on which nothing listens now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
 
 
 def query(database_url: str, statement: str) -> list[tuple[Any, ...]]:

@@ -89,6 +89,44 @@ def _measures(group: pd.DataFrame, slo: int | None) -> dict[str, Any]:
     }
 
 
+def changes(
+    weeks: Mapping[tuple[Any, ...], Mapping[str, Any]], computed: Sequence[date]
+) -> dict[tuple[Any, ...], dict[str, Any]]:
+    """What became of each figure of `weeks` since the week before."""
+    found = {}
+    for key, now in weeks.items():
+        monday = key[0] - timedelta(days=7)
+        before = weeks.get((monday, *key[1:]), {})
+        counted = {
+            name: before.get(name, 0) if monday in computed else None
+            for name in (
+                "runs",
+                "assets_generated",
+                "tokens_in",
+                "tokens_out",
+                "cost_usd",
+            )
+        }
+        row = {
+            f"{name}_change": None if was is None else now[name] - was
+            for name, was in counted.items()
+        }
+        cost = before.get("cost_usd")
+        row["cost_usd_change_pct"] = (
+            _ratio(100 * (now["cost_usd"] - cost), cost, 4) if cost else None
+        )
+        for name, figure in (
+            ("success_rate_change_points", "success_rate_pct"),
+            ("latency_avg_change_ms", "latency_avg_ms"),
+            ("latency_p95_worst_change_ms", "latency_p95_worst_ms"),
+            ("latency_p95_median_change_ms", "latency_p95_median_ms"),
+        ):
+            was, is_now = before.get(figure), now[figure]
+            row[name] = None if was is None or is_now is None else is_now - was
+        found[key] = row
+    return found
+
+
 def _ratio(above: Decimal | int, below: Decimal | int, places: int) -> Decimal | None:
     if not below:
         return None

@@ -1,14 +1,19 @@
 """The role that analysts read as: what it sees, and that it sees nothing else."""
 
+import json
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
+from click.testing import CliRunner
 from psycopg import conninfo, errors, sql
 
 from apex_pipeline import analysts, migrations
+from apex_pipeline.cli.provision import provision
 from apex_pipeline.database import Database
-from apex_pipeline_tests.ends import query
+from apex_pipeline_tests.ends import execute, query
 
 READABLE = {
     "daily_campaign_rollup",
@@ -83,6 +88,52 @@ def test_every_relation_and_column_that_an_analyst_reads_is_explained(database_u
     assert silent == []
 
 
+def test_psql_shows_an_analyst_every_column_with_its_words(
+    analyst, database_url, postgres
+):
+    server = next(part for part in postgres.command() if part.endswith("bin/postgres"))
+    psql = Path(server).with_name("psql")
+    shown = subprocess.run(
+        [
+            *(psql, "--no-psqlrc", "--quiet", "--no-align"),
+            *(named(database_url, "apex_analyst"), "--file", "-"),
+        ],
+        input="".join(f"\\d+ {name}\n" for name in sorted(READABLE)),
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    words = query(
+        database_url,
+        """
+        SELECT col_description(attrelid, attnum) FROM analyst_object
+        JOIN pg_attribute ON attrelid = to_regclass(name) AND attnum > 0
+            AND NOT attisdropped
+        """,
+    )
+    assert len(words) > 200
+    assert [said for (said,) in words if f"|{said}" not in shown] == []
+
+
+def test_one_who_may_act_as_an_analyst_sees_what_an_analyst_sees(database_url):
+    with psycopg.connect(database_url) as connection:
+        connection.execute("SET ROLE apex_analyst")
+        connection.execute("SELECT * FROM cost_forecast")
+        with pytest.raises(errors.InsufficientPrivilege):
+            connection.execute("SELECT * FROM campaign_metrics")
+
+
+def test_provisioning_gives_back_what_was_revoked(database_url, monkeypatch):
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    execute(database_url, "REVOKE SELECT ON cost_forecast FROM apex_analyst")
+    plan = CliRunner().invoke(provision, ["database", "--plan"]).output
+    assert "The role apex_analyst may not read cost_forecast." in plan
+    made = CliRunner().invoke(provision, ["database", "--json"])
+    assert json.loads(made.output) == {"applied": []}
+    again = CliRunner().invoke(provision, ["database", "--plan"]).output
+    assert again.endswith("The database is as it should be.\n")
+
+
 @pytest.mark.parametrize("name", sorted(READABLE))
 def test_an_analyst_can_read(analyst, name):
     analyst.execute(sql.SQL("SELECT * FROM {}").format(sql.Identifier(name)))
@@ -104,6 +155,7 @@ def test_an_analyst_can_ask_for_any_length_and_time_zone(analyst):
         "SELECT * FROM analyst_object",
         "SELECT grant_analyst_access()",
         "DELETE FROM daily_campaign_rollup",
+        "DELETE FROM cost_forecast_training",
         "UPDATE daily_rollup_total SET runs = 0",
         "INSERT INTO rollup_history VALUES (true, now())",
         "CREATE TABLE mine (a int)",

@@ -219,9 +219,11 @@ def test_made_again_on_the_same_day_it_is_replaced_and_other_days_are_kept(
         train(database, IN_UTC, NOW - timedelta(days=day))
     made = "SELECT made_on, count(*) FROM cost_forecast_day GROUP BY 1 ORDER BY 1"
     assert query(database_url, made) == [(days_ago(number), 90) for number in (3, 1, 0)]
-    assert query(database_url, "SELECT DISTINCT made_on FROM cost_forecast") == [
-        (TODAY,)
-    ]
+    for view in ("cost_forecast", "cost_forecast_horizon"):
+        assert query(database_url, f"SELECT DISTINCT made_on FROM {view}") == [(TODAY,)]
+    newest = outlook(database, "UTC")
+    assert newest is not None
+    assert newest.made_on == TODAY
 
 
 def test_one_that_was_made_while_a_clock_was_wrong_does_not_stay_the_newest(

@@ -175,7 +175,7 @@ def test_a_failed_run_keeps_what_it_did_and_fails_its_check(
     described = failure.step_failure_data.user_failure_data
     assert "Give its application user a role" in described.description
     keys = [e.asset_key for e in result.get_asset_materialization_events()]
-    assert len(keys) == 3
+    assert len(keys) == 4
     checks = {c.check_name: c for c in result.get_asset_check_evaluations()}
     assert not checks["delivery_complete"].passed
     assert checks["delivery_complete"].severity is dg.AssetCheckSeverity.ERROR

@@ -26,6 +26,8 @@ ALL = [
     "0007_rollups",
     "0008_campaign_history",
     "0009_cost_forecast",
+    "0010_dropped_rows",
+    "0011_reconciliation",
 ]
 
 _APPLY = """
@@ -185,6 +187,7 @@ def test_index_that_exists_under_another_name_is_not_made_again(
         "campaign_metrics_created_at_idx",
         "campaign_metrics_campaign_id_idx",
         "campaign_metrics_pending_idx",
+        "campaign_metrics_exported_idx",
     }
     assert set(_indexes(connection)) == ours - {superfluous} | {
         "theirs",
@@ -350,7 +353,8 @@ def test_table_of_another_role_need_not_be_owned_when_nothing_is_missing(
     connection.execute("GRANT ALL ON campaign_metrics TO stranger")
     connection.execute(
         """
-        DROP VIEW campaign_metrics_pending, v_campaign_metrics_pending;
+        DROP VIEW campaign_metrics_pending, v_campaign_metrics_pending,
+            quarantined_campaign_metrics, dataverse_finding;
         DROP VIEW cost_forecast, cost_forecast_horizon, cost_forecast_outcome;
         DROP TABLE cost_forecast_day, cost_forecast_total, cost_forecast_score,
             cost_forecast_training;
@@ -359,7 +363,8 @@ def test_table_of_another_role_need_not_be_owned_when_nothing_is_missing(
         DROP TABLE campaign_metrics_quarantine, sync_run, dataverse_pacing,
             dataverse_target, daily_campaign_rollup, daily_rollup_total,
             weekly_campaign_rollup, weekly_rollup_total, rollup_source, rollup_history,
-            analyst_object,
+            analyst_object, adopted_record, reconciliation_finding, foreign_record,
+            reconciliation_progress, reconciliation_run,
             yoyo_lock, _yoyo_log, _yoyo_version, _yoyo_migration
         """
     )

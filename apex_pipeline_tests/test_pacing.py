@@ -253,3 +253,17 @@ def test_a_budget_that_somebody_else_spent_is_waited_for():
     pacer.finished(1.0, 1.0, Allowance(seconds=0.0, requests=6000))
     wait = pacer.wait(1.0)
     assert 0.0 < wait < WINDOW_SECONDS
+
+
+def test_a_guest_sends_one_request_at_a_time_and_leaves_half_to_others():
+    guest = Pacer(most=1, reserve=0.5)
+    now, sent = 0.0, 0
+    while guest.wait(now) == 0.0:
+        guest.started(now)
+        assert guest.wait(now) == math.inf
+        sent += 1
+        now += 0.01
+        left = Allowance(requests=6000 - sent, seconds=1200, concurrency_hint=50)
+        guest.finished(now, 0.01, left)
+    assert guest.concurrency == 1
+    assert 2900 <= sent <= 3000

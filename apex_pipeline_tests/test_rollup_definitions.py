@@ -1,6 +1,7 @@
-"""The rollups in Dagster: ranges in one run, schedules, sensors, checks, metadata."""
+"""What analysts read, in Dagster: runs of ranges, schedules, sensors, checks, metadata."""
 
 import json
+from base64 import b64decode
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -11,14 +12,22 @@ import pytest
 
 from apex_pipeline.database import Database
 from apex_pipeline.definitions import defs
+from apex_pipeline.defs.metadata import numbers, table
 from apex_pipeline.defs.rollup_specs import DAYS, HISTORY_LINEAGE, WEEKS
 from apex_pipeline.defs.services import Services
 from apex_pipeline.history import described_columns
 from apex_pipeline.ledger import RunRecord, RunStatus
 from apex_pipeline.rollup_columns import FINGERPRINT, MEASURES
+from apex_pipeline_tests.cost_series import weekly
 from apex_pipeline_tests.ends import insert, query
 from apex_pipeline_tests.rollup_reference import metric
 
+ANALYSIS = {
+    "daily_campaign_rollup",
+    "weekly_campaign_rollup",
+    "campaign_history",
+    "cost_forecast",
+}
 TODAY = datetime.now(UTC).date()
 FIRST = TODAY - timedelta(days=20)
 
@@ -377,3 +386,138 @@ def test_lineage_names_columns_that_there_are(database_url, repository):
     assert {column.name for column in columns} - set(HISTORY_LINEAGE) == {"is_computed"}
     assert set(HISTORY_LINEAGE) <= {column.name for column in columns}
     assert all(column.description for column in columns)
+
+
+def metadata_of(result, key):
+    """All metadata of the last materialization, and the length of its text."""
+    materialization = [
+        event.materialization
+        for event in result.get_asset_materialization_events()
+        if event.asset_key == dg.AssetKey(key)
+    ][-1]
+    found = {name: value.value for name, value in materialization.metadata.items()}
+    return found, len(str(found))
+
+
+def test_the_forecast_is_made_with_the_days_and_shown(
+    repository, instance, variables, database_url
+):
+    insert(
+        database_url,
+        [
+            metric(noon(FIRST + timedelta(days=n)), cost_usd=round(Decimal(cost), 5))
+            for n, cost in enumerate(weekly(20, 1))
+        ],
+    )
+    requests = ask(repository, instance, "remake_late_days").run_requests
+    result = run(instance, requests[0])
+    found, length = metadata_of(result, "cost_forecast")
+    assert length < 50_000
+    assert (found["dagster/row_count"], found["days_known"]) == (90, 20)
+    assert found["model"] == "weekday_mean"
+    assert found["why"] == "Too few days are known to compare models."
+    assert "No interval for" in found["limits"]
+    for name in ("totals", "backtest", "coverage", "next_days", "trend"):
+        assert len(found[name]) < 1000, name
+    assert found["totals"].count("\n") == 5
+    assert "**weekday_mean**" in found["backtest"]
+    ((month, spent),) = query(
+        database_url,
+        "SELECT cost_usd, spent_usd FROM cost_forecast_horizon "
+        "WHERE horizon = 'month_end'",
+    )
+    assert found["month_usd"] == pytest.approx(float(month))
+    assert found["month_spent_usd"] == pytest.approx(float(spent))
+    columns = found["dagster/column_schema"].columns
+    assert all(column.description for column in columns)
+    checks = {
+        c.check_name: c
+        for c in result.get_asset_check_evaluations()
+        if c.asset_key == dg.AssetKey("cost_forecast")
+    }
+    assert set(checks) == {"learnt_up_to_yesterday", "coverage_in_band"}
+    assert all(check.passed for check in checks.values())
+
+
+def test_before_any_day_is_over_there_is_no_forecast_and_a_check_says_so(
+    repository, instance, variables, database_url, store
+):
+    deliver(store, 3)
+    (request,) = ask(repository, instance, "refresh_today").run_requests
+    result = run(instance, request)
+    assert result.success
+    found, _ = metadata_of(result, "cost_forecast")
+    assert (found["dagster/row_count"], found["model"]) == (0, "none")
+    assert found["limits"] == "No day's cost is known yet."
+    checks = {c.check_name: c for c in result.get_asset_check_evaluations()}
+    late = checks["learnt_up_to_yesterday"]
+    assert (late.passed, late.severity) == (False, dg.AssetCheckSeverity.WARN)
+
+
+def test_without_a_single_row_everything_is_made_and_nothing_is_wrong(
+    repository, instance, variables
+):
+    for request in ask(repository, instance, "remake_late_days").run_requests:
+        result = run(instance, request)
+        assert result.success
+        assert [c for c in result.get_asset_check_evaluations() if not c.passed] == []
+    assert ask(repository, instance, "remake_late_days").run_requests == []
+
+
+def test_pages_have_a_picture_and_a_line_small_enough_to_stand_in_the_table(
+    repository, instance, variables, database_url
+):
+    insert(
+        database_url,
+        [
+            metric(noon(FIRST + timedelta(days=n)), cost_usd=Decimal(n**3))
+            for n in range(20)
+        ],
+    )
+    requests = ask(repository, instance, "remake_late_days").run_requests
+    days, weeks = (run(instance, request) for request in requests)
+    for key in ANALYSIS:
+        found, length = metadata_of(weeks if "weekly" in key else days, key)
+        assert length < 50_000
+        for name in ("trend", "picture"):
+            alt, _, data = found[name].partition("](data:image/svg+xml;base64,")
+            assert b64decode(data.removesuffix(")")).startswith(b"<svg ")
+            assert alt.startswith("![Cost")
+        assert len(found["trend"]) < 1000
+
+
+def test_what_is_no_number_is_shown_and_not_plotted():
+    values = {"a": Decimal("NaN"), "b": None, "c": Decimal("1.5"), "d": 2}
+    assert numbers(values) == {"c": 1.5, "d": 2}
+    shown = table(("day", "a", "b", "c"), [(TODAY, *values.values())]).value
+    assert shown.endswith("| NaN | - | 1.50 | 2 |")
+
+
+def test_every_asset_of_analysts_is_described_and_expected_to_be_fresh(repository):
+    """Its columns are described here, or by the database with each materialization."""
+    graph = repository.asset_graph
+    keys = {key for key in graph.get_all_asset_keys() if key.path[0] in ANALYSIS}
+    assert len(keys) == len(ANALYSIS)
+    for key in keys:
+        spec = graph.get(key)
+        assert spec.group_name == "analysis"
+        assert spec.description
+        assert spec.freshness_policy_or_from_metadata is not None
+        assert spec.metadata["dagster/table_name"]
+        assert spec.metadata["dagster/column_lineage"].deps_by_column
+
+
+def test_the_forecasts_lineage_leads_through_the_daily_rollup_to_the_raw_cost(
+    repository, database_url
+):
+    graph = repository.asset_graph
+    deps = graph.get(dg.AssetKey("cost_forecast")).metadata["dagster/column_lineage"]
+    daily = graph.get(dg.AssetKey("daily_campaign_rollup")).metadata
+    upstream = {dep.column_name for one in deps.deps_by_column.values() for dep in one}
+    described = {column.name for column in daily["dagster/column_schema"].columns}
+    assert upstream <= described
+    with Database(database_url, application_name="test") as database:
+        columns = {c.name for c in described_columns(database, "cost_forecast")}
+    assert set(deps.deps_by_column) <= columns
+    raw = daily["dagster/column_lineage"].deps_by_column["cost_usd"]
+    assert [dep.column_name for dep in raw] == ["cost_usd"]

@@ -2,6 +2,7 @@
 
 import random
 import threading
+from collections import Counter
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
@@ -30,6 +31,7 @@ from apex_pipeline.rollups import DAILY, WEEKLY, Periods, refresh
 from apex_pipeline.settings import load_analysis_settings
 from apex_pipeline_tests.ends import insert, query
 from apex_pipeline_tests.rollup_reference import (
+    changes,
     metric,
     mondays,
     rollup,
@@ -240,6 +242,48 @@ def test_a_time_zone_that_is_configured_no_longer_leaves(database, database_url)
         assert {zone for (zone,) in zones} <= {"UTC", "Asia/Tokyo"}
 
 
+@pytest.mark.parametrize("zone", ZONES)
+def test_changes_are_what_pandas_makes_of_the_weeks(database, database_url, zone):
+    rows = random_rows(600, seed=11)
+    # A campaign of one run, one that ends and one that begins.
+    rows += [metric(datetime(2026, 10, 21, 9, tzinfo=UTC), campaign_id=UUID(int=9))]
+    insert(database_url, rows)
+    settings = configured(APEX_TIME_ZONE=zone)
+    make(database, settings)
+    computed = mondays(FIRST, LAST)
+    for name in settings.time_zones:
+        weeks = {
+            key: measures
+            for key, measures in rollup(rows, name, 7, 50_000).items()
+            if key[0] in computed
+        }
+        assert len(weeks) > 30
+        assert stored_changes(database_url, WEEKLY, name) == changes(weeks, computed)
+
+
+def test_ten_years_are_made_at_once(database, database_url):
+    """One run a day but for a year in between, in which there are none."""
+    start = datetime(2016, 1, 4, 23, 30, tzinfo=UTC)
+    days = [n for n in range(3653) if not 1000 <= n < 1365]
+    insert(database_url, [metric(start + timedelta(days=n)) for n in days])
+    first, last = start.date(), start.date() + timedelta(days=3653)
+    days_made = Periods(DAILY, first, last)
+    weeks_made = Periods(WEEKLY, first, mondays(first, last)[-1])
+    made = refresh(database, configured(), days_made)
+    refresh(database, configured(), weeks_made)
+    # In Berlin each run is of the next day.
+    labels = Counter(first + timedelta(days=n + k) for n in days for k in (0, 1))
+    assert {day: rows for day, rows in made.rows.items() if rows} == labels
+    for periods in (days_made, weeks_made):
+        found = query(
+            database_url,
+            "SELECT time_zone, count(*), sum(runs) "
+            f"FROM {periods.grain.total} GROUP BY 1 ORDER BY 1",
+        )
+        count = len(periods.labels())
+        assert found == [("Europe/Berlin", count, 3288), ("UTC", count, 3288)]
+
+
 def test_changes_are_against_the_week_before(database, database_url):
     monday = datetime(2026, 10, 12, 12, tzinfo=UTC)
     one, two = UUID(int=1), UUID(int=2)
@@ -306,6 +350,25 @@ def test_readers_see_the_old_rows_until_the_new_ones_are_whole(database, databas
         assert query(database_url, wanted) == before
     refreshing.join(60)
     assert query(database_url, wanted) == before
+
+
+def test_a_refresh_holds_up_neither_the_agents_nor_a_sync(database, database_url):
+    """Rows are written and marked while it stands still with all its locks."""
+    insert(database_url, random_rows(50))
+    with psycopg.connect(database_url) as holder:
+        holder.execute("LOCK TABLE rollup_source IN SHARE MODE")
+        refreshing = threading.Thread(target=make, args=(database, configured()))
+        refreshing.start()
+        waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        while query(database_url, waiting) == [(0,)]:
+            assert refreshing.is_alive()
+        with psycopg.connect(database_url) as sync:
+            sync.execute("SET lock_timeout = '1s'")
+            sync.execute("SELECT * FROM campaign_metrics_pending")
+            sync.execute("UPDATE campaign_metrics SET exported_at = now()")
+        insert(database_url, random_rows(1, seed=8))
+    refreshing.join(60)
+    assert query(database_url, "SELECT count(*) FROM campaign_metrics") == [(51,)]
 
 
 def test_two_refreshes_of_the_same_days_neither_double_nor_fail(database, database_url):

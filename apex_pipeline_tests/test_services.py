@@ -1,6 +1,7 @@
 import json
 import socket
 import stat
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ REAL = {
     "AZURE_CLIENT_ID": "client",
     "AZURE_CLIENT_SECRET": "s3cret",
 }
+START = "APEX_HISTORY_START"
 OWN_STORAGE = {
     "DAGSTER_POSTGRES_URL": "postgresql://dagster:d4g@storage.example/dagster"
 }
@@ -39,6 +41,7 @@ def command_lines(services: Services) -> str:
         children.web_server(services),
         children.daemon(services),
         children.demo_writer(services),
+        children.panel(services),
     ]
     if services.postgres:
         made.append(children.database(services.postgres))
@@ -53,6 +56,7 @@ def test_with_nothing_set_everything_is_local_and_the_settings_are_whole(tmp_pat
     assert children.names(services) == [
         "database",
         "emulator",
+        "panel",
         "Dagster code server",
         "Dagster UI",
         "Dagster daemon",
@@ -69,6 +73,7 @@ def test_with_everything_real_nothing_of_it_is_started(tmp_path):
     services = prepare(tmp_path, **REAL, **OWN_STORAGE)
 
     assert children.names(services) == [
+        "panel",
         "Dagster code server",
         "Dagster UI",
         "Dagster daemon",
@@ -104,6 +109,37 @@ def test_local_and_real_are_mixed_when_named(tmp_path):
     assert settings.dataverse.certificate_path is None
 
 
+def test_the_panel_gets_out_of_the_way_of_what_has_its_port(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        services = prepare(tmp_path, APEX_PANEL_PORT=str(port))
+        assert services.panel.port != port
+        assert is_free(services.panel.port)
+    assert prepare(tmp_path, APEX_PANEL_PORT=str(port)).panel.port == port
+
+
+def test_the_panel_is_told_what_it_needs_and_no_more(tmp_path):
+    secrets = {
+        "APEX_ADMIN_CLIENT_SECRET": "adm1n",
+        "APEX_SMTP_URL": "smtp://user:m4il@host",
+        "APEX_TEAMS_WEBHOOK_URL": "https://teams.example/?sig=t34ms",
+    }
+    services = prepare(
+        tmp_path, **REAL, **OWN_STORAGE, **secrets, APEX_PANEL_TOKEN="p4nel" * 4
+    )
+    told = children.panel(services).environment
+    assert told.items() >= REAL.items()
+    assert told["APEX_PANEL_TOKEN"] == "p4nel" * 4
+    everything = " ".join(told.values())
+    for secret in ("adm1n", "m4il", "t34ms", "d4g"):
+        assert secret not in everything
+
+
+def test_a_panel_for_other_machines_needs_a_token_before_anything_runs(tmp_path):
+    with pytest.raises(ConfigError, match="APEX_PANEL_TOKEN must be set"):
+        prepare(tmp_path, APEX_PANEL_HOST="0.0.0.0")  # noqa: S104  refused
+
+
 def test_one_end_without_the_other_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="DATAVERSE_RESOURCE is not"):
         prepare(tmp_path, DATABASE_URL=REAL["DATABASE_URL"])
@@ -111,6 +147,15 @@ def test_one_end_without_the_other_is_refused(tmp_path):
 
 def test_addresses_and_secrets_stay_the_same_from_start_to_start(tmp_path):
     assert prepare(tmp_path).environment == prepare(tmp_path).environment
+
+
+def test_the_history_of_a_local_database_begins_where_dagsters_partitions_do(tmp_path):
+    start = date.fromisoformat(prepare(tmp_path).environment["APEX_HISTORY_START"])
+    assert 730 <= (datetime.now(UTC).date() - start).days <= 734
+    (tmp_path / "history-start").write_text("2020-05-04")
+    for given, expected in ({}, "2020-05-04"), ({START: "2021-01-01"}, "2021-01-01"):
+        assert prepare(tmp_path, **given).environment[START] == expected
+    assert START not in prepare(tmp_path, **REAL).environment
 
 
 def test_a_port_that_somebody_has_taken_is_replaced(tmp_path):

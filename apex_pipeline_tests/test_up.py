@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import signal
 import socket
 import stat
@@ -28,6 +29,7 @@ from apex_pipeline.local.instance import (
     only_one,
 )
 from apex_pipeline.local.up import run_up
+from apex_pipeline_tests.ends import free_port
 
 SECONDS = 90
 
@@ -128,13 +130,6 @@ def test_what_runs_is_announced_to_its_owner_alone_and_only_while_it_runs(tmp_pa
         }
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert not path.exists()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 @dataclass
@@ -239,6 +234,9 @@ def test_everything_comes_up_and_goes_without_remains_and_comes_back(tmp_path):
         ]
         with psycopg.connect(first.served["DATABASE_URL"]) as connection:
             connection.execute("CREATE TABLE kept (note text)")
+        panel = re.search(r"Panel +(\S+)", first.output.read_text())
+        assert panel
+        assert httpx.get(f"{panel[1]}/api/kpis").json()["state"] == "empty"
         before, family = first.served, first.family()
         assert len(family) > 5
 
@@ -313,6 +311,7 @@ def test_every_service_that_dies_is_started_again(tmp_path):
             children.WEB_SERVER,
             children.EMULATOR,
             children.CODE_SERVER,
+            children.PANEL,
             children.DATABASE,
         ):
             died = running.pid(name)

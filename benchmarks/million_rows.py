@@ -13,6 +13,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -58,6 +60,14 @@ def main() -> None:
 
 def run(folder: Path, rows: int) -> None:
     """Measure once, in a folder of its own."""
+    with pending_rows(folder, rows) as environment:
+        print(f"{rows} rows pending")
+        deliver(environment)
+
+
+@contextmanager
+def pending_rows(folder: Path, rows: int) -> Iterator[dict[str, str]]:
+    """Both ends, with so many rows pending; yields the environment of a sync."""
     postgres = EmbeddedPostgres(folder / "postgres")
     postgres.start()
     emulator = _start_emulator(folder / "emulator")
@@ -68,15 +78,15 @@ def run(folder: Path, rows: int) -> None:
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute(_FILL.format(rows=int(rows)).encode())
             connection.execute("VACUUM ANALYZE campaign_metrics")
-        print(f"{rows} rows pending")
-        _measure(_environment(folder, url))
+        yield _environment(folder, url)
     finally:
         emulator.terminate()
         emulator.wait()
         postgres.stop()
 
 
-def _measure(environment: dict[str, str]) -> None:
+def deliver(environment: dict[str, str]) -> None:
+    """Sync until nothing remains, and print what it took."""
     begun = time.monotonic()
     delivered = requests = peak = runs = 0
     remaining = "1"

@@ -17,8 +17,17 @@ _COMMANDS = {
     "doctor": ("apex_pipeline.cli.doctor:doctor", "Check everything, live."),
     "emulator": ("apex_pipeline.emulator.__main__:main", "Serve a Dataverse Web API."),
     "export": ("apex_pipeline.cli.export:export", "Write CSV, of any range."),
+    "panel": ("apex_pipeline.cli.panel:panel", "Serve the KPI panel and its API."),
     "provision": ("apex_pipeline.cli.provision:provision", "Make tables as needed."),
+    "quarantine": (
+        "apex_pipeline.cli.quarantine:quarantine",
+        "See refused rows; release or drop them.",
+    ),
     "record": ("apex_pipeline.cli.record:record", "Write metrics of campaign runs."),
+    "reconcile": (
+        "apex_pipeline.cli.reconcile:reconcile",
+        "Compare all rows with their records.",
+    ),
     "status": ("apex_pipeline.cli.status:status", "Show whether the sync keeps up."),
     "sync": ("apex_pipeline.cli.sync:sync", "Deliver pending rows now."),
     "up": ("apex_pipeline.cli.up:up", "Run everything on this machine."),

@@ -7,10 +7,10 @@ import sys
 from collections.abc import Mapping, Sequence
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from apex_pipeline.cli.output import waiting
+from apex_pipeline.cli.tables import wide_console
 from apex_pipeline.doctor.checklist import Surroundings, look
 from apex_pipeline.doctor.findings import Line, State
 from apex_pipeline.doctor.orchestration import Instance
@@ -76,10 +76,7 @@ def _document(lines: Sequence[Line]) -> dict[str, object]:
 
 
 def _print(lines: Sequence[Line]) -> None:
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        # Into a file or a log, nothing is cut to a width that nobody sees.
-        console.width = 200
+    console = wide_console()
     table = Table(box=None, pad_edge=False, show_edge=False)
     for heading in ("", "line", "measured", "target"):
         table.add_column(heading, overflow="fold")

@@ -7,7 +7,9 @@ import os
 import click
 
 from apex_pipeline import migrations
+from apex_pipeline.analysts import grant, missing_access
 from apex_pipeline.cli.output import waiting
+from apex_pipeline.database import Database
 from apex_pipeline.dataverse.administrator import load_administrator
 from apex_pipeline.dataverse.provisioning import Outcome, provision as provision_all
 from apex_pipeline.settings import load_database_url, load_settings
@@ -85,14 +87,26 @@ def _database(*, plan: bool, as_json: bool) -> dict[str, list[str]]:
     with waiting("Looking at the database …" if plan else "Applying migrations …"):
         act = migrations.pending if plan else migrations.apply
         names = act(url)
+        problem = None if plan and names else _analysts(url, plan=plan)
         if alerts_url := os.environ.get("DAGSTER_POSTGRES_URL"):
             names += act(alerts_url, migrations.Part.ALERTS)
+    found = {"pending" if plan else "applied": names}
+    if problem:
+        found["by_hand"] = [problem]
     if not as_json:
         for name in names:
             click.echo(f"{'would be applied' if plan else 'applied'}: {name}")
-        if not names:
+        if problem:
+            click.echo(f"to be done by hand: {problem}")
+        elif not names:
             click.echo("The database is as it should be.")
-    return {"pending" if plan else "applied": names}
+    return found
+
+
+def _analysts(url: str, *, plan: bool) -> str | None:
+    """What analysts cannot read; without a plan, what is left after granting it."""
+    with Database(url, application_name="apex provision") as database:
+        return missing_access(database) if plan else grant(database)
 
 
 def _dataverse(*, plan: bool, as_json: bool) -> Outcome:

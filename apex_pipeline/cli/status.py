@@ -12,10 +12,14 @@ import click
 from apex_pipeline import store
 from apex_pipeline.alerts.journal import VARIABLE, Journal
 from apex_pipeline.cli.output import plain
+from apex_pipeline.cli.tables import words
+from apex_pipeline.credential_end import credential_end
 from apex_pipeline.errors import DatabaseError
 from apex_pipeline.settings import dagster_environment, load_settings
-from apex_pipeline.status import Status, read_status
+from apex_pipeline.status import read_status
 from apex_pipeline.watch.checkup import reasons
+
+_DIRECTORY_SECONDS = 2.0
 
 
 @click.command()
@@ -36,13 +40,20 @@ def status(*, as_json: bool, check: bool) -> None:
         _check(environment, as_json=as_json)
     settings = load_settings(environment)
     with store.connect(settings.database_url) as opened:
-        found = read_status(opened, settings, environment)
+        found = dataclasses.asdict(read_status(opened, settings.dataverse))
+    end = credential_end(
+        settings.dataverse,
+        environment,
+        settings.token_cache_path,
+        seconds=_DIRECTORY_SECONDS,
+    )
+    found |= {"credential_expires_on": end.on, "credential_source": end.source}
     wrong = _open_incidents(environment)
     if as_json:
-        document = dataclasses.asdict(found) | {"open_incidents": wrong}
-        click.echo(json.dumps(document, default=plain))
+        click.echo(json.dumps(found | {"open_incidents": wrong}, default=plain))
         return
-    lines = [*_status_lines(found), ("open incidents", _list(wrong))]
+    known = [(name.replace("_", " "), words(value)) for name, value in found.items()]
+    lines = [*known, ("open incidents", _list(wrong))]
     width = max(len(name) for name, _ in lines)
     for name, value in lines:
         click.echo(f"{name:<{width}}  {value}")
@@ -74,22 +85,3 @@ def _list(titles: list[str] | None) -> str:
     if titles is None:
         return "unknown"
     return "; ".join(titles) or "none"
-
-
-def _status_lines(found: Status) -> list[tuple[str, str]]:
-    return [
-        (field.name.replace("_", " "), _words(getattr(found, field.name)))
-        for field in dataclasses.fields(found)
-    ]
-
-
-def _words(value: object) -> str:
-    match value:
-        case None:
-            return "-"
-        case float():
-            return f"{value:,.1f}"
-        case datetime():
-            return f"{value:%Y-%m-%d %H:%M:%S} UTC"
-        case _:
-            return str(value)

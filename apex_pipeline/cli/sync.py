@@ -13,9 +13,19 @@ import click
 from apex_pipeline import store
 from apex_pipeline.cli.output import plain, waiting
 from apex_pipeline.defs.launch import FinishedRun, sync_through_dagster
-from apex_pipeline.errors import DatabaseError
+from apex_pipeline.errors import ConfigError, DatabaseError
 from apex_pipeline.ledger import RunRecord, RunStatus
 from apex_pipeline.settings import dagster_environment, load_settings
+from apex_pipeline.slices import parse_instant, parse_slice
+
+
+def _instant(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    """See that it is a date or an instant; it is handed on as it was typed."""
+    try:
+        parse_instant("it", value)
+    except ConfigError as error:
+        raise click.BadParameter(f"{value!r} is not a valid instant: {error}") from None
+    return value
 
 
 @click.command()
@@ -35,6 +45,26 @@ from apex_pipeline.settings import dagster_environment, load_settings
     help="Deliver although the table holds records that another flow made. Remembered; "
     "needed once.",
 )
+@click.option(
+    "--since",
+    metavar="INSTANT",
+    callback=_instant,
+    help="Send rows again that were created at this date or instant or later …",
+)
+@click.option(
+    "--until",
+    metavar="INSTANT",
+    callback=_instant,
+    help="… before this date or instant …",
+)
+@click.option("--campaign", metavar="ID", help="… of this campaign.")
+@click.option(
+    "--exported-before",
+    metavar="INSTANT",
+    callback=_instant,
+    help="Go on with such a slice: leave out what was exported at this instant or "
+    "later.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def sync(
     *,
@@ -43,8 +73,14 @@ def sync(
     dry_run: bool,
     accept_duplicates: bool,
     as_json: bool,
+    **part: str | None,
 ) -> None:
     """Deliver pending rows now, by the same job that the schedule runs.
+
+    With --since, --until or --campaign a slice of the rows is sent again, exported or
+    not, in place of the pending rows. Dates begin at 00:00 UTC; an instant may name a
+    zone, 2026-10-30T13:00+02:00. Nothing is unmarked meanwhile, so it can be stopped
+    and repeated at any time. Rows in quarantine stay there. --dry-run counts.
 
     Goes through Dagster's queue while a daemon is alive, else runs in this process.
     Exit 0 also when another sync is at work, which it then says.
@@ -55,13 +91,15 @@ def sync(
         )
     # Ended by a supervisor it stops as it does for a person, and says what it did.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    config = {
+    config: dict[str, object] = {
         "limit": limit,
         "time_budget_seconds": time_budget,
         "dry_run": dry_run,
         "accept_duplicates": accept_duplicates,
     }
-    config = {name: value for name, value in config.items() if value}
+    # Before anything is started.
+    parse_slice(**part)
+    config = {name: value for name, value in (config | part).items() if value}
     run, record = _sync(config, os.environ)
     if as_json:
         click.echo(json.dumps(_outcome(run, record), default=plain))
@@ -116,7 +154,9 @@ def _counts(run: FinishedRun, record: RunRecord | None) -> str:
                 "Dataverse throttles this application; the next run that delivers "
                 f"begins after {record.retry_at:%H:%M:%S} UTC."
             )
-    elif run.failure is None:
+    if run.slice_note is not None:
+        lines.append(f"{run.slice_note[:1].upper()}{run.slice_note[1:]}.")
+    elif record is None and run.failure is None:
         lines.append(f"Nothing was delivered: {run.note}.")
     return "\n".join(lines)
 

@@ -36,6 +36,21 @@ class Target:
     fields: str
 
 
+@dataclass(frozen=True, slots=True)
+class TrackedPage:
+    """A page of a table's records, or of what changed among them.
+
+    Attributes:
+        records: Deleted records among them carry `reason` in place of columns.
+        next_link: The next page; None on the last.
+        delta_link: On the last page: where the changes since will be.
+    """
+
+    records: list[dict[str, Any]]
+    next_link: str | None
+    delta_link: str | None
+
+
 class DataverseClient:
     """One environment, as one application user sees it."""
 
@@ -210,12 +225,34 @@ class DataverseClient:
         url: str | None = f"{self._origin}{API_PATH}/{path}"
         while url is not None:
             document = await self._get(url, what, headers, deadline)
-            yield _records(document, what)
-            url = document.get("@odata.nextLink")
-            if url is not None and not self._is_ours(url):
-                raise DataverseError(
-                    f"Could not {what}: the next page's link leads to another host."
-                )
+            yield records_of(document, what)
+            url = self._link(document.get("@odata.nextLink"), what)
+
+    async def tracked_page(
+        self, url: str, *, what: str, deadline: Deadline, page_size: int = 5000
+    ) -> TrackedPage:
+        """Read a page with change tracking on: of all records, or of their changes.
+
+        Args:
+            url: The whole address to begin with, or a link that an earlier page gave.
+            what: Completes "could not …" in messages.
+            deadline: Until when the request may begin.
+            page_size: Most records on a page.
+
+        Raises:
+            RejectedError: The table is not tracked, or the link is too old.
+            DataverseError: See the tree in `errors`; also for a link that leads away
+                from the environment.
+            OutOfTimeError: The deadline came before there was room for the request.
+        """
+        headers = {"Prefer": f"odata.track-changes,odata.maxpagesize={page_size}"}
+        self._link(url, what)
+        document = await self._get(url, what, headers, deadline)
+        return TrackedPage(
+            records_of(document, what),
+            self._link(document.get("@odata.nextLink"), what),
+            self._link(document.get("@odata.deltaLink"), what),
+        )
 
     async def column_types(self, table: Table, deadline: Deadline) -> dict[str, str]:
         """Logical name to `AttributeType` of every column of the table.
@@ -234,7 +271,7 @@ class DataverseClient:
         )
         return {
             str(column.get("LogicalName")): str(column.get("AttributeType"))
-            for column in _records(document, what)
+            for column in records_of(document, what)
         }
 
     async def _get(
@@ -255,15 +292,26 @@ class DataverseClient:
             )
         return document
 
-    def _is_ours(self, url: object) -> bool:
+    def _link(self, url: object, what: str) -> str | None:
+        """A link as it is given, unless the token would leave the environment by it.
+
+        Raises:
+            DataverseError: It leads to another host.
+        """
+        if url is None:
+            return None
         try:
             ours, theirs = urlsplit(self._origin), urlsplit(str(url))
         except ValueError:
-            return False
-        return (theirs.scheme, theirs.netloc) == (ours.scheme, ours.netloc)
+            theirs = None
+        if theirs and (theirs.scheme, theirs.netloc) == (ours.scheme, ours.netloc):
+            return str(url)
+        raise DataverseError(
+            f"Could not {what}: the next page's link leads to another host."
+        )
 
 
-def _records(document: dict[str, Any], what: str) -> list[dict[str, Any]]:
+def records_of(document: dict[str, Any], what: str) -> list[dict[str, Any]]:
     """The records of a collection's page.
 
     Raises:

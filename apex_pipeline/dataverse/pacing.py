@@ -52,8 +52,9 @@ NOTHING_SAID = Allowance()
 class _Budget:
     """One sliding-window limit: spent by us, and left as the service tells it."""
 
-    def __init__(self, documented: float) -> None:
+    def __init__(self, documented: float, reserve: float) -> None:
         self._refill_per_second = documented / WINDOW_SECONDS
+        self._reserve = reserve
         self._spent: deque[tuple[float, float]] = deque()
         self._total = 0.0
         # What came into and fell out of the window since the start, so that an answer
@@ -81,7 +82,7 @@ class _Budget:
         """Take what was spent until this refusal for the budget, with a margin."""
         self._slide(now)
         if not self._told:
-            self._learned = self._total * (1 - _RESERVE)
+            self._learned = self._total * (1 - self._reserve)
             self._learned_at = now
 
     def can_probe(self, now: float, cost: float) -> bool:
@@ -93,7 +94,7 @@ class _Budget:
         """Seconds until `count` requests fit beside the reserve; 0 if they fit now."""
         self._slide(now)
         left, capacity = self._left(now)
-        reserve = max(_RESERVE * capacity, _PROBES * each)
+        reserve = max(self._reserve * capacity, _PROBES * each)
         missing = count * each + reserve - left
         if missing <= 0 or math.isinf(left):
             return 0.0
@@ -151,13 +152,20 @@ class Pacer:
     none, after a first request that goes alone; it never passes the hint, or 52. A 429
     halves it and stops everything until `Retry-After` is over; each round of answers
     afterwards adds one.
+
+    Args:
+        most: Requests that may be under way at once, whatever the service allows.
+        reserve: Share of each budget that is left to others.
     """
 
-    def __init__(self) -> None:
-        self._requests = _Budget(6000)
-        self._seconds = _Budget(1200)
+    def __init__(
+        self, *, most: int = MAX_CONCURRENCY, reserve: float = _RESERVE
+    ) -> None:
+        self._requests = _Budget(6000, reserve)
+        self._seconds = _Budget(1200, reserve)
         self._in_flight = 0
-        self._ceiling = MAX_CONCURRENCY
+        self._most = most
+        self._ceiling = most
         self._concurrency = 1.0
         self._answered = False
         self._mean_seconds = 0.0
@@ -273,11 +281,11 @@ class Pacer:
 
     def _follow(self, hint: int | None) -> None:
         if hint is not None and hint > 0:
-            self._ceiling = min(hint, MAX_CONCURRENCY)
+            self._ceiling = min(hint, self._most)
         if not self._answered:
             self._answered = True
             self._concurrency = float(
-                DEFAULT_CONCURRENCY if hint is None else self._ceiling
+                min(DEFAULT_CONCURRENCY, self._most) if hint is None else self._ceiling
             )
         elif self._concurrency < self._ceiling:
             self._concurrency += 1 / self._concurrency

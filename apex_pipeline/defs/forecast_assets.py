@@ -33,7 +33,7 @@ from apex_pipeline.forecast_checks import (
     check,
 )
 from apex_pipeline.history import described_columns, totals
-from apex_pipeline.outlook import Outlook, outlook
+from apex_pipeline.outlook import Outlook, OutlookScore, outlook
 from apex_pipeline.rollups import DAILY, Periods
 
 _PREVIEW_DAYS = 7
@@ -115,6 +115,7 @@ def _metadata(database: Database, zone: str, ahead: Outlook) -> dict[str, Any]:
         "picture": image(forecast_picture(before, ahead), "Cost and its forecast"),
         "totals": _totals(ahead),
         "backtest": _backtest(ahead),
+        "coverage": _coverage(ahead),
         "next_days": _next_days(ahead),
         **_figures(ahead),
     }
@@ -149,7 +150,7 @@ def _totals(ahead: Outlook) -> dg.MarkdownMetadataValue:
         ("total", "USD", "50 %", "80 %"),
         [
             (
-                total.horizon,
+                total.horizon.removesuffix("_end"),
                 total.cost_usd,
                 interval(total.low_50_usd, total.high_50_usd),
                 interval(total.low_80_usd, total.high_80_usd),
@@ -175,27 +176,38 @@ def _next_days(ahead: Outlook) -> dg.MarkdownMetadataValue:
 
 
 def _backtest(ahead: Outlook) -> dg.MarkdownMetadataValue:
-    """Each model's errors, and how many outcomes its intervals would have held."""
-    sums = next((f"{s.sum_days} d" for s in ahead.scores if s.sum_days), "sum")
+    """Each model's errors."""
     return table(
-        (
-            *("model", "MASE", f"{sums} off %", "pinball USD"),
-            *("% in 50", "% in 80", f"{sums} % in 80"),
-        ),
+        ("model", "MASE", f"{_sums(ahead)} off %", "pinball USD"),
+        [
+            (_model(score), score.mase, score.sum_error_pct, score.pinball_usd)
+            for score in ahead.scores
+        ],
+    )
+
+
+def _coverage(ahead: Outlook) -> dg.MarkdownMetadataValue:
+    """What share of outcomes each model's intervals would have held."""
+    return table(
+        ("model", "days in 50/80 %", f"{_sums(ahead)} in 50/80 %"),
         [
             (
-                f"**{score.model}**" if score.is_used else score.model,
-                score.mase,
-                _whole(score.sum_error_pct),
-                score.pinball_usd,
-                _whole(score.coverage_50_pct),
-                _whole(score.coverage_80_pct),
-                _whole(score.sum_coverage_80_pct),
+                _model(score),
+                _shares(score.coverage_50_pct, score.coverage_80_pct),
+                _shares(score.sum_coverage_50_pct, score.sum_coverage_80_pct),
             )
             for score in ahead.scores
         ],
     )
 
 
-def _whole(percent: Decimal | None) -> int | None:
-    return None if percent is None else round(percent)
+def _model(score: OutlookScore) -> str:
+    return f"**{score.model}**" if score.is_used else score.model
+
+
+def _sums(ahead: Outlook) -> str:
+    return next((f"{s.sum_days} d" for s in ahead.scores if s.sum_days), "sums")
+
+
+def _shares(inner: Decimal | None, outer: Decimal | None) -> str | None:
+    return None if inner is None or outer is None else f"{inner:.0f}/{outer:.0f}"

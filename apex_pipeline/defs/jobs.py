@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from apex_pipeline.dataverse.connect import REQUEST_TIMEOUT_SECONDS
-from apex_pipeline.defs.sync_specs import DELIVERED, EXPORTED, PENDING
+from apex_pipeline.defs.sync_specs import DELIVERED, EXPORTED, PENDING, QUARANTINED
 from apex_pipeline.sync import DEFAULT_TIME_BUDGET_SECONDS
 
 MAX_RUNTIME = timedelta(
@@ -40,8 +40,10 @@ ACTIVE = [
 
 sync_campaign_metrics = dg.define_asset_job(
     "sync_campaign_metrics",
-    # All three or none: they are one step.
-    selection=dg.AssetSelection.assets(PENDING.key, DELIVERED.key, EXPORTED.key),
+    # All or none: they are one step.
+    selection=dg.AssetSelection.assets(
+        PENDING.key, DELIVERED.key, EXPORTED.key, QUARANTINED.key
+    ),
     description="Upsert pending campaign metrics into Dataverse and mark them.",
     # Half a second instead of six: there is one step, and nothing to isolate it from.
     executor_def=dg.in_process_executor,

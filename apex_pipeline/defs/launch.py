@@ -1,4 +1,4 @@
-"""Starting the sync job from outside Dagster, and waiting for what comes of it."""
+"""Starting a job from outside Dagster, and waiting for what comes of it."""
 
 import json
 import logging
@@ -9,13 +9,19 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
 
 import dagster as dg
 
 from apex_pipeline.defs.jobs import MAX_RUNTIME, sync_campaign_metrics
-from apex_pipeline.defs.sync_assets import SKIPPED_TAG
+from apex_pipeline.defs.reconciliation import (
+    RECONCILIATION,
+    RECONCILIATION_MAX_RUNTIME,
+    reconcile_dataverse,
+)
+from apex_pipeline.defs.sync_assets import SKIPPED_TAG, SLICE_TAG
 from apex_pipeline.errors import ApexError
 
 logger = logging.getLogger(__name__)
@@ -29,17 +35,19 @@ _POLL_SECONDS = 0.25
 
 @dataclass(frozen=True, slots=True)
 class FinishedRun:
-    """How a run of the sync job ended.
+    """How a run ended.
 
     Attributes:
-        note: Why it delivered nothing, though it did not fail.
+        note: Why it did nothing, though it did not fail.
         failure: What a person has to mend, if it failed.
+        slice_note: What is left of the slice that it sent again.
         queued: Whether it went through the daemon's queue.
     """
 
     run_id: str
     note: str | None
     failure: str | None
+    slice_note: str | None
     queued: bool
 
 
@@ -56,16 +64,50 @@ def sync_through_dagster(
         ApexError: The run could not be started, or did not end in the time that the
             longest run takes.
     """
-    run_config: dict[str, object] = {"ops": {"sync": {"config": dict(config)}}}
+    return _through_dagster(_SYNC, config, environment)
+
+
+def reconcile_through_dagster(
+    config: Mapping[str, object], environment: Mapping[str, str]
+) -> FinishedRun:
+    """Run the job that compares rows with records, likewise.
+
+    Raises:
+        ApexError: As above.
+    """
+    return _through_dagster(_RECONCILIATION, config, environment)
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """A job of one configurable step."""
+
+    name: str
+    step: str
+    max_runtime: timedelta
+
+
+_SYNC = _Job(sync_campaign_metrics.name, "sync", MAX_RUNTIME)
+_RECONCILIATION = _Job(
+    reconcile_dataverse.name,
+    RECONCILIATION.key.to_python_identifier(),
+    RECONCILIATION_MAX_RUNTIME,
+)
+
+
+def _through_dagster(
+    job: _Job, config: Mapping[str, object], environment: Mapping[str, str]
+) -> FinishedRun:
+    run_config: dict[str, object] = {"ops": {job.step: {"config": dict(config)}}}
     home = environment.get("DAGSTER_HOME")
     with _instance(home) as instance:
         if home and _daemon_lives(instance):
-            run_id = _submit(instance, Path(home), run_config)
+            run_id = _submit(instance, Path(home), job, run_config)
             if run_id is not None:
-                return _await(instance, run_id)
+                return _await(instance, run_id, job)
         # What a person has to know is printed by the caller, without Dagster's events.
         quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-        result = _definition().execute_in_process(
+        result = _definition(job).execute_in_process(
             run_config=run_config | quiet, instance=instance, raise_on_error=False
         )
         return _finished(instance, result.run_id, queued=False)
@@ -81,10 +123,10 @@ def _instance(home: str | None) -> Iterator[dg.DagsterInstance]:
             yield instance
 
 
-def _definition() -> dg.JobDefinition:
+def _definition(job: _Job) -> dg.JobDefinition:
     from apex_pipeline.definitions import defs  # noqa: PLC0415  it imports this package
 
-    return defs().resolve_job_def(sync_campaign_metrics.name)
+    return defs().resolve_job_def(job.name)
 
 
 def _daemon_lives(instance: dg.DagsterInstance) -> bool:
@@ -94,7 +136,10 @@ def _daemon_lives(instance: dg.DagsterInstance) -> bool:
 
 
 def _submit(
-    instance: dg.DagsterInstance, home: Path, run_config: Mapping[str, object]
+    instance: dg.DagsterInstance,
+    home: Path,
+    job: _Job,
+    run_config: Mapping[str, object],
 ) -> str | None:
     """Put a run into the queue as Dagster's own command does; None if it cannot."""
     workspace = home / "workspace.yaml"
@@ -102,7 +147,7 @@ def _submit(
     run_id = str(uuid4())
     command = [
         *(sys.executable, "-m", "dagster", "job", "launch", *where),
-        *("--job", sync_campaign_metrics.name, "--run-id", run_id),
+        *("--job", job.name, "--run-id", run_id),
         *("--config-json", json.dumps(run_config)),
     ]
     launched = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  our own interpreter and job
@@ -122,15 +167,15 @@ def _cause(stderr: str) -> str:
     return named[-1] if named else "no reason given"
 
 
-def _await(instance: dg.DagsterInstance, run_id: str) -> FinishedRun:
-    deadline = time.monotonic() + MAX_RUNTIME.total_seconds()
+def _await(instance: dg.DagsterInstance, run_id: str, job: _Job) -> FinishedRun:
+    deadline = time.monotonic() + job.max_runtime.total_seconds()
     while time.monotonic() < deadline:
         run = instance.get_run_by_id(run_id)
         if run is not None and run.is_finished:
             return _finished(instance, run_id, queued=True)
         time.sleep(_POLL_SECONDS)
     raise ApexError(
-        f"Run {run_id} has not ended in {MAX_RUNTIME.total_seconds():.0f} s. Look at "
+        f"Run {run_id} has not ended in {job.max_runtime.total_seconds():.0f} s. Look at "
         "it in the Dagster UI; it may still be in the queue."
     )
 
@@ -139,10 +184,15 @@ def _finished(
     instance: dg.DagsterInstance, run_id: str, *, queued: bool
 ) -> FinishedRun:
     run = instance.get_run_by_id(run_id)
-    if run is None or run.is_success:
-        note = run.tags.get(SKIPPED_TAG) if run else None
-        return FinishedRun(run_id, note, None, queued)
-    return FinishedRun(run_id, None, _failure(instance, run_id), queued)
+    tags = run.tags if run else {}
+    failed = run is not None and not run.is_success
+    return FinishedRun(
+        run_id,
+        note=None if failed else tags.get(SKIPPED_TAG),
+        failure=_failure(instance, run_id) if failed else None,
+        slice_note=tags.get(SLICE_TAG),
+        queued=queued,
+    )
 
 
 def _failure(instance: dg.DagsterInstance, run_id: str) -> str:

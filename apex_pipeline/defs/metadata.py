@@ -53,7 +53,7 @@ def _cell(value: object) -> str:
             return str(value).replace("-", "\N{NON-BREAKING HYPHEN}")
         case Decimal():
             size = abs(float(value))
-            places = 2 if size < 100 else 1 if size < 1000 else 0
+            places = 2 if size < 10 else 1 if size < 100 else 0
             return f"{value:,.{places}f}"
         case _:
             return str(value)

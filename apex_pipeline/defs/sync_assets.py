@@ -1,4 +1,4 @@
-"""The three assets of the sync: one step, through which rows stream."""
+"""The assets of the sync: one step, through which rows stream."""
 
 import json
 from collections.abc import Iterator
@@ -6,102 +6,40 @@ from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
-from pydantic import Field
 
-from apex_pipeline.dataverse.batch import MAX_OPERATIONS
+from apex_pipeline.defs.quarantine_state import (
+    QuarantineState,
+    check_values,
+    quarantine_metadata,
+    read_quarantine,
+)
 from apex_pipeline.defs.services import Services
+from apex_pipeline.defs.sync_config import SyncConfig
 from apex_pipeline.defs.sync_specs import (
     DELIVERED,
     DELIVERY_COMPLETE,
     EXPORTED,
     NO_ROWS_QUARANTINED,
     PENDING,
+    QUARANTINED,
 )
-from apex_pipeline.errors import ApexError, ConfigError
+from apex_pipeline.errors import ApexError, DatabaseError
 from apex_pipeline.ledger import RunStatus
 from apex_pipeline.metrics import COLUMNS
+from apex_pipeline.slices import Slice
 from apex_pipeline.store import Store
-from apex_pipeline.stream import StreamOptions
-from apex_pipeline.sync import (
-    DEFAULT_TIME_BUDGET_SECONDS,
-    SyncOptions,
-    SyncReport,
-    run_sync,
-)
+from apex_pipeline.sync import SyncReport, run_sync
 
 SKIPPED_TAG = "apex/skipped"
 """Run tag that says why a run delivered nothing, though it did not fail."""
 
-
-class SyncConfig(dg.Config):
-    """What one run may do; the defaults are those of the schedule."""
-
-    page_size: int = Field(
-        default=1000,
-        description="Rows read from Postgres at a time, 1 to 10 000.",
-    )
-    rows_per_request: int = Field(
-        default=100,
-        description=f"Rows in one UpsertMultiple request, 1 to {MAX_OPERATIONS}.",
-    )
-    time_budget_seconds: float = Field(
-        default=DEFAULT_TIME_BUDGET_SECONDS,
-        description=(
-            "After so many seconds nothing more is begun; rows stay pending. More than "
-            f"0, at most {DEFAULT_TIME_BUDGET_SECONDS:g}."
-        ),
-    )
-    limit: int | None = Field(
-        default=None, description="Deliver no more rows than this."
-    )
-    dry_run: bool = Field(
-        default=False, description="Read and validate; send nothing and mark nothing."
-    )
-    accept_duplicates: bool = Field(
-        default=False,
-        description=(
-            "Deliver although the table holds records that another flow made. "
-            "Remembered; needed once."
-        ),
-    )
-
-    def options(self) -> SyncOptions:
-        """The same, for the core.
-
-        Raises:
-            ConfigError: Values are out of range. Checked here and not by the fields,
-                whose refusal would be a stack trace in the run.
-        """
-        longest = DEFAULT_TIME_BUDGET_SECONDS
-        rules = {
-            "page_size must be 1 to 10000.": 1 <= self.page_size <= 10_000,
-            # A refused request's rows go once more in a single `$batch`.
-            f"rows_per_request must be 1 to {MAX_OPERATIONS}.": (
-                1 <= self.rows_per_request <= MAX_OPERATIONS
-            ),
-            f"time_budget_seconds must be above 0, at most {longest:g}.": (
-                0 < self.time_budget_seconds <= longest
-            ),
-            "limit must be 1 or more.": self.limit is None or self.limit >= 1,
-        }
-        problems = [rule for rule, is_kept in rules.items() if not is_kept]
-        if problems:
-            raise ConfigError(*problems)
-        return SyncOptions(
-            StreamOptions(
-                page_size=self.page_size,
-                rows_per_request=self.rows_per_request,
-                limit=self.limit,
-                dry_run=self.dry_run,
-            ),
-            time_budget=self.time_budget_seconds,
-            accept_duplicates=self.accept_duplicates,
-        )
+SLICE_TAG = "apex/slice"
+"""Run tag that says what is left of a slice that was sent again."""
 
 
 @dg.multi_asset(
     name="sync",
-    specs=[PENDING, DELIVERED, EXPORTED],
+    specs=[PENDING, DELIVERED, EXPORTED, QUARANTINED],
     check_specs=[DELIVERY_COMPLETE, NO_ROWS_QUARANTINED],
 )
 def synced_campaign_metrics(
@@ -119,18 +57,17 @@ def synced_campaign_metrics(
                 options,
                 dagster_run_id=context.run.run_id,
             )
-            note = report.skipped
-            if config.dry_run and note is None:
-                note = (
-                    f"dry run: {report.read} rows read, {report.rejected} of them bad"
-                )
-            standing = (
-                standing_of(store, report) if note is None else standing_of(store)
+            note = report.skipped or (
+                _dry_note(report, options.part) if config.dry_run else None
             )
+            standing = standing_of(store, report if note is None else None)
     except ApexError as error:
         raise _failed(error) from None
     if note is None:
-        yield from _materializations(report)
+        yield from _materializations(report, standing.quarantine)
+        if options.part is not None:
+            told = _slice_note(report, options.part)
+            context.instance.add_run_tags(context.run.run_id, {SLICE_TAG: told})
     else:
         context.log.info(note)
         context.instance.add_run_tags(context.run.run_id, {SKIPPED_TAG: note})
@@ -144,20 +81,51 @@ class Standing:
     """What the checks state, whether or not this run delivered anything itself.
 
     Dagster wants a result of each check from each run.
+
+    Attributes:
+        quarantine: None where Postgres itself is what failed.
+        rejected: Rows that this run refused.
     """
 
     failure: str | None
-    quarantined: int
+    quarantine: QuarantineState | None
+    rejected: int = 0
 
 
 def standing_of(store: Store, report: SyncReport | None = None) -> Standing:
     """How delivery stands: by this run's report, else by the last run in the ledger."""
     if report is not None and report.failure is not None:
-        # Postgres itself may be what failed.
-        return Standing(str(report.failure), report.rejected)
+        try:
+            quarantine = read_quarantine(store)
+        except DatabaseError:
+            quarantine = None
+        return Standing(str(report.failure), quarantine, report.rejected)
     ended = (r for r in store.last_runs(5) if r.status is not RunStatus.RUNNING)
     last = next(ended, None)
-    return Standing(last.error if last else None, store.quarantine_count())
+    return Standing(last.error if last else None, read_quarantine(store))
+
+
+def _dry_note(report: SyncReport, part: Slice | None) -> str:
+    found = report.part
+    if part is None or found is None:
+        return f"dry run: {report.read} rows read, {report.rejected} of them bad"
+    return (
+        f"dry run: of the slice ({part}) {found.exported} rows are exported, "
+        f"{found.pending} pending, {found.quarantined} in quarantine, {found.dropped} "
+        f"dropped, {found.done} sent again already; {report.read} would be sent, "
+        f"{report.rejected} of them bad"
+    )
+
+
+def _slice_note(report: SyncReport, part: Slice) -> str:
+    if report.part_left == 0:
+        return f"the slice ({part}) is done"
+    left = "an unknown number" if report.part_left is None else report.part_left
+    before = part.continued(report.started_at).exported_before or report.started_at
+    return (
+        f"of the slice ({part}) {left} rows are left; to go on, say exported_before "
+        f"{before.isoformat()}"
+    )
 
 
 def _failed(error: ApexError, report: SyncReport | None = None) -> dg.Failure:
@@ -168,20 +136,41 @@ def _failed(error: ApexError, report: SyncReport | None = None) -> dg.Failure:
     return dg.Failure(str(error), metadata=metadata, allow_retries=False)
 
 
-def _materializations(report: SyncReport) -> Iterator[dg.MaterializeResult]:
+def _materializations(
+    report: SyncReport, quarantine: QuarantineState | None
+) -> Iterator[dg.MaterializeResult]:
     """In topological order, each once: Dagster keeps what precedes a failure."""
-    seconds = (report.finished_at - report.started_at).total_seconds()
-    asked = report.token_hits + report.token_misses
+    if report.part is None:
+        yield dg.MaterializeResult(
+            asset_key=PENDING.key,
+            metadata={
+                "dagster/row_count": report.read,
+                "oldest_pending_age_seconds": round(
+                    report.oldest_pending_age_seconds or 0.0, 1
+                ),
+            },
+        )
+    yield _delivered(report)
     yield dg.MaterializeResult(
-        asset_key=PENDING.key,
+        asset_key=EXPORTED.key,
         metadata={
-            "dagster/row_count": report.read,
-            "oldest_pending_age_seconds": round(
-                report.oldest_pending_age_seconds or 0.0, 1
+            "dagster/row_count": report.delivered,
+            # Unknown where Postgres itself is what failed.
+            **(
+                {} if report.remaining is None else {"rows_remaining": report.remaining}
             ),
         },
     )
-    yield dg.MaterializeResult(
+    if quarantine is not None:
+        yield dg.MaterializeResult(
+            asset_key=QUARANTINED.key, metadata=quarantine_metadata(quarantine)
+        )
+
+
+def _delivered(report: SyncReport) -> dg.MaterializeResult:
+    seconds = (report.finished_at - report.started_at).total_seconds()
+    asked = report.token_hits + report.token_misses
+    return dg.MaterializeResult(
         asset_key=DELIVERED.key,
         metadata={
             "dagster/row_count": report.delivered,
@@ -196,16 +185,6 @@ def _materializations(report: SyncReport) -> Iterator[dg.MaterializeResult]:
             "last_rows": dg.MetadataValue.md(preview_table(report.preview)),
         },
     )
-    yield dg.MaterializeResult(
-        asset_key=EXPORTED.key,
-        metadata={
-            "dagster/row_count": report.delivered,
-            # Unknown where Postgres itself is what failed.
-            **(
-                {} if report.remaining is None else {"rows_remaining": report.remaining}
-            ),
-        },
-    )
 
 
 def _checks(standing: Standing) -> Iterator[dg.AssetCheckResult]:
@@ -216,12 +195,13 @@ def _checks(standing: Standing) -> Iterator[dg.AssetCheckResult]:
         severity=dg.AssetCheckSeverity.ERROR,
         metadata={"failure": standing.failure or "none"},
     )
+    found = standing.quarantine
     yield dg.AssetCheckResult(
-        asset_key=DELIVERED.key,
-        check_name=NO_ROWS_QUARANTINED.name,
-        passed=standing.quarantined == 0,
-        severity=dg.AssetCheckSeverity.WARN,
-        metadata={"rows_quarantined": standing.quarantined},
+        **(
+            check_values(standing.rejected)
+            if found is None
+            else check_values(found.waiting, found.dropped)
+        )
     )
 
 
@@ -231,12 +211,13 @@ def preview_table(records: tuple[str, ...]) -> str:
     lines = [f"| {' | '.join(names)} |", f"|{' --- |' * len(names)}"]
     for record in records:
         values = json.loads(record, parse_float=str)
-        cells = (_escaped(str(values[name])) for name in names)
+        cells = (escaped(str(values[name])) for name in names)
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def _escaped(value: str) -> str:
+def escaped(value: str) -> str:
+    """A text in which Markdown finds nothing to act on."""
     return "".join(
         character
         if character.isalnum() or character in " .:-+"

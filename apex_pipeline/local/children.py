@@ -21,7 +21,17 @@ EMULATOR = "emulator"
 CODE_SERVER = "Dagster code server"
 WEB_SERVER = "Dagster UI"
 DAEMON = "Dagster daemon"
+PANEL = "panel"
 DEMO_WRITER = "demo writer"
+
+_PIPELINE_PREFIXES = ("APEX_", "AZURE_", "DAGSTER_", "DATABASE_", "DATAVERSE_")
+_PANEL_VARIABLES = {
+    *("DATABASE_URL", "DATAVERSE_RESOURCE", "AZURE_TENANT_ID", "AZURE_CLIENT_ID"),
+    *("AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PATH", "AZURE_AUTHORITY_HOST"),
+    *("APEX_CA_BUNDLE", "APEX_STATE_DIR", "APEX_CLIENT_SECRET_EXPIRES_ON"),
+    *("APEX_PANEL_TOKEN", "APEX_PANEL_CORS", "APEX_TIME_ZONE", "APEX_HISTORY_START"),
+    *("APEX_SLO_P95_MS", "APEX_EXPORT_DIR"),
+}
 
 # Dagster's processes on a machine that has not read them from its disk yet.
 _SLOW_SECONDS = 120.0
@@ -32,7 +42,7 @@ def names(services: Services) -> list[str]:
     local = [DATABASE] if services.postgres else []
     if services.certificates:
         local.append(EMULATOR)
-    return [*local, CODE_SERVER, WEB_SERVER, DAEMON]
+    return [*local, PANEL, CODE_SERVER, WEB_SERVER, DAEMON]
 
 
 def database(postgres: EmbeddedPostgres) -> Child:
@@ -143,6 +153,26 @@ def daemon(services: Services) -> Child:
         after=(CODE_SERVER,),
         folder=services.dagster_home,
         ready_within=_SLOW_SECONDS,
+    )
+
+
+def panel(services: Services) -> Child:
+    """The KPI panel, which is told nothing of alerts, administrators and Dagster."""
+    return Child(
+        name=PANEL,
+        command=lambda: [
+            *(sys.executable, "-m", "apex_pipeline.cli"),
+            *("panel", "--host", services.panel.host),
+            *("--port", str(services.panel.port)),
+        ],
+        environment={
+            name: value
+            for name, value in services.environment.items()
+            if name in _PANEL_VARIABLES or not name.startswith(_PIPELINE_PREFIXES)
+        },
+        ready=lambda: webserver.is_well(services.panel.url),
+        after=(DATABASE,) if services.postgres else (),
+        folder=services.dagster_home,
     )
 
 

@@ -4,6 +4,7 @@ The pipeline's processes learn everything from their environment, as they would 
 the real services.
 """
 
+import dataclasses
 import json
 import secrets
 import shutil
@@ -11,6 +12,7 @@ import socket
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -18,7 +20,9 @@ from apex_pipeline.errors import ConfigError
 from apex_pipeline.local.certificates import Certificates, ensure_certificates
 from apex_pipeline.local.postgres import EmbeddedPostgres
 from apex_pipeline.settings import (
+    PanelSettings,
     existing_file,
+    load_panel_settings,
     project_dir,
     state_dir,
     wants_local,
@@ -54,6 +58,7 @@ class Services:
     ui_port: int
     code_port: int
     emulator_port: int
+    panel: PanelSettings
     postgres: EmbeddedPostgres | None
     databases: tuple[str, ...]
     certificates: Certificates | None
@@ -108,12 +113,17 @@ def prepare_services(environment: Mapping[str, str], *, ui_port: int) -> Service
     databases = [_METRICS_DATABASE] if local_database else []
     if not environment.get("DAGSTER_POSTGRES_URL"):
         databases.append(_DAGSTER_DATABASE)
-    ports = _ports(state / "ports.json", ("code server", "emulator"))
+    panel = load_panel_settings(environment)
+    ports = _ports(
+        state / "ports.json", ("code server", "emulator"), {"panel": panel.port}
+    )
     postgres = EmbeddedPostgres(state / "postgres") if databases else None
     own: dict[str, str] = {}
     if postgres:
         postgres.prepare()
         own |= {_URL_VARIABLES[name]: postgres.url(name) for name in databases}
+    if local_database and not environment.get("APEX_HISTORY_START"):
+        own["APEX_HISTORY_START"] = _history_start(state / "history-start")
     certificates = None
     if local_dataverse:
         certificates = ensure_certificates(state / "tls")
@@ -124,6 +134,7 @@ def prepare_services(environment: Mapping[str, str], *, ui_port: int) -> Service
         ui_port=ui_port,
         code_port=ports["code server"],
         emulator_port=ports["emulator"],
+        panel=dataclasses.replace(panel, port=ports["panel"]),
         postgres=postgres,
         databases=tuple(databases),
         certificates=certificates,
@@ -187,8 +198,11 @@ def _environment(
         "APEX_STATE_DIR": str(state),
         "DAGSTER_HOME": str(state / "dagster"),
         "DAGSTER_DISABLE_TELEMETRY": "yes",
-        # A run over two years of days announces each; the daemon writes them at once.
+        # The materializations of two years of days are written at once.
         "DAGSTER_EVENT_BATCH_SIZE": "1000",
+        # One announcement for each asset and not for each of its days, which the daemon
+        # writes one by one: those of two years take longer than a run may to start.
+        "DAGSTER_EMIT_PARTITION_SUBSET_IN_PLANNED_EVENTS": "true",
         "PYTHONUNBUFFERED": "1",
     }
 
@@ -219,6 +233,20 @@ def _trusted(environment: Mapping[str, str], authority: Path) -> Path:
     return both
 
 
+def _history_start(path: Path) -> str:
+    """The first day of the rollups: two years before the first start.
+
+    The database keeps the same. But Dagster has to know before it can ask, or days
+    before it would be missing for ever.
+    """
+    if not path.is_file():
+        today = datetime.now(UTC).date()
+        # Two years before a 29 February there was none.
+        start = today.replace(year=today.year - 2, day=min(today.day, 28))
+        path.write_text(start.isoformat())
+    return path.read_text()
+
+
 def _application(path: Path) -> dict[str, str]:
     """Ids and secret of the emulated application, made once."""
     if not path.is_file():
@@ -241,10 +269,13 @@ def _write_secret(path: Path, text: str) -> None:
     draft.replace(path)
 
 
-def _ports(path: Path, names: tuple[str, ...]) -> dict[str, int]:
-    """A port for each name: the one of the last start, as long as it is free."""
-    ports: dict[str, int] = json.loads(path.read_text()) if path.is_file() else {}
-    for name in names:
+def _ports(
+    path: Path, names: tuple[str, ...], wanted: Mapping[str, int]
+) -> dict[str, int]:
+    """A port for each name: the wanted one or that of the last start, if it is free."""
+    last: dict[str, int] = json.loads(path.read_text()) if path.is_file() else {}
+    ports = {**last, **wanted}
+    for name in (*names, *wanted):
         if name not in ports or not is_free(ports[name]):
             with socket.socket() as probe:
                 probe.bind((HOST, 0))

@@ -200,6 +200,7 @@ def _start(watch: _Watch, services: Services, startup: Startup, *, demo: bool) -
     watch.on_step = show_ready
     _start_ends(watch, services)
     supervisor.start(children.code_server(services))
+    supervisor.start(children.panel(services))
     applied = watch.during(lambda: migrations.apply(url))
     alerts_url = services.environment["DAGSTER_POSTGRES_URL"]
     applied += watch.during(
@@ -258,6 +259,7 @@ def _summary(services: Services) -> str:
         "",
         "Everything runs. Ctrl-C stops it; the data stays.",
         "",
+        f"  Panel       {services.panel.url}",
         f"  Dagster UI  {services.ui_url}",
         f"  Dataverse   {environment['DATAVERSE_RESOURCE']}"
         + (" (emulator)" if services.certificates else ""),

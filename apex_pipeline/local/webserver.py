@@ -35,6 +35,15 @@ def answers(url: str) -> bool:
         return False
 
 
+def is_well(url: str) -> bool:
+    """Whether the panel answers there."""
+    try:
+        with _client(url) as client:
+            return client.get("/healthz").is_success
+    except httpx.HTTPError:
+        return False
+
+
 def daemons_beat_since(url: str, started: float) -> bool:
     """Whether every daemon that has to run has shown a sign of life since then."""
     data = _ask(url, _DAEMONS)

@@ -36,8 +36,9 @@ _NO_STORE = {"Cache-Control": "no-store"}
 _RETRY_SECONDS = 5
 _NOT_CONFIGURED_RETRY_SECONDS = 60
 
-# As many connections as a database keeps for its process.
-_WRITERS = 4
+# Half of the connections that a `Database` has at once: others may read through it, and
+# who finds none free waits.
+_WRITERS = 2
 
 _MEDIA_TYPE = re.compile(
     r'application/json\s*(?:;\s*charset\s*=\s*"?utf-8"?\s*)?', re.IGNORECASE
@@ -51,8 +52,8 @@ def recording_routes(open_database: Callable[[], Database]) -> list[Route]:
 
     Args:
         open_database: The database to record in; asked for each request, and not closed
-            here. So it should be the same one each time, with its connections for this
-            alone, and with little patience. May raise ConfigError.
+            here. So it should be the same one each time, and of little patience. May
+            raise ConfigError.
     """
     writers = asyncio.Semaphore(_WRITERS)
 

@@ -37,8 +37,17 @@ from apex_pipeline.settings.ends import (
     token_cache_path,
     wants_local,
 )
+from apex_pipeline.settings.panel import (
+    DEFAULT_PANEL_HOST,
+    DEFAULT_PANEL_PORT,
+    PanelSettings,
+    is_loopback,
+    load_panel_settings,
+)
 
 __all__ = [
+    "DEFAULT_PANEL_HOST",
+    "DEFAULT_PANEL_PORT",
     "EMBEDDED",
     "EMULATOR",
     "PUBLIC_AUTHORITY",
@@ -48,16 +57,19 @@ __all__ = [
     "DataverseSettings",
     "Encryption",
     "MailSettings",
+    "PanelSettings",
     "Settings",
     "SmtpSettings",
     "dagster_environment",
     "existing_file",
+    "is_loopback",
     "load_alert_settings",
     "load_analysis_settings",
     "load_dagster_url",
     "load_database_url",
     "load_dataverse",
     "load_noted_end",
+    "load_panel_settings",
     "load_settings",
     "local_file",
     "project_dir",

@@ -28,7 +28,7 @@ FAILED_BY_A_CHECK = "DagsterAssetCheckFailedError"
 # What these say, other rules say as well, and better.
 _TOLD_OTHERWISE = {
     ("dataverse_campaign_metrics", "delivery_complete"),
-    ("dataverse_campaign_metrics", "no_rows_quarantined"),
+    ("quarantined_campaign_metrics", "no_rows_quarantined"),
 }
 # A look of ours may find the same a little later.
 _FOUND_ALSO_BY = {

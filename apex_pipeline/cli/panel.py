@@ -1,0 +1,33 @@
+"""`apex panel`."""
+
+import os
+
+import click
+
+from apex_pipeline.panel.app import make_app
+from apex_pipeline.panel.serving import listen, serve
+from apex_pipeline.panel.sources import Sources
+from apex_pipeline.settings import load_panel_settings
+
+
+@click.command()
+@click.option("--host", help="Where to listen.  [default: APEX_PANEL_HOST, 127.0.0.1]")
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    help="Port to listen on.  [default: APEX_PANEL_PORT, 3100]",
+)
+def panel(*, host: str | None, port: int | None) -> None:
+    """Serve the KPI panel and its API until Ctrl-C.
+
+    Beyond this machine only with APEX_PANEL_TOKEN, which whoever looks must show. Both
+    ends are opened when somebody looks; one that is missing or down is told on the
+    page.
+    """
+    settings = load_panel_settings(os.environ, host=host, port=port)
+    app = make_app(settings, Sources(os.environ))
+    serve(
+        app,
+        listen(settings),
+        listening=lambda: click.echo(f"The panel is at {settings.url}"),
+    )

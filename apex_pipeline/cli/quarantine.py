@@ -1,0 +1,269 @@
+"""`apex quarantine`: the rows that Dataverse cannot take, and what becomes of them."""
+
+import dataclasses
+import getpass
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+
+import click
+
+from apex_pipeline import store
+from apex_pipeline.cli.output import plain, waiting
+from apex_pipeline.cli.tables import print_table, words
+from apex_pipeline.errors import ApexError
+from apex_pipeline.examination import examine
+from apex_pipeline.quarantine import Decision, Selection
+from apex_pipeline.quarantine_listing import Cause, QuarantinedRow
+from apex_pipeline.settings import dagster_environment, load_settings
+from apex_pipeline.store import Store
+
+_CODE = click.option("--code", help="Rows that were refused with this code.")
+_MATCHING = click.option(
+    "--matching", metavar="TEXT", help="Rows whose message holds this text."
+)
+_DROPPED = click.option(
+    "--dropped",
+    is_flag=True,
+    help="The rows that were dropped, in place of the others.",
+)
+_ALL = click.option("--all", "everything", is_flag=True, help="All rows.")
+_YES = click.option("--yes", is_flag=True, help="Do not ask.")
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+
+
+@click.group()
+def quarantine() -> None:
+    """See the rows that Dataverse cannot take; send them again, or never.
+
+    A refused row waits for five minutes, then each time twice as long, at most a day,
+    and is tried again. Mend what is wrong, then release the rows of that cause.
+    """
+
+
+@quarantine.command("list")
+@_CODE
+@_MATCHING
+@_DROPPED
+@click.option("--by-cause", is_flag=True, help="One line for each cause.")
+@click.option(
+    "--limit", type=click.IntRange(1, 10_000), default=50, show_default=True,
+    help="Lines to show.",
+)  # fmt: skip
+@click.option(
+    "--offset", type=click.IntRange(0, 2**31 - 1), default=0, help="Lines to pass over."
+)
+@_JSON
+def list_rows(
+    *,
+    code: str | None,
+    matching: str | None,
+    dropped: bool,
+    by_cause: bool,
+    limit: int,
+    offset: int,
+    as_json: bool,
+) -> None:
+    """Show the rows with their reasons, those first that were refused first."""
+    everything = code is None and matching is None
+    selection = Selection((), code, matching, everything, dropped)
+    with _opened() as opened:
+        read = opened.quarantine_causes if by_cause else opened.quarantined_rows
+        found: Sequence[Cause | QuarantinedRow] = read(selection, limit, offset)
+        counts = {
+            "quarantined": opened.quarantine_count(),
+            "dropped": opened.dropped_count(),
+        }
+    if as_json:
+        lines = [dataclasses.asdict(one) for one in found]
+        _print_json(counts | {"causes" if by_cause else "rows": lines})
+        return
+    if found:
+        print_table([_cells(one) for one in found])
+    if len(found) == limit:
+        click.echo(f"There may be more: --offset {offset + limit}")
+    click.echo(
+        f"{counts['quarantined']} in quarantine, {counts['dropped']} dropped"
+        f"{' (--dropped shows them)' if counts['dropped'] and not dropped else ''}."
+    )
+
+
+@quarantine.command()
+@click.argument("row_id", metavar="ID")
+@_JSON
+def show(*, row_id: str, as_json: bool) -> None:
+    """Show one row: its reason, its values, what would be sent, and what is wrong."""
+    with _opened() as opened:
+        found = opened.quarantined_row(row_id)
+    if as_json:
+        _print_json({"rows": [_document(row, values) for row, values in found]})
+        return
+    for row, values in found:
+        facts = [(n, v) for n, v in dataclasses.asdict(row).items() if v is not None]
+        width = max(len(name) for name, _ in facts)
+        for name, value in facts:
+            click.echo(f"{name.replace('_', ' '):<{width}}  {words(value)}")
+        click.echo()
+        print_table(
+            [
+                {
+                    "column": line.name,
+                    "value": line.value,
+                    "sent as": line.dataverse,
+                    "would be sent": line.sent or "",
+                    "wrong": line.problem or "",
+                }
+                for line in examine(row, values)
+            ],
+            alarming="wrong",
+        )
+
+
+@quarantine.command()
+@click.argument("ids", nargs=-1)
+@_CODE
+@_MATCHING
+@_ALL
+@_DROPPED
+@_YES
+@_JSON
+def release(
+    *,
+    ids: tuple[str, ...],
+    code: str | None,
+    matching: str | None,
+    everything: bool,
+    dropped: bool,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Let rows go with the next sync: those named, those of a cause, or --all.
+
+    Rows that were dropped come back when they are named, or with --dropped. If one of
+    the names is not in quarantine, nothing is done.
+    """
+    selection = Selection(ids, code, matching, everything, dropped)
+    with _opened() as opened:
+        if everything:
+            _confirm(opened, selection, "Release", yes=yes)
+        count = opened.release(selection)
+        _tell_dagster(opened)
+    _print_count(count, "released", "They go with the next sync.", as_json=as_json)
+
+
+@quarantine.command()
+@click.argument("ids", nargs=-1)
+@_CODE
+@_MATCHING
+@_ALL
+@click.option("--reason", required=True, help="Why they are never sent; it is kept.")
+@click.option("--by", help="Who decides it.  [default: the user of this machine]")
+@_YES
+@_JSON
+def drop(
+    *,
+    ids: tuple[str, ...],
+    code: str | None,
+    matching: str | None,
+    everything: bool,
+    reason: str,
+    by: str | None,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Never send rows: those named, those of a cause, or --all.
+
+    They stay in Postgres, and raise no alarm any more. `apex quarantine release` brings
+    them back. If one of the names is not in quarantine, nothing is done.
+    """
+    selection = Selection(ids, code, matching, everything)
+    decision = Decision(reason, by if by is not None else _user())
+    with _opened() as opened:
+        _confirm(opened, selection, "Drop", yes=yes)
+        count = opened.drop(selection, decision)
+        _tell_dagster(opened)
+    _print_count(
+        count, "dropped", "`apex quarantine list --dropped` shows them.",
+        as_json=as_json,
+    )  # fmt: skip
+
+
+def _opened() -> Store:
+    return store.connect(load_settings(os.environ).database_url)
+
+
+def _confirm(opened: Store, selection: Selection, verb: str, *, yes: bool) -> None:
+    """Ask a person, who is told how many rows it is about; a script says --yes."""
+    if yes:
+        return
+    count = opened.quarantine_selected(selection)
+    if not sys.stdin.isatty():
+        raise click.UsageError(
+            f"This is about {count} rows. Say --yes where nobody can be asked."
+        )
+    click.confirm(f"{verb} {count} rows?", abort=True, err=True)
+
+
+def _tell_dagster(opened: Store) -> None:
+    """Let the Dagster UI, where there is one, show at once what was done."""
+    os.environ.update(dagster_environment(os.environ))
+    if not os.environ.get("DAGSTER_HOME"):
+        return
+    from apex_pipeline.defs import quarantine_state  # noqa: PLC0415  Dagster is slow
+
+    try:
+        with waiting("Telling Dagster …"):
+            quarantine_state.report_quarantine(quarantine_state.read_quarantine(opened))
+    except ApexError as error:
+        # The rows are what matters, and that is done.
+        click.echo(f"note: {error}", err=True)
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        # A container may run as a number that nobody has named.
+        return f"user {os.getuid()}"
+
+
+def _cells(one: Cause | QuarantinedRow) -> dict[str, str]:
+    if isinstance(one, Cause):
+        return {
+            "rows": str(one.count),
+            "code": one.code,
+            "cause": one.message,
+            "oldest": words(one.oldest_rejected_at),
+            "next attempt": words(one.next_attempt_at or "never"),
+            "such as": "\n".join(one.example_ids),
+        }
+    cells = {
+        "id": one.id,
+        "code": one.code,
+        "attempts": str(one.attempts),
+        "first refused": words(one.first_rejected_at),
+    }
+    if one.next_attempt_at is not None:
+        cells["next attempt"] = words(one.next_attempt_at)
+    else:
+        at = "" if one.dropped_at is None else words(one.dropped_at)
+        cells["dropped"] = " ".join(filter(None, (at, one.dropped_by)))
+        cells["reason"] = one.drop_reason or ""
+    return cells | {"message": one.message}
+
+
+def _document(row: QuarantinedRow, values: Mapping[str, object]) -> dict[str, object]:
+    columns = [dataclasses.asdict(line) for line in examine(row, values)]
+    return dataclasses.asdict(row) | {"columns": columns}
+
+
+def _print_count(count: int, done: str, hint: str, *, as_json: bool) -> None:
+    if as_json:
+        _print_json({done: count})
+    else:
+        click.echo(f"{count} {'row' if count == 1 else 'rows'} {done}. {hint}")
+
+
+def _print_json(document: object) -> None:
+    click.echo(json.dumps(document, default=plain))

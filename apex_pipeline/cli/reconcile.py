@@ -1,0 +1,213 @@
+"""`apex reconcile`."""
+
+import dataclasses
+import json
+import math
+import os
+import signal
+import sys
+from collections.abc import Mapping
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from apex_pipeline.cli.output import plain, waiting
+from apex_pipeline.database import Database
+from apex_pipeline.defs.launch import FinishedRun, reconcile_through_dagster
+from apex_pipeline.reconcile import progress
+from apex_pipeline.reconcile.findings import MOST_KEPT, Kind
+from apex_pipeline.reconcile.progress import ReconciliationRun
+from apex_pipeline.reconcile.standing import (
+    SMALLEST_ENTITLEMENT,
+    Standing,
+    read_standing,
+)
+from apex_pipeline.settings import Settings, dagster_environment, load_settings
+
+_MEANINGS = {
+    Kind.MISSING: (
+        "rows that are marked, and have no record",
+        "`apex reconcile --repair`; the next sync sends them",
+    ),
+    Kind.DIFFERENT: (
+        "rows whose record holds something else",
+        "`apex reconcile --repair`; the next sync sends them",
+    ),
+    Kind.UNKNOWN: (
+        "records that no row explains",
+        "delete them in Dataverse, as a person who may, if nobody needs them",
+    ),
+    Kind.DOUBLE: (
+        "second records of rows, under other ids",
+        "delete them in Dataverse, as a person who may",
+    ),
+    Kind.OTHER_FLOW: (
+        "records of another flow, for rows that have none of their own",
+        "`apex reconcile --adopt`, with that flow switched off",
+    ),
+    Kind.AMBIGUOUS: (
+        "records of another flow, several for a row or for several rows",
+        "delete the superfluous ones in Dataverse; then `apex reconcile --adopt`",
+    ),
+}
+
+
+@click.command()
+@click.option(
+    "--repair",
+    is_flag=True,
+    help="Clear exported_at of rows whose record is missing or differs, so that the "
+    "next sync sends them.",
+)
+@click.option(
+    "--adopt",
+    is_flag=True,
+    help="Let records that another flow made stand for their rows, and the sync begin. "
+    "Switch that flow off first.",
+)
+@click.option(
+    "--days",
+    type=click.IntRange(1, 36_500),
+    help="Compare the last so many days, and nothing else.",
+)
+@click.option("--full", is_flag=True, help="Begin anew, and compare everything.")
+@click.option(
+    "--time-budget",
+    type=click.FloatRange(0, 3600, min_open=True),
+    metavar="SECONDS",
+    help="Begin nothing more after so many seconds.  [default: 900]",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def reconcile(
+    *,
+    repair: bool,
+    adopt: bool,
+    days: int | None,
+    full: bool,
+    time_budget: float | None,
+    as_json: bool,
+) -> None:
+    """Compare exported rows with their Dataverse records, by id, in all 13 columns.
+
+    The first run compares everything; later ones what changed on either side, and a
+    thirtieth of the rest. A run that ends for want of time is gone on with by the next.
+    Exit 0: nothing is wrong, or all of it is repaired; 1: something is, the comparison
+    failed, or another one is under way; 2: the configuration is wrong.
+    """
+    if time_budget is not None and math.isnan(time_budget):
+        raise click.BadParameter(
+            "nan is no number of seconds", param_hint="time-budget"
+        )
+    if days is not None and (full or adopt):
+        raise click.UsageError("--days looks at a part, --full and --adopt at all.")
+    # Ended by a supervisor it stops as it does for a person, and says what it did.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    config = {
+        "repair": repair,
+        "adopt": adopt,
+        "days": days,
+        "full": full,
+        "time_budget_seconds": time_budget,
+    }
+    settings = load_settings(os.environ)
+    # Dagster reads its own from the process.
+    os.environ.update(dagster_environment(os.environ))
+    with waiting("Comparing rows with records …"):
+        ended = reconcile_through_dagster(
+            {name: value for name, value in config.items() if value}, os.environ
+        )
+    run, standing = _read(settings, ended)
+    is_well = ended.failure is None and ended.note is None and standing.is_settled
+    if as_json:
+        click.echo(json.dumps(_document(ended, run, standing), default=plain))
+    else:
+        _print(ended, run, standing)
+    sys.exit(0 if is_well else 1)
+
+
+def _read(
+    settings: Settings, ended: FinishedRun
+) -> tuple[ReconciliationRun | None, Standing]:
+    with Database(
+        settings.database_url, wait_seconds=0, application_name="apex_pipeline"
+    ) as database:
+        runs = database.transact(lambda c: progress.last_runs(c, 20), repeatable=True)
+        standing = read_standing(database, settings.dataverse.resource)
+    run = next((each for each in runs if each.dagster_run_id == ended.run_id), None)
+    return run, standing
+
+
+def _document(
+    ended: FinishedRun, run: ReconciliationRun | None, standing: Standing
+) -> Mapping[str, object]:
+    return {
+        **dataclasses.asdict(ended),
+        "run": None if run is None else dataclasses.asdict(run),
+        "standing": dataclasses.asdict(standing),
+        "settled": standing.is_settled,
+        "entitlement_pct": round(standing.entitlement_pct, 2),
+    }
+
+
+def _print(
+    ended: FinishedRun, run: ReconciliationRun | None, standing: Standing
+) -> None:
+    if ended.failure is not None:
+        click.echo(f"The comparison failed: {ended.failure}", err=True)
+    elif ended.note is not None:
+        click.echo(f"Nothing was compared: {ended.note}.", err=True)
+    for line in _words(run, standing):
+        click.echo(line)
+    _print_findings(standing)
+
+
+def _words(run: ReconciliationRun | None, standing: Standing) -> list[str]:
+    lines = []
+    if run is not None:
+        lines.append(
+            f"{run.rows_compared} rows compared, {run.changes_read} changes read; "
+            f"{run.repaired} repaired, {run.adopted} adopted."
+        )
+        lines += [run.note] if run.note else []
+    passed = standing.last_pass_finished_at
+    lines.append(
+        f"All rows were last compared at {passed:%Y-%m-%d %H:%M} UTC."
+        if passed
+        else f"Not all rows have been compared yet ({standing.rows_under_way} so far)."
+    )
+    both = standing.requests_24h + standing.sync_requests_24h
+    lines.append(
+        f"{0 if run is None else run.requests} requests, {standing.requests_24h} in 24 "
+        f"hours; with those of syncing {both}, {standing.entitlement_pct:.1f} % of "
+        f"{SMALLEST_ENTITLEMENT}, the smallest daily entitlement."
+    )
+    return lines
+
+
+def _print_findings(standing: Standing) -> None:
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        # Into a file or a log, nothing is cut to a width that nobody sees.
+        console.width = 200
+    if standing.is_settled:
+        console.print("Rows and records agree.", style="green")
+        return
+    for kind, count in standing.counts.items():
+        if not count:
+            continue
+        text, remedy = _MEANINGS[kind]
+        number = f"{count} or more" if count >= MOST_KEPT else str(count)
+        console.print(f"\n{kind.value}: {number} ({text})", style="bold", markup=False)
+        console.print(f"  {remedy}", markup=False)
+        table = Table(box=None, pad_edge=False, show_edge=False, padding=(0, 2))
+        for heading in ("  row", "record", "columns"):
+            table.add_column(heading, overflow="fold")
+        for each in standing.examples:
+            if each.kind is kind:
+                table.add_row(
+                    f"  {each.metric_id or '-'}".replace("[", r"\["),
+                    each.record_id or "-",
+                    ", ".join(each.columns) or "-",
+                )
+        console.print(table)

@@ -1,0 +1,295 @@
+"""Comparing rows with records: the asset, its checks, its job and schedule."""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from apex_pipeline.dataverse.connect import REQUEST_TIMEOUT_SECONDS
+from apex_pipeline.defs.services import Services
+from apex_pipeline.defs.sync_assets import SKIPPED_TAG, escaped
+from apex_pipeline.defs.sync_specs import EXPORTED
+from apex_pipeline.errors import ApexError, ConfigError
+from apex_pipeline.reconcile.findings import Finding, Kind
+from apex_pipeline.reconcile.report import (
+    DEFAULT_REQUESTS,
+    DEFAULT_TIME_BUDGET_SECONDS,
+    ReconcileOptions,
+    ReconcileReport,
+)
+from apex_pipeline.reconcile.run import run_reconciliation
+from apex_pipeline.reconcile.standing import (
+    SMALLEST_ENTITLEMENT,
+    Standing,
+    read_standing,
+)
+
+_LONGEST_SECONDS = 3600.0
+
+RECONCILIATION_MAX_RUNTIME = timedelta(
+    seconds=_LONGEST_SECONDS + REQUEST_TIMEOUT_SECONDS + 120
+)
+"""After this a run is taken for dead."""
+
+RECONCILIATION = dg.AssetSpec(
+    "dataverse_reconciliation",
+    description=(
+        "Each exported row held against its Dataverse record, by id and in all 13 "
+        "columns: what changed on either side since the last run, and a thirtieth of "
+        "the rest. What does not agree is in the view `dataverse_finding`."
+    ),
+    deps=[EXPORTED.key],
+    group_name="sync",
+    kinds={"dataverse", "postgres"},
+    owners=["team:apex-data"],
+    skippable=True,
+    metadata={"dagster/table_name": "dataverse_finding"},
+)
+
+_ERROR, _WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Check:
+    """A check, and the kinds of finding that fail it."""
+
+    name: str
+    kinds: tuple[Kind, ...]
+    severity: dg.AssetCheckSeverity
+    description: str
+
+
+_CHECKS = (
+    _Check(
+        "no_record_missing",
+        (Kind.MISSING,),
+        _ERROR,
+        "Each row that is marked as exported has its record. Repair clears the marks of "
+        "those that do not, and the next sync sends them.",
+    ),
+    _Check(
+        "no_record_differs",
+        (Kind.DIFFERENT,),
+        _ERROR,
+        "Each record holds what its row holds. Repair has the next sync send the others.",
+    ),
+    _Check(
+        "no_unknown_records",
+        (Kind.UNKNOWN,),
+        _WARN,
+        "A row explains each record. The pipeline may not delete the others; a person "
+        "who may does so in Dataverse, if nobody needs them.",
+    ),
+    _Check(
+        "no_double_records",
+        (Kind.DOUBLE,),
+        _WARN,
+        "No row has a second record under another id. A person who may deletes it.",
+    ),
+    _Check(
+        "no_records_of_another_flow",
+        (Kind.OTHER_FLOW, Kind.AMBIGUOUS),
+        _WARN,
+        "No record of another flow stands for a row that has none of its own. Adopting "
+        "settles those of which there is one for a row.",
+    ),
+)
+
+
+class ReconcileConfig(dg.Config):
+    """What one run may do; the defaults are those of the schedule."""
+
+    repair: bool = Field(
+        default=False,
+        description=(
+            "Clear `exported_at` of rows whose record is missing or differs, so that "
+            "the next sync sends them. Nothing is deleted."
+        ),
+    )
+    adopt: bool = Field(
+        default=False,
+        description=(
+            "Let records that another flow made stand for their rows, and the sync "
+            "begin. Switch that flow off first. No sync runs meanwhile."
+        ),
+    )
+    days: int | None = Field(
+        default=None,
+        description="Compare the last so many days and nothing else, 1 to 36 500.",
+    )
+    full: bool = Field(
+        default=False, description="Begin anew, and compare all rows and records."
+    )
+    time_budget_seconds: float = Field(
+        default=DEFAULT_TIME_BUDGET_SECONDS,
+        description=(
+            "After so many seconds nothing more is begun; the next run goes on. More "
+            f"than 0, at most {_LONGEST_SECONDS:g}."
+        ),
+    )
+    requests: int = Field(
+        default=DEFAULT_REQUESTS,
+        description=(
+            "After so many requests to Dataverse nothing more is begun, 1 to 1 000 000. "
+            "They count against the daily entitlement of the tenant."
+        ),
+    )
+
+    def options(self) -> ReconcileOptions:
+        """The same, for the core.
+
+        Raises:
+            ConfigError: Values are out of range, or do not go together.
+        """
+        rules = {
+            "days must be 1 to 36500.": self.days is None or 1 <= self.days <= 36_500,
+            f"time_budget_seconds must be above 0, at most {_LONGEST_SECONDS:g}.": (
+                0 < self.time_budget_seconds <= _LONGEST_SECONDS
+            ),
+            "requests must be 1 to 1000000.": 1 <= self.requests <= 1_000_000,
+            "days looks at a part, full and adopt at everything: choose.": (
+                self.days is None or not (self.full or self.adopt)
+            ),
+        }
+        problems = [rule for rule, is_kept in rules.items() if not is_kept]
+        if problems:
+            raise ConfigError(*problems)
+        return ReconcileOptions(
+            repair=self.repair,
+            adopt=self.adopt,
+            days=self.days,
+            full=self.full,
+            time_budget=self.time_budget_seconds,
+            requests=self.requests,
+        )
+
+
+@dg.multi_asset(
+    name=RECONCILIATION.key.to_python_identifier(),
+    specs=[RECONCILIATION],
+    check_specs=[
+        dg.AssetCheckSpec(
+            check.name, asset=RECONCILIATION.key, description=check.description
+        )
+        for check in _CHECKS
+    ],
+)
+def dataverse_reconciliation(
+    context: dg.AssetExecutionContext, config: ReconcileConfig, services: Services
+) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+    """Compare rows with records, and repair or adopt if asked to."""
+    try:
+        options = config.options()
+        settings = services.settings()
+        with services.open_database() as database:
+            report = run_reconciliation(
+                database,
+                settings.dataverse,
+                settings.token_cache_path,
+                options,
+                dagster_run_id=context.run.run_id,
+            )
+            standing = read_standing(database, settings.dataverse.resource)
+    except ApexError as error:
+        raise dg.Failure(str(error), allow_retries=False) from None
+    if report.skipped is not None:
+        context.log.info(report.skipped)
+        context.instance.add_run_tags(context.run.run_id, {SKIPPED_TAG: report.skipped})
+    else:
+        yield dg.MaterializeResult(
+            asset_key=RECONCILIATION.key, metadata=_metadata(report, standing)
+        )
+    yield from _check_results(standing)
+    if report.failure is not None:
+        raise dg.Failure(
+            str(report.failure),
+            metadata={"cause": type(report.failure).__name__},
+            allow_retries=False,
+        )
+
+
+def _metadata(report: ReconcileReport, standing: Standing) -> dict[str, Any]:
+    run = report.run
+    figures: dict[str, Any] = {
+        f"found_{k.value}": n for k, n in standing.counts.items()
+    }
+    if run is not None:
+        figures |= {
+            "dagster/row_count": sum(standing.counts.values()),
+            "rows_compared": run.rows_compared,
+            "changes_read": run.changes_read,
+            "rows_repaired": run.repaired,
+            "records_adopted": run.adopted,
+            "requests": run.requests,
+            "throttled_seconds": round(run.throttled_seconds, 1),
+            "came_to_its_end": run.is_complete,
+        }
+        figures |= {"note": run.note} if run.note else {}
+    passed = standing.last_pass_finished_at
+    return figures | {
+        "requests_24h": standing.requests_24h,
+        "requests_24h_with_sync": standing.requests_24h + standing.sync_requests_24h,
+        f"pct_of_{SMALLEST_ENTITLEMENT}_daily_requests": round(
+            standing.entitlement_pct, 2
+        ),
+        "all_rows_compared_at": f"{passed:%Y-%m-%d %H:%M} UTC" if passed else "not yet",
+        "findings": dg.MetadataValue.md(findings_table(standing.examples)),
+    }
+
+
+def _check_results(standing: Standing) -> Iterator[dg.AssetCheckResult]:
+    for check in _CHECKS:
+        count = sum(standing.counts[kind] for kind in check.kinds)
+        shown = [each for each in standing.examples if each.kind in check.kinds]
+        yield dg.AssetCheckResult(
+            asset_key=RECONCILIATION.key,
+            check_name=check.name,
+            passed=count == 0,
+            severity=check.severity,
+            metadata={
+                "count": count,
+                **(
+                    {"findings": dg.MetadataValue.md(findings_table(shown))}
+                    if shown
+                    else {}
+                ),
+            },
+        )
+
+
+def findings_table(found: Sequence[Finding]) -> str:
+    """Findings as a Markdown table: ids and names of columns, never values."""
+    lines = ["| what | row | record | columns |", "| --- | --- | --- | --- |"]
+    for each in found:
+        cells = (
+            each.kind.value,
+            each.metric_id or "-",
+            each.record_id or "-",
+            ", ".join(each.columns) or "-",
+        )
+        lines.append(f"| {' | '.join(escaped(cell) for cell in cells)} |")
+    return "\n".join(lines)
+
+
+reconcile_dataverse = dg.define_asset_job(
+    "reconcile_dataverse",
+    selection=dg.AssetSelection.assets(RECONCILIATION.key),
+    description="Compare exported rows with their records; repair or adopt if asked to.",
+    executor_def=dg.in_process_executor,
+    # Without the writer's tag: it goes beside a sync, which must not wait for it.
+    tags={
+        "dagster/max_runtime": str(int(RECONCILIATION_MAX_RUNTIME.total_seconds())),
+        "dagster/max_retries": "1",
+    },
+)
+
+reconcile_dataverse_daily = dg.ScheduleDefinition(
+    name="reconcile_dataverse_daily",
+    job=reconcile_dataverse,
+    cron_schedule="15 4 * * *",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Every day at 04:15 UTC.",
+)

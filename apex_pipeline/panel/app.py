@@ -1,0 +1,227 @@
+"""The application: routes, and what stands before each of them."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from markupsafe import Markup
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
+
+from apex_pipeline.panel import documents, exposition, pages, view
+from apex_pipeline.panel.documents import Document
+from apex_pipeline.panel.downloads import Downloads
+from apex_pipeline.panel.gatekeeping import (
+    Bounds,
+    Gatekeeper,
+    RateLimit,
+    SecurityHeaders,
+    refusal,
+)
+from apex_pipeline.panel.measurement import Latencies, Measured
+from apex_pipeline.panel.openapi import openapi
+from apex_pipeline.panel.parameters import (
+    DAYS,
+    HISTORY_DAYS,
+    LIMIT,
+    InvalidParameterError,
+)
+from apex_pipeline.panel.rate_limit import REQUESTS, SIGN_INS, Buckets, Rate
+from apex_pipeline.panel.recording import RECORDING_OPENAPI, recording_routes
+from apex_pipeline.panel.responses import HTML, json_response, tagged
+from apex_pipeline.panel.sessions import Sessions
+from apex_pipeline.panel.sign_in import SignIn
+from apex_pipeline.panel.sources import Sources
+from apex_pipeline.settings import PanelSettings
+
+_CODES = {404: "not_found", 405: "method_not_allowed"}
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """What the routes are served from."""
+
+    sources: Sources
+    sign_in: SignIn
+    latencies: Latencies
+
+    async def page(self, request: Request) -> Response:
+        """The page, with all that it shows first already in it."""
+        days = DAYS.read(request.query_params)
+        _, kpis = await self._kpis()
+        past = await self.sources.history(days)
+        ahead = await self.sources.outlook.get()
+        known = past.value.days if past.value else ()
+        outlook = ahead.value.outlook if ahead.value else None
+        body = pages.render(
+            "page.html",
+            live=view.live(kpis),
+            history=documents.history_document(past)[1],
+            forecast=documents.forecast_document(ahead)[1],
+            rows=view.rows(known),
+            totals=view.totals(outlook),
+            # Made by us, of numbers and dates.
+            picture=Markup(view.picture(known, outlook) or ""),  # noqa: S704
+            days=days,
+            choices=HISTORY_DAYS,
+            is_signed_in=self.sign_in.is_signed_in(request),
+        )
+        return tagged(request, body, HTML)
+
+    async def live(self, request: Request) -> Response:
+        """The part of the page that is asked for again and again."""
+        _, kpis = await self._kpis()
+        body = pages.render("live.html", live=view.live(kpis))
+        return tagged(request, body, HTML)
+
+    async def kpis(self, request: Request) -> Response:
+        """`GET /api/kpis`."""
+        return _answer(request, await self._kpis())
+
+    async def recent(self, request: Request) -> Response:
+        """`GET /api/metrics/recent`."""
+        limit = LIMIT.read(request.query_params)
+        reading = await self.sources.recent(limit)
+        return _answer(request, documents.recent_document(reading, limit))
+
+    async def history(self, request: Request) -> Response:
+        """`GET /api/history`."""
+        days = DAYS.read(request.query_params)
+        reading = await self.sources.history(days)
+        return _answer(request, documents.history_document(reading))
+
+    async def forecast(self, request: Request) -> Response:
+        """`GET /api/forecast`."""
+        reading = await self.sources.outlook.get()
+        return _answer(request, documents.forecast_document(reading))
+
+    async def healthz(self, request: Request) -> Response:
+        """Whether the process lives; nothing else is asked."""
+        return json_response(request, {"ok": True})
+
+    async def readyz(self, request: Request) -> Response:
+        """Whether there is a point in sending somebody here."""
+        health = await self.sources.health.get()
+        comparison = self.sources.comparison.peek()
+        return _answer(request, documents.readiness_document(health, comparison))
+
+    async def metrics(self, _: Request) -> Response:
+        """`GET /metrics`, for Prometheus; Dataverse is not asked for it."""
+        health = await self.sources.health.get()
+        totals = await self.sources.totals.get()
+        comparison, use = self.sources.comparison.peek(), self.sources.dataverse_use()
+        body = exposition.expose(
+            [
+                *exposition.sync_families(health.current, totals.current),
+                *exposition.token_families(totals.current, use),
+                *exposition.dataverse_families(comparison, use),
+                exposition.latency_family(self.latencies),
+            ]
+        )
+        headers = {"Cache-Control": "no-store"}
+        return Response(body, 200, headers, exposition.CONTENT_TYPE)
+
+    async def openapi(self, request: Request) -> Response:
+        """`GET /openapi.json`."""
+        needs_token = self.sign_in.sessions is not None
+        document = openapi(RECORDING_OPENAPI, needs_token=needs_token)
+        return json_response(request, document)
+
+    async def _kpis(self) -> tuple[int, Document]:
+        # The first look waits for both, the health first: Dataverse may have asked the
+        # sync to wait, which the read then respects.
+        health = await self.sources.health.get()
+        comparison = await self.sources.comparison.get()
+        return documents.kpis_document(comparison, health, datetime.now(UTC))
+
+
+def make_app(
+    settings: PanelSettings, sources: Sources, *, requests: Rate = REQUESTS
+) -> ASGIApp:
+    """The application; what it reads from is opened at the first look."""
+    sessions = None if settings.token is None else Sessions(settings.token)
+    sign_in = SignIn(sessions, Buckets(SIGN_INS))
+    latencies = Latencies()
+    routes = _routes(Panel(sources, sign_in, latencies), sign_in)
+    latencies.know(route.path for route in routes if isinstance(route, Route))
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        yield
+        await sources.close()
+
+    app = Starlette(
+        routes=routes,
+        middleware=[
+            Middleware(
+                CORSMiddleware,
+                allow_origins=settings.allowed_origins,
+                allow_headers=["Authorization", "If-None-Match"],
+                expose_headers=["ETag", "Retry-After"],
+            ),
+            Middleware(RateLimit, buckets=Buckets(requests)),
+            Middleware(GZipMiddleware, minimum_size=500, compresslevel=5),
+            Middleware(Bounds),
+            Middleware(Gatekeeper, settings=settings, sessions=sessions),
+        ],
+        exception_handlers={
+            HTTPException: _refuse,
+            InvalidParameterError: _refuse_parameter,
+            Exception: _apologize,
+        },
+        lifespan=lifespan,
+    )
+    return Measured(SecurityHeaders(app), latencies)
+
+
+def _routes(panel: Panel, sign_in: SignIn) -> list[BaseRoute]:
+    return [
+        Route("/", panel.page),
+        Route("/live", panel.live),
+        *sign_in.routes(),
+        Route("/api/metrics/recent", panel.recent),
+        Route("/api/kpis", panel.kpis),
+        Route("/api/history", panel.history),
+        Route("/api/forecast", panel.forecast),
+        Route("/api/rollups/daily.csv", Downloads(panel.sources).daily),
+        *recording_routes(panel.sources.open_database),
+        Route("/healthz", panel.healthz),
+        Route("/readyz", panel.readyz),
+        Route("/metrics", panel.metrics),
+        Route("/openapi.json", panel.openapi),
+        Mount("/static", StaticFiles(directory=pages.STATIC)),
+    ]
+
+
+def _answer(request: Request, answer: tuple[int, Document]) -> Response:
+    status, document = answer
+    return json_response(request, document, status)
+
+
+def _refuse(request: Request, error: Exception) -> Response:
+    """JSON where programs ask, a line of text where people do."""
+    if not isinstance(error, HTTPException):
+        raise error
+    if request.url.path.startswith("/api/"):
+        code = _CODES.get(error.status_code, "refused")
+        headers = dict(error.headers or {})
+        return refusal(error.status_code, code, f"{error.detail}.", headers)
+    return PlainTextResponse(error.detail, error.status_code, error.headers)
+
+
+def _refuse_parameter(_: Request, error: Exception) -> Response:
+    return refusal(400, "invalid_request", str(error))
+
+
+def _apologize(*_: object) -> Response:
+    """A fault of ours; the log has it."""
+    return refusal(500, "internal_error", "Something went wrong; the log tells what.")

@@ -1,0 +1,213 @@
+"""The JSON documents of the API, made of what the sources hold; pure.
+
+Their shapes are told in the package's docstring and in `openapi`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from apex_pipeline.errors import (
+    ApexError,
+    ConfigError,
+    DatabaseError,
+    TransientError,
+)
+from apex_pipeline.panel.cache import Reading
+from apex_pipeline.panel.kpis import Comparison
+from apex_pipeline.panel.sources import CostOutlook, Health, History, Recent
+from apex_pipeline.panel.tiles import tiles
+
+Document = dict[str, Any]
+
+MAX_AGE_SECONDS = 60
+"""Values older than this are stale."""
+
+POLL_SECONDS = 10
+"""How often a viewer is to ask."""
+
+POLL_SOON_SECONDS = 1
+"""When to ask again where a new value is just being read."""
+
+ACCURACY = ("sum_days", "sum_error_pct", "coverage_50_pct", "coverage_80_pct")
+"""What is told of the used model's backtest; see `outlook.OutlookScore`."""
+
+_OVERDUE = timedelta(minutes=10)
+"""Twice the sync's interval: rows that wait longer mean that it does not keep up."""
+
+
+def failed(failure: ApexError) -> tuple[int, Document]:
+    """The status and the document of a failure that leaves nothing to show."""
+    match failure:
+        case ConfigError():
+            status, code = 503, "not_configured"
+        case DatabaseError():
+            status, code = 503, "database_failed"
+        case _:
+            status, code = 502, "dataverse_failed"
+    return status, {"ok": False, "error": code, "message": str(failure)}
+
+
+def recent_document(reading: Reading[Recent], limit: int) -> tuple[int, Document]:
+    """`GET /api/metrics/recent`."""
+    if reading.value is None:
+        return failed(_failure(reading))
+    metrics = reading.value.records[:limit]
+    return 200, {
+        "ok": True,
+        "count": len(metrics),
+        "metrics": metrics,
+        "as_of": reading.value.as_of,
+        "stale": reading.failure is not None or (reading.age or 0) > MAX_AGE_SECONDS,
+    }
+
+
+def kpis_document(
+    reading: Reading[Comparison], health: Reading[Health], now: datetime
+) -> tuple[int, Document]:
+    """`GET /api/kpis`: the tiles and the sync's own health."""
+    value = reading.value
+    status: int = 200
+    told: Document = {"ok": True, "error": None, "message": None}
+    if reading.failure is not None or value is None:
+        status, told = failed(_failure(reading))
+    if value is not None:
+        status = 200
+        told["ok"] = True
+    state, words = _state(reading, health.value)
+    return status, {
+        **told,
+        "state": state,
+        "message": told["message"] or words,
+        "as_of": value.as_of if value else None,
+        "generated_at": now,
+        "max_age_s": MAX_AGE_SECONDS,
+        "poll_after_s": POLL_SOON_SECONDS if reading.is_refreshing else POLL_SECONDS,
+        "window_hours": 24,
+        "runs": value
+        and {"current": value.current.runs, "previous": value.previous.runs},
+        "tiles": tiles(value),
+        "sync": _sync(health),
+    }
+
+
+def history_document(reading: Reading[History]) -> tuple[int, Document]:
+    """`GET /api/history`."""
+    if reading.value is None:
+        return failed(_failure(reading))
+    value = reading.value
+    return 200, {
+        "ok": True,
+        "time_zone": value.time_zone,
+        "as_of": value.as_of,
+        "stale": reading.failure is not None,
+        "days": [asdict(day) for day in value.days],
+    }
+
+
+def forecast_document(reading: Reading[CostOutlook]) -> tuple[int, Document]:
+    """`GET /api/forecast`."""
+    if reading.value is None:
+        return failed(_failure(reading))
+    made = reading.value.outlook
+    used = (
+        next((score for score in made.scores if score.is_used), None) if made else None
+    )
+    return 200, {
+        "ok": True,
+        "available": made is not None and made.model is not None,
+        "reason": made.reason
+        if made
+        else "None was made yet; one is made every night.",
+        "note": made.note if made else "",
+        "as_of": made.made_at if made else None,
+        "made_on": made.made_on if made else None,
+        "model": made.model if made else None,
+        "time_zone": reading.value.time_zone,
+        "stale": reading.failure is not None,
+        "days": [asdict(day) for day in made.days] if made else [],
+        "totals": [asdict(total) for total in made.totals] if made else [],
+        "accuracy": used and {name: getattr(used, name) for name in ACCURACY},
+    }
+
+
+def readiness_document(
+    health: Reading[Health], comparison: Reading[Comparison]
+) -> tuple[int, Document]:
+    """`GET /readyz`: whether there is a point in sending somebody here.
+
+    Dataverse itself is not asked, and may be down: the last values are served then.
+    """
+    failure = health.failure
+    dataverse = "not_asked" if comparison.value is None else "ok"
+    if comparison.failure is not None:
+        dataverse = "failed"
+    if isinstance(failure, ConfigError):
+        dataverse = "not_configured"
+    is_ready = failure is None and health.value is not None
+    return 200 if is_ready else 503, {
+        "ok": is_ready,
+        "database": "ok" if is_ready else "failed",
+        "dataverse": dataverse,
+        "message": None if failure is None else str(failure),
+    }
+
+
+def plain(value: object) -> object:
+    """What JSON does not know: instants and days as ISO 8601, decimals as numbers."""
+    match value:
+        case datetime():
+            return f"{value:%Y-%m-%dT%H:%M:%SZ}"
+        case date():
+            return value.isoformat()
+        case Decimal():
+            return int(value) if value == value.to_integral_value() else float(value)
+        case _:
+            raise TypeError(type(value).__name__)
+
+
+def _failure(reading: Reading[Any]) -> ApexError:
+    return reading.failure or TransientError("Nothing has been read yet.")
+
+
+def _state(reading: Reading[Comparison], health: Health | None) -> tuple[str, str]:
+    """The state, and what it means in a sentence."""
+    if reading.failure is not None or reading.value is None:
+        return "error", "Dataverse does not answer."
+    if reading.age is not None and reading.age > MAX_AGE_SECONDS:
+        return "stale", "These figures are old; new ones are being read."
+    overdue = health.status.oldest_pending_seconds if health else None
+    if overdue is not None and overdue > _OVERDUE.total_seconds():
+        return "stale", (
+            "The sync does not keep up: a run has been waiting for "
+            f"{overdue / 60:.0f} minutes."
+        )
+    if not (reading.value.current.runs or reading.value.previous.runs):
+        return "empty", "No campaign ran in the last 48 hours."
+    return "fresh", "Live."
+
+
+def _sync(health: Reading[Health]) -> Document:
+    told: Mapping[str, Any] = {"ok": True, "error": None, "message": None}
+    if health.failure is not None:
+        told = failed(health.failure)[1]
+    value = health.value
+    known = asdict(value.status) if value else {}
+    return {
+        **told,
+        "as_of": value.as_of if value else None,
+        **{
+            name: known.get(name)
+            for name in (
+                "pending",
+                "oldest_pending_seconds",
+                "quarantined",
+                "last_success_at",
+                "last_failure",
+                "delivered_24h",
+                "throttled_until",
+            )
+        },
+    }

@@ -1,0 +1,74 @@
+"""Files to take away: written out of one snapshot, then sent as fast as a client reads.
+
+A client that stops reading holds a temporary file and nothing in the database, and what
+fails fails before the first byte.
+"""
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import IO
+
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from apex_pipeline.csv_files import Written
+from apex_pipeline.errors import ApexError
+from apex_pipeline.panel import documents
+from apex_pipeline.panel.responses import has_tag, json_response
+from apex_pipeline.panel.sources import Sources
+
+CSV = "text/csv; charset=utf-8; header=present"
+
+_AT_ONCE = 2
+_IN_MEMORY_BYTES = 4 * 1024 * 1024
+_BLOCK_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Downloads:
+    """The CSV files of the API."""
+
+    sources: Sources
+    turns: asyncio.Semaphore = field(
+        default_factory=lambda: asyncio.Semaphore(_AT_ONCE)
+    )
+
+    async def daily(self, request: Request) -> Response:
+        """`GET /api/rollups/daily.csv`."""
+        try:
+            file, written = await self._write()
+        except ApexError as error:
+            status, document = documents.failed(error)
+            return json_response(request, document, status)
+        return _sent(request, file, written)
+
+    async def _write(self) -> tuple[IO[bytes], Written]:
+        file = tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES)  # noqa: SIM115  it is sent
+        try:
+            async with self.turns:
+                return file, await asyncio.to_thread(self.sources.write_daily, file)
+        except BaseException:
+            # A thread that still writes ends with it.
+            file.close()
+            raise
+
+
+def _sent(request: Request, file: IO[bytes], written: Written) -> Response:
+    # Strong would be a lie once it is compressed on the way.
+    tag = f'W/"{written.sha256[:32]}"'
+    headers = {"Cache-Control": "private, no-cache", "ETag": tag}
+    if has_tag(request, tag):
+        file.close()
+        return Response(None, 304, headers)
+    headers["Content-Disposition"] = 'attachment; filename="daily_campaign_rollup.csv"'
+    headers["Content-Length"] = str(written.size)
+    return StreamingResponse(_blocks(file), 200, headers, CSV)
+
+
+async def _blocks(file: IO[bytes]) -> AsyncIterator[bytes]:
+    with file:
+        file.seek(0)
+        while block := await asyncio.to_thread(file.read, _BLOCK_BYTES):
+            yield block

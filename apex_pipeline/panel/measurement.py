@@ -1,0 +1,83 @@
+"""How long answers take, by route: what Prometheus calls a histogram."""
+
+import time
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Upper bounds, seconds. The targets are 0.05 for an answer of the API, and 2.5."""
+
+_METHODS = {"GET", "HEAD", "POST", "OPTIONS"}
+_OTHER = "other"
+
+Labels = tuple[str, str, str]
+"""Method, route and status."""
+
+
+class Latencies:
+    """Counts of answers, by what was asked and how long it took.
+
+    What can be told apart is bounded: addresses that are no route are one.
+    """
+
+    def __init__(self) -> None:
+        """Nothing was answered yet."""
+        self._routes: frozenset[str] = frozenset()
+        self._counts: dict[Labels, list[int]] = {}
+        self._sums: dict[Labels, float] = {}
+
+    def know(self, routes: Iterable[str]) -> None:
+        """Tell these addresses apart."""
+        self._routes = frozenset(routes)
+
+    def note(self, method: str, path: str, status: int, seconds: float) -> None:
+        """Count an answer."""
+        labels = (
+            method if method in _METHODS else _OTHER,
+            self._route(path),
+            str(status),
+        )
+        counts = self._counts.setdefault(labels, [0] * (len(BUCKETS) + 1))
+        counts[bisect_left(BUCKETS, seconds)] += 1
+        self._sums[labels] = self._sums.get(labels, 0.0) + seconds
+
+    def series(self) -> Iterator[tuple[Labels, list[int], float]]:
+        """For each set of labels the counts, one for each bucket and above, and the sum."""
+        for labels in sorted(self._counts):
+            yield labels, self._counts[labels], self._sums[labels]
+
+    def _route(self, path: str) -> str:
+        if path in self._routes:
+            return path
+        return "/static" if path.startswith("/static/") else _OTHER
+
+
+class Measured:
+    """Measures each request, from its arrival to the last byte of its answer."""
+
+    def __init__(self, app: ASGIApp, latencies: Latencies) -> None:
+        self._app = app
+        self._latencies = latencies
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, and count it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        begun = time.perf_counter()
+        # A client that hangs up, or a fault of ours, leaves no status.
+        status = 500
+
+        async def told(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, told)
+        finally:
+            seconds = time.perf_counter() - begun
+            self._latencies.note(scope["method"], scope["path"], status, seconds)

@@ -1,0 +1,23 @@
+"""The HTML pages, rendered by Jinja with every value escaped."""
+
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+FOLDER = Path(__file__).parent
+STATIC = FOLDER / "static"
+
+_TEMPLATES = Environment(
+    loader=FileSystemLoader(FOLDER / "templates"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+
+
+def render(template: str, **values: Any) -> bytes:
+    """A page of a template."""
+    page = _TEMPLATES.get_template(template)
+    return page.render(**values).encode()

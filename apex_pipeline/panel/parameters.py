@@ -1,0 +1,75 @@
+"""The parameters of the API: what is taken, and how it is described, in one place."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.datastructures import QueryParams
+
+HISTORY_DAYS = (30, 60, 90)
+MOST_RECENT = 500
+
+
+class InvalidParameterError(ValueError):
+    """A parameter is not one of those that are taken; the text names what is."""
+
+
+@dataclass(frozen=True, slots=True)
+class WholeNumberParameter:
+    """A whole number within bounds, or one of a few."""
+
+    name: str
+    description: str
+    default: int
+    minimum: int = 1
+    maximum: int = 2**31 - 1
+    choices: tuple[int, ...] = ()
+
+    def read(self, query: QueryParams) -> int:
+        """The value that a query gives, or the default.
+
+        Raises:
+            InvalidParameterError: It is given twice, or is none of those allowed.
+        """
+        given = query.getlist(self.name)
+        if not given:
+            return self.default
+        text = given[0]
+        # Digits by the dozen would be turned into a number for nothing.
+        is_number = text.isascii() and text.isdigit() and len(text) <= 10
+        if len(given) > 1 or not is_number or not self._allows(int(text)):
+            raise InvalidParameterError(f"{self.name} must be {self._allowed}, once.")
+        return int(text)
+
+    def schema(self) -> dict[str, Any]:
+        """The parameter as OpenAPI describes it."""
+        number: dict[str, Any] = {"type": "integer", "default": self.default}
+        if self.choices:
+            number["enum"] = list(self.choices)
+        else:
+            number |= {"minimum": self.minimum, "maximum": self.maximum}
+        return {
+            "name": self.name,
+            "in": "query",
+            "description": self.description,
+            "required": False,
+            "schema": number,
+        }
+
+    def _allows(self, number: int) -> bool:
+        if self.choices:
+            return number in self.choices
+        return self.minimum <= number <= self.maximum
+
+    @property
+    def _allowed(self) -> str:
+        if self.choices:
+            return f"one of {', '.join(map(str, self.choices))}"
+        return f"a whole number from {self.minimum} to {self.maximum}"
+
+
+LIMIT = WholeNumberParameter(
+    "limit", "How many records, the newest first.", default=50, maximum=MOST_RECENT
+)
+DAYS = WholeNumberParameter(
+    "days", "How many whole days.", default=30, choices=HISTORY_DAYS
+)

@@ -1,0 +1,284 @@
+"""Where the panel's values come from, each behind a cache that serves everybody.
+
+Both ends are opened when the first person looks, and kept open. One that is not
+configured, or down, leaves the other's values standing.
+"""
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from apex_pipeline import history
+from apex_pipeline.csv_files import Sink, Written, snapshot, write_csv
+from apex_pipeline.csv_queries import DAILY_ROWS, select
+from apex_pipeline.database import Database
+from apex_pipeline.dataverse.connect import Environment, connect
+from apex_pipeline.dataverse.sender import RetryPolicy
+from apex_pipeline.errors import DatabaseUnavailableError, OutOfTimeError
+from apex_pipeline.history import HistoryDay
+from apex_pipeline.ledger import Totals
+from apex_pipeline.outlook import Outlook, outlook
+from apex_pipeline.panel.cache import Reading, Shared, Timing
+from apex_pipeline.panel.kpis import Comparison
+from apex_pipeline.panel.parameters import HISTORY_DAYS, MOST_RECENT
+from apex_pipeline.panel.records import DEADLINE_SECONDS, Window, read_recent
+from apex_pipeline.settings import (
+    load_analysis_settings,
+    load_database_url,
+    load_settings,
+)
+from apex_pipeline.status import Status, read_status
+from apex_pipeline.store import Store
+
+RECENT_TIERS = (50, MOST_RECENT)
+"""Numbers of records that are read: the smallest that holds what was asked for, so that
+no more than so many different reads are ever made."""
+
+_PATIENCE_SECONDS = 2.0
+_RETRY = RetryPolicy(attempts=2, first_wait=0.3, grace=2.0)
+
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """The sync's own state, and when it was asked for."""
+
+    as_of: datetime
+    status: Status
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """The history of some days in the business's time zone."""
+
+    as_of: datetime
+    time_zone: str
+    days: tuple[HistoryDay, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CostOutlook:
+    """The newest forecast in the business's time zone; None where none was made."""
+
+    time_zone: str
+    outlook: Outlook | None
+
+
+@dataclass(frozen=True, slots=True)
+class Recent:
+    """The newest records of Dataverse, and when they were read."""
+
+    as_of: datetime
+    records: tuple[dict[str, Any], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DataverseUse:
+    """What this process asked of Dataverse; see `Sender` and `TokenSource`."""
+
+    requests: int = 0
+    token_hits: int = 0
+    token_misses: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """How often each of the sources is read at most."""
+
+    dataverse: Timing = field(default_factory=Timing)
+    health: Timing = field(
+        default_factory=lambda: Timing(fresh=5.0, limit=5.0, longest_pause=30.0)
+    )
+    history: Timing = field(
+        default_factory=lambda: Timing(fresh=60.0, stale=600.0, limit=5.0)
+    )
+
+
+class Sources:
+    """All that the panel shows, shared among those who look.
+
+    Attributes:
+        comparison: The key figures' two days, from Dataverse.
+        health: The sync's own state, from Postgres.
+        totals: What all runs of the sync did, from Postgres.
+        outlook: The newest forecast of the cost, from Postgres.
+    """
+
+    def __init__(
+        self, environment: Mapping[str, str], timings: Timings | None = None
+    ) -> None:
+        """Keep the environment; nothing is opened or read yet."""
+        timings = timings or Timings()
+        self._environment = environment
+        self._dataverse = _DataverseEnd(environment)
+        self._database: Database | None = None
+        self._opening = threading.Lock()
+        self._window = Window()
+        self.comparison = _from_dataverse(self._read_comparison, timings.dataverse)
+        self.health = _from_postgres(self._read_health, timings.health)
+        self.totals = _from_postgres(self._read_totals, timings.health)
+        self.outlook = _from_postgres(self._read_outlook, timings.history)
+        self._recent = {
+            tier: _from_dataverse(self._recent_reader(tier), timings.dataverse)
+            for tier in RECENT_TIERS
+        }
+        self._history = {
+            days: _from_postgres(self._history_reader(days), timings.history)
+            for days in HISTORY_DAYS
+        }
+
+    async def recent(self, limit: int) -> Reading[Recent]:
+        """The newest records, at least *limit* of them where there are so many."""
+        return await self._recent[next(t for t in RECENT_TIERS if t >= limit)].get()
+
+    async def history(self, days: int) -> Reading[History]:
+        """The last whole days, one of `HISTORY_DAYS`."""
+        return await self._history[days].get()
+
+    def write_daily(self, sink: Sink) -> Written:
+        """Write all daily rollups of the business's time zone as CSV; blocks.
+
+        Raises:
+            ConfigError: The database is not configured.
+            DatabaseError: One of its kinds.
+        """
+        selection = select(load_analysis_settings(self._environment), DAILY_ROWS.name)
+        with snapshot(self.open_database()) as connection:
+            return write_csv(connection, selection, sink)
+
+    async def close(self) -> None:
+        """Break off what is being read, and close both ends."""
+        every: tuple[Shared[Any], ...] = (
+            *(self.comparison, self.health, self.totals, self.outlook),
+            *self._recent.values(),
+            *self._history.values(),
+        )
+        await asyncio.gather(*(shared.close() for shared in every))
+        await self._dataverse.close()
+        if self._database is not None:
+            await asyncio.to_thread(self._database.close)
+
+    def dataverse_use(self) -> DataverseUse:
+        """What was asked of Dataverse until now."""
+        return self._dataverse.use()
+
+    def open_database(self) -> Database:
+        """The database, opened once; any thread may ask.
+
+        Raises:
+            ConfigError: It is not configured.
+        """
+        with self._opening:
+            if self._database is None:
+                self._database = Database(
+                    load_database_url(self._environment),
+                    wait_seconds=_PATIENCE_SECONDS,
+                    application_name="apex_panel",
+                )
+            return self._database
+
+    async def _read_comparison(self) -> Comparison:
+        environment = await self._open_dataverse()
+        return await self._window.refresh(environment.client, datetime.now(UTC))
+
+    def _recent_reader(self, tier: int) -> Callable[[], Awaitable[Recent]]:
+        async def read() -> Recent:
+            environment = await self._open_dataverse()
+            as_of = datetime.now(UTC)
+            return Recent(as_of, await read_recent(environment.client, tier))
+
+        return read
+
+    async def _open_dataverse(self) -> Environment:
+        """The environment, unless it has asked the sync to wait.
+
+        Raises:
+            ConfigError: It is not configured.
+            OutOfTimeError: It takes no requests of this application yet.
+        """
+        environment = await self._dataverse.open()
+        health = (await self.health.get()).value
+        until = health.status.throttled_until if health else None
+        if until is not None and until > datetime.now(UTC):
+            raise OutOfTimeError(
+                f"Dataverse takes requests again at {until:%H:%M:%S} UTC.",
+                retry_at=until,
+            )
+        return environment
+
+    async def _read_health(self) -> Health:
+        settings = load_settings(self._environment)
+        as_of = datetime.now(UTC)
+        status = await asyncio.to_thread(
+            lambda: read_status(Store(self.open_database()), settings.dataverse)
+        )
+        return Health(as_of, status)
+
+    async def _read_totals(self) -> Totals:
+        return await asyncio.to_thread(lambda: Store(self.open_database()).run_totals())
+
+    async def _read_outlook(self) -> CostOutlook:
+        zone = load_analysis_settings(self._environment).time_zone
+        found = await asyncio.to_thread(lambda: outlook(self.open_database(), zone))
+        return CostOutlook(zone, found)
+
+    def _history_reader(self, days: int) -> Callable[[], Awaitable[History]]:
+        async def read() -> History:
+            zone = load_analysis_settings(self._environment).time_zone
+            as_of = datetime.now(UTC)
+            found = await asyncio.to_thread(
+                lambda: history.history(self.open_database(), days, zone)
+            )
+            return History(as_of, zone, tuple(found))
+
+        return read
+
+
+def _from_dataverse(
+    read: Callable[[], Awaitable[_Result]], timing: Timing
+) -> Shared[_Result]:
+    return Shared(read, timing, source="Dataverse")
+
+
+def _from_postgres(
+    read: Callable[[], Awaitable[_Result]], timing: Timing
+) -> Shared[_Result]:
+    return Shared(read, timing, source="Postgres", late=DatabaseUnavailableError)
+
+
+class _DataverseEnd:
+    """The environment, opened at the first need."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = environment
+        self._stack = AsyncExitStack()
+        self._opened: Environment | None = None
+        self._lock = asyncio.Lock()
+
+    async def open(self) -> Environment:
+        async with self._lock:
+            if self._opened is None:
+                settings = load_settings(self._environment)
+                self._opened = await self._stack.enter_async_context(
+                    connect(
+                        settings.dataverse,
+                        settings.token_cache_path,
+                        retry=_RETRY,
+                        request_timeout=DEADLINE_SECONDS,
+                    )
+                )
+            return self._opened
+
+    def use(self) -> DataverseUse:
+        if self._opened is None:
+            return DataverseUse()
+        sender, tokens = self._opened.sender, self._opened.tokens
+        return DataverseUse(sender.requests, tokens.hits, tokens.misses)
+
+    async def close(self) -> None:
+        await self._stack.aclose()

@@ -1,0 +1,91 @@
+// Asks for the tiles again, and puts them in place of the old ones.
+//
+// The server renders them, so there is one place that decides how a figure is told. It
+// also says when to ask again. Nothing is asked while nobody looks.
+
+const live = document.getElementById("live");
+const announcement = document.getElementById("announcement");
+const PAUSES = [10, 20, 60];
+const PATIENCE_MS = 20_000;
+
+let timer;
+let tag = null;
+let failures = 0;
+let asking = false;
+
+const status = () => live.querySelector(".status");
+
+function schedule(seconds) {
+  clearTimeout(timer);
+  if (document.hidden) return;
+  // Viewers that were opened together must not ask together for ever.
+  const jitter = 0.9 + Math.random() * 0.2;
+  timer = setTimeout(refresh, seconds * jitter * 1000);
+}
+
+async function refresh() {
+  if (asking) return;
+  asking = true;
+  try {
+    const answer = await fetch(live.dataset.source, {
+      headers: tag ? { "If-None-Match": tag } : {},
+      signal: AbortSignal.timeout(PATIENCE_MS),
+      redirect: "manual",
+    });
+    if (answer.type === "opaqueredirect" || answer.status === 401) {
+      location.reload();
+      return;
+    }
+    if (answer.status !== 304) {
+      if (!answer.ok) throw new Error(`HTTP ${answer.status}`);
+      show(await answer.text());
+      tag = answer.headers.get("ETag");
+    }
+    failures = 0;
+    schedule(Number(status().dataset.pollAfter));
+  } catch {
+    lose();
+    schedule(PAUSES[Math.min(failures++, PAUSES.length - 1)]);
+  } finally {
+    asking = false;
+  }
+}
+
+function show(html) {
+  const before = status().dataset.state;
+  live.innerHTML = html;
+  // One sentence, and only when something is different: not each figure, each time.
+  if (status().dataset.state !== before) {
+    announcement.textContent = status().dataset.summary;
+  }
+  tell();
+}
+
+function lose() {
+  const shown = status();
+  if (shown.dataset.state !== "lost") announcement.textContent = "Connection lost.";
+  shown.className = "status error";
+  shown.dataset.state = "lost";
+  shown.querySelector("strong").textContent = "Connection lost";
+  shown.querySelector(".message").textContent =
+    "The panel does not answer; these are the last figures it gave.";
+  tag = null;
+  tell();
+}
+
+// How old the figures are.
+function tell() {
+  const read = live.querySelector("time[data-age]");
+  if (!read) return;
+  const seconds = Math.max(0, Math.round((Date.now() - Date.parse(read.dateTime)) / 1000));
+  const age = seconds < 90 ? `${seconds} s` : `${Math.round(seconds / 60)} min`;
+  read.textContent = `${read.dateTime.slice(11, 19)} UTC, ${age} ago`;
+}
+
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden) clearTimeout(timer);
+  else refresh();
+});
+setInterval(tell, 1000);
+tell();
+schedule(Number(status().dataset.pollAfter));

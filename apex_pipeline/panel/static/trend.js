@@ -1,0 +1,114 @@
+// Makes the picture that came with the page one to point at.
+
+const chart = document.getElementById("chart");
+const REFRESH_MS = 300_000;
+const AHEAD = { 30: 14, 60: 30, 90: 30 };
+
+const colour = (name) => getComputedStyle(document.body).getPropertyValue(name).trim();
+const usd = (value) => (value == null ? "–" : `$${value.toFixed(2)}`);
+const percent = (value) => (value == null ? "–" : `${value.toFixed(1)} %`);
+const at = (day) => Date.parse(`${day}T00:00:00Z`) / 1000;
+const day = (seconds) => new Date(seconds * 1000).toISOString().slice(0, 10);
+
+let plots = [];
+let data = null;
+
+async function read(path) {
+  const answer = await fetch(path, { redirect: "manual" });
+  return answer.ok ? answer.json() : null;
+}
+
+async function load() {
+  const days = chart.dataset.days;
+  const [history, forecast] = await Promise.all([
+    read(`/api/history?days=${days}`),
+    read("/api/forecast"),
+  ]);
+  if (!history || !history.days.length) return;
+  data = columns(history.days, forecast ? forecast.days.slice(0, AHEAD[days]) : []);
+  draw();
+}
+
+function columns(past, ahead) {
+  const none = (list) => list.map(() => null);
+  const later = ahead.filter((each) => each.day > past[past.length - 1].day);
+  const column = (name) => [...past.map((each) => each[name]), ...none(later)];
+  const future = (name) => [...none(past), ...later.map((each) => each[name])];
+  return {
+    days: [...past, ...later].map((each) => at(each.day)),
+    cost: column("cost_usd"),
+    average: column("cost_avg_7d_usd"),
+    forecast: future("cost_usd"),
+    low: future("low_80_usd"),
+    high: future("high_80_usd"),
+    success: column("success_rate_pct"),
+  };
+}
+
+function draw() {
+  for (const plot of plots) plot.destroy();
+  chart.replaceChildren();
+  const line = (label, name, value, more = {}) => ({
+    label,
+    value: (_, number) => value(number),
+    stroke: colour(name),
+    width: 2,
+    points: { show: false },
+    ...more,
+  });
+  const faint = { width: 0 };
+  plots = [
+    plot("Cost by day", "US dollars", [data.days, data.cost, data.average, data.forecast, data.high, data.low], {
+      height: 260,
+      scales: { y: { range: (_, __, most) => [0, (most || 1) * 1.08] } },
+      series: [
+        line("Cost", "--chart-1", usd),
+        line("7-day mean", "--chart-3", usd, { width: 1.5, dash: [5, 4] }),
+        line("Forecast", "--chart-2", usd),
+        line("80 % up to", "--chart-2", usd, faint),
+        line("80 % from", "--chart-2", usd, faint),
+      ],
+      bands: [{ series: [4, 5], fill: `${colour("--chart-2")}33` }],
+    }),
+    plot("Success rate", "percent of agents", [data.days, data.success], {
+      height: 170,
+      scales: { y: { range: (_, least) => [Math.min(90, Math.floor((least ?? 90) / 5) * 5), 100] } },
+      series: [line("Success rate", "--chart-1", percent)],
+    }),
+  ];
+}
+
+function plot(title, unit, values, { height, scales, series, bands }) {
+  const heading = document.createElement("h3");
+  heading.innerHTML = "<b></b> <span></span>";
+  heading.querySelector("b").textContent = title;
+  heading.querySelector("span").textContent = unit;
+  const place = document.createElement("div");
+  chart.append(heading, place);
+  const axis = {
+    stroke: colour("--chart-muted"),
+    grid: { stroke: colour("--chart-grid"), width: 1 },
+    ticks: { show: false },
+    font: `12px ${getComputedStyle(document.body).fontFamily}`,
+  };
+  const options = {
+    width: chart.clientWidth,
+    height,
+    tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
+    cursor: { sync: { key: "trend" }, drag: { setScale: false } },
+    scales: { x: { time: true }, ...scales },
+    axes: [axis, { ...axis, size: 58 }],
+    series: [{ label: "Day", value: (_, seconds) => (seconds == null ? "–" : day(seconds)) }, ...series],
+    bands,
+  };
+  return new uPlot(options, values, place);
+}
+
+if (chart && typeof uPlot !== "undefined") {
+  load();
+  setInterval(() => document.hidden || load(), REFRESH_MS);
+  new ResizeObserver(() => {
+    for (const each of plots) each.setSize({ width: chart.clientWidth, height: each.height });
+  }).observe(chart);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => data && draw());
+}

@@ -1,0 +1,197 @@
+"""What the page shows, in words, made of the API's documents; pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from apex_pipeline.campaign_charts import trend_picture
+from apex_pipeline.charts import EMBEDDED
+from apex_pipeline.history import HistoryDay
+from apex_pipeline.outlook import Outlook, OutlookTotal
+from apex_pipeline.panel import wording
+from apex_pipeline.panel.documents import Document, plain
+from apex_pipeline.panel.wording import Change, Told
+
+_WORDS = {"fresh": "Live", "stale": "Stale", "empty": "No data", "error": "Error"}
+_HORIZONS = {
+    "7d": "Next 7 days",
+    "30d": "Next 30 days",
+    "90d": "Next 90 days",
+    "month_end": "This month",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ShownFigure:
+    """A figure of a tile, and how it has changed."""
+
+    key: str
+    label: str
+    told: Told
+    change: Change
+
+
+@dataclass(frozen=True, slots=True)
+class ShownTile:
+    """A tile.
+
+    Attributes:
+        is_pair: Whether its two figures are of the same weight.
+    """
+
+    key: str
+    label: str
+    is_pair: bool
+    figures: tuple[ShownFigure, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """Something that is known of the sync."""
+
+    name: str
+    value: str
+    is_bad: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """The part of the page that is asked for again and again.
+
+    Attributes:
+        word: The state in a word or two.
+        summary: The state in a sentence, to be read out when it changes.
+        poll_after_s: When to ask again, seconds.
+    """
+
+    state: str
+    word: str
+    message: str
+    summary: str
+    as_of: str | None
+    as_of_iso: str | None
+    poll_after_s: int
+    tiles: tuple[ShownTile, ...]
+    sync_message: str | None
+    facts: tuple[Fact, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A day of the table; without cells where it is not computed."""
+
+    day: str
+    is_computed: bool
+    cells: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """A sum that the forecast expects."""
+
+    name: str
+    cost: str
+    interval: str
+
+
+def live(kpis: Document) -> Live:
+    """Tell `GET /api/kpis`."""
+    word = _WORDS[kpis["state"]]
+    as_of: datetime | None = kpis["as_of"]
+    sync = kpis["sync"]
+    return Live(
+        state=kpis["state"],
+        word=word,
+        message=kpis["message"],
+        summary=f"{word}: {kpis['message']}",
+        as_of=wording.instant(as_of) if as_of else None,
+        as_of_iso=str(plain(as_of)) if as_of else None,
+        poll_after_s=kpis["poll_after_s"],
+        tiles=tuple(_tile(tile) for tile in kpis["tiles"]),
+        sync_message=sync["message"] or sync["last_failure"],
+        facts=_facts(sync),
+    )
+
+
+def rows(days: Sequence[HistoryDay]) -> list[Row]:
+    """Tell the days, the newest first."""
+    return [
+        Row(str(day.day), day.is_computed, _cells(day) if day.is_computed else ())
+        for day in reversed(days)
+    ]
+
+
+def totals(outlook: Outlook | None) -> list[Total]:
+    """Tell the sums that the forecast expects."""
+    if outlook is None:
+        return []
+    return [
+        Total(
+            _HORIZONS[total.horizon],
+            wording.figure(total.cost_usd, "USD").number,
+            _interval(total),
+        )
+        for total in outlook.totals
+    ]
+
+
+def picture(days: Sequence[HistoryDay], outlook: Outlook | None) -> str | None:
+    """Draw the days and those to come; None where no day is known."""
+    if not any(day.is_computed for day in days):
+        return None
+    return trend_picture(days, outlook, EMBEDDED)
+
+
+def _tile(tile: Document) -> ShownTile:
+    figures = tuple(
+        ShownFigure(
+            each["key"],
+            each["label"],
+            wording.figure(each["value"], each["unit"]),
+            wording.change(
+                each["change"],
+                each["change_unit"],
+                tile["better"],
+                is_known=each["value"] is not None,
+            ),
+        )
+        for each in tile["figures"]
+    )
+    return ShownTile(tile["key"], tile["label"], tile["better"] == "neither", figures)
+
+
+def _facts(sync: Document) -> tuple[Fact, ...]:
+    quarantined = sync["quarantined"]
+    return (
+        Fact("Pending", wording.count(sync["pending"])),
+        Fact("Oldest waits", wording.duration(sync["oldest_pending_seconds"])),
+        Fact("Last success", wording.instant(sync["last_success_at"])),
+        Fact("Delivered in 24 h", wording.count(sync["delivered_24h"])),
+        Fact("In quarantine", wording.count(quarantined), is_bad=bool(quarantined)),
+    )
+
+
+def _cells(day: HistoryDay) -> tuple[str, ...]:
+    figures: list[tuple[Any, str]] = [
+        (day.success_rate_pct, "%"),
+        (day.assets_generated, "tokens"),
+        (day.tokens_in, "tokens"),
+        (day.tokens_out, "tokens"),
+        (day.cost_usd, "USD"),
+        (day.latency_p95_worst_ms, "ms"),
+        (day.latency_p95_median_ms, "ms"),
+    ]
+    told = (wording.figure(value, unit) for value, unit in figures)
+    cells = (f"{each.number} {each.unit}".rstrip() for each in told)
+    return (wording.count(day.runs), *cells)
+
+
+def _interval(total: OutlookTotal) -> str:
+    if total.low_80_usd is None or total.high_80_usd is None:
+        return ""
+    low, high = (
+        wording.figure(end, "USD").number
+        for end in (total.low_80_usd, total.high_80_usd)
+    )
+    return f"{low} to {high}, 80 % interval"

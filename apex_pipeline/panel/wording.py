@@ -1,0 +1,141 @@
+"""How figures are told to people: the same words on the first page and at each refresh.
+
+Numbers are written with points and thin groups as in English, whatever the reader's
+language; what is not known is a dash, never a zero.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+NOTHING = "\N{EN DASH}"
+
+Number = Decimal | int | float
+_SCALES = ((1_000_000_000, "B"), (1_000_000, "M"), (10_000, "k"))
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A figure in words.
+
+    Attributes:
+        number: What is shown large.
+        unit: What stands small behind it; empty where the number says it.
+        exact: The whole figure, for whoever points at it.
+    """
+
+    number: str
+    unit: str
+    exact: str
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """How a figure has changed, in words.
+
+    Attributes:
+        tone: `better`, `worse`, `more`, `less`, `same` or `unknown`.
+        arrow: ▲, ▼ or nothing.
+        text: By how much, and what that means.
+    """
+
+    tone: str
+    arrow: str
+    text: str
+
+
+def figure(value: Number | None, unit: str) -> Told:
+    """Tell a figure of the API; *unit* is one of its units."""
+    if value is None:
+        return Told(NOTHING, "", "no data")
+    number, short = _UNITS[unit](value)
+    return Told(number, short, f"{_exact(value)} {unit}")
+
+
+def change(
+    amount: Number | None, change_unit: str, better: str, *, is_known: bool
+) -> Change:
+    """Tell a change of the API.
+
+    Args:
+        amount: The change; None where the figure before is zero or not known.
+        change_unit: `%` or `points`.
+        better: `lower`, `higher` or `neither`.
+        is_known: Whether the figure itself is.
+    """
+    if amount is None:
+        text = "nothing to compare with" if is_known else "no data"
+        return Change("unknown", "", text)
+    if not amount:
+        return Change("same", "", "unchanged")
+    is_more = amount > 0
+    if better == "neither":
+        tone = "more" if is_more else "less"
+    else:
+        tone = "better" if is_more == (better == "higher") else "worse"
+    size = f"{abs(amount):,.1f} {'%' if change_unit == '%' else 'points'}"
+    return Change(tone, "▲" if is_more else "▼", f"{size} {tone}")
+
+
+def duration(seconds: Number | None) -> str:
+    """Tell a length of time by its largest unit."""
+    if seconds is None:
+        return NOTHING
+    for length, name in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= length:
+            return f"{seconds / length:,.0f} {name}"
+    return f"{seconds:.0f} s"
+
+
+def instant(at: datetime | None) -> str:
+    """Tell an instant: the time of day, in UTC."""
+    return NOTHING if at is None else f"{at:%H:%M:%S} UTC"
+
+
+def count(value: Number | None) -> str:
+    """Tell a number of things."""
+    return NOTHING if value is None else f"{value:,.0f}"
+
+
+def _usd(value: Number) -> tuple[str, str]:
+    places = 0 if value >= 1000 else 2 if value >= 1 else 4
+    return f"${value:,.{places}f}", ""
+
+
+def _milliseconds(value: Number) -> tuple[str, str]:
+    if value < 1000:
+        return f"{value:,.0f}", "ms"
+    seconds = float(value) / 1000
+    return f"{seconds:,.{2 if seconds < 10 else 1}f}", "s"
+
+
+def _percent(value: Number) -> tuple[str, str]:
+    return f"{value:.1f}", "%"
+
+
+def _assets(value: Number) -> tuple[str, str]:
+    return f"{value:,.1f}", ""
+
+
+def _tokens(value: Number) -> tuple[str, str]:
+    for scale, name in _SCALES:
+        if value >= scale:
+            unit = 1000 if name == "k" else scale
+            return f"{value / unit:,.{1 if name == 'k' else 2}f}", name
+    return f"{value:,.0f}", ""
+
+
+_UNITS: Mapping[str, Callable[[Number], tuple[str, str]]] = {
+    "USD": _usd,
+    "ms": _milliseconds,
+    "%": _percent,
+    "assets": _assets,
+    "tokens": _tokens,
+}
+
+
+def _exact(value: Number) -> str:
+    if value % 1:
+        return f"{value:,.5f}".rstrip("0").rstrip(".")
+    return f"{value:,.0f}"

@@ -1,0 +1,1 @@
+"""Holding rows against their Dataverse records, and mending where they do not agree."""

@@ -1,0 +1,209 @@
+"""Where rows and records do not agree, kept in Postgres until they do.
+
+Rows whose record is missing or differs are kept with the mark that they bore, records
+that are no row's with what they could be matched by. What each of them is, is told by
+the view `dataverse_finding`, by what is known when it is asked.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection
+
+from apex_pipeline.metrics import record_key
+from apex_pipeline.pending import spellings
+from apex_pipeline.reconcile import foreign_records
+from apex_pipeline.reconcile.records import Record
+from apex_pipeline.reconcile.rows import Row
+
+MOST_KEPT = 10_000
+"""Findings on rows that are kept at most."""
+
+
+class Kind(StrEnum):
+    """What is wrong."""
+
+    MISSING = "missing"
+    """A row is marked, and has no record."""
+    DIFFERENT = "different"
+    """A record does not hold what its row holds."""
+    UNKNOWN = "unknown"
+    """No row explains the record."""
+    DOUBLE = "double"
+    """The record holds a row that has a record of its own."""
+    OTHER_FLOW = "other_flow"
+    """Another flow made the record for a row that has none of its own."""
+    AMBIGUOUS = "ambiguous"
+    """As before, but there are several such records, or several such rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the view `dataverse_finding`."""
+
+    kind: Kind
+    metric_id: str | None
+    record_id: str | None
+    columns: tuple[str, ...]
+    first_found_at: datetime
+
+
+@dataclass(slots=True)
+class Verdicts:
+    """What came of comparing some rows and records.
+
+    Attributes:
+        missing: Rows without their record.
+        different: Rows whose record differs, and in which columns.
+        foreign: Records that are no row's, by key.
+        settled_keys: Keys that were looked at, and are no row's record's as far as
+            `foreign` does not say so.
+        settled_ids: Rows that were looked at.
+    """
+
+    missing: list[Row] = field(default_factory=list)
+    different: list[tuple[Row, tuple[str, ...]]] = field(default_factory=list)
+    foreign: dict[UUID, Record] = field(default_factory=dict)
+    settled_keys: set[UUID] = field(default_factory=set)
+    settled_ids: set[str] = field(default_factory=set)
+
+
+_FIND = """
+    INSERT INTO reconciliation_finding AS known (
+        resource, metric_id, kind, columns, exported_at, first_found_at, last_found_at
+    )
+    SELECT %(resource)s, id, %(kind)s, %(columns)s,
+        coalesce(CAST(%(exported_at)s AS timestamptz), exported_at), %(at)s, %(at)s
+    FROM campaign_metrics
+    WHERE id = %(metric_id)s AND exported_at IS NOT NULL
+    ON CONFLICT (resource, metric_id) DO UPDATE
+    SET kind = excluded.kind, columns = excluded.columns,
+        exported_at = excluded.exported_at, last_found_at = excluded.last_found_at
+"""
+
+_SETTLE_ROWS = """
+    DELETE FROM reconciliation_finding
+    WHERE resource = %(resource)s AND metric_id = ANY(%(ids)s)
+"""
+
+_FORGET_UNMARKED = """
+    DELETE FROM reconciliation_finding AS finding
+    WHERE finding.resource = %(resource)s AND NOT EXISTS (
+        SELECT FROM campaign_metrics AS metric
+        WHERE metric.id = finding.metric_id AND metric.exported_at IS NOT NULL
+    )
+"""
+
+_ROWS_PAGE = """
+    SELECT CAST(finding.metric_id AS text), CAST(adopted.record_id AS text)
+    FROM reconciliation_finding AS finding
+    LEFT JOIN adopted_record AS adopted ON adopted.metric_id = finding.metric_id
+    WHERE finding.resource = %(resource)s
+        AND (CAST(%(after)s AS text) IS NULL
+            OR CAST(finding.metric_id AS text) > %(after)s)
+    ORDER BY CAST(finding.metric_id AS text)
+    LIMIT %(limit)s
+"""
+
+_ROWS_FOUND = """
+    SELECT count(*) FROM reconciliation_finding WHERE resource = %(resource)s
+"""
+
+_COUNTS = """
+    SELECT kind, count(*) FROM dataverse_finding
+    WHERE resource = %(resource)s GROUP BY kind
+"""
+
+_EXAMPLES = """
+    SELECT kind, metric_id, record_id, columns, first_found_at FROM (
+        SELECT *, row_number() OVER (
+            PARTITION BY kind ORDER BY first_found_at, metric_id, record_id
+        ) AS number
+        FROM dataverse_finding
+        WHERE resource = %(resource)s
+    ) AS numbered
+    WHERE number <= %(limit)s
+    ORDER BY kind, number
+"""
+
+
+def record(
+    connection: Connection, resource: str, verdicts: Verdicts, at: datetime
+) -> None:
+    """Keep what is wrong, and forget what is not any more."""
+    connection.exec_driver_sql("SET LOCAL TIME ZONE 'UTC'")
+    _settle(connection, resource, verdicts)
+    wrong = [_wrong(row, Kind.MISSING, ()) for row in verdicts.missing]
+    wrong += [_wrong(row, Kind.DIFFERENT, names) for row, names in verdicts.different]
+    if wrong:
+        common = {"resource": resource, "at": at}
+        connection.exec_driver_sql(_FIND, [each | common for each in wrong])
+    if verdicts.foreign:
+        foreign_records.see(connection, resource, verdicts.foreign, at)
+    if verdicts.missing or verdicts.foreign:
+        foreign_records.explain_missing(connection, resource)
+
+
+def _wrong(row: Row, kind: Kind, columns: Sequence[str]) -> dict[str, Any]:
+    return {
+        "metric_id": row.id,
+        "kind": kind.value,
+        "columns": list(columns),
+        "exported_at": row.exported_at,
+    }
+
+
+def _settle(connection: Connection, resource: str, verdicts: Verdicts) -> None:
+    keys = verdicts.settled_keys - verdicts.foreign.keys()
+    wrong = {row.id for row in verdicts.missing}
+    wrong |= {row.id for row, _ in verdicts.different}
+    ids = {*spellings(verdicts.settled_keys), *verdicts.settled_ids} - wrong
+    if ids:
+        values = {"resource": resource, "ids": [*ids]}
+        connection.exec_driver_sql(_SETTLE_ROWS, values)
+    if keys:
+        foreign_records.forget(connection, resource, keys)
+
+
+def forget_unmarked(connection: Connection, resource: str) -> None:
+    """Forget findings on rows that are pending again, or gone."""
+    connection.exec_driver_sql(_FORGET_UNMARKED, {"resource": resource})
+
+
+def rows_page(
+    connection: Connection, resource: str, after: str | None, limit: int
+) -> list[tuple[str, UUID | None]]:
+    """Read ids of rows that have a finding, each with the key of its record."""
+    found = connection.exec_driver_sql(
+        _ROWS_PAGE, {"resource": resource, "after": after, "limit": limit}
+    )
+    return [(row_id, record_key(row_id, adopted)) for row_id, adopted in found]
+
+
+def rows_found(connection: Connection, resource: str) -> int:
+    """Count the rows that have a finding."""
+    count: int = connection.exec_driver_sql(
+        _ROWS_FOUND, {"resource": resource}
+    ).scalar_one()
+    return count
+
+
+def counts(connection: Connection, resource: str) -> dict[Kind, int]:
+    """Count what is wrong, by kind."""
+    found = connection.exec_driver_sql(_COUNTS, {"resource": resource})
+    return dict.fromkeys(Kind, 0) | {Kind(kind): count for kind, count in found}
+
+
+def examples(connection: Connection, resource: str, limit: int) -> list[Finding]:
+    """Read the findings that stand longest, at most *limit* of each kind."""
+    found = connection.exec_driver_sql(
+        _EXAMPLES, {"resource": resource, "limit": limit}
+    )
+    return [
+        Finding(Kind(kind), metric_id, record_id, tuple(columns), first_found_at)
+        for kind, metric_id, record_id, columns, first_found_at in found
+    ]

@@ -1,0 +1,192 @@
+"""How far the comparison has come in an environment, and what each run of it did."""
+
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from datetime import datetime
+
+from sqlalchemy import Connection
+
+from apex_pipeline.ledger import RunStatus
+from apex_pipeline.reconcile.findings import Kind
+
+
+@dataclass(slots=True)
+class Progress:
+    """One row of `reconciliation_progress`, whose comments say what each column is."""
+
+    tracking_link: str | None = None
+    is_tracking: bool = False
+    exported_since: datetime | None = None
+    pass_is_full: bool = True
+    pass_started_at: datetime | None = None
+    pass_second: int | None = None
+    pass_after_id: str | None = None
+    pass_rows: int = 0
+    last_pass_finished_at: datetime | None = None
+    last_pass_rows: int = 0
+
+    def begin_pass(self, at: datetime | None, *, is_full: bool) -> None:
+        """Go back to the beginning of the table."""
+        self.pass_is_full = is_full
+        self.pass_started_at = at
+        self.pass_second = None
+        self.pass_after_id = None
+        self.pass_rows = 0
+
+    def finish_pass(self, at: datetime, *, next_is_full: bool) -> None:
+        """Remember what a pass over all rows came to; the next begins with the next run.
+
+        Args:
+            at: The time.
+            next_is_full: Whether the next is to go on to its end in one go.
+        """
+        self.last_pass_finished_at = at
+        self.last_pass_rows = self.pass_rows
+        self.begin_pass(None, is_full=next_is_full)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReconciliationRun:
+    """One row of `reconciliation_run`, whose comments say what each column is."""
+
+    id: int = 0
+    started_at: datetime | None = None
+    dagster_run_id: str | None = None
+    status: RunStatus
+    finished_at: datetime | None
+    is_complete: bool = False
+    rows_compared: int = 0
+    changes_read: int = 0
+    counts: Mapping[Kind, int] | None
+    repaired: int = 0
+    adopted: int = 0
+    requests: int = 0
+    throttled_seconds: float = 0.0
+    note: str | None = None
+    error: str | None = None
+
+
+_COLUMNS = [field.name for field in fields(Progress)]
+
+_PROGRESS = f"""
+    SELECT {", ".join(_COLUMNS)}
+    FROM reconciliation_progress
+    WHERE resource = %(resource)s
+"""  # noqa: S608  constants
+
+_SAVE = f"""
+    INSERT INTO reconciliation_progress (resource, {", ".join(_COLUMNS)})
+    VALUES (%(resource)s, {", ".join(f"%({name})s" for name in _COLUMNS)})
+    ON CONFLICT (resource) DO UPDATE
+    SET {", ".join(f"{name} = excluded.{name}" for name in _COLUMNS)}
+"""  # noqa: S608  constants
+
+_INTERRUPT = """
+    UPDATE reconciliation_run
+    SET status = 'interrupted', finished_at = greatest(started_at, %(at)s),
+        error = 'The process ended without a word.'
+    WHERE status = 'running'
+"""
+
+_START = """
+    INSERT INTO reconciliation_run (resource, started_at, host, dagster_run_id)
+    VALUES (%(resource)s, %(at)s, %(host)s, %(dagster_run_id)s)
+    RETURNING id
+"""
+
+_COUNT_REQUESTS = """
+    UPDATE reconciliation_run SET requests = %(requests)s WHERE id = %(id)s
+"""
+
+_FINISH = """
+    UPDATE reconciliation_run
+    SET status = %(status)s, finished_at = %(finished_at)s,
+        is_complete = %(is_complete)s, rows_compared = %(rows_compared)s,
+        changes_read = %(changes_read)s, missing = %(missing)s,
+        different = %(different)s, unknown = %(unknown)s, double = %(double)s,
+        other_flow = %(other_flow)s, ambiguous = %(ambiguous)s,
+        repaired = %(repaired)s, adopted = %(adopted)s, requests = %(requests)s,
+        throttled_seconds = %(throttled_seconds)s, note = %(note)s, error = %(error)s
+    WHERE id = %(id)s
+"""
+
+_LAST = """
+    SELECT id, started_at, dagster_run_id, status, finished_at, is_complete,
+        rows_compared, changes_read, missing, different, unknown, double, other_flow,
+        ambiguous, repaired, adopted, requests, throttled_seconds, note, error
+    FROM reconciliation_run
+    ORDER BY id DESC
+    LIMIT %(limit)s
+"""
+
+# Each record of a bulk request counts as one. What a sync reads besides is next to
+# nothing.
+_REQUESTS_OF_A_DAY = """
+    SELECT
+        (SELECT coalesce(sum(requests), 0) FROM reconciliation_run
+            WHERE started_at > %(since)s),
+        (SELECT coalesce(sum(greatest(requests, delivered)), 0) FROM sync_run
+            WHERE started_at > %(since)s)
+"""
+
+
+def read_progress(connection: Connection, resource: str) -> Progress:
+    """Read how far the comparison has come; the beginning, where it never began."""
+    row = connection.exec_driver_sql(_PROGRESS, {"resource": resource}).one_or_none()
+    return Progress() if row is None else Progress(*row)
+
+
+def save_progress(connection: Connection, resource: str, progress: Progress) -> None:
+    """Keep how far the comparison has come."""
+    values = {name: getattr(progress, name) for name in _COLUMNS}
+    connection.exec_driver_sql(_SAVE, values | {"resource": resource})
+
+
+def start_run(
+    connection: Connection, resource: str, at: datetime, dagster_run_id: str | None
+) -> int:
+    """Open a run; whatever is still open was left by a process that died."""
+    connection.exec_driver_sql(_INTERRUPT, {"at": at})
+    values = {
+        "resource": resource,
+        "at": at,
+        "host": socket.gethostname(),
+        "dagster_run_id": dagster_run_id,
+    }
+    number: int = connection.exec_driver_sql(_START, values).scalar_one()
+    return number
+
+
+def count_requests(connection: Connection, run_id: int, requests: int) -> None:
+    """Keep how often an open run has asked Dataverse, so that a killed one counts."""
+    connection.exec_driver_sql(_COUNT_REQUESTS, {"id": run_id, "requests": requests})
+
+
+def finish_run(connection: Connection, run_id: int, run: ReconciliationRun) -> None:
+    """Write what became of a run."""
+    values = {name: getattr(run, name) for name in ReconciliationRun.__slots__}
+    counts = values.pop("counts") or dict.fromkeys(Kind)
+    connection.exec_driver_sql(
+        _FINISH,
+        values | {kind.value: count for kind, count in counts.items()} | {"id": run_id},
+    )
+
+
+def last_runs(connection: Connection, limit: int) -> list[ReconciliationRun]:
+    """Read the last runs, the newest first."""
+    found = connection.exec_driver_sql(_LAST, {"limit": limit}).mappings()
+    return [_run(dict(row)) for row in found]
+
+
+def requests_of_a_day(connection: Connection, since: datetime) -> tuple[int, int]:
+    """Count requests to Dataverse that began after *since*: of comparing, of syncing."""
+    row = connection.exec_driver_sql(_REQUESTS_OF_A_DAY, {"since": since}).one()
+    return int(row[0]), int(row[1])
+
+
+def _run(row: dict[str, object]) -> ReconciliationRun:
+    counts = {kind: row.pop(kind.value) for kind in Kind}
+    row["status"] = RunStatus(str(row["status"]))
+    row["counts"] = None if None in counts.values() else counts
+    return ReconciliationRun(**row)  # type: ignore[arg-type]  # columns are its fields

@@ -1,0 +1,63 @@
+"""Clearing the marks of rows that Dataverse does not hold as they are.
+
+The next sync sends them. Nothing is taken away from Dataverse: an upsert makes a missing
+record, and rewrites one that differs.
+"""
+
+from sqlalchemy import Connection
+
+from apex_pipeline.reconcile import findings
+from apex_pipeline.reconcile.examination import Examination
+from apex_pipeline.reconcile.records import KEYS_PER_REQUEST
+
+# Where a sync has marked the row anew since it was found, it is left alone. The record
+# adopted for a row that misses it is gone: the row gets one of its own.
+_CLEAR = """
+    WITH cleared AS (
+        UPDATE campaign_metrics AS metric
+        SET exported_at = NULL
+        FROM reconciliation_finding AS finding
+        WHERE finding.resource = %(resource)s
+            AND finding.metric_id = ANY(%(ids)s)
+            AND metric.id = finding.metric_id
+            AND metric.exported_at = finding.exported_at
+        RETURNING metric.id, finding.kind
+    ), abandoned AS (
+        DELETE FROM adopted_record USING cleared
+        WHERE adopted_record.metric_id = cleared.id AND cleared.kind = 'missing'
+    ), settled AS (
+        DELETE FROM reconciliation_finding AS finding USING cleared
+        WHERE finding.resource = %(resource)s AND finding.metric_id = cleared.id
+    )
+    SELECT count(*) FROM cleared
+"""
+
+
+async def repair(examination: Examination, resource: str) -> int:
+    """Clear the marks of all rows that have a finding; returns how many.
+
+    Each is compared once more right before. A batch is one transaction: a process that
+    is killed leaves whole batches, and the next run does the rest.
+
+    Raises:
+        OutOfTimeError: The time or the requests given are used up.
+        DatabaseError: Postgres does not answer, or does not let us.
+    """
+    repaired = 0
+    after: str | None = None
+    while page := await examination.ask(
+        lambda c: findings.rows_page(c, resource, after, KEYS_PER_REQUEST)  # noqa: B023  asked at once
+    ):
+        ids = [row_id for row_id, _ in page]
+        await examination.by_key(key for _, key in page if key is not None)
+        repaired += await examination.ask(lambda c: _clear(c, resource, ids))  # noqa: B023  asked at once
+        after = ids[-1]
+    return repaired
+
+
+def _clear(connection: Connection, resource: str, ids: list[str]) -> int:
+    connection.exec_driver_sql("SET LOCAL TIME ZONE 'UTC'")
+    count: int = connection.exec_driver_sql(
+        _CLEAR, {"resource": resource, "ids": ids}
+    ).scalar_one()
+    return count

@@ -1,0 +1,247 @@
+"""One run of the comparison: what changed and a share of the rest, in bounded time.
+
+It goes beside a running sync: one request at a time, and half of what Dataverse allows
+is left to others. Only adopting needs the writer lock.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from apex_pipeline.database import Database
+from apex_pipeline.dataverse.connect import Environment, connect
+from apex_pipeline.dataverse.gate import Deadline
+from apex_pipeline.dataverse.pacing import Pacer
+from apex_pipeline.dataverse.sender import Sender
+from apex_pipeline.errors import ApexError, DatabaseError
+from apex_pipeline.ledger import RunStatus
+from apex_pipeline.pacing_memory import PacingMemory
+from apex_pipeline.reconcile import findings, progress as kept
+from apex_pipeline.reconcile.examination import Examination
+from apex_pipeline.reconcile.passes import Passes
+from apex_pipeline.reconcile.progress import Progress, ReconciliationRun
+from apex_pipeline.reconcile.records import Budget, Records
+from apex_pipeline.reconcile.report import ReconcileOptions, ReconcileReport
+from apex_pipeline.reconcile.work import Outcome, Work
+from apex_pipeline.settings import DataverseSettings
+from apex_pipeline.store import Store
+from apex_pipeline.stream import utc_now
+from apex_pipeline.sync import pacing_key
+from apex_pipeline.writer_lock import WriterLock, try_reconciliation_lock
+
+_RESERVE = 0.5
+
+
+def run_reconciliation(
+    database: Database,
+    settings: DataverseSettings,
+    token_cache: Path,
+    options: ReconcileOptions,
+    *,
+    dagster_run_id: str | None = None,
+) -> ReconcileReport:
+    """Compare rows with records, as far as time and Dataverse allow.
+
+    A failure is part of the report, beside what was achieved before it.
+
+    Raises:
+        DatabaseError: Postgres could not be asked for the locks.
+    """
+    store = Store(database)
+    with ExitStack() as held:
+        locks = _locks(database, store, held, adopting=options.adopt)
+        if isinstance(locks, str):
+            return ReconcileReport(skipped=locks)
+        retry_at = store.retry_at(pacing_key(settings))
+        if retry_at is not None and retry_at > datetime.now(UTC):
+            reason = f"Dataverse asked for no requests before {retry_at:%H:%M:%S} UTC"
+            return ReconcileReport(skipped=reason)
+        run = _Run(
+            database,
+            store,
+            settings,
+            options,
+            locks=locks,
+            dagster_run_id=dagster_run_id,
+        )
+        return asyncio.run(run.carry_out(token_cache))
+
+
+def _locks(
+    database: Database, store: Store, held: ExitStack, *, adopting: bool
+) -> list[WriterLock] | str:
+    """The locks that the run needs, or why it cannot have them."""
+    with database.translated():
+        own = try_reconciliation_lock(database)
+    if own is None:
+        return "another reconciliation is under way"
+    locks = [held.enter_context(own)]
+    if adopting:
+        writer = store.writer_lock()
+        if writer is None:
+            return "a sync holds the writer lock, which adopting needs; try again"
+        locks.append(held.enter_context(writer))
+    return locks
+
+
+class _Run:
+    """The state of one run that holds its locks."""
+
+    def __init__(
+        self,
+        database: Database,
+        store: Store,
+        settings: DataverseSettings,
+        options: ReconcileOptions,
+        *,
+        locks: list[WriterLock],
+        dagster_run_id: str | None,
+    ) -> None:
+        self._database = database
+        self._store = store
+        self._settings = settings
+        self._options = options
+        self._locks = locks
+        self._dagster_run_id = dagster_run_id
+        self._started = utc_now()
+        self._pacing = PacingMemory(store, pacing_key(settings), utc_now)
+
+    async def carry_out(self, token_cache: Path) -> ReconcileReport:
+        """Open both ends, compare, and tell."""
+        run_id = self._database.transact(
+            lambda c: kept.start_run(
+                c, self._settings.resource, self._started, self._dagster_run_id
+            )
+        )
+        outcome = Outcome()
+        try:
+            progress = self._progress()
+            pacer = self._pacing.restored(Pacer(most=1, reserve=_RESERVE))
+            async with connect(
+                self._settings, token_cache, pacer=pacer, retry=self._options.retry
+            ) as environment:
+                await self._work(run_id, environment, progress, outcome)
+        except ApexError as error:
+            outcome.failure = outcome.failure or error
+        return await asyncio.to_thread(self._report, run_id, outcome)
+
+    def _progress(self) -> Progress:
+        progress = self._database.transact(
+            lambda c: kept.read_progress(c, self._settings.resource), repeatable=True
+        )
+        if self._options.full:
+            progress.begin_pass(None, is_full=True)
+        return progress
+
+    async def _work(
+        self,
+        run_id: int,
+        environment: Environment,
+        progress: Progress,
+        outcome: Outcome,
+    ) -> None:
+        resource, options = self._settings.resource, self._options
+        sender = environment.sender
+        budget = Budget(options.time_budget, options.requests, sender)
+        records = Records(environment.client, budget)
+        examination = Examination(self._database, resource, records)
+        passes = Passes(
+            resource,
+            records,
+            examination,
+            progress,
+            started=self._started,
+            rows_per_window=options.rows_per_window,
+        )
+        work = Work(
+            resource,
+            options,
+            budget,
+            records,
+            examination,
+            passes,
+            self._see_locks,
+            outcome,
+        )
+        try:
+            async with self._beating(run_id, sender, budget, outcome):
+                await work.carry_out()
+        finally:
+            outcome.requests = sender.requests
+            outcome.throttled_seconds = environment.gate.throttled_seconds
+        await asyncio.to_thread(self._keep_pause, environment.pacer)
+
+    def _see_locks(self) -> None:
+        for lock in self._locks:
+            lock.ping()
+
+    @asynccontextmanager
+    async def _beating(
+        self, run_id: int, sender: Sender, deadline: Deadline, outcome: Outcome
+    ) -> AsyncIterator[None]:
+        """Keep the locks alive meanwhile, and stop at once if one is lost."""
+
+        def beat() -> None:
+            self._see_locks()
+            self._database.transact(
+                lambda c: kept.count_requests(c, run_id, sender.requests)
+            )
+
+        async def keep_beating() -> None:
+            try:
+                while True:
+                    await asyncio.sleep(self._options.beat_seconds)
+                    await asyncio.to_thread(beat)
+            except ApexError as error:
+                outcome.failure = error
+                deadline.cut()
+
+        beating = asyncio.create_task(keep_beating())
+        try:
+            yield
+        finally:
+            beating.cancel()
+            await asyncio.wait([beating])
+
+    def _report(self, run_id: int, outcome: Outcome) -> ReconcileReport:
+        """Count what is wrong now, and enter the run into its ledger."""
+        resource, counts = self._settings.resource, None
+        try:
+            counts = self._database.transact(
+                lambda c: findings.counts(c, resource), repeatable=True
+            )
+        except DatabaseError as error:
+            outcome.failure = outcome.failure or error
+        failure = outcome.failure
+        run = ReconciliationRun(
+            id=run_id,
+            started_at=self._started,
+            dagster_run_id=self._dagster_run_id,
+            status=RunStatus.SUCCESS if failure is None else RunStatus.FAILURE,
+            finished_at=datetime.now(UTC),
+            is_complete=outcome.is_complete,
+            rows_compared=outcome.compared,
+            changes_read=outcome.changes,
+            counts=counts,
+            repaired=outcome.repaired,
+            adopted=outcome.adopted,
+            requests=outcome.requests,
+            throttled_seconds=outcome.throttled_seconds,
+            note=" ".join(outcome.notes) or None,
+            error=None if failure is None else str(failure),
+        )
+        try:
+            self._database.transact(
+                lambda c: kept.finish_run(c, run_id, run), repeatable=True
+            )
+        except DatabaseError as error:
+            failure = failure or error
+        return ReconcileReport(run, failure=failure)
+
+    def _keep_pause(self, pacer: Pacer) -> None:
+        """Leave an open Retry-After to the sync; what a running one keeps is its own."""
+        state = self._pacing.state(pacer)
+        if state.retry_at is not None:
+            self._pacing.save(state)

@@ -1,0 +1,213 @@
+"""A slice of the rows, sent again though Dataverse has acknowledged them.
+
+A slice is streamed as it stands: nothing is unmarked beforehand. So whatever stops it,
+and wherever, each row that was exported still is, no alarm is raised for rows that
+Dataverse holds, new rows do not queue behind old ones, and another flow that reads
+unmarked rows sees none. An upsert by the row's own id makes a repeat harmless.
+
+Each acknowledged row is marked anew, with the time of the new answer. By that time a
+slice that takes more than one run is continued: `exported_before` leaves out what the
+earlier runs have done. Only a row that can no longer be sent loses its mark, together
+with its going into quarantine, since Dataverse does not hold it as it is now.
+
+Rows that wait in quarantine, and dropped ones, are left there.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection
+
+from apex_pipeline import pending, quarantine
+from apex_pipeline.errors import ConfigError
+from apex_pipeline.pending import PendingRow, Position
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """Rows by when they were created and by campaign; aware instants.
+
+    Attributes:
+        since: The earliest instant that belongs to it.
+        until: The earliest instant after it; half-open, so that two slices that meet
+            share no row.
+        campaign: Campaign, in any spelling if it is a UUID.
+        exported_before: Rows marked at this instant or later are taken as done.
+
+    Raises:
+        ConfigError: It is empty by its bounds, or not bounded at all.
+    """
+
+    since: datetime | None = None
+    until: datetime | None = None
+    campaign: str | None = None
+    exported_before: datetime | None = None
+
+    def __post_init__(self) -> None:
+        """See that it is bounded, and that its bounds are in order."""
+        if self.since is None and self.until is None and self.campaign is None:
+            raise ConfigError(
+                "exported_before goes on with a slice: say since, until or campaign."
+            )
+        if self.since and self.until and self.since >= self.until:
+            raise ConfigError("since must be before until.")
+        if self.campaign is not None and not self.campaign.strip():
+            raise ConfigError("campaign must not be blank.")
+        quarantine.require_storable(self.campaign)
+
+    def continued(self, at: datetime) -> "Slice":
+        """What is left of it after a run that began at *at*."""
+        return dataclasses.replace(self, exported_before=self.exported_before or at)
+
+    def __str__(self) -> str:
+        """The slice in words."""
+        parts = [
+            self.since and f"since {self.since:%Y-%m-%dT%H:%M:%SZ}",
+            self.until and f"until {self.until:%Y-%m-%dT%H:%M:%SZ}",
+            self.campaign and f"campaign {self.campaign}",
+        ]
+        return ", ".join(part for part in parts if part)
+
+
+@dataclass(frozen=True, slots=True)
+class SliceSummary:
+    """How many rows of a slice are in which state.
+
+    Attributes:
+        exported: Acknowledged by Dataverse once; those to be sent again.
+        done: Acknowledged since `exported_before`.
+        pending: Not exported, and due.
+        quarantined: Put aside, to be tried again later.
+        dropped: Put aside for good.
+    """
+
+    exported: int
+    done: int
+    pending: int
+    quarantined: int
+    dropped: int
+
+    @property
+    def to_send(self) -> int:
+        """How many rows a run would send."""
+        return self.exported + self.pending
+
+
+def parse_slice(
+    *,
+    since: str | None = None,
+    until: str | None = None,
+    campaign: str | None = None,
+    exported_before: str | None = None,
+) -> Slice | None:
+    """Read a slice from text; None if nothing was said of one.
+
+    Raises:
+        ConfigError: A text is no instant, or the slice makes no sense.
+    """
+    if (since, until, campaign, exported_before) == (None,) * 4:
+        return None
+    return Slice(
+        since=parse_instant("since", since),
+        until=parse_instant("until", until),
+        campaign=campaign,
+        exported_before=parse_instant("exported_before", exported_before),
+    )
+
+
+def parse_instant(name: str, text: str | None) -> datetime | None:
+    """Read an ISO date, which begins at 00:00, or an instant; UTC where none is said.
+
+    Raises:
+        ConfigError: It is neither.
+    """
+    if text is None:
+        return None
+    try:
+        found = datetime.fromisoformat(text)
+        return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise ConfigError(
+            f"{name} must be a date like 2026-10-30, or an instant like "
+            f"2026-10-30T13:00:00+02:00 (UTC without a zone), not {text!r:.80}."
+        ) from None
+
+
+# Bounds are written out in UTC, so that a column without time zone is compared right.
+_IN_BOUNDS = "metric.created_at >= %(since)s AND metric.created_at < %(until)s"
+
+# In the usual spelling, which the index finds in a column of either type.
+_OF_CAMPAIGN = "AND metric.campaign_id = ANY(%(campaigns)s)"
+
+# A column of text may hold anything; a column of UUIDs could not be asked for it.
+_OF_ODD_CAMPAIGN = "AND lower(CAST(metric.campaign_id AS text)) = ANY(%(campaigns)s)"
+
+_TO_SEND = """
+    AND (metric.exported_at < %(exported_before)s
+        OR metric.exported_at IS NULL
+            AND NOT EXISTS (
+                SELECT FROM campaign_metrics_quarantine
+                WHERE metric_id = metric.id AND next_attempt_at > now()
+            ))
+"""
+
+_SUMMARY = """
+    SELECT count(*) FILTER (WHERE exported_at < %(exported_before)s),
+        count(*) FILTER (WHERE exported_at >= %(exported_before)s),
+        count(*) FILTER (WHERE exported_at IS NULL
+            AND (next_attempt_at IS NULL OR next_attempt_at <= now())),
+        count(*) FILTER (WHERE exported_at IS NULL
+            AND next_attempt_at > now() AND next_attempt_at < 'infinity'),
+        count(*) FILTER (WHERE exported_at IS NULL AND next_attempt_at = 'infinity')
+    FROM campaign_metrics AS metric
+    LEFT JOIN campaign_metrics_quarantine AS entry ON entry.metric_id = metric.id
+"""
+
+_PAGE = f"{pending.ROW} FROM campaign_metrics AS metric"
+
+
+def page(
+    connection: Connection, part: Slice, after: Position | None, limit: int
+) -> list[PendingRow]:
+    """Read the rows of a slice to be sent that follow *after*, the oldest first."""
+    where, values = _condition(part)
+    statement = f"{_PAGE} WHERE {where} {_TO_SEND}"
+    values["limit"] = limit
+    if after is not None:
+        statement += f" AND {pending.AFTER}"
+        values |= after._asdict()
+    return pending.read(connection, f"{statement} {pending.IN_ORDER}", values)
+
+
+def summary(connection: Connection, part: Slice) -> SliceSummary:
+    """Count the rows of a slice by what became of them."""
+    where, values = _condition(part)
+    found = connection.exec_driver_sql(f"{_SUMMARY} WHERE {where}", values).one()
+    return SliceSummary(*found)
+
+
+def _condition(part: Slice) -> tuple[str, dict[str, Any]]:
+    """The rows of a slice as a condition; what varies in it is bound."""
+    values: dict[str, Any] = {
+        "since": part.since.isoformat() if part.since else "-infinity",
+        "until": part.until.isoformat() if part.until else "infinity",
+        "exported_before": (
+            part.exported_before.isoformat() if part.exported_before else "infinity"
+        ),
+    }
+    if part.campaign is None:
+        return _IN_BOUNDS, values
+    try:
+        usual = str(UUID(part.campaign))
+    except ValueError:
+        usual = None
+    if usual == part.campaign.lower():
+        values["campaigns"] = sorted({usual, usual.upper(), part.campaign})
+        return f"{_IN_BOUNDS} {_OF_CAMPAIGN}", values
+    values["campaigns"] = sorted(
+        {part.campaign.lower()} | ({usual} if usual else set())
+    )
+    return f"{_IN_BOUNDS} {_OF_ODD_CAMPAIGN}", values

@@ -1,0 +1,44 @@
+"""Where the rows of one run come from, and where it notes what became of them."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from apex_pipeline.metrics import Rejection
+from apex_pipeline.pending import PendingRow, Position
+from apex_pipeline.slices import Slice
+from apex_pipeline.store import Store
+
+
+class PendingSource:
+    """The pending rows, each counted in the ledger's open run when it is marked."""
+
+    def __init__(self, store: Store, run_id: int | None) -> None:
+        self._store = store
+        self._run_id = run_id
+        self.pending_page = store.pending_page
+        self.quarantine = store.quarantine
+
+    def mark_exported(self, ids: Sequence[str], at: datetime) -> int:
+        """Mark rows that were pending."""
+        return self._store.mark_exported(ids, at, run_id=self._run_id)
+
+
+class SliceSource:
+    """The rows of a slice, exported before or not; counted likewise."""
+
+    def __init__(self, store: Store, run_id: int | None, part: Slice) -> None:
+        self._store = store
+        self._run_id = run_id
+        self._part = part
+
+    def pending_page(self, after: Position | None, limit: int) -> list[PendingRow]:
+        """The next rows of the slice in order."""
+        return self._store.slice_page(self._part, after, limit)
+
+    def mark_exported(self, ids: Sequence[str], at: datetime) -> int:
+        """Mark rows anew."""
+        return self._store.mark_exported(ids, at, run_id=self._run_id, again=True)
+
+    def quarantine(self, rejections: Sequence[Rejection], at: datetime) -> None:
+        """Put rows aside; Dataverse does not hold them as they are now."""
+        self._store.quarantine(rejections, at, unmark=True)
