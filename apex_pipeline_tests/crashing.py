@@ -161,9 +161,9 @@ def run_dagster(death: Death) -> None:
         )
 
 
-def resolve_job() -> dg.JobDefinition:
-    """The job of the sync as the code location has it."""
-    return definitions.defs().resolve_job_def("sync_campaign_metrics")
+def resolve_job(name: str = "sync_campaign_metrics") -> dg.JobDefinition:
+    """A job as the code location has it."""
+    return definitions.defs().resolve_job_def(name)
 
 
 def _die(

@@ -3,6 +3,9 @@
 import json
 import logging
 import stat
+import threading
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from uuid import UUID
 
 import dagster as dg
@@ -128,28 +131,41 @@ def test_no_fault_brings_a_secret_to_light(
     create_database,
 ):
     insert(database_url, [campaign_row()])
-    home = tmp_path / "dagster"
-    home.mkdir()
-    (home / "dagster.yaml").write_text(
-        "telemetry: {enabled: false}\n"
-        "python_logs: {managed_python_loggers: [root], python_log_level: DEBUG}\n"
-    )
     told = []
-    for command in (["sync", "--json"], ["status"], ["doctor", "--send-test"]):
+    for command in (
+        ["sync", "--json"],
+        ["sync", "--since", "2000-01-01", "--dry-run"],
+        ["status"],
+        ["doctor", "--send-test"],
+        ["quarantine", "list"],
+        ["quarantine", "release", "--all", "--yes"],
+    ):
         ended = apex(*command, **broken)
         told += [ended.stdout, ended.stderr]
     for name, value in (INHERITED | broken).items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv("DAGSTER_HOME", str(home))
-    with caplog.at_level(logging.DEBUG), dg.DagsterInstance.get() as instance:
-        result = resolve_job().execute_in_process(
-            instance=instance, raise_on_error=False
+    # Nothing that Dagster itself logs may become an event of the second: it writes one
+    # outside of the run, which in SQLite would wait for itself.
+    for name, logger in (
+        ("sync_campaign_metrics", "root"),
+        ("release_quarantine", "apex_pipeline"),
+    ):
+        home = tmp_path / "dagster" / name
+        home.mkdir(parents=True)
+        (home / "dagster.yaml").write_text(
+            "telemetry: {enabled: false}\npython_logs: {managed_python_loggers:"
+            f" [{logger}], python_log_level: DEBUG}}\n"
         )
-        told += [str(event) for event in result.all_events]
-        told += [str(entry) for entry in instance.all_logs(result.run_id)]
+        monkeypatch.setenv("DAGSTER_HOME", str(home))
+        with caplog.at_level(logging.DEBUG), dg.DagsterInstance.get() as instance:
+            result = resolve_job(name).execute_in_process(
+                instance=instance, raise_on_error=False
+            )
+            told += [str(event) for event in result.all_events]
+            told += [str(entry) for entry in instance.all_logs(result.run_id)]
     told.append(caplog.text)
     told.append(everything_stored(database_url))
-    for path in home.rglob("*"):
+    for path in (tmp_path / "dagster").rglob("*"):
         if path.is_file():
             told.append(path.read_bytes().decode("latin-1"))
     state = tmp_path / "state"
@@ -159,3 +175,48 @@ def test_no_fault_brings_a_secret_to_light(
         for path in state.rglob("*"):
             if path.is_file() and path.name != "token_cache.json":
                 assert value.encode() not in path.read_bytes(), path
+
+
+@pytest.mark.slow
+def test_the_process_list_and_files_that_others_read_hold_no_secret(
+    variables, sentinels, database_url, tmp_path, apex
+):
+    """Everybody on a machine sees what a process was called with."""
+    insert(database_url, [campaign_row()])
+    home = tmp_path / "dagster"
+    home.mkdir()
+    (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    seen: set[str] = set()
+    with watched_processes(seen):
+        for command in (["sync"], ["quarantine", "list"]):
+            ended = apex(*command, **variables, DAGSTER_HOME=str(home))
+            assert ended.returncode == 0, ended.stderr
+    assert any("apex" in line for line in seen)
+    values = sentinels | tokens(tmp_path / "state")
+    assert len(values) > len(sentinels)
+    assert not [line for line in seen for value in values if value in line]
+    for path in tmp_path.rglob("*"):
+        if path.is_file() and stat.S_IMODE(path.stat().st_mode) & 0o077:
+            for value in values:
+                assert value.encode() not in path.read_bytes(), path
+
+
+@contextmanager
+def watched_processes(seen):
+    """Collect the command line of every process, again and again."""
+    done = threading.Event()
+
+    def watch():
+        while not done.is_set():
+            for path in Path("/proc").glob("[0-9]*/cmdline"):
+                with suppress(OSError):
+                    seen.add(path.read_bytes().decode("latin-1"))
+            done.wait(0.02)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()
