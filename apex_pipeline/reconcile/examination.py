@@ -25,8 +25,9 @@ from apex_pipeline.reconcile.rows import Row, Window
 
 _Result = TypeVar("_Result")
 
-_DENSE_ROWS = 20_000
-"""Rows of one second that are read at once, where it holds very many."""
+_DENSE_ROWS = 10_000
+"""Ids of one second that are read at once, where it holds very many. Postgres sorts the
+second for each."""
 
 
 class Examination:
