@@ -232,7 +232,8 @@ def test_rows_and_records_without_a_time_or_with_an_odd_one_are_compared(
         campaign_row(id=numbered(number), created_at=at)
         for number, at in enumerate(odd, 1)
     ]
-    edges = ["1753-01-01 00:00:00+00", "9999-12-31 23:59:59.9+00"]
+    last = "9999-12-31 23:59:59.9+00"
+    edges = ["1753-01-01 00:00:00+00", last, last]
     insert(database_url, rows + [campaign_row(created_at=at) for at in edges])
     sync()
     assert reconcile()[1].is_settled
@@ -350,6 +351,30 @@ def test_rows_marked_since_are_looked_at_though_dataverse_has_nothing_to_tell(
         " pass_started_at = now(), pass_is_full = false",
     )
     assert found(reconcile()[1]) == {(Kind.MISSING, str(numbered(5)))}
+
+
+def test_a_finding_that_is_mended_in_postgres_is_gone_with_the_next_run(
+    sync, reconcile, api, database_url
+):
+    """Neither side tells of it, and the round has come past the row."""
+    insert_many(database_url, 10)
+    sync()
+    changed, deleted, *_ = ids(database_url)
+    reconcile()
+    api.patch(f"{SET}({changed})", json={"apex_tokensin": 7})
+    api.delete(f"{SET}({deleted})")
+    assert len(found(reconcile()[1])) == 2
+    execute(
+        database_url,
+        "UPDATE reconciliation_progress SET pass_second = 4000000000,"
+        " pass_started_at = now(), exported_since = now() + interval '1 day'",
+    )
+    execute(
+        database_url,
+        f"UPDATE campaign_metrics SET tokens_in = 7 WHERE id = '{changed}'",
+    )
+    execute(database_url, f"DELETE FROM campaign_metrics WHERE id = '{deleted}'")
+    assert reconcile()[1].is_settled
 
 
 def test_rows_that_were_changed_after_their_export_are_found_on_the_round(
