@@ -102,6 +102,8 @@ def write_csv(
     file = _File(sink, compress=compress)
     with connection.cursor().copy(copy_statement(connection, selection)) as copy:
         block = bytearray()
+        # "Messages sent from the backend will always correspond to single data rows"
+        # (PostgreSQL, Message Formats, CopyData).
         for message in copy:
             block += message
             if len(block) >= _BLOCK_BYTES:
@@ -128,17 +130,15 @@ class _File:
         self._sink = sink
         self._packer = zlib.compressobj(_LEVEL, wbits=_GZIP) if compress else None
         self._digest = hashlib.sha256()
-        self._quoted = False
 
     def write(self, block: bytes) -> None:
-        """Take the next bytes of what Postgres writes."""
-        # It ends records with LF. One that is quoted belongs to a value; a quote that
+        """Take the next records that Postgres writes, each of them whole."""
+        # It ends them with LF. One that is quoted belongs to a value; a quote that
         # belongs to a value is doubled, and so changes nothing.
         pieces = block.split(b'"')
-        for number in range(1 if self._quoted else 0, len(pieces), 2):
+        for number in range(0, len(pieces), 2):
             self.records += pieces[number].count(b"\n")
             pieces[number] = pieces[number].replace(b"\n", b"\r\n")
-        self._quoted ^= len(pieces) % 2 == 0
         data = b'"'.join(pieces)
         self._pass_on(self._packer.compress(data) if self._packer else data)
 
@@ -267,7 +267,7 @@ def _open_part(folder: Path) -> tuple[BinaryIO, Path]:
 def _remove_abandoned(folder: Path) -> None:
     for name in folder.glob(f".*{_PART}"):
         # One that is locked, gone by now or another user's is not ours to clear away.
-        with suppress(OSError), _opened(name, os.O_RDWR | os.O_NONBLOCK) as number:
+        with suppress(OSError), _opened(name, os.O_RDWR) as number:
             fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
             name.unlink()
 
@@ -280,7 +280,7 @@ def _sync_folder(folder: Path) -> None:
 
 @contextmanager
 def _opened(path: Path, flags: int) -> Iterator[int]:
-    number = os.open(path, flags | os.O_NOFOLLOW)
+    number = os.open(path, flags)
     try:
         yield number
     finally:

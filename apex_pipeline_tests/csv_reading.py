@@ -5,7 +5,7 @@ import io
 import re
 
 RFC_4180 = re.compile(
-    rb'(?:(?:"(?:[^"]|"")*"|[^",\r\n]*)(?:,|\r\n))*',
+    rb'(?:(?:"(?:[^"]|"")*+"|[^",\r\n]*+)(?:,|\r\n))*+',
 )
 """Fields quoted where they must be, separated by commas; records ended by CR LF."""
 

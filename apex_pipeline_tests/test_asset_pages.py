@@ -38,6 +38,7 @@ def ui(database_url, monkeypatch, tmp_path) -> Iterator[str]:
     first = (today - timedelta(days=DAYS)).date()
     monkeypatch.setenv("DATABASE_URL", database_url)
     monkeypatch.setenv("APEX_HISTORY_START", str(first))
+    monkeypatch.setenv("APEX_EXPORT_DIR", str(tmp_path / "exports"))
     tags = {
         "dagster/asset_partition_range_start": str(first),
         "dagster/asset_partition_range_end": str(today.date()),
@@ -104,3 +105,5 @@ def test_tables_and_pictures_are_where_an_analyst_looks(ui, page):
         page.get_by_text("[Show Markdown]").first.click()
         width, height = drawn(page.locator(PICTURE).last)
         assert (width > 500, height > 150) == (True, True), asset
+    page.goto(f"{ui}/assets/campaign_csv_exports")
+    page.locator("td table", has_text="forecast_totals.csv").first.wait_for()

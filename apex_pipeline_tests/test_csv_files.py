@@ -1,5 +1,6 @@
 """CSV files: what is written reads back as it was, and a file is whole or not there."""
 
+import csv
 import gzip
 import io
 import os
@@ -35,7 +36,7 @@ from apex_pipeline.database import Database
 from apex_pipeline.errors import ApexError, SchemaMissingError
 from apex_pipeline.settings import load_analysis_settings
 from apex_pipeline_tests.csv_reading import RFC_4180, is_formula, original, rows
-from apex_pipeline_tests.ends import execute, insert_many, query
+from apex_pipeline_tests.ends import campaign_row, execute, insert, insert_many, query
 
 SETTINGS = load_analysis_settings({})
 DAY = date(2026, 11, 25)
@@ -174,6 +175,19 @@ def test_a_file_is_this_to_the_byte(database, database_url):
         b'UTC,2026-11-25,"a,b",\'=1,1,0,0,99.9999,0,,0,0,-0.50,,,,,,,,'
         b"2026-11-25T09:30:00.25+00:00,,2026-11-25T10:00:00+00:00\r\n"
     )
+
+
+def test_a_text_longer_than_what_is_written_at_once_reads_back_too(
+    database, database_url
+):
+    phase = 'a "line"\n' * 40_000
+    insert(database_url, [campaign_row(phase=phase) for _ in range(2)])
+    data = exported(database, "raw")
+    csv.field_size_limit(len(phase) + 1)
+    # Told apart here, since pytest would explain a difference for minutes.
+    is_rfc_4180 = RFC_4180.fullmatch(data) is not None
+    is_the_same = [row["phase"] for row in rows(data)] == [phase, phase]
+    assert (is_rfc_4180, is_the_same) == (True, True)
 
 
 @pytest.mark.parametrize("column", ["runs_change", "cost_usd_change"])

@@ -4,20 +4,13 @@ import gzip
 import os
 import resource
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from apex_pipeline_tests.csv_reading import rows
 from apex_pipeline_tests.ends import insert_many, query
+from apex_pipeline_tests.test_cli import APEX, INHERITED
 
-APEX = Path(sys.executable).with_name("apex")
-INHERITED = {
-    name: value
-    for name, value in os.environ.items()
-    if not name.startswith(("APEX_", "AZURE_", "DAGSTER_", "DATA"))
-}
 BIG = 60_000
 
 

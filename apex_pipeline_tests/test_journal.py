@@ -3,8 +3,9 @@
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 
 from apex_pipeline import migrations
 from apex_pipeline.alerts.findings import Finding, Observation
-from apex_pipeline.alerts.journal import Journal, Look
+from apex_pipeline.alerts.journal import Journal, Look, Progress
 from apex_pipeline.alerts.notice import (
     DeliveryError,
     Notice,
@@ -92,6 +93,29 @@ def test_the_tables_are_made_by_whoever_is_first_however_many_there_are(url):
     assert sorted(told) == [0, 0, 0, 1]
     assert query(url, "SELECT count(*) FROM apex_alerts.incident") == [(1,)]
     assert migrations.pending(url, migrations.Part.ALERTS) == []
+
+
+def test_of_two_who_find_the_same_at_once_the_second_finds_it_known(journal, url):
+    record(journal)
+    waiting = """
+        SELECT count(*) FROM pg_locks
+        WHERE locktype = 'advisory' AND NOT granted
+            AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    """
+    others: list[Future[tuple[Notice, ...]]] = []
+
+    def look(_: Progress | None) -> Look:
+        with_other = pool.submit(record, second, finding("a"))
+        others.append(with_other)
+        deadline = time.monotonic() + 60
+        while not with_other.done() and query(url, waiting) == [(0,)]:
+            assert time.monotonic() < deadline
+        return Look([Observation("a", (finding("a"),))], {})
+
+    with Journal(url) as second, ThreadPoolExecutor(1) as pool:
+        told = journal.record("first", look, ["teams"], datetime.now(UTC))
+        assert len(told) == 1
+        assert others[0].result(60) == ()
 
 
 def test_tables_that_somebody_has_dropped_are_made_again(journal, url):

@@ -9,6 +9,7 @@ told then. Who heard that something is wrong, hears that it is well.
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from apex_pipeline.alerts.findings import Finding, Observation, is_within
 from apex_pipeline.alerts.notice import Notice, NoticeKind, Severity
@@ -27,6 +28,10 @@ MEMORY = timedelta(hours=1)
 # A cause that changes with every run would otherwise be told with every run.
 _CAUSE_INTERVAL = timedelta(minutes=30)
 _TICK = timedelta(microseconds=1)
+_SAID = (
+    *("severity", "title", "cause", "cause_key", "remedy", "facts", "link"),
+    *("inhibits", "is_repeated"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,14 +148,7 @@ class _Book:
             return
         self._open[finding.fingerprint] = replace(
             known,
-            severity=finding.severity,
-            title=finding.title,
-            cause=finding.cause,
-            cause_key=finding.cause_key,
-            remedy=finding.remedy,
-            facts=finding.facts,
-            link=finding.link,
-            inhibits=finding.inhibits,
+            **_said(finding),
             seen_at=max(self._now, known.seen_at),
             well_since=None,
             count=known.count + finding.is_event,
@@ -177,17 +175,9 @@ class _Book:
         # It may have been opened and resolved at this very instant.
         opened_at = max([self._now, *(at + _TICK for at in before)])
         return Incident(
+            **_said(finding),
             fingerprint=finding.fingerprint,
             opened_at=opened_at,
-            severity=finding.severity,
-            title=finding.title,
-            cause=finding.cause,
-            cause_key=finding.cause_key,
-            remedy=finding.remedy,
-            facts=finding.facts,
-            link=finding.link,
-            inhibits=finding.inhibits,
-            is_repeated=finding.is_repeated,
             seen_at=opened_at,
             held_until=self._held_by_a_mended_cause(finding),
         )
@@ -261,6 +251,11 @@ class _Book:
             told_cause=incident.cause_key,
             notices=incident.notices + 1,
         )
+
+
+def _said(finding: Finding) -> dict[str, Any]:
+    """What an incident repeats of the last finding."""
+    return {name: getattr(finding, name) for name in _SAID}
 
 
 def _reaches(root: Incident, fingerprint: str) -> bool:

@@ -7,14 +7,14 @@ two who find the same, the second finds it known.
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from sqlalchemy import Connection
 
-from apex_pipeline.alerts import outbox
+from apex_pipeline.alerts import incident_table, outbox
 from apex_pipeline.alerts.findings import Observation
 from apex_pipeline.alerts.incidents import (
     MEMORY,
@@ -23,7 +23,7 @@ from apex_pipeline.alerts.incidents import (
     Silence,
     decide,
 )
-from apex_pipeline.alerts.notice import Notice, Severity
+from apex_pipeline.alerts.notice import Notice
 from apex_pipeline.alerts.outbox import Waiting
 from apex_pipeline.database import Database
 from apex_pipeline.errors import SchemaMissingError
@@ -41,31 +41,6 @@ _KEPT = timedelta(days=90)
 
 # The number is any that no other program takes.
 _LOCK = "SELECT pg_advisory_xact_lock(730833204421057)"
-
-_COLUMNS = tuple(field.name for field in fields(Incident))
-
-# Nobody who has looked decides anything by what was resolved long ago.
-_INCIDENTS = f"""
-    SELECT {", ".join(_COLUMNS)}
-    FROM apex_alerts.incident
-    WHERE resolved_at IS NULL OR resolved_at > %(since)s
-    ORDER BY opened_at, fingerprint
-"""  # noqa: S608  constants
-
-_SAVE = f"""
-    INSERT INTO apex_alerts.incident ({", ".join(_COLUMNS)})
-    VALUES ({", ".join(f"%({name})s" for name in _COLUMNS)})
-    ON CONFLICT (fingerprint, opened_at) DO UPDATE
-    SET {
-    ", ".join(
-        f"{name} = excluded.{name}"
-        for name in _COLUMNS
-        if name not in {"fingerprint", "opened_at"}
-    )
-}
-"""  # noqa: S608  constants
-
-_FORGET = "DELETE FROM apex_alerts.incident WHERE resolved_at < %(before)s"
 
 _SILENCES = """
     SELECT fingerprint, until, reason FROM apex_alerts.silence
@@ -180,19 +155,17 @@ class Journal:
 
         def work(connection: Connection) -> None:
             connection.exec_driver_sql(_LOCK)
-            known = {each.fingerprint for each in _incidents(connection, _now())}
+            known = {i.fingerprint for i in incident_table.read(connection, _now())}
             for each in incidents:
                 if each.is_open and each.fingerprint not in known:
-                    connection.exec_driver_sql(_SAVE, _row(each))
+                    incident_table.save(connection, each)
 
         self._transact(work)
 
     def incidents(self, *, resolved_within: timedelta = timedelta()) -> list[Incident]:
         """The open incidents, and those that were resolved lately, by their opening."""
         since = _now() - resolved_within
-        return self._transact(
-            lambda c: _incidents(c, _now(), since=since), repeatable=True
-        )
+        return self._transact(lambda c: incident_table.read(c, since), repeatable=True)
 
     def silences(self) -> list[tuple[Silence, str]]:
         """The silences in force, each with its reason."""
@@ -248,7 +221,7 @@ class Journal:
 
         def work(connection: Connection) -> None:
             before = _now() - _KEPT
-            connection.exec_driver_sql(_FORGET, {"before": before})
+            incident_table.forget(connection, before)
             outbox.forget(connection, before)
 
         self._transact(work, repeatable=True)
@@ -269,7 +242,7 @@ class Journal:
 def _decide(
     connection: Connection, observations: Sequence[Observation], now: datetime
 ) -> Decision:
-    known = _incidents(connection, now)
+    known = incident_table.read(connection, now - MEMORY)
     silences = [silence for silence, _ in _silences(connection, now)]
     decision = decide(known, observations, silences, now)
     before = set(known)
@@ -277,40 +250,8 @@ def _decide(
         # One index allows one open incident, so the resolved ones, which come first,
         # make room.
         if each not in before:
-            connection.exec_driver_sql(_SAVE, _row(each))
+            incident_table.save(connection, each)
     return decision
-
-
-def _incidents(
-    connection: Connection, now: datetime, *, since: datetime | None = None
-) -> list[Incident]:
-    values = {"since": since or now - MEMORY}
-    rows = connection.exec_driver_sql(_INCIDENTS, values).mappings()
-    return [_incident(row) for row in rows]
-
-
-def _incident(row: Mapping[Any, Any]) -> Incident:
-    values = {
-        name: value.astimezone(UTC) if isinstance(value, datetime) else value
-        for name, value in row.items()
-    }
-    return Incident(
-        **values
-        | {
-            "severity": Severity(row["severity"]),
-            "facts": tuple((name, text) for name, text in row["facts"]),
-            "inhibits": frozenset(row["inhibits"]),
-        }
-    )
-
-
-def _row(incident: Incident) -> dict[str, object]:
-    values = {name: getattr(incident, name) for name in _COLUMNS}
-    return values | {
-        "severity": incident.severity.value,
-        "facts": json.dumps(incident.facts),
-        "inhibits": sorted(incident.inhibits),
-    }
 
 
 def _silences(connection: Connection, now: datetime) -> list[tuple[Silence, str]]:

@@ -57,125 +57,151 @@ class Events:
     handled: tuple[tuple[int, datetime], ...]
 
 
-def read_events(
-    instance: dg.DagsterInstance, cursor: Cursor | None, now: datetime, page: Page
-) -> Events:
-    """Ends of runs and results of checks.
-
-    A failed run is not handled as long as it is not known whether it is started again
-    by itself; one that is, is no news.
-    """
-    records = {
-        r.storage_id: r
-        for kind in _KINDS
-        for r in _records(instance, kind, cursor, now)
-    }
-    new = unseen(cursor, records)
-    news: list[RunEnd | CheckResult] = []
-    handled = []
-    for number, record in records.items():
-        at = datetime.fromtimestamp(record.timestamp, UTC)
-        if number in new:
-            try:
-                found = _event(instance, record, at, now, page)
-            except _NotKnownYetError:
-                continue
-            news += [] if found is None else [found]
-        handled.append((number, at))
-    return Events(tuple(news), tuple(handled))
-
-
 class _NotKnownYetError(Exception):
     """Dagster has not noted yet whether it starts a failed run again."""
 
 
-def _records(
-    instance: dg.DagsterInstance,
-    kind: dg.DagsterEventType,
-    cursor: Cursor | None,
-    now: datetime,
-) -> Iterator[dg.EventLogRecord]:
-    after = cursor.after if cursor else 0
-    since = None if cursor else (now - _FIRST).timestamp()
-    while True:
-        # The instance has no such method for checks that is not deprecated.
-        records = instance.event_log_storage.get_event_records(
-            dg.EventRecordsFilter(kind, after_cursor=after, after_timestamp=since),
-            limit=_PAGE,
-            # Descending, what does not fit into a page would never be seen.
-            ascending=True,
-        )
-        yield from records
-        if len(records) < _PAGE:
-            return
-        after = records[-1].storage_id
+@dataclass(frozen=True, slots=True)
+class EventReader:
+    """Reads the ends of runs and the results of checks.
 
-
-def _event(
-    instance: dg.DagsterInstance,
-    record: dg.EventLogRecord,
-    at: datetime,
-    now: datetime,
-    page: Page,
-) -> RunEnd | CheckResult | None:
-    event = record.event_log_entry.dagster_event
-    if event is None:
-        return None
-    if event.event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION:
-        return _check_result(record, event, at, page)
-    run = instance.get_run_record_by_id(record.run_id)
-    if run is None or _is_tried_again(instance, event, run.dagster_run, now - at):
-        return None
-    return _run_end(record.storage_id, event, run, at, page)
-
-
-def _is_tried_again(
-    instance: dg.DagsterInstance,
-    event: dg.DagsterEvent,
-    run: dg.DagsterRun,
-    age: timedelta,
-) -> bool:
-    """Whether a failed run is started again by itself.
-
-    Raises:
-        _NotKnownYetError: Nobody knows yet.
+    Attributes:
+        repository: Knows what a check states.
     """
-    if not (event.is_run_failure and instance.run_retries_enabled):
-        return False
-    will_retry = run.tags.get(WILL_RETRY_TAG)
-    if will_retry is None and age < _RETRY_IS_KNOWN:
-        raise _NotKnownYetError
-    return will_retry == "true"
 
+    instance: dg.DagsterInstance
+    repository: dg.RepositoryDefinition | None
+    page: Page
 
-def _run_end(
-    number: int, event: dg.DagsterEvent, record: dg.RunRecord, at: datetime, page: Page
-) -> RunEnd:
-    run = record.dagster_run
-    kind, cause, step = _failure(event) if event.is_run_failure else ("", "", "")
-    facts = {"Job": run.job_name, "Run": run.run_id[:8], "Step": step, "Error": kind}
-    return RunEnd(
-        event_id=number,
-        at=at,
-        run_id=run.run_id,
-        job=run.job_name,
-        succeeded=not event.is_run_failure,
-        began_at=record.create_timestamp,
-        cause=cause,
-        cause_kind=kind,
-        did_nothing=SKIPPED_TAG in run.tags,
-        facts=tuple((name, value) for name, value in facts.items() if value),
-        link=page(f"runs/{run.run_id}"),
-    )
+    def read(self, cursor: Cursor | None, now: datetime) -> Events:
+        """What happened since the cursor.
+
+        A failed run is not handled as long as it is not known whether it is started
+        again by itself; one that is, is no news.
+        """
+        records = {
+            record.storage_id: record
+            for kind in _KINDS
+            for record in self._records(kind, cursor, now)
+        }
+        new = unseen(cursor, records)
+        news: list[RunEnd | CheckResult] = []
+        handled = []
+        for number, record in records.items():
+            at = datetime.fromtimestamp(record.timestamp, UTC)
+            if number in new:
+                try:
+                    news += self._event(record, at, now)
+                except _NotKnownYetError:
+                    continue
+            handled.append((number, at))
+        return Events(tuple(news), tuple(handled))
+
+    def _records(
+        self, kind: dg.DagsterEventType, cursor: Cursor | None, now: datetime
+    ) -> Iterator[dg.EventLogRecord]:
+        after = cursor.after if cursor else 0
+        since = None if cursor else (now - _FIRST).timestamp()
+        while True:
+            # The instance has no such method for checks that is not deprecated.
+            records = self.instance.event_log_storage.get_event_records(
+                dg.EventRecordsFilter(kind, after_cursor=after, after_timestamp=since),
+                limit=_PAGE,
+                # Descending, what does not fit into a page would never be seen.
+                ascending=True,
+            )
+            yield from records
+            if len(records) < _PAGE:
+                return
+            after = records[-1].storage_id
+
+    def _event(
+        self, record: dg.EventLogRecord, at: datetime, now: datetime
+    ) -> Iterator[RunEnd | CheckResult]:
+        event = record.event_log_entry.dagster_event
+        if event is None:
+            return
+        if event.event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+            yield self._check_result(record, event, at)
+            return
+        run = self.instance.get_run_record_by_id(record.run_id)
+        if run and not self._is_tried_again(event, run.dagster_run, now - at):
+            yield self._run_end(record, event, run, at)
+
+    def _is_tried_again(
+        self, event: dg.DagsterEvent, run: dg.DagsterRun, age: timedelta
+    ) -> bool:
+        """Whether a failed run is started again by itself.
+
+        Raises:
+            _NotKnownYetError: Nobody knows yet.
+        """
+        if not (event.is_run_failure and self.instance.run_retries_enabled):
+            return False
+        will_retry = run.tags.get(WILL_RETRY_TAG)
+        if will_retry is None and age < _RETRY_IS_KNOWN:
+            raise _NotKnownYetError
+        return will_retry == "true"
+
+    def _run_end(
+        self,
+        record: dg.EventLogRecord,
+        event: dg.DagsterEvent,
+        run_record: dg.RunRecord,
+        at: datetime,
+    ) -> RunEnd:
+        run = run_record.dagster_run
+        kind, cause, step = _failure(event) if event.is_run_failure else ("", "", "")
+        facts = {"Job": run.job_name, "Run": run.run_id[:8]}
+        facts |= {"Step": step} if step else {}
+        facts |= {"Error": kind} if kind else {}
+        return RunEnd(
+            event_id=record.storage_id,
+            at=at,
+            run_id=run.run_id,
+            job=run.job_name,
+            succeeded=not event.is_run_failure,
+            began_at=run_record.create_timestamp,
+            cause=cause,
+            cause_kind=kind,
+            did_nothing=SKIPPED_TAG in run.tags,
+            facts=tuple(facts.items()),
+            link=self.page(f"runs/{run.run_id}"),
+        )
+
+    def _check_result(
+        self, record: dg.EventLogRecord, event: dg.DagsterEvent, at: datetime
+    ) -> CheckResult:
+        evaluation = event.asset_check_evaluation_data
+        return CheckResult(
+            event_id=record.storage_id,
+            at=at,
+            asset=evaluation.asset_key.to_user_string(),
+            check=evaluation.check_name,
+            passed=evaluation.passed,
+            is_warning=evaluation.severity is dg.AssetCheckSeverity.WARN,
+            states=self._states(evaluation.asset_check_key),
+            link=self.page(f"runs/{record.run_id}") if record.run_id else None,
+        )
+
+    def _states(self, check: dg.AssetCheckKey) -> str:
+        if self.repository is None:
+            return ""
+        graph = self.repository.asset_graph
+        if check not in graph.asset_check_keys:
+            return ""
+        return graph.get_check_spec(check).description or ""
 
 
 def _failure(event: dg.DagsterEvent) -> tuple[str, str, str]:
     """The kind of error that a run failed with, its message, and its step."""
     data = event.job_failure_data
     step = data.first_step_failure_event
+    if step is None and data.error is not None:
+        return *describe(data.error), ""
     if step is None:
-        said = event.message or "It ended without a word."
-        return (data.failure_reason.value if data.failure_reason else ""), said, ""
+        reason = data.failure_reason
+        return reason.value if reason else "", event.message or "", ""
     failure = step.step_failure_data
     described = failure.user_failure_data
     if described is not None and described.description:
@@ -200,22 +226,6 @@ def describe(error: SerializableErrorInfo | None) -> tuple[str, str]:
     if kind in _TELLING:
         return kind, _CLASS.sub("", error.message).strip()
     return kind, f"{kind}. Its text, which may quote data, is in the Dagster UI."
-
-
-def _check_result(
-    record: dg.EventLogRecord, event: dg.DagsterEvent, at: datetime, page: Page
-) -> CheckResult:
-    evaluation = event.asset_check_evaluation_data
-    return CheckResult(
-        event_id=record.storage_id,
-        at=at,
-        asset=evaluation.asset_key.to_user_string(),
-        check=evaluation.check_name,
-        passed=evaluation.passed,
-        is_warning=evaluation.severity is dg.AssetCheckSeverity.WARN,
-        describes=evaluation.description or "",
-        link=page(f"runs/{record.run_id}") if record.run_id else None,
-    )
 
 
 def read_instigators(

@@ -16,7 +16,7 @@ from apex_pipeline.alerts.journal import NO_JOURNAL, VARIABLE, Look, Progress
 from apex_pipeline.alerts.notice import DeliveryError, Notice
 from apex_pipeline.alerts.post import Delivery, deliver
 from apex_pipeline.alerts.station import Station, open_station
-from apex_pipeline.defs.alert_events import read_events, read_instigators
+from apex_pipeline.defs.alert_events import EventReader, read_instigators
 from apex_pipeline.watch import everything, instigators, run_events
 from apex_pipeline.watch.instigators import Instigator
 from apex_pipeline.watch.run_events import Cursor
@@ -40,10 +40,11 @@ def alert_on_failure(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     with open_station(os.environ) as station:
         now = datetime.now(UTC)
         found = [*_of_the_other(context, station, now)]
+        reader = EventReader(context.instance, context.repository_def, station.page)
 
         def look(progress: Progress | None) -> Look:
             cursor = _cursor(progress)
-            events = read_events(context.instance, cursor, now, station.page)
+            events = reader.read(cursor, now)
             after = run_events.advance(cursor, events.handled, now)
             return Look(
                 [*run_events.observe(events.news), *found],

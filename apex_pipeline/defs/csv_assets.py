@@ -11,6 +11,7 @@ from apex_pipeline.csv_exports import ExportedFile, export_files, export_on_requ
 from apex_pipeline.csv_queries import DAILY_ROWS, DATASETS, HISTORY_DAYS, select
 from apex_pipeline.defs.jobs import ANALYSIS_TAGS
 from apex_pipeline.defs.metadata import table
+from apex_pipeline.defs.rollup_assets import asked_periods
 from apex_pipeline.defs.rollup_specs import (
     CSV_KEY,
     DAILY_FRESHNESS,
@@ -69,45 +70,47 @@ _EXAMPLES = 5
     owners=OWNERS,
     kinds={"csv", "file"},
     freshness_policy=DAILY_FRESHNESS,
-    description="The rollups, the history and the forecast as CSV files in `APEX_EXPORT_DIR`, in the "
-    "business time zone: `daily/` by day, `weekly/` by the Monday of each week that is "
-    "over, `history_30d.csv`, `_60d` and `_90d`, `forecast.csv` and "
-    "`forecast_totals.csv`. Each run writes the files of its days "
-    "and the current ones, and whatever else is missing or older than its rollup.",
+    description="The rollups, the history and the forecast as CSV files in "
+    "`APEX_EXPORT_DIR`, in the business time zone: `daily/` by day, `weekly/` by the "
+    "Monday of each week that is over, `history_30d.csv`, `_60d` and `_90d`, "
+    "`forecast.csv` and `forecast_totals.csv`. Each run writes the files of its days and "
+    "the current ones, and whatever else is missing or older than its rollup.",
 )
 def campaign_csv_exports(
     context: dg.AssetExecutionContext, services: Services
 ) -> dg.MaterializeResult:
     """Write the files of the run's days, and those that are out of date."""
-    asked = context.partition_key_range
     try:
         settings = services.analysis_settings()
-        days = Periods(
-            DAILY, date.fromisoformat(asked.start), date.fromisoformat(asked.end)
-        )
+        days = asked_periods(context, DAILY)
         with services.open_database() as database:
             files = export_files(database, settings, days)
     except ApexError as error:
         raise dg.Failure(str(error), allow_retries=False) from None
-    labels = set(days.labels())
-    for file in files:
-        if file.dataset is not DAILY_ROWS or file.label is None:
-            continue
-        if file.label in labels:
-            context.add_asset_metadata(
-                _metadata(file) | (_overview(files) if file.label == days.last else {}),
-                partition_key=file.label.isoformat(),
-            )
-        else:
-            context.log_event(
-                dg.AssetMaterialization(
-                    CSV_KEY, partition=file.label.isoformat(), metadata=_metadata(file)
-                )
-            )
+    _tell(context, files, days)
     return dg.MaterializeResult(check_results=[_check(files)])
 
 
-def _metadata(file: ExportedFile) -> dict[str, Any]:
+def _tell(
+    context: dg.AssetExecutionContext, files: Sequence[ExportedFile], days: Periods
+) -> None:
+    """Say of each day's file what it is, also of days that the run was not asked for."""
+    asked_for = frozenset(days.labels())
+    for file in files:
+        if file.dataset is not DAILY_ROWS or file.label is None:
+            continue
+        key, facts = file.label.isoformat(), _facts(file)
+        if file.label not in asked_for:
+            context.log_event(
+                dg.AssetMaterialization(CSV_KEY, partition=key, metadata=facts)
+            )
+            continue
+        # One overview for the whole run: it is kept in each event.
+        overview = _overview(files) if file.label == days.last else {}
+        context.add_asset_metadata(overview | facts, partition_key=key)
+
+
+def _facts(file: ExportedFile) -> dict[str, Any]:
     return {
         "path": dg.MetadataValue.path(file.path),
         "dagster/partition_row_count": file.written.rows,
@@ -117,7 +120,7 @@ def _metadata(file: ExportedFile) -> dict[str, Any]:
 
 
 def _overview(files: Sequence[ExportedFile]) -> dict[str, Any]:
-    """All that the run wrote; once for a run, since it is kept in each event."""
+    """All that the run wrote."""
     return {
         "files_written": len(files),
         "rows_written": sum(file.written.rows for file in files),

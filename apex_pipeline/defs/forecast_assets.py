@@ -150,7 +150,7 @@ def _totals(ahead: Outlook) -> dg.MarkdownMetadataValue:
         ("total", "USD", "50 %", "80 %"),
         [
             (
-                total.horizon,
+                total.horizon.removesuffix("_end"),
                 total.cost_usd,
                 interval(total.low_50_usd, total.high_50_usd),
                 interval(total.low_80_usd, total.high_80_usd),

@@ -159,15 +159,18 @@ def campaign_history(services: Services) -> dg.MaterializeResult:
     )
 
 
+def asked_periods(context: dg.AssetExecutionContext, grain: Grain) -> Periods:
+    """The days or weeks that a run is for, by its partitions."""
+    keys = context.partition_key_range
+    return Periods(grain, date.fromisoformat(keys.start), date.fromisoformat(keys.end))
+
+
 def _materialize(
     context: dg.AssetExecutionContext, services: Services, grain: Grain
 ) -> dg.MaterializeResult:
-    asked = context.partition_key_range
     try:
         settings = services.analysis_settings()
-        periods = Periods(
-            grain, date.fromisoformat(asked.start), date.fromisoformat(asked.end)
-        )
+        periods = asked_periods(context, grain)
         with services.open_database() as database:
             made = refresh_and_check(database, settings, periods)
             found = totals(database, grain, settings.time_zone, _shown(periods))

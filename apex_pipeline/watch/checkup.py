@@ -1,6 +1,6 @@
 """Whether all is well at this moment, for whoever asks from outside."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -52,10 +52,21 @@ def reasons(environment: Mapping[str, str], now: datetime) -> list[str]:
     known = {each.fingerprint: each for each in kept.incidents}
     return [
         f"{each.title}. {' '.join(each.cause.split())}".strip()
-        for each in (known | found).values()
-        if each.severity is Severity.ERROR
-        and not any(is_within(each.fingerprint, scope) for scope in kept.silenced)
+        for each in _causes([*(known | found).values()])
+        if not any(is_within(each.fingerprint, scope) for scope in kept.silenced)
     ]
+
+
+def _causes(found: Sequence[Incident | Finding]) -> list[Incident | Finding]:
+    """The errors, without what only follows from one that comes before it."""
+    causes: list[Incident | Finding] = []
+    for each in found:
+        if each.severity is not Severity.ERROR:
+            continue
+        followed = [scope for cause in causes for scope in cause.inhibits]
+        if not any(is_within(each.fingerprint, scope) for scope in followed):
+            causes.append(each)
+    return causes
 
 
 def stalled(progress: Progress | None, now: datetime) -> Finding | None:

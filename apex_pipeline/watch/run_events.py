@@ -69,7 +69,7 @@ class CheckResult:
     Attributes:
         event_id: Of the event; ascending.
         at: When it was evaluated (aware).
-        describes: What the check says of itself.
+        states: What the check says should be; may be empty.
     """
 
     event_id: int
@@ -78,7 +78,7 @@ class CheckResult:
     check: str
     passed: bool
     is_warning: bool
-    describes: str
+    states: str = ""
     link: str | None = None
 
 
@@ -167,7 +167,7 @@ def _of_check(result: CheckResult) -> Iterator[Observation]:
         yield Observation(f"{CHECK_FAILED.name}/{key}")
         return
     failure = CHECK_FAILED.finding(
-        f"It does not hold: {result.describes}" if result.describes else "",
+        f"This does not hold: {result.states}" if result.states else "",
         where=f"{result.check} of {result.asset}",
         key=key,
         severity=Severity.WARNING if result.is_warning else Severity.ERROR,
