@@ -1,6 +1,9 @@
 """Rows held against their records: what is found, and that nothing else is."""
 
 import asyncio
+import os
+import subprocess
+import sys
 import threading
 from datetime import UTC, datetime, timedelta
 
@@ -22,6 +25,7 @@ from apex_pipeline_tests.ends import (
     campaign_row,
     differences,
     emulator_settings,
+    environment,
     execute,
     insert,
     insert_many,
@@ -228,10 +232,12 @@ def test_rows_and_records_without_a_time_or_with_an_odd_one_are_compared(
         campaign_row(id=numbered(number), created_at=at)
         for number, at in enumerate(odd, 1)
     ]
-    edges = ["1753-01-01 00:00:00+00", "9999-12-31 23:59:59.9+00"]
+    last = "9999-12-31 23:59:59.9+00"
+    edges = ["1753-01-01 00:00:00+00", last, last]
     insert(database_url, rows + [campaign_row(created_at=at) for at in edges])
     sync()
-    assert reconcile()[1].is_settled
+    # Each edge in a window of its own, which reaches a second beyond it.
+    assert reconcile(rows_per_window=1)[1].is_settled
     execute(database_url, "UPDATE campaign_metrics SET exported_at = now()")
     api.patch(
         f"{SET}({numbered(1)})", json=as_record(database_url, ids(database_url)[2])
@@ -339,8 +345,37 @@ def test_rows_marked_since_are_looked_at_though_dataverse_has_nothing_to_tell(
         database_url,
         "UPDATE campaign_metrics SET exported_at = now() WHERE exported_at IS NULL",
     )
-    execute(database_url, "UPDATE reconciliation_progress SET pass_second = 1700000000")
+    # The round has come past the row, and does not come by it in this run.
+    execute(
+        database_url,
+        "UPDATE reconciliation_progress SET pass_second = 1700000000,"
+        " pass_started_at = now(), pass_is_full = false",
+    )
     assert found(reconcile()[1]) == {(Kind.MISSING, str(numbered(5)))}
+
+
+def test_a_finding_that_is_mended_in_postgres_is_gone_with_the_next_run(
+    sync, reconcile, api, database_url
+):
+    """Neither side tells of it, and the round has come past the row."""
+    insert_many(database_url, 10)
+    sync()
+    changed, deleted, *_ = ids(database_url)
+    reconcile()
+    api.patch(f"{SET}({changed})", json={"apex_tokensin": 7})
+    api.delete(f"{SET}({deleted})")
+    assert len(found(reconcile()[1])) == 2
+    execute(
+        database_url,
+        "UPDATE reconciliation_progress SET pass_second = 4000000000,"
+        " pass_started_at = now(), exported_since = now() + interval '1 day'",
+    )
+    execute(
+        database_url,
+        f"UPDATE campaign_metrics SET tokens_in = 7 WHERE id = '{changed}'",
+    )
+    execute(database_url, f"DELETE FROM campaign_metrics WHERE id = '{deleted}'")
+    assert reconcile()[1].is_settled
 
 
 def test_rows_that_were_changed_after_their_export_are_found_on_the_round(
@@ -434,3 +469,52 @@ def test_the_sync_goes_on_beside_it_and_adopting_waits_for_the_sync(report, stor
     with store.writer_lock():
         assert report().failure is None
         assert "holds the writer lock" in report(adopt=True).skipped
+
+
+_PEAK = """
+import os, tracemalloc
+from apex_pipeline.database import Database
+from apex_pipeline.reconcile.report import ReconcileOptions
+from apex_pipeline.reconcile.run import run_reconciliation
+from apex_pipeline.settings import load_settings
+settings = load_settings(os.environ)
+with Database(settings.database_url, application_name="tests") as database:
+    tracemalloc.start()
+    report = run_reconciliation(
+        database, settings.dataverse, settings.token_cache_path,
+        ReconcileOptions(rows_per_window=200, full=True),
+    )
+    print(tracemalloc.get_traced_memory()[1], report.run.rows_compared)
+assert report.failure is None and report.run.is_complete
+"""
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_rows(sync, emulator, database_url, tmp_path):
+    """In a process of its own, for the emulator remembers each request.
+
+    Half of the rows share one second. It holds more rows than are read at once, and
+    then five times as many.
+    """
+    variables = environment(emulator, database_url, tmp_path)
+    peaks = []
+    for count in (2_000, 8_000):
+        insert_many(database_url, count)
+        execute(
+            database_url,
+            "UPDATE campaign_metrics SET created_at = '2026-10-30' WHERE tokens_in"
+            " % 2 = 0 AND exported_at IS NULL",
+        )
+        while sync().remaining:
+            pass
+        ended = subprocess.run(
+            [sys.executable, "-c", _PEAK],
+            env=os.environ | variables,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        peak, compared = map(int, ended.stdout.split())
+        assert compared == len(marked(database_url))
+        peaks.append(peak)
+    assert peaks[1] < peaks[0] * 1.3

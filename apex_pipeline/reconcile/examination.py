@@ -25,9 +25,6 @@ from apex_pipeline.reconcile.rows import Row, Window
 
 _Result = TypeVar("_Result")
 
-_DENSE_ROWS = 20_000
-"""Rows of one second that are read at once, where it holds very many."""
-
 
 class Examination:
     """Compares, and keeps what it finds.
@@ -76,13 +73,13 @@ class Examination:
         self.compared = compared + count
         return count
 
-    async def dense_rows(self, second: int, after: str | None) -> list[Row]:
-        """Compare the next rows of a dense second, each by its key.
+    async def dense_rows(self, second: int, after: str | None, limit: int) -> list[Row]:
+        """Compare the next rows of a dense second, each by its key; returns them.
 
         No set of what was seen would fit into bounded memory; it costs a request for
         each 250 rows in place of one for a window.
         """
-        page = await self.ask(lambda c: rows.dense_page(c, second, after, _DENSE_ROWS))
+        page = await self.ask(lambda c: rows.dense_page(c, second, after, limit))
         await self.of_rows(page)
         return page
 

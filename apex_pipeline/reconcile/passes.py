@@ -28,12 +28,13 @@ from apex_pipeline.reconcile.records import Records, changed_key
 logger = logging.getLogger(__name__)
 
 ROWS_PER_WINDOW = 4900
-"""Dataverse gives 5 000 records on a page; those of a second on either side are read
+"""A page of Dataverse holds a hundred more: those of a second on either side are read
 besides."""
 
 DAYS_PER_ROUND = 30
 
-_PAGE_ROWS = 5000
+_FEW_CHANGES = 5000
+"""So many are looked at one by one, however small the table is."""
 _FOREIGN_LOOKED_AT_AGAIN = 2500
 _REMEMBERED = 100_000
 
@@ -145,7 +146,7 @@ class Passes:
         if progress.exported_since is not None:
             since, after = rows.overlap(progress.exported_since), ""
             while page := await self._examination.ask(
-                lambda c: rows.exported_page(c, since, after, _PAGE_ROWS)  # noqa: B023  asked at once
+                lambda c: rows.exported_page(c, since, after, self._rows_per_window)  # noqa: B023  asked at once
             ):
                 await self._look_at(row.key for row in page if row.key is not None)
                 since, after = str(page[-1].exported_at), page[-1].id
@@ -174,7 +175,7 @@ class Passes:
         progress = self._progress
         after = None
         while page := await self._examination.ask(
-            lambda c: rows.odd_page(c, after, _PAGE_ROWS)  # noqa: B023  asked at once
+            lambda c: rows.odd_page(c, after, self._rows_per_window)  # noqa: B023  asked at once
         ):
             await self._examination.of_rows(page)
             progress.pass_rows += len(page)
@@ -207,7 +208,11 @@ class Passes:
 
     async def _dense(self, second: int, at: Progress, *, is_kept: bool) -> None:
         at.pass_after_id = at.pass_after_id or ""
-        while page := await self._examination.dense_rows(second, at.pass_after_id):
+        # Postgres sorts the second for each page.
+        limit = 2 * self._rows_per_window
+        while page := await self._examination.dense_rows(
+            second, at.pass_after_id, limit
+        ):
             at.pass_rows += len(page)
             at.pass_after_id = page[-1].id
             if is_kept:
@@ -227,7 +232,7 @@ class Passes:
         self._changed += len(fresh)
         # A full pass that is under way is not begun again: it might never end.
         if (
-            self._changed > max(_PAGE_ROWS, progress.last_pass_rows // 20)
+            self._changed > max(_FEW_CHANGES, progress.last_pass_rows // 20)
             and not progress.pass_is_full
         ):
             logger.info("much has changed: all rows are compared")

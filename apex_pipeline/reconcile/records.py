@@ -19,6 +19,9 @@ from apex_pipeline.metrics import COLUMNS, ENTITY_SET, PRIMARY_KEY, TABLE
 KEYS_PER_REQUEST = 250
 """Each key takes 39 characters of the address, which may have 32 768."""
 
+LARGEST_PAGE = 5000
+"""Records that Dataverse gives at once, at most."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # What the column can hold; a bound beyond is none.
 _FIRST = int(datetime(1753, 1, 1, tzinfo=UTC).timestamp())
@@ -51,7 +54,7 @@ class Records:
     """The table's records in one environment."""
 
     def __init__(
-        self, client: DataverseClient, deadline: Deadline, page_size: int = 5000
+        self, client: DataverseClient, deadline: Deadline, page_size: int = LARGEST_PAGE
     ) -> None:
         self._client = client
         self._deadline = deadline

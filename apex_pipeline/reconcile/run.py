@@ -22,7 +22,7 @@ from apex_pipeline.reconcile import findings, progress as kept
 from apex_pipeline.reconcile.examination import Examination
 from apex_pipeline.reconcile.passes import Passes
 from apex_pipeline.reconcile.progress import Progress, ReconciliationRun
-from apex_pipeline.reconcile.records import Budget, Records
+from apex_pipeline.reconcile.records import LARGEST_PAGE, Budget, Records
 from apex_pipeline.reconcile.report import ReconcileOptions, ReconcileReport
 from apex_pipeline.reconcile.work import Outcome, Work
 from apex_pipeline.settings import DataverseSettings
@@ -145,7 +145,9 @@ class _Run:
         resource, options = self._settings.resource, self._options
         sender = environment.sender
         budget = Budget(options.time_budget, options.requests, sender)
-        records = Records(environment.client, budget)
+        # A page holds a window, and the seconds beside it.
+        page_size = min(options.rows_per_window + 100, LARGEST_PAGE)
+        records = Records(environment.client, budget, page_size)
         examination = Examination(self._database, resource, records)
         passes = Passes(
             resource,
