@@ -311,7 +311,7 @@ def read_metric(row: Mapping[str, object]) -> CampaignMetric | Rejection:
     if key is None:
         problems.append("id is not a UUID in its usual spelling; it has to be the key")
     elif row.get("has_twin") and not row.get("record_id"):
-        problems.append("id is that of another row, which spells it in small letters")
+        problems.append("id is that of another row, which spells it in the other case")
     fields = []
     for column in COLUMNS:
         try:

@@ -70,12 +70,18 @@ ROW = """
             SELECT CAST(record_id AS text) FROM adopted_record
             WHERE metric_id = metric.id
         ) AS record_id,
-        -- Text tells cases apart where a UUID does not: two such rows are one record.
-        CASE WHEN CAST(id AS text) = lower(CAST(id AS text)) THEN false
+        -- Text tells cases apart where a UUID does not: two such rows are one record. It
+        -- is that of the row that was delivered, else of the one in small letters.
+        CASE WHEN pg_typeof(id) = CAST('uuid' AS regtype) THEN false
         ELSE EXISTS (
             SELECT FROM campaign_metrics AS twin
-            WHERE CAST(twin.id AS text)
-                = lower(CAST(metric.id AS text))
+            WHERE CAST(twin.id AS text) IN (
+                lower(CAST(metric.id AS text)), upper(CAST(metric.id AS text))
+            )
+                AND twin.id <> metric.id
+                AND CASE WHEN (twin.exported_at IS NULL) = (metric.exported_at IS NULL)
+                THEN CAST(metric.id AS text) <> lower(CAST(metric.id AS text))
+                ELSE twin.exported_at IS NOT NULL END
         ) END AS has_twin
 """
 """What is read of a row; it is called `metric` in the `FROM` that follows."""
