@@ -26,17 +26,20 @@ from hypothesis.stateful import (
 )
 
 from apex_pipeline import migrations
+from apex_pipeline.database import Database
 from apex_pipeline.dataverse.sender import RetryPolicy
 from apex_pipeline.emulator import ServedEmulator
 from apex_pipeline.errors import ApexError
 from apex_pipeline.metrics import TABLE
 from apex_pipeline.quarantine import Decision, Selection
+from apex_pipeline.reconcile.report import ReconcileOptions
+from apex_pipeline.reconcile.run import run_reconciliation
 from apex_pipeline.slices import Slice
 from apex_pipeline.store import Store, connect
 from apex_pipeline.stream import StreamOptions
 from apex_pipeline.sync import SyncOptions, SyncReport, pacing_key
 from apex_pipeline_tests.crashing import STEPS, Death, crash, dying_sync, run_core
-from apex_pipeline_tests.emulator_server import web_api
+from apex_pipeline_tests.emulator_server import SET, web_api
 from apex_pipeline_tests.ends import (
     campaign_row,
     emulator_settings,
@@ -145,7 +148,8 @@ class Rows(RuleBasedStateMachine):
         self.emulator.restore("narrow")
         self.sql(
             "TRUNCATE campaign_metrics, campaign_metrics_quarantine, sync_run,"
-            " dataverse_pacing, dataverse_target",
+            " dataverse_pacing, dataverse_target, adopted_record, foreign_record,"
+            " reconciliation_finding, reconciliation_progress, reconciliation_run",
         )
         if is_known:
             # Else the first run looks for another flow's records first.
@@ -263,6 +267,25 @@ class Rows(RuleBasedStateMachine):
             selection = Selection(ids=tuple(chosen))
             self.store.drop(selection, Decision("a test", "ann"))
         self.dropped |= set(chosen)
+
+    @rule(share=st.integers(1, 3))
+    def lost_records_are_found_and_sent_again(self, share) -> None:
+        """What differs, because its row was changed, is let go of too."""
+        with web_api(self.emulator) as api:
+            for key in sorted(self.records())[::share]:
+                api.delete(f"{SET}({key})").raise_for_status()
+        before = self.marked()
+        with Database(self.ends.url, application_name="tests") as database:
+            report = run_reconciliation(
+                database,
+                self.settings,
+                self.ends.folder / "token_cache.json",
+                ReconcileOptions(full=True, repair=True),
+            )
+        assert report.failure is None
+        assert report.skipped is None
+        self.stale -= before - self.marked()
+        self.judge_anew()
 
     # What time does
 
