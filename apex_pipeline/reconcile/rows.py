@@ -188,10 +188,17 @@ def rows_of(connection: Connection, keys: Iterable[UUID]) -> dict[UUID, Row]:
     rows: dict[UUID, Row] = {}
     for each in found:
         row = _row(each)
-        # Of two ids of text that differ in case, the small letters own the record.
-        if row.key in wanted and (row.key not in rows or row.id == str(row.key)):
-            rows[row.key] = row
+        if row.key in wanted:
+            rows[row.key] = max(rows.get(row.key, row), row, key=_claim)
     return rows
+
+
+def _claim(row: Row) -> tuple[bool, bool]:
+    """Of two ids of text that differ in case, the delivered one owns the record.
+
+    Else the one in small letters does; see `pending.ROW`.
+    """
+    return row.exported_at is not None, row.id == str(row.key)
 
 
 def overlap(instant: datetime) -> str:
