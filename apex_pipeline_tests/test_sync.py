@@ -4,7 +4,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
@@ -141,26 +141,54 @@ def test_bad_rows_are_put_aside_with_reasons_and_the_others_land(
         assert reasons[str(row["id"])].startswith(name)
 
 
-def test_text_ids_that_differ_in_case_alone_are_one_record_and_one_quarantined_row(
-    emulator, empty_database_url, tmp_path
-):
+@pytest.fixture
+def text_ids_url(empty_database_url):
+    """A table that somebody else made, with ids of text."""
     with psycopg.connect(empty_database_url) as connection:
         connection.execute("CREATE TABLE campaign_metrics (id text PRIMARY KEY)")
     migrations.apply(empty_database_url)
+    return empty_database_url
+
+
+@pytest.fixture
+def sync_text_ids(text_ids_url, emulator, tmp_path):
+    def run():
+        with connect(text_ids_url) as store:
+            return run_sync(
+                store,
+                emulator_settings(emulator),
+                tmp_path / "tokens.json",
+                SyncOptions(retry=IMPATIENT),
+            )
+
+    return run
+
+
+def test_text_ids_that_differ_in_case_alone_are_one_record_and_one_quarantined_row(
+    emulator, text_ids_url, sync_text_ids
+):
     small, alone = str(uuid4()), str(uuid4()).upper()
     ids = [small, small.upper(), alone, *(str(uuid4()) for _ in range(5))]
-    insert(empty_database_url, [campaign_row(id=one) for one in ids])
-    with connect(empty_database_url) as store:
-        report = run_sync(
-            store,
-            emulator_settings(emulator),
-            tmp_path / "tokens.json",
-            SyncOptions(retry=IMPATIENT),
-        )
+    insert(text_ids_url, [campaign_row(id=one) for one in ids])
+    report = sync_text_ids()
     assert report.failure is None
     assert (report.delivered, report.rejected) == (7, 1)
     assert delivered(emulator) == {one.lower() for one in ids}
-    assert marked(empty_database_url) == set(ids) - {small.upper()}
+    assert marked(text_ids_url) == set(ids) - {small.upper()}
+
+
+def test_a_delivered_row_keeps_its_record_when_a_twin_in_small_letters_comes(
+    emulator, text_ids_url, sync_text_ids
+):
+    first = str(UUID(int=0xABCDEF)).upper()
+    insert(text_ids_url, [campaign_row(id=first, tokens_in=1)])
+    assert sync_text_ids().delivered == 1
+    insert(text_ids_url, [campaign_row(id=first.lower(), tokens_in=2)])
+    report = sync_text_ids()
+    assert (report.delivered, report.rejected) == (0, 1)
+    (record,) = emulator.records()
+    assert record["apex_tokensin"] == 1
+    assert marked(text_ids_url) == {first}
 
 
 def test_a_service_that_refuses_everything_fails_the_run_and_quarantines_nothing(
