@@ -40,7 +40,7 @@ class Text:
     def to_json(self, value: object) -> str:
         """Render a string, or a UUID as the string it prints as."""
         text = str(value)
-        length = len(text.encode("utf-16-le")) // 2
+        length = len(text.encode("utf-16-le", "surrogatepass")) // 2
         if length > self.max_length:
             raise InvalidValueError(
                 f"is {length} characters long; the column holds {self.max_length}"

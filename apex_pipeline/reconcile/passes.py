@@ -23,7 +23,7 @@ from apex_pipeline.reconcile import (
 from apex_pipeline.reconcile.examination import Examination
 from apex_pipeline.reconcile.findings import MOST_KEPT
 from apex_pipeline.reconcile.progress import Progress
-from apex_pipeline.reconcile.records import Records, changed_key
+from apex_pipeline.reconcile.records import KEYS_PER_REQUEST, Records, changed_key
 
 logger = logging.getLogger(__name__)
 
@@ -67,6 +67,8 @@ class Passes:
         self._progress = progress
         self._started = started
         self._rows_per_window = rows_per_window
+        # Fewer than a request can name would only cost requests.
+        self._rows_by_key = max(rows_per_window, KEYS_PER_REQUEST)
         self._looked_at: set[UUID] = set()
         self._changed = 0
         self.changes = 0
@@ -146,7 +148,7 @@ class Passes:
         if progress.exported_since is not None:
             since, after = rows.overlap(progress.exported_since), ""
             while page := await self._examination.ask(
-                lambda c: rows.exported_page(c, since, after, self._rows_per_window)  # noqa: B023  asked at once
+                lambda c: rows.exported_page(c, since, after, self._rows_by_key)  # noqa: B023  asked at once
             ):
                 await self._look_at(row.key for row in page if row.key is not None)
                 since, after = str(page[-1].exported_at), page[-1].id
@@ -175,7 +177,7 @@ class Passes:
         progress = self._progress
         after = None
         while page := await self._examination.ask(
-            lambda c: rows.odd_page(c, after, self._rows_per_window)  # noqa: B023  asked at once
+            lambda c: rows.odd_page(c, after, self._rows_by_key)  # noqa: B023  asked at once
         ):
             await self._examination.of_rows(page)
             progress.pass_rows += len(page)
