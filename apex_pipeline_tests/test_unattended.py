@@ -15,7 +15,7 @@ from apex_pipeline_tests.test_up import Running, apex_up, wait_until
 
 APEX = Path(sys.executable).with_name("apex")
 RUNS = (
-    "{ runsOrError(filter: {statuses: [STARTED]}) {"
+    '{ runsOrError(filter: {pipelineName: "sync_campaign_metrics", statuses: [STARTED]}) {'
     " ... on Runs { results { runId } } } }"
 )
 STATUS = "query($run: ID!) { runOrError(runId: $run) { ... on Run { status } } }"
