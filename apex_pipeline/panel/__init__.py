@@ -4,7 +4,7 @@ The documents (`null` is no data, never 0; instants are ISO 8601 in UTC, ending 
 
 `GET /api/kpis`, 200; 502 or 503 with the same members, where there never was a value:
 
-    {"ok": true, "error": null, "message": "Live.",
+    {"ok": true, "error": null, "message": "Everything is up to date.",
      "state": "fresh" | "stale" | "empty" | "error",      told in words by `message`
      "as_of": when Dataverse was read, "generated_at": when this was said,
      "max_age_s": values older than this are stale,

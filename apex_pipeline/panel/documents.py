@@ -186,7 +186,7 @@ def _state(reading: Reading[Comparison], health: Health | None) -> tuple[str, st
         )
     if not (reading.value.current.runs or reading.value.previous.runs):
         return "empty", "No campaign ran in the last 48 hours."
-    return "fresh", "Live."
+    return "fresh", "Everything is up to date."
 
 
 def _sync(health: Reading[Health]) -> Document:

@@ -2,12 +2,18 @@
 
 const chart = document.getElementById("chart");
 const REFRESH_MS = 300_000;
+const DAYS = [1, 2, 7, 14, 28];
 const AHEAD = { 30: 14, 60: 30, 90: 30 };
 
 const colour = (name) => getComputedStyle(document.body).getPropertyValue(name).trim();
 const usd = (value) => (value == null ? "–" : `$${value.toFixed(2)}`);
 const percent = (value) => (value == null ? "–" : `${value.toFixed(1)} %`);
 const at = (day) => Date.parse(`${day}T00:00:00Z`) / 1000;
+const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+const short = (seconds) => {
+  const date = new Date(seconds * 1000);
+  return `${date.getUTCDate()} ${MONTHS[date.getUTCMonth()]}`;
+};
 const day = (seconds) => new Date(seconds * 1000).toISOString().slice(0, 10);
 
 let plots = [];
@@ -97,7 +103,10 @@ function plot(title, unit, values, { height, scales, series, bands }) {
     tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
     cursor: { sync: { key: "trend" }, drag: { setScale: false } },
     scales: { x: { time: true }, ...scales },
-    axes: [axis, { ...axis, size: 58 }],
+    axes: [
+      { ...axis, space: 64, incrs: DAYS.map((days) => days * 86_400), values: (_, ticks) => ticks.map(short) },
+      { ...axis, size: 58 },
+    ],
     series: [{ label: "Day", value: (_, seconds) => (seconds == null ? "–" : day(seconds)) }, ...series],
     bands,
   };
