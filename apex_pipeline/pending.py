@@ -72,7 +72,7 @@ ROW = """
         ) AS record_id,
         -- Text tells cases apart where a UUID does not: two such rows are one record. It
         -- is that of the row that was delivered, else of the one in small letters.
-        CASE WHEN pg_typeof(id) = CAST('uuid' AS regtype) THEN false
+        CASE WHEN pg_typeof(metric.id) = CAST('uuid' AS regtype) THEN false
         ELSE EXISTS (
             SELECT FROM campaign_metrics AS twin
             WHERE CAST(twin.id AS text) IN (

@@ -110,10 +110,9 @@ MAY_IMPORT = {
     },
     "cutover.py": {"dataverse", "errors", "metrics"},
     "reconcile": {
-        *("pacing_memory", "stream"),
-        *("cutover", "database", "dataverse", "errors", "ledger"),
-        *("metrics", "pending", "reconcile", "settings", "store", "sync"),
-        "writer_lock",
+        *("cutover", "database", "dataverse", "errors", "ledger", "metrics"),
+        *("pacing_memory", "pending", "reconcile", "settings", "store", "stream"),
+        *("sync", "writer_lock"),
     },
     "forecast": {"forecast"},
     "graph.py": {"dataverse", "errors", "settings"},
