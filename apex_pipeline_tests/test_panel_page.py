@@ -25,6 +25,9 @@ pytestmark = pytest.mark.browser
 DAYS = 45
 RESTLESS = Timing(fresh=0, stale=1000, first_pause=0)
 
+# Five seconds are few on a machine that runs everything else too.
+expect.set_options(timeout=30_000)
+
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
