@@ -15,7 +15,12 @@ import psycopg
 from psycopg import errors
 from sqlalchemy import Connection, create_engine
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    OperationalError,
+    TimeoutError as NoConnectionFreeError,
+)
 
 from apex_pipeline.errors import (
     ApexError,
@@ -78,7 +83,8 @@ class Database:
 
         Args:
             url: `postgresql://…`, whatever the driver it names.
-            wait_seconds: Patience with a server that does not take connections.
+            wait_seconds: Patience with a server that does not take connections, and
+                with other threads of ours that have all there may be.
             application_name: What the server shows this process as.
             variable: Where the URL comes from, for messages.
 
@@ -101,6 +107,7 @@ class Database:
             creator=self.connect,
             pool_size=2,
             max_overflow=2,
+            pool_timeout=wait_seconds,
             pool_pre_ping=True,
             # Saves asking for the type at the first connection.
             use_native_hstore=False,
@@ -196,6 +203,12 @@ class Database:
             if translation is None:
                 raise
             raise translation from error
+        except NoConnectionFreeError as error:
+            raise DatabaseUnavailableError(
+                f"All connections of this process to Postgres at {self.address} are "
+                f"busy, and none came free within {self._wait_seconds:g} s. Look at what "
+                "the server is doing for so long; it can be tried again."
+            ) from error
 
 
 def _parse(url: str, variable: str) -> URL:
