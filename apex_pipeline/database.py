@@ -36,8 +36,12 @@ _Result = TypeVar("_Result")
 
 _FIRST_PAUSE = 0.1
 
+# psycopg tries each address of a host for so long, and providers give hosts many: a
+# tick with little patience must come to its end before Dagster gives it up.
+_MOST_SECONDS_FOR_AN_ADDRESS = 10.0
+_LEAST_SECONDS_FOR_AN_ADDRESS = 5.0
+
 _CONNECTION = {
-    "connect_timeout": 10,
     # A peer that vanished without a word is noticed within a minute, not in hours.
     "keepalives_idle": 20,
     "keepalives_interval": 10,
@@ -99,6 +103,7 @@ class Database:
         given = parsed.get_dialect()().create_connect_args(parsed)[1]
         self._parameters: dict[str, Any] = {
             **_CONNECTION,
+            "connect_timeout": _seconds_for_an_address(wait_seconds),
             "application_name": application_name,
             **given,
         }
@@ -224,6 +229,11 @@ def _parse(url: str, variable: str) -> URL:
             f"{variable} must look like postgresql://user:password@host/database."
         )
     return parsed
+
+
+def _seconds_for_an_address(patience: float) -> int:
+    seconds = max(patience / 2, _LEAST_SECONDS_FOR_AN_ADDRESS)
+    return int(min(seconds, _MOST_SECONDS_FOR_AN_ADDRESS))
 
 
 def _remedy(reason: str, variable: str) -> str | None:

@@ -1,6 +1,7 @@
 """What counts as wrong: the rules, on plain values."""
 
 import re
+import threading
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -303,6 +304,18 @@ def test_probes_take_turns_and_those_that_saw_nothing_leave_things_as_they_were(
     assert seen == []
     assert state["b"]["wrong"] is True
     assert looked == ["a", "b", "b"]
+
+
+def test_a_probe_that_is_never_done_holds_nothing_up():
+    is_over = threading.Event()
+
+    def hang() -> None:
+        is_over.wait()
+
+    probe = probes.Probe("a", hang, timedelta(hours=1), timedelta(minutes=1))
+    seen, state = probes.look_at_one([probe], {}, NOW, seconds=0.1)
+    is_over.set()
+    assert (seen, state["a"]["wrong"]) == ([], False)
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ NAME = "apex up"
 """Under this name its own progress is kept."""
 
 _INTERVAL_SECONDS = 15.0
-_DELIVERY_SECONDS = 20.0
+_DELIVERY_SECONDS = 30.0
 _END_SECONDS = 5.0
 # A look that fails once may be a server that is only restarting.
 _FAILED_LOOKS = 2
