@@ -101,6 +101,7 @@ MAY_IMPORT = {
         "settings",
     },
     "analysts.py": {"database"},
+    "database_provisioning.py": {"analysts", "database", "migrations"},
     "recording": {"database", "errors", "metrics", "recording", "settings"},
     "panel/recording.py": {"database", "errors", "metrics", "recording"},
     "csv_queries.py": {"errors", "metrics", "rollups", "settings"},
@@ -123,7 +124,7 @@ MAY_IMPORT = {
     },
     "watch": {
         *("alerts", "credential_end", "database", "dataverse", "doctor", "errors"),
-        *("ledger", "metrics", "pending", "settings", "watch"),
+        *("ledger", "metrics", "pending", "settings", "status", "store", "watch"),
     },
     "panel": {
         *(
