@@ -312,7 +312,7 @@ def test_rows_in_quarantine_are_told_without_what_is_in_them(
     for name in ("alert_on_failure", "watch_sync_health") * 2:
         tick(name)
     assert headings(teams) == ["Warning: Rows are in quarantine"]
-    assert "1 for invalid" in str(teams.cards)
+    assert "invalid: 1." in str(teams.cards)
     everything = str(teams.cards) + str([str(m) for *_, m in mailbox.envelopes])
     assert "sentinel-phase" not in everything
 

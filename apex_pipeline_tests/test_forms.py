@@ -192,7 +192,9 @@ def _lists(result, name):
 
 
 def test_a_record_and_a_file_of_them_are_written_once(launch, database_url, tmp_path):
-    row = campaign_row(cost_usd=0.5, success_rate_pct=80, created_at="2026-10-30T13:00:00Z")
+    row = campaign_row(
+        cost_usd=0.5, success_rate_pct=80, created_at="2026-10-30T13:00:00Z"
+    )
     del row["id"]
     record = json.dumps(row, default=str)
     count = "SELECT count(*) FROM campaign_metrics"

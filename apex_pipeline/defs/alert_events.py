@@ -16,10 +16,16 @@ from dagster._core.scheduler.instigation import (
 from dagster._core.storage.tags import WILL_RETRY_TAG
 from dagster_shared.error import SerializableErrorInfo
 
-from apex_pipeline import errors
 from apex_pipeline.defs.sync_assets import SKIPPED_TAG
 from apex_pipeline.watch.instigators import Instigator, Tick
-from apex_pipeline.watch.run_events import CheckResult, Cursor, RunEnd, unseen
+from apex_pipeline.watch.run_events import (
+    TELLING,
+    CheckResult,
+    Cursor,
+    RunEnd,
+    unseen,
+    without_rows,
+)
 
 Page = Callable[[str], str | None]
 """Address of a page in the Dagster UI, if it is known where that is."""
@@ -34,12 +40,6 @@ _KINDS = (
     dg.DagsterEventType.RUN_SUCCESS,
     dg.DagsterEventType.ASSET_CHECK_EVALUATION,
 )
-# Whose text was written for people, and quotes no data.
-_TELLING = {name for name, kind in vars(errors).items() if isinstance(kind, type)} | {
-    "DeliveryError",
-    "Failure",
-    "DagsterUserCodeUnreachableError",
-}
 _CLASS = re.compile(r"^[\w.]+: ")
 _TICKS_LOOKED_AT = 2
 
@@ -208,7 +208,7 @@ def _failure(event: dg.DagsterEvent) -> tuple[str, str, str]:
         # Written by us, for people.
         cause = described.metadata.get("cause")
         kind = str(cause.value) if cause is not None else ""
-        return kind, described.description, step.step_key or ""
+        return kind, without_rows(described.description), step.step_key or ""
     kind, message = describe(failure.error)
     return kind, message, step.step_key or ""
 
@@ -223,7 +223,7 @@ def describe(error: SerializableErrorInfo | None) -> tuple[str, str]:
     while error.cause is not None:
         error = error.cause
     kind = error.cls_name or "Error"
-    if kind in _TELLING:
+    if kind in TELLING:
         return kind, _CLASS.sub("", error.message).strip()
     return kind, f"{kind}. Its text, which may quote data, is in the Dagster UI."
 

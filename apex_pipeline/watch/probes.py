@@ -70,8 +70,8 @@ def probes(
         Probe(
             "credential",
             lambda: _credential(settings, environment, today),
-            timedelta(hours=6),
-            timedelta(hours=1),
+            timedelta(minutes=30),
+            timedelta(minutes=5),
         ),
     ]
 
