@@ -483,9 +483,14 @@ def test_a_check_of_ours_says_what_should_be(instance, variables, tick, teams):
         check_specs=[dg.AssetCheckSpec("no_gap", asset="daily_campaign_rollup")],
     )
     def rollup():
-        return dg.MaterializeResult(check_results=[dg.AssetCheckResult(passed=False)])
+        found = {"wrong": 3, "examples": "sentinel-row"}
+        return dg.MaterializeResult(
+            check_results=[dg.AssetCheckResult(passed=False, metadata=found)]
+        )
 
     dg.materialize([rollup], instance=instance)
     tick("alert_on_failure")
     (card,) = teams.cards
     assert "This does not hold: No day or week is missing" in str(card)
+    assert "'Found: '" in str(card)
+    assert "sentinel-row" not in str(card)

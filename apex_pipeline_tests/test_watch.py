@@ -194,9 +194,11 @@ def test_a_check_that_a_command_can_mend_names_it():
         check="no_record_missing",
         passed=False,
         is_warning=False,
+        count=1234,
     )
     ((finding,),) = (o.findings for o in run_events.observe([result]))
     assert "`apex reconcile --repair`" in finding.remedy
+    assert finding.facts == (("Found", "1,234"),)
 
 
 def test_what_dataverse_says_of_a_row_is_not_told():

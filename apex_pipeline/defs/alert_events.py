@@ -1,7 +1,7 @@
 """What the Dagster instance tells of runs, checks, schedules and sensors, as values."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -40,6 +40,8 @@ _KINDS = (
     dg.DagsterEventType.RUN_SUCCESS,
     dg.DagsterEventType.ASSET_CHECK_EVALUATION,
 )
+# Under these names checks of ours say how many things are wrong.
+_COUNTS = ("count", "wrong")
 _CLASS = re.compile(r"^[\w.]+: ")
 _TICKS_LOOKED_AT = 2
 
@@ -181,6 +183,7 @@ class EventReader:
             passed=evaluation.passed,
             is_warning=evaluation.severity is dg.AssetCheckSeverity.WARN,
             states=self._states(evaluation.asset_check_key),
+            count=_count(evaluation.metadata),
             link=self.page(f"runs/{record.run_id}") if record.run_id else None,
         )
 
@@ -191,6 +194,12 @@ class EventReader:
         if check not in graph.asset_check_keys:
             return ""
         return graph.get_check_spec(check).description or ""
+
+
+def _count(metadata: Mapping[str, dg.MetadataValue]) -> int | None:
+    """How many things a check of ours has found; ids and values are not told."""
+    found = [metadata[name].value for name in _COUNTS if name in metadata]
+    return next((each for each in found if isinstance(each, int)), None)
 
 
 def _failure(event: dg.DagsterEvent) -> tuple[str, str, str]:

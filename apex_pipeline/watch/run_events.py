@@ -100,6 +100,7 @@ class CheckResult:
         event_id: Of the event; ascending.
         at: When it was evaluated (aware).
         states: What the check says should be; may be empty.
+        count: How many things it has found wrong, where it says so.
     """
 
     event_id: int
@@ -109,6 +110,7 @@ class CheckResult:
     passed: bool
     is_warning: bool
     states: str = ""
+    count: int | None = None
     link: str | None = None
 
 
@@ -215,6 +217,7 @@ def _of_check(result: CheckResult) -> Iterator[Observation]:
         key=key,
         severity=Severity.WARNING if result.is_warning else Severity.ERROR,
         remedy=_CHECK_REMEDIES.get(result.check, ""),
+        facts=() if result.count is None else (("Found", f"{result.count:,}"),),
         link=result.link,
     )
     yield Observation(f"{CHECK_FAILED.name}/{key}", (failure,))
