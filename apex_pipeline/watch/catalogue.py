@@ -125,8 +125,8 @@ SCHEDULE_STOPPED = Rule(
     name="schedule-stopped",
     title="{} is switched off",
     severity=Severity.WARNING,
-    remedy="Switch it on in the Dagster UI under Automation, or silence this alert if "
-    "it is meant to be off.",
+    remedy="Switch it on in the Dagster UI under Automation. If it is meant to be off, "
+    "`apex alerts silence INCIDENT --for 2d`, or the job silence_alert.",
 )
 SCHEDULE_LATE = Rule(
     name="schedule-late",
