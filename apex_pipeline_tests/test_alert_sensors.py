@@ -4,6 +4,7 @@ import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -483,7 +484,7 @@ def test_a_check_of_ours_says_what_should_be(instance, variables, tick, teams):
         check_specs=[dg.AssetCheckSpec("no_gap", asset="daily_campaign_rollup")],
     )
     def rollup():
-        found = {"wrong": 3, "examples": "sentinel-row"}
+        found: dict[str, Any] = {"wrong": 3, "examples": "sentinel-row"}
         return dg.MaterializeResult(
             check_results=[dg.AssetCheckResult(passed=False, metadata=found)]
         )
