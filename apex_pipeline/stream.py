@@ -185,8 +185,9 @@ class Stream:
                 await self._pass_on(page)
         except ApexError as error:
             self._stop(error)
-        finally:
-            await self._portions.put(None)
+        # Not in a finally clause: whoever ends this task ended the deliverers too, and
+        # nobody would make room in a full queue.
+        await self._portions.put(None)
 
     def _next_page_size(self) -> int:
         if self._options.limit is None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import threading
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -20,7 +21,7 @@ from apex_pipeline.errors import (
 )
 from apex_pipeline.metrics import Rejection
 from apex_pipeline.pending import PendingRow, Position
-from apex_pipeline.stream import Stream, StreamOptions
+from apex_pipeline.stream import MAX_CONCURRENCY, Stream, StreamOptions
 from apex_pipeline_tests.test_metrics import row
 
 INSTANT = datetime(2026, 11, 1, tzinfo=UTC)
@@ -246,6 +247,47 @@ def test_a_lost_lock_stops_the_sending():
     assert isinstance(tally.failure, WriterLockLostError)
     assert len(source.marked) < 100_000
     assert sorted(source.marked) == sorted(sink.records)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("culprit", ["sink", "source"])
+def test_a_defect_ends_the_run_even_while_the_reader_waits_for_room(culprit):
+    is_full = threading.Event()
+
+    class Ahead(Source):
+        def pending_page(self, after, limit):
+            page = super().pending_page(after, limit)
+            # All are busy, and the queue, which holds one page, has the one before.
+            if self.pages == MAX_CONCURRENCY // 2 + 2:
+                is_full.set()
+            return page
+
+    source = Ahead([pending_row(n) for n in range(4 * MAX_CONCURRENCY)])
+
+    class Busy:
+        """Each request is under way for ever, but for the one that goes wrong."""
+
+        def __init__(self):
+            self.begun = 0
+
+        async def deliver(self, metrics, deadline):
+            self.begun += 1
+            if self.begun != MAX_CONCURRENCY:
+                await asyncio.Event().wait()
+            await asyncio.to_thread(is_full.wait)
+            if culprit == "sink":
+                raise ZeroDivisionError
+            return Delivery(tuple(m.id for m in metrics))
+
+    def stumble(ids, at):
+        raise ZeroDivisionError
+
+    source.mark_exported = stumble
+    options = StreamOptions(page_size=2, rows_per_request=1)
+    stream = Stream(source, Busy(), options, Deadline(), no_beat)
+    with pytest.raises(ExceptionGroup) as caught:
+        asyncio.run(stream.run())
+    assert caught.group_contains(ZeroDivisionError)
 
 
 class Moody:
