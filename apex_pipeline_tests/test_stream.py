@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from apex_pipeline.dataverse.gate import Deadline
+from apex_pipeline.dataverse.pacing import MAX_CONCURRENCY
 from apex_pipeline.delivery import Delivery
 from apex_pipeline.errors import (
     ApexError,
@@ -21,7 +22,7 @@ from apex_pipeline.errors import (
 )
 from apex_pipeline.metrics import Rejection
 from apex_pipeline.pending import PendingRow, Position
-from apex_pipeline.stream import MAX_CONCURRENCY, Stream, StreamOptions
+from apex_pipeline.stream import Stream, StreamOptions
 from apex_pipeline_tests.test_metrics import row
 
 INSTANT = datetime(2026, 11, 1, tzinfo=UTC)
@@ -254,6 +255,9 @@ def test_a_lost_lock_stops_the_sending():
 def test_a_defect_ends_the_run_even_while_the_reader_waits_for_room(culprit):
     is_full = threading.Event()
 
+    def stumble():
+        raise ZeroDivisionError
+
     class Ahead(Source):
         def pending_page(self, after, limit):
             page = super().pending_page(after, limit)
@@ -261,6 +265,9 @@ def test_a_defect_ends_the_run_even_while_the_reader_waits_for_room(culprit):
             if self.pages == MAX_CONCURRENCY // 2 + 2:
                 is_full.set()
             return page
+
+        def mark_exported(self, ids, at):
+            stumble()
 
     source = Ahead([pending_row(n) for n in range(4 * MAX_CONCURRENCY)])
 
@@ -276,13 +283,9 @@ def test_a_defect_ends_the_run_even_while_the_reader_waits_for_room(culprit):
                 await asyncio.Event().wait()
             await asyncio.to_thread(is_full.wait)
             if culprit == "sink":
-                raise ZeroDivisionError
+                stumble()
             return Delivery(tuple(m.id for m in metrics))
 
-    def stumble(ids, at):
-        raise ZeroDivisionError
-
-    source.mark_exported = stumble
     options = StreamOptions(page_size=2, rows_per_request=1)
     stream = Stream(source, Busy(), options, Deadline(), no_beat)
     with pytest.raises(ExceptionGroup) as caught:

@@ -71,7 +71,7 @@ def _kpi_schemas() -> Schema:
                 "as_of": _or_null(_INSTANT),
                 "generated_at": _INSTANT,
                 "max_age_s": _COUNT,
-                "poll_after_s": _COUNT,
+                "poll_after_s": _NUMBER,
                 "window_hours": {"const": 24},
                 "runs": _or_null(_object({"current": _COUNT, "previous": _COUNT})),
                 "tiles": _list(_ref("Tile"))

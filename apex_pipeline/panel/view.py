@@ -71,7 +71,7 @@ class Live:
     summary: str
     as_of: str | None
     as_of_iso: str | None
-    poll_after_s: int
+    poll_after_s: float
     tiles: tuple[ShownTile, ...]
     sync_message: str | None
     facts: tuple[Fact, ...]
