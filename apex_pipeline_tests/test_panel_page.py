@@ -1,5 +1,6 @@
 """The panel's page, as a real browser shows it to people."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -186,6 +187,22 @@ def test_a_panel_that_is_gone_is_told_and_comes_back(browser, emulator, variable
             context.set_offline(False)
             page.clock.fast_forward(25_000)
             expect(state(page)).to_have_text("Live")
+
+
+def test_tiles_with_room_show_how_the_days_before_went(history, panel, page):
+    page.goto(panel)
+    lines = page.locator(".tile .line")
+    expect(lines).to_have_text(
+        [
+            re.compile("Daily total, 30 days"),
+            re.compile("By day, 30 days"),
+            re.compile("By day, 30 days"),
+        ]
+    )
+    for line in lines.all():
+        box = line.locator("svg").bounding_box()
+        assert box
+        assert box["width"] > box["height"] > 20
 
 
 def test_the_trend_is_drawn_with_the_forecast_and_can_be_pointed_at(

@@ -38,7 +38,7 @@ _GROWTH_PER_DAY = 0.008
 _USD_PER_TOKEN_IN = Decimal("0.000003")
 _USD_PER_TOKEN_OUT = Decimal("0.000015")
 
-_SECONDS_BETWEEN_RUNS = (4.0, 9.0)
+_SECONDS_BETWEEN_RUNS = (10.0, 30.0)
 _SECONDS_BETWEEN_SYNCS = 60.0
 
 log = logging.getLogger(__name__)
@@ -142,7 +142,7 @@ def keep_writing(
     seconds_between: tuple[float, float] = _SECONDS_BETWEEN_RUNS,
     seconds_between_syncs: float = _SECONDS_BETWEEN_SYNCS,
 ) -> None:
-    """Insert a run every few seconds, whatever becomes of the database meanwhile.
+    """Insert runs one after another, whatever becomes of the database meanwhile.
 
     Args:
         database_url: Where to.
