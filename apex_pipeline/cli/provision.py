@@ -7,7 +7,7 @@ import os
 import click
 
 from apex_pipeline import migrations
-from apex_pipeline.analysts import grant, missing_access
+from apex_pipeline.analysis.analysts import grant, missing_access
 from apex_pipeline.cli.output import waiting
 from apex_pipeline.database import Database
 from apex_pipeline.dataverse.administrator import load_administrator

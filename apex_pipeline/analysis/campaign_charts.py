@@ -6,6 +6,9 @@ from datetime import date, timedelta
 from decimal import Decimal
 from typing import TypeVar
 
+from apex_pipeline.analysis.history import HistoryDay, PeriodTotal
+from apex_pipeline.analysis.outlook import Outlook
+from apex_pipeline.analysis.rollups import DAILY, WEEKLY, Grain
 from apex_pipeline.charts import (
     Band,
     Line,
@@ -15,9 +18,6 @@ from apex_pipeline.charts import (
     picture,
     sparkline,
 )
-from apex_pipeline.history import HistoryDay, PeriodTotal
-from apex_pipeline.outlook import Outlook
-from apex_pipeline.rollups import DAILY, WEEKLY, Grain
 
 PERIODS_SHOWN = {DAILY.name: 90, WEEKLY.name: 52}
 """How many days, or weeks, a picture shows."""
