@@ -34,8 +34,8 @@ class Timing:
 
     # A viewer who asks every ten seconds sees what is new within those ten: what is read
     # then shows after a second question (`documents`).
-    fresh: float = 9.0
-    stale: float = 51.0
+    fresh: float = 9.1
+    stale: float = 50.9
     limit: float = 15.0
     first_pause: float = 10.0
     longest_pause: float = 120.0

@@ -19,7 +19,7 @@ function schedule(seconds) {
   if (document.hidden) return;
   // Viewers that were opened together must not ask together for ever. Never earlier than
   // told: who asks just before new figures are due gets the old ones once more.
-  timer = setTimeout(refresh, seconds * (1 + Math.random() * 0.04) * 1000);
+  timer = setTimeout(refresh, seconds * (1 + Math.random() * 0.05) * 1000);
 }
 
 async function refresh() {
