@@ -145,8 +145,8 @@ class Stream:
 
     async def run(self) -> None:
         """Let rows flow until none is left, time is over, or something stops it."""
-        heart = asyncio.create_task(self._keep_beating())
-        try:
+        async with asyncio.TaskGroup() as life:
+            heart = life.create_task(self._keep_beating())
             async with asyncio.TaskGroup() as write_back:
                 write_back.create_task(self._write_back())
                 async with asyncio.TaskGroup() as flow:
@@ -155,7 +155,6 @@ class Stream:
                         flow.create_task(self._deliver())
                 await self._release(self._close_breaker())
                 await self._results.put(None)
-        finally:
             heart.cancel()
 
     @property

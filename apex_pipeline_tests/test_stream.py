@@ -250,6 +250,16 @@ def test_a_lost_lock_stops_the_sending():
     assert sorted(source.marked) == sorted(sink.records)
 
 
+def test_a_defect_of_the_heartbeat_ends_the_run():
+    async def beat():
+        raise ZeroDivisionError
+
+    source = Source([pending_row(n) for n in range(1, 100_001)])
+    with pytest.raises(ExceptionGroup) as caught:
+        flow(source, Sink(), beat=beat, beat_seconds=0.001, rows_per_request=10)
+    assert caught.group_contains(ZeroDivisionError)
+
+
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("culprit", ["sink", "source"])
 def test_a_defect_ends_the_run_even_while_the_reader_waits_for_room(culprit):
