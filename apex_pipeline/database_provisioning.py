@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from apex_pipeline import migrations
-from apex_pipeline.analysts import grant, missing_access
+from apex_pipeline.analysis.analysts import grant, missing_access
 from apex_pipeline.database import Database
 
 

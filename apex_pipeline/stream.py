@@ -145,8 +145,8 @@ class Stream:
 
     async def run(self) -> None:
         """Let rows flow until none is left, time is over, or something stops it."""
-        heart = asyncio.create_task(self._keep_beating())
-        try:
+        async with asyncio.TaskGroup() as life:
+            heart = life.create_task(self._keep_beating())
             async with asyncio.TaskGroup() as write_back:
                 write_back.create_task(self._write_back())
                 async with asyncio.TaskGroup() as flow:
@@ -155,7 +155,6 @@ class Stream:
                         flow.create_task(self._deliver())
                 await self._release(self._close_breaker())
                 await self._results.put(None)
-        finally:
             heart.cancel()
 
     @property
@@ -185,8 +184,9 @@ class Stream:
                 await self._pass_on(page)
         except ApexError as error:
             self._stop(error)
-        finally:
-            await self._portions.put(None)
+        # Not in a finally clause: whoever ends this task ended the deliverers too, and
+        # nobody would make room in a full queue.
+        await self._portions.put(None)
 
     def _next_page_size(self) -> int:
         if self._options.limit is None:

@@ -143,7 +143,8 @@ def test_the_writer_goes_on_after_the_database_was_away(database_url, postgres):
         "import logging, os\n"
         "from apex_pipeline.local.demo import keep_writing\n"
         "logging.basicConfig(level=logging.INFO)\n"
-        "keep_writing(os.environ['DATABASE_URL'], seconds_between=(0.02, 0.02))\n"
+        "keep_writing(os.environ['DATABASE_URL'], sync=lambda: True,"
+        " seconds_between=(0.02, 0.02), seconds_between_syncs=0.05)\n"
     )
     with subprocess.Popen(
         [sys.executable, "-c", program],
@@ -161,6 +162,7 @@ def test_the_writer_goes_on_after_the_database_was_away(database_url, postgres):
             wait_for_line(writer.stderr, "one more run")
             wait_for_line(writer.stderr, "one more run")
             assert count(database_url) > before
+            wait_for_line(writer.stderr, "a sync was asked for")
         finally:
             writer.kill()
 

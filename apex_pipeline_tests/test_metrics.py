@@ -6,12 +6,12 @@ from uuid import UUID
 import pytest
 from hypothesis import given, strategies as st
 
+from apex_pipeline.column_types import WholeNumber
 from apex_pipeline.metrics import (
     COLUMNS,
     INVALID,
     CampaignMetric,
     Rejection,
-    WholeNumber,
     read_metric,
 )
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
+from itertools import cycle, pairwise
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given, strategies as st
 
 from apex_pipeline.errors import OutOfTimeError, TransientError
 from apex_pipeline.panel.cache import Shared, Timing
+from apex_pipeline.panel.documents import poll_after
 
 TIMING = Timing(fresh=10, stale=50, limit=15, first_pause=10, longest_pause=80)
 NOW = datetime(2026, 11, 25, tzinfo=UTC)
@@ -32,12 +34,13 @@ class Source:
         )
 
     async def read(self) -> float:
-        self.reads.append(self.now)
+        begun = self.now
+        self.reads.append(begun)
         if self.gate is not None:
             await self.gate.wait()
         if self.failure is not None:
             raise self.failure
-        return self.now
+        return begun
 
 
 async def settled() -> None:
@@ -82,10 +85,45 @@ def test_an_old_value_is_served_while_the_next_is_read():
         await source.shared.get()
         source.now, source.gate = 30.0, asyncio.Event()
         reading = await source.shared.get()
-        assert (reading.value, reading.age, reading.is_refreshing) == (0.0, 30.0, True)
+        assert (reading.value, reading.age, reading.under_way) == (0.0, 30.0, 0.0)
         source.gate.set()
         await settled()
         assert (await source.shared.get()).value == 30.0
+
+    simulated(scenario)
+
+
+@given(
+    phase=st.floats(0, 30),
+    takes=st.floats(0.01, 0.4),
+    jitters=st.lists(st.floats(1, 1.05), min_size=1, max_size=9),
+)
+def test_a_viewer_sees_within_ten_seconds_what_is_new(phase, takes, jitters):
+    """As the page asks: when it was told to, or up to a twentieth later."""
+
+    async def scenario(source: Source) -> None:
+        source.shared = Shared(
+            source.read, Timing(), source="the source", clock=lambda: source.now
+        )
+        await source.shared.get()
+        source.now, source.gate = phase, asyncio.Event()
+        jitter = cycle(jitters)
+        first_shown: dict[float, float] = {}
+        while source.now < phase + 60:
+            reading = await source.shared.get()
+            await settled()
+            assert reading.value is not None
+            first_shown.setdefault(reading.value, source.now)
+            source.now += poll_after(reading) * next(jitter)
+            if source.now >= source.reads[-1] + takes:
+                source.gate.set()
+                await settled()
+                source.gate.clear()
+        # What is new just after a read began is in the read after it. The first of them
+        # was before anybody looked.
+        _, *reads = first_shown
+        assert len(reads) > 5
+        assert all(first_shown[new] - old <= 10 for old, new in pairwise(reads))
 
     simulated(scenario)
 

@@ -1,5 +1,6 @@
 """The panel's page, as a real browser shows it to people."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -9,11 +10,11 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from apex_pipeline.cost_forecast import train
+from apex_pipeline.analysis.cost_forecast import train
+from apex_pipeline.analysis.rollups import DAILY, Periods, refresh
 from apex_pipeline.database import Database
 from apex_pipeline.panel.cache import Timing
 from apex_pipeline.panel.sources import Timings
-from apex_pipeline.rollups import DAILY, Periods, refresh
 from apex_pipeline.settings import load_analysis_settings
 from apex_pipeline_tests.cost_series import weekly
 from apex_pipeline_tests.ends import environment, insert
@@ -135,15 +136,10 @@ def test_the_tiles_tell_known_rows(emulator, panel, page):
 
 
 def test_a_new_row_shows_with_the_next_refresh(emulator, panel, page):
-    page.clock.install()
     deliver(emulator, {"apex_tokensout": 5})
     page.goto(panel)
     expect(figure(page, "tokens_out")).to_contain_text("5")
     deliver(emulator, {"apex_tokensout": 37})
-    page.clock.fast_forward(11_000)
-    # Who asks while new figures are read gets the last ones, and asks again at once.
-    expect(page.locator(".status")).to_have_attribute("data-poll-after", "1")
-    page.clock.fast_forward(1_500)
     expect(figure(page, "tokens_out")).to_contain_text("42")
 
 
@@ -191,6 +187,22 @@ def test_a_panel_that_is_gone_is_told_and_comes_back(browser, emulator, variable
             context.set_offline(False)
             page.clock.fast_forward(25_000)
             expect(state(page)).to_have_text("Live")
+
+
+def test_tiles_with_room_show_how_the_days_before_went(history, panel, page):
+    page.goto(panel)
+    lines = page.locator(".tile .line")
+    expect(lines).to_have_text(
+        [
+            re.compile("Daily total, 30 days"),
+            re.compile("By day, 30 days"),
+            re.compile("By day, 30 days"),
+        ]
+    )
+    for line in lines.all():
+        box = line.locator("svg").bounding_box()
+        assert box
+        assert box["width"] > box["height"] > 20
 
 
 def test_the_trend_is_drawn_with_the_forecast_and_can_be_pointed_at(

@@ -7,8 +7,9 @@ from uuid import UUID
 
 import pytest
 
+from apex_pipeline.column_types import InvalidValueError
 from apex_pipeline.errors import InvalidRecordError, MalformedRecordError
-from apex_pipeline.metrics import COLUMNS, InvalidValueError
+from apex_pipeline.metrics import COLUMNS
 from apex_pipeline.recording.fields import (
     AGENTS,
     OPTIONS,

@@ -10,14 +10,14 @@ import dagster as dg
 import psycopg
 import pytest
 
+from apex_pipeline.analysis.history import described_columns
+from apex_pipeline.analysis.rollup_columns import FINGERPRINT, MEASURES
 from apex_pipeline.database import Database
 from apex_pipeline.definitions import defs
 from apex_pipeline.defs.metadata import numbers, table
 from apex_pipeline.defs.rollup_specs import DAYS, HISTORY_LINEAGE, WEEKS
 from apex_pipeline.defs.services import Services
-from apex_pipeline.history import described_columns
 from apex_pipeline.ledger import RunRecord, RunStatus
-from apex_pipeline.rollup_columns import FINGERPRINT, MEASURES
 from apex_pipeline_tests.cost_series import weekly
 from apex_pipeline_tests.ends import insert, query
 from apex_pipeline_tests.rollup_reference import metric

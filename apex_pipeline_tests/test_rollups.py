@@ -13,9 +13,7 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings as examples, strategies as st
 
-from apex_pipeline.database import Database
-from apex_pipeline.errors import ConfigError
-from apex_pipeline.rollup_columns import (
+from apex_pipeline.analysis.rollup_columns import (
     CAMPAIGN,
     CHANGES,
     COMPUTED_AT,
@@ -27,7 +25,9 @@ from apex_pipeline.rollup_columns import (
     Change,
     Column,
 )
-from apex_pipeline.rollups import DAILY, WEEKLY, Periods, refresh
+from apex_pipeline.analysis.rollups import DAILY, WEEKLY, Periods, refresh
+from apex_pipeline.database import Database
+from apex_pipeline.errors import ConfigError
 from apex_pipeline.settings import load_analysis_settings
 from apex_pipeline_tests.ends import insert, query
 from apex_pipeline_tests.rollup_reference import (

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import threading
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from apex_pipeline.dataverse.gate import Deadline
+from apex_pipeline.dataverse.pacing import MAX_CONCURRENCY
 from apex_pipeline.delivery import Delivery
 from apex_pipeline.errors import (
     ApexError,
@@ -246,6 +248,59 @@ def test_a_lost_lock_stops_the_sending():
     assert isinstance(tally.failure, WriterLockLostError)
     assert len(source.marked) < 100_000
     assert sorted(source.marked) == sorted(sink.records)
+
+
+def test_a_defect_of_the_heartbeat_ends_the_run():
+    async def beat():
+        raise ZeroDivisionError
+
+    source = Source([pending_row(n) for n in range(1, 100_001)])
+    with pytest.raises(ExceptionGroup) as caught:
+        flow(source, Sink(), beat=beat, beat_seconds=0.001, rows_per_request=10)
+    assert caught.group_contains(ZeroDivisionError)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("culprit", ["sink", "source"])
+def test_a_defect_ends_the_run_even_while_the_reader_waits_for_room(culprit):
+    is_full = threading.Event()
+
+    def stumble():
+        raise ZeroDivisionError
+
+    class Ahead(Source):
+        def pending_page(self, after, limit):
+            page = super().pending_page(after, limit)
+            # All are busy, and the queue, which holds one page, has the one before.
+            if self.pages == MAX_CONCURRENCY // 2 + 2:
+                is_full.set()
+            return page
+
+        def mark_exported(self, ids, at):
+            stumble()
+
+    source = Ahead([pending_row(n) for n in range(4 * MAX_CONCURRENCY)])
+
+    class Busy:
+        """Each request is under way for ever, but for the one that goes wrong."""
+
+        def __init__(self):
+            self.begun = 0
+
+        async def deliver(self, metrics, deadline):
+            self.begun += 1
+            if self.begun != MAX_CONCURRENCY:
+                await asyncio.Event().wait()
+            await asyncio.to_thread(is_full.wait)
+            if culprit == "sink":
+                stumble()
+            return Delivery(tuple(m.id for m in metrics))
+
+    options = StreamOptions(page_size=2, rows_per_request=1)
+    stream = Stream(source, Busy(), options, Deadline(), no_beat)
+    with pytest.raises(ExceptionGroup) as caught:
+        asyncio.run(stream.run())
+    assert caught.group_contains(ZeroDivisionError)
 
 
 class Moody:

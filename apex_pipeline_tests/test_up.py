@@ -29,6 +29,7 @@ from apex_pipeline.local.instance import (
     only_one,
 )
 from apex_pipeline.local.up import run_up
+from apex_pipeline.local.webserver import start_sync
 from apex_pipeline_tests.ends import free_port
 
 SECONDS = 90
@@ -266,6 +267,9 @@ def test_the_demo_writes_campaigns_syncs_them_and_goes_on(tmp_path):
             " ... on Runs { results { status } } } }"
         )
         assert {"status": "SUCCESS"} in runs["runsOrError"]["results"]
+        # What its writer does every minute.
+        assert start_sync(running.url)
+        assert not start_sync("http://127.0.0.1:1")
 
 
 @pytest.mark.slow

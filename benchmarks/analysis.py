@@ -28,11 +28,11 @@ import psycopg
 from sqlalchemy import Connection, event
 
 from apex_pipeline import migrations
+from apex_pipeline.analysis.late_days import stale
+from apex_pipeline.analysis.rollup_checks import check, refresh_and_check
+from apex_pipeline.analysis.rollups import DAILY, WEEKLY, Periods, refresh, refresh_in
 from apex_pipeline.database import Database
-from apex_pipeline.late_days import stale
 from apex_pipeline.local.postgres import EmbeddedPostgres
-from apex_pipeline.rollup_checks import check, refresh_and_check
-from apex_pipeline.rollups import DAILY, WEEKLY, Periods, refresh, refresh_in
 from apex_pipeline.settings import load_analysis_settings
 
 _DAYS = 730

@@ -19,7 +19,14 @@ _POINTS, _POINTS_AHEAD = 40, 10
 _TITLE_LENGTH = 60
 
 
-def sparkline(title: str, values: Values, low: Values = (), high: Values = ()) -> str:
+def sparkline(
+    title: str,
+    values: Values,
+    low: Values = (),
+    high: Values = (),
+    *,
+    stretches: bool = False,
+) -> str:
     """Draw a line, and the space between two others that follow it.
 
     Args:
@@ -27,6 +34,7 @@ def sparkline(title: str, values: Values, low: Values = (), high: Values = ()) -
         values: At equal distances; many are drawn as the means of a few each.
         low: Lower ends of what is to come, at the same distances.
         high: Upper ends of that.
+        stretches: Whether it takes the shape of its place.
     """
     line = _thinned(values, _POINTS)
     ahead = [_thinned(bound, _POINTS_AHEAD) for bound in (low, high)]
@@ -34,9 +42,10 @@ def sparkline(title: str, values: Values, low: Values = (), high: Values = ()) -
     lowest, highest = min(known, default=0.0), max(known, default=0.0)
     y = Scale(lowest, highest, _HEIGHT - _EDGE, _EDGE)
     width = _STEP * (len(line) + len(ahead[0]))
+    shape = 'preserveAspectRatio="none" ' if stretches else ""
     words = escape(printable(title[:_TITLE_LENGTH]), quote=False)
     return (
-        '<svg xmlns="http://www.w3.org/2000/svg" role="img" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" {shape}'
         f'viewBox="0 0 {width} {_HEIGHT}" height="{_SHOWN}"><title>{words}</title>'
         f'<path d="{_path(line, y)}" fill="none" stroke="{_COLOUR}" '
         f'stroke-linecap="round"/>{_band(len(line), ahead[0], ahead[1], y)}</svg>'

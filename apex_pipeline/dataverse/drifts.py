@@ -4,6 +4,13 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
+from apex_pipeline.column_types import (
+    ColumnType,
+    DecimalNumber,
+    Text,
+    Timestamp,
+    WholeNumber,
+)
 from apex_pipeline.dataverse.found import (
     PREFIX,
     PUBLISHER,
@@ -13,17 +20,7 @@ from apex_pipeline.dataverse.found import (
     FoundColumn,
     FoundTable,
 )
-from apex_pipeline.metrics import (
-    COLUMNS,
-    ENTITY_SET,
-    TABLE,
-    Column,
-    ColumnType,
-    DecimalNumber,
-    Text,
-    Timestamp,
-    WholeNumber,
-)
+from apex_pipeline.metrics import COLUMNS, ENTITY_SET, TABLE, Column
 
 # Attribute types that hold what we send, besides the one that provisioning makes:
 # an existing table may be wider.

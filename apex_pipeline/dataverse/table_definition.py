@@ -6,15 +6,14 @@ column definitions using the Web API", Microsoft Learn.
 
 from typing import Any
 
-from apex_pipeline.metrics import (
-    COLUMNS,
-    Column,
+from apex_pipeline.column_types import (
     ColumnType,
     DecimalNumber,
     Text,
     Timestamp,
     WholeNumber,
 )
+from apex_pipeline.metrics import COLUMNS, Column
 
 SCHEMA_NAME = "apex_CampaignMetrics"
 PRIMARY_NAME = "apex_runid"

@@ -5,6 +5,7 @@ import time
 from collections.abc import Awaitable, Callable
 from uuid import UUID
 
+from apex_pipeline.column_types import DecimalNumber, Text, WholeNumber
 from apex_pipeline.dataverse.client import DataverseClient, Table, Target
 from apex_pipeline.dataverse.found import (
     GLOBAL,
@@ -20,15 +21,7 @@ from apex_pipeline.errors import (
     RejectedError,
     SchemaDriftError,
 )
-from apex_pipeline.metrics import (
-    COLUMNS,
-    ENTITY_SET,
-    PRIMARY_KEY,
-    TABLE,
-    DecimalNumber,
-    Text,
-    WholeNumber,
-)
+from apex_pipeline.metrics import COLUMNS, ENTITY_SET, PRIMARY_KEY, TABLE
 
 TEST_KEY = UUID("a9e00000-0000-4000-8000-7e57ec0ed000")
 """Always the same, so that a record left behind is found and removed by the next run."""

@@ -7,8 +7,18 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from apex_pipeline.csv_exports import ExportedFile, export_files, export_on_request
-from apex_pipeline.csv_queries import DAILY_ROWS, DATASETS, HISTORY_DAYS, select
+from apex_pipeline.analysis.csv_exports import (
+    ExportedFile,
+    export_files,
+    export_on_request,
+)
+from apex_pipeline.analysis.csv_queries import (
+    DAILY_ROWS,
+    DATASETS,
+    HISTORY_DAYS,
+    select,
+)
+from apex_pipeline.analysis.rollups import DAILY, Periods
 from apex_pipeline.defs.jobs import ANALYSIS_TAGS
 from apex_pipeline.defs.metadata import table
 from apex_pipeline.defs.rollup_assets import asked_periods
@@ -26,7 +36,6 @@ from apex_pipeline.defs.rollup_specs import (
 )
 from apex_pipeline.defs.services import Services
 from apex_pipeline.errors import ApexError, ConfigError
-from apex_pipeline.rollups import DAILY, Periods
 
 FILES_MATCH_ROLLUPS = dg.AssetCheckSpec(
     "files_match_rollups",

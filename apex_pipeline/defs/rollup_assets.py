@@ -8,13 +8,21 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 
-from apex_pipeline.campaign_charts import (
+from apex_pipeline.analysis.campaign_charts import (
     PERIODS_SHOWN,
     history_picture,
     history_sparkline,
     rollup_picture,
     rollup_sparkline,
 )
+from apex_pipeline.analysis.history import (
+    PeriodTotal,
+    described_columns,
+    history,
+    totals,
+)
+from apex_pipeline.analysis.rollup_checks import refresh_and_check
+from apex_pipeline.analysis.rollups import DAILY, WEEKLY, Grain, Periods
 from apex_pipeline.defs.findings import check_results
 from apex_pipeline.defs.metadata import image, numbers, table
 from apex_pipeline.defs.rollup_specs import (
@@ -37,9 +45,6 @@ from apex_pipeline.defs.rollup_specs import (
 from apex_pipeline.defs.services import Services
 from apex_pipeline.defs.sync_specs import CAMPAIGN_METRICS
 from apex_pipeline.errors import ApexError
-from apex_pipeline.history import PeriodTotal, described_columns, history, totals
-from apex_pipeline.rollup_checks import refresh_and_check
-from apex_pipeline.rollups import DAILY, WEEKLY, Grain, Periods
 
 _PREVIEW_ROWS = 7
 _HISTORY_VIEW = "campaign_history_90d"

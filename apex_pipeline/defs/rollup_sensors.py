@@ -7,6 +7,8 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 
+from apex_pipeline.analysis.late_days import Stale, first_day, stale
+from apex_pipeline.analysis.rollups import Periods
 from apex_pipeline.defs.rollup_jobs import (
     active_refresh,
     range_tags,
@@ -15,9 +17,7 @@ from apex_pipeline.defs.rollup_jobs import (
 )
 from apex_pipeline.defs.services import Services
 from apex_pipeline.errors import ApexError
-from apex_pipeline.late_days import Stale, first_day, stale
 from apex_pipeline.ledger import RunRecord, RunStatus
-from apex_pipeline.rollups import Periods
 from apex_pipeline.settings import AnalysisSettings
 
 _PATIENCE_SECONDS = 10.0

@@ -9,9 +9,7 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 
-from apex_pipeline.defs.sync_specs import CAMPAIGN_METRICS
-from apex_pipeline.errors import ConfigError
-from apex_pipeline.rollup_checks import (
+from apex_pipeline.analysis.rollup_checks import (
     DAILY_CHECKS,
     MATCHES_RAW_ROWS,
     NO_COST_JUMP,
@@ -21,7 +19,7 @@ from apex_pipeline.rollup_checks import (
     WEEKLY_CHECKS,
     WEEKS_EQUAL_DAYS,
 )
-from apex_pipeline.rollup_columns import (
+from apex_pipeline.analysis.rollup_columns import (
     CAMPAIGN,
     CHANGES,
     COMPUTED_AT,
@@ -33,6 +31,8 @@ from apex_pipeline.rollup_columns import (
     Change,
     Column,
 )
+from apex_pipeline.defs.sync_specs import CAMPAIGN_METRICS
+from apex_pipeline.errors import ConfigError
 from apex_pipeline.settings import (
     UTC_ZONE,
     AnalysisSettings,

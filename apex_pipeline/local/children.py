@@ -177,10 +177,12 @@ def panel(services: Services) -> Child:
 
 
 def demo_writer(services: Services) -> Child:
-    """The writer that keeps inserting runs."""
+    """The writer that keeps inserting runs, and asks for a sync every minute."""
     return Child(
         name=DEMO_WRITER,
-        command=lambda: [sys.executable, "-m", "apex_pipeline.local.demo"],
+        command=lambda: [
+            *(sys.executable, "-m", "apex_pipeline.local.demo", services.ui_url),
+        ],
         environment=services.environment,
         after=(DATABASE,),
         folder=services.dagster_home,

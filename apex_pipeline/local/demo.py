@@ -3,21 +3,27 @@
 The history is a pure function of the date: a day's runs are the same whenever and
 however often they are made, so a later start fills only the gap since the last one.
 
-`python -m apex_pipeline.local.demo` is the live writer, on DATABASE_URL.
+`python -m apex_pipeline.local.demo URL` is the live writer, on DATABASE_URL. Every
+minute it asks the Dagster web server at URL for a sync, beside those of the schedule, so
+that a first look sees figures move.
 """
 
 import logging
 import math
 import os
 import random
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import astuple, dataclass, fields
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from uuid import UUID
 
 import psycopg
+
+from apex_pipeline.local.webserver import start_sync
 
 _DAYS = 90
 _EPOCH = date(2024, 1, 1)
@@ -32,7 +38,8 @@ _GROWTH_PER_DAY = 0.008
 _USD_PER_TOKEN_IN = Decimal("0.000003")
 _USD_PER_TOKEN_OUT = Decimal("0.000015")
 
-_SECONDS_BETWEEN_RUNS = (4.0, 9.0)
+_SECONDS_BETWEEN_RUNS = (10.0, 30.0)
+_SECONDS_BETWEEN_SYNCS = 60.0
 
 log = logging.getLogger(__name__)
 
@@ -129,9 +136,21 @@ def fill(database_url: str, *, now: datetime | None = None) -> int:
 
 
 def keep_writing(
-    database_url: str, *, seconds_between: tuple[float, float] = _SECONDS_BETWEEN_RUNS
+    database_url: str,
+    *,
+    sync: Callable[[], bool],
+    seconds_between: tuple[float, float] = _SECONDS_BETWEEN_RUNS,
+    seconds_between_syncs: float = _SECONDS_BETWEEN_SYNCS,
 ) -> None:
-    """Insert a run every few seconds, whatever becomes of the database meanwhile."""
+    """Insert runs one after another, whatever becomes of the database meanwhile.
+
+    Args:
+        database_url: Where to.
+        sync: Asks for a sync now and then, and says whether it will come.
+        seconds_between: Bounds of the pause between two runs.
+        seconds_between_syncs: The least between two times that `sync` is called.
+    """
+    due = time.monotonic() + seconds_between_syncs
     values = ", ".join(f"%({field.name})s" for field in fields(Run))
     insert = f"INSERT INTO campaign_metrics ({_COLUMNS}) VALUES ({values})"  # noqa: S608 - constant
     while True:
@@ -144,6 +163,9 @@ def keep_writing(
             log.warning("the database does not answer: %s", error)
         else:
             log.info("campaign %s: one more run", run.campaign_id)
+        if time.monotonic() >= due:
+            log.info("a sync was asked for" if sync() else "a sync cannot be had now")
+            due = time.monotonic() + seconds_between_syncs
         time.sleep(random.uniform(*seconds_between))  # noqa: S311 - a pause
 
 
@@ -221,4 +243,4 @@ def _uuid(rng: random.Random) -> UUID:
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    keep_writing(os.environ["DATABASE_URL"])
+    keep_writing(os.environ["DATABASE_URL"], sync=partial(start_sync, sys.argv[1]))

@@ -14,6 +14,13 @@ _LOCATIONS = """
     name locationOrLoadError { ... on PythonError { message } }
 } } } }
 """
+_START_SYNC = """
+mutation { launchRun(executionParams: { selector: {
+    repositoryLocationName: "apex_pipeline"
+    repositoryName: "__repository__"
+    jobName: "sync_campaign_metrics"
+} }) { __typename } }
+"""
 _UNFINISHED_RUNS = """
 query($before: Float!) { runsOrError(
     filter: {statuses: [STARTING, STARTED, CANCELING], createdBefore: $before}
@@ -62,6 +69,16 @@ def load_error(url: str) -> str | None:
     entries = data["workspaceOrError"]["locationEntries"] if data else []
     errors = [(entry["locationOrLoadError"] or {}).get("message") for entry in entries]
     return next((error for error in errors if error), None)
+
+
+def start_sync(url: str) -> bool:
+    """Ask for a run of the sync.
+
+    Returns:
+        Whether one was started.
+    """
+    data = _ask(url, _START_SYNC)
+    return data is not None and data["launchRun"]["__typename"] == "LaunchRunSuccess"
 
 
 def end_lost_runs(url: str, before: float) -> int:

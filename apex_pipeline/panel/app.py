@@ -1,6 +1,6 @@
 """The application: routes, and what stands before each of them."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,6 +17,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
+from apex_pipeline.analysis.history import HistoryDay
 from apex_pipeline.panel import documents, exposition, pages, view
 from apex_pipeline.panel.documents import Document
 from apex_pipeline.panel.downloads import Downloads
@@ -64,7 +65,7 @@ class Panel:
         outlook = ahead.value.outlook if ahead.value else None
         body = pages.render(
             "page.html",
-            live=view.live(kpis),
+            live=view.live(kpis, await self._lately()),
             history=documents.history_document(past)[1],
             forecast=documents.forecast_document(ahead)[1],
             rows=view.rows(known),
@@ -80,7 +81,8 @@ class Panel:
     async def live(self, request: Request) -> Response:
         """The part of the page that is asked for again and again."""
         _, kpis = await self._kpis()
-        body = pages.render("live.html", live=view.live(kpis))
+        body = pages.render("live.html", live=view.live(kpis, await self._lately()))
+        # It says when to ask again, which is different each time.
         return tagged(request, body, HTML)
 
     async def kpis(self, request: Request) -> Response:
@@ -135,6 +137,10 @@ class Panel:
         needs_token = self.sign_in.sessions is not None
         document = openapi(RECORDING_OPENAPI, needs_token=needs_token)
         return json_response(request, document)
+
+    async def _lately(self) -> Sequence[HistoryDay]:
+        reading = await self.sources.history(min(HISTORY_DAYS))
+        return reading.value.days if reading.value else ()
 
     async def _kpis(self) -> tuple[int, Document]:
         # The first look waits for both, the health first: Dataverse may have asked the

@@ -32,8 +32,10 @@ class Timing:
         longest_pause: The bound of that.
     """
 
-    fresh: float = 10.0
-    stale: float = 50.0
+    # A viewer who asks every ten seconds sees what is new within those ten: what is read
+    # then shows after a second question (`documents`).
+    fresh: float = 9.1
+    stale: float = 50.9
     limit: float = 15.0
     first_pause: float = 10.0
     longest_pause: float = 120.0
@@ -45,15 +47,17 @@ class Reading(Generic[Value]):
 
     Attributes:
         value: The last one read; None if none was, ever.
-        age: Seconds since it was read.
+        age: Seconds since its read began.
         failure: Why the last read failed; None if it did not.
-        is_refreshing: Whether a new one is being read.
+        under_way: Seconds since the read of a new one began; None if there is none.
+        due_in: Seconds until who asks has a new one read.
     """
 
     value: Value | None
     age: float | None
     failure: ApexError | None
-    is_refreshing: bool
+    under_way: float | None
+    due_in: float = 0.0
 
     @property
     def current(self) -> Value | None:
@@ -95,12 +99,14 @@ class Shared(Generic[Value]):
         self._failure: ApexError | None = None
         self._failures = 0
         self._not_before = -math.inf
+        self._begun_at = -math.inf
         self._flight: asyncio.Task[None] | None = None
 
     async def get(self) -> Reading[Value]:
         """The value, waiting for it only where there is none to show meanwhile."""
         age = self._age()
-        if self._is_due(age):
+        if self._flight is None and self._due_in() <= 0:
+            self._begun_at = self._clock()
             self._flight = asyncio.create_task(self._refresh())
         flight = self._flight
         if flight is not None and self._is_worth_waiting(age):
@@ -112,7 +118,11 @@ class Shared(Generic[Value]):
     def peek(self) -> Reading[Value]:
         """What there is, without asking for more."""
         return Reading(
-            self._value, self._age(), self._failure, self._flight is not None
+            self._value,
+            self._age(),
+            self._failure,
+            None if self._flight is None else self._clock() - self._begun_at,
+            self._due_in(),
         )
 
     async def close(self) -> None:
@@ -124,10 +134,12 @@ class Shared(Generic[Value]):
     def _age(self) -> float | None:
         return None if self._read_at is None else self._clock() - self._read_at
 
-    def _is_due(self, age: float | None) -> bool:
-        if self._flight is not None or self._clock() < self._not_before:
-            return False
-        return age is None or age >= self._timing.fresh or self._failure is not None
+    def _due_in(self) -> float:
+        held = self._not_before - self._clock()
+        age = self._age()
+        if age is not None and self._failure is None:
+            held = max(held, self._timing.fresh - age)
+        return max(held, 0.0)
 
     def _is_worth_waiting(self, age: float | None) -> bool:
         """Not where the last read failed: whoever asks should not wait for a dead end."""
@@ -147,7 +159,7 @@ class Shared(Generic[Value]):
         except ApexError as error:
             self._failed(error)
         else:
-            self._value, self._read_at = value, self._clock()
+            self._value, self._read_at = value, self._begun_at
             self._failure, self._failures = None, 0
             self._not_before = -math.inf
         finally:

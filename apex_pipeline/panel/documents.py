@@ -25,11 +25,11 @@ Document = dict[str, Any]
 MAX_AGE_SECONDS = 60
 """Values older than this are stale."""
 
-POLL_SECONDS = 10
-"""How often a viewer is to ask."""
+POLL_SECONDS = 10.0
+"""How long a viewer is to wait at most."""
 
-POLL_SOON_SECONDS = 1
-"""When to ask again where a new value is just being read."""
+POLL_SOON_SECONDS = 0.4
+"""When to ask again where the read of a new value has just begun."""
 
 ACCURACY = ("sum_days", "sum_error_pct", "coverage_50_pct", "coverage_80_pct")
 """What is told of the used model's backtest; see `outlook.OutlookScore`."""
@@ -84,7 +84,7 @@ def kpis_document(
         "as_of": value.as_of if value else None,
         "generated_at": now,
         "max_age_s": MAX_AGE_SECONDS,
-        "poll_after_s": POLL_SOON_SECONDS if reading.is_refreshing else POLL_SECONDS,
+        "poll_after_s": poll_after(reading),
         "window_hours": 24,
         "runs": value
         and {"current": value.current.runs, "previous": value.previous.runs},
@@ -166,6 +166,15 @@ def plain(value: object) -> object:
             return int(value) if value == value.to_integral_value() else float(value)
         case _:
             raise TypeError(type(value).__name__)
+
+
+def poll_after(reading: Reading[Any]) -> float:
+    """When the next value is due, so that nobody asks just before and waits twice.
+
+    While it is being read, as long again as that has taken already.
+    """
+    wait = reading.due_in if reading.under_way is None else reading.under_way
+    return round(min(max(wait, POLL_SOON_SECONDS), POLL_SECONDS), 1)
 
 
 def _failure(reading: Reading[Any]) -> ApexError:

@@ -9,6 +9,8 @@ from starlette.responses import Response
 
 from apex_pipeline.panel.documents import plain
 
+_PASSING = {"generated_at", "poll_after_s"}
+
 JSON = "application/json"
 HTML = "text/html; charset=utf-8"
 
@@ -19,9 +21,9 @@ def json_response(
     status: int = 200,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """A JSON document; when it was made is no part of what its tag stands for."""
+    """A JSON document; what passes with time alone is no part of what its tag stands for."""
     body = _encoded(document)
-    lasting = {name: document[name] for name in document if name != "generated_at"}
+    lasting = {name: document[name] for name in document if name not in _PASSING}
     return tagged(request, body, JSON, status, headers, identity=_encoded(lasting))
 
 

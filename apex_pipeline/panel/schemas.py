@@ -2,14 +2,8 @@
 
 from typing import Any
 
-from apex_pipeline.metrics import (
-    COLUMNS,
-    PRIMARY_KEY,
-    ColumnType,
-    DecimalNumber,
-    Text,
-    WholeNumber,
-)
+from apex_pipeline.column_types import ColumnType, DecimalNumber, Text, WholeNumber
+from apex_pipeline.metrics import COLUMNS, PRIMARY_KEY
 from apex_pipeline.panel.documents import ACCURACY
 from apex_pipeline.panel.tiles import TILES
 
@@ -71,7 +65,7 @@ def _kpi_schemas() -> Schema:
                 "as_of": _or_null(_INSTANT),
                 "generated_at": _INSTANT,
                 "max_age_s": _COUNT,
-                "poll_after_s": _COUNT,
+                "poll_after_s": _NUMBER,
                 "window_hours": {"const": 24},
                 "runs": _or_null(_object({"current": _COUNT, "previous": _COUNT})),
                 "tiles": _list(_ref("Tile"))

@@ -12,16 +12,16 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from apex_pipeline import history
-from apex_pipeline.csv_files import Sink, Written, snapshot, write_csv
-from apex_pipeline.csv_queries import DAILY_ROWS, select
+from apex_pipeline.analysis import history
+from apex_pipeline.analysis.csv_files import Sink, Written, snapshot, write_csv
+from apex_pipeline.analysis.csv_queries import DAILY_ROWS, select
+from apex_pipeline.analysis.history import HistoryDay
+from apex_pipeline.analysis.outlook import Outlook, outlook
 from apex_pipeline.database import Database
 from apex_pipeline.dataverse.connect import Environment, connect
 from apex_pipeline.dataverse.sender import RetryPolicy
 from apex_pipeline.errors import DatabaseUnavailableError, OutOfTimeError
-from apex_pipeline.history import HistoryDay
 from apex_pipeline.ledger import Totals
-from apex_pipeline.outlook import Outlook, outlook
 from apex_pipeline.panel.cache import Reading, Shared, Timing
 from apex_pipeline.panel.kpis import Comparison
 from apex_pipeline.panel.parameters import HISTORY_DAYS, MOST_RECENT

@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from apex_pipeline.campaign_charts import trend_picture
+from markupsafe import Markup
+
+from apex_pipeline.analysis.campaign_charts import tile_trend, trend_picture
+from apex_pipeline.analysis.history import HistoryDay
+from apex_pipeline.analysis.outlook import Outlook, OutlookTotal
 from apex_pipeline.charts import EMBEDDED
-from apex_pipeline.history import HistoryDay
-from apex_pipeline.outlook import Outlook, OutlookTotal
 from apex_pipeline.panel import wording
 from apex_pipeline.panel.documents import Document, plain
 from apex_pipeline.panel.wording import Change, Told
@@ -38,12 +40,16 @@ class ShownTile:
 
     Attributes:
         is_pair: Whether its two figures are of the same weight.
+        trend: What its line shows, where it has one.
+        line: The line in SVG.
     """
 
     key: str
     label: str
     is_pair: bool
     figures: tuple[ShownFigure, ...]
+    trend: str | None
+    line: Markup | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +77,7 @@ class Live:
     summary: str
     as_of: str | None
     as_of_iso: str | None
-    poll_after_s: int
+    poll_after_s: float
     tiles: tuple[ShownTile, ...]
     sync_message: str | None
     facts: tuple[Fact, ...]
@@ -95,8 +101,8 @@ class Total:
     interval: str
 
 
-def live(kpis: Document) -> Live:
-    """Tell `GET /api/kpis`."""
+def live(kpis: Document, days: Sequence[HistoryDay]) -> Live:
+    """Tell `GET /api/kpis`, and how the days before went."""
     word = _WORDS[kpis["state"]]
     as_of: datetime | None = kpis["as_of"]
     sync = kpis["sync"]
@@ -108,7 +114,7 @@ def live(kpis: Document) -> Live:
         as_of=wording.instant(as_of) if as_of else None,
         as_of_iso=str(plain(as_of)) if as_of else None,
         poll_after_s=kpis["poll_after_s"],
-        tiles=tuple(_tile(tile) for tile in kpis["tiles"]),
+        tiles=tuple(_tile(tile, days) for tile in kpis["tiles"]),
         sync_message=sync["message"] or sync["last_failure"],
         facts=_facts(sync),
     )
@@ -143,7 +149,7 @@ def picture(days: Sequence[HistoryDay], outlook: Outlook | None) -> str | None:
     return trend_picture(days, outlook, EMBEDDED)
 
 
-def _tile(tile: Document) -> ShownTile:
+def _tile(tile: Document, days: Sequence[HistoryDay]) -> ShownTile:
     figures = tuple(
         ShownFigure(
             each["key"],
@@ -158,7 +164,16 @@ def _tile(tile: Document) -> ShownTile:
         )
         for each in tile["figures"]
     )
-    return ShownTile(tile["key"], tile["label"], tile["better"] == "neither", figures)
+    trend = tile_trend(tile["key"], days)
+    return ShownTile(
+        key=tile["key"],
+        label=tile["label"],
+        is_pair=tile["better"] == "neither",
+        figures=figures,
+        trend=trend.title if trend else None,
+        # Made by us, of numbers.
+        line=Markup(trend.line) if trend else None,  # noqa: S704
+    )
 
 
 def _facts(sync: Document) -> tuple[Fact, ...]:

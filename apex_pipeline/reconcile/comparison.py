@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from apex_pipeline.metrics import COLUMNS, Column, InvalidValueError, Text, Timestamp
+from apex_pipeline.column_types import InvalidValueError, Text, Timestamp
+from apex_pipeline.metrics import COLUMNS, Column
 
 _IS_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 # Longer than any number that a column holds; written out, one of 1e999999 is a flood.

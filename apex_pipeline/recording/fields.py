@@ -13,9 +13,7 @@ from numbers import Integral
 from types import MappingProxyType
 from uuid import UUID
 
-from apex_pipeline.metrics import (
-    COLUMNS,
-    Column,
+from apex_pipeline.column_types import (
     ColumnType,
     DecimalNumber,
     InvalidValueError,
@@ -23,6 +21,7 @@ from apex_pipeline.metrics import (
     Timestamp,
     WholeNumber,
 )
+from apex_pipeline.metrics import COLUMNS, Column
 
 ID = "id"
 SUCCESS_RATE = "success_rate_pct"

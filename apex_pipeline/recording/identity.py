@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from uuid import UUID, uuid5
 
-from apex_pipeline.metrics import InvalidValueError
+from apex_pipeline.column_types import InvalidValueError
 from apex_pipeline.recording.fields import Repeated, is_uuid
 
 NAMESPACE = UUID("fd8eded5-3e3c-5496-88a3-ec24d9a81bbb")

@@ -8,8 +8,9 @@ import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 
+from apex_pipeline.column_types import DecimalNumber, WholeNumber
 from apex_pipeline.errors import InvalidRecordError, MalformedRecordError
-from apex_pipeline.metrics import COLUMNS, DecimalNumber, WholeNumber
+from apex_pipeline.metrics import COLUMNS
 from apex_pipeline.recording.fields import Repeated, Spelling
 
 _NUMERIC = {

@@ -7,8 +7,9 @@ from datetime import datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from uuid import UUID
 
+from apex_pipeline.column_types import InvalidValueError
 from apex_pipeline.errors import InvalidRecordError
-from apex_pipeline.metrics import COLUMNS, InvalidValueError
+from apex_pipeline.metrics import COLUMNS
 from apex_pipeline.recording.fields import (
     CREATED_AT,
     ID,

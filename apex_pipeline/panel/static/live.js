@@ -9,7 +9,6 @@ const PAUSES = [10, 20, 60];
 const PATIENCE_MS = 20_000;
 
 let timer;
-let tag = null;
 let failures = 0;
 let asking = false;
 
@@ -18,9 +17,9 @@ const status = () => live.querySelector(".status");
 function schedule(seconds) {
   clearTimeout(timer);
   if (document.hidden) return;
-  // Viewers that were opened together must not ask together for ever.
-  const jitter = 0.9 + Math.random() * 0.2;
-  timer = setTimeout(refresh, seconds * jitter * 1000);
+  // Viewers that were opened together must not ask together for ever. Never earlier than
+  // told: who asks just before new figures are due gets the old ones once more.
+  timer = setTimeout(refresh, seconds * (1 + Math.random() * 0.05) * 1000);
 }
 
 async function refresh() {
@@ -28,7 +27,6 @@ async function refresh() {
   asking = true;
   try {
     const answer = await fetch(live.dataset.source, {
-      headers: tag ? { "If-None-Match": tag } : {},
       signal: AbortSignal.timeout(PATIENCE_MS),
       redirect: "manual",
     });
@@ -36,11 +34,8 @@ async function refresh() {
       location.reload();
       return;
     }
-    if (answer.status !== 304) {
-      if (!answer.ok) throw new Error(`HTTP ${answer.status}`);
-      show(await answer.text());
-      tag = answer.headers.get("ETag");
-    }
+    if (!answer.ok) throw new Error(`HTTP ${answer.status}`);
+    show(await answer.text());
     failures = 0;
     schedule(Number(status().dataset.pollAfter));
   } catch {
@@ -69,7 +64,6 @@ function lose() {
   shown.querySelector("strong").textContent = "Connection lost";
   shown.querySelector(".message").textContent =
     "The panel does not answer; these are the last figures it gave.";
-  tag = null;
   tell();
 }
 

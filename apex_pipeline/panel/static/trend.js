@@ -6,8 +6,8 @@ const DAYS = [1, 2, 7, 14, 28];
 const AHEAD = { 30: 14, 60: 30, 90: 30 };
 
 const colour = (name) => getComputedStyle(document.body).getPropertyValue(name).trim();
-const usd = (value) => (value == null ? "–" : `$${value.toFixed(2)}`);
-const percent = (value) => (value == null ? "–" : `${value.toFixed(1)} %`);
+const usd = (value) => (value == null ? "" : `$${value.toFixed(2)}`);
+const percent = (value) => (value == null ? "" : `${value.toFixed(1)} %`);
 const at = (day) => Date.parse(`${day}T00:00:00Z`) / 1000;
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 const short = (seconds) => {
@@ -104,10 +104,10 @@ function plot(title, unit, values, { height, scales, series, bands }) {
     cursor: { sync: { key: "trend" }, drag: { setScale: false } },
     scales: { x: { time: true }, ...scales },
     axes: [
-      { ...axis, space: 64, incrs: DAYS.map((days) => days * 86_400), values: (_, ticks) => ticks.map(short) },
+      { ...axis, size: 32, space: 64, incrs: DAYS.map((days) => days * 86_400), values: (_, ticks) => ticks.map(short) },
       { ...axis, size: 58 },
     ],
-    series: [{ label: "Day", value: (_, seconds) => (seconds == null ? "–" : day(seconds)) }, ...series],
+    series: [{ label: "Day", value: (_, seconds) => (seconds == null ? "" : day(seconds)) }, ...series],
     bands,
   };
   return new uPlot(options, values, place);

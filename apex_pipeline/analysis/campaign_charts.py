@@ -1,10 +1,14 @@
 """Pictures of what analysts read: rollups, history and forecast."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import TypeVar
 
+from apex_pipeline.analysis.history import HistoryDay, PeriodTotal
+from apex_pipeline.analysis.outlook import Outlook
+from apex_pipeline.analysis.rollups import DAILY, WEEKLY, Grain
 from apex_pipeline.charts import (
     Band,
     Line,
@@ -14,9 +18,6 @@ from apex_pipeline.charts import (
     picture,
     sparkline,
 )
-from apex_pipeline.history import HistoryDay, PeriodTotal
-from apex_pipeline.outlook import Outlook
-from apex_pipeline.rollups import DAILY, WEEKLY, Grain
 
 PERIODS_SHOWN = {DAILY.name: 90, WEEKLY.name: 52}
 """How many days, or weeks, a picture shows."""
@@ -125,6 +126,51 @@ def history_picture(days: Sequence[HistoryDay]) -> str:
 def history_sparkline(days: Sequence[HistoryDay]) -> str:
     """Cost, where there is no room for a picture."""
     return sparkline(f"Cost by day, {len(days)} days", _of(days, lambda d: d.cost_usd))
+
+
+@dataclass(frozen=True, slots=True)
+class Trend:
+    """A line that stands beneath a figure.
+
+    Attributes:
+        title: What it shows.
+        line: SVG.
+    """
+
+    title: str
+    line: str
+
+
+# Of campaigns, no number a day can be told: one that runs on two days is one campaign.
+_TILE_TRENDS: Mapping[str, tuple[str, Callable[[HistoryDay], Decimal | None]]] = {
+    "cost_per_campaign": ("Daily total", lambda day: day.cost_usd),
+    "success_rate": ("By day", lambda day: day.success_rate_pct),
+    "assets_per_run": (
+        "By day",
+        lambda day: (
+            day.assets_generated / day.runs
+            if day.runs and day.assets_generated is not None
+            else None
+        ),
+    ),
+}
+
+
+def tile_trend(tile: str, days: Sequence[HistoryDay]) -> Trend | None:
+    """How a tile's figure went; None where it has no room for it, or nothing is known.
+
+    Args:
+        tile: The key of `panel.tiles.Tile`.
+        days: The last days, the oldest first.
+    """
+    if tile not in _TILE_TRENDS:
+        return None
+    what, figure = _TILE_TRENDS[tile]
+    values = _of(days, figure)
+    if not any(value is not None for value in values):
+        return None
+    title = f"{what}, {len(days)} days"
+    return Trend(title, sparkline(title, values, stretches=True))
 
 
 def forecast_picture(found: Sequence[PeriodTotal], ahead: Outlook) -> str:

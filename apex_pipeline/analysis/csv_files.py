@@ -24,7 +24,7 @@ from typing import Any, BinaryIO, Protocol
 import psycopg
 from psycopg import sql
 
-from apex_pipeline.csv_queries import Selection, copy_statement
+from apex_pipeline.analysis.csv_queries import Selection, copy_statement
 from apex_pipeline.database import Database
 from apex_pipeline.errors import ApexError
 

@@ -6,8 +6,8 @@ from decimal import Decimal
 
 from sqlalchemy import Connection
 
+from apex_pipeline.analysis.rollups import Grain, Periods
 from apex_pipeline.database import Database
-from apex_pipeline.rollups import Grain, Periods
 
 _TOTALS = """
     SELECT {label}, runs, success_rate_pct, assets_generated, tokens_in, tokens_out,

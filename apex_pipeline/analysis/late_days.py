@@ -13,9 +13,7 @@ from datetime import date, datetime, timedelta
 
 from sqlalchemy import Connection
 
-from apex_pipeline.database import Database
-from apex_pipeline.errors import SchemaMissingError
-from apex_pipeline.rollups import (
+from apex_pipeline.analysis.rollups import (
     CHECKSUM,
     DAILY,
     RAW_ROWS,
@@ -24,6 +22,8 @@ from apex_pipeline.rollups import (
     Periods,
     period_rows,
 )
+from apex_pipeline.database import Database
+from apex_pipeline.errors import SchemaMissingError
 from apex_pipeline.settings import AnalysisSettings
 
 _DAY = timedelta(days=1)

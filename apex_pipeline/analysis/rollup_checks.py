@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
+from apex_pipeline.analysis.late_days import first_day_in
+from apex_pipeline.analysis.rollup_columns import ADDITIVE
+from apex_pipeline.analysis.rollups import WEEKLY, Periods, Refreshed, refresh_in
 from apex_pipeline.database import Database
-from apex_pipeline.late_days import first_day_in
-from apex_pipeline.rollup_columns import ADDITIVE
-from apex_pipeline.rollups import WEEKLY, Periods, Refreshed, refresh_in
 from apex_pipeline.settings import AnalysisSettings
 
 

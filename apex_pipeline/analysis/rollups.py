@@ -12,9 +12,7 @@ from datetime import date, timedelta
 
 from sqlalchemy import Connection
 
-from apex_pipeline.database import Database
-from apex_pipeline.errors import ConfigError
-from apex_pipeline.rollup_columns import (
+from apex_pipeline.analysis.rollup_columns import (
     CAMPAIGN,
     CHANGES,
     FINGERPRINT,
@@ -22,6 +20,8 @@ from apex_pipeline.rollup_columns import (
     PHASE,
     Change,
 )
+from apex_pipeline.database import Database
+from apex_pipeline.errors import ConfigError
 from apex_pipeline.settings import AnalysisSettings
 
 

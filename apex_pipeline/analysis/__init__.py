@@ -1,0 +1,1 @@
+"""What analysts read: rollups, history, forecast, CSV files, and pictures of them."""

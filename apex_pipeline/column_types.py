@@ -1,0 +1,144 @@
+"""What the types of Dataverse's columns can hold, and how a value travels."""
+
+import json
+import math
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
+
+
+class InvalidValueError(ValueError):
+    """A value that the Dataverse column cannot hold; the text names the limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Single line of text, at most `max_length` UTF-16 code units (.NET's length)."""
+
+    max_length: int
+
+    @property
+    def label(self) -> str:
+        """The type as a person reads it."""
+        return f"text, {self.max_length}"
+
+    def to_json(self, value: object) -> str:
+        """Render a string, or a UUID as the string it prints as."""
+        text = str(value)
+        length = len(text.encode("utf-16-le", "surrogatepass")) // 2
+        if length > self.max_length:
+            raise InvalidValueError(
+                f"is {length} characters long; the column holds {self.max_length}"
+            )
+        return json.dumps(text, ensure_ascii=False)
+
+
+@dataclass(frozen=True, slots=True)
+class WholeNumber:
+    """Edm.Int32; the source may be a bigint or a numeric without fraction."""
+
+    minimum: int = -(2**31)
+    maximum: int = 2**31 - 1
+
+    @property
+    def label(self) -> str:
+        """The type as a person reads it."""
+        return "whole number"
+
+    def to_json(self, value: object) -> str:
+        """Render an integer."""
+        number = _finite_decimal(value)
+        if number != number.to_integral_value():
+            raise InvalidValueError(
+                f"is {_shown(number)}; the column holds whole numbers"
+            )
+        if not self.minimum <= number <= self.maximum:
+            raise InvalidValueError(
+                f"is {_shown(number)}; the column holds {self.minimum} to {self.maximum}"
+            )
+        return str(int(number))
+
+
+@dataclass(frozen=True, slots=True)
+class DecimalNumber:
+    """Edm.Decimal with `precision` digits after the point.
+
+    The range is the type's widest (maker documentation, "create-edit-field-portal").
+    """
+
+    precision: int
+    minimum: Decimal = Decimal(-100_000_000_000)
+    maximum: Decimal = Decimal(100_000_000_000)
+
+    @property
+    def label(self) -> str:
+        """The type as a person reads it."""
+        return f"decimal, {self.precision} places"
+
+    def to_json(self, value: object) -> str:
+        """Render a decimal digit by digit, rounded half up as Postgres rounds."""
+        number = _finite_decimal(value)
+        if not self.minimum <= number <= self.maximum:
+            raise InvalidValueError(
+                f"is {_shown(number)}; the column holds {self.minimum} to {self.maximum}"
+            )
+        exponent = Decimal(1).scaleb(-self.precision)
+        return f"{number.quantize(exponent, rounding=ROUND_HALF_UP):f}"
+
+
+@dataclass(frozen=True, slots=True)
+class Timestamp:
+    """Date and time, UserLocal, sent as UTC with whole seconds.
+
+    Dataverse keeps nothing before 1753 (SQL Server's datetime) and documents no
+    fraction of a second, so the fraction is cut off here, where it can be foreseen.
+    """
+
+    earliest: datetime = datetime(1753, 1, 1, tzinfo=UTC)
+
+    @property
+    def label(self) -> str:
+        """The type as a person reads it."""
+        return "date and time, UTC"
+
+    def to_json(self, value: object) -> str:
+        """Render an aware datetime, or the epoch seconds of one."""
+        instant = _instant(value)
+        if instant < self.earliest:
+            raise InvalidValueError(
+                f"is {instant:%Y-%m-%d}; the column holds nothing before 1753-01-01"
+                if instant.year >= 1000
+                else "lies before 1753-01-01, the earliest that the column holds"
+            )
+        return f'"{instant:%Y-%m-%dT%H:%M:%SZ}"'
+
+
+ColumnType = Text | WholeNumber | DecimalNumber | Timestamp
+
+
+def _finite_decimal(value: object) -> Decimal:
+    try:
+        number = value if isinstance(value, Decimal) else Decimal(str(value))
+    except InvalidOperation:
+        raise InvalidValueError("is not a number") from None
+    if not number.is_finite():
+        raise InvalidValueError(f"is {number}; the column holds finite numbers")
+    return number
+
+
+def _shown(number: Decimal) -> str:
+    """The number as a person reads it; 1e999999999 is not written out."""
+    _, digits, exponent = number.as_tuple()
+    is_short = isinstance(exponent, int) and len(digits) + abs(exponent) <= 60
+    return f"{number:f}" if is_short else f"{number:.3e}"
+
+
+def _instant(value: object) -> datetime:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC)
+    try:
+        return datetime.fromtimestamp(math.floor(_finite_decimal(value)), UTC)
+    except (InvalidValueError, ValueError, OverflowError):
+        raise InvalidValueError(
+            "lies outside the years 1753 to 9999, which the column holds"
+        ) from None
