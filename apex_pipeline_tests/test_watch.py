@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from hypothesis import given, strategies as st
 
@@ -41,7 +42,12 @@ from apex_pipeline.watch.run_events import (
 from apex_pipeline.watch.silencing import LONGEST, check_scope, read_end
 from apex_pipeline.watch.sync_health import SyncHealth
 from apex_pipeline_tests.emulator_server import web_api
-from apex_pipeline_tests.ends import campaign_row, emulator_settings, insert
+from apex_pipeline_tests.ends import (
+    campaign_row,
+    emulator_settings,
+    environment,
+    insert,
+)
 from apex_pipeline_tests.test_incidents import World
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
@@ -414,6 +420,17 @@ def test_a_column_that_is_gone_is_found_before_a_run_fails(surveyed, emulator):
     assert finding.cause == "missing: apex_phase"
     emulator.fault("status", status=503, count=99, path="EntityDefinitions")
     assert surveyed("table") is None
+
+
+def test_a_database_that_hangs_is_told_of_in_time(emulator, database_url, tmp_path):
+    around = everything.Surroundings([], [], ["teams"])
+    variables = environment(emulator, database_url, tmp_path)
+    with psycopg.connect(database_url) as blocker:
+        blocker.execute("LOCK TABLE campaign_metrics")
+        seen = everything.look(variables, around, {}, NOW, seconds=0.5)
+    found = [f for each in seen.observations for f in each.findings]
+    (hangs,) = [f for f in found if f.fingerprint == "database-unusable"]
+    assert "has not answered within 0.5 s" in hangs.cause
 
 
 def test_room_on_the_disk_is_told_of(tmp_path):
