@@ -377,7 +377,8 @@ def test_a_probe_that_is_never_done_holds_nothing_up():
     is_over = threading.Event()
 
     def hang() -> None:
-        is_over.wait()
+        is_over.wait(30)
+        raise AssertionError
 
     probe = probes.Probe("a", hang, timedelta(hours=1), timedelta(minutes=1))
     seen, state = probes.look_at_one([probe], {}, NOW, seconds=0.1)
