@@ -16,14 +16,14 @@ _COLOUR = "#2563eb"  # legible on white and on black
 _STEP, _HEIGHT, _EDGE = 3, 34, 2
 _SHOWN = 56
 _POINTS, _POINTS_AHEAD = 40, 10
-_TITLE_LENGTH = 60
+_TITLE_BYTES = 60
 
 
 def sparkline(title: str, values: Values, low: Values = (), high: Values = ()) -> str:
     """Draw a line, and the space between two others that follow it.
 
     Args:
-        title: A few words; what is beyond 60 characters is left off.
+        title: A few words; what there is no room for is left off.
         values: At equal distances; many are drawn as the means of a few each.
         low: Lower ends of what is to come, at the same distances.
         high: Upper ends of that.
@@ -34,13 +34,20 @@ def sparkline(title: str, values: Values, low: Values = (), high: Values = ()) -
     lowest, highest = min(known, default=0.0), max(known, default=0.0)
     y = Scale(lowest, highest, _HEIGHT - _EDGE, _EDGE)
     width = _STEP * (len(line) + len(ahead[0]))
-    words = escape(printable(title[:_TITLE_LENGTH]), quote=False)
     return (
         '<svg xmlns="http://www.w3.org/2000/svg" role="img" '
-        f'viewBox="0 0 {width} {_HEIGHT}" height="{_SHOWN}"><title>{words}</title>'
+        f'viewBox="0 0 {width} {_HEIGHT}" height="{_SHOWN}"><title>{_words(title)}</title>'
         f'<path d="{_path(line, y)}" fill="none" stroke="{_COLOUR}" '
         f'stroke-linecap="round"/>{_band(len(line), ahead[0], ahead[1], y)}</svg>'
     )
+
+
+def _words(title: str) -> str:
+    text = printable(title)
+    # One character may be many bytes, and markup is written in four or five.
+    while len((words := escape(text, quote=False)).encode()) > _TITLE_BYTES:
+        text = text[:-1]
+    return words
 
 
 def _thinned(values: Values, most: int) -> list[float | None]:
