@@ -163,7 +163,7 @@ _CHECK_WORDS = {
     "together, are those of the raw rows, added up another way.",
     NO_GAP: "No day or week is missing between the first and the last that is computed.",
     NO_IMPOSSIBLE_VALUE: "No raw row of the days just made has more successful agents "
-    "than agents, a negative count, cost or latency, or a cost that is not a number.",
+    "than agents, or a count, cost or latency that is negative or not a finite number.",
     NO_ROW_OUTSIDE_HISTORY: "No raw row is dated before the first day of the rollups, in "
     "the future, or not at all: such rows are in none of them.",
     NO_COST_JUMP: "No day just made costs more than twice what such weekdays mostly "
