@@ -59,6 +59,8 @@ _RAW_LABEL = {
     "week": "date_trunc('week', quarter AT TIME ZONE zone.name)::date",
 }
 _SUMS = ", ".join(f"sum({name})::numeric AS {name}" for name in ADDITIVE)
+# As in `rollup_columns`.
+_SUMS = _SUMS.replace("sum(cost_usd)::numeric", "sum(cost_usd::numeric)")
 _RAW_SUMS = _SUMS.replace("sum(runs)", "count(*)")
 
 

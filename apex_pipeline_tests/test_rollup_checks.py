@@ -1,5 +1,6 @@
 """The checks of rollups: each passes where all is well, and fails for its own fault."""
 
+import random
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
@@ -241,3 +242,28 @@ def test_in_an_adopted_column_what_is_not_finite_is_found(
     found = failed(database)["no_impossible_value"]
     assert found.wrong == 1
     assert str(row["id"]) in found.examples[0]
+
+
+def test_an_adopted_cost_of_floating_point_adds_up_in_any_order(database, database_url):
+    execute(
+        database_url,
+        "DROP VIEW campaign_metrics_pending, v_campaign_metrics_pending;"
+        "ALTER TABLE campaign_metrics ALTER cost_usd TYPE double precision",
+    )
+    rng = random.Random(5)
+    insert(
+        database_url,
+        [
+            metric(
+                LAST_NOON - timedelta(minutes=rng.randrange(40_000)),
+                campaign_id=UUID(int=n % 2),
+                cost_usd=rng.random() * 10 ** rng.randrange(-5, 5),
+            )
+            for n in range(2000)
+        ],
+    )
+    make(database)
+    for periods in (DAYS, WEEKS):
+        assert not {"matches_raw_rows", "weeks_equal_days"} & set(
+            failed(database, periods)
+        )
