@@ -1,6 +1,9 @@
 """What analysts read, in Dagster: runs of ranges, schedules, sensors, checks, metadata."""
 
 import json
+import os
+import subprocess
+import sys
 from base64 import b64decode
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
@@ -13,7 +16,12 @@ import pytest
 from apex_pipeline.database import Database
 from apex_pipeline.definitions import defs
 from apex_pipeline.defs.metadata import numbers, table
-from apex_pipeline.defs.rollup_specs import DAYS, HISTORY_LINEAGE, WEEKS
+from apex_pipeline.defs.rollup_specs import (
+    DAILY_METADATA,
+    DAYS,
+    HISTORY_LINEAGE,
+    WEEKS,
+)
 from apex_pipeline.defs.services import Services
 from apex_pipeline.history import described_columns
 from apex_pipeline.ledger import RunRecord, RunStatus
@@ -327,6 +335,44 @@ def test_partitions_include_today_and_only_weeks_that_are_over():
     )
 
 
+def partitions(**variables):
+    """The first labels of days and weeks, and their time zones, of a new process."""
+    program = (
+        "from apex_pipeline.defs.rollup_specs import DAYS, WEEKS\n"
+        "for cut in (DAYS, WEEKS): print(cut.get_partition_keys()[0], cut.timezone)"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | variables,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return ended.stdout.splitlines()
+
+
+def test_partitions_begin_with_the_history_in_the_zone_where_days_begin_or_end():
+    """Also where that changes with the season: a day is there when it has begun."""
+    start = {"APEX_HISTORY_START": "2025-03-05"}
+    assert partitions(**start, APEX_TIME_ZONE="Europe/London") == [
+        "2025-03-05 Europe/London",
+        "2025-03-10 UTC",
+    ]
+    assert partitions(**start, APEX_TIME_ZONE="America/New_York") == [
+        "2025-03-05 UTC",
+        "2025-03-10 America/New_York",
+    ]
+    # What is malformed fails the runs of the rollups, not the code location.
+    assert partitions(APEX_HISTORY_START="x")[0] == "2024-11-01 UTC"
+
+
+def test_a_backfill_of_any_range_is_one_run(repository):
+    keys = "daily_campaign_rollup", "weekly_campaign_rollup", "campaign_csv_exports"
+    for key in keys:
+        policy = repository.asset_graph.get(dg.AssetKey(key)).backfill_policy
+        assert policy == dg.BackfillPolicy.single_run(), key
+
+
 def test_what_is_wrong_with_the_rows_is_said_by_the_checks(
     repository, instance, variables, database_url
 ):
@@ -383,9 +429,12 @@ def test_lineage_names_columns_that_there_are(database_url, repository):
     assert {source for column in MEASURES for source in column.sources} <= raw
     with Database(database_url, application_name="test") as database:
         columns = described_columns(database, "campaign_history_90d")
-    assert {column.name for column in columns} - set(HISTORY_LINEAGE) == {"is_computed"}
-    assert set(HISTORY_LINEAGE) <= {column.name for column in columns}
+    assert {column.name for column in columns} == set(HISTORY_LINEAGE)
     assert all(column.description for column in columns)
+    daily = {c.name for c in DAILY_METADATA["dagster/column_schema"].columns}
+    assert {
+        source for sources in HISTORY_LINEAGE.values() for source in sources
+    } <= daily
 
 
 def metadata_of(result, key):
@@ -476,7 +525,7 @@ def test_pages_have_a_picture_and_a_line_small_enough_to_stand_in_the_table(
     )
     requests = ask(repository, instance, "remake_late_days").run_requests
     days, weeks = (run(instance, request) for request in requests)
-    for key in ANALYSIS:
+    for key in (*ANALYSIS, "campaign_csv_exports"):
         found, length = metadata_of(weeks if "weekly" in key else days, key)
         assert length < 50_000
         for name in ("trend", "picture"):

@@ -11,7 +11,7 @@ from apex_pipeline.csv_exports import ExportedFile, export_files, export_on_requ
 from apex_pipeline.csv_queries import DAILY_ROWS, DATASETS, HISTORY_DAYS, select
 from apex_pipeline.defs.jobs import ANALYSIS_TAGS
 from apex_pipeline.defs.metadata import table
-from apex_pipeline.defs.rollup_assets import asked_periods
+from apex_pipeline.defs.rollup_assets import asked_periods, preview, shown
 from apex_pipeline.defs.rollup_specs import (
     CSV_KEY,
     DAILY_FRESHNESS,
@@ -26,6 +26,7 @@ from apex_pipeline.defs.rollup_specs import (
 )
 from apex_pipeline.defs.services import Services
 from apex_pipeline.errors import ApexError, ConfigError
+from apex_pipeline.history import totals
 from apex_pipeline.rollups import DAILY, Periods
 
 FILES_MATCH_ROLLUPS = dg.AssetCheckSpec(
@@ -85,14 +86,19 @@ def campaign_csv_exports(
         days = asked_periods(context, DAILY)
         with services.open_database() as database:
             files = export_files(database, settings, days)
+            zone = settings.time_zone
+            found = totals(database, DAILY, zone, shown(days))
     except ApexError as error:
         raise dg.Failure(str(error), allow_retries=False) from None
-    _tell(context, files, days)
+    _tell(context, files, days, _overview(files) | preview(DAILY, found, zone))
     return dg.MaterializeResult(check_results=[_check(files)])
 
 
 def _tell(
-    context: dg.AssetExecutionContext, files: Sequence[ExportedFile], days: Periods
+    context: dg.AssetExecutionContext,
+    files: Sequence[ExportedFile],
+    days: Periods,
+    overview: dict[str, Any],
 ) -> None:
     """Say of each day's file what it is, also of days that the run was not asked for."""
     asked_for = frozenset(days.labels())
@@ -106,8 +112,8 @@ def _tell(
             )
             continue
         # One overview for the whole run: it is kept in each event.
-        overview = _overview(files) if file.label == days.last else {}
-        context.add_asset_metadata(overview | facts, partition_key=key)
+        whole = overview if file.label == days.last else {}
+        context.add_asset_metadata(whole | facts, partition_key=key)
 
 
 def _facts(file: ExportedFile) -> dict[str, Any]:
