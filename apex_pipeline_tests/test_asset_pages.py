@@ -14,6 +14,7 @@ import pytest
 from playwright.sync_api import Page, sync_playwright
 
 from apex_pipeline.definitions import defs
+from apex_pipeline.defs.rollup_jobs import range_tags
 from apex_pipeline_tests.cost_series import weekly
 from apex_pipeline_tests.ends import insert
 from apex_pipeline_tests.rollup_reference import metric
@@ -39,14 +40,17 @@ def ui(database_url, monkeypatch, tmp_path) -> Iterator[str]:
     monkeypatch.setenv("DATABASE_URL", database_url)
     monkeypatch.setenv("APEX_HISTORY_START", str(first))
     monkeypatch.setenv("APEX_EXPORT_DIR", str(tmp_path / "exports"))
-    tags = {
-        "dagster/asset_partition_range_start": str(first),
-        "dagster/asset_partition_range_end": str(today.date()),
-    }
+    monday = first + timedelta(days=-first.weekday() % 7)
+    last_monday = (today - timedelta(days=7 + today.weekday())).date()
     quiet = {"nux": {"enabled": False}, "telemetry": {"enabled": False}}
     with dg.instance_for_test(quiet, temp_dir=str(tmp_path)) as instance:
-        job = defs().resolve_job_def("refresh_daily_rollups")
-        assert job.execute_in_process(instance=instance, tags=tags).success
+        for name, begin, end in (
+            ("refresh_weekly_rollups", monday, last_monday),
+            ("refresh_daily_rollups", first, today.date()),
+        ):
+            job = defs().resolve_job_def(name)
+            tags = range_tags(begin, end)
+            assert job.execute_in_process(instance=instance, tags=tags).success
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
@@ -96,6 +100,8 @@ def test_tables_and_pictures_are_where_an_analyst_looks(ui, page):
     for asset, words in (
         ("cost_forecast", "seasonal_naive"),
         ("daily_campaign_rollup", "p95 median ms"),
+        ("weekly_campaign_rollup", "p95 median ms"),
+        ("campaign_csv_exports", "forecast_totals.csv"),
         ("campaign_history", "before"),
     ):
         page.goto(f"{ui}/assets/{asset}")
@@ -105,5 +111,3 @@ def test_tables_and_pictures_are_where_an_analyst_looks(ui, page):
         page.get_by_text("[Show Markdown]").first.click()
         width, height = drawn(page.locator(PICTURE).last)
         assert (width > 500, height > 150) == (True, True), asset
-    page.goto(f"{ui}/assets/campaign_csv_exports")
-    page.locator("td table", has_text="forecast_totals.csv").first.wait_for()

@@ -181,3 +181,10 @@ def test_a_sparkline_of_nothing_and_of_one_value():
     for line in ([], [None], [3.0], [0.0, 0.0]):
         parsed(sparkline("t", line))
     assert "M0 32h0" in sparkline("t", [3.0])
+
+
+@pytest.mark.parametrize("points", [1, 2, 5, 13, 21, 39, 40, 41, 90])
+def test_a_sparkline_is_as_wide_for_few_points_as_for_many(points):
+    svg = sparkline("t", [float(n % 2) for n in range(points)])
+    (width,) = re.findall(r'viewBox="0 0 (\d+) 34"', svg)
+    assert 90 <= int(width) <= 120
