@@ -21,6 +21,7 @@ from apex_pipeline.defs.rollup_specs import (
     DAYS,
     HISTORY_LINEAGE,
     WEEKS,
+    cut,
 )
 from apex_pipeline.defs.services import Services
 from apex_pipeline.history import described_columns
@@ -335,35 +336,62 @@ def test_partitions_include_today_and_only_weeks_that_are_over():
     )
 
 
-def partitions(**variables):
-    """The first labels of days and weeks, and their time zones, of a new process."""
-    program = (
-        "from apex_pipeline.defs.rollup_specs import DAYS, WEEKS\n"
-        "for cut in (DAYS, WEEKS): print(cut.get_partition_keys()[0], cut.timezone)"
-    )
+@pytest.mark.parametrize(
+    ("zone", "first", "last"),
+    [
+        ("Asia/Kathmandu", "Asia/Kathmandu", "UTC"),
+        ("America/New_York", "UTC", "America/New_York"),
+        # In summer alone they are ahead, and they are never behind.
+        ("Europe/London", "Europe/London", "UTC"),
+        ("Pacific/Auckland", "Pacific/Auckland", "UTC"),
+        # In summer they are level.
+        ("Atlantic/Azores", "UTC", "Atlantic/Azores"),
+    ],
+)
+def test_partitions_begin_with_the_history_where_days_begin_first_and_end_last(
+    zone, first, last
+):
+    days, weeks = cut({"APEX_HISTORY_START": "2025-03-05", "APEX_TIME_ZONE": zone})
+    assert (days.timezone, days.get_partition_keys()[0]) == (first, "2025-03-05")
+    assert (weeks.timezone, weeks.get_partition_keys()[0]) == (last, "2025-03-10")
+
+
+def test_a_malformed_variable_leaves_the_code_location_its_partitions():
+    days, _ = cut({"APEX_HISTORY_START": "x", "APEX_TIME_ZONE": "Europe/London"})
+    assert (days.timezone, days.get_partition_keys()[0]) == ("UTC", "2024-11-01")
+
+
+RUNS = """
+import sys
+import dagster as dg
+from apex_pipeline.definitions import defs
+from apex_pipeline.defs.rollup_jobs import range_tags
+from apex_pipeline.defs.rollup_specs import DAYS, WEEKS
+quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+with dg.instance_for_test() as instance:
+    for grain, cut in (("weekly", WEEKS), ("daily", DAYS), ("daily", DAYS)):
+        keys = cut.get_partition_keys()
+        result = defs().resolve_job_def(f"refresh_{grain}_rollups").execute_in_process(
+            instance=instance,
+            tags=range_tags(keys[-2], keys[-1]),
+            run_config=quiet,
+            raise_on_error=False,
+        )
+        failed = [event.message for event in result.all_events if event.is_failure]
+        print(result.success, *failed)
+"""
+
+
+def test_where_days_and_weeks_are_cut_in_two_time_zones_every_asset_is_made(variables):
+    """In a process of its own: it cuts them when it starts."""
     ended = subprocess.run(
-        [sys.executable, "-c", program],
-        env=os.environ | variables,
+        [sys.executable, "-c", RUNS],
+        env=os.environ | {"APEX_TIME_ZONE": "Asia/Kathmandu"},
         capture_output=True,
         text=True,
         check=True,
     )
-    return ended.stdout.splitlines()
-
-
-def test_partitions_begin_with_the_history_in_the_zone_where_days_begin_or_end():
-    """Also where that changes with the season: a day is there when it has begun."""
-    start = {"APEX_HISTORY_START": "2025-03-05"}
-    assert partitions(**start, APEX_TIME_ZONE="Europe/London") == [
-        "2025-03-05 Europe/London",
-        "2025-03-10 UTC",
-    ]
-    assert partitions(**start, APEX_TIME_ZONE="America/New_York") == [
-        "2025-03-05 UTC",
-        "2025-03-10 America/New_York",
-    ]
-    # What is malformed fails the runs of the rollups, not the code location.
-    assert partitions(APEX_HISTORY_START="x")[0] == "2024-11-01 UTC"
+    assert ended.stdout.splitlines() == ["True"] * 3
 
 
 def test_a_backfill_of_any_range_is_one_run(repository):

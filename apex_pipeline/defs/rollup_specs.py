@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -33,31 +33,38 @@ from apex_pipeline.rollup_columns import (
     Change,
     Column,
 )
-from apex_pipeline.settings import (
-    UTC_ZONE,
-    AnalysisSettings,
-    load_analysis_settings,
-)
+from apex_pipeline.settings import UTC_ZONE, load_analysis_settings
 
 GROUP = "analysis"
 OWNERS = ["team:apex-data"]
 
 # The parameter is years old, and the only way to make a range of days in one run.
 warnings.filterwarnings("ignore", "Parameter `backfill_policy`", dg.BetaWarning)
-# Nor is there another way to depend on a week that is not over yet.
-warnings.filterwarnings("ignore", "Parameter `allow_nonexist", dg.BetaWarning)
 
 
-def _settings() -> AnalysisSettings:
-    """The settings that partitions are cut by.
+def cut(
+    environment: Mapping[str, str],
+) -> tuple[dg.DailyPartitionsDefinition, dg.WeeklyPartitionsDefinition]:
+    """Days and weeks since the history began, labels of dates for every time zone.
+
+    A day is there when it has begun in one of the two time zones, an ISO week, by its
+    Monday, when it is over in both.
 
     A variable that is malformed must not take the sync down with it. It fails each run
     of the rollups, which says what is wrong.
     """
     try:
-        return load_analysis_settings(os.environ)
+        settings = load_analysis_settings(environment)
     except ConfigError:
-        return load_analysis_settings({})
+        settings = load_analysis_settings({})
+    zones = [UTC_ZONE, settings.time_zone]
+    if _ahead(settings.time_zone):
+        zones.reverse()
+    start = settings.first_label.isoformat()
+    return (
+        dg.DailyPartitionsDefinition(start, timezone=zones[0], end_offset=1),
+        dg.WeeklyPartitionsDefinition(start, timezone=zones[1], day_offset=1),
+    )
 
 
 def _ahead(zone: str) -> bool:
@@ -71,22 +78,9 @@ def _ahead(zone: str) -> bool:
     return any(offset is not None and offset.total_seconds() > 0 for offset in offsets)
 
 
-_SETTINGS = _settings()
-_FIRST_ZONE, LAST_ZONE = (
-    (_SETTINGS.time_zone, UTC_ZONE)
-    if _ahead(_SETTINGS.time_zone)
-    else (UTC_ZONE, _SETTINGS.time_zone)
-)
-"""The time zones, of the two, in which a day begins first, and ends last."""
-
-# Labels of dates, made for each time zone: a day is there when it has begun anywhere.
-DAYS = dg.DailyPartitionsDefinition(
-    _SETTINGS.first_label.isoformat(), timezone=_FIRST_ZONE, end_offset=1
-)
-# ISO weeks, by their Mondays, as soon as they are over.
-WEEKS = dg.WeeklyPartitionsDefinition(
-    _SETTINGS.first_label.isoformat(), timezone=LAST_ZONE, day_offset=1
-)
+DAYS, WEEKS = cut(os.environ)
+LAST_ZONE = WEEKS.timezone
+"""The time zone, of the two, in which a day ends last."""
 
 
 def _metadata(
