@@ -23,6 +23,16 @@ pytestmark = pytest.mark.browser
 
 DAYS = 45
 PICTURE = 'img[src^="data:image/svg+xml"]'
+# By how many pixels tables reach beyond what the UI shows of them.
+CUT_OFF = """
+() => [...document.querySelectorAll('td table')].map(table => {
+    const right = table.getBoundingClientRect().right;
+    let shown = Infinity;
+    for (let around = table.parentElement; around; around = around.parentElement)
+        if (getComputedStyle(around).overflowX != 'visible')
+            shown = Math.min(shown, around.getBoundingClientRect().right);
+    return Math.max(0, Math.round(right - shown)); })
+"""
 
 
 @pytest.fixture
@@ -82,7 +92,7 @@ def page() -> Iterator[Page]:
         browser = playwright.chromium.launch(
             executable_path="/usr/bin/chromium", args=["--no-sandbox"]
         )
-        found = browser.new_page(viewport={"width": 1500, "height": 1500})
+        found = browser.new_page(viewport={"width": 1440, "height": 1500})
         found.set_default_timeout(60_000)
         yield found
         browser.close()
@@ -108,6 +118,8 @@ def test_tables_and_pictures_are_where_an_analyst_looks(ui, page):
         page.locator("td table", has_text=words).first.wait_for()
         width, height = drawn(page.locator(PICTURE).first)
         assert (width > 80, height > 30) == (True, True), asset
+        # The last cell's padding is wider than that.
+        assert max(page.evaluate(CUT_OFF)) < 5, asset
         page.get_by_text("[Show Markdown]").first.click()
         width, height = drawn(page.locator(PICTURE).last)
         assert (width > 500, height > 150) == (True, True), asset
