@@ -2,12 +2,14 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from base64 import b64decode
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 
 import dagster as dg
 import psycopg
@@ -301,6 +303,8 @@ def test_a_day_that_went_on_after_it_was_made_is_made_once_more(
 
 
 def test_every_night_the_trailing_days_are_made_in_one_run(repository, instance):
+    schedule = repository.get_schedule_def("refresh_daily_rollups_nightly")
+    assert schedule.cron_schedule == "30 2 * * *"
     data = tick(
         repository,
         instance,
@@ -311,6 +315,8 @@ def test_every_night_the_trailing_days_are_made_in_one_run(repository, instance)
 
 
 def test_on_mondays_the_week_that_has_ended_is_made(repository, instance):
+    schedule = repository.get_schedule_def("refresh_weekly_rollups_mondays")
+    assert schedule.cron_schedule == "30 3 * * 1"
     data = tick(
         repository,
         instance,
@@ -321,10 +327,14 @@ def test_on_mondays_the_week_that_has_ended_is_made(repository, instance):
 
 
 def test_no_run_for_analysts_takes_the_place_of_a_sync(repository):
-    for name in ("refresh_daily_rollups", "refresh_weekly_rollups"):
+    for name in ("refresh_daily_rollups", "refresh_weekly_rollups", "export_csv"):
         tags = repository.get_job(name).tags
         assert "apex/writer" not in tags
         assert tags["apex/analysis"]
+    settings = (Path(__file__).parent.parent / "dagster.yaml").read_text()
+    (places,) = re.findall(r"max_concurrent_runs: (\d+)", settings)
+    (limit,) = re.findall(r"key: apex/analysis\s+limit: (\d+)", settings)
+    assert int(limit) < int(places)
 
 
 def test_partitions_include_today_and_only_weeks_that_are_over():
@@ -422,6 +432,8 @@ def test_what_is_wrong_with_the_rows_is_said_by_the_checks(
     checks = {c.check_name: c for c in result.get_asset_check_evaluations()}
     failed = {name for name, c in checks.items() if not c.passed}
     assert failed == {"no_impossible_value", "no_row_outside_history"}
+    errors = {n for n, c in checks.items() if c.severity is dg.AssetCheckSeverity.ERROR}
+    assert errors == {"matches_raw_rows", "no_gap", "files_match_rollups"}
     wrong = {name: checks[name].metadata["wrong"].value for name in failed}
     assert wrong == {"no_impossible_value": 2, "no_row_outside_history": 2}
     examples = checks["no_row_outside_history"].metadata["examples"].value
