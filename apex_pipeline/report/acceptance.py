@@ -34,7 +34,7 @@ _STATES = {
 }
 
 
-def as_line(line: doctor.Line, *, how: str = "apex doctor") -> Line:
+def as_line(line: doctor.Line, *, how: str = "") -> Line:
     """A line of the doctor's, in a report."""
     return Line(line.name, _STATES[line.state], line.measured, line.target, how)
 

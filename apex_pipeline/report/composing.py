@@ -36,12 +36,14 @@ from apex_pipeline.report.repository import read_repository
 from apex_pipeline.report.subject import Eyes, Subject, read_subject
 from apex_pipeline.report.tested import DEFAULT_NAME
 
+_TITLE = "Phase 3 completion report"
 _ROLES = ("Delivered by", "Reviewed by", "Accepted by")
 _ON_BENCHMARKS = (
     "The owner's targets, measured for this report on the machine that it was written "
     "on, under whatever load that had."
 )
 _ON_SAMPLES = "The newest records of Dataverse, as it answered this report."
+_SECURITY = "security"
 _ON_SCREENSHOTS = "Taken for this report by Chromium without a window."
 
 
@@ -91,7 +93,7 @@ def compose(environment: Mapping[str, str], eyes: Eyes, wishes: Wishes) -> Repor
         chapters.issues(),
         Section("sign-off", "Sign-off", (SignOff(_ROLES),)),
     )
-    return _made_safe(Report(now, _introduced(subject), sections), subject)
+    return _made_safe(Report(_TITLE, now, _introduced(subject), sections), subject)
 
 
 class _Chapters:
@@ -115,7 +117,10 @@ class _Chapters:
     def acceptance(self) -> Section:
         delivery = tuple(acceptance.delivery(self._subject, self._now))
         checklist = tuple(acceptance.as_line(line) for line in self._doctor)
-        blocks = (Lines(delivery, "Delivery"), Lines(checklist, "Checklist"))
+        blocks = (
+            Lines(delivery, "Delivery"),
+            Lines(checklist, "Checklist of `apex doctor`"),
+        )
         return Section("acceptance", "Acceptance", blocks)
 
     def deliverables(self) -> Section:
@@ -178,9 +183,6 @@ class _Chapters:
             *gathered("quarantine", lambda: known_issues.quarantine(subject)),
         )
         return Section("issues", "Known issues", blocks)
-
-
-_SECURITY = "security"
 
 
 def _introduced(subject: Subject) -> str:

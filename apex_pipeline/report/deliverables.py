@@ -29,6 +29,7 @@ def in_dagster(found: Orchestration) -> Iterator[Block]:
             if each.is_made
         ),
         "Assets",
+        "is",
     )
     yield Lines(
         tuple(_check(each, is_known) for each in found.checks), "Checks of them"
@@ -70,11 +71,12 @@ def in_postgres(subject: Subject) -> Iterator[Block]:
                 f"applied {instant(applied[name])} UTC"
                 if name in applied
                 else "not applied",
-                f"makes {', '.join(made)}" if made else "makes an index",
+                ", ".join(made) or "an index",
             )
             for name, made in contents.items()
         ),
         "Migrations of Postgres",
+        "makes",
     )
 
 

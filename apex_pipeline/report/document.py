@@ -36,10 +36,15 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Lines:
-    """Lines that belong together."""
+    """Lines that belong together.
+
+    Attributes:
+        says: What the targets of these lines are called.
+    """
 
     lines: tuple[Line, ...]
     title: str = ""
+    says: str = "target"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +100,12 @@ class Report:
     """The whole report.
 
     Attributes:
+        title: What it is called.
         made_at: When it was measured (aware, UTC).
         subject: What was measured: version, ends and place, in a line.
     """
 
+    title: str
     made_at: datetime
     subject: str
     sections: tuple[Section, ...]
@@ -109,6 +116,18 @@ class Report:
             for block in section.blocks:
                 if isinstance(block, Lines):
                     yield from block.lines
+
+    def to_be_seen_to(self) -> list[tuple[Section, Line]]:
+        """The lines that a person should look at, what is not met first."""
+        found = [
+            (section, line)
+            for section in self.sections
+            for block in section.blocks
+            if isinstance(block, Lines)
+            for line in block.lines
+            if line.state in {State.NOT_MET, State.WARNING}
+        ]
+        return sorted(found, key=lambda one: one[1].state is State.WARNING)
 
     def count(self, state: State) -> int:
         """How many lines stand so."""

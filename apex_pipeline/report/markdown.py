@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from apex_pipeline.report.document import (
     Block,
-    Line,
     Lines,
     Note,
     Picture,
@@ -24,12 +23,15 @@ MARKS = {
     State.NOT_MEASURED: "–",  # noqa: RUF001  a dash for nothing
 }
 
+_LEFT_OUT = "\nThe other chapters are in the file."
+
 Place = Callable[[Picture], str | None]
 """Address of a picture, seen from the report; None where it has none."""
 
-# Characters that mean something in Markdown or HTML, wherever they stand. An underscore
-# within a word, as in each of our names, means nothing.
-_SPECIAL = re.compile(r"[\\`*\[\]<>&|~#!]|(?<!\w)_|_(?!\w)")
+# What stands between two backticks is code, as in Markdown itself; then the characters
+# that mean something in Markdown or HTML, wherever they stand. An underscore within a
+# word, as in each of our names, means nothing.
+_SPECIAL = re.compile(r"`(?P<code>[^`]+)`|[\\`*\[\]<>&|~#!]|(?<!\w)_|_(?!\w)")
 _HTML = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
 
 
@@ -46,16 +48,45 @@ def to_markdown(report: Report, place: Place) -> str:
     return "\n".join(parts)
 
 
+def to_short_markdown(report: Report, most: int) -> str:
+    """The report without pictures, in so many characters at most.
+
+    Chapters are left out from the first that does not fit on, which is said.
+    """
+    text = heading(report)
+    for number, section in enumerate(report.sections, 1):
+        part = "\n" + chapter(number, section, lambda _: None)
+        if len(text) + len(part) + len(_LEFT_OUT) > most:
+            return text + _LEFT_OUT
+        text += part
+    return text
+
+
 def heading(report: Report) -> str:
     """What stands before the chapters."""
     when = f"{report.made_at:%Y-%m-%d at %H:%M:%S} UTC"
     parts = (
-        "# Completion report",
+        f"# {escaped(report.title)}",
         f"{escaped(report.subject)}. Measured on {when}.",
         f"**{counts_in_words(report)}**",
+        *_attention(report),
         "",
     )
     return "\n\n".join(parts)
+
+
+def _attention(report: Report) -> Iterator[str]:
+    found = report.to_be_seen_to()
+    if not found:
+        return
+    yield "## To be seen to"
+    yield _table(
+        ("", "what", "chapter", "measured"),
+        [
+            (MARKS[line.state], line.name, section.title, line.actual)
+            for section, line in found
+        ],
+    )
 
 
 def chapter(number: int, section: Section, place: Place) -> str:
@@ -68,15 +99,23 @@ def chapter(number: int, section: Section, place: Place) -> str:
 
 
 def escaped(text: str) -> str:
-    """Text that is shown as it is."""
-    return _SPECIAL.sub(lambda m: _HTML.get(m[0], f"\\{m[0]}"), text)
+    """Text that is shown as it is, but for code between backticks."""
+    return _SPECIAL.sub(_escape, text)
+
+
+def _escape(found: re.Match[str]) -> str:
+    if found["code"] is None:
+        return _HTML.get(found[0], f"\\{found[0]}")
+    # A table is cut into cells before code is seen.
+    code = found["code"].replace("|", r"\|")
+    return f"`{code}`"
 
 
 def _block(block: Block, place: Place) -> Iterator[str]:
     match block:
         case Lines():
             yield from _title(block.title)
-            yield _lines(block.lines)
+            yield _lines(block)
         case Table():
             yield from _title(block.title)
             yield _table(block.head, block.rows)
@@ -95,11 +134,11 @@ def _title(text: str) -> Iterable[str]:
     return [f"### {escaped(text)}"] if text else []
 
 
-def _lines(lines: Sequence[Line]) -> str:
-    head = ["", "what", "state", "measured", "target"]
-    is_told_how = any(line.how for line in lines)
+def _lines(block: Lines) -> str:
+    head = ["", "what", "state", "measured", block.says]
+    is_told_how = any(line.how for line in block.lines)
     rows = []
-    for line in lines:
+    for line in block.lines:
         row = [MARKS[line.state], line.name, line.state.value, line.actual, line.target]
         rows.append((*row, line.how) if is_told_how else tuple(row))
     return _table([*head, "how"] if is_told_how else head, rows)

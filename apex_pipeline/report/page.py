@@ -1,9 +1,11 @@
 """A report as one HTML file that needs nothing besides itself."""
 
+import re
 from base64 import b64encode
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from apex_pipeline.report.document import (
     Block,
@@ -23,6 +25,9 @@ _TEMPLATES = Environment(
 )
 
 
+_CODE = re.compile(r"`([^`]+)`")
+
+
 def to_html(report: Report) -> str:
     """The whole report, its pictures in it."""
     return _TEMPLATES.get_template("report.html").render(
@@ -33,6 +38,19 @@ def to_html(report: Report) -> str:
         kind=_kind,
         address=_address,
     )
+
+
+def _told(text: str) -> Markup:
+    """Text that is shown as it is, but for code between backticks."""
+    parts = _CODE.split(text)
+    # Every second part stood between backticks.
+    return Markup().join(
+        Markup("<code>{}</code>").format(part) if number % 2 else part
+        for number, part in enumerate(parts)
+    )
+
+
+_TEMPLATES.filters["told"] = _told
 
 
 def _kind(block: Block) -> str:

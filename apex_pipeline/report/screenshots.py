@@ -13,7 +13,7 @@ from apex_pipeline.settings import load_dagster_url
 _PANEL, _RUNS = "The KPI panel", "The run history in Dagster"
 # The first word of the tiles, and the head of a column.
 _ON_THE_PANEL, _AMONG_RUNS = "Cost per campaign", "Launched by"
-_PANEL_WINDOW = Window(height=1150)
+_PANEL_WINDOW = Window(height=1250)
 
 
 @dataclass(frozen=True, slots=True)

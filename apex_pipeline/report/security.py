@@ -291,4 +291,8 @@ def _analyst(subject: Subject) -> Seen:
         }.items()
         if is_so
     ]
-    return not_met("; ".join(wrong)) if wrong else met("it can do none of that")
+    return (
+        not_met("; ".join(wrong))
+        if wrong
+        else met("it reads no raw row, writes to no table, cannot log in")
+    )

@@ -1,12 +1,18 @@
 """How the sync has worked so far, and a few of the records that it delivered."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from decimal import Decimal
+from uuid import UUID
 
+from sqlalchemy import Connection
+
+from apex_pipeline import pending
+from apex_pipeline.database import Database
 from apex_pipeline.errors import ApexError
 from apex_pipeline.ledger import RunRecord
 from apex_pipeline.metrics import COLUMNS, PRIMARY_KEY
+from apex_pipeline.reconcile.comparison import differing_columns
 from apex_pipeline.report.benchmarks import sync_delays
 from apex_pipeline.report.delivery_statistics import (
     DELAY_PERIOD,
@@ -58,10 +64,29 @@ def samples(subject: Subject) -> Iterator[Block]:
         return
     # A record is a column, since it has more values than a page is wide.
     names = [PRIMARY_KEY, *(column.dataverse for column in COLUMNS)]
+    rows = [(name, *(_value(each.get(name)) for each in records)) for name in names]
+    with subject.open_database() as database:
+        held = [_as_its_row(database, each) for each in records]
     yield Table(
         ("column", *(f"record {number}" for number in range(1, len(records) + 1))),
-        tuple((name, *(_value(each.get(name)) for each in records)) for name in names),
+        (*rows, ("beside its row in Postgres", *held)),
     )
+
+
+def _as_its_row(database: Database, record: Mapping[str, object]) -> str:
+    """Whether a record holds what its row holds."""
+
+    def read(connection: Connection) -> pending.PendingRow | None:
+        # A column of text may hold the id in capitals.
+        ways = pending.spellings([UUID(str(record[PRIMARY_KEY]))])
+        found = (pending.named(connection, each) for each in ways)
+        return next((row for row in found if row is not None), None)
+
+    row = database.transact(read, repeatable=True)
+    if row is None:
+        return "no row has this id"
+    differing = differing_columns(row.values, record)
+    return f"differs in {', '.join(differing)}" if differing else "the same"
 
 
 def _totals(runs: Runs) -> Iterator[tuple[str, str]]:
