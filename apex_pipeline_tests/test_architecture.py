@@ -140,6 +140,15 @@ MAY_IMPORT = {
         ),
         *("metrics", "outlook", "panel", "recording", "settings", "status", "store"),
     },
+    "report": {
+        *("__version__", "alerts", "csv_files", "database", "dataverse", "doctor"),
+        *("errors", "ledger", "metrics", "migrations", "panel", "pending"),
+        *("quarantine", "reconcile", "report", "settings", "store"),
+    },
+    "report/document.py": set(),
+    "report/markdown.py": {"report"},
+    "report/page.py": {"report"},
+    "report/orchestration.py": set(),
     "doctor": {
         *("alerts", "credential_end"),
         *("database", "dataverse", "doctor", "errors", "ledger", "metrics"),

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from apex_pipeline import store
 from apex_pipeline.alerts.journal import NO_JOURNAL, VARIABLE, Journal
+from apex_pipeline.alerts.notice import Severity
 from apex_pipeline.doctor import findings as doctor
 from apex_pipeline.errors import ApexError
 from apex_pipeline.reconcile.standing import read_standing
@@ -133,7 +134,9 @@ def _open(subject: Subject) -> Seen:
         found = journal.incidents()
     if not found:
         return met("none is open")
-    return not_met("; ".join(each.title for each in found))
+    seen = "; ".join(each.title for each in found)
+    only_warn = all(each.severity is Severity.WARNING for each in found)
+    return warning(seen) if only_warn else not_met(seen)
 
 
 def open_journal(environment: Mapping[str, str]) -> Journal:

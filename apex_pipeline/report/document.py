@@ -94,6 +94,12 @@ class Section:
     blocks: tuple[Block, ...]
     intro: str = ""
 
+    def lines(self) -> Iterator[Line]:
+        """Its lines."""
+        for block in self.blocks:
+            if isinstance(block, Lines):
+                yield from block.lines
+
 
 @dataclass(frozen=True, slots=True)
 class Report:
@@ -113,21 +119,19 @@ class Report:
     def lines(self) -> Iterator[Line]:
         """All lines, wherever they stand."""
         for section in self.sections:
-            for block in section.blocks:
-                if isinstance(block, Lines):
-                    yield from block.lines
+            yield from section.lines()
 
     def to_be_seen_to(self) -> list[tuple[Section, Line]]:
-        """The lines that a person should look at, what is not met first."""
-        found = [
-            (section, line)
-            for section in self.sections
-            for block in section.blocks
-            if isinstance(block, Lines)
-            for line in block.lines
-            if line.state in {State.NOT_MET, State.WARNING}
-        ]
-        return sorted(found, key=lambda one: one[1].state is State.WARNING)
+        """The lines that a person should look at, what is not met first.
+
+        One that stands in two chapters is named once.
+        """
+        found: dict[tuple[str, str], tuple[Section, Line]] = {}
+        for section in self.sections:
+            for line in section.lines():
+                if line.state in {State.NOT_MET, State.WARNING}:
+                    found.setdefault((line.name, line.actual), (section, line))
+        return sorted(found.values(), key=lambda one: one[1].state is State.WARNING)
 
     def count(self, state: State) -> int:
         """How many lines stand so."""
