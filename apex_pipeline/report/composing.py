@@ -126,9 +126,16 @@ class _Chapters:
     def deliverables(self) -> Section:
         subject = self._subject
         blocks = (
-            *gathered("Dagster", lambda: deliverables.in_dagster(self._dagster())),
-            *gathered("Postgres", lambda: deliverables.in_postgres(subject)),
-            *gathered("panel", lambda: deliverables.in_the_panel(subject.panel())),
+            *gathered(
+                "what Dagster offers", lambda: deliverables.in_dagster(self._dagster())
+            ),
+            *gathered(
+                "migrations of Postgres", lambda: deliverables.in_postgres(subject)
+            ),
+            *gathered(
+                "routes of the panel",
+                lambda: deliverables.in_the_panel(subject.panel()),
+            ),
             *deliverables.on_the_command_line(self._commands),
         )
         return Section("deliverables", "Deliverables", blocks)
@@ -136,10 +143,16 @@ class _Chapters:
     def infrastructure(self) -> Section:
         subject = self._subject
         blocks = (
-            *gathered("Postgres", lambda: infrastructure.postgres(subject)),
-            *gathered("Dataverse", lambda: infrastructure.dataverse(subject)),
+            *gathered(
+                "Postgres and its tables", lambda: infrastructure.postgres(subject)
+            ),
+            *gathered(
+                "Dataverse environment", lambda: infrastructure.dataverse(subject)
+            ),
             *infrastructure.machine(subject),
-            *gathered("Dagster", lambda: infrastructure.dagster(self._dagster())),
+            *gathered(
+                "Dagster instance", lambda: infrastructure.dagster(self._dagster())
+            ),
             *gathered("packages", infrastructure.packages),
         )
         return Section("infrastructure", "Infrastructure", blocks)
@@ -152,13 +165,17 @@ class _Chapters:
     def sync(self) -> Section:
         subject, now = self._subject, self._now
         blocks = (
-            *gathered("sync", lambda: sync_history.statistics(subject, now)),
-            *gathered("runs", lambda: deliverables.run_history(self._dagster())),
+            *gathered(
+                "runs of the sync", lambda: sync_history.statistics(subject, now)
+            ),
+            *gathered(
+                "runs in Dagster", lambda: deliverables.run_history(self._dagster())
+            ),
         )
         return Section("sync", "Sync statistics", blocks)
 
     def samples(self) -> Section:
-        blocks = gathered("records", lambda: sync_history.samples(self._subject))
+        blocks = gathered("newest records", lambda: sync_history.samples(self._subject))
         return Section("records", "Sample records", blocks, _ON_SAMPLES)
 
     def tests(self) -> Section:
@@ -179,8 +196,8 @@ class _Chapters:
     def issues(self) -> Section:
         subject, now = self._subject, self._now
         blocks = (
-            *gathered("incidents", lambda: known_issues.incidents(subject, now)),
-            *gathered("quarantine", lambda: known_issues.quarantine(subject)),
+            *gathered("incident table", lambda: known_issues.incidents(subject, now)),
+            *gathered("causes in quarantine", lambda: known_issues.quarantine(subject)),
         )
         return Section("issues", "Known issues", blocks)
 

@@ -1,5 +1,6 @@
 """The commits that this code comes from, and the packages that it runs with."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -46,20 +47,24 @@ class Repository:
     newest: tuple[Commit, ...]
 
 
-def read_repository(most: int) -> Repository:
+def read_repository(most: int, package: Path = _PACKAGE) -> Repository:
     """Ask git.
+
+    Args:
+        most: So many commits, the newest.
+        package: Folder of a package, which is ours.
 
     Raises:
         ApexError: There is no git, or the package is in no repository.
     """
     # The package may lie inside of somebody else's repository, and be ignored there.
-    _git("ls-files", "--error-unmatch", "__init__.py")
-    log = _git("log", f"-{most}", f"--format=%h{_FIELD}%cI{_FIELD}%s{_COMMIT}")
+    _git(package, "ls-files", "--error-unmatch", "__init__.py")
+    log = _git(package, "log", f"-{most}", f"--format=%h{_FIELD}%cI{_FIELD}%s{_COMMIT}")
     commits = [each.strip().split(_FIELD, 2) for each in log.split(_COMMIT)[:-1]]
     return Repository(
-        branch=_git("rev-parse", "--abbrev-ref", "HEAD").strip(),
-        count=int(_git("rev-list", "--count", "HEAD")),
-        changed=len(_git("status", "--porcelain", "-uno").splitlines()),
+        branch=_git(package, "rev-parse", "--abbrev-ref", "HEAD").strip(),
+        count=int(_git(package, "rev-list", "--count", "HEAD")),
+        changed=len(_git(package, "status", "--porcelain", "-uno").splitlines()),
         newest=tuple(
             Commit(short_hash, datetime.fromisoformat(at), subject)
             for short_hash, at, subject in commits
@@ -99,13 +104,15 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _git(*arguments: str) -> str:
+def _git(folder: Path, *arguments: str) -> str:
     program = shutil.which("git")
     if program is None:
         raise ApexError("git is not installed here, or is not on the PATH.")
     try:
         ended = subprocess.run(  # noqa: S603  git, on our own folder
-            [program, "-C", str(_PACKAGE), "--no-optional-locks", *arguments],
+            [program, "-C", str(folder), "--no-optional-locks", *arguments],
+            # A hook's variables would lead to the repository that it runs for.
+            env={k: v for k, v in os.environ.items() if not k.startswith("GIT_")},
             capture_output=True,
             text=True,
             errors="replace",

@@ -8,7 +8,9 @@ from pathlib import Path
 from apex_pipeline.database import Database
 from apex_pipeline.doctor.checklist import LookAtDagster
 from apex_pipeline.doctor.configuration import Configuration, read_configuration
+from apex_pipeline.doctor.service import reachable
 from apex_pipeline.errors import ConfigError
+from apex_pipeline.report.measuring import once
 from apex_pipeline.report.orchestration import Orchestration
 from apex_pipeline.report.secrets import Secrets, read_secrets
 from apex_pipeline.report.served_panel import ServedPanel
@@ -54,12 +56,17 @@ class Subject:
     Attributes:
         given: The variables as they were set.
         environment: The same, with what a running `apex up` adds.
+        wake_database: Waits, once for the whole report, for Postgres to answer; fails
+            for the same reason each time.
+        wake_dataverse: Likewise.
     """
 
     given: Mapping[str, str] = field(repr=False)
     environment: Mapping[str, str] = field(repr=False)
     configuration: Configuration = field(repr=False)
     secrets: Secrets
+    wake_database: Callable[[], object]
+    wake_dataverse: Callable[[], object]
 
     @property
     def state(self) -> Path:
@@ -84,24 +91,20 @@ class Subject:
 
         Raises:
             ConfigError: DATABASE_URL is not set, or malformed.
+            DatabaseError: It did not answer this report.
         """
-        url = self.configuration.database_url
-        if url is None:
-            raise ConfigError(*self.configuration.problems)
-        return Database(
-            url, wait_seconds=_WAIT_SECONDS, application_name="apex_pipeline report"
-        )
+        self.wake_database()
+        return _database(self.configuration)
 
     def dataverse(self) -> DataverseSettings:
         """Where the environment is, and who we are there.
 
         Raises:
             ConfigError: Its variables are not set, or malformed.
+            DataverseError: It did not answer this report.
         """
-        settings = self.configuration.dataverse
-        if settings is None:
-            raise ConfigError(*self.configuration.problems)
-        return settings
+        self.wake_dataverse()
+        return _dataverse(self.configuration)
 
 
 def read_subject(environment: Mapping[str, str]) -> Subject:
@@ -122,4 +125,27 @@ def read_subject(environment: Mapping[str, str]) -> Subject:
         whole,
         configuration,
         read_secrets(whole, token_cache_path(environment)),
+        once(lambda: _wake(configuration)),
+        once(lambda: reachable(_dataverse(configuration))),
     )
+
+
+def _wake(configuration: Configuration) -> None:
+    with _database(configuration) as database, database.translated():
+        database.connect().close()
+
+
+def _database(configuration: Configuration) -> Database:
+    if configuration.database_url is None:
+        raise ConfigError(*configuration.problems)
+    return Database(
+        configuration.database_url,
+        wait_seconds=_WAIT_SECONDS,
+        application_name="apex_pipeline report",
+    )
+
+
+def _dataverse(configuration: Configuration) -> DataverseSettings:
+    if configuration.dataverse is None:
+        raise ConfigError(*configuration.problems)
+    return configuration.dataverse
