@@ -99,6 +99,19 @@ def test_rows_cannot_break_out_of_the_report(apex, database_url, tmp_path):
     assert expected in cells((tmp_path / "r.html").read_text())
 
 
+def test_a_secret_that_a_row_holds_is_hidden_and_told(apex, database_url, tmp_path):
+    secret = "sixteen-letters-"
+    insert(database_url, [campaign_row(phase=secret)])
+    assert apex("sync").returncode == 0
+    options = ("--no-screenshots", "-o", "r.md")
+    assert apex("report", *options, APEX_PANEL_TOKEN=secret).returncode == 0
+    assert secret not in (tmp_path / "r.md").read_text()
+    state, seen = told(tmp_path / "r.md")["this report"]
+    assert state == "not met"
+    assert "1 of its texts held one" in seen
+    assert "| apex_phase | ••• |" in (tmp_path / "r.md").read_text()
+
+
 def test_without_configuration_there_is_nothing_to_report(apex):
     ended = apex("report", DATABASE_URL=None, DATAVERSE_RESOURCE=None)
     assert ended.returncode == 2

@@ -235,7 +235,7 @@ def _with_line(blocks: tuple[Block, ...], hidden: int) -> tuple[Block, ...]:
     line = Line(
         "this report",
         State.NOT_MET if hidden else State.MET,
-        f"{hidden} texts held one, which was replaced by dots"
+        f"{hidden} of its texts held one, which was replaced by dots"
         if hidden
         else "none was found",
         "holds no secret",
