@@ -226,6 +226,7 @@ def test_commits_are_those_of_the_repository_that_the_package_is_in(tmp_path):
     with pytest.raises(ApexError, match="no git repository"):
         read_repository(2, package)
     git(tmp_path, "init", "-b", "trunk")
+    git(tmp_path, "commit", "--allow-empty", "-m", "somebody else's")
     with pytest.raises(ApexError, match="no git repository"):
         read_repository(2, package)
     git(tmp_path, "add", ".")
@@ -233,7 +234,7 @@ def test_commits_are_those_of_the_repository_that_the_package_is_in(tmp_path):
         git(tmp_path, "commit", "--allow-empty", "-m", subject)
     init.write_text("changed")
     found = read_repository(2, package)
-    assert (found.branch, found.count, found.changed) == ("trunk", 3, 1)
+    assert (found.branch, found.count, found.changed) == ("trunk", 4, 1)
     assert [each.subject for each in found.newest] == ["three", "two | <b>"]
 
 

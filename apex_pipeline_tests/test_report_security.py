@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -71,6 +73,37 @@ def test_a_panel_without_the_token_that_is_configured_is_found_out(variables):
         variables |= panel_at(url, APEX_PANEL_TOKEN=TOKEN)
         found = states(variables)
     assert found["panel: who may look"] is State.NOT_MET
+
+
+class _Open(BaseHTTPRequestHandler):
+    """Answers everybody, and everything."""
+
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def do_POST(self):
+        self.do_GET()
+
+    def log_message(self, *arguments):
+        pass
+
+
+def test_what_lets_everybody_in_is_found_out(variables):
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Open) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            found = states(variables | {"APEX_PANEL_PORT": str(server.server_port)})
+        finally:
+            server.shutdown()
+            thread.join()
+    assert {name for name, state in found.items() if state is State.NOT_MET} == {
+        "panel: who may look",
+        "panel: other sites",
+        "panel: headers",
+    }
 
 
 def _loosen_state(state):
