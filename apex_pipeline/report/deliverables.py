@@ -24,7 +24,11 @@ def in_dagster(found: Orchestration) -> Iterator[Block]:
     is_known = found.instance is not None
     yield Lines(
         tuple(
-            _asset(each, [c for c in found.checks if c.asset == each.name], is_known)
+            _asset(
+                each,
+                [c for c in found.checks if c.asset == each.name],
+                is_known=is_known,
+            )
             for each in found.assets
             if each.is_made
         ),
@@ -32,10 +36,11 @@ def in_dagster(found: Orchestration) -> Iterator[Block]:
         "is",
     )
     yield Lines(
-        tuple(_check(each, is_known) for each in found.checks), "Checks of them"
+        tuple(_check(each, is_known=is_known) for each in found.checks),
+        "Checks of them",
     )
     yield Lines(
-        tuple(_automation(each, is_known) for each in found.automations),
+        tuple(_automation(each, is_known=is_known) for each in found.automations),
         "Schedules and sensors",
     )
     yield Table(
@@ -107,7 +112,7 @@ def _routes(document: Mapping[str, object]) -> Iterator[tuple[str, str]]:
             yield f"{method.upper()} {path}", str(operation.get("summary", ""))
 
 
-def _asset(asset: AssetState, checks: Sequence[CheckState], is_known: bool) -> Line:  # noqa: FBT001  of the instance
+def _asset(asset: AssetState, checks: Sequence[CheckState], *, is_known: bool) -> Line:
     target = asset.description.split(". ")[0].rstrip(".:")
     if asset.materialized_at is None:
         why = "never made here" if is_known else _NO_INSTANCE
@@ -130,7 +135,7 @@ def _tally(checks: Sequence[CheckState], failing: Iterable[CheckState]) -> str:
     return f"{said}, not {names}" if names else said
 
 
-def _check(check: CheckState, is_known: bool) -> Line:  # noqa: FBT001  of the instance
+def _check(check: CheckState, *, is_known: bool) -> Line:
     name = f"{check.asset}: {check.name}"
     if check.passed is None:
         why = "never evaluated here" if is_known else _NO_INSTANCE
@@ -146,7 +151,7 @@ def _check(check: CheckState, is_known: bool) -> Line:  # noqa: FBT001  of the i
     )
 
 
-def _automation(each: AutomationState, is_known: bool) -> Line:  # noqa: FBT001  of the instance
+def _automation(each: AutomationState, *, is_known: bool) -> Line:
     name, target = f"{each.kind} {each.name}", f"on; {each.when}"
     if each.is_on is None:
         why = "no daemon has seen it" if is_known else _NO_INSTANCE

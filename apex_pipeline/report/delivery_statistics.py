@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection
-
 from apex_pipeline.database import Database
 
 DELAY_PERIOD = timedelta(days=7)
@@ -119,11 +117,9 @@ def read_runs(database: Database) -> Runs:
     Raises:
         DatabaseError: Postgres does not answer, or lacks our tables.
     """
-
-    def read(connection: Connection) -> Runs:
-        return Runs(*connection.exec_driver_sql(_RUNS).one())
-
-    return database.transact(read, repeatable=True)
+    return database.transact(
+        lambda c: Runs(*c.exec_driver_sql(_RUNS).one()), repeatable=True
+    )
 
 
 def read_delays(database: Database, since: datetime) -> Delays:
@@ -132,11 +128,10 @@ def read_delays(database: Database, since: datetime) -> Delays:
     Raises:
         DatabaseError: Postgres does not answer, or lacks our tables.
     """
-
-    def read(connection: Connection) -> Delays:
-        return Delays(*connection.exec_driver_sql(_DELAYS, {"since": since}).one())
-
-    return database.transact(read, repeatable=True)
+    return database.transact(
+        lambda c: Delays(*c.exec_driver_sql(_DELAYS, {"since": since}).one()),
+        repeatable=True,
+    )
 
 
 def read_rows(database: Database) -> Rows:
@@ -145,8 +140,6 @@ def read_rows(database: Database) -> Rows:
     Raises:
         DatabaseError: Postgres does not answer, or lacks our tables.
     """
-
-    def read(connection: Connection) -> Rows:
-        return Rows(*connection.exec_driver_sql(_ROWS).one())
-
-    return database.transact(read, repeatable=True)
+    return database.transact(
+        lambda c: Rows(*c.exec_driver_sql(_ROWS).one()), repeatable=True
+    )

@@ -93,11 +93,9 @@ def read_server(database: Database) -> Server:
     Raises:
         DatabaseError: It does not answer.
     """
-
-    def read(connection: Connection) -> Server:
-        return Server(*connection.exec_driver_sql(_SERVER).one())
-
-    return database.transact(read, repeatable=True)
+    return database.transact(
+        lambda c: Server(*c.exec_driver_sql(_SERVER).one()), repeatable=True
+    )
 
 
 def read_relations(database: Database, names: Sequence[str]) -> list[Relation]:
@@ -137,8 +135,6 @@ def read_analyst(database: Database) -> Analyst:
     Raises:
         DatabaseError: Postgres does not answer, or lacks our tables.
     """
-
-    def read(connection: Connection) -> Analyst:
-        return Analyst(*connection.exec_driver_sql(_ANALYST).one())
-
-    return database.transact(read, repeatable=True)
+    return database.transact(
+        lambda c: Analyst(*c.exec_driver_sql(_ANALYST).one()), repeatable=True
+    )
