@@ -80,7 +80,7 @@ class Breaker:
             )
             raise SystemicRejectionError(
                 f"Dataverse refused {count} of {rows} rows for one and the same cause, "
-                f"which is therefore not the rows': {code} {message} Nothing was "
-                "quarantined. Mend the cause; the rows stay pending and go with the "
-                "next run."
+                f"which is therefore not the rows': {code}. Nothing was quarantined. "
+                "Mend the cause; the rows stay pending and go with the next run."
+                f"{SystemicRejectionError.OF_A_ROW}{message}"
             )

@@ -15,7 +15,12 @@ import psycopg
 from psycopg import errors
 from sqlalchemy import Connection, create_engine
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    OperationalError,
+    TimeoutError as NoConnectionFreeError,
+)
 
 from apex_pipeline.errors import (
     ApexError,
@@ -31,8 +36,12 @@ _Result = TypeVar("_Result")
 
 _FIRST_PAUSE = 0.1
 
+# psycopg tries each address of a host for so long, and providers give hosts many: a
+# tick with little patience must come to its end before Dagster gives it up.
+_MOST_SECONDS_FOR_AN_ADDRESS = 10.0
+_LEAST_SECONDS_FOR_AN_ADDRESS = 5.0
+
 _CONNECTION = {
-    "connect_timeout": 10,
     # A peer that vanished without a word is noticed within a minute, not in hours.
     "keepalives_idle": 20,
     "keepalives_interval": 10,
@@ -78,7 +87,8 @@ class Database:
 
         Args:
             url: `postgresql://…`, whatever the driver it names.
-            wait_seconds: Patience with a server that does not take connections.
+            wait_seconds: Patience with a server that does not take connections, and
+                with other threads of ours that have all there may be.
             application_name: What the server shows this process as.
             variable: Where the URL comes from, for messages.
 
@@ -93,6 +103,7 @@ class Database:
         given = parsed.get_dialect()().create_connect_args(parsed)[1]
         self._parameters: dict[str, Any] = {
             **_CONNECTION,
+            "connect_timeout": _seconds_for_an_address(wait_seconds),
             "application_name": application_name,
             **given,
         }
@@ -101,6 +112,7 @@ class Database:
             creator=self.connect,
             pool_size=2,
             max_overflow=2,
+            pool_timeout=wait_seconds,
             pool_pre_ping=True,
             # Saves asking for the type at the first connection.
             use_native_hstore=False,
@@ -196,6 +208,12 @@ class Database:
             if translation is None:
                 raise
             raise translation from error
+        except NoConnectionFreeError as error:
+            raise DatabaseUnavailableError(
+                f"All connections of this process to Postgres at {self.address} are "
+                f"busy, and none came free within {self._wait_seconds:g} s. Look at what "
+                "the server is doing for so long; it can be tried again."
+            ) from error
 
 
 def _parse(url: str, variable: str) -> URL:
@@ -211,6 +229,11 @@ def _parse(url: str, variable: str) -> URL:
             f"{variable} must look like postgresql://user:password@host/database."
         )
     return parsed
+
+
+def _seconds_for_an_address(patience: float) -> int:
+    seconds = max(patience / 2, _LEAST_SECONDS_FOR_AN_ADDRESS)
+    return int(min(seconds, _MOST_SECONDS_FOR_AN_ADDRESS))
 
 
 def _remedy(reason: str, variable: str) -> str | None:

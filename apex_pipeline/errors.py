@@ -68,6 +68,9 @@ class RecordConflictError(ApexError):
 class SystemicRejectionError(ApexError):
     """Most rows were refused for one and the same cause, which is not the rows'."""
 
+    OF_A_ROW = " Dataverse says of one of them: "
+    """What follows this in the text may quote a row."""
+
 
 class DatabaseError(ApexError):
     """Postgres cannot serve the pipeline."""

@@ -4,6 +4,7 @@ import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -312,7 +313,7 @@ def test_rows_in_quarantine_are_told_without_what_is_in_them(
     for name in ("alert_on_failure", "watch_sync_health") * 2:
         tick(name)
     assert headings(teams) == ["Warning: Rows are in quarantine"]
-    assert "1 for invalid" in str(teams.cards)
+    assert "invalid: 1." in str(teams.cards)
     everything = str(teams.cards) + str([str(m) for *_, m in mailbox.envelopes])
     assert "sentinel-phase" not in everything
 
@@ -483,9 +484,14 @@ def test_a_check_of_ours_says_what_should_be(instance, variables, tick, teams):
         check_specs=[dg.AssetCheckSpec("no_gap", asset="daily_campaign_rollup")],
     )
     def rollup():
-        return dg.MaterializeResult(check_results=[dg.AssetCheckResult(passed=False)])
+        found: dict[str, Any] = {"wrong": 3, "examples": "sentinel-row"}
+        return dg.MaterializeResult(
+            check_results=[dg.AssetCheckResult(passed=False, metadata=found)]
+        )
 
     dg.materialize([rollup], instance=instance)
     tick("alert_on_failure")
     (card,) = teams.cards
     assert "This does not hold: No day or week is missing" in str(card)
+    assert "'Found: '" in str(card)
+    assert "sentinel-row" not in str(card)

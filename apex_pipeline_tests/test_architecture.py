@@ -117,6 +117,7 @@ MAY_IMPORT = {
         "settings",
     },
     "analysis/analysts.py": {"database"},
+    "database_provisioning.py": {"analysis.analysts", "database", "migrations"},
     "recording": {
         *("column_types", "database", "errors", "metrics", "recording", "settings"),
     },
@@ -158,7 +159,7 @@ MAY_IMPORT = {
     },
     "watch": {
         *("alerts", "credential_end", "database", "dataverse", "doctor", "errors"),
-        *("ledger", "metrics", "pending", "settings", "watch"),
+        *("ledger", "metrics", "pending", "settings", "status", "store", "watch"),
     },
     "panel": {
         *(

@@ -1,11 +1,14 @@
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from threading import Barrier, Event
 
 import psycopg
 import pytest
+from sqlalchemy import Connection
 from sqlalchemy.engine import make_url
 
+from apex_pipeline.database import Database
 from apex_pipeline.errors import (
     ConfigError,
     DatabaseError,
@@ -130,3 +133,26 @@ def test_a_read_only_replica_is_named(database_url):
     replica = f"{database_url}?options=-c%20default_transaction_read_only%3Don"
     with connect(replica) as store, pytest.raises(DatabaseError, match="not a replica"):
         store.start_run(at=NOW, dagster_run_id=None)
+
+
+def test_threads_that_have_all_connections_for_too_long_are_told_of(database_url):
+    most = 4
+    began, is_over = Barrier(most + 1), Event()
+
+    def hold(_: Connection) -> None:
+        began.wait(30)
+        is_over.wait(30)
+
+    with (
+        Database(database_url, wait_seconds=0.1, application_name="apex") as database,
+        ThreadPoolExecutor(most) as executor,
+    ):
+        held = [executor.submit(database.transact, hold) for _ in range(most)]
+        began.wait(30)
+        try:
+            with pytest.raises(DatabaseUnavailableError, match="none came free") as no:
+                database.transact(hold)
+        finally:
+            is_over.set()
+        assert "127.0.0.1" in str(no.value)
+        assert [each.result(30) for each in held] == [None] * most

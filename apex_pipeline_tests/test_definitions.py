@@ -207,7 +207,7 @@ def test_a_wrong_environment_fails_the_run_with_one_sentence(
         {"rows_per_request": 0},
         {"page_size": 100_000},
         {"time_budget_seconds": -1.0},
-        {"limit": 0},
+        {"limit": -1},
     ],
 )
 def test_rubbish_in_the_launchpad_fails_the_run_with_one_sentence(

@@ -206,6 +206,16 @@ def test_what_comes_and_goes_is_called_well_only_when_it_stays_so(world):
     assert world.see() == [("a", RESOLVED)]
 
 
+def test_what_nobody_heard_of_does_not_count_as_coming_and_going(world):
+    for number in range(FLAPPING):
+        root = f"root{number}"
+        assert world.wrong(finding(root, "a"), finding("a")) == [(root, OPENED)]
+        world.later(minutes=2)
+        assert world.well("a", root) == [(root, RESOLVED)]
+    assert world.wrong(finding("a")) == [("a", OPENED)]
+    assert world.well("a") == [("a", RESOLVED)]
+
+
 def test_a_silence_ends_and_what_is_still_wrong_then_is_told(world):
     world.silences = [Silence("rule", world.now + timedelta(hours=1))]
     assert world.wrong(finding("rule/x")) == []

@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,7 +23,7 @@ from apex_pipeline.alerts.notice import (
     Severity,
 )
 from apex_pipeline.alerts.outbox import LEASE, MAX_AGE, pause
-from apex_pipeline.alerts.post import deliver
+from apex_pipeline.alerts.post import LEAST_SECONDS, deliver
 from apex_pipeline.errors import DatabaseError
 from apex_pipeline_tests.ends import execute, query
 from apex_pipeline_tests.test_incidents import finding
@@ -229,6 +230,37 @@ def test_a_dead_channel_neither_holds_up_the_other_nor_loses_anything(journal, u
     assert journal.backlogs(["teams", "email"]) == []
 
 
+class Dripping:
+    """A channel that is never done, though each wait of its own is short."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.is_over = threading.Event()
+
+    def send(self, notice: Notice) -> None:
+        while not self.is_over.wait(0.01):
+            pass
+        raise DeliveryError("the test is over")
+
+
+def test_a_channel_that_is_never_done_is_left_when_the_time_for_all_is_over(journal):
+    record(journal, finding("a"), finding("b"))
+    teams, email = Dripping("teams"), Recorder("email")
+    of_teams, of_email = deliver(journal, [teams, email], 0.5, least=0.0)
+    teams.is_over.set()
+    assert (of_teams.taken, of_email.taken) == (0, 2)
+    assert "did not take it within" in (of_teams.error or "")
+    (backlog,) = journal.backlogs(["teams", "email"])
+    assert (backlog.channel, backlog.waiting) == ("teams", 2)
+
+
+def test_no_message_is_begun_that_could_not_end(journal):
+    record(journal, finding("a"))
+    teams = Recorder("teams")
+    assert deliver(journal, [teams], LEAST_SECONDS / 2)[0].taken == 0
+    assert deliver(journal, [teams], LEAST_SECONDS * 2)[0].taken == 1
+
+
 def test_that_it_is_over_is_not_told_before_that_it_began(journal, url):
     teams = Recorder("teams")
     record(journal, finding("a"), channels=("teams",))
@@ -310,7 +342,7 @@ import os, signal, sys
 from pathlib import Path
 from apex_pipeline.alerts import outbox
 from apex_pipeline.alerts.journal import Journal
-from apex_pipeline.alerts.post import deliver
+from apex_pipeline.alerts.post import LEAST_SECONDS, deliver
 from apex_pipeline_tests.test_journal import record
 from apex_pipeline_tests.test_incidents import finding
 

@@ -1,5 +1,7 @@
 """What `apex up` tells of its own, also while nothing can be written."""
 
+import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,6 +10,7 @@ import pytest
 
 from apex_pipeline.alerts.journal import Journal
 from apex_pipeline.alerts.notice import NoticeKind
+from apex_pipeline.local import processes
 from apex_pipeline.local.notifier import Notifier
 from apex_pipeline.local.postgres import EmbeddedPostgres
 from apex_pipeline_tests.test_journal import Recorder
@@ -37,13 +40,17 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgre
 
 
 def watching(
-    journal: Journal, *channels: Recorder, interval_seconds: float = 0.05
+    journal: Journal,
+    *channels: Recorder,
+    interval_seconds: float = 0.05,
+    look_seconds: float = 60.0,
 ) -> Notifier:
     return Notifier(
         journal,
         channels,
         lambda name: Path(f"/logs/{name}.log"),
         interval_seconds=interval_seconds,
+        look_seconds=look_seconds,
     )
 
 
@@ -117,15 +124,36 @@ def test_the_death_of_the_storage_itself_is_told_and_so_is_its_return(server, te
         )
 
 
-def test_a_storage_that_does_not_answer_is_told_once(server, teams):
+def freeze(server: EmbeddedPostgres) -> None:
+    """As a disk that does not answer, or a machine that is put to sleep, does."""
+    signal_all(server, signal.SIGSTOP)
+
+
+def thaw(server: EmbeddedPostgres) -> None:
+    signal_all(server, signal.SIGCONT)
+
+
+def signal_all(server: EmbeddedPostgres, number: signal.Signals) -> None:
+    assert server.pid
+    for pid in {server.pid, *(each.pid for each in processes.descendants(server.pid))}:
+        os.kill(pid, number)
+
+
+@pytest.mark.parametrize(
+    ("fail", "mend"),
+    [(EmbeddedPostgres.stop, EmbeddedPostgres.start), (freeze, thaw)],
+)
+def test_a_storage_that_does_not_answer_is_told_once(server, teams, fail, mend):
     with (
         Journal(server.url("postgres"), wait_seconds=0.1) as journal,
-        watching(journal, teams),
+        watching(journal, teams, look_seconds=2.0),
     ):
         wait_for(lambda: journal.progress("apex up"))
-        server.stop()
-        wait_for(lambda: teams.taken)
-        server.start()
+        fail(server)
+        try:
+            wait_for(lambda: teams.taken)
+        finally:
+            mend(server)
         wait_for(lambda: len(teams.taken) == 2)
     assert titles(teams) == [
         "opened: Dagster's storage cannot be used",

@@ -121,6 +121,17 @@ def test_a_launch_without_a_word_lists_and_changes_nothing(
     assert check.metadata["rows_quarantined"].value == 3
 
 
+def test_the_list_is_by_row_or_by_cause_and_in_pages(tend, rows):
+    (cause, other) = output(tend(by_cause=True))["causes"].records
+    assert (cause.data["rows"], cause.data["code"]) == (2, "invalid")
+    assert other.data["code"] == "0x80044330"
+    pages = [output(tend(limit=2, offset=at)) for at in (0, 2, 4)]
+    listed = [r.data["id"] for page in pages[:2] for r in page["rows"].records]
+    assert sorted(listed) == sorted(rows)
+    assert pages[2]["rows_found"].value == 0
+    assert failure(tend(limit=0)).startswith("limit must be 1 to 1000")
+
+
 def test_one_row_is_shown_column_by_column(tend, rows):
     shown = output(tend(action="show", ids=[rows[1]]))
     wrong = {

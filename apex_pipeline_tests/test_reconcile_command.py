@@ -94,11 +94,11 @@ def test_the_job_in_dagster_tells_what_it_found(
     repaired = run_job(instance, "reconcile_dataverse", config)
     assert all(check.passed for check in repaired.get_asset_check_evaluations())
 
-    wrong = {"ops": {"dataverse_reconciliation": {"config": {"days": 0}}}}
+    wrong = {"ops": {"dataverse_reconciliation": {"config": {"days": -1}}}}
     refused = run_job(instance, "reconcile_dataverse", wrong)
     (failure,) = [event for event in refused.all_events if event.is_step_failure]
     described = failure.step_failure_data.user_failure_data.description
-    assert described == "days must be 1 to 36500."
+    assert described == "days must be 0 to 36500."
 
 
 def run_job(instance, name, config=None):

@@ -1,21 +1,24 @@
 """What counts as wrong: the rules, on plain values."""
 
 import re
+import threading
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from hypothesis import given, strategies as st
 
 from apex_pipeline.alerts.findings import Observation, is_within
 from apex_pipeline.alerts.notice import Severity
 from apex_pipeline.alerts.outbox import LATE as STUCK, Backlog
+from apex_pipeline.breaker import Breaker
 from apex_pipeline.credential_end import CredentialEnd
 from apex_pipeline.database import Database
-from apex_pipeline.errors import ConfigError
+from apex_pipeline.errors import ConfigError, SystemicRejectionError
 from apex_pipeline.ledger import RunRecord, RunStatus
-from apex_pipeline.metrics import TABLE
+from apex_pipeline.metrics import TABLE, Rejection
 from apex_pipeline.pending import PendingSummary
 from apex_pipeline.settings import Settings
 from apex_pipeline.watch import (
@@ -28,11 +31,23 @@ from apex_pipeline.watch import (
 )
 from apex_pipeline.watch.catalogue import RULES, SYNC_JOB
 from apex_pipeline.watch.instigators import Instigator, Tick
-from apex_pipeline.watch.run_events import OVERLAP, Cursor, RunEnd, advance, unseen
+from apex_pipeline.watch.run_events import (
+    OVERLAP,
+    CheckResult,
+    Cursor,
+    RunEnd,
+    advance,
+    unseen,
+)
 from apex_pipeline.watch.silencing import LONGEST, check_scope, read_end
 from apex_pipeline.watch.sync_health import SyncHealth
 from apex_pipeline_tests.emulator_server import web_api
-from apex_pipeline_tests.ends import campaign_row, emulator_settings, insert
+from apex_pipeline_tests.ends import (
+    campaign_row,
+    emulator_settings,
+    environment,
+    insert,
+)
 from apex_pipeline_tests.test_incidents import World
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
@@ -158,6 +173,59 @@ def test_a_run_that_failed_for_the_database_is_told_as_that():
     world.now = NOW
     assert [kind for _, kind in world.see(*run_events.observe([failed]))] == ["opened"]
     assert world.notices[0].title == "The metrics database cannot be used"
+
+
+@pytest.mark.parametrize(
+    ("kind", "remedy"),
+    [
+        ("TransientError", "Service health"),
+        ("SchemaDriftError", "apex provision dataverse"),
+        ("ConfigError", "Do what the message says"),
+        ("", "Do what the message says"),
+        # Its text is not told, so there is nothing in the message to do.
+        ("ZeroDivisionError", "Open the run in the Dagster UI"),
+    ],
+)
+def test_a_failed_run_says_what_to_do_about_its_kind_of_error(kind, remedy):
+    failed = end(1, succeeded=False, cause="no", cause_kind=kind)
+    ((finding,),) = (o.findings for o in run_events.observe([failed]))
+    assert remedy in finding.remedy
+
+
+def test_a_check_that_a_command_can_mend_names_it():
+    result = CheckResult(
+        event_id=1,
+        at=NOW,
+        asset="dataverse_reconciliation",
+        check="no_record_missing",
+        passed=False,
+        is_warning=False,
+        count=1234,
+    )
+    ((finding,),) = (o.findings for o in run_events.observe([result]))
+    assert "`apex reconcile --repair`" in finding.remedy
+    assert finding.facts == (("Found", "1,234"),)
+
+
+def test_what_dataverse_says_of_a_row_is_not_told():
+    breaker = Breaker()
+    suspects = [
+        Rejection(str(n), "0x80040265", "no 'Secret Co' here") for n in range(20)
+    ]
+    breaker.judge(20, suspects)
+    with pytest.raises(SystemicRejectionError, match="Secret Co") as caught:
+        breaker.close()
+    told = run_events.without_rows(str(caught.value))
+    assert "20 of 20 rows" in told
+    assert "0x80040265" in told
+    assert "Secret" not in told
+    failed = run(RunStatus.FAILURE, error=str(caught.value))
+    observed = sync_health.observe(
+        health(1, ago(hours=1), runs=[failed]), ago(days=1), NOW
+    )
+    causes = [finding.cause for each in observed for finding in each.findings]
+    assert len(causes) == 2
+    assert not any("Secret" in cause for cause in causes)
 
 
 @pytest.mark.parametrize(
@@ -305,6 +373,18 @@ def test_probes_take_turns_and_those_that_saw_nothing_leave_things_as_they_were(
     assert looked == ["a", "b", "b"]
 
 
+def test_a_probe_that_is_never_done_holds_nothing_up():
+    is_over = threading.Event()
+
+    def hang() -> None:
+        is_over.wait()
+
+    probe = probes.Probe("a", hang, timedelta(hours=1), timedelta(minutes=1))
+    seen, state = probes.look_at_one([probe], {}, NOW, seconds=0.1)
+    is_over.set()
+    assert (seen, state["a"]["wrong"]) == ([], False)
+
+
 @pytest.fixture
 def surveyed(emulator, database_url, tmp_path):
     def look(name: str, **overrides) -> Observation | None:
@@ -340,6 +420,17 @@ def test_a_column_that_is_gone_is_found_before_a_run_fails(surveyed, emulator):
     assert finding.cause == "missing: apex_phase"
     emulator.fault("status", status=503, count=99, path="EntityDefinitions")
     assert surveyed("table") is None
+
+
+def test_a_database_that_hangs_is_told_of_in_time(emulator, database_url, tmp_path):
+    around = everything.Surroundings([], [], ["teams"])
+    variables = environment(emulator, database_url, tmp_path)
+    with psycopg.connect(database_url) as blocker:
+        blocker.execute("LOCK TABLE campaign_metrics")
+        seen = everything.look(variables, around, {}, NOW, seconds=0.5)
+    found = [f for each in seen.observations for f in each.findings]
+    (hangs,) = [f for f in found if f.fingerprint == "database-unusable"]
+    assert "has not answered within 0.5 s" in hangs.cause
 
 
 def test_room_on_the_disk_is_told_of(tmp_path):

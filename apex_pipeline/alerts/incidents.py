@@ -20,7 +20,7 @@ GRACE = timedelta(minutes=6)
 """What follows from a mended cause goes away with the next tick of the schedule."""
 
 FLAPPING = 3
-"""So often within `MEMORY`, and it is called well only when it stays so."""
+"""Told so often within `MEMORY`, it is called well only when it stays so."""
 
 STEADY = timedelta(minutes=15)
 MEMORY = timedelta(hours=1)
@@ -209,6 +209,7 @@ class _Book:
             each
             for each in self._resolved
             if each.fingerprint == incident.fingerprint
+            and each.told_at is not None
             and self._now - each.opened_at < MEMORY
         ]
         return len(before) + 1 >= FLAPPING

@@ -1,9 +1,12 @@
 """How often and how long one message is tried before somebody else tries it again."""
 
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from apex_pipeline.alerts.notice import DeliveryError
 from apex_pipeline.dataverse.answers import Answer
@@ -15,6 +18,31 @@ channels to serve."""
 
 _FIRST_WAIT = 1.0
 _HOUR = 3600.0
+
+_Result = TypeVar("_Result")
+
+
+def within(seconds: float, call: Callable[[], _Result]) -> _Result:
+    """Call, and wait for the outcome for so long at most.
+
+    The time limits of sockets hold for each address of a name and for each piece of an
+    answer, so they bound no conversation as a whole. What is not back in time goes on in
+    a thread of its own, and nobody hears of it.
+
+    Raises:
+        TimeoutError: It is not back in time. What it was to do may be done yet.
+    """
+    outcome: Future[_Result] = Future()
+
+    def run() -> None:
+        try:
+            outcome.set_result(call())
+        except BaseException as error:  # noqa: BLE001  result() raises it again
+            outcome.set_exception(error)
+
+    # A daemon, so that what hangs does not hold up the end of the process.
+    threading.Thread(target=run, name="within", daemon=True).start()
+    return outcome.result(max(seconds, 0.0))
 
 
 def until_taken(

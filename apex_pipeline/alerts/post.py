@@ -6,8 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
-from apex_pipeline.alerts.notice import Channel, DeliveryError
+from apex_pipeline.alerts.notice import Channel, DeliveryError, Notice
 from apex_pipeline.alerts.outbox import Waiting
+from apex_pipeline.alerts.patience import within
+
+LEAST_SECONDS = 10.0
+"""A channel has an answer by then; what it has taken must not be given up."""
 
 
 class Outbox(Protocol):
@@ -37,14 +41,20 @@ class Delivery:
 
 
 def deliver(
-    outbox: Outbox, channels: Sequence[Channel], seconds: float
+    outbox: Outbox,
+    channels: Sequence[Channel],
+    seconds: float,
+    *,
+    least: float = LEAST_SECONDS,
 ) -> list[Delivery]:
-    """Send all that is due, each channel beside the others.
+    """Send what is due, each channel beside the others, and end in time.
 
     Args:
         outbox: Where notices wait.
         channels: All that are configured.
-        seconds: After so many no other notice is begun.
+        seconds: For all of it, whatever the channels do; those that have not taken a
+            notice by then have failed to.
+        least: With less time left no message is begun.
 
     Raises:
         DatabaseError: The outbox cannot be used.
@@ -52,7 +62,7 @@ def deliver(
     deadline = time.monotonic() + seconds
 
     def send(channel: Channel) -> Delivery:
-        return _deliver_to(outbox, channel, deadline)
+        return _deliver_to(outbox, channel, deadline, least)
 
     if not channels:
         return []
@@ -60,14 +70,16 @@ def deliver(
         return list(pool.map(send, channels))
 
 
-def _deliver_to(outbox: Outbox, channel: Channel, deadline: float) -> Delivery:
+def _deliver_to(
+    outbox: Outbox, channel: Channel, deadline: float, least: float
+) -> Delivery:
     taken = 0
-    while time.monotonic() < deadline:
+    while time.monotonic() + least <= deadline:
         waiting = outbox.claim(channel.name)
         if waiting is None:
             break
         try:
-            channel.send(waiting.notice)
+            _send(channel, waiting.notice, deadline - time.monotonic())
         except DeliveryError as error:
             outbox.failed(waiting, str(error), error.retry_after)
             # It will hardly take the next one, which is due again all the sooner.
@@ -75,3 +87,10 @@ def _deliver_to(outbox: Outbox, channel: Channel, deadline: float) -> Delivery:
         outbox.delivered(waiting)
         taken += 1
     return Delivery(channel.name, taken, None)
+
+
+def _send(channel: Channel, notice: Notice, seconds: float) -> None:
+    try:
+        within(seconds, lambda: channel.send(notice))
+    except TimeoutError:
+        raise DeliveryError(f"It did not take it within {seconds:.0f} s.") from None

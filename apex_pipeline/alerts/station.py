@@ -9,6 +9,7 @@ from apex_pipeline.alerts import webhook
 from apex_pipeline.alerts.channels import ReachableChannel, channels
 from apex_pipeline.alerts.journal import NO_JOURNAL, VARIABLE, Journal
 from apex_pipeline.alerts.notice import Channel, DeliveryError
+from apex_pipeline.alerts.patience import within
 from apex_pipeline.errors import ConfigError
 from apex_pipeline.settings import (
     AlertSettings,
@@ -46,16 +47,20 @@ class Station:
         """Address of a page in the Dagster UI, if it is known where that is."""
         return self.dagster_url and f"{self.dagster_url}/{path}"
 
-    def ping(self) -> None:
+    def ping(self, seconds: float) -> None:
         """Tell the dead man's switch outside, if there is one, that we live.
 
         Raises:
-            DeliveryError: It did not take it.
+            DeliveryError: It did not take it in so many seconds.
         """
         url = self.settings.heartbeat_url
         if url is None:
             return
-        answer = webhook.call("GET", url, ca_bundle=self.settings.ca_bundle)
+        bundle = self.settings.ca_bundle
+        try:
+            answer = within(seconds, lambda: webhook.call("GET", url, ca_bundle=bundle))
+        except TimeoutError:
+            raise DeliveryError(f"no answer within {seconds:.0f} s") from None
         if not answer.ok:
             raise DeliveryError(f"it answers HTTP {answer.status}")
 

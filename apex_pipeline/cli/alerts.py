@@ -133,6 +133,8 @@ def _lines(incident: Incident) -> Iterator[str]:
     end = incident.resolved_at or datetime.now(UTC)
     lasted = words(max(end - incident.opened_at, timedelta()))
     state = "resolved, lasted" if incident.resolved_at else "open for"
+    if incident.is_open and incident.well_since:
+        state = f"well since {incident.well_since:%H:%M} UTC, but it comes and goes; open for"
     yield f"{incident.severity.value}: {incident.title} ({state} {lasted})"
     yield f"  incident  {incident.fingerprint}"
     if incident.cause:

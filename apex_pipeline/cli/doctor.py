@@ -14,10 +14,9 @@ from apex_pipeline.cli.tables import wide_console
 from apex_pipeline.doctor.checklist import Surroundings, look
 from apex_pipeline.doctor.findings import Line, State
 from apex_pipeline.doctor.orchestration import Instance
-from apex_pipeline.doctor.runner import PATIENCE_SECONDS
+from apex_pipeline.doctor.runner import patience
 from apex_pipeline.settings import dagster_environment
 
-_TEST_SECONDS = 40.0
 _MARKS = {
     State.OK: ("✓", "green"),
     State.WARNING: ("!", "yellow"),
@@ -46,7 +45,7 @@ def doctor(*, as_json: bool, send_test: bool) -> None:
     with waiting("Looking at everything …"):
         around = Surroundings(
             look_at_dagster,
-            seconds=_TEST_SECONDS if send_test else PATIENCE_SECONDS,
+            seconds=patience(send_test=send_test),
             send_test=send_test,
         )
         lines = look(os.environ, around)

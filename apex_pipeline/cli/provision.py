@@ -6,10 +6,10 @@ import os
 
 import click
 
-from apex_pipeline import migrations
-from apex_pipeline.analysis.analysts import grant, missing_access
 from apex_pipeline.cli.output import waiting
-from apex_pipeline.database import Database
+from apex_pipeline.database_provisioning import (
+    provision_database as provision_postgres,
+)
 from apex_pipeline.dataverse.administrator import load_administrator
 from apex_pipeline.dataverse.provisioning import Outcome, provision as provision_all
 from apex_pipeline.settings import load_database_url, load_settings
@@ -85,11 +85,10 @@ def _database(*, plan: bool, as_json: bool) -> dict[str, list[str]]:
     url = load_database_url(os.environ)
     # An index is built beside whatever else goes on, and waits for older transactions.
     with waiting("Looking at the database …" if plan else "Applying migrations …"):
-        act = migrations.pending if plan else migrations.apply
-        names = act(url)
-        problem = None if plan and names else _analysts(url, plan=plan)
-        if alerts_url := os.environ.get("DAGSTER_POSTGRES_URL"):
-            names += act(alerts_url, migrations.Part.ALERTS)
+        outcome = provision_postgres(
+            url, os.environ.get("DAGSTER_POSTGRES_URL"), plan_only=plan
+        )
+    names, problem = outcome.names, outcome.by_hand
     found = {"pending" if plan else "applied": names}
     if problem:
         found["by_hand"] = [problem]
@@ -101,12 +100,6 @@ def _database(*, plan: bool, as_json: bool) -> dict[str, list[str]]:
         elif not names:
             click.echo("The database is as it should be.")
     return found
-
-
-def _analysts(url: str, *, plan: bool) -> str | None:
-    """What analysts cannot read; without a plan, what is left after granting it."""
-    with Database(url, application_name="apex provision") as database:
-        return missing_access(database) if plan else grant(database)
 
 
 def _dataverse(*, plan: bool, as_json: bool) -> Outcome:

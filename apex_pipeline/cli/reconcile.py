@@ -78,6 +78,11 @@ _MEANINGS = {
     metavar="SECONDS",
     help="Begin nothing more after so many seconds.  [default: 900]",
 )
+@click.option(
+    "--requests",
+    type=click.IntRange(1, 1_000_000),
+    help="Begin nothing more after so many requests.  [default: 5000]",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def reconcile(
     *,
@@ -86,6 +91,7 @@ def reconcile(
     days: int | None,
     full: bool,
     time_budget: float | None,
+    requests: int | None,
     as_json: bool,
 ) -> None:
     """Compare exported rows with their Dataverse records, by id, in all 13 columns.
@@ -109,6 +115,7 @@ def reconcile(
         "days": days,
         "full": full,
         "time_budget_seconds": time_budget,
+        "requests": requests,
     }
     settings = load_settings(os.environ)
     # Dagster reads its own from the process.

@@ -1,9 +1,7 @@
 """`apex record`: metrics of one campaign run, or of a file of them."""
 
-import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,8 +22,9 @@ from apex_pipeline.recording.files import (
     is_gzip,
     opened,
     read_lines,
+    reporting,
 )
-from apex_pipeline.recording.loading import Loaded, Reject, load
+from apex_pipeline.recording.loading import Loaded, load
 from apex_pipeline.recording.parsing import parse_cells, parse_json
 from apex_pipeline.recording.writing import Recorded, record as record_one
 
@@ -163,7 +162,7 @@ def _load(path: str, written: Format, report: Path | None, *, dry_run: bool) -> 
             click.open_file(path, "rb") as raw,
             progress("Recording", _size(path)) as tell,
             opened(raw, compressed=is_gzip(path), tell=tell) as stream,
-            _reporting(report) as reject,
+            reporting(report) as reject,
             open_database() as database,
         ):
             lines = read_lines(stream, written)
@@ -175,27 +174,6 @@ def _load(path: str, written: Format, report: Path | None, *, dry_run: bool) -> 
 def _size(path: str) -> int | None:
     file = Path(path)
     return file.stat().st_size if path != _DASH and file.is_file() else None
-
-
-@contextmanager
-def _reporting(report: Path | None) -> Iterator[Reject | None]:
-    """Write bad lines down; the report is there once the good lines are."""
-    if report is None:
-        yield None
-        return
-    partial = report.with_name(f"{report.name}.partial")
-    try:
-        with partial.open("w", encoding="utf-8", errors="backslashreplace") as out:
-
-            def reject(number: int, problems: Sequence[str]) -> None:
-                line = {"line": number, "problems": problems}
-                out.write(f"{json.dumps(line, ensure_ascii=False)}\n")
-
-            yield reject
-        partial.replace(report)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
 
 
 def _counts(loaded: Loaded, report: Path | None, *, dry_run: bool) -> str:

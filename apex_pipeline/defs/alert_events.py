@@ -1,7 +1,7 @@
 """What the Dagster instance tells of runs, checks, schedules and sensors, as values."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -16,10 +16,16 @@ from dagster._core.scheduler.instigation import (
 from dagster._core.storage.tags import WILL_RETRY_TAG
 from dagster_shared.error import SerializableErrorInfo
 
-from apex_pipeline import errors
 from apex_pipeline.defs.sync_assets import SKIPPED_TAG
 from apex_pipeline.watch.instigators import Instigator, Tick
-from apex_pipeline.watch.run_events import CheckResult, Cursor, RunEnd, unseen
+from apex_pipeline.watch.run_events import (
+    TELLING,
+    CheckResult,
+    Cursor,
+    RunEnd,
+    unseen,
+    without_rows,
+)
 
 Page = Callable[[str], str | None]
 """Address of a page in the Dagster UI, if it is known where that is."""
@@ -34,12 +40,8 @@ _KINDS = (
     dg.DagsterEventType.RUN_SUCCESS,
     dg.DagsterEventType.ASSET_CHECK_EVALUATION,
 )
-# Whose text was written for people, and quotes no data.
-_TELLING = {name for name, kind in vars(errors).items() if isinstance(kind, type)} | {
-    "DeliveryError",
-    "Failure",
-    "DagsterUserCodeUnreachableError",
-}
+# Under these names checks of ours say how many things are wrong.
+_COUNTS = ("count", "wrong")
 _CLASS = re.compile(r"^[\w.]+: ")
 _TICKS_LOOKED_AT = 2
 
@@ -181,6 +183,7 @@ class EventReader:
             passed=evaluation.passed,
             is_warning=evaluation.severity is dg.AssetCheckSeverity.WARN,
             states=self._states(evaluation.asset_check_key),
+            count=_count(evaluation.metadata),
             link=self.page(f"runs/{record.run_id}") if record.run_id else None,
         )
 
@@ -191,6 +194,12 @@ class EventReader:
         if check not in graph.asset_check_keys:
             return ""
         return graph.get_check_spec(check).description or ""
+
+
+def _count(metadata: Mapping[str, dg.MetadataValue]) -> int | None:
+    """How many things a check of ours has found; ids and values are not told."""
+    found = [metadata[name].value for name in _COUNTS if name in metadata]
+    return next((each for each in found if isinstance(each, int)), None)
 
 
 def _failure(event: dg.DagsterEvent) -> tuple[str, str, str]:
@@ -208,7 +217,7 @@ def _failure(event: dg.DagsterEvent) -> tuple[str, str, str]:
         # Written by us, for people.
         cause = described.metadata.get("cause")
         kind = str(cause.value) if cause is not None else ""
-        return kind, described.description, step.step_key or ""
+        return kind, without_rows(described.description), step.step_key or ""
     kind, message = describe(failure.error)
     return kind, message, step.step_key or ""
 
@@ -223,7 +232,7 @@ def describe(error: SerializableErrorInfo | None) -> tuple[str, str]:
     while error.cause is not None:
         error = error.cause
     kind = error.cls_name or "Error"
-    if kind in _TELLING:
+    if kind in TELLING:
         return kind, _CLASS.sub("", error.message).strip()
     return kind, f"{kind}. Its text, which may quote data, is in the Dagster UI."
 

@@ -1,31 +1,34 @@
-"""Silences and test messages, for those who live in the UI."""
+"""What `apex alerts` does, for those who live in the UI."""
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 from pydantic import Field
 
 from apex_pipeline.alerts.channels import send_test_notice
+from apex_pipeline.alerts.incidents import Incident
 from apex_pipeline.alerts.station import NO_CHANNEL, open_station, ways
-from apex_pipeline.errors import ApexError
+from apex_pipeline.defs.quarantine_state import table
+from apex_pipeline.errors import ApexError, ConfigError
 from apex_pipeline.watch.silencing import check_scope, read_end
 
 
 class SilenceConfig(dg.Config):
-    """Of what nobody is to be told, and for how long."""
+    """Of what nobody is to be told, and for how long; the end has to be given."""
 
     incident: str = Field(
+        default="",
         description="As notices name it under Incident, such as run-failed/JOB; or the "
-        "part before the slash for all of a kind."
+        "part before the slash for all of a kind.",
     )
-    until: str | None = Field(
-        default=None, description="End of the silence, such as 2026-12-24T18:00 (UTC)."
+    until: str = Field(
+        default="", description="End of the silence, such as 2026-12-24T18:00 (UTC)."
     )
-    duration: str | None = Field(
-        default=None, description="In place of the end: 90min, 4h, 2d or 1w."
+    duration: str = Field(
+        default="", description="In place of the end: 90min, 4h, 2d or 1w."
     )
     reason: str = Field(default="", description="For whoever comes across it.")
 
@@ -51,6 +54,60 @@ def set_silence(context: dg.OpExecutionContext, config: SilenceConfig) -> None:
     context.add_output_metadata({"incident": config.incident, "until": str(until)})
 
 
+class ListConfig(dg.Config):
+    """What is to be listed besides what is open."""
+
+    days: int = Field(
+        default=0,
+        description="Also what was resolved within so many days, 0 to 90.",
+    )
+
+
+@dg.op
+def read_alerts(context: dg.OpExecutionContext, config: ListConfig) -> None:
+    """Show open incidents, silences, and what does not get through."""
+    with _failures(), open_station(os.environ) as station:
+        if not 0 <= config.days <= 90:
+            raise ConfigError("days must be 0 to 90.")
+        journal, days = station.journal, timedelta(days=config.days)
+        incidents = journal.incidents(resolved_within=days)
+        silences = journal.silences()
+        backlogs = journal.backlogs(station.names)
+    tables: dict[str, list[dict[str, str | int]]] = {
+        "incidents": [_of_incident(each) for each in incidents],
+        "silences": [
+            {"incident": s.scope, "until": _time(s.until), "reason": reason}
+            for s, reason in silences
+        ],
+        "not_delivered": [
+            {"channel": b.channel, "notices": b.waiting, "error": b.error or ""}
+            for b in backlogs
+        ],
+    }
+    context.add_output_metadata(
+        {"open": sum(each.is_open for each in incidents)}
+        | {"channels": ", ".join(station.names) or NO_CHANNEL}
+        | {name: table(records) for name, records in tables.items() if records}
+    )
+
+
+def _of_incident(incident: Incident) -> dict[str, str | int]:
+    return {
+        "incident": incident.fingerprint,
+        "severity": incident.severity.value,
+        "title": incident.title,
+        "opened": _time(incident.opened_at),
+        "resolved": _time(incident.resolved_at),
+        "times": incident.count,
+        "cause": incident.cause,
+        "remedy": incident.remedy,
+    }
+
+
+def _time(at: datetime | None) -> str:
+    return "" if at is None else f"{at:%Y-%m-%d %H:%M:%S} UTC"
+
+
 @dg.op
 def send_test(context: dg.OpExecutionContext) -> None:
     """Send a message through each channel, and fail if one does not take it."""
@@ -64,6 +121,15 @@ def send_test(context: dg.OpExecutionContext) -> None:
     failed = [f"{each.channel}: {each.error}" for each in outcomes if each.error]
     if failed:
         raise dg.Failure("\n".join(failed), allow_retries=False)
+
+
+@dg.job(
+    executor_def=dg.in_process_executor,
+    description="Show what is wrong, what is silenced, and what does not get through.",
+)
+def list_alerts() -> None:
+    """Show what is wrong, what is silenced, and what does not get through."""
+    read_alerts()
 
 
 @dg.job(

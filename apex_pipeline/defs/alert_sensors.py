@@ -6,6 +6,7 @@ tells of the other's.
 """
 
 import os
+import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
@@ -24,8 +25,16 @@ from apex_pipeline.watch.run_events import Cursor
 EVENTS = "alert_on_failure"
 """Under this name it keeps which events it has seen."""
 
-# A tick must end within Dagster's limit of 60 s, the last message included.
-_DELIVERY_SECONDS = 20.0
+# Dagster gives a tick up after 60 s.
+_TICK_SECONDS = 50.0
+_DELIVERY_SECONDS = 30.0
+_PING_SECONDS = 8.0
+
+
+def _delivery_seconds(began: float) -> float:
+    """What looking has left of the tick for messages, the ping aside."""
+    left = began + _TICK_SECONDS - _PING_SECONDS - time.monotonic()
+    return min(_DELIVERY_SECONDS, left)
 
 
 @dg.sensor(
@@ -37,6 +46,7 @@ def alert_on_failure(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     """Follow the ends of all runs and the results of all checks."""
     if not os.environ.get(VARIABLE):
         return dg.SkipReason(NO_JOURNAL)
+    began = time.monotonic()
     with open_station(os.environ) as station:
         now = datetime.now(UTC)
         found = [*_of_the_other(context, station, now)]
@@ -52,7 +62,9 @@ def alert_on_failure(context: dg.SensorEvaluationContext) -> dg.SkipReason:
             )
 
         notices = station.journal.record(EVENTS, look, station.names, now)
-        deliveries = deliver(station.journal, station.channels, _DELIVERY_SECONDS)
+        deliveries = deliver(
+            station.journal, station.channels, _delivery_seconds(began)
+        )
     return dg.SkipReason(_told(notices, deliveries, "No run or check has failed."))
 
 
@@ -90,6 +102,7 @@ def watch_sync_health(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     """Look at everything that makes no failed run, and deliver what is due."""
     if not os.environ.get(VARIABLE):
         return dg.SkipReason(NO_JOURNAL)
+    began = time.monotonic()
     with open_station(os.environ) as station:
         journal, now = station.journal, datetime.now(UTC)
         before = journal.progress(everything.WATCHER)
@@ -101,7 +114,7 @@ def watch_sync_health(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         # Outside the lock: looking takes time, and these states last.
         seen = everything.look(os.environ, around, before.state if before else {}, now)
         notices = journal.record(everything.WATCHER, lambda _: seen, station.names, now)
-        deliveries = deliver(journal, station.channels, _DELIVERY_SECONDS)
+        deliveries = deliver(journal, station.channels, _delivery_seconds(began))
         journal.forget_old()
         told = _told(notices, deliveries, _summary(seen))
         return dg.SkipReason(f"{told} {_ping(station)}".strip())
@@ -136,7 +149,7 @@ def _ping(station: Station) -> str:
     if any(each.is_serious for each in station.journal.backlogs(station.names)):
         return "No heartbeat, because an error does not get through to people."
     try:
-        station.ping()
+        station.ping(_PING_SECONDS)
     except DeliveryError as error:
         return f"The heartbeat was not taken: {error}"
     return ""

@@ -170,18 +170,18 @@ def _check(files: Sequence[ExportedFile]) -> dg.AssetCheckResult:
 
 
 class ExportConfig(dg.Config):
-    """What `apex export` takes."""
+    """What `apex export` takes; what is not said is an empty text or 0."""
 
     dataset: str = Field(default="daily", description=f"One of {', '.join(DATASETS)}.")
-    first: str | None = Field(
-        default=None, description="First day, such as 2026-11-25; none for all."
+    first: str = Field(
+        default="", description="First day, such as 2026-11-25; empty for all."
     )
-    last: str | None = Field(default=None, description="Last day, included.")
-    zone: str | None = Field(
-        default=None, description="Time zone of the days; none for APEX_TIME_ZONE."
+    last: str = Field(default="", description="Last day, included; empty for all.")
+    zone: str = Field(
+        default="", description="Time zone of the days; empty for APEX_TIME_ZONE."
     )
-    days: int | None = Field(
-        default=None, description=f"Length of the history; none for {HISTORY_DAYS}."
+    days: int = Field(
+        default=0, description=f"Length of the history; 0 for {HISTORY_DAYS}."
     )
     compress: bool = Field(default=False, description="Whether as gzip.")
 
@@ -196,10 +196,10 @@ def write_requested_csv(
         selection = select(
             settings,
             config.dataset,
-            zone=config.zone,
+            zone=config.zone or None,
             first=_day("first", config.first),
             last=_day("last", config.last),
-            days=config.days,
+            days=config.days or None,
         )
         with services.open_database() as database:
             path, written = export_on_request(
@@ -217,8 +217,8 @@ def write_requested_csv(
     )
 
 
-def _day(name: str, text: str | None) -> date | None:
-    if text is None:
+def _day(name: str, text: str) -> date | None:
+    if not text:
         return None
     try:
         return date.fromisoformat(text)

@@ -1,14 +1,19 @@
 """Provisioning by hand, for those who live in the UI."""
 
 import os
+from collections.abc import Mapping, Sequence
 
 import dagster as dg
 from pydantic import Field
 
+from apex_pipeline.alerts.journal import VARIABLE
 from apex_pipeline.dataverse.administrator import load_administrator
 from apex_pipeline.dataverse.provisioning import provision
 from apex_pipeline.defs.services import Services
 from apex_pipeline.errors import ApexError
+from apex_pipeline.settings import load_database_url
+
+_MADE = ("would_be_made", "made")
 
 
 class ProvisionConfig(dg.Config):
@@ -17,6 +22,29 @@ class ProvisionConfig(dg.Config):
     plan_only: bool = Field(
         default=False, description="Show what would be made, and make nothing."
     )
+
+
+@dg.op
+def make_database_ready(
+    context: dg.OpExecutionContext, config: ProvisionConfig
+) -> None:
+    """Make what the databases lack; what is right is left alone."""
+    # It loads what no sync needs.
+    from apex_pipeline.database_provisioning import (  # noqa: PLC0415
+        provision_database as provision_postgres,
+    )
+
+    try:
+        outcome = provision_postgres(
+            load_database_url(os.environ),
+            os.environ.get(VARIABLE),
+            plan_only=config.plan_only,
+        )
+    except ApexError as error:
+        raise dg.Failure(str(error), allow_retries=False) from error
+    made = {_MADE[0 if config.plan_only else 1]: outcome.names}
+    by_hand = [outcome.by_hand] if outcome.by_hand else []
+    _tell(context, made | {"to_be_mended_by_hand": by_hand})
 
 
 @dg.op
@@ -36,15 +64,18 @@ def make_dataverse_ready(
     except ApexError as error:
         raise dg.Failure(str(error), allow_retries=False) from error
     plan = outcome.plan
+    planned = [change.text for change in plan.changes] if config.plan_only else []
     lists = {
-        "would_be_made": [change.text for change in plan.changes]
-        if config.plan_only
-        else [],
+        "would_be_made": planned,
         "made": outcome.applied,
         "to_be_mended_by_hand": plan.drifts,
         "verified": outcome.checks,
         "notes": plan.notes,
     }
+    _tell(context, lists)
+
+
+def _tell(context: dg.OpExecutionContext, lists: Mapping[str, Sequence[str]]) -> None:
     context.add_output_metadata(
         {
             name: dg.MetadataValue.md("\n".join(f"- {text}" for text in texts))
@@ -52,9 +83,9 @@ def make_dataverse_ready(
             if texts
         }
     )
-    if not any(lists[name] for name in ("would_be_made", "made")):
+    if not any(lists.get(name) for name in _MADE):
         context.log.info("nothing had to be made")
-    for text in plan.drifts:
+    for text in lists["to_be_mended_by_hand"]:
         context.log.warning("to be mended by hand: %s", text)
 
 
@@ -65,3 +96,13 @@ def make_dataverse_ready(
 def provision_dataverse() -> None:
     """Make the Dataverse table, role and application user as needed."""
     make_dataverse_ready()
+
+
+@dg.job(
+    executor_def=dg.in_process_executor,
+    description="Apply the migrations that the databases do not have yet, as `apex "
+    "provision database`.",
+)
+def provision_database() -> None:
+    """Apply the migrations that the databases do not have yet."""
+    make_database_ready()

@@ -7,6 +7,7 @@ import dagster as dg
 from pydantic import Field
 
 from apex_pipeline.defs.quarantine_state import (
+    causes_table,
     quarantine_metadata,
     read_quarantine,
     report_check,
@@ -21,6 +22,8 @@ from apex_pipeline.quarantine import Decision, Selection
 from apex_pipeline.store import Store
 
 _ROWS_LISTED = 200
+# All of it is kept in the event log.
+_MOST_LISTED = 1000
 
 
 class QuarantineConfig(dg.Config):
@@ -52,6 +55,13 @@ class QuarantineConfig(dg.Config):
         default=False,
         description="With code, matching or all_rows: those that were dropped.",
     )
+    by_cause: bool = Field(
+        default=False, description="With list: one line for each cause, not each row."
+    )
+    limit: int = Field(
+        default=_ROWS_LISTED, description="With list: lines to show, 1 to 1 000."
+    )
+    offset: int = Field(default=0, description="With list: lines to pass over.")
     reason: str = Field(default="", description="Why rows are dropped; it is kept.")
     decided_by: str = Field(
         default="", description="Who drops them; if not said, the run is named."
@@ -67,6 +77,10 @@ class QuarantineConfig(dg.Config):
             raise ConfigError(f"action must be {', '.join(_ACTIONS)}.")
         if self.action == "show" and not self.ids:
             raise ConfigError("show needs the ids of the rows.")
+        if not (1 <= self.limit <= _MOST_LISTED and 0 <= self.offset < 2**31):
+            raise ConfigError(
+                f"limit must be 1 to {_MOST_LISTED}, offset 0 to 2147483647."
+            )
         named = self.ids or self.code or self.matching
         return Selection(
             ids=tuple(self.ids),
@@ -84,12 +98,9 @@ def change_quarantine(
     """Show rows in quarantine, release or drop them; all that are meant, or none."""
     try:
         selection = config.selection()
-        decision = None
-        if config.action == "drop":
-            by = config.decided_by or f"Dagster run {context.run.run_id[:8]}"
-            decision = Decision(config.reason, by)
+        by = config.decided_by or f"Dagster run {context.run.run_id[:8]}"
         with services.open_store(services.settings()) as store:
-            metadata = _ACTIONS[config.action](store, selection, decision)
+            metadata = _ACTIONS[config.action](store, selection, config, by)
             state = read_quarantine(store)
     except ApexError as error:
         raise dg.Failure(str(error), allow_retries=False) from None
@@ -101,17 +112,24 @@ def change_quarantine(
     context.log.info("%d rows are in quarantine", state.waiting)
 
 
-def _list(store: Store, selection: Selection, _: Decision | None) -> dict[str, Any]:
+def _list(
+    store: Store, selection: Selection, config: QuarantineConfig, _: str
+) -> dict[str, Any]:
+    if config.by_cause:
+        causes = store.quarantine_causes(selection, config.limit, config.offset)
+        return {"causes": causes_table(causes)} if causes else {"causes_found": 0}
     if selection.ids:
         found = [
             row for text in selection.ids for row, _ in store.quarantined_row(text)
         ]
     else:
-        found = store.quarantined_rows(selection, _ROWS_LISTED)
+        found = store.quarantined_rows(selection, config.limit, config.offset)
     return {"rows": rows_table(found)} if found else {"rows_found": 0}
 
 
-def _show(store: Store, selection: Selection, _: Decision | None) -> dict[str, Any]:
+def _show(
+    store: Store, selection: Selection, _: QuarantineConfig, __: str
+) -> dict[str, Any]:
     shown: dict[str, Any] = {}
     for text in selection.ids:
         for row, values in store.quarantined_row(text):
@@ -131,19 +149,20 @@ def _show(store: Store, selection: Selection, _: Decision | None) -> dict[str, A
     return shown
 
 
-def _release(store: Store, selection: Selection, _: Decision | None) -> dict[str, Any]:
+def _release(
+    store: Store, selection: Selection, _: QuarantineConfig, __: str
+) -> dict[str, Any]:
     return {"rows_released": store.release(selection)}
 
 
 def _drop(
-    store: Store, selection: Selection, decision: Decision | None
+    store: Store, selection: Selection, config: QuarantineConfig, by: str
 ) -> dict[str, Any]:
-    if decision is None:
-        raise ConfigError("drop needs a reason.")
-    return {"rows_dropped": store.drop(selection, decision)}
+    return {"rows_dropped": store.drop(selection, Decision(config.reason, by))}
 
 
-_ACTIONS: dict[str, Callable[[Store, Selection, Decision | None], dict[str, Any]]] = {
+_Action = Callable[[Store, Selection, QuarantineConfig, str], dict[str, Any]]
+_ACTIONS: dict[str, _Action] = {
     "list": _list,
     "show": _show,
     "release": _release,

@@ -60,22 +60,27 @@ def quarantine_metadata(state: QuarantineState) -> dict[str, Any]:
         "rows_dropped": state.dropped,
     }
     if state.causes:
-        metadata["causes"] = table(
-            [
-                {
-                    "code": cause.code,
-                    "cause": cause.message[:_MESSAGE_SHOWN],
-                    "rows": cause.count,
-                    "oldest": _time(cause.oldest_rejected_at),
-                    "next_attempt": _time(cause.next_attempt_at),
-                    "such_as": ", ".join(cause.example_ids),
-                }
-                for cause in state.causes
-            ]
-        )
+        metadata["causes"] = causes_table(state.causes)
     if state.dropped_rows:
         metadata["dropped"] = rows_table(state.dropped_rows)
     return metadata
+
+
+def causes_table(causes: Sequence[Cause]) -> dg.TableMetadataValue:
+    """Why rows are in quarantine, as a table."""
+    return table(
+        [
+            {
+                "code": cause.code,
+                "cause": cause.message[:_MESSAGE_SHOWN],
+                "rows": cause.count,
+                "oldest": _time(cause.oldest_rejected_at),
+                "next_attempt": _time(cause.next_attempt_at),
+                "such_as": ", ".join(cause.example_ids),
+            }
+            for cause in causes
+        ]
+    )
 
 
 def rows_table(rows: Sequence[QuarantinedRow]) -> dg.TableMetadataValue:

@@ -100,7 +100,10 @@ _CHECKS = (
 
 
 class ReconcileConfig(dg.Config):
-    """What one run may do; the defaults are those of the schedule."""
+    """What one run may do; the defaults are those of the schedule.
+
+    What is not said is 0, since the launchpad hides what is null.
+    """
 
     repair: bool = Field(
         default=False,
@@ -116,9 +119,10 @@ class ReconcileConfig(dg.Config):
             "begin. Switch that flow off first. No sync runs meanwhile."
         ),
     )
-    days: int | None = Field(
-        default=None,
-        description="Compare the last so many days and nothing else, 1 to 36 500.",
+    days: int = Field(
+        default=0,
+        description="Compare the last so many days and nothing else, 1 to 36 500; 0 for "
+        "everything.",
     )
     full: bool = Field(
         default=False, description="Begin anew, and compare all rows and records."
@@ -145,13 +149,13 @@ class ReconcileConfig(dg.Config):
             ConfigError: Values are out of range, or do not go together.
         """
         rules = {
-            "days must be 1 to 36500.": self.days is None or 1 <= self.days <= 36_500,
+            "days must be 0 to 36500.": 0 <= self.days <= 36_500,
             f"time_budget_seconds must be above 0, at most {_LONGEST_SECONDS:g}.": (
                 0 < self.time_budget_seconds <= _LONGEST_SECONDS
             ),
             "requests must be 1 to 1000000.": 1 <= self.requests <= 1_000_000,
             "days looks at a part, full and adopt at everything: choose.": (
-                self.days is None or not (self.full or self.adopt)
+                not self.days or not (self.full or self.adopt)
             ),
         }
         problems = [rule for rule, is_kept in rules.items() if not is_kept]
@@ -160,7 +164,7 @@ class ReconcileConfig(dg.Config):
         return ReconcileOptions(
             repair=self.repair,
             adopt=self.adopt,
-            days=self.days,
+            days=self.days or None,
             full=self.full,
             time_budget=self.time_budget_seconds,
             requests=self.requests,

@@ -13,8 +13,7 @@ from apex_pipeline.sync import DEFAULT_TIME_BUDGET_SECONDS, SyncOptions
 class SyncConfig(dg.Config):
     """What one run may do; the defaults are those of the schedule.
 
-    A bound of a slice that is not said is an empty text, since the launchpad hides what
-    is null.
+    What is not said is an empty text or 0, since the launchpad hides what is null.
     """
 
     page_size: int = Field(
@@ -32,8 +31,8 @@ class SyncConfig(dg.Config):
             f"0, at most {DEFAULT_TIME_BUDGET_SECONDS:g}."
         ),
     )
-    limit: int | None = Field(
-        default=None, description="Deliver no more rows than this."
+    limit: int = Field(
+        default=0, description="Deliver no more rows than this; 0 for no limit."
     )
     dry_run: bool = Field(
         default=False, description="Read and validate; send nothing and mark nothing."
@@ -82,7 +81,7 @@ class SyncConfig(dg.Config):
             f"time_budget_seconds must be above 0, at most {longest:g}.": (
                 0 < self.time_budget_seconds <= longest
             ),
-            "limit must be 1 or more.": self.limit is None or self.limit >= 1,
+            "limit must be 0 or more.": self.limit >= 0,
         }
         problems = [rule for rule, is_kept in rules.items() if not is_kept]
         if problems:
@@ -97,7 +96,7 @@ class SyncConfig(dg.Config):
             StreamOptions(
                 page_size=self.page_size,
                 rows_per_request=self.rows_per_request,
-                limit=self.limit,
+                limit=self.limit or None,
                 dry_run=self.dry_run,
             ),
             time_budget=self.time_budget_seconds,

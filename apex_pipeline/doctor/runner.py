@@ -12,6 +12,14 @@ PATIENCE_SECONDS = 9.0
 """For all checks together; a probe that hangs is given up, and fails its own line."""
 
 
+_TEST_SECONDS = 40.0
+
+
+def patience(*, send_test: bool) -> float:
+    """Seconds for all checks, where messages may have to be sent as well."""
+    return _TEST_SECONDS if send_test else PATIENCE_SECONDS
+
+
 def examine(
     checks: Sequence[Check], *, seconds: float = PATIENCE_SECONDS
 ) -> list[Line]:

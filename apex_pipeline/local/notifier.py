@@ -17,6 +17,7 @@ from apex_pipeline.alerts.incidents import Incident, decide
 from apex_pipeline.alerts.journal import Journal, Look
 from apex_pipeline.alerts.notice import Channel, Notice
 from apex_pipeline.alerts.outbox import Waiting, pause
+from apex_pipeline.alerts.patience import within
 from apex_pipeline.alerts.post import deliver
 from apex_pipeline.errors import DatabaseError
 from apex_pipeline.local import children
@@ -33,10 +34,12 @@ NAME = "apex up"
 """Under this name its own progress is kept."""
 
 _INTERVAL_SECONDS = 15.0
-_DELIVERY_SECONDS = 20.0
+_DELIVERY_SECONDS = 30.0
 _END_SECONDS = 5.0
 # A look that fails once may be a server that is only restarting.
 _FAILED_LOOKS = 2
+# A server that hangs keeps its connections, and so whoever asks it.
+_LOOK_SECONDS = 10.0
 
 _LATE = frozenset({"rows-overdue", "no-success"})
 _FOLLOWS: Mapping[str, frozenset[str]] = {
@@ -56,6 +59,7 @@ class Notifier:
         log: Callable[[str], Path],
         *,
         interval_seconds: float = _INTERVAL_SECONDS,
+        look_seconds: float = _LOOK_SECONDS,
     ) -> None:
         """Prepare; the thread runs within the context.
 
@@ -64,11 +68,14 @@ class Notifier:
             channels: The ways to people.
             log: The log file of a child, by name.
             interval_seconds: How often to look, while nothing dies.
+            look_seconds: How long the journal may take to answer.
         """
         self._journal = journal
         self._channels = channels
         self._log = log
         self._interval = interval_seconds
+        self._look_seconds = look_seconds
+        self._answers = True
         # What an earlier start left open is over: everything was ready just now.
         self._events: queue.SimpleQueue[Observation | None] = queue.SimpleQueue()
         self._events.put(Observation(PROCESS_DIED.name))
@@ -130,13 +137,14 @@ class Notifier:
     def _look(self, now: datetime) -> list[Observation]:
         """Whether storage and watch, which tell of all else, are there themselves."""
         try:
-            progress = self._journal.progress(WATCHER)
+            progress = within(
+                self._look_seconds, lambda: self._journal.progress(WATCHER)
+            )
+        except TimeoutError:
+            return self._no_answer(f"It hangs: no answer in {self._look_seconds:g} s.")
         except DatabaseError as error:
-            self._failed_looks += 1
-            if self._failed_looks < _FAILED_LOOKS:
-                return []
-            found = STORAGE_UNUSABLE.finding(str(error), cause_key="unusable")
-            return [Observation(STORAGE_UNUSABLE.name, (found,))]
+            return self._no_answer(str(error))
+        self._answers = True
         self._failed_looks = 0
         seen = [Observation(STORAGE_UNUSABLE.name)]
         if now - self._calm_since > STALLED:
@@ -144,8 +152,30 @@ class Notifier:
             seen.append(Observation(WATCH_STALLED.name, (wrong,) if wrong else ()))
         return seen
 
+    def _no_answer(self, cause: str) -> list[Observation]:
+        self._answers = False
+        self._failed_looks += 1
+        if self._failed_looks < _FAILED_LOOKS:
+            return []
+        found = STORAGE_UNUSABLE.finding(cause, cause_key="unusable")
+        return [Observation(STORAGE_UNUSABLE.name, (found,))]
+
     def _decide(self, observations: Sequence[Observation], now: datetime) -> None:
         names = [channel.name for channel in self._channels]
+        if self._answers and self._record(observations, names, now):
+            return
+        decision = decide(self._incidents, observations, [], now)
+        self._incidents = decision.incidents
+        for notice in decision.notices:
+            self._outbox.put(notice, names)
+        # The journal may hold incidents that ended meanwhile.
+        for each in observations:
+            (self._mended.discard if each.findings else self._mended.add)(each.scope)
+
+    def _record(
+        self, observations: Sequence[Observation], names: Sequence[str], now: datetime
+    ) -> bool:
+        """Have the journal decide; False where it cannot be used."""
         mended = [Observation(scope) for scope in sorted(self._mended)]
         try:
             if self._incidents:
@@ -154,20 +184,15 @@ class Notifier:
             self._journal.record(
                 NAME, lambda _: Look([*mended, *observations], {}), names, now
             )
-            self._mended.clear()
         except DatabaseError:
-            decision = decide(self._incidents, observations, [], now)
-            self._incidents = decision.incidents
-            for notice in decision.notices:
-                self._outbox.put(notice, names)
-            # The journal may hold incidents that ended meanwhile.
-            for each in observations:
-                (self._mended.discard if each.findings else self._mended.add)(
-                    each.scope
-                )
+            return False
+        self._mended.clear()
+        return True
 
     def _deliver(self) -> None:
         deliver(self._outbox, self._channels, _DELIVERY_SECONDS)
+        if not self._answers:
+            return
         try:
             deliver(self._journal, self._channels, _DELIVERY_SECONDS)
         except DatabaseError:

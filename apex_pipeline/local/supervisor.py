@@ -287,7 +287,9 @@ def _end(watched: _Watched) -> None:
 def _how_it_ended(code: int) -> str:
     if code >= 0:
         return f"ended with exit code {code}"
-    return f"was ended by {signal.Signals(-code).name}"
+    name = signal.Signals(-code).name
+    who = ", by somebody or for want of memory" if -code == signal.SIGKILL else ""
+    return f"was ended by {name}{who}"
 
 
 def _bound(log: Path) -> None:

@@ -4,16 +4,17 @@ import codecs
 import csv
 import gzip
 import io
+import json
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import IO
 
 from apex_pipeline.errors import InvalidRecordError
 from apex_pipeline.recording.fields import ID, OPTIONAL, Spelling, spelling_of
-from apex_pipeline.recording.loading import Line
+from apex_pipeline.recording.loading import Line, Reject
 from apex_pipeline.recording.parsing import parse_cells, parse_json
 
 MAX_LINE_BYTES = 1_000_000
@@ -81,6 +82,27 @@ def opened(
         raise InvalidRecordError(
             f"the compressed file is damaged: {error}; nothing was written."
         ) from None
+
+
+@contextmanager
+def reporting(report: Path | None) -> Iterator[Reject | None]:
+    """Write bad lines down; the report is there once the good lines are."""
+    if report is None:
+        yield None
+        return
+    partial = report.with_name(f"{report.name}.partial")
+    try:
+        with partial.open("w", encoding="utf-8", errors="backslashreplace") as out:
+
+            def reject(number: int, problems: Sequence[str]) -> None:
+                line = {"line": number, "problems": problems}
+                out.write(f"{json.dumps(line, ensure_ascii=False)}\n")
+
+            yield reject
+        partial.replace(report)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 class _Counted(io.RawIOBase):

@@ -106,8 +106,8 @@ CONFIGURATION_WRONG = Rule(
     name="configuration-wrong",
     title="The configuration is wrong",
     severity=Severity.ERROR,
-    remedy="Correct the variables that the message names, and restart the daemon and "
-    "the code server.",
+    remedy="Correct the variables that the message names, and start `apex up`, or daemon "
+    "and code server, anew.",
     inhibits=_LATE | {"run-failed", "ticks-failing"},
 )
 PROCESS_DIED = Rule(
@@ -125,8 +125,8 @@ SCHEDULE_STOPPED = Rule(
     name="schedule-stopped",
     title="{} is switched off",
     severity=Severity.WARNING,
-    remedy="Switch it on in the Dagster UI under Automation, or silence this alert if "
-    "it is meant to be off.",
+    remedy="Switch it on in the Dagster UI under Automation. If it is meant to be off, "
+    "`apex alerts silence INCIDENT --for 2d`, or the job silence_alert.",
 )
 SCHEDULE_LATE = Rule(
     name="schedule-late",
@@ -162,7 +162,8 @@ TOKEN_REFUSED = Rule(
     name="token-refused",
     title="No token for Dataverse",
     severity=Severity.ERROR,
-    remedy="Check AZURE_TENANT_ID, AZURE_CLIENT_ID and the secret or certificate.",
+    remedy="Check AZURE_TENANT_ID, AZURE_CLIENT_ID and the secret or certificate; then "
+    "start `apex up`, or daemon and code server, anew. `apex doctor` asks for a token.",
     inhibits=_LATE | {_SYNC_FAILED, "table-drifted"},
 )
 CREDENTIAL_ENDS = Rule(
@@ -170,7 +171,7 @@ CREDENTIAL_ENDS = Rule(
     title="The application's secret or certificate is about to end",
     severity=Severity.WARNING,
     remedy="Make a new one in Entra before that day, put it into the environment with "
-    "its end date, and restart the daemon and the code server.",
+    "its end date, and start `apex up`, or daemon and code server, anew.",
     is_repeated=False,
 )
 TABLE_DRIFTED = Rule(
@@ -178,7 +179,8 @@ TABLE_DRIFTED = Rule(
     title="The Dataverse table is no longer as it should be",
     severity=Severity.ERROR,
     remedy="`apex provision dataverse --plan` lists each difference; what is missing "
-    "`apex provision dataverse` makes again, the rest is changed in Power Apps.",
+    "`apex provision dataverse` makes again, the rest is changed in Power Apps. A column "
+    "that was made again is empty: `apex reconcile --full --repair` fills it.",
     inhibits=_LATE | {_SYNC_FAILED},
 )
 THROTTLED = Rule(
@@ -208,8 +210,10 @@ ROWS_QUARANTINED = Rule(
     name="rows-quarantined",
     title="Rows are in quarantine",
     severity=Severity.WARNING,
-    remedy="`apex quarantine list` shows each with the reason. Mend the row, and it is "
-    "delivered by itself; or release or drop it.",
+    remedy="`apex quarantine list` shows each with the reason. Mend the row in Postgres, "
+    "and `apex quarantine release ID` has the next sync send it; left alone, it is tried "
+    "again by itself. `apex quarantine drop ID --reason TEXT` gives it up. In Dagster, "
+    "the job release_quarantine does the same.",
 )
 STORAGE_FULL = Rule(
     name="storage-full",

@@ -10,6 +10,7 @@ from apex_pipeline.alerts.findings import Observation
 from apex_pipeline.alerts.incidents import words
 from apex_pipeline.alerts.journal import Look
 from apex_pipeline.alerts.outbox import LATE, Backlog
+from apex_pipeline.alerts.patience import within
 from apex_pipeline.database import Database
 from apex_pipeline.errors import ConfigError, DatabaseError
 from apex_pipeline.settings import Settings, load_settings, state_dir
@@ -21,12 +22,14 @@ from apex_pipeline.watch.catalogue import (
     WATCH_STALLED,
 )
 from apex_pipeline.watch.instigators import Instigator
+from apex_pipeline.watch.sync_health import SyncHealth
 
 WATCHER = "watch_sync_health"
 """Under this name it keeps how far it has come."""
 
 # A suspended Neon compute needs seconds to wake; a tick has to end within a minute.
 _PATIENCE_SECONDS = 10.0
+_ANSWER_SECONDS = 25.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,8 @@ def look(
     around: Surroundings,
     state: Mapping[str, Any],
     now: datetime,
+    *,
+    seconds: float = _ANSWER_SECONDS,
 ) -> Look:
     """Look at everything, causes first, in bounded time.
 
@@ -57,6 +62,7 @@ def look(
         around: What else there is to look at.
         state: What the last look left; empty for the first.
         now: The present (aware).
+        seconds: How long the metrics database may take to answer.
     """
     since = sync_health.utc(state.get("since", now.isoformat()))
     kept = {**state, "since": since.isoformat()}
@@ -68,7 +74,7 @@ def look(
     except ConfigError as error:
         wrong = CONFIGURATION_WRONG.finding(str(error))
         return Look([Observation(CONFIGURATION_WRONG.name, (wrong,)), *seen], kept)
-    ends, kept = _look_at_ends(settings, environment, kept, now)
+    ends, kept = _look_at_ends(settings, environment, kept, now, seconds)
     return Look([Observation(CONFIGURATION_WRONG.name), *ends, *seen], kept)
 
 
@@ -77,6 +83,7 @@ def _look_at_ends(
     environment: Mapping[str, str],
     state: Mapping[str, Any],
     now: datetime,
+    seconds: float,
 ) -> tuple[list[Observation], dict[str, Any]]:
     candidates = probes.probes(settings, environment, now.date())
     seen, probed = probes.look_at_one(candidates, state.get("probes", {}), now)
@@ -86,11 +93,20 @@ def _look_at_ends(
         wait_seconds=_PATIENCE_SECONDS,
         application_name="apex_pipeline watch",
     )
-    try:
+
+    def read() -> SyncHealth:
+        # Whoever asks closes: the answer may come when nobody waits any more.
         with database:
-            health = sync_health.read_health(database)
-    except DatabaseError as error:
-        wrong = DATABASE_UNUSABLE.finding(str(error))
+            return sync_health.read_health(database)
+
+    try:
+        health = within(seconds, read)
+    except (DatabaseError, TimeoutError) as error:
+        wrong = DATABASE_UNUSABLE.finding(
+            str(error)
+            or f"Postgres at {database.address} has not answered within {seconds:g} s. "
+            "It hangs, cannot be reached, or somebody holds a lock on our tables."
+        )
         return [Observation(DATABASE_UNUSABLE.name, (wrong,)), *seen], kept
     known = sync_health.utc(state.get("empty_at", now.isoformat()))
     empty_at = sync_health.last_empty(health, known, now)

@@ -7,6 +7,7 @@ from typing import Any
 
 from apex_pipeline.alerts.findings import Observation
 from apex_pipeline.alerts.notice import Severity
+from apex_pipeline.alerts.patience import within
 from apex_pipeline.credential_end import CredentialEnd, credential_end
 from apex_pipeline.dataverse.found import FoundTable
 from apex_pipeline.dataverse.inspection import inspect_table
@@ -29,6 +30,7 @@ WARNED_DAYS = (30, 14, 7, 1)
 """People are told as the end comes within each of these."""
 
 _SECONDS = 5.0
+_PATIENCE_SECONDS = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +70,18 @@ def probes(
         Probe(
             "credential",
             lambda: _credential(settings, environment, today),
-            timedelta(hours=6),
-            timedelta(hours=1),
+            timedelta(minutes=30),
+            timedelta(minutes=5),
         ),
     ]
 
 
 def look_at_one(
-    candidates: Sequence[Probe], state: Mapping[str, Any], now: datetime
+    candidates: Sequence[Probe],
+    state: Mapping[str, Any],
+    now: datetime,
+    *,
+    seconds: float = _PATIENCE_SECONDS,
 ) -> tuple[list[Observation], dict[str, Any]]:
     """Look at the one that has been due for longest; a tick has no time for more.
 
@@ -83,6 +89,7 @@ def look_at_one(
         candidates: All probes.
         state: When each was looked at, as it came out of here the last time.
         now: The present (aware).
+        seconds: What is not seen by then, could not be seen.
 
     Returns:
         What was seen, and the state after it.
@@ -91,11 +98,18 @@ def look_at_one(
     probe = min(candidates, key=lambda each: due[each.name])
     if due[probe.name] > now:
         return [], dict(state)
-    seen = probe.look()
+    seen = _look(probe, seconds)
     was_wrong = state.get(probe.name, {}).get("wrong", False)
     is_wrong = was_wrong if seen is None else bool(seen.findings)
     kept = {probe.name: {"at": now.isoformat(), "wrong": is_wrong}}
     return ([] if seen is None else [seen]), dict(state) | kept
+
+
+def _look(probe: Probe, seconds: float) -> Observation | None:
+    try:
+        return within(seconds, probe.look)
+    except TimeoutError:
+        return None
 
 
 def _due_at(probe: Probe, state: Mapping[str, Any], now: datetime) -> datetime:

@@ -4,12 +4,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from apex_pipeline import errors
 from apex_pipeline.alerts.findings import Observation
 from apex_pipeline.alerts.notice import Severity
 from apex_pipeline.errors import (
     AuthError,
     DatabaseUnavailableError,
     SchemaDriftError,
+    SystemicRejectionError,
+    TransientError,
 )
 from apex_pipeline.watch.catalogue import (
     CHECK_FAILED,
@@ -24,6 +27,33 @@ OVERLAP = timedelta(seconds=60)
 """Ids are given out before transactions end, so a lower one may appear after a higher."""
 
 FAILED_BY_A_CHECK = "DagsterAssetCheckFailedError"
+
+TELLING = {name for name, kind in vars(errors).items() if isinstance(kind, type)} | {
+    "DeliveryError",
+    "Failure",
+    "DagsterUserCodeUnreachableError",
+}
+"""Errors whose text was written for people, and quotes no data of others."""
+
+_REMEDIES = {
+    TransientError.__name__: "Dataverse, or the network on the way to it, failed for "
+    "longer than a run keeps trying. Nothing is lost: the next run, with the next tick "
+    "of the schedule, goes on. If it stays so, `apex doctor` tells whether it can be "
+    "reached, and *Service health* in the Microsoft 365 admin center how it is.",
+    SchemaDriftError.__name__: TABLE_DRIFTED.remedy,
+}
+_UNFORESEEN = (
+    "Open the run in the Dagster UI, where the whole text is. It is none of the faults "
+    "that the pipeline knows, so whoever looks after its code has to see it."
+)
+_CHECK_REMEDIES = {
+    "no_record_missing": "`apex reconcile --repair`, or the job reconcile_dataverse with "
+    "`repair`; the next sync sends them.",
+    "no_record_differs": "`apex reconcile --repair`, or the job reconcile_dataverse with "
+    "`repair`; the next sync sends them.",
+    "no_records_of_another_flow": "Switch the other flow off; then `apex reconcile "
+    "--adopt`, or the job reconcile_dataverse with `adopt`.",
+}
 
 # What these say, other rules say as well, and better.
 _TOLD_OTHERWISE = {
@@ -70,6 +100,7 @@ class CheckResult:
         event_id: Of the event; ascending.
         at: When it was evaluated (aware).
         states: What the check says should be; may be empty.
+        count: How many things it has found wrong, where it says so.
     """
 
     event_id: int
@@ -79,6 +110,7 @@ class CheckResult:
     passed: bool
     is_warning: bool
     states: str = ""
+    count: int | None = None
     link: str | None = None
 
 
@@ -151,12 +183,25 @@ def _of_run(end: RunEnd) -> Iterator[Observation]:
     failure = RUN_FAILED.finding(
         end.cause,
         where=end.job,
+        remedy=_remedy(end.cause_kind),
         facts=end.facts,
         link=end.link,
         inhibits=also | late,
         began_at=end.began_at,
     )
     yield Observation(scope, (failure,))
+
+
+def _remedy(kind: str) -> str:
+    """What to do about a kind of error; empty where its text says that itself."""
+    is_ours = not kind.endswith("Error") or kind in TELLING
+    return _REMEDIES.get(kind, "") if is_ours else _UNFORESEEN
+
+
+def without_rows(text: str) -> str:
+    """The text of an error of ours, without what may quote a row."""
+    told, mark, _ = text.partition(SystemicRejectionError.OF_A_ROW)
+    return f"{told} What Dataverse says of them is in the Dagster UI." if mark else told
 
 
 def _of_check(result: CheckResult) -> Iterator[Observation]:
@@ -171,6 +216,8 @@ def _of_check(result: CheckResult) -> Iterator[Observation]:
         where=f"{result.check} of {result.asset}",
         key=key,
         severity=Severity.WARNING if result.is_warning else Severity.ERROR,
+        remedy=_CHECK_REMEDIES.get(result.check, ""),
+        facts=() if result.count is None else (("Found", f"{result.count:,}"),),
         link=result.link,
     )
     yield Observation(f"{CHECK_FAILED.name}/{key}", (failure,))

@@ -22,6 +22,7 @@ from apex_pipeline.watch.catalogue import (
     SYNC_JOB,
     THROTTLED,
 )
+from apex_pipeline.watch.run_events import without_rows
 
 OVERDUE = timedelta(minutes=10)
 LATE = timedelta(minutes=15)
@@ -192,10 +193,11 @@ def _quarantined(health: SyncHealth) -> Observation:
         return Observation(ROWS_QUARANTINED.name)
     shown = list(health.quarantined.items())[:_CODES_SHOWN]
     others = count - sum(number for _, number in shown)
-    reasons = [f"{number:,} for {code}" for code, number in shown]
-    reasons += [f"{others:,} for others"] if others else []
+    codes = [f"{code}: {number:,}" for code, number in shown]
+    codes += [f"others: {others:,}"] if others else []
     found = ROWS_QUARANTINED.finding(
-        f"Dataverse cannot take them: {', '.join(reasons)}.",
+        f"Dataverse cannot take them as they are. Rows by error code: "
+        f"{', '.join(codes)}.",
         cause_key=" ".join(sorted(health.quarantined)),
         facts=(("Rows", f"{count:,}"),),
     )
@@ -221,7 +223,9 @@ def _full(health: SyncHealth) -> Observation:
 def _last_error(health: SyncHealth) -> str:
     ended = (r for r in health.runs if r.status is not RunStatus.RUNNING)
     last = next(ended, None)
-    return f"The last run says: {last.error}" if last and last.error else ""
+    if last is None or not last.error:
+        return ""
+    return f"The last run says: {without_rows(last.error)}"
 
 
 def utc(text: str) -> datetime:

@@ -1,0 +1,110 @@
+"""What `apex status` and `apex doctor` tell, for those who live in the UI."""
+
+import os
+from datetime import UTC, datetime
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from apex_pipeline.defs.instance import read_instance
+from apex_pipeline.defs.quarantine_state import table
+from apex_pipeline.doctor.findings import State
+from apex_pipeline.errors import ApexError
+from apex_pipeline.watch.checkup import reasons
+from apex_pipeline.watch.overview import overview
+
+
+@dg.op
+def tell_status(context: dg.OpExecutionContext) -> None:
+    """Tell whether the sync keeps up, and if not, why."""
+    try:
+        found = overview(os.environ)
+        wrong = reasons(os.environ, datetime.now(UTC))
+    except ApexError as error:
+        raise dg.Failure(str(error), allow_retries=False) from error
+    context.add_output_metadata(
+        {
+            "is_well": not wrong,
+            "why_not": dg.MetadataValue.text("\n".join(wrong) or "-"),
+            **{name: _shown(value) for name, value in found.items()},
+        }
+    )
+    for line in wrong:
+        context.log.warning(line)
+
+
+def _shown(value: object) -> Any:
+    match value:
+        case None:
+            return "-"
+        case bool() | int() | float() | str():
+            return value
+        case list():
+            return "; ".join(map(str, value)) or "none"
+        case datetime():
+            return f"{value:%Y-%m-%d %H:%M:%S} UTC"
+        case _:
+            return str(value)
+
+
+class DoctorConfig(dg.Config):
+    """What the doctor may do."""
+
+    send_test: bool = Field(
+        default=False, description="Send a test message through each alert channel."
+    )
+
+
+@dg.op
+def examine_everything(context: dg.OpExecutionContext, config: DoctorConfig) -> None:
+    """Go through the checklist; what is wrong is in the table and the log.
+
+    The run succeeds all the same, since who asks is not to be alerted by the answer.
+    """
+    # It loads what no sync needs.
+    from apex_pipeline.doctor.checklist import Surroundings, look  # noqa: PLC0415
+    from apex_pipeline.doctor.runner import patience  # noqa: PLC0415
+
+    around = Surroundings(
+        lambda _: read_instance(context.instance),
+        seconds=patience(send_test=config.send_test),
+        send_test=config.send_test,
+    )
+    try:
+        lines = look(os.environ, around)
+    except ApexError as error:
+        raise dg.Failure(str(error), allow_retries=False) from error
+    shown = [
+        {
+            "state": line.state.value,
+            "line": line.name,
+            "measured": line.measured,
+            "target": line.target,
+            "remedy": "" if line.state is State.OK else line.remedy,
+        }
+        for line in lines
+    ]
+    failed = [line for line in lines if line.state is State.FAILED]
+    context.add_output_metadata({"failed": len(failed), "lines": table(shown)})
+    for line in failed:
+        context.log.warning("%s: %s %s", line.name, line.measured, line.remedy)
+
+
+@dg.job(
+    executor_def=dg.in_process_executor,
+    description="Tell whether the sync keeps up, and if not, why; as `apex status`.",
+)
+def show_status() -> None:
+    """Tell whether the sync keeps up, and if not, why."""
+    tell_status()
+
+
+@dg.job(
+    executor_def=dg.in_process_executor,
+    description="Check everything that the sync needs, live, and say how to mend what is "
+    "wrong; as `apex doctor`. Succeeds whatever it finds.",
+)
+def run_doctor() -> None:
+    """Check everything that the sync needs, live."""
+    examine_everything()

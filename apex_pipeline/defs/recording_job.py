@@ -1,0 +1,122 @@
+"""What `apex record` does, for those who live in the UI."""
+
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from apex_pipeline.errors import ApexError, ConfigError
+from apex_pipeline.recording import open_database
+from apex_pipeline.recording.fields import spelling_of
+from apex_pipeline.recording.files import (
+    Format,
+    format_of,
+    is_gzip,
+    opened,
+    read_lines,
+    reporting,
+)
+from apex_pipeline.recording.loading import load
+from apex_pipeline.recording.parsing import parse_json
+from apex_pipeline.recording.writing import record as record_one
+
+
+class RecordConfig(dg.Config):
+    """One record, or a file of them; what is not said is an empty text."""
+
+    record: str = Field(
+        default="",
+        description="One campaign run as a JSON object, such as the agents send it: "
+        '{"campaignId": "…", "runId": "…", "phase": "2-3", …}.',
+    )
+    idempotency_key: str = Field(
+        default="",
+        description="With record: text that stands for it alone. The same again writes "
+        "nothing.",
+    )
+    file: str = Field(
+        default="",
+        description="In place of a record: path of a file on the machine that executes "
+        "runs, JSON Lines or CSV with a header, also as .gz.",
+    )
+    format: str = Field(
+        default="",
+        description="jsonl or csv, where the file's name does not tell.",
+    )
+    skip_bad: bool = Field(
+        default=False, description="Leave out the lines of the file that are bad."
+    )
+    rejects: str = Field(
+        default="",
+        description="Where skip_bad tells what it left out; empty for "
+        "FILE.rejects.jsonl.",
+    )
+    dry_run: bool = Field(default=False, description="Check everything; write nothing.")
+
+
+@dg.op
+def write_records(context: dg.OpExecutionContext, config: RecordConfig) -> None:
+    """Write one record, or all of a file or none."""
+    if bool(config.record) == bool(config.file):
+        raise dg.Failure("Give a record or a file.", allow_retries=False)
+    try:
+        written = _record(config) if config.record else _load(config)
+    except (ApexError, OSError) as error:
+        raise dg.Failure(str(error), allow_retries=False) from error
+    context.add_output_metadata(written | {"dry_run": config.dry_run})
+
+
+def _record(config: RecordConfig) -> dict[str, Any]:
+    values = parse_json(config.record)
+    with open_database() as database:
+        outcome = record_one(
+            database,
+            values,
+            spelling_of(values.keys()),
+            key=config.idempotency_key or None,
+            dry_run=config.dry_run,
+        )
+    return {"id": str(outcome.id), "created": outcome.created}
+
+
+def _load(config: RecordConfig) -> dict[str, Any]:
+    written = _format(config)
+    report = Path(config.rejects or f"{config.file}.rejects.jsonl")
+    with (
+        Path(config.file).open("rb") as raw,
+        opened(raw, compressed=is_gzip(config.file), tell=lambda _: None) as stream,
+        reporting(report if config.skip_bad else None) as reject,
+        open_database() as database,
+    ):
+        lines = read_lines(stream, written)
+        loaded = load(database, lines, reject=reject, dry_run=config.dry_run)
+    told: dict[str, Any] = {
+        "created": loaded.created,
+        "recorded_before": loaded.repeated,
+    }
+    if config.skip_bad:
+        told |= {"rejected": loaded.rejected, "rejects": dg.MetadataValue.path(report)}
+    return told
+
+
+def _format(config: RecordConfig) -> Format:
+    try:
+        found = Format(config.format) if config.format else format_of(config.file)
+    except ValueError:
+        found = None
+    if found is None:
+        known = " or ".join(each.value for each in Format)
+        raise ConfigError(
+            f"The name of the file does not tell its format: say {known}."
+        )
+    return found
+
+
+@dg.job(
+    executor_def=dg.in_process_executor,
+    description="Write metrics of campaign runs into campaign_metrics, as `apex record`.",
+)
+def record_campaign_metrics() -> None:
+    """Write metrics of campaign runs into campaign_metrics."""
+    write_records()
