@@ -13,6 +13,7 @@ from apex_pipeline.defs import (
     quarantine_job,
     reconciliation,
     recording_job,
+    report_asset,
     rollup_assets,
     rollup_jobs,
     rollup_sensors,
@@ -38,6 +39,7 @@ def defs() -> dg.Definitions:
             rollup_assets.campaign_history,
             forecast_assets.cost_forecast,
             csv_assets.campaign_csv_exports,
+            report_asset.completion_report,
         ],
         jobs=[
             sync_campaign_metrics,
@@ -55,6 +57,7 @@ def defs() -> dg.Definitions:
             alert_jobs.silence_alert,
             alert_jobs.send_test_alert,
             csv_assets.export_csv,
+            report_asset.write_completion_report,
         ],
         schedules=[
             schedules.sync_every_five_minutes,

@@ -130,6 +130,14 @@ def missing(url: str, kind: schema.Kind, wait_seconds: float) -> dict[str, list[
         return schema.missing(connection, _sources(_read(Part.METRICS)), kind)
 
 
+def contents(part: Part = Part.METRICS) -> dict[str, list[str]]:
+    """Name every migration, with the tables and views that it makes."""
+    return {
+        name: schema.relations({name: source})
+        for name, source in _sources(_read(part)).items()
+    }
+
+
 def _lost(database: Database, every: Sequence[Migration]) -> set[str]:
     """The migrations something of which is not there."""
     with database.connect() as connection:

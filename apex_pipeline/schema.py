@@ -62,6 +62,12 @@ def missing(
     return found
 
 
+def relations(sources: Mapping[str, str]) -> list[str]:
+    """Names of the tables and views that the migrations make, in their order."""
+    made = (_RELATION.findall(_COMMENT.sub("", text)) for text in sources.values())
+    return list(dict.fromkeys(name for names in made for name in names))
+
+
 def _indexes(text: str) -> list[str]:
     return [schema + name for name, schema in _INDEX.findall(text)]
 

@@ -1,6 +1,7 @@
 """The role that analysts read as: what it sees, and that it sees nothing else."""
 
 import json
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -114,6 +115,19 @@ def test_psql_shows_an_analyst_every_column_with_its_words(
     )
     assert len(words) > 200
     assert [said for (said,) in words if f"|{said}" not in shown] == []
+
+
+def test_the_readmes_statement_gives_the_words_to_clients_that_show_no_comments(
+    analyst,
+):
+    readme = Path(__file__).parent.parent / "README.md"
+    (statement,) = re.findall(
+        r"```sql\n(SELECT table_name.*?)```", readme.read_text(), re.DOTALL
+    )
+    found = analyst.execute(statement).fetchall()
+    assert {table for table, *_ in found} == READABLE
+    assert len(found) > 200
+    assert [column for _, column, _, words in found if not words] == []
 
 
 def test_one_who_may_act_as_an_analyst_sees_what_an_analyst_sees(database_url):

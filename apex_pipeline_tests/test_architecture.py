@@ -185,6 +185,22 @@ MAY_IMPORT = {
             "store",
         ),
     },
+    "report": {
+        *(
+            "__version__",
+            "alerts",
+            "analysis.csv_files",
+            "database",
+            "dataverse",
+            "doctor",
+        ),
+        *("errors", "ledger", "metrics", "migrations", "panel", "pending"),
+        *("quarantine", "reconcile", "report", "settings", "store"),
+    },
+    "report/document.py": set(),
+    "report/markdown.py": {"report"},
+    "report/page.py": {"report"},
+    "report/orchestration.py": set(),
     "doctor": {
         *("alerts", "credential_end"),
         *("database", "dataverse", "doctor", "errors", "ledger", "metrics"),

@@ -19,6 +19,7 @@ from apex_pipeline.charts import (
     sparkline,
 )
 from apex_pipeline.charts.scales import day_ticks, finite, value_ticks
+from apex_pipeline.charts.sparklines import MAX_BYTES
 
 FIRST = date(2026, 8, 27)
 SVG = "{http://www.w3.org/2000/svg}"
@@ -158,17 +159,20 @@ def test_some_days_are_labelled_whatever_the_length_of_time(days):
 def test_a_sparkline_is_small_enough_to_be_shown_in_place(title, line, low):
     svg = sparkline(title, line, low, [value * 2 for value in low])
     parsed(svg)
-    assert len(svg.encode()) <= 680
+    assert len(svg.encode()) <= MAX_BYTES
 
 
-@pytest.mark.parametrize("pattern", [[0, 1e6], [0, None, 1e6, None], [1e6, 0, None]])
-def test_no_sparkline_is_a_thousand_characters_of_markdown(pattern):
-    for length in range(1, 100):
+@pytest.mark.parametrize("letter", ["x", "&", "\N{EURO SIGN}"])
+@pytest.mark.parametrize(
+    "pattern", [[0, 1e6], [0, None, 1e6, None], [1e6, 0, None], [1e6, 1e6]]
+)
+def test_no_sparkline_is_a_thousand_characters_of_markdown(pattern, letter):
+    """Lines that go up and down all the way need most, before and after thinning."""
+    for length in range(1, 130):
         line = list(islice(cycle(pattern), length))
-        ends = list(islice(cycle([0.0, 1e6]), length // 3))
-        svg = sparkline(
-            "Cost by day, and the 80 % interval of 30 days", line, ends, ends
-        )
+        ends = list(islice(cycle([0.0, 1e6]), length))
+        svg = sparkline(letter * 99, line, ends, [1e6 - end for end in ends])
+        assert len(svg.encode()) <= MAX_BYTES
         data = b64encode(svg.encode()).decode()
         assert len(f"![Cost](data:image/svg+xml;base64,{data})") < 1000, length
 
@@ -177,3 +181,10 @@ def test_a_sparkline_of_nothing_and_of_one_value():
     for line in ([], [None], [3.0], [0.0, 0.0]):
         parsed(sparkline("t", line))
     assert "M0 32h0" in sparkline("t", [3.0])
+
+
+@pytest.mark.parametrize("points", [1, 2, 5, 13, 21, 39, 40, 41, 90])
+def test_a_sparkline_is_as_wide_for_few_points_as_for_many(points):
+    svg = sparkline("t", [float(n % 2) for n in range(points)])
+    (width,) = re.findall(r'viewBox="0 0 (\d+) 34"', svg)
+    assert 90 <= int(width) <= 120

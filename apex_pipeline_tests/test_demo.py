@@ -4,11 +4,12 @@ import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
-from statistics import mean
+from statistics import mean, median
 
 import psycopg
 import pytest
 
+from apex_pipeline.local import demo
 from apex_pipeline.local.demo import Run, campaigns, fill, history, live_run
 from apex_pipeline.metrics import CampaignMetric, read_metric
 
@@ -101,6 +102,18 @@ def test_a_live_run_belongs_to_a_campaign_of_today():
     assert {one.campaign_id, other.campaign_id} <= today
     assert one.created_at == NOW
     assert one.id != other.id
+
+
+def test_a_day_of_live_runs_is_no_jump_of_costs_not_even_on_a_sunday(quarter):
+    """More than twice what such days cost would be warned of."""
+    count, mean_pause = 1000, sum(demo.SECONDS_BETWEEN_RUNS) / 2
+    live = sum(live_run(NOW).cost_usd for _ in range(count))
+    sundays = [
+        sum(run.cost_usd for run in quarter if run.created_at.date() == day)
+        for day in {run.created_at.date() for run in quarter}
+        if day.weekday() == 6
+    ]
+    assert float(live) * 86_400 / mean_pause / count < median(sundays)
 
 
 def test_history_is_written_once_and_later_only_the_gap(database_url):

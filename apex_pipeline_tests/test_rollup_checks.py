@@ -1,5 +1,6 @@
 """The checks of rollups: each passes where all is well, and fails for its own fault."""
 
+import random
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
@@ -197,3 +198,72 @@ def test_rows_that_are_in_no_rollup_are_found(database, database_url):
     words = " ".join(found["no_row_outside_history"].examples)
     for wrong in ("before the history", "in the future", "without a time"):
         assert wrong in words
+
+
+@pytest.mark.parametrize(
+    ("instant", "words"),
+    [
+        ("infinity", "in the future"),
+        ("294276-12-31", "in the future"),
+        ("-infinity", "before the history"),
+        ("4713-01-01 BC", "before the history"),
+    ],
+)
+def test_an_instant_that_only_postgres_knows_is_found_and_stops_nothing(
+    database, database_url, instant, words
+):
+    row = metric(LAST_NOON)
+    insert(database_url, [row])
+    execute(
+        database_url,
+        f"UPDATE campaign_metrics SET created_at = '{instant}' WHERE id = '{row['id']}'",
+    )
+    make(database)
+    found = failed(database)
+    assert set(found) == {"no_row_outside_history"}
+    (example,) = found["no_row_outside_history"].examples
+    assert str(row["id"]) in example
+    assert words in example
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity"])
+@pytest.mark.parametrize("column", ["tokens_out", "cost_usd", "latency_avg_ms"])
+def test_in_an_adopted_column_what_is_not_finite_is_found(
+    database, database_url, column, value
+):
+    execute(
+        database_url,
+        "DROP VIEW campaign_metrics_pending, v_campaign_metrics_pending;"
+        f"ALTER TABLE campaign_metrics ALTER {column} TYPE double precision",
+    )
+    row = metric(LAST_NOON - timedelta(days=1), **{column: value})
+    insert(database_url, [row])
+    make(database)
+    found = failed(database)["no_impossible_value"]
+    assert found.wrong == 1
+    assert str(row["id"]) in found.examples[0]
+
+
+def test_an_adopted_cost_of_floating_point_adds_up_in_any_order(database, database_url):
+    execute(
+        database_url,
+        "DROP VIEW campaign_metrics_pending, v_campaign_metrics_pending;"
+        "ALTER TABLE campaign_metrics ALTER cost_usd TYPE double precision",
+    )
+    rng = random.Random(5)
+    insert(
+        database_url,
+        [
+            metric(
+                LAST_NOON - timedelta(minutes=rng.randrange(40_000)),
+                campaign_id=UUID(int=n % 2),
+                cost_usd=rng.random() * 10 ** rng.randrange(-5, 5),
+            )
+            for n in range(2000)
+        ],
+    )
+    make(database)
+    for periods in (DAYS, WEEKS):
+        assert not {"matches_raw_rows", "weeks_equal_days"} & set(
+            failed(database, periods)
+        )

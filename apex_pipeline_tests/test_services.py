@@ -203,6 +203,9 @@ def test_a_real_applications_secret_is_not_announced(tmp_path):
     assert REAL["AZURE_CLIENT_SECRET"] not in json.dumps(real.announcement)
     secret = local.environment["AZURE_CLIENT_SECRET"]
     assert local.announcement["AZURE_CLIENT_SECRET"] == secret
+    # Where people look is, also where another port had to be taken.
+    assert local.announcement["APEX_PANEL_PORT"] == str(local.panel.port)
+    assert local.announcement["APEX_DAGSTER_URL"] == local.ui_url
 
 
 @pytest.mark.parametrize("name", ["application.json", "database.url"])

@@ -12,6 +12,7 @@ from apex_pipeline.settings import (
     load_database_url,
     load_settings,
     local_file,
+    served_pages,
 )
 
 REAL = {
@@ -165,6 +166,11 @@ def test_dagster_of_apex_up_is_used_only_for_the_same_two_ends(tmp_path):
     assert dagster_environment(state)["DAGSTER_HOME"] == "/somewhere"
     assert dagster_environment(REAL | state) == {}
     assert dagster_environment(state | {"DAGSTER_HOME": "/own"}) == {}
+    pages = {"APEX_PANEL_PORT": "3101", "APEX_DAGSTER_URL": "http://127.0.0.1:3000"}
+    serve(tmp_path, **pages)
+    assert served_pages(state) == pages
+    assert served_pages(state | {"DAGSTER_HOME": "/own"}) == pages
+    assert served_pages(REAL | state) == {}
 
 
 def test_the_database_alone_needs_no_dataverse(tmp_path):

@@ -206,7 +206,7 @@ def forecast_picture(found: Sequence[PeriodTotal], ahead: Outlook) -> str:
                     [*before, *_of(days, lambda d: d.low_50_usd)],
                     [*before, *_of(days, lambda d: d.high_50_usd)],
                     colour=1,
-                    opacity=0.3,
+                    opacity=0.45,
                 ),
             ],
             divider=len(past),

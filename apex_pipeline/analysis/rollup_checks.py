@@ -59,6 +59,8 @@ _RAW_LABEL = {
     "week": "date_trunc('week', quarter AT TIME ZONE zone.name)::date",
 }
 _SUMS = ", ".join(f"sum({name})::numeric AS {name}" for name in ADDITIVE)
+# As in `rollup_columns`.
+_SUMS = _SUMS.replace("sum(cost_usd)::numeric", "sum(cost_usd::numeric)")
 _RAW_SUMS = _SUMS.replace("sum(runs)", "count(*)")
 
 
@@ -115,21 +117,25 @@ _COUNTED = (
     "latency_p95_ms",
     "latency_avg_ms",
 )
+# Of any type that an adopted column may have: neither NaN less itself nor infinity less
+# itself is zero.
 _IMPOSSIBLE = f"""
     SELECT created_at, id::text FROM campaign_metrics
     WHERE {_NEARBY}
-        AND (agents_successful > agents_total OR cost_usd = 'NaN'
-            OR {" OR ".join(f"{name} < 0" for name in _COUNTED)})
+        AND (agents_successful > agents_total
+            OR {" OR ".join(f"{n} < 0 OR {n} - {n} <> 0" for n in _COUNTED)})
     ORDER BY created_at LIMIT {{limit}}
 """  # noqa: S608  constants
+# As text: Postgres has times that Python has not, such as infinity.
 _OUTSIDE = """
-    (SELECT 'before the history' AS wrong, id::text, created_at FROM campaign_metrics
+    (SELECT 'before the history' AS wrong, id::text, created_at::text
+     FROM campaign_metrics
      WHERE created_at < (%(start)s::date - 1)::timestamp AT TIME ZONE 'UTC' LIMIT {limit})
     UNION ALL
-    (SELECT 'in the future', id::text, created_at FROM campaign_metrics
+    (SELECT 'in the future', id::text, created_at::text FROM campaign_metrics
      WHERE created_at > now() + interval '5 minutes' LIMIT {limit})
     UNION ALL
-    (SELECT 'without a time', id::text, created_at FROM campaign_metrics
+    (SELECT 'without a time', id::text, created_at::text FROM campaign_metrics
      WHERE created_at IS NULL LIMIT {limit})
 """
 _COST_JUMPS = """

@@ -79,7 +79,8 @@ PHASE = Column(
 
 # An adopted table's columns may be integer, bigint, numeric or double precision. The
 # casts make each sum numeric; that of a column as it is would be of another type for
-# each, and could overflow.
+# each, and could overflow. Costs are cast before they are added: sums of floating point
+# depend on the order.
 MEASURES = (
     Column("runs", "bigint", "Campaign runs.", ("id",), "count(*)"),
     Column(
@@ -138,21 +139,21 @@ MEASURES = (
         "numeric",
         "Cost, US dollars.",
         ("cost_usd",),
-        "coalesce(sum(cost_usd)::numeric, 0)",
+        "coalesce(sum(cost_usd::numeric), 0)",
     ),
     Column(
         "cost_per_run_usd",
         "numeric",
         "Cost by run, US dollars; null without runs.",
         ("cost_usd",),
-        "round(sum(cost_usd)::numeric / nullif(count(*), 0), 8)",
+        "round(sum(cost_usd::numeric) / nullif(count(*), 0), 8)",
     ),
     Column(
         "cost_per_asset_usd",
         "numeric",
         "Cost by asset, US dollars; null without assets.",
         ("cost_usd", "assets_generated"),
-        "round(sum(cost_usd)::numeric / nullif(sum(assets_generated)::numeric, 0), 8)",
+        "round(sum(cost_usd::numeric) / nullif(sum(assets_generated)::numeric, 0), 8)",
     ),
     Column(
         "latency_avg_ms",

@@ -28,10 +28,15 @@ _COMMANDS = {
         "apex_pipeline.cli.reconcile:reconcile",
         "Compare all rows with their records.",
     ),
+    "report": ("apex_pipeline.cli.report:report", "Write the completion report."),
     "status": ("apex_pipeline.cli.status:status", "Show whether the sync keeps up."),
     "sync": ("apex_pipeline.cli.sync:sync", "Deliver pending rows now."),
     "up": ("apex_pipeline.cli.up:up", "Run everything on this machine."),
 }
+
+
+COMMANDS = {name: text for name, (_, text) in _COMMANDS.items()}
+"""What each command does, in a few words."""
 
 
 class _Commands(click.Group):
@@ -53,7 +58,7 @@ class _Commands(click.Group):
         formatter: click.HelpFormatter,
     ) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
+            formatter.write_dl(list(COMMANDS.items()))
 
     def invoke(self, ctx: click.Context) -> object:
         try:

@@ -44,7 +44,7 @@ def doctor(*, as_json: bool, send_test: bool) -> None:
     os.environ.update(dagster_environment(os.environ))
     with waiting("Looking at everything …"):
         around = Surroundings(
-            _look_at_dagster,
+            look_at_dagster,
             seconds=patience(send_test=send_test),
             send_test=send_test,
         )
@@ -56,7 +56,7 @@ def doctor(*, as_json: bool, send_test: bool) -> None:
     sys.exit(1 if _failed(lines) else 0)
 
 
-def _look_at_dagster(environment: Mapping[str, str]) -> Instance | None:
+def look_at_dagster(environment: Mapping[str, str]) -> Instance | None:
     """Dagster is loaded here, while the other checks wait for their answers."""
     from apex_pipeline.defs.instance import look_at_instance  # noqa: PLC0415  as said
 

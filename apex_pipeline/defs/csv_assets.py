@@ -18,10 +18,11 @@ from apex_pipeline.analysis.csv_queries import (
     HISTORY_DAYS,
     select,
 )
+from apex_pipeline.analysis.history import totals
 from apex_pipeline.analysis.rollups import DAILY, Periods
 from apex_pipeline.defs.jobs import ANALYSIS_TAGS
 from apex_pipeline.defs.metadata import table
-from apex_pipeline.defs.rollup_assets import asked_periods
+from apex_pipeline.defs.rollup_assets import asked_periods, preview, shown
 from apex_pipeline.defs.rollup_specs import (
     CSV_KEY,
     DAILY_FRESHNESS,
@@ -61,13 +62,9 @@ _EXAMPLES = 5
     key=CSV_KEY,
     deps=[
         DAILY_KEY,
-        dg.AssetDep(
-            WEEKLY_KEY,
-            # The week of a day is made when it is over.
-            partition_mapping=dg.TimeWindowPartitionMapping(
-                allow_nonexistent_upstream_partitions=True
-            ),
-        ),
+        # A run writes whichever week is out of date. Nor could its days be mapped to
+        # weeks: these are cut in the other time zone.
+        dg.AssetDep(WEEKLY_KEY, partition_mapping=dg.AllPartitionMapping()),
         HISTORY_KEY,
         FORECAST_KEY,
     ],
@@ -94,14 +91,19 @@ def campaign_csv_exports(
         days = asked_periods(context, DAILY)
         with services.open_database() as database:
             files = export_files(database, settings, days)
+            zone = settings.time_zone
+            found = totals(database, DAILY, zone, shown(days))
     except ApexError as error:
         raise dg.Failure(str(error), allow_retries=False) from None
-    _tell(context, files, days)
+    _tell(context, files, days, _overview(files) | preview(DAILY, found, zone))
     return dg.MaterializeResult(check_results=[_check(files)])
 
 
 def _tell(
-    context: dg.AssetExecutionContext, files: Sequence[ExportedFile], days: Periods
+    context: dg.AssetExecutionContext,
+    files: Sequence[ExportedFile],
+    days: Periods,
+    overview: dict[str, Any],
 ) -> None:
     """Say of each day's file what it is, also of days that the run was not asked for."""
     asked_for = frozenset(days.labels())
@@ -115,8 +117,8 @@ def _tell(
             )
             continue
         # One overview for the whole run: it is kept in each event.
-        overview = _overview(files) if file.label == days.last else {}
-        context.add_asset_metadata(overview | facts, partition_key=key)
+        whole = overview if file.label == days.last else {}
+        context.add_asset_metadata(whole | facts, partition_key=key)
 
 
 def _facts(file: ExportedFile) -> dict[str, Any]:

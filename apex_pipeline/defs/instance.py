@@ -1,6 +1,7 @@
 """What the Dagster instance tells of its daemons and of the schedule."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import dagster as dg
@@ -26,9 +27,22 @@ def look_at_instance(environment: Mapping[str, str]) -> Instance | None:
     """
     if not environment.get("DAGSTER_HOME"):
         return None
+    with readable_instance(environment) as instance:
+        return read_instance(instance)
+
+
+@contextmanager
+def readable_instance(
+    environment: Mapping[str, str],
+) -> Iterator[dg.DagsterInstance]:
+    """The instance that DAGSTER_HOME names.
+
+    Raises:
+        ApexError: It cannot be read.
+    """
     try:
         with dg.DagsterInstance.get() as instance:
-            return read_instance(instance)
+            yield instance
     except (dg.DagsterError, SQLAlchemyError, OSError) as error:
         first_line = (str(error).splitlines() or [type(error).__name__])[0]
         raise ApexError(

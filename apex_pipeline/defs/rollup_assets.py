@@ -109,8 +109,8 @@ def weekly_campaign_rollup(
         "dagster/table_name": _HISTORY_VIEW,
         "dagster/column_lineage": dg.TableColumnLineage(
             {
-                name: [dg.TableColumnDep(DAILY_KEY, source)]
-                for name, source in HISTORY_LINEAGE.items()
+                name: [dg.TableColumnDep(DAILY_KEY, source) for source in sources]
+                for name, sources in HISTORY_LINEAGE.items()
             }
         ),
     },
@@ -170,6 +170,45 @@ def asked_periods(context: dg.AssetExecutionContext, grain: Grain) -> Periods:
     return Periods(grain, date.fromisoformat(keys.start), date.fromisoformat(keys.end))
 
 
+def shown(periods: Periods) -> Periods:
+    """A run's own periods, and those before them that the pictures show."""
+    grain = periods.grain
+    before = timedelta(days=grain.days * (PERIODS_SHOWN[grain.name] - 1))
+    return Periods(grain, min(periods.first, periods.last - before), periods.last)
+
+
+def preview(
+    grain: Grain, found: Sequence[PeriodTotal], zone: str
+) -> dict[str, dg.MarkdownMetadataValue]:
+    """The newest days or weeks of a time zone as a table, a line and a picture."""
+    today = datetime.now(ZoneInfo(zone)).date()
+    # A day that has begun elsewhere is not one yet in the business time zone.
+    begun = [total for total in found if total.label <= today]
+    begun = begun[-PERIODS_SHOWN[grain.name] :]
+    if not begun:
+        return {}
+    is_over = grain is WEEKLY or begun[-1].label < today
+    rows = [
+        (
+            total.label,
+            total.runs,
+            total.success_rate_pct,
+            total.cost_usd,
+            total.latency_p95_median_ms,
+        )
+        for total in begun[-_PREVIEW_ROWS:]
+    ]
+    # What is wider is cut off on a screen of 1440 pixels.
+    head = (grain.label, "runs", "success %", "USD", "p95 median ms")
+    over = begun if is_over else begun[:-1]
+    svg = rollup_picture(grain, begun, None if is_over else today)
+    return {
+        "preview": table(head, rows),
+        "trend": image(rollup_sparkline(grain, over), "Cost"),
+        "picture": image(svg, "Cost, success rate, tokens"),
+    }
+
+
 def _materialize(
     context: dg.AssetExecutionContext, services: Services, grain: Grain
 ) -> dg.MaterializeResult:
@@ -178,29 +217,22 @@ def _materialize(
         periods = asked_periods(context, grain)
         with services.open_database() as database:
             made = refresh_and_check(database, settings, periods)
-            found = totals(database, grain, settings.time_zone, _shown(periods))
+            found = totals(database, grain, settings.time_zone, shown(periods))
     except ApexError as error:
         raise dg.Failure(str(error), allow_retries=False) from None
     by_label = {total.label: total for total in found}
-    today = datetime.now(ZoneInfo(settings.time_zone)).date()
+    overview = preview(grain, found, settings.time_zone)
     for label, rows in made.refreshed.rows.items():
         context.add_asset_metadata(
             {
                 "dagster/partition_row_count": rows,
                 # One preview for the whole run: it is kept in each event.
-                **(_preview(grain, found, today) if label == periods.last else {}),
+                **(overview if label == periods.last else {}),
                 **_figures(by_label[label]),
             },
             partition_key=label.isoformat(),
         )
     return dg.MaterializeResult(check_results=check_results(made.findings, SEVERITIES))
-
-
-def _shown(periods: Periods) -> Periods:
-    """The run's own, and those before it that the pictures show."""
-    grain = periods.grain
-    before = timedelta(days=grain.days * (PERIODS_SHOWN[grain.name] - 1))
-    return Periods(grain, min(periods.first, periods.last - before), periods.last)
 
 
 def _figures(total: PeriodTotal) -> dict[str, float | int]:
@@ -215,33 +247,3 @@ def _figures(total: PeriodTotal) -> dict[str, float | int]:
             "latency_p95_median_ms": total.latency_p95_median_ms,
         }
     )
-
-
-def _preview(
-    grain: Grain, found: Sequence[PeriodTotal], today: date
-) -> dict[str, dg.MarkdownMetadataValue]:
-    # A day that has begun elsewhere is not one yet in the business time zone.
-    begun = [total for total in found if total.label <= today]
-    begun = begun[-PERIODS_SHOWN[grain.name] :]
-    if not begun:
-        return {}
-    is_over = grain is WEEKLY or begun[-1].label < today
-    rows = [
-        (
-            total.label,
-            total.runs,
-            total.success_rate_pct,
-            total.assets_generated,
-            total.cost_usd,
-            total.latency_p95_median_ms,
-        )
-        for total in begun[-_PREVIEW_ROWS:]
-    ]
-    head = (grain.label, "runs", "success %", "assets", "USD", "p95 median ms")
-    over = begun if is_over else begun[:-1]
-    svg = rollup_picture(grain, begun, None if is_over else today)
-    return {
-        "preview": table(head, rows),
-        "trend": image(rollup_sparkline(grain, over), "Cost"),
-        "picture": image(svg, "Cost, success rate, tokens"),
-    }

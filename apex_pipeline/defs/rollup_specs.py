@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -35,7 +35,6 @@ from apex_pipeline.defs.sync_specs import CAMPAIGN_METRICS
 from apex_pipeline.errors import ConfigError
 from apex_pipeline.settings import (
     UTC_ZONE,
-    AnalysisSettings,
     load_analysis_settings,
 )
 
@@ -44,44 +43,47 @@ OWNERS = ["team:apex-data"]
 
 # The parameter is years old, and the only way to make a range of days in one run.
 warnings.filterwarnings("ignore", "Parameter `backfill_policy`", dg.BetaWarning)
-# Nor is there another way to depend on a week that is not over yet.
-warnings.filterwarnings("ignore", "Parameter `allow_nonexist", dg.BetaWarning)
 
 
-def _settings() -> AnalysisSettings:
-    """The settings that partitions are cut by.
+def cut(
+    environment: Mapping[str, str],
+) -> tuple[dg.DailyPartitionsDefinition, dg.WeeklyPartitionsDefinition]:
+    """Days and weeks since the history began, labels of dates for every time zone.
+
+    A day is there when it has begun in one of the two time zones, an ISO week, by its
+    Monday, when it is over in both.
 
     A variable that is malformed must not take the sync down with it. It fails each run
     of the rollups, which says what is wrong.
     """
     try:
-        return load_analysis_settings(os.environ)
+        settings = load_analysis_settings(environment)
     except ConfigError:
-        return load_analysis_settings({})
+        settings = load_analysis_settings({})
+    zones = [UTC_ZONE, settings.time_zone]
+    if _ahead(settings.time_zone):
+        zones.reverse()
+    start = settings.first_label.isoformat()
+    return (
+        dg.DailyPartitionsDefinition(start, timezone=zones[0], end_offset=1),
+        dg.WeeklyPartitionsDefinition(start, timezone=zones[1], day_offset=1),
+    )
 
 
 def _ahead(zone: str) -> bool:
-    """Whether a day begins earlier there than in UTC."""
-    offset = datetime.now(UTC).astimezone(ZoneInfo(zone)).utcoffset()
-    return offset is not None and offset.total_seconds() > 0
+    """Whether a day ever begins earlier there than in UTC.
+
+    London is ahead in summer alone. A time zone that is ahead for one part of the year
+    is not behind in the other, and this process may outlive the change.
+    """
+    year = datetime.now(UTC).year
+    offsets = (datetime(year, m, 1, tzinfo=ZoneInfo(zone)).utcoffset() for m in (1, 7))
+    return any(offset is not None and offset.total_seconds() > 0 for offset in offsets)
 
 
-_SETTINGS = _settings()
-_FIRST_ZONE, LAST_ZONE = (
-    (_SETTINGS.time_zone, UTC_ZONE)
-    if _ahead(_SETTINGS.time_zone)
-    else (UTC_ZONE, _SETTINGS.time_zone)
-)
-"""The time zones, of the two, in which a day begins first, and ends last."""
-
-# Labels of dates, made for each time zone: a day is there when it has begun anywhere.
-DAYS = dg.DailyPartitionsDefinition(
-    _SETTINGS.first_label.isoformat(), timezone=_FIRST_ZONE, end_offset=1
-)
-# ISO weeks, by their Mondays, as soon as they are over.
-WEEKS = dg.WeeklyPartitionsDefinition(
-    _SETTINGS.first_label.isoformat(), timezone=LAST_ZONE, day_offset=1
-)
+DAYS, WEEKS = cut(os.environ)
+LAST_ZONE = WEEKS.timezone
+"""The time zone, of the two, in which a day ends last."""
 
 
 def _metadata(
@@ -126,36 +128,29 @@ WEEKLY_METADATA = _metadata(
     CAMPAIGN_METRICS.key,
 )
 # The columns' descriptions come from the database, with each materialization.
-HISTORY_LINEAGE = {
-    "day": "day",
-    "runs": "runs",
-    "agents_total": "agents_total",
-    "agents_successful": "agents_successful",
-    "success_rate_pct": "success_rate_pct",
-    "assets_generated": "assets_generated",
-    "tokens_in": "tokens_in",
-    "tokens_out": "tokens_out",
-    "cost_usd": "cost_usd",
-    "cost_per_run_usd": "cost_per_run_usd",
-    "latency_avg_ms": "latency_avg_ms",
-    "latency_p95_worst_ms": "latency_p95_worst_ms",
-    "latency_p95_median_ms": "latency_p95_median_ms",
-    "slo_breach_pct": "slo_breach_pct",
-    "runs_avg_7d": "runs",
-    "success_rate_7d_pct": "success_rate_pct",
-    "assets_generated_avg_7d": "assets_generated",
-    "tokens_in_avg_7d": "tokens_in",
-    "tokens_out_avg_7d": "tokens_out",
-    "cost_avg_7d_usd": "cost_usd",
-    "latency_avg_7d_ms": "latency_avg_ms",
-    "day_before": "day",
-    "runs_before": "runs",
-    "success_rate_before_pct": "success_rate_pct",
-    "assets_generated_before": "assets_generated",
-    "tokens_in_before": "tokens_in",
-    "tokens_out_before": "tokens_out",
-    "cost_before_usd": "cost_usd",
-    "latency_avg_before_ms": "latency_avg_ms",
+_AS_THEY_ARE = (
+    *("day", "runs", "agents_total", "agents_successful", "success_rate_pct"),
+    *("assets_generated", "tokens_in", "tokens_out", "cost_usd", "cost_per_run_usd"),
+    *("latency_avg_ms", "latency_p95_worst_ms", "latency_p95_median_ms"),
+    "slo_breach_pct",
+)
+HISTORY_LINEAGE = {name: (name,) for name in _AS_THEY_ARE} | {
+    "is_computed": ("day",),
+    "runs_avg_7d": ("runs",),
+    "success_rate_7d_pct": ("agents_successful", "agents_total"),
+    "assets_generated_avg_7d": ("assets_generated",),
+    "tokens_in_avg_7d": ("tokens_in",),
+    "tokens_out_avg_7d": ("tokens_out",),
+    "cost_avg_7d_usd": ("cost_usd",),
+    "latency_avg_7d_ms": ("latency_avg_ms", "agents_total"),
+    "day_before": ("day",),
+    "runs_before": ("runs",),
+    "success_rate_before_pct": ("success_rate_pct",),
+    "assets_generated_before": ("assets_generated",),
+    "tokens_in_before": ("tokens_in",),
+    "tokens_out_before": ("tokens_out",),
+    "cost_before_usd": ("cost_usd",),
+    "latency_avg_before_ms": ("latency_avg_ms",),
 }
 
 _CHECK_WORDS = {
@@ -163,7 +158,7 @@ _CHECK_WORDS = {
     "together, are those of the raw rows, added up another way.",
     NO_GAP: "No day or week is missing between the first and the last that is computed.",
     NO_IMPOSSIBLE_VALUE: "No raw row of the days just made has more successful agents "
-    "than agents, a negative count, cost or latency, or a cost that is not a number.",
+    "than agents, or a count, cost or latency that is negative or not a finite number.",
     NO_ROW_OUTSIDE_HISTORY: "No raw row is dated before the first day of the rollups, in "
     "the future, or not at all: such rows are in none of them.",
     NO_COST_JUMP: "No day just made costs more than twice what such weekdays mostly "

@@ -38,8 +38,14 @@ _GROWTH_PER_DAY = 0.008
 _USD_PER_TOKEN_IN = Decimal("0.000003")
 _USD_PER_TOKEN_OUT = Decimal("0.000015")
 
-_SECONDS_BETWEEN_RUNS = (10.0, 30.0)
+SECONDS_BETWEEN_RUNS = (10.0, 30.0)
+"""Bounds of the pause between two live runs."""
+
 _SECONDS_BETWEEN_SYNCS = 60.0
+# At that pace there are fifty times as many runs as in the history. They are small ones,
+# or a day of them would cost far more than such days do, and be warned of; Sundays are
+# quiet.
+_LIVE_TOKENS = 1 / 250
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +115,8 @@ def live_run(now: datetime) -> Run:
     """A run that has just ended, of one of today's campaigns."""
     rng = _rng(os.urandom(16).hex())
     today = now.date()
-    return _run(rng, rng.choice(campaigns(today, today)), now)
+    campaign = rng.choice(campaigns(today, today))
+    return _run(rng, campaign, now, token_share=_LIVE_TOKENS)
 
 
 def fill(database_url: str, *, now: datetime | None = None) -> int:
@@ -139,7 +146,7 @@ def keep_writing(
     database_url: str,
     *,
     sync: Callable[[], bool],
-    seconds_between: tuple[float, float] = _SECONDS_BETWEEN_RUNS,
+    seconds_between: tuple[float, float] = SECONDS_BETWEEN_RUNS,
     seconds_between_syncs: float = _SECONDS_BETWEEN_SYNCS,
 ) -> None:
     """Insert runs one after another, whatever becomes of the database meanwhile.
@@ -206,16 +213,20 @@ def _runs_of_day(campaign: Campaign, day: date) -> Iterator[Run]:
 
 
 def _run(
-    rng: random.Random, campaign: Campaign, at: datetime, reliability: float = 0.97
+    rng: random.Random,
+    campaign: Campaign,
+    at: datetime,
+    reliability: float = 0.97,
+    *,
+    token_share: float = 1.0,
 ) -> Run:
     age = _age(campaign, at.date())
     growth = (1 + _GROWTH_PER_DAY) ** (at.date() - campaign.starts).days
     agents = max(1, round(rng.gauss(campaign.agents, campaign.agents / 6)))
     works = rng.uniform(0, 0.4) if rng.random() < 0.006 else reliability
     successful = sum(rng.random() < works for _ in range(agents))
-    tokens_in = round(
-        agents * campaign.tokens_per_agent * growth * rng.lognormvariate(0, 0.25)
-    )
+    tokens_per_agent = campaign.tokens_per_agent * token_share
+    tokens_in = round(agents * tokens_per_agent * growth * rng.lognormvariate(0, 0.25))
     tokens_out = round(tokens_in * rng.uniform(0.12, 0.28))
     cost = tokens_in * _USD_PER_TOKEN_IN + tokens_out * _USD_PER_TOKEN_OUT
     latency = campaign.latency_ms * rng.lognormvariate(0, 0.2) / max(works, 0.5)

@@ -20,6 +20,7 @@ from apex_pipeline.errors import ConfigError
 from apex_pipeline.local.certificates import Certificates, ensure_certificates
 from apex_pipeline.local.postgres import EmbeddedPostgres
 from apex_pipeline.settings import (
+    PAGES,
     PanelSettings,
     existing_file,
     load_panel_settings,
@@ -90,7 +91,7 @@ class Services:
     @property
     def announcement(self) -> dict[str, str]:
         """What other commands may know; a real application's secret is not in it."""
-        names = _ENDS + (_APPLICATION if self.certificates else ())
+        names = _ENDS + PAGES + (_APPLICATION if self.certificates else ())
         return {name: self.environment[name] for name in names}
 
     @property
@@ -139,7 +140,8 @@ def prepare_services(environment: Mapping[str, str], *, ui_port: int) -> Service
         databases=tuple(databases),
         certificates=certificates,
         environment={"APEX_DAGSTER_URL": f"http://{HOST}:{ui_port}"}
-        | _environment(environment, state, own),
+        | _environment(environment, state, own)
+        | {"APEX_PANEL_HOST": panel.host, "APEX_PANEL_PORT": str(ports["panel"])},
     )
     if services.url_file:
         _write_secret(services.url_file, services.environment["DATABASE_URL"])

@@ -22,6 +22,7 @@ from apex_pipeline.settings.analysis import (
 from apex_pipeline.settings.ends import (
     EMBEDDED,
     EMULATOR,
+    PAGES,
     PUBLIC_AUTHORITY,
     DataverseSettings,
     Settings,
@@ -33,10 +34,12 @@ from apex_pipeline.settings.ends import (
     local_file,
     project_dir,
     resolve_local,
+    served_pages,
     state_dir,
     token_cache_path,
     wants_local,
 )
+from apex_pipeline.settings.names import VARIABLES, Variable
 from apex_pipeline.settings.panel import (
     DEFAULT_PANEL_HOST,
     DEFAULT_PANEL_PORT,
@@ -50,8 +53,10 @@ __all__ = [
     "DEFAULT_PANEL_PORT",
     "EMBEDDED",
     "EMULATOR",
+    "PAGES",
     "PUBLIC_AUTHORITY",
     "UTC_ZONE",
+    "VARIABLES",
     "AlertSettings",
     "AnalysisSettings",
     "DataverseSettings",
@@ -60,6 +65,7 @@ __all__ = [
     "PanelSettings",
     "Settings",
     "SmtpSettings",
+    "Variable",
     "dagster_environment",
     "existing_file",
     "is_loopback",
@@ -74,6 +80,7 @@ __all__ = [
     "local_file",
     "project_dir",
     "resolve_local",
+    "served_pages",
     "state_dir",
     "token_cache_path",
     "wants_local",

@@ -29,6 +29,9 @@ _EXAMPLES = {
     "DATAVERSE_RESOURCE": "https://ORG.crm.dynamics.com",
     "AZURE_AUTHORITY_HOST": PUBLIC_AUTHORITY,
 }
+PAGES = ("APEX_DAGSTER_URL", "APEX_PANEL_HOST", "APEX_PANEL_PORT")
+"""Where people look; `apex up` sets and tells them."""
+
 _TOKEN_CACHE = "token_cache.json"  # noqa: S105  a file's name
 _TENANT = re.compile(r"[0-9A-Za-z][0-9A-Za-z.-]*")
 
@@ -184,8 +187,23 @@ def dagster_environment(environment: Mapping[str, str]) -> dict[str, str]:
 
     Empty where the environment names an instance itself, and where none is running.
     """
+    if environment.get("DAGSTER_HOME"):
+        return {}
+    return _of_same_ends(environment, "DAGSTER_HOME", "DAGSTER_POSTGRES_URL")
+
+
+def served_pages(environment: Mapping[str, str]) -> dict[str, str]:
+    """Variables that say where such an `apex up` serves the panel and the Dagster UI.
+
+    Empty where none is running.
+    """
+    return _of_same_ends(environment, *PAGES)
+
+
+def _of_same_ends(environment: Mapping[str, str], *names: str) -> dict[str, str]:
+    """Variables of a running `apex up`, if it serves the same two ends."""
     served = _served(environment)
-    if environment.get("DAGSTER_HOME") or served is None:
+    if served is None:
         return {}
     resolved = resolve_local(environment)
     if any(
@@ -193,7 +211,7 @@ def dagster_environment(environment: Mapping[str, str]) -> dict[str, str]:
         for name in ("DATABASE_URL", "DATAVERSE_RESOURCE")
     ):
         return {}
-    return {name: served[name] for name in ("DAGSTER_HOME", "DAGSTER_POSTGRES_URL")}
+    return {name: served[name] for name in names if name in served}
 
 
 def existing_file(

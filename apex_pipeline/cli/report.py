@@ -1,0 +1,73 @@
+"""`apex report`."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+
+from apex_pipeline.cli import COMMANDS
+from apex_pipeline.cli.doctor import look_at_dagster
+from apex_pipeline.cli.output import waiting
+from apex_pipeline.report.composing import Wishes, compose
+from apex_pipeline.report.document import counts_in_words
+from apex_pipeline.report.orchestration import Orchestration
+from apex_pipeline.report.subject import Eyes
+from apex_pipeline.report.writing import default_path, write
+from apex_pipeline.settings import dagster_environment, state_dir
+
+_FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.command()
+@click.option("--html", is_flag=True, help="One HTML file with its pictures in it.")
+@click.option(
+    "-o",
+    "--output",
+    type=_FILE,
+    metavar="FILE",
+    help="Where it goes.  [default: reports/completion-DATE-TIME in APEX_STATE_DIR]",
+)
+@click.option(
+    "--junit-xml",
+    type=_FILE,
+    metavar="FILE",
+    help="What pytest wrote with the same option.  [default: test-results.xml in "
+    "APEX_STATE_DIR]",
+)
+@click.option(
+    "--screenshots/--no-screenshots",
+    default=True,
+    show_default=True,
+    help="Open the panel and the Dagster UI in Chromium, if it is installed.",
+)
+def report(
+    *, html: bool, output: Path | None, junit_xml: Path | None, screenshots: bool
+) -> None:
+    """Write the completion report, measured as it is written.
+
+    Markdown, with its pictures beside it; or one HTML file to send and to print. It
+    takes half a minute, changes nothing, and holds no value of a variable. What could
+    not be measured says so, and why. FILE appears when it is whole.
+
+    Exit 0: written, whatever it says; 1: it could not be written; 2: the configuration
+    names neither Postgres nor Dataverse, so there is nothing to report.
+    """
+    given = dict(os.environ)
+    # Dagster reads its own from the process.
+    os.environ.update(dagster_environment(given))
+    with waiting("Measuring …") as tell:
+        eyes = Eyes(look_at_dagster, _read_orchestration, COMMANDS, tell=tell)
+        made = compose(given, eyes, Wishes(junit_xml, screenshots))
+    path = output or default_path(made, state_dir(given), html=html)
+    write(made, path.absolute(), html=html)
+    click.echo(f"{path}: {counts_in_words(made)}")
+
+
+def _read_orchestration(environment: Mapping[str, str]) -> Orchestration:
+    """Dagster is loaded here, when what may be slowed down by it is measured."""
+    from apex_pipeline.defs.report_reading import (  # noqa: PLC0415  as said
+        read_orchestration,
+    )
+
+    return read_orchestration(environment)

@@ -1,0 +1,108 @@
+"""The completion report, for those who live in the UI: the asset and its job."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import dagster as dg
+from pydantic import Field
+
+from apex_pipeline.cli import COMMANDS
+from apex_pipeline.defs.instance import look_at_instance
+from apex_pipeline.defs.reconciliation import RECONCILIATION
+from apex_pipeline.defs.report_reading import read_orchestration
+from apex_pipeline.defs.sync_specs import QUARANTINED
+from apex_pipeline.errors import ApexError
+from apex_pipeline.settings import state_dir
+
+if TYPE_CHECKING:
+    from apex_pipeline.report.document import Report
+    from apex_pipeline.report.writing import WrittenReport
+
+_MOST_MARKDOWN = 60_000
+"""Characters of the report that the event log keeps of each one."""
+
+
+class ReportConfig(dg.Config):
+    """What `apex report` takes."""
+
+    html: bool = Field(
+        default=True,
+        description="One HTML file with its pictures in it; else Markdown, with its "
+        "pictures beside it.",
+    )
+    output: str | None = Field(
+        default=None,
+        description="Where the file goes; none for reports/completion-DATE-TIME in "
+        "APEX_STATE_DIR.",
+    )
+    junit_xml: str | None = Field(
+        default=None,
+        description="What pytest wrote with --junit-xml; none for test-results.xml in "
+        "APEX_STATE_DIR.",
+    )
+    screenshots: bool = Field(
+        default=True,
+        description="Open the panel and the Dagster UI in Chromium, if it is installed.",
+    )
+
+
+@dg.asset(
+    deps=[QUARANTINED.key, RECONCILIATION.key],
+    group_name="sync",
+    kinds={"html", "file"},
+    owners=["team:apex-data"],
+    description="What there is and how well it works, measured while it is written: "
+    "acceptance, benchmarks, deliverables, infrastructure, sync, tests, security, known "
+    "issues. What cannot be measured says why, and fails nothing.",
+)
+def completion_report(
+    context: dg.AssetExecutionContext, config: ReportConfig
+) -> dg.MaterializeResult:
+    """Measure, and write the file."""
+    try:
+        report, written = _write(context, config)
+    except ApexError as error:
+        raise dg.Failure(str(error), allow_retries=False) from None
+    return dg.MaterializeResult(metadata=_metadata(report, written))
+
+
+def _write(
+    context: dg.AssetExecutionContext, config: ReportConfig
+) -> "tuple[Report, WrittenReport]":
+    # Runs of the sync load this module too, and need nothing of what a report needs.
+    from apex_pipeline.report.composing import Wishes, compose  # noqa: PLC0415
+    from apex_pipeline.report.subject import Eyes  # noqa: PLC0415
+    from apex_pipeline.report.writing import default_path, write  # noqa: PLC0415
+
+    eyes = Eyes(look_at_instance, read_orchestration, COMMANDS, tell=context.log.info)
+    results = Path(config.junit_xml).absolute() if config.junit_xml else None
+    report = compose(os.environ, eyes, Wishes(results, config.screenshots))
+    path = (
+        Path(config.output).absolute()
+        if config.output
+        else default_path(report, state_dir(os.environ), html=config.html)
+    )
+    return report, write(report, path, html=config.html)
+
+
+def _metadata(
+    report: "Report", written: "WrittenReport"
+) -> dict[str, dg.MetadataValue | int]:
+    from apex_pipeline.report.document import State  # noqa: PLC0415  as above
+    from apex_pipeline.report.markdown import to_short_markdown  # noqa: PLC0415
+
+    return {
+        "path": dg.MetadataValue.path(written.path),
+        **{each.name.lower(): report.count(each) for each in State},
+        "report": dg.MetadataValue.md(to_short_markdown(report, _MOST_MARKDOWN)),
+    }
+
+
+write_completion_report = dg.define_asset_job(
+    "write_completion_report",
+    selection=dg.AssetSelection.assets(completion_report),
+    description="Measure everything, and write the completion report.",
+    executor_def=dg.in_process_executor,
+    tags={"dagster/max_runtime": "600"},
+)

@@ -1,0 +1,151 @@
+"""The acceptance list: what the pipeline is for, and whether it is so now."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from datetime import datetime, timedelta
+
+from apex_pipeline import store
+from apex_pipeline.alerts.journal import NO_JOURNAL, VARIABLE, Journal
+from apex_pipeline.alerts.notice import Severity
+from apex_pipeline.doctor import findings as doctor
+from apex_pipeline.errors import ApexError
+from apex_pipeline.reconcile.standing import read_standing
+from apex_pipeline.report.delivery_statistics import read_rows
+from apex_pipeline.report.document import Line, State
+from apex_pipeline.report.latencies import count_records
+from apex_pipeline.report.measuring import (
+    Seen,
+    measure,
+    met,
+    not_measured,
+    not_met,
+    seconds,
+    warning,
+)
+from apex_pipeline.report.subject import Subject
+
+WAIT_LIMIT = timedelta(minutes=5)
+_ATTEMPTS = 3
+
+_STATES = {
+    doctor.State.OK: State.MET,
+    doctor.State.WARNING: State.WARNING,
+    doctor.State.FAILED: State.NOT_MET,
+    doctor.State.NOT_CHECKED: State.NOT_MEASURED,
+}
+
+
+def as_line(line: doctor.Line, *, how: str = "") -> Line:
+    """A line of the doctor's, in a report."""
+    return Line(line.name, _STATES[line.state], line.measured, line.target, how)
+
+
+def delivery(subject: Subject, now: datetime) -> Iterator[Line]:
+    """Whether rows arrive, each exactly once, and somebody would hear if not."""
+    yield measure(
+        "rows arrive",
+        f"none waits longer than {WAIT_LIMIT.total_seconds() / 60:.0f} min",
+        "campaign_metrics_pending",
+        lambda: _waiting(subject, now),
+    )
+    yield measure(
+        "nothing lost, nothing twice",
+        "as many records as exported rows",
+        "rows with exported_at in Postgres; $apply=aggregate in Dataverse",
+        lambda: _counted(subject),
+    )
+    yield measure(
+        "records hold what their rows hold",
+        "all compared, nothing missing, different, unknown or double",
+        "the last comparisons of `apex reconcile`",
+        lambda: _compared(subject),
+    )
+    yield measure(
+        "quarantine",
+        "empty",
+        "campaign_metrics_quarantine",
+        lambda: _quarantined(subject),
+    )
+    yield measure(
+        "incidents", "none is open", "apex_alerts.incident", lambda: _open(subject)
+    )
+
+
+def _waiting(subject: Subject, now: datetime) -> Seen:
+    with ExitStack() as stack:
+        database = stack.enter_context(subject.open_database())
+        pending = stack.enter_context(store.Store(database)).pending_summary()
+    if pending.oldest_created_at is None:
+        return met("nothing is pending")
+    age = now - pending.oldest_created_at
+    seen = f"{pending.count} pending, the oldest for {seconds(age.total_seconds())}"
+    return met(seen) if age <= WAIT_LIMIT else not_met(seen)
+
+
+def _counted(subject: Subject) -> Seen:
+    settings = subject.dataverse()
+    seen = ""
+    # A record is there a moment before its row is marked.
+    for _ in range(_ATTEMPTS):
+        with subject.open_database() as database:
+            before = read_rows(database).exported
+            records = count_records(settings, subject.token_cache)
+            after = read_rows(database).exported
+        if records is None:
+            return not_measured(
+                "Dataverse adds up 50 000 records at most; `apex reconcile` compares all"
+            )
+        seen = f"{after} rows are exported, {records} records are there"
+        if before <= records <= after:
+            return met(seen)
+    return not_met(f"{seen}; `apex reconcile` tells which differ")
+
+
+def _compared(subject: Subject) -> Seen:
+    resource = subject.dataverse().resource
+    with subject.open_database() as database:
+        standing = read_standing(database, resource, most=0)
+    wrong = [
+        f"{count} {kind.value}" for kind, count in standing.counts.items() if count
+    ]
+    if wrong:
+        return not_met(", ".join(wrong))
+    if standing.last_pass_finished_at is None:
+        return not_measured(
+            f"{standing.rows_under_way} rows were compared so far; run `apex reconcile`"
+        )
+    return met(
+        f"all rows compared by {standing.last_pass_finished_at:%Y-%m-%d %H:%M} UTC, "
+        "and nothing is known to be wrong"
+    )
+
+
+def _quarantined(subject: Subject) -> Seen:
+    with ExitStack() as stack:
+        database = stack.enter_context(subject.open_database())
+        opened = stack.enter_context(store.Store(database))
+        aside, dropped = opened.quarantine_count(), opened.dropped_count()
+    seen = f"{aside} rows are tried again, {dropped} were dropped by a person"
+    return met(seen) if not aside else warning(seen)
+
+
+def _open(subject: Subject) -> Seen:
+    with open_journal(subject.environment) as journal:
+        found = journal.incidents()
+    if not found:
+        return met("none is open")
+    seen = "; ".join(each.title for each in found)
+    only_warn = all(each.severity is Severity.WARNING for each in found)
+    return warning(seen) if only_warn else not_met(seen)
+
+
+def open_journal(environment: Mapping[str, str]) -> Journal:
+    """The incidents' place, to be closed by whoever asked for it.
+
+    Raises:
+        ApexError: There is none.
+    """
+    url = environment.get(VARIABLE)
+    if not url:
+        raise ApexError(NO_JOURNAL)
+    return Journal(url)

@@ -1,0 +1,183 @@
+"""The owner's targets, each measured while the report is made."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+
+from apex_pipeline.errors import ApexError
+from apex_pipeline.report.chromium import Visit
+from apex_pipeline.report.delivery_statistics import (
+    DELAY_PERIOD,
+    Delays,
+    read_delays,
+    read_runs,
+)
+from apex_pipeline.report.document import Line
+from apex_pipeline.report.latencies import (
+    QUERIES,
+    TOKENS,
+    time_queries,
+    time_tokens,
+)
+from apex_pipeline.report.measuring import (
+    Seen,
+    measure,
+    met,
+    not_measured,
+    not_met,
+    percentile,
+    seconds,
+)
+from apex_pipeline.report.served_panel import percentile_bound
+from apex_pipeline.report.subject import Subject
+from apex_pipeline.store import Store
+
+REQUESTS = 50
+VISITS = 3
+
+_API_SECONDS = 2.5
+_TOKEN_SECONDS = 1.0
+_QUERY_SECONDS = 2.0
+_PAINT_SECONDS = 1.8
+_DELAY_SECONDS = 300.0
+_HIT_RATE_PCT = 95.0
+
+_API_PATHS = ("/api/kpis", "/api/metrics/recent?limit=10")
+
+
+@dataclass(frozen=True, slots=True)
+class Paints:
+    """How the panel's page was painted; the reason where it was not seen."""
+
+    visits: tuple[Visit, ...] = ()
+    reason: str = ""
+
+
+def targets(
+    subject: Subject, paints: Callable[[], Paints], now: datetime
+) -> Iterator[Line]:
+    """Every target; nothing else is asked for while one is measured."""
+    for path in _API_PATHS:
+        yield measure(
+            f"API response, P95: GET {path.partition('?')[0]}",
+            f"< {_API_SECONDS:g} s",
+            f"{REQUESTS} requests to the panel, one after another, by this report",
+            partial(_answers, subject, path),
+        )
+    yield measure(
+        "API response, P95: all that the panel was asked",
+        f"< {_API_SECONDS:g} s",
+        "histogram in the panel's /metrics, since it was started",
+        lambda: _histogram(subject),
+    )
+    yield measure(
+        "token from the authority",
+        f"< {_TOKEN_SECONDS:g} s",
+        f"the slowest of {TOKENS} requests, each past an empty cache",
+        lambda: _tokens(subject),
+    )
+    yield measure(
+        "Dataverse query, P95",
+        f"< {_QUERY_SECONDS:g} s",
+        f"{QUERIES} reads of the five newest records, one after another",
+        lambda: _below(
+            time_queries(subject.dataverse(), subject.token_cache), 95, _QUERY_SECONDS
+        ),
+    )
+    yield measure(
+        "largest paint of the panel's page",
+        f"< {_PAINT_SECONDS:g} s",
+        f"the slowest of {VISITS} visits in headless Chromium, each with an empty "
+        "profile (Largest Contentful Paint)",
+        lambda: _paint(paints()),
+    )
+    yield from _of_the_sync(subject, now)
+
+
+def _of_the_sync(subject: Subject, now: datetime) -> Iterator[Line]:
+    yield measure(
+        "delay of the sync, P95",
+        f"< {_DELAY_SECONDS / 60:.0f} min",
+        f"created_at to exported_at of rows of the last {DELAY_PERIOD.days} days, since "
+        "the first delivery; rows that wait count with their age",
+        lambda: _delay(sync_delays(subject, now)),
+    )
+    yield measure(
+        "token cache hit rate",
+        f"> {_HIT_RATE_PCT:g} %",
+        "requests for which a token was at hand; all runs of the sync, in sync_run",
+        lambda: _hit_rate(subject),
+    )
+
+
+def sync_delays(subject: Subject, now: datetime) -> Delays:
+    """How long rows waited since the first delivery, of the last days.
+
+    Raises:
+        ApexError: Nothing was delivered yet.
+        DatabaseError: Postgres does not answer, or lacks our tables.
+    """
+    with subject.open_database() as database:
+        target = Store(database).target(subject.dataverse().resource)
+        if target is None or target.first_delivered_at is None:
+            raise ApexError("Nothing was delivered to this environment yet.")
+        # What was there before is a backlog, whose age says nothing of the sync.
+        since = max(target.first_delivered_at, now - DELAY_PERIOD)
+        return read_delays(database, since)
+
+
+def _answers(subject: Subject, path: str) -> Seen:
+    return _below(subject.panel().time_answers(path, REQUESTS), 95, _API_SECONDS)
+
+
+def _histogram(subject: Subject) -> Seen:
+    found = percentile_bound(subject.panel().text("/metrics"), 95)
+    if found is None:
+        return not_measured("it has answered nothing yet")
+    bound, answers = found
+    seen = f"at most {seconds(bound)}, of {answers:,} answers"
+    return met(seen) if bound <= _API_SECONDS else not_met(seen)
+
+
+def _tokens(subject: Subject) -> Seen:
+    return _below(time_tokens(subject.dataverse()), 100, _TOKEN_SECONDS)
+
+
+def _paint(found: Paints) -> Seen:
+    told = [
+        visit.largest_paint_seconds
+        for visit in found.visits
+        if visit.largest_paint_seconds is not None
+    ]
+    if not told:
+        return not_measured(found.reason or "Chromium does not say")
+    return _below(told, 100, _PAINT_SECONDS)
+
+
+def _below(taken: Sequence[float], percent: float, limit: float) -> Seen:
+    worst = percentile(taken, percent)
+    seen = f"{seconds(worst)} (median {seconds(percentile(taken, 50))})"
+    return met(seen) if worst < limit else not_met(seen)
+
+
+def _delay(found: Delays) -> Seen:
+    if found.median is None or found.p95 is None or found.longest is None:
+        return not_measured("no row was created since the first delivery")
+    seen = (
+        f"{seconds(found.p95)} (median {seconds(found.median)}, longest "
+        f"{seconds(found.longest)}) of {found.count:,} rows, {found.waiting:,} of which "
+        "wait"
+    )
+    return met(seen) if found.p95 < _DELAY_SECONDS else not_met(seen)
+
+
+def _hit_rate(subject: Subject) -> Seen:
+    with subject.open_database() as database:
+        runs = read_runs(database)
+    rate = runs.token_hit_rate_pct
+    if rate is None:
+        return not_measured("no run has asked Dataverse for anything yet")
+    every = runs.token_cache_hits + runs.token_cache_misses
+    seen = f"{rate:.2f} % of {every:,} requests"
+    return met(seen) if rate > _HIT_RATE_PCT else not_met(seen)

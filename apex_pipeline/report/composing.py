@@ -1,0 +1,244 @@
+"""The chapters of the report, in their order, and what is looked at for each."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from apex_pipeline import __version__
+from apex_pipeline.doctor import findings as doctor
+from apex_pipeline.doctor.checklist import Surroundings, look as look_as_doctor
+from apex_pipeline.report import (
+    acceptance,
+    benchmarks,
+    deliverables,
+    development,
+    infrastructure,
+    known_issues,
+    screenshots,
+    security,
+    sync_history,
+)
+from apex_pipeline.report.document import (
+    Block,
+    Line,
+    Lines,
+    Report,
+    Section,
+    SignOff,
+    State,
+    mapped,
+    presentable,
+)
+from apex_pipeline.report.measuring import gathered, once
+from apex_pipeline.report.repository import read_repository
+from apex_pipeline.report.subject import Eyes, Subject, read_subject
+from apex_pipeline.report.tested import DEFAULT_NAME
+
+_TITLE = "Phase 3 completion report"
+_ROLES = ("Delivered by", "Reviewed by", "Accepted by")
+_ON_BENCHMARKS = (
+    "The owner's targets, measured for this report on the machine that it was written "
+    "on, under whatever load that had."
+)
+_ON_SAMPLES = "The newest records of Dataverse, as it answered this report."
+_SECURITY = "security"
+_ON_SCREENSHOTS = "Taken for this report by Chromium without a window."
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What whoever asks for a report may choose.
+
+    Attributes:
+        test_results: File that pytest wrote; None for the one in the state folder.
+        screenshots: Whether to open the pages in a browser.
+    """
+
+    test_results: Path | None = None
+    screenshots: bool = True
+
+
+def compose(environment: Mapping[str, str], eyes: Eyes, wishes: Wishes) -> Report:
+    """Measure everything, and put it together.
+
+    Raises:
+        ConfigError: The environment names neither Postgres nor Dataverse.
+    """
+    subject = read_subject(environment)
+    now = eyes.now()
+    seen = once(lambda: screenshots.look(subject, wanted=wishes.screenshots))
+    # Timings first, so that nothing of ours is in their way.
+    eyes.tell("Measuring against the targets …")
+    measured = tuple(benchmarks.targets(subject, lambda: seen().paints, now))
+    eyes.tell("Asking the doctor …")
+    lines = look_as_doctor(
+        subject.environment, Surroundings(eyes.dagster, now=eyes.now)
+    )
+    eyes.tell("Looking at what there is …")
+    chapters = _Chapters(subject, eyes, wishes, lines)
+    sections = (
+        chapters.acceptance(),
+        Section("benchmarks", "Benchmarks", (Lines(measured),), _ON_BENCHMARKS),
+        chapters.deliverables(),
+        chapters.infrastructure(),
+        chapters.variables(),
+        chapters.sync(),
+        chapters.samples(),
+        chapters.tests(),
+        chapters.security(),
+        Section("screenshots", "Screenshots", seen().blocks, _ON_SCREENSHOTS),
+        chapters.commits(),
+        chapters.issues(),
+        Section("sign-off", "Sign-off", (SignOff(_ROLES),)),
+    )
+    return _made_safe(Report(_TITLE, now, _introduced(subject), sections), subject)
+
+
+class _Chapters:
+    """The chapters that are read and not timed."""
+
+    def __init__(
+        self,
+        subject: Subject,
+        eyes: Eyes,
+        wishes: Wishes,
+        lines: Sequence[doctor.Line],
+    ) -> None:
+        self._subject = subject
+        self._commands = eyes.commands
+        self._doctor = lines
+        self._now = eyes.now()
+        self._results = wishes.test_results or subject.state / DEFAULT_NAME
+        self._dagster = once(lambda: eyes.orchestration(subject.environment))
+        self._repository = once(partial(read_repository, development.COMMITS))
+
+    def acceptance(self) -> Section:
+        delivery = tuple(acceptance.delivery(self._subject, self._now))
+        checklist = tuple(acceptance.as_line(line) for line in self._doctor)
+        blocks = (
+            Lines(delivery, "Delivery"),
+            Lines(checklist, "Checklist of `apex doctor`"),
+        )
+        return Section("acceptance", "Acceptance", blocks)
+
+    def deliverables(self) -> Section:
+        subject = self._subject
+        blocks = (
+            *gathered(
+                "what Dagster offers", lambda: deliverables.in_dagster(self._dagster())
+            ),
+            *gathered(
+                "migrations of Postgres", lambda: deliverables.in_postgres(subject)
+            ),
+            *gathered(
+                "routes of the panel",
+                lambda: deliverables.in_the_panel(subject.panel()),
+            ),
+            *deliverables.on_the_command_line(self._commands),
+        )
+        return Section("deliverables", "Deliverables", blocks)
+
+    def infrastructure(self) -> Section:
+        subject = self._subject
+        blocks = (
+            *gathered(
+                "Postgres and its tables", lambda: infrastructure.postgres(subject)
+            ),
+            *gathered(
+                "Dataverse environment", lambda: infrastructure.dataverse(subject)
+            ),
+            *infrastructure.machine(subject),
+            *gathered(
+                "Dagster instance", lambda: infrastructure.dagster(self._dagster())
+            ),
+            *gathered("packages", infrastructure.packages),
+        )
+        return Section("infrastructure", "Infrastructure", blocks)
+
+    def variables(self) -> Section:
+        given, whole = self._subject.given, self._subject.environment
+        blocks = tuple(infrastructure.variables(given, whole))
+        return Section("environment", "Environment variables", blocks)
+
+    def sync(self) -> Section:
+        subject, now = self._subject, self._now
+        blocks = (
+            *gathered(
+                "runs of the sync", lambda: sync_history.statistics(subject, now)
+            ),
+            *gathered(
+                "runs in Dagster", lambda: deliverables.run_history(self._dagster())
+            ),
+        )
+        return Section("sync", "Sync statistics", blocks)
+
+    def samples(self) -> Section:
+        blocks = gathered("newest records", lambda: sync_history.samples(self._subject))
+        return Section("records", "Sample records", blocks, _ON_SAMPLES)
+
+    def tests(self) -> Section:
+        blocks = gathered(
+            "tests", lambda: development.tests(self._results, self._repository)
+        )
+        return Section("tests", "Test results", blocks)
+
+    def security(self) -> Section:
+        by_name = {line.name: line for line in self._doctor}
+        lines = tuple(security.checklist(self._subject, by_name))
+        return Section(_SECURITY, "Security", (Lines(lines),))
+
+    def commits(self) -> Section:
+        blocks = gathered("commits", lambda: development.commits(self._repository()))
+        return Section("commits", "Commits", blocks)
+
+    def issues(self) -> Section:
+        subject, now = self._subject, self._now
+        blocks = (
+            *gathered("incident table", lambda: known_issues.incidents(subject, now)),
+            *gathered("causes in quarantine", lambda: known_issues.quarantine(subject)),
+        )
+        return Section("issues", "Known issues", blocks)
+
+
+def _introduced(subject: Subject) -> str:
+    """What was looked at, in a line."""
+    settings = subject.configuration.dataverse
+    place = settings.resource if settings else "no Dataverse environment"
+    return f"apex_pipeline {__version__}, delivering to {place}"
+
+
+def _made_safe(report: Report, subject: Subject) -> Report:
+    """The report without secrets or control characters, and a line that says so."""
+    hidden = 0
+
+    def safe(text: str) -> str:
+        nonlocal hidden
+        shown = subject.secrets.hide(text)
+        hidden += shown != text
+        return presentable(shown)
+
+    made: Report = mapped(report, safe)
+    return dataclasses.replace(
+        made,
+        sections=tuple(
+            dataclasses.replace(section, blocks=_with_line(section.blocks, hidden))
+            if section.key == _SECURITY
+            else section
+            for section in made.sections
+        ),
+    )
+
+
+def _with_line(blocks: tuple[Block, ...], hidden: int) -> tuple[Block, ...]:
+    line = Line(
+        "this report",
+        State.NOT_MET if hidden else State.MET,
+        f"{hidden} of its texts held one, which was replaced by dots"
+        if hidden
+        else "none was found",
+        "holds no secret",
+        "all of its text, searched for the values of secret variables and for tokens",
+    )
+    return (*blocks, Lines((line,)))

@@ -1,0 +1,188 @@
+"""What is there to be handed over, by what it says of itself."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from apex_pipeline import migrations
+from apex_pipeline.errors import ApexError
+from apex_pipeline.report.document import Block, Line, Lines, State, Table
+from apex_pipeline.report.measuring import instant, seconds
+from apex_pipeline.report.orchestration import (
+    AssetState,
+    AutomationState,
+    CheckState,
+    Orchestration,
+)
+from apex_pipeline.report.schema_reading import read_migrations
+from apex_pipeline.report.served_panel import ServedPanel
+from apex_pipeline.report.subject import Subject
+
+_NO_INSTANCE = "no Dagster instance is configured here: set DAGSTER_HOME"
+
+
+def in_dagster(found: Orchestration) -> Iterator[Block]:
+    """Assets with their checks, jobs, schedules and sensors."""
+    is_known = found.instance is not None
+    yield Lines(
+        tuple(
+            _asset(
+                each,
+                [c for c in found.checks if c.asset == each.name],
+                is_known=is_known,
+            )
+            for each in found.assets
+            if each.is_made
+        ),
+        "Assets",
+        "is",
+    )
+    yield Lines(
+        tuple(_check(each, is_known=is_known) for each in found.checks),
+        "Checks of them",
+    )
+    yield Lines(
+        tuple(_automation(each, is_known=is_known) for each in found.automations),
+        "Schedules and sensors",
+    )
+    yield Table(
+        ("job", "does", "runs", "last run", "began (UTC)"),
+        tuple(
+            (
+                each.name,
+                each.description,
+                str(each.runs) if is_known else "?",
+                each.status or ("never" if is_known else "?"),
+                instant(each.began_at),
+            )
+            for each in found.jobs
+        ),
+        "Jobs",
+    )
+
+
+def in_postgres(subject: Subject) -> Iterator[Block]:
+    """The migrations, and when each was applied.
+
+    Raises:
+        DatabaseError: Postgres does not answer, or none was ever applied.
+    """
+    contents = migrations.contents()
+    with subject.open_database() as database:
+        applied = dict(read_migrations(database, list(contents)))
+    yield Lines(
+        tuple(
+            Line(
+                name,
+                State.MET if name in applied else State.NOT_MET,
+                f"applied {instant(applied[name])} UTC"
+                if name in applied
+                else "not applied",
+                ", ".join(made) or "an index",
+            )
+            for name, made in contents.items()
+        ),
+        "Migrations of Postgres",
+        "makes",
+    )
+
+
+def on_the_command_line(commands: Mapping[str, str]) -> Iterator[Block]:
+    """The commands."""
+    rows = tuple((f"apex {name}", text) for name, text in commands.items())
+    yield Table(("command", "does"), rows, "Commands")
+
+
+def in_the_panel(panel: ServedPanel) -> Iterator[Block]:
+    """The routes that the running panel describes.
+
+    Raises:
+        ApexError: It does not answer, or describes none.
+    """
+    document = panel.document("/openapi.json")
+    yield Table(
+        ("route", "answers"), tuple(_routes(document)), f"Panel, at {panel.url}"
+    )
+
+
+def _routes(document: Mapping[str, object]) -> Iterator[tuple[str, str]]:
+    paths = document.get("paths")
+    if not isinstance(paths, dict):
+        raise ApexError("The panel describes no routes.")
+    for path, methods in paths.items():
+        for method, operation in methods.items():
+            yield f"{method.upper()} {path}", str(operation.get("summary", ""))
+
+
+def _asset(asset: AssetState, checks: Sequence[CheckState], *, is_known: bool) -> Line:
+    target = asset.description.split(". ")[0].rstrip(".:")
+    if asset.materialized_at is None:
+        why = "never made here" if is_known else _NO_INSTANCE
+        return Line(asset.name, State.NOT_MEASURED, why, target)
+    failing = [check for check in checks if check.passed is False]
+    state = State.MET
+    if failing:
+        only_warn = all(check.is_warning for check in failing)
+        state = State.WARNING if only_warn else State.NOT_MET
+    seen = f"made {instant(asset.materialized_at)} UTC"
+    return Line(asset.name, state, f"{seen}{_tally(checks, failing)}", target)
+
+
+def _tally(checks: Sequence[CheckState], failing: Iterable[CheckState]) -> str:
+    if not checks:
+        return ""
+    passed = sum(check.passed is True for check in checks)
+    names = ", ".join(check.name for check in failing)
+    said = f"; {passed} of {len(checks)} checks pass"
+    return f"{said}, not {names}" if names else said
+
+
+def _check(check: CheckState, *, is_known: bool) -> Line:
+    name = f"{check.asset}: {check.name}"
+    if check.passed is None:
+        why = "never evaluated here" if is_known else _NO_INSTANCE
+        return Line(name, State.NOT_MEASURED, why, check.description)
+    if check.passed:
+        state, word = State.MET, "passed"
+    elif check.is_warning:
+        state, word = State.WARNING, "warns"
+    else:
+        state, word = State.NOT_MET, "failed"
+    return Line(
+        name, state, f"{word} {instant(check.evaluated_at)} UTC", check.description
+    )
+
+
+def _automation(each: AutomationState, *, is_known: bool) -> Line:
+    name, target = f"{each.kind} {each.name}", f"on; {each.when}"
+    if each.is_on is None:
+        why = "no daemon has seen it" if is_known else _NO_INSTANCE
+        return Line(name, State.NOT_MEASURED, why, target)
+    if not each.is_on:
+        return Line(name, State.NOT_MET, "switched off", target)
+    if each.error is not None:
+        return Line(name, State.NOT_MET, f"its last tick failed: {each.error}", target)
+    ticked = f"last tick {instant(each.ticked_at)} UTC" if each.ticked_at else ""
+    return Line(name, State.MET, f"on, {ticked or 'not due yet'}", target)
+
+
+def run_history(found: Orchestration) -> Iterator[Block]:
+    """The last runs.
+
+    Raises:
+        ApexError: No instance was asked.
+    """
+    if found.instance is None:
+        raise ApexError(f"{_NO_INSTANCE}.")
+    yield Table(
+        ("run", "job", "status", "created (UTC)", "took"),
+        tuple(
+            (
+                run.run_id[:8],
+                run.job,
+                run.status,
+                instant(run.began_at),
+                "" if run.seconds is None else seconds(run.seconds),
+            )
+            for run in found.runs
+        ),
+        "The last runs in Dagster",
+    )

@@ -1,0 +1,145 @@
+"""What the ledger and the rows themselves tell of how the sync has worked."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from apex_pipeline.database import Database
+
+DELAY_PERIOD = timedelta(days=7)
+"""Rows of so long are looked at for their delay."""
+
+_RUNS = """
+    SELECT count(*), count(*) FILTER (WHERE status = 'success'),
+        count(*) FILTER (WHERE status = 'failure'),
+        count(*) FILTER (WHERE status = 'interrupted'),
+        coalesce(sum(rows_read), 0), coalesce(sum(delivered), 0),
+        coalesce(sum(rejected), 0), coalesce(sum(requests), 0),
+        coalesce(sum(throttled_seconds), 0), coalesce(sum(token_cache_hits), 0),
+        coalesce(sum(token_cache_misses), 0), min(started_at), max(finished_at),
+        percentile_disc(0.5) WITHIN GROUP (
+            ORDER BY extract(epoch FROM finished_at - started_at)::float8
+        ),
+        percentile_disc(0.95) WITHIN GROUP (
+            ORDER BY extract(epoch FROM finished_at - started_at)::float8
+        ),
+        max(extract(epoch FROM finished_at - started_at))::float8
+    FROM sync_run
+"""
+
+# A row that waits counts with its age so far, or a sync that stands still would look
+# quick. What Dataverse has refused is told by itself.
+_DELAYS = """
+    WITH delay AS (
+        SELECT exported_at IS NULL AS is_waiting,
+            greatest(
+                extract(epoch FROM coalesce(exported_at, now()) - created_at), 0
+            )::float8 AS seconds
+        FROM campaign_metrics
+        WHERE created_at >= %(since)s AND created_at <= now()
+            AND NOT (exported_at IS NULL AND EXISTS (
+                SELECT FROM campaign_metrics_quarantine
+                WHERE metric_id = campaign_metrics.id
+            ))
+    )
+    SELECT count(*), count(*) FILTER (WHERE is_waiting),
+        percentile_disc(0.5) WITHIN GROUP (ORDER BY seconds),
+        percentile_disc(0.95) WITHIN GROUP (ORDER BY seconds),
+        max(seconds)
+    FROM delay
+"""
+
+_ROWS = """
+    SELECT count(*), count(exported_at),
+        (SELECT count(*) FROM campaign_metrics_pending),
+        min(created_at), max(created_at)
+    FROM campaign_metrics
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """All runs in the ledger, added up; the comments on `sync_run` say what each is."""
+
+    count: int
+    succeeded: int
+    failed: int
+    interrupted: int
+    rows_read: int
+    delivered: int
+    rejected: int
+    requests: int
+    throttled_seconds: float
+    token_cache_hits: int
+    token_cache_misses: int
+    first_started_at: datetime | None
+    last_finished_at: datetime | None
+    median_seconds: float | None
+    p95_seconds: float | None
+    longest_seconds: float | None
+
+    @property
+    def token_hit_rate_pct(self) -> float | None:
+        """Requests for which a token was at hand, in percent; None without requests."""
+        every = self.token_cache_hits + self.token_cache_misses
+        return 100 * self.token_cache_hits / every if every else None
+
+
+@dataclass(frozen=True, slots=True)
+class Delays:
+    """From `created_at` to `exported_at`, seconds; None without rows.
+
+    Attributes:
+        count: Rows that were looked at.
+        waiting: Those of them that are not delivered yet.
+    """
+
+    count: int
+    waiting: int
+    median: float | None
+    p95: float | None
+    longest: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """What `campaign_metrics` holds."""
+
+    count: int
+    exported: int
+    pending: int
+    first_created_at: datetime | None
+    last_created_at: datetime | None
+
+
+def read_runs(database: Database) -> Runs:
+    """Add up the ledger.
+
+    Raises:
+        DatabaseError: Postgres does not answer, or lacks our tables.
+    """
+    return database.transact(
+        lambda c: Runs(*c.exec_driver_sql(_RUNS).one()), repeatable=True
+    )
+
+
+def read_delays(database: Database, since: datetime) -> Delays:
+    """See how long rows that were created since then waited.
+
+    Raises:
+        DatabaseError: Postgres does not answer, or lacks our tables.
+    """
+    return database.transact(
+        lambda c: Delays(*c.exec_driver_sql(_DELAYS, {"since": since}).one()),
+        repeatable=True,
+    )
+
+
+def read_rows(database: Database) -> Rows:
+    """Count rows by what became of them.
+
+    Raises:
+        DatabaseError: Postgres does not answer, or lacks our tables.
+    """
+    return database.transact(
+        lambda c: Rows(*c.exec_driver_sql(_ROWS).one()), repeatable=True
+    )

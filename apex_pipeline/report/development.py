@@ -1,0 +1,83 @@
+"""Where the code comes from, and what its tests say."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from apex_pipeline.errors import ApexError
+from apex_pipeline.report.document import Block, Line, Lines, Note, State, Table
+from apex_pipeline.report.measuring import instant, seconds
+from apex_pipeline.report.repository import Repository
+from apex_pipeline.report.tested import Outcome, read_outcome
+
+COMMITS = 20
+
+
+def commits(found: Repository) -> Iterator[Block]:
+    """The last commits."""
+    changed = f"{found.changed} files differ" if found.changed else "no file differs"
+    yield Note(
+        f"Branch {found.branch}, {found.count:,} commits; {changed} from the last one."
+    )
+    yield Table(
+        ("commit", "committed (UTC)", "subject"),
+        tuple(
+            (each.short_hash, instant(each.committed_at), each.subject)
+            for each in found.newest
+        ),
+        f"The last {len(found.newest)}",
+    )
+
+
+def tests(path: Path, repository: Callable[[], Repository]) -> Iterator[Block]:
+    """What came of the tests, by the file that pytest wrote.
+
+    Args:
+        path: That file.
+        repository: The checkout, to see whether it is of this code; may fail.
+
+    Raises:
+        ApexError: There is no such file, or it cannot be read.
+    """
+    outcome = read_outcome(path)
+    yield Lines((_line(outcome, path, repository),))
+    if outcome.failures:
+        rows = tuple((name,) for name in outcome.failures)
+        yield Table(("failed test",), rows, "Failures")
+    yield Table(
+        ("module", "tests", "failed", "skipped", "took"),
+        tuple(
+            (
+                each.name,
+                str(each.tests),
+                str(each.failed),
+                str(each.skipped),
+                seconds(each.seconds),
+            )
+            for each in outcome.modules
+        ),
+        "By module",
+    )
+
+
+def _line(outcome: Outcome, path: Path, repository: Callable[[], Repository]) -> Line:
+    failed = len(outcome.failures)
+    seen = (
+        f"{outcome.tests - failed - outcome.skipped:,} passed, {failed} failed, "
+        f"{outcome.skipped} skipped; {seconds(outcome.seconds)} in all"
+    )
+    how = f"{path}, of a run that began {instant(outcome.began_at)} UTC"
+    state = State.NOT_MET if failed else State.MET
+    if state is State.MET and _is_outdated(outcome, repository):
+        state, seen = State.WARNING, f"{seen}; older than the newest commit"
+    return Line("tests", state, seen, "none fails", how)
+
+
+def _is_outdated(outcome: Outcome, repository: Callable[[], Repository]) -> bool:
+    """Whether the code has changed since; not, as far as that is not known."""
+    try:
+        newest = repository().newest
+    except ApexError:
+        return False
+    if not newest or outcome.began_at is None:
+        return False
+    return outcome.began_at < newest[0].committed_at

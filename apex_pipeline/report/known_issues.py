@@ -1,0 +1,75 @@
+"""What is, or lately was, wrong: the incidents, and what the quarantine holds."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from datetime import datetime, timedelta
+
+from apex_pipeline.alerts.incidents import Incident, words
+from apex_pipeline.quarantine import Selection
+from apex_pipeline.report.acceptance import open_journal
+from apex_pipeline.report.document import Block, Note, Table
+from apex_pipeline.report.measuring import instant
+from apex_pipeline.report.subject import Subject
+from apex_pipeline.store import Store
+
+LATELY = timedelta(days=30)
+_CAUSES = 20
+
+
+def incidents(subject: Subject, now: datetime) -> Iterator[Block]:
+    """The incident table: what is open, and what was resolved lately.
+
+    Raises:
+        ApexError: There is no such table, or it cannot be read.
+    """
+    with open_journal(subject.environment) as journal:
+        found = journal.incidents(resolved_within=LATELY)
+    if not found:
+        yield Note(f"No incident is open, and none was in {LATELY.days} days.")
+        return
+    yield Table(
+        ("incident", "severity", "opened (UTC)", "lasted", "times", "what to do"),
+        tuple(_row(each, now) for each in reversed(found)),
+        f"Incidents that are open, or were resolved within {LATELY.days} days",
+    )
+
+
+def quarantine(subject: Subject) -> Iterator[Block]:
+    """Why rows are in quarantine.
+
+    Raises:
+        DatabaseError: Postgres does not answer, or lacks our tables.
+    """
+    with ExitStack() as stack:
+        database = stack.enter_context(subject.open_database())
+        store = stack.enter_context(Store(database))
+        causes = store.quarantine_causes(Selection(everything=True), _CAUSES)
+    if not causes:
+        yield Note("No row is in quarantine.")
+        return
+    yield Table(
+        ("code", "message", "rows", "since (UTC)", "next attempt (UTC)"),
+        tuple(
+            (
+                each.code,
+                each.message,
+                str(each.count),
+                instant(each.oldest_rejected_at),
+                instant(each.next_attempt_at),
+            )
+            for each in causes
+        ),
+        "Rows in quarantine, by cause",
+    )
+
+
+def _row(incident: Incident, now: datetime) -> tuple[str, ...]:
+    lasted = words((incident.resolved_at or now) - incident.opened_at)
+    return (
+        f"{incident.title} ({incident.fingerprint})",
+        incident.severity.value,
+        instant(incident.opened_at),
+        lasted if incident.resolved_at else f"open for {lasted}",
+        str(incident.count),
+        incident.remedy if incident.is_open else "resolved",
+    )

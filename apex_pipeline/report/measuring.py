@@ -1,0 +1,92 @@
+"""From a look at something to a line; what cannot be looked at is a line, too."""
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+from datetime import datetime
+from typing import TypeVar
+
+from apex_pipeline.errors import ApexError
+from apex_pipeline.report.document import Block, Line, State, unmeasured
+
+_Found = TypeVar("_Found")
+
+Seen = tuple[State, str]
+"""How something stands, and what was seen of it."""
+
+
+def met(actual: str) -> Seen:
+    """It is as it should be."""
+    return State.MET, actual
+
+
+def not_met(actual: str) -> Seen:
+    """It is not."""
+    return State.NOT_MET, actual
+
+
+def warning(actual: str) -> Seen:
+    """It works, but a person should know."""
+    return State.WARNING, actual
+
+
+def not_measured(reason: str) -> Seen:
+    """Nobody knows."""
+    return State.NOT_MEASURED, reason
+
+
+def measure(name: str, target: str, how: str, look: Callable[[], Seen]) -> Line:
+    """A line of what *look* sees; an `ApexError` says why it sees nothing."""
+    try:
+        state, actual = look()
+    except ApexError as error:
+        state, actual = not_measured(str(error))
+    return Line(name, state, actual, target, how)
+
+
+def gathered(name: str, work: Callable[[], Iterable[Block]]) -> tuple[Block, ...]:
+    """The blocks of *work*; in place of all of them, why there are none."""
+    try:
+        return tuple(work())
+    except ApexError as error:
+        return (unmeasured(name, str(error)),)
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """The smallest value that so many percent do not exceed (nearest rank).
+
+    Args:
+        values: At least one.
+        percent: Above 0, at most 100.
+    """
+    ordered = sorted(values)
+    rank = -(-len(ordered) * percent // 100)
+    return ordered[max(int(rank), 1) - 1]
+
+
+def seconds(value: float) -> str:
+    """A length of time with as many digits as say something."""
+    if value < 1:
+        return f"{value * 1000:,.0f} ms"
+    if value < 10:
+        return f"{value:.2f} s"
+    return f"{value:,.0f} s" if value < 600 else f"{value / 60:,.0f} min"
+
+
+def instant(at: datetime | None) -> str:
+    """An instant in UTC, which each table says of itself."""
+    return "–" if at is None else f"{at:%Y-%m-%d %H:%M:%S}"  # noqa: RUF001  a dash for nothing
+
+
+def once(look: Callable[[], _Found]) -> Callable[[], _Found]:
+    """The same look, made at the first call; later ones get, or lack, the same."""
+    outcome: Future[_Found] = Future()
+
+    def get() -> _Found:
+        if not outcome.done():
+            try:
+                outcome.set_result(look())
+            except ApexError as error:
+                outcome.set_exception(error)
+        return outcome.result()
+
+    return get

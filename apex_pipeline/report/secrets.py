@@ -1,0 +1,65 @@
+"""The secrets of this configuration, to see that they are nowhere to be seen."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from apex_pipeline.settings import VARIABLES
+
+# What is shorter is found in any text, and is no secret worth the name.
+_SHORTEST = 8
+_HIDDEN = "•••"
+
+
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """Values that nobody is to see.
+
+    Attributes:
+        values: Longest first, so that no rest of one stays.
+    """
+
+    values: tuple[str, ...] = field(repr=False)
+
+    def hide(self, text: str) -> str:
+        """The text without them."""
+        for value in self.values:
+            text = text.replace(value, _HIDDEN)
+        return text
+
+    def are_in(self, data: bytes) -> bool:
+        """Whether any of them is there."""
+        return any(value.encode() in data for value in self.values)
+
+
+def read_secrets(environment: Mapping[str, str], token_cache: Path) -> Secrets:
+    """Collect the secrets of an environment, and the access tokens at hand."""
+    found: set[str] = set()
+    for variable in VARIABLES:
+        value = environment.get(variable.name, "").strip()
+        if variable.is_secret and value:
+            found |= {value, *_passwords(value)}
+    found |= set(_tokens(token_cache))
+    # Parts of words would hide whole reports.
+    long = [value for value in found if len(value) >= _SHORTEST]
+    return Secrets(tuple(sorted(long, key=len, reverse=True)))
+
+
+def _passwords(url: str) -> Iterable[str]:
+    """The password in a URL, as it is written and as it is meant."""
+    try:
+        password = urlsplit(url).password
+    except ValueError:
+        return ()
+    return (password, unquote(password)) if password else ()
+
+
+def _tokens(path: Path) -> Iterable[str]:
+    try:
+        cache = json.loads(path.read_text())
+        return [str(entry["secret"]) for entry in cache["AccessToken"].values()]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        # There is none, or a damaged one, which begins anew by itself.
+        return ()

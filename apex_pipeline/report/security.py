@@ -1,0 +1,298 @@
+"""The security checklist: each line tried or looked up now, none of them assumed."""
+
+import ipaddress
+import stat
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from apex_pipeline.doctor import findings as doctor
+from apex_pipeline.errors import ApexError
+from apex_pipeline.report.acceptance import as_line
+from apex_pipeline.report.document import Line, State
+from apex_pipeline.report.measuring import (
+    Seen,
+    measure,
+    met,
+    not_measured,
+    not_met,
+    warning,
+)
+from apex_pipeline.report.schema_reading import read_analyst, read_server
+from apex_pipeline.report.secrets import Secrets
+from apex_pipeline.report.subject import Subject
+from apex_pipeline.settings import is_loopback, project_dir
+
+_OTHERS = 0o077
+_MOST_BYTES = 1024**2
+_LOG_BYTES = 16 * 1024**2
+_PRIVATE_KEY = b"PRIVATE KEY-----"
+_FOREIGN = "elsewhere.invalid"
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+_BY_DOCTOR = {
+    "TLS": "a handshake, and a certificate that somebody trusted vouches for",
+    "audience": "claims of a token just acquired",
+    "role": "privileges as Dataverse states them",
+    "secret or certificate": "Entra, the certificate, or the date that was noted",
+}
+
+
+def checklist(subject: Subject, doctors: Mapping[str, doctor.Line]) -> Iterator[Line]:
+    """Every line.
+
+    Args:
+        subject: What is looked at.
+        doctors: The doctor's lines by name, some of which belong here too.
+    """
+    for name, how in _BY_DOCTOR.items():
+        if name in doctors:
+            yield as_line(doctors[name], how=how)
+        else:
+            yield Line(name, State.NOT_MEASURED, "Dataverse is not configured")
+    yield from _files(subject)
+    yield from _secrets_at_large(subject)
+    yield from _panel(subject)
+    yield from _database(subject)
+
+
+def _files(subject: Subject) -> Iterator[Line]:
+    yield measure(
+        "token cache",
+        "read and written by its owner alone (0600)",
+        "mode of the file",
+        lambda: _private([subject.token_cache], "no token is kept here yet"),
+    )
+    yield measure(
+        "state folder",
+        "open to its owner alone (0700)",
+        "mode of the folder",
+        lambda: _private([subject.state], "there is no state folder"),
+    )
+    yield measure(
+        "files that hold a secret",
+        "read and written by their owner alone",
+        "the state folder, searched for secrets and private keys; their modes",
+        lambda: _private(
+            list(_sensitive(subject.state, subject.secrets)),
+            "no file of the state folder holds one",
+        ),
+    )
+    yield measure(
+        "file .env",
+        "read and written by its owner alone",
+        "mode of the file",
+        lambda: _environment_file(Path.cwd(), project_dir()),
+    )
+
+
+def _secrets_at_large(subject: Subject) -> Iterator[Line]:
+    yield measure(
+        "process list",
+        "no command line holds a secret",
+        f"command lines of all processes, searched for {len(subject.secrets.values)} "
+        "secrets",
+        lambda: _process_list(subject.secrets),
+    )
+    yield measure(
+        "logs",
+        "no log holds a secret",
+        "the log files of `apex up`, searched likewise",
+        lambda: _logs(subject.state / "logs", subject.secrets),
+    )
+
+
+def _panel(subject: Subject) -> Iterator[Line]:
+    yield measure(
+        "panel: who may look",
+        "this machine alone, or whoever has the token",
+        "asked without the token, and under a name that is not this machine's",
+        lambda: _visitors(subject),
+    )
+    yield measure(
+        "panel: other sites",
+        "may not change anything (403)",
+        "a change sent as another site's page would have it sent",
+        lambda: _other_sites(subject),
+    )
+    yield measure(
+        "panel: headers",
+        "strict content security policy, nosniff, no frames",
+        "headers of its page",
+        lambda: _security_headers(subject),
+    )
+
+
+def _database(subject: Subject) -> Iterator[Line]:
+    yield measure(
+        "connection to Postgres",
+        "encrypted, or within this machine",
+        "pg_stat_ssl, of a connection just made",
+        lambda: _encryption(subject),
+    )
+    yield measure(
+        "role apex_analyst",
+        "cannot read raw rows, nor write, nor log in",
+        "has_table_privilege and pg_roles",
+        lambda: _analyst(subject),
+    )
+
+
+def _private(paths: list[Path], otherwise: str) -> Seen:
+    there = [path for path in paths if path.exists()]
+    if not there:
+        return not_measured(otherwise)
+    modes = {path: stat.S_IMODE(path.stat().st_mode) for path in there}
+    wrong = [f"{path} has {mode:04o}" for path, mode in modes.items() if mode & _OTHERS]
+    if wrong:
+        return not_met("; ".join(wrong))
+    named = ", ".join(f"{path.name} {mode:04o}" for path, mode in modes.items())
+    return met(named)
+
+
+def _sensitive(state: Path, secrets: Secrets) -> Iterator[Path]:
+    for pattern in ("*", "tls/*", "dagster/*"):
+        for path in sorted(state.glob(pattern)):
+            if path.is_file() and path.stat().st_size <= _MOST_BYTES:
+                data = _read(path)
+                if secrets.are_in(data) or _PRIVATE_KEY in data:
+                    yield path
+
+
+def _environment_file(*folders: Path) -> Seen:
+    paths = [folder / ".env" for folder in dict.fromkeys(folders)]
+    if not any(path.exists() for path in paths):
+        return met("there is none; the environment holds the variables")
+    return _private(paths, "")
+
+
+def _process_list(secrets: Secrets) -> Seen:
+    if not secrets.values:
+        return not_measured("no secret is configured")
+    lines = _command_lines()
+    telling = [number for number, line in lines.items() if secrets.are_in(line)]
+    if telling:
+        return not_met(f"process {', '.join(telling)} shows one")
+    return met(f"{len(lines)} processes, none shows one")
+
+
+def _command_lines() -> dict[str, bytes]:
+    """Command line of each process that may be seen, by its number."""
+    found = {}
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            found[path.parent.name] = path.read_bytes()
+        except OSError:
+            # It has just ended.
+            continue
+    if found:
+        return found
+    # macOS has no /proc.
+    command = ["/bin/ps", "-axww", "-o", "pid=,command="]
+    try:
+        listed = subprocess.run(command, capture_output=True, check=True)  # noqa: S603  as it stands
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise ApexError("The processes of this machine cannot be listed.") from error
+    rows = (line.strip().partition(b" ") for line in listed.stdout.splitlines())
+    return {number.decode(): line for number, _, line in rows}
+
+
+def _logs(folder: Path, secrets: Secrets) -> Seen:
+    if not folder.is_dir():
+        return not_measured(f"there is no {folder}; logs are kept elsewhere")
+    paths = [path for path in sorted(folder.iterdir()) if path.is_file()]
+    telling = [path.name for path in paths if secrets.are_in(_read(path, _LOG_BYTES))]
+    if telling:
+        return not_met(f"{', '.join(telling)} in {folder}")
+    return met(f"{len(paths)} files, none holds one")
+
+
+def _read(path: Path, most: int = _MOST_BYTES) -> bytes:
+    """The end of a file.
+
+    Raises:
+        ApexError: It cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            file.seek(max(path.stat().st_size - most, 0))
+            return file.read(most)
+    except OSError as error:
+        raise ApexError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def _visitors(subject: Subject) -> Seen:
+    panel = subject.panel()
+    with panel.client() as client:
+        plain = client.get("/api/kpis").status_code
+        foreign = client.get("/api/kpis", headers={"Host": _FOREIGN}).status_code
+    seen = f"HTTP {plain} without a token, HTTP {foreign} as {_FOREIGN}"
+    if panel.settings.token is not None:
+        return met(seen) if plain == foreign == 401 else not_met(seen)
+    if not is_loopback(panel.settings.host) or foreign != 421:
+        return not_met(f"it listens on {panel.settings.host} without a token; {seen}")
+    return met(f"it listens on {panel.settings.host} alone; {seen}")
+
+
+def _other_sites(subject: Subject) -> Seen:
+    panel = subject.panel()
+    headers = panel.authorization | {"Origin": f"https://{_FOREIGN}"}
+    with panel.client(headers) as client:
+        status = client.post("/api/metrics/campaign", json={}).status_code
+    return (met if status == 403 else not_met)(f"HTTP {status}")
+
+
+def _security_headers(subject: Subject) -> Seen:
+    panel = subject.panel()
+    with panel.client(panel.authorization) as client:
+        headers = client.get("/").headers
+    lacking = [
+        name for name, text in _HEADERS.items() if text not in headers.get(name, "")
+    ]
+    return not_met(f"lacking: {', '.join(lacking)}") if lacking else met("all there")
+
+
+def _encryption(subject: Subject) -> Seen:
+    with subject.open_database() as database:
+        server = read_server(database)
+    url = subject.configuration.database_url or ""
+    host = urlsplit(url).hostname
+    if server.is_encrypted:
+        return met("TLS")
+    if host is None or is_loopback(host):
+        return met("not encrypted, within this machine")
+    if _is_private(host):
+        return warning(f"not encrypted, to {host} in a private network")
+    return not_met(f"not encrypted, to {host}; set sslmode=require in DATABASE_URL")
+
+
+def _is_private(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_private
+    except ValueError:
+        return False
+
+
+def _analyst(subject: Subject) -> Seen:
+    with subject.open_database() as database:
+        role = read_analyst(database)
+    if not role.exists:
+        return not_measured("the role is not there; `apex provision database` says why")
+    wrong = [
+        text
+        for text, is_so in {
+            "it reads campaign_metrics": role.reads_raw_rows,
+            "it can log in by itself": role.can_log_in,
+            f"it can write to {role.writable} tables": role.writable > 0,
+        }.items()
+        if is_so
+    ]
+    return (
+        not_met("; ".join(wrong))
+        if wrong
+        else met("it reads no raw row, writes to no table, cannot log in")
+    )

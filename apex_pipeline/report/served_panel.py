@@ -1,0 +1,128 @@
+"""The running panel, asked over HTTP as anybody asks it."""
+
+import re
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from apex_pipeline.errors import ApexError
+from apex_pipeline.settings import PanelSettings
+
+_SECONDS = 10.0
+_BUCKET = re.compile(
+    r'^apex_http_request_duration_seconds_bucket\{method="GET",route="(?P<route>[^"]*)",'
+    r'status="200",le="(?P<bound>[^"]*)"\} (?P<count>\S+)$',
+    re.MULTILINE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ServedPanel:
+    """A panel that may, or may not, be running."""
+
+    settings: PanelSettings
+
+    @property
+    def url(self) -> str:
+        """Where it is looked for."""
+        return self.settings.url
+
+    @property
+    def authorization(self) -> dict[str, str]:
+        """The header that opens it; empty where none is needed."""
+        token = self.settings.token
+        return {} if token is None else {"Authorization": f"Bearer {token}"}
+
+    @contextmanager
+    def client(
+        self, headers: Mapping[str, str] | None = None
+    ) -> Iterator[httpx.Client]:
+        """A client that sends these headers; its own faults become ours.
+
+        Raises:
+            ApexError: The panel does not answer.
+        """
+        try:
+            # Proxies of the environment are for the world outside this machine.
+            with httpx.Client(
+                base_url=self.url, headers=headers, timeout=_SECONDS, trust_env=False
+            ) as client:
+                yield client
+        except httpx.HTTPError as error:
+            raise ApexError(
+                f"The panel does not answer at {self.url} ({type(error).__name__}). "
+                "Start `apex up` or `apex panel`, or say where it is by "
+                "APEX_PANEL_HOST and APEX_PANEL_PORT."
+            ) from error
+
+    def time_answers(self, path: str, times: int) -> list[float]:
+        """How long each of some answers takes, seconds; one more is not counted.
+
+        Raises:
+            ApexError: One of them is none, or not a success.
+        """
+        taken = []
+        with self.client(self.authorization) as client:
+            for _ in range(times + 1):
+                began = time.perf_counter()
+                answer = client.get(path)
+                taken.append(time.perf_counter() - began)
+                if not answer.is_success:
+                    raise ApexError(f"{path} answers HTTP {answer.status_code}.")
+        # The first one connects, and may wait for a first read of Dataverse.
+        return taken[1:]
+
+    def text(self, path: str) -> str:
+        """The body of an answer.
+
+        Raises:
+            ApexError: It is none, or not a success.
+        """
+        with self.client(self.authorization) as client:
+            answer = client.get(path)
+        if not answer.is_success:
+            raise ApexError(f"{path} answers HTTP {answer.status_code}.")
+        return answer.text
+
+    def document(self, path: str) -> dict[str, Any]:
+        """The JSON object that a route answers.
+
+        Raises:
+            ApexError: There is none.
+        """
+        with self.client(self.authorization) as client:
+            try:
+                found = client.get(path).raise_for_status().json()
+            except ValueError as error:
+                raise ApexError(f"{path} answers something else than JSON.") from error
+        if not isinstance(found, dict):
+            raise ApexError(f"{path} answers something else than an object.")
+        return found
+
+
+def percentile_bound(exposition: str, percent: float) -> tuple[float, int] | None:
+    """From the panel's histogram: what so many percent of its answers did not exceed.
+
+    Args:
+        exposition: What `GET /metrics` answers.
+        percent: Above 0, at most 100.
+
+    Returns:
+        The smallest bound of the histogram that holds so many of the API's answers,
+        seconds (infinity above the largest), and how many answers there were; None
+        where there was none.
+    """
+    counts: dict[float, float] = {}
+    for bucket in _BUCKET.finditer(exposition):
+        if bucket["route"].startswith("/api/"):
+            bound = float(bucket["bound"])
+            counts[bound] = counts.get(bound, 0.0) + float(bucket["count"])
+    total = counts.get(float("inf"), 0.0)
+    if not total:
+        return None
+    needed = total * percent / 100
+    return min(b for b, passed in counts.items() if passed >= needed), int(total)

@@ -1,0 +1,151 @@
+"""What a report is about, and through whose eyes it is looked at."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from apex_pipeline.database import Database
+from apex_pipeline.doctor.checklist import LookAtDagster
+from apex_pipeline.doctor.configuration import Configuration, read_configuration
+from apex_pipeline.doctor.service import reachable
+from apex_pipeline.errors import ConfigError
+from apex_pipeline.report.measuring import once
+from apex_pipeline.report.orchestration import Orchestration
+from apex_pipeline.report.secrets import Secrets, read_secrets
+from apex_pipeline.report.served_panel import ServedPanel
+from apex_pipeline.settings import (
+    DataverseSettings,
+    dagster_environment,
+    load_panel_settings,
+    resolve_local,
+    served_pages,
+    token_cache_path,
+)
+
+_WAIT_SECONDS = 5.0
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Eyes:
+    """What can only be looked at by those who may know it.
+
+    Attributes:
+        dagster: Reads the daemon and the schedule; it lives in `defs`.
+        orchestration: Reads all the rest of Dagster; likewise.
+        commands: Name of each command to what it does; the command line knows them.
+        now: This machine's clock (aware, UTC).
+        tell: Is told what is being looked at, for whoever waits.
+    """
+
+    dagster: LookAtDagster
+    orchestration: Callable[[Mapping[str, str]], Orchestration]
+    commands: Mapping[str, str]
+    now: Callable[[], datetime] = _now
+    tell: Callable[[str], None] = lambda _: None
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """One configuration of the pipeline.
+
+    Attributes:
+        given: The variables as they were set.
+        environment: The same, with what a running `apex up` adds.
+        wake_database: Waits, once for the whole report, for Postgres to answer; fails
+            for the same reason each time.
+        wake_dataverse: Likewise.
+    """
+
+    given: Mapping[str, str] = field(repr=False)
+    environment: Mapping[str, str] = field(repr=False)
+    configuration: Configuration = field(repr=False)
+    secrets: Secrets
+    wake_database: Callable[[], object]
+    wake_dataverse: Callable[[], object]
+
+    @property
+    def state(self) -> Path:
+        """Folder of the local state."""
+        return self.configuration.state
+
+    @property
+    def token_cache(self) -> Path:
+        """File of the access tokens that all processes share."""
+        return token_cache_path(self.environment)
+
+    def panel(self) -> ServedPanel:
+        """Where the panel should be.
+
+        Raises:
+            ConfigError: Its variables are malformed.
+        """
+        return ServedPanel(load_panel_settings(self.environment))
+
+    def open_database(self) -> Database:
+        """The database, to be closed by whoever asked for it.
+
+        Raises:
+            ConfigError: DATABASE_URL is not set, or malformed.
+            DatabaseError: It did not answer this report.
+        """
+        self.wake_database()
+        return _database(self.configuration)
+
+    def dataverse(self) -> DataverseSettings:
+        """Where the environment is, and who we are there.
+
+        Raises:
+            ConfigError: Its variables are not set, or malformed.
+            DataverseError: It did not answer this report.
+        """
+        self.wake_dataverse()
+        return _dataverse(self.configuration)
+
+
+def read_subject(environment: Mapping[str, str]) -> Subject:
+    """See what is configured here.
+
+    Raises:
+        ConfigError: Neither of the two ends is, so nothing could be reported.
+    """
+    configuration = read_configuration(environment)
+    try:
+        whole = resolve_local(environment)
+        whole |= dagster_environment(environment) | served_pages(environment)
+    except ConfigError:
+        # Half a configuration; the checklist says what is missing.
+        whole = dict(environment)
+    return Subject(
+        environment,
+        whole,
+        configuration,
+        read_secrets(whole, token_cache_path(environment)),
+        once(lambda: _wake(configuration)),
+        once(lambda: reachable(_dataverse(configuration))),
+    )
+
+
+def _wake(configuration: Configuration) -> None:
+    with _database(configuration) as database, database.translated():
+        database.connect().close()
+
+
+def _database(configuration: Configuration) -> Database:
+    if configuration.database_url is None:
+        raise ConfigError(*configuration.problems)
+    return Database(
+        configuration.database_url,
+        wait_seconds=_WAIT_SECONDS,
+        application_name="apex_pipeline report",
+    )
+
+
+def _dataverse(configuration: Configuration) -> DataverseSettings:
+    if configuration.dataverse is None:
+        raise ConfigError(*configuration.problems)
+    return configuration.dataverse

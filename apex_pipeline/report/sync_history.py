@@ -1,0 +1,150 @@
+"""How the sync has worked so far, and a few of the records that it delivered."""
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from decimal import Decimal
+from uuid import UUID
+
+from sqlalchemy import Connection
+
+from apex_pipeline import pending
+from apex_pipeline.database import Database
+from apex_pipeline.errors import ApexError
+from apex_pipeline.ledger import RunRecord
+from apex_pipeline.metrics import COLUMNS, PRIMARY_KEY
+from apex_pipeline.reconcile.comparison import differing_columns
+from apex_pipeline.report.benchmarks import sync_delays
+from apex_pipeline.report.delivery_statistics import (
+    DELAY_PERIOD,
+    Delays,
+    Runs,
+    read_runs,
+)
+from apex_pipeline.report.document import Block, Note, Table
+from apex_pipeline.report.latencies import read_samples
+from apex_pipeline.report.measuring import gathered, instant, seconds
+from apex_pipeline.report.subject import Subject
+from apex_pipeline.store import Store
+
+LAST_RUNS = 10
+SAMPLES = 3
+
+_UNKNOWN = "unknown"
+
+
+def statistics(subject: Subject, now: datetime) -> Iterator[Block]:
+    """All runs together, the delay of rows, and the last runs one by one.
+
+    Raises:
+        DatabaseError: Postgres does not answer, or lacks our tables.
+    """
+    with subject.open_database() as database:
+        runs = read_runs(database)
+        last = Store(database).last_runs(LAST_RUNS)
+    if not runs.count:
+        raise ApexError("The sync has not run here yet.")
+    yield Table(("all runs in sync_run", ""), tuple(_totals(runs)), "Runs")
+    yield from gathered("delay", lambda: _delays(sync_delays(subject, now)))
+    yield Table(
+        ("began (UTC)", "status", "read", "delivered", "rejected", "requests", "took"),
+        tuple(_row(run) for run in last),
+        f"The last {len(last)} runs",
+    )
+
+
+def samples(subject: Subject) -> Iterator[Block]:
+    """The newest records, read from Dataverse as this is written.
+
+    Raises:
+        DataverseError: It does not answer.
+    """
+    records = read_samples(subject.dataverse(), subject.token_cache, SAMPLES)
+    if not records:
+        yield Note("Dataverse holds no record yet.")
+        return
+    # A record is a column, since it has more values than a page is wide.
+    names = [PRIMARY_KEY, *(column.dataverse for column in COLUMNS)]
+    rows = [(name, *(_value(each.get(name)) for each in records)) for name in names]
+    with subject.open_database() as database:
+        held = [_as_its_row(database, each) for each in records]
+    yield Table(
+        ("column", *(f"record {number}" for number in range(1, len(records) + 1))),
+        (*rows, ("beside its row in Postgres", *held)),
+    )
+
+
+def _as_its_row(database: Database, record: Mapping[str, object]) -> str:
+    """Whether a record holds what its row holds."""
+
+    def read(connection: Connection) -> pending.PendingRow | None:
+        # A column of text may hold the id in capitals.
+        ways = pending.spellings([UUID(str(record[PRIMARY_KEY]))])
+        found = (pending.named(connection, each) for each in ways)
+        return next((row for row in found if row is not None), None)
+
+    row = database.transact(read, repeatable=True)
+    if row is None:
+        return "no row has this id"
+    differing = differing_columns(row.values, record)
+    return f"differs in {', '.join(differing)}" if differing else "the same"
+
+
+def _totals(runs: Runs) -> Iterator[tuple[str, str]]:
+    yield "runs", f"{runs.count:,}"
+    yield "… succeeded", f"{runs.succeeded:,}"
+    yield "… failed", f"{runs.failed:,}"
+    yield "… interrupted", f"{runs.interrupted:,}"
+    yield "the first began", f"{instant(runs.first_started_at)} UTC"
+    yield "the last ended", f"{instant(runs.last_finished_at)} UTC"
+    yield "rows read", f"{runs.rows_read:,}"
+    yield "rows delivered", f"{runs.delivered:,}"
+    yield "rows rejected", f"{runs.rejected:,}"
+    yield "requests to Dataverse", f"{runs.requests:,}"
+    yield "throttled", f"{runs.throttled_seconds:,.1f} s"
+    yield "token at hand", f"{runs.token_cache_hits:,} requests"
+    yield "token fetched first", f"{runs.token_cache_misses:,} requests"
+    rate = runs.token_hit_rate_pct
+    yield "token cache hit rate", _UNKNOWN if rate is None else f"{rate:.2f} %"
+    yield "a run took: median", _seconds(runs.median_seconds)
+    yield "… P95", _seconds(runs.p95_seconds)
+    yield "… longest", _seconds(runs.longest_seconds)
+
+
+def _delays(found: Delays) -> Iterator[Block]:
+    since = f"rows since the first delivery, {DELAY_PERIOD.days} days at most"
+    yield Table(
+        ("from created_at to exported_at", ""),
+        (
+            (since, f"{found.count:,}"),
+            ("… that wait, with their age so far", f"{found.waiting:,}"),
+            ("median", _seconds(found.median)),
+            ("P95", _seconds(found.p95)),
+            ("longest", _seconds(found.longest)),
+        ),
+        "Delay",
+    )
+
+
+def _row(run: RunRecord) -> tuple[str, ...]:
+    took = ""
+    if run.started_at is not None and run.finished_at is not None:
+        took = seconds((run.finished_at - run.started_at).total_seconds())
+    return (
+        instant(run.started_at),
+        run.status.value,
+        f"{run.rows_read:,}",
+        f"{run.delivered:,}",
+        f"{run.rejected:,}",
+        f"{run.requests:,}",
+        took,
+    )
+
+
+def _seconds(value: float | None) -> str:
+    return _UNKNOWN if value is None else seconds(value)
+
+
+def _value(value: object) -> str:
+    if value is None:
+        return "–"  # noqa: RUF001  a dash for nothing
+    return f"{value:f}" if isinstance(value, Decimal) else str(value)
