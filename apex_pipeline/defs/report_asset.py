@@ -24,21 +24,21 @@ _MOST_MARKDOWN = 60_000
 
 
 class ReportConfig(dg.Config):
-    """What `apex report` takes."""
+    """What `apex report` takes; what is not said is an empty text."""
 
     html: bool = Field(
         default=True,
         description="One HTML file with its pictures in it; else Markdown, with its "
         "pictures beside it.",
     )
-    output: str | None = Field(
-        default=None,
-        description="Where the file goes; none for reports/completion-DATE-TIME in "
+    output: str = Field(
+        default="",
+        description="Where the file goes; empty for reports/completion-DATE-TIME in "
         "APEX_STATE_DIR.",
     )
-    junit_xml: str | None = Field(
-        default=None,
-        description="What pytest wrote with --junit-xml; none for test-results.xml in "
+    junit_xml: str = Field(
+        default="",
+        description="What pytest wrote with --junit-xml; empty for test-results.xml in "
         "APEX_STATE_DIR.",
     )
     screenshots: bool = Field(
