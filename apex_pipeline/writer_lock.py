@@ -62,7 +62,10 @@ class WriterLock:
     def release(self) -> None:
         """Let the next writer begin; nothing happens if the lock was lost."""
         with suppress(psycopg.Error):
-            self._connection.close()
+            # Closing alone lets go of the lock when the server comes to see it: whoever
+            # asks next might be refused by a run that is over.
+            self._connection.rollback()
+        self._connection.close()
 
 
 def try_writer_lock(database: Database) -> WriterLock | None:
