@@ -149,9 +149,9 @@ def run(
     with Database(url, application_name="benchmark") as database:
         print(f"{os.getloadavg()[0]:.1f} processes want to run on this machine by now")
         for history in (rows // 10, rows):
-            _fill_up_to(url, history)
+            there = _fill_up_to(url, history)
             if "today" in only:
-                _today_refreshed(database, f"{history:,} rows of history", repeats)
+                _today_refreshed(database, f"{there:,} rows of history", repeats)
         _backfills(database, repeats, folder, only)
         if "detector" in only:
             _detector(database, repeats)
@@ -163,10 +163,11 @@ def _today() -> date:
     return datetime.now(UTC).date()
 
 
-def _fill_up_to(url: str, history: int) -> None:
-    """Make the rows that are missing, of two years and of today."""
+def _fill_up_to(url: str, history: int) -> int:
+    """Make the rows that are missing, of two years and of today; count the former."""
     midnight = datetime.combine(_today(), datetime.min.time(), UTC)
     first = midnight - timedelta(days=_DAYS)
+    there: list[int] = []
     for begin, end, wanted in (
         (first, midnight, history),
         (midnight, midnight + timedelta(hours=1), _TODAY_ROWS),
@@ -181,6 +182,8 @@ def _fill_up_to(url: str, history: int) -> None:
                 values = {"rows": wanted - found, "begin": begin, "end": end}
                 connection.execute(_FILL, values)
                 connection.execute("VACUUM ANALYZE campaign_metrics")
+            there.append(max(found, wanted))
+    return there[0]
 
 
 def _seconds(work: Callable[[], object]) -> float:
