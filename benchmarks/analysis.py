@@ -6,11 +6,10 @@
 The rows are made here, in an embedded Postgres, in 50 campaigns of 3 phases; rollups in
 UTC and Europe/Berlin. Each backfill is compared with its own statements, those of the
 checks included, run by `psql`: once called from Python, once as the run that the UI
-starts, with 731 events in Dagster's storage. They take turns and their medians are
-compared, so that a machine that does other things meanwhile slows all of them. Of the
-detector and the files the best time counts. Memory is the exporting process's own.
-`--keep` leaves the database in a folder, where the next call finds it: only what it lacks
-is made.
+starts, with 731 events in Dagster's storage. They take turns, and the best of each are
+compared: other things that the machine does meanwhile only slow them. So it is with the
+detector and the files. Memory is the exporting process's own. `--keep` leaves the
+database in a folder, where the next call finds it: only what it lacks is made.
 """
 
 import argparse
@@ -144,13 +143,15 @@ def run(
         "APEX_STATE_DIR": str(folder / "state"),
         "DAGSTER_HOME": str(home),
         "DAGSTER_POSTGRES_URL": postgres.url("dagster"),
+        # As `.env.example` has it, and `apex up`.
+        "DAGSTER_EMIT_PARTITION_SUBSET_IN_PLANNED_EVENTS": "true",
     }
     with Database(url, application_name="benchmark") as database:
         print(f"{os.getloadavg()[0]:.1f} processes want to run on this machine by now")
         for history in (rows // 10, rows):
-            _fill_up_to(url, history)
+            there = _fill_up_to(url, history)
             if "today" in only:
-                _today_refreshed(database, f"{history:,} rows of history", repeats)
+                _today_refreshed(database, f"{there:,} rows of history", repeats)
         _backfills(database, repeats, folder, only)
         if "detector" in only:
             _detector(database, repeats)
@@ -162,10 +163,11 @@ def _today() -> date:
     return datetime.now(UTC).date()
 
 
-def _fill_up_to(url: str, history: int) -> None:
-    """Make the rows that are missing, of two years and of today."""
+def _fill_up_to(url: str, history: int) -> int:
+    """Make the rows that are missing, of two years and of today; count the former."""
     midnight = datetime.combine(_today(), datetime.min.time(), UTC)
     first = midnight - timedelta(days=_DAYS)
+    there: list[int] = []
     for begin, end, wanted in (
         (first, midnight, history),
         (midnight, midnight + timedelta(hours=1), _TODAY_ROWS),
@@ -180,6 +182,8 @@ def _fill_up_to(url: str, history: int) -> None:
                 values = {"rows": wanted - found, "begin": begin, "end": end}
                 connection.execute(_FILL, values)
                 connection.execute("VACUUM ANALYZE campaign_metrics")
+            there.append(max(found, wanted))
+    return there[0]
 
 
 def _seconds(work: Callable[[], object]) -> float:
@@ -256,13 +260,13 @@ def _backfill(database: Database, periods: Periods, repeats: int, folder: Path) 
         ours.append(_seconds(lambda: refresh_and_check(database, settings, periods)))
         as_run.append(_run_of(periods))
     print(
-        f"{len(periods.labels())} {periods.grain.label}s: psql {median(bare):.1f} s; "
+        f"{len(periods.labels())} {periods.grain.label}s: psql {min(bare):.1f} s; "
         f"from Python {_against(ours, bare)}; as a run {_against(as_run, bare)}"
     )
 
 
 def _against(seconds: Sequence[float], bare: Sequence[float]) -> str:
-    return f"{median(seconds):.1f} s, {median(seconds) / median(bare):.2f} of that"
+    return f"{min(seconds):.1f} s, {min(seconds) / min(bare):.2f} of that"
 
 
 def _psql(script: Path) -> None:
