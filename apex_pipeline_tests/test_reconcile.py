@@ -104,6 +104,24 @@ def test_each_of_the_columns_is_compared(sync, reconcile, api, database_url, cha
     assert f"apex_{column.replace('_', '')}".startswith(next(iter(change)))
 
 
+def test_a_figure_that_became_no_number_hides_no_damage(
+    sync, reconcile, api, database_url
+):
+    insert_many(database_url, 3)
+    sync()
+    missing, different, _ = ids(database_url)
+    api.delete(f"{SET}({missing})")
+    for row_id in (missing, different):
+        execute(
+            database_url,
+            f"UPDATE campaign_metrics SET cost_usd = 'NaN' WHERE id = '{row_id}'",
+        )
+    assert found(reconcile()[1]) == {
+        (Kind.MISSING, missing),
+        (Kind.DIFFERENT, different, "cost_usd"),
+    }
+
+
 def test_repair_lets_the_next_sync_send_what_is_missing_or_differs(
     sync, reconcile, api, emulator, database_url
 ):

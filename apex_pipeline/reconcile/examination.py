@@ -142,7 +142,10 @@ class Examination:
         suspects += verdicts.foreign
         if suspects:
             after = await self.ask(lambda c: rows.rows_of(c, suspects))
-            moved = {key for key in suspects if before.get(key) != after.get(key)}
+            # As text, since NaN is not equal to itself.
+            moved = {
+                key for key in suspects if repr(before.get(key)) != repr(after.get(key))
+            }
             _withdraw(verdicts, moved)
         await self._keep(verdicts)
         self.compared += sum(bool(row.exported_at) for row in before.values())
