@@ -287,6 +287,8 @@ def test_a_database_that_is_down_hides_no_figure_of_dataverse(emulator, variable
         ready = httpx.get(f"{url}/readyz")
         metrics = httpx.get(f"{url}/metrics")
     assert figures(kpis)["tokens_in"] == (5, None)
+    # Nobody may take figures for the newest that may be so no longer.
+    assert kpis.json()["state"] == "stale"
     assert kpis.json()["sync"]["error"] == "database_failed"
     assert kpis.json()["sync"]["pending"] is None
     assert (history.status_code, history.json()["error"]) == (503, "database_failed")

@@ -137,6 +137,22 @@ def test_a_value_that_nobody_looked_at_for_long_is_not_shown_any_more():
     simulated(scenario)
 
 
+def test_an_old_value_is_better_than_a_source_that_hangs():
+    async def scenario(source: Source) -> None:
+        source.shared = Shared(
+            source.read,
+            Timing(patience=0.01),
+            source="the source",
+            clock=lambda: source.now,
+        )
+        await source.shared.get()
+        source.now, source.gate = 100.0, asyncio.Event()
+        reading = await asyncio.wait_for(source.shared.get(), 10)
+        assert (reading.value, reading.age, reading.under_way) == (0.0, 100.0, 0.0)
+
+    simulated(scenario)
+
+
 def test_a_failure_keeps_the_last_good_value_and_its_age():
     async def scenario(source: Source) -> None:
         await source.shared.get()

@@ -434,6 +434,29 @@ def test_a_database_that_hangs_is_told_of_in_time(emulator, database_url, tmp_pa
     assert "has not answered within 0.5 s" in hangs.cause
 
 
+def test_rows_are_not_late_because_nobody_looked(emulator, database_url, tmp_path):
+    """What stops the watch stops the sync, and is told of by itself."""
+    insert(database_url, [campaign_row(created_at=ago(minutes=30))])
+    around = everything.Surroundings([], [], ["teams"])
+    variables = environment(emulator, database_url, tmp_path)
+
+    def late(state: dict[str, Any], now: datetime) -> tuple[bool, dict[str, Any]]:
+        seen = everything.look(variables, around, state, now)
+        found = [f for each in seen.observations for f in each.findings]
+        return "rows-overdue" in {f.fingerprint for f in found}, dict(seen.state)
+
+    state: dict[str, Any] = {"empty_at": ago(minutes=25).isoformat()}
+    is_late, state = late(state, ago(minutes=20))
+    assert not is_late
+    is_late, again = late(state, ago(minutes=17))
+    assert not is_late
+    assert late(again, ago(minutes=14))[0]
+    is_late, state = late(state, NOW)
+    assert not is_late
+    is_late, state = late(state, NOW + timedelta(minutes=2))
+    assert not is_late
+
+
 def test_room_on_the_disk_is_told_of(tmp_path):
     full = storage_room.observe({"state folder": tmp_path}, min_free_bytes=2**62)
     (finding,) = next(full).findings

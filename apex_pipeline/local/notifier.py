@@ -27,8 +27,8 @@ from apex_pipeline.watch.catalogue import (
     SYNC_JOB,
     WATCH_STALLED,
 )
-from apex_pipeline.watch.checkup import STALLED, stalled
-from apex_pipeline.watch.everything import WATCHER
+from apex_pipeline.watch.checkup import stalled
+from apex_pipeline.watch.everything import STALLED, WATCHER
 
 NAME = "apex up"
 """Under this name its own progress is kept."""

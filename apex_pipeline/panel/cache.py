@@ -26,6 +26,7 @@ class Timing:
         fresh: A value is served as it is until it is so old.
         stale: For so long after that it is served while a new one is read; then who
             asks waits for the new one.
+        patience: Who has to wait, though there is an old value, waits so long.
         limit: A read may take so long.
         first_pause: Nothing is read for so long after a failure, and twice as long
             after each further one.
@@ -36,6 +37,7 @@ class Timing:
     # then shows after a second question (`documents`).
     fresh: float = 9.1
     stale: float = 50.9
+    patience: float = 3.0
     limit: float = 15.0
     first_pause: float = 10.0
     longest_pause: float = 120.0
@@ -111,8 +113,10 @@ class Shared(Generic[Value]):
         flight = self._flight
         if flight is not None and self._is_worth_waiting(age):
             # Whoever hangs up meanwhile does not take the read away from the others.
-            await asyncio.wait({flight})
-            flight.result()
+            patience = None if age is None else self._timing.patience
+            done, _ = await asyncio.wait({flight}, timeout=patience)
+            for each in done:
+                each.result()
         return self.peek()
 
     def peek(self) -> Reading[Value]:

@@ -76,7 +76,7 @@ def kpis_document(
     if value is not None:
         status = 200
         told["ok"] = True
-    state, words = _state(reading, health.value)
+    state, words = _state(reading, health)
     return status, {
         **told,
         "state": state,
@@ -181,13 +181,15 @@ def _failure(reading: Reading[Any]) -> ApexError:
     return reading.failure or TransientError("Nothing has been read yet.")
 
 
-def _state(reading: Reading[Comparison], health: Health | None) -> tuple[str, str]:
+def _state(reading: Reading[Comparison], health: Reading[Health]) -> tuple[str, str]:
     """The state, and what it means in a sentence."""
     if reading.failure is not None or reading.value is None:
         return "error", "Dataverse does not answer."
     if reading.age is not None and reading.age > MAX_AGE_SECONDS:
         return "stale", "These figures are old; new ones are being read."
-    overdue = health.status.oldest_pending_seconds if health else None
+    if health.failure is not None:
+        return "stale", "Whether the sync keeps up cannot be seen."
+    overdue = health.value.status.oldest_pending_seconds if health.value else None
     if overdue is not None and overdue > _OVERDUE.total_seconds():
         return "stale", (
             "The sync does not keep up: a run has been waiting for "

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from apex_pipeline.alerts.findings import Finding, Observation, is_within
 from apex_pipeline.alerts.incidents import Incident, words
@@ -17,9 +17,6 @@ from apex_pipeline.watch.catalogue import (
     STORAGE_UNUSABLE,
     WATCH_STALLED,
 )
-
-STALLED = timedelta(minutes=3)
-"""The watch looks every half minute; a restart of the daemon takes less than one."""
 
 _PATIENCE_SECONDS = 5.0
 
@@ -71,7 +68,7 @@ def _causes(found: Sequence[Incident | Finding]) -> list[Incident | Finding]:
 
 def stalled(progress: Progress | None, now: datetime) -> Finding | None:
     """What is wrong with the watch, by when it was at work last."""
-    if progress is not None and now - progress.updated_at <= STALLED:
+    if progress is not None and now - progress.updated_at <= everything.STALLED:
         return None
     if progress is None:
         return WATCH_STALLED.finding("It has never looked.", cause_key="stalled")

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,9 @@ WATCHER = "watch_sync_health"
 """Under this name it keeps how far it has come."""
 
 # A suspended Neon compute needs seconds to wake; a tick has to end within a minute.
+STALLED = timedelta(minutes=3)
+"""The watch looks every half minute; a restart of the daemon takes less than one."""
+
 _PATIENCE_SECONDS = 10.0
 _ANSWER_SECONDS = 25.0
 
@@ -65,7 +68,11 @@ def look(
         seconds: How long the metrics database may take to answer.
     """
     since = sync_health.utc(state.get("since", now.isoformat()))
-    kept = {**state, "since": since.isoformat()}
+    kept = {**state, "since": since.isoformat(), "looked_at": now.isoformat()}
+    looked_at = sync_health.utc(state.get("looked_at", now.isoformat()))
+    if now - looked_at > STALLED:
+        # What kept us from looking kept the sync from running: rows wait anew from here.
+        kept["empty_at"] = now.isoformat()
     seen = [*_room(environment), _not_getting_through(around, now)]
     seen += instigators.observe(around.instigators, since, now)
     seen.append(Observation(WATCH_STALLED.name))
