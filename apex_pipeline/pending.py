@@ -47,8 +47,8 @@ class PendingSummary:
     """How much is to be delivered.
 
     Attributes:
-        oldest_created_at: Of the oldest row (aware, UTC), brought within the years
-            that Python knows; None if nothing is pending.
+        oldest_created_at: Of the oldest row that was not refused before (aware, UTC),
+            brought within the years that Python knows; None if there is none.
     """
 
     count: int
@@ -111,8 +111,13 @@ _NEXT_UNDATED_PAGE = f"""{_PENDING}
 
 _NAMED = f"{ROW} FROM campaign_metrics AS metric WHERE metric.id = %(id)s"
 
+# A row that was refused is pending again whenever it is due: its age says nothing of how
+# well the sync keeps up.
 _SUMMARY = """
-    SELECT count(*), extract(epoch FROM min(created_at)) FROM campaign_metrics_pending
+    SELECT count(*), extract(epoch FROM min(created_at) FILTER (WHERE NOT EXISTS (
+        SELECT FROM campaign_metrics_quarantine WHERE metric_id = pending.id
+    )))
+    FROM campaign_metrics_pending AS pending
 """
 
 # The order leads the planner to the partial index, whatever share of the table it takes

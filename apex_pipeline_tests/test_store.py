@@ -156,6 +156,19 @@ def test_the_summary_counts_and_finds_the_oldest(store, database_url):
     assert store.has_pending()
 
 
+def test_a_row_that_was_refused_makes_nothing_look_late(store, database_url):
+    now = datetime.now(UTC)
+    refused = add(database_url, created_at=now - timedelta(days=40))
+    store.quarantine([Rejection(refused, "invalid", "")], now - timedelta(hours=1))
+    assert store.pending_summary() == PendingSummary(1, None)
+
+    waiting = add(database_url, created_at=NOW)
+
+    assert store.pending_summary() == PendingSummary(2, NOW)
+    store.quarantine([Rejection(waiting, "invalid", "")], now)
+    assert store.pending_summary() == PendingSummary(1, None)
+
+
 @pytest.mark.parametrize(
     ("created_at", "shown"),
     [("-infinity", datetime.min), ("infinity", datetime.max), ("294000-01-01", None)],  # noqa: DTZ901 - made aware below

@@ -66,7 +66,7 @@ def sync_families(health: Health | None, totals: Totals | None) -> Iterator[Fami
         )
         yield _gauge(
             "apex_oldest_pending_age_seconds",
-            "Age of the oldest pending row; 0 while none is pending.",
+            "Age of the oldest pending row that was not refused before; 0 without one.",
             status.oldest_pending_seconds or 0.0,
         )
         yield _gauge(

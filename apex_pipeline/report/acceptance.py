@@ -76,7 +76,7 @@ def _waiting(subject: Subject, now: datetime) -> Seen:
         database = stack.enter_context(subject.open_database())
         pending = stack.enter_context(store.Store(database)).pending_summary()
     if pending.oldest_created_at is None:
-        return met("nothing is pending")
+        return met(f"{pending.count or 'nothing'} pending")
     age = now - pending.oldest_created_at
     seen = f"{pending.count} pending, the oldest for {seconds(age.total_seconds())}"
     return met(seen) if age <= WAIT_LIMIT else not_met(seen)
