@@ -118,6 +118,11 @@ def test_what_alerts_need_is_named(variables, monkeypatch):
     without_journal = apex("alerts", "list")
     assert without_journal.exit_code == 2
     assert "Alerts need DAGSTER_POSTGRES_URL" in without_journal.output
+    monkeypatch.delenv("DATABASE_URL")
+    monkeypatch.delenv("DATAVERSE_RESOURCE")
+    beside_nothing = apex("alerts", "list")
+    assert beside_nothing.exit_code == 2
+    assert "local services are not running" in beside_nothing.output
 
 
 def test_the_check_says_why_it_is_not_well_one_line_each(

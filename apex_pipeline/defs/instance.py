@@ -15,6 +15,7 @@ from dagster._core.scheduler.instigation import (
 from sqlalchemy.exc import SQLAlchemyError
 
 from apex_pipeline.defs.schedules import sync_every_five_minutes
+from apex_pipeline.defs.storage_patience import bound_storage
 from apex_pipeline.doctor.orchestration import Instance
 from apex_pipeline.errors import ApexError
 
@@ -40,6 +41,7 @@ def readable_instance(
     Raises:
         ApexError: It cannot be read.
     """
+    bound_storage()
     try:
         with dg.DagsterInstance.get() as instance:
             yield instance

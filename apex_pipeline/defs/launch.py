@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -21,6 +21,7 @@ from apex_pipeline.defs.reconciliation import (
     RECONCILIATION_MAX_RUNTIME,
     reconcile_dataverse,
 )
+from apex_pipeline.defs.storage_patience import bound_storage
 from apex_pipeline.defs.sync_assets import SKIPPED_TAG, SLICE_TAG
 from apex_pipeline.errors import ApexError
 
@@ -31,6 +32,8 @@ _ERROR_LINE = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Timeout)\b")
 # A daemon writes a heartbeat every 30 s, and Dagster itself allows five minutes.
 _HEARTBEAT_SECONDS = 90.0
 _POLL_SECONDS = 0.25
+# It loads the code location, which takes seconds.
+_LAUNCH_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +119,7 @@ def _through_dagster(
 @contextmanager
 def _instance(home: str | None) -> Iterator[dg.DagsterInstance]:
     if home:
+        bound_storage()
         with dg.DagsterInstance.get() as instance:
             yield instance
     else:
@@ -150,15 +154,31 @@ def _submit(
         *("--job", job.name, "--run-id", run_id),
         *("--config-json", json.dumps(run_config)),
     ]
-    launched = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  our own interpreter and job
-    if launched.returncode == 0 or instance.get_run_by_id(run_id) is not None:
+    complaint = _run(command)
+    if complaint is None or instance.get_run_by_id(run_id) is not None:
         return run_id
     # Its daemon may have died a moment ago, for the heartbeat lives on for a while.
     logger.warning(
         "dagster did not take the run (%s); it runs in this process",
-        _cause(launched.stderr),
+        complaint,
     )
     return None
+
+
+def _run(command: Sequence[str]) -> str | None:
+    """Run a command to its end; what it complains of, or None."""
+    try:
+        ended = subprocess.run(  # noqa: S603  our own interpreter and job
+            command,
+            capture_output=True,
+            text=True,
+            check=False,
+            # It asks the storage without the bound that we have.
+            timeout=_LAUNCH_SECONDS,
+        )
+    except subprocess.TimeoutExpired:
+        return f"it has not ended in {_LAUNCH_SECONDS:.0f} s"
+    return _cause(ended.stderr) if ended.returncode else None
 
 
 def _cause(stderr: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import dagster as dg
 from sqlalchemy.exc import SQLAlchemyError
 
+from apex_pipeline.defs.storage_patience import bound_storage
 from apex_pipeline.defs.sync_specs import NO_ROWS_QUARANTINED, QUARANTINED
 from apex_pipeline.errors import ApexError
 from apex_pipeline.quarantine import Selection
@@ -145,6 +146,7 @@ def report_quarantine(state: QuarantineState) -> None:
     Raises:
         ApexError: It cannot be written to.
     """
+    bound_storage()
     try:
         with dg.DagsterInstance.get() as instance:
             instance.report_runless_asset_event(

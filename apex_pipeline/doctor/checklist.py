@@ -36,6 +36,8 @@ from apex_pipeline.settings import DataverseSettings
 
 _PROVISION_DATABASE = "Run `apex provision database`."
 _PROVISION = "Run `apex provision dataverse`."
+_STORAGE_LINE = "Dagster storage"
+_STORAGE_VARIABLE = "DAGSTER_POSTGRES_URL"
 _CLOCK = "Have the clock of this machine kept by NTP."
 _GRAPH_TOKENS = "graph.json"
 _SKEW = f"at most {machine.MAX_SKEW_SECONDS:g} s"
@@ -316,6 +318,15 @@ def _of_table(environment: Environment, judge: Callable[..., Finding]) -> Findin
 def _machine_checks(
     configuration: Configuration, around: Surroundings
 ) -> Iterator[Check]:
+    storage = configuration.environment.get(_STORAGE_VARIABLE)
+    if storage:
+        yield Check(
+            _STORAGE_LINE,
+            "answers",
+            f"Check {_STORAGE_VARIABLE}, and that its Postgres runs and can be reached "
+            "from here; its log and its disk say why it does not answer.",
+            lambda: Postgres(storage, variable=_STORAGE_VARIABLE).reachable(),
+        )
     seen: list[Instance | None] = []
 
     def daemon() -> Finding:
@@ -327,6 +338,7 @@ def _machine_checks(
         "heartbeats within 90 s",
         "Start it: `apex up`, `dagster dev`, or `dagster-daemon run` as a service.",
         daemon,
+        (_STORAGE_LINE,) if storage else (),
     )
     yield Check(
         "schedule",

@@ -40,15 +40,22 @@ _HAS_UNIQUE_ID = """
 class Postgres:
     """The database, for as long as the doctor looks; each look is a connection."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, variable: str = "DATABASE_URL") -> None:
         """Keep the address; nothing is sent yet.
+
+        Args:
+            url: Where it is.
+            variable: Where the URL comes from, for messages.
 
         Raises:
             ConfigError: The URL is not one of a Postgres database.
         """
         self._url = url
         self._database = Database(
-            url, wait_seconds=WAIT_SECONDS, application_name=_APPLICATION
+            url,
+            wait_seconds=WAIT_SECONDS,
+            application_name=_APPLICATION,
+            variable=variable,
         )
 
     def reachable(self) -> Finding:
