@@ -165,8 +165,24 @@ def test_the_check_goes_without_a_journal(variables, monkeypatch, database_url):
 
 
 def test_the_check_names_a_wrong_configuration(variables, monkeypatch):
+    wrong = {
+        "APEX_TIME_ZONE": "Mars/X",
+        "APEX_SLO_P95_MS": "-1",
+        "APEX_HISTORY_START": "nope",
+        "APEX_PANEL_TOKEN": "short",
+        "APEX_PANEL_PORT": "99999",
+        "APEX_TEAMS_WEBHOOK_URL": "nope",
+        "APEX_HEARTBEAT_URL": "nope",
+        "APEX_DAGSTER_URL": "nope",
+        "APEX_CLIENT_SECRET_EXPIRES_ON": "soon",
+    }
+    for name, text in wrong.items():
+        monkeypatch.setenv(name, text)
     monkeypatch.delenv("AZURE_TENANT_ID")
-    assert apex("status", "--check").exit_code == 2
+    told = apex("status", "--check")
+    assert told.exit_code == 2
+    for name in (*wrong, "AZURE_TENANT_ID"):
+        assert told.output.count(f"{name} must be") == 1, name
 
 
 def test_the_status_shows_what_is_open(journal, variables):

@@ -338,7 +338,9 @@ def test_when_the_secret_expires_is_noted_by_a_person(doctor):
     assert (soon[name].state, red(soon)) == (State.WARNING, set())
     over = doctor(APEX_CLIENT_SECRET_EXPIRES_ON=str(today - timedelta(days=1)))
     assert red(over) == {name}
-    assert red(doctor(APEX_CLIENT_SECRET_EXPIRES_ON="soon")) == {name}
+    malformed = doctor(APEX_CLIENT_SECRET_EXPIRES_ON="soon")
+    assert red(malformed) == {"configuration"}
+    assert malformed[name].measured == "because of: configuration"
 
 
 def test_when_the_secret_expires_is_read_from_the_directory_where_that_is_allowed(
@@ -372,9 +374,10 @@ def test_no_alert_channel_is_a_warning_with_what_to_set(doctor):
 
 def test_an_alert_channel_that_is_malformed(doctor):
     lines = doctor(APEX_SMTP_URL="nonsense", APEX_TEAMS_WEBHOOK_URL="http://x")
-    assert red(lines) == {"alert channels"}
-    assert "APEX_SMTP_URL" in lines["alert channels"].measured
-    assert "APEX_TEAMS_WEBHOOK_URL" in lines["alert channels"].measured
+    assert red(lines) == {"configuration"}
+    assert causes(lines) == {"because of: configuration"}
+    assert "APEX_SMTP_URL" in lines["configuration"].measured
+    assert "APEX_TEAMS_WEBHOOK_URL" in lines["configuration"].measured
     lines = doctor(APEX_CA_BUNDLE="/no/ca.pem")
     assert red(lines) == {"configuration"}
     assert causes(lines) == {"because of: configuration"}
@@ -495,6 +498,10 @@ def test_a_configuration_that_is_half_wrong_is_a_line_and_else_an_error(doctor):
     assert red(lines) == {"configuration"}
     assert lines["token"].state is State.OK
     assert red(doctor(APEX_ADMIN_CLIENT_ID="")) == {"configuration"}
+    wrong = {"APEX_TIME_ZONE": "Mars/X", "APEX_PANEL_PORT": "99999"}
+    lines = doctor(**wrong)
+    assert red(lines) == {"configuration"}
+    assert all(name in lines["configuration"].measured for name in wrong)
     with pytest.raises(ConfigError, match=r"mysql(.|\n)*AZURE_TENANT_ID"):
         doctor(DATABASE_URL="mysql://u@h/d", AZURE_TENANT_ID="")
 

@@ -76,6 +76,21 @@ def test_other_machines_are_not_let_in_without_a_token():
     assert "APEX_PANEL_TOKEN must be set" in result.output
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("APEX_PANEL_PORT", "99999"),
+        ("APEX_PANEL_TOKEN", "short"),
+        ("APEX_TIME_ZONE", "Mars/X"),
+        ("APEX_SLO_P95_MS", "-1"),
+    ],
+)
+def test_a_variable_that_it_cannot_use_is_named_before_it_listens(name, text):
+    result = apex_panel(**{name: text})
+    assert result.exit_code == 2
+    assert f"{name} must be" in result.output
+
+
 def test_a_taken_port_is_named_with_what_changes_it():
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]

@@ -102,6 +102,20 @@ def test_the_list_shows_each_row_and_each_cause(apex, row, refused):
     )
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--code", "X"], "No row matches.\n"),
+        (["--matching", "X", "--by-cause"], "No row matches.\n"),
+        (["--offset", "99"], "No row matches past the first 99.\n"),
+        (["--dropped"], ""),
+    ],
+)
+def test_a_list_that_nothing_fits_says_so(apex, row, arguments, told):
+    shown = apex("quarantine", "list", *arguments).stdout
+    assert shown == f"{told}1 in quarantine, 0 dropped.\n"
+
+
 def test_one_row_is_shown_with_all_its_columns_and_what_is_wrong(apex, row, refused):
     (shown,) = json.loads(apex("quarantine", "show", row.upper(), "--json").stdout)[
         "rows"
@@ -140,7 +154,7 @@ def test_the_rows_of_a_cause_are_mended_released_and_delivered(
 ):
     execute(database_url, "UPDATE campaign_metrics SET phase = '5'")
     told = apex("quarantine", "release", "--code", "invalid", "--matching", "phase is")
-    assert told.stdout == "1 row released. They go with the next sync.\n"
+    assert told.stdout == "1 row released. It goes with the next sync.\n"
     assert apex("sync").exit_code == 0
     assert delivered(emulator) == marked(database_url) == {row}
     found = json.loads(apex("quarantine", "list", "--json").stdout)
@@ -151,7 +165,7 @@ def test_a_row_is_dropped_with_a_reason_and_brought_back(apex, row):
     told = apex("quarantine", "drop", row)
     assert (told.exit_code, "--reason" in told.stderr) == (2, True)
     told = apex("quarantine", "drop", row, "--reason", "a test")
-    assert (told.exit_code, "This is about 1 rows. Say --yes" in told.stderr) == (
+    assert (told.exit_code, "This is about 1 row. Say --yes" in told.stderr) == (
         2,
         True,
     )
@@ -165,6 +179,8 @@ def test_a_row_is_dropped_with_a_reason_and_brought_back(apex, row):
     assert "a test" in told
     assert "ann" in told
 
+    none = "There is no such row; none was released.\n"
+    assert apex("quarantine", "release", "--all").stdout == none
     told = apex("quarantine", "release", "--all", "--yes", "--json").stdout
     assert json.loads(told) == {"released": 0}
     told = apex("quarantine", "release", "--all", "--dropped", "--yes", "--json").stdout
@@ -232,7 +248,7 @@ def test_a_person_at_a_terminal_is_asked(variables, row, store, said, code, pend
     _, asked = process.communicate(timeout=60)
     os.close(end)
     os.close(terminal)
-    assert "Release 1 rows?" in asked
+    assert "Release 1 row?" in asked
     assert process.returncode == code
     assert store.pending_summary().count == pending
 

@@ -60,6 +60,14 @@ def test_one_record_by_options_is_written_once(record, database_url):
     assert query(database_url, COUNT) == [(1,)]
 
 
+def test_an_empty_id_or_key_is_refused_not_left_out(record, database_url):
+    ended = record(*OPTIONS, "--id", "")
+    assert ended.returncode == 1
+    assert b"--id has to be printable text of 1 to 255 characters" in ended.stderr
+    assert record(*OPTIONS, "--idempotency-key", "").returncode == 1
+    assert query(database_url, COUNT) == [(0,)]
+
+
 def test_one_record_by_json_may_be_piped(record, database_url):
     document = json.dumps(sent(id="k"))
     dry = record("--json", document, "--dry-run")
@@ -89,6 +97,7 @@ def test_all_problems_are_told_in_the_words_of_the_command(record):
         ("--json", "{}", "--skip-bad"),
         ("--file", "rows.csv", "--rejects", "x"),
         ("--file", "rows.csv", "--idempotency-key", "x"),
+        ("--file", "rows.csv", "--idempotency-key", ""),
     ],
 )
 def test_a_wrong_use_is_told_and_exits_with_2(record, tmp_path, arguments):

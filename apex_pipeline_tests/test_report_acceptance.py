@@ -5,12 +5,13 @@ from uuid import uuid4
 
 import pytest
 
-from apex_pipeline import store as stores
+from apex_pipeline import migrations, store as stores
 from apex_pipeline.alerts.findings import Observation
 from apex_pipeline.alerts.journal import Journal, Look
 from apex_pipeline.alerts.notice import Severity
+from apex_pipeline.errors import DatabaseError
 from apex_pipeline.report.acceptance import delivery
-from apex_pipeline.report.deliverables import in_dagster
+from apex_pipeline.report.deliverables import in_alerts_postgres, in_dagster
 from apex_pipeline.report.document import Lines, State, Table
 from apex_pipeline.report.known_issues import incidents, quarantine
 from apex_pipeline.report.orchestration import (
@@ -54,6 +55,16 @@ def open_incident(url, severity):
     look = Look([Observation("rule", (finding("rule", severity=severity),))], {})
     with Journal(url) as journal:
         journal.record("tests", lambda _: look, (), datetime.now(UTC))
+
+
+def test_the_migrations_beside_dagsters_storage_are_told(subject, empty_database_url):
+    with pytest.raises(DatabaseError, match="apex provision database"):
+        list(in_alerts_postgres(subject))
+    migrations.apply(empty_database_url, migrations.Part.ALERTS)
+    (block,) = in_alerts_postgres(subject)
+    assert isinstance(block, Lines)
+    (line,) = block.lines
+    assert (line.name, line.state) == ("alerts_0001_incidents", State.MET)
 
 
 WELL = {

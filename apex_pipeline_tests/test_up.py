@@ -264,7 +264,7 @@ def test_everything_comes_up_and_goes_without_remains_and_comes_back(tmp_path):
 def test_the_demo_writes_campaigns_syncs_them_and_goes_on(tmp_path):
     with apex_up(tmp_path / "state", "--demo") as running:
         wait_until(running.says("requests, throttled"), running)
-        told = running.output.read_text().partition("First sync: ")[2].splitlines()[0]
+        told = running.output.read_text().partition("Synced: ")[2].splitlines()[0]
         assert int(told.split()[0]) > 3_500, told
         rows = running.rows()
         wait_until(lambda: running.rows() > rows, running)

@@ -7,7 +7,7 @@ import click
 from apex_pipeline.panel.app import make_app
 from apex_pipeline.panel.serving import listen, serve
 from apex_pipeline.panel.sources import Sources
-from apex_pipeline.settings import load_panel_settings
+from apex_pipeline.settings import load_analysis_settings, load_panel_settings
 
 
 @click.command()
@@ -25,6 +25,7 @@ def panel(*, host: str | None, port: int | None) -> None:
     page.
     """
     settings = load_panel_settings(os.environ, host=host, port=port)
+    load_analysis_settings(os.environ)
     app = make_app(settings, Sources(os.environ))
     serve(
         app,

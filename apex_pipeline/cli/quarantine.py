@@ -81,6 +81,8 @@ def list_rows(
         return
     if found:
         print_table([_cells(one) for one in found])
+    elif offset or not everything:
+        click.echo(f"No row matches{f' past the first {offset}' if offset else ''}.")
     if len(found) == limit:
         click.echo(f"There may be more: --offset {offset + limit}")
     click.echo(
@@ -149,7 +151,10 @@ def release(
             _confirm(opened, selection, "Release", yes=yes)
         count = opened.release(selection)
         _tell_dagster(opened)
-    _print_count(count, "released", "They go with the next sync.", as_json=as_json)
+    _print_count(
+        count, "released", "It goes with the next sync.", "They go with the next sync.",
+        as_json=as_json,
+    )  # fmt: skip
 
 
 @quarantine.command()
@@ -184,7 +189,10 @@ def drop(
         count = opened.drop(selection, decision)
         _tell_dagster(opened)
     _print_count(
-        count, "dropped", "`apex quarantine list --dropped` shows them.",
+        count,
+        "dropped",
+        "`apex quarantine list --dropped` shows it.",
+        "`apex quarantine list --dropped` shows them.",
         as_json=as_json,
     )  # fmt: skip
 
@@ -198,11 +206,13 @@ def _confirm(opened: Store, selection: Selection, verb: str, *, yes: bool) -> No
     if yes:
         return
     count = opened.quarantine_selected(selection)
+    if not count:
+        return
     if not sys.stdin.isatty():
         raise click.UsageError(
-            f"This is about {count} rows. Say --yes where nobody can be asked."
+            f"This is about {_rows(count)}. Say --yes where nobody can be asked."
         )
-    click.confirm(f"{verb} {count} rows?", abort=True, err=True)
+    click.confirm(f"{verb} {_rows(count)}?", abort=True, err=True)
 
 
 def _tell_dagster(opened: Store) -> None:
@@ -258,11 +268,18 @@ def _document(row: QuarantinedRow, values: Mapping[str, object]) -> dict[str, ob
     return dataclasses.asdict(row) | {"columns": columns}
 
 
-def _print_count(count: int, done: str, hint: str, *, as_json: bool) -> None:
+def _rows(count: int) -> str:
+    return f"{count} {'row' if count == 1 else 'rows'}"
+
+
+def _print_count(count: int, done: str, one: str, many: str, *, as_json: bool) -> None:
+    """Tell what was done; to all of them where none is named, so there may be none."""
     if as_json:
         _print_json({done: count})
+    elif count:
+        click.echo(f"{_rows(count)} {done}. {one if count == 1 else many}")
     else:
-        click.echo(f"{count} {'row' if count == 1 else 'rows'} {done}. {hint}")
+        click.echo(f"There is no such row; none was {done}.")
 
 
 def _print_json(document: object) -> None:

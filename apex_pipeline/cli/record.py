@@ -12,6 +12,7 @@ from apex_pipeline.metrics import COLUMNS
 from apex_pipeline.recording import open_database
 from apex_pipeline.recording.fields import (
     CREATED_AT,
+    ID,
     OPTIONS,
     SUCCESS_RATE,
     spelling_of,
@@ -107,7 +108,7 @@ def record(
         outcome = _record_one(given, document, idempotency_key, dry_run=dry_run)
         click.echo(_sentence(outcome, dry_run=dry_run))
         return
-    if idempotency_key or (rejects and not skip_bad):
+    if idempotency_key is not None or (rejects and not skip_bad):
         raise click.UsageError(
             "--idempotency-key is for one record, --rejects for --skip-bad."
         )
@@ -123,6 +124,9 @@ def _record_one(
         spelling = OPTIONS
         cells = {OPTIONS.names[column]: text for column, text in given.items()}
         values = parse_cells(cells, spelling)
+        if given.get(ID) == "":
+            # Not as in a file, where an empty cell is none: a key was meant.
+            values[spelling.names[ID]] = ""
     else:
         values = parse_json(_standard_input() if document == _DASH else document)
         spelling = spelling_of(values.keys())

@@ -47,8 +47,8 @@ def report(
     """Write the completion report, measured as it is written.
 
     Markdown, with its pictures beside it; or one HTML file to send and to print. It
-    takes half a minute, changes nothing, and holds no value of a variable. What could
-    not be measured says so, and why. FILE appears when it is whole.
+    takes half a minute, changes nothing, and holds no value of a secret variable. What
+    could not be measured says so, and why. FILE appears when it is whole.
 
     Exit 0: written, whatever it says; 1: it could not be written; 2: the configuration
     names neither Postgres nor Dataverse, so there is nothing to report.

@@ -14,7 +14,7 @@ from apex_pipeline.local.up import run_up
     "--demo",
     is_flag=True,
     help="Fill in 90 days of believable campaigns, sync them at once, and go on "
-    "writing a new run every few seconds.",
+    "writing two or three runs a minute and syncing every minute.",
 )
 @click.option(
     "--port",

@@ -79,13 +79,11 @@ def checks(
 
 
 def _read(configuration: Configuration) -> tuple[AlertSettings, Finding | None]:
-    """The settings, or what is wrong with them that no other line says."""
+    """The settings; where they are wrong, which the first line says, none."""
     try:
         return load_alert_settings(configuration.environment), None
-    except ConfigError as error:
-        ours = [each for each in error.problems if each not in configuration.problems]
-        finding = failed(" ".join(ours)) if ours else not_checked("configuration")
-        return AlertSettings(), finding
+    except ConfigError:
+        return AlertSettings(), not_checked("configuration")
 
 
 def _application(found: DataverseSettings | None) -> DataverseSettings:

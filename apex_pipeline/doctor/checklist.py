@@ -27,10 +27,11 @@ from apex_pipeline.doctor.dataverse import (
     Access,
     Environment,
 )
-from apex_pipeline.doctor.findings import Check, Finding, Line, ok
+from apex_pipeline.doctor.findings import Check, Finding, Line, not_checked, ok
 from apex_pipeline.doctor.orchestration import Instance
 from apex_pipeline.doctor.postgres import Postgres
 from apex_pipeline.doctor.runner import PATIENCE_SECONDS, examine
+from apex_pipeline.errors import ConfigError
 from apex_pipeline.metrics import COLUMNS
 from apex_pipeline.settings import DataverseSettings
 
@@ -222,6 +223,19 @@ def _credential_checks(
         tokens.append(token)
         return ok(f"acquired in {1000 * seconds:,.0f} ms, past the cache")
 
+    def expiry() -> Finding:
+        try:
+            return credentials.expiry(
+                settings,
+                configuration.environment,
+                folder / _GRAPH_TOKENS,
+                around.now().date(),
+            )
+        except ConfigError as error:
+            if not configuration.tells(error):
+                raise
+            return not_checked("configuration")
+
     yield Check(
         "token",
         "acquired",
@@ -239,12 +253,7 @@ def _credential_checks(
         "secret or certificate",
         "lasts 30 days more",
         "Make a new one in Entra, and set it.",
-        lambda: credentials.expiry(
-            settings,
-            configuration.environment,
-            folder / _GRAPH_TOKENS,
-            around.now().date(),
-        ),
+        expiry,
     )
 
 

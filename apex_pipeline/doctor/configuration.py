@@ -10,9 +10,9 @@ from apex_pipeline.doctor.findings import Finding, failed, ok
 from apex_pipeline.errors import ConfigError
 from apex_pipeline.settings import (
     DataverseSettings,
+    find_mistakes,
     load_database_url,
     load_dataverse,
-    load_settings,
     state_dir,
 )
 
@@ -24,7 +24,7 @@ class Configuration:
     """Each part that can be read; None for one that cannot.
 
     Attributes:
-        problems: What is wrong with the others.
+        problems: What is wrong with the others, and with what other parts read.
     """
 
     environment: Mapping[str, str]
@@ -38,6 +38,10 @@ class Configuration:
         """The line of the checklist."""
         return failed(" ".join(self.problems)) if self.problems else ok("complete")
 
+    def tells(self, error: ConfigError) -> bool:
+        """Whether that line says all that is wrong here."""
+        return set(error.problems) <= set(self.problems)
+
 
 def read_configuration(environment: Mapping[str, str]) -> Configuration:
     """Read what can be read.
@@ -45,7 +49,8 @@ def read_configuration(environment: Mapping[str, str]) -> Configuration:
     Raises:
         ConfigError: Neither of the two ends can be, so nothing could be checked.
     """
-    problems: dict[str, None] = {}
+    # The ends together first: one without the other is a mistake of its own.
+    problems = dict.fromkeys(find_mistakes(environment))
 
     def read(load: Callable[[], _Result]) -> _Result | None:
         try:
@@ -54,8 +59,6 @@ def read_configuration(environment: Mapping[str, str]) -> Configuration:
             problems.update(dict.fromkeys(error.problems))
             return None
 
-    # Both together first: one without the other is a mistake of its own.
-    read(lambda: load_settings(environment))
     database_url = read(lambda: load_database_url(environment))
     dataverse = read(lambda: load_dataverse(environment))
     if database_url is None and dataverse is None:

@@ -28,7 +28,7 @@ from apex_pipeline.local.services import (
 )
 from apex_pipeline.local.startup import Startup
 from apex_pipeline.local.supervisor import Supervisor
-from apex_pipeline.settings import load_settings, state_dir, wants_local
+from apex_pipeline.settings import check_settings, state_dir, wants_local
 
 _STEP_SECONDS = 0.1
 _SCHEMA = "schema"
@@ -88,7 +88,7 @@ def run_up(
         stack.enter_context(announced(state, services.announcement))
         say(_summary(services))
         if demo:
-            say("Syncing for the first time …")
+            say("Syncing …")
             say(_first_sync(watch, services, first_sync))
             supervisor.start(children.demo_writer(services))
         stack.enter_context(_telling(supervisor, services))
@@ -177,9 +177,8 @@ def _prepare(environment: Mapping[str, str], port: int) -> Services:
             f"`apex up --port {port + 1}`."
         )
     services = prepare_services(environment, ui_port=port)
-    # What is wrong with the real ends comes out now, before anything runs.
-    load_settings(services.environment)
-    ways(services.environment)
+    # What is wrong comes out now, before anything runs.
+    check_settings(services.environment)
     prepare_dagster_home(services)
     return services
 
@@ -247,8 +246,8 @@ def _first_sync(watch: _Watch, services: Services, first_sync: FirstSync) -> str
     try:
         counts = watch.during(lambda: first_sync(services.environment))
     except ApexError as error:
-        return f"The first sync did not succeed: {error}"
-    return f"First sync: {counts}"
+        return f"The sync did not succeed: {error}"
+    return f"Synced: {counts}"
 
 
 def _summary(services: Services) -> str:

@@ -133,6 +133,10 @@ class _Chapters:
                 "migrations of Postgres", lambda: deliverables.in_postgres(subject)
             ),
             *gathered(
+                "migrations beside Dagster's storage",
+                lambda: deliverables.in_alerts_postgres(subject),
+            ),
+            *gathered(
                 "routes of the panel",
                 lambda: deliverables.in_the_panel(subject.panel()),
             ),

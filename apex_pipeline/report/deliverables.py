@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from apex_pipeline import migrations
+from apex_pipeline.database import Database
 from apex_pipeline.errors import ApexError
 from apex_pipeline.report.document import Block, Line, Lines, State, Table
 from apex_pipeline.report.measuring import instant, seconds
@@ -65,10 +66,27 @@ def in_postgres(subject: Subject) -> Iterator[Block]:
     Raises:
         DatabaseError: Postgres does not answer, or none was ever applied.
     """
-    contents = migrations.contents()
     with subject.open_database() as database:
-        applied = dict(read_migrations(database, list(contents)))
-    yield Lines(
+        yield _migrations(database, migrations.Part.METRICS, "Migrations of Postgres")
+
+
+def in_alerts_postgres(subject: Subject) -> Iterator[Block]:
+    """The migrations of the alerts' tables, beside Dagster's storage.
+
+    Raises:
+        ApexError: Nobody keeps alerts.
+        DatabaseError: That Postgres does not answer, or none was ever applied.
+    """
+    with subject.open_alerts_database() as database:
+        yield _migrations(
+            database, migrations.Part.ALERTS, "Migrations beside Dagster's storage"
+        )
+
+
+def _migrations(database: Database, part: migrations.Part, title: str) -> Lines:
+    contents = migrations.contents(part)
+    applied = dict(read_migrations(database, list(contents)))
+    return Lines(
         tuple(
             Line(
                 name,
@@ -80,7 +98,7 @@ def in_postgres(subject: Subject) -> Iterator[Block]:
             )
             for name, made in contents.items()
         ),
-        "Migrations of Postgres",
+        title,
         "makes",
     )
 

@@ -1,4 +1,4 @@
-"""What it runs on, and which variables are set: names, never values."""
+"""What it runs on, and which variables are set, by name."""
 
 import platform
 import sys
@@ -130,7 +130,10 @@ def variables(
         given: As they were set.
         environment: The same, with what a running `apex up` adds.
     """
-    yield Note("Names alone; no value of a variable is in this report.")
+    yield Note(
+        "Names alone. No value of a secret variable is anywhere in this report; "
+        "addresses and ids are in other chapters."
+    )
     yield Table(
         ("variable", "part", "secret", "set"),
         tuple(

@@ -5,11 +5,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from apex_pipeline.alerts.journal import NO_JOURNAL, VARIABLE
 from apex_pipeline.database import Database
 from apex_pipeline.doctor.checklist import LookAtDagster
 from apex_pipeline.doctor.configuration import Configuration, read_configuration
 from apex_pipeline.doctor.service import reachable
-from apex_pipeline.errors import ConfigError
+from apex_pipeline.errors import ApexError, ConfigError
 from apex_pipeline.report.measuring import once
 from apex_pipeline.report.orchestration import Orchestration
 from apex_pipeline.report.secrets import Secrets, read_secrets
@@ -96,6 +97,17 @@ class Subject:
         self.wake_database()
         return _database(self.configuration)
 
+    def open_alerts_database(self) -> Database:
+        """The database beside Dagster's storage, to be closed by whoever asked for it.
+
+        Raises:
+            ApexError: There is none.
+        """
+        url = self.environment.get(VARIABLE)
+        if not url:
+            raise ApexError(NO_JOURNAL)
+        return _connected(url)
+
     def dataverse(self) -> DataverseSettings:
         """Where the environment is, and who we are there.
 
@@ -138,8 +150,12 @@ def _wake(configuration: Configuration) -> None:
 def _database(configuration: Configuration) -> Database:
     if configuration.database_url is None:
         raise ConfigError(*configuration.problems)
+    return _connected(configuration.database_url)
+
+
+def _connected(url: str) -> Database:
     return Database(
-        configuration.database_url,
+        url,
         wait_seconds=_WAIT_SECONDS,
         application_name="apex_pipeline report",
     )

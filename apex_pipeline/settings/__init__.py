@@ -39,6 +39,7 @@ from apex_pipeline.settings.ends import (
     token_cache_path,
     wants_local,
 )
+from apex_pipeline.settings.mistakes import check_settings, find_mistakes
 from apex_pipeline.settings.names import VARIABLES, Variable
 from apex_pipeline.settings.panel import (
     DEFAULT_PANEL_HOST,
@@ -66,8 +67,10 @@ __all__ = [
     "Settings",
     "SmtpSettings",
     "Variable",
+    "check_settings",
     "dagster_environment",
     "existing_file",
+    "find_mistakes",
     "is_loopback",
     "load_alert_settings",
     "load_analysis_settings",

@@ -10,7 +10,7 @@ from apex_pipeline.alerts.journal import VARIABLE, Journal, Progress
 from apex_pipeline.alerts.notice import Severity
 from apex_pipeline.database import Database
 from apex_pipeline.errors import DatabaseError
-from apex_pipeline.settings import load_settings, state_dir
+from apex_pipeline.settings import check_settings, load_settings, state_dir
 from apex_pipeline.watch import everything, storage_room, sync_health
 from apex_pipeline.watch.catalogue import (
     DATABASE_UNUSABLE,
@@ -38,8 +38,9 @@ def reasons(environment: Mapping[str, str], now: datetime) -> list[str]:
     journal, where there is one. Silences hold here too; warnings are no reason.
 
     Raises:
-        ConfigError: The environment is incomplete or contradictory.
+        ConfigError: Something of the configuration is wrong, of whichever part.
     """
+    check_settings(environment)
     settings = load_settings(environment)
     kept = _kept(environment, now)
     found = {finding.fingerprint: finding for finding in kept.faults}

@@ -1,0 +1,45 @@
+"""All that is wrong with the variables, whoever reads them."""
+
+from collections.abc import Callable, Mapping
+
+from apex_pipeline.errors import ConfigError
+from apex_pipeline.settings.alerts import (
+    load_alert_settings,
+    load_dagster_url,
+    load_noted_end,
+)
+from apex_pipeline.settings.analysis import load_analysis_settings
+from apex_pipeline.settings.ends import load_settings
+from apex_pipeline.settings.panel import load_panel_settings
+
+_LOADERS: tuple[Callable[[Mapping[str, str]], object], ...] = (
+    load_settings,
+    load_noted_end,
+    load_alert_settings,
+    load_dagster_url,
+    load_analysis_settings,
+    load_panel_settings,
+)
+
+
+def find_mistakes(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Name each mistake once; empty where there is none."""
+    found: dict[str, None] = {}
+    for load in _LOADERS:
+        try:
+            load(environment)
+        except ConfigError as error:
+            found |= dict.fromkeys(error.problems)
+    return tuple(found)
+
+
+def check_settings(environment: Mapping[str, str]) -> None:
+    """Read every part, also those that the caller does not need.
+
+    Raises:
+        ConfigError: Something of it is missing, malformed or contradictory. All of it
+            is named at once.
+    """
+    mistakes = find_mistakes(environment)
+    if mistakes:
+        raise ConfigError(*mistakes)
