@@ -64,14 +64,16 @@ def test_made_up_campaigns_never_reach_a_real_service(tmp_path, ends):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_half_set_credentials_are_named_before_anything_runs(tmp_path):
-    with pytest.raises(ConfigError, match=r"AZURE_TENANT_ID(.|\n)*AZURE_CLIENT_SECRET"):
+def test_what_is_wrong_with_the_settings_is_named_before_anything_runs(tmp_path):
+    wrong = r"AZURE_TENANT_ID(.|\n)*AZURE_CLIENT_SECRET(.|\n)*APEX_TIME_ZONE"
+    with pytest.raises(ConfigError, match=wrong):
         run(
             tmp_path,
             port=free_port(),
             DATABASE_URL="postgresql://u:p@h/d",
             DATAVERSE_RESOURCE="https://org.crm.dynamics.com",
             DAGSTER_POSTGRES_URL="postgresql://u:p@h/dagster",
+            APEX_TIME_ZONE="Mars/X",
         )
 
 
