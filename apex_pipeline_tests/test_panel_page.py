@@ -17,7 +17,7 @@ from apex_pipeline.panel.cache import Timing
 from apex_pipeline.panel.sources import Timings
 from apex_pipeline.settings import load_analysis_settings
 from apex_pipeline_tests.cost_series import weekly
-from apex_pipeline_tests.ends import environment, insert
+from apex_pipeline_tests.ends import campaign_row, environment, insert
 from apex_pipeline_tests.panel_server import TOKEN, ago, deliver, served
 from apex_pipeline_tests.rollup_reference import metric
 
@@ -170,6 +170,21 @@ def test_a_dead_dataverse_leaves_the_figures_and_is_told_in_words(
             page.clock.fast_forward(12_000)
     expect(state(page)).to_have_text("Error")
     expect(page.locator("#announcement")).to_contain_text("Error")
+    expect(figure(page, "tokens_out")).to_contain_text("5")
+
+
+def test_a_sync_that_does_not_keep_up_is_told_in_words_and_by_shape(
+    emulator, database_url, panel, page
+):
+    deliver(emulator, {"apex_tokensout": 5})
+    page.goto(panel)
+    expect(state(page)).to_have_text("Live")
+    expect(page.locator(".mark")).to_have_css("border-radius", "50%")
+    insert(database_url, [campaign_row(created_at=ago(minutes=11))])
+    expect(state(page)).to_have_text("Stale")
+    expect(page.locator(".status .message")).to_contain_text("waiting for 11 minutes")
+    expect(page.locator("#announcement")).to_contain_text("does not keep up")
+    expect(page.locator(".mark")).to_have_css("border-radius", "0px")
     expect(figure(page, "tokens_out")).to_contain_text("5")
 
 
