@@ -134,7 +134,7 @@ def answers(draw):
 
 @given(told=st.lists(answers(), min_size=1, max_size=4))
 @settings(
-    max_examples=60,
+    max_examples=40,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
@@ -183,7 +183,7 @@ PAGES = st.fixed_dictionaries(
 
 @given(document=JSON | PAGES)
 @settings(
-    max_examples=60,
+    max_examples=40,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
