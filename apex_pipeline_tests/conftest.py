@@ -1,5 +1,6 @@
 """A real Postgres for the tests: one server a session, one database a test."""
 
+import logging
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -39,6 +40,15 @@ def pytest_terminal_summary(
         terminalreporter.write_line(
             "Left out: tests that take long. Run them with: pytest -m 'slow or browser'"
         )
+
+
+@pytest.fixture(autouse=True)
+def log_level() -> Iterator[None]:
+    """Commands set it for their whole process, which the tests share."""
+    logger = logging.getLogger("apex_pipeline")
+    before = logger.level
+    yield
+    logger.setLevel(before)
 
 
 @pytest.fixture(scope="session")
