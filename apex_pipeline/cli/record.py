@@ -9,7 +9,7 @@ import click
 
 from apex_pipeline.cli.output import progress
 from apex_pipeline.metrics import COLUMNS
-from apex_pipeline.recording import open_database
+from apex_pipeline.recording import load_file, open_database
 from apex_pipeline.recording.fields import (
     CREATED_AT,
     ID,
@@ -17,15 +17,8 @@ from apex_pipeline.recording.fields import (
     SUCCESS_RATE,
     spelling_of,
 )
-from apex_pipeline.recording.files import (
-    Format,
-    format_of,
-    is_gzip,
-    opened,
-    read_lines,
-    reporting,
-)
-from apex_pipeline.recording.loading import Loaded, load
+from apex_pipeline.recording.files import Format, format_of
+from apex_pipeline.recording.loading import Loaded
 from apex_pipeline.recording.parsing import parse_cells, parse_json
 from apex_pipeline.recording.writing import Recorded, record as record_one
 
@@ -165,12 +158,10 @@ def _load(path: str, written: Format, report: Path | None, *, dry_run: bool) -> 
         with (
             click.open_file(path, "rb") as raw,
             progress("Recording", _size(path)) as tell,
-            opened(raw, compressed=is_gzip(path), tell=tell) as stream,
-            reporting(report) as reject,
-            open_database() as database,
         ):
-            lines = read_lines(stream, written)
-            return load(database, lines, reject=reject, dry_run=dry_run)
+            return load_file(
+                raw, path, written, report=report, tell=tell, dry_run=dry_run
+            )
     except OSError as error:
         raise click.ClickException(f"{error}; nothing was written.") from error
 

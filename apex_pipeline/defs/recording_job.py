@@ -7,17 +7,9 @@ import dagster as dg
 from pydantic import Field
 
 from apex_pipeline.errors import ApexError, ConfigError
-from apex_pipeline.recording import open_database
+from apex_pipeline.recording import load_file, open_database
 from apex_pipeline.recording.fields import spelling_of
-from apex_pipeline.recording.files import (
-    Format,
-    format_of,
-    is_gzip,
-    opened,
-    read_lines,
-    reporting,
-)
-from apex_pipeline.recording.loading import load
+from apex_pipeline.recording.files import Format, format_of
 from apex_pipeline.recording.parsing import parse_json
 from apex_pipeline.recording.writing import record as record_one
 
@@ -83,14 +75,14 @@ def _record(config: RecordConfig) -> dict[str, Any]:
 def _load(config: RecordConfig) -> dict[str, Any]:
     written = _format(config)
     report = Path(config.rejects or f"{config.file}.rejects.jsonl")
-    with (
-        Path(config.file).open("rb") as raw,
-        opened(raw, compressed=is_gzip(config.file), tell=lambda _: None) as stream,
-        reporting(report if config.skip_bad else None) as reject,
-        open_database() as database,
-    ):
-        lines = read_lines(stream, written)
-        loaded = load(database, lines, reject=reject, dry_run=config.dry_run)
+    with Path(config.file).open("rb") as raw:
+        loaded = load_file(
+            raw,
+            config.file,
+            written,
+            report=report if config.skip_bad else None,
+            dry_run=config.dry_run,
+        )
     told: dict[str, Any] = {
         "created": loaded.created,
         "recorded_before": loaded.repeated,

@@ -5,13 +5,22 @@ holds.
 """
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal
+from pathlib import Path
+from typing import IO
 from uuid import UUID
 
 from apex_pipeline.database import Database
 from apex_pipeline.recording.fields import POSTGRES
+from apex_pipeline.recording.files import (
+    Format,
+    is_gzip,
+    opened,
+    read_lines,
+    reporting,
+)
 from apex_pipeline.recording.loading import Line, Loaded, load
 from apex_pipeline.recording.writing import Recorded, record
 from apex_pipeline.settings import load_database_url
@@ -116,6 +125,40 @@ def record_all_campaign_metrics(
     lines = (Line(number, given) for number, given in enumerate(records, start=1))
     with open_database(database_url) as database:
         return load(database, lines)
+
+
+def load_file(
+    raw: IO[bytes],
+    name: str,
+    written: Format,
+    *,
+    report: Path | None = None,
+    tell: Callable[[int], None] = lambda _: None,
+    dry_run: bool = False,
+) -> Loaded:
+    """Write the records of an open file into the database of `DATABASE_URL`.
+
+    Args:
+        raw: The file.
+        name: Its name, which says whether it is compressed.
+        written: How it is written.
+        report: Where lines are told that are left out; None if all have to be good.
+        tell: Hears how many bytes of the file are read.
+        dry_run: Check everything, and write nothing.
+
+    Raises:
+        OSError: The file or the report cannot be read or written.
+        InvalidRecordError: Lines are bad, or the file is damaged.
+        ConfigError: There is no such database.
+        DatabaseError: Postgres does not answer, or refuses us. Nothing was written.
+    """
+    with (
+        opened(raw, compressed=is_gzip(name), tell=tell) as stream,
+        reporting(report) as reject,
+        open_database() as database,
+    ):
+        lines = read_lines(stream, written)
+        return load(database, lines, reject=reject, dry_run=dry_run)
 
 
 def open_database(url: str | None = None) -> Database:
