@@ -10,6 +10,12 @@ from enum import StrEnum
 from sqlalchemy import Connection
 
 
+def token_hit_rate_pct(hits: int, misses: int) -> float | None:
+    """Requests for which a token was at hand, in percent; None without requests."""
+    every = hits + misses
+    return 100 * hits / every if every else None
+
+
 class RunStatus(StrEnum):
     """What became of a run."""
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from apex_pipeline.ledger import RunStatus
+from apex_pipeline.ledger import RunStatus, token_hit_rate_pct
 from apex_pipeline.settings import DataverseSettings
 from apex_pipeline.store import Store
 from apex_pipeline.sync import pacing_key
@@ -68,6 +68,6 @@ def read_status(store: Store, settings: DataverseSettings) -> Status:
         last_failure=finished[0].error if finished else None,
         delivered_24h=sum(run.delivered for run in recent),
         throttled_seconds_24h=sum(run.throttled_seconds for run in recent),
-        token_hit_rate_pct=100 * hits / (hits + misses) if hits + misses else None,
+        token_hit_rate_pct=token_hit_rate_pct(hits, misses),
         throttled_until=retry_at if retry_at and retry_at > now else None,
     )

@@ -24,7 +24,7 @@ from apex_pipeline.defs.sync_specs import (
     QUARANTINED,
 )
 from apex_pipeline.errors import ApexError, DatabaseError
-from apex_pipeline.ledger import RunStatus
+from apex_pipeline.ledger import RunStatus, token_hit_rate_pct
 from apex_pipeline.metrics import COLUMNS
 from apex_pipeline.slices import Slice
 from apex_pipeline.store import Store
@@ -169,7 +169,7 @@ def _materializations(
 
 def _delivered(report: SyncReport) -> dg.MaterializeResult:
     seconds = (report.finished_at - report.started_at).total_seconds()
-    asked = report.token_hits + report.token_misses
+    hit_rate = token_hit_rate_pct(report.token_hits, report.token_misses)
     return dg.MaterializeResult(
         asset_key=DELIVERED.key,
         metadata={
@@ -179,9 +179,7 @@ def _delivered(report: SyncReport) -> dg.MaterializeResult:
             "seconds": round(seconds, 2),
             "rows_per_second": round(report.delivered / seconds) if seconds else 0,
             "throttled_seconds": round(report.throttled_seconds, 1),
-            "token_hit_rate_pct": (
-                round(100 * report.token_hits / asked, 2) if asked else 100.0
-            ),
+            "token_hit_rate_pct": (100.0 if hit_rate is None else round(hit_rate, 2)),
             "last_rows": dg.MetadataValue.md(preview_table(report.preview)),
         },
     )

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from apex_pipeline.database import Database
+from apex_pipeline.ledger import token_hit_rate_pct
 
 DELAY_PERIOD = timedelta(days=7)
 """Rows of so long are looked at for their delay."""
@@ -80,8 +81,7 @@ class Runs:
     @property
     def token_hit_rate_pct(self) -> float | None:
         """Requests for which a token was at hand, in percent; None without requests."""
-        every = self.token_cache_hits + self.token_cache_misses
-        return 100 * self.token_cache_hits / every if every else None
+        return token_hit_rate_pct(self.token_cache_hits, self.token_cache_misses)
 
 
 @dataclass(frozen=True, slots=True)
