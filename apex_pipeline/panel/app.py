@@ -82,7 +82,6 @@ class Panel:
         """The part of the page that is asked for again and again."""
         _, kpis = await self._kpis()
         body = pages.render("live.html", live=view.live(kpis, await self._lately()))
-        # It says when to ask again, which is different each time.
         return tagged(request, body, HTML)
 
     async def kpis(self, request: Request) -> Response:
