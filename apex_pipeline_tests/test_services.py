@@ -149,6 +149,16 @@ def test_addresses_and_secrets_stay_the_same_from_start_to_start(tmp_path):
     assert prepare(tmp_path).environment == prepare(tmp_path).environment
 
 
+def test_a_panel_that_had_to_move_stays_where_it_is_until_its_place_is_free(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        wanted = str(taken.getsockname()[1])
+        first, second = (
+            prepare(tmp_path, APEX_PANEL_PORT=wanted).panel.port for _ in range(2)
+        )
+    assert first == second != int(wanted)
+    assert prepare(tmp_path, APEX_PANEL_PORT=wanted).panel.port == int(wanted)
+
+
 def test_the_history_of_a_local_database_begins_where_dagsters_partitions_do(tmp_path):
     start = date.fromisoformat(prepare(tmp_path).environment["APEX_HISTORY_START"])
     assert 730 <= (datetime.now(UTC).date() - start).days <= 734

@@ -274,16 +274,20 @@ def _write_secret(path: Path, text: str) -> None:
 def _ports(
     path: Path, names: tuple[str, ...], wanted: Mapping[str, int]
 ) -> dict[str, int]:
-    """A port for each name: the wanted one or that of the last start, if it is free."""
-    last: dict[str, int] = json.loads(path.read_text()) if path.is_file() else {}
-    ports = {**last, **wanted}
+    """A port for each name: the wanted one, that of the last start, or any free one."""
+    ports: dict[str, int] = json.loads(path.read_text()) if path.is_file() else {}
     for name in (*names, *wanted):
-        if name not in ports or not is_free(ports[name]):
-            with socket.socket() as probe:
-                probe.bind((HOST, 0))
-                ports[name] = probe.getsockname()[1]
+        known = [each[name] for each in (wanted, ports) if name in each]
+        ports[name] = next(filter(is_free, known), None) or _any_free_port()
     path.write_text(json.dumps(ports))
     return ports
+
+
+def _any_free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+    return port
 
 
 def _instance_file() -> Path:
