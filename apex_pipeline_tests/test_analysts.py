@@ -50,7 +50,7 @@ def named(database_url: str, user: str) -> str:
 
 @pytest.fixture
 def analyst(database_url) -> Iterator[psycopg.Connection]:
-    """A session of an analyst, as the README says how to have one."""
+    """A session of an analyst, as the documentation says how to have one."""
     query(database_url, "SELECT 1")
     with psycopg.connect(database_url, autocommit=True) as owner:
         owner.execute("ALTER ROLE apex_analyst LOGIN PASSWORD 'secret'")
@@ -117,12 +117,12 @@ def test_psql_shows_an_analyst_every_column_with_its_words(
     assert [said for (said,) in words if f"|{said}" not in shown] == []
 
 
-def test_the_readmes_statement_gives_the_words_to_clients_that_show_no_comments(
+def test_the_documented_statement_gives_the_words_to_clients_that_show_no_comments(
     analyst,
 ):
-    readme = Path(__file__).parent.parent / "README.md"
+    page = Path(__file__).parent.parent / "docs" / "analysts.md"
     (statement,) = re.findall(
-        r"```sql\n(SELECT table_name.*?)```", readme.read_text(), re.DOTALL
+        r"```sql\n(SELECT table_name.*?)```", page.read_text(), re.DOTALL
     )
     found = analyst.execute(statement).fetchall()
     assert {table for table, *_ in found} == READABLE

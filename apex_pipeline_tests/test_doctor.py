@@ -387,7 +387,7 @@ def test_a_mail_server_that_is_dead(doctor):
     lines = doctor(APEX_SMTP_URL="smtp://localhost:9")
     assert red(lines) == {BY_MAIL}
     assert "localhost:9: no answer" in lines[BY_MAIL].measured
-    assert "README" in lines[BY_MAIL].remedy
+    assert "docs/alerts.md" in lines[BY_MAIL].remedy
 
 
 def bundle_of(path, *files):

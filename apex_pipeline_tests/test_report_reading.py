@@ -22,24 +22,13 @@ from apex_pipeline.report.schema_reading import (
 from apex_pipeline.report.secrets import read_secrets
 from apex_pipeline.report.served_panel import percentile_bound
 from apex_pipeline.report.tested import read_outcome
-from apex_pipeline.settings import VARIABLES
 from apex_pipeline_tests.ends import campaign_row, execute, insert
-from apex_pipeline_tests.test_watch import README
 
 
 @pytest.fixture
 def database(database_url):
     with Database(database_url, application_name="tests") as opened:
         yield opened
-
-
-def test_every_variable_is_in_the_readme_and_every_one_there_is_known():
-    table = README.partition("### Environment")[2].partition("\n\n## ")[0]
-    rows = table.partition("|---|---|\n")[2].partition("\n\n")[0].splitlines()
-    named = {
-        name for row in rows for name in row.split("|")[1].replace("`", " ").split()
-    }
-    assert {name.strip(",") for name in named} - {""} == {v.name for v in VARIABLES}
 
 
 def test_the_delay_is_that_of_rows_since_then_and_counts_those_that_wait(

@@ -76,7 +76,7 @@ def main() -> None:
 
     With DATABASE_URL and DATAVERSE_RESOURCE unset, everything runs on this machine:
     begin with `apex up --demo`. Variables are also read from a file .env in the current
-    folder; the README lists them all.
+    folder; the documentation lists them all.
     """
     # As Dagster does it, so that both see the same; what is set already goes first.
     load_dotenv(".env")

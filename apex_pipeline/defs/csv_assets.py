@@ -45,7 +45,7 @@ FILES_MATCH_ROLLUPS = dg.AssetCheckSpec(
     "database had at that moment.",
 )
 
-# Of the daily files; those of the others are in the README and the database.
+# Of the daily files; those of the others are in docs/csv.md and the database.
 _SCHEMA: dg.TableSchema = DAILY_METADATA["dagster/column_schema"]
 _METADATA = {
     "dagster/column_schema": _SCHEMA,

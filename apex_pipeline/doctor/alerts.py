@@ -31,7 +31,7 @@ from apex_pipeline.settings import (
 
 LINE = "alert channels"
 
-_REMEDY = "As said; the README tells how to set up each, under Alert channels."
+_REMEDY = "Do what the message says; docs/alerts.md shows how to set up each channel."
 _NONE = (
     "Nobody is told when the sync stops. Set APEX_TEAMS_WEBHOOK_URL, or "
     "APEX_ALERT_EMAIL_TO, APEX_ALERT_EMAIL_FROM and APEX_SMTP_URL."

@@ -83,7 +83,7 @@ def look(environment: Mapping[str, str], around: Surroundings) -> list[Line]:
             Check(
                 "configuration",
                 "complete, without contradiction",
-                "Set the variables as said; the README lists them.",
+                "Set the variables as said; the documentation lists them.",
                 configuration.finding,
             )
         ]

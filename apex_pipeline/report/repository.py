@@ -82,7 +82,7 @@ def installed_packages() -> Sequence[tuple[str, str]]:
         named = metadata.requires(_DISTRIBUTION) or []
     except metadata.PackageNotFoundError as error:
         raise ApexError(
-            f"{_DISTRIBUTION} is not installed here; see the README."
+            f"{_DISTRIBUTION} is not installed here; see docs/get-started.md."
         ) from error
     names = {
         match[0]

@@ -1,6 +1,6 @@
 """Configuration, read once from the environment; each module one part of it.
 
-The table of variables is in the README. `embedded` and `emulator` name the services
+`variables` has all of them. `embedded` and `emulator` name the services
 that `apex up` runs on this machine; whatever reads the settings sees only addresses
 and credentials, and cannot tell them from the real ones.
 """

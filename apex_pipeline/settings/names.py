@@ -1,4 +1,4 @@
-"""Every variable that the pipeline reads, by name; the README says what each means."""
+"""Every variable that the pipeline reads: its name, meaning and default."""
 
 from dataclasses import dataclass
 
@@ -8,48 +8,170 @@ class Variable:
     """A variable of the environment.
 
     Attributes:
-        part: What it belongs to.
-        is_secret: Whether its value, or a password in it, may be shown to nobody.
+        part: The part of the pipeline that it configures.
+        meaning: What to set it to, in Markdown.
+        default: What applies when it is not set, in Markdown; empty for nothing.
+        is_secret: Whether the value, or a password in it, must never be shown.
     """
 
     name: str
     part: str
+    meaning: str
+    default: str = ""
     is_secret: bool = False
 
 
-def _part(part: str, *names: str) -> tuple[Variable, ...]:
-    """Variables of one part; a secret's name ends with `*`."""
-    return tuple(
-        Variable(name.rstrip("*"), part, is_secret=name.endswith("*")) for name in names
-    )
-
-
 VARIABLES = (
-    *_part("Postgres", "DATABASE_URL*"),
-    *_part(
+    Variable(
+        "DATABASE_URL",
+        "Postgres",
+        "the Postgres that holds `campaign_metrics`: "
+        "`postgresql://user:password@host/database`, direct or through a transaction "
+        "pooler; or `embedded`",
+        "with `DATAVERSE_RESOURCE` also unset: `embedded`",
+        is_secret=True,
+    ),
+    Variable(
+        "DATAVERSE_RESOURCE",
         "Dataverse",
-        *("DATAVERSE_RESOURCE", "AZURE_TENANT_ID", "AZURE_CLIENT_ID"),
-        *("AZURE_CLIENT_SECRET*", "AZURE_CLIENT_CERTIFICATE_PATH"),
-        *("AZURE_AUTHORITY_HOST", "APEX_CA_BUNDLE", "APEX_CLIENT_SECRET_EXPIRES_ON"),
+        "the environment, `https://ORG.crm.dynamics.com`; or `emulator`",
+        "with `DATABASE_URL` also unset: `emulator`",
     ),
-    *_part(
+    Variable("AZURE_TENANT_ID", "Dataverse", "the directory (tenant) id"),
+    Variable(
+        "AZURE_CLIENT_ID",
+        "Dataverse",
+        "the application (client) id; the application must be an application user of "
+        "the environment",
+    ),
+    Variable(
+        "AZURE_CLIENT_SECRET",
+        "Dataverse",
+        "the application's secret",
+        is_secret=True,
+    ),
+    Variable(
+        "AZURE_CLIENT_CERTIFICATE_PATH",
+        "Dataverse",
+        "in place of the secret: a PEM file with private key and certificate",
+    ),
+    Variable(
+        "AZURE_AUTHORITY_HOST",
+        "Dataverse",
+        "where tokens come from; set it for sovereign clouds",
+        "`https://login.microsoftonline.com`",
+    ),
+    Variable(
+        "APEX_CA_BUNDLE",
+        "Dataverse",
+        "a PEM file trusted besides the system's certificates, for Dataverse, the "
+        "authority and all alert channels. `apex` finds the emulator's own authority, "
+        "`tls/authority.pem` in `APEX_STATE_DIR`; other programs need it",
+    ),
+    Variable(
+        "APEX_CLIENT_SECRET_EXPIRES_ON",
+        "Dataverse",
+        "the date on which the secret expires, such as `2027-11-23`; alerts follow 30, "
+        "14, 7 and 1 days ahead",
+        "read from Entra where the application may",
+    ),
+    Variable(
+        "APEX_ADMIN_TENANT_ID",
         "Provisioning",
-        *("APEX_ADMIN_TENANT_ID", "APEX_ADMIN_CLIENT_ID", "APEX_ADMIN_CLIENT_SECRET*"),
+        "with the next two: an administrator of the environment, for `apex provision` "
+        "and `apex doctor` only",
     ),
-    *_part(
+    Variable("APEX_ADMIN_CLIENT_ID", "Provisioning", "the administrator's application"),
+    Variable(
+        "APEX_ADMIN_CLIENT_SECRET",
+        "Provisioning",
+        "the administrator's secret",
+        is_secret=True,
+    ),
+    Variable(
+        "APEX_TEAMS_WEBHOOK_URL",
         "Alerts",
-        *("APEX_TEAMS_WEBHOOK_URL*", "APEX_ALERT_EMAIL_TO", "APEX_ALERT_EMAIL_FROM"),
-        *("APEX_SMTP_URL*", "APEX_HEARTBEAT_URL*"),
+        "the whole address of a Teams workflow",
+        is_secret=True,
     ),
-    *_part("Dagster", "DAGSTER_HOME", "DAGSTER_POSTGRES_URL*", "APEX_DAGSTER_URL"),
-    *_part(
+    Variable(
+        "APEX_ALERT_EMAIL_TO", "Alerts", "recipients of alerts, separated by commas"
+    ),
+    Variable("APEX_ALERT_EMAIL_FROM", "Alerts", "the sender's address"),
+    Variable(
+        "APEX_SMTP_URL",
+        "Alerts",
+        "`smtp://user:password@host:587` (STARTTLS), `smtps://…` (TLS from the start, "
+        "465), `smtp://host:25` (a relay without user), or `graph:`",
+        is_secret=True,
+    ),
+    Variable(
+        "APEX_HEARTBEAT_URL",
+        "Alerts",
+        "the address of an outside dead man's switch, pinged while all is well",
+        is_secret=True,
+    ),
+    Variable(
+        "DAGSTER_HOME", "Dagster", "Dagster's home", "under `apex up`: one of its own"
+    ),
+    Variable(
+        "DAGSTER_POSTGRES_URL",
+        "Dagster",
+        "the Postgres that holds Dagster's storage and the alert journal. Not Neon: "
+        "Dagster opens a connection for each query",
+        "under `apex up`: a database in the embedded Postgres",
+        is_secret=True,
+    ),
+    Variable(
+        "APEX_DAGSTER_URL",
+        "Dagster",
+        "where people open the Dagster UI, for the links in alerts",
+        "under `apex up`: its own UI",
+    ),
+    Variable(
+        "APEX_EXPORT_DIR",
         "Analysis",
-        *("APEX_EXPORT_DIR", "APEX_TIME_ZONE", "APEX_HISTORY_START", "APEX_SLO_P95_MS"),
+        "folder of the CSV files",
+        "`exports` in `APEX_STATE_DIR`",
     ),
-    *_part(
+    Variable(
+        "APEX_TIME_ZONE",
+        "Analysis",
+        "the business time zone, such as `Europe/Berlin`; analysts' tables are in UTC "
+        "and in this zone",
+        "UTC only",
+    ),
+    Variable(
+        "APEX_HISTORY_START",
+        "Analysis",
+        "first day of the rollups. Set it: Dagster cannot ask the database, and shows "
+        "earlier days as missing partitions",
+        "two years before the database was provisioned",
+    ),
+    Variable(
+        "APEX_SLO_P95_MS",
+        "Analysis",
+        "latency objective in milliseconds; rollups show the share of runs above it",
+    ),
+    Variable("APEX_PANEL_HOST", "Panel", "where the panel listens", "`127.0.0.1`"),
+    Variable("APEX_PANEL_PORT", "Panel", "the panel's port", "3100"),
+    Variable(
+        "APEX_PANEL_TOKEN",
         "Panel",
-        *("APEX_PANEL_HOST", "APEX_PANEL_PORT", "APEX_PANEL_TOKEN*", "APEX_PANEL_CORS"),
+        "bearer token for the panel, at least 16 letters or digits; required to listen "
+        "beyond this machine",
+        is_secret=True,
     ),
-    *_part("Machine", "APEX_STATE_DIR"),
+    Variable(
+        "APEX_PANEL_CORS",
+        "Panel",
+        "origins whose pages may read the API in a browser, separated by commas",
+    ),
+    Variable(
+        "APEX_STATE_DIR",
+        "Machine",
+        "local state: embedded Postgres, emulator, token cache",
+        "`.apex` in the project",
+    ),
 )
-"""All of them, in the order in which a report lists them."""
+"""All of them, in the order in which a report and the documentation list them."""

@@ -1,4 +1,4 @@
-"""Everything that an alert can be about. The README's runbook has an entry for each."""
+"""Everything that an alert can be about. docs/runbook.md has an entry for each."""
 
 import re
 from dataclasses import dataclass

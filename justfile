@@ -1,0 +1,36 @@
+# Daily work. Run `just` to list the recipes.
+
+default:
+    @just --list
+
+# Install the project with everything that development needs.
+install:
+    python3 -m venv .venv
+    .venv/bin/pip install -q -c constraints.txt -e '.[local,dev]'
+
+# Run the quick tests, or those that you name.
+test *ARGS:
+    .venv/bin/pytest -n auto {{ARGS}}
+
+# Run the slower tests as well: kills, browsers, faults.
+test-all:
+    .venv/bin/pytest -n auto
+    .venv/bin/pytest -n auto -m 'slow or browser or chaos'
+
+# Format, lint and type-check.
+lint:
+    .venv/bin/ruff format .
+    .venv/bin/ruff check .
+    .venv/bin/mypy
+
+# Start everything with sample data.
+up:
+    .venv/bin/apex up --demo
+
+# Serve the documentation on this machine.
+docs:
+    .venv/bin/mkdocs serve
+
+# Generate the reference pages from the code.
+reference:
+    .venv/bin/python -m apex_pipeline_tests.reference_pages
