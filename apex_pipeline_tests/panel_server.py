@@ -12,10 +12,10 @@ import httpx
 
 from apex_pipeline.emulator import ServedEmulator
 from apex_pipeline.panel.app import make_app
-from apex_pipeline.panel.rate_limit import REQUESTS, Rate
-from apex_pipeline.panel.serving import listen, make_server
 from apex_pipeline.panel.sources import Sources, Timings
 from apex_pipeline.settings import PanelSettings
+from apex_pipeline.web_gate.rate_limit import REQUESTS, Rate
+from apex_pipeline.web_gate.serving import listen, make_server
 from apex_pipeline_tests.emulator_server import (
     SET,
     UPSERT,

@@ -183,8 +183,10 @@ MAY_IMPORT = {
             "settings",
             "status",
             "store",
+            "web_gate",
         ),
     },
+    "web_gate": {"errors", "settings", "web_gate"},
     "report": {
         *(
             "__version__",

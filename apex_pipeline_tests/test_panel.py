@@ -17,11 +17,11 @@ from apex_pipeline.database import Database
 from apex_pipeline.emulator import ServedEmulator
 from apex_pipeline.ledger import RunRecord, RunStatus
 from apex_pipeline.panel.cache import Timing
-from apex_pipeline.panel.rate_limit import Rate
 from apex_pipeline.panel.sources import Timings
 from apex_pipeline.settings import load_analysis_settings
 from apex_pipeline.store import Store
 from apex_pipeline.sync import pacing_key
+from apex_pipeline.web_gate.rate_limit import Rate
 from apex_pipeline_tests.ends import (
     campaign_row,
     emulator_settings,
@@ -523,3 +523,20 @@ def family_of(sample: str, kinds: dict[str, str]) -> str:
     )
     assert kinds[family] == "histogram"
     return family
+
+
+def test_viewers_read_what_is_wrong_and_not_where(variables):
+    """A host name, a port and a database name help whoever wants to get in there."""
+    hidden = "postgresql://someone@127.0.0.1:1/secret_database"
+    with (
+        served(variables | {"DATABASE_URL": hidden}) as url,
+        httpx.Client(base_url=url, timeout=SECONDS) as client,
+    ):
+        for path in ("/", "/api/kpis", "/api/history", "/readyz", "/api/forecast"):
+            text = client.get(path).text
+            assert "127.0.0.1:1/" not in text
+            assert "secret_database" not in text
+            assert "port 1" not in text
+        answer = client.get("/readyz")
+    assert answer.status_code == 503
+    assert answer.json()["message"].startswith("The metrics database cannot be used.")

@@ -6,9 +6,9 @@ import httpx
 import pytest
 from starlette.requests import Request
 
-from apex_pipeline.panel.rate_limit import Buckets, Rate, client_of
 from apex_pipeline.panel.responses import json_response
-from apex_pipeline.panel.sessions import LIFETIME_SECONDS, Sessions
+from apex_pipeline.web_gate.rate_limit import Buckets, Rate, client_of
+from apex_pipeline.web_gate.sessions import LIFETIME_SECONDS, Sessions
 from apex_pipeline_tests.panel_server import TOKEN, served
 
 COOKIE = "apex_panel_session"

@@ -31,6 +31,10 @@ _COMMANDS = {
     "report": ("apex_pipeline.cli.report:report", "Write the completion report."),
     "status": ("apex_pipeline.cli.status:status", "Show whether the sync keeps up."),
     "sync": ("apex_pipeline.cli.sync:sync", "Deliver pending rows now."),
+    "webserver": (
+        "apex_pipeline.cli.webserver:webserver",
+        "Serve the Dagster UI behind a gate.",
+    ),
     "up": ("apex_pipeline.cli.up:up", "Run everything on this machine."),
 }
 

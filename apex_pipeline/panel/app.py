@@ -21,13 +21,6 @@ from apex_pipeline.analysis.history import HistoryDay
 from apex_pipeline.panel import documents, exposition, pages, view
 from apex_pipeline.panel.documents import Document
 from apex_pipeline.panel.downloads import Downloads
-from apex_pipeline.panel.gatekeeping import (
-    Bounds,
-    Gatekeeper,
-    RateLimit,
-    SecurityHeaders,
-    refusal,
-)
 from apex_pipeline.panel.measurement import Latencies, Measured
 from apex_pipeline.panel.openapi import openapi
 from apex_pipeline.panel.parameters import (
@@ -36,14 +29,34 @@ from apex_pipeline.panel.parameters import (
     LIMIT,
     InvalidParameterError,
 )
-from apex_pipeline.panel.rate_limit import REQUESTS, SIGN_INS, Buckets, Rate
 from apex_pipeline.panel.recording import RECORDING_OPENAPI, recording_routes
 from apex_pipeline.panel.responses import HTML, json_response, tagged
-from apex_pipeline.panel.sessions import Sessions
-from apex_pipeline.panel.sign_in import SignIn
 from apex_pipeline.panel.sources import Sources
 from apex_pipeline.settings import PanelSettings
+from apex_pipeline.web_gate.gatekeeping import (
+    Bounds,
+    Gatekeeper,
+    RateLimit,
+    SecurityHeaders,
+    refusal,
+)
+from apex_pipeline.web_gate.rate_limit import REQUESTS, SIGN_INS, Buckets, Rate
+from apex_pipeline.web_gate.sessions import Sessions
+from apex_pipeline.web_gate.sign_in import SignIn
 
+_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+        "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    # Without any referrer, a browser would also hide the origin of the forms.
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+}
 _CODES = {404: "not_found", 405: "method_not_allowed"}
 
 
@@ -154,7 +167,7 @@ def make_app(
 ) -> ASGIApp:
     """The application; what it reads from is opened at the first look."""
     sessions = None if settings.token is None else Sessions(settings.token)
-    sign_in = SignIn(sessions, Buckets(SIGN_INS))
+    sign_in = SignIn(sessions, Buckets(SIGN_INS), pages.sign_in_form)
     latencies = Latencies()
     routes = _routes(Panel(sources, sign_in, latencies), sign_in)
     latencies.know(route.path for route in routes if isinstance(route, Route))
@@ -185,7 +198,7 @@ def make_app(
         },
         lifespan=lifespan,
     )
-    return Measured(SecurityHeaders(app), latencies)
+    return Measured(SecurityHeaders(app, _HEADERS), latencies)
 
 
 def _routes(panel: Panel, sign_in: SignIn) -> list[BaseRoute]:

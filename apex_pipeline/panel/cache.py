@@ -6,6 +6,7 @@ tried again ever more seldom, and the last good value stays.
 """
 
 import asyncio
+import logging
 import math
 import time
 from collections.abc import Awaitable, Callable
@@ -13,7 +14,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Generic, TypeVar
 
-from apex_pipeline.errors import ApexError, OutOfTimeError, TransientError
+from apex_pipeline.errors import ApexError, ConfigError, OutOfTimeError, TransientError
+
+logger = logging.getLogger(__name__)
 
 Value = TypeVar("Value")
 
@@ -170,6 +173,10 @@ class Shared(Generic[Value]):
             self._flight = None
 
     def _failed(self, failure: ApexError) -> None:
+        # Viewers read what is wrong with the configuration; the rest only the log tells.
+        is_news = str(failure) != str(self._failure)
+        if is_news and not isinstance(failure, ConfigError):
+            logger.warning("%s cannot be read: %s", self._source, failure)
         self._failure = failure
         self._failures += 1
         doubled = self._timing.first_pause * 2.0 ** min(self._failures - 1, 32)

@@ -11,8 +11,11 @@ from typing import Any
 
 from apex_pipeline.errors import (
     ApexError,
+    AuthError,
     ConfigError,
     DatabaseError,
+    OutOfTimeError,
+    SchemaMissingError,
     TransientError,
 )
 from apex_pipeline.panel.cache import Reading
@@ -47,7 +50,22 @@ def failed(failure: ApexError) -> tuple[int, Document]:
             status, code = 503, "database_failed"
         case _:
             status, code = 502, "dataverse_failed"
-    return status, {"ok": False, "error": code, "message": str(failure)}
+    return status, {"ok": False, "error": code, "message": public_words(failure)}
+
+
+def public_words(failure: ApexError) -> str:
+    """What viewers read of a failure; where it happened is for the log alone."""
+    match failure:
+        case ConfigError() | OutOfTimeError():
+            return str(failure)
+        case SchemaMissingError():
+            return "The metrics database lacks a table. Run `apex provision database`."
+        case DatabaseError():
+            return "The metrics database cannot be used. The panel's log says why."
+        case AuthError():
+            return "Dataverse rejects the pipeline's credentials. The log says why."
+        case _:
+            return "Dataverse cannot be read. The panel's log says why."
 
 
 def recent_document(reading: Reading[Recent], limit: int) -> tuple[int, Document]:
@@ -151,7 +169,7 @@ def readiness_document(
         "ok": is_ready,
         "database": "ok" if is_ready else "failed",
         "dataverse": dataverse,
-        "message": None if failure is None else str(failure),
+        "message": None if failure is None else public_words(failure),
     }
 
 

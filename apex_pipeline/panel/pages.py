@@ -21,3 +21,8 @@ def render(template: str, **values: Any) -> bytes:
     """A page of a template."""
     page = _TEMPLATES.get_template(template)
     return page.render(**values).encode()
+
+
+def sign_in_form(is_wrong: bool) -> bytes:  # noqa: FBT001  one flag, named at no call
+    """The form that asks for the token."""
+    return render("sign_in.html", is_wrong=is_wrong)

@@ -1,8 +1,9 @@
-"""What stands before the routes: headers, limits, and who may pass."""
+"""What every request passes: limits, and whether its sender may do what it asks."""
 
 import asyncio
 import json
 import math
+from collections.abc import Callable, Mapping
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import urlsplit
 
@@ -10,9 +11,9 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from apex_pipeline.panel.rate_limit import Buckets, client_of
-from apex_pipeline.panel.sessions import Sessions
 from apex_pipeline.settings import PanelSettings, is_loopback
+from apex_pipeline.web_gate.rate_limit import Buckets, client_of
+from apex_pipeline.web_gate.sessions import Sessions
 
 COOKIE = "apex_panel_session"
 SIGN_IN = "/sign-in"
@@ -22,20 +23,7 @@ HEALTH = "/healthz"
 _MOST_BODY_BYTES = 1024 * 1024
 _MOST_SECONDS = 30.0
 _SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
-
-_HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
-        "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-    ),
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    # Without a referrer at all a browser would hide the origin of the forms, too.
-    "Referrer-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
-}
+_GUARDED = {"http", "websocket"}
 
 
 def refusal(
@@ -48,17 +36,18 @@ def refusal(
 
 
 class SecurityHeaders:
-    """Puts on each answer what keeps a browser from being used against its user."""
+    """Adds headers that keep a browser from being used against its user."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, headers: Mapping[str, str]) -> None:
         self._app = app
+        self._headers = headers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer with the headers."""
 
         async def told(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(_HEADERS)
+                MutableHeaders(scope=message).update(self._headers)
             await send(message)
 
         await self._app(scope, receive, told)
@@ -150,45 +139,65 @@ class _TooLargeError(Exception):
 
 
 class Gatekeeper:
-    """Lets in who shows the token or a cookie, and keeps other sites' pages out.
+    """Lets in requests that show the token or a session, and keeps other sites out.
 
-    Without a token only this machine is served. A page of any site can make a browser
-    here send requests, so a host name that is not this machine's is refused (it was
-    made to point here), and so is what another site's page would change.
+    Without a token it serves this machine only. Any site's page can make a browser on
+    this machine send requests. So it refuses a host name that is not this machine's,
+    because that name was made to point here, and every change that another site's page
+    asks for. A WebSocket counts as a change: browsers let any page open one.
     """
 
     def __init__(
-        self, app: ASGIApp, settings: PanelSettings, sessions: Sessions | None
+        self,
+        app: ASGIApp,
+        settings: PanelSettings,
+        sessions: Sessions | None,
+        *,
+        is_private: Callable[[str], bool] = lambda _: False,
     ) -> None:
+        """Stand in front of an application.
+
+        Args:
+            app: The application.
+            settings: Where it listens.
+            sessions: Tokens and cookies that open it; None for this machine only.
+            is_private: Whether another site's page must not even read this path.
+        """
         self._app = app
         self._host = settings.host
         self._sessions = sessions
+        self._is_private = is_private
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or say why not."""
-        refused = self._refusal(scope) if scope["type"] == "http" else None
+        refused = self._refusal(scope) if scope["type"] in _GUARDED else None
         if refused is None:
             await self._app(scope, receive, send)
+        elif scope["type"] == "websocket":
+            # Before the handshake is accepted, this answers 403.
+            await receive()
+            await send({"type": "websocket.close", "code": 1008})
         else:
             await refused(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> Response | None:
         headers = Headers(scope=scope)
-        is_change = scope["method"] not in _SAFE_METHODS
+        is_change = scope["type"] == "websocket" or scope["method"] not in _SAFE_METHODS
         if self._sessions is None and not self._is_this_machine(headers):
             return refusal(
-                421, "unknown_host", "Without a token this answers to localhost alone."
+                421, "unknown_host", "Without a token this answers to localhost only."
             )
-        if is_change and _is_foreign(headers):
+        if (is_change or self._is_private(scope["path"])) and _is_foreign(headers):
             return refusal(403, "other_site", "Another site's page may not do this.")
         if self._sessions is None or _is_open(scope["path"]):
             return None
         if _has_token(headers, self._sessions):
             return None
         if not self._sessions.is_open(session_cookie(headers)):
-            return _turned_away(is_person=scope["path"] == "/" and not is_change)
-        # A browser says where a change comes from; what does not is no browser of the
-        # person whom the cookie was given to.
+            is_page = scope["path"] == "/" or _wants_page(headers)
+            return _turned_away(is_person=is_page and not is_change)
+        # A browser says where a change comes from. What does not say so is not the
+        # browser that the session was opened in.
         return _without_origin() if is_change and "origin" not in headers else None
 
     def _is_this_machine(self, headers: Headers) -> bool:
@@ -239,6 +248,11 @@ def _turned_away(*, is_person: bool) -> Response:
         "Send the token: Authorization: Bearer APEX_PANEL_TOKEN.",
         {"WWW-Authenticate": 'Bearer realm="apex panel"'},
     )
+
+
+def _wants_page(headers: Headers) -> bool:
+    """Whether a browser wants to show the answer to a person."""
+    return "text/html" in headers.get("accept", "")
 
 
 def _without_origin() -> Response:

@@ -1,5 +1,6 @@
 """Signing in and out, for people: the token once, then a cookie."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import parse_qs
 
@@ -7,8 +8,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from apex_pipeline.panel import pages
-from apex_pipeline.panel.gatekeeping import (
+from apex_pipeline.web_gate.gatekeeping import (
     COOKIE,
     SIGN_IN,
     SIGN_OUT,
@@ -16,19 +16,23 @@ from apex_pipeline.panel.gatekeeping import (
     session_cookie,
     too_many,
 )
-from apex_pipeline.panel.rate_limit import Buckets
-from apex_pipeline.panel.responses import HTML
-from apex_pipeline.panel.sessions import LIFETIME_SECONDS, Sessions
+from apex_pipeline.web_gate.rate_limit import Buckets
+from apex_pipeline.web_gate.sessions import LIFETIME_SECONDS, Sessions
 
 _NO_STORE = {"Cache-Control": "no-store"}
 
 
 @dataclass(frozen=True, slots=True)
 class SignIn:
-    """The form and what it does; there is none where no token is needed."""
+    """The form and what it does; there is none where no token is needed.
+
+    Attributes:
+        form_page: Renders the form as HTML; told whether the last token was wrong.
+    """
 
     sessions: Sessions | None
     attempts: Buckets
+    form_page: Callable[[bool], bytes]
 
     def routes(self) -> list[Route]:
         """The routes."""
@@ -48,7 +52,7 @@ class SignIn:
         """Ask for the token, unless there is nothing to ask for."""
         if self.sessions is None or self.is_signed_in(request):
             return RedirectResponse("/", 303, _NO_STORE)
-        return _form()
+        return self._form()
 
     async def sign_in(self, request: Request) -> Response:
         """Give a cookie for the token."""
@@ -57,7 +61,7 @@ class SignIn:
             return too_many(wait)
         given = _token(await request.body())
         if self.sessions is None or not self.sessions.is_token(given):
-            return _form(401, is_wrong=True)
+            return self._form(401, is_wrong=True)
         answer = RedirectResponse("/", 303, _NO_STORE)
         answer.set_cookie(
             COOKIE,
@@ -77,6 +81,11 @@ class SignIn:
         answer.delete_cookie(COOKIE, httponly=True, samesite="strict")
         return answer
 
+    def _form(self, status: int = 200, *, is_wrong: bool = False) -> Response:
+        return Response(
+            self.form_page(is_wrong), status, _NO_STORE, "text/html; charset=utf-8"
+        )
+
 
 def _token(body: bytes) -> str:
     """What was typed into the form; nothing where something else was sent."""
@@ -85,11 +94,6 @@ def _token(body: bytes) -> str:
     except ValueError:
         return ""
     return fields.get("token", [""])[0].strip()
-
-
-def _form(status: int = 200, *, is_wrong: bool = False) -> Response:
-    body = pages.render("sign_in.html", is_wrong=is_wrong)
-    return Response(body, status, _NO_STORE, HTML)
 
 
 def _is_encrypted(request: Request) -> bool:

@@ -1,22 +1,27 @@
-"""Serves the panel until a signal ends it."""
+"""Serves an application behind the gate until a signal ends it."""
 
 import logging
 import signal
 import socket
 from collections.abc import Callable
 from types import FrameType
+from typing import Literal
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from apex_pipeline.errors import ApexError
 from apex_pipeline.settings import PanelSettings
+from apex_pipeline.web_gate.connections import (
+    HEAD_BYTES,
+    MOST_CONNECTIONS,
+    BoundedConnection,
+)
 
 logger = logging.getLogger(__name__)
 
 _STOP_SECONDS = 5
 _BACKLOG = 2048
-_MOST_CONNECTIONS = 1000
 # A viewer who asks every ten seconds need not connect each time.
 _KEEP_ALIVE_SECONDS = 25
 
@@ -52,13 +57,17 @@ def _listener(settings: PanelSettings) -> socket.socket:
     return listener
 
 
-def make_server(app: ASGIApp) -> uvicorn.Server:
-    """A server that tells nobody what it is, and believes no header about the client."""
+def make_server(
+    app: ASGIApp, *, ws: Literal["none", "websockets-sansio"] = "none"
+) -> uvicorn.Server:
+    """A server that does not name itself, and ignores headers about the client."""
     return uvicorn.Server(
         uvicorn.Config(
             app,
             lifespan="on",
-            ws="none",
+            http=BoundedConnection,
+            h11_max_incomplete_event_size=HEAD_BYTES,
+            ws=ws,
             log_config=None,
             access_log=False,
             server_header=False,
@@ -66,23 +75,27 @@ def make_server(app: ASGIApp) -> uvicorn.Server:
             proxy_headers=False,
             backlog=_BACKLOG,
             timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-            limit_concurrency=_MOST_CONNECTIONS,
+            limit_concurrency=MOST_CONNECTIONS,
             timeout_graceful_shutdown=_STOP_SECONDS,
         )
     )
 
 
 def serve(
-    app: ASGIApp, listener: socket.socket, *, listening: Callable[[], None]
+    app: ASGIApp,
+    listener: socket.socket,
+    *,
+    listening: Callable[[], None],
+    ws: Literal["none", "websockets-sansio"] = "none",
 ) -> None:
-    """Serve until SIGINT or SIGTERM, and end what is under way in order."""
+    """Serve until SIGINT or SIGTERM, then finish what is under way."""
     wishes = (signal.SIGINT, signal.SIGTERM)
     # uvicorn takes the signals, ends, and raises them again for whoever had them before.
     before = {number: signal.signal(number, _noted) for number in wishes}
     try:
         with listener:
             listening()
-            make_server(app).run(sockets=[listener])
+            make_server(app, ws=ws).run(sockets=[listener])
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -1,0 +1,56 @@
+"""`apex webserver`."""
+
+import os
+from pathlib import Path
+
+import click
+
+from apex_pipeline.defs.webserver import behind_the_gate, dagster_ui
+from apex_pipeline.settings import load_panel_settings
+from apex_pipeline.web_gate.serving import listen, serve
+
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    default=3000,
+    show_default=True,
+    help="Port to listen on.",
+)
+@click.option(
+    "-w",
+    "--workspace",
+    type=_FILE,
+    multiple=True,
+    default=("workspace.yaml",),
+    show_default=True,
+    help="File that names the code locations; repeat it for several.",
+)
+@click.option("--read-only", is_flag=True, help="Show everything, change nothing.")
+@click.option("--secret-file", type=_FILE, hidden=True)
+def webserver(
+    *,
+    host: str,
+    port: int,
+    workspace: tuple[Path, ...],
+    read_only: bool,
+    secret_file: Path | None,
+) -> None:
+    """Serve the Dagster UI behind the panel's checks until Ctrl-C.
+
+    Set APEX_PANEL_TOKEN to listen beyond this machine. People then sign in once for the
+    panel and the Dagster UI.
+    """
+    settings = load_panel_settings(os.environ, host=host, port=port)
+    own = secret_file.read_text().strip() if secret_file else None
+    with dagster_ui(workspace, read_only=read_only) as ui:
+        serve(
+            behind_the_gate(ui, settings, own_secret=own),
+            listen(settings),
+            listening=lambda: click.echo(f"The Dagster UI is at {settings.url}"),
+            ws="websockets-sansio",
+        )
