@@ -55,8 +55,15 @@ def no(status, code="", **headers):
     )
 
 
+VERSION = {"OData-Version": "4.0"}
+
+
 def yes(**headers):
-    return lambda _: httpx.Response(204, headers=headers)
+    return lambda _: httpx.Response(204, headers=VERSION | headers)
+
+
+def page(document):
+    return lambda _: httpx.Response(200, json=document, headers=VERSION)
 
 
 @asynccontextmanager
@@ -156,7 +163,8 @@ def test_a_refused_token_is_renewed_once(tmp_path):
 
 
 def test_a_single_upsert_is_a_patch_by_primary_key(tmp_path):
-    service = Service(yes())
+    address = f"{RESOURCE}/api/data/v9.2/apex_campaignmetricses({UUID(int=1)})"
+    service = Service(yes(**{"OData-EntityId": address}))
 
     async def go():
         async with connected(service, tmp_path) as client:
@@ -208,7 +216,7 @@ def test_a_deadline_that_is_cut_ends_retries(tmp_path):
 
 def test_the_affinity_cookie_is_never_sent_back(tmp_path):
     cookie = {"set-cookie": "ARRAffinity=abc; path=/; secure; HttpOnly"}
-    service = Service(lambda _: httpx.Response(204, headers=cookie))
+    service = Service(yes(**cookie))
 
     async def go():
         async with connected(service, tmp_path) as client:
@@ -235,10 +243,8 @@ def pages(service, tmp_path):
 def test_pages_follow_the_link_as_it_is_given(tmp_path):
     link = f"{RESOURCE}/api/data/v9.2/things?$skiptoken=%3Ccookie%20pagenumber=%222%22"
     service = Service(
-        lambda _: httpx.Response(
-            200, json={"value": [{"n": 1}], "@odata.nextLink": link}
-        ),
-        lambda _: httpx.Response(200, json={"value": [{"n": 2}]}),
+        page({"value": [{"n": 1}], "@odata.nextLink": link}),
+        page({"value": [{"n": 2}]}),
     )
     assert pages(service, tmp_path) == [[{"n": 1}], [{"n": 2}]]
     assert str(service.requests[1].url) == link
@@ -255,20 +261,10 @@ def test_pages_follow_the_link_as_it_is_given(tmp_path):
     ],
 )
 def test_a_link_to_another_host_is_not_given_the_token(tmp_path, link):
-    service = Service(
-        lambda _: httpx.Response(
-            200, json={"value": [{"n": 1}], "@odata.nextLink": link}
-        )
-    )
+    service = Service(page({"value": [{"n": 1}], "@odata.nextLink": link}))
     with pytest.raises(DataverseError, match="another host"):
         pages(service, tmp_path)
     assert len(service.requests) == 1
-
-
-@pytest.mark.parametrize("body", [b"", b"<html>", b"[1]", b"\xff"])
-def test_an_answer_that_is_no_json_object_is_an_error(tmp_path, body):
-    with pytest.raises(DataverseError, match="not a JSON object"):
-        pages(Service(lambda _: httpx.Response(200, content=body)), tmp_path)
 
 
 def test_requests_wait_for_each_other_at_the_gate(tmp_path):
@@ -281,7 +277,7 @@ def test_requests_wait_for_each_other_at_the_gate(tmp_path):
         most = max(most, under_way)
         await asyncio.sleep(0.01)
         under_way -= 1
-        return httpx.Response(204, headers={"x-ms-dop-hint": "3"})
+        return httpx.Response(204, headers=VERSION | {"x-ms-dop-hint": "3"})
 
     async def go():
         async with connected(slowly, tmp_path) as client, asyncio.TaskGroup() as group:
