@@ -17,7 +17,7 @@ def reason(error: OSError) -> str:
         case ssl.SSLError() if _NO_TLS.search(str(error)):
             return "it does not speak TLS on this port"
         case ssl.SSLError():
-            return f"TLS failed: {error.reason or type(error).__name__}"
+            return f"TLS failed: {error.strerror or type(error).__name__}"
         case TimeoutError():
             return "no answer: it took too long"
         case socket.gaierror():

@@ -112,10 +112,9 @@ def _exempt(entry: str) -> _Exempt | None:
 
 
 def _network(text: str) -> _Network | None:
+    bare = text[1:-1] if text.startswith("[") and text.endswith("]") else text
     try:
-        return ipaddress.ip_network(
-            text.replace("[", "").replace("]", ""), strict=False
-        )
+        return ipaddress.ip_network(bare, strict=False)
     except ValueError:
         return None
 
