@@ -16,9 +16,8 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from cryptography import x509
-
 from apex_pipeline import graph
+from apex_pipeline.dataverse.client_certificate import read_client_certificate
 from apex_pipeline.errors import ConfigError, DataverseError
 from apex_pipeline.settings import DataverseSettings, load_noted_end
 
@@ -59,8 +58,8 @@ def credential_end(
         ConfigError: What is noted is no date, or the certificate cannot be read.
     """
     if application.certificate_path is not None:
-        end = _certificate_end(application.certificate_path)
-        return CredentialEnd(end, "the certificate itself")
+        certificate = read_client_certificate(application.certificate_path)
+        return CredentialEnd(certificate.ends_on, "the certificate itself")
     noted = load_noted_end(environment)
     try:
         with graph.connect(application, token_cache, seconds=seconds) as opened:
@@ -116,13 +115,3 @@ def _instant(text: object) -> datetime | None:
         return aware.astimezone(UTC)
     except (ValueError, OverflowError):
         return None
-
-
-def _certificate_end(path: Path) -> date:
-    try:
-        certificate = x509.load_pem_x509_certificate(path.read_bytes())
-    except (OSError, ValueError):
-        raise ConfigError(
-            f"AZURE_CLIENT_CERTIFICATE_PATH names {path}, which holds no certificate."
-        ) from None
-    return certificate.not_valid_after_utc.date()

@@ -13,6 +13,7 @@ ApexError
 │   └── WriterLockLostError        the one-writer lock died; the next run starts over
 └── DataverseError           message · status · code · request_id
     ├── TransientError       no answer, 5xx, deadlock: already retried within bounds
+    │   └── InterceptedError something on the way answers in the service's place
     ├── OutOfTimeError       Dataverse's limits left no room within the time given
     ├── AuthError            no token, 401 after one renewal, 403
     ├── SchemaDriftError     the table, or a column of it, is not there or not ours
@@ -123,7 +124,28 @@ class DataverseError(ApexError):
 
 
 class TransientError(DataverseError):
-    """The service failed or did not answer, and went on failing while we retried."""
+    """The service failed or did not answer, and went on failing while we retried.
+
+    Attributes:
+        retry_after: Seconds that the service asked us to wait, where it has done so.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        code: str | None = None,
+        request_id: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        """Keep the wait beside what identifies the answer."""
+        super().__init__(message, status=status, code=code, request_id=request_id)
+        self.retry_after = retry_after
+
+
+class InterceptedError(TransientError):
+    """A proxy, a gateway or a captive portal answered; the service was not heard."""
 
 
 class OutOfTimeError(DataverseError):

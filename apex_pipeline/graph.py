@@ -7,7 +7,6 @@ hosts). So no cloud is known here by name.
 """
 
 import base64
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +15,9 @@ from urllib.parse import quote
 
 import httpx
 
-from apex_pipeline.dataverse.answers import Answer
+from apex_pipeline.dataverse import documented
+from apex_pipeline.dataverse.answers import Answer, intercepted
+from apex_pipeline.dataverse.authority import check
 from apex_pipeline.dataverse.token_cache import TokenCacheFile
 from apex_pipeline.dataverse.tokens import TokenSource
 from apex_pipeline.dataverse.transport import token_http, translated
@@ -80,13 +81,15 @@ class Graph:
         what = "read the application's registration"
         path = f"applications(appId='{quote(application)}')?$select=passwordCredentials"
         answer = self._ask(what, "GET", path)
-        if answer.status == 403:
+        if answer.status == 403 and not answer.is_page:
             return None
-        if not answer.ok:
-            raise TransientError(
-                f"Could not {what}: {answer.error()[1]}", status=answer.status
-            )
-        return _credentials(answer.body, what)
+        if documented.REGISTRATION(answer) is None:
+            return _credentials(answer)
+        if answer.status < 400:
+            raise intercepted(answer, what, "Microsoft Graph", documented.REGISTRATION)
+        raise TransientError(
+            f"Could not {what}: {answer.error()[1]}", status=answer.status
+        )
 
     def _ask(
         self,
@@ -111,15 +114,13 @@ class Graph:
         request.headers["Authorization"] = f"Bearer {token}"
         with translated(f"{what} through {self._origin}"):
             response = self._http.send(request)
-        return Answer(response.status_code, response.headers, response.content)
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        return Answer(response.status_code, headers, response.content)
 
 
-def _credentials(body: bytes, what: str) -> list[dict[str, Any]]:
-    try:
-        found = json.loads(body)["passwordCredentials"]
-        return [dict(each) for each in found]
-    except (ValueError, TypeError, KeyError, RecursionError):
-        raise TransientError(f"Could not {what}: the answer makes no sense") from None
+def _credentials(answer: Answer) -> list[dict[str, Any]]:
+    found = answer.document
+    return list(found["passwordCredentials"]) if isinstance(found, dict) else []
 
 
 @contextmanager
@@ -149,17 +150,14 @@ def connect(
 def _origin(http: httpx.Client, authority: str) -> str:
     address = f"{authority}/v2.0/.well-known/openid-configuration"
     with translated(f"ask {authority} for its Graph"):
-        answer = http.get(address)
-    if answer.status_code >= 500:
-        raise TransientError(f"{authority} fails", status=answer.status_code)
-    try:
-        host = answer.json()["msgraph_host"]
-    except (ValueError, TypeError, KeyError, RecursionError):
-        host = None
+        answer = check(http.get(address), authority, documented.DISCOVERY)
+    host = (
+        answer.document.get("msgraph_host") if isinstance(answer.document, dict) else 0
+    )
     if not isinstance(host, str):
         raise AuthError(
             f"{authority} names no Microsoft Graph. Check AZURE_TENANT_ID and "
             "AZURE_AUTHORITY_HOST.",
-            status=answer.status_code,
+            status=answer.status,
         )
     return f"https://{host}"

@@ -126,11 +126,15 @@ _TOTALS = """
 
 _PACING = "SELECT state FROM dataverse_pacing WHERE key = %(key)s"
 
-# No honest wait is longer; one that a clock set wrong has written must end some day.
+# Never longer than the service last asked for, counted by Postgres' clock. Our own may
+# have been wrong when this was written; if Postgres' was, this says nothing.
 _RETRY_AT = """
-    SELECT least(retry_at, updated_at + interval '1 hour')
+    SELECT least(
+        retry_at,
+        updated_at + coalesce((state ->> 'paused_for')::float8, 3600) * interval '1 s'
+    )
     FROM dataverse_pacing
-    WHERE key = %(key)s AND retry_at IS NOT NULL
+    WHERE key = %(key)s AND retry_at IS NOT NULL AND updated_at <= clock_timestamp()
 """
 
 _SAVE_PACING = """

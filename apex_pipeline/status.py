@@ -28,6 +28,7 @@ class Status:
         throttled_seconds_24h: For how long Dataverse kept us waiting in that time.
         token_hit_rate_pct: Requests of that time that needed no new token, in percent.
         throttled_until: When Dataverse takes requests again, if it said so.
+        throttled_by: Why it asked for that, in words.
     """
 
     pending: int
@@ -40,6 +41,7 @@ class Status:
     throttled_seconds_24h: float
     token_hit_rate_pct: float | None
     throttled_until: datetime | None
+    throttled_by: str | None
 
 
 def read_status(store: Store, settings: DataverseSettings) -> Status:
@@ -55,7 +57,10 @@ def read_status(store: Store, settings: DataverseSettings) -> Status:
     misses = sum(run.token_cache_misses for run in recent)
     pending = store.pending_summary()
     oldest = pending.oldest_created_at
-    retry_at = store.retry_at(pacing_key(settings))
+    key = pacing_key(settings)
+    retry_at = store.retry_at(key)
+    is_throttled = retry_at is not None and retry_at > now
+    pacing = (store.pacing(key) or {}) if is_throttled else {}
     finished = [run for run in runs if run.status is not RunStatus.RUNNING]
     return Status(
         pending=pending.count,
@@ -69,5 +74,6 @@ def read_status(store: Store, settings: DataverseSettings) -> Status:
         delivered_24h=sum(run.delivered for run in recent),
         throttled_seconds_24h=sum(run.throttled_seconds for run in recent),
         token_hit_rate_pct=token_hit_rate_pct(hits, misses),
-        throttled_until=retry_at if retry_at and retry_at > now else None,
+        throttled_until=retry_at if is_throttled else None,
+        throttled_by=str(pacing.get("paused_by") or "") or None,
     )

@@ -13,11 +13,18 @@ RESOURCE = "https://org.example"
 
 @dataclass
 class Entra:
-    """Answers MSAL over `httpx.MockTransport`; counts the tokens that it gave."""
+    """Answers MSAL over `httpx.MockTransport`; counts the tokens that it gave.
+
+    Attributes:
+        described: First answers to requests for its document, an exception is raised.
+        said: The same for the token endpoint.
+    """
 
     expires_in: int = 3599
     refusal: tuple[int, dict[str, object]] | None = None
     fault: Exception | None = None
+    described: list[httpx.Response | Exception] = field(default_factory=list)
+    said: list[httpx.Response | Exception] = field(default_factory=list)
     tokens: list[str] = field(default_factory=list)
     forms: list[dict[str, str]] = field(default_factory=list)
 
@@ -27,7 +34,14 @@ class Entra:
     def _handle(self, request: httpx.Request) -> httpx.Response:
         if self.fault is not None:
             raise self.fault
-        if request.url.path.endswith("openid-configuration"):
+        is_document = request.url.path.endswith("openid-configuration")
+        told = self.described if is_document else self.said
+        if told:
+            answer = told.pop(0)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+        if is_document:
             return httpx.Response(
                 200,
                 json={

@@ -100,6 +100,7 @@ def serving(folder: Path) -> Iterator[Hostile]:
                 "issuer": f"{base}/v2.0",
                 "authorization_endpoint": f"{base}/oauth2/v2.0/authorize",
                 "token_endpoint": f"{base}/oauth2/v2.0/token",
+                "msgraph_host": hostile.url.removeprefix("https://"),
             }
         elif asked.path.endswith("/oauth2/v2.0/token"):
             document = {

@@ -7,6 +7,7 @@ from apex_pipeline.dataverse.answers import Answer, Remedy, failure, remedy
 from apex_pipeline.dataverse.pacing import Allowance, Facet
 from apex_pipeline.errors import (
     AuthError,
+    InterceptedError,
     RejectedError,
     SchemaDriftError,
     TransientError,
@@ -39,6 +40,17 @@ def refusal(status, code="", message="no", **headers):
         (refusal(403), Remedy.GIVE_UP),
         (refusal(404), Remedy.GIVE_UP),
         (refusal(413), Remedy.GIVE_UP),
+        (Answer(413, {}, b"<html>too large</html>"), Remedy.GIVE_UP),
+        (Answer(403, {}, b"<html>blocked</html>"), Remedy.RETRY),
+        (Answer(400, {}, b"{}"), Remedy.RETRY),
+        (Answer(401, {}, b"<html>sign in</html>"), Remedy.RETRY),
+        (
+            Answer(401, {"www-authenticate": "Bearer authorization_uri=x"}, b"<html>"),
+            Remedy.RENEW,
+        ),
+        (Answer(520, {}, b""), Remedy.RETRY),
+        (Answer(529, {}, b""), Remedy.RETRY),
+        (Answer(302, {"location": "https://elsewhere"}), Remedy.RETRY),
     ],
 )
 def test_status_and_code_decide_what_to_do(answer, expected):
@@ -60,7 +72,12 @@ def test_status_and_code_decide_what_to_do(answer, expected):
         (refusal(400, "0x80044331"), RejectedError),
         (refusal(413), RejectedError),
         (refusal(503), TransientError),
-        (Answer(302, {"location": "https://elsewhere"}), TransientError),
+        (Answer(302, {"location": "https://elsewhere"}), InterceptedError),
+        (Answer(403, {}, b"<html>blocked</html>"), InterceptedError),
+        (Answer(404, {}, b""), InterceptedError),
+        (Answer(400, {}, b'{"error":"bad"}'), InterceptedError),
+        (Answer(401, {}, b"<html>sign in</html>"), InterceptedError),
+        (Answer(521, {}, b""), TransientError),
     ],
 )
 def test_errors_are_sorted_by_remedy(answer, kind):
@@ -83,6 +100,44 @@ def test_a_privilege_that_is_missing_is_named_with_the_remedy():
     error = failure(refusal(403, "0x80040220", "is missing prvCreatex."), "upsert")
     assert "prvCreatex" in str(error)
     assert "role" in str(error)
+
+
+def test_only_an_error_of_dataverse_suggests_a_role():
+    page = b"<html><head><title>Access &amp; denied</title></head></html>"
+    blocked = failure(Answer(403, {"server": "WAF/1"}, page), "upsert 3 records")
+    assert "role" not in str(blocked)
+    assert (
+        "Could not upsert 3 records: something between us and Dataverse answers in its "
+        "place: HTTP 403, server WAF/1, page “Access & denied”." in str(blocked)
+    )
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "told"),
+    [
+        (
+            "0x80040225",
+            "The specified user is disabled.",
+            "Enable its application user",
+        ),
+        ("0x8004a104", "The organization is disabled.", "administration mode: switch"),
+        (
+            "0x80040220",
+            "Lacks role membership to access the org when it is in Admin Only mode.",
+            "administration mode: switch that off",
+        ),
+    ],
+)
+def test_what_a_role_does_not_cure_suggests_none(code, message, told):
+    text = str(failure(refusal(403, code, message), "upsert"))
+    assert told in text
+    assert "a role with" not in text
+
+
+def test_a_redirect_is_told_by_its_host_alone():
+    answer = Answer(302, {"location": "https://portal.example/login?secret=1"})
+    assert "a redirect to portal.example." in str(failure(answer, "upsert"))
+    assert "secret" not in str(failure(answer, "upsert"))
 
 
 @pytest.mark.parametrize(
@@ -116,6 +171,9 @@ def test_allowances_are_read_with_their_thousands_separator():
         ("Mon, 23 Nov 2026 12:01:00 GMT", 60.0),
         ("Mon, 23 Nov 2026 11:00:00 GMT", 0.0),
         ("soon", None),
+        ("30,120", 120.0),
+        ("30, 120", 120.0),
+        ("1,soon", None),
     ],
 )
 def test_retry_after_is_seconds_or_a_date(value, seconds):

@@ -152,7 +152,7 @@ MAY_IMPORT = {
     },
     "forecast": {"forecast"},
     "graph.py": {"dataverse", "errors", "settings"},
-    "credential_end.py": {"errors", "graph", "settings"},
+    "credential_end.py": {"dataverse", "errors", "graph", "settings"},
     "alerts": {
         *("alerts", "database", "dataverse", "errors", "graph", "migrations"),
         "settings",

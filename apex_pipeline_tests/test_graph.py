@@ -13,7 +13,7 @@ from apex_pipeline.alerts.graph_mail import GraphMail
 from apex_pipeline.alerts.notice import DeliveryError
 from apex_pipeline.alerts.patience import until_taken
 from apex_pipeline.credential_end import credential_end, secret_end
-from apex_pipeline.errors import AuthError, ConfigError, TransientError
+from apex_pipeline.errors import ConfigError, InterceptedError, TransientError
 from apex_pipeline.settings import MailSettings
 from apex_pipeline_tests.ends import emulator_settings
 from apex_pipeline_tests.test_alert_messages import SENDER, TO, notice
@@ -172,7 +172,9 @@ def test_tokens_for_dataverse_and_for_graph_share_a_file_and_not_each_other(
     ("fault", "expected"),
     [
         ({"kind": "status", "status": 503}, TransientError),
-        ({"kind": "html", "status": 404}, AuthError),
+        ({"kind": "html", "status": 404}, InterceptedError),
+        ({"kind": "html", "status": 200}, InterceptedError),
+        ({"kind": "status", "status": 400}, TransientError),
         ({"kind": "drop_before"}, TransientError),
     ],
 )

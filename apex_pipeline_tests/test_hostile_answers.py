@@ -164,12 +164,15 @@ def test_a_batch_answered_with_rubbish_marks_only_what_it_acknowledges(
     def says(asked: Asked) -> bytes:
         if asked.path.endswith("$batch"):
             return answer(200, {"Content-Type": kind}, body)
-        return answer(400, {}, b'{"error":{"code":"0x80044331","message":"no"}}')
+        return answer(400, VERSION, b'{"error":{"code":"0x80044331","message":"no"}}')
 
     report = sync(says)
     assert report.failure is None or isinstance(report.failure, ApexError)
     assert len(marked(database_url)) <= body.count(b"HTTP/1.1 204") * 30
 
+
+VERSION = {"OData-Version": "4.0"}
+JSON_VERSION = VERSION | {"Content-Type": "application/json"}
 
 LOOK = SyncOptions(time_budget=0.5, retry=IMPATIENT.retry)
 LONG_LOOK = dataclasses.replace(LOOK, time_budget=60.0)
@@ -189,7 +192,9 @@ PAGES = st.fixed_dictionaries(
 )
 def test_records_of_wrong_types_are_no_reason_to_crash(sync, document):
     """The look at the table before the first delivery reads what the service says."""
-    report = sync(lambda _: answer(200, {}, json.dumps(document).encode()), LOOK)
+    report = sync(
+        lambda _: answer(200, JSON_VERSION, json.dumps(document).encode()), LOOK
+    )
     assert report.failure is None or isinstance(report.failure, ApexError)
 
 
@@ -197,7 +202,7 @@ def test_records_of_wrong_types_are_no_reason_to_crash(sync, document):
 def test_the_token_goes_to_no_other_host(sync, hostile, elsewhere, status):
     link = f"{elsewhere.url}/api/data/v9.2/apex_campaignmetricses"
     page = json.dumps({"value": [], "@odata.nextLink": link}).encode()
-    challenge = {
+    challenge = JSON_VERSION | {
         "Location": link,
         "WWW-Authenticate": f'Bearer authorization_uri="{link}"',
     }
@@ -231,5 +236,5 @@ def test_a_small_answer_that_unpacks_into_a_large_one_is_given_up(sync):
 
 def test_a_record_without_a_key_is_said_to_be_one(sync):
     page = json.dumps({"value": [{PRIMARY_KEY: 7}, {}]}).encode()
-    report = sync(lambda _: answer(200, {}, page), LONG_LOOK)
+    report = sync(lambda _: answer(200, JSON_VERSION, page), LONG_LOOK)
     assert PRIMARY_KEY in str(report.failure)

@@ -1,6 +1,7 @@
 from datetime import UTC, datetime, timedelta
 
 from apex_pipeline.ledger import RunRecord, RunStatus, Target
+from apex_pipeline_tests.ends import execute
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 RESOURCE = "https://org.crm.dynamics.com"
@@ -90,3 +91,21 @@ def test_a_target_keeps_its_first_delivery_and_the_last_word(store):
     store.record_delivery(RESOURCE, later)
     store.accept_duplicates(RESOURCE, later)
     assert store.target(RESOURCE) == Target(RESOURCE, NOW, later)
+
+
+def test_a_pause_lasts_as_long_as_was_asked_whatever_the_clocks_say(
+    store, database_url
+):
+    """Our clock was two hours ahead while Dataverse asked for thirty seconds."""
+    ahead = datetime.now(UTC) + timedelta(hours=2)
+    store.save_pacing("a", {"paused_for": 30.0}, ahead + timedelta(seconds=30))
+    found = store.retry_at("a")
+    assert found is not None
+    assert found <= datetime.now(UTC) + timedelta(seconds=31)
+
+    # Postgres' own clock was ahead, and is right again.
+    execute(
+        database_url,
+        "UPDATE dataverse_pacing SET updated_at = now() + interval '2 hours'",
+    )
+    assert store.retry_at("a") is None

@@ -240,6 +240,16 @@ def test_an_open_retry_after_outlives_the_process():
     assert heir.paused_for(0.0) == 45.0
 
 
+def test_why_the_service_asked_for_a_pause_outlives_the_process():
+    pacer = Pacer()
+    pacer.started(0.0)
+    pacer.throttled(0.0, 30.0, Facet.REQUESTS, "too many requests")
+    heir = Pacer()
+    heir.restore(0.0, pacer.snapshot(10.0), 0.0)
+    assert (heir.paused_by, heir.paused_for(0.0)) == ("too many requests", 20.0)
+    assert Pacer().paused_by == ""
+
+
 def test_a_clock_set_back_between_two_runs_does_not_lengthen_the_pause():
     pacer = refused(at=0.0, retry_after=60.0)
     heir = Pacer()

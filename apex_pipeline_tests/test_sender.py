@@ -2,7 +2,10 @@
 
 import asyncio
 import json
+import logging
+import ssl
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import httpx
@@ -55,8 +58,15 @@ def no(status, code="", **headers):
     )
 
 
+VERSION = {"OData-Version": "4.0"}
+
+
 def yes(**headers):
-    return lambda _: httpx.Response(204, headers=headers)
+    return lambda _: httpx.Response(204, headers=VERSION | headers)
+
+
+def page(document):
+    return lambda _: httpx.Response(200, json=document, headers=VERSION)
 
 
 @asynccontextmanager
@@ -155,8 +165,141 @@ def test_a_refused_token_is_renewed_once(tmp_path):
     assert len(service.requests) == 2
 
 
-def test_a_single_upsert_is_a_patch_by_primary_key(tmp_path):
+def unauthorized_every(nth):
+    """A service that refuses each so-many-th request, whatever its token."""
+    count = 0
+
+    def answer(_):
+        nonlocal count
+        count += 1
+        return no(401)(_) if count % nth == 0 else yes()(_)
+
+    return answer
+
+
+def upsert_many(service, tmp_path, requests, **options):
+    async def go():
+        async with (
+            connected(service, tmp_path, **options) as client,
+            asyncio.TaskGroup() as group,
+        ):
+            await client.upsert_multiple(TABLE, TARGETS, Deadline())
+            for _ in range(requests):
+                group.create_task(client.upsert_multiple(TABLE, TARGETS, Deadline()))
+
+    asyncio.run(go())
+
+
+@pytest.mark.parametrize("nth", [2, 9])
+def test_a_token_that_was_accepted_and_then_is_not_is_a_passing_fault(tmp_path, nth):
+    service = Service(unauthorized_every(nth))
+    upsert_many(service, tmp_path, 40, retry=RetryPolicy(attempts=12, first_wait=0.001))
+    assert len(service.requests) > 41
+
+
+def test_refusals_of_accepted_tokens_end_some_time(tmp_path):
+    service = Service(yes(), no(401))
+    with pytest.raises(ExceptionGroup) as caught:
+        upsert_many(service, tmp_path, 1)
+    (error,) = caught.value.exceptions
+    assert isinstance(error, TransientError)
+    assert "has taken tokens of this application before" in str(error)
+    tokens = [request.headers["authorization"] for request in service.requests[1:]]
+    assert len(tokens) == len(set(tokens)) == IMPATIENT.attempts + 1
+
+
+def test_workers_that_meet_one_refusal_together_renew_once(tmp_path):
+    entra = Entra()
+    under_way = asyncio.Event()
+    waiting = 0
+
+    async def answer(request):
+        nonlocal waiting
+        if request.headers["authorization"] != "Bearer token-1" or not waiting:
+            waiting += 1
+            return yes(**{"x-ms-dop-hint": "4"})(request)
+        waiting += 1
+        if waiting == 5:
+            under_way.set()
+        await under_way.wait()
+        return no(401)(request)
+
+    upsert_many(answer, tmp_path, 4, entra=entra)
+    assert entra.tokens == ["token-1", "token-2"]
+
+
+def test_a_token_endpoint_that_breaks_off_is_asked_again(tmp_path):
+    entra = Entra(
+        said=[httpx.ReadError("reset by peer"), httpx.Response(503)],
+        described=[ssl.SSLError(1, "[SSL] bad record mac")],
+    )
     service = Service(yes())
+    upsert(service, tmp_path, entra=entra, retry=RetryPolicy(4, 0.001))
+    assert len(service.requests) == 1
+    assert entra.tokens == ["token-1"]
+
+
+def test_what_must_not_be_repeated_may_wait_for_its_token(tmp_path):
+    entra = Entra(said=[httpx.ConnectError("refused")])
+    service = Service(yes())
+
+    async def go():
+        async with connected(service, tmp_path, entra=entra) as client:
+            await client.write(
+                "POST", "PublishXml", {}, what="publish", deadline=Deadline()
+            )
+
+    asyncio.run(go())
+    assert len(service.requests) == 1
+
+
+def test_patience_with_the_token_endpoint_is_bounded(tmp_path):
+    entra = Entra(fault=httpx.ConnectError("refused"))
+    service = Service(yes())
+    with pytest.raises(TransientError, match="for a token"):
+        upsert(service, tmp_path, entra=entra)
+    assert service.requests == []
+
+
+def test_a_wait_that_the_authority_asks_for_beyond_the_deadline_ends_it(tmp_path):
+    busy = httpx.Response(429, headers={"Retry-After": "600"})
+    entra = Entra(said=[busy, busy])
+    with pytest.raises(TransientError) as caught:
+        upsert(Service(yes()), tmp_path, entra=entra, seconds=60)
+    assert caught.value.retry_after == 600.0
+    assert len(entra.said) == 1
+
+
+def test_tls_that_fails_in_mid_stream_is_a_passing_fault(tmp_path):
+    service = Service(ssl.SSLError(1, "[SSL] bad record mac"), yes())
+    upsert(service, tmp_path)
+    assert len(service.requests) == 2
+
+
+def test_a_503_says_how_long_to_stay_away(tmp_path):
+    service = Service(no(503, retry_after="600"))
+    with pytest.raises(OutOfTimeError, match="HTTP 503") as caught:
+        upsert(service, tmp_path, seconds=60)
+    assert caught.value.retry_at is not None
+    assert caught.value.retry_at > datetime.now(UTC) + timedelta(minutes=9)
+    assert len(service.requests) == 1
+
+
+def test_who_answers_in_dataverses_place_is_logged_though_the_next_answer_is_right(
+    tmp_path, caplog
+):
+    page = httpx.Response(
+        200, html="<title>Sign in</title>", headers={"Server": "portal/1"}
+    )
+    with caplog.at_level(logging.WARNING):
+        upsert(Service(page, page, yes()), tmp_path)
+    (record,) = caplog.records
+    assert "server portal/1, page “Sign in”" in record.message
+
+
+def test_a_single_upsert_is_a_patch_by_primary_key(tmp_path):
+    address = f"{RESOURCE}/api/data/v9.2/apex_campaignmetricses({UUID(int=1)})"
+    service = Service(yes(**{"OData-EntityId": address}))
 
     async def go():
         async with connected(service, tmp_path) as client:
@@ -177,7 +320,7 @@ def test_a_429_is_waited_out(tmp_path):
 
 def test_a_retry_after_beyond_the_deadline_ends_the_attempt_and_says_when(tmp_path):
     service = Service(no(429, retry_after="600"))
-    with pytest.raises(OutOfTimeError, match="throttles") as caught:
+    with pytest.raises(OutOfTimeError, match=r"throttles .* \(HTTP 429\)") as caught:
         upsert(service, tmp_path, seconds=30)
     assert caught.value.retry_at is not None
     assert len(service.requests) == 1
@@ -208,7 +351,7 @@ def test_a_deadline_that_is_cut_ends_retries(tmp_path):
 
 def test_the_affinity_cookie_is_never_sent_back(tmp_path):
     cookie = {"set-cookie": "ARRAffinity=abc; path=/; secure; HttpOnly"}
-    service = Service(lambda _: httpx.Response(204, headers=cookie))
+    service = Service(yes(**cookie))
 
     async def go():
         async with connected(service, tmp_path) as client:
@@ -235,10 +378,8 @@ def pages(service, tmp_path):
 def test_pages_follow_the_link_as_it_is_given(tmp_path):
     link = f"{RESOURCE}/api/data/v9.2/things?$skiptoken=%3Ccookie%20pagenumber=%222%22"
     service = Service(
-        lambda _: httpx.Response(
-            200, json={"value": [{"n": 1}], "@odata.nextLink": link}
-        ),
-        lambda _: httpx.Response(200, json={"value": [{"n": 2}]}),
+        page({"value": [{"n": 1}], "@odata.nextLink": link}),
+        page({"value": [{"n": 2}]}),
     )
     assert pages(service, tmp_path) == [[{"n": 1}], [{"n": 2}]]
     assert str(service.requests[1].url) == link
@@ -255,20 +396,10 @@ def test_pages_follow_the_link_as_it_is_given(tmp_path):
     ],
 )
 def test_a_link_to_another_host_is_not_given_the_token(tmp_path, link):
-    service = Service(
-        lambda _: httpx.Response(
-            200, json={"value": [{"n": 1}], "@odata.nextLink": link}
-        )
-    )
+    service = Service(page({"value": [{"n": 1}], "@odata.nextLink": link}))
     with pytest.raises(DataverseError, match="another host"):
         pages(service, tmp_path)
     assert len(service.requests) == 1
-
-
-@pytest.mark.parametrize("body", [b"", b"<html>", b"[1]", b"\xff"])
-def test_an_answer_that_is_no_json_object_is_an_error(tmp_path, body):
-    with pytest.raises(DataverseError, match="not a JSON object"):
-        pages(Service(lambda _: httpx.Response(200, content=body)), tmp_path)
 
 
 def test_requests_wait_for_each_other_at_the_gate(tmp_path):
@@ -281,7 +412,7 @@ def test_requests_wait_for_each_other_at_the_gate(tmp_path):
         most = max(most, under_way)
         await asyncio.sleep(0.01)
         under_way -= 1
-        return httpx.Response(204, headers={"x-ms-dop-hint": "3"})
+        return httpx.Response(204, headers=VERSION | {"x-ms-dop-hint": "3"})
 
     async def go():
         async with connected(slowly, tmp_path) as client, asyncio.TaskGroup() as group:

@@ -127,6 +127,7 @@ def test_a_cache_that_cannot_be_written_costs_a_request_and_says_so(tmp_path, ca
         (700016, "AZURE_CLIENT_ID is not an application"),
         (90002, "AZURE_TENANT_ID is not a tenant"),
         (500011, "DATAVERSE_RESOURCE is not an environment"),
+        (700024, "clock is wrong"),
     ],
 )
 def test_a_refusal_shows_the_aadsts_code_and_the_remedy(cache_path, code, remedy):
@@ -142,6 +143,55 @@ def test_a_refusal_shows_the_aadsts_code_and_the_remedy(cache_path, code, remedy
     assert caught.value.code == f"AADSTS{code}"
     assert "a-secret-value" not in str(caught.value)
     assert "Trace ID" not in str(caught.value)
+
+
+@pytest.mark.parametrize("place", ["described", "said"])
+@pytest.mark.parametrize(
+    ("status", "document"),
+    [
+        (429, {"error": "throttled"}),
+        (400, {"error": "temporarily_unavailable"}),
+        (400, {"error": "server_error", "error_codes": "none"}),
+        (400, {"error": "x", "error_codes": [90033]}),
+        (400, {"error": "x", "error_description": "AADSTS90033: A transient error."}),
+        (502, {}),
+    ],
+)
+def test_what_passes_is_not_called_wrong_credentials(
+    cache_path, place, status, document
+):
+    answer = httpx.Response(status, json=document, headers={"Retry-After": "7"})
+    entra = Entra()
+    getattr(entra, place).append(answer)
+    tokens = source(entra, cache_path)
+    with pytest.raises(TransientError) as caught:
+        tokens.acquire()
+    assert caught.value.retry_after == 7.0
+    assert "AZURE" not in str(caught.value)
+
+
+def test_a_wait_that_the_authority_asks_for_holds_for_every_worker(cache_path):
+    busy = httpx.Response(429, headers={"Retry-After": "60"})
+    entra = Entra(said=[busy])
+    tokens = source(entra, cache_path)
+
+    def ask(_):
+        with pytest.raises(TransientError) as caught:
+            tokens.acquire()
+        return caught.value.retry_after
+
+    with ThreadPoolExecutor(8) as pool:
+        waits = list(pool.map(ask, range(8)))
+    assert all(50 < wait <= 60 for wait in waits)
+    assert entra.tokens == []
+    assert tokens.misses == 1
+
+
+@pytest.mark.parametrize("codes", [None, 7, [], [{}], ["x"], {"a": 1}])
+def test_codes_of_any_shape_are_no_reason_to_crash(cache_path, codes):
+    body: dict[str, object] = {"error": "invalid_client", "error_codes": codes}
+    with pytest.raises(AuthError, match="invalid_client"):
+        source(Entra(refusal=(401, body)), cache_path).acquire()
 
 
 def test_an_authority_that_fails_is_a_passing_fault(cache_path):

@@ -179,6 +179,7 @@ def test_a_run_that_failed_for_the_database_is_told_as_that():
     ("kind", "remedy"),
     [
         ("TransientError", "Service health"),
+        ("InterceptedError", "stands on the way and answers for itself"),
         ("SchemaDriftError", "apex provision dataverse"),
         ("ConfigError", "Do what the message says"),
         ("", "Do what the message says"),

@@ -1,19 +1,23 @@
 """What a fault of the network is called, without a word of where it was going."""
 
+import re
 import socket
 import ssl
+
+from apex_pipeline.dataverse.transport import certificate_fault
+
+_NO_TLS = re.compile("WRONG_VERSION_NUMBER|UNKNOWN_PROTOCOL|HTTP_REQUEST|RECORD_LAYER")
 
 
 def reason(error: OSError) -> str:
     """The fault in words, with the remedy where there is one."""
     match error:
         case ssl.SSLCertVerificationError():
-            return (
-                f"the certificate is not trusted ({error.verify_message}). If a private "
-                "authority signed it, name its PEM file in APEX_CA_BUNDLE."
-            )
-        case ssl.SSLError():
+            return certificate_fault(error)
+        case ssl.SSLError() if _NO_TLS.search(str(error)):
             return "it does not speak TLS on this port"
+        case ssl.SSLError():
+            return f"TLS failed: {error.strerror or type(error).__name__}"
         case TimeoutError():
             return "no answer: it took too long"
         case socket.gaierror():

@@ -13,7 +13,8 @@ from apex_pipeline import graph
 from apex_pipeline.alerts.mail import message
 from apex_pipeline.alerts.notice import DeliveryError, Notice
 from apex_pipeline.alerts.patience import until_taken
-from apex_pipeline.dataverse.answers import Answer
+from apex_pipeline.dataverse.answers import Answer, stand_in
+from apex_pipeline.dataverse.documented import MAIL_TAKEN
 from apex_pipeline.errors import ApexError
 from apex_pipeline.settings import DataverseSettings, MailSettings
 
@@ -53,11 +54,8 @@ class GraphMail:
             answer = self._patiently(
                 partial(opened.send_mail, self._mail.sender, made.as_bytes())
             )
-        if not answer.ok:
-            raise _undelivered(
-                f"HTTP {answer.status}, {answer.error()[1]} "
-                f"{_REMEDIES.get(answer.status, '')}".rstrip()
-            )
+        if MAIL_TAKEN(answer) is not None:
+            raise _undelivered(_refusal(answer))
 
     def reach(self, seconds: float) -> str:
         """Get a token; whether the mailbox may be used shows only when it is.
@@ -80,6 +78,13 @@ class GraphMail:
             raise _undelivered(str(error), error.retry_after) from None
         except ApexError as error:
             raise _undelivered(str(error)) from error
+
+
+def _refusal(answer: Answer) -> str:
+    if answer.status < 400 or answer.is_page:
+        return stand_in(answer, "Microsoft Graph")
+    remedy = _REMEDIES.get(answer.status, "")
+    return f"HTTP {answer.status}, {answer.error()[1]} {remedy}".rstrip()
 
 
 def _undelivered(reason: str, retry_after: float | None = None) -> DeliveryError:

@@ -62,7 +62,9 @@ class SmtpMail:
         """
         began = time.monotonic()
         with self._translated(), self._connected(seconds) as smtp:
-            smtp.noop()
+            code, said = smtp.noop()
+            if code != 250:
+                raise smtplib.SMTPResponseException(code, said)
             tls = isinstance(smtp.sock, ssl.SSLSocket)
         seen = ["TLS" if tls else "not encrypted"]
         seen += ["signed in"] if self._server.user else []

@@ -10,6 +10,7 @@ from apex_pipeline.alerts.channels import ReachableChannel, channels
 from apex_pipeline.alerts.journal import NO_JOURNAL, VARIABLE, Journal
 from apex_pipeline.alerts.notice import Channel, DeliveryError
 from apex_pipeline.alerts.patience import within
+from apex_pipeline.dataverse.documented import PINGED
 from apex_pipeline.errors import ConfigError
 from apex_pipeline.settings import (
     AlertSettings,
@@ -61,8 +62,8 @@ class Station:
             answer = within(seconds, lambda: webhook.call("GET", url, ca_bundle=bundle))
         except TimeoutError:
             raise DeliveryError(f"no answer within {seconds:.0f} s") from None
-        if not answer.ok:
-            raise DeliveryError(f"it answers HTTP {answer.status}")
+        if PINGED(answer) is not None:
+            raise DeliveryError(f"it answers {answer.looks()}")
 
 
 def ways(environment: Mapping[str, str]) -> list[ReachableChannel]:

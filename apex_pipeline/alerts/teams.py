@@ -1,8 +1,9 @@
 """Teams, by a workflow that posts what it is sent into a channel or a chat.
 
 Trigger "When a Teams webhook request is received". Microsoft Learn, "Create incoming
-webhooks with Workflows". An answer of 2xx says that the workflow has taken the card,
-not that it has posted it: one that fails afterwards shows only in its own run history.
+webhooks with Workflows". Its answer, 2xx without a body, says that the workflow has taken
+the card, not that it has posted it: one that fails afterwards shows only in its own run
+history.
 """
 
 import re
@@ -14,7 +15,8 @@ from apex_pipeline.alerts import webhook
 from apex_pipeline.alerts.card import payload
 from apex_pipeline.alerts.notice import DeliveryError, Notice
 from apex_pipeline.alerts.patience import Pace, until_taken
-from apex_pipeline.dataverse.answers import Answer
+from apex_pipeline.dataverse.answers import Answer, stand_in
+from apex_pipeline.dataverse.documented import CARD_TAKEN
 from apex_pipeline.errors import ApexError
 
 _HEADERS = {"Content-Type": "application/json; charset=utf-8"}
@@ -64,7 +66,7 @@ class Teams:
             raise _undelivered(str(error), error.retry_after) from None
         except ApexError as error:
             raise _undelivered(str(error)) from None
-        if not answer.ok:
+        if CARD_TAKEN(answer) is not None:
             raise _undelivered(_refusal(answer))
 
     def reach(self, seconds: float) -> str:
@@ -102,6 +104,8 @@ def _refusal(answer: Answer) -> str:
             f"it redirects (HTTP {answer.status}), which is not followed: the address "
             f"is a secret. {_RENEW}"
         )
+    if answer.ok or answer.is_page:
+        return stand_in(answer, "Teams")
     code = answer.error()[0] or ""
     named = f", {code}" if _CODE.fullmatch(code) else ""
     remedy = _REMEDIES.get(answer.status, "Look at the workflow in Power Automate.")

@@ -6,6 +6,7 @@ that is raised here names more of the address than that it is one.
 """
 
 import base64
+import os
 import ssl
 import time
 from collections.abc import Iterator, Mapping
@@ -13,12 +14,13 @@ from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 from apex_pipeline.alerts.faults import reason
 from apex_pipeline.alerts.notice import DeliveryError
 from apex_pipeline.dataverse.answers import Answer
 from apex_pipeline.dataverse.transport import trust
+from apex_pipeline.errors import ConfigError
+from apex_pipeline.settings.proxies import load_proxies
 
 SECONDS = 10.0
 _MOST_ANSWER_BYTES = 65_536
@@ -44,7 +46,10 @@ def call(
         connection.request(method, target, body, dict(headers or {}))
         response = connection.getresponse()
         found = {name.lower(): value for name, value in response.getheaders()}
-        return Answer(response.status, found, response.read(_MOST_ANSWER_BYTES))
+        body = response.read(_MOST_ANSWER_BYTES)
+        if response.length and len(body) < _MOST_ANSWER_BYTES:
+            raise DeliveryError("its answer breaks off")
+        return Answer(response.status, found, body)
 
 
 def reach(url: str, *, ca_bundle: Path | None, seconds: float) -> float:
@@ -81,14 +86,14 @@ def _secured(
     host: str, port: int, context: ssl.SSLContext, seconds: float
 ) -> HTTPSConnection:
     """TLS to the far end, through the proxy that HTTPS_PROXY names, if it does."""
-    proxy = None if proxy_bypass(host) else getproxies().get("https")
-    if not proxy:
-        return HTTPSConnection(host, port, timeout=seconds, context=context)
     try:
-        via = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
-        near, near_port = via.hostname or "", via.port or 80
-    except ValueError:
-        raise DeliveryError("HTTPS_PROXY is not an address") from None
+        proxy = load_proxies(os.environ).towards("https", host, port)
+    except ConfigError as error:
+        raise DeliveryError(str(error)) from None
+    if proxy is None:
+        return HTTPSConnection(host, port, timeout=seconds, context=context)
+    via = urlsplit(proxy)
+    near, near_port = via.hostname or "", via.port or 80
     connection = HTTPSConnection(near, near_port, timeout=seconds, context=context)
     connection.set_tunnel(host, port, _proxy_headers(via))
     return connection

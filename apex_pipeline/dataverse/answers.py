@@ -6,18 +6,24 @@ operation errors"). The status decides first, because live organizations and the
 documentation do not always agree on the code.
 """
 
+import html
 import json
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from enum import Enum, auto
+from functools import cached_property
+from urllib.parse import urlsplit
 
 from apex_pipeline.dataverse.pacing import Allowance, Facet
 from apex_pipeline.errors import (
     AuthError,
     DataverseError,
+    InterceptedError,
     RejectedError,
     SchemaDriftError,
     TransientError,
@@ -35,7 +41,8 @@ PAYLOAD_ERROR = "0x80048d19"
 ROW_FAULTS = frozenset({"0x80044331", "0x80044330", "0x8004432f", "0x8004431a"})
 """Length, decimal range, whole-number range, choice: always the row's own fault."""
 
-_TRANSIENT_STATUSES = frozenset({408, 500, 502, 503, 504})
+# 520 to 529 are what gateways call an origin that fails (Cloudflare's documentation).
+_TRANSIENT_STATUSES = frozenset({408, 500, 502, 503, 504, *range(520, 530)})
 _TRANSIENT_CODES = frozenset(
     {
         "0x80044150",  # generic SQL error: deadlock 1205, first-use races
@@ -49,6 +56,9 @@ LOST_RACES = frozenset({"0x80060892", "0x80073002", "0x80040237"})
 does not, the row itself collides with another."""
 
 _NOT_A_MEMBER = "0x80072560"
+_USER_DISABLED = "0x80040225"
+_ORGANIZATION_DISABLED = "0x8004a104"
+_ADMINISTRATION_MODE = re.compile(r"admin(istration)?(\s+only)?\s+mode", re.IGNORECASE)
 _FACETS = {
     "0x80072322": Facet.REQUESTS,
     "0x80072321": Facet.EXECUTION_TIME,
@@ -57,6 +67,10 @@ _FACETS = {
 _UNKNOWN_SEGMENT = "resource not found for the segment"
 _EXCERPT = 300
 _LONGEST_MESSAGE = 2000
+_LONGEST_NAME = 80
+_CODE = re.compile(r"(0x[0-9a-fA-F]+)?")
+_TITLE = re.compile(rb"<title[^>]*>(.*?)</title", re.IGNORECASE | re.DOTALL)
+_TITLE_WITHIN = 65_536
 
 
 class Remedy(Enum):
@@ -74,7 +88,7 @@ class Remedy(Enum):
     """It will fail again just so."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Answer:
     """Status, headers and body of one answer, or of one part of a `$batch`.
 
@@ -87,7 +101,7 @@ class Answer:
 
     @property
     def ok(self) -> bool:
-        """Whether it reports success."""
+        """Whether its status reports success, whoever gave it."""
         return 200 <= self.status < 300
 
     @property
@@ -96,15 +110,71 @@ class Answer:
         found = self.headers.get("x-ms-service-request-id", self.headers.get("req_id"))
         return _line(found, _EXCERPT) if found else None
 
+    @property
+    def media_type(self) -> str:
+        """What the body is said to be, in lower case; empty where nothing is said."""
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+    @property
+    def is_page(self) -> bool:
+        """Whether it is meant for a browser: no API that we call answers so."""
+        start = self.body[:_EXCERPT].lstrip()[:9].lower()
+        return self.media_type == "text/html" or start.startswith(
+            (b"<!doctype", b"<html", b"<head")
+        )
+
+    @cached_property
+    def document(self) -> object:
+        """The body read as JSON, decimals exact; None where it is not JSON."""
+        try:
+            return json.loads(self.body, parse_float=Decimal)
+        except (ValueError, RecursionError):
+            return None
+
+    @property
+    def is_dataverse_error(self) -> bool:
+        """Whether the body is an error as Dataverse writes it: its code, and a text.
+
+        Microsoft Learn, "Compose HTTP requests and handle errors"; the code may be empty.
+        """
+        error = self.document.get("error") if isinstance(self.document, dict) else None
+        if not isinstance(error, dict):
+            return False
+        code, message = error.get("code"), error.get("message")
+        return (
+            isinstance(message, str)
+            and isinstance(code, str)
+            and _CODE.fullmatch(code) is not None
+        )
+
     def error(self) -> tuple[str | None, str]:
         """Code in lower case, and message; an excerpt where the body is not an error."""
-        try:
-            error = json.loads(self.body)["error"]
-            code, message = error.get("code"), error.get("message", "")
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        error = self.document.get("error") if isinstance(self.document, dict) else None
+        if not isinstance(error, dict):
             text = self.body[: 4 * _EXCERPT].decode("utf-8", "replace")
-            return None, _line(text, _EXCERPT) or "no further information"
+            return None, self._title() or _line(
+                text, _EXCERPT
+            ) or "no further information"
+        code, message = error.get("code"), error.get("message", "")
         return _line(code, _EXCERPT).lower() if code else None, _line(message)
+
+    def looks(self) -> str:
+        """Who seems to have given this answer: nothing of its text but a page's title."""
+        seen = [f"HTTP {self.status}"]
+        if self.media_type:
+            seen.append(_line(self.media_type, _LONGEST_NAME))
+        if server := _line(self.headers.get("server", ""), _LONGEST_NAME):
+            seen.append(f"server {server}")
+        if title := self._title():
+            seen.append(f"page “{title}”")
+        if target := _host(self.headers.get("location", "")):
+            seen.append(f"a redirect to {target}")
+        return ", ".join(seen)
+
+    def _title(self) -> str:
+        found = _TITLE.search(self.body[:_TITLE_WITHIN])
+        text = found[1].decode("utf-8", "replace") if found else ""
+        return _line(html.unescape(text), _LONGEST_NAME)
 
     def allowance(self) -> Allowance:
         """What the service protection headers say is left."""
@@ -124,27 +194,44 @@ class Answer:
         return _FACETS.get(self.error()[0] or "")
 
     def retry_after(self, now: datetime) -> float | None:
-        """Seconds that the answer asks us to wait: a number or an HTTP date."""
+        """Seconds that the answer asks us to wait: a number or an HTTP date.
+
+        Where a gateway has joined two headers (`30,120`), the longer wait counts.
+        """
         value = self.headers.get("retry-after")
         if value is None:
             return None
-        seconds = _number(value)
-        if seconds is None:
+        numbers = [_finite(each) for each in value.split(",")]
+        seconds = [each for each in numbers if each is not None]
+        if len(seconds) < len(numbers):
             try:
                 at = parsedate_to_datetime(value)
             except (ValueError, OverflowError):
                 return None
             at = at if at.tzinfo else at.replace(tzinfo=UTC)
-            seconds = (at - now).total_seconds()
-        return min(max(seconds, 0.0), LONGEST_RETRY_AFTER_SECONDS)
+            seconds = [(at - now).total_seconds()]
+        return min(max(*seconds, 0.0), LONGEST_RETRY_AFTER_SECONDS)
 
 
-def remedy(answer: Answer) -> Remedy:
-    """What to do about an answer to an idempotent request."""
-    if answer.ok:
-        return Remedy.NONE
+Expectation = Callable[[Answer], str | None]
+"""What is amiss with an answer; None for the documented success of its request."""
+
+
+def remedy(answer: Answer, expected: Expectation | None = None) -> Remedy:
+    """What to do about an answer to an idempotent request.
+
+    Args:
+        answer: The answer.
+        expected: Tells the documented success; left out for a part of a `$batch`, which
+            was held against it with the whole.
+    """
+    if answer.status < 400:
+        is_success = answer.ok if expected is None else expected(answer) is None
+        return Remedy.NONE if is_success else Remedy.RETRY
     if answer.status == 429:
         return Remedy.WAIT
+    if _is_intercepted(answer):
+        return Remedy.RETRY
     if answer.status == 401:
         return Remedy.RENEW
     code, _ = answer.error()
@@ -157,13 +244,34 @@ def remedy(answer: Answer) -> Remedy:
     return Remedy.GIVE_UP
 
 
-def failure(answer: Answer, what: str) -> DataverseError:
+def _is_intercepted(answer: Answer) -> bool:
+    """Whether a refusal comes from something on the way: it is not Dataverse's.
+
+    A 401 of Dataverse has no documented body. That a request is too large, and that the
+    service fails, is as true where a gateway says it.
+    """
+    if answer.status == 401:
+        challenge = answer.headers.get("www-authenticate", "").lower()
+        return answer.is_page and not challenge.startswith("bearer")
+    return (
+        400 <= answer.status < 500
+        and answer.status not in {408, 413, 429}
+        and not answer.is_dataverse_error
+    )
+
+
+def failure(
+    answer: Answer, what: str, expected: Expectation | None = None
+) -> DataverseError:
     """The error for an answer that was not success, whatever was tried about it.
 
     Args:
-        answer: The answer, of status 300 or more.
+        answer: The answer.
         what: What was attempted, for the message: "upsert 100 records".
+        expected: See `remedy`.
     """
+    if answer.status < 400 or _is_intercepted(answer):
+        return intercepted(answer, what, "Dataverse", expected)
     code, message = answer.error()
     text = f"Dataverse refused to {what}: {message}"
     kind: type[DataverseError] = RejectedError
@@ -173,7 +281,7 @@ def failure(answer: Answer, what: str) -> DataverseError:
             f"Dataverse does not accept the token to {what}: {message.rstrip('.')}. "
             "Check that DATAVERSE_RESOURCE is the environment's own address."
         )
-    elif answer.status == 403:
+    elif answer.status == 403 or code == _ORGANIZATION_DISABLED:
         kind, text = AuthError, _forbidden(code, what, message)
     elif answer.status in {404, 405, 501} or _UNKNOWN_SEGMENT in message.lower():
         kind = SchemaDriftError
@@ -181,11 +289,29 @@ def failure(answer: Answer, what: str) -> DataverseError:
             f"Dataverse has nothing at that address to {what}: {message.rstrip('.')}. "
             "Make the table with `apex provision dataverse`."
         )
-    elif answer.status < 400 or (
-        remedy(answer) is Remedy.RETRY and code not in LOST_RACES
-    ):
+    elif remedy(answer) is Remedy.RETRY and code not in LOST_RACES:
         kind, text = TransientError, f"Dataverse failed to {what}: {message}"
     return kind(text, status=answer.status, code=code, request_id=answer.request_id)
+
+
+def intercepted(
+    answer: Answer, what: str, service: str, expected: Expectation | None = None
+) -> InterceptedError:
+    """The error for an answer that the service itself cannot have given."""
+    amiss = None if expected is None else expected(answer)
+    return InterceptedError(
+        f"Could not {what}: {stand_in(answer, service)}"
+        + (f" It lacks {amiss}." if amiss else "")
+        + " Nothing counts as done. Look at the proxies, gateways and firewalls on the "
+        f"way to {service}, and at the address that is configured.",
+        status=answer.status,
+        request_id=answer.request_id,
+    )
+
+
+def stand_in(answer: Answer, service: str) -> str:
+    """The sentence for an answer that the service itself cannot have given."""
+    return f"something between us and {service} answers in its place: {answer.looks()}."
 
 
 def _forbidden(code: str | None, what: str, message: str) -> str:
@@ -193,6 +319,17 @@ def _forbidden(code: str | None, what: str, message: str) -> str:
         return (
             f"The application may not {what}: {message} Add it as an application user "
             "of the environment, with the role Apex Metrics Sync."
+        )
+    if code == _USER_DISABLED:
+        return (
+            f"The application may not {what}: {message} Enable its application user in "
+            "the Power Platform admin center, or give it a business unit."
+        )
+    if code == _ORGANIZATION_DISABLED or _ADMINISTRATION_MODE.search(message):
+        return (
+            f"The application may not {what}: {message} The environment is disabled or "
+            "in administration mode: switch that off in the Power Platform admin center "
+            "(*Environments*, the environment, *Edit*)."
         )
     return (
         f"The application may not {what}: {message} Give its application user a role "
@@ -207,10 +344,22 @@ def _line(text: object, longest: int = _LONGEST_MESSAGE) -> str:
     return " ".join(storable.split())[:longest]
 
 
-def _number(text: str | None) -> float | None:
-    """A number as the service writes it, with thousands separators: `1,200.00`."""
+def _host(address: str) -> str:
+    """The host of an address, the rest of which may be a secret."""
     try:
-        number = float(text.replace(",", "")) if text is not None else math.nan
+        return _line(urlsplit(address).hostname or "", _LONGEST_NAME)
+    except ValueError:
+        return ""
+
+
+def _number(text: str | None) -> float | None:
+    """A number of the rate limit headers, with thousands separators: `1,200.00`."""
+    return None if text is None else _finite(text.replace(",", ""))
+
+
+def _finite(text: str) -> float | None:
+    try:
+        number = float(text)
     except ValueError:
         return None
     return number if math.isfinite(number) else None

@@ -4,13 +4,18 @@ Only independent operations, no change sets: a change set is atomic, and one bad
 would take the good ones down with it.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from email import policy
+from email.errors import CloseBoundaryNotFoundDefect
+from email.message import Message
 from email.parser import BytesParser
 from uuid import uuid4
 
 from apex_pipeline.dataverse.answers import Answer
+
+_STATUS_LINE = re.compile(rb"HTTP/\d(?:\.\d)? (\d{3})(?: .*)?\s*")
 
 MAX_OPERATIONS = 1000
 """Requests that one `$batch` may hold."""
@@ -40,20 +45,23 @@ def encode(operations: Sequence[Operation]) -> tuple[str, bytes]:
 def decode(content_type: str, body: bytes) -> list[Answer]:
     """The answers in the order of their requests.
 
+    Our operations have no `Content-ID`, and then Dataverse's answers have none either.
+    One that counts the parts does no harm; another tells that they are out of order.
+
     Raises:
-        MalformedBatchError: The body is not multipart, or a part is not an HTTP answer.
+        MalformedBatchError: The body is not multipart or has no end, or a part is not an
+            HTTP answer or carries another's `Content-ID`.
     """
     head = f"Content-Type: {content_type}\r\n\r\n".encode("latin-1", "replace")
     message = BytesParser(policy=policy.HTTP).parsebytes(head + body)
     if not message.is_multipart():
         raise MalformedBatchError("the answer is not multipart")
-    answers = []
-    for part in message.iter_parts():
-        payload = part.get_payload(decode=True)
-        if not isinstance(payload, bytes):
-            raise MalformedBatchError("a part is itself multipart")
-        answers.append(_decode_part(payload))
-    return answers
+    if any(isinstance(each, CloseBoundaryNotFoundDefect) for each in message.defects):
+        raise MalformedBatchError("the answer breaks off")
+    return [
+        _decode_part(part, number)
+        for number, part in enumerate(message.iter_parts(), 1)
+    ]
 
 
 def _encode_part(boundary: str, operation: Operation) -> bytes:
@@ -73,16 +81,21 @@ def _encode_part(boundary: str, operation: Operation) -> bytes:
     return head.encode() + body + b"\r\n"
 
 
-def _decode_part(payload: bytes) -> Answer:
+def _decode_part(part: Message, number: int) -> Answer:
+    payload = part.get_payload(decode=True)
+    if part.get_content_type() != "application/http" or not isinstance(payload, bytes):
+        raise MalformedBatchError("a part is not of type application/http")
     status_line, _, rest = payload.lstrip().partition(b"\n")
-    version, _, tail = status_line.strip().partition(b" ")
-    status = tail[:3]
-    if not version.startswith(b"HTTP/") or not status.isdigit():
+    status = _STATUS_LINE.fullmatch(status_line)
+    if status is None:
         raise MalformedBatchError("a part does not begin with an HTTP status line")
     message = BytesParser(policy=policy.HTTP).parsebytes(rest)
+    content_id = part.get("Content-ID", message.get("Content-ID"))
+    if content_id is not None and str(content_id).strip(" <>") != str(number):
+        raise MalformedBatchError(f"part {number} is the answer to another operation")
     body = message.get_payload(decode=True)
     return Answer(
-        int(status),
+        int(status[1]),
         {name.lower(): str(value) for name, value in message.items()},
         body if isinstance(body, bytes) else b"",
     )

@@ -3,6 +3,8 @@
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from apex_pipeline.dataverse import documented
+from apex_pipeline.dataverse.answers import Expectation
 from apex_pipeline.dataverse.client import DataverseClient
 from apex_pipeline.dataverse.desired import Change, Kind
 from apex_pipeline.dataverse.found import (
@@ -61,8 +63,17 @@ class _Writer:
         self.deadline = deadline
         self.what = f"make the {change.text}"
 
-    async def post(
+    async def make(
         self, path: str, body: dict[str, object], headers: dict[str, str] | None = None
+    ) -> None:
+        await self.post(path, body, headers, documented.CREATED)
+
+    async def post(
+        self,
+        path: str,
+        body: dict[str, object],
+        headers: dict[str, str] | None = None,
+        expected: Expectation = documented.DONE,
     ) -> None:
         await self.client.write(
             "POST",
@@ -71,12 +82,13 @@ class _Writer:
             what=self.what,
             deadline=self.deadline,
             headers=headers,
+            expected=expected,
         )
 
 
 async def _make_publisher(writer: _Writer, change: Change, found: Found) -> None:
     del change, found
-    await writer.post(
+    await writer.make(
         "publishers",
         {
             "uniquename": PUBLISHER,
@@ -89,7 +101,7 @@ async def _make_publisher(writer: _Writer, change: Change, found: Found) -> None
 async def _make_solution(writer: _Writer, change: Change, found: Found) -> None:
     del change
     publisher = _there(found.publisher)
-    await writer.post(
+    await writer.make(
         "solutions",
         {
             "uniquename": SOLUTION,
@@ -102,14 +114,14 @@ async def _make_solution(writer: _Writer, change: Change, found: Found) -> None:
 
 async def _make_table(writer: _Writer, change: Change, found: Found) -> None:
     del change
-    await writer.post(
+    await writer.make(
         "EntityDefinitions", table_definition(found.language), _IN_SOLUTION
     )
 
 
 async def _make_column(writer: _Writer, change: Change, found: Found) -> None:
     column = next(each for each in COLUMNS if each.dataverse == change.subject)
-    await writer.post(
+    await writer.make(
         f"{TABLE_PATH}/Attributes",
         column_definition(column, found.language),
         _IN_SOLUTION,
@@ -124,9 +136,13 @@ async def _change_settings(writer: _Writer, change: Change, found: Found) -> Non
     """
     del change, found
     definition = await writer.client.get(
-        TABLE_PATH, what=f"read {TABLE}", deadline=writer.deadline, headers=STRONG
+        TABLE_PATH,
+        what=f"read {TABLE}",
+        deadline=writer.deadline,
+        headers=STRONG,
+        expected=documented.DEFINITION,
     )
-    del definition["@odata.context"]
+    definition.pop("@odata.context", None)
     await writer.client.write(
         "PUT",
         TABLE_PATH,
@@ -140,7 +156,7 @@ async def _change_settings(writer: _Writer, change: Change, found: Found) -> Non
 
 async def _make_role(writer: _Writer, change: Change, found: Found) -> None:
     del change
-    await writer.post(
+    await writer.make(
         "roles",
         {
             "name": ROLE,
@@ -166,6 +182,7 @@ async def _file(writer: _Writer, change: Change, found: Found) -> None:
             "AddRequiredComponents": False,
             "DoNotIncludeSubcomponents": False,
         },
+        expected=documented.COMPONENT_ADDED,
     )
 
 
@@ -188,7 +205,7 @@ async def _grant(writer: _Writer, change: Change, found: Found) -> None:
 
 
 async def _make_user(writer: _Writer, change: Change, found: Found) -> None:
-    await writer.post(
+    await writer.make(
         "systemusers",
         {
             "applicationid": change.subject,

@@ -3,16 +3,15 @@
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from apex_pipeline.dataverse import batch
-from apex_pipeline.dataverse.answers import SQL_TIMEOUT, Answer
+from apex_pipeline.dataverse import batch, documented
+from apex_pipeline.dataverse.answers import SQL_TIMEOUT, Answer, Expectation
 from apex_pipeline.dataverse.gate import Deadline
 from apex_pipeline.dataverse.sender import Request, Sender
-from apex_pipeline.errors import DataverseError, TransientError
+from apex_pipeline.errors import DataverseError
 
 API_PATH = "/api/data/v9.2"
 
@@ -83,6 +82,7 @@ class DataverseClient:
                 f"{self._origin}{API_PATH}/{table.entity_set}"
                 "/Microsoft.Dynamics.CRM.UpsertMultiple",
                 f"upsert {len(targets)} records of {table.logical_name}",
+                documented.UPSERTED_MULTIPLE,
                 f'{{"Targets":[{records}]}}'.encode(),
                 _JSON,
                 # A bulk request that times out in SQL is too big, not unlucky.
@@ -95,8 +95,6 @@ class DataverseClient:
         self, table: Table, targets: Sequence[Target], deadline: Deadline
     ) -> list[Answer]:
         """Upsert each target by itself, in one `$batch`; one answer for each, in order.
-
-        There may be fewer answers than targets, when the service stopped half-way.
 
         Raises:
             DataverseError: The batch as a whole failed; some may have been upserted.
@@ -116,18 +114,12 @@ class DataverseClient:
             "POST",
             f"{self._origin}{API_PATH}/$batch",
             f"upsert {len(targets)} records of {table.logical_name} one by one",
+            documented.batch_of([target.key for target in targets]),
             body,
             {"Content-Type": content_type, "Prefer": "odata.continue-on-error"},
         )
         answer = await self._sender.send(request, deadline)
-        try:
-            return batch.decode(answer.headers.get("content-type", ""), answer.body)
-        except batch.MalformedBatchError as error:
-            raise TransientError(
-                f"Dataverse's answer to {request.what} is unreadable: {error}",
-                status=answer.status,
-                request_id=answer.request_id,
-            ) from error
+        return batch.decode(answer.headers.get("content-type", ""), answer.body)
 
     async def upsert(self, table: Table, target: Target, deadline: Deadline) -> None:
         """Upsert one record.
@@ -141,6 +133,7 @@ class DataverseClient:
                 "PATCH",
                 f"{self._origin}{API_PATH}/{table.entity_set}({target.key})",
                 f"upsert a record of {table.logical_name}",
+                documented.upserted(target.key),
                 target.fields.encode(),
                 _JSON,
             ),
@@ -159,6 +152,7 @@ class DataverseClient:
                 "DELETE",
                 self.address(f"{table.entity_set}({key})"),
                 f"delete a record of {table.logical_name}",
+                documented.DONE,
             ),
             deadline,
         )
@@ -170,6 +164,7 @@ class DataverseClient:
         what: str,
         deadline: Deadline,
         headers: Mapping[str, str] | None = None,
+        expected: Expectation = documented.DOCUMENT,
     ) -> dict[str, Any]:
         """Read one JSON document below the API's root; decimals stay exact.
 
@@ -178,7 +173,7 @@ class DataverseClient:
             OutOfTimeError: The deadline came before there was room for the request.
         """
         return await self._get(
-            f"{self._origin}{API_PATH}/{path}", what, headers or {}, deadline
+            f"{self._origin}{API_PATH}/{path}", what, headers or {}, deadline, expected
         )
 
     async def write(
@@ -190,6 +185,7 @@ class DataverseClient:
         what: str,
         deadline: Deadline,
         headers: Mapping[str, str] | None = None,
+        expected: Expectation = documented.DONE,
     ) -> None:
         """Send what may not be repeated: again only where it was surely not carried out.
 
@@ -204,6 +200,7 @@ class DataverseClient:
                 method,
                 self.address(path),
                 what,
+                expected,
                 None if body is None else json.dumps(body, default=float).encode(),
                 _JSON | dict(headers or {}),
                 is_repeatable=False,
@@ -224,7 +221,7 @@ class DataverseClient:
         headers = {"Prefer": f"odata.maxpagesize={page_size}"}
         url: str | None = f"{self._origin}{API_PATH}/{path}"
         while url is not None:
-            document = await self._get(url, what, headers, deadline)
+            document = await self._get(url, what, headers, deadline, documented.RECORDS)
             yield records_of(document, what)
             url = self._link(document.get("@odata.nextLink"), what)
 
@@ -247,7 +244,7 @@ class DataverseClient:
         """
         headers = {"Prefer": f"odata.track-changes,odata.maxpagesize={page_size}"}
         self._link(url, what)
-        document = await self._get(url, what, headers, deadline)
+        document = await self._get(url, what, headers, deadline, documented.TRACKED)
         return TrackedPage(
             records_of(document, what),
             self._link(document.get("@odata.nextLink"), what),
@@ -268,6 +265,7 @@ class DataverseClient:
             what=what,
             deadline=deadline,
             headers={"Consistency": "Strong"},
+            expected=documented.RECORDS,
         )
         return {
             str(column.get("LogicalName")): str(column.get("AttributeType"))
@@ -275,22 +273,19 @@ class DataverseClient:
         }
 
     async def _get(
-        self, url: str, what: str, headers: Mapping[str, str], deadline: Deadline
+        self,
+        url: str,
+        what: str,
+        headers: Mapping[str, str],
+        deadline: Deadline,
+        expected: Expectation,
     ) -> dict[str, Any]:
         answer = await self._sender.send(
-            Request("GET", url, what, headers=headers), deadline
+            Request("GET", url, what, expected, headers=headers), deadline
         )
-        try:
-            document = json.loads(answer.body, parse_float=Decimal)
-        except (ValueError, RecursionError):
-            document = None
-        if not isinstance(document, dict):
-            raise DataverseError(
-                f"Could not {what}: the answer is not a JSON object.",
-                status=answer.status,
-                request_id=answer.request_id,
-            )
-        return document
+        if not isinstance(answer.document, dict):
+            raise DataverseError(f"Could not {what}: the answer is not a JSON object.")
+        return answer.document
 
     def _link(self, url: object, what: str) -> str | None:
         """A link as it is given, unless the token would leave the environment by it.

@@ -8,11 +8,17 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 from apex_pipeline.dataverse.answers import DEFAULT_RETRY_AFTER_SECONDS, Answer
-from apex_pipeline.dataverse.pacing import NOTHING_SAID, Pacer
+from apex_pipeline.dataverse.pacing import NOTHING_SAID, Facet, Pacer
 from apex_pipeline.errors import OutOfTimeError
 
 # Waiters look again at least this often, so that a deadline that is cut short is seen.
 _LOOK_AGAIN_SECONDS = 0.5
+
+_REASONS = {
+    Facet.REQUESTS: "too many requests within five minutes",
+    Facet.EXECUTION_TIME: "too much execution time within five minutes",
+    Facet.CONCURRENCY: "too many requests at once",
+}
 
 
 class Deadline:
@@ -99,16 +105,16 @@ class Gate:
 
     def _leave(self, answer: Answer | None, seconds: float) -> None:
         now = self._clock()
-        if answer is None or answer.status != 429:
+        retry_after = None if answer is None else _asked_pause(answer)
+        if answer is None or retry_after is None:
             told = NOTHING_SAID if answer is None else answer.allowance()
             self._pacer.finished(now, seconds, told)
             return
         shut = self._pacer.paused_for(now)
-        retry_after = answer.retry_after(datetime.now(UTC))
-        if retry_after is None:
-            retry_after = DEFAULT_RETRY_AFTER_SECONDS
+        facet = answer.facet()
+        reason = _REASONS[facet] if facet else f"HTTP {answer.status}"
         # Zero would have us knock without a pause.
-        self._pacer.throttled(now, max(retry_after, 1.0), answer.facet())
+        self._pacer.throttled(now, max(retry_after, 1.0), facet, reason)
         self._shut_seconds += self._pacer.paused_for(now) - shut
 
     def _no_room(self, now: float) -> OutOfTimeError:
@@ -116,8 +122,22 @@ class Gate:
         if paused <= 0:
             return OutOfTimeError("The time given is over.")
         retry_at = datetime.now(UTC) + timedelta(seconds=paused)
+        reason = f" ({self._pacer.paused_by})" if self._pacer.paused_by else ""
         return OutOfTimeError(
-            "Dataverse throttles this application and takes requests again at "
+            f"Dataverse throttles this application{reason} and takes requests again at "
             f"{retry_at:%H:%M:%S} UTC.",
             retry_at=retry_at,
         )
+
+
+def _asked_pause(answer: Answer) -> float | None:
+    """Seconds that the service wants no request for; None if it did not ask for that.
+
+    A 429 asks for it in any case; a 503, by RFC 9110, if it says for how long.
+    """
+    if answer.status not in {429, 503}:
+        return None
+    asked = answer.retry_after(datetime.now(UTC))
+    if asked is None and answer.status == 429:
+        return DEFAULT_RETRY_AFTER_SECONDS
+    return asked

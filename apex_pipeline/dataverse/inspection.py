@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from apex_pipeline.dataverse import documented
+from apex_pipeline.dataverse.answers import Expectation
 from apex_pipeline.dataverse.client import DataverseClient
 from apex_pipeline.dataverse.found import (
     METADATA_PRIVILEGES,
@@ -90,10 +92,18 @@ class _Reader:
         self._deadline = deadline
 
     async def rows(
-        self, path: str, what: str, member: str = "value"
+        self,
+        path: str,
+        what: str,
+        member: str = "value",
+        expected: Expectation = documented.RECORDS,
     ) -> list[dict[str, Any]]:
         document = await self._client.get(
-            path, what=f"read {what}", deadline=self._deadline, headers=STRONG
+            path,
+            what=f"read {what}",
+            deadline=self._deadline,
+            headers=STRONG,
+            expected=expected,
         )
         rows: list[dict[str, Any]] = document[member]
         return rows
@@ -220,6 +230,7 @@ async def _role(reader: _Reader, business_unit: str) -> FoundRole | None:
             f"RetrieveRolePrivilegesRole(RoleId={row['roleid']})",
             f"the privileges of {ROLE}",
             "RolePrivileges",
+            documented.PRIVILEGES,
         )
         return FoundRole(str(row["roleid"]).lower(), depths(held))
     return None

@@ -170,6 +170,7 @@ class Pacer:
         self._answered = False
         self._mean_seconds = 0.0
         self._open_at = -math.inf
+        self._paused_by = ""
         self._last_refusal = -math.inf
         self._last_answer = -math.inf
 
@@ -186,6 +187,11 @@ class Pacer:
     def paused_for(self, now: float) -> float:
         """Seconds until an open Retry-After is over; 0 if there is none."""
         return max(self._open_at - now, 0.0)
+
+    @property
+    def paused_by(self) -> str:
+        """Why the service asked for the last pause, in words; empty if it has not."""
+        return self._paused_by
 
     def wait(self, now: float) -> float:
         """Seconds to wait before asking again; 0 to start, infinity for a free slot."""
@@ -236,8 +242,14 @@ class Pacer:
             self._seconds.told(now, allowance.seconds)
         self._follow(allowance.concurrency_hint)
 
-    def throttled(self, now: float, retry_after: float, facet: Facet | None) -> None:
-        """Count a 429, and stop everything for `retry_after` seconds.
+    def throttled(
+        self,
+        now: float,
+        retry_after: float,
+        facet: Facet | None,
+        reason: str = "",
+    ) -> None:
+        """Count a 429 or another request for a pause, and stop for `retry_after` seconds.
 
         Answers to requests that were already under way belong to the same refusal.
         """
@@ -245,6 +257,7 @@ class Pacer:
         fresh = now >= self._open_at and now > self._last_refusal
         self._open_at = max(self._open_at, now + retry_after)
         self._last_refusal = now
+        self._paused_by = reason
         if not fresh:
             return
         self._concurrency = max(self._concurrency / 2, 1.0)
@@ -260,6 +273,7 @@ class Pacer:
             "seconds": self._seconds.snapshot(now),
             "hint": self._ceiling if self._answered else None,
             "paused_for": round(self.paused_for(now), 3),
+            "paused_by": self._paused_by,
         }
 
     def restore(self, now: float, saved: Mapping[str, object], age: float) -> None:
@@ -278,6 +292,7 @@ class Pacer:
         paused_for = saved.get("paused_for")
         if isinstance(paused_for, int | float):
             self._open_at = now + paused_for - age
+            self._paused_by = str(saved.get("paused_by") or "")
 
     def _follow(self, hint: int | None) -> None:
         if hint is not None and hint > 0:

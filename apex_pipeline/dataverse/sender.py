@@ -5,6 +5,7 @@ again, unless the request says that it must not be repeated.
 """
 
 import asyncio
+import logging
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,11 +13,19 @@ from uuid import uuid4
 
 import httpx
 
-from apex_pipeline.dataverse.answers import Answer, Remedy, failure, remedy
+from apex_pipeline.dataverse.answers import (
+    Answer,
+    Expectation,
+    Remedy,
+    failure,
+    remedy,
+)
 from apex_pipeline.dataverse.gate import Deadline, Gate
 from apex_pipeline.dataverse.tokens import TokenSource
 from apex_pipeline.dataverse.transport import translated
-from apex_pipeline.errors import DataverseError, TransientError
+from apex_pipeline.errors import DataverseError, InterceptedError, TransientError
+
+logger = logging.getLogger(__name__)
 
 _HEADERS = {
     "Accept": "application/json",
@@ -53,6 +62,7 @@ class Request:
 
     Attributes:
         what: Completes "could not …" in messages.
+        expected: Tells the documented success; nothing else ends the request well.
         final_codes: Error codes at which sending the same again is useless, though
             something else may help.
         is_repeatable: Whether it is harmless if it is carried out twice. If not, it
@@ -62,6 +72,7 @@ class Request:
     method: str
     url: str
     what: str
+    expected: Expectation
     content: bytes | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     final_codes: frozenset[str] = frozenset()
@@ -91,10 +102,15 @@ class Sender:
         self._request_timeout = request_timeout
         self._retry = retry or RetryPolicy()
         self._chance = chance
+        self._was_accepted = False
+        self._told: set[str] = set()
         self.requests = 0
 
     async def send(self, request: Request, deadline: Deadline) -> Answer:
         """Send until it succeeds, or until `Remedy` or the policy says to give up.
+
+        A 401 calls for another token. Before any request of ours has succeeded, one is
+        tried; afterwards the refusal is a passing fault like others.
 
         Raises:
             DataverseError: See the tree in `errors`.
@@ -102,37 +118,73 @@ class Sender:
             OutOfTimeError: The deadline came before there was room for the request.
         """
         attempt = 0
-        renewed = False
+        refused: str | None = None
         while True:
-            token = self._tokens.cached()
-            if token is None:
-                token = await asyncio.to_thread(self._tokens.acquire)
             error: DataverseError
+            is_sent = False
             try:
+                token = await self._token(refused)
+                is_sent = True
                 answer = await self._attempt(request, token, deadline, attempt)
             except TransientError as lost:
                 error, verdict = lost, Remedy.RETRY
             else:
-                verdict = remedy(answer)
+                verdict = remedy(answer, request.expected)
                 if verdict is Remedy.NONE:
+                    self._was_accepted = True
                     return answer
-                if verdict is Remedy.WAIT:
+                is_renewed = refused is not None
+                if verdict is Remedy.RENEW:
+                    refused, is_sent = token, False
+                if verdict is Remedy.WAIT or (
+                    verdict is Remedy.RENEW and not is_renewed
+                ):
                     continue
-                if verdict is Remedy.RENEW and not renewed:
-                    renewed = True
-                    await asyncio.to_thread(self._tokens.renew, token)
-                    continue
-                error = failure(answer, request.what)
+                error = failure(answer, request.what, request.expected)
+                if verdict is Remedy.RENEW and self._was_accepted:
+                    error, verdict = _refused_again(error), Remedy.RETRY
             attempt += 1
-            if (
-                verdict is not Remedy.RETRY
-                or not request.is_repeatable
-                or error.code in request.final_codes
-                or attempt >= self._retry.attempts
-                or deadline.is_cut
-            ):
+            self._tell(error)
+            if verdict is not Remedy.RETRY or (is_sent and not request.is_repeatable):
                 raise error
-            await asyncio.sleep(self._retry.wait(attempt, self._chance()))
+            await self._pause(request, error, attempt, deadline, is_sent=is_sent)
+
+    async def _pause(
+        self,
+        request: Request,
+        error: DataverseError,
+        attempt: int,
+        deadline: Deadline,
+        *,
+        is_sent: bool,
+    ) -> None:
+        """Wait before the next attempt; raises the error where there is to be none."""
+        asked = error.retry_after if isinstance(error, TransientError) else None
+        wait = max(self._retry.wait(attempt, self._chance()), asked or 0.0)
+        # Of what was sent, the gate says whether there is room to send it again.
+        is_late = not is_sent and wait > deadline.remaining() + self._retry.grace
+        if (
+            error.code in request.final_codes
+            or attempt >= self._retry.attempts
+            or deadline.is_cut
+            or is_late
+        ):
+            raise error
+        await asyncio.sleep(wait)
+
+    async def _token(self, refused: str | None) -> str:
+        if refused is not None:
+            return await asyncio.to_thread(self._tokens.renew, refused)
+        token = self._tokens.cached()
+        if token is None:
+            return await asyncio.to_thread(self._tokens.acquire)
+        return token
+
+    def _tell(self, error: DataverseError) -> None:
+        """Log who answers in Dataverse's place, once for each, though we try again."""
+        if isinstance(error, InterceptedError) and error.message not in self._told:
+            self._told.add(error.message)
+            logger.warning("%s", error)
 
     async def _attempt(
         self, request: Request, token: str, deadline: Deadline, attempt: int
@@ -171,7 +223,20 @@ class Sender:
                     )
             return Answer(
                 response.status_code,
-                {name.lower(): value for name, value in response.headers.items()},
+                {
+                    name.lower(): value.replace(token, "[token]")
+                    for name, value in response.headers.items()
+                },
                 # Some gateways show the request that they refuse, headers and all.
                 bytes(body).replace(token.encode(), b"[token]"),
             )
+
+
+def _refused_again(error: DataverseError) -> TransientError:
+    return TransientError(
+        f"{error.message} It has taken tokens of this application before, so this may "
+        "pass. If it does not, look whether the application user is enabled.",
+        status=error.status,
+        code=error.code,
+        request_id=error.request_id,
+    )

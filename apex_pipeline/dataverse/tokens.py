@@ -3,31 +3,20 @@
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import httpx
 import msal
-from msal.exceptions import MsalServiceError
 
+from apex_pipeline.dataverse.authority import AuthorityHttp, refused
+from apex_pipeline.dataverse.client_certificate import read_client_certificate
 from apex_pipeline.dataverse.token_cache import TokenCacheFile
 from apex_pipeline.dataverse.transport import translated
-from apex_pipeline.errors import AuthError, ConfigError, TransientError
+from apex_pipeline.errors import AuthError, TransientError
 from apex_pipeline.settings import DataverseSettings
 
 # MSAL takes a token with less than five minutes left for expired, and so do we.
 _EXPIRY_MARGIN_SECONDS = 300
-
-_REMEDIES = {
-    7000215: "AZURE_CLIENT_SECRET is wrong: it must be the secret's value, not its id.",
-    7000222: "The client secret has expired: make a new one and set it.",
-    7000216: "Set AZURE_CLIENT_SECRET or AZURE_CLIENT_CERTIFICATE_PATH.",
-    700016: "AZURE_CLIENT_ID is not an application of this tenant.",
-    700027: "The certificate is not registered with the application.",
-    90002: "AZURE_TENANT_ID is not a tenant of this authority.",
-    900023: "AZURE_TENANT_ID is not a tenant of this authority.",
-    500011: "DATAVERSE_RESOURCE is not an environment that this tenant knows.",
-}
 
 
 class TokenSource:
@@ -62,6 +51,8 @@ class TokenSource:
         self._lock = threading.Lock()
         self._token = ""
         self._expires_at = 0.0
+        self._fault: TransientError | None = None
+        self._barred_until = 0.0
         self.hits = 0
         self.misses = 0
 
@@ -111,18 +102,28 @@ class TokenSource:
         return None
 
     def _from_entra(self, cache: msal.SerializableTokenCache) -> str:
+        left = self._barred_until - time.monotonic()
+        if self._fault is not None and left > 0:
+            # Others have asked already, and were told when to ask again.
+            raise TransientError(str(self._fault), retry_after=left)
         self.misses += 1
+        try:
+            return self._asked(cache)
+        except TransientError as error:
+            self._fault = error
+            self._barred_until = time.monotonic() + (error.retry_after or 0.0)
+            raise
+
+    def _asked(self, cache: msal.SerializableTokenCache) -> str:
         with translated(f"ask {self._settings.authority} for a token"):
             try:
                 result = self._application(cache).acquire_token_for_client(
                     [self._scope]
                 )
-            except MsalServiceError as error:
-                raise TransientError(f"The authority failed: {error}") from error
             except ValueError as error:
                 raise _unusable_authority(self._settings, error) from error
         if "access_token" not in result:
-            raise _refused(result)
+            raise refused(result)
         return self._keep(
             result["access_token"], self._now() + float(result["expires_in"])
         )
@@ -136,7 +137,7 @@ class TokenSource:
             authority=self._settings.authority,
             client_credential=self._credential(),
             token_cache=cache,
-            http_client=self._http,
+            http_client=AuthorityHttp(self._http, self._settings.authority),
             # Else an unknown authority is looked up at login.microsoftonline.com.
             instance_discovery=False,
         )
@@ -144,7 +145,8 @@ class TokenSource:
     def _credential(self) -> str | dict[str, str]:
         if self._settings.certificate_path is None:
             return self._settings.client_secret or ""
-        return read_certificate(self._settings.certificate_path)
+        found = read_client_certificate(self._settings.certificate_path)
+        return {"private_key": found.private_key, "public_certificate": found.chain}
 
     def _entries(self, cache: msal.SerializableTokenCache) -> list[dict[str, Any]]:
         return list(
@@ -160,44 +162,8 @@ class TokenSource:
         return token
 
 
-def read_certificate(path: Path) -> dict[str, str]:
-    """A PEM file with private key and certificate, as MSAL takes it.
-
-    Raises:
-        ConfigError: One of the two is missing from it, or the file cannot be read.
-    """
-    try:
-        pem = path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"AZURE_CLIENT_CERTIFICATE_PATH names {path}, which cannot be read as PEM."
-        ) from error
-    if "PRIVATE KEY-----" not in pem or "BEGIN CERTIFICATE-----" not in pem:
-        raise ConfigError(
-            f"AZURE_CLIENT_CERTIFICATE_PATH names {path}, which must hold the private "
-            "key and the certificate, both in PEM."
-        )
-    return {"private_key": pem, "public_certificate": pem}
-
-
-def _refused(result: dict[str, Any]) -> AuthError:
-    codes = result.get("error_codes") or [None]
-    # What follows the sentence, on the same line or the next, are ids and the time.
-    text = str(result.get("error_description") or result.get("error"))
-    description = text.partition("Trace ID:")[0].strip()
-    code = codes[0]
-    remedy = _REMEDIES.get(code, "Check AZURE_TENANT_ID, AZURE_CLIENT_ID and secret.")
-    return AuthError(
-        f"No token: {description} {remedy}",
-        code=f"AADSTS{code}" if code else str(result.get("error")),
-        request_id=result.get("correlation_id"),
-    )
-
-
-def _unusable_authority(settings: DataverseSettings, error: ValueError) -> Exception:
-    """MSAL raises ValueError where the authority's document cannot be had."""
-    if settings.certificate_path and "certificate" in str(error).lower():
-        return ConfigError(f"{settings.certificate_path} is not usable: {error}")
+def _unusable_authority(settings: DataverseSettings, error: ValueError) -> AuthError:
+    """MSAL raises ValueError where the authority's address is none."""
     first_line = (str(error).splitlines() or [""])[0]
     return AuthError(
         f"{settings.authority} is not an authority that gives tokens: {first_line} "

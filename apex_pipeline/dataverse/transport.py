@@ -1,7 +1,7 @@
 """Connections: whom we trust, what we refuse to remember, how faults are worded."""
 
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 
 from apex_pipeline.dataverse.pacing import MAX_CONCURRENCY
+from apex_pipeline.dataverse.routes import AsyncRoutes, Routes
 from apex_pipeline.errors import ConfigError, TransientError
 
 _CONNECT_SECONDS = 10.0
@@ -39,34 +40,13 @@ def no_cookies() -> CookieJar:
     return CookieJar(policy=DefaultCookiePolicy(allowed_domains=[]))
 
 
-class MsalTransport(httpx.Client):
-    """An httpx client as MSAL uses one.
-
-    MSAL signs a client assertion into bytes, which `requests` sends as they are, and
-    of which httpx would send Python's own rendering.
-    """
-
-    def post(  # type: ignore[override]  # MSAL passes these three and no more
-        self,
-        url: str,
-        *,
-        params: Mapping[str, str] | None = None,
-        data: Mapping[str, str | bytes] | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> httpx.Response:
-        """Send a form whose values may be bytes."""
-        form = {
-            name: value.decode() if isinstance(value, bytes) else value
-            for name, value in (data or {}).items()
-        }
-        return super().post(url, params=params, data=form, headers=headers)
-
-
-def token_http(ca_bundle: Path | None, *, timeout: float = 30.0) -> MsalTransport:
-    """The client that MSAL sends through; its own `requests` has no time limit."""
+def token_http(ca_bundle: Path | None, *, timeout: float = 30.0) -> httpx.Client:
+    """The client for the authority and for Graph."""
     connect = min(timeout, _CONNECT_SECONDS)
-    return MsalTransport(
-        verify=trust(ca_bundle), timeout=httpx.Timeout(timeout, connect=connect)
+    return httpx.Client(
+        transport=Routes(trust(ca_bundle)),
+        timeout=httpx.Timeout(timeout, connect=connect),
+        trust_env=False,
     )
 
 
@@ -74,13 +54,14 @@ def dataverse_http(
     ca_bundle: Path | None, *, request_timeout: float
 ) -> httpx.AsyncClient:
     """The client for Dataverse itself; connections are kept, cookies are not."""
+    limits = httpx.Limits(
+        max_connections=MAX_CONCURRENCY, max_keepalive_connections=MAX_CONCURRENCY
+    )
     return httpx.AsyncClient(
-        verify=trust(ca_bundle),
+        transport=AsyncRoutes(trust(ca_bundle), limits),
         cookies=no_cookies(),
         timeout=httpx.Timeout(request_timeout, connect=_CONNECT_SECONDS, pool=None),
-        limits=httpx.Limits(
-            max_connections=MAX_CONCURRENCY, max_keepalive_connections=MAX_CONCURRENCY
-        ),
+        trust_env=False,
     )
 
 
@@ -95,24 +76,57 @@ def translated(what: str) -> Iterator[None]:
     try:
         yield
     except httpx.ConnectError as error:
-        if _is_untrusted(error):
+        if (found := _unverified(error)) is not None:
             raise ConfigError(
-                f"Could not {what}: the server's certificate is not trusted. If it is "
-                "signed by a private authority, name its PEM file in APEX_CA_BUNDLE."
+                f"Could not {what}: {certificate_fault(found)}"
             ) from error
         raise TransientError(f"Could not {what}: {_reason(error)}") from error
-    except (httpx.TransportError, httpx.DecodingError) as error:
+    except (
+        httpx.TransportError,
+        httpx.DecodingError,
+        # In the middle of a stream, TLS fails by Python's own errors.
+        ssl.SSLError,
+        ConnectionError,
+    ) as error:
         raise TransientError(f"Could not {what}: {_reason(error)}") from error
     except httpx.InvalidURL as error:
         raise ConfigError(f"Could not {what}: {error}") from error
 
 
-def _is_untrusted(error: BaseException | None) -> bool:
+def certificate_fault(error: ssl.SSLCertVerificationError) -> str:
+    """Why a server's certificate was refused, and what to do about it.
+
+    Codes are OpenSSL's (`x509_vfy.h`).
+    """
+    said = f"({error.verify_message})"
+    match error.verify_code:
+        case 10:
+            return (
+                f"the server's certificate has expired {said}. Who runs the server must "
+                "renew it, unless this machine's clock is fast."
+            )
+        case 9:
+            return (
+                f"the server's certificate is not valid yet {said}: look at this "
+                "machine's clock."
+            )
+        case 62 | 64:
+            return (
+                f"the server's certificate is for another host {said}: look at the "
+                "address, and at what stands between."
+            )
+    return (
+        f"the server's certificate is not trusted {said}. If a private authority signed "
+        "it, name its PEM file in APEX_CA_BUNDLE."
+    )
+
+
+def _unverified(error: BaseException | None) -> ssl.SSLCertVerificationError | None:
     while error is not None:
         if isinstance(error, ssl.SSLCertVerificationError):
-            return True
+            return error
         error = error.__cause__ or error.__context__
-    return False
+    return None
 
 
 def _reason(error: Exception) -> str:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from apex_pipeline.dataverse import documented
+from apex_pipeline.dataverse.answers import Expectation
 from apex_pipeline.dataverse.client import DataverseClient
 from apex_pipeline.dataverse.connect import connect
 from apex_pipeline.dataverse.found import FoundTable
@@ -57,11 +59,15 @@ class Access:
 
         return asyncio.run(run())
 
-    def get(self, path: str, what: str) -> dict[str, Any]:
+    def get(
+        self, path: str, what: str, expected: Expectation = documented.RECORDS
+    ) -> dict[str, Any]:
         """Read one document."""
 
         async def work(client: DataverseClient, deadline: Deadline) -> dict[str, Any]:
-            return await client.get(path, what=what, deadline=deadline, headers=STRONG)
+            return await client.get(
+                path, what=what, deadline=deadline, headers=STRONG, expected=expected
+            )
 
         return self.ask(work)
 
@@ -82,7 +88,7 @@ class Environment:
 
     def user(self) -> Finding:
         """WhoAmI, which only an enabled user of the environment is answered."""
-        answer = self._application.get("WhoAmI", "ask who we are")
+        answer = self._application.get("WhoAmI", "ask who we are", documented.WHO_AM_I)
         self._user = str(answer["UserId"])
         return ok(f"user {self._user}, enabled")
 
@@ -93,14 +99,14 @@ class Environment:
         )
         what = "read the application user's privileges"
         try:
-            answer = self._application.get(path, what)
+            answer = self._application.get(path, what, documented.PRIVILEGES)
         except AuthError:
             if self._administrator is None:
                 return warning(
                     "the service does not show the application its own privileges",
                     f"An administrator may see them: name one in {ADMINISTRATOR}.",
                 )
-            answer = self._administrator.get(path, what)
+            answer = self._administrator.get(path, what, documented.PRIVILEGES)
         rights = self._rights = Rights.read(answer["RolePrivileges"])
         missing = rights.missing()
         if not missing:

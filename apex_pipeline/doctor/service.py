@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from apex_pipeline.dataverse.transport import translated, trust
+from apex_pipeline.dataverse.transport import token_http, translated
 from apex_pipeline.doctor.findings import Finding, failed, ok, warning
 from apex_pipeline.doctor.machine import skew
 from apex_pipeline.errors import ConfigError
@@ -78,7 +78,7 @@ def _ask(settings: DataverseSettings) -> httpx.Response:
 def _asked(settings: DataverseSettings) -> Iterator[httpx.Response]:
     with (
         translated(f"reach {settings.resource}"),
-        httpx.Client(verify=trust(settings.ca_bundle), timeout=_SECONDS) as http,
+        token_http(settings.ca_bundle, timeout=_SECONDS) as http,
         http.stream("GET", f"{settings.resource}{_PATH}") as answer,
     ):
         yield answer

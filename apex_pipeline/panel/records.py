@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from apex_pipeline.dataverse.client import DataverseClient, records_of
+from apex_pipeline.dataverse.documented import RECORDS
 from apex_pipeline.dataverse.gate import Deadline
 from apex_pipeline.errors import DataverseError
 from apex_pipeline.metrics import COLUMNS, ENTITY_SET, PRIMARY_KEY
@@ -55,6 +56,7 @@ async def read_recent(
         f"&$top={limit}",
         what=what,
         deadline=Deadline(DEADLINE_SECONDS),
+        expected=RECORDS,
     )
     return tuple(
         {name: record.get(name) for name in (PRIMARY_KEY, *_NAMES)}

@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from apex_pipeline.dataverse.connect import connect
+from apex_pipeline.dataverse.documented import RECORDS
 from apex_pipeline.dataverse.gate import Deadline
 from apex_pipeline.dataverse.sender import RetryPolicy
 from apex_pipeline.doctor.credentials import acquire
@@ -57,6 +58,7 @@ def time_queries(settings: DataverseSettings, token_cache: Path) -> list[float]:
                     "&$orderby=apex_createdat%20desc&$top=5",
                     what="read the newest campaign metrics",
                     deadline=deadline,
+                    expected=RECORDS,
                 )
                 taken.append(time.perf_counter() - began)
             # The first one connects, and may ask for a token.
@@ -101,6 +103,7 @@ def count_records(settings: DataverseSettings, token_cache: Path) -> int | None:
                     f"{ENTITY_SET}?$apply=aggregate($count%20as%20records)",
                     what="count the campaign metrics",
                     deadline=Deadline(_SECONDS),
+                    expected=RECORDS,
                 )
             except RejectedError:
                 return None

@@ -10,6 +10,7 @@ from apex_pipeline.alerts.notice import Severity
 from apex_pipeline.errors import (
     AuthError,
     DatabaseUnavailableError,
+    InterceptedError,
     SchemaDriftError,
     SystemicRejectionError,
     TransientError,
@@ -40,6 +41,10 @@ _REMEDIES = {
     "longer than a run keeps trying. Nothing is lost: the next run, with the next tick "
     "of the schedule, goes on. If it stays so, `apex doctor` tells whether it can be "
     "reached, and *Service health* in the Microsoft 365 admin center how it is.",
+    InterceptedError.__name__: "A proxy, a gateway, a firewall or a captive portal "
+    "stands on the way and answers for itself. Nothing is lost: what was not "
+    "acknowledged stays pending, and the next run sends it. Ask who runs the network; "
+    "`apex doctor` shows what answers.",
     SchemaDriftError.__name__: TABLE_DRIFTED.remedy,
 }
 _UNFORESEEN = (

@@ -1,0 +1,115 @@
+"""The certificate that stands in for the client secret, and the key that belongs to it."""
+
+import re
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from apex_pipeline.errors import ConfigError
+
+_BLOCK = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----", re.DOTALL)
+_BOTH = "it must hold the private key and the certificate, both in PEM."
+
+
+@dataclass(frozen=True, slots=True)
+class ClientCertificate:
+    """A key, and the certificate made for it.
+
+    Attributes:
+        private_key: PEM, not encrypted.
+        chain: PEM; the key's own certificate first, since that is what MSAL shows Entra.
+        ends_on: The certificate's last day, UTC.
+    """
+
+    private_key: str = field(repr=False)
+    chain: str
+    ends_on: date
+
+
+def read_client_certificate(path: Path) -> ClientCertificate:
+    """Read a PEM file, whatever the order of what it holds.
+
+    Raises:
+        ConfigError: It holds no RSA key that can be used, or no certificate of that key.
+    """
+    text = _read(path)
+    blocks = [(found[1], found[0]) for found in _BLOCK.finditer(text)]
+    certificates = [block for kind, block in blocks if kind == "CERTIFICATE"]
+    keys = [block for kind, block in blocks if kind.endswith("PRIVATE KEY")]
+    if not certificates:
+        raise _unusable(path, f"holds no certificate; {_BOTH}")
+    if not keys:
+        raise _unusable(path, f"holds no private key; {_BOTH}")
+    key = _key(path, keys[0])
+    for certificate in certificates:
+        parsed = _certificate(path, certificate)
+        if _belongs(parsed, key):
+            others = [each for each in certificates if each != certificate]
+            return ClientCertificate(
+                keys[0],
+                "\n".join([certificate, *others]) + "\n",
+                parsed.not_valid_after_utc.date(),
+            )
+    raise _unusable(
+        path, "holds a private key and no certificate of that key: they do not match."
+    )
+
+
+def _read(path: Path) -> str:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise _unusable(path, f"cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise _unusable(
+            path,
+            "cannot be read as PEM. Convert a PFX file with `openssl pkcs12 -in FILE "
+            "-nodes -out apex.pem`.",
+        ) from error
+    if "\\n" in text:
+        raise _unusable(
+            path, "holds a backslash and an n (\\n) where a line must end. Write lines."
+        )
+    return text
+
+
+def _key(path: Path, pem: str) -> RSAPrivateKey:
+    try:
+        key = load_pem_private_key(pem.encode(), password=None)
+    except TypeError as error:
+        raise _unusable(
+            path,
+            "holds an encrypted private key. Decrypt it with `openssl pkey -in FILE`.",
+        ) from error
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise _unusable(path, "holds a private key that cannot be read.") from error
+    if not isinstance(key, RSAPrivateKey):
+        raise _unusable(path, "holds a key that is not RSA, which Entra does not take.")
+    return key
+
+
+def _certificate(path: Path, pem: str) -> x509.Certificate:
+    try:
+        return x509.load_pem_x509_certificate(pem.encode())
+    except ValueError as error:
+        raise _unusable(path, "holds a certificate that cannot be read.") from error
+
+
+def _belongs(certificate: x509.Certificate, key: RSAPrivateKey) -> bool:
+    try:
+        public = certificate.public_key()
+    except (ValueError, UnsupportedAlgorithm):
+        return False
+    return (
+        isinstance(public, RSAPublicKey)
+        and public.public_numbers() == key.public_key().public_numbers()
+    )
+
+
+def _unusable(path: Path, why: str) -> ConfigError:
+    return ConfigError(f"AZURE_CLIENT_CERTIFICATE_PATH names {path}, which {why}")

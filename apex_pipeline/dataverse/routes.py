@@ -1,0 +1,77 @@
+"""Straight to a host, or through the proxy that the environment names for it.
+
+httpx would read the same variables, but one entry of NO_PROXY that it cannot parse keeps
+it from being made at all.
+"""
+
+import os
+import ssl
+
+import httpx
+
+from apex_pipeline.settings.proxies import load_proxies
+
+_PORTS = {"http": 80, "https": 443}
+
+
+def _proxy(url: httpx.URL) -> str | None:
+    """The proxy towards an address.
+
+    Raises:
+        ConfigError: The variable that names it holds no address of an HTTP proxy.
+    """
+    port = url.port or _PORTS.get(url.scheme, 0)
+    return load_proxies(os.environ).towards(url.scheme, url.host, port)
+
+
+class Routes(httpx.BaseTransport):
+    """One transport for each proxy, and one without."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self._context = context
+        self._made: dict[str | None, httpx.HTTPTransport] = {}
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request by the way that its host has."""
+        proxy = _proxy(request.url)
+        if proxy not in self._made:
+            self._made[proxy] = httpx.HTTPTransport(
+                verify=self._context, proxy=proxy and _httpx_proxy(proxy, self._context)
+            )
+        return self._made[proxy].handle_request(request)
+
+    def close(self) -> None:
+        """Close what was opened."""
+        for transport in self._made.values():
+            transport.close()
+
+
+class AsyncRoutes(httpx.AsyncBaseTransport):
+    """The same for asynchronous clients."""
+
+    def __init__(self, context: ssl.SSLContext, limits: httpx.Limits) -> None:
+        self._context = context
+        self._limits = limits
+        self._ways: dict[tuple[bytes, int | None], httpx.AsyncHTTPTransport] = {}
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request by the way that its host has, looked up once for each host."""
+        place = (request.url.raw_host, request.url.port)
+        if place not in self._ways:
+            proxy = _proxy(request.url)
+            self._ways[place] = httpx.AsyncHTTPTransport(
+                verify=self._context,
+                limits=self._limits,
+                proxy=proxy and _httpx_proxy(proxy, self._context),
+            )
+        return await self._ways[place].handle_async_request(request)
+
+    async def aclose(self) -> None:
+        """Close what was opened."""
+        for transport in self._ways.values():
+            await transport.aclose()
+
+
+def _httpx_proxy(address: str, context: ssl.SSLContext) -> httpx.Proxy:
+    is_secure = address.startswith("https:")
+    return httpx.Proxy(address, ssl_context=context if is_secure else None)
