@@ -27,17 +27,18 @@ VARIABLES = (
         "Postgres",
         "the Postgres that holds `campaign_metrics`: "
         "`postgresql://user:password@host/database`, direct or through a transaction "
-        "pooler; or `embedded`",
+        "pooler; or `embedded`. [Other forms](../configuration.md#forms-of-database_url) "
+        "work too",
         "with `DATAVERSE_RESOURCE` also unset: `embedded`",
         is_secret=True,
     ),
     Variable(
         "DATAVERSE_RESOURCE",
         "Dataverse",
-        "the environment, `https://ORG.crm.dynamics.com`; or `emulator`",
+        "the environment, `https://ORG.crm.dynamics.com`, without a path; or `emulator`",
         "with `DATABASE_URL` also unset: `emulator`",
     ),
-    Variable("AZURE_TENANT_ID", "Dataverse", "the directory (tenant) id"),
+    Variable("AZURE_TENANT_ID", "Dataverse", "the directory (tenant) id or its domain, not `common`"),
     Variable(
         "AZURE_CLIENT_ID",
         "Dataverse",
@@ -53,7 +54,8 @@ VARIABLES = (
     Variable(
         "AZURE_CLIENT_CERTIFICATE_PATH",
         "Dataverse",
-        "in place of the secret: a PEM file with private key and certificate",
+        "in place of the secret: a PEM file with an RSA private key, not encrypted, and "
+        "its certificate, in any order",
     ),
     Variable(
         "AZURE_AUTHORITY_HOST",
