@@ -16,7 +16,7 @@ from apex_pipeline.alerts.outbox import Backlog
 from apex_pipeline.alerts.station import NO_CHANNEL, ways
 from apex_pipeline.cli.output import plain, waiting
 from apex_pipeline.errors import ConfigError
-from apex_pipeline.settings import dagster_environment, resolve_local
+from apex_pipeline.settings import dagster_environment, read_variable, resolve_local
 from apex_pipeline.watch.silencing import check_scope, read_end
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -122,7 +122,7 @@ def test_alert(*, as_json: bool) -> None:
 
 @contextmanager
 def _journal() -> Iterator[Journal]:
-    url = (dict(os.environ) | dagster_environment(os.environ)).get(VARIABLE)
+    url = read_variable(dict(os.environ) | dagster_environment(os.environ), VARIABLE)
     if not url:
         # A stopped `apex up` is the cause, where it serves the two ends as well.
         resolve_local(os.environ)

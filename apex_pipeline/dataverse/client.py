@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
-from urllib.parse import urlsplit
 from uuid import UUID
 
 from apex_pipeline.dataverse import batch
@@ -13,6 +12,7 @@ from apex_pipeline.dataverse.answers import SQL_TIMEOUT, Answer
 from apex_pipeline.dataverse.gate import Deadline
 from apex_pipeline.dataverse.sender import Request, Sender
 from apex_pipeline.errors import DataverseError, TransientError
+from apex_pipeline.settings import normal_origin
 
 API_PATH = "/api/data/v9.2"
 
@@ -300,11 +300,8 @@ class DataverseClient:
         """
         if url is None:
             return None
-        try:
-            ours, theirs = urlsplit(self._origin), urlsplit(str(url))
-        except ValueError:
-            theirs = None
-        if theirs and (theirs.scheme, theirs.netloc) == (ours.scheme, ours.netloc):
+        theirs = normal_origin(str(url))
+        if theirs is not None and theirs == normal_origin(self._origin):
             return str(url)
         raise DataverseError(
             f"Could not {what}: the next page's link leads to another host."

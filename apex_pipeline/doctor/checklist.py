@@ -33,7 +33,7 @@ from apex_pipeline.doctor.postgres import Postgres
 from apex_pipeline.doctor.runner import PATIENCE_SECONDS, examine
 from apex_pipeline.errors import ConfigError
 from apex_pipeline.metrics import COLUMNS
-from apex_pipeline.settings import DataverseSettings
+from apex_pipeline.settings import DataverseSettings, read_variable
 
 _PROVISION_DATABASE = "Run `apex provision database`."
 _PROVISION = "Run `apex provision dataverse`."
@@ -327,7 +327,7 @@ def _of_table(environment: Environment, judge: Callable[..., Finding]) -> Findin
 def _machine_checks(
     configuration: Configuration, around: Surroundings
 ) -> Iterator[Check]:
-    storage = configuration.environment.get(_STORAGE_VARIABLE)
+    storage = read_variable(configuration.environment, _STORAGE_VARIABLE)
     if storage:
         yield Check(
             _STORAGE_LINE,

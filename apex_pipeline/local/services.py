@@ -25,6 +25,7 @@ from apex_pipeline.settings import (
     existing_file,
     load_panel_settings,
     project_dir,
+    read_variable,
     state_dir,
     wants_local,
 )
@@ -112,7 +113,7 @@ def prepare_services(environment: Mapping[str, str], *, ui_port: int) -> Service
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
     local_database, local_dataverse = wants_local(environment)
     databases = [_METRICS_DATABASE] if local_database else []
-    if not environment.get("DAGSTER_POSTGRES_URL"):
+    if not read_variable(environment, "DAGSTER_POSTGRES_URL"):
         databases.append(_DAGSTER_DATABASE)
     panel = load_panel_settings(environment)
     ports = _ports(
@@ -123,7 +124,7 @@ def prepare_services(environment: Mapping[str, str], *, ui_port: int) -> Service
     if postgres:
         postgres.prepare()
         own |= {_URL_VARIABLES[name]: postgres.url(name) for name in databases}
-    if local_database and not environment.get("APEX_HISTORY_START"):
+    if local_database and not read_variable(environment, "APEX_HISTORY_START"):
         own["APEX_HISTORY_START"] = _history_start(state / "history-start")
     certificates = None
     if local_dataverse:
@@ -182,7 +183,7 @@ def _environment(
     given: Mapping[str, str], state: Path, own: Mapping[str, str]
 ) -> dict[str, str]:
     """What was given, with our own services' addresses in place of missing ones."""
-    environment = {name: value for name, value in given.items() if value}
+    environment = {name: value for name, value in given.items() if value.strip()}
     if "DATAVERSE_RESOURCE" in own:
         # It belongs to the real application, and would contradict the secret.
         environment.pop("AZURE_CLIENT_CERTIFICATE_PATH", None)

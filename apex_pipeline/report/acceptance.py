@@ -23,6 +23,7 @@ from apex_pipeline.report.measuring import (
     warning,
 )
 from apex_pipeline.report.subject import Subject
+from apex_pipeline.settings import read_variable
 
 WAIT_LIMIT = timedelta(minutes=5)
 _ATTEMPTS = 3
@@ -145,7 +146,7 @@ def open_journal(environment: Mapping[str, str]) -> Journal:
     Raises:
         ApexError: There is none.
     """
-    url = environment.get(VARIABLE)
+    url = read_variable(environment, VARIABLE)
     if not url:
         raise ApexError(NO_JOURNAL)
     return Journal(url)

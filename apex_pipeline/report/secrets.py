@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 from apex_pipeline.errors import ConfigError
 from apex_pipeline.postgres_url import read_postgres_url
-from apex_pipeline.settings import VARIABLES
+from apex_pipeline.settings import VARIABLES, read_variable
 
 # What is shorter is found in any text, and is no secret worth the name.
 _SHORTEST = 8
@@ -40,7 +40,7 @@ def read_secrets(environment: Mapping[str, str], token_cache: Path) -> Secrets:
     """Collect the secrets of an environment, and the access tokens at hand."""
     found: set[str] = set()
     for variable in VARIABLES:
-        value = environment.get(variable.name, "").strip()
+        value = read_variable(environment, variable.name)
         if variable.is_secret and value:
             found |= {value, *_passwords(value)}
     found |= set(_tokens(token_cache))

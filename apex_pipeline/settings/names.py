@@ -1,5 +1,6 @@
 """Every variable that the pipeline reads, by name; the README says what each means."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -15,6 +16,14 @@ class Variable:
     name: str
     part: str
     is_secret: bool = False
+
+
+def read_variable(environment: Mapping[str, str], name: str) -> str:
+    r"""The value of a variable; empty if it is not set, or blank.
+
+    White space around it, such as the `\r` of a Windows file, is never meant.
+    """
+    return environment.get(name, "").strip()
 
 
 def _part(part: str, *names: str) -> tuple[Variable, ...]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from apex_pipeline.errors import ConfigError
+from apex_pipeline.settings.names import read_variable
 
 DEFAULT_PANEL_HOST = "127.0.0.1"
 DEFAULT_PANEL_PORT = 3100
@@ -57,14 +58,14 @@ def load_panel_settings(
     """
     problems: list[str] = []
     settings = PanelSettings(
-        host=host
-        or environment.get("APEX_PANEL_HOST", "").strip()
+        host=(host or "").strip()
+        or read_variable(environment, "APEX_PANEL_HOST")
         or DEFAULT_PANEL_HOST,
         port=_port(environment, problems) if port is None else port,
         token=_token(environment, problems),
         allowed_origins=_origins(environment, problems),
     )
-    if not environment.get("APEX_PANEL_TOKEN") and not is_loopback(settings.host):
+    if settings.token is None and not is_loopback(settings.host):
         problems.append(
             f"APEX_PANEL_HOST={settings.host} lets other machines in, so "
             "APEX_PANEL_TOKEN must be set, for example to the output of `openssl rand "
@@ -86,7 +87,7 @@ def is_loopback(host: str) -> bool:
 
 
 def _port(environment: Mapping[str, str], problems: list[str]) -> int:
-    text = environment.get("APEX_PANEL_PORT", "").strip()
+    text = read_variable(environment, "APEX_PANEL_PORT")
     if not text:
         return DEFAULT_PANEL_PORT
     if not (text.isascii() and text.isdigit() and 0 < int(text) < 2**16):
@@ -96,7 +97,7 @@ def _port(environment: Mapping[str, str], problems: list[str]) -> int:
 
 
 def _token(environment: Mapping[str, str], problems: list[str]) -> str | None:
-    token = environment.get("APEX_PANEL_TOKEN", "").strip()
+    token = read_variable(environment, "APEX_PANEL_TOKEN")
     if not token:
         return None
     if len(token) < _SHORTEST_TOKEN or not _TOKEN.fullmatch(token):
@@ -109,7 +110,7 @@ def _token(environment: Mapping[str, str], problems: list[str]) -> str | None:
 
 
 def _origins(environment: Mapping[str, str], problems: list[str]) -> tuple[str, ...]:
-    listed = environment.get("APEX_PANEL_CORS", "").replace(",", " ").split()
+    listed = read_variable(environment, "APEX_PANEL_CORS").replace(",", " ").split()
     problems += [
         "APEX_PANEL_CORS must list origins like https://intranet.example.com, without "
         f"a path; {origin!r} is none."

@@ -10,7 +10,12 @@ from apex_pipeline.alerts.journal import VARIABLE, Journal, Progress
 from apex_pipeline.alerts.notice import Severity
 from apex_pipeline.database import Database
 from apex_pipeline.errors import DatabaseError
-from apex_pipeline.settings import check_settings, load_settings, state_dir
+from apex_pipeline.settings import (
+    check_settings,
+    load_settings,
+    read_variable,
+    state_dir,
+)
 from apex_pipeline.watch import everything, storage_room, sync_health
 from apex_pipeline.watch.catalogue import (
     DATABASE_UNUSABLE,
@@ -80,7 +85,7 @@ def stalled(progress: Progress | None, now: datetime) -> Finding | None:
 
 
 def _kept(environment: Mapping[str, str], now: datetime) -> _Kept:
-    url = environment.get(VARIABLE)
+    url = read_variable(environment, VARIABLE)
     if not url:
         return _Kept()
     try:
