@@ -72,6 +72,7 @@ MAY_IMPORT = {
     "ledger.py": set(),
     "writer_lock.py": {"database", "errors"},
     "pending.py": set(),
+    "monitoring": {"ledger", "monitoring", "pending", "quarantine"},
     "quarantine.py": {"errors", "metrics"},
     "quarantine_listing.py": {"quarantine"},
     "examination.py": {"metrics", "quarantine_listing"},
@@ -79,7 +80,7 @@ MAY_IMPORT = {
     "pacing_memory.py": {"dataverse", "store"},
     "sources.py": {"metrics", "pending", "slices", "store"},
     "store.py": {
-        *("database", "ledger", "metrics", "pending", "quarantine"),
+        *("database", "ledger", "metrics", "monitoring", "pending", "quarantine"),
         *("quarantine_listing", "slices", "writer_lock"),
     },
     "migrations.py": {"database", "errors", "schema"},
@@ -160,7 +161,7 @@ MAY_IMPORT = {
     },
     "watch": {
         *("alerts", "credential_end", "database", "dataverse", "doctor", "errors"),
-        *("ledger", "metrics", "pending", "settings", "status", "store", "watch"),
+        *("ledger", "metrics", "monitoring", "settings", "status", "store", "watch"),
     },
     "panel": {
         *(
@@ -195,7 +196,8 @@ MAY_IMPORT = {
             "dataverse",
             "doctor",
         ),
-        *("errors", "ledger", "metrics", "migrations", "panel", "pending"),
+        *("errors", "ledger", "metrics", "migrations", "monitoring", "panel"),
+        "pending",
         *("postgres_url", "quarantine", "reconcile", "report", "settings", "store"),
     },
     "report/document.py": set(),
@@ -205,7 +207,7 @@ MAY_IMPORT = {
     "doctor": {
         *("alerts", "credential_end"),
         *("database", "dataverse", "doctor", "errors", "ledger", "metrics"),
-        *("migrations", "pending", "schema", "settings", "status", "store"),
+        *("migrations", "monitoring", "pending", "schema", "settings", "store"),
     },
 }
 
@@ -215,6 +217,17 @@ def test_the_core_depends_downwards(place):
     for path in MODULES:
         if within(path, place):
             assert ours(path) <= MAY_IMPORT[place], path
+
+
+@pytest.mark.parametrize("path", MODULES, ids=str)
+def test_json_is_made_without_what_no_parser_takes(path):
+    """NaN and Infinity are not JSON (RFC 8259, 6), though Python writes them."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).startswith(
+            "json.dump"
+        ):
+            given = {each.arg: ast.unparse(each.value) for each in node.keywords}
+            assert within(path, "emulator") or given.get("allow_nan") == "False"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=str)

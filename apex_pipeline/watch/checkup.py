@@ -108,13 +108,13 @@ def _delivery(url: str, kept: _Kept, now: datetime) -> Iterator[Observation]:
     )
     try:
         with database:
-            health = sync_health.read_health(database)
+            health = sync_health.read_health(database, now)
     except DatabaseError as error:
         wrong = DATABASE_UNUSABLE.finding(str(error))
         yield Observation(DATABASE_UNUSABLE.name, (wrong,))
         return
     state = kept.progress.state if kept.progress else {}
-    oldest = health.pending.oldest_created_at or now
+    oldest = health.facts.pending.oldest_created_at or now
     known = sync_health.utc(state["empty_at"]) if "empty_at" in state else oldest
     empty_at = sync_health.last_empty(health, known, now)
     yield from sync_health.observe(health, empty_at, now)

@@ -104,7 +104,7 @@ def _look_at_ends(
     def read() -> SyncHealth:
         # Whoever asks closes: the answer may come when nobody waits any more.
         with database:
-            return sync_health.read_health(database)
+            return sync_health.read_health(database, now)
 
     try:
         health = within(seconds, read)
