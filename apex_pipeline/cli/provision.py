@@ -148,4 +148,4 @@ def _document(outcome: Outcome) -> dict[str, object]:
 
 
 def _print_json(document: object) -> None:
-    click.echo(json.dumps(document))
+    click.echo(json.dumps(document, allow_nan=False))

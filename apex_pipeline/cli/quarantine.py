@@ -283,4 +283,4 @@ def _print_count(count: int, done: str, one: str, many: str, *, as_json: bool) -
 
 
 def _print_json(document: object) -> None:
-    click.echo(json.dumps(document, default=plain))
+    click.echo(json.dumps(document, default=plain, allow_nan=False))

@@ -204,7 +204,9 @@ class DataverseClient:
                 method,
                 self.address(path),
                 what,
-                None if body is None else json.dumps(body, default=float).encode(),
+                None
+                if body is None
+                else json.dumps(body, default=float, allow_nan=False).encode(),
                 _JSON | dict(headers or {}),
                 is_repeatable=False,
             ),

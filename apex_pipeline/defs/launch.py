@@ -153,7 +153,7 @@ def _submit(
     command = [
         *(sys.executable, "-m", "dagster", "job", "launch", *where),
         *("--job", job.name, "--run-id", run_id),
-        *("--config-json", json.dumps(run_config)),
+        *("--config-json", json.dumps(run_config, allow_nan=False)),
     ]
     complaint = _run(command)
     if complaint is None or instance.get_run_by_id(run_id) is not None:

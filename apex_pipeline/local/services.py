@@ -258,7 +258,7 @@ def _application(path: Path) -> dict[str, str]:
             "AZURE_CLIENT_ID": str(uuid.uuid4()),
             "AZURE_CLIENT_SECRET": secrets.token_urlsafe(24),
         }
-        _write_secret(path, json.dumps(made))
+        _write_secret(path, json.dumps(made, allow_nan=False))
     application: dict[str, str] = json.loads(path.read_text())
     return application
 
@@ -280,7 +280,7 @@ def _ports(
     for name in (*names, *wanted):
         known = [each[name] for each in (wanted, ports) if name in each]
         ports[name] = next(filter(is_free, known), None) or _any_free_port()
-    path.write_text(json.dumps(ports))
+    path.write_text(json.dumps(ports, allow_nan=False))
     return ports
 
 
