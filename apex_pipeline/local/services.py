@@ -14,11 +14,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from apex_pipeline.errors import ConfigError
 from apex_pipeline.local.certificates import Certificates, ensure_certificates
 from apex_pipeline.local.postgres import EmbeddedPostgres
+from apex_pipeline.postgres_url import read_postgres_url, shown_address
 from apex_pipeline.settings import (
     PAGES,
     PanelSettings,
@@ -85,9 +85,9 @@ class Services:
     @property
     def database_place(self) -> str:
         """Where the metrics are, without the password."""
-        parts = urlsplit(self.environment["DATABASE_URL"])
-        host = parts.netloc.rpartition("@")[2]
-        return f"{parts.scheme}://{host}{parts.path}"
+        variable = "DATABASE_URL"
+        parameters = read_postgres_url(self.environment[variable], variable)
+        return f"postgresql://{shown_address(parameters)}"
 
     @property
     def announcement(self) -> dict[str, str]:

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from apex_pipeline.errors import ConfigError
 from apex_pipeline.settings.names import read_variable
+from apex_pipeline.settings.origins import normal_origin
 
 DEFAULT_PANEL_HOST = "127.0.0.1"
 DEFAULT_PANEL_PORT = 3100
@@ -117,7 +118,8 @@ def _origins(environment: Mapping[str, str], problems: list[str]) -> tuple[str, 
         for origin in listed
         if not _is_origin(origin)
     ]
-    return tuple(listed)
+    # A browser leaves a default port out.
+    return tuple(normal_origin(origin) or origin for origin in listed)
 
 
 def _is_origin(text: str) -> bool:
