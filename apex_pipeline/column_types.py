@@ -30,7 +30,7 @@ class Text:
             raise InvalidValueError(
                 f"is {length} characters long; the column holds {self.max_length}"
             )
-        return json.dumps(text, ensure_ascii=False)
+        return json.dumps(text, ensure_ascii=False, allow_nan=False)
 
 
 @dataclass(frozen=True, slots=True)

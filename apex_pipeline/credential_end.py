@@ -38,6 +38,10 @@ class CredentialEnd:
     on: date | None
     source: str
 
+    def days_left(self, today: date) -> int | None:
+        """Days until it ends, negative after that; None where nobody knows."""
+        return None if self.on is None else (self.on - today).days
+
 
 def credential_end(
     application: DataverseSettings,

@@ -108,14 +108,30 @@ _COUNT_DELIVERED = """
     UPDATE sync_run SET delivered = delivered + %(count)s WHERE id = %(id)s
 """
 
-_LAST_RUNS = """
+_RUNS = """
     SELECT id, started_at, host, dagster_run_id, status, finished_at, rows_read,
         delivered, rejected, remaining, requests, throttled_seconds, token_cache_hits,
         token_cache_misses, oldest_pending_age_seconds, retry_at, error
     FROM sync_run
-    ORDER BY id DESC
-    LIMIT %(limit)s
 """
+
+_LAST_RUNS = f"{_RUNS} ORDER BY id DESC LIMIT %(limit)s"
+
+# However long ago it was that all went well.
+_TELLING = """
+    WHERE id IN (
+        (SELECT id FROM sync_run ORDER BY id DESC LIMIT 300)
+        UNION (
+            SELECT id FROM sync_run WHERE status = 'success' ORDER BY id DESC LIMIT 1
+        )
+        UNION (
+            SELECT id FROM sync_run WHERE status = 'success' AND remaining = 0
+            ORDER BY id DESC LIMIT 1
+        )
+    )
+"""
+
+_TELLING_RUNS = f"{_RUNS} {_TELLING} ORDER BY id DESC"
 
 _TOTALS = """
     SELECT coalesce(sum(delivered), 0), coalesce(sum(rejected), 0),
@@ -123,6 +139,13 @@ _TOTALS = """
         coalesce(sum(token_cache_misses), 0)
     FROM sync_run
 """
+
+# A day has fewer runs; the key leads to them, where the time would have all be read.
+_TOTALS_SINCE = _TOTALS.replace(
+    "FROM sync_run",
+    "FROM (SELECT * FROM sync_run ORDER BY id DESC LIMIT 30000) AS lately "
+    "WHERE started_at >= %(since)s",
+)
 
 _PACING = "SELECT state FROM dataverse_pacing WHERE key = %(key)s"
 
@@ -196,13 +219,29 @@ def count_delivered(connection: Connection, run_id: int, count: int) -> None:
 
 def last_runs(connection: Connection, limit: int) -> list[RunRecord]:
     """Read the last runs, the newest first."""
-    rows = connection.exec_driver_sql(_LAST_RUNS, {"limit": limit}).mappings()
+    return _runs(connection, _LAST_RUNS, {"limit": limit})
+
+
+def telling_runs(connection: Connection) -> list[RunRecord]:
+    """Read the last runs, the last success, and the last run that left nothing.
+
+    The newest first.
+    """
+    return _runs(connection, _TELLING_RUNS, {})
+
+
+def _runs(
+    connection: Connection, statement: str, values: dict[str, int]
+) -> list[RunRecord]:
+    rows = connection.exec_driver_sql(statement, values).mappings()
     return [RunRecord(**{**row, "status": RunStatus(row["status"])}) for row in rows]
 
 
-def totals(connection: Connection) -> Totals:
-    """Add up what all runs did."""
-    return Totals(*connection.exec_driver_sql(_TOTALS).one())
+def totals(connection: Connection, *, since: datetime | None = None) -> Totals:
+    """Add up what all runs did, or those that began since an instant."""
+    if since is None:
+        return Totals(*connection.exec_driver_sql(_TOTALS).one())
+    return Totals(*connection.exec_driver_sql(_TOTALS_SINCE, {"since": since}).one())
 
 
 def pacing(connection: Connection, key: str) -> dict[str, object] | None:
@@ -218,7 +257,11 @@ def save_pacing(
     retry_at: datetime | None,
 ) -> None:
     """Keep how much of the limits is used, and until when to wait."""
-    values = {"key": key, "state": json.dumps(dict(state)), "retry_at": retry_at}
+    values = {
+        "key": key,
+        "state": json.dumps(dict(state), allow_nan=False),
+        "retry_at": retry_at,
+    }
     connection.exec_driver_sql(_SAVE_PACING, values)
 
 

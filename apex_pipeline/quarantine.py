@@ -114,6 +114,14 @@ _COUNT = """
     FROM quarantined_campaign_metrics
 """
 
+# The commonest first.
+_COUNT_BY_CODE = """
+    SELECT code, count(*) FROM quarantined_campaign_metrics
+    WHERE NOT is_dropped
+    GROUP BY code
+    ORDER BY 2 DESC, 1
+"""
+
 OF_CAUSE = """
     FROM quarantined_campaign_metrics
     WHERE is_dropped = %(dropped)s
@@ -167,6 +175,11 @@ def count(connection: Connection) -> tuple[int, int]:
     """Count the rows that are tried again, due or not, and those that were dropped."""
     waiting, dropped = connection.exec_driver_sql(_COUNT).one()
     return waiting, dropped
+
+
+def count_by_code(connection: Connection) -> dict[str, int]:
+    """Count the rows that are tried again by why they were refused."""
+    return {code: n for code, n in connection.exec_driver_sql(_COUNT_BY_CODE)}  # noqa: C416  rows
 
 
 def find(connection: Connection, selection: Selection) -> list[str]:

@@ -1,15 +1,12 @@
 """What an operator asks first: is it keeping up, and if not, why."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
-from apex_pipeline.ledger import RunStatus, token_hit_rate_pct
+from apex_pipeline.ledger import token_hit_rate_pct
 from apex_pipeline.settings import DataverseSettings
 from apex_pipeline.store import Store
 from apex_pipeline.sync import pacing_key
-
-_RUNS_LOOKED_AT = 300
-_PERIOD = timedelta(hours=24)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,13 +19,16 @@ class Status:
         quarantined: Rows put aside because Dataverse cannot take them, to be tried
             again.
         dropped: Rows that a person decided never to send.
-        last_success_at: End of the last run that did not fail, within the last runs.
+        last_success_at: End of the last run that did not fail.
         last_failure: What the last run failed with; None if it did not.
         delivered_24h: Rows delivered in the last 24 hours.
         throttled_seconds_24h: For how long Dataverse kept us waiting in that time.
         token_hit_rate_pct: Requests of that time that needed no new token, in percent.
         throttled_until: When Dataverse takes requests again, if it said so.
         throttled_by: Why it asked for that, in words.
+        waiting_seconds: For how long rows have been waiting. Less than the age of the
+            oldest where that came late, with an old time.
+        is_overdue: Whether that is longer than a sync that keeps up takes.
     """
 
     pending: int
@@ -42,6 +42,8 @@ class Status:
     token_hit_rate_pct: float | None
     throttled_until: datetime | None
     throttled_by: str | None
+    waiting_seconds: float | None
+    is_overdue: bool
 
 
 def read_status(store: Store, settings: DataverseSettings) -> Status:
@@ -51,29 +53,22 @@ def read_status(store: Store, settings: DataverseSettings) -> Status:
         DatabaseError: Postgres did not answer, or lacks our tables.
     """
     now = datetime.now(UTC)
-    runs = store.last_runs(_RUNS_LOOKED_AT)
-    recent = [run for run in runs if run.started_at and run.started_at >= now - _PERIOD]
-    hits = sum(run.token_cache_hits for run in recent)
-    misses = sum(run.token_cache_misses for run in recent)
-    pending = store.pending_summary()
-    oldest = pending.oldest_created_at
-    key = pacing_key(settings)
-    retry_at = store.retry_at(key)
-    is_throttled = retry_at is not None and retry_at > now
-    pacing = (store.pacing(key) or {}) if is_throttled else {}
-    finished = [run for run in runs if run.status is not RunStatus.RUNNING]
+    facts = store.facts(now, pacing_key(settings))
+    oldest, since = facts.pending.oldest_created_at, facts.waiting_since()
     return Status(
-        pending=pending.count,
+        pending=facts.pending.count,
         oldest_pending_seconds=(now - oldest).total_seconds() if oldest else None,
-        quarantined=store.quarantine_count(),
-        dropped=store.dropped_count(),
-        last_success_at=next(
-            (run.finished_at for run in runs if run.status is RunStatus.SUCCESS), None
+        quarantined=facts.quarantined_count,
+        dropped=facts.dropped,
+        last_success_at=facts.last_success_at,
+        last_failure=facts.last_error,
+        delivered_24h=facts.day.delivered,
+        throttled_seconds_24h=facts.day.throttled_seconds,
+        token_hit_rate_pct=token_hit_rate_pct(
+            facts.day.token_cache_hits, facts.day.token_cache_misses
         ),
-        last_failure=finished[0].error if finished else None,
-        delivered_24h=sum(run.delivered for run in recent),
-        throttled_seconds_24h=sum(run.throttled_seconds for run in recent),
-        token_hit_rate_pct=token_hit_rate_pct(hits, misses),
-        throttled_until=retry_at if is_throttled else None,
-        throttled_by=str(pacing.get("paused_by") or "") or None,
+        throttled_until=facts.throttled_until,
+        throttled_by=facts.throttled_by,
+        waiting_seconds=(now - since).total_seconds() if since else None,
+        is_overdue=facts.is_overdue(),
     )

@@ -11,6 +11,7 @@ from apex_pipeline import ledger, pending, quarantine, quarantine_listing, slice
 from apex_pipeline.database import Database
 from apex_pipeline.ledger import RunRecord, Target, Totals
 from apex_pipeline.metrics import Rejection
+from apex_pipeline.monitoring.facts import Facts, read_facts
 from apex_pipeline.pending import PendingRow, PendingSummary, Position
 from apex_pipeline.quarantine import Decision, Selection
 from apex_pipeline.quarantine_listing import Cause, QuarantinedRow
@@ -76,6 +77,12 @@ class Store:
     def pending_summary(self) -> PendingSummary:
         """Count the pending rows, and find the oldest."""
         return self._database.transact(pending.summary, repeatable=True)
+
+    def facts(self, now: datetime, pacing_key: str = "") -> Facts:
+        """Read the figures of the sync, as they are told everywhere."""
+        return self._database.transact(
+            lambda c: read_facts(c, now, pacing_key), repeatable=True
+        )
 
     def has_pending(self) -> bool:
         """Whether anything is pending; cheap, however much it is."""

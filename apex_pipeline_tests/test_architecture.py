@@ -65,12 +65,14 @@ MAY_IMPORT = {
     "errors.py": set(),
     "column_types.py": set(),
     "metrics.py": {"column_types"},
-    "settings": {"errors", "settings"},
+    "postgres_url.py": {"errors"},
+    "settings": {"errors", "postgres_url", "settings"},
     "dataverse": {"column_types", "dataverse", "errors", "metrics", "settings"},
-    "database.py": {"errors"},
+    "database.py": {"errors", "postgres_url"},
     "ledger.py": set(),
     "writer_lock.py": {"database", "errors"},
     "pending.py": set(),
+    "monitoring": {"ledger", "monitoring", "pending", "quarantine"},
     "quarantine.py": {"errors", "metrics"},
     "quarantine_listing.py": {"quarantine"},
     "examination.py": {"metrics", "quarantine_listing"},
@@ -78,7 +80,7 @@ MAY_IMPORT = {
     "pacing_memory.py": {"dataverse", "store"},
     "sources.py": {"metrics", "pending", "slices", "store"},
     "store.py": {
-        *("database", "ledger", "metrics", "pending", "quarantine"),
+        *("database", "ledger", "metrics", "monitoring", "pending", "quarantine"),
         *("quarantine_listing", "slices", "writer_lock"),
     },
     "migrations.py": {"database", "errors", "schema"},
@@ -159,7 +161,7 @@ MAY_IMPORT = {
     },
     "watch": {
         *("alerts", "credential_end", "database", "dataverse", "doctor", "errors"),
-        *("ledger", "metrics", "pending", "settings", "status", "store", "watch"),
+        *("ledger", "metrics", "monitoring", "settings", "status", "store", "watch"),
     },
     "panel": {
         *(
@@ -196,8 +198,9 @@ MAY_IMPORT = {
             "dataverse",
             "doctor",
         ),
-        *("errors", "ledger", "metrics", "migrations", "panel", "pending"),
-        *("quarantine", "reconcile", "report", "settings", "store"),
+        *("errors", "ledger", "metrics", "migrations", "monitoring", "panel"),
+        "pending",
+        *("postgres_url", "quarantine", "reconcile", "report", "settings", "store"),
     },
     "report/document.py": set(),
     "report/markdown.py": {"report"},
@@ -206,7 +209,7 @@ MAY_IMPORT = {
     "doctor": {
         *("alerts", "credential_end"),
         *("database", "dataverse", "doctor", "errors", "ledger", "metrics"),
-        *("migrations", "pending", "schema", "settings", "status", "store"),
+        *("migrations", "monitoring", "pending", "schema", "settings", "store"),
     },
 }
 
@@ -216,6 +219,16 @@ def test_the_core_depends_downwards(place):
     for path in MODULES:
         if within(path, place):
             assert ours(path) <= MAY_IMPORT[place], path
+
+
+@pytest.mark.parametrize("path", MODULES, ids=str)
+def test_json_is_made_without_what_no_parser_takes(path):
+    """NaN and Infinity are not JSON (RFC 8259, 6), though Python writes them."""
+    writers = {"json.dump", "json.dumps"}
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in writers:
+            given = {each.arg: ast.unparse(each.value) for each in node.keywords}
+            assert within(path, "emulator") or given.get("allow_nan") == "False"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=str)

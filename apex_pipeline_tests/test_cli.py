@@ -199,6 +199,25 @@ def test_a_file_of_variables_is_read_and_does_not_override(
     assert ended.returncode == 2
 
 
+@pytest.mark.parametrize(
+    ("encoding", "code", "told"),
+    [
+        ("utf-8-sig", 0, ""),
+        ("utf-16", 2, "The file .env is not UTF-8"),
+        ("utf-16-le", 2, "The file .env is not UTF-8"),
+    ],
+)
+def test_a_file_of_variables_as_windows_writes_it(
+    apex, variables, tmp_path, encoding, code, told
+):
+    text = "".join(f"{name}={value}\r\n" for name, value in variables.items())
+    (tmp_path / ".env").write_bytes(f"{text}# Größe\r\n".encode(encoding))
+    ended = apex("status", **dict.fromkeys(variables))
+    assert ended.returncode == code
+    assert ended.stderr.startswith(f"apex: {told}" if told else "")
+    assert "Traceback" not in ended.stderr
+
+
 def test_a_certificate_stands_in_for_the_secret(apex, emulator, database_url, tmp_path):
     path = tmp_path / "application.pem"
     subprocess.run(

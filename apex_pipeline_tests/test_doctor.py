@@ -549,6 +549,21 @@ def test_an_empty_database(doctor, empty_database_url):
     assert well(doctor(DATABASE_URL=empty_database_url))
 
 
+def test_a_table_that_holds_what_it_never_should_costs_its_own_line(
+    doctor, database_url
+):
+    with psycopg.connect(database_url) as connection:
+        connection.execute(
+            "ALTER TABLE sync_run DROP CONSTRAINT sync_run_status_check;"
+            "INSERT INTO sync_run (started_at, finished_at, status, host)"
+            " VALUES (now(), now(), 'odd', 'h')"
+        )
+    lines = doctor()
+    assert red(lines) == {"tables and views"}
+    assert causes(lines) == {"because of: tables and views"}
+    assert "ValueError" in lines["tables and views"].measured
+
+
 def test_a_column_that_is_gone_is_named(doctor, database_url):
     execute(database_url, "ALTER TABLE sync_run DROP COLUMN error")
     lines = doctor()

@@ -2,8 +2,6 @@
 
 import threading
 
-import pytest
-
 from apex_pipeline.doctor.findings import Check, Finding, State, failed, ok, warning
 from apex_pipeline.doctor.runner import examine
 from apex_pipeline.errors import ApexError
@@ -54,7 +52,7 @@ def test_a_warning_holds_nothing_up():
     assert lines[0].remedy == "Look at it."
 
 
-def test_our_errors_are_findings_and_slips_are_not_hidden():
+def test_our_errors_are_findings_and_a_slip_is_named_and_costs_its_own_line():
     def refuse() -> Finding:
         raise ApexError("it says no")
 
@@ -64,8 +62,22 @@ def test_our_errors_are_findings_and_slips_are_not_hidden():
     def slip() -> Finding:
         raise KeyError("ours")
 
-    with pytest.raises(KeyError, match="ours"):
-        examine([check("root", slip), check("child", slip, "root")])
+    lines = examine(
+        [
+            check("root", slip),
+            check("child", slip, "root"),
+            check("other", lambda: ok("fine")),
+        ]
+    )
+    assert [line.state for line in lines] == [
+        State.FAILED,
+        State.NOT_CHECKED,
+        State.OK,
+    ]
+    assert lines[0].measured.startswith(
+        "a fault of apex_pipeline: KeyError in test_doctor_runner.py:"
+    )
+    assert "Report it" in lines[0].remedy
 
 
 def test_what_hangs_is_given_up_and_what_waits_for_it_is_not_blamed():

@@ -1,6 +1,7 @@
 """The panel over real HTTP, between a real Postgres and the served emulator."""
 
 import csv
+import json
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -328,6 +329,34 @@ def test_the_history_tells_whole_days_and_which_are_not_computed(panel, database
     assert [day["is_computed"] for day in told["days"]] == [False] * 89 + [True]
     assert told["days"][-1]["cost_usd"] == 1.5
     assert told["days"][0]["cost_usd"] is None
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity"])
+def test_a_sum_that_is_not_finite_is_not_known_and_hides_no_other(
+    panel, database_url, value
+):
+    execute(
+        database_url,
+        f"""
+        INSERT INTO daily_rollup_total (time_zone, day, runs, agents_total,
+            agents_successful, assets_generated, tokens_in, tokens_out, cost_usd,
+            latency_p95_worst_ms)
+        SELECT 'UTC', (now() AT TIME ZONE 'UTC')::date - n, 3, 4, 3, 5, 6, 7,
+            CASE n WHEN 2 THEN '{value}' ELSE 1.5 END, '{value}'
+        FROM generate_series(1, 9) AS n
+        """,
+    )
+
+    def refuse(constant: str) -> float:
+        raise AssertionError(constant)
+
+    answer = panel.get("/api/history?days=30")
+    days = json.loads(answer.text, parse_constant=refuse)["days"]
+    assert [day["cost_usd"] for day in days[-3:]] == [1.5, None, 1.5]
+    assert days[-1]["latency_p95_worst_ms"] is None
+    page = panel.get("/")
+    assert page.status_code == 200
+    assert not {"nan", "infinity"} & set(re.findall(r"\w+", page.text.lower()))
 
 
 def test_the_forecast_is_told_with_its_intervals_or_why_there_is_none(

@@ -72,6 +72,14 @@ def test_origins_are_taken_as_they_are(origin):
     assert load_panel_settings(given).allowed_origins == (origin,)
 
 
+def test_an_origin_is_compared_as_a_browser_writes_it():
+    given = {"APEX_PANEL_CORS": "https://a.example.com:443 http://b.example.com:80"}
+    assert load_panel_settings(given).allowed_origins == (
+        "https://a.example.com",
+        "http://b.example.com",
+    )
+
+
 @pytest.mark.parametrize(
     "origin",
     [

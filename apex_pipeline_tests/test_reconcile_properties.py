@@ -266,6 +266,21 @@ def test_a_link_that_was_tampered_with_where_it_is_kept_is_not_followed(
     assert elsewhere.asked == []
 
 
+def test_a_link_that_spells_our_host_in_another_way_is_followed(
+    report, reconcile, emulator, database_url
+):
+    reconcile()
+    capitals = emulator.url.upper().replace("HTTPS", "https")
+    execute(
+        database_url,
+        "UPDATE reconciliation_progress SET tracking_link = "
+        f"replace(tracking_link, '{emulator.url}', '{capitals}')",
+    )
+    ended = report()
+    assert ended.failure is None
+    assert ended.run is not None
+
+
 def test_a_table_that_is_not_tracked_is_compared_as_a_whole_each_time(
     sync, reconcile, emulator, database_url
 ):

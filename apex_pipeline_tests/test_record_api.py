@@ -65,6 +65,14 @@ def refused(answer, status, error):
     return document["problems"]
 
 
+def test_a_byte_order_mark_before_the_json_is_ignored(client):
+    body = b"\xef\xbb\xbf" + json.dumps(sent()).encode()
+    answer = client.post(
+        PATH, content=body, headers={"Content-Type": "application/json"}
+    )
+    assert answer.status_code == 201
+
+
 def test_a_run_is_recorded_as_the_agents_send_it(client, database_url):
     answer = client.post(PATH, json=sent())
     assert answer.status_code == 201

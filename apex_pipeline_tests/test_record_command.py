@@ -32,7 +32,7 @@ def record(database_url, tmp_path):
         return subprocess.run(
             [APEX, "record", *arguments],
             env=INHERITED | {"DATABASE_URL": database_url} | changes,
-            input=piped.encode(),
+            input=piped if isinstance(piped, bytes) else piped.encode(),
             cwd=tmp_path,
             capture_output=True,
             timeout=120,
@@ -68,6 +68,29 @@ def test_an_empty_id_or_key_is_refused_not_left_out(record, database_url):
     assert query(database_url, COUNT) == [(0,)]
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_json_as_windows_pipes_it_is_read(record, database_url, encoding):
+    ended = record("--json", "-", piped=json.dumps(sent(id="k")).encode(encoding))
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    assert query(database_url, COUNT) == [(1,)]
+
+
+def test_a_spreadsheet_with_decimal_commas_needs_its_dialect(
+    record, database_url, tmp_path
+):
+    run = sent(costUSD="0,5")
+    text = "\n".join(";".join(map(str, part)) for part in (run, run.values()))
+    (tmp_path / "rows.csv").write_bytes(text.encode("utf-16"))
+    refused = record("--file", "rows.csv")
+    assert refused.returncode == 1
+    assert b"give --dialect excel-eu" in refused.stderr
+    ended = record("--file", "rows.csv", "--dialect", "excel-eu")
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    assert query(database_url, "SELECT cost_usd::text FROM campaign_metrics") == [
+        ("0.50000",)
+    ]
+
+
 def test_one_record_by_json_may_be_piped(record, database_url):
     document = json.dumps(sent(id="k"))
     dry = record("--json", document, "--dry-run")
@@ -96,6 +119,8 @@ def test_all_problems_are_told_in_the_words_of_the_command(record):
         ("--file", "missing.csv"),
         ("--json", "{}", "--skip-bad"),
         ("--file", "rows.csv", "--rejects", "x"),
+        ("--json", "{}", "--dialect", "excel-eu"),
+        ("--file", "rows.txt", "--format", "jsonl", "--dialect", "excel-eu"),
         ("--file", "rows.csv", "--idempotency-key", "x"),
         ("--file", "rows.csv", "--idempotency-key", ""),
     ],

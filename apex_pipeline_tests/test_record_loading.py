@@ -14,6 +14,7 @@ from apex_pipeline import migrations
 from apex_pipeline.database import Database
 from apex_pipeline.errors import InvalidRecordError
 from apex_pipeline.recording import Loaded, record_all_campaign_metrics
+from apex_pipeline.recording.csv_rows import Dialect
 from apex_pipeline.recording.files import Format, format_of, opened, read_lines
 from apex_pipeline.recording.identity import id_from_key
 from apex_pipeline.recording.loading import load
@@ -31,9 +32,9 @@ def database(database_url):
         yield opened
 
 
-def lines(text, written=Format.CSV):
+def lines(text, written=Format.CSV, dialect=Dialect.EXCEL):
     data = text if isinstance(text, bytes) else text.encode()
-    return read_lines(io.BytesIO(data), written)
+    return read_lines(io.BufferedReader(io.BytesIO(data)), written, dialect)
 
 
 def json_lines(*records):
@@ -204,10 +205,66 @@ def test_many_records_from_python_are_told_by_their_place(database_url):
         f"{HEADER}\n\n{ROW}\n\n",
         ",".join(f'"{name}"' for name in HEADER.split(",")) + f"\n{ROW}\n",
         f"{HEADER},successRate,createdAt,id\n{ROW},,,\n",
+        f"sep=,\r\n{HEADER}\r\n{ROW}\r\n",
+        f'\ufeff"sep=,"\n{HEADER}\n{ROW}',
+        f"{HEADER}\r\n{ROW}\r\n".encode("utf-16"),
+        f"\ufeff{HEADER}\n{ROW}".encode("utf-16-be"),
+        f"{HEADER.replace('runId', 'run_id').replace('phase', ' phase ')}\n{ROW}",
     ],
 )
 def test_csv_is_read_as_programs_write_it(database, text):
     assert load(database, lines(text)) == Loaded(1, 0, 0)
+
+
+@pytest.mark.parametrize("separator", [";", "\t"])
+@pytest.mark.parametrize("heading", ["", "sep={}\r\n"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_a_spreadsheet_with_decimal_commas_is_read_when_it_is_said_to_be_one(
+    database, database_url, separator, heading, encoding
+):
+    table = f"{HEADER}\n{ROW}"
+    text = heading.format(separator) + table.replace(",", separator)
+    cost = ROW.split(",")[HEADER.split(",").index("costUSD")]
+    text = text.replace(cost, cost.replace(".", ","))
+    data = text.encode(encoding)
+    assert load(database, lines(data, dialect=Dialect.EXCEL_EU)).created == 1
+    assert query(database_url, "SELECT cost_usd FROM campaign_metrics") == [
+        (Decimal(cost),)
+    ]
+    problems = "\n".join(told(database, lines(data)))
+    names = {";": "semicolons", "\t": "tabs"}
+    assert f"commas have to stand between the cells, not {names[separator]}" in problems
+    assert '"CSV UTF-8 (Comma delimited)"' in problems
+    assert "--dialect excel-eu" in problems
+
+
+def test_what_is_no_number_with_a_comma_is_told_and_text_with_one_stays(
+    database, database_url
+):
+    table = f"{HEADER}\n{ROW}\n{ROW}".replace(",", ";").replace("2-3", "2,3")
+    cost = ROW.split(",")[HEADER.split(",").index("costUSD")]
+    points = lines(table.replace(cost, "1.234"), dialect=Dialect.EXCEL_EU)
+    assert told(database, points)[0] == "line 2: costUSD is text; a number is wanted"
+    commas = lines(table.replace(cost, "1,5"), dialect=Dialect.EXCEL_EU)
+    assert load(database, commas).created == 1
+    assert query(database_url, "SELECT phase, cost_usd FROM campaign_metrics") == [
+        ("2,3", Decimal("1.50000"))
+    ]
+    problems = told(database, lines(f"{HEADER}\n{ROW}", dialect=Dialect.EXCEL_EU))
+    assert "Leave --dialect out" in problems[0]
+
+
+def test_lines_are_counted_from_the_top_of_the_file_with_a_separator_line(database):
+    rows = [ROW, ROW.replace("1500", "many")]
+    text = "\n".join(["sep=,", HEADER, *rows])
+    assert told(database, lines(text))[0].startswith("line 4: tokensIn is text")
+    with pytest.raises(InvalidRecordError, match="line 2 has to name the columns"):
+        load(database, lines("sep=,\na,b"))
+
+
+def test_json_lines_in_utf_16_are_read(database):
+    text = f"{json.dumps(sent())}\r\n"
+    assert load(database, lines(text.encode("utf-16"), Format.JSON_LINES)).created == 1
 
 
 def test_a_cell_with_line_ends_does_not_upset_the_count(database):
@@ -230,7 +287,11 @@ def test_a_cell_with_line_ends_does_not_upset_the_count(database):
         (HEADER.replace("tokensIn", "tokens"), "tokensIn is missing; 'tokens' is not"),
         (f"{HEADER},phase\n", "phase is there twice"),
         (HEADER.replace(",", ";"), "commas have to stand between the cells"),
-        (f"{HEADER}\n".encode("utf-16"), "is not a field"),
+        (f"{HEADER}\n".encode("utf-16-le"), "UTF-16 without a byte order mark"),
+        (f"{HEADER}\n{ROW}".encode("utf-16")[:-1], "is not UTF-16"),
+        (f"{HEADER}\n{'x' * 1_000_001}".encode("utf-16"), "line 2 is longer"),
+        (f"{HEADER},run_id\n{ROW},x", "runId is there twice"),
+        ("sep=|\na|b", "between the cells, not '|'"),
         (f'{HEADER}\n{ROW}\n"', "line 3: this is not CSV"),
         (f'{HEADER}\n{ROW}\n"a"b,', "line 3: this is not CSV"),
         (f"{HEADER}\n{'x' * 1_000_001}", "line 2 is longer than 1000000 bytes"),

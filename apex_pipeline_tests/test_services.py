@@ -225,10 +225,18 @@ def test_files_with_secrets_are_for_their_owner_alone(tmp_path, name):
     assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600
 
 
-def test_the_databases_place_is_shown_without_the_password(tmp_path):
-    services = prepare(tmp_path, **REAL, **OWN_STORAGE)
+@pytest.mark.parametrize(
+    "url",
+    [
+        REAL["DATABASE_URL"],
+        "psql 'postgresql://u:hidden@db.example/campaigns'",
+        "host=db.example dbname=campaigns password=hidden",
+    ],
+)
+def test_the_databases_place_is_shown_without_the_password(tmp_path, url):
+    services = prepare(tmp_path, **REAL | {"DATABASE_URL": url}, **OWN_STORAGE)
 
-    assert services.database_place == "postgresql://db.example/campaigns"
+    assert services.database_place == "postgresql://db.example:5432/campaigns"
 
 
 def test_a_proxy_is_not_asked_for_this_machine(tmp_path):

@@ -12,6 +12,7 @@ from apex_pipeline.settings import (
     load_database_url,
     load_settings,
     local_file,
+    normal_origin,
     served_pages,
 )
 
@@ -68,8 +69,43 @@ def test_a_trailing_slash_is_no_mistake():
     assert settings.dataverse.resource == "https://org.crm.dynamics.com"
 
 
+@pytest.mark.parametrize(
+    "spelled",
+    [
+        "https://ORG.crm.dynamics.com",
+        "HTTPS://org.crm.dynamics.com:443/",
+        "https://org.crm.dynamics.com.",
+        " https://org.crm.dynamics.com.:443\r\n",
+    ],
+)
+def test_an_origin_has_one_spelling(spelled):
+    settings = load_settings(REAL | {"DATAVERSE_RESOURCE": spelled})
+    assert settings.dataverse.resource == "https://org.crm.dynamics.com"
+    assert normal_origin(f"{spelled.strip().rstrip('/')}/api?x=y") == (
+        "https://org.crm.dynamics.com"
+    )
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "http://org.crm.dynamics.com",
+        "https://org.crm.dynamics.com:8443",
+        "https://org.crm.dynamics.com.evil.example",
+        "https://org.crm.dynamics.com@evil.example",
+        "https://evil@org.crm.dynamics.com",
+        "https://org.crm.dynamics.com..",
+        "https://[",
+        "org.crm.dynamics.com",
+        "",
+    ],
+)
+def test_another_origin_stays_another(other):
+    assert normal_origin(other) != "https://org.crm.dynamics.com"
+
+
 @pytest.mark.parametrize("absent", ["DATABASE_URL", "DATAVERSE_RESOURCE"])
-@pytest.mark.parametrize("value", [None, ""])
+@pytest.mark.parametrize("value", [None, "", " \t\r\n"])
 def test_one_end_without_the_other_is_an_error(absent, value):
     message = problems(**{absent: value})
     assert f"but {absent} is not" in message
@@ -86,13 +122,23 @@ def test_one_end_without_the_other_is_an_error(absent, value):
         ("DATABASE_URL", "postgresql://u:pass-word@x/y@h/db", "percent-encoded"),
         ("DATABASE_URL", "postgresql://u:pass-word@x@h/db", "percent-encoded"),
         ("DATAVERSE_RESOURCE", "http://org.crm.dynamics.com", "begin with https://"),
-        ("DATAVERSE_RESOURCE", "org.crm.dynamics.com", "not a URL"),
-        ("DATAVERSE_RESOURCE", "https://org.example/api/data", "address alone"),
+        ("DATAVERSE_RESOURCE", "http://h.example/", "to it: https://h.example"),
+        ("DATAVERSE_RESOURCE", "org.example", "with https://, since tokens"),
+        ("DATAVERSE_RESOURCE", "Org.example/main.aspx?a=b", ": https://org.example"),
+        ("DATAVERSE_RESOURCE", "nonsense", "not a URL"),
+        ("DATAVERSE_RESOURCE", "ftp://org.example", "not a URL"),
+        (
+            "DATAVERSE_RESOURCE",
+            "https://org.example/api/data/v9.2/",
+            "must be the address alone: https://org.example",
+        ),
         ("DATAVERSE_RESOURCE", "https://u:p@org.example", "user or a password"),
         ("DATAVERSE_RESOURCE", "https://org.example:port", "not a URL"),
         ("AZURE_AUTHORITY_HOST", "http://localhost", "begin with https://"),
         ("AZURE_TENANT_ID", "", "AZURE_TENANT_ID must be"),
         ("AZURE_TENANT_ID", "../x", "AZURE_TENANT_ID must be"),
+        ("AZURE_TENANT_ID", "common", "where no application gets a token"),
+        ("AZURE_TENANT_ID", "Organizations", "Set the directory (tenant) id"),
         ("AZURE_CLIENT_ID", None, "AZURE_CLIENT_ID must be"),
         ("AZURE_CLIENT_SECRET", None, "Set AZURE_CLIENT_SECRET, or"),
         ("AZURE_CLIENT_CERTIFICATE_PATH", "/no/file.pem", "not a file"),

@@ -17,8 +17,9 @@ from apex_pipeline.breaker import Breaker
 from apex_pipeline.credential_end import CredentialEnd
 from apex_pipeline.database import Database
 from apex_pipeline.errors import ConfigError, SystemicRejectionError
-from apex_pipeline.ledger import RunRecord, RunStatus
+from apex_pipeline.ledger import RunRecord, RunStatus, Totals
 from apex_pipeline.metrics import TABLE, Rejection
+from apex_pipeline.monitoring.facts import Facts
 from apex_pipeline.pending import PendingSummary
 from apex_pipeline.settings import Settings
 from apex_pipeline.watch import (
@@ -64,14 +65,17 @@ def run(status: RunStatus = RunStatus.SUCCESS, **overrides) -> RunRecord:
 
 
 def health(pending: int = 0, oldest: datetime | None = None, **overrides) -> SyncHealth:
-    values: dict[str, Any] = {
-        "pending": PendingSummary(pending, oldest),
-        "runs": [],
-        "quarantined": {},
-        "bytes_used": 1,
-        "bytes_limit": None,
-    }
-    return SyncHealth(**(values | overrides))
+    values: dict[str, Any] = {"runs": [], "bytes_used": 1, "bytes_limit": None}
+    values |= overrides
+    facts = Facts(
+        as_of=NOW,
+        pending=PendingSummary(pending, oldest),
+        quarantined={},
+        dropped=0,
+        runs=values.pop("runs"),
+        day=Totals(0, 0, 0.0, 0, 0),
+    )
+    return SyncHealth(facts, **values)
 
 
 def wrong(seen: SyncHealth, empty_at: datetime) -> set[str]:
@@ -149,8 +153,8 @@ def test_failed_syncs_are_made_good_when_nothing_is_pending():
 def test_the_database_tells_what_waits_and_what_is_aside(database_url, store):
     insert(database_url, [campaign_row()])
     with Database(database_url, application_name="test") as database:
-        seen = sync_health.read_health(database)
-    assert (seen.pending.count, seen.quarantined) == (1, {})
+        seen = sync_health.read_health(database, NOW)
+    assert (seen.facts.pending.count, seen.facts.quarantined) == (1, {})
     assert seen.bytes_used > 1_000_000
     assert seen.bytes_limit is None
 

@@ -36,6 +36,16 @@ def test_what_is_not_known_is_no_zero(unit):
     assert figure(0, unit).number != NOTHING
 
 
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity"])
+def test_what_is_not_finite_is_not_known(value):
+    for unit in ("USD", "ms", "%", "assets", "tokens"):
+        assert figure(Decimal(value), unit) == figure(None, unit)
+        assert figure(float(value), unit) == figure(None, unit)
+    assert change(Decimal(value), "%", "lower", is_known=True).tone == "unknown"
+    assert duration(float(value)) == NOTHING
+    assert count(Decimal(value)) == NOTHING
+
+
 @given(
     value=st.decimals(0, 10**15, places=5),
     unit=st.sampled_from(["USD", "ms", "%", "assets", "tokens"]),

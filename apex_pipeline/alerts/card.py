@@ -124,4 +124,4 @@ def _cut(text: str, most: int) -> str:
 
 
 def _encoded(document: object) -> bytes:
-    return json.dumps(document, ensure_ascii=False).encode()
+    return json.dumps(document, ensure_ascii=False, allow_nan=False).encode()

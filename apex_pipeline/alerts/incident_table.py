@@ -46,7 +46,7 @@ def save(connection: Connection, incident: Incident) -> None:
     """Write an incident, new or not."""
     values = {name: getattr(incident, name) for name in _COLUMNS} | {
         "severity": incident.severity.value,
-        "facts": json.dumps(incident.facts),
+        "facts": json.dumps(incident.facts, allow_nan=False),
         "inhibits": sorted(incident.inhibits),
     }
     connection.exec_driver_sql(_SAVE, values)

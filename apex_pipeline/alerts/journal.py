@@ -269,7 +269,11 @@ def _progress(connection: Connection, watcher: str) -> Progress | None:
 def _save_progress(
     connection: Connection, watcher: str, state: Mapping[str, Any], now: datetime
 ) -> None:
-    values = {"name": watcher, "state": json.dumps(dict(state)), "now": now}
+    values = {
+        "name": watcher,
+        "state": json.dumps(dict(state), allow_nan=False),
+        "now": now,
+    }
     connection.exec_driver_sql(_SAVE_PROGRESS, values)
 
 

@@ -153,7 +153,7 @@ def put(
             "title": notice.title,
             "cause": notice.cause,
             "remedy": notice.remedy,
-            "facts": json.dumps(notice.facts),
+            "facts": json.dumps(notice.facts, allow_nan=False),
             "link": notice.link,
             "at": notice.at,
             "now": now,

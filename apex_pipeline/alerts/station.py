@@ -17,6 +17,7 @@ from apex_pipeline.settings import (
     load_alert_settings,
     load_dagster_url,
     load_dataverse,
+    read_variable,
     token_cache_path,
 )
 
@@ -86,7 +87,7 @@ def open_station(environment: Mapping[str, str]) -> Iterator[Station]:
     Raises:
         ConfigError: Something of it is missing or malformed.
     """
-    url = environment.get(VARIABLE)
+    url = read_variable(environment, VARIABLE)
     if not url:
         raise ConfigError(NO_JOURNAL)
     with Journal(url) as journal:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -102,9 +103,15 @@ def history(database: Database, days: int, zone: str) -> list[HistoryDay]:
 
     def read(connection: Connection) -> list[HistoryDay]:
         rows = connection.exec_driver_sql(_HISTORY, values)
-        return [HistoryDay(*row) for row in rows]
+        return [HistoryDay(*map(_known, row)) for row in rows]
 
     return database.transact(read, repeatable=True)
+
+
+def _known(value: Any) -> Any:
+    """None for a sum that is not finite, as earlier versions made them of such rows."""
+    is_unknown = isinstance(value, Decimal) and not value.is_finite()
+    return None if is_unknown else value
 
 
 def described_columns(database: Database, relation: str) -> list[DescribedColumn]:

@@ -10,8 +10,14 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from apex_pipeline.analysis.late_days import first_day_in
-from apex_pipeline.analysis.rollup_columns import ADDITIVE
-from apex_pipeline.analysis.rollups import WEEKLY, Periods, Refreshed, refresh_in
+from apex_pipeline.analysis.rollup_columns import ADDITIVE, NUMBERS
+from apex_pipeline.analysis.rollups import (
+    RAW_ROWS,
+    WEEKLY,
+    Periods,
+    Refreshed,
+    refresh_in,
+)
 from apex_pipeline.database import Database
 from apex_pipeline.settings import AnalysisSettings
 
@@ -72,7 +78,7 @@ _AS_MADE = f"""
     WITH quarters AS MATERIALIZED (
         SELECT date_bin('15 minutes', created_at, timestamptz '2000-01-01 00:00+00')
             AS quarter, {_RAW_SUMS}
-        FROM campaign_metrics WHERE {_NEARBY} GROUP BY 1
+        FROM ({RAW_ROWS} WHERE {_NEARBY}) AS raw GROUP BY 1
     ),
     raw AS (
         SELECT zone.name AS time_zone, {{raw_label}} AS label, {_SUMS}
@@ -107,23 +113,13 @@ _GAPS = """
     ORDER BY later DESC, time_zone
 """
 
-_COUNTED = (
-    "agents_total",
-    "agents_successful",
-    "assets_generated",
-    "tokens_in",
-    "tokens_out",
-    "cost_usd",
-    "latency_p95_ms",
-    "latency_avg_ms",
-)
 # Of any type that an adopted column may have: neither NaN less itself nor infinity less
 # itself is zero.
 _IMPOSSIBLE = f"""
     SELECT created_at, id::text FROM campaign_metrics
     WHERE {_NEARBY}
         AND (agents_successful > agents_total
-            OR {" OR ".join(f"{n} < 0 OR {n} - {n} <> 0" for n in _COUNTED)})
+            OR {" OR ".join(f"{n} < 0 OR {n} - {n} <> 0" for n in NUMBERS)})
     ORDER BY created_at LIMIT {{limit}}
 """  # noqa: S608  constants
 # As text: Postgres has times that Python has not, such as infinity.

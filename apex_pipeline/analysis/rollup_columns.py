@@ -308,9 +308,7 @@ CHANGES = (
     ),
 )
 
-FINGERPRINT = (
-    "campaign_id",
-    "phase",
+NUMBERS = (
     "agents_total",
     "agents_successful",
     "assets_generated",
@@ -319,6 +317,8 @@ FINGERPRINT = (
     "cost_usd",
     "latency_p95_ms",
     "latency_avg_ms",
-    "created_at",
 )
+"""Raw columns that hold a number. One that is not finite counts as null."""
+
+FINGERPRINT = ("campaign_id", "phase", *NUMBERS, "created_at")
 """Raw columns that a rollup depends on; a row's hash is over them."""

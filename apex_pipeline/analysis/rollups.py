@@ -17,6 +17,7 @@ from apex_pipeline.analysis.rollup_columns import (
     CHANGES,
     FINGERPRINT,
     MEASURES,
+    NUMBERS,
     PHASE,
     Change,
 )
@@ -96,13 +97,19 @@ def first_instant(midnight: str, zone: str) -> str:
     )
 
 
+# Less itself, neither NaN nor infinity is zero, of whatever type the column is.
+_NUMBERS = ", ".join(
+    f"CASE WHEN {name} - {name} = 0 THEN {name} END AS {name}" for name in NUMBERS
+)
+
 RAW_ROWS = f"""
     SELECT {CAMPAIGN.expression} AS campaign_id, {PHASE.expression} AS phase,
-        agents_total, agents_successful, assets_generated, tokens_in, tokens_out,
-        cost_usd, latency_p95_ms, latency_avg_ms, created_at
+        {_NUMBERS}, created_at
     FROM campaign_metrics
 """  # noqa: S608  constants
-"""SQL for the raw rows, as rollups group and fingerprint them."""
+"""SQL for the raw rows, as rollups group and fingerprint them.
+
+A number that is not finite is null, so sums leave it out; a check names its row."""
 
 CHECKSUM = f"coalesce(sum(hash_record_extended(ROW({', '.join(FINGERPRINT)}), 0)), 0)"
 """SQL for a fingerprint of raw rows that does not depend on their order. Fingerprints

@@ -5,7 +5,6 @@ import os
 from importlib import import_module
 
 import click
-from dotenv import load_dotenv
 
 from apex_pipeline import __version__
 from apex_pipeline.errors import ApexError, ConfigError
@@ -82,8 +81,9 @@ def main() -> None:
     begin with `apex up --demo`. Variables are also read from a file .env in the current
     folder; the documentation lists them all.
     """
-    # As Dagster does it, so that both see the same; what is set already goes first.
-    load_dotenv(".env")
+    from apex_pipeline.cli.variables import load_variables  # noqa: PLC0415  as above
+
+    load_variables()
     os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "yes")
     # Others' warnings, such as Dagster's of each connection it tries again, are not for
     # whoever typed a command.

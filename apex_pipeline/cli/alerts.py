@@ -16,7 +16,7 @@ from apex_pipeline.alerts.outbox import Backlog
 from apex_pipeline.alerts.station import NO_CHANNEL, ways
 from apex_pipeline.cli.output import plain, waiting
 from apex_pipeline.errors import ConfigError
-from apex_pipeline.settings import dagster_environment, resolve_local
+from apex_pipeline.settings import dagster_environment, read_variable, resolve_local
 from apex_pipeline.watch.silencing import check_scope, read_end
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -55,7 +55,7 @@ def list_alerts(*, as_json: bool, days: int) -> None:
             "channels": names,
             "undelivered": {each.channel: each.waiting for each in backlogs},
         }
-        click.echo(json.dumps(document, default=plain))
+        click.echo(json.dumps(document, default=plain, allow_nan=False))
         return
     for incident in incidents:
         click.echo("\n".join(_lines(incident)))
@@ -95,7 +95,11 @@ def silence_alert(
         check_scope(incident, [each.fingerprint for each in journal.incidents()])
         journal.silence(incident, end, reason)
     if as_json:
-        click.echo(json.dumps({"incident": incident, "until": end}, default=plain))
+        click.echo(
+            json.dumps(
+                {"incident": incident, "until": end}, default=plain, allow_nan=False
+            )
+        )
     else:
         click.echo(f"Nobody is told of {incident} before {end:%Y-%m-%d %H:%M} UTC.")
 
@@ -113,7 +117,9 @@ def test_alert(*, as_json: bool) -> None:
     with waiting("Sending …"):
         outcomes = send_test_notice(found, datetime.now(UTC))
     if as_json:
-        click.echo(json.dumps({each.channel: each.error for each in outcomes}))
+        click.echo(
+            json.dumps({each.channel: each.error for each in outcomes}, allow_nan=False)
+        )
     else:
         for each in outcomes:
             click.echo(f"{each.channel}: {each.error or 'took the message'}")
@@ -122,7 +128,7 @@ def test_alert(*, as_json: bool) -> None:
 
 @contextmanager
 def _journal() -> Iterator[Journal]:
-    url = (dict(os.environ) | dagster_environment(os.environ)).get(VARIABLE)
+    url = read_variable(dict(os.environ) | dagster_environment(os.environ), VARIABLE)
     if not url:
         # A stopped `apex up` is the cause, where it serves the two ends as well.
         resolve_local(os.environ)

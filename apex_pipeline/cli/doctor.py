@@ -50,7 +50,7 @@ def doctor(*, as_json: bool, send_test: bool) -> None:
         )
         lines = look(os.environ, around)
     if as_json:
-        click.echo(json.dumps(_document(lines)))
+        click.echo(json.dumps(_document(lines), allow_nan=False))
     else:
         _print(lines)
     sys.exit(1 if _failed(lines) else 0)

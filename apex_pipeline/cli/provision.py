@@ -12,7 +12,7 @@ from apex_pipeline.database_provisioning import (
 )
 from apex_pipeline.dataverse.administrator import load_administrator
 from apex_pipeline.dataverse.provisioning import Outcome, provision as provision_all
-from apex_pipeline.settings import load_database_url, load_settings
+from apex_pipeline.settings import load_database_url, load_settings, read_variable
 
 _PLAN = click.option(
     "--plan", is_flag=True, help="Show what would be done, and do nothing."
@@ -86,7 +86,7 @@ def _database(*, plan: bool, as_json: bool) -> dict[str, list[str]]:
     # An index is built beside whatever else goes on, and waits for older transactions.
     with waiting("Looking at the database …" if plan else "Applying migrations …"):
         outcome = provision_postgres(
-            url, os.environ.get("DAGSTER_POSTGRES_URL"), plan_only=plan
+            url, read_variable(os.environ, "DAGSTER_POSTGRES_URL"), plan_only=plan
         )
     names, problem = outcome.names, outcome.by_hand
     found = {"pending" if plan else "applied": names}
@@ -148,4 +148,4 @@ def _document(outcome: Outcome) -> dict[str, object]:
 
 
 def _print_json(document: object) -> None:
-    click.echo(json.dumps(document))
+    click.echo(json.dumps(document, allow_nan=False))

@@ -16,7 +16,7 @@ from apex_pipeline.errors import ApexError
 from apex_pipeline.examination import examine
 from apex_pipeline.quarantine import Decision, Selection
 from apex_pipeline.quarantine_listing import Cause, QuarantinedRow
-from apex_pipeline.settings import dagster_environment, load_settings
+from apex_pipeline.settings import dagster_environment, load_settings, read_variable
 from apex_pipeline.store import Store
 
 _CODE = click.option("--code", help="Rows that were refused with this code.")
@@ -218,7 +218,7 @@ def _confirm(opened: Store, selection: Selection, verb: str, *, yes: bool) -> No
 def _tell_dagster(opened: Store) -> None:
     """Let the Dagster UI, where there is one, show at once what was done."""
     os.environ.update(dagster_environment(os.environ))
-    if not os.environ.get("DAGSTER_HOME"):
+    if not read_variable(os.environ, "DAGSTER_HOME"):
         return
     from apex_pipeline.defs import quarantine_state  # noqa: PLC0415  Dagster is slow
 
@@ -283,4 +283,4 @@ def _print_count(count: int, done: str, one: str, many: str, *, as_json: bool) -
 
 
 def _print_json(document: object) -> None:
-    click.echo(json.dumps(document, default=plain))
+    click.echo(json.dumps(document, default=plain, allow_nan=False))

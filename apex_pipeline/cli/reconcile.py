@@ -127,7 +127,9 @@ def reconcile(
     run, standing = _read(settings, ended)
     is_well = ended.failure is None and ended.note is None and standing.is_settled
     if as_json:
-        click.echo(json.dumps(_document(ended, run, standing), default=plain))
+        click.echo(
+            json.dumps(_document(ended, run, standing), default=plain, allow_nan=False)
+        )
     else:
         _print(ended, run, standing)
     sys.exit(0 if is_well else 1)

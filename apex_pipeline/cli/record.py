@@ -10,6 +10,7 @@ import click
 from apex_pipeline.cli.output import progress
 from apex_pipeline.metrics import COLUMNS
 from apex_pipeline.recording import load_file, open_database
+from apex_pipeline.recording.csv_rows import Dialect
 from apex_pipeline.recording.fields import (
     CREATED_AT,
     ID,
@@ -19,7 +20,7 @@ from apex_pipeline.recording.fields import (
 )
 from apex_pipeline.recording.files import Format, format_of
 from apex_pipeline.recording.loading import Loaded
-from apex_pipeline.recording.parsing import parse_cells, parse_json
+from apex_pipeline.recording.parsing import decode_json, parse_cells, parse_json
 from apex_pipeline.recording.writing import Recorded, record as record_one
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -62,6 +63,11 @@ def _field_options(command: _Command) -> _Command:
     help="How --file is written, where its name does not tell.",
 )
 @click.option(
+    "--dialect",
+    type=click.Choice([d.value for d in Dialect]),
+    help="Of CSV: excel-eu has semicolons or tabs between cells, and decimal commas.",
+)
+@click.option(
     "--skip-bad", is_flag=True, help="Leave out the lines of --file that are bad."
 )
 @click.option(
@@ -75,6 +81,7 @@ def record(
     document: str | None,
     path: str | None,
     written: str | None,
+    dialect: str | None,
     skip_bad: bool,
     rejects: str | None,
     dry_run: bool,
@@ -96,8 +103,10 @@ def record(
             "Give the fields as options, or all of them as --json, or a --file."
         )
     if path is None:
-        if skip_bad or rejects or written:
-            raise click.UsageError("--format, --skip-bad, --rejects are for --file.")
+        if skip_bad or rejects or written or dialect:
+            raise click.UsageError(
+                "--format, --dialect, --skip-bad, --rejects are for --file."
+            )
         outcome = _record_one(given, document, idempotency_key, dry_run=dry_run)
         click.echo(_sentence(outcome, dry_run=dry_run))
         return
@@ -106,7 +115,12 @@ def record(
             "--idempotency-key is for one record, --rejects for --skip-bad."
         )
     report = _report_path(path, rejects) if skip_bad else None
-    loaded = _load(path, _format(path, written), report, dry_run=dry_run)
+    found = _format(path, written)
+    if dialect and found is not Format.CSV:
+        raise click.UsageError("--dialect is for CSV.")
+    loaded = _load(
+        path, found, Dialect(dialect or Dialect.EXCEL), report, dry_run=dry_run
+    )
     click.echo(_counts(loaded, report, dry_run=dry_run))
 
 
@@ -121,15 +135,11 @@ def _record_one(
             # Not as in a file, where an empty cell is none: a key was meant.
             values[spelling.names[ID]] = ""
     else:
-        values = parse_json(_standard_input() if document == _DASH else document)
+        text = decode_json(sys.stdin.buffer.read()) if document == _DASH else document
+        values = parse_json(text)
         spelling = spelling_of(values.keys())
     with open_database() as database:
         return record_one(database, values, spelling, key=key, dry_run=dry_run)
-
-
-def _standard_input() -> str:
-    # Bytes that are not UTF-8 become what no field takes, and the field is told.
-    return sys.stdin.buffer.read().decode(errors="surrogateescape")
 
 
 def _sentence(outcome: Recorded, *, dry_run: bool) -> str:
@@ -153,14 +163,22 @@ def _report_path(path: str, rejects: str | None) -> Path:
     return Path("rejects.jsonl" if path == _DASH else f"{path}.rejects.jsonl")
 
 
-def _load(path: str, written: Format, report: Path | None, *, dry_run: bool) -> Loaded:
+def _load(
+    path: str, written: Format, dialect: Dialect, report: Path | None, *, dry_run: bool
+) -> Loaded:
     try:
         with (
             click.open_file(path, "rb") as raw,
             progress("Recording", _size(path)) as tell,
         ):
             return load_file(
-                raw, path, written, report=report, tell=tell, dry_run=dry_run
+                raw,
+                path,
+                written,
+                dialect=dialect,
+                report=report,
+                tell=tell,
+                dry_run=dry_run,
             )
     except OSError as error:
         raise click.ClickException(f"{error}; nothing was written.") from error

@@ -33,7 +33,7 @@ def status(*, as_json: bool, check: bool) -> None:
         _check(environment, as_json=as_json)
     found = overview(environment)
     if as_json:
-        click.echo(json.dumps(found, default=plain))
+        click.echo(json.dumps(found, default=plain, allow_nan=False))
         return
     found["open_incidents"] = _list(found["open_incidents"])
     lines = [(name.replace("_", " "), words(value)) for name, value in found.items()]
@@ -45,7 +45,9 @@ def status(*, as_json: bool, check: bool) -> None:
 def _check(environment: Mapping[str, str], *, as_json: bool) -> None:
     found = reasons(environment, datetime.now(UTC))
     if as_json:
-        click.echo(json.dumps({"healthy": not found, "reasons": found}))
+        click.echo(
+            json.dumps({"healthy": not found, "reasons": found}, allow_nan=False)
+        )
     else:
         for line in found:
             click.echo(line)

@@ -102,7 +102,7 @@ def sync(
     config = {name: value for name, value in (config | part).items() if value}
     run, record = _sync(config, os.environ)
     if as_json:
-        click.echo(json.dumps(_outcome(run, record), default=plain))
+        click.echo(json.dumps(_outcome(run, record), default=plain, allow_nan=False))
     else:
         click.echo(_counts(run, record), err=run.failure is not None)
     sys.exit(1 if run.failure else 0)

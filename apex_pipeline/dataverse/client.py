@@ -4,7 +4,6 @@ import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 from uuid import UUID
 
 from apex_pipeline.dataverse import batch, documented
@@ -12,6 +11,7 @@ from apex_pipeline.dataverse.answers import SQL_TIMEOUT, Answer, Expectation
 from apex_pipeline.dataverse.gate import Deadline
 from apex_pipeline.dataverse.sender import Request, Sender
 from apex_pipeline.errors import DataverseError
+from apex_pipeline.settings import normal_origin
 
 API_PATH = "/api/data/v9.2"
 
@@ -201,7 +201,9 @@ class DataverseClient:
                 self.address(path),
                 what,
                 expected,
-                None if body is None else json.dumps(body, default=float).encode(),
+                None
+                if body is None
+                else json.dumps(body, default=float, allow_nan=False).encode(),
                 _JSON | dict(headers or {}),
                 is_repeatable=False,
             ),
@@ -295,11 +297,8 @@ class DataverseClient:
         """
         if url is None:
             return None
-        try:
-            ours, theirs = urlsplit(self._origin), urlsplit(str(url))
-        except ValueError:
-            theirs = None
-        if theirs and (theirs.scheme, theirs.netloc) == (ours.scheme, ours.netloc):
+        theirs = normal_origin(str(url))
+        if theirs is not None and theirs == normal_origin(self._origin):
             return str(url)
         raise DataverseError(
             f"Could not {what}: the next page's link leads to another host."

@@ -21,6 +21,7 @@ from apex_pipeline.dataverse.found import (
     FoundUser,
 )
 from apex_pipeline.dataverse.gate import Deadline
+from apex_pipeline.dataverse.shape import as_documented
 from apex_pipeline.errors import DataverseError
 from apex_pipeline.metrics import COLUMNS, TABLE
 
@@ -49,7 +50,11 @@ async def inspect(
     Raises:
         DataverseError: Something could not be read; see the tree in `errors`.
     """
-    reader = _Reader(client, deadline)
+    with as_documented("read what the environment holds of ours"):
+        return await _inspect(_Reader(client, deadline), application)
+
+
+async def _inspect(reader: "_Reader", application: str) -> Found:
     organization = await reader.first(
         "organizations?$select=languagecode,isauditenabled", "the organization"
     )
@@ -81,7 +86,8 @@ async def inspect_table(
     Raises:
         DataverseError: It could not be read; see the tree in `errors`.
     """
-    return await _table(_Reader(client, deadline))
+    with as_documented(f"read the definition of {TABLE}"):
+        return await _table(_Reader(client, deadline))
 
 
 class _Reader:

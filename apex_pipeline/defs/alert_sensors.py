@@ -18,6 +18,7 @@ from apex_pipeline.alerts.notice import DeliveryError, Notice
 from apex_pipeline.alerts.post import Delivery, deliver
 from apex_pipeline.alerts.station import Station, open_station
 from apex_pipeline.defs.alert_events import EventReader, read_instigators
+from apex_pipeline.settings import read_variable
 from apex_pipeline.watch import everything, instigators, run_events
 from apex_pipeline.watch.instigators import Instigator
 from apex_pipeline.watch.run_events import Cursor
@@ -44,7 +45,7 @@ def _delivery_seconds(began: float) -> float:
 )
 def alert_on_failure(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     """Follow the ends of all runs and the results of all checks."""
-    if not os.environ.get(VARIABLE):
+    if not read_variable(os.environ, VARIABLE):
         return dg.SkipReason(NO_JOURNAL)
     began = time.monotonic()
     with open_station(os.environ) as station:
@@ -100,7 +101,7 @@ def _instigators(
 )
 def watch_sync_health(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     """Look at everything that makes no failed run, and deliver what is due."""
-    if not os.environ.get(VARIABLE):
+    if not read_variable(os.environ, VARIABLE):
         return dg.SkipReason(NO_JOURNAL)
     began = time.monotonic()
     with open_station(os.environ) as station:

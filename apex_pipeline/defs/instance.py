@@ -18,6 +18,7 @@ from apex_pipeline.defs.schedules import sync_every_five_minutes
 from apex_pipeline.defs.storage_patience import bound_storage
 from apex_pipeline.doctor.orchestration import Instance
 from apex_pipeline.errors import ApexError
+from apex_pipeline.settings import read_variable
 
 
 def look_at_instance(environment: Mapping[str, str]) -> Instance | None:
@@ -26,7 +27,7 @@ def look_at_instance(environment: Mapping[str, str]) -> Instance | None:
     Raises:
         ApexError: It is named, and cannot be read.
     """
-    if not environment.get("DAGSTER_HOME"):
+    if not read_variable(environment, "DAGSTER_HOME"):
         return None
     with readable_instance(environment) as instance:
         return read_instance(instance)

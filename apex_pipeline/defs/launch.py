@@ -24,6 +24,7 @@ from apex_pipeline.defs.reconciliation import (
 from apex_pipeline.defs.storage_patience import bound_storage
 from apex_pipeline.defs.sync_assets import SKIPPED_TAG, SLICE_TAG
 from apex_pipeline.errors import ApexError
+from apex_pipeline.settings import read_variable
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +103,7 @@ def _through_dagster(
     job: _Job, config: Mapping[str, object], environment: Mapping[str, str]
 ) -> FinishedRun:
     run_config: dict[str, object] = {"ops": {job.step: {"config": dict(config)}}}
-    home = environment.get("DAGSTER_HOME")
+    home = read_variable(environment, "DAGSTER_HOME")
     with _instance(home) as instance:
         if home and _daemon_lives(instance):
             run_id = _submit(instance, Path(home), job, run_config)
@@ -152,7 +153,7 @@ def _submit(
     command = [
         *(sys.executable, "-m", "dagster", "job", "launch", *where),
         *("--job", job.name, "--run-id", run_id),
-        *("--config-json", json.dumps(run_config)),
+        *("--config-json", json.dumps(run_config, allow_nan=False)),
     ]
     complaint = _run(command)
     if complaint is None or instance.get_run_by_id(run_id) is not None:

@@ -11,7 +11,7 @@ from apex_pipeline.dataverse.administrator import load_administrator
 from apex_pipeline.dataverse.provisioning import provision
 from apex_pipeline.defs.services import Services
 from apex_pipeline.errors import ApexError
-from apex_pipeline.settings import load_database_url
+from apex_pipeline.settings import load_database_url, read_variable
 
 _MADE = ("would_be_made", "made")
 
@@ -37,7 +37,7 @@ def make_database_ready(
     try:
         outcome = provision_postgres(
             load_database_url(os.environ),
-            os.environ.get(VARIABLE),
+            read_variable(os.environ, VARIABLE),
             plan_only=config.plan_only,
         )
     except ApexError as error:

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from apex_pipeline.errors import ApexError, ConfigError
 from apex_pipeline.recording import load_file, open_database
+from apex_pipeline.recording.csv_rows import Dialect
 from apex_pipeline.recording.fields import spelling_of
 from apex_pipeline.recording.files import Format, format_of
 from apex_pipeline.recording.parsing import parse_json
@@ -35,6 +36,11 @@ class RecordConfig(dg.Config):
     format: str = Field(
         default="",
         description="jsonl or csv, where the file's name does not tell.",
+    )
+    dialect: str = Field(
+        default=Dialect.EXCEL.value,
+        description="Of CSV: excel, or excel-eu for semicolons or tabs between cells and "
+        "decimal commas.",
     )
     skip_bad: bool = Field(
         default=False, description="Leave out the lines of the file that are bad."
@@ -80,6 +86,7 @@ def _load(config: RecordConfig) -> dict[str, Any]:
             raw,
             config.file,
             written,
+            dialect=_dialect(config),
             report=report if config.skip_bad else None,
             dry_run=config.dry_run,
         )
@@ -90,6 +97,14 @@ def _load(config: RecordConfig) -> dict[str, Any]:
     if config.skip_bad:
         told |= {"rejected": loaded.rejected, "rejects": dg.MetadataValue.path(report)}
     return told
+
+
+def _dialect(config: RecordConfig) -> Dialect:
+    try:
+        return Dialect(config.dialect)
+    except ValueError:
+        known = " or ".join(Dialect)
+        raise ConfigError(f"There is no such dialect: say {known}.") from None
 
 
 def _format(config: RecordConfig) -> Format:

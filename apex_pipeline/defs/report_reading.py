@@ -20,6 +20,7 @@ from apex_pipeline.report.orchestration import (
     Orchestration,
     RunState,
 )
+from apex_pipeline.settings import read_variable
 from apex_pipeline.watch.instigators import Instigator
 
 _RUNS = 15
@@ -47,7 +48,7 @@ def read_orchestration(environment: Mapping[str, str]) -> Orchestration:
 
 @contextmanager
 def _instance(environment: Mapping[str, str]) -> Iterator[dg.DagsterInstance | None]:
-    if not environment.get("DAGSTER_HOME"):
+    if not read_variable(environment, "DAGSTER_HOME"):
         yield None
         return
     with readable_instance(environment) as instance:

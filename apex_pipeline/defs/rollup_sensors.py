@@ -57,7 +57,7 @@ def refresh_today(
         run_requests=[
             dg.RunRequest(run_key=f"sync-{run.id}", tags=range_tags(first, last))
         ],
-        cursor=json.dumps({"run": run.id, "at": now.isoformat()}),
+        cursor=json.dumps({"run": run.id, "at": now.isoformat()}, allow_nan=False),
     )
 
 
@@ -133,7 +133,7 @@ def remake_late_days(
     return dg.SensorResult(
         run_requests=requests,
         skip_reason=None if requests else "Every day is made of the rows that it has.",
-        cursor=json.dumps(asdict(compared)),
+        cursor=json.dumps(asdict(compared), allow_nan=False),
     )
 
 

@@ -33,7 +33,8 @@ from apex_pipeline.doctor.postgres import Postgres
 from apex_pipeline.doctor.runner import PATIENCE_SECONDS, examine
 from apex_pipeline.errors import ConfigError
 from apex_pipeline.metrics import COLUMNS
-from apex_pipeline.settings import DataverseSettings
+from apex_pipeline.monitoring.facts import LATE
+from apex_pipeline.settings import DataverseSettings, read_variable
 
 _PROVISION_DATABASE = "Run `apex provision database`."
 _PROVISION = "Run `apex provision dataverse`."
@@ -160,7 +161,7 @@ def _database_checks(url: str, around: Surroundings) -> Iterator[Check]:
 
     yield Check(
         "last success",
-        f"rows wait no longer than {_minutes(delivery.LATE)} for one",
+        f"rows wait no longer than {_minutes(LATE)} for one",
         "Run `apex sync`, and see what it says.",
         last_success,
         ("tables and views",),
@@ -327,7 +328,7 @@ def _of_table(environment: Environment, judge: Callable[..., Finding]) -> Findin
 def _machine_checks(
     configuration: Configuration, around: Surroundings
 ) -> Iterator[Check]:
-    storage = configuration.environment.get(_STORAGE_VARIABLE)
+    storage = read_variable(configuration.environment, _STORAGE_VARIABLE)
     if storage:
         yield Check(
             _STORAGE_LINE,

@@ -14,13 +14,12 @@ from apex_pipeline.dataverse.token_cache import TokenCacheFile
 from apex_pipeline.dataverse.tokens import TokenSource
 from apex_pipeline.dataverse.transport import token_http
 from apex_pipeline.doctor.findings import Finding, failed, ok, warning
+from apex_pipeline.monitoring.facts import CREDENTIAL_WARNED_DAYS
 from apex_pipeline.settings import DataverseSettings
 
 _TOKEN_SECONDS = 5.0
 DIRECTORY_SECONDS = 3.0
 """For each answer of the authority and of Microsoft Graph."""
-
-_WARN_DAYS = 30
 
 
 def acquire(settings: DataverseSettings, cache: Path) -> tuple[str, float]:
@@ -62,18 +61,18 @@ def expiry(
         ConfigError: What a person noted is no date, or the certificate is none.
     """
     end = credential_end(settings, environment, cache, seconds=DIRECTORY_SECONDS)
-    if end.on is None:
+    days = end.days_left(today)
+    if end.on is None or days is None:
         return warning(
             f"unknown: {end.source}",
             "Set APEX_CLIENT_SECRET_EXPIRES_ON to the date that Entra shows for the "
             "secret.",
         )
-    days = (end.on - today).days
     when = f"in {days} days" if days >= 0 else f"{-days} days ago"
     seen = f"{end.on.isoformat()}, {when} (by {end.source})"
     if days < 0:
         return failed(seen)
-    return warning(seen) if days < _WARN_DAYS else ok(seen)
+    return warning(seen) if days <= CREDENTIAL_WARNED_DAYS[0] else ok(seen)
 
 
 def _claims(token: str) -> dict[str, Any] | None:
@@ -83,6 +82,6 @@ def _claims(token: str) -> dict[str, Any] | None:
         return None
     try:
         claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=="))
-    except (ValueError, binascii.Error):
+    except (ValueError, binascii.Error, RecursionError):
         return None
     return claims if isinstance(claims, dict) else None

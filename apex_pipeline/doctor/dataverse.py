@@ -5,19 +5,21 @@ read roles and the organization; an administrator, where one is named, is asked 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
+from uuid import UUID
 
 from apex_pipeline.dataverse import documented
 from apex_pipeline.dataverse.answers import Expectation
-from apex_pipeline.dataverse.client import DataverseClient
+from apex_pipeline.dataverse.client import DataverseClient, records_of
 from apex_pipeline.dataverse.connect import connect
 from apex_pipeline.dataverse.found import FoundTable
 from apex_pipeline.dataverse.gate import Deadline
 from apex_pipeline.dataverse.inspection import STRONG, inspect, inspect_table
 from apex_pipeline.dataverse.sender import RetryPolicy
+from apex_pipeline.dataverse.shape import as_documented
 from apex_pipeline.doctor.findings import Finding, failed, not_checked, ok, warning
 from apex_pipeline.doctor.role import Rights, role
 from apex_pipeline.doctor.table import ADMINISTRATOR
@@ -89,7 +91,8 @@ class Environment:
     def user(self) -> Finding:
         """WhoAmI, which only an enabled user of the environment is answered."""
         answer = self._application.get("WhoAmI", "ask who we are", documented.WHO_AM_I)
-        self._user = str(answer["UserId"])
+        with as_documented("ask who we are"):
+            self._user = str(UUID(answer["UserId"]))
         return ok(f"user {self._user}, enabled")
 
     def privileges(self) -> Finding:
@@ -107,7 +110,8 @@ class Environment:
                     f"An administrator may see them: name one in {ADMINISTRATOR}.",
                 )
             answer = self._administrator.get(path, what, documented.PRIVILEGES)
-        rights = self._rights = Rights.read(answer["RolePrivileges"])
+        with as_documented(what):
+            rights = self._rights = Rights.read(answer["RolePrivileges"])
         missing = rights.missing()
         if not missing:
             return ok(rights.held)
@@ -127,7 +131,8 @@ class Environment:
             found = (self._administrator or self._application).ask(look)
         except AuthError:
             found = None
-        return role(self._rights, found)
+        with as_documented(f"read the privileges of {TABLE}"):
+            return role(self._rights, found)
 
     def look_at_table(self) -> Finding:
         """Read the definition, for which the role has two privileges."""
@@ -151,7 +156,8 @@ class Environment:
             )
         except AuthError:
             return None
-        return bool(answer["value"][0]["isauditenabled"])
+        with as_documented("read the organization"):
+            return bool(answer["value"][0]["isauditenabled"])
 
     def write(self) -> Finding:
         """Write back into a record what stands there; create is a matter of rights.
@@ -161,22 +167,24 @@ class Environment:
         answer = self._application.get(
             f"{ENTITY_SET}?$select={PRIMARY_KEY},{_PROBED}&$top=1", "read a record"
         )
-        if not answer["value"]:
-            return ok("no record to try it on; the service grants create and write")
-        record = answer["value"][0]
-        return self._write_back(record)
+        with as_documented("read a record"):
+            record = next(iter(records_of(answer, "read a record")), None)
+            if record is None:
+                return ok("no record to try it on; the service grants create and write")
+            key = UUID(record[PRIMARY_KEY])
+            version = str(record["@odata.etag"])
+        return self._write_back(key, record.get(_PROBED), version)
 
-    def _write_back(self, record: Mapping[str, Any]) -> Finding:
-        key = record[PRIMARY_KEY]
+    def _write_back(self, key: UUID, value: object, version: str) -> Finding:
 
         async def patch(client: DataverseClient, deadline: Deadline) -> None:
             await client.write(
                 "PATCH",
                 f"{ENTITY_SET}({key})",
-                {_PROBED: record[_PROBED]},
+                {_PROBED: value},
                 what="write back what a record holds",
                 deadline=deadline,
-                headers={"If-Match": str(record["@odata.etag"])},
+                headers={"If-Match": version},
             )
 
         try:

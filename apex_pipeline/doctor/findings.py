@@ -38,8 +38,8 @@ class Check:
         name: Unique among the checks.
         target: What should be seen.
         remedy: What to do where it is not, unless the finding knows better.
-        probe: Looks. What it raises as `ApexError` is a failed line; anything else is
-            a fault of ours and ends the doctor.
+        probe: Looks. What it raises as `ApexError` is a failed line; so is anything
+            else, which is a fault of ours and named as such.
         needs: Names of earlier checks without which this one says nothing.
         after: Names of earlier checks whose probes leave something for this one's,
             however they end.

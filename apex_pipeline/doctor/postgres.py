@@ -107,7 +107,7 @@ class Postgres:
                     {"limit": _PAGE},
                 ).fetchone()
                 fitting = connection.execute(_PENDING_INDEXES).fetchall()
-            plan = json.dumps(found[0]) if found else ""
+            plan = json.dumps(found[0], allow_nan=False) if found else ""
             return _indexes_in(plan), {name for (name,) in fitting}
 
         used, fitting = self._ask(explain)

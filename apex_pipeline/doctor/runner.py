@@ -1,11 +1,21 @@
 """Goes through checks at once, each as soon as what it needs is known to be well."""
 
+import logging
 import threading
 import time
+import traceback
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
+from pathlib import Path
 
-from apex_pipeline.doctor.findings import Check, Finding, Line, State, not_checked
+from apex_pipeline.doctor.findings import (
+    Check,
+    Finding,
+    Line,
+    State,
+    failed,
+    not_checked,
+)
 from apex_pipeline.errors import ApexError
 
 PATIENCE_SECONDS = 9.0
@@ -13,6 +23,9 @@ PATIENCE_SECONDS = 9.0
 
 
 _TEST_SECONDS = 40.0
+_REPORT = "Report it with this line; what it checks is not known to be wrong."
+
+logger = logging.getLogger(__name__)
 
 
 def patience(*, send_test: bool) -> float:
@@ -54,16 +67,9 @@ def _settle(
     before: Sequence[Future[Line]],
     outcome: Future[Line],
 ) -> None:
-    """Wait for what is needed, look, and leave the line, or the fault, in `outcome`."""
-    if any(each.exception() for each in (*needed, *before)):
-        # That fault of ours ends the doctor; this line has no say any more.
-        return
-    try:
-        line = _blocked(check, [each.result() for each in needed]) or _look(check)
-    except BaseException as fault:  # noqa: BLE001  result() raises it again
-        outcome.set_exception(fault)
-    else:
-        outcome.set_result(line)
+    """Wait for what is needed, look, and leave the line in `outcome`."""
+    lines = [each.result() for each in (*needed, *before)]
+    outcome.set_result(_blocked(check, lines[: len(needed)]) or _look(check))
 
 
 def _look(check: Check) -> Line:
@@ -72,7 +78,21 @@ def _look(check: Check) -> Line:
         finding = check.probe()
     except ApexError as error:
         finding = Finding(State.FAILED, str(error))
+    except Exception as slip:
+        logger.debug(
+            "the check %s failed by a fault of ours", check.name, exc_info=True
+        )
+        finding = failed(_slip(slip), _REPORT)
     return _line(check, finding, time.monotonic() - began)
+
+
+def _slip(slip: Exception) -> str:
+    """Where it happened; its text may quote an answer, or a secret."""
+    place = traceback.extract_tb(slip.__traceback__)[-1]
+    return (
+        f"a fault of apex_pipeline: {type(slip).__name__} in {Path(place.filename).name}"
+        f":{place.lineno}"
+    )
 
 
 def _line(check: Check, finding: Finding, seconds: float) -> Line:

@@ -53,9 +53,12 @@ def certificate(settings: DataverseSettings, now: datetime) -> Finding:
         # Once the answer is read, the connection is back in its pool.
         stream = answer.extensions["network_stream"]
         tls: ssl.SSLObject = stream.get_extra_info("ssl_object")
-        end: Any = (tls.getpeercert() or {})["notAfter"]
+        end: Any = (tls.getpeercert() or {}).get("notAfter")
         version = tls.version()
-    days = (datetime.fromtimestamp(ssl.cert_time_to_seconds(end), UTC) - now).days
+    try:
+        days = (datetime.fromtimestamp(ssl.cert_time_to_seconds(end), UTC) - now).days
+    except (TypeError, ValueError, OverflowError, OSError):
+        return warning(f"{version}, certificate trusted, its end cannot be read")
     seen = f"{version}, certificate trusted, {days} days left"
     return warning(seen) if days < _WARN_DAYS else ok(seen)
 
@@ -65,7 +68,12 @@ def clock(settings: DataverseSettings, now: datetime) -> Finding:
     header = _ask(settings).headers.get("Date")
     if header is None:
         return warning("Dataverse sends no Date header")
-    return skew(parsedate_to_datetime(header), now)
+    try:
+        theirs = parsedate_to_datetime(header)
+    except (ValueError, OverflowError):
+        return warning("Dataverse sends a Date header that is no date")
+    # "-0000" is UTC too, of a clock whose zone is not known (RFC 5322, 3.3).
+    return skew(theirs if theirs.tzinfo else theirs.replace(tzinfo=UTC), now)
 
 
 def _ask(settings: DataverseSettings) -> httpx.Response:

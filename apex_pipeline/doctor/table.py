@@ -2,8 +2,9 @@
 
 from apex_pipeline.dataverse.drifts import column_drifts
 from apex_pipeline.dataverse.found import FoundTable
+from apex_pipeline.dataverse.shape import as_documented
 from apex_pipeline.doctor.findings import Finding, State, failed, ok, warning
-from apex_pipeline.metrics import COLUMNS
+from apex_pipeline.metrics import COLUMNS, TABLE
 
 ADMINISTRATOR = "APEX_ADMIN_*, as for provisioning"
 
@@ -11,9 +12,14 @@ _BY_HAND = "As said; `apex provision dataverse --plan` lists the same."
 
 
 def columns(table: FoundTable) -> Finding:
-    """All columns: there, and of a type, length, precision and range that will do."""
+    """All columns: there, and of a type, length, precision and range that will do.
+
+    Raises:
+        DataverseError: What was read of them is not of the documented shape.
+    """
     missing = [c.dataverse for c in COLUMNS if c.dataverse not in table.columns]
-    drifts = list(column_drifts(table))
+    with as_documented(f"read the columns of {TABLE}"):
+        drifts = list(column_drifts(table))
     if missing:
         return failed("; ".join([f"missing: {', '.join(missing)}", *drifts]))
     if drifts:

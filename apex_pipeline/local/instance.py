@@ -62,7 +62,9 @@ def announced(state: Path, served: Mapping[str, str]) -> Iterator[None]:
     draft.unlink(missing_ok=True)
     draft.touch(mode=0o600)
     # Of a process that was killed the file remains; its pid tells.
-    draft.write_text(json.dumps({**served, "PID": str(os.getpid())}, indent=1))
+    draft.write_text(
+        json.dumps({**served, "PID": str(os.getpid())}, indent=1, allow_nan=False)
+    )
     draft.replace(path)
     try:
         yield

@@ -36,7 +36,9 @@ def write_record(path: Path, marker: str, children: Sequence[Recorded]) -> None:
     """
     draft = path.with_suffix(".draft")
     entries = [asdict(child) for child in children]
-    draft.write_text(json.dumps({"marker": marker, "children": entries}))
+    draft.write_text(
+        json.dumps({"marker": marker, "children": entries}, allow_nan=False)
+    )
     draft.replace(path)
 
 

@@ -14,17 +14,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from apex_pipeline.errors import ConfigError
 from apex_pipeline.local.certificates import Certificates, ensure_certificates
 from apex_pipeline.local.postgres import EmbeddedPostgres
+from apex_pipeline.postgres_url import read_postgres_url, shown_address
 from apex_pipeline.settings import (
     PAGES,
     PanelSettings,
     existing_file,
     load_panel_settings,
     project_dir,
+    read_variable,
     state_dir,
     wants_local,
 )
@@ -84,9 +85,9 @@ class Services:
     @property
     def database_place(self) -> str:
         """Where the metrics are, without the password."""
-        parts = urlsplit(self.environment["DATABASE_URL"])
-        host = parts.netloc.rpartition("@")[2]
-        return f"{parts.scheme}://{host}{parts.path}"
+        variable = "DATABASE_URL"
+        parameters = read_postgres_url(self.environment[variable], variable)
+        return f"postgresql://{shown_address(parameters)}"
 
     @property
     def announcement(self) -> dict[str, str]:
@@ -112,7 +113,7 @@ def prepare_services(environment: Mapping[str, str], *, ui_port: int) -> Service
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
     local_database, local_dataverse = wants_local(environment)
     databases = [_METRICS_DATABASE] if local_database else []
-    if not environment.get("DAGSTER_POSTGRES_URL"):
+    if not read_variable(environment, "DAGSTER_POSTGRES_URL"):
         databases.append(_DAGSTER_DATABASE)
     panel = load_panel_settings(environment)
     ports = _ports(
@@ -123,7 +124,7 @@ def prepare_services(environment: Mapping[str, str], *, ui_port: int) -> Service
     if postgres:
         postgres.prepare()
         own |= {_URL_VARIABLES[name]: postgres.url(name) for name in databases}
-    if local_database and not environment.get("APEX_HISTORY_START"):
+    if local_database and not read_variable(environment, "APEX_HISTORY_START"):
         own["APEX_HISTORY_START"] = _history_start(state / "history-start")
     certificates = None
     if local_dataverse:
@@ -182,7 +183,7 @@ def _environment(
     given: Mapping[str, str], state: Path, own: Mapping[str, str]
 ) -> dict[str, str]:
     """What was given, with our own services' addresses in place of missing ones."""
-    environment = {name: value for name, value in given.items() if value}
+    environment = {name: value for name, value in given.items() if value.strip()}
     if "DATAVERSE_RESOURCE" in own:
         # It belongs to the real application, and would contradict the secret.
         environment.pop("AZURE_CLIENT_CERTIFICATE_PATH", None)
@@ -257,7 +258,7 @@ def _application(path: Path) -> dict[str, str]:
             "AZURE_CLIENT_ID": str(uuid.uuid4()),
             "AZURE_CLIENT_SECRET": secrets.token_urlsafe(24),
         }
-        _write_secret(path, json.dumps(made))
+        _write_secret(path, json.dumps(made, allow_nan=False))
     application: dict[str, str] = json.loads(path.read_text())
     return application
 
@@ -279,7 +280,7 @@ def _ports(
     for name in (*names, *wanted):
         known = [each[name] for each in (wanted, ports) if name in each]
         ports[name] = next(filter(is_free, known), None) or _any_free_port()
-    path.write_text(json.dumps(ports))
+    path.write_text(json.dumps(ports, allow_nan=False))
     return ports
 
 

@@ -5,7 +5,7 @@ Their shapes are told in the package's docstring and in `openapi`.
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -36,9 +36,6 @@ POLL_SOON_SECONDS = 0.4
 
 ACCURACY = ("sum_days", "sum_error_pct", "coverage_50_pct", "coverage_80_pct")
 """What is told of the used model's backtest; see `outlook.OutlookScore`."""
-
-_OVERDUE = timedelta(minutes=10)
-"""Twice the sync's interval: rows that wait longer mean that it does not keep up."""
 
 
 def failed(failure: ApexError) -> tuple[int, Document]:
@@ -174,13 +171,18 @@ def readiness_document(
 
 
 def plain(value: object) -> object:
-    """What JSON does not know: instants and days as ISO 8601, decimals as numbers."""
+    """What JSON does not know: instants and days as ISO 8601, decimals as numbers.
+
+    A number that is not finite, as sums made by earlier versions may be, is not known.
+    """
     match value:
         case datetime():
             return f"{value:%Y-%m-%dT%H:%M:%SZ}"
         case date():
             return value.isoformat()
         case Decimal():
+            if not value.is_finite():
+                return None
             return int(value) if value == value.to_integral_value() else float(value)
         case _:
             raise TypeError(type(value).__name__)
@@ -207,11 +209,10 @@ def _state(reading: Reading[Comparison], health: Reading[Health]) -> tuple[str, 
         return "stale", "These figures are old; new ones are being read."
     if health.failure is not None:
         return "stale", "Whether the sync keeps up cannot be seen."
-    overdue = health.value.status.oldest_pending_seconds if health.value else None
-    if overdue is not None and overdue > _OVERDUE.total_seconds():
+    if health.value and health.value.status.is_overdue:
+        minutes = (health.value.status.waiting_seconds or 0) / 60
         return "stale", (
-            "The sync does not keep up: a run has been waiting for "
-            f"{overdue / 60:.0f} minutes."
+            f"The sync does not keep up: a run has been waiting for {minutes:.0f} minutes."
         )
     if not (reading.value.current.runs or reading.value.previous.runs):
         return "empty", "No campaign ran in the last 48 hours."

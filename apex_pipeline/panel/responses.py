@@ -52,7 +52,9 @@ def tagged(
 
 
 def _encoded(document: Mapping[str, object]) -> bytes:
-    return json.dumps(document, default=plain, separators=(",", ":")).encode()
+    return json.dumps(
+        document, default=plain, separators=(",", ":"), allow_nan=False
+    ).encode()
 
 
 def has_tag(request: Request, tag: str) -> bool:

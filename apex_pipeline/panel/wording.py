@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from math import isfinite
 
 NOTHING = "\N{EN DASH}"
 
@@ -47,7 +48,7 @@ class Change:
 
 def figure(value: Number | None, unit: str) -> Told:
     """Tell a figure of the API; *unit* is one of its units."""
-    if value is None:
+    if value is None or not isfinite(value):
         return Told(NOTHING, "", "no data")
     number, short = _UNITS[unit](value)
     return Told(number, short, f"{_exact(value)} {unit}")
@@ -64,7 +65,7 @@ def change(
         better: `lower`, `higher` or `neither`.
         is_known: Whether the figure itself is.
     """
-    if amount is None:
+    if amount is None or not isfinite(amount):
         text = "nothing to compare with" if is_known else "no data"
         return Change("unknown", "", text)
     if not amount:
@@ -80,7 +81,7 @@ def change(
 
 def duration(seconds: Number | None) -> str:
     """Tell a length of time by its largest unit."""
-    if seconds is None:
+    if seconds is None or not isfinite(seconds):
         return NOTHING
     for length, name in ((86_400, "d"), (3_600, "h"), (60, "min")):
         if seconds >= length:
@@ -95,7 +96,7 @@ def instant(at: datetime | None) -> str:
 
 def count(value: Number | None) -> str:
     """Tell a number of things."""
-    return NOTHING if value is None else f"{value:,.0f}"
+    return NOTHING if value is None or not isfinite(value) else f"{value:,.0f}"
 
 
 def _usd(value: Number) -> tuple[str, str]:

@@ -13,6 +13,7 @@ from typing import IO
 from uuid import UUID
 
 from apex_pipeline.database import Database
+from apex_pipeline.recording.csv_rows import Dialect
 from apex_pipeline.recording.fields import POSTGRES
 from apex_pipeline.recording.files import (
     Format,
@@ -132,6 +133,7 @@ def load_file(
     name: str,
     written: Format,
     *,
+    dialect: Dialect = Dialect.EXCEL,
     report: Path | None = None,
     tell: Callable[[int], None] = lambda _: None,
     dry_run: bool = False,
@@ -142,6 +144,7 @@ def load_file(
         raw: The file.
         name: Its name, which says whether it is compressed.
         written: How it is written.
+        dialect: Of CSV, what stands between the cells and within numbers.
         report: Where lines are told that are left out; None if all have to be good.
         tell: Hears how many bytes of the file are read.
         dry_run: Check everything, and write nothing.
@@ -157,7 +160,7 @@ def load_file(
         reporting(report) as reject,
         open_database() as database,
     ):
-        lines = read_lines(stream, written)
+        lines = read_lines(stream, written, dialect)
         return load(database, lines, reject=reject, dry_run=dry_run)
 
 

@@ -1,7 +1,6 @@
 """Files of records: JSON Lines and CSV, plain or compressed by gzip, line by line."""
 
 import codecs
-import csv
 import gzip
 import io
 import json
@@ -10,17 +9,20 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path, PurePath
-from typing import IO
+from typing import IO, TYPE_CHECKING, Any
 
 from apex_pipeline.errors import InvalidRecordError
-from apex_pipeline.recording.fields import ID, OPTIONAL, Spelling, spelling_of
+from apex_pipeline.recording.csv_rows import Dialect, read_csv
 from apex_pipeline.recording.loading import Line, Reject
-from apex_pipeline.recording.parsing import parse_cells, parse_json
+from apex_pipeline.recording.parsing import parse_json
 
 MAX_LINE_BYTES = 1_000_000
 """Longer than any record; what is longer is no file of records."""
 
 _CHUNK_BYTES = 256 * 1024
+
+if TYPE_CHECKING:
+    _Buffered = io.BufferedReader[Any]
 
 
 class Format(StrEnum):
@@ -48,8 +50,15 @@ def is_gzip(name: str) -> bool:
     return name.lower().endswith(".gz")
 
 
-def read_lines(stream: IO[bytes], written: Format) -> Iterator[Line]:
+def read_lines(
+    stream: "_Buffered", written: Format, dialect: Dialect = Dialect.EXCEL
+) -> Iterator[Line]:
     """Read the records of a file, as they are needed.
+
+    Args:
+        stream: The file.
+        written: Its format.
+        dialect: Of CSV alone.
 
     Raises:
         InvalidRecordError: From the iterator: the file is not of this format, and no
@@ -59,13 +68,13 @@ def read_lines(stream: IO[bytes], written: Format) -> Iterator[Line]:
         case Format.JSON_LINES:
             return _read_json_lines(stream)
         case Format.CSV:
-            return _read_csv(stream)
+            return read_csv(_texts(stream), dialect)
 
 
 @contextmanager
 def opened(
     raw: IO[bytes], *, compressed: bool, tell: Callable[[int], None]
-) -> Iterator[IO[bytes]]:
+) -> Iterator["_Buffered"]:
     """A stream as it is to be read; `tell` hears how many bytes of the file are.
 
     Raises:
@@ -96,7 +105,7 @@ def reporting(report: Path | None) -> Iterator[Reject | None]:
 
             def reject(number: int, problems: Sequence[str]) -> None:
                 line = {"line": number, "problems": problems}
-                out.write(f"{json.dumps(line, ensure_ascii=False)}\n")
+                out.write(f"{json.dumps(line, ensure_ascii=False, allow_nan=False)}\n")
 
             yield reject
         partial.replace(report)
@@ -124,26 +133,61 @@ class _Counted(io.RawIOBase):
         return len(data)
 
 
-def _texts(stream: IO[bytes]) -> Iterator[str]:
-    """The lines of a file; bytes that are not UTF-8 become surrogates, no field's value.
+def _texts(stream: "_Buffered") -> Iterator[str]:
+    """The lines of a file, UTF-8 or, with a byte order mark, UTF-16.
+
+    Bytes that are not UTF-8 become surrogates, which no field takes.
 
     Raises:
-        InvalidRecordError: A line has no end.
+        InvalidRecordError: A line has no end, or is not UTF-16 as it is said to be.
     """
+    if stream.peek(2)[:2] in {codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE}:
+        # Excel's "Unicode text", and what PowerShell's > writes.
+        return _utf16_texts(stream)
+    return _utf8_texts(stream)
+
+
+def _utf16_texts(stream: IO[bytes]) -> Iterator[str]:
+    decoder = codecs.getincrementaldecoder("utf-16")()
+    number, rest, is_over = 0, "", False
+    while not is_over:
+        data = stream.read(_CHUNK_BYTES)
+        is_over = not data
+        try:
+            *whole, rest = (rest + decoder.decode(data, is_over)).split("\n")
+        except UnicodeDecodeError:
+            raise InvalidRecordError(
+                f"after line {number} the file is not UTF-16, as which it begins; "
+                "nothing was written."
+            ) from None
+        for line in whole:
+            number += 1
+            yield f"{line}\n"
+        if len(rest) > MAX_LINE_BYTES:
+            raise _endless(number + 1)
+    if rest:
+        yield rest
+
+
+def _utf8_texts(stream: IO[bytes]) -> Iterator[str]:
     number = 0
     while data := stream.readline(MAX_LINE_BYTES + 1):
         number += 1
         if len(data) > MAX_LINE_BYTES:
-            raise InvalidRecordError(
-                f"line {number} is longer than {MAX_LINE_BYTES} bytes: this is no file "
-                "of records; nothing was written."
-            )
+            raise _endless(number)
         if number == 1:
             data = data.removeprefix(codecs.BOM_UTF8)
         yield data.decode(errors="surrogateescape")
 
 
-def _read_json_lines(stream: IO[bytes]) -> Iterator[Line]:
+def _endless(number: int) -> InvalidRecordError:
+    return InvalidRecordError(
+        f"line {number} is longer than {MAX_LINE_BYTES} bytes: this is no file of "
+        "records; nothing was written."
+    )
+
+
+def _read_json_lines(stream: "_Buffered") -> Iterator[Line]:
     for number, text in enumerate(_texts(stream), start=1):
         if not text.strip():
             continue
@@ -151,57 +195,3 @@ def _read_json_lines(stream: IO[bytes]) -> Iterator[Line]:
             yield Line(number, parse_json(text))
         except InvalidRecordError as error:
             yield Line(number, {}, error.problems)
-
-
-def _read_csv(stream: IO[bytes]) -> Iterator[Line]:
-    reader = csv.reader(_texts(stream), strict=True)
-    try:
-        header = next(reader, [])
-        spelling = _check_header(header)
-        end = reader.line_num
-        for cells in reader:
-            # A quoted cell may hold line ends; the record begins after the last one.
-            number, end = end + 1, reader.line_num
-            if not cells:
-                continue
-            if len(cells) != len(header):
-                problem = f"has {len(cells)} cells; the header has {len(header)}"
-                yield Line(number, {}, (problem,))
-                continue
-            given = dict(zip(header, cells, strict=True))
-            yield Line(number, parse_cells(given, spelling))
-    except csv.Error as error:
-        raise InvalidRecordError(
-            f"line {reader.line_num}: this is not CSV: {error}; nothing was written."
-        ) from None
-
-
-def _check_header(header: Sequence[str]) -> Spelling:
-    """The spelling of a header that names what it has to, each once.
-
-    Raises:
-        InvalidRecordError: It does not. Everything about it is named.
-    """
-    spelling = spelling_of(header)
-    wanted = [
-        name for c, name in spelling.names.items() if c not in OPTIONAL and c != ID
-    ]
-    problems = [f"{n} is missing" for n in wanted if n not in header]
-    problems += [
-        f"{name[:40]!r} is not a field"
-        for name in dict.fromkeys(header)
-        if name not in spelling.columns
-    ]
-    problems += [
-        f"{name} is there twice" for name in spelling.columns if header.count(name) > 1
-    ]
-    if not problems:
-        return spelling
-    if not header:
-        problems = ["the file is empty"]
-    elif len(header) == 1 and {";", "\t"} & set(header[0]):
-        problems = ["commas have to stand between the cells"]
-    raise InvalidRecordError(
-        "line 1 has to name the columns: " + "; ".join(problems[:20]),
-        "Nothing was written.",
-    )

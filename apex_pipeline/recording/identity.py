@@ -63,5 +63,5 @@ def id_from_content(values: Mapping[str, str]) -> UUID:
         values: Column to text, as it is written; without `created_at` where the client
             gave none.
     """
-    content = json.dumps(values, ensure_ascii=False, sort_keys=True)
+    content = json.dumps(values, ensure_ascii=False, sort_keys=True, allow_nan=False)
     return uuid5(_CONTENT_NAMESPACE, content)

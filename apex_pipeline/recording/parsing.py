@@ -3,6 +3,7 @@
 No number passes through a binary float: 0.1 is one tenth.
 """
 
+import codecs
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -25,13 +26,15 @@ _NUMBER = re.compile(
 def parse_json(text: str) -> dict[str, object]:
     """Read one JSON object; a name that it holds twice has the value `Repeated`.
 
+    A byte order mark before it is ignored, as RFC 8259, 8.1, allows.
+
     Raises:
         MalformedRecordError: It is not JSON.
         InvalidRecordError: It is JSON of something else.
     """
     try:
         found = json.loads(
-            text,
+            text.removeprefix("\ufeff"),
             object_pairs_hook=_object,
             parse_int=_decimal,
             parse_float=_decimal,
@@ -49,10 +52,32 @@ def parse_json(text: str) -> dict[str, object]:
     return found
 
 
-def parse_cells(cells: Mapping[str, str], spelling: Spelling) -> dict[str, object]:
-    """Read cells of text by the column that they belong to; an empty one is absent."""
+def decode_json(data: bytes) -> str:
+    """The text of a JSON document: UTF-8 or, with a byte order mark, UTF-16.
+
+    Bytes that are not UTF-8 become what no field takes, and the field is told.
+
+    Raises:
+        MalformedRecordError: It begins as UTF-16, and is not.
+    """
+    if not data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return data.decode(errors="surrogateescape")
+    try:
+        return data.decode("utf-16")
+    except UnicodeDecodeError:
+        raise MalformedRecordError("this is not UTF-16, though it begins so") from None
+
+
+def parse_cells(
+    cells: Mapping[str, str], spelling: Spelling, *, decimal_comma: bool = False
+) -> dict[str, object]:
+    """Read cells of text by the column that they belong to; an empty one is absent.
+
+    With decimal commas, a cell that holds a point is no number: it may mean thousands.
+    """
+    number = _number_with_comma if decimal_comma else _number
     return {
-        name: _number(cell) if spelling.columns.get(name) in _NUMERIC else cell
+        name: number(cell) if spelling.columns.get(name) in _NUMERIC else cell
         for name, cell in cells.items()
         if cell
     }
@@ -72,6 +97,10 @@ def _object(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
 def _number(cell: str) -> Decimal | str:
     text = cell.strip()
     return _decimal(text) if _NUMBER.fullmatch(text) else cell
+
+
+def _number_with_comma(cell: str) -> Decimal | str:
+    return cell if "." in cell else _number(cell.replace(",", "."))
 
 
 def _decimal(text: str) -> Decimal:

@@ -108,7 +108,7 @@ def _insert(
     if table.has_text_ids:
         capitals = connection.exec_driver_sql(statements.SPELL_ONE, {"id": row[ID]})
         row[ID] = capitals.scalar() or row[ID]
-    values = {"row": json.dumps(row), "dated": read.is_dated}
+    values = {"row": json.dumps(row, allow_nan=False), "dated": read.is_dated}
     if connection.exec_driver_sql(statements.INSERT_ONE, values).rowcount:
         return True
     found = connection.exec_driver_sql(statements.CONFLICTS_OF_ONE, values)

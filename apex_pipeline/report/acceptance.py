@@ -1,7 +1,6 @@
 """The acceptance list: what the pipeline is for, and whether it is so now."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
 from datetime import datetime, timedelta
 
 from apex_pipeline import store
@@ -9,6 +8,7 @@ from apex_pipeline.alerts.journal import NO_JOURNAL, VARIABLE, Journal
 from apex_pipeline.alerts.notice import Severity
 from apex_pipeline.doctor import findings as doctor
 from apex_pipeline.errors import ApexError
+from apex_pipeline.monitoring.facts import Facts
 from apex_pipeline.reconcile.standing import read_standing
 from apex_pipeline.report.delivery_statistics import read_rows
 from apex_pipeline.report.document import Line, State
@@ -23,6 +23,7 @@ from apex_pipeline.report.measuring import (
     warning,
 )
 from apex_pipeline.report.subject import Subject
+from apex_pipeline.settings import read_variable
 
 WAIT_LIMIT = timedelta(minutes=5)
 _ATTEMPTS = 3
@@ -64,7 +65,7 @@ def delivery(subject: Subject, now: datetime) -> Iterator[Line]:
         "quarantine",
         "empty",
         "campaign_metrics_quarantine",
-        lambda: _quarantined(subject),
+        lambda: _quarantined(subject, now),
     )
     yield measure(
         "incidents", "none is open", "apex_alerts.incident", lambda: _open(subject)
@@ -72,14 +73,18 @@ def delivery(subject: Subject, now: datetime) -> Iterator[Line]:
 
 
 def _waiting(subject: Subject, now: datetime) -> Seen:
-    with ExitStack() as stack:
-        database = stack.enter_context(subject.open_database())
-        pending = stack.enter_context(store.Store(database)).pending_summary()
-    if pending.oldest_created_at is None:
-        return met(f"{pending.count or 'nothing'} pending")
-    age = now - pending.oldest_created_at
-    seen = f"{pending.count} pending, the oldest for {seconds(age.total_seconds())}"
-    return met(seen) if age <= WAIT_LIMIT else not_met(seen)
+    facts = _facts(subject, now)
+    since = facts.waiting_since()
+    if since is None:
+        return met(f"{facts.pending.count or 'nothing'} pending")
+    waited = seconds((now - since).total_seconds())
+    seen = f"{facts.pending.count} pending, waiting for {waited}"
+    return met(seen) if now - since <= WAIT_LIMIT else not_met(seen)
+
+
+def _facts(subject: Subject, now: datetime) -> Facts:
+    with subject.open_database() as database, store.Store(database) as opened:
+        return opened.facts(now)
 
 
 def _counted(subject: Subject) -> Seen:
@@ -120,13 +125,13 @@ def _compared(subject: Subject) -> Seen:
     )
 
 
-def _quarantined(subject: Subject) -> Seen:
-    with ExitStack() as stack:
-        database = stack.enter_context(subject.open_database())
-        opened = stack.enter_context(store.Store(database))
-        aside, dropped = opened.quarantine_count(), opened.dropped_count()
-    seen = f"{aside} rows are tried again, {dropped} were dropped by a person"
-    return met(seen) if not aside else warning(seen)
+def _quarantined(subject: Subject, now: datetime) -> Seen:
+    facts = _facts(subject, now)
+    seen = (
+        f"{facts.quarantined_count} rows are tried again, {facts.dropped} were dropped "
+        "by a person"
+    )
+    return warning(seen) if facts.quarantined_count else met(seen)
 
 
 def _open(subject: Subject) -> Seen:
@@ -145,7 +150,7 @@ def open_journal(environment: Mapping[str, str]) -> Journal:
     Raises:
         ApexError: There is none.
     """
-    url = environment.get(VARIABLE)
+    url = read_variable(environment, VARIABLE)
     if not url:
         raise ApexError(NO_JOURNAL)
     return Journal(url)

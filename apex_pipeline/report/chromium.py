@@ -188,7 +188,7 @@ class Chromium:
     def _await(self, session: str, url: str, expects: str) -> None:
         deadline = time.monotonic() + _PAGE_SECONDS
         shows = _SHOWS.format(
-            f"document.body.innerText.includes({json.dumps(expects)})"
+            f"document.body.innerText.includes({json.dumps(expects, allow_nan=False)})"
         )
         while self._evaluate(session, shows) is not True:
             if time.monotonic() > deadline:
@@ -225,7 +225,7 @@ class Chromium:
             message["sessionId"] = session
         deadline = time.monotonic() + seconds
         try:
-            self._input.write(json.dumps(message).encode() + b"\0")
+            self._input.write(json.dumps(message, allow_nan=False).encode() + b"\0")
             self._input.flush()
         except OSError as error:
             raise ApexError(_ENDED) from error

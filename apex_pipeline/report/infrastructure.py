@@ -13,7 +13,7 @@ from apex_pipeline.report.orchestration import Orchestration
 from apex_pipeline.report.repository import installed_packages
 from apex_pipeline.report.schema_reading import read_relations, read_server
 from apex_pipeline.report.subject import Subject
-from apex_pipeline.settings import VARIABLES
+from apex_pipeline.settings import VARIABLES, read_variable
 
 
 def machine(subject: Subject) -> Iterator[Block]:
@@ -151,4 +151,4 @@ def variables(
 def _source(name: str, given: Mapping[str, str], environment: Mapping[str, str]) -> str:
     if given.get(name):
         return "yes"
-    return "by `apex up`" if environment.get(name) else "no"
+    return "by `apex up`" if read_variable(environment, name) else "no"

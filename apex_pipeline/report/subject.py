@@ -19,6 +19,7 @@ from apex_pipeline.settings import (
     DataverseSettings,
     dagster_environment,
     load_panel_settings,
+    read_variable,
     resolve_local,
     served_pages,
     token_cache_path,
@@ -103,7 +104,7 @@ class Subject:
         Raises:
             ApexError: There is none.
         """
-        url = self.environment.get(VARIABLE)
+        url = read_variable(self.environment, VARIABLE)
         if not url:
             raise ApexError(NO_JOURNAL)
         return _connected(url)

@@ -33,6 +33,7 @@ from apex_pipeline.settings.ends import (
     load_settings,
     local_file,
     project_dir,
+    read_tenant,
     resolve_local,
     served_pages,
     state_dir,
@@ -40,7 +41,8 @@ from apex_pipeline.settings.ends import (
     wants_local,
 )
 from apex_pipeline.settings.mistakes import check_settings, find_mistakes
-from apex_pipeline.settings.names import VARIABLES, Variable
+from apex_pipeline.settings.names import VARIABLES, Variable, read_variable
+from apex_pipeline.settings.origins import normal_origin
 from apex_pipeline.settings.panel import (
     DEFAULT_PANEL_HOST,
     DEFAULT_PANEL_PORT,
@@ -81,7 +83,10 @@ __all__ = [
     "load_panel_settings",
     "load_settings",
     "local_file",
+    "normal_origin",
     "project_dir",
+    "read_tenant",
+    "read_variable",
     "resolve_local",
     "served_pages",
     "state_dir",

@@ -10,6 +10,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from apex_pipeline.errors import ConfigError
 from apex_pipeline.settings.ends import existing_file
+from apex_pipeline.settings.names import read_variable
 
 GRAPH = "graph:"
 
@@ -115,7 +116,7 @@ def load_noted_end(environment: Mapping[str, str]) -> date | None:
     Raises:
         ConfigError: It is not a date.
     """
-    text = environment.get(_SECRET_END, "").strip()
+    text = read_variable(environment, _SECRET_END)
     if not text:
         return None
     try:
@@ -131,7 +132,7 @@ def _url(
     problems: list[str],
 ) -> str | None:
     """An address on any host: those of Microsoft's services have changed before."""
-    text = environment.get(name, "").strip()
+    text = read_variable(environment, name)
     if not text:
         return None
     parts = _split(text)
@@ -158,7 +159,7 @@ def _split(text: str) -> SplitResult | None:
 
 def _mail(environment: Mapping[str, str], problems: list[str]) -> MailSettings | None:
     names = ("APEX_ALERT_EMAIL_TO", "APEX_ALERT_EMAIL_FROM", "APEX_SMTP_URL")
-    values = {name: environment.get(name, "").strip() for name in names}
+    values = {name: read_variable(environment, name) for name in names}
     if not any(values.values()):
         return None
     if missing := [name for name, value in values.items() if not value]:

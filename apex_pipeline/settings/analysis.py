@@ -8,9 +8,13 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from apex_pipeline.errors import ConfigError
 from apex_pipeline.settings.ends import state_dir
+from apex_pipeline.settings.names import read_variable
 
 UTC_ZONE = "UTC"
 _EARLIEST = date(2000, 1, 1)
+# Files beside the IANA zones on this machine, which Postgres does not have: zones that
+# count leap seconds, second copies, and this machine's own zone.
+_NOT_IN_POSTGRES = {"right", "posix", "posixrules", "localtime"}
 
 # Dagster's partitions need a first day before the database can be asked. The database
 # begins two years before it was provisioned, and none was before this was written.
@@ -52,7 +56,7 @@ def load_analysis_settings(environment: Mapping[str, str]) -> AnalysisSettings:
         ConfigError: Something is malformed. All of it is named at once.
     """
     problems: list[str] = []
-    export_dir = environment.get("APEX_EXPORT_DIR", "").strip()
+    export_dir = read_variable(environment, "APEX_EXPORT_DIR")
     folder = Path(export_dir).expanduser() if export_dir else None
     settings = AnalysisSettings(
         history_start=_history_start(environment, problems),
@@ -70,7 +74,7 @@ def load_analysis_settings(environment: Mapping[str, str]) -> AnalysisSettings:
 
 
 def _history_start(environment: Mapping[str, str], problems: list[str]) -> date | None:
-    text = environment.get("APEX_HISTORY_START", "").strip()
+    text = read_variable(environment, "APEX_HISTORY_START")
     if not text:
         return None
     try:
@@ -88,10 +92,12 @@ def _history_start(environment: Mapping[str, str], problems: list[str]) -> date 
 
 
 def _time_zone(environment: Mapping[str, str], problems: list[str]) -> str:
-    name = environment.get("APEX_TIME_ZONE", "").strip() or UTC_ZONE
+    name = read_variable(environment, "APEX_TIME_ZONE") or UTC_ZONE
     try:
-        ZoneInfo(name)
+        is_known = bool(ZoneInfo(name))
     except (ZoneInfoNotFoundError, ValueError, OSError):
+        is_known = False
+    if not is_known or name.partition("/")[0] in _NOT_IN_POSTGRES:
         problems.append(
             "APEX_TIME_ZONE must be an IANA name like Europe/Berlin; what is set is "
             "not known."
@@ -101,7 +107,7 @@ def _time_zone(environment: Mapping[str, str], problems: list[str]) -> str:
 
 
 def _slo(environment: Mapping[str, str], problems: list[str]) -> int | None:
-    text = environment.get("APEX_SLO_P95_MS", "").strip()
+    text = read_variable(environment, "APEX_SLO_P95_MS")
     if not text:
         return None
     if not (text.isascii() and text.isdigit() and 0 < int(text) < 2**31):

@@ -6,12 +6,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
-
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError
 
 from apex_pipeline.errors import ConfigError
+from apex_pipeline.postgres_url import read_postgres_url, write_postgres_url
+from apex_pipeline.settings.names import read_variable
+from apex_pipeline.settings.origins import read_https_origin
 
 EMBEDDED = "embedded"
 EMULATOR = "emulator"
@@ -29,6 +28,8 @@ _EXAMPLES = {
     "DATAVERSE_RESOURCE": "https://ORG.crm.dynamics.com",
     "AZURE_AUTHORITY_HOST": PUBLIC_AUTHORITY,
 }
+# Anybody's account signs in there, and an application of its own right nowhere.
+_SHARED_TENANTS = {"common", "organizations", "consumers"}
 PAGES = ("APEX_DAGSTER_URL", "APEX_PANEL_HOST", "APEX_PANEL_PORT")
 """Where people look; `apex up` sets and tells them."""
 
@@ -90,12 +91,12 @@ def load_database_url(environment: Mapping[str, str]) -> str:
     Raises:
         ConfigError: It is malformed, or the local database is not running.
     """
-    given = environment.get("DATABASE_URL")
-    if given in (None, "", EMBEDDED):
+    given = read_variable(environment, "DATABASE_URL")
+    if given in ("", EMBEDDED):
         ends = {"DATABASE_URL": EMBEDDED, "DATAVERSE_RESOURCE": EMULATOR}
         given = resolve_local(dict(environment) | ends)["DATABASE_URL"]
     problems: list[str] = []
-    url = _database_url(given or "", problems)
+    url = _database_url(given, problems)
     if url is None:
         raise ConfigError(*problems)
     return url
@@ -117,7 +118,7 @@ def load_dataverse(environment: Mapping[str, str]) -> DataverseSettings:
 
 def state_dir(environment: Mapping[str, str]) -> Path:
     """Folder of the local state, absolute."""
-    configured = environment.get("APEX_STATE_DIR")
+    configured = read_variable(environment, "APEX_STATE_DIR")
     return (Path(configured) if configured else project_dir() / ".apex").absolute()
 
 
@@ -144,8 +145,8 @@ def wants_local(environment: Mapping[str, str]) -> tuple[bool, bool]:
         ConfigError: One of the two is set and the other is not. Production rows must
             never be marked because an emulator took them.
     """
-    database = environment.get("DATABASE_URL")
-    resource = environment.get("DATAVERSE_RESOURCE")
+    database = read_variable(environment, "DATABASE_URL")
+    resource = read_variable(environment, "DATAVERSE_RESOURCE")
     if bool(database) != bool(resource):
         present, absent, local = (
             ("DATABASE_URL", "DATAVERSE_RESOURCE", EMULATOR)
@@ -156,7 +157,7 @@ def wants_local(environment: Mapping[str, str]) -> tuple[bool, bool]:
             f"{present} is set but {absent} is not. Set both for the real services, "
             f"neither for local ones, or {absent}={local} to mix them on purpose."
         )
-    return database in (None, "", EMBEDDED), resource in (None, "", EMULATOR)
+    return database in ("", EMBEDDED), resource in ("", EMULATOR)
 
 
 def resolve_local(environment: Mapping[str, str]) -> dict[str, str]:
@@ -187,7 +188,7 @@ def dagster_environment(environment: Mapping[str, str]) -> dict[str, str]:
 
     Empty where the environment names an instance itself, and where none is running.
     """
-    if environment.get("DAGSTER_HOME"):
+    if read_variable(environment, "DAGSTER_HOME"):
         return {}
     return _of_same_ends(environment, "DAGSTER_HOME", "DAGSTER_POSTGRES_URL")
 
@@ -207,7 +208,7 @@ def _of_same_ends(environment: Mapping[str, str], *names: str) -> dict[str, str]
         return {}
     resolved = resolve_local(environment)
     if any(
-        resolved.get(name) != served.get(name)
+        read_variable(resolved, name) != read_variable(served, name)
         for name in ("DATABASE_URL", "DATAVERSE_RESOURCE")
     ):
         return {}
@@ -218,7 +219,7 @@ def existing_file(
     name: str, environment: Mapping[str, str], problems: list[str]
 ) -> Path | None:
     """The file that a variable names, absolute; None if it is not set, or a problem."""
-    value = environment.get(name)
+    value = read_variable(environment, name)
     if not value:
         return None
     path = Path(value).expanduser().absolute()
@@ -256,54 +257,26 @@ def _is_alive(pid: int) -> bool:
 
 def _database_url(text: str, problems: list[str]) -> str | None:
     """The URL with our driver written out; psycopg 3 for a plain `postgresql://`."""
-    expected = "DATABASE_URL must look like postgresql://user:password@host/database"
     try:
-        url: URL = make_url(text.strip())
-    except (ArgumentError, ValueError):
-        # The value may hold a password; it must not reach the message.
-        problems.append(f"{expected}; what is set is not a URL.")
+        return write_postgres_url(read_postgres_url(text, "DATABASE_URL"))
+    except ConfigError as error:
+        problems += error.problems
         return None
-    if url.drivername.split("+")[0] not in {"postgresql", "postgres"}:
-        problems.append(f"{expected}; what is set begins with {url.drivername}://.")
-        return None
-    if "@" in f"{url.host}{url.database}":
-        # What follows the first @ may be half of the password.
-        problems.append(
-            "The user or the password in DATABASE_URL holds a character that must be "
-            "percent-encoded: @ is %40, / is %2F, : is %3A."
-        )
-        return None
-    if not url.database or not (url.host or url.query.get("host")):
-        problems.append(f"{expected}; the host or the database is missing.")
-        return None
-    return url.set(drivername="postgresql+psycopg").render_as_string(
-        hide_password=False
-    )
 
 
 def _dataverse(
     environment: Mapping[str, str], problems: list[str]
 ) -> DataverseSettings | None:
     found = len(problems)
-    resource = _https_origin(
-        "DATAVERSE_RESOURCE", environment["DATAVERSE_RESOURCE"], problems
-    )
-    host = _https_origin(
-        "AZURE_AUTHORITY_HOST",
-        environment.get("AZURE_AUTHORITY_HOST") or PUBLIC_AUTHORITY,
-        problems,
-    )
-    tenant = environment.get("AZURE_TENANT_ID", "").strip()
-    client_id = environment.get("AZURE_CLIENT_ID", "").strip()
-    if not _TENANT.fullmatch(tenant):
-        problems.append(
-            "AZURE_TENANT_ID must be the directory (tenant) id or one of its domains."
-        )
+    resource = _origin("DATAVERSE_RESOURCE", environment, problems)
+    host = _origin("AZURE_AUTHORITY_HOST", environment, problems)
+    tenant = read_tenant("AZURE_TENANT_ID", environment, problems)
+    client_id = read_variable(environment, "AZURE_CLIENT_ID")
     if not client_id:
         problems.append("AZURE_CLIENT_ID must be the application (client) id.")
-    secret = environment.get("AZURE_CLIENT_SECRET") or None
+    secret = read_variable(environment, "AZURE_CLIENT_SECRET") or None
     certificate = existing_file("AZURE_CLIENT_CERTIFICATE_PATH", environment, problems)
-    if not secret and not environment.get("AZURE_CLIENT_CERTIFICATE_PATH"):
+    if not secret and not read_variable(environment, "AZURE_CLIENT_CERTIFICATE_PATH"):
         problems.append(
             "Set AZURE_CLIENT_SECRET, or AZURE_CLIENT_CERTIFICATE_PATH in its place."
         )
@@ -325,22 +298,28 @@ def _dataverse(
     )
 
 
-def _https_origin(name: str, text: str, problems: list[str]) -> str:
-    """Scheme, host and port of an https address; the port is validated by reading it."""
+def read_tenant(name: str, environment: Mapping[str, str], problems: list[str]) -> str:
+    """The directory in which the application is registered."""
+    tenant = read_variable(environment, name)
+    if tenant.lower() in _SHARED_TENANTS:
+        problems.append(
+            f"{name} is {tenant}, where no application gets a token. Set the directory "
+            "(tenant) id, which Entra shows on the application's overview page."
+        )
+    elif not _TENANT.fullmatch(tenant):
+        problems.append(
+            f"{name} must be the directory (tenant) id or one of its domains."
+        )
+    return tenant
+
+
+def _origin(name: str, environment: Mapping[str, str], problems: list[str]) -> str:
     example = _EXAMPLES[name]
+    text = read_variable(environment, name)
+    if not text and name == "AZURE_AUTHORITY_HOST":
+        return PUBLIC_AUTHORITY
     try:
-        parts = urlsplit(text.strip())
-        origin = f"https://{parts.netloc}"
-        usable = bool(parts.hostname) and (parts.port is None or parts.port > 0)
-    except ValueError:
-        usable = False
-    if not usable or parts.scheme not in {"http", "https"}:
-        problems.append(f"{name} must look like {example}; what is set is not a URL.")
+        return read_https_origin(name, text, example)
+    except ConfigError as error:
+        problems += error.problems
         return ""
-    if parts.scheme != "https":
-        problems.append(f"{name} must begin with https://; tokens travel to it.")
-    if parts.path.strip("/") or parts.query or parts.fragment:
-        problems.append(f"{name} must be the address alone, like {example}.")
-    if parts.username or parts.password:
-        problems.append(f"{name} must not hold a user or a password.")
-    return origin

@@ -1,5 +1,6 @@
 """Every variable that the pipeline reads: its name, meaning and default."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -19,6 +20,14 @@ class Variable:
     meaning: str
     default: str = ""
     is_secret: bool = False
+
+
+def read_variable(environment: Mapping[str, str], name: str) -> str:
+    r"""The value of a variable; empty if it is not set, or blank.
+
+    White space around it, such as the `\r` of a Windows file, is never meant.
+    """
+    return environment.get(name, "").strip()
 
 
 VARIABLES = (

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from apex_pipeline.errors import ConfigError
+from apex_pipeline.settings.names import read_variable
+from apex_pipeline.settings.origins import normal_origin
 
 DEFAULT_PANEL_HOST = "127.0.0.1"
 DEFAULT_PANEL_PORT = 3100
@@ -57,14 +59,14 @@ def load_panel_settings(
     """
     problems: list[str] = []
     settings = PanelSettings(
-        host=host
-        or environment.get("APEX_PANEL_HOST", "").strip()
+        host=(host or "").strip()
+        or read_variable(environment, "APEX_PANEL_HOST")
         or DEFAULT_PANEL_HOST,
         port=_port(environment, problems) if port is None else port,
         token=_token(environment, problems),
         allowed_origins=_origins(environment, problems),
     )
-    if not environment.get("APEX_PANEL_TOKEN") and not is_loopback(settings.host):
+    if settings.token is None and not is_loopback(settings.host):
         problems.append(
             f"APEX_PANEL_HOST={settings.host} lets other machines in, so "
             "APEX_PANEL_TOKEN must be set, for example to the output of `openssl rand "
@@ -86,7 +88,7 @@ def is_loopback(host: str) -> bool:
 
 
 def _port(environment: Mapping[str, str], problems: list[str]) -> int:
-    text = environment.get("APEX_PANEL_PORT", "").strip()
+    text = read_variable(environment, "APEX_PANEL_PORT")
     if not text:
         return DEFAULT_PANEL_PORT
     if not (text.isascii() and text.isdigit() and 0 < int(text) < 2**16):
@@ -96,7 +98,7 @@ def _port(environment: Mapping[str, str], problems: list[str]) -> int:
 
 
 def _token(environment: Mapping[str, str], problems: list[str]) -> str | None:
-    token = environment.get("APEX_PANEL_TOKEN", "").strip()
+    token = read_variable(environment, "APEX_PANEL_TOKEN")
     if not token:
         return None
     if len(token) < _SHORTEST_TOKEN or not _TOKEN.fullmatch(token):
@@ -109,14 +111,15 @@ def _token(environment: Mapping[str, str], problems: list[str]) -> str | None:
 
 
 def _origins(environment: Mapping[str, str], problems: list[str]) -> tuple[str, ...]:
-    listed = environment.get("APEX_PANEL_CORS", "").replace(",", " ").split()
+    listed = read_variable(environment, "APEX_PANEL_CORS").replace(",", " ").split()
     problems += [
         "APEX_PANEL_CORS must list origins like https://intranet.example.com, without "
         f"a path; {origin!r} is none."
         for origin in listed
         if not _is_origin(origin)
     ]
-    return tuple(listed)
+    # A browser leaves a default port out.
+    return tuple(normal_origin(origin) or origin for origin in listed)
 
 
 def _is_origin(text: str) -> bool:

@@ -10,7 +10,12 @@ from apex_pipeline.alerts.journal import VARIABLE, Journal, Progress
 from apex_pipeline.alerts.notice import Severity
 from apex_pipeline.database import Database
 from apex_pipeline.errors import DatabaseError
-from apex_pipeline.settings import check_settings, load_settings, state_dir
+from apex_pipeline.settings import (
+    check_settings,
+    load_settings,
+    read_variable,
+    state_dir,
+)
 from apex_pipeline.watch import everything, storage_room, sync_health
 from apex_pipeline.watch.catalogue import (
     DATABASE_UNUSABLE,
@@ -80,7 +85,7 @@ def stalled(progress: Progress | None, now: datetime) -> Finding | None:
 
 
 def _kept(environment: Mapping[str, str], now: datetime) -> _Kept:
-    url = environment.get(VARIABLE)
+    url = read_variable(environment, VARIABLE)
     if not url:
         return _Kept()
     try:
@@ -103,13 +108,13 @@ def _delivery(url: str, kept: _Kept, now: datetime) -> Iterator[Observation]:
     )
     try:
         with database:
-            health = sync_health.read_health(database)
+            health = sync_health.read_health(database, now)
     except DatabaseError as error:
         wrong = DATABASE_UNUSABLE.finding(str(error))
         yield Observation(DATABASE_UNUSABLE.name, (wrong,))
         return
     state = kept.progress.state if kept.progress else {}
-    oldest = health.pending.oldest_created_at or now
+    oldest = health.facts.pending.oldest_created_at or now
     known = sync_health.utc(state["empty_at"]) if "empty_at" in state else oldest
     empty_at = sync_health.last_empty(health, known, now)
     yield from sync_health.observe(health, empty_at, now)

@@ -13,7 +13,7 @@ from apex_pipeline.alerts.outbox import LATE, Backlog
 from apex_pipeline.alerts.patience import within
 from apex_pipeline.database import Database
 from apex_pipeline.errors import ConfigError, DatabaseError
-from apex_pipeline.settings import Settings, load_settings, state_dir
+from apex_pipeline.settings import Settings, load_settings, read_variable, state_dir
 from apex_pipeline.watch import instigators, probes, storage_room, sync_health
 from apex_pipeline.watch.catalogue import (
     CHANNEL_FAILING,
@@ -104,7 +104,7 @@ def _look_at_ends(
     def read() -> SyncHealth:
         # Whoever asks closes: the answer may come when nobody waits any more.
         with database:
-            return sync_health.read_health(database)
+            return sync_health.read_health(database, now)
 
     try:
         health = within(seconds, read)
@@ -127,7 +127,7 @@ def _look_at_ends(
 
 def _room(environment: Mapping[str, str]) -> list[Observation]:
     places = {"state folder": state_dir(environment)}
-    if home := environment.get("DAGSTER_HOME"):
+    if home := read_variable(environment, "DAGSTER_HOME"):
         places["DAGSTER_HOME"] = Path(home)
     # Two folders of one file system would be told of twice.
     devices = {_device(place): name for name, place in reversed(places.items())}

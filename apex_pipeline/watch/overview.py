@@ -7,7 +7,7 @@ from apex_pipeline import store
 from apex_pipeline.alerts.journal import VARIABLE, Journal
 from apex_pipeline.credential_end import credential_end
 from apex_pipeline.errors import DatabaseError
-from apex_pipeline.settings import load_settings
+from apex_pipeline.settings import load_settings, read_variable
 from apex_pipeline.status import read_status
 
 _DIRECTORY_SECONDS = 2.0
@@ -39,7 +39,7 @@ def overview(environment: Mapping[str, str]) -> dict[str, object]:
 
 
 def _open_incidents(environment: Mapping[str, str]) -> list[str] | None:
-    url = environment.get(VARIABLE)
+    url = read_variable(environment, VARIABLE)
     if not url:
         return None
     try:

@@ -19,15 +19,13 @@ from apex_pipeline.doctor.findings import State
 from apex_pipeline.doctor.table import columns
 from apex_pipeline.errors import AuthError, ConfigError, DataverseError
 from apex_pipeline.metrics import TABLE
+from apex_pipeline.monitoring.facts import CREDENTIAL_WARNED_DAYS
 from apex_pipeline.settings import Settings
 from apex_pipeline.watch.catalogue import (
     CREDENTIAL_ENDS,
     TABLE_DRIFTED,
     TOKEN_REFUSED,
 )
-
-WARNED_DAYS = (30, 14, 7, 1)
-"""People are told as the end comes within each of these."""
 
 _SECONDS = 5.0
 _PATIENCE_SECONDS = 15.0
@@ -140,10 +138,9 @@ def _token(settings: Settings) -> Observation | None:
 def _table(settings: Settings) -> Observation | None:
     access = Access(settings.dataverse, settings.token_cache_path)
     try:
-        table = access.ask(inspect_table)
+        fault = _drift(access.ask(inspect_table))
     except (DataverseError, ConfigError):
         return None
-    fault = _drift(table)
     findings = (TABLE_DRIFTED.finding(fault),) if fault else ()
     return Observation(TABLE_DRIFTED.name, findings)
 
@@ -166,10 +163,10 @@ def _credential(
 
 def observe_end(end: CredentialEnd, today: date) -> Observation | None:
     """Whether a credential ends soon; None where nobody knows when."""
-    if end.on is None:
+    days = end.days_left(today)
+    if end.on is None or days is None:
         return None
-    days = (end.on - today).days
-    stages = [stage for stage in WARNED_DAYS if days <= stage]
+    stages = [stage for stage in CREDENTIAL_WARNED_DAYS if days <= stage]
     if not stages:
         return Observation(CREDENTIAL_ENDS.name)
     when = f"in {days} days" if days > 1 else f"in {days} day" if days == 1 else "today"

@@ -1,18 +1,17 @@
 """Whether rows get through: what the metrics database tells, and what follows from it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Connection
 
-from apex_pipeline import ledger, pending
 from apex_pipeline.alerts.findings import Observation
 from apex_pipeline.alerts.incidents import words
 from apex_pipeline.alerts.notice import Severity
 from apex_pipeline.database import Database
-from apex_pipeline.ledger import RunRecord, RunStatus
-from apex_pipeline.pending import PendingSummary
+from apex_pipeline.ledger import RunRecord
+from apex_pipeline.monitoring.facts import Facts, read_facts
 from apex_pipeline.watch.catalogue import (
     NO_SUCCESS,
     ROWS_OVERDUE,
@@ -24,22 +23,11 @@ from apex_pipeline.watch.catalogue import (
 )
 from apex_pipeline.watch.run_events import without_rows
 
-OVERDUE = timedelta(minutes=10)
-LATE = timedelta(minutes=15)
 THROTTLE_WINDOW = timedelta(minutes=30)
 THROTTLED_SHARE = 0.1
 FULL_SHARE = 0.9
 
-_RUNS_LOOKED_AT = 300
 _CODES_SHOWN = 3
-
-# Those that a person has dropped are dealt with.
-_QUARANTINED = """
-    SELECT code, count(*) FROM campaign_metrics_quarantine
-    WHERE next_attempt_at < 'infinity'
-    GROUP BY code
-    ORDER BY 2 DESC, 1
-"""
 
 # Neon's own limit on all that a project stores, -1 for none; elsewhere null.
 _SIZE = """
@@ -53,20 +41,20 @@ class SyncHealth:
     """What the metrics database tells at one instant.
 
     Attributes:
-        runs: The last runs, the newest first.
-        quarantined: Rows put aside and not dropped, by code.
         bytes_limit: What the database may grow to; None where nothing says so.
     """
 
-    pending: PendingSummary
-    runs: Sequence[RunRecord]
-    quarantined: Mapping[str, int]
+    facts: Facts
     bytes_used: int
     bytes_limit: int | None
 
 
-def read_health(database: Database) -> SyncHealth:
+def read_health(database: Database, now: datetime) -> SyncHealth:
     """Ask Postgres, in one transaction.
+
+    Args:
+        database: The metrics database.
+        now: The present (aware).
 
     Raises:
         DatabaseError: It did not answer, or lacks our tables.
@@ -74,11 +62,8 @@ def read_health(database: Database) -> SyncHealth:
 
     def read(connection: Connection) -> SyncHealth:
         used, limit = connection.exec_driver_sql(_SIZE).one()
-        codes = connection.exec_driver_sql(_QUARANTINED)
         return SyncHealth(
-            pending=pending.summary(connection),
-            runs=ledger.last_runs(connection, _RUNS_LOOKED_AT),
-            quarantined={code: count for code, count in codes},  # noqa: C416  rows
+            facts=read_facts(connection, now),
             bytes_used=used,
             bytes_limit=limit if limit and limit > 0 else None,
         )
@@ -96,14 +81,14 @@ def observe(
         empty_at: When nothing was pending last, as far as the watch knows.
         now: The present (aware).
     """
-    if not health.pending.count:
+    if not health.facts.pending.count:
         # What failed has been made good, by whomever, or a person took it away.
         yield Observation(f"{RUN_FAILED.name}/{SYNC_JOB}")
     yield _full(health)
     yield _throttled(health, now)
     yield _quarantined(health)
-    yield _overdue(health, empty_at, now)
-    yield _no_success(health, empty_at, now)
+    yield _overdue(health, empty_at)
+    yield _no_success(health, empty_at)
 
 
 def last_empty(health: SyncHealth, known: datetime, now: datetime) -> datetime:
@@ -116,49 +101,36 @@ def last_empty(health: SyncHealth, known: datetime, now: datetime) -> datetime:
         known: What was known before.
         now: The present (aware).
     """
-    if not health.pending.count:
+    if not health.facts.pending.count:
         return now
-    emptied = [
-        run.finished_at
-        for run in health.runs
-        if run.status is RunStatus.SUCCESS and run.remaining == 0 and run.finished_at
-    ]
-    return max([known, *emptied])
+    return max(known, health.facts.emptied_at or known)
 
 
-def _waiting_since(health: SyncHealth, empty_at: datetime) -> datetime | None:
-    if not health.pending.count:
-        return None
-    # An undated row of an adopted table has waited since it can have come.
-    return max(health.pending.oldest_created_at or empty_at, empty_at)
-
-
-def _overdue(health: SyncHealth, empty_at: datetime, now: datetime) -> Observation:
-    since = _waiting_since(health, empty_at)
-    if since is None or now - since <= OVERDUE:
+def _overdue(health: SyncHealth, empty_at: datetime) -> Observation:
+    facts = health.facts
+    since = facts.waiting_since(empty_at)
+    if since is None or not facts.is_overdue(empty_at):
         return Observation(ROWS_OVERDUE.name)
     found = ROWS_OVERDUE.finding(
-        _last_error(health) or "The last run of the sync says nothing of a fault.",
+        _last_error(facts) or "The last run of the sync says nothing of a fault.",
         facts=(
-            ("Rows pending", f"{health.pending.count:,}"),
-            ("The oldest waits for", words(now - since)),
+            ("Rows pending", f"{facts.pending.count:,}"),
+            ("The oldest waits for", words(facts.as_of - since)),
         ),
     )
     return Observation(ROWS_OVERDUE.name, (found,))
 
 
-def _no_success(health: SyncHealth, empty_at: datetime, now: datetime) -> Observation:
-    since = _waiting_since(health, empty_at)
-    succeeded = next(
-        (r.finished_at for r in health.runs if r.status is RunStatus.SUCCESS), None
-    )
-    if since is None or now - max(since, succeeded or since) <= LATE:
+def _no_success(health: SyncHealth, empty_at: datetime) -> Observation:
+    facts = health.facts
+    if not facts.lacks_success(empty_at):
         return Observation(NO_SUCCESS.name)
+    succeeded = facts.last_success_at
     last = f"{succeeded:%Y-%m-%d %H:%M:%S} UTC" if succeeded else "never"
     found = NO_SUCCESS.finding(
-        _last_error(health) or "No run of the sync has ended lately.",
+        _last_error(facts) or "No run of the sync has ended lately.",
         facts=(
-            ("Rows pending", f"{health.pending.count:,}"),
+            ("Rows pending", f"{facts.pending.count:,}"),
             ("Last success", last),
         ),
     )
@@ -166,14 +138,14 @@ def _no_success(health: SyncHealth, empty_at: datetime, now: datetime) -> Observ
 
 
 def _throttled(health: SyncHealth, now: datetime) -> Observation:
-    seconds = sum(_stood_still(run, now) for run in health.runs)
+    seconds = sum(_stood_still(run, now) for run in health.facts.runs)
     share = seconds / THROTTLE_WINDOW.total_seconds()
     if share <= THROTTLED_SHARE:
         return Observation(THROTTLED.name)
     found = THROTTLED.finding(
         f"It had the sync wait for {min(share, 1.0):.0%} of the last half hour.",
         cause_key="throttled",
-        facts=(("Rows pending", f"{health.pending.count:,}"),),
+        facts=(("Rows pending", f"{health.facts.pending.count:,}"),),
     )
     return Observation(THROTTLED.name, (found,))
 
@@ -188,17 +160,17 @@ def _stood_still(run: RunRecord, now: datetime) -> float:
 
 
 def _quarantined(health: SyncHealth) -> Observation:
-    count = sum(health.quarantined.values())
+    count = health.facts.quarantined_count
     if not count:
         return Observation(ROWS_QUARANTINED.name)
-    shown = list(health.quarantined.items())[:_CODES_SHOWN]
+    shown = list(health.facts.quarantined.items())[:_CODES_SHOWN]
     others = count - sum(number for _, number in shown)
     codes = [f"{code}: {number:,}" for code, number in shown]
     codes += [f"others: {others:,}"] if others else []
     found = ROWS_QUARANTINED.finding(
         f"Dataverse cannot take them as they are. Rows by error code: "
         f"{', '.join(codes)}.",
-        cause_key=" ".join(sorted(health.quarantined)),
+        cause_key=" ".join(sorted(health.facts.quarantined)),
         facts=(("Rows", f"{count:,}"),),
     )
     return Observation(ROWS_QUARANTINED.name, (found,))
@@ -220,12 +192,12 @@ def _full(health: SyncHealth) -> Observation:
     return Observation(scope, (found,))
 
 
-def _last_error(health: SyncHealth) -> str:
-    ended = (r for r in health.runs if r.status is not RunStatus.RUNNING)
-    last = next(ended, None)
-    if last is None or not last.error:
-        return ""
-    return f"The last run says: {without_rows(last.error)}"
+def _last_error(facts: Facts) -> str:
+    return (
+        f"The last run says: {without_rows(facts.last_error)}"
+        if facts.last_error
+        else ""
+    )
 
 
 def utc(text: str) -> datetime:

@@ -30,7 +30,7 @@ def refusal(
     status: int, code: str, message: str, headers: dict[str, str] | None = None
 ) -> Response:
     """An answer in the shape of every failure of the API."""
-    body = json.dumps({"ok": False, "error": code, "message": message})
+    body = json.dumps({"ok": False, "error": code, "message": message}, allow_nan=False)
     every = {"Cache-Control": "no-store", **(headers or {})}
     return Response(body, status, every, "application/json")
 

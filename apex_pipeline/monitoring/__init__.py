@@ -1,0 +1,1 @@
+"""What operators see of the pipeline: its figures, and what follows from them."""

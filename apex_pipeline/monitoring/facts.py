@@ -1,0 +1,126 @@
+"""The figures of the sync that are told in more than one place, each defined once.
+
+Status, doctor, watch, panel, report and `/metrics` all read these.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection
+
+from apex_pipeline import ledger, pending, quarantine
+from apex_pipeline.ledger import RunRecord, RunStatus, Totals
+from apex_pipeline.pending import PendingSummary
+
+OVERDUE = timedelta(minutes=10)
+"""Twice the sync's interval: rows that wait longer mean that it does not keep up."""
+
+LATE = timedelta(minutes=15)
+"""Three ticks without a success while rows wait; one failure alone is no alarm."""
+
+PERIOD = timedelta(hours=24)
+
+CREDENTIAL_WARNED_DAYS = (30, 14, 7, 1)
+"""Days before a credential's end, at each of which people are warned."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """The state of the sync at one instant; times are aware.
+
+    Attributes:
+        as_of: When they were read.
+        quarantined: Rows put aside that Dataverse still lacks, not dropped, by code.
+        dropped: Rows that a person decided never to send.
+        runs: The newest first: the last ones, the last success, and the last run that
+            left nothing.
+        day: What the runs of the last 24 hours did.
+        throttled_until: When Dataverse takes requests again, if that is yet to come.
+        throttled_by: Why it asked for that, in words.
+    """
+
+    as_of: datetime
+    pending: PendingSummary
+    quarantined: Mapping[str, int]
+    dropped: int
+    runs: Sequence[RunRecord]
+    day: Totals
+    throttled_until: datetime | None = None
+    throttled_by: str | None = None
+
+    @property
+    def quarantined_count(self) -> int:
+        """Rows put aside, whatever for."""
+        return sum(self.quarantined.values())
+
+    @property
+    def last_success_at(self) -> datetime | None:
+        """End of the last run that succeeded."""
+        successes = (r for r in self.runs if r.status is RunStatus.SUCCESS)
+        return next((run.finished_at for run in successes), None)
+
+    @property
+    def last_error(self) -> str | None:
+        """What the last run that has ended failed with; None if it did not."""
+        ended = (run for run in self.runs if run.status is not RunStatus.RUNNING)
+        return next((run.error for run in ended), None)
+
+    @property
+    def emptied_at(self) -> datetime | None:
+        """When a run left nothing pending last."""
+        emptied = (
+            run.finished_at
+            for run in self.runs
+            if run.status is RunStatus.SUCCESS and run.remaining == 0
+        )
+        return next(emptied, None)
+
+    def waiting_since(self, empty_at: datetime | None = None) -> datetime | None:
+        """Since when rows have been waiting; None if none are, or it is not known.
+
+        Rows that came late, with an old time, have waited since nothing was pending. So
+        has an undated row of an adopted table.
+
+        Args:
+            empty_at: When nothing was pending, if the caller has seen it.
+        """
+        if not self.pending.count:
+            return None
+        known = (self.pending.oldest_created_at, self.emptied_at, empty_at)
+        return max((each for each in known if each is not None), default=None)
+
+    def is_overdue(self, empty_at: datetime | None = None) -> bool:
+        """Whether rows have been waiting for too long."""
+        since = self.waiting_since(empty_at)
+        return since is not None and self.as_of - since > OVERDUE
+
+    def lacks_success(self, empty_at: datetime | None = None) -> bool:
+        """Whether no run has succeeded for too long while rows have been waiting."""
+        since = self.waiting_since(empty_at)
+        if since is None:
+            return False
+        return self.as_of - max(since, self.last_success_at or since) > LATE
+
+
+def read_facts(connection: Connection, now: datetime, pacing_key: str = "") -> Facts:
+    """Ask Postgres.
+
+    Args:
+        connection: In a transaction.
+        now: The present (aware).
+        pacing_key: Whose limits; empty where `throttled_until` is not needed.
+    """
+    retry_at = ledger.retry_at(connection, pacing_key) if pacing_key else None
+    is_throttled = retry_at is not None and retry_at > now
+    pacing = (ledger.pacing(connection, pacing_key) or {}) if is_throttled else {}
+    return Facts(
+        as_of=now,
+        pending=pending.summary(connection),
+        quarantined=quarantine.count_by_code(connection),
+        dropped=quarantine.count(connection)[1],
+        runs=ledger.telling_runs(connection),
+        day=ledger.totals(connection, since=now - PERIOD),
+        throttled_until=retry_at if is_throttled else None,
+        throttled_by=str(pacing.get("paused_by") or "") or None,
+    )

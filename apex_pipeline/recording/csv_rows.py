@@ -1,0 +1,148 @@
+"""CSV as spreadsheets write it: a header that names the columns, then a record a line."""
+
+import csv
+import re
+from collections.abc import Iterator, Sequence
+from enum import StrEnum
+from itertools import chain
+from typing import TYPE_CHECKING
+
+from apex_pipeline.errors import InvalidRecordError
+from apex_pipeline.recording.fields import (
+    AGENTS,
+    ID,
+    OPTIONAL,
+    POSTGRES,
+    Spelling,
+    spelling_of,
+)
+from apex_pipeline.recording.loading import Line
+from apex_pipeline.recording.parsing import parse_cells
+
+if TYPE_CHECKING:
+    import _csv
+
+
+class Dialect(StrEnum):
+    """What stands between the cells, and within a number."""
+
+    EXCEL = "excel"
+    """Commas between cells, points in numbers."""
+
+    EXCEL_EU = "excel-eu"
+    """Semicolons or tabs between cells, commas in numbers."""
+
+
+_DELIMITERS = {Dialect.EXCEL: ",", Dialect.EXCEL_EU: ";\t"}
+_NAMES = {";": "semicolons", "\t": "tabs", ",": "commas"}
+
+# The line by which Excel tells itself what stands between the cells.
+_SEPARATOR = re.compile(r'"?sep=(.)"?', re.IGNORECASE)
+
+
+def read_csv(texts: Iterator[str], dialect: Dialect) -> Iterator[Line]:
+    """Read the records of a file, as they are needed.
+
+    Args:
+        texts: Its lines, with their ends.
+        dialect: How it is written; never guessed, since 1,234 is one number in each.
+
+    Raises:
+        InvalidRecordError: From the iterator: the file is not of this dialect.
+    """
+    first = next(texts, "")
+    is_separator = _SEPARATOR.fullmatch(first.rstrip("\r\n"))
+    skipped = 1 if is_separator else 0
+    heading = next(texts, "") if is_separator else first
+    delimiter = is_separator[1] if is_separator else _delimiter(heading)
+    if delimiter not in _DELIMITERS[dialect]:
+        raise InvalidRecordError(_refusal(delimiter, dialect), "Nothing was written.")
+    reader = csv.reader(chain([heading], texts), delimiter=delimiter, strict=True)
+    try:
+        yield from _lines(reader, dialect, skipped)
+    except csv.Error as error:
+        raise InvalidRecordError(
+            f"line {reader.line_num + skipped}: this is not CSV: {error}; nothing was "
+            "written."
+        ) from None
+
+
+def _lines(reader: "_csv.Reader", dialect: Dialect, skipped: int) -> Iterator[Line]:
+    header, spelling = _read_header(next(reader, []), skipped + 1)
+    end = reader.line_num
+    for cells in reader:
+        # A quoted cell may hold line ends; the record begins after the last one.
+        number, end = end + 1 + skipped, reader.line_num
+        if not cells:
+            continue
+        if len(cells) != len(header):
+            problem = f"has {len(cells)} cells; the header has {len(header)}"
+            yield Line(number, {}, (problem,))
+            continue
+        given = dict(zip(header, cells, strict=True))
+        has_commas = dialect is Dialect.EXCEL_EU
+        yield Line(number, parse_cells(given, spelling, decimal_comma=has_commas))
+
+
+def _delimiter(heading: str) -> str:
+    """What stands between the names, none of which holds any of these."""
+    counts = {each: heading.count(each) for each in (",", ";", "\t")}
+    return max(counts, key=lambda each: counts[each])
+
+
+def _refusal(delimiter: str, dialect: Dialect) -> str:
+    found = _NAMES.get(delimiter, repr(delimiter))
+    if dialect is Dialect.EXCEL_EU:
+        return (
+            f"line 1: {found} stand between the cells, where --dialect {dialect} has "
+            "semicolons or tabs. Leave --dialect out"
+        )
+    return (
+        f"line 1: commas have to stand between the cells, not {found}. In Excel, save "
+        'it as "CSV UTF-8 (Comma delimited)" under a region with decimal points. If its '
+        f"numbers have decimal commas, give --dialect {Dialect.EXCEL_EU}"
+    )
+
+
+def _read_header(found: Sequence[str], number: int) -> tuple[list[str], Spelling]:
+    """The names in one spelling, and that spelling, of a header that has what it must.
+
+    Raises:
+        InvalidRecordError: It does not. Everything about it is named.
+    """
+    header = [name.strip() for name in found]
+    spelling = spelling_of(header)
+    other = AGENTS if spelling is POSTGRES else POSTGRES
+    header = [
+        spelling.names[other.columns[name]]
+        if name in other.columns and name not in spelling.columns
+        else name
+        for name in header
+    ]
+    problems = _header_problems(header, spelling)
+    if not problems:
+        return header, spelling
+    if not any(header):
+        problems = ["the file is empty"]
+    elif any("\0" in name for name in header):
+        problems = ["the file is UTF-16 without a byte order mark; save it as UTF-8"]
+    raise InvalidRecordError(
+        f"line {number} has to name the columns: " + "; ".join(problems[:20]),
+        "Nothing was written.",
+    )
+
+
+def _header_problems(header: Sequence[str], spelling: Spelling) -> list[str]:
+    wanted = [
+        name for c, name in spelling.names.items() if c not in OPTIONAL and c != ID
+    ]
+    problems = [f"{n} is missing" for n in wanted if n not in header]
+    problems += [
+        f"{name[:40]!r} is not a field"
+        for name in dict.fromkeys(header)
+        if name not in spelling.columns
+    ]
+    problems += [
+        f"{name} is there twice" for name in spelling.columns if header.count(name) > 1
+    ]
+    return problems
