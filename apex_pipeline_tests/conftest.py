@@ -38,7 +38,8 @@ def pytest_terminal_summary(
     """Say what was left out, and how to run it."""
     if "not slow" in config.option.markexpr:
         terminalreporter.write_line(
-            "Left out: tests that take long. Run them with: pytest -m 'slow or browser'"
+            "Left out: tests that take long, and those that break what the pipeline "
+            "stands on. Run them with: pytest -m 'slow or browser' and pytest -m chaos"
         )
 
 

@@ -1,17 +1,14 @@
 """What the Dagster web server tells, and does, over its GraphQL interface."""
 
+import ssl
+from pathlib import Path
 from typing import Any
 
 import httpx
 
 _DAEMONS = """
 { instance { daemonHealth { allDaemonStatuses {
-    required healthy lastHeartbeatTime
-} } } }
-"""
-_LOCATIONS = """
-{ workspaceOrError { ... on Workspace { locationEntries {
-    name locationOrLoadError { ... on PythonError { message } }
+    required lastHeartbeatTime
 } } } }
 """
 _START_SYNC = """
@@ -51,24 +48,35 @@ def is_well(url: str) -> bool:
         return False
 
 
-def daemons_beat_since(url: str, started: float) -> bool:
-    """Whether every daemon that has to run has shown a sign of life since then."""
+def responds(url: str, authority: Path) -> bool:
+    """Whether an HTTPS server answers there, whatever its answer is."""
+    trusted = ssl.create_default_context(cafile=authority)
+    try:
+        with httpx.Client(timeout=5.0, trust_env=False, verify=trusted) as client:
+            client.get(url)
+    except httpx.HTTPError:
+        return False
+    return True
+
+
+def daemons_beat_since(url: str, instant: float) -> bool | None:
+    """Whether every daemon that has to run has shown a sign of life since then.
+
+    Args:
+        url: The Dagster web server.
+        instant: In seconds since the epoch.
+
+    Returns:
+        None where the web server cannot tell.
+    """
     data = _ask(url, _DAEMONS)
     if data is None:
-        return False
+        return None
     return all(
-        status["healthy"] and (status["lastHeartbeatTime"] or 0) >= started
+        (status["lastHeartbeatTime"] or 0) >= instant
         for status in data["instance"]["daemonHealth"]["allDaemonStatuses"]
         if status["required"]
     )
-
-
-def load_error(url: str) -> str | None:
-    """Why the code location does not load; None if it does, or is about to."""
-    data = _ask(url, _LOCATIONS)
-    entries = data["workspaceOrError"]["locationEntries"] if data else []
-    errors = [(entry["locationOrLoadError"] or {}).get("message") for entry in entries]
-    return next((error for error in errors if error), None)
 
 
 def start_sync(url: str) -> bool:
