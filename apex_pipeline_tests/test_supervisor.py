@@ -15,6 +15,7 @@ import pytest
 from apex_pipeline.errors import ConfigError
 from apex_pipeline.local import processes
 from apex_pipeline.local.supervisor import Child, StartError, Supervisor
+from apex_pipeline_tests.waiting import wait_until
 
 SLEEP = "import time; time.sleep(60)"
 STUBBORN = (
@@ -340,16 +341,10 @@ def kill_a_supervisor_of(folder: Path, prelude: str) -> int:
     return pid
 
 
-def wait_until_gone(pid: int) -> None:
-    deadline = time.monotonic() + 20
-    while processes.find(pid):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 @LINUX
 def test_a_child_ends_when_its_supervisor_is_killed(tmp_path):
-    wait_until_gone(kill_a_supervisor_of(tmp_path, "pass"))
+    pid = kill_a_supervisor_of(tmp_path, "pass")
+    wait_until(lambda: not processes.find(pid))
 
 
 def test_what_a_killed_supervisor_left_running_is_stopped(tmp_path, reports):
@@ -366,7 +361,7 @@ def test_what_a_killed_supervisor_left_running_is_stopped(tmp_path, reports):
 def test_a_descendant_is_found_though_the_recorded_child_is_gone(tmp_path, reports):
     worker = f"import subprocess; subprocess.Popen({[sys.executable, '-c', SLEEP]!r})"
     pid = kill_a_supervisor_of(tmp_path, worker)
-    wait_until_gone(pid)
+    wait_until(lambda: not processes.find(pid))
     [left] = processes.family(pid)
 
     with make_supervisor(tmp_path, reports):

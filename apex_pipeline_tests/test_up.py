@@ -32,8 +32,7 @@ from apex_pipeline.local.up import run_up
 from apex_pipeline.local.webserver import start_sync
 from apex_pipeline.settings import PAGES
 from apex_pipeline_tests.ends import free_port
-
-SECONDS = 90
+from apex_pipeline_tests.waiting import SECONDS
 
 
 def no_sync(environment: object) -> str:
@@ -161,7 +160,9 @@ class Running:
 
     def ask(self, query: str, **variables: object) -> Any:
         answer = httpx.post(
-            f"{self.url}/graphql", json={"query": query, "variables": variables}
+            f"{self.url}/graphql",
+            json={"query": query, "variables": variables},
+            timeout=SECONDS,
         )
         return answer.json()["data"]
 
@@ -181,7 +182,7 @@ class Running:
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         self.process.send_signal(number)
-        return self.process.wait(60)
+        return self.process.wait(SECONDS)
 
 
 def wait_until(condition: Callable[[], object], running: Running) -> None:
@@ -218,7 +219,7 @@ def starting(
     finally:
         if process.poll() is None:
             process.terminate()
-            process.wait(60)
+            process.wait(SECONDS)
 
 
 @contextmanager
@@ -284,7 +285,7 @@ def test_the_demo_writes_campaigns_syncs_them_and_goes_on(tmp_path):
 def test_a_second_one_in_the_same_place_says_so_and_leaves_the_first_alone(tmp_path):
     with apex_up(tmp_path / "state") as first:
         with starting(tmp_path / "state") as second:
-            assert second.process.wait(60) == 1
+            assert second.process.wait(SECONDS) == 1
             told = second.output.read_text()
             assert f"already (pid {first.process.pid}, {first.url})" in told
         assert httpx.get(f"{first.url}/server_info").status_code == 200
