@@ -14,6 +14,7 @@ import pytest
 
 from apex_pipeline.errors import ConfigError, DatabaseUnavailableError
 from apex_pipeline.local.postgres import EmbeddedPostgres
+from apex_pipeline_tests.waiting import wait_until
 
 Server = Callable[..., EmbeddedPostgres]
 
@@ -228,3 +229,28 @@ def test_root_goes_on_with_the_data_of_an_ordinary_user():
         server.stop()
 
         assert user == _NOBODY
+
+
+def test_a_server_that_shuts_down_and_waits_for_its_clients_is_not_well(make_server):
+    server = make_server()
+    server.start()
+    assert server.health() is True
+    with psycopg.connect(server.url("postgres")):
+        os.kill(server.pid, signal.SIGTERM)
+        wait_until(lambda: server.health() is False)
+        assert server.alive()
+
+
+def test_a_server_that_recovers_is_left_to_it(make_server, folder):
+    server = make_server()
+    server.start()
+    # Until there is such a file, it replays, and takes no connection.
+    server.stop()
+    (folder / "data" / "standby.signal").touch()
+    recovering = make_server(settings={"hot_standby": "off"})
+    recovering.prepare()
+    with subprocess.Popen(
+        recovering.command(), env=recovering.environment()
+    ) as process:
+        wait_until(lambda: recovering.health() is None, process)
+        process.send_signal(signal.SIGINT)

@@ -185,8 +185,10 @@ class Running:
         return self.process.wait(SECONDS)
 
 
-def wait_until(condition: Callable[[], object], running: Running) -> None:
-    deadline = time.monotonic() + SECONDS
+def wait_until(
+    condition: Callable[[], object], running: Running, *, seconds: float = 2 * SECONDS
+) -> None:
+    deadline = time.monotonic() + seconds
     while not condition():
         output = running.output.read_text()
         assert running.process.poll() is None, output
@@ -196,7 +198,7 @@ def wait_until(condition: Callable[[], object], running: Running) -> None:
 
 @contextmanager
 def starting(
-    state: Path, *options: str, prefix: tuple[str, ...] = ()
+    state: Path, *options: str, prefix: tuple[str, ...] = (), storage: str = ""
 ) -> Iterator[Running]:
     port = free_port()
     output = state.parent / "output"
@@ -209,7 +211,11 @@ def starting(
                 *(sys.executable, "-c", "from apex_pipeline.cli import main; main()"),
                 *("up", "--port", str(port), *options),
             ],
-            env={**environment, "APEX_STATE_DIR": str(state)},
+            env={
+                **environment,
+                "APEX_STATE_DIR": str(state),
+                "DAGSTER_POSTGRES_URL": storage,
+            },
             cwd=state.parent,
             stdout=file,
             stderr=file,
@@ -224,9 +230,17 @@ def starting(
 
 @contextmanager
 def apex_up(
-    state: Path, *options: str, prefix: tuple[str, ...] = ()
+    state: Path, *options: str, prefix: tuple[str, ...] = (), storage: str = ""
 ) -> Iterator[Running]:
-    with starting(state, *options, prefix=prefix) as running:
+    """Everything, ready.
+
+    Args:
+        state: Its folder.
+        options: Of the command.
+        prefix: Words before it.
+        storage: URL of a Postgres for Dagster's storage; empty: its own.
+    """
+    with starting(state, *options, prefix=prefix, storage=storage) as running:
         wait_until(running.says("Everything runs"), running)
         yield running
 

@@ -157,7 +157,10 @@ class EmbeddedPostgres:
             with psycopg.connect(url, connect_timeout=_PATIENCE_SECONDS) as connection:
                 connection.execute(f"SET statement_timeout = '{_PATIENCE_SECONDS}s'")
                 connection.execute("SELECT 1")
-        except psycopg.OperationalError:
+        except psycopg.OperationalError as error:
+            # A shutdown that somebody asked for waits for clients who do not leave.
+            if "shutting down" in str(error):
+                return False
             conninfo = f"{url}?connect_timeout={_PATIENCE_SECONDS}"
             answer = pq.PGconn.ping(conninfo.encode())
             return None if answer in (pq.Ping.OK, pq.Ping.REJECT) else False
