@@ -57,7 +57,15 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostg
     """A running server; its data is gone after the session."""
     folder = tmp_path_factory.mktemp("postgres")
     # No test pulls the plug on this one, and tests create many databases.
-    server = EmbeddedPostgres(folder, settings={"fsync": "off"})
+    server = EmbeddedPostgres(
+        folder,
+        settings={
+            "fsync": "off",
+            "full_page_writes": "off",
+            "wal_level": "minimal",
+            "max_wal_senders": "0",
+        },
+    )
     server.start()
     yield server
     server.stop()

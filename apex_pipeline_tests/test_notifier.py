@@ -5,6 +5,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from apex_pipeline.alerts.journal import Journal
@@ -115,6 +116,22 @@ def test_the_death_of_the_storage_itself_is_told_and_so_is_its_return(server, te
                 == [("email", 3)]
             )
         )
+
+
+def test_a_death_is_told_while_the_journal_answers_and_cannot_be_written(server, teams):
+    url = server.url("postgres")
+    with (
+        Journal(url) as journal,
+        watching(journal, teams, look_seconds=1.0) as notifier,
+    ):
+        wait_until(lambda: journal.progress("apex up"))
+        with psycopg.connect(url) as holder:
+            holder.execute("LOCK TABLE apex_alerts.incident IN EXCLUSIVE MODE")
+            notifier.died(DAEMON, "was ended by SIGKILL")
+            wait_until(lambda: teams.taken)
+        notifier.returned(DAEMON)
+        wait_until(lambda: "resolved: The Dagster daemon died" in titles(teams))
+    assert titles(teams)[0] == "opened: The Dagster daemon died"
 
 
 def freeze(server: EmbeddedPostgres) -> None:
