@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
+import httpx
 import psutil
 import psycopg
 import pytest
@@ -52,7 +53,7 @@ def watched_since(running: Running, instant: float) -> Callable[[], bool]:
     """
 
     def looked() -> bool:
-        with suppress(OSError, ValueError, TypeError):
+        with suppress(httpx.HTTPError, ValueError, LookupError, TypeError):
             for sensor in running.ask(TICKS)["sensorsOrError"]["results"]:
                 for tick in sensor["sensorState"]["ticks"]:
                     if sensor["name"] == WATCH and tick["timestamp"] > instant:
