@@ -160,6 +160,8 @@ def daemon(services: Services) -> Child:
         after=(CODE_SERVER,),
         folder=services.dagster_home,
         ready_within=_SLOW_SECONDS,
+        # Two heartbeats: after a suspension the first may take half a minute.
+        sick_after=60.0,
     )
 
 
