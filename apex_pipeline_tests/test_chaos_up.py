@@ -176,7 +176,7 @@ def test_dagsters_storage_may_be_down_and_may_be_wiped(tmp_path, storage):
     with apex_up(tmp_path / "state", storage=url) as running:
         before = {n: running.pid(n) for n in CHILDREN}
         storage.stop()
-        time.sleep(30)
+        time.sleep(15)
         storage.start()
         began = time.time()
         wait_until(watched_since(running, began), running, seconds=180)
