@@ -38,7 +38,8 @@ def pytest_terminal_summary(
     """Say what was left out, and how to run it."""
     if "not slow" in config.option.markexpr:
         terminalreporter.write_line(
-            "Left out: tests that take long. Run them with: pytest -m 'slow or browser'"
+            "Left out: tests that take long, and those that break what the pipeline "
+            "stands on. Run them with: pytest -m 'slow or browser' and pytest -m chaos"
         )
 
 
@@ -56,7 +57,15 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostg
     """A running server; its data is gone after the session."""
     folder = tmp_path_factory.mktemp("postgres")
     # No test pulls the plug on this one, and tests create many databases.
-    server = EmbeddedPostgres(folder, settings={"fsync": "off"})
+    server = EmbeddedPostgres(
+        folder,
+        settings={
+            "fsync": "off",
+            "full_page_writes": "off",
+            "wal_level": "minimal",
+            "max_wal_senders": "0",
+        },
+    )
     server.start()
     yield server
     server.stop()

@@ -14,6 +14,7 @@ import pytest
 from azure.core.credentials import AccessToken
 
 from apex_pipeline.emulator import Clock, Limits, Options, ServedEmulator, serve
+from apex_pipeline_tests.waiting import SECONDS
 
 TYPE = "Microsoft.Dynamics.CRM.apex_campaignmetrics"
 SET = "apex_campaignmetricses"
@@ -125,6 +126,7 @@ def web_api(emulator: ServedEmulator, bearer: str | None = None) -> httpx.Client
     """A client of the Web API that keeps cookies."""
     return httpx.Client(
         base_url=f"{emulator.api}/",
+        timeout=SECONDS,
         verify=trusting(emulator),
         headers={"Authorization": f"Bearer {bearer or token(emulator)}"},
     )

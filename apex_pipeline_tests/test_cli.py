@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ from apex_pipeline_tests.ends import (
     marked,
     query,
 )
+from apex_pipeline_tests.waiting import SECONDS, wait_until
 
 APEX = Path(sys.executable).with_name("apex")
 INHERITED = {
@@ -156,19 +156,17 @@ def test_a_sync_that_is_ended_by_hand_is_made_good_by_the_next(
 ):
     insert_many(database_url, 3000)
     emulator.fault("slow", delay=0.5, count=100_000, path="UpsertMultiple")
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [APEX, "sync"],
         env=INHERITED | variables,
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    )
-    deadline = time.monotonic() + 60
-    while not marked(database_url) and time.monotonic() < deadline:
-        assert process.poll() is None
-    process.send_signal(number)
-    said, told = process.communicate(timeout=60)
+    ) as process:
+        wait_until(lambda: marked(database_url), process)
+        process.send_signal(number)
+        said, told = process.communicate(timeout=SECONDS)
     assert process.returncode == 1, said
     assert "It was interrupted, with " in told
     assert "Stack" not in told

@@ -19,7 +19,7 @@ from apex_pipeline.local.postgres import EmbeddedPostgres
 from apex_pipeline.metrics import Rejection
 from apex_pipeline.store import connect
 from apex_pipeline_tests.ends import campaign_row, insert
-from apex_pipeline_tests.test_processes import wait_until
+from apex_pipeline_tests.waiting import wait_until
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

@@ -9,6 +9,7 @@ import pytest
 from apex_pipeline.emulator import Options, ServedEmulator, serve
 from apex_pipeline_tests.emulator_server import token, trusting
 from apex_pipeline_tests.test_emulator_tokens import certificate_and_key
+from apex_pipeline_tests.waiting import SECONDS
 
 CLIENT = "cccccccc-0000-4000-8000-000000000077"
 MAILBOX = "apex@example.com"
@@ -26,6 +27,7 @@ def graph_token(emulator: ServedEmulator) -> str:
 def graph_api(emulator: ServedEmulator, bearer: str | None = None) -> httpx.Client:
     return httpx.Client(
         base_url=f"{emulator.url}/graph/v1.0/",
+        timeout=SECONDS,
         verify=trusting(emulator),
         headers={"Authorization": f"Bearer {bearer or graph_token(emulator)}"},
     )

@@ -5,7 +5,6 @@ import signal
 import ssl
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,16 +13,9 @@ import pytest
 
 from apex_pipeline.emulator import Options, ServedEmulator
 from apex_pipeline_tests.emulator_server import UPSERT, campaign_metric, web_api
+from apex_pipeline_tests.waiting import SECONDS, wait_until
 
 Start = Callable[..., tuple[subprocess.Popen[str], ServedEmulator]]
-
-
-def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert process.poll() is None, "the emulator ended"
-        assert time.monotonic() < deadline, "the emulator did not start"
-        time.sleep(0.02)
 
 
 @pytest.fixture
@@ -67,7 +59,7 @@ def test_a_signal_ends_it_cleanly_though_clients_are_connected(start: Start, num
     with web_api(emulator) as client:
         assert client.get("WhoAmI").status_code == 200
         process.send_signal(number)
-        output, _ = process.communicate(timeout=10)
+        output, _ = process.communicate(timeout=SECONDS)
     assert process.returncode == 0
     assert "Traceback" not in output
     assert "from-outside" not in output
@@ -116,7 +108,7 @@ def test_a_second_one_on_the_same_state_is_refused(start: Start, tmp_path: Path)
         capture_output=True,
         text=True,
         check=False,
-        timeout=30,
+        timeout=SECONDS,
     )
     assert second.returncode == 1
     assert "--state-dir of its own" in second.stderr

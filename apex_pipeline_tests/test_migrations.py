@@ -1,7 +1,6 @@
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -15,6 +14,7 @@ from apex_pipeline.errors import (
     DatabaseError,
     DatabaseUnavailableError,
 )
+from apex_pipeline_tests.waiting import wait_until
 
 ALL = [
     "0001_campaign_metrics",
@@ -60,13 +60,6 @@ def connect() -> Iterator[Callable[[str], psycopg.Connection]]:
     yield open_one
     for connection in opened:
         connection.close()
-
-
-def _until(condition: Callable[[], object], seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come about"
-        time.sleep(0.02)
 
 
 def _indexes(connection: psycopg.Connection) -> dict[str, bool]:
@@ -256,7 +249,7 @@ def test_waiting_for_another_process_ends_with_its_name(empty_database_url, conn
     with holder.transaction():
         holder.execute("CREATE TABLE campaign_metrics (id uuid PRIMARY KEY)")
         with subprocess.Popen([sys.executable, "-c", _APPLY, empty_database_url]) as p:
-            _until(lambda: connect(empty_database_url).execute(_WAITING).fetchall())
+            wait_until(lambda: connect(empty_database_url).execute(_WAITING).fetchall())
             with pytest.raises(DatabaseUnavailableError, match="Another process"):
                 migrations.apply(empty_database_url, wait_seconds=0)
             p.kill()
@@ -293,7 +286,7 @@ def test_process_killed_while_it_changes_the_table_leaves_nothing_behind(
     with holder.transaction():
         holder.execute("LOCK TABLE campaign_metrics IN ACCESS SHARE MODE")
         process = subprocess.Popen([sys.executable, "-c", _APPLY, empty_database_url])
-        _until(lambda: connection.execute(_WAITING).fetchall())
+        wait_until(lambda: connection.execute(_WAITING).fetchall())
         process.kill()
         assert process.wait() == -signal.SIGKILL
         assert connection.execute("SELECT count(*) FROM yoyo_lock").fetchone() == (1,)
@@ -315,7 +308,7 @@ def test_process_killed_while_it_builds_an_index_is_made_up_for(
     with holder.transaction():
         holder.execute("INSERT INTO campaign_metrics VALUES (gen_random_uuid())")
         process = subprocess.Popen([sys.executable, "-c", _APPLY, empty_database_url])
-        _until(lambda: connection.execute(_WAITING).fetchall())
+        wait_until(lambda: connection.execute(_WAITING).fetchall())
         process.kill()
         assert process.wait() == -signal.SIGKILL
         assert _indexes(connection)["campaign_metrics_pending_idx"] is False

@@ -2,10 +2,10 @@
 
 import os
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from apex_pipeline.alerts.journal import Journal
@@ -14,15 +14,9 @@ from apex_pipeline.local import processes
 from apex_pipeline.local.notifier import Notifier
 from apex_pipeline.local.postgres import EmbeddedPostgres
 from apex_pipeline_tests.test_journal import Recorder
+from apex_pipeline_tests.waiting import wait_until
 
 DAEMON = "Dagster daemon"
-
-
-def wait_for(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 @pytest.fixture
@@ -68,7 +62,7 @@ def test_a_burst_of_deaths_is_one_incident_and_its_end_is_told(
         for _ in range(3):
             notifier.died(DAEMON, "was ended by SIGKILL")
         notifier.returned(DAEMON)
-        wait_for(lambda: len(teams.taken) == 2)
+        wait_until(lambda: len(teams.taken) == 2)
         assert titles(teams) == [
             "opened: The Dagster daemon died",
             "resolved: The Dagster daemon died",
@@ -81,9 +75,9 @@ def test_what_an_earlier_start_left_open_is_over(empty_database_url, teams):
     with Journal(empty_database_url) as journal:
         with watching(journal, teams) as notifier:
             notifier.died(DAEMON, "was ended by SIGKILL")
-            wait_for(lambda: teams.taken)
+            wait_until(lambda: teams.taken)
         with watching(journal, teams):
-            wait_for(lambda: teams.kinds[1:] == [NoticeKind.RESOLVED])
+            wait_until(lambda: teams.kinds[1:] == [NoticeKind.RESOLVED])
     assert teams.kinds[0] is NoticeKind.OPENED
 
 
@@ -97,15 +91,15 @@ def test_the_death_of_the_storage_itself_is_told_and_so_is_its_return(server, te
     ):
         # This one is in the journal, and ends while the journal is gone.
         notifier.died(DAEMON, "was ended by SIGKILL")
-        wait_for(lambda: teams.taken)
+        wait_until(lambda: teams.taken)
 
         server.stop()
         notifier.died("database", "was ended by SIGKILL")
-        wait_for(lambda: len(teams.taken) == 2)
+        wait_until(lambda: len(teams.taken) == 2)
         notifier.returned(DAEMON)
         server.start()
         notifier.returned("database")
-        wait_for(lambda: len(teams.taken) == 4)
+        wait_until(lambda: len(teams.taken) == 4)
         assert titles(teams)[:2] == [
             "opened: The Dagster daemon died",
             "opened: The database died",
@@ -116,12 +110,28 @@ def test_the_death_of_the_storage_itself_is_told_and_so_is_its_return(server, te
         ]
         assert journal.incidents() == []
         both = ["teams", "email"]
-        wait_for(
+        wait_until(
             lambda: (
                 [(b.channel, b.waiting) for b in journal.backlogs(both)]
                 == [("email", 3)]
             )
         )
+
+
+def test_a_death_is_told_while_the_journal_answers_and_cannot_be_written(server, teams):
+    url = server.url("postgres")
+    with (
+        Journal(url) as journal,
+        watching(journal, teams, look_seconds=1.0) as notifier,
+    ):
+        wait_until(lambda: journal.progress("apex up"))
+        with psycopg.connect(url) as holder:
+            holder.execute("LOCK TABLE apex_alerts.incident IN EXCLUSIVE MODE")
+            notifier.died(DAEMON, "was ended by SIGKILL")
+            wait_until(lambda: teams.taken)
+        notifier.returned(DAEMON)
+        wait_until(lambda: "resolved: The Dagster daemon died" in titles(teams))
+    assert titles(teams)[0] == "opened: The Dagster daemon died"
 
 
 def freeze(server: EmbeddedPostgres) -> None:
@@ -148,13 +158,13 @@ def test_a_storage_that_does_not_answer_is_told_once(server, teams, fail, mend):
         Journal(server.url("postgres"), wait_seconds=0.1) as journal,
         watching(journal, teams, look_seconds=2.0),
     ):
-        wait_for(lambda: journal.progress("apex up"))
+        wait_until(lambda: journal.progress("apex up"))
         fail(server)
         try:
-            wait_for(lambda: teams.taken)
+            wait_until(lambda: teams.taken)
         finally:
             mend(server)
-        wait_for(lambda: len(teams.taken) == 2)
+        wait_until(lambda: len(teams.taken) == 2)
     assert titles(teams) == [
         "opened: Dagster's storage cannot be used",
         "resolved: Dagster's storage cannot be used",

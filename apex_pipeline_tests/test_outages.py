@@ -3,7 +3,6 @@
 import os
 import signal
 import threading
-import time
 
 import pytest
 
@@ -21,6 +20,7 @@ from apex_pipeline_tests.ends import (
     insert_many,
     marked,
 )
+from apex_pipeline_tests.waiting import wait_until
 
 SMALL = StreamOptions(page_size=50, rows_per_request=10)
 
@@ -46,9 +46,7 @@ def test_a_database_that_dies_in_mid_run_costs_repeated_work_and_nothing_else(
     emulator.fault("slow", delay=0.05, count=100_000, path="UpsertMultiple")
 
     def kill():
-        deadline = time.monotonic() + 30
-        while not delivered(emulator) and time.monotonic() < deadline:
-            time.sleep(0.01)
+        wait_until(lambda: delivered(emulator))
         os.kill(server.pid, signal.SIGKILL)
         server.stop()
         if restart:

@@ -3,8 +3,7 @@
 import csv
 import json
 import re
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from io import StringIO
@@ -32,8 +31,8 @@ from apex_pipeline_tests.ends import (
     query,
 )
 from apex_pipeline_tests.panel_server import ago, deliver, figures, reads, served
+from apex_pipeline_tests.waiting import SECONDS, wait_until
 
-SECONDS = 30
 SAMPLE = re.compile(
     r"(?P<name>[a-zA-Z_:][a-zA-Z0-9_:]*)"
     r'(?P<labels>\{[a-zA-Z_]\w*="(?:[^"\\\n]|\\.)*"'
@@ -60,16 +59,9 @@ def restless(variables: dict[str, str]) -> Iterator[httpx.Client]:
     timings = Timings(always, always, always)
     with (
         served(variables, timings=timings) as url,
-        httpx.Client(base_url=url) as client,
+        httpx.Client(base_url=url, timeout=SECONDS) as client,
     ):
         yield client
-
-
-def until(done: Callable[[], bool]) -> None:
-    end = time.monotonic() + SECONDS
-    while not done():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def test_the_tiles_tell_the_last_24_hours_beside_the_24_before(emulator, panel):
@@ -223,7 +215,7 @@ def test_a_new_record_a_changed_one_and_one_that_has_gone_too_old_are_noticed(
     def seen() -> tuple[float | None, float | None]:
         return figures(restless.get("/api/kpis"))["tokens_in"]
 
-    until(lambda: seen() == (102, None))
+    wait_until(lambda: seen() == (102, None))
     assert all("modifiedon%20ge" in path for path in reads(emulator)[1:])
 
 
@@ -231,7 +223,7 @@ def test_a_dead_dataverse_leaves_the_last_values_and_says_so(emulator, restless)
     deliver(emulator, {"apex_latencyp95ms": 777})
     first = restless.get("/api/kpis").json()
     emulator.fault("status", status=503, message="<b>gone</b>", count=None)
-    until(lambda: restless.get("/api/kpis").json()["state"] == "error")
+    wait_until(lambda: restless.get("/api/kpis").json()["state"] == "error")
     answer = restless.get("/api/kpis")
     told = answer.json()
     assert (answer.status_code, told["ok"], told["error"]) == (
@@ -251,7 +243,7 @@ def test_a_dead_dataverse_leaves_the_last_values_and_says_so(emulator, restless)
         "message": None,
     }
     emulator.clear_faults()
-    until(lambda: restless.get("/api/kpis").json()["state"] == "fresh")
+    wait_until(lambda: restless.get("/api/kpis").json()["state"] == "fresh")
 
 
 def test_a_dataverse_that_never_answered_is_told_with_the_syncs_own_health(
@@ -376,7 +368,7 @@ def test_the_forecast_is_told_with_its_intervals_or_why_there_is_none(
     )
     with Database(database_url, application_name="test") as database:
         train(database, load_analysis_settings({}), datetime.now(UTC))
-    until(lambda: restless.get("/api/forecast").json()["available"])
+    wait_until(lambda: restless.get("/api/forecast").json()["available"])
     told = restless.get("/api/forecast").json()
     assert len(told["days"]) == 90
     for day in told["days"][:7]:
@@ -438,7 +430,10 @@ def test_a_request_that_is_too_large_is_not_read(panel):
 
 def test_a_client_that_asks_too_often_is_told_when_to_come_back(variables):
     rate = Rate(per_second=0.5, burst=3)
-    with served(variables, requests=rate) as url, httpx.Client(base_url=url) as client:
+    with (
+        served(variables, requests=rate) as url,
+        httpx.Client(base_url=url, timeout=SECONDS) as client,
+    ):
         answers = [
             client.get("/openapi.json", headers={"X-Forwarded-For": str(number)})
             for number in range(4)

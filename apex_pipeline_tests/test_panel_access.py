@@ -10,6 +10,7 @@ from apex_pipeline.panel.responses import json_response
 from apex_pipeline.web_gate.rate_limit import Buckets, Rate, client_of
 from apex_pipeline.web_gate.sessions import LIFETIME_SECONDS, Sessions
 from apex_pipeline_tests.panel_server import TOKEN, served
+from apex_pipeline_tests.waiting import SECONDS
 
 COOKIE = "apex_panel_session"
 SECRET_PATHS = ["/", "/api/kpis", "/api/metrics/recent", "/metrics", "/readyz"]
@@ -24,7 +25,7 @@ def url() -> Iterator[str]:
 
 @pytest.fixture
 def client(url: str) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=url) as client:
+    with httpx.Client(base_url=url, timeout=SECONDS) as client:
         yield client
 
 
@@ -99,7 +100,9 @@ def test_a_person_signs_in_once_and_out_again(client):
 
 
 def test_over_https_the_cookie_is_for_https_alone(url):
-    with httpx.Client(base_url=url, headers={"Host": "panel.example.com"}) as client:
+    with httpx.Client(
+        base_url=url, timeout=SECONDS, headers={"Host": "panel.example.com"}
+    ) as client:
         answer = sign_in(client, Origin="https://panel.example.com")
     assert "Secure" in answer.headers["set-cookie"]
 
@@ -118,7 +121,10 @@ def test_what_is_no_form_gives_no_cookie(client):
 
 
 def test_guessing_ends_after_ten_attempts():
-    with served({}, token=TOKEN) as url, httpx.Client(base_url=url) as client:
+    with (
+        served({}, token=TOKEN) as url,
+        httpx.Client(base_url=url, timeout=SECONDS) as client,
+    ):
         statuses = [sign_in(client, "wrong").status_code for _ in range(12)]
         assert statuses == [401] * 10 + [429] * 2
         assert 1 <= int(sign_in(client).headers["retry-after"]) <= 6
@@ -170,7 +176,7 @@ def test_without_a_token_a_name_made_to_point_here_is_refused(host, status):
 
 
 def test_without_a_token_there_is_nothing_to_sign_in_to():
-    with served({}) as url, httpx.Client(base_url=url) as client:
+    with served({}) as url, httpx.Client(base_url=url, timeout=SECONDS) as client:
         assert client.get("/sign-in").headers["location"] == "/"
         assert sign_in(client).status_code == 401
         assert client.get("/openapi.json").status_code == 200

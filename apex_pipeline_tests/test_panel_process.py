@@ -14,6 +14,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from apex_pipeline.cli import main
+from apex_pipeline.panel.serving import listen
+from apex_pipeline.settings import load_panel_settings
 from apex_pipeline_tests.ends import free_port
 from apex_pipeline_tests.panel_server import TOKEN
 
@@ -39,11 +41,11 @@ def running(
         stderr=subprocess.STDOUT,
         text=True,
     )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -63,6 +65,15 @@ def test_it_serves_until_a_signal_and_ends_in_order(tmp_path, number):
         output, _ = process.communicate(timeout=SECONDS)
     assert process.returncode == 0
     assert output == ""
+
+
+def test_who_connects_before_it_serves_waits_and_is_not_refused():
+    listener = listen(load_panel_settings({}, port=free_port()))
+    with (
+        listener,
+        socket.create_connection(listener.getsockname()[:2], timeout=SECONDS),
+    ):
+        pass
 
 
 def apex_panel(*arguments: str, **variables: str) -> Result:

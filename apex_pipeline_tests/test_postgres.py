@@ -6,7 +6,9 @@ import stat
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psycopg
@@ -14,6 +16,7 @@ import pytest
 
 from apex_pipeline.errors import ConfigError, DatabaseUnavailableError
 from apex_pipeline.local.postgres import EmbeddedPostgres
+from apex_pipeline_tests.waiting import wait_until
 
 Server = Callable[..., EmbeddedPostgres]
 
@@ -228,3 +231,49 @@ def test_root_goes_on_with_the_data_of_an_ordinary_user():
         server.stop()
 
         assert user == _NOBODY
+
+
+def test_a_server_that_shuts_down_and_waits_for_its_clients_is_not_well(make_server):
+    server = make_server()
+    server.start()
+    assert server.health() is True
+    with psycopg.connect(server.url("postgres")):
+        os.kill(server.pid, signal.SIGTERM)
+        wait_until(lambda: server.health() is False)
+        assert server.alive()
+
+
+def test_a_server_that_is_suspended_is_not_well_and_holds_up_no_other_thread(
+    make_server,
+):
+    server = make_server()
+    server.start()
+    os.kill(server.pid, signal.SIGSTOP)
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            answer = pool.submit(server.health)
+            longest, before = 0.0, time.monotonic()
+            while not answer.done():
+                time.sleep(0.01)
+                now = time.monotonic()
+                longest, before = max(longest, now - before), now
+        assert answer.result() is False
+        # It waits for five seconds; that it took them is no matter.
+        assert longest < 4
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
+
+
+def test_a_server_that_recovers_is_left_to_it(make_server, folder):
+    server = make_server()
+    server.start()
+    # Until there is such a file, it replays, and takes no connection.
+    server.stop()
+    (folder / "data" / "standby.signal").touch()
+    recovering = make_server(settings={"hot_standby": "off"})
+    recovering.prepare()
+    with subprocess.Popen(
+        recovering.command(), env=recovering.environment()
+    ) as process:
+        wait_until(lambda: recovering.health() is None, process)
+        process.send_signal(signal.SIGINT)

@@ -1,8 +1,6 @@
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from signal import SIGKILL, SIGTERM
 
@@ -10,16 +8,10 @@ import pytest
 
 from apex_pipeline.local import processes
 from apex_pipeline.local.processes import Process
+from apex_pipeline_tests.waiting import wait_until
 
 SLEEP = "import time; time.sleep(60)"
 HAS_PROC = Path("/proc/self/stat").is_file()
-
-
-def wait_until(condition: Callable[[], object], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 @pytest.fixture

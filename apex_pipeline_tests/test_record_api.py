@@ -2,7 +2,6 @@
 
 import json
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from apex_pipeline.panel.recording import PATH, RECORDING_OPENAPI, recording_rou
 from apex_pipeline.recording.identity import id_from_key
 from apex_pipeline_tests.campaign_runs import sent
 from apex_pipeline_tests.ends import execute, query
+from apex_pipeline_tests.waiting import wait_until
 
 COUNT = "SELECT count(*) FROM campaign_metrics"
 
@@ -33,9 +33,7 @@ def serving(open_database) -> Iterator[httpx.Client]:
     )
     thread = threading.Thread(target=server.run)
     thread.start()
-    deadline = time.monotonic() + 30
-    while not server.started and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_until(lambda: server.started)
     port = server.servers[0].sockets[0].getsockname()[1]
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
         yield client

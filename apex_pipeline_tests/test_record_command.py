@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 
 import psycopg
 import pytest
@@ -15,6 +14,7 @@ from apex_pipeline.recording.identity import id_from_key
 from apex_pipeline_tests.campaign_runs import metrics, sent
 from apex_pipeline_tests.ends import query
 from apex_pipeline_tests.test_cli import APEX, INHERITED
+from apex_pipeline_tests.waiting import wait_until
 
 COUNT = "SELECT count(*) FROM campaign_metrics"
 OPTIONS = [
@@ -233,10 +233,7 @@ def wait_for_insertion(database_url):
         "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
         " AND datname = current_database() AND query LIKE '%INSERT INTO campaign_m%'"
     )
-    deadline = time.monotonic() + 60
-    while query(database_url, waiting) == [(0,)]:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until(lambda: query(database_url, waiting) != [(0,)])
 
 
 # Through a small process: what a large one has in memory when it starts another counts

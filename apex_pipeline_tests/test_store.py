@@ -13,7 +13,7 @@ from apex_pipeline.metrics import CampaignMetric, Rejection, read_metric
 from apex_pipeline.pending import PendingRow, PendingSummary
 from apex_pipeline.store import Store, connect
 from apex_pipeline_tests.ends import campaign_row, insert
-from apex_pipeline_tests.test_processes import wait_until
+from apex_pipeline_tests.waiting import wait_until
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 EPOCH = datetime(2000, 1, 1, tzinfo=UTC)

@@ -3,15 +3,19 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from apex_pipeline.errors import ConfigError
 from apex_pipeline.local import processes
 from apex_pipeline.local.supervisor import Child, StartError, Supervisor
+from apex_pipeline_tests.waiting import wait_until
 
 SLEEP = "import time; time.sleep(60)"
 STUBBORN = (
@@ -40,6 +44,7 @@ def make_supervisor(folder: Path, reports: list[str]) -> Supervisor:
         record=folder / "processes.json",
         report=reports.append,
         pause_seconds=0.01,
+        check_seconds=0.01,
     )
 
 
@@ -47,10 +52,11 @@ def child(
     name: str,
     program: str,
     *,
-    ready: Callable[[], bool] = lambda: True,
+    ready: Callable[[], bool | None] = lambda: True,
     after: tuple[str, ...] = (),
     stop_within: float = 8,
     ready_within: float = 60,
+    sick_after: float = 60,
     stop_everyone: bool = False,
     environment: dict[str, str] | None = None,
 ) -> Child:
@@ -62,12 +68,13 @@ def child(
         after=after,
         stop_within=stop_within,
         ready_within=ready_within,
+        sick_after=sick_after,
         stop_everyone=stop_everyone,
     )
 
 
 def step_until(supervisor: Supervisor, condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline
         supervisor.step()
@@ -334,16 +341,10 @@ def kill_a_supervisor_of(folder: Path, prelude: str) -> int:
     return pid
 
 
-def wait_until_gone(pid: int) -> None:
-    deadline = time.monotonic() + 20
-    while processes.find(pid):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 @LINUX
 def test_a_child_ends_when_its_supervisor_is_killed(tmp_path):
-    wait_until_gone(kill_a_supervisor_of(tmp_path, "pass"))
+    pid = kill_a_supervisor_of(tmp_path, "pass")
+    wait_until(lambda: not processes.find(pid))
 
 
 def test_what_a_killed_supervisor_left_running_is_stopped(tmp_path, reports):
@@ -360,7 +361,7 @@ def test_what_a_killed_supervisor_left_running_is_stopped(tmp_path, reports):
 def test_a_descendant_is_found_though_the_recorded_child_is_gone(tmp_path, reports):
     worker = f"import subprocess; subprocess.Popen({[sys.executable, '-c', SLEEP]!r})"
     pid = kill_a_supervisor_of(tmp_path, worker)
-    wait_until_gone(pid)
+    wait_until(lambda: not processes.find(pid))
     [left] = processes.family(pid)
 
     with make_supervisor(tmp_path, reports):
@@ -409,3 +410,174 @@ def test_a_damaged_record_does_not_prevent_the_start(tmp_path, reports, damage):
     with make_supervisor(tmp_path, reports) as supervisor:
         supervisor.start(child("one", SLEEP))
         step_until(supervisor, lambda: supervisor.is_ready("one"))
+
+
+class Health:
+    """What a child's check says, and how often it was asked."""
+
+    def __init__(self) -> None:
+        self.answer: bool | None = True
+        self.asked = 0
+        self.hangs = threading.Event()
+        self.hangs.set()
+
+    def __call__(self) -> bool | None:
+        self.asked += 1
+        self.hangs.wait(60)
+        return self.answer
+
+
+@pytest.fixture
+def health() -> Health:
+    return Health()
+
+
+@pytest.fixture
+def told(supervisor: Supervisor) -> list[str]:
+    heard: list[str] = []
+    supervisor.on_death = lambda name, how: heard.append(f"{name} {how}")
+    supervisor.on_return = lambda name: heard.append(f"{name} is back")
+    return heard
+
+
+@pytest.mark.parametrize("sickness", ["bad answers", "no answer"])
+def test_a_child_that_lives_and_does_not_serve_is_restarted_and_told_once(
+    supervisor, health, told, sickness
+):
+    supervisor.start(child("one", SLEEP, ready=health, sick_after=0.2))
+    step_until(supervisor, lambda: supervisor.is_ready("one"))
+    first = find(supervisor.pid("one"))
+
+    if sickness == "bad answers":
+        health.answer = False
+    else:
+        health.hangs.clear()
+    step_until(supervisor, lambda: told)
+    assert processes.survivors([first]) == set()
+
+    health.answer = True
+    health.hangs.set()
+    step_until(supervisor, lambda: supervisor.is_ready("one"))
+    assert supervisor.pid("one") != first.pid
+    assert told == [
+        "one has not answered for 0 s and was stopped",
+        "one is back",
+    ]
+
+
+def test_a_bad_answer_among_good_ones_restarts_nothing(supervisor, health, told):
+    supervisor.start(child("one", SLEEP, ready=health))
+    step_until(supervisor, lambda: supervisor.is_ready("one"))
+    first = supervisor.pid("one")
+    health.answer = False
+    asked = health.asked
+    step_until(supervisor, lambda: health.asked > asked + 2)
+    health.answer = True
+    asked = health.asked
+    step_until(supervisor, lambda: health.asked > asked + 2)
+
+    assert supervisor.pid("one") == first
+    assert told == []
+
+
+def test_a_child_that_cannot_be_asked_is_not_blamed_for_it(supervisor, health, told):
+    """As a daemon whose heartbeats are in a database that is down."""
+    supervisor.start(child("one", SLEEP, ready=health, sick_after=0.05))
+    step_until(supervisor, lambda: supervisor.is_ready("one"))
+    health.answer = None
+    asked = health.asked
+    step_until(supervisor, lambda: health.asked > asked + 20)
+
+    assert supervisor.is_ready("one")
+    assert told == []
+
+
+def test_after_a_suspension_children_get_time_to_answer(
+    supervisor, health, told, monkeypatch
+):
+    supervisor.start(child("one", SLEEP, ready=health, sick_after=5))
+    step_until(supervisor, lambda: supervisor.is_ready("one"))
+    health.answer = False
+    asked = health.asked
+    step_until(supervisor, lambda: health.asked > asked)
+    clock = time.monotonic
+    monkeypatch.setattr(time, "monotonic", lambda: clock() + 70)
+    supervisor.step()
+
+    assert supervisor.is_ready("one")
+    assert told == []
+
+
+def test_a_suspended_child_is_restarted_without_a_kill(supervisor, told):
+    program = (
+        "import signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(print('in order')))\n"
+        "print('listening', flush=True)\n"
+        "time.sleep(60)\n"
+    )
+
+    def is_running() -> bool:
+        pid = supervisor.pid("one")
+        return pid is not None and psutil.Process(pid).status() != psutil.STATUS_STOPPED
+
+    supervisor.start(child("one", program, ready=is_running, sick_after=0.1))
+    step_until(supervisor, said(supervisor, "one", "listening"))
+    step_until(supervisor, lambda: supervisor.is_ready("one"))
+    os.kill(find(supervisor.pid("one")).pid, signal.SIGSTOP)
+    step_until(supervisor, lambda: told)
+
+    assert "in order" in supervisor.log("one").read_text()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder on a disk of one megabyte."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    subprocess.run(mount, check=True)
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+@LINUX
+@pytest.mark.chaos
+def test_a_full_disk_stops_nothing_and_is_told_when_and_while_it_lasts(
+    small_disk, reports
+):
+    with make_supervisor(small_disk, reports) as supervisor:
+        supervisor.start(child("one", SLEEP))
+        step_until(supervisor, lambda: supervisor.is_ready("one"))
+        filler = small_disk / "filler"
+        with suppress(OSError), filler.open("wb", buffering=0) as file:
+            while True:
+                file.write(b"x" * 4096)
+        died = supervisor.pid("one")
+        os.kill(find(died).pid, signal.SIGKILL)
+        step_until(supervisor, lambda: supervisor.pid("one") not in (died, None))
+        step_until(supervisor, lambda: supervisor.is_ready("one"))
+        full = [r for r in reports if "No space left on device" in r]
+        assert len(full) == 1
+        assert "processes.json cannot be written" in full[0]
+
+        supervisor.start(child("two", SLEEP))
+        step_until(supervisor, lambda: supervisor.is_ready("two"))
+
+        filler.unlink()
+        step_until(supervisor, lambda: "is written again" in reports[-1])
+        record = json.loads((small_disk / "processes.json").read_text())
+        assert [entry["pid"] for entry in record["children"]] == [
+            supervisor.pid("one"),
+            supervisor.pid("two"),
+        ]
+
+
+def test_a_log_that_cannot_be_copied_is_emptied_and_that_is_said(supervisor, reports):
+    program = "import time; print('x' * 9_000_000, flush=True); time.sleep(60)"
+    supervisor.start(child("one", program))
+    log = supervisor.log("one")
+    # Stands for whatever prevents the copy.
+    log.with_suffix(".log.1").mkdir()
+    step_until(supervisor, lambda: any("emptied without a copy" in r for r in reports))
+
+    assert log.stat().st_size < 1_000_000

@@ -1,6 +1,5 @@
 """One run of the sync between a real Postgres and the served emulator."""
 
-import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -30,6 +29,7 @@ from apex_pipeline_tests.ends import (
     marked,
     query,
 )
+from apex_pipeline_tests.waiting import wait_until
 
 IMPATIENT = RetryPolicy(attempts=3, first_wait=0.01)
 
@@ -293,9 +293,7 @@ def test_a_lock_connection_that_dies_stops_the_run_and_the_next_goes_on(
     emulator.fault("slow", delay=0.1, count=100_000, path="UpsertMultiple")
 
     def end_the_lock_holder():
-        deadline = time.monotonic() + 20
-        while not marked(database_url) and time.monotonic() < deadline:
-            time.sleep(0.01)
+        wait_until(lambda: marked(database_url))
         return query(
             database_url,
             "SELECT pg_terminate_backend(pid) FROM pg_locks"

@@ -14,6 +14,7 @@ from apex_pipeline_tests.ends import campaign_row, insert, marked, query
 from apex_pipeline_tests.receivers import mail_server, make_authority, workflow
 from apex_pipeline_tests.test_unattended import command, emulator
 from apex_pipeline_tests.test_up import Running, apex_up, wait_until
+from apex_pipeline_tests.waiting import SECONDS
 
 # Of a deployment that has rows of today alone, some figures cannot be as they must.
 NEW = "Warning: The check"
@@ -40,7 +41,7 @@ def rows_arriving(url: str) -> Iterator[None]:
 
 def sync(running: Running) -> None:
     with command(running, "sync") as process:
-        told, complaint = process.communicate(timeout=120)
+        told, complaint = process.communicate(timeout=4 * SECONDS)
         assert process.returncode == 0, (told, complaint)
 
 

@@ -12,6 +12,7 @@ import pytest
 from apex_pipeline.metrics import TABLE
 from apex_pipeline_tests.ends import insert_many, marked
 from apex_pipeline_tests.test_up import Running, apex_up, wait_until
+from apex_pipeline_tests.waiting import SECONDS
 
 APEX = Path(sys.executable).with_name("apex")
 RUNS = (
@@ -25,7 +26,9 @@ TERMINATE = "mutation($run: String!) { terminateRun(runId: $run) { __typename } 
 def emulator(running: Running) -> httpx.Client:
     served = running.served
     trust = ssl.create_default_context(cafile=served["APEX_CA_BUNDLE"])
-    return httpx.Client(base_url=served["DATAVERSE_RESOURCE"], verify=trust)
+    return httpx.Client(
+        base_url=served["DATAVERSE_RESOURCE"], verify=trust, timeout=SECONDS
+    )
 
 
 def command(running: Running, *arguments: str) -> subprocess.Popen[str]:

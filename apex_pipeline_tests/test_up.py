@@ -32,8 +32,7 @@ from apex_pipeline.local.up import run_up
 from apex_pipeline.local.webserver import start_sync
 from apex_pipeline.settings import PAGES
 from apex_pipeline_tests.ends import free_port
-
-SECONDS = 90
+from apex_pipeline_tests.waiting import SECONDS
 
 
 def no_sync(environment: object) -> str:
@@ -161,7 +160,11 @@ class Running:
 
     def ask(self, query: str, **variables: object) -> Any:
         answer = httpx.post(
-            f"{self.url}/graphql", json={"query": query, "variables": variables}
+            f"{self.url}/graphql",
+            json={"query": query, "variables": variables},
+            timeout=SECONDS,
+            # Plain HTTP; else each question would load all authorities.
+            verify=False,  # noqa: S501
         )
         return answer.json()["data"]
 
@@ -181,11 +184,13 @@ class Running:
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         self.process.send_signal(number)
-        return self.process.wait(60)
+        return self.process.wait(SECONDS)
 
 
-def wait_until(condition: Callable[[], object], running: Running) -> None:
-    deadline = time.monotonic() + SECONDS
+def wait_until(
+    condition: Callable[[], object], running: Running, *, seconds: float = 2 * SECONDS
+) -> None:
+    deadline = time.monotonic() + seconds
     while not condition():
         output = running.output.read_text()
         assert running.process.poll() is None, output
@@ -195,7 +200,7 @@ def wait_until(condition: Callable[[], object], running: Running) -> None:
 
 @contextmanager
 def starting(
-    state: Path, *options: str, prefix: tuple[str, ...] = ()
+    state: Path, *options: str, prefix: tuple[str, ...] = (), storage: str = ""
 ) -> Iterator[Running]:
     port = free_port()
     output = state.parent / "output"
@@ -208,7 +213,11 @@ def starting(
                 *(sys.executable, "-c", "from apex_pipeline.cli import main; main()"),
                 *("up", "--port", str(port), *options),
             ],
-            env={**environment, "APEX_STATE_DIR": str(state)},
+            env={
+                **environment,
+                "APEX_STATE_DIR": str(state),
+                "DAGSTER_POSTGRES_URL": storage,
+            },
             cwd=state.parent,
             stdout=file,
             stderr=file,
@@ -218,14 +227,22 @@ def starting(
     finally:
         if process.poll() is None:
             process.terminate()
-            process.wait(60)
+            process.wait(SECONDS)
 
 
 @contextmanager
 def apex_up(
-    state: Path, *options: str, prefix: tuple[str, ...] = ()
+    state: Path, *options: str, prefix: tuple[str, ...] = (), storage: str = ""
 ) -> Iterator[Running]:
-    with starting(state, *options, prefix=prefix) as running:
+    """Everything, ready.
+
+    Args:
+        state: Its folder.
+        options: Of the command.
+        prefix: Words before it.
+        storage: URL of a Postgres for Dagster's storage; empty: its own.
+    """
+    with starting(state, *options, prefix=prefix, storage=storage) as running:
         wait_until(running.says("Everything runs"), running)
         yield running
 
@@ -284,7 +301,7 @@ def test_the_demo_writes_campaigns_syncs_them_and_goes_on(tmp_path):
 def test_a_second_one_in_the_same_place_says_so_and_leaves_the_first_alone(tmp_path):
     with apex_up(tmp_path / "state") as first:
         with starting(tmp_path / "state") as second:
-            assert second.process.wait(60) == 1
+            assert second.process.wait(SECONDS) == 1
             told = second.output.read_text()
             assert f"already (pid {first.process.pid}, {first.url})" in told
         assert httpx.get(f"{first.url}/server_info").status_code == 200

@@ -7,7 +7,7 @@ import pytest
 from apex_pipeline.errors import WriterLockLostError
 from apex_pipeline.store import Store, connect
 from apex_pipeline.writer_lock import WriterLock
-from apex_pipeline_tests.test_processes import wait_until
+from apex_pipeline_tests.waiting import wait_until
 
 _HOLD = """
 import sys

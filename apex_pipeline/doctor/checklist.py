@@ -39,6 +39,7 @@ from apex_pipeline.settings import DataverseSettings, read_variable
 _PROVISION_DATABASE = "Run `apex provision database`."
 _PROVISION = "Run `apex provision dataverse`."
 _STORAGE_LINE = "Dagster storage"
+_CODE_LINE = "code location"
 _STORAGE_VARIABLE = "DAGSTER_POSTGRES_URL"
 _CLOCK = "Have the clock of this machine kept by NTP."
 _GRAPH_TOKENS = "graph.json"
@@ -350,12 +351,21 @@ def _machine_checks(
         daemon,
         (_STORAGE_LINE,) if storage else (),
     )
+    servers = orchestration.code_servers(configuration.environment)
+    if servers:
+        yield Check(
+            _CODE_LINE,
+            "loads",
+            "Restart the Dagster code server; its log says why. `apex up` does so by "
+            "itself. Daemon and web server need no restart.",
+            lambda: orchestration.code_location(servers),
+        )
     yield Check(
         "schedule",
         "on, and ticking every five minutes",
         f"Switch {orchestration.SCHEDULE} on in the Dagster UI, under Automation.",
         lambda: orchestration.schedule(seen[0], around.now()),
-        ("Dagster daemon",),
+        ("Dagster daemon", *([_CODE_LINE] if servers else [])),
     )
     yield Check(
         "disk",

@@ -1,12 +1,14 @@
-"""Dagster's part: whether the daemon lives and the schedule ticks. Pure.
+"""Dagster's part: whether daemon and code server live, and the schedule ticks.
 
 What is looked at comes from `defs`, which alone may know Dagster.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 
+from apex_pipeline import code_server
 from apex_pipeline.doctor.findings import Finding, failed, ok, warning
 
 SCHEDULE = "sync_every_five_minutes"
@@ -39,6 +41,20 @@ class Instance:
     is_stopped: bool | None
     tick_at: datetime | None
     tick_error: str | None
+
+
+def code_servers(environment: Mapping[str, str]) -> list[str]:
+    """Addresses of the code servers that the workspace in DAGSTER_HOME names."""
+    home = environment.get("DAGSTER_HOME")
+    return code_server.addresses(Path(home) / "workspace.yaml") if home else []
+
+
+def code_location(servers: Sequence[str]) -> Finding:
+    """Whether every code server serves its definitions."""
+    for error in map(code_server.load_error, servers):
+        if error:
+            return failed(error)
+    return ok(f"answers at {', '.join(servers)}")
 
 
 def daemon(instance: Instance | None, now: datetime) -> Finding:

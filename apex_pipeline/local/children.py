@@ -4,11 +4,10 @@ No secret is on a command line, which every user of the machine can read.
 """
 
 import signal
-import socket
 import sys
 import time
-from collections.abc import Callable
 
+from apex_pipeline.code_server import load_error
 from apex_pipeline.errors import DatabaseError
 from apex_pipeline.local import webserver
 from apex_pipeline.local.certificates import Certificates
@@ -35,6 +34,8 @@ _PANEL_VARIABLES = {
 
 # Dagster's processes on a machine that has not read them from its disk yet.
 _SLOW_SECONDS = 120.0
+# A daemon writes a heartbeat every 30 s.
+_HEARTBEAT_SECONDS = 90.0
 
 
 def names(services: Services) -> list[str]:
@@ -61,7 +62,7 @@ def database(postgres: EmbeddedPostgres) -> Child:
         name=DATABASE,
         command=command,
         environment=postgres.environment(),
-        ready=postgres.ready,
+        ready=postgres.health,
         # Fast shutdown; SIGTERM would wait for the clients to leave.
         stop_signal=signal.SIGINT,
         stop_within=15.0,
@@ -88,7 +89,9 @@ def emulator(services: Services, certificates: Certificates) -> Child:
         ],
         environment=environment
         | {"EMULATOR_CLIENT_SECRET": services.environment["AZURE_CLIENT_SECRET"]},
-        ready=_listens(services.emulator_port),
+        ready=lambda: webserver.responds(
+            f"https://localhost:{services.emulator_port}", certificates.authority
+        ),
         folder=services.dagster_home,
     )
 
@@ -96,10 +99,13 @@ def emulator(services: Services, certificates: Certificates) -> Child:
 def code_server(services: Services) -> Child:
     """The process that holds the definitions; its children execute the runs."""
     home = services.dagster_home
+    address = f"{HOST}:{services.code_port}"
     return Child(
         name=CODE_SERVER,
         command=lambda: [
-            *(sys.executable, "-m", "dagster", "code-server", "start"),
+            # Not `code-server start`: the process behind its proxy ends when it was
+            # suspended for 30 s, and the proxy lives on without it.
+            *(sys.executable, "-m", "dagster", "api", "grpc"),
             *("-m", "apex_pipeline.definitions", "-d", str(home)),
             *("-h", HOST, "-p", str(services.code_port)),
             *("--location-name", CODE_LOCATION),
@@ -107,8 +113,7 @@ def code_server(services: Services) -> Child:
             "--use-python-environment-entry-point",
         ],
         environment=services.environment,
-        # It opens its port when the definitions are loaded.
-        ready=_listens(services.code_port),
+        ready=lambda: load_error(address) is None,
         after=(DATABASE,) if services.postgres else (),
         folder=home,
         # A run ends in order only if its own process is asked; the server would wait.
@@ -149,10 +154,14 @@ def daemon(services: Services) -> Child:
         name=DAEMON,
         command=command,
         environment=services.environment,
-        ready=lambda: webserver.daemons_beat_since(services.ui_url, started),
+        ready=lambda: webserver.daemons_beat_since(
+            services.ui_url, max(started, time.time() - _HEARTBEAT_SECONDS)
+        ),
         after=(CODE_SERVER,),
         folder=services.dagster_home,
         ready_within=_SLOW_SECONDS,
+        # Two heartbeats: after a suspension the first may take half a minute.
+        sick_after=60.0,
     )
 
 
@@ -187,14 +196,3 @@ def demo_writer(services: Services) -> Child:
         after=(DATABASE,),
         folder=services.dagster_home,
     )
-
-
-def _listens(port: int) -> Callable[[], bool]:
-    def ready() -> bool:
-        try:
-            socket.create_connection((HOST, port), timeout=1).close()
-        except OSError:
-            return False
-        return True
-
-    return ready

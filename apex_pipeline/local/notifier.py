@@ -176,16 +176,20 @@ class Notifier:
         self, observations: Sequence[Observation], names: Sequence[str], now: datetime
     ) -> bool:
         """Have the journal decide; False where it cannot be used."""
-        mended = [Observation(scope) for scope in sorted(self._mended)]
+        seen = [*(Observation(scope) for scope in sorted(self._mended)), *observations]
+        held = self._incidents
+
+        def write() -> None:
+            if held:
+                self._journal.adopt(held)
+            self._journal.record(NAME, lambda _: Look(seen, {}), names, now)
+
         try:
-            if self._incidents:
-                self._journal.adopt(self._incidents)
-                self._incidents = ()
-            self._journal.record(
-                NAME, lambda _: Look([*mended, *observations], {}), names, now
-            )
-        except DatabaseError:
+            # It may have begun to hang since the look; people hear of a death still.
+            within(self._look_seconds, write)
+        except (DatabaseError, TimeoutError):
             return False
+        self._incidents = ()
         self._mended.clear()
         return True
 
@@ -194,8 +198,11 @@ class Notifier:
         if not self._answers:
             return
         try:
-            deliver(self._journal, self._channels, _DELIVERY_SECONDS)
-        except DatabaseError:
+            within(
+                _DELIVERY_SECONDS + self._look_seconds,
+                lambda: deliver(self._journal, self._channels, _DELIVERY_SECONDS),
+            )
+        except (DatabaseError, TimeoutError):
             # Nothing is lost: it waits there, and the next time comes soon.
             return
 

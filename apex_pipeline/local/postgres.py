@@ -26,6 +26,7 @@ from apex_pipeline.local.unprivileged import Quarters, find_quarters, home
 
 _MAJOR_VERSION = "18"
 _USER = "apex"
+_PATIENCE_SECONDS = 5
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
@@ -143,11 +144,24 @@ class EmbeddedPostgres:
         self.wait_ready(timeout)
 
     def ready(self) -> bool:
-        """Whether the server takes connections."""
+        """Whether the server answers a query."""
+        return self.health() is True
+
+    def health(self) -> bool | None:
+        """Whether the server answers a query; None where it lives but takes none now.
+
+        It does so while it starts, recovers from a crash, or has no connection free.
+        """
+        url = self.url("postgres")
         try:
-            psycopg.connect(self.url("postgres"), connect_timeout=5).close()
-        except psycopg.OperationalError:
-            return False
+            with psycopg.connect(url, connect_timeout=_PATIENCE_SECONDS) as connection:
+                connection.execute(f"SET statement_timeout = '{_PATIENCE_SECONDS}s'")
+                connection.execute("SELECT 1")
+        except psycopg.OperationalError as error:
+            # Not PQping, which psycopg calls with all threads of this process stopped.
+            lives = "FATAL" in str(error)
+            # A shutdown that somebody asked for waits for clients who do not leave.
+            return None if lives and "shutting down" not in str(error) else False
         return True
 
     def wait_ready(self, timeout: float = 60.0) -> None:

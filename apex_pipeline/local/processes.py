@@ -75,7 +75,10 @@ def end(leader: int, *, request: int, patience: float, everyone: bool = False) -
         everyone: Ask all of them, not the leader alone.
     """
     members = family(leader)
-    _send({p for p in members if everyone or p.pid == leader}, request)
+    asked = {p for p in members if everyone or p.pid == leader}
+    _send(asked, request)
+    # A process that is suspended hears nothing else.
+    _send(asked, signal.SIGCONT)
     _wait(lambda: not _leaders(members, leader), patience)
     if not _leaders(members, leader):
         members |= family(leader)

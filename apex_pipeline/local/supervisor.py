@@ -1,25 +1,27 @@
-"""Child processes: started in order, watched, started again, stopped without remains.
+"""Child processes: started in order, kept healthy, stopped without remains.
 
-It knows nothing of what the children do. All of it happens in the thread that calls
-`step`, which has to be the thread that lives longest: Linux ends a child whose parent
-*thread* ends.
+It knows nothing of what the children do. Children start in the thread that calls `step`,
+which has to be the thread that lives longest: Linux ends a child whose parent *thread*
+ends. Their health is asked for in threads, since one that hangs takes its time.
 """
 
 import os
 import secrets
-import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 from apex_pipeline.errors import ApexError
 from apex_pipeline.local import child as child_program, processes
+from apex_pipeline.local.checkup import Checkup
+from apex_pipeline.local.log_file import LogFile
 from apex_pipeline.local.record import Recorded, stop_recorded, write_record
 
 _MARKER = "APEX_SUPERVISED_BY"
@@ -27,8 +29,9 @@ _LASTING_SECONDS = 60.0
 _FIRST_TRIES = 3
 _MANY_DEATHS = 5
 _SLOW_SECONDS = 30.0
-_LOG_BYTES = 8_000_000
-_LOG_CHECK_SECONDS = 1.0
+_FILES_SECONDS = 1.0
+# Longer between two steps, and this process was suspended; its children too, perhaps.
+_SUSPENDED_SECONDS = 5.0
 
 
 class StartError(ApexError):
@@ -41,8 +44,10 @@ class Child:
 
     Attributes:
         command: Makes the command line, anew before each start; it may prepare things.
-        ready: Says whether the program serves; asked often, so it has to be quick.
+        ready: Says whether the program serves, in seconds, and for as long as it lives;
+            None where something other than the program prevents the question.
         after: Names of the children that must be ready before this one starts.
+        sick_after: Seconds without a good answer after which it is restarted.
         folder: Its current directory.
         stop_signal: The signal that asks it for an orderly end.
         stop_everyone: Whether its descendants are to be asked too.
@@ -51,12 +56,13 @@ class Child:
     name: str
     command: Callable[[], Sequence[str]]
     environment: Mapping[str, str] = field(repr=False)
-    ready: Callable[[], bool] = lambda: True
+    ready: Callable[[], bool | None] = lambda: True
     after: Collection[str] = ()
     folder: Path = Path("/")
     stop_signal: signal.Signals = signal.SIGTERM
     stop_everyone: bool = False
     ready_within: float = 60.0
+    sick_after: float = 30.0
     stop_within: float = 8.0
 
 
@@ -65,7 +71,8 @@ class _Watched:
 
     def __init__(self, child: Child, log: Path) -> None:
         self.child = child
-        self.log = log
+        self.log = LogFile(log)
+        self.checkup = Checkup(child.ready)
         self.process: subprocess.Popen[bytes] | None = None
         self.started_at = 0.0
         self.due_at = 0.0
@@ -92,6 +99,7 @@ class Supervisor:
         record: Path,
         report: Callable[[str], None],
         pause_seconds: float = 0.5,
+        check_seconds: float = 10.0,
     ) -> None:
         """Name the places; nothing is started yet.
 
@@ -101,16 +109,21 @@ class Supervisor:
             report: Takes one line for each thing that a person should know.
             pause_seconds: How long a child that died waits to be started again; twice
                 as long after each death of the same minute.
+            check_seconds: How often to ask a child that serves whether it still does.
         """
         self._logs = logs
         self._pause_seconds = pause_seconds
+        self._check_seconds = check_seconds
         self._record = record
         self._report = report
         self._marker = secrets.token_hex(16)
         self.on_death: Callable[[str, str], None] = lambda name, how: None  # noqa: ARG005  named for the caller
         self.on_return: Callable[[str], None] = lambda name: None  # noqa: ARG005  likewise
         self._watched: dict[str, _Watched] = {}
-        self._logs_due_at = 0.0
+        self._files_due_at = 0.0
+        self._stepped_at = time.monotonic()
+        self._record_is_old = False
+        self._unwritten = ""
 
     def __enter__(self) -> "Supervisor":
         """Make the folders, and stop what a killed supervisor left behind."""
@@ -144,7 +157,7 @@ class Supervisor:
 
     def log(self, name: str) -> Path:
         """The child's log file."""
-        return self._watched[name].log
+        return self._watched[name].log.path
 
     def step(self) -> None:
         """Look after every child once.
@@ -153,6 +166,9 @@ class Supervisor:
             StartError: One that has never been ready died again and again, or was not
                 ready within its time.
         """
+        if time.monotonic() - self._stepped_at > _SUSPENDED_SECONDS:
+            for watched in self._watched.values():
+                watched.checkup.forgive()
         for watched in self._watched.values():
             if watched.process is None:
                 self._start_when_due(watched)
@@ -160,10 +176,12 @@ class Supervisor:
                 self._bury(watched, _how_it_ended(code))
             elif not watched.ready:
                 self._look_whether_ready(watched, watched.process)
-        if time.monotonic() >= self._logs_due_at:
-            self._logs_due_at = time.monotonic() + _LOG_CHECK_SECONDS
-            for watched in self._watched.values():
-                _bound(watched.log)
+            else:
+                self._look_whether_well(watched)
+        if time.monotonic() >= self._files_due_at:
+            self._files_due_at = time.monotonic() + _FILES_SECONDS
+            self._look_after_files()
+        self._stepped_at = time.monotonic()
 
     def stop(self) -> None:
         """Stop all children, those that others need last."""
@@ -176,7 +194,8 @@ class Supervisor:
             for name in wave:
                 del remaining[name]
         self._watched.clear()
-        self._record.unlink(missing_ok=True)
+        with suppress(OSError):
+            self._record.unlink(missing_ok=True)
 
     def _start_when_due(self, watched: _Watched) -> None:
         waits_for = [n for n in watched.child.after if not self._watched[n].ready]
@@ -184,13 +203,20 @@ class Supervisor:
             return
         try:
             command = watched.child.command()
+            watched.process = self._spawn(watched, command)
+        except OSError as error:
+            fault = f"could not be started ({error.strerror}: {error.filename})"
+            if not watched.was_ready:
+                raise StartError(f"{watched.child.name} {fault}") from error
+            self._put_off(watched, fault)
+            return
         except ApexError as error:
             if not watched.was_ready:
                 raise
             self._put_off(watched, str(error))
             return
-        watched.process = self._spawn(watched, command)
         watched.started_at = time.monotonic()
+        watched.checkup = Checkup(watched.child.ready)
         self._remember()
 
     def _spawn(
@@ -198,9 +224,8 @@ class Supervisor:
     ) -> subprocess.Popen[bytes]:
         become = [sys.executable, "-I", "-S", child_program.__file__]
         stop_signal = int(watched.child.stop_signal)
-        with watched.log.open("ab") as log:
-            log.write(f"--- started {datetime.now(UTC):%Y-%m-%d %H:%M:%S}Z\n".encode())
-            log.flush()
+        heading = f"--- started {datetime.now(UTC):%Y-%m-%d %H:%M:%S}Z\n"
+        with watched.log.opened(heading) as log:
             return subprocess.Popen(  # noqa: S603 - the command is ours
                 [*become, str(os.getpid()), str(stop_signal), *command],
                 cwd=watched.child.folder,
@@ -215,7 +240,8 @@ class Supervisor:
     def _look_whether_ready(
         self, watched: _Watched, process: subprocess.Popen[bytes]
     ) -> None:
-        if watched.child.ready():
+        watched.checkup.step(every=0.0)
+        if watched.checkup.is_well:
             if watched.was_ready:
                 self._report(f"{watched.child.name} runs again (pid {process.pid})")
                 self.on_return(watched.child.name)
@@ -223,6 +249,14 @@ class Supervisor:
         elif time.monotonic() > watched.started_at + watched.child.ready_within:
             too_late = f"did not serve within {watched.child.ready_within:.0f} s"
             self._bury(watched, too_late, tries=1)
+
+    def _look_whether_well(self, watched: _Watched) -> None:
+        watched.checkup.step(every=self._check_seconds)
+        if watched.checkup.seconds_unwell > watched.child.sick_after:
+            self._bury(
+                watched,
+                f"has not answered for {watched.child.sick_after:.0f} s and was stopped",
+            )
 
     def _bury(self, watched: _Watched, how: str, tries: int = _FIRST_TRIES) -> None:
         """Clear away what is left of a child, and decide when it starts again."""
@@ -234,8 +268,8 @@ class Supervisor:
             self.on_death(watched.child.name, how)
         if not watched.was_ready and watched.deaths_in_a_row >= tries:
             raise StartError(
-                f"{watched.child.name} {how}. The end of {watched.log}:\n"
-                f"{_tail(watched.log)}"
+                f"{watched.child.name} {how}. The end of {watched.log.path}:\n"
+                f"{watched.log.tail()}"
             )
 
     def _put_off(self, watched: _Watched, why: str) -> None:
@@ -250,8 +284,16 @@ class Supervisor:
         again = f", {deaths} times in a row" if hopeless else ""
         self._report(
             f"{watched.child.name} {why}{again}; starting it again in {pause:g} s "
-            f"(log: {watched.log})"
+            f"(log: {watched.log.path})"
         )
+
+    def _look_after_files(self) -> None:
+        """Bound the logs, and write what could not be written before."""
+        for watched in self._watched.values():
+            if fault := watched.log.bound():
+                self._report(f"{watched.child.name}: {fault}")
+        if self._record_is_old:
+            self._remember()
 
     def _remember(self) -> None:
         children = []
@@ -268,7 +310,25 @@ class Supervisor:
                         stop_everyone=child.stop_everyone,
                     )
                 )
-        write_record(self._record, self._marker, children)
+        try:
+            write_record(self._record, self._marker, children)
+        except OSError as error:
+            self._record_is_old = True
+            self._tell_unwritten(
+                f"{self._record} cannot be written ({error.strerror}). Everything goes "
+                "on; if this process is killed now, the next start may leave children "
+                "of this one running."
+            )
+        else:
+            self._record_is_old = False
+            self._tell_unwritten("")
+
+    def _tell_unwritten(self, fault: str) -> None:
+        if self._unwritten and not fault:
+            self._report(f"{self._record} is written again")
+        elif fault and fault != self._unwritten:
+            self._report(fault)
+        self._unwritten = fault
 
 
 def _end(watched: _Watched) -> None:
@@ -290,17 +350,3 @@ def _how_it_ended(code: int) -> str:
     name = signal.Signals(-code).name
     who = ", by somebody or for want of memory" if -code == signal.SIGKILL else ""
     return f"was ended by {name}{who}"
-
-
-def _bound(log: Path) -> None:
-    """Move a log that has grown too long aside; the child appends to what is left."""
-    if log.is_file() and log.stat().st_size > _LOG_BYTES:
-        shutil.copyfile(log, log.with_suffix(".log.1"))
-        os.truncate(log, 0)
-
-
-def _tail(log: Path, lines: int = 15) -> str:
-    with log.open("rb") as file:
-        file.seek(max(0, log.stat().st_size - 8192))
-        text = file.read().decode(errors="replace")
-    return "\n".join(f"  {line}" for line in text.splitlines()[-lines:])

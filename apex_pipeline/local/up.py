@@ -2,10 +2,8 @@
 
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from types import FrameType
@@ -17,7 +15,13 @@ from apex_pipeline import migrations
 from apex_pipeline.alerts.journal import Journal
 from apex_pipeline.alerts.station import ways
 from apex_pipeline.errors import ApexError, ConfigError
-from apex_pipeline.local import children, demo as campaigns, processes, webserver
+from apex_pipeline.local import (
+    background,
+    children,
+    demo as campaigns,
+    processes,
+    webserver,
+)
 from apex_pipeline.local.instance import announced, only_one
 from apex_pipeline.local.notifier import Notifier
 from apex_pipeline.local.services import (
@@ -156,16 +160,8 @@ class _Watch:
 
     def during(self, work: Callable[[], _Result]) -> _Result:
         """Do something that takes time; its error comes back to the caller."""
-        outcome: Future[_Result] = Future()
-
-        def run() -> None:
-            try:
-                outcome.set_result(work())
-            except BaseException as error:  # noqa: BLE001 - result() raises it again
-                outcome.set_exception(error)
-
-        # A daemon, so that the end does not wait for a database that sleeps.
-        threading.Thread(target=run, daemon=True).start()
+        # Not a pool's, so that the end does not wait for a database that sleeps.
+        outcome = background.start(work)
         self.until(outcome.done)
         return outcome.result()
 
@@ -230,10 +226,6 @@ def _start_ends(watch: _Watch, services: Services) -> None:
 
 def _inspect(services: Services, began: float, say: Callable[[str], None]) -> None:
     """Report what a running Dagster does not show by itself."""
-    error = webserver.load_error(services.ui_url)
-    if error:
-        cause = error.strip().splitlines()[0]
-        say(f"The code location does not load; its log tells more. {cause}")
     if services.owns_dagster_storage:
         # Their processes went with the start before this one. Left alone, they would
         # hold up the schedule until their time is over.

@@ -121,6 +121,14 @@ PROCESS_DIED = Rule(
     ),
     is_event=True,
 )
+CODE_LOCATION_DOWN = Rule(
+    name="code-location-down",
+    title="The code location does not load",
+    severity=Severity.ERROR,
+    remedy="Restart the Dagster code server; its log says why. `apex up` does so by "
+    "itself. Daemon and web server need no restart.",
+    inhibits=_LATE | {"ticks-failing", "schedule-late", "watch-stalled"},
+)
 SCHEDULE_STOPPED = Rule(
     name="schedule-stopped",
     title="{} is switched off",
@@ -233,7 +241,8 @@ WATCH_STALLED = Rule(
     title="Nothing watches the sync",
     severity=Severity.ERROR,
     remedy="See in the Dagster UI that the sensors watch_sync_health and "
-    "alert_on_failure are on and tick, and restart the daemon if they do not.",
+    "alert_on_failure are on. If they are and do not tick, `apex doctor` says which to "
+    "restart: the code server where the code location does not load, else the daemon.",
 )
 
 RULES = {
@@ -243,6 +252,7 @@ RULES = {
         STORAGE_UNUSABLE,
         DATABASE_UNUSABLE,
         PROCESS_DIED,
+        CODE_LOCATION_DOWN,
         WATCH_STALLED,
         SCHEDULE_STOPPED,
         SCHEDULE_LATE,

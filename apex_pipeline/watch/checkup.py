@@ -9,6 +9,8 @@ from apex_pipeline.alerts.incidents import Incident, words
 from apex_pipeline.alerts.journal import VARIABLE, Journal, Progress
 from apex_pipeline.alerts.notice import Severity
 from apex_pipeline.database import Database
+from apex_pipeline.doctor import orchestration
+from apex_pipeline.doctor.findings import State
 from apex_pipeline.errors import DatabaseError
 from apex_pipeline.settings import (
     check_settings,
@@ -18,6 +20,7 @@ from apex_pipeline.settings import (
 )
 from apex_pipeline.watch import everything, storage_room, sync_health
 from apex_pipeline.watch.catalogue import (
+    CODE_LOCATION_DOWN,
     DATABASE_UNUSABLE,
     STORAGE_UNUSABLE,
     WATCH_STALLED,
@@ -50,7 +53,11 @@ def reasons(environment: Mapping[str, str], now: datetime) -> list[str]:
     kept = _kept(environment, now)
     found = {finding.fingerprint: finding for finding in kept.faults}
     room = storage_room.observe({"state folder": state_dir(environment)})
-    for observation in (*room, *_delivery(settings.database_url, kept, now)):
+    for observation in (
+        _code_location(environment),
+        *room,
+        *_delivery(settings.database_url, kept, now),
+    ):
         found |= {each.fingerprint: each for each in observation.findings}
     known = {each.fingerprint: each for each in kept.incidents}
     return [
@@ -82,6 +89,19 @@ def stalled(progress: Progress | None, now: datetime) -> Finding | None:
         f"It looked {words(now - progress.updated_at)} ago for the last time.",
         cause_key="stalled",
     )
+
+
+def _code_location(environment: Mapping[str, str]) -> Observation:
+    """Whether the code servers of this Dagster home serve definitions.
+
+    The watch runs in one of them, so it cannot tell.
+    """
+    servers = orchestration.code_servers(environment)
+    found = orchestration.code_location(servers) if servers else None
+    if found is None or found.state is State.OK:
+        return Observation(CODE_LOCATION_DOWN.name)
+    wrong = CODE_LOCATION_DOWN.finding(found.measured)
+    return Observation(CODE_LOCATION_DOWN.name, (wrong,))
 
 
 def _kept(environment: Mapping[str, str], now: datetime) -> _Kept:

@@ -51,6 +51,8 @@ def _listener(settings: PanelSettings) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
+        # From here on, who connects is served, or waits for it and is not refused.
+        listener.listen(_BACKLOG)
     except OSError:
         listener.close()
         raise
