@@ -14,6 +14,7 @@ from apex_pipeline.errors import ConfigError
 from apex_pipeline.settings import (
     AlertSettings,
     load_alert_settings,
+    load_code_location,
     load_dagster_url,
     load_dataverse,
     token_cache_path,
@@ -88,7 +89,7 @@ def open_station(environment: Mapping[str, str]) -> Iterator[Station]:
     url = environment.get(VARIABLE)
     if not url:
         raise ConfigError(NO_JOURNAL)
-    with Journal(url) as journal:
+    with Journal(url, load_code_location(environment)) as journal:
         yield Station(
             journal,
             ways(environment),

@@ -39,6 +39,11 @@ from apex_pipeline.settings.ends import (
     token_cache_path,
     wants_local,
 )
+from apex_pipeline.settings.location import (
+    DEFAULT_LOCATION,
+    LOCATION_VARIABLE,
+    load_code_location,
+)
 from apex_pipeline.settings.mistakes import check_settings, find_mistakes
 from apex_pipeline.settings.names import VARIABLES, Variable
 from apex_pipeline.settings.panel import (
@@ -50,10 +55,12 @@ from apex_pipeline.settings.panel import (
 )
 
 __all__ = [
+    "DEFAULT_LOCATION",
     "DEFAULT_PANEL_HOST",
     "DEFAULT_PANEL_PORT",
     "EMBEDDED",
     "EMULATOR",
+    "LOCATION_VARIABLE",
     "PAGES",
     "PUBLIC_AUTHORITY",
     "UTC_ZONE",
@@ -74,6 +81,7 @@ __all__ = [
     "is_loopback",
     "load_alert_settings",
     "load_analysis_settings",
+    "load_code_location",
     "load_dagster_url",
     "load_database_url",
     "load_dataverse",

@@ -41,7 +41,11 @@ VARIABLES = (
         *("APEX_TEAMS_WEBHOOK_URL*", "APEX_ALERT_EMAIL_TO", "APEX_ALERT_EMAIL_FROM"),
         *("APEX_SMTP_URL*", "APEX_HEARTBEAT_URL*"),
     ),
-    *_part("Dagster", "DAGSTER_HOME", "DAGSTER_POSTGRES_URL*", "APEX_DAGSTER_URL"),
+    *_part(
+        "Dagster",
+        *("DAGSTER_HOME", "DAGSTER_POSTGRES_URL*", "DAGSTER_LOCATION_NAME"),
+        "APEX_DAGSTER_URL",
+    ),
     *_part(
         "Analysis",
         *("APEX_EXPORT_DIR", "APEX_TIME_ZONE", "APEX_HISTORY_START", "APEX_SLO_P95_MS"),

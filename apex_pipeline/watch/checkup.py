@@ -10,7 +10,12 @@ from apex_pipeline.alerts.journal import VARIABLE, Journal, Progress
 from apex_pipeline.alerts.notice import Severity
 from apex_pipeline.database import Database
 from apex_pipeline.errors import DatabaseError
-from apex_pipeline.settings import check_settings, load_settings, state_dir
+from apex_pipeline.settings import (
+    check_settings,
+    load_code_location,
+    load_settings,
+    state_dir,
+)
 from apex_pipeline.watch import everything, storage_room, sync_health
 from apex_pipeline.watch.catalogue import (
     DATABASE_UNUSABLE,
@@ -84,7 +89,8 @@ def _kept(environment: Mapping[str, str], now: datetime) -> _Kept:
     if not url:
         return _Kept()
     try:
-        with Journal(url, wait_seconds=_PATIENCE_SECONDS) as journal:
+        location = load_code_location(environment)
+        with Journal(url, location, wait_seconds=_PATIENCE_SECONDS) as journal:
             progress = journal.progress(everything.WATCHER)
             fault = stalled(progress, now)
             return _Kept(
