@@ -1,4 +1,19 @@
-"""Keeping what is ours in Dagster's storage small."""
+"""Keeping what is ours in Dagster's storage small.
+
+What grows, by table of dagster-postgres 0.29.27, and the size at which it stays with runs
+kept for 30 days:
+
+- `event_logs`: about 0.7 GB. 600 rows an hour, each 1.7 kB with its indexes.
+- `asset_check_executions`: about 0.2 GB. It grows by 1.6 to 2.6 GB a year, and
+  `delete_run` leaves it behind.
+- `runs` goes with the run, `run_tags` by its foreign key, `asset_event_tags` with the event.
+- `job_ticks`: kept as long as `retention` in dagster.yaml says.
+- `snapshots`: one for each version of a job and each selection; `bulk_actions` and
+  `backfill_tags`: one for each backfill. They are few, are shared with other code
+  locations, and stay.
+
+All others hold one row for each key, pool, daemon, schedule or sensor.
+"""
 
 from collections.abc import Callable, Collection
 from datetime import UTC, datetime, timedelta
