@@ -112,7 +112,7 @@ class Ui:
         assert run is not None
         return run.status
 
-    def finish(self, run_id: str, seconds: float = 90) -> dg.DagsterRun:
+    def finish(self, run_id: str, seconds: float = 240) -> dg.DagsterRun:
         """Let the queue look until a run has ended."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
@@ -125,11 +125,13 @@ class Ui:
 
 
 @contextmanager
-def dagster_ui(storage: str, folder: Path, locations: Sequence[str]) -> Iterator[Ui]:
-    """A UI on the project's own dagster.yaml, with these code locations of ours."""
+def dagster_ui(folder: Path, locations: Sequence[str]) -> Iterator[Ui]:
+    """A UI on the project's own dagster.yaml, with these code locations of ours.
+
+    Its storage is the Postgres of DAGSTER_POSTGRES_URL.
+    """
     settings = load_yaml_from_path(str(PROJECT / "dagster.yaml"))
     assert isinstance(settings, dict)
-    settings["storage"] = {"postgres": {"postgres_url": storage}}
     workspace = folder / "workspace.yaml"
     workspace.write_text(
         "load_from:\n"

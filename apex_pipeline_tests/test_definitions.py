@@ -1,6 +1,7 @@
 """The code location on a real Dagster instance, whose storage is a real Postgres."""
 
 import os
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -542,3 +543,23 @@ def test_dg_and_workspace_name_the_same_code_location():
     }
     assert LOCATION == DEFAULT_LOCATION == CODE_LOCATION
     assert loaded["python_module"]["location_name"] == LOCATION
+
+
+def test_dagsters_commands_name_the_variable_that_is_missing_in_a_sentence(tmp_path):
+    """Without DAGSTER_HOME they read the dagster.yaml of the folder that they run in."""
+    project = Path(__file__).parent.parent
+    for name in ("dagster.yaml", "workspace.yaml"):
+        shutil.copy(project / name, tmp_path)
+    unset = {"DAGSTER_HOME", "DAGSTER_POSTGRES_URL"}
+    ended = subprocess.run(
+        [sys.executable, "-m", "dagster", "definitions", "validate"],
+        cwd=tmp_path,
+        env={name: value for name, value in os.environ.items() if name not in unset},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 2
+    assert "Error: DAGSTER_POSTGRES_URL is not set." in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert "Stack Trace" not in ended.stderr

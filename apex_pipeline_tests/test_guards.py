@@ -27,6 +27,8 @@ ANALYSIS = [key.to_user_string() for key in (DAILY_KEY, HISTORY_KEY, FORECAST_KE
 
 pytestmark = [
     pytest.mark.slow,
+    # Each waits for run workers, which take long to start on a busy machine.
+    pytest.mark.timeout(600),
     # Dagster's own daemon of backfills (1.13.27).
     pytest.mark.filterwarnings("ignore:Function `AssetSelection.sources`"),
 ]
@@ -55,7 +57,7 @@ def served_ui(postgres, metrics, shared_emulator, tmp_path_factory) -> Iterator[
     with pytest.MonkeyPatch.context() as patch:
         for name, value in variables.items():
             patch.setenv(name, value)
-        with dagster_ui(storage, folder, [OURS]) as found:
+        with dagster_ui(folder, [OURS]) as found:
             yield found
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
+import click
 import dagster as dg
 from dagster import DagsterInstance
 from dagster._core.definitions.run_request import InstigatorType
@@ -53,6 +54,8 @@ def readable_instance(
     try:
         with dg.DagsterInstance.get() as instance:
             yield instance
+    except click.UsageError as error:
+        raise ApexError(error.message) from error
     except (dg.DagsterError, SQLAlchemyError, OSError) as error:
         first_line = (str(error).splitlines() or [type(error).__name__])[0]
         raise ApexError(
