@@ -8,11 +8,15 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.events import JobFailureData, RunFailureReason
 
 from apex_pipeline.alerts.journal import Journal
 from apex_pipeline.definitions import defs
+from apex_pipeline.defs.alert_events import EventReader
+from apex_pipeline.defs.location import OURS
 from apex_pipeline.defs.services import Services
 from apex_pipeline.local.postgres import EmbeddedPostgres
+from apex_pipeline.watch.run_events import RunEnd
 from apex_pipeline_tests.ends import (
     campaign_row,
     environment,
@@ -212,7 +216,11 @@ def fail_op(instance, *, succeed=False, tags=None, error="broken"):
         if not succeed:
             raise ValueError(error)
 
-    @dg.job(name="nightly_report", executor_def=dg.in_process_executor, tags=tags)
+    @dg.job(
+        name="nightly_report",
+        executor_def=dg.in_process_executor,
+        tags=OURS | (tags or {}),
+    )
     def nightly_report():
         work()
 
@@ -257,7 +265,7 @@ def test_what_failed_and_succeeded_between_two_ticks_is_told(
     ]
 
 
-def check_run(instance, *, passed, blocking=False):
+def check_run(instance, *, passed, blocking=False, tags=OURS):
     @dg.asset(
         check_specs=[dg.AssetCheckSpec("sums_match", asset="sums", blocking=blocking)]
     )
@@ -273,7 +281,7 @@ def check_run(instance, *, passed, blocking=False):
         pass
 
     job = dg.Definitions(
-        assets=[sums, later], jobs=[dg.define_asset_job("make_sums")]
+        assets=[sums, later], jobs=[dg.define_asset_job("make_sums", tags=tags)]
     ).resolve_job_def("make_sums")
     return job.execute_in_process(instance=instance, raise_on_error=False)
 
@@ -289,6 +297,101 @@ def test_a_failing_check_is_told_once_whether_or_not_it_fails_the_run(
     check_run(instance, passed=True)
     tick("alert_on_failure")
     assert headings(teams)[1:] == ["Resolved: The check sums_match of sums failed"]
+
+
+def test_what_another_team_does_on_the_same_instance_opens_nothing(
+    instance, variables, tick, teams
+):
+    theirs = {"dagster/code_location": "another_team"}
+    assert not fail_op(instance, tags=theirs).success
+    check_run(instance, passed=False, tags=theirs)
+    tick("alert_on_failure")
+    fail_op(instance)
+    fail_op(instance, succeed=True, tags=theirs)
+    tick("alert_on_failure")
+    assert headings(teams) == ["Error: A run of nightly_report failed"]
+
+
+def materialize(instance, *selected, fail=""):
+    """Click *Materialize* on some of three assets; one of them may fail."""
+
+    def made(name):
+        @dg.asset(name=name)
+        def body() -> None:
+            if name == fail:
+                raise ValueError(name)
+
+        return body
+
+    repository = dg.Definitions(
+        assets=[made(name) for name in ("first", "second", "third")],
+        jobs=[dg.define_asset_job("make_two", ["first", "second"], tags=OURS)],
+        executor=dg.in_process_executor,
+    ).get_repository_def()
+    repository.get_implicit_global_asset_job_def().execute_in_process(
+        instance=instance,
+        asset_selection=[dg.AssetKey(name) for name in selected],
+        tags=OURS,
+        raise_on_error=False,
+    )
+    return repository
+
+
+def test_a_run_from_an_assets_page_is_known_by_what_was_selected(instance):
+    repository = materialize(instance, "first", fail="first")
+    materialize(instance, "second")
+    materialize(instance, "second", "first", fail="second")
+    materialize(instance, "first", "second", "third")
+    reader = EventReader(instance, repository, lambda _: None)
+    news = reader.read(None, datetime.now(UTC) + timedelta(minutes=1)).news
+    ends = [each for each in news if isinstance(each, RunEnd)]
+    found = [(each.job, each.succeeded) for each in ends]
+    assert sorted(found) == [
+        ("first", False),
+        ("first, second, third", True),
+        ("make_two", False),
+        ("second", True),
+    ]
+    (everything,) = [each for each in ends if "third" in each.job]
+    assert everything.makes_good == {"first", "second", "third", "make_two"}
+
+
+def time_out_at_start(instance, job=SYNC):
+    definition = defs().resolve_job_def(job)
+    run = instance.create_run_for_job(
+        definition,
+        status=dg.DagsterRunStatus.STARTING,
+        tags=OURS | {"dagster/will_retry": "false"},
+    )
+    instance.report_run_failed(
+        run,
+        "Run timed out due to taking longer than 120 seconds to start.",
+        JobFailureData(error=None, failure_reason=RunFailureReason.START_TIMEOUT),
+    )
+
+
+def test_a_run_that_could_not_start_is_told_only_if_the_next_cannot_either(
+    instance, variables, tick, teams, journal
+):
+    time_out_at_start(instance, "refresh_weekly_rollups")
+    tick("alert_on_failure")
+    (incident,) = journal.incidents()
+    assert incident.fingerprint == "run-not-started"
+    assert teams.cards == []
+    assert run_job(instance).success
+    tick("alert_on_failure")
+    assert journal.incidents() == []
+    assert teams.cards == []
+
+
+def test_a_job_that_cannot_start_twice_in_a_row_is_told(
+    instance, variables, tick, teams
+):
+    time_out_at_start(instance, "refresh_weekly_rollups")
+    assert run_job(instance).success
+    time_out_at_start(instance, "refresh_weekly_rollups")
+    tick("alert_on_failure")
+    assert headings(teams) == ["Error: A run of refresh_weekly_rollups failed"]
 
 
 def test_a_run_that_left_the_work_to_another_calls_nothing_off(
@@ -489,7 +592,7 @@ def test_a_check_of_ours_says_what_should_be(instance, variables, tick, teams):
             check_results=[dg.AssetCheckResult(passed=False, metadata=found)]
         )
 
-    dg.materialize([rollup], instance=instance)
+    dg.materialize([rollup], instance=instance, tags=OURS)
     tick("alert_on_failure")
     (card,) = teams.cards
     assert "This does not hold: No day or week is missing" in str(card)

@@ -1,14 +1,32 @@
 """The code location on a real Dagster instance, whose storage is a real Postgres."""
 
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.data_version import (
+    CachingStaleStatusResolver,
+    StaleStatus,
+)
+from dagster._core.loader import LoadingContextForTest
+from dagster_shared.yaml_utils import load_yaml_from_path
 
 from apex_pipeline.definitions import defs
 from apex_pipeline.defs.jobs import MAX_RUNTIME, active_sync
+from apex_pipeline.defs.location import LOCATION
+from apex_pipeline.defs.reconciliation import RECONCILIATION
+from apex_pipeline.defs.rollup_specs import DAILY_KEY
 from apex_pipeline.defs.services import Services
 from apex_pipeline.defs.sync_assets import SKIPPED_TAG, preview_table
+from apex_pipeline.defs.sync_specs import DELIVERED, SYNC_ASSETS
+from apex_pipeline.local.services import CODE_LOCATION
+from apex_pipeline.settings import DEFAULT_LOCATION
 from apex_pipeline.sync import pacing_key
 from apex_pipeline_tests.ends import (
     campaign_row,
@@ -225,6 +243,82 @@ def test_a_tick_with_nothing_pending_is_skipped(repository, instance, variables)
     assert data.skip_message == "Nothing is pending."
 
 
+def stale(repository, instance):
+    """Assets that the UI shows as not up to date, with what it says."""
+    context = LoadingContextForTest(instance)
+    resolver = CachingStaleStatusResolver(instance, repository.asset_graph, context)
+    return {
+        key.to_user_string(): [cause.reason for cause in resolver.get_stale_causes(key)]
+        for key in (*SYNC_ASSETS, RECONCILIATION.key)
+        if resolver.get_status(key) is not StaleStatus.FRESH
+    }
+
+
+def freshened_at(instance):
+    event = instance.get_latest_materialization_event(DELIVERED.key)
+    return event and event.timestamp
+
+
+def test_no_asset_is_out_of_date_because_the_next_sync_came(
+    repository, instance, variables, database_url
+):
+    insert_many(database_url, 2)
+    assert run_job(instance).success
+    reconcile = defs().resolve_job_def("reconcile_dataverse")
+    assert reconcile.execute_in_process(instance=instance).success
+    assert run_job(instance).success
+    assert stale(repository, instance) == {}
+    before = freshened_at(instance)
+    tick(repository, instance)
+    assert freshened_at(instance) > before
+    assert stale(repository, instance) == {}
+
+
+def test_a_quiet_tick_keeps_delivery_fresh_and_a_failed_run_does_not(
+    repository, instance, variables, emulator, database_url
+):
+    tick(repository, instance)
+    assert freshened_at(instance) is None
+    assert run_job(instance).success
+    before = freshened_at(instance)
+    insert_many(database_url, 1)
+    tick(repository, instance)
+    emulator.fault("status", status=403, count=1000, path="UpsertMultiple")
+    assert not run_job(instance).success
+    assert freshened_at(instance) == before
+
+
+def test_the_check_of_delivery_has_numbers_that_plot(instance, variables, database_url):
+    insert_many(database_url, 3)
+    (check,) = [
+        each
+        for each in run_job(instance).get_asset_check_evaluations()
+        if each.check_name == "delivery_complete"
+    ]
+    values = {name: each.value for name, each in check.metadata.items()}
+    assert values["rows_delivered"] == 3
+    assert values["rows_remaining"] == 0
+    assert values["oldest_pending_age_seconds"] > 0
+
+
+def test_groups_say_what_an_asset_is_for(repository):
+    groups: dict[str | None, set[str]] = {}
+    for node in repository.asset_graph.asset_nodes:
+        groups.setdefault(node.group_name, set()).add(node.key.to_user_string())
+    assert {*groups} == {"sync", "analysis", "operations"}
+    assert groups["operations"] == {"dataverse_reconciliation", "completion_report"}
+
+
+def test_every_job_says_what_it_is_and_when_one_needs_it(repository):
+    for job in repository.get_all_jobs():
+        if not job.name.startswith("__"):
+            assert job.tags["kind"] in {"scheduled", "operator command"}, job.name
+            assert len(job.description.split(". ")) > 1, job.name
+    scheduled = {each.job_name for each in repository.schedule_defs}
+    kinds = {each: repository.get_job(each).tags["kind"] for each in scheduled}
+    assert {*kinds.values()} == {"scheduled"}
+
+
 def test_a_tick_with_pending_rows_starts_one_run(
     repository, instance, variables, database_url
 ):
@@ -232,7 +326,6 @@ def test_a_tick_with_pending_rows_starts_one_run(
     (request,) = tick(repository, instance).run_requests
     assert request.run_key == "2026-11-23T12:05:00+00:00"
     tags = repository.get_job(SYNC).tags
-    assert tags["apex/writer"] == "dataverse"
     assert int(tags["dagster/max_runtime"]) == MAX_RUNTIME.total_seconds()
 
 
@@ -256,7 +349,9 @@ def test_a_tick_respects_an_open_retry_after(
 
 def active_run(instance, created=None):
     job = defs().resolve_job_def(SYNC)
-    return instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
+    return instance.create_run_for_job(
+        job, status=dg.DagsterRunStatus.STARTED, tags=job.tags
+    )
 
 
 def test_a_tick_beside_an_active_run_is_skipped(
@@ -267,6 +362,44 @@ def test_a_tick_beside_an_active_run_is_skipped(
     data = tick(repository, instance)
     assert data.run_requests == []
     assert f"run {run.run_id[:8]} is STARTED" in data.skip_message
+
+
+@pytest.mark.parametrize(
+    ("selected", "location", "counts"),
+    [
+        (SYNC_ASSETS, LOCATION, True),
+        ([DAILY_KEY], LOCATION, False),
+        (SYNC_ASSETS, "another_apex", False),
+    ],
+)
+def test_a_sync_is_known_by_its_assets_and_code_location(
+    instance, selected, location, counts
+):
+    """Materialize in the UI starts Dagster's implicit job, not ours."""
+    job = defs().get_repository_def().get_implicit_global_asset_job_def()
+    instance.create_run_for_job(
+        job,
+        status=dg.DagsterRunStatus.STARTED,
+        tags={"dagster/code_location": location},
+        asset_selection=frozenset(selected),
+    )
+    assert (active_sync(instance) is not None) is counts
+
+
+def test_pools_carry_the_name_of_their_code_location():
+    """Or another location's sync would take the only place of ours."""
+    ended = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "from apex_pipeline.defs.guards import POOL_LIMITS; print(*POOL_LIMITS)",
+        ],
+        env=os.environ | {"DAGSTER_LOCATION_NAME": "another_apex"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ended.stdout.split() == ["another_apex/writer", "another_apex/analysis"]
 
 
 def test_a_run_that_lost_its_host_does_not_hold_up_the_others(instance):
@@ -298,20 +431,78 @@ def test_a_failed_run_is_not_followed_at_once(
     assert drain(repository, instance).run_requests == []
 
 
-def test_old_runs_are_purged_and_young_ones_kept(instance, variables):
-    old, young = run_job(instance), run_job(instance)
-    long_ago = datetime.now(UTC) - timedelta(days=31)
-    with instance.run_storage.connect() as connection:
-        connection.exec_driver_sql(
-            "UPDATE runs SET create_timestamp = %s WHERE run_id = %s",
-            (long_ago.replace(tzinfo=None), old.run_id),
-        )
-    result = (
-        defs().resolve_job_def("purge_event_log").execute_in_process(instance=instance)
+def age(instance, run_id, days=31):
+    """Let a run, and all that the storage holds of it, be so old."""
+    then = (datetime.now(UTC) - timedelta(days=days)).replace(tzinfo=None)
+    changes = (
+        "UPDATE runs SET create_timestamp = %s WHERE run_id = %s",
+        "UPDATE event_logs SET timestamp = %s WHERE run_id = %s",
+        "UPDATE asset_check_executions SET create_timestamp = %s WHERE run_id = %s",
     )
-    assert result.success
-    assert instance.get_run_by_id(old.run_id) is None
-    assert instance.get_run_by_id(young.run_id) is not None
+    with instance.run_storage.connect() as connection:
+        for change in changes:
+            connection.exec_driver_sql(change, (then, run_id))
+
+
+def tables_with(instance, run_id):
+    """Tables of the storage that hold anything of a run."""
+    with instance.run_storage.connect() as connection:
+        holders = connection.exec_driver_sql(
+            "SELECT table_name FROM information_schema.columns"
+            " WHERE column_name = 'run_id' AND table_schema = 'public'"
+        ).scalars()
+        return {
+            table
+            for table in holders.all()
+            if connection.exec_driver_sql(
+                f"SELECT count(*) FROM {table} WHERE run_id = %s", (run_id,)
+            ).scalar()
+        }
+
+
+def purge(instance):
+    job = defs().resolve_job_def("purge_event_log")
+    assert job.execute_in_process(instance=instance).success
+
+
+def test_old_runs_are_purged_and_young_ones_kept(
+    repository, instance, variables, database_url
+):
+    insert_many(database_url, 1)
+    old, young = run_job(instance), run_job(instance)
+    age(instance, old.run_id)
+    assert tables_with(instance, old.run_id) >= {"runs", "asset_check_executions"}
+    kept = tables_with(instance, young.run_id)
+    tick(repository, instance)
+    age(instance, "")
+    purge(instance)
+    assert tables_with(instance, old.run_id) == set()
+    assert tables_with(instance, young.run_id) == kept
+    # What a quiet tick had reported outside any run.
+    assert tables_with(instance, "") == set()
+    assert freshened_at(instance) is not None
+
+
+def test_the_latest_result_of_a_check_survives_its_run(instance, variables):
+    old = run_job(instance)
+    age(instance, old.run_id)
+    purge(instance)
+    assert tables_with(instance, old.run_id) == {"asset_check_executions"}
+
+
+def test_runs_of_other_code_locations_are_not_purged(instance, variables):
+    job = defs().resolve_job_def("show_status")
+    theirs = instance.create_run_for_job(
+        job,
+        status=dg.DagsterRunStatus.SUCCESS,
+        tags={"dagster/code_location": "another_team"},
+    )
+    unnamed = instance.create_run_for_job(job, status=dg.DagsterRunStatus.SUCCESS)
+    for run in (theirs, unnamed):
+        age(instance, run.run_id)
+    purge(instance)
+    assert instance.get_run_by_id(theirs.run_id) is not None
+    assert instance.get_run_by_id(unnamed.run_id) is not None
 
 
 def test_a_preview_holds_values_and_nothing_that_markdown_acts_on():
@@ -337,3 +528,38 @@ REST = [
     "apex_successrate",
     "apex_createdat",
 ]
+
+
+def test_dg_and_workspace_name_the_same_code_location():
+    """`[tool.dg]` goes before workspace.yaml, so a difference would rename the location."""
+    project = Path(__file__).parent.parent
+    dg_project = tomllib.loads((project / "pyproject.toml").read_text())["tool"]["dg"]
+    workspace = load_yaml_from_path(str(project / "workspace.yaml"))
+    assert isinstance(workspace, dict)
+    (loaded,) = workspace["load_from"]
+    assert loaded["python_module"] == {
+        "module_name": dg_project["project"]["code_location_target_module"],
+        "location_name": dg_project["project"]["code_location_name"],
+    }
+    assert LOCATION == DEFAULT_LOCATION == CODE_LOCATION
+    assert loaded["python_module"]["location_name"] == LOCATION
+
+
+def test_dagsters_commands_name_the_variable_that_is_missing_in_a_sentence(tmp_path):
+    """Without DAGSTER_HOME they read the dagster.yaml of the folder that they run in."""
+    project = Path(__file__).parent.parent
+    for name in ("dagster.yaml", "workspace.yaml"):
+        shutil.copy(project / name, tmp_path)
+    unset = {"DAGSTER_HOME", "DAGSTER_POSTGRES_URL"}
+    ended = subprocess.run(
+        [sys.executable, "-m", "dagster", "definitions", "validate"],
+        cwd=tmp_path,
+        env={name: value for name, value in os.environ.items() if name not in unset},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 2
+    assert "Error: DAGSTER_POSTGRES_URL is not set." in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert "Stack Trace" not in ended.stderr

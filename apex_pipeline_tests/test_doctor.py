@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import psycopg
@@ -12,9 +13,10 @@ from apex_pipeline import migrations
 from apex_pipeline.dataverse.found import ROLE
 from apex_pipeline.dataverse.provisioning import provision
 from apex_pipeline.dataverse.table_definition import table_definition
+from apex_pipeline.doctor import orchestration
 from apex_pipeline.doctor.checklist import Surroundings, look
 from apex_pipeline.doctor.findings import Line, State
-from apex_pipeline.doctor.orchestration import Instance
+from apex_pipeline.doctor.orchestration import Instance, Setup
 from apex_pipeline.errors import ConfigError
 from apex_pipeline.metrics import TABLE
 from apex_pipeline_tests.empty_environment import (
@@ -104,7 +106,52 @@ def now():
 
 
 def alive(_: Mapping[str, str]) -> Instance:
-    return Instance({"SCHEDULER": now(), "SENSOR": now()}, False, now(), None)
+    return Instance({"SCHEDULER": now(), "SENSOR": now()}, False, now(), None, GOOD)
+
+
+GOOD = Setup(
+    storage="Postgres",
+    is_shared=True,
+    places=4,
+    counts_runs=True,
+    pools={"apex_pipeline/writer": 1},
+    is_monitored=True,
+    max_runtime_seconds=7200,
+    keeps_ticks=False,
+)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"storage": "SqliteRunStorage"}, "SqliteRunStorage, not in Postgres"),
+        ({"is_shared": False}, "not that of DAGSTER_POSTGRES_URL"),
+        ({"places": None}, "not queued"),
+        ({"counts_runs": False}, "granularity run"),
+        ({"pools": {"apex_pipeline/writer": None}}, "writer has no limit"),
+        ({"is_monitored": False}, "monitoring is off"),
+        ({"max_runtime_seconds": 0}, "no max_runtime_seconds"),
+        ({"keeps_ticks": True}, "kept for ever"),
+    ],
+)
+def test_an_instance_that_lacks_one_of_our_settings_is_red(change, told):
+    instance = Instance({}, False, None, None, replace(GOOD, **change))
+    found = orchestration.settings(instance)
+    assert found.state is State.FAILED
+    assert told in found.measured
+
+
+def test_a_web_server_on_another_storage_is_red():
+    instance = alive({})
+    there = {kind: at for kind, at in instance.heartbeats.items() if at}
+    assert orchestration.web_server(instance, there).state is State.OK
+    elsewhere = {kind: at - timedelta(hours=1) for kind, at in there.items()}
+    assert orchestration.web_server(instance, None).state is State.WARNING
+    nothing: dict[str, datetime] = {}
+    for seen in (nothing, elsewhere):
+        found = orchestration.web_server(instance, seen)
+        assert found.state is State.FAILED
+        assert "SCHEDULER, SENSOR" in found.measured
 
 
 @pytest.fixture

@@ -123,7 +123,10 @@ def test_tables_that_somebody_has_dropped_are_made_again(journal, url):
     record(journal, finding("a"))
     execute(url, "DROP INDEX apex_alerts.incident_open_idx")
     execute(url, "DROP TABLE apex_alerts.outbox")
-    assert migrations.apply(url, migrations.Part.ALERTS) == ["alerts_0001_incidents"]
+    assert migrations.apply(url, migrations.Part.ALERTS) == [
+        "alerts_0001_incidents",
+        "alerts_0002_locations",
+    ]
     assert journal.claim("teams") is None
 
 
@@ -165,6 +168,44 @@ def test_an_incident_comes_back_as_it_was_written(journal):
     assert journal.incidents() == []
     (resolved,) = journal.incidents(resolved_within=timedelta(hours=1))
     assert resolved.resolved_at is not None
+
+
+def test_code_locations_that_share_a_database_see_nothing_of_each_other(url):
+    with Journal(url, "ours") as ours, Journal(url, "theirs") as theirs:
+        opened = finding("a")
+        now = datetime.now(UTC)
+        assert len(record(ours, opened, channels=("teams",))) == 1
+        assert len(record(theirs, opened, channels=("teams",))) == 1
+        ours.silence("b", now + timedelta(hours=1), "planned")
+        assert theirs.silences() == []
+        # One is well again; the other is not.
+        record(ours, channels=("teams",))
+        assert ours.incidents() == []
+        assert [each.fingerprint for each in theirs.incidents()] == ["a"]
+        our_teams, their_teams = Recorder("teams"), Recorder("teams")
+        deliver(ours, [our_teams], 30)
+        deliver(theirs, [their_teams], 30)
+        assert our_teams.kinds == [NoticeKind.OPENED, NoticeKind.RESOLVED]
+        assert their_teams.kinds == [NoticeKind.OPENED]
+        ours.forget_old()
+        assert ours.progress("test") is not None
+    with Journal(url, "a third") as third:
+        assert third.progress("test") is None
+        assert third.backlogs(["teams"]) == []
+
+
+def test_incidents_of_before_there_were_locations_belong_to_the_only_name(url):
+    first = Path(__file__).parent.parent / "sql/alerts/alerts_0001_incidents.sql"
+    execute(url, first.read_text())
+    execute(
+        url,
+        "INSERT INTO apex_alerts.progress (name, state, updated_at)"
+        " VALUES ('test', '{}', now())",
+    )
+    with Journal(url) as journal:
+        assert journal.progress("test") is not None
+        record(journal, finding("a"))
+        assert len(journal.incidents()) == 1
 
 
 def test_a_silence_holds_until_its_end(journal):

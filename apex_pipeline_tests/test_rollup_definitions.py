@@ -19,6 +19,7 @@ from apex_pipeline.analysis.history import described_columns
 from apex_pipeline.analysis.rollup_columns import FINGERPRINT, MEASURES
 from apex_pipeline.database import Database
 from apex_pipeline.definitions import defs
+from apex_pipeline.defs.guards import ANALYSIS_POOL, POOL_LIMITS
 from apex_pipeline.defs.metadata import numbers, table
 from apex_pipeline.defs.rollup_specs import (
     DAILY_METADATA,
@@ -241,7 +242,9 @@ def test_nothing_is_asked_for_while_a_refresh_is_under_way(
     repository, instance, variables
 ):
     job = defs().resolve_job_def("refresh_weekly_rollups")
-    active = instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
+    active = instance.create_run_for_job(
+        job, status=dg.DagsterRunStatus.STARTED, tags=job.tags
+    )
     data = ask(repository, instance, "remake_late_days")
     assert data.run_requests == []
     assert "refresh_weekly_rollups" in data.skip_message
@@ -328,13 +331,11 @@ def test_on_mondays_the_week_that_has_ended_is_made(repository, instance):
 
 def test_no_run_for_analysts_takes_the_place_of_a_sync(repository):
     for name in ("refresh_daily_rollups", "refresh_weekly_rollups", "export_csv"):
-        tags = repository.get_job(name).tags
-        assert "apex/writer" not in tags
-        assert tags["apex/analysis"]
+        steps = repository.get_job(name).graph.node_defs
+        assert {step.pool for step in steps} == {ANALYSIS_POOL}
     settings = (Path(__file__).parent.parent / "dagster.yaml").read_text()
     (places,) = re.findall(r"max_concurrent_runs: (\d+)", settings)
-    (limit,) = re.findall(r"key: apex/analysis\s+limit: (\d+)", settings)
-    assert int(limit) < int(places)
+    assert POOL_LIMITS[ANALYSIS_POOL] < int(places)
 
 
 def test_partitions_include_today_and_only_weeks_that_are_over():

@@ -193,7 +193,7 @@ def test_a_run_that_failed_for_the_database_is_told_as_that():
 )
 def test_a_failed_run_says_what_to_do_about_its_kind_of_error(kind, remedy):
     failed = end(1, succeeded=False, cause="no", cause_kind=kind)
-    ((finding,),) = (o.findings for o in run_events.observe([failed]))
+    ((finding,),) = (o.findings for o in run_events.observe([failed]) if o.findings)
     assert remedy in finding.remedy
 
 
@@ -250,8 +250,49 @@ def test_whoever_sees_it_first_a_fault_is_told_once(kind, rule):
 
 def test_events_are_taken_in_their_order_whatever_order_they_are_read_in():
     failed, made_good = end(1, succeeded=False), end(2)
-    scopes = [len(o.findings) for o in run_events.observe([made_good, failed])]
-    assert scopes == [1, 0]
+    observed = [*run_events.observe([made_good, failed])]
+    of_the_job = [o for o in observed if o.scope.startswith("run-failed")]
+    assert [len(o.findings) for o in of_the_job] == [1, 0]
+
+
+def test_a_run_that_makes_all_of_what_failed_elsewhere_makes_it_good():
+    world = World()
+    world.now = NOW
+    names = [f"asset_{n}" for n in range(5)]
+    failed = [end(n, succeeded=False, job=name) for n, name in enumerate(names)]
+    other = end(8, job="asset_9", makes_good=frozenset({"asset_9"}))
+    world.see(*run_events.observe([*failed, other]))
+    assert [notice.kind for notice in world.notices] == ["opened"] * 5
+    world.see(*run_events.observe([end(9, job="all", makes_good=frozenset(names[:3]))]))
+    resolved = [each.title for each in world.notices if each.kind == "resolved"]
+    assert resolved == [f"A run of {name} failed" for name in names[:3]]
+
+
+def test_a_run_of_many_assets_has_a_short_title():
+    failed = end(1, succeeded=False, job="a, b, c, d, e")
+    ((finding,),) = (o.findings for o in run_events.observe([failed]) if o.findings)
+    assert finding.title == "A run of a, b, c and 2 more failed"
+    assert finding.fingerprint == "run-failed/a, b, c, d, e"
+
+
+def test_a_run_that_was_started_wrongly_concerns_nobody_else():
+    refused = end(1, succeeded=False, cause_kind=run_events.REFUSED)
+    assert not [o for o in run_events.observe([refused]) if o.findings]
+
+
+def test_runs_that_do_not_start_are_told_if_it_lasts():
+    world = World()
+    world.now = NOW
+    stuck = end(1, succeeded=False, has_started=False, cause="START_TIMEOUT")
+    world.see(*run_events.observe([stuck]))
+    world.now += timedelta(minutes=5)
+    world.see()
+    assert world.notices == []
+    world.now += timedelta(minutes=2)
+    world.see()
+    assert [each.title for each in world.notices] == ["Runs do not start"]
+    world.see(*run_events.observe([end(2, succeeded=False, cause="no")]))
+    assert [each.kind for each in world.notices][1:] == ["resolved", "opened"]
 
 
 @given(st.data())

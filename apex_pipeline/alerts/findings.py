@@ -21,6 +21,7 @@ class Finding:
         inhibits: Rules, or fingerprints, that only follow from this.
         is_event: Whether finding it again means that it happened again.
         is_repeated: Whether people are to be reminded of it.
+        is_held: Whether it may end by itself at once: people are told if it has not.
         began_at: When that began which failed, such as a run. What began before a root
             cause was mended may still fail for it.
     """
@@ -36,6 +37,7 @@ class Finding:
     inhibits: frozenset[str] = frozenset()
     is_event: bool = False
     is_repeated: bool = True
+    is_held: bool = False
     began_at: datetime | None = None
 
 

@@ -16,14 +16,15 @@ _COLUMNS = tuple(field.name for field in fields(Incident))
 _INCIDENTS = f"""
     SELECT {", ".join(_COLUMNS)}
     FROM apex_alerts.incident
-    WHERE resolved_at IS NULL OR resolved_at > %(since)s
+    WHERE location = %(location)s
+        AND (resolved_at IS NULL OR resolved_at > %(since)s)
     ORDER BY opened_at, fingerprint
 """  # noqa: S608  constants
 
 _SAVE = f"""
-    INSERT INTO apex_alerts.incident ({", ".join(_COLUMNS)})
-    VALUES ({", ".join(f"%({name})s" for name in _COLUMNS)})
-    ON CONFLICT (fingerprint, opened_at) DO UPDATE
+    INSERT INTO apex_alerts.incident (location, {", ".join(_COLUMNS)})
+    VALUES (%(location)s, {", ".join(f"%({name})s" for name in _COLUMNS)})
+    ON CONFLICT (location, fingerprint, opened_at) DO UPDATE
     SET {
     ", ".join(
         f"{name} = excluded.{name}"
@@ -33,18 +34,23 @@ _SAVE = f"""
 }
 """  # noqa: S608  constants
 
-_FORGET = "DELETE FROM apex_alerts.incident WHERE resolved_at < %(before)s"
+_FORGET = """
+    DELETE FROM apex_alerts.incident
+    WHERE location = %(location)s AND resolved_at < %(before)s
+"""
 
 
-def read(connection: Connection, since: datetime) -> list[Incident]:
-    """The open incidents, and those resolved since then, by their opening."""
-    rows = connection.exec_driver_sql(_INCIDENTS, {"since": since}).mappings()
+def read(connection: Connection, location: str, since: datetime) -> list[Incident]:
+    """A location's open incidents, and those resolved since then, by their opening."""
+    values = {"location": location, "since": since}
+    rows = connection.exec_driver_sql(_INCIDENTS, values).mappings()
     return [_incident(row) for row in rows]
 
 
-def save(connection: Connection, incident: Incident) -> None:
+def save(connection: Connection, location: str, incident: Incident) -> None:
     """Write an incident, new or not."""
     values = {name: getattr(incident, name) for name in _COLUMNS} | {
+        "location": location,
         "severity": incident.severity.value,
         "facts": json.dumps(incident.facts, allow_nan=False),
         "inhibits": sorted(incident.inhibits),
@@ -52,9 +58,9 @@ def save(connection: Connection, incident: Incident) -> None:
     connection.exec_driver_sql(_SAVE, values)
 
 
-def forget(connection: Connection, before: datetime) -> None:
+def forget(connection: Connection, location: str, before: datetime) -> None:
     """Delete what was resolved before an instant."""
-    connection.exec_driver_sql(_FORGET, {"before": before})
+    connection.exec_driver_sql(_FORGET, {"location": location, "before": before})
 
 
 def _incident(row: Mapping[Any, Any]) -> Incident:

@@ -179,7 +179,9 @@ class _Book:
             fingerprint=finding.fingerprint,
             opened_at=opened_at,
             seen_at=opened_at,
-            held_until=self._held_by_a_mended_cause(finding),
+            held_until=self._now + GRACE
+            if finding.is_held
+            else self._held_by_a_mended_cause(finding),
         )
 
     def _held_by_a_mended_cause(self, finding: Finding) -> datetime | None:

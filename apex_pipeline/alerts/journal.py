@@ -27,6 +27,7 @@ from apex_pipeline.alerts.notice import Notice
 from apex_pipeline.alerts.outbox import Waiting
 from apex_pipeline.database import Database
 from apex_pipeline.errors import SchemaMissingError
+from apex_pipeline.settings import DEFAULT_LOCATION
 
 _Result = TypeVar("_Result")
 
@@ -44,27 +45,28 @@ _LOCK = "SELECT pg_advisory_xact_lock(730833204421057)"
 
 _SILENCES = """
     SELECT fingerprint, until, reason FROM apex_alerts.silence
-    WHERE until > %(now)s
+    WHERE location = %(location)s AND until > %(now)s
     ORDER BY until, fingerprint
 """
 
 _SET_SILENCE = """
-    INSERT INTO apex_alerts.silence (fingerprint, until, reason, created_at)
-    VALUES (%(fingerprint)s, %(until)s, %(reason)s, %(now)s)
-    ON CONFLICT (fingerprint) DO UPDATE
+    INSERT INTO apex_alerts.silence (location, fingerprint, until, reason, created_at)
+    VALUES (%(location)s, %(fingerprint)s, %(until)s, %(reason)s, %(now)s)
+    ON CONFLICT (location, fingerprint) DO UPDATE
     SET until = excluded.until,
         reason = excluded.reason,
         created_at = excluded.created_at
 """
 
 _PROGRESS = """
-    SELECT state, updated_at FROM apex_alerts.progress WHERE name = %(name)s
+    SELECT state, updated_at FROM apex_alerts.progress
+    WHERE location = %(location)s AND name = %(name)s
 """
 
 _SAVE_PROGRESS = """
-    INSERT INTO apex_alerts.progress (name, state, updated_at)
-    VALUES (%(name)s, %(state)s, %(now)s)
-    ON CONFLICT (name) DO UPDATE
+    INSERT INTO apex_alerts.progress (location, name, state, updated_at)
+    VALUES (%(location)s, %(name)s, %(state)s, %(now)s)
+    ON CONFLICT (location, name) DO UPDATE
     SET state = excluded.state, updated_at = excluded.updated_at
 """
 
@@ -86,23 +88,33 @@ class Look:
 
 
 class Journal:
-    """The incidents' place in a Postgres; makes its tables where they are missing.
+    """A code location's incidents in a Postgres; makes its tables where they are missing.
+
+    Several locations may share the Postgres; none sees anything of another's.
 
     Raises:
         DatabaseError: From any method, where the Postgres cannot be used.
     """
 
-    def __init__(self, url: str, *, wait_seconds: float = 5.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        location: str = DEFAULT_LOCATION,
+        *,
+        wait_seconds: float = 5.0,
+    ) -> None:
         """Prepare to connect; nothing is sent yet.
 
         Args:
             url: DAGSTER_POSTGRES_URL.
+            location: Dagster code location.
             wait_seconds: Patience with a server that does not take connections.
 
         Raises:
             ConfigError: The URL is not one of a Postgres database.
         """
         self._url = url
+        self._location = location
         self._database = Database(
             url,
             wait_seconds=wait_seconds,
@@ -141,11 +153,11 @@ class Journal:
 
         def work(connection: Connection) -> tuple[Notice, ...]:
             connection.exec_driver_sql(_LOCK)
-            seen = look(_progress(connection, watcher))
-            decision = _decide(connection, seen.observations, now)
+            seen = look(_progress(connection, self._location, watcher))
+            decision = _decide(connection, self._location, seen.observations, now)
             for notice in decision.notices:
-                outbox.put(connection, notice, channels, now)
-            _save_progress(connection, watcher, seen.state, now)
+                outbox.put(connection, self._location, notice, channels, now)
+            _save_progress(connection, self._location, watcher, seen.state, now)
             return decision.notices
 
         return self._transact(work)
@@ -155,25 +167,31 @@ class Journal:
 
         def work(connection: Connection) -> None:
             connection.exec_driver_sql(_LOCK)
-            known = {i.fingerprint for i in incident_table.read(connection, _now())}
+            found = incident_table.read(connection, self._location, _now())
+            known = {each.fingerprint for each in found}
             for each in incidents:
                 if each.is_open and each.fingerprint not in known:
-                    incident_table.save(connection, each)
+                    incident_table.save(connection, self._location, each)
 
         self._transact(work)
 
     def incidents(self, *, resolved_within: timedelta = timedelta()) -> list[Incident]:
         """The open incidents, and those that were resolved lately, by their opening."""
         since = _now() - resolved_within
-        return self._transact(lambda c: incident_table.read(c, since), repeatable=True)
+        return self._transact(
+            lambda c: incident_table.read(c, self._location, since), repeatable=True
+        )
 
     def silences(self) -> list[tuple[Silence, str]]:
         """The silences in force, each with its reason."""
-        return self._transact(lambda c: _silences(c, _now()), repeatable=True)
+        return self._transact(
+            lambda c: _silences(c, self._location, _now()), repeatable=True
+        )
 
     def silence(self, scope: str, until: datetime, reason: str) -> None:
         """Tell nobody of an incident, or of all of a rule, before an instant."""
         values = {
+            "location": self._location,
             "fingerprint": scope,
             "until": until,
             "reason": reason,
@@ -187,15 +205,21 @@ class Journal:
 
     def progress(self, watcher: str) -> Progress | None:
         """How far a watcher has come; None for one that was never at work."""
-        return self._transact(lambda c: _progress(c, watcher), repeatable=True)
+        return self._transact(
+            lambda c: _progress(c, self._location, watcher), repeatable=True
+        )
 
     def put(self, notice: Notice, channels: Sequence[str]) -> None:
         """Have a notice sent that concerns no incident."""
-        self._transact(lambda c: outbox.put(c, notice, channels, _now()))
+        self._transact(
+            lambda c: outbox.put(c, self._location, notice, channels, _now())
+        )
 
     def claim(self, channel: str) -> Waiting | None:
         """Take the next notice that is due to a channel; None if there is none."""
-        return self._transact(lambda c: outbox.claim(c, channel, _now()))
+        return self._transact(
+            lambda c: outbox.claim(c, self._location, channel, _now())
+        )
 
     def delivered(self, waiting: Waiting) -> None:
         """Note that the channel took it."""
@@ -213,7 +237,8 @@ class Journal:
     def backlogs(self, channels: Sequence[str]) -> list[outbox.Backlog]:
         """What has not got through, by channel."""
         return self._transact(
-            lambda c: outbox.backlogs(c, channels, _now()), repeatable=True
+            lambda c: outbox.backlogs(c, self._location, channels, _now()),
+            repeatable=True,
         )
 
     def forget_old(self) -> None:
@@ -221,8 +246,8 @@ class Journal:
 
         def work(connection: Connection) -> None:
             before = _now() - _KEPT
-            incident_table.forget(connection, before)
-            outbox.forget(connection, before)
+            incident_table.forget(connection, self._location, before)
+            outbox.forget(connection, self._location, before)
 
         self._transact(work, repeatable=True)
 
@@ -240,36 +265,48 @@ class Journal:
 
 
 def _decide(
-    connection: Connection, observations: Sequence[Observation], now: datetime
+    connection: Connection,
+    location: str,
+    observations: Sequence[Observation],
+    now: datetime,
 ) -> Decision:
-    known = incident_table.read(connection, now - MEMORY)
-    silences = [silence for silence, _ in _silences(connection, now)]
+    known = incident_table.read(connection, location, now - MEMORY)
+    silences = [silence for silence, _ in _silences(connection, location, now)]
     decision = decide(known, observations, silences, now)
     before = set(known)
     for each in decision.incidents:
         # One index allows one open incident, so the resolved ones, which come first,
         # make room.
         if each not in before:
-            incident_table.save(connection, each)
+            incident_table.save(connection, location, each)
     return decision
 
 
-def _silences(connection: Connection, now: datetime) -> list[tuple[Silence, str]]:
-    rows = connection.exec_driver_sql(_SILENCES, {"now": now})
+def _silences(
+    connection: Connection, location: str, now: datetime
+) -> list[tuple[Silence, str]]:
+    values = {"location": location, "now": now}
+    rows = connection.exec_driver_sql(_SILENCES, values)
     return [
         (Silence(scope, until.astimezone(UTC)), reason) for scope, until, reason in rows
     ]
 
 
-def _progress(connection: Connection, watcher: str) -> Progress | None:
-    row = connection.exec_driver_sql(_PROGRESS, {"name": watcher}).one_or_none()
+def _progress(connection: Connection, location: str, watcher: str) -> Progress | None:
+    values = {"location": location, "name": watcher}
+    row = connection.exec_driver_sql(_PROGRESS, values).one_or_none()
     return None if row is None else Progress(row[0], row[1].astimezone(UTC))
 
 
 def _save_progress(
-    connection: Connection, watcher: str, state: Mapping[str, Any], now: datetime
+    connection: Connection,
+    location: str,
+    watcher: str,
+    state: Mapping[str, Any],
+    now: datetime,
 ) -> None:
     values = {
+        "location": location,
         "name": watcher,
         "state": json.dumps(dict(state), allow_nan=False),
         "now": now,

@@ -26,20 +26,20 @@ MAX_AGE = timedelta(days=3)
 
 _PUT = """
     INSERT INTO apex_alerts.outbox (
-        key, channel, incident, kind, severity, title, cause, remedy, facts, link, at,
-        next_attempt_at
+        location, key, channel, incident, kind, severity, title, cause, remedy, facts,
+        link, at, next_attempt_at
     )
     VALUES (
-        %(key)s, %(channel)s, %(incident)s, %(kind)s, %(severity)s, %(title)s,
-        %(cause)s, %(remedy)s, %(facts)s, %(link)s, %(at)s, %(now)s
+        %(location)s, %(key)s, %(channel)s, %(incident)s, %(kind)s, %(severity)s,
+        %(title)s, %(cause)s, %(remedy)s, %(facts)s, %(link)s, %(at)s, %(now)s
     )
-    ON CONFLICT (key, channel) DO NOTHING
+    ON CONFLICT (location, key, channel) DO NOTHING
 """
 
 _GIVE_UP = """
     UPDATE apex_alerts.outbox
     SET given_up_at = %(now)s
-    WHERE channel = %(channel)s AND at < %(oldest)s
+    WHERE location = %(location)s AND channel = %(channel)s AND at < %(oldest)s
         AND delivered_at IS NULL AND given_up_at IS NULL
 """
 
@@ -49,12 +49,13 @@ _CLAIM = """
     SET attempts = attempts + 1, next_attempt_at = %(lease)s
     WHERE id = (
         SELECT id FROM apex_alerts.outbox AS due
-        WHERE channel = %(channel)s
+        WHERE location = %(location)s AND channel = %(channel)s
             AND delivered_at IS NULL AND given_up_at IS NULL
             AND next_attempt_at <= %(now)s
             AND NOT EXISTS (
                 SELECT FROM apex_alerts.outbox AS earlier
-                WHERE earlier.channel = due.channel
+                WHERE earlier.location = due.location
+                    AND earlier.channel = due.channel
                     AND earlier.incident = due.incident
                     AND earlier.id < due.id
                     AND earlier.delivered_at IS NULL AND earlier.given_up_at IS NULL
@@ -87,7 +88,8 @@ _BACKLOGS = """
         bool_or(severity = 'error' AND given_up_at IS NULL AND at < %(late)s),
         (array_agg(error ORDER BY id) FILTER (WHERE error IS NOT NULL))[1]
     FROM apex_alerts.outbox
-    WHERE channel = ANY(%(channels)s) AND delivered_at IS NULL
+    WHERE location = %(location)s AND channel = ANY(%(channels)s)
+        AND delivered_at IS NULL
         AND (given_up_at IS NULL OR given_up_at > %(since)s)
     GROUP BY channel
     ORDER BY channel
@@ -95,7 +97,8 @@ _BACKLOGS = """
 
 _FORGET = """
     DELETE FROM apex_alerts.outbox
-    WHERE delivered_at < %(before)s OR given_up_at < %(before)s
+    WHERE location = %(location)s
+        AND (delivered_at < %(before)s OR given_up_at < %(before)s)
 """
 
 LATE = timedelta(minutes=5)
@@ -136,7 +139,11 @@ class Backlog:
 
 
 def put(
-    connection: Connection, notice: Notice, channels: Sequence[str], now: datetime
+    connection: Connection,
+    location: str,
+    notice: Notice,
+    channels: Sequence[str],
+    now: datetime,
 ) -> None:
     """Have a notice sent by each of these channels."""
     incident = dict(notice.facts).get("Incident", "")
@@ -145,6 +152,7 @@ def put(
             # That it works again is seen by itself.
             continue
         values = {
+            "location": location,
             "key": notice.key,
             "channel": channel,
             "incident": incident,
@@ -161,9 +169,12 @@ def put(
         connection.exec_driver_sql(_PUT, values)
 
 
-def claim(connection: Connection, channel: str, now: datetime) -> Waiting | None:
+def claim(
+    connection: Connection, location: str, channel: str, now: datetime
+) -> Waiting | None:
     """Take the next notice that is due, for the length of `LEASE`."""
     values = {
+        "location": location,
         "channel": channel,
         "now": now,
         "lease": now + LEASE,
@@ -225,10 +236,11 @@ def pause(attempts: int, retry_after: float | None) -> timedelta:
 
 
 def backlogs(
-    connection: Connection, channels: Sequence[str], now: datetime
+    connection: Connection, location: str, channels: Sequence[str], now: datetime
 ) -> list[Backlog]:
     """What has not got through, by channel; a channel without any is left out."""
     values = {
+        "location": location,
         "channels": list(channels),
         "since": now - timedelta(days=1),
         "late": now - LATE,
@@ -247,6 +259,6 @@ def backlogs(
     ]
 
 
-def forget(connection: Connection, before: datetime) -> None:
+def forget(connection: Connection, location: str, before: datetime) -> None:
     """Delete what was done with before an instant."""
-    connection.exec_driver_sql(_FORGET, {"before": before})
+    connection.exec_driver_sql(_FORGET, {"location": location, "before": before})

@@ -15,6 +15,7 @@ from apex_pipeline.errors import ConfigError
 from apex_pipeline.settings import (
     AlertSettings,
     load_alert_settings,
+    load_code_location,
     load_dagster_url,
     load_dataverse,
     read_variable,
@@ -90,7 +91,7 @@ def open_station(environment: Mapping[str, str]) -> Iterator[Station]:
     url = read_variable(environment, VARIABLE)
     if not url:
         raise ConfigError(NO_JOURNAL)
-    with Journal(url) as journal:
+    with Journal(url, load_code_location(environment)) as journal:
         yield Station(
             journal,
             ways(environment),

@@ -16,7 +16,12 @@ from apex_pipeline.alerts.outbox import Backlog
 from apex_pipeline.alerts.station import NO_CHANNEL, ways
 from apex_pipeline.cli.output import plain, waiting
 from apex_pipeline.errors import ConfigError
-from apex_pipeline.settings import dagster_environment, read_variable, resolve_local
+from apex_pipeline.settings import (
+    dagster_environment,
+    load_code_location,
+    read_variable,
+    resolve_local,
+)
 from apex_pipeline.watch.silencing import check_scope, read_end
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -133,7 +138,7 @@ def _journal() -> Iterator[Journal]:
         # A stopped `apex up` is the cause, where it serves the two ends as well.
         resolve_local(os.environ)
         raise ConfigError(NO_JOURNAL)
-    with Journal(url) as opened:
+    with Journal(url, load_code_location(os.environ)) as opened:
         yield opened
 
 

@@ -1,24 +1,20 @@
-"""What the Dagster instance tells of runs, checks, schedules and sensors, as values."""
+"""What the Dagster instance tells of runs and checks, as values."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
-from dagster._core.scheduler.instigation import (
-    InstigatorState,
-    InstigatorStatus,
-    InstigatorTick,
-    InstigatorType,
-    TickStatus,
-)
+from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NAME
+from dagster._core.events import RunFailureReason
 from dagster._core.storage.tags import WILL_RETRY_TAG
 from dagster_shared.error import SerializableErrorInfo
 
+from apex_pipeline.defs.location import OURS, is_our_run
 from apex_pipeline.defs.sync_assets import SKIPPED_TAG
-from apex_pipeline.watch.instigators import Instigator, Tick
 from apex_pipeline.watch.run_events import (
+    SEPARATOR,
     TELLING,
     CheckResult,
     Cursor,
@@ -43,7 +39,6 @@ _KINDS = (
 # Under these names checks of ours say how many things are wrong.
 _COUNTS = ("count", "wrong")
 _CLASS = re.compile(r"^[\w.]+: ")
-_TICKS_LOOKED_AT = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +60,12 @@ class _NotKnownYetError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class EventReader:
-    """Reads the ends of runs and the results of checks.
+    """Reads the ends of our runs and the results of our checks.
+
+    Others may use the instance too; their runs and checks concern other people.
 
     Attributes:
-        repository: Knows what a check states.
+        repository: Knows what a check states, and what each job makes.
     """
 
     instance: dg.DagsterInstance
@@ -87,13 +84,14 @@ class EventReader:
             for record in self._records(kind, cursor, now)
         }
         new = unseen(cursor, records)
+        runs = self._our_runs({records[number].run_id for number in new})
         news: list[RunEnd | CheckResult] = []
         handled = []
         for number, record in records.items():
             at = datetime.fromtimestamp(record.timestamp, UTC)
             if number in new:
                 try:
-                    news += self._event(record, at, now)
+                    news += self._event(record, runs, at, now)
                 except _NotKnownYetError:
                     continue
             handled.append((number, at))
@@ -117,17 +115,30 @@ class EventReader:
                 return
             after = records[-1].storage_id
 
+    def _our_runs(self, run_ids: Collection[str]) -> dict[str, dg.RunRecord]:
+        if not run_ids:
+            return {}
+        records = self.instance.get_run_records(dg.RunsFilter(run_ids=[*run_ids]))
+        return {
+            each.dagster_run.run_id: each
+            for each in records
+            if is_our_run(each.dagster_run)
+        }
+
     def _event(
-        self, record: dg.EventLogRecord, at: datetime, now: datetime
+        self,
+        record: dg.EventLogRecord,
+        runs: Mapping[str, dg.RunRecord],
+        at: datetime,
+        now: datetime,
     ) -> Iterator[RunEnd | CheckResult]:
         event = record.event_log_entry.dagster_event
-        if event is None:
+        run = runs.get(record.run_id)
+        if event is None or run is None:
             return
         if event.event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION:
             yield self._check_result(record, event, at)
-            return
-        run = self.instance.get_run_record_by_id(record.run_id)
-        if run and not self._is_tried_again(event, run.dagster_run, now - at):
+        elif not self._is_tried_again(event, run.dagster_run, now - at):
             yield self._run_end(record, event, run, at)
 
     def _is_tried_again(
@@ -153,15 +164,19 @@ class EventReader:
         at: datetime,
     ) -> RunEnd:
         run = run_record.dagster_run
+        made = self._made(run)
+        job = self._job(run, made)
         kind, cause, step = _failure(event) if event.is_run_failure else ("", "", "")
-        facts = {"Job": run.job_name, "Run": run.run_id[:8]}
+        facts = {"Job": job, "Run": run.run_id[:8]}
         facts |= {"Step": step} if step else {}
         facts |= {"Error": kind} if kind else {}
         return RunEnd(
             event_id=record.storage_id,
             at=at,
             run_id=run.run_id,
-            job=run.job_name,
+            job=job,
+            makes_good=self._jobs_within(made) | {key.to_user_string() for key in made},
+            has_started=self._has_started(event, run_record),
             succeeded=not event.is_run_failure,
             began_at=run_record.create_timestamp,
             cause=cause,
@@ -170,6 +185,55 @@ class EventReader:
             facts=tuple(facts.items()),
             link=self.page(f"runs/{run.run_id}"),
         )
+
+    def _made(self, run: dg.DagsterRun) -> frozenset[dg.AssetKey]:
+        """The assets that a run makes."""
+        if run.asset_selection is not None:
+            return frozenset(run.asset_selection)
+        return self._selections().get(run.job_name, frozenset())
+
+    def _job(self, run: dg.DagsterRun, made: frozenset[dg.AssetKey]) -> str:
+        """What a run is known by: whatever started it, the same work has one name."""
+        if run.job_name != IMPLICIT_ASSET_JOB_NAME:
+            return run.job_name
+        same = [name for name, keys in self._selections().items() if keys == made]
+        if same:
+            return same[0]
+        checks = run.asset_check_selection or ()
+        names = sorted(key.to_user_string() for key in (made or checks))
+        return SEPARATOR.join(names) or "all assets"
+
+    def _jobs_within(self, made: frozenset[dg.AssetKey]) -> frozenset[str]:
+        """Jobs of ours that make these assets, or some of them, and no others."""
+        found = self._selections().items()
+        return frozenset(name for name, keys in found if keys <= made)
+
+    def _selections(self) -> dict[str, frozenset[dg.AssetKey]]:
+        """The assets of each job of ours that makes any."""
+        if self.repository is None:
+            return {}
+        return {
+            job.name: frozenset(job.asset_layer.selected_asset_keys)
+            for job in self.repository.get_all_jobs()
+            if job.name != IMPLICIT_ASSET_JOB_NAME
+            and job.asset_layer.selected_asset_keys
+        }
+
+    def _has_started(self, event: dg.DagsterEvent, record: dg.RunRecord) -> bool:
+        """Whether a run's process ran; a job that fails to start twice counts as if.
+
+        Whatever keeps it from starting is then its own.
+        """
+        if not (event.is_run_failure and _timed_out_at_start(event)):
+            return True
+        asked = dg.RunsFilter(
+            job_name=record.dagster_run.job_name,
+            tags=OURS,
+            statuses=[dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.SUCCESS],
+            created_before=record.create_timestamp,
+        )
+        before = self.instance.get_run_records(asked, limit=1)
+        return bool(before) and before[0].start_time is None
 
     def _check_result(
         self, record: dg.EventLogRecord, event: dg.DagsterEvent, at: datetime
@@ -200,6 +264,10 @@ def _count(metadata: Mapping[str, dg.MetadataValue]) -> int | None:
     """How many things a check of ours has found; ids and values are not told."""
     found = [metadata[name].value for name in _COUNTS if name in metadata]
     return next((each for each in found if isinstance(each, int)), None)
+
+
+def _timed_out_at_start(event: dg.DagsterEvent) -> bool:
+    return event.job_failure_data.failure_reason is RunFailureReason.START_TIMEOUT
 
 
 def _failure(event: dg.DagsterEvent) -> tuple[str, str, str]:
@@ -235,54 +303,3 @@ def describe(error: SerializableErrorInfo | None) -> tuple[str, str]:
     if kind in TELLING:
         return kind, _CLASS.sub("", error.message).strip()
     return kind, f"{kind}. Its text, which may quote data, is in the Dagster UI."
-
-
-def read_instigators(
-    instance: dg.DagsterInstance, repository: dg.RepositoryDefinition, page: Page
-) -> list[Instigator]:
-    """Schedules and sensors of this code location, with their last ticks."""
-    ours = {each.name for each in repository.schedule_defs}
-    ours |= {each.name for each in repository.sensor_defs}
-    latest: dict[str, Instigator] = {}
-    for state in instance.all_instigator_state():
-        if state.instigator_name not in ours:
-            continue
-        found = _instigator(instance, state, page)
-        known = latest.get(found.name)
-        # A code location that was renamed leaves others behind, which tick no more.
-        if known is None or _ticked_at(found) > _ticked_at(known):
-            latest[found.name] = found
-    return [latest[name] for name in sorted(latest)]
-
-
-def _instigator(
-    instance: dg.DagsterInstance, state: InstigatorState, page: Page
-) -> Instigator:
-    ticks = instance.get_ticks(
-        state.instigator_origin_id,
-        state.selector_id,
-        limit=_TICKS_LOOKED_AT,
-        statuses=[TickStatus.SUCCESS, TickStatus.SKIPPED, TickStatus.FAILURE],
-    )
-    is_schedule = state.instigator_type is InstigatorType.SCHEDULE
-    return Instigator(
-        name=state.instigator_name,
-        is_schedule=is_schedule,
-        is_stopped=state.status is InstigatorStatus.STOPPED,
-        ticks=[_tick(each) for each in ticks],
-        link=page("automation"),
-    )
-
-
-def _tick(tick: InstigatorTick) -> Tick:
-    failed = tick.status is TickStatus.FAILURE
-    return Tick(
-        datetime.fromtimestamp(tick.timestamp, UTC),
-        describe(tick.error)[1] if failed else None,
-    )
-
-
-def _ticked_at(instigator: Instigator) -> datetime:
-    return (
-        instigator.ticks[0].at if instigator.ticks else datetime.min.replace(tzinfo=UTC)
-    )

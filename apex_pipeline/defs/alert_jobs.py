@@ -11,6 +11,7 @@ from pydantic import Field
 from apex_pipeline.alerts.channels import send_test_notice
 from apex_pipeline.alerts.incidents import Incident
 from apex_pipeline.alerts.station import NO_CHANNEL, open_station, ways
+from apex_pipeline.defs.jobs import OPERATOR_TAGS
 from apex_pipeline.defs.quarantine_state import table
 from apex_pipeline.errors import ApexError, ConfigError
 from apex_pipeline.watch.silencing import check_scope, read_end
@@ -125,7 +126,9 @@ def send_test(context: dg.OpExecutionContext) -> None:
 
 @dg.job(
     executor_def=dg.in_process_executor,
-    description="Show what is wrong, what is silenced, and what does not get through.",
+    description="Shows open incidents, silences and undelivered notices, as `apex alerts "
+    "list`. When you come back to a channel full of messages.",
+    tags=OPERATOR_TAGS,
 )
 def list_alerts() -> None:
     """Show what is wrong, what is silenced, and what does not get through."""
@@ -134,7 +137,9 @@ def list_alerts() -> None:
 
 @dg.job(
     executor_def=dg.in_process_executor,
-    description="Tell nobody of an incident, or of a kind of incident, for a while.",
+    description="Silences an incident, or all of a kind, for a while, as `apex alerts "
+    "silence`. Before planned work, or while a known fault waits for its fix.",
+    tags=OPERATOR_TAGS,
 )
 def silence_alert() -> None:
     """Tell nobody of an incident, or of a kind of incident, for a while."""
@@ -143,7 +148,9 @@ def silence_alert() -> None:
 
 @dg.job(
     executor_def=dg.in_process_executor,
-    description="Send a test message through each alert channel.",
+    description="Sends a test message through each alert channel, as `apex alerts test`. "
+    "After you set up or changed a channel.",
+    tags=OPERATOR_TAGS,
 )
 def send_test_alert() -> None:
     """Send a test message through each alert channel."""

@@ -17,7 +17,9 @@ from apex_pipeline.alerts.journal import NO_JOURNAL, VARIABLE, Look, Progress
 from apex_pipeline.alerts.notice import DeliveryError, Notice
 from apex_pipeline.alerts.post import Delivery, deliver
 from apex_pipeline.alerts.station import Station, open_station
-from apex_pipeline.defs.alert_events import EventReader, read_instigators
+from apex_pipeline.defs.alert_events import EventReader
+from apex_pipeline.defs.guards import ensure_pool_limits
+from apex_pipeline.defs.instigator_states import read_instigators
 from apex_pipeline.settings import read_variable
 from apex_pipeline.watch import everything, instigators, run_events
 from apex_pipeline.watch.instigators import Instigator
@@ -101,6 +103,7 @@ def _instigators(
 )
 def watch_sync_health(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     """Look at everything that makes no failed run, and deliver what is due."""
+    ensure_pool_limits(context.instance)
     if not read_variable(os.environ, VARIABLE):
         return dg.SkipReason(NO_JOURNAL)
     began = time.monotonic()

@@ -20,7 +20,8 @@ from apex_pipeline.analysis.csv_queries import (
 )
 from apex_pipeline.analysis.history import totals
 from apex_pipeline.analysis.rollups import DAILY, Periods
-from apex_pipeline.defs.jobs import ANALYSIS_TAGS
+from apex_pipeline.defs.guards import ANALYSIS_POOL
+from apex_pipeline.defs.jobs import ANALYSIS_TAGS, OPERATOR_TAGS
 from apex_pipeline.defs.metadata import table
 from apex_pipeline.defs.rollup_assets import asked_periods, preview, shown
 from apex_pipeline.defs.rollup_specs import (
@@ -73,6 +74,7 @@ _EXAMPLES = 5
     check_specs=[FILES_MATCH_ROLLUPS],
     metadata=_METADATA,
     group_name=GROUP,
+    pool=ANALYSIS_POOL,
     owners=OWNERS,
     kinds={"csv", "file"},
     freshness_policy=DAILY_FRESHNESS,
@@ -186,7 +188,7 @@ class ExportConfig(dg.Config):
     compress: bool = Field(default=False, description="Whether as gzip.")
 
 
-@dg.op
+@dg.op(pool=ANALYSIS_POOL)
 def write_requested_csv(
     context: dg.OpExecutionContext, config: ExportConfig, services: Services
 ) -> None:
@@ -228,9 +230,10 @@ def _day(name: str, text: str) -> date | None:
 
 @dg.job(
     executor_def=dg.in_process_executor,
-    description="Write any rows as one CSV file, as `apex export` does, into the folder "
-    "on_request in APEX_EXPORT_DIR.",
-    tags=ANALYSIS_TAGS,
+    description="Writes one dataset as a CSV file into the folder on_request in "
+    "APEX_EXPORT_DIR, as `apex export` does. For a range, zone or dataset that the "
+    "nightly files do not have.",
+    tags=OPERATOR_TAGS | ANALYSIS_TAGS,
 )
 def export_csv() -> None:
     """Write any rows as one CSV file."""

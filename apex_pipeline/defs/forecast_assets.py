@@ -24,6 +24,7 @@ from apex_pipeline.analysis.outlook import Outlook, OutlookScore, outlook
 from apex_pipeline.analysis.rollups import DAILY, Periods
 from apex_pipeline.database import Database
 from apex_pipeline.defs.findings import check_results
+from apex_pipeline.defs.guards import ANALYSIS_POOL
 from apex_pipeline.defs.metadata import image, interval, numbers, table
 from apex_pipeline.defs.rollup_specs import (
     DAILY_FRESHNESS,
@@ -64,6 +65,7 @@ _LINEAGE = {
     deps=[DAILY_KEY],
     check_specs=_CHECK_SPECS,
     group_name=GROUP,
+    pool=ANALYSIS_POOL,
     owners=OWNERS,
     kinds={"postgres", "python"},
     freshness_policy=DAILY_FRESHNESS,

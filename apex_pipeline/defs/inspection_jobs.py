@@ -8,6 +8,7 @@ import dagster as dg
 from pydantic import Field
 
 from apex_pipeline.defs.instance import read_instance
+from apex_pipeline.defs.jobs import OPERATOR_TAGS
 from apex_pipeline.defs.quarantine_state import table
 from apex_pipeline.doctor.findings import State
 from apex_pipeline.errors import ApexError
@@ -93,7 +94,9 @@ def examine_everything(context: dg.OpExecutionContext, config: DoctorConfig) -> 
 
 @dg.job(
     executor_def=dg.in_process_executor,
-    description="Tell whether the sync keeps up, and if not, why; as `apex status`.",
+    description="Shows whether the sync keeps up, and if not, why, as `apex status`. The "
+    "first thing to look at when somebody misses a row.",
+    tags=OPERATOR_TAGS,
 )
 def show_status() -> None:
     """Tell whether the sync keeps up, and if not, why."""
@@ -102,8 +105,10 @@ def show_status() -> None:
 
 @dg.job(
     executor_def=dg.in_process_executor,
-    description="Check everything that the sync needs, live, and say how to mend what is "
-    "wrong; as `apex doctor`. Succeeds whatever it finds.",
+    description="Checks live all that the sync needs, and says how to fix what is wrong, "
+    "as `apex doctor`. After a change of configuration or role, and when a run fails. "
+    "Succeeds whatever it finds.",
+    tags=OPERATOR_TAGS,
 )
 def run_doctor() -> None:
     """Check everything that the sync needs, live."""

@@ -1,22 +1,31 @@
 """What the Dagster instance tells of its daemons and of the schedule."""
 
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
+import click
 import dagster as dg
 from dagster import DagsterInstance
+from dagster._core.definitions.run_request import InstigatorType
+from dagster._core.instance.config import PoolGranularity
 from dagster._core.scheduler.instigation import (
     InstigatorState,
     InstigatorStatus,
     InstigatorTick,
     TickStatus,
 )
+from dagster._core.storage.event_log.base import PoolLimit
+from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
+from apex_pipeline.alerts.journal import VARIABLE
+from apex_pipeline.defs.guards import POOL_LIMITS
+from apex_pipeline.defs.location import is_our_instigator
 from apex_pipeline.defs.schedules import sync_every_five_minutes
 from apex_pipeline.defs.storage_patience import bound_storage
-from apex_pipeline.doctor.orchestration import Instance
+from apex_pipeline.doctor.orchestration import Instance, Setup
 from apex_pipeline.errors import ApexError
 from apex_pipeline.settings import read_variable
 
@@ -46,6 +55,8 @@ def readable_instance(
     try:
         with dg.DagsterInstance.get() as instance:
             yield instance
+    except click.UsageError as error:
+        raise ApexError(error.message) from error
     except (dg.DagsterError, SQLAlchemyError, OSError) as error:
         first_line = (str(error).splitlines() or [type(error).__name__])[0]
         raise ApexError(
@@ -66,28 +77,62 @@ def read_instance(instance: DagsterInstance) -> Instance:
         is_stopped=None if state is None else state.status is InstigatorStatus.STOPPED,
         tick_at=None if tick is None else _instant(tick.timestamp),
         tick_error=_tick_error(tick),
+        setup=_setup(instance),
+    )
+
+
+def _setup(instance: DagsterInstance) -> Setup:
+    concurrency = instance.get_concurrency_config()
+    queue = concurrency.run_queue_config
+    limits = {each.name: each.limit for each in _pool_limits(instance)}
+    retention = [
+        days
+        for kind in (InstigatorType.SCHEDULE, InstigatorType.SENSOR)
+        for days in instance.get_tick_retention_settings(kind).values()
+    ]
+    url = getattr(instance.run_storage, "postgres_url", None)
+    return Setup(
+        storage="Postgres" if url else type(instance.run_storage).__name__,
+        is_shared=url is not None and _same_database(url, os.environ.get(VARIABLE)),
+        places=queue.max_concurrent_runs if queue else None,
+        counts_runs=concurrency.pool_config.pool_granularity is PoolGranularity.RUN,
+        pools={name: limits.get(name) for name in POOL_LIMITS},
+        is_monitored=instance.run_monitoring_enabled,
+        max_runtime_seconds=instance.run_monitoring_max_runtime_seconds,
+        keeps_ticks=any(days < 0 for days in retention),
+    )
+
+
+def _pool_limits(instance: DagsterInstance) -> Sequence[PoolLimit]:
+    storage = instance.event_log_storage
+    return (
+        storage.get_pool_limits() if storage.supports_global_concurrency_limits else ()
+    )
+
+
+def _same_database(url: str, other: str | None) -> bool:
+    if not other:
+        return False
+    one, two = make_url(url), make_url(other)
+    return (one.host, one.port or 5432, one.database) == (
+        two.host,
+        two.port or 5432,
+        two.database,
     )
 
 
 def _schedule(
     instance: DagsterInstance,
 ) -> tuple[InstigatorState | None, InstigatorTick | None]:
-    """The schedule's switch and last tick.
-
-    A code location that was renamed leaves another one behind, which ticks no more.
-    """
-    found: tuple[InstigatorState | None, InstigatorTick | None] = (None, None)
+    """The switch and the last tick of our code location's schedule."""
     for state in instance.all_instigator_state():
-        if state.instigator_name != sync_every_five_minutes.name:
-            continue
-        ticks = instance.get_ticks(
-            state.instigator_origin_id, state.selector_id, limit=1
-        )
-        tick = ticks[0] if ticks else None
-        latest = found[1].timestamp if found[1] else 0.0
-        if found[0] is None or (tick is not None and tick.timestamp > latest):
-            found = (state, tick)
-    return found
+        is_sync = state.instigator_name == sync_every_five_minutes.name
+        if is_sync and is_our_instigator(state):
+            ticks = instance.get_ticks(
+                state.instigator_origin_id, state.selector_id, limit=1
+            )
+            return state, ticks[0] if ticks else None
+    return None, None
 
 
 def _tick_error(tick: InstigatorTick | None) -> str | None:

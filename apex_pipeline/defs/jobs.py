@@ -1,11 +1,12 @@
-"""The jobs, and what keeps two syncs from running at once."""
+"""The sync's job, the tags of all jobs, and which sync is under way."""
 
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
 from apex_pipeline.dataverse.connect import REQUEST_TIMEOUT_SECONDS
-from apex_pipeline.defs.sync_specs import DELIVERED, EXPORTED, PENDING, QUARANTINED
+from apex_pipeline.defs.location import OURS
+from apex_pipeline.defs.sync_specs import DELIVERED, SYNC_ASSETS
 from apex_pipeline.sync import DEFAULT_TIME_BUDGET_SECONDS
 
 MAX_RUNTIME = timedelta(
@@ -17,18 +18,17 @@ under way with their own, and the rest is Dagster's start and end."""
 # Run monitoring looks every 30 s and gives a run 60 s to obey (dagster.yaml).
 _MONITOR_DELAY = timedelta(seconds=120)
 
-WRITER_TAGS = {"apex/writer": "dataverse"}
-"""`dagster.yaml` lets one run with this tag go at a time."""
+SCHEDULED_TAGS = OURS | {"kind": "scheduled"}
+"""For a job that runs by itself; you start it by hand to repeat or extend it."""
 
-ANALYSIS_TAGS = {
-    "apex/analysis": "tables",
-    # A backfill of ten years takes minutes; what takes longer has lost its host.
-    "dagster/max_runtime": "7200",
-    # As below; making them again does no harm.
-    "dagster/max_retries": "1",
-}
-"""For whatever is made for analysts: `dagster.yaml` lets two such runs go at a time, so
-that a sync always finds a place."""
+OPERATOR_TAGS = OURS | {"kind": "operator command"}
+"""For a job that runs only when you start it, like the `apex` command of its kind."""
+
+# A run whose process was lost starts once more (dagster.yaml, run_retries).
+RETRY_LOST_TAGS = {"dagster/max_retries": "1"}
+
+# A backfill of ten years takes minutes; what takes longer has lost its host.
+ANALYSIS_TAGS = RETRY_LOST_TAGS | {"dagster/max_runtime": "7200"}
 
 ACTIVE = [
     dg.DagsterRunStatus.QUEUED,
@@ -41,25 +41,23 @@ ACTIVE = [
 sync_campaign_metrics = dg.define_asset_job(
     "sync_campaign_metrics",
     # All or none: they are one step.
-    selection=dg.AssetSelection.assets(
-        PENDING.key, DELIVERED.key, EXPORTED.key, QUARANTINED.key
-    ),
-    description="Upsert pending campaign metrics into Dataverse and mark them.",
-    # Half a second instead of six: there is one step, and nothing to isolate it from.
+    selection=dg.AssetSelection.assets(*SYNC_ASSETS),
+    description="Upserts pending rows into Dataverse and marks them, every five minutes. "
+    "Start it by hand to deliver at once, to try without sending (`dry_run`), or to send "
+    "a slice of the rows again (`since`, `until`, `campaign`).",
     executor_def=dg.in_process_executor,
-    tags=WRITER_TAGS
-    | {
-        "dagster/max_runtime": str(int(MAX_RUNTIME.total_seconds())),
-        # Only for a run whose process was lost (dagster.yaml, run_retries).
-        "dagster/max_retries": "1",
-    },
+    tags=SCHEDULED_TAGS
+    | RETRY_LOST_TAGS
+    | {"dagster/max_runtime": str(int(MAX_RUNTIME.total_seconds()))},
 )
 
 
 def active_sync(
     instance: dg.DagsterInstance, now: datetime | None = None
 ) -> str | None:
-    """What is known of a sync that is queued or running; None if there is none.
+    """What is known of a sync of ours that is queued or running; None if there is none.
+
+    It counts whether the sync's job started it or somebody materialized its assets.
 
     A run older than any can be has lost its host: run monitoring is about to fail it,
     and it must not hold up the others until then.
@@ -67,15 +65,18 @@ def active_sync(
     now = now or datetime.now(UTC)
     oldest = now - MAX_RUNTIME - _MONITOR_DELAY
     records = instance.get_run_records(
-        dg.RunsFilter(
-            job_name=sync_campaign_metrics.name, statuses=ACTIVE, created_after=oldest
-        ),
-        limit=1,
+        dg.RunsFilter(tags=OURS, statuses=ACTIVE, created_after=oldest)
     )
-    if not records:
+    syncs = (each for each in records if _is_sync(each.dagster_run))
+    latest = next(syncs, None)
+    if latest is None:
         return None
-    run = records[0].dagster_run
-    age = now - records[0].create_timestamp
+    run, age = latest.dagster_run, now - latest.create_timestamp
     return (
         f"run {run.run_id[:8]} is {run.status.value}, {age.total_seconds():.0f} s old"
     )
+
+
+def _is_sync(run: dg.DagsterRun) -> bool:
+    selected = run.asset_selection or frozenset()
+    return run.job_name == sync_campaign_metrics.name or DELIVERED.key in selected

@@ -9,6 +9,7 @@ from pydantic import Field
 from apex_pipeline.alerts.journal import VARIABLE
 from apex_pipeline.dataverse.administrator import load_administrator
 from apex_pipeline.dataverse.provisioning import provision
+from apex_pipeline.defs.jobs import OPERATOR_TAGS
 from apex_pipeline.defs.services import Services
 from apex_pipeline.errors import ApexError
 from apex_pipeline.settings import load_database_url, read_variable
@@ -91,7 +92,10 @@ def _tell(context: dg.OpExecutionContext, lists: Mapping[str, Sequence[str]]) ->
 
 @dg.job(
     executor_def=dg.in_process_executor,
-    description="Make the Dataverse table, role and application user as needed.",
+    description="Makes the Dataverse table, role and application user as they should be, "
+    "as `apex provision dataverse`. Once for a new environment, and when the doctor or an "
+    "alert says that the table or role has drifted.",
+    tags=OPERATOR_TAGS,
 )
 def provision_dataverse() -> None:
     """Make the Dataverse table, role and application user as needed."""
@@ -100,8 +104,9 @@ def provision_dataverse() -> None:
 
 @dg.job(
     executor_def=dg.in_process_executor,
-    description="Apply the migrations that the databases do not have yet, as `apex "
-    "provision database`.",
+    description="Applies the migrations that the databases do not have yet, as `apex "
+    "provision database`. Once for a new database, and after each upgrade.",
+    tags=OPERATOR_TAGS,
 )
 def provision_database() -> None:
     """Apply the migrations that the databases do not have yet."""

@@ -6,6 +6,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
+from apex_pipeline.defs.jobs import OPERATOR_TAGS
 from apex_pipeline.defs.quarantine_state import (
     causes_table,
     quarantine_metadata,
@@ -172,7 +173,9 @@ _ACTIONS: dict[str, _Action] = {
 
 @dg.job(
     executor_def=dg.in_process_executor,
-    description="Show rows in quarantine, release or drop them.",
+    description="Shows rows in quarantine, and releases or drops those you name, as `apex "
+    "quarantine`. When the check no_rows_quarantined warns.",
+    tags=OPERATOR_TAGS,
 )
 def release_quarantine() -> None:
     """Show rows in quarantine, release or drop them."""

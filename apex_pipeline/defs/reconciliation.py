@@ -9,9 +9,11 @@ import dagster as dg
 from pydantic import Field
 
 from apex_pipeline.dataverse.connect import REQUEST_TIMEOUT_SECONDS
+from apex_pipeline.defs.guards import bound_runtime
+from apex_pipeline.defs.jobs import RETRY_LOST_TAGS, SCHEDULED_TAGS
 from apex_pipeline.defs.services import Services
 from apex_pipeline.defs.sync_assets import SKIPPED_TAG, escaped
-from apex_pipeline.defs.sync_specs import EXPORTED
+from apex_pipeline.defs.sync_specs import CAMPAIGN_METRICS, OPERATIONS
 from apex_pipeline.errors import ApexError, ConfigError
 from apex_pipeline.reconcile.findings import Finding, Kind
 from apex_pipeline.reconcile.report import (
@@ -41,8 +43,9 @@ RECONCILIATION = dg.AssetSpec(
         "columns: what changed on either side since the last run, and a thirtieth of "
         "the rest. What does not agree is in the view `dataverse_finding`."
     ),
-    deps=[EXPORTED.key],
-    group_name="sync",
+    # Not on the sync's assets, which change every five minutes: it would be stale for ever.
+    deps=[CAMPAIGN_METRICS.key],
+    group_name=OPERATIONS,
     kinds={"dataverse", "postgres"},
     owners=["team:apex-data"],
     skippable=True,
@@ -185,6 +188,7 @@ def dataverse_reconciliation(
     context: dg.AssetExecutionContext, config: ReconcileConfig, services: Services
 ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
     """Compare rows with records, and repair or adopt if asked to."""
+    bound_runtime(context, RECONCILIATION_MAX_RUNTIME)
     try:
         options = config.options()
         settings = services.settings()
@@ -281,13 +285,14 @@ def findings_table(found: Sequence[Finding]) -> str:
 reconcile_dataverse = dg.define_asset_job(
     "reconcile_dataverse",
     selection=dg.AssetSelection.assets(RECONCILIATION.key),
-    description="Compare exported rows with their records; repair or adopt if asked to.",
+    description="Compares exported rows with their records, daily. Start it by hand to "
+    "repair rows whose record is missing or differs (`repair`), to take over another "
+    "flow's records (`adopt`), or to compare everything at once (`full`).",
     executor_def=dg.in_process_executor,
-    # Without the writer's tag: it goes beside a sync, which must not wait for it.
-    tags={
-        "dagster/max_runtime": str(int(RECONCILIATION_MAX_RUNTIME.total_seconds())),
-        "dagster/max_retries": "1",
-    },
+    # Not in the writer's pool: it goes beside a sync, which must not wait for it.
+    tags=SCHEDULED_TAGS
+    | RETRY_LOST_TAGS
+    | {"dagster/max_runtime": str(int(RECONCILIATION_MAX_RUNTIME.total_seconds()))},
 )
 
 reconcile_dataverse_daily = dg.ScheduleDefinition(

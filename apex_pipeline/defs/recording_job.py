@@ -6,6 +6,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
+from apex_pipeline.defs.jobs import OPERATOR_TAGS
 from apex_pipeline.errors import ApexError, ConfigError
 from apex_pipeline.recording import load_file, open_database
 from apex_pipeline.recording.csv_rows import Dialect
@@ -122,7 +123,9 @@ def _format(config: RecordConfig) -> Format:
 
 @dg.job(
     executor_def=dg.in_process_executor,
-    description="Write metrics of campaign runs into campaign_metrics, as `apex record`.",
+    description="Writes metrics of campaign runs into campaign_metrics, as `apex record`. "
+    "For runs that did not record themselves, or to load a file of them.",
+    tags=OPERATOR_TAGS,
 )
 def record_campaign_metrics() -> None:
     """Write metrics of campaign runs into campaign_metrics."""

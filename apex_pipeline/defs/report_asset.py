@@ -9,9 +9,9 @@ from pydantic import Field
 
 from apex_pipeline.cli import COMMANDS
 from apex_pipeline.defs.instance import look_at_instance
-from apex_pipeline.defs.reconciliation import RECONCILIATION
+from apex_pipeline.defs.jobs import OPERATOR_TAGS
 from apex_pipeline.defs.report_reading import read_orchestration
-from apex_pipeline.defs.sync_specs import QUARANTINED
+from apex_pipeline.defs.sync_specs import CAMPAIGN_METRICS, OPERATIONS
 from apex_pipeline.errors import ApexError
 from apex_pipeline.settings import state_dir
 
@@ -48,8 +48,9 @@ class ReportConfig(dg.Config):
 
 
 @dg.asset(
-    deps=[QUARANTINED.key, RECONCILIATION.key],
-    group_name="sync",
+    # It reads everything, and is never out of date: it says when it was written.
+    deps=[CAMPAIGN_METRICS.key],
+    group_name=OPERATIONS,
     kinds={"html", "file"},
     owners=["team:apex-data"],
     description="What there is and how well it works, measured while it is written: "
@@ -102,7 +103,8 @@ def _metadata(
 write_completion_report = dg.define_asset_job(
     "write_completion_report",
     selection=dg.AssetSelection.assets(completion_report),
-    description="Measure everything, and write the completion report.",
+    description="Measures everything and writes the completion report, as `apex report`. "
+    "For an acceptance, an audit or a handover.",
     executor_def=dg.in_process_executor,
-    tags={"dagster/max_runtime": "600"},
+    tags=OPERATOR_TAGS | {"dagster/max_runtime": "600"},
 )

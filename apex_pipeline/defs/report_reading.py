@@ -10,8 +10,9 @@ from dagster._core.storage.asset_check_execution_record import (
     AssetCheckExecutionRecordStatus,
 )
 
-from apex_pipeline.defs.alert_events import read_instigators
 from apex_pipeline.defs.instance import readable_instance
+from apex_pipeline.defs.instigator_states import read_instigators
+from apex_pipeline.defs.location import OURS
 from apex_pipeline.report.orchestration import (
     AssetState,
     AutomationState,
@@ -119,7 +120,7 @@ def _jobs(
         if job.name.startswith("__"):
             # Dagster's own, of all assets.
             continue
-        asked = dg.RunsFilter(job_name=job.name)
+        asked = dg.RunsFilter(job_name=job.name, tags=OURS)
         records = instance.get_run_records(asked, limit=1) if instance else []
         run = records[0] if records else None
         yield JobState(
@@ -161,7 +162,7 @@ def _automation(
 
 
 def _runs(instance: dg.DagsterInstance) -> Iterator[RunState]:
-    for record in instance.get_run_records(limit=_RUNS):
+    for record in instance.get_run_records(dg.RunsFilter(tags=OURS), limit=_RUNS):
         run = record.dagster_run
         both = record.start_time is not None and record.end_time is not None
         yield RunState(

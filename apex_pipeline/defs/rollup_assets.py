@@ -24,6 +24,7 @@ from apex_pipeline.analysis.history import (
 from apex_pipeline.analysis.rollup_checks import refresh_and_check
 from apex_pipeline.analysis.rollups import DAILY, WEEKLY, Grain, Periods
 from apex_pipeline.defs.findings import check_results
+from apex_pipeline.defs.guards import ANALYSIS_POOL
 from apex_pipeline.defs.metadata import image, numbers, table
 from apex_pipeline.defs.rollup_specs import (
     DAILY_CHECK_SPECS,
@@ -63,6 +64,7 @@ os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", "1000")
     metadata=DAILY_METADATA,
     freshness_policy=DAILY_FRESHNESS,
     group_name=GROUP,
+    pool=ANALYSIS_POOL,
     owners=OWNERS,
     kinds={"postgres"},
     description="One row for each day, campaign and phase, in UTC and the business time "
@@ -85,6 +87,7 @@ def daily_campaign_rollup(
     metadata=WEEKLY_METADATA,
     freshness_policy=WEEKLY_FRESHNESS,
     group_name=GROUP,
+    pool=ANALYSIS_POOL,
     owners=OWNERS,
     kinds={"postgres"},
     description="One row for each ISO week that is over, campaign and phase, and what "
@@ -102,6 +105,7 @@ def weekly_campaign_rollup(
     key=HISTORY_KEY,
     deps=[DAILY_KEY],
     group_name=GROUP,
+    pool=ANALYSIS_POOL,
     owners=OWNERS,
     kinds={"postgres"},
     freshness_policy=DAILY_FRESHNESS,

@@ -8,7 +8,8 @@ from datetime import date
 
 import dagster as dg
 
-from apex_pipeline.defs.jobs import ACTIVE, ANALYSIS_TAGS
+from apex_pipeline.defs.jobs import ACTIVE, ANALYSIS_TAGS, SCHEDULED_TAGS
+from apex_pipeline.defs.location import OURS
 from apex_pipeline.defs.rollup_specs import (
     CSV_KEY,
     DAILY_KEY,
@@ -28,17 +29,19 @@ _RANGE_END = "dagster/asset_partition_range_end"
 refresh_daily_rollups = dg.define_asset_job(
     "refresh_daily_rollups",
     selection=dg.AssetSelection.assets(DAILY_KEY, HISTORY_KEY, FORECAST_KEY, CSV_KEY),
-    description="Make a range of days anew, look at the history, forecast the cost, and "
-    "write the files.",
+    description="Makes days again from their raw rows, then the history, the cost "
+    "forecast and the CSV files: every night, after syncs, and when rows come late. Start "
+    "it by hand to remake any range of days.",
     executor_def=dg.in_process_executor,
-    tags=ANALYSIS_TAGS,
+    tags=SCHEDULED_TAGS | ANALYSIS_TAGS,
 )
 refresh_weekly_rollups = dg.define_asset_job(
     "refresh_weekly_rollups",
     selection=dg.AssetSelection.assets(WEEKLY_KEY),
-    description="Make a range of weeks anew.",
+    description="Makes weeks again from their raw rows: on Mondays, and when rows come "
+    "late. Start it by hand to remake any range of weeks.",
     executor_def=dg.in_process_executor,
-    tags=ANALYSIS_TAGS,
+    tags=SCHEDULED_TAGS | ANALYSIS_TAGS,
 )
 
 
@@ -51,7 +54,7 @@ def active_refresh(instance: dg.DagsterInstance) -> str | None:
     """What is known of a refresh that is queued or running; None if there is none."""
     for job in (refresh_daily_rollups, refresh_weekly_rollups):
         records = instance.get_run_records(
-            dg.RunsFilter(job_name=job.name, statuses=ACTIVE), limit=1
+            dg.RunsFilter(job_name=job.name, tags=OURS, statuses=ACTIVE), limit=1
         )
         if records:
             return f"{job.name} {records[0].dagster_run.run_id[:8]} is under way"

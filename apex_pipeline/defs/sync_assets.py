@@ -1,12 +1,14 @@
 """The assets of the sync: one step, through which rows stream."""
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import dagster as dg
 
+from apex_pipeline.defs.guards import WRITER_POOL, bound_runtime
+from apex_pipeline.defs.jobs import MAX_RUNTIME, sync_campaign_metrics
 from apex_pipeline.defs.quarantine_state import (
     QuarantineState,
     check_values,
@@ -22,13 +24,15 @@ from apex_pipeline.defs.sync_specs import (
     NO_ROWS_QUARANTINED,
     PENDING,
     QUARANTINED,
+    SYNC_ASSETS,
 )
 from apex_pipeline.errors import ApexError, DatabaseError
-from apex_pipeline.ledger import RunStatus, token_hit_rate_pct
+from apex_pipeline.ledger import RunRecord, RunStatus, token_hit_rate_pct
 from apex_pipeline.metrics import COLUMNS
 from apex_pipeline.slices import Slice
 from apex_pipeline.store import Store
 from apex_pipeline.sync import SyncReport, run_sync
+from apex_pipeline.watch.run_events import REFUSED
 
 SKIPPED_TAG = "apex/skipped"
 """Run tag that says why a run delivered nothing, though it did not fail."""
@@ -37,15 +41,29 @@ SLICE_TAG = "apex/slice"
 """Run tag that says what is left of a slice that was sent again."""
 
 
+PARTIAL_SELECTION = (
+    "The four assets of the sync are one step. Materialize them together, or start the "
+    f"job {sync_campaign_metrics.name}."
+)
+
+
 @dg.multi_asset(
     name="sync",
     specs=[PENDING, DELIVERED, EXPORTED, QUARANTINED],
     check_specs=[DELIVERY_COMPLETE, NO_ROWS_QUARANTINED],
+    pool=WRITER_POOL,
+    # So that a part can be asked for, and the answer is ours: Dagster's own is a page.
+    can_subset=True,
 )
 def synced_campaign_metrics(
     context: dg.AssetExecutionContext, config: SyncConfig, services: Services
 ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
     """Deliver pending rows to Dataverse and mark them."""
+    if context.selected_asset_keys != {*SYNC_ASSETS}:
+        raise dg.Failure(
+            PARTIAL_SELECTION, metadata={"cause": REFUSED}, allow_retries=False
+        )
+    bound_runtime(context, MAX_RUNTIME)
     try:
         options = config.options()
         settings = services.settings()
@@ -71,7 +89,8 @@ def synced_campaign_metrics(
     else:
         context.log.info(note)
         context.instance.add_run_tags(context.run.run_id, {SKIPPED_TAG: note})
-    yield from _checks(standing)
+    selected = {key.name for key in context.selected_asset_check_keys}
+    yield from (each for each in _checks(standing) if each.check_name in selected)
     if report.failure is not None:
         raise _failed(report.failure, report)
 
@@ -85,11 +104,13 @@ class Standing:
     Attributes:
         quarantine: None where Postgres itself is what failed.
         rejected: Rows that this run refused.
+        figures: Counts of that run, for the check's plots.
     """
 
     failure: str | None
     quarantine: QuarantineState | None
     rejected: int = 0
+    figures: Mapping[str, float] = field(default_factory=dict)
 
 
 def standing_of(store: Store, report: SyncReport | None = None) -> Standing:
@@ -99,10 +120,29 @@ def standing_of(store: Store, report: SyncReport | None = None) -> Standing:
             quarantine = read_quarantine(store)
         except DatabaseError:
             quarantine = None
-        return Standing(str(report.failure), quarantine, report.rejected)
+        return Standing(
+            str(report.failure), quarantine, report.rejected, _figures(report)
+        )
     ended = (r for r in store.last_runs(5) if r.status is not RunStatus.RUNNING)
     last = next(ended, None)
-    return Standing(last.error if last else None, read_quarantine(store))
+    return Standing(
+        last.error if last else None,
+        read_quarantine(store),
+        figures=_figures(report or last),
+    )
+
+
+def _figures(run: SyncReport | RunRecord | None) -> dict[str, float]:
+    if run is None:
+        return {}
+    known = {
+        "rows_delivered": run.delivered,
+        "rows_rejected": run.rejected,
+        "rows_remaining": run.remaining,
+        "oldest_pending_age_seconds": run.oldest_pending_age_seconds,
+        "throttled_seconds": run.throttled_seconds,
+    }
+    return {name: round(n, 1) for name, n in known.items() if n is not None}
 
 
 def _dry_note(report: SyncReport, part: Slice | None) -> str:
@@ -150,7 +190,8 @@ def _materializations(
                 ),
             },
         )
-    yield _delivered(report)
+    if report.failure is None or report.delivered:
+        yield _delivered(report)
     yield dg.MaterializeResult(
         asset_key=EXPORTED.key,
         metadata={
@@ -191,7 +232,7 @@ def _checks(standing: Standing) -> Iterator[dg.AssetCheckResult]:
         check_name=DELIVERY_COMPLETE.name,
         passed=standing.failure is None,
         severity=dg.AssetCheckSeverity.ERROR,
-        metadata={"failure": standing.failure or "none"},
+        metadata={"failure": standing.failure or "none", **standing.figures},
     )
     found = standing.quarantine
     yield dg.AssetCheckResult(

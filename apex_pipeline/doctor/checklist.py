@@ -31,6 +31,7 @@ from apex_pipeline.doctor.findings import Check, Finding, Line, not_checked, ok
 from apex_pipeline.doctor.orchestration import Instance
 from apex_pipeline.doctor.postgres import Postgres
 from apex_pipeline.doctor.runner import PATIENCE_SECONDS, examine
+from apex_pipeline.doctor.web_server import heartbeats_seen_by
 from apex_pipeline.errors import ConfigError
 from apex_pipeline.metrics import COLUMNS
 from apex_pipeline.monitoring.facts import LATE
@@ -41,6 +42,7 @@ _PROVISION = "Run `apex provision dataverse`."
 _STORAGE_LINE = "Dagster storage"
 _CODE_LINE = "code location"
 _STORAGE_VARIABLE = "DAGSTER_POSTGRES_URL"
+_PAGE_VARIABLE = "APEX_DAGSTER_URL"
 _CLOCK = "Have the clock of this machine kept by NTP."
 _GRAPH_TOKENS = "graph.json"
 _SKEW = f"at most {machine.MAX_SKEW_SECONDS:g} s"
@@ -340,10 +342,26 @@ def _machine_checks(
         )
     seen: list[Instance | None] = []
 
-    def daemon() -> Finding:
-        seen.append(around.dagster(configuration.environment))
-        return orchestration.daemon(seen[0], around.now())
+    def found() -> Instance | None:
+        if not seen:
+            seen.append(around.dagster(configuration.environment))
+        return seen[0]
 
+    def daemon() -> Finding:
+        return orchestration.daemon(found(), around.now())
+
+    def instance() -> Finding:
+        return orchestration.settings(found())
+
+    yield Check(
+        "Dagster instance",
+        "Postgres, queued runs, limits, monitoring, retention",
+        "Copy this project's dagster.yaml into the DAGSTER_HOME of the web server, the "
+        "daemon and this machine, set DAGSTER_POSTGRES_URL alike for all of them, and "
+        "restart them.",
+        instance,
+        (_STORAGE_LINE,) if storage else (),
+    )
     yield Check(
         "Dagster daemon",
         "heartbeats within 90 s",
@@ -351,6 +369,16 @@ def _machine_checks(
         daemon,
         (_STORAGE_LINE,) if storage else (),
     )
+    page = read_variable(configuration.environment, _PAGE_VARIABLE)
+    if page:
+        yield Check(
+            "Dagster web server",
+            "sees the daemon's heartbeats",
+            "Give the web server the DAGSTER_HOME and DAGSTER_POSTGRES_URL of the daemon, "
+            f"and check {_PAGE_VARIABLE}.",
+            lambda: orchestration.web_server(found(), heartbeats_seen_by(page)),
+            ("Dagster daemon",),
+        )
     servers = orchestration.code_servers(configuration.environment)
     if servers:
         yield Check(
@@ -364,7 +392,7 @@ def _machine_checks(
         "schedule",
         "on, and ticking every five minutes",
         f"Switch {orchestration.SCHEDULE} on in the Dagster UI, under Automation.",
-        lambda: orchestration.schedule(seen[0], around.now()),
+        lambda: orchestration.schedule(found(), around.now()),
         ("Dagster daemon", *([_CODE_LINE] if servers else [])),
     )
     yield Check(

@@ -3,7 +3,7 @@
 What is looked at comes from `defs`, which alone may know Dagster.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -24,6 +24,32 @@ NO_INSTANCE = (
 )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """How an instance is set up, by the dagster.yaml that is in use.
+
+    Attributes:
+        storage: What holds runs and events: `Postgres`, or the class of another.
+        is_shared: Whether that is the database of DAGSTER_POSTGRES_URL, which the web
+            server and the daemon read too.
+        places: Runs that may go at a time; None where runs are not queued.
+        counts_runs: Whether pools count runs, so that a killed one keeps no slot.
+        pools: Limit of each pool of ours; None for one that has none yet.
+        is_monitored: Whether run monitoring is on.
+        max_runtime_seconds: Of a run that does not say; 0 for no limit.
+        keeps_ticks: Whether ticks of any kind are kept for ever.
+    """
+
+    storage: str
+    is_shared: bool
+    places: int | None
+    counts_runs: bool
+    pools: Mapping[str, int | None]
+    is_monitored: bool
+    max_runtime_seconds: int
+    keeps_ticks: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Instance:
     """What a Dagster instance tells.
@@ -35,12 +61,76 @@ class Instance:
             has seen the schedule yet.
         tick_at: The schedule's last tick (aware); None if there is none.
         tick_error: What that tick failed with.
+        setup: How it is set up.
     """
 
     heartbeats: Mapping[str, datetime | None]
     is_stopped: bool | None
     tick_at: datetime | None
     tick_error: str | None
+    setup: Setup
+
+
+def settings(instance: Instance | None) -> Finding:
+    """Whether the instance in use has the storage and the limits of our dagster.yaml.
+
+    Without that file in DAGSTER_HOME, Dagster quietly uses SQLite and no limits at all.
+    """
+    if instance is None:
+        return warning("no Dagster instance is configured here", NO_INSTANCE)
+    setup = instance.setup
+    if setup.storage != "Postgres":
+        return failed(f"runs and events are in {setup.storage}, not in Postgres")
+    wrong = [*_wrong(setup)]
+    if wrong:
+        return failed("; ".join(wrong))
+    pools = ", ".join(f"{name} {limit}" for name, limit in setup.pools.items())
+    return ok(f"Postgres, {setup.places} runs at a time, pools {pools}")
+
+
+def _wrong(setup: Setup) -> Iterator[str]:
+    if not setup.is_shared:
+        yield "its Postgres is not that of DAGSTER_POSTGRES_URL, where incidents are kept"
+    if setup.places is None:
+        yield "runs are not queued, so no limit holds"
+    if not setup.counts_runs:
+        yield "pools do not have the granularity run"
+    for name, limit in setup.pools.items():
+        if limit is None:
+            yield f"the pool {name} has no limit yet (the first tick of the schedule sets it)"
+    if not setup.is_monitored:
+        yield "run monitoring is off"
+    elif not setup.max_runtime_seconds:
+        yield "run monitoring has no max_runtime_seconds"
+    if setup.keeps_ticks:
+        yield "ticks are kept for ever"
+
+
+def web_server(
+    instance: Instance | None, seen: Mapping[str, datetime] | None
+) -> Finding:
+    """Whether a web server reads the storage that the daemon writes.
+
+    Args:
+        instance: What the instance tells.
+        seen: Heartbeats of daemons, by kind, as the web server knows them; None where
+            it cannot be asked.
+    """
+    if seen is None:
+        return warning(
+            "it cannot be asked from here, such as behind a sign-in",
+            "See on its page Deployment, Daemons that it knows the heartbeats.",
+        )
+    if instance is None:
+        return warning("no Dagster instance is configured here", NO_INSTANCE)
+    apart = [
+        kind
+        for kind, at in sorted(instance.heartbeats.items())
+        if at is not None and (kind not in seen or abs(seen[kind] - at) > _HEARTBEAT)
+    ]
+    if apart:
+        return failed(f"it does not see the heartbeat of {', '.join(apart)}")
+    return ok("reads the storage that the daemon writes")
 
 
 def code_servers(environment: Mapping[str, str]) -> list[str]:

@@ -25,6 +25,7 @@ from apex_pipeline.local import (
 from apex_pipeline.local.instance import announced, only_one
 from apex_pipeline.local.notifier import Notifier
 from apex_pipeline.local.services import (
+    CODE_LOCATION,
     Services,
     is_free,
     prepare_dagster_home,
@@ -107,7 +108,7 @@ def _telling(supervisor: Supervisor, services: Services) -> Iterator[None]:
     url = services.environment["DAGSTER_POSTGRES_URL"]
     channels = ways(services.environment)
     with (
-        Journal(url, wait_seconds=1) as journal,
+        Journal(url, CODE_LOCATION, wait_seconds=1) as journal,
         Notifier(journal, channels, supervisor.log) as told,
     ):
         supervisor.on_death, supervisor.on_return = told.died, told.returned

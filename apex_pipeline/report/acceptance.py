@@ -23,7 +23,7 @@ from apex_pipeline.report.measuring import (
     warning,
 )
 from apex_pipeline.report.subject import Subject
-from apex_pipeline.settings import read_variable
+from apex_pipeline.settings import load_code_location, read_variable
 
 WAIT_LIMIT = timedelta(minutes=5)
 _ATTEMPTS = 3
@@ -153,4 +153,4 @@ def open_journal(environment: Mapping[str, str]) -> Journal:
     url = read_variable(environment, VARIABLE)
     if not url:
         raise ApexError(NO_JOURNAL)
-    return Journal(url)
+    return Journal(url, load_code_location(environment))

@@ -40,6 +40,11 @@ from apex_pipeline.settings.ends import (
     token_cache_path,
     wants_local,
 )
+from apex_pipeline.settings.location import (
+    DEFAULT_LOCATION,
+    LOCATION_VARIABLE,
+    load_code_location,
+)
 from apex_pipeline.settings.mistakes import check_settings, find_mistakes
 from apex_pipeline.settings.names import VARIABLES, Variable, read_variable
 from apex_pipeline.settings.origins import normal_origin
@@ -52,10 +57,12 @@ from apex_pipeline.settings.panel import (
 )
 
 __all__ = [
+    "DEFAULT_LOCATION",
     "DEFAULT_PANEL_HOST",
     "DEFAULT_PANEL_PORT",
     "EMBEDDED",
     "EMULATOR",
+    "LOCATION_VARIABLE",
     "PAGES",
     "PUBLIC_AUTHORITY",
     "UTC_ZONE",
@@ -76,6 +83,7 @@ __all__ = [
     "is_loopback",
     "load_alert_settings",
     "load_analysis_settings",
+    "load_code_location",
     "load_dagster_url",
     "load_database_url",
     "load_dataverse",

@@ -47,7 +47,11 @@ VARIABLES = (
         "the environment, `https://ORG.crm.dynamics.com`, without a path; or `emulator`",
         "with `DATABASE_URL` also unset: `emulator`",
     ),
-    Variable("AZURE_TENANT_ID", "Dataverse", "the directory (tenant) id or its domain, not `common`"),
+    Variable(
+        "AZURE_TENANT_ID",
+        "Dataverse",
+        "the directory (tenant) id or its domain, not `common`",
+    ),
     Variable(
         "AZURE_CLIENT_ID",
         "Dataverse",
@@ -132,6 +136,12 @@ VARIABLES = (
         "Dagster opens a connection for each query",
         "under `apex up`: a database in the embedded Postgres",
         is_secret=True,
+    ),
+    Variable(
+        "DAGSTER_LOCATION_NAME",
+        "Dagster",
+        "name of the code location, where `workspace.yaml` gives it another one",
+        "`apex_pipeline`",
     ),
     Variable(
         "APEX_DAGSTER_URL",

@@ -23,6 +23,7 @@ class Rule:
         inhibits: Rules, or fingerprints, that only follow from this.
         is_event: Whether it happens, rather than lasts.
         is_repeated: Whether people are to be reminded of it.
+        is_held: Whether it may end by itself at once.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Rule:
     inhibits: frozenset[str] = frozenset()
     is_event: bool = False
     is_repeated: bool = True
+    is_held: bool = False
 
     def finding(
         self,
@@ -75,6 +77,7 @@ class Rule:
             inhibits=self.inhibits | inhibits,
             is_event=self.is_event,
             is_repeated=self.is_repeated,
+            is_held=self.is_held,
             began_at=began_at,
         )
 
@@ -157,6 +160,16 @@ RUN_FAILED = Rule(
     remedy="Do what the message says. A schedule tries again by itself; a run that "
     "was started by hand is started again in the Dagster UI.",
     is_event=True,
+)
+RUN_NOT_STARTED = Rule(
+    name="run-not-started",
+    title="Runs do not start",
+    severity=Severity.ERROR,
+    remedy="Look at the log of the code server and of the Dagster daemon, and at the disk "
+    "and the memory of their machine. Restart the code server.",
+    inhibits=_LATE,
+    is_event=True,
+    is_held=True,
 )
 CHECK_FAILED = Rule(
     name="check-failed",
@@ -258,6 +271,7 @@ RULES = {
         SCHEDULE_LATE,
         TICKS_FAILING,
         RUN_FAILED,
+        RUN_NOT_STARTED,
         CHECK_FAILED,
         TOKEN_REFUSED,
         CREDENTIAL_ENDS,

@@ -14,6 +14,7 @@ from apex_pipeline.doctor.findings import State
 from apex_pipeline.errors import DatabaseError
 from apex_pipeline.settings import (
     check_settings,
+    load_code_location,
     load_settings,
     read_variable,
     state_dir,
@@ -109,7 +110,8 @@ def _kept(environment: Mapping[str, str], now: datetime) -> _Kept:
     if not url:
         return _Kept()
     try:
-        with Journal(url, wait_seconds=_PATIENCE_SECONDS) as journal:
+        location = load_code_location(environment)
+        with Journal(url, location, wait_seconds=_PATIENCE_SECONDS) as journal:
             progress = journal.progress(everything.WATCHER)
             fault = stalled(progress, now)
             return _Kept(

@@ -7,7 +7,7 @@ from apex_pipeline import store
 from apex_pipeline.alerts.journal import VARIABLE, Journal
 from apex_pipeline.credential_end import credential_end
 from apex_pipeline.errors import DatabaseError
-from apex_pipeline.settings import load_settings, read_variable
+from apex_pipeline.settings import load_code_location, load_settings, read_variable
 from apex_pipeline.status import read_status
 
 _DIRECTORY_SECONDS = 2.0
@@ -43,7 +43,8 @@ def _open_incidents(environment: Mapping[str, str]) -> list[str] | None:
     if not url:
         return None
     try:
-        with Journal(url, wait_seconds=1.0) as journal:
+        location = load_code_location(environment)
+        with Journal(url, location, wait_seconds=1.0) as journal:
             return [each.title for each in journal.incidents()]
     except DatabaseError:
         return None

@@ -19,13 +19,20 @@ from apex_pipeline.watch.catalogue import (
     CHECK_FAILED,
     DATABASE_UNUSABLE,
     RUN_FAILED,
+    RUN_NOT_STARTED,
     SYNC_JOB,
     TABLE_DRIFTED,
     TOKEN_REFUSED,
 )
 
+SEPARATOR = ", "
+_NAMES_SHOWN = 3
+
 OVERLAP = timedelta(seconds=60)
 """Ids are given out before transactions end, so a lower one may appear after a higher."""
+
+REFUSED = "Refused"
+"""Cause of a run that was started in a way that cannot work: who started it sees that."""
 
 FAILED_BY_A_CHECK = "DagsterAssetCheckFailedError"
 
@@ -79,6 +86,11 @@ class RunEnd:
     Attributes:
         event_id: Of the event; ascending.
         at: When it ended (aware).
+        job: The job; for a run that Dagster's implicit job made, the job of ours that
+            makes the same assets, else their names.
+        makes_good: Incidents of other jobs, or of single assets, that its success ends,
+            since it made their assets too.
+        has_started: Whether its process ever ran.
         cause: What it failed with; empty for one that succeeded.
         cause_kind: Name of the error's class.
         did_nothing: Whether it succeeded only because it left the work to another.
@@ -90,6 +102,8 @@ class RunEnd:
     job: str
     succeeded: bool
     began_at: datetime
+    makes_good: frozenset[str] = frozenset()
+    has_started: bool = True
     cause: str = ""
     cause_kind: str = ""
     did_nothing: bool = False
@@ -169,12 +183,22 @@ def observe(events: Iterable[RunEnd | CheckResult]) -> Iterator[Observation]:
 
 def _of_run(end: RunEnd) -> Iterator[Observation]:
     scope = f"{RUN_FAILED.name}/{end.job}"
+    if not end.has_started:
+        # A fault of the machinery, which every run meets: the next one that starts ends
+        # the incident, and the schedules make good what this one did not do.
+        found = RUN_NOT_STARTED.finding(
+            f"{end.job}: {end.cause or end.cause_kind}", facts=end.facts, link=end.link
+        )
+        yield Observation(RUN_NOT_STARTED.name, (found,))
+        return
+    yield Observation(RUN_NOT_STARTED.name)
     if end.succeeded:
         if not end.did_nothing:
-            yield Observation(scope)
+            for key in (end.job, *sorted(end.makes_good - {end.job})):
+                yield Observation(f"{RUN_FAILED.name}/{key}")
         return
-    if end.cause_kind == FAILED_BY_A_CHECK:
-        # The check is told of, with this run.
+    if end.cause_kind in {FAILED_BY_A_CHECK, REFUSED}:
+        # A failed check is an incident of its own, with this run.
         return
     if end.cause_kind == DatabaseUnavailableError.__name__:
         # The cause comes first, so that people hear of that.
@@ -187,7 +211,8 @@ def _of_run(end: RunEnd) -> Iterator[Observation]:
     late = frozenset({"rows-overdue", "no-success"}) if is_sync else frozenset()
     failure = RUN_FAILED.finding(
         end.cause,
-        where=end.job,
+        where=_short(end.job),
+        key=end.job,
         remedy=_remedy(end.cause_kind),
         facts=end.facts,
         link=end.link,
@@ -195,6 +220,14 @@ def _of_run(end: RunEnd) -> Iterator[Observation]:
         began_at=end.began_at,
     )
     yield Observation(scope, (failure,))
+
+
+def _short(job: str) -> str:
+    """A job's name, or the first of the assets that were selected."""
+    names = job.split(SEPARATOR)
+    more = len(names) - _NAMES_SHOWN
+    shown = SEPARATOR.join(names[:_NAMES_SHOWN])
+    return f"{shown} and {more} more" if more > 0 else shown
 
 
 def _remedy(kind: str) -> str:

@@ -1,0 +1,60 @@
+"""What the Dagster instance tells of schedules and sensors, as values."""
+
+from datetime import UTC, datetime
+
+import dagster as dg
+from dagster._core.scheduler.instigation import (
+    InstigatorState,
+    InstigatorStatus,
+    InstigatorTick,
+    InstigatorType,
+    TickStatus,
+)
+
+from apex_pipeline.defs.alert_events import Page, describe
+from apex_pipeline.defs.location import is_our_instigator
+from apex_pipeline.watch.instigators import Instigator, Tick
+
+_TICKS_LOOKED_AT = 2
+
+
+def read_instigators(
+    instance: dg.DagsterInstance, repository: dg.RepositoryDefinition, page: Page
+) -> list[Instigator]:
+    """Schedules and sensors of this code location, with their last ticks."""
+    # What an earlier version of ours had ticks no more.
+    names = {each.name for each in repository.schedule_defs}
+    names |= {each.name for each in repository.sensor_defs}
+    found = [
+        _instigator(instance, state, page)
+        for state in instance.all_instigator_state()
+        if state.instigator_name in names and is_our_instigator(state)
+    ]
+    return sorted(found, key=lambda each: each.name)
+
+
+def _instigator(
+    instance: dg.DagsterInstance, state: InstigatorState, page: Page
+) -> Instigator:
+    ticks = instance.get_ticks(
+        state.instigator_origin_id,
+        state.selector_id,
+        limit=_TICKS_LOOKED_AT,
+        statuses=[TickStatus.SUCCESS, TickStatus.SKIPPED, TickStatus.FAILURE],
+    )
+    is_schedule = state.instigator_type is InstigatorType.SCHEDULE
+    return Instigator(
+        name=state.instigator_name,
+        is_schedule=is_schedule,
+        is_stopped=state.status is InstigatorStatus.STOPPED,
+        ticks=[_tick(each) for each in ticks],
+        link=page("automation"),
+    )
+
+
+def _tick(tick: InstigatorTick) -> Tick:
+    failed = tick.status is TickStatus.FAILURE
+    return Tick(
+        datetime.fromtimestamp(tick.timestamp, UTC),
+        describe(tick.error)[1] if failed else None,
+    )

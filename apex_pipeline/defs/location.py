@@ -1,0 +1,47 @@
+"""What is ours on a Dagster instance that others use too.
+
+Dagster tags each run with its code location when the run is created through a
+workspace: by the UI, a schedule, a sensor, a backfill or `dagster job launch`. Our jobs
+carry the same tag, so it is also there when a command runs one in its own process.
+"""
+
+import os
+
+import dagster as dg
+from dagster._core.definitions.definitions_load_context import DefinitionsLoadContext
+from dagster._core.scheduler.instigation import InstigatorState
+from dagster._core.storage.tags import CODE_LOCATION_TAG
+
+from apex_pipeline.settings import LOCATION_VARIABLE, load_code_location
+
+# Only the process that loads definitions for a workspace is told the name. Its children
+# and whatever reads the settings learn it from the environment.
+if _reported := DefinitionsLoadContext.get().code_location_name:
+    os.environ[LOCATION_VARIABLE] = _reported
+
+LOCATION = load_code_location(os.environ)
+OURS = {CODE_LOCATION_TAG: LOCATION}
+"""Tags by which the storage finds our runs."""
+
+_MODULE = "apex_pipeline.definitions"
+
+
+def is_our_run(run: dg.DagsterRun) -> bool:
+    """Whether our code location made a run.
+
+    `dagster asset materialize` creates runs without a location; those that load our
+    module are ours.
+    """
+    named = run.tags.get(CODE_LOCATION_TAG)
+    if named is not None:
+        return named == LOCATION
+    origin = run.job_code_origin
+    if run.remote_job_origin is not None or origin is None:
+        return False
+    pointer = origin.repository_origin.code_pointer
+    return getattr(pointer, "module", None) == _MODULE
+
+
+def is_our_instigator(state: InstigatorState) -> bool:
+    """Whether a schedule or sensor belongs to our code location."""
+    return state.origin.repository_origin.code_location_origin.location_name == LOCATION
