@@ -11,11 +11,11 @@ from pathlib import Path
 
 import httpx
 import pytest
-from apex_pipeline.panel.serving import listen
 from click.testing import CliRunner, Result
 
 from apex_pipeline.cli import main
 from apex_pipeline.settings import load_panel_settings
+from apex_pipeline.web_gate.serving import listen
 from apex_pipeline_tests.ends import free_port
 from apex_pipeline_tests.panel_server import TOKEN
 
