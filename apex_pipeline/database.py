@@ -14,9 +14,7 @@ from typing import Any, Self, TypeVar
 import psycopg
 from psycopg import errors
 from sqlalchemy import Connection, create_engine
-from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import (
-    ArgumentError,
     DBAPIError,
     OperationalError,
     TimeoutError as NoConnectionFreeError,
@@ -29,6 +27,7 @@ from apex_pipeline.errors import (
     DatabaseUnavailableError,
     SchemaMissingError,
 )
+from apex_pipeline.postgres_url import read_postgres_url, shown_address
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +71,7 @@ class Database:
     """A Postgres database that may be asleep, behind a pooler, or gone for a moment.
 
     Attributes:
-        address: Host, port and name of the database, fit to be shown.
+        address: Hosts, ports and name of the database, fit to be shown.
     """
 
     def __init__(
@@ -86,7 +85,7 @@ class Database:
         """Prepare to connect; nothing is sent yet.
 
         Args:
-            url: `postgresql://…`, whatever the driver it names.
+            url: As `read_postgres_url` takes it.
             wait_seconds: Patience with a server that does not take connections, and
                 with other threads of ours that have all there may be.
             application_name: What the server shows this process as.
@@ -96,11 +95,9 @@ class Database:
             ConfigError: The URL is not one of a Postgres database.
         """
         self._variable = variable
-        parsed = _parse(url, variable)
-        self.address = f"{parsed.host or 'local'}:{parsed.port or 5432}"
-        self.address += f"/{parsed.database}"
+        given = read_postgres_url(url, variable)
+        self.address = shown_address(given)
         self._wait_seconds = wait_seconds
-        given = parsed.get_dialect()().create_connect_args(parsed)[1]
         self._parameters: dict[str, Any] = {
             **_CONNECTION,
             "connect_timeout": _seconds_for_an_address(wait_seconds),
@@ -108,7 +105,7 @@ class Database:
             **given,
         }
         self._engine = create_engine(
-            parsed,
+            "postgresql+psycopg://",
             creator=self.connect,
             pool_size=2,
             max_overflow=2,
@@ -214,21 +211,6 @@ class Database:
                 f"busy, and none came free within {self._wait_seconds:g} s. Look at what "
                 "the server is doing for so long; it can be tried again."
             ) from error
-
-
-def _parse(url: str, variable: str) -> URL:
-    # SQLAlchemy does not know the short scheme that some providers hand out.
-    scheme, _, rest = url.strip().partition("://")
-    try:
-        parsed = make_url(f"postgresql+psycopg://{rest}")
-    except (ArgumentError, ValueError):
-        parsed = None
-    if parsed is None or scheme.split("+")[0] not in {"postgresql", "postgres"}:
-        # What is set may hold a password.
-        raise ConfigError(
-            f"{variable} must look like postgresql://user:password@host/database."
-        )
-    return parsed
 
 
 def _seconds_for_an_address(patience: float) -> int:

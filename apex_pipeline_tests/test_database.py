@@ -63,7 +63,7 @@ def test_a_refusal_is_final_and_says_what_to_check(database_url, wrong, remedy):
 
 
 def test_an_unknown_parameter_is_named(database_url):
-    with pytest.raises(ConfigError, match=r'DATABASE_URL: invalid.*"speed"'):
+    with pytest.raises(ConfigError, match='DATABASE_URL: the parameter "speed"'):
         connect(f"{database_url}?speed=high")
 
 

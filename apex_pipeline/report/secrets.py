@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from apex_pipeline.errors import ConfigError
+from apex_pipeline.postgres_url import read_postgres_url
 from apex_pipeline.settings import VARIABLES
 
 # What is shorter is found in any text, and is no secret worth the name.
@@ -47,13 +49,19 @@ def read_secrets(environment: Mapping[str, str], token_cache: Path) -> Secrets:
     return Secrets(tuple(sorted(long, key=len, reverse=True)))
 
 
-def _passwords(url: str) -> Iterable[str]:
-    """The password in a URL, as it is written and as it is meant."""
+def _passwords(address: str) -> Iterable[str]:
+    """The password in an address, as it is written and as it is meant."""
     try:
-        password = urlsplit(url).password
+        written = urlsplit(address).password
     except ValueError:
-        return ()
-    return (password, unquote(password)) if password else ()
+        written = None
+    if written:
+        return written, unquote(written)
+    try:
+        meant = read_postgres_url(address, "").get("password")
+    except ConfigError:
+        meant = None
+    return (meant,) if meant else ()
 
 
 def _tokens(path: Path) -> Iterable[str]:

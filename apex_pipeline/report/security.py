@@ -5,10 +5,10 @@ import stat
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from apex_pipeline.doctor import findings as doctor
 from apex_pipeline.errors import ApexError
+from apex_pipeline.postgres_url import read_postgres_url
 from apex_pipeline.report.acceptance import as_line
 from apex_pipeline.report.document import Line, State
 from apex_pipeline.report.measuring import (
@@ -260,14 +260,21 @@ def _encryption(subject: Subject) -> Seen:
     with subject.open_database() as database:
         server = read_server(database)
     url = subject.configuration.database_url or ""
-    host = urlsplit(url).hostname
+    parameters = read_postgres_url(url, "DATABASE_URL")
+    hosts = parameters.get("host") or parameters["hostaddr"]
+    others = [each for each in hosts.split(",") if not _is_of_this_machine(each)]
+    told = ", ".join(others)
     if server.is_encrypted:
         return met("TLS")
-    if host is None or is_loopback(host):
+    if not others:
         return met("not encrypted, within this machine")
-    if _is_private(host):
-        return warning(f"not encrypted, to {host} in a private network")
-    return not_met(f"not encrypted, to {host}; set sslmode=require in DATABASE_URL")
+    if all(map(_is_private, others)):
+        return warning(f"not encrypted, to {told} in a private network")
+    return not_met(f"not encrypted, to {told}; set sslmode=require in DATABASE_URL")
+
+
+def _is_of_this_machine(host: str) -> bool:
+    return host.startswith("/") or is_loopback(host)
 
 
 def _is_private(host: str) -> bool:

@@ -8,10 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError
-
 from apex_pipeline.errors import ConfigError
+from apex_pipeline.postgres_url import read_postgres_url, write_postgres_url
 
 EMBEDDED = "embedded"
 EMULATOR = "emulator"
@@ -256,29 +254,11 @@ def _is_alive(pid: int) -> bool:
 
 def _database_url(text: str, problems: list[str]) -> str | None:
     """The URL with our driver written out; psycopg 3 for a plain `postgresql://`."""
-    expected = "DATABASE_URL must look like postgresql://user:password@host/database"
     try:
-        url: URL = make_url(text.strip())
-    except (ArgumentError, ValueError):
-        # The value may hold a password; it must not reach the message.
-        problems.append(f"{expected}; what is set is not a URL.")
+        return write_postgres_url(read_postgres_url(text, "DATABASE_URL"))
+    except ConfigError as error:
+        problems += error.problems
         return None
-    if url.drivername.split("+")[0] not in {"postgresql", "postgres"}:
-        problems.append(f"{expected}; what is set begins with {url.drivername}://.")
-        return None
-    if "@" in f"{url.host}{url.database}":
-        # What follows the first @ may be half of the password.
-        problems.append(
-            "The user or the password in DATABASE_URL holds a character that must be "
-            "percent-encoded: @ is %40, / is %2F, : is %3A."
-        )
-        return None
-    if not url.database or not (url.host or url.query.get("host")):
-        problems.append(f"{expected}; the host or the database is missing.")
-        return None
-    return url.set(drivername="postgresql+psycopg").render_as_string(
-        hide_password=False
-    )
 
 
 def _dataverse(

@@ -1,0 +1,217 @@
+"""A Postgres address as people have it, and the parameters of libpq that it means.
+
+libpq's own parser reads it, so that an address which works in `psql` works here:
+several hosts, sockets, and `key=value` strings. What other libraries write into the same
+variable is understood, or named for what it is. No message repeats a value, since what
+is malformed may be a password.
+"""
+
+import logging
+import re
+import shlex
+from collections.abc import Mapping
+from functools import cache
+from urllib.parse import quote, unquote, urlencode
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+from apex_pipeline.errors import ConfigError
+
+logger = logging.getLogger(__name__)
+
+_EXAMPLE = "postgresql://user:password@host/database"
+
+# Prisma's reference, "PostgreSQL: connection URL arguments", and node-postgres's
+# switch. They steer pools and caches of those libraries, of which there are none here.
+_IGNORED = {
+    *("pgbouncer", "connection_limit", "pool_timeout", "socket_timeout"),
+    *("statement_cache_size", "single_use_connections", "max_connection_lifetime"),
+    *("max_idle_connection_lifetime", "uselibpqcompat"),
+}
+_MEANT = {
+    "sslaccept": "sslmode=verify-full, or sslmode=require to accept any certificate",
+    "sslidentity": "sslcert and sslkey with PEM files",
+}
+_KEYWORDS = {option.keyword.decode() for option in psycopg.pq.Conninfo.get_defaults()}
+
+_ASSIGNED = re.compile(r"(?:export\s+)?[A-Z][A-Z0-9_]*\s*=\s*(.*)", re.DOTALL)
+_PAIRS = re.compile(r"[a-z_]+\s*=")
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(?://)?")
+_BEFORE_QUERY = re.compile(r"(?:[^@/]*@)?[^/?]*(?:/[^?]*)?")
+_NAME = re.compile(r"\w{1,40}", re.ASCII)
+_SCHEMA = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*")
+_PORTS = re.compile(r"\d{0,5}(?:,\d{0,5})*", re.ASCII)
+_PLAIN_HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")
+
+
+def read_postgres_url(text: str, variable: str) -> dict[str, str]:
+    """The connection parameters that an address means, by libpq's names.
+
+    Args:
+        text: A URL, a `key=value` string, or either as a console prints it: in quotes,
+            or as the argument of `psql`.
+        variable: Where it comes from, for messages.
+
+    Raises:
+        ConfigError: It cannot be used. The text of the error says what to write.
+    """
+    bare = _bare(text, variable)
+    found = _parsed(bare, variable) if _PAIRS.match(bare) else _read_url(bare, variable)
+    hosts = f"{found.get('host', '')}{found.get('hostaddr', '')}"
+    if "@" in f"{hosts}{found.get('dbname', '')}":
+        raise _not_encoded(variable)
+    if not _PORTS.fullmatch(found.get("port", "")):
+        raise _malformed(variable, "what is set is not a URL: the port is no number")
+    if not hosts or not found.get("dbname"):
+        raise _malformed(variable, "the host or the database is missing")
+    return found
+
+
+def write_postgres_url(parameters: Mapping[str, str]) -> str:
+    """The parameters as a URL that names our driver; `read_postgres_url` reads it."""
+    rest = dict(parameters)
+    netloc = quote(rest.pop("user", ""), safe="")
+    if "password" in rest:
+        netloc += f":{quote(rest.pop('password'), safe='')}"
+    netloc += "@" if netloc else ""
+    host = rest.get("host", "")
+    if _PLAIN_HOST.fullmatch(host):
+        netloc += f"[{host}]" if ":" in host else host
+        netloc += f":{rest['port']}" if rest.get("port") else ""
+        rest = {k: v for k, v in rest.items() if k not in {"host", "port"}}
+    path = quote(rest.pop("dbname", ""), safe="")
+    query = f"?{urlencode(rest, quote_via=quote)}" if rest else ""
+    return f"postgresql+psycopg://{netloc}/{path}{query}"
+
+
+def shown_address(parameters: Mapping[str, str]) -> str:
+    """Hosts, ports and database, fit to be shown."""
+    hosts = (parameters.get("host") or parameters.get("hostaddr") or "local").split(",")
+    ports = (parameters.get("port") or "5432").split(",")
+    ports *= len(hosts) if len(ports) == 1 else 1
+    pairs = zip(hosts, ports, strict=False)
+    shown = ",".join(f"{host or 'local'}:{port or 5432}" for host, port in pairs)
+    return f"{shown}/{parameters.get('dbname', '')}"
+
+
+def _bare(text: str, variable: str) -> str:
+    """The address without what a console or a file puts around it."""
+    bare = text.strip()
+    if assigned := _ASSIGNED.fullmatch(bare):
+        bare = assigned[1]
+    try:
+        words = shlex.split(bare) if bare.startswith(("psql ", "psql\t")) else []
+    except ValueError:
+        words = ["psql"]
+    if words:
+        if len(words) != 2:
+            raise _malformed(variable, "what is set is a psql command with options")
+        bare = words[1]
+    if len(bare) > 1 and bare[0] == bare[-1] and bare[0] in "'\"`":
+        bare = bare[1:-1].strip()
+    return bare
+
+
+def _read_url(text: str, variable: str) -> dict[str, str]:
+    matched = _SCHEME.match(text)
+    scheme = matched[1].lower() if matched else ""
+    if scheme == "jdbc":
+        raise _malformed(
+            variable,
+            "what is set is a JDBC address. Leave jdbc: out, and write user and "
+            "password before the host",
+        )
+    if matched is None or not matched[0].endswith("//"):
+        raise _malformed(variable, "what is set is not a URL")
+    # SQLAlchemy's URLs name a driver; ours is used, whichever they name.
+    if scheme.split("+")[0] not in {"postgresql", "postgres"}:
+        raise _malformed(variable, f"what is set begins with {scheme}://")
+    rest = text[matched.end() :]
+    before = _BEFORE_QUERY.match(rest)
+    place = before[0] if before else ""
+    query = rest[len(place) :].removeprefix("?")
+    if "@" in query:
+        raise _not_encoded(variable)
+    given = _query(query, variable)
+    schema = given.pop("schema", "public")
+    found = _parsed(
+        f"postgresql://{place}?{urlencode(given, quote_via=quote)}", variable
+    )
+    return found | _search_path(schema, found, variable)
+
+
+def _query(query: str, variable: str) -> dict[str, str]:
+    """The parameters that Postgres is to have, and `schema`.
+
+    Raises:
+        ConfigError: One is not known, or is given two values.
+    """
+    given: dict[str, str] = {}
+    for pair in filter(None, query.split("&")):
+        name, _, value = (unquote(part) for part in pair.partition("="))
+        if given.setdefault(name, value) != value:
+            raise _wrong_parameter(variable, name, "has two values; keep one of them")
+    ignored = sorted(_IGNORED & given.keys())
+    if ignored:
+        _say_ignored(variable, ", ".join(ignored))
+    kept = {name: value for name, value in given.items() if name not in _IGNORED}
+    for name in kept.keys() - _KEYWORDS - {"schema", "ssl"}:
+        raise _wrong_parameter(variable, name, _unknown(name))
+    return kept
+
+
+def _search_path(
+    schema: str, found: Mapping[str, str], variable: str
+) -> dict[str, str]:
+    """What finds tables in another schema than the one that is looked into anyway."""
+    if schema == "public":
+        return {}
+    if not _SCHEMA.fullmatch(schema):
+        raise _wrong_parameter(variable, "schema", "must be the name of a schema")
+    path = f'-csearch_path="{schema}"'
+    return {"options": f"{found['options']} {path}" if "options" in found else path}
+
+
+def _parsed(conninfo: str, variable: str) -> dict[str, str]:
+    try:
+        found = conninfo_to_dict(conninfo)
+    except psycopg.ProgrammingError as error:
+        unknown = re.search(r'invalid connection option "(\w+)"', str(error))
+        if unknown:
+            name = unknown[1]
+            raise _wrong_parameter(variable, name, _unknown(name)) from None
+        if "percent-encoded" in str(error):
+            raise _not_encoded(variable) from None
+        raise _malformed(variable, "what is set is not a URL") from None
+    return {name: str(value) for name, value in found.items() if value is not None}
+
+
+@cache
+def _say_ignored(variable: str, names: str) -> None:
+    logger.warning(
+        "%s: ignored, since only other libraries use them: %s",
+        variable,
+        names,
+    )
+
+
+def _malformed(variable: str, what: str) -> ConfigError:
+    return ConfigError(f"{variable} must look like {_EXAMPLE}; {what}.")
+
+
+def _wrong_parameter(variable: str, name: str, what: str) -> ConfigError:
+    shown = f'"{name}"' if _NAME.fullmatch(name) else "with a malformed name"
+    return ConfigError(f"{variable}: the parameter {shown} {what}.")
+
+
+def _unknown(name: str) -> str:
+    instead = f"write {_MEANT[name]}" if name in _MEANT else "leave it out"
+    return f"is not a connection parameter of Postgres; {instead}"
+
+
+def _not_encoded(variable: str) -> ConfigError:
+    return ConfigError(
+        f"The user or the password in {variable} holds a character that must be "
+        "percent-encoded: @ is %40, / is %2F, : is %3A, % is %25, a space is %20."
+    )
