@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from apex_pipeline.ledger import RunStatus, token_hit_rate_pct
 from apex_pipeline.settings import DataverseSettings
@@ -49,25 +50,39 @@ def read_status(store: Store, settings: DataverseSettings) -> Status:
         DatabaseError: Postgres did not answer, or lacks our tables.
     """
     now = datetime.now(UTC)
-    runs = store.last_runs(_RUNS_LOOKED_AT)
-    recent = [run for run in runs if run.started_at and run.started_at >= now - _PERIOD]
-    hits = sum(run.token_cache_hits for run in recent)
-    misses = sum(run.token_cache_misses for run in recent)
+    ledger = read_ledger(store, now)
     pending = store.pending_summary()
     oldest = pending.oldest_created_at
     retry_at = store.retry_at(pacing_key(settings))
-    finished = [run for run in runs if run.status is not RunStatus.RUNNING]
     return Status(
         pending=pending.count,
         oldest_pending_seconds=(now - oldest).total_seconds() if oldest else None,
         quarantined=store.quarantine_count(),
         dropped=store.dropped_count(),
-        last_success_at=next(
+        throttled_until=retry_at if retry_at and retry_at > now else None,
+        **ledger,
+    )
+
+
+def read_ledger(store: Store, now: datetime) -> dict[str, Any]:
+    """The fields of `Status` that the ledger alone tells.
+
+    It can be read while somebody holds a lock on `campaign_metrics`.
+
+    Raises:
+        DatabaseError: Postgres did not answer, or lacks our tables.
+    """
+    runs = store.last_runs(_RUNS_LOOKED_AT)
+    recent = [run for run in runs if run.started_at and run.started_at >= now - _PERIOD]
+    hits = sum(run.token_cache_hits for run in recent)
+    misses = sum(run.token_cache_misses for run in recent)
+    finished = [run for run in runs if run.status is not RunStatus.RUNNING]
+    return {
+        "last_success_at": next(
             (run.finished_at for run in runs if run.status is RunStatus.SUCCESS), None
         ),
-        last_failure=finished[0].error if finished else None,
-        delivered_24h=sum(run.delivered for run in recent),
-        throttled_seconds_24h=sum(run.throttled_seconds for run in recent),
-        token_hit_rate_pct=token_hit_rate_pct(hits, misses),
-        throttled_until=retry_at if retry_at and retry_at > now else None,
-    )
+        "last_failure": finished[0].error if finished else None,
+        "delivered_24h": sum(run.delivered for run in recent),
+        "throttled_seconds_24h": sum(run.throttled_seconds for run in recent),
+        "token_hit_rate_pct": token_hit_rate_pct(hits, misses),
+    }

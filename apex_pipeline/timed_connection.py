@@ -89,9 +89,11 @@ class TimedConnection(psycopg.Connection[Any]):
             return super().wait(watch.over(gen), interval)
         except errors.LockNotAvailable as error:
             raise HeldLockError(str(error), watch.holders) from error
-        except BaseException:
+        except BaseException as error:
             if self.pgconn.transaction_status == TransactionStatus.ACTIVE:
                 self.abandon()
+            if isinstance(error, NoAnswerError) and watch.holders:
+                raise HeldLockError(str(error), watch.holders) from error
             raise
 
     def abandon(self) -> None:

@@ -92,12 +92,16 @@ class Journal:
         DatabaseError: From any method, where the Postgres cannot be used.
     """
 
-    def __init__(self, url: str, *, wait_seconds: float = 5.0) -> None:
+    def __init__(
+        self, url: str, *, wait_seconds: float = 5.0, statement_seconds: float = 10.0
+    ) -> None:
         """Prepare to connect; nothing is sent yet.
 
         Args:
             url: DAGSTER_POSTGRES_URL.
             wait_seconds: Patience with a server that does not take connections.
+            statement_seconds: The most that one statement may take. A look that holds
+                the lock meanwhile takes longer; who waits for it tries again later.
 
         Raises:
             ConfigError: The URL is not one of a Postgres database.
@@ -106,6 +110,7 @@ class Journal:
         self._database = Database(
             url,
             wait_seconds=wait_seconds,
+            statement_seconds=statement_seconds,
             application_name="apex_pipeline alerts",
             variable=VARIABLE,
         )

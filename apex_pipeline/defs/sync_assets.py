@@ -37,6 +37,10 @@ SLICE_TAG = "apex/slice"
 """Run tag that says what is left of a slice that was sent again."""
 
 
+# A suspended server needs seconds to wake, and a restart less than a minute.
+_PATIENCE_SECONDS = 30.0
+
+
 @dg.multi_asset(
     name="sync",
     specs=[PENDING, DELIVERED, EXPORTED, QUARANTINED],
@@ -49,7 +53,8 @@ def synced_campaign_metrics(
     try:
         options = config.options()
         settings = services.settings()
-        with services.open_store(settings) as store:
+        patience = min(options.time_budget, _PATIENCE_SECONDS)
+        with services.open_store(settings, wait_seconds=patience) as store:
             report = run_sync(
                 store,
                 settings.dataverse,
