@@ -5,7 +5,6 @@ server that is suspended, or a network that has stopped carrying, leaves the cli
 give up: it cancels on the server, as far as that works, and closes the connection.
 """
 
-import math
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -24,6 +23,7 @@ _Result = TypeVar("_Result")
 
 _CHECK_SECONDS = 0.1
 _CANCEL_SECONDS = 1.5
+_LOOK_AGAIN_SECONDS = 5.0
 # The server gives up first where it can: its answer says more.
 _SLACK_SECONDS = 1.0
 # BEGIN does no work. A connection that lay idle may be dead without having said so.
@@ -132,7 +132,7 @@ class _Watch:
         if is_silent and self._connection.is_given_up():
             raise NoAnswerError("it was given up")
         if now > self._looks_at:
-            self._looks_at = math.inf
-            self.holders = self._connection.find_holders()
+            self._looks_at = now + _LOOK_AGAIN_SECONDS
+            self.holders = self._connection.find_holders() or self.holders
         if now > self._ends_at:
             raise NoAnswerError(f"no answer within {self._seconds:.3g} s")

@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from apex_pipeline.doctor.findings import Check, Finding, Line, State, not_checked
 from apex_pipeline.errors import ApexError
 
-PATIENCE_SECONDS = 9.0
+PATIENCE_SECONDS = 8.0
 """For all checks together; a probe that hangs is given up, and fails its own line."""
 
 
