@@ -13,7 +13,6 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import psycopg
-from psycopg import errors
 from sqlalchemy import Connection, create_engine
 from sqlalchemy.exc import (
     DBAPIError,
@@ -24,17 +23,14 @@ from apex_pipeline.errors import ConfigError, DatabaseUnavailableError
 from apex_pipeline.lock_holders import find_holders
 from apex_pipeline.postgres_errors import (
     connection_refused,
+    is_worth_repeating,
     not_connected,
     reason,
     translated,
 )
 from apex_pipeline.postgres_url import read_postgres_url, shown_address
 from apex_pipeline.time_limits import STATEMENT_SECONDS, Budget, limits_of
-from apex_pipeline.timed_connection import (
-    HeldLockError,
-    NoAnswerError,
-    TimedConnection,
-)
+from apex_pipeline.timed_connection import TimedConnection
 
 logger = logging.getLogger(__name__)
 
@@ -205,8 +201,8 @@ class Database:
                 try:
                     return self._once(work)
                 except DBAPIError as error:
-                    if not _is_worth_repeating(
-                        error.orig, attempt, repeatable=repeatable
+                    if attempt == _ATTEMPTS or not is_worth_repeating(
+                        error.orig, is_repeatable=repeatable and attempt == 1
                     ):
                         raise
                 # Not at the same moment as the one that it got in the way of.
@@ -297,18 +293,3 @@ def _seconds_for_an_address(patience: float) -> int:
     most = max(patience, 0.0)
     seconds = max(most / 2, min(most, _LEAST_SECONDS_FOR_AN_ADDRESS))
     return max(int(min(seconds, _MOST_SECONDS_FOR_AN_ADDRESS)), 1)
-
-
-def _is_worth_repeating(
-    error: BaseException | None, attempt: int, *, repeatable: bool
-) -> bool:
-    match error:
-        case errors.DeadlockDetected() | errors.SerializationFailure():
-            # It is rolled back, so nothing is done twice.
-            return attempt < _ATTEMPTS
-        case HeldLockError() | NoAnswerError() | errors.QueryCanceled():
-            return False
-        case psycopg.OperationalError():
-            is_lost = error.sqlstate is None or error.sqlstate[:2] in {"08", "57"}
-            return repeatable and attempt == 1 and is_lost
-    return False

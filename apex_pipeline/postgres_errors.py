@@ -222,6 +222,25 @@ def _origin(error: psycopg.Error) -> str:
     return f" ({'; '.join(told)})" if told else ""
 
 
+def is_worth_repeating(error: BaseException | None, *, is_repeatable: bool) -> bool:
+    """Whether to do the work of a transaction again after an error.
+
+    Args:
+        error: The driver's.
+        is_repeatable: Whether doing it twice is harmless.
+    """
+    match error:
+        case errors.DeadlockDetected() | errors.SerializationFailure():
+            # It is rolled back, so nothing is done twice.
+            return True
+        case HeldLockError() | NoAnswerError() | errors.QueryCanceled():
+            return False
+        case psycopg.OperationalError():
+            # The connection is lost, or the server is being restarted.
+            return is_repeatable and (error.sqlstate or "08")[:2] in {"08", "57"}
+    return False
+
+
 def reason(error: psycopg.Error) -> str:
     """The server's own words, as the beginning of a sentence of ours."""
     text = error.diag.message_primary or str(error).strip() or type(error).__name__

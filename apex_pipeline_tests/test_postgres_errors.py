@@ -5,6 +5,9 @@ import pytest
 from sqlalchemy import Connection
 
 from apex_pipeline.database import Database
+from apex_pipeline.database_provisioning import provision_database
+from apex_pipeline.doctor.findings import State
+from apex_pipeline.doctor.postgres import Postgres
 from apex_pipeline.errors import (
     DatabaseError,
     DatabaseUnavailableError,
@@ -83,6 +86,19 @@ def test_a_table_that_is_not_as_it_should_be_is_told_in_one_sentence(
     assert type(report.failure) is kind
     assert said in str(report.failure)
     assert "\n" not in str(report.failure)
+
+
+def test_a_renamed_column_is_found_by_provision_and_doctor(database_url):
+    assert provision_database(database_url, None, plan_only=True).by_hand is None
+    execute(database_url, RENAMED)
+
+    for plan_only in (True, False):
+        outcome = provision_database(database_url, None, plan_only=plan_only)
+        assert "has no column exported_at" in str(outcome.by_hand)
+    finding = Postgres(database_url).relations()
+    assert finding.state is State.FAILED
+    assert "has no column exported_at" in finding.measured
+    assert "RENAME COLUMN" in finding.remedy
 
 
 def test_values_of_a_row_are_not_told(database_url):
