@@ -10,6 +10,7 @@ STATEMENT_SECONDS = 300.0
 
 # Postgres reports whichever limit comes first, and that it was the lock explains more.
 _SHARE_OF_LOCKS = 0.9
+_MOST_FOR_LOCKS = 240.0
 
 # What comes after the end of a budget writes down what was achieved within it.
 _LEAST_GRACE, _MOST_GRACE, _SHARE_OF_GRACE = 5.0, 20.0, 0.25
@@ -40,7 +41,7 @@ class Limits:
 
 def limits_of(seconds: float) -> Limits:
     """The limits of a statement that may take so long in all."""
-    return Limits(seconds, seconds * _SHARE_OF_LOCKS)
+    return Limits(seconds, min(_SHARE_OF_LOCKS * seconds, _MOST_FOR_LOCKS))
 
 
 class Budget:
@@ -74,7 +75,7 @@ class Budget:
         left = self._ends_at - self._clock()
         grace = min(max(_SHARE_OF_GRACE * self._total, _LEAST_GRACE), _MOST_GRACE)
         statement = min(self._statement, max(left, grace))
-        lock = min(_SHARE_OF_LOCKS * statement, max(left, _GRACE_FOR_LOCKS))
+        lock = min(limits_of(statement).lock, max(left, _GRACE_FOR_LOCKS))
         return Limits(statement, lock)
 
     def connecting(self, patience: float) -> float:

@@ -88,6 +88,10 @@ def test_what_is_left_of_a_budget_bounds_what_is_asked_and_leaves_a_grace(
     assert budget.connecting(30.0) == connecting
 
 
+def test_a_lock_is_waited_for_four_minutes_at_the_most():
+    assert Budget(3600.0).limits().lock == 240.0
+
+
 def test_the_server_knows_the_limits_of_each_transaction_and_keeps_none(
     database_url,
 ):

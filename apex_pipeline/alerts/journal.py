@@ -93,7 +93,7 @@ class Journal:
     """
 
     def __init__(
-        self, url: str, *, wait_seconds: float = 5.0, statement_seconds: float = 10.0
+        self, url: str, *, wait_seconds: float = 5.0, statement_seconds: float = 25.0
     ) -> None:
         """Prepare to connect; nothing is sent yet.
 
