@@ -1,39 +1,44 @@
-"""The way to Postgres: patient connections, and every error translated once.
+"""The way to Postgres: patient connections, limits, and every error translated once.
 
 Correct behind a transaction pooler such as Neon's: nothing is prepared on the server,
 and no setting outlives its transaction.
 """
 
 import logging
+import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import psycopg
-from psycopg import errors
 from sqlalchemy import Connection, create_engine
 from sqlalchemy.exc import (
     DBAPIError,
-    OperationalError,
     TimeoutError as NoConnectionFreeError,
 )
 
-from apex_pipeline.errors import (
-    ApexError,
-    ConfigError,
-    DatabaseError,
-    DatabaseUnavailableError,
-    SchemaMissingError,
+from apex_pipeline.errors import ConfigError, DatabaseUnavailableError
+from apex_pipeline.lock_holders import find_holders
+from apex_pipeline.postgres_errors import (
+    connection_refused,
+    is_worth_repeating,
+    not_connected,
+    reason,
+    translated,
 )
 from apex_pipeline.postgres_url import read_postgres_url, shown_address
+from apex_pipeline.time_limits import STATEMENT_SECONDS, Budget, limits_of
+from apex_pipeline.timed_connection import TimedConnection
 
 logger = logging.getLogger(__name__)
 
 _Result = TypeVar("_Result")
 
 _FIRST_PAUSE = 0.1
+_ATTEMPTS = 5
+_LOOK_SECONDS = 2.0
 
 # psycopg tries each address of a host for so long, and providers give hosts many: a
 # tick with little patience must come to its end before Dagster gives it up.
@@ -42,28 +47,13 @@ _LEAST_SECONDS_FOR_AN_ADDRESS = 5.0
 
 _CONNECTION = {
     # A peer that vanished without a word is noticed within a minute, not in hours.
+    "keepalives": 1,
     "keepalives_idle": 20,
     "keepalives_interval": 10,
     "keepalives_count": 3,
     "tcp_user_timeout": 40_000,
     # A pooler gives each transaction another server connection.
     "prepare_threshold": None,
-}
-
-# Refusals that no patience ends. A failed connection carries no SQLSTATE, only text.
-_REFUSALS = {
-    "authentication failed": "Check the user and the password in DATABASE_URL.",
-    "no password supplied": "Put the password into DATABASE_URL.",
-    "is not permitted to log in": "Name a user with LOGIN in DATABASE_URL.",
-    "no pg_hba.conf entry": "The server lets this user in from elsewhere, or over TLS "
-    "(sslmode=require), only.",
-    "does not exist": "Check the user and the database in DATABASE_URL.",
-    "no such database": "Check the database in DATABASE_URL.",
-    "permission denied for database": "Grant the user CONNECT on the database.",
-    "does not support SSL": "Check sslmode in DATABASE_URL.",
-    "certificate verify failed": "Check sslmode and sslrootcert in DATABASE_URL.",
-    "invalid ": "Check the parameters in DATABASE_URL.",
-    "Endpoint ID is not specified": "Check the host in DATABASE_URL.",
 }
 
 
@@ -79,6 +69,7 @@ class Database:
         url: str,
         *,
         wait_seconds: float = 30.0,
+        statement_seconds: float = STATEMENT_SECONDS,
         application_name: str,
         variable: str = "DATABASE_URL",
     ) -> None:
@@ -88,6 +79,7 @@ class Database:
             url: As `read_postgres_url` takes it.
             wait_seconds: Patience with a server that does not take connections, and
                 with other threads of ours that have all there may be.
+            statement_seconds: The most that one statement may take.
             application_name: What the server shows this process as.
             variable: Where the URL comes from, for messages.
 
@@ -98,19 +90,20 @@ class Database:
         given = read_postgres_url(url, variable)
         self.address = shown_address(given)
         self._wait_seconds = wait_seconds
+        self._statement_seconds = statement_seconds
+        self._budget = Budget(statement_seconds)
+        self._is_given_up = False
         self._parameters: dict[str, Any] = {
             **_CONNECTION,
-            "connect_timeout": _seconds_for_an_address(wait_seconds),
             "application_name": application_name,
             **given,
         }
         self._engine = create_engine(
             "postgresql+psycopg://",
-            creator=self.connect,
+            creator=self._connect_for_transactions,
             pool_size=2,
             max_overflow=2,
             pool_timeout=wait_seconds,
-            pool_pre_ping=True,
             # Saves asking for the type at the first connection.
             use_native_hstore=False,
             # A row's values belong in no log.
@@ -134,41 +127,66 @@ class Database:
         """Close all idle connections."""
         self._engine.dispose()
 
-    def connect(self) -> psycopg.Connection:
+    def spend(self, seconds: float) -> None:
+        """Bound all that is asked from now on, together; see `Budget` for its end."""
+        self._budget = Budget(self._statement_seconds, seconds)
+
+    def give_up(self) -> None:
+        """End at once, from another thread, whatever is under way, here and there."""
+        self._is_given_up = True
+
+    async def interruptible(self, work: Awaitable[_Result]) -> _Result:
+        """Await work whose threads use this database, and free them if it is ended.
+
+        A loop waits for its threads before it hands a signal on, so that a process
+        which waits for Postgres would not hear that it is to end.
+        """
+        try:
+            return await work
+        except BaseException as end:
+            if not isinstance(end, Exception):
+                self.give_up()
+            raise
+
+    def connect(self) -> TimedConnection:
         """Open a connection that belongs to the caller, waiting for a suspended server.
+
+        Each wait on it ends after the time that a statement may take.
 
         Raises:
             DatabaseUnavailableError: The server did not answer within the patience.
             DatabaseError: It answered, and refuses us.
         """
-        deadline = time.monotonic() + self._wait_seconds
+        deadline = time.monotonic() + self._budget.connecting(self._wait_seconds)
         pause = _FIRST_PAUSE
         while True:
             try:
-                return psycopg.connect(**self._parameters)
+                connection = self._connect_once(deadline - time.monotonic())
             except psycopg.ProgrammingError as error:
-                raise ConfigError(f"{self._variable}: {_first_line(error)}.") from error
+                raise ConfigError(f"{self._variable}: {reason(error)}.") from error
             except psycopg.OperationalError as error:
-                reason = _first_line(error)
-                if (remedy := _remedy(reason, self._variable)) is not None:
-                    raise DatabaseError(
-                        f"Postgres at {self.address} refuses the connection: {reason}. "
-                        f"{remedy}"
-                    ) from error
-                if time.monotonic() + pause > deadline:
-                    raise DatabaseUnavailableError(
-                        f"Postgres at {self.address} does not answer: {reason}. Check "
-                        "that it runs and can be reached from here."
-                    ) from error
+                refused = connection_refused(error, self.address, self._variable)
+                if refused is not None:
+                    raise refused from error
+                if self._is_given_up or time.monotonic() + pause > deadline:
+                    raise not_connected(error, self.address) from error
                 if pause == _FIRST_PAUSE:
-                    logger.info("waiting for postgres at %s: %s", self.address, reason)
+                    logger.info(
+                        "waiting for postgres at %s: %s", self.address, reason(error)
+                    )
+            else:
+                connection.find_holders = self._find_holders
+                return connection
             time.sleep(pause)
             pause = min(pause * 2, 2.0)
 
     def transact(
         self, work: Callable[[Connection], _Result], *, repeatable: bool = False
     ) -> _Result:
-        """Run *work* in one transaction.
+        """Run *work* in one transaction, within the budget.
+
+        A transaction that Postgres has rolled back for others' sake, because of a
+        deadlock for one, is repeated.
 
         Args:
             work: What to do; it may use the connection it is given and nothing else.
@@ -179,32 +197,31 @@ class Database:
             DatabaseError: One of its kinds, with the remedy.
         """
         with self.translated():
-            try:
-                with self._engine.begin() as connection:
-                    return work(connection)
-            except OperationalError:
-                if not repeatable:
-                    raise
-            with self._engine.begin() as connection:
-                return work(connection)
+            for attempt in range(1, _ATTEMPTS + 1):
+                try:
+                    return self._once(work)
+                except DBAPIError as error:
+                    if attempt == _ATTEMPTS or not is_worth_repeating(
+                        error.orig, is_repeatable=repeatable and attempt == 1
+                    ):
+                        raise
+                # Not at the same moment as the one that it got in the way of.
+                time.sleep(random.uniform(0, _FIRST_PAUSE * 2**attempt))  # noqa: S311
+        raise AssertionError("the last attempt returns or raises")
 
     @contextmanager
     def translated(self) -> Iterator[None]:
         """Turn the driver's errors into ours; those of a programming slip pass."""
         try:
             yield
-        except DBAPIError as error:
-            translation = isinstance(error.orig, psycopg.Error) and _translate(
-                error.orig, self.address, self._variable
+        except (DBAPIError, psycopg.Error) as error:
+            origin = error.orig if isinstance(error, DBAPIError) else error
+            ours = isinstance(origin, psycopg.Error) and translated(
+                origin, self.address, self._variable
             )
-            if not translation:
+            if not ours:
                 raise
-            raise translation from error
-        except psycopg.Error as error:
-            translation = _translate(error, self.address, self._variable)
-            if translation is None:
-                raise
-            raise translation from error
+            raise ours from error
         except NoConnectionFreeError as error:
             raise DatabaseUnavailableError(
                 f"All connections of this process to Postgres at {self.address} are "
@@ -212,55 +229,67 @@ class Database:
                 "the server is doing for so long; it can be tried again."
             ) from error
 
+    def _connect_once(self, patience: float) -> TimedConnection:
+        seconds = _seconds_for_an_address(patience)
+        given = str(self._parameters.get("connect_timeout", ""))
+        if given.isdecimal() and int(given) > 0:
+            seconds = min(seconds, int(given))
+        connection = TimedConnection.connect(
+            **self._parameters | {"connect_timeout": seconds}
+        )
+        connection.limits = limits_of(self._budget.limits().statement)
+        connection.is_given_up = lambda: self._is_given_up
+        return connection
+
+    def _connect_for_transactions(self) -> TimedConnection:
+        connection = self.connect()
+        # Each transaction begins with its limits; see `_once`.
+        connection.autocommit = True
+        return connection
+
+    def _once(self, work: Callable[[Connection], _Result]) -> _Result:
+        with self._begun() as connection:
+            result = work(connection)
+            connection.commit()
+            return result
+
+    @contextmanager
+    def _begun(self) -> Iterator[Connection]:
+        """A connection in a transaction; what follows an error rolls it back."""
+        with self._engine.connect() as connection:
+            try:
+                self._begin(connection)
+            except psycopg.OperationalError as error:
+                # It was cut while it lay idle, and the others with it.
+                connection.invalidate(error)
+                self._engine.dispose()
+                if self._is_given_up:
+                    raise
+            else:
+                yield connection
+                return
+        with self._engine.connect() as connection:
+            self._begin(connection)
+            yield connection
+
+    def _begin(self, connection: Connection) -> None:
+        driver = connection.connection.driver_connection
+        if not isinstance(driver, TimedConnection):
+            raise TypeError("the pool holds connections that _connect made")
+        driver.begin(self._budget.limits())
+
+    def _find_holders(self) -> str:
+        try:
+            with self._connect_once(_LOOK_SECONDS) as connection:
+                connection.autocommit = True
+                connection.limits = limits_of(_LOOK_SECONDS)
+                return find_holders(connection)
+        except psycopg.Error as error:
+            logger.debug("the lock's holders cannot be asked for: %s", error)
+            return ""
+
 
 def _seconds_for_an_address(patience: float) -> int:
-    seconds = max(patience / 2, _LEAST_SECONDS_FOR_AN_ADDRESS)
-    return int(min(seconds, _MOST_SECONDS_FOR_AN_ADDRESS))
-
-
-def _remedy(reason: str, variable: str) -> str | None:
-    found = next((r for text, r in _REFUSALS.items() if text in reason), None)
-    return found and found.replace("DATABASE_URL", variable)
-
-
-def _translate(error: psycopg.Error, address: str, variable: str) -> ApexError | None:
-    reason = _first_line(error)
-    kind: type[DatabaseError] = DatabaseError
-    match error:
-        case errors.UndefinedTable() | errors.UndefinedColumn():
-            kind = SchemaMissingError
-            text = (
-                f"The database {address} lacks what the pipeline needs: {reason}. Run "
-                "`apex provision database`."
-            )
-        case errors.InsufficientPrivilege():
-            text = (
-                f"The user of {variable} may not do this at {address}: {reason}. "
-                "Grant it, or use the role that owns the tables."
-            )
-        case errors.ReadOnlySqlTransaction():
-            text = (
-                f"The database {address} is read-only: {reason}. {variable} has to "
-                "name the primary, not a replica."
-            )
-        case errors.RaiseException():
-            text = f"{reason} (at {address})."
-        case errors.DiskFull() | psycopg.InternalError():
-            text = (
-                f"Postgres at {address} failed inside: {reason}. Look at its disk and "
-                "its log; the next run goes on."
-            )
-        case psycopg.OperationalError():
-            kind = DatabaseUnavailableError
-            text = (
-                f"Postgres at {address} did not finish what was asked: {reason}. It "
-                "can be tried again."
-            )
-        case _:
-            return None
-    return kind(text)
-
-
-def _first_line(error: psycopg.Error) -> str:
-    text = error.diag.message_primary or str(error).strip() or type(error).__name__
-    return text.splitlines()[0].removeprefix("connection failed: ").rstrip(".")
+    most = max(patience, 0.0)
+    seconds = max(most / 2, min(most, _LEAST_SECONDS_FOR_AN_ADDRESS))
+    return max(int(min(seconds, _MOST_SECONDS_FOR_AN_ADDRESS)), 1)

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
-from apex_pipeline import migrations
+from apex_pipeline import migrations, schema
 from apex_pipeline.analysis.analysts import grant, missing_access
 from apex_pipeline.database import Database
+from apex_pipeline.metrics import ROW_COLUMNS
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +36,28 @@ def provision_database(
     """
     act = migrations.pending if plan_only else migrations.apply
     names = act(url)
-    by_hand = None if plan_only and names else _analysts(url, plan_only=plan_only)
+    by_hand = None if plan_only and names else _by_hand(url, plan_only=plan_only)
     if alerts_url:
         names += act(alerts_url, migrations.Part.ALERTS)
     return DatabaseOutcome(names, by_hand)
 
 
-def _analysts(url: str, *, plan_only: bool) -> str | None:
-    """What analysts cannot read; without a plan, what is left after granting it."""
+def _by_hand(url: str, *, plan_only: bool) -> str | None:
+    """What only a person can mend; analysts are granted what can be, without a plan."""
     with Database(url, application_name="apex provision") as database:
-        return missing_access(database) if plan_only else grant(database)
+        problems = [
+            _renamed(database),
+            missing_access(database) if plan_only else grant(database),
+        ]
+    return " ".join(each for each in problems if each) or None
+
+
+def _renamed(database: Database) -> str | None:
+    with database.translated(), database.connect() as connection:
+        names = schema.lacking(connection, "campaign_metrics", ROW_COLUMNS)
+    if not names:
+        return None
+    return (
+        f"campaign_metrics has no column {', '.join(names)}: it was renamed or dropped. Give it "
+        "its name back (ALTER TABLE … RENAME COLUMN), for what it held is not made again."
+    )

@@ -133,6 +133,9 @@ COLUMNS = (
     ),
 )
 
+ROW_COLUMNS = ("id", *(column.postgres for column in COLUMNS), "exported_at")
+"""What the pipeline reads and writes of `campaign_metrics`."""
+
 
 @dataclass(frozen=True, slots=True)
 class CampaignMetric:

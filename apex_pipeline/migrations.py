@@ -11,7 +11,8 @@ import socket
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -25,13 +26,21 @@ from yoyo.migrations import Migration, MigrationList
 from apex_pipeline import schema
 from apex_pipeline.database import Database
 from apex_pipeline.errors import DatabaseUnavailableError
+from apex_pipeline.time_limits import STATEMENT_SECONDS, Limits
 
 # The number is any that no other program takes. It is no bind parameter: the portal of
 # a statement with parameters keeps a snapshot until the transaction ends, and an index
 # that is built concurrently waits for whoever has one.
 _TRY_LOCK = "SELECT pg_try_advisory_xact_lock(730833204421056)"
-_LOCK_TIMEOUT = "5s"
 _PAUSE_SECONDS = 0.5
+
+# Everybody else queues behind a statement that waits to change a table: it waits for a
+# second, and leaves the table to the others for two. Building an index keeps no one out.
+_LOCK_SECONDS = 1.0
+_LOCK_PAUSE_SECONDS = 2.0
+_CANCEL_SECONDS = 5.0
+# The mutex is held as long, and an index is built in far less.
+_LIMITS = Limits(statement=3600.0, lock=_LOCK_SECONDS)
 
 
 class Part(StrEnum):
@@ -64,12 +73,12 @@ def apply(
     database = Database(
         url, wait_seconds=wait_seconds, application_name="apex_pipeline migrations"
     )
-    deadline = time.monotonic() + wait_seconds
+    patience = _Patience(time.monotonic() + wait_seconds)
     with (
         database,
         database.translated(),
-        _mutex(database, deadline),
-        _Backend(database) as backend,
+        _mutex(database, patience),
+        _Backend(database, patience) as backend,
     ):
         backend.create_lock_table()
         backend.break_lock()
@@ -84,7 +93,7 @@ def apply(
                     outstanding.append(migration)
             again = [each for each in every if each in outstanding]
             for migration in again:
-                _apply_one(backend, migration, deadline)
+                _apply_one(backend, migration)
         return [migration.id for migration in again]
 
 
@@ -103,12 +112,14 @@ def pending(
 
 
 def unapplied(
-    url: str, part: Part = Part.METRICS, *, wait_seconds: float = 30.0
+    url: str,
+    part: Part = Part.METRICS,
+    *,
+    wait_seconds: float = 30.0,
+    statement_seconds: float = STATEMENT_SECONDS,
 ) -> list[str]:
     """Name the migrations that were never applied; changes nothing."""
-    database = Database(
-        url, wait_seconds=wait_seconds, application_name="apex_pipeline migrations"
-    )
+    database = _reading(url, wait_seconds, statement_seconds)
     with database, database.translated(), database.connect() as connection:
         found = connection.execute(
             "SELECT to_regclass('_yoyo_migration') IS NOT NULL"
@@ -120,11 +131,15 @@ def unapplied(
         return [m.id for m in _read(part) if m.id not in applied]
 
 
-def missing(url: str, kind: schema.Kind, wait_seconds: float) -> dict[str, list[str]]:
+def missing(
+    url: str,
+    kind: schema.Kind,
+    *,
+    wait_seconds: float = 30.0,
+    statement_seconds: float = STATEMENT_SECONDS,
+) -> dict[str, list[str]]:
     """Name what is not there although its migration is applied, by migration."""
-    database = Database(
-        url, wait_seconds=wait_seconds, application_name="apex_pipeline migrations"
-    )
+    database = _reading(url, wait_seconds, statement_seconds)
     with database, database.translated(), database.connect() as connection:
         connection.autocommit = True
         return schema.missing(connection, _sources(_read(Part.METRICS)), kind)
@@ -136,6 +151,15 @@ def contents(part: Part = Part.METRICS) -> dict[str, list[str]]:
         name: schema.relations({name: source})
         for name, source in _sources(_read(part)).items()
     }
+
+
+def _reading(url: str, wait_seconds: float, statement_seconds: float) -> Database:
+    return Database(
+        url,
+        wait_seconds=wait_seconds,
+        statement_seconds=statement_seconds,
+        application_name="apex_pipeline migrations",
+    )
 
 
 def _lost(database: Database, every: Sequence[Migration]) -> set[str]:
@@ -154,6 +178,18 @@ def _sources(every: Sequence[Migration]) -> dict[str, str]:
     return {each.id: Path(each.path).read_text() for each in every}
 
 
+@dataclass(slots=True)
+class _Patience:
+    """How long to wait for others, and who was seen in the way last, if anybody."""
+
+    ends_at: float
+    holders: str = ""
+
+    @property
+    def is_over(self) -> bool:
+        return time.monotonic() > self.ends_at
+
+
 class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc]  # ships no types
     """yoyo's backend on connections of ours.
 
@@ -165,17 +201,30 @@ class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc]  # ships no type
         "CREATE TABLE", "CREATE TABLE IF NOT EXISTS"
     )
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, patience: "_Patience") -> None:
         self._database = database
+        self.patience = patience
         super().__init__(database.address, "_yoyo_migration")
 
     def connect(self, _: str) -> psycopg.Connection:
         connection = self._database.connect()
         connection.autocommit = True
+        connection.limits = _LIMITS
+        find = connection.find_holders
+
+        def look() -> str:
+            self.patience.holders = find() or self.patience.holders
+            if self.patience.holders and self.patience.is_over:
+                # An index that waits for older transactions knows no limit of its own.
+                with suppress(psycopg.Error):
+                    connection.cancel_safe(timeout=_CANCEL_SECONDS)
+            return self.patience.holders
+
+        connection.find_holders = look
         return connection
 
     def copy(self) -> "_Backend":
-        return _Backend(self._database)
+        return _Backend(self._database, self.patience)
 
     def list_tables(self, **_: object) -> list[str]:
         rows = self.execute(
@@ -185,7 +234,7 @@ class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc]  # ships no type
 
     def begin(self) -> None:
         super().begin()
-        self.execute(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'")
+        self.execute(_LIMITS.settings)
 
     def get_log_data(
         self, migration: Migration | None = None, operation: str = "apply"
@@ -204,13 +253,13 @@ class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc]  # ships no type
 
 
 @contextmanager
-def _mutex(database: Database, deadline: float) -> Iterator[None]:
+def _mutex(database: Database, patience: _Patience) -> Iterator[None]:
     """Keep other processes out until the block ends or this process dies."""
     with database.connect() as connection:
         while not _try_lock(connection):
             # Not a statement that waits: it would have a snapshot all the while.
             connection.rollback()
-            if time.monotonic() > deadline:
+            if patience.is_over:
                 raise DatabaseUnavailableError(
                     f"Another process is applying migrations at {database.address}. "
                     "Try again when it is done."
@@ -226,7 +275,7 @@ def _try_lock(connection: psycopg.Connection) -> bool:
     return connection.execute(_TRY_LOCK).fetchone() == (True,)
 
 
-def _apply_one(backend: _Backend, migration: Migration, deadline: float) -> None:
+def _apply_one(backend: _Backend, migration: Migration) -> None:
     while True:
         try:
             backend.apply_one(migration)
@@ -236,13 +285,15 @@ def _apply_one(backend: _Backend, migration: Migration, deadline: float) -> None
             # How one that builds an index says that the table has had it.
             backend.mark_migrations([migration])
             return
-        except errors.LockNotAvailable as error:
-            if time.monotonic() > deadline:
+        except (errors.LockNotAvailable, errors.QueryCanceled) as error:
+            patience = backend.patience
+            if patience.is_over:
                 raise DatabaseUnavailableError(
-                    f"{migration.id} could not be applied: another transaction holds "
-                    "the table. Nothing of it was changed; try again when it has ended."
+                    f"{migration.id} could not be applied: "
+                    f"{patience.holders or 'another transaction'} holds the table. "
+                    "Nothing of it was changed; try again when that has ended."
                 ) from error
-            time.sleep(_PAUSE_SECONDS)
+            time.sleep(_LOCK_PAUSE_SECONDS)
         else:
             return
 

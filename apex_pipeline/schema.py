@@ -1,7 +1,7 @@
 """Whether what the migrations make is there, by what they themselves say they make."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
 import psycopg
@@ -25,6 +25,16 @@ _IS_VALID_INDEX = """
     SELECT EXISTS (
         SELECT FROM pg_index WHERE indexrelid = to_regclass(%s) AND indisvalid
     )
+"""
+_LACKING = """
+    SELECT array_agg(name ORDER BY place)
+    FROM unnest(%(columns)s::text[]) WITH ORDINALITY AS wanted (name, place)
+    WHERE to_regclass(%(table)s) IS NOT NULL AND NOT EXISTS (
+        SELECT FROM pg_attribute
+        WHERE attrelid = to_regclass(%(table)s) AND attname = name
+            AND attnum > 0 AND NOT attisdropped
+    )
+    HAVING count(*) > 0
 """
 
 
@@ -60,6 +70,16 @@ def missing(
         if names and not (kind is Kind.INDEX and _has_another(connection, text)):
             found[migration] = names
     return found
+
+
+def lacking(
+    connection: psycopg.Connection, table: str, columns: Sequence[str]
+) -> list[str]:
+    """Name the columns that a table does not have; none where it is not there."""
+    row = connection.execute(
+        _LACKING, {"table": table, "columns": list(columns)}
+    ).fetchone()
+    return row[0] if row else []
 
 
 def relations(sources: Mapping[str, str]) -> list[str]:

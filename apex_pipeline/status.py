@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from apex_pipeline.ledger import token_hit_rate_pct
+from apex_pipeline.monitoring.facts import LedgerFacts
 from apex_pipeline.settings import DataverseSettings
 from apex_pipeline.store import Store
 from apex_pipeline.sync import pacing_key
@@ -60,15 +62,32 @@ def read_status(store: Store, settings: DataverseSettings) -> Status:
         oldest_pending_seconds=(now - oldest).total_seconds() if oldest else None,
         quarantined=facts.quarantined_count,
         dropped=facts.dropped,
-        last_success_at=facts.last_success_at,
-        last_failure=facts.last_error,
-        delivered_24h=facts.day.delivered,
-        throttled_seconds_24h=facts.day.throttled_seconds,
-        token_hit_rate_pct=token_hit_rate_pct(
-            facts.day.token_cache_hits, facts.day.token_cache_misses
-        ),
         throttled_until=facts.throttled_until,
         throttled_by=facts.throttled_by,
         waiting_seconds=(now - since).total_seconds() if since else None,
         is_overdue=facts.is_overdue(),
+        **_of_ledger(facts),
     )
+
+
+def read_ledger(store: Store, now: datetime) -> dict[str, Any]:
+    """The fields of `Status` that come from the ledger alone.
+
+    They can be read while another session locks `campaign_metrics`.
+
+    Raises:
+        DatabaseError: Postgres did not answer, or lacks our tables.
+    """
+    return _of_ledger(store.ledger_facts(now))
+
+
+def _of_ledger(facts: LedgerFacts) -> dict[str, Any]:
+    return {
+        "last_success_at": facts.last_success_at,
+        "last_failure": facts.last_error,
+        "delivered_24h": facts.day.delivered,
+        "throttled_seconds_24h": facts.day.throttled_seconds,
+        "token_hit_rate_pct": token_hit_rate_pct(
+            facts.day.token_cache_hits, facts.day.token_cache_misses
+        ),
+    }

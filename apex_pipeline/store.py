@@ -1,9 +1,9 @@
 """Postgres as the pipeline sees it: pending rows, the quarantine, and the ledger."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from sqlalchemy import Connection
 
@@ -11,25 +11,42 @@ from apex_pipeline import ledger, pending, quarantine, quarantine_listing, slice
 from apex_pipeline.database import Database
 from apex_pipeline.ledger import RunRecord, Target, Totals
 from apex_pipeline.metrics import Rejection
-from apex_pipeline.monitoring.facts import Facts, read_facts
+from apex_pipeline.monitoring.facts import (
+    Facts,
+    LedgerFacts,
+    read_facts,
+    read_ledger_facts,
+)
 from apex_pipeline.pending import PendingRow, PendingSummary, Position
 from apex_pipeline.quarantine import Decision, Selection
 from apex_pipeline.quarantine_listing import Cause, QuarantinedRow
 from apex_pipeline.slices import Slice, SliceSummary
+from apex_pipeline.time_limits import STATEMENT_SECONDS
 from apex_pipeline.writer_lock import WriterLock, try_writer_lock
+
+_Result = TypeVar("_Result")
 
 
 def connect(
-    url: str, *, wait_seconds: float = 30.0, application_name: str = "apex_pipeline"
+    url: str,
+    *,
+    wait_seconds: float = 30.0,
+    statement_seconds: float = STATEMENT_SECONDS,
+    application_name: str = "apex_pipeline",
 ) -> "Store":
     """Open the store, waiting for a suspended server to wake.
+
+    Args as of `Database`.
 
     Raises:
         ConfigError: The URL is not one of a Postgres database.
         DatabaseError: The server does not answer, or refuses us.
     """
     database = Database(
-        url, wait_seconds=wait_seconds, application_name=application_name
+        url,
+        wait_seconds=wait_seconds,
+        statement_seconds=statement_seconds,
+        application_name=application_name,
     )
     database.connect().close()
     return Store(database)
@@ -68,6 +85,14 @@ class Store:
         """Close the connections."""
         self._database.close()
 
+    def spend(self, seconds: float) -> None:
+        """Bound all that is asked from now on, together; see `Budget` for its end."""
+        self._database.spend(seconds)
+
+    async def interruptible(self, work: Awaitable[_Result]) -> _Result:
+        """Await work whose threads use this store, and free them if it is ended."""
+        return await self._database.interruptible(work)
+
     def pending_page(self, after: Position | None, limit: int) -> list[PendingRow]:
         """Read the pending rows that follow *after*, the oldest first."""
         return self._database.transact(
@@ -82,6 +107,12 @@ class Store:
         """Read the figures of the sync, as they are told everywhere."""
         return self._database.transact(
             lambda c: read_facts(c, now, pacing_key), repeatable=True
+        )
+
+    def ledger_facts(self, now: datetime) -> LedgerFacts:
+        """Read the figures that come from the ledger alone."""
+        return self._database.transact(
+            lambda c: read_ledger_facts(c, now), repeatable=True
         )
 
     def has_pending(self) -> bool:

@@ -109,6 +109,7 @@ def run_sync(
         DatabaseError: Postgres could not be asked for the lock, or for what is pending.
     """
     started = options.now()
+    store.spend(options.time_budget)
     lock = store.writer_lock()
     if lock is None:
         return _skipped(started, "another sync holds the writer lock")
@@ -119,11 +120,11 @@ def run_sync(
             return _skipped(started, reason, retry_at)
         if options.stream.dry_run:
             run = _Run(store, settings, options, lock, None)
-            return asyncio.run(run.deliver(token_cache, started))
+            return asyncio.run(store.interruptible(run.deliver(token_cache, started)))
         run_id = store.start_run(at=started, dagster_run_id=dagster_run_id)
         run = _Run(store, settings, options, lock, run_id)
         try:
-            report = asyncio.run(run.deliver(token_cache, started))
+            report = asyncio.run(store.interruptible(run.deliver(token_cache, started)))
         except ApexError as error:
             report = SyncReport(started, options.now(), failure=error)
         return _recorded(store, run_id, report)

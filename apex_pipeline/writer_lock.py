@@ -13,6 +13,8 @@ import psycopg
 
 from apex_pipeline.database import Database
 from apex_pipeline.errors import WriterLockLostError
+from apex_pipeline.time_limits import limits_of
+from apex_pipeline.timed_connection import TimedConnection
 
 # Without bind parameters: the portal of a statement that has some keeps a snapshot
 # until the transaction ends, and with it all that vacuum would clear away.
@@ -21,6 +23,10 @@ _TRY_LOCK = "SELECT pg_try_advisory_xact_lock(730833204421057)"
 _TRY_RECONCILIATION_LOCK = "SELECT pg_try_advisory_xact_lock(730833204421058)"
 _PING = "SELECT 1"
 
+# These do no work, so who does not answer them by then does not answer.
+_PING_SECONDS = 10.0
+_RELEASE_SECONDS = 2.0
+
 
 class WriterLock:
     """The lock, held until it is released or lost.
@@ -28,7 +34,7 @@ class WriterLock:
     It has to be pinged more often than every 90 seconds; Postgres ends it otherwise.
     """
 
-    def __init__(self, connection: psycopg.Connection) -> None:
+    def __init__(self, connection: TimedConnection) -> None:
         """Keep the connection whose open transaction holds the lock."""
         self._connection = connection
 
@@ -52,6 +58,7 @@ class WriterLock:
             WriterLockLostError: It is not. Another writer may have begun.
         """
         try:
+            self._connection.limits = limits_of(_PING_SECONDS)
             self._connection.execute(_PING)
         except psycopg.Error as error:
             raise WriterLockLostError(
@@ -64,6 +71,7 @@ class WriterLock:
         with suppress(psycopg.Error):
             # Closing alone lets go of the lock when the server comes to see it: whoever
             # asks next might be refused by a run that is over.
+            self._connection.limits = limits_of(_RELEASE_SECONDS)
             self._connection.rollback()
         self._connection.close()
 

@@ -68,9 +68,16 @@ MAY_IMPORT = {
     "postgres_url.py": {"errors"},
     "settings": {"errors", "postgres_url", "settings"},
     "dataverse": {"column_types", "dataverse", "errors", "metrics", "settings"},
-    "database.py": {"errors", "postgres_url"},
+    "time_limits.py": set(),
+    "timed_connection.py": {"time_limits"},
+    "lock_holders.py": set(),
+    "postgres_errors.py": {"errors", "timed_connection"},
+    "database.py": {
+        *("errors", "lock_holders", "postgres_errors", "postgres_url"),
+        *("time_limits", "timed_connection"),
+    },
     "ledger.py": set(),
-    "writer_lock.py": {"database", "errors"},
+    "writer_lock.py": {"database", "errors", "time_limits", "timed_connection"},
     "pending.py": set(),
     "monitoring": {"ledger", "monitoring", "pending", "quarantine"},
     "quarantine.py": {"errors", "metrics"},
@@ -81,9 +88,11 @@ MAY_IMPORT = {
     "sources.py": {"metrics", "pending", "slices", "store"},
     "store.py": {
         *("database", "ledger", "metrics", "monitoring", "pending", "quarantine"),
-        *("quarantine_listing", "slices", "writer_lock"),
+        *("quarantine_listing", "slices", "time_limits", "writer_lock"),
     },
-    "migrations.py": {"database", "errors", "schema"},
+    "migrations.py": {
+        *("database", "errors", "schema", "time_limits"),
+    },
     "schema.py": set(),
     "breaker.py": {"errors", "metrics"},
     "delivery.py": {"dataverse", "errors", "metrics"},
@@ -119,7 +128,9 @@ MAY_IMPORT = {
         "settings",
     },
     "analysis/analysts.py": {"database"},
-    "database_provisioning.py": {"analysis.analysts", "database", "migrations"},
+    "database_provisioning.py": {
+        *("analysis.analysts", "database", "metrics", "migrations", "schema"),
+    },
     "recording": {
         *("column_types", "database", "errors", "metrics", "recording", "settings"),
     },
@@ -127,7 +138,9 @@ MAY_IMPORT = {
         *("column_types", "database", "errors", "metrics", "recording"),
     },
     "analysis/csv_queries.py": {"errors", "metrics", "analysis.rollups", "settings"},
-    "analysis/csv_files.py": {"analysis.csv_queries", "database", "errors"},
+    "analysis/csv_files.py": {
+        *("analysis.csv_queries", "database", "errors", "time_limits"),
+    },
     "analysis/csv_exports.py": {
         *(
             "analysis.csv_files",

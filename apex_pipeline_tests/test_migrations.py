@@ -268,6 +268,52 @@ def test_table_that_stays_locked_is_left_as_it_is(empty_database_url, connect):
     assert migrations.apply(empty_database_url) == ALL
 
 
+def test_who_holds_a_table_that_has_to_be_changed_is_named(empty_database_url, connect):
+    connection = connect(empty_database_url)
+    connection.execute(_BARE_TABLE)
+    with psycopg.connect(empty_database_url, application_name="psql") as holder:
+        holder.execute("LOCK TABLE campaign_metrics IN ACCESS SHARE MODE")
+        with pytest.raises(DatabaseUnavailableError) as caught:
+            migrations.apply(empty_database_url, wait_seconds=3)
+        named = f"(application psql, process {holder.info.backend_pid}, since 20"
+
+    assert named in str(caught.value)
+
+
+def test_others_get_at_a_table_while_a_change_of_it_waits(empty_database_url, connect):
+    """A reader queues behind it for as long as it queues, which is a second."""
+    connection, holder = connect(empty_database_url), connect(empty_database_url)
+    connection.execute(_BARE_TABLE)
+    connection.execute("SET lock_timeout = '20s'")
+    with holder.transaction(), ThreadPoolExecutor(1) as executor:
+        holder.execute("LOCK TABLE campaign_metrics IN ACCESS SHARE MODE")
+        applied = executor.submit(migrations.apply, empty_database_url, wait_seconds=90)
+        for _ in range(3):
+            _until(lambda: connection.execute(_WAITING).fetchall())
+            connection.execute("SELECT count(*) FROM campaign_metrics")
+            assert not applied.done()
+        holder.execute("COMMIT")
+        assert applied.result(120) == ALL
+        holder.execute("BEGIN")
+
+
+def test_an_index_that_waits_for_an_old_transaction_is_given_up_and_made_later(
+    empty_database_url, connect
+):
+    connection = connect(empty_database_url)
+    connection.execute(_BARE_TABLE)
+    migrations.apply(empty_database_url)
+    connection.execute("DROP INDEX campaign_metrics_pending_idx")
+    with psycopg.connect(empty_database_url, application_name="psql") as holder:
+        holder.execute("INSERT INTO campaign_metrics VALUES (gen_random_uuid())")
+        with pytest.raises(DatabaseUnavailableError, match="application psql"):
+            migrations.apply(empty_database_url, wait_seconds=0)
+        holder.rollback()
+
+    assert migrations.apply(empty_database_url) == ["0004_index_pending"]
+    assert all(_indexes(connection).values())
+
+
 def test_nothing_waits_for_a_writer_when_nothing_is_missing(database_url, connect):
     """The table is as it should be; only the record of it is not."""
     connect(database_url).execute("DELETE FROM _yoyo_migration")

@@ -102,6 +102,7 @@ class Journal:
         location: str = DEFAULT_LOCATION,
         *,
         wait_seconds: float = 5.0,
+        statement_seconds: float = 25.0,
     ) -> None:
         """Prepare to connect; nothing is sent yet.
 
@@ -109,6 +110,8 @@ class Journal:
             url: DAGSTER_POSTGRES_URL.
             location: Dagster code location.
             wait_seconds: Patience with a server that does not take connections.
+            statement_seconds: The most that one statement may take. A look that holds
+                the lock meanwhile takes longer; who waits for it tries again later.
 
         Raises:
             ConfigError: The URL is not one of a Postgres database.
@@ -118,6 +121,7 @@ class Journal:
         self._database = Database(
             url,
             wait_seconds=wait_seconds,
+            statement_seconds=statement_seconds,
             application_name="apex_pipeline alerts",
             variable=VARIABLE,
         )

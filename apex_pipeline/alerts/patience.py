@@ -22,16 +22,8 @@ _HOUR = 3600.0
 _Result = TypeVar("_Result")
 
 
-def within(seconds: float, call: Callable[[], _Result]) -> _Result:
-    """Call, and wait for the outcome for so long at most.
-
-    The time limits of sockets hold for each address of a name and for each piece of an
-    answer, so they bound no conversation as a whole. What is not back in time goes on in
-    a thread of its own, and nobody hears of it.
-
-    Raises:
-        TimeoutError: It is not back in time. What it was to do may be done yet.
-    """
+def begun(call: Callable[[], _Result]) -> Future[_Result]:
+    """Call in a thread of its own, which does not hold up the end of the process."""
     outcome: Future[_Result] = Future()
 
     def run() -> None:
@@ -40,9 +32,35 @@ def within(seconds: float, call: Callable[[], _Result]) -> _Result:
         except BaseException as error:  # noqa: BLE001  result() raises it again
             outcome.set_exception(error)
 
-    # A daemon, so that what hangs does not hold up the end of the process.
     threading.Thread(target=run, name="within", daemon=True).start()
-    return outcome.result(max(seconds, 0.0))
+    return outcome
+
+
+def by(ends_at: float, outcome: Future[_Result], otherwise: _Result) -> _Result:
+    """The outcome of what was begun, or something else if that is not there in time.
+
+    Args:
+        ends_at: By the monotonic clock.
+        outcome: From `begun`.
+        otherwise: What to take in its place.
+    """
+    try:
+        return outcome.result(max(ends_at - time.monotonic(), 0.0))
+    except TimeoutError:
+        return otherwise
+
+
+def within(seconds: float, call: Callable[[], _Result]) -> _Result:
+    """Call, and wait for the outcome for so long at most.
+
+    The time limits of sockets hold for each address of a name and for each piece of an
+    answer, so they bound no conversation as a whole. What is not back in time goes on in
+    a thread of its own, and nobody hears of it: it needs limits that end it.
+
+    Raises:
+        TimeoutError: It is not back in time. What it was to do may be done yet.
+    """
+    return begun(call).result(max(seconds, 0.0))
 
 
 def until_taken(

@@ -27,6 +27,7 @@ from psycopg import sql
 from apex_pipeline.analysis.csv_queries import Selection, copy_statement
 from apex_pipeline.database import Database
 from apex_pipeline.errors import ApexError
+from apex_pipeline.time_limits import STATEMENT_SECONDS, limits_of
 
 _BLOCK_BYTES = 256 * 1024
 _GZIP = 16 + zlib.MAX_WBITS
@@ -72,6 +73,8 @@ def snapshot(database: Database) -> Iterator[psycopg.Connection[Any]]:
         DatabaseError: One of its kinds, also for what is asked of the connection.
     """
     with database.translated(), database.connect() as connection:
+        # Of each wait, not of the whole; it may have to sort before the first row.
+        connection.limits = limits_of(STATEMENT_SECONDS)
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         connection.read_only = True
         connection.execute("SET LOCAL TIME ZONE 'UTC'")

@@ -25,6 +25,9 @@ from apex_pipeline.reconcile.standing import (
 )
 from apex_pipeline.settings import Settings, dagster_environment, load_settings
 
+# The run has had all the patience that there is; this only tells of it.
+_READ_SECONDS = 10.0
+
 _MEANINGS = {
     Kind.MISSING: (
         "rows that are marked, and have no record",
@@ -139,7 +142,10 @@ def _read(
     settings: Settings, ended: FinishedRun
 ) -> tuple[ReconciliationRun | None, Standing]:
     with Database(
-        settings.database_url, wait_seconds=0, application_name="apex_pipeline"
+        settings.database_url,
+        wait_seconds=_READ_SECONDS,
+        statement_seconds=_READ_SECONDS,
+        application_name="apex_pipeline",
     ) as database:
         runs = database.transact(lambda c: progress.last_runs(c, 20), repeatable=True)
         standing = read_standing(database, settings.dataverse.resource)

@@ -27,19 +27,29 @@ def status(*, as_json: bool, check: bool) -> None:
 
     With --check exit 0: all is well; 1: it is not; 2: the configuration is wrong.
     Warnings, such as rows in quarantine, and what is silenced are no reason for 1.
+    Without it exit 1: Postgres could not be read; what is known all the same is shown.
     """
     environment = dict(os.environ) | dagster_environment(os.environ)
     if check:
         _check(environment, as_json=as_json)
     found = overview(environment)
+    error = found["database_error"]
     if as_json:
         click.echo(json.dumps(found, default=plain, allow_nan=False))
-        return
+    else:
+        _print(found)
+    sys.exit(1 if error else 0)
+
+
+def _print(found: dict[str, object]) -> None:
+    error = found.pop("database_error")
     found["open_incidents"] = _list(found["open_incidents"])
     lines = [(name.replace("_", " "), words(value)) for name, value in found.items()]
     width = max(len(name) for name, _ in lines)
     for name, value in lines:
         click.echo(f"{name:<{width}}  {value}")
+    if error:
+        click.echo(error, err=True)
 
 
 def _check(environment: Mapping[str, str], *, as_json: bool) -> None:

@@ -18,6 +18,9 @@ from apex_pipeline.ledger import RunRecord, RunStatus
 from apex_pipeline.settings import dagster_environment, load_settings
 from apex_pipeline.slices import parse_instant, parse_slice
 
+# The run has had all the patience that there is; this only tells of it.
+_READ_SECONDS = 3.0
+
 
 def _instant(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
     """See that it is a date or an instant; it is handed on as it was typed."""
@@ -118,7 +121,11 @@ def _sync(
     with waiting("Delivering pending rows …"):
         run = sync_through_dagster(config, os.environ)
     try:
-        with store.connect(settings.database_url, wait_seconds=0) as opened:
+        with store.connect(
+            settings.database_url,
+            wait_seconds=_READ_SECONDS,
+            statement_seconds=_READ_SECONDS,
+        ) as opened:
             records = opened.last_runs(20)
     except DatabaseError:
         if run.failure is None:

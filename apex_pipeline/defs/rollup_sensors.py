@@ -21,6 +21,8 @@ from apex_pipeline.ledger import RunRecord, RunStatus
 from apex_pipeline.settings import AnalysisSettings
 
 _PATIENCE_SECONDS = 10.0
+# Dagster gives a tick up after sixty seconds.
+_COMPARING_SECONDS = 35.0
 _RUNS_LOOKED_AT = 20
 _TODAY_INTERVAL = timedelta(minutes=15)
 _LATE_INTERVAL = timedelta(minutes=15)
@@ -70,7 +72,11 @@ def _read_today(cursor: str | None) -> tuple[int, datetime | None]:
 
 def _last_delivery(services: Services) -> RunRecord | None:
     settings = services.settings()
-    with services.open_store(settings, wait_seconds=_PATIENCE_SECONDS) as store:
+    with services.open_store(
+        settings,
+        wait_seconds=_PATIENCE_SECONDS,
+        statement_seconds=_PATIENCE_SECONDS,
+    ) as store:
         runs = store.last_runs(_RUNS_LOOKED_AT)
     ended = (run for run in runs if run.status is not RunStatus.RUNNING)
     return next((run for run in ended if run.delivered), None)
@@ -119,6 +125,7 @@ def remake_late_days(
     now = datetime.now(UTC)
     settings = services.analysis_settings()
     with services.open_database(wait_seconds=_PATIENCE_SECONDS) as database:
+        database.spend(_COMPARING_SECONDS)
         found = stale(database, settings, now)
         compared = _next_part(context.cursor, first_day(database, settings), now)
         if not (found.days or found.weeks) and compared.next is not None:

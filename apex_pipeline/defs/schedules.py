@@ -70,7 +70,11 @@ def nothing_to_do(services: Services) -> str | None:
     """
     try:
         settings = services.settings()
-        with services.open_store(settings, wait_seconds=_PATIENCE_SECONDS) as store:
+        with services.open_store(
+            settings,
+            wait_seconds=_PATIENCE_SECONDS,
+            statement_seconds=_PATIENCE_SECONDS,
+        ) as store:
             retry_at = store.retry_at(pacing_key(settings.dataverse))
             if retry_at is not None and retry_at > datetime.now(UTC):
                 return (

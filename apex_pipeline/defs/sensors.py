@@ -28,7 +28,9 @@ def drain_backlog(
     """
     try:
         with services.open_store(
-            services.settings(), wait_seconds=_PATIENCE_SECONDS
+            services.settings(),
+            wait_seconds=_PATIENCE_SECONDS,
+            statement_seconds=_PATIENCE_SECONDS,
         ) as store:
             last = store.last_runs(1)
     except ApexError as error:

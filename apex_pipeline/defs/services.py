@@ -13,6 +13,10 @@ from apex_pipeline.settings import (
     load_database_url,
     load_settings,
 )
+from apex_pipeline.time_limits import STATEMENT_SECONDS
+
+# Years of days are made anew by one statement; their runs may take two hours.
+_ANALYSIS_STATEMENT_SECONDS = 3600.0
 
 
 class Services(dg.ConfigurableResource):
@@ -31,14 +35,22 @@ class Services(dg.ConfigurableResource):
         return load_settings(os.environ)
 
     def open_store(
-        self, settings: Settings, *, wait_seconds: float = 30.0
+        self,
+        settings: Settings,
+        *,
+        wait_seconds: float = 30.0,
+        statement_seconds: float = STATEMENT_SECONDS,
     ) -> store.Store:
-        """A store, to be closed by whoever asked for it.
+        """A store, to be closed by whoever asked for it; args as of `Database`.
 
         Raises:
             DatabaseError: Postgres did not answer within `wait_seconds`.
         """
-        return store.connect(settings.database_url, wait_seconds=wait_seconds)
+        return store.connect(
+            settings.database_url,
+            wait_seconds=wait_seconds,
+            statement_seconds=statement_seconds,
+        )
 
     def analysis_settings(self) -> AnalysisSettings:
         """How rollups are cut.
@@ -48,8 +60,13 @@ class Services(dg.ConfigurableResource):
         """
         return load_analysis_settings(os.environ)
 
-    def open_database(self, *, wait_seconds: float = 30.0) -> Database:
-        """The database alone, for what Dataverse has no part in.
+    def open_database(
+        self,
+        *,
+        wait_seconds: float = 30.0,
+        statement_seconds: float = _ANALYSIS_STATEMENT_SECONDS,
+    ) -> Database:
+        """The database alone, for what Dataverse has no part in; args as of `Database`.
 
         Raises:
             ConfigError: DATABASE_URL is malformed, or the local one is not running.
@@ -57,5 +74,6 @@ class Services(dg.ConfigurableResource):
         return Database(
             load_database_url(os.environ),
             wait_seconds=wait_seconds,
+            statement_seconds=statement_seconds,
             application_name="apex_pipeline",
         )

@@ -45,6 +45,8 @@ PARTIAL_SELECTION = (
     "The four assets of the sync are one step. Materialize them together, or start the "
     f"job {sync_campaign_metrics.name}."
 )
+# A suspended server needs seconds to wake, and a restart less than a minute.
+_PATIENCE_SECONDS = 30.0
 
 
 @dg.multi_asset(
@@ -67,7 +69,8 @@ def synced_campaign_metrics(
     try:
         options = config.options()
         settings = services.settings()
-        with services.open_store(settings) as store:
+        patience = min(options.time_budget, _PATIENCE_SECONDS)
+        with services.open_store(settings, wait_seconds=patience) as store:
             report = run_sync(
                 store,
                 settings.dataverse,

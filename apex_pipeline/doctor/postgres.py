@@ -8,18 +8,22 @@ from typing import TypeVar
 
 import psycopg
 
-from apex_pipeline import migrations, pending
+from apex_pipeline import migrations, pending, schema
 from apex_pipeline.database import Database
 from apex_pipeline.doctor.findings import Finding, failed, ok, warning
 from apex_pipeline.doctor.machine import skew
+from apex_pipeline.metrics import ROW_COLUMNS
 from apex_pipeline.schema import Kind
 from apex_pipeline.store import Store
 
 _Result = TypeVar("_Result")
 
-WAIT_SECONDS = 5.0
+# Together less than the doctor's patience: what fails then says why.
+WAIT_SECONDS = 3.0
+STATEMENT_SECONDS = 2.0
 _APPLICATION = "apex_pipeline doctor"
 _PAGE = 1000
+_TABLE = "campaign_metrics"
 
 _PENDING_INDEXES = """
     SELECT relname FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
@@ -54,6 +58,7 @@ class Postgres:
         self._database = Database(
             url,
             wait_seconds=WAIT_SECONDS,
+            statement_seconds=STATEMENT_SECONDS,
             application_name=_APPLICATION,
             variable=variable,
         )
@@ -70,14 +75,21 @@ class Postgres:
 
     def migrations(self) -> Finding:
         """Which files in sql/ are not applied."""
-        names = migrations.unapplied(self._url, wait_seconds=WAIT_SECONDS)
+        names = migrations.unapplied(
+            self._url, wait_seconds=WAIT_SECONDS, statement_seconds=STATEMENT_SECONDS
+        )
         return failed(f"not applied: {', '.join(names)}") if names else ok("current")
 
     def relations(self) -> Finding:
         """Tables and views are there, and every statement of a sync can be read."""
-        missing = migrations.missing(self._url, Kind.RELATION, WAIT_SECONDS)
-        if missing:
+        if missing := self._missing(Kind.RELATION):
             return failed(f"missing: {_names(missing)}")
+        if columns := self._ask(lambda c: schema.lacking(c, _TABLE, ROW_COLUMNS)):
+            return failed(
+                f"{_TABLE} has no column {', '.join(columns)}",
+                "Give it its name back with ALTER TABLE … RENAME COLUMN: somebody has "
+                "renamed or dropped it.",
+            )
         with Store(self._database) as store:
             # A column that is not there fails the statement that reads it.
             store.pending_page(None, 1)
@@ -89,7 +101,7 @@ class Postgres:
 
     def indexes(self) -> Finding:
         """Indexes are there and valid, by whatever name."""
-        missing = migrations.missing(self._url, Kind.INDEX, WAIT_SECONDS)
+        missing = self._missing(Kind.INDEX)
         return failed(f"missing: {_names(missing)}") if missing else ok("all there")
 
     def plan(self) -> Finding:
@@ -139,6 +151,14 @@ class Postgres:
     def open_store(self) -> Store:
         """The store, to be closed by whoever asked for it."""
         return Store(self._database)
+
+    def _missing(self, kind: Kind) -> dict[str, list[str]]:
+        return migrations.missing(
+            self._url,
+            kind,
+            wait_seconds=WAIT_SECONDS,
+            statement_seconds=STATEMENT_SECONDS,
+        )
 
     def _ask(self, work: Callable[[psycopg.Connection], _Result]) -> _Result:
         with self._database.translated(), self._database.connect() as connection:

@@ -18,7 +18,7 @@ from apex_pipeline.doctor.findings import (
 )
 from apex_pipeline.errors import ApexError
 
-PATIENCE_SECONDS = 9.0
+PATIENCE_SECONDS = 8.0
 """For all checks together; a probe that hangs is given up, and fails its own line."""
 
 

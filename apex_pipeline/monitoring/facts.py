@@ -26,33 +26,19 @@ CREDENTIAL_WARNED_DAYS = (30, 14, 7, 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
-    """The state of the sync at one instant; times are aware.
+class LedgerFacts:
+    """What the run ledger alone says; times are aware.
 
     Attributes:
         as_of: When they were read.
-        quarantined: Rows put aside that Dataverse still lacks, not dropped, by code.
-        dropped: Rows that a person decided never to send.
         runs: The newest first: the last ones, the last success, and the last run that
             left nothing.
         day: What the runs of the last 24 hours did.
-        throttled_until: When Dataverse takes requests again, if that is yet to come.
-        throttled_by: Why it asked for that, in words.
     """
 
     as_of: datetime
-    pending: PendingSummary
-    quarantined: Mapping[str, int]
-    dropped: int
     runs: Sequence[RunRecord]
     day: Totals
-    throttled_until: datetime | None = None
-    throttled_by: str | None = None
-
-    @property
-    def quarantined_count(self) -> int:
-        """Rows put aside, whatever for."""
-        return sum(self.quarantined.values())
 
     @property
     def last_success_at(self) -> datetime | None:
@@ -75,6 +61,29 @@ class Facts:
             if run.status is RunStatus.SUCCESS and run.remaining == 0
         )
         return next(emptied, None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts(LedgerFacts):
+    """The state of the sync at one instant; times are aware.
+
+    Attributes:
+        quarantined: Quarantined rows that Dataverse lacks, without dropped ones, by code.
+        dropped: Rows that an operator decided never to send.
+        throttled_until: When Dataverse takes requests again, if that is yet to come.
+        throttled_by: Why it asked for that, in words.
+    """
+
+    pending: PendingSummary
+    quarantined: Mapping[str, int]
+    dropped: int
+    throttled_until: datetime | None = None
+    throttled_by: str | None = None
+
+    @property
+    def quarantined_count(self) -> int:
+        """Rows put aside, whatever for."""
+        return sum(self.quarantined.values())
 
     def waiting_since(self, empty_at: datetime | None = None) -> datetime | None:
         """Since when rows have been waiting; None if none are, or it is not known.
@@ -101,6 +110,20 @@ class Facts:
         if since is None:
             return False
         return self.as_of - max(since, self.last_success_at or since) > LATE
+
+
+def read_ledger_facts(connection: Connection, now: datetime) -> LedgerFacts:
+    """Ask the ledger, which nothing but the pipeline locks.
+
+    Args:
+        connection: In a transaction.
+        now: The present (aware).
+    """
+    return LedgerFacts(
+        as_of=now,
+        runs=ledger.telling_runs(connection),
+        day=ledger.totals(connection, since=now - PERIOD),
+    )
 
 
 def read_facts(connection: Connection, now: datetime, pacing_key: str = "") -> Facts:

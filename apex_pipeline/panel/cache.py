@@ -30,6 +30,7 @@ class Timing:
         stale: For so long after that it is served while a new one is read; then who
             asks waits for the new one.
         patience: Who has to wait, though there is an old value, waits so long.
+        first_patience: Who has to wait because there is none yet, waits so long.
         limit: A read may take so long.
         first_pause: Nothing is read for so long after a failure, and twice as long
             after each further one.
@@ -41,6 +42,8 @@ class Timing:
     fresh: float = 9.1
     stale: float = 50.9
     patience: float = 3.0
+    # The answer is promised within ten seconds.
+    first_patience: float = 9.0
     limit: float = 15.0
     first_pause: float = 10.0
     longest_pause: float = 120.0
@@ -116,7 +119,8 @@ class Shared(Generic[Value]):
         flight = self._flight
         if flight is not None and self._is_worth_waiting(age):
             # Whoever hangs up meanwhile does not take the read away from the others.
-            patience = None if age is None else self._timing.patience
+            timing = self._timing
+            patience = timing.first_patience if age is None else timing.patience
             done, _ = await asyncio.wait({flight}, timeout=patience)
             for each in done:
                 each.result()

@@ -38,7 +38,9 @@ RECENT_TIERS = (50, MOST_RECENT)
 """Numbers of records that are read: the smallest that holds what was asked for, so that
 no more than so many different reads are ever made."""
 
-_PATIENCE_SECONDS = 2.0
+# Together less than a read may take (`Timings`): the failure then says why.
+_PATIENCE_SECONDS = 3.0
+_STATEMENT_SECONDS = 2.5
 _RETRY = RetryPolicy(attempts=2, first_wait=0.3, grace=2.0)
 
 _Result = TypeVar("_Result")
@@ -92,10 +94,10 @@ class Timings:
 
     dataverse: Timing = field(default_factory=Timing)
     health: Timing = field(
-        default_factory=lambda: Timing(fresh=5.0, limit=5.0, longest_pause=30.0)
+        default_factory=lambda: Timing(fresh=5.0, limit=6.0, longest_pause=30.0)
     )
     history: Timing = field(
-        default_factory=lambda: Timing(fresh=60.0, stale=600.0, limit=5.0)
+        default_factory=lambda: Timing(fresh=60.0, stale=600.0, limit=6.0)
     )
 
 
@@ -178,6 +180,7 @@ class Sources:
                 self._database = Database(
                     load_database_url(self._environment),
                     wait_seconds=_PATIENCE_SECONDS,
+                    statement_seconds=_STATEMENT_SECONDS,
                     application_name="apex_panel",
                 )
             return self._database

@@ -50,6 +50,7 @@ def run_reconciliation(
         DatabaseError: Postgres could not be asked for the locks.
     """
     store = Store(database)
+    database.spend(options.time_budget)
     with ExitStack() as held:
         locks = _locks(database, store, held, adopting=options.adopt)
         if isinstance(locks, str):
@@ -66,7 +67,7 @@ def run_reconciliation(
             locks=locks,
             dagster_run_id=dagster_run_id,
         )
-        return asyncio.run(run.carry_out(token_cache))
+        return asyncio.run(database.interruptible(run.carry_out(token_cache)))
 
 
 def _locks(

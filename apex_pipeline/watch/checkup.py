@@ -1,5 +1,6 @@
 """Whether all is well at this moment, for whoever asks from outside."""
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,6 +9,7 @@ from apex_pipeline.alerts.findings import Finding, Observation, is_within
 from apex_pipeline.alerts.incidents import Incident, words
 from apex_pipeline.alerts.journal import VARIABLE, Journal, Progress
 from apex_pipeline.alerts.notice import Severity
+from apex_pipeline.alerts.patience import begun, by
 from apex_pipeline.database import Database
 from apex_pipeline.doctor import orchestration
 from apex_pipeline.doctor.findings import State
@@ -26,8 +28,12 @@ from apex_pipeline.watch.catalogue import (
     STORAGE_UNUSABLE,
     WATCH_STALLED,
 )
+from apex_pipeline.watch.sync_health import SyncHealth
 
-_PATIENCE_SECONDS = 5.0
+# Both databases are asked side by side, in less than the ten seconds that are promised.
+_SECONDS = 7.0
+_CONNECTING_SECONDS = 3.0
+_STATEMENT_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +57,17 @@ def reasons(environment: Mapping[str, str], now: datetime) -> list[str]:
     """
     check_settings(environment)
     settings = load_settings(environment)
-    kept = _kept(environment, now)
+    ends_at = time.monotonic() + _SECONDS
+    health = begun(lambda: _health(settings.database_url, now))
+    journal = begun(lambda: _kept(environment, now))
+    kept = by(ends_at, journal, _unreadable(f"No answer within {_SECONDS:g} s."))
     found = {finding.fingerprint: finding for finding in kept.faults}
     room = storage_room.observe({"state folder": state_dir(environment)})
+    answer = by(ends_at, health, f"No answer within {_SECONDS:g} s.")
     for observation in (
         _code_location(environment),
         *room,
-        *_delivery(settings.database_url, kept, now),
+        *_delivery(answer, kept, now),
     ):
         found |= {each.fingerprint: each for each in observation.findings}
     known = {each.fingerprint: each for each in kept.incidents}
@@ -111,7 +121,12 @@ def _kept(environment: Mapping[str, str], now: datetime) -> _Kept:
         return _Kept()
     try:
         location = load_code_location(environment)
-        with Journal(url, location, wait_seconds=_PATIENCE_SECONDS) as journal:
+        with Journal(
+            url,
+            location,
+            wait_seconds=_CONNECTING_SECONDS,
+            statement_seconds=_STATEMENT_SECONDS,
+        ) as journal:
             progress = journal.progress(everything.WATCHER)
             fault = stalled(progress, now)
             return _Kept(
@@ -121,18 +136,32 @@ def _kept(environment: Mapping[str, str], now: datetime) -> _Kept:
                 () if fault is None else (fault,),
             )
     except DatabaseError as error:
-        return _Kept(faults=(STORAGE_UNUSABLE.finding(str(error)),))
+        return _unreadable(str(error))
 
 
-def _delivery(url: str, kept: _Kept, now: datetime) -> Iterator[Observation]:
-    database = Database(
-        url, wait_seconds=_PATIENCE_SECONDS, application_name="apex_pipeline status"
-    )
+def _unreadable(why: str) -> _Kept:
+    return _Kept(faults=(STORAGE_UNUSABLE.finding(why),))
+
+
+def _health(url: str, now: datetime) -> SyncHealth | str:
+    """What the metrics database tells, or why it does not."""
     try:
-        with database:
-            health = sync_health.read_health(database, now)
+        with Database(
+            url,
+            wait_seconds=_CONNECTING_SECONDS,
+            statement_seconds=_STATEMENT_SECONDS,
+            application_name="apex_pipeline status",
+        ) as database:
+            return sync_health.read_health(database, now)
     except DatabaseError as error:
-        wrong = DATABASE_UNUSABLE.finding(str(error))
+        return str(error)
+
+
+def _delivery(
+    health: SyncHealth | str, kept: _Kept, now: datetime
+) -> Iterator[Observation]:
+    if isinstance(health, str):
+        wrong = DATABASE_UNUSABLE.finding(health)
         yield Observation(DATABASE_UNUSABLE.name, (wrong,))
         return
     state = kept.progress.state if kept.progress else {}

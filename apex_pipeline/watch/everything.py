@@ -98,11 +98,12 @@ def _look_at_ends(
     database = Database(
         settings.database_url,
         wait_seconds=_PATIENCE_SECONDS,
+        statement_seconds=_PATIENCE_SECONDS,
         application_name="apex_pipeline watch",
     )
 
     def read() -> SyncHealth:
-        # Whoever asks closes: the answer may come when nobody waits any more.
+        # Its own limits end it, also when nobody waits any more.
         with database:
             return sync_health.read_health(database, now)
 

@@ -1,0 +1,53 @@
+"""Who holds the lock that a statement of ours waits for."""
+
+from datetime import UTC, datetime
+
+import psycopg
+
+# A pooler hides which of the server's processes is ours, so those count that call
+# themselves like us. Who waits for others in turn is not the cause, but those are.
+_HOLDERS = """
+    WITH RECURSIVE blocking (pid, depth) AS (
+        SELECT unnest(pg_blocking_pids(pid)), 1 FROM pg_stat_activity
+        WHERE application_name = current_setting('application_name')
+            AND usename = current_user AND datname = current_database()
+            AND wait_event_type = 'Lock'
+        UNION
+        SELECT unnest(pg_blocking_pids(pid)), depth + 1 FROM blocking WHERE depth < 5
+    )
+    SELECT DISTINCT pid, usename, application_name, xact_start, state
+    FROM blocking LEFT JOIN pg_stat_activity USING (pid)
+    WHERE cardinality(pg_blocking_pids(pid)) = 0
+    ORDER BY xact_start, pid
+    LIMIT 3
+"""
+
+
+def find_holders(connection: psycopg.Connection[tuple[object, ...]]) -> str:
+    """Name the sessions in the way of others of our name; empty if there is none.
+
+    What our role may not see of others is left out: without `pg_read_all_stats`, since
+    when and in which state.
+
+    Args:
+        connection: In autocommit, by the name and the role of who waits.
+
+    Raises:
+        psycopg.Error: It cannot be asked.
+    """
+    rows = connection.execute(_HOLDERS).fetchall()
+    return " and ".join(_holder(*row) for row in rows)
+
+
+def _holder(
+    pid: object, role: object, application: object, since: object, state: object
+) -> str:
+    if not pid:
+        return "a prepared transaction (see pg_prepared_xacts)"
+    details = [f"application {application}"] if application else []
+    details.append(f"process {pid}")
+    if isinstance(since, datetime):
+        details.append(f"since {since.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC")
+    if state and state != "active":
+        details.append(f"now {state}")
+    return f"role {role or 'unknown'} ({', '.join(details)})"

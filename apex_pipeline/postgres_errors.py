@@ -1,0 +1,247 @@
+"""What Postgres says, and poolers before it, and what to do about it."""
+
+import re
+
+import psycopg
+from psycopg import errors
+
+from apex_pipeline.errors import (
+    DatabaseError,
+    DatabaseUnavailableError,
+    SchemaMissingError,
+)
+from apex_pipeline.timed_connection import HeldLockError, NoAnswerError
+
+_TLS = "Add sslmode=require to DATABASE_URL."
+_PLAN = "Choose a larger plan, or wait until the quota is renewed."
+
+# Refusals that no patience ends. A failed connection carries no SQLSTATE, only text: of
+# Postgres, libpq, Neon's proxy and PgBouncer. What comes first decides.
+_REFUSALS = {
+    "authentication failed": "Check the user and the password in DATABASE_URL.",
+    "no password supplied": "Put the password into DATABASE_URL.",
+    "is not permitted to log in": "Name a user with LOGIN in DATABASE_URL.",
+    "no encryption": f"The server takes this user over TLS only. {_TLS}",
+    "SSL off": f"The server takes this user over TLS only. {_TLS}",
+    "connection is insecure": f"The server wants TLS. {_TLS}",
+    "SSL required": f"The pooler wants TLS. {_TLS}",
+    "SSL connection is required": f"The server wants TLS. {_TLS}",
+    "no pg_hba.conf entry": "The server lets this user in from other addresses only. "
+    "Have this machine's added to pg_hba.conf.",
+    "is not allowed to connect": "Add this machine's address to the IP allow list of "
+    "the project.",
+    "endpoint could not be found": "Check the host in DATABASE_URL: the endpoint was "
+    "deleted or is of another project.",
+    "project could not be found": "Check the host in DATABASE_URL.",
+    "branch could not be found": "Check the host in DATABASE_URL.",
+    "endpoint has been disabled": "Enable the endpoint in the provider's console.",
+    "Endpoint ID is not specified": "Check the host in DATABASE_URL.",
+    "compute time quota": _PLAN,
+    "data transfer quota": _PLAN,
+    "written data quota": _PLAN,
+    "exceeded the quota": _PLAN,
+    "limit of concurrently active endpoints": "Suspend another endpoint of the "
+    "project, or have the limit raised.",
+    "unsupported startup parameter": "Remove the parameter from DATABASE_URL: the "
+    "pooler does not take it, though the server itself may.",
+    "unrecognized configuration parameter": "Remove the parameter from DATABASE_URL.",
+    "no such user": "Check the user in DATABASE_URL.",
+    "no such database": "Check the database in DATABASE_URL.",
+    "is disabled": "Enable the database in the pooler.",
+    "is not currently accepting connections": "Have the database accept connections "
+    "again (ALTER DATABASE … ALLOW_CONNECTIONS true).",
+    "does not exist": "Check the user and the database in DATABASE_URL.",
+    "permission denied for database": "Grant the user CONNECT on the database.",
+    "does not support SSL": "Check sslmode in DATABASE_URL.",
+    "certificate verify failed": "Check sslmode and sslrootcert in DATABASE_URL.",
+    "root certificate file": "Check sslrootcert in DATABASE_URL.",
+    "invalid ": "Check the parameters in DATABASE_URL.",
+}
+
+# These pass when others close connections, so they are waited for like silence.
+_NO_SLOT = re.compile(
+    r"too many clients|connection slots are reserved|too many connections"
+    r"|no more connections allowed|connections exceeded|query_wait_timeout",
+    re.IGNORECASE,
+)
+
+_AGAIN = "It can be tried again."
+_UNFINISHED = "Postgres at {address} did not finish what was asked: {said}. " + _AGAIN
+_INSIDE = (
+    "Postgres at {address} failed inside: {said}. Look at its disk and its log; the next "
+    "run goes on."
+)
+_REFUSED = (
+    "Postgres at {address} refuses what was asked: {said}{origin}. A constraint, a "
+    "trigger, a view or a column's type there is in the way."
+)
+
+# By the class of the SQLSTATE: Postgres' documentation, appendix A.
+_BY_CLASS = dict.fromkeys(
+    ("09", "0A", "22", "23", "27", "2F", "38", "39", "44", "55"), _REFUSED
+) | {
+    "42": "Postgres at {address} cannot do what was asked: {said}{origin}. A table or a "
+    "column there is not what the pipeline expects; `apex doctor` compares them.",
+    "53": _INSIDE,
+    "58": _INSIDE,
+    "P0": "{said} (at {address}).",
+    "XX": _INSIDE,
+}
+
+
+def connection_refused(
+    error: psycopg.Error, address: str, variable: str
+) -> DatabaseError | None:
+    """The error of a refusal that waiting does not end; None if it may."""
+    text = str(error)
+    found = next((r for t, r in _REFUSALS.items() if t in text), None)
+    if found is None:
+        return None
+    remedy = found.replace("DATABASE_URL", variable)
+    return DatabaseError(
+        f"Postgres at {address} refuses the connection: {reason(error)}. {remedy}"
+    )
+
+
+def not_connected(error: psycopg.Error, address: str) -> DatabaseUnavailableError:
+    """The error of a server that could not be connected to in time."""
+    if _NO_SLOT.search(str(error)):
+        return DatabaseUnavailableError(
+            f"All connection slots of Postgres at {address} are used up: "
+            f"{reason(error)}. Close sessions that are idle, connect through a pooler, "
+            "or have the limit raised."
+        )
+    return DatabaseUnavailableError(
+        f"Postgres at {address} does not answer: {reason(error)}. Check that it runs "
+        "and can be reached from here."
+    )
+
+
+def translated(
+    error: psycopg.Error, address: str, variable: str
+) -> DatabaseError | None:
+    """The error of a statement; None for a slip of ours that no server has seen."""
+    found = _of_limits(error) or _of_schema(error) or _of_class(error)
+    if found is None:
+        return None
+    kind, text = found
+    return kind(
+        text.format(
+            address=address,
+            variable=variable,
+            said=reason(error),
+            origin=_origin(error),
+            holders=error.holders if isinstance(error, HeldLockError) else "",
+        )
+    )
+
+
+_Found = tuple[type[DatabaseError], str] | None
+
+
+def _of_limits(error: psycopg.Error) -> _Found:
+    match error:
+        case HeldLockError():
+            who = "{holders} holds it" if error.holders else "nothing shows by whom"
+            text = (
+                "A lock at {address} was held for too long by somebody else: "
+                f"{who} ({{said}}). End that session, or wait for it. {_AGAIN}"
+            )
+        case NoAnswerError():
+            text = (
+                "Postgres at {address} does not answer on an open connection: {said}. "
+                f"The server hangs, or the network between has broken. {_AGAIN}"
+            )
+        case errors.QueryCanceled():
+            text = (
+                "Postgres at {address} took too long: {said}. Look at its load and for "
+                f"missing indexes. {_AGAIN}"
+            )
+        case _:
+            return None
+    return DatabaseUnavailableError, text
+
+
+def _of_schema(error: psycopg.Error) -> _Found:
+    match error:
+        case errors.UndefinedColumn():
+            return SchemaMissingError, (
+                "The database {address} lacks a column: {said}. Run `apex provision "
+                "database`; if nothing is missing for it, somebody renamed or dropped "
+                "the column: give it its name back."
+            )
+        case errors.UndefinedTable() | errors.InvalidSchemaName():
+            return SchemaMissingError, (
+                "The database {address} lacks what the pipeline needs: {said}. Run "
+                "`apex provision database`."
+            )
+        case errors.InsufficientPrivilege():
+            return DatabaseError, (
+                "The user of {variable} may not do this at {address}: {said}. Grant it, "
+                "or use the role that owns the tables."
+            )
+        case errors.ReadOnlySqlTransaction():
+            return DatabaseError, (
+                "The database {address} is read-only: {said}. {variable} has to name "
+                "the primary, not a replica."
+            )
+    return None
+
+
+def _of_class(error: psycopg.Error) -> _Found:
+    text = _BY_CLASS.get((error.sqlstate or "")[:2])
+    match error:
+        case _ if text is not None:
+            return DatabaseError, text
+        case psycopg.OperationalError():
+            return DatabaseUnavailableError, _UNFINISHED
+        case psycopg.DataError() if error.sqlstate is None:
+            # psycopg's own word on a value that Python cannot hold.
+            return DatabaseError, (
+                "Postgres at {address} holds a value that cannot be read: {said}. Mend "
+                "it there."
+            )
+        case psycopg.InternalError():
+            return DatabaseError, _INSIDE
+        case _ if error.sqlstate is not None:
+            return DatabaseError, _REFUSED
+    return None
+
+
+def _origin(error: psycopg.Error) -> str:
+    """Where in the server it came from, and its hint; never a row's values."""
+    diag = error.diag
+    told = []
+    if diag.context and diag.context.startswith("PL/"):
+        # The function of a trigger, and the line; other contexts may quote values.
+        told.append(diag.context.splitlines()[0])
+    if diag.constraint_name:
+        told.append(f"constraint {diag.constraint_name}")
+    if diag.message_hint:
+        told.append(diag.message_hint.rstrip("."))
+    return f" ({'; '.join(told)})" if told else ""
+
+
+def is_worth_repeating(error: BaseException | None, *, is_repeatable: bool) -> bool:
+    """Whether to do the work of a transaction again after an error.
+
+    Args:
+        error: The driver's.
+        is_repeatable: Whether doing it twice is harmless.
+    """
+    match error:
+        case errors.DeadlockDetected() | errors.SerializationFailure():
+            # It is rolled back, so nothing is done twice.
+            return True
+        case HeldLockError() | NoAnswerError() | errors.QueryCanceled():
+            return False
+        case psycopg.OperationalError():
+            # The connection is lost, or the server is being restarted.
+            return is_repeatable and (error.sqlstate or "08")[:2] in {"08", "57"}
+    return False
+
+
+def reason(error: psycopg.Error) -> str:
+    """The server's own words, as the beginning of a sentence of ours."""
+    text = error.diag.message_primary or str(error).strip() or type(error).__name__
+    return text.splitlines()[0].removeprefix("connection failed: ").rstrip(".")

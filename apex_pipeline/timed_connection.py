@@ -1,0 +1,138 @@
+"""A connection to Postgres on which nothing waits for ever.
+
+Postgres ends a statement that takes too long by itself, as long as it can be reached. A
+server that is suspended, or a network that has stopped carrying, leaves the client to
+give up: it cancels on the server, as far as that works, and closes the connection.
+"""
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg import errors
+from psycopg.abc import PQGen
+from psycopg.pq import TransactionStatus
+from psycopg.pq.abc import PGconn
+from psycopg.rows import RowFactory, tuple_row
+
+from apex_pipeline.time_limits import STATEMENT_SECONDS, Limits, limits_of
+
+_Result = TypeVar("_Result")
+
+_CHECK_SECONDS = 0.1
+_CANCEL_SECONDS = 1.5
+_LOOK_AGAIN_SECONDS = 5.0
+# The server gives up first where it can: its answer says more.
+_SLACK_SECONDS = 1.0
+# BEGIN does no work. A connection that lay idle may be dead without having said so.
+_BEGIN_SECONDS = 20.0
+
+
+class NoAnswerError(psycopg.OperationalError):
+    """The server has not answered in time, or nobody waits for the answer any more."""
+
+
+class HeldLockError(errors.LockNotAvailable):
+    """A lock was held by others for as long as we could wait.
+
+    Attributes:
+        holders: Who they are, as far as our role may see; empty if that is nothing.
+    """
+
+    def __init__(self, message: str, holders: str) -> None:
+        """Keep what is known of the holders."""
+        super().__init__(message)
+        self.holders = holders
+
+
+class TimedConnection(psycopg.Connection[Any]):
+    """A connection whose every wait ends.
+
+    Attributes:
+        limits: Of each statement from now on. They bound the waits of this end; the
+            server knows them inside of transactions that `begin` has opened.
+        is_given_up: Whether the owner has given up all that is under way.
+        find_holders: Tells who holds the lock that we wait for, on another connection.
+    """
+
+    def __init__(
+        self, pgconn: PGconn, row_factory: RowFactory[Any] = tuple_row
+    ) -> None:
+        """Set the limits that hold until the owner sets others."""
+        super().__init__(pgconn, row_factory)
+        self.limits: Limits = limits_of(STATEMENT_SECONDS)
+        self.is_given_up: Callable[[], bool] = lambda: False
+        self.find_holders: Callable[[], str] = str
+
+    def begin(self, limits: Limits) -> None:
+        """Open a transaction with limits; one round trip, as BEGIN alone.
+
+        The connection must be in autocommit.
+        """
+        self.limits = limits_of(min(limits.statement, _BEGIN_SECONDS))
+        self.execute(f"BEGIN; {limits.settings}".encode())
+        self.limits = limits
+
+    def wait(
+        self,
+        gen: PQGen[_Result],
+        interval: float = _CHECK_SECONDS,
+        timeout: float | None = None,
+    ) -> _Result:
+        """Do what psycopg's own does, within the limits."""
+        watch = _Watch(self)
+        try:
+            if timeout is not None:
+                return super().wait(gen, interval, timeout)
+            return super().wait(watch.over(gen), interval)
+        except errors.LockNotAvailable as error:
+            raise HeldLockError(str(error), watch.holders) from error
+        except BaseException as error:
+            if self.pgconn.transaction_status == TransactionStatus.ACTIVE:
+                self.abandon()
+            if isinstance(error, NoAnswerError) and watch.holders:
+                raise HeldLockError(str(error), watch.holders) from error
+            raise
+
+    def abandon(self) -> None:
+        """Stop what the server does for us, and close."""
+        with suppress(psycopg.Error):
+            self.cancel_safe(timeout=_CANCEL_SECONDS)
+        self.close()
+
+
+class _Watch:
+    """Looks at the clock while one answer is waited for."""
+
+    def __init__(self, connection: TimedConnection) -> None:
+        self._connection = connection
+        limits = connection.limits
+        began = time.monotonic()
+        self._seconds = limits.statement
+        self._ends_at = began + limits.statement + _SLACK_SECONDS
+        # Shortly before the server ends the wait, and with it the trace of it.
+        self._looks_at = began + limits.lock - min(1.0, limits.lock / 3)
+        self.holders = ""
+
+    def over(self, gen: PQGen[_Result]) -> PQGen[_Result]:
+        ready: Any = None
+        while True:
+            try:
+                state = gen.send(ready)
+            except StopIteration as end:
+                result: _Result = end.value
+                return result
+            ready = yield state
+            self._check(is_silent=not ready)
+
+    def _check(self, *, is_silent: bool) -> None:
+        now = time.monotonic()
+        if is_silent and self._connection.is_given_up():
+            raise NoAnswerError("it was given up")
+        if now > self._looks_at:
+            self._looks_at = now + _LOOK_AGAIN_SECONDS
+            self.holders = self._connection.find_holders() or self.holders
+        if now > self._ends_at:
+            raise NoAnswerError(f"no answer within {self._seconds:.3g} s")
