@@ -289,7 +289,7 @@ def test_others_get_at_a_table_while_a_change_of_it_waits(empty_database_url, co
         holder.execute("LOCK TABLE campaign_metrics IN ACCESS SHARE MODE")
         applied = executor.submit(migrations.apply, empty_database_url, wait_seconds=90)
         for _ in range(3):
-            _until(lambda: connection.execute(_WAITING).fetchall())
+            wait_until(lambda: connection.execute(_WAITING).fetchall())
             connection.execute("SELECT count(*) FROM campaign_metrics")
             assert not applied.done()
         holder.execute("COMMIT")

@@ -25,7 +25,7 @@ from apex_pipeline_tests.ends import (
 from apex_pipeline_tests.faulty_network import FaultyNetwork
 from apex_pipeline_tests.panel_server import served
 from apex_pipeline_tests.test_cli import APEX, INHERITED
-from apex_pipeline_tests.test_processes import wait_until
+from apex_pipeline_tests.waiting import wait_until
 
 # Far more than any of it may take on a busy machine, and far less than for ever.
 BOUND = 120
@@ -105,7 +105,7 @@ def test_a_sync_whose_database_freezes_ends_with_its_budget_or_when_told_to(
     insert_many(database_url, 20_000)
     emulator.fault("slow", delay=0.3, count=100_000, path="UpsertMultiple")
     process = start("sync", *budget, **through)
-    wait_until(lambda: delivered(emulator), BOUND)
+    wait_until(lambda: delivered(emulator), seconds=BOUND)
     network.freeze()
     if not budget:
         process.send_signal(signal.SIGTERM)
@@ -125,7 +125,7 @@ def test_a_sync_whose_backend_is_suspended_ends_with_its_budget(
     insert_many(database_url, 20_000)
     emulator.fault("slow", delay=0.3, count=100_000, path="UpsertMultiple")
     process = start("sync", "--time-budget", "30")
-    wait_until(lambda: delivered(emulator), BOUND)
+    wait_until(lambda: delivered(emulator), seconds=BOUND)
     found = query(
         database_url,
         "SELECT pid FROM pg_stat_activity WHERE application_name = 'apex_pipeline'",
@@ -139,7 +139,7 @@ def test_a_sync_whose_backend_is_suspended_ends_with_its_budget(
             os.kill(pid, signal.SIGCONT)
 
     assert marked(database_url) <= delivered(emulator)
-    wait_until(lambda: not _sessions(database_url), 60)
+    wait_until(lambda: not _sessions(database_url), seconds=60)
 
 
 def _sessions(database_url: str) -> list[tuple[object, ...]]:

@@ -13,7 +13,7 @@ from apex_pipeline.database import Database
 from apex_pipeline.errors import DatabaseUnavailableError
 from apex_pipeline.time_limits import Budget
 from apex_pipeline_tests.faulty_network import FaultyNetwork
-from apex_pipeline_tests.test_processes import wait_until
+from apex_pipeline_tests.waiting import wait_until
 
 OURS = "apex_pipeline under test"
 

@@ -4,7 +4,7 @@ import asyncio
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from apex_pipeline.defs.webserver import behind_the_gate, dagster_ui
 from apex_pipeline.settings import PanelSettings
 from apex_pipeline.web_gate import connections
 from apex_pipeline.web_gate.serving import listen, make_server
+from apex_pipeline_tests.waiting import wait_until
 
 TOKEN = "correct-horse-battery-staple"
 OWN = "known-to-this-machine-only"
@@ -50,13 +51,6 @@ def served(home: Path, token: str | None) -> Iterator[str]:
             finally:
                 server.should_exit = True
                 thread.join(30)
-
-
-def wait_until(holds: Callable[[], bool], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, "it did not come to pass"
-        time.sleep(0.02)
 
 
 @pytest.fixture(scope="module")
