@@ -86,6 +86,13 @@ def test_a_row_that_waits_too_long_is_told(subject, database_url):
     assert states(subject) == WELL
     old = datetime.now(UTC) - timedelta(minutes=6)
     insert(database_url, [campaign_row(created_at=old)])
+    # It came late: nothing was pending when the last run ended.
+    assert states(subject) == WELL
+    execute(
+        database_url,
+        "UPDATE sync_run SET started_at = started_at - interval '1 hour', "
+        "finished_at = finished_at - interval '1 hour'",
+    )
     assert states(subject) == WELL | {"rows arrive": State.NOT_MET}
 
 
