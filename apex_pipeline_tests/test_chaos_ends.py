@@ -117,7 +117,7 @@ def test_a_command_that_is_ended_while_it_settles_rows_has_settled_none(
     run_sync(
         store, emulator_settings(emulator), tmp_path / "tokens.json", SyncOptions()
     )
-    states = "SELECT * FROM campaign_metrics_quarantine ORDER BY metric_id"
+    states = "SELECT q::text FROM campaign_metrics_quarantine q ORDER BY metric_id"
     before = query(database_url, states)
     assert len(before) == 5
     command = [APEX, "quarantine", *arguments, "--yes"]
