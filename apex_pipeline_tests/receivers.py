@@ -191,6 +191,9 @@ class MailServer:
         self.envelopes.append((sender, list(envelope.rcpt_tos), parsed))
         return self.refuses.get("DATA", "250 taken")
 
+    async def handle_NOOP(self, server, session, envelope, argument):  # noqa: N802
+        return self.refuses.get("NOOP", "250 OK")
+
     async def handle_QUIT(self, server, session, envelope):  # noqa: N802
         if "QUIT" in self.refuses:
             server.transport.abort()

@@ -554,3 +554,13 @@ def test_a_mail_server_takes_a_message_with_250(authority, reply):
             way.send(notice())
         server.refuses.clear()
         way.send(notice())
+
+
+def test_a_mail_server_is_there_when_it_says_250(authority):
+    with mail_server(authority, "plain") as server:
+        settings = SmtpSettings("127.0.0.1", server.port, Encryption.OFFERED)
+        way = SmtpMail(MailSettings(TO, SENDER, settings), settings)
+        assert "nothing sent" in way.reach(10.0)
+        server.refuses["NOOP"] = "202 not now"
+        with pytest.raises(DeliveryError, match="202 not now"):
+            way.reach(10.0)

@@ -33,7 +33,12 @@ from apex_pipeline_tests.reconciling import (
     report,
     sync,
 )
-from apex_pipeline_tests.test_hostile_answers import JSON, elsewhere, hostile
+from apex_pipeline_tests.test_hostile_answers import (
+    JSON,
+    JSON_VERSION,
+    elsewhere,
+    hostile,
+)
 from apex_pipeline_tests.test_injection import SPITEFUL, TEXT, text_columns
 
 __all__ = [
@@ -241,7 +246,7 @@ PAGES = st.fixed_dictionaries(
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 def test_rubbish_ends_in_a_report(against, document):
-    ended = against(lambda _: answer(200, {}, json.dumps(document).encode()))
+    ended = against(lambda _: answer(200, JSON_VERSION, json.dumps(document).encode()))
     assert ended.failure is None or isinstance(ended.failure, ApexError)
     assert TOKEN not in repr(ended)
 
@@ -249,7 +254,7 @@ def test_rubbish_ends_in_a_report(against, document):
 @pytest.mark.parametrize("link", ["@odata.nextLink", "@odata.deltaLink"])
 def test_a_link_to_another_host_is_not_followed(against, hostile, elsewhere, link):
     page = {"value": [], link: f"{elsewhere.url}/api/data/v9.2/{SET}?$deltatoken=1"}
-    ended = against(lambda _: answer(200, {}, json.dumps(page).encode()))
+    ended = against(lambda _: answer(200, JSON_VERSION, json.dumps(page).encode()))
     assert "leads to another host" in str(ended.failure)
     assert elsewhere.asked == []
 

@@ -16,6 +16,7 @@ from apex_pipeline.errors import (
     WriterLockLostError,
 )
 from apex_pipeline.ledger import RunStatus
+from apex_pipeline.status import read_status
 from apex_pipeline.store import connect
 from apex_pipeline.stream import StreamOptions
 from apex_pipeline.sync import SyncOptions, pacing_key, run_sync
@@ -244,7 +245,13 @@ def test_an_open_retry_after_outlives_the_run(sync, store, emulator, database_ur
     assert report.delivered + report.remaining == 300
     assert report.remaining >= 100
     assert report.retry_at > datetime.now(UTC) + timedelta(minutes=9)
-    assert store.retry_at(pacing_key(emulator_settings(emulator))) is not None
+    settings = emulator_settings(emulator)
+    assert store.retry_at(pacing_key(settings)) is not None
+    status = read_status(store, settings)
+    assert (status.throttled_until is not None, status.throttled_by) == (
+        True,
+        "HTTP 429",
+    )
 
     emulator.clear_requests()
     report = sync()
