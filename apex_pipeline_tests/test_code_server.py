@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import grpc
@@ -17,6 +18,8 @@ from dagster_shared.serdes import serialize_value
 from apex_pipeline.code_server import addresses, load_error
 from apex_pipeline.doctor import orchestration
 from apex_pipeline.doctor.findings import State
+from apex_pipeline.watch.checkup import reasons
+from apex_pipeline_tests.ends import environment
 
 LOADED = ListRepositoriesResponse(
     [
@@ -123,3 +126,18 @@ def test_servers_are_those_that_the_workspace_names(tmp_path, text, found):
 def test_without_a_workspace_there_are_no_servers(tmp_path):
     assert addresses(tmp_path / "workspace.yaml") == []
     assert orchestration.code_servers({}) == []
+
+
+@pytest.mark.parametrize(("outcome", "count"), [(LOADED, 0), (BROKEN, 1)])
+def test_the_status_from_outside_says_that_the_code_location_does_not_load(
+    emulator, database_url, tmp_path, outcome, count
+):
+    variables = environment(emulator, database_url, tmp_path / "state")
+    with serving(outcome) as address:
+        host, _, port = address.partition(":")
+        (tmp_path / "workspace.yaml").write_text(
+            f"load_from: [{{grpc_server: {{host: {host}, port: {port}}}}}]"
+        )
+        found = reasons(variables | {"DAGSTER_HOME": str(tmp_path)}, datetime.now(UTC))
+    wrong = [each for each in found if "The code location does not load" in each]
+    assert len(wrong) == count
