@@ -44,9 +44,10 @@ _CERTAINTY = 0.9
 _LAST_ROUNDS = 2
 """Requests of each slot that are made equal at the end."""
 
+_MANY_ROWS = 1000
 _LEAD_ROWS = 25
 _LEAD_SECONDS = 1.0
-"""The first request goes alone. Where it is one of many, it is kept short."""
+"""The first request goes alone. Where many rows wait for it, it is kept short."""
 
 _LEAST_SECONDS = 0.001
 
@@ -147,7 +148,7 @@ class RequestSize:
         rows = self._rows
         if not self._is_fixed:
             rows = min(rows, self._shared(left, slots))
-            if not self._has_begun and left > rows:
+            if not self._has_begun and left > _MANY_ROWS:
                 rows = min(rows, self._leading())
         foreseen = self._pace.rows(_CERTAINTY * seconds)
         rows = int(min(rows, foreseen))

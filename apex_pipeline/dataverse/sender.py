@@ -6,17 +6,29 @@ again, unless the request says that it must not be repeated.
 
 import asyncio
 import random
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from uuid import uuid4
 
 import httpx
 
-from apex_pipeline.dataverse.answers import Answer, Remedy, failure, remedy
+from apex_pipeline.dataverse.answers import (
+    Answer,
+    Remedy,
+    failure,
+    is_too_much,
+    remedy,
+)
 from apex_pipeline.dataverse.gate import Deadline, Gate
 from apex_pipeline.dataverse.tokens import TokenSource
 from apex_pipeline.dataverse.transport import translated
-from apex_pipeline.errors import DataverseError, TransientError
+from apex_pipeline.errors import (
+    DataverseError,
+    OutOfTimeError,
+    TooMuchError,
+    TransientError,
+)
 
 _HEADERS = {
     "Accept": "application/json",
@@ -32,14 +44,14 @@ class RetryPolicy:
 
     The wait doubles from `first_wait` to `longest_wait` and is cut by up to half at
     random, so that many senders do not return together. A 429 is no attempt of these:
-    there the service itself says when. What was begun before the deadline may go on
-    for `grace` seconds after it.
+    there the service itself says when. A further attempt may begin up to `grace`
+    seconds after the deadline.
     """
 
     attempts: int = 6
     first_wait: float = 0.5
     longest_wait: float = 20.0
-    grace: float = 30.0
+    grace: float = 0.0
 
     def wait(self, attempt: int, chance: float) -> float:
         """Seconds to wait after the given attempt (1 is the first)."""
@@ -53,8 +65,8 @@ class Request:
 
     Attributes:
         what: Completes "could not …" in messages.
-        final_codes: Error codes at which sending the same again is useless, though
-            something else may help.
+        is_divisible: Whether its content can go in smaller parts. Then what was too
+            much for somebody on the way is not sent again as it is.
         is_repeatable: Whether it is harmless if it is carried out twice. If not, it
             goes again only after a 429 or a 401, which come before any work.
     """
@@ -64,7 +76,7 @@ class Request:
     what: str
     content: bytes | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
-    final_codes: frozenset[str] = frozenset()
+    is_divisible: bool = False
     is_repeatable: bool = True
 
 
@@ -73,6 +85,7 @@ class Sender:
 
     Attributes:
         requests: How many requests were sent, repeated ones included.
+        resting: How many wait to send again, and meanwhile leave their place to others.
     """
 
     def __init__(
@@ -92,24 +105,29 @@ class Sender:
         self._retry = retry or RetryPolicy()
         self._chance = chance
         self.requests = 0
+        self.resting = 0
 
     async def send(self, request: Request, deadline: Deadline) -> Answer:
         """Send until it succeeds, or until `Remedy` or the policy says to give up.
 
         Raises:
+            TooMuchError: Only parts of a divisible request may get through.
             DataverseError: See the tree in `errors`.
             ConfigError: The server's certificate is not trusted.
-            OutOfTimeError: The deadline came before there was room for the request.
+            OutOfTimeError: The deadline came before there was room for the request; its
+                cause is what went wrong before, if anything did.
         """
         attempt = 0
         renewed = False
+        error: DataverseError | None = None
         while True:
             token = self._tokens.cached()
             if token is None:
                 token = await asyncio.to_thread(self._tokens.acquire)
-            error: DataverseError
             try:
                 answer = await self._attempt(request, token, deadline, attempt)
+            except OutOfTimeError as late:
+                raise late from error
             except TransientError as lost:
                 error, verdict = lost, Remedy.RETRY
             else:
@@ -122,17 +140,21 @@ class Sender:
                     renewed = True
                     await asyncio.to_thread(self._tokens.renew, token)
                     continue
-                error = failure(answer, request.what)
+                error = _failure(answer, request)
             attempt += 1
             if (
                 verdict is not Remedy.RETRY
                 or not request.is_repeatable
-                or error.code in request.final_codes
+                or (request.is_divisible and isinstance(error, TooMuchError))
                 or attempt >= self._retry.attempts
                 or deadline.is_cut
             ):
                 raise error
-            await asyncio.sleep(self._retry.wait(attempt, self._chance()))
+            self.resting += 1
+            try:
+                await asyncio.sleep(self._retry.wait(attempt, self._chance()))
+            finally:
+                self.resting -= 1
 
     async def _attempt(
         self, request: Request, token: str, deadline: Deadline, attempt: int
@@ -145,9 +167,10 @@ class Sender:
                     async with asyncio.timeout(self._request_timeout):
                         slot.answer = await self._exchange(request, token)
                 except TimeoutError:
-                    raise TransientError(
+                    raise TooMuchError(
                         f"Could not {request.what}: no answer in "
-                        f"{self._request_timeout:g} s."
+                        f"{self._request_timeout:g} s.",
+                        seconds=self._request_timeout,
                     ) from None
             return slot.answer
 
@@ -158,6 +181,7 @@ class Sender:
             "Authorization": f"Bearer {token}",
             "x-ms-client-request-id": str(uuid4()),
         }
+        begun = time.monotonic()
         async with self._http.stream(
             request.method, request.url, content=request.content, headers=headers
         ) as response:
@@ -174,4 +198,18 @@ class Sender:
                 {name.lower(): value for name, value in response.headers.items()},
                 # Some gateways show the request that they refuse, headers and all.
                 bytes(body).replace(token.encode(), b"[token]"),
+                time.monotonic() - begun,
             )
+
+
+def _failure(answer: Answer, request: Request) -> DataverseError:
+    error = failure(answer, request.what)
+    if not (request.is_divisible and is_too_much(answer)):
+        return error
+    return TooMuchError(
+        error.message,
+        seconds=answer.seconds,
+        status=error.status,
+        code=error.code,
+        request_id=error.request_id,
+    )

@@ -51,12 +51,8 @@ class Postgres:
             ConfigError: The URL is not one of a Postgres database.
         """
         self._url = url
-        self._database = Database(
-            url,
-            wait_seconds=WAIT_SECONDS,
-            application_name=_APPLICATION,
-            variable=variable,
-        )
+        self._variable = variable
+        self._database = self._open()
 
     def reachable(self) -> Finding:
         """Connect, and ask for the version."""
@@ -78,7 +74,7 @@ class Postgres:
         missing = migrations.missing(self._url, Kind.RELATION, WAIT_SECONDS)
         if missing:
             return failed(f"missing: {_names(missing)}")
-        with Store(self._database) as store:
+        with self.open_store() as store:
             # A column that is not there fails the statement that reads it.
             store.pending_page(None, 1)
             store.quarantine_count()
@@ -137,8 +133,16 @@ class Postgres:
         return skew(*self._ask(ask))
 
     def open_store(self) -> Store:
-        """The store, to be closed by whoever asked for it."""
-        return Store(self._database)
+        """A store, to be closed by whoever asked for it; looks run side by side."""
+        return Store(self._open())
+
+    def _open(self) -> Database:
+        return Database(
+            self._url,
+            wait_seconds=WAIT_SECONDS,
+            application_name=_APPLICATION,
+            variable=self._variable,
+        )
 
     def _ask(self, work: Callable[[psycopg.Connection], _Result]) -> _Result:
         with self._database.translated(), self._database.connect() as connection:
