@@ -14,7 +14,6 @@ from datetime import UTC, datetime
 from apex_pipeline.dataverse.answers import (
     PAYLOAD_ERROR,
     ROW_FAULTS,
-    SQL_TIMEOUT,
     Answer,
     Remedy,
     failure,
@@ -30,6 +29,7 @@ from apex_pipeline.errors import (
     DataverseError,
     RejectedError,
     SchemaDriftError,
+    TooMuchError,
     TransientError,
 )
 from apex_pipeline.metrics import (
@@ -46,7 +46,22 @@ logger = logging.getLogger(__name__)
 # A lost race is won at the next try; one that is lost again is no race.
 _COLLISIONS = 2
 
+_GATEWAY_FAULTS = frozenset({502, 504})
+
 METRICS_TABLE = Table(TABLE, ENTITY_SET, PRIMARY_KEY)
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How long one bulk request took.
+
+    Attributes:
+        is_too_much: It came to nothing, for it may have been too large.
+    """
+
+    rows: int
+    seconds: float
+    is_too_much: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +75,24 @@ class Delivery:
         rejections: Rows refused for a fault of their own.
         suspects: Rows refused for what may as well be one cause common to all.
         failure: Why nothing more could be delivered.
+        timings: Bulk requests that were carried out, or were too large.
     """
 
     acknowledged: tuple[str, ...] = ()
     rejections: tuple[Rejection, ...] = ()
     suspects: tuple[Rejection, ...] = ()
     failure: ApexError | None = None
+    timings: tuple[Timing, ...] = ()
+
+    def and_then(self, other: "Delivery") -> "Delivery":
+        """This and what followed, as one."""
+        return Delivery(
+            self.acknowledged + other.acknowledged,
+            self.rejections + other.rejections,
+            self.suspects + other.suspects,
+            other.failure,
+            self.timings + other.timings,
+        )
 
 
 class DataverseSink:
@@ -83,36 +110,54 @@ class DataverseSink:
         self, metrics: Sequence[CampaignMetric], deadline: Deadline
     ) -> Delivery:
         """Deliver all that can be delivered; failures are returned, not raised."""
+        return await self._deliver(metrics, deadline, attempt=1)
+
+    async def _deliver(
+        self, metrics: Sequence[CampaignMetric], deadline: Deadline, *, attempt: int
+    ) -> Delivery:
         try:
-            await self._client.upsert_multiple(
+            seconds = await self._client.upsert_multiple(
                 METRICS_TABLE, _targets(metrics), deadline
             )
+        except TooMuchError as error:
+            return await self._deliver_parts(metrics, deadline, error, attempt)
         except RejectedError as error:
-            if error.status == 413 and len(metrics) > 1:
-                return await self._deliver_halves(metrics, deadline)
             return await self._isolate(metrics, error, deadline)
-        except TransientError as error:
-            if error.code == SQL_TIMEOUT and len(metrics) > 1:
-                return await self._deliver_halves(metrics, deadline)
-            return Delivery(failure=error)
         except ApexError as error:
             return Delivery(failure=error)
-        return Delivery(acknowledged=tuple(metric.id for metric in metrics))
-
-    async def _deliver_halves(
-        self, metrics: Sequence[CampaignMetric], deadline: Deadline
-    ) -> Delivery:
-        middle = len(metrics) // 2
-        first = await self.deliver(metrics[:middle], deadline)
-        if first.failure is not None:
-            return first
-        second = await self.deliver(metrics[middle:], deadline)
         return Delivery(
-            first.acknowledged + second.acknowledged,
-            first.rejections + second.rejections,
-            first.suspects + second.suspects,
-            second.failure,
+            acknowledged=tuple(metric.id for metric in metrics),
+            timings=(Timing(len(metrics), seconds),),
         )
+
+    async def _deliver_parts(
+        self,
+        metrics: Sequence[CampaignMetric],
+        deadline: Deadline,
+        error: TooMuchError,
+        attempt: int,
+    ) -> Delivery:
+        """Send again, by halves, what may have been too much at once.
+
+        A half for which the time does not suffice is not begun; its rows stay pending.
+        """
+        done = Delivery(
+            timings=(Timing(len(metrics), error.seconds, is_too_much=True),)
+        )
+        if error.status in _GATEWAY_FAULTS:
+            # It may as well be down for a moment.
+            await asyncio.sleep(self._retry.wait(attempt, 0.0))
+        seconds = error.seconds / 2
+        middle = (len(metrics) + 1) // 2
+        for part in (metrics[:middle], metrics[middle:]):
+            if deadline.remaining() <= seconds:
+                break
+            begun = await self._deliver(part, deadline, attempt=attempt + 1)
+            done = done.and_then(begun)
+            if begun.failure is not None:
+                break
+            seconds = max((timing.seconds for timing in begun.timings), default=seconds)
+        return done
 
     async def _isolate(
         self,

@@ -7,13 +7,16 @@ ApexError
 │   └── MalformedRecordError it is not even JSON
 ├── RecordConflictError      the same id stands for other values already
 ├── SystemicRejectionError   Dataverse refuses most rows for one cause; mend the cause
+├── NoProgressError          rows were sent and none was marked; says why
 ├── DatabaseError
 │   ├── DatabaseUnavailableError   Postgres did not answer within the patience given
+│   ├── MarkSwallowedError         a trigger, rule or policy undoes our UPDATE
 │   ├── SchemaMissingError         run `apex provision database`
 │   └── WriterLockLostError        the one-writer lock died; the next run starts over
 └── DataverseError           message · status · code · request_id
     ├── TransientError       no answer, 5xx, deadlock: already retried within bounds
-    │   └── InterceptedError something on the way answers in the service's place
+    │   ├── InterceptedError something on the way answers in the service's place
+    │   └── TooMuchError     given up, here or at a gateway; less may get through
     ├── OutOfTimeError       Dataverse's limits left no room within the time given
     ├── AuthError            no token, 401 after one renewal, 403
     ├── SchemaDriftError     the table, or a column of it, is not there or not ours
@@ -73,12 +76,20 @@ class SystemicRejectionError(ApexError):
     """What follows this in the text may quote a row."""
 
 
+class NoProgressError(ApexError):
+    """A run had rows and sent some, and none was marked or put aside."""
+
+
 class DatabaseError(ApexError):
     """Postgres cannot serve the pipeline."""
 
 
 class DatabaseUnavailableError(DatabaseError):
     """Postgres refused the connection or did not answer in time."""
+
+
+class MarkSwallowedError(DatabaseError):
+    """Postgres took the mark of acknowledged rows, and nothing of it remained."""
 
 
 class SchemaMissingError(DatabaseError):
@@ -146,6 +157,29 @@ class TransientError(DataverseError):
 
 class InterceptedError(TransientError):
     """A proxy, a gateway or a captive portal answered; the service was not heard."""
+
+
+class TooMuchError(TransientError):
+    """A request was given up before its answer came; a smaller one may get through.
+
+    It may have been carried out all the same.
+
+    Attributes:
+        seconds: How long was waited for it.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        seconds: float,
+        status: int | None = None,
+        code: str | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        """Keep the time, which says how slow the service is."""
+        super().__init__(message, status=status, code=code, request_id=request_id)
+        self.seconds = seconds
 
 
 class OutOfTimeError(DataverseError):

@@ -9,6 +9,8 @@ from enum import StrEnum
 
 from sqlalchemy import Connection
 
+from apex_pipeline.marking import Marks
+
 
 def token_hit_rate_pct(hits: int, misses: int) -> float | None:
     """Requests for which a token was at hand, in percent; None without requests."""
@@ -42,6 +44,9 @@ class RunRecord:
     rows_read: int = 0
     delivered: int = 0
     rejected: int = 0
+    changed: int = 0
+    deleted: int = 0
+    locked: int = 0
     remaining: int | None = None
     requests: int = 0
     throttled_seconds: float = 0.0
@@ -93,6 +98,9 @@ _FINISH_RUN = """
         rows_read = %(rows_read)s,
         delivered = %(delivered)s,
         rejected = %(rejected)s,
+        changed = %(changed)s,
+        deleted = %(deleted)s,
+        locked = %(locked)s,
         remaining = %(remaining)s,
         requests = %(requests)s,
         throttled_seconds = %(throttled_seconds)s,
@@ -104,14 +112,20 @@ _FINISH_RUN = """
     WHERE id = %(id)s
 """
 
-_COUNT_DELIVERED = """
-    UPDATE sync_run SET delivered = delivered + %(count)s WHERE id = %(id)s
+_COUNT_MARKS = """
+    UPDATE sync_run
+    SET delivered = delivered + %(marked)s,
+        changed = changed + %(changed)s,
+        deleted = deleted + %(deleted)s,
+        locked = locked + %(locked)s
+    WHERE id = %(id)s
 """
 
 _RUNS = """
     SELECT id, started_at, host, dagster_run_id, status, finished_at, rows_read,
-        delivered, rejected, remaining, requests, throttled_seconds, token_cache_hits,
-        token_cache_misses, oldest_pending_age_seconds, retry_at, error
+        delivered, rejected, changed, deleted, locked, remaining, requests,
+        throttled_seconds, token_cache_hits, token_cache_misses,
+        oldest_pending_age_seconds, retry_at, error
     FROM sync_run
 """
 
@@ -212,9 +226,16 @@ def finish_run(connection: Connection, run_id: int, record: RunRecord) -> None:
     connection.exec_driver_sql(_FINISH_RUN, values | {"id": run_id})
 
 
-def count_delivered(connection: Connection, run_id: int, count: int) -> None:
+def count_marks(connection: Connection, run_id: int, marks: Marks) -> None:
     """Add to what an open run has delivered, so that a killed run is counted too."""
-    connection.exec_driver_sql(_COUNT_DELIVERED, {"id": run_id, "count": count})
+    values = {
+        "id": run_id,
+        "marked": marks.marked,
+        "changed": marks.changed,
+        "deleted": marks.deleted,
+        "locked": marks.locked,
+    }
+    connection.exec_driver_sql(_COUNT_MARKS, values)
 
 
 def last_runs(connection: Connection, limit: int) -> list[RunRecord]:

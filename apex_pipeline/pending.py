@@ -1,4 +1,4 @@
-"""The rows of `campaign_metrics`: how they are read, in which order, and marked.
+"""The rows of `campaign_metrics`: how they are read, and in which order.
 
 Ids travel as text and are compared as whatever type the id column has, since an adopted
 table may hold text in place of uuid. That is why the statements bypass SQLAlchemy's
@@ -35,11 +35,13 @@ class PendingRow:
     Attributes:
         values: Column name to value; `created_at` as seconds since the epoch, since
             Postgres knows instants that Python does not.
+        version: What changes with the row; see `versioned`.
     """
 
     id: str
     position: Position
     values: Mapping[str, object]
+    version: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +61,37 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST_INSTANT = datetime.min.replace(tzinfo=UTC)
 _LAST_INSTANT = datetime.max.replace(tzinfo=UTC)
 
+# Of a view, and of a foreign table, whose xmin says nothing, the values are the version.
+_VERSION = """
+    CASE WHEN (
+        SELECT relkind FROM pg_class WHERE oid = CAST('campaign_metrics' AS regclass)
+    ) = 'r' THEN CAST(xmin AS text)
+    ELSE md5(CAST(ROW(
+        metric.campaign_id, metric.run_id, metric.phase, metric.agents_total,
+        metric.agents_successful, metric.assets_generated, metric.tokens_in,
+        metric.tokens_out, metric.cost_usd, metric.latency_p95_ms,
+        metric.latency_avg_ms, metric.success_rate_pct,
+        extract(epoch FROM metric.created_at)
+    ) AS text)) END
+"""
+
+
+def versioned(statement: str) -> str:
+    """A statement in which `{version}` is that of the row `metric`.
+
+    `xmin` is a column of every table and of no view. Where `campaign_metrics` is a
+    view, the name finds the column of the outer query in its place.
+    """
+    return f"""
+        SELECT found.*
+        FROM (VALUES (CAST(NULL AS xid))) AS absent (xmin)
+        CROSS JOIN LATERAL ({statement.replace("{version}", _VERSION)}) AS found
+    """  # noqa: S608  constants
+
+
 ROW = """
     SELECT CAST(id AS text) AS id,
+        {version} AS version,
         CAST(created_at AS text) AS position,
         extract(epoch FROM created_at) AS created_at,
         campaign_id, run_id, phase, agents_total, agents_successful, assets_generated,
@@ -84,7 +115,16 @@ ROW = """
                 ELSE twin.exported_at IS NOT NULL END
         ) END AS has_twin
 """
-"""What is read of a row; it is called `metric` in the `FROM` that follows."""
+"""What is read of a row; it is called `metric` in the `FROM` that follows. The whole is
+completed by `versioned`."""
+
+DUE = """
+    metric.exported_at IS NULL AND NOT EXISTS (
+        SELECT FROM campaign_metrics_quarantine
+        WHERE metric_id = metric.id AND next_attempt_at > now()
+    )
+"""
+"""The rows of `campaign_metrics_pending`; the view itself hides their versions."""
 
 IN_ORDER = """
     ORDER BY metric.created_at, metric.id
@@ -95,21 +135,21 @@ IN_ORDER = """
 AFTER = "(metric.created_at, metric.id) > (%(created_at)s, %(id)s)"
 """Rows that follow a position; binds its two parts."""
 
-_PENDING = f"{ROW} FROM campaign_metrics_pending AS metric"
+_PENDING = f"{ROW} FROM campaign_metrics AS metric WHERE {DUE}"
 
-FIRST_PAGE = f"{_PENDING} {IN_ORDER}"
+FIRST_PAGE = versioned(f"{_PENDING} {IN_ORDER}")
 """The oldest pending rows; binds `limit`."""
 
-_NEXT_PAGE = f"{_PENDING} WHERE {AFTER} {IN_ORDER}"
+_NEXT_PAGE = versioned(f"{_PENDING} AND {AFTER} {IN_ORDER}")
 
 # A comparison with null is never true; an adopted table's created_at may be null.
-_UNDATED_PAGE = f"{_PENDING} WHERE metric.created_at IS NULL {IN_ORDER}"
+_UNDATED_PAGE = versioned(f"{_PENDING} AND metric.created_at IS NULL {IN_ORDER}")
 
-_NEXT_UNDATED_PAGE = f"""{_PENDING}
-    WHERE metric.created_at IS NULL AND metric.id > %(id)s
-    {IN_ORDER}"""
+_NEXT_UNDATED_PAGE = versioned(f"""{_PENDING}
+    AND metric.created_at IS NULL AND metric.id > %(id)s
+    {IN_ORDER}""")
 
-_NAMED = f"{ROW} FROM campaign_metrics AS metric WHERE metric.id = %(id)s"
+_NAMED = versioned(f"{ROW} FROM campaign_metrics AS metric WHERE metric.id = %(id)s")
 
 # A row that was refused is pending again whenever it is due: its age says nothing of how
 # well the sync keeps up.
@@ -126,17 +166,7 @@ _ANY = """
     SELECT id FROM campaign_metrics_pending ORDER BY created_at, id LIMIT 1
 """
 
-_MARK_EXPORTED = """
-    UPDATE campaign_metrics
-    SET exported_at = %(at)s
-    WHERE id = ANY(%(ids)s) AND (exported_at IS NULL OR %(again)s)
-"""
-
 _UNMARK = "UPDATE campaign_metrics SET exported_at = NULL WHERE id = ANY(%(ids)s)"
-
-_LEAVE_QUARANTINE = """
-    DELETE FROM campaign_metrics_quarantine WHERE metric_id = ANY(%(ids)s)
-"""
 
 _KNOWN_IDS = """
     SELECT CAST(id AS text) FROM campaign_metrics WHERE id = ANY(%(ids)s)
@@ -171,20 +201,6 @@ def exists(connection: Connection) -> bool:
     return connection.exec_driver_sql(_ANY).first() is not None
 
 
-def mark_exported(
-    connection: Connection, ids: Sequence[str], at: datetime, *, again: bool = False
-) -> int:
-    """Mark rows, let them leave the quarantine, and count those that were marked now.
-
-    Rows that are marked already keep their time, unless they were sent *again*.
-    """
-    # Written out in UTC, so that a column without time zone takes the right hour.
-    values = {"ids": list(ids), "at": at.astimezone(UTC).isoformat(), "again": again}
-    marked = connection.exec_driver_sql(_MARK_EXPORTED, values).rowcount
-    connection.exec_driver_sql(_LEAVE_QUARANTINE, values)
-    return marked
-
-
 def unmark(connection: Connection, ids: Sequence[str]) -> None:
     """Take back the mark of rows that Dataverse does not hold as they are now."""
     connection.exec_driver_sql(_UNMARK, {"ids": list(ids)})
@@ -211,10 +227,15 @@ def spellings(keys: Iterable[UUID]) -> list[str]:
 def read(
     connection: Connection, statement: str, values: dict[str, Any]
 ) -> list[PendingRow]:
-    """Carry out a statement that reads `ROW`."""
+    """Carry out a statement that reads `ROW`, completed by `versioned`."""
     rows = connection.exec_driver_sql(statement, values).mappings()
     return [
-        PendingRow(row["id"], Position(row["position"], row["id"]), dict(row))
+        PendingRow(
+            row["id"],
+            Position(row["position"], row["id"]),
+            dict(row),
+            row["version"],
+        )
         for row in rows
     ]
 

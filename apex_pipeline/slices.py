@@ -7,8 +7,9 @@ unmarked rows sees none. An upsert by the row's own id makes a repeat harmless.
 
 Each acknowledged row is marked anew, with the time of the new answer. By that time a
 slice that takes more than one run is continued: `exported_before` leaves out what the
-earlier runs have done. Only a row that can no longer be sent loses its mark, together
-with its going into quarantine, since Dataverse does not hold it as it is now.
+earlier runs have done. Two kinds of row lose their mark, since Dataverse does not hold
+them as they are now: one that can no longer be sent, together with its going into
+quarantine, and one that changed while it travelled, which the next sync sends.
 
 Rows that wait in quarantine, and dropped ones, are left there.
 """
@@ -145,13 +146,9 @@ _OF_CAMPAIGN = "AND metric.campaign_id = ANY(%(campaigns)s)"
 # A column of text may hold anything; a column of UUIDs could not be asked for it.
 _OF_ODD_CAMPAIGN = "AND lower(CAST(metric.campaign_id AS text)) = ANY(%(campaigns)s)"
 
-_TO_SEND = """
+_TO_SEND = f"""
     AND (metric.exported_at < %(exported_before)s
-        OR metric.exported_at IS NULL
-            AND NOT EXISTS (
-                SELECT FROM campaign_metrics_quarantine
-                WHERE metric_id = metric.id AND next_attempt_at > now()
-            ))
+        OR {pending.DUE})
 """
 
 _SUMMARY = """
@@ -179,7 +176,8 @@ def page(
     if after is not None:
         statement += f" AND {pending.AFTER}"
         values |= after._asdict()
-    return pending.read(connection, f"{statement} {pending.IN_ORDER}", values)
+    statement = pending.versioned(f"{statement} {pending.IN_ORDER}")
+    return pending.read(connection, statement, values)
 
 
 def summary(connection: Connection, part: Slice) -> SliceSummary:

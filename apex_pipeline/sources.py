@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
+from apex_pipeline.marking import Marks
 from apex_pipeline.metrics import Rejection
 from apex_pipeline.pending import PendingRow, Position
 from apex_pipeline.slices import Slice
@@ -12,32 +13,40 @@ from apex_pipeline.store import Store
 class PendingSource:
     """The pending rows, each counted in the ledger's open run when it is marked."""
 
-    def __init__(self, store: Store, run_id: int | None) -> None:
+    def __init__(self, store: Store, run_id: int | None, resource: str) -> None:
         self._store = store
         self._run_id = run_id
+        self._resource = resource
         self.pending_page = store.pending_page
         self.quarantine = store.quarantine
 
-    def mark_exported(self, ids: Sequence[str], at: datetime) -> int:
+    def mark_exported(self, rows: Sequence[PendingRow], at: datetime) -> Marks:
         """Mark rows that were pending."""
-        return self._store.mark_exported(ids, at, run_id=self._run_id)
+        return self._store.mark_exported(
+            rows, at, run_id=self._run_id, resource=self._resource
+        )
 
 
 class SliceSource:
     """The rows of a slice, exported before or not; counted likewise."""
 
-    def __init__(self, store: Store, run_id: int | None, part: Slice) -> None:
+    def __init__(
+        self, store: Store, run_id: int | None, resource: str, part: Slice
+    ) -> None:
         self._store = store
         self._run_id = run_id
+        self._resource = resource
         self._part = part
 
     def pending_page(self, after: Position | None, limit: int) -> list[PendingRow]:
         """The next rows of the slice in order."""
         return self._store.slice_page(self._part, after, limit)
 
-    def mark_exported(self, ids: Sequence[str], at: datetime) -> int:
+    def mark_exported(self, rows: Sequence[PendingRow], at: datetime) -> Marks:
         """Mark rows anew."""
-        return self._store.mark_exported(ids, at, run_id=self._run_id, again=True)
+        return self._store.mark_exported(
+            rows, at, run_id=self._run_id, again=True, resource=self._resource
+        )
 
     def quarantine(self, rejections: Sequence[Rejection], at: datetime) -> None:
         """Put rows aside; Dataverse does not hold them as they are now."""

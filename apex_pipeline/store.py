@@ -7,9 +7,17 @@ from typing import Self, TypeVar
 
 from sqlalchemy import Connection
 
-from apex_pipeline import ledger, pending, quarantine, quarantine_listing, slices
+from apex_pipeline import (
+    ledger,
+    marking,
+    pending,
+    quarantine,
+    quarantine_listing,
+    slices,
+)
 from apex_pipeline.database import Database
 from apex_pipeline.ledger import RunRecord, Target, Totals
+from apex_pipeline.marking import Marks, Trial
 from apex_pipeline.metrics import Rejection
 from apex_pipeline.monitoring.facts import (
     Facts,
@@ -135,30 +143,36 @@ class Store:
 
     def mark_exported(
         self,
-        ids: Sequence[str],
+        rows: Sequence[PendingRow],
         at: datetime,
         *,
         run_id: int | None = None,
         again: bool = False,
-    ) -> int:
-        """Mark rows that Dataverse acknowledged, and let them leave the quarantine.
+        resource: str | None = None,
+    ) -> Marks:
+        """Mark rows that Dataverse acknowledged, in the version that was sent.
 
         Args:
-            ids: The rows.
+            rows: The rows as they were read.
             at: The time to mark them with.
             run_id: The open run in the ledger that they count for, if any.
             again: Whether rows that are marked already take the new time.
-
-        Returns:
-            How many were marked.
+            resource: The environment that holds their records.
         """
 
-        def mark(connection: Connection) -> int:
+        def mark(connection: Connection) -> Marks:
+            marks = marking.mark_exported(
+                connection, rows, at, again=again, resource=resource
+            )
             if run_id is not None:
-                ledger.count_delivered(connection, run_id, len(ids))
-            return pending.mark_exported(connection, ids, at, again=again)
+                ledger.count_marks(connection, run_id, marks)
+            return marks
 
         return self._database.transact(mark, repeatable=True)
+
+    def try_mark(self, at: datetime) -> Trial:
+        """Mark a few rows in a transaction that is rolled back."""
+        return self._database.transact(lambda c: marking.trial(c, at), repeatable=True)
 
     def quarantine(
         self, rejections: Sequence[Rejection], at: datetime, *, unmark: bool = False

@@ -1,16 +1,17 @@
 """The flow of rows: pending → Dataverse → marked, without a pause between pages.
 
-Invariant: a row is marked only after the answer that acknowledged it. Whatever stops
-the stream, and wherever, repeats work and loses nothing, because the upsert is keyed
-by the row's own id.
+Invariant: a row is marked only after the answer that acknowledged it, and only in the
+version that was sent. Whatever stops the stream, and wherever, repeats work and loses
+nothing, because the upsert is keyed by the row's own id.
 
-Three kinds of task run side by side: one reads pages ahead, many deliver, one writes
-back what came of it. The queues between them are short, so memory does not grow with
-the backlog.
+Side by side, one task reads pages ahead, one cuts requests as places come free, each
+request is a task, and one writes back what came of them. What waits between them is
+bounded, so memory does not grow with the backlog.
 """
 
 import asyncio
 import logging
+import sys
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -20,14 +21,22 @@ from typing import Protocol
 from apex_pipeline.breaker import Breaker
 from apex_pipeline.dataverse.gate import Deadline
 from apex_pipeline.dataverse.pacing import MAX_CONCURRENCY
-from apex_pipeline.delivery import Delivery
-from apex_pipeline.errors import ApexError, OutOfTimeError
+from apex_pipeline.dataverse.request_size import MOST_BYTES, RequestSize
+from apex_pipeline.delivery import Delivery, Timing
+from apex_pipeline.errors import ApexError, MarkSwallowedError, OutOfTimeError
+from apex_pipeline.marking import Marks
 from apex_pipeline.metrics import CampaignMetric, Rejection, read_metric
 from apex_pipeline.pending import PendingRow, Position
 
 logger = logging.getLogger(__name__)
 
 _PREVIEW_ROWS = 10
+
+# Waiters look again at least this often: time runs out without a word.
+_LOOK_AGAIN_SECONDS = 0.5
+
+# The rest of a target: its type, its key and the punctuation.
+_BYTES_AROUND_FIELDS = 150
 
 
 def utc_now() -> datetime:
@@ -41,8 +50,8 @@ class Source(Protocol):
     def pending_page(self, after: Position | None, limit: int) -> list[PendingRow]:
         """The next rows in order."""
 
-    def mark_exported(self, ids: Sequence[str], at: datetime) -> int:
-        """Write back that Dataverse holds these rows; returns how many were not so."""
+    def mark_exported(self, rows: Sequence[PendingRow], at: datetime) -> Marks:
+        """Write back that Dataverse holds these rows as they were read."""
 
     def quarantine(self, rejections: Sequence[Rejection], at: datetime) -> None:
         """Put rows aside, each with its reason, until they are due again."""
@@ -63,14 +72,13 @@ class StreamOptions:
 
     Attributes:
         page_size: Rows read from Postgres at a time.
-        rows_per_request: Rows in one `UpsertMultiple`; Microsoft's guidance for small
-            rows on a standard table begins at 100.
+        rows_per_request: Rows in one `UpsertMultiple`; None to find out what is best.
         limit: Read no more rows than this.
         dry_run: Read and validate; send nothing and mark nothing.
     """
 
     page_size: int = 1000
-    rows_per_request: int = 100
+    rows_per_request: int | None = None
     limit: int | None = None
     dry_run: bool = False
 
@@ -82,23 +90,39 @@ class Tally:
     Attributes:
         read: Rows read.
         delivered: Rows acknowledged by Dataverse and marked.
+        changed: Acknowledged rows that changed meanwhile; they stay pending.
+        deleted: Acknowledged rows that are gone.
+        locked: Acknowledged rows that another transaction held; they stay pending.
         rejected: Rows refused, here or there, and quarantined.
         failure: What stopped it, if anything did.
         out_of_time: That Dataverse's limits stopped it, and until when.
+        too_much: The last request that came to nothing because it was too much.
         preview: The last rows delivered, as JSON objects.
     """
 
     read: int = 0
     delivered: int = 0
+    changed: int = 0
+    deleted: int = 0
+    locked: int = 0
     rejected: int = 0
     failure: ApexError | None = None
     out_of_time: OutOfTimeError | None = None
+    too_much: Timing | None = None
     preview: deque[str] = field(default_factory=lambda: deque(maxlen=_PREVIEW_ROWS))
 
 
 @dataclass(frozen=True, slots=True)
+class _Parcel:
+    """A row on its way: as it was read, and as it is sent."""
+
+    row: PendingRow
+    metric: CampaignMetric
+
+
+@dataclass(frozen=True, slots=True)
 class _Result:
-    acknowledged: tuple[str, ...] = ()
+    acknowledged: tuple[PendingRow, ...] = ()
     rejections: tuple[Rejection, ...] = ()
 
 
@@ -115,6 +139,10 @@ class Stream:
         *,
         beat_seconds: float = 20.0,
         now: Callable[[], datetime] = utc_now,
+        size: RequestSize | None = None,
+        slots: Callable[[], int] = lambda: MAX_CONCURRENCY,
+        expected: int = sys.maxsize,
+        tally: Tally | None = None,
     ) -> None:
         """Prepare a passage.
 
@@ -127,6 +155,10 @@ class Stream:
             beat_seconds: Much less than the 90 s after which Postgres ends a
                 transaction that lies idle, and with it the writer lock.
             now: The clock that rows are marked by; aware, UTC.
+            size: Rows per request; else as the options say.
+            slots: How many deliveries may be under way.
+            expected: How many rows there are to send, as far as that is known.
+            tally: Go on counting here.
         """
         self._source = source
         self._sink = sink
@@ -136,12 +168,16 @@ class Stream:
         self._beat_seconds = beat_seconds
         self._now = now
         self._breaker = Breaker()
-        ahead = max(options.page_size // options.rows_per_request, 1)
-        self._portions: asyncio.Queue[list[CampaignMetric] | None] = asyncio.Queue(
-            ahead
-        )
+        self._size = size or RequestSize(fixed=options.rows_per_request)
+        self._slots = slots
+        self._left = expected if options.limit is None else min(expected, options.limit)
+        self._waiting: deque[_Parcel] = deque()
+        self._is_all_read = False
+        self._under_way = 0
+        self._has_begun = False
+        self._news = asyncio.Condition()
         self._results: asyncio.Queue[_Result | None] = asyncio.Queue(MAX_CONCURRENCY)
-        self.tally = Tally()
+        self.tally = tally or Tally()
 
     async def run(self) -> None:
         """Let rows flow until none is left, time is over, or something stops it."""
@@ -151,8 +187,7 @@ class Stream:
                 write_back.create_task(self._write_back())
                 async with asyncio.TaskGroup() as flow:
                     flow.create_task(self._read())
-                    for _ in range(MAX_CONCURRENCY):
-                        flow.create_task(self._deliver())
+                    flow.create_task(self._send(flow))
                 await self._release(self._close_breaker())
                 await self._results.put(None)
             heart.cancel()
@@ -184,9 +219,8 @@ class Stream:
                 await self._pass_on(page)
         except ApexError as error:
             self._stop(error)
-        # Not in a finally clause: whoever ends this task ended the deliverers too, and
-        # nobody would make room in a full queue.
-        await self._portions.put(None)
+        self._is_all_read = True
+        await self._tell()
 
     def _next_page_size(self) -> int:
         if self._options.limit is None:
@@ -194,36 +228,102 @@ class Stream:
         return min(self._options.page_size, self._options.limit - self.tally.read)
 
     async def _pass_on(self, page: list[PendingRow]) -> None:
-        """Validate a page, and cut it into portions of one request each."""
-        metrics: list[CampaignMetric] = []
+        """Validate a page, and let it wait to be sent."""
+        parcels: list[_Parcel] = []
         invalid: list[Rejection] = []
         for row in page:
             metric = read_metric(row.values)
             if isinstance(metric, Rejection):
                 invalid.append(metric)
             else:
-                metrics.append(metric)
+                parcels.append(_Parcel(row, metric))
         await self._release(invalid)
-        step = self._options.rows_per_request
-        for start in range(0, len(metrics), step):
-            if self._is_stopped:
-                return
-            await self._portions.put(metrics[start : start + step])
+        self._left -= len(invalid)
+        if self._options.dry_run:
+            return
+        async with self._news:
+            await self._news.wait_for(self._has_room)
+            self._waiting.extend(parcels)
+            self._news.notify_all()
 
-    async def _deliver(self) -> None:
-        while (metrics := await self._portions.get()) is not None:
-            if self._is_stopped or self._options.dry_run:
-                continue
-            delivery = await self._sink.deliver(metrics, self._deadline)
-            if isinstance(delivery.failure, OutOfTimeError):
-                self.tally.out_of_time = self.tally.out_of_time or delivery.failure
-            elif delivery.failure is not None:
-                self._stop(delivery.failure)
-            self._remember(metrics, delivery)
-            await self._results.put(_Result(delivery.acknowledged, delivery.rejections))
-            await self._release(self._judge(delivery))
-        # The end is for every deliverer.
-        await self._portions.put(None)
+    def _has_room(self) -> bool:
+        # Enough to cut the next request from while a page is read.
+        enough = max(self._options.page_size, 2 * self._size.rows)
+        return self._is_stopped or len(self._waiting) < enough
+
+    async def _tell(self) -> None:
+        async with self._news:
+            self._news.notify_all()
+
+    async def _send(self, flow: asyncio.TaskGroup) -> None:
+        """Begin a delivery whenever there is a place for one, and rows."""
+        while True:
+            async with self._news:
+                while not (portion := self._cut()):
+                    is_over = self._is_all_read and not self._waiting
+                    if is_over or self._is_stopped:
+                        # The reader may be waiting for room.
+                        self._news.notify_all()
+                        return
+                    try:
+                        async with asyncio.timeout(_LOOK_AGAIN_SECONDS):
+                            await self._news.wait()
+                    except TimeoutError:
+                        continue
+                self._news.notify_all()
+            expected = self._size.expected_seconds(len(portion))
+            deadline = self._deadline.before(expected if self._has_begun else 0.0)
+            self._has_begun = True
+            self._under_way += 1
+            flow.create_task(self._deliver(portion, deadline))
+
+    def _cut(self) -> list[_Parcel]:
+        """The rows of the next request; none while there is no place, or no row."""
+        slots = self._slots()
+        if self._is_stopped or not self._waiting or self._under_way >= slots:
+            return []
+        rows = self._size.portion(
+            left=self._left, slots=slots, seconds=self._deadline.remaining()
+        )
+        if not rows:
+            self.tally.out_of_time = OutOfTimeError("The time given is over.")
+        if len(self._waiting) < rows and not self._is_all_read:
+            return []
+        portion: list[_Parcel] = []
+        room = MOST_BYTES
+        while self._waiting and len(portion) < rows:
+            room -= len(self._waiting[0].metric.fields) + _BYTES_AROUND_FIELDS
+            if portion and room < 0:
+                break
+            portion.append(self._waiting.popleft())
+        self._left = max(self._left - len(portion), len(self._waiting))
+        return portion
+
+    async def _deliver(self, portion: list[_Parcel], deadline: Deadline) -> None:
+        metrics = [parcel.metric for parcel in portion]
+        delivery = await self._sink.deliver(metrics, deadline)
+        self._learn(delivery)
+        self._under_way -= 1
+        await self._tell()
+        landed = set(delivery.acknowledged)
+        rows = tuple(each.row for each in portion if each.metric.id in landed)
+        self.tally.preview.extend(
+            [each.fields for each in metrics if each.id in landed][-_PREVIEW_ROWS:]
+        )
+        await self._results.put(_Result(rows, delivery.rejections))
+        await self._release(self._judge(delivery))
+
+    def _learn(self, delivery: Delivery) -> None:
+        if isinstance(delivery.failure, OutOfTimeError):
+            self.tally.out_of_time = self.tally.out_of_time or delivery.failure
+        elif delivery.failure is not None:
+            self._stop(delivery.failure)
+        for timing in delivery.timings:
+            if timing.is_too_much:
+                self._size.failed(timing.rows, timing.seconds)
+                self.tally.too_much = timing
+            else:
+                self._size.answered(timing.rows, timing.seconds)
 
     def _judge(self, delivery: Delivery) -> list[Rejection]:
         rows = sum(
@@ -249,11 +349,6 @@ class Stream:
         if rejections:
             await self._results.put(_Result(rejections=tuple(rejections)))
 
-    def _remember(self, metrics: Sequence[CampaignMetric], delivery: Delivery) -> None:
-        if delivery.acknowledged:
-            landed = set(delivery.acknowledged[-_PREVIEW_ROWS:])
-            self.tally.preview.extend(m.fields for m in metrics if m.id in landed)
-
     async def _write_back(self) -> None:
         """Mark what was acknowledged, put aside what was refused; also after a failure.
 
@@ -265,10 +360,13 @@ class Stream:
             if is_lost:
                 continue
             try:
-                await asyncio.to_thread(self._record, results)
+                marks = await asyncio.to_thread(self._record, results)
             except ApexError as error:
                 self._stop(error)
                 is_lost = True
+            else:
+                if marks.swallowed:
+                    self._stop(_swallowed(marks))
 
     async def _next_results(self) -> list[_Result] | None:
         """All results that are waiting, so that one statement serves many requests."""
@@ -284,16 +382,21 @@ class Stream:
             results.append(result)
         return results
 
-    def _record(self, results: list[_Result]) -> None:
+    def _record(self, results: list[_Result]) -> Marks:
         now = self._now()
         acknowledged = [one for result in results for one in result.acknowledged]
         rejections = [one for result in results for one in result.rejections]
-        if acknowledged:
-            self._source.mark_exported(acknowledged, now)
-            self.tally.delivered += len(acknowledged)
+        marks = (
+            self._source.mark_exported(acknowledged, now) if acknowledged else Marks()
+        )
+        self.tally.delivered += marks.marked
+        self.tally.changed += marks.changed
+        self.tally.deleted += marks.deleted
+        self.tally.locked += marks.locked
         if rejections and not self._options.dry_run:
             self._source.quarantine(rejections, now)
         self.tally.rejected += len(rejections)
+        return marks
 
     async def _keep_beating(self) -> None:
         try:
@@ -302,3 +405,14 @@ class Stream:
                 await self._beat()
         except ApexError as error:
             self._stop(error)
+
+
+def _swallowed(marks: Marks) -> MarkSwallowedError:
+    found = ", ".join(marks.obstacles) or "none that this role can see"
+    return MarkSwallowedError(
+        f"Dataverse acknowledged {marks.swallowed} rows, and Postgres kept nothing of "
+        "their mark: exported_at stays as it was, so that every run would send them "
+        f"again. On campaign_metrics there is: {found}. Let the pipeline's role set "
+        "exported_at there: change the trigger or rule, or give the role a policy for "
+        "UPDATE. `apex doctor` tries it without sending anything."
+    )

@@ -10,14 +10,24 @@ from pathlib import Path
 
 from apex_pipeline.cutover import refuse_foreign_records
 from apex_pipeline.dataverse.client import DataverseClient
-from apex_pipeline.dataverse.connect import Environment, connect
+from apex_pipeline.dataverse.connect import (
+    REQUEST_TIMEOUT_SECONDS,
+    Environment,
+    connect,
+)
 from apex_pipeline.dataverse.gate import Deadline
 from apex_pipeline.dataverse.pacing import Pacer
+from apex_pipeline.dataverse.request_size import RequestSize
 from apex_pipeline.dataverse.sender import RetryPolicy
 from apex_pipeline.delivery import DataverseSink
-from apex_pipeline.errors import ApexError, DatabaseError, OutOfTimeError
+from apex_pipeline.errors import (
+    ApexError,
+    DatabaseError,
+    NoProgressError,
+    OutOfTimeError,
+)
 from apex_pipeline.ledger import RunRecord, RunStatus
-from apex_pipeline.pacing_memory import PacingMemory
+from apex_pipeline.pacing_memory import PacingMemory, PacingState
 from apex_pipeline.pending import PendingSummary
 from apex_pipeline.settings import DataverseSettings
 from apex_pipeline.slices import Slice, SliceSummary
@@ -35,6 +45,9 @@ from apex_pipeline.writer_lock import WriterLock
 
 DEFAULT_TIME_BUDGET_SECONDS = 240.0
 
+_PAUSES = (0.0, 1.0, 3.0)
+"""Seconds before each passage, while all rows that were sent change on the way."""
+
 
 @dataclass(frozen=True, slots=True)
 class SyncOptions:
@@ -46,6 +59,8 @@ class SyncOptions:
         accept_duplicates: Deliver although the table holds records that we did not
             make; remembered for later runs.
         part: Send these rows, though they were exported, in place of the pending ones.
+        request_timeout: Seconds after which a request is given up; a run ends no later
+            than so long after its budget.
         now: The clock; aware, UTC.
     """
 
@@ -54,6 +69,7 @@ class SyncOptions:
     accept_duplicates: bool = False
     part: Slice | None = None
     retry: RetryPolicy = field(default_factory=RetryPolicy)
+    request_timeout: float = REQUEST_TIMEOUT_SECONDS
     beat_seconds: float = 20.0
     now: Callable[[], datetime] = utc_now
     make_sink: Callable[[DataverseClient, RetryPolicy], Sink] = DataverseSink
@@ -64,6 +80,10 @@ class SyncReport:
     """What one run did.
 
     Attributes:
+        delivered: Rows acknowledged and marked in the version that was sent.
+        changed: Acknowledged rows that changed on the way; they are still pending.
+        deleted: Acknowledged rows that were deleted on the way.
+        locked: Acknowledged rows that another transaction held; still pending.
         remaining: Rows still pending and due; None where Postgres could not be asked.
         oldest_pending_age_seconds: Of the oldest row when the run began.
         skipped: Why nothing was attempted, if so.
@@ -72,6 +92,7 @@ class SyncReport:
         preview: The last records delivered, as JSON objects.
         part: The rows of the slice before the run; None if there was no slice.
         part_left: Rows of the slice that are still to be sent.
+        rows_per_request: What the next run begins with; None where nothing was sent.
     """
 
     started_at: datetime
@@ -79,6 +100,9 @@ class SyncReport:
     read: int = 0
     delivered: int = 0
     rejected: int = 0
+    changed: int = 0
+    deleted: int = 0
+    locked: int = 0
     remaining: int | None = None
     requests: int = 0
     throttled_seconds: float = 0.0
@@ -91,6 +115,7 @@ class SyncReport:
     preview: tuple[str, ...] = ()
     part: SliceSummary | None = None
     part_left: int | None = None
+    rows_per_request: int | None = None
 
 
 def run_sync(
@@ -152,15 +177,22 @@ class _Run:
         self._options = options
         self._lock = lock
         self._pacing = PacingMemory(store, pacing_key(settings), options.now)
+        self._size = RequestSize(
+            timeout=options.request_timeout, fixed=options.stream.rows_per_request
+        )
         self._pending = PendingSummary(0, None)
         self._part: SliceSummary | None = None
 
     async def deliver(self, token_cache: Path, started: datetime) -> SyncReport:
         deadline = Deadline(self._options.time_budget)
         tally = Tally()
-        pacer = self._pacing.restored()
+        pacer = self._pacing.restored(size=self._size)
         async with connect(
-            self._settings, token_cache, pacer=pacer, retry=self._options.retry
+            self._settings,
+            token_cache,
+            pacer=pacer,
+            retry=self._options.retry,
+            request_timeout=self._options.request_timeout,
         ) as environment:
             try:
                 if await asyncio.to_thread(self._rows_to_send):
@@ -171,6 +203,7 @@ class _Run:
                 tally.out_of_time = error
             except ApexError as error:
                 tally.failure = error
+            tally.failure = tally.failure or self._lack_of_progress(environment, tally)
             return await asyncio.to_thread(self._report, environment, tally, started)
 
     def _rows_to_send(self) -> int:
@@ -181,17 +214,40 @@ class _Run:
         return self._part.to_send
 
     def _source(self) -> Source:
+        resource = self._settings.resource
         if self._options.part is None:
-            return PendingSource(self._store, self._run_id)
-        return SliceSource(self._store, self._run_id, self._options.part)
+            return PendingSource(self._store, self._run_id, resource)
+        return SliceSource(self._store, self._run_id, resource, self._options.part)
+
+    def _state(self, pacer: Pacer) -> PacingState:
+        # A size that somebody chose says nothing of the best one.
+        is_chosen = self._options.stream.rows_per_request is not None
+        return self._pacing.state(pacer, None if is_chosen else self._size)
 
     async def _beat(self, pacer: Pacer) -> None:
         """Show that we are alive, and keep what a kill would have us forget."""
-        state = self._pacing.state(pacer)
+        state = self._state(pacer)
         await asyncio.to_thread(self._lock.ping)
         await asyncio.to_thread(self._pacing.save, state)
 
     async def _stream(self, environment: Environment, deadline: Deadline) -> Tally:
+        """Let the rows flow; once more if all that were sent changed on the way.
+
+        One row that is updated just now is no reason to fail the run.
+        """
+        tally = Tally()
+        for pause in _PAUSES:
+            await asyncio.sleep(min(pause, max(deadline.remaining(), 0.0)))
+            await self._flow(environment, deadline, tally)
+            is_settled = tally.delivered or tally.rejected or tally.deleted
+            if is_settled or tally.failure or not tally.changed + tally.locked:
+                break
+        return tally
+
+    async def _flow(
+        self, environment: Environment, deadline: Deadline, tally: Tally
+    ) -> None:
+        part = self._part
         stream = Stream(
             self._source(),
             self._options.make_sink(environment.client, self._options.retry),
@@ -200,9 +256,52 @@ class _Run:
             partial(self._beat, environment.pacer),
             beat_seconds=self._options.beat_seconds,
             now=self._options.now,
+            size=self._size,
+            slots=lambda: environment.pacer.concurrency + environment.sender.resting,
+            expected=self._pending.count if part is None else part.to_send,
+            tally=tally,
         )
         await stream.run()
-        return stream.tally
+
+    def _lack_of_progress(
+        self, environment: Environment, tally: Tally
+    ) -> NoProgressError | None:
+        """Why a run that had rows and sent some achieved nothing, if it is such a run.
+
+        That Dataverse asked us to wait, or left no budget to begin with, is no fault.
+        """
+        throttled = environment.gate.throttled_seconds > 0 or (
+            tally.out_of_time is not None and tally.out_of_time.retry_at is not None
+        )
+        if (
+            not environment.sender.requests
+            or throttled
+            or tally.delivered + tally.rejected + tally.deleted > 0
+        ):
+            return None
+        if tally.changed + tally.locked:
+            return NoProgressError(
+                f"No row was marked: of those that Dataverse acknowledged {tally.changed} "
+                f"were changed, and {tally.locked} held by another transaction, while "
+                "they travelled. They stay pending. Find out what keeps updating or "
+                "locking pending rows (pg_stat_activity)."
+            )
+        if tally.too_much is not None:
+            slow = tally.too_much
+            return NoProgressError(
+                f"No row was marked: Dataverse did not finish {slow.rows} rows, given up "
+                f"after {slow.seconds:.0f} s. The next run sends {self._size.rows} at a "
+                "time. If that goes on, look at what is slow in the environment: "
+                "plug-ins and flows on the table, or a gateway before it."
+            )
+        late = tally.out_of_time
+        if late is None:
+            return None
+        return NoProgressError(
+            f"No row was marked within {self._options.time_budget:g} s. "
+            f"{late.__cause__ or late} The rows stay pending. Give the run more time, or "
+            "mend what Dataverse said."
+        )
 
     async def _guard_cutover(
         self, environment: Environment, deadline: Deadline
@@ -225,7 +324,7 @@ class _Run:
         """Ask Postgres what is left, and leave the next run what it must know."""
         remaining = part_left = None
         try:
-            self._pacing.save(self._pacing.state(environment.pacer))
+            self._pacing.save(self._state(environment.pacer))
             if tally.delivered:
                 self._store.record_delivery(self._settings.resource, started)
             remaining = self._store.pending_summary().count
@@ -242,6 +341,9 @@ class _Run:
             read=tally.read,
             delivered=tally.delivered,
             rejected=tally.rejected,
+            changed=tally.changed,
+            deleted=tally.deleted,
+            locked=tally.locked,
             remaining=remaining,
             requests=environment.sender.requests,
             throttled_seconds=environment.gate.throttled_seconds,
@@ -255,6 +357,7 @@ class _Run:
             preview=tuple(tally.preview),
             part=self._part,
             part_left=part_left,
+            rows_per_request=self._size.rows if tally.read else None,
         )
 
 
@@ -276,6 +379,9 @@ def _recorded(store: Store, run_id: int, report: SyncReport) -> SyncReport:
         rows_read=report.read,
         delivered=report.delivered,
         rejected=report.rejected,
+        changed=report.changed,
+        deleted=report.deleted,
+        locked=report.locked,
         remaining=report.remaining,
         requests=report.requests,
         throttled_seconds=report.throttled_seconds,

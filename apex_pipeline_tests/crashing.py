@@ -21,6 +21,7 @@ from apex_pipeline.dataverse.gate import Deadline
 from apex_pipeline.dataverse.sender import RetryPolicy
 from apex_pipeline.defs import sync_assets
 from apex_pipeline.delivery import DataverseSink, Delivery
+from apex_pipeline.marking import Marks
 from apex_pipeline.metrics import CampaignMetric
 from apex_pipeline.settings import load_settings
 from apex_pipeline.slices import Slice
@@ -84,14 +85,21 @@ class DyingStore(Store):
         self._death.at("after_read")
         return page
 
-    def mark_exported(self, ids, at, **more):
+    def mark_exported(self, rows, at, **more):
         self._death.at("before_mark")
-        half = len(ids) // 2
-        marked = super().mark_exported(ids[:half], at, **more)
+        half = len(rows) // 2
+        first = super().mark_exported(rows[:half], at, **more)
         self._death.at("during_mark")
-        marked += super().mark_exported(ids[half:], at, **more)
+        second = super().mark_exported(rows[half:], at, **more)
         self._death.at("after_mark")
-        return marked
+        return Marks(
+            first.marked + second.marked,
+            first.changed + second.changed,
+            first.deleted + second.deleted,
+            first.locked + second.locked,
+            first.swallowed + second.swallowed,
+            first.obstacles + second.obstacles,
+        )
 
     def quarantine(self, rejections, at, **more):
         super().quarantine(rejections[:1], at, **more)

@@ -222,7 +222,8 @@ def test_a_wrong_environment_fails_the_run_with_one_sentence(
 @pytest.mark.parametrize(
     "config",
     [
-        {"rows_per_request": 0},
+        {"rows_per_request": -1},
+        {"rows_per_request": 1001},
         {"page_size": 100_000},
         {"time_budget_seconds": -1.0},
         {"limit": -1},

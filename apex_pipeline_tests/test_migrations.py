@@ -28,6 +28,7 @@ ALL = [
     "0009_cost_forecast",
     "0010_dropped_rows",
     "0011_reconciliation",
+    "0012_marks",
 ]
 
 _APPLY = """

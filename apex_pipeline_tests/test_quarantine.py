@@ -109,9 +109,12 @@ def test_a_row_that_is_dropped_while_it_is_on_its_way_stays_dropped(store, put_a
 
 def test_a_dropped_row_that_was_delivered_all_the_same_is_gone(store, put_aside):
     dropped = put_aside()
+    store.release(Selection(everything=True))
+    (row,) = store.pending_page(None, 10)
+    store.quarantine([Rejection(dropped, "invalid", "again")], datetime.now(UTC))
     store.drop(Selection(ids=(dropped,)), DECISION)
 
-    store.mark_exported([dropped], NOW)
+    store.mark_exported([row], NOW)
 
     assert (store.quarantine_count(), store.dropped_count()) == (0, 0)
 

@@ -23,6 +23,7 @@ from apex_pipeline.errors import (
     DataverseError,
     OutOfTimeError,
     RejectedError,
+    TooMuchError,
     TransientError,
 )
 from apex_pipeline_tests.entra import RESOURCE, Entra, dataverse_settings
@@ -69,8 +70,14 @@ def page(document):
     return lambda _: httpx.Response(200, json=document, headers=VERSION)
 
 
+async def silence(_):
+    await asyncio.sleep(60)
+
+
 @asynccontextmanager
-async def connected(service, tmp_path, entra=None, retry=IMPATIENT):
+async def connected(
+    service, tmp_path, entra=None, retry=IMPATIENT, request_timeout=120.0
+):
     entra = entra or Entra()
     tokens = TokenSource(
         dataverse_settings(), TokenCacheFile(tmp_path / "cache.json"), entra.client()
@@ -78,16 +85,20 @@ async def connected(service, tmp_path, entra=None, retry=IMPATIENT):
     async with httpx.AsyncClient(
         transport=httpx.MockTransport(service), cookies=no_cookies()
     ) as http:
-        sender = Sender(tokens, http, Gate(Pacer()), retry=retry)
+        sender = Sender(
+            tokens, http, Gate(Pacer()), retry=retry, request_timeout=request_timeout
+        )
         yield DataverseClient(RESOURCE, sender)
 
 
-def upsert(service, tmp_path, *, seconds=60.0, **options):
+def upsert(service, tmp_path, *, seconds=60.0, keys=2, **options):
     async def go():
         async with connected(service, tmp_path, **options) as client:
-            await client.upsert_multiple(TABLE, TARGETS, Deadline(seconds))
+            return await client.upsert_multiple(
+                TABLE, TARGETS[:keys], Deadline(seconds)
+            )
 
-    asyncio.run(go())
+    return asyncio.run(go())
 
 
 def test_upsert_multiple_sends_typed_targets_by_primary_key(tmp_path):
@@ -112,9 +123,7 @@ def test_upsert_multiple_sends_typed_targets_by_primary_key(tmp_path):
     "fault",
     [
         no(500),
-        no(502),
         no(503),
-        no(504),
         no(400, "0x80044150"),
         no(412, "0x80060892"),
         httpx.ConnectError("refused"),
@@ -143,12 +152,49 @@ def test_a_data_error_is_not_sent_again(tmp_path):
     assert len(service.requests) == 1
 
 
-def test_a_bulk_sql_timeout_is_left_to_whoever_can_send_less(tmp_path):
-    service = Service(no(500, "0x80044151"))
-    with pytest.raises(TransientError) as caught:
-        upsert(service, tmp_path)
-    assert caught.value.code == "0x80044151"
+@pytest.mark.parametrize(
+    ("answer", "status"),
+    [
+        (no(500, "0x80044151"), 500),
+        (no(502), 502),
+        (no(504), 504),
+        (no(413), 413),
+        (silence, None),
+    ],
+)
+def test_what_is_too_much_at_once_is_left_to_whoever_can_send_less(
+    tmp_path, answer, status
+):
+    service = Service(answer)
+    with pytest.raises(TooMuchError) as caught:
+        upsert(service, tmp_path, request_timeout=0.5)
     assert len(service.requests) == 1
+    assert caught.value.status == status
+    assert (caught.value.seconds == 0.5) is (answer is silence)
+
+
+@pytest.mark.parametrize("answer", [no(502), no(504), silence])
+def test_what_cannot_be_less_is_sent_again(tmp_path, answer):
+    service = Service(answer, yes())
+    upsert(service, tmp_path, request_timeout=0.5, keys=1)
+    assert len(service.requests) == 2
+
+
+def test_the_time_that_the_service_took_is_told(tmp_path):
+    async def slow(_):
+        await asyncio.sleep(0.2)
+        return httpx.Response(204)
+
+    assert 0.2 <= upsert(Service(slow), tmp_path) < 5
+
+
+def test_no_retry_begins_after_the_deadline_and_the_last_fault_is_named(tmp_path):
+    service = Service(no(503))
+    patient = RetryPolicy(attempts=50, first_wait=0.1, longest_wait=0.1)
+    with pytest.raises(OutOfTimeError) as caught:
+        upsert(service, tmp_path, seconds=0.3, retry=patient)
+    assert isinstance(caught.value.__cause__, TransientError)
+    assert 1 < len(service.requests) < 10
 
 
 def test_a_refused_token_is_renewed_once(tmp_path):

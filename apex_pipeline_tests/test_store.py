@@ -9,10 +9,12 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from psycopg import sql
 
 from apex_pipeline import migrations
+from apex_pipeline.marking import Marks
 from apex_pipeline.metrics import CampaignMetric, Rejection, read_metric
-from apex_pipeline.pending import PendingRow, PendingSummary
+from apex_pipeline.pending import PendingRow, PendingSummary, Position
+from apex_pipeline.quarantine import Selection
 from apex_pipeline.store import Store, connect
-from apex_pipeline_tests.ends import campaign_row, insert
+from apex_pipeline_tests.ends import campaign_row, insert, mark
 from apex_pipeline_tests.waiting import wait_until
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -76,7 +78,7 @@ def test_rows_come_oldest_first_whatever_their_age(store, database_url):
     old = add(database_url, created_at=NOW - timedelta(days=4000))
     done = add(database_url)
     middle = add(database_url, created_at=NOW - timedelta(days=40))
-    store.mark_exported([done], NOW)
+    mark(store, [done], NOW)
 
     assert ids(walk(store, 2)) == [old, middle, new]
 
@@ -150,7 +152,7 @@ def test_the_summary_counts_and_finds_the_oldest(store, database_url):
     add(database_url)
     add(database_url, created_at=NOW - timedelta(days=40))
     done = add(database_url, created_at=NOW - timedelta(days=80))
-    store.mark_exported([done], NOW)
+    mark(store, [done], NOW)
 
     assert store.pending_summary() == PendingSummary(2, NOW - timedelta(days=40))
     assert store.has_pending()
@@ -186,7 +188,7 @@ def test_the_oldest_is_brought_within_the_years_of_python(
 def test_only_the_named_rows_are_marked(store, table, database_url):
     first, second = add(database_url), add(database_url)
 
-    assert store.mark_exported([first], NOW) == 1
+    assert mark(store, [first], NOW) == Marks(marked=1)
 
     assert exported(table) == {first: NOW, second: None}
     assert ids(store.pending_page(None, 10)) == [second]
@@ -194,15 +196,18 @@ def test_only_the_named_rows_are_marked(store, table, database_url):
 
 def test_a_marked_row_keeps_its_first_time(store, table, database_url):
     row_id = add(database_url)
-    store.mark_exported([row_id], NOW)
+    (row,) = store.pending_page(None, 10)
+    store.mark_exported([row], NOW)
 
-    assert store.mark_exported([row_id], NOW + timedelta(hours=1)) == 0
+    later = store.mark_exported([row], NOW + timedelta(hours=1))
+    assert later == Marks(changed=1)
     assert exported(table) == {row_id: NOW}
 
 
 def test_marking_nothing_and_unknown_rows_is_no_error(store):
-    assert store.mark_exported([], NOW) == 0
-    assert store.mark_exported([str(uuid4())], NOW) == 0
+    assert store.mark_exported([], NOW) == Marks()
+    unknown = PendingRow(str(uuid4()), Position(None, ""), {}, "1")
+    assert store.mark_exported([unknown], NOW) == Marks(deleted=1)
 
 
 def test_ids_of_ours_are_recognised_in_any_spelling(store, database_url):
@@ -287,7 +292,8 @@ def test_a_delivered_row_leaves_the_quarantine(store, table, database_url):
     rejections = [Rejection(row_id, "invalid", "") for row_id in (delivered, other)]
     store.quarantine(rejections, NOW)
 
-    store.mark_exported([delivered], NOW)
+    store.release(Selection(everything=True))
+    mark(store, [delivered], NOW)
 
     assert [entry[0] for entry in quarantined(table)] == [other]
 
@@ -314,7 +320,8 @@ def test_rows_of_an_adopted_table_are_marked_quarantined_and_recognised(
     adopted.quarantine([Rejection(row_id, "invalid", "") for row_id in found], NOW)
     assert adopted.quarantine_count() == len(found)
 
-    assert adopted.mark_exported(found, NOW) == len(found)
+    adopted.release(Selection(everything=True))
+    assert mark(adopted, found, NOW) == Marks(marked=len(found))
 
     assert adopted.quarantine_count() == 0
     assert not adopted.has_pending()
@@ -346,7 +353,7 @@ def test_a_time_without_zone_is_marked_in_utc(empty_database_url):
         connection.execute("INSERT INTO campaign_metrics VALUES ('a')")
         migrations.apply(empty_database_url)
         with connect(empty_database_url) as store:
-            store.mark_exported(["a"], NOW)
+            mark(store, ["a"], NOW)
 
         found = connection.execute("SELECT exported_at FROM campaign_metrics")
         assert found.fetchone() == (NOW.replace(tzinfo=None),)

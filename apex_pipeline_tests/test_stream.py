@@ -20,6 +20,7 @@ from apex_pipeline.errors import (
     TransientError,
     WriterLockLostError,
 )
+from apex_pipeline.marking import Marks
 from apex_pipeline.metrics import Rejection
 from apex_pipeline.pending import PendingRow, Position
 from apex_pipeline.stream import Stream, StreamOptions
@@ -31,7 +32,7 @@ INSTANT = datetime(2026, 11, 1, tzinfo=UTC)
 def pending_row(number, **overrides):
     key = UUID(int=number)
     return PendingRow(
-        str(key), Position("2026-11-01", str(key)), row(id=key, **overrides)
+        str(key), Position("2026-11-01", str(key)), row(id=key, **overrides), "1"
     )
 
 
@@ -45,6 +46,7 @@ class Source:
         self.pages = 0
         self.fail_at_page = None
         self.fail_to_mark = False
+        self.swallows = set()
 
     def pending_page(self, after, limit):
         self.pages += 1
@@ -55,11 +57,15 @@ class Source:
             ids = [one for one in ids if one > after.id]
         return [self.rows[one] for one in ids[:limit]]
 
-    def mark_exported(self, ids, at):
+    def mark_exported(self, rows, at):
         if self.fail_to_mark:
             raise DatabaseUnavailableError("gone")
-        self.marked.extend(ids)
-        return len(ids)
+        kept = [row.id for row in rows if row.id not in self.swallows]
+        self.marked.extend(kept)
+        swallowed = len(rows) - len(kept)
+        return Marks(
+            len(kept), swallowed=swallowed, obstacles=("trigger t",) * bool(swallowed)
+        )
 
     def quarantine(self, rejections, at):
         self.quarantined.extend(rejections)
@@ -276,7 +282,7 @@ def test_a_defect_ends_the_run_even_while_the_reader_waits_for_room(culprit):
                 is_full.set()
             return page
 
-        def mark_exported(self, ids, at):
+        def mark_exported(self, rows, at):
             stumble()
 
     source = Ahead([pending_row(n) for n in range(4 * MAX_CONCURRENCY)])

@@ -61,7 +61,7 @@ def test_five_thousand_rows_arrive_exact_to_the_column(
     sync, store, emulator, database_url
 ):
     insert_many(database_url, 5000)
-    report = sync()
+    report = sync(stream=StreamOptions(rows_per_request=100))
     assert report.failure is None
     assert (report.read, report.delivered, report.rejected, report.remaining) == (
         5000,
@@ -212,7 +212,7 @@ def test_a_service_that_dies_in_mid_run_keeps_what_it_acknowledged(
 ):
     insert_many(database_url, 2000)
     emulator.fault("status", status=503, count=10_000, skip=9, path="UpsertMultiple")
-    report = sync()
+    report = sync(stream=StreamOptions(rows_per_request=100))
     assert isinstance(report.failure, TransientError)
     assert report.delivered == 900
     assert report.remaining == 1100

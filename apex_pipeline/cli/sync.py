@@ -40,6 +40,12 @@ def _instant(_: click.Context, __: click.Parameter, value: str | None) -> str | 
     help="Begin nothing more after so many seconds.  [default: 240]",
 )
 @click.option(
+    "--rows-per-request",
+    type=click.IntRange(1, 1000),
+    metavar="ROWS",
+    help="Send so many rows in a request.  [default: what Dataverse takes best]",
+)
+@click.option(
     "--dry-run", is_flag=True, help="Read and validate; send nothing, mark nothing."
 )
 @click.option(
@@ -73,6 +79,7 @@ def sync(
     *,
     limit: int | None,
     time_budget: float | None,
+    rows_per_request: int | None,
     dry_run: bool,
     accept_duplicates: bool,
     as_json: bool,
@@ -97,6 +104,7 @@ def sync(
     config: dict[str, object] = {
         "limit": limit,
         "time_budget_seconds": time_budget,
+        "rows_per_request": rows_per_request,
         "dry_run": dry_run,
         "accept_duplicates": accept_duplicates,
     }
@@ -156,6 +164,7 @@ def _counts(run: FinishedRun, record: RunRecord | None) -> str:
             f"{remaining} remaining; {record.requests} requests, "
             f"throttled for {record.throttled_seconds:.0f} s."
         )
+        lines += _on_the_way(record)
         if record.retry_at is not None:
             lines.append(
                 "Dataverse throttles this application; the next run that delivers "
@@ -166,6 +175,23 @@ def _counts(run: FinishedRun, record: RunRecord | None) -> str:
     elif record is None and run.failure is None:
         lines.append(f"Nothing was delivered: {run.note}.")
     return "\n".join(lines)
+
+
+def _on_the_way(record: RunRecord) -> list[str]:
+    counts = {
+        "changed": record.changed,
+        "were locked by another transaction": record.locked,
+        "were deleted": record.deleted,
+    }
+    told = [f"{count} {what}" for what, count in counts.items() if count]
+    if not told:
+        return []
+    line = f"While they travelled, {', '.join(told)}"
+    if record.changed or record.locked:
+        line += "; rows that changed or were locked stay pending"
+    if record.deleted:
+        line += "; `apex reconcile` lists the records of deleted rows"
+    return [f"{line}."]
 
 
 def _outcome(run: FinishedRun, record: RunRecord | None) -> dict[str, object]:

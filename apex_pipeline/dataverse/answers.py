@@ -92,12 +92,13 @@ class Remedy(Enum):
 class Answer:
     """Status, headers and body of one answer, or of one part of a `$batch`.
 
-    Header names are in lower case.
+    Header names are in lower case; `seconds` is what the whole answer took.
     """
 
     status: int
     headers: Mapping[str, str]
     body: bytes = b""
+    seconds: float = 0.0
 
     @property
     def ok(self) -> bool:
@@ -258,6 +259,11 @@ def _is_intercepted(answer: Answer) -> bool:
         and answer.status not in {408, 413, 429}
         and not answer.is_dataverse_error
     )
+
+
+def is_too_much(answer: Answer) -> bool:
+    """Whether the request may have been more than somebody on the way takes at once."""
+    return answer.status in {413, 502, 504} or answer.error()[0] == SQL_TIMEOUT
 
 
 def failure(

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from apex_pipeline.dataverse import batch, documented
-from apex_pipeline.dataverse.answers import SQL_TIMEOUT, Answer, Expectation
+from apex_pipeline.dataverse.answers import Answer, Expectation
 from apex_pipeline.dataverse.gate import Deadline
 from apex_pipeline.dataverse.sender import Request, Sender
 from apex_pipeline.errors import DataverseError
@@ -63,10 +63,14 @@ class DataverseClient:
 
     async def upsert_multiple(
         self, table: Table, targets: Sequence[Target], deadline: Deadline
-    ) -> None:
+    ) -> float:
         """Upsert all of the targets, or none of them (one transaction).
 
+        Returns:
+            How many seconds the service took.
+
         Raises:
+            TooMuchError: Fewer targets may get through; these may have, all the same.
             RejectedError: At least one target is not acceptable; which, is not said.
             DataverseError: See the tree in `errors`.
             OutOfTimeError: The deadline came before there was room for the request.
@@ -76,7 +80,7 @@ class DataverseClient:
             f'{head}"{table.primary_key}":"{target.key}",{target.fields[1:]}'
             for target in targets
         )
-        await self._sender.send(
+        answer = await self._sender.send(
             Request(
                 "POST",
                 f"{self._origin}{API_PATH}/{table.entity_set}"
@@ -85,11 +89,11 @@ class DataverseClient:
                 documented.UPSERTED_MULTIPLE,
                 f'{{"Targets":[{records}]}}'.encode(),
                 _JSON,
-                # A bulk request that times out in SQL is too big, not unlucky.
-                frozenset({SQL_TIMEOUT}) if len(targets) > 1 else frozenset(),
+                is_divisible=len(targets) > 1,
             ),
             deadline,
         )
+        return answer.seconds
 
     async def upsert_each(
         self, table: Table, targets: Sequence[Target], deadline: Deadline

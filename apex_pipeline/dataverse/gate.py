@@ -44,6 +44,28 @@ class Deadline:
         """End it now."""
         self._is_cut = True
 
+    def before(self, seconds: float) -> "Deadline":
+        """The same for what takes so long: its last moment to begin and end in time."""
+        return _Earlier(self, seconds)
+
+
+class _Earlier(Deadline):
+    """A deadline that another one decides on, some seconds ahead of it."""
+
+    def __init__(self, deadline: Deadline, seconds: float) -> None:
+        self._deadline = deadline
+        self._seconds = seconds
+
+    @property
+    def is_cut(self) -> bool:
+        return self._deadline.is_cut
+
+    def remaining(self) -> float:
+        return self._deadline.remaining() - self._seconds
+
+    def cut(self) -> None:
+        self._deadline.cut()
+
 
 class Slot:
     """A place under the concurrency limit; the sender tells it what came back."""

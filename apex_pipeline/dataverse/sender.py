@@ -7,6 +7,7 @@ again, unless the request says that it must not be repeated.
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from uuid import uuid4
@@ -18,12 +19,19 @@ from apex_pipeline.dataverse.answers import (
     Expectation,
     Remedy,
     failure,
+    is_too_much,
     remedy,
 )
 from apex_pipeline.dataverse.gate import Deadline, Gate
 from apex_pipeline.dataverse.tokens import TokenSource
 from apex_pipeline.dataverse.transport import translated
-from apex_pipeline.errors import DataverseError, InterceptedError, TransientError
+from apex_pipeline.errors import (
+    DataverseError,
+    InterceptedError,
+    OutOfTimeError,
+    TooMuchError,
+    TransientError,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -41,14 +49,14 @@ class RetryPolicy:
 
     The wait doubles from `first_wait` to `longest_wait` and is cut by up to half at
     random, so that many senders do not return together. A 429 is no attempt of these:
-    there the service itself says when. What was begun before the deadline may go on
-    for `grace` seconds after it.
+    there the service itself says when. A further attempt may begin up to `grace`
+    seconds after the deadline.
     """
 
     attempts: int = 6
     first_wait: float = 0.5
     longest_wait: float = 20.0
-    grace: float = 30.0
+    grace: float = 0.0
 
     def wait(self, attempt: int, chance: float) -> float:
         """Seconds to wait after the given attempt (1 is the first)."""
@@ -63,8 +71,8 @@ class Request:
     Attributes:
         what: Completes "could not …" in messages.
         expected: Tells the documented success; nothing else ends the request well.
-        final_codes: Error codes at which sending the same again is useless, though
-            something else may help.
+        is_divisible: Whether its content can go in smaller parts. Then what was too
+            much for somebody on the way is not sent again as it is.
         is_repeatable: Whether it is harmless if it is carried out twice. If not, it
             goes again only after a 429 or a 401, which come before any work.
     """
@@ -75,7 +83,7 @@ class Request:
     expected: Expectation
     content: bytes | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
-    final_codes: frozenset[str] = frozenset()
+    is_divisible: bool = False
     is_repeatable: bool = True
 
 
@@ -84,6 +92,7 @@ class Sender:
 
     Attributes:
         requests: How many requests were sent, repeated ones included.
+        resting: How many wait to send again, and meanwhile leave their place to others.
     """
 
     def __init__(
@@ -105,6 +114,7 @@ class Sender:
         self._was_accepted = False
         self._told: set[str] = set()
         self.requests = 0
+        self.resting = 0
 
     async def send(self, request: Request, deadline: Deadline) -> Answer:
         """Send until it succeeds, or until `Remedy` or the policy says to give up.
@@ -113,19 +123,23 @@ class Sender:
         tried; afterwards the refusal is a passing fault like others.
 
         Raises:
+            TooMuchError: Only parts of a divisible request may get through.
             DataverseError: See the tree in `errors`.
             ConfigError: The server's certificate is not trusted.
-            OutOfTimeError: The deadline came before there was room for the request.
+            OutOfTimeError: The deadline came before there was room for the request; its
+                cause is what went wrong before, if anything did.
         """
         attempt = 0
         refused: str | None = None
+        error: DataverseError | None = None
         while True:
-            error: DataverseError
             is_sent = False
             try:
                 token = await self._token(refused)
                 is_sent = True
                 answer = await self._attempt(request, token, deadline, attempt)
+            except OutOfTimeError as late:
+                raise late from error
             except TransientError as lost:
                 error, verdict = lost, Remedy.RETRY
             else:
@@ -140,37 +154,34 @@ class Sender:
                     verdict is Remedy.RENEW and not is_renewed
                 ):
                     continue
-                error = failure(answer, request.what, request.expected)
+                error = _failure(answer, request)
                 if verdict is Remedy.RENEW and self._was_accepted:
                     error, verdict = _refused_again(error), Remedy.RETRY
             attempt += 1
             self._tell(error)
-            if verdict is not Remedy.RETRY or (is_sent and not request.is_repeatable):
+            if (
+                verdict is not Remedy.RETRY
+                or (is_sent and not request.is_repeatable)
+                or (request.is_divisible and isinstance(error, TooMuchError))
+            ):
                 raise error
-            await self._pause(request, error, attempt, deadline, is_sent=is_sent)
+            await self._pause(error, attempt, deadline, is_sent=is_sent)
 
     async def _pause(
-        self,
-        request: Request,
-        error: DataverseError,
-        attempt: int,
-        deadline: Deadline,
-        *,
-        is_sent: bool,
+        self, error: DataverseError, attempt: int, deadline: Deadline, *, is_sent: bool
     ) -> None:
         """Wait before the next attempt; raises the error where there is to be none."""
         asked = error.retry_after if isinstance(error, TransientError) else None
         wait = max(self._retry.wait(attempt, self._chance()), asked or 0.0)
         # Of what was sent, the gate says whether there is room to send it again.
         is_late = not is_sent and wait > deadline.remaining() + self._retry.grace
-        if (
-            error.code in request.final_codes
-            or attempt >= self._retry.attempts
-            or deadline.is_cut
-            or is_late
-        ):
+        if attempt >= self._retry.attempts or deadline.is_cut or is_late:
             raise error
-        await asyncio.sleep(wait)
+        self.resting += 1
+        try:
+            await asyncio.sleep(wait)
+        finally:
+            self.resting -= 1
 
     async def _token(self, refused: str | None) -> str:
         if refused is not None:
@@ -197,9 +208,10 @@ class Sender:
                     async with asyncio.timeout(self._request_timeout):
                         slot.answer = await self._exchange(request, token)
                 except TimeoutError:
-                    raise TransientError(
+                    raise TooMuchError(
                         f"Could not {request.what}: no answer in "
-                        f"{self._request_timeout:g} s."
+                        f"{self._request_timeout:g} s.",
+                        seconds=self._request_timeout,
                     ) from None
             return slot.answer
 
@@ -210,6 +222,7 @@ class Sender:
             "Authorization": f"Bearer {token}",
             "x-ms-client-request-id": str(uuid4()),
         }
+        begun = time.monotonic()
         async with self._http.stream(
             request.method, request.url, content=request.content, headers=headers
         ) as response:
@@ -229,6 +242,7 @@ class Sender:
                 },
                 # Some gateways show the request that they refuse, headers and all.
                 bytes(body).replace(token.encode(), b"[token]"),
+                time.monotonic() - begun,
             )
 
 
@@ -236,6 +250,19 @@ def _refused_again(error: DataverseError) -> TransientError:
     return TransientError(
         f"{error.message} It has taken tokens of this application before, so this may "
         "pass. If it does not, look whether the application user is enabled.",
+        status=error.status,
+        code=error.code,
+        request_id=error.request_id,
+    )
+
+
+def _failure(answer: Answer, request: Request) -> DataverseError:
+    error = failure(answer, request.what, request.expected)
+    if not (request.is_divisible and is_too_much(answer)):
+        return error
+    return TooMuchError(
+        error.message,
+        seconds=answer.seconds,
         status=error.status,
         code=error.code,
         request_id=error.request_id,

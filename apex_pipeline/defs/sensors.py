@@ -39,7 +39,8 @@ def drain_backlog(
     if not last or last[0].status is not RunStatus.SUCCESS:
         return dg.SkipReason("The last run did not succeed; the schedule goes on.")
     run = last[0]
-    if not run.remaining or not run.delivered:
+    # Rows that changed or were locked a moment ago may well be so still.
+    if (run.remaining or 0) <= run.changed + run.locked or not run.delivered:
         return dg.SkipReason("The last run left nothing that another would deliver.")
     reason = active_sync(context.instance) or nothing_to_do(services)
     if reason:

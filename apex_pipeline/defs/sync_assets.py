@@ -219,7 +219,15 @@ def _delivered(report: SyncReport) -> dg.MaterializeResult:
         metadata={
             "dagster/row_count": report.delivered,
             "rows_rejected": report.rejected,
+            "rows_changed_on_the_way": report.changed,
+            "rows_deleted_on_the_way": report.deleted,
+            "rows_locked": report.locked,
             "requests": report.requests,
+            **(
+                {}
+                if report.rows_per_request is None
+                else {"rows_per_request": report.rows_per_request}
+            ),
             "seconds": round(seconds, 2),
             "rows_per_second": round(report.delivered / seconds) if seconds else 0,
             "throttled_seconds": round(report.throttled_seconds, 1),

@@ -21,8 +21,11 @@ class SyncConfig(dg.Config):
         description="Rows read from Postgres at a time, 1 to 10 000.",
     )
     rows_per_request: int = Field(
-        default=100,
-        description=f"Rows in one UpsertMultiple request, 1 to {MAX_OPERATIONS}.",
+        default=0,
+        description=(
+            f"Rows in one UpsertMultiple request, 1 to {MAX_OPERATIONS}; 0 to follow "
+            "what Dataverse takes best."
+        ),
     )
     time_budget_seconds: float = Field(
         default=DEFAULT_TIME_BUDGET_SECONDS,
@@ -75,8 +78,8 @@ class SyncConfig(dg.Config):
         rules = {
             "page_size must be 1 to 10000.": 1 <= self.page_size <= 10_000,
             # A refused request's rows go once more in a single `$batch`.
-            f"rows_per_request must be 1 to {MAX_OPERATIONS}.": (
-                1 <= self.rows_per_request <= MAX_OPERATIONS
+            f"rows_per_request must be 0 to {MAX_OPERATIONS}.": (
+                0 <= self.rows_per_request <= MAX_OPERATIONS
             ),
             f"time_budget_seconds must be above 0, at most {longest:g}.": (
                 0 < self.time_budget_seconds <= longest
@@ -95,7 +98,7 @@ class SyncConfig(dg.Config):
         return SyncOptions(
             StreamOptions(
                 page_size=self.page_size,
-                rows_per_request=self.rows_per_request,
+                rows_per_request=self.rows_per_request or None,
                 limit=self.limit or None,
                 dry_run=self.dry_run,
             ),

@@ -16,6 +16,7 @@ from apex_pipeline.doctor import (
     credentials,
     delivery,
     machine,
+    marking,
     orchestration,
     service,
     table as table_lines,
@@ -148,6 +149,18 @@ def _database_checks(url: str, around: Surroundings) -> Iterator[Check]:
         "Find double ids, then `ALTER TABLE campaign_metrics ADD UNIQUE (id)`: rows "
         "that share an id are one record in Dataverse.",
         postgres.unique_id,
+        ("tables and views",),
+    )
+
+    def marks_take() -> Finding:
+        with postgres.open_store() as store:
+            return marking.marks_take(store, around.now())
+
+    yield Check(
+        "marks",
+        "a delivered row can be marked",
+        marking.REMEDY,
+        marks_take,
         ("tables and views",),
     )
     yield Check(

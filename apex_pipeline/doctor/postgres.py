@@ -55,13 +55,8 @@ class Postgres:
             ConfigError: The URL is not one of a Postgres database.
         """
         self._url = url
-        self._database = Database(
-            url,
-            wait_seconds=WAIT_SECONDS,
-            statement_seconds=STATEMENT_SECONDS,
-            application_name=_APPLICATION,
-            variable=variable,
-        )
+        self._variable = variable
+        self._database = self._open()
 
     def reachable(self) -> Finding:
         """Connect, and ask for the version."""
@@ -90,7 +85,7 @@ class Postgres:
                 "Give it its name back with ALTER TABLE … RENAME COLUMN: somebody has "
                 "renamed or dropped it.",
             )
-        with Store(self._database) as store:
+        with self.open_store() as store:
             # A column that is not there fails the statement that reads it.
             store.pending_page(None, 1)
             store.quarantine_count()
@@ -149,8 +144,17 @@ class Postgres:
         return skew(*self._ask(ask))
 
     def open_store(self) -> Store:
-        """The store, to be closed by whoever asked for it."""
-        return Store(self._database)
+        """A store, to be closed by whoever asked for it; looks run side by side."""
+        return Store(self._open())
+
+    def _open(self) -> Database:
+        return Database(
+            self._url,
+            wait_seconds=WAIT_SECONDS,
+            statement_seconds=STATEMENT_SECONDS,
+            application_name=_APPLICATION,
+            variable=self._variable,
+        )
 
     def _missing(self, kind: Kind) -> dict[str, list[str]]:
         return migrations.missing(

@@ -1,0 +1,267 @@
+"""How many rows go into one bulk request, decided from how long the last ones took.
+
+A request costs a fixed part and a part for each row, and every environment has its own:
+from a millisecond a row to more than a second where plug-ins run. So the size doubles as
+long as that raises the rows per second of the service's own time, and falls back where
+it does not. A request that came to nothing because it was too much for somebody on the
+way (a timeout here, in SQL or at a gateway, or a body that is too large) halves it.
+
+Nothing here reads a clock. What was found outlives the run, hence `snapshot`.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeGuard
+
+FIRST_ROWS = 100
+"""Microsoft's guidance for small rows on a standard table begins here."""
+
+MOST_ROWS = 1000
+"""What one `$batch` holds, should the rows have to go one by one."""
+
+MOST_BYTES = 4 * 1024 * 1024
+"""Of a request's body; the service's own limit is not documented."""
+
+_AIM = 0.25
+"""Share of the request timeout that an answer may take: well under half, since the time
+of one request varies."""
+
+_ROUND = 4
+"""Answers that are weighed together."""
+
+_GAIN = 0.02
+"""A size that is no better than this is not worth its longer requests."""
+
+_HOLD = 50
+"""Answers before a size that did not pay, or failed, is tried again; doubles each time."""
+
+_LONGEST_HOLD = 1600
+
+_CERTAINTY = 0.9
+"""Share of the time left that a last request is planned to take."""
+
+_LAST_ROUNDS = 2
+"""Requests of each slot that are made equal at the end."""
+
+_MANY_ROWS = 1000
+_LEAD_ROWS = 25
+_LEAD_SECONDS = 1.0
+"""The first request goes alone. Where many rows wait for it, it is kept short."""
+
+_LEAST_SECONDS = 0.001
+
+
+class _Pace:
+    """Seconds of a request by its rows: a straight line through the last answers."""
+
+    _MEMORY = 0.9
+
+    def __init__(self) -> None:
+        self._sums = [0.0] * 5
+        self._fixed = 0.0
+
+    def observe(self, rows: int, seconds: float) -> None:
+        expected = self.seconds(rows)
+        if not expected / 2 <= seconds <= expected * 2:
+            # The service is another one now.
+            self._sums = [0.0] * 5
+        new = (1.0, rows, seconds, rows * rows, rows * seconds)
+        self._sums = [
+            self._MEMORY * old + one for old, one in zip(self._sums, new, strict=True)
+        ]
+        self._fixed = self.line()[0]
+
+    def line(self) -> tuple[float, float]:
+        """Seconds for the request itself, and for each row; both 0 if unknown."""
+        count, rows, seconds, squares, products = self._sums
+        if count == 0:
+            return 0.0, 0.0
+        # Of one size alone nobody can tell which part of its time is fixed; what was
+        # known of it before still stands.
+        slope = max(seconds - count * self._fixed, 0.0) / rows
+        spread = count * squares - rows * rows
+        if spread > 1e-3 * rows * rows:
+            slope = (count * products - rows * seconds) / spread
+            slope = min(max(slope, 0.0), seconds / rows)
+        return (seconds - slope * rows) / count, slope
+
+    def seconds(self, rows: int) -> float:
+        fixed, each = self.line()
+        return fixed + each * rows
+
+    def rows(self, seconds: float) -> float:
+        """How many rows can be expected to be done in so many seconds."""
+        fixed, each = self.line()
+        if each == 0:
+            return math.inf if fixed <= seconds else 0.0
+        return max(seconds - fixed, 0.0) / each
+
+
+@dataclass(slots=True)
+class _Share:
+    """Rows for each of the next requests, one for each slot."""
+
+    rows: int
+    slots: int
+    uses: int
+
+
+class RequestSize:
+    """Rows in the next bulk request.
+
+    Args:
+        timeout: Seconds after which a request is given up.
+        fixed: Begin with so many, and never go beyond.
+    """
+
+    def __init__(self, *, timeout: float = 120.0, fixed: int | None = None) -> None:
+        self._target = timeout * _AIM
+        self._is_fixed = fixed is not None
+        self._rows = fixed or FIRST_ROWS
+        self._pace = _Pace()
+        self._has_begun = False
+        self._share: _Share | None = None
+        self._round: list[float] = []
+        self._before: tuple[int, float] | None = None
+        self._hold = 0
+        self._next_hold = _HOLD
+
+    @property
+    def rows(self) -> int:
+        """Rows that a request should carry where nothing else limits it."""
+        return self._rows
+
+    def portion(self, *, left: int, slots: int, seconds: float) -> int:
+        """Rows for the next request; 0 if none can be expected to end in time.
+
+        The first one is of a row at least: a service that was slow once would never be
+        found well again.
+
+        Args:
+            left: Rows still to be sent, as far as that is known.
+            slots: Requests that may be under way at once.
+            seconds: Time left.
+        """
+        if seconds <= 0:
+            return 0
+        rows = self._rows
+        if not self._is_fixed:
+            rows = min(rows, self._shared(left, slots))
+            if not self._has_begun and left > _MANY_ROWS:
+                rows = min(rows, self._leading())
+        foreseen = self._pace.rows(_CERTAINTY * seconds)
+        rows = int(min(rows, foreseen))
+        if not self._has_begun:
+            rows = max(rows, 1)
+        self._has_begun = True
+        return rows
+
+    def expected_seconds(self, rows: int) -> float:
+        """How long a request of so many rows takes, by the last answers; 0 if unknown."""
+        return self._pace.seconds(rows)
+
+    def answered(self, rows: int, seconds: float) -> None:
+        """Count a request that the service carried out in so many seconds."""
+        seconds = max(seconds, _LEAST_SECONDS)
+        self._pace.observe(rows, seconds)
+        if self._is_fixed:
+            return
+        if seconds > self._target:
+            fitting = max(int(rows * self._target / seconds), 1)
+            if fitting < self._rows:
+                self._settle(fitting, hold=_HOLD)
+        elif rows == self._rows:
+            self._weigh(rows / seconds)
+
+    def failed(self, rows: int, seconds: float = 0.0) -> None:
+        """Count a request that was too much.
+
+        Args:
+            rows: What it carried.
+            seconds: After which it was given up; 0 where it was refused at once.
+        """
+        smaller = max(rows // 2, 1)
+        if seconds > max(self._pace.seconds(rows), _LEAST_SECONDS):
+            # At least so long: how much longer, nobody knows.
+            self._pace.observe(rows, seconds)
+            smaller = min(smaller, max(int(rows * self._target / seconds), 1))
+        if smaller < self._rows:
+            self._settle(smaller, hold=self._next_hold)
+            self._next_hold = min(self._next_hold * 2, _LONGEST_HOLD)
+
+    def snapshot(self) -> dict[str, object]:
+        """What the next process begins with (JSON)."""
+        fixed, each = self._pace.line()
+        return {"rows": self._rows, "seconds": fixed, "seconds_per_row": each}
+
+    def restore(self, saved: object) -> None:
+        """Take over what another process found."""
+        if not isinstance(saved, Mapping) or self._is_fixed:
+            return
+        rows, fixed, each = (
+            saved.get(name) for name in ("rows", "seconds", "seconds_per_row")
+        )
+        if not (isinstance(rows, int) and 1 <= rows <= MOST_ROWS):
+            return
+        self._rows = rows
+        if _is_time(fixed) and _is_time(each):
+            # Two points make the line.
+            for some in (rows, 2 * rows):
+                self._pace.observe(some, fixed + each * some)
+
+    def _shared(self, left: int, slots: int) -> int:
+        """Towards the end all slots get the same, so that none stands idle."""
+        rounds = math.ceil(left / (slots * self._rows))
+        if rounds > _LAST_ROUNDS:
+            self._share = None
+            return self._rows
+        if self._share is None or self._share.slots != slots or not self._share.uses:
+            rows = max(FIRST_ROWS, math.ceil(left / (slots * max(rounds, 1))))
+            self._share = _Share(rows, slots, uses=slots)
+        self._share.uses -= 1
+        return self._share.rows
+
+    def _leading(self) -> int:
+        return max(int(min(_LEAD_ROWS, self._pace.rows(_LEAD_SECONDS))), 1)
+
+    def _weigh(self, rate: float) -> None:
+        if self._hold > 0:
+            self._hold -= 1
+            return
+        self._round.append(rate)
+        if len(self._round) < _ROUND:
+            return
+        # Of all the rows over all the seconds: the harmonic mean, at one size.
+        rate = len(self._round) / sum(1 / each for each in self._round)
+        if self._before is not None:
+            smaller, slower = self._before
+            # Below the usual size fewer requests are a gain by themselves.
+            wanted = _GAIN if self._rows > FIRST_ROWS else -_GAIN
+            if rate < slower * (1 + wanted):
+                self._settle(smaller, hold=self._next_hold)
+                self._next_hold = min(self._next_hold * 2, _LONGEST_HOLD)
+                return
+            self._next_hold = _HOLD
+        larger = int(min(self._next(), self._pace.rows(self._target), MOST_ROWS))
+        self._round = []
+        self._before = None
+        if larger > self._rows:
+            self._before = (self._rows, rate)
+            self._rows = larger
+
+    def _next(self) -> float:
+        """Twice as many rows, or up to four times where the line says it will pay."""
+        fixed, each = self._pace.line()
+        enough = fixed / each * (1 - _GAIN / 2) / (_GAIN / 2) if each else math.inf
+        return min(max(enough, 2 * self._rows), 4 * self._rows)
+
+    def _settle(self, rows: int, *, hold: int) -> None:
+        self._rows = rows
+        self._round = []
+        self._before = None
+        self._hold = hold
+
+
+def _is_time(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and 0 <= value < math.inf

@@ -1,0 +1,281 @@
+"""Marking rows that Dataverse acknowledged, in the version that was sent and no other.
+
+Where `campaign_metrics` is a table, the version of a row is its `xmin`: every update
+changes it; locks, freezing and vacuum do not. A view has none, and a foreign table's
+says nothing, so there the values themselves are compared.
+
+Rows that another transaction holds are skipped, never waited for: they stay pending and
+go again with the next run.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import psycopg
+from sqlalchemy import Connection
+from sqlalchemy.exc import OperationalError
+
+from apex_pipeline.metrics import record_key
+from apex_pipeline.pending import ROW, PendingRow, page, read, versioned
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """What became of acknowledged rows in Postgres; each is counted once.
+
+    Attributes:
+        marked: Marked in the version that was sent.
+        changed: Updated since they were read, or marked by somebody else.
+        deleted: Gone; their records stand for no row.
+        locked: Held by another transaction.
+        swallowed: None of these: Postgres took the mark and kept nothing of it.
+        obstacles: Triggers and policies that may have done it; only where some were
+            swallowed.
+    """
+
+    marked: int = 0
+    changed: int = 0
+    deleted: int = 0
+    locked: int = 0
+    swallowed: int = 0
+    obstacles: tuple[str, ...] = ()
+
+
+_SENT = """
+    unnest(CAST(%(texts)s AS text[]), CAST(%(versions)s AS text[])) AS sent (id, version)
+"""
+
+# The lock comes before the comparison: nothing can change a row between the two.
+_HELD = versioned(
+    """
+    SELECT metric.id, {version} AS version
+    FROM campaign_metrics AS metric
+    WHERE metric.id = ANY(%(ids)s) AND (metric.exported_at IS NULL OR %(again)s)
+    FOR UPDATE SKIP LOCKED
+    """
+)
+
+# What was held and not marked, though its version is right, was swallowed.
+_MARK = f"""
+    WITH held AS MATERIALIZED ({_HELD}),
+    marked AS (
+        UPDATE campaign_metrics AS metric
+        SET exported_at = %(at)s
+        FROM held JOIN {_SENT}
+            ON sent.id = CAST(held.id AS text) AND sent.version = held.version
+        WHERE metric.id = held.id
+        RETURNING metric.id
+    )
+    SELECT CAST(id AS text) AS id, id IN (SELECT id FROM marked) AS is_marked
+    FROM held
+"""  # noqa: S608  constants
+
+# Rows that an earlier attempt marked, whose answer was lost, bear this very mark.
+_LOOK = versioned(
+    f"""
+    SELECT CAST(metric.id AS text) AS id,
+        metric.exported_at IS NOT NULL AS is_marked,
+        coalesce(metric.exported_at = %(at)s, false) AS is_ours,
+        {{version}} = sent.version AS is_same
+    -- Behind the word JOIN a column of the system would not be found by its bare name.
+    FROM campaign_metrics AS metric, {_SENT}
+    WHERE metric.id = ANY(%(ids)s) AND sent.id = CAST(metric.id AS text)
+    """  # noqa: S608  constants
+)
+
+_FREE = """
+    SELECT CAST(id AS text) FROM campaign_metrics WHERE id = ANY(%(ids)s)
+    FOR UPDATE NOWAIT
+"""
+
+_UNMARK_FREE = """
+    UPDATE campaign_metrics AS metric SET exported_at = NULL
+    FROM (
+        SELECT id FROM campaign_metrics WHERE id = ANY(%(ids)s) FOR UPDATE SKIP LOCKED
+    ) AS held
+    WHERE metric.id = held.id
+"""
+
+_LEAVE_QUARANTINE = """
+    DELETE FROM campaign_metrics_quarantine WHERE metric_id = ANY(%(ids)s)
+"""
+
+_KEEP_ORPHANS = """
+    INSERT INTO foreign_record (
+        resource, record_id, campaign_id, run_id, phase, created_second, candidates,
+        first_seen_at, last_seen_at
+    )
+    VALUES (
+        %(resource)s, %(record_id)s, %(campaign_id)s, %(run_id)s, %(phase)s,
+        %(created_second)s, 0, %(at)s, %(at)s
+    )
+    ON CONFLICT (resource, record_id) DO UPDATE
+    SET last_seen_at = excluded.last_seen_at
+"""
+
+# Several, since the application may hold some of them.
+_TRIED = 5
+
+_EXPORTED = versioned(
+    f"""
+    {ROW} FROM campaign_metrics AS metric
+    WHERE metric.exported_at IS NOT NULL
+    ORDER BY metric.exported_at DESC
+    LIMIT {_TRIED}
+    """
+)
+
+_OBSTACLES = """
+    SELECT 'trigger ' || tgname
+    FROM pg_trigger
+    WHERE tgrelid = CAST('campaign_metrics' AS regclass) AND NOT tgisinternal
+        AND tgenabled <> 'D' AND tgtype & 16 <> 0
+    UNION ALL
+    SELECT 'rule ' || rulename
+    FROM pg_rewrite
+    WHERE ev_class = CAST('campaign_metrics' AS regclass) AND ev_type = '2'
+    UNION ALL
+    SELECT 'row-level security ' || coalesce(
+        'policy ' || string_agg(polname, ', ' ORDER BY polname), 'without a policy'
+    )
+    FROM pg_class LEFT JOIN pg_policy ON polrelid = pg_class.oid
+    WHERE pg_class.oid = CAST('campaign_metrics' AS regclass)
+        AND row_security_active(pg_class.oid)
+    GROUP BY pg_class.oid
+"""
+
+
+def mark_exported(
+    connection: Connection,
+    rows: Sequence[PendingRow],
+    at: datetime,
+    *,
+    again: bool = False,
+    resource: str | None = None,
+) -> Marks:
+    """Mark rows that Dataverse acknowledged, and let them leave the quarantine.
+
+    Args:
+        connection: The transaction.
+        rows: The rows as they were read and sent.
+        at: The time to mark them with.
+        again: They may be marked already: those that are take the new time, and those
+            that changed on the way lose their mark, so that the next sync sends them.
+        resource: The environment that holds their records; a record whose row is gone
+            is kept for reconcile to list.
+    """
+    sent = {row.id: row for row in rows}
+    values: dict[str, Any] = {
+        # Once as whatever the column is, once as text.
+        "ids": list(sent),
+        "texts": list(sent),
+        "versions": [row.version for row in sent.values()],
+        # Written out in UTC, so that a column without time zone takes the right hour.
+        "at": at.astimezone(UTC).isoformat(timespec="microseconds"),
+        "again": again,
+    }
+    held = dict(connection.exec_driver_sql(_MARK, values).tuples().all())
+    told = {one for one, is_marked in held.items() if is_marked}
+    found = {
+        row["id"]: row for row in connection.exec_driver_sql(_LOOK, values).mappings()
+    }
+    # What the UPDATE returned may have been undone by a trigger that runs after it.
+    marked = {
+        one
+        for one, row in found.items()
+        if row["is_marked"] and (one in told or row["is_ours"])
+    }
+    changed = {
+        one
+        for one, row in found.items()
+        if one not in marked | told
+        and (not row["is_same"] or (row["is_marked"] and not again))
+    }
+    kept = found.keys() - marked - changed
+    locked = _locked(connection, kept - held.keys())
+    swallowed = len(kept) - locked
+    deleted = sent.keys() - found.keys()
+    connection.exec_driver_sql(_LEAVE_QUARANTINE, {"ids": list(marked)})
+    if again and changed:
+        connection.exec_driver_sql(_UNMARK_FREE, {"ids": list(changed)})
+    if resource is not None:
+        _keep_orphans(connection, [sent[one] for one in deleted], resource, at)
+    return Marks(
+        len(marked),
+        len(changed),
+        len(deleted),
+        locked,
+        swallowed,
+        obstacles(connection) if swallowed else (),
+    )
+
+
+def obstacles(connection: Connection) -> tuple[str, ...]:
+    """Name what stands between an UPDATE and the rows: triggers, rules, policies."""
+    return tuple(connection.exec_driver_sql(_OBSTACLES).scalars())
+
+
+def _locked(connection: Connection, skipped: set[str]) -> int:
+    """How many of the rows that were passed over another transaction holds, or held.
+
+    A policy hides a row from a lock as it does from an UPDATE. So a row that cannot be
+    locked though nothing holds it is hidden.
+    """
+    if not skipped:
+        return 0
+    try:
+        with connection.begin_nested():
+            found = connection.exec_driver_sql(_FREE, {"ids": list(skipped)})
+            return len(set(found.scalars()))
+    except OperationalError as error:
+        if not isinstance(error.orig, psycopg.errors.LockNotAvailable):
+            raise
+        return len(skipped)
+
+
+def _keep_orphans(
+    connection: Connection, rows: Sequence[PendingRow], resource: str, at: datetime
+) -> None:
+    for row in rows:
+        values = row.values
+        created = values["created_at"]
+        connection.exec_driver_sql(
+            _KEEP_ORPHANS,
+            {
+                "resource": resource,
+                "record_id": str(record_key(row.id, values.get("record_id"))),
+                "campaign_id": str(values["campaign_id"]).lower(),
+                "run_id": str(values["run_id"]).lower(),
+                "phase": values["phase"] or "",
+                "created_second": (
+                    int(created // 1) if isinstance(created, Decimal) else None
+                ),
+                "at": at,
+            },
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What came of marking a row or two and taking it back.
+
+    Attributes:
+        obstacles: Triggers, rules and policies on the table, in the way or not.
+    """
+
+    marks: Marks
+    obstacles: tuple[str, ...]
+
+
+def trial(connection: Connection, at: datetime) -> Trial:
+    """Mark the oldest pending rows, else one that is exported, and roll it back."""
+    rows, is_pending = page(connection, None, _TRIED), True
+    if not rows:
+        rows, is_pending = read(connection, _EXPORTED, {}), False
+    with connection.begin_nested() as savepoint:
+        marks = mark_exported(connection, rows, at, again=not is_pending)
+        savepoint.rollback()
+    return Trial(marks, obstacles(connection))
