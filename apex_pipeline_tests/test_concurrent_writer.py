@@ -25,7 +25,7 @@ from apex_pipeline.stream import Source, Stream, StreamOptions
 from apex_pipeline_tests.ends import campaign_row, insert
 
 EXAMPLES = int(os.environ.get("APEX_WRITER_EXAMPLES", "25"))
-"""Stories told. Ten thousand take most of an hour; they were told once."""
+"""Stories told; five a second on a quiet machine."""
 
 RESOURCE = "https://org.crm.dynamics.com"
 
@@ -164,7 +164,7 @@ def test_the_record_of_a_marked_row_is_the_row_as_it_was_marked(
                 told[name] += getattr(tally, name)
             told["marked"] += tally.delivered
         writer.leave()
-        _hold(witness, sink)
+        _hold(witness, sink, again=again)
         # And when the writer has gone, the rest follows.
         last = flow(pending, Sink(random.Random(0), lambda: None))
         assert (last.changed, last.deleted, last.locked) == (0, 0, 0)
@@ -176,8 +176,12 @@ def test_the_record_of_a_marked_row_is_the_row_as_it_was_marked(
     assert all(told.values()), told
 
 
-def _hold(witness, sink):
-    """What was noted at each mark is what the sink had last, and orphans are listed."""
+def _hold(witness, sink, *, again):
+    """What was noted at each mark is what the sink had last.
+
+    A row that was held while a slice carried it keeps its old mark, and its record is
+    the newer one of the two.
+    """
     for row_id, tokens in witness.execute("SELECT id, tokens_in FROM seen"):
         assert tokens in sink.records[str(row_id)]
     marked = witness.execute(
@@ -188,4 +192,5 @@ def _hold(witness, sink):
         """
     ).fetchall()
     for row_id, tokens in marked:
-        assert sink.records[str(row_id)][-1] == tokens
+        last = sink.records[str(row_id)][-1]
+        assert last >= tokens if again else last == tokens
