@@ -28,7 +28,7 @@ from apex_pipeline.postgres_errors import (
     reason,
     translated,
 )
-from apex_pipeline.postgres_url import read_postgres_url, shown_address
+from apex_pipeline.settings.postgres_url import read_postgres_url, shown_address
 from apex_pipeline.time_limits import STATEMENT_SECONDS, Budget, limits_of
 from apex_pipeline.timed_connection import TimedConnection
 

@@ -8,7 +8,7 @@ from hypothesis import given, strategies as st
 from apex_pipeline.database import Database
 from apex_pipeline.errors import ConfigError
 from apex_pipeline.local.postgres import EmbeddedPostgres
-from apex_pipeline.postgres_url import (
+from apex_pipeline.settings.postgres_url import (
     read_postgres_url,
     shown_address,
     write_postgres_url,

@@ -18,7 +18,6 @@ from pathlib import Path
 from apex_pipeline.errors import ConfigError
 from apex_pipeline.local.certificates import Certificates, ensure_certificates
 from apex_pipeline.local.postgres import EmbeddedPostgres
-from apex_pipeline.postgres_url import read_postgres_url, shown_address
 from apex_pipeline.settings import (
     PAGES,
     PanelSettings,
@@ -29,6 +28,7 @@ from apex_pipeline.settings import (
     state_dir,
     wants_local,
 )
+from apex_pipeline.settings.postgres_url import read_postgres_url, shown_address
 
 HOST = "127.0.0.1"
 CODE_LOCATION = "apex_pipeline"

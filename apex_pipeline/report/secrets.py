@@ -7,8 +7,8 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from apex_pipeline.errors import ConfigError
-from apex_pipeline.postgres_url import read_postgres_url
 from apex_pipeline.settings import VARIABLES, read_variable
+from apex_pipeline.settings.postgres_url import read_postgres_url
 
 # What is shorter is found in any text, and is no secret worth the name.
 _SHORTEST = 8

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from apex_pipeline.doctor import findings as doctor
 from apex_pipeline.errors import ApexError
-from apex_pipeline.postgres_url import read_postgres_url
 from apex_pipeline.report.acceptance import as_line
 from apex_pipeline.report.document import Line, State
 from apex_pipeline.report.measuring import (
@@ -23,6 +22,7 @@ from apex_pipeline.report.schema_reading import read_analyst, read_server
 from apex_pipeline.report.secrets import Secrets
 from apex_pipeline.report.subject import Subject
 from apex_pipeline.settings import is_loopback, project_dir
+from apex_pipeline.settings.postgres_url import read_postgres_url
 
 _OTHERS = 0o077
 _MOST_BYTES = 1024**2

@@ -5,7 +5,7 @@ that `apex up` runs on this machine; whatever reads the settings sees only addre
 and credentials, and cannot tell them from the real ones.
 """
 
-from apex_pipeline.settings.alerts import (
+from apex_pipeline.settings.alerting import (
     AlertSettings,
     Encryption,
     MailSettings,
@@ -14,12 +14,17 @@ from apex_pipeline.settings.alerts import (
     load_dagster_url,
     load_noted_end,
 )
-from apex_pipeline.settings.analysis import (
+from apex_pipeline.settings.analytics import (
     UTC_ZONE,
     AnalysisSettings,
     load_analysis_settings,
 )
-from apex_pipeline.settings.ends import (
+from apex_pipeline.settings.code_location import (
+    DEFAULT_LOCATION,
+    LOCATION_VARIABLE,
+    load_code_location,
+)
+from apex_pipeline.settings.endpoints import (
     EMBEDDED,
     EMULATOR,
     PAGES,
@@ -40,21 +45,16 @@ from apex_pipeline.settings.ends import (
     token_cache_path,
     wants_local,
 )
-from apex_pipeline.settings.location import (
-    DEFAULT_LOCATION,
-    LOCATION_VARIABLE,
-    load_code_location,
-)
-from apex_pipeline.settings.mistakes import check_settings, find_mistakes
-from apex_pipeline.settings.names import VARIABLES, Variable, read_variable
 from apex_pipeline.settings.origins import normal_origin
-from apex_pipeline.settings.panel import (
+from apex_pipeline.settings.panel_access import (
     DEFAULT_PANEL_HOST,
     DEFAULT_PANEL_PORT,
     PanelSettings,
     is_loopback,
     load_panel_settings,
 )
+from apex_pipeline.settings.problems import check_settings, find_mistakes
+from apex_pipeline.settings.variables import VARIABLES, Variable, read_variable
 
 __all__ = [
     "DEFAULT_LOCATION",

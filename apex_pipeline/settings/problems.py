@@ -3,14 +3,14 @@
 from collections.abc import Callable, Mapping
 
 from apex_pipeline.errors import ConfigError
-from apex_pipeline.settings.alerts import (
+from apex_pipeline.settings.alerting import (
     load_alert_settings,
     load_dagster_url,
     load_noted_end,
 )
-from apex_pipeline.settings.analysis import load_analysis_settings
-from apex_pipeline.settings.ends import load_settings
-from apex_pipeline.settings.panel import load_panel_settings
+from apex_pipeline.settings.analytics import load_analysis_settings
+from apex_pipeline.settings.endpoints import load_settings
+from apex_pipeline.settings.panel_access import load_panel_settings
 
 _LOADERS: tuple[Callable[[Mapping[str, str]], object], ...] = (
     load_settings,

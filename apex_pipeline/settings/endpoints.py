@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from apex_pipeline.errors import ConfigError
-from apex_pipeline.postgres_url import read_postgres_url, write_postgres_url
-from apex_pipeline.settings.names import read_variable
 from apex_pipeline.settings.origins import read_https_origin
+from apex_pipeline.settings.postgres_url import read_postgres_url, write_postgres_url
+from apex_pipeline.settings.variables import read_variable
 
 EMBEDDED = "embedded"
 EMULATOR = "emulator"
