@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from apex_pipeline import migrations, schema
 from apex_pipeline.analysis.analysts import grant, missing_access
-from apex_pipeline.database import Database
 from apex_pipeline.metrics import ROW_COLUMNS
+from apex_pipeline.postgres import declared_schema, migrations
+from apex_pipeline.postgres.database import Database
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ def _by_hand(url: str, *, plan_only: bool) -> str | None:
 
 def _renamed(database: Database) -> str | None:
     with database.translated(), database.connect() as connection:
-        names = schema.lacking(connection, "campaign_metrics", ROW_COLUMNS)
+        names = declared_schema.lacking(connection, "campaign_metrics", ROW_COLUMNS)
     if not names:
         return None
     return (

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from apex_pipeline.dataverse.pacing import Pacer
 from apex_pipeline.dataverse.request_size import RequestSize
-from apex_pipeline.store import Store
+from apex_pipeline.postgres.store import Store
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from apex_pipeline.marking import Marks
 from apex_pipeline.metrics import Rejection
-from apex_pipeline.pending import PendingRow, Position
-from apex_pipeline.slices import Slice
-from apex_pipeline.store import Store
+from apex_pipeline.postgres.pending_rows import PendingRow, Position
+from apex_pipeline.postgres.resent_rows import Slice
+from apex_pipeline.postgres.row_marks import Marks
+from apex_pipeline.postgres.store import Store
 
 
 class PendingSource:

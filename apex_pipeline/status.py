@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from apex_pipeline.ledger import token_hit_rate_pct
 from apex_pipeline.monitoring.facts import LedgerFacts
+from apex_pipeline.postgres.run_ledger import token_hit_rate_pct
+from apex_pipeline.postgres.store import Store
 from apex_pipeline.settings import DataverseSettings
-from apex_pipeline.store import Store
 from apex_pipeline.sync import pacing_key
 
 

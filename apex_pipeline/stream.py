@@ -24,9 +24,9 @@ from apex_pipeline.dataverse.pacing import MAX_CONCURRENCY
 from apex_pipeline.dataverse.request_size import MOST_BYTES, RequestSize
 from apex_pipeline.delivery import Delivery, Timing
 from apex_pipeline.errors import ApexError, MarkSwallowedError, OutOfTimeError
-from apex_pipeline.marking import Marks
 from apex_pipeline.metrics import CampaignMetric, Rejection, read_metric
-from apex_pipeline.pending import PendingRow, Position
+from apex_pipeline.postgres.pending_rows import PendingRow, Position
+from apex_pipeline.postgres.row_marks import Marks
 
 logger = logging.getLogger(__name__)
 

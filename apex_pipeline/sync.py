@@ -26,13 +26,14 @@ from apex_pipeline.errors import (
     NoProgressError,
     OutOfTimeError,
 )
-from apex_pipeline.ledger import RunRecord, RunStatus
 from apex_pipeline.pacing_memory import PacingMemory, PacingState
-from apex_pipeline.pending import PendingSummary
+from apex_pipeline.postgres.pending_rows import PendingSummary
+from apex_pipeline.postgres.resent_rows import Slice, SliceSummary
+from apex_pipeline.postgres.run_ledger import RunRecord, RunStatus
+from apex_pipeline.postgres.store import Store
+from apex_pipeline.postgres.writer_lock import WriterLock
 from apex_pipeline.settings import DataverseSettings
-from apex_pipeline.slices import Slice, SliceSummary
 from apex_pipeline.sources import PendingSource, SliceSource
-from apex_pipeline.store import Store
 from apex_pipeline.stream import (
     Sink,
     Source,
@@ -41,7 +42,6 @@ from apex_pipeline.stream import (
     Tally,
     utc_now,
 )
-from apex_pipeline.writer_lock import WriterLock
 
 DEFAULT_TIME_BUDGET_SECONDS = 240.0
 

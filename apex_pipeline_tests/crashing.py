@@ -15,17 +15,17 @@ from functools import partial
 import dagster as dg
 
 from apex_pipeline import definitions
-from apex_pipeline.database import Database
 from apex_pipeline.dataverse.client import DataverseClient
 from apex_pipeline.dataverse.gate import Deadline
 from apex_pipeline.dataverse.sender import RetryPolicy
 from apex_pipeline.defs import sync_assets
 from apex_pipeline.delivery import DataverseSink, Delivery
-from apex_pipeline.marking import Marks
 from apex_pipeline.metrics import CampaignMetric
+from apex_pipeline.postgres.database import Database
+from apex_pipeline.postgres.resent_rows import Slice
+from apex_pipeline.postgres.row_marks import Marks
+from apex_pipeline.postgres.store import Store, connect
 from apex_pipeline.settings import load_settings
-from apex_pipeline.slices import Slice
-from apex_pipeline.store import Store, connect
 from apex_pipeline.stream import StreamOptions
 from apex_pipeline.sync import SyncOptions, run_sync
 

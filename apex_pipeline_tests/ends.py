@@ -10,11 +10,11 @@ import psycopg
 from psycopg import sql
 
 from apex_pipeline.emulator import ServedEmulator
-from apex_pipeline.marking import Marks
 from apex_pipeline.metrics import COLUMNS, TABLE
+from apex_pipeline.postgres.resent_rows import Slice
+from apex_pipeline.postgres.row_marks import Marks
+from apex_pipeline.postgres.store import Store
 from apex_pipeline.settings import DataverseSettings
-from apex_pipeline.slices import Slice
-from apex_pipeline.store import Store
 
 SECONDS = "2026-10-30T13:00:00Z"
 

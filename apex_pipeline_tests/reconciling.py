@@ -6,8 +6,8 @@ from uuid import UUID, uuid4
 import pytest
 
 from apex_pipeline.column_types import Timestamp
-from apex_pipeline.database import Database
 from apex_pipeline.metrics import COLUMNS
+from apex_pipeline.postgres.database import Database
 from apex_pipeline.reconcile.report import ReconcileOptions
 from apex_pipeline.reconcile.run import run_reconciliation
 from apex_pipeline.reconcile.standing import read_standing

@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from apex_pipeline.database import Database
 from apex_pipeline.errors import CutoverError
+from apex_pipeline.postgres.database import Database
 from apex_pipeline.reconcile.findings import Kind
 from apex_pipeline.reconcile.report import ReconcileOptions
 from apex_pipeline.reconcile.run import run_reconciliation

@@ -11,10 +11,10 @@ import pytest
 from click.testing import CliRunner
 from psycopg import conninfo, errors, sql
 
-from apex_pipeline import migrations
 from apex_pipeline.analysis import analysts
 from apex_pipeline.cli.provision import provision
-from apex_pipeline.database import Database
+from apex_pipeline.postgres import migrations
+from apex_pipeline.postgres.database import Database
 from apex_pipeline_tests.ends import execute, query
 
 READABLE = {

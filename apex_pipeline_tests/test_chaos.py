@@ -5,11 +5,11 @@ import time
 
 import pytest
 
-from apex_pipeline import migrations
 from apex_pipeline.dataverse.sender import RetryPolicy
 from apex_pipeline.errors import ApexError, DatabaseError
 from apex_pipeline.local.postgres import EmbeddedPostgres
-from apex_pipeline.store import connect
+from apex_pipeline.postgres import migrations
+from apex_pipeline.postgres.store import connect
 from apex_pipeline.stream import StreamOptions
 from apex_pipeline.sync import SyncOptions, pacing_key, run_sync
 from apex_pipeline_tests.crashing import Death, crash, run_core

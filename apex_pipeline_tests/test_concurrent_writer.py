@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, Phase, given, settings, strategies as st
 
 from apex_pipeline.dataverse.gate import Deadline
 from apex_pipeline.delivery import Delivery
-from apex_pipeline.slices import Slice
+from apex_pipeline.postgres.resent_rows import Slice
 from apex_pipeline.sources import PendingSource, SliceSource
 from apex_pipeline.stream import Source, Stream, StreamOptions
 from apex_pipeline_tests.ends import campaign_row, insert

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings as examples, strategies as s
 from apex_pipeline.analysis.cost_forecast import train
 from apex_pipeline.analysis.outlook import outlook
 from apex_pipeline.analysis.rollups import DAILY, Periods, refresh
-from apex_pipeline.database import Database
 from apex_pipeline.errors import SchemaMissingError
+from apex_pipeline.postgres.database import Database
 from apex_pipeline.settings import load_analysis_settings
 from apex_pipeline_tests.cost_series import KINDS, weekly
 from apex_pipeline_tests.ends import execute, insert, query

@@ -14,9 +14,9 @@ from apex_pipeline.analysis.cost_forecast import train
 from apex_pipeline.analysis.csv_exports import export_files, export_on_request
 from apex_pipeline.analysis.csv_queries import select
 from apex_pipeline.analysis.rollups import DAILY, WEEKLY, Periods, refresh
-from apex_pipeline.database import Database
 from apex_pipeline.definitions import defs
 from apex_pipeline.errors import ApexError, ConfigError
+from apex_pipeline.postgres.database import Database
 from apex_pipeline.settings import load_analysis_settings
 from apex_pipeline_tests.csv_reading import rows
 from apex_pipeline_tests.ends import execute, insert, query

@@ -22,7 +22,6 @@ from hypothesis import (
     strategies as st,
 )
 
-from apex_pipeline import migrations
 from apex_pipeline.analysis.csv_exports import export_selection
 from apex_pipeline.analysis.csv_files import (
     count_rows,
@@ -32,8 +31,9 @@ from apex_pipeline.analysis.csv_files import (
     write_csv,
 )
 from apex_pipeline.analysis.csv_queries import select
-from apex_pipeline.database import Database
 from apex_pipeline.errors import ApexError, SchemaMissingError
+from apex_pipeline.postgres import migrations
+from apex_pipeline.postgres.database import Database
 from apex_pipeline.settings import load_analysis_settings
 from apex_pipeline_tests.csv_reading import RFC_4180, is_formula, original, rows
 from apex_pipeline_tests.ends import campaign_row, execute, insert, insert_many, query
@@ -275,10 +275,10 @@ def test_a_file_read_back_has_as_many_rows_as_records(tmp_path):
 _CHILD = """
 import resource, sys
 from pathlib import Path
-from apex_pipeline import migrations
+from apex_pipeline.postgres import migrations
 from apex_pipeline.analysis.csv_exports import export_selection
 from apex_pipeline.analysis.csv_queries import select
-from apex_pipeline.database import Database
+from apex_pipeline.postgres.database import Database
 from apex_pipeline.settings import load_analysis_settings
 
 def tell(rows, size):

@@ -8,7 +8,6 @@ import pytest
 from sqlalchemy import Connection
 from sqlalchemy.engine import make_url
 
-from apex_pipeline.database import Database
 from apex_pipeline.errors import (
     ConfigError,
     DatabaseError,
@@ -17,7 +16,8 @@ from apex_pipeline.errors import (
 )
 from apex_pipeline.local.postgres import EmbeddedPostgres
 from apex_pipeline.metrics import Rejection
-from apex_pipeline.store import connect
+from apex_pipeline.postgres.database import Database
+from apex_pipeline.postgres.store import connect
 from apex_pipeline_tests.ends import campaign_row, insert
 from apex_pipeline_tests.waiting import wait_until
 

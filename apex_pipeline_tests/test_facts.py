@@ -5,11 +5,11 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 
-from apex_pipeline.database import Database
 from apex_pipeline.doctor.delivery import last_success
 from apex_pipeline.doctor.findings import State
-from apex_pipeline.ledger import RunRecord, RunStatus
 from apex_pipeline.metrics import Rejection
+from apex_pipeline.postgres.database import Database
+from apex_pipeline.postgres.run_ledger import RunRecord, RunStatus
 from apex_pipeline.quarantine import Decision, Selection
 from apex_pipeline.status import read_status
 from apex_pipeline.watch import sync_health

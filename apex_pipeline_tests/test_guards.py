@@ -6,13 +6,13 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import pytest
 
-from apex_pipeline import migrations
 from apex_pipeline.defs import guards
 from apex_pipeline.defs.jobs import ACTIVE, MAX_RUNTIME, active_sync
 from apex_pipeline.defs.rollup_specs import DAILY_KEY, FORECAST_KEY, HISTORY_KEY
 from apex_pipeline.defs.sync_assets import PARTIAL_SELECTION
 from apex_pipeline.defs.sync_specs import SYNC_ASSETS
 from apex_pipeline.local.postgres import EmbeddedPostgres
+from apex_pipeline.postgres import migrations
 from apex_pipeline_tests.dagster_ui import Ui, dagster_ui
 from apex_pipeline_tests.ends import (
     delivered,

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from apex_pipeline import migrations
 from apex_pipeline.alerts.findings import Finding, Observation
 from apex_pipeline.alerts.journal import Journal, Look, Progress
 from apex_pipeline.alerts.notice import (
@@ -25,6 +24,7 @@ from apex_pipeline.alerts.notice import (
 from apex_pipeline.alerts.outbox import LEASE, MAX_AGE, pause
 from apex_pipeline.alerts.post import LEAST_SECONDS, deliver
 from apex_pipeline.errors import DatabaseError
+from apex_pipeline.postgres import migrations
 from apex_pipeline_tests.ends import execute, query
 from apex_pipeline_tests.test_incidents import finding
 

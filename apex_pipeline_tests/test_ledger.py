@@ -1,6 +1,6 @@
 from datetime import UTC, datetime, timedelta
 
-from apex_pipeline.ledger import RunRecord, RunStatus, Target
+from apex_pipeline.postgres.run_ledger import RunRecord, RunStatus, Target
 from apex_pipeline_tests.ends import execute
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)

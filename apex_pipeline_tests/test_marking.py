@@ -8,12 +8,12 @@ import psycopg
 import pytest
 from sqlalchemy.engine import make_url
 
-from apex_pipeline import migrations
 from apex_pipeline.doctor.findings import State, ok
 from apex_pipeline.doctor.marking import marks_take
-from apex_pipeline.marking import Marks
-from apex_pipeline.slices import Slice
-from apex_pipeline.store import connect
+from apex_pipeline.postgres import migrations
+from apex_pipeline.postgres.resent_rows import Slice
+from apex_pipeline.postgres.row_marks import Marks
+from apex_pipeline.postgres.store import connect
 from apex_pipeline_tests.ends import campaign_row, execute, insert, query
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)

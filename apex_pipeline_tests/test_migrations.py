@@ -8,12 +8,12 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from apex_pipeline import migrations
 from apex_pipeline.errors import (
     ConfigError,
     DatabaseError,
     DatabaseUnavailableError,
 )
+from apex_pipeline.postgres import migrations
 from apex_pipeline_tests.waiting import wait_until
 
 ALL = [
@@ -33,7 +33,7 @@ ALL = [
 
 _APPLY = """
 import sys
-from apex_pipeline import migrations
+from apex_pipeline.postgres import migrations
 migrations.apply(sys.argv[1])
 """
 

@@ -13,13 +13,13 @@ import httpx
 import pytest
 
 from apex_pipeline.analysis.cost_forecast import train
-from apex_pipeline.database import Database
 from apex_pipeline.emulator import ServedEmulator
-from apex_pipeline.ledger import RunRecord, RunStatus
 from apex_pipeline.panel.cache import Timing
 from apex_pipeline.panel.sources import Timings
+from apex_pipeline.postgres.database import Database
+from apex_pipeline.postgres.run_ledger import RunRecord, RunStatus
+from apex_pipeline.postgres.store import Store
 from apex_pipeline.settings import load_analysis_settings
-from apex_pipeline.store import Store
 from apex_pipeline.sync import pacing_key
 from apex_pipeline.web_gate.rate_limit import Rate
 from apex_pipeline_tests.ends import (

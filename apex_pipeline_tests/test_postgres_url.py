@@ -5,9 +5,9 @@ import psycopg
 import pytest
 from hypothesis import given, strategies as st
 
-from apex_pipeline.database import Database
 from apex_pipeline.errors import ConfigError
 from apex_pipeline.local.postgres import EmbeddedPostgres
+from apex_pipeline.postgres.database import Database
 from apex_pipeline.settings.postgres_url import (
     read_postgres_url,
     shown_address,

@@ -6,11 +6,11 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from apex_pipeline import migrations
 from apex_pipeline.errors import ApexError, ConfigError
 from apex_pipeline.metrics import Rejection
+from apex_pipeline.postgres import migrations
+from apex_pipeline.postgres.store import connect
 from apex_pipeline.quarantine import Decision, Selection
-from apex_pipeline.store import connect
 from apex_pipeline_tests.ends import campaign_row, execute, insert, query
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)

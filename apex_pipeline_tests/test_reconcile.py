@@ -9,10 +9,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from apex_pipeline import migrations
 from apex_pipeline.dataverse.connect import connect
 from apex_pipeline.dataverse.gate import Deadline
-from apex_pipeline.ledger import RunStatus
+from apex_pipeline.postgres import migrations
+from apex_pipeline.postgres.run_ledger import RunStatus
 from apex_pipeline.reconcile import progress
 from apex_pipeline.reconcile.examination import Examination
 from apex_pipeline.reconcile.findings import Kind
@@ -491,7 +491,7 @@ def test_the_sync_goes_on_beside_it_and_adopting_waits_for_the_sync(report, stor
 
 _PEAK = """
 import os, tracemalloc
-from apex_pipeline.database import Database
+from apex_pipeline.postgres.database import Database
 from apex_pipeline.reconcile.report import ReconcileOptions
 from apex_pipeline.reconcile.run import run_reconciliation
 from apex_pipeline.settings import load_settings

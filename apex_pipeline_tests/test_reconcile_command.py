@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from apex_pipeline.database import Database
 from apex_pipeline.definitions import defs
-from apex_pipeline.writer_lock import try_reconciliation_lock
+from apex_pipeline.postgres.database import Database
+from apex_pipeline.postgres.writer_lock import try_reconciliation_lock
 from apex_pipeline_tests.emulator_server import SET, web_api
 from apex_pipeline_tests.ends import insert_many, marked
 from apex_pipeline_tests.test_cli import apex, variables

@@ -10,9 +10,9 @@ from uuid import UUID
 
 import pytest
 
-from apex_pipeline import migrations
-from apex_pipeline.database import Database
 from apex_pipeline.errors import InvalidRecordError
+from apex_pipeline.postgres import migrations
+from apex_pipeline.postgres.database import Database
 from apex_pipeline.recording import Loaded, record_all_campaign_metrics
 from apex_pipeline.recording.csv_rows import Dialect
 from apex_pipeline.recording.files import Format, format_of, opened, read_lines

@@ -7,9 +7,9 @@ from typing import Any
 
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from apex_pipeline.database import Database
 from apex_pipeline.errors import InvalidRecordError
 from apex_pipeline.metrics import COLUMNS
+from apex_pipeline.postgres.database import Database
 from apex_pipeline.recording.fields import AGENTS
 from apex_pipeline.recording.parsing import parse_json
 from apex_pipeline.recording.writing import record

@@ -11,7 +11,6 @@ from uuid import UUID
 import pytest
 
 import apex_pipeline
-from apex_pipeline import migrations
 from apex_pipeline.errors import (
     ConfigError,
     InvalidRecordError,
@@ -19,8 +18,9 @@ from apex_pipeline.errors import (
     SchemaMissingError,
 )
 from apex_pipeline.metrics import CampaignMetric, read_metric
+from apex_pipeline.postgres import migrations
+from apex_pipeline.postgres.store import connect
 from apex_pipeline.recording import record_campaign_metrics
-from apex_pipeline.store import connect
 from apex_pipeline_tests.campaign_runs import metrics
 from apex_pipeline_tests.ends import execute, query
 

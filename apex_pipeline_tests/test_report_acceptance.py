@@ -5,11 +5,11 @@ from uuid import uuid4
 
 import pytest
 
-from apex_pipeline import migrations, store as stores
 from apex_pipeline.alerts.findings import Observation
 from apex_pipeline.alerts.journal import Journal, Look
 from apex_pipeline.alerts.notice import Severity
 from apex_pipeline.errors import DatabaseError
+from apex_pipeline.postgres import migrations, store as stores
 from apex_pipeline.report.acceptance import delivery
 from apex_pipeline.report.deliverables import in_alerts_postgres, in_dagster
 from apex_pipeline.report.document import Lines, State, Table

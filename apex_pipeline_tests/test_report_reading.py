@@ -6,11 +6,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from apex_pipeline import migrations
-from apex_pipeline.database import Database
 from apex_pipeline.errors import ApexError, DatabaseError
 from apex_pipeline.panel.exposition import expose, latency_family
 from apex_pipeline.panel.measurement import Latencies
+from apex_pipeline.postgres import migrations
+from apex_pipeline.postgres.database import Database
 from apex_pipeline.report.delivery_statistics import read_delays, read_rows, read_runs
 from apex_pipeline.report.measuring import once
 from apex_pipeline.report.repository import installed_packages, read_repository

@@ -17,7 +17,6 @@ import pytest
 
 from apex_pipeline.analysis.history import described_columns
 from apex_pipeline.analysis.rollup_columns import FINGERPRINT, MEASURES
-from apex_pipeline.database import Database
 from apex_pipeline.definitions import defs
 from apex_pipeline.defs.guards import ANALYSIS_POOL, POOL_LIMITS
 from apex_pipeline.defs.metadata import numbers, table
@@ -29,7 +28,8 @@ from apex_pipeline.defs.rollup_specs import (
     cut,
 )
 from apex_pipeline.defs.services import Services
-from apex_pipeline.ledger import RunRecord, RunStatus
+from apex_pipeline.postgres.database import Database
+from apex_pipeline.postgres.run_ledger import RunRecord, RunStatus
 from apex_pipeline_tests.cost_series import weekly
 from apex_pipeline_tests.ends import insert, query
 from apex_pipeline_tests.rollup_reference import metric

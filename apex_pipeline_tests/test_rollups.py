@@ -26,8 +26,8 @@ from apex_pipeline.analysis.rollup_columns import (
     Column,
 )
 from apex_pipeline.analysis.rollups import DAILY, WEEKLY, Periods, refresh
-from apex_pipeline.database import Database
 from apex_pipeline.errors import ConfigError
+from apex_pipeline.postgres.database import Database
 from apex_pipeline.settings import load_analysis_settings
 from apex_pipeline_tests.ends import insert, query
 from apex_pipeline_tests.rollup_reference import (

@@ -8,13 +8,18 @@ import psycopg
 import pytest
 from hypothesis import given, strategies as st
 
-from apex_pipeline import migrations
 from apex_pipeline.dataverse.sender import RetryPolicy
 from apex_pipeline.errors import ConfigError
 from apex_pipeline.metrics import Rejection
+from apex_pipeline.postgres import migrations
+from apex_pipeline.postgres.resent_rows import (
+    Slice,
+    SliceSummary,
+    parse_instant,
+    parse_slice,
+)
+from apex_pipeline.postgres.store import connect
 from apex_pipeline.quarantine import Decision, Selection
-from apex_pipeline.slices import Slice, SliceSummary, parse_instant, parse_slice
-from apex_pipeline.store import connect
 from apex_pipeline.stream import StreamOptions
 from apex_pipeline.sync import SyncOptions, run_sync
 from apex_pipeline_tests.crashing import crash, run_slice

@@ -25,17 +25,17 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from apex_pipeline import migrations
-from apex_pipeline.database import Database
 from apex_pipeline.dataverse.sender import RetryPolicy
 from apex_pipeline.emulator import ServedEmulator
 from apex_pipeline.errors import ApexError
 from apex_pipeline.metrics import TABLE
+from apex_pipeline.postgres import migrations
+from apex_pipeline.postgres.database import Database
+from apex_pipeline.postgres.resent_rows import Slice
+from apex_pipeline.postgres.store import Store, connect
 from apex_pipeline.quarantine import Decision, Selection
 from apex_pipeline.reconcile.report import ReconcileOptions
 from apex_pipeline.reconcile.run import run_reconciliation
-from apex_pipeline.slices import Slice
-from apex_pipeline.store import Store, connect
 from apex_pipeline.stream import StreamOptions
 from apex_pipeline.sync import SyncOptions, SyncReport, pacing_key
 from apex_pipeline_tests.crashing import STEPS, Death, crash, dying_sync, run_core

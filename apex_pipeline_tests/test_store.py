@@ -8,12 +8,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from psycopg import sql
 
-from apex_pipeline import migrations
-from apex_pipeline.marking import Marks
 from apex_pipeline.metrics import CampaignMetric, Rejection, read_metric
-from apex_pipeline.pending import PendingRow, PendingSummary, Position
+from apex_pipeline.postgres import migrations
+from apex_pipeline.postgres.pending_rows import PendingRow, PendingSummary, Position
+from apex_pipeline.postgres.row_marks import Marks
+from apex_pipeline.postgres.store import Store, connect
 from apex_pipeline.quarantine import Selection
-from apex_pipeline.store import Store, connect
 from apex_pipeline_tests.ends import campaign_row, insert, mark
 from apex_pipeline_tests.waiting import wait_until
 

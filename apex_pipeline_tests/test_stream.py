@@ -20,9 +20,9 @@ from apex_pipeline.errors import (
     TransientError,
     WriterLockLostError,
 )
-from apex_pipeline.marking import Marks
 from apex_pipeline.metrics import Rejection
-from apex_pipeline.pending import PendingRow, Position
+from apex_pipeline.postgres.pending_rows import PendingRow, Position
+from apex_pipeline.postgres.row_marks import Marks
 from apex_pipeline.stream import Stream, StreamOptions
 from apex_pipeline_tests.test_metrics import row
 

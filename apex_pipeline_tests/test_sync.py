@@ -8,16 +8,16 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from apex_pipeline import migrations
 from apex_pipeline.dataverse.sender import RetryPolicy
 from apex_pipeline.errors import (
     CutoverError,
     TransientError,
     WriterLockLostError,
 )
-from apex_pipeline.ledger import RunStatus
+from apex_pipeline.postgres import migrations
+from apex_pipeline.postgres.run_ledger import RunStatus
+from apex_pipeline.postgres.store import connect
 from apex_pipeline.status import read_status
-from apex_pipeline.store import connect
 from apex_pipeline.stream import StreamOptions
 from apex_pipeline.sync import SyncOptions, pacing_key, run_sync
 from apex_pipeline_tests.ends import (

@@ -9,9 +9,9 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import Connection
 
-from apex_pipeline.database import Database
 from apex_pipeline.errors import DatabaseUnavailableError
-from apex_pipeline.time_limits import Budget
+from apex_pipeline.postgres.database import Database
+from apex_pipeline.postgres.time_limits import Budget
 from apex_pipeline_tests.faulty_network import FaultyNetwork
 from apex_pipeline_tests.waiting import wait_until
 
@@ -195,7 +195,7 @@ def test_a_connection_that_freezes_is_given_up_and_the_statement_cancelled(
 
 
 def test_a_connection_that_froze_while_idle_is_replaced(network, through, monkeypatch):
-    monkeypatch.setattr("apex_pipeline.timed_connection._BEGIN_SECONDS", 0.5)
+    monkeypatch.setattr("apex_pipeline.postgres.timed_connection._BEGIN_SECONDS", 0.5)
     with reach(through) as database:
         assert database.transact(run("SELECT 1")) == 1
         network.freeze()

@@ -15,12 +15,12 @@ from apex_pipeline.alerts.notice import Severity
 from apex_pipeline.alerts.outbox import LATE as STUCK, Backlog
 from apex_pipeline.breaker import Breaker
 from apex_pipeline.credential_end import CredentialEnd
-from apex_pipeline.database import Database
 from apex_pipeline.errors import ConfigError, SystemicRejectionError
-from apex_pipeline.ledger import RunRecord, RunStatus, Totals
 from apex_pipeline.metrics import TABLE, Rejection
 from apex_pipeline.monitoring.facts import Facts
-from apex_pipeline.pending import PendingSummary
+from apex_pipeline.postgres.database import Database
+from apex_pipeline.postgres.pending_rows import PendingSummary
+from apex_pipeline.postgres.run_ledger import RunRecord, RunStatus, Totals
 from apex_pipeline.settings import Settings
 from apex_pipeline.watch import (
     everything,

@@ -5,13 +5,13 @@ import psycopg
 import pytest
 
 from apex_pipeline.errors import WriterLockLostError
-from apex_pipeline.store import Store, connect
-from apex_pipeline.writer_lock import WriterLock
+from apex_pipeline.postgres.store import Store, connect
+from apex_pipeline.postgres.writer_lock import WriterLock
 from apex_pipeline_tests.waiting import wait_until
 
 _HOLD = """
 import sys
-from apex_pipeline.store import connect
+from apex_pipeline.postgres.store import connect
 
 store = connect(sys.argv[1])
 lock = store.writer_lock()

@@ -29,13 +29,13 @@ from typing import Any
 import psycopg
 from sqlalchemy import Connection, event
 
-from apex_pipeline import migrations
 from apex_pipeline.analysis.history import totals
 from apex_pipeline.analysis.late_days import stale
 from apex_pipeline.analysis.rollup_checks import check, refresh_and_check
 from apex_pipeline.analysis.rollups import DAILY, WEEKLY, Periods, refresh, refresh_in
-from apex_pipeline.database import Database
 from apex_pipeline.local.postgres import EmbeddedPostgres
+from apex_pipeline.postgres import migrations
+from apex_pipeline.postgres.database import Database
 from apex_pipeline.settings import UTC_ZONE, load_analysis_settings
 
 PARTS = ("today", "daily", "weekly", "detector", "export")

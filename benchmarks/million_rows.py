@@ -19,8 +19,8 @@ from pathlib import Path
 
 import psycopg
 
-from apex_pipeline import migrations
 from apex_pipeline.local.postgres import EmbeddedPostgres
+from apex_pipeline.postgres import migrations
 
 _FILL = """
     INSERT INTO campaign_metrics (
@@ -37,7 +37,7 @@ _SYNC = (
     "import os, resource, sys;"
     "from pathlib import Path;"
     "from apex_pipeline.settings import load_settings;"
-    "from apex_pipeline.store import connect;"
+    "from apex_pipeline.postgres.store import connect;"
     "from apex_pipeline.sync import SyncOptions, run_sync;"
     "settings = load_settings(os.environ);"
     "store = connect(settings.database_url);"

@@ -19,7 +19,7 @@ from million_rows import deliver, pending_rows
 
 _RECONCILE = (
     "import os, resource, sys, time;"
-    "from apex_pipeline.database import Database;"
+    "from apex_pipeline.postgres.database import Database;"
     "from apex_pipeline.reconcile.report import ReconcileOptions;"
     "from apex_pipeline.reconcile.run import run_reconciliation;"
     "from apex_pipeline.settings import load_settings;"

@@ -19,8 +19,8 @@ from uuid import UUID
 
 import psycopg
 
-from apex_pipeline import migrations
 from apex_pipeline.local.postgres import EmbeddedPostgres
+from apex_pipeline.postgres import migrations
 
 _APEX = Path(sys.executable).with_name("apex")
 _MEASURED = (

@@ -20,7 +20,7 @@ PROBE = (
     "import os, sys, time; begun = float(sys.argv[1]);"
     "from apex_pipeline.definitions import defs; defs();"
     "from apex_pipeline.settings import load_settings;"
-    "from apex_pipeline.store import connect;"
+    "from apex_pipeline.postgres.store import connect;"
     "connect(load_settings(os.environ).database_url).pending_page(None, 1);"
     "print(time.time() - begun)"
 )

@@ -25,8 +25,8 @@ from apex_pipeline.alerts.incidents import (
 )
 from apex_pipeline.alerts.notice import Notice
 from apex_pipeline.alerts.outbox import Waiting
-from apex_pipeline.database import Database
 from apex_pipeline.errors import SchemaMissingError
+from apex_pipeline.postgres.database import Database
 from apex_pipeline.settings import DEFAULT_LOCATION
 
 _Result = TypeVar("_Result")
@@ -262,7 +262,7 @@ class Journal:
             return self._database.transact(work, repeatable=repeatable)
         except SchemaMissingError:
             # Nothing was written. A first use, or one that is newer than the tables.
-            from apex_pipeline import migrations  # noqa: PLC0415  seldom; loads yoyo
+            from apex_pipeline.postgres import migrations  # noqa: PLC0415  seldom; loads yoyo
 
             migrations.apply(self._url, migrations.Part.ALERTS)
         return self._database.transact(work, repeatable=repeatable)

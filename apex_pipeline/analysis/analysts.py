@@ -2,7 +2,7 @@
 
 from sqlalchemy import Connection
 
-from apex_pipeline.database import Database
+from apex_pipeline.postgres.database import Database
 
 _GRANT = "SELECT grant_analyst_access()"
 

@@ -13,7 +13,6 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
-from apex_pipeline.database import Database
 from apex_pipeline.forecast import (
     MAX_DAYS,
     Forecast,
@@ -23,6 +22,7 @@ from apex_pipeline.forecast import (
     forecast,
     is_cost,
 )
+from apex_pipeline.postgres.database import Database
 from apex_pipeline.settings import AnalysisSettings
 
 # A day that was not over when its rollup was made is not known yet.

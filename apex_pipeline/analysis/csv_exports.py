@@ -44,8 +44,8 @@ from apex_pipeline.analysis.csv_queries import (
     count_statement,
 )
 from apex_pipeline.analysis.rollups import Periods
-from apex_pipeline.database import Database
 from apex_pipeline.errors import ApexError
+from apex_pipeline.postgres.database import Database
 from apex_pipeline.settings import AnalysisSettings
 
 logger = logging.getLogger(__name__)

@@ -25,9 +25,9 @@ import psycopg
 from psycopg import sql
 
 from apex_pipeline.analysis.csv_queries import Selection, copy_statement
-from apex_pipeline.database import Database
 from apex_pipeline.errors import ApexError
-from apex_pipeline.time_limits import STATEMENT_SECONDS, limits_of
+from apex_pipeline.postgres.database import Database
+from apex_pipeline.postgres.time_limits import STATEMENT_SECONDS, limits_of
 
 _BLOCK_BYTES = 256 * 1024
 _GZIP = 16 + zlib.MAX_WBITS

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from apex_pipeline.analysis.rollups import Grain, Periods
-from apex_pipeline.database import Database
+from apex_pipeline.postgres.database import Database
 
 _TOTALS = """
     SELECT {label}, runs, success_rate_pct, assets_generated, tokens_in, tokens_out,

@@ -22,8 +22,8 @@ from apex_pipeline.analysis.rollups import (
     Periods,
     period_rows,
 )
-from apex_pipeline.database import Database
 from apex_pipeline.errors import SchemaMissingError
+from apex_pipeline.postgres.database import Database
 from apex_pipeline.settings import AnalysisSettings
 
 _DAY = timedelta(days=1)

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 from sqlalchemy import Connection
 
-from apex_pipeline.database import Database
+from apex_pipeline.postgres.database import Database
 
 _TRAINING = """
     SELECT made_on, made_at, model, reason, note, learnt_from, days_known, days_missing

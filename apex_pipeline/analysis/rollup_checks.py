@@ -18,7 +18,7 @@ from apex_pipeline.analysis.rollups import (
     Refreshed,
     refresh_in,
 )
-from apex_pipeline.database import Database
+from apex_pipeline.postgres.database import Database
 from apex_pipeline.settings import AnalysisSettings
 
 

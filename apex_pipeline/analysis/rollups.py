@@ -21,8 +21,8 @@ from apex_pipeline.analysis.rollup_columns import (
     PHASE,
     Change,
 )
-from apex_pipeline.database import Database
 from apex_pipeline.errors import ConfigError
+from apex_pipeline.postgres.database import Database
 from apex_pipeline.settings import AnalysisSettings
 
 

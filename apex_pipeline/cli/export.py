@@ -20,7 +20,7 @@ from apex_pipeline.analysis.csv_files import (
 )
 from apex_pipeline.analysis.csv_queries import DATASETS, HISTORY_DAYS, Selection, select
 from apex_pipeline.cli.output import waiting
-from apex_pipeline.database import Database
+from apex_pipeline.postgres.database import Database
 from apex_pipeline.settings import load_analysis_settings, load_database_url
 
 _PIPE_STATUS = 128 + signal.SIGPIPE

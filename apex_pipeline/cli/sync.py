@@ -10,13 +10,13 @@ from collections.abc import Mapping
 
 import click
 
-from apex_pipeline import store
 from apex_pipeline.cli.output import plain, waiting
 from apex_pipeline.defs.launch import FinishedRun, sync_through_dagster
 from apex_pipeline.errors import ConfigError, DatabaseError
-from apex_pipeline.ledger import RunRecord, RunStatus
+from apex_pipeline.postgres import store
+from apex_pipeline.postgres.resent_rows import parse_instant, parse_slice
+from apex_pipeline.postgres.run_ledger import RunRecord, RunStatus
 from apex_pipeline.settings import dagster_environment, load_settings
-from apex_pipeline.slices import parse_instant, parse_slice
 
 # The run has had all the patience that there is; this only tells of it.
 _READ_SECONDS = 3.0

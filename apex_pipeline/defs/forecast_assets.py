@@ -22,7 +22,6 @@ from apex_pipeline.analysis.forecast_checks import (
 from apex_pipeline.analysis.history import described_columns, totals
 from apex_pipeline.analysis.outlook import Outlook, OutlookScore, outlook
 from apex_pipeline.analysis.rollups import DAILY, Periods
-from apex_pipeline.database import Database
 from apex_pipeline.defs.findings import check_results
 from apex_pipeline.defs.guards import ANALYSIS_POOL
 from apex_pipeline.defs.metadata import image, interval, numbers, table
@@ -36,6 +35,7 @@ from apex_pipeline.defs.rollup_specs import (
 from apex_pipeline.defs.services import Services
 from apex_pipeline.errors import ApexError
 from apex_pipeline.forecast import HORIZON
+from apex_pipeline.postgres.database import Database
 
 _PREVIEW_DAYS = 7
 _VIEW = "cost_forecast"

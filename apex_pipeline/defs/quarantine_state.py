@@ -11,9 +11,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from apex_pipeline.defs.storage_patience import bound_storage
 from apex_pipeline.defs.sync_specs import NO_ROWS_QUARANTINED, QUARANTINED
 from apex_pipeline.errors import ApexError
+from apex_pipeline.postgres.store import Store
 from apex_pipeline.quarantine import Selection
 from apex_pipeline.quarantine_listing import Cause, QuarantinedRow
-from apex_pipeline.store import Store
 
 # Every run keeps its table in the event log.
 _CAUSES_SHOWN = 20

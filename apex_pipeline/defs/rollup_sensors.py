@@ -17,7 +17,7 @@ from apex_pipeline.defs.rollup_jobs import (
 )
 from apex_pipeline.defs.services import Services
 from apex_pipeline.errors import ApexError
-from apex_pipeline.ledger import RunRecord, RunStatus
+from apex_pipeline.postgres.run_ledger import RunRecord, RunStatus
 from apex_pipeline.settings import AnalysisSettings
 
 _PATIENCE_SECONDS = 10.0

@@ -6,7 +6,7 @@ from apex_pipeline.defs.jobs import active_sync, sync_campaign_metrics
 from apex_pipeline.defs.schedules import nothing_to_do
 from apex_pipeline.defs.services import Services
 from apex_pipeline.errors import ApexError
-from apex_pipeline.ledger import RunStatus
+from apex_pipeline.postgres.run_ledger import RunStatus
 
 _INTERVAL_SECONDS = 10
 _PATIENCE_SECONDS = 5.0

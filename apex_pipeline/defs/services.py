@@ -4,8 +4,9 @@ import os
 
 import dagster as dg
 
-from apex_pipeline import store
-from apex_pipeline.database import Database
+from apex_pipeline.postgres import store
+from apex_pipeline.postgres.database import Database
+from apex_pipeline.postgres.time_limits import STATEMENT_SECONDS
 from apex_pipeline.settings import (
     AnalysisSettings,
     Settings,
@@ -13,7 +14,6 @@ from apex_pipeline.settings import (
     load_database_url,
     load_settings,
 )
-from apex_pipeline.time_limits import STATEMENT_SECONDS
 
 # Years of days are made anew by one statement; their runs may take two hours.
 _ANALYSIS_STATEMENT_SECONDS = 3600.0

@@ -27,10 +27,10 @@ from apex_pipeline.defs.sync_specs import (
     SYNC_ASSETS,
 )
 from apex_pipeline.errors import ApexError, DatabaseError
-from apex_pipeline.ledger import RunRecord, RunStatus, token_hit_rate_pct
 from apex_pipeline.metrics import COLUMNS
-from apex_pipeline.slices import Slice
-from apex_pipeline.store import Store
+from apex_pipeline.postgres.resent_rows import Slice
+from apex_pipeline.postgres.run_ledger import RunRecord, RunStatus, token_hit_rate_pct
+from apex_pipeline.postgres.store import Store
 from apex_pipeline.sync import SyncReport, run_sync
 from apex_pipeline.watch.run_events import REFUSED
 

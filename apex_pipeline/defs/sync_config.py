@@ -5,7 +5,7 @@ from pydantic import Field
 
 from apex_pipeline.dataverse.batch import MAX_OPERATIONS
 from apex_pipeline.errors import ConfigError
-from apex_pipeline.slices import parse_slice
+from apex_pipeline.postgres.resent_rows import parse_slice
 from apex_pipeline.stream import StreamOptions
 from apex_pipeline.sync import DEFAULT_TIME_BUDGET_SECONDS, SyncOptions
 

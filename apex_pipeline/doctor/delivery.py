@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from apex_pipeline.doctor.findings import Finding, failed, ok
-from apex_pipeline.store import Store
+from apex_pipeline.postgres.store import Store
 
 
 def last_success(store: Store, now: datetime) -> Finding:

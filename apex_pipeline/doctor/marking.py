@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from apex_pipeline.doctor.findings import Finding, State, failed, ok, warning
-from apex_pipeline.store import Store
+from apex_pipeline.postgres.store import Store
 
 REMEDY = (
     "Let the pipeline's role set exported_at: change the trigger or rule, or give the "

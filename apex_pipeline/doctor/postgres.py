@@ -8,13 +8,13 @@ from typing import TypeVar
 
 import psycopg
 
-from apex_pipeline import migrations, pending, schema
-from apex_pipeline.database import Database
 from apex_pipeline.doctor.findings import Finding, failed, ok, warning
 from apex_pipeline.doctor.machine import skew
 from apex_pipeline.metrics import ROW_COLUMNS
-from apex_pipeline.schema import Kind
-from apex_pipeline.store import Store
+from apex_pipeline.postgres import declared_schema, migrations, pending_rows
+from apex_pipeline.postgres.database import Database
+from apex_pipeline.postgres.declared_schema import Kind
+from apex_pipeline.postgres.store import Store
 
 _Result = TypeVar("_Result")
 
@@ -79,7 +79,9 @@ class Postgres:
         """Tables and views are there, and every statement of a sync can be read."""
         if missing := self._missing(Kind.RELATION):
             return failed(f"missing: {_names(missing)}")
-        if columns := self._ask(lambda c: schema.lacking(c, _TABLE, ROW_COLUMNS)):
+        if columns := self._ask(
+            lambda c: declared_schema.lacking(c, _TABLE, ROW_COLUMNS)
+        ):
             return failed(
                 f"{_TABLE} has no column {', '.join(columns)}",
                 "Give it its name back with ALTER TABLE … RENAME COLUMN: somebody has "
@@ -110,7 +112,7 @@ class Postgres:
             with connection.transaction():
                 connection.execute("SET LOCAL enable_seqscan = off")
                 found = connection.execute(
-                    f"EXPLAIN (FORMAT JSON) {pending.FIRST_PAGE}".encode(),
+                    f"EXPLAIN (FORMAT JSON) {pending_rows.FIRST_PAGE}".encode(),
                     {"limit": _PAGE},
                 ).fetchone()
                 fitting = connection.execute(_PENDING_INDEXES).fetchall()

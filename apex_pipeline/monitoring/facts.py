@@ -9,9 +9,10 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
-from apex_pipeline import ledger, pending, quarantine
-from apex_pipeline.ledger import RunRecord, RunStatus, Totals
-from apex_pipeline.pending import PendingSummary
+from apex_pipeline import quarantine
+from apex_pipeline.postgres import pending_rows as pending, run_ledger
+from apex_pipeline.postgres.pending_rows import PendingSummary
+from apex_pipeline.postgres.run_ledger import RunRecord, RunStatus, Totals
 
 OVERDUE = timedelta(minutes=10)
 """Twice the sync's interval: rows that wait longer mean that it does not keep up."""
@@ -121,8 +122,8 @@ def read_ledger_facts(connection: Connection, now: datetime) -> LedgerFacts:
     """
     return LedgerFacts(
         as_of=now,
-        runs=ledger.telling_runs(connection),
-        day=ledger.totals(connection, since=now - PERIOD),
+        runs=run_ledger.telling_runs(connection),
+        day=run_ledger.totals(connection, since=now - PERIOD),
     )
 
 
@@ -134,16 +135,16 @@ def read_facts(connection: Connection, now: datetime, pacing_key: str = "") -> F
         now: The present (aware).
         pacing_key: Whose limits; empty where `throttled_until` is not needed.
     """
-    retry_at = ledger.retry_at(connection, pacing_key) if pacing_key else None
+    retry_at = run_ledger.retry_at(connection, pacing_key) if pacing_key else None
     is_throttled = retry_at is not None and retry_at > now
-    pacing = (ledger.pacing(connection, pacing_key) or {}) if is_throttled else {}
+    pacing = (run_ledger.pacing(connection, pacing_key) or {}) if is_throttled else {}
     return Facts(
         as_of=now,
         pending=pending.summary(connection),
         quarantined=quarantine.count_by_code(connection),
         dropped=quarantine.count(connection)[1],
-        runs=ledger.telling_runs(connection),
-        day=ledger.totals(connection, since=now - PERIOD),
+        runs=run_ledger.telling_runs(connection),
+        day=run_ledger.totals(connection, since=now - PERIOD),
         throttled_until=retry_at if is_throttled else None,
         throttled_by=str(pacing.get("paused_by") or "") or None,
     )

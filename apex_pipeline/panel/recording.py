@@ -15,7 +15,6 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from apex_pipeline.column_types import DecimalNumber, Text, WholeNumber
-from apex_pipeline.database import Database
 from apex_pipeline.errors import (
     ConfigError,
     DatabaseError,
@@ -24,6 +23,7 @@ from apex_pipeline.errors import (
     RecordConflictError,
 )
 from apex_pipeline.metrics import COLUMNS, Column
+from apex_pipeline.postgres.database import Database
 from apex_pipeline.recording.fields import AGENTS, ID, OPTIONAL, make_field
 from apex_pipeline.recording.identity import MAX_KEY_LENGTH
 from apex_pipeline.recording.parsing import parse_json

@@ -17,22 +17,22 @@ from apex_pipeline.analysis.csv_files import Sink, Written, snapshot, write_csv
 from apex_pipeline.analysis.csv_queries import DAILY_ROWS, select
 from apex_pipeline.analysis.history import HistoryDay
 from apex_pipeline.analysis.outlook import Outlook, outlook
-from apex_pipeline.database import Database
 from apex_pipeline.dataverse.connect import Environment, connect
 from apex_pipeline.dataverse.sender import RetryPolicy
 from apex_pipeline.errors import DatabaseUnavailableError, OutOfTimeError
-from apex_pipeline.ledger import Totals
 from apex_pipeline.panel.cache import Reading, Shared, Timing
 from apex_pipeline.panel.kpis import Comparison
 from apex_pipeline.panel.parameters import HISTORY_DAYS, MOST_RECENT
 from apex_pipeline.panel.records import DEADLINE_SECONDS, Window, read_recent
+from apex_pipeline.postgres.database import Database
+from apex_pipeline.postgres.run_ledger import Totals
+from apex_pipeline.postgres.store import Store
 from apex_pipeline.settings import (
     load_analysis_settings,
     load_database_url,
     load_settings,
 )
 from apex_pipeline.status import Status, read_status
-from apex_pipeline.store import Store
 
 RECENT_TIERS = (50, MOST_RECENT)
 """Numbers of records that are read: the smallest that holds what was asked for, so that

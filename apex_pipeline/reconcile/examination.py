@@ -16,7 +16,7 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from apex_pipeline.cutover import key_of
-from apex_pipeline.database import Database
+from apex_pipeline.postgres.database import Database
 from apex_pipeline.reconcile import findings, foreign_records, rows
 from apex_pipeline.reconcile.comparison import differing_columns
 from apex_pipeline.reconcile.findings import Verdicts

@@ -15,7 +15,7 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from apex_pipeline.metrics import record_key
-from apex_pipeline.pending import spellings
+from apex_pipeline.postgres.pending_rows import spellings
 from apex_pipeline.reconcile import foreign_records
 from apex_pipeline.reconcile.records import Record
 from apex_pipeline.reconcile.rows import Row

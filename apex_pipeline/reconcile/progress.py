@@ -7,7 +7,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from apex_pipeline.ledger import RunStatus
+from apex_pipeline.postgres.run_ledger import RunStatus
 from apex_pipeline.reconcile.findings import Kind
 
 

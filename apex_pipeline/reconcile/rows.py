@@ -13,7 +13,7 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from apex_pipeline.metrics import record_key
-from apex_pipeline.pending import spellings
+from apex_pipeline.postgres.pending_rows import spellings
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EARLIEST = "1753-01-01 00:00:00+00"

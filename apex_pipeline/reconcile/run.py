@@ -10,14 +10,16 @@ from contextlib import ExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from apex_pipeline.database import Database
 from apex_pipeline.dataverse.connect import Environment, connect
 from apex_pipeline.dataverse.gate import Deadline
 from apex_pipeline.dataverse.pacing import Pacer
 from apex_pipeline.dataverse.sender import Sender
 from apex_pipeline.errors import ApexError, DatabaseError
-from apex_pipeline.ledger import RunStatus
 from apex_pipeline.pacing_memory import PacingMemory
+from apex_pipeline.postgres.database import Database
+from apex_pipeline.postgres.run_ledger import RunStatus
+from apex_pipeline.postgres.store import Store
+from apex_pipeline.postgres.writer_lock import WriterLock, try_reconciliation_lock
 from apex_pipeline.reconcile import findings, progress as kept
 from apex_pipeline.reconcile.examination import Examination
 from apex_pipeline.reconcile.passes import Passes
@@ -26,10 +28,8 @@ from apex_pipeline.reconcile.records import LARGEST_PAGE, Budget, Records
 from apex_pipeline.reconcile.report import ReconcileOptions, ReconcileReport
 from apex_pipeline.reconcile.work import Outcome, Work
 from apex_pipeline.settings import DataverseSettings
-from apex_pipeline.store import Store
 from apex_pipeline.stream import utc_now
 from apex_pipeline.sync import pacing_key
-from apex_pipeline.writer_lock import WriterLock, try_reconciliation_lock
 
 _RESERVE = 0.5
 

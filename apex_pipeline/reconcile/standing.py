@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Connection
 
-from apex_pipeline.database import Database
+from apex_pipeline.postgres.database import Database
 from apex_pipeline.reconcile import findings, progress
 from apex_pipeline.reconcile.findings import Finding, Kind
 

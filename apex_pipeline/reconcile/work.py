@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from apex_pipeline.errors import ApexError, OutOfTimeError
-from apex_pipeline.ledger import record_adoption
+from apex_pipeline.postgres.run_ledger import record_adoption
 from apex_pipeline.reconcile import findings
 from apex_pipeline.reconcile.adoption import adopt
 from apex_pipeline.reconcile.examination import Examination

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO
 from uuid import UUID
 
-from apex_pipeline.database import Database
+from apex_pipeline.postgres.database import Database
 from apex_pipeline.recording.csv_rows import Dialect
 from apex_pipeline.recording.fields import POSTGRES
 from apex_pipeline.recording.files import (

@@ -10,8 +10,8 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from apex_pipeline.database import Database
 from apex_pipeline.errors import InvalidRecordError
+from apex_pipeline.postgres.database import Database
 from apex_pipeline.recording import statements
 from apex_pipeline.recording.fields import AGENTS, Spelling, spelling_of
 from apex_pipeline.recording.reading import Rules, read_record

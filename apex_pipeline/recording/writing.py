@@ -10,8 +10,8 @@ import psycopg
 from sqlalchemy import Connection, RowMapping
 from sqlalchemy.exc import DataError, IntegrityError
 
-from apex_pipeline.database import Database
 from apex_pipeline.errors import InvalidRecordError, RecordConflictError
+from apex_pipeline.postgres.database import Database
 from apex_pipeline.recording import statements
 from apex_pipeline.recording.fields import ID, Spelling
 from apex_pipeline.recording.reading import Record, read_record

@@ -3,12 +3,12 @@
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 
-from apex_pipeline import store
 from apex_pipeline.alerts.journal import NO_JOURNAL, VARIABLE, Journal
 from apex_pipeline.alerts.notice import Severity
 from apex_pipeline.doctor import findings as doctor
 from apex_pipeline.errors import ApexError
 from apex_pipeline.monitoring.facts import Facts
+from apex_pipeline.postgres import store
 from apex_pipeline.reconcile.standing import read_standing
 from apex_pipeline.report.delivery_statistics import read_rows
 from apex_pipeline.report.document import Line, State

@@ -6,6 +6,7 @@ from datetime import datetime
 from functools import partial
 
 from apex_pipeline.errors import ApexError
+from apex_pipeline.postgres.store import Store
 from apex_pipeline.report.chromium import Visit
 from apex_pipeline.report.delivery_statistics import (
     DELAY_PERIOD,
@@ -31,7 +32,6 @@ from apex_pipeline.report.measuring import (
 )
 from apex_pipeline.report.served_panel import percentile_bound
 from apex_pipeline.report.subject import Subject
-from apex_pipeline.store import Store
 
 REQUESTS = 50
 VISITS = 3

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from apex_pipeline import migrations
-from apex_pipeline.database import Database
 from apex_pipeline.errors import ApexError
+from apex_pipeline.postgres import migrations
+from apex_pipeline.postgres.database import Database
 from apex_pipeline.report.document import Block, Line, Lines, State, Table
 from apex_pipeline.report.measuring import instant, seconds
 from apex_pipeline.report.orchestration import (

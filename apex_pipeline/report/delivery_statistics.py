@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from apex_pipeline.database import Database
-from apex_pipeline.ledger import token_hit_rate_pct
+from apex_pipeline.postgres.database import Database
+from apex_pipeline.postgres.run_ledger import token_hit_rate_pct
 
 DELAY_PERIOD = timedelta(days=7)
 """Rows of so long are looked at for their delay."""

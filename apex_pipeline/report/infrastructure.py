@@ -4,7 +4,8 @@ import platform
 import sys
 from collections.abc import Iterator, Mapping
 
-from apex_pipeline import __version__, migrations
+from apex_pipeline import __version__
+from apex_pipeline.postgres import migrations
 from apex_pipeline.report.delivery_statistics import read_rows
 from apex_pipeline.report.document import Block, Note, Table
 from apex_pipeline.report.latencies import count_records

@@ -5,12 +5,12 @@ from contextlib import ExitStack
 from datetime import datetime, timedelta
 
 from apex_pipeline.alerts.incidents import Incident, words
+from apex_pipeline.postgres.store import Store
 from apex_pipeline.quarantine import Selection
 from apex_pipeline.report.acceptance import open_journal
 from apex_pipeline.report.document import Block, Note, Table
 from apex_pipeline.report.measuring import instant
 from apex_pipeline.report.subject import Subject
-from apex_pipeline.store import Store
 
 LATELY = timedelta(days=30)
 _CAUSES = 20

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Connection
 
-from apex_pipeline.database import Database
+from apex_pipeline.postgres.database import Database
 
 _SERVER = """
     SELECT current_setting('server_version'),

@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from apex_pipeline.alerts.journal import NO_JOURNAL, VARIABLE
-from apex_pipeline.database import Database
 from apex_pipeline.doctor.checklist import LookAtDagster
 from apex_pipeline.doctor.configuration import Configuration, read_configuration
 from apex_pipeline.doctor.service import reachable
 from apex_pipeline.errors import ApexError, ConfigError
+from apex_pipeline.postgres.database import Database
 from apex_pipeline.report.measuring import once
 from apex_pipeline.report.orchestration import Orchestration
 from apex_pipeline.report.secrets import Secrets, read_secrets

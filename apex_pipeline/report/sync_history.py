@@ -7,11 +7,12 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from apex_pipeline import pending
-from apex_pipeline.database import Database
 from apex_pipeline.errors import ApexError
-from apex_pipeline.ledger import RunRecord
 from apex_pipeline.metrics import COLUMNS, PRIMARY_KEY
+from apex_pipeline.postgres import pending_rows
+from apex_pipeline.postgres.database import Database
+from apex_pipeline.postgres.run_ledger import RunRecord
+from apex_pipeline.postgres.store import Store
 from apex_pipeline.reconcile.comparison import differing_columns
 from apex_pipeline.report.benchmarks import sync_delays
 from apex_pipeline.report.delivery_statistics import (
@@ -24,7 +25,6 @@ from apex_pipeline.report.document import Block, Note, Table
 from apex_pipeline.report.latencies import read_samples
 from apex_pipeline.report.measuring import gathered, instant, seconds
 from apex_pipeline.report.subject import Subject
-from apex_pipeline.store import Store
 
 LAST_RUNS = 10
 SAMPLES = 3
@@ -76,10 +76,10 @@ def samples(subject: Subject) -> Iterator[Block]:
 def _as_its_row(database: Database, record: Mapping[str, object]) -> str:
     """Whether a record holds what its row holds."""
 
-    def read(connection: Connection) -> pending.PendingRow | None:
+    def read(connection: Connection) -> pending_rows.PendingRow | None:
         # A column of text may hold the id in capitals.
-        ways = pending.spellings([UUID(str(record[PRIMARY_KEY]))])
-        found = (pending.named(connection, each) for each in ways)
+        ways = pending_rows.spellings([UUID(str(record[PRIMARY_KEY]))])
+        found = (pending_rows.named(connection, each) for each in ways)
         return next((row for row in found if row is not None), None)
 
     row = database.transact(read, repeatable=True)

@@ -10,10 +10,10 @@ from apex_pipeline.alerts.incidents import Incident, words
 from apex_pipeline.alerts.journal import VARIABLE, Journal, Progress
 from apex_pipeline.alerts.notice import Severity
 from apex_pipeline.alerts.patience import begun, by
-from apex_pipeline.database import Database
 from apex_pipeline.doctor import orchestration
 from apex_pipeline.doctor.findings import State
 from apex_pipeline.errors import DatabaseError
+from apex_pipeline.postgres.database import Database
 from apex_pipeline.settings import (
     check_settings,
     load_code_location,

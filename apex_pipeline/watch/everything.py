@@ -11,8 +11,8 @@ from apex_pipeline.alerts.incidents import words
 from apex_pipeline.alerts.journal import Look
 from apex_pipeline.alerts.outbox import LATE, Backlog
 from apex_pipeline.alerts.patience import within
-from apex_pipeline.database import Database
 from apex_pipeline.errors import ConfigError, DatabaseError
+from apex_pipeline.postgres.database import Database
 from apex_pipeline.settings import Settings, load_settings, read_variable, state_dir
 from apex_pipeline.watch import instigators, probes, storage_room, sync_health
 from apex_pipeline.watch.catalogue import (

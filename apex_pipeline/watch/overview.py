@@ -5,11 +5,11 @@ import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from apex_pipeline import store
 from apex_pipeline.alerts.journal import VARIABLE, Journal
 from apex_pipeline.alerts.patience import begun, by
 from apex_pipeline.credential_end import CredentialEnd, credential_end
 from apex_pipeline.errors import DatabaseError
+from apex_pipeline.postgres import store
 from apex_pipeline.settings import (
     Settings,
     load_code_location,

@@ -9,9 +9,9 @@ from sqlalchemy import Connection
 from apex_pipeline.alerts.findings import Observation
 from apex_pipeline.alerts.incidents import words
 from apex_pipeline.alerts.notice import Severity
-from apex_pipeline.database import Database
-from apex_pipeline.ledger import RunRecord
 from apex_pipeline.monitoring.facts import Facts, read_facts
+from apex_pipeline.postgres.database import Database
+from apex_pipeline.postgres.run_ledger import RunRecord
 from apex_pipeline.watch.catalogue import (
     NO_SUCCESS,
     ROWS_OVERDUE,

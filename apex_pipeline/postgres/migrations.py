@@ -23,10 +23,10 @@ from psycopg import errors
 from yoyo.backends.core.postgresql import PostgresqlPsycopgBackend
 from yoyo.migrations import Migration, MigrationList
 
-from apex_pipeline import schema
-from apex_pipeline.database import Database
 from apex_pipeline.errors import DatabaseUnavailableError
-from apex_pipeline.time_limits import STATEMENT_SECONDS, Limits
+from apex_pipeline.postgres import declared_schema
+from apex_pipeline.postgres.database import Database
+from apex_pipeline.postgres.time_limits import STATEMENT_SECONDS, Limits
 
 # The number is any that no other program takes. It is no bind parameter: the portal of
 # a statement with parameters keeps a snapshot until the transaction ends, and an index
@@ -133,7 +133,7 @@ def unapplied(
 
 def missing(
     url: str,
-    kind: schema.Kind,
+    kind: declared_schema.Kind,
     *,
     wait_seconds: float = 30.0,
     statement_seconds: float = STATEMENT_SECONDS,
@@ -142,13 +142,13 @@ def missing(
     database = _reading(url, wait_seconds, statement_seconds)
     with database, database.translated(), database.connect() as connection:
         connection.autocommit = True
-        return schema.missing(connection, _sources(_read(Part.METRICS)), kind)
+        return declared_schema.missing(connection, _sources(_read(Part.METRICS)), kind)
 
 
 def contents(part: Part = Part.METRICS) -> dict[str, list[str]]:
     """Name every migration, with the tables and views that it makes."""
     return {
-        name: schema.relations({name: source})
+        name: declared_schema.relations({name: source})
         for name, source in _sources(_read(part)).items()
     }
 
@@ -169,8 +169,8 @@ def _lost(database: Database, every: Sequence[Migration]) -> set[str]:
         sources = _sources(every)
         return {
             name
-            for kind in schema.Kind
-            for name in schema.missing(connection, sources, kind)
+            for kind in declared_schema.Kind
+            for name in declared_schema.missing(connection, sources, kind)
         }
 
 
@@ -299,7 +299,7 @@ def _apply_one(backend: _Backend, migration: Migration) -> None:
 
 
 def _read(part: Part) -> MigrationList:
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     # In a wheel the files are inside the package; in a checkout, beside it.
     folder = next(f for f in (package / "sql", package.parent / "sql") if f.is_dir())
     return yoyo.read_migrations(glob.escape(str(folder / part)))

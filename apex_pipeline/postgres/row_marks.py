@@ -19,7 +19,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 
 from apex_pipeline.metrics import record_key
-from apex_pipeline.pending import ROW, PendingRow, page, read, versioned
+from apex_pipeline.postgres.pending_rows import ROW, PendingRow, page, read, versioned
 
 
 @dataclass(frozen=True, slots=True)

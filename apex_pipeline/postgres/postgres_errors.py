@@ -10,7 +10,7 @@ from apex_pipeline.errors import (
     DatabaseUnavailableError,
     SchemaMissingError,
 )
-from apex_pipeline.timed_connection import HeldLockError, NoAnswerError
+from apex_pipeline.postgres.timed_connection import HeldLockError, NoAnswerError
 
 _TLS = "Add sslmode=require to DATABASE_URL."
 _PLAN = "Choose a larger plan, or wait until the quota is renewed."

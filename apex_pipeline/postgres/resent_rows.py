@@ -22,9 +22,10 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from apex_pipeline import pending, quarantine
+from apex_pipeline import quarantine
 from apex_pipeline.errors import ConfigError
-from apex_pipeline.pending import PendingRow, Position
+from apex_pipeline.postgres import pending_rows as pending
+from apex_pipeline.postgres.pending_rows import PendingRow, Position
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from sqlalchemy import Connection
 
-from apex_pipeline.marking import Marks
+from apex_pipeline.postgres.row_marks import Marks
 
 
 def token_hit_rate_pct(hits: int, misses: int) -> float | None:

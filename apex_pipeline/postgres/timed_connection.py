@@ -17,7 +17,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.pq.abc import PGconn
 from psycopg.rows import RowFactory, tuple_row
 
-from apex_pipeline.time_limits import STATEMENT_SECONDS, Limits, limits_of
+from apex_pipeline.postgres.time_limits import STATEMENT_SECONDS, Limits, limits_of
 
 _Result = TypeVar("_Result")
 

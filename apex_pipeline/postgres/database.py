@@ -20,17 +20,17 @@ from sqlalchemy.exc import (
 )
 
 from apex_pipeline.errors import ConfigError, DatabaseUnavailableError
-from apex_pipeline.lock_holders import find_holders
-from apex_pipeline.postgres_errors import (
+from apex_pipeline.postgres.lock_holders import find_holders
+from apex_pipeline.postgres.postgres_errors import (
     connection_refused,
     is_worth_repeating,
     not_connected,
     reason,
     translated,
 )
+from apex_pipeline.postgres.time_limits import STATEMENT_SECONDS, Budget, limits_of
+from apex_pipeline.postgres.timed_connection import TimedConnection
 from apex_pipeline.settings.postgres_url import read_postgres_url, shown_address
-from apex_pipeline.time_limits import STATEMENT_SECONDS, Budget, limits_of
-from apex_pipeline.timed_connection import TimedConnection
 
 logger = logging.getLogger(__name__)
 

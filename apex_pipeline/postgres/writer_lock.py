@@ -11,10 +11,10 @@ from typing import LiteralString, Self
 
 import psycopg
 
-from apex_pipeline.database import Database
 from apex_pipeline.errors import WriterLockLostError
-from apex_pipeline.time_limits import limits_of
-from apex_pipeline.timed_connection import TimedConnection
+from apex_pipeline.postgres.database import Database
+from apex_pipeline.postgres.time_limits import limits_of
+from apex_pipeline.postgres.timed_connection import TimedConnection
 
 # Without bind parameters: the portal of a statement that has some keeps a snapshot
 # until the transaction ends, and with it all that vacuum would clear away.

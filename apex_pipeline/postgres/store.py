@@ -7,17 +7,7 @@ from typing import Self, TypeVar
 
 from sqlalchemy import Connection
 
-from apex_pipeline import (
-    ledger,
-    marking,
-    pending,
-    quarantine,
-    quarantine_listing,
-    slices,
-)
-from apex_pipeline.database import Database
-from apex_pipeline.ledger import RunRecord, Target, Totals
-from apex_pipeline.marking import Marks, Trial
+from apex_pipeline import quarantine, quarantine_listing
 from apex_pipeline.metrics import Rejection
 from apex_pipeline.monitoring.facts import (
     Facts,
@@ -25,12 +15,16 @@ from apex_pipeline.monitoring.facts import (
     read_facts,
     read_ledger_facts,
 )
-from apex_pipeline.pending import PendingRow, PendingSummary, Position
+from apex_pipeline.postgres import pending_rows, resent_rows, row_marks, run_ledger
+from apex_pipeline.postgres.database import Database
+from apex_pipeline.postgres.pending_rows import PendingRow, PendingSummary, Position
+from apex_pipeline.postgres.resent_rows import Slice, SliceSummary
+from apex_pipeline.postgres.row_marks import Marks, Trial
+from apex_pipeline.postgres.run_ledger import RunRecord, Target, Totals
+from apex_pipeline.postgres.time_limits import STATEMENT_SECONDS
+from apex_pipeline.postgres.writer_lock import WriterLock, try_writer_lock
 from apex_pipeline.quarantine import Decision, Selection
 from apex_pipeline.quarantine_listing import Cause, QuarantinedRow
-from apex_pipeline.slices import Slice, SliceSummary
-from apex_pipeline.time_limits import STATEMENT_SECONDS
-from apex_pipeline.writer_lock import WriterLock, try_writer_lock
 
 _Result = TypeVar("_Result")
 
@@ -104,12 +98,12 @@ class Store:
     def pending_page(self, after: Position | None, limit: int) -> list[PendingRow]:
         """Read the pending rows that follow *after*, the oldest first."""
         return self._database.transact(
-            lambda c: pending.page(c, after, limit), repeatable=True
+            lambda c: pending_rows.page(c, after, limit), repeatable=True
         )
 
     def pending_summary(self) -> PendingSummary:
         """Count the pending rows, and find the oldest."""
-        return self._database.transact(pending.summary, repeatable=True)
+        return self._database.transact(pending_rows.summary, repeatable=True)
 
     def facts(self, now: datetime, pacing_key: str = "") -> Facts:
         """Read the figures of the sync, as they are told everywhere."""
@@ -125,20 +119,20 @@ class Store:
 
     def has_pending(self) -> bool:
         """Whether anything is pending; cheap, however much it is."""
-        return self._database.transact(pending.exists, repeatable=True)
+        return self._database.transact(pending_rows.exists, repeatable=True)
 
     def slice_page(
         self, part: Slice, after: Position | None, limit: int
     ) -> list[PendingRow]:
         """Read the rows of a slice to be sent that follow *after*, the oldest first."""
         return self._database.transact(
-            lambda c: slices.page(c, part, after, limit), repeatable=True
+            lambda c: resent_rows.page(c, part, after, limit), repeatable=True
         )
 
     def slice_summary(self, part: Slice) -> SliceSummary:
         """Count the rows of a slice by what became of them."""
         return self._database.transact(
-            lambda c: slices.summary(c, part), repeatable=True
+            lambda c: resent_rows.summary(c, part), repeatable=True
         )
 
     def mark_exported(
@@ -161,18 +155,20 @@ class Store:
         """
 
         def mark(connection: Connection) -> Marks:
-            marks = marking.mark_exported(
+            marks = row_marks.mark_exported(
                 connection, rows, at, again=again, resource=resource
             )
             if run_id is not None:
-                ledger.count_marks(connection, run_id, marks)
+                run_ledger.count_marks(connection, run_id, marks)
             return marks
 
         return self._database.transact(mark, repeatable=True)
 
     def try_mark(self, at: datetime) -> Trial:
         """Mark a few rows in a transaction that is rolled back."""
-        return self._database.transact(lambda c: marking.trial(c, at), repeatable=True)
+        return self._database.transact(
+            lambda c: row_marks.trial(c, at), repeatable=True
+        )
 
     def quarantine(
         self, rejections: Sequence[Rejection], at: datetime, *, unmark: bool = False
@@ -187,7 +183,7 @@ class Store:
 
         def put_aside(connection: Connection) -> None:
             if unmark:
-                pending.unmark(connection, [one.id for one in rejections])
+                pending_rows.unmark(connection, [one.id for one in rejections])
             quarantine.put_aside(connection, rejections, at)
 
         self._database.transact(put_aside)
@@ -231,7 +227,7 @@ class Store:
             connection: Connection,
         ) -> list[tuple[QuarantinedRow, Mapping[str, object]]]:
             found = [
-                (entry, pending.named(connection, entry.id))
+                (entry, pending_rows.named(connection, entry.id))
                 for entry in quarantine_listing.named(connection, text)
             ]
             return [(entry, row.values) for entry, row in found if row is not None]
@@ -274,7 +270,7 @@ class Store:
         """Tell which of these UUIDs are rows of ours; in the usual spelling."""
         wanted = list(ids)
         return self._database.transact(
-            lambda c: pending.known_ids(c, wanted), repeatable=True
+            lambda c: pending_rows.known_ids(c, wanted), repeatable=True
         )
 
     def start_run(self, *, at: datetime, dagster_run_id: str | None) -> int:
@@ -283,59 +279,61 @@ class Store:
         A run that is still open is closed as interrupted: its process is dead.
         """
         return self._database.transact(
-            lambda c: ledger.start_run(c, at, dagster_run_id)
+            lambda c: run_ledger.start_run(c, at, dagster_run_id)
         )
 
     def finish_run(self, run_id: int, record: RunRecord) -> None:
         """Write what became of a run."""
         self._database.transact(
-            lambda c: ledger.finish_run(c, run_id, record), repeatable=True
+            lambda c: run_ledger.finish_run(c, run_id, record), repeatable=True
         )
 
     def last_runs(self, limit: int) -> list[RunRecord]:
         """Read the last runs, the newest first."""
         return self._database.transact(
-            lambda c: ledger.last_runs(c, limit), repeatable=True
+            lambda c: run_ledger.last_runs(c, limit), repeatable=True
         )
 
     def run_totals(self) -> Totals:
         """Add up what all runs did."""
-        return self._database.transact(ledger.totals, repeatable=True)
+        return self._database.transact(run_ledger.totals, repeatable=True)
 
     def pacing(self, key: str) -> dict[str, object] | None:
         """Read how much of Dataverse's limits was used lately."""
-        return self._database.transact(lambda c: ledger.pacing(c, key), repeatable=True)
+        return self._database.transact(
+            lambda c: run_ledger.pacing(c, key), repeatable=True
+        )
 
     def save_pacing(
         self, key: str, state: Mapping[str, object], retry_at: datetime | None
     ) -> None:
         """Keep how much of Dataverse's limits is used, and until when to wait."""
         self._database.transact(
-            lambda c: ledger.save_pacing(c, key, state, retry_at), repeatable=True
+            lambda c: run_ledger.save_pacing(c, key, state, retry_at), repeatable=True
         )
 
     def retry_at(self, key: str) -> datetime | None:
         """Read until when Dataverse wants no request."""
         return self._database.transact(
-            lambda c: ledger.retry_at(c, key), repeatable=True
+            lambda c: run_ledger.retry_at(c, key), repeatable=True
         )
 
     def target(self, resource: str) -> Target | None:
         """Read what is known of a Dataverse environment."""
         return self._database.transact(
-            lambda c: ledger.target(c, resource), repeatable=True
+            lambda c: run_ledger.target(c, resource), repeatable=True
         )
 
     def accept_duplicates(self, resource: str, at: datetime) -> None:
         """Keep a person's word that another flow's records there are no obstacle."""
         self._database.transact(
-            lambda c: ledger.accept_duplicates(c, resource, at), repeatable=True
+            lambda c: run_ledger.accept_duplicates(c, resource, at), repeatable=True
         )
 
     def record_delivery(self, resource: str, at: datetime) -> None:
         """Keep when the first row was delivered to an environment."""
         self._database.transact(
-            lambda c: ledger.record_delivery(c, resource, at), repeatable=True
+            lambda c: run_ledger.record_delivery(c, resource, at), repeatable=True
         )
 
     def writer_lock(self) -> WriterLock | None:

@@ -1,0 +1,1 @@
+"""Postgres: connections, migrations, locks, and the tables of the sync."""
