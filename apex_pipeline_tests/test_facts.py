@@ -10,7 +10,7 @@ from apex_pipeline.doctor.findings import State
 from apex_pipeline.metrics import Rejection
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.run_ledger import RunRecord, RunStatus
-from apex_pipeline.quarantine import Decision, Selection
+from apex_pipeline.quarantine.decisions import Decision, Selection
 from apex_pipeline.status import read_status
 from apex_pipeline.watch import sync_health
 from apex_pipeline_tests.ends import campaign_row, emulator_settings, insert

@@ -10,7 +10,7 @@ from apex_pipeline.errors import ApexError, ConfigError
 from apex_pipeline.metrics import Rejection
 from apex_pipeline.postgres import migrations
 from apex_pipeline.postgres.store import connect
-from apex_pipeline.quarantine import Decision, Selection
+from apex_pipeline.quarantine.decisions import Decision, Selection
 from apex_pipeline_tests.ends import campaign_row, execute, insert, query
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)

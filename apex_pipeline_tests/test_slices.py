@@ -19,7 +19,7 @@ from apex_pipeline.postgres.resent_rows import (
     parse_slice,
 )
 from apex_pipeline.postgres.store import connect
-from apex_pipeline.quarantine import Decision, Selection
+from apex_pipeline.quarantine.decisions import Decision, Selection
 from apex_pipeline.stream import StreamOptions
 from apex_pipeline.sync import SyncOptions, run_sync
 from apex_pipeline_tests.crashing import crash, run_slice

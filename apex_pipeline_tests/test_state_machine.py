@@ -33,7 +33,7 @@ from apex_pipeline.postgres import migrations
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.resent_rows import Slice
 from apex_pipeline.postgres.store import Store, connect
-from apex_pipeline.quarantine import Decision, Selection
+from apex_pipeline.quarantine.decisions import Decision, Selection
 from apex_pipeline.reconcile.report import ReconcileOptions
 from apex_pipeline.reconcile.run import run_reconciliation
 from apex_pipeline.stream import StreamOptions

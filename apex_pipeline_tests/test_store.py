@@ -13,7 +13,7 @@ from apex_pipeline.postgres import migrations
 from apex_pipeline.postgres.pending_rows import PendingRow, PendingSummary, Position
 from apex_pipeline.postgres.row_marks import Marks
 from apex_pipeline.postgres.store import Store, connect
-from apex_pipeline.quarantine import Selection
+from apex_pipeline.quarantine.decisions import Selection
 from apex_pipeline_tests.ends import campaign_row, insert, mark
 from apex_pipeline_tests.waiting import wait_until
 

@@ -12,11 +12,11 @@ import click
 from apex_pipeline.cli.output import plain, waiting
 from apex_pipeline.cli.tables import print_table, words
 from apex_pipeline.errors import ApexError
-from apex_pipeline.examination import examine
 from apex_pipeline.postgres import store
 from apex_pipeline.postgres.store import Store
-from apex_pipeline.quarantine import Decision, Selection
-from apex_pipeline.quarantine_listing import Cause, QuarantinedRow
+from apex_pipeline.quarantine.decisions import Decision, Selection
+from apex_pipeline.quarantine.explanation import examine
+from apex_pipeline.quarantine.listing import Cause, QuarantinedRow
 from apex_pipeline.settings import dagster_environment, load_settings, read_variable
 
 _CODE = click.option("--code", help="Rows that were refused with this code.")

@@ -18,9 +18,9 @@ from apex_pipeline.defs.quarantine_state import (
 from apex_pipeline.defs.services import Services
 from apex_pipeline.defs.sync_specs import QUARANTINED
 from apex_pipeline.errors import ApexError, ConfigError
-from apex_pipeline.examination import examine
 from apex_pipeline.postgres.store import Store
-from apex_pipeline.quarantine import Decision, Selection
+from apex_pipeline.quarantine.decisions import Decision, Selection
+from apex_pipeline.quarantine.explanation import examine
 
 _ROWS_LISTED = 200
 # All of it is kept in the event log.

@@ -12,8 +12,8 @@ from apex_pipeline.defs.storage_patience import bound_storage
 from apex_pipeline.defs.sync_specs import NO_ROWS_QUARANTINED, QUARANTINED
 from apex_pipeline.errors import ApexError
 from apex_pipeline.postgres.store import Store
-from apex_pipeline.quarantine import Selection
-from apex_pipeline.quarantine_listing import Cause, QuarantinedRow
+from apex_pipeline.quarantine.decisions import Selection
+from apex_pipeline.quarantine.listing import Cause, QuarantinedRow
 
 # Every run keeps its table in the event log.
 _CAUSES_SHOWN = 20

@@ -9,10 +9,10 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
-from apex_pipeline import quarantine
 from apex_pipeline.postgres import pending_rows as pending, run_ledger
 from apex_pipeline.postgres.pending_rows import PendingSummary
 from apex_pipeline.postgres.run_ledger import RunRecord, RunStatus, Totals
+from apex_pipeline.quarantine import decisions
 
 OVERDUE = timedelta(minutes=10)
 """Twice the sync's interval: rows that wait longer mean that it does not keep up."""
@@ -141,8 +141,8 @@ def read_facts(connection: Connection, now: datetime, pacing_key: str = "") -> F
     return Facts(
         as_of=now,
         pending=pending.summary(connection),
-        quarantined=quarantine.count_by_code(connection),
-        dropped=quarantine.count(connection)[1],
+        quarantined=decisions.count_by_code(connection),
+        dropped=decisions.count(connection)[1],
         runs=run_ledger.telling_runs(connection),
         day=run_ledger.totals(connection, since=now - PERIOD),
         throttled_until=retry_at if is_throttled else None,

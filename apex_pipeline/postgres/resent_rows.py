@@ -22,10 +22,10 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from apex_pipeline import quarantine
 from apex_pipeline.errors import ConfigError
 from apex_pipeline.postgres import pending_rows as pending
 from apex_pipeline.postgres.pending_rows import PendingRow, Position
+from apex_pipeline.quarantine import decisions
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Slice:
             raise ConfigError("since must be before until.")
         if self.campaign is not None and not self.campaign.strip():
             raise ConfigError("campaign must not be blank.")
-        quarantine.require_storable(self.campaign)
+        decisions.require_storable(self.campaign)
 
     def continued(self, at: datetime) -> "Slice":
         """What is left of it after a run that began at *at*."""

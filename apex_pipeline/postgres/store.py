@@ -7,7 +7,6 @@ from typing import Self, TypeVar
 
 from sqlalchemy import Connection
 
-from apex_pipeline import quarantine, quarantine_listing
 from apex_pipeline.metrics import Rejection
 from apex_pipeline.monitoring.facts import (
     Facts,
@@ -23,8 +22,9 @@ from apex_pipeline.postgres.row_marks import Marks, Trial
 from apex_pipeline.postgres.run_ledger import RunRecord, Target, Totals
 from apex_pipeline.postgres.time_limits import STATEMENT_SECONDS
 from apex_pipeline.postgres.writer_lock import WriterLock, try_writer_lock
-from apex_pipeline.quarantine import Decision, Selection
-from apex_pipeline.quarantine_listing import Cause, QuarantinedRow
+from apex_pipeline.quarantine import decisions as quarantine, listing
+from apex_pipeline.quarantine.decisions import Decision, Selection
+from apex_pipeline.quarantine.listing import Cause, QuarantinedRow
 
 _Result = TypeVar("_Result")
 
@@ -201,7 +201,7 @@ class Store:
     ) -> list[Cause]:
         """Read why rows are in quarantine, the commonest cause first."""
         return self._database.transact(
-            lambda c: quarantine_listing.causes(c, selection, limit, offset),
+            lambda c: listing.causes(c, selection, limit, offset),
             repeatable=True,
         )
 
@@ -210,7 +210,7 @@ class Store:
     ) -> list[QuarantinedRow]:
         """Read the rows in quarantine by when they were refused first."""
         return self._database.transact(
-            lambda c: quarantine_listing.rows(c, selection, limit, offset),
+            lambda c: listing.rows(c, selection, limit, offset),
             repeatable=True,
         )
 
@@ -228,7 +228,7 @@ class Store:
         ) -> list[tuple[QuarantinedRow, Mapping[str, object]]]:
             found = [
                 (entry, pending_rows.named(connection, entry.id))
-                for entry in quarantine_listing.named(connection, text)
+                for entry in listing.named(connection, text)
             ]
             return [(entry, row.values) for entry, row in found if row is not None]
 

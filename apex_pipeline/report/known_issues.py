@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from apex_pipeline.alerts.incidents import Incident, words
 from apex_pipeline.postgres.store import Store
-from apex_pipeline.quarantine import Selection
+from apex_pipeline.quarantine.decisions import Selection
 from apex_pipeline.report.acceptance import open_journal
 from apex_pipeline.report.document import Block, Note, Table
 from apex_pipeline.report.measuring import instant

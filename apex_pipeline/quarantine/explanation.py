@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from apex_pipeline.metrics import PRIMARY_KEY, Rejection, read_columns, read_metric
-from apex_pipeline.quarantine_listing import QuarantinedRow
+from apex_pipeline.quarantine.listing import QuarantinedRow
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from apex_pipeline.quarantine import OF_CAUSE, Selection, bound, find
+from apex_pipeline.quarantine.decisions import OF_CAUSE, Selection, bound, find
 
 EXAMPLES = 3
 """How many ids stand for the rows of a cause."""

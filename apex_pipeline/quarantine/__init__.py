@@ -1,0 +1,1 @@
+"""The quarantine: rows that Dataverse rejects, and what you decide about them."""
