@@ -9,10 +9,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import NameOID
 
-from apex_pipeline.dataverse.client_certificate import read_client_certificate
-from apex_pipeline.dataverse.token_cache import TokenCacheFile
-from apex_pipeline.dataverse.tokens import TokenSource
 from apex_pipeline.errors import ConfigError
+from apex_pipeline.microsoft.client_certificate import read_client_certificate
+from apex_pipeline.microsoft.token_cache import TokenCacheFile
+from apex_pipeline.microsoft.tokens import TokenSource
 from apex_pipeline_tests.entra import Entra, dataverse_settings
 
 NOW = datetime.now(UTC)

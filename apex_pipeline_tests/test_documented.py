@@ -37,11 +37,11 @@ from apex_pipeline.dataverse.found import (
     FoundUser,
 )
 from apex_pipeline.dataverse.gate import Deadline
-from apex_pipeline.dataverse.token_cache import TokenCacheFile
-from apex_pipeline.dataverse.tokens import TokenSource
 from apex_pipeline.errors import InterceptedError, TransientError
-from apex_pipeline.graph import connect as connect_graph
 from apex_pipeline.metrics import COLUMNS, ENTITY_SET, TABLE
+from apex_pipeline.microsoft.graph import connect as connect_graph
+from apex_pipeline.microsoft.token_cache import TokenCacheFile
+from apex_pipeline.microsoft.tokens import TokenSource
 from apex_pipeline.settings import (
     AlertSettings,
     Encryption,

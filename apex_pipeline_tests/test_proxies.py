@@ -8,13 +8,13 @@ import httpx
 import pytest
 
 from apex_pipeline.alerts.faults import reason
-from apex_pipeline.dataverse.transport import (
+from apex_pipeline.errors import ConfigError, TransientError
+from apex_pipeline.microsoft.http_transport import (
     certificate_fault,
     dataverse_http,
     token_http,
     translated,
 )
-from apex_pipeline.errors import ConfigError, TransientError
 from apex_pipeline.settings import proxies as module
 from apex_pipeline.settings.proxies import load_proxies
 from apex_pipeline_tests.ends import free_port

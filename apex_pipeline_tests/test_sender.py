@@ -15,9 +15,6 @@ from apex_pipeline.dataverse.client import DataverseClient, Table, Target
 from apex_pipeline.dataverse.gate import Deadline, Gate
 from apex_pipeline.dataverse.pacing import Pacer
 from apex_pipeline.dataverse.sender import RetryPolicy, Sender
-from apex_pipeline.dataverse.token_cache import TokenCacheFile
-from apex_pipeline.dataverse.tokens import TokenSource
-from apex_pipeline.dataverse.transport import no_cookies
 from apex_pipeline.errors import (
     AuthError,
     DataverseError,
@@ -26,6 +23,9 @@ from apex_pipeline.errors import (
     TooMuchError,
     TransientError,
 )
+from apex_pipeline.microsoft.http_transport import no_cookies
+from apex_pipeline.microsoft.token_cache import TokenCacheFile
+from apex_pipeline.microsoft.tokens import TokenSource
 from apex_pipeline_tests.entra import RESOURCE, Entra, dataverse_settings
 
 TABLE = Table(

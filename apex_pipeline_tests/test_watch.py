@@ -14,9 +14,9 @@ from apex_pipeline.alerts.findings import Observation, is_within
 from apex_pipeline.alerts.notice import Severity
 from apex_pipeline.alerts.outbox import LATE as STUCK, Backlog
 from apex_pipeline.breaker import Breaker
-from apex_pipeline.credential_end import CredentialEnd
 from apex_pipeline.errors import ConfigError, SystemicRejectionError
 from apex_pipeline.metrics import TABLE, Rejection
+from apex_pipeline.microsoft.credential_expiry import CredentialEnd
 from apex_pipeline.monitoring.facts import Facts
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.pending_rows import PendingSummary

@@ -27,13 +27,13 @@ from unittest.mock import patch
 
 import httpx
 
-from apex_pipeline.dataverse.token_cache import TokenCacheFile
-from apex_pipeline.dataverse.tokens import TokenSource
-from apex_pipeline.dataverse.transport import token_http
 from apex_pipeline.emulator import Clock, ServedEmulator, serve
 from apex_pipeline.local import demo
 from apex_pipeline.local.postgres import EmbeddedPostgres
 from apex_pipeline.metrics import ENTITY_SET
+from apex_pipeline.microsoft.http_transport import token_http
+from apex_pipeline.microsoft.token_cache import TokenCacheFile
+from apex_pipeline.microsoft.tokens import TokenSource
 from apex_pipeline.postgres import migrations, store
 from apex_pipeline.settings import DataverseSettings, load_settings
 from apex_pipeline.sync import SyncOptions, run_sync

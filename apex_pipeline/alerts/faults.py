@@ -4,7 +4,7 @@ import re
 import socket
 import ssl
 
-from apex_pipeline.dataverse.transport import certificate_fault
+from apex_pipeline.microsoft.http_transport import certificate_fault
 
 _NO_TLS = re.compile("WRONG_VERSION_NUMBER|UNKNOWN_PROTOCOL|HTTP_REQUEST|RECORD_LAYER")
 

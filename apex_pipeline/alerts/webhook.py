@@ -18,8 +18,8 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from apex_pipeline.alerts.faults import reason
 from apex_pipeline.alerts.notice import DeliveryError
 from apex_pipeline.dataverse.answers import Answer
-from apex_pipeline.dataverse.transport import trust
 from apex_pipeline.errors import ConfigError
+from apex_pipeline.microsoft.http_transport import trust
 from apex_pipeline.settings.proxies import load_proxies
 
 SECONDS = 10.0

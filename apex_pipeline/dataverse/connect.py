@@ -10,9 +10,9 @@ from apex_pipeline.dataverse.client import DataverseClient
 from apex_pipeline.dataverse.gate import Gate
 from apex_pipeline.dataverse.pacing import Pacer
 from apex_pipeline.dataverse.sender import RetryPolicy, Sender
-from apex_pipeline.dataverse.token_cache import TokenCacheFile
-from apex_pipeline.dataverse.tokens import TokenSource
-from apex_pipeline.dataverse.transport import dataverse_http, token_http
+from apex_pipeline.microsoft.http_transport import dataverse_http, token_http
+from apex_pipeline.microsoft.token_cache import TokenCacheFile
+from apex_pipeline.microsoft.tokens import TokenSource
 from apex_pipeline.settings import DataverseSettings
 
 REQUEST_TIMEOUT_SECONDS = 120.0

@@ -23,8 +23,6 @@ from apex_pipeline.dataverse.answers import (
     remedy,
 )
 from apex_pipeline.dataverse.gate import Deadline, Gate
-from apex_pipeline.dataverse.tokens import TokenSource
-from apex_pipeline.dataverse.transport import translated
 from apex_pipeline.errors import (
     DataverseError,
     InterceptedError,
@@ -32,6 +30,8 @@ from apex_pipeline.errors import (
     TooMuchError,
     TransientError,
 )
+from apex_pipeline.microsoft.http_transport import translated
+from apex_pipeline.microsoft.tokens import TokenSource
 
 logger = logging.getLogger(__name__)
 

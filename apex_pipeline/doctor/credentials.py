@@ -9,11 +9,11 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from apex_pipeline.credential_end import credential_end
-from apex_pipeline.dataverse.token_cache import TokenCacheFile
-from apex_pipeline.dataverse.tokens import TokenSource
-from apex_pipeline.dataverse.transport import token_http
 from apex_pipeline.doctor.findings import Finding, failed, ok, warning
+from apex_pipeline.microsoft.credential_expiry import credential_end
+from apex_pipeline.microsoft.http_transport import token_http
+from apex_pipeline.microsoft.token_cache import TokenCacheFile
+from apex_pipeline.microsoft.tokens import TokenSource
 from apex_pipeline.monitoring.facts import CREDENTIAL_WARNED_DAYS
 from apex_pipeline.settings import DataverseSettings
 

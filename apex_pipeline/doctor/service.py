@@ -9,10 +9,10 @@ from typing import Any
 
 import httpx
 
-from apex_pipeline.dataverse.transport import token_http, translated
 from apex_pipeline.doctor.findings import Finding, failed, ok, warning
 from apex_pipeline.doctor.machine import skew
 from apex_pipeline.errors import ConfigError
+from apex_pipeline.microsoft.http_transport import token_http, translated
 from apex_pipeline.settings import DataverseSettings
 
 _PATH = "/api/data/v9.2/WhoAmI"

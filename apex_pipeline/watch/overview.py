@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 
 from apex_pipeline.alerts.journal import VARIABLE, Journal
 from apex_pipeline.alerts.patience import begun, by
-from apex_pipeline.credential_end import CredentialEnd, credential_end
 from apex_pipeline.errors import DatabaseError
+from apex_pipeline.microsoft.credential_expiry import CredentialEnd, credential_end
 from apex_pipeline.postgres import store
 from apex_pipeline.settings import (
     Settings,

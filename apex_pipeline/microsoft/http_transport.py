@@ -9,8 +9,8 @@ from pathlib import Path
 import httpx
 
 from apex_pipeline.dataverse.pacing import MAX_CONCURRENCY
-from apex_pipeline.dataverse.routes import AsyncRoutes, Routes
 from apex_pipeline.errors import ConfigError, TransientError
+from apex_pipeline.microsoft.proxy_routes import AsyncRoutes, Routes
 
 _CONNECT_SECONDS = 10.0
 

@@ -16,9 +16,9 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from apex_pipeline import graph
-from apex_pipeline.dataverse.client_certificate import read_client_certificate
 from apex_pipeline.errors import ConfigError, DataverseError
+from apex_pipeline.microsoft import graph
+from apex_pipeline.microsoft.client_certificate import read_client_certificate
 from apex_pipeline.settings import DataverseSettings, load_noted_end
 
 _NOTED = "APEX_CLIENT_SECRET_EXPIRES_ON"

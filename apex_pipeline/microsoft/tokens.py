@@ -8,11 +8,11 @@ from typing import Any
 import httpx
 import msal
 
-from apex_pipeline.dataverse.authority import AuthorityHttp, refused
-from apex_pipeline.dataverse.client_certificate import read_client_certificate
-from apex_pipeline.dataverse.token_cache import TokenCacheFile
-from apex_pipeline.dataverse.transport import translated
 from apex_pipeline.errors import AuthError, TransientError
+from apex_pipeline.microsoft.authority import AuthorityHttp, refused
+from apex_pipeline.microsoft.client_certificate import read_client_certificate
+from apex_pipeline.microsoft.http_transport import translated
+from apex_pipeline.microsoft.token_cache import TokenCacheFile
 from apex_pipeline.settings import DataverseSettings
 
 # MSAL takes a token with less than five minutes left for expired, and so do we.

@@ -17,11 +17,11 @@ import httpx
 
 from apex_pipeline.dataverse import documented
 from apex_pipeline.dataverse.answers import Answer, intercepted
-from apex_pipeline.dataverse.authority import check
-from apex_pipeline.dataverse.token_cache import TokenCacheFile
-from apex_pipeline.dataverse.tokens import TokenSource
-from apex_pipeline.dataverse.transport import token_http, translated
 from apex_pipeline.errors import AuthError, TransientError
+from apex_pipeline.microsoft.authority import check
+from apex_pipeline.microsoft.http_transport import token_http, translated
+from apex_pipeline.microsoft.token_cache import TokenCacheFile
+from apex_pipeline.microsoft.tokens import TokenSource
 from apex_pipeline.settings import DataverseSettings
 
 SECONDS = 10.0

@@ -1,0 +1,1 @@
+"""Microsoft's identity platform and Graph: tokens, connections, credential expiry."""
