@@ -10,7 +10,7 @@ from pathlib import Path
 
 from apex_pipeline.cutover import refuse_foreign_records
 from apex_pipeline.dataverse.client import DataverseClient
-from apex_pipeline.dataverse.connect import (
+from apex_pipeline.dataverse.environment import (
     REQUEST_TIMEOUT_SECONDS,
     Environment,
     connect,

@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pytest
 
-from apex_pipeline.dataverse.connect import connect
+from apex_pipeline.dataverse.environment import connect
 from apex_pipeline.dataverse.gate import Deadline
 from apex_pipeline.dataverse.sender import RetryPolicy
 from apex_pipeline.delivery import DataverseSink, check_columns

@@ -22,7 +22,7 @@ from apex_pipeline.alerts.patience import Pace, until_taken
 from apex_pipeline.alerts.smtp import SmtpMail
 from apex_pipeline.alerts.station import Station
 from apex_pipeline.alerts.teams import Teams
-from apex_pipeline.dataverse import documented
+from apex_pipeline.dataverse import documented_answers
 from apex_pipeline.dataverse.changes import carry_out
 from apex_pipeline.dataverse.client import DataverseClient
 from apex_pipeline.dataverse.desired import Change, Kind
@@ -165,7 +165,9 @@ def change(kind: Kind, subject: str = "") -> Call:
     )
 
 
-def get(path: str, expected: documented.Documented = documented.DOCUMENT) -> Call:
+def get(
+    path: str, expected: documented_answers.Documented = documented_answers.DOCUMENT
+) -> Call:
     return lambda client: client.get(
         path, what="read", deadline=Deadline(), expected=expected
     )
@@ -230,14 +232,14 @@ LINES = {
         lambda client: client.column_types(NAMES, Deadline()), read(value=[])
     ),
     "a count": Line(
-        get("x?$apply=aggregate($count as records)", documented.RECORDS),
+        get("x?$apply=aggregate($count as records)", documented_answers.RECORDS),
         read(value=[{"records": 5}]),
     ),
     "WhoAmI": Line(
-        get("WhoAmI", documented.WHO_AM_I), WHO, {"half of it": read(UserId=ID)}
+        get("WhoAmI", documented_answers.WHO_AM_I), WHO, {"half of it": read(UserId=ID)}
     ),
     "privileges": Line(
-        get("x", documented.PRIVILEGES),
+        get("x", documented_answers.PRIVILEGES),
         read(RolePrivileges=[]),
         {"records": read(value=[])},
     ),

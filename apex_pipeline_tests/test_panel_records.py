@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from apex_pipeline.dataverse.connect import connect
+from apex_pipeline.dataverse.environment import connect
 from apex_pipeline.emulator import ServedEmulator, serve
 from apex_pipeline.errors import DataverseError
 from apex_pipeline.panel.kpis import KeyFigures

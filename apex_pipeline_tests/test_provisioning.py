@@ -8,8 +8,8 @@ import pytest
 from apex_pipeline.dataverse import verification
 from apex_pipeline.dataverse.administrator import load_administrator
 from apex_pipeline.dataverse.client import DataverseClient
-from apex_pipeline.dataverse.connect import connect
 from apex_pipeline.dataverse.desired import Kind
+from apex_pipeline.dataverse.environment import connect
 from apex_pipeline.dataverse.found import ROLE, SOLUTION
 from apex_pipeline.dataverse.gate import Deadline
 from apex_pipeline.dataverse.inspection import inspect

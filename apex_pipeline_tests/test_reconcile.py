@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from apex_pipeline.dataverse.connect import connect
+from apex_pipeline.dataverse.environment import connect
 from apex_pipeline.dataverse.gate import Deadline
 from apex_pipeline.postgres import migrations
 from apex_pipeline.postgres.run_ledger import RunStatus

@@ -13,7 +13,7 @@ from apex_pipeline.alerts.mail import message
 from apex_pipeline.alerts.notice import DeliveryError, Notice
 from apex_pipeline.alerts.patience import until_taken
 from apex_pipeline.dataverse.answers import Answer, stand_in
-from apex_pipeline.dataverse.documented import MAIL_TAKEN
+from apex_pipeline.dataverse.documented_answers import MAIL_TAKEN
 from apex_pipeline.errors import ApexError
 from apex_pipeline.microsoft import graph
 from apex_pipeline.settings import DataverseSettings, MailSettings

@@ -10,7 +10,7 @@ from apex_pipeline.alerts.channels import ReachableChannel, channels
 from apex_pipeline.alerts.journal import NO_JOURNAL, VARIABLE, Journal
 from apex_pipeline.alerts.notice import Channel, DeliveryError
 from apex_pipeline.alerts.patience import within
-from apex_pipeline.dataverse.documented import PINGED
+from apex_pipeline.dataverse.documented_answers import PINGED
 from apex_pipeline.errors import ConfigError
 from apex_pipeline.settings import (
     AlertSettings,

@@ -16,7 +16,7 @@ from apex_pipeline.alerts.card import payload
 from apex_pipeline.alerts.notice import DeliveryError, Notice
 from apex_pipeline.alerts.patience import Pace, until_taken
 from apex_pipeline.dataverse.answers import Answer, stand_in
-from apex_pipeline.dataverse.documented import CARD_TAKEN
+from apex_pipeline.dataverse.documented_answers import CARD_TAKEN
 from apex_pipeline.errors import ApexError
 
 _HEADERS = {"Content-Type": "application/json; charset=utf-8"}

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from apex_pipeline.dataverse import documented
+from apex_pipeline.dataverse import documented_answers
 from apex_pipeline.dataverse.answers import Expectation
 from apex_pipeline.dataverse.client import DataverseClient
 from apex_pipeline.dataverse.desired import Change, Kind
@@ -66,14 +66,14 @@ class _Writer:
     async def make(
         self, path: str, body: dict[str, object], headers: dict[str, str] | None = None
     ) -> None:
-        await self.post(path, body, headers, documented.CREATED)
+        await self.post(path, body, headers, documented_answers.CREATED)
 
     async def post(
         self,
         path: str,
         body: dict[str, object],
         headers: dict[str, str] | None = None,
-        expected: Expectation = documented.DONE,
+        expected: Expectation = documented_answers.DONE,
     ) -> None:
         await self.client.write(
             "POST",
@@ -140,7 +140,7 @@ async def _change_settings(writer: _Writer, change: Change, found: Found) -> Non
         what=f"read {TABLE}",
         deadline=writer.deadline,
         headers=STRONG,
-        expected=documented.DEFINITION,
+        expected=documented_answers.DEFINITION,
     )
     definition.pop("@odata.context", None)
     await writer.client.write(
@@ -182,7 +182,7 @@ async def _file(writer: _Writer, change: Change, found: Found) -> None:
             "AddRequiredComponents": False,
             "DoNotIncludeSubcomponents": False,
         },
-        expected=documented.COMPONENT_ADDED,
+        expected=documented_answers.COMPONENT_ADDED,
     )
 
 

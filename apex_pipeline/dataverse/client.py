@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from apex_pipeline.dataverse import batch, documented
+from apex_pipeline.dataverse import batch, documented_answers
 from apex_pipeline.dataverse.answers import Answer, Expectation
 from apex_pipeline.dataverse.gate import Deadline
 from apex_pipeline.dataverse.sender import Request, Sender
@@ -86,7 +86,7 @@ class DataverseClient:
                 f"{self._origin}{API_PATH}/{table.entity_set}"
                 "/Microsoft.Dynamics.CRM.UpsertMultiple",
                 f"upsert {len(targets)} records of {table.logical_name}",
-                documented.UPSERTED_MULTIPLE,
+                documented_answers.UPSERTED_MULTIPLE,
                 f'{{"Targets":[{records}]}}'.encode(),
                 _JSON,
                 is_divisible=len(targets) > 1,
@@ -118,7 +118,7 @@ class DataverseClient:
             "POST",
             f"{self._origin}{API_PATH}/$batch",
             f"upsert {len(targets)} records of {table.logical_name} one by one",
-            documented.batch_of([target.key for target in targets]),
+            documented_answers.batch_of([target.key for target in targets]),
             body,
             {"Content-Type": content_type, "Prefer": "odata.continue-on-error"},
         )
@@ -137,7 +137,7 @@ class DataverseClient:
                 "PATCH",
                 f"{self._origin}{API_PATH}/{table.entity_set}({target.key})",
                 f"upsert a record of {table.logical_name}",
-                documented.upserted(target.key),
+                documented_answers.upserted(target.key),
                 target.fields.encode(),
                 _JSON,
             ),
@@ -156,7 +156,7 @@ class DataverseClient:
                 "DELETE",
                 self.address(f"{table.entity_set}({key})"),
                 f"delete a record of {table.logical_name}",
-                documented.DONE,
+                documented_answers.DONE,
             ),
             deadline,
         )
@@ -168,7 +168,7 @@ class DataverseClient:
         what: str,
         deadline: Deadline,
         headers: Mapping[str, str] | None = None,
-        expected: Expectation = documented.DOCUMENT,
+        expected: Expectation = documented_answers.DOCUMENT,
     ) -> dict[str, Any]:
         """Read one JSON document below the API's root; decimals stay exact.
 
@@ -189,7 +189,7 @@ class DataverseClient:
         what: str,
         deadline: Deadline,
         headers: Mapping[str, str] | None = None,
-        expected: Expectation = documented.DONE,
+        expected: Expectation = documented_answers.DONE,
     ) -> None:
         """Send what may not be repeated: again only where it was surely not carried out.
 
@@ -227,7 +227,9 @@ class DataverseClient:
         headers = {"Prefer": f"odata.maxpagesize={page_size}"}
         url: str | None = f"{self._origin}{API_PATH}/{path}"
         while url is not None:
-            document = await self._get(url, what, headers, deadline, documented.RECORDS)
+            document = await self._get(
+                url, what, headers, deadline, documented_answers.RECORDS
+            )
             yield records_of(document, what)
             url = self._link(document.get("@odata.nextLink"), what)
 
@@ -250,7 +252,9 @@ class DataverseClient:
         """
         headers = {"Prefer": f"odata.track-changes,odata.maxpagesize={page_size}"}
         self._link(url, what)
-        document = await self._get(url, what, headers, deadline, documented.TRACKED)
+        document = await self._get(
+            url, what, headers, deadline, documented_answers.TRACKED
+        )
         return TrackedPage(
             records_of(document, what),
             self._link(document.get("@odata.nextLink"), what),
@@ -271,7 +275,7 @@ class DataverseClient:
             what=what,
             deadline=deadline,
             headers={"Consistency": "Strong"},
-            expected=documented.RECORDS,
+            expected=documented_answers.RECORDS,
         )
         return {
             str(column.get("LogicalName")): str(column.get("AttributeType"))

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from apex_pipeline.dataverse import documented
+from apex_pipeline.dataverse import documented_answers
+from apex_pipeline.dataverse.answer_shape import as_documented
 from apex_pipeline.dataverse.answers import Expectation
 from apex_pipeline.dataverse.client import DataverseClient
 from apex_pipeline.dataverse.found import (
@@ -21,7 +22,6 @@ from apex_pipeline.dataverse.found import (
     FoundUser,
 )
 from apex_pipeline.dataverse.gate import Deadline
-from apex_pipeline.dataverse.shape import as_documented
 from apex_pipeline.errors import DataverseError
 from apex_pipeline.metrics import COLUMNS, TABLE
 
@@ -102,7 +102,7 @@ class _Reader:
         path: str,
         what: str,
         member: str = "value",
-        expected: Expectation = documented.RECORDS,
+        expected: Expectation = documented_answers.RECORDS,
     ) -> list[dict[str, Any]]:
         document = await self._client.get(
             path,
@@ -236,7 +236,7 @@ async def _role(reader: _Reader, business_unit: str) -> FoundRole | None:
             f"RetrieveRolePrivilegesRole(RoleId={row['roleid']})",
             f"the privileges of {ROLE}",
             "RolePrivileges",
-            documented.PRIVILEGES,
+            documented_answers.PRIVILEGES,
         )
         return FoundRole(str(row["roleid"]).lower(), depths(held))
     return None

@@ -14,8 +14,8 @@ from uuid import UUID
 from apex_pipeline.dataverse import verification
 from apex_pipeline.dataverse.changes import carry_out
 from apex_pipeline.dataverse.client import DataverseClient
-from apex_pipeline.dataverse.connect import connect
 from apex_pipeline.dataverse.desired import Change, Plan, make_plan
+from apex_pipeline.dataverse.environment import connect
 from apex_pipeline.dataverse.found import Found
 from apex_pipeline.dataverse.gate import Deadline
 from apex_pipeline.dataverse.inspection import inspect

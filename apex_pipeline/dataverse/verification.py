@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from uuid import UUID
 
 from apex_pipeline.column_types import DecimalNumber, Text, WholeNumber
-from apex_pipeline.dataverse import documented
+from apex_pipeline.dataverse import documented_answers
 from apex_pipeline.dataverse.client import DataverseClient, Table, Target
 from apex_pipeline.dataverse.found import (
     GLOBAL,
@@ -75,7 +75,7 @@ async def verify(
             what=f"read {TABLE}",
             deadline=deadline,
             headers=STRONG,
-            expected=documented.RECORDS,
+            expected=documented_answers.RECORDS,
         )
 
     await _patiently(read, seconds)
@@ -132,7 +132,7 @@ async def _privileges(
             what="read the application user's privileges",
             deadline=deadline,
             headers=STRONG,
-            expected=documented.PRIVILEGES,
+            expected=documented_answers.PRIVILEGES,
         )
         held = depths(document["RolePrivileges"])
         missing = [names[each] for each in names if held.get(each) != GLOBAL]

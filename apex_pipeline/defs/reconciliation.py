@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from apex_pipeline.dataverse.connect import REQUEST_TIMEOUT_SECONDS
+from apex_pipeline.dataverse.environment import REQUEST_TIMEOUT_SECONDS
 from apex_pipeline.defs.guards import bound_runtime
 from apex_pipeline.defs.jobs import RETRY_LOST_TAGS, SCHEDULED_TAGS
 from apex_pipeline.defs.services import Services

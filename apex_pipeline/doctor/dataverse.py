@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
 
-from apex_pipeline.dataverse import documented
+from apex_pipeline.dataverse import documented_answers
+from apex_pipeline.dataverse.answer_shape import as_documented
 from apex_pipeline.dataverse.answers import Expectation
 from apex_pipeline.dataverse.client import DataverseClient, records_of
-from apex_pipeline.dataverse.connect import connect
+from apex_pipeline.dataverse.environment import connect
 from apex_pipeline.dataverse.found import FoundTable
 from apex_pipeline.dataverse.gate import Deadline
 from apex_pipeline.dataverse.inspection import STRONG, inspect, inspect_table
 from apex_pipeline.dataverse.sender import RetryPolicy
-from apex_pipeline.dataverse.shape import as_documented
 from apex_pipeline.doctor.findings import Finding, failed, not_checked, ok, warning
 from apex_pipeline.doctor.role import Rights, role
 from apex_pipeline.doctor.table import ADMINISTRATOR
@@ -62,7 +62,7 @@ class Access:
         return asyncio.run(run())
 
     def get(
-        self, path: str, what: str, expected: Expectation = documented.RECORDS
+        self, path: str, what: str, expected: Expectation = documented_answers.RECORDS
     ) -> dict[str, Any]:
         """Read one document."""
 
@@ -90,7 +90,9 @@ class Environment:
 
     def user(self) -> Finding:
         """WhoAmI, which only an enabled user of the environment is answered."""
-        answer = self._application.get("WhoAmI", "ask who we are", documented.WHO_AM_I)
+        answer = self._application.get(
+            "WhoAmI", "ask who we are", documented_answers.WHO_AM_I
+        )
         with as_documented("ask who we are"):
             self._user = str(UUID(answer["UserId"]))
         return ok(f"user {self._user}, enabled")
@@ -102,14 +104,14 @@ class Environment:
         )
         what = "read the application user's privileges"
         try:
-            answer = self._application.get(path, what, documented.PRIVILEGES)
+            answer = self._application.get(path, what, documented_answers.PRIVILEGES)
         except AuthError:
             if self._administrator is None:
                 return warning(
                     "the service does not show the application its own privileges",
                     f"An administrator may see them: name one in {ADMINISTRATOR}.",
                 )
-            answer = self._administrator.get(path, what, documented.PRIVILEGES)
+            answer = self._administrator.get(path, what, documented_answers.PRIVILEGES)
         with as_documented(what):
             rights = self._rights = Rights.read(answer["RolePrivileges"])
         missing = rights.missing()

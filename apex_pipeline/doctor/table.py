@@ -1,8 +1,8 @@
 """The table against the map of columns. Pure; the comparison is provisioning's."""
 
+from apex_pipeline.dataverse.answer_shape import as_documented
 from apex_pipeline.dataverse.drifts import column_drifts
 from apex_pipeline.dataverse.found import FoundTable
-from apex_pipeline.dataverse.shape import as_documented
 from apex_pipeline.doctor.findings import Finding, State, failed, ok, warning
 from apex_pipeline.metrics import COLUMNS, TABLE
 

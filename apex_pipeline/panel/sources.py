@@ -17,7 +17,7 @@ from apex_pipeline.analysis.csv_files import Sink, Written, snapshot, write_csv
 from apex_pipeline.analysis.csv_queries import DAILY_ROWS, select
 from apex_pipeline.analysis.history import HistoryDay
 from apex_pipeline.analysis.outlook import Outlook, outlook
-from apex_pipeline.dataverse.connect import Environment, connect
+from apex_pipeline.dataverse.environment import Environment, connect
 from apex_pipeline.dataverse.sender import RetryPolicy
 from apex_pipeline.errors import DatabaseUnavailableError, OutOfTimeError
 from apex_pipeline.panel.cache import Reading, Shared, Timing

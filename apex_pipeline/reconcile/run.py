@@ -10,7 +10,7 @@ from contextlib import ExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from apex_pipeline.dataverse.connect import Environment, connect
+from apex_pipeline.dataverse.environment import Environment, connect
 from apex_pipeline.dataverse.gate import Deadline
 from apex_pipeline.dataverse.pacing import Pacer
 from apex_pipeline.dataverse.sender import Sender

@@ -7,8 +7,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from apex_pipeline.dataverse.connect import connect
-from apex_pipeline.dataverse.documented import RECORDS
+from apex_pipeline.dataverse.documented_answers import RECORDS
+from apex_pipeline.dataverse.environment import connect
 from apex_pipeline.dataverse.gate import Deadline
 from apex_pipeline.dataverse.sender import RetryPolicy
 from apex_pipeline.doctor.credentials import acquire
