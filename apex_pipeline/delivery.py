@@ -20,7 +20,6 @@ from apex_pipeline.dataverse.answers import (
     remedy,
 )
 from apex_pipeline.dataverse.client import DataverseClient, Table, Target
-from apex_pipeline.dataverse.drifts import ATTRIBUTE_TYPES
 from apex_pipeline.dataverse.gate import Deadline
 from apex_pipeline.dataverse.sender import RetryPolicy
 from apex_pipeline.errors import (
@@ -40,6 +39,7 @@ from apex_pipeline.metrics import (
     CampaignMetric,
     Rejection,
 )
+from apex_pipeline.provisioning.drift import ATTRIBUTE_TYPES
 
 logger = logging.getLogger(__name__)
 

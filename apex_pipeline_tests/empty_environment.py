@@ -2,11 +2,11 @@
 
 import pytest
 
-from apex_pipeline.dataverse.found import ROLE
-from apex_pipeline.dataverse.provisioning import Patience, provision
 from apex_pipeline.dataverse.sender import RetryPolicy
 from apex_pipeline.emulator import Options, serve
 from apex_pipeline.metrics import TABLE
+from apex_pipeline.provisioning.dataverse import Patience, provision
+from apex_pipeline.provisioning.existing_state import ROLE
 from apex_pipeline_tests.emulator_server import web_api
 from apex_pipeline_tests.ends import emulator_settings
 

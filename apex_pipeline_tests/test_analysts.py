@@ -11,10 +11,10 @@ import pytest
 from click.testing import CliRunner
 from psycopg import conninfo, errors, sql
 
-from apex_pipeline.analysis import analysts
 from apex_pipeline.cli.provision import provision
 from apex_pipeline.postgres import migrations
 from apex_pipeline.postgres.database import Database
+from apex_pipeline.provisioning import analyst_role
 from apex_pipeline_tests.ends import execute, query
 
 READABLE = {
@@ -228,18 +228,18 @@ def test_without_the_right_to_make_roles_the_migration_passes_and_says_what_to_d
         try:
             assert "0008_campaign_history" in migrations.apply(url)
             with Database(url, application_name="test") as database:
-                problem = analysts.grant(database)
+                problem = analyst_role.grant(database)
                 assert problem is not None
                 assert "CREATE ROLE apex_analyst" in problem
-                assert analysts.missing_access(database) == (
+                assert analyst_role.missing_access(database) == (
                     "The role apex_analyst is missing."
                 )
                 owner.execute("CREATE ROLE apex_analyst NOLOGIN")
-                missing = analysts.missing_access(database)
+                missing = analyst_role.missing_access(database)
                 assert missing is not None
                 assert "may not read campaign_history_30d" in missing
-                assert analysts.grant(database) is None
-                assert analysts.missing_access(database) is None
+                assert analyst_role.grant(database) is None
+                assert analyst_role.missing_access(database) is None
         finally:
             owner.execute("DROP OWNED BY apex_analyst")
             owner.execute("DROP ROLE IF EXISTS apex_analyst")

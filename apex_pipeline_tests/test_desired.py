@@ -5,8 +5,9 @@ import json
 
 import pytest
 
-from apex_pipeline.dataverse.desired import Kind, make_plan
-from apex_pipeline.dataverse.found import (
+from apex_pipeline.metrics import TABLE
+from apex_pipeline.provisioning.desired_state import Kind, make_plan
+from apex_pipeline.provisioning.existing_state import (
     ROLE,
     Found,
     FoundColumn,
@@ -16,8 +17,7 @@ from apex_pipeline.dataverse.found import (
     FoundTable,
     FoundUser,
 )
-from apex_pipeline.dataverse.table_definition import table_definition
-from apex_pipeline.metrics import TABLE
+from apex_pipeline.provisioning.table_definition import table_definition
 from apex_pipeline_tests.empty_environment import APPLICATION
 
 SOUND = Found(

@@ -9,9 +9,6 @@ from datetime import UTC, date, datetime, timedelta
 import psycopg
 import pytest
 
-from apex_pipeline.dataverse.found import ROLE
-from apex_pipeline.dataverse.provisioning import provision
-from apex_pipeline.dataverse.table_definition import table_definition
 from apex_pipeline.doctor import orchestration
 from apex_pipeline.doctor.checklist import Surroundings, look
 from apex_pipeline.doctor.findings import Line, State
@@ -19,6 +16,9 @@ from apex_pipeline.doctor.orchestration import Instance, Setup
 from apex_pipeline.errors import ConfigError
 from apex_pipeline.metrics import TABLE
 from apex_pipeline.postgres import migrations
+from apex_pipeline.provisioning.dataverse import provision
+from apex_pipeline.provisioning.existing_state import ROLE
+from apex_pipeline.provisioning.table_definition import table_definition
 from apex_pipeline_tests.empty_environment import (
     APPLICATION,
     CRM,

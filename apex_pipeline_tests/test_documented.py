@@ -23,10 +23,16 @@ from apex_pipeline.alerts.smtp import SmtpMail
 from apex_pipeline.alerts.station import Station
 from apex_pipeline.alerts.teams import Teams
 from apex_pipeline.dataverse import documented_answers
-from apex_pipeline.dataverse.changes import carry_out
 from apex_pipeline.dataverse.client import DataverseClient
-from apex_pipeline.dataverse.desired import Change, Kind
-from apex_pipeline.dataverse.found import (
+from apex_pipeline.dataverse.gate import Deadline
+from apex_pipeline.errors import InterceptedError, TransientError
+from apex_pipeline.metrics import COLUMNS, ENTITY_SET, TABLE
+from apex_pipeline.microsoft.graph import connect as connect_graph
+from apex_pipeline.microsoft.token_cache import TokenCacheFile
+from apex_pipeline.microsoft.tokens import TokenSource
+from apex_pipeline.provisioning.dataverse_changes import carry_out
+from apex_pipeline.provisioning.desired_state import Change, Kind
+from apex_pipeline.provisioning.existing_state import (
     PREFIX,
     PUBLISHER,
     TABLE_PRIVILEGES,
@@ -36,12 +42,6 @@ from apex_pipeline.dataverse.found import (
     FoundTable,
     FoundUser,
 )
-from apex_pipeline.dataverse.gate import Deadline
-from apex_pipeline.errors import InterceptedError, TransientError
-from apex_pipeline.metrics import COLUMNS, ENTITY_SET, TABLE
-from apex_pipeline.microsoft.graph import connect as connect_graph
-from apex_pipeline.microsoft.token_cache import TokenCacheFile
-from apex_pipeline.microsoft.tokens import TokenSource
 from apex_pipeline.settings import (
     AlertSettings,
     Encryption,

@@ -4,7 +4,6 @@ import psycopg
 import pytest
 from sqlalchemy import Connection
 
-from apex_pipeline.database_provisioning import provision_database
 from apex_pipeline.doctor.findings import State
 from apex_pipeline.doctor.postgres import Postgres
 from apex_pipeline.errors import (
@@ -14,6 +13,7 @@ from apex_pipeline.errors import (
 )
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.postgres_errors import connection_refused, not_connected
+from apex_pipeline.provisioning.databases import provision_database
 from apex_pipeline.sync import SyncOptions, run_sync
 from apex_pipeline_tests.ends import (
     emulator_settings,

@@ -5,15 +5,9 @@ import dataclasses
 
 import pytest
 
-from apex_pipeline.dataverse import verification
-from apex_pipeline.dataverse.administrator import load_administrator
 from apex_pipeline.dataverse.client import DataverseClient
-from apex_pipeline.dataverse.desired import Kind
 from apex_pipeline.dataverse.environment import connect
-from apex_pipeline.dataverse.found import ROLE, SOLUTION
 from apex_pipeline.dataverse.gate import Deadline
-from apex_pipeline.dataverse.inspection import inspect
-from apex_pipeline.dataverse.provisioning import provision
 from apex_pipeline.errors import (
     AuthError,
     ConfigError,
@@ -22,6 +16,12 @@ from apex_pipeline.errors import (
     TransientError,
 )
 from apex_pipeline.metrics import COLUMNS, TABLE
+from apex_pipeline.provisioning import access_verification
+from apex_pipeline.provisioning.administrator import load_administrator
+from apex_pipeline.provisioning.dataverse import provision
+from apex_pipeline.provisioning.desired_state import Kind
+from apex_pipeline.provisioning.existing_state import ROLE, SOLUTION
+from apex_pipeline.provisioning.inspection import inspect
 from apex_pipeline.sync import SyncOptions, run_sync
 from apex_pipeline_tests.empty_environment import (
     APPLICATION,
@@ -413,7 +413,9 @@ def test_privileges_that_the_service_does_not_show_fail_verification(
         async with connect(emulator_settings(emulator), tmp_path / "t.json") as opened:
             client, deadline = opened.client, Deadline(60)
             found = await inspect(client, other, deadline)
-            return await verification.verify(client, client, found, deadline, 0.0)
+            return await access_verification.verify(
+                client, client, found, deadline, 0.0
+            )
 
     with pytest.raises(AuthError, match=r"lacks .*Create, Read, Write"):
         asyncio.run(verify_other())

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from apex_pipeline import settings
-from apex_pipeline.dataverse.administrator import load_administrator
 from apex_pipeline.errors import ConfigError
+from apex_pipeline.provisioning.administrator import load_administrator
 from apex_pipeline.settings import VARIABLES
 from apex_pipeline_tests.test_architecture import MODULES, within
 from apex_pipeline_tests.test_settings import REAL

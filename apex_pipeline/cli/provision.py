@@ -7,11 +7,11 @@ import os
 import click
 
 from apex_pipeline.cli.output import waiting
-from apex_pipeline.database_provisioning import (
+from apex_pipeline.provisioning.administrator import load_administrator
+from apex_pipeline.provisioning.databases import (
     provision_database as provision_postgres,
 )
-from apex_pipeline.dataverse.administrator import load_administrator
-from apex_pipeline.dataverse.provisioning import Outcome, provision as provision_all
+from apex_pipeline.provisioning.dataverse import Outcome, provision as provision_all
 from apex_pipeline.settings import load_database_url, load_settings, read_variable
 
 _PLAN = click.option(

@@ -7,11 +7,11 @@ import dagster as dg
 from pydantic import Field
 
 from apex_pipeline.alerts.journal import VARIABLE
-from apex_pipeline.dataverse.administrator import load_administrator
-from apex_pipeline.dataverse.provisioning import provision
 from apex_pipeline.defs.jobs import OPERATOR_TAGS
 from apex_pipeline.defs.services import Services
 from apex_pipeline.errors import ApexError
+from apex_pipeline.provisioning.administrator import load_administrator
+from apex_pipeline.provisioning.dataverse import provision
 from apex_pipeline.settings import load_database_url, read_variable
 
 _MADE = ("would_be_made", "made")
@@ -31,7 +31,7 @@ def make_database_ready(
 ) -> None:
     """Make what the databases lack; what is right is left alone."""
     # It loads what no sync needs.
-    from apex_pipeline.database_provisioning import (  # noqa: PLC0415
+    from apex_pipeline.provisioning.databases import (
         provision_database as provision_postgres,
     )
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from apex_pipeline.dataverse.administrator import load_administrator
 from apex_pipeline.doctor.findings import Finding, failed, ok
 from apex_pipeline.errors import ConfigError
+from apex_pipeline.provisioning.administrator import load_administrator
 from apex_pipeline.settings import (
     DataverseSettings,
     find_mistakes,

@@ -16,15 +16,15 @@ from apex_pipeline.dataverse.answer_shape import as_documented
 from apex_pipeline.dataverse.answers import Expectation
 from apex_pipeline.dataverse.client import DataverseClient, records_of
 from apex_pipeline.dataverse.environment import connect
-from apex_pipeline.dataverse.found import FoundTable
 from apex_pipeline.dataverse.gate import Deadline
-from apex_pipeline.dataverse.inspection import STRONG, inspect, inspect_table
 from apex_pipeline.dataverse.sender import RetryPolicy
 from apex_pipeline.doctor.findings import Finding, failed, not_checked, ok, warning
 from apex_pipeline.doctor.role import Rights, role
 from apex_pipeline.doctor.table import ADMINISTRATOR
 from apex_pipeline.errors import AuthError, RejectedError
 from apex_pipeline.metrics import ENTITY_SET, PRIMARY_KEY, TABLE
+from apex_pipeline.provisioning.existing_state import FoundTable
+from apex_pipeline.provisioning.inspection import STRONG, inspect, inspect_table
 from apex_pipeline.settings import DataverseSettings
 
 _Result = TypeVar("_Result")

@@ -4,7 +4,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from apex_pipeline.dataverse.found import (
+from apex_pipeline.doctor.findings import Finding, State, failed, ok, warning
+from apex_pipeline.metrics import TABLE
+from apex_pipeline.provisioning.existing_state import (
     GLOBAL,
     METADATA_PRIVILEGES,
     ROLE,
@@ -12,8 +14,6 @@ from apex_pipeline.dataverse.found import (
     Found,
     FoundUser,
 )
-from apex_pipeline.doctor.findings import Finding, State, failed, ok, warning
-from apex_pipeline.metrics import TABLE
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,10 @@
 """The table against the map of columns. Pure; the comparison is provisioning's."""
 
 from apex_pipeline.dataverse.answer_shape import as_documented
-from apex_pipeline.dataverse.drifts import column_drifts
-from apex_pipeline.dataverse.found import FoundTable
 from apex_pipeline.doctor.findings import Finding, State, failed, ok, warning
 from apex_pipeline.metrics import COLUMNS, TABLE
+from apex_pipeline.provisioning.drift import column_drifts
+from apex_pipeline.provisioning.existing_state import FoundTable
 
 ADMINISTRATOR = "APEX_ADMIN_*, as for provisioning"
 

@@ -8,8 +8,6 @@ from typing import Any
 from apex_pipeline.alerts.findings import Observation
 from apex_pipeline.alerts.notice import Severity
 from apex_pipeline.alerts.patience import within
-from apex_pipeline.dataverse.found import FoundTable
-from apex_pipeline.dataverse.inspection import inspect_table
 from apex_pipeline.doctor.dataverse import Access
 from apex_pipeline.doctor.findings import State
 from apex_pipeline.doctor.table import columns
@@ -20,6 +18,8 @@ from apex_pipeline.microsoft.http_transport import token_http
 from apex_pipeline.microsoft.token_cache import TokenCacheFile
 from apex_pipeline.microsoft.tokens import TokenSource
 from apex_pipeline.monitoring.facts import CREDENTIAL_WARNED_DAYS
+from apex_pipeline.provisioning.existing_state import FoundTable
+from apex_pipeline.provisioning.inspection import inspect_table
 from apex_pipeline.settings import Settings
 from apex_pipeline.watch.catalogue import (
     CREDENTIAL_ENDS,

@@ -8,14 +8,7 @@ from uuid import UUID
 from apex_pipeline.column_types import DecimalNumber, Text, WholeNumber
 from apex_pipeline.dataverse import documented_answers
 from apex_pipeline.dataverse.client import DataverseClient, Table, Target
-from apex_pipeline.dataverse.found import (
-    GLOBAL,
-    METADATA_PRIVILEGES,
-    TABLE_PRIVILEGES,
-    Found,
-)
 from apex_pipeline.dataverse.gate import Deadline
-from apex_pipeline.dataverse.inspection import STRONG, depths
 from apex_pipeline.errors import (
     AuthError,
     DataverseError,
@@ -23,6 +16,13 @@ from apex_pipeline.errors import (
     SchemaDriftError,
 )
 from apex_pipeline.metrics import COLUMNS, ENTITY_SET, PRIMARY_KEY, TABLE
+from apex_pipeline.provisioning.existing_state import (
+    GLOBAL,
+    METADATA_PRIVILEGES,
+    TABLE_PRIVILEGES,
+    Found,
+)
+from apex_pipeline.provisioning.inspection import STRONG, depths
 
 TEST_KEY = UUID("a9e00000-0000-4000-8000-7e57ec0ed000")
 """Always the same, so that a record left behind is found and removed by the next run."""

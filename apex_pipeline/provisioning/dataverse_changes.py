@@ -6,8 +6,10 @@ from typing import TypeVar
 from apex_pipeline.dataverse import documented_answers
 from apex_pipeline.dataverse.answers import Expectation
 from apex_pipeline.dataverse.client import DataverseClient
-from apex_pipeline.dataverse.desired import Change, Kind
-from apex_pipeline.dataverse.found import (
+from apex_pipeline.dataverse.gate import Deadline
+from apex_pipeline.metrics import COLUMNS, TABLE
+from apex_pipeline.provisioning.desired_state import Change, Kind
+from apex_pipeline.provisioning.existing_state import (
     GLOBAL,
     PREFIX,
     PUBLISHER,
@@ -15,14 +17,12 @@ from apex_pipeline.dataverse.found import (
     SOLUTION,
     Found,
 )
-from apex_pipeline.dataverse.gate import Deadline
-from apex_pipeline.dataverse.inspection import STRONG, TABLE_PATH
-from apex_pipeline.dataverse.table_definition import (
+from apex_pipeline.provisioning.inspection import STRONG, TABLE_PATH
+from apex_pipeline.provisioning.table_definition import (
     audited,
     column_definition,
     table_definition,
 )
-from apex_pipeline.metrics import COLUMNS, TABLE
 
 _IN_SOLUTION = {"MSCRM.SolutionUniqueName": SOLUTION}
 _TABLE_COMPONENT = 1

@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from apex_pipeline.dataverse.drifts import find_drifts
-from apex_pipeline.dataverse.found import (
+from apex_pipeline.metrics import COLUMNS, TABLE
+from apex_pipeline.provisioning.drift import find_drifts
+from apex_pipeline.provisioning.existing_state import (
     METADATA_PRIVILEGES,
     PREFIX,
     PUBLISHER,
@@ -15,7 +16,6 @@ from apex_pipeline.dataverse.found import (
     Found,
     FoundTable,
 )
-from apex_pipeline.metrics import COLUMNS, TABLE
 
 
 class Kind(StrEnum):

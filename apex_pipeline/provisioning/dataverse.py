@@ -11,14 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID
 
-from apex_pipeline.dataverse import verification
-from apex_pipeline.dataverse.changes import carry_out
 from apex_pipeline.dataverse.client import DataverseClient
-from apex_pipeline.dataverse.desired import Change, Plan, make_plan
 from apex_pipeline.dataverse.environment import connect
-from apex_pipeline.dataverse.found import Found
 from apex_pipeline.dataverse.gate import Deadline
-from apex_pipeline.dataverse.inspection import inspect
 from apex_pipeline.dataverse.sender import RetryPolicy
 from apex_pipeline.errors import (
     AuthError,
@@ -27,6 +22,11 @@ from apex_pipeline.errors import (
     SchemaDriftError,
     TransientError,
 )
+from apex_pipeline.provisioning import access_verification
+from apex_pipeline.provisioning.dataverse_changes import carry_out
+from apex_pipeline.provisioning.desired_state import Change, Plan, make_plan
+from apex_pipeline.provisioning.existing_state import Found
+from apex_pipeline.provisioning.inspection import inspect
 from apex_pipeline.settings import DataverseSettings
 
 
@@ -126,7 +126,7 @@ async def _provision(
         async with connect(
             settings, token_cache, retry=work.patience.retry
         ) as application:
-            checks = await verification.verify(
+            checks = await access_verification.verify(
                 application.client,
                 environment.client if administrator else None,
                 found,
@@ -197,7 +197,7 @@ class _Work:
             found = await self.look(client)
             return not change.is_in(make_plan(found))
 
-        await verification.until(is_there, seconds)
+        await access_verification.until(is_there, seconds)
         return found
 
 

@@ -11,7 +11,8 @@ from apex_pipeline.column_types import (
     Timestamp,
     WholeNumber,
 )
-from apex_pipeline.dataverse.found import (
+from apex_pipeline.metrics import COLUMNS, ENTITY_SET, TABLE, Column
+from apex_pipeline.provisioning.existing_state import (
     PREFIX,
     PUBLISHER,
     ROLE,
@@ -20,7 +21,6 @@ from apex_pipeline.dataverse.found import (
     FoundColumn,
     FoundTable,
 )
-from apex_pipeline.metrics import COLUMNS, ENTITY_SET, TABLE, Column
 
 # Attribute types that hold what we send, besides the one that provisioning makes:
 # an existing table may be wider.

@@ -7,7 +7,10 @@ from apex_pipeline.dataverse import documented_answers
 from apex_pipeline.dataverse.answer_shape import as_documented
 from apex_pipeline.dataverse.answers import Expectation
 from apex_pipeline.dataverse.client import DataverseClient
-from apex_pipeline.dataverse.found import (
+from apex_pipeline.dataverse.gate import Deadline
+from apex_pipeline.errors import DataverseError
+from apex_pipeline.metrics import COLUMNS, TABLE
+from apex_pipeline.provisioning.existing_state import (
     METADATA_PRIVILEGES,
     PREFIX,
     PUBLISHER,
@@ -21,9 +24,6 @@ from apex_pipeline.dataverse.found import (
     FoundTable,
     FoundUser,
 )
-from apex_pipeline.dataverse.gate import Deadline
-from apex_pipeline.errors import DataverseError
-from apex_pipeline.metrics import COLUMNS, TABLE
 
 TABLE_PATH = f"EntityDefinitions(LogicalName='{TABLE}')"
 

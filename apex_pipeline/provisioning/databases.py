@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from apex_pipeline.analysis.analysts import grant, missing_access
 from apex_pipeline.metrics import ROW_COLUMNS
 from apex_pipeline.postgres import declared_schema, migrations
 from apex_pipeline.postgres.database import Database
+from apex_pipeline.provisioning.analyst_role import grant, missing_access
 
 
 @dataclass(frozen=True, slots=True)

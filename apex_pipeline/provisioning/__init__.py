@@ -1,0 +1,1 @@
+"""What both ends should hold, and making it so."""
