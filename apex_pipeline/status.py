@@ -8,7 +8,7 @@ from apex_pipeline.monitoring.facts import LedgerFacts
 from apex_pipeline.postgres.run_ledger import token_hit_rate_pct
 from apex_pipeline.postgres.store import Store
 from apex_pipeline.settings import DataverseSettings
-from apex_pipeline.sync import pacing_key
+from apex_pipeline.sync.run import pacing_key
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,15 +19,15 @@ from apex_pipeline.dataverse.client import DataverseClient
 from apex_pipeline.dataverse.gate import Deadline
 from apex_pipeline.dataverse.sender import RetryPolicy
 from apex_pipeline.defs import sync_assets
-from apex_pipeline.delivery import DataverseSink, Delivery
 from apex_pipeline.metrics import CampaignMetric
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.resent_rows import Slice
 from apex_pipeline.postgres.row_marks import Marks
 from apex_pipeline.postgres.store import Store, connect
 from apex_pipeline.settings import load_settings
-from apex_pipeline.stream import StreamOptions
-from apex_pipeline.sync import SyncOptions, run_sync
+from apex_pipeline.sync.request_delivery import DataverseSink, Delivery
+from apex_pipeline.sync.run import SyncOptions, run_sync
+from apex_pipeline.sync.stream import StreamOptions
 
 STEPS = (
     "holding_the_lock",

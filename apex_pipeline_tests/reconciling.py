@@ -11,7 +11,7 @@ from apex_pipeline.postgres.database import Database
 from apex_pipeline.reconcile.report import ReconcileOptions
 from apex_pipeline.reconcile.run import run_reconciliation
 from apex_pipeline.reconcile.standing import read_standing
-from apex_pipeline.sync import SyncOptions, run_sync
+from apex_pipeline.sync.run import SyncOptions, run_sync
 from apex_pipeline_tests.emulator_server import SET, web_api
 from apex_pipeline_tests.ends import emulator_settings, query
 

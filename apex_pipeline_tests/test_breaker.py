@@ -1,9 +1,9 @@
 import pytest
 from hypothesis import given, strategies as st
 
-from apex_pipeline.breaker import MIN_ROWS, Breaker
 from apex_pipeline.errors import SystemicRejectionError
 from apex_pipeline.metrics import Rejection
+from apex_pipeline.sync.systemic_faults import MIN_ROWS, Breaker
 
 
 def refused(count, code="0x80040203", start=0):

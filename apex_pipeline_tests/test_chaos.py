@@ -10,8 +10,8 @@ from apex_pipeline.errors import ApexError, DatabaseError
 from apex_pipeline.local.postgres import EmbeddedPostgres
 from apex_pipeline.postgres import migrations
 from apex_pipeline.postgres.store import connect
-from apex_pipeline.stream import StreamOptions
-from apex_pipeline.sync import SyncOptions, pacing_key, run_sync
+from apex_pipeline.sync.run import SyncOptions, pacing_key, run_sync
+from apex_pipeline.sync.stream import StreamOptions
 from apex_pipeline_tests.crashing import Death, crash, run_core
 from apex_pipeline_tests.ends import (
     delivered,

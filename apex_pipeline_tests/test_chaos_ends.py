@@ -12,8 +12,8 @@ import pytest
 from apex_pipeline.local.postgres import EmbeddedPostgres
 from apex_pipeline.postgres import migrations
 from apex_pipeline.postgres.store import connect
-from apex_pipeline.stream import StreamOptions
-from apex_pipeline.sync import SyncOptions, run_sync
+from apex_pipeline.sync.run import SyncOptions, run_sync
+from apex_pipeline.sync.stream import StreamOptions
 from apex_pipeline_tests.ends import (
     campaign_row,
     delivered,

@@ -11,8 +11,8 @@ import pytest
 from apex_pipeline.dataverse.sender import RetryPolicy
 from apex_pipeline.errors import ApexError
 from apex_pipeline.postgres.store import connect
-from apex_pipeline.stream import StreamOptions
-from apex_pipeline.sync import SyncOptions, run_sync
+from apex_pipeline.sync.run import SyncOptions, run_sync
+from apex_pipeline.sync.stream import StreamOptions
 from apex_pipeline_tests.ends import (
     campaign_row,
     delivered,

@@ -18,10 +18,10 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings, strategies as st
 
 from apex_pipeline.dataverse.gate import Deadline
-from apex_pipeline.delivery import Delivery
 from apex_pipeline.postgres.resent_rows import Slice
-from apex_pipeline.sources import PendingSource, SliceSource
-from apex_pipeline.stream import Source, Stream, StreamOptions
+from apex_pipeline.sync.request_delivery import Delivery
+from apex_pipeline.sync.row_sources import PendingSource, SliceSource
+from apex_pipeline.sync.stream import Source, Stream, StreamOptions
 from apex_pipeline_tests.ends import campaign_row, insert
 
 EXAMPLES = int(os.environ.get("APEX_WRITER_EXAMPLES", "25"))

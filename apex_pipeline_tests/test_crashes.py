@@ -6,7 +6,7 @@ import dagster as dg
 import pytest
 
 from apex_pipeline.postgres.run_ledger import RunStatus
-from apex_pipeline.sync import SyncOptions, run_sync
+from apex_pipeline.sync.run import SyncOptions, run_sync
 from apex_pipeline_tests.crashing import STEPS, crash, resolve_job, run_dagster
 from apex_pipeline_tests.ends import (
     campaign_row,

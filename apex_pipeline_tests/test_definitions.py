@@ -27,7 +27,7 @@ from apex_pipeline.defs.sync_assets import SKIPPED_TAG, preview_table
 from apex_pipeline.defs.sync_specs import DELIVERED, SYNC_ASSETS
 from apex_pipeline.local.services import CODE_LOCATION
 from apex_pipeline.settings import DEFAULT_LOCATION
-from apex_pipeline.sync import pacing_key
+from apex_pipeline.sync.run import pacing_key
 from apex_pipeline_tests.ends import (
     campaign_row,
     delivered,

@@ -8,10 +8,10 @@ import pytest
 from apex_pipeline.dataverse.environment import connect
 from apex_pipeline.dataverse.gate import Deadline
 from apex_pipeline.dataverse.sender import RetryPolicy
-from apex_pipeline.delivery import DataverseSink, check_columns
 from apex_pipeline.emulator import Options, serve
 from apex_pipeline.errors import AuthError, SchemaDriftError, TransientError
 from apex_pipeline.metrics import COLUMNS, TABLE, CampaignMetric, read_metric
+from apex_pipeline.sync.request_delivery import DataverseSink, check_columns
 from apex_pipeline_tests.ends import emulator_settings
 from apex_pipeline_tests.test_metrics import row
 

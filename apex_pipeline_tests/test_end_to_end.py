@@ -6,8 +6,8 @@ import pytest
 from PowerPlatform.Dataverse.client import DataverseClient
 
 from apex_pipeline.metrics import COLUMNS, TABLE
-from apex_pipeline.stream import StreamOptions
-from apex_pipeline.sync import SyncOptions, run_sync
+from apex_pipeline.sync.run import SyncOptions, run_sync
+from apex_pipeline.sync.stream import StreamOptions
 from apex_pipeline_tests.emulator_server import MsalCredential
 from apex_pipeline_tests.ends import (
     campaign_row,

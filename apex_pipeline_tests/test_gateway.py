@@ -7,8 +7,8 @@ import pytest
 
 from apex_pipeline.dataverse.sender import RetryPolicy
 from apex_pipeline.errors import InterceptedError
-from apex_pipeline.stream import StreamOptions
-from apex_pipeline.sync import SyncOptions, pacing_key, run_sync
+from apex_pipeline.sync.run import SyncOptions, pacing_key, run_sync
+from apex_pipeline.sync.stream import StreamOptions
 from apex_pipeline_tests.emulator_server import web_api
 from apex_pipeline_tests.ends import delivered, differences, insert_many, marked
 from apex_pipeline_tests.hostile import answer, serving

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from apex_pipeline.dataverse.sender import RetryPolicy
 from apex_pipeline.errors import ApexError
 from apex_pipeline.metrics import PRIMARY_KEY
-from apex_pipeline.stream import StreamOptions
-from apex_pipeline.sync import SyncOptions, run_sync
+from apex_pipeline.sync.run import SyncOptions, run_sync
+from apex_pipeline.sync.stream import StreamOptions
 from apex_pipeline_tests.ends import execute, insert_many, marked, query
 from apex_pipeline_tests.hostile import SECRET, TOKEN, Asked, answer, serving
 

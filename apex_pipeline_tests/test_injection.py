@@ -5,7 +5,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from apex_pipeline.metrics import TABLE
-from apex_pipeline.sync import SyncOptions, run_sync
+from apex_pipeline.sync.run import SyncOptions, run_sync
 from apex_pipeline_tests.ends import (
     campaign_row,
     emulator_settings,

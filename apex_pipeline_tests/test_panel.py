@@ -20,7 +20,7 @@ from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.run_ledger import RunRecord, RunStatus
 from apex_pipeline.postgres.store import Store
 from apex_pipeline.settings import load_analysis_settings
-from apex_pipeline.sync import pacing_key
+from apex_pipeline.sync.run import pacing_key
 from apex_pipeline.web_gate.rate_limit import Rate
 from apex_pipeline_tests.ends import (
     campaign_row,

@@ -14,7 +14,7 @@ from apex_pipeline.errors import (
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.postgres_errors import connection_refused, not_connected
 from apex_pipeline.provisioning.databases import provision_database
-from apex_pipeline.sync import SyncOptions, run_sync
+from apex_pipeline.sync.run import SyncOptions, run_sync
 from apex_pipeline_tests.ends import (
     emulator_settings,
     execute,

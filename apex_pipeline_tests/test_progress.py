@@ -7,14 +7,14 @@ import psycopg
 import pytest
 
 from apex_pipeline.dataverse.sender import RetryPolicy
-from apex_pipeline.delivery import DataverseSink
 from apex_pipeline.emulator import Options, serve
 from apex_pipeline.emulator.latency import Profile
 from apex_pipeline.errors import MarkSwallowedError, NoProgressError
 from apex_pipeline.postgres.resent_rows import Slice
 from apex_pipeline.postgres.run_ledger import RunStatus
-from apex_pipeline.stream import StreamOptions
-from apex_pipeline.sync import SyncOptions, run_sync
+from apex_pipeline.sync.request_delivery import DataverseSink
+from apex_pipeline.sync.run import SyncOptions, run_sync
+from apex_pipeline.sync.stream import StreamOptions
 from apex_pipeline_tests.ends import (
     delivered,
     differences,

@@ -22,7 +22,7 @@ from apex_pipeline.provisioning.dataverse import provision
 from apex_pipeline.provisioning.desired_state import Kind
 from apex_pipeline.provisioning.existing_state import ROLE, SOLUTION
 from apex_pipeline.provisioning.inspection import inspect
-from apex_pipeline.sync import SyncOptions, run_sync
+from apex_pipeline.sync.run import SyncOptions, run_sync
 from apex_pipeline_tests.empty_environment import (
     APPLICATION,
     CRM,

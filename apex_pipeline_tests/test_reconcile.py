@@ -19,7 +19,7 @@ from apex_pipeline.reconcile.findings import Kind
 from apex_pipeline.reconcile.progress import ReconciliationRun
 from apex_pipeline.reconcile.records import Records
 from apex_pipeline.reconcile.standing import read_standing
-from apex_pipeline.sync import pacing_key
+from apex_pipeline.sync.run import pacing_key
 from apex_pipeline_tests.emulator_server import SET
 from apex_pipeline_tests.ends import (
     campaign_row,

@@ -21,7 +21,7 @@ from apex_pipeline.report.orchestration import (
     Orchestration,
 )
 from apex_pipeline.report.subject import read_subject
-from apex_pipeline.sync import SyncOptions, run_sync
+from apex_pipeline.sync.run import SyncOptions, run_sync
 from apex_pipeline_tests.ends import campaign_row, environment, execute, insert
 from apex_pipeline_tests.panel_server import deliver
 from apex_pipeline_tests.test_incidents import finding

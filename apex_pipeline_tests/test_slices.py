@@ -20,8 +20,8 @@ from apex_pipeline.postgres.resent_rows import (
 )
 from apex_pipeline.postgres.store import connect
 from apex_pipeline.quarantine.decisions import Decision, Selection
-from apex_pipeline.stream import StreamOptions
-from apex_pipeline.sync import SyncOptions, run_sync
+from apex_pipeline.sync.run import SyncOptions, run_sync
+from apex_pipeline.sync.stream import StreamOptions
 from apex_pipeline_tests.crashing import crash, run_slice
 from apex_pipeline_tests.ends import (
     campaign_row,

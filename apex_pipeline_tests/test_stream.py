@@ -11,7 +11,6 @@ from hypothesis import given, settings, strategies as st
 
 from apex_pipeline.dataverse.gate import Deadline
 from apex_pipeline.dataverse.pacing import MAX_CONCURRENCY
-from apex_pipeline.delivery import Delivery
 from apex_pipeline.errors import (
     ApexError,
     DatabaseUnavailableError,
@@ -23,7 +22,8 @@ from apex_pipeline.errors import (
 from apex_pipeline.metrics import Rejection
 from apex_pipeline.postgres.pending_rows import PendingRow, Position
 from apex_pipeline.postgres.row_marks import Marks
-from apex_pipeline.stream import Stream, StreamOptions
+from apex_pipeline.sync.request_delivery import Delivery
+from apex_pipeline.sync.stream import Stream, StreamOptions
 from apex_pipeline_tests.test_metrics import row
 
 INSTANT = datetime(2026, 11, 1, tzinfo=UTC)

@@ -13,7 +13,6 @@ from hypothesis import given, strategies as st
 from apex_pipeline.alerts.findings import Observation, is_within
 from apex_pipeline.alerts.notice import Severity
 from apex_pipeline.alerts.outbox import LATE as STUCK, Backlog
-from apex_pipeline.breaker import Breaker
 from apex_pipeline.errors import ConfigError, SystemicRejectionError
 from apex_pipeline.metrics import TABLE, Rejection
 from apex_pipeline.microsoft.credential_expiry import CredentialEnd
@@ -22,6 +21,7 @@ from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.pending_rows import PendingSummary
 from apex_pipeline.postgres.run_ledger import RunRecord, RunStatus, Totals
 from apex_pipeline.settings import Settings
+from apex_pipeline.sync.systemic_faults import Breaker
 from apex_pipeline.watch import (
     everything,
     instigators,

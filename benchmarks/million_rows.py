@@ -38,7 +38,7 @@ _SYNC = (
     "from pathlib import Path;"
     "from apex_pipeline.settings import load_settings;"
     "from apex_pipeline.postgres.store import connect;"
-    "from apex_pipeline.sync import SyncOptions, run_sync;"
+    "from apex_pipeline.sync.run import SyncOptions, run_sync;"
     "settings = load_settings(os.environ);"
     "store = connect(settings.database_url);"
     "report = run_sync(store, settings.dataverse, settings.token_cache_path,"

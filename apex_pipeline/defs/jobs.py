@@ -7,7 +7,7 @@ import dagster as dg
 from apex_pipeline.dataverse.environment import REQUEST_TIMEOUT_SECONDS
 from apex_pipeline.defs.location import OURS
 from apex_pipeline.defs.sync_specs import DELIVERED, SYNC_ASSETS
-from apex_pipeline.sync import DEFAULT_TIME_BUDGET_SECONDS
+from apex_pipeline.sync.run import DEFAULT_TIME_BUDGET_SECONDS
 
 MAX_RUNTIME = timedelta(
     seconds=DEFAULT_TIME_BUDGET_SECONDS + REQUEST_TIMEOUT_SECONDS + 120

@@ -10,7 +10,7 @@ from apex_pipeline.defs.maintenance import purge_event_log
 from apex_pipeline.defs.services import Services
 from apex_pipeline.defs.sync_specs import DELIVERED
 from apex_pipeline.errors import ApexError
-from apex_pipeline.sync import pacing_key
+from apex_pipeline.sync.run import pacing_key
 
 NOTHING_PENDING = "Nothing is pending."
 

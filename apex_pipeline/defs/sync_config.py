@@ -6,8 +6,8 @@ from pydantic import Field
 from apex_pipeline.dataverse.batch import MAX_OPERATIONS
 from apex_pipeline.errors import ConfigError
 from apex_pipeline.postgres.resent_rows import parse_slice
-from apex_pipeline.stream import StreamOptions
-from apex_pipeline.sync import DEFAULT_TIME_BUDGET_SECONDS, SyncOptions
+from apex_pipeline.sync.run import DEFAULT_TIME_BUDGET_SECONDS, SyncOptions
+from apex_pipeline.sync.stream import StreamOptions
 
 
 class SyncConfig(dg.Config):

@@ -15,13 +15,13 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from apex_pipeline.cutover import key_of
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.reconcile import findings, foreign_records, rows
 from apex_pipeline.reconcile.comparison import differing_columns
 from apex_pipeline.reconcile.findings import Verdicts
 from apex_pipeline.reconcile.records import KEYS_PER_REQUEST, Record, Records
 from apex_pipeline.reconcile.rows import Row, Window
+from apex_pipeline.sync.cutover import key_of
 
 _Result = TypeVar("_Result")
 

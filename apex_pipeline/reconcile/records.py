@@ -9,12 +9,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from apex_pipeline.cutover import key_of
 from apex_pipeline.dataverse.client import DataverseClient, TrackedPage
 from apex_pipeline.dataverse.gate import Deadline
 from apex_pipeline.dataverse.sender import Sender
 from apex_pipeline.errors import DataverseError
 from apex_pipeline.metrics import COLUMNS, ENTITY_SET, PRIMARY_KEY, TABLE
+from apex_pipeline.sync.cutover import key_of
 
 KEYS_PER_REQUEST = 250
 """Each key takes 39 characters of the address, which may have 32 768."""

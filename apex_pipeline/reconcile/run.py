@@ -15,7 +15,6 @@ from apex_pipeline.dataverse.gate import Deadline
 from apex_pipeline.dataverse.pacing import Pacer
 from apex_pipeline.dataverse.sender import Sender
 from apex_pipeline.errors import ApexError, DatabaseError
-from apex_pipeline.pacing_memory import PacingMemory
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.run_ledger import RunStatus
 from apex_pipeline.postgres.store import Store
@@ -28,8 +27,9 @@ from apex_pipeline.reconcile.records import LARGEST_PAGE, Budget, Records
 from apex_pipeline.reconcile.report import ReconcileOptions, ReconcileReport
 from apex_pipeline.reconcile.work import Outcome, Work
 from apex_pipeline.settings import DataverseSettings
-from apex_pipeline.stream import utc_now
-from apex_pipeline.sync import pacing_key
+from apex_pipeline.sync.pacing_memory import PacingMemory
+from apex_pipeline.sync.run import pacing_key
+from apex_pipeline.sync.stream import utc_now
 
 _RESERVE = 0.5
 

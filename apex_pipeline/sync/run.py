@@ -8,7 +8,6 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
-from apex_pipeline.cutover import refuse_foreign_records
 from apex_pipeline.dataverse.client import DataverseClient
 from apex_pipeline.dataverse.environment import (
     REQUEST_TIMEOUT_SECONDS,
@@ -19,22 +18,23 @@ from apex_pipeline.dataverse.gate import Deadline
 from apex_pipeline.dataverse.pacing import Pacer
 from apex_pipeline.dataverse.request_size import RequestSize
 from apex_pipeline.dataverse.sender import RetryPolicy
-from apex_pipeline.delivery import DataverseSink
 from apex_pipeline.errors import (
     ApexError,
     DatabaseError,
     NoProgressError,
     OutOfTimeError,
 )
-from apex_pipeline.pacing_memory import PacingMemory, PacingState
 from apex_pipeline.postgres.pending_rows import PendingSummary
 from apex_pipeline.postgres.resent_rows import Slice, SliceSummary
 from apex_pipeline.postgres.run_ledger import RunRecord, RunStatus
 from apex_pipeline.postgres.store import Store
 from apex_pipeline.postgres.writer_lock import WriterLock
 from apex_pipeline.settings import DataverseSettings
-from apex_pipeline.sources import PendingSource, SliceSource
-from apex_pipeline.stream import (
+from apex_pipeline.sync.cutover import refuse_foreign_records
+from apex_pipeline.sync.pacing_memory import PacingMemory, PacingState
+from apex_pipeline.sync.request_delivery import DataverseSink
+from apex_pipeline.sync.row_sources import PendingSource, SliceSource
+from apex_pipeline.sync.stream import (
     Sink,
     Source,
     Stream,

@@ -18,15 +18,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
 
-from apex_pipeline.breaker import Breaker
 from apex_pipeline.dataverse.gate import Deadline
 from apex_pipeline.dataverse.pacing import MAX_CONCURRENCY
 from apex_pipeline.dataverse.request_size import MOST_BYTES, RequestSize
-from apex_pipeline.delivery import Delivery, Timing
 from apex_pipeline.errors import ApexError, MarkSwallowedError, OutOfTimeError
 from apex_pipeline.metrics import CampaignMetric, Rejection, read_metric
 from apex_pipeline.postgres.pending_rows import PendingRow, Position
 from apex_pipeline.postgres.row_marks import Marks
+from apex_pipeline.sync.request_delivery import Delivery, Timing
+from apex_pipeline.sync.systemic_faults import Breaker
 
 logger = logging.getLogger(__name__)
 

@@ -1,0 +1,1 @@
+"""One run of the sync: read pending rows, deliver them, mark what was acknowledged."""
