@@ -8,9 +8,9 @@ import pytest
 from apex_pipeline.column_types import Timestamp
 from apex_pipeline.metrics import COLUMNS
 from apex_pipeline.postgres.database import Database
-from apex_pipeline.reconcile.report import ReconcileOptions
-from apex_pipeline.reconcile.run import run_reconciliation
-from apex_pipeline.reconcile.standing import read_standing
+from apex_pipeline.reconcile.agreement import read_standing
+from apex_pipeline.reconcile.comparison_run import run_reconciliation
+from apex_pipeline.reconcile.run_report import ReconcileOptions
 from apex_pipeline.sync.run import SyncOptions, run_sync
 from apex_pipeline_tests.emulator_server import SET, web_api
 from apex_pipeline_tests.ends import emulator_settings, query

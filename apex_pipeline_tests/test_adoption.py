@@ -6,9 +6,9 @@ import pytest
 
 from apex_pipeline.errors import CutoverError
 from apex_pipeline.postgres.database import Database
+from apex_pipeline.reconcile.comparison_run import run_reconciliation
 from apex_pipeline.reconcile.findings import Kind
-from apex_pipeline.reconcile.report import ReconcileOptions
-from apex_pipeline.reconcile.run import run_reconciliation
+from apex_pipeline.reconcile.run_report import ReconcileOptions
 from apex_pipeline.settings import load_settings
 from apex_pipeline_tests.crashing import Death, crash
 from apex_pipeline_tests.emulator_server import SET

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from apex_pipeline.metrics import COLUMNS, read_metric
-from apex_pipeline.reconcile.comparison import created_second, differing_columns
+from apex_pipeline.reconcile.value_comparison import created_second, differing_columns
 from apex_pipeline_tests.ends import campaign_row
 from apex_pipeline_tests.test_hostile_answers import JSON
 

@@ -14,11 +14,11 @@ from apex_pipeline.dataverse.gate import Deadline
 from apex_pipeline.postgres import migrations
 from apex_pipeline.postgres.run_ledger import RunStatus
 from apex_pipeline.reconcile import progress
-from apex_pipeline.reconcile.examination import Examination
+from apex_pipeline.reconcile.agreement import read_standing
+from apex_pipeline.reconcile.dataverse_records import Records
 from apex_pipeline.reconcile.findings import Kind
 from apex_pipeline.reconcile.progress import ReconciliationRun
-from apex_pipeline.reconcile.records import Records
-from apex_pipeline.reconcile.standing import read_standing
+from apex_pipeline.reconcile.row_examination import Examination
 from apex_pipeline.sync.run import pacing_key
 from apex_pipeline_tests.emulator_server import SET
 from apex_pipeline_tests.ends import (
@@ -492,8 +492,8 @@ def test_the_sync_goes_on_beside_it_and_adopting_waits_for_the_sync(report, stor
 _PEAK = """
 import os, tracemalloc
 from apex_pipeline.postgres.database import Database
-from apex_pipeline.reconcile.report import ReconcileOptions
-from apex_pipeline.reconcile.run import run_reconciliation
+from apex_pipeline.reconcile.run_report import ReconcileOptions
+from apex_pipeline.reconcile.comparison_run import run_reconciliation
 from apex_pipeline.settings import load_settings
 settings = load_settings(os.environ)
 with Database(settings.database_url, application_name="tests") as database:

@@ -11,9 +11,9 @@ from apex_pipeline.dataverse.sender import RetryPolicy
 from apex_pipeline.defs.reconciliation import findings_table
 from apex_pipeline.errors import ApexError
 from apex_pipeline.metrics import PRIMARY_KEY
+from apex_pipeline.reconcile.comparison_run import run_reconciliation
 from apex_pipeline.reconcile.findings import Finding, Kind
-from apex_pipeline.reconcile.report import ReconcileOptions
-from apex_pipeline.reconcile.run import run_reconciliation
+from apex_pipeline.reconcile.run_report import ReconcileOptions
 from apex_pipeline_tests.emulator_server import SET
 from apex_pipeline_tests.ends import (
     campaign_row,

@@ -34,8 +34,8 @@ from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.resent_rows import Slice
 from apex_pipeline.postgres.store import Store, connect
 from apex_pipeline.quarantine.decisions import Decision, Selection
-from apex_pipeline.reconcile.report import ReconcileOptions
-from apex_pipeline.reconcile.run import run_reconciliation
+from apex_pipeline.reconcile.comparison_run import run_reconciliation
+from apex_pipeline.reconcile.run_report import ReconcileOptions
 from apex_pipeline.sync.run import SyncOptions, SyncReport, pacing_key
 from apex_pipeline.sync.stream import StreamOptions
 from apex_pipeline_tests.crashing import STEPS, Death, crash, dying_sync, run_core

@@ -20,8 +20,8 @@ from million_rows import deliver, pending_rows
 _RECONCILE = (
     "import os, resource, sys, time;"
     "from apex_pipeline.postgres.database import Database;"
-    "from apex_pipeline.reconcile.report import ReconcileOptions;"
-    "from apex_pipeline.reconcile.run import run_reconciliation;"
+    "from apex_pipeline.reconcile.run_report import ReconcileOptions;"
+    "from apex_pipeline.reconcile.comparison_run import run_reconciliation;"
     "from apex_pipeline.settings import load_settings;"
     "settings = load_settings(os.environ);"
     "database = Database(settings.database_url, application_name='benchmark');"

@@ -16,13 +16,13 @@ from apex_pipeline.cli.output import plain, waiting
 from apex_pipeline.defs.launch import FinishedRun, reconcile_through_dagster
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.reconcile import progress
-from apex_pipeline.reconcile.findings import MOST_KEPT, Kind
-from apex_pipeline.reconcile.progress import ReconciliationRun
-from apex_pipeline.reconcile.standing import (
+from apex_pipeline.reconcile.agreement import (
     SMALLEST_ENTITLEMENT,
     Standing,
     read_standing,
 )
+from apex_pipeline.reconcile.findings import MOST_KEPT, Kind
+from apex_pipeline.reconcile.progress import ReconciliationRun
 from apex_pipeline.settings import Settings, dagster_environment, load_settings
 
 # The run has had all the patience that there is; this only tells of it.

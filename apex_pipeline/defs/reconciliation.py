@@ -15,18 +15,18 @@ from apex_pipeline.defs.services import Services
 from apex_pipeline.defs.sync_assets import SKIPPED_TAG, escaped
 from apex_pipeline.defs.sync_specs import CAMPAIGN_METRICS, OPERATIONS
 from apex_pipeline.errors import ApexError, ConfigError
+from apex_pipeline.reconcile.agreement import (
+    SMALLEST_ENTITLEMENT,
+    Standing,
+    read_standing,
+)
+from apex_pipeline.reconcile.comparison_run import run_reconciliation
 from apex_pipeline.reconcile.findings import Finding, Kind
-from apex_pipeline.reconcile.report import (
+from apex_pipeline.reconcile.run_report import (
     DEFAULT_REQUESTS,
     DEFAULT_TIME_BUDGET_SECONDS,
     ReconcileOptions,
     ReconcileReport,
-)
-from apex_pipeline.reconcile.run import run_reconciliation
-from apex_pipeline.reconcile.standing import (
-    SMALLEST_ENTITLEMENT,
-    Standing,
-    read_standing,
 )
 
 _LONGEST_SECONDS = 3600.0

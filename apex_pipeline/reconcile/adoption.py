@@ -15,9 +15,9 @@ from sqlalchemy import Connection
 
 from apex_pipeline.metrics import record_key
 from apex_pipeline.reconcile import findings, foreign_records
-from apex_pipeline.reconcile.examination import Examination
+from apex_pipeline.reconcile.dataverse_records import KEYS_PER_REQUEST, Record, Records
 from apex_pipeline.reconcile.findings import Verdicts
-from apex_pipeline.reconcile.records import KEYS_PER_REQUEST, Record, Records
+from apex_pipeline.reconcile.row_examination import Examination
 
 # As the view has it, but without counting the whole table for each page.
 _ADOPTABLE = """

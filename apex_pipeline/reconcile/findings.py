@@ -17,8 +17,8 @@ from sqlalchemy import Connection
 from apex_pipeline.metrics import record_key
 from apex_pipeline.postgres.pending_rows import spellings
 from apex_pipeline.reconcile import foreign_records
-from apex_pipeline.reconcile.records import Record
-from apex_pipeline.reconcile.rows import Row
+from apex_pipeline.reconcile.dataverse_records import Record
+from apex_pipeline.reconcile.exported_rows import Row
 
 MOST_KEPT = 10_000
 """Findings on rows that are kept at most."""

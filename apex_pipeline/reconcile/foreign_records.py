@@ -10,8 +10,8 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from apex_pipeline.reconcile.comparison import created_second
-from apex_pipeline.reconcile.records import Record
+from apex_pipeline.reconcile.dataverse_records import Record
+from apex_pipeline.reconcile.value_comparison import created_second
 
 MOST_UNMATCHED = 10_000
 """Records that match no row, that are kept at most; beyond, new ones are not."""

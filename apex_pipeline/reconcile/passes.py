@@ -15,15 +15,19 @@ from uuid import UUID
 
 from apex_pipeline.errors import RejectedError, SchemaDriftError
 from apex_pipeline.reconcile import (
+    exported_rows,
     findings,
     foreign_records,
     progress as kept,
-    rows,
 )
-from apex_pipeline.reconcile.examination import Examination
+from apex_pipeline.reconcile.dataverse_records import (
+    KEYS_PER_REQUEST,
+    Records,
+    changed_key,
+)
 from apex_pipeline.reconcile.findings import MOST_KEPT
 from apex_pipeline.reconcile.progress import Progress
-from apex_pipeline.reconcile.records import KEYS_PER_REQUEST, Records, changed_key
+from apex_pipeline.reconcile.row_examination import Examination
 
 logger = logging.getLogger(__name__)
 
@@ -146,9 +150,11 @@ class Passes:
         """
         progress = self._progress
         if progress.exported_since is not None:
-            since, after = rows.overlap(progress.exported_since), ""
+            since, after = exported_rows.overlap(progress.exported_since), ""
             while page := await self._examination.ask(
-                lambda c: rows.exported_page(c, since, after, self._rows_by_key)  # noqa: B023  asked at once
+                lambda c: exported_rows.exported_page(
+                    c, since, after, self._rows_by_key
+                )  # noqa: B023  asked at once
             ):
                 await self._look_at(row.key for row in page if row.key is not None)
                 since, after = str(page[-1].exported_at), page[-1].id
@@ -177,7 +183,7 @@ class Passes:
         progress = self._progress
         after = None
         while page := await self._examination.ask(
-            lambda c: rows.odd_page(c, after, self._rows_by_key)  # noqa: B023  asked at once
+            lambda c: exported_rows.odd_page(c, after, self._rows_by_key)  # noqa: B023  asked at once
         ):
             await self._examination.of_rows(page)
             progress.pass_rows += len(page)
@@ -196,7 +202,9 @@ class Passes:
     async def _next_window(self, at: Progress, *, is_kept: bool) -> bool:
         """Compare the next window; returns whether it was the last."""
         window = await self._examination.ask(
-            lambda c: rows.read_window(c, at.pass_second, self._rows_per_window)
+            lambda c: exported_rows.read_window(
+                c, at.pass_second, self._rows_per_window
+            )
         )
         if at.pass_after_id is None or window.dense_second is None:
             at.pass_rows += await self._examination.window(window)

@@ -7,8 +7,8 @@ record, and rewrites one that differs.
 from sqlalchemy import Connection
 
 from apex_pipeline.reconcile import findings
-from apex_pipeline.reconcile.examination import Examination
-from apex_pipeline.reconcile.records import KEYS_PER_REQUEST
+from apex_pipeline.reconcile.dataverse_records import KEYS_PER_REQUEST
+from apex_pipeline.reconcile.row_examination import Examination
 
 # Where a sync has marked the row anew since it was found, it is left alone. The record
 # adopted for a row that misses it is gone: the row gets one of its own.

@@ -9,7 +9,7 @@ from apex_pipeline.doctor import findings as doctor
 from apex_pipeline.errors import ApexError
 from apex_pipeline.monitoring.facts import Facts
 from apex_pipeline.postgres import store
-from apex_pipeline.reconcile.standing import read_standing
+from apex_pipeline.reconcile.agreement import read_standing
 from apex_pipeline.report.delivery_statistics import read_rows
 from apex_pipeline.report.document import Line, State
 from apex_pipeline.report.latencies import count_records

@@ -13,7 +13,7 @@ from apex_pipeline.postgres import pending_rows
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.run_ledger import RunRecord
 from apex_pipeline.postgres.store import Store
-from apex_pipeline.reconcile.comparison import differing_columns
+from apex_pipeline.reconcile.value_comparison import differing_columns
 from apex_pipeline.report.benchmarks import sync_delays
 from apex_pipeline.report.delivery_statistics import (
     DELAY_PERIOD,

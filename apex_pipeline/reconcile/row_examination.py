@@ -16,11 +16,11 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from apex_pipeline.postgres.database import Database
-from apex_pipeline.reconcile import findings, foreign_records, rows
-from apex_pipeline.reconcile.comparison import differing_columns
+from apex_pipeline.reconcile import exported_rows, findings, foreign_records
+from apex_pipeline.reconcile.dataverse_records import KEYS_PER_REQUEST, Record, Records
+from apex_pipeline.reconcile.exported_rows import Row, Window
 from apex_pipeline.reconcile.findings import Verdicts
-from apex_pipeline.reconcile.records import KEYS_PER_REQUEST, Record, Records
-from apex_pipeline.reconcile.rows import Row, Window
+from apex_pipeline.reconcile.value_comparison import differing_columns
 from apex_pipeline.sync.cutover import key_of
 
 _Result = TypeVar("_Result")
@@ -79,7 +79,9 @@ class Examination:
         No set of what was seen would fit into bounded memory; it costs a request for
         each 250 rows in place of one for a window.
         """
-        page = await self.ask(lambda c: rows.dense_page(c, second, after, limit))
+        page = await self.ask(
+            lambda c: exported_rows.dense_page(c, second, after, limit)
+        )
         await self.of_rows(page)
         return page
 
@@ -105,7 +107,7 @@ class Examination:
         The rows are read after the records: a record without a row is truly so.
         """
         keyed = {key_of(record): record for record in page}
-        found = await self.ask(lambda c: rows.rows_of(c, keyed))
+        found = await self.ask(lambda c: exported_rows.rows_of(c, keyed))
         foreign = {key: keyed[key] for key in keyed.keys() - found.keys()}
         if foreign:
             await self._keep(Verdicts(foreign=foreign))
@@ -134,14 +136,14 @@ class Examination:
         )
 
     async def _some_by_key(self, keys: Sequence[UUID]) -> None:
-        before = await self.ask(lambda c: rows.rows_of(c, keys))
+        before = await self.ask(lambda c: exported_rows.rows_of(c, keys))
         records = await self._records.by_key(keys)
         verdicts = _judge(keys, before, records)
         suspects = [row.key for row in verdicts.missing if row.key]
         suspects += [row.key for row, _ in verdicts.different if row.key]
         suspects += verdicts.foreign
         if suspects:
-            after = await self.ask(lambda c: rows.rows_of(c, suspects))
+            after = await self.ask(lambda c: exported_rows.rows_of(c, suspects))
             # As text, since NaN is not equal to itself.
             moved = {
                 key for key in suspects if repr(before.get(key)) != repr(after.get(key))

@@ -20,12 +20,12 @@ from apex_pipeline.postgres.run_ledger import RunStatus
 from apex_pipeline.postgres.store import Store
 from apex_pipeline.postgres.writer_lock import WriterLock, try_reconciliation_lock
 from apex_pipeline.reconcile import findings, progress as kept
-from apex_pipeline.reconcile.examination import Examination
+from apex_pipeline.reconcile.dataverse_records import LARGEST_PAGE, Budget, Records
 from apex_pipeline.reconcile.passes import Passes
 from apex_pipeline.reconcile.progress import Progress, ReconciliationRun
-from apex_pipeline.reconcile.records import LARGEST_PAGE, Budget, Records
-from apex_pipeline.reconcile.report import ReconcileOptions, ReconcileReport
-from apex_pipeline.reconcile.work import Outcome, Work
+from apex_pipeline.reconcile.row_examination import Examination
+from apex_pipeline.reconcile.run_report import ReconcileOptions, ReconcileReport
+from apex_pipeline.reconcile.work_order import Outcome, Work
 from apex_pipeline.settings import DataverseSettings
 from apex_pipeline.sync.pacing_memory import PacingMemory
 from apex_pipeline.sync.run import pacing_key

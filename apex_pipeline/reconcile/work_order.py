@@ -8,12 +8,12 @@ from apex_pipeline.errors import ApexError, OutOfTimeError
 from apex_pipeline.postgres.run_ledger import record_adoption
 from apex_pipeline.reconcile import findings
 from apex_pipeline.reconcile.adoption import adopt
-from apex_pipeline.reconcile.examination import Examination
+from apex_pipeline.reconcile.dataverse_records import Budget, Records
 from apex_pipeline.reconcile.findings import MOST_KEPT, Kind
 from apex_pipeline.reconcile.passes import FindingsFullError, Passes
-from apex_pipeline.reconcile.records import Budget, Records
 from apex_pipeline.reconcile.repair import repair
-from apex_pipeline.reconcile.report import ReconcileOptions
+from apex_pipeline.reconcile.row_examination import Examination
+from apex_pipeline.reconcile.run_report import ReconcileOptions
 
 
 @dataclass(slots=True)
