@@ -16,7 +16,7 @@ from starlette.applications import Starlette
 from apex_pipeline.errors import ConfigError
 from apex_pipeline.panel.recording import PATH, RECORDING_OPENAPI, recording_routes
 from apex_pipeline.postgres.database import Database
-from apex_pipeline.recording.identity import id_from_key
+from apex_pipeline.recording.record_ids import id_from_key
 from apex_pipeline_tests.campaign_runs import sent
 from apex_pipeline_tests.ends import execute, query
 from apex_pipeline_tests.waiting import wait_until

@@ -10,7 +10,7 @@ import sys
 import psycopg
 import pytest
 
-from apex_pipeline.recording.identity import id_from_key
+from apex_pipeline.recording.record_ids import id_from_key
 from apex_pipeline_tests.campaign_runs import metrics, sent
 from apex_pipeline_tests.ends import query
 from apex_pipeline_tests.test_cli import APEX, INHERITED

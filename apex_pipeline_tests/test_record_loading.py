@@ -15,9 +15,9 @@ from apex_pipeline.postgres import migrations
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.recording import Loaded, record_all_campaign_metrics
 from apex_pipeline.recording.csv_rows import Dialect
-from apex_pipeline.recording.files import Format, format_of, opened, read_lines
-from apex_pipeline.recording.identity import id_from_key
 from apex_pipeline.recording.loading import load
+from apex_pipeline.recording.record_files import Format, format_of, opened, read_lines
+from apex_pipeline.recording.record_ids import id_from_key
 from apex_pipeline_tests.campaign_runs import metrics, sent
 from apex_pipeline_tests.ends import execute, query
 

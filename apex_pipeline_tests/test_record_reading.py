@@ -17,13 +17,13 @@ from apex_pipeline.recording.fields import (
     make_field,
     spelling_of,
 )
-from apex_pipeline.recording.identity import (
+from apex_pipeline.recording.parsing import parse_cells, parse_json
+from apex_pipeline.recording.record_ids import (
     id_from_client,
     id_from_content,
     id_from_key,
 )
-from apex_pipeline.recording.parsing import parse_cells, parse_json
-from apex_pipeline.recording.reading import Rules, read_record, success_rate
+from apex_pipeline.recording.record_reading import Rules, read_record, success_rate
 from apex_pipeline_tests.campaign_runs import metrics, sent
 
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)

@@ -12,7 +12,7 @@ from apex_pipeline.metrics import COLUMNS
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.recording.fields import AGENTS
 from apex_pipeline.recording.parsing import parse_json
-from apex_pipeline.recording.writing import record
+from apex_pipeline.recording.record_writing import record
 from apex_pipeline.sync.run import SyncOptions, run_sync
 from apex_pipeline_tests.ends import differences, emulator_settings, execute, query
 from apex_pipeline_tests.test_injection import TEXT, text_columns

@@ -18,10 +18,10 @@ from apex_pipeline.recording.fields import (
     SUCCESS_RATE,
     spelling_of,
 )
-from apex_pipeline.recording.files import Format, format_of
 from apex_pipeline.recording.loading import Loaded
 from apex_pipeline.recording.parsing import decode_json, parse_cells, parse_json
-from apex_pipeline.recording.writing import Recorded, record as record_one
+from apex_pipeline.recording.record_files import Format, format_of
+from apex_pipeline.recording.record_writing import Recorded, record as record_one
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 

@@ -11,9 +11,9 @@ from apex_pipeline.errors import ApexError, ConfigError
 from apex_pipeline.recording import load_file, open_database
 from apex_pipeline.recording.csv_rows import Dialect
 from apex_pipeline.recording.fields import spelling_of
-from apex_pipeline.recording.files import Format, format_of
 from apex_pipeline.recording.parsing import parse_json
-from apex_pipeline.recording.writing import record as record_one
+from apex_pipeline.recording.record_files import Format, format_of
+from apex_pipeline.recording.record_writing import record as record_one
 
 
 class RecordConfig(dg.Config):

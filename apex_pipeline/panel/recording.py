@@ -25,9 +25,9 @@ from apex_pipeline.errors import (
 from apex_pipeline.metrics import COLUMNS, Column
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.recording.fields import AGENTS, ID, OPTIONAL, make_field
-from apex_pipeline.recording.identity import MAX_KEY_LENGTH
 from apex_pipeline.recording.parsing import parse_json
-from apex_pipeline.recording.writing import Recorded, record
+from apex_pipeline.recording.record_ids import MAX_KEY_LENGTH
+from apex_pipeline.recording.record_writing import Recorded, record
 
 logger = logging.getLogger(__name__)
 

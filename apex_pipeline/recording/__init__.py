@@ -15,15 +15,15 @@ from uuid import UUID
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.recording.csv_rows import Dialect
 from apex_pipeline.recording.fields import POSTGRES
-from apex_pipeline.recording.files import (
+from apex_pipeline.recording.loading import Line, Loaded, load
+from apex_pipeline.recording.record_files import (
     Format,
     is_gzip,
     opened,
     read_lines,
     reporting,
 )
-from apex_pipeline.recording.loading import Line, Loaded, load
-from apex_pipeline.recording.writing import Recorded, record
+from apex_pipeline.recording.record_writing import Recorded, record
 from apex_pipeline.settings import load_database_url
 
 __all__ = [

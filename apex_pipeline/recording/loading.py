@@ -14,9 +14,9 @@ from apex_pipeline.errors import InvalidRecordError
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.recording import statements
 from apex_pipeline.recording.fields import AGENTS, Spelling, spelling_of
-from apex_pipeline.recording.reading import Rules, read_record
-from apex_pipeline.recording.table import Table, begin
-from apex_pipeline.recording.writing import conflict, refusals_told
+from apex_pipeline.recording.record_reading import Rules, read_record
+from apex_pipeline.recording.record_writing import conflict, refusals_told
+from apex_pipeline.recording.table_shape import Table, begin
 
 SHOWN_LINES = 20
 """Bad lines that are told; of the others, how many there are."""

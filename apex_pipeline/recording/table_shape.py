@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from apex_pipeline.recording.fields import ID
-from apex_pipeline.recording.reading import Rules
+from apex_pipeline.recording.record_reading import Rules
 
 # An instant is written with its zone, and a column without one takes the hour as it
 # stands: in UTC, as it is read.

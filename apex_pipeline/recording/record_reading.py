@@ -19,7 +19,7 @@ from apex_pipeline.recording.fields import (
     Spelling,
     make_field,
 )
-from apex_pipeline.recording.identity import (
+from apex_pipeline.recording.record_ids import (
     id_from_client,
     id_from_content,
     id_from_key,

@@ -14,8 +14,8 @@ from apex_pipeline.errors import InvalidRecordError, RecordConflictError
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.recording import statements
 from apex_pipeline.recording.fields import ID, Spelling
-from apex_pipeline.recording.reading import Record, read_record
-from apex_pipeline.recording.table import Table, begin
+from apex_pipeline.recording.record_reading import Record, read_record
+from apex_pipeline.recording.table_shape import Table, begin
 
 
 @dataclass(frozen=True, slots=True)
