@@ -10,8 +10,8 @@ import pandas as pd
 import psycopg
 from psycopg.rows import dict_row
 
-from apex_pipeline.analysis.rollup_columns import CHANGES, MEASURES
-from apex_pipeline.analysis.rollups import Grain
+from apex_pipeline.analytics.rollups.columns import CHANGES, MEASURES
+from apex_pipeline.analytics.rollups.refresh import Grain
 from apex_pipeline_tests.ends import campaign_row
 
 NAMES = [column.name for column in MEASURES]

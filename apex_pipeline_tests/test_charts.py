@@ -9,7 +9,7 @@ from xml.etree import ElementTree as ET
 import pytest
 from hypothesis import given, strategies as st
 
-from apex_pipeline.charts import (
+from apex_pipeline.analytics.charts import (
     EMBEDDED,
     STANDALONE,
     Band,
@@ -18,8 +18,8 @@ from apex_pipeline.charts import (
     picture,
     sparkline,
 )
-from apex_pipeline.charts.scales import day_ticks, finite, value_ticks
-from apex_pipeline.charts.sparklines import MAX_BYTES
+from apex_pipeline.analytics.charts.scales import day_ticks, finite, value_ticks
+from apex_pipeline.analytics.charts.sparklines import MAX_BYTES
 
 FIRST = date(2026, 8, 27)
 SVG = "{http://www.w3.org/2000/svg}"

@@ -7,7 +7,14 @@ from datetime import date
 import pytest
 from playwright.sync_api import Page, sync_playwright
 
-from apex_pipeline.charts import EMBEDDED, Band, Line, Panel, picture, sparkline
+from apex_pipeline.analytics.charts import (
+    EMBEDDED,
+    Band,
+    Line,
+    Panel,
+    picture,
+    sparkline,
+)
 
 pytestmark = pytest.mark.browser
 

@@ -6,7 +6,7 @@ from fractions import Fraction
 import pytest
 from hypothesis import given, strategies as st
 
-from apex_pipeline.forecast.conformal import (
+from apex_pipeline.analytics.forecast.intervals import (
     MIN_CASES,
     Calibration,
     Case,

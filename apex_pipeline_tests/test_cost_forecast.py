@@ -9,9 +9,9 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings as examples, strategies as st
 
-from apex_pipeline.analysis.cost_forecast import train
-from apex_pipeline.analysis.outlook import outlook
-from apex_pipeline.analysis.rollups import DAILY, Periods, refresh
+from apex_pipeline.analytics.forecast.cost_forecast import train
+from apex_pipeline.analytics.forecast.latest_forecast import outlook
+from apex_pipeline.analytics.rollups.refresh import DAILY, Periods, refresh
 from apex_pipeline.errors import SchemaMissingError
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.settings import load_analysis_settings

@@ -10,10 +10,10 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 import pytest
 
-from apex_pipeline.analysis.cost_forecast import train
-from apex_pipeline.analysis.csv_exports import export_files, export_on_request
-from apex_pipeline.analysis.csv_queries import select
-from apex_pipeline.analysis.rollups import DAILY, WEEKLY, Periods, refresh
+from apex_pipeline.analytics.csv.export_folder import export_files, export_on_request
+from apex_pipeline.analytics.csv.queries import select
+from apex_pipeline.analytics.forecast.cost_forecast import train
+from apex_pipeline.analytics.rollups.refresh import DAILY, WEEKLY, Periods, refresh
 from apex_pipeline.definitions import defs
 from apex_pipeline.errors import ApexError, ConfigError
 from apex_pipeline.postgres.database import Database

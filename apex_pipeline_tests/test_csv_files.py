@@ -22,15 +22,15 @@ from hypothesis import (
     strategies as st,
 )
 
-from apex_pipeline.analysis.csv_exports import export_selection
-from apex_pipeline.analysis.csv_files import (
+from apex_pipeline.analytics.csv.csv_files import (
     count_rows,
     make_folder,
     replacing,
     snapshot,
     write_csv,
 )
-from apex_pipeline.analysis.csv_queries import select
+from apex_pipeline.analytics.csv.export_folder import export_selection
+from apex_pipeline.analytics.csv.queries import select
 from apex_pipeline.errors import ApexError, SchemaMissingError
 from apex_pipeline.postgres import migrations
 from apex_pipeline.postgres.database import Database
@@ -276,8 +276,8 @@ _CHILD = """
 import resource, sys
 from pathlib import Path
 from apex_pipeline.postgres import migrations
-from apex_pipeline.analysis.csv_exports import export_selection
-from apex_pipeline.analysis.csv_queries import select
+from apex_pipeline.analytics.csv.export_folder import export_selection
+from apex_pipeline.analytics.csv.queries import select
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.settings import load_analysis_settings
 

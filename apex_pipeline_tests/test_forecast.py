@@ -5,16 +5,16 @@ from datetime import date, timedelta
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from apex_pipeline.forecast import DailySeries, daily_series, forecast
-from apex_pipeline.forecast.backtest import backtest, score, total
-from apex_pipeline.forecast.conformal import MIN_CASES
-from apex_pipeline.forecast.models import (
+from apex_pipeline.analytics.forecast import DailySeries, daily_series, forecast
+from apex_pipeline.analytics.forecast.backtest import backtest, score, total
+from apex_pipeline.analytics.forecast.intervals import MIN_CASES
+from apex_pipeline.analytics.forecast.models import (
     flat_mean,
     seasonal_naive,
     weekday_level,
     weekday_mean,
 )
-from apex_pipeline.forecast.training import MODELS
+from apex_pipeline.analytics.forecast.training import MODELS
 from apex_pipeline_tests.cost_series import KINDS, shifting, weekly
 
 START = date(2026, 1, 5)

@@ -5,15 +5,15 @@ from datetime import date
 
 import pytest
 
-from apex_pipeline.analysis.cost_forecast import Training
-from apex_pipeline.analysis.forecast_checks import (
+from apex_pipeline.analytics.forecast import DailySeries, forecast
+from apex_pipeline.analytics.forecast.cost_forecast import Training
+from apex_pipeline.analytics.forecast.forecast_checks import (
     COVERAGE_IN_BAND,
     FORECAST_CHECKS,
     JUDGED_DAYS,
     LEARNT_UP_TO_YESTERDAY,
     check,
 )
-from apex_pipeline.forecast import DailySeries, forecast
 from apex_pipeline_tests.cost_series import weekly
 
 START = date(2026, 1, 5)

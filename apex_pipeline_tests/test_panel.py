@@ -12,7 +12,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from apex_pipeline.analysis.cost_forecast import train
+from apex_pipeline.analytics.forecast.cost_forecast import train
 from apex_pipeline.emulator import ServedEmulator
 from apex_pipeline.panel.cache import Timing
 from apex_pipeline.panel.sources import Timings

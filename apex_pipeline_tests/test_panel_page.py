@@ -10,8 +10,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from apex_pipeline.analysis.cost_forecast import train
-from apex_pipeline.analysis.rollups import DAILY, Periods, refresh
+from apex_pipeline.analytics.forecast.cost_forecast import train
+from apex_pipeline.analytics.rollups.refresh import DAILY, Periods, refresh
 from apex_pipeline.panel.cache import Timing
 from apex_pipeline.panel.sources import Timings
 from apex_pipeline.postgres.database import Database

@@ -7,8 +7,12 @@ from uuid import UUID
 
 import pytest
 
-from apex_pipeline.analysis.rollup_checks import DAILY_CHECKS, WEEKLY_CHECKS, check
-from apex_pipeline.analysis.rollups import DAILY, WEEKLY, Periods, refresh
+from apex_pipeline.analytics.rollups.refresh import DAILY, WEEKLY, Periods, refresh
+from apex_pipeline.analytics.rollups.rollup_checks import (
+    DAILY_CHECKS,
+    WEEKLY_CHECKS,
+    check,
+)
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.settings import load_analysis_settings
 from apex_pipeline_tests.ends import execute, insert, query

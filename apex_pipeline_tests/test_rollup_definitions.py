@@ -15,8 +15,8 @@ import dagster as dg
 import psycopg
 import pytest
 
-from apex_pipeline.analysis.history import described_columns
-from apex_pipeline.analysis.rollup_columns import FINGERPRINT, MEASURES
+from apex_pipeline.analytics.rollups.columns import FINGERPRINT, MEASURES
+from apex_pipeline.analytics.rollups.history import described_columns
 from apex_pipeline.definitions import defs
 from apex_pipeline.defs.guards import ANALYSIS_POOL, POOL_LIMITS
 from apex_pipeline.defs.metadata import numbers, table

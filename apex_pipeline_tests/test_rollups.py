@@ -13,7 +13,7 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings as examples, strategies as st
 
-from apex_pipeline.analysis.rollup_columns import (
+from apex_pipeline.analytics.rollups.columns import (
     CAMPAIGN,
     CHANGES,
     COMPUTED_AT,
@@ -25,7 +25,7 @@ from apex_pipeline.analysis.rollup_columns import (
     Change,
     Column,
 )
-from apex_pipeline.analysis.rollups import DAILY, WEEKLY, Periods, refresh
+from apex_pipeline.analytics.rollups.refresh import DAILY, WEEKLY, Periods, refresh
 from apex_pipeline.errors import ConfigError
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.settings import load_analysis_settings

@@ -29,10 +29,16 @@ from typing import Any
 import psycopg
 from sqlalchemy import Connection, event
 
-from apex_pipeline.analysis.history import totals
-from apex_pipeline.analysis.late_days import stale
-from apex_pipeline.analysis.rollup_checks import check, refresh_and_check
-from apex_pipeline.analysis.rollups import DAILY, WEEKLY, Periods, refresh, refresh_in
+from apex_pipeline.analytics.rollups.history import totals
+from apex_pipeline.analytics.rollups.late_days import stale
+from apex_pipeline.analytics.rollups.refresh import (
+    DAILY,
+    WEEKLY,
+    Periods,
+    refresh,
+    refresh_in,
+)
+from apex_pipeline.analytics.rollups.rollup_checks import check, refresh_and_check
 from apex_pipeline.local.postgres import EmbeddedPostgres
 from apex_pipeline.postgres import migrations
 from apex_pipeline.postgres.database import Database

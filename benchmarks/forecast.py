@@ -13,9 +13,9 @@ from collections import Counter, defaultdict
 from datetime import date
 from statistics import median
 
-from apex_pipeline.forecast import DailySeries, Forecast, forecast
-from apex_pipeline.forecast.backtest import total
-from apex_pipeline.forecast.training import MODELS
+from apex_pipeline.analytics.forecast import DailySeries, Forecast, forecast
+from apex_pipeline.analytics.forecast.backtest import total
+from apex_pipeline.analytics.forecast.training import MODELS
 from apex_pipeline_tests.cost_series import KINDS
 
 _START = date(2025, 1, 1)

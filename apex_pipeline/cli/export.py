@@ -10,15 +10,20 @@ from pathlib import Path
 
 import click
 
-from apex_pipeline.analysis.csv_exports import export_selection
-from apex_pipeline.analysis.csv_files import (
+from apex_pipeline.analytics.csv.csv_files import (
     Tell,
     Written,
     explained,
     snapshot,
     write_csv,
 )
-from apex_pipeline.analysis.csv_queries import DATASETS, HISTORY_DAYS, Selection, select
+from apex_pipeline.analytics.csv.export_folder import export_selection
+from apex_pipeline.analytics.csv.queries import (
+    DATASETS,
+    HISTORY_DAYS,
+    Selection,
+    select,
+)
 from apex_pipeline.cli.output import waiting
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.settings import load_analysis_settings, load_database_url

@@ -7,19 +7,19 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from apex_pipeline.analysis.csv_exports import (
+from apex_pipeline.analytics.csv.export_folder import (
     ExportedFile,
     export_files,
     export_on_request,
 )
-from apex_pipeline.analysis.csv_queries import (
+from apex_pipeline.analytics.csv.queries import (
     DAILY_ROWS,
     DATASETS,
     HISTORY_DAYS,
     select,
 )
-from apex_pipeline.analysis.history import totals
-from apex_pipeline.analysis.rollups import DAILY, Periods
+from apex_pipeline.analytics.rollups.history import totals
+from apex_pipeline.analytics.rollups.refresh import DAILY, Periods
 from apex_pipeline.defs.guards import ANALYSIS_POOL
 from apex_pipeline.defs.jobs import ANALYSIS_TAGS, OPERATOR_TAGS
 from apex_pipeline.defs.metadata import table

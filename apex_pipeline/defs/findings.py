@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 import dagster as dg
 
-from apex_pipeline.analysis.rollup_checks import Finding
+from apex_pipeline.analytics.rollups.rollup_checks import Finding
 
 
 def check_results(

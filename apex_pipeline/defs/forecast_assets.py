@@ -6,22 +6,27 @@ from typing import Any
 
 import dagster as dg
 
-from apex_pipeline.analysis.campaign_charts import (
+from apex_pipeline.analytics.charts.campaign_charts import (
     PERIODS_SHOWN,
     forecast_picture,
     forecast_sparkline,
 )
-from apex_pipeline.analysis.cost_forecast import train
-from apex_pipeline.analysis.forecast_checks import (
+from apex_pipeline.analytics.forecast import HORIZON
+from apex_pipeline.analytics.forecast.cost_forecast import train
+from apex_pipeline.analytics.forecast.forecast_checks import (
     BAND_POINTS,
     COVERAGE_IN_BAND,
     JUDGED_DAYS,
     LEARNT_UP_TO_YESTERDAY,
     check,
 )
-from apex_pipeline.analysis.history import described_columns, totals
-from apex_pipeline.analysis.outlook import Outlook, OutlookScore, outlook
-from apex_pipeline.analysis.rollups import DAILY, Periods
+from apex_pipeline.analytics.forecast.latest_forecast import (
+    Outlook,
+    OutlookScore,
+    outlook,
+)
+from apex_pipeline.analytics.rollups.history import described_columns, totals
+from apex_pipeline.analytics.rollups.refresh import DAILY, Periods
 from apex_pipeline.defs.findings import check_results
 from apex_pipeline.defs.guards import ANALYSIS_POOL
 from apex_pipeline.defs.metadata import image, interval, numbers, table
@@ -34,7 +39,6 @@ from apex_pipeline.defs.rollup_specs import (
 )
 from apex_pipeline.defs.services import Services
 from apex_pipeline.errors import ApexError
-from apex_pipeline.forecast import HORIZON
 from apex_pipeline.postgres.database import Database
 
 _PREVIEW_DAYS = 7

@@ -8,21 +8,21 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 
-from apex_pipeline.analysis.campaign_charts import (
+from apex_pipeline.analytics.charts.campaign_charts import (
     PERIODS_SHOWN,
     history_picture,
     history_sparkline,
     rollup_picture,
     rollup_sparkline,
 )
-from apex_pipeline.analysis.history import (
+from apex_pipeline.analytics.rollups.history import (
     PeriodTotal,
     described_columns,
     history,
     totals,
 )
-from apex_pipeline.analysis.rollup_checks import refresh_and_check
-from apex_pipeline.analysis.rollups import DAILY, WEEKLY, Grain, Periods
+from apex_pipeline.analytics.rollups.refresh import DAILY, WEEKLY, Grain, Periods
+from apex_pipeline.analytics.rollups.rollup_checks import refresh_and_check
 from apex_pipeline.defs.findings import check_results
 from apex_pipeline.defs.guards import ANALYSIS_POOL
 from apex_pipeline.defs.metadata import image, numbers, table

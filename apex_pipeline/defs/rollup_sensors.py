@@ -7,8 +7,8 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 
-from apex_pipeline.analysis.late_days import Stale, first_day, stale
-from apex_pipeline.analysis.rollups import Periods
+from apex_pipeline.analytics.rollups.late_days import Stale, first_day, stale
+from apex_pipeline.analytics.rollups.refresh import Periods
 from apex_pipeline.defs.rollup_jobs import (
     active_refresh,
     range_tags,

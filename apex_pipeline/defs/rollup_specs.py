@@ -9,17 +9,7 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 
-from apex_pipeline.analysis.rollup_checks import (
-    DAILY_CHECKS,
-    MATCHES_RAW_ROWS,
-    NO_COST_JUMP,
-    NO_GAP,
-    NO_IMPOSSIBLE_VALUE,
-    NO_ROW_OUTSIDE_HISTORY,
-    WEEKLY_CHECKS,
-    WEEKS_EQUAL_DAYS,
-)
-from apex_pipeline.analysis.rollup_columns import (
+from apex_pipeline.analytics.rollups.columns import (
     CAMPAIGN,
     CHANGES,
     COMPUTED_AT,
@@ -30,6 +20,16 @@ from apex_pipeline.analysis.rollup_columns import (
     WEEK,
     Change,
     Column,
+)
+from apex_pipeline.analytics.rollups.rollup_checks import (
+    DAILY_CHECKS,
+    MATCHES_RAW_ROWS,
+    NO_COST_JUMP,
+    NO_GAP,
+    NO_IMPOSSIBLE_VALUE,
+    NO_ROW_OUTSIDE_HISTORY,
+    WEEKLY_CHECKS,
+    WEEKS_EQUAL_DAYS,
 )
 from apex_pipeline.defs.sync_specs import CAMPAIGN_METRICS
 from apex_pipeline.errors import ConfigError

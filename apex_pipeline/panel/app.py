@@ -18,7 +18,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from apex_pipeline.analysis.history import HistoryDay
+from apex_pipeline.analytics.rollups.history import HistoryDay
 from apex_pipeline.panel import documents, exposition, pages, view
 from apex_pipeline.panel.documents import Document
 from apex_pipeline.panel.downloads import Downloads

@@ -13,7 +13,7 @@ from typing import IO
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from apex_pipeline.analysis.csv_files import Written
+from apex_pipeline.analytics.csv.csv_files import Written
 from apex_pipeline.errors import ApexError
 from apex_pipeline.panel import documents
 from apex_pipeline.panel.responses import has_tag, json_response

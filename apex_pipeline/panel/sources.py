@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from apex_pipeline.analysis import history
-from apex_pipeline.analysis.csv_files import Sink, Written, snapshot, write_csv
-from apex_pipeline.analysis.csv_queries import DAILY_ROWS, select
-from apex_pipeline.analysis.history import HistoryDay
-from apex_pipeline.analysis.outlook import Outlook, outlook
+from apex_pipeline.analytics.csv.csv_files import Sink, Written, snapshot, write_csv
+from apex_pipeline.analytics.csv.queries import DAILY_ROWS, select
+from apex_pipeline.analytics.forecast.latest_forecast import Outlook, outlook
+from apex_pipeline.analytics.rollups import history
+from apex_pipeline.analytics.rollups.history import HistoryDay
 from apex_pipeline.dataverse.environment import Environment, connect
 from apex_pipeline.dataverse.sender import RetryPolicy
 from apex_pipeline.errors import DatabaseUnavailableError, OutOfTimeError

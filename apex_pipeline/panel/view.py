@@ -7,10 +7,10 @@ from typing import Any
 
 from markupsafe import Markup
 
-from apex_pipeline.analysis.campaign_charts import tile_trend, trend_picture
-from apex_pipeline.analysis.history import HistoryDay
-from apex_pipeline.analysis.outlook import Outlook, OutlookTotal
-from apex_pipeline.charts import EMBEDDED
+from apex_pipeline.analytics.charts import EMBEDDED
+from apex_pipeline.analytics.charts.campaign_charts import tile_trend, trend_picture
+from apex_pipeline.analytics.forecast.latest_forecast import Outlook, OutlookTotal
+from apex_pipeline.analytics.rollups.history import HistoryDay
 from apex_pipeline.panel import wording
 from apex_pipeline.panel.documents import Document, plain
 from apex_pipeline.panel.wording import Change, Told

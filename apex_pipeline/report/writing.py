@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from apex_pipeline.analysis.csv_files import make_folder, replacing
+from apex_pipeline.analytics.csv.csv_files import make_folder, replacing
 from apex_pipeline.report.document import Picture, Report
 from apex_pipeline.report.markdown import to_markdown
 from apex_pipeline.report.page import to_html

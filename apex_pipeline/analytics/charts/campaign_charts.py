@@ -6,10 +6,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 from typing import TypeVar
 
-from apex_pipeline.analysis.history import HistoryDay, PeriodTotal
-from apex_pipeline.analysis.outlook import Outlook
-from apex_pipeline.analysis.rollups import DAILY, WEEKLY, Grain
-from apex_pipeline.charts import (
+from apex_pipeline.analytics.charts import (
     Band,
     Line,
     Panel,
@@ -18,6 +15,9 @@ from apex_pipeline.charts import (
     picture,
     sparkline,
 )
+from apex_pipeline.analytics.forecast.latest_forecast import Outlook
+from apex_pipeline.analytics.rollups.history import HistoryDay, PeriodTotal
+from apex_pipeline.analytics.rollups.refresh import DAILY, WEEKLY, Grain
 
 PERIODS_SHOWN = {DAILY.name: 90, WEEKLY.name: 52}
 """How many days, or weeks, a picture shows."""

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-from apex_pipeline.forecast import models, wording
-from apex_pipeline.forecast.backtest import (
+from apex_pipeline.analytics.forecast import explanation_text, models
+from apex_pipeline.analytics.forecast.backtest import (
     BLOCK,
     BLOCKS,
     HORIZON,
@@ -19,9 +19,9 @@ from apex_pipeline.forecast.backtest import (
     total,
     total_cases,
 )
-from apex_pipeline.forecast.conformal import LEVELS, Interval, calibrate
-from apex_pipeline.forecast.models import MIN_DAYS, Model
-from apex_pipeline.forecast.series import DailySeries
+from apex_pipeline.analytics.forecast.daily_series import DailySeries
+from apex_pipeline.analytics.forecast.intervals import LEVELS, Interval, calibrate
+from apex_pipeline.analytics.forecast.models import MIN_DAYS, Model
 
 OWN_MODEL = "weekday_level"
 SHORT_MODEL = "weekday_mean"
@@ -109,12 +109,17 @@ def forecast(series: DailySeries) -> Forecast:
     """
     made_on, known = series.end, series.known
     if not known:
-        why = wording.TOO_FEW_TO_COMPARE
-        return Forecast(made_on, series, None, why, wording.NOTHING_KNOWN, (), (), ())
+        why = explanation_text.TOO_FEW_TO_COMPARE
+        return Forecast(
+            made_on, series, None, why, explanation_text.NOTHING_KNOWN, (), (), ()
+        )
     if known < MIN_DAYS:
         week = models.flat_mean(series.values)
         days, totals = _outlook(series, week, [])
-        why, note = wording.TOO_FEW_TO_COMPARE, wording.short_note(known)
+        why, note = (
+            explanation_text.TOO_FEW_TO_COMPARE,
+            explanation_text.short_note(known),
+        )
         return Forecast(made_on, series, FLAT_MODEL, why, note, days, totals, ())
     tried = {name: backtest(series.values, model) for name, model in MODELS.items()}
     scores = {name: score(trials) for name, trials in tried.items()}
@@ -125,8 +130,8 @@ def forecast(series: DailySeries) -> Forecast:
         made_on,
         series,
         best,
-        wording.reason(scores, OWN_MODEL, best),
-        wording.note(series, bare, scores[best]),
+        explanation_text.reason(scores, OWN_MODEL, best),
+        explanation_text.note(series, bare, scores[best]),
         days,
         totals,
         tuple(ModelScore(name, name == best, s) for name, s in scores.items()),

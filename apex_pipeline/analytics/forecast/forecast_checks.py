@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
 
-from apex_pipeline.analysis.cost_forecast import Training
-from apex_pipeline.analysis.rollup_checks import Finding
-from apex_pipeline.forecast import LEVELS, Score
+from apex_pipeline.analytics.forecast import LEVELS, Score
+from apex_pipeline.analytics.forecast.cost_forecast import Training
+from apex_pipeline.analytics.rollups.rollup_checks import Finding
 
 LEARNT_UP_TO_YESTERDAY = "learnt_up_to_yesterday"
 COVERAGE_IN_BAND = "coverage_in_band"

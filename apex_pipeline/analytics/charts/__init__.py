@@ -5,7 +5,7 @@ in a table. Nothing in them needs a style sheet, a script or a font of ours, so 
 pass any content security policy, within a page and as an image.
 """
 
-from apex_pipeline.charts.pictures import (
+from apex_pipeline.analytics.charts.pictures import (
     EMBEDDED,
     STANDALONE,
     Band,
@@ -14,8 +14,8 @@ from apex_pipeline.charts.pictures import (
     Theme,
     picture,
 )
-from apex_pipeline.charts.scales import Values
-from apex_pipeline.charts.sparklines import sparkline
+from apex_pipeline.analytics.charts.scales import Values
+from apex_pipeline.analytics.charts.sparklines import sparkline
 
 __all__ = [
     "EMBEDDED",

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from apex_pipeline.analysis.late_days import first_day_in
-from apex_pipeline.analysis.rollup_columns import ADDITIVE, NUMBERS
-from apex_pipeline.analysis.rollups import (
+from apex_pipeline.analytics.rollups.columns import ADDITIVE, NUMBERS
+from apex_pipeline.analytics.rollups.late_days import first_day_in
+from apex_pipeline.analytics.rollups.refresh import (
     RAW_ROWS,
     WEEKLY,
     Periods,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from html import escape
 from itertools import pairwise
 
-from apex_pipeline.charts.scales import Scale, Values, finite, printable, runs
+from apex_pipeline.analytics.charts.scales import Scale, Values, finite, printable, runs
 
 MAX_BYTES = 680
 """Length of the longest; what is around it in Markdown has room beside it."""

@@ -21,7 +21,7 @@ from typing import Any
 
 import psycopg
 
-from apex_pipeline.analysis.csv_files import (
+from apex_pipeline.analytics.csv.csv_files import (
     EPOCH,
     Tell,
     Written,
@@ -33,7 +33,7 @@ from apex_pipeline.analysis.csv_files import (
     snapshot,
     write_csv,
 )
-from apex_pipeline.analysis.csv_queries import (
+from apex_pipeline.analytics.csv.queries import (
     DAILY_ROWS,
     FORECAST,
     FORECAST_TOTALS,
@@ -43,7 +43,7 @@ from apex_pipeline.analysis.csv_queries import (
     Selection,
     count_statement,
 )
-from apex_pipeline.analysis.rollups import Periods
+from apex_pipeline.analytics.rollups.refresh import Periods
 from apex_pipeline.errors import ApexError
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.settings import AnalysisSettings

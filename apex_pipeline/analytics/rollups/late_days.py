@@ -13,7 +13,7 @@ from datetime import date, datetime, timedelta
 
 from sqlalchemy import Connection
 
-from apex_pipeline.analysis.rollups import (
+from apex_pipeline.analytics.rollups.refresh import (
     CHECKSUM,
     DAILY,
     RAW_ROWS,

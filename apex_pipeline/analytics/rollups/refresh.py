@@ -12,7 +12,7 @@ from datetime import date, timedelta
 
 from sqlalchemy import Connection
 
-from apex_pipeline.analysis.rollup_columns import (
+from apex_pipeline.analytics.rollups.columns import (
     CAMPAIGN,
     CHANGES,
     FINGERPRINT,

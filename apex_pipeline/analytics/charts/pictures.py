@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from html import escape
 
-from apex_pipeline.charts.scales import (
+from apex_pipeline.analytics.charts.scales import (
     Scale,
     Values,
     day_ticks,

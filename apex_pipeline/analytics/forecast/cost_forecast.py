@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
-from apex_pipeline.forecast import (
+from apex_pipeline.analytics.forecast import (
     MAX_DAYS,
     Forecast,
     Interval,

@@ -10,10 +10,15 @@ smoothing, ARIMA and the like were no better than this in a backtest of 30 days 
 and cost 200 to 400 MB. `benchmarks/forecast.py` repeats what can be repeated.
 """
 
-from apex_pipeline.forecast.backtest import HORIZON, Score
-from apex_pipeline.forecast.conformal import LEVELS, Interval
-from apex_pipeline.forecast.series import MAX_DAYS, DailySeries, daily_series, is_cost
-from apex_pipeline.forecast.training import (
+from apex_pipeline.analytics.forecast.backtest import HORIZON, Score
+from apex_pipeline.analytics.forecast.daily_series import (
+    MAX_DAYS,
+    DailySeries,
+    daily_series,
+    is_cost,
+)
+from apex_pipeline.analytics.forecast.intervals import LEVELS, Interval
+from apex_pipeline.analytics.forecast.training import (
     Forecast,
     ForecastDay,
     ForecastTotal,

@@ -4,8 +4,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from apex_pipeline.forecast.conformal import LEVELS, MIN_CASES, Case, calibrate
-from apex_pipeline.forecast.models import MIN_DAYS, Model, Values, Week
+from apex_pipeline.analytics.forecast.intervals import (
+    LEVELS,
+    MIN_CASES,
+    Case,
+    calibrate,
+)
+from apex_pipeline.analytics.forecast.models import MIN_DAYS, Model, Values, Week
 
 HORIZON = 90
 """Days ahead."""

@@ -24,7 +24,7 @@ from typing import Any, BinaryIO, Protocol
 import psycopg
 from psycopg import sql
 
-from apex_pipeline.analysis.csv_queries import Selection, copy_statement
+from apex_pipeline.analytics.csv.queries import Selection, copy_statement
 from apex_pipeline.errors import ApexError
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.time_limits import STATEMENT_SECONDS, limits_of

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable, Mapping
 
-from apex_pipeline.forecast.backtest import Score
-from apex_pipeline.forecast.conformal import MIN_CASES
-from apex_pipeline.forecast.models import MIN_DAYS
-from apex_pipeline.forecast.series import DailySeries
+from apex_pipeline.analytics.forecast.backtest import Score
+from apex_pipeline.analytics.forecast.daily_series import DailySeries
+from apex_pipeline.analytics.forecast.intervals import MIN_CASES
+from apex_pipeline.analytics.forecast.models import MIN_DAYS
 
 NOTHING_KNOWN = "No day's cost is known yet."
 TOO_FEW_TO_COMPARE = "Too few days are known to compare models."

@@ -1,0 +1,1 @@
+"""CSV files: single downloads and the export folder."""
