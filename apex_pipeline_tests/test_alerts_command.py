@@ -6,12 +6,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from click.testing import CliRunner, Result
 
-from apex_pipeline.alerts.findings import Observation
-from apex_pipeline.alerts.incidents import FLAPPING
-from apex_pipeline.alerts.journal import Journal, Look
 from apex_pipeline.cli import main
-from apex_pipeline.watch.catalogue import RULES
-from apex_pipeline.watch.everything import WATCHER
+from apex_pipeline.monitoring.alerts.incidents import FLAPPING
+from apex_pipeline.monitoring.alerts.journal import Journal, Look
+from apex_pipeline.monitoring.alerts.observations import Observation
+from apex_pipeline.monitoring.rules.catalogue import RULES
+from apex_pipeline.monitoring.rules.health_watch import WATCHER
 from apex_pipeline_tests.ends import campaign_row, environment, execute, insert
 from apex_pipeline_tests.receivers import mail_server, make_authority
 

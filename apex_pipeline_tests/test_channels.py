@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from apex_pipeline.alerts.channels import channels, send_test_notice
 from apex_pipeline.errors import ConfigError
+from apex_pipeline.monitoring.alerts.channels import channels, send_test_notice
 from apex_pipeline.settings import load_alert_settings
 from apex_pipeline_tests.receivers import mail_server, workflow
 

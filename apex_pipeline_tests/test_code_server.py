@@ -15,10 +15,10 @@ from dagster._grpc.types import ListRepositoriesResponse, LoadableRepositorySymb
 from dagster_shared.error import SerializableErrorInfo
 from dagster_shared.serdes import serialize_value
 
-from apex_pipeline.code_server import addresses, load_error
-from apex_pipeline.doctor import orchestration
-from apex_pipeline.doctor.findings import State
-from apex_pipeline.watch.checkup import reasons
+from apex_pipeline.monitoring.code_server import addresses, load_error
+from apex_pipeline.monitoring.doctor import dagster_health
+from apex_pipeline.monitoring.doctor.check_results import State
+from apex_pipeline.monitoring.rules.health_summary import reasons
 from apex_pipeline_tests.ends import environment
 
 LOADED = ListRepositoriesResponse(
@@ -68,7 +68,7 @@ def serving(outcome: Any) -> Iterator[str]:
 def test_a_server_with_definitions_is_well():
     with serving(LOADED) as address:
         assert load_error(address) is None
-        assert orchestration.code_location([address]).state is State.OK
+        assert dagster_health.code_location([address]).state is State.OK
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_a_server_with_definitions_is_well():
 def test_a_server_without_definitions_is_not(outcome, reason):
     with serving(outcome) as address:
         assert reason in (load_error(address) or "")
-        assert orchestration.code_location([address]).state is State.FAILED
+        assert dagster_health.code_location([address]).state is State.FAILED
 
 
 def test_a_server_that_hangs_is_given_up():
@@ -120,12 +120,12 @@ def test_nothing_that_listens_is_named_by_its_address():
 )
 def test_servers_are_those_that_the_workspace_names(tmp_path, text, found):
     (tmp_path / "workspace.yaml").write_text(text)
-    assert orchestration.code_servers({"DAGSTER_HOME": str(tmp_path)}) == found
+    assert dagster_health.code_servers({"DAGSTER_HOME": str(tmp_path)}) == found
 
 
 def test_without_a_workspace_there_are_no_servers(tmp_path):
     assert addresses(tmp_path / "workspace.yaml") == []
-    assert orchestration.code_servers({}) == []
+    assert dagster_health.code_servers({}) == []
 
 
 @pytest.mark.parametrize(("outcome", "count"), [(LOADED, 0), (BROKEN, 1)])

@@ -9,12 +9,12 @@ from datetime import UTC, date, datetime, timedelta
 import psycopg
 import pytest
 
-from apex_pipeline.doctor import orchestration
-from apex_pipeline.doctor.checklist import Surroundings, look
-from apex_pipeline.doctor.findings import Line, State
-from apex_pipeline.doctor.orchestration import Instance, Setup
 from apex_pipeline.errors import ConfigError
 from apex_pipeline.metrics import TABLE
+from apex_pipeline.monitoring.doctor import dagster_health
+from apex_pipeline.monitoring.doctor.check_results import Line, State
+from apex_pipeline.monitoring.doctor.checklist import Surroundings, look
+from apex_pipeline.monitoring.doctor.dagster_health import Instance, Setup
 from apex_pipeline.postgres import migrations
 from apex_pipeline.provisioning.dataverse import provision
 from apex_pipeline.provisioning.existing_state import ROLE
@@ -136,7 +136,7 @@ GOOD = Setup(
 )
 def test_an_instance_that_lacks_one_of_our_settings_is_red(change, told):
     instance = Instance({}, False, None, None, replace(GOOD, **change))
-    found = orchestration.settings(instance)
+    found = dagster_health.settings(instance)
     assert found.state is State.FAILED
     assert told in found.measured
 
@@ -144,12 +144,12 @@ def test_an_instance_that_lacks_one_of_our_settings_is_red(change, told):
 def test_a_web_server_on_another_storage_is_red():
     instance = alive({})
     there = {kind: at for kind, at in instance.heartbeats.items() if at}
-    assert orchestration.web_server(instance, there).state is State.OK
+    assert dagster_health.web_server(instance, there).state is State.OK
     elsewhere = {kind: at - timedelta(hours=1) for kind, at in there.items()}
-    assert orchestration.web_server(instance, None).state is State.WARNING
+    assert dagster_health.web_server(instance, None).state is State.WARNING
     nothing: dict[str, datetime] = {}
     for seen in (nothing, elsewhere):
-        found = orchestration.web_server(instance, seen)
+        found = dagster_health.web_server(instance, seen)
         assert found.state is State.FAILED
         assert "SCHEDULER, SENSOR" in found.measured
 

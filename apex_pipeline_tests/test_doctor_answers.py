@@ -9,11 +9,14 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from apex_pipeline.doctor.dataverse import Access, Environment
-from apex_pipeline.doctor.findings import Check, State
-from apex_pipeline.doctor.runner import examine
-from apex_pipeline.doctor.service import clock
-from apex_pipeline.doctor.table import columns, organization_auditing
+from apex_pipeline.monitoring.doctor.check_results import Check, State
+from apex_pipeline.monitoring.doctor.dataverse_access import Access, Environment
+from apex_pipeline.monitoring.doctor.dataverse_reachability import clock
+from apex_pipeline.monitoring.doctor.runner import examine
+from apex_pipeline.monitoring.doctor.table_comparison import (
+    columns,
+    organization_auditing,
+)
 from apex_pipeline.provisioning.dataverse import provision
 from apex_pipeline_tests.empty_environment import (
     APPLICATION,

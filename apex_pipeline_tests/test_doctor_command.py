@@ -29,9 +29,9 @@ from dagster._daemon.types import DaemonHeartbeat
 from dagster_shared.error import SerializableErrorInfo
 
 from apex_pipeline.defs.instance import look_at_instance, read_instance
-from apex_pipeline.doctor import orchestration
-from apex_pipeline.doctor.findings import State
 from apex_pipeline.errors import ApexError
+from apex_pipeline.monitoring.doctor import dagster_health
+from apex_pipeline.monitoring.doctor.check_results import State
 from apex_pipeline_tests.ends import environment
 from apex_pipeline_tests.receivers import mail_server
 
@@ -53,7 +53,7 @@ def state_of(status):
     target = LoadableTargetOrigin(module_name="apex_pipeline.definitions")
     location = ManagedGrpcPythonEnvCodeLocationOrigin(target, "apex_pipeline")
     origin = RemoteInstigatorOrigin(
-        RemoteRepositoryOrigin(location, "__repository__"), orchestration.SCHEDULE
+        RemoteRepositoryOrigin(location, "__repository__"), dagster_health.SCHEDULE
     )
     return InstigatorState(
         origin,
@@ -80,8 +80,8 @@ def tick(instance, state, at, status=TickStatus.SKIPPED, error=None):
 def lines(instance):
     found, now = read_instance(instance), datetime.now(UTC)
     return (
-        orchestration.daemon(found, now),
-        orchestration.schedule(found, now),
+        dagster_health.daemon(found, now),
+        dagster_health.schedule(found, now),
     )
 
 

@@ -2,9 +2,16 @@
 
 import threading
 
-from apex_pipeline.doctor.findings import Check, Finding, State, failed, ok, warning
-from apex_pipeline.doctor.runner import examine
 from apex_pipeline.errors import ApexError
+from apex_pipeline.monitoring.doctor.check_results import (
+    Check,
+    Finding,
+    State,
+    failed,
+    ok,
+    warning,
+)
+from apex_pipeline.monitoring.doctor.runner import examine
 
 
 def check(name, probe, *needs):

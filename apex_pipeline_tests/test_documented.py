@@ -15,13 +15,6 @@ from uuid import UUID
 import httpx
 import pytest
 
-from apex_pipeline.alerts.graph_mail import GraphMail
-from apex_pipeline.alerts.journal import Journal
-from apex_pipeline.alerts.notice import DeliveryError
-from apex_pipeline.alerts.patience import Pace, until_taken
-from apex_pipeline.alerts.smtp import SmtpMail
-from apex_pipeline.alerts.station import Station
-from apex_pipeline.alerts.teams import Teams
 from apex_pipeline.dataverse import documented_answers
 from apex_pipeline.dataverse.client import DataverseClient
 from apex_pipeline.dataverse.gate import Deadline
@@ -30,6 +23,13 @@ from apex_pipeline.metrics import COLUMNS, ENTITY_SET, TABLE
 from apex_pipeline.microsoft.graph import connect as connect_graph
 from apex_pipeline.microsoft.token_cache import TokenCacheFile
 from apex_pipeline.microsoft.tokens import TokenSource
+from apex_pipeline.monitoring.alerts.alert_center import Station
+from apex_pipeline.monitoring.alerts.graph_mail import GraphMail
+from apex_pipeline.monitoring.alerts.journal import Journal
+from apex_pipeline.monitoring.alerts.notice import DeliveryError
+from apex_pipeline.monitoring.alerts.send_limits import Pace, until_taken
+from apex_pipeline.monitoring.alerts.smtp import SmtpMail
+from apex_pipeline.monitoring.alerts.teams import Teams
 from apex_pipeline.provisioning.dataverse_changes import carry_out
 from apex_pipeline.provisioning.desired_state import Change, Kind
 from apex_pipeline.provisioning.existing_state import (

@@ -5,14 +5,14 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 
-from apex_pipeline.doctor.delivery import last_success
-from apex_pipeline.doctor.findings import State
 from apex_pipeline.metrics import Rejection
+from apex_pipeline.monitoring.doctor.check_results import State
+from apex_pipeline.monitoring.doctor.recent_delivery import last_success
+from apex_pipeline.monitoring.rules import sync_health
+from apex_pipeline.monitoring.status import read_status
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.run_ledger import RunRecord, RunStatus
 from apex_pipeline.quarantine.decisions import Decision, Selection
-from apex_pipeline.status import read_status
-from apex_pipeline.watch import sync_health
 from apex_pipeline_tests.ends import campaign_row, emulator_settings, insert
 
 NOW = datetime.now(UTC)

@@ -9,11 +9,11 @@ import click
 import dagster as dg
 import pytest
 
-from apex_pipeline.alerts.findings import Observation
-from apex_pipeline.alerts.journal import Journal, Look
 from apex_pipeline.cli import main
 from apex_pipeline.definitions import defs
 from apex_pipeline.metrics import COLUMNS
+from apex_pipeline.monitoring.alerts.journal import Journal, Look
+from apex_pipeline.monitoring.alerts.observations import Observation
 from apex_pipeline_tests.ends import campaign_row, environment, execute, query
 from apex_pipeline_tests.test_incidents import finding
 from apex_pipeline_tests.test_quarantine_job import failure, output

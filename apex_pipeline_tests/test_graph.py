@@ -8,12 +8,12 @@ from uuid import UUID
 
 import pytest
 
-from apex_pipeline.alerts.graph_mail import GraphMail
-from apex_pipeline.alerts.notice import DeliveryError
-from apex_pipeline.alerts.patience import until_taken
 from apex_pipeline.errors import ConfigError, InterceptedError, TransientError
 from apex_pipeline.microsoft import graph
 from apex_pipeline.microsoft.credential_expiry import credential_end, secret_end
+from apex_pipeline.monitoring.alerts.graph_mail import GraphMail
+from apex_pipeline.monitoring.alerts.notice import DeliveryError
+from apex_pipeline.monitoring.alerts.send_limits import until_taken
 from apex_pipeline.settings import MailSettings
 from apex_pipeline_tests.ends import emulator_settings
 from apex_pipeline_tests.test_alert_messages import SENDER, TO, notice

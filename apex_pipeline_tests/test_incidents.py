@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from apex_pipeline.alerts.findings import Finding, Observation, is_within
-from apex_pipeline.alerts.incidents import (
+from apex_pipeline.monitoring.alerts.incidents import (
     FLAPPING,
     GRACE,
     MEMORY,
@@ -18,8 +17,9 @@ from apex_pipeline.alerts.incidents import (
     decide,
     words,
 )
-from apex_pipeline.alerts.notice import Notice, NoticeKind, Severity
-from apex_pipeline.watch.catalogue import RULES
+from apex_pipeline.monitoring.alerts.notice import Notice, NoticeKind, Severity
+from apex_pipeline.monitoring.alerts.observations import Finding, Observation, is_within
+from apex_pipeline.monitoring.rules.catalogue import RULES
 
 START = datetime(2026, 11, 25, 12, tzinfo=UTC)
 OPENED, REMINDED, RESOLVED = (

@@ -13,17 +13,17 @@ from pathlib import Path
 
 import pytest
 
-from apex_pipeline.alerts.findings import Finding, Observation
-from apex_pipeline.alerts.journal import Journal, Look, Progress
-from apex_pipeline.alerts.notice import (
+from apex_pipeline.errors import DatabaseError
+from apex_pipeline.monitoring.alerts.dispatch import LEAST_SECONDS, deliver
+from apex_pipeline.monitoring.alerts.journal import Journal, Look, Progress
+from apex_pipeline.monitoring.alerts.notice import (
     DeliveryError,
     Notice,
     NoticeKind,
     Severity,
 )
-from apex_pipeline.alerts.outbox import LEASE, MAX_AGE, pause
-from apex_pipeline.alerts.post import LEAST_SECONDS, deliver
-from apex_pipeline.errors import DatabaseError
+from apex_pipeline.monitoring.alerts.observations import Finding, Observation
+from apex_pipeline.monitoring.alerts.outbox import LEASE, MAX_AGE, pause
 from apex_pipeline.postgres import migrations
 from apex_pipeline_tests.ends import execute, query
 from apex_pipeline_tests.test_incidents import finding
@@ -380,9 +380,9 @@ def test_incidents_decided_elsewhere_are_taken_over_once(journal):
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from apex_pipeline.alerts import outbox
-from apex_pipeline.alerts.journal import Journal
-from apex_pipeline.alerts.post import LEAST_SECONDS, deliver
+from apex_pipeline.monitoring.alerts import outbox
+from apex_pipeline.monitoring.alerts.journal import Journal
+from apex_pipeline.monitoring.alerts.dispatch import LEAST_SECONDS, deliver
 from apex_pipeline_tests.test_journal import record
 from apex_pipeline_tests.test_incidents import finding
 

@@ -8,8 +8,8 @@ import psycopg
 import pytest
 from sqlalchemy.engine import make_url
 
-from apex_pipeline.doctor.findings import State, ok
-from apex_pipeline.doctor.marking import marks_take
+from apex_pipeline.monitoring.doctor.check_results import State, ok
+from apex_pipeline.monitoring.doctor.trial_mark import marks_take
 from apex_pipeline.postgres import migrations
 from apex_pipeline.postgres.resent_rows import Slice
 from apex_pipeline.postgres.row_marks import Marks

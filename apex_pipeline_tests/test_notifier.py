@@ -8,11 +8,11 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from apex_pipeline.alerts.journal import Journal
-from apex_pipeline.alerts.notice import NoticeKind
 from apex_pipeline.local import processes
 from apex_pipeline.local.notifier import Notifier
 from apex_pipeline.local.postgres import EmbeddedPostgres
+from apex_pipeline.monitoring.alerts.journal import Journal
+from apex_pipeline.monitoring.alerts.notice import NoticeKind
 from apex_pipeline_tests.test_journal import Recorder
 from apex_pipeline_tests.waiting import wait_until
 

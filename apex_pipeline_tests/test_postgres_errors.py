@@ -4,13 +4,13 @@ import psycopg
 import pytest
 from sqlalchemy import Connection
 
-from apex_pipeline.doctor.findings import State
-from apex_pipeline.doctor.postgres import Postgres
 from apex_pipeline.errors import (
     DatabaseError,
     DatabaseUnavailableError,
     SchemaMissingError,
 )
+from apex_pipeline.monitoring.doctor.check_results import State
+from apex_pipeline.monitoring.doctor.postgres_state import Postgres
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.postgres_errors import connection_refused, not_connected
 from apex_pipeline.provisioning.databases import provision_database

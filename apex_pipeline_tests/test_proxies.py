@@ -7,7 +7,6 @@ import ssl
 import httpx
 import pytest
 
-from apex_pipeline.alerts.faults import reason
 from apex_pipeline.errors import ConfigError, TransientError
 from apex_pipeline.microsoft.http_transport import (
     certificate_fault,
@@ -15,6 +14,7 @@ from apex_pipeline.microsoft.http_transport import (
     token_http,
     translated,
 )
+from apex_pipeline.monitoring.alerts.network_errors import reason
 from apex_pipeline.settings import proxies as module
 from apex_pipeline.settings.proxies import load_proxies
 from apex_pipeline_tests.ends import free_port

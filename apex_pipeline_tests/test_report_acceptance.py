@@ -5,10 +5,10 @@ from uuid import uuid4
 
 import pytest
 
-from apex_pipeline.alerts.findings import Observation
-from apex_pipeline.alerts.journal import Journal, Look
-from apex_pipeline.alerts.notice import Severity
 from apex_pipeline.errors import DatabaseError
+from apex_pipeline.monitoring.alerts.journal import Journal, Look
+from apex_pipeline.monitoring.alerts.notice import Severity
+from apex_pipeline.monitoring.alerts.observations import Observation
 from apex_pipeline.postgres import migrations, store as stores
 from apex_pipeline.report.acceptance import delivery
 from apex_pipeline.report.deliverables import in_alerts_postgres, in_dagster

@@ -6,8 +6,8 @@ import traceback
 
 import pytest
 
-from apex_pipeline.alerts.notice import DeliveryError
-from apex_pipeline.alerts.smtp import SmtpMail
+from apex_pipeline.monitoring.alerts.notice import DeliveryError
+from apex_pipeline.monitoring.alerts.smtp import SmtpMail
 from apex_pipeline.settings import Encryption, MailSettings, SmtpSettings
 from apex_pipeline_tests.receivers import (
     PASSWORD,

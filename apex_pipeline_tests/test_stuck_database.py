@@ -13,7 +13,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from apex_pipeline.watch import everything
+from apex_pipeline.monitoring.rules import health_watch
 from apex_pipeline_tests.ends import (
     delivered,
     environment,
@@ -223,10 +223,10 @@ def test_the_panel_answers_though_the_database_is_frozen(variables, network, thr
 def test_the_watch_names_who_holds_the_table_and_leaves_no_session(
     variables, database_url, monkeypatch
 ):
-    monkeypatch.setattr(everything, "_PATIENCE_SECONDS", 2.0)
-    around = everything.Surroundings((), (), ())
+    monkeypatch.setattr(health_watch, "_PATIENCE_SECONDS", 2.0)
+    around = health_watch.Surroundings((), (), ())
     with locked(database_url):
-        seen = everything.look(variables, around, {}, datetime.now(UTC))
+        seen = health_watch.look(variables, around, {}, datetime.now(UTC))
         wait_until(lambda: not _sessions(database_url))
 
     findings = [finding for each in seen.observations for finding in each.findings]

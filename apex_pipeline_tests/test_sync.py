@@ -14,10 +14,10 @@ from apex_pipeline.errors import (
     TransientError,
     WriterLockLostError,
 )
+from apex_pipeline.monitoring.status import read_status
 from apex_pipeline.postgres import migrations
 from apex_pipeline.postgres.run_ledger import RunStatus
 from apex_pipeline.postgres.store import connect
-from apex_pipeline.status import read_status
 from apex_pipeline.sync.run import SyncOptions, pacing_key, run_sync
 from apex_pipeline.sync.stream import StreamOptions
 from apex_pipeline_tests.ends import (

@@ -8,12 +8,12 @@ import traceback
 
 import pytest
 
-from apex_pipeline.alerts import webhook
-from apex_pipeline.alerts.faults import reason
-from apex_pipeline.alerts.notice import DeliveryError
-from apex_pipeline.alerts.patience import Pace, until_taken
-from apex_pipeline.alerts.teams import Teams
 from apex_pipeline.dataverse.answers import Answer
+from apex_pipeline.monitoring.alerts import webhook
+from apex_pipeline.monitoring.alerts.network_errors import reason
+from apex_pipeline.monitoring.alerts.notice import DeliveryError
+from apex_pipeline.monitoring.alerts.send_limits import Pace, until_taken
+from apex_pipeline.monitoring.alerts.teams import Teams
 from apex_pipeline_tests.receivers import SIGNATURE, proxy, workflow
 from apex_pipeline_tests.test_alert_messages import notice, runs
 

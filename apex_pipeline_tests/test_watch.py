@@ -10,29 +10,23 @@ import psycopg
 import pytest
 from hypothesis import given, strategies as st
 
-from apex_pipeline.alerts.findings import Observation, is_within
-from apex_pipeline.alerts.notice import Severity
-from apex_pipeline.alerts.outbox import LATE as STUCK, Backlog
 from apex_pipeline.errors import ConfigError, SystemicRejectionError
 from apex_pipeline.metrics import TABLE, Rejection
 from apex_pipeline.microsoft.credential_expiry import CredentialEnd
+from apex_pipeline.monitoring.alerts.notice import Severity
+from apex_pipeline.monitoring.alerts.observations import Observation, is_within
+from apex_pipeline.monitoring.alerts.outbox import LATE as STUCK, Backlog
 from apex_pipeline.monitoring.facts import Facts
-from apex_pipeline.postgres.database import Database
-from apex_pipeline.postgres.pending_rows import PendingSummary
-from apex_pipeline.postgres.run_ledger import RunRecord, RunStatus, Totals
-from apex_pipeline.settings import Settings
-from apex_pipeline.sync.systemic_faults import Breaker
-from apex_pipeline.watch import (
-    everything,
-    instigators,
-    probes,
-    run_events,
-    storage_room,
+from apex_pipeline.monitoring.rules import (
+    disk_space,
+    health_watch,
+    periodic_probes,
+    run_outcomes,
+    schedules_and_sensors,
     sync_health,
 )
-from apex_pipeline.watch.catalogue import RULES, SYNC_JOB
-from apex_pipeline.watch.instigators import Instigator, Tick
-from apex_pipeline.watch.run_events import (
+from apex_pipeline.monitoring.rules.catalogue import RULES, SYNC_JOB
+from apex_pipeline.monitoring.rules.run_outcomes import (
     OVERLAP,
     CheckResult,
     Cursor,
@@ -40,8 +34,14 @@ from apex_pipeline.watch.run_events import (
     advance,
     unseen,
 )
-from apex_pipeline.watch.silencing import LONGEST, check_scope, read_end
-from apex_pipeline.watch.sync_health import SyncHealth
+from apex_pipeline.monitoring.rules.schedules_and_sensors import Instigator, Tick
+from apex_pipeline.monitoring.rules.silences import LONGEST, check_scope, read_end
+from apex_pipeline.monitoring.rules.sync_health import SyncHealth
+from apex_pipeline.postgres.database import Database
+from apex_pipeline.postgres.pending_rows import PendingSummary
+from apex_pipeline.postgres.run_ledger import RunRecord, RunStatus, Totals
+from apex_pipeline.settings import Settings
+from apex_pipeline.sync.systemic_faults import Breaker
 from apex_pipeline_tests.emulator_server import web_api
 from apex_pipeline_tests.ends import (
     campaign_row,
@@ -175,7 +175,9 @@ def test_a_run_that_failed_for_the_database_is_told_as_that():
     )
     world = World()
     world.now = NOW
-    assert [kind for _, kind in world.see(*run_events.observe([failed]))] == ["opened"]
+    assert [kind for _, kind in world.see(*run_outcomes.observe([failed]))] == [
+        "opened"
+    ]
     assert world.notices[0].title == "The metrics database cannot be used"
 
 
@@ -193,7 +195,7 @@ def test_a_run_that_failed_for_the_database_is_told_as_that():
 )
 def test_a_failed_run_says_what_to_do_about_its_kind_of_error(kind, remedy):
     failed = end(1, succeeded=False, cause="no", cause_kind=kind)
-    ((finding,),) = (o.findings for o in run_events.observe([failed]) if o.findings)
+    ((finding,),) = (o.findings for o in run_outcomes.observe([failed]) if o.findings)
     assert remedy in finding.remedy
 
 
@@ -207,7 +209,7 @@ def test_a_check_that_a_command_can_mend_names_it():
         is_warning=False,
         count=1234,
     )
-    ((finding,),) = (o.findings for o in run_events.observe([result]))
+    ((finding,),) = (o.findings for o in run_outcomes.observe([result]))
     assert "`apex reconcile --repair`" in finding.remedy
     assert finding.facts == (("Found", "1,234"),)
 
@@ -220,7 +222,7 @@ def test_what_dataverse_says_of_a_row_is_not_told():
     breaker.judge(20, suspects)
     with pytest.raises(SystemicRejectionError, match="Secret Co") as caught:
         breaker.close()
-    told = run_events.without_rows(str(caught.value))
+    told = run_outcomes.without_rows(str(caught.value))
     assert "20 of 20 rows" in told
     assert "0x80040265" in told
     assert "Secret" not in told
@@ -238,7 +240,7 @@ def test_what_dataverse_says_of_a_row_is_not_told():
     [("AuthError", "token-refused"), ("SchemaDriftError", "table-drifted")],
 )
 def test_whoever_sees_it_first_a_fault_is_told_once(kind, rule):
-    failed = [*run_events.observe([end(1, succeeded=False, cause_kind=kind)])]
+    failed = [*run_outcomes.observe([end(1, succeeded=False, cause_kind=kind)])]
     probe = [Observation(rule, (RULES[rule].finding("it is so"),))]
     for first, second in ((failed, probe), (probe, failed)):
         world = World()
@@ -250,7 +252,7 @@ def test_whoever_sees_it_first_a_fault_is_told_once(kind, rule):
 
 def test_events_are_taken_in_their_order_whatever_order_they_are_read_in():
     failed, made_good = end(1, succeeded=False), end(2)
-    observed = [*run_events.observe([made_good, failed])]
+    observed = [*run_outcomes.observe([made_good, failed])]
     of_the_job = [o for o in observed if o.scope.startswith("run-failed")]
     assert [len(o.findings) for o in of_the_job] == [1, 0]
 
@@ -261,37 +263,39 @@ def test_a_run_that_makes_all_of_what_failed_elsewhere_makes_it_good():
     names = [f"asset_{n}" for n in range(5)]
     failed = [end(n, succeeded=False, job=name) for n, name in enumerate(names)]
     other = end(8, job="asset_9", makes_good=frozenset({"asset_9"}))
-    world.see(*run_events.observe([*failed, other]))
+    world.see(*run_outcomes.observe([*failed, other]))
     assert [notice.kind for notice in world.notices] == ["opened"] * 5
-    world.see(*run_events.observe([end(9, job="all", makes_good=frozenset(names[:3]))]))
+    world.see(
+        *run_outcomes.observe([end(9, job="all", makes_good=frozenset(names[:3]))])
+    )
     resolved = [each.title for each in world.notices if each.kind == "resolved"]
     assert resolved == [f"A run of {name} failed" for name in names[:3]]
 
 
 def test_a_run_of_many_assets_has_a_short_title():
     failed = end(1, succeeded=False, job="a, b, c, d, e")
-    ((finding,),) = (o.findings for o in run_events.observe([failed]) if o.findings)
+    ((finding,),) = (o.findings for o in run_outcomes.observe([failed]) if o.findings)
     assert finding.title == "A run of a, b, c and 2 more failed"
     assert finding.fingerprint == "run-failed/a, b, c, d, e"
 
 
 def test_a_run_that_was_started_wrongly_concerns_nobody_else():
-    refused = end(1, succeeded=False, cause_kind=run_events.REFUSED)
-    assert not [o for o in run_events.observe([refused]) if o.findings]
+    refused = end(1, succeeded=False, cause_kind=run_outcomes.REFUSED)
+    assert not [o for o in run_outcomes.observe([refused]) if o.findings]
 
 
 def test_runs_that_do_not_start_are_told_if_it_lasts():
     world = World()
     world.now = NOW
     stuck = end(1, succeeded=False, has_started=False, cause="START_TIMEOUT")
-    world.see(*run_events.observe([stuck]))
+    world.see(*run_outcomes.observe([stuck]))
     world.now += timedelta(minutes=5)
     world.see()
     assert world.notices == []
     world.now += timedelta(minutes=2)
     world.see()
     assert [each.title for each in world.notices] == ["Runs do not start"]
-    world.see(*run_events.observe([end(2, succeeded=False, cause="no")]))
+    world.see(*run_outcomes.observe([end(2, succeeded=False, cause="no")]))
     assert [each.kind for each in world.notices][1:] == ["resolved", "opened"]
 
 
@@ -332,7 +336,7 @@ def instigator(
 
 
 def found_at(each: Instigator, since: datetime = NOW) -> list[str]:
-    observations = instigators.observe([each], since, NOW)
+    observations = schedules_and_sensors.observe([each], since, NOW)
     return [f.fingerprint for o in observations for f in o.findings]
 
 
@@ -380,7 +384,7 @@ def test_a_sync_schedule_that_stands_still_is_told_but_not_what_stood_before_us(
 def test_the_end_of_a_credential_is_told_as_it_comes_nearer(days, stage, severity):
     last = date(2027, 1, 31)
     today = last - timedelta(days=days)
-    seen = probes.observe_end(CredentialEnd(last, "somebody"), today)
+    seen = periodic_probes.observe_end(CredentialEnd(last, "somebody"), today)
     assert seen is not None
     if stage is None:
         assert seen == Observation("credential-ends")
@@ -391,29 +395,34 @@ def test_the_end_of_a_credential_is_told_as_it_comes_nearer(days, stage, severit
 
 
 def test_an_end_that_nobody_knows_is_neither_near_nor_far():
-    assert probes.observe_end(CredentialEnd(None, "nobody"), date(2027, 1, 1)) is None
+    assert (
+        periodic_probes.observe_end(CredentialEnd(None, "nobody"), date(2027, 1, 1))
+        is None
+    )
 
 
 def test_probes_take_turns_and_those_that_saw_nothing_leave_things_as_they_were():
     looked: list[str] = []
 
-    def probe(name: str, *answers: Observation | None) -> probes.Probe:
+    def probe(name: str, *answers: Observation | None) -> periodic_probes.Probe:
         left = list(answers)
 
         def look() -> Observation | None:
             looked.append(name)
             return left.pop(0) if left else None
 
-        return probes.Probe(name, look, timedelta(hours=1), timedelta(minutes=1))
+        return periodic_probes.Probe(
+            name, look, timedelta(hours=1), timedelta(minutes=1)
+        )
 
     bad = Observation("b", (RULES["throttled"].finding("so"),))
     both = [probe("a", Observation("a")), probe("b", bad)]
-    seen, state = probes.look_at_one(both, {}, NOW)
-    seen, state = probes.look_at_one(both, state, NOW)
+    seen, state = periodic_probes.look_at_one(both, {}, NOW)
+    seen, state = periodic_probes.look_at_one(both, state, NOW)
     assert seen == [bad]
-    assert probes.look_at_one(both, state, NOW) == ([], state)
+    assert periodic_probes.look_at_one(both, state, NOW) == ([], state)
     # What is wrong is looked at again soon; not seeing it does not make it well.
-    seen, state = probes.look_at_one(both, state, NOW + timedelta(minutes=1))
+    seen, state = periodic_probes.look_at_one(both, state, NOW + timedelta(minutes=1))
     assert seen == []
     assert state["b"]["wrong"] is True
     assert looked == ["a", "b", "b"]
@@ -426,8 +435,8 @@ def test_a_probe_that_is_never_done_holds_nothing_up():
         is_over.wait(30)
         raise AssertionError
 
-    probe = probes.Probe("a", hang, timedelta(hours=1), timedelta(minutes=1))
-    seen, state = probes.look_at_one([probe], {}, NOW, seconds=0.1)
+    probe = periodic_probes.Probe("a", hang, timedelta(hours=1), timedelta(minutes=1))
+    seen, state = periodic_probes.look_at_one([probe], {}, NOW, seconds=0.1)
     is_over.set()
     assert (seen, state["a"]["wrong"]) == ([], False)
 
@@ -438,7 +447,7 @@ def surveyed(emulator, database_url, tmp_path):
         settings = Settings(
             database_url, emulator_settings(emulator, **overrides), tmp_path
         )
-        found = {p.name: p for p in probes.probes(settings, {}, NOW.date())}
+        found = {p.name: p for p in periodic_probes.probes(settings, {}, NOW.date())}
         return found[name].look()
 
     return look
@@ -470,11 +479,11 @@ def test_a_column_that_is_gone_is_found_before_a_run_fails(surveyed, emulator):
 
 
 def test_a_database_that_hangs_is_told_of_in_time(emulator, database_url, tmp_path):
-    around = everything.Surroundings([], [], ["teams"])
+    around = health_watch.Surroundings([], [], ["teams"])
     variables = environment(emulator, database_url, tmp_path)
     with psycopg.connect(database_url) as blocker:
         blocker.execute("LOCK TABLE campaign_metrics")
-        seen = everything.look(variables, around, {}, NOW, seconds=0.5)
+        seen = health_watch.look(variables, around, {}, NOW, seconds=0.5)
     found = [f for each in seen.observations for f in each.findings]
     (hangs,) = [f for f in found if f.fingerprint == "database-unusable"]
     assert "has not answered within 0.5 s" in hangs.cause
@@ -483,11 +492,11 @@ def test_a_database_that_hangs_is_told_of_in_time(emulator, database_url, tmp_pa
 def test_rows_are_not_late_because_nobody_looked(emulator, database_url, tmp_path):
     """What stops the watch stops the sync, and is told of by itself."""
     insert(database_url, [campaign_row(created_at=ago(minutes=30))])
-    around = everything.Surroundings([], [], ["teams"])
+    around = health_watch.Surroundings([], [], ["teams"])
     variables = environment(emulator, database_url, tmp_path)
 
     def late(state: dict[str, Any], now: datetime) -> tuple[bool, dict[str, Any]]:
-        seen = everything.look(variables, around, state, now)
+        seen = health_watch.look(variables, around, state, now)
         found = [f for each in seen.observations for f in each.findings]
         return "rows-overdue" in {f.fingerprint for f in found}, dict(seen.state)
 
@@ -504,7 +513,7 @@ def test_rows_are_not_late_because_nobody_looked(emulator, database_url, tmp_pat
 
 
 def test_room_on_the_disk_is_told_of(tmp_path):
-    full = storage_room.observe({"state folder": tmp_path}, min_free_bytes=2**62)
+    full = disk_space.observe({"state folder": tmp_path}, min_free_bytes=2**62)
     (finding,) = next(full).findings
     assert finding.severity is Severity.ERROR
     assert finding.remedy
@@ -512,8 +521,8 @@ def test_room_on_the_disk_is_told_of(tmp_path):
 
 def test_a_channel_that_takes_nothing_is_found_by_how_long_something_waits():
     def seen(backlog: Backlog, channels=("teams",)) -> bool:
-        around = everything.Surroundings([], [backlog], channels)
-        return bool(everything._not_getting_through(around, NOW).findings)  # noqa: SLF001
+        around = health_watch.Surroundings([], [backlog], channels)
+        return bool(health_watch._not_getting_through(around, NOW).findings)  # noqa: SLF001
 
     waiting = Backlog("teams", 1, 0, NOW - STUCK, is_serious=False, error="no")
     assert not seen(waiting)

@@ -9,20 +9,20 @@ from datetime import UTC, datetime, timedelta
 
 import click
 
-from apex_pipeline.alerts.channels import send_test_notice
-from apex_pipeline.alerts.incidents import Incident, words
-from apex_pipeline.alerts.journal import NO_JOURNAL, VARIABLE, Journal
-from apex_pipeline.alerts.outbox import Backlog
-from apex_pipeline.alerts.station import NO_CHANNEL, ways
 from apex_pipeline.cli.output import plain, waiting
 from apex_pipeline.errors import ConfigError
+from apex_pipeline.monitoring.alerts.alert_center import NO_CHANNEL, ways
+from apex_pipeline.monitoring.alerts.channels import send_test_notice
+from apex_pipeline.monitoring.alerts.incidents import Incident, words
+from apex_pipeline.monitoring.alerts.journal import NO_JOURNAL, VARIABLE, Journal
+from apex_pipeline.monitoring.alerts.outbox import Backlog
+from apex_pipeline.monitoring.rules.silences import check_scope, read_end
 from apex_pipeline.settings import (
     dagster_environment,
     load_code_location,
     read_variable,
     resolve_local,
 )
-from apex_pipeline.watch.silencing import check_scope, read_end
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 

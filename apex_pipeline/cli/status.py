@@ -10,9 +10,9 @@ import click
 
 from apex_pipeline.cli.output import plain
 from apex_pipeline.cli.tables import words
+from apex_pipeline.monitoring.rules.health_summary import reasons
+from apex_pipeline.monitoring.status_overview import overview
 from apex_pipeline.settings import dagster_environment
-from apex_pipeline.watch.checkup import reasons
-from apex_pipeline.watch.overview import overview
 
 
 @click.command()

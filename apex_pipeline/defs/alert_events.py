@@ -13,7 +13,7 @@ from dagster_shared.error import SerializableErrorInfo
 
 from apex_pipeline.defs.location import OURS, is_our_run
 from apex_pipeline.defs.sync_assets import SKIPPED_TAG
-from apex_pipeline.watch.run_events import (
+from apex_pipeline.monitoring.rules.run_outcomes import (
     SEPARATOR,
     TELLING,
     CheckResult,

@@ -8,13 +8,13 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 from pydantic import Field
 
-from apex_pipeline.alerts.channels import send_test_notice
-from apex_pipeline.alerts.incidents import Incident
-from apex_pipeline.alerts.station import NO_CHANNEL, open_station, ways
 from apex_pipeline.defs.jobs import OPERATOR_TAGS
 from apex_pipeline.defs.quarantine_state import table
 from apex_pipeline.errors import ApexError, ConfigError
-from apex_pipeline.watch.silencing import check_scope, read_end
+from apex_pipeline.monitoring.alerts.alert_center import NO_CHANNEL, open_station, ways
+from apex_pipeline.monitoring.alerts.channels import send_test_notice
+from apex_pipeline.monitoring.alerts.incidents import Incident
+from apex_pipeline.monitoring.rules.silences import check_scope, read_end
 
 
 class SilenceConfig(dg.Config):

@@ -12,18 +12,22 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from apex_pipeline.alerts.findings import Observation
-from apex_pipeline.alerts.journal import NO_JOURNAL, VARIABLE, Look, Progress
-from apex_pipeline.alerts.notice import DeliveryError, Notice
-from apex_pipeline.alerts.post import Delivery, deliver
-from apex_pipeline.alerts.station import Station, open_station
 from apex_pipeline.defs.alert_events import EventReader
 from apex_pipeline.defs.guards import ensure_pool_limits
 from apex_pipeline.defs.instigator_states import read_instigators
+from apex_pipeline.monitoring.alerts.alert_center import Station, open_station
+from apex_pipeline.monitoring.alerts.dispatch import Delivery, deliver
+from apex_pipeline.monitoring.alerts.journal import NO_JOURNAL, VARIABLE, Look, Progress
+from apex_pipeline.monitoring.alerts.notice import DeliveryError, Notice
+from apex_pipeline.monitoring.alerts.observations import Observation
+from apex_pipeline.monitoring.rules import (
+    health_watch,
+    run_outcomes,
+    schedules_and_sensors,
+)
+from apex_pipeline.monitoring.rules.run_outcomes import Cursor
+from apex_pipeline.monitoring.rules.schedules_and_sensors import Instigator
 from apex_pipeline.settings import read_variable
-from apex_pipeline.watch import everything, instigators, run_events
-from apex_pipeline.watch.instigators import Instigator
-from apex_pipeline.watch.run_events import Cursor
 
 EVENTS = "alert_on_failure"
 """Under this name it keeps which events it has seen."""
@@ -58,9 +62,9 @@ def alert_on_failure(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         def look(progress: Progress | None) -> Look:
             cursor = _cursor(progress)
             events = reader.read(cursor, now)
-            after = run_events.advance(cursor, events.handled, now)
+            after = run_outcomes.advance(cursor, events.handled, now)
             return Look(
-                [*run_events.observe(events.news), *found],
+                [*run_outcomes.observe(events.news), *found],
                 {"after": after.after, "seen": after.seen},
             )
 
@@ -82,8 +86,8 @@ def _of_the_other(
 ) -> Iterator[Observation]:
     """What concerns the other sensor, which cannot tell of itself."""
     ours = _instigators(context, station)
-    yield from instigators.observe(
-        [each for each in ours if each.name == everything.WATCHER], now, now
+    yield from schedules_and_sensors.observe(
+        [each for each in ours if each.name == health_watch.WATCHER], now, now
     )
 
 
@@ -109,15 +113,19 @@ def watch_sync_health(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     began = time.monotonic()
     with open_station(os.environ) as station:
         journal, now = station.journal, datetime.now(UTC)
-        before = journal.progress(everything.WATCHER)
-        around = everything.Surroundings(
+        before = journal.progress(health_watch.WATCHER)
+        around = health_watch.Surroundings(
             _instigators(context, station),
             journal.backlogs(station.names),
             station.names,
         )
         # Outside the lock: looking takes time, and these states last.
-        seen = everything.look(os.environ, around, before.state if before else {}, now)
-        notices = journal.record(everything.WATCHER, lambda _: seen, station.names, now)
+        seen = health_watch.look(
+            os.environ, around, before.state if before else {}, now
+        )
+        notices = journal.record(
+            health_watch.WATCHER, lambda _: seen, station.names, now
+        )
         deliveries = deliver(journal, station.channels, _delivery_seconds(began))
         journal.forget_old()
         told = _told(notices, deliveries, _summary(seen))

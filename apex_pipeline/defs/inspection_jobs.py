@@ -10,10 +10,10 @@ from pydantic import Field
 from apex_pipeline.defs.instance import read_instance
 from apex_pipeline.defs.jobs import OPERATOR_TAGS
 from apex_pipeline.defs.quarantine_state import table
-from apex_pipeline.doctor.findings import State
 from apex_pipeline.errors import ApexError
-from apex_pipeline.watch.checkup import reasons
-from apex_pipeline.watch.overview import overview
+from apex_pipeline.monitoring.doctor.check_results import State
+from apex_pipeline.monitoring.rules.health_summary import reasons
+from apex_pipeline.monitoring.status_overview import overview
 
 
 @dg.op
@@ -64,8 +64,8 @@ def examine_everything(context: dg.OpExecutionContext, config: DoctorConfig) -> 
     The run succeeds all the same, since who asks is not to be alerted by the answer.
     """
     # It loads what no sync needs.
-    from apex_pipeline.doctor.checklist import Surroundings, look  # noqa: PLC0415
-    from apex_pipeline.doctor.runner import patience  # noqa: PLC0415
+    from apex_pipeline.monitoring.doctor.checklist import Surroundings, look  # noqa: PLC0415
+    from apex_pipeline.monitoring.doctor.runner import patience  # noqa: PLC0415
 
     around = Surroundings(
         lambda _: read_instance(context.instance),

@@ -13,7 +13,7 @@ from dagster._core.scheduler.instigation import (
 
 from apex_pipeline.defs.alert_events import Page, describe
 from apex_pipeline.defs.location import is_our_instigator
-from apex_pipeline.watch.instigators import Instigator, Tick
+from apex_pipeline.monitoring.rules.schedules_and_sensors import Instigator, Tick
 
 _TICKS_LOOKED_AT = 2
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 import dagster as dg
 from pydantic import Field
 
-from apex_pipeline.alerts.journal import VARIABLE
 from apex_pipeline.defs.jobs import OPERATOR_TAGS
 from apex_pipeline.defs.services import Services
 from apex_pipeline.errors import ApexError
+from apex_pipeline.monitoring.alerts.journal import VARIABLE
 from apex_pipeline.provisioning.administrator import load_administrator
 from apex_pipeline.provisioning.dataverse import provision
 from apex_pipeline.settings import load_database_url, read_variable

@@ -13,6 +13,7 @@ from dagster._core.storage.asset_check_execution_record import (
 from apex_pipeline.defs.instance import readable_instance
 from apex_pipeline.defs.instigator_states import read_instigators
 from apex_pipeline.defs.location import OURS
+from apex_pipeline.monitoring.rules.schedules_and_sensors import Instigator
 from apex_pipeline.report.orchestration import (
     AssetState,
     AutomationState,
@@ -22,7 +23,6 @@ from apex_pipeline.report.orchestration import (
     RunState,
 )
 from apex_pipeline.settings import read_variable
-from apex_pipeline.watch.instigators import Instigator
 
 _RUNS = 15
 

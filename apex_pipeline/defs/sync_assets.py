@@ -28,11 +28,11 @@ from apex_pipeline.defs.sync_specs import (
 )
 from apex_pipeline.errors import ApexError, DatabaseError
 from apex_pipeline.metrics import COLUMNS
+from apex_pipeline.monitoring.rules.run_outcomes import REFUSED
 from apex_pipeline.postgres.resent_rows import Slice
 from apex_pipeline.postgres.run_ledger import RunRecord, RunStatus, token_hit_rate_pct
 from apex_pipeline.postgres.store import Store
 from apex_pipeline.sync.run import SyncReport, run_sync
-from apex_pipeline.watch.run_events import REFUSED
 
 SKIPPED_TAG = "apex/skipped"
 """Run tag that says why a run delivered nothing, though it did not fail."""

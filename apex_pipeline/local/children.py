@@ -7,13 +7,13 @@ import signal
 import sys
 import time
 
-from apex_pipeline.code_server import load_error
 from apex_pipeline.errors import DatabaseError
 from apex_pipeline.local import webserver
 from apex_pipeline.local.certificates import Certificates
 from apex_pipeline.local.postgres import EmbeddedPostgres
 from apex_pipeline.local.services import CODE_LOCATION, HOST, Services
 from apex_pipeline.local.supervisor import Child
+from apex_pipeline.monitoring.code_server import load_error
 
 DATABASE = "database"
 EMULATOR = "emulator"

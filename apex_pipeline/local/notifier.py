@@ -12,23 +12,23 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from apex_pipeline.alerts.findings import Observation
-from apex_pipeline.alerts.incidents import Incident, decide
-from apex_pipeline.alerts.journal import Journal, Look
-from apex_pipeline.alerts.notice import Channel, Notice
-from apex_pipeline.alerts.outbox import Waiting, pause
-from apex_pipeline.alerts.patience import within
-from apex_pipeline.alerts.post import deliver
 from apex_pipeline.errors import DatabaseError
 from apex_pipeline.local import children
-from apex_pipeline.watch.catalogue import (
+from apex_pipeline.monitoring.alerts.dispatch import deliver
+from apex_pipeline.monitoring.alerts.incidents import Incident, decide
+from apex_pipeline.monitoring.alerts.journal import Journal, Look
+from apex_pipeline.monitoring.alerts.notice import Channel, Notice
+from apex_pipeline.monitoring.alerts.observations import Observation
+from apex_pipeline.monitoring.alerts.outbox import Waiting, pause
+from apex_pipeline.monitoring.alerts.send_limits import within
+from apex_pipeline.monitoring.rules.catalogue import (
     PROCESS_DIED,
     STORAGE_UNUSABLE,
     SYNC_JOB,
     WATCH_STALLED,
 )
-from apex_pipeline.watch.checkup import stalled
-from apex_pipeline.watch.everything import STALLED, WATCHER
+from apex_pipeline.monitoring.rules.health_summary import stalled
+from apex_pipeline.monitoring.rules.health_watch import STALLED, WATCHER
 
 NAME = "apex up"
 """Under this name its own progress is kept."""

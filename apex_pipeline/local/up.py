@@ -11,8 +11,6 @@ from typing import TypeVar
 
 from rich.console import Console
 
-from apex_pipeline.alerts.journal import Journal
-from apex_pipeline.alerts.station import ways
 from apex_pipeline.errors import ApexError, ConfigError
 from apex_pipeline.local import (
     background,
@@ -32,6 +30,8 @@ from apex_pipeline.local.services import (
 )
 from apex_pipeline.local.startup import Startup
 from apex_pipeline.local.supervisor import Supervisor
+from apex_pipeline.monitoring.alerts.alert_center import ways
+from apex_pipeline.monitoring.alerts.journal import Journal
 from apex_pipeline.postgres import migrations
 from apex_pipeline.settings import check_settings, state_dir, wants_local
 

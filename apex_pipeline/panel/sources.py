@@ -20,6 +20,7 @@ from apex_pipeline.analytics.rollups.history import HistoryDay
 from apex_pipeline.dataverse.environment import Environment, connect
 from apex_pipeline.dataverse.sender import RetryPolicy
 from apex_pipeline.errors import DatabaseUnavailableError, OutOfTimeError
+from apex_pipeline.monitoring.status import Status, read_status
 from apex_pipeline.panel.cache import Reading, Shared, Timing
 from apex_pipeline.panel.kpis import Comparison
 from apex_pipeline.panel.parameters import HISTORY_DAYS, MOST_RECENT
@@ -32,7 +33,6 @@ from apex_pipeline.settings import (
     load_database_url,
     load_settings,
 )
-from apex_pipeline.status import Status, read_status
 
 RECENT_TIERS = (50, MOST_RECENT)
 """Numbers of records that are read: the smallest that holds what was asked for, so that

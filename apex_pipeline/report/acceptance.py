@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 
-from apex_pipeline.alerts.journal import NO_JOURNAL, VARIABLE, Journal
-from apex_pipeline.alerts.notice import Severity
-from apex_pipeline.doctor import findings as doctor
 from apex_pipeline.errors import ApexError
+from apex_pipeline.monitoring.alerts.journal import NO_JOURNAL, VARIABLE, Journal
+from apex_pipeline.monitoring.alerts.notice import Severity
+from apex_pipeline.monitoring.doctor import check_results as doctor
 from apex_pipeline.monitoring.facts import Facts
 from apex_pipeline.postgres import store
 from apex_pipeline.reconcile.agreement import read_standing

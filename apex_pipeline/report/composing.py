@@ -7,8 +7,11 @@ from functools import partial
 from pathlib import Path
 
 from apex_pipeline import __version__
-from apex_pipeline.doctor import findings as doctor
-from apex_pipeline.doctor.checklist import Surroundings, look as look_as_doctor
+from apex_pipeline.monitoring.doctor import check_results as doctor
+from apex_pipeline.monitoring.doctor.checklist import (
+    Surroundings,
+    look as look_as_doctor,
+)
 from apex_pipeline.report import (
     acceptance,
     benchmarks,

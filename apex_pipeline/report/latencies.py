@@ -11,9 +11,9 @@ from apex_pipeline.dataverse.documented_answers import RECORDS
 from apex_pipeline.dataverse.environment import connect
 from apex_pipeline.dataverse.gate import Deadline
 from apex_pipeline.dataverse.sender import RetryPolicy
-from apex_pipeline.doctor.credentials import acquire
 from apex_pipeline.errors import RejectedError
 from apex_pipeline.metrics import ENTITY_SET, PRIMARY_KEY
+from apex_pipeline.monitoring.doctor.credentials import acquire
 from apex_pipeline.panel.records import read_recent
 from apex_pipeline.settings import DataverseSettings
 

@@ -6,8 +6,8 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from apex_pipeline.doctor import findings as doctor
 from apex_pipeline.errors import ApexError
+from apex_pipeline.monitoring.doctor import check_results as doctor
 from apex_pipeline.report.acceptance import as_line
 from apex_pipeline.report.document import Line, State
 from apex_pipeline.report.measuring import (

@@ -5,11 +5,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from apex_pipeline.alerts.journal import NO_JOURNAL, VARIABLE
-from apex_pipeline.doctor.checklist import LookAtDagster
-from apex_pipeline.doctor.configuration import Configuration, read_configuration
-from apex_pipeline.doctor.service import reachable
 from apex_pipeline.errors import ApexError, ConfigError
+from apex_pipeline.monitoring.alerts.journal import NO_JOURNAL, VARIABLE
+from apex_pipeline.monitoring.doctor.checklist import LookAtDagster
+from apex_pipeline.monitoring.doctor.configuration import (
+    Configuration,
+    read_configuration,
+)
+from apex_pipeline.monitoring.doctor.dataverse_reachability import reachable
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.report.measuring import once
 from apex_pipeline.report.orchestration import Orchestration

@@ -1,0 +1,100 @@
+"""Where incidents are kept and by what ways people are told: what alerts need to work."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+
+from apex_pipeline.dataverse.documented_answers import PINGED
+from apex_pipeline.errors import ConfigError
+from apex_pipeline.monitoring.alerts import webhook
+from apex_pipeline.monitoring.alerts.channels import ReachableChannel, channels
+from apex_pipeline.monitoring.alerts.journal import NO_JOURNAL, VARIABLE, Journal
+from apex_pipeline.monitoring.alerts.notice import Channel, DeliveryError
+from apex_pipeline.monitoring.alerts.send_limits import within
+from apex_pipeline.settings import (
+    AlertSettings,
+    load_alert_settings,
+    load_code_location,
+    load_dagster_url,
+    load_dataverse,
+    read_variable,
+    token_cache_path,
+)
+
+NO_CHANNEL = (
+    "No alert channel is configured here. Set APEX_TEAMS_WEBHOOK_URL, or "
+    "APEX_ALERT_EMAIL_TO, APEX_ALERT_EMAIL_FROM and APEX_SMTP_URL."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Station:
+    """An open journal, and the ways to people.
+
+    Attributes:
+        dagster_url: Where people open the Dagster UI; None where that is not known.
+    """
+
+    journal: Journal
+    channels: Sequence[Channel]
+    settings: AlertSettings = field(repr=False)
+    dagster_url: str | None = None
+
+    @property
+    def names(self) -> list[str]:
+        """The channels' names."""
+        return [channel.name for channel in self.channels]
+
+    def page(self, path: str) -> str | None:
+        """Address of a page in the Dagster UI, if it is known where that is."""
+        return self.dagster_url and f"{self.dagster_url}/{path}"
+
+    def ping(self, seconds: float) -> None:
+        """Tell the dead man's switch outside, if there is one, that we live.
+
+        Raises:
+            DeliveryError: It did not take it in so many seconds.
+        """
+        url = self.settings.heartbeat_url
+        if url is None:
+            return
+        bundle = self.settings.ca_bundle
+        try:
+            answer = within(seconds, lambda: webhook.call("GET", url, ca_bundle=bundle))
+        except TimeoutError:
+            raise DeliveryError(f"no answer within {seconds:.0f} s") from None
+        if PINGED(answer) is not None:
+            raise DeliveryError(f"it answers {answer.looks()}")
+
+
+def ways(environment: Mapping[str, str]) -> list[ReachableChannel]:
+    """The configured channels.
+
+    Raises:
+        ConfigError: They are malformed or half set.
+    """
+    return channels(
+        load_alert_settings(environment),
+        partial(load_dataverse, environment),
+        token_cache_path(environment),
+    )
+
+
+@contextmanager
+def open_station(environment: Mapping[str, str]) -> Iterator[Station]:
+    """All that alerts need, read from the environment; nothing is sent yet.
+
+    Raises:
+        ConfigError: Something of it is missing or malformed.
+    """
+    url = read_variable(environment, VARIABLE)
+    if not url:
+        raise ConfigError(NO_JOURNAL)
+    with Journal(url, load_code_location(environment)) as journal:
+        yield Station(
+            journal,
+            ways(environment),
+            load_alert_settings(environment),
+            load_dagster_url(environment),
+        )

@@ -1,0 +1,122 @@
+"""Requests to an address that is itself a secret.
+
+The standard library's client is used, since httpx writes the address of each request
+into the log. It follows no redirect, which would carry the secret elsewhere. Nothing
+that is raised here names more of the address than that it is one.
+"""
+
+import base64
+import os
+import ssl
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from pathlib import Path
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from apex_pipeline.dataverse.answers import Answer
+from apex_pipeline.errors import ConfigError
+from apex_pipeline.microsoft.http_transport import trust
+from apex_pipeline.monitoring.alerts.network_errors import reason
+from apex_pipeline.monitoring.alerts.notice import DeliveryError
+from apex_pipeline.settings.proxies import load_proxies
+
+SECONDS = 10.0
+_MOST_ANSWER_BYTES = 65_536
+
+
+def call(
+    method: str,
+    url: str,
+    *,
+    body: bytes | None = None,
+    headers: Mapping[str, str] | None = None,
+    ca_bundle: Path | None,
+) -> Answer:
+    """Send a request and take its answer, whatever it is.
+
+    Raises:
+        DeliveryError: There was none.
+        ConfigError: The CA bundle is unusable.
+    """
+    parts = urlsplit(url)
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    with _connected(parts, ca_bundle, SECONDS) as connection, _translated():
+        connection.request(method, target, body, dict(headers or {}))
+        response = connection.getresponse()
+        found = {name.lower(): value for name, value in response.getheaders()}
+        body = response.read(_MOST_ANSWER_BYTES)
+        if response.length and len(body) < _MOST_ANSWER_BYTES:
+            raise DeliveryError("its answer breaks off")
+        return Answer(response.status, found, body)
+
+
+def reach(url: str, *, ca_bundle: Path | None, seconds: float) -> float:
+    """Connect, with TLS, and send nothing; the seconds that it took.
+
+    Raises:
+        DeliveryError: It cannot be reached, or nobody vouches for its certificate.
+        ConfigError: The CA bundle is unusable.
+    """
+    began = time.monotonic()
+    with _connected(urlsplit(url), ca_bundle, seconds):
+        return time.monotonic() - began
+
+
+@contextmanager
+def _connected(
+    parts: SplitResult, ca_bundle: Path | None, seconds: float
+) -> Iterator[HTTPConnection]:
+    host, port = parts.hostname or "", parts.port
+    connection = (
+        HTTPConnection(host, port, timeout=seconds)
+        if parts.scheme == "http"
+        else _secured(host, port or 443, trust(ca_bundle), seconds)
+    )
+    try:
+        with _translated():
+            connection.connect()
+        yield connection
+    finally:
+        connection.close()
+
+
+def _secured(
+    host: str, port: int, context: ssl.SSLContext, seconds: float
+) -> HTTPSConnection:
+    """TLS to the far end, through the proxy that HTTPS_PROXY names, if it does."""
+    try:
+        proxy = load_proxies(os.environ).towards("https", host, port)
+    except ConfigError as error:
+        raise DeliveryError(str(error)) from None
+    if proxy is None:
+        return HTTPSConnection(host, port, timeout=seconds, context=context)
+    via = urlsplit(proxy)
+    near, near_port = via.hostname or "", via.port or 80
+    connection = HTTPSConnection(near, near_port, timeout=seconds, context=context)
+    connection.set_tunnel(host, port, _proxy_headers(via))
+    return connection
+
+
+def _proxy_headers(proxy: SplitResult) -> dict[str, str]:
+    if proxy.username is None:
+        return {}
+    pair = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
+    encoded = base64.b64encode(pair.encode()).decode()
+    return {"Proxy-Authorization": f"Basic {encoded}"}
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Turn errors of the network into ours.
+
+    Raises:
+        DeliveryError: With the kind of the fault; texts may quote the address.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise DeliveryError(reason(error)) from None
+    except HTTPException as error:
+        raise DeliveryError(f"no answer: {type(error).__name__}") from None

@@ -1,0 +1,189 @@
+"""The Postgres side: reachable, and holding what the pipeline needs."""
+
+import json
+import time
+from collections.abc import Callable
+from datetime import datetime
+from typing import TypeVar
+
+import psycopg
+
+from apex_pipeline.metrics import ROW_COLUMNS
+from apex_pipeline.monitoring.doctor.check_results import Finding, failed, ok, warning
+from apex_pipeline.monitoring.doctor.machine import skew
+from apex_pipeline.postgres import declared_schema, migrations, pending_rows
+from apex_pipeline.postgres.database import Database
+from apex_pipeline.postgres.declared_schema import Kind
+from apex_pipeline.postgres.store import Store
+
+_Result = TypeVar("_Result")
+
+# Together less than the doctor's patience: what fails then says why.
+WAIT_SECONDS = 3.0
+STATEMENT_SECONDS = 2.0
+_APPLICATION = "apex_pipeline doctor"
+_PAGE = 1000
+_TABLE = "campaign_metrics"
+
+_PENDING_INDEXES = """
+    SELECT relname FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
+    WHERE indrelid = 'campaign_metrics'::regclass AND indisvalid
+        AND pg_get_expr(indpred, indrelid) = '(exported_at IS NULL)'
+"""
+
+_HAS_UNIQUE_ID = """
+    SELECT EXISTS (
+        SELECT FROM pg_index
+        JOIN pg_attribute ON attrelid = indrelid AND attnum = indkey[0]
+        WHERE indrelid = 'campaign_metrics'::regclass AND indisunique AND indisvalid
+            AND indnkeyatts = 1 AND indpred IS NULL AND attname = 'id'
+    )
+"""
+
+
+class Postgres:
+    """The database, for as long as the doctor looks; each look is a connection."""
+
+    def __init__(self, url: str, *, variable: str = "DATABASE_URL") -> None:
+        """Keep the address; nothing is sent yet.
+
+        Args:
+            url: Where it is.
+            variable: Where the URL comes from, for messages.
+
+        Raises:
+            ConfigError: The URL is not one of a Postgres database.
+        """
+        self._url = url
+        self._variable = variable
+        self._database = self._open()
+
+    def reachable(self) -> Finding:
+        """Connect, and ask for the version."""
+        began = time.monotonic()
+        version = self._ask(lambda c: c.info.server_version)
+        seconds = time.monotonic() - began
+        return ok(
+            f"Postgres {version // 10000}.{version % 10000} at "
+            f"{self._database.address}, {1000 * seconds:,.0f} ms to connect"
+        )
+
+    def migrations(self) -> Finding:
+        """Which files in sql/ are not applied."""
+        names = migrations.unapplied(
+            self._url, wait_seconds=WAIT_SECONDS, statement_seconds=STATEMENT_SECONDS
+        )
+        return failed(f"not applied: {', '.join(names)}") if names else ok("current")
+
+    def relations(self) -> Finding:
+        """Tables and views are there, and every statement of a sync can be read."""
+        if missing := self._missing(Kind.RELATION):
+            return failed(f"missing: {_names(missing)}")
+        if columns := self._ask(
+            lambda c: declared_schema.lacking(c, _TABLE, ROW_COLUMNS)
+        ):
+            return failed(
+                f"{_TABLE} has no column {', '.join(columns)}",
+                "Give it its name back with ALTER TABLE … RENAME COLUMN: somebody has "
+                "renamed or dropped it.",
+            )
+        with self.open_store() as store:
+            # A column that is not there fails the statement that reads it.
+            store.pending_page(None, 1)
+            store.quarantine_count()
+            store.last_runs(1)
+            store.pacing("")
+            store.target("")
+        return ok("all there, and readable")
+
+    def indexes(self) -> Finding:
+        """Indexes are there and valid, by whatever name."""
+        missing = self._missing(Kind.INDEX)
+        return failed(f"missing: {_names(missing)}") if missing else ok("all there")
+
+    def plan(self) -> Finding:
+        """The pending query's plan, where a scan of the table is ruled out.
+
+        Of a small table Postgres rightly reads all; what is asked is whether it can
+        do otherwise when the table is large.
+        """
+
+        def explain(connection: psycopg.Connection) -> tuple[set[str], set[str]]:
+            with connection.transaction():
+                connection.execute("SET LOCAL enable_seqscan = off")
+                found = connection.execute(
+                    f"EXPLAIN (FORMAT JSON) {pending_rows.FIRST_PAGE}".encode(),
+                    {"limit": _PAGE},
+                ).fetchone()
+                fitting = connection.execute(_PENDING_INDEXES).fetchall()
+            plan = json.dumps(found[0], allow_nan=False) if found else ""
+            return _indexes_in(plan), {name for (name,) in fitting}
+
+        used, fitting = self._ask(explain)
+        asked = "EXPLAIN of the first page, enable_seqscan off"
+        if used & fitting:
+            return ok(f"uses {', '.join(sorted(used & fitting))} ({asked})")
+        return failed(f"uses {', '.join(sorted(used)) or 'no index'} ({asked})")
+
+    def unique_id(self) -> Finding:
+        """An adopted table may lack the key that makes a row one record."""
+
+        def ask(connection: psycopg.Connection) -> bool:
+            return connection.execute(_HAS_UNIQUE_ID).fetchone() == (True,)
+
+        return ok("unique") if self._ask(ask) else warning("no unique key on id")
+
+    def clock(self, now: Callable[[], datetime]) -> Finding:
+        """The server's clock against this machine's."""
+
+        def ask(connection: psycopg.Connection) -> tuple[datetime, datetime]:
+            before = now()
+            row = connection.execute("SELECT clock_timestamp()").fetchone()
+            after = now()
+            theirs: datetime = row[0] if row else before
+            return theirs, before + (after - before) / 2
+
+        return skew(*self._ask(ask))
+
+    def open_store(self) -> Store:
+        """A store, to be closed by whoever asked for it; looks run side by side."""
+        return Store(self._open())
+
+    def _open(self) -> Database:
+        return Database(
+            self._url,
+            wait_seconds=WAIT_SECONDS,
+            statement_seconds=STATEMENT_SECONDS,
+            application_name=_APPLICATION,
+            variable=self._variable,
+        )
+
+    def _missing(self, kind: Kind) -> dict[str, list[str]]:
+        return migrations.missing(
+            self._url,
+            kind,
+            wait_seconds=WAIT_SECONDS,
+            statement_seconds=STATEMENT_SECONDS,
+        )
+
+    def _ask(self, work: Callable[[psycopg.Connection], _Result]) -> _Result:
+        with self._database.translated(), self._database.connect() as connection:
+            connection.autocommit = True
+            return work(connection)
+
+
+def _names(missing: dict[str, list[str]]) -> str:
+    return ", ".join(name for names in missing.values() for name in names)
+
+
+def _indexes_in(plan: str) -> set[str]:
+    """Names of the indexes that a plan, as JSON, uses."""
+    found: set[str] = set()
+
+    def keep(node: dict[str, object]) -> dict[str, object]:
+        if "Index Name" in node:
+            found.add(str(node["Index Name"]))
+        return node
+
+    json.loads(plan, object_hook=keep)
+    return found

@@ -1,0 +1,119 @@
+"""Goes through checks at once, each as soon as what it needs is known to be well."""
+
+import logging
+import threading
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+
+from apex_pipeline.errors import ApexError
+from apex_pipeline.monitoring.doctor.check_results import (
+    Check,
+    Finding,
+    Line,
+    State,
+    failed,
+    not_checked,
+)
+
+PATIENCE_SECONDS = 8.0
+"""For all checks together; a probe that hangs is given up, and fails its own line."""
+
+
+_TEST_SECONDS = 40.0
+_REPORT = "Report it with this line; what it checks is not known to be wrong."
+
+logger = logging.getLogger(__name__)
+
+
+def patience(*, send_test: bool) -> float:
+    """Seconds for all checks, where messages may have to be sent as well."""
+    return _TEST_SECONDS if send_test else PATIENCE_SECONDS
+
+
+def examine(
+    checks: Sequence[Check], *, seconds: float = PATIENCE_SECONDS
+) -> list[Line]:
+    """Look at everything in parallel; one line for each check, in their order.
+
+    Args:
+        checks: Each after those that it needs.
+        seconds: How long it may take in all.
+    """
+    began = time.monotonic()
+    lines: dict[str, Future[Line]] = {check.name: Future() for check in checks}
+    for check in checks:
+        needed = [lines[name] for name in check.needs]
+        before = [lines[name] for name in check.after]
+        # A daemon, so that a probe that hangs does not hold up the end.
+        threading.Thread(
+            target=_settle, args=(check, needed, before, lines[check.name]), daemon=True
+        ).start()
+    settled: dict[str, Line] = {}
+    for check in checks:
+        left = max(began + seconds - time.monotonic(), 0.0)
+        try:
+            settled[check.name] = lines[check.name].result(timeout=left)
+        except TimeoutError:
+            settled[check.name] = _given_up(check, settled, seconds)
+    return list(settled.values())
+
+
+def _settle(
+    check: Check,
+    needed: Sequence[Future[Line]],
+    before: Sequence[Future[Line]],
+    outcome: Future[Line],
+) -> None:
+    """Wait for what is needed, look, and leave the line in `outcome`."""
+    lines = [each.result() for each in (*needed, *before)]
+    outcome.set_result(_blocked(check, lines[: len(needed)]) or _look(check))
+
+
+def _look(check: Check) -> Line:
+    began = time.monotonic()
+    try:
+        finding = check.probe()
+    except ApexError as error:
+        finding = Finding(State.FAILED, str(error))
+    except Exception as slip:
+        logger.debug(
+            "the check %s failed by a fault of ours", check.name, exc_info=True
+        )
+        finding = failed(_slip(slip), _REPORT)
+    return _line(check, finding, time.monotonic() - began)
+
+
+def _slip(slip: Exception) -> str:
+    """Where it happened; its text may quote an answer, or a secret."""
+    place = traceback.extract_tb(slip.__traceback__)[-1]
+    return (
+        f"a fault of apex_pipeline: {type(slip).__name__} in {Path(place.filename).name}"
+        f":{place.lineno}"
+    )
+
+
+def _line(check: Check, finding: Finding, seconds: float) -> Line:
+    mends_itself = finding.state in {State.OK, State.NOT_CHECKED}
+    remedy = finding.remedy or ("" if mends_itself else check.remedy)
+    return Line(
+        check.name, finding.state, finding.measured, check.target, remedy, seconds
+    )
+
+
+def _blocked(check: Check, needed: Sequence[Line]) -> Line | None:
+    """The line of a check that says nothing because of another; None if it says."""
+    for line in needed:
+        if line.state is State.FAILED:
+            return _line(check, not_checked(line.name), 0.0)
+        if line.state is State.NOT_CHECKED:
+            return _line(check, Finding(State.NOT_CHECKED, line.measured), 0.0)
+    return None
+
+
+def _given_up(check: Check, settled: Mapping[str, Line], seconds: float) -> Line:
+    needed = [settled[name] for name in check.needs]
+    no_answer = Finding(State.FAILED, f"no answer within {seconds:g} s")
+    return _blocked(check, needed) or _line(check, no_answer, seconds)

@@ -1,0 +1,37 @@
+"""Room on this machine's disks."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from apex_pipeline.monitoring.alerts.notice import Severity
+from apex_pipeline.monitoring.alerts.observations import Observation
+from apex_pipeline.monitoring.doctor.check_results import State
+from apex_pipeline.monitoring.doctor.machine import MIN_FREE_BYTES, disk
+from apex_pipeline.monitoring.rules.catalogue import STORAGE_FULL
+
+
+def observe(
+    places: Mapping[str, Path], *, min_free_bytes: int = MIN_FREE_BYTES
+) -> Iterator[Observation]:
+    """Whether each folder's disk has room.
+
+    Args:
+        places: What each folder holds, such as `state folder`.
+        min_free_bytes: Less than this is an error.
+    """
+    for name, place in places.items():
+        scope = f"{STORAGE_FULL.name}/{name}"
+        found = disk(place, min_free_bytes=min_free_bytes)
+        if found.state is State.OK:
+            yield Observation(scope)
+            continue
+        is_error = found.state is State.FAILED
+        finding = STORAGE_FULL.finding(
+            f"{found.measured}.",
+            where=name,
+            severity=Severity.ERROR if is_error else Severity.WARNING,
+            cause_key=found.state.value,
+            remedy=found.remedy
+            or f"Free some space on the disk of {place}, or make it larger.",
+        )
+        yield Observation(scope, (finding,))

@@ -1,0 +1,171 @@
+"""Whether all is well at this moment, for whoever asks from outside."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from apex_pipeline.errors import DatabaseError
+from apex_pipeline.monitoring.alerts.incidents import Incident, words
+from apex_pipeline.monitoring.alerts.journal import VARIABLE, Journal, Progress
+from apex_pipeline.monitoring.alerts.notice import Severity
+from apex_pipeline.monitoring.alerts.observations import Finding, Observation, is_within
+from apex_pipeline.monitoring.alerts.send_limits import begun, by
+from apex_pipeline.monitoring.doctor import dagster_health
+from apex_pipeline.monitoring.doctor.check_results import State
+from apex_pipeline.monitoring.rules import disk_space, health_watch, sync_health
+from apex_pipeline.monitoring.rules.catalogue import (
+    CODE_LOCATION_DOWN,
+    DATABASE_UNUSABLE,
+    STORAGE_UNUSABLE,
+    WATCH_STALLED,
+)
+from apex_pipeline.monitoring.rules.sync_health import SyncHealth
+from apex_pipeline.postgres.database import Database
+from apex_pipeline.settings import (
+    check_settings,
+    load_code_location,
+    load_settings,
+    read_variable,
+    state_dir,
+)
+
+# Both databases are asked side by side, in less than the ten seconds that are promised.
+_SECONDS = 7.0
+_CONNECTING_SECONDS = 3.0
+_STATEMENT_SECONDS = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """What the journal tells; all of it empty where there is none."""
+
+    incidents: tuple[Incident, ...] = ()
+    silenced: tuple[str, ...] = ()
+    progress: Progress | None = None
+    faults: tuple[Finding, ...] = ()
+
+
+def reasons(environment: Mapping[str, str], now: datetime) -> list[str]:
+    """Why it is not well, one line each; empty if it is.
+
+    Looks for itself at the database and the disk. What others found is taken from the
+    journal, where there is one. Silences hold here too; warnings are no reason.
+
+    Raises:
+        ConfigError: Something of the configuration is wrong, of whichever part.
+    """
+    check_settings(environment)
+    settings = load_settings(environment)
+    ends_at = time.monotonic() + _SECONDS
+    health = begun(lambda: _health(settings.database_url, now))
+    journal = begun(lambda: _kept(environment, now))
+    kept = by(ends_at, journal, _unreadable(f"No answer within {_SECONDS:g} s."))
+    found = {finding.fingerprint: finding for finding in kept.faults}
+    room = disk_space.observe({"state folder": state_dir(environment)})
+    answer = by(ends_at, health, f"No answer within {_SECONDS:g} s.")
+    for observation in (
+        _code_location(environment),
+        *room,
+        *_delivery(answer, kept, now),
+    ):
+        found |= {each.fingerprint: each for each in observation.findings}
+    known = {each.fingerprint: each for each in kept.incidents}
+    return [
+        f"{each.title}. {' '.join(each.cause.split())}".strip()
+        for each in _causes([*(known | found).values()])
+        if not any(is_within(each.fingerprint, scope) for scope in kept.silenced)
+    ]
+
+
+def _causes(found: Sequence[Incident | Finding]) -> list[Incident | Finding]:
+    """The errors, without what only follows from one that comes before it."""
+    causes: list[Incident | Finding] = []
+    for each in found:
+        if each.severity is not Severity.ERROR:
+            continue
+        followed = [scope for cause in causes for scope in cause.inhibits]
+        if not any(is_within(each.fingerprint, scope) for scope in followed):
+            causes.append(each)
+    return causes
+
+
+def stalled(progress: Progress | None, now: datetime) -> Finding | None:
+    """What is wrong with the watch, by when it was at work last."""
+    if progress is not None and now - progress.updated_at <= health_watch.STALLED:
+        return None
+    if progress is None:
+        return WATCH_STALLED.finding("It has never looked.", cause_key="stalled")
+    return WATCH_STALLED.finding(
+        f"It looked {words(now - progress.updated_at)} ago for the last time.",
+        cause_key="stalled",
+    )
+
+
+def _code_location(environment: Mapping[str, str]) -> Observation:
+    """Whether the code servers of this Dagster home serve definitions.
+
+    The watch runs in one of them, so it cannot tell.
+    """
+    servers = dagster_health.code_servers(environment)
+    found = dagster_health.code_location(servers) if servers else None
+    if found is None or found.state is State.OK:
+        return Observation(CODE_LOCATION_DOWN.name)
+    wrong = CODE_LOCATION_DOWN.finding(found.measured)
+    return Observation(CODE_LOCATION_DOWN.name, (wrong,))
+
+
+def _kept(environment: Mapping[str, str], now: datetime) -> _Kept:
+    url = read_variable(environment, VARIABLE)
+    if not url:
+        return _Kept()
+    try:
+        location = load_code_location(environment)
+        with Journal(
+            url,
+            location,
+            wait_seconds=_CONNECTING_SECONDS,
+            statement_seconds=_STATEMENT_SECONDS,
+        ) as journal:
+            progress = journal.progress(health_watch.WATCHER)
+            fault = stalled(progress, now)
+            return _Kept(
+                tuple(i for i in journal.incidents() if i.well_since is None),
+                tuple(silence.scope for silence, _ in journal.silences()),
+                progress,
+                () if fault is None else (fault,),
+            )
+    except DatabaseError as error:
+        return _unreadable(str(error))
+
+
+def _unreadable(why: str) -> _Kept:
+    return _Kept(faults=(STORAGE_UNUSABLE.finding(why),))
+
+
+def _health(url: str, now: datetime) -> SyncHealth | str:
+    """What the metrics database tells, or why it does not."""
+    try:
+        with Database(
+            url,
+            wait_seconds=_CONNECTING_SECONDS,
+            statement_seconds=_STATEMENT_SECONDS,
+            application_name="apex_pipeline status",
+        ) as database:
+            return sync_health.read_health(database, now)
+    except DatabaseError as error:
+        return str(error)
+
+
+def _delivery(
+    health: SyncHealth | str, kept: _Kept, now: datetime
+) -> Iterator[Observation]:
+    if isinstance(health, str):
+        wrong = DATABASE_UNUSABLE.finding(health)
+        yield Observation(DATABASE_UNUSABLE.name, (wrong,))
+        return
+    state = kept.progress.state if kept.progress else {}
+    oldest = health.facts.pending.oldest_created_at or now
+    known = sync_health.utc(state["empty_at"]) if "empty_at" in state else oldest
+    empty_at = sync_health.last_empty(health, known, now)
+    yield from sync_health.observe(health, empty_at, now)

@@ -1,0 +1,182 @@
+"""What is looked at now and then, because looking costs a request or takes a while."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from apex_pipeline.errors import AuthError, ConfigError, DataverseError
+from apex_pipeline.metrics import TABLE
+from apex_pipeline.microsoft.credential_expiry import CredentialEnd, credential_end
+from apex_pipeline.microsoft.http_transport import token_http
+from apex_pipeline.microsoft.token_cache import TokenCacheFile
+from apex_pipeline.microsoft.tokens import TokenSource
+from apex_pipeline.monitoring.alerts.notice import Severity
+from apex_pipeline.monitoring.alerts.observations import Observation
+from apex_pipeline.monitoring.alerts.send_limits import within
+from apex_pipeline.monitoring.doctor.check_results import State
+from apex_pipeline.monitoring.doctor.dataverse_access import Access
+from apex_pipeline.monitoring.doctor.table_comparison import columns
+from apex_pipeline.monitoring.facts import CREDENTIAL_WARNED_DAYS
+from apex_pipeline.monitoring.rules.catalogue import (
+    CREDENTIAL_ENDS,
+    TABLE_DRIFTED,
+    TOKEN_REFUSED,
+)
+from apex_pipeline.provisioning.existing_state import FoundTable
+from apex_pipeline.provisioning.inspection import inspect_table
+from apex_pipeline.settings import Settings
+
+_SECONDS = 5.0
+_PATIENCE_SECONDS = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Something to look at.
+
+    Attributes:
+        look: Sees what is wrong; None where that could not be seen.
+        every: How often, while all is well.
+        every_if_wrong: How often, while it is not, so that people hear soon that it is.
+    """
+
+    name: str
+    look: Callable[[], Observation | None]
+    every: timedelta
+    every_if_wrong: timedelta
+
+
+def probes(
+    settings: Settings, environment: Mapping[str, str], today: date
+) -> list[Probe]:
+    """Everything that is looked at now and then."""
+    return [
+        Probe(
+            "token",
+            lambda: _token(settings),
+            timedelta(minutes=1),
+            # An authority takes refused attempts for an attack.
+            timedelta(minutes=5),
+        ),
+        Probe(
+            "table",
+            lambda: _table(settings),
+            timedelta(minutes=15),
+            timedelta(minutes=2),
+        ),
+        Probe(
+            "credential",
+            lambda: _credential(settings, environment, today),
+            timedelta(minutes=30),
+            timedelta(minutes=5),
+        ),
+    ]
+
+
+def look_at_one(
+    candidates: Sequence[Probe],
+    state: Mapping[str, Any],
+    now: datetime,
+    *,
+    seconds: float = _PATIENCE_SECONDS,
+) -> tuple[list[Observation], dict[str, Any]]:
+    """Look at the one that has been due for longest; a tick has no time for more.
+
+    Args:
+        candidates: All probes.
+        state: When each was looked at, as it came out of here the last time.
+        now: The present (aware).
+        seconds: What is not seen by then, could not be seen.
+
+    Returns:
+        What was seen, and the state after it.
+    """
+    due = {probe.name: _due_at(probe, state, now) for probe in candidates}
+    probe = min(candidates, key=lambda each: due[each.name])
+    if due[probe.name] > now:
+        return [], dict(state)
+    seen = _look(probe, seconds)
+    was_wrong = state.get(probe.name, {}).get("wrong", False)
+    is_wrong = was_wrong if seen is None else bool(seen.findings)
+    kept = {probe.name: {"at": now.isoformat(), "wrong": is_wrong}}
+    return ([] if seen is None else [seen]), dict(state) | kept
+
+
+def _look(probe: Probe, seconds: float) -> Observation | None:
+    try:
+        return within(seconds, probe.look)
+    except TimeoutError:
+        return None
+
+
+def _due_at(probe: Probe, state: Mapping[str, Any], now: datetime) -> datetime:
+    kept = state.get(probe.name)
+    if kept is None:
+        return now - timedelta(days=1)
+    every = probe.every_if_wrong if kept["wrong"] else probe.every
+    # A clock that was set back must not hold it up.
+    return min(datetime.fromisoformat(kept["at"]), now) + every
+
+
+def _token(settings: Settings) -> Observation | None:
+    try:
+        with token_http(settings.dataverse.ca_bundle, timeout=_SECONDS) as http:
+            cache = TokenCacheFile(settings.token_cache_path)
+            TokenSource(settings.dataverse, cache, http).acquire()
+    except (AuthError, ConfigError) as error:
+        found = TOKEN_REFUSED.finding(
+            str(error), cause_key=str(getattr(error, "code", ""))
+        )
+        return Observation(TOKEN_REFUSED.name, (found,))
+    except DataverseError:
+        # No answer: it has no opinion on our credentials, and the runs tell of it.
+        return None
+    return Observation(TOKEN_REFUSED.name)
+
+
+def _table(settings: Settings) -> Observation | None:
+    access = Access(settings.dataverse, settings.token_cache_path)
+    try:
+        fault = _drift(access.ask(inspect_table))
+    except (DataverseError, ConfigError):
+        return None
+    findings = (TABLE_DRIFTED.finding(fault),) if fault else ()
+    return Observation(TABLE_DRIFTED.name, findings)
+
+
+def _drift(table: FoundTable | None) -> str:
+    if table is None:
+        return f"{TABLE} is not there."
+    found = columns(table)
+    return "" if found.state is State.OK else found.measured
+
+
+def _credential(
+    settings: Settings, environment: Mapping[str, str], today: date
+) -> Observation | None:
+    end = credential_end(
+        settings.dataverse, environment, settings.token_cache_path, seconds=_SECONDS
+    )
+    return observe_end(end, today)
+
+
+def observe_end(end: CredentialEnd, today: date) -> Observation | None:
+    """Whether a credential ends soon; None where nobody knows when."""
+    days = end.days_left(today)
+    if end.on is None or days is None:
+        return None
+    stages = [stage for stage in CREDENTIAL_WARNED_DAYS if days <= stage]
+    if not stages:
+        return Observation(CREDENTIAL_ENDS.name)
+    when = f"in {days} days" if days > 1 else f"in {days} day" if days == 1 else "today"
+    cause = f"It ends on {end.on.isoformat()}, {when}."
+    if days < 0:
+        cause = f"It ended on {end.on.isoformat()}."
+    found = CREDENTIAL_ENDS.finding(
+        cause,
+        cause_key=str(min(stages) if days >= 0 else "over"),
+        severity=Severity.WARNING if days > 1 else Severity.ERROR,
+        facts=(("Known from", end.source),),
+    )
+    return Observation(CREDENTIAL_ENDS.name, (found,))

@@ -1,0 +1,103 @@
+"""Schedules and sensors: switched on, ticking, and without errors. Pure."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from apex_pipeline.monitoring.alerts.incidents import words
+from apex_pipeline.monitoring.alerts.notice import Severity
+from apex_pipeline.monitoring.alerts.observations import Observation
+from apex_pipeline.monitoring.rules.catalogue import (
+    NO_SUCCESS,
+    ROWS_OVERDUE,
+    SCHEDULE_LATE,
+    SCHEDULE_STOPPED,
+    SYNC_SCHEDULE,
+    TICKS_FAILING,
+)
+
+# Two intervals of the five-minute schedule, and a minute for a slow tick.
+_SILENT = timedelta(minutes=11)
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """One tick; `error` is the message of the fault, None for one without."""
+
+    at: datetime
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instigator:
+    """A schedule or a sensor of ours.
+
+    Attributes:
+        ticks: The last ones that ended, the newest first.
+        link: Its page in the Dagster UI.
+    """
+
+    name: str
+    is_schedule: bool
+    is_stopped: bool
+    ticks: Sequence[Tick]
+    link: str | None = None
+
+
+def observe(
+    instigators: Iterable[Instigator], since: datetime, now: datetime
+) -> Iterator[Observation]:
+    """What is wrong with each.
+
+    Args:
+        instigators: All of ours.
+        since: When the watch began; what stood still before is not held against it.
+        now: The present (aware).
+    """
+    for each in instigators:
+        yield _stopped(each)
+        if each.name == SYNC_SCHEDULE:
+            yield _late(each, since, now)
+        yield _failing(each)
+
+
+def _stopped(each: Instigator) -> Observation:
+    scope = f"{SCHEDULE_STOPPED.name}/{each.name}"
+    if not each.is_stopped:
+        return Observation(scope)
+    is_sync = each.name == SYNC_SCHEDULE
+    finding = SCHEDULE_STOPPED.finding(
+        "Somebody switched it off.",
+        where=each.name,
+        severity=Severity.ERROR if is_sync else None,
+        link=each.link,
+        inhibits=frozenset({NO_SUCCESS.name, ROWS_OVERDUE.name} if is_sync else {}),
+    )
+    return Observation(scope, (finding,))
+
+
+def _late(each: Instigator, since: datetime, now: datetime) -> Observation:
+    scope = f"{SCHEDULE_LATE.name}/{each.name}"
+    last = max([since, *(tick.at for tick in each.ticks[:1])])
+    if each.is_stopped or now - last <= _SILENT:
+        return Observation(scope)
+    finding = SCHEDULE_LATE.finding(
+        f"It is on, and has not ticked for {words(now - last)}.",
+        where=each.name,
+        cause_key="silent",
+        link=each.link,
+    )
+    return Observation(scope, (finding,))
+
+
+def _failing(each: Instigator) -> Observation:
+    """A sensor tries again within seconds, so one failure of it tells little."""
+    scope = f"{TICKS_FAILING.name}/{each.name}"
+    looked_at = each.ticks[: 1 if each.is_schedule else 2]
+    errors = [tick.error for tick in looked_at if tick.error is not None]
+    if each.is_stopped or not errors or len(errors) < (1 if each.is_schedule else 2):
+        return Observation(scope)
+    finding = TICKS_FAILING.finding(
+        errors[0], where=each.name, link=each.link, began_at=looked_at[-1].at
+    )
+    return Observation(scope, (finding,))

@@ -1,0 +1,205 @@
+"""Whether rows get through: what the metrics database tells, and what follows from it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import Connection
+
+from apex_pipeline.monitoring.alerts.incidents import words
+from apex_pipeline.monitoring.alerts.notice import Severity
+from apex_pipeline.monitoring.alerts.observations import Observation
+from apex_pipeline.monitoring.facts import Facts, read_facts
+from apex_pipeline.monitoring.rules.catalogue import (
+    NO_SUCCESS,
+    ROWS_OVERDUE,
+    ROWS_QUARANTINED,
+    RUN_FAILED,
+    STORAGE_FULL,
+    SYNC_JOB,
+    THROTTLED,
+)
+from apex_pipeline.monitoring.rules.run_outcomes import without_rows
+from apex_pipeline.postgres.database import Database
+from apex_pipeline.postgres.run_ledger import RunRecord
+
+THROTTLE_WINDOW = timedelta(minutes=30)
+THROTTLED_SHARE = 0.1
+FULL_SHARE = 0.9
+
+_CODES_SHOWN = 3
+
+# Neon's own limit on all that a project stores, -1 for none; elsewhere null.
+_SIZE = """
+    SELECT pg_database_size(current_database()),
+        pg_size_bytes(current_setting('neon.max_cluster_size', true))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class SyncHealth:
+    """What the metrics database tells at one instant.
+
+    Attributes:
+        bytes_limit: What the database may grow to; None where nothing says so.
+    """
+
+    facts: Facts
+    bytes_used: int
+    bytes_limit: int | None
+
+
+def read_health(database: Database, now: datetime) -> SyncHealth:
+    """Ask Postgres, in one transaction.
+
+    Args:
+        database: The metrics database.
+        now: The present (aware).
+
+    Raises:
+        DatabaseError: It did not answer, or lacks our tables.
+    """
+
+    def read(connection: Connection) -> SyncHealth:
+        used, limit = connection.exec_driver_sql(_SIZE).one()
+        return SyncHealth(
+            facts=read_facts(connection, now),
+            bytes_used=used,
+            bytes_limit=limit if limit and limit > 0 else None,
+        )
+
+    return database.transact(read, repeatable=True)
+
+
+def observe(
+    health: SyncHealth, empty_at: datetime, now: datetime
+) -> Iterator[Observation]:
+    """What is wrong, causes first.
+
+    Args:
+        health: What was read.
+        empty_at: When nothing was pending last, as far as the watch knows.
+        now: The present (aware).
+    """
+    if not health.facts.pending.count:
+        # What failed has been made good, by whomever, or a person took it away.
+        yield Observation(f"{RUN_FAILED.name}/{SYNC_JOB}")
+    yield _full(health)
+    yield _throttled(health, now)
+    yield _quarantined(health)
+    yield _overdue(health, empty_at)
+    yield _no_success(health, empty_at)
+
+
+def last_empty(health: SyncHealth, known: datetime, now: datetime) -> datetime:
+    """When nothing was pending last.
+
+    So that rows which came late, with an old time, do not count as having waited since.
+
+    Args:
+        health: What was read.
+        known: What was known before.
+        now: The present (aware).
+    """
+    if not health.facts.pending.count:
+        return now
+    return max(known, health.facts.emptied_at or known)
+
+
+def _overdue(health: SyncHealth, empty_at: datetime) -> Observation:
+    facts = health.facts
+    since = facts.waiting_since(empty_at)
+    if since is None or not facts.is_overdue(empty_at):
+        return Observation(ROWS_OVERDUE.name)
+    found = ROWS_OVERDUE.finding(
+        _last_error(facts) or "The last run of the sync says nothing of a fault.",
+        facts=(
+            ("Rows pending", f"{facts.pending.count:,}"),
+            ("The oldest waits for", words(facts.as_of - since)),
+        ),
+    )
+    return Observation(ROWS_OVERDUE.name, (found,))
+
+
+def _no_success(health: SyncHealth, empty_at: datetime) -> Observation:
+    facts = health.facts
+    if not facts.lacks_success(empty_at):
+        return Observation(NO_SUCCESS.name)
+    succeeded = facts.last_success_at
+    last = f"{succeeded:%Y-%m-%d %H:%M:%S} UTC" if succeeded else "never"
+    found = NO_SUCCESS.finding(
+        _last_error(facts) or "No run of the sync has ended lately.",
+        facts=(
+            ("Rows pending", f"{facts.pending.count:,}"),
+            ("Last success", last),
+        ),
+    )
+    return Observation(NO_SUCCESS.name, (found,))
+
+
+def _throttled(health: SyncHealth, now: datetime) -> Observation:
+    seconds = sum(_stood_still(run, now) for run in health.facts.runs)
+    share = seconds / THROTTLE_WINDOW.total_seconds()
+    if share <= THROTTLED_SHARE:
+        return Observation(THROTTLED.name)
+    found = THROTTLED.finding(
+        f"It had the sync wait for {min(share, 1.0):.0%} of the last half hour.",
+        cause_key="throttled",
+        facts=(("Rows pending", f"{health.facts.pending.count:,}"),),
+    )
+    return Observation(THROTTLED.name, (found,))
+
+
+def _stood_still(run: RunRecord, now: datetime) -> float:
+    """Seconds of the window that a run waited, and that it had others wait after it."""
+    ended = run.finished_at
+    if ended is None or ended < now - THROTTLE_WINDOW:
+        return 0.0
+    after = (min(run.retry_at, now) - ended).total_seconds() if run.retry_at else 0.0
+    return run.throttled_seconds + max(after, 0.0)
+
+
+def _quarantined(health: SyncHealth) -> Observation:
+    count = health.facts.quarantined_count
+    if not count:
+        return Observation(ROWS_QUARANTINED.name)
+    shown = list(health.facts.quarantined.items())[:_CODES_SHOWN]
+    others = count - sum(number for _, number in shown)
+    codes = [f"{code}: {number:,}" for code, number in shown]
+    codes += [f"others: {others:,}"] if others else []
+    found = ROWS_QUARANTINED.finding(
+        f"Dataverse cannot take them as they are. Rows by error code: "
+        f"{', '.join(codes)}.",
+        cause_key=" ".join(sorted(health.facts.quarantined)),
+        facts=(("Rows", f"{count:,}"),),
+    )
+    return Observation(ROWS_QUARANTINED.name, (found,))
+
+
+def _full(health: SyncHealth) -> Observation:
+    scope = f"{STORAGE_FULL.name}/database"
+    limit = health.bytes_limit
+    if limit is None or health.bytes_used < FULL_SHARE * limit:
+        return Observation(scope)
+    found = STORAGE_FULL.finding(
+        f"{health.bytes_used / 1024**2:,.0f} MiB of {limit / 1024**2:,.0f} MiB are used.",
+        where="the metrics database",
+        key="database",
+        cause_key="full",
+        severity=Severity.ERROR,
+        remedy="Choose a larger plan in the Neon console, or delete what is old.",
+    )
+    return Observation(scope, (found,))
+
+
+def _last_error(facts: Facts) -> str:
+    return (
+        f"The last run says: {without_rows(facts.last_error)}"
+        if facts.last_error
+        else ""
+    )
+
+
+def utc(text: str) -> datetime:
+    """An instant that was kept as text."""
+    return datetime.fromisoformat(text).astimezone(UTC)
