@@ -15,7 +15,7 @@ import dagster as dg
 from apex_pipeline.cli import main
 from apex_pipeline.definitions import defs
 from apex_pipeline.panel.openapi import openapi
-from apex_pipeline.panel.recording import RECORDING_OPENAPI
+from apex_pipeline.panel.record_endpoint import RECORDING_OPENAPI
 from apex_pipeline.settings import VARIABLES
 
 _Named = TypeVar("_Named", dg.JobDefinition, dg.ScheduleDefinition, dg.SensorDefinition)

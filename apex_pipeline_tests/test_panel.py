@@ -15,7 +15,7 @@ import pytest
 from apex_pipeline.analytics.forecast.cost_forecast import train
 from apex_pipeline.emulator import ServedEmulator
 from apex_pipeline.panel.cache import Timing
-from apex_pipeline.panel.sources import Timings
+from apex_pipeline.panel.cached_sources import Timings
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.run_ledger import RunRecord, RunStatus
 from apex_pipeline.postgres.store import Store

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from apex_pipeline.errors import OutOfTimeError, TransientError
+from apex_pipeline.panel.api_documents import poll_after
 from apex_pipeline.panel.cache import Shared, Timing
-from apex_pipeline.panel.documents import poll_after
 
 TIMING = Timing(fresh=10, stale=50, limit=15, first_pause=10, longest_pause=80)
 NOW = datetime(2026, 11, 25, tzinfo=UTC)

@@ -10,7 +10,7 @@ import pytest
 from jsonschema import Draft202012Validator, FormatChecker
 
 from apex_pipeline.panel.openapi import openapi
-from apex_pipeline.panel.recording import RECORDING_OPENAPI
+from apex_pipeline.panel.record_endpoint import RECORDING_OPENAPI
 from apex_pipeline.web_gate.rate_limit import Rate
 from apex_pipeline_tests.ends import environment
 from apex_pipeline_tests.panel_server import TOKEN, deliver, served

@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from apex_pipeline.analytics.forecast.cost_forecast import train
 from apex_pipeline.analytics.rollups.refresh import DAILY, Periods, refresh
 from apex_pipeline.panel.cache import Timing
-from apex_pipeline.panel.sources import Timings
+from apex_pipeline.panel.cached_sources import Timings
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.settings import load_analysis_settings
 from apex_pipeline_tests.cost_series import weekly

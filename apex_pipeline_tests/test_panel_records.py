@@ -12,8 +12,8 @@ import pytest
 from apex_pipeline.dataverse.environment import connect
 from apex_pipeline.emulator import ServedEmulator, serve
 from apex_pipeline.errors import DataverseError
+from apex_pipeline.panel.dataverse_reads import Window, keep
 from apex_pipeline.panel.kpis import KeyFigures
-from apex_pipeline.panel.records import Window, keep
 from apex_pipeline_tests.emulator_server import SET, Dial, web_api
 from apex_pipeline_tests.ends import emulator_settings
 from apex_pipeline_tests.panel_server import deliver, reads

@@ -14,7 +14,11 @@ import uvicorn
 from starlette.applications import Starlette
 
 from apex_pipeline.errors import ConfigError
-from apex_pipeline.panel.recording import PATH, RECORDING_OPENAPI, recording_routes
+from apex_pipeline.panel.record_endpoint import (
+    PATH,
+    RECORDING_OPENAPI,
+    recording_routes,
+)
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.recording.record_ids import id_from_key
 from apex_pipeline_tests.campaign_runs import sent

@@ -5,7 +5,7 @@ from decimal import Decimal
 import pytest
 from hypothesis import given, strategies as st
 
-from apex_pipeline.panel.wording import NOTHING, change, count, duration, figure
+from apex_pipeline.panel.figure_text import NOTHING, change, count, duration, figure
 
 
 @pytest.mark.parametrize(

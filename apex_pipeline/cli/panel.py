@@ -5,7 +5,7 @@ import os
 import click
 
 from apex_pipeline.panel.app import make_app
-from apex_pipeline.panel.sources import Sources
+from apex_pipeline.panel.cached_sources import Sources
 from apex_pipeline.settings import load_analysis_settings, load_panel_settings
 from apex_pipeline.web_gate.serving import listen, serve
 

@@ -19,8 +19,9 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from apex_pipeline.analytics.rollups.history import HistoryDay
-from apex_pipeline.panel import documents, exposition, pages, view
-from apex_pipeline.panel.documents import Document
+from apex_pipeline.panel import api_documents, exposition, page_view, pages
+from apex_pipeline.panel.api_documents import Document
+from apex_pipeline.panel.cached_sources import Sources
 from apex_pipeline.panel.downloads import Downloads
 from apex_pipeline.panel.measurement import Latencies, Measured
 from apex_pipeline.panel.openapi import openapi
@@ -30,9 +31,8 @@ from apex_pipeline.panel.parameters import (
     LIMIT,
     InvalidParameterError,
 )
-from apex_pipeline.panel.recording import RECORDING_OPENAPI, recording_routes
+from apex_pipeline.panel.record_endpoint import RECORDING_OPENAPI, recording_routes
 from apex_pipeline.panel.responses import HTML, json_response, tagged
-from apex_pipeline.panel.sources import Sources
 from apex_pipeline.settings import PanelSettings
 from apex_pipeline.web_gate.gatekeeping import (
     Bounds,
@@ -79,13 +79,13 @@ class Panel:
         outlook = ahead.value.outlook if ahead.value else None
         body = pages.render(
             "page.html",
-            live=view.live(kpis, await self._lately()),
-            history=documents.history_document(past)[1],
-            forecast=documents.forecast_document(ahead)[1],
-            rows=view.rows(known),
-            totals=view.totals(outlook),
+            live=page_view.live(kpis, await self._lately()),
+            history=api_documents.history_document(past)[1],
+            forecast=api_documents.forecast_document(ahead)[1],
+            rows=page_view.rows(known),
+            totals=page_view.totals(outlook),
             # Made by us, of numbers and dates.
-            picture=Markup(view.picture(known, outlook) or ""),  # noqa: S704
+            picture=Markup(page_view.picture(known, outlook) or ""),  # noqa: S704
             days=days,
             choices=HISTORY_DAYS,
             is_signed_in=self.sign_in.is_signed_in(request),
@@ -95,7 +95,9 @@ class Panel:
     async def live(self, request: Request) -> Response:
         """The part of the page that is asked for again and again."""
         _, kpis = await self._kpis()
-        body = pages.render("live.html", live=view.live(kpis, await self._lately()))
+        body = pages.render(
+            "live.html", live=page_view.live(kpis, await self._lately())
+        )
         return tagged(request, body, HTML)
 
     async def kpis(self, request: Request) -> Response:
@@ -106,18 +108,18 @@ class Panel:
         """`GET /api/metrics/recent`."""
         limit = LIMIT.read(request.query_params)
         reading = await self.sources.recent(limit)
-        return _answer(request, documents.recent_document(reading, limit))
+        return _answer(request, api_documents.recent_document(reading, limit))
 
     async def history(self, request: Request) -> Response:
         """`GET /api/history`."""
         days = DAYS.read(request.query_params)
         reading = await self.sources.history(days)
-        return _answer(request, documents.history_document(reading))
+        return _answer(request, api_documents.history_document(reading))
 
     async def forecast(self, request: Request) -> Response:
         """`GET /api/forecast`."""
         reading = await self.sources.outlook.get()
-        return _answer(request, documents.forecast_document(reading))
+        return _answer(request, api_documents.forecast_document(reading))
 
     async def healthz(self, request: Request) -> Response:
         """Whether the process lives; nothing else is asked."""
@@ -127,7 +129,7 @@ class Panel:
         """Whether there is a point in sending somebody here."""
         health = await self.sources.health.get()
         comparison = self.sources.comparison.peek()
-        return _answer(request, documents.readiness_document(health, comparison))
+        return _answer(request, api_documents.readiness_document(health, comparison))
 
     async def metrics(self, _: Request) -> Response:
         """`GET /metrics`, for Prometheus; Dataverse is not asked for it."""
@@ -161,7 +163,7 @@ class Panel:
         health, comparison = await asyncio.gather(
             self.sources.health.get(), self.sources.comparison.get()
         )
-        return documents.kpis_document(comparison, health, datetime.now(UTC))
+        return api_documents.kpis_document(comparison, health, datetime.now(UTC))
 
 
 def make_app(

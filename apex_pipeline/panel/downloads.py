@@ -15,9 +15,9 @@ from starlette.responses import Response, StreamingResponse
 
 from apex_pipeline.analytics.csv.csv_files import Written
 from apex_pipeline.errors import ApexError
-from apex_pipeline.panel import documents
+from apex_pipeline.panel import api_documents
+from apex_pipeline.panel.cached_sources import Sources
 from apex_pipeline.panel.responses import has_tag, json_response
-from apex_pipeline.panel.sources import Sources
 
 CSV = "text/csv; charset=utf-8; header=present"
 
@@ -40,7 +40,7 @@ class Downloads:
         try:
             file, written = await self._write()
         except ApexError as error:
-            status, document = documents.failed(error)
+            status, document = api_documents.failed(error)
             return json_response(request, document, status)
         return _sent(request, file, written)
 

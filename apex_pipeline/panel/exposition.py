@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from apex_pipeline.panel.cache import Reading
+from apex_pipeline.panel.cached_sources import DataverseUse, Health
 from apex_pipeline.panel.kpis import Comparison
 from apex_pipeline.panel.measurement import BUCKETS, Latencies
-from apex_pipeline.panel.sources import DataverseUse, Health
 from apex_pipeline.postgres.run_ledger import Totals
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from apex_pipeline import __version__
+from apex_pipeline.panel.api_schemas import Schema, schemas
 from apex_pipeline.panel.parameters import DAYS, LIMIT, WholeNumberParameter
-from apex_pipeline.panel.schemas import Schema, schemas
 from apex_pipeline.web_gate.gatekeeping import COOKIE, HEALTH
 
 _JSON = "application/json"

@@ -7,7 +7,7 @@ from hashlib import sha256
 from starlette.requests import Request
 from starlette.responses import Response
 
-from apex_pipeline.panel.documents import plain
+from apex_pipeline.panel.api_documents import plain
 
 _PASSING = {"generated_at", "poll_after_s"}
 

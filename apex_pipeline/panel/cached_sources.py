@@ -22,9 +22,9 @@ from apex_pipeline.dataverse.sender import RetryPolicy
 from apex_pipeline.errors import DatabaseUnavailableError, OutOfTimeError
 from apex_pipeline.monitoring.status import Status, read_status
 from apex_pipeline.panel.cache import Reading, Shared, Timing
+from apex_pipeline.panel.dataverse_reads import DEADLINE_SECONDS, Window, read_recent
 from apex_pipeline.panel.kpis import Comparison
 from apex_pipeline.panel.parameters import HISTORY_DAYS, MOST_RECENT
-from apex_pipeline.panel.records import DEADLINE_SECONDS, Window, read_recent
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.run_ledger import Totals
 from apex_pipeline.postgres.store import Store

@@ -11,9 +11,9 @@ from apex_pipeline.analytics.charts import EMBEDDED
 from apex_pipeline.analytics.charts.campaign_charts import tile_trend, trend_picture
 from apex_pipeline.analytics.forecast.latest_forecast import Outlook, OutlookTotal
 from apex_pipeline.analytics.rollups.history import HistoryDay
-from apex_pipeline.panel import wording
-from apex_pipeline.panel.documents import Document, plain
-from apex_pipeline.panel.wording import Change, Told
+from apex_pipeline.panel import figure_text
+from apex_pipeline.panel.api_documents import Document, plain
+from apex_pipeline.panel.figure_text import Change, Told
 
 _WORDS = {"fresh": "Live", "stale": "Stale", "empty": "No data", "error": "Error"}
 _HORIZONS = {
@@ -111,7 +111,7 @@ def live(kpis: Document, days: Sequence[HistoryDay]) -> Live:
         word=word,
         message=kpis["message"],
         summary=f"{word}: {kpis['message']}",
-        as_of=wording.instant(as_of) if as_of else None,
+        as_of=figure_text.instant(as_of) if as_of else None,
         as_of_iso=str(plain(as_of)) if as_of else None,
         poll_after_s=kpis["poll_after_s"],
         tiles=tuple(_tile(tile, days) for tile in kpis["tiles"]),
@@ -135,7 +135,7 @@ def totals(outlook: Outlook | None) -> list[Total]:
     return [
         Total(
             _HORIZONS[total.horizon],
-            wording.figure(total.cost_usd, "USD").number,
+            figure_text.figure(total.cost_usd, "USD").number,
             _interval(total),
         )
         for total in outlook.totals
@@ -154,8 +154,8 @@ def _tile(tile: Document, days: Sequence[HistoryDay]) -> ShownTile:
         ShownFigure(
             each["key"],
             each["label"],
-            wording.figure(each["value"], each["unit"]),
-            wording.change(
+            figure_text.figure(each["value"], each["unit"]),
+            figure_text.change(
                 each["change"],
                 each["change_unit"],
                 tile["better"],
@@ -179,11 +179,11 @@ def _tile(tile: Document, days: Sequence[HistoryDay]) -> ShownTile:
 def _facts(sync: Document) -> tuple[Fact, ...]:
     quarantined = sync["quarantined"]
     return (
-        Fact("Pending", wording.count(sync["pending"])),
-        Fact("Oldest waits", wording.duration(sync["oldest_pending_seconds"])),
-        Fact("Last success", wording.instant(sync["last_success_at"])),
-        Fact("Delivered in 24 h", wording.count(sync["delivered_24h"])),
-        Fact("In quarantine", wording.count(quarantined), is_bad=bool(quarantined)),
+        Fact("Pending", figure_text.count(sync["pending"])),
+        Fact("Oldest waits", figure_text.duration(sync["oldest_pending_seconds"])),
+        Fact("Last success", figure_text.instant(sync["last_success_at"])),
+        Fact("Delivered in 24 h", figure_text.count(sync["delivered_24h"])),
+        Fact("In quarantine", figure_text.count(quarantined), is_bad=bool(quarantined)),
     )
 
 
@@ -197,16 +197,16 @@ def _cells(day: HistoryDay) -> tuple[str, ...]:
         (day.latency_p95_worst_ms, "ms"),
         (day.latency_p95_median_ms, "ms"),
     ]
-    told = (wording.figure(value, unit) for value, unit in figures)
+    told = (figure_text.figure(value, unit) for value, unit in figures)
     cells = (f"{each.number} {each.unit}".rstrip() for each in told)
-    return (wording.count(day.runs), *cells)
+    return (figure_text.count(day.runs), *cells)
 
 
 def _interval(total: OutlookTotal) -> str:
     if total.low_80_usd is None or total.high_80_usd is None:
         return ""
     low, high = (
-        wording.figure(end, "USD").number
+        figure_text.figure(end, "USD").number
         for end in (total.low_80_usd, total.high_80_usd)
     )
     return f"{low} to {high}, 80 % interval"

@@ -4,7 +4,7 @@ from typing import Any
 
 from apex_pipeline.column_types import ColumnType, DecimalNumber, Text, WholeNumber
 from apex_pipeline.metrics import COLUMNS, PRIMARY_KEY
-from apex_pipeline.panel.documents import ACCURACY
+from apex_pipeline.panel.api_documents import ACCURACY
 from apex_pipeline.panel.tiles import TILES
 
 Schema = dict[str, Any]
