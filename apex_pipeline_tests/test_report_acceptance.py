@@ -11,16 +11,16 @@ from apex_pipeline.monitoring.alerts.notice import Severity
 from apex_pipeline.monitoring.alerts.observations import Observation
 from apex_pipeline.postgres import migrations, store as stores
 from apex_pipeline.report.acceptance import delivery
-from apex_pipeline.report.deliverables import in_alerts_postgres, in_dagster
-from apex_pipeline.report.document import Lines, State, Table
-from apex_pipeline.report.known_issues import incidents, quarantine
-from apex_pipeline.report.orchestration import (
+from apex_pipeline.report.dagster_facts import (
     AssetState,
     AutomationState,
     CheckState,
     Orchestration,
 )
-from apex_pipeline.report.subject import read_subject
+from apex_pipeline.report.deliverables import in_alerts_postgres, in_dagster
+from apex_pipeline.report.document import Lines, State, Table
+from apex_pipeline.report.known_issues import incidents, quarantine
+from apex_pipeline.report.report_subject import read_subject
 from apex_pipeline.sync.run import SyncOptions, run_sync
 from apex_pipeline_tests.ends import campaign_row, environment, execute, insert
 from apex_pipeline_tests.panel_server import deliver

@@ -22,7 +22,7 @@ from apex_pipeline.report.document import (
     presentable,
 )
 from apex_pipeline.report.markdown import to_markdown, to_short_markdown
-from apex_pipeline.report.measuring import percentile
+from apex_pipeline.report.measured_lines import percentile
 from apex_pipeline.report.page import to_html
 
 HOSTILE = [

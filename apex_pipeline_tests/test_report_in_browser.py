@@ -24,7 +24,7 @@ from apex_pipeline.report.document import (
     Table,
 )
 from apex_pipeline.report.page import to_html
-from apex_pipeline.report.subject import read_subject
+from apex_pipeline.report.report_subject import read_subject
 from apex_pipeline_tests.ends import environment, free_port
 from apex_pipeline_tests.panel_server import TOKEN, deliver, served
 from apex_pipeline_tests.test_report_document import HOSTILE

@@ -12,16 +12,16 @@ from apex_pipeline.panel.measurement import Latencies
 from apex_pipeline.postgres import migrations
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.report.delivery_statistics import read_delays, read_rows, read_runs
-from apex_pipeline.report.measuring import once
+from apex_pipeline.report.measured_lines import once
 from apex_pipeline.report.repository import installed_packages, read_repository
 from apex_pipeline.report.schema_reading import (
     read_analyst,
     read_migrations,
     read_relations,
 )
-from apex_pipeline.report.secrets import read_secrets
+from apex_pipeline.report.secret_values import read_secrets
 from apex_pipeline.report.served_panel import percentile_bound
-from apex_pipeline.report.tested import read_outcome
+from apex_pipeline.report.test_outcome import read_outcome
 from apex_pipeline_tests.ends import campaign_row, execute, insert
 
 

@@ -8,8 +8,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from apex_pipeline.report.document import State
-from apex_pipeline.report.security import checklist
-from apex_pipeline.report.subject import read_subject
+from apex_pipeline.report.report_subject import read_subject
+from apex_pipeline.report.security_checklist import checklist
 from apex_pipeline_tests.ends import environment, execute
 from apex_pipeline_tests.panel_server import TOKEN, served
 

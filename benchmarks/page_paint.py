@@ -12,7 +12,7 @@ import os
 from statistics import median
 
 from apex_pipeline.report.chromium import find_chromium, opened
-from apex_pipeline.report.measuring import percentile, seconds
+from apex_pipeline.report.measured_lines import percentile, seconds
 
 
 def main() -> None:

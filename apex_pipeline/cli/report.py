@@ -10,10 +10,10 @@ from apex_pipeline.cli import COMMANDS
 from apex_pipeline.cli.doctor import look_at_dagster
 from apex_pipeline.cli.output import waiting
 from apex_pipeline.report.composing import Wishes, compose
+from apex_pipeline.report.dagster_facts import Orchestration
 from apex_pipeline.report.document import counts_in_words
-from apex_pipeline.report.orchestration import Orchestration
-from apex_pipeline.report.subject import Eyes
-from apex_pipeline.report.writing import default_path, write
+from apex_pipeline.report.report_files import default_path, write
+from apex_pipeline.report.report_subject import Eyes
 from apex_pipeline.settings import dagster_environment, state_dir
 
 _FILE = click.Path(dir_okay=False, path_type=Path)

@@ -17,7 +17,7 @@ from apex_pipeline.settings import state_dir
 
 if TYPE_CHECKING:
     from apex_pipeline.report.document import Report
-    from apex_pipeline.report.writing import WrittenReport
+    from apex_pipeline.report.report_files import WrittenReport
 
 _MOST_MARKDOWN = 60_000
 """Characters of the report that the event log keeps of each one."""
@@ -73,8 +73,8 @@ def _write(
 ) -> "tuple[Report, WrittenReport]":
     # Runs of the sync load this module too, and need nothing of what a report needs.
     from apex_pipeline.report.composing import Wishes, compose  # noqa: PLC0415
-    from apex_pipeline.report.subject import Eyes  # noqa: PLC0415
-    from apex_pipeline.report.writing import default_path, write  # noqa: PLC0415
+    from apex_pipeline.report.report_files import default_path, write  # noqa: PLC0415
+    from apex_pipeline.report.report_subject import Eyes  # noqa: PLC0415
 
     eyes = Eyes(look_at_instance, read_orchestration, COMMANDS, tell=context.log.info)
     results = Path(config.junit_xml).absolute() if config.junit_xml else None

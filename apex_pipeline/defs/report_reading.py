@@ -14,7 +14,7 @@ from apex_pipeline.defs.instance import readable_instance
 from apex_pipeline.defs.instigator_states import read_instigators
 from apex_pipeline.defs.location import OURS
 from apex_pipeline.monitoring.rules.schedules_and_sensors import Instigator
-from apex_pipeline.report.orchestration import (
+from apex_pipeline.report.dagster_facts import (
     AssetState,
     AutomationState,
     CheckState,

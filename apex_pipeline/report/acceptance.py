@@ -13,7 +13,7 @@ from apex_pipeline.reconcile.agreement import read_standing
 from apex_pipeline.report.delivery_statistics import read_rows
 from apex_pipeline.report.document import Line, State
 from apex_pipeline.report.latencies import count_records
-from apex_pipeline.report.measuring import (
+from apex_pipeline.report.measured_lines import (
     Seen,
     measure,
     met,
@@ -22,7 +22,7 @@ from apex_pipeline.report.measuring import (
     seconds,
     warning,
 )
-from apex_pipeline.report.subject import Subject
+from apex_pipeline.report.report_subject import Subject
 from apex_pipeline.settings import load_code_location, read_variable
 
 WAIT_LIMIT = timedelta(minutes=5)

@@ -14,13 +14,13 @@ from apex_pipeline.monitoring.doctor.checklist import (
 )
 from apex_pipeline.report import (
     acceptance,
-    benchmarks,
     deliverables,
     development,
     infrastructure,
     known_issues,
+    owner_targets,
     screenshots,
-    security,
+    security_checklist as security,
     sync_history,
 )
 from apex_pipeline.report.document import (
@@ -34,10 +34,10 @@ from apex_pipeline.report.document import (
     mapped,
     presentable,
 )
-from apex_pipeline.report.measuring import gathered, once
+from apex_pipeline.report.measured_lines import gathered, once
+from apex_pipeline.report.report_subject import Eyes, Subject, read_subject
 from apex_pipeline.report.repository import read_repository
-from apex_pipeline.report.subject import Eyes, Subject, read_subject
-from apex_pipeline.report.tested import DEFAULT_NAME
+from apex_pipeline.report.test_outcome import DEFAULT_NAME
 
 _TITLE = "Phase 3 completion report"
 _ROLES = ("Delivered by", "Reviewed by", "Accepted by")
@@ -74,7 +74,7 @@ def compose(environment: Mapping[str, str], eyes: Eyes, wishes: Wishes) -> Repor
     seen = once(lambda: screenshots.look(subject, wanted=wishes.screenshots))
     # Timings first, so that nothing of ours is in their way.
     eyes.tell("Measuring against the targets …")
-    measured = tuple(benchmarks.targets(subject, lambda: seen().paints, now))
+    measured = tuple(owner_targets.targets(subject, lambda: seen().paints, now))
     eyes.tell("Asking the doctor …")
     lines = look_as_doctor(
         subject.environment, Surroundings(eyes.dagster, now=eyes.now)

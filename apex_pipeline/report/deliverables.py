@@ -5,17 +5,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from apex_pipeline.errors import ApexError
 from apex_pipeline.postgres import migrations
 from apex_pipeline.postgres.database import Database
-from apex_pipeline.report.document import Block, Line, Lines, State, Table
-from apex_pipeline.report.measuring import instant, seconds
-from apex_pipeline.report.orchestration import (
+from apex_pipeline.report.dagster_facts import (
     AssetState,
     AutomationState,
     CheckState,
     Orchestration,
 )
+from apex_pipeline.report.document import Block, Line, Lines, State, Table
+from apex_pipeline.report.measured_lines import instant, seconds
+from apex_pipeline.report.report_subject import Subject
 from apex_pipeline.report.schema_reading import read_migrations
 from apex_pipeline.report.served_panel import ServedPanel
-from apex_pipeline.report.subject import Subject
 
 _NO_INSTANCE = "no Dagster instance is configured here: set DAGSTER_HOME"
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from apex_pipeline.errors import ApexError
 from apex_pipeline.report.document import Block, Line, Lines, Note, State, Table
-from apex_pipeline.report.measuring import instant, seconds
+from apex_pipeline.report.measured_lines import instant, seconds
 from apex_pipeline.report.repository import Repository
-from apex_pipeline.report.tested import Outcome, read_outcome
+from apex_pipeline.report.test_outcome import Outcome, read_outcome
 
 COMMITS = 20
 

@@ -6,14 +6,14 @@ from collections.abc import Iterator, Mapping
 
 from apex_pipeline import __version__
 from apex_pipeline.postgres import migrations
+from apex_pipeline.report.dagster_facts import Orchestration
 from apex_pipeline.report.delivery_statistics import read_rows
 from apex_pipeline.report.document import Block, Note, Table
 from apex_pipeline.report.latencies import count_records
-from apex_pipeline.report.measuring import instant
-from apex_pipeline.report.orchestration import Orchestration
+from apex_pipeline.report.measured_lines import instant
+from apex_pipeline.report.report_subject import Subject
 from apex_pipeline.report.repository import installed_packages
 from apex_pipeline.report.schema_reading import read_relations, read_server
-from apex_pipeline.report.subject import Subject
 from apex_pipeline.settings import VARIABLES, read_variable
 
 

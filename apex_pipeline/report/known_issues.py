@@ -9,8 +9,8 @@ from apex_pipeline.postgres.store import Store
 from apex_pipeline.quarantine.decisions import Selection
 from apex_pipeline.report.acceptance import open_journal
 from apex_pipeline.report.document import Block, Note, Table
-from apex_pipeline.report.measuring import instant
-from apex_pipeline.report.subject import Subject
+from apex_pipeline.report.measured_lines import instant
+from apex_pipeline.report.report_subject import Subject
 
 LATELY = timedelta(days=30)
 _CAUSES = 20

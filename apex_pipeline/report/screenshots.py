@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 
 from apex_pipeline.errors import ApexError
-from apex_pipeline.report.benchmarks import VISITS, Paints
 from apex_pipeline.report.chromium import Chromium, Visit, Window, find_chromium, opened
 from apex_pipeline.report.document import Block, Picture, unmeasured
+from apex_pipeline.report.owner_targets import VISITS, Paints
+from apex_pipeline.report.report_subject import Subject
 from apex_pipeline.report.served_panel import ServedPanel
-from apex_pipeline.report.subject import Subject
 from apex_pipeline.settings import load_dagster_url
 
 _PANEL, _RUNS = "The KPI panel", "The run history in Dagster"

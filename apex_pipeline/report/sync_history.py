@@ -14,7 +14,6 @@ from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.run_ledger import RunRecord
 from apex_pipeline.postgres.store import Store
 from apex_pipeline.reconcile.value_comparison import differing_columns
-from apex_pipeline.report.benchmarks import sync_delays
 from apex_pipeline.report.delivery_statistics import (
     DELAY_PERIOD,
     Delays,
@@ -23,8 +22,9 @@ from apex_pipeline.report.delivery_statistics import (
 )
 from apex_pipeline.report.document import Block, Note, Table
 from apex_pipeline.report.latencies import read_samples
-from apex_pipeline.report.measuring import gathered, instant, seconds
-from apex_pipeline.report.subject import Subject
+from apex_pipeline.report.measured_lines import gathered, instant, seconds
+from apex_pipeline.report.owner_targets import sync_delays
+from apex_pipeline.report.report_subject import Subject
 
 LAST_RUNS = 10
 SAMPLES = 3

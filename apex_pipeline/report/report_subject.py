@@ -14,9 +14,9 @@ from apex_pipeline.monitoring.doctor.configuration import (
 )
 from apex_pipeline.monitoring.doctor.dataverse_reachability import reachable
 from apex_pipeline.postgres.database import Database
-from apex_pipeline.report.measuring import once
-from apex_pipeline.report.orchestration import Orchestration
-from apex_pipeline.report.secrets import Secrets, read_secrets
+from apex_pipeline.report.dagster_facts import Orchestration
+from apex_pipeline.report.measured_lines import once
+from apex_pipeline.report.secret_values import Secrets, read_secrets
 from apex_pipeline.report.served_panel import ServedPanel
 from apex_pipeline.settings import (
     DataverseSettings,

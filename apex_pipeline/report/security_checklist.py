@@ -10,7 +10,7 @@ from apex_pipeline.errors import ApexError
 from apex_pipeline.monitoring.doctor import check_results as doctor
 from apex_pipeline.report.acceptance import as_line
 from apex_pipeline.report.document import Line, State
-from apex_pipeline.report.measuring import (
+from apex_pipeline.report.measured_lines import (
     Seen,
     measure,
     met,
@@ -18,9 +18,9 @@ from apex_pipeline.report.measuring import (
     not_met,
     warning,
 )
+from apex_pipeline.report.report_subject import Subject
 from apex_pipeline.report.schema_reading import read_analyst, read_server
-from apex_pipeline.report.secrets import Secrets
-from apex_pipeline.report.subject import Subject
+from apex_pipeline.report.secret_values import Secrets
 from apex_pipeline.settings import is_loopback, project_dir
 from apex_pipeline.settings.postgres_url import read_postgres_url
 

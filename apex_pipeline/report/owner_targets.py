@@ -21,7 +21,7 @@ from apex_pipeline.report.latencies import (
     time_queries,
     time_tokens,
 )
-from apex_pipeline.report.measuring import (
+from apex_pipeline.report.measured_lines import (
     Seen,
     measure,
     met,
@@ -30,8 +30,8 @@ from apex_pipeline.report.measuring import (
     percentile,
     seconds,
 )
+from apex_pipeline.report.report_subject import Subject
 from apex_pipeline.report.served_panel import percentile_bound
-from apex_pipeline.report.subject import Subject
 
 REQUESTS = 50
 VISITS = 3
