@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from apex_pipeline.local.postgres import EmbeddedPostgres
+from apex_pipeline.local.embedded_postgres import EmbeddedPostgres
 from apex_pipeline.postgres import migrations
 from apex_pipeline.postgres.store import Store, connect
 from apex_pipeline_tests.emulator_server import emulator, shared_emulator

@@ -14,7 +14,7 @@ from apex_pipeline.definitions import defs
 from apex_pipeline.defs.alert_events import EventReader
 from apex_pipeline.defs.location import OURS
 from apex_pipeline.defs.services import Services
-from apex_pipeline.local.postgres import EmbeddedPostgres
+from apex_pipeline.local.embedded_postgres import EmbeddedPostgres
 from apex_pipeline.monitoring.alerts.journal import Journal
 from apex_pipeline.monitoring.rules.run_outcomes import RunEnd
 from apex_pipeline_tests.ends import (

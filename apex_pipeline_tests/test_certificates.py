@@ -8,7 +8,7 @@ from socket import create_connection, create_server
 import pytest
 from cryptography import x509
 
-from apex_pipeline.local.certificates import Certificates, ensure_certificates
+from apex_pipeline.local.local_certificates import Certificates, ensure_certificates
 
 
 def contents(files: Certificates) -> list[bytes]:

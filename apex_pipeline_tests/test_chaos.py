@@ -7,7 +7,7 @@ import pytest
 
 from apex_pipeline.dataverse.sender import RetryPolicy
 from apex_pipeline.errors import ApexError, DatabaseError
-from apex_pipeline.local.postgres import EmbeddedPostgres
+from apex_pipeline.local.embedded_postgres import EmbeddedPostgres
 from apex_pipeline.postgres import migrations
 from apex_pipeline.postgres.store import connect
 from apex_pipeline.sync.run import SyncOptions, pacing_key, run_sync

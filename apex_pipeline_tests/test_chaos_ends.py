@@ -9,7 +9,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from apex_pipeline.local.postgres import EmbeddedPostgres
+from apex_pipeline.local.embedded_postgres import EmbeddedPostgres
 from apex_pipeline.postgres import migrations
 from apex_pipeline.postgres.store import connect
 from apex_pipeline.sync.run import SyncOptions, run_sync

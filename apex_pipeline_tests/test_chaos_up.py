@@ -15,8 +15,8 @@ import psutil
 import psycopg
 import pytest
 
-from apex_pipeline.local import children
-from apex_pipeline.local.postgres import EmbeddedPostgres
+from apex_pipeline.local import child_commands
+from apex_pipeline.local.embedded_postgres import EmbeddedPostgres
 from apex_pipeline_tests.ends import insert_many, marked
 from apex_pipeline_tests.test_told_unattended import sync
 from apex_pipeline_tests.test_up import Running, apex_up, wait_until
@@ -24,12 +24,12 @@ from apex_pipeline_tests.test_up import Running, apex_up, wait_until
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
 
 CHILDREN = (
-    children.DATABASE,
-    children.EMULATOR,
-    children.PANEL,
-    children.CODE_SERVER,
-    children.WEB_SERVER,
-    children.DAEMON,
+    child_commands.DATABASE,
+    child_commands.EMULATOR,
+    child_commands.PANEL,
+    child_commands.CODE_SERVER,
+    child_commands.WEB_SERVER,
+    child_commands.DAEMON,
 )
 TICKS = """{ sensorsOrError(repositorySelector: {
     repositoryLocationName: "apex_pipeline", repositoryName: "__repository__"
@@ -143,7 +143,11 @@ def test_a_full_disk_ends_nothing_for_good(tmp_path):
     ):
         filler, more = disk / "filler", disk / "more"
         fill(filler)
-        ended = (children.PANEL, children.CODE_SERVER, children.DATABASE)
+        ended = (
+            child_commands.PANEL,
+            child_commands.CODE_SERVER,
+            child_commands.DATABASE,
+        )
         for name in ended:
             pid = running.pid(name)
             assert pid

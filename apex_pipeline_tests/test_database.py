@@ -14,7 +14,7 @@ from apex_pipeline.errors import (
     DatabaseUnavailableError,
     SchemaMissingError,
 )
-from apex_pipeline.local.postgres import EmbeddedPostgres
+from apex_pipeline.local.embedded_postgres import EmbeddedPostgres
 from apex_pipeline.metrics import Rejection
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.store import connect

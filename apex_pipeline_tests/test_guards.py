@@ -11,7 +11,7 @@ from apex_pipeline.defs.jobs import ACTIVE, MAX_RUNTIME, active_sync
 from apex_pipeline.defs.rollup_specs import DAILY_KEY, FORECAST_KEY, HISTORY_KEY
 from apex_pipeline.defs.sync_assets import PARTIAL_SELECTION
 from apex_pipeline.defs.sync_specs import SYNC_ASSETS
-from apex_pipeline.local.postgres import EmbeddedPostgres
+from apex_pipeline.local.embedded_postgres import EmbeddedPostgres
 from apex_pipeline.postgres import migrations
 from apex_pipeline_tests.dagster_ui import Ui, dagster_ui
 from apex_pipeline_tests.ends import (

@@ -9,8 +9,8 @@ import psycopg
 import pytest
 
 from apex_pipeline.local import processes
+from apex_pipeline.local.embedded_postgres import EmbeddedPostgres
 from apex_pipeline.local.notifier import Notifier
-from apex_pipeline.local.postgres import EmbeddedPostgres
 from apex_pipeline.monitoring.alerts.journal import Journal
 from apex_pipeline.monitoring.alerts.notice import NoticeKind
 from apex_pipeline_tests.test_journal import Recorder

@@ -15,7 +15,7 @@ import psycopg
 import pytest
 
 from apex_pipeline.errors import ConfigError, DatabaseUnavailableError
-from apex_pipeline.local.postgres import EmbeddedPostgres
+from apex_pipeline.local.embedded_postgres import EmbeddedPostgres
 from apex_pipeline_tests.waiting import wait_until
 
 Server = Callable[..., EmbeddedPostgres]
@@ -23,7 +23,7 @@ Server = Callable[..., EmbeddedPostgres]
 _START_AND_DIE = """
 import os, signal, sys
 from pathlib import Path
-from apex_pipeline.local.postgres import EmbeddedPostgres
+from apex_pipeline.local.embedded_postgres import EmbeddedPostgres
 
 server = EmbeddedPostgres(Path(sys.argv[1]))
 server.start()

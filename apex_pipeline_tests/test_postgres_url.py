@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from apex_pipeline.errors import ConfigError
-from apex_pipeline.local.postgres import EmbeddedPostgres
+from apex_pipeline.local.embedded_postgres import EmbeddedPostgres
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.settings.postgres_url import (
     read_postgres_url,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from apex_pipeline.errors import ConfigError
-from apex_pipeline.local import children
+from apex_pipeline.local import child_commands
 from apex_pipeline.local.services import (
     Services,
     is_free,
@@ -38,23 +38,23 @@ def prepare(folder: Path, **environment: str) -> Services:
 
 def command_lines(services: Services) -> str:
     made = [
-        children.code_server(services),
-        children.web_server(services),
-        children.daemon(services),
-        children.demo_writer(services),
-        children.panel(services),
+        child_commands.code_server(services),
+        child_commands.web_server(services),
+        child_commands.daemon(services),
+        child_commands.demo_writer(services),
+        child_commands.panel(services),
     ]
     if services.postgres:
-        made.append(children.database(services.postgres))
+        made.append(child_commands.database(services.postgres))
     if services.certificates:
-        made.append(children.emulator(services, services.certificates))
+        made.append(child_commands.emulator(services, services.certificates))
     return "\n".join(" ".join(child.command()) for child in made)
 
 
 def test_with_nothing_set_everything_is_local_and_the_settings_are_whole(tmp_path):
     services = prepare(tmp_path)
 
-    assert children.names(services) == [
+    assert child_commands.names(services) == [
         "database",
         "emulator",
         "panel",
@@ -73,7 +73,7 @@ def test_with_nothing_set_everything_is_local_and_the_settings_are_whole(tmp_pat
 def test_with_everything_real_nothing_of_it_is_started(tmp_path):
     services = prepare(tmp_path, **REAL, **OWN_STORAGE)
 
-    assert children.names(services) == [
+    assert child_commands.names(services) == [
         "panel",
         "Dagster code server",
         "Dagster UI",
@@ -128,7 +128,7 @@ def test_the_panel_is_told_what_it_needs_and_no_more(tmp_path):
     services = prepare(
         tmp_path, **REAL, **OWN_STORAGE, **secrets, APEX_PANEL_TOKEN="p4nel" * 4
     )
-    told = children.panel(services).environment
+    told = child_commands.panel(services).environment
     assert told.items() >= REAL.items()
     assert told["APEX_PANEL_TOKEN"] == "p4nel" * 4
     everything = " ".join(told.values())
@@ -202,7 +202,7 @@ def test_no_secret_is_on_a_command_line(tmp_path):
 def test_the_emulator_learns_its_secret_and_nothing_of_the_pipeline(tmp_path):
     services = prepare(tmp_path)
     assert services.certificates
-    environment = children.emulator(services, services.certificates).environment
+    environment = child_commands.emulator(services, services.certificates).environment
 
     secret = services.environment["AZURE_CLIENT_SECRET"]
     assert environment["EMULATOR_CLIENT_SECRET"] == secret

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from apex_pipeline.local import children
+from apex_pipeline.local import child_commands
 from apex_pipeline.metrics import TABLE
 from apex_pipeline_tests.ends import campaign_row, insert, marked, query
 from apex_pipeline_tests.receivers import mail_server, make_authority, workflow
@@ -18,7 +18,7 @@ from apex_pipeline_tests.waiting import SECONDS
 
 # Of a deployment that has rows of today alone, some figures cannot be as they must.
 NEW = "Warning: The check"
-KILLED = (children.DAEMON, children.WEB_SERVER, children.CODE_SERVER)
+KILLED = (child_commands.DAEMON, child_commands.WEB_SERVER, child_commands.CODE_SERVER)
 
 
 @contextmanager

@@ -22,14 +22,10 @@ from dagster._core.test_utils import create_run_for_test
 from rich.console import Console
 
 from apex_pipeline.errors import ApexError, ConfigError
-from apex_pipeline.local import children, processes
-from apex_pipeline.local.instance import (
-    AlreadyRunningError,
-    announced,
-    only_one,
-)
+from apex_pipeline.local import child_commands, processes
+from apex_pipeline.local.graphql_client import start_sync
 from apex_pipeline.local.up import run_up
-from apex_pipeline.local.webserver import start_sync
+from apex_pipeline.local.up_lock import AlreadyRunningError, announced, only_one
 from apex_pipeline.settings import PAGES
 from apex_pipeline_tests.ends import free_port
 from apex_pipeline_tests.waiting import SECONDS
@@ -107,7 +103,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
 def test_the_lock_ends_with_a_killed_process(tmp_path):
     program = (
         "import sys, time, pathlib\n"
-        "from apex_pipeline.local.instance import only_one\n"
+        "from apex_pipeline.local.up_lock import only_one\n"
         "with only_one(pathlib.Path(sys.argv[1]), 'http://127.0.0.1:3000'):\n"
         "    print('held', flush=True)\n"
         "    time.sleep(60)\n"
@@ -336,12 +332,12 @@ def test_a_shells_background_job_stops_too(tmp_path, number):
 def test_every_service_that_dies_is_started_again(tmp_path):
     with apex_up(tmp_path / "state") as running:
         for name in (
-            children.DAEMON,
-            children.WEB_SERVER,
-            children.EMULATOR,
-            children.CODE_SERVER,
-            children.PANEL,
-            children.DATABASE,
+            child_commands.DAEMON,
+            child_commands.WEB_SERVER,
+            child_commands.EMULATOR,
+            child_commands.CODE_SERVER,
+            child_commands.PANEL,
+            child_commands.DATABASE,
         ):
             died = running.pid(name)
             assert died

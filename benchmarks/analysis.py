@@ -39,7 +39,7 @@ from apex_pipeline.analytics.rollups.refresh import (
     refresh_in,
 )
 from apex_pipeline.analytics.rollups.rollup_checks import check, refresh_and_check
-from apex_pipeline.local.postgres import EmbeddedPostgres
+from apex_pipeline.local.embedded_postgres import EmbeddedPostgres
 from apex_pipeline.postgres import migrations
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.settings import UTC_ZONE, load_analysis_settings

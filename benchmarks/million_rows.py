@@ -19,7 +19,7 @@ from pathlib import Path
 
 import psycopg
 
-from apex_pipeline.local.postgres import EmbeddedPostgres
+from apex_pipeline.local.embedded_postgres import EmbeddedPostgres
 from apex_pipeline.postgres import migrations
 
 _FILL = """

@@ -29,7 +29,7 @@ import httpx
 
 from apex_pipeline.emulator import Clock, ServedEmulator, serve
 from apex_pipeline.local import demo
-from apex_pipeline.local.postgres import EmbeddedPostgres
+from apex_pipeline.local.embedded_postgres import EmbeddedPostgres
 from apex_pipeline.metrics import ENTITY_SET
 from apex_pipeline.microsoft.http_transport import token_http
 from apex_pipeline.microsoft.token_cache import TokenCacheFile

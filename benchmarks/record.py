@@ -19,7 +19,7 @@ from uuid import UUID
 
 import psycopg
 
-from apex_pipeline.local.postgres import EmbeddedPostgres
+from apex_pipeline.local.embedded_postgres import EmbeddedPostgres
 from apex_pipeline.postgres import migrations
 
 _APEX = Path(sys.executable).with_name("apex")

@@ -23,7 +23,7 @@ from uuid import UUID
 
 import psycopg
 
-from apex_pipeline.local.webserver import start_sync
+from apex_pipeline.local.graphql_client import start_sync
 
 _DAYS = 90
 _EPOCH = date(2024, 1, 1)

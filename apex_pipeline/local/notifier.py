@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from apex_pipeline.errors import DatabaseError
-from apex_pipeline.local import children
+from apex_pipeline.local import child_commands
 from apex_pipeline.monitoring.alerts.dispatch import deliver
 from apex_pipeline.monitoring.alerts.incidents import Incident, decide
 from apex_pipeline.monitoring.alerts.journal import Journal, Look
@@ -43,8 +43,8 @@ _LOOK_SECONDS = 10.0
 
 _LATE = frozenset({"rows-overdue", "no-success"})
 _FOLLOWS: Mapping[str, frozenset[str]] = {
-    children.DATABASE: STORAGE_UNUSABLE.inhibits | {STORAGE_UNUSABLE.name},
-    children.EMULATOR: _LATE
+    child_commands.DATABASE: STORAGE_UNUSABLE.inhibits | {STORAGE_UNUSABLE.name},
+    child_commands.EMULATOR: _LATE
     | {f"run-failed/{SYNC_JOB}", "token-refused", "table-drifted"},
 }
 

@@ -16,8 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from apex_pipeline.errors import ConfigError
-from apex_pipeline.local.certificates import Certificates, ensure_certificates
-from apex_pipeline.local.postgres import EmbeddedPostgres
+from apex_pipeline.local.embedded_postgres import EmbeddedPostgres
+from apex_pipeline.local.local_certificates import Certificates, ensure_certificates
 from apex_pipeline.settings import (
     PAGES,
     PanelSettings,

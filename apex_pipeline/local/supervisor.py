@@ -19,10 +19,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from apex_pipeline.errors import ApexError
-from apex_pipeline.local import child as child_program, processes
-from apex_pipeline.local.checkup import Checkup
+from apex_pipeline.local import child_bootstrap as child_program, processes
+from apex_pipeline.local.health_checks import Checkup
 from apex_pipeline.local.log_file import LogFile
-from apex_pipeline.local.record import Recorded, stop_recorded, write_record
+from apex_pipeline.local.running_children import Recorded, stop_recorded, write_record
 
 _MARKER = "APEX_SUPERVISED_BY"
 _LASTING_SECONDS = 60.0

@@ -14,12 +14,11 @@ from rich.console import Console
 from apex_pipeline.errors import ApexError, ConfigError
 from apex_pipeline.local import (
     background,
-    children,
+    child_commands,
     demo as campaigns,
+    graphql_client,
     processes,
-    webserver,
 )
-from apex_pipeline.local.instance import announced, only_one
 from apex_pipeline.local.notifier import Notifier
 from apex_pipeline.local.services import (
     CODE_LOCATION,
@@ -28,8 +27,9 @@ from apex_pipeline.local.services import (
     prepare_dagster_home,
     prepare_services,
 )
-from apex_pipeline.local.startup import Startup
+from apex_pipeline.local.start_progress import Startup
 from apex_pipeline.local.supervisor import Supervisor
+from apex_pipeline.local.up_lock import announced, only_one
 from apex_pipeline.monitoring.alerts.alert_center import ways
 from apex_pipeline.monitoring.alerts.journal import Journal
 from apex_pipeline.postgres import migrations
@@ -95,7 +95,7 @@ def run_up(
         if demo:
             say("Syncing …")
             say(_first_sync(watch, services, first_sync))
-            supervisor.start(children.demo_writer(services))
+            supervisor.start(child_commands.demo_writer(services))
         stack.enter_context(_telling(supervisor, services))
         watch.until(lambda: False)
     say("Stopped.")
@@ -181,7 +181,7 @@ def _prepare(environment: Mapping[str, str], port: int) -> Services:
 
 
 def _steps(services: Services, *, demo: bool) -> list[str]:
-    return children.names(services) + [_SCHEMA] + [_CAMPAIGNS] * demo
+    return child_commands.names(services) + [_SCHEMA] + [_CAMPAIGNS] * demo
 
 
 def _start(watch: _Watch, services: Services, startup: Startup, *, demo: bool) -> None:
@@ -195,16 +195,16 @@ def _start(watch: _Watch, services: Services, startup: Startup, *, demo: bool) -
 
     watch.on_step = show_ready
     _start_ends(watch, services)
-    supervisor.start(children.code_server(services))
-    supervisor.start(children.panel(services))
+    supervisor.start(child_commands.code_server(services))
+    supervisor.start(child_commands.panel(services))
     applied = watch.during(lambda: migrations.apply(url))
     alerts_url = services.environment["DAGSTER_POSTGRES_URL"]
     applied += watch.during(
         lambda: migrations.apply(alerts_url, migrations.Part.ALERTS)
     )
     startup.done(_SCHEMA, f"{len(applied)} migrations applied" if applied else "")
-    supervisor.start(children.web_server(services))
-    supervisor.start(children.daemon(services))
+    supervisor.start(child_commands.web_server(services))
+    supervisor.start(child_commands.daemon(services))
     if demo:
         rows = watch.during(lambda: campaigns.fill(url))
         startup.done(_CAMPAIGNS, f"{rows} rows written")
@@ -215,12 +215,12 @@ def _start(watch: _Watch, services: Services, startup: Startup, *, demo: bool) -
 def _start_ends(watch: _Watch, services: Services) -> None:
     """Start what stands in for the real ends, and make the databases."""
     if services.postgres:
-        watch.supervisor.start(children.database(services.postgres))
+        watch.supervisor.start(child_commands.database(services.postgres))
     if services.certificates:
-        emulator = children.emulator(services, services.certificates)
+        emulator = child_commands.emulator(services, services.certificates)
         watch.supervisor.start(emulator)
     if services.postgres:
-        watch.until(lambda: watch.supervisor.is_ready(children.DATABASE))
+        watch.until(lambda: watch.supervisor.is_ready(child_commands.DATABASE))
         for database in services.databases:
             services.postgres.create_database(database)
 
@@ -230,7 +230,7 @@ def _inspect(services: Services, began: float, say: Callable[[str], None]) -> No
     if services.owns_dagster_storage:
         # Their processes went with the start before this one. Left alone, they would
         # hold up the schedule until their time is over.
-        lost = webserver.end_lost_runs(services.ui_url, began)
+        lost = graphql_client.end_lost_runs(services.ui_url, began)
         if lost:
             say(f"Canceled the runs that a kill had interrupted: {lost}.")
 

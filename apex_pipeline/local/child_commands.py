@@ -8,9 +8,9 @@ import sys
 import time
 
 from apex_pipeline.errors import DatabaseError
-from apex_pipeline.local import webserver
-from apex_pipeline.local.certificates import Certificates
-from apex_pipeline.local.postgres import EmbeddedPostgres
+from apex_pipeline.local import graphql_client
+from apex_pipeline.local.embedded_postgres import EmbeddedPostgres
+from apex_pipeline.local.local_certificates import Certificates
 from apex_pipeline.local.services import CODE_LOCATION, HOST, Services
 from apex_pipeline.local.supervisor import Child
 from apex_pipeline.monitoring.code_server import load_error
@@ -89,7 +89,7 @@ def emulator(services: Services, certificates: Certificates) -> Child:
         ],
         environment=environment
         | {"EMULATOR_CLIENT_SECRET": services.environment["AZURE_CLIENT_SECRET"]},
-        ready=lambda: webserver.responds(
+        ready=lambda: graphql_client.responds(
             f"https://localhost:{services.emulator_port}", certificates.authority
         ),
         folder=services.dagster_home,
@@ -133,7 +133,7 @@ def web_server(services: Services) -> Child:
             *("-w", str(services.dagster_home / "workspace.yaml")),
         ],
         environment=services.environment,
-        ready=lambda: webserver.answers(services.ui_url),
+        ready=lambda: graphql_client.answers(services.ui_url),
         after=(CODE_SERVER,),
         folder=services.dagster_home,
         ready_within=_SLOW_SECONDS,
@@ -154,7 +154,7 @@ def daemon(services: Services) -> Child:
         name=DAEMON,
         command=command,
         environment=services.environment,
-        ready=lambda: webserver.daemons_beat_since(
+        ready=lambda: graphql_client.daemons_beat_since(
             services.ui_url, max(started, time.time() - _HEARTBEAT_SECONDS)
         ),
         after=(CODE_SERVER,),
@@ -179,7 +179,7 @@ def panel(services: Services) -> Child:
             for name, value in services.environment.items()
             if name in _PANEL_VARIABLES or not name.startswith(_PIPELINE_PREFIXES)
         },
-        ready=lambda: webserver.is_well(services.panel.url),
+        ready=lambda: graphql_client.is_well(services.panel.url),
         after=(DATABASE,) if services.postgres else (),
         folder=services.dagster_home,
     )
