@@ -2,28 +2,27 @@
 
 import dagster as dg
 
-from apex_pipeline.defs import (
-    alert_jobs,
-    alert_sensors,
+from apex_pipeline.defs.alerts import alert_jobs, alert_sensors
+from apex_pipeline.defs.analytics import (
     csv_assets,
     forecast_assets,
-    inspection_jobs,
-    maintenance,
-    provisioning,
-    quarantine_job,
-    reconciliation,
-    recording_job,
-    report_asset,
     rollup_assets,
     rollup_jobs,
     rollup_sensors,
-    schedules,
-    sensors,
-    sync_assets,
 )
-from apex_pipeline.defs.jobs import sync_campaign_metrics
+from apex_pipeline.defs.operations import (
+    inspection_jobs,
+    provisioning_jobs,
+    purge_event_log,
+    recording_job,
+    report_asset,
+)
+from apex_pipeline.defs.quarantine import quarantine_job
+from apex_pipeline.defs.reconcile import reconciliation
 from apex_pipeline.defs.services import Services
-from apex_pipeline.defs.sync_specs import CAMPAIGN_METRICS
+from apex_pipeline.defs.sync import drain_sensor, schedules, sync_assets
+from apex_pipeline.defs.sync.sync_job import sync_campaign_metrics
+from apex_pipeline.defs.sync.sync_specs import CAMPAIGN_METRICS
 
 
 @dg.definitions
@@ -43,9 +42,9 @@ def defs() -> dg.Definitions:
         ],
         jobs=[
             sync_campaign_metrics,
-            maintenance.purge_event_log,
-            provisioning.provision_database,
-            provisioning.provision_dataverse,
+            purge_event_log.purge_event_log,
+            provisioning_jobs.provision_database,
+            provisioning_jobs.provision_dataverse,
             quarantine_job.release_quarantine,
             reconciliation.reconcile_dataverse,
             rollup_jobs.refresh_daily_rollups,
@@ -67,7 +66,7 @@ def defs() -> dg.Definitions:
             rollup_jobs.refresh_weekly_rollups_mondays,
         ],
         sensors=[
-            sensors.drain_backlog,
+            drain_sensor.drain_backlog,
             rollup_sensors.refresh_today,
             rollup_sensors.remake_late_days,
             alert_sensors.alert_on_failure,

@@ -18,7 +18,7 @@ from apex_pipeline import definitions
 from apex_pipeline.dataverse.client import DataverseClient
 from apex_pipeline.dataverse.gate import Deadline
 from apex_pipeline.dataverse.sender import RetryPolicy
-from apex_pipeline.defs import sync_assets
+from apex_pipeline.defs.sync import sync_assets
 from apex_pipeline.metrics import CampaignMetric
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.resent_rows import Slice

@@ -11,8 +11,8 @@ import pytest
 from dagster._core.events import JobFailureData, RunFailureReason
 
 from apex_pipeline.definitions import defs
-from apex_pipeline.defs.alert_events import EventReader
-from apex_pipeline.defs.location import OURS
+from apex_pipeline.defs.alerts.instance_events import EventReader
+from apex_pipeline.defs.code_location import OURS
 from apex_pipeline.defs.services import Services
 from apex_pipeline.local.embedded_postgres import EmbeddedPostgres
 from apex_pipeline.monitoring.alerts.journal import Journal

@@ -14,7 +14,7 @@ import pytest
 from playwright.sync_api import Page, sync_playwright
 
 from apex_pipeline.definitions import defs
-from apex_pipeline.defs.rollup_jobs import range_tags
+from apex_pipeline.defs.analytics.rollup_jobs import range_tags
 from apex_pipeline_tests.cost_series import weekly
 from apex_pipeline_tests.ends import insert
 from apex_pipeline_tests.rollup_reference import metric

@@ -18,13 +18,13 @@ from dagster._core.loader import LoadingContextForTest
 from dagster_shared.yaml_utils import load_yaml_from_path
 
 from apex_pipeline.definitions import defs
-from apex_pipeline.defs.jobs import MAX_RUNTIME, active_sync
-from apex_pipeline.defs.location import LOCATION
-from apex_pipeline.defs.reconciliation import RECONCILIATION
-from apex_pipeline.defs.rollup_specs import DAILY_KEY
+from apex_pipeline.defs.analytics.rollup_specs import DAILY_KEY
+from apex_pipeline.defs.code_location import LOCATION
+from apex_pipeline.defs.reconcile.reconciliation import RECONCILIATION
 from apex_pipeline.defs.services import Services
-from apex_pipeline.defs.sync_assets import SKIPPED_TAG, preview_table
-from apex_pipeline.defs.sync_specs import DELIVERED, SYNC_ASSETS
+from apex_pipeline.defs.sync.sync_assets import SKIPPED_TAG, preview_table
+from apex_pipeline.defs.sync.sync_job import MAX_RUNTIME, active_sync
+from apex_pipeline.defs.sync.sync_specs import DELIVERED, SYNC_ASSETS
 from apex_pipeline.local.services import CODE_LOCATION
 from apex_pipeline.settings import DEFAULT_LOCATION
 from apex_pipeline.sync.run import pacing_key
@@ -393,7 +393,7 @@ def test_pools_carry_the_name_of_their_code_location():
         [
             sys.executable,
             "-c",
-            "from apex_pipeline.defs.guards import POOL_LIMITS; print(*POOL_LIMITS)",
+            "from apex_pipeline.defs.pool_limits import POOL_LIMITS; print(*POOL_LIMITS)",
         ],
         env=os.environ | {"DAGSTER_LOCATION_NAME": "another_apex"},
         capture_output=True,

@@ -28,7 +28,7 @@ from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._daemon.types import DaemonHeartbeat
 from dagster_shared.error import SerializableErrorInfo
 
-from apex_pipeline.defs.instance import look_at_instance, read_instance
+from apex_pipeline.defs.operations.instance_state import look_at_instance, read_instance
 from apex_pipeline.errors import ApexError
 from apex_pipeline.monitoring.doctor import dagster_health
 from apex_pipeline.monitoring.doctor.check_results import State

@@ -6,11 +6,15 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import pytest
 
-from apex_pipeline.defs import guards
-from apex_pipeline.defs.jobs import ACTIVE, MAX_RUNTIME, active_sync
-from apex_pipeline.defs.rollup_specs import DAILY_KEY, FORECAST_KEY, HISTORY_KEY
-from apex_pipeline.defs.sync_assets import PARTIAL_SELECTION
-from apex_pipeline.defs.sync_specs import SYNC_ASSETS
+from apex_pipeline.defs import pool_limits
+from apex_pipeline.defs.analytics.rollup_specs import (
+    DAILY_KEY,
+    FORECAST_KEY,
+    HISTORY_KEY,
+)
+from apex_pipeline.defs.sync.sync_assets import PARTIAL_SELECTION
+from apex_pipeline.defs.sync.sync_job import ACTIVE, MAX_RUNTIME, active_sync
+from apex_pipeline.defs.sync.sync_specs import SYNC_ASSETS
 from apex_pipeline.local.embedded_postgres import EmbeddedPostgres
 from apex_pipeline.postgres import migrations
 from apex_pipeline_tests.dagster_ui import Ui, dagster_ui
@@ -66,7 +70,7 @@ def ui(served_ui: Ui) -> Ui:
     """Nothing is queued or running, and no pool was ever used."""
     for run in served_ui.instance.get_runs(dg.RunsFilter(statuses=ACTIVE)):
         served_ui.finish(run.run_id)
-    for pool in guards.POOL_LIMITS:
+    for pool in pool_limits.POOL_LIMITS:
         served_ui.instance.event_log_storage.delete_concurrency_limit(pool)
     return served_ui
 
@@ -87,7 +91,7 @@ def test_materializing_the_syncs_assets_is_a_sync_with_all_its_guards(
     ui, emulator, metrics
 ):
     insert_many(metrics, 3)
-    guards.ensure_pool_limits(ui.instance)
+    pool_limits.ensure_pool_limits(ui.instance)
     first, second = ui.materialize(OURS, *SYNC), ui.materialize(OURS, *SYNC)
     found = active_sync(ui.instance)
     assert found is not None
@@ -111,7 +115,7 @@ def test_one_asset_of_the_sync_alone_is_refused_with_one_sentence(ui):
 
 
 def test_pages_of_analysts_assets_leave_a_place_for_a_sync(ui):
-    guards.ensure_pool_limits(ui.instance)
+    pool_limits.ensure_pool_limits(ui.instance)
     days = [str((datetime.now(UTC) - timedelta(days=n)).date()) for n in (3, 2, 1)]
     (backfilled,) = ui.backfill(ANALYSIS[0], days)
     others = [ui.materialize(OURS, name) for name in ANALYSIS[1:] * 2]
@@ -119,7 +123,7 @@ def test_pages_of_analysts_assets_leave_a_place_for_a_sync(ui):
     ui.dequeue()
     analysis = [backfilled.run_id, *others]
     begun = [each for each in analysis if "QUEUED" not in ui.status(each).value]
-    assert len(begun) == guards.POOL_LIMITS[guards.ANALYSIS_POOL]
+    assert len(begun) == pool_limits.POOL_LIMITS[pool_limits.ANALYSIS_POOL]
     assert "QUEUED" not in ui.status(sync).value
     assert ui.finish(sync).is_success
     run = ui.finish(backfilled.run_id)
@@ -133,7 +137,7 @@ def test_a_run_without_a_limit_of_its_own_has_that_of_the_instance(ui):
 
 def test_a_limit_that_an_operator_set_stays(ui):
     storage = ui.instance.event_log_storage
-    storage.set_concurrency_slots(guards.ANALYSIS_POOL, 1)
-    guards.ensure_pool_limits(ui.instance)
+    storage.set_concurrency_slots(pool_limits.ANALYSIS_POOL, 1)
+    pool_limits.ensure_pool_limits(ui.instance)
     limits = {each.name: each.limit for each in storage.get_pool_limits()}
-    assert limits == {guards.WRITER_POOL: 1, guards.ANALYSIS_POOL: 1}
+    assert limits == {pool_limits.WRITER_POOL: 1, pool_limits.ANALYSIS_POOL: 1}

@@ -6,8 +6,8 @@ import dagster as dg
 import pytest
 
 from apex_pipeline.definitions import defs
-from apex_pipeline.defs.quarantine_job import QuarantineConfig
-from apex_pipeline.defs.sync_config import SyncConfig
+from apex_pipeline.defs.quarantine.quarantine_job import QuarantineConfig
+from apex_pipeline.defs.sync.sync_config import SyncConfig
 from apex_pipeline.errors import ConfigError
 from apex_pipeline.metrics import Rejection
 from apex_pipeline_tests.ends import (

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from apex_pipeline.dataverse.sender import RetryPolicy
-from apex_pipeline.defs.reconciliation import findings_table
+from apex_pipeline.defs.reconcile.reconciliation import findings_table
 from apex_pipeline.errors import ApexError
 from apex_pipeline.metrics import PRIMARY_KEY
 from apex_pipeline.reconcile.comparison_run import run_reconciliation

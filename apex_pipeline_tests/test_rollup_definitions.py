@@ -18,15 +18,15 @@ import pytest
 from apex_pipeline.analytics.rollups.columns import FINGERPRINT, MEASURES
 from apex_pipeline.analytics.rollups.history import described_columns
 from apex_pipeline.definitions import defs
-from apex_pipeline.defs.guards import ANALYSIS_POOL, POOL_LIMITS
-from apex_pipeline.defs.metadata import numbers, table
-from apex_pipeline.defs.rollup_specs import (
+from apex_pipeline.defs.analytics.rollup_specs import (
     DAILY_METADATA,
     DAYS,
     HISTORY_LINEAGE,
     WEEKS,
     cut,
 )
+from apex_pipeline.defs.metadata import numbers, table
+from apex_pipeline.defs.pool_limits import ANALYSIS_POOL, POOL_LIMITS
 from apex_pipeline.defs.services import Services
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.run_ledger import RunRecord, RunStatus
@@ -376,8 +376,8 @@ RUNS = """
 import sys
 import dagster as dg
 from apex_pipeline.definitions import defs
-from apex_pipeline.defs.rollup_jobs import range_tags
-from apex_pipeline.defs.rollup_specs import DAYS, WEEKS
+from apex_pipeline.defs.analytics.rollup_jobs import range_tags
+from apex_pipeline.defs.analytics.rollup_specs import DAYS, WEEKS
 quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 with dg.instance_for_test() as instance:
     for grain, cut in (("weekly", WEEKS), ("daily", DAYS), ("daily", DAYS)):

@@ -58,7 +58,7 @@ def doctor(*, as_json: bool, send_test: bool) -> None:
 
 def look_at_dagster(environment: Mapping[str, str]) -> Instance | None:
     """Dagster is loaded here, while the other checks wait for their answers."""
-    from apex_pipeline.defs.instance import look_at_instance  # noqa: PLC0415  as said
+    from apex_pipeline.defs.operations.instance_state import look_at_instance  # noqa: PLC0415  as said
 
     return look_at_instance(environment)
 

@@ -220,11 +220,11 @@ def _tell_dagster(opened: Store) -> None:
     os.environ.update(dagster_environment(os.environ))
     if not read_variable(os.environ, "DAGSTER_HOME"):
         return
-    from apex_pipeline.defs import quarantine_state  # noqa: PLC0415  Dagster is slow
+    from apex_pipeline.defs.quarantine import quarantine_asset  # noqa: PLC0415  Dagster is slow
 
     try:
         with waiting("Telling Dagster …"):
-            quarantine_state.report_quarantine(quarantine_state.read_quarantine(opened))
+            quarantine_asset.report_quarantine(quarantine_asset.read_quarantine(opened))
     except ApexError as error:
         # The rows are what matters, and that is done.
         click.echo(f"note: {error}", err=True)

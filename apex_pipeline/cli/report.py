@@ -66,8 +66,6 @@ def report(
 
 def _read_orchestration(environment: Mapping[str, str]) -> Orchestration:
     """Dagster is loaded here, when what may be slowed down by it is measured."""
-    from apex_pipeline.defs.report_reading import (  # noqa: PLC0415  as said
-        read_orchestration,
-    )
+    from apex_pipeline.defs.operations.report_reading import read_orchestration
 
     return read_orchestration(environment)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import click
 
 from apex_pipeline.cli.output import plain, waiting
-from apex_pipeline.defs.launch import FinishedRun, sync_through_dagster
+from apex_pipeline.defs.operations.launch import FinishedRun, sync_through_dagster
 from apex_pipeline.errors import ConfigError, DatabaseError
 from apex_pipeline.postgres import store
 from apex_pipeline.postgres.resent_rows import parse_instant, parse_slice

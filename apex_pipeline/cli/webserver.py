@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from apex_pipeline.defs.webserver import behind_the_gate, dagster_ui
+from apex_pipeline.defs.operations.webserver import behind_the_gate, dagster_ui
 from apex_pipeline.settings import load_panel_settings
 from apex_pipeline.web_gate.serving import listen, serve
 

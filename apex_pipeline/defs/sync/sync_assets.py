@@ -7,17 +7,17 @@ from typing import Any
 
 import dagster as dg
 
-from apex_pipeline.defs.guards import WRITER_POOL, bound_runtime
-from apex_pipeline.defs.jobs import MAX_RUNTIME, sync_campaign_metrics
-from apex_pipeline.defs.quarantine_state import (
+from apex_pipeline.defs.pool_limits import WRITER_POOL, bound_runtime
+from apex_pipeline.defs.quarantine.quarantine_asset import (
     QuarantineState,
     check_values,
     quarantine_metadata,
     read_quarantine,
 )
 from apex_pipeline.defs.services import Services
-from apex_pipeline.defs.sync_config import SyncConfig
-from apex_pipeline.defs.sync_specs import (
+from apex_pipeline.defs.sync.sync_config import SyncConfig
+from apex_pipeline.defs.sync.sync_job import MAX_RUNTIME, sync_campaign_metrics
+from apex_pipeline.defs.sync.sync_specs import (
     DELIVERED,
     DELIVERY_COMPLETE,
     EXPORTED,

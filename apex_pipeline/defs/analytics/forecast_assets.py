@@ -27,16 +27,16 @@ from apex_pipeline.analytics.forecast.latest_forecast import (
 )
 from apex_pipeline.analytics.rollups.history import described_columns, totals
 from apex_pipeline.analytics.rollups.refresh import DAILY, Periods
-from apex_pipeline.defs.findings import check_results
-from apex_pipeline.defs.guards import ANALYSIS_POOL
-from apex_pipeline.defs.metadata import image, interval, numbers, table
-from apex_pipeline.defs.rollup_specs import (
+from apex_pipeline.defs.analytics.check_results import check_results
+from apex_pipeline.defs.analytics.rollup_specs import (
     DAILY_FRESHNESS,
     DAILY_KEY,
     FORECAST_KEY,
     GROUP,
     OWNERS,
 )
+from apex_pipeline.defs.metadata import image, interval, numbers, table
+from apex_pipeline.defs.pool_limits import ANALYSIS_POOL
 from apex_pipeline.defs.services import Services
 from apex_pipeline.errors import ApexError
 from apex_pipeline.postgres.database import Database

@@ -4,11 +4,11 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from apex_pipeline.defs.guards import ensure_pool_limits
-from apex_pipeline.defs.jobs import active_sync, sync_campaign_metrics
-from apex_pipeline.defs.maintenance import purge_event_log
+from apex_pipeline.defs.operations.purge_event_log import purge_event_log
+from apex_pipeline.defs.pool_limits import ensure_pool_limits
 from apex_pipeline.defs.services import Services
-from apex_pipeline.defs.sync_specs import DELIVERED
+from apex_pipeline.defs.sync.sync_job import active_sync, sync_campaign_metrics
+from apex_pipeline.defs.sync.sync_specs import DELIVERED
 from apex_pipeline.errors import ApexError
 from apex_pipeline.sync.run import pacing_key
 

@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from apex_pipeline.dataverse.environment import REQUEST_TIMEOUT_SECONDS
-from apex_pipeline.defs.location import OURS
-from apex_pipeline.defs.sync_specs import DELIVERED, SYNC_ASSETS
+from apex_pipeline.defs.code_location import OURS
+from apex_pipeline.defs.sync.sync_specs import DELIVERED, SYNC_ASSETS
 from apex_pipeline.sync.run import DEFAULT_TIME_BUDGET_SECONDS
 
 MAX_RUNTIME = timedelta(

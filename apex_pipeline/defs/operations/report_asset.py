@@ -8,10 +8,10 @@ import dagster as dg
 from pydantic import Field
 
 from apex_pipeline.cli import COMMANDS
-from apex_pipeline.defs.instance import look_at_instance
-from apex_pipeline.defs.jobs import OPERATOR_TAGS
-from apex_pipeline.defs.report_reading import read_orchestration
-from apex_pipeline.defs.sync_specs import CAMPAIGN_METRICS, OPERATIONS
+from apex_pipeline.defs.operations.instance_state import look_at_instance
+from apex_pipeline.defs.operations.report_reading import read_orchestration
+from apex_pipeline.defs.sync.sync_job import OPERATOR_TAGS
+from apex_pipeline.defs.sync.sync_specs import CAMPAIGN_METRICS, OPERATIONS
 from apex_pipeline.errors import ApexError
 from apex_pipeline.settings import state_dir
 

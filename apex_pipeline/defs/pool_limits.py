@@ -11,7 +11,7 @@ from datetime import timedelta
 import dagster as dg
 from dagster._core.storage.tags import MAX_RUNTIME_SECONDS_TAG
 
-from apex_pipeline.defs.location import LOCATION
+from apex_pipeline.defs.code_location import LOCATION
 
 WRITER_POOL = f"{LOCATION}/writer"
 """Runs that write to Dataverse."""

@@ -15,14 +15,14 @@ from uuid import uuid4
 
 import dagster as dg
 
-from apex_pipeline.defs.jobs import MAX_RUNTIME, sync_campaign_metrics
-from apex_pipeline.defs.reconciliation import (
+from apex_pipeline.defs.operations.storage_timeouts import bound_storage
+from apex_pipeline.defs.reconcile.reconciliation import (
     RECONCILIATION,
     RECONCILIATION_MAX_RUNTIME,
     reconcile_dataverse,
 )
-from apex_pipeline.defs.storage_patience import bound_storage
-from apex_pipeline.defs.sync_assets import SKIPPED_TAG, SLICE_TAG
+from apex_pipeline.defs.sync.sync_assets import SKIPPED_TAG, SLICE_TAG
+from apex_pipeline.defs.sync.sync_job import MAX_RUNTIME, sync_campaign_metrics
 from apex_pipeline.errors import ApexError
 from apex_pipeline.settings import read_variable
 

@@ -30,8 +30,8 @@ from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 from pydantic import Field
 from sqlalchemy import ColumnElement, Connection, Delete, delete, func, select
 
-from apex_pipeline.defs.jobs import SCHEDULED_TAGS
-from apex_pipeline.defs.location import OURS, is_our_run
+from apex_pipeline.defs.code_location import OURS, is_our_run
+from apex_pipeline.defs.sync.sync_job import SCHEDULED_TAGS
 
 _BATCH = 200
 _FINISHED = [

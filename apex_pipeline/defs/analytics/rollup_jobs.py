@@ -8,9 +8,7 @@ from datetime import date
 
 import dagster as dg
 
-from apex_pipeline.defs.jobs import ACTIVE, ANALYSIS_TAGS, SCHEDULED_TAGS
-from apex_pipeline.defs.location import OURS
-from apex_pipeline.defs.rollup_specs import (
+from apex_pipeline.defs.analytics.rollup_specs import (
     CSV_KEY,
     DAILY_KEY,
     DAYS,
@@ -20,6 +18,8 @@ from apex_pipeline.defs.rollup_specs import (
     WEEKLY_KEY,
     WEEKS,
 )
+from apex_pipeline.defs.code_location import OURS
+from apex_pipeline.defs.sync.sync_job import ACTIVE, ANALYSIS_TAGS, SCHEDULED_TAGS
 
 _TRAILING_DAYS = 7
 _TRAILING_WEEKS = 2

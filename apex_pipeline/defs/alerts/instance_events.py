@@ -11,8 +11,8 @@ from dagster._core.events import RunFailureReason
 from dagster._core.storage.tags import WILL_RETRY_TAG
 from dagster_shared.error import SerializableErrorInfo
 
-from apex_pipeline.defs.location import OURS, is_our_run
-from apex_pipeline.defs.sync_assets import SKIPPED_TAG
+from apex_pipeline.defs.code_location import OURS, is_our_run
+from apex_pipeline.defs.sync.sync_assets import SKIPPED_TAG
 from apex_pipeline.monitoring.rules.run_outcomes import (
     SEPARATOR,
     TELLING,

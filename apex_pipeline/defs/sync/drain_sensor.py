@@ -2,9 +2,9 @@
 
 import dagster as dg
 
-from apex_pipeline.defs.jobs import active_sync, sync_campaign_metrics
-from apex_pipeline.defs.schedules import nothing_to_do
 from apex_pipeline.defs.services import Services
+from apex_pipeline.defs.sync.schedules import nothing_to_do
+from apex_pipeline.defs.sync.sync_job import active_sync, sync_campaign_metrics
 from apex_pipeline.errors import ApexError
 from apex_pipeline.postgres.run_ledger import RunStatus
 

@@ -20,11 +20,8 @@ from apex_pipeline.analytics.csv.queries import (
 )
 from apex_pipeline.analytics.rollups.history import totals
 from apex_pipeline.analytics.rollups.refresh import DAILY, Periods
-from apex_pipeline.defs.guards import ANALYSIS_POOL
-from apex_pipeline.defs.jobs import ANALYSIS_TAGS, OPERATOR_TAGS
-from apex_pipeline.defs.metadata import table
-from apex_pipeline.defs.rollup_assets import asked_periods, preview, shown
-from apex_pipeline.defs.rollup_specs import (
+from apex_pipeline.defs.analytics.rollup_assets import asked_periods, preview, shown
+from apex_pipeline.defs.analytics.rollup_specs import (
     CSV_KEY,
     DAILY_FRESHNESS,
     DAILY_KEY,
@@ -36,7 +33,10 @@ from apex_pipeline.defs.rollup_specs import (
     OWNERS,
     WEEKLY_KEY,
 )
+from apex_pipeline.defs.metadata import table
+from apex_pipeline.defs.pool_limits import ANALYSIS_POOL
 from apex_pipeline.defs.services import Services
+from apex_pipeline.defs.sync.sync_job import ANALYSIS_TAGS, OPERATOR_TAGS
 from apex_pipeline.errors import ApexError, ConfigError
 
 FILES_MATCH_ROLLUPS = dg.AssetCheckSpec(

@@ -9,7 +9,7 @@ import dagster as dg
 
 from apex_pipeline.analytics.rollups.late_days import Stale, first_day, stale
 from apex_pipeline.analytics.rollups.refresh import Periods
-from apex_pipeline.defs.rollup_jobs import (
+from apex_pipeline.defs.analytics.rollup_jobs import (
     active_refresh,
     range_tags,
     refresh_daily_rollups,

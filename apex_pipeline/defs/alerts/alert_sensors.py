@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from apex_pipeline.defs.alert_events import EventReader
-from apex_pipeline.defs.guards import ensure_pool_limits
-from apex_pipeline.defs.instigator_states import read_instigators
+from apex_pipeline.defs.alerts.instance_events import EventReader
+from apex_pipeline.defs.alerts.instigator_states import read_instigators
+from apex_pipeline.defs.pool_limits import ensure_pool_limits
 from apex_pipeline.monitoring.alerts.alert_center import Station, open_station
 from apex_pipeline.monitoring.alerts.dispatch import Delivery, deliver
 from apex_pipeline.monitoring.alerts.journal import NO_JOURNAL, VARIABLE, Look, Progress

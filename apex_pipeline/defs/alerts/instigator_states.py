@@ -11,8 +11,8 @@ from dagster._core.scheduler.instigation import (
     TickStatus,
 )
 
-from apex_pipeline.defs.alert_events import Page, describe
-from apex_pipeline.defs.location import is_our_instigator
+from apex_pipeline.defs.alerts.instance_events import Page, describe
+from apex_pipeline.defs.code_location import is_our_instigator
 from apex_pipeline.monitoring.rules.schedules_and_sensors import Instigator, Tick
 
 _TICKS_LOOKED_AT = 2

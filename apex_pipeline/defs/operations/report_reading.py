@@ -10,9 +10,9 @@ from dagster._core.storage.asset_check_execution_record import (
     AssetCheckExecutionRecordStatus,
 )
 
-from apex_pipeline.defs.instance import readable_instance
-from apex_pipeline.defs.instigator_states import read_instigators
-from apex_pipeline.defs.location import OURS
+from apex_pipeline.defs.alerts.instigator_states import read_instigators
+from apex_pipeline.defs.code_location import OURS
+from apex_pipeline.defs.operations.instance_state import readable_instance
 from apex_pipeline.monitoring.rules.schedules_and_sensors import Instigator
 from apex_pipeline.report.dagster_facts import (
     AssetState,

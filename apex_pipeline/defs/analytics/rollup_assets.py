@@ -23,10 +23,8 @@ from apex_pipeline.analytics.rollups.history import (
 )
 from apex_pipeline.analytics.rollups.refresh import DAILY, WEEKLY, Grain, Periods
 from apex_pipeline.analytics.rollups.rollup_checks import refresh_and_check
-from apex_pipeline.defs.findings import check_results
-from apex_pipeline.defs.guards import ANALYSIS_POOL
-from apex_pipeline.defs.metadata import image, numbers, table
-from apex_pipeline.defs.rollup_specs import (
+from apex_pipeline.defs.analytics.check_results import check_results
+from apex_pipeline.defs.analytics.rollup_specs import (
     DAILY_CHECK_SPECS,
     DAILY_FRESHNESS,
     DAILY_KEY,
@@ -43,8 +41,10 @@ from apex_pipeline.defs.rollup_specs import (
     WEEKLY_METADATA,
     WEEKS,
 )
+from apex_pipeline.defs.metadata import image, numbers, table
+from apex_pipeline.defs.pool_limits import ANALYSIS_POOL
 from apex_pipeline.defs.services import Services
-from apex_pipeline.defs.sync_specs import CAMPAIGN_METRICS
+from apex_pipeline.defs.sync.sync_specs import CAMPAIGN_METRICS
 from apex_pipeline.errors import ApexError
 
 _PREVIEW_ROWS = 7

@@ -1,0 +1,1 @@
+"""Rollups, history, forecast, and CSV files in Dagster."""

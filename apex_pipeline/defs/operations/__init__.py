@@ -1,0 +1,1 @@
+"""Jobs for operators: status, doctor, provisioning, recording, report, purge."""

@@ -1,0 +1,1 @@
+"""The quarantine in Dagster: its asset and its jobs."""

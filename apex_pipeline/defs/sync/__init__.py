@@ -1,0 +1,1 @@
+"""The sync in Dagster: assets, job, schedules, sensor."""
