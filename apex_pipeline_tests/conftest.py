@@ -15,8 +15,8 @@ from psycopg import sql
 from apex_pipeline.local.embedded_postgres import EmbeddedPostgres
 from apex_pipeline.postgres import migrations
 from apex_pipeline.postgres.store import Store, connect
-from apex_pipeline_tests.emulator_server import emulator, shared_emulator
-from apex_pipeline_tests.receivers import authority
+from apex_pipeline_tests.support.emulator_server import emulator, shared_emulator
+from apex_pipeline_tests.support.receivers import authority
 
 __all__ = ["authority", "emulator", "shared_emulator"]
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from apex_pipeline_tests.reference_pages import FOLDER, pages
+from apex_pipeline_tests.support.reference_pages import FOLDER, pages
 
 PAGES = pages()
 
@@ -13,5 +13,5 @@ def test_every_generated_page_is_committed_and_no_other():
 
 @pytest.mark.parametrize("name", PAGES)
 def test_a_committed_page_is_what_the_code_makes(name):
-    """`python -m apex_pipeline_tests.reference_pages` writes them again."""
+    """`python -m apex_pipeline_tests.support.reference_pages` writes them again."""
     assert (FOLDER / name).read_text() == PAGES[name]

@@ -2,7 +2,7 @@
 
     python benchmarks/forecast.py
 
-Made-up series of eight kinds (`apex_pipeline_tests/cost_series.py`), 25 of each kind and
+Made-up series of eight kinds (`apex_pipeline_tests/support/cost_series.py`), 25 of each kind and
 length. Accuracy is that of the next 30 days' sum, which nothing saw: absolute error over
 the true sum, mean over the kinds. `chosen` is what `forecast` uses. Coverage is the share
 of those sums inside the intervals of 50 % and 80 %.
@@ -16,7 +16,7 @@ from statistics import median
 from apex_pipeline.analytics.forecast import DailySeries, Forecast, forecast
 from apex_pipeline.analytics.forecast.backtest import total
 from apex_pipeline.analytics.forecast.training import MODELS
-from apex_pipeline_tests.cost_series import KINDS
+from apex_pipeline_tests.support.cost_series import KINDS
 
 _START = date(2025, 1, 1)
 _SEEDS = range(1000, 1025)

@@ -1,0 +1,245 @@
+"""The `apex` command as a person or a script meets it: text, JSON, exit codes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from apex_pipeline_tests.support.ends import (
+    campaign_row,
+    delivered,
+    environment,
+    insert,
+    insert_many,
+    marked,
+    query,
+)
+from apex_pipeline_tests.support.waiting import SECONDS, wait_until
+
+APEX = Path(sys.executable).with_name("apex")
+INHERITED = {
+    name: value
+    for name, value in os.environ.items()
+    if not name.startswith(("APEX_", "AZURE_", "DAGSTER_", "DATA"))
+}
+
+
+@pytest.fixture
+def variables(emulator, database_url, tmp_path):
+    return environment(emulator, database_url, tmp_path / "state")
+
+
+@pytest.fixture
+def apex(variables, tmp_path):
+    def run(*arguments, **changes):
+        merged = INHERITED | variables | changes
+        return subprocess.run(
+            [APEX, *arguments],
+            env={k: v for k, v in merged.items() if v is not None},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    return run
+
+
+def test_sync_delivers_and_prints_counts(apex, emulator, database_url):
+    insert_many(database_url, 120)
+    ended = apex("sync")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout.startswith("120 delivered, 0 quarantined, 0 remaining; ")
+    assert delivered(emulator) == marked(database_url)
+
+
+def test_sync_speaks_json(apex, database_url):
+    insert_many(database_url, 7)
+    outcome = json.loads(apex("sync", "--json", "--limit", "5").stdout)
+    assert (outcome["delivered"], outcome["remaining"]) == (5, 2)
+    assert outcome["failure"] is None
+    assert outcome["queued"] is False
+
+
+def test_sync_says_that_another_one_is_at_work(apex, store, database_url):
+    insert_many(database_url, 1)
+    with store.writer_lock():
+        ended = apex("sync")
+    assert ended.returncode == 0
+    assert "another sync holds the writer lock" in ended.stdout
+
+
+def test_a_dry_run_counts(apex, emulator, database_url):
+    insert(database_url, [campaign_row(), campaign_row(phase="x" * 17)])
+    ended = apex("sync", "--dry-run")
+    assert ended.returncode == 0
+    assert "2 rows read, 1 of them bad" in ended.stdout
+    assert emulator.records() == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "text"),
+    [
+        ({"DATAVERSE_RESOURCE": None}, 2, "DATABASE_URL is set but"),
+        ({"AZURE_CLIENT_SECRET": None}, 2, "Set AZURE_CLIENT_SECRET, or"),
+        ({"DATABASE_URL": "nonsense"}, 2, "must look like postgresql://"),
+        ({"DATAVERSE_RESOURCE": "http://localhost"}, 2, "must begin with https://"),
+        ({"AZURE_CLIENT_SECRET": "wrong"}, 1, "AADSTS7000215"),
+        ({"APEX_CA_BUNDLE": None}, 1, "APEX_CA_BUNDLE"),
+        ({"DATAVERSE_RESOURCE": "https://localhost:1"}, 1, "AADSTS500011"),
+    ],
+)
+def test_a_mistake_ends_in_one_message(apex, database_url, changes, code, text):
+    insert_many(database_url, 1)
+    ended = apex("sync", **changes)
+    assert ended.returncode == code
+    assert text in ended.stderr
+    assert "Stack" not in ended.stdout + ended.stderr
+    assert len(ended.stderr.splitlines()) <= 2
+    assert marked(database_url) == set()
+
+
+def test_an_unreachable_database_ends_in_one_message(apex):
+    ended = apex("status", DATABASE_URL="postgresql://u:pass-word@127.0.0.1:1/db")
+    assert ended.returncode == 1
+    assert "127.0.0.1:1/db does not answer" in ended.stderr
+    assert "pass-word" not in ended.stderr
+
+
+def test_a_missing_schema_says_what_to_run(apex, empty_database_url):
+    for command in ("sync", "status"):
+        ended = apex(command, DATABASE_URL=empty_database_url)
+        assert ended.returncode == 1
+        assert "apex provision database" in ended.stderr
+
+
+def test_provision_database_shows_then_applies_then_is_content(
+    apex, empty_database_url
+):
+    changes = {"DATABASE_URL": empty_database_url}
+    plan = apex("provision", "database", "--plan", **changes)
+    assert plan.stdout.startswith("would be applied: 0001")
+    applied = apex("provision", "database", **changes)
+    assert applied.stdout == plan.stdout.replace("would be applied", "applied")
+    again = apex("provision", "database", **changes)
+    assert again.stdout == "The database is as it should be.\n"
+    assert apex("status", **changes).returncode == 0
+
+
+def test_status_tells_what_is_pending_and_what_went_wrong(apex, emulator, database_url):
+    insert_many(database_url, 3)
+    emulator.fault("status", status=403, count=99, path="UpsertMultiple")
+    assert apex("sync").returncode == 1
+    found = json.loads(apex("status", "--json").stdout)
+    assert found["pending"] == 3
+    assert found["oldest_pending_seconds"] > 0
+    assert "role" in found["last_failure"]
+
+    emulator.clear_faults()
+    apex("sync")
+    found = json.loads(apex("status", "--json").stdout)
+    assert (found["pending"], found["last_failure"]) == (0, None)
+    assert found["last_success_at"] is not None
+    assert found["delivered_24h"] == 3
+    text = apex("status", APEX_CLIENT_SECRET_EXPIRES_ON="2027-01-31").stdout
+    assert "2027-01-31" in text
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_sync_that_is_ended_by_hand_is_made_good_by_the_next(
+    apex, variables, emulator, database_url, tmp_path, number
+):
+    insert_many(database_url, 3000)
+    emulator.fault("slow", delay=0.5, count=100_000, path="UpsertMultiple")
+    with subprocess.Popen(
+        [APEX, "sync"],
+        env=INHERITED | variables,
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        wait_until(lambda: marked(database_url), process)
+        process.send_signal(number)
+        said, told = process.communicate(timeout=SECONDS)
+    assert process.returncode == 1, said
+    assert "It was interrupted, with " in told
+    assert "Stack" not in told
+    assert marked(database_url) <= delivered(emulator)
+    emulator.clear_faults()
+    assert apex("sync").returncode == 0
+    assert delivered(emulator) == marked(database_url)
+    assert len(emulator.records()) == 3000
+
+
+def test_help_teaches(apex):
+    for command in ([], ["sync"], ["status"], ["up"], ["provision", "database"]):
+        ended = apex(*command, "--help")
+        assert ended.returncode == 0
+        assert len(ended.stdout.splitlines()) > 5
+    assert "EMULATOR_CLIENT_SECRET" in apex("emulator", "--help").stdout
+
+
+def test_a_file_of_variables_is_read_and_does_not_override(
+    apex, variables, tmp_path, database_url
+):
+    names = list(variables)
+    (tmp_path / ".env").write_text(
+        "".join(f"{name}={variables[name]}\n" for name in names)
+    )
+    assert apex("status", **dict.fromkeys(names)).returncode == 0
+    ended = apex("status", DATABASE_URL="nonsense")
+    assert ended.returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("encoding", "code", "told"),
+    [
+        ("utf-8-sig", 0, ""),
+        ("utf-16", 2, "The file .env is not UTF-8"),
+        ("utf-16-le", 2, "The file .env is not UTF-8"),
+    ],
+)
+def test_a_file_of_variables_as_windows_writes_it(
+    apex, variables, tmp_path, encoding, code, told
+):
+    text = "".join(f"{name}={value}\r\n" for name, value in variables.items())
+    (tmp_path / ".env").write_bytes(f"{text}# Größe\r\n".encode(encoding))
+    ended = apex("status", **dict.fromkeys(variables))
+    assert ended.returncode == code
+    assert ended.stderr.startswith(f"apex: {told}" if told else "")
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_certificate_stands_in_for_the_secret(apex, emulator, database_url, tmp_path):
+    path = tmp_path / "application.pem"
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes"),
+            *("-keyout", "key.pem", "-out", "cert.pem", "-subj", "/CN=apex"),
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        check=True,
+    )
+    certificate = (tmp_path / "cert.pem").read_text()
+    path.write_text((tmp_path / "key.pem").read_text() + certificate)
+    client_id = "d0000000-0000-4000-8000-000000000003"
+    emulator.register(client_id, certificate=certificate)
+    insert_many(database_url, 2)
+    changes = {
+        "AZURE_CLIENT_SECRET": None,
+        "AZURE_CLIENT_ID": client_id,
+        "AZURE_CLIENT_CERTIFICATE_PATH": str(path),
+    }
+    ended = apex("sync", **changes)
+    assert ended.stderr == ""
+    assert ended.stdout.startswith("2 delivered")
+    expiry = json.loads(apex("status", "--json", **changes).stdout)
+    assert expiry["credential_expires_on"] is not None
+    assert query(database_url, "SELECT count(*) FROM sync_run") == [(1,)]

@@ -1,0 +1,128 @@
+"""Provisioning as a person meets it: the command and the job."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from apex_pipeline.definitions import defs
+from apex_pipeline_tests.support.empty_environment import (
+    APPLICATION,
+    PATH,
+    SECRET,
+    api,
+    application,
+    empty_emulator,
+    emulator,
+    made,
+    make,
+    replace_column,
+)
+from apex_pipeline_tests.support.ends import environment, insert_many
+
+__all__ = ["api", "application", "empty_emulator", "emulator", "made", "make"]
+APEX = Path(sys.executable).with_name("apex")
+
+
+@pytest.fixture
+def variables(emulator, empty_database_url, tmp_path):
+    return environment(emulator, empty_database_url, tmp_path / "state") | {
+        "AZURE_CLIENT_ID": APPLICATION,
+        "AZURE_CLIENT_SECRET": SECRET,
+        "APEX_ADMIN_TENANT_ID": emulator.tenant_id,
+        "APEX_ADMIN_CLIENT_ID": emulator.client_id,
+        "APEX_ADMIN_CLIENT_SECRET": emulator.client_secret,
+    }
+
+
+@pytest.fixture
+def apex(variables, tmp_path):
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("APEX_", "AZURE_", "DAGSTER_", "DATA"))
+    }
+
+    def run(*arguments, **changes):
+        return subprocess.run(
+            [APEX, *arguments],
+            env=inherited | variables | changes,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    return run
+
+
+def test_provision_alone_does_both_and_the_sync_runs(apex, variables, emulator):
+    plan = json.loads(apex("provision", "--plan", "--json").stdout)
+    assert plan["database"]["pending"]
+    assert len(plan["dataverse"]["changes"]) == 7
+    ended = apex("provision")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    lines = ended.stdout.splitlines()
+    assert lines[0].startswith("applied: 0001")
+    assert sum(line.startswith("made: ") for line in lines) == 7
+    assert any("the administrator removed it" in line for line in lines)
+    insert_many(variables["DATABASE_URL"], 3)
+    assert apex("sync").stdout.startswith("3 delivered")
+
+
+def test_the_command_shows_then_makes_then_is_content(apex, api):
+    plan = apex("provision", "dataverse", "--plan")
+    assert (plan.returncode, plan.stderr) == (0, "")
+    assert "would be made: table apex_campaignmetrics" in plan.stdout
+    assert "apex_costusd (decimal, 5 places)" in plan.stdout
+    assert apex("provision", "dataverse").returncode == 0
+    again = apex("provision", "dataverse")
+    assert again.stdout.startswith("Dataverse is as it should be.\nverified: ")
+
+    replace_column(api, "Integer", "apex_phase")
+    plan = apex("provision", "dataverse", "--plan", "--json")
+    assert plan.returncode == 1
+    assert "apex_phase" in json.loads(plan.stdout)["drifts"][0]
+    ended = apex("provision", "dataverse")
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr.startswith("apex: apex_phase is Integer")
+
+
+def test_mistakes_in_the_command(apex):
+    assert apex("provision", "--plan", "dataverse").returncode == 2
+    ended = apex("provision", APEX_ADMIN_CLIENT_SECRET="")
+    assert ended.returncode == 2
+    assert "APEX_ADMIN_CLIENT_SECRET must be set" in ended.stderr
+    ended = apex("provision", "dataverse", APEX_ADMIN_CLIENT_SECRET="wrong")
+    assert ended.returncode == 1
+    assert "AADSTS7000215" in ended.stderr
+
+
+def test_the_job_plans_makes_and_fails_with_the_remedy(
+    variables, monkeypatch, api, emulator
+):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    job = defs().resolve_job_def("provision_dataverse")
+
+    def run(**config):
+        ops = {"make_dataverse_ready": {"config": config}}
+        with dg.DagsterInstance.ephemeral() as instance:
+            return job.execute_in_process(
+                {"ops": ops}, instance=instance, raise_on_error=False
+            )
+
+    assert run(plan_only=True).success
+    assert api.get(PATH).status_code == 404
+    assert run().success
+    assert api.get(PATH).status_code == 200
+    replace_column(api, "Integer", "apex_phase")
+    failed = run()
+    assert not failed.success
+    event = failed.get_step_failure_events()[0]
+    assert "apex_phase is Integer" in str(event.step_failure_data.user_failure_data)

@@ -1,0 +1,79 @@
+"""The report in Dagster: on a real instance, whose storage is a real Postgres."""
+
+import pytest
+
+from apex_pipeline.definitions import defs
+from apex_pipeline_tests.defs.test_definitions import instance, run_job, variables
+from apex_pipeline_tests.support.ends import free_port, insert_many
+
+__all__ = ["instance", "variables"]
+
+JOB = "write_completion_report"
+
+
+@pytest.fixture(autouse=True)
+def _nobody_serves_a_panel(monkeypatch):
+    monkeypatch.setenv("APEX_PANEL_PORT", str(free_port()))
+
+
+def write(instance, **config):
+    result = (
+        defs()
+        .resolve_job_def(JOB)
+        .execute_in_process(
+            instance=instance,
+            run_config={
+                "ops": {
+                    "completion_report": {"config": {"screenshots": False} | config}
+                }
+            },
+            raise_on_error=False,
+        )
+    )
+    told = {
+        name: value.value
+        for event in result.get_asset_materialization_events()
+        for name, value in event.materialization.metadata.items()
+    }
+    return result, told
+
+
+def test_the_asset_tells_its_counts_and_the_report(
+    instance, variables, database_url, tmp_path
+):
+    insert_many(database_url, 50)
+    assert run_job(instance).success
+    path = tmp_path / "report.html"
+    result, told = write(instance, output=str(path))
+    assert result.success
+    assert told["path"] == str(path)
+    assert told["met"] > 20
+    assert told["not_measured"] > 0
+    assert told["report"].startswith("# Phase 3 completion report")
+    assert len(told["report"]) <= 60_000
+    text = path.read_text()
+    # What Dagster knows of the sync that has just run here.
+    assert "made " in text
+    assert result.run_id[:8] in text
+    for name in ("delivery_complete", "sync_every_five_minutes", JOB):
+        assert name in text
+
+
+def test_dead_ends_do_not_fail_it(instance, variables, monkeypatch):
+    monkeypatch.setenv("DATABASE_URL", "postgresql://u:p@127.0.0.1:1/gone")
+    monkeypatch.setenv("DATAVERSE_RESOURCE", "https://127.0.0.1:1")
+    result, told = write(instance, html=False)
+    assert result.success
+    assert told["not_met"] >= 2
+    assert told["not_measured"] > 20
+
+
+def test_a_wrong_environment_fails_it_with_one_sentence(
+    instance, variables, monkeypatch
+):
+    for name in ("DATABASE_URL", "DATAVERSE_RESOURCE"):
+        monkeypatch.delenv(name)
+    result, _ = write(instance)
+    (failure,) = [event for event in result.all_events if event.is_step_failure]
+    described = failure.step_failure_data.user_failure_data
+    assert "apex up" in described.description

@@ -1,0 +1,91 @@
+"""What people are told while parts of a running `apex up` are killed."""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from apex_pipeline.local import child_commands
+from apex_pipeline.metrics import TABLE
+from apex_pipeline_tests.end_to_end.test_unattended import command, emulator
+from apex_pipeline_tests.local.test_up import Running, apex_up, wait_until
+from apex_pipeline_tests.support.ends import campaign_row, insert, marked, query
+from apex_pipeline_tests.support.receivers import mail_server, make_authority, workflow
+from apex_pipeline_tests.support.waiting import SECONDS
+
+# Of a deployment that has rows of today alone, some figures cannot be as they must.
+NEW = "Warning: The check"
+KILLED = (child_commands.DAEMON, child_commands.WEB_SERVER, child_commands.CODE_SERVER)
+
+
+@contextmanager
+def rows_arriving(url: str) -> Iterator[None]:
+    """A writer that goes on whatever else dies."""
+    is_over = threading.Event()
+
+    def write() -> None:
+        while not is_over.wait(0.1):
+            insert(url, [campaign_row(created_at="now")])
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        writer.join()
+
+
+def sync(running: Running) -> None:
+    with command(running, "sync") as process:
+        told, complaint = process.communicate(timeout=4 * SECONDS)
+        assert process.returncode == 0, (told, complaint)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_what_is_killed_in_turn_is_told_once_each_and_no_row_is_lost(
+    tmp_path, monkeypatch
+):
+    authority = make_authority(tmp_path)
+    with workflow(authority) as teams, mail_server(authority, "plain") as mailbox:
+        monkeypatch.setenv("APEX_CA_BUNDLE", str(authority.ca_bundle))
+        monkeypatch.setenv("APEX_TEAMS_WEBHOOK_URL", teams.url)
+        monkeypatch.setenv("APEX_ALERT_EMAIL_TO", "ops@example.com")
+        monkeypatch.setenv("APEX_ALERT_EMAIL_FROM", "apex@example.com")
+        monkeypatch.setenv("APEX_SMTP_URL", f"smtp://127.0.0.1:{mailbox.port}")
+        told: list[str] = []
+
+        def cards() -> list[str]:
+            texts = [card["body"][0]["inlines"][0]["text"] for card in teams.cards]
+            return [text for text in texts if NEW not in text]
+
+        def mails() -> list[str]:
+            texts = [str(m["Subject"]) for *_, m in mailbox.envelopes]
+            return [t.removeprefix("[Apex] ") for t in texts if NEW not in t]
+
+        def all_told() -> bool:
+            return min(len(cards()), len(mails())) >= len(told)
+
+        with apex_up(tmp_path / "state") as running, emulator(running) as dataverse:
+            url = running.served["DATABASE_URL"]
+            with rows_arriving(url):
+                for name in KILLED:
+                    pid = running.pid(name)
+                    assert pid
+                    os.kill(pid, signal.SIGKILL)
+                    told += [f"Error: The {name} died", f"Resolved: The {name} died"]
+                    wait_until(all_told, running)
+                    sync(running)
+            sync(running)
+            records = dataverse.get(f"/_emulator/records/{TABLE}").json()
+            keys = [record["apex_campaignmetricsid"] for record in records]
+            rows = {
+                row for (row,) in query(url, "SELECT id::text FROM campaign_metrics")
+            }
+            assert len(keys) == len(set(keys))
+            assert set(keys) == marked(url) == rows
+        assert cards() == mails() == told

@@ -1,0 +1,283 @@
+import json
+import socket
+import stat
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pytest
+
+from apex_pipeline.errors import ConfigError
+from apex_pipeline.local import child_commands
+from apex_pipeline.local.services import (
+    Services,
+    is_free,
+    prepare_dagster_home,
+    prepare_services,
+)
+from apex_pipeline.settings import load_settings
+from apex_pipeline_tests.support.ends import free_port
+
+REAL = {
+    "DATABASE_URL": "postgresql://neon:pa55@db.example/campaigns?sslmode=require",
+    "DATAVERSE_RESOURCE": "https://org.crm.dynamics.com",
+    "AZURE_TENANT_ID": "contoso.example",
+    "AZURE_CLIENT_ID": "client",
+    "AZURE_CLIENT_SECRET": "s3cret",
+}
+START = "APEX_HISTORY_START"
+OWN_STORAGE = {
+    "DAGSTER_POSTGRES_URL": "postgresql://dagster:d4g@storage.example/dagster"
+}
+
+
+def prepare(folder: Path, **environment: str) -> Services:
+    return prepare_services(
+        {"APEX_STATE_DIR": str(folder), **environment}, ui_port=3000
+    )
+
+
+def command_lines(services: Services) -> str:
+    made = [
+        child_commands.code_server(services),
+        child_commands.web_server(services),
+        child_commands.daemon(services),
+        child_commands.demo_writer(services),
+        child_commands.panel(services),
+    ]
+    if services.postgres:
+        made.append(child_commands.database(services.postgres))
+    if services.certificates:
+        made.append(child_commands.emulator(services, services.certificates))
+    return "\n".join(" ".join(child.command()) for child in made)
+
+
+def test_with_nothing_set_everything_is_local_and_the_settings_are_whole(tmp_path):
+    services = prepare(tmp_path)
+
+    assert child_commands.names(services) == [
+        "database",
+        "emulator",
+        "panel",
+        "Dagster code server",
+        "Dagster UI",
+        "Dagster daemon",
+    ]
+    settings = load_settings(services.environment)
+    assert settings.dataverse.resource.startswith("https://localhost:")
+    assert settings.dataverse.authority.startswith(settings.dataverse.resource)
+    assert settings.state_dir == tmp_path
+    assert services.environment["DAGSTER_HOME"] == str(tmp_path / "dagster")
+    assert services.environment["DAGSTER_POSTGRES_URL"].endswith("/dagster")
+
+
+def test_with_everything_real_nothing_of_it_is_started(tmp_path):
+    services = prepare(tmp_path, **REAL, **OWN_STORAGE)
+
+    assert child_commands.names(services) == [
+        "panel",
+        "Dagster code server",
+        "Dagster UI",
+        "Dagster daemon",
+    ]
+    assert not services.owns_dagster_storage
+    for name, value in (REAL | OWN_STORAGE).items():
+        assert services.environment[name] == value
+
+
+def test_dagster_gets_a_storage_of_its_own_beside_real_services(tmp_path):
+    services = prepare(tmp_path, **REAL)
+
+    assert services.databases == ("dagster",)
+    assert services.certificates is None
+    assert services.environment["DATABASE_URL"] == REAL["DATABASE_URL"]
+    assert services.url_file is None
+
+
+def test_local_and_real_are_mixed_when_named(tmp_path):
+    services = prepare(
+        tmp_path,
+        **REAL
+        | {
+            "DATAVERSE_RESOURCE": "emulator",
+            "AZURE_CLIENT_CERTIFICATE_PATH": "/real/certificate.pem",
+        },
+    )
+
+    settings = load_settings(services.environment)
+    assert "db.example" in settings.database_url
+    assert settings.dataverse.resource.startswith("https://localhost:")
+    assert settings.dataverse.client_secret != REAL["AZURE_CLIENT_SECRET"]
+    assert settings.dataverse.certificate_path is None
+
+
+def test_the_panel_gets_out_of_the_way_of_what_has_its_port(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        services = prepare(tmp_path, APEX_PANEL_PORT=str(port))
+        assert services.panel.port != port
+        assert is_free(services.panel.port)
+    assert prepare(tmp_path, APEX_PANEL_PORT=str(port)).panel.port == port
+
+
+def test_the_panel_is_told_what_it_needs_and_no_more(tmp_path):
+    secrets = {
+        "APEX_ADMIN_CLIENT_SECRET": "adm1n",
+        "APEX_SMTP_URL": "smtp://user:m4il@host",
+        "APEX_TEAMS_WEBHOOK_URL": "https://teams.example/?sig=t34ms",
+    }
+    services = prepare(
+        tmp_path, **REAL, **OWN_STORAGE, **secrets, APEX_PANEL_TOKEN="p4nel" * 4
+    )
+    told = child_commands.panel(services).environment
+    assert told.items() >= REAL.items()
+    assert told["APEX_PANEL_TOKEN"] == "p4nel" * 4
+    everything = " ".join(told.values())
+    for secret in ("adm1n", "m4il", "t34ms", "d4g"):
+        assert secret not in everything
+
+
+def test_a_panel_for_other_machines_needs_a_token_before_anything_runs(tmp_path):
+    with pytest.raises(ConfigError, match="APEX_PANEL_TOKEN must be set"):
+        prepare(tmp_path, APEX_PANEL_HOST="0.0.0.0")  # noqa: S104  refused
+
+
+def test_one_end_without_the_other_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="DATAVERSE_RESOURCE is not"):
+        prepare(tmp_path, DATABASE_URL=REAL["DATABASE_URL"])
+
+
+def test_addresses_and_secrets_stay_the_same_from_start_to_start(tmp_path):
+    # Another `apex up` on this machine may take the usual one, or leave it.
+    panel = {"APEX_PANEL_PORT": str(free_port())}
+    first, second = (prepare(tmp_path, **panel).environment for _ in range(2))
+    assert first == second
+
+
+def test_a_panel_that_had_to_move_stays_where_it_is_until_its_place_is_free(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        wanted = str(taken.getsockname()[1])
+        first, second = (
+            prepare(tmp_path, APEX_PANEL_PORT=wanted).panel.port for _ in range(2)
+        )
+    assert first == second != int(wanted)
+    assert prepare(tmp_path, APEX_PANEL_PORT=wanted).panel.port == int(wanted)
+
+
+def test_the_history_of_a_local_database_begins_where_dagsters_partitions_do(tmp_path):
+    start = date.fromisoformat(prepare(tmp_path).environment["APEX_HISTORY_START"])
+    assert 730 <= (datetime.now(UTC).date() - start).days <= 734
+    (tmp_path / "history-start").write_text("2020-05-04")
+    for given, expected in ({}, "2020-05-04"), ({START: "2021-01-01"}, "2021-01-01"):
+        assert prepare(tmp_path, **given).environment[START] == expected
+    assert START not in prepare(tmp_path, **REAL).environment
+
+
+def test_a_port_that_somebody_has_taken_is_replaced(tmp_path):
+    before = prepare(tmp_path, **REAL, **OWN_STORAGE)
+
+    with socket.create_server(("127.0.0.1", before.code_port)):
+        after = prepare(tmp_path, **REAL, **OWN_STORAGE)
+
+    assert after.code_port != before.code_port
+    assert after.emulator_port == before.emulator_port
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0"])  # noqa: S104 - that is the case
+def test_a_port_is_not_free_while_somebody_listens(address):
+    with socket.create_server((address, 0)) as server:
+        port = server.getsockname()[1]
+        assert not is_free(port)
+    assert is_free(port)
+
+
+def test_no_secret_is_on_a_command_line(tmp_path):
+    services = prepare(tmp_path)
+    lines = command_lines(services)
+
+    password = services.environment["DATABASE_URL"].split(":")[2].split("@")[0]
+    assert password not in lines
+    assert services.environment["AZURE_CLIENT_SECRET"] not in lines
+
+
+def test_the_emulator_learns_its_secret_and_nothing_of_the_pipeline(tmp_path):
+    services = prepare(tmp_path)
+    assert services.certificates
+    environment = child_commands.emulator(services, services.certificates).environment
+
+    secret = services.environment["AZURE_CLIENT_SECRET"]
+    assert environment["EMULATOR_CLIENT_SECRET"] == secret
+    assert not {"DATABASE_URL", "DAGSTER_POSTGRES_URL", "AZURE_CLIENT_SECRET"} & set(
+        environment
+    )
+
+
+def test_a_real_applications_secret_is_not_announced(tmp_path):
+    real, local = prepare(tmp_path / "real", **REAL), prepare(tmp_path / "local")
+
+    assert REAL["AZURE_CLIENT_SECRET"] not in json.dumps(real.announcement)
+    secret = local.environment["AZURE_CLIENT_SECRET"]
+    assert local.announcement["AZURE_CLIENT_SECRET"] == secret
+    # Where people look is, also where another port had to be taken.
+    assert local.announcement["APEX_PANEL_PORT"] == str(local.panel.port)
+    assert local.announcement["APEX_DAGSTER_URL"] == local.ui_url
+
+
+@pytest.mark.parametrize("name", ["application.json", "database.url"])
+def test_files_with_secrets_are_for_their_owner_alone(tmp_path, name):
+    prepare(tmp_path)
+
+    assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        REAL["DATABASE_URL"],
+        "psql 'postgresql://u:hidden@db.example/campaigns'",
+        "host=db.example dbname=campaigns password=hidden",
+    ],
+)
+def test_the_databases_place_is_shown_without_the_password(tmp_path, url):
+    services = prepare(tmp_path, **REAL | {"DATABASE_URL": url}, **OWN_STORAGE)
+
+    assert services.database_place == "postgresql://db.example:5432/campaigns"
+
+
+def test_a_proxy_is_not_asked_for_this_machine(tmp_path):
+    services = prepare(tmp_path, HTTPS_PROXY="http://proxy:3128", NO_PROXY="intranet")
+
+    for name in ("NO_PROXY", "no_proxy"):
+        listed = services.environment[name].split(",")
+        assert {"localhost", "127.0.0.1"} <= set(listed)
+    assert "intranet" in services.environment["NO_PROXY"]
+    assert services.environment["HTTPS_PROXY"] == "http://proxy:3128"
+
+
+def test_relative_paths_hold_in_the_childrens_folder_too(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    services = prepare(tmp_path, **REAL, **OWN_STORAGE, APEX_CA_BUNDLE="our/ca.pem")
+
+    assert services.environment["APEX_CA_BUNDLE"] == str(tmp_path / "our" / "ca.pem")
+
+
+def test_dagsters_home_holds_the_instance_and_the_workspace(tmp_path):
+    services = prepare(tmp_path, **REAL, **OWN_STORAGE)
+    prepare_dagster_home(services)
+
+    checkout = Path(__file__).parents[2] / "dagster.yaml"
+    home = services.dagster_home
+    assert (home / "dagster.yaml").read_bytes() == checkout.read_bytes()
+    assert f"port: {services.code_port}\n" in (home / "workspace.yaml").read_text()
+
+
+def test_whom_a_person_trusts_is_trusted_besides_the_emulator(tmp_path):
+    """A mail server in one's own network is not the emulator's."""
+    ours = tmp_path / "ours.pem"
+    ours.write_text("-----ours-----\n")
+    services = prepare(tmp_path / "state", APEX_CA_BUNDLE=str(ours))
+    assert services.certificates is not None
+    both = Path(services.environment["APEX_CA_BUNDLE"]).read_text()
+    assert "-----ours-----" in both
+    assert services.certificates.authority.read_text() in both
+    with pytest.raises(ConfigError, match="not a file"):
+        prepare(tmp_path / "state", APEX_CA_BUNDLE="/no/ca.pem")

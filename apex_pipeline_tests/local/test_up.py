@@ -1,0 +1,374 @@
+import json
+import os
+import re
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import httpx
+import psycopg
+import pytest
+from dagster._core.test_utils import create_run_for_test
+from rich.console import Console
+
+from apex_pipeline.errors import ApexError, ConfigError
+from apex_pipeline.local import child_commands, processes
+from apex_pipeline.local.graphql_client import start_sync
+from apex_pipeline.local.up import run_up
+from apex_pipeline.local.up_lock import AlreadyRunningError, announced, only_one
+from apex_pipeline.settings import PAGES
+from apex_pipeline_tests.support.ends import free_port
+from apex_pipeline_tests.support.waiting import SECONDS
+
+
+def no_sync(environment: object) -> str:
+    raise AssertionError("there is nothing to sync")
+
+
+def run(folder: Path, *, demo: bool = False, port: int = 3000, **environment: str):
+    return run_up(
+        {"APEX_STATE_DIR": str(folder), **environment},
+        demo=demo,
+        port=port,
+        first_sync=no_sync,
+        console=Console(file=StringIO()),
+    )
+
+
+@pytest.mark.parametrize(
+    "ends",
+    [
+        {"DATABASE_URL": "postgresql://u@h/d", "DATAVERSE_RESOURCE": "https://o.dev"},
+        {"DATABASE_URL": "postgresql://u@h/d", "DATAVERSE_RESOURCE": "emulator"},
+        {"DATABASE_URL": "embedded", "DATAVERSE_RESOURCE": "https://o.dev"},
+    ],
+)
+def test_made_up_campaigns_never_reach_a_real_service(tmp_path, ends):
+    with pytest.raises(ConfigError, match="--demo"):
+        run(tmp_path, demo=True, **ends)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_wrong_with_the_settings_is_named_before_anything_runs(tmp_path):
+    wrong = r"AZURE_TENANT_ID(.|\n)*AZURE_CLIENT_SECRET(.|\n)*APEX_TIME_ZONE"
+    with pytest.raises(ConfigError, match=wrong):
+        run(
+            tmp_path,
+            port=free_port(),
+            DATABASE_URL="postgresql://u:p@h/d",
+            DATAVERSE_RESOURCE="https://org.crm.dynamics.com",
+            DAGSTER_POSTGRES_URL="postgresql://u:p@h/dagster",
+            APEX_TIME_ZONE="Mars/X",
+        )
+
+
+def test_a_taken_port_is_named_with_the_option_that_changes_it(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with pytest.raises(
+            ApexError, match=rf"Port {port} is taken.*--port {port + 1}"
+        ):
+            run(tmp_path, port=port)
+
+
+def test_the_second_in_one_place_learns_of_the_first(tmp_path):
+    with (
+        only_one(tmp_path, "http://127.0.0.1:3000"),
+        pytest.raises(
+            AlreadyRunningError, match=f"pid {os.getpid()}, http://127.0.0.1:3000"
+        ),
+        only_one(tmp_path, "http://127.0.0.1:4000"),
+    ):
+        pass
+    with only_one(tmp_path, "http://127.0.0.1:4000"):
+        pass
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match=r"file/state cannot hold.*APEX_STATE_DIR"):
+        run(tmp_path / "file" / "state")
+
+
+def test_the_lock_ends_with_a_killed_process(tmp_path):
+    program = (
+        "import sys, time, pathlib\n"
+        "from apex_pipeline.local.up_lock import only_one\n"
+        "with only_one(pathlib.Path(sys.argv[1]), 'http://127.0.0.1:3000'):\n"
+        "    print('held', flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE
+    ) as holder:
+        assert holder.stdout
+        assert holder.stdout.readline() == b"held\n"
+        with pytest.raises(AlreadyRunningError), only_one(tmp_path, ""):
+            pass
+        holder.kill()
+    with only_one(tmp_path, ""):
+        pass
+
+
+def test_what_runs_is_announced_to_its_owner_alone_and_only_while_it_runs(tmp_path):
+    path = tmp_path / "local.json"
+    with announced(tmp_path, {"DATABASE_URL": "postgresql://…"}):
+        assert json.loads(path.read_text()) == {
+            "DATABASE_URL": "postgresql://…",
+            "PID": str(os.getpid()),
+        }
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert not path.exists()
+
+
+@dataclass
+class Running:
+    """An `apex up` in a process of its own."""
+
+    process: subprocess.Popen[bytes]
+    state: Path
+    url: str
+    output: Path
+
+    @property
+    def served(self) -> dict[str, str]:
+        served: dict[str, str] = json.loads((self.state / "local.json").read_text())
+        assert served.pop("PID") == str(self.process.pid)
+        return served
+
+    @property
+    def ends(self) -> dict[str, str]:
+        """What is served, but for where people look: each start may choose anew."""
+        return {k: v for k, v in self.served.items() if k not in PAGES}
+
+    def says(self, text: str) -> Callable[[], bool]:
+        return lambda: text in self.output.read_text()
+
+    def ask(self, query: str, **variables: object) -> Any:
+        answer = httpx.post(
+            f"{self.url}/graphql",
+            json={"query": query, "variables": variables},
+            timeout=SECONDS,
+            # Plain HTTP; else each question would load all authorities.
+            verify=False,  # noqa: S501
+        )
+        return answer.json()["data"]
+
+    def pid(self, name: str) -> int | None:
+        record = json.loads((self.state / "processes.json").read_text())
+        pids = {entry["name"]: entry["pid"] for entry in record["children"]}
+        return pids.get(name)
+
+    def rows(self) -> int:
+        with psycopg.connect(self.served["DATABASE_URL"]) as connection:
+            row = connection.execute("SELECT count(*) FROM campaign_metrics").fetchone()
+        assert row
+        return int(row[0])
+
+    def family(self) -> set[processes.Process]:
+        return processes.descendants(self.process.pid)
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(SECONDS)
+
+
+def wait_until(
+    condition: Callable[[], object], running: Running, *, seconds: float = 2 * SECONDS
+) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        output = running.output.read_text()
+        assert running.process.poll() is None, output
+        assert time.monotonic() < deadline, output
+        time.sleep(0.1)
+
+
+@contextmanager
+def starting(
+    state: Path, *options: str, prefix: tuple[str, ...] = (), storage: str = ""
+) -> Iterator[Running]:
+    port = free_port()
+    output = state.parent / "output"
+    ends = ("DATABASE_URL", "DATAVERSE_RESOURCE", "DAGSTER_POSTGRES_URL")
+    environment = {k: v for k, v in os.environ.items() if k not in ends}
+    with output.open("w") as file:
+        process = subprocess.Popen(
+            [
+                *prefix,
+                *(sys.executable, "-c", "from apex_pipeline.cli import main; main()"),
+                *("up", "--port", str(port), *options),
+            ],
+            env={
+                **environment,
+                "APEX_STATE_DIR": str(state),
+                "DAGSTER_POSTGRES_URL": storage,
+            },
+            cwd=state.parent,
+            stdout=file,
+            stderr=file,
+        )
+    try:
+        yield Running(process, state, f"http://127.0.0.1:{port}", output)
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            process.wait(SECONDS)
+
+
+@contextmanager
+def apex_up(
+    state: Path, *options: str, prefix: tuple[str, ...] = (), storage: str = ""
+) -> Iterator[Running]:
+    """Everything, ready.
+
+    Args:
+        state: Its folder.
+        options: Of the command.
+        prefix: Words before it.
+        storage: URL of a Postgres for Dagster's storage; empty: its own.
+    """
+    with starting(state, *options, prefix=prefix, storage=storage) as running:
+        wait_until(running.says("Everything runs"), running)
+        yield running
+
+
+@pytest.mark.slow
+def test_everything_comes_up_and_goes_without_remains_and_comes_back(tmp_path):
+    state = tmp_path / "state"
+    with apex_up(state) as first:
+        locations = first.ask(
+            "{ workspaceOrError { ... on Workspace { locationEntries {"
+            " locationOrLoadError { __typename } } } } }"
+        )
+        assert locations["workspaceOrError"]["locationEntries"] == [
+            {"locationOrLoadError": {"__typename": "RepositoryLocation"}}
+        ]
+        with psycopg.connect(first.served["DATABASE_URL"]) as connection:
+            connection.execute("CREATE TABLE kept (note text)")
+        panel = re.search(r"Panel +(\S+)", first.output.read_text())
+        assert panel
+        assert httpx.get(f"{panel[1]}/api/kpis").json()["state"] == "empty"
+        before, family = first.ends, first.family()
+        assert len(family) > 5
+
+        assert first.stop() == 0
+
+    assert processes.survivors(family) == set()
+    assert not (state / "local.json").exists()
+    assert first.output.read_text().endswith("Stopped.\n")
+    with apex_up(state) as second:
+        assert second.ends == before
+        with psycopg.connect(second.served["DATABASE_URL"]) as connection:
+            connection.execute("SELECT FROM kept")
+        # The terminal is closed.
+        assert second.stop(signal.SIGHUP) == 0
+
+
+@pytest.mark.slow
+def test_the_demo_writes_campaigns_syncs_them_and_goes_on(tmp_path):
+    with apex_up(tmp_path / "state", "--demo") as running:
+        wait_until(running.says("requests, throttled"), running)
+        told = running.output.read_text().partition("Synced: ")[2].splitlines()[0]
+        assert int(told.split()[0]) > 3_500, told
+        rows = running.rows()
+        wait_until(lambda: running.rows() > rows, running)
+        runs = running.ask(
+            '{ runsOrError(filter: {pipelineName: "sync_campaign_metrics"}) {'
+            " ... on Runs { results { status } } } }"
+        )
+        assert {"status": "SUCCESS"} in runs["runsOrError"]["results"]
+        # What its writer does every minute.
+        assert start_sync(running.url)
+        assert not start_sync("http://127.0.0.1:1")
+
+
+@pytest.mark.slow
+def test_a_second_one_in_the_same_place_says_so_and_leaves_the_first_alone(tmp_path):
+    with apex_up(tmp_path / "state") as first:
+        with starting(tmp_path / "state") as second:
+            assert second.process.wait(SECONDS) == 1
+            told = second.output.read_text()
+            assert f"already (pid {first.process.pid}, {first.url})" in told
+        assert httpx.get(f"{first.url}/server_info").status_code == 200
+
+
+@pytest.mark.slow
+def test_a_start_that_is_interrupted_leaves_nothing_behind(tmp_path):
+    with starting(tmp_path / "state") as running:
+        wait_until(running.says("schema"), running)
+        family = running.family()
+        assert len(family) > 2
+
+        assert running.stop(signal.SIGINT) == 0
+
+    assert processes.survivors(family) == set()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_shells_background_job_stops_too(tmp_path, number):
+    """A shell starts background jobs with SIGINT ignored."""
+    ignoring = ("sh", "-c", "trap '' INT; exec \"$@\"", "sh")
+    with apex_up(tmp_path / "state", prefix=ignoring) as running:
+        family = running.family()
+
+        assert running.stop(number) == 0
+
+    assert processes.survivors(family) == set()
+
+
+@pytest.mark.slow
+def test_every_service_that_dies_is_started_again(tmp_path):
+    with apex_up(tmp_path / "state") as running:
+        for name in (
+            child_commands.DAEMON,
+            child_commands.WEB_SERVER,
+            child_commands.EMULATOR,
+            child_commands.CODE_SERVER,
+            child_commands.PANEL,
+            child_commands.DATABASE,
+        ):
+            died = running.pid(name)
+            assert died
+            os.kill(died, signal.SIGKILL)
+            wait_until(running.says(f"{name} runs again"), running)
+            assert f"{name} was ended by SIGKILL" in running.output.read_text()
+            assert running.pid(name) != died
+
+
+@pytest.mark.slow
+def test_after_a_kill_the_next_start_begins_with_a_clean_table(tmp_path, monkeypatch):
+    state = tmp_path / "state"
+    with apex_up(state) as killed:
+        for name in ("DAGSTER_HOME", "DAGSTER_POSTGRES_URL"):
+            monkeypatch.setenv(name, killed.served[name])
+        with dg.DagsterInstance.get() as instance:
+            lost = create_run_for_test(
+                instance,
+                job_name="sync_campaign_metrics",
+                status=dg.DagsterRunStatus.STARTED,
+            )
+        family = killed.family()
+        killed.process.kill()
+        killed.process.wait()
+
+    with apex_up(state) as running:
+        assert processes.survivors(family) == set()
+        status = running.ask(
+            "query($run: ID!) { runOrError(runId: $run) { ... on Run { status } } }",
+            run=lost.run_id,
+        )
+        assert status == {"runOrError": {"status": "CANCELED"}}
+        assert running.says("Canceled the runs that a kill had interrupted: 1.")()
+        assert running.stop() == 0

@@ -1,0 +1,83 @@
+"""The configured ways to people, and a test message through each."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from apex_pipeline.errors import ConfigError
+from apex_pipeline.monitoring.alerts.channels import channels, send_test_notice
+from apex_pipeline.settings import load_alert_settings
+from apex_pipeline_tests.support.receivers import mail_server, workflow
+
+NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
+
+
+def no_application():
+    raise ConfigError("AZURE_CLIENT_ID must be the application (client) id.")
+
+
+@pytest.fixture
+def configured(tmp_path):
+    def run(**variables):
+        settings = load_alert_settings(variables)
+        return channels(settings, no_application, tmp_path / "tokens.json")
+
+    return run
+
+
+def mail(port, **changes):
+    return {
+        "APEX_ALERT_EMAIL_TO": "ops@example.com",
+        "APEX_ALERT_EMAIL_FROM": "apex@example.com",
+        "APEX_SMTP_URL": f"smtp://localhost:{port}",
+    } | changes
+
+
+def test_nothing_configured_is_no_channel(configured):
+    assert configured() == []
+    assert send_test_notice([], NOW) == []
+
+
+def test_a_test_message_goes_through_each_and_a_dead_one_holds_up_none(
+    configured, authority
+):
+    bundle = {"APEX_CA_BUNDLE": str(authority.ca_bundle)}
+    with mail_server(authority, "plain") as served, workflow(authority) as teams:
+        url = {"APEX_TEAMS_WEBHOOK_URL": teams.url}
+        ways = configured(**url, **bundle, **mail(served.port))
+        outcomes = send_test_notice(ways, NOW)
+        assert [(o.channel, o.error) for o in outcomes] == [
+            ("teams", None),
+            ("email", None),
+        ]
+        assert len(teams.cards) == 1
+        ((_, _, message),) = served.envelopes
+        assert message["Subject"] == "[Apex] Test: this channel works"
+
+        ways = configured(**url, **bundle, **mail(9))
+        teams_outcome, mail_outcome = send_test_notice(ways, NOW)
+        assert teams_outcome.error is None
+        assert "localhost:9: no answer" in (mail_outcome.error or "")
+
+
+def test_two_test_messages_are_two(configured, authority):
+    with mail_server(authority, "plain") as served:
+        ways = configured(**mail(served.port))
+        for _ in range(2):
+            send_test_notice(ways, NOW)
+        first, second = (message["Message-ID"] for _, _, message in served.envelopes)
+    assert first != second
+
+
+def test_an_application_that_cannot_be_read_is_the_fault_of_graph_alone(
+    configured, authority
+):
+    with workflow(authority) as teams:
+        ways = configured(
+            APEX_TEAMS_WEBHOOK_URL=teams.url,
+            APEX_CA_BUNDLE=str(authority.ca_bundle),
+            **mail(0, APEX_SMTP_URL="graph:"),
+        )
+        of_teams, of_mail = send_test_notice(ways, NOW)
+    assert of_teams.error is None
+    assert "AZURE_CLIENT_ID" in (of_mail.error or "")

@@ -1,0 +1,143 @@
+"""Whether a code server serves definitions, in Dagster's own messages."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import grpc
+import pytest
+from dagster._grpc.__generated__ import dagster_api_pb2
+from dagster._grpc.types import ListRepositoriesResponse, LoadableRepositorySymbol
+from dagster_shared.error import SerializableErrorInfo
+from dagster_shared.serdes import serialize_value
+
+from apex_pipeline.monitoring.code_server import addresses, load_error
+from apex_pipeline.monitoring.doctor import dagster_health
+from apex_pipeline.monitoring.doctor.check_results import State
+from apex_pipeline.monitoring.rules.health_summary import reasons
+from apex_pipeline_tests.support.ends import environment
+
+LOADED = ListRepositoriesResponse(
+    [
+        LoadableRepositorySymbol(
+            repository_name="__repository__", attribute="definitions"
+        )
+    ]
+)
+EMPTY = ListRepositoriesResponse([])
+BROKEN = SerializableErrorInfo(
+    "ImportError: no module named 'apex'\n", ["line 1"], "ImportError"
+)
+
+
+@contextmanager
+def serving(outcome: Any) -> Iterator[str]:
+    """A server that answers `ListRepositories` so; its address."""
+
+    def answer(request: bytes, context: grpc.ServicerContext) -> bytes:
+        if isinstance(outcome, threading.Event):
+            outcome.wait(60)
+            return b""
+        if isinstance(outcome, str):
+            context.abort(grpc.StatusCode.UNKNOWN, outcome)
+        reply = dagster_api_pb2.ListRepositoriesReply(
+            serialized_list_repositories_response_or_error=serialize_value(outcome)
+        )
+        return bytes(reply.SerializeToString())
+
+    handler = grpc.method_handlers_generic_handler(
+        "api.DagsterApi",
+        {"ListRepositories": grpc.unary_unary_rpc_method_handler(answer)},
+    )
+    with ThreadPoolExecutor(2) as pool:
+        server = grpc.server(pool, handlers=[handler])
+        port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        try:
+            yield f"127.0.0.1:{port}"
+        finally:
+            if isinstance(outcome, threading.Event):
+                outcome.set()
+            server.stop(0).wait()
+
+
+def test_a_server_with_definitions_is_well():
+    with serving(LOADED) as address:
+        assert load_error(address) is None
+        assert dagster_health.code_location([address]).state is State.OK
+
+
+@pytest.mark.parametrize(
+    ("outcome", "reason"),
+    [
+        (BROKEN, "The definitions do not load: ImportError: no module named 'apex'"),
+        (EMPTY, "has no definitions"),
+        # What the proxy of `dagster code-server start` says when the process behind it
+        # has ended.
+        ("Exception calling application: UNAVAILABLE", "does not answer: Exception"),
+    ],
+)
+def test_a_server_without_definitions_is_not(outcome, reason):
+    with serving(outcome) as address:
+        assert reason in (load_error(address) or "")
+        assert dagster_health.code_location([address]).state is State.FAILED
+
+
+def test_a_server_that_hangs_is_given_up():
+    with serving(threading.Event()) as address:
+        assert "it took too long" in (load_error(address, seconds=0.2) or "")
+
+
+def test_nothing_that_listens_is_named_by_its_address():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        found = load_error(address)
+    assert found is not None
+    assert f"{address} does not answer" in found
+    assert "\n" not in found
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (
+            "load_from: [{grpc_server: {host: code, port: 4000, location_name: a}}]",
+            ["code:4000"],
+        ),
+        ("load_from: [{grpc_server: {port: 4000}}]", ["localhost:4000"]),
+        ("load_from: [{grpc_server: {socket: /tmp/s}}]", []),
+        ("load_from: [{python_module: {module_name: a}}]", []),
+        ("load_from:", []),
+        ("", []),
+        ("a: [", []),
+        ("- a", []),
+    ],
+)
+def test_servers_are_those_that_the_workspace_names(tmp_path, text, found):
+    (tmp_path / "workspace.yaml").write_text(text)
+    assert dagster_health.code_servers({"DAGSTER_HOME": str(tmp_path)}) == found
+
+
+def test_without_a_workspace_there_are_no_servers(tmp_path):
+    assert addresses(tmp_path / "workspace.yaml") == []
+    assert dagster_health.code_servers({}) == []
+
+
+@pytest.mark.parametrize(("outcome", "count"), [(LOADED, 0), (BROKEN, 1)])
+def test_the_status_from_outside_says_that_the_code_location_does_not_load(
+    emulator, database_url, tmp_path, outcome, count
+):
+    variables = environment(emulator, database_url, tmp_path / "state")
+    with serving(outcome) as address:
+        host, _, port = address.partition(":")
+        (tmp_path / "workspace.yaml").write_text(
+            f"load_from: [{{grpc_server: {{host: {host}, port: {port}}}}}]"
+        )
+        found = reasons(variables | {"DAGSTER_HOME": str(tmp_path)}, datetime.now(UTC))
+    wrong = [each for each in found if "The code location does not load" in each]
+    assert len(wrong) == count

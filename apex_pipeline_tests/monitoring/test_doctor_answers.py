@@ -1,0 +1,186 @@
+"""However odd an answer is, it costs its own line of the doctor, and no other."""
+
+import copy
+import dataclasses
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings, strategies as st
+
+from apex_pipeline.monitoring.doctor.check_results import Check, State
+from apex_pipeline.monitoring.doctor.dataverse_access import Access, Environment
+from apex_pipeline.monitoring.doctor.dataverse_reachability import clock
+from apex_pipeline.monitoring.doctor.runner import examine
+from apex_pipeline.monitoring.doctor.table_comparison import (
+    columns,
+    organization_auditing,
+)
+from apex_pipeline.provisioning.dataverse import provision
+from apex_pipeline_tests.support.empty_environment import (
+    APPLICATION,
+    PATIENCE,
+    SECRET,
+    empty_emulator,
+)
+from apex_pipeline_tests.support.emulator_server import campaign_metric, web_api
+from apex_pipeline_tests.support.ends import emulator_settings
+from apex_pipeline_tests.support.hostile import answer, serving
+
+__all__ = ["empty_emulator"]
+
+HEADERS = {"OData-Version": "4.0", "Content-Type": "application/json"}
+ODD = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=2)
+        | st.dictionaries(st.text(max_size=5), inner, max_size=2)
+    ),
+    max_leaves=4,
+)
+GONE = object()
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory):
+    with serving(tmp_path_factory.mktemp("hostile")) as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def documents(empty_emulator, hostile, tmp_path_factory) -> dict[str, Any]:
+    """What a whole environment answers the doctor, by path."""
+    empty_emulator.register(APPLICATION, client_secret=SECRET, user=False)
+    provision(
+        emulator_settings(empty_emulator, client_id=APPLICATION, client_secret=SECRET),
+        emulator_settings(empty_emulator),
+        tmp_path_factory.mktemp("tokens") / "tokens.json",
+        patience=PATIENCE,
+    )
+    found: dict[str, Any] = {}
+    with web_api(empty_emulator) as api:
+        record = campaign_metric()
+        del record["@odata.type"]
+        api.post("apex_campaignmetricses", json=record).raise_for_status()
+
+        def relay(asked):
+            if asked.method != "GET":
+                return answer(204, HEADERS)
+            path = asked.path.partition("/api/data/v9.2/")[2]
+            found[asked.path] = api.get(path).raise_for_status().json()
+            return answer(200, HEADERS, json.dumps(found[asked.path]).encode())
+
+        hostile.says = relay
+        lines = looked_at(hostile, tmp_path_factory.mktemp("tokens"))
+    assert {line.state for line in lines} <= {State.OK, State.WARNING}, lines
+    assert len(found) > 8
+    return found
+
+
+def looked_at(hostile, folder):
+    """Lines of all that the doctor reads of Dataverse with a token."""
+    application = dataclasses.replace(hostile.settings(), client_id=APPLICATION)
+    seen = Environment(Access(application, folder / "tokens.json"), None)
+
+    def of_columns():
+        assert seen.table
+        return columns(seen.table)
+
+    def audited():
+        return organization_auditing(seen.organization_is_audited())
+
+    return examine(
+        [
+            Check("user", "", "", seen.user),
+            Check("privileges", "", "", seen.privileges, ("user",)),
+            Check("role", "", "", seen.role, ("user",), ("privileges",)),
+            Check("table", "", "", seen.look_at_table, ("user",), ("privileges",)),
+            Check("columns", "", "", of_columns, ("table",)),
+            Check("auditing", "", "", audited, ("user",)),
+            Check("write", "", "", seen.write, ("columns",)),
+        ],
+        seconds=120,
+    )
+
+
+def changed(document, path, value):
+    """A copy with another value, or none, in one place."""
+    if not path:
+        return None if value is GONE else value
+    copied = copy.deepcopy(document)
+    parent = copied
+    for key in path[:-1]:
+        parent = parent[key]
+    if value is GONE:
+        del parent[path[-1]]
+    else:
+        parent[path[-1]] = value
+    return copied
+
+
+def places(value, path=()):
+    """Every place within a JSON document."""
+    yield path
+    if isinstance(value, dict | list):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, inner in items:
+            yield from places(inner, (*path, key))
+
+
+def saying(documents, *, instead):
+    def says(asked):
+        if asked.method != "GET":
+            return answer(204, HEADERS)
+        told = instead.get(asked.path, documents.get(asked.path))
+        return answer(200, HEADERS, json.dumps(told).encode())
+
+    return says
+
+
+@given(data=st.data())
+@settings(
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+def test_an_answer_with_one_odd_place_is_never_a_fault_of_ours(
+    documents, hostile, tmp_path, data
+):
+    instead = {}
+    # Odd in every answer at once: what each line makes of its own is seen.
+    for path, document in documents.items():
+        place = data.draw(st.sampled_from([*places(document)]))
+        value = data.draw(st.just(GONE) | ODD)
+        instead[path] = changed(document, place, value)
+        if data.draw(st.booleans()):
+            del instead[path]
+    hostile.says = saying(documents, instead=instead)
+    lines = looked_at(hostile, tmp_path)
+    assert len(lines) == 7
+    assert [line for line in lines if "a fault of" in line.measured] == []
+
+
+@pytest.mark.parametrize("name", ["IsManaged", "Privileges", "IsAuditEnabled"])
+def test_a_property_that_is_missing_is_named_in_its_line_and_costs_no_other(
+    documents, hostile, tmp_path, name
+):
+    (path,) = (p for p in documents if p.partition("?")[0].endswith("Definitions"))
+    instead = {path: changed(documents[path], ("value", 0, name), GONE)}
+    hostile.says = saying(documents, instead=instead)
+    lines = {line.name: line for line in looked_at(hostile, tmp_path)}
+    assert f"the answer lacks {name}" in lines["table"].measured
+    failed = {each.name for each in lines.values() if each.state is State.FAILED}
+    assert failed == {"table", "role"}
+
+
+@pytest.mark.parametrize(
+    "date",
+    ["soon", "", "Mon, 99 Nov 2026 10:00:00 GMT", "Sun, 29 Nov 2026 10:00:00 -0000"],
+)
+def test_an_odd_date_is_told_as_one(hostile, date):
+    hostile.says = lambda _: answer(401, {"Date": date})
+    now = datetime(2026, 11, 29, 10, tzinfo=UTC)
+    found = clock(hostile.settings(), now)
+    is_read = date.endswith("-0000")
+    assert found.state is (State.OK if is_read else State.WARNING)

@@ -1,0 +1,112 @@
+"""A figure that is told in more than one place is the same in each of them."""
+
+from datetime import UTC, datetime, timedelta
+
+import psycopg
+import pytest
+
+from apex_pipeline.metrics import Rejection
+from apex_pipeline.monitoring.doctor.check_results import State
+from apex_pipeline.monitoring.doctor.recent_delivery import last_success
+from apex_pipeline.monitoring.rules import sync_health
+from apex_pipeline.monitoring.status import read_status
+from apex_pipeline.postgres.database import Database
+from apex_pipeline.postgres.run_ledger import RunRecord, RunStatus
+from apex_pipeline.quarantine.decisions import Decision, Selection
+from apex_pipeline_tests.support.ends import campaign_row, emulator_settings, insert
+
+NOW = datetime.now(UTC)
+
+
+def ago(**duration: float) -> datetime:
+    return NOW - timedelta(**duration)
+
+
+@pytest.fixture
+def quarantined(store, database_url):
+    """Ids of four rows in quarantine."""
+    rows = [campaign_row() for _ in range(4)]
+    insert(database_url, rows)
+    ids = [str(row["id"]) for row in rows]
+    store.quarantine([Rejection(each, "invalid", "too long") for each in ids], NOW)
+    return ids
+
+
+def run(store, status=RunStatus.SUCCESS, *, at=NOW, **figures):
+    number = store.start_run(at=at - timedelta(seconds=1), dagster_run_id=None)
+    store.finish_run(number, RunRecord(status=status, finished_at=at, **figures))
+
+
+def watched(database_url, empty_at=NOW):
+    with Database(database_url, application_name="test") as database:
+        health = sync_health.read_health(database, NOW)
+    return {
+        finding.fingerprint: finding
+        for seen in sync_health.observe(health, empty_at, NOW)
+        for finding in seen.findings
+    }
+
+
+def test_rows_that_were_deleted_marked_or_dropped_are_quarantined_nowhere(
+    store, database_url, emulator, quarantined
+):
+    deleted, by_hand, dropped, left = quarantined
+    assert dict(watched(database_url)["rows-quarantined"].facts) == {"Rows": "4"}
+    with psycopg.connect(database_url) as connection:
+        connection.execute("DELETE FROM campaign_metrics WHERE id = %s", [deleted])
+        connection.execute(
+            "UPDATE campaign_metrics SET exported_at = now() WHERE id = %s", [by_hand]
+        )
+    store.drop(Selection(ids=(dropped,)), Decision("old", "me"))
+    status = read_status(store, emulator_settings(emulator))
+    assert (status.quarantined, status.dropped) == (1, 1)
+    assert dict(watched(database_url)["rows-quarantined"].facts) == {"Rows": "1"}
+    with psycopg.connect(database_url) as connection:
+        connection.execute("DELETE FROM campaign_metrics WHERE id = %s", [left])
+    assert "rows-quarantined" not in watched(database_url)
+    assert store.facts(NOW).quarantined == {}
+
+
+def test_the_last_success_is_known_however_many_runs_have_failed_since(
+    store, database_url, emulator
+):
+    run(store, at=ago(days=2), remaining=0)
+    run(store, at=ago(days=1, minutes=1), remaining=7, delivered=1000)
+    with psycopg.connect(database_url) as connection:
+        connection.execute(
+            "INSERT INTO sync_run (started_at, finished_at, status, host, delivered) "
+            "SELECT now() - interval '1 hour', now(), 'failure', 'h', 1 "
+            "FROM generate_series(1, 400)"
+        )
+    status = read_status(store, emulator_settings(emulator))
+    assert status.last_success_at == ago(days=1, minutes=1)
+    assert status.delivered_24h == 400
+    facts = store.facts(NOW)
+    assert facts.emptied_at == ago(days=2)
+    assert str(last_success(store, NOW).measured).startswith("1,441 min ago")
+
+
+@pytest.mark.parametrize("minutes", [9, 11, 14, 16])
+def test_lateness_is_the_same_for_all(store, database_url, emulator, minutes):
+    run(store, at=ago(minutes=minutes), remaining=0)
+    insert(database_url, [campaign_row(created_at=ago(days=90))])
+    facts = store.facts(NOW)
+    assert facts.is_overdue() == (minutes > 10)
+    assert facts.lacks_success() == (minutes > 15)
+    assert read_status(store, emulator_settings(emulator)).is_overdue == (minutes > 10)
+    is_late = last_success(store, NOW).state is State.FAILED
+    assert is_late == (minutes > 15)
+    found = watched(database_url, ago(days=1))
+    assert ("rows-overdue" in found) == (minutes > 10)
+    assert ("no-success" in found) == (minutes > 15)
+
+
+def test_a_row_that_is_tried_again_alone_waits_since_nothing_was_pending(
+    store, database_url, quarantined
+):
+    with psycopg.connect(database_url) as connection:
+        connection.execute(
+            "UPDATE campaign_metrics_quarantine SET next_attempt_at = %s", [NOW]
+        )
+    assert store.facts(NOW).waiting_since() is None
+    assert store.facts(NOW).waiting_since(ago(hours=1)) == ago(hours=1)

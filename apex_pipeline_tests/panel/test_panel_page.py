@@ -1,0 +1,285 @@
+"""The panel's page, as a real browser shows it to people."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from apex_pipeline.analytics.forecast.cost_forecast import train
+from apex_pipeline.analytics.rollups.refresh import DAILY, Periods, refresh
+from apex_pipeline.panel.cache import Timing
+from apex_pipeline.panel.cached_sources import Timings
+from apex_pipeline.postgres.database import Database
+from apex_pipeline.settings import load_analysis_settings
+from apex_pipeline_tests.support.cost_series import weekly
+from apex_pipeline_tests.support.ends import campaign_row, environment, insert
+from apex_pipeline_tests.support.panel_server import TOKEN, ago, deliver, served
+from apex_pipeline_tests.support.rollup_reference import metric
+
+pytestmark = pytest.mark.browser
+
+DAYS = 45
+RESTLESS = Timing(fresh=0, stale=1000, first_pause=0)
+
+# Five seconds are few on a machine that runs everything else too.
+expect.set_options(timeout=30_000)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(
+            executable_path="/usr/bin/chromium", args=["--no-sandbox", "--lang=en-US"]
+        )
+        yield opened
+        opened.close()
+
+
+@contextmanager
+def looking(browser: Browser, **options) -> Iterator[Page]:
+    """A page of a viewer of its own, in which nothing may go wrong."""
+    wrong: list[str] = []
+    with browser.new_context(locale="en-US", **options) as context:
+        page = context.new_page()
+        page.set_default_timeout(30_000)
+        page.on("console", lambda said: wrong.append(said.text))
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        yield page
+    # A browser says there what its content security policy keeps a page from.
+    assert wrong == []
+
+
+@pytest.fixture
+def page(browser) -> Iterator[Page]:
+    with looking(browser) as opened:
+        yield opened
+
+
+@pytest.fixture
+def history(database_url) -> None:
+    """Days that are rolled up, and a forecast."""
+    now = datetime.now(UTC)
+    at = now.replace(hour=0, minute=1)
+    insert(
+        database_url,
+        [
+            metric(at - timedelta(days=DAYS - n), cost_usd=round(Decimal(cost), 5))
+            for n, cost in enumerate(weekly(DAYS, 1))
+        ],
+    )
+    settings = load_analysis_settings({})
+    today = now.date()
+    with Database(database_url, application_name="tests") as database:
+        periods = Periods(DAILY, today - timedelta(days=DAYS), today)
+        refresh(database, settings, periods)
+        train(database, settings, now)
+
+
+@pytest.fixture
+def variables(emulator, database_url, tmp_path) -> dict[str, str]:
+    return environment(emulator, database_url, tmp_path)
+
+
+@pytest.fixture
+def panel(variables) -> Iterator[str]:
+    """A panel that reads anew at each look."""
+    with served(variables, timings=Timings(RESTLESS, RESTLESS, RESTLESS)) as url:
+        yield url
+
+
+def figure(page: Page, key: str):
+    return page.locator(f'[data-figure="{key}"]')
+
+
+def state(page: Page):
+    return page.locator(".status strong")
+
+
+def test_the_tiles_tell_known_rows(emulator, panel, page):
+    deliver(
+        emulator,
+        {
+            "apex_campaignid": "a",
+            "apex_costusd": 3,
+            "apex_agentstotal": 4,
+            "apex_agentssuccessful": 3,
+            "apex_latencyp95ms": 51_200,
+            "apex_assetsgenerated": 12,
+            "apex_tokensin": 1_234_567,
+            "apex_tokensout": 890,
+        },
+        {
+            "apex_campaignid": "a",
+            "apex_costusd": 2,
+            "apex_latencyp95ms": 25_600,
+            "apex_createdat": ago(hours=30),
+        },
+    )
+    page.goto(panel)
+    expect(state(page)).to_have_text("Live")
+    for key, words in {
+        "cost_per_campaign_usd": ["$3.00", "50.0 % worse"],
+        "latency_p95_worst_ms": ["Worst run", "51.2 s", "100.0 % worse"],
+        "latency_p95_median_ms": ["Median of runs", "51.2 s"],
+        "success_rate_pct": ["75.0 %"],
+        "assets_per_run": ["12.0"],
+        "tokens_in": ["1.23 M"],
+        "tokens_out": ["890"],
+    }.items():
+        for word in words:
+            expect(figure(page, key)).to_contain_text(word)
+
+
+def test_a_new_row_shows_with_the_next_refresh(emulator, panel, page):
+    deliver(emulator, {"apex_tokensout": 5})
+    page.goto(panel)
+    expect(figure(page, "tokens_out")).to_contain_text("5")
+    deliver(emulator, {"apex_tokensout": 37})
+    expect(figure(page, "tokens_out")).to_contain_text("42")
+
+
+def test_nothing_is_asked_while_nobody_looks(emulator, panel, page):
+    page.clock.install()
+    page.goto(panel)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    hide = "Object.defineProperty(document, 'hidden',"
+    hide += " {{get: () => {}, configurable: true}});"
+    hide += "document.dispatchEvent(new Event('visibilitychange'))"
+    page.evaluate(hide.format("true"))
+    page.clock.fast_forward(600_000)
+    assert [url for url in asked if url.endswith("/live")] == []
+    with page.expect_response("**/live"):
+        page.evaluate(hide.format("false"))
+
+
+def test_a_dead_dataverse_leaves_the_figures_and_is_told_in_words(
+    emulator, panel, page
+):
+    page.clock.install()
+    deliver(emulator, {"apex_tokensout": 5})
+    page.goto(panel)
+    emulator.fault("status", status=403, count=10_000, path="apex_campaignmetricses")
+    for _ in range(3):
+        with page.expect_response("**/live"):
+            page.clock.fast_forward(12_000)
+    expect(state(page)).to_have_text("Error")
+    expect(page.locator("#announcement")).to_contain_text("Error")
+    expect(figure(page, "tokens_out")).to_contain_text("5")
+
+
+def test_a_sync_that_does_not_keep_up_is_told_in_words_and_by_shape(
+    emulator, database_url, panel, page
+):
+    deliver(emulator, {"apex_tokensout": 5})
+    page.goto(panel)
+    expect(state(page)).to_have_text("Live")
+    expect(page.locator(".mark")).to_have_css("border-radius", "50%")
+    insert(database_url, [campaign_row(created_at=ago(minutes=11))])
+    expect(state(page)).to_have_text("Stale")
+    expect(page.locator(".status .message")).to_contain_text("waiting for 11 minutes")
+    expect(page.locator("#announcement")).to_contain_text("does not keep up")
+    expect(page.locator(".mark")).to_have_css("border-radius", "0px")
+    expect(figure(page, "tokens_out")).to_contain_text("5")
+
+
+def test_a_panel_that_is_gone_is_told_and_comes_back(browser, emulator, variables):
+    deliver(emulator, {"apex_tokensout": 5})
+    with browser.new_context(locale="en-US") as context:
+        page = context.new_page()
+        page.clock.install()
+        with served(variables) as url:
+            page.goto(url)
+            context.set_offline(True)
+            page.clock.fast_forward(12_000)
+            expect(state(page)).to_have_text("Connection lost")
+            expect(figure(page, "tokens_out")).to_contain_text("5")
+            context.set_offline(False)
+            page.clock.fast_forward(25_000)
+            expect(state(page)).to_have_text("Live")
+
+
+def test_tiles_with_room_show_how_the_days_before_went(history, panel, page):
+    page.goto(panel)
+    lines = page.locator(".tile .line")
+    expect(lines).to_have_text(
+        [
+            re.compile("Daily total, 30 days"),
+            re.compile("By day, 30 days"),
+            re.compile("By day, 30 days"),
+        ]
+    )
+    for line in lines.all():
+        box = line.locator("svg").bounding_box()
+        assert box
+        assert box["width"] > box["height"] > 20
+
+
+def test_the_trend_is_drawn_with_the_forecast_and_can_be_pointed_at(
+    history, panel, page
+):
+    page.goto(f"{panel}/?days=30")
+    expect(page.locator(".uplot")).to_have_count(2)
+    expect(page.locator(".u-legend").first).to_contain_text("Forecast")
+    page.locator(".u-over").first.hover(position={"x": 200, "y": 60})
+    expect(page.locator(".u-legend").first).to_contain_text("$")
+    rows = page.locator("#days-heading >> xpath=ancestor::section >> tbody tr")
+    expect(rows).to_have_count(30)
+
+
+def test_all_is_there_without_javascript(browser, emulator, history, panel):
+    deliver(emulator, {"apex_tokensout": 5})
+    with looking(browser, java_script_enabled=False) as page:
+        page.goto(panel)
+        expect(figure(page, "tokens_out")).to_contain_text("5")
+        expect(page.locator("#chart svg")).to_be_visible()
+        page.get_by_role("link", name="60 days").click()
+        expect(page.get_by_role("heading", name="The last 60 days")).to_be_visible()
+        expect(page.locator("tbody tr")).to_have_count(60)
+
+
+def test_a_keyboard_is_enough(emulator, history, panel, page):
+    page.goto(panel)
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the trend")).to_be_focused()
+    page.keyboard.press("Enter")
+    for days in (30, 60):
+        page.keyboard.press("Tab")
+        expect(page.get_by_role("link", name=f"{days} days")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="The last 60 days")).to_be_visible()
+
+
+def test_signing_in_lets_people_through_and_signing_out_does_not(browser, variables):
+    with served(variables, token=TOKEN) as url, looking(browser) as page:
+        page.goto(url)
+        # Nobody has to find the field first.
+        expect(page.get_by_label("Token")).to_be_focused()
+        page.keyboard.type(TOKEN)
+        page.keyboard.press("Enter")
+        expect(page.locator(".tiles")).to_be_visible()
+        page.get_by_role("button", name="Sign out").click()
+        expect(page.get_by_label("Token")).to_be_visible()
+
+
+@pytest.mark.parametrize(
+    ("width", "scheme"), [(390, "light"), (1366, "dark"), (2560, "light")]
+)
+def test_nothing_stands_in_the_way_of_anybody(
+    browser, emulator, history, panel, width, scheme
+):
+    deliver(emulator, {}, {"apex_createdat": ago(hours=30)})
+    size = {"width": width, "height": 900}
+    with looking(browser, viewport=size, color_scheme=scheme) as page:
+        page.goto(panel)
+        expect(page.locator(".uplot")).to_have_count(2)
+        found = Axe().run(page).response["violations"]
+        serious = [v["id"] for v in found if v["impact"] in {"serious", "critical"}]
+        assert serious == []
+        # Nothing is wider than the window.
+        assert page.evaluate("document.documentElement.scrollWidth") <= width

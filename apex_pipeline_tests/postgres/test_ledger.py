@@ -1,0 +1,111 @@
+from datetime import UTC, datetime, timedelta
+
+from apex_pipeline.postgres.run_ledger import RunRecord, RunStatus, Target
+from apex_pipeline_tests.support.ends import execute
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+RESOURCE = "https://org.crm.dynamics.com"
+
+
+def test_a_run_is_opened_and_finished(store):
+    run_id = store.start_run(at=NOW, dagster_run_id="d-1")
+    (running,) = store.last_runs(5)
+    assert (running.status, running.finished_at) == (RunStatus.RUNNING, None)
+
+    record = RunRecord(
+        status=RunStatus.FAILURE,
+        finished_at=NOW + timedelta(minutes=4),
+        rows_read=6,
+        delivered=3,
+        rejected=2,
+        remaining=1,
+        requests=4,
+        throttled_seconds=1.5,
+        token_cache_hits=5,
+        token_cache_misses=7,
+        oldest_pending_age_seconds=60.0,
+        retry_at=NOW + timedelta(minutes=9),
+        error="Dataverse is down",
+    )
+    store.finish_run(run_id, record)
+
+    (run,) = store.last_runs(5)
+    assert (run.id, run.started_at, run.dagster_run_id) == (run_id, NOW, "d-1")
+    assert run.host
+    for name in RunRecord.__slots__[4:]:
+        assert getattr(run, name) == getattr(record, name), name
+
+
+def test_a_run_whose_process_died_is_closed_by_the_next(store):
+    dead = store.start_run(at=NOW, dagster_run_id=None)
+    later = NOW + timedelta(minutes=5)
+    alive = store.start_run(at=later, dagster_run_id=None)
+
+    newest, interrupted = store.last_runs(5)
+
+    assert (newest.id, newest.status) == (alive, RunStatus.RUNNING)
+    assert (interrupted.id, interrupted.status) == (dead, RunStatus.INTERRUPTED)
+    assert interrupted.finished_at == later
+    assert [run.id for run in store.last_runs(1)] == [alive]
+
+
+def test_a_finished_run_is_left_as_it_is_by_the_next(store):
+    done = store.start_run(at=NOW, dagster_run_id=None)
+    record = RunRecord(status=RunStatus.SUCCESS, finished_at=NOW)
+    store.finish_run(done, record)
+
+    store.start_run(at=NOW, dagster_run_id=None)
+
+    assert store.last_runs(5)[1].status is RunStatus.SUCCESS
+
+
+def test_pacing_is_kept_by_key(store):
+    assert store.pacing("a") is None
+    assert store.retry_at("a") is None
+
+    store.save_pacing("a", {"spent": [[1.5, 2]]}, NOW)
+    assert store.pacing("a") == {"spent": [[1.5, 2]]}
+    assert store.retry_at("a") == NOW
+    assert store.pacing("b") is None
+
+    store.save_pacing("a", {"spent": []}, None)
+    assert store.pacing("a") == {"spent": []}
+    assert store.retry_at("a") is None
+
+
+def test_a_pause_written_by_a_clock_that_was_years_ahead_ends_within_the_hour(store):
+    store.save_pacing("a", {}, datetime.now(UTC) + timedelta(days=4000))
+    found = store.retry_at("a")
+    assert found is not None
+    assert found <= datetime.now(UTC) + timedelta(minutes=61)
+
+
+def test_a_target_keeps_its_first_delivery_and_the_last_word(store):
+    assert store.target(RESOURCE) is None
+
+    store.accept_duplicates(RESOURCE, NOW)
+    assert store.target(RESOURCE) == Target(RESOURCE, None, NOW)
+
+    later = NOW + timedelta(hours=1)
+    store.record_delivery(RESOURCE, NOW)
+    store.record_delivery(RESOURCE, later)
+    store.accept_duplicates(RESOURCE, later)
+    assert store.target(RESOURCE) == Target(RESOURCE, NOW, later)
+
+
+def test_a_pause_lasts_as_long_as_was_asked_whatever_the_clocks_say(
+    store, database_url
+):
+    """Our clock was two hours ahead while Dataverse asked for thirty seconds."""
+    ahead = datetime.now(UTC) + timedelta(hours=2)
+    store.save_pacing("a", {"paused_for": 30.0}, ahead + timedelta(seconds=30))
+    found = store.retry_at("a")
+    assert found is not None
+    assert found <= datetime.now(UTC) + timedelta(seconds=31)
+
+    # Postgres' own clock was ahead, and is right again.
+    execute(
+        database_url,
+        "UPDATE dataverse_pacing SET updated_at = now() + interval '2 hours'",
+    )
+    assert store.retry_at("a") is None

@@ -1,0 +1,233 @@
+"""A database that is locked, frozen or suspended: everything ends, and says why."""
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+
+import httpx
+import psycopg
+import pytest
+from psycopg.conninfo import conninfo_to_dict
+
+from apex_pipeline.monitoring.rules import health_watch
+from apex_pipeline_tests.cli.test_cli import APEX, INHERITED
+from apex_pipeline_tests.support.ends import (
+    delivered,
+    environment,
+    execute,
+    insert_many,
+    marked,
+    query,
+)
+from apex_pipeline_tests.support.faulty_network import FaultyNetwork
+from apex_pipeline_tests.support.panel_server import served
+from apex_pipeline_tests.support.waiting import wait_until
+
+# Far more than any of it may take on a busy machine, and far less than for ever.
+BOUND = 120
+
+HOLDER = "(application nightly report, process "
+
+
+@pytest.fixture
+def variables(emulator, database_url, tmp_path):
+    return environment(emulator, database_url, tmp_path / "state")
+
+
+@pytest.fixture
+def start(variables, tmp_path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start a command with the variables, and some changed."""
+    with ExitStack() as started:
+
+        def run(*arguments: str, **changes: str) -> subprocess.Popen[str]:
+            process = subprocess.Popen(
+                [APEX, *arguments],
+                env=INHERITED | variables | changes,
+                cwd=tmp_path,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            started.enter_context(process)
+            started.callback(process.kill)
+            return process
+
+        yield run
+
+
+@pytest.fixture
+def network(database_url: str) -> Iterator[FaultyNetwork]:
+    with FaultyNetwork(int(str(conninfo_to_dict(database_url)["port"]))) as opened:
+        yield opened
+
+
+@pytest.fixture
+def through(database_url: str, network: FaultyNetwork) -> dict[str, str]:
+    """The variable that leads to the database through that network."""
+    port = str(conninfo_to_dict(database_url)["port"])
+    return {"DATABASE_URL": database_url.replace(f":{port}/", f":{network.port}/")}
+
+
+@contextmanager
+def locked(database_url: str) -> Iterator[None]:
+    """Somebody else has locked the table."""
+    with psycopg.connect(database_url, application_name="nightly report") as other:
+        other.execute("LOCK TABLE campaign_metrics")
+        yield
+        other.rollback()
+
+
+@pytest.mark.slow
+def test_a_sync_ends_with_its_budget_and_names_who_holds_the_table(
+    start, database_url, emulator
+):
+    insert_many(database_url, 3)
+    with locked(database_url):
+        output, errors = start("sync", "--time-budget", "5").communicate(timeout=BOUND)
+
+    assert HOLDER in errors
+    assert "0 delivered" in errors
+    assert not output
+    ((kept,),) = query(database_url, "SELECT error FROM sync_run")
+    assert HOLDER in kept
+    assert delivered(emulator) == marked(database_url) == set()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("budget", [["--time-budget", "30"], []])
+def test_a_sync_whose_database_freezes_ends_with_its_budget_or_when_told_to(
+    start, network, through, database_url, emulator, budget
+):
+    insert_many(database_url, 20_000)
+    emulator.fault("slow", delay=0.3, count=100_000, path="UpsertMultiple")
+    process = start("sync", *budget, **through)
+    wait_until(lambda: delivered(emulator), seconds=BOUND)
+    network.freeze()
+    if not budget:
+        process.send_signal(signal.SIGTERM)
+
+    _, errors = process.communicate(timeout=BOUND)
+
+    assert process.returncode != 0
+    if budget:
+        assert "does not answer" in errors
+    assert marked(database_url) <= delivered(emulator)
+
+
+@pytest.mark.slow
+def test_a_sync_whose_backend_is_suspended_ends_with_its_budget(
+    start, database_url, emulator
+):
+    insert_many(database_url, 20_000)
+    emulator.fault("slow", delay=0.3, count=100_000, path="UpsertMultiple")
+    process = start("sync", "--time-budget", "30")
+    wait_until(lambda: delivered(emulator), seconds=BOUND)
+    found = query(
+        database_url,
+        "SELECT pid FROM pg_stat_activity WHERE application_name = 'apex_pipeline'",
+    )
+    for (pid,) in found:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        process.communicate(timeout=BOUND)
+    finally:
+        for (pid,) in found:
+            os.kill(pid, signal.SIGCONT)
+
+    assert marked(database_url) <= delivered(emulator)
+    wait_until(lambda: not _sessions(database_url), seconds=60)
+
+
+def _sessions(database_url: str) -> list[tuple[object, ...]]:
+    return query(
+        database_url,
+        "SELECT application_name FROM pg_stat_activity "
+        "WHERE application_name LIKE 'apex%' AND datname = current_database()",
+    )
+
+
+def test_status_tells_what_the_ledger_knows_while_the_table_is_locked(
+    start, database_url
+):
+    execute(
+        database_url,
+        "INSERT INTO sync_run (started_at, finished_at, host, status, delivered) "
+        "VALUES (now(), now(), '', 'success', 17)",
+    )
+    with locked(database_url):
+        shown = start("status", "--json")
+        checked = start("status", "--check")
+        output, _ = shown.communicate(timeout=BOUND)
+        reasons, _ = checked.communicate(timeout=BOUND)
+
+    found = json.loads(output)
+    assert (shown.returncode, checked.returncode) == (1, 1)
+    assert (found["pending"], found["delivered_24h"]) == (None, 17)
+    assert HOLDER in found["database_error"]
+    assert HOLDER in reasons
+
+
+def test_status_and_doctor_answer_though_the_database_is_frozen(
+    start, network, through
+):
+    network.freeze()
+    commands = [["status"], ["status", "--check"], ["doctor", "--json"]]
+    processes = [start(*command, **through) for command in commands]
+    (shown, said), (reasons, _), (lines, _) = [
+        each.communicate(timeout=BOUND) for each in processes
+    ]
+
+    assert [each.returncode for each in processes] == [1, 1, 1]
+    assert "credential source" in shown
+    # On a busy machine the promise to answer at all comes before the reason.
+    assert "answer" in said
+    assert "answer" in reasons
+    states = {line["name"]: line["state"] for line in json.loads(lines)["lines"]}
+    assert states["database"] == "failed"
+    assert states["token"] == "ok"
+
+
+def test_doctor_names_who_holds_the_table(start, database_url):
+    with locked(database_url):
+        output, _ = start("doctor", "--json").communicate(timeout=BOUND)
+
+    lines = {line["name"]: line for line in json.loads(output)["lines"]}
+    assert lines["database"]["state"] == "ok"
+    assert HOLDER in lines["tables and views"]["measured"]
+
+
+def test_the_panel_tells_who_holds_the_table_and_shows_dataverse_all_the_same(
+    variables, database_url
+):
+    with locked(database_url), served(variables) as url:
+        ready = httpx.get(f"{url}/readyz", timeout=BOUND)
+        figures = httpx.get(f"{url}/api/kpis", timeout=BOUND)
+
+    assert ready.status_code == 503
+    assert HOLDER in ready.text
+    assert figures.status_code == 200
+    assert figures.json()["tiles"]
+
+
+def test_the_panel_answers_though_the_database_is_frozen(variables, network, through):
+    network.freeze()
+    with served(variables | through) as url:
+        assert httpx.get(f"{url}/readyz", timeout=BOUND).status_code == 503
+        assert httpx.get(f"{url}/api/kpis", timeout=BOUND).status_code == 200
+
+
+def test_the_watch_names_who_holds_the_table_and_leaves_no_session(
+    variables, database_url, monkeypatch
+):
+    monkeypatch.setattr(health_watch, "_PATIENCE_SECONDS", 2.0)
+    around = health_watch.Surroundings((), (), ())
+    with locked(database_url):
+        seen = health_watch.look(variables, around, {}, datetime.now(UTC))
+        wait_until(lambda: not _sessions(database_url))
+
+    findings = [finding for each in seen.observations for finding in each.findings]
+    assert any(HOLDER in finding.cause for finding in findings)

@@ -1,0 +1,258 @@
+"""Nothing waits for ever: how statements are bounded, and who is named for a wait."""
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
+import pytest
+from psycopg.conninfo import conninfo_to_dict
+from sqlalchemy import Connection
+
+from apex_pipeline.errors import DatabaseUnavailableError
+from apex_pipeline.postgres.database import Database
+from apex_pipeline.postgres.time_limits import Budget
+from apex_pipeline_tests.support.faulty_network import FaultyNetwork
+from apex_pipeline_tests.support.waiting import wait_until
+
+OURS = "apex_pipeline under test"
+
+_SESSIONS = """
+    SELECT count(*) FROM pg_stat_activity
+    WHERE application_name = %s AND datname = current_database()
+"""
+
+
+@pytest.fixture
+def admin(database_url: str) -> Iterator[psycopg.Connection]:
+    """A connection to the same database, in autocommit."""
+    with psycopg.connect(
+        database_url, autocommit=True, application_name="psql"
+    ) as connection:
+        yield connection
+
+
+@pytest.fixture
+def network(database_url: str) -> Iterator[FaultyNetwork]:
+    """A way to the database that can be broken."""
+    with FaultyNetwork(int(str(conninfo_to_dict(database_url)["port"]))) as opened:
+        yield opened
+
+
+@pytest.fixture
+def through(database_url: str, network: FaultyNetwork) -> str:
+    """The URL of the database through that network.
+
+    Without TLS a request to cancel needs no answer.
+    """
+    port = str(conninfo_to_dict(database_url)["port"])
+    return database_url.replace(f":{port}/", f":{network.port}/") + "?sslmode=disable"
+
+
+def reach(url: str, *, statement_seconds: float = 300.0) -> Database:
+    return Database(url, statement_seconds=statement_seconds, application_name=OURS)
+
+
+def run(statement: str) -> Callable[[Connection], object]:
+    return lambda connection: connection.exec_driver_sql(statement).scalar()
+
+
+def sessions(admin: psycopg.Connection) -> int:
+    row = admin.execute(_SESSIONS, (OURS,)).fetchone()
+    return row[0] if row else 0
+
+
+def setting(database: Database, name: str) -> object:
+    return database.transact(run(f"SELECT current_setting('{name}')"))
+
+
+@pytest.mark.parametrize(
+    ("spent", "statement", "lock", "connecting"),
+    [
+        (0.0, 100.0, 90.0, 30.0),
+        (50.0, 50.0, 45.0, 30.0),
+        (90.0, 20.0, 10.0, 10.0),
+        (1000.0, 20.0, 1.5, 2.0),
+    ],
+)
+def test_what_is_left_of_a_budget_bounds_what_is_asked_and_leaves_a_grace(
+    spent, statement, lock, connecting
+):
+    now = 7.0
+    budget = Budget(300.0, 100.0, clock=lambda: now)
+
+    now += spent
+
+    assert budget.limits().statement == statement
+    assert budget.limits().lock == lock
+    assert budget.connecting(30.0) == connecting
+
+
+def test_a_lock_is_waited_for_four_minutes_at_the_most():
+    assert Budget(3600.0).limits().lock == 240.0
+
+
+def test_the_server_knows_the_limits_of_each_transaction_and_keeps_none(
+    database_url,
+):
+    with reach(database_url, statement_seconds=8.0) as database:
+        assert setting(database, "statement_timeout") == "8s"
+        assert setting(database, "lock_timeout") == "7200ms"
+        with database.connect() as connection:
+            found = connection.execute("SHOW statement_timeout").fetchone()
+    assert found == ("0",)
+
+
+def test_a_statement_that_takes_too_long_is_ended_and_leaves_nothing_behind(
+    database_url, admin
+):
+    with reach(database_url, statement_seconds=0.3) as database:
+        with pytest.raises(DatabaseUnavailableError, match="took too long"):
+            database.transact(run("SELECT pg_sleep(60)"), repeatable=True)
+        assert database.transact(run("SELECT 1")) == 1
+    wait_until(lambda: sessions(admin) == 0)
+
+
+def test_who_holds_a_lock_is_named(database_url, admin):
+    with (
+        reach(database_url, statement_seconds=1.5) as database,
+        admin.transaction(),
+    ):
+        admin.execute("LOCK TABLE campaign_metrics")
+        with pytest.raises(DatabaseUnavailableError) as caught:
+            database.transact(run("SELECT count(*) FROM campaign_metrics"))
+
+    message = str(caught.value)
+    assert f"role {admin.info.user} (application psql, process " in message
+    assert f"{admin.info.backend_pid}, since 20" in message
+    assert "now idle in transaction" in message
+
+
+def test_of_sessions_that_wait_for_one_another_the_first_is_named(database_url, admin):
+    with (
+        reach(database_url, statement_seconds=2.0) as database,
+        psycopg.connect(database_url, application_name="ddl") as second,
+        ThreadPoolExecutor(1) as executor,
+    ):
+        with admin.transaction():
+            admin.execute("LOCK TABLE campaign_metrics IN ACCESS SHARE MODE")
+            waiting = executor.submit(second.execute, "LOCK TABLE campaign_metrics")
+            wait_until(lambda: _is_waiting(admin, "ddl"))
+            with pytest.raises(DatabaseUnavailableError, match="psql") as caught:
+                database.transact(run("SELECT count(*) FROM campaign_metrics"))
+        waiting.result(30)
+        second.rollback()
+
+    assert "ddl" not in str(caught.value)
+
+
+def _is_waiting(connection: psycopg.Connection, application: str) -> bool:
+    found = connection.execute(
+        "SELECT FROM pg_stat_activity WHERE application_name = %s "
+        "AND wait_event_type = 'Lock'",
+        (application,),
+    )
+    return found.fetchone() is not None
+
+
+def test_a_role_that_may_see_little_still_names_role_and_application(
+    database_url, admin
+):
+    password = conninfo_to_dict(database_url)["password"]
+    admin.execute("CREATE ROLE modest LOGIN PASSWORD 'secret'")
+    try:
+        admin.execute("GRANT SELECT ON campaign_metrics TO modest")
+        url = database_url.replace("//apex:", "//modest:")
+        url = url.replace(str(password), "secret")
+        with reach(url, statement_seconds=1.5) as database, admin.transaction():
+            admin.execute("LOCK TABLE campaign_metrics")
+            with pytest.raises(DatabaseUnavailableError) as caught:
+                database.transact(run("SELECT count(*) FROM campaign_metrics"))
+    finally:
+        admin.execute("DROP OWNED BY modest")
+        admin.execute("DROP ROLE modest")
+
+    assert f"role {admin.info.user} (application psql, process " in str(caught.value)
+    assert "since" not in str(caught.value)
+
+
+def test_a_connection_that_freezes_is_given_up_and_the_statement_cancelled(
+    network, through, admin
+):
+    """Answers are held back; the request to cancel gets through."""
+
+    def sleep_without_limit(connection: Connection) -> None:
+        connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+        network.freeze(answers_only=True)
+        connection.exec_driver_sql("SELECT pg_sleep(300)")
+
+    with reach(through, statement_seconds=0.5) as database:
+        with pytest.raises(DatabaseUnavailableError, match="open connection"):
+            database.transact(sleep_without_limit)
+        wait_until(lambda: sessions(admin) == 0)
+        network.mend()
+        assert database.transact(run("SELECT 1")) == 1
+
+
+def test_a_connection_that_froze_while_idle_is_replaced(network, through, monkeypatch):
+    monkeypatch.setattr("apex_pipeline.postgres.timed_connection._BEGIN_SECONDS", 0.5)
+    with reach(through) as database:
+        assert database.transact(run("SELECT 1")) == 1
+        network.freeze()
+        mended = threading.Timer(2.5, network.mend)
+        mended.start()
+
+        assert database.transact(run("SELECT 2")) == 2
+        mended.join()
+
+
+def test_what_is_given_up_ends_at_once_here_and_on_the_server(database_url, admin):
+    def is_under_way() -> bool:
+        found = admin.execute(
+            "SELECT FROM pg_stat_activity WHERE query LIKE %s AND state = 'active' "
+            "AND application_name = %s",
+            ("SELECT pg_sleep%", OURS),
+        )
+        return found.fetchone() is not None
+
+    with reach(database_url) as database, ThreadPoolExecutor(1) as executor:
+        under_way = executor.submit(database.transact, run("SELECT pg_sleep(300)"))
+        wait_until(is_under_way)
+
+        database.give_up()
+
+        with pytest.raises(DatabaseUnavailableError, match="given up"):
+            under_way.result(30)
+        wait_until(lambda: not is_under_way())
+
+
+def test_a_deadlock_is_retried_although_the_work_must_not_be_done_twice(database_url):
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("CREATE TABLE pair (id int PRIMARY KEY, value int)")
+        connection.execute("INSERT INTO pair VALUES (1, 0), (2, 0)")
+    both = threading.Barrier(2)
+    attempts: list[int] = []
+
+    def add(first: int, second: int) -> Callable[[Connection], None]:
+        def work(connection: Connection) -> None:
+            attempts.append(first)
+            for key in (first, second):
+                connection.exec_driver_sql(
+                    "UPDATE pair SET value = value + 1 WHERE id = %(id)s", {"id": key}
+                )
+                if len(attempts) <= 2 and key == first:
+                    both.wait(30)
+
+        return work
+
+    with reach(database_url) as database, ThreadPoolExecutor(2) as executor:
+        done = [
+            executor.submit(database.transact, add(*order))
+            for order in ((1, 2), (2, 1))
+        ]
+        for each in done:
+            each.result(60)
+        values = database.transact(run("SELECT array_agg(value) FROM pair"))
+
+    assert len(attempts) == 3
+    assert values == [2, 2]

@@ -1,0 +1,105 @@
+"""Every variable is read in one way: blank is not set, white space around it is not meant."""
+
+import ast
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from apex_pipeline import settings
+from apex_pipeline.errors import ConfigError
+from apex_pipeline.provisioning.administrator import load_administrator
+from apex_pipeline.settings import VARIABLES
+from apex_pipeline_tests.settings.test_settings import REAL
+from apex_pipeline_tests.test_architecture import MODULES, within
+
+WHOLE = REAL | {
+    "AZURE_AUTHORITY_HOST": "https://login.example",
+    "APEX_CA_BUNDLE": __file__,
+    "APEX_CLIENT_SECRET_EXPIRES_ON": "2027-01-31",
+    "APEX_ADMIN_TENANT_ID": "t.example",
+    "APEX_ADMIN_CLIENT_ID": "c",
+    "APEX_ADMIN_CLIENT_SECRET": "s",
+    "APEX_TEAMS_WEBHOOK_URL": "https://teams.example/x?sig=y",
+    "APEX_ALERT_EMAIL_TO": "a@example.com",
+    "APEX_ALERT_EMAIL_FROM": "b@example.com",
+    "APEX_SMTP_URL": "smtp://relay.example",
+    "APEX_HEARTBEAT_URL": "https://beat.example/x",
+    "DAGSTER_HOME": "/home",
+    "DAGSTER_POSTGRES_URL": "postgresql://u:p@h/dagster",
+    "APEX_DAGSTER_URL": "https://dagster.example",
+    "APEX_EXPORT_DIR": "/tmp",
+    "APEX_TIME_ZONE": "Europe/Berlin",
+    "APEX_HISTORY_START": "2024-11-01",
+    "APEX_SLO_P95_MS": "60000",
+    "APEX_PANEL_HOST": "0.0.0.0",  # noqa: S104  nothing listens
+    "APEX_PANEL_PORT": "3101",
+    "APEX_PANEL_TOKEN": "a-token-that-is-long-enough",
+    "APEX_PANEL_CORS": "https://intranet.example",
+    "APEX_STATE_DIR": "/tmp/state",
+}
+LOADERS: tuple[Callable[[dict[str, str]], object], ...] = (
+    settings.load_settings,
+    settings.load_database_url,
+    settings.load_alert_settings,
+    settings.load_noted_end,
+    settings.load_dagster_url,
+    settings.load_analysis_settings,
+    settings.load_panel_settings,
+    settings.find_mistakes,
+    settings.state_dir,
+    settings.dagster_environment,
+    lambda e: load_administrator(e, settings.load_dataverse(e)),
+)
+NAMES = sorted({*WHOLE, "AZURE_CLIENT_CERTIFICATE_PATH"})
+
+
+def loaded(environment):
+    """What everything that reads variables makes of them."""
+    found = []
+    for load in LOADERS:
+        try:
+            found.append(load(environment))
+        except ConfigError as error:
+            found.append(error.problems)
+    return found
+
+
+def test_the_variables_here_are_all_there_are():
+    assert set(NAMES) == {variable.name for variable in VARIABLES}
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("blank", ["", "  ", "\t", "\n", "\r\n"])
+def test_blank_is_not_set(name, blank):
+    without = {k: v for k, v in WHOLE.items() if k != name}
+    assert loaded(without | {name: blank}) == loaded(without)
+
+
+@pytest.mark.parametrize("name", sorted(WHOLE))
+def test_white_space_around_a_value_is_not_meant(name):
+    assert loaded(WHOLE | {name: f" {WHOLE[name]}\r"}) == loaded(WHOLE)
+
+
+@pytest.mark.parametrize("blank", ["  ", "\t", "\n"])
+def test_a_blank_token_lets_nobody_else_in(blank):
+    with pytest.raises(ConfigError, match="APEX_PANEL_TOKEN must be set"):
+        settings.load_panel_settings(
+            {"APEX_PANEL_HOST": WHOLE["APEX_PANEL_HOST"], "APEX_PANEL_TOKEN": blank}
+        )
+
+
+@pytest.mark.parametrize("path", MODULES, ids=str)
+def test_nothing_reads_a_variable_of_ours_in_another_way(path: Path):
+    if within(path, "emulator", "settings/names.py"):
+        return
+    names = {variable.name for variable in VARIABLES} | {"VARIABLE"}
+    for node in ast.walk(ast.parse(path.read_text())):
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and node.func.attr in {"get", "getenv"}
+            and ast.unparse(node.func.value).endswith(("environ", "environment", "os"))
+            and node.args
+        ):
+            assert ast.unparse(node.args[0]).strip("'") not in names

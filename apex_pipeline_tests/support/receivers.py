@@ -1,0 +1,250 @@
+"""What alerts are sent to in tests: a workflow behind HTTPS, and mail servers."""
+
+import asyncio
+import json
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
+
+from apex_pipeline_tests.support.card_schema import faults
+
+SIGNATURE = "sentinel-signature"
+USER = "apex@example.com"
+PASSWORD = "sentinel/p@ss:word"
+
+
+@dataclass
+class Authority:
+    """A private certificate authority, and a server certificate of it."""
+
+    ca_bundle: Path
+    server: ssl.SSLContext
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Whom the receivers have their certificates from."""
+    return make_authority(tmp_path_factory.mktemp("receivers"))
+
+
+def make_authority(folder: Path) -> Authority:
+    authority = trustme.CA()
+    bundle = folder / "receivers.pem"
+    authority.cert_pem.write_to_path(bundle)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost", "127.0.0.1").configure_cert(context)
+    return Authority(bundle, context)
+
+
+@dataclass
+class Workflow:
+    """A Teams-shaped endpoint: takes cards, and answers as it is told to."""
+
+    port: int
+    answers: list[tuple[int, dict[str, str]]] = field(default_factory=list)
+    cards: list[dict[str, Any]] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
+    connections: int = 0
+
+    @property
+    def url(self) -> str:
+        return f"https://localhost:{self.port}/workflows/1/invoke?sig={SIGNATURE}"
+
+    def take(self, path: str, headers: Any, body: bytes) -> tuple[int, dict[str, str]]:
+        """202 for a card that Teams shows, 400 with what is wrong for another."""
+        self.paths.append(path)
+        status, more = self.answers.pop(0) if self.answers else (202, {})
+        if status != 202:
+            return status, more
+        envelope = json.loads(body)
+        (attachment,) = envelope["attachments"]
+        wrong = faults(attachment["content"])
+        if (
+            len(body) > 20_000
+            or envelope["type"] != "message"
+            or attachment["contentType"] != "application/vnd.microsoft.card.adaptive"
+            or not headers["Content-Type"].startswith("application/json")
+            or wrong
+        ):
+            return 400, {"X-Wrong": "; ".join(wrong)}
+        self.cards.append(attachment["content"])
+        return 202, {}
+
+
+@contextmanager
+def workflow(authority: Authority) -> Iterator[Workflow]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            status, headers = served.take(self.path, self.headers, body)
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            code = json.dumps(
+                {"error": {"code": "TriggerDisabled", "message": self.path}}
+            )
+            text = b"" if status < 300 else code.encode()
+            self.send_header("Content-Length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text)
+
+        def log_message(self, *_):
+            pass
+
+    class Server(ThreadingHTTPServer):
+        def get_request(self):
+            connection, address = super().get_request()
+            served.connections += 1
+            connection.settimeout(5)
+            try:
+                return authority.server.wrap_socket(
+                    connection, server_side=True
+                ), address
+            except ssl.SSLError as error:
+                connection.close()
+                raise OSError from error
+
+        def handle_error(self, *_):
+            pass  # a client that only connects is no error here
+
+    with Server(("127.0.0.1", 0), Handler) as server:
+        served = Workflow(server.server_address[1])
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield served
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@contextmanager
+def proxy() -> Iterator[tuple[int, list[str]]]:
+    """A proxy for one connection: its port, and the requests that it saw."""
+    heads: list[str] = []
+
+    def serve() -> None:
+        near = listening.accept()[0]
+        head = near.recv(65_536).decode()
+        heads.append(head)
+        host, _, port = head.split()[1].rpartition(":")
+        far = socket.create_connection((host, int(port)))
+        near.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        back = threading.Thread(target=pump, args=(far, near))
+        back.start()
+        pump(near, far)
+        back.join()
+        near.close()
+        far.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield listening.getsockname()[1], heads
+        thread.join(30)
+
+
+def pump(source: socket.socket, sink: socket.socket) -> None:
+    while data := source.recv(65_536):
+        sink.sendall(data)
+    with suppress(OSError):
+        sink.shutdown(socket.SHUT_WR)
+
+
+@dataclass
+class MailServer:
+    """A mail server, and what it took."""
+
+    port: int = 0
+    refuses: dict[str, str] = field(default_factory=dict)
+    envelopes: list[tuple[str, list[str], EmailMessage]] = field(default_factory=list)
+    encrypted: list[bool] = field(default_factory=list)
+    users: list[str] = field(default_factory=list)
+
+    async def handle_RCPT(self, server, session, envelope, address, options):  # noqa: N802  aiosmtpd finds hooks by name
+        if address in self.refuses:
+            return self.refuses[address]
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
+
+    async def handle_DATA(  # noqa: N802
+        self, server: SMTP, session: Session, envelope: Envelope
+    ) -> str:
+        assert isinstance(envelope.content, bytes)
+        parsed = message_from_bytes(envelope.content, policy=policy.default)
+        assert isinstance(parsed, EmailMessage)
+        tls = server.transport and server.transport.get_extra_info("ssl_object")
+        self.encrypted.append(tls is not None)
+        sender = envelope.mail_from or ""
+        self.envelopes.append((sender, list(envelope.rcpt_tos), parsed))
+        return self.refuses.get("DATA", "250 taken")
+
+    async def handle_NOOP(self, server, session, envelope, argument):  # noqa: N802
+        return self.refuses.get("NOOP", "250 OK")
+
+    async def handle_QUIT(self, server, session, envelope):  # noqa: N802
+        if "QUIT" in self.refuses:
+            server.transport.abort()
+        return "221 Bye"
+
+    def authenticate(self, server, session, envelope, mechanism, data) -> AuthResult:
+        assert isinstance(data, LoginPassword)
+        self.users.append(data.login.decode())
+        good = data.login.decode() == USER and data.password.decode() == PASSWORD
+        return AuthResult(success=good, handled=good)
+
+
+@contextmanager
+def mail_server(
+    authority: Authority, kind: str, *, accounts: bool = False
+) -> Iterator[MailServer]:
+    """A mail server: `plain`, `starttls`, or `tls` from the start."""
+    served = MailServer()
+    loop = asyncio.new_event_loop()
+
+    def protocol() -> SMTP:
+        return SMTP(
+            served,
+            hostname="mail.test",
+            loop=loop,
+            tls_context=authority.server if kind == "starttls" else None,
+            authenticator=served.authenticate if accounts else None,
+            auth_required=accounts and kind == "starttls",
+            auth_require_tls=kind != "tls",
+        )
+
+    context = authority.server if kind == "tls" else None
+    server = loop.run_until_complete(
+        loop.create_server(protocol, "127.0.0.1", 0, ssl=context)
+    )
+    served.port = server.sockets[0].getsockname()[1]
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        yield served
+    finally:
+        asyncio.run_coroutine_threadsafe(_end(server), loop).result(30)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+async def _end(server: asyncio.Server) -> None:
+    """Stop listening, and let what is under way come to its end."""
+    server.close()
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)

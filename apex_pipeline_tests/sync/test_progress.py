@@ -1,0 +1,241 @@
+"""No run ends well that had rows, sent some, and achieved nothing."""
+
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+
+import psycopg
+import pytest
+
+from apex_pipeline.dataverse.sender import RetryPolicy
+from apex_pipeline.emulator import Options, serve
+from apex_pipeline.emulator.latency import Profile
+from apex_pipeline.errors import MarkSwallowedError, NoProgressError
+from apex_pipeline.postgres.resent_rows import Slice
+from apex_pipeline.postgres.run_ledger import RunStatus
+from apex_pipeline.sync.request_delivery import DataverseSink
+from apex_pipeline.sync.run import SyncOptions, run_sync
+from apex_pipeline.sync.stream import StreamOptions
+from apex_pipeline_tests.support.ends import (
+    delivered,
+    differences,
+    emulator_settings,
+    execute,
+    insert_many,
+    marked,
+    query,
+)
+
+IMPATIENT = RetryPolicy(attempts=3, first_wait=0.01)
+CHANGE = "UPDATE campaign_metrics SET tokens_in = tokens_in + 1"
+
+
+@pytest.fixture
+def sync(store, emulator, tmp_path):
+    def run(service=emulator, **options):
+        return run_sync(
+            store,
+            emulator_settings(service),
+            tmp_path / "tokens.json",
+            SyncOptions(**({"retry": IMPATIENT} | options)),
+        )
+
+    return run
+
+
+def meddling(act):
+    """A sink that lets somebody act between each answer and its mark."""
+
+    class Meddled(DataverseSink):
+        async def deliver(self, metrics, deadline):
+            delivery = await super().deliver(metrics, deadline)
+            act(metrics)
+            return delivery
+
+    return Meddled
+
+
+def once(url, statement):
+    """Carry out a statement at the first answer."""
+    statements = iter([statement])
+
+    def act(_):
+        for each in statements:
+            execute(url, each)
+
+    return act
+
+
+def test_rows_that_change_while_they_travel_are_not_marked_with_their_old_values(
+    sync, store, emulator, database_url
+):
+    insert_many(database_url, 400)
+    newest = "(SELECT id FROM campaign_metrics ORDER BY created_at DESC LIMIT 300)"
+    report = sync(
+        make_sink=meddling(once(database_url, f"{CHANGE} WHERE id IN {newest}")),
+        stream=StreamOptions(page_size=400, rows_per_request=100),
+    )
+    assert report.failure is None
+    assert (report.delivered, report.changed, report.remaining) == (100, 300, 300)
+    (run,) = store.last_runs(1)
+    assert (run.delivered, run.changed, run.deleted, run.locked) == (100, 300, 0, 0)
+    assert sync().delivered == 300
+    assert differences(emulator, database_url) == []
+
+
+def test_one_row_that_changes_just_now_is_sent_again_by_the_same_run(
+    sync, emulator, database_url
+):
+    insert_many(database_url, 1)
+    report = sync(make_sink=meddling(once(database_url, CHANGE)))
+    assert report.failure is None
+    assert (report.delivered, report.changed, report.remaining) == (1, 1, 0)
+    assert differences(emulator, database_url) == []
+
+
+def test_rows_that_change_faster_than_they_are_sent_fail_the_run(
+    sync, store, database_url
+):
+    insert_many(database_url, 1)
+    report = sync(make_sink=meddling(lambda _: execute(database_url, CHANGE)))
+    assert isinstance(report.failure, NoProgressError)
+    assert "1 were changed" not in str(report.failure)
+    assert "3 were changed" in str(report.failure)
+    assert store.last_runs(1)[0].status is RunStatus.FAILURE
+
+
+@contextmanager
+def holding(url, statement):
+    with psycopg.connect(url) as connection:
+        connection.execute(statement.encode())
+        yield
+        connection.rollback()
+
+
+def test_rows_that_another_transaction_holds_are_left_to_the_next_run(
+    sync, emulator, database_url
+):
+    insert_many(database_url, 20)
+    oldest = "(SELECT id FROM campaign_metrics ORDER BY created_at LIMIT 8)"
+    with holding(database_url, f"{CHANGE} WHERE id IN {oldest}"):
+        report = sync()
+    assert report.failure is None
+    assert (report.delivered, report.locked, report.remaining) == (12, 8, 8)
+    assert sync().delivered == 8
+    assert differences(emulator, database_url) == []
+
+
+def test_a_run_whose_rows_are_all_held_fails_and_says_so(sync, database_url):
+    insert_many(database_url, 5)
+    with holding(database_url, CHANGE):
+        report = sync()
+    assert isinstance(report.failure, NoProgressError)
+    assert "held by another transaction" in str(report.failure)
+    assert report.remaining == 5
+
+
+def test_rows_that_are_deleted_while_they_travel_are_counted_apart(
+    sync, emulator, database_url
+):
+    insert_many(database_url, 10)
+    report = sync(
+        make_sink=meddling(
+            lambda _: execute(database_url, "DELETE FROM campaign_metrics")
+        )
+    )
+    assert report.failure is None
+    assert (report.delivered, report.deleted, report.remaining) == (0, 10, 0)
+    found = query(database_url, "SELECT kind, record_id FROM dataverse_finding")
+    assert {record for _, record in found} == delivered(emulator)
+    assert {kind for kind, _ in found} == {"unknown"}
+
+
+SWALLOW = """
+    CREATE FUNCTION swallow() RETURNS trigger LANGUAGE plpgsql
+        AS 'BEGIN RETURN NULL; END';
+    CREATE TRIGGER frozen BEFORE UPDATE ON campaign_metrics
+        FOR EACH ROW EXECUTE FUNCTION swallow();
+"""
+
+
+def test_a_mark_that_is_swallowed_fails_the_run_at_the_first_page(
+    sync, store, emulator, database_url
+):
+    insert_many(database_url, 5000)
+    execute(database_url, SWALLOW)
+    report = sync(stream=StreamOptions(rows_per_request=100))
+    assert isinstance(report.failure, MarkSwallowedError)
+    assert "trigger frozen" in str(report.failure)
+    assert (report.delivered, report.remaining) == (0, 5000)
+    # The first request goes alone; a few more were under way when it was found out.
+    assert len(emulator.records()) < 2500
+    assert store.last_runs(1)[0].status is RunStatus.FAILURE
+    execute(database_url, "DROP TRIGGER frozen ON campaign_metrics")
+    assert sync().delivered == 5000
+
+
+def test_a_slice_keeps_to_the_same_rules(sync, emulator, database_url):
+    insert_many(database_url, 10)
+    assert sync().delivered == 10
+    everything = Slice(until=datetime.now(UTC) + timedelta(days=1))
+    one = "(SELECT id FROM campaign_metrics ORDER BY created_at LIMIT 1)"
+    report = sync(
+        part=everything,
+        make_sink=meddling(once(database_url, f"{CHANGE} WHERE id = {one}")),
+    )
+    assert report.failure is None
+    assert (report.delivered, report.changed, report.part_left) == (9, 1, 1)
+    assert len(marked(database_url)) == 9
+    assert sync().delivered == 1
+    assert differences(emulator, database_url) == []
+    execute(database_url, SWALLOW)
+    assert isinstance(sync(part=everything).failure, MarkSwallowedError)
+
+
+def test_a_service_that_fails_until_the_time_is_over_fails_the_run(
+    sync, emulator, database_url
+):
+    insert_many(database_url, 5)
+    emulator.fault("status", status=503, count=10_000, path="UpsertMultiple")
+    patient = RetryPolicy(attempts=10_000, first_wait=0.05, longest_wait=0.05)
+    report = sync(time_budget=1.0, retry=patient)
+    assert isinstance(report.failure, NoProgressError)
+    assert "Dataverse failed to upsert 5 records" in str(report.failure)
+
+
+def test_that_dataverse_asks_us_to_wait_is_no_failure(sync, emulator, database_url):
+    insert_many(database_url, 5)
+    emulator.fault("status", status=429, code="0x80072322", retry_after=60, count=9)
+    report = sync(time_budget=1.0)
+    assert (report.failure, report.delivered) == (None, 0)
+    assert report.retry_at is not None
+
+
+def test_a_service_that_is_too_slow_is_named_and_gets_less_the_next_time(
+    sync, database_url
+):
+    """A third of a second a row, of which a hundred outlast the timeout."""
+    insert_many(database_url, 100)
+    slow = Options(client_secret="of no use elsewhere", profile=Profile(upsert=0.3))
+    with serve(slow) as service:
+        first = sync(service, time_budget=2.5, request_timeout=1.0)
+        assert isinstance(first.failure, NoProgressError)
+        assert "the next run sends" in str(first.failure).lower()
+        assert first.rows_per_request < 25
+        second = sync(service, time_budget=4.0, request_timeout=1.0)
+        assert second.failure is None
+        assert second.delivered > 0
+        assert delivered(service) >= marked(database_url)
+        assert second.delivered + second.remaining == 100
+
+
+def test_the_size_that_was_best_outlives_the_run_unless_somebody_chose_it(
+    sync, store, database_url
+):
+    insert_many(database_url, 3000)
+    assert (
+        sync(stream=StreamOptions(rows_per_request=7, limit=70)).rows_per_request == 7
+    )
+    found = sync()
+    assert found.rows_per_request > 100
+    insert_many(database_url, 1)
+    assert sync().rows_per_request == found.rows_per_request
