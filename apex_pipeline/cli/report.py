@@ -66,6 +66,6 @@ def report(
 
 def _read_orchestration(environment: Mapping[str, str]) -> Orchestration:
     """Dagster is loaded here, when what may be slowed down by it is measured."""
-    from apex_pipeline.defs.operations.report_reading import read_orchestration
+    from apex_pipeline.defs.operations import report_reading  # noqa: PLC0415  slow
 
-    return read_orchestration(environment)
+    return report_reading.read_orchestration(environment)

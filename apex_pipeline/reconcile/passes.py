@@ -11,6 +11,7 @@ Progress is kept after each step, which a killed run repeats at most.
 import logging
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from uuid import UUID
 
 from apex_pipeline.errors import RejectedError, SchemaDriftError
@@ -152,9 +153,12 @@ class Passes:
         if progress.exported_since is not None:
             since, after = exported_rows.overlap(progress.exported_since), ""
             while page := await self._examination.ask(
-                lambda c: exported_rows.exported_page(
-                    c, since, after, self._rows_by_key
-                )  # noqa: B023  asked at once
+                partial(
+                    exported_rows.exported_page,
+                    since=since,
+                    after=after,
+                    limit=self._rows_by_key,
+                )
             ):
                 await self._look_at(row.key for row in page if row.key is not None)
                 since, after = str(page[-1].exported_at), page[-1].id

@@ -30,13 +30,10 @@ def make_database_ready(
     context: dg.OpExecutionContext, config: ProvisionConfig
 ) -> None:
     """Make what the databases lack; what is right is left alone."""
-    # It loads what no sync needs.
-    from apex_pipeline.provisioning.databases import (
-        provision_database as provision_postgres,
-    )
+    from apex_pipeline.provisioning import databases  # noqa: PLC0415  loads yoyo
 
     try:
-        outcome = provision_postgres(
+        outcome = databases.provision_database(
             load_database_url(os.environ),
             read_variable(os.environ, VARIABLE),
             plan_only=config.plan_only,
