@@ -194,7 +194,10 @@ def test_the_status_shows_what_is_open(journal, variables):
 
 def test_provisioning_makes_the_alerts_tables_too(variables):
     planned = apex("provision", "database", "--plan")
-    assert planned.output == "would be applied: alerts_0001_incidents\n"
+    assert planned.output.splitlines() == [
+        "would be applied: alerts_0001_incidents",
+        "would be applied: alerts_0002_locations",
+    ]
     assert apex("provision", "database").exit_code == 0
     with Journal(variables["DAGSTER_POSTGRES_URL"]) as journal:
         assert journal.incidents() == []

@@ -21,7 +21,7 @@ from apex_pipeline_tests.support.ends import campaign_row, environment, execute,
 # What only says how an answer is printed, or asks the person at a terminal.
 PRINTING = {"as_json", "yes", "check"}
 # Services, which a job cannot be; they are started with what a form would need.
-SERVICES = {"up", "panel", "emulator"}
+SERVICES = {"up", "panel", "emulator", "webserver"}
 
 FORMS: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "sync": ("sync_campaign_metrics", {"time_budget": "time_budget_seconds"}),
