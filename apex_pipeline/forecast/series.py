@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
+from itertools import accumulate
+from operator import sub
 
 MAX_DAYS = 728
 """What lies further back than two years says nothing about the next 90 days."""
@@ -32,6 +34,24 @@ class DailySeries:
     def known(self) -> int:
         """How many days are known."""
         return sum(value is not None for value in self.values)
+
+    def day(self, index: int) -> date:
+        """The day of a value."""
+        return self.first_day + timedelta(days=index)
+
+    def since(self, index: int) -> "DailySeries":
+        """The same from a day on."""
+        return DailySeries(self.day(index), self.values[index:])
+
+    def most(self, days: int) -> float:
+        """The most that so many days together ever cost, US dollars.
+
+        Of a series that is shorter, its mean for each of them.
+        """
+        span = min(days, len(self.values))
+        sums = list(accumulate((v or 0.0 for v in self.values), initial=0.0))
+        most: float = max(map(sub, sums[span:], sums))
+        return most * days / span
 
 
 def is_cost(value: float) -> bool:
