@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings as examples, strategies as st
 
-from apex_pipeline.analysis.cost_forecast import train
+from apex_pipeline.analysis.cost_forecast import Outcome, train
 from apex_pipeline.analysis.outlook import outlook
 from apex_pipeline.analysis.rollups import DAILY, Periods, refresh
 from apex_pipeline.database import Database
@@ -171,11 +171,12 @@ def test_before_the_first_training_there_is_none(database):
         ([4.0], "flat_mean"),
         ([4.0] * 13, "flat_mean"),
         ([4.0] * 14, "weekday_mean"),
-        ([0.0] * 60, "weekday_level"),
+        ([0.0] * 60, None),
+        ([4.0] * 60 + [0.0] * 40, "paused"),
         ([12.5] * 120, "weekday_level"),
         *((make(400, 3), None) for make in KINDS.values()),
     ],
-    ids=["empty", "one", "short", "two_weeks", "zeros", "constant", *KINDS],
+    ids=["empty", "one", "short", "two_weeks", "zeros", "paused", "constant", *KINDS],
 )
 def test_a_series_of_any_kind_is_forecast_and_kept(
     database, database_url, costs, model
@@ -184,11 +185,12 @@ def test_a_series_of_any_kind_is_forecast_and_kept(
     train(database, IN_UTC, NOW)
     found = outlook(database, "UTC")
     assert found is not None
-    assert len(found.days) == (90 if costs else 0)
-    assert len(found.totals) == (4 if costs else 0)
-    if model or not costs:
+    assert len(found.days) == (90 if any(costs) else 0)
+    assert len(found.totals) == (4 if any(costs) else 0)
+    if model or not any(costs):
         assert found.model == model
-    assert (found.note == "") == (len(costs) == 400)
+    if not any(costs):
+        assert found.note == "No day's cost is known yet."
 
 
 @examples(
@@ -318,3 +320,32 @@ def test_the_newest_forecast_says_how_often_its_intervals_have_held(
     )
     assert days == 30
     assert float(sum80) == pytest.approx(100 * (score.sum_coverage[1] or 0), abs=0.01)
+
+
+def test_what_yesterday_cost_is_held_against_what_was_forecast_for_it(
+    database, database_url
+):
+    costs = weekly(110, 4)
+    spend(database_url, costs[:109], until=days_ago(1))
+    for earlier in (9, 1):
+        train(database, IN_UTC, NOW - timedelta(days=earlier))
+    spend(database_url, [77.0])
+    (training,) = train(database, IN_UTC, NOW)
+    ((cost, low, high),) = query(
+        database_url,
+        "SELECT cost_usd, low_80_usd, high_80_usd FROM cost_forecast_day WHERE day = "
+        f"'{days_ago(1)}' AND made_on = '{days_ago(1)}'",
+    )
+    assert training.yesterday == Outcome(
+        days_ago(1), 77.0, float(cost), float(low), float(high)
+    )
+
+
+def test_a_yesterday_that_was_never_forecast_is_held_against_nothing(
+    database, database_url
+):
+    spend(database_url, weekly(60, 4))
+    (training,) = train(database, IN_UTC, NOW)
+    assert training.yesterday is None
+    (again,) = train(database, IN_UTC, NOW)
+    assert again.yesterday is None

@@ -156,7 +156,7 @@ def test_a_history_that_was_never_made_is_made_in_one_run_of_days_and_one_of_wee
     assert len(preview) < 1000
     checks = [c for r in results for c in r.get_asset_check_evaluations()]
     assert [c.check_name for c in checks if not c.passed] == []
-    assert len(checks) == 11
+    assert len(checks) == 13
 
     again = ask(repository, instance, "remake_late_days", data.cursor)
     assert again.run_requests == []
@@ -524,7 +524,10 @@ def test_the_forecast_is_made_with_the_days_and_shown(
         for c in result.get_asset_check_evaluations()
         if c.asset_key == dg.AssetKey("cost_forecast")
     }
-    assert set(checks) == {"learnt_up_to_yesterday", "coverage_in_band"}
+    assert set(checks) == {
+        *("learnt_up_to_yesterday", "coverage_in_band"),
+        *("within_reason", "yesterday_as_forecast"),
+    }
     assert all(check.passed for check in checks.values())
 
 

@@ -5,7 +5,7 @@ same day, a forecast replaces that day's; those of other days stay, so that what
 them can be seen.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -31,6 +31,13 @@ _KNOWN = """
     WHERE time_zone = %(zone)s AND day >= %(since)s AND day < %(until)s
         AND computed_at >= (day + 1)::timestamp AT TIME ZONE %(zone)s
     ORDER BY day
+"""
+
+# What was forecast last before a day was over.
+_FORECAST_OF = """
+    SELECT cost_usd, low_80_usd, high_80_usd FROM cost_forecast_day
+    WHERE time_zone = %(zone)s AND day = %(day)s AND made_on <= %(day)s
+    ORDER BY made_on DESC LIMIT 1
 """
 
 # One that seems to come from a later day was made while a clock was wrong.
@@ -88,16 +95,30 @@ _SCORES = """
 
 
 @dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a day cost, and what was forecast for it last, US dollars."""
+
+    day: date
+    actual: float
+    cost: float
+    low_80: float | None
+    high_80: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Training:
     """A forecast of one time zone.
 
     Attributes:
         note: What limits it, in words; empty where nothing does.
+        yesterday: The last day that is over; None where it is not known, or was not
+            forecast.
     """
 
     time_zone: str
     forecast: Forecast
     note: str
+    yesterday: Outcome | None = None
 
 
 def train(
@@ -144,7 +165,20 @@ def _learn(connection: Connection, zone: str, today: date) -> Training:
     notes = [made.note] if made.note else []
     if absurd:
         notes.append(f"No day can cost what these do, taken for missing: {absurd}.")
-    return Training(zone, made, " ".join(notes))
+    yesterday = _outcome(connection, zone, today - timedelta(days=1), known)
+    return Training(zone, made, " ".join(notes), yesterday)
+
+
+def _outcome(
+    connection: Connection, zone: str, day: date, known: Mapping[date, float]
+) -> Outcome | None:
+    row = connection.exec_driver_sql(
+        _FORECAST_OF, {"zone": zone, "day": day}
+    ).one_or_none()
+    if row is None or day not in known:
+        return None
+    cost, low, high = (None if value is None else float(value) for value in row)
+    return Outcome(day, known[day], cost or 0.0, low, high)
 
 
 def _store(connection: Connection, training: Training, now: datetime) -> None:

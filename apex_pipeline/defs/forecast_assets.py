@@ -17,6 +17,8 @@ from apex_pipeline.analysis.forecast_checks import (
     COVERAGE_IN_BAND,
     JUDGED_DAYS,
     LEARNT_UP_TO_YESTERDAY,
+    WITHIN_REASON,
+    YESTERDAY_AS_FORECAST,
     check,
 )
 from apex_pipeline.analysis.history import described_columns, totals
@@ -34,7 +36,7 @@ from apex_pipeline.defs.rollup_specs import (
 )
 from apex_pipeline.defs.services import Services
 from apex_pipeline.errors import ApexError
-from apex_pipeline.forecast import HORIZON
+from apex_pipeline.forecast import HORIZON, MOST_TIMES
 
 _PREVIEW_DAYS = 7
 _VIEW = "cost_forecast"
@@ -42,8 +44,14 @@ _CHECK_WORDS = {
     LEARNT_UP_TO_YESTERDAY: "The forecast knows what yesterday cost, in each time zone.",
     COVERAGE_IN_BAND: f"Of {JUDGED_DAYS} or more days of the past, the intervals would have "
     f"held as many as they promise, give or take {BAND_POINTS} percentage points.",
+    WITHIN_REASON: f"No sum and no interval reaches beyond {MOST_TIMES} times the dearest "
+    "day that there was, times its days.",
+    YESTERDAY_AS_FORECAST: "What yesterday cost lies in the 80 % interval that was "
+    "forecast for it. One day in five may lie outside by chance.",
 }
-_SEVERITIES = dict.fromkeys(_CHECK_WORDS, dg.AssetCheckSeverity.WARN)
+_SEVERITIES = dict.fromkeys(_CHECK_WORDS, dg.AssetCheckSeverity.WARN) | {
+    WITHIN_REASON: dg.AssetCheckSeverity.ERROR
+}
 _CHECK_SPECS = [
     dg.AssetCheckSpec(name, asset=FORECAST_KEY, description=words)
     for name, words in _CHECK_WORDS.items()
