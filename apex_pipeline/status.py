@@ -28,6 +28,8 @@ class Status:
         throttled_seconds_24h: For how long Dataverse kept us waiting in that time.
         token_hit_rate_pct: Requests of that time that needed no new token, in percent.
         throttled_until: When Dataverse takes requests again, if it said so.
+        comparison_lap_seconds: How long the comparison of all raw rows with the rollups
+            takes; within that a row that was changed is in them. None before the first.
     """
 
     pending: int
@@ -40,6 +42,7 @@ class Status:
     throttled_seconds_24h: float
     token_hit_rate_pct: float | None
     throttled_until: datetime | None
+    comparison_lap_seconds: float | None
 
 
 def read_status(store: Store, settings: DataverseSettings) -> Status:
@@ -55,6 +58,7 @@ def read_status(store: Store, settings: DataverseSettings) -> Status:
     misses = sum(run.token_cache_misses for run in recent)
     pending = store.pending_summary()
     oldest = pending.oldest_created_at
+    compared = store.comparison()
     retry_at = store.retry_at(pacing_key(settings))
     finished = [run for run in runs if run.status is not RunStatus.RUNNING]
     return Status(
@@ -70,4 +74,5 @@ def read_status(store: Store, settings: DataverseSettings) -> Status:
         throttled_seconds_24h=sum(run.throttled_seconds for run in recent),
         token_hit_rate_pct=token_hit_rate_pct(hits, misses),
         throttled_until=retry_at if retry_at and retry_at > now else None,
+        comparison_lap_seconds=compared.seconds(now) if compared else None,
     )

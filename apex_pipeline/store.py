@@ -8,6 +8,7 @@ from typing import Self
 from sqlalchemy import Connection
 
 from apex_pipeline import ledger, pending, quarantine, quarantine_listing, slices
+from apex_pipeline.analysis.comparison import Progress, progress_in
 from apex_pipeline.database import Database
 from apex_pipeline.ledger import RunRecord, Target, Totals
 from apex_pipeline.metrics import Rejection
@@ -147,6 +148,10 @@ class Store:
     def dropped_count(self) -> int:
         """Count the rows in quarantine that a person has dropped."""
         return self._database.transact(quarantine.count, repeatable=True)[1]
+
+    def comparison(self) -> Progress | None:
+        """How far the comparison of rollups has come; None before the first."""
+        return self._database.transact(progress_in, repeatable=True)
 
     def quarantine_causes(
         self, selection: Selection, limit: int, offset: int = 0

@@ -79,7 +79,7 @@ MAY_IMPORT = {
     "sources.py": {"metrics", "pending", "slices", "store"},
     "store.py": {
         *("database", "ledger", "metrics", "pending", "quarantine"),
-        *("quarantine_listing", "slices", "writer_lock"),
+        *("quarantine_listing", "slices", "writer_lock", "analysis.comparison"),
     },
     "migrations.py": {"database", "errors", "schema"},
     "schema.py": set(),
@@ -93,6 +93,7 @@ MAY_IMPORT = {
         "analysis.rollup_columns",
         "settings",
     },
+    "analysis/comparison.py": {"database"},
     "analysis/history.py": {"database", "analysis.rollups"},
     "charts": {"charts"},
     "analysis/cost_forecast.py": {"database", "forecast", "settings"},
@@ -160,6 +161,7 @@ MAY_IMPORT = {
     "watch": {
         *("alerts", "credential_end", "database", "dataverse", "doctor", "errors"),
         *("ledger", "metrics", "pending", "settings", "status", "store", "watch"),
+        "analysis.comparison",
     },
     "panel": {
         *(

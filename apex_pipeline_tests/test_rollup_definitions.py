@@ -209,10 +209,52 @@ def test_the_comparison_goes_through_history_once_a_day_in_parts(
 ):
     cursor = made(repository, instance)
     data = ask(repository, instance, "remake_late_days", cursor)
-    assert json.loads(data.cursor) == {"begun": str(TODAY), "next": None}
+    kept = json.loads(data.cursor)
+    assert (kept["begun"], kept["next"]) == (str(TODAY), None)
     yesterday = json.dumps({"begun": str(TODAY - timedelta(days=1)), "next": None})
     data = ask(repository, instance, "remake_late_days", yesterday)
     assert json.loads(data.cursor)["begun"] == str(TODAY)
+
+
+def test_a_changed_row_is_found_however_many_are_late(
+    repository, instance, variables, database_url, monkeypatch
+):
+    """A late row at each tick used to put the comparison off for ever."""
+    start = TODAY - timedelta(days=100)
+    monkeypatch.setenv("APEX_HISTORY_START", start.isoformat())
+    changed = TODAY - timedelta(days=50)
+    insert(database_url, [metric(noon(changed), tokens_in=7)])
+    cursor = made(repository, instance)
+    query(
+        database_url,
+        "UPDATE campaign_metrics SET cost_usd = cost_usd + 100 WHERE tokens_in = 7 "
+        "RETURNING 1",
+    )
+    asked = set()
+    for number in range(1, 5):
+        insert(database_url, [metric(noon(start + timedelta(days=number)))])
+        data = ask(repository, instance, "remake_late_days", cursor)
+        cursor = data.cursor
+        asked |= spans(data)
+    assert ("refresh_daily_rollups", str(changed), str(changed)) in asked
+    ((next_day, seconds),) = query(
+        database_url, "SELECT next_day, lap_seconds FROM rollup_comparison"
+    )
+    assert next_day is None
+    assert seconds >= 0
+
+
+def test_a_part_of_which_too_much_is_out_of_date_is_compared_again(
+    repository, instance, variables, database_url, monkeypatch
+):
+    start = TODAY - timedelta(days=50)
+    monkeypatch.setenv("APEX_HISTORY_START", start.isoformat())
+    days = [start + timedelta(days=number) for number in range(0, 26, 2)]
+    insert(database_url, [metric(noon(day)) for day in days])
+    made(repository, instance)
+    query(database_url, "UPDATE campaign_metrics SET tokens_in = 8 RETURNING 1")
+    data = ask(repository, instance, "remake_late_days")
+    assert json.loads(data.cursor)["next"] == str(start)
 
 
 def test_marking_rows_as_exported_makes_no_day_late(

@@ -13,6 +13,7 @@ from hypothesis import given, strategies as st
 from apex_pipeline.alerts.findings import Observation, is_within
 from apex_pipeline.alerts.notice import Severity
 from apex_pipeline.alerts.outbox import LATE as STUCK, Backlog
+from apex_pipeline.analysis.comparison import Progress
 from apex_pipeline.breaker import Breaker
 from apex_pipeline.credential_end import CredentialEnd
 from apex_pipeline.database import Database
@@ -518,3 +519,20 @@ def test_nothing_inhibits_what_no_rule_finds():
     assert {scope.partition("/")[0] for scope in named} <= set(RULES)
     assert all(re.fullmatch(r"[a-z-]+", name) for name in RULES)
     assert not is_within("run-failed", "run")
+
+
+@pytest.mark.parametrize(
+    ("progress", "is_slow"),
+    [
+        (None, False),
+        (Progress(ago(hours=30), None, 6 * 3600.0), False),
+        (Progress(ago(hours=30), None, 25 * 3600.0), True),
+        (Progress(ago(hours=23), NOW.date(), None), False),
+        (Progress(ago(hours=25), NOW.date(), 6 * 3600.0), True),
+        (Progress(ago(hours=1), NOW.date(), 25 * 3600.0), True),
+    ],
+)
+def test_a_comparison_that_takes_longer_than_was_promised_is_told(progress, is_slow):
+    found = list(sync_health.observe(health(compared=progress), NOW, NOW))
+    (seen,) = [each for each in found if each.scope == "comparison-slow"]
+    assert bool(seen.findings) == is_slow

@@ -10,10 +10,12 @@ from apex_pipeline import ledger, pending
 from apex_pipeline.alerts.findings import Observation
 from apex_pipeline.alerts.incidents import words
 from apex_pipeline.alerts.notice import Severity
+from apex_pipeline.analysis.comparison import PROMISED, Progress, progress_in
 from apex_pipeline.database import Database
 from apex_pipeline.ledger import RunRecord, RunStatus
 from apex_pipeline.pending import PendingSummary
 from apex_pipeline.watch.catalogue import (
+    COMPARISON_SLOW,
     NO_SUCCESS,
     ROWS_OVERDUE,
     ROWS_QUARANTINED,
@@ -56,6 +58,7 @@ class SyncHealth:
         runs: The last runs, the newest first.
         quarantined: Rows put aside and not dropped, by code.
         bytes_limit: What the database may grow to; None where nothing says so.
+        compared: How far the comparison of rollups has come; None before the first.
     """
 
     pending: PendingSummary
@@ -63,6 +66,7 @@ class SyncHealth:
     quarantined: Mapping[str, int]
     bytes_used: int
     bytes_limit: int | None
+    compared: Progress | None = None
 
 
 def read_health(database: Database) -> SyncHealth:
@@ -81,6 +85,7 @@ def read_health(database: Database) -> SyncHealth:
             quarantined={code: count for code, count in codes},  # noqa: C416  rows
             bytes_used=used,
             bytes_limit=limit if limit and limit > 0 else None,
+            compared=progress_in(connection),
         )
 
     return database.transact(read, repeatable=True)
@@ -104,6 +109,7 @@ def observe(
     yield _quarantined(health)
     yield _overdue(health, empty_at, now)
     yield _no_success(health, empty_at, now)
+    yield _compared(health, now)
 
 
 def last_empty(health: SyncHealth, known: datetime, now: datetime) -> datetime:
@@ -202,6 +208,20 @@ def _quarantined(health: SyncHealth) -> Observation:
         facts=(("Rows", f"{count:,}"),),
     )
     return Observation(ROWS_QUARANTINED.name, (found,))
+
+
+def _compared(health: SyncHealth, now: datetime) -> Observation:
+    seconds = health.compared.seconds(now) if health.compared else None
+    if health.compared is None or (seconds or 0.0) <= PROMISED.total_seconds():
+        return Observation(COMPARISON_SLOW.name)
+    following = health.compared.next_day
+    found = COMPARISON_SLOW.finding(
+        "Comparing all raw rows with the days and weeks that were made of them takes "
+        f"{words(timedelta(seconds=seconds or 0.0))}.",
+        cause_key="slow",
+        facts=(("Compared until", str(following or "the end")),),
+    )
+    return Observation(COMPARISON_SLOW.name, (found,))
 
 
 def _full(health: SyncHealth) -> Observation:
