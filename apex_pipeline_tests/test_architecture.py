@@ -127,8 +127,14 @@ MAY_IMPORT = {
     },
     "analysis/csv_queries.py": {"errors", "metrics", "analysis.rollups", "settings"},
     "analysis/csv_files.py": {"analysis.csv_queries", "database", "errors"},
+    "analysis/csv_schema.py": {"analysis.csv_queries", "errors"},
+    "analysis/parquet_files.py": {
+        *("analysis.csv_files", "analysis.csv_queries", "analysis.csv_schema"),
+        *("database", "errors"),
+    },
     "analysis/csv_exports.py": {
         *(
+            "analysis.csv_schema",
             "analysis.csv_files",
             "analysis.csv_queries",
             "database",

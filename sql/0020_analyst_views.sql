@@ -33,8 +33,8 @@ COMMENT ON COLUMN campaign_name.campaign_id IS
 COMMENT ON COLUMN campaign_name.name IS
     'What people call it.';
 
-CREATE OR REPLACE VIEW campaign_daily AS
-SELECT source.day,
+CREATE OR REPLACE VIEW zoned_campaign_daily AS
+SELECT source.time_zone, source.day,
     source.computed_at >= (source.day + 1)::timestamp AT TIME ZONE source.time_zone
         AS is_complete,
     source.campaign_id, named.name AS campaign_name, source.phase, source.runs,
@@ -45,7 +45,18 @@ SELECT source.day,
     source.latency_p95_median_ms, source.slo_p95_ms, source.slo_breach_pct,
     source.first_run_at, source.last_run_at, source.computed_at
 FROM daily_campaign_rollup AS source
-LEFT JOIN campaign_name AS named USING (campaign_id)
+LEFT JOIN campaign_name AS named USING (campaign_id);
+
+CREATE OR REPLACE VIEW campaign_daily AS
+SELECT source.day, source.is_complete,
+    source.campaign_id, source.campaign_name, source.phase, source.runs,
+    source.agents_total, source.agents_successful, source.success_rate_pct,
+    source.assets_generated, source.assets_per_run, source.tokens_in,
+    source.tokens_out, source.cost_usd, source.cost_per_run_usd,
+    source.cost_per_asset_usd, source.latency_avg_ms, source.latency_p95_worst_ms,
+    source.latency_p95_median_ms, source.slo_p95_ms, source.slo_breach_pct,
+    source.first_run_at, source.last_run_at, source.computed_at
+FROM zoned_campaign_daily AS source
 WHERE source.time_zone = (SELECT name FROM business_time_zone);
 
 CREATE OR REPLACE VIEW totals_daily AS
@@ -61,8 +72,8 @@ SELECT source.day,
 FROM daily_rollup_total AS source
 WHERE source.time_zone = (SELECT name FROM business_time_zone);
 
-CREATE OR REPLACE VIEW campaign_weekly AS
-SELECT source.week,
+CREATE OR REPLACE VIEW zoned_campaign_weekly AS
+SELECT source.time_zone, source.week,
     source.computed_at >= (source.week + 7)::timestamp AT TIME ZONE source.time_zone
         AS is_complete,
     source.campaign_id, named.name AS campaign_name, source.phase, source.runs,
@@ -77,7 +88,22 @@ SELECT source.week,
     source.cost_usd_change_pct, source.latency_avg_change_ms,
     source.latency_p95_worst_change_ms, source.latency_p95_median_change_ms
 FROM weekly_campaign_rollup AS source
-LEFT JOIN campaign_name AS named USING (campaign_id)
+LEFT JOIN campaign_name AS named USING (campaign_id);
+
+CREATE OR REPLACE VIEW campaign_weekly AS
+SELECT source.week, source.is_complete,
+    source.campaign_id, source.campaign_name, source.phase, source.runs,
+    source.agents_total, source.agents_successful, source.success_rate_pct,
+    source.assets_generated, source.assets_per_run, source.tokens_in,
+    source.tokens_out, source.cost_usd, source.cost_per_run_usd,
+    source.cost_per_asset_usd, source.latency_avg_ms, source.latency_p95_worst_ms,
+    source.latency_p95_median_ms, source.slo_p95_ms, source.slo_breach_pct,
+    source.first_run_at, source.last_run_at, source.computed_at, source.runs_change,
+    source.success_rate_change_points, source.assets_generated_change,
+    source.tokens_in_change, source.tokens_out_change, source.cost_usd_change,
+    source.cost_usd_change_pct, source.latency_avg_change_ms,
+    source.latency_p95_worst_change_ms, source.latency_p95_median_change_ms
+FROM zoned_campaign_weekly AS source
 WHERE source.time_zone = (SELECT name FROM business_time_zone);
 
 CREATE OR REPLACE VIEW totals_weekly AS
@@ -115,10 +141,13 @@ BEGIN
             END
         ) AS words
         FROM unnest(
-            ARRAY['campaign_daily', 'totals_daily', 'campaign_weekly', 'totals_weekly'],
             ARRAY[
-                'daily_campaign_rollup', 'daily_rollup_total',
-                'weekly_campaign_rollup', 'weekly_rollup_total'
+                'campaign_daily', 'zoned_campaign_daily', 'totals_daily',
+                'campaign_weekly', 'zoned_campaign_weekly', 'totals_weekly'
+            ],
+            ARRAY[
+                'daily_campaign_rollup', 'daily_campaign_rollup', 'daily_rollup_total',
+                'weekly_campaign_rollup', 'weekly_campaign_rollup', 'weekly_rollup_total'
             ]
         ) AS made (view_name, table_name)
         JOIN pg_attribute AS seen
@@ -135,6 +164,10 @@ BEGIN
 END
 $$;
 
+COMMENT ON VIEW zoned_campaign_daily IS
+    'campaign_daily of each time zone: what files are made of. Filter by time_zone.';
+COMMENT ON VIEW zoned_campaign_weekly IS
+    'campaign_weekly of each time zone: what files are made of. Filter by time_zone.';
 COMMENT ON VIEW campaign_daily IS
     'One row for each day, campaign and phase that had runs, in the business time zone '
     'alone (see business_time_zone).';

@@ -19,6 +19,7 @@ from apex_pipeline.analysis.csv_files import (
     write_csv,
 )
 from apex_pipeline.analysis.csv_queries import DATASETS, HISTORY_DAYS, Selection, select
+from apex_pipeline.analysis.parquet_files import export_months
 from apex_pipeline.cli.output import waiting
 from apex_pipeline.database import Database
 from apex_pipeline.settings import load_analysis_settings, load_database_url
@@ -42,6 +43,13 @@ _DAY = click.DateTime(["%Y-%m-%d"])
     type=int,
     help=f"Length of the history.  [default: {HISTORY_DAYS}]",
 )
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["csv", "parquet"]),
+    default="csv",
+    help="Parquet: typed, one file a month, -o names a folder.  [default: csv]",
+)
 @click.option("--gzip", "compress", is_flag=True, help="Compress; so does FILE.gz.")
 @click.option(
     "-o",
@@ -57,6 +65,7 @@ def export(
     last: datetime | None,
     zone: str | None,
     days: int | None,
+    form: str,
     compress: bool,
     output: str,
 ) -> None:
@@ -79,6 +88,9 @@ def export(
         last=last.date() if last else None,
         days=days,
     )
+    if form == "parquet":
+        _to_months(selection, output, compress=compress)
+        return
     # Ended by a supervisor it clears away what it has begun, as it does for a person.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     compress = compress or output.endswith(".gz")
@@ -93,6 +105,22 @@ def export(
                 click.echo(f"{output}: {_words(written.rows, written.size)}")
         except BrokenPipeError:
             sys.exit(_PIPE_STATUS)
+
+
+def _to_months(selection: Selection, output: str, *, compress: bool) -> None:
+    if output == "-" or compress:
+        raise click.UsageError(
+            "Parquet goes into a folder, by months: -o FOLDER, without --gzip."
+        )
+    with (
+        Database(
+            load_database_url(os.environ), application_name="apex_export"
+        ) as database,
+        waiting("Exporting …"),
+    ):
+        files = export_months(database, selection, Path(output))
+    for path, rows in files:
+        click.echo(f"{path}: {_words(rows, path.stat().st_size)}")
 
 
 def _to_pipe(database: Database, selection: Selection, *, compress: bool) -> None:
