@@ -32,6 +32,8 @@ READABLE = {
     "cost_forecast_day",
     "cost_forecast_total",
     "cost_forecast_score",
+    "cost_forecast_campaign",
+    "cost_forecast_part",
     "business_time_zone",
     "campaign_name",
     "campaign_daily",

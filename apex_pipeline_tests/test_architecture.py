@@ -96,7 +96,10 @@ MAY_IMPORT = {
     "analysis/comparison.py": {"database"},
     "analysis/history.py": {"database", "analysis.rollups"},
     "charts": {"charts"},
-    "analysis/cost_forecast.py": {"database", "forecast", "settings"},
+    "analysis/campaign_forecast.py": {"forecast"},
+    "analysis/cost_forecast.py": {
+        *("analysis.campaign_forecast", "database", "forecast", "settings"),
+    },
     "analysis/outlook.py": {"database"},
     "analysis/forecast_checks.py": {
         "analysis.cost_forecast",

@@ -349,3 +349,71 @@ def test_a_yesterday_that_was_never_forecast_is_held_against_nothing(
     assert training.yesterday is None
     (again,) = train(database, IN_UTC, NOW)
     assert again.yesterday is None
+
+
+def campaigns(database_url, costs):
+    """Rollups of campaigns, and of all together, for the days before today."""
+    with psycopg.connect(database_url) as connection, connection.cursor() as cursor:
+        for campaign, values in costs.items():
+            cursor.executemany(
+                """
+                INSERT INTO daily_campaign_rollup (
+                    time_zone, day, campaign_id, phase, runs, agents_total,
+                    agents_successful, assets_generated, tokens_in, tokens_out, cost_usd
+                )
+                VALUES ('UTC', %s, %s, '2-3', 1, 1, 1, 1, 1, 1, %s)
+                """,
+                [
+                    (days_ago(len(values) - number), campaign, cost)
+                    for number, cost in enumerate(values)
+                    if cost
+                ],
+            )
+    spend(database_url, [sum(each) for each in zip(*costs.values(), strict=True)])
+
+
+def test_the_campaigns_that_carry_the_cost_are_forecast_and_the_others_as_one(
+    database, database_url
+):
+    steady, fading = [50.0] * 100, [40.0] * 60 + [30.0] * 40
+    small = {f"small {n}": [1.0] * 100 for n in range(5)}
+    execute(
+        database_url,
+        "INSERT INTO campaign_name VALUES ('steady', 'Spring sale')",
+    )
+    campaigns(database_url, {"steady": steady, "fading": fading, **small})
+    train(database, IN_UTC, NOW)
+    found = outlook(database, "UTC")
+    assert found is not None
+    month = [each for each in found.campaigns if each.horizon == "30d"]
+    assert [(c.campaign_id, c.campaign_name, float(c.last_28d_usd)) for c in month] == [
+        ("steady", "Spring sale", 1400),
+        ("fading", None, 840),
+        ("(others)", None, 140),
+    ]
+    expected = (1500, 900, 150)
+    for each, cost in zip(month, expected, strict=True):
+        assert float(each.cost_usd) == pytest.approx(cost, rel=0.05)
+    whole = next(t.cost_usd for t in found.totals if t.horizon == "30d")
+    parts = sum(each.cost_usd for each in month)
+    assert {each.difference_usd for each in month} == {parts - whole}
+
+
+def test_a_campaign_that_began_lately_is_forecast_from_its_own_days(
+    database, database_url
+):
+    campaigns(
+        database_url,
+        {"old": [10.0] * 100, "new": [0.0] * 90 + [90.0] * 10},
+    )
+    (training,) = train(database, IN_UTC, NOW)
+    parts = {campaign: made for campaign, _, made in training.parts}
+    assert parts["new"].series.known == 10
+    assert parts["new"].days[0].cost == pytest.approx(90)
+    assert set(parts) == {"old", "new"}
+
+
+def test_without_any_cost_lately_no_campaign_is_forecast(database, database_url):
+    campaigns(database_url, {"old": [10.0] * 50 + [0.0] * 40})
+    (training,) = train(database, IN_UTC, NOW)
+    assert training.parts == []

@@ -32,7 +32,7 @@ FIRST, LAST = MONDAY, MONDAY + timedelta(days=20)
 ZONE = "Asia/Kathmandu"
 CURRENT = {
     *("history_30d.csv", "history_60d.csv", "history_90d.csv"),
-    *("forecast.csv", "forecast_totals.csv"),
+    *("forecast.csv", "forecast_totals.csv", "forecast_campaigns.csv"),
 }
 SCHEMA = {"schema.json"}
 
@@ -411,7 +411,7 @@ def test_a_range_of_days_is_one_run_that_tells_of_each_file(
         assert metadata["bytes"] == path.stat().st_size
         assert len(metadata["sha256"]) == 64
     last = found[str(LAST)]
-    assert (last["files_written"], last["rows_written"]) == (29, 21 + 3 + 180)
+    assert (last["files_written"], last["rows_written"]) == (30, 21 + 3 + 180)
     assert "| weekly/" in last["last_files"]
     assert len(last["last_files"]) < 1000
     assert "last_files" not in found[str(ALL_DAYS[19])]

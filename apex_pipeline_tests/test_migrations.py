@@ -355,10 +355,12 @@ def test_table_of_another_role_need_not_be_owned_when_nothing_is_missing(
         """
         DROP VIEW campaign_metrics_pending, v_campaign_metrics_pending,
             quarantined_campaign_metrics, dataverse_finding;
-        DROP VIEW cost_forecast, cost_forecast_horizon, cost_forecast_outcome;
+        DROP VIEW cost_forecast, cost_forecast_horizon, cost_forecast_outcome,
+            cost_forecast_campaign;
         DROP VIEW campaign_daily, campaign_weekly, totals_daily, totals_weekly,
             zoned_campaign_daily, zoned_campaign_weekly;
         DROP TABLE cost_forecast_day, cost_forecast_total, cost_forecast_score,
+            cost_forecast_part,
             cost_forecast_training;
         DROP FUNCTION campaign_history CASCADE;
         DROP FUNCTION computed_time_zone;

@@ -13,10 +13,12 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
+from apex_pipeline.analysis.campaign_forecast import forecast_campaigns
 from apex_pipeline.database import Database
 from apex_pipeline.forecast import (
     MAX_DAYS,
     Forecast,
+    ForecastTotal,
     Interval,
     ModelScore,
     daily_series,
@@ -78,6 +80,19 @@ _TOTALS = f"""
         %(c8)s::numeric[]
     ) AS given
 """  # noqa: S608  constants
+_PARTS = f"""
+    INSERT INTO cost_forecast_part (
+        time_zone, made_on, campaign_id, last_28d_usd, model, note, horizon, first_day,
+        last_day, spent_usd, cost_usd, {_BOUNDS}
+    )
+    SELECT %(zone)s, %(made_on)s, given.*
+    FROM unnest(
+        %(c0)s::text[], %(c1)s::numeric[], %(c2)s::text[], %(c3)s::text[],
+        %(c4)s::text[], %(c5)s::date[], %(c6)s::date[], %(c7)s::numeric[],
+        %(c8)s::numeric[], %(c9)s::numeric[], %(c10)s::numeric[], %(c11)s::numeric[],
+        %(c12)s::numeric[]
+    ) AS given
+"""  # noqa: S608  constants
 _SCORES = """
     INSERT INTO cost_forecast_score (
         time_zone, made_on, model, is_used, trials, mase, sum_days, sum_error_pct,
@@ -113,12 +128,14 @@ class Training:
         note: What limits it, in words; empty where nothing does.
         yesterday: The last day that is over; None where it is not known, or was not
             forecast.
+        parts: Campaign, its cost of the last 28 days, and its forecast.
     """
 
     time_zone: str
     forecast: Forecast
     note: str
     yesterday: Outcome | None = None
+    parts: Sequence[tuple[str, float, Forecast]] = ()
 
 
 def train(
@@ -166,7 +183,8 @@ def _learn(connection: Connection, zone: str, today: date) -> Training:
     if absurd:
         notes.append(f"No day can cost what these do, taken for missing: {absurd}.")
     yesterday = _outcome(connection, zone, today - timedelta(days=1), known)
-    return Training(zone, made, " ".join(notes), yesterday)
+    parts = forecast_campaigns(connection, zone, known, today)
+    return Training(zone, made, " ".join(notes), yesterday, parts)
 
 
 def _outcome(
@@ -200,14 +218,13 @@ def _store(connection: Connection, training: Training, now: datetime) -> None:
     )
     for statement, rows in (
         (_DAYS, [(d.day, _usd(d.cost), *_bounds(d.intervals)) for d in made.days]),
+        (_TOTALS, [_total(total) for total in made.totals]),
         (
-            _TOTALS,
+            _PARTS,
             [
-                (
-                    *(t.horizon, t.first_day, t.last_day, _usd(t.spent), _usd(t.cost)),
-                    *_bounds(t.intervals),
-                )
-                for t in made.totals
+                (campaign, _usd(lately), part.model, part.note, *_total(total))
+                for campaign, lately, part in training.parts
+                for total in part.totals
             ],
         ),
         (_SCORES, [_score(score) for score in made.scores]),
@@ -215,6 +232,14 @@ def _store(connection: Connection, training: Training, now: datetime) -> None:
         if rows:
             columns = {f"c{n}": list(c) for n, c in enumerate(zip(*rows, strict=True))}
             connection.exec_driver_sql(statement, key | columns)
+
+
+def _total(total: ForecastTotal) -> tuple[object, ...]:
+    return (
+        *(total.horizon, total.first_day, total.last_day),
+        *(_usd(total.spent), _usd(total.cost)),
+        *_bounds(total.intervals),
+    )
 
 
 def _bounds(intervals: Sequence[Interval | None]) -> list[Decimal | None]:

@@ -3,7 +3,8 @@
     daily/2026-11-25.csv    the rollup of a day; none where nothing ran
     weekly/2026-11-23.csv   the rollup of a week, by its Monday; none likewise
     history_90d.csv         the history as it stands; also of 30 and of 60 days
-    forecast.csv            the newest forecast by day; forecast_totals.csv has its sums
+    forecast.csv            the newest forecast by day; forecast_totals.csv has its sums,
+                            forecast_campaigns.csv those of campaigns
     schema.json             the types of their columns, as Table Schema has them
 
 All of it is in the business time zone, so that nobody adds up the same run twice. A file
@@ -37,6 +38,7 @@ from apex_pipeline.analysis.csv_files import (
 from apex_pipeline.analysis.csv_queries import (
     DAILY_ROWS,
     FORECAST,
+    FORECAST_CAMPAIGNS,
     FORECAST_TOTALS,
     HISTORY,
     WEEKLY_ROWS,
@@ -71,6 +73,7 @@ _PATHS = {
     HISTORY: "history_*d.csv",
     FORECAST: "forecast.csv",
     FORECAST_TOTALS: "forecast_totals.csv",
+    FORECAST_CAMPAIGNS: "forecast_campaigns.csv",
 }
 
 
@@ -234,8 +237,10 @@ def _current(settings: AnalysisSettings) -> list[_Wanted]:
             )
             for days in _HISTORIES
         ),
-        _Wanted(folder / "forecast.csv", Selection(FORECAST, zone)),
-        _Wanted(folder / "forecast_totals.csv", Selection(FORECAST_TOTALS, zone)),
+        *(
+            _Wanted(folder / _PATHS[dataset], Selection(dataset, zone))
+            for dataset in (FORECAST, FORECAST_TOTALS, FORECAST_CAMPAIGNS)
+        ),
     ]
 
 

@@ -56,6 +56,12 @@ FORECAST = Dataset("forecast", "cost_forecast", "day", ("day",))
 FORECAST_TOTALS = Dataset(
     "forecast-totals", "cost_forecast_horizon", "last_day", ("last_day", "horizon")
 )
+FORECAST_CAMPAIGNS = Dataset(
+    "forecast-campaigns",
+    "cost_forecast_campaign",
+    "last_day",
+    ("campaign_id", "last_day", "horizon"),
+)
 RAW = Dataset(
     "raw",
     "campaign_metrics",
@@ -65,7 +71,10 @@ RAW = Dataset(
 )
 DATASETS = {
     dataset.name: dataset
-    for dataset in (DAILY_ROWS, WEEKLY_ROWS, HISTORY, FORECAST, FORECAST_TOTALS, RAW)
+    for dataset in (
+        *(DAILY_ROWS, WEEKLY_ROWS, HISTORY),
+        *(FORECAST, FORECAST_TOTALS, FORECAST_CAMPAIGNS, RAW),
+    )
 }
 
 HISTORY_DAYS = 90

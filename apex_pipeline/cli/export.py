@@ -73,7 +73,7 @@ def export(
 
     DATASET is daily or weekly for the rollups, by day or by the Monday of the week;
     history for the last days with their averages; forecast for the days to come, and
-    forecast-totals for their sums; raw for the campaign runs themselves, by the day on
+    forecast-totals for their sums, forecast-campaigns for those of campaigns; raw for the campaign runs themselves, by the day on
     which they were recorded. Without --from and --to all that there is.
 
     FILE appears when it is whole; one of that name is replaced then. Exit 0: written; 1:

@@ -129,6 +129,7 @@ def forecast_document(reading: Reading[CostOutlook]) -> tuple[int, Document]:
         "stale": reading.failure is not None,
         "days": [asdict(day) for day in made.days] if made else [],
         "totals": [asdict(total) for total in made.totals] if made else [],
+        "campaigns": [asdict(each) for each in made.campaigns] if made else [],
         "accuracy": used and {name: getattr(used, name) for name in ACCURACY},
     }
 
