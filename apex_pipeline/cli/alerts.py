@@ -10,11 +10,12 @@ from datetime import UTC, datetime, timedelta
 import click
 
 from apex_pipeline.alerts.channels import send_test_notice
-from apex_pipeline.alerts.incidents import Incident, words
+from apex_pipeline.alerts.incidents import Incident
 from apex_pipeline.alerts.journal import NO_JOURNAL, VARIABLE, Journal
 from apex_pipeline.alerts.outbox import Backlog
 from apex_pipeline.alerts.station import NO_CHANNEL, ways
 from apex_pipeline.cli.output import plain, waiting
+from apex_pipeline.durations import words
 from apex_pipeline.errors import ConfigError
 from apex_pipeline.settings import dagster_environment, resolve_local
 from apex_pipeline.watch.silencing import check_scope, read_end

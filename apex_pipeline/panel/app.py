@@ -65,7 +65,9 @@ class Panel:
         outlook = ahead.value.outlook if ahead.value else None
         body = pages.render(
             "page.html",
-            live=view.live(kpis, await self._lately()),
+            live=view.live(kpis, await self._lately(), self.sources.time_zone()),
+            time_zone=self.sources.time_zone(),
+            campaigns=view.campaigns(past.value.campaigns if past.value else ()),
             history=documents.history_document(past)[1],
             forecast=documents.forecast_document(ahead)[1],
             rows=view.rows(known),
@@ -81,7 +83,8 @@ class Panel:
     async def live(self, request: Request) -> Response:
         """The part of the page that is asked for again and again."""
         _, kpis = await self._kpis()
-        body = pages.render("live.html", live=view.live(kpis, await self._lately()))
+        shown = view.live(kpis, await self._lately(), self.sources.time_zone())
+        body = pages.render("live.html", live=shown)
         return tagged(request, body, HTML)
 
     async def kpis(self, request: Request) -> Response:
@@ -189,6 +192,7 @@ def make_app(
 
 
 def _routes(panel: Panel, sign_in: SignIn) -> list[BaseRoute]:
+    downloads = Downloads(panel.sources)
     return [
         Route("/", panel.page),
         Route("/live", panel.live),
@@ -197,7 +201,8 @@ def _routes(panel: Panel, sign_in: SignIn) -> list[BaseRoute]:
         Route("/api/kpis", panel.kpis),
         Route("/api/history", panel.history),
         Route("/api/forecast", panel.forecast),
-        Route("/api/rollups/daily.csv", Downloads(panel.sources).daily),
+        Route("/api/rollups/daily.csv", downloads.daily),
+        Route("/api/history.csv", downloads.history),
         *recording_routes(panel.sources.open_database),
         Route("/healthz", panel.healthz),
         Route("/readyz", panel.readyz),

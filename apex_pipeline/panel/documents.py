@@ -9,6 +9,7 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from apex_pipeline.durations import words
 from apex_pipeline.errors import (
     ApexError,
     ConfigError,
@@ -194,7 +195,7 @@ def _state(reading: Reading[Comparison], health: Reading[Health]) -> tuple[str, 
     if overdue is not None and overdue > _OVERDUE.total_seconds():
         return "stale", (
             "The sync does not keep up: a run has been waiting for "
-            f"{overdue / 60:.0f} minutes."
+            f"{words(timedelta(seconds=overdue))}."
         )
     if not (reading.value.current.runs or reading.value.previous.runs):
         return "empty", "No campaign ran in the last 48 hours."

@@ -144,6 +144,7 @@ def _history_schemas() -> Schema:
                 "is_computed": _FLAG,
                 "runs": _or_null(_COUNT),
                 **{name: _or_null(_NUMBER) for name in measures},
+                "campaigns": _COUNT,
             }
         ),
         "Forecast": _object(

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import datetime, timedelta
 
-from apex_pipeline.alerts.incidents import Incident, words
+from apex_pipeline.alerts.incidents import Incident
+from apex_pipeline.durations import words
 from apex_pipeline.quarantine import Selection
 from apex_pipeline.report.acceptance import open_journal
 from apex_pipeline.report.document import Block, Note, Table

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from apex_pipeline.alerts.findings import Finding, Observation, is_within
-from apex_pipeline.alerts.incidents import Incident, words
+from apex_pipeline.alerts.incidents import Incident
 from apex_pipeline.alerts.journal import VARIABLE, Journal, Progress
 from apex_pipeline.alerts.notice import Severity
 from apex_pipeline.database import Database
+from apex_pipeline.durations import words
 from apex_pipeline.errors import DatabaseError
 from apex_pipeline.settings import check_settings, load_settings, state_dir
 from apex_pipeline.watch import everything, storage_room, sync_health

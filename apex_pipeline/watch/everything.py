@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from apex_pipeline.alerts.findings import Observation
-from apex_pipeline.alerts.incidents import words
 from apex_pipeline.alerts.journal import Look
 from apex_pipeline.alerts.outbox import LATE, Backlog
 from apex_pipeline.alerts.patience import within
 from apex_pipeline.database import Database
+from apex_pipeline.durations import words
 from apex_pipeline.errors import ConfigError, DatabaseError
 from apex_pipeline.settings import Settings, load_settings, state_dir
 from apex_pipeline.watch import instigators, probes, storage_room, sync_health

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from apex_pipeline.alerts.findings import Observation
-from apex_pipeline.alerts.incidents import words
 from apex_pipeline.alerts.notice import Severity
+from apex_pipeline.durations import words
 from apex_pipeline.watch.catalogue import (
     NO_SUCCESS,
     ROWS_OVERDUE,

@@ -8,10 +8,10 @@ from sqlalchemy import Connection
 
 from apex_pipeline import ledger, pending
 from apex_pipeline.alerts.findings import Observation
-from apex_pipeline.alerts.incidents import words
 from apex_pipeline.alerts.notice import Severity
 from apex_pipeline.analysis.comparison import PROMISED, Progress, progress_in
 from apex_pipeline.database import Database
+from apex_pipeline.durations import words
 from apex_pipeline.ledger import RunRecord, RunStatus
 from apex_pipeline.pending import PendingSummary
 from apex_pipeline.watch.catalogue import (
