@@ -45,10 +45,15 @@ def spend(database_url, costs, zone="UTC", until=TODAY):
                 time_zone, day, runs, agents_total, agents_successful,
                 assets_generated, tokens_in, tokens_out, cost_usd
             )
-            VALUES (%s, %s, 1, 1, 1, 1, 1, 1, %s)
+            VALUES (%s, %s, %s, 1, 1, 1, 1, 1, %s)
             """,
             [
-                (zone, until - timedelta(days=len(costs) - number), cost)
+                (
+                    zone,
+                    until - timedelta(days=len(costs) - number),
+                    int(bool(cost)),
+                    cost,
+                )
                 for number, cost in enumerate(costs)
                 if cost is not None
             ],

@@ -5,7 +5,7 @@ from datetime import date, timedelta
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from apex_pipeline.forecast import DailySeries, forecast
+from apex_pipeline.forecast import DailySeries, daily_series, forecast
 from apex_pipeline.forecast.conformal import poisson
 from apex_pipeline.forecast.past import Past, Pause
 from apex_pipeline.forecast.training import MOST_TIMES
@@ -109,6 +109,14 @@ def test_four_idle_days_or_idle_days_of_a_sparse_series_are_no_pause():
     assert of([*USUAL[:210], *[0.0] * 4, *USUAL[:7]]).note == ""
     for seed in range(5):
         assert "nothing ran" not in of(intermittent(300, seed)).note
+
+
+def test_days_on_which_something_ran_at_no_cost_are_no_pause():
+    known = {day(n): v for n, v in enumerate([*USUAL[:60], *[0.0] * 10, *USUAL[:5]])}
+    until = day(75)
+    assert "nothing ran" in forecast(daily_series(known, until)).note
+    free = [day(n) for n in range(60, 70)]
+    assert "nothing ran" not in forecast(daily_series(known, until, free)).note
 
 
 def test_closed_weekends_are_no_pause_and_a_closed_week_is():

@@ -29,7 +29,7 @@ from apex_pipeline.settings import AnalysisSettings
 
 # A day that was not over when its rollup was made is not known yet.
 _KNOWN = """
-    SELECT day, cost_usd FROM daily_rollup_total
+    SELECT day, cost_usd, runs FROM daily_rollup_total
     WHERE time_zone = %(zone)s AND day >= %(since)s AND day < %(until)s
         AND computed_at >= (day + 1)::timestamp AT TIME ZONE %(zone)s
     ORDER BY day
@@ -175,9 +175,10 @@ def _learn(connection: Connection, zone: str, today: date) -> Training:
     since = today - timedelta(days=MAX_DAYS)
     rows = connection.exec_driver_sql(
         _KNOWN, {"zone": zone, "since": since, "until": today}
-    )
-    known = {day: float(cost) for day, cost in rows}
-    made = forecast(daily_series(known, today))
+    ).all()
+    known = {day: float(cost) for day, cost, _ in rows}
+    free = [day for day, cost, runs in rows if runs and not cost]
+    made = forecast(daily_series(known, today, free))
     absurd = ", ".join(str(day) for day, cost in known.items() if not is_cost(cost))
     notes = [made.note] if made.note else []
     if absurd:

@@ -47,8 +47,12 @@ FILES_MATCH_ROLLUPS = dg.AssetCheckSpec(
 
 # Of the daily files; those of the others are in the README and the database.
 _SCHEMA: dg.TableSchema = DAILY_METADATA["dagster/column_schema"]
+_OF_THE_VIEW = [
+    dg.TableColumn("is_complete", "boolean", "Whether the day was over then."),
+    dg.TableColumn("campaign_name", "text", "What people call the campaign."),
+]
 _METADATA = {
-    "dagster/column_schema": _SCHEMA,
+    "dagster/column_schema": dg.TableSchema([*_SCHEMA.columns, *_OF_THE_VIEW]),
     "dagster/column_lineage": dg.TableColumnLineage(
         {c.name: [dg.TableColumnDep(DAILY_KEY, c.name)] for c in _SCHEMA.columns}
     ),

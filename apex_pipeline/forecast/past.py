@@ -5,7 +5,7 @@ magnitude, a pause, and a regime that is over. Each is recognised from what was 
 the day in question alone, so that a backtest can do the same in the past.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from math import exp, log
 from statistics import median
@@ -100,11 +100,17 @@ class Learnt:
 class Past:
     """A series, and what was to be learnt from it on each of its days."""
 
-    def __init__(self, values: Values) -> None:
+    def __init__(self, values: Values, free: Collection[int] = ()) -> None:
+        """Look through it once.
+
+        Args:
+            values: The days.
+            free: Indices of days on which something ran at no cost; no part of a pause.
+        """
         self.values = tuple(values)
         self._spent = [index for index, value in enumerate(self.values) if value]
         self._high = list(_far_above(self.values, self._spent))
-        self._idle = list(_idle(self.values))
+        self._idle = list(_idle(self.values, free))
 
     def before(self, at: int) -> Learnt:
         """What could be learnt from the days before one."""
@@ -200,11 +206,11 @@ def _far_above(values: Values, spent: Sequence[int]) -> Iterator[tuple[int, Outl
             yield rank, Outlier(at, cost, usual, known)
 
 
-def _idle(values: Values) -> Iterator[Pause]:
-    """Stretches of days that cost nothing."""
+def _idle(values: Values, free: Collection[int]) -> Iterator[Pause]:
+    """Stretches of days on which nothing ran."""
     first = None
     for index, value in enumerate((*values, None)):
-        if value == 0:
+        if value == 0 and index not in free:
             first = index if first is None else first
         elif first is not None:
             if index - first >= PAUSE_DAYS:

@@ -121,8 +121,8 @@ def forecast(series: DailySeries) -> Forecast:
     """
     if not any(series.values):
         return _bare(series, None, wording.NOTHING_KNOWN)
-    regime = series.since(Past(series.values).regime())
-    past = Past(regime.values)
+    regime = series.since(Past(series.values, series.free_indices()).regime())
+    past = Past(regime.values, regime.free_indices())
     learnt = past.before(len(past.values))
     notes = wording.past_notes(series, regime, learnt)
     if learnt.is_over:
