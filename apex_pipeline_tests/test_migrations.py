@@ -28,6 +28,9 @@ ALL = [
     "0009_cost_forecast",
     "0010_dropped_rows",
     "0011_reconciliation",
+    "0020_analyst_views",
+    "0021_rollup_comparison",
+    "0022_campaign_forecast",
 ]
 
 _APPLY = """

@@ -39,7 +39,7 @@ class CampaignCost:
     """A campaign in the last days that are over.
 
     Attributes:
-        campaign_name: None where nobody has given it one.
+        campaign_name: None where it has none.
         before_usd: What it cost in as many days before.
         next_30d_usd: What it is expected to cost; None where it is not among those that
             are forecast each by itself.

@@ -174,7 +174,7 @@ class Sources:
         try:
             return load_analysis_settings(self._environment).time_zone
         except ConfigError:
-            # What is wrong is told by whatever needs the rest of it.
+            # Whatever needs the rest of it reports what is wrong.
             return "UTC"
 
     async def close(self) -> None:
