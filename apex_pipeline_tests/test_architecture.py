@@ -90,6 +90,7 @@ MAY_IMPORT = {
     "store.py": {
         *("database", "ledger", "marking", "metrics", "monitoring", "pending"),
         *("quarantine", "quarantine_listing", "slices", "time_limits", "writer_lock"),
+        "analysis.comparison",
     },
     "migrations.py": {
         *("database", "errors", "schema", "time_limits"),
@@ -108,9 +109,15 @@ MAY_IMPORT = {
         "analysis.rollup_columns",
         "settings",
     },
+    "durations.py": set(),
+    "analysis/comparison.py": {"database"},
+    "analysis/campaigns.py": {"database"},
     "analysis/history.py": {"database", "analysis.rollups"},
     "charts": {"charts"},
-    "analysis/cost_forecast.py": {"database", "forecast", "settings"},
+    "analysis/campaign_forecast.py": {"forecast"},
+    "analysis/cost_forecast.py": {
+        *("analysis.campaign_forecast", "database", "forecast", "settings"),
+    },
     "analysis/outlook.py": {"database"},
     "analysis/forecast_checks.py": {
         "analysis.cost_forecast",
@@ -142,11 +149,17 @@ MAY_IMPORT = {
         *("column_types", "database", "errors", "metrics", "recording"),
     },
     "analysis/csv_queries.py": {"errors", "metrics", "analysis.rollups", "settings"},
+    "analysis/csv_schema.py": {"analysis.csv_queries", "errors"},
+    "analysis/parquet_files.py": {
+        *("analysis.csv_files", "analysis.csv_queries", "analysis.csv_schema"),
+        *("database", "errors"),
+    },
     "analysis/csv_files.py": {
         *("analysis.csv_queries", "database", "errors", "time_limits"),
     },
     "analysis/csv_exports.py": {
         *(
+            "analysis.csv_schema",
             "analysis.csv_files",
             "analysis.csv_queries",
             "database",
@@ -173,12 +186,22 @@ MAY_IMPORT = {
     "graph.py": {"dataverse", "errors", "settings"},
     "credential_end.py": {"dataverse", "errors", "graph", "settings"},
     "alerts": {
-        *("alerts", "database", "dataverse", "errors", "graph", "migrations"),
+        *(
+            "alerts",
+            "durations",
+            "database",
+            "dataverse",
+            "errors",
+            "graph",
+            "migrations",
+        ),
         "settings",
     },
     "watch": {
         *("alerts", "credential_end", "database", "dataverse", "doctor", "errors"),
         *("ledger", "metrics", "monitoring", "settings", "status", "store", "watch"),
+        "durations",
+        "analysis.comparison",
     },
     "panel": {
         *(
@@ -196,7 +219,9 @@ MAY_IMPORT = {
         ),
         *(
             "metrics",
+            "analysis.campaigns",
             "analysis.outlook",
+            "durations",
             "panel",
             "recording",
             "settings",
@@ -216,6 +241,7 @@ MAY_IMPORT = {
             "doctor",
         ),
         *("errors", "ledger", "metrics", "migrations", "monitoring", "panel"),
+        "durations",
         "pending",
         *("postgres_url", "quarantine", "reconcile", "report", "settings", "store"),
     },

@@ -10,10 +10,11 @@ from datetime import UTC, datetime, timedelta
 import click
 
 from apex_pipeline.cli.output import plain, waiting
+from apex_pipeline.durations import words
 from apex_pipeline.errors import ConfigError
 from apex_pipeline.monitoring.alerts.alert_center import NO_CHANNEL, ways
 from apex_pipeline.monitoring.alerts.channels import send_test_notice
-from apex_pipeline.monitoring.alerts.incidents import Incident, words
+from apex_pipeline.monitoring.alerts.incidents import Incident
 from apex_pipeline.monitoring.alerts.journal import NO_JOURNAL, VARIABLE, Journal
 from apex_pipeline.monitoring.alerts.outbox import Backlog
 from apex_pipeline.monitoring.rules.silences import check_scope, read_end

@@ -18,6 +18,7 @@ from apex_pipeline.analytics.csv.csv_files import (
     write_csv,
 )
 from apex_pipeline.analytics.csv.export_folder import export_selection
+from apex_pipeline.analytics.csv.parquet_files import export_months
 from apex_pipeline.analytics.csv.queries import (
     DATASETS,
     HISTORY_DAYS,
@@ -47,6 +48,13 @@ _DAY = click.DateTime(["%Y-%m-%d"])
     type=int,
     help=f"Length of the history.  [default: {HISTORY_DAYS}]",
 )
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["csv", "parquet"]),
+    default="csv",
+    help="Parquet: typed, one file a month, -o names a folder.  [default: csv]",
+)
 @click.option("--gzip", "compress", is_flag=True, help="Compress; so does FILE.gz.")
 @click.option(
     "-o",
@@ -62,6 +70,7 @@ def export(
     last: datetime | None,
     zone: str | None,
     days: int | None,
+    form: str,
     compress: bool,
     output: str,
 ) -> None:
@@ -69,7 +78,7 @@ def export(
 
     DATASET is daily or weekly for the rollups, by day or by the Monday of the week;
     history for the last days with their averages; forecast for the days to come, and
-    forecast-totals for their sums; raw for the campaign runs themselves, by the day on
+    forecast-totals for their sums, forecast-campaigns for those of campaigns; raw for the campaign runs themselves, by the day on
     which they were recorded. Without --from and --to all that there is.
 
     FILE appears when it is whole; one of that name is replaced then. Exit 0: written; 1:
@@ -84,6 +93,9 @@ def export(
         last=last.date() if last else None,
         days=days,
     )
+    if form == "parquet":
+        _to_months(selection, output, compress=compress)
+        return
     # Ended by a supervisor it clears away what it has begun, as it does for a person.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     compress = compress or output.endswith(".gz")
@@ -98,6 +110,22 @@ def export(
                 click.echo(f"{output}: {_words(written.rows, written.size)}")
         except BrokenPipeError:
             sys.exit(_PIPE_STATUS)
+
+
+def _to_months(selection: Selection, output: str, *, compress: bool) -> None:
+    if output == "-" or compress:
+        raise click.UsageError(
+            "Parquet goes into a folder, by months: -o FOLDER, without --gzip."
+        )
+    with (
+        Database(
+            load_database_url(os.environ), application_name="apex_export"
+        ) as database,
+        waiting("Exporting …"),
+    ):
+        files = export_months(database, selection, Path(output))
+    for path, rows in files:
+        click.echo(f"{path}: {_words(rows, path.stat().st_size)}")
 
 
 def _to_pipe(database: Database, selection: Selection, *, compress: bool) -> None:

@@ -3,13 +3,14 @@
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
 import click
 
 from apex_pipeline.cli.output import progress
 from apex_pipeline.metrics import COLUMNS
 from apex_pipeline.recording import load_file, open_database
+from apex_pipeline.recording.campaign_names import keep_names, read_names
 from apex_pipeline.recording.csv_rows import Dialect
 from apex_pipeline.recording.fields import (
     CREATED_AT,
@@ -38,7 +39,7 @@ def _field_options(command: _Command) -> _Command:
     return command
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @_field_options
 @click.option("--id", metavar="TEXT", help="Key of the row: a UUID, or any other text.")
 @click.option(
@@ -76,7 +77,10 @@ def _field_options(command: _Command) -> _Command:
     help="Where --skip-bad tells what it left out.  [default: FILE.rejects.jsonl]",
 )
 @click.option("--dry-run", is_flag=True, help="Check everything; write nothing.")
+@click.pass_context
 def record(
+    context: click.Context,
+    /,
     *,
     document: str | None,
     path: str | None,
@@ -97,6 +101,8 @@ def record(
     What is there already is not written again. A record is known by its id or its
     idempotency key; a line of a file that has no id is known by its content.
     """
+    if context.invoked_subcommand is not None:
+        return
     given = {name: value for name, value in fields.items() if value is not None}
     if [bool(given), document is not None, path is not None].count(True) != 1:
         raise click.UsageError(
@@ -122,6 +128,20 @@ def record(
         path, found, Dialect(dialect or Dialect.EXCEL), report, dry_run=dry_run
     )
     click.echo(_counts(loaded, report, dry_run=dry_run))
+
+
+@record.command("campaigns")
+@click.argument("file", type=click.File(encoding="utf-8-sig"))
+def campaigns(file: TextIO) -> None:
+    """Give names to campaigns, for the views, the panel and the files.
+
+    FILE is CSV with the columns campaign_id and name; - reads standard input. A name
+    takes the place of the one that the campaign had; all of them are written or none.
+    """
+    names = read_names(file)
+    with open_database() as database:
+        changed = keep_names(database, names)
+    click.echo(f"{len(names):,} campaigns read; {changed:,} names are new or changed.")
 
 
 def _record_one(

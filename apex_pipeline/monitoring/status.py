@@ -31,6 +31,8 @@ class Status:
         waiting_seconds: For how long rows have been waiting. Less than the age of the
             oldest where that came late, with an old time.
         is_overdue: Whether that is longer than a sync that keeps up takes.
+        comparison_lap_seconds: How long the comparison of all raw rows with the rollups
+            takes; within that a row that was changed is in them. None before the first.
     """
 
     pending: int
@@ -46,6 +48,7 @@ class Status:
     throttled_by: str | None
     waiting_seconds: float | None
     is_overdue: bool
+    comparison_lap_seconds: float | None
 
 
 def read_status(store: Store, settings: DataverseSettings) -> Status:
@@ -57,6 +60,7 @@ def read_status(store: Store, settings: DataverseSettings) -> Status:
     now = datetime.now(UTC)
     facts = store.facts(now, pacing_key(settings))
     oldest, since = facts.pending.oldest_created_at, facts.waiting_since()
+    compared = store.comparison()
     return Status(
         pending=facts.pending.count,
         oldest_pending_seconds=(now - oldest).total_seconds() if oldest else None,
@@ -66,6 +70,7 @@ def read_status(store: Store, settings: DataverseSettings) -> Status:
         throttled_by=facts.throttled_by,
         waiting_seconds=(now - since).total_seconds() if since else None,
         is_overdue=facts.is_overdue(),
+        comparison_lap_seconds=compared.seconds(now) if compared else None,
         **_of_ledger(facts),
     )
 

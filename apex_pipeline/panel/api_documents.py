@@ -5,10 +5,11 @@ Their shapes are told in the package's docstring and in `openapi`.
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from apex_pipeline.durations import words
 from apex_pipeline.errors import (
     ApexError,
     AuthError,
@@ -144,6 +145,7 @@ def forecast_document(reading: Reading[CostOutlook]) -> tuple[int, Document]:
         "stale": reading.failure is not None,
         "days": [asdict(day) for day in made.days] if made else [],
         "totals": [asdict(total) for total in made.totals] if made else [],
+        "campaigns": [asdict(each) for each in made.campaigns] if made else [],
         "accuracy": used and {name: getattr(used, name) for name in ACCURACY},
     }
 
@@ -210,9 +212,10 @@ def _state(reading: Reading[Comparison], health: Reading[Health]) -> tuple[str, 
     if health.failure is not None:
         return "stale", "Whether the sync keeps up cannot be seen."
     if health.value and health.value.status.is_overdue:
-        minutes = (health.value.status.waiting_seconds or 0) / 60
+        waiting = health.value.status.waiting_seconds or 0
         return "stale", (
-            f"The sync does not keep up: a run has been waiting for {minutes:.0f} minutes."
+            "The sync does not keep up: a run has been waiting for "
+            f"{words(timedelta(seconds=waiting))}."
         )
     if not (reading.value.current.runs or reading.value.previous.runs):
         return "empty", "No campaign ran in the last 48 hours."

@@ -118,6 +118,16 @@ def _history_schemas() -> Schema:
     cost = {"cost_usd": _NUMBER, **{name: _or_null(_NUMBER) for name in ends}}
     total = {"horizon": {"enum": ["7d", "30d", "90d", "month_end"]}}
     total |= {"first_day": _DAY, "last_day": _DAY, "spent_usd": _NUMBER, **cost}
+    campaign = {
+        "campaign_id": _TEXT,
+        "campaign_name": _or_null(_TEXT),
+        "horizon": total["horizon"],
+        **dict.fromkeys(("last_28d_usd", "spent_usd", "cost_usd"), _NUMBER),
+        **dict.fromkeys(("low_80_usd", "high_80_usd"), _or_null(_NUMBER)),
+        "model": _or_null(_TEXT),
+        "note": _TEXT,
+        "difference_usd": _NUMBER,
+    }
     return {
         "History": _object(
             {
@@ -134,6 +144,7 @@ def _history_schemas() -> Schema:
                 "is_computed": _FLAG,
                 "runs": _or_null(_COUNT),
                 **{name: _or_null(_NUMBER) for name in measures},
+                "campaigns": _COUNT,
             }
         ),
         "Forecast": _object(
@@ -149,6 +160,7 @@ def _history_schemas() -> Schema:
                 "stale": _FLAG,
                 "days": _list(_object({"day": _DAY, **cost})),
                 "totals": _list(_object(total)),
+                "campaigns": _list(_object(campaign)),
                 "accuracy": _or_null(
                     _object({name: _or_null(_NUMBER) for name in ACCURACY})
                 ),

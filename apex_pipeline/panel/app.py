@@ -79,7 +79,9 @@ class Panel:
         outlook = ahead.value.outlook if ahead.value else None
         body = pages.render(
             "page.html",
-            live=page_view.live(kpis, await self._lately()),
+            live=page_view.live(kpis, await self._lately(), self.sources.time_zone()),
+            time_zone=self.sources.time_zone(),
+            campaigns=page_view.campaigns(past.value.campaigns if past.value else ()),
             history=api_documents.history_document(past)[1],
             forecast=api_documents.forecast_document(ahead)[1],
             rows=page_view.rows(known),
@@ -95,9 +97,8 @@ class Panel:
     async def live(self, request: Request) -> Response:
         """The part of the page that is asked for again and again."""
         _, kpis = await self._kpis()
-        body = pages.render(
-            "live.html", live=page_view.live(kpis, await self._lately())
-        )
+        shown = page_view.live(kpis, await self._lately(), self.sources.time_zone())
+        body = pages.render("live.html", live=shown)
         return tagged(request, body, HTML)
 
     async def kpis(self, request: Request) -> Response:
@@ -206,6 +207,7 @@ def make_app(
 
 
 def _routes(panel: Panel, sign_in: SignIn) -> list[BaseRoute]:
+    downloads = Downloads(panel.sources)
     return [
         Route("/", panel.page),
         Route("/live", panel.live),
@@ -214,7 +216,8 @@ def _routes(panel: Panel, sign_in: SignIn) -> list[BaseRoute]:
         Route("/api/kpis", panel.kpis),
         Route("/api/history", panel.history),
         Route("/api/forecast", panel.forecast),
-        Route("/api/rollups/daily.csv", Downloads(panel.sources).daily),
+        Route("/api/rollups/daily.csv", downloads.daily),
+        Route("/api/history.csv", downloads.history),
         *recording_routes(panel.sources.open_database),
         Route("/healthz", panel.healthz),
         Route("/readyz", panel.readyz),

@@ -13,13 +13,18 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from apex_pipeline.analytics.csv.csv_files import Sink, Written, snapshot, write_csv
-from apex_pipeline.analytics.csv.queries import DAILY_ROWS, select
+from apex_pipeline.analytics.csv.queries import DAILY_ROWS, HISTORY, select
 from apex_pipeline.analytics.forecast.latest_forecast import Outlook, outlook
 from apex_pipeline.analytics.rollups import history
+from apex_pipeline.analytics.rollups.campaigns import CampaignCost, costliest
 from apex_pipeline.analytics.rollups.history import HistoryDay
 from apex_pipeline.dataverse.environment import Environment, connect
 from apex_pipeline.dataverse.sender import RetryPolicy
-from apex_pipeline.errors import DatabaseUnavailableError, OutOfTimeError
+from apex_pipeline.errors import (
+    ConfigError,
+    DatabaseUnavailableError,
+    OutOfTimeError,
+)
 from apex_pipeline.monitoring.status import Status, read_status
 from apex_pipeline.panel.cache import Reading, Shared, Timing
 from apex_pipeline.panel.dataverse_reads import DEADLINE_SECONDS, Window, read_recent
@@ -56,11 +61,12 @@ class Health:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """The history of some days in the business's time zone."""
+    """The history of some days in the business's time zone, and what cost most then."""
 
     as_of: datetime
     time_zone: str
     days: tuple[HistoryDay, ...]
+    campaigns: tuple[CampaignCost, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +159,26 @@ class Sources:
         with snapshot(self.open_database()) as connection:
             return write_csv(connection, selection, sink)
 
+    def write_history(self, sink: Sink, days: int) -> Written:
+        """Write the last whole days of the business's time zone as CSV; blocks.
+
+        Raises:
+            ConfigError: The database is not configured.
+            DatabaseError: One of its kinds.
+        """
+        settings = load_analysis_settings(self._environment)
+        selection = select(settings, HISTORY.name, days=days)
+        with snapshot(self.open_database()) as connection:
+            return write_csv(connection, selection, sink)
+
+    def time_zone(self) -> str:
+        """The business's time zone; UTC where the configuration is wrong."""
+        try:
+            return load_analysis_settings(self._environment).time_zone
+        except ConfigError:
+            # Whatever needs the rest of it reports what is wrong.
+            return "UTC"
+
     async def close(self) -> None:
         """Break off what is being read, and close both ends."""
         every: tuple[Shared[Any], ...] = (
@@ -237,7 +263,10 @@ class Sources:
             found = await asyncio.to_thread(
                 lambda: history.history(self.open_database(), days, zone)
             )
-            return History(as_of, zone, tuple(found))
+            dear = await asyncio.to_thread(
+                lambda: costliest(self.open_database(), days, zone)
+            )
+            return History(as_of, zone, tuple(found), tuple(dear))
 
         return read
 

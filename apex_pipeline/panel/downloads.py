@@ -6,7 +6,7 @@ fails fails before the first byte.
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import IO
 
@@ -17,6 +17,7 @@ from apex_pipeline.analytics.csv.csv_files import Written
 from apex_pipeline.errors import ApexError
 from apex_pipeline.panel import api_documents
 from apex_pipeline.panel.cached_sources import Sources
+from apex_pipeline.panel.parameters import DAYS
 from apex_pipeline.panel.responses import has_tag, json_response
 
 CSV = "text/csv; charset=utf-8; header=present"
@@ -37,32 +38,50 @@ class Downloads:
 
     async def daily(self, request: Request) -> Response:
         """`GET /api/rollups/daily.csv`."""
+        return await self._answer(
+            request, "daily_campaign_rollup.csv", self.sources.write_daily
+        )
+
+    async def history(self, request: Request) -> Response:
+        """`GET /api/history.csv`."""
+        days = DAYS.read(request.query_params)
+        return await self._answer(
+            request,
+            f"history_{days}d.csv",
+            lambda file: self.sources.write_history(file, days),
+        )
+
+    async def _answer(
+        self, request: Request, name: str, write: Callable[[IO[bytes]], Written]
+    ) -> Response:
         try:
-            file, written = await self._write()
+            file, written = await self._write(write)
         except ApexError as error:
             status, document = api_documents.failed(error)
             return json_response(request, document, status)
-        return _sent(request, file, written)
+        return _sent(request, file, written, name)
 
-    async def _write(self) -> tuple[IO[bytes], Written]:
+    async def _write(
+        self, write: Callable[[IO[bytes]], Written]
+    ) -> tuple[IO[bytes], Written]:
         file = tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES)  # noqa: SIM115  it is sent
         try:
             async with self.turns:
-                return file, await asyncio.to_thread(self.sources.write_daily, file)
+                return file, await asyncio.to_thread(write, file)
         except BaseException:
             # A thread that still writes ends with it.
             file.close()
             raise
 
 
-def _sent(request: Request, file: IO[bytes], written: Written) -> Response:
+def _sent(request: Request, file: IO[bytes], written: Written, name: str) -> Response:
     # Strong would be a lie once it is compressed on the way.
     tag = f'W/"{written.sha256[:32]}"'
     headers = {"Cache-Control": "private, no-cache", "ETag": tag}
     if has_tag(request, tag):
         file.close()
         return Response(None, 304, headers)
-    headers["Content-Disposition"] = 'attachment; filename="daily_campaign_rollup.csv"'
+    headers["Content-Disposition"] = f'attachment; filename="{name}"'
     headers["Content-Length"] = str(written.size)
     return StreamingResponse(_blocks(file), 200, headers, CSV)
 

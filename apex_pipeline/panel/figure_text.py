@@ -6,9 +6,12 @@ language; what is not known is a dash, never a zero.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from math import isfinite
+from zoneinfo import ZoneInfo
+
+from apex_pipeline.durations import words
 
 NOTHING = "\N{EN DASH}"
 
@@ -80,18 +83,17 @@ def change(
 
 
 def duration(seconds: Number | None) -> str:
-    """Tell a length of time by its largest unit."""
+    """Tell a length of time by its two largest units."""
     if seconds is None or not isfinite(seconds):
         return NOTHING
-    for length, name in ((86_400, "d"), (3_600, "h"), (60, "min")):
-        if seconds >= length:
-            return f"{seconds / length:,.0f} {name}"
-    return f"{seconds:.0f} s"
+    return words(timedelta(seconds=float(seconds)))
 
 
-def instant(at: datetime | None) -> str:
-    """Tell an instant: the time of day, in UTC."""
-    return NOTHING if at is None else f"{at:%H:%M:%S} UTC"
+def instant(at: datetime | None, zone: str) -> str:
+    """Tell an instant: the time of day in a time zone, which is named."""
+    if at is None:
+        return NOTHING
+    return f"{at.astimezone(ZoneInfo(zone)):%H:%M:%S} {zone}"
 
 
 def count(value: Number | None) -> str:
@@ -100,6 +102,8 @@ def count(value: Number | None) -> str:
 
 
 def _usd(value: Number) -> tuple[str, str]:
+    if not value:
+        return "$0", ""
     places = 0 if value >= 1000 else 2 if value >= 1 else 4
     return f"${value:,.{places}f}", ""
 

@@ -79,6 +79,7 @@ def _paths() -> Schema:
         "/api/rollups/daily.csv": _download(
             "The rollups of all days, campaigns and phases", "503"
         ),
+        "/api/history.csv": _download("The last whole days", "400", "503", days=DAYS),
         "/readyz": _get(
             "Whether Postgres answers and Dataverse is configured",
             "Readiness",
@@ -111,13 +112,21 @@ def _get(
     return {"get": operation}
 
 
-def _download(summary: str, *failures: str) -> Schema:
+def _download(
+    summary: str, *failures: str, days: WholeNumberParameter | None = None
+) -> Schema:
     file = {"text/csv": {"schema": {"type": "string"}}}
     answers: Schema = {
         "200": {"description": "A file, RFC 4180, with a header.", "content": file},
         "304": {"description": "It is what the tag in If-None-Match stands for."},
     }
-    return {"get": {"summary": summary, "responses": answers | _refusals(*failures)}}
+    operation: Schema = {
+        "summary": summary,
+        "responses": answers | _refusals(*failures),
+    }
+    if days:
+        operation["parameters"] = [days.schema()]
+    return {"get": operation}
 
 
 def _guarded(paths: Mapping[str, Any], *codes: str) -> Schema:

@@ -10,12 +10,20 @@ from markupsafe import Markup
 from apex_pipeline.analytics.charts import EMBEDDED
 from apex_pipeline.analytics.charts.campaign_charts import tile_trend, trend_picture
 from apex_pipeline.analytics.forecast.latest_forecast import Outlook, OutlookTotal
+from apex_pipeline.analytics.rollups.campaigns import CampaignCost
 from apex_pipeline.analytics.rollups.history import HistoryDay
 from apex_pipeline.panel import figure_text
 from apex_pipeline.panel.api_documents import Document, plain
 from apex_pipeline.panel.figure_text import Change, Told
 
 _WORDS = {"fresh": "Live", "stale": "Stale", "empty": "No data", "error": "Error"}
+_HINTS = {
+    "P95 latency": "95 of 100 agents of a run answered within this time. Of the runs, the "
+    "worst and the median are shown: percentiles do not average.",
+    "Pending": "Rows in Postgres that are due and not in Dataverse yet.",
+    "In quarantine": "Rows that Dataverse refused. They are tried again by themselves, "
+    "and do not hold up the others.",
+}
 _HORIZONS = {
     "7d": "Next 7 days",
     "30d": "Next 30 days",
@@ -42,6 +50,7 @@ class ShownTile:
         is_pair: Whether its two figures are of the same weight.
         trend: What its line shows, where it has one.
         line: The line in SVG.
+        hint: What the label means, where it does not say so itself.
     """
 
     key: str
@@ -50,15 +59,21 @@ class ShownTile:
     figures: tuple[ShownFigure, ...]
     trend: str | None
     line: Markup | None
+    hint: str
 
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """Something that is known of the sync."""
+    """Something that is known of the sync.
+
+    Attributes:
+        hint: What the name means, where it does not say so itself.
+    """
 
     name: str
     value: str
     is_bad: bool = False
+    hint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +83,7 @@ class Live:
     Attributes:
         word: The state in a word or two.
         summary: The state in a sentence, to be read out when it changes.
+        time_zone: That of the times of day.
         poll_after_s: When to ask again, seconds.
     """
 
@@ -77,6 +93,7 @@ class Live:
     summary: str
     as_of: str | None
     as_of_iso: str | None
+    time_zone: str
     poll_after_s: float
     tiles: tuple[ShownTile, ...]
     sync_message: str | None
@@ -101,7 +118,20 @@ class Total:
     interval: str
 
 
-def live(kpis: Document, days: Sequence[HistoryDay]) -> Live:
+@dataclass(frozen=True, slots=True)
+class CampaignRow:
+    """A campaign of the table."""
+
+    name: str
+    campaign_id: str
+    runs: str
+    cost: str
+    change: Change
+    success: str
+    forecast: str
+
+
+def live(kpis: Document, days: Sequence[HistoryDay], zone: str) -> Live:
     """Tell `GET /api/kpis`, and how the days before went."""
     word = _WORDS[kpis["state"]]
     as_of: datetime | None = kpis["as_of"]
@@ -111,12 +141,13 @@ def live(kpis: Document, days: Sequence[HistoryDay]) -> Live:
         word=word,
         message=kpis["message"],
         summary=f"{word}: {kpis['message']}",
-        as_of=figure_text.instant(as_of) if as_of else None,
+        as_of=figure_text.instant(as_of, zone) if as_of else None,
         as_of_iso=str(plain(as_of)) if as_of else None,
+        time_zone=zone,
         poll_after_s=kpis["poll_after_s"],
         tiles=tuple(_tile(tile, days) for tile in kpis["tiles"]),
         sync_message=sync["message"] or sync["last_failure"],
-        facts=_facts(sync),
+        facts=_facts(sync, zone),
     )
 
 
@@ -125,6 +156,29 @@ def rows(days: Sequence[HistoryDay]) -> list[Row]:
     return [
         Row(str(day.day), day.is_computed, _cells(day) if day.is_computed else ())
         for day in reversed(days)
+    ]
+
+
+def campaigns(found: Sequence[CampaignCost]) -> list[CampaignRow]:
+    """Tell the costliest campaigns."""
+    return [
+        CampaignRow(
+            each.campaign_name or each.campaign_id,
+            each.campaign_id,
+            figure_text.count(each.runs),
+            figure_text.figure(each.cost_usd, "USD").number,
+            figure_text.change(
+                round(100 * (each.cost_usd - each.before_usd) / each.before_usd, 1)
+                if each.before_usd
+                else None,
+                "%",
+                "neither",
+                is_known=True,
+            ),
+            f"{figure_text.figure(each.success_rate_pct, '%').number} %",
+            figure_text.figure(each.next_30d_usd, "USD").number,
+        )
+        for each in found
     ]
 
 
@@ -173,17 +227,23 @@ def _tile(tile: Document, days: Sequence[HistoryDay]) -> ShownTile:
         trend=trend.title if trend else None,
         # Made by us, of numbers.
         line=Markup(trend.line) if trend else None,  # noqa: S704
+        hint=_HINTS.get(tile["label"], ""),
     )
 
 
-def _facts(sync: Document) -> tuple[Fact, ...]:
+def _facts(sync: Document, zone: str) -> tuple[Fact, ...]:
     quarantined = sync["quarantined"]
     return (
-        Fact("Pending", figure_text.count(sync["pending"])),
+        Fact("Pending", figure_text.count(sync["pending"]), hint=_HINTS["Pending"]),
         Fact("Oldest waits", figure_text.duration(sync["oldest_pending_seconds"])),
-        Fact("Last success", figure_text.instant(sync["last_success_at"])),
+        Fact("Last success", figure_text.instant(sync["last_success_at"], zone)),
         Fact("Delivered in 24 h", figure_text.count(sync["delivered_24h"])),
-        Fact("In quarantine", figure_text.count(quarantined), is_bad=bool(quarantined)),
+        Fact(
+            "In quarantine",
+            figure_text.count(quarantined),
+            is_bad=bool(quarantined),
+            hint=_HINTS["In quarantine"],
+        ),
     )
 
 
@@ -204,7 +264,7 @@ def _cells(day: HistoryDay) -> tuple[str, ...]:
 
 def _interval(total: OutlookTotal) -> str:
     if total.low_80_usd is None or total.high_80_usd is None:
-        return ""
+        return "no interval: see the note"
     low, high = (
         figure_text.figure(end, "USD").number
         for end in (total.low_80_usd, total.high_80_usd)

@@ -15,6 +15,7 @@ from apex_pipeline.monitoring.facts import (
     read_ledger_facts,
 )
 from apex_pipeline.postgres import pending_rows, resent_rows, row_marks, run_ledger
+from apex_pipeline.postgres.comparison_progress import Progress, progress_in
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.pending_rows import PendingRow, PendingSummary, Position
 from apex_pipeline.postgres.resent_rows import Slice, SliceSummary
@@ -195,6 +196,10 @@ class Store:
     def dropped_count(self) -> int:
         """Count the rows in quarantine that a person has dropped."""
         return self._database.transact(quarantine.count, repeatable=True)[1]
+
+    def comparison(self) -> Progress | None:
+        """How far the comparison of rollups has come; None before the first."""
+        return self._database.transact(progress_in, repeatable=True)
 
     def quarantine_causes(
         self, selection: Selection, limit: int, offset: int = 0

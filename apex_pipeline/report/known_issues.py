@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import datetime, timedelta
 
-from apex_pipeline.monitoring.alerts.incidents import Incident, words
+from apex_pipeline.durations import words
+from apex_pipeline.monitoring.alerts.incidents import Incident
 from apex_pipeline.postgres.store import Store
 from apex_pipeline.quarantine.decisions import Selection
 from apex_pipeline.report.acceptance import open_journal

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings as examples, strategies as st
 
-from apex_pipeline.analytics.forecast.cost_forecast import train
+from apex_pipeline.analytics.forecast.cost_forecast import Outcome, train
 from apex_pipeline.analytics.forecast.latest_forecast import outlook
 from apex_pipeline.analytics.rollups.refresh import DAILY, Periods, refresh
 from apex_pipeline.errors import SchemaMissingError
@@ -45,10 +45,15 @@ def spend(database_url, costs, zone="UTC", until=TODAY):
                 time_zone, day, runs, agents_total, agents_successful,
                 assets_generated, tokens_in, tokens_out, cost_usd
             )
-            VALUES (%s, %s, 1, 1, 1, 1, 1, 1, %s)
+            VALUES (%s, %s, %s, 1, 1, 1, 1, 1, %s)
             """,
             [
-                (zone, until - timedelta(days=len(costs) - number), cost)
+                (
+                    zone,
+                    until - timedelta(days=len(costs) - number),
+                    int(bool(cost)),
+                    cost,
+                )
                 for number, cost in enumerate(costs)
                 if cost is not None
             ],
@@ -171,11 +176,12 @@ def test_before_the_first_training_there_is_none(database):
         ([4.0], "flat_mean"),
         ([4.0] * 13, "flat_mean"),
         ([4.0] * 14, "weekday_mean"),
-        ([0.0] * 60, "weekday_level"),
+        ([0.0] * 60, None),
+        ([4.0] * 60 + [0.0] * 40, "paused"),
         ([12.5] * 120, "weekday_level"),
         *((make(400, 3), None) for make in KINDS.values()),
     ],
-    ids=["empty", "one", "short", "two_weeks", "zeros", "constant", *KINDS],
+    ids=["empty", "one", "short", "two_weeks", "zeros", "paused", "constant", *KINDS],
 )
 def test_a_series_of_any_kind_is_forecast_and_kept(
     database, database_url, costs, model
@@ -184,11 +190,12 @@ def test_a_series_of_any_kind_is_forecast_and_kept(
     train(database, IN_UTC, NOW)
     found = outlook(database, "UTC")
     assert found is not None
-    assert len(found.days) == (90 if costs else 0)
-    assert len(found.totals) == (4 if costs else 0)
-    if model or not costs:
+    assert len(found.days) == (90 if any(costs) else 0)
+    assert len(found.totals) == (4 if any(costs) else 0)
+    if model or not any(costs):
         assert found.model == model
-    assert (found.note == "") == (len(costs) == 400)
+    if not any(costs):
+        assert found.note == "No day's cost is known yet."
 
 
 @examples(
@@ -318,3 +325,100 @@ def test_the_newest_forecast_says_how_often_its_intervals_have_held(
     )
     assert days == 30
     assert float(sum80) == pytest.approx(100 * (score.sum_coverage[1] or 0), abs=0.01)
+
+
+def test_what_yesterday_cost_is_held_against_what_was_forecast_for_it(
+    database, database_url
+):
+    costs = weekly(110, 4)
+    spend(database_url, costs[:109], until=days_ago(1))
+    for earlier in (9, 1):
+        train(database, IN_UTC, NOW - timedelta(days=earlier))
+    spend(database_url, [77.0])
+    (training,) = train(database, IN_UTC, NOW)
+    ((cost, low, high),) = query(
+        database_url,
+        "SELECT cost_usd, low_80_usd, high_80_usd FROM cost_forecast_day WHERE day = "
+        f"'{days_ago(1)}' AND made_on = '{days_ago(1)}'",
+    )
+    assert training.yesterday == Outcome(
+        days_ago(1), 77.0, float(cost), float(low), float(high)
+    )
+
+
+def test_a_yesterday_that_was_never_forecast_is_held_against_nothing(
+    database, database_url
+):
+    spend(database_url, weekly(60, 4))
+    (training,) = train(database, IN_UTC, NOW)
+    assert training.yesterday is None
+    (again,) = train(database, IN_UTC, NOW)
+    assert again.yesterday is None
+
+
+def campaigns(database_url, costs):
+    """Rollups of campaigns, and of all together, for the days before today."""
+    with psycopg.connect(database_url) as connection, connection.cursor() as cursor:
+        for campaign, values in costs.items():
+            cursor.executemany(
+                """
+                INSERT INTO daily_campaign_rollup (
+                    time_zone, day, campaign_id, phase, runs, agents_total,
+                    agents_successful, assets_generated, tokens_in, tokens_out, cost_usd
+                )
+                VALUES ('UTC', %s, %s, '2-3', 1, 1, 1, 1, 1, 1, %s)
+                """,
+                [
+                    (days_ago(len(values) - number), campaign, cost)
+                    for number, cost in enumerate(values)
+                    if cost
+                ],
+            )
+    spend(database_url, [sum(each) for each in zip(*costs.values(), strict=True)])
+
+
+def test_the_campaigns_that_carry_the_cost_are_forecast_and_the_others_as_one(
+    database, database_url
+):
+    steady, fading = [50.0] * 100, [40.0] * 60 + [30.0] * 40
+    small = {f"small {n}": [1.0] * 100 for n in range(5)}
+    execute(
+        database_url,
+        "INSERT INTO campaign_name VALUES ('steady', 'Spring sale')",
+    )
+    campaigns(database_url, {"steady": steady, "fading": fading, **small})
+    train(database, IN_UTC, NOW)
+    found = outlook(database, "UTC")
+    assert found is not None
+    month = [each for each in found.campaigns if each.horizon == "30d"]
+    assert [(c.campaign_id, c.campaign_name, float(c.last_28d_usd)) for c in month] == [
+        ("steady", "Spring sale", 1400),
+        ("fading", None, 840),
+        ("(others)", None, 140),
+    ]
+    expected = (1500, 900, 150)
+    for each, cost in zip(month, expected, strict=True):
+        assert float(each.cost_usd) == pytest.approx(cost, rel=0.05)
+    whole = next(t.cost_usd for t in found.totals if t.horizon == "30d")
+    parts = sum(each.cost_usd for each in month)
+    assert {each.difference_usd for each in month} == {parts - whole}
+
+
+def test_a_campaign_that_began_lately_is_forecast_from_its_own_days(
+    database, database_url
+):
+    campaigns(
+        database_url,
+        {"old": [10.0] * 100, "new": [0.0] * 90 + [90.0] * 10},
+    )
+    (training,) = train(database, IN_UTC, NOW)
+    parts = {campaign: made for campaign, _, made in training.parts}
+    assert parts["new"].series.known == 10
+    assert parts["new"].days[0].cost == pytest.approx(90)
+    assert set(parts) == {"old", "new"}
+
+
+def test_without_any_cost_lately_no_campaign_is_forecast(database, database_url):
+    campaigns(database_url, {"old": [10.0] * 50 + [0.0] * 40})
+    (training,) = train(database, IN_UTC, NOW)
+    assert training.parts == []

@@ -1,5 +1,6 @@
 """The folder of CSV files: which are there, in which time zone, and when they are made."""
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,9 +9,12 @@ from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 import dagster as dg
+import duckdb
+import pandas as pd
 import pytest
 
 from apex_pipeline.analytics.csv.export_folder import export_files, export_on_request
+from apex_pipeline.analytics.csv.parquet_files import export_months
 from apex_pipeline.analytics.csv.queries import select
 from apex_pipeline.analytics.forecast.cost_forecast import train
 from apex_pipeline.analytics.rollups.refresh import DAILY, WEEKLY, Periods, refresh
@@ -28,8 +32,9 @@ FIRST, LAST = MONDAY, MONDAY + timedelta(days=20)
 ZONE = "Asia/Kathmandu"
 CURRENT = {
     *("history_30d.csv", "history_60d.csv", "history_90d.csv"),
-    *("forecast.csv", "forecast_totals.csv"),
+    *("forecast.csv", "forecast_totals.csv", "forecast_campaigns.csv"),
 }
+SCHEMA = {"schema.json"}
 
 
 def noon(day):
@@ -90,7 +95,7 @@ def test_the_first_run_writes_everything_in_the_business_time_zone_alone(
 ):
     expected = daily(*ALL_DAYS) | weekly(*ALL_WEEKS) | CURRENT
     assert export(database, settings) == expected
-    assert present(settings) == expected
+    assert present(settings) == expected | SCHEMA
     for grain, labels in (("daily", ALL_DAYS), ("weekly", ALL_WEEKS)):
         for label in labels:
             (row,) = read(settings, f"{grain}/{label}.csv")
@@ -121,11 +126,93 @@ def test_what_was_computed_since_is_written_and_so_is_the_week_after_it(
     refresh(database, settings, Periods(DAILY, ALL_DAYS[2], ALL_DAYS[2]))
     refresh(database, settings, Periods(WEEKLY, ALL_WEEKS[0], ALL_WEEKS[0]))
     assert export(database, settings) == (
-        daily(ALL_DAYS[2], LAST) | weekly(*ALL_WEEKS[:2]) | CURRENT
+        daily(*ALL_DAYS[:7], LAST) | weekly(*ALL_WEEKS[:2]) | CURRENT
     )
     (day,) = read(settings, f"daily/{ALL_DAYS[2]}.csv")
     (first,), (second,) = (read(settings, f"weekly/{w}.csv") for w in ALL_WEEKS[:2])
     assert (day["runs"], first["runs"], second["runs_change"]) == ("5", "11", "-4")
+
+
+def test_every_reader_finds_the_same_types_in_all_files(
+    database, database_url, settings
+):
+    """Files of a header alone, of days without runs, had readers guess."""
+    quiet = FIRST + timedelta(days=30)
+    refresh(database, settings, Periods(DAILY, LAST, quiet))
+    train(database, settings, noon(quiet))
+    export(database, settings, FIRST, quiet)
+    files = sorted((settings.export_dir / "daily").glob("*.csv"))
+    assert len(files) == 21
+    frame = pd.concat(pd.read_csv(path) for path in files)
+    assert frame["cost_usd"].dtype == float
+    described = json.loads((settings.export_dir / "schema.json").read_text())
+    assert described["time_zone"] == ZONE
+    for resource in described["resources"]:
+        pattern = str(settings.export_dir / resource["path"])
+        types = {f["name"]: f["type"] for f in resource["schema"]["fields"]}
+        found = duckdb.execute(
+            f"DESCRIBE SELECT * FROM read_csv('{pattern}')"
+        ).fetchall()
+        assert [name for name, *_ in found] == list(types)
+        for name, kind, *_ in found:
+            if kind == "DOUBLE":
+                assert types[name] == "number"
+        assert all(f["description"] for f in resource["schema"]["fields"])
+    daily_files = settings.export_dir / "daily/*.csv"
+    costs = duckdb.execute(f"SELECT sum(cost_usd) FROM read_csv('{daily_files}')")
+    ((expected,),) = query(
+        database_url,
+        f"SELECT sum(cost_usd) FROM daily_rollup_total WHERE time_zone = '{ZONE}'",
+    )
+    assert costs.fetchall()[0][0] == pytest.approx(float(expected))
+
+
+def test_a_day_whose_runs_are_gone_loses_its_file(database, database_url, settings):
+    export(database, settings)
+    execute(
+        database_url, f"DELETE FROM campaign_metrics WHERE created_at = '{noon(LAST)}'"
+    )
+    refresh(database, settings, Periods(DAILY, LAST, LAST))
+    assert not daily(LAST) & export(database, settings)
+    assert not daily(LAST) & present(settings)
+
+
+def test_today_is_marked_as_not_complete(database, database_url, settings):
+    insert(database_url, [metric(datetime.now(UTC) - timedelta(seconds=1))])
+    here = datetime.now(ZoneInfo(ZONE)).date()
+    refresh(database, settings, Periods(DAILY, here - timedelta(days=1), here))
+    export(database, settings, here, here)
+    (row,) = read(settings, f"daily/{here}.csv")
+    assert row["is_complete"] == "false"
+    (before,) = read(settings, f"daily/{LAST}.csv")
+    assert before["is_complete"] == "true"
+
+
+def test_parquet_has_a_typed_file_for_each_month(database, settings, tmp_path):
+    selection = select(settings, "daily")
+    files = export_months(database, selection, tmp_path / "months")
+    months = sorted({f"{day:%Y-%m}" for day in ALL_DAYS})
+    assert [path.name for path, _ in files] == [f"daily-{m}.parquet" for m in months]
+    assert sum(rows for _, rows in files) == 21
+    frame = pd.read_parquet(tmp_path / "months")
+    assert frame["cost_usd"].dtype == float
+    assert frame["runs"].sum() == 21
+    assert set(frame["time_zone"]) == {ZONE}
+    assert str(frame["first_run_at"].dtype).endswith("UTC]")
+    kinds = duckdb.execute(f"DESCRIBE SELECT * FROM '{tmp_path}/months/*.parquet'")
+    found = {name: kind for name, kind, *_ in kinds.fetchall()}
+    assert (found["day"], found["cost_usd"], found["is_complete"]) == (
+        *("DATE", "DOUBLE"),
+        "BOOLEAN",
+    )
+
+
+@pytest.mark.parametrize("name", ["weekly", "history", "raw", "forecast"])
+def test_parquet_holds_each_dataset(database, settings, tmp_path, name):
+    train(database, settings, noon(LAST + timedelta(days=1)))
+    files = export_months(database, select(settings, name), tmp_path / name)
+    counts = {"weekly": 3, "history": 90, "raw": 21, "forecast": 90}
+    assert sum(rows for _, rows in files) == counts[name]
 
 
 def test_the_newest_forecast_has_its_files(database, database_url, settings):
@@ -150,7 +237,7 @@ def test_a_file_or_a_folder_that_is_gone_comes_back(database, settings):
         path.unlink()
     (settings.export_dir / "weekly").rmdir()
     export(database, settings)
-    assert present(settings) == expected
+    assert present(settings) == expected | SCHEMA
 
 
 def test_a_day_that_has_no_rollup_has_no_file_that_claims_it_was_quiet(
@@ -324,7 +411,7 @@ def test_a_range_of_days_is_one_run_that_tells_of_each_file(
         assert metadata["bytes"] == path.stat().st_size
         assert len(metadata["sha256"]) == 64
     last = found[str(LAST)]
-    assert (last["files_written"], last["rows_written"]) == (29, 21 + 3 + 180)
+    assert (last["files_written"], last["rows_written"]) == (30, 21 + 3 + 180)
     assert "| weekly/" in last["last_files"]
     assert len(last["last_files"]) < 1000
     assert "last_files" not in found[str(ALL_DAYS[19])]

@@ -173,12 +173,12 @@ def test_a_file_is_this_to_the_byte(database, database_url):
         ],
     )
     assert exported(database) == (
-        b"time_zone,day,campaign_id,phase,runs,agents_total,agents_successful,"
+        b"time_zone,day,is_complete,campaign_id,campaign_name,phase,runs,agents_total,agents_successful,"
         b"success_rate_pct,assets_generated,assets_per_run,tokens_in,tokens_out,"
         b"cost_usd,cost_per_run_usd,cost_per_asset_usd,latency_avg_ms,"
         b"latency_p95_worst_ms,latency_p95_median_ms,slo_p95_ms,slo_breach_pct,"
         b"first_run_at,last_run_at,computed_at\r\n"
-        b'UTC,2026-11-25,"a,b",\'=1,1,0,0,99.9999,0,,0,0,-0.50,,,,,,,,'
+        b'UTC,2026-11-25,false,"a,b",,\'=1,1,0,0,99.9999,0,,0,0,-0.50,,,,,,,,'
         b"2026-11-25T09:30:00.25+00:00,,2026-11-25T10:00:00+00:00\r\n"
     )
 
@@ -229,6 +229,8 @@ def test_columns_are_those_of_the_tables_in_their_order(database, database_url):
             "AND attnum > 0 ORDER BY attnum",
         )
         expected = [column for (column,) in found]
+        if name == "history":
+            expected = ["time_zone", *expected]
         assert sorted(headers[name]) == sorted(expected)
         if name == "history":
             assert headers[name] == expected

@@ -5,13 +5,15 @@ from datetime import date
 
 import pytest
 
-from apex_pipeline.analytics.forecast import DailySeries, forecast
-from apex_pipeline.analytics.forecast.cost_forecast import Training
+from apex_pipeline.analytics.forecast import DailySeries, Interval, forecast
+from apex_pipeline.analytics.forecast.cost_forecast import Outcome, Training
 from apex_pipeline.analytics.forecast.forecast_checks import (
     COVERAGE_IN_BAND,
     FORECAST_CHECKS,
     JUDGED_DAYS,
     LEARNT_UP_TO_YESTERDAY,
+    WITHIN_REASON,
+    YESTERDAY_AS_FORECAST,
     check,
 )
 from apex_pipeline_tests.support.cost_series import weekly
@@ -49,6 +51,7 @@ def test_nothing_is_said_against_a_good_forecast():
         ([1.0] * 30 + [None] * 5, "nothing is known after 2026-02-03"),
         ([], "no day's cost is known"),
         ([None] * 3, "no day's cost is known"),
+        ([0.0] * 40, "no day's cost is known"),
     ],
 )
 def test_a_forecast_that_does_not_know_yesterday_is_named(values, words):
@@ -87,3 +90,48 @@ def test_too_few_days_are_not_judged():
 
 def test_a_series_that_repeats_itself_is_held_by_no_width_at_all():
     assert found(training([12.5] * 365))[COVERAGE_IN_BAND].passed
+
+
+@pytest.mark.parametrize(
+    ("part", "changes"),
+    [
+        ("days", {"cost": 2000.0}),
+        ("days", {"intervals": (None, Interval(10.0, 2000.0))}),
+        ("days", {"cost": float("nan")}),
+        ("totals", {"cost": 2000.0 * 7}),
+        ("totals", {"intervals": (None, Interval(10.0, 2e11))}),
+    ],
+)
+def test_a_sum_or_a_band_that_no_cost_bears_out_is_named(part, changes):
+    """The dearest of these days cost about 150."""
+    made = training(weekly(365, 1))
+    first, *others = getattr(made.forecast, part)
+    wrong = replace(
+        made,
+        forecast=replace(made.forecast, **{part: (replace(first, **changes), *others)}),
+    )
+    finding = found(wrong)[WITHIN_REASON]
+    assert finding.wrong == 1
+    assert "no day ever cost more than 1" in finding.examples[0]
+
+
+@pytest.mark.parametrize(
+    ("actual", "wrong"), [(79.9, 1), (80.0, 0), (120.0, 0), (120.1, 1)]
+)
+def test_a_yesterday_that_was_not_forecast_is_named_with_both_figures(actual, wrong):
+    yesterday = Outcome(date(2026, 3, 1), actual, 100.0, 80.0, 120.0)
+    finding = found(replace(training(weekly(60, 1)), yesterday=yesterday))[
+        YESTERDAY_AS_FORECAST
+    ]
+    assert finding.wrong == wrong
+    if wrong:
+        assert (
+            f"2026-03-01 cost {actual:,.2f} US dollars; 100.00 was forecast"
+            in (finding.examples[0])
+        )
+
+
+def test_a_yesterday_without_an_interval_says_nothing():
+    yesterday = Outcome(date(2026, 3, 1), 9e9, 100.0, None, None)
+    made = replace(training(weekly(60, 1)), yesterday=yesterday)
+    assert found(made)[YESTERDAY_AS_FORECAST].passed

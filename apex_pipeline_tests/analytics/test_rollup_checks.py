@@ -123,13 +123,40 @@ def test_a_week_that_is_not_its_days_is_found(database, database_url, change, na
     assert set(failed(database, WEEKS)) == names
 
 
-def test_a_week_of_which_a_day_is_older_than_a_row_is_not_held_against_it(
+def test_a_week_is_held_against_days_that_are_older_than_a_row_of_it(
     database, database_url
 ):
-    """The late row is in the week already, and in its day only after the next look."""
+    """Whatever made it so: a reader sees two sums that differ."""
+    execute(
+        database_url,
+        "UPDATE rollup_source SET raw_checksum = 0 WHERE grain = 'day'",
+    )
+    execute(
+        database_url,
+        "UPDATE daily_rollup_total SET cost_usd = cost_usd + 100 "
+        "WHERE day = '2025-09-03' AND time_zone = 'UTC'",
+    )
+    assert set(failed(database, WEEKS)) == {"weeks_equal_days"}
+
+
+@pytest.mark.parametrize("periods", [WEEKS, DAYS], ids=["weeks", "days"])
+def test_a_week_and_its_days_are_made_from_one_look_at_the_rows(
+    database, database_url, periods
+):
     insert(database_url, [metric(datetime(2025, 9, 3, 12, tzinfo=UTC))])
-    refresh(database, SETTINGS, WEEKS)
-    assert failed(database, WEEKS) == {}
+    refresh(database, SETTINGS, periods)
+    assert failed(database, WEEKS) == failed(database, DAYS) == {}
+
+
+def test_one_day_brings_its_week_and_that_brings_its_days(database, database_url):
+    insert(
+        database_url,
+        [metric(datetime(2025, 9, day, 12, tzinfo=UTC)) for day in (3, 6)],
+    )
+    refresh(database, SETTINGS, Periods(DAILY, date(2025, 9, 3), date(2025, 9, 3)))
+    monday = date(2025, 9, 1)
+    assert failed(database, Periods(WEEKLY, monday, monday)) == {}
+    assert failed(database, Periods(DAILY, monday, date(2025, 9, 7))) == {}
 
 
 @pytest.mark.parametrize(

@@ -206,7 +206,7 @@ def test_one_run_is_a_day_and_a_week(database, database_url):
 
 def test_a_refresh_replaces_its_days_and_no_others(database, database_url):
     insert(database_url, random_rows(500))
-    make(database, configured())
+    refresh(database, configured(), Periods(DAILY, FIRST, LAST))
     before = stored(database_url, DAILY, "UTC")
     query(database_url, "DELETE FROM campaign_metrics RETURNING 1")
     middle = date(2026, 10, 20)
@@ -218,7 +218,7 @@ def test_a_refresh_replaces_its_days_and_no_others(database, database_url):
 
 def test_rows_keep_the_objective_that_they_were_computed_with(database, database_url):
     insert(database_url, random_rows(500))
-    make(database, configured())
+    refresh(database, configured(), Periods(DAILY, FIRST, LAST))
     day = date(2026, 10, 20)
     refresh(database, configured(APEX_SLO_P95_MS="10"), Periods(DAILY, day, day))
     refresh(
@@ -320,6 +320,44 @@ def test_changes_are_against_the_week_before(database, database_url):
     assert newcomer["cost_usd_change_pct"] is None
     assert newcomer["success_rate_change_points"] is None
     assert changes[(third,)]["runs_change"] == -3
+
+
+def test_what_a_campaign_no_longer_has_is_a_fall_and_the_parts_are_the_whole(
+    database, database_url
+):
+    monday = datetime(2026, 10, 12, 12, tzinfo=UTC)
+    one, two = UUID(int=1), UUID(int=2)
+    week = timedelta(days=7)
+    insert(
+        database_url,
+        [
+            metric(monday, campaign_id=one, cost_usd=Decimal(520)),
+            metric(monday, campaign_id=two, cost_usd=Decimal(100)),
+            metric(monday + week, campaign_id=two, cost_usd=Decimal(233)),
+            metric(monday + 2 * week, campaign_id=one, cost_usd=Decimal(7)),
+        ],
+    )
+    make(database, configured())
+    _, second, third, *_ = mondays(date(2026, 10, 12), LAST)
+    stopped = (
+        "SELECT runs, cost_usd, cost_usd_change, cost_usd_change_pct, success_rate_pct, "
+        "runs_change FROM weekly_campaign_rollup WHERE time_zone = 'UTC' AND "
+        f"campaign_id = '{one}' AND week = "
+    )
+    assert query(database_url, f"{stopped}'{second}'") == [(0, 0, -520, -100, None, -1)]
+    sums = (
+        "SELECT sum(cost_usd_change) FROM weekly_campaign_rollup WHERE time_zone = 'UTC' "
+        "GROUP BY week HAVING week IN ({}) ORDER BY week"
+    ).format(f"'{second}', '{third}'")
+    assert query(database_url, sums) == [(-387,), (-226,)]
+    # After a second week without runs it is no news.
+    fourth = third + week
+    gone = f"SELECT campaign_id FROM weekly_campaign_rollup WHERE week = '{fourth}'"
+    assert query(database_url, gone) == [(str(one),)] * 2
+    insert(database_url, [metric(monday + week, campaign_id=one)])
+    refresh(database, configured(), Periods(WEEKLY, second, second))
+    assert query(database_url, f"{stopped}'{second}'")[0][0] == 1
+    assert query(database_url, f"{stopped}'{third}'")[0][-1] == 0
 
 
 def test_a_week_that_is_made_again_changes_what_the_next_one_is_compared_with(

@@ -157,7 +157,7 @@ def test_a_history_that_was_never_made_is_made_in_one_run_of_days_and_one_of_wee
     assert len(preview) < 1000
     checks = [c for r in results for c in r.get_asset_check_evaluations()]
     assert [c.check_name for c in checks if not c.passed] == []
-    assert len(checks) == 11
+    assert len(checks) == 13
 
     again = ask(repository, instance, "remake_late_days", data.cursor)
     assert again.run_requests == []
@@ -210,10 +210,52 @@ def test_the_comparison_goes_through_history_once_a_day_in_parts(
 ):
     cursor = made(repository, instance)
     data = ask(repository, instance, "remake_late_days", cursor)
-    assert json.loads(data.cursor) == {"begun": str(TODAY), "next": None}
+    kept = json.loads(data.cursor)
+    assert (kept["begun"], kept["next"]) == (str(TODAY), None)
     yesterday = json.dumps({"begun": str(TODAY - timedelta(days=1)), "next": None})
     data = ask(repository, instance, "remake_late_days", yesterday)
     assert json.loads(data.cursor)["begun"] == str(TODAY)
+
+
+def test_a_changed_row_is_found_however_many_are_late(
+    repository, instance, variables, database_url, monkeypatch
+):
+    """A late row at each tick used to put the comparison off for ever."""
+    start = TODAY - timedelta(days=100)
+    monkeypatch.setenv("APEX_HISTORY_START", start.isoformat())
+    changed = TODAY - timedelta(days=50)
+    insert(database_url, [metric(noon(changed), tokens_in=7)])
+    cursor = made(repository, instance)
+    query(
+        database_url,
+        "UPDATE campaign_metrics SET cost_usd = cost_usd + 100 WHERE tokens_in = 7 "
+        "RETURNING 1",
+    )
+    asked = set()
+    for number in range(1, 5):
+        insert(database_url, [metric(noon(start + timedelta(days=number)))])
+        data = ask(repository, instance, "remake_late_days", cursor)
+        cursor = data.cursor
+        asked |= spans(data)
+    assert ("refresh_daily_rollups", str(changed), str(changed)) in asked
+    ((next_day, seconds),) = query(
+        database_url, "SELECT next_day, lap_seconds FROM rollup_comparison"
+    )
+    assert next_day is None
+    assert seconds >= 0
+
+
+def test_a_part_of_which_too_much_is_out_of_date_is_compared_again(
+    repository, instance, variables, database_url, monkeypatch
+):
+    start = TODAY - timedelta(days=50)
+    monkeypatch.setenv("APEX_HISTORY_START", start.isoformat())
+    days = [start + timedelta(days=number) for number in range(0, 26, 2)]
+    insert(database_url, [metric(noon(day)) for day in days])
+    made(repository, instance)
+    query(database_url, "UPDATE campaign_metrics SET tokens_in = 8 RETURNING 1")
+    data = ask(repository, instance, "remake_late_days")
+    assert json.loads(data.cursor)["next"] == str(start)
 
 
 def test_marking_rows_as_exported_makes_no_day_late(
@@ -525,7 +567,10 @@ def test_the_forecast_is_made_with_the_days_and_shown(
         for c in result.get_asset_check_evaluations()
         if c.asset_key == dg.AssetKey("cost_forecast")
     }
-    assert set(checks) == {"learnt_up_to_yesterday", "coverage_in_band"}
+    assert set(checks) == {
+        *("learnt_up_to_yesterday", "coverage_in_band"),
+        *("within_reason", "yesterday_as_forecast"),
+    }
     assert all(check.passed for check in checks.values())
 
 

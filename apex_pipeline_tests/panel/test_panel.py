@@ -302,7 +302,7 @@ def test_rows_that_wait_too_long_make_the_figures_stale(emulator, panel, databas
     insert(database_url, [campaign_row(created_at=ago(minutes=11))])
     told = panel.get("/api/kpis").json()
     assert told["state"] == "stale"
-    assert "11 minutes" in told["message"]
+    assert "11 min" in told["message"]
 
 
 def test_a_record_that_holds_what_its_column_is_not_for_is_a_failure_not_a_zero(
@@ -402,6 +402,24 @@ def test_the_daily_rollups_are_a_file_that_runs_nothing(panel, database_url):
     assert {row["campaign_id"] for row in rows} == {"'=cmd"}
     tag = {"If-None-Match": answer.headers["etag"]}
     assert panel.get("/api/rollups/daily.csv", headers=tag).status_code == 304
+
+
+def test_the_file_of_the_history_is_what_the_table_shows(panel, database_url):
+    execute(
+        database_url,
+        """
+        INSERT INTO daily_rollup_total (time_zone, day, runs, agents_total,
+            agents_successful, assets_generated, tokens_in, tokens_out, cost_usd)
+        SELECT 'UTC', (now() AT TIME ZONE 'UTC')::date - n, 3, 4, 3, 5, 6, 7, n
+        FROM generate_series(1, 80) AS n
+        """,
+    )
+    answer = panel.get("/api/history.csv?days=60")
+    assert "history_60d.csv" in answer.headers["content-disposition"]
+    rows = list(csv.DictReader(StringIO(answer.text, newline="")))
+    assert [float(row["cost_usd"]) for row in rows] == list(range(60, 0, -1))
+    assert {row["time_zone"] for row in rows} == {"UTC"}
+    assert panel.get("/api/history.csv?days=5").status_code == 400
 
 
 def test_what_has_not_changed_is_not_sent_again(emulator, panel):

@@ -1,11 +1,19 @@
 """How figures are told to people."""
 
+from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
 from hypothesis import given, strategies as st
 
-from apex_pipeline.panel.figure_text import NOTHING, change, count, duration, figure
+from apex_pipeline.panel.figure_text import (
+    NOTHING,
+    change,
+    count,
+    duration,
+    figure,
+    instant,
+)
 
 
 @pytest.mark.parametrize(
@@ -13,6 +21,7 @@ from apex_pipeline.panel.figure_text import NOTHING, change, count, duration, fi
     [
         (Decimal("0.00348"), "USD", "$0.0035"),
         (Decimal("12.5"), "USD", "$12.50"),
+        (Decimal("0.00000"), "USD", "$0"),
         (1234567, "USD", "$1,234,567"),
         (420, "ms", "420 ms"),
         (4210, "ms", "4.21 s"),
@@ -82,10 +91,20 @@ def test_a_change_that_cannot_be_told_says_why():
 
 @pytest.mark.parametrize(
     ("seconds", "told"),
-    [(None, NOTHING), (0, "0 s"), (61, "1 min"), (7200, "2 h"), (200_000, "2 d")],
+    [
+        (None, NOTHING),
+        *((0, "0 s"), (61, "1 min 1 s"), (7200, "2 h"), (90_000, "1 day 1 h")),
+        (129_388 * 60, "89 days 20 h"),
+    ],
 )
-def test_a_length_of_time_is_told_by_its_largest_unit(seconds, told):
+def test_a_length_of_time_is_told_by_its_two_largest_units(seconds, told):
     assert duration(seconds) == told
+
+
+def test_an_instant_is_told_in_the_time_zone_that_it_names():
+    at = datetime(2026, 7, 1, 22, 30, tzinfo=UTC)
+    assert instant(at, "Europe/Berlin") == "00:30:00 Europe/Berlin"
+    assert (instant(at, "UTC"), instant(None, "UTC")) == ("22:30:00 UTC", NOTHING)
 
 
 def test_a_number_of_things_is_grouped():

@@ -29,6 +29,9 @@ ALL = [
     "0010_dropped_rows",
     "0011_reconciliation",
     "0012_marks",
+    "0020_analyst_views",
+    "0021_rollup_comparison",
+    "0022_campaign_forecast",
 ]
 
 _APPLY = """
@@ -395,10 +398,16 @@ def test_table_of_another_role_need_not_be_owned_when_nothing_is_missing(
         """
         DROP VIEW campaign_metrics_pending, v_campaign_metrics_pending,
             quarantined_campaign_metrics, dataverse_finding;
-        DROP VIEW cost_forecast, cost_forecast_horizon, cost_forecast_outcome;
+        DROP VIEW cost_forecast, cost_forecast_horizon, cost_forecast_outcome,
+            cost_forecast_campaign;
+        DROP VIEW campaign_daily, campaign_weekly, totals_daily, totals_weekly,
+            zoned_campaign_daily, zoned_campaign_weekly;
         DROP TABLE cost_forecast_day, cost_forecast_total, cost_forecast_score,
+            cost_forecast_part,
             cost_forecast_training;
         DROP FUNCTION campaign_history CASCADE;
+        DROP FUNCTION computed_time_zone;
+        DROP TABLE business_time_zone, campaign_name, rollup_comparison;
         DROP FUNCTION grant_analyst_access;
         DROP TABLE campaign_metrics_quarantine, sync_run, dataverse_pacing,
             dataverse_target, daily_campaign_rollup, daily_rollup_total,

@@ -10,7 +10,7 @@ import pandas as pd
 import psycopg
 from psycopg.rows import dict_row
 
-from apex_pipeline.analytics.rollups.columns import CHANGES, MEASURES
+from apex_pipeline.analytics.rollups.columns import ADDITIVE, CHANGES, MEASURES
 from apex_pipeline.analytics.rollups.refresh import Grain
 from apex_pipeline_tests.support.ends import campaign_row
 
@@ -94,7 +94,11 @@ def changes(
 ) -> dict[tuple[Any, ...], dict[str, Any]]:
     """What became of each figure of `weeks` since the week before."""
     found = {}
-    for key, now in weeks.items():
+    nothing: Mapping[str, Any] = dict.fromkeys(ADDITIVE, 0)
+    # What a campaign no longer has is missed in the week after.
+    missed = {(key[0] + timedelta(days=7), *key[1:]) for key in weeks if len(key) > 1}
+    stopped = {key: nothing for key in missed - set(weeks) if key[0] in computed}
+    for key, now in {**weeks, **stopped}.items():
         monday = key[0] - timedelta(days=7)
         before = weeks.get((monday, *key[1:]), {})
         counted = {
@@ -121,7 +125,7 @@ def changes(
             ("latency_p95_worst_change_ms", "latency_p95_worst_ms"),
             ("latency_p95_median_change_ms", "latency_p95_median_ms"),
         ):
-            was, is_now = before.get(figure), now[figure]
+            was, is_now = before.get(figure), now.get(figure)
             row[name] = None if was is None or is_now is None else is_now - was
         found[key] = row
     return found

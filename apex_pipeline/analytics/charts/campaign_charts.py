@@ -141,9 +141,15 @@ class Trend:
     line: str
 
 
-# Of campaigns, no number a day can be told: one that runs on two days is one campaign.
 _TILE_TRENDS: Mapping[str, tuple[str, Callable[[HistoryDay], Decimal | None]]] = {
-    "cost_per_campaign": ("Daily total", lambda day: day.cost_usd),
+    "cost_per_campaign": (
+        "By day",
+        lambda day: (
+            day.cost_usd / day.campaigns
+            if day.campaigns and day.cost_usd is not None
+            else None
+        ),
+    ),
     "success_rate": ("By day", lambda day: day.success_rate_pct),
     "assets_per_run": (
         "By day",

@@ -210,9 +210,17 @@ def _sequences(panel: Panel) -> list[Values]:
     return [line.values for line in panel.lines] + bands
 
 
+def _is_drawn(values: Values) -> bool:
+    return any(value is not None for value in values)
+
+
 def _legend(panel: Panel, theme: Theme) -> list[str]:
-    """Names at the right of the title; none where there is nothing to tell apart."""
-    named: list[Line | Band] = [*panel.lines, *panel.bands]
+    """Names at the right of the title; none where there is nothing to tell apart.
+
+    What has no value is not drawn, and has no name there.
+    """
+    named: list[Line | Band] = [line for line in panel.lines if _is_drawn(line.values)]
+    named += [band for band in panel.bands if _is_drawn(band.high)]
     if len(named) < 2:
         return []
     parts, right = [], float(_WIDTH - _RIGHT)

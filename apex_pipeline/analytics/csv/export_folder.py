@@ -1,9 +1,11 @@
 """The folder of CSV files: a file for each day and week, and one for each view.
 
-    daily/2026-11-25.csv    the rollup of a day
-    weekly/2026-11-23.csv   the rollup of a week, by its Monday
+    daily/2026-11-25.csv    the rollup of a day; none where nothing ran
+    weekly/2026-11-23.csv   the rollup of a week, by its Monday; none likewise
     history_90d.csv         the history as it stands; also of 30 and of 60 days
-    forecast.csv            the newest forecast by day; forecast_totals.csv has its sums
+    forecast.csv            the newest forecast by day; forecast_totals.csv has its sums,
+                            forecast_campaigns.csv those of campaigns
+    schema.json             the types of their columns, as Table Schema has them
 
 All of it is in the business time zone, so that nobody adds up the same run twice. A file
 of a day or week says by its time of modification when its rollup was computed. So what
@@ -36,6 +38,7 @@ from apex_pipeline.analytics.csv.csv_files import (
 from apex_pipeline.analytics.csv.queries import (
     DAILY_ROWS,
     FORECAST,
+    FORECAST_CAMPAIGNS,
     FORECAST_TOTALS,
     HISTORY,
     WEEKLY_ROWS,
@@ -43,7 +46,8 @@ from apex_pipeline.analytics.csv.queries import (
     Selection,
     count_statement,
 )
-from apex_pipeline.analytics.rollups.refresh import Periods
+from apex_pipeline.analytics.csv.table_schema import package
+from apex_pipeline.analytics.rollups.refresh import DAILY, WEEKLY, Grain, Periods
 from apex_pipeline.errors import ApexError
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.settings import AnalysisSettings
@@ -51,16 +55,26 @@ from apex_pipeline.settings import AnalysisSettings
 logger = logging.getLogger(__name__)
 
 # A week is compared with the one before it, and changes with it.
-_COMPUTED = {
-    DAILY_ROWS: """
-        SELECT day, computed_at FROM daily_rollup_total WHERE time_zone = %s
-    """,
-    WEEKLY_ROWS: """
-        SELECT week, greatest(computed_at, lag(computed_at) OVER (ORDER BY week))
-        FROM weekly_rollup_total WHERE time_zone = %s
-    """,
+_COMPUTED_AT = {
+    DAILY_ROWS: "computed_at",
+    WEEKLY_ROWS: "greatest(computed_at, lag(computed_at) OVER (ORDER BY week))",
 }
+_COMPUTED = """
+    SELECT {label}, {computed_at}, EXISTS (
+        SELECT FROM {rollup} AS part
+        WHERE part.time_zone = total.time_zone AND part.{label} = total.{label}
+    )
+    FROM {total} AS total WHERE time_zone = %s ORDER BY {label}
+"""
 _HISTORIES = (30, 60, 90)
+_PATHS = {
+    DAILY_ROWS: "daily/*.csv",
+    WEEKLY_ROWS: "weekly/*.csv",
+    HISTORY: "history_*d.csv",
+    FORECAST: "forecast.csv",
+    FORECAST_TOTALS: "forecast_totals.csv",
+    FORECAST_CAMPAIGNS: "forecast_campaigns.csv",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,14 +127,16 @@ def export_files(
     """
     with snapshot(database) as connection:
         wanted = [
-            *_labelled(connection, settings, DAILY_ROWS, days.labels()),
-            *_labelled(connection, settings, WEEKLY_ROWS, ()),
+            *_labelled(connection, settings, DAILY_ROWS, DAILY, days.labels()),
+            *_labelled(connection, settings, WEEKLY_ROWS, WEEKLY, ()),
             *_current(settings),
         ]
         make_folder(settings.export_dir)
-        for dataset in _COMPUTED:
+        for dataset in _COMPUTED_AT:
             make_folder(settings.export_dir / dataset.name)
         files = [_export(connection, one) for one in wanted]
+        with replacing(settings.export_dir / "schema.json") as file:
+            file.write(package(connection, _PATHS, settings.time_zone))
     logger.info("%d CSV files written to %s", len(files), settings.export_dir)
     return files
 
@@ -178,23 +194,35 @@ def _labelled(
     connection: psycopg.Connection[Any],
     settings: AnalysisSettings,
     dataset: Dataset,
+    grain: Grain,
     always: Sequence[date],
 ) -> list[_Wanted]:
     zone = settings.time_zone
-    computed: dict[date, datetime] = dict(
-        connection.execute(_COMPUTED[dataset], (zone,)).fetchall()
+    statement = _COMPUTED.format(
+        label=grain.label,
+        rollup=grain.rollup,
+        total=grain.total,
+        computed_at=_COMPUTED_AT[dataset],
     )
-    missing = [label for label in always if label not in computed]
+    computed = connection.execute(statement.encode(), (zone,)).fetchall()
+    known = {label for label, *_ in computed}
+    missing = [label for label in always if label not in known]
     if missing:
         raise ApexError(
-            f"{dataset.relation} has not been made for {missing[0]} to {missing[-1]} in "
+            f"{grain.rollup} has not been made for {missing[0]} to {missing[-1]} in "
             f"{zone} ({len(missing)} of the days asked for). Make it first."
         )
     folder, asked_for = settings.export_dir / dataset.name, frozenset(always)
     wanted = []
-    for label, computed_at in sorted(computed.items()):
+    for label, computed_at, has_rows in computed:
         path = folder / f"{label}.csv"
-        if label in asked_for or _modified(path) != computed_at:
+        modified = _modified(path)
+        if not has_rows:
+            # Of a header alone nothing tells the types, and readers guess differently.
+            if modified is not None:
+                with explained(path):
+                    path.unlink(missing_ok=True)
+        elif label in asked_for or modified != computed_at:
             selection = Selection(dataset, zone, label, label)
             wanted.append(_Wanted(path, selection, label, computed_at))
     return wanted
@@ -209,8 +237,10 @@ def _current(settings: AnalysisSettings) -> list[_Wanted]:
             )
             for days in _HISTORIES
         ),
-        _Wanted(folder / "forecast.csv", Selection(FORECAST, zone)),
-        _Wanted(folder / "forecast_totals.csv", Selection(FORECAST_TOTALS, zone)),
+        *(
+            _Wanted(folder / _PATHS[dataset], Selection(dataset, zone))
+            for dataset in (FORECAST, FORECAST_TOTALS, FORECAST_CAMPAIGNS)
+        ),
     ]
 
 

@@ -46,7 +46,7 @@ class Dataset:
 
 def _rollup(name: str, grain: Grain) -> Dataset:
     key = ("time_zone", grain.label, "campaign_id", "phase")
-    return Dataset(name, grain.rollup, grain.label, key)
+    return Dataset(name, f"zoned_campaign_{name}", grain.label, key)
 
 
 DAILY_ROWS = _rollup("daily", DAILY)
@@ -55,6 +55,12 @@ HISTORY = Dataset("history", "campaign_history_90d", "day", ("day",))
 FORECAST = Dataset("forecast", "cost_forecast", "day", ("day",))
 FORECAST_TOTALS = Dataset(
     "forecast-totals", "cost_forecast_horizon", "last_day", ("last_day", "horizon")
+)
+FORECAST_CAMPAIGNS = Dataset(
+    "forecast-campaigns",
+    "cost_forecast_campaign",
+    "last_day",
+    ("campaign_id", "last_day", "horizon"),
 )
 RAW = Dataset(
     "raw",
@@ -65,7 +71,10 @@ RAW = Dataset(
 )
 DATASETS = {
     dataset.name: dataset
-    for dataset in (DAILY_ROWS, WEEKLY_ROWS, HISTORY, FORECAST, FORECAST_TOTALS, RAW)
+    for dataset in (
+        *(DAILY_ROWS, WEEKLY_ROWS, HISTORY),
+        *(FORECAST, FORECAST_TOTALS, FORECAST_CAMPAIGNS, RAW),
+    )
 }
 
 HISTORY_DAYS = 90
@@ -162,10 +171,7 @@ _RENDERED = {
 _TEXT = sql.SQL("regexp_replace(source.{name}::text, {formula}, '''', 'g')")
 
 _ROWS = sql.SQL("FROM {relation} AS source WHERE {condition}")
-_COPY = sql.SQL(
-    "COPY (SELECT {columns} {rows} ORDER BY {order}) "
-    "TO STDOUT (FORMAT csv, HEADER, ENCODING 'UTF8')"
-)
+_COPY = sql.SQL("COPY ({rows}) TO STDOUT (FORMAT csv, HEADER, ENCODING 'UTF8')")
 
 
 def copy_statement(
@@ -186,14 +192,31 @@ def copy_statement(
         raise SchemaMissingError(
             f"The database has no {dataset.relation}. Run `apex provision database`."
         )
+    if dataset is HISTORY:
+        kinds = {"time_zone": "S", **kinds}
     columns = dataset.columns or tuple(kinds)
-    return _COPY.format(
-        columns=sql.SQL(", ").join(_value(n, kinds.get(n, "S")) for n in columns),
-        rows=_rows(selection),
-        order=sql.SQL(", ").join(
-            sql.SQL("source.{}").format(sql.Identifier(name)) for name in dataset.order
-        ),
+    values = sql.SQL(", ").join(_value(n, kinds.get(n, "S")) for n in columns)
+    return _COPY.format(rows=select_statement(selection, values))
+
+
+def select_statement(selection: Selection, columns: sql.Composable) -> sql.Composed:
+    """Word the statement that selects the rows, in their order."""
+    order = sql.SQL(", ").join(
+        sql.SQL("source.{}").format(sql.Identifier(name))
+        for name in selection.dataset.order
     )
+    return sql.SQL("SELECT {} {} ORDER BY {}").format(columns, _rows(selection), order)
+
+
+def months_statement(selection: Selection) -> sql.Composed:
+    """Word the statement that names the months that have rows, by their first days."""
+    day = sql.SQL("source.{}").format(sql.Identifier(selection.dataset.label))
+    if selection.dataset is RAW:
+        zone = sql.Literal(selection.zone)
+        day = sql.SQL("({} AT TIME ZONE {})").format(day, zone)
+    return sql.SQL(
+        "SELECT DISTINCT date_trunc('month', {}::timestamp)::date {} ORDER BY 1"
+    ).format(day, _rows(selection))
 
 
 def count_statement(selection: Selection) -> sql.Composed:
@@ -213,9 +236,9 @@ def _rows(selection: Selection) -> sql.Composed:
     dataset, zone = selection.dataset, sql.Literal(selection.zone)
     relation: sql.Composable = sql.Identifier(dataset.relation)
     if dataset is HISTORY:
-        relation = sql.SQL("campaign_history({}, {})").format(
-            sql.Literal(selection.days), zone
-        )
+        relation = sql.SQL(
+            "(SELECT {}::text AS time_zone, * FROM campaign_history({}, {}))"
+        ).format(zone, sql.Literal(selection.days), zone)
     conditions = [sql.SQL("true").format(), *_range(selection)]
     if dataset not in (HISTORY, RAW):
         conditions.append(sql.SQL("source.time_zone = {}").format(zone))

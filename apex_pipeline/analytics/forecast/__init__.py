@@ -1,13 +1,14 @@
 """Forecasts of a daily cost, in pure Python.
 
-`series` tells missing days from days of zero, `models` make a week that repeats,
-`backtest` makes past forecasts anew, `conformal` turns their errors into intervals,
-`training` puts these together, `wording` says what there is to say of it. Nothing here
-knows of Postgres or Dagster.
+`series` tells missing days from days of zero, `past` recognises outliers, pauses and
+regimes that are over, `models` make a week that repeats, `backtest` repeats the forecasts
+of the past, `conformal` turns their errors into intervals, `training` puts these
+together, and `wording` says what there is to say of it. Nothing here knows of Postgres
+or Dagster.
 
 Why no library: on series of 30 to 365 days with a week in them, automatic exponential
 smoothing, ARIMA and the like were no better than this in a backtest of 30 days ahead,
-and cost 200 to 400 MB. `benchmarks/forecast.py` repeats what can be repeated.
+and cost 200 to 400 MB. `python -m benchmarks.forecast` repeats what can be repeated.
 """
 
 from apex_pipeline.analytics.forecast.backtest import HORIZON, Score
@@ -19,6 +20,7 @@ from apex_pipeline.analytics.forecast.daily_series import (
 )
 from apex_pipeline.analytics.forecast.intervals import LEVELS, Interval
 from apex_pipeline.analytics.forecast.training import (
+    MOST_TIMES,
     Forecast,
     ForecastDay,
     ForecastTotal,
@@ -30,6 +32,7 @@ __all__ = [
     "HORIZON",
     "LEVELS",
     "MAX_DAYS",
+    "MOST_TIMES",
     "DailySeries",
     "Forecast",
     "ForecastDay",

@@ -10,7 +10,14 @@ from apex_pipeline.analytics.forecast.intervals import (
     Case,
     calibrate,
 )
-from apex_pipeline.analytics.forecast.models import MIN_DAYS, Model, Values, Week
+from apex_pipeline.analytics.forecast.known_past import LONG_PAUSE_DAYS, Learnt, Past
+from apex_pipeline.analytics.forecast.models import (
+    LEVEL_DAYS,
+    MIN_DAYS,
+    Model,
+    Values,
+    Week,
+)
 
 HORIZON = 90
 """Days ahead."""
@@ -25,7 +32,7 @@ BLOCKS = -(-HORIZON // BLOCK)
 _TOTALS = (30, 7)
 _MAX_ORIGINS = 52
 _LONG_DAYS = 182
-_LEVEL_DAYS = 56
+_RECENT_DAYS = 56
 # A total is compared where at most one day in seven of it is missing.
 _KNOWN_SHARE = 6 / 7
 
@@ -91,23 +98,54 @@ def origins(days: int) -> range:
 
 
 def level(values: Values, week: Week) -> float:
-    """What a day costs about now, by the forecast and by the last eight weeks."""
-    known = [value for value in values[-_LEVEL_DAYS:] if value is not None]
-    mean = sum(known) / len(known) if known else 0.0
-    return max((mean + sum(week) / 7) / 2, 1e-6)
+    """What a day costs about now, by the forecast and by the last eight weeks.
+
+    Where those cost next to nothing, a quarter of what half a year did.
+    """
+    known = [value for value in values[-LEVEL_DAYS:] if value is not None]
+    recent = known[-_RECENT_DAYS:]
+    if not recent:
+        return sum(week) / 7
+    now = (sum(recent) / len(recent) + sum(week) / 7) / 2
+    return max(now, sum(known) / len(known) / 4)
 
 
-def backtest(values: Values, model: Model) -> list[Trial]:
-    """Make every forecast anew from what was known before it; the oldest first."""
-    naive = list(_naive_errors(values))
+def outlook(model: Model, learnt: Learnt) -> tuple[Week, float]:
+    """A model's week, and the level by which its errors are measured.
+
+    Days of another order add to the week what they do on average. They are no part of
+    the level: two of them would make each error of the past look small.
+    """
+    week = model(learnt.values)
+    return tuple(cost + learnt.extra for cost in week), level(learnt.values, week)
+
+
+def backtest(past: Past, model: Model) -> list[Trial]:
+    """Make every forecast again from what was known before it; the oldest first.
+
+    Outcomes are those of days like which there may be others: an outlier is none of
+    them, nor is a long pause.
+    """
+    known = past.before(len(past.values))
+    outcomes = list(past.values)
+    for outlier in known.outliers:
+        outcomes[outlier.at] = None
+    for pause in known.left_out:
+        if pause.days >= LONG_PAUSE_DAYS:
+            outcomes[pause.first : pause.last + 1] = [None] * pause.days
+    # Errors of a time that cost next to nothing say little: they count for at most ten
+    # times what they were.
+    least = outlook(model, known)[1] / 10
+    naive = list(_naive_errors(outcomes))
     trials = []
-    for at in origins(len(values)):
-        week = model(values[:at])
+    for at in origins(len(outcomes)):
+        learnt = past.before(at)
+        week, now = outlook(model, learnt)
         errors = tuple(
             None if value is None else value - week[ahead % 7]
-            for ahead, value in enumerate(values[at : at + BLOCKS * BLOCK])
+            for ahead, value in enumerate(outcomes[at : at + BLOCKS * BLOCK])
         )
-        scale = level(values[:at], week)
+        scale = max(now, least) or 1.0
         trials.append(Trial(at, week, scale, errors, naive[at]))
     return trials
 

@@ -5,7 +5,7 @@ same day, a forecast replaces that day's; those of other days stay, so that what
 them can be seen.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -16,21 +16,30 @@ from sqlalchemy import Connection
 from apex_pipeline.analytics.forecast import (
     MAX_DAYS,
     Forecast,
+    ForecastTotal,
     Interval,
     ModelScore,
     daily_series,
     forecast,
     is_cost,
 )
+from apex_pipeline.analytics.forecast.campaign_forecast import forecast_campaigns
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.settings import AnalysisSettings
 
 # A day that was not over when its rollup was made is not known yet.
 _KNOWN = """
-    SELECT day, cost_usd FROM daily_rollup_total
+    SELECT day, cost_usd, runs FROM daily_rollup_total
     WHERE time_zone = %(zone)s AND day >= %(since)s AND day < %(until)s
         AND computed_at >= (day + 1)::timestamp AT TIME ZONE %(zone)s
     ORDER BY day
+"""
+
+# What was forecast last before a day was over.
+_FORECAST_OF = """
+    SELECT cost_usd, low_80_usd, high_80_usd FROM cost_forecast_day
+    WHERE time_zone = %(zone)s AND day = %(day)s AND made_on <= %(day)s
+    ORDER BY made_on DESC LIMIT 1
 """
 
 # One that seems to come from a later day was made while a clock was wrong.
@@ -71,6 +80,19 @@ _TOTALS = f"""
         %(c8)s::numeric[]
     ) AS given
 """  # noqa: S608  constants
+_PARTS = f"""
+    INSERT INTO cost_forecast_part (
+        time_zone, made_on, campaign_id, last_28d_usd, model, note, horizon, first_day,
+        last_day, spent_usd, cost_usd, {_BOUNDS}
+    )
+    SELECT %(zone)s, %(made_on)s, given.*
+    FROM unnest(
+        %(c0)s::text[], %(c1)s::numeric[], %(c2)s::text[], %(c3)s::text[],
+        %(c4)s::text[], %(c5)s::date[], %(c6)s::date[], %(c7)s::numeric[],
+        %(c8)s::numeric[], %(c9)s::numeric[], %(c10)s::numeric[], %(c11)s::numeric[],
+        %(c12)s::numeric[]
+    ) AS given
+"""  # noqa: S608  constants
 _SCORES = """
     INSERT INTO cost_forecast_score (
         time_zone, made_on, model, is_used, trials, mase, sum_days, sum_error_pct,
@@ -88,16 +110,32 @@ _SCORES = """
 
 
 @dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a day cost, and what was forecast for it last, US dollars."""
+
+    day: date
+    actual: float
+    cost: float
+    low_80: float | None
+    high_80: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Training:
     """A forecast of one time zone.
 
     Attributes:
         note: What limits it, in words; empty where nothing does.
+        yesterday: The last day that is over; None where it is not known, or was not
+            forecast.
+        parts: Campaign, its cost of the last 28 days, and its forecast.
     """
 
     time_zone: str
     forecast: Forecast
     note: str
+    yesterday: Outcome | None = None
+    parts: Sequence[tuple[str, float, Forecast]] = ()
 
 
 def train(
@@ -137,14 +175,29 @@ def _learn(connection: Connection, zone: str, today: date) -> Training:
     since = today - timedelta(days=MAX_DAYS)
     rows = connection.exec_driver_sql(
         _KNOWN, {"zone": zone, "since": since, "until": today}
-    )
-    known = {day: float(cost) for day, cost in rows}
-    made = forecast(daily_series(known, today))
+    ).all()
+    known = {day: float(cost) for day, cost, _ in rows}
+    free = [day for day, cost, runs in rows if runs and not cost]
+    made = forecast(daily_series(known, today, free))
     absurd = ", ".join(str(day) for day, cost in known.items() if not is_cost(cost))
     notes = [made.note] if made.note else []
     if absurd:
         notes.append(f"No day can cost what these do, taken for missing: {absurd}.")
-    return Training(zone, made, " ".join(notes))
+    yesterday = _outcome(connection, zone, today - timedelta(days=1), known)
+    parts = forecast_campaigns(connection, zone, known, today)
+    return Training(zone, made, " ".join(notes), yesterday, parts)
+
+
+def _outcome(
+    connection: Connection, zone: str, day: date, known: Mapping[date, float]
+) -> Outcome | None:
+    row = connection.exec_driver_sql(
+        _FORECAST_OF, {"zone": zone, "day": day}
+    ).one_or_none()
+    if row is None or day not in known:
+        return None
+    cost, low, high = (None if value is None else float(value) for value in row)
+    return Outcome(day, known[day], cost or 0.0, low, high)
 
 
 def _store(connection: Connection, training: Training, now: datetime) -> None:
@@ -166,14 +219,13 @@ def _store(connection: Connection, training: Training, now: datetime) -> None:
     )
     for statement, rows in (
         (_DAYS, [(d.day, _usd(d.cost), *_bounds(d.intervals)) for d in made.days]),
+        (_TOTALS, [_total(total) for total in made.totals]),
         (
-            _TOTALS,
+            _PARTS,
             [
-                (
-                    *(t.horizon, t.first_day, t.last_day, _usd(t.spent), _usd(t.cost)),
-                    *_bounds(t.intervals),
-                )
-                for t in made.totals
+                (campaign, _usd(lately), part.model, part.note, *_total(total))
+                for campaign, lately, part in training.parts
+                for total in part.totals
             ],
         ),
         (_SCORES, [_score(score) for score in made.scores]),
@@ -181,6 +233,14 @@ def _store(connection: Connection, training: Training, now: datetime) -> None:
         if rows:
             columns = {f"c{n}": list(c) for n, c in enumerate(zip(*rows, strict=True))}
             connection.exec_driver_sql(statement, key | columns)
+
+
+def _total(total: ForecastTotal) -> tuple[object, ...]:
+    return (
+        *(total.horizon, total.first_day, total.last_day),
+        *(_usd(total.spent), _usd(total.cost)),
+        *_bounds(total.intervals),
+    )
 
 
 def _bounds(intervals: Sequence[Interval | None]) -> list[Decimal | None]:

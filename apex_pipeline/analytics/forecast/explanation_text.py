@@ -1,14 +1,19 @@
 """What is said of a forecast: why this model, and what limits it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
+from statistics import median
 
 from apex_pipeline.analytics.forecast.backtest import Score
 from apex_pipeline.analytics.forecast.daily_series import DailySeries
 from apex_pipeline.analytics.forecast.intervals import MIN_CASES
+from apex_pipeline.analytics.forecast.known_past import Learnt, Pause
 from apex_pipeline.analytics.forecast.models import MIN_DAYS
 
 NOTHING_KNOWN = "No day's cost is known yet."
 TOO_FEW_TO_COMPARE = "Too few days are known to compare models."
+
+_SHOWN = 3
 
 
 def reason(scores: Mapping[str, Score], own: str, used: str) -> str:
@@ -38,33 +43,115 @@ def short_note(known: int) -> str:
     )
 
 
-def note(series: DailySeries, bare: Iterable[str], used: Score) -> str:
+def notes(
+    series: DailySeries,
+    regime: DailySeries,
+    bare: Iterable[str],
+    used: Score,
+    *,
+    paused: bool,
+) -> list[str]:
     """Of a series that models were tried on.
 
     Args:
-        series: What was learnt from.
+        series: What is known.
+        regime: What was learnt from.
         bare: The totals that have no interval.
         used: Score of the model that is used.
+        paused: Whether that is because nothing runs at the moment.
     """
-    notes = []
+    found = []
     if used.sum_error is None:
-        notes.append(
-            f"{_days(series.known)} known: too few to compare models; the mean of each "
+        found.append(
+            f"{_days(regime.known)} known: too few to compare models; the mean of each "
             "weekday is used."
         )
     without = ", ".join(bare)
-    if without:
-        notes.append(
+    if paused:
+        found.append("No interval: how much runs after a pause cannot be learnt.")
+    elif without:
+        found.append(
             f"No interval for {without}: fewer than {MIN_CASES} totals of that "
             "length can be tried on the past."
         )
     over = series.end.day - 1
     gaps = sum(value is None for value in series.values[-over:]) if over else 0
     if gaps:
-        notes.append(
+        found.append(
             f"Of this month, {_days(gaps)} missing in what was spent and in its sum."
         )
-    return " ".join(notes)
+    return found
+
+
+def past_notes(series: DailySeries, regime: DailySeries, learnt: Learnt) -> list[str]:
+    """What happened that the days to come are not like, in sentences.
+
+    Args:
+        series: What is known.
+        regime: What was learnt from.
+        learnt: How it was read.
+    """
+    found = []
+    if regime.first_day > series.first_day:
+        found.append(_regime_over(series, regime))
+    for fate, pauses in _by_fate(learnt).items():
+        shown = [f"from {regime.day(p.first)} to {regime.day(p.last)}" for p in pauses]
+        found.append(f"In busy weeks nothing ran {_listed(shown)}; {fate}.")
+    if learnt.resting:
+        since = regime.day(learnt.resting.first)
+        until = regime.day(learnt.resting.last)
+        ahead = ", and so are the days to come" if learnt.is_over else ""
+        found.append(
+            f"In busy weeks nothing ran from {since} to {until}; taken as zero cost"
+            f"{ahead}."
+        )
+    found += [
+        f"{regime.day(o.at)} cost {_usd(o.cost)}, where {_usd(o.usual)} is usual: left "
+        "out of the forecast until it repeats."
+        for o in learnt.outliers[-_SHOWN:]
+    ]
+    if learnt.repeated:
+        shown = [f"{regime.day(o.at)} ({_usd(o.cost)})" for o in learnt.repeated]
+        found.append(
+            f"Far above what is usual were {_listed(shown)}: such days add "
+            f"{_usd(learnt.extra)} to each day ahead, as often as they happened."
+        )
+    return found
+
+
+def _regime_over(series: DailySeries, regime: DailySeries) -> str:
+    before = series.values[: len(series.values) - len(regime.values)]
+    last = max(index for index, value in enumerate(before) if value)
+    usual = [median(v for v in values if v) for values in (before, regime.values)]
+    return (
+        f"What ran from {series.first_day} to {series.day(last)} cost {_usd(usual[0])} "
+        f"on most days, not {_usd(usual[1])}, and is over; then nothing ran until "
+        f"{regime.first_day - timedelta(days=1)}. Learnt from {regime.first_day} on."
+    )
+
+
+def _by_fate(learnt: Learnt) -> dict[str, list[Pause]]:
+    """The pauses that have ended, by what is made of them."""
+    fates: dict[str, list[Pause]] = {}
+    for pause in learnt.pauses:
+        if pause == learnt.resting:
+            continue
+        fate = "taken as zero cost"
+        if pause in learnt.left_out:
+            fate += ", and as over"
+        fates.setdefault(fate, []).append(pause)
+    return fates
+
+
+def _listed(shown: Sequence[str]) -> str:
+    """The last few of them."""
+    earlier = len(shown) - _SHOWN
+    more = f" and {earlier} times before" if earlier > 0 else ""
+    return ", ".join(shown[-_SHOWN:]) + more
+
+
+def _usd(value: float) -> str:
+    return f"${value:,.2f}"
 
 
 def _days(count: int) -> str:

@@ -3,13 +3,26 @@
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
 
-from apex_pipeline.analytics.forecast import LEVELS, Score
+from apex_pipeline.analytics.forecast import (
+    LEVELS,
+    MOST_TIMES,
+    ForecastDay,
+    ForecastTotal,
+    Score,
+)
 from apex_pipeline.analytics.forecast.cost_forecast import Training
 from apex_pipeline.analytics.rollups.rollup_checks import Finding
 
 LEARNT_UP_TO_YESTERDAY = "learnt_up_to_yesterday"
 COVERAGE_IN_BAND = "coverage_in_band"
-FORECAST_CHECKS = (LEARNT_UP_TO_YESTERDAY, COVERAGE_IN_BAND)
+WITHIN_REASON = "within_reason"
+YESTERDAY_AS_FORECAST = "yesterday_as_forecast"
+FORECAST_CHECKS = (
+    LEARNT_UP_TO_YESTERDAY,
+    COVERAGE_IN_BAND,
+    WITHIN_REASON,
+    YESTERDAY_AS_FORECAST,
+)
 
 BAND_POINTS = 15
 """How far realised coverage may be from what was promised, in percentage points."""
@@ -25,12 +38,12 @@ _NEGLIGIBLE = 0.001
 def check(trainings: Iterable[Training]) -> list[Finding]:
     """Run the checks."""
     trainings = list(trainings)
-    late = [words for training in trainings for words in _late(training)]
-    outside = [words for training in trainings for words in _outside(training)]
-    return [
-        Finding(LEARNT_UP_TO_YESTERDAY, len(late), tuple(late)),
-        Finding(COVERAGE_IN_BAND, len(outside), tuple(outside)),
-    ]
+    looks = (_late, _outside, _beyond_reason, _surprise)
+    found = []
+    for name, look in zip(FORECAST_CHECKS, looks, strict=True):
+        words = tuple(words for training in trainings for words in look(training))
+        found.append(Finding(name, len(words), words))
+    return found
 
 
 def _late(training: Training) -> Iterator[str]:
@@ -40,7 +53,7 @@ def _late(training: Training) -> Iterator[str]:
         if value is not None:
             break
         missing += 1
-    if not series.known:
+    if training.forecast.model is None:
         yield f"{training.time_zone}: no day's cost is known"
     elif missing:
         last = series.end - timedelta(days=missing + 1)
@@ -65,3 +78,36 @@ def _errs(training: Training, score: Score) -> bool:
     days = training.forecast.days
     usual = sum(day.cost for day in days) / len(days)
     return (score.pinball or 0.0) > _NEGLIGIBLE * usual
+
+
+def _beyond_reason(training: Training) -> Iterator[str]:
+    """Sums and bands against the dearest day that there was, times their days."""
+    made = training.forecast
+    dearest = max((value or 0.0 for value in made.series.values), default=0.0)
+    parts: list[tuple[str, int, float, ForecastDay | ForecastTotal]] = [
+        (str(day.day), 1, 0.0, day) for day in made.days
+    ]
+    parts += [
+        (total.horizon, (total.last_day - total.first_day).days + 1, total.spent, total)
+        for total in made.totals
+    ]
+    for name, days, spent, part in parts:
+        most = spent + MOST_TIMES * dearest * days
+        highest = max((i.high for i in part.intervals if i), default=part.cost)
+        if not max(part.cost, highest) <= most * (1 + _NEGLIGIBLE):
+            yield (
+                f"{training.time_zone}: {name} is {part.cost:,.2f} US dollars and up to "
+                f"{highest:,.2f}; no day ever cost more than {dearest:,.2f}"
+            )
+
+
+def _surprise(training: Training) -> Iterator[str]:
+    day = training.yesterday
+    if day is None or day.low_80 is None or day.high_80 is None:
+        return
+    if not day.low_80 <= day.actual <= day.high_80:
+        yield (
+            f"{training.time_zone}: {day.day} cost {day.actual:,.2f} US dollars; "
+            f"{day.cost:,.2f} was forecast, {day.low_80:,.2f} to {day.high_80:,.2f} "
+            "with 80 %"
+        )

@@ -10,7 +10,7 @@ from bisect import insort
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from math import ceil
+from math import ceil, exp
 
 LEVELS = (Fraction(1, 2), Fraction(4, 5))
 """50 % and 80 %: exact, for the rank is that of a whole number."""
@@ -78,6 +78,17 @@ def quantile(ordered: Sequence[float], level: Fraction) -> float | None:
     """The value of conformal rank, or None where there are too few values."""
     rank = ceil((len(ordered) + 1) * level)
     return ordered[rank - 1] if rank <= len(ordered) else None
+
+
+def poisson(mean: float, share: float) -> int:
+    """The count that is not exceeded with a probability of *share*."""
+    count, chance = 0, exp(-mean)
+    reached = chance
+    while reached < share:
+        count += 1
+        chance *= mean / count
+        reached += chance
+    return count
 
 
 def calibrate(cases: Sequence[Case]) -> Calibration:

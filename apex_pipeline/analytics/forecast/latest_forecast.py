@@ -23,6 +23,13 @@ _TOTALS = """
     FROM cost_forecast_horizon WHERE time_zone = %(zone)s
     ORDER BY horizon = 'month_end', last_day
 """
+_CAMPAIGNS = """
+    SELECT campaign_id, campaign_name, horizon, last_28d_usd, spent_usd, cost_usd,
+        low_80_usd, high_80_usd, model, note, difference_usd
+    FROM cost_forecast_campaign WHERE time_zone = %(zone)s
+    ORDER BY campaign_id = '(others)', last_28d_usd DESC, campaign_id,
+        horizon = 'month_end', last_day
+"""
 _SCORES = """
     SELECT model, is_used, trials, mase, sum_days, sum_error_pct, pinball_usd,
         days_tested, coverage_50_pct, coverage_80_pct, sums_tested,
@@ -60,6 +67,29 @@ class OutlookTotal:
 
 
 @dataclass(frozen=True, slots=True)
+class OutlookCampaign:
+    """A sum that is expected of one campaign, or of all the others as `(others)`.
+
+    Attributes:
+        last_28d_usd: What it cost in the 28 days before.
+        difference_usd: The sum over all campaigns less the forecast of the whole; they
+            are made each by itself.
+    """
+
+    campaign_id: str
+    campaign_name: str | None
+    horizon: str
+    last_28d_usd: Decimal
+    spent_usd: Decimal
+    cost_usd: Decimal
+    low_80_usd: Decimal | None
+    high_80_usd: Decimal | None
+    model: str | None
+    note: str
+    difference_usd: Decimal
+
+
+@dataclass(frozen=True, slots=True)
 class OutlookScore:
     """How a model did in the backtest; figures are None where too little is known."""
 
@@ -84,6 +114,8 @@ class Outlook:
 
     Attributes:
         model: None where no day's cost was known.
+        campaigns: The same sums for each campaign that carries much of the cost, the
+            dearest first, and for the others together.
         scores: That of the model in use first; none where too few days were known.
     """
 
@@ -98,6 +130,7 @@ class Outlook:
     days: tuple[OutlookDay, ...]
     totals: tuple[OutlookTotal, ...]
     scores: tuple[OutlookScore, ...]
+    campaigns: tuple[OutlookCampaign, ...] = ()
 
 
 def outlook(database: Database, zone: str) -> Outlook | None:
@@ -117,11 +150,13 @@ def outlook(database: Database, zone: str) -> Outlook | None:
         days = connection.exec_driver_sql(_DAYS, values)
         totals = connection.exec_driver_sql(_TOTALS, values)
         scores = connection.exec_driver_sql(_SCORES, values)
+        campaigns = connection.exec_driver_sql(_CAMPAIGNS, values)
         return Outlook(
             **found._asdict(),
             days=tuple(OutlookDay(*row) for row in days),
             totals=tuple(OutlookTotal(*row) for row in totals),
             scores=tuple(OutlookScore(*row) for row in scores),
+            campaigns=tuple(OutlookCampaign(*row) for row in campaigns),
         )
 
     return database.transact(read, repeatable=True)

@@ -16,7 +16,9 @@ Model = Callable[[Values], Week]
 # Fewer days than two weeks show no weekday profile.
 MIN_DAYS = 14
 
-_LEVEL_DAYS = 182
+LEVEL_DAYS = 182
+"""What lies further back than half a year sets no level."""
+
 _PROFILE_DAYS = 56
 _BASELINE_DAYS = 28
 _RATES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5)
@@ -55,7 +57,7 @@ def weekday_level(values: Values) -> Week:
     The smoothing rate is the one whose one-step errors were the smallest.
     """
     profile = _profile(values[-_PROFILE_DAYS:])
-    recent = values[-_LEVEL_DAYS:]
+    recent = values[-LEVEL_DAYS:]
     start = -len(recent)
     steps = [
         # A weekday on which next to nothing is spent says next to nothing about the

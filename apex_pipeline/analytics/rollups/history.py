@@ -21,8 +21,11 @@ _TOTALS = """
 _HISTORY = """
     SELECT day, is_computed, runs, success_rate_pct, assets_generated, tokens_in,
         tokens_out, cost_usd, latency_p95_worst_ms, latency_p95_median_ms, runs_avg_7d,
-        cost_avg_7d_usd, cost_before_usd
-    FROM campaign_history(%(days)s, %(zone)s)
+        cost_avg_7d_usd, cost_before_usd, (
+            SELECT count(DISTINCT campaign_id) FROM daily_campaign_rollup AS part
+            WHERE part.time_zone = %(zone)s AND part.day = history.day
+        )
+    FROM campaign_history(%(days)s, %(zone)s) AS history
 """
 
 _COLUMNS = """
@@ -49,7 +52,11 @@ class PeriodTotal:
 
 @dataclass(frozen=True, slots=True)
 class HistoryDay:
-    """A day of the history; figures are None where it is not computed."""
+    """A day of the history; figures are None where it is not computed.
+
+    Attributes:
+        campaigns: How many different ones ran.
+    """
 
     day: date
     is_computed: bool
@@ -64,6 +71,7 @@ class HistoryDay:
     runs_avg_7d: Decimal | None
     cost_avg_7d_usd: Decimal | None
     cost_before_usd: Decimal | None
+    campaigns: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,6 +78,13 @@ class Stale:
     days: tuple[Periods, ...]
     weeks: tuple[Periods, ...]
 
+    def __or__(self, other: "Stale") -> "Stale":
+        """What is in either of them."""
+        return Stale(
+            _joined(DAILY, (*self.days, *other.days)),
+            _joined(WEEKLY, (*self.weeks, *other.weeks)),
+        )
+
 
 def first_day(database: Database, settings: AnalysisSettings) -> date:
     """The day that rollups begin with: as configured, else since provisioning.
@@ -142,6 +149,11 @@ def stale(
         )
 
     return database.transact(find, repeatable=True)
+
+
+def _joined(grain: Grain, periods: Iterable[Periods]) -> tuple[Periods, ...]:
+    labels = {label for each in periods for label in each.labels()}
+    return tuple(ranges(grain, sorted(labels)))
 
 
 def ranges(grain: Grain, labels: Iterable[date]) -> list[Periods]:

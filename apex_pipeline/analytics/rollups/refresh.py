@@ -13,6 +13,7 @@ from datetime import date, timedelta
 from sqlalchemy import Connection
 
 from apex_pipeline.analytics.rollups.columns import (
+    ADDITIVE,
     CAMPAIGN,
     CHANGES,
     FINGERPRINT,
@@ -159,6 +160,15 @@ _CLEAR_SOURCE = """
         AND (starts_on BETWEEN %(first)s AND %(last)s OR time_zone <> ALL(%(zones)s))
 """
 
+_MADE_WEEKS = """
+    SELECT DISTINCT week FROM weekly_rollup_total
+    WHERE week BETWEEN %(first)s AND %(last)s AND time_zone = ANY(%(zones)s)
+    ORDER BY week
+"""
+_KEEP_ZONE = """
+    UPDATE business_time_zone SET name = %(zone)s WHERE name <> %(zone)s
+"""
+
 _ROWS = "SELECT {label}, count(*) FROM {rollup} WHERE {label} BETWEEN %(first)s AND "
 _ROWS += "%(last)s GROUP BY {label}"
 
@@ -173,6 +183,24 @@ def _change(change: Change) -> str:
         return f"{change.name} = {now} - {counted}"
     return f"{change.name} = round(100 * ({now} - {before}) / nullif({before}, 0), 4)"
 
+
+# What a campaign no longer has is a fall, and belongs to the week in which it is missed.
+_CLEAR_STOPPED = """
+    DELETE FROM weekly_campaign_rollup
+    WHERE runs = 0 AND week BETWEEN %(first)s AND %(last)s::date + 7
+"""
+_ADD_STOPPED = f"""
+    INSERT INTO weekly_campaign_rollup
+        (time_zone, week, campaign_id, phase, slo_p95_ms, {", ".join(ADDITIVE)})
+    SELECT known.time_zone, known.week, before.campaign_id, before.phase,
+        known.slo_p95_ms, {", ".join("0" for _ in ADDITIVE)}
+    FROM weekly_rollup_total AS known
+    JOIN weekly_campaign_rollup AS before
+        ON before.time_zone = known.time_zone AND before.week = known.week - 7
+            AND before.runs > 0
+    WHERE known.week BETWEEN %(first)s AND %(last)s::date + 7
+    ON CONFLICT (time_zone, week, campaign_id, phase) DO NOTHING
+"""  # noqa: S608  constants
 
 _COMPARE = f"""
     UPDATE {{table}} AS changed
@@ -221,13 +249,58 @@ def refresh_in(
     Whatever the caller reads in it afterwards, it reads as the refresh has: raw rows
     that come meanwhile are not seen.
     """
-    grain = periods.grain
     # Not an advisory lock: asking for one is a query, which takes the snapshot, and
     # whoever had to wait for it would not see what it had waited for.
     connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
     # The rows of a day, or of a week, are sorted in memory.
     connection.exec_driver_sql("SET LOCAL work_mem = '64MB'")
-    connection.exec_driver_sql(f"LOCK TABLE {grain.total} IN SHARE ROW EXCLUSIVE MODE")
+    connection.exec_driver_sql(
+        f"LOCK TABLE {DAILY.total}, {WEEKLY.total} IN SHARE ROW EXCLUSIVE MODE"
+    )
+    connection.exec_driver_sql(_KEEP_ZONE, {"zone": settings.time_zone})
+    for made in _together(connection, settings, periods):
+        _replace(connection, settings, made)
+    grain = periods.grain
+    found = connection.exec_driver_sql(
+        _ROWS.format(label=grain.label, rollup=grain.rollup),
+        {"first": periods.first, "last": periods.last},
+    )
+    rows = dict.fromkeys(periods.labels(), 0) | dict(found.tuples().all())
+    return Refreshed(periods, rows)
+
+
+def _together(
+    connection: Connection, settings: AnalysisSettings, periods: Periods
+) -> list[Periods]:
+    """The periods, and what has to be made from the same look at the rows.
+
+    A week is the sum of its days. Made at another moment it would not be, so days come
+    with the weeks that have been made of them, and those weeks with all of their days.
+    """
+    first = periods.first - timedelta(days=periods.first.weekday())
+    last = periods.last - timedelta(days=periods.last.weekday())
+    weeks = Periods(WEEKLY, first, last)
+    if periods.grain is WEEKLY:
+        return [Periods(DAILY, first, last + timedelta(days=6)), weeks]
+    made = connection.exec_driver_sql(
+        _MADE_WEEKS,
+        {"first": first, "last": last, "zones": list(settings.time_zones)},
+    )
+    known = [week for (week,) in made]
+    if not known:
+        return [periods]
+    days = Periods(
+        DAILY,
+        min(periods.first, known[0]),
+        max(periods.last, known[-1] + timedelta(days=6)),
+    )
+    return [days, Periods(WEEKLY, known[0], known[-1])]
+
+
+def _replace(
+    connection: Connection, settings: AnalysisSettings, periods: Periods
+) -> None:
+    grain = periods.grain
     values = {
         "first": periods.first,
         "last": periods.last,
@@ -249,12 +322,11 @@ def refresh_in(
     connection.exec_driver_sql(_FILL.format(**names), values)
     if grain is WEEKLY:
         _compare_weeks(connection, values)
-    found = connection.exec_driver_sql(_ROWS.format(**names), values)
-    rows = dict.fromkeys(periods.labels(), 0) | dict(found.tuples().all())
-    return Refreshed(periods, rows)
 
 
 def _compare_weeks(connection: Connection, values: dict[str, object]) -> None:
+    for statement in (_CLEAR_STOPPED, _ADD_STOPPED):
+        connection.exec_driver_sql(statement, values)
     same = "AND before.campaign_id = this.campaign_id AND before.phase = this.phase"
     for table, condition in ((WEEKLY.rollup, same), (WEEKLY.total, "")):
         connection.exec_driver_sql(_COMPARE.format(table=table, same=condition), values)

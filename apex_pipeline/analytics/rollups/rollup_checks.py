@@ -153,23 +153,16 @@ _COST_JUMPS = """
 _WEEKS = f"""
     WITH days AS (
         SELECT total.time_zone, date_trunc('week', total.day)::date AS week,
-            sum(source.raw_checksum) AS raw_checksum,
             max(latency_p95_worst_ms) AS worst, min(first_run_at) AS first_run_at,
             max(last_run_at) AS last_run_at, {_SUMS.replace("sum(", "sum(total.")}
         FROM daily_rollup_total AS total
-        JOIN rollup_source AS source
-            ON source.grain = 'day' AND source.time_zone = total.time_zone
-                AND source.starts_on = total.day
         WHERE total.day >= %(first)s AND total.day < %(last)s::date + 7
         GROUP BY 1, 2 HAVING count(*) = 7
     )
-    SELECT weeks.week, weeks.time_zone, weeks.runs, days.runs
+    SELECT weeks.week, weeks.time_zone, weeks.runs, days.runs, weeks.cost_usd,
+        days.cost_usd
     FROM weekly_rollup_total AS weeks
-    JOIN rollup_source AS source
-        ON source.grain = 'week' AND source.time_zone = weeks.time_zone
-            AND source.starts_on = weeks.week
     JOIN days ON days.time_zone = weeks.time_zone AND days.week = weeks.week
-        AND days.raw_checksum = source.raw_checksum
     WHERE ({_row("weeks")}, weeks.latency_p95_worst_ms,
             weeks.first_run_at, weeks.last_run_at)
         IS DISTINCT FROM ({_row("days")}, days.worst,
@@ -223,7 +216,10 @@ _DAILY = {
 _WEEKLY = {
     WEEKS_EQUAL_DAYS: _Check(
         _WEEKS,
-        lambda week, zone, runs, days: f"{week} {zone}: {runs} runs, its days {days}",
+        lambda week, zone, runs, days, cost, days_cost: (
+            f"{week} {zone}: {runs} runs and {cost:,.2f} US dollars, its days {days} and "
+            f"{days_cost:,.2f}"
+        ),
     )
 }
 DAILY_CHECKS = (*_ALWAYS, *_DAILY)

@@ -48,8 +48,12 @@ FILES_MATCH_ROLLUPS = dg.AssetCheckSpec(
 
 # Of the daily files; those of the others are in docs/csv.md and the database.
 _SCHEMA: dg.TableSchema = DAILY_METADATA["dagster/column_schema"]
+_OF_THE_VIEW = [
+    dg.TableColumn("is_complete", "boolean", "Whether the day was over then."),
+    dg.TableColumn("campaign_name", "text", "What people call the campaign."),
+]
 _METADATA = {
-    "dagster/column_schema": _SCHEMA,
+    "dagster/column_schema": dg.TableSchema([*_SCHEMA.columns, *_OF_THE_VIEW]),
     "dagster/column_lineage": dg.TableColumnLineage(
         {c.name: [dg.TableColumnDep(DAILY_KEY, c.name)] for c in _SCHEMA.columns}
     ),
@@ -81,7 +85,8 @@ _EXAMPLES = 5
     description="The rollups, the history and the forecast as CSV files in "
     "`APEX_EXPORT_DIR`, in the business time zone: `daily/` by day, `weekly/` by the "
     "Monday of each week that is over, `history_30d.csv`, `_60d` and `_90d`, "
-    "`forecast.csv` and `forecast_totals.csv`. Each run writes the files of its days and "
+    "`forecast.csv` and `forecast_totals.csv`, and their types in `schema.json`. A day "
+    "without runs has no file. Each run writes the files of its days and "
     "the current ones, and whatever else is missing or older than its rollup.",
 )
 def campaign_csv_exports(
@@ -109,6 +114,12 @@ def _tell(
 ) -> None:
     """Say of each day's file what it is, also of days that the run was not asked for."""
     asked_for = frozenset(days.labels())
+    # A day without runs has no file.
+    for label in asked_for - {f.label for f in files if f.dataset is DAILY_ROWS}:
+        whole = overview if label == days.last else {}
+        context.add_asset_metadata(
+            {"dagster/partition_row_count": 0} | whole, partition_key=label.isoformat()
+        )
     for file in files:
         if file.dataset is not DAILY_ROWS or file.label is None:
             continue

@@ -11,13 +11,15 @@ from apex_pipeline.analytics.charts.campaign_charts import (
     forecast_picture,
     forecast_sparkline,
 )
-from apex_pipeline.analytics.forecast import HORIZON
+from apex_pipeline.analytics.forecast import HORIZON, MOST_TIMES
 from apex_pipeline.analytics.forecast.cost_forecast import train
 from apex_pipeline.analytics.forecast.forecast_checks import (
     BAND_POINTS,
     COVERAGE_IN_BAND,
     JUDGED_DAYS,
     LEARNT_UP_TO_YESTERDAY,
+    WITHIN_REASON,
+    YESTERDAY_AS_FORECAST,
     check,
 )
 from apex_pipeline.analytics.forecast.latest_forecast import (
@@ -47,8 +49,14 @@ _CHECK_WORDS = {
     LEARNT_UP_TO_YESTERDAY: "The forecast knows what yesterday cost, in each time zone.",
     COVERAGE_IN_BAND: f"Of {JUDGED_DAYS} or more days of the past, the intervals would have "
     f"held as many as they promise, give or take {BAND_POINTS} percentage points.",
+    WITHIN_REASON: f"No sum and no interval reaches beyond {MOST_TIMES} times the dearest "
+    "day that there was, times its days.",
+    YESTERDAY_AS_FORECAST: "What yesterday cost lies in the 80 % interval that was "
+    "forecast for it. One day in five may lie outside by chance.",
 }
-_SEVERITIES = dict.fromkeys(_CHECK_WORDS, dg.AssetCheckSeverity.WARN)
+_SEVERITIES = dict.fromkeys(_CHECK_WORDS, dg.AssetCheckSeverity.WARN) | {
+    WITHIN_REASON: dg.AssetCheckSeverity.ERROR
+}
 _CHECK_SPECS = [
     dg.AssetCheckSpec(name, asset=FORECAST_KEY, description=words)
     for name, words in _CHECK_WORDS.items()

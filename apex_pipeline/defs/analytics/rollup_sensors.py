@@ -1,7 +1,7 @@
 """Today after each sync, and days whose raw rows came, went or changed afterwards."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -17,6 +17,8 @@ from apex_pipeline.defs.analytics.rollup_jobs import (
 )
 from apex_pipeline.defs.services import Services
 from apex_pipeline.errors import ApexError
+from apex_pipeline.postgres.comparison_progress import keep_progress
+from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.run_ledger import RunRecord, RunStatus
 from apex_pipeline.settings import AnalysisSettings
 
@@ -99,21 +101,23 @@ class _Compared:
     """How far the comparison of all rows has come, a part with each tick.
 
     Attributes:
-        begun: Day on which it began anew.
+        begun: Day on which the lap began.
         next: First day that is not compared yet; None if all are.
+        began_at: When it began; None if an earlier version did not keep it.
     """
 
     begun: str
     next: str | None
+    began_at: str | None = None
 
 
 @dg.sensor(
     jobs=[refresh_daily_rollups, refresh_weekly_rollups],
     minimum_interval_seconds=int(_LATE_INTERVAL.total_seconds()),
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Makes the days and weeks anew whose raw rows are no longer those that "
+    description="Makes the days and weeks again whose raw rows are no longer those that "
     "they were made of, and those that were never made: by counting, every fifteen "
-    "minutes; by comparing all columns, once a day, a month of days at a time.",
+    "minutes; by comparing all columns, once a day, a month of days at each tick.",
 )
 def remake_late_days(
     context: dg.SensorEvaluationContext, services: Services
@@ -128,19 +132,33 @@ def remake_late_days(
         database.spend(_COMPARING_SECONDS)
         found = stale(database, settings, now)
         compared = _next_part(context.cursor, first_day(database, settings), now)
-        if not (found.days or found.weeks) and compared.next is not None:
+        following = compared
+        if compared.next is not None:
             first = date.fromisoformat(compared.next)
             last = first + _COMPARED_AT_ONCE - timedelta(days=1)
-            found = stale(database, settings, now, compare=(first, last))
-            following = last + timedelta(days=1)
-            compared = _Compared(
-                compared.begun, str(following) if following <= now.date() else None
+            found |= stale(database, settings, now, compare=(first, last))
+            rest = last + timedelta(days=1)
+            following = replace(
+                compared, next=str(rest) if rest <= now.date() else None
             )
-    requests = _requests(found)
+        requests = _requests(found)
+        if len(requests) < len(found.days) + len(found.weeks):
+            # Counting finds the others again; this part has to be compared again.
+            following = compared
+        _report(database, following, now)
     return dg.SensorResult(
         run_requests=requests,
         skip_reason=None if requests else "Every day is made of the rows that it has.",
-        cursor=json.dumps(asdict(compared), allow_nan=False),
+        cursor=json.dumps(asdict(following), allow_nan=False),
+    )
+
+
+def _report(database: Database, compared: _Compared, now: datetime) -> None:
+    keep_progress(
+        database,
+        began_at=datetime.fromisoformat(compared.began_at or now.isoformat()),
+        next_day=date.fromisoformat(compared.next) if compared.next else None,
+        now=now,
     )
 
 
@@ -150,7 +168,7 @@ def _next_part(cursor: str | None, first: date, now: datetime) -> _Compared:
         kept = _Compared(**json.loads(cursor))
         if kept.begun == today or kept.next is not None:
             return kept
-    return _Compared(today, str(first))
+    return _Compared(today, str(first), now.isoformat())
 
 
 def _requests(found: Stale) -> list[dg.RunRequest]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from apex_pipeline.durations import words
 from apex_pipeline.monitoring.alerts.notice import Notice, NoticeKind, Severity
 from apex_pipeline.monitoring.alerts.observations import Finding, Observation, is_within
 
@@ -300,14 +301,3 @@ def _notice(incident: Incident, kind: NoticeKind, now: datetime) -> Notice:
         link=incident.link,
         at=now,
     )
-
-
-def words(duration: timedelta) -> str:
-    """A duration as people say it: its two largest units."""
-    minutes, seconds = divmod(int(duration.total_seconds()), 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    parts = [(days, "d"), (hours, "h"), (minutes, "min"), (seconds, "s")]
-    while len(parts) > 1 and not parts[0][0]:
-        parts.pop(0)
-    return " ".join(f"{number} {unit}" for number, unit in parts[:2])

@@ -236,6 +236,14 @@ ROWS_QUARANTINED = Rule(
     "again by itself. `apex quarantine drop ID --reason TEXT` gives it up. In Dagster, "
     "the job release_quarantine does the same.",
 )
+COMPARISON_SLOW = Rule(
+    name="comparison-slow",
+    title="Changed rows are not found within a day",
+    severity=Severity.WARNING,
+    remedy="See in the Dagster UI that the sensor remake_late_days ticks, and that its "
+    "runs end before the next tick. Until then days and weeks may lack what was changed; "
+    "to have some made at once, materialize them.",
+)
 STORAGE_FULL = Rule(
     name="storage-full",
     title="Storage is nearly full: {}",
@@ -280,6 +288,7 @@ RULES = {
         ROWS_OVERDUE,
         NO_SUCCESS,
         ROWS_QUARANTINED,
+        COMPARISON_SLOW,
         STORAGE_FULL,
         CHANNEL_FAILING,
     )

@@ -5,8 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from apex_pipeline.durations import words
 from apex_pipeline.errors import DatabaseError
-from apex_pipeline.monitoring.alerts.incidents import Incident, words
+from apex_pipeline.monitoring.alerts.incidents import Incident
 from apex_pipeline.monitoring.alerts.journal import VARIABLE, Journal, Progress
 from apex_pipeline.monitoring.alerts.notice import Severity
 from apex_pipeline.monitoring.alerts.observations import Finding, Observation, is_within

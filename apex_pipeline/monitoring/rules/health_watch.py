@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from apex_pipeline.durations import words
 from apex_pipeline.errors import ConfigError, DatabaseError
-from apex_pipeline.monitoring.alerts.incidents import words
 from apex_pipeline.monitoring.alerts.journal import Look
 from apex_pipeline.monitoring.alerts.observations import Observation
 from apex_pipeline.monitoring.alerts.outbox import LATE, Backlog

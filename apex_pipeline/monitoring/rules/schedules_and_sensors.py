@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from apex_pipeline.monitoring.alerts.incidents import words
+from apex_pipeline.durations import words
 from apex_pipeline.monitoring.alerts.notice import Severity
 from apex_pipeline.monitoring.alerts.observations import Observation
 from apex_pipeline.monitoring.rules.catalogue import (

@@ -6,11 +6,12 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Connection
 
-from apex_pipeline.monitoring.alerts.incidents import words
+from apex_pipeline.durations import words
 from apex_pipeline.monitoring.alerts.notice import Severity
 from apex_pipeline.monitoring.alerts.observations import Observation
 from apex_pipeline.monitoring.facts import Facts, read_facts
 from apex_pipeline.monitoring.rules.catalogue import (
+    COMPARISON_SLOW,
     NO_SUCCESS,
     ROWS_OVERDUE,
     ROWS_QUARANTINED,
@@ -20,6 +21,7 @@ from apex_pipeline.monitoring.rules.catalogue import (
     THROTTLED,
 )
 from apex_pipeline.monitoring.rules.run_outcomes import without_rows
+from apex_pipeline.postgres.comparison_progress import PROMISED, Progress, progress_in
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.run_ledger import RunRecord
 
@@ -42,11 +44,13 @@ class SyncHealth:
 
     Attributes:
         bytes_limit: What the database may grow to; None where nothing says so.
+        compared: How far the comparison of rollups has come; None before the first.
     """
 
     facts: Facts
     bytes_used: int
     bytes_limit: int | None
+    compared: Progress | None = None
 
 
 def read_health(database: Database, now: datetime) -> SyncHealth:
@@ -66,6 +70,7 @@ def read_health(database: Database, now: datetime) -> SyncHealth:
             facts=read_facts(connection, now),
             bytes_used=used,
             bytes_limit=limit if limit and limit > 0 else None,
+            compared=progress_in(connection),
         )
 
     return database.transact(read, repeatable=True)
@@ -89,6 +94,7 @@ def observe(
     yield _quarantined(health)
     yield _overdue(health, empty_at)
     yield _no_success(health, empty_at)
+    yield _compared(health, now)
 
 
 def last_empty(health: SyncHealth, known: datetime, now: datetime) -> datetime:
@@ -174,6 +180,20 @@ def _quarantined(health: SyncHealth) -> Observation:
         facts=(("Rows", f"{count:,}"),),
     )
     return Observation(ROWS_QUARANTINED.name, (found,))
+
+
+def _compared(health: SyncHealth, now: datetime) -> Observation:
+    seconds = health.compared.seconds(now) if health.compared else None
+    if health.compared is None or (seconds or 0.0) <= PROMISED.total_seconds():
+        return Observation(COMPARISON_SLOW.name)
+    following = health.compared.next_day
+    found = COMPARISON_SLOW.finding(
+        "Comparing all raw rows with the days and weeks that were made of them takes "
+        f"{words(timedelta(seconds=seconds or 0.0))}.",
+        cause_key="slow",
+        facts=(("Compared until", str(following or "the end")),),
+    )
+    return Observation(COMPARISON_SLOW.name, (found,))
 
 
 def _full(health: SyncHealth) -> Observation:

@@ -48,7 +48,10 @@ async function refresh() {
 
 function show(html) {
   const before = status().dataset.state;
+  // Who reads a hint goes on reading it.
+  const focused = live.contains(document.activeElement) ? document.activeElement.id : "";
   live.innerHTML = html;
+  if (focused) document.getElementById(focused)?.focus();
   // One sentence, and only when something is different: not each figure, each time.
   if (status().dataset.state !== before) {
     announcement.textContent = status().dataset.summary;
@@ -73,7 +76,9 @@ function tell() {
   if (!read) return;
   const seconds = Math.max(0, Math.round((Date.now() - Date.parse(read.dateTime)) / 1000));
   const age = seconds < 90 ? `${seconds} s` : `${Math.round(seconds / 60)} min`;
-  read.textContent = `${read.dateTime.slice(11, 19)} UTC, ${age} ago`;
+  const zone = read.dataset.zone;
+  const time = new Date(read.dateTime).toLocaleTimeString("en-GB", { timeZone: zone });
+  read.textContent = `${time} ${zone}, ${age} ago`;
 }
 
 document.addEventListener("visibilitychange", () => {

@@ -6,7 +6,7 @@ const DAYS = [1, 2, 7, 14, 28];
 const AHEAD = { 30: 14, 60: 30, 90: 30 };
 
 const colour = (name) => getComputedStyle(document.body).getPropertyValue(name).trim();
-const usd = (value) => (value == null ? "" : `$${value.toFixed(2)}`);
+const usd = (value) => (value == null ? "" : value === 0 ? "$0" : `$${value.toFixed(2)}`);
 const percent = (value) => (value == null ? "" : `${value.toFixed(1)} %`);
 const at = (day) => Date.parse(`${day}T00:00:00Z`) / 1000;
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
@@ -15,6 +15,12 @@ const short = (seconds) => {
   return `${date.getUTCDate()} ${MONTHS[date.getUTCMonth()]}`;
 };
 const day = (seconds) => new Date(seconds * 1000).toISOString().slice(0, 10);
+
+// What the picture shows, for those who do not see it. Read before it is replaced.
+const picture = chart?.querySelector("svg");
+const described = picture
+  ? ["title", "desc"].map((name) => picture.querySelector(name)?.textContent).join(": ")
+  : "";
 
 let plots = [];
 let data = null;
@@ -63,18 +69,22 @@ function draw() {
     ...more,
   });
   const faint = { width: 0 };
+  const has = (values) => values.some((value) => value != null);
+  // What is not drawn has no name in the legend.
+  const shown = [
+    [data.cost, line("Cost", "--chart-1", usd)],
+    [data.average, line("7-day mean", "--chart-3", usd, { width: 1.5, dash: [5, 4] })],
+    [data.forecast, line("Forecast", "--chart-2", usd)],
+    [data.high, line("80 % up to", "--chart-2", usd, faint)],
+    [data.low, line("80 % from", "--chart-2", usd, faint)],
+  ].filter(([values]) => has(values));
+  const ends = [shown.length - 1, shown.length];
   plots = [
-    plot("Cost by day", "US dollars", [data.days, data.cost, data.average, data.forecast, data.high, data.low], {
+    plot("Cost by day", "US dollars", [data.days, ...shown.map(([values]) => values)], {
       height: 260,
       scales: { y: { range: (_, __, most) => [0, (most || 1) * 1.08] } },
-      series: [
-        line("Cost", "--chart-1", usd),
-        line("7-day mean", "--chart-3", usd, { width: 1.5, dash: [5, 4] }),
-        line("Forecast", "--chart-2", usd),
-        line("80 % up to", "--chart-2", usd, faint),
-        line("80 % from", "--chart-2", usd, faint),
-      ],
-      bands: [{ series: [4, 5], fill: `${colour("--chart-2")}33` }],
+      series: shown.map(([, series]) => series),
+      bands: has(data.high) ? [{ series: ends, fill: `${colour("--chart-2")}33` }] : [],
     }),
     plot("Success rate", "percent of agents", [data.days, data.success], {
       height: 170,
@@ -110,7 +120,11 @@ function plot(title, unit, values, { height, scales, series, bands }) {
     series: [{ label: "Day", value: (_, seconds) => (seconds == null ? "" : day(seconds)) }, ...series],
     bands,
   };
-  return new uPlot(options, values, place);
+  const drawn = new uPlot(options, values, place);
+  const canvas = place.querySelector("canvas");
+  canvas.setAttribute("role", "img");
+  canvas.setAttribute("aria-label", `${title}, ${unit}. ${described}`);
+  return drawn;
 }
 
 if (chart && typeof uPlot !== "undefined") {

@@ -1,0 +1,101 @@
+"""What the columns of a file are: names, types and words, for readers that would guess."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+
+from apex_pipeline.analytics.csv.queries import HISTORY, Dataset
+from apex_pipeline.errors import SchemaMissingError
+
+_COLUMNS = """
+    SELECT attname, typname, col_description(attrelid, attnum)
+    FROM pg_attribute JOIN pg_type ON pg_type.oid = atttypid
+    WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped
+    ORDER BY attnum
+"""
+
+# Postgres' names of types to those of Table Schema; what is none of these is a string.
+_TYPES = {
+    **dict.fromkeys(("int2", "int4", "int8"), "integer"),
+    **dict.fromkeys(("numeric", "float4", "float8"), "number"),
+    "bool": "boolean",
+    "date": "date",
+    "timestamptz": "datetime",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A column of a file.
+
+    Attributes:
+        type: As Table Schema names it.
+        description: As the database describes it; None where it does not.
+    """
+
+    name: str
+    type: str
+    description: str | None
+
+
+def fields(connection: psycopg.Connection[Any], dataset: Dataset) -> list[Field]:
+    """The columns of a dataset's files, in their order.
+
+    Raises:
+        SchemaMissingError: The database has no such table or view.
+    """
+    found = {
+        name: Field(name, _TYPES.get(kind, "string"), words)
+        for name, kind, words in connection.execute(_COLUMNS, (dataset.relation,))
+    }
+    if not found:
+        raise SchemaMissingError(
+            f"The database has no {dataset.relation}. Run `apex provision database`."
+        )
+    if dataset is HISTORY:
+        zone = Field("time_zone", "string", "Time zone in which days begin and end.")
+        return [zone, *found.values()]
+    return [found[name] for name in dataset.columns or found if name in found]
+
+
+def package(
+    connection: psycopg.Connection[Any], paths: Mapping[Dataset, str], zone: str
+) -> bytes:
+    """Describe files as JSON: a Data Package, each of its resources with a Table Schema.
+
+    Args:
+        connection: Where the tables and views are.
+        paths: The files of each dataset, from the folder of the description.
+        zone: The time zone in which days and weeks begin and end in all of them.
+
+    Raises:
+        SchemaMissingError: The database has no such table or view.
+    """
+    described = {
+        "name": "apex-campaign-metrics",
+        "time_zone": zone,
+        "resources": [
+            {
+                "name": dataset.name,
+                "path": path,
+                "format": "csv",
+                "encoding": "utf-8",
+                "schema": {
+                    "fields": [
+                        {
+                            "name": field.name,
+                            "type": field.type,
+                            "description": field.description or "",
+                        }
+                        for field in fields(connection, dataset)
+                    ],
+                    "missingValues": [""],
+                },
+            }
+            for dataset, path in paths.items()
+        ],
+    }
+    return (json.dumps(described, indent=2, ensure_ascii=False) + "\n").encode()

@@ -1,0 +1,53 @@
+"""Names that people give to campaigns, from a file to what analysts read."""
+
+import pytest
+from click.testing import CliRunner
+
+from apex_pipeline.cli.record import record
+from apex_pipeline.errors import InvalidRecordError
+from apex_pipeline.recording.campaign_names import read_names
+from apex_pipeline_tests.support.ends import query
+
+FIRST = "00000000-0000-0000-0000-00000000000a"
+NAMES = "SELECT campaign_id, name FROM campaign_name ORDER BY 1"
+
+
+@pytest.fixture
+def give(database_url, monkeypatch, tmp_path):
+    monkeypatch.setenv("DATABASE_URL", database_url)
+
+    def give(text):
+        path = tmp_path / "names.csv"
+        path.write_text(text, encoding="utf-8")
+        ended = CliRunner().invoke(record, ["campaigns", str(path)])
+        assert ended.exception is None, ended.output
+        return ended.output
+
+    return give
+
+
+def test_names_are_kept_and_replaced_and_others_stay(give, database_url):
+    text = f"campaign_id,name\r\n{FIRST.upper()},Spring sale\r\nlaunch,Größe\r\n"
+    assert give(text) == "2 campaigns read; 2 names are new or changed.\n"
+    assert query(database_url, NAMES) == [(FIRST, "Spring sale"), ("launch", "Größe")]
+    assert give(f"\ufeffname,campaign_id\nSummer sale,{FIRST}\n").startswith("1 camp")
+    assert query(database_url, NAMES) == [(FIRST, "Summer sale"), ("launch", "Größe")]
+    assert "0 names" in give(f"campaign_id,name\n{FIRST},Summer sale\n")
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        (["id,name", "a,b"], "header with campaign_id and name"),
+        ([], "header with campaign_id and name"),
+        (["campaign_id,name", "a,", ",b"], r"Line 2 lacks [^\n]*\nLine 3 lacks"),
+        (["campaign_id,name", "a,b", "a,c"], "Line 3 names a again"),
+        (
+            ["campaign_id,name", f"{FIRST},b", f"{FIRST.upper()},c"],
+            f"names {FIRST} again",
+        ),
+    ],
+)
+def test_a_file_that_is_wrong_says_where(lines, words):
+    with pytest.raises(InvalidRecordError, match=words):
+        read_names(lines)
