@@ -14,13 +14,10 @@ MIME format, which `.mail()` shows, and an application's registration.
 
 As a process of its own: `python -m apex_pipeline.emulator --help`.
 
-What answers 501, with a Dataverse error body that says so: SQL (`?sql=`), FetchXML,
-saved queries, files and images, `$metadata`, relationships and lookups of custom
-tables, `$expand` on them, elastic tables, DeleteMultiple, global choices, single
-properties of a record, arithmetic and date functions in `$filter`, BulkDelete by
-anything but primary keys. Left out without a trace: plug-ins, workflows, duplicate
-detection, auditing, teams, sharing, more than one business unit, localized labels.
-Definitions change at once; on the service an update waits to be published.
+What it does not do answers 501, with a Dataverse error body that names it; `surface`
+lists what it does. Left out without a trace: plug-ins, workflows, duplicate detection,
+auditing, teams, sharing, more than one business unit. Definitions change at once; on
+the service an update waits to be published.
 
 Each rule's docstring names its source. Where it says chosen, the documentation leaves
 the matter open and a real organization may differ.

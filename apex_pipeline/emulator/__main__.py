@@ -35,17 +35,6 @@ It is an identity provider and an environment in one, at one address:
   Graph       https://localhost:PORT/graph/v1.0/  (sendMail in MIME format, and
               applications(appId='…'); scope https://localhost:PORT/graph/.default)
 
-\b
-Try it:
-  export EMULATOR_CLIENT_SECRET=made-up
-  apex emulator --port 8443 --state-dir ./emulator &
-  TENANT=$(curl -s --cacert emulator/ca.pem https://localhost:8443/_emulator/health
-           | python3 -c 'import json,sys; print(json.load(sys.stdin)["tenant_id"])')
-  curl --cacert emulator/ca.pem -d grant_type=client_credentials
-       -d client_id=CLIENT-ID -d client_secret=made-up
-       -d scope=https://localhost:8443/.default
-       https://localhost:8443/$TENANT/oauth2/v2.0/token
-
 Clients have to trust the certificate: REQUESTS_CA_BUNDLE, SSL_CERT_FILE or their own
 option, set to ca.pem in the state folder. The client secret comes by the environment
 variable EMULATOR_CLIENT_SECRET; without it one is made and kept in client_secret there.
@@ -73,8 +62,7 @@ Kinds of faults, each with count, skip, probability, method, path (a regular
 expression), retry_after and delay:
 {kinds}
 
-What it does not do answers 501 with a Dataverse error body that says so: SQL, FetchXML,
-files, plug-ins, relationships, $expand on records, $metadata.
+What it does not do answers 501 with a Dataverse error body that names it.
 
 \b
 In a Python test, without a process of its own:
@@ -150,9 +138,7 @@ def _help() -> str:
 )
 @click.option("--limit-concurrent", default=_DEFAULTS.concurrent, show_default=True)
 @click.option(
-    "--limit-window-seconds",
-    default=float(_DEFAULTS.window_seconds),
-    show_default=True,
+    "--limit-window-seconds", default=float(_DEFAULTS.window_seconds), show_default=True
 )
 @click.option(
     "--key-index-seconds",

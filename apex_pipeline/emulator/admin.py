@@ -1,15 +1,4 @@
-"""The emulator's own endpoints, `/_emulator/…`; they ask for no token.
-
-`GET  health`        what is served
-`GET  requests`      the request log; `DELETE` empties it
-`GET  records/{table}`  all records of a table, every column
-`GET  faults`        faults in force; `POST` adds one or a list, `DELETE` clears
-`GET  mail`          messages that Graph was given, oldest first
-`POST limits`        changes service protection limits and starts new windows
-`POST applications`  registers an application, its credentials and its user
-`POST snapshot`      keeps everything stored under a `name`; `POST restore` goes back
-`POST reset`         back to the start: no records, no faults, an empty log
-"""
+"""The emulator's own endpoints, `/_emulator/…`; they ask for no token."""
 
 import json
 from collections.abc import Awaitable, Callable

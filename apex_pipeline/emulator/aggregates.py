@@ -1,7 +1,8 @@
 """`$apply`: filter, groupby and aggregate over at most 50,000 records.
 
 From "Aggregate data using OData": no grouping by date and time, no `$orderby` on what
-was aggregated, results as plain properties. How many places a sum shows is chosen: ten.
+was aggregated, no distinct counts; results as plain properties, null ones left out, and
+a lookup's column as `table_column`. How many places a sum shows is chosen: ten.
 """
 
 import re
@@ -10,27 +11,39 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from apex_pipeline.emulator import codecs, decimals, errors, filters, odata, wire
+from apex_pipeline.emulator import (
+    codecs,
+    decimals,
+    errors,
+    filters,
+    formatting,
+    odata,
+    wire,
+)
 from apex_pipeline.emulator.codecs import Stored
-from apex_pipeline.emulator.environment import Environment
-from apex_pipeline.emulator.filters import Sql
-from apex_pipeline.emulator.schema import Column, Table
-from apex_pipeline.emulator.storage import quoted
+from apex_pipeline.emulator.filters import Reference, Scope
+from apex_pipeline.emulator.places import Call
+from apex_pipeline.emulator.schema import Column
+from apex_pipeline.emulator.storage import Sql
 from apex_pipeline.emulator.wire import Request, Response
 
 MOST_RECORDS = 50_000
 
 _STEP = re.compile(r"\s*(filter|groupby|aggregate)\s*\(")
 _COUNT = re.compile(r"\$count\s+as\s+(\w+)")
-_EXPRESSION = re.compile(r"(\w+)\s+with\s+(\w+)\s+as\s+(\w+)")
+_EXPRESSION = re.compile(r"([\w/]+)\s+with\s+(\w+)\s+as\s+(\w+)")
 _PLACES = Decimal(1).scaleb(-10)
+_WHOLE = codecs.WholeNumber("", "")
+
+Shown = list[tuple[str, str, Column | None, Stored]]
+"""Members of a result: name, JSON text, the column that formats it, stored value."""
 
 
 @dataclass(frozen=True, slots=True)
 class Aggregate:
     """One result: a column, a method (`$count` has no column) and its name."""
 
-    column: Column | None
+    of: Reference | None
     method: str
     name: str
 
@@ -40,29 +53,24 @@ class Plan:
     """A whole `$apply`, understood."""
 
     condition: Sql
-    groups: tuple[Column, ...]
+    groups: tuple[tuple[str, Reference], ...]
     aggregates: tuple[Aggregate, ...]
 
 
-def apply(env: Environment, table: Table, request: Request) -> Response:
-    """Answer a list request with `$apply`.
-
-    Raises:
-        WebApiError: The expression is malformed, or the input has too many records.
-    """
-    options = request.options()
-    for name in ("$orderby", "$select", "$skiptoken"):
-        if name in options:
-            raise errors.not_emulated(f"{name} together with $apply.")
-    plan = _understand(table, options["$apply"], options.get("$filter"))
-    columns = [
-        *plan.groups,
-        *(each.column for each in plan.aggregates if each.column is not None),
+def apply(call: Call) -> Response:
+    """Answer a list request with `$apply`."""
+    table, request = call.table, call.request
+    call.user.require("Read", table)
+    scope = Scope(call.env, call.user, table)
+    plan = _understand(scope, request)
+    references = [
+        *(each for _, each in plan.groups),
+        *(each.of for each in plan.aggregates if each.of is not None),
     ]
     condition, values = plan.condition
-    rows = env.storage.select(
+    rows = call.env.storage.select(
         table,
-        ", ".join(["1", *(quoted(column.name) for column in columns)]),
+        ", ".join(["1", *(each.sql for each in references)]),
         condition,
         values,
         limit=MOST_RECORDS + 1,
@@ -73,30 +81,74 @@ def apply(env: Environment, table: Table, request: Request) -> Response:
             "0x8004e023",
             "The maximum record limit is exceeded. Reduce the number of records.",
         )
-    shown = _results(plan, rows)
+    results = _limited(_results(plan, rows), request)
+    shown = [_object(members, request) for members in results]
     context = codecs.quote(f"{request.api}/$metadata#{table.entity_set}")
     body = f'{{"@odata.context":{context},"value":[{",".join(shown)}]}}'
-    return Response(
-        200, body.encode(), {"Content-Type": wire.JSON_TYPE}, max(1, len(rows))
+    headers = {"Content-Type": wire.JSON_TYPE, **wire.applied(request)}
+    return Response(200, body.encode(), headers, max(1, len(rows)))
+
+
+def _limited(results: list[Shown], request: Request) -> list[Shown]:
+    """`$top`; pages of aggregates are not documented."""
+    top = request.options().get("$top")
+    if top is not None and not top.isdigit():
+        raise errors.malformed_url(f"Invalid value '{top}' for $top.")
+    results = results if top is None else results[: int(top)]
+    size = request.preferences().get("odata.maxpagesize", "")
+    if size.isdigit() and len(results) > int(size):
+        raise errors.not_emulated("pages of aggregated results.")
+    return results
+
+
+def _object(members: Shown, request: Request) -> str:
+    formatted = formatting.FORMATTED in request.annotations()
+    parts = []
+    for name, text, column, stored in members:
+        format_value = formatting.formatter(column) if column and formatted else None
+        if format_value is not None:
+            shown = codecs.quote(format_value(stored))
+            parts.append(f'"{name}@{formatting.FORMATTED}":{shown}')
+        parts.append(f'"{name}":{text}')
+    return "{" + ",".join(parts) + "}"
+
+
+def _understand(scope: Scope, request: Request) -> Plan:
+    options, aliases = request.options(), request.aliases()
+    text, also = options["$apply"], options.get("$filter")
+    if "$orderby" in options:
+        # "$orderby with aggregate values is not supported"; on others it is not done.
+        name = options["$orderby"].partition(" ")[0]
+        if re.search(rf"\bas\s+{re.escape(name)}\b", text):
+            raise errors.malformed_url(
+                "The query node SingleValueOpenPropertyAccess is not supported."
+            )
+        raise errors.not_emulated("the query option $orderby together with $apply.")
+    conditions = (
+        []
+        if also is None
+        else [filters.to_sql(odata.parse_filter(also, aliases), scope)]
     )
-
-
-def _understand(table: Table, text: str, also: str | None) -> Plan:
-    conditions = [filters.to_sql(odata.parse_filter(also), table)] if also else []
-    groups: tuple[Column, ...] = ()
+    groups: tuple[tuple[str, Reference], ...] = ()
     aggregates: tuple[Aggregate, ...] = ()
+    last = ""
     for name, inner in _steps(text):
-        if name == "filter":
-            conditions.append(filters.to_sql(odata.parse_filter(inner), table))
+        if name == "filter" and last in {"", "filter"}:
+            conditions.append(filters.to_sql(odata.parse_filter(inner, aliases), scope))
+        elif last not in {"", "filter"}:
+            raise errors.not_emulated(f"{name} after {last} in $apply.")
         elif name == "aggregate":
-            aggregates = _aggregates(table, inner)
+            aggregates = _aggregates(scope, inner)
         else:
             listed, _, rest = inner.strip().removeprefix("(").partition(")")
-            groups = tuple(_group(table, each.strip()) for each in listed.split(","))
+            groups = tuple(_group(scope, each.strip()) for each in listed.split(","))
             for nested, expression in _steps(rest.lstrip(" ,")):
-                if nested != "aggregate":
+                if nested != "aggregate" or aggregates:
                     raise _malformed(text)
-                aggregates = _aggregates(table, expression)
+                aggregates = _aggregates(scope, expression)
+        last = name
+    if last in {"", "filter"}:
+        raise errors.not_emulated("$apply without groupby or aggregate.")
     joined = " AND ".join(sql for sql, _ in conditions) or "1"
     values = [value for _, bound in conditions for value in bound]
     return Plan((joined, values), groups, aggregates)
@@ -134,30 +186,32 @@ def _closing(text: str, start: int) -> int:
     raise _malformed(text)
 
 
-def _group(table: Table, name: str) -> Column:
-    column = table.shown(name)
-    if column is None:
-        raise errors.no_such_property(name, table.name)
-    if column.kind == "DateTime":
+def _group(scope: Scope, name: str) -> tuple[str, Reference]:
+    """The column, and its name in the answer: `contact_fullname` behind a lookup."""
+    found = filters.resolve(name, scope)
+    if found.column.kind == "DateTime":
         raise errors.malformed_url(
             "Grouping by date and time columns is not supported."
         )
-    return column
+    if "/" in name:
+        return f"{found.table.name}_{found.column.name}", found
+    return found.column.shown_as, found
 
 
-def _aggregates(table: Table, text: str) -> tuple[Aggregate, ...]:
+def _aggregates(scope: Scope, text: str) -> tuple[Aggregate, ...]:
     found = []
     for part in (each.strip() for each in text.split(",")):
         if count := _COUNT.fullmatch(part):
             found.append(Aggregate(None, "count", count[1]))
             continue
         match = _EXPRESSION.fullmatch(part)
-        if match is None or match[2] not in _METHODS:
+        if match is None or match[2] not in {*_METHODS, "countdistinct"}:
             raise _malformed(text)
-        column = table.shown(match[1])
-        if column is None:
-            raise errors.no_such_property(match[1], table.name)
-        numeric = column.codec.edm in {
+        if match[2] == "countdistinct":
+            # "You can't get a distinct number of values"; the text is chosen.
+            raise errors.malformed_url("countdistinct is not supported in $apply.")
+        reference = filters.resolve(match[1], scope)
+        numeric = reference.column.codec.edm in {
             "Edm.Int32",
             "Edm.Int64",
             "Edm.Decimal",
@@ -165,11 +219,11 @@ def _aggregates(table: Table, text: str) -> tuple[Aggregate, ...]:
         }
         if match[2] in {"sum", "average"} and not numeric:
             raise errors.malformed_url(f"{match[1]} is not a number.")
-        found.append(Aggregate(column, match[2], match[3]))
+        found.append(Aggregate(reference, match[2], match[3]))
     return tuple(found)
 
 
-def _results(plan: Plan, rows: list[tuple[Stored, ...]]) -> list[str]:
+def _results(plan: Plan, rows: list[tuple[Stored, ...]]) -> list[Shown]:
     width = len(plan.groups) + 1
     grouped: dict[tuple[object, ...], list[tuple[Stored, ...]]] = {}
     for row in rows:
@@ -177,28 +231,28 @@ def _results(plan: Plan, rows: list[tuple[Stored, ...]]) -> list[str]:
         grouped.setdefault(key, []).append(row)
     if not plan.groups:
         grouped = {(): rows}
-    shown = []
+    results = []
     for members in grouped.values():
-        parts = [
-            f'"{column.shown_as}":{_show(column, value)}'
-            for column, value in zip(
-                plan.groups, members[0][1:] if members else (), strict=False
-            )
+        keys = members[0][1:width] if plan.groups else ()
+        shown: Shown = [
+            (label, each.column.codec.show(value), each.column, value)
+            for (label, each), value in zip(plan.groups, keys, strict=True)
+            if value is not None
         ]
         place = width
-        for each in plan.aggregates:
-            if each.column is None:
-                parts.append(f'"{each.name}":{len(members)}')
+        for aggregate in plan.aggregates:
+            if aggregate.of is None:
+                count = len(members)
+                shown.append((aggregate.name, str(count), _COUNTED, count))
                 continue
+            column = aggregate.of.column
             held = [row[place] for row in members if row[place] is not None]
-            parts.append(f'"{each.name}":{_METHODS[each.method](each.column, held)}')
             place += 1
-        shown.append("{" + ",".join(parts) + "}")
-    return shown
-
-
-def _show(column: Column, value: Stored) -> str:
-    return "null" if value is None else column.codec.show(value)
+            text, stored = _METHODS[aggregate.method](column, held)
+            if text != "null":
+                shown.append((aggregate.name, text, column, stored))
+        results.append(shown)
+    return results
 
 
 def _numbers(column: Column, values: list[Any]) -> list[Decimal]:
@@ -207,30 +261,43 @@ def _numbers(column: Column, values: list[Any]) -> list[Decimal]:
     return [Decimal(str(value)) for value in values]
 
 
-def _sum(column: Column, values: list[Any]) -> str:
+def _sum(column: Column, values: list[Any]) -> tuple[str, Stored]:
     total = sum(_numbers(column, values), Decimal(0))
-    return str(total) if column.codec.affinity == "INTEGER" else f"{total:f}"
+    text = str(total) if column.codec.affinity == "INTEGER" else f"{total:f}"
+    return text, _stored(column, total)
 
 
-def _average(column: Column, values: list[Any]) -> str:
+def _average(column: Column, values: list[Any]) -> tuple[str, Stored]:
     if not values:
-        return "null"
+        return "null", None
     mean = sum(_numbers(column, values), Decimal(0)) / len(values)
-    return f"{mean.quantize(_PLACES):f}"
+    return f"{mean.quantize(_PLACES):f}", _stored(column, mean)
 
 
-def _count_distinct(column: Column, values: list[Any]) -> str:
-    folded = column.codec.affinity.endswith("NOCASE")
-    return str(len({each.lower() if folded else each for each in values}))
+def _stored(column: Column, number: Decimal) -> Stored:
+    """A result in the form in which the column's formatter takes it."""
+    if isinstance(column.codec, decimals.DecimalNumber):
+        return decimals.store_decimal(number, column.codec.precision)
+    return int(number) if number == number.to_integral_value() else float(number)
 
 
-_METHODS: dict[str, Callable[[Column, list[Any]], str]] = {
+def _extreme(
+    choose: Callable[..., Any],
+) -> Callable[[Column, list[Any]], tuple[str, Stored]]:
+    def extreme(column: Column, values: list[Any]) -> tuple[str, Stored]:
+        stored = choose(values, default=None)
+        return "null" if stored is None else column.codec.show(stored), stored
+
+    return extreme
+
+
+_METHODS: dict[str, Callable[[Column, list[Any]], tuple[str, Stored]]] = {
     "sum": _sum,
     "average": _average,
-    "min": lambda column, values: _show(column, min(values, default=None)),
-    "max": lambda column, values: _show(column, max(values, default=None)),
-    "countdistinct": _count_distinct,
+    "min": _extreme(min),
+    "max": _extreme(max),
 }
+_COUNTED = Column("", "", _WHOLE, frozenset(), {"AttributeType": "Integer"})
 
 
 def _malformed(text: str) -> errors.WebApiError:

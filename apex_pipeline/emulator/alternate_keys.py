@@ -5,10 +5,9 @@ from uuid import uuid4
 
 from apex_pipeline.emulator import definitions, errors, metadata, wire
 from apex_pipeline.emulator.definitions import Definition
-from apex_pipeline.emulator.environment import Environment
+from apex_pipeline.emulator.places import Call
 from apex_pipeline.emulator.schema import Key, Table
-from apex_pipeline.emulator.security import Principal
-from apex_pipeline.emulator.wire import Request, Response
+from apex_pipeline.emulator.wire import Response
 
 _MOST_KEYS = 10
 _MOST_KEY_COLUMNS = 16
@@ -17,12 +16,10 @@ _KEY_TYPES = {"String": 0, "Integer": 4, "Decimal": 13, "DateTime": 8, "Lookup":
 _KEY_TYPES["Picklist"] = 4
 
 
-def create(
-    env: Environment, user: Principal, request: Request, table: Table, key: str
-) -> Response:
+def create(call: Call, table: Table) -> Response:
     """Limits of "Define alternate keys": ten keys, sixteen columns, 900 bytes."""
-    del key
-    user.require_plain("prvWriteEntity", "entity")
+    env, request = call.env, call.request
+    call.user.require_plain("prvWriteEntity", "entity")
     posted = request.json("Keys")
     schema_name = posted.get("SchemaName")
     names = posted.get("KeyAttributes")
@@ -81,14 +78,12 @@ def _check_key(table: Table, schema_name: str, names: list[str]) -> None:
         )
 
 
-def delete(
-    env: Environment, user: Principal, request: Request, table: Table, key: str
-) -> Response:
+def delete(call: Call, table: Table) -> Response:
     """Remove a key with its index; its values no longer need to be unique."""
-    del request
-    user.require_plain("prvWriteEntity", "entity")
+    env = call.env
+    call.user.require_plain("prvWriteEntity", "entity")
     listed = [each.definition for each in table.keys]
-    found = metadata.find_part(listed, key, "EntityKeyMetadata")
+    found = metadata.find_part(listed, str(call.place.key), "EntityKeyMetadata")
     kept = []
     for each in table.keys:
         if each.definition is found:

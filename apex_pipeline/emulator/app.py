@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from urllib.parse import parse_qsl
 
 from starlette.applications import Starlette
@@ -12,8 +12,8 @@ from starlette.responses import JSONResponse, Response as HttpResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from apex_pipeline.emulator import admin, graph
-from apex_pipeline.emulator.credentials import TokenError
+from apex_pipeline.emulator import admin, errors, graph, wire
+from apex_pipeline.emulator.credentials import TokenError, basic_credentials
 from apex_pipeline.emulator.instance import ROOT, Arrival, Dropped, Emulator
 from apex_pipeline.emulator.request_log import Entry
 from apex_pipeline.emulator.tokens import GRAPH_PATH
@@ -40,6 +40,7 @@ def make_app(emulator: Emulator) -> Starlette:
             Route("/{tenant}/.well-known/openid-configuration", _discovery),
             Route("/{tenant}/v2.0/.well-known/openid-configuration", _discovery),
             Route("/{tenant}/oauth2/v2.0/token", _token, methods=["POST"]),
+            Route("/{tenant}/oauth2/token", _token_v1, methods=["POST"]),
             Route(
                 f"{GRAPH_PATH}/{{path:path}}",
                 Service(graph.ROOT, graphs, most_body_bytes),
@@ -67,7 +68,7 @@ class Service:
         """Answer one request, or close its connection."""
         request = HttpRequest(scope, receive)
         if not self._root.match(scope["path"]):
-            await HttpResponse(status_code=404)(scope, receive, send)
+            await _elsewhere(scope["path"])(scope, receive, send)
             return
         try:
             arrival = await _arrival(request, self._most_body_bytes)
@@ -87,6 +88,15 @@ class Service:
         await send({"type": "http.response.body", "body": response.body})
 
 
+def _elsewhere(path: str) -> HttpResponse:
+    """Other versions of the Web API, SOAP and discovery are there on the service."""
+    if not path.lower().startswith(("/api/", "/xrmservices/")):
+        return HttpResponse(status_code=404)
+    answer = wire.error_response(errors.not_emulated(f"the address {path[:100]}."), "")
+    headers = {"OData-Version": "4.0", **answer.headers}
+    return HttpResponse(answer.body, answer.status, headers)
+
+
 async def _arrival(request: HttpRequest, most_bytes: int) -> Arrival:
     pieces: list[bytes] = []
     length = 0
@@ -102,13 +112,20 @@ async def _arrival(request: HttpRequest, most_bytes: int) -> Arrival:
         path=path,
         raw_path=raw_path.partition("?")[0],
         query=request.scope["query_string"].decode("latin-1"),
-        headers={
-            name.decode("latin-1").lower(): value.decode("latin-1")
-            for name, value in request.scope["headers"]
-        },
+        headers=_headers(request.scope["headers"]),
         body=b"".join(pieces),
         too_long=length > most_bytes,
     )
+
+
+def _headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Names in lower case; several lines of one header are one list (RFC 9110)."""
+    found: dict[str, str] = {}
+    for raw_name, raw_value in raw:
+        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+        separator = "; " if name == "cookie" else ", "
+        found[name] = f"{found[name]}{separator}{value}" if name in found else value
+    return found
 
 
 async def _discovery(request: HttpRequest) -> HttpResponse:
@@ -122,20 +139,31 @@ async def _discovery(request: HttpRequest) -> HttpResponse:
             _origin(request), request.path_params["tenant"]
         )
     except TokenError as error:
+        entry.status, entry.code = error.status, f"AADSTS{error.number}"
+        emulator.log.add(entry)
         return JSONResponse(error.body(emulator.clock), error.status)
     return JSONResponse(document)
 
 
 async def _token(request: HttpRequest) -> HttpResponse:
+    return await _granted(request, version=2)
+
+
+async def _token_v1(request: HttpRequest) -> HttpResponse:
+    return await _granted(request, version=1)
+
+
+async def _granted(request: HttpRequest, version: int) -> HttpResponse:
     emulator: Emulator = request.app.state.emulator
     entry = emulator.log.add(Entry(emulator.clock.now(), "POST", request.url.path))
     form = dict(parse_qsl((await request.body()).decode("utf-8", "replace")))
+    form |= basic_credentials(request.headers.get("authorization", ""))
     struck = await _struck(request, entry)
     if struck is not None:
         return struck
     try:
         granted = emulator.identity.grant(
-            _origin(request), request.path_params["tenant"], form
+            _origin(request), request.path_params["tenant"], form, version=version
         )
     except TokenError as error:
         entry.status, entry.code = error.status, f"AADSTS{error.number}"

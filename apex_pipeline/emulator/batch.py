@@ -6,7 +6,7 @@ one after the other; without `odata.continue-on-error` the first failure ends it
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -46,42 +46,41 @@ class _ChangeSetFailedError(Exception):
 
 
 def run(env: Environment, handle: Handler, request: Request) -> Response:
-    """Carry out a batch; `handle` answers single operations and never raises.
-
-    Raises:
-        WebApiError: The batch itself is malformed, too long or nested.
-    """
+    """Carry out a batch; `handle` answers single operations and never raises."""
     boundary = boundary_of(request.headers.get("content-type", ""))
     parts = list(split(request.body, boundary))
     if not parts:
         raise _malformed("The batch holds no operation.")
-    if sum(_size(part) for part in parts) > MOST_OPERATIONS:
+    operations = [_operations(part) for part in parts]
+    if sum(len(each) for each in operations) > MOST_OPERATIONS:
         raise errors.WebApiError(
             400,
             "0x80048d19",
             "The maximum number of batch operations has been exceeded: the limit is"
             f" '{MOST_OPERATIONS}'.",
         )
+    for part, each in zip(parts, operations, strict=True):
+        _check(each, in_change_set=each != [part])
     keep_going = "odata.continue-on-error" in request.preferences()
     blocks: list[str] = []
+    codes: dict[str, None] = {}
     rows, outer = 0, 200
     for part in parts:
         answers, block = _run_part(env, handle, request, part)
         blocks.append(block)
         rows += sum(answer.response.rows for answer in answers)
+        codes |= dict.fromkeys(
+            answer.response.code for answer in answers if answer.response.code
+        )
         worst = max(answer.response.status for answer in answers)
         if worst >= 400 and not keep_going:
             blocks, outer = [block], worst
             break
-    return _multipart(blocks, outer, rows)
+    return replace(_multipart(blocks, outer, rows), code=",".join(codes) or None)
 
 
 def boundary_of(content_type: str) -> str:
-    """The boundary that a Content-Type names.
-
-    Raises:
-        WebApiError: It is not multipart, or names none.
-    """
+    """The boundary that a Content-Type names."""
     match = _BOUNDARY.search(content_type)
     if not content_type.lower().startswith("multipart/mixed") or match is None:
         raise _malformed(
@@ -92,11 +91,7 @@ def boundary_of(content_type: str) -> str:
 
 
 def split(body: bytes, boundary: str) -> Iterator[Part]:
-    """The parts between the boundaries; line ends may be CRLF or LF.
-
-    Raises:
-        WebApiError: The closing boundary is missing.
-    """
+    """The parts between the boundaries; line ends may be CRLF or LF."""
     marker = b"--" + re.escape(boundary.encode())
     pieces = re.split(rb"(?:\A|\r?\n)" + marker + rb"(--)?[ \t]*(?=\r?\n|\Z)", body)
     if len(pieces) < 3 or pieces[-2] is None:
@@ -106,10 +101,31 @@ def split(body: bytes, boundary: str) -> Iterator[Part]:
         yield Part(_headers(head), rest)
 
 
-def _size(part: Part) -> int:
+def _operations(part: Part) -> list[Part]:
+    """The part itself, or the operations of the change set that it is."""
     if "multipart/mixed" not in part.headers.get("content-type", ""):
-        return 1
-    return sum(1 for _ in split(part.body, boundary_of(part.headers["content-type"])))
+        return [part]
+    return list(split(part.body, boundary_of(part.headers["content-type"])))
+
+
+def _check(operations: list[Part], *, in_change_set: bool) -> None:
+    """Headers of operations, before anything is executed; worded as by OData's reader."""
+    seen = set()
+    for part in operations:
+        if part.headers.get("content-transfer-encoding", "").lower() != "binary":
+            raise _malformed(
+                "A missing or invalid 'Content-Transfer-Encoding' header was found. The"
+                " 'Content-Transfer-Encoding' header must be specified for each batch"
+                " operation, and its value must be 'binary'."
+            )
+        content_id = part.headers.get("content-id")
+        if in_change_set and content_id in seen and content_id is not None:
+            raise _malformed(
+                f"The content ID '{content_id}' was found more than once in the same"
+                " change set or same batch request. Content IDs have to be unique across"
+                " all operations of a change set."
+            )
+        seen.add(content_id)
 
 
 def _run_part(
@@ -202,11 +218,7 @@ _REFERENCED_IN_BODY = re.compile(rb'(?<=")\$\d+(?=")')
 
 
 def _referenced(url: str, created: dict[str, str]) -> str:
-    """Replace `$1` by what the operation of that Content-ID created.
-
-    Raises:
-        WebApiError: There was none before; the text is documented.
-    """
+    """Replace `$1` by what the operation of that Content-ID created."""
     match = _REFERENCE.match(url)
     if match is None:
         return url
@@ -238,6 +250,8 @@ def _http_part(answer: Answer) -> str:
     reason = HTTPStatus(response.status).phrase
     content_id = f"Content-ID: {answer.content_id}{_CRLF}" if answer.content_id else ""
     headers = {"OData-Version": "4.0", **response.headers}
+    if "OData-EntityId" in headers:
+        headers["Location"] = headers["OData-EntityId"]
     if response.status >= 400:
         headers["REQ_ID"] = str(uuid4())
     lines = "".join(f"{name}: {value}{_CRLF}" for name, value in headers.items())

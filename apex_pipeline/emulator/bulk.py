@@ -7,35 +7,21 @@ error rolls all of it back. Which target was at fault is not part of the answer.
 from collections.abc import Callable
 from urllib.parse import unquote
 
-from apex_pipeline.emulator import errors, guids, records, targets, wire
+from apex_pipeline.emulator import errors, guids, records, targets
 from apex_pipeline.emulator.environment import Environment
+from apex_pipeline.emulator.places import Call
 from apex_pipeline.emulator.schema import Table
-from apex_pipeline.emulator.security import Principal
 from apex_pipeline.emulator.targets import Address, Draft
 from apex_pipeline.emulator.wire import Request, Response
 
 
-def run(
-    env: Environment, user: Principal, table: Table, message: str, request: Request
-) -> Response:
-    """Carry out one bulk message.
-
-    Raises:
-        WebApiError: One target is wrong; nothing was written.
-    """
-    handler = _MESSAGES.get(message)
-    if handler is None:
-        raise errors.not_emulated(f"the message {message}.")
+def run(call: Call) -> Response:
+    """Carry out one bulk message."""
     drafts = [
-        targets.read_target(env, table, target, typed=True)
-        for target in _targets(table, request)
+        targets.read_target(call.env, call.table, target, typed=True)
+        for target in _targets(call.table, call.request)
     ]
-    return handler(env, user, table, drafts, request)
-
-
-def count_targets(body: bytes) -> int:
-    """Roughly how many targets a body holds, for the latency model, before it is read."""
-    return body.count(b"@odata.type")
+    return _MESSAGES[call.place.name](call, drafts)
 
 
 def _targets(table: Table, request: Request) -> list[object]:
@@ -58,37 +44,19 @@ def _targets(table: Table, request: Request) -> list[object]:
     return found
 
 
-def _create_multiple(
-    env: Environment,
-    user: Principal,
-    table: Table,
-    drafts: list[Draft],
-    request: Request,
-) -> Response:
+def _create_multiple(call: Call, drafts: list[Draft]) -> Response:
     """Answers with the ids in the order of the targets."""
-    ids = records.create(env, user, table, drafts)
-    return wire.json_response(
-        {
-            "@odata.context": f"{request.api}/$metadata"
-            "#Microsoft.Dynamics.CRM.CreateMultipleResponse",
-            "Ids": [guids.load_guid(each) for each in ids],
-        }
-    )
+    ids = records.create(call.env, call.user, call.table, drafts)
+    return call.response(Ids=[guids.load_guid(each) for each in ids])
 
 
-def _update_multiple(
-    env: Environment,
-    user: Principal,
-    table: Table,
-    drafts: list[Draft],
-    request: Request,
-) -> Response:
+def _update_multiple(call: Call, drafts: list[Draft]) -> Response:
     """By primary key only; of targets with one id the first counts.
 
-    The others are ignored silently ("Bulk operation messages"). That a missing record
-    or a missing id fails the request with these codes is chosen.
+    The others are ignored silently, and records that are not there fail the request
+    ("Bulk operation messages"). Codes, and the text for a missing id, are chosen.
     """
-    del request
+    env, user, table = call.env, call.user, call.table
     if any(draft.record_id is None for draft in drafts):
         raise errors.WebApiError(
             400,
@@ -99,24 +67,21 @@ def _update_multiple(
     first = {str(draft.record_id): draft for draft in reversed(drafts)}
     missing = set(first) - records.existing(env, table, list(first))
     if missing:
-        raise errors.no_such_record(table.name, guids.load_guid(min(missing)))
+        raise errors.no_such_records(
+            str(table.definition["SchemaName"]),
+            [guids.load_guid(each) for each in first if each in missing],
+        )
     records.update(env, user, table, list(first.values()), list(first))
     return Response(204, rows=len(drafts))
 
 
-def _upsert_multiple(
-    env: Environment,
-    user: Principal,
-    table: Table,
-    drafts: list[Draft],
-    request: Request,
-) -> Response:
+def _upsert_multiple(call: Call, drafts: list[Draft]) -> Response:
     """By primary key in the body, by `@odata.id`, or both kinds in one request.
 
     A target with neither is created under a new id (undocumented: chosen). The answer
     does not tell created from updated.
     """
-    del request
+    env, user, table = call.env, call.user, call.table
     addresses = [_address(table, draft) for draft in drafts]
     _refuse_duplicates(table, addresses)
     found = _locate(env, table, addresses)
@@ -200,9 +165,7 @@ def _to_create(draft: Draft, address: Address | None) -> Draft:
     return draft.with_values(pairs)
 
 
-_Handler = Callable[[Environment, Principal, Table, list[Draft], Request], Response]
-
-_MESSAGES: dict[str, _Handler] = {
+_MESSAGES: dict[str, Callable[[Call, list[Draft]], Response]] = {
     "CreateMultiple": _create_multiple,
     "UpdateMultiple": _update_multiple,
     "UpsertMultiple": _upsert_multiple,

@@ -15,7 +15,7 @@ from typing import ClassVar, NoReturn, Protocol
 
 from apex_pipeline.emulator import errors
 from apex_pipeline.emulator.errors import MalformedValueError
-from apex_pipeline.emulator.odata import Literal
+from apex_pipeline.emulator.syntax_tree import Literal
 
 Stored = str | int | float | None
 

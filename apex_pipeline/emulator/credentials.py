@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import unquote
 from uuid import NAMESPACE_OID, uuid4, uuid5
 
 import jwt
@@ -45,6 +46,23 @@ class TokenError(Exception):
             "trace_id": trace,
             "correlation_id": correlation,
         }
+
+
+def basic_credentials(authorization: str) -> dict[str, str]:
+    """`client_id` and `client_secret` of HTTP Basic, as form fields.
+
+    Entra takes either ("OAuth 2.0 client credentials flow"). RFC 6749 has both parts
+    percent-encoded; clients that leave that out send no percent signs.
+    """
+    scheme, _, encoded = authorization.partition(" ")
+    if scheme.lower() != "basic":
+        return {}
+    try:
+        text = base64.b64decode(encoded, validate=True).decode()
+    except ValueError:
+        return {}
+    client_id, _, secret = text.partition(":")
+    return {"client_id": unquote(client_id), "client_secret": unquote(secret)}
 
 
 @dataclass(frozen=True, slots=True)

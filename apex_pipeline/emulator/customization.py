@@ -8,21 +8,24 @@ effect at once; on the service an update waits for PublishXml, which is accepted
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
+from xml.parsers import expat
 
 from apex_pipeline.emulator import (
     alternate_keys,
     definition_checks,
+    definition_properties,
     definitions,
     errors,
     metadata,
+    relationship_changes,
+    relationships,
     solutions,
     wire,
 )
 from apex_pipeline.emulator.definitions import Definition, complete_column
-from apex_pipeline.emulator.environment import Environment
 from apex_pipeline.emulator.errors import WebApiError
+from apex_pipeline.emulator.places import Call
 from apex_pipeline.emulator.schema import Table, make_column, new_table
-from apex_pipeline.emulator.security import Principal
 from apex_pipeline.emulator.wire import Request, Response
 
 _TABLE_CHANGES = frozenset(
@@ -36,8 +39,10 @@ _TABLE_CHANGES = frozenset(
         "IsAuditEnabled",
     }
 )
+_MADE_OTHERWISE = frozenset({"Lookup", "Owner", "State", "Status", "Uniqueidentifier"})
 _COLUMN_CHANGES = frozenset(
     {
+        "AutoNumberFormat",
         "Description",
         "DisplayName",
         "Format",
@@ -53,67 +58,64 @@ _COLUMN_CHANGES = frozenset(
 )
 
 
-def write(
-    env: Environment, user: Principal, request: Request, segments: list[str]
-) -> Response:
-    """Answer a POST, PUT or DELETE below EntityDefinitions.
-
-    Raises:
-        WebApiError: It is refused; nothing was changed.
-    """
-    name, predicate = metadata.predicate_of(segments[0])
-    del name
-    if predicate is None:
-        if request.method != "POST":
-            raise errors.method_not_allowed(request.method)
-        table = create_table(env, user, request.json("EntityDefinitions"), request)
-        return wire.created(
-            request, f"EntityDefinitions({table.definition['MetadataId']})"
-        )
-    table = metadata.find_table(env, predicate)
-    if len(segments) == 1:
-        return _write_table(env, user, request, table)
-    if len(segments) > 2:
-        raise errors.not_emulated("writing this path below EntityDefinitions.")
-    collection, key = metadata.predicate_of(segments[1])
-    operation = _WRITES.get((collection, request.method, key is not None))
-    if operation is None:
-        raise errors.method_not_allowed(request.method)
-    return operation(env, user, request, table, key or "")
+def _create_table(call: Call) -> Response:
+    table = create_table(call, call.request.json("EntityDefinitions"))
+    path = f"EntityDefinitions({table.definition['MetadataId']})"
+    return wire.created(call.request, path)
 
 
-def create_entities(env: Environment, user: Principal, request: Request) -> Response:
+def create_entities(call: Call) -> Response:
     """CreateEntities, as Microsoft's Python SDK sends it: tables with their columns."""
-    listed = request.json("CreateEntities").get("Entities")
+    listed = call.request.json("CreateEntities").get("Entities")
     for posted in definition_checks.objects(listed, "Entities"):
-        create_table(env, user, posted, request)
+        create_table(call, posted)
     return Response(204)
 
 
-def publish(env: Environment, user: Principal, request: Request) -> Response:
-    """PublishXml and PublishAllXml; changes are live already."""
-    del env
-    if request.method != "POST":
-        raise errors.method_not_allowed(request.method)
-    user.require_plain("prvPublishCustomization", "publisher")
-    return Response(204)
+def publish(call: Call) -> Response:
+    """PublishXml and PublishAllXml; changes are live already.
 
-
-def create_table(
-    env: Environment, user: Principal, posted: Mapping[str, Any], request: Request
-) -> Table:
-    """Make a table with its columns and file it into the solution that is named.
-
-    Raises:
-        WebApiError: It exists, lacks something required, or the solution is unknown.
+    ParameterXml is `importexportxml` ("PublishXml Action"); the errors are chosen.
     """
-    user.require_plain("prvCreateEntity", "entity")
+    call.user.require_plain("prvPublishCustomization", "publisher")
+    if call.place.name == "PublishXml":
+        _check_xml(call.request.json("PublishXml").get("ParameterXml"))
+    return Response(204)
+
+
+def _check_xml(text: object) -> None:
+    if not isinstance(text, str):
+        raise errors.malformed_payload(
+            "PublishXml", "The parameter 'ParameterXml' is missing or not a string."
+        )
+    parser = expat.ParserCreate()
+    roots: list[str] = []
+    parser.StartElementHandler = lambda name, _: roots.append(name)
+    try:
+        parser.Parse(text, True)  # noqa: FBT003 # expat's own signature
+    except expat.ExpatError as error:
+        raise errors.WebApiError(
+            400, "0x80040203", f"The ParameterXml is not valid XML: {error}."
+        ) from None
+    if roots[0] != "importexportxml":
+        raise errors.WebApiError(
+            400, "0x80040203", f"The ParameterXml begins with {roots[0]}."
+        )
+
+
+def create_table(call: Call, posted: Mapping[str, Any]) -> Table:
+    """Make a table with its columns and file it into the solution that is named."""
+    env, request = call.env, call.request
+    call.user.require_plain("prvCreateEntity", "entity")
     posted = {
         name: value
         for name, value in posted.items()
         if name != "IsCustomEntity" and not name.startswith("_")
     }
-    required = {"SchemaName", "DisplayName", "DisplayCollectionName", "OwnershipType"}
+    required = {
+        *("SchemaName", "DisplayName", "DisplayCollectionName", "OwnershipType"),
+        *("HasActivities", "HasNotes"),
+    }
     if missing := sorted(required - posted.keys()):
         raise errors.invalid_definition(
             f"Required properties are missing: {', '.join(missing)}."
@@ -124,6 +126,8 @@ def create_table(
         )
     if posted.get("TableType", "Standard") != "Standard":
         raise errors.not_emulated(f"{posted['TableType']} tables.")
+    if posted.get("IsActivity"):
+        raise errors.not_emulated("activity tables.")
     definition_checks.check_table_changes(posted)
     attributes = definition_checks.objects(posted.get("Attributes"), "Attributes")
     primary = [each for each in attributes if each.get("IsPrimaryName")]
@@ -148,20 +152,27 @@ def create_table(
     return table
 
 
-def _write_table(
-    env: Environment, user: Principal, request: Request, table: Table
-) -> Response:
-    if request.method == "DELETE":
-        user.require_plain("prvDeleteEntity", "entity")
-        if not table.definition["IsCustomEntity"]:
-            raise errors.invalid_definition(f"{table.name} belongs to the platform.")
-        env.drop_table(table)
-        return Response(204)
-    if request.method != "PUT":
-        raise errors.method_not_allowed(request.method)
-    user.require_plain("prvWriteEntity", "entity")
+def _delete_table(call: Call) -> Response:
+    """A table with its records, and lookups of other tables that refer to it."""
+    env, table = call.env, metadata.table_of(call)
+    call.user.require_plain("prvDeleteEntity", "entity")
+    if not table.custom:
+        raise errors.invalid_definition(f"{table.name} belongs to the platform.")
+    for each in list(relationships.every(env)):
+        if each["ReferencedEntity"] == table.name != each["ReferencingEntity"]:
+            relationship_changes.drop(env, each)
+    env.drop_table(table)
+    return Response(204)
+
+
+def _update_table(call: Call) -> Response:
+    env, request, table = call.env, call.request, metadata.table_of(call)
+    call.user.require_plain("prvWriteEntity", "entity")
     body = request.json("EntityDefinitions")
     before = table.definition
+    definition_properties.check_posted(
+        body, definition_properties.TABLE_NAMES | {"Attributes"}, "EntityMetadata"
+    )
     definition_checks.check_table_changes(body)
     if before["ChangeTrackingEnabled"] and body.get("ChangeTrackingEnabled") is False:
         # "Use change tracking": once enabled it cannot be disabled; the code is chosen.
@@ -171,18 +182,33 @@ def _write_table(
     for fixed in ("SchemaName", "OwnershipType", "LogicalName"):
         if fixed in body and body[fixed] != before[fixed]:
             raise errors.invalid_definition(f"{fixed} cannot be changed.")
-    changed = definitions.changes(body, _TABLE_CHANGES)
+    changed = _changes(request, body, _TABLE_CHANGES)
     env.save(replace(table, definition=before | changed, plans={}))
+    solutions.file_component(env, request, solutions.TABLE, str(before["MetadataId"]))
     return Response(204)
 
 
-def _create_column(
-    env: Environment, user: Principal, request: Request, table: Table, key: str
-) -> Response:
+def _changes(
+    request: Request, body: Mapping[str, object], changeable: frozenset[str]
+) -> Definition:
+    """What a body changes; MSCRM.MergeLabels keeps the labels that it leaves empty."""
+    changed = definitions.changes(body, changeable)
+    if request.headers.get("mscrm.mergelabels", "").lower() == "true":
+        empty = definition_properties.EMPTY_LABEL
+        return {name: value for name, value in changed.items() if value != empty}
+    return changed
+
+
+def _create_column(call: Call, table: Table) -> Response:
     """DuplicateAttributeSchemaName where the column exists; observed code."""
-    del key
-    user.require_plain("prvCreateAttribute", "attribute")
+    env, request = call.env, call.request
+    call.user.require_plain("prvCreateAttribute", "attribute")
     posted = request.json("Attributes")
+    if definitions.column_type(posted) in _MADE_OTHERWISE:
+        # Lookups come with their relationship, the others with the table.
+        raise errors.invalid_definition(
+            f"A {definitions.column_type(posted)} column cannot be created by itself."
+        )
     definition = complete_column(posted, table.name, len(table.columns) + 1)
     name = str(definition["LogicalName"])
     if name in table.columns:
@@ -202,21 +228,20 @@ def _create_column(
     return wire.created(request, f"{path}({definition['MetadataId']})")
 
 
-def _update_column(
-    env: Environment, user: Principal, request: Request, table: Table, key: str
-) -> Response:
+def _update_column(call: Call, table: Table) -> Response:
     """A full definition by PUT; the type stays, and text never becomes shorter.
 
     That the type stays is documented ("Create and edit columns"); that a shorter
     length is refused is chosen.
     """
-    user.require_plain("prvWriteAttribute", "attribute")
-    before = _column_definition(table, key)
+    env, request = call.env, call.request
+    call.user.require_plain("prvWriteAttribute", "attribute")
+    before = _column_definition(call, table)
     body = request.json("Attributes")
     if definitions.column_type(body) != before["AttributeType"]:
         raise errors.invalid_definition("The data type of a column cannot be changed.")
     changed = complete_column(
-        {**before, **definitions.changes(body, _COLUMN_CHANGES)},
+        {**before, **_changes(request, body, _COLUMN_CHANGES)},
         table.name,
         int(str(before["ColumnNumber"])),
     )
@@ -225,44 +250,43 @@ def _update_column(
     name = str(before["LogicalName"])
     columns = {**table.columns, name: make_column(table.name, changed)}
     env.save(replace(table, columns=columns, plans={}))
+    solutions.file_component(env, request, solutions.COLUMN, str(before["MetadataId"]))
     return Response(204)
 
 
-def _delete_column(
-    env: Environment, user: Principal, request: Request, table: Table, key: str
-) -> Response:
+def _delete_column(call: Call, table: Table) -> Response:
     """Not the primary name, nor a column that an alternate key needs."""
-    del request
-    user.require_plain("prvDeleteAttribute", "attribute")
-    name = str(_column_definition(table, key)["LogicalName"])
+    env = call.env
+    call.user.require_plain("prvDeleteAttribute", "attribute")
+    name = str(_column_definition(call, table)["LogicalName"])
     column = table.columns[name]
     fixed = name == table.definition["PrimaryNameAttribute"]
     if fixed or not column.definition["IsCustomAttribute"]:
         raise errors.invalid_definition(f"The column {name} cannot be deleted.")
     if any(name in each.columns for each in table.keys):
-        raise WebApiError(
-            400,
-            "0x8004f01f",
-            f"The {name} component cannot be deleted because it is referenced by 1"
-            " other component: an alternate key.",
-        )
+        raise errors.still_needed(name)
     env.storage.drop_column(table, column)
     columns = {each: table.columns[each] for each in table.columns if each != name}
     env.save(replace(table, columns=columns, plans={}))
     return Response(204)
 
 
-def _column_definition(table: Table, key: str) -> Definition:
+def _column_definition(call: Call, table: Table) -> Definition:
     listed = [each.definition for each in table.columns.values()]
-    return metadata.find_part(listed, key, "AttributeMetadata")
+    return metadata.find_part(listed, str(call.place.key), "AttributeMetadata")
 
 
-_Write = Callable[[Environment, Principal, Request, Table, str], Response]
+def _of_table(operation: Callable[[Call, Table], Response]) -> metadata.Handler:
+    return lambda call: operation(call, metadata.table_of(call))
 
-_WRITES: dict[tuple[str, str, bool], _Write] = {
-    ("Attributes", "POST", False): _create_column,
-    ("Attributes", "PUT", True): _update_column,
-    ("Attributes", "DELETE", True): _delete_column,
-    ("Keys", "POST", False): alternate_keys.create,
-    ("Keys", "DELETE", True): alternate_keys.delete,
+
+HANDLERS: dict[str, metadata.Handler] = {
+    "POST definitions": _create_table,
+    "PUT definition": _update_table,
+    "DELETE definition": _delete_table,
+    "POST columns": _of_table(_create_column),
+    "PUT column": _of_table(_update_column),
+    "DELETE column": _of_table(_delete_column),
+    "POST keys": _of_table(alternate_keys.create),
+    "DELETE key": _of_table(alternate_keys.delete),
 }

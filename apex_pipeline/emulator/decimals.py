@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from apex_pipeline.emulator import errors
 from apex_pipeline.emulator.codecs import Stored, expect, unconvertible
-from apex_pipeline.emulator.odata import Literal
+from apex_pipeline.emulator.syntax_tree import Literal
 
 # Wide enough for Decimal's eleven digits before the point and ten after it.
 _EXACT = Context(prec=60)
@@ -46,14 +46,14 @@ class DecimalNumber:
                     kind="System.Decimal",
                     limits=limits,
                 )
-            return _store_decimal(number, self.precision)
+            return store_decimal(number, self.precision)
         return None if value is None else unconvertible(value, self.edm)
 
     def literal(self, literal: Literal) -> Stored:
         """Any number; places beyond the tenth cannot matter."""
         number = Decimal(expect(literal, "Edm.Int32", "Edm.Int64", "Edm.Decimal").text)
         limit = Decimal(10) ** 12
-        return _store_decimal(max(-limit, min(limit, number)), 10)
+        return store_decimal(max(-limit, min(limit, number)), 10)
 
     def show(self, stored: Stored) -> str:
         """As many places as the column has; how many the service shows is not known."""
@@ -103,7 +103,8 @@ def load_decimal(stored: str, precision: int) -> Decimal:
     return Decimal(units).scaleb(-precision, _EXACT)
 
 
-def _store_decimal(number: Decimal, precision: int) -> str:
+def store_decimal(number: Decimal, precision: int) -> str:
+    """The form in which a decimal column stores a number."""
     exponent = number.as_tuple().exponent
     if isinstance(exponent, int) and -exponent > precision:
         number = number.quantize(

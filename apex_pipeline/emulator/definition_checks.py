@@ -12,22 +12,14 @@ _WIDEST = 10**11
 
 
 def objects(value: object, what: str) -> list[dict[str, Any]]:
-    """A JSON collection of objects.
-
-    Raises:
-        WebApiError: It is something else.
-    """
+    """A JSON collection of objects."""
     if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
         raise errors.malformed_payload(what, f"{what} is not a collection of objects.")
     return value
 
 
 def check_table_changes(body: Definition) -> None:
-    """The switches that can be changed have to be switches.
-
-    Raises:
-        WebApiError: One is not.
-    """
+    """The switches that can be changed have to be switches."""
     tracking = body.get("ChangeTrackingEnabled", False)
     audit = body.get("IsAuditEnabled", {"Value": False})
     if not isinstance(tracking, bool) or not (
@@ -42,9 +34,6 @@ def check_column(kind: str, definition: Definition) -> None:
     """Types, and the limits of "Create and edit columns".
 
     4,000 characters (multiline text: 1,048,576), ten places, 10^11.
-
-    Raises:
-        WebApiError: A property cannot be what it is.
     """
     for flag in ("IsPrimaryName", "IsValidForCreate", "IsValidForUpdate"):
         if not isinstance(definition.get(flag), bool):

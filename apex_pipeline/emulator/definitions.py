@@ -10,84 +10,57 @@ from collections.abc import Mapping
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from apex_pipeline.emulator import definition_checks, errors
+from apex_pipeline.emulator.definition_properties import (
+    COLUMN_DEFAULTS,
+    COLUMN_NAMES,
+    EMPTY_LABEL,
+    TABLE_DEFAULTS,
+    TABLE_NAMES,
+    Definition,
+    check_posted,
+)
 
-Definition = dict[str, object]
+__all__ = ["EMPTY_LABEL", "Definition"]
 
 CRM = "Microsoft.Dynamics.CRM."
+ENGLISH = 1033
 _NAME = re.compile(r"[A-Za-z]\w{0,99}", re.ASCII).fullmatch
+
+_IME: Definition = {"ImeMode": "Auto"}
 
 # Attribute types that the emulator stores, with what each has beside the common part.
 TYPES: dict[str, Definition] = {
-    "String": {"MaxLength": 100, "Format": "Text", "FormatName": {"Value": "Text"}},
-    "Memo": {"MaxLength": 2000, "Format": "TextArea"},
+    "String": {
+        "MaxLength": 100,
+        "Format": "Text",
+        "FormatName": {"Value": "Text"},
+        "AutoNumberFormat": "",
+        **_IME,
+    },
+    "Memo": {
+        "MaxLength": 2000,
+        "Format": "TextArea",
+        "FormatName": {"Value": "TextArea"},
+        **_IME,
+    },
     "Integer": {"MinValue": -(2**31), "MaxValue": 2**31 - 1, "Format": "None"},
     "BigInt": {"MinValue": -(2**63), "MaxValue": 2**63 - 1},
     # Left out, the range becomes 0 to 1,000,000,000: observed in several tools.
-    "Decimal": {"MinValue": 0, "MaxValue": 10**9, "Precision": 2},
-    "Money": {"MinValue": 0, "MaxValue": 10**9, "Precision": 2},
-    "Double": {"MinValue": 0, "MaxValue": 10**9, "Precision": 2},
+    "Decimal": {"MinValue": 0, "MaxValue": 10**9, "Precision": 2, **_IME},
+    "Money": {"MinValue": 0, "MaxValue": 10**9, "Precision": 2, **_IME},
+    "Double": {"MinValue": 0, "MaxValue": 10**9, "Precision": 2, **_IME},
     "Boolean": {"DefaultValue": False, "OptionSet": None},
-    "DateTime": {"Format": "DateAndTime", "DateTimeBehavior": {"Value": "UserLocal"}},
+    "DateTime": {
+        "Format": "DateAndTime",
+        "DateTimeBehavior": {"Value": "UserLocal"},
+        **_IME,
+    },
     "Picklist": {"OptionSet": None},
     "State": {"OptionSet": None},
     "Status": {"OptionSet": None},
-    "Lookup": {"Targets": []},
+    "Lookup": {"Targets": [], "Format": "None"},
     "Owner": {"Targets": ["systemuser", "team"]},
     "Uniqueidentifier": {},
-}
-_COMMON: Definition = {
-    "AttributeOf": None,
-    "Description": None,
-    "DisplayName": None,
-    "IsAuditEnabled": {
-        "Value": True,
-        "CanBeChanged": True,
-        "ManagedPropertyLogicalName": "canmodifyauditsettings",
-    },
-    "IsCustomAttribute": True,
-    "IsLogical": False,
-    "IsManaged": False,
-    "IsPrimaryId": False,
-    "IsPrimaryName": False,
-    "IsSecured": False,
-    "IsValidForCreate": True,
-    "IsValidForRead": True,
-    "IsValidForUpdate": True,
-    "RequiredLevel": {
-        "Value": "None",
-        "CanBeChanged": True,
-        "ManagedPropertyLogicalName": "canmodifyrequirementlevelsettings",
-    },
-}
-COMMON_PROPERTIES = frozenset(_COMMON) | {
-    "AttributeType",
-    "AttributeTypeName",
-    "ColumnNumber",
-    "EntityLogicalName",
-    "LogicalName",
-    "MetadataId",
-    "SchemaName",
-}
-_TABLE_DEFAULTS: Definition = {
-    "Description": None,
-    "DisplayName": None,
-    "DisplayCollectionName": None,
-    "ChangeTrackingEnabled": False,
-    "HasActivities": False,
-    "HasNotes": False,
-    "IsActivity": False,
-    "IsAuditEnabled": {
-        "Value": False,
-        "CanBeChanged": True,
-        "ManagedPropertyLogicalName": "canmodifyauditsettings",
-    },
-    "IsCustomEntity": True,
-    "IsManaged": False,
-    "IsOptimisticConcurrencyEnabled": True,
-    "IsPrivate": False,
-    "IsIntersect": False,
-    "OwnershipType": "UserOwned",
-    "TableType": "Standard",
 }
 PRIVILEGE_TYPES = (
     "Create",
@@ -105,7 +78,7 @@ def label(text: str) -> Definition:
     """A Label with one English text, as read back from the service."""
     localized = {
         "Label": text,
-        "LanguageCode": 1033,
+        "LanguageCode": ENGLISH,
         "IsManaged": False,
         "MetadataId": str(uuid5(NAMESPACE_URL, f"label:{text}")),
         "HasChanged": None,
@@ -118,27 +91,31 @@ def metadata_id(*names: str) -> str:
     return str(uuid5(NAMESPACE_URL, "dataverse-emulator:" + "/".join(names)))
 
 
+def type_code(table: str) -> int:
+    """Custom tables are numbered from 10,000 on; which number is chosen."""
+    return 10_000 + int(metadata_id(table)[:4], 16)
+
+
 def complete_column(
     posted: Mapping[str, object], table: str, number: int
 ) -> Definition:
-    """The whole definition of a column.
-
-    Raises:
-        WebApiError: It names no type or none that the emulator stores, or no name.
-    """
+    """The whole definition of a column."""
     kind = column_type(posted)
     schema_name = posted.get("SchemaName")
     if not isinstance(schema_name, str) or not _NAME(schema_name):
         raise errors.invalid_definition("SchemaName is missing or not a name.")
     name = schema_name.lower()
+    check_posted(
+        posted, COLUMN_NAMES | frozenset(TYPES[kind]), f"{kind}AttributeMetadata"
+    )
     given = {
         key: labelled(key, value)
         for key, value in posted.items()
-        if not key.startswith("@") and key != "AttributeTypeName"
+        if "@" not in key and key != "AttributeTypeName"
     }
     definition = {
         "@odata.type": f"#{CRM}{kind}AttributeMetadata",
-        **_COMMON,
+        **COLUMN_DEFAULTS,
         **TYPES[kind],
         **given,
         "AttributeType": kind,
@@ -162,11 +139,7 @@ def column_type(posted: Mapping[str, object]) -> str:
 
 
 def complete_table(posted: Mapping[str, object]) -> Definition:
-    """The whole definition of a table, without its columns and keys.
-
-    Raises:
-        WebApiError: A required property is missing.
-    """
+    """The whole definition of a table, without its columns and keys."""
     schema_name = posted.get("SchemaName")
     custom = posted.get("IsCustomEntity", True)
     if (
@@ -175,23 +148,25 @@ def complete_table(posted: Mapping[str, object]) -> Definition:
         or (custom and "_" not in schema_name)
     ):
         raise errors.invalid_definition(
-            "SchemaName must begin with a customization prefix and an underscore.",
+            "SchemaName must begin with a customization prefix and an underscore."
         )
     name = schema_name.lower()
     plural = name + ("es" if name.endswith("s") else "s")
+    check_posted(posted, TABLE_NAMES | {"Attributes"}, "EntityMetadata")
     given = {
         key: labelled(key, value)
         for key, value in posted.items()
-        if not key.startswith("@") and key not in {"Attributes", "Keys"}
+        if "@" not in key and key != "Attributes"
     }
     return {
-        **_TABLE_DEFAULTS,
+        **TABLE_DEFAULTS,
         **given,
         "CollectionSchemaName": plural,
         "EntitySetName": plural,
         "LogicalCollectionName": plural,
         "LogicalName": name,
         "MetadataId": metadata_id(name),
+        "ObjectTypeCode": given.get("ObjectTypeCode", type_code(name)),
         "PrimaryIdAttribute": f"{name}id",
     }
 
@@ -253,9 +228,12 @@ def labelled(key: str, value: object) -> object:
     if key not in {"DisplayName", "DisplayCollectionName", "Description"}:
         return value
     labels = value.get("LocalizedLabels") if isinstance(value, dict) else None
-    if isinstance(labels, list) and labels and isinstance(labels[0], dict):
-        return label(str(labels[0].get("Label", "")))
-    return None
+    if not isinstance(labels, list) or not labels:
+        return EMPTY_LABEL
+    languages = {each.get("LanguageCode", ENGLISH) for each in labels if each}
+    if languages - {ENGLISH}:
+        raise errors.not_emulated(f"labels of language {max(languages - {ENGLISH})}.")
+    return label(str(labels[0].get("Label") or ""))
 
 
 def _with_options(definition: Definition) -> Definition:

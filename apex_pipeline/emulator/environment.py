@@ -11,13 +11,15 @@ from datetime import UTC, datetime
 
 from apex_pipeline.emulator import errors, guids
 from apex_pipeline.emulator.campaign_metrics import CAMPAIGN_METRICS
-from apex_pipeline.emulator.definitions import privileges
+from apex_pipeline.emulator.definitions import metadata_id, privileges
 from apex_pipeline.emulator.schema import Key, Table, make_table, new_table
 from apex_pipeline.emulator.storage import Storage, quoted
 from apex_pipeline.emulator.system_tables import (
     FIRST_ROWS,
     PLAIN_PRIVILEGES,
+    SDK_MESSAGES,
     SYSTEM_TABLES,
+    message_id,
     plain_privilege_id,
 )
 
@@ -71,6 +73,7 @@ class Environment:
         self.clock = clock
         self.key_index_seconds = key_index_seconds
         self._empty = empty
+        self._start: str | None = None
         self._tables: dict[str, Table] = {}
         self._sets: dict[str, Table] = {}
         written = storage.document("state", "format")
@@ -83,6 +86,25 @@ class Environment:
                 self._seed()
         else:
             self.reload()
+            with storage.transaction():
+                self._catch_up()
+
+    def _catch_up(self) -> None:
+        """Add the platform's tables that the file was written without."""
+        missing = [
+            posted
+            for posted in SYSTEM_TABLES
+            if str(posted["SchemaName"]).lower() not in self._tables
+        ]
+        for posted in missing:
+            self.add_table(new_table(posted))
+        added = {str(posted["SchemaName"]).lower() for posted in missing}
+        for name, values in FIRST_ROWS:
+            if name in added:
+                self.insert(name, values)
+        if "sdkmessagefilter" in added:
+            for table in list(self._tables.values()):
+                self._list_messages(table)
 
     def reload(self) -> None:
         """Take up the definitions that the file holds."""
@@ -95,13 +117,20 @@ class Environment:
 
     def reset(self) -> None:
         """Back to the start: no records, no tables but the first ones."""
+        if self._start is not None:
+            self.storage.restore(self._start)
+            self.reload()
+            return
         with self.storage.transaction():
             for table in list(self._tables.values()):
                 self.drop_table(table)
             self.storage.execute("DELETE FROM link")
-            for name in self.storage.documents("count"):
-                self.storage.delete_document("count", name)
+            for kind in ("count", "autonumber"):
+                for name in self.storage.documents(kind):
+                    self.storage.delete_document(kind, name)
             self._seed()
+        self._start = "the start"
+        self.storage.snapshot(self._start)
 
     def _seed(self) -> None:
         """Make the tables and records that are there from the start."""
@@ -117,6 +146,8 @@ class Environment:
             )
         for table_name, values in FIRST_ROWS:
             self.insert(table_name, values)
+        for table in list(self._tables.values()):
+            self._list_messages(table)
         self.storage.put_document("state", "format", _FORMAT)
 
     def insert(self, name: str, values: Mapping[str, object]) -> None:
@@ -149,12 +180,12 @@ class Environment:
         """The table of a logical name; raises KeyError."""
         return self._with_due_indexes(self._tables[name])
 
-    def table_of_set(self, entity_set: str) -> Table:
-        """The table of an entity set.
+    def has_set(self, entity_set: str) -> bool:
+        """Whether there is an entity set of this name."""
+        return entity_set in self._sets
 
-        Raises:
-            WebApiError: There is none.
-        """
+    def table_of_set(self, entity_set: str) -> Table:
+        """The table of an entity set."""
         found = self._sets.get(entity_set)
         if found is None:
             raise errors.no_such_segment(entity_set)
@@ -172,6 +203,27 @@ class Environment:
                 "privilege",
                 {"privilegeid": each["PrivilegeId"], "name": each["Name"], **depths},
             )
+        if table.custom and "sdkmessagefilter" in self._tables:
+            self._list_messages(table)
+
+    def _list_messages(self, table: Table) -> None:
+        """The messages that a table supports ("Bulk operation messages")."""
+        listed = self.storage.rows(
+            "SELECT 1 FROM sdkmessagefilter WHERE primaryobjecttypecode = ?",
+            (table.name,),
+        )
+        for message in () if listed else SDK_MESSAGES:
+            if table.takes_bulk or not message.endswith("Multiple"):
+                self.insert(
+                    "sdkmessagefilter",
+                    {
+                        "sdkmessagefilterid": metadata_id(
+                            "filter", table.name, message
+                        ),
+                        "primaryobjecttypecode": table.name,
+                        "sdkmessageid": message_id(message),
+                    },
+                )
 
     def drop_table(self, table: Table) -> None:
         """Remove a table with its records and its privileges."""
@@ -181,6 +233,11 @@ class Environment:
         self._sets.pop(table.entity_set)
         if "privilege" not in self._tables:
             return
+        if "sdkmessagefilter" in self._tables:
+            self.storage.execute(
+                "DELETE FROM sdkmessagefilter WHERE primaryobjecttypecode = ?",
+                (table.name,),
+            )
         if "solutioncomponent" in self._tables:
             self.leave_solutions(guids.store_guid(str(table.definition["MetadataId"])))
         codec = self._tables["privilege"].columns["privilegeid"].codec
@@ -248,7 +305,5 @@ def _with_status(key: Key, status: str) -> Key:
         return key
     _log.info("alternate key %s is %s", key.name, status)
     return replace(
-        key,
-        status=status,
-        definition=key.definition | {"EntityKeyIndexStatus": status},
+        key, status=status, definition=key.definition | {"EntityKeyIndexStatus": status}
     )

@@ -1,6 +1,7 @@
 """Errors as the Web API states them: an HTTP status, a code and a message.
 
-Statuses and the body's shape are from Microsoft Learn, "Compose HTTP requests and
+Whatever refuses a request raises WebApiError, which becomes its answer; docstrings do
+not repeat that. Statuses and the body's shape are from Microsoft Learn, "Compose HTTP requests and
 handle errors"; names of codes from "Web service error codes". Where a docstring says
 observed, the text was seen on real organisations but is not documented.
 """
@@ -54,8 +55,21 @@ def no_such_segment(segment: str) -> WebApiError:
     return malformed_url(f"Resource not found for the segment '{segment}'.", 404)
 
 
-def no_such_property(name: str, table: str) -> WebApiError:
-    """A property in a query option that the table does not have; observed."""
+def incompatible(left: str, right: str, operation: str) -> WebApiError:
+    """Operands of two types, as the OData reader words it."""
+    return malformed_url(
+        "A binary operator with incompatible types was detected. Found operand types"
+        f" '{left}' and '{right}' for operator kind '{operation}'."
+    )
+
+
+def no_such_property(name: str, table: str, *, custom: bool = True) -> WebApiError:
+    """A property in a query option that the table does not have; observed.
+
+    The platform's own tables have more columns than are here: of those nothing is known.
+    """
+    if not custom:
+        return not_emulated(f"the property {name} of the table {table}.")
     return malformed_url(
         f"Could not find a property named '{name}' on type"
         f" 'Microsoft.Dynamics.CRM.{table}'."
@@ -104,6 +118,19 @@ def no_such_record(table: str, record_id: str) -> WebApiError:
     )
 
 
+def no_such_records(schema_name: str, record_ids: list[str]) -> WebApiError:
+    """Several at once, worded as in "Bulk operation messages", common errors."""
+    listed = ", ".join(record_ids)
+    return WebApiError(
+        404, "0x80040217", f"{schema_name} With Ids = {listed} Do Not Exist"
+    )
+
+
+def duplicate_key() -> WebApiError:
+    """The primary key of a new record is taken; "Bulk operation messages"."""
+    return WebApiError(412, "0x80040237", "Cannot insert duplicate key.")
+
+
 def no_such_key_value(table: str) -> WebApiError:
     """An alternate key that no record carries."""
     return WebApiError(
@@ -144,7 +171,7 @@ def key_violated(key: str, values: Mapping[str, object]) -> WebApiError:
         " exists. A duplicate record cannot be created. Select one or more unique"
         " values and try again.",
         annotations={
-            "@Microsoft.PowerApps.CDS.ErrorDetails.DuplicateAttributes": (
+            "Microsoft.PowerApps.CDS.ErrorDetails.DuplicateAttributes": (
                 f"<DuplicateAttributes>{pairs}</DuplicateAttributes>"
             )
         },
@@ -161,6 +188,16 @@ def duplicate_targets(table: str, record: str) -> WebApiError:
         "0x80040237",
         f"A record with matching key values already exists. Targets hold {table}"
         f" {record} more than once.",
+    )
+
+
+def still_referenced() -> WebApiError:
+    """CannotDeleteDueToAssociation, listed with 405 in "Compose HTTP requests"."""
+    return WebApiError(
+        405,
+        "0x80048405",
+        "The object you tried to delete is associated with another object and cannot be"
+        " deleted.",
     )
 
 
@@ -212,9 +249,45 @@ def invalid_definition(reason: str) -> WebApiError:
     return WebApiError(400, "0x80040203", reason)
 
 
+def still_needed(name: str) -> WebApiError:
+    """A column that an alternate key holds."""
+    return WebApiError(
+        400,
+        "0x8004f01f",
+        f"The {name} component cannot be deleted because it is referenced by 1 other"
+        " component: an alternate key.",
+    )
+
+
 def request_too_large() -> WebApiError:
     """RequestLengthTooLarge."""
     return WebApiError(413, "0x8004418a", "Request message length is too large.")
+
+
+def not_json(content_type: str) -> WebApiError:
+    """A body that is not declared as JSON ("Compose HTTP requests": it has to be).
+
+    The text is that of the OData library; 415 is observed with it.
+    """
+    return WebApiError(
+        415,
+        "0x80048d19",
+        "A supported MIME type could not be found that matches the content type of the"
+        " request. None of the supported type(s) 'application/json' matches the content"
+        f" type '{content_type[:100]}'.",
+    )
+
+
+def unresolved_parameters() -> WebApiError:
+    """A bound message without its namespace, from "Use Web API actions"."""
+    return WebApiError(400, "0x8006088a", "Request message has unresolved parameters.")
+
+
+def wrong_verb(url: str) -> WebApiError:
+    """POST to a function or GET of an action ("Troubleshoot Web API client errors")."""
+    return WebApiError(
+        404, "", f"No HTTP resource was found that matches the request URI '{url}'."
+    )
 
 
 def method_not_allowed(method: str) -> WebApiError:

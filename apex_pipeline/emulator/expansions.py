@@ -1,87 +1,175 @@
-"""`$expand` on the platform's own tables: a user's roles, a solution's publisher.
+"""`$expand`: records that navigation properties lead to, nested to any depth.
 
-From "Join tables using OData". Custom tables have no relationships here.
+From "Join tables using OData", which says which inner options go with which kind of
+navigation property.
 """
 
-from apex_pipeline.emulator import errors, projections, roles
-from apex_pipeline.emulator.codecs import quote
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from apex_pipeline.emulator import (
+    codecs,
+    errors,
+    expand_clauses,
+    filters,
+    guids,
+    odata,
+    paging,
+    projections,
+    relationships,
+)
 from apex_pipeline.emulator.environment import Environment
-from apex_pipeline.emulator.filters import Sql
-from apex_pipeline.emulator.odata import parse_expand
-from apex_pipeline.emulator.queries import Expander
+from apex_pipeline.emulator.expand_clauses import Clause
+from apex_pipeline.emulator.filters import Scope
+from apex_pipeline.emulator.places import Call
+from apex_pipeline.emulator.relationships import Navigation
 from apex_pipeline.emulator.schema import Table
 from apex_pipeline.emulator.security import Principal
 from apex_pipeline.emulator.storage import quoted
 from apex_pipeline.emulator.wire import Request
 
-
-def expander(
-    env: Environment, user: Principal, table: Table, request: Request
-) -> Expander | None:
-    """A function from a record's key to the members that `$expand` adds.
-
-    Raises:
-        WebApiError: There is no such navigation property, or the user may not read
-            what it leads to.
-    """
-    text = request.options().get("$expand")
-    if not text:
-        return None
-    joins = [
-        _join(env, user, table, name, inner.get("$select", ""))
-        for name, inner in parse_expand(text)
-    ]
-    return lambda record_id: "".join(join(record_id) for join in joins)
+OF_ONE = frozenset({"$select", "$expand"})
+OF_MANY = OF_ONE | {"$filter", "$orderby", "$top"}
+_READABLE = "(),'/:@$;="
+_MOST = 15
+_MOST_RECORDS = 5000
+_LIMITED = (
+    "Only $select and $filter clause can be provided while doing $expand on many-to-one"
+    " relationship or nested one-to-many relationship."
+)
 
 
-def _join(
-    env: Environment, user: Principal, table: Table, name: str, select: str
-) -> Expander:
-    if (table.name, name) in roles.ASSOCIATIONS:
-        other = env.table(roles.ASSOCIATIONS[table.name, name][0])
-        user.require("Read", other)
+@dataclass(frozen=True, slots=True)
+class Expansion:
+    """What `$expand` adds: to the context, and to each record by its key."""
 
-        def collection(record_id: str) -> str:
-            _, condition = roles.related(env, table, name, record_id)
-            shown = ",".join(_objects(env, other, select, condition))
-            return f",{quote(name)}:[{shown}]"
-
-        return collection
-    column = table.columns.get(name)
-    if column is None or column.shown_as == name:
-        raise errors.no_such_property(name, table.name)
-    listed = column.definition["Targets"]
-    other_name = str(listed[0]) if isinstance(listed, list) and listed else ""
-    if other_name not in {each.name for each in env.tables}:
-        raise errors.not_emulated(f"$expand of {name}.")
-    target = env.table(other_name)
-    user.require("Read", target)
-    condition = _referenced(table, name, target)
-
-    def single(record_id: str) -> str:
-        found = _objects(env, target, select, (condition, [record_id]))
-        return f",{quote(name)}:{found[0] if found else 'null'}"
-
-    return single
+    contexts: tuple[str, ...]
+    of: Callable[[str], str]
 
 
-def _referenced(table: Table, name: str, target: Table) -> str:
-    return " ".join(
-        (
-            quoted(target.primary_key),
-            "= (SELECT",
-            quoted(name),
-            "FROM",
-            quoted(table.name),
-            "WHERE",
-            quoted(table.primary_key),
-            "= ?)",
-        )
+def expand(call: Call, table: Table) -> Expansion:
+    """Read `$expand`."""
+    text = call.request.options().get("$expand")
+    if text is None or call.request.method == "PATCH":
+        # "The $expand query option will be ignored" on update.
+        return Expansion((), lambda _: "")
+    clauses = expand_clauses.parse(text)
+    if sum(clause.count() for clause in clauses) > _MOST:
+        raise errors.malformed_url(f"At most {_MOST} $expand options are allowed.")
+    return _Joins(call.env, call.user, call.request).all_of(
+        table, clauses, nested=False
     )
 
 
-def _objects(env: Environment, table: Table, select: str, condition: Sql) -> list[str]:
-    projection = projections.project(table, select)
-    show = projection.shower()
-    rows = env.storage.select(table, projection.sql(), *condition)
-    return [f"{{{show(row)}}}" for row in rows]
+@dataclass(frozen=True, slots=True)
+class _Joins:
+    env: Environment
+    user: Principal
+    request: Request
+
+    def all_of(self, table: Table, clauses: list[Clause], *, nested: bool) -> Expansion:
+        joins = [self._join(table, clause, nested=nested) for clause in clauses]
+        return Expansion(
+            tuple(context for join in joins for context in join.contexts),
+            lambda record_id: "".join(f",{join.of(record_id)}" for join in joins),
+        )
+
+    def _join(self, table: Table, clause: Clause, *, nested: bool) -> Expansion:
+        step = relationships.needed(self.env, table, clause.name)
+        self.user.require("Read", step.other)
+        self._check(step, clause, nested=nested)
+        if clause.reference:
+            return Expansion(
+                (clause.name, f"{clause.name}/$ref()"),
+                lambda record_id: self._reference(step, record_id),
+            )
+        inner = self.all_of(step.other, clause.expand(), nested=True)
+        projection = projections.project(step.other, clause.options.get("$select", ""))
+        context = projection.context(*inner.contexts) or "()"
+        nesting = nested or "$expand" in clause.options
+        show = projection.shower(
+            self.env, self.request.annotations(), etag=step.many and not nesting
+        )
+        key_at = len(projection.columns) + 1
+        size = self.request.preferences().get("odata.maxpagesize", "")
+
+        def members(record_id: str) -> str:
+            rows = self._rows(step, clause, projection, record_id)
+            if nesting and size.isdigit() and len(rows) > int(size):
+                raise errors.not_emulated("pages of collections in a nested $expand.")
+            shown = [f"{{{show(row[:key_at])}{inner.of(row[key_at])}}}" for row in rows]
+            if not step.many:
+                return f"{codecs.quote(step.name)}:{shown[0] if shown else 'null'}"
+            return (
+                f"{codecs.quote(step.name)}:[{','.join(shown)}],"
+                f"{codecs.quote(step.name + '@odata.nextLink')}:"
+                + codecs.quote(self._link(step, clause, record_id))
+            )
+
+        return Expansion((f"{clause.name}{context}",), members)
+
+    def _check(self, step: Navigation, clause: Clause, *, nested: bool) -> None:
+        for name in clause.options:
+            if name in {"$skip", "$count", "$search", "$levels"}:
+                raise errors.malformed_url(f"{name} is not supported within $expand.")
+            if name not in OF_MANY or (name == "$filter" and not step.many):
+                raise errors.not_emulated(f"{name} within $expand of {step.name}.")
+            alone = nested or "$expand" in clause.options or not step.many
+            if name in {"$orderby", "$top"} and alone:
+                raise errors.malformed_url(_LIMITED)
+        if clause.reference and step.many:
+            raise errors.malformed_url(
+                "Expand with $ref is only supported on lookup type navigation property."
+            )
+        nesting = nested or bool(clause.options.get("$expand"))
+        if nesting and step.link is not None:
+            raise errors.malformed_url(
+                f"Nested $expand is not supported with the many-to-many {step.name}."
+            )
+
+    def _rows(
+        self,
+        step: Navigation,
+        clause: Clause,
+        projection: projections.Projection,
+        record_id: str,
+    ) -> list[tuple[str, ...]]:
+        scope = Scope(self.env, self.user, step.other)
+        condition, values = step.of_record(record_id)
+        if "$filter" in clause.options:
+            node = odata.parse_filter(clause.options["$filter"], self.request.aliases())
+            sql, more = filters.to_sql(node, scope)
+            condition, values = f"{condition} AND {sql}", [*values, *more]
+        top = clause.options.get("$top", str(_MOST_RECORDS))
+        if not top.isdigit():
+            raise errors.malformed_url(f"Invalid value '{top}' for $top.")
+        order = paging.parse_order(clause.options.get("$orderby", ""), scope)
+        return self.env.storage.select(
+            step.other,
+            f"{projection.sql()}, {scope.name}.{quoted(step.other.primary_key)}",
+            condition,
+            values,
+            order=order.sql(),
+            limit=min(int(top), _MOST_RECORDS),
+        )
+
+    def _reference(self, step: Navigation, record_id: str) -> str:
+        projection = projections.project(step.other, step.other.primary_key)
+        rows = self._rows(step, Clause(step.name, {}), projection, record_id)
+        name = codecs.quote(step.name)
+        if not rows:
+            return f"{name}:null"
+        url = f"{self.request.api}/{step.other.entity_set}"
+        shown = codecs.quote(f"{url}({guids.load_guid(rows[0][1])})")
+        return f'{name}:{{"@odata.id":{shown}}}'
+
+    def _link(self, step: Navigation, clause: Clause, record_id: str) -> str:
+        """Where the same records are by themselves, with the same options."""
+        record = f"{step.table.entity_set}({guids.load_guid(record_id)})"
+        options = "&".join(
+            f"{name}={quote(value, safe=_READABLE)}"
+            for name, value in clause.options.items()
+        )
+        url = f"{self.request.api}/{record}/{step.name}"
+        return f"{url}?{options}" if options else url

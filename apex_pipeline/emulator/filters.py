@@ -1,121 +1,230 @@
-"""Turns a parsed `$filter` into SQL with bound values, or asks it of a definition."""
+"""Turns a parsed `$filter` into SQL with bound values.
+
+From "Filter rows using OData": comparisons, string functions with wildcards, query
+functions, paths over lookups, and lambda operators over collections.
+"""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
-from apex_pipeline.emulator import errors
+from apex_pipeline.emulator import errors, query_functions, relationships
 from apex_pipeline.emulator.codecs import Stored
-from apex_pipeline.emulator.odata import (
-    COMPARISONS,
+from apex_pipeline.emulator.environment import Environment
+from apex_pipeline.emulator.odata import COMPARISONS
+from apex_pipeline.emulator.schema import Column, Table
+from apex_pipeline.emulator.security import Principal
+from apex_pipeline.emulator.storage import Sql, quoted
+from apex_pipeline.emulator.syntax_tree import (
     Comparison,
     Function,
+    Lambda,
     Literal,
     Logical,
     Negation,
     Node,
-    Operand,
     Property,
     QueryFunction,
 )
-from apex_pipeline.emulator.schema import Column, Table
-from apex_pipeline.emulator.storage import quoted
-
-Sql = tuple[str, list[Stored]]
 
 _OPERATORS = {"eq": "=", "ne": "<>", "gt": ">", "ge": ">=", "lt": "<", "le": "<="}
 _MIRRORED = {"gt": "lt", "ge": "le", "lt": "gt", "le": "ge", "eq": "eq", "ne": "ne"}
 _PATTERNS = {"contains": "%{}%", "startswith": "{}%", "endswith": "%{}"}
-_MATCHERS: dict[str, Callable[[str, str], bool]] = {
-    "contains": lambda text, part: part in text,
-    "startswith": lambda text, part: text.startswith(part),
-    "endswith": lambda text, part: text.endswith(part),
-}
 
 
-def to_sql(node: Node, table: Table) -> Sql:
-    """A condition for WHERE.
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What names in an expression stand for.
 
-    Raises:
-        WebApiError: A column is unknown, types differ, or the function is not emulated.
+    Attributes:
+        env: Where other tables are found.
+        user: Who asks, and has to be allowed to read them.
+        table: The table whose columns are named.
+        alias: Its name in SQL; empty for the table's own.
+        variables: Of the lambda operators around.
+        depth: How many tables are joined already.
     """
-    match node:
-        case Logical(operator, operands):
-            parts = [to_sql(each, table) for each in operands]
-            joined = f" {operator.upper()} ".join(sql for sql, _ in parts)
-            return f"({joined})", [value for _, values in parts for value in values]
-        case Negation(operand):
-            sql, values = to_sql(operand, table)
-            return f"(NOT COALESCE({sql}, 0))", values
-        case Comparison(operator, left, right):
-            return _comparison(operator, left, right, table)
-        case Function(name, arguments):
-            return _function(name, arguments, table)
-        case QueryFunction():
-            return _query_function(node, table)
-        case Property(name):
-            return f"({quoted(_column(name, table).name)} = 1)", []
+
+    env: Environment
+    user: Principal
+    table: Table
+    alias: str = ""
+    variables: Mapping[str, "Scope"] = field(default_factory=dict)
+    depth: int = 0
+
+    @property
+    def name(self) -> str:
+        """The table's name in SQL."""
+        return self.alias or quoted(self.table.name)
+
+    def beyond(self, navigation: relationships.Navigation) -> "Scope":
+        """The scope of the table that a navigation property leads to."""
+        self.user.require("Read", navigation.other)
+        depth = self.depth + 1
+        return replace(
+            self, table=navigation.other, alias=f"joined_{depth}", depth=depth
+        )
 
 
-def _comparison(operator: str, left: Operand, right: Operand, table: Table) -> Sql:
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A column that a path leads to, and its value in SQL."""
+
+    column: Column
+    sql: str
+    table: Table
+
+
+def resolve(path: str, scope: Scope) -> Reference:
+    """The column at the end of a path such as `createdby/fullname`."""
+    head, _, rest = path.partition("/")
+    if head in scope.variables and rest:
+        return resolve(rest, scope.variables[head])
+    if not rest:
+        column = scope.table.shown(head)
+        if column is None:
+            raise errors.no_such_property(
+                head, scope.table.name, custom=scope.table.custom
+            )
+        return Reference(column, f"{scope.name}.{quoted(column.name)}", scope.table)
+    step = relationships.needed(scope.env, scope.table, head)
+    if step.many:
+        raise errors.malformed_url(f"'{head}' leads to a collection; use any or all.")
+    inner = scope.beyond(step)
+    found = resolve(rest, inner)
+    sql = " ".join(
+        (
+            f"(SELECT {found.sql} FROM",
+            quoted(step.other.name),
+            f"AS {inner.name} WHERE {step.condition(scope.name, inner.name)})",
+        )
+    )
+    return Reference(found.column, sql, found.table)
+
+
+def to_sql(node: Node, scope: Scope) -> Sql:
+    """A condition for WHERE."""
+    if isinstance(node, Property):
+        return f"({resolve(node.name, scope).sql} = 1)", []
+    return _WRITERS[type(node)](node, scope)
+
+
+def _logical(node: Logical, scope: Scope) -> Sql:
+    parts = [to_sql(each, scope) for each in node.operands]
+    joined = f" {node.operator.upper()} ".join(sql for sql, _ in parts)
+    return f"({joined})", [value for _, values in parts for value in values]
+
+
+def _negation(node: Negation, scope: Scope) -> Sql:
+    """Query functions are not negated ("Use Web API functions")."""
+    if isinstance(node.operand, QueryFunction):
+        raise errors.malformed_url(
+            "Not operator along with the Custom Named Condition operators is not allowed"
+        )
+    sql, values = to_sql(node.operand, scope)
+    return f"(NOT COALESCE({sql}, 0))", values
+
+
+def _query_function(node: QueryFunction, scope: Scope) -> Sql:
+    """PropertyName is a logical name, which lookups go by elsewhere too."""
+    column = scope.table.columns.get(node.property_name)
+    found = resolve(column.shown_as if column else node.property_name, scope)
+    compared = node.name.endswith(query_functions.TAKING_VALUES)
+    values = [
+        _bind(found.column, _retyped(each, found.column), "Equal")
+        if compared
+        else each.text
+        for each in node.values
+    ]
+    asked = (scope.env.clock, scope.user)
+    return query_functions.to_sql(node.name, found.column, found.sql, values, asked)
+
+
+def _lambda(node: Lambda, scope: Scope) -> Sql:
+    """`any` and `all`; not behind a lookup, which the documentation rules out."""
+    head, _, rest = node.path.partition("/")
+    if head in scope.variables and rest:
+        return _lambda(replace(node, path=rest), scope.variables[head])
+    if rest:
+        raise errors.malformed_url(
+            f"A condition on the collection {node.path} behind a lookup is not supported."
+        )
+    step = relationships.needed(scope.env, scope.table, head)
+    if not step.many:
+        raise errors.malformed_url(f"'{head}' does not lead to a collection.")
+    inner = scope.beyond(step)
+    condition, values = "1", list[Stored]()
+    if node.condition is not None:
+        variables = {**scope.variables, node.variable: inner}
+        inner_scope = replace(inner, variables=variables)
+        variables[node.variable] = inner_scope
+        condition, values = to_sql(node.condition, inner_scope)
+    negated = node.operator == "all"
+    sql = " ".join(
+        (
+            f"{'NOT ' if negated else ''}EXISTS (SELECT 1 FROM",
+            quoted(step.other.name),
+            f"AS {inner.name} WHERE {step.condition(scope.name, inner.name)}",
+            f"AND {f'NOT COALESCE({condition}, 0)' if negated else condition})",
+        )
+    )
+    return sql, values
+
+
+def _comparison(node: Comparison, scope: Scope) -> Sql:
     """Null compares as in "Filter rows": `eq null` is a test, and `ne` takes nulls in.
 
     That `ne` holds for null is OData's rule and how FetchXML is observed to behave.
     """
+    operator, left, right = node.operator, node.left, node.right
     if isinstance(left, Literal):
         left, right, operator = right, left, _MIRRORED[operator]
     if isinstance(left, Literal):
         raise errors.not_emulated("comparing two constants in $filter.")
-    column = _column(left.name, table)
-    name = quoted(column.name)
+    found = resolve(left.name, scope)
+    name = found.sql
     if isinstance(right, Property):
-        other = quoted(_column(right.name, table).name)
-        return f"({name} {_OPERATORS[operator]} {other})", []
+        return _columns(operator, found, resolve(right.name, scope))
     if right.edm == "null":
         if operator not in {"eq", "ne"}:
             return "(0)", []
         return f"({name} IS {'' if operator == 'eq' else 'NOT '}NULL)", []
-    value = _bind(column, right, COMPARISONS[operator])
+    value = _bind(found.column, right, COMPARISONS[operator])
     if operator == "ne":
         return f"({name} <> ? OR {name} IS NULL)", [value]
     return f"({name} {_OPERATORS[operator]} ?)", [value]
 
 
-def _function(name: str, arguments: tuple[Operand, ...], table: Table) -> Sql:
-    """The three string functions; `%` and `_` stand for themselves here.
+def _columns(operator: str, left: Reference, right: Reference) -> Sql:
+    """Two columns of one row; "the column types must match" ("Filter rows")."""
+    if left.table is not right.table:
+        raise errors.malformed_url("Only columns of one table can be compared.")
+    if left.column.kind != right.column.kind:
+        raise errors.incompatible(
+            left.column.codec.edm, right.column.codec.edm, COMPARISONS[operator]
+        )
+    return f"({left.sql} {_OPERATORS[operator]} {right.sql})", []
 
-    On the service they are wildcards in some places, which is undocumented.
+
+def _function(node: Function, scope: Scope) -> Sql:
+    """The three string functions; `%`, `_` and `[]` are wildcards.
+
+    From "Use wildcard characters in conditions for string values".
     """
+    name, arguments = node.name, node.arguments
     if name not in _PATTERNS or len(arguments) != 2:
         raise errors.not_emulated(f"the function {name} in $filter.")
     left, right = arguments
     if not isinstance(left, Property) or not isinstance(right, Literal):
         raise errors.not_emulated(f"these operands of {name} in $filter.")
-    column = _column(left.name, table)
-    if column.codec.edm != "Edm.String" or right.edm != "Edm.String":
+    found = resolve(left.name, scope)
+    if found.column.codec.edm != "Edm.String" or right.edm != "Edm.String":
         raise errors.malformed_url(
             f"No function signature for the function with name '{name}' matches the"
             " specified arguments."
         )
-    text = right.text
-    for special in "\\%_":
-        text = text.replace(special, "\\" + special)
-    pattern = _PATTERNS[name].format(text)
-    return f"({quoted(column.name)} LIKE ? ESCAPE '\\')", [pattern]
-
-
-def _query_function(node: QueryFunction, table: Table) -> Sql:
-    """In, NotIn, Between and NotBetween, from "Web API query functions"."""
-    name = node.name.rpartition(".")[2]
-    column = _column(node.property_name, table)
-    quoted_name = quoted(column.name)
-    values = [_bind(column, _retyped(each, column), "Equal") for each in node.values]
-    if name in {"In", "NotIn"} and values:
-        marks = ", ".join("?" * len(values))
-        negation = "NOT " if name == "NotIn" else ""
-        return f"({quoted_name} {negation}IN ({marks}))", values
-    if name in {"Between", "NotBetween"} and len(values) == 2:
-        negation = "NOT " if name == "NotBetween" else ""
-        return f"({quoted_name} {negation}BETWEEN ? AND ?)", values
-    raise errors.not_emulated(f"the query function {node.name} in $filter.")
+    operator = "REGEXP" if "[" in right.text else "LIKE"
+    return f"({found.sql} {operator} ?)", [_PATTERNS[name].format(right.text)]
 
 
 def _retyped(literal: Literal, column: Column) -> Literal:
@@ -132,61 +241,14 @@ def _bind(column: Column, literal: Literal, operation: str) -> Stored:
     try:
         return column.codec.literal(literal)
     except (TypeError, ValueError, ArithmeticError):
-        raise errors.malformed_url(
-            "A binary operator with incompatible types was detected. Found operand"
-            f" types '{column.codec.edm}' and '{literal.edm}' for operator kind"
-            f" '{operation}'."
-        ) from None
+        raise errors.incompatible(column.codec.edm, literal.edm, operation) from None
 
 
-def _column(name: str, table: Table) -> Column:
-    column = table.shown(name)
-    if column is None:
-        raise errors.no_such_property(name, table.name)
-    return column
-
-
-def matches(node: Node, definition: Mapping[str, object]) -> bool:
-    """Whether a table's, column's or key's definition satisfies the condition.
-
-    Raises:
-        WebApiError: The condition is beyond what definitions can be asked.
-    """
-    match node:
-        case Logical("and", operands):
-            return all(matches(each, definition) for each in operands)
-        case Logical(_, operands):
-            return any(matches(each, definition) for each in operands)
-        case Negation(operand):
-            return not matches(operand, definition)
-        case Comparison(operator, Property(name), Literal() as literal):
-            return _compare(operator, _look_up(name, definition), literal)
-        case Function(name, (Property(field), Literal() as literal)) if (
-            name in _MATCHERS
-        ):
-            text = str(_look_up(field, definition) or "").lower()
-            return _MATCHERS[name](text, literal.text.lower())
-        case _:
-            raise errors.not_emulated("this $filter on definitions.")
-
-
-def _compare(operator: str, value: object, literal: Literal) -> bool:
-    """Equality only: definitions are names, switches and numbers."""
-    if operator not in {"eq", "ne"}:
-        raise errors.not_emulated(f"the operator {operator} on definitions.")
-    if literal.edm == "null":
-        equal = value is None
-    elif isinstance(value, bool):
-        equal = str(value).lower() == literal.text
-    else:
-        equal = str(value).lower() == literal.text.lower()
-    return equal is (operator == "eq")
-
-
-def _look_up(path: str, definition: Mapping[str, object]) -> object:
-    value: object = definition
-    for step in path.split("/"):
-        if not isinstance(value, Mapping) or step not in value:
-            raise errors.no_such_property(step, "EntityMetadata")
-        value = value[step]
-    return value
+_WRITERS: dict[type, Callable[[Any, Scope], Sql]] = {
+    Logical: _logical,
+    Negation: _negation,
+    Comparison: _comparison,
+    Function: _function,
+    QueryFunction: _query_function,
+    Lambda: _lambda,
+}

@@ -1,25 +1,83 @@
-"""Formatted values: how a value is shown to a person, on request.
+"""Annotations of values: how they are shown to a person, and what lookups refer to.
 
-From "Select columns using OData", section on formatted values. Numbers and dates are
-written as for a user in the United States whose time zone is UTC.
+From "Select columns using OData", sections on formatted values and lookup property
+data. Numbers and dates are written as for a user in the United States whose time zone
+is UTC; money has the sign of the dollar.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
-from apex_pipeline.emulator import codecs, decimals
+from apex_pipeline.emulator import codecs, decimals, relationships
 from apex_pipeline.emulator.codecs import Stored
-from apex_pipeline.emulator.schema import Column
+from apex_pipeline.emulator.environment import Environment
+from apex_pipeline.emulator.schema import Column, Table
+from apex_pipeline.emulator.storage import quoted
+from apex_pipeline.emulator.wire import Annotations
 
-ANNOTATION = "OData.Community.Display.V1.FormattedValue"
+FORMATTED = "OData.Community.Display.V1.FormattedValue"
+_NAVIGATION = "Microsoft.Dynamics.CRM.associatednavigationproperty"
+_TABLE = "Microsoft.Dynamics.CRM.lookuplogicalname"
 
 Formatter = Callable[[Stored], str]
 
 
-def wanted(annotations: str) -> bool:
-    """Whether `odata.include-annotations` asks for formatted values."""
-    return annotations == "*" or ANNOTATION in annotations
+def annotator(
+    env: Environment, table: Table, columns: Sequence[Column], annotations: Annotations
+) -> Callable[[Sequence[Stored]], str]:
+    """A function from a row's values to the members that annotate them."""
+    formatters = [
+        formatter(column) if FORMATTED in annotations else None for column in columns
+    ]
+    known: dict[tuple[str, Stored], dict[str, str]] = {}
+
+    def annotate(row: Sequence[Stored]) -> str:
+        parts = []
+        for column, format_value, value in zip(columns, formatters, row, strict=True):
+            if value is None:
+                continue
+            members = {FORMATTED: format_value(value)} if format_value else {}
+            if column.kind in {"Lookup", "Owner"}:
+                key = (column.name, value)
+                if key not in known:
+                    known[key] = _of_lookup(env, table, column, value)
+                members = known[key]
+            parts += [
+                f',"{column.shown_as}@{name}":{codecs.quote(text)}'
+                for name, text in members.items()
+                if name in annotations
+            ]
+        return "".join(parts)
+
+    return annotate
+
+
+def _of_lookup(
+    env: Environment, table: Table, column: Column, value: Stored
+) -> dict[str, str]:
+    """The table, the navigation property and the name of what a lookup refers to."""
+    links = relationships.of_column(table, column)
+    targets: Any = column.definition["Targets"]
+    for other in env.tables:
+        if other.name not in targets:
+            continue
+        name = other.definition["PrimaryNameAttribute"]
+        shown = quoted(str(name)) if name else "NULL"
+        condition = f"{quoted(other.primary_key)} = ?"
+        found = env.storage.select(other, shown, condition, (value,))
+        if found:
+            single = [
+                each.single
+                for each in links
+                if each["ReferencedEntity"] in {other.name, "owner"}
+            ]
+            return {
+                **({FORMATTED: str(found[0][0])} if found[0][0] is not None else {}),
+                _NAVIGATION: single[0],
+                _TABLE: other.name,
+            }
+    return {}
 
 
 def formatter(column: Column) -> Formatter | None:
@@ -32,7 +90,10 @@ def formatter(column: Column) -> Formatter | None:
         case codecs.WholeNumber():
             return lambda stored: f"{stored:,}"
         case decimals.DecimalNumber(precision=places):
-            return lambda stored: f"{decimals.load_decimal(str(stored), places):,f}"
+            sign = "$" if column.kind == "Money" else ""
+            return lambda stored: (
+                f"{sign}{decimals.load_decimal(str(stored), places):,f}"
+            )
         case decimals.FloatingNumber(precision=places):
             return lambda stored: f"{stored:,.{places}f}"
         case codecs.Moment():
@@ -48,9 +109,10 @@ def _labels(column: Column) -> dict[int, str]:
         options.get("FalseOption"),
     ]
     return {
-        int(each["Value"]): str(each["Label"]["LocalizedLabels"][0]["Label"])
+        int(each["Value"]): str(label["Label"])
         for each in listed
         if each
+        for label in each["Label"]["LocalizedLabels"][:1]
     }
 
 

@@ -7,87 +7,135 @@ from typing import Any
 from uuid import uuid4
 
 from apex_pipeline.emulator import (
+    autonumber,
     customization,
     definition_checks,
-    definitions,
+    definition_properties,
     errors,
-    filters,
     guids,
     metadata,
-    odata,
+    option_values,
     records,
     roles,
     solutions,
-    wire,
 )
-from apex_pipeline.emulator.definitions import Definition
+from apex_pipeline.emulator.definitions import ENGLISH, Definition
 from apex_pipeline.emulator.environment import Environment
+from apex_pipeline.emulator.places import Call
 from apex_pipeline.emulator.schema import Table
-from apex_pipeline.emulator.security import Principal
 from apex_pipeline.emulator.system_tables import ORGANIZATION_ID, ROOT_BUSINESS_UNIT
 from apex_pipeline.emulator.wire import Request, Response
 
+VERSION = "9.2.24073.198"
+"""What RetrieveVersion tells; a version of the time of the documentation."""
 _COUNT_SECONDS = 24 * 3600
-_ARGUMENT = re.compile(r"(\w+)\s*=\s*([^,()]+)")
-_MESSAGES = ("Create", "CreateMultiple", "Update", "UpdateMultiple", "Delete")
+_JSON_STRING = re.compile(r"'((?:[^']|'')*)'|(\"(?:[^\"\\\\]|\\\\.)*\")")
 
-Function = Callable[[Environment, Principal, Request], Response]
+_ACCESS = re.compile(
+    r"(Microsoft\.Dynamics\.CRM\.EndpointAccessType)?'(Default|Internet|Intranet)'"
+).fullmatch
+
+Function = Callable[[Call], Response]
 
 
-def who_am_i(env: Environment, user: Principal, request: Request) -> Response:
+def who_am_i(call: Call) -> Response:
     """WhoAmI; it takes no privilege."""
-    del env
-    _require_method(request, "GET")
-    return wire.json_response(
-        {
-            "@odata.context": _context(request, "WhoAmIResponse"),
-            "BusinessUnitId": ROOT_BUSINESS_UNIT,
-            "UserId": user.user_id,
-            "OrganizationId": ORGANIZATION_ID,
-        }
+    return call.response(
+        BusinessUnitId=ROOT_BUSINESS_UNIT,
+        UserId=call.user.user_id,
+        OrganizationId=ORGANIZATION_ID,
     )
 
 
-def role_privileges(env: Environment, user: Principal, request: Request) -> Response:
+def retrieve_version(call: Call) -> Response:
+    """RetrieveVersion."""
+    return call.response(Version=VERSION)
+
+
+def available_languages(call: Call) -> Response:
+    """RetrieveAvailableLanguages: English alone."""
+    return call.response(LocaleIds=[ENGLISH])
+
+
+def current_organization(call: Call) -> Response:
+    """RetrieveCurrentOrganization; AccessType is an EndpointAccessType."""
+    access = dict(call.request.arguments()).get("AccessType", "")
+    if not _ACCESS(access):
+        raise errors.malformed_url(f"'{access[:100]}' is no EndpointAccessType.")
+    name = call.env.storage.rows("SELECT name FROM organization")[0][0]
+    origin = call.request.api.partition("/api/")[0]
+    soap = f"{origin}/XRMServices/2011/Organization"
+    endpoints = {
+        "WebApplication": f"{origin}/",
+        "OrganizationService": f"{soap}.svc",
+        "OrganizationDataService": f"{soap}Data.svc",
+    }
+    listed = {
+        "Count": len(endpoints),
+        "IsReadOnly": False,
+        "Keys": list(endpoints),
+        "Values": list(endpoints.values()),
+    }
+    detail = {
+        "OrganizationId": ORGANIZATION_ID,
+        "FriendlyName": name,
+        "OrganizationVersion": VERSION,
+        "UrlName": name,
+        "UniqueName": name,
+        "State": "Enabled",
+        "Endpoints": listed,
+    }
+    return call.response(Detail=detail)
+
+
+def set_autonumber_seed(call: Call) -> Response:
+    """SetAutoNumberSeed, from "Create autonumber columns"; names in any case."""
+    call.user.require_plain("prvWriteAttribute", "attribute")
+    body = call.request.json("SetAutoNumberSeed")
+    table = _named_table(call.env, str(body.get("EntityName")).lower())
+    name = str(body.get("AttributeName")).lower()
+    column = table.columns.get(name)
+    if column is None or not column.definition.get("AutoNumberFormat"):
+        raise errors.invalid_definition(f"{name} is no autonumber column.")
+    if type(body.get("Value")) is not int:
+        raise errors.malformed_payload("SetAutoNumberSeed", "Value is not a number.")
+    autonumber.seed(call.env, table, name, int(str(body["Value"])))
+    return Response(204)
+
+
+def _named_table(env: Environment, name: str) -> Table:
+    try:
+        return env.table(name)
+    except KeyError:
+        raise errors.no_such_record("entity", name) from None
+
+
+def role_privileges(call: Call) -> Response:
     """RetrieveRolePrivilegesRole(RoleId=…)."""
-    _require_method(request, "GET")
-    role_id = _arguments(request).get("RoleId", "").strip("'")
+    role_id = dict(call.request.arguments()).get("RoleId", "").strip("'")
     if not guids.is_guid(role_id):
         raise errors.malformed_url("RoleId is missing or not a GUID.")
     stored = guids.store_guid(role_id)
-    if records.version_of(env, env.table("role"), stored) is None:
+    if records.version_of(call.env, call.env.table("role"), stored) is None:
         raise errors.no_such_record("role", role_id)
-    return roles.retrieve_role_privileges(env, user, request, stored)
+    return roles.retrieve_role_privileges(call, stored)
 
 
-def total_record_count(env: Environment, user: Principal, request: Request) -> Response:
+def total_record_count(call: Call) -> Response:
     """RetrieveTotalRecordCount: a snapshot that may be a day old.
 
     From "Count number of rows". It is taken when it is first asked for (chosen).
     """
-    _require_method(request, "GET")
-    names = _json_argument(request, "EntityNames")
+    names = _json_argument(call.request, "EntityNames")
     if not isinstance(names, list):
         raise errors.malformed_url("EntityNames is not a collection.")
     counts = []
     for name in names:
-        try:
-            table = env.table(str(name))
-        except KeyError:
-            raise errors.no_such_record("entity", str(name)) from None
-        user.require("Read", table)
-        counts.append(_snapshot_count(env, table))
-    return wire.json_response(
-        {
-            "@odata.context": _context(request, "RetrieveTotalRecordCountResponse"),
-            "EntityRecordCountCollection": {
-                "Count": len(names),
-                "IsReadOnly": False,
-                "Keys": names,
-                "Values": counts,
-            },
-        }
-    )
+        table = _named_table(call.env, str(name))
+        call.user.require("Read", table)
+        counts.append(_snapshot_count(call.env, table))
+    found = {"Count": len(names), "IsReadOnly": False, "Keys": names, "Values": counts}
+    return call.response(EntityRecordCountCollection=found)
 
 
 def _snapshot_count(env: Environment, table: Table) -> int:
@@ -100,92 +148,80 @@ def _snapshot_count(env: Environment, table: Table) -> int:
     return int(kept["count"])
 
 
-def message_filters(env: Environment, user: Principal, request: Request) -> Response:
-    """sdkmessagefilters: which messages a table supports; never UpsertMultiple.
-
-    From "Bulk operation messages".
-    """
-    del user
-    _require_method(request, "GET")
-    options = request.options()
-    rows: list[dict[str, Any]] = [
-        {
-            "@odata.etag": 'W/"1"',
-            "sdkmessagefilterid": definitions.metadata_id(
-                "filter", table.name, message
-            ),
-            "primaryobjecttypecode": table.name,
-            "sdkmessageid": {"name": message},
-        }
-        for table in env.tables
-        for message in _MESSAGES
-        if table.definition["IsCustomEntity"] or not message.endswith("Multiple")
-    ]
-    if condition := options.get("$filter"):
-        aliases = {name: text for name, text in options.items() if name[0] == "@"}
-        node = odata.parse_filter(condition, aliases)
-        rows = [row for row in rows if filters.matches(node, row)]
-    shown = [
-        {name: row[name] for name in ("@odata.etag", "sdkmessagefilterid")}
-        for row in rows
-    ]
-    context = f"{request.api}/$metadata#sdkmessagefilters(sdkmessagefilterid)"
-    return wire.json_response({"@odata.context": context, "value": shown})
-
-
-def metadata_changes(env: Environment, user: Principal, request: Request) -> Response:
+def metadata_changes(call: Call) -> Response:
     """RetrieveMetadataChanges(Query=…), as far as Microsoft's Python SDK asks.
 
     Names, or all properties, of tables and columns that equal the conditions; no
     earlier state is compared.
     """
-    _require_method(request, "GET")
-    user.require_plain("prvReadEntity", "entity")
-    query = _json_argument(request, "Query")
+    env = call.env
+    call.user.require_plain("prvReadEntity", "entity")
+    query = _json_argument(call.request, "Query")
     if not isinstance(query, dict):
         raise errors.malformed_url("Query is not an object.")
+    _know(query, "Query", "Criteria", "Properties", "AttributeQuery")
+    inner = _object(query.get("AttributeQuery"))
+    _know(inner, "AttributeQuery", "Criteria", "Properties")
     found = []
     for table in env.tables:
-        view = metadata.table_view(table)
-        if not _meets(view, query.get("Criteria")):
+        view = metadata.table_view(env, table)
+        if not _meets(view, query.get("Criteria"), "EntityMetadata"):
             continue
-        shown = _chosen(view, query.get("Properties"))
+        shown = _chosen(view, query.get("Properties"), "EntityMetadata")
         if "Attributes" in shown:
-            inner = _object(query.get("AttributeQuery"))
             shown["Attributes"] = [
-                _chosen(each, inner.get("Properties"))
+                _chosen(each, inner.get("Properties"), "StringAttributeMetadata")
                 for each in view["Attributes"]  # type: ignore[attr-defined]  # a list
-                if _meets(each, inner.get("Criteria"))
+                if _meets(each, inner.get("Criteria"), "AttributeMetadata")
             ]
         found.append(shown)
-    return wire.json_response(
-        {
-            "@odata.context": _context(request, "RetrieveMetadataChangesResponse"),
-            "ServerVersionStamp": f"{env.storage.version}!{env.clock.instant()}",
-            "DeletedMetadata": None,
-            "EntityMetadata": found,
-        }
+    stamp = f"{env.storage.version}!{env.clock.instant()}"
+    return call.response(
+        ServerVersionStamp=stamp, DeletedMetadata=None, EntityMetadata=found
     )
 
 
-def _chosen(view: Definition, properties: object) -> Definition:
-    names = _object(properties).get("PropertyNames")
+def _know(given: dict[str, Any], what: str, *names: str) -> None:
+    """Refuse what a query of definitions or records has beyond this."""
+    for name, value in given.items():
+        if (
+            name not in names
+            and "@" not in name
+            and value not in (None, [], {}, False, "")
+        ):
+            raise errors.not_emulated(f"{name} of {what}.")
+
+
+def _chosen(view: Definition, properties: object, kind: str) -> Definition:
+    """The properties that are named; those that a column's type lacks are left out."""
+    given = _object(properties)
+    _know(given, "Properties", "PropertyNames", "AllProperties")
+    names = given.get("PropertyNames")
     if not isinstance(names, list) or not names:
         return dict(view)
+    unknown = [str(name) for name in names if name not in view]
+    if unknown and kind == "EntityMetadata":
+        raise definition_properties.missing(unknown[0], kind)
     always = ("@odata.type", "MetadataId", "LogicalName")
     return {
         name: value for name, value in view.items() if name in names or name in always
     } | {"HasChanged": None}
 
 
-def _meets(view: Definition, criteria: object) -> bool:
+def _meets(view: Definition, criteria: object, kind: str) -> bool:
+    given = _object(criteria)
+    _know(given, "Criteria", "Conditions", "FilterOperator")
+    if given.get("FilterOperator", "And") != "And":
+        raise errors.not_emulated(f"FilterOperator {given['FilterOperator']}.")
     for condition in definition_checks.objects(
-        _object(criteria).get("Conditions") or [], "Conditions"
+        given.get("Conditions") or [], "Conditions"
     ):
         if condition.get("ConditionOperator") != "Equals":
             raise errors.not_emulated("this condition of RetrieveMetadataChanges.")
-        wanted = str(_object(condition.get("Value")).get("Value"))
-        if str(view.get(str(condition.get("PropertyName")))) != wanted:
+        name = str(condition.get("PropertyName"))
+        if name not in view:
+            raise definition_properties.missing(name, kind)
+        if str(view[name]) != str(_object(condition.get("Value")).get("Value")):
             return False
     return True
 
@@ -199,10 +235,11 @@ def _object(value: object) -> dict[str, Any]:
     return value
 
 
-def bulk_delete(env: Environment, user: Principal, request: Request) -> Response:
+def bulk_delete(call: Call) -> Response:
     """BulkDelete with a condition on the primary key; the job is done at once."""
-    _require_method(request, "POST")
-    body = request.json("BulkDelete")
+    env, user = call.env, call.user
+    body = call.request.json("BulkDelete")
+    _know(body, "BulkDelete", *_OF_BULK_DELETE)
     tables = {table.name: table for table in env.tables}
     for query in definition_checks.objects(body.get("QuerySet"), "QuerySet"):
         name = str(query.get("EntityName"))
@@ -211,17 +248,15 @@ def bulk_delete(env: Environment, user: Principal, request: Request) -> Response
         for record_id in _listed_ids(tables[name], query):
             if records.version_of(env, tables[name], record_id) is not None:
                 records.delete(env, user, tables[name], record_id)
-    return wire.json_response(
-        {
-            "@odata.context": _context(request, "BulkDeleteResponse"),
-            "JobId": str(uuid4()),
-        }
-    )
+    return call.response(JobId=str(uuid4()))
 
 
 def _listed_ids(table: Table, query: dict[str, Any]) -> list[str]:
+    _know(query, "QuerySet", "EntityName", "Criteria", "ColumnSet")
+    criteria = _object(query.get("Criteria"))
+    _know(criteria, "Criteria", "Conditions", "FilterOperator")
     conditions = definition_checks.objects(
-        _object(query.get("Criteria")).get("Conditions") or [], "Conditions"
+        criteria.get("Conditions") or [], "Conditions"
     )
     if len(conditions) != 1 or (
         conditions[0].get("AttributeName") != table.primary_key
@@ -235,43 +270,37 @@ def _listed_ids(table: Table, query: dict[str, Any]) -> list[str]:
     return [guids.store_guid(each.strip("{}")) for each in listed]
 
 
-def _arguments(request: Request) -> dict[str, str]:
-    """Arguments between the parentheses, with `@name` aliases looked up."""
-    options = request.options()
-    inner = request.decoded_path().partition("(")[2]
-    found = {}
-    for match in _ARGUMENT.finditer(inner):
-        value = match[2].strip()
-        found[match[1]] = options.get(value, "") if value[0] == "@" else value
-    return found
-
-
 def _json_argument(request: Request, name: str) -> Any:
+    """A parameter that is JSON; its strings may stand in single quotes, as in OData."""
+    text = dict(request.arguments()).get(name, "")
+    double = _JSON_STRING.sub(
+        lambda found: found[2] or json.dumps(found[1].replace("''", "'")), text
+    )
     try:
-        return json.loads(_arguments(request).get(name, ""))
+        return json.loads(double)
     except ValueError:
         raise errors.malformed_url(f"{name} is missing or not JSON.") from None
 
 
-def _require_method(request: Request, method: str) -> None:
-    if request.method != method:
-        raise errors.method_not_allowed(request.method)
-
-
-def _context(request: Request, kind: str) -> str:
-    return f"{request.api}/$metadata#Microsoft.Dynamics.CRM.{kind}"
-
+# Recipients and start of the job change nothing here.
+_OF_BULK_DELETE = (
+    *("QuerySet", "JobName", "ToRecipients", "CCRecipients", "StartDateTime", "RunNow"),
+)
 
 FUNCTIONS: dict[str, Function] = {
     "AddSolutionComponent": solutions.add_component,
     "BulkDelete": bulk_delete,
     "CreateEntities": customization.create_entities,
+    "InsertOptionValue": option_values.insert,
     "PublishAllXml": customization.publish,
     "PublishXml": customization.publish,
+    "RetrieveAvailableLanguages": available_languages,
+    "RetrieveCurrentOrganization": current_organization,
     "RetrieveMetadataChanges": metadata_changes,
     "RetrieveRolePrivilegesRole": role_privileges,
     "RetrieveTotalRecordCount": total_record_count,
+    "RetrieveVersion": retrieve_version,
+    "SetAutoNumberSeed": set_autonumber_seed,
     "WhoAmI": who_am_i,
-    "sdkmessagefilters": message_filters,
 }
-"""By the first segment of the path."""
+"""By the first segment of the path, as in `surface.MESSAGES`."""

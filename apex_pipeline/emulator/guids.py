@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from apex_pipeline.emulator.codecs import Stored, expect, unconvertible
-from apex_pipeline.emulator.odata import Literal
+from apex_pipeline.emulator.syntax_tree import Literal
 
 _GUID = re.compile(
     r"\{?([0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})\}?"

@@ -150,11 +150,11 @@ class Emulator:
         try:
             response = await self._respond(arrival, entry, fault)
         except WebApiError as error:
-            entry.code = error.code
             response = wire.error_response(error, arrival.headers.get("prefer", ""))
         finally:
             entry.seconds = self.clock.now() - started
         entry.status = response.status
+        entry.code = response.code
         if arrival.method == "GET":
             entry.targets = response.rows
         return response, self._headers(entry, response, cookie=cookie)
@@ -243,7 +243,9 @@ class Emulator:
             f"Bearer authorization_uri={arrival.origin}/{self.identity.tenant_id}"
             f"/oauth2/authorize, resource_id={arrival.origin}/"
         )
-        return Response(401, headers={"WWW-Authenticate": challenge})
+        # Its body has no code; the log names that of RequestIsNotAuthenticated.
+        headers = {"WWW-Authenticate": challenge}
+        return Response(401, headers=headers, code="0x80044302")
 
     def _server_of(self, headers: Mapping[str, str]) -> tuple[int, bool]:
         """The web server that answers, and whether its cookie was sent.

@@ -66,11 +66,7 @@ class ServiceProtection:
             window.spent_seconds = window.blocked_until = 0
 
     def begin(self, user: str, server: int, now: float) -> None:
-        """Count a request in.
-
-        Raises:
-            WebApiError: 429; the request was not counted in.
-        """
+        """Count a request in."""
         limits = self.limits
         window = self._window(user, server, now)
         if window.blocked_by and now < window.blocked_until:

@@ -1,58 +1,75 @@
-"""EntityDefinitions: what tables, columns and keys there are.
+"""Reads definitions: tables, columns, keys, privileges, relationships.
 
 From "Query table definitions using the Web API": `$select`, `$filter` and `$expand`
 work, there are no pages, and a column's typed properties need a cast.
 """
 
-import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from apex_pipeline.emulator import errors, filters, odata, wire
+from apex_pipeline.emulator import (
+    definition_filters,
+    definition_properties,
+    errors,
+    expand_clauses,
+    odata,
+    relationships,
+    url_paths,
+)
+from apex_pipeline.emulator.definition_properties import (
+    COLUMN_DEFAULTS,
+    COLUMN_NAMES,
+    TABLE_DEFAULTS,
+)
 from apex_pipeline.emulator.definitions import (
-    COMMON_PROPERTIES,
     CRM,
+    TYPES,
     Definition,
     privileges,
     public,
+    type_code,
 )
 from apex_pipeline.emulator.environment import Environment
+from apex_pipeline.emulator.places import Call
 from apex_pipeline.emulator.schema import Table
+from apex_pipeline.emulator.syntax_tree import Literal
 from apex_pipeline.emulator.wire import Request, Response
 
-_KEYED = re.compile(r"(\w+)(?:\((.*)\))?").fullmatch
-_COLLECTIONS = ("Attributes", "Keys", "Privileges")
+Handler = Callable[[Call], Response]
+
+_RELATIONSHIP = "RelationshipMetadataBase"
+_KINDS = {
+    "Attributes": "AttributeMetadata",
+    "Keys": "EntityKeyMetadata",
+    "Privileges": "SecurityPrivilegeMetadata",
+    "OneToManyRelationships": "OneToManyRelationshipMetadata",
+    "ManyToOneRelationships": "OneToManyRelationshipMetadata",
+    "ManyToManyRelationships": "ManyToManyRelationshipMetadata",
+}
 # Privileges is a property, which $select names (EntityMetadata, Web API reference).
-_NAVIGATION = ("Attributes", "Keys")
-
-
-def read(env: Environment, request: Request, segments: list[str]) -> Response:
-    """Answer a GET below EntityDefinitions.
-
-    Raises:
-        WebApiError: There is no such definition, or the query asks for something else.
-    """
-    options = request.options()
-    base = f"{request.api}/$metadata#EntityDefinitions"
-    predicate = _predicate(segments[0])
-    if predicate is None:
-        found = [table_view(table) for table in env.tables]
-        return _collection(found, options, base, "EntityMetadata")
-    table = find_table(env, predicate)
-    if len(segments) == 1:
-        shown = _shape(table_view(table), options, "EntityMetadata")
-        return wire.json_response({"@odata.context": f"{base}/$entity", **shown})
-    return _read_part(table, segments[1:], options, base, predicate)
+_NAVIGATION = frozenset(_KINDS) - {"Privileges"} | {"OptionSet", "GlobalOptionSet"}
+_TYPED = frozenset(name for each in TYPES.values() for name in each)
+_BASE = frozenset(
+    [
+        "HasChanged",
+        "IntroducedVersion",
+        "IsCustomizable",
+        "IsCustomRelationship",
+        "IsManaged",
+        "IsValidForAdvancedFind",
+        "MetadataId",
+        "RelationshipType",
+        "SchemaName",
+        "SecurityTypes",
+    ]
+)
+INNER_OPTIONS = frozenset({"$select", "$filter", "$expand"})
 
 
 def find_table(env: Environment, predicate: str) -> Table:
-    """The table of `LogicalName='x'` or of a MetadataId.
-
-    Raises:
-        WebApiError: There is none; the text is observed.
-    """
+    """The table of `LogicalName='x'` or of a MetadataId."""
     parsed = odata.parse_key(predicate)
-    if isinstance(parsed, odata.Literal):
+    if isinstance(parsed, Literal):
         for table in env.tables:
             if table.definition["MetadataId"] == parsed.text.lower():
                 return table
@@ -61,39 +78,50 @@ def find_table(env: Environment, predicate: str) -> Table:
         )
     if list(parsed) != ["LogicalName"]:
         raise errors.key_not_declared("EntityMetadata")
+    name = parsed["LogicalName"].text
     try:
-        return env.table(parsed["LogicalName"].text)
+        return env.table(name)
     except KeyError:
+        if "_" not in name:
+            raise errors.not_emulated(f"the table {name[:100]}.") from None
         raise errors.WebApiError(
             404,
             "0x80060888",
-            "Could not find an entity with name "
-            f"{parsed['LogicalName'].text} and objectTypeCode -1.",
+            f"Could not find an entity with name {name} and objectTypeCode -1.",
         ) from None
 
 
-def table_view(table: Table) -> Definition:
-    """A table's definition with its columns, keys and privileges."""
+def table_view(env: Environment, table: Table) -> Definition:
+    """A table's definition with all that hangs on it."""
+    every = list(relationships.every(env))
     return {
-        **public(table.definition),
-        "Attributes": [each.definition for each in table.columns.values()],
+        **_own(table),
+        "Attributes": [
+            {**COLUMN_DEFAULTS, **TYPES[each.kind], **public(each.definition)}
+            for each in table.columns.values()
+        ],
         "Keys": [public(each.definition) for each in table.keys],
         "Privileges": privileges(table.definition),
+        "ManyToOneRelationships": [
+            each.definition for each in relationships.of_table(table)
+        ],
+        "OneToManyRelationships": [
+            each.definition for each in every if each["ReferencedEntity"] == table.name
+        ],
+        "ManyToManyRelationships": [],
     }
 
 
 def find_part(parts: list[Definition], predicate: str, kind: str) -> Definition:
-    """The column or key of `LogicalName='x'` or of a MetadataId.
-
-    Raises:
-        WebApiError: There is none.
-    """
+    """The column, key or relationship of a name or of a MetadataId."""
     parsed = odata.parse_key(predicate)
     field, literal = (
         ("MetadataId", parsed)
-        if isinstance(parsed, odata.Literal)
+        if isinstance(parsed, Literal)
         else next(iter(parsed.items()))
     )
+    if field not in {"MetadataId", "LogicalName", "SchemaName"}:
+        raise errors.key_not_declared(kind)
     for part in parts:
         if str(part.get(field)).lower() == literal.text.lower():
             return part
@@ -102,93 +130,189 @@ def find_part(parts: list[Definition], predicate: str, kind: str) -> Definition:
     )
 
 
-def predicate_of(segment: str) -> tuple[str, str | None]:
-    """`Attributes(LogicalName='x')` as its name and its key."""
-    match = _KEYED(segment)
-    if match is None:
-        raise errors.no_such_segment(segment)
-    return match[1], match[2]
-
-
-def _predicate(segment: str) -> str | None:
-    return predicate_of(segment)[1]
-
-
-def _read_part(
-    table: Table,
-    segments: list[str],
-    options: dict[str, str],
-    base: str,
-    predicate: str,
-) -> Response:
-    name, key = predicate_of(segments[0])
-    if name not in _COLLECTIONS:
-        raise errors.no_such_segment(name)
-    parts: list[Any] = table_view(table)[name]  # type: ignore[assignment]  # a list
-    kind = {"Attributes": "AttributeMetadata", "Keys": "EntityKeyMetadata"}.get(
-        name, "SecurityPrivilegeMetadata"
-    )
-    context = f"{base}({predicate})/{name}"
-    if len(segments) == 2:
-        kind = segments[1].removeprefix(CRM)
-        context += f"/{segments[1]}"
-        parts = [each for each in parts if each["@odata.type"] == f"#{CRM}{kind}"]
-        if not kind.endswith("AttributeMetadata"):
-            raise errors.no_such_segment(segments[1])
-    elif len(segments) > 2:
-        raise errors.not_emulated("this path below EntityDefinitions.")
+def _definitions(call: Call) -> Response:
+    """Definitions are read with prvReadEntity, columns with prvReadAttribute too."""
+    _require(call)
+    env, request, key = call.env, call.request, call.place.key
+    if call.place.resource == "definitions count":
+        text = str(len(env.tables)).encode()
+        return Response(200, text, {"Content-Type": "text/plain"})
     if key is None:
-        return _collection(parts, options, context, kind)
-    shown = _shape(find_part(parts, key, kind), options, kind)
-    return wire.json_response({"@odata.context": f"{context}/$entity", **shown})
+        views = [_lazily(env, table, request) for table in env.tables]
+        return _collection(call, views, "#EntityDefinitions", "EntityMetadata")
+    view = _lazily(env, find_table(env, key), request)
+    shown = _shape(view, request.options(), request, "EntityMetadata")
+    return call.answer("#EntityDefinitions/$entity", **shown)
+
+
+def _own(table: Table) -> Definition:
+    """A table's properties; a kept definition may be older than some of them."""
+    code = {"ObjectTypeCode": type_code(table.name)}
+    return {**TABLE_DEFAULTS, **code, **public(table.definition)}
+
+
+def _lazily(env: Environment, table: Table, request: Request) -> Definition:
+    """A view without the parts that are not asked for; they would take the longest."""
+    view = _own(table)
+    wanted = request.options().get("$expand", "") + request.options().get("$select", "")
+    if any(name in wanted for name in _NAVIGATION):
+        return table_view(env, table)
+    return (
+        view
+        | {"Privileges": privileges(table.definition)}
+        | dict.fromkeys(_NAVIGATION - {"OptionSet", "GlobalOptionSet"})
+    )
+
+
+def _require(call: Call) -> None:
+    call.user.require_plain("prvReadEntity", "entity")
+    if "Attributes" in call.request.path or "Attributes" in call.request.query:
+        call.user.require_plain("prvReadAttribute", "attribute")
+
+
+def table_of(call: Call) -> Table:
+    """The table that a path below EntityDefinitions begins with."""
+    _, predicate = url_paths.name_and_key(call.place.segments[0])
+    return find_table(call.env, str(predicate))
+
+
+def _parts(call: Call) -> Response:
+    """Columns, keys, privileges and relationships of a table."""
+    _require(call)
+    place, request = call.place, call.request
+    view = table_view(call.env, table_of(call))
+    _check_known(view["LogicalName"], place.name)
+    parts: list[Any] = view[place.name]  # type: ignore[assignment]  # a list
+    kind = _KINDS[place.name]
+    context = "#" + "/".join(place.segments[:3])
+    if len(place.segments) > 2:
+        kind = place.segments[2].removeprefix(CRM)
+        if not _is_column_type(kind):
+            raise errors.no_such_segment(place.segments[2])
+        parts = [each for each in parts if each["@odata.type"] == f"#{CRM}{kind}"]
+    if place.key is None:
+        return _collection(call, parts, context, kind)
+    found = find_part(parts, place.key, kind)
+    if place.resource == "option set":
+        options: Any = found.get("OptionSet")
+        if options is None:
+            raise errors.no_such_segment("OptionSet")
+        found, kind, context = options, "OptionSetMetadata", f"{context}/OptionSet"
+    shown = _shape(found, request.options(), request, kind)
+    return call.answer(f"{context}/$entity", **shown)
+
+
+def _is_column_type(kind: str) -> bool:
+    """Casting to EnumAttributeMetadata is ruled out by the documentation."""
+    stem = kind.removesuffix("AttributeMetadata")
+    return stem not in {kind, "Enum"}
+
+
+def _relationships(call: Call) -> Response:
+    call.user.require_plain("prvReadEntity", "entity")
+    place, request = call.place, call.request
+    kind = place.name.removeprefix(CRM) or _RELATIONSHIP
+    if kind == "ManyToManyRelationshipMetadata":
+        raise errors.not_emulated(f"reading {kind}.")
+    if kind not in {_RELATIONSHIP, "OneToManyRelationshipMetadata"}:
+        raise errors.no_such_segment(place.name)
+    found = [each.definition for each in relationships.every(call.env)]
+    context = "#" + "/".join(place.segments)
+    if place.key is None:
+        return _collection(call, found, context, kind)
+    one = find_part(found, place.key, kind)
+    shown = _shape(one, request.options(), request, kind)
+    return call.answer(f"{context}/$entity", **shown)
 
 
 def _collection(
-    found: list[Definition], options: dict[str, str], context: str, kind: str
+    call: Call, found: list[Definition], context: str, kind: str
 ) -> Response:
-    if options.get("$filter"):
-        aliases = {name: text for name, text in options.items() if name[0] == "@"}
-        node = odata.parse_filter(options["$filter"], aliases)
-        found = [each for each in found if filters.matches(node, each)]
-    shown = [_shape(each, options, kind) for each in found]
-    return wire.json_response({"@odata.context": context, "value": shown})
+    request = call.request
+    options = request.options()
+    if "$filter" in options:
+        node = odata.parse_filter(options["$filter"], request.aliases())
+        found = [each for each in found if definition_filters.matches(node, each, kind)]
+    shown = [_shape(each, options, request, kind) for each in found]
+    return call.answer(context, value=shown)
 
 
-def _shape(definition: Definition, options: Mapping[str, str], kind: str) -> Definition:
-    """Apply `$select` and `$expand`; MetadataId and the derived type are always shown.
-
-    Raises:
-        WebApiError: A property is unknown, or belongs to a derived type and no cast
-            was made.
-    """
+def _shape(
+    definition: Definition, options: Mapping[str, str], request: Request, kind: str
+) -> Definition:
+    """Apply `$select` and `$expand`; MetadataId and the derived type are always shown."""
     names = [each.strip() for each in options.get("$select", "").split(",") if each]
-    expanded = dict(odata.parse_expand(options.get("$expand", "")))
     own = {name: value for name, value in definition.items() if name not in _NAVIGATION}
     for name in names:
-        if name not in own or (
-            kind == "AttributeMetadata" and name not in COMMON_PROPERTIES
-        ):
+        if name in _TYPED and (name not in own or not _belongs(name, kind)):
+            # It takes a cast to the type that has it.
             raise errors.no_such_property(name, kind)
+        if name not in own or not _belongs(name, kind):
+            raise definition_properties.missing(name, kind)
     always = {"@odata.type", "MetadataId", "PrivilegeId"}
     shown = {
         name: value
         for name, value in own.items()
         if not names or name in names or name in always
     }
-    if kind not in {"AttributeMetadata", "EntityMetadata"}:
+    if kind not in {"AttributeMetadata", "EntityMetadata", _RELATIONSHIP}:
         shown.pop("@odata.type", None)
-    if not expanded and "OptionSet" in shown and "OptionSet" not in names:
-        # A navigation property: shown when it is expanded.
-        shown.pop("OptionSet")
-    for name, inner in expanded.items():
-        if name not in definition:
-            raise errors.no_such_property(name, kind)
-        shown[name] = _expanded(definition[name], inner, name)
+    for clause in (
+        expand_clauses.parse(options["$expand"]) if "$expand" in options else ()
+    ):
+        if unknown := set(clause.options) - INNER_OPTIONS:
+            raise errors.not_emulated(
+                f"{min(unknown)} within $expand of {clause.name}."
+            )
+        value = _expandable(definition, clause.name, kind)
+        shown[clause.name] = _expanded(value, clause, request)
     return shown
 
 
-def _expanded(value: object, options: Mapping[str, str], name: str) -> object:
-    kind = "AttributeMetadata" if name == "Attributes" else name
-    if isinstance(value, list):
-        return [_shape(each, options, kind) for each in value]
-    return _shape(value, options, kind) if isinstance(value, dict) else value
+def _belongs(name: str, kind: str) -> bool:
+    """Whether a property is there without a cast."""
+    if kind == "AttributeMetadata":
+        return name in COLUMN_NAMES
+    return kind != _RELATIONSHIP or name in _BASE
+
+
+def _check_known(table: object, name: str) -> None:
+    """Users and roles have relationships of this kind, which are not described here."""
+    related = {each for each, _ in relationships.ASSOCIATIONS}
+    if name == "ManyToManyRelationships" and table in related:
+        raise errors.not_emulated(f"{name} of {table}.")
+
+
+def _expandable(definition: Definition, name: str, kind: str) -> object:
+    _check_known(definition.get("LogicalName"), name)
+    if name == "GlobalOptionSet" and "OptionSet" in definition:
+        # Choices are local ones here, so there is none to point to.
+        return None
+    if name not in _NAVIGATION or name not in definition or kind == "AttributeMetadata":
+        raise definition_properties.missing(name, kind)
+    return definition[name]
+
+
+def _expanded(value: object, clause: expand_clauses.Clause, request: Request) -> object:
+    kind = _KINDS.get(clause.name, "OptionSetMetadata")
+    if isinstance(value, dict):
+        return _shape(value, clause.options, request, kind)
+    if not isinstance(value, list):
+        return None
+    if "$filter" in clause.options:
+        node = odata.parse_filter(clause.options["$filter"], request.aliases())
+        value = [each for each in value if definition_filters.matches(node, each, kind)]
+    return [_shape(each, clause.options, request, kind) for each in value]
+
+
+HANDLERS: dict[str, Handler] = {
+    "GET definitions": _definitions,
+    "definitions count": _definitions,
+    "GET definition": _definitions,
+    **dict.fromkeys(
+        ("GET column", "GET columns", "GET key", "GET keys", "part", "parts"), _parts
+    ),
+    "option set": _parts,
+    "GET relationships": _relationships,
+    "GET relationship": _relationships,
+}

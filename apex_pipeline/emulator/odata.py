@@ -1,31 +1,47 @@
 """Reads OData expressions and key predicates into a small syntax tree.
 
-The language is that of Microsoft Learn, "Filter rows using the Web API"; arithmetic,
-lambda operators and date functions are not part of it here and answer 501 or 400.
+The language is that of Microsoft Learn, "Filter rows using OData"; arithmetic and the
+functions that OData has beyond it are not part of it here and answer 501.
 """
 
 import re
 from dataclasses import dataclass, field
 
 from apex_pipeline.emulator import errors
+from apex_pipeline.emulator.syntax_tree import (
+    Comparison,
+    Function,
+    Lambda,
+    Literal,
+    Logical,
+    Negation,
+    Node,
+    Operand,
+    Property,
+    QueryFunction,
+)
 
 _GUID = r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}"
 _MOMENT = r"\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d(?:\.\d{1,7})?)?(?:Z|[+-]\d\d:\d\d)?"
 _TOKEN = re.compile(
     rf"""\s*(?:
         (?P<string>'(?:[^']|'')*'|"[^"]*")
+      | (?P<enum>Microsoft\.Dynamics\.CRM\.\w+'(?:[^']|'')*')
       | (?P<guid>{_GUID})
       | (?P<moment>{_MOMENT})
       | (?P<date>\d{{4}}-\d\d-\d\d)
       | (?P<number>-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)
       | (?P<name>[A-Za-z_@$][\w.@/$]*)
-      | (?P<sign>[(),\[\]=])
+      | (?P<sign>[(),\[\]=:])
     )""",
     re.VERBOSE,
 )
-_EXPANSION = re.compile(r"(\w+)(?:\(((?:[^()]|\([^()]*\))*)\))?(?:,|$)")
 _MAX_TOKENS = 20_000
 _MAX_DEPTH = 100
+
+_VALUE_PARAMETERS = frozenset(
+    {"PropertyValue", "PropertyValue1", "PropertyValue2", "PropertyValues"}
+)
 
 COMPARISONS = {
     "eq": "Equal",
@@ -37,72 +53,8 @@ COMPARISONS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Literal:
-    """A constant: its OData type (`null` for null) and its text, unquoted."""
-
-    edm: str
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Property:
-    """A column, or a path over a navigation property such as `sdkmessageid/name`."""
-
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """`left operator right`, where one side is a property."""
-
-    operator: str
-    left: "Operand"
-    right: "Operand"
-
-
-@dataclass(frozen=True, slots=True)
-class Logical:
-    """`and` or `or` over two or more operands."""
-
-    operator: str
-    operands: tuple["Node", ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Negation:
-    """`not operand`."""
-
-    operand: "Node"
-
-
-@dataclass(frozen=True, slots=True)
-class Function:
-    """A call by position, such as `contains(a,'b')`."""
-
-    name: str
-    arguments: tuple["Operand", ...]
-
-
-@dataclass(frozen=True, slots=True)
-class QueryFunction:
-    """A call by name, such as `Microsoft.Dynamics.CRM.In(PropertyName='a',…)`."""
-
-    name: str
-    property_name: str
-    values: tuple[Literal, ...]
-
-
-Operand = Literal | Property
-Node = Comparison | Logical | Negation | Function | QueryFunction | Property
-
-
 def parse_filter(text: str, aliases: dict[str, str] | None = None) -> Node:
-    """Parse a `$filter`; `aliases` are the query's `@name` parameters.
-
-    Raises:
-        WebApiError: It is not an expression.
-    """
+    """Parse a `$filter`; `aliases` are the query's `@name` parameters."""
     reader = _Reader(text, aliases or {})
     node = reader.disjunction(0)
     reader.expect_end()
@@ -110,11 +62,7 @@ def parse_filter(text: str, aliases: dict[str, str] | None = None) -> Node:
 
 
 def parse_key(text: str) -> Literal | dict[str, Literal]:
-    """Parse what stands between the parentheses of a resource path.
-
-    Raises:
-        WebApiError: It is neither a GUID nor a list of `name=value`.
-    """
+    """Parse what stands between the parentheses of a resource path."""
     reader = _Reader(text, {})
     if reader.tokens and reader.tokens[0][0] == "guid":
         literal = reader.literal()
@@ -130,15 +78,6 @@ def parse_key(text: str) -> Literal | dict[str, Literal]:
             return pairs
         if reader.take() != ("sign", ","):
             raise malformed_key()
-
-
-def parse_expand(text: str) -> list[tuple[str, dict[str, str]]]:
-    """Read `Attributes($select=a,b),Keys` as names with their inner options."""
-    found = []
-    for match in _EXPANSION.finditer(text):
-        pairs = (part.partition("=") for part in (match[2] or "").split(";") if part)
-        found.append((match[1], {name: value for name, _, value in pairs}))
-    return found
 
 
 def malformed_key() -> errors.WebApiError:
@@ -211,6 +150,8 @@ class _Reader:
         kind, name = self.peek()
         following = self.tokens[self.position + 1 : self.position + 2]
         if kind == "name" and following == [("sign", "(")]:
+            if name.rpartition("/")[2] in {"any", "all"}:
+                return self._lambda(depth)
             call = self._call()
             if self.peek()[1] in COMPARISONS:
                 raise errors.not_emulated(f"comparing {name}(…) in $filter.")
@@ -238,32 +179,60 @@ class _Reader:
         self._expect(")")
         return Function(name, tuple(arguments))
 
+    def _lambda(self, depth: int) -> Lambda:
+        path, _, operator = self.take()[1].rpartition("/")
+        self._expect("(")
+        if self.peek() == ("sign", ")") and operator == "any":
+            self.take()
+            return Lambda(path, operator, "", None)
+        _, variable = self.take()
+        self._expect(":")
+        condition = self.disjunction(depth + 1)
+        self._expect(")")
+        return Lambda(path, operator, variable, condition)
+
     def _query_function(self, name: str) -> QueryFunction:
         property_name = ""
         values: list[Literal] = []
         while True:
             _, parameter = self.take()
             self._expect("=")
+            given = self._argument()
             if parameter == "PropertyName":
-                property_name = self.literal().text
-            elif parameter in {"PropertyValue", "PropertyValue1", "PropertyValue2"}:
-                values.append(self.literal())
+                property_name = given[0].text
+            elif parameter in _VALUE_PARAMETERS:
+                values += given
             else:
-                values.extend(self._list())
+                raise errors.malformed_url(f"{name} has no parameter '{parameter}'.")
             if self.peek() != ("sign", ","):
                 break
             self.take()
         self._expect(")")
         return QueryFunction(name, property_name, tuple(values))
 
-    def _list(self) -> list[Literal]:
-        self._expect("[")
-        values = [self.literal()]
+    def _argument(self) -> list[Literal]:
+        """A literal, a list of them, or the alias of either."""
+        kind, text = self.peek()
+        if kind == "name" and text.startswith("@"):
+            self.take()
+            reader = self._aliased(text)
+            values = reader._argument()  # noqa: SLF001 # a reader of the same class
+            reader.expect_end()
+            return values
+        if (kind, text) != ("sign", "["):
+            return [self.literal()]
+        self.take()
+        values = [self.literal(listed=True)]
         while self.peek() == ("sign", ","):
             self.take()
-            values.append(self.literal())
+            values.append(self.literal(listed=True))
         self._expect("]")
         return values
+
+    def _aliased(self, name: str) -> "_Reader":
+        if name not in self.aliases:
+            raise self._syntax_error(self.position)
+        return _Reader(self.aliases[name], {})
 
     def _operand(self) -> Operand:
         kind, text = self.peek()
@@ -271,15 +240,20 @@ class _Reader:
             self.take()
             if not text.startswith("@"):
                 return Property(text)
-            if text not in self.aliases:
-                raise self._syntax_error(self.position)
-            return _Reader(self.aliases[text], {}).literal()
+            reader = self._aliased(text)
+            literal = reader.literal()
+            reader.expect_end()
+            return literal
         return self.literal()
 
-    def literal(self) -> Literal:
+    def literal(self, *, listed: bool = False) -> Literal:
+        """Double quotes stand around members of a list alone, which is JSON."""
         kind, text = self.take()
-        if kind == "string":
+        if kind == "string" and (listed or text[0] == "'"):
             return Literal("Edm.String", text[1:-1].replace(text[0] * 2, text[0]))
+        if kind == "enum":
+            name, _, member = text[:-1].partition("'")
+            return Literal(name, member)
         if kind == "number":
             whole = text.lstrip("-").isdigit()
             edm = "Edm.Decimal" if not whole else _integer_type(int(text))

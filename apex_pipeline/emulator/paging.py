@@ -11,47 +11,55 @@ from dataclasses import dataclass
 from urllib.parse import quote, unquote
 from xml.sax.saxutils import escape, unescape
 
-from apex_pipeline.emulator import errors, guids
-from apex_pipeline.emulator.codecs import Stored
-from apex_pipeline.emulator.schema import Table
+from apex_pipeline.emulator import errors, filters, guids
+from apex_pipeline.emulator.codecs import Codec, Stored
+from apex_pipeline.emulator.filters import Scope
 from apex_pipeline.emulator.storage import quoted
 
 _TOKEN = re.compile(r'<cookie pagenumber="(\d+)" pagingcookie="([^"]*)"')
-_VALUE = re.compile(r'<(\w+) last(null)?="([^"]*)"')
+_VALUE = re.compile(r'<([\w.]+) last(null)?="([^"]*)"')
 _QUOTE = {'"': "&quot;"}
 _UNQUOTE = {"&quot;": '"'}
 
 
 @dataclass(frozen=True, slots=True)
+class Key:
+    """One thing to sort by: its name in the token, its value in SQL."""
+
+    name: str
+    sql: str
+    codec: Codec
+    descending: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Order:
-    """Columns to sort by, in turn; the primary key comes last and makes it total.
+    """What to sort by, in turn; the primary key comes last and makes it total.
 
     Null sorts lowest, in SQLite as in SQL Server.
     """
 
-    columns: tuple[tuple[str, bool], ...]
-    """Logical name, and whether descending."""
+    keys: tuple[Key, ...]
 
     def sql(self) -> str:
         """What follows ORDER BY."""
         return ", ".join(
-            f"{quoted(name)} {'DESC' if descending else 'ASC'}"
-            for name, descending in self.columns
+            f"{key.sql} {'DESC' if key.descending else 'ASC'}" for key in self.keys
         )
 
     def after(self, last: Sequence[Stored]) -> tuple[str, list[Stored]]:
         """The condition for records behind the given position."""
         condition, values = "0", list[Stored]()
-        for (name, descending), value in reversed(
-            list(zip(self.columns, last, strict=True))
-        ):
-            column = quoted(name)
+        for key, value in reversed(list(zip(self.keys, last, strict=True))):
+            column = key.sql
             if value is None:
-                behind = "0" if descending else f"{column} IS NOT NULL"
+                behind = "0" if key.descending else f"{column} IS NOT NULL"
                 condition = f"({behind} OR ({column} IS NULL AND {condition}))"
                 continue
             behind = (
-                f"({column} < ? OR {column} IS NULL)" if descending else f"{column} > ?"
+                f"({column} < ? OR {column} IS NULL)"
+                if key.descending
+                else f"{column} > ?"
             )
             condition = f"({behind} OR ({column} = ? AND {condition}))"
             values = [value, value, *values]
@@ -66,33 +74,29 @@ class Position:
     last: tuple[Stored, ...]
 
 
-def parse_order(text: str, table: Table) -> Order:
-    """Read `$orderby`.
-
-    Raises:
-        WebApiError: A column is unknown or the direction is neither asc nor desc.
-    """
-    columns: list[tuple[str, bool]] = []
+def parse_order(text: str, scope: Scope) -> Order:
+    """Read `$orderby`; a column of a lookup's table is named by a path."""
+    keys: dict[str, Key] = {}
     for part in text.split(",") if text else []:
         name, _, direction = part.strip().partition(" ")
         direction = direction.strip().lower()
-        column = table.shown(name)
-        if column is None:
-            raise errors.no_such_property(name, table.name)
+        found = filters.resolve(name, scope)
         if direction not in {"", "asc", "desc"}:
             raise errors.malformed_url(f"Syntax error in $orderby '{part.strip()}'.")
-        if column.name not in {each for each, _ in columns}:
-            columns.append((column.name, direction == "desc"))
-    if table.primary_key not in {each for each, _ in columns}:
-        columns.append((table.primary_key, False))
-    return Order(tuple(columns))
+        label = name.replace("/", ".") if "/" in name else found.column.name
+        codec = found.column.codec
+        keys.setdefault(label, Key(label, found.sql, codec, direction == "desc"))
+    last = scope.table.primary_key
+    codec = scope.table.columns[last].codec
+    keys.setdefault(last, Key(last, f"{scope.name}.{quoted(last)}", codec))
+    return Order(tuple(keys.values()))
 
 
-def write_token(order: Order, position: Position, table: Table) -> str:
+def write_token(order: Order, position: Position) -> str:
     """A `$skiptoken`, ready for a URL."""
     values = "".join(
-        f'<{name} last{"null" if value is None else ""}="{_write(value, name, table)}"/>'
-        for (name, _), value in zip(order.columns, position.last, strict=True)
+        f'<{key.name} last{"null" if value is None else ""}="{_write(value, key)}"/>'
+        for key, value in zip(order.keys, position.last, strict=True)
     )
     cookie = f'<cookie page="{position.page - 1}">{values}</cookie>'
     encoded = quote(quote(cookie, safe=""), safe="")
@@ -103,12 +107,8 @@ def write_token(order: Order, position: Position, table: Table) -> str:
     )
 
 
-def read_token(token: str, order: Order, table: Table) -> Position:
-    """The position that `write_token` wrote.
-
-    Raises:
-        WebApiError: The token is not one of ours, or belongs to another order.
-    """
+def read_token(token: str, order: Order) -> Position:
+    """The position that `write_token` wrote."""
     malformed = errors.WebApiError(
         400, "0x80040203", "Malformed XML in the Paging Cookie"
     )
@@ -119,29 +119,28 @@ def read_token(token: str, order: Order, table: Table) -> Position:
         name: None if null else unescape(value, _UNQUOTE)
         for name, null, value in _VALUE.findall(unquote(unquote(match[2])))
     }
-    if list(found) != [name for name, _ in order.columns]:
+    if list(found) != [key.name for key in order.keys]:
         raise malformed
     try:
-        last = tuple(_read(value, name, table) for name, value in found.items())
-    except (ValueError, KeyError):
+        last = tuple(_read(found[key.name], key) for key in order.keys)
+    except ValueError:
         raise malformed from None
     return Position(int(match[1]), last)
 
 
-def _write(value: Stored, name: str, table: Table) -> str:
+def _write(value: Stored, key: Key) -> str:
     if value is None:
         return "1"
-    if isinstance(table.columns[name].codec, guids.Guid):
+    if isinstance(key.codec, guids.Guid):
         return "{" + guids.load_guid(str(value)).upper() + "}"
     return escape(str(value), _QUOTE)
 
 
-def _read(value: str | None, name: str, table: Table) -> Stored:
-    codec = table.columns[name].codec
+def _read(value: str | None, key: Key) -> Stored:
     if value is None:
         return None
-    if isinstance(codec, guids.Guid):
+    if isinstance(key.codec, guids.Guid):
         return guids.store_guid(value.strip("{}"))
-    if codec.affinity == "INTEGER":
+    if key.codec.affinity == "INTEGER":
         return int(value)
-    return float(value) if codec.affinity == "REAL" else value
+    return float(value) if key.codec.affinity == "REAL" else value

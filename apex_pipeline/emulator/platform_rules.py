@@ -11,19 +11,23 @@ from apex_pipeline.emulator.targets import Draft
 
 
 def before_create(env: Environment, table: Table, draft: Draft) -> Draft:
-    """Check, and fill in what the platform derives.
-
-    Raises:
-        WebApiError: A required column is missing, or the record exists.
-    """
+    """Check, and fill in what the platform derives."""
     rule = _BEFORE.get(table.name)
     return rule(env, table, draft) if rule else draft
 
 
-def after_create(env: Environment, table: Table, record_id: str) -> None:
-    """A new role is given privileges nobody asked for (observed)."""
-    if table.name == "role":
+def after_write(
+    env: Environment, table: Table, record_id: str, *, created: bool
+) -> None:
+    """A new role gets privileges that were not asked for (observed); contacts a name."""
+    if table.name == "role" and created:
         roles.inject_privileges(env, record_id)
+    if table.name == "contact":
+        env.storage.execute(
+            "UPDATE contact SET fullname = NULLIF(TRIM(COALESCE(firstname, '') || ' ' ||"
+            " COALESCE(lastname, '')), '') WHERE contactid = ?",
+            (record_id,),
+        )
 
 
 def _application_user(env: Environment, table: Table, draft: Draft) -> Draft:

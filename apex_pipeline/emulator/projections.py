@@ -3,10 +3,12 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from apex_pipeline.emulator import codecs, errors, formatting
+from apex_pipeline.emulator import errors, formatting
 from apex_pipeline.emulator.codecs import Stored
+from apex_pipeline.emulator.environment import Environment
 from apex_pipeline.emulator.schema import Column, Table
 from apex_pipeline.emulator.storage import quoted
+from apex_pipeline.emulator.wire import Annotations
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,70 +16,72 @@ class Projection:
     """Which columns an answer shows, and how.
 
     Attributes:
-        context: What stands between the parentheses in `@odata.context`.
+        table: Whose they are.
+        names: What `$select` names; empty for all.
         columns: In the order of the answer.
     """
 
-    context: str
+    table: Table
+    names: tuple[str, ...]
     columns: tuple[Column, ...]
+
+    def context(self, *expanded: str) -> str:
+        """What follows the entity set in `@odata.context`."""
+        listed = ",".join((*dict.fromkeys(self.names), *expanded))
+        return f"({listed})" if listed else ""
 
     def sql(self) -> str:
         """What follows SELECT: the row version, then the columns."""
-        return ", ".join(
-            ["versionnumber", *(quoted(column.name) for column in self.columns)]
-        )
+        names = ["versionnumber", *(column.name for column in self.columns)]
+        table = quoted(self.table.name)
+        return ", ".join(f"{table}.{quoted(name)}" for name in names)
 
-    def shower(self, annotations: str = "") -> Callable[[Sequence[Stored]], str]:
+    def shower(
+        self,
+        env: Environment | None = None,
+        annotations: Annotations = Annotations(),  # noqa: B008 # immutable
+        *,
+        etag: bool = True,
+    ) -> Callable[[Sequence[Stored]], str]:
         """A function that turns a row into the text of a JSON object, unclosed.
 
         Args:
+            env: Where the records are that annotations name.
             annotations: What `odata.include-annotations` asks for.
+            etag: Whether the row version is shown.
         """
         steps = [
             (f',"{column.shown_as}":', column.codec.show) for column in self.columns
         ]
 
         def show(row: Sequence[Stored]) -> str:
-            parts = [f'"@odata.etag":"W/\\"{row[0]}\\""']
+            parts = [f'"@odata.etag":"W/\\"{row[0]}\\""' if etag else ""]
             for (name, text), value in zip(steps, row[1:], strict=True):
                 parts.append(name)
                 parts.append("null" if value is None else text(value))
-            return "".join(parts)
+            return "".join(parts) if etag else "".join(parts)[1:]
 
-        if not formatting.wanted(annotations):
+        if env is None or not annotations.patterns:
             return show
-        format_row = self._row_formatter()
-        return lambda row: show(row) + format_row(row)
-
-    def _row_formatter(self) -> Callable[[Sequence[Stored]], str]:
-        formatters = [
-            (place, column.shown_as, formatter)
-            for place, column in enumerate(self.columns, 1)
-            if (formatter := formatting.formatter(column)) is not None
-        ]
-        return lambda row: "".join(
-            f',"{name}@{formatting.ANNOTATION}":{codecs.quote(formatter(row[place]))}'
-            for place, name, formatter in formatters
-            if row[place] is not None
-        )
+        annotate = formatting.annotator(env, self.table, self.columns, annotations)
+        return lambda row: show(row) + annotate(row[1:])
 
 
 def project(table: Table, select: str) -> Projection:
-    """Read `$select`; the primary key is always shown.
-
-    Raises:
-        WebApiError: A column is unknown.
-    """
+    """Read `$select`; the primary key is always shown."""
     names = [name.strip() for name in select.split(",")] if select else []
     columns: list[Column] = []
     for name in names:
         column = table.shown(name)
         if column is None:
-            raise errors.no_such_property(name, table.name)
+            # A lookup goes by `_x_value`; "you can't use $select" with its own name.
+            known = table.custom or name in table.columns
+            raise errors.no_such_property(name, table.name, custom=known)
         columns.append(column)
     if not columns:
-        return Projection("", tuple(table.columns.values()))
+        return Projection(table, (), tuple(table.columns.values()))
     key = table.columns[table.primary_key]
     if key not in columns:
         columns.append(key)
-    return Projection(f"({','.join(dict.fromkeys(names))})", tuple(columns))
+    distinct = {column.name: column for column in columns}
+    return Projection(table, tuple(names), tuple(distinct.values()))

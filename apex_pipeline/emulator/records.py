@@ -5,9 +5,18 @@ from collections.abc import Sequence
 from itertools import count
 from uuid import uuid4
 
-from apex_pipeline.emulator import errors, guids, platform_rules, targets
+from apex_pipeline.emulator import (
+    autonumber,
+    errors,
+    guids,
+    platform_rules,
+    relationships,
+    states,
+    targets,
+)
 from apex_pipeline.emulator.codecs import Stored
 from apex_pipeline.emulator.environment import Environment
+from apex_pipeline.emulator.relationships import Relationship
 from apex_pipeline.emulator.schema import Table
 from apex_pipeline.emulator.security import Principal
 from apex_pipeline.emulator.storage import quoted
@@ -25,14 +34,12 @@ def new_id() -> str:
 def create(
     env: Environment, user: Principal, table: Table, drafts: list[Draft]
 ) -> list[str]:
-    """Insert records and return their primary keys, in order.
-
-    Raises:
-        WebApiError: The primary key or an alternate key is taken, or the user may not.
-    """
+    """Insert records and return their primary keys, in order."""
     user.require("Create", table)
-    if not table.definition["IsCustomEntity"]:
+    if not table.custom:
         drafts = [platform_rules.before_create(env, table, draft) for draft in drafts]
+    drafts = [states.complete(env, table, draft, None) for draft in drafts]
+    drafts = autonumber.complete(env, table, drafts)
     ids = [draft.record_id or new_id() for draft in drafts]
     now = env.clock.instant()
     for columns, places in _grouped(table, drafts, "create").items():
@@ -48,8 +55,8 @@ def create(
         ]
         written = [drafts[place] for place in places]
         _write(env, table, _insert_sql(table, names), rows, written)
-    for record_id in () if table.definition["IsCustomEntity"] else ids:
-        platform_rules.after_create(env, table, record_id)
+    for record_id in () if table.custom else ids:
+        platform_rules.after_write(env, table, record_id, created=True)
     return ids
 
 
@@ -60,12 +67,12 @@ def update(
     drafts: list[Draft],
     ids: Sequence[str],
 ) -> None:
-    """Change the columns that are given, of records that exist.
-
-    Raises:
-        WebApiError: An alternate key is taken, or the user may not.
-    """
+    """Change the columns that are given, of records that exist."""
     user.require("Write", table)
+    drafts = [
+        states.complete(env, table, draft, record_id)
+        for draft, record_id in zip(drafts, ids, strict=True)
+    ]
     now = env.clock.instant()
     for columns, places in _grouped(table, drafts, "update").items():
         assigned = (*columns, "modifiedon", "modifiedby", "versionnumber")
@@ -76,6 +83,8 @@ def update(
         ]
         written = [drafts[place] for place in places]
         _write(env, table, _update_sql(table, assigned), rows, written)
+    for record_id in () if table.custom else ids:
+        platform_rules.after_write(env, table, record_id, created=False)
 
 
 def upsert(
@@ -105,15 +114,41 @@ def upsert(
 
 
 def delete(env: Environment, user: Principal, table: Table, record_id: str) -> None:
-    """Delete one record; change tracking will tell."""
+    """Delete one record; change tracking will tell.
+
+    What refers to it is deleted too, keeps no reference, or forbids it, as the
+    relationship says ("Configure table relationship cascading behavior").
+    """
     user.require("Delete", table)
+    referring = [
+        (each, _referring(env, each, record_id))
+        for each in relationships.every(env)
+        if each["ReferencedEntity"] == table.name and each.deletes != "NoCascade"
+    ]
+    if any(each.deletes == "Restrict" and found for each, found in referring):
+        raise errors.still_referenced()
     env.storage.delete_record(table, record_id)
-    if not table.definition["IsCustomEntity"]:
+    for each, found in referring:
+        other = env.table(each["ReferencingEntity"])
+        if each.deletes == "Cascade":
+            for one in sorted(existing(env, other, found)):
+                delete(env, user, other, one)
+        elif found:
+            cleared = [Draft((each.column,), [None]) for _ in found]
+            update(env, user, other, cleared, found)
+    if not table.custom:
         # A role's privileges and holders, a user's roles.
         env.storage.execute(
             "DELETE FROM link WHERE source = ? OR target = ?", (record_id, record_id)
         )
         env.leave_solutions(record_id)
+
+
+def _referring(env: Environment, each: Relationship, record_id: str) -> list[str]:
+    """Records that refer to one by a relationship."""
+    table = env.table(each["ReferencingEntity"])
+    key, condition = quoted(table.primary_key), f"{quoted(each.column)} = ?"
+    return [row[0] for row in env.storage.select(table, key, condition, (record_id,))]
 
 
 def existing(env: Environment, table: Table, ids: Sequence[str]) -> set[str]:
@@ -138,9 +173,6 @@ def check_match(
     """Hold a record against If-Match.
 
     From "Perform conditional operations using the Web API".
-
-    Raises:
-        WebApiError: The record is not there (404), or of another version (412).
     """
     if record_id is None:
         raise errors.no_such_key_value(table.name)

@@ -21,7 +21,7 @@ class Entry:
         seconds: How long the answer took.
         server: Web server that answered.
         application: Client id of the token, where it was valid.
-        code: Dataverse's code of an error.
+        code: Dataverse's code of a refusal; of a batch, those of its parts by commas.
         fault: Kind of the fault that struck.
     """
 

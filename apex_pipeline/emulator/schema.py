@@ -1,6 +1,6 @@
 """Tables as the rules see them: columns with codecs, keys with a state."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -74,6 +74,16 @@ class Table:
         return str(self.definition["PrimaryIdAttribute"])
 
     @property
+    def custom(self) -> bool:
+        """Whether it is not one of the platform's own."""
+        return bool(self.definition["IsCustomEntity"])
+
+    @property
+    def takes_bulk(self) -> bool:
+        """Whether bulk messages are for it; the platform's inner tables have none."""
+        return self.custom or self.definition["OwnershipType"] == "UserOwned"
+
+    @property
     def odata_type(self) -> str:
         """Type of its records."""
         return f"Microsoft.Dynamics.CRM.{self.name}"
@@ -118,18 +128,14 @@ def make_column(table: str, definition: Definition) -> Column:
     return Column(
         name,
         f"_{name}_value" if reference else name,
-        _CODECS[kind](table, name, definition),
+        _codec(kind, table, name, definition),
         frozenset(each for each, flag in operations.items() if definition[flag]),
         definition,
     )
 
 
 def new_table(posted: Mapping[str, object]) -> Table:
-    """Make a table from what was posted: its own columns after the system's.
-
-    Raises:
-        WebApiError: The definition is incomplete or beyond what the emulator stores.
-    """
+    """Make a table from what was posted: its own columns after the system's."""
     definition = complete_table(posted)
     name = str(definition["LogicalName"])
     system = system_columns(
@@ -148,8 +154,18 @@ def new_table(posted: Mapping[str, object]) -> Table:
 
 def system_columns(primary_key: str, ownership: str) -> list[Definition]:
     """Columns that every table has; the set is general knowledge, not documented."""
-    states = {"Options": [_option(0, "Active"), _option(1, "Inactive")]}
-    statuses = {"Options": [_option(1, "Active"), _option(2, "Inactive")]}
+    states = {
+        "Options": [
+            _option(0, "Active") | {"DefaultStatus": 1, "InvariantName": "Active"},
+            _option(1, "Inactive") | {"DefaultStatus": 2, "InvariantName": "Inactive"},
+        ]
+    }
+    statuses = {
+        "Options": [
+            _option(1, "Active") | {"State": 0},
+            _option(2, "Inactive") | {"State": 1},
+        ]
+    }
     return [
         _system("Uniqueidentifier", primary_key, create=True, IsPrimaryId=True),
         _system("DateTime", "CreatedOn"),
@@ -188,6 +204,7 @@ _OWNERSHIP = {
         _system("Owner", "OwnerId", create=True),
         _system("Lookup", "OwningBusinessUnit", Targets=["businessunit"]),
         _system("Lookup", "OwningUser", Targets=["systemuser"]),
+        _system("Lookup", "OwningTeam", Targets=["team"]),
     ),
     "OrganizationOwned": (
         _system("Lookup", "OrganizationId", Targets=["organization"]),
@@ -195,83 +212,32 @@ _OWNERSHIP = {
 }
 
 
-def _text(table: str, name: str, definition: Definition) -> codecs.Codec:
-    return codecs.Text(table, name, int(str(definition["MaxLength"])))
+def _codec(kind: str, table: str, name: str, definition: Definition) -> codecs.Codec:
+    """The rules of a column of this type."""
+    given: dict[str, Any] = definition
+    if kind in {"String", "Memo"}:
+        return codecs.Text(table, name, int(given["MaxLength"]))
+    if kind in {"Picklist", "State", "Status"}:
+        listed = _list((given["OptionSet"] or {}).get("Options"))
+        options = tuple(int(each["Value"]) for each in listed)
+        return codecs.Choice(table, name, options=options)
+    if kind == "DateTime":
+        return codecs.Moment(given["DateTimeBehavior"].get("Value") == "DateOnly")
+    if "MinValue" in given:
+        return _number(kind, table, name, given)
+    return codecs.Flag() if kind == "Boolean" else guids.Guid()
 
 
-def _whole(table: str, name: str, definition: Definition) -> codecs.Codec:
-    big = definition["AttributeType"] == "BigInt"
-    return codecs.WholeNumber(
-        table,
-        name,
-        int(str(definition["MinValue"])),
-        int(str(definition["MaxValue"])),
-        "Edm.Int64" if big else "Edm.Int32",
-    )
-
-
-def _decimal(table: str, name: str, definition: Definition) -> codecs.Codec:
-    return decimals.DecimalNumber(
-        table,
-        name,
-        int(str(definition["Precision"])),
-        Decimal(str(definition["MinValue"])),
-        Decimal(str(definition["MaxValue"])),
-    )
-
-
-def _floating(table: str, name: str, definition: Definition) -> codecs.Codec:
-    return decimals.FloatingNumber(
-        table,
-        name,
-        int(str(definition["Precision"])),
-        float(str(definition["MinValue"])),
-        float(str(definition["MaxValue"])),
-    )
-
-
-def _flag(table: str, name: str, definition: Definition) -> codecs.Codec:
-    del table, name, definition
-    return codecs.Flag()
-
-
-def _moment(table: str, name: str, definition: Definition) -> codecs.Codec:
-    del table, name
-    behavior = definition["DateTimeBehavior"]
-    return codecs.Moment(
-        isinstance(behavior, dict) and behavior.get("Value") == "DateOnly"
-    )
-
-
-def _choice(table: str, name: str, definition: Definition) -> codecs.Codec:
-    options = definition["OptionSet"]
-    listed = _list(options.get("Options")) if isinstance(options, dict) else []
-    values = tuple(int(each["Value"]) for each in listed)
-    return codecs.Choice(table, name, options=values)
-
-
-def _guid(table: str, name: str, definition: Definition) -> codecs.Codec:
-    del table, name, definition
-    return guids.Guid()
-
-
-_CODECS: dict[str, Callable[[str, str, Definition], codecs.Codec]] = {
-    "String": _text,
-    "Memo": _text,
-    "Integer": _whole,
-    "BigInt": _whole,
-    "Decimal": _decimal,
-    "Money": _decimal,
-    "Double": _floating,
-    "Boolean": _flag,
-    "DateTime": _moment,
-    "Picklist": _choice,
-    "State": _choice,
-    "Status": _choice,
-    "Lookup": _guid,
-    "Owner": _guid,
-    "Uniqueidentifier": _guid,
-}
+def _number(kind: str, table: str, name: str, given: dict[str, Any]) -> codecs.Codec:
+    least, most = Decimal(str(given["MinValue"])), Decimal(str(given["MaxValue"]))
+    if kind in {"Integer", "BigInt"}:
+        edm = "Edm.Int64" if kind == "BigInt" else "Edm.Int32"
+        return codecs.WholeNumber(table, name, int(least), int(most), edm)
+    places = int(given["Precision"])
+    if kind == "Double":
+        limits = float(least), float(most)
+        return decimals.FloatingNumber(table, name, places, *limits)
+    return decimals.DecimalNumber(table, name, places, least, most)
 
 
 def _option(value: int, text: str) -> Definition:

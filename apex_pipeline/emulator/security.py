@@ -64,11 +64,7 @@ class Principal:
         return self.held.get(name, False) if globally else name in self.held
 
     def require(self, operation: str, table: Table, *, globally: bool = False) -> None:
-        """Insist on a privilege on a table.
-
-        Raises:
-            WebApiError: It is missing.
-        """
+        """Insist on a privilege on a table."""
         stem = definitions.privilege_stem(table.definition)
         name = f"prv{operation}{stem}"
         if stem and not self.may(name, globally=globally):
@@ -79,11 +75,7 @@ class Principal:
             raise self._denied(name, ids.get(name), table.name)
 
     def require_plain(self, name: str, entity: str) -> None:
-        """Insist on a privilege that belongs to no table here.
-
-        Raises:
-            WebApiError: It is missing.
-        """
+        """Insist on a privilege that belongs to no table here."""
         if not self.may(name):
             raise self._denied(name, plain_privilege_id(name), entity)
 
@@ -101,11 +93,7 @@ class Principal:
 
 
 def principal(env: Environment, application: str) -> Principal:
-    """The application user of a token.
-
-    Raises:
-        WebApiError: There is none, or it is disabled.
-    """
+    """The application user of a token."""
     if not guids.is_guid(application):
         raise errors.not_a_member()
     found = env.storage.rows(_USER, (guids.store_guid(application),))

@@ -7,9 +7,9 @@ reference. Subcomponents are not listed by themselves (chosen).
 
 from uuid import uuid4
 
-from apex_pipeline.emulator import errors, guids, records, wire
+from apex_pipeline.emulator import errors, guids, records
 from apex_pipeline.emulator.environment import Environment
-from apex_pipeline.emulator.security import Principal
+from apex_pipeline.emulator.places import Call
 from apex_pipeline.emulator.wire import Request, Response
 
 TABLE = 1
@@ -32,15 +32,14 @@ def file_component(
         _add(env, _unmanaged(env, name), kind, object_id)
 
 
-def add_component(env: Environment, user: Principal, request: Request) -> Response:
+def add_component(call: Call) -> Response:
     """AddSolutionComponent; adding what is in it already is no mistake (observed).
 
     That it takes the privilege to write solutions, and the errors' codes, are chosen.
     """
-    if request.method != "POST":
-        raise errors.method_not_allowed(request.method)
-    user.require("Write", env.table("solution"))
-    body = request.json("AddSolutionComponent")
+    env = call.env
+    call.user.require("Write", env.table("solution"))
+    body = call.request.json("AddSolutionComponent")
     required = (
         *("ComponentId", "ComponentType", "SolutionUniqueName"),
         "AddRequiredComponents",
@@ -58,13 +57,8 @@ def add_component(env: Environment, user: Principal, request: Request) -> Respon
         )
     if not _exists(env, kind, object_id):
         raise errors.no_such_record("component", object_id)
-    component = _add(
-        env, _unmanaged(env, str(body["SolutionUniqueName"])), kind, object_id
-    )
-    context = f"{request.api}/$metadata#Microsoft.Dynamics.CRM"
-    return wire.json_response(
-        {"@odata.context": f"{context}.AddSolutionComponentResponse", "id": component}
-    )
+    solution = _unmanaged(env, str(body["SolutionUniqueName"]))
+    return call.response(id=_add(env, solution, kind, object_id))
 
 
 def _exists(env: Environment, kind: object, object_id: str) -> bool:

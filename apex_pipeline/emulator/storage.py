@@ -5,6 +5,7 @@ committed survives the death of the process, though not of the machine.
 """
 
 import json
+import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,6 +14,9 @@ from typing import Any
 
 from apex_pipeline.emulator.codecs import Stored
 from apex_pipeline.emulator.schema import Column, Key, Table
+
+Sql = tuple[str, list[Stored]]
+"""A condition, with `?` for its values."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS document (
@@ -69,6 +73,7 @@ class Storage:
             f"wal_autocheckpoint={_PAGES_BEFORE_CHECKPOINT}",
         ):
             self._connection.execute(f"PRAGMA {pragma}")
+        self._connection.create_function("regexp", 2, _like, deterministic=True)
         self._connection.executescript(_SCHEMA)
         self._snapshots: dict[str, sqlite3.Connection] = {}
         self._depth = 0
@@ -254,6 +259,20 @@ class Storage:
     def definitions(self) -> Mapping[str, Any]:
         """The definitions kept, by logical name."""
         return self.documents("table")
+
+
+def _like(pattern: str, text: str | None) -> bool:
+    """T-SQL's LIKE with sets such as `[a-c]` and `[^x]`, which SQLite's lacks."""
+    if text is None:
+        return False
+    parts = []
+    for part in re.findall(r"\[\^?[^\]]*\]|.", pattern, re.DOTALL):
+        if len(part) > 2:
+            inner = re.sub(r"([\\\[\]&~|])", r"\\\1", part[1:-1])
+            parts.append(f"[{inner}]")
+        else:
+            parts.append({"%": ".*", "_": "."}.get(part) or re.escape(part))
+    return re.fullmatch("".join(parts), text, re.IGNORECASE | re.DOTALL) is not None
 
 
 def _index_name(table: Table, key: Key) -> str:

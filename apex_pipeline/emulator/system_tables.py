@@ -1,4 +1,4 @@
-"""The platform's own tables, as far as provisioning and sign-in touch them.
+"""The platform's own tables, as far as provisioning, sign-in and samples touch them.
 
 Columns are those that Microsoft Learn's table references list and clients here use;
 everything else about these tables is left out.
@@ -39,112 +39,110 @@ def plain_privilege_id(name: str) -> str:
     return metadata_id("privilege", name)
 
 
-def _text(name: str, length: int = 200, **more: object) -> dict[str, Any]:
-    return _column("String", name, MaxLength=length, **more)
+# Name, number, `user` where users own its records, what its privileges are called
+# after (- for none: anybody may read it, which is chosen), then the columns. Privilege
+# comes first, for the others' privileges are its rows. A `!` marks the primary name;
+# after a colon stand a length, a type, or the tables that a lookup refers to.
+_TABLES = """
+Privilege 1023 none - Name! AccessRight:Integer CanBeBasic:Boolean CanBeLocal:Boolean CanBeDeep:Boolean CanBeGlobal:Boolean
+Organization 1019 none Organization Name! IsAuditEnabled:Boolean LanguageCode:Integer ExpireChangeTrackingInDays:Integer
+BusinessUnit 10 none BusinessUnit Name! ParentBusinessUnitId:businessunit
+SystemUser 8 none User FullName! FirstName LastName DomainName:1024 InternalEMailAddress ApplicationId:Uniqueidentifier AzureActiveDirectoryObjectId:Uniqueidentifier IsDisabled:Boolean BusinessUnitId:businessunit
+Role 1036 none Role Name!:100 Description:2000 BusinessUnitId:businessunit
+Publisher 7101 none Publisher FriendlyName! UniqueName Description:2000 CustomizationPrefix:8 CustomizationOptionValuePrefix:Integer
+Solution 7100 none Solution FriendlyName! UniqueName Description:2000 Version:256 IsManaged:Boolean PublisherId:publisher
+SolutionComponent 7103 none - SolutionId:solution ObjectId:Uniqueidentifier ComponentType:Integer
+SdkMessage 4606 none - Name!:256
+SdkMessageFilter 4607 none - PrimaryObjectTypeCode:128 SdkMessageId:sdkmessage
+Account 1 user Account Name!:160 AccountNumber:20 EMailAddress1:100 Telephone1:50 WebSiteURL Address1_City:80 Description:Memo NumberOfEmployees:Integer Revenue:Money CreditOnHold:Boolean PrimaryContactId:contact ParentAccountId:account
+Contact 2 user Contact FullName!:160 FirstName:50 LastName:50 JobTitle:100 EMailAddress1:100 Telephone1:50 Address1_City:80 Description:Memo ParentCustomerId:account,contact
+"""  # one line each
+_TYPES: dict[str, dict[str, Any]] = {
+    "Boolean": {},
+    "Integer": {},
+    "Memo": {},
+    "Money": {"MaxValue": 10**11, "Precision": 4},
+    "Uniqueidentifier": {},
+}
 
 
-def _column(kind: str, name: str, **more: object) -> dict[str, Any]:
+def _column(text: str) -> dict[str, Any]:
+    name, _, given = text.partition(":")
+    kind, more = (
+        "String",
+        dict[str, Any](MaxLength=int(given) if given.isdigit() else 200),
+    )
+    if given in _TYPES:
+        kind, more = given, _TYPES[given]
+    elif given and not given.isdigit():
+        kind, more = "Lookup", {"Targets": given.split(",")}
+    name, primary = name.rstrip("!"), name.endswith("!")
     return {
         "@odata.type": f"{CRM}{kind}AttributeMetadata",
         "SchemaName": name,
         "DisplayName": label(name),
         "IsCustomAttribute": False,
+        **({"IsPrimaryName": True} if primary else {}),
+        # The platform puts the full name together.
+        **({"IsValidForCreate": False} if text == "FullName!:160" else {}),
         **more,
     }
 
 
-def _whole(name: str) -> dict[str, Any]:
-    return _column("Integer", name, MinValue=-(2**31), MaxValue=2**31 - 1)
-
-
-def _lookup(name: str, target: str) -> dict[str, Any]:
-    return _column("Lookup", name, Targets=[target])
-
-
-def _table(name: str, *columns: dict[str, Any], stem: str | None = None) -> Definition:
-    """A definition to post; `stem` is what its privileges are called after."""
+def _table(line: str) -> Definition:
+    """A definition to post."""
+    name, number, owner, stem, *columns = line.split()
     return {
         "@odata.type": f"{CRM}EntityMetadata",
         "SchemaName": name,
         "DisplayName": label(name),
         "DisplayCollectionName": label(f"{name}s"),
         "IsCustomEntity": False,
-        "OwnershipType": "None",
-        "_PrivilegeStem": name if stem is None else stem,
-        "Attributes": list(columns),
+        "ObjectTypeCode": int(number),
+        "OwnershipType": "UserOwned" if owner == "user" else "None",
+        "_PrivilegeStem": stem.removeprefix("-"),
+        "Attributes": [_column(text) for text in columns],
     }
 
 
-SYSTEM_TABLES: tuple[Definition, ...] = (
-    # First, for the others' privileges are rows of it. Anybody may read it (chosen).
-    _table(
-        "Privilege",
-        _text("Name", IsPrimaryName=True),
-        _whole("AccessRight"),
-        *(
-            _column("Boolean", f"CanBe{depth}")
-            for depth in ("Basic", "Local", "Deep", "Global")
-        ),
-        stem="",
-    ),
-    _table(
-        "Organization",
-        _text("Name", IsPrimaryName=True),
-        _column("Boolean", "IsAuditEnabled"),
-        _whole("LanguageCode"),
-        _whole("ExpireChangeTrackingInDays"),
-    ),
-    _table(
-        "BusinessUnit",
-        _text("Name", IsPrimaryName=True),
-        _lookup("ParentBusinessUnitId", "businessunit"),
-    ),
-    _table(
-        "SystemUser",
-        _text("FullName", IsPrimaryName=True),
-        _text("FirstName"),
-        _text("LastName"),
-        _text("DomainName", 1024),
-        _text("InternalEMailAddress"),
-        _column("Uniqueidentifier", "ApplicationId"),
-        _column("Uniqueidentifier", "AzureActiveDirectoryObjectId"),
-        _column("Boolean", "IsDisabled"),
-        _lookup("BusinessUnitId", "businessunit"),
-        stem="User",
-    ),
-    _table(
-        "Role",
-        _text("Name", 100, IsPrimaryName=True),
-        _text("Description", 2000),
-        _lookup("BusinessUnitId", "businessunit"),
-    ),
-    _table(
-        "Publisher",
-        _text("FriendlyName", IsPrimaryName=True),
-        _text("UniqueName"),
-        _text("Description", 2000),
-        _text("CustomizationPrefix", 8),
-        _whole("CustomizationOptionValuePrefix"),
-    ),
-    _table(
-        "Solution",
-        _text("FriendlyName", IsPrimaryName=True),
-        _text("UniqueName"),
-        _text("Description", 2000),
-        _text("Version", 256),
-        _column("Boolean", "IsManaged"),
-        _lookup("PublisherId", "publisher"),
-    ),
-    _table(
-        "SolutionComponent",
-        _lookup("SolutionId", "solution"),
-        _column("Uniqueidentifier", "ObjectId"),
-        _whole("ComponentType"),
-        stem="",
-    ),
-)
+SYSTEM_TABLES = tuple(_table(line) for line in _TABLES.strip().splitlines())
 
+# Schema names of relationships, with {} for the table: by table and single-valued
+# navigation property, or for every table by the lookup's name.
+SYSTEM_RELATIONSHIPS: dict[tuple[str, str], str] = {
+    ("", "createdby"): "lk_{}_createdby",
+    ("", "createdonbehalfby"): "lk_{}_createdonbehalfby",
+    ("", "modifiedby"): "lk_{}_modifiedby",
+    ("", "modifiedonbehalfby"): "lk_{}_modifiedonbehalfby",
+    ("", "organizationid"): "organization_{}",
+    ("", "ownerid"): "owner_{}",
+    ("", "owningbusinessunit"): "business_unit_{}",
+    ("", "owningteam"): "team_{}",
+    ("", "owninguser"): "user_{}",
+    ("account", "parentaccountid"): "account_parent_account",
+    ("account", "primarycontactid"): "account_primary_contact",
+    ("businessunit", "parentbusinessunitid"): "business_unit_parent_business_unit",
+    ("contact", "parentcustomerid_account"): "contact_customer_accounts",
+    ("contact", "parentcustomerid_contact"): "contact_customer_contacts",
+    ("role", "businessunitid"): "business_unit_roles",
+    ("sdkmessagefilter", "sdkmessageid"): "sdkmessageid_sdkmessagefilter",
+    ("systemuser", "businessunitid"): "business_unit_system_users",
+}
+SDK_MESSAGES = ("Create", "CreateMultiple", "Update", "UpdateMultiple", "Delete")
+"""Messages that sdkmessagefilters lists; it never lists UpsertMultiple."""
+
+
+def message_id(name: str) -> str:
+    """Id of a message's record."""
+    return metadata_id("message", name)
+
+
+_MESSAGE_ROWS: list[tuple[str, dict[str, object]]] = [
+    ("sdkmessage", {"sdkmessageid": message_id(name), "name": name})
+    for name in SDK_MESSAGES
+]
 FIRST_ROWS: tuple[tuple[str, dict[str, object]], ...] = (
+    *_MESSAGE_ROWS,
     (
         "organization",
         {

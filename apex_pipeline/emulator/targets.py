@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from typing import NoReturn
 from urllib.parse import unquote
 
-from apex_pipeline.emulator import errors, guids, odata
+from apex_pipeline.emulator import errors, guids, odata, relationships
 from apex_pipeline.emulator.codecs import Stored
 from apex_pipeline.emulator.environment import Environment
 from apex_pipeline.emulator.errors import MalformedValueError
-from apex_pipeline.emulator.odata import Literal
 from apex_pipeline.emulator.schema import Key, Table
 from apex_pipeline.emulator.storage import quoted
+from apex_pipeline.emulator.syntax_tree import Literal
 
 # Characters with which a key in a URL does not work ("Define alternate keys").
 _FORBIDDEN = frozenset("/<>*%&:\\?+")
@@ -92,9 +92,6 @@ def read_target(
         table: The table it is for.
         target: The object.
         typed: Whether `@odata.type` is demanded, as bulk messages do.
-
-    Raises:
-        WebApiError: A property is unknown or a value is not one of its column's.
     """
     if not isinstance(target, dict):
         raise errors.malformed_payload(
@@ -114,6 +111,8 @@ def read_target(
             record_id = table.columns[table.primary_key].codec.read(values[plan.key_at])
     except MalformedValueError as error:
         raise errors.malformed_payload(table.entity_set, str(error)) from None
+    if plan.id_at >= 0 and not typed:
+        raise errors.not_emulated("@odata.id in the body of a single record.")
     address = values[plan.id_at] if plan.id_at >= 0 else None
     if address is not None and not isinstance(address, str):
         raise errors.malformed_payload(table.entity_set, "@odata.id is not a string.")
@@ -151,29 +150,76 @@ def _compile(env: Environment, table: Table, names: tuple[str, ...]) -> Plan:
     readers: list[tuple[int, Callable[[object], Stored]]] = []
     places = {"key": -1, "id": -1, "type": -1}
     for place, name in enumerate(names):
+        column = table.columns.get(name)
         if name == table.primary_key:
             places["key"] = place
         elif name in {"@odata.id", "@odata.type"}:
             places[name.removeprefix("@odata.")] = place
         elif name.endswith("@odata.bind"):
-            column = name.removesuffix("@odata.bind").lower()
-            if column not in table.columns:
-                _undeclared(table, name)
-            columns.append(column)
-            readers.append((place, _reference_reader(env)))
-        elif "@" not in name:
-            found = table.columns.get(name)
-            if found is None or found.shown_as != name:
-                _undeclared(table, name)
-            if found.writable_on:
+            bound, allowed = _bound(env, table, name.removesuffix("@odata.bind"))
+            columns.append(bound)
+            readers.append((place, _reference_reader(env, allowed)))
+        elif "@" in name:
+            continue
+        elif column is not None and column.shown_as == name:
+            if column.writable_on:
                 columns.append(name)
-                readers.append((place, found.codec.read))
+                readers.append((place, column.codec.read))
+        else:
+            columns.append(_emptied(env, table, name))
+            readers.append((place, _read_nothing))
     return Plan(
         tuple(columns), tuple(readers), places["key"], places["id"], places["type"]
     )
 
 
+def _bound(env: Environment, table: Table, name: str) -> tuple[str, list[str]]:
+    """The lookup behind a navigation property, and the tables it may refer to.
+
+    Its name counts letter by letter ("Troubleshoot Web API client errors").
+    """
+    column = table.columns.get(name)
+    if column is not None and column.kind == "Owner":
+        return name, [str(each) for each in _listed(column.definition["Targets"])]
+    step = relationships.navigation(env, table, name)
+    if step is not None and not step.many:
+        return step.column, [step.other.name]
+    if step is not None:
+        raise errors.not_emulated(f"{name}@odata.bind on a collection.")
+    if not table.custom:
+        raise errors.not_emulated(f"the property {name} of the table {table.name}.")
+    raise errors.malformed_payload(
+        table.entity_set,
+        f"An undeclared property '{name}' which only has property annotations in the"
+        " payload but no property value was found in the payload. In OData, only"
+        " declared navigation properties and declared named streams can be represented"
+        " as properties without values.",
+    )
+
+
+def _emptied(env: Environment, table: Table, name: str) -> str:
+    """The lookup of a navigation property that is set to null; no other value is done."""
+    step = relationships.navigation(env, table, name)
+    if step is None:
+        _undeclared(table, name)
+    if step.many:
+        raise errors.not_emulated(f"creating {name} together with the record.")
+    return step.column
+
+
+def _read_nothing(value: object) -> Stored:
+    if value is not None:
+        raise errors.not_emulated("creating a related record together with the record.")
+    return None
+
+
+def _listed(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
+
+
 def _undeclared(table: Table, name: str) -> NoReturn:
+    if not table.custom:
+        raise errors.not_emulated(f"the property {name} of the table {table.name}.")
     raise errors.malformed_payload(
         table.entity_set,
         f"An undeclared property '{name}' was found in the payload. The property"
@@ -182,20 +228,28 @@ def _undeclared(table: Table, name: str) -> NoReturn:
     )
 
 
-def _reference_reader(env: Environment) -> Callable[[object], Stored]:
+def _reference_reader(
+    env: Environment, allowed: list[str]
+) -> Callable[[object], Stored]:
     """Reads `/businessunits(<id>)`, from "Associate and disassociate table rows"."""
+    return lambda value: None if value is None else referenced(env, str(value), allowed)
 
-    def read(value: object) -> Stored:
-        if value is None:
-            return None
-        text = str(value).rpartition("/")[2]
-        entity_set, _, rest = text.partition("(")
-        found = find(env, env.table_of_set(entity_set), rest.removesuffix(")"))
-        if found is None:
-            raise errors.no_such_record(entity_set, rest.removesuffix(")"))
-        return found
 
-    return read
+def referenced(env: Environment, url: str, allowed: list[str]) -> str:
+    """The primary key of the record that a URL names, relative or not."""
+    path = unquote(url)
+    start, _, predicate = path.partition("(")
+    name = start.rpartition("/")[2]
+    if not env.has_set(name) and "_" not in name:
+        raise errors.not_emulated(f"the table {name[:100]}.")
+    table = env.table_of_set(name)
+    if table.name not in allowed:
+        raise errors.malformed_url(f"'{url[:200]}' is no {' or '.join(allowed)}.")
+    predicate = predicate.rpartition(")")[0]
+    found = find(env, table, predicate)
+    if found is None:
+        raise errors.no_such_record(table.name, predicate)
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,10 +277,6 @@ def read_address(table: Table, predicate: str) -> Address:
 
     From "Use an alternate key to reference a record": every column of the key, in any
     order; and from "Define alternate keys": characters with which it does not work.
-
-    Raises:
-        WebApiError: It is no key of the table, or the key's index is not active. That
-            an inactive key answers like an undeclared one is chosen.
     """
     parsed = odata.parse_key(predicate)
     if isinstance(parsed, Literal):
@@ -234,6 +284,9 @@ def read_address(table: Table, predicate: str) -> Address:
     if list(parsed) == [table.primary_key]:
         literal = parsed[table.primary_key]
         return Address(str(_key_value(table, table.primary_key, literal)))
+    for name in [each for each in parsed if each.endswith("_value")]:
+        # "Use an alternate key to reference a record": lookups as `_x_value`.
+        parsed[name[1:-6]] = parsed.pop(name)
     for key in table.keys:
         if set(key.columns) == set(parsed) and key.status == "Active":
             values = tuple(
@@ -268,7 +321,7 @@ def resolve(env: Environment, table: Table, address: Address) -> str | None:
 
 def find(env: Environment, table: Table, predicate: str) -> str | None:
     """The primary key of the record that a predicate names, or None."""
-    return resolve(env, table, read_address(table, unquote(predicate)))
+    return resolve(env, table, read_address(table, predicate))
 
 
 def conflict(table: Table, error: sqlite3.IntegrityError, draft: Draft) -> Exception:
@@ -280,4 +333,4 @@ def conflict(table: Table, error: sqlite3.IntegrityError, draft: Draft) -> Excep
             return errors.key_violated(
                 key.name, {name: held.get(name) for name in key.columns}
             )
-    return errors.record_exists()
+    return errors.duplicate_key()

@@ -55,6 +55,7 @@ class IdentityProvider:
             "token_endpoint_auth_methods_supported": [
                 "client_secret_post",
                 "private_key_jwt",
+                "client_secret_basic",
             ],
             "response_types_supported": ["code", "id_token", "token"],
             "subject_types_supported": ["pairwise"],
@@ -66,9 +67,12 @@ class IdentityProvider:
         }
 
     def grant(
-        self, origin: str, tenant: str, form: Mapping[str, str]
+        self, origin: str, tenant: str, form: Mapping[str, str], *, version: int = 2
     ) -> dict[str, object]:
         """Answer a token request of the client credentials flow.
+
+        Version 1 names the resource, version 2 a scope; version 1 answers with texts
+        for numbers ("Service to service calls using client credentials").
 
         Raises:
             TokenError: The request is refused.
@@ -84,7 +88,7 @@ class IdentityProvider:
             )
         client_id = form.get("client_id", "").lower()
         self.applications.check(client_id, form)
-        audience = _audience(form.get("scope", ""), origin)
+        audience = _audience(form, origin, version)
         now = int(self._clock.now())
         claims = {
             "aud": audience,
@@ -101,12 +105,20 @@ class IdentityProvider:
         if _same_resource(audience, f"{origin}{GRAPH_PATH}"):
             # Permissions granted later are in the next token.
             claims["roles"] = self.applications.granted(client_id)["permissions"]
-        return {
+        granted = {
             "token_type": "Bearer",
             "expires_in": self.lifetime_seconds,
             "ext_expires_in": self.lifetime_seconds,
             "access_token": jwt.encode(claims, self._key, "HS256"),
         }
+        if version == 2:
+            return granted
+        first = {
+            "expires_on": now + self.lifetime_seconds,
+            "not_before": now,
+            "resource": audience,
+        }
+        return {name: str(value) for name, value in (granted | first).items()}
 
     def application_of(self, authorization: str, origin: str) -> str | None:
         """The client id of a valid bearer token for this environment, else None."""
@@ -158,13 +170,44 @@ class IdentityProvider:
             )
 
 
-def _audience(scope: str, origin: str) -> str:
-    """The resource that a scope names.
+def _audience(form: Mapping[str, str], origin: str, version: int) -> str:
+    """The resource that a request names.
 
     Raises:
         TokenError: It is not of the form `<resource>/.default`, or the resource is not
             this environment or its Graph.
     """
+    if version == 1:
+        resource = form.get("resource", "")
+        if not resource:
+            raise TokenError(
+                400,
+                "invalid_request",
+                900144,
+                "The request body must contain the following parameter: 'resource'.",
+            )
+    else:
+        if "resource" in form:
+            raise TokenError(
+                400,
+                "invalid_request",
+                901002,
+                "The 'resource' request parameter is not supported.",
+            )
+        resource = _of_scope(form.get("scope", ""))
+    if not any(_same_resource(resource, origin + path) for path in ("", GRAPH_PATH)):
+        raise TokenError(
+            400,
+            "invalid_resource",
+            500011,
+            f"The resource principal named {resource[:200]} was not found in the"
+            " tenant. This can happen if the application has not been installed by the"
+            " administrator of the tenant or consented to by any user in the tenant.",
+        )
+    return resource
+
+
+def _of_scope(scope: str) -> str:
     resource, separator, _ = scope.partition("/.default")
     if not separator or " " in scope.strip():
         raise TokenError(
@@ -174,15 +217,6 @@ def _audience(scope: str, origin: str) -> str:
             f"The provided value for scope {scope[:200]} is not valid. Client"
             " credential flows must have a scope value with /.default suffixed to the"
             " resource identifier (application ID URI).",
-        )
-    if not any(_same_resource(resource, origin + path) for path in ("", GRAPH_PATH)):
-        raise TokenError(
-            400,
-            "invalid_resource",
-            500011,
-            f"The resource principal named {resource[:200]} was not found in the"
-            " tenant. This can happen if the application has not been installed by the"
-            " administrator of the tenant or consented to by any user in the tenant.",
         )
     return resource
 

@@ -12,57 +12,38 @@ from urllib.parse import quote
 
 from apex_pipeline.emulator import codecs, errors, guids, queries, wire
 from apex_pipeline.emulator.environment import Environment
+from apex_pipeline.emulator.filters import Scope
+from apex_pipeline.emulator.places import Call
 from apex_pipeline.emulator.queries import Query
 from apex_pipeline.emulator.schema import Table
-from apex_pipeline.emulator.security import Principal
 from apex_pipeline.emulator.storage import quoted
 from apex_pipeline.emulator.wire import Request, Response
 
 _TOKEN = re.compile(r"(\d+)!(\d\d/\d\d/\d{4} \d\d:\d\d:\d\d)").fullmatch
 _TIME = "%m/%d/%Y %H:%M:%S"
-_UNSUPPORTED = ("$filter", "$orderby", "$expand", "$top")
 
 
-def wants_tracking(request: Request) -> bool:
-    """Whether a list request asks for a delta link, or follows one."""
-    return (
-        "odata.track-changes" in request.preferences()
-        or "$deltatoken" in request.options()
-    )
-
-
-def list_changes(
-    env: Environment, user: Principal, table: Table, request: Request
-) -> Response:
-    """All records with a delta link, or the changes since a delta link.
-
-    Raises:
-        WebApiError: Tracking is off for the table, an option does not go with it, the
-            token has expired, or the user cannot read the whole organization's records.
-    """
-    user.require("Read", table, globally=True)
-    options = request.options()
-    for name in _UNSUPPORTED:
-        if name in options:
-            raise errors.malformed_url(
-                f'The "{name}" query parameter isn\'t supported when Change Tracking is'
-                " enabled."
-            )
+def list_changes(call: Call) -> Response:
+    """All records with a delta link, or the changes since a delta link."""
+    env, table, request = call.env, call.table, call.request
+    call.user.require("Read", table, globally=True)
     if not table.definition["ChangeTrackingEnabled"]:
         raise errors.WebApiError(
             400,
             "0x80040203",
             f"Entity: {table.name} isn't enabled for change tracking.",
         )
-    token = options.get("$deltatoken")
+    token = request.options().get("$deltatoken")
     since = _read_token(env, token) if token else None
-    query = queries.understand(table, request, tracked=True)
+    query = queries.understand(Scope(env, call.user, table), request, tracked=True)
     return _page(env, table, request, query, since)
 
 
-def count_changes(env: Environment, table: Table, request: Request) -> Response:
+def count_changes(call: Call) -> Response:
     """`/$count?$deltatoken=…`: changed and deleted records since the link."""
-    since = _read_token(env, request.options()["$deltatoken"])
+    env, table = call.env, call.table
+    call.user.require("Read", table)
+    since = _read_token(env, call.request.options()["$deltatoken"])
     number = len(_deleted(env, table, since)) + _changed_count(env, table, since)
     return Response(200, str(number).encode(), {"Content-Type": "text/plain"})
 
@@ -86,7 +67,7 @@ def _page(
         limit=query.page_size + 1,
     )
     shown = rows[: query.page_size]
-    show = query.projection.shower()
+    show = query.projection.shower(env, request.annotations())
     objects = [f"{{{show(row[:-1])}}}" for row in shown]
     if len(rows) > len(shown):
         last = guids.load_guid(str(shown[-1][-1]))
@@ -112,7 +93,7 @@ def _answer(
     link: tuple[str, str],
 ) -> Response:
     context = (
-        f"{request.api}/$metadata#{table.entity_set}{query.projection.context}/$delta"
+        f"{request.api}/$metadata#{table.entity_set}{query.projection.context()}/$delta"
     )
     body = (
         f'{{"@odata.context":{codecs.quote(context)},'
@@ -151,6 +132,10 @@ def _read_skip(request: Request) -> tuple[int | None, str, int]:
     token = request.options().get("$skiptoken", "")
     match = re.search(r'pagenumber="(\d+)".* version="(\d+)" last="([^"]+)"', token)
     if match is None:
+        if token:
+            raise errors.WebApiError(
+                400, "0x80040203", "Malformed XML in the Paging Cookie"
+            )
         return None, "", 1
     return int(match[2]), guids.store_guid(match[3]), int(match[1])
 

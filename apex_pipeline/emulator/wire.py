@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import NoReturn
 from urllib.parse import unquote, unquote_plus
@@ -11,8 +11,62 @@ from urllib.parse import unquote, unquote_plus
 from apex_pipeline.emulator import errors
 
 JSON_TYPE = "application/json; odata.metadata=minimal"
+_ANNOTATIONS = "odata.include-annotations"
 
-_PREFERENCE = re.compile(r'\s*([\w.\-]+)\s*(?:=\s*("[^"]*"|[^,;]*))?\s*(?:,|;|$)')
+# Commas within quotes, brackets and braces do not separate arguments.
+_ARGUMENTS = re.compile(
+    r"""(?:'(?:[^']|'')*'|"[^"]*"|\[[^\]]*\]|\{.*\}|[^,'"\[{])+""", re.DOTALL
+)
+_PREFERENCE = re.compile(
+    r'\s*([\w.\-]+)\s*(?:=\s*("[^"]*"|[^",;]*))?\s*(?:[,;]|$)|[,\s]+'
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Annotations:
+    """What `odata.include-annotations` asks for: names, or beginnings with a `*`."""
+
+    patterns: tuple[str, ...] = ()
+
+    def __contains__(self, name: object) -> bool:
+        """Whether an annotation is asked for."""
+        return any(
+            str(name).startswith(pattern[:-1])
+            if pattern.endswith("*")
+            else name == pattern
+            for pattern in self.patterns
+        )
+
+
+def preferences(text: str) -> dict[str, str]:
+    """A Prefer header: names in lower case with their values, unquoted.
+
+    Of a name that is given twice the first counts (RFC 7240), but annotations add up.
+    """
+    found: dict[str, str] = {}
+    place = 0
+    while place < len(text):
+        match = _PREFERENCE.match(text, place)
+        if match is None:
+            raise errors.not_emulated(f"the Prefer header at '{text[place:][:100]}'.")
+        place = match.end()
+        name, value = (match[1] or "").lower(), (match[2] or "").strip().strip('"')
+        if name == _ANNOTATIONS and name in found:
+            found[name] += f",{value}"
+        elif name:
+            found.setdefault(name, value)
+    return found
+
+
+def annotations(text: str) -> Annotations:
+    """What a Prefer header asks for; nothing where it cannot be read."""
+    try:
+        listed = preferences(text).get(_ANNOTATIONS, "")
+    except errors.WebApiError:
+        return Annotations()
+    return Annotations(
+        tuple(each.strip() for each in listed.split(",") if each.strip())
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +89,27 @@ class Request:
     body: bytes
     api: str
 
-    def decoded_path(self) -> str:
-        """The path without percent-encoding."""
-        return unquote(self.path)
+    def url(self) -> str:
+        """The whole address, for messages."""
+        return f"{self.api}/{self.path}"
+
+    def arguments(self) -> list[tuple[str, str]]:
+        """Arguments between the parentheses of a function, with aliases looked up."""
+        options = self.options()
+        inner = unquote(self.path).partition("(")[2].rpartition(")")[0]
+        found = []
+        for part in _ARGUMENTS.findall(inner):
+            name, separator, value = (each.strip() for each in part.partition("="))
+            if not separator:
+                raise errors.malformed_url(
+                    f"Syntax error in the arguments '{inner[:200]}'."
+                )
+            if value.startswith("@"):
+                if value not in options:
+                    raise errors.malformed_url(f"The alias {value} has no value.")
+                value = options[value]
+            found.append((name, value))
+        return found
 
     def options(self) -> dict[str, str]:
         """Query options by name, decoded."""
@@ -45,20 +117,19 @@ class Request:
         return {unquote_plus(name): unquote_plus(value) for name, _, value in pairs}
 
     def preferences(self) -> dict[str, str]:
-        """What the Prefer header asks for; several may be joined by commas."""
-        text = self.headers.get("prefer", "")
-        return {
-            match[1].lower(): (match[2] or "").strip().strip('"')
-            for match in _PREFERENCE.finditer(text)
-            if match[1]
-        }
+        """What the Prefer header asks for."""
+        return preferences(self.headers.get("prefer", ""))
+
+    def annotations(self) -> Annotations:
+        """Which annotations the Prefer header asks for."""
+        return annotations(self.headers.get("prefer", ""))
+
+    def aliases(self) -> dict[str, str]:
+        """Parameter aliases: query options that begin with `@`."""
+        return {name: text for name, text in self.options().items() if name[0] == "@"}
 
     def json(self, entity_set: str) -> dict[str, object]:
-        """The body as an object; decimals keep their digits.
-
-        Raises:
-            WebApiError: It is not a JSON object.
-        """
+        """The body as an object; decimals keep their digits."""
         try:
             parsed = json.loads(
                 self.body, parse_float=Decimal, parse_constant=_refuse_constant
@@ -84,12 +155,24 @@ class Response:
         body: Empty where the answer has none.
         headers: Beyond those that every answer carries.
         rows: Records read or written, for the latency model and the request log.
+        code: Dataverse's code of a refusal; of a batch, each of its parts' codes once.
     """
 
     status: int
     body: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict)
     rows: int = 1
+    code: str | None = None
+
+
+def applied(request: Request) -> dict[str, str]:
+    """The header that repeats which preferences of a query were honoured."""
+    names = [
+        f"{name}={value}" if name == "odata.maxpagesize" else f'{name}="{value}"'
+        for name, value in request.preferences().items()
+        if name in {"odata.maxpagesize", _ANNOTATIONS}
+    ]
+    return {"Preference-Applied": ",".join(names)} if names else {}
 
 
 def json_response(
@@ -105,27 +188,30 @@ def created(request: Request, path: str) -> Response:
     return Response(204, headers={"OData-EntityId": f"{request.api}/{path}"})
 
 
-def error_response(error: errors.WebApiError, preferences: str) -> Response:
+def error_response(error: errors.WebApiError, prefer: str) -> Response:
     """The one place where an error becomes a body.
 
     Annotations are members of `error` on request, as in "Compose HTTP requests and
     handle errors", section on additional details.
     """
     document: dict[str, object] = {"code": error.code, "message": error.message}
-    if 'odata.include-annotations="*"' in preferences:
-        link = (
-            "http://go.microsoft.com/fwlink/?LinkID=398563&error="
-            f"Microsoft.Crm.CrmException%3a{error.code[2:]}&client=platform"
-        )
-        details = "@Microsoft.PowerApps.CDS.ErrorDetails"
-        document |= {
-            f"{details}.OperationStatus": "0",
-            f"{details}.SubErrorCode": "-2146233088",
-            "@Microsoft.PowerApps.CDS.HelpLink": link,
-            "@Microsoft.PowerApps.CDS.InnerError.Message": error.message,
-            **error.annotations,
-        }
-    return json_response({"error": document}, error.status, error.headers)
+    link = (
+        "http://go.microsoft.com/fwlink/?LinkID=398563&error="
+        f"Microsoft.Crm.CrmException%3a{error.code[2:]}&client=platform"
+    )
+    cds = "Microsoft.PowerApps.CDS"
+    details = {
+        f"{cds}.ErrorDetails.OperationStatus": "0",
+        f"{cds}.ErrorDetails.SubErrorCode": "-2146233088",
+        f"{cds}.HelpLink": link,
+        f"{cds}.TraceText": "",
+        f"{cds}.InnerError.Message": error.message,
+        **error.annotations,
+    }
+    wanted = annotations(prefer)
+    document |= {f"@{name}": text for name, text in details.items() if name in wanted}
+    answer = json_response({"error": document}, error.status, error.headers)
+    return replace(answer, code=error.code)
 
 
 def _exact(value: object) -> object:

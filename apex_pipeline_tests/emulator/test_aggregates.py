@@ -51,7 +51,6 @@ def apply(api, expression):
             "aggregate(apex_costusd with min as low,apex_costusd with max as high)",
             [{"low": 0.0, "high": 0.5}],
         ),
-        ("aggregate(apex_phase with countdistinct as n)", [{"n": 2}]),
         ("filter(apex_tokensin gt 3)/aggregate($count as n)", [{"n": 2}]),
         ("filter(apex_tokensin gt 99)/aggregate($count as n)", [{"n": 0}]),
         ("aggregate(apex_latencyp95ms with average as a)", [{"a": 51200.0}]),

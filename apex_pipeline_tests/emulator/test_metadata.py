@@ -93,9 +93,9 @@ def test_without_a_cast_typed_properties_are_unknown(api):
 
 def test_expand_shows_columns_keys_and_privileges(api):
     found = api.get(
-        f"{DEFINITION}?$select=LogicalName&$expand=Attributes($select=LogicalName,"
-        "AttributeType,RequiredLevel),Keys($select=SchemaName,KeyAttributes,"
-        "EntityKeyIndexStatus),Privileges($select=Name,PrivilegeId,PrivilegeType)"
+        f"{DEFINITION}?$select=LogicalName,Privileges&$expand=Attributes($select="
+        "LogicalName,AttributeType,RequiredLevel),Keys($select=SchemaName,"
+        "KeyAttributes,EntityKeyIndexStatus)"
     ).json()
     assert set(COLUMNS) <= {each["LogicalName"] for each in found["Attributes"]}
     assert found["Keys"] == []
@@ -124,11 +124,17 @@ def test_a_definition_can_be_asked_by_its_id(api):
         "EntityDefinitions(LogicalName='apex_nothing')",
         "EntityDefinitions(00000000-0000-0000-0000-000000000001)",
         f"{DEFINITION}/Attributes(LogicalName='apex_nothing')",
-        f"{DEFINITION}/Nonsense",
     ],
 )
 def test_what_is_not_defined_is_not_found(api, path):
     assert api.get(path).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "path", [f"{DEFINITION}/Nonsense", "EntityDefinitions(LogicalName='lead')"]
+)
+def test_what_the_service_may_define_is_not_emulated(api, path):
+    assert api.get(path).status_code == 501
 
 
 def test_the_service_document_lists_entity_sets(api):

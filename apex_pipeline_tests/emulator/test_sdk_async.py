@@ -162,3 +162,18 @@ def test_errors(run: Run):
             await client.query.sql(f"SELECT apex_runid FROM {TABLE}")
 
     run(body)
+
+
+def test_a_lookup_is_made_and_removed(run: Run):
+    async def body(client):
+        await client.tables.create("apex_Agent", {"apex_Note": "memo"})
+        made = await client.tables.create_lookup_field(
+            referencing_table=TABLE,
+            lookup_field_name="apex_AgentId",
+            referenced_table="apex_agent",
+        )
+        found = await client.tables.get_relationship(made.relationship_schema_name)
+        assert found.referencing_entity == TABLE
+        await client.tables.delete_relationship(made.relationship_id)
+
+    run(body)

@@ -234,8 +234,7 @@ def test_a_user_can_be_disabled(api, user, sync):
 
 def test_the_tables_own_privileges_are_those_that_are_granted(api):
     found = api.get(
-        "EntityDefinitions(LogicalName='apex_campaignmetrics')?$select=LogicalName"
-        "&$expand=Privileges"
+        "EntityDefinitions(LogicalName='apex_campaignmetrics')?$select=Privileges"
     ).json()["Privileges"]
     for each in found:
         assert privilege(api, each["Name"]) == each["PrivilegeId"]

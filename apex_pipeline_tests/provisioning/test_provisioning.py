@@ -170,6 +170,8 @@ def test_an_existing_tables_ownership_and_primary_name_are_accepted(make, api):
             "DisplayName": label,
             "DisplayCollectionName": label,
             "OwnershipType": "UserOwned",
+            "HasActivities": False,
+            "HasNotes": False,
             "Attributes": [
                 column("String", "apex_Name", IsPrimaryName=True, MaxLength=50),
                 column("BigInt", "apex_TokensIn"),

@@ -128,7 +128,10 @@ def web_api(emulator: ServedEmulator, bearer: str | None = None) -> httpx.Client
         base_url=f"{emulator.api}/",
         timeout=SECONDS,
         verify=trusting(emulator),
-        headers={"Authorization": f"Bearer {bearer or token(emulator)}"},
+        headers={
+            "Authorization": f"Bearer {bearer or token(emulator)}",
+            "Content-Type": "application/json",
+        },
     )
 
 

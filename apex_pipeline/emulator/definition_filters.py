@@ -1,0 +1,131 @@
+"""`$filter` over definitions, which are JSON objects rather than rows.
+
+From "Query table definitions using the Web API": enumerations are written with their
+namespace, and complex properties are reached by a path.
+"""
+
+import operator as operators
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from apex_pipeline.emulator import definition_properties, errors
+from apex_pipeline.emulator.odata import COMPARISONS
+from apex_pipeline.emulator.syntax_tree import (
+    Comparison,
+    Function,
+    Literal,
+    Logical,
+    Negation,
+    Node,
+    Property,
+)
+
+_CRM = "Microsoft.Dynamics.CRM."
+# Enumerations by the last two steps of a property's path, or by the last alone.
+_ENUMERATIONS = {
+    "AttributeType": "AttributeTypeCode",
+    "EntityKeyIndexStatus": "EntityKeyIndexStatus",
+    "OwnershipType": "OwnershipTypes",
+    "PrivilegeType": "PrivilegeType",
+    "RelationshipType": "RelationshipType",
+    "RequiredLevel/Value": "AttributeRequiredLevel",
+    "SecurityTypes": "SecurityTypes",
+}
+_MATCHERS: dict[str, Callable[[str, str], bool]] = {
+    "contains": lambda text, part: part in text,
+    "startswith": lambda text, part: text.startswith(part),
+    "endswith": lambda text, part: text.endswith(part),
+}
+_NUMBERS = {"Edm.Int32", "Edm.Int64", "Edm.Decimal"}
+
+
+def matches(node: Node, definition: Mapping[str, object], kind: str) -> bool:
+    """Whether a definition satisfies the condition.
+
+    Args:
+        node: The condition.
+        definition: A table's, column's, key's or relationship's.
+        kind: Its type, for the messages.
+    """
+    match node:
+        case Logical("and", operands):
+            return {True} == {matches(each, definition, kind) for each in operands}
+        case Logical(_, operands):
+            return True in {matches(each, definition, kind) for each in operands}
+        case Negation(operand):
+            return not matches(operand, definition, kind)
+        case Comparison(operator, Property(name), Literal() as literal):
+            value = _look_up(name, definition, kind)
+            return _compare(operator, name, value, literal)
+        case Function(name, (Property(field), Literal() as literal)) if (
+            name in _MATCHERS
+        ):
+            text = str(_look_up(field, definition, kind) or "").lower()
+            return _MATCHERS[name](text, literal.text.lower())
+        case Property(name):
+            return _look_up(name, definition, kind) is True
+        case _:
+            raise errors.not_emulated("this $filter on definitions.")
+
+
+def _compare(operator: str, path: str, value: object, literal: Literal) -> bool:
+    enumeration = _enumeration(path)
+    if literal.edm == "null":
+        left: Any = value is None
+        right: Any = True
+    elif enumeration or literal.edm.startswith(_CRM):
+        if literal.edm != f"{_CRM}{enumeration}":
+            raise errors.incompatible(
+                f"{_CRM}{enumeration}" if enumeration else _edm(value),
+                literal.edm,
+                COMPARISONS[operator],
+            )
+        left, right = str(value), literal.text
+    elif value is None:
+        return operator == "ne"
+    elif isinstance(value, bool) or literal.edm == "Edm.Boolean":
+        _require(isinstance(value, bool), literal, "Edm.Boolean", value, operator)
+        left, right = str(value).lower(), literal.text
+    elif isinstance(value, int) or literal.edm in _NUMBERS:
+        number = isinstance(value, int) and literal.edm in _NUMBERS
+        _require(number, literal, literal.edm, value, operator)
+        left, right = value, float(literal.text)
+    else:
+        left, right = str(value).lower(), literal.text.lower()
+    compared: bool = getattr(operators, operator)(left, right)
+    return compared
+
+
+def _require(
+    fits: bool,  # noqa: FBT001 # a check
+    literal: Literal,
+    edm: str,
+    value: object,
+    operator: str,
+) -> None:
+    if not fits or literal.edm != edm:
+        raise errors.incompatible(_edm(value), literal.edm, COMPARISONS[operator])
+
+
+def _enumeration(path: str) -> str | None:
+    steps = path.split("/")
+    if steps[0] == "CascadeConfiguration" and len(steps) == 2:
+        return "CascadeType"
+    return _ENUMERATIONS.get("/".join(steps[-2:])) or _ENUMERATIONS.get(path)
+
+
+def _edm(value: object) -> str:
+    names: dict[type, str] = {bool: "Edm.Boolean", int: "Edm.Int32"}
+    return names.get(type(value), "Edm.String")
+
+
+def _look_up(path: str, definition: Mapping[str, object], kind: str) -> object:
+    value: object = definition
+    for step in path.split("/"):
+        if not isinstance(value, Mapping) or step not in value:
+            raise definition_properties.missing(step, kind)
+        value = value[step]
+    if isinstance(value, Mapping | list):
+        # "This does not work on properties of Label ComplexType."
+        raise errors.malformed_url(f"{path} is neither primitive nor an enumeration.")
+    return value

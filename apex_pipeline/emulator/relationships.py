@@ -1,0 +1,225 @@
+"""One-to-many relationships: a lookup column, and a navigation property at either end.
+
+From "Table relationship definitions" and "Create and update table relationships using
+the Web API". The definitions are kept with the lookup column. Names of the platform's
+own relationships are those of its table references; where those list none for a table
+here, the name is made of both tables' (chosen).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from apex_pipeline.emulator import errors
+from apex_pipeline.emulator.definitions import CRM, Definition, metadata_id
+from apex_pipeline.emulator.environment import Environment
+from apex_pipeline.emulator.schema import Column, Table
+from apex_pipeline.emulator.storage import Sql, quoted
+from apex_pipeline.emulator.system_tables import SYSTEM_RELATIONSHIPS
+
+ONE_TO_MANY = f"{CRM}OneToManyRelationshipMetadata"
+MANY_TO_MANY = f"{CRM}ManyToManyRelationshipMetadata"
+
+# Collection-valued navigation properties of many-to-many relationships: table and name
+# lead to the other table, the kind of link, and whether the record is its source.
+ASSOCIATIONS: dict[tuple[str, str], tuple[str, str, bool]] = {
+    ("systemuser", "systemuserroles_association"): ("role", "userrole", True),
+    ("role", "systemuserroles_association"): ("systemuser", "userrole", False),
+    ("role", "roleprivileges_association"): ("privilege", "roleprivilege", True),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Relationship:
+    """A one-to-many relationship.
+
+    Attributes:
+        definition: As RelationshipDefinitions shows it.
+        column: Logical name of the lookup on the referencing table.
+    """
+
+    definition: Definition
+    column: str
+
+    def __getitem__(self, name: str) -> str:
+        """A property of the definition, such as ReferencedEntity."""
+        return str(self.definition[name])
+
+    @property
+    def deletes(self) -> str:
+        """What becomes of referencing records when the referenced one is deleted."""
+        cascade = self.definition["CascadeConfiguration"]
+        return str(cascade["Delete"]) if isinstance(cascade, dict) else "NoCascade"
+
+    @property
+    def single(self) -> str:
+        """The navigation property of the referencing table."""
+        return self["ReferencingEntityNavigationPropertyName"]
+
+    @property
+    def collection(self) -> str:
+        """The navigation property of the referenced table."""
+        return self["ReferencedEntityNavigationPropertyName"]
+
+
+@dataclass(frozen=True, slots=True)
+class Navigation:
+    """A navigation property of a table.
+
+    Attributes:
+        name: As in a URL.
+        table: The table that has it.
+        other: The table that it leads to.
+        column: The lookup at one of the ends; empty for many-to-many.
+        many: Whether it is collection-valued.
+        link: Kind of link and whether the table is its source, for many-to-many.
+    """
+
+    name: str
+    table: Table
+    other: Table
+    column: str
+    many: bool
+    link: tuple[str, bool] | None = None
+
+    def condition(self, near: str, far: str) -> str:
+        """What joins records of the two tables, which go by these names in SQL."""
+        near_key = f"{near}.{quoted(self.table.primary_key)}"
+        far_key = f"{far}.{quoted(self.other.primary_key)}"
+        if self.link is not None:
+            kind, is_source = self.link
+            ends = ("source", "target") if is_source else ("target", "source")
+            return " ".join(
+                (
+                    "EXISTS (SELECT 1 FROM link WHERE kind =",
+                    f"'{kind}' AND {ends[0]} = {near_key} AND {ends[1]} = {far_key})",
+                )
+            )
+        if self.many:
+            return f"{far}.{quoted(self.column)} = {near_key}"
+        return f"{far_key} = {near}.{quoted(self.column)}"
+
+    def of_record(self, record_id: str) -> Sql:
+        """The condition for the other table's records that belong to one record."""
+        near = quoted(self.table.name)
+        joined = self.condition("near", quoted(self.other.name))
+        key = f"near.{quoted(self.table.primary_key)}"
+        return (
+            " ".join(
+                ("EXISTS (SELECT 1 FROM", near, f"AS near WHERE {key} = ? AND", joined)
+            )
+            + ")",
+            [record_id],
+        )
+
+
+def of_column(table: Table, column: Column) -> list[Relationship]:
+    """The relationships of a lookup; several where it may refer to several tables."""
+    targets = column.definition.get("Targets")
+    if not isinstance(targets, list):
+        return []
+    kept = column.definition.get("_relationships")
+    listed = kept if isinstance(kept, list) else _system(table, column, targets)
+    return [Relationship(each, column.name) for each in listed]
+
+
+def of_table(table: Table) -> list[Relationship]:
+    """The many-to-one relationships of a table."""
+    return [
+        each for column in table.columns.values() for each in of_column(table, column)
+    ]
+
+
+def every(env: Environment) -> Iterator[Relationship]:
+    """All one-to-many relationships."""
+    return (each for table in env.tables for each in of_table(table))
+
+
+def navigation(env: Environment, table: Table, name: str) -> Navigation | None:
+    """The navigation property of this name, letter by letter, or None."""
+    for each in of_table(table):
+        if each.single == name:
+            other = _present(env, each["ReferencedEntity"], name)
+            return Navigation(name, table, other, each.column, many=False)
+    if (table.name, name) in ASSOCIATIONS:
+        other_name, *link = ASSOCIATIONS[table.name, name]
+        kind, is_source = str(link[0]), bool(link[1])
+        other = env.table(other_name)
+        return Navigation(name, table, other, "", many=True, link=(kind, is_source))
+    for each in every(env):
+        if each["ReferencedEntity"] == table.name and each.collection == name:
+            other = env.table(each["ReferencingEntity"])
+            return Navigation(name, table, other, each.column, many=True)
+    return None
+
+
+def needed(env: Environment, table: Table, name: str) -> Navigation:
+    """The navigation property of this name."""
+    found = navigation(env, table, name)
+    if found is None:
+        raise errors.no_such_property(name, table.name, custom=table.custom)
+    return found
+
+
+def _present(env: Environment, name: str, what: str) -> Table:
+    try:
+        return env.table(name)
+    except KeyError:
+        raise errors.not_emulated(
+            f"the navigation property {what}, which leads to the table {name}."
+        ) from None
+
+
+def define(names: Definition, **more: object) -> Definition:
+    """A relationship's whole definition; defaults as the service shows them."""
+    schema_name = str(names["SchemaName"])
+    return {
+        "@odata.type": f"#{ONE_TO_MANY}",
+        "MetadataId": metadata_id("relationship", schema_name),
+        "HasChanged": None,
+        "IsCustomRelationship": False,
+        "IsValidForAdvancedFind": True,
+        "SecurityTypes": "Append",
+        "IsManaged": False,
+        "RelationshipType": "OneToManyRelationship",
+        "IntroducedVersion": "1.0",
+        "IsHierarchical": False,
+        "RelationshipBehavior": 1,
+        "IsCustomizable": {
+            "Value": True,
+            "CanBeChanged": True,
+            "ManagedPropertyLogicalName": "iscustomizable",
+        },
+        "AssociatedMenuConfiguration": None,
+        "CascadeConfiguration": dict.fromkeys(
+            ("Assign", "Delete", "Merge", "Reparent", "Share", "Unshare"), "NoCascade"
+        ),
+        **names,
+        **more,
+    }
+
+
+def _system(table: Table, column: Column, targets: list[object]) -> list[Definition]:
+    name = column.name
+    if column.kind == "Owner":
+        return [_platform(table, column, "owner", name)]
+    if len(targets) == 1:
+        return [_platform(table, column, str(targets[0]), str(name))]
+    return [_platform(table, column, str(each), f"{name}_{each}") for each in targets]
+
+
+def _platform(table: Table, column: Column, referenced: str, single: str) -> Definition:
+    pattern = SYSTEM_RELATIONSHIPS.get((table.name, single)) or (
+        SYSTEM_RELATIONSHIPS.get(("", column.name), f"{referenced}_{{}}")
+    )
+    schema_name = pattern.format(table.name)
+    return define(
+        {
+            "SchemaName": schema_name,
+            "ReferencedEntity": referenced,
+            "ReferencedAttribute": f"{referenced}id",
+            "ReferencingEntity": table.name,
+            "ReferencingAttribute": column.name,
+            "ReferencedEntityNavigationPropertyName": schema_name,
+            "ReferencingEntityNavigationPropertyName": single,
+        }
+    )
