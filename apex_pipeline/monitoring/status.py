@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from apex_pipeline.monitoring.facts import LedgerFacts
+from apex_pipeline.monitoring.facts import LedgerFacts, read_facts, read_ledger_facts
 from apex_pipeline.postgres.run_ledger import token_hit_rate_pct
 from apex_pipeline.postgres.store import Store
 from apex_pipeline.settings import DataverseSettings
@@ -55,7 +55,7 @@ def read_status(store: Store, settings: DataverseSettings) -> Status:
         DatabaseError: Postgres did not answer, or lacks our tables.
     """
     now = datetime.now(UTC)
-    facts = store.facts(now, pacing_key(settings))
+    facts = store.ask(read_facts, now, pacing_key(settings))
     oldest, since = facts.pending.oldest_created_at, facts.waiting_since()
     return Status(
         pending=facts.pending.count,
@@ -78,7 +78,7 @@ def read_ledger(store: Store, now: datetime) -> dict[str, Any]:
     Raises:
         DatabaseError: Postgres did not answer, or lacks our tables.
     """
-    return _of_ledger(store.ledger_facts(now))
+    return _of_ledger(store.ask(read_ledger_facts, now))
 
 
 def _of_ledger(facts: LedgerFacts) -> dict[str, Any]:

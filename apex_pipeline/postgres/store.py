@@ -8,12 +8,6 @@ from typing import Self, TypeVar
 from sqlalchemy import Connection
 
 from apex_pipeline.metrics import Rejection
-from apex_pipeline.monitoring.facts import (
-    Facts,
-    LedgerFacts,
-    read_facts,
-    read_ledger_facts,
-)
 from apex_pipeline.postgres import pending_rows, resent_rows, row_marks, run_ledger
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.pending_rows import PendingRow, PendingSummary, Position
@@ -69,6 +63,7 @@ class Store:
     def __init__(self, database: Database) -> None:
         """Keep the database; nothing is sent yet."""
         self._database = database
+        self.ask = database.ask
 
     def __enter__(self) -> Self:
         """Return the store itself."""
@@ -104,18 +99,6 @@ class Store:
     def pending_summary(self) -> PendingSummary:
         """Count the pending rows, and find the oldest."""
         return self._database.transact(pending_rows.summary, repeatable=True)
-
-    def facts(self, now: datetime, pacing_key: str = "") -> Facts:
-        """Read the figures of the sync, as they are told everywhere."""
-        return self._database.transact(
-            lambda c: read_facts(c, now, pacing_key), repeatable=True
-        )
-
-    def ledger_facts(self, now: datetime) -> LedgerFacts:
-        """Read the figures that come from the ledger alone."""
-        return self._database.transact(
-            lambda c: read_ledger_facts(c, now), repeatable=True
-        )
 
     def has_pending(self) -> bool:
         """Whether anything is pending; cheap, however much it is."""

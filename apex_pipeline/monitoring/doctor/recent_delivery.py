@@ -3,6 +3,7 @@
 from datetime import datetime
 
 from apex_pipeline.monitoring.doctor.check_results import Finding, failed, ok
+from apex_pipeline.monitoring.facts import read_facts
 from apex_pipeline.postgres.store import Store
 
 
@@ -11,7 +12,7 @@ def last_success(store: Store, now: datetime) -> Finding:
 
     A tick with nothing pending starts no run, so an old success alone says nothing.
     """
-    facts = store.facts(now)
+    facts = store.ask(read_facts, now)
     seen = f"{_ago(facts.last_success_at, now)}, {facts.pending.count} rows pending"
     since = facts.waiting_since()
     if since is None or not facts.lacks_success():
