@@ -117,7 +117,7 @@ monitoring: errors settings microsoft quarantine postgres monitoring/alerts sync
 reconcile: errors column_types settings metrics dataverse postgres sync
 defs/analytics: errors settings postgres analytics/rollups defs analytics/csv
     analytics/forecast analytics/charts
-monitoring/doctor: errors settings metrics microsoft dataverse postgres
+monitoring/doctor: errors settings metrics quarantine microsoft dataverse postgres
     monitoring/alerts provisioning monitoring
 panel: errors column_types settings metrics web_gate dataverse postgres
     analytics/rollups recording analytics/csv analytics/forecast analytics/charts

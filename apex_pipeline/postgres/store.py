@@ -12,8 +12,8 @@ from apex_pipeline.postgres import pending_rows, resent_rows, row_marks, run_led
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.pending_rows import PendingRow, PendingSummary, Position
 from apex_pipeline.postgres.resent_rows import Slice, SliceSummary
-from apex_pipeline.postgres.row_marks import Marks, Trial
-from apex_pipeline.postgres.run_ledger import RunRecord, Target, Totals
+from apex_pipeline.postgres.row_marks import Marks
+from apex_pipeline.postgres.run_ledger import RunRecord, Target
 from apex_pipeline.postgres.time_limits import STATEMENT_SECONDS
 from apex_pipeline.postgres.writer_lock import WriterLock, try_writer_lock
 from apex_pipeline.quarantine import decisions as quarantine, listing
@@ -147,12 +147,6 @@ class Store:
 
         return self._database.transact(mark, repeatable=True)
 
-    def try_mark(self, at: datetime) -> Trial:
-        """Mark a few rows in a transaction that is rolled back."""
-        return self._database.transact(
-            lambda c: row_marks.trial(c, at), repeatable=True
-        )
-
     def quarantine(
         self, rejections: Sequence[Rejection], at: datetime, *, unmark: bool = False
     ) -> None:
@@ -276,10 +270,6 @@ class Store:
         return self._database.transact(
             lambda c: run_ledger.last_runs(c, limit), repeatable=True
         )
-
-    def run_totals(self) -> Totals:
-        """Add up what all runs did."""
-        return self._database.transact(run_ledger.totals, repeatable=True)
 
     def pacing(self, key: str) -> dict[str, object] | None:
         """Read how much of Dataverse's limits was used lately."""
