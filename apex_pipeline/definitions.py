@@ -10,6 +10,7 @@ from apex_pipeline.defs.analytics import (
     rollup_jobs,
     rollup_sensors,
 )
+from apex_pipeline.defs.code_location import publish_location
 from apex_pipeline.defs.operations import (
     inspection_jobs,
     provisioning_jobs,
@@ -22,12 +23,13 @@ from apex_pipeline.defs.reconcile import reconciliation
 from apex_pipeline.defs.services import Services
 from apex_pipeline.defs.sync import drain_sensor, schedules, sync_assets
 from apex_pipeline.defs.sync.sync_job import sync_campaign_metrics
-from apex_pipeline.defs.sync.sync_specs import CAMPAIGN_METRICS
+from apex_pipeline.defs.sync_specs import CAMPAIGN_METRICS
 
 
 @dg.definitions
 def defs() -> dg.Definitions:
     """All that the code location offers."""
+    publish_location()
     return dg.Definitions(
         assets=[
             CAMPAIGN_METRICS,
@@ -60,7 +62,7 @@ def defs() -> dg.Definitions:
         ],
         schedules=[
             schedules.sync_every_five_minutes,
-            schedules.weekly_purge,
+            purge_event_log.weekly_purge,
             reconciliation.reconcile_dataverse_daily,
             rollup_jobs.refresh_daily_rollups_nightly,
             rollup_jobs.refresh_weekly_rollups_mondays,
@@ -75,5 +77,5 @@ def defs() -> dg.Definitions:
         # Also for Dagster's implicit jobs. A step takes half a second to start instead of
         # six, and there is nothing to isolate one from another.
         executor=dg.in_process_executor,
-        resources={"services": Services()},
+        resources={"services": Services(), "definitions": defs},
     )

@@ -4,6 +4,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -31,13 +32,40 @@ def roots(path: Path) -> set[str]:
     return {name.split(".")[0] for name in imports(path)}
 
 
-def ours(path: Path) -> set[str]:
-    """First-level modules of ours that a file imports, and those of `analysis`."""
-    found = set()
-    for name in imports(path):
-        root, *parts = name.split(".")
-        if root == "apex_pipeline" and parts and parts != ["analysis"]:
-            found.add(".".join(parts[: 2 if parts[0] == "analysis" else 1]))
+def named(path: Path) -> str:
+    """The dotted name of a module below the package."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def room(path: Path) -> str:
+    """The folder or the loose module that a module belongs to."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    deep = parts[0] in SORTED_BY_ROOM and len(parts) > 2
+    return "/".join(parts[: 2 if deep else 1])
+
+
+SORTED_BY_ROOM = {"analytics", "defs", "monitoring"}
+"""Folders whose own folders are rooms."""
+
+ROOM_OF = {named(path): room(path) for path in MODULES}
+
+
+def rooms_used(path: Path) -> set[str]:
+    """Other rooms that a module imports from."""
+    names = {
+        name.removeprefix("apex_pipeline.")
+        for name in imports(path)
+        if name.startswith("apex_pipeline.")
+    }
+    return {ROOM_OF[name] for name in names & ROOM_OF.keys()} - {room(path)}
+
+
+def rooms_used_by() -> dict[str, set[str]]:
+    """Each room, and the rooms that its modules import from."""
+    found: dict[str, set[str]] = {each: set() for each in ROOM_OF.values()}
+    for path in MODULES:
+        found[room(path)] |= rooms_used(path)
     return found
 
 
@@ -50,219 +78,104 @@ def test_dagster_is_imported_in_definitions_and_defs_alone(path):
 @pytest.mark.parametrize("path", MODULES, ids=str)
 def test_the_emulator_and_the_rest_share_no_code(path):
     if within(path, "emulator"):
-        assert ours(path) <= {"emulator"}
+        assert not rooms_used(path)
     elif not within(path, "cli"):
-        assert "emulator" not in ours(path)
+        assert "emulator" not in rooms_used(path)
 
 
 @pytest.mark.parametrize("path", MODULES, ids=str)
 def test_the_pipeline_does_not_know_what_is_local(path):
     if not within(path, "local", "cli"):
-        assert "local" not in ours(path)
+        assert "local" not in rooms_used(path)
 
 
-MAY_IMPORT = {
-    "errors.py": set(),
-    "column_types.py": set(),
-    "metrics.py": {"column_types"},
-    "postgres_url.py": {"errors"},
-    "settings": {"errors", "postgres_url", "settings"},
-    "dataverse": {"column_types", "dataverse", "errors", "metrics", "settings"},
-    "time_limits.py": set(),
-    "timed_connection.py": {"time_limits"},
-    "lock_holders.py": set(),
-    "postgres_errors.py": {"errors", "timed_connection"},
-    "database.py": {
-        *("errors", "lock_holders", "postgres_errors", "postgres_url"),
-        *("time_limits", "timed_connection"),
-    },
-    "ledger.py": {"marking"},
-    "writer_lock.py": {"database", "errors", "time_limits", "timed_connection"},
-    "pending.py": set(),
-    "marking.py": {"metrics", "pending"},
-    "monitoring": {"ledger", "monitoring", "pending", "quarantine"},
-    "quarantine.py": {"errors", "metrics"},
-    "quarantine_listing.py": {"quarantine"},
-    "examination.py": {"metrics", "quarantine_listing"},
-    "slices.py": {"errors", "pending", "quarantine"},
-    "pacing_memory.py": {"dataverse", "store"},
-    "sources.py": {"marking", "metrics", "pending", "slices", "store"},
-    "store.py": {
-        *("database", "ledger", "marking", "metrics", "monitoring", "pending"),
-        *("quarantine", "quarantine_listing", "slices", "time_limits", "writer_lock"),
-        "analysis.comparison",
-    },
-    "migrations.py": {
-        *("database", "errors", "schema", "time_limits"),
-    },
-    "schema.py": set(),
-    "breaker.py": {"errors", "metrics"},
-    "delivery.py": {"dataverse", "errors", "metrics"},
-    "stream.py": {
-        *("breaker", "dataverse", "delivery", "errors", "marking", "metrics"),
-        "pending",
-    },
-    "analysis/rollup_columns.py": set(),
-    "analysis/rollups.py": {
-        "database",
-        "errors",
-        "analysis.rollup_columns",
-        "settings",
-    },
-    "durations.py": set(),
-    "analysis/comparison.py": {"database"},
-    "analysis/campaigns.py": {"database"},
-    "analysis/history.py": {"database", "analysis.rollups"},
-    "charts": {"charts"},
-    "analysis/campaign_forecast.py": {"forecast"},
-    "analysis/cost_forecast.py": {
-        *("analysis.campaign_forecast", "database", "forecast", "settings"),
-    },
-    "analysis/outlook.py": {"database"},
-    "analysis/forecast_checks.py": {
-        "analysis.cost_forecast",
-        "forecast",
-        "analysis.rollup_checks",
-    },
-    "analysis/campaign_charts.py": {
-        "charts",
-        "analysis.history",
-        "analysis.outlook",
-        "analysis.rollups",
-    },
-    "analysis/late_days.py": {"database", "errors", "analysis.rollups", "settings"},
-    "analysis/rollup_checks.py": {
-        "database",
-        "analysis.late_days",
-        "analysis.rollup_columns",
-        "analysis.rollups",
-        "settings",
-    },
-    "analysis/analysts.py": {"database"},
-    "database_provisioning.py": {
-        *("analysis.analysts", "database", "metrics", "migrations", "schema"),
-    },
-    "recording": {
-        *("column_types", "database", "errors", "metrics", "recording", "settings"),
-    },
-    "panel/recording.py": {
-        *("column_types", "database", "errors", "metrics", "recording"),
-    },
-    "analysis/csv_queries.py": {"errors", "metrics", "analysis.rollups", "settings"},
-    "analysis/csv_schema.py": {"analysis.csv_queries", "errors"},
-    "analysis/parquet_files.py": {
-        *("analysis.csv_files", "analysis.csv_queries", "analysis.csv_schema"),
-        *("database", "errors"),
-    },
-    "analysis/csv_files.py": {
-        *("analysis.csv_queries", "database", "errors", "time_limits"),
-    },
-    "analysis/csv_exports.py": {
-        *(
-            "analysis.csv_schema",
-            "analysis.csv_files",
-            "analysis.csv_queries",
-            "database",
-            "errors",
-            "analysis.rollups",
-            "settings",
-        ),
-    },
-    "cutover.py": {"dataverse", "errors", "metrics"},
-    "reconcile": {
-        *(
-            "column_types",
-            "cutover",
-            "database",
-            "dataverse",
-            "errors",
-            "ledger",
-            "metrics",
-        ),
-        *("pacing_memory", "pending", "reconcile", "settings", "store", "stream"),
-        *("sync", "writer_lock"),
-    },
-    "forecast": {"forecast"},
-    "graph.py": {"dataverse", "errors", "settings"},
-    "credential_end.py": {"dataverse", "errors", "graph", "settings"},
-    "alerts": {
-        *(
-            "alerts",
-            "durations",
-            "database",
-            "dataverse",
-            "errors",
-            "graph",
-            "migrations",
-        ),
-        "settings",
-    },
-    "watch": {
-        *("alerts", "credential_end", "database", "dataverse", "doctor", "errors"),
-        *("ledger", "metrics", "monitoring", "settings", "status", "store", "watch"),
-        "durations",
-        "analysis.comparison",
-    },
-    "panel": {
-        *(
-            "__version__",
-            "analysis.campaign_charts",
-            "charts",
-            "column_types",
-            "analysis.csv_files",
-            "analysis.csv_queries",
-            "database",
-            "dataverse",
-            "errors",
-            "analysis.history",
-            "ledger",
-        ),
-        *(
-            "metrics",
-            "analysis.campaigns",
-            "analysis.outlook",
-            "durations",
-            "panel",
-            "recording",
-            "settings",
-            "status",
-            "store",
-            "web_gate",
-        ),
-    },
-    "web_gate": {"errors", "settings", "web_gate"},
-    "report": {
-        *(
-            "__version__",
-            "alerts",
-            "analysis.csv_files",
-            "database",
-            "dataverse",
-            "doctor",
-        ),
-        *("errors", "ledger", "metrics", "migrations", "monitoring", "panel"),
-        "durations",
-        "pending",
-        *("postgres_url", "quarantine", "reconcile", "report", "settings", "store"),
-    },
-    "report/document.py": set(),
-    "report/markdown.py": {"report"},
-    "report/page.py": {"report"},
-    "report/orchestration.py": set(),
-    "code_server.py": set(),
-    "doctor": {
-        *("alerts", "code_server", "credential_end"),
-        *("database", "dataverse", "doctor", "errors", "ledger", "metrics"),
-        *("migrations", "monitoring", "pending", "schema", "settings", "store"),
-    },
-}
+PLAN = """
+analytics:
+errors:
+commands:
+column_types:
+emulator:
+settings: errors
+metrics: column_types
+microsoft: errors settings
+web_gate: errors settings
+quarantine: errors metrics
+dataverse: errors settings microsoft
+postgres: errors settings metrics quarantine
+analytics/rollups: errors settings postgres
+defs: errors settings metrics postgres
+monitoring/alerts: errors settings microsoft postgres
+provisioning: errors column_types settings metrics microsoft dataverse postgres
+recording: errors column_types settings metrics postgres
+analytics/csv: errors settings metrics postgres analytics/rollups
+analytics/forecast: settings postgres analytics/rollups
+defs/quarantine: errors quarantine postgres defs
+sync: errors settings metrics microsoft dataverse postgres provisioning
+__init__: recording
+analytics/charts: analytics/rollups analytics/forecast
+monitoring: errors settings microsoft quarantine postgres monitoring/alerts sync
+reconcile: errors column_types settings metrics dataverse postgres sync
+defs/analytics: errors settings postgres analytics/rollups defs analytics/csv
+    analytics/forecast analytics/charts
+monitoring/doctor: errors settings metrics quarantine microsoft dataverse postgres
+    monitoring/alerts provisioning monitoring
+panel: errors column_types settings metrics web_gate dataverse postgres
+    analytics/rollups recording analytics/csv analytics/forecast analytics/charts
+    monitoring
+monitoring/rules: errors settings metrics microsoft postgres monitoring/alerts
+    provisioning monitoring monitoring/doctor
+report: errors settings metrics quarantine dataverse postgres monitoring/alerts
+    analytics/csv monitoring reconcile monitoring/doctor panel
+defs/sync: errors metrics dataverse postgres defs defs/quarantine sync
+    monitoring/rules
+local: errors settings postgres monitoring/alerts monitoring monitoring/rules
+defs/alerts: errors settings defs monitoring/alerts defs/quarantine monitoring/rules
+    defs/sync
+defs/reconcile: errors dataverse defs reconcile defs/sync
+defs/operations: errors commands settings web_gate defs monitoring/alerts provisioning
+    recording defs/quarantine monitoring monitoring/doctor panel monitoring/rules
+    report defs/sync defs/alerts defs/reconcile
+definitions: defs defs/quarantine defs/analytics defs/sync defs/alerts defs/reconcile
+    defs/operations
+cli: errors commands settings metrics web_gate quarantine postgres monitoring/alerts
+    provisioning recording analytics/csv defs/quarantine monitoring reconcile
+    monitoring/doctor panel monitoring/rules report local defs/operations definitions
+"""
+# Each room, and the rooms that it may import from; the lowest first.
 
 
-@pytest.mark.parametrize("place", MAY_IMPORT)
-def test_the_core_depends_downwards(place):
-    for path in MODULES:
-        if within(path, place):
-            assert ours(path) <= MAY_IMPORT[place], path
+def planned() -> dict[str, set[str]]:
+    rows = PLAN.strip().replace("\n    ", " ").splitlines()
+    pairs = (row.split(":") for row in rows)
+    return {name: set(rooms.split()) for name, rooms in pairs}
+
+
+def test_a_room_imports_what_the_plan_says_and_no_more():
+    """An arrow that nothing uses any more goes from the plan, or it says nothing."""
+    assert rooms_used_by() == planned()
+
+
+def test_no_rooms_import_each_other_in_a_circle():
+    # Raises CycleError, which names the circle.
+    order = list(TopologicalSorter(rooms_used_by()).static_order())
+    assert len(order) == len(set(ROOM_OF.values()))
+
+
+def test_importing_a_module_changes_no_environment_variable():
+    """What a variable is set to must not depend on what was imported first."""
+    names = [
+        f"apex_pipeline.{name}"
+        for name in ROOM_OF
+        if name and not name.endswith("__main__")
+    ]
+    code = (
+        "import importlib, os, sys\n"
+        "before = dict(os.environ)\n"
+        "for name in sys.argv[1:]:\n"
+        "    importlib.import_module(name)\n"
+        "    assert dict(os.environ) == before, name\n"
+    )
+    subprocess.run([sys.executable, "-c", code, *names], check=True)
 
 
 @pytest.mark.parametrize("path", MODULES, ids=str)

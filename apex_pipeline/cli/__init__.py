@@ -7,51 +7,22 @@ from importlib import import_module
 import click
 
 from apex_pipeline import __version__
+from apex_pipeline.commands import COMMANDS, SUMMARIES
 from apex_pipeline.errors import ApexError, ConfigError
-
-# A command's module is imported when it is called: Dagster alone takes most of a
-# second, which `apex --help` need not wait for.
-_COMMANDS = {
-    "alerts": ("apex_pipeline.cli.alerts:alerts", "See, silence and try alerts."),
-    "doctor": ("apex_pipeline.cli.doctor:doctor", "Check everything, live."),
-    "emulator": ("apex_pipeline.emulator.__main__:main", "Serve a Dataverse Web API."),
-    "export": ("apex_pipeline.cli.export:export", "Write CSV, of any range."),
-    "panel": ("apex_pipeline.cli.panel:panel", "Serve the KPI panel and its API."),
-    "provision": ("apex_pipeline.cli.provision:provision", "Make tables as needed."),
-    "quarantine": (
-        "apex_pipeline.cli.quarantine:quarantine",
-        "See refused rows; release or drop them.",
-    ),
-    "record": ("apex_pipeline.cli.record:record", "Write metrics of campaign runs."),
-    "reconcile": (
-        "apex_pipeline.cli.reconcile:reconcile",
-        "Compare all rows with their records.",
-    ),
-    "report": ("apex_pipeline.cli.report:report", "Write the completion report."),
-    "status": ("apex_pipeline.cli.status:status", "Show whether the sync keeps up."),
-    "sync": ("apex_pipeline.cli.sync:sync", "Deliver pending rows now."),
-    "webserver": (
-        "apex_pipeline.cli.webserver:webserver",
-        "Serve the Dagster UI behind a gate.",
-    ),
-    "up": ("apex_pipeline.cli.up:up", "Run everything on this machine."),
-}
-
-
-COMMANDS = {name: text for name, (_, text) in _COMMANDS.items()}
-"""What each command does, in a few words."""
 
 
 class _Commands(click.Group):
     """Loads commands when they are called, and turns our errors into one message."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click's
-        return list(_COMMANDS)
+        return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  click's
-        if cmd_name not in _COMMANDS:
+        if cmd_name not in COMMANDS:
             return None
-        module, _, name = _COMMANDS[cmd_name][0].partition(":")
+        # Imported when it is called: Dagster alone takes most of a second, which
+        # `apex --help` need not wait for.
+        module, _, name = COMMANDS[cmd_name][0].partition(":")
         command: click.Command = getattr(import_module(module), name)
         return command
 
@@ -61,7 +32,7 @@ class _Commands(click.Group):
         formatter: click.HelpFormatter,
     ) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+            formatter.write_dl(list(SUMMARIES.items()))
 
     def invoke(self, ctx: click.Context) -> object:
         try:

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from apex_pipeline.cli.output import plain, waiting
+from apex_pipeline.definitions import defs
 from apex_pipeline.defs.operations.launch import FinishedRun, reconcile_through_dagster
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.reconcile import progress
@@ -125,7 +126,9 @@ def reconcile(
     os.environ.update(dagster_environment(os.environ))
     with waiting("Comparing rows with records …"):
         ended = reconcile_through_dagster(
-            {name: value for name, value in config.items() if value}, os.environ
+            defs(),
+            {name: value for name, value in config.items() if value},
+            os.environ,
         )
     run, standing = _read(settings, ended)
     is_well = ended.failure is None and ended.note is None and standing.is_settled

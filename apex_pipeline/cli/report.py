@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from apex_pipeline.cli import COMMANDS
 from apex_pipeline.cli.doctor import look_at_dagster
 from apex_pipeline.cli.output import waiting
+from apex_pipeline.commands import SUMMARIES
 from apex_pipeline.report.composing import Wishes, compose
 from apex_pipeline.report.dagster_facts import Orchestration
 from apex_pipeline.report.document import counts_in_words
@@ -57,7 +57,7 @@ def report(
     # Dagster reads its own from the process.
     os.environ.update(dagster_environment(given))
     with waiting("Measuring …") as tell:
-        eyes = Eyes(look_at_dagster, _read_orchestration, COMMANDS, tell=tell)
+        eyes = Eyes(look_at_dagster, _read_orchestration, SUMMARIES, tell=tell)
         made = compose(given, eyes, Wishes(junit_xml, screenshots))
     path = output or default_path(made, state_dir(given), html=html)
     write(made, path.absolute(), html=html)
@@ -66,6 +66,7 @@ def report(
 
 def _read_orchestration(environment: Mapping[str, str]) -> Orchestration:
     """Dagster is loaded here, when what may be slowed down by it is measured."""
+    from apex_pipeline.definitions import defs  # noqa: PLC0415  slow
     from apex_pipeline.defs.operations import report_reading  # noqa: PLC0415  slow
 
-    return report_reading.read_orchestration(environment)
+    return report_reading.read_orchestration(defs(), environment)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import click
 
 from apex_pipeline.cli.output import plain, waiting
+from apex_pipeline.definitions import defs
 from apex_pipeline.defs.operations.launch import FinishedRun, sync_through_dagster
 from apex_pipeline.errors import ConfigError, DatabaseError
 from apex_pipeline.postgres import store
@@ -127,7 +128,7 @@ def _sync(
     # Dagster reads its own from the process.
     os.environ.update(dagster_environment(environment))
     with waiting("Delivering pending rows …"):
-        run = sync_through_dagster(config, os.environ)
+        run = sync_through_dagster(defs(), config, os.environ)
     try:
         with store.connect(
             settings.database_url,

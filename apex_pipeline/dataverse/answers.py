@@ -6,33 +6,25 @@ operation errors"). The status decides first, because live organizations and the
 documentation do not always agree on the code.
 """
 
-import html
-import json
-import math
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from decimal import Decimal
-from email.utils import parsedate_to_datetime
 from enum import Enum, auto
-from functools import cached_property
-from urllib.parse import urlsplit
 
 from apex_pipeline.dataverse.pacing import Allowance, Facet
 from apex_pipeline.errors import (
     AuthError,
     DataverseError,
-    InterceptedError,
     RejectedError,
     SchemaDriftError,
     TransientError,
 )
+from apex_pipeline.microsoft.http_answer import (
+    Answer,
+    Expectation,
+    finite,
+    intercepted,
+)
 
 DEFAULT_RETRY_AFTER_SECONDS = 30.0
-LONGEST_RETRY_AFTER_SECONDS = 3600.0
-"""The limits count over five minutes. A header that asks for years is a mistake, and
-obeying it would end the sync for good."""
 
 SQL_TIMEOUT = "0x80044151"
 PAYLOAD_ERROR = "0x80048d19"
@@ -65,12 +57,7 @@ _FACETS = {
     "0x80072326": Facet.CONCURRENCY,
 }
 _UNKNOWN_SEGMENT = "resource not found for the segment"
-_EXCERPT = 300
-_LONGEST_MESSAGE = 2000
-_LONGEST_NAME = 80
 _CODE = re.compile(r"(0x[0-9a-fA-F]+)?")
-_TITLE = re.compile(rb"<title[^>]*>(.*?)</title", re.IGNORECASE | re.DOTALL)
-_TITLE_WITHIN = 65_536
 
 
 class Remedy(Enum):
@@ -88,134 +75,39 @@ class Remedy(Enum):
     """It will fail again just so."""
 
 
-@dataclass(frozen=True)
-class Answer:
-    """Status, headers and body of one answer, or of one part of a `$batch`.
+def is_dataverse_error(answer: Answer) -> bool:
+    """Whether the body is an error as Dataverse writes it: its code, and a text.
 
-    Header names are in lower case; `seconds` is what the whole answer took.
+    Microsoft Learn, "Compose HTTP requests and handle errors"; the code may be empty.
     """
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes = b""
-    seconds: float = 0.0
-
-    @property
-    def ok(self) -> bool:
-        """Whether its status reports success, whoever gave it."""
-        return 200 <= self.status < 300
-
-    @property
-    def request_id(self) -> str | None:
-        """The service's own id of the request."""
-        found = self.headers.get("x-ms-service-request-id", self.headers.get("req_id"))
-        return _line(found, _EXCERPT) if found else None
-
-    @property
-    def media_type(self) -> str:
-        """What the body is said to be, in lower case; empty where nothing is said."""
-        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
-
-    @property
-    def is_page(self) -> bool:
-        """Whether it is meant for a browser: no API that we call answers so."""
-        start = self.body[:_EXCERPT].lstrip()[:9].lower()
-        return self.media_type == "text/html" or start.startswith(
-            (b"<!doctype", b"<html", b"<head")
-        )
-
-    @cached_property
-    def document(self) -> object:
-        """The body read as JSON, decimals exact; None where it is not JSON."""
-        try:
-            return json.loads(self.body, parse_float=Decimal)
-        except (ValueError, RecursionError):
-            return None
-
-    @property
-    def is_dataverse_error(self) -> bool:
-        """Whether the body is an error as Dataverse writes it: its code, and a text.
-
-        Microsoft Learn, "Compose HTTP requests and handle errors"; the code may be empty.
-        """
-        error = self.document.get("error") if isinstance(self.document, dict) else None
-        if not isinstance(error, dict):
-            return False
-        code, message = error.get("code"), error.get("message")
-        return (
-            isinstance(message, str)
-            and isinstance(code, str)
-            and _CODE.fullmatch(code) is not None
-        )
-
-    def error(self) -> tuple[str | None, str]:
-        """Code in lower case, and message; an excerpt where the body is not an error."""
-        error = self.document.get("error") if isinstance(self.document, dict) else None
-        if not isinstance(error, dict):
-            text = self.body[: 4 * _EXCERPT].decode("utf-8", "replace")
-            return None, self._title() or _line(
-                text, _EXCERPT
-            ) or "no further information"
-        code, message = error.get("code"), error.get("message", "")
-        return _line(code, _EXCERPT).lower() if code else None, _line(message)
-
-    def looks(self) -> str:
-        """Who seems to have given this answer: nothing of its text but a page's title."""
-        seen = [f"HTTP {self.status}"]
-        if self.media_type:
-            seen.append(_line(self.media_type, _LONGEST_NAME))
-        if server := _line(self.headers.get("server", ""), _LONGEST_NAME):
-            seen.append(f"server {server}")
-        if title := self._title():
-            seen.append(f"page “{title}”")
-        if target := _host(self.headers.get("location", "")):
-            seen.append(f"a redirect to {target}")
-        return ", ".join(seen)
-
-    def _title(self) -> str:
-        found = _TITLE.search(self.body[:_TITLE_WITHIN])
-        text = found[1].decode("utf-8", "replace") if found else ""
-        return _line(html.unescape(text), _LONGEST_NAME)
-
-    def allowance(self) -> Allowance:
-        """What the service protection headers say is left."""
-        hint = _number(self.headers.get("x-ms-dop-hint"))
-        return Allowance(
-            requests=_number(
-                self.headers.get("x-ms-ratelimit-burst-remaining-xrm-requests")
-            ),
-            seconds=_number(
-                self.headers.get("x-ms-ratelimit-time-remaining-xrm-requests")
-            ),
-            concurrency_hint=None if hint is None else int(hint),
-        )
-
-    def facet(self) -> Facet | None:
-        """Which limit a 429 names."""
-        return _FACETS.get(self.error()[0] or "")
-
-    def retry_after(self, now: datetime) -> float | None:
-        """Seconds that the answer asks us to wait: a number or an HTTP date.
-
-        Where a gateway has joined two headers (`30,120`), the longer wait counts.
-        """
-        value = self.headers.get("retry-after")
-        if value is None:
-            return None
-        numbers = [_finite(each) for each in value.split(",")]
-        seconds = [each for each in numbers if each is not None]
-        if len(seconds) < len(numbers):
-            try:
-                at = parsedate_to_datetime(value)
-            except (ValueError, OverflowError):
-                return None
-            at = at if at.tzinfo else at.replace(tzinfo=UTC)
-            seconds = [(at - now).total_seconds()]
-        return min(max(*seconds, 0.0), LONGEST_RETRY_AFTER_SECONDS)
+    error = answer.document.get("error") if isinstance(answer.document, dict) else None
+    if not isinstance(error, dict):
+        return False
+    code, message = error.get("code"), error.get("message")
+    return (
+        isinstance(message, str)
+        and isinstance(code, str)
+        and _CODE.fullmatch(code) is not None
+    )
 
 
-Expectation = Callable[[Answer], str | None]
-"""What is amiss with an answer; None for the documented success of its request."""
+def allowance(answer: Answer) -> Allowance:
+    """What the service protection headers say is left."""
+    hint = _number(answer.headers.get("x-ms-dop-hint"))
+    return Allowance(
+        requests=_number(
+            answer.headers.get("x-ms-ratelimit-burst-remaining-xrm-requests")
+        ),
+        seconds=_number(
+            answer.headers.get("x-ms-ratelimit-time-remaining-xrm-requests")
+        ),
+        concurrency_hint=None if hint is None else int(hint),
+    )
+
+
+def facet(answer: Answer) -> Facet | None:
+    """Which limit a 429 names."""
+    return _FACETS.get(answer.error()[0] or "")
 
 
 def remedy(answer: Answer, expected: Expectation | None = None) -> Remedy:
@@ -257,7 +149,7 @@ def _is_intercepted(answer: Answer) -> bool:
     return (
         400 <= answer.status < 500
         and answer.status not in {408, 413, 429}
-        and not answer.is_dataverse_error
+        and not is_dataverse_error(answer)
     )
 
 
@@ -300,26 +192,6 @@ def failure(
     return kind(text, status=answer.status, code=code, request_id=answer.request_id)
 
 
-def intercepted(
-    answer: Answer, what: str, service: str, expected: Expectation | None = None
-) -> InterceptedError:
-    """The error for an answer that the service itself cannot have given."""
-    amiss = None if expected is None else expected(answer)
-    return InterceptedError(
-        f"Could not {what}: {stand_in(answer, service)}"
-        + (f" It lacks {amiss}." if amiss else "")
-        + " Nothing counts as done. Look at the proxies, gateways and firewalls on the "
-        f"way to {service}, and at the address that is configured.",
-        status=answer.status,
-        request_id=answer.request_id,
-    )
-
-
-def stand_in(answer: Answer, service: str) -> str:
-    """The sentence for an answer that the service itself cannot have given."""
-    return f"something between us and {service} answers in its place: {answer.looks()}."
-
-
 def _forbidden(code: str | None, what: str, message: str) -> str:
     if code == _NOT_A_MEMBER:
         return (
@@ -343,29 +215,6 @@ def _forbidden(code: str | None, what: str, message: str) -> str:
     )
 
 
-def _line(text: object, longest: int = _LONGEST_MESSAGE) -> str:
-    """Somebody else's words on one line, such as logs and Postgres take."""
-    # A JSON string may hold NUL, and halves of a surrogate pair.
-    storable = str(text).replace("\0", " ").encode("utf-8", "replace").decode()
-    return " ".join(storable.split())[:longest]
-
-
-def _host(address: str) -> str:
-    """The host of an address, the rest of which may be a secret."""
-    try:
-        return _line(urlsplit(address).hostname or "", _LONGEST_NAME)
-    except ValueError:
-        return ""
-
-
 def _number(text: str | None) -> float | None:
     """A number of the rate limit headers, with thousands separators: `1,200.00`."""
-    return None if text is None else _finite(text.replace(",", ""))
-
-
-def _finite(text: str) -> float | None:
-    try:
-        number = float(text)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
+    return None if text is None else finite(text.replace(",", ""))

@@ -13,7 +13,7 @@ from email.message import Message
 from email.parser import BytesParser
 from uuid import uuid4
 
-from apex_pipeline.dataverse.answers import Answer
+from apex_pipeline.microsoft.http_answer import Answer
 
 _STATUS_LINE = re.compile(rb"HTTP/\d(?:\.\d)? (\d{3})(?: .*)?\s*")
 

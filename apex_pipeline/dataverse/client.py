@@ -7,10 +7,10 @@ from typing import Any
 from uuid import UUID
 
 from apex_pipeline.dataverse import batch, documented_answers
-from apex_pipeline.dataverse.answers import Answer, Expectation
 from apex_pipeline.dataverse.gate import Deadline
 from apex_pipeline.dataverse.sender import Request, Sender
 from apex_pipeline.errors import DataverseError
+from apex_pipeline.microsoft.http_answer import Answer, Expectation
 from apex_pipeline.settings import normal_origin
 
 API_PATH = "/api/data/v9.2"

@@ -1,59 +1,29 @@
 """The documented success of every request: nothing else is an acknowledgement.
 
-A proxy's sign-in page, a captive portal or a gateway that queues requests answers with
-2xx as well. So each request names the answer that its documentation gives for it: exact
-status, headers, body. Anything else is a passing fault, and the work counts as not done.
+Why each is exact: `microsoft/documented_success.py`.
 
 Sources are pages of Microsoft Learn unless named. What they do not promise is not asked
 for: `OData-Version` is (OData 4.0 Protocol, 8.1.5, has every answer carry it), on a
 `$batch` as a whole it is not, since its parts are looked at one by one.
 """
 
-import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
 from apex_pipeline.dataverse import batch
-from apex_pipeline.dataverse.answers import Answer, Expectation
+from apex_pipeline.dataverse.answers import is_dataverse_error
+from apex_pipeline.microsoft.documented_success import (
+    JSON,
+    Documented,
+    are_objects,
+    is_text,
+    json_object,
+)
+from apex_pipeline.microsoft.http_answer import Answer, Expectation
 
-_JSON = "application/json"
 _VERSION = "OData-Version 4.0"
 _ENTITY_ID = "OData-EntityId"
-_HEARTBEAT_REFUSAL = re.compile(rb"error|not found|\"ok\":\s*false", re.IGNORECASE)
-
-
-@dataclass(frozen=True, slots=True)
-class Documented:
-    """One documented success; called with an answer, it says what that lacks.
-
-    Attributes:
-        statuses: Any of these.
-        headers: Names, in words, to a test of the headers.
-        media_type: Of the body, where it is documented.
-        shape: Whether the body is as documented.
-        shape_text: The same in words.
-    """
-
-    statuses: frozenset[int]
-    headers: Mapping[str, Callable[[Mapping[str, str]], bool]] = field(
-        default_factory=dict
-    )
-    media_type: str | None = None
-    shape: Callable[[Answer], bool] = lambda answer: not answer.body.strip()
-    shape_text: str = "an empty body"
-
-    def __call__(self, answer: Answer) -> str | None:
-        """What the answer lacks, in words; None for the documented success."""
-        if answer.status not in self.statuses:
-            return f"status {' or '.join(map(str, sorted(self.statuses)))}"
-        for name, is_given in self.headers.items():
-            if not is_given(answer.headers):
-                return f"the header {name}"
-        if self.media_type is not None and answer.media_type != self.media_type:
-            return f"the content type {self.media_type}"
-        return None if self.shape(answer) else self.shape_text
 
 
 def _has_version(headers: Mapping[str, str]) -> bool:
@@ -76,21 +46,8 @@ def _no_content(*names: str) -> Documented:
 def _document(text: str, **members: Callable[[Any], bool]) -> Documented:
     """A JSON object that holds these members, and is no error."""
     return Documented(
-        frozenset({200}), {_VERSION: _has_version}, _JSON, _object(members), text
+        frozenset({200}), {_VERSION: _has_version}, JSON, json_object(members), text
     )
-
-
-def _object(members: Mapping[str, Callable[[Any], bool]]) -> Callable[[Answer], bool]:
-    def is_so(answer: Answer) -> bool:
-        found = answer.document
-        return (
-            isinstance(found, dict)
-            and bool(found)
-            and "error" not in found
-            and all(test(found.get(name)) for name, test in members.items())
-        )
-
-    return is_so
 
 
 def _is_id(value: object) -> bool:
@@ -98,25 +55,6 @@ def _is_id(value: object) -> bool:
         return isinstance(value, str) and bool(UUID(value))
     except ValueError:
         return False
-
-
-def _are_objects(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(one, dict) for one in value)
-
-
-def _is_https(value: object) -> bool:
-    return isinstance(value, str) and value.startswith("https://")
-
-
-def _is_seconds(value: object) -> bool:
-    return (
-        not isinstance(value, bool)
-        and re.fullmatch(r"[1-9]\d*", str(value)) is not None
-    )
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str) and bool(value)
 
 
 UPSERTED_MULTIPLE = _no_content()
@@ -131,7 +69,7 @@ CREATED = _no_content(_ENTITY_ID)
 DOCUMENT = _document("a JSON object that is no error")
 """Any read of one thing ("Retrieve a table row using the Web API")."""
 
-RECORDS = _document("a list of records", value=_are_objects)
+RECORDS = _document("a list of records", value=are_objects)
 """A collection, also of definitions ("Query data using the Web API")."""
 
 WHO_AM_I = _document(
@@ -142,7 +80,7 @@ WHO_AM_I = _document(
 )
 """`WhoAmI` ("WhoAmIResponse ComplexType")."""
 
-PRIVILEGES = _document("a list of privileges", RolePrivileges=_are_objects)
+PRIVILEGES = _document("a list of privileges", RolePrivileges=are_objects)
 """`RetrieveUserPrivileges` and `RetrieveRolePrivilegesRole`."""
 
 DEFINITION = _document("the definition of a table", MetadataId=_is_id)
@@ -154,8 +92,8 @@ COMPONENT_ADDED = _document("the id of the component", id=_is_id)
 
 def _is_tracked(answer: Answer) -> bool:
     found = answer.document
-    return _object({"value": _are_objects})(answer) and any(
-        _is_text(found.get(link))
+    return json_object({"value": are_objects})(answer) and any(
+        is_text(found.get(link))
         for link in ("@odata.nextLink", "@odata.deltaLink")
         if isinstance(found, dict)
     )
@@ -164,7 +102,7 @@ def _is_tracked(answer: Answer) -> bool:
 TRACKED = Documented(
     frozenset({200}),
     {_VERSION: _has_version},
-    _JSON,
+    JSON,
     _is_tracked,
     "a list of records with a next or a delta link",
 )
@@ -202,7 +140,7 @@ def batch_of(keys: Sequence[UUID]) -> Expectation:
             return f"one part for each of {len(keys)} operations; it has {len(parts)}"
         for number, (key, part) in enumerate(zip(keys, parts, strict=True), 1):
             if part.status >= 400:
-                lacks = None if part.is_dataverse_error else "an error of Dataverse"
+                lacks = None if is_dataverse_error(part) else "an error of Dataverse"
             else:
                 lacks = upserted(key)(part)
             if lacks is not None:
@@ -210,53 +148,3 @@ def batch_of(keys: Sequence[UUID]) -> Expectation:
         return None
 
     return missing
-
-
-TOKEN = Documented(
-    frozenset({200}),
-    shape=_object(
-        {
-            "access_token": _is_text,
-            "token_type": lambda value: str(value).lower() == "bearer",
-            "expires_in": _is_seconds,
-        }
-    ),
-    shape_text="a bearer token and the seconds that it lasts",
-)
-"""The token endpoint (RFC 6749, 5.1)."""
-
-DISCOVERY = Documented(
-    frozenset({200}),
-    shape=_object({"authorization_endpoint": _is_https, "token_endpoint": _is_https}),
-    shape_text="the addresses of the authority's endpoints",
-)
-"""The authority's document (OpenID Connect Discovery 1.0, 4.2)."""
-
-MAIL_TAKEN = Documented(frozenset({202}))
-"""Graph's `sendMail` ("user: sendMail")."""
-
-REGISTRATION = Documented(
-    frozenset({200}),
-    media_type=_JSON,
-    shape=_object({"passwordCredentials": _are_objects}),
-    shape_text="the application's registration",
-)
-"""Graph's application ("Get application")."""
-
-CARD_TAKEN = Documented(
-    frozenset({200, 201, 202, 204}),
-    shape=lambda answer: answer.body.strip() in {b"", b"1"},
-    shape_text="an empty body",
-)
-"""A Teams workflow takes a card with 202 and no body; the connectors that workflows
-replaced said `1` (observed)."""
-
-PINGED = Documented(
-    frozenset({200, 201, 202, 204}),
-    shape=lambda answer: (
-        not (answer.is_page or _HEARTBEAT_REFUSAL.search(answer.body) is not None)
-    ),
-    shape_text="a body without a complaint",
-)
-"""A dead man's switch of whatever make: they share no documentation. Healthchecks.io
-says `OK (not found)` with 200, Dead Man's Snitch 202 with a text."""

@@ -6,11 +6,19 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
+
 from apex_pipeline.dataverse.client import DataverseClient
 from apex_pipeline.dataverse.gate import Gate
-from apex_pipeline.dataverse.pacing import Pacer
+from apex_pipeline.dataverse.pacing import MAX_CONCURRENCY, Pacer
 from apex_pipeline.dataverse.sender import RetryPolicy, Sender
-from apex_pipeline.microsoft.http_transport import dataverse_http, token_http
+from apex_pipeline.microsoft.http_transport import (
+    CONNECT_SECONDS,
+    no_cookies,
+    token_http,
+    trust,
+)
+from apex_pipeline.microsoft.proxy_routes import AsyncRoutes
 from apex_pipeline.microsoft.token_cache import TokenCacheFile
 from apex_pipeline.microsoft.tokens import TokenSource
 from apex_pipeline.settings import DataverseSettings
@@ -56,3 +64,18 @@ async def connect(
             yield Environment(
                 DataverseClient(settings.resource, sender), sender, tokens, gate, pacer
             )
+
+
+def dataverse_http(
+    ca_bundle: Path | None, *, request_timeout: float
+) -> httpx.AsyncClient:
+    """The client for Dataverse itself; connections are kept, cookies are not."""
+    limits = httpx.Limits(
+        max_connections=MAX_CONCURRENCY, max_keepalive_connections=MAX_CONCURRENCY
+    )
+    return httpx.AsyncClient(
+        transport=AsyncRoutes(trust(ca_bundle), limits),
+        cookies=no_cookies(),
+        timeout=httpx.Timeout(request_timeout, connect=CONNECT_SECONDS, pool=None),
+        trust_env=False,
+    )

@@ -7,9 +7,14 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
-from apex_pipeline.dataverse.answers import DEFAULT_RETRY_AFTER_SECONDS, Answer
+from apex_pipeline.dataverse.answers import (
+    DEFAULT_RETRY_AFTER_SECONDS,
+    allowance,
+    facet,
+)
 from apex_pipeline.dataverse.pacing import NOTHING_SAID, Facet, Pacer
 from apex_pipeline.errors import OutOfTimeError
+from apex_pipeline.microsoft.http_answer import Answer
 
 # Waiters look again at least this often, so that a deadline that is cut short is seen.
 _LOOK_AGAIN_SECONDS = 0.5
@@ -129,14 +134,14 @@ class Gate:
         now = self._clock()
         retry_after = None if answer is None else _asked_pause(answer)
         if answer is None or retry_after is None:
-            told = NOTHING_SAID if answer is None else answer.allowance()
+            told = NOTHING_SAID if answer is None else allowance(answer)
             self._pacer.finished(now, seconds, told)
             return
         shut = self._pacer.paused_for(now)
-        facet = answer.facet()
-        reason = _REASONS[facet] if facet else f"HTTP {answer.status}"
+        limit = facet(answer)
+        reason = _REASONS[limit] if limit else f"HTTP {answer.status}"
         # Zero would have us knock without a pause.
-        self._pacer.throttled(now, max(retry_after, 1.0), facet, reason)
+        self._pacer.throttled(now, max(retry_after, 1.0), limit, reason)
         self._shut_seconds += self._pacer.paused_for(now) - shut
 
     def _no_room(self, now: float) -> OutOfTimeError:

@@ -15,8 +15,6 @@ from uuid import uuid4
 import httpx
 
 from apex_pipeline.dataverse.answers import (
-    Answer,
-    Expectation,
     Remedy,
     failure,
     is_too_much,
@@ -30,6 +28,7 @@ from apex_pipeline.errors import (
     TooMuchError,
     TransientError,
 )
+from apex_pipeline.microsoft.http_answer import Answer, Expectation
 from apex_pipeline.microsoft.http_transport import translated
 from apex_pipeline.microsoft.tokens import TokenSource
 

@@ -6,6 +6,7 @@ carry the same tag, so it is also there when a command runs one in its own proce
 """
 
 import os
+from collections.abc import Callable
 
 import dagster as dg
 from dagster._core.definitions.definitions_load_context import DefinitionsLoadContext
@@ -14,16 +15,24 @@ from dagster._core.storage.tags import CODE_LOCATION_TAG
 
 from apex_pipeline.settings import LOCATION_VARIABLE, load_code_location
 
-# Only the process that loads definitions for a workspace is told the name. Its children
-# and whatever reads the settings learn it from the environment.
-if _reported := DefinitionsLoadContext.get().code_location_name:
-    os.environ[LOCATION_VARIABLE] = _reported
+# Dagster tells the name only to the process that loads definitions for a workspace.
+_REPORTED = DefinitionsLoadContext.get().code_location_name
 
-LOCATION = load_code_location(os.environ)
+LOCATION = _REPORTED or load_code_location(os.environ)
+
 OURS = {CODE_LOCATION_TAG: LOCATION}
 """Tags by which the storage finds our runs."""
 
+DefinitionsParam = dg.ResourceParam[Callable[[], dg.Definitions]]
+"""All definitions, for an op that reads them: `definitions.py` imports the op."""
+
 _MODULE = "apex_pipeline.definitions"
+
+
+def publish_location() -> None:
+    """Tell the name to children, and to what reads the settings, by the environment."""
+    if _REPORTED:
+        os.environ[LOCATION_VARIABLE] = _REPORTED
 
 
 def is_our_run(run: dg.DagsterRun) -> bool:

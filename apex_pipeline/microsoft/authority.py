@@ -12,9 +12,9 @@ from typing import Any
 
 import httpx
 
-from apex_pipeline.dataverse import documented_answers
-from apex_pipeline.dataverse.answers import Answer, Expectation, intercepted
 from apex_pipeline.errors import AuthError, DataverseError, TransientError
+from apex_pipeline.microsoft.documented_success import DISCOVERY, TOKEN
+from apex_pipeline.microsoft.http_answer import Answer, Expectation, intercepted
 
 _REMEDIES = {
     7000215: "AZURE_CLIENT_SECRET is wrong: it must be the secret's value, not its id.",
@@ -48,7 +48,7 @@ class AuthorityHttp:
     def get(self, url: str, **options: Any) -> httpx.Response:
         """Read the authority's document."""
         found = self._http.get(url, **options)
-        check(found, self._authority, documented_answers.DISCOVERY)
+        check(found, self._authority, DISCOVERY)
         return found
 
     def post(
@@ -60,7 +60,7 @@ class AuthorityHttp:
             for name, value in (data or {}).items()
         }
         found = self._http.post(url, data=form, **options)
-        check(found, self._authority, documented_answers.TOKEN)
+        check(found, self._authority, TOKEN)
         return found
 
     def close(self) -> None:

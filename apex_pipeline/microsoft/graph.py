@@ -15,10 +15,10 @@ from urllib.parse import quote
 
 import httpx
 
-from apex_pipeline.dataverse import documented_answers
-from apex_pipeline.dataverse.answers import Answer, intercepted
 from apex_pipeline.errors import AuthError, TransientError
 from apex_pipeline.microsoft.authority import check
+from apex_pipeline.microsoft.documented_success import DISCOVERY, REGISTRATION
+from apex_pipeline.microsoft.http_answer import Answer, intercepted
 from apex_pipeline.microsoft.http_transport import token_http, translated
 from apex_pipeline.microsoft.token_cache import TokenCacheFile
 from apex_pipeline.microsoft.tokens import TokenSource
@@ -83,12 +83,10 @@ class Graph:
         answer = self._ask(what, "GET", path)
         if answer.status == 403 and not answer.is_page:
             return None
-        if documented_answers.REGISTRATION(answer) is None:
+        if REGISTRATION(answer) is None:
             return _credentials(answer)
         if answer.status < 400:
-            raise intercepted(
-                answer, what, "Microsoft Graph", documented_answers.REGISTRATION
-            )
+            raise intercepted(answer, what, "Microsoft Graph", REGISTRATION)
         raise TransientError(
             f"Could not {what}: {answer.error()[1]}", status=answer.status
         )
@@ -152,7 +150,7 @@ def connect(
 def _origin(http: httpx.Client, authority: str) -> str:
     address = f"{authority}/v2.0/.well-known/openid-configuration"
     with translated(f"ask {authority} for its Graph"):
-        answer = check(http.get(address), authority, documented_answers.DISCOVERY)
+        answer = check(http.get(address), authority, DISCOVERY)
     host = (
         answer.document.get("msgraph_host") if isinstance(answer.document, dict) else 0
     )

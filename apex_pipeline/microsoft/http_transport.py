@@ -8,11 +8,11 @@ from pathlib import Path
 
 import httpx
 
-from apex_pipeline.dataverse.pacing import MAX_CONCURRENCY
 from apex_pipeline.errors import ConfigError, TransientError
-from apex_pipeline.microsoft.proxy_routes import AsyncRoutes, Routes
+from apex_pipeline.microsoft.proxy_routes import Routes
 
-_CONNECT_SECONDS = 10.0
+CONNECT_SECONDS = 10.0
+"""Patience with a host that does not take a connection."""
 
 
 def trust(ca_bundle: Path | None) -> ssl.SSLContext:
@@ -42,25 +42,10 @@ def no_cookies() -> CookieJar:
 
 def token_http(ca_bundle: Path | None, *, timeout: float = 30.0) -> httpx.Client:
     """The client for the authority and for Graph."""
-    connect = min(timeout, _CONNECT_SECONDS)
+    connect = min(timeout, CONNECT_SECONDS)
     return httpx.Client(
         transport=Routes(trust(ca_bundle)),
         timeout=httpx.Timeout(timeout, connect=connect),
-        trust_env=False,
-    )
-
-
-def dataverse_http(
-    ca_bundle: Path | None, *, request_timeout: float
-) -> httpx.AsyncClient:
-    """The client for Dataverse itself; connections are kept, cookies are not."""
-    limits = httpx.Limits(
-        max_connections=MAX_CONCURRENCY, max_keepalive_connections=MAX_CONCURRENCY
-    )
-    return httpx.AsyncClient(
-        transport=AsyncRoutes(trust(ca_bundle), limits),
-        cookies=no_cookies(),
-        timeout=httpx.Timeout(request_timeout, connect=_CONNECT_SECONDS, pool=None),
         trust_env=False,
     )
 

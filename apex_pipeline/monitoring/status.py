@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from apex_pipeline.monitoring.facts import LedgerFacts
+from apex_pipeline.monitoring.facts import LedgerFacts, read_facts, read_ledger_facts
+from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.run_ledger import token_hit_rate_pct
-from apex_pipeline.postgres.store import Store
 from apex_pipeline.settings import DataverseSettings
 from apex_pipeline.sync.run import pacing_key
 
@@ -51,14 +51,14 @@ class Status:
     comparison_lap_seconds: float | None
 
 
-def read_status(store: Store, settings: DataverseSettings) -> Status:
+def read_status(database: Database, settings: DataverseSettings) -> Status:
     """Ask Postgres; Dataverse is not asked.
 
     Raises:
         DatabaseError: Postgres did not answer, or lacks our tables.
     """
     now = datetime.now(UTC)
-    facts = store.facts(now, pacing_key(settings))
+    facts = database.ask(read_facts, now, pacing_key(settings))
     oldest, since = facts.pending.oldest_created_at, facts.waiting_since()
     compared = store.comparison()
     return Status(
@@ -75,7 +75,7 @@ def read_status(store: Store, settings: DataverseSettings) -> Status:
     )
 
 
-def read_ledger(store: Store, now: datetime) -> dict[str, Any]:
+def read_ledger(database: Database, now: datetime) -> dict[str, Any]:
     """The fields of `Status` that come from the ledger alone.
 
     They can be read while another session locks `campaign_metrics`.
@@ -83,7 +83,7 @@ def read_ledger(store: Store, now: datetime) -> dict[str, Any]:
     Raises:
         DatabaseError: Postgres did not answer, or lacks our tables.
     """
-    return _of_ledger(store.ledger_facts(now))
+    return _of_ledger(database.ask(read_ledger_facts, now))
 
 
 def _of_ledger(facts: LedgerFacts) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from apex_pipeline.microsoft.credential_expiry import CredentialEnd, credential_
 from apex_pipeline.monitoring.alerts.journal import VARIABLE, Journal
 from apex_pipeline.monitoring.alerts.send_limits import begun, by
 from apex_pipeline.monitoring.status import Status, read_ledger, read_status
-from apex_pipeline.postgres import store
+from apex_pipeline.postgres.database import Database
 from apex_pipeline.settings import (
     Settings,
     load_code_location,
@@ -63,15 +63,17 @@ def overview(environment: Mapping[str, str]) -> dict[str, object]:
 def _figures(settings: Settings) -> dict[str, object]:
     known: dict[str, object] = {}
     try:
-        with store.connect(
+        with Database(
             settings.database_url,
             wait_seconds=_CONNECTING_SECONDS,
             statement_seconds=_STATEMENT_SECONDS,
             application_name="apex_pipeline status",
-        ) as opened:
-            opened.spend(_SECONDS - _CONNECTING_SECONDS)
-            known = read_ledger(opened, datetime.now(UTC))
-            found = read_status(opened, settings.dataverse)
+        ) as database:
+            # A server that wakes up has time of its own for that.
+            database.connect().close()
+            database.spend(_SECONDS - _CONNECTING_SECONDS)
+            known = read_ledger(database, datetime.now(UTC))
+            found = read_status(database, settings.dataverse)
             return dataclasses.asdict(found) | {"database_error": None}
     except DatabaseError as error:
         return _unknown(str(error)) | known

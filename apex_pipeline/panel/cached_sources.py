@@ -30,9 +30,9 @@ from apex_pipeline.panel.cache import Reading, Shared, Timing
 from apex_pipeline.panel.dataverse_reads import DEADLINE_SECONDS, Window, read_recent
 from apex_pipeline.panel.kpis import Comparison
 from apex_pipeline.panel.parameters import HISTORY_DAYS, MOST_RECENT
+from apex_pipeline.postgres import run_ledger
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.run_ledger import Totals
-from apex_pipeline.postgres.store import Store
 from apex_pipeline.settings import (
     load_analysis_settings,
     load_database_url,
@@ -244,12 +244,14 @@ class Sources:
         settings = load_settings(self._environment)
         as_of = datetime.now(UTC)
         status = await asyncio.to_thread(
-            lambda: read_status(Store(self.open_database()), settings.dataverse)
+            lambda: read_status(self.open_database(), settings.dataverse)
         )
         return Health(as_of, status)
 
     async def _read_totals(self) -> Totals:
-        return await asyncio.to_thread(lambda: Store(self.open_database()).run_totals())
+        return await asyncio.to_thread(
+            lambda: self.open_database().ask(run_ledger.totals)
+        )
 
     async def _read_outlook(self) -> CostOutlook:
         zone = load_analysis_settings(self._environment).time_zone

@@ -10,7 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import psycopg
 from sqlalchemy import Connection, create_engine
@@ -35,6 +35,7 @@ from apex_pipeline.settings.postgres_url import read_postgres_url, shown_address
 logger = logging.getLogger(__name__)
 
 _Result = TypeVar("_Result")
+_Given = ParamSpec("_Given")
 
 _FIRST_PAUSE = 0.1
 _ATTEMPTS = 5
@@ -208,6 +209,26 @@ class Database:
                 # Not at the same moment as the one that it got in the way of.
                 time.sleep(random.uniform(0, _FIRST_PAUSE * 2**attempt))  # noqa: S311
         raise AssertionError("the last attempt returns or raises")
+
+    def ask(
+        self,
+        work: Callable[Concatenate[Connection, _Given], _Result],
+        *given: _Given.args,
+        **named: _Given.kwargs,
+    ) -> _Result:
+        """Run *work* in a transaction of its own; doing it twice must be harmless.
+
+        Args:
+            work: A function that takes a connection first.
+            given: Its other arguments.
+            named: Likewise.
+
+        Raises:
+            DatabaseError: As `transact`.
+        """
+        return self.transact(
+            lambda connection: work(connection, *given, **named), repeatable=True
+        )
 
     @contextmanager
     def translated(self) -> Iterator[None]:

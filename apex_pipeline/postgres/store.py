@@ -8,19 +8,13 @@ from typing import Self, TypeVar
 from sqlalchemy import Connection
 
 from apex_pipeline.metrics import Rejection
-from apex_pipeline.monitoring.facts import (
-    Facts,
-    LedgerFacts,
-    read_facts,
-    read_ledger_facts,
-)
 from apex_pipeline.postgres import pending_rows, resent_rows, row_marks, run_ledger
 from apex_pipeline.postgres.comparison_progress import Progress, progress_in
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.pending_rows import PendingRow, PendingSummary, Position
 from apex_pipeline.postgres.resent_rows import Slice, SliceSummary
-from apex_pipeline.postgres.row_marks import Marks, Trial
-from apex_pipeline.postgres.run_ledger import RunRecord, Target, Totals
+from apex_pipeline.postgres.row_marks import Marks
+from apex_pipeline.postgres.run_ledger import RunRecord, Target
 from apex_pipeline.postgres.time_limits import STATEMENT_SECONDS
 from apex_pipeline.postgres.writer_lock import WriterLock, try_writer_lock
 from apex_pipeline.quarantine import decisions as quarantine, listing
@@ -70,6 +64,7 @@ class Store:
     def __init__(self, database: Database) -> None:
         """Keep the database; nothing is sent yet."""
         self._database = database
+        self.ask = database.ask
 
     def __enter__(self) -> Self:
         """Return the store itself."""
@@ -105,18 +100,6 @@ class Store:
     def pending_summary(self) -> PendingSummary:
         """Count the pending rows, and find the oldest."""
         return self._database.transact(pending_rows.summary, repeatable=True)
-
-    def facts(self, now: datetime, pacing_key: str = "") -> Facts:
-        """Read the figures of the sync, as they are told everywhere."""
-        return self._database.transact(
-            lambda c: read_facts(c, now, pacing_key), repeatable=True
-        )
-
-    def ledger_facts(self, now: datetime) -> LedgerFacts:
-        """Read the figures that come from the ledger alone."""
-        return self._database.transact(
-            lambda c: read_ledger_facts(c, now), repeatable=True
-        )
 
     def has_pending(self) -> bool:
         """Whether anything is pending; cheap, however much it is."""
@@ -164,12 +147,6 @@ class Store:
             return marks
 
         return self._database.transact(mark, repeatable=True)
-
-    def try_mark(self, at: datetime) -> Trial:
-        """Mark a few rows in a transaction that is rolled back."""
-        return self._database.transact(
-            lambda c: row_marks.trial(c, at), repeatable=True
-        )
 
     def quarantine(
         self, rejections: Sequence[Rejection], at: datetime, *, unmark: bool = False
@@ -298,10 +275,6 @@ class Store:
         return self._database.transact(
             lambda c: run_ledger.last_runs(c, limit), repeatable=True
         )
-
-    def run_totals(self) -> Totals:
-        """Add up what all runs did."""
-        return self._database.transact(run_ledger.totals, repeatable=True)
 
     def pacing(self, key: str) -> dict[str, object] | None:
         """Read how much of Dataverse's limits was used lately."""

@@ -4,10 +4,10 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from apex_pipeline.dataverse import documented_answers
-from apex_pipeline.dataverse.answers import Expectation
 from apex_pipeline.dataverse.client import DataverseClient
 from apex_pipeline.dataverse.gate import Deadline
 from apex_pipeline.metrics import COLUMNS, TABLE
+from apex_pipeline.microsoft.http_answer import Expectation
 from apex_pipeline.provisioning.desired_state import Change, Kind
 from apex_pipeline.provisioning.existing_state import (
     GLOBAL,

@@ -7,8 +7,7 @@ from apex_pipeline.errors import ApexError
 from apex_pipeline.monitoring.alerts.journal import NO_JOURNAL, VARIABLE, Journal
 from apex_pipeline.monitoring.alerts.notice import Severity
 from apex_pipeline.monitoring.doctor import check_results as doctor
-from apex_pipeline.monitoring.facts import Facts
-from apex_pipeline.postgres import store
+from apex_pipeline.monitoring.facts import Facts, read_facts
 from apex_pipeline.reconcile.agreement import read_standing
 from apex_pipeline.report.delivery_statistics import read_rows
 from apex_pipeline.report.document import Line, State
@@ -83,8 +82,8 @@ def _waiting(subject: Subject, now: datetime) -> Seen:
 
 
 def _facts(subject: Subject, now: datetime) -> Facts:
-    with subject.open_database() as database, store.Store(database) as opened:
-        return opened.facts(now)
+    with subject.open_database() as database:
+        return database.ask(read_facts, now)
 
 
 def _counted(subject: Subject) -> Seen:

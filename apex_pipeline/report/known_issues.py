@@ -1,12 +1,11 @@
 """What is, or lately was, wrong: the incidents, and what the quarantine holds."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack
 from datetime import datetime, timedelta
 
 from apex_pipeline.durations import words
 from apex_pipeline.monitoring.alerts.incidents import Incident
-from apex_pipeline.postgres.store import Store
+from apex_pipeline.quarantine import listing
 from apex_pipeline.quarantine.decisions import Selection
 from apex_pipeline.report.acceptance import open_journal
 from apex_pipeline.report.document import Block, Note, Table
@@ -41,10 +40,8 @@ def quarantine(subject: Subject) -> Iterator[Block]:
     Raises:
         DatabaseError: Postgres does not answer, or lacks our tables.
     """
-    with ExitStack() as stack:
-        database = stack.enter_context(subject.open_database())
-        store = stack.enter_context(Store(database))
-        causes = store.quarantine_causes(Selection(everything=True), _CAUSES)
+    with subject.open_database() as database:
+        causes = database.ask(listing.causes, Selection(everything=True), _CAUSES, 0)
     if not causes:
         yield Note("No row is in quarantine.")
         return

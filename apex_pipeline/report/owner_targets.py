@@ -6,7 +6,7 @@ from datetime import datetime
 from functools import partial
 
 from apex_pipeline.errors import ApexError
-from apex_pipeline.postgres.store import Store
+from apex_pipeline.postgres import run_ledger
 from apex_pipeline.report.chromium import Visit
 from apex_pipeline.report.delivery_statistics import (
     DELAY_PERIOD,
@@ -119,7 +119,7 @@ def sync_delays(subject: Subject, now: datetime) -> Delays:
         DatabaseError: Postgres does not answer, or lacks our tables.
     """
     with subject.open_database() as database:
-        target = Store(database).target(subject.dataverse().resource)
+        target = database.ask(run_ledger.target, subject.dataverse().resource)
         if target is None or target.first_delivered_at is None:
             raise ApexError("Nothing was delivered to this environment yet.")
         # What was there before is a backlog, whose age says nothing of the sync.

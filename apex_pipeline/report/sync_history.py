@@ -9,10 +9,9 @@ from sqlalchemy import Connection
 
 from apex_pipeline.errors import ApexError
 from apex_pipeline.metrics import COLUMNS, PRIMARY_KEY
-from apex_pipeline.postgres import pending_rows
+from apex_pipeline.postgres import pending_rows, run_ledger
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.run_ledger import RunRecord
-from apex_pipeline.postgres.store import Store
 from apex_pipeline.reconcile.value_comparison import differing_columns
 from apex_pipeline.report.delivery_statistics import (
     DELAY_PERIOD,
@@ -40,7 +39,7 @@ def statistics(subject: Subject, now: datetime) -> Iterator[Block]:
     """
     with subject.open_database() as database:
         runs = read_runs(database)
-        last = Store(database).last_runs(LAST_RUNS)
+        last = database.ask(run_ledger.last_runs, LAST_RUNS)
     if not runs.count:
         raise ApexError("The sync has not run here yet.")
     yield Table(("all runs in sync_run", ""), tuple(_totals(runs)), "Runs")

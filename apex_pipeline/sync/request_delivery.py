@@ -14,7 +14,6 @@ from datetime import UTC, datetime
 from apex_pipeline.dataverse.answers import (
     PAYLOAD_ERROR,
     ROW_FAULTS,
-    Answer,
     Remedy,
     failure,
     remedy,
@@ -39,6 +38,7 @@ from apex_pipeline.metrics import (
     CampaignMetric,
     Rejection,
 )
+from apex_pipeline.microsoft.http_answer import Answer
 from apex_pipeline.provisioning.drift import ATTRIBUTE_TYPES
 
 logger = logging.getLogger(__name__)

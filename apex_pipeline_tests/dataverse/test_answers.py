@@ -3,7 +3,13 @@ from datetime import UTC, datetime
 
 import pytest
 
-from apex_pipeline.dataverse.answers import Answer, Remedy, failure, remedy
+from apex_pipeline.dataverse.answers import (
+    Remedy,
+    allowance,
+    facet,
+    failure,
+    remedy,
+)
 from apex_pipeline.dataverse.pacing import Allowance, Facet
 from apex_pipeline.errors import (
     AuthError,
@@ -12,6 +18,7 @@ from apex_pipeline.errors import (
     SchemaDriftError,
     TransientError,
 )
+from apex_pipeline.microsoft.http_answer import Answer
 
 NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
 
@@ -158,8 +165,8 @@ def test_allowances_are_read_with_their_thousands_separator():
             "x-ms-ratelimit-time-remaining-xrm-requests": "1,200.00",
         },
     )
-    assert answer.allowance() == Allowance(5999.0, 1200.0, 4)
-    assert Answer(204, {"x-ms-dop-hint": "many"}).allowance() == Allowance()
+    assert allowance(answer) == Allowance(5999.0, 1200.0, 4)
+    assert allowance(Answer(204, {"x-ms-dop-hint": "many"})) == Allowance()
 
 
 @pytest.mark.parametrize(
@@ -181,6 +188,6 @@ def test_retry_after_is_seconds_or_a_date(value, seconds):
 
 
 def test_a_429_names_its_facet():
-    assert refusal(429, "0x80072321").facet() is Facet.EXECUTION_TIME
-    assert refusal(429, "0X80072326").facet() is Facet.CONCURRENCY
-    assert Answer(429, {}, b"").facet() is None
+    assert facet(refusal(429, "0x80072321")) is Facet.EXECUTION_TIME
+    assert facet(refusal(429, "0X80072326")) is Facet.CONCURRENCY
+    assert facet(Answer(429, {}, b"")) is None

@@ -20,6 +20,7 @@ from apex_pipeline.dataverse.client import DataverseClient
 from apex_pipeline.dataverse.gate import Deadline
 from apex_pipeline.errors import InterceptedError, TransientError
 from apex_pipeline.metrics import COLUMNS, ENTITY_SET, TABLE
+from apex_pipeline.microsoft.documented_success import Documented
 from apex_pipeline.microsoft.graph import connect as connect_graph
 from apex_pipeline.microsoft.token_cache import TokenCacheFile
 from apex_pipeline.microsoft.tokens import TokenSource
@@ -166,9 +167,7 @@ def change(kind: Kind, subject: str = "") -> Call:
     )
 
 
-def get(
-    path: str, expected: documented_answers.Documented = documented_answers.DOCUMENT
-) -> Call:
+def get(path: str, expected: Documented = documented_answers.DOCUMENT) -> Call:
     return lambda client: client.get(
         path, what="read", deadline=Deadline(), expected=expected
     )

@@ -24,7 +24,7 @@ from apex_pipeline.defs.reconcile.reconciliation import RECONCILIATION
 from apex_pipeline.defs.services import Services
 from apex_pipeline.defs.sync.sync_assets import SKIPPED_TAG, preview_table
 from apex_pipeline.defs.sync.sync_job import MAX_RUNTIME, active_sync
-from apex_pipeline.defs.sync.sync_specs import DELIVERED, SYNC_ASSETS
+from apex_pipeline.defs.sync_specs import DELIVERED, SYNC_ASSETS
 from apex_pipeline.local.services import CODE_LOCATION
 from apex_pipeline.settings import DEFAULT_LOCATION
 from apex_pipeline.sync.run import pacing_key

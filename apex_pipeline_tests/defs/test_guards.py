@@ -12,9 +12,10 @@ from apex_pipeline.defs.analytics.rollup_specs import (
     FORECAST_KEY,
     HISTORY_KEY,
 )
+from apex_pipeline.defs.job_tags import ACTIVE
 from apex_pipeline.defs.sync.sync_assets import PARTIAL_SELECTION
-from apex_pipeline.defs.sync.sync_job import ACTIVE, MAX_RUNTIME, active_sync
-from apex_pipeline.defs.sync.sync_specs import SYNC_ASSETS
+from apex_pipeline.defs.sync.sync_job import MAX_RUNTIME, active_sync
+from apex_pipeline.defs.sync_specs import SYNC_ASSETS
 from apex_pipeline.local.embedded_postgres import EmbeddedPostgres
 from apex_pipeline.postgres import migrations
 from apex_pipeline_tests.support.dagster_ui import Ui, dagster_ui

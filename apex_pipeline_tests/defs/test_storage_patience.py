@@ -13,7 +13,7 @@ from pathlib import Path
 import psycopg2
 import pytest
 
-from apex_pipeline.defs.operations.storage_timeouts import bound_storage
+from apex_pipeline.defs.storage_timeouts import bound_storage
 from apex_pipeline.errors import DatabaseUnavailableError
 from apex_pipeline_tests.support.ends import environment
 

@@ -8,6 +8,7 @@ import pytest
 from apex_pipeline.metrics import Rejection
 from apex_pipeline.monitoring.doctor.check_results import State
 from apex_pipeline.monitoring.doctor.recent_delivery import last_success
+from apex_pipeline.monitoring.facts import read_facts
 from apex_pipeline.monitoring.rules import sync_health
 from apex_pipeline.monitoring.status import read_status
 from apex_pipeline.postgres.database import Database
@@ -64,7 +65,7 @@ def test_rows_that_were_deleted_marked_or_dropped_are_quarantined_nowhere(
     with psycopg.connect(database_url) as connection:
         connection.execute("DELETE FROM campaign_metrics WHERE id = %s", [left])
     assert "rows-quarantined" not in watched(database_url)
-    assert store.facts(NOW).quarantined == {}
+    assert store.ask(read_facts, NOW).quarantined == {}
 
 
 def test_the_last_success_is_known_however_many_runs_have_failed_since(
@@ -81,7 +82,7 @@ def test_the_last_success_is_known_however_many_runs_have_failed_since(
     status = read_status(store, emulator_settings(emulator))
     assert status.last_success_at == ago(days=1, minutes=1)
     assert status.delivered_24h == 400
-    facts = store.facts(NOW)
+    facts = store.ask(read_facts, NOW)
     assert facts.emptied_at == ago(days=2)
     assert str(last_success(store, NOW).measured).startswith("1,441 min ago")
 
@@ -90,7 +91,7 @@ def test_the_last_success_is_known_however_many_runs_have_failed_since(
 def test_lateness_is_the_same_for_all(store, database_url, emulator, minutes):
     run(store, at=ago(minutes=minutes), remaining=0)
     insert(database_url, [campaign_row(created_at=ago(days=90))])
-    facts = store.facts(NOW)
+    facts = store.ask(read_facts, NOW)
     assert facts.is_overdue() == (minutes > 10)
     assert facts.lacks_success() == (minutes > 15)
     assert read_status(store, emulator_settings(emulator)).is_overdue == (minutes > 10)
@@ -108,5 +109,5 @@ def test_a_row_that_is_tried_again_alone_waits_since_nothing_was_pending(
         connection.execute(
             "UPDATE campaign_metrics_quarantine SET next_attempt_at = %s", [NOW]
         )
-    assert store.facts(NOW).waiting_since() is None
-    assert store.facts(NOW).waiting_since(ago(hours=1)) == ago(hours=1)
+    assert store.ask(read_facts, NOW).waiting_since() is None
+    assert store.ask(read_facts, NOW).waiting_since(ago(hours=1)) == ago(hours=1)

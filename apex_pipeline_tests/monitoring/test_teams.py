@@ -8,7 +8,7 @@ import traceback
 
 import pytest
 
-from apex_pipeline.dataverse.answers import Answer
+from apex_pipeline.microsoft.http_answer import Answer
 from apex_pipeline.monitoring.alerts import webhook
 from apex_pipeline.monitoring.alerts.network_errors import reason
 from apex_pipeline.monitoring.alerts.notice import DeliveryError

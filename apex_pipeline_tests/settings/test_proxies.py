@@ -7,10 +7,10 @@ import ssl
 import httpx
 import pytest
 
+from apex_pipeline.dataverse.environment import dataverse_http
 from apex_pipeline.errors import ConfigError, TransientError
 from apex_pipeline.microsoft.http_transport import (
     certificate_fault,
-    dataverse_http,
     token_http,
     translated,
 )

@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 from pydantic import Field
 
+from apex_pipeline.defs.job_tags import OPERATOR_TAGS
 from apex_pipeline.defs.quarantine.quarantine_asset import table
-from apex_pipeline.defs.sync.sync_job import OPERATOR_TAGS
 from apex_pipeline.errors import ApexError, ConfigError
 from apex_pipeline.monitoring.alerts.alert_center import NO_CHANNEL, open_station, ways
 from apex_pipeline.monitoring.alerts.channels import send_test_notice

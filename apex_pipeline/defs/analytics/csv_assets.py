@@ -33,10 +33,10 @@ from apex_pipeline.defs.analytics.rollup_specs import (
     OWNERS,
     WEEKLY_KEY,
 )
+from apex_pipeline.defs.job_tags import ANALYSIS_TAGS, OPERATOR_TAGS
 from apex_pipeline.defs.metadata import table
 from apex_pipeline.defs.pool_limits import ANALYSIS_POOL
 from apex_pipeline.defs.services import Services
-from apex_pipeline.defs.sync.sync_job import ANALYSIS_TAGS, OPERATOR_TAGS
 from apex_pipeline.errors import ApexError, ConfigError
 
 FILES_MATCH_ROLLUPS = dg.AssetCheckSpec(

@@ -44,15 +44,11 @@ from apex_pipeline.defs.analytics.rollup_specs import (
 from apex_pipeline.defs.metadata import image, numbers, table
 from apex_pipeline.defs.pool_limits import ANALYSIS_POOL
 from apex_pipeline.defs.services import Services
-from apex_pipeline.defs.sync.sync_specs import CAMPAIGN_METRICS
+from apex_pipeline.defs.sync_specs import CAMPAIGN_METRICS
 from apex_pipeline.errors import ApexError
 
 _PREVIEW_ROWS = 7
 _HISTORY_VIEW = "campaign_history_90d"
-
-# Dagster writes an event for each partition, each on a connection of its own unless it
-# may gather them: two years of days are then stored in seconds. Read when it writes.
-os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", "1000")
 
 
 @dg.asset(
@@ -216,6 +212,10 @@ def preview(
 def _materialize(
     context: dg.AssetExecutionContext, services: Services, grain: Grain
 ) -> dg.MaterializeResult:
+    # Dagster writes an event for each partition, each on a connection of its own unless
+    # it may gather them: two years of days are then stored in seconds. Read when it
+    # writes.
+    os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", "1000")
     try:
         settings = services.analysis_settings()
         periods = asked_periods(context, grain)

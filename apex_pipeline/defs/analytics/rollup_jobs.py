@@ -19,7 +19,7 @@ from apex_pipeline.defs.analytics.rollup_specs import (
     WEEKS,
 )
 from apex_pipeline.defs.code_location import OURS
-from apex_pipeline.defs.sync.sync_job import ACTIVE, ANALYSIS_TAGS, SCHEDULED_TAGS
+from apex_pipeline.defs.job_tags import ACTIVE, ANALYSIS_TAGS, SCHEDULED_TAGS
 
 _TRAILING_DAYS = 7
 _TRAILING_WEEKS = 2

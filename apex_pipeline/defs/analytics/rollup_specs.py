@@ -31,7 +31,7 @@ from apex_pipeline.analytics.rollups.rollup_checks import (
     WEEKLY_CHECKS,
     WEEKS_EQUAL_DAYS,
 )
-from apex_pipeline.defs.sync.sync_specs import CAMPAIGN_METRICS
+from apex_pipeline.defs.sync_specs import CAMPAIGN_METRICS
 from apex_pipeline.errors import ConfigError
 from apex_pipeline.settings import (
     UTC_ZONE,

@@ -7,9 +7,9 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
+from apex_pipeline.defs.job_tags import OPERATOR_TAGS
 from apex_pipeline.defs.operations.instance_state import read_instance
 from apex_pipeline.defs.quarantine.quarantine_asset import table
-from apex_pipeline.defs.sync.sync_job import OPERATOR_TAGS
 from apex_pipeline.errors import ApexError
 from apex_pipeline.monitoring.doctor.check_results import State
 from apex_pipeline.monitoring.rules.health_summary import reasons

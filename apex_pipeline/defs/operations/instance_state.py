@@ -21,8 +21,8 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from apex_pipeline.defs.code_location import is_our_instigator
-from apex_pipeline.defs.operations.storage_timeouts import bound_storage
 from apex_pipeline.defs.pool_limits import POOL_LIMITS
+from apex_pipeline.defs.storage_timeouts import bound_storage
 from apex_pipeline.defs.sync.schedules import sync_every_five_minutes
 from apex_pipeline.errors import ApexError
 from apex_pipeline.monitoring.alerts.journal import VARIABLE

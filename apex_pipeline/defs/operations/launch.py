@@ -15,12 +15,12 @@ from uuid import uuid4
 
 import dagster as dg
 
-from apex_pipeline.defs.operations.storage_timeouts import bound_storage
 from apex_pipeline.defs.reconcile.reconciliation import (
     RECONCILIATION,
     RECONCILIATION_MAX_RUNTIME,
     reconcile_dataverse,
 )
+from apex_pipeline.defs.storage_timeouts import bound_storage
 from apex_pipeline.defs.sync.sync_assets import SKIPPED_TAG, SLICE_TAG
 from apex_pipeline.defs.sync.sync_job import MAX_RUNTIME, sync_campaign_metrics
 from apex_pipeline.errors import ApexError
@@ -56,11 +56,14 @@ class FinishedRun:
 
 
 def sync_through_dagster(
-    config: Mapping[str, object], environment: Mapping[str, str]
+    definitions: dg.Definitions,
+    config: Mapping[str, object],
+    environment: Mapping[str, str],
 ) -> FinishedRun:
     """Run the sync job: through the queue while a daemon lives, else in this process.
 
     Args:
+        definitions: Where the job is, should it run in this process.
         config: Fields of `SyncConfig` that differ from their defaults.
         environment: With DAGSTER_HOME, the run is recorded there; without, nowhere.
 
@@ -68,18 +71,20 @@ def sync_through_dagster(
         ApexError: The run could not be started, or did not end in the time that the
             longest run takes.
     """
-    return _through_dagster(_SYNC, config, environment)
+    return _through_dagster(_SYNC, definitions, config, environment)
 
 
 def reconcile_through_dagster(
-    config: Mapping[str, object], environment: Mapping[str, str]
+    definitions: dg.Definitions,
+    config: Mapping[str, object],
+    environment: Mapping[str, str],
 ) -> FinishedRun:
     """Run the job that compares rows with records, likewise.
 
     Raises:
         ApexError: As above.
     """
-    return _through_dagster(_RECONCILIATION, config, environment)
+    return _through_dagster(_RECONCILIATION, definitions, config, environment)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +105,10 @@ _RECONCILIATION = _Job(
 
 
 def _through_dagster(
-    job: _Job, config: Mapping[str, object], environment: Mapping[str, str]
+    job: _Job,
+    definitions: dg.Definitions,
+    config: Mapping[str, object],
+    environment: Mapping[str, str],
 ) -> FinishedRun:
     run_config: dict[str, object] = {"ops": {job.step: {"config": dict(config)}}}
     home = read_variable(environment, "DAGSTER_HOME")
@@ -111,7 +119,7 @@ def _through_dagster(
                 return _await(instance, run_id, job)
         # What a person has to know is printed by the caller, without Dagster's events.
         quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-        result = _definition(job).execute_in_process(
+        result = definitions.resolve_job_def(job.name).execute_in_process(
             run_config=run_config | quiet, instance=instance, raise_on_error=False
         )
         return _finished(instance, result.run_id, queued=False)
@@ -126,12 +134,6 @@ def _instance(home: str | None) -> Iterator[dg.DagsterInstance]:
     else:
         with dg.DagsterInstance.ephemeral() as instance:
             yield instance
-
-
-def _definition(job: _Job) -> dg.JobDefinition:
-    from apex_pipeline.definitions import defs  # noqa: PLC0415  it imports this package
-
-    return defs().resolve_job_def(job.name)
 
 
 def _daemon_lives(instance: dg.DagsterInstance) -> bool:

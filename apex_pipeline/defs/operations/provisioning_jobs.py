@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 import dagster as dg
 from pydantic import Field
 
+from apex_pipeline.defs.job_tags import OPERATOR_TAGS
 from apex_pipeline.defs.services import Services
-from apex_pipeline.defs.sync.sync_job import OPERATOR_TAGS
 from apex_pipeline.errors import ApexError
 from apex_pipeline.monitoring.alerts.journal import VARIABLE
 from apex_pipeline.provisioning.administrator import load_administrator

@@ -30,8 +30,8 @@ from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 from pydantic import Field
 from sqlalchemy import ColumnElement, Connection, Delete, delete, func, select
 
-from apex_pipeline.defs.code_location import OURS, is_our_run
-from apex_pipeline.defs.sync.sync_job import SCHEDULED_TAGS
+from apex_pipeline.defs.code_location import OURS, DefinitionsParam, is_our_run
+from apex_pipeline.defs.job_tags import SCHEDULED_TAGS
 
 _BATCH = 200
 _FINISHED = [
@@ -50,7 +50,11 @@ class PurgeConfig(dg.Config):
 
 
 @dg.op
-def delete_old_runs(context: dg.OpExecutionContext, config: PurgeConfig) -> None:
+def delete_old_runs(
+    context: dg.OpExecutionContext,
+    config: PurgeConfig,
+    definitions: DefinitionsParam,
+) -> None:
     """Delete our finished runs with their events, and our old check results.
 
     Dagster keeps all of it for ever. What a run delivered stays in `sync_run`; the
@@ -58,7 +62,7 @@ def delete_old_runs(context: dg.OpExecutionContext, config: PurgeConfig) -> None
     """
     before = datetime.now(UTC) - timedelta(days=config.keep_days)
     runs = _delete_runs(context.instance, before)
-    keys = _our_assets()
+    keys = _asset_keys(definitions())
     checks, events = delete_old_events(context.instance, keys, before)
     context.add_output_metadata(
         {
@@ -70,11 +74,9 @@ def delete_old_runs(context: dg.OpExecutionContext, config: PurgeConfig) -> None
     context.log.info("deleted %d runs created before %s", runs, before.date())
 
 
-def _our_assets() -> set[str]:
-    """Keys of our assets, as the storage writes them."""
-    from apex_pipeline.definitions import defs  # noqa: PLC0415  it imports this package
-
-    graph = defs().get_repository_def().asset_graph
+def _asset_keys(definitions: dg.Definitions) -> set[str]:
+    """Keys of all assets, as the storage writes them."""
+    graph = definitions.get_repository_def().asset_graph
     return {key.to_string() for key in graph.get_all_asset_keys()}
 
 
@@ -167,3 +169,12 @@ def _delete(connection: Connection, statement: Delete) -> int:
 def purge_event_log() -> None:
     """Delete our finished runs and their events after 30 days."""
     delete_old_runs()
+
+
+weekly_purge = dg.ScheduleDefinition(
+    name="purge_event_log_weekly",
+    job=purge_event_log,
+    cron_schedule="30 3 * * 0",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Sundays at 03:30 UTC.",
+)

@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from apex_pipeline.defs.sync.sync_job import OPERATOR_TAGS
+from apex_pipeline.defs.job_tags import OPERATOR_TAGS
 from apex_pipeline.errors import ApexError, ConfigError
 from apex_pipeline.recording import load_file, open_database
 from apex_pipeline.recording.csv_rows import Dialect

@@ -1,17 +1,19 @@
 """The completion report, for those who live in the UI: the asset and its job."""
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dagster as dg
 from pydantic import Field
 
-from apex_pipeline.cli import COMMANDS
+from apex_pipeline.commands import SUMMARIES
+from apex_pipeline.defs.code_location import DefinitionsParam
+from apex_pipeline.defs.job_tags import OPERATOR_TAGS
 from apex_pipeline.defs.operations.instance_state import look_at_instance
 from apex_pipeline.defs.operations.report_reading import read_orchestration
-from apex_pipeline.defs.sync.sync_job import OPERATOR_TAGS
-from apex_pipeline.defs.sync.sync_specs import CAMPAIGN_METRICS, OPERATIONS
+from apex_pipeline.defs.sync_specs import CAMPAIGN_METRICS, OPERATIONS
 from apex_pipeline.errors import ApexError
 from apex_pipeline.settings import state_dir
 
@@ -58,25 +60,34 @@ class ReportConfig(dg.Config):
     "issues. What cannot be measured says why, and fails nothing.",
 )
 def completion_report(
-    context: dg.AssetExecutionContext, config: ReportConfig
+    context: dg.AssetExecutionContext,
+    config: ReportConfig,
+    definitions: DefinitionsParam,
 ) -> dg.MaterializeResult:
     """Measure, and write the file."""
     try:
-        report, written = _write(context, config)
+        report, written = _write(context, config, definitions())
     except ApexError as error:
         raise dg.Failure(str(error), allow_retries=False) from None
     return dg.MaterializeResult(metadata=_metadata(report, written))
 
 
 def _write(
-    context: dg.AssetExecutionContext, config: ReportConfig
+    context: dg.AssetExecutionContext,
+    config: ReportConfig,
+    definitions: dg.Definitions,
 ) -> "tuple[Report, WrittenReport]":
     # Runs of the sync load this module too, and need nothing of what a report needs.
     from apex_pipeline.report.composing import Wishes, compose  # noqa: PLC0415
     from apex_pipeline.report.report_files import default_path, write  # noqa: PLC0415
     from apex_pipeline.report.report_subject import Eyes  # noqa: PLC0415
 
-    eyes = Eyes(look_at_instance, read_orchestration, COMMANDS, tell=context.log.info)
+    eyes = Eyes(
+        look_at_instance,
+        partial(read_orchestration, definitions),
+        SUMMARIES,
+        tell=context.log.info,
+    )
     results = Path(config.junit_xml).absolute() if config.junit_xml else None
     report = compose(os.environ, eyes, Wishes(results, config.screenshots))
     path = (

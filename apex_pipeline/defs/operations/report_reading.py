@@ -27,15 +27,15 @@ from apex_pipeline.settings import read_variable
 _RUNS = 15
 
 
-def read_orchestration(environment: Mapping[str, str]) -> Orchestration:
+def read_orchestration(
+    definitions: dg.Definitions, environment: Mapping[str, str]
+) -> Orchestration:
     """Read the code location, and the instance that DAGSTER_HOME names, if any.
 
     Raises:
         ApexError: The instance is named, and cannot be read.
     """
-    from apex_pipeline.definitions import defs  # noqa: PLC0415  it imports this package
-
-    repository = defs().get_repository_def()
+    repository = definitions.get_repository_def()
     with _instance(environment) as instance:
         return Orchestration(
             instance=type(instance.run_storage).__name__ if instance else None,

@@ -8,8 +8,8 @@ from typing import Any
 import dagster as dg
 from sqlalchemy.exc import SQLAlchemyError
 
-from apex_pipeline.defs.operations.storage_timeouts import bound_storage
-from apex_pipeline.defs.sync.sync_specs import NO_ROWS_QUARANTINED, QUARANTINED
+from apex_pipeline.defs.storage_timeouts import bound_storage
+from apex_pipeline.defs.sync_specs import NO_ROWS_QUARANTINED, QUARANTINED
 from apex_pipeline.errors import ApexError
 from apex_pipeline.postgres.store import Store
 from apex_pipeline.quarantine.decisions import Selection

@@ -6,6 +6,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
+from apex_pipeline.defs.job_tags import OPERATOR_TAGS
 from apex_pipeline.defs.quarantine.quarantine_asset import (
     causes_table,
     quarantine_metadata,
@@ -15,8 +16,7 @@ from apex_pipeline.defs.quarantine.quarantine_asset import (
     table,
 )
 from apex_pipeline.defs.services import Services
-from apex_pipeline.defs.sync.sync_job import OPERATOR_TAGS
-from apex_pipeline.defs.sync.sync_specs import QUARANTINED
+from apex_pipeline.defs.sync_specs import QUARANTINED
 from apex_pipeline.errors import ApexError, ConfigError
 from apex_pipeline.postgres.store import Store
 from apex_pipeline.quarantine.decisions import Decision, Selection

@@ -9,11 +9,11 @@ import dagster as dg
 from pydantic import Field
 
 from apex_pipeline.dataverse.environment import REQUEST_TIMEOUT_SECONDS
+from apex_pipeline.defs.job_tags import RETRY_LOST_TAGS, SCHEDULED_TAGS
 from apex_pipeline.defs.pool_limits import bound_runtime
 from apex_pipeline.defs.services import Services
 from apex_pipeline.defs.sync.sync_assets import SKIPPED_TAG, escaped
-from apex_pipeline.defs.sync.sync_job import RETRY_LOST_TAGS, SCHEDULED_TAGS
-from apex_pipeline.defs.sync.sync_specs import CAMPAIGN_METRICS, OPERATIONS
+from apex_pipeline.defs.sync_specs import CAMPAIGN_METRICS, OPERATIONS
 from apex_pipeline.errors import ApexError, ConfigError
 from apex_pipeline.reconcile.agreement import (
     SMALLEST_ENTITLEMENT,

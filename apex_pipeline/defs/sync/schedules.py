@@ -4,11 +4,10 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from apex_pipeline.defs.operations.purge_event_log import purge_event_log
 from apex_pipeline.defs.pool_limits import ensure_pool_limits
 from apex_pipeline.defs.services import Services
 from apex_pipeline.defs.sync.sync_job import active_sync, sync_campaign_metrics
-from apex_pipeline.defs.sync.sync_specs import DELIVERED
+from apex_pipeline.defs.sync_specs import DELIVERED
 from apex_pipeline.errors import ApexError
 from apex_pipeline.sync.run import pacing_key
 
@@ -83,12 +82,3 @@ def nothing_to_do(services: Services) -> str | None:
             return None if store.has_pending() else NOTHING_PENDING
     except ApexError:
         return None
-
-
-weekly_purge = dg.ScheduleDefinition(
-    name="purge_event_log_weekly",
-    job=purge_event_log,
-    cron_schedule="30 3 * * 0",
-    default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Sundays at 03:30 UTC.",
-)

@@ -17,7 +17,7 @@ from apex_pipeline.defs.quarantine.quarantine_asset import (
 from apex_pipeline.defs.services import Services
 from apex_pipeline.defs.sync.sync_config import SyncConfig
 from apex_pipeline.defs.sync.sync_job import MAX_RUNTIME, sync_campaign_metrics
-from apex_pipeline.defs.sync.sync_specs import (
+from apex_pipeline.defs.sync_specs import (
     DELIVERED,
     DELIVERY_COMPLETE,
     EXPORTED,

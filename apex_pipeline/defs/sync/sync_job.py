@@ -1,4 +1,4 @@
-"""The sync's job, the tags of all jobs, and which sync is under way."""
+"""The sync's job, and which sync is under way."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -6,7 +6,8 @@ import dagster as dg
 
 from apex_pipeline.dataverse.environment import REQUEST_TIMEOUT_SECONDS
 from apex_pipeline.defs.code_location import OURS
-from apex_pipeline.defs.sync.sync_specs import DELIVERED, SYNC_ASSETS
+from apex_pipeline.defs.job_tags import ACTIVE, RETRY_LOST_TAGS, SCHEDULED_TAGS
+from apex_pipeline.defs.sync_specs import DELIVERED, SYNC_ASSETS
 from apex_pipeline.sync.run import DEFAULT_TIME_BUDGET_SECONDS
 
 MAX_RUNTIME = timedelta(
@@ -17,26 +18,6 @@ under way with their own, and the rest is Dagster's start and end."""
 
 # Run monitoring looks every 30 s and gives a run 60 s to obey (dagster.yaml).
 _MONITOR_DELAY = timedelta(seconds=120)
-
-SCHEDULED_TAGS = OURS | {"kind": "scheduled"}
-"""For a job that runs by itself; you start it by hand to repeat or extend it."""
-
-OPERATOR_TAGS = OURS | {"kind": "operator command"}
-"""For a job that runs only when you start it, like the `apex` command of its kind."""
-
-# A run whose process was lost starts once more (dagster.yaml, run_retries).
-RETRY_LOST_TAGS = {"dagster/max_retries": "1"}
-
-# A backfill of ten years takes minutes; what takes longer has lost its host.
-ANALYSIS_TAGS = RETRY_LOST_TAGS | {"dagster/max_runtime": "7200"}
-
-ACTIVE = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
 
 sync_campaign_metrics = dg.define_asset_job(
     "sync_campaign_metrics",

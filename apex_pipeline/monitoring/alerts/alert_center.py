@@ -1,12 +1,13 @@
 """Where incidents are kept and by what ways people are told: what alerts need to work."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
-from apex_pipeline.dataverse.documented_answers import PINGED
 from apex_pipeline.errors import ConfigError
+from apex_pipeline.microsoft.documented_success import Documented
 from apex_pipeline.monitoring.alerts import webhook
 from apex_pipeline.monitoring.alerts.channels import ReachableChannel, channels
 from apex_pipeline.monitoring.alerts.journal import NO_JOURNAL, VARIABLE, Journal
@@ -25,6 +26,18 @@ from apex_pipeline.settings import (
 NO_CHANNEL = (
     "No alert channel is configured here. Set APEX_TEAMS_WEBHOOK_URL, or "
     "APEX_ALERT_EMAIL_TO, APEX_ALERT_EMAIL_FROM and APEX_SMTP_URL."
+)
+
+_HEARTBEAT_REFUSAL = re.compile(rb"error|not found|\"ok\":\s*false", re.IGNORECASE)
+
+# Dead man's switches share no documentation. Healthchecks.io says `OK (not found)` with
+# 200, Dead Man's Snitch 202 with a text.
+_PINGED = Documented(
+    frozenset({200, 201, 202, 204}),
+    shape=lambda answer: (
+        not (answer.is_page or _HEARTBEAT_REFUSAL.search(answer.body) is not None)
+    ),
+    shape_text="a body without a complaint",
 )
 
 
@@ -64,7 +77,7 @@ class Station:
             answer = within(seconds, lambda: webhook.call("GET", url, ca_bundle=bundle))
         except TimeoutError:
             raise DeliveryError(f"no answer within {seconds:.0f} s") from None
-        if PINGED(answer) is not None:
+        if _PINGED(answer) is not None:
             raise DeliveryError(f"it answers {answer.looks()}")
 
 

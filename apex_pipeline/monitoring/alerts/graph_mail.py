@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from apex_pipeline.dataverse.answers import Answer, stand_in
-from apex_pipeline.dataverse.documented_answers import MAIL_TAKEN
 from apex_pipeline.errors import ApexError
 from apex_pipeline.microsoft import graph
+from apex_pipeline.microsoft.documented_success import MAIL_TAKEN
+from apex_pipeline.microsoft.http_answer import Answer, stand_in
 from apex_pipeline.monitoring.alerts.mail import message
 from apex_pipeline.monitoring.alerts.notice import DeliveryError, Notice
 from apex_pipeline.monitoring.alerts.send_limits import until_taken

@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from datetime import UTC, datetime
 from typing import TypeVar
 
-from apex_pipeline.dataverse.answers import Answer
+from apex_pipeline.microsoft.http_answer import Answer
 from apex_pipeline.monitoring.alerts.notice import DeliveryError
 
 ATTEMPTS = 3

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
 
-from apex_pipeline.dataverse.answers import Answer, stand_in
-from apex_pipeline.dataverse.documented_answers import CARD_TAKEN
 from apex_pipeline.errors import ApexError
+from apex_pipeline.microsoft.documented_success import Documented
+from apex_pipeline.microsoft.http_answer import Answer, stand_in
 from apex_pipeline.monitoring.alerts import webhook
 from apex_pipeline.monitoring.alerts.adaptive_card import payload
 from apex_pipeline.monitoring.alerts.notice import DeliveryError, Notice
@@ -32,6 +32,14 @@ _REMEDIES = {
     404: _RENEW,
     410: _RENEW,
 }
+
+_CARD_TAKEN = Documented(
+    frozenset({200, 201, 202, 204}),
+    shape=lambda answer: answer.body.strip() in {b"", b"1"},
+    shape_text="an empty body",
+)
+# A Teams workflow takes a card with 202 and no body; the connectors that workflows
+# replaced said `1` (observed).
 
 
 class Teams:
@@ -66,7 +74,7 @@ class Teams:
             raise _undelivered(str(error), error.retry_after) from None
         except ApexError as error:
             raise _undelivered(str(error)) from None
-        if CARD_TAKEN(answer) is not None:
+        if _CARD_TAKEN(answer) is not None:
             raise _undelivered(_refusal(answer))
 
     def reach(self, seconds: float) -> str:

@@ -15,8 +15,8 @@ from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from apex_pipeline.dataverse.answers import Answer
 from apex_pipeline.errors import ConfigError
+from apex_pipeline.microsoft.http_answer import Answer
 from apex_pipeline.microsoft.http_transport import trust
 from apex_pipeline.monitoring.alerts.network_errors import reason
 from apex_pipeline.monitoring.alerts.notice import DeliveryError

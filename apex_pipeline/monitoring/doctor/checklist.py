@@ -162,8 +162,8 @@ def _database_checks(url: str, around: Surroundings) -> Iterator[Check]:
     )
 
     def marks_take() -> Finding:
-        with postgres.open_store() as store:
-            return trial_mark.marks_take(store, around.now())
+        with postgres.open_database() as database:
+            return trial_mark.marks_take(database, around.now())
 
     yield Check(
         "marks",
@@ -181,8 +181,8 @@ def _database_checks(url: str, around: Surroundings) -> Iterator[Check]:
     )
 
     def last_success() -> Finding:
-        with postgres.open_store() as store:
-            return recent_delivery.last_success(store, around.now())
+        with postgres.open_database() as database:
+            return recent_delivery.last_success(database, around.now())
 
     yield Check(
         "last success",

@@ -11,10 +11,15 @@ import psycopg
 from apex_pipeline.metrics import ROW_COLUMNS
 from apex_pipeline.monitoring.doctor.check_results import Finding, failed, ok, warning
 from apex_pipeline.monitoring.doctor.machine import skew
-from apex_pipeline.postgres import declared_schema, migrations, pending_rows
+from apex_pipeline.postgres import (
+    declared_schema,
+    migrations,
+    pending_rows,
+    run_ledger,
+)
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.declared_schema import Kind
-from apex_pipeline.postgres.store import Store
+from apex_pipeline.quarantine import decisions
 
 _Result = TypeVar("_Result")
 
@@ -56,7 +61,7 @@ class Postgres:
         """
         self._url = url
         self._variable = variable
-        self._database = self._open()
+        self._database = self.open_database()
 
     def reachable(self) -> Finding:
         """Connect, and ask for the version."""
@@ -87,13 +92,13 @@ class Postgres:
                 "Give it its name back with ALTER TABLE … RENAME COLUMN: somebody has "
                 "renamed or dropped it.",
             )
-        with self.open_store() as store:
+        with self.open_database() as database:
             # A column that is not there fails the statement that reads it.
-            store.pending_page(None, 1)
-            store.quarantine_count()
-            store.last_runs(1)
-            store.pacing("")
-            store.target("")
+            database.ask(pending_rows.page, None, 1)
+            database.ask(decisions.count)
+            database.ask(run_ledger.last_runs, 1)
+            database.ask(run_ledger.pacing, "")
+            database.ask(run_ledger.target, "")
         return ok("all there, and readable")
 
     def indexes(self) -> Finding:
@@ -145,11 +150,8 @@ class Postgres:
 
         return skew(*self._ask(ask))
 
-    def open_store(self) -> Store:
-        """A store, to be closed by whoever asked for it; looks run side by side."""
-        return Store(self._open())
-
-    def _open(self) -> Database:
+    def open_database(self) -> Database:
+        """The database, to be closed by the caller; checks run side by side."""
         return Database(
             self._url,
             wait_seconds=WAIT_SECONDS,

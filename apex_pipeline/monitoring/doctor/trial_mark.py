@@ -9,7 +9,8 @@ from apex_pipeline.monitoring.doctor.check_results import (
     ok,
     warning,
 )
-from apex_pipeline.postgres.store import Store
+from apex_pipeline.postgres import row_marks
+from apex_pipeline.postgres.database import Database
 
 REMEDY = (
     "Let the pipeline's role set exported_at: change the trigger or rule, or give the "
@@ -17,9 +18,9 @@ REMEDY = (
 )
 
 
-def marks_take(store: Store, now: datetime) -> Finding:
+def marks_take(database: Database, now: datetime) -> Finding:
     """Try it on rows as they are, in a transaction that is rolled back."""
-    found = store.try_mark(now)
+    found = database.ask(row_marks.trial, now)
     besides = "; ".join(found.obstacles)
     marks = found.marks
     if marks.swallowed:
