@@ -172,21 +172,28 @@ class Store:
 
     def quarantine(
         self, rejections: Sequence[Rejection], at: datetime, *, unmark: bool = False
-    ) -> None:
+    ) -> int:
         """Put rejected rows aside, each time twice as long: 5 minutes to a day.
 
         Args:
             rejections: The rows, each with its reason.
             at: When they were rejected.
-            unmark: Whether they may have been exported before, and are so no more.
+            unmark: Whether they may have been exported before, and are so no more. Those
+                that another transaction holds are left as they are.
+
+        Returns:
+            How many were left.
         """
 
-        def put_aside(connection: Connection) -> None:
-            if unmark:
-                pending_rows.unmark(connection, [one.id for one in rejections])
-            quarantine.put_aside(connection, rejections, at)
+        def put_aside(connection: Connection) -> int:
+            ids = [one.id for one in rejections]
+            held = row_marks.unmark(connection, ids) if unmark else set[str]()
+            quarantine.put_aside(
+                connection, [one for one in rejections if one.id not in held], at
+            )
+            return len(held)
 
-        self._database.transact(put_aside)
+        return self._database.transact(put_aside)
 
     def quarantine_count(self) -> int:
         """Count the rows in quarantine that are tried again, due or not."""

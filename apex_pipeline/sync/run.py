@@ -83,7 +83,8 @@ class SyncReport:
         delivered: Rows acknowledged and marked in the version that was sent.
         changed: Acknowledged rows that changed on the way; they are still pending.
         deleted: Acknowledged rows that were deleted on the way.
-        locked: Acknowledged rows that another transaction held; still pending.
+        locked: Rows that another transaction held at the end; they stay as they were,
+            pending or exported.
         remaining: Rows still pending and due; None where Postgres could not be asked.
         oldest_pending_age_seconds: Of the oldest row when the run began.
         skipped: Why nothing was attempted, if so.
