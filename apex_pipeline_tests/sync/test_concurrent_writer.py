@@ -214,10 +214,7 @@ def test_the_record_of_a_marked_row_is_the_row_as_it_was_marked(
     @given(st.integers(0, 2**32), st.integers(1, 12), st.integers(1, 4), st.booleans())
     def story(seed, rows, portion, again):
         nonlocal stories
-        witness.execute(
-            "DELETE FROM campaign_metrics; DELETE FROM seen;"
-            "DELETE FROM campaign_metrics_quarantine"
-        )
+        witness.execute("TRUNCATE campaign_metrics, campaign_metrics_quarantine, seen")
         _insert(witness, rows)
         with told_with_failures() as told:
             writer = Writer(seed, connections, told)
@@ -236,6 +233,8 @@ def test_the_record_of_a_marked_row_is_the_row_as_it_was_marked(
                 tallies.append(flow(pending, sink, **portions))
             finally:
                 writer.leave()
+            # Those that a writer has replaced were pending since, and may be marked.
+            kept &= _kept_an_old_mark(witness, begun)
             assert _false_marks(witness, sink) <= kept
             sink.quiet()
             witness.execute("DELETE FROM campaign_metrics_quarantine")
