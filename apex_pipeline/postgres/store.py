@@ -19,7 +19,7 @@ from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.pending_rows import PendingRow, PendingSummary, Position
 from apex_pipeline.postgres.resent_rows import Slice, SliceSummary
 from apex_pipeline.postgres.row_marks import Marks, Trial
-from apex_pipeline.postgres.run_ledger import RunRecord, Target, Totals
+from apex_pipeline.postgres.run_ledger import Pause, RunRecord, Target, Totals
 from apex_pipeline.postgres.time_limits import STATEMENT_SECONDS
 from apex_pipeline.postgres.writer_lock import WriterLock, try_writer_lock
 from apex_pipeline.quarantine import decisions as quarantine, listing
@@ -323,6 +323,12 @@ class Store:
         """Read until when Dataverse wants no request."""
         return self._database.transact(
             lambda c: run_ledger.retry_at(c, key), repeatable=True
+        )
+
+    def open_pause(self, key: str, now: datetime) -> Pause | None:
+        """Read until when Dataverse wants no request, and why; None if it takes them."""
+        return self._database.transact(
+            lambda c: run_ledger.open_pause(c, key, now), repeatable=True
         )
 
     def target(self, resource: str) -> Target | None:

@@ -140,10 +140,9 @@ def run_sync(
     if lock is None:
         return _skipped(started, "another sync holds the writer lock")
     with lock:
-        retry_at = store.retry_at(pacing_key(settings))
-        if retry_at is not None and retry_at > started:
-            reason = f"Dataverse asked for no requests before {retry_at:%H:%M:%S} UTC"
-            return _skipped(started, reason, retry_at)
+        pause = store.open_pause(pacing_key(settings), started)
+        if pause is not None:
+            return _skipped(started, str(pause), pause.until)
         if options.stream.dry_run:
             run = _Run(store, settings, options, lock, None)
             return asyncio.run(store.interruptible(run.deliver(token_cache, started)))

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.engine import make_url
 
+from apex_pipeline.errors import DatabaseError
 from apex_pipeline.monitoring.doctor.check_results import State, ok
 from apex_pipeline.monitoring.doctor.trial_mark import marks_take
 from apex_pipeline.postgres import migrations
@@ -245,6 +246,28 @@ def test_a_trigger_that_swallows_the_mark_is_named(
     )
     told = store.mark_exported(rows, NOW)
     assert told == Marks(swallowed=4, obstacles=("trigger freeze_rows",))
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        "DO INSTEAD NOTHING",
+        "WHERE NEW.exported_at IS NOT NULL DO INSTEAD NOTHING",
+        "DO INSTEAD DELETE FROM campaign_metrics_quarantine",
+        "DO ALSO NOTIFY hello",
+    ],
+)
+def test_a_rule_in_the_place_of_the_mark_is_told_and_how_to_find_it(
+    store, database_url, rows, action
+):
+    execute(
+        database_url, f"CREATE RULE aside AS ON UPDATE TO campaign_metrics {action}"
+    )
+    with pytest.raises(DatabaseError, match=r"A rule at .* pg_rules"):
+        store.mark_exported(rows, NOW)
+    assert marked(database_url) == set()
+    with pytest.raises(DatabaseError, match="A rule at"):
+        marks_take(store, NOW)
 
 
 @pytest.fixture
