@@ -7,7 +7,7 @@ ApexError
 │   └── MalformedRecordError it is not even JSON
 ├── RecordConflictError      the same id stands for other values already
 ├── SystemicRejectionError   Dataverse refuses most rows for one cause; mend the cause
-├── NoProgressError          rows were sent and none was marked; says why
+├── NoProgressError          a run had work, tried, and achieved nothing; says why
 ├── DatabaseError
 │   ├── DatabaseUnavailableError   Postgres did not answer within the patience given
 │   ├── MarkSwallowedError         a trigger, rule or policy undoes our UPDATE
@@ -77,7 +77,7 @@ class SystemicRejectionError(ApexError):
 
 
 class NoProgressError(ApexError):
-    """A run had rows and sent some, and none was marked or put aside."""
+    """A run had work and tried, and nothing was achieved."""
 
 
 class DatabaseError(ApexError):

@@ -135,9 +135,7 @@ def read_facts(connection: Connection, now: datetime, pacing_key: str = "") -> F
         now: The present (aware).
         pacing_key: Whose limits; empty where `throttled_until` is not needed.
     """
-    retry_at = run_ledger.retry_at(connection, pacing_key) if pacing_key else None
-    is_throttled = retry_at is not None and retry_at > now
-    pacing = (run_ledger.pacing(connection, pacing_key) or {}) if is_throttled else {}
+    pause = run_ledger.open_pause(connection, pacing_key, now) if pacing_key else None
     return Facts(
         as_of=now,
         pending=pending.summary(connection),
@@ -145,6 +143,6 @@ def read_facts(connection: Connection, now: datetime, pacing_key: str = "") -> F
         dropped=decisions.count(connection)[1],
         runs=run_ledger.telling_runs(connection),
         day=run_ledger.totals(connection, since=now - PERIOD),
-        throttled_until=retry_at if is_throttled else None,
-        throttled_by=str(pacing.get("paused_by") or "") or None,
+        throttled_until=pause.until if pause else None,
+        throttled_by=(pause.reason or None) if pause else None,
     )

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from apex_pipeline.monitoring.facts import LedgerFacts, read_facts, read_ledger_facts
+from apex_pipeline.postgres.comparison_progress import progress_in
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.run_ledger import token_hit_rate_pct
 from apex_pipeline.settings import DataverseSettings
@@ -60,7 +61,7 @@ def read_status(database: Database, settings: DataverseSettings) -> Status:
     now = datetime.now(UTC)
     facts = database.ask(read_facts, now, pacing_key(settings))
     oldest, since = facts.pending.oldest_created_at, facts.waiting_since()
-    compared = store.comparison()
+    compared = database.ask(progress_in)
     return Status(
         pending=facts.pending.count,
         oldest_pending_seconds=(now - oldest).total_seconds() if oldest else None,

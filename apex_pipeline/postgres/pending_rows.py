@@ -5,7 +5,7 @@ table may hold text in place of uuid. That is why the statements bypass SQLAlche
 compiler, which would give each bound string a type.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -166,8 +166,6 @@ _ANY = """
     SELECT id FROM campaign_metrics_pending ORDER BY created_at, id LIMIT 1
 """
 
-_UNMARK = "UPDATE campaign_metrics SET exported_at = NULL WHERE id = ANY(%(ids)s)"
-
 _KNOWN_IDS = """
     SELECT CAST(id AS text) FROM campaign_metrics WHERE id = ANY(%(ids)s)
     UNION ALL
@@ -199,11 +197,6 @@ def summary(connection: Connection) -> PendingSummary:
 def exists(connection: Connection) -> bool:
     """Whether anything is pending."""
     return connection.exec_driver_sql(_ANY).first() is not None
-
-
-def unmark(connection: Connection, ids: Sequence[str]) -> None:
-    """Take back the mark of rows that Dataverse does not hold as they are now."""
-    connection.exec_driver_sql(_UNMARK, {"ids": list(ids)})
 
 
 def known_ids(connection: Connection, ids: Iterable[str]) -> set[str]:

@@ -175,6 +175,12 @@ def _of_schema(error: psycopg.Error) -> _Found:
                 "The database {address} lacks what the pipeline needs: {said}. Run "
                 "`apex provision database`."
             )
+        case errors.FeatureNotSupported() if _is_of_a_rule(error):
+            return DatabaseError, (
+                "A rule at {address} puts something in the place of what was asked: "
+                "{said}{origin}. Nothing was changed. `SELECT tablename, rulename FROM "
+                "pg_rules` names it; drop it, or make it a trigger."
+            )
         case errors.InsufficientPrivilege():
             return DatabaseError, (
                 "The user of {variable} may not do this at {address}: {said}. Grant it, "
@@ -186,6 +192,12 @@ def _of_schema(error: psycopg.Error) -> _Found:
                 "the primary, not a replica."
             )
     return None
+
+
+def _is_of_a_rule(error: psycopg.Error) -> bool:
+    """Whether a rule is why Postgres cannot do it; rewriteHandler.c has the texts."""
+    said = f"{error.diag.message_primary} {error.diag.message_hint}"
+    return re.search(r"\brules?\b", said) is not None
 
 
 def _of_class(error: psycopg.Error) -> _Found:

@@ -9,7 +9,10 @@ Each acknowledged row is marked anew, with the time of the new answer. By that t
 slice that takes more than one run is continued: `exported_before` leaves out what the
 earlier runs have done. Two kinds of row lose their mark, since Dataverse does not hold
 them as they are now: one that can no longer be sent, together with its going into
-quarantine, and one that changed while it travelled, which the next sync sends.
+quarantine, and one that changed while it travelled, which the next sync sends. One that
+another transaction holds by then keeps the mark that it had, for nobody can write it and
+no run waits for it: its record may be newer than that mark. The mark is older than the
+run, so what is left of the slice still has the row.
 
 Rows that wait in quarantine, and dropped ones, are left there.
 """

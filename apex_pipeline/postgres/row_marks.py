@@ -8,7 +8,7 @@ Rows that another transaction holds are skipped, never waited for: they stay pen
 go again with the next run.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -91,12 +91,16 @@ _FREE = """
     FOR UPDATE NOWAIT
 """
 
-_UNMARK_FREE = """
-    UPDATE campaign_metrics AS metric SET exported_at = NULL
-    FROM (
+# Returns the rows that another transaction holds.
+_UNMARK = """
+    WITH free AS MATERIALIZED (
         SELECT id FROM campaign_metrics WHERE id = ANY(%(ids)s) FOR UPDATE SKIP LOCKED
-    ) AS held
-    WHERE metric.id = held.id
+    ), unmarked AS (
+        UPDATE campaign_metrics AS metric SET exported_at = NULL
+        FROM free WHERE metric.id = free.id
+    )
+    SELECT CAST(id AS text) FROM campaign_metrics
+    WHERE id = ANY(%(ids)s) AND id NOT IN (SELECT id FROM free)
 """
 
 _LEAVE_QUARANTINE = """
@@ -179,6 +183,9 @@ def mark_exported(
     }
     held = dict(connection.exec_driver_sql(_MARK, values).tuples().all())
     told = {one for one, is_marked in held.items() if is_marked}
+    # Before the look: a row that is deleted between the two is seen to be gone, and not
+    # taken for one that a policy hides.
+    skipped = _held_by_others(connection, sent.keys() - held.keys())
     found = {
         row["id"]: row for row in connection.exec_driver_sql(_LOOK, values).mappings()
     }
@@ -195,22 +202,30 @@ def mark_exported(
         and (not row["is_same"] or (row["is_marked"] and not again))
     }
     kept = found.keys() - marked - changed
-    locked = _locked(connection, kept - held.keys())
-    swallowed = len(kept) - locked
+    locked = kept & skipped
+    swallowed = len(kept - locked)
     deleted = sent.keys() - found.keys()
     connection.exec_driver_sql(_LEAVE_QUARANTINE, {"ids": list(marked)})
     if again and changed:
-        connection.exec_driver_sql(_UNMARK_FREE, {"ids": list(changed)})
+        unmark(connection, changed)
     if resource is not None:
         _keep_orphans(connection, [sent[one] for one in deleted], resource, at)
     return Marks(
         len(marked),
         len(changed),
         len(deleted),
-        locked,
+        len(locked),
         swallowed,
         obstacles(connection) if swallowed else (),
     )
+
+
+def unmark(connection: Connection, ids: Collection[str]) -> set[str]:
+    """Take back the mark of rows that Dataverse does not hold as they are now.
+
+    Returns the rows that keep it, because another transaction holds them.
+    """
+    return set(connection.exec_driver_sql(_UNMARK, {"ids": list(ids)}).scalars())
 
 
 def obstacles(connection: Connection) -> tuple[str, ...]:
@@ -218,22 +233,23 @@ def obstacles(connection: Connection) -> tuple[str, ...]:
     return tuple(connection.exec_driver_sql(_OBSTACLES).scalars())
 
 
-def _locked(connection: Connection, skipped: set[str]) -> int:
-    """How many of the rows that were passed over another transaction holds, or held.
+def _held_by_others(connection: Connection, skipped: set[str]) -> set[str]:
+    """Those of the rows that were passed over that another transaction holds, or held.
 
-    A policy hides a row from a lock as it does from an UPDATE. So a row that cannot be
-    locked though nothing holds it is hidden.
+    They are locked now, so that nothing becomes of them until they have been looked at;
+    where one cannot be, all of them pass for held. A policy hides a row from a lock as
+    it does from an UPDATE. So a row that is there and is not among these is hidden.
     """
     if not skipped:
-        return 0
+        return set()
     try:
         with connection.begin_nested():
             found = connection.exec_driver_sql(_FREE, {"ids": list(skipped)})
-            return len(set(found.scalars()))
+            return set(found.scalars())
     except OperationalError as error:
         if not isinstance(error.orig, psycopg.errors.LockNotAvailable):
             raise
-        return len(skipped)
+        return skipped
 
 
 def _keep_orphans(

@@ -4,7 +4,7 @@ import json
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 
 from sqlalchemy import Connection
@@ -292,6 +292,29 @@ def retry_at(connection: Connection, key: str) -> datetime | None:
         _RETRY_AT, {"key": key}
     ).scalar_one_or_none()
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Until when Dataverse wants no request (aware), and why; empty if it did not say."""
+
+    until: datetime
+    reason: str
+
+    def __str__(self) -> str:
+        """The pause in words, as the beginning of a sentence or all of it."""
+        reason = f" ({self.reason})" if self.reason else ""
+        until = self.until.astimezone(UTC)
+        return f"Dataverse asked for no requests before {until:%H:%M:%S} UTC{reason}"
+
+
+def open_pause(connection: Connection, key: str, now: datetime) -> Pause | None:
+    """Read the pause that lasts at *now*, if there is one."""
+    until = retry_at(connection, key)
+    if until is None or until <= now:
+        return None
+    kept = pacing(connection, key) or {}
+    return Pause(until, str(kept.get("paused_by") or ""))
 
 
 def target(connection: Connection, resource: str) -> Target | None:

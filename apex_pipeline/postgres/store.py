@@ -9,12 +9,11 @@ from sqlalchemy import Connection
 
 from apex_pipeline.metrics import Rejection
 from apex_pipeline.postgres import pending_rows, resent_rows, row_marks, run_ledger
-from apex_pipeline.postgres.comparison_progress import Progress, progress_in
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.pending_rows import PendingRow, PendingSummary, Position
 from apex_pipeline.postgres.resent_rows import Slice, SliceSummary
 from apex_pipeline.postgres.row_marks import Marks
-from apex_pipeline.postgres.run_ledger import RunRecord, Target
+from apex_pipeline.postgres.run_ledger import Pause, RunRecord, Target
 from apex_pipeline.postgres.time_limits import STATEMENT_SECONDS
 from apex_pipeline.postgres.writer_lock import WriterLock, try_writer_lock
 from apex_pipeline.quarantine import decisions as quarantine, listing
@@ -150,21 +149,28 @@ class Store:
 
     def quarantine(
         self, rejections: Sequence[Rejection], at: datetime, *, unmark: bool = False
-    ) -> None:
+    ) -> int:
         """Put rejected rows aside, each time twice as long: 5 minutes to a day.
 
         Args:
             rejections: The rows, each with its reason.
             at: When they were rejected.
-            unmark: Whether they may have been exported before, and are so no more.
+            unmark: Whether they may have been exported before, and are so no more. Those
+                that another transaction holds are left as they are.
+
+        Returns:
+            How many were left.
         """
 
-        def put_aside(connection: Connection) -> None:
-            if unmark:
-                pending_rows.unmark(connection, [one.id for one in rejections])
-            quarantine.put_aside(connection, rejections, at)
+        def put_aside(connection: Connection) -> int:
+            ids = [one.id for one in rejections]
+            held = row_marks.unmark(connection, ids) if unmark else set[str]()
+            quarantine.put_aside(
+                connection, [one for one in rejections if one.id not in held], at
+            )
+            return len(held)
 
-        self._database.transact(put_aside)
+        return self._database.transact(put_aside)
 
     def quarantine_count(self) -> int:
         """Count the rows in quarantine that are tried again, due or not."""
@@ -173,10 +179,6 @@ class Store:
     def dropped_count(self) -> int:
         """Count the rows in quarantine that a person has dropped."""
         return self._database.transact(quarantine.count, repeatable=True)[1]
-
-    def comparison(self) -> Progress | None:
-        """How far the comparison of rollups has come; None before the first."""
-        return self._database.transact(progress_in, repeatable=True)
 
     def quarantine_causes(
         self, selection: Selection, limit: int, offset: int = 0
@@ -294,6 +296,12 @@ class Store:
         """Read until when Dataverse wants no request."""
         return self._database.transact(
             lambda c: run_ledger.retry_at(c, key), repeatable=True
+        )
+
+    def open_pause(self, key: str, now: datetime) -> Pause | None:
+        """Read until when Dataverse wants no request, and why; None if it takes them."""
+        return self._database.transact(
+            lambda c: run_ledger.open_pause(c, key, now), repeatable=True
         )
 
     def target(self, resource: str) -> Target | None:

@@ -14,7 +14,7 @@ from apex_pipeline.dataverse.environment import Environment, connect
 from apex_pipeline.dataverse.gate import Deadline
 from apex_pipeline.dataverse.pacing import Pacer
 from apex_pipeline.dataverse.sender import Sender
-from apex_pipeline.errors import ApexError, DatabaseError
+from apex_pipeline.errors import ApexError, DatabaseError, NoProgressError
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.run_ledger import RunStatus
 from apex_pipeline.postgres.store import Store
@@ -55,10 +55,9 @@ def run_reconciliation(
         locks = _locks(database, store, held, adopting=options.adopt)
         if isinstance(locks, str):
             return ReconcileReport(skipped=locks)
-        retry_at = store.retry_at(pacing_key(settings))
-        if retry_at is not None and retry_at > datetime.now(UTC):
-            reason = f"Dataverse asked for no requests before {retry_at:%H:%M:%S} UTC"
-            return ReconcileReport(skipped=reason)
+        pause = store.open_pause(pacing_key(settings), datetime.now(UTC))
+        if pause is not None:
+            return ReconcileReport(skipped=str(pause))
         run = _Run(
             database,
             store,
@@ -68,6 +67,29 @@ def run_reconciliation(
             dagster_run_id=dagster_run_id,
         )
         return asyncio.run(database.interruptible(run.carry_out(token_cache)))
+
+
+def _lack_of_progress(outcome: Outcome, passes: Passes) -> NoProgressError | None:
+    """Why a run that asked Dataverse achieved nothing, if it is such a run.
+
+    That Dataverse asked us to wait is no fault.
+    """
+    late = outcome.out_of_time
+    has_waited = outcome.throttled_seconds > 0 or (late and late.retry_at)
+    achieved = (
+        outcome.compared,
+        outcome.changes,
+        outcome.repaired,
+        outcome.adopted,
+        passes.steps_kept,
+    )
+    if late is None or has_waited or not outcome.requests or any(achieved):
+        return None
+    return NoProgressError(
+        f"Nothing was compared: {late.__cause__ or late} {outcome.requests} requests came "
+        "to nothing, and the next run would begin at the same place. Give it more time "
+        "and requests, or mend what Dataverse said."
+    )
 
 
 def _locks(
@@ -174,6 +196,7 @@ class _Run:
         finally:
             outcome.requests = sender.requests
             outcome.throttled_seconds = environment.gate.throttled_seconds
+        outcome.failure = outcome.failure or _lack_of_progress(outcome, passes)
         await asyncio.to_thread(self._keep_pause, environment.pacer)
 
     def _see_locks(self) -> None:

@@ -53,6 +53,7 @@ class Passes:
 
     Attributes:
         changes: Changed and deleted records that Dataverse told of.
+        steps_kept: How often progress was kept, from where the next run goes on.
         notes: What could not be done, though nothing failed.
     """
 
@@ -77,6 +78,7 @@ class Passes:
         self._looked_at: set[UUID] = set()
         self._changed = 0
         self.changes = 0
+        self.steps_kept = 0
         self.notes: list[str] = []
 
     async def look_again(self) -> None:
@@ -276,3 +278,4 @@ class Passes:
         await self._examination.ask(
             lambda c: kept.save_progress(c, self._resource, self._progress)
         )
+        self.steps_kept += 1

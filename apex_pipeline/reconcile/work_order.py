@@ -29,6 +29,7 @@ class Outcome:
     throttled_seconds: float = 0.0
     notes: list[str] = field(default_factory=list)
     failure: ApexError | None = None
+    out_of_time: OutOfTimeError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,7 @@ class Work:
                 await self._repair()
             outcome.is_complete = True
         except OutOfTimeError as error:
+            outcome.out_of_time = error
             reason = error.message
             if self.budget.is_used_up:
                 reason = "The requests given are used up."

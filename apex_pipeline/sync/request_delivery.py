@@ -253,7 +253,8 @@ class _Judgement:
                 continue
             error = failure(answer, f"upsert the record {metric.key}")
             collides = isinstance(error, RejectedError)
-            if verdict is Remedy.WAIT or (
+            # The request itself was let in, so a part's 401 is a passing fault.
+            if verdict in {Remedy.WAIT, Remedy.RENEW} or (
                 verdict is Remedy.RETRY and not (collides and is_last)
             ):
                 again.append(metric)

@@ -48,6 +48,6 @@ class SliceSource:
             rows, at, run_id=self._run_id, again=True, resource=self._resource
         )
 
-    def quarantine(self, rejections: Sequence[Rejection], at: datetime) -> None:
+    def quarantine(self, rejections: Sequence[Rejection], at: datetime) -> int:
         """Put rows aside; Dataverse does not hold them as they are now."""
-        self._store.quarantine(rejections, at, unmark=True)
+        return self._store.quarantine(rejections, at, unmark=True)

@@ -83,7 +83,8 @@ class SyncReport:
         delivered: Rows acknowledged and marked in the version that was sent.
         changed: Acknowledged rows that changed on the way; they are still pending.
         deleted: Acknowledged rows that were deleted on the way.
-        locked: Acknowledged rows that another transaction held; still pending.
+        locked: Rows that another transaction held at the end; they stay as they were,
+            pending or exported.
         remaining: Rows still pending and due; None where Postgres could not be asked.
         oldest_pending_age_seconds: Of the oldest row when the run began.
         skipped: Why nothing was attempted, if so.
@@ -139,10 +140,9 @@ def run_sync(
     if lock is None:
         return _skipped(started, "another sync holds the writer lock")
     with lock:
-        retry_at = store.retry_at(pacing_key(settings))
-        if retry_at is not None and retry_at > started:
-            reason = f"Dataverse asked for no requests before {retry_at:%H:%M:%S} UTC"
-            return _skipped(started, reason, retry_at)
+        pause = store.open_pause(pacing_key(settings), started)
+        if pause is not None:
+            return _skipped(started, str(pause), pause.until)
         if options.stream.dry_run:
             run = _Run(store, settings, options, lock, None)
             return asyncio.run(store.interruptible(run.deliver(token_cache, started)))

@@ -53,8 +53,11 @@ class Source(Protocol):
     def mark_exported(self, rows: Sequence[PendingRow], at: datetime) -> Marks:
         """Write back that Dataverse holds these rows as they were read."""
 
-    def quarantine(self, rejections: Sequence[Rejection], at: datetime) -> None:
-        """Put rows aside, each with its reason, until they are due again."""
+    def quarantine(self, rejections: Sequence[Rejection], at: datetime) -> int:
+        """Put rows aside, each with its reason, until they are due again.
+
+        Returns how many were left as they are, because another transaction holds them.
+        """
 
 
 class Sink(Protocol):
@@ -92,7 +95,8 @@ class Tally:
         delivered: Rows acknowledged by Dataverse and marked.
         changed: Acknowledged rows that changed meanwhile; they stay pending.
         deleted: Acknowledged rows that are gone.
-        locked: Acknowledged rows that another transaction held; they stay pending.
+        locked: Rows that another transaction held when it was known what became of them:
+            they stay as they were, pending or exported.
         rejected: Rows refused, here or there, and quarantined.
         failure: What stopped it, if anything did.
         out_of_time: That Dataverse's limits stopped it, and until when.
@@ -393,9 +397,11 @@ class Stream:
         self.tally.changed += marks.changed
         self.tally.deleted += marks.deleted
         self.tally.locked += marks.locked
+        held = 0
         if rejections and not self._options.dry_run:
-            self._source.quarantine(rejections, now)
-        self.tally.rejected += len(rejections)
+            held = self._source.quarantine(rejections, now)
+        self.tally.locked += held
+        self.tally.rejected += len(rejections) - held
         return marks
 
     async def _keep_beating(self) -> None:

@@ -26,10 +26,10 @@ from apex_pipeline.analytics.rollups.columns import (
     Column,
 )
 from apex_pipeline.analytics.rollups.refresh import DAILY, WEEKLY, Periods, refresh
-from apex_pipeline.errors import ConfigError
+from apex_pipeline.errors import ConfigError, NoProgressError
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.settings import load_analysis_settings
-from apex_pipeline_tests.support.ends import insert, query
+from apex_pipeline_tests.support.ends import execute, insert, query
 from apex_pipeline_tests.support.rollup_reference import (
     changes,
     metric,
@@ -66,6 +66,29 @@ def make(database, settings, first=FIRST, last=LAST):
     daily = refresh(database, settings, Periods(DAILY, first, last))
     weekly = refresh(database, settings, Periods(WEEKLY, weeks[0], weeks[-1]))
     return daily, weekly
+
+
+@pytest.mark.parametrize("grain", [DAILY, WEEKLY], ids=["day", "week"])
+def test_a_refresh_of_which_postgres_keeps_nothing_fails_and_leaves_what_there_was(
+    database, database_url, grain
+):
+    periods = Periods(grain, date(2026, 10, 12), date(2026, 10, 12))
+    refresh(database, configured(), periods)
+    before = query(database_url, f"SELECT count(*) FROM {grain.total}")
+    execute(
+        database_url,
+        f"""
+        CREATE FUNCTION swallow() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN RETURN NULL; END $$;
+        CREATE TRIGGER deaf BEFORE INSERT ON {grain.total}
+        FOR EACH ROW EXECUTE FUNCTION swallow();
+        """,
+    )
+    with pytest.raises(NoProgressError, match=grain.total):
+        refresh(database, configured(), periods)
+    assert (
+        query(database_url, f"SELECT count(*) FROM {grain.total}") == before != [(0,)]
+    )
 
 
 def random_rows(count, seed=7):

@@ -337,15 +337,17 @@ def test_a_tick_that_cannot_reach_the_database_starts_a_run_that_will_be_seen(
     assert len(tick(repository, instance).run_requests) == 1
 
 
-def test_a_tick_respects_an_open_retry_after(
+def test_a_tick_respects_an_open_retry_after_and_names_its_reason(
     repository, instance, variables, emulator, store, database_url
 ):
     insert_many(database_url, 1)
     until = datetime.now(UTC) + timedelta(minutes=5)
-    store.save_pacing(pacing_key(emulator_settings(emulator)), {}, until)
+    why = {"paused_by": "HTTP 429"}
+    store.save_pacing(pacing_key(emulator_settings(emulator)), why, until)
     data = tick(repository, instance)
     assert data.run_requests == []
     assert "no requests before" in data.skip_message
+    assert data.skip_message.endswith("UTC (HTTP 429).")
 
 
 def active_run(instance, created=None):

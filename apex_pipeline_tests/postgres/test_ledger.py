@@ -73,6 +73,17 @@ def test_pacing_is_kept_by_key(store):
     assert store.retry_at("a") is None
 
 
+def test_a_pause_says_why_as_long_as_it_lasts(store):
+    store.save_pacing("a", {"paused_by": "HTTP 429, too many requests"}, NOW)
+    before = NOW - timedelta(seconds=1)
+    pause = store.open_pause("a", before)
+    assert pause is not None
+    assert str(pause).endswith(f"{NOW:%H:%M:%S} UTC (HTTP 429, too many requests)")
+    assert store.open_pause("a", NOW) is None
+    store.save_pacing("a", {}, NOW)
+    assert str(store.open_pause("a", before)).endswith(" UTC")
+
+
 def test_a_pause_written_by_a_clock_that_was_years_ahead_ends_within_the_hour(store):
     store.save_pacing("a", {}, datetime.now(UTC) + timedelta(days=4000))
     found = store.retry_at("a")

@@ -2,21 +2,26 @@
 
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from itertools import combinations_with_replacement
 from uuid import uuid4
 
 import psycopg
 import pytest
+from sqlalchemy import event
 from sqlalchemy.engine import make_url
 
+from apex_pipeline.errors import DatabaseError
 from apex_pipeline.monitoring.doctor.check_results import State, ok
 from apex_pipeline.monitoring.doctor.trial_mark import marks_take
 from apex_pipeline.postgres import migrations
+from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.resent_rows import Slice
-from apex_pipeline.postgres.row_marks import Marks
+from apex_pipeline.postgres.row_marks import Marks, mark_exported
 from apex_pipeline.postgres.store import connect
 from apex_pipeline_tests.support.ends import campaign_row, execute, insert, query
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+LATER = NOW + timedelta(hours=1)
 RESOURCE = "https://org.crm.dynamics.com"
 
 
@@ -98,6 +103,88 @@ def test_rows_that_somebody_holds_are_passed_over_and_marked_the_next_time(
     assert store.mark_exported(store.pending_page(None, 10), NOW) == Marks(marked=2)
 
 
+MOST_STATEMENTS = 7
+"""More than a mark takes, so that every place between two of them is tried."""
+
+FREE = "id IN (SELECT id FROM campaign_metrics WHERE {} FOR UPDATE SKIP LOCKED)"
+CHANGE = f"UPDATE campaign_metrics SET tokens_in = tokens_in + 1 WHERE {FREE}"
+DELETE = f"DELETE FROM campaign_metrics WHERE {FREE}"
+LOCK = "SELECT FROM campaign_metrics WHERE {} FOR UPDATE SKIP LOCKED"
+REPLACE = f"""
+    WITH gone AS (DELETE FROM campaign_metrics WHERE {FREE}
+        RETURNING campaign_metrics AS row)
+    INSERT INTO campaign_metrics
+    SELECT (jsonb_populate_record(row, jsonb_build_object(
+        'tokens_in', (row).tokens_in + 1, 'exported_at', null))).*
+    FROM gone
+"""
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["pending", "slice"])
+@pytest.mark.parametrize("ending", ["COMMIT", "ROLLBACK"])
+@pytest.mark.parametrize(
+    "statement",
+    [CHANGE, DELETE, REPLACE, LOCK, LOCK.replace("UPDATE", "KEY SHARE")],
+    ids=["change", "delete", "replace", "lock", "share"],
+)
+def test_whenever_a_writer_begins_and_ends_no_row_is_marked_in_another_version(
+    store, database_url, statement, ending, again
+):
+    """Before each statement of a mark a writer begins, and before each later one ends."""
+    with (
+        Database(database_url, application_name="test") as database,
+        psycopg.connect(database_url) as writer,
+    ):
+        for begins, ends in combinations_with_replacement(range(MOST_STATEMENTS), 2):
+            rows = _rows_to_mark(store, writer, again=again)
+            free = f"id <> '{rows[0].id}'"
+            acts = {begins: [statement.format(free)], ends: [ending]}
+            if begins == ends:
+                acts = {begins: [statement.format(free), ending]}
+            told = database.transact(
+                lambda c: _interrupted(c, rows, LATER, writer, acts, again=again)  # noqa: B023  called at once
+            )
+            writer.execute(ending.encode())
+            counted = (told.marked, told.changed, told.deleted, told.locked)
+            assert not told.swallowed, (begins, ends, told)
+            assert sum(counted) == len(rows), (begins, ends, told)
+            marked = writer.execute(
+                "SELECT tokens_in FROM campaign_metrics WHERE exported_at = %s", [LATER]
+            ).fetchall()
+            assert marked == [(1500,)] * told.marked, (begins, ends, told)
+
+
+def _rows_to_mark(store, writer, *, again):
+    """Three rows as they were read; what there was before is gone."""
+    writer.execute("TRUNCATE campaign_metrics")
+    writer.execute(
+        """
+        INSERT INTO campaign_metrics (campaign_id, run_id, agents_total,
+            agents_successful, assets_generated, tokens_in, tokens_out, cost_usd,
+            latency_p95_ms, latency_avg_ms, success_rate_pct, exported_at)
+        SELECT gen_random_uuid(), gen_random_uuid(), 5, 4, 12, 1500, 3000, 0.1, 5, 4, 80,
+            CASE WHEN %s THEN CAST(%s AS timestamptz) END
+        FROM generate_series(1, 3)
+        """,
+        [again, NOW],
+    )
+    writer.commit()
+    return _slice(store) if again else store.pending_page(None, 10)
+
+
+def _interrupted(connection, rows, at, writer, acts, *, again):
+    step = iter(range(99))
+
+    def act(*_):
+        for statement in acts.get(next(step), ()):
+            writer.execute(statement.encode())
+
+    event.listen(connection, "before_cursor_execute", act)
+    told = mark_exported(connection, rows, at, again=again)
+    event.remove(connection, "before_cursor_execute", act)
+    return told
+
+
 def test_a_mark_whose_answer_was_lost_counts_when_it_is_repeated(
     store, database_url, rows
 ):
@@ -161,10 +248,32 @@ def test_a_trigger_that_swallows_the_mark_is_named(
     assert told == Marks(swallowed=4, obstacles=("trigger freeze_rows",))
 
 
+@pytest.mark.parametrize(
+    "action",
+    [
+        "DO INSTEAD NOTHING",
+        "WHERE NEW.exported_at IS NOT NULL DO INSTEAD NOTHING",
+        "DO INSTEAD DELETE FROM campaign_metrics_quarantine",
+        "DO ALSO NOTIFY hello",
+    ],
+)
+def test_a_rule_in_the_place_of_the_mark_is_told_and_how_to_find_it(
+    store, database_url, rows, action
+):
+    execute(
+        database_url, f"CREATE RULE aside AS ON UPDATE TO campaign_metrics {action}"
+    )
+    with pytest.raises(DatabaseError, match=r"A rule at .* pg_rules"):
+        store.mark_exported(rows, NOW)
+    assert marked(database_url) == set()
+    with pytest.raises(DatabaseError, match="A rule at"):
+        marks_take(store, NOW)
+
+
 @pytest.fixture
 def guest(database_url):
     """A store of a role that is not the owner, and may do all but bypass policies."""
-    name, password = f"guest_{uuid4().hex}", "of no use elsewhere"
+    name, password = f"guest_{uuid4().hex}", "of-no-use-elsewhere"
     execute(database_url, f"CREATE ROLE {name} LOGIN PASSWORD '{password}'")
     execute(database_url, f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {name}")
     url = make_url(database_url).set(username=name, password=password)

@@ -11,6 +11,8 @@ import pytest
 
 from apex_pipeline.dataverse.environment import connect
 from apex_pipeline.dataverse.gate import Deadline
+from apex_pipeline.dataverse.sender import RetryPolicy
+from apex_pipeline.errors import NoProgressError
 from apex_pipeline.postgres import migrations
 from apex_pipeline.postgres.run_ledger import RunStatus
 from apex_pipeline.reconcile import progress
@@ -456,6 +458,20 @@ def test_progress_is_kept_from_run_to_run(sync, reconcile, api, database_url):
     assert found(standing) == {(Kind.MISSING, gone)}
 
 
+def test_a_run_that_asked_and_compared_nothing_fails_and_says_why(
+    report, emulator, sync, database_url
+):
+    insert_many(database_url, 10)
+    sync()
+    emulator.fault("status", status=503, count=1000)
+    patient = RetryPolicy(attempts=1000, first_wait=0.05, longest_wait=0.05)
+    ended = report(time_budget=1, retry=patient)
+    assert isinstance(ended.failure, NoProgressError)
+    assert ended.run.status is RunStatus.FAILURE
+    emulator.clear_faults()
+    assert report().failure is None
+
+
 def test_a_run_that_was_killed_is_closed_by_the_next(
     reconcile, database, emulator, database_url
 ):
@@ -471,8 +487,10 @@ def test_an_open_retry_after_is_respected_and_a_new_one_left_to_the_sync(
     report, store, emulator, sync, database_url
 ):
     key = pacing_key(emulator_settings(emulator))
-    store.save_pacing(key, {}, datetime.now(UTC) + timedelta(minutes=5))
-    assert "no requests before" in report().skipped
+    until = datetime.now(UTC) + timedelta(minutes=5)
+    store.save_pacing(key, {"paused_by": "HTTP 429"}, until)
+    assert report().skipped.endswith("UTC (HTTP 429)")
+    assert sync().skipped.endswith("UTC (HTTP 429)")
     store.save_pacing(key, {}, None)
     emulator.fault("status", status=429, count=1000, retry_after=300)
     ended = report(time_budget=1)

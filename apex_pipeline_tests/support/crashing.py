@@ -102,9 +102,9 @@ class DyingStore(Store):
         )
 
     def quarantine(self, rejections, at, **more):
-        super().quarantine(rejections[:1], at, **more)
+        held = super().quarantine(rejections[:1], at, **more)
         self._death.at("during_quarantine")
-        super().quarantine(rejections[1:], at, **more)
+        return held + super().quarantine(rejections[1:], at, **more)
 
     def finish_run(self, run_id, record):
         self._death.at("before_the_ledger")

@@ -3,6 +3,7 @@
 import asyncio
 from uuid import UUID
 
+import httpx
 import pytest
 
 from apex_pipeline.dataverse.environment import connect
@@ -10,9 +11,17 @@ from apex_pipeline.dataverse.gate import Deadline
 from apex_pipeline.dataverse.sender import RetryPolicy
 from apex_pipeline.emulator import Options, serve
 from apex_pipeline.errors import AuthError, SchemaDriftError, TransientError
-from apex_pipeline.metrics import COLUMNS, TABLE, CampaignMetric, read_metric
+from apex_pipeline.metrics import (
+    COLUMNS,
+    ENTITY_SET,
+    TABLE,
+    CampaignMetric,
+    read_metric,
+)
 from apex_pipeline.sync.request_delivery import DataverseSink, check_columns
+from apex_pipeline_tests.dataverse.test_sender import VERSION, connected, no
 from apex_pipeline_tests.support.ends import emulator_settings
+from apex_pipeline_tests.support.entra import RESOURCE
 from apex_pipeline_tests.test_metrics import row
 
 IMPATIENT = RetryPolicy(attempts=4, first_wait=0.01)
@@ -130,6 +139,57 @@ def test_passing_faults_are_overcome(emulator, tmp_path, fault):
     delivery = deliver(emulator, tmp_path, metrics(1, 2, 3))
     assert delivery.failure is None
     assert len(delivered(emulator)) == 3
+
+
+def batch_answer(*parts):
+    body = "".join(
+        "--b\r\nContent-Type: application/http\r\n\r\n"
+        f"HTTP/1.1 {status}\r\nOData-Version: 4.0\r\n{headers}\r\n{content}\r\n"
+        for status, headers, content in parts
+    )
+    return httpx.Response(
+        200,
+        content=f"{body}--b--\r\n".encode(),
+        headers=VERSION | {"Content-Type": "multipart/mixed; boundary=b"},
+    )
+
+
+@pytest.mark.parametrize("times", [1, 99])
+def test_a_401_in_a_part_of_a_batch_is_a_passing_fault(tmp_path, times):
+    one, two = metrics(1, 2)
+    refused = iter([True] * times)
+
+    def landed(metric):
+        link = f"{RESOURCE}/api/data/v9.2/{ENTITY_SET}({metric.key})"
+        return ("204 No Content", f"OData-EntityId: {link}\r\n", "")
+
+    def service(request):
+        if "$batch" not in str(request.url):
+            return no(400, "0x80044331")(request)
+        asked = [m for m in (one, two) if f"({m.key})" in request.content.decode()]
+        error = '{"error": {"code": "0x80040220", "message": "no"}}'
+        unauthorized = ("401 Unauthorized", "Content-Type: application/json\r\n", error)
+        parts = [
+            unauthorized if m is two and next(refused, False) else landed(m)
+            for m in asked
+        ]
+        return batch_answer(*parts)
+
+    async def go():
+        async with connected(service, tmp_path) as client:
+            return await DataverseSink(client, IMPATIENT).deliver(
+                [one, two], Deadline(60)
+            )
+
+    delivery = asyncio.run(go())
+    if times == 1:
+        assert delivery.failure is None
+        assert delivery.acknowledged == (one.id, two.id)
+    else:
+        # It lasts; what landed counts, and nothing is put aside for it.
+        assert isinstance(delivery.failure, TransientError)
+        assert delivery.acknowledged == (one.id,)
+    assert not delivery.rejections + delivery.suspects
 
 
 def test_a_batch_that_takes_too_long_is_halved(emulator, tmp_path):

@@ -204,6 +204,23 @@ def test_a_row_that_can_be_sent_no_more_goes_into_quarantine_and_comes_back_mend
     assert marked(database_url) == delivered(emulator) == set(rows)
 
 
+def test_a_row_that_can_be_sent_no_more_and_is_held_keeps_its_mark_and_is_not_waited_for(
+    sync, store, database_url, rows
+):
+    row = f"WHERE id = '{rows[3]}'"
+    execute(database_url, f"UPDATE campaign_metrics SET phase = repeat('x', 17) {row}")
+    with psycopg.connect(database_url) as other:
+        other.execute(f"SELECT FROM campaign_metrics {row} FOR UPDATE".encode())
+        report = sync(Slice(DAY))
+    assert report.failure is None
+    assert (report.delivered, report.rejected, report.locked) == (23, 0, 1)
+    assert report.part_left == 1
+    assert store.quarantine_count() == 0
+    assert marked(database_url) == set(rows)
+    report = sync(Slice(DAY).continued(report.started_at))
+    assert (report.rejected, report.locked, report.part_left) == (1, 0, 0)
+
+
 def test_a_service_that_refuses_the_slice_leaves_every_mark(
     sync, store, emulator, database_url, rows
 ):

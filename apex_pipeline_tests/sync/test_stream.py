@@ -69,6 +69,7 @@ class Source:
 
     def quarantine(self, rejections, at):
         self.quarantined.extend(rejections)
+        return 0
 
 
 class Sink:

@@ -22,7 +22,7 @@ from apex_pipeline.analytics.rollups.columns import (
     PHASE,
     Change,
 )
-from apex_pipeline.errors import ConfigError
+from apex_pipeline.errors import ConfigError, NoProgressError
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.settings import AnalysisSettings
 
@@ -172,6 +172,8 @@ _KEEP_ZONE = """
 _ROWS = "SELECT {label}, count(*) FROM {rollup} WHERE {label} BETWEEN %(first)s AND "
 _ROWS += "%(last)s GROUP BY {label}"
 
+_TOTALS = "SELECT count(*) FROM {total} WHERE {label} BETWEEN %(first)s AND %(last)s"
+
 
 def _change(change: Change) -> str:
     now, before = f"this.{change.of}", f"before.{change.of}"
@@ -234,6 +236,7 @@ def refresh(
     """Compute the periods anew from the raw rows, in all configured time zones.
 
     Raises:
+        NoProgressError: Postgres kept nothing of it. Nothing is changed then.
         DatabaseError: One of its kinds. Nothing is changed then.
     """
     return database.transact(
@@ -322,6 +325,27 @@ def _replace(
     connection.exec_driver_sql(_FILL.format(**names), values)
     if grain is WEEKLY:
         _compare_weeks(connection, values)
+    _require_totals(connection, periods, values)
+
+
+def _require_totals(
+    connection: Connection, periods: Periods, values: dict[str, object]
+) -> None:
+    """See that something was written: each period has a total, also without raw rows.
+
+    Raises:
+        NoProgressError: Nothing was kept; the transaction must be rolled back.
+    """
+    grain = periods.grain
+    kept = connection.exec_driver_sql(
+        _TOTALS.format(total=grain.total, label=grain.label), values
+    ).scalar_one()
+    if not kept:
+        raise NoProgressError(
+            f"Postgres took the totals of {periods.first} to {periods.last} and kept "
+            f"none in {grain.total}. Look for a trigger, rule or policy on that table; "
+            "what was computed before stays."
+        )
 
 
 def _compare_weeks(connection: Connection, values: dict[str, object]) -> None:

@@ -74,11 +74,9 @@ def nothing_to_do(services: Services) -> str | None:
             wait_seconds=_PATIENCE_SECONDS,
             statement_seconds=_PATIENCE_SECONDS,
         ) as store:
-            retry_at = store.retry_at(pacing_key(settings.dataverse))
-            if retry_at is not None and retry_at > datetime.now(UTC):
-                return (
-                    f"Dataverse asked for no requests before {retry_at:%H:%M:%S} UTC."
-                )
+            pause = store.open_pause(pacing_key(settings.dataverse), datetime.now(UTC))
+            if pause is not None:
+                return f"{pause}."
             return None if store.has_pending() else NOTHING_PENDING
     except ApexError:
         return None
