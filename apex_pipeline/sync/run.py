@@ -28,7 +28,7 @@ from apex_pipeline.postgres.pending_rows import PendingSummary
 from apex_pipeline.postgres.resent_rows import Slice, SliceSummary
 from apex_pipeline.postgres.run_ledger import RunRecord, RunStatus
 from apex_pipeline.postgres.store import Store
-from apex_pipeline.postgres.writer_lock import WriterLock
+from apex_pipeline.postgres.writer_lock import HeldElsewhere, WriterLock
 from apex_pipeline.settings import DataverseSettings
 from apex_pipeline.sync.cutover import refuse_foreign_records
 from apex_pipeline.sync.pacing_memory import PacingMemory, PacingState
@@ -136,8 +136,8 @@ def run_sync(
     started = options.now()
     store.spend(options.time_budget)
     lock = store.writer_lock()
-    if lock is None:
-        return _skipped(started, "another sync holds the writer lock")
+    if isinstance(lock, HeldElsewhere):
+        return _skipped(started, lock.told("another sync holds the writer lock"))
     with lock:
         retry_at = store.retry_at(pacing_key(settings))
         if retry_at is not None and retry_at > started:
