@@ -7,6 +7,7 @@ from importlib import import_module
 import click
 
 from apex_pipeline import __version__
+from apex_pipeline.cli.terminal import say
 from apex_pipeline.commands import COMMANDS, SUMMARIES
 from apex_pipeline.errors import ApexError, ConfigError
 
@@ -39,7 +40,7 @@ class _Commands(click.Group):
             return super().invoke(ctx)
         except ApexError as error:
             for line in str(error).splitlines():
-                click.echo(f"apex: {line}", err=True)
+                say(f"apex: {line}", err=True)
             ctx.exit(2 if isinstance(error, ConfigError) else 1)
 
 

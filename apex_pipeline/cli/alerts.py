@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 import click
 
 from apex_pipeline.cli.output import plain, waiting
+from apex_pipeline.cli.terminal import say
 from apex_pipeline.durations import words
 from apex_pipeline.errors import ConfigError
 from apex_pipeline.monitoring.alerts.alert_center import NO_CHANNEL, ways
@@ -61,19 +62,19 @@ def list_alerts(*, as_json: bool, days: int) -> None:
             "channels": names,
             "undelivered": {each.channel: each.waiting for each in backlogs},
         }
-        click.echo(json.dumps(document, default=plain, allow_nan=False))
+        say(json.dumps(document, default=plain, allow_nan=False))
         return
     for incident in incidents:
-        click.echo("\n".join(_lines(incident)))
+        say("\n".join(_lines(incident)))
     if not incidents:
-        click.echo("Nothing is wrong.")
+        say("Nothing is wrong.")
     for silence in silences:
         end = f"{silence['until']:%Y-%m-%d %H:%M} UTC"
-        click.echo(f"silenced until {end}: {silence['incident']}  {silence['reason']}")
+        say(f"silenced until {end}: {silence['incident']}  {silence['reason']}")
     for line in map(_backlog, backlogs):
-        click.echo(line)
+        say(line)
     if not names:
-        click.echo(NO_CHANNEL)
+        say(NO_CHANNEL)
 
 
 @alerts.command("silence")
@@ -101,13 +102,13 @@ def silence_alert(
         check_scope(incident, [each.fingerprint for each in journal.incidents()])
         journal.silence(incident, end, reason)
     if as_json:
-        click.echo(
+        say(
             json.dumps(
                 {"incident": incident, "until": end}, default=plain, allow_nan=False
             )
         )
     else:
-        click.echo(f"Nobody is told of {incident} before {end:%Y-%m-%d %H:%M} UTC.")
+        say(f"Nobody is told of {incident} before {end:%Y-%m-%d %H:%M} UTC.")
 
 
 @alerts.command("test")
@@ -123,12 +124,12 @@ def test_alert(*, as_json: bool) -> None:
     with waiting("Sending …"):
         outcomes = send_test_notice(found, datetime.now(UTC))
     if as_json:
-        click.echo(
+        say(
             json.dumps({each.channel: each.error for each in outcomes}, allow_nan=False)
         )
     else:
         for each in outcomes:
-            click.echo(f"{each.channel}: {each.error or 'took the message'}")
+            say(f"{each.channel}: {each.error or 'took the message'}")
     sys.exit(1 if any(each.error for each in outcomes) else 0)
 
 

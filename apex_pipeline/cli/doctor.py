@@ -11,6 +11,7 @@ from rich.table import Table
 
 from apex_pipeline.cli.output import waiting
 from apex_pipeline.cli.tables import wide_console
+from apex_pipeline.cli.terminal import printable, say
 from apex_pipeline.monitoring.doctor.check_results import Line, State
 from apex_pipeline.monitoring.doctor.checklist import Surroundings, look
 from apex_pipeline.monitoring.doctor.dagster_health import Instance
@@ -50,7 +51,7 @@ def doctor(*, as_json: bool, send_test: bool) -> None:
         )
         lines = look(os.environ, around)
     if as_json:
-        click.echo(json.dumps(_document(lines), allow_nan=False))
+        say(json.dumps(_document(lines), allow_nan=False))
     else:
         _print(lines)
     sys.exit(1 if _failed(lines) else 0)
@@ -86,7 +87,7 @@ def _print(lines: Sequence[Line]) -> None:
     for line in lines:
         if line.remedy and line.state is not State.OK:
             console.print(f"\n{line.name}: ", end="", style=_MARKS[line.state][1])
-            console.print(line.remedy, markup=False)
+            console.print(printable(line.remedy), markup=False)
     counts = ", ".join(
         f"{sum(line.state is state for line in lines)} {state.value}" for state in State
     )
@@ -94,7 +95,7 @@ def _print(lines: Sequence[Line]) -> None:
 
 
 def _measured(line: Line) -> str:
-    text = line.measured.replace("[", r"\[")
+    text = printable(line.measured).replace("[", r"\[")
     if line.state is State.NOT_CHECKED:
         return f"not checked: {text}"
     return text

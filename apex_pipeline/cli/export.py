@@ -26,6 +26,7 @@ from apex_pipeline.analytics.csv.queries import (
     select,
 )
 from apex_pipeline.cli.output import waiting
+from apex_pipeline.cli.terminal import TerminalBytes, say
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.settings import load_analysis_settings, load_database_url
 
@@ -107,7 +108,7 @@ def export(
                 _to_pipe(database, selection, compress=compress)
             else:
                 written = _to_file(database, selection, Path(output), compress=compress)
-                click.echo(f"{output}: {_words(written.rows, written.size)}")
+                say(f"{output}: {_words(written.rows, written.size)}")
         except BrokenPipeError:
             sys.exit(_PIPE_STATUS)
 
@@ -139,7 +140,8 @@ def _to_pipe(database: Database, selection: Selection, *, compress: bool) -> Non
         explained("Standard output"),
         open(sys.stdout.fileno(), "wb", closefd=False) as pipe,
     ):
-        write_csv(connection, selection, pipe, compress=compress)
+        sink = TerminalBytes(pipe) if sys.stdout.isatty() else pipe
+        write_csv(connection, selection, sink, compress=compress)
 
 
 def _to_file(

@@ -7,6 +7,7 @@ import os
 import click
 
 from apex_pipeline.cli.output import waiting
+from apex_pipeline.cli.terminal import say
 from apex_pipeline.provisioning.administrator import load_administrator
 from apex_pipeline.provisioning.databases import (
     provision_database as provision_postgres,
@@ -94,11 +95,11 @@ def _database(*, plan: bool, as_json: bool) -> dict[str, list[str]]:
         found["by_hand"] = [problem]
     if not as_json:
         for name in names:
-            click.echo(f"{'would be applied' if plan else 'applied'}: {name}")
+            say(f"{'would be applied' if plan else 'applied'}: {name}")
         if problem:
-            click.echo(f"to be done by hand: {problem}")
+            say(f"to be done by hand: {problem}")
         elif not names:
-            click.echo("The database is as it should be.")
+            say("The database is as it should be.")
     return found
 
 
@@ -108,7 +109,7 @@ def _dataverse(*, plan: bool, as_json: bool) -> Outcome:
 
     def tell(text: str) -> None:
         if not as_json:
-            click.echo(f"made: {text}")
+            say(f"made: {text}")
 
     with waiting("Looking at Dataverse …"):
         outcome = provision_all(
@@ -120,7 +121,7 @@ def _dataverse(*, plan: bool, as_json: bool) -> Outcome:
         )
     if not as_json:
         for line in _lines(outcome, plan=plan):
-            click.echo(line)
+            say(line)
     return outcome
 
 
@@ -148,4 +149,4 @@ def _document(outcome: Outcome) -> dict[str, object]:
 
 
 def _print_json(document: object) -> None:
-    click.echo(json.dumps(document, allow_nan=False))
+    say(json.dumps(document, allow_nan=False))

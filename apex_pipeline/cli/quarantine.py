@@ -11,6 +11,7 @@ import click
 
 from apex_pipeline.cli.output import plain, waiting
 from apex_pipeline.cli.tables import print_table, words
+from apex_pipeline.cli.terminal import say
 from apex_pipeline.errors import ApexError
 from apex_pipeline.postgres import store
 from apex_pipeline.postgres.store import Store
@@ -82,10 +83,10 @@ def list_rows(
     if found:
         print_table([_cells(one) for one in found])
     elif offset or not everything:
-        click.echo(f"No row matches{f' past the first {offset}' if offset else ''}.")
+        say(f"No row matches{f' past the first {offset}' if offset else ''}.")
     if len(found) == limit:
-        click.echo(f"There may be more: --offset {offset + limit}")
-    click.echo(
+        say(f"There may be more: --offset {offset + limit}")
+    say(
         f"{counts['quarantined']} in quarantine, {counts['dropped']} dropped"
         f"{' (--dropped shows them)' if counts['dropped'] and not dropped else ''}."
     )
@@ -105,8 +106,8 @@ def show(*, row_id: str, as_json: bool) -> None:
         facts = [(n, v) for n, v in dataclasses.asdict(row).items() if v is not None]
         width = max(len(name) for name, _ in facts)
         for name, value in facts:
-            click.echo(f"{name.replace('_', ' '):<{width}}  {words(value)}")
-        click.echo()
+            say(f"{name.replace('_', ' '):<{width}}  {words(value)}")
+        say()
         print_table(
             [
                 {
@@ -227,7 +228,7 @@ def _tell_dagster(opened: Store) -> None:
             quarantine_asset.report_quarantine(quarantine_asset.read_quarantine(opened))
     except ApexError as error:
         # The rows are what matters, and that is done.
-        click.echo(f"note: {error}", err=True)
+        say(f"note: {error}", err=True)
 
 
 def _user() -> str:
@@ -277,10 +278,10 @@ def _print_count(count: int, done: str, one: str, many: str, *, as_json: bool) -
     if as_json:
         _print_json({done: count})
     elif count:
-        click.echo(f"{_rows(count)} {done}. {one if count == 1 else many}")
+        say(f"{_rows(count)} {done}. {one if count == 1 else many}")
     else:
-        click.echo(f"There is no such row; none was {done}.")
+        say(f"There is no such row; none was {done}.")
 
 
 def _print_json(document: object) -> None:
-    click.echo(json.dumps(document, default=plain, allow_nan=False))
+    say(json.dumps(document, default=plain, allow_nan=False))

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from apex_pipeline.cli.output import plain, waiting
+from apex_pipeline.cli.terminal import printable, say
 from apex_pipeline.definitions import defs
 from apex_pipeline.defs.operations.launch import FinishedRun, reconcile_through_dagster
 from apex_pipeline.postgres.database import Database
@@ -133,9 +134,7 @@ def reconcile(
     run, standing = _read(settings, ended)
     is_well = ended.failure is None and ended.note is None and standing.is_settled
     if as_json:
-        click.echo(
-            json.dumps(_document(ended, run, standing), default=plain, allow_nan=False)
-        )
+        say(json.dumps(_document(ended, run, standing), default=plain, allow_nan=False))
     else:
         _print(ended, run, standing)
     sys.exit(0 if is_well else 1)
@@ -172,11 +171,11 @@ def _print(
     ended: FinishedRun, run: ReconciliationRun | None, standing: Standing
 ) -> None:
     if ended.failure is not None:
-        click.echo(f"The comparison failed: {ended.failure}", err=True)
+        say(f"The comparison failed: {ended.failure}", err=True)
     elif ended.note is not None:
-        click.echo(f"Nothing was compared: {ended.note}.", err=True)
+        say(f"Nothing was compared: {ended.note}.", err=True)
     for line in _words(run, standing):
-        click.echo(line)
+        say(line)
     _print_findings(standing)
 
 
@@ -224,8 +223,8 @@ def _print_findings(standing: Standing) -> None:
         for each in standing.examples:
             if each.kind is kind:
                 table.add_row(
-                    f"  {each.metric_id or '-'}".replace("[", r"\["),
-                    each.record_id or "-",
+                    printable(f"  {each.metric_id or '-'}").replace("[", r"\["),
+                    printable(each.record_id or "-"),
                     ", ".join(each.columns) or "-",
                 )
         console.print(table)

@@ -8,6 +8,7 @@ from typing import Any, TextIO, TypeVar
 import click
 
 from apex_pipeline.cli.output import progress
+from apex_pipeline.cli.terminal import say
 from apex_pipeline.metrics import COLUMNS
 from apex_pipeline.recording import load_file, open_database
 from apex_pipeline.recording.campaign_names import keep_names, read_names
@@ -114,7 +115,7 @@ def record(
                 "--format, --dialect, --skip-bad, --rejects are for --file."
             )
         outcome = _record_one(given, document, idempotency_key, dry_run=dry_run)
-        click.echo(_sentence(outcome, dry_run=dry_run))
+        say(_sentence(outcome, dry_run=dry_run))
         return
     if idempotency_key is not None or (rejects and not skip_bad):
         raise click.UsageError(
@@ -127,7 +128,7 @@ def record(
     loaded = _load(
         path, found, Dialect(dialect or Dialect.EXCEL), report, dry_run=dry_run
     )
-    click.echo(_counts(loaded, report, dry_run=dry_run))
+    say(_counts(loaded, report, dry_run=dry_run))
 
 
 @record.command("campaigns")

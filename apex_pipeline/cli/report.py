@@ -8,6 +8,7 @@ import click
 
 from apex_pipeline.cli.doctor import look_at_dagster
 from apex_pipeline.cli.output import waiting
+from apex_pipeline.cli.terminal import say
 from apex_pipeline.commands import SUMMARIES
 from apex_pipeline.report.composing import Wishes, compose
 from apex_pipeline.report.dagster_facts import Orchestration
@@ -61,7 +62,7 @@ def report(
         made = compose(given, eyes, Wishes(junit_xml, screenshots))
     path = output or default_path(made, state_dir(given), html=html)
     write(made, path.absolute(), html=html)
-    click.echo(f"{path}: {counts_in_words(made)}")
+    say(f"{path}: {counts_in_words(made)}")
 
 
 def _read_orchestration(environment: Mapping[str, str]) -> Orchestration:

@@ -10,6 +10,7 @@ import click
 
 from apex_pipeline.cli.output import plain
 from apex_pipeline.cli.tables import words
+from apex_pipeline.cli.terminal import say
 from apex_pipeline.monitoring.rules.health_summary import reasons
 from apex_pipeline.monitoring.status_overview import overview
 from apex_pipeline.settings import dagster_environment
@@ -35,7 +36,7 @@ def status(*, as_json: bool, check: bool) -> None:
     found = overview(environment)
     error = found["database_error"]
     if as_json:
-        click.echo(json.dumps(found, default=plain, allow_nan=False))
+        say(json.dumps(found, default=plain, allow_nan=False))
     else:
         _print(found)
     sys.exit(1 if error else 0)
@@ -47,20 +48,18 @@ def _print(found: dict[str, object]) -> None:
     lines = [(name.replace("_", " "), words(value)) for name, value in found.items()]
     width = max(len(name) for name, _ in lines)
     for name, value in lines:
-        click.echo(f"{name:<{width}}  {value}")
+        say(f"{name:<{width}}  {value}")
     if error:
-        click.echo(error, err=True)
+        say(str(error), err=True)
 
 
 def _check(environment: Mapping[str, str], *, as_json: bool) -> None:
     found = reasons(environment, datetime.now(UTC))
     if as_json:
-        click.echo(
-            json.dumps({"healthy": not found, "reasons": found}, allow_nan=False)
-        )
+        say(json.dumps({"healthy": not found, "reasons": found}, allow_nan=False))
     else:
         for line in found:
-            click.echo(line)
+            say(line)
     sys.exit(1 if found else 0)
 
 

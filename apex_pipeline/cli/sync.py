@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import click
 
 from apex_pipeline.cli.output import plain, waiting
+from apex_pipeline.cli.terminal import say
 from apex_pipeline.definitions import defs
 from apex_pipeline.defs.operations.launch import FinishedRun, sync_through_dagster
 from apex_pipeline.errors import ConfigError, DatabaseError
@@ -114,9 +115,9 @@ def sync(
     config = {name: value for name, value in (config | part).items() if value}
     run, record = _sync(config, os.environ)
     if as_json:
-        click.echo(json.dumps(_outcome(run, record), default=plain, allow_nan=False))
+        say(json.dumps(_outcome(run, record), default=plain, allow_nan=False))
     else:
-        click.echo(_counts(run, record), err=run.failure is not None)
+        say(_counts(run, record), err=run.failure is not None)
     sys.exit(1 if run.failure else 0)
 
 

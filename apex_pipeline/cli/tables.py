@@ -7,6 +7,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from apex_pipeline.cli.terminal import printable
+
 
 def wide_console() -> Console:
     """A console that cuts nothing to a width that nobody sees."""
@@ -43,13 +45,3 @@ def words(value: object) -> str:
             return f"{value:%Y-%m-%d %H:%M:%S} UTC"
         case _:
             return printable(str(value))
-
-
-def printable(text: str) -> str:
-    """Text from outside, of which nothing steers the terminal or turns lines around."""
-    return "".join(
-        character
-        if character.isprintable() or character == "\n"
-        else f"\\u{ord(character):04x}"
-        for character in text
-    )

@@ -6,6 +6,7 @@ import sys
 import click
 
 from apex_pipeline.cli.sync import first_sync
+from apex_pipeline.local.services import HOST
 from apex_pipeline.local.up import run_up
 
 
@@ -23,11 +24,18 @@ from apex_pipeline.local.up import run_up
     show_default=True,
     help="Port of the Dagster UI.",
 )
-def up(*, demo: bool, port: int) -> None:
+@click.option(
+    "--host",
+    default=HOST,
+    show_default=True,
+    help="Where the Dagster UI listens. Set APEX_PANEL_TOKEN to listen beyond this "
+    "machine; people then sign in once for the panel and the Dagster UI.",
+)
+def up(*, demo: bool, port: int, host: str) -> None:
     """Run everything on this machine until Ctrl-C.
 
     Starts a Postgres for Dagster's storage and Dagster itself; beside them, where the
     real ones are not configured, a Postgres for the metrics and a Dataverse emulator.
     The data stays in .apex (APEX_STATE_DIR) for the next start.
     """
-    sys.exit(run_up(os.environ, demo=demo, port=port, first_sync=first_sync))
+    sys.exit(run_up(os.environ, demo=demo, port=port, host=host, first_sync=first_sync))

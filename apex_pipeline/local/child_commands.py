@@ -8,10 +8,10 @@ import sys
 import time
 
 from apex_pipeline.errors import DatabaseError
-from apex_pipeline.local import graphql_client
+from apex_pipeline.local import child_environments, graphql_client
 from apex_pipeline.local.embedded_postgres import EmbeddedPostgres
 from apex_pipeline.local.local_certificates import Certificates
-from apex_pipeline.local.services import CODE_LOCATION, HOST, Services
+from apex_pipeline.local.services import CODE_LOCATION, Services
 from apex_pipeline.local.supervisor import Child
 from apex_pipeline.monitoring.code_server import load_error
 
@@ -22,15 +22,6 @@ WEB_SERVER = "Dagster UI"
 DAEMON = "Dagster daemon"
 PANEL = "panel"
 DEMO_WRITER = "demo writer"
-
-_PIPELINE_PREFIXES = ("APEX_", "AZURE_", "DAGSTER_", "DATABASE_", "DATAVERSE_")
-_PANEL_VARIABLES = {
-    *("DATABASE_URL", "DATAVERSE_RESOURCE", "AZURE_TENANT_ID", "AZURE_CLIENT_ID"),
-    *("AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PATH", "AZURE_AUTHORITY_HOST"),
-    *("APEX_CA_BUNDLE", "APEX_STATE_DIR", "APEX_CLIENT_SECRET_EXPIRES_ON"),
-    *("APEX_PANEL_TOKEN", "APEX_PANEL_CORS", "APEX_TIME_ZONE", "APEX_HISTORY_START"),
-    *("APEX_SLO_P95_MS", "APEX_EXPORT_DIR"),
-}
 
 # Dagster's processes on a machine that has not read them from its disk yet.
 _SLOW_SECONDS = 120.0
@@ -71,11 +62,6 @@ def database(postgres: EmbeddedPostgres) -> Child:
 
 def emulator(services: Services, certificates: Certificates) -> Child:
     """The Dataverse emulator, which is told nothing of the pipeline."""
-    environment = {
-        name: value
-        for name, value in services.environment.items()
-        if not name.startswith(("APEX_", "AZURE_", "DAGSTER_", "DATABASE_"))
-    }
     return Child(
         name=EMULATOR,
         command=lambda: [
@@ -87,7 +73,7 @@ def emulator(services: Services, certificates: Certificates) -> Child:
             *("--tenant-id", services.environment["AZURE_TENANT_ID"]),
             *("--client-id", services.environment["AZURE_CLIENT_ID"]),
         ],
-        environment=environment
+        environment=child_environments.of_the_system(services.environment)
         | {"EMULATOR_CLIENT_SECRET": services.environment["AZURE_CLIENT_SECRET"]},
         ready=lambda: graphql_client.responds(
             f"https://localhost:{services.emulator_port}", certificates.authority
@@ -99,7 +85,7 @@ def emulator(services: Services, certificates: Certificates) -> Child:
 def code_server(services: Services) -> Child:
     """The process that holds the definitions; its children execute the runs."""
     home = services.dagster_home
-    address = f"{HOST}:{services.code_port}"
+    address = f"unix:{services.code_socket}"
     return Child(
         name=CODE_SERVER,
         command=lambda: [
@@ -107,12 +93,12 @@ def code_server(services: Services) -> Child:
             # suspended for 30 s, and the proxy lives on without it.
             *(sys.executable, "-m", "dagster", "api", "grpc"),
             *("-m", "apex_pipeline.definitions", "-d", str(home)),
-            *("-h", HOST, "-p", str(services.code_port)),
+            *("--socket", str(services.code_socket)),
             *("--location-name", CODE_LOCATION),
             # `dagster` need not be on anybody's PATH.
             "--use-python-environment-entry-point",
         ],
-        environment=services.environment,
+        environment=child_environments.of_the_pipeline(services.environment),
         ready=lambda: load_error(address) is None,
         after=(DATABASE,) if services.postgres else (),
         folder=home,
@@ -128,12 +114,17 @@ def web_server(services: Services) -> Child:
     return Child(
         name=WEB_SERVER,
         command=lambda: [
-            *(sys.executable, "-m", "dagster_webserver"),
-            *("-h", HOST, "-p", str(services.ui_port)),
+            *(sys.executable, "-m", "apex_pipeline.cli", "webserver"),
+            *("--host", services.ui.host, "--port", str(services.ui.port)),
             *("-w", str(services.dagster_home / "workspace.yaml")),
+            *("--secret-file", str(services.secret_file)),
         ],
-        environment=services.environment,
-        ready=lambda: graphql_client.answers(services.ui_url),
+        environment=child_environments.of_dagster(
+            services.environment,
+            own_storage=services.owns_dagster_storage,
+            also={"APEX_PANEL_TOKEN"},
+        ),
+        ready=lambda: graphql_client.answers(services.ui_url, services.own_secret),
         after=(CODE_SERVER,),
         folder=services.dagster_home,
         ready_within=_SLOW_SECONDS,
@@ -153,9 +144,13 @@ def daemon(services: Services) -> Child:
     return Child(
         name=DAEMON,
         command=command,
-        environment=services.environment,
+        environment=child_environments.of_dagster(
+            services.environment, own_storage=services.owns_dagster_storage
+        ),
         ready=lambda: graphql_client.daemons_beat_since(
-            services.ui_url, max(started, time.time() - _HEARTBEAT_SECONDS)
+            services.ui_url,
+            services.own_secret,
+            max(started, time.time() - _HEARTBEAT_SECONDS),
         ),
         after=(CODE_SERVER,),
         folder=services.dagster_home,
@@ -174,11 +169,7 @@ def panel(services: Services) -> Child:
             *("panel", "--host", services.panel.host),
             *("--port", str(services.panel.port)),
         ],
-        environment={
-            name: value
-            for name, value in services.environment.items()
-            if name in _PANEL_VARIABLES or not name.startswith(_PIPELINE_PREFIXES)
-        },
+        environment=child_environments.of_the_panel(services.environment),
         ready=lambda: graphql_client.is_well(services.panel.url),
         after=(DATABASE,) if services.postgres else (),
         folder=services.dagster_home,
@@ -190,9 +181,10 @@ def demo_writer(services: Services) -> Child:
     return Child(
         name=DEMO_WRITER,
         command=lambda: [
-            *(sys.executable, "-m", "apex_pipeline.local.demo", services.ui_url),
+            *(sys.executable, "-m", "apex_pipeline.local.demo"),
+            *(services.ui_url, str(services.secret_file)),
         ],
-        environment=services.environment,
+        environment=child_environments.of_the_demo(services.environment),
         after=(DATABASE,),
         folder=services.dagster_home,
     )

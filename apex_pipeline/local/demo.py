@@ -3,9 +3,9 @@
 The history is a pure function of the date: a day's runs are the same whenever and
 however often they are made, so a later start fills only the gap since the last one.
 
-`python -m apex_pipeline.local.demo URL` is the live writer, on DATABASE_URL. Every
-minute it asks the Dagster web server at URL for a sync, beside those of the schedule, so
-that a first look sees figures move.
+`python -m apex_pipeline.local.demo URL SECRET_FILE` is the live writer, on DATABASE_URL.
+Every minute it asks the Dagster web server at URL for a sync, beside those of the
+schedule, so that a first look sees figures move. The file holds what opens that server.
 """
 
 import logging
@@ -19,6 +19,7 @@ from dataclasses import astuple, dataclass, fields
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from functools import partial
+from pathlib import Path
 from uuid import UUID
 
 import psycopg
@@ -254,4 +255,8 @@ def _uuid(rng: random.Random) -> UUID:
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    keep_writing(os.environ["DATABASE_URL"], sync=partial(start_sync, sys.argv[1]))
+    ui_url, secret_file = sys.argv[1:]
+    keep_writing(
+        os.environ["DATABASE_URL"],
+        sync=partial(start_sync, ui_url, Path(secret_file).read_text()),
+    )

@@ -22,6 +22,7 @@ from psycopg import sql
 
 from apex_pipeline.errors import ConfigError, DatabaseError, DatabaseUnavailableError
 from apex_pipeline.local import postmaster
+from apex_pipeline.local.child_environments import of_the_system
 from apex_pipeline.local.unprivileged import Quarters, find_quarters, home
 
 _MAJOR_VERSION = "18"
@@ -123,9 +124,8 @@ class EmbeddedPostgres:
     @staticmethod
     def environment() -> dict[str, str]:
         """The environment to run `command()` in."""
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith("PG")}
         # Without a locale, macOS starts a thread in the postmaster, which then stops.
-        return inherited | {"LC_ALL": "C"}
+        return of_the_system(os.environ) | {"LC_ALL": "C"}
 
     def start(self, timeout: float = 60.0) -> None:
         """Run the server as a child of this process and wait until it answers."""

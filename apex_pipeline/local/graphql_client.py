@@ -1,4 +1,7 @@
-"""What the Dagster web server tells, and does, over its GraphQL interface."""
+"""What the Dagster web server tells, and does, over its GraphQL interface.
+
+It stands behind our gate, which lets in whoever shows the secret of this start.
+"""
 
 import ssl
 from pathlib import Path
@@ -32,10 +35,10 @@ mutation($run: String!) { terminateRun(
 """
 
 
-def answers(url: str) -> bool:
+def answers(url: str, secret: str) -> bool:
     """Whether the web server of Dagster answers there."""
     try:
-        with _client(url) as client:
+        with _client(url, secret) as client:
             return "dagster_version" in client.get("/server_info").json()
     except (httpx.HTTPError, ValueError):
         return False
@@ -61,18 +64,19 @@ def responds(url: str, authority: Path) -> bool:
     return True
 
 
-def daemons_beat_since(url: str, instant: float) -> bool | None:
+def daemons_beat_since(url: str, secret: str, instant: float) -> bool | None:
     """Whether every daemon that has to run has shown a sign of life since then.
 
     Args:
         url: The Dagster web server.
+        secret: What opens it.
         instant: In seconds since the epoch.
 
     Returns:
         None where the web server cannot tell. False where Dagster's storage has been
         emptied: a daemon makes its tables again when it starts, and at no other time.
     """
-    answer = _answer(url, _DAEMONS)
+    answer = _answer(url, secret, _DAEMONS)
     if _NO_TABLE in str(answer.get("errors")):
         return False
     data = answer.get("data")
@@ -85,38 +89,40 @@ def daemons_beat_since(url: str, instant: float) -> bool | None:
     )
 
 
-def start_sync(url: str) -> bool:
+def start_sync(url: str, secret: str) -> bool:
     """Ask for a run of the sync.
 
     Returns:
         Whether one was started.
     """
-    data = _ask(url, _START_SYNC)
+    data = _ask(url, secret, _START_SYNC)
     return data is not None and data["launchRun"]["__typename"] == "LaunchRunSuccess"
 
 
-def end_lost_runs(url: str, before: float) -> int:
+def end_lost_runs(url: str, secret: str, before: float) -> int:
     """Cancel the runs that were created before and have no process any more.
 
     Returns:
         How many there were.
     """
-    data = _ask(url, _UNFINISHED_RUNS, before=before)
+    data = _ask(url, secret, _UNFINISHED_RUNS, before=before)
     runs = data["runsOrError"]["results"] if data else []
     for run in runs:
-        _ask(url, _END_RUN, run=run["runId"])
+        _ask(url, secret, _END_RUN, run=run["runId"])
     return len(runs)
 
 
-def _ask(url: str, query: str, **variables: object) -> dict[str, Any] | None:
-    data: dict[str, Any] | None = _answer(url, query, **variables).get("data")
+def _ask(
+    url: str, secret: str, query: str, **variables: object
+) -> dict[str, Any] | None:
+    data: dict[str, Any] | None = _answer(url, secret, query, **variables).get("data")
     return data
 
 
-def _answer(url: str, query: str, **variables: object) -> dict[str, Any]:
+def _answer(url: str, secret: str, query: str, **variables: object) -> dict[str, Any]:
     """Data and errors; neither where the web server does not answer."""
     try:
-        with _client(url) as client:
+        with _client(url, secret) as client:
             answer = client.post(
                 "/graphql", json={"query": query, "variables": variables}
             )
@@ -126,7 +132,14 @@ def _answer(url: str, query: str, **variables: object) -> dict[str, Any]:
     return found
 
 
-def _client(url: str) -> httpx.Client:
+def _client(url: str, secret: str = "") -> httpx.Client:
     # Proxies of the environment are for the world outside this machine. What is asked is
     # plain HTTP, and loading all authorities each time would cost more than asking.
-    return httpx.Client(base_url=url, timeout=5.0, trust_env=False, verify=False)  # noqa: S501  nothing to verify
+    headers = {"Authorization": f"Bearer {secret}"} if secret else {}
+    return httpx.Client(
+        base_url=url,
+        headers=headers,
+        timeout=5.0,
+        trust_env=False,
+        verify=False,  # noqa: S501  nothing to verify
+    )

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from apex_pipeline.errors import ConfigError
+from apex_pipeline.local.code_socket import code_socket
 from apex_pipeline.local.embedded_postgres import EmbeddedPostgres
 from apex_pipeline.local.local_certificates import Certificates, ensure_certificates
 from apex_pipeline.settings import (
@@ -44,7 +45,10 @@ _APPLICATION = (
     *("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET"),
     *("AZURE_AUTHORITY_HOST", "APEX_CA_BUNDLE"),
 )
-_PATH_VARIABLES = ("APEX_CA_BUNDLE", "AZURE_CLIENT_CERTIFICATE_PATH", "APEX_EXPORT_DIR")
+_PATH_VARIABLES = (
+    *("APEX_CA_BUNDLE", "AZURE_CLIENT_CERTIFICATE_PATH", "APEX_EXPORT_DIR"),
+    "APEX_RECORD_DIR",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +56,17 @@ class Services:
     """Everything that is to run, with addresses and credentials.
 
     Attributes:
+        own_secret: What our own processes show to the Dagster UI.
         databases: The embedded databases that are needed.
         environment: What the pipeline's processes find in their environment.
     """
 
     state: Path
-    ui_port: int
-    code_port: int
+    ui: PanelSettings
+    code_socket: Path
     emulator_port: int
     panel: PanelSettings
+    own_secret: str = field(repr=False)
     postgres: EmbeddedPostgres | None
     databases: tuple[str, ...]
     certificates: Certificates | None
@@ -69,7 +75,12 @@ class Services:
     @property
     def ui_url(self) -> str:
         """Where a person looks."""
-        return f"http://{HOST}:{self.ui_port}"
+        return self.ui.url
+
+    @property
+    def secret_file(self) -> Path:
+        """File with `own_secret`, for its owner alone."""
+        return self.state / "webserver.secret"
 
     @property
     def owns_dagster_storage(self) -> bool:
@@ -101,8 +112,15 @@ class Services:
         return self.state / "dagster"
 
 
-def prepare_services(environment: Mapping[str, str], *, ui_port: int) -> Services:
+def prepare_services(
+    environment: Mapping[str, str], *, ui_port: int, ui_host: str = HOST
+) -> Services:
     """Choose what is needed and make its files; nothing is started.
+
+    Args:
+        environment: The variables that the user has set, and all others.
+        ui_port: Port of the Dagster UI.
+        ui_host: Where it listens.
 
     Raises:
         ConfigError: The environment is contradictory, or something that the local
@@ -116,9 +134,8 @@ def prepare_services(environment: Mapping[str, str], *, ui_port: int) -> Service
     if not read_variable(environment, "DAGSTER_POSTGRES_URL"):
         databases.append(_DAGSTER_DATABASE)
     panel = load_panel_settings(environment)
-    ports = _ports(
-        state / "ports.json", ("code server", "emulator"), {"panel": panel.port}
-    )
+    ui = load_panel_settings(environment, host=ui_host, port=ui_port)
+    ports = _ports(state / "ports.json", ("emulator",), {"panel": panel.port})
     postgres = EmbeddedPostgres(state / "postgres") if databases else None
     own: dict[str, str] = {}
     if postgres:
@@ -133,17 +150,19 @@ def prepare_services(environment: Mapping[str, str], *, ui_port: int) -> Service
         own["APEX_CA_BUNDLE"] = str(_trusted(environment, certificates.authority))
     services = Services(
         state=state,
-        ui_port=ui_port,
-        code_port=ports["code server"],
+        ui=ui,
+        code_socket=code_socket(state),
         emulator_port=ports["emulator"],
         panel=dataclasses.replace(panel, port=ports["panel"]),
+        own_secret=secrets.token_urlsafe(32),
         postgres=postgres,
         databases=tuple(databases),
         certificates=certificates,
-        environment={"APEX_DAGSTER_URL": f"http://{HOST}:{ui_port}"}
+        environment={"APEX_DAGSTER_URL": ui.url}
         | _environment(environment, state, own)
         | {"APEX_PANEL_HOST": panel.host, "APEX_PANEL_PORT": str(ports["panel"])},
     )
+    _write_secret(services.secret_file, services.own_secret)
     if services.url_file:
         _write_secret(services.url_file, services.environment["DATABASE_URL"])
     return services
@@ -157,8 +176,7 @@ def prepare_dagster_home(services: Services) -> None:
     (home / "workspace.yaml").write_text(
         "load_from:\n"
         "  - grpc_server:\n"
-        f"      host: {HOST}\n"
-        f"      port: {services.code_port}\n"
+        f"      socket: {json.dumps(str(services.code_socket))}\n"
         f"      location_name: {CODE_LOCATION}\n"
     )
 

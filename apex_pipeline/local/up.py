@@ -22,6 +22,7 @@ from apex_pipeline.local import (
 from apex_pipeline.local.notifier import Notifier
 from apex_pipeline.local.services import (
     CODE_LOCATION,
+    HOST,
     Services,
     is_free,
     prepare_dagster_home,
@@ -54,6 +55,7 @@ def run_up(
     demo: bool,
     port: int,
     first_sync: FirstSync,
+    host: str = HOST,
     console: Console | None = None,
 ) -> int:
     """Run everything on this machine until a signal ends it.
@@ -61,8 +63,9 @@ def run_up(
     Args:
         environment: The variables that the user has set, and all others.
         demo: Whether to write made-up campaigns and sync them at once.
-        port: Where the Dagster UI is to listen.
+        port: Port of the Dagster UI.
         first_sync: What the demo calls when all is ready.
+        host: Where the Dagster UI is to listen; beyond this machine with a token alone.
         console: Where to tell what goes on.
 
     Returns:
@@ -86,7 +89,7 @@ def run_up(
             Supervisor(logs=state / "logs", record=state / "processes.json", report=say)
         )
         watch = _Watch(supervisor, asked_to_stop, say)
-        services = _prepare(environment, port)
+        services = _prepare(environment, host, port)
         with Startup(screen, _steps(services, demo=demo), began) as startup:
             _start(watch, services, startup, demo=demo)
         _inspect(services, began, say)
@@ -167,13 +170,13 @@ class _Watch:
         return outcome.result()
 
 
-def _prepare(environment: Mapping[str, str], port: int) -> Services:
+def _prepare(environment: Mapping[str, str], host: str, port: int) -> Services:
     if not is_free(port):
         raise ApexError(
             f"Port {port} is taken. Choose another for the Dagster UI, for example "
             f"`apex up --port {port + 1}`."
         )
-    services = prepare_services(environment, ui_port=port)
+    services = prepare_services(environment, ui_port=port, ui_host=host)
     # What is wrong comes out now, before anything runs.
     check_settings(services.environment)
     prepare_dagster_home(services)
@@ -230,7 +233,7 @@ def _inspect(services: Services, began: float, say: Callable[[str], None]) -> No
     if services.owns_dagster_storage:
         # Their processes went with the start before this one. Left alone, they would
         # hold up the schedule until their time is over.
-        lost = graphql_client.end_lost_runs(services.ui_url, began)
+        lost = graphql_client.end_lost_runs(services.ui_url, services.own_secret, began)
         if lost:
             say(f"Canceled the runs that a kill had interrupted: {lost}.")
 

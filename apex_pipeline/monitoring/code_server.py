@@ -4,8 +4,8 @@ The server's own health check says only that its port is open. `ListRepositories
 answered from the loaded definitions, and through a proxying server by the process
 behind it. Messages: dagster 1.13, `dagster/_grpc/protos/dagster_api.proto`.
 
-`python -m apex_pipeline.monitoring.code_server HOST:PORT` is the same as a health check: exit 0, or
-1 and the reason.
+`python -m apex_pipeline.monitoring.code_server HOST:PORT` is the same as a health check:
+exit 0, or 1 and the reason. For a Unix socket, write `unix:PATH`.
 """
 
 import json
@@ -23,7 +23,7 @@ def load_error(address: str, *, seconds: float = 5.0) -> str | None:
     """Why a code server does not serve definitions; None if it does.
 
     Args:
-        address: `host:port`.
+        address: `host:port`, or `unix:path`.
         seconds: How long it may take to answer.
     """
     options = [("grpc.enable_http_proxy", 0)]
@@ -47,7 +47,7 @@ def load_error(address: str, *, seconds: float = 5.0) -> str | None:
 
 
 def addresses(workspace: Path) -> list[str]:
-    """`host:port` of each code server that a workspace file names; none without one."""
+    """`host:port` or `unix:path` of each code server that a workspace file names."""
     try:
         loaded = yaml.safe_load(workspace.read_text())
     except (OSError, yaml.YAMLError):
@@ -55,9 +55,11 @@ def addresses(workspace: Path) -> list[str]:
     entries = loaded.get("load_from") or [] if isinstance(loaded, dict) else []
     servers = [entry["grpc_server"] for entry in entries if "grpc_server" in entry]
     return [
-        f"{server.get('host', 'localhost')}:{server['port']}"
+        f"unix:{server['socket']}"
+        if "socket" in server
+        else f"{server.get('host', 'localhost')}:{server['port']}"
         for server in servers
-        if "port" in server
+        if "socket" in server or "port" in server
     ]
 
 

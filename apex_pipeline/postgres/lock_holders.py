@@ -1,6 +1,7 @@
-"""Who holds the lock that a statement of ours waits for."""
+"""Who holds a lock that a statement of ours waits for, or did not get."""
 
 from datetime import UTC, datetime
+from typing import LiteralString
 
 import psycopg
 
@@ -22,6 +23,27 @@ _HOLDERS = """
     LIMIT 3
 """
 
+_TABLE_HOLDERS = """
+    SELECT pid, usename, application_name, xact_start, state
+    FROM pg_locks LEFT JOIN pg_stat_activity USING (pid)
+    WHERE locktype = 'relation' AND relation = to_regclass(%(table)s) AND granted
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+        AND mode NOT IN ('AccessShareLock', 'RowShareLock')
+    ORDER BY xact_start, pid
+    LIMIT 3
+"""
+# The number is written in without a bind parameter: see `writer_lock`.
+_ADVISORY_HOLDERS = """
+    SELECT pid, usename, application_name, xact_start, state
+    FROM pg_locks JOIN pg_stat_activity USING (pid)
+    WHERE locktype = 'advisory' AND objsubid = 1 AND granted
+        AND (CAST(classid AS bigint) << 32) + CAST(objid AS bigint) = {key}
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+        AND has_table_privilege(usesysid, to_regclass('{table}'), 'UPDATE')
+    ORDER BY xact_start, pid
+    LIMIT 3
+"""
+
 
 def find_holders(connection: psycopg.Connection[tuple[object, ...]]) -> str:
     """Name the sessions in the way of others of our name; empty if there is none.
@@ -36,6 +58,31 @@ def find_holders(connection: psycopg.Connection[tuple[object, ...]]) -> str:
         psycopg.Error: It cannot be asked.
     """
     rows = connection.execute(_HOLDERS).fetchall()
+    return " and ".join(_holder(*row) for row in rows)
+
+
+def table_lock_holders(
+    connection: psycopg.Connection[tuple[object, ...]], table: str
+) -> str:
+    """Name the sessions that hold a lock on a table in a mode that keeps writers out.
+
+    Raises:
+        psycopg.Error: It cannot be asked.
+    """
+    rows = connection.execute(_TABLE_HOLDERS, {"table": table}).fetchall()
+    return " and ".join(_holder(*row) for row in rows)
+
+
+def advisory_lock_holders(
+    connection: psycopg.Connection[tuple[object, ...]], key: int, table: LiteralString
+) -> str:
+    """Name the sessions that hold an advisory lock, of roles that may update a table.
+
+    Raises:
+        psycopg.Error: It cannot be asked.
+    """
+    statement = _ADVISORY_HOLDERS.format(key=int(key), table=table)
+    rows = connection.execute(statement.encode()).fetchall()
     return " and ".join(_holder(*row) for row in rows)
 
 

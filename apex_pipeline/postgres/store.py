@@ -15,7 +15,11 @@ from apex_pipeline.postgres.resent_rows import Slice, SliceSummary
 from apex_pipeline.postgres.row_marks import Marks
 from apex_pipeline.postgres.run_ledger import Pause, RunRecord, Target
 from apex_pipeline.postgres.time_limits import STATEMENT_SECONDS
-from apex_pipeline.postgres.writer_lock import WriterLock, try_writer_lock
+from apex_pipeline.postgres.writer_lock import (
+    HeldElsewhere,
+    WriterLock,
+    try_writer_lock,
+)
 from apex_pipeline.quarantine import decisions as quarantine, listing
 from apex_pipeline.quarantine.decisions import Decision, Selection
 from apex_pipeline.quarantine.listing import Cause, QuarantinedRow
@@ -322,7 +326,7 @@ class Store:
             lambda c: run_ledger.record_delivery(c, resource, at), repeatable=True
         )
 
-    def writer_lock(self) -> WriterLock | None:
-        """Become the one writer, or return None while another is."""
+    def writer_lock(self) -> WriterLock | HeldElsewhere:
+        """Become the one writer, or learn who is."""
         with self._database.translated():
             return try_writer_lock(self._database)

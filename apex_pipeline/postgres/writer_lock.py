@@ -1,31 +1,85 @@
 """The lock that one writer at a time holds, wherever it runs, and its like.
 
-Each is an advisory lock of a transaction: unlike a session's it works through a
+Each is a lock on an empty table, in a transaction of its own: any login may hold an
+advisory lock, this one needs a privilege. Unlike a session's lock it works through a
 transaction pooler, and it ends with its process, at the latest when its connection has
-been silent for 90 seconds.
+been silent for 90 seconds. The mode excludes itself, and neither reading the table nor
+vacuum; it takes no transaction id.
 """
 
 from contextlib import suppress
+from dataclasses import dataclass
 from types import TracebackType
 from typing import LiteralString, Self
 
 import psycopg
+from psycopg import errors
 
 from apex_pipeline.errors import WriterLockLostError
 from apex_pipeline.postgres.database import Database
+from apex_pipeline.postgres.lock_holders import (
+    advisory_lock_holders,
+    table_lock_holders,
+)
 from apex_pipeline.postgres.time_limits import limits_of
 from apex_pipeline.postgres.timed_connection import TimedConnection
 
 # Without bind parameters: the portal of a statement that has some keeps a snapshot
 # until the transaction ends, and with it all that vacuum would clear away.
 _SET_PATIENCE = "SET LOCAL idle_in_transaction_session_timeout = '90s'"
-_TRY_LOCK = "SELECT pg_try_advisory_xact_lock(730833204421057)"
-_TRY_RECONCILIATION_LOCK = "SELECT pg_try_advisory_xact_lock(730833204421058)"
 _PING = "SELECT 1"
 
 # These do no work, so who does not answer them by then does not answer.
 _PING_SECONDS = 10.0
 _RELEASE_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Guard:
+    """What excludes others.
+
+    Attributes:
+        table: Name of the empty table.
+        lock: Locks it, or fails at once.
+        former_lock: Takes the advisory lock of the release before this one, whose
+            writers may still run.
+        former_key: The number of that lock.
+    """
+
+    table: LiteralString
+    lock: LiteralString
+    former_lock: LiteralString
+    former_key: int
+
+
+_WRITER = _Guard(
+    table="writer_lock",
+    lock="LOCK TABLE writer_lock IN SHARE ROW EXCLUSIVE MODE NOWAIT",
+    former_lock="SELECT pg_try_advisory_xact_lock(730833204421057)",
+    former_key=730833204421057,
+)
+_RECONCILIATION = _Guard(
+    table="reconciliation_lock",
+    lock="LOCK TABLE reconciliation_lock IN SHARE ROW EXCLUSIVE MODE NOWAIT",
+    former_lock="SELECT pg_try_advisory_xact_lock(730833204421058)",
+    former_key=730833204421058,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class HeldElsewhere:
+    """Somebody else has the lock.
+
+    Attributes:
+        holders: Role, application, process and since when, as far as our role may see;
+            empty if they have let go of it meanwhile.
+    """
+
+    holders: str
+
+    def told(self, what: str) -> str:
+        """What is so, and by whom."""
+        return f"{what}: {self.holders}" if self.holders else what
 
 
 class WriterLock:
@@ -76,29 +130,50 @@ class WriterLock:
         self._connection.close()
 
 
-def try_writer_lock(database: Database) -> WriterLock | None:
-    """Take the lock, or return None if another writer holds it."""
-    return _try(database, _TRY_LOCK)
+def try_writer_lock(database: Database) -> WriterLock | HeldElsewhere:
+    """Take the lock, unless another writer holds it.
+
+    Raises:
+        psycopg.errors.InsufficientPrivilege: Our role may not hold it.
+        psycopg.Error: It cannot be asked for.
+    """
+    return _try(database, _WRITER)
 
 
-def try_reconciliation_lock(database: Database) -> WriterLock | None:
-    """Take the lock of whoever compares, or return None if another process does.
+def try_reconciliation_lock(database: Database) -> WriterLock | HeldElsewhere:
+    """Take the lock of whoever compares, unless another process does.
 
     It is another lock than the writer's, so that a sync may go on meanwhile.
+
+    Raises:
+        psycopg.Error: As of `try_writer_lock`.
     """
-    return _try(database, _TRY_RECONCILIATION_LOCK)
+    return _try(database, _RECONCILIATION)
 
 
-def _try(database: Database, statement: LiteralString) -> WriterLock | None:
+def _try(database: Database, guard: _Guard) -> WriterLock | HeldElsewhere:
     connection = database.connect()
     try:
         connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
         connection.execute(_SET_PATIENCE)
-        locked = connection.execute(statement).fetchone() == (True,)
+        held = _take(connection, guard)
     except BaseException:
         connection.close()
         raise
-    if locked:
+    if held is None:
         return WriterLock(connection)
     connection.close()
-    return None
+    return held
+
+
+def _take(connection: TimedConnection, guard: _Guard) -> HeldElsewhere | None:
+    try:
+        connection.execute(guard.lock)
+    except errors.LockNotAvailable:
+        connection.rollback()
+        return HeldElsewhere(table_lock_holders(connection, guard.table))
+    if connection.execute(guard.former_lock).fetchone() == (True,):
+        return None
+    # Of those who hold the former lock only who might be a writer counts.
+    holders = advisory_lock_holders(connection, guard.former_key, guard.table)
+    return HeldElsewhere(holders) if holders else None

@@ -18,7 +18,11 @@ from apex_pipeline.errors import ApexError, DatabaseError, NoProgressError
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.run_ledger import RunStatus
 from apex_pipeline.postgres.store import Store
-from apex_pipeline.postgres.writer_lock import WriterLock, try_reconciliation_lock
+from apex_pipeline.postgres.writer_lock import (
+    HeldElsewhere,
+    WriterLock,
+    try_reconciliation_lock,
+)
 from apex_pipeline.reconcile import findings, progress as kept
 from apex_pipeline.reconcile.dataverse_records import LARGEST_PAGE, Budget, Records
 from apex_pipeline.reconcile.passes import Passes
@@ -98,13 +102,15 @@ def _locks(
     """The locks that the run needs, or why it cannot have them."""
     with database.translated():
         own = try_reconciliation_lock(database)
-    if own is None:
-        return "another reconciliation is under way"
+    if isinstance(own, HeldElsewhere):
+        return own.told("another reconciliation is under way")
     locks = [held.enter_context(own)]
     if adopting:
         writer = store.writer_lock()
-        if writer is None:
-            return "a sync holds the writer lock, which adopting needs; try again"
+        if isinstance(writer, HeldElsewhere):
+            return writer.told(
+                "a sync holds the writer lock, which adopting needs; try again"
+            )
         locks.append(held.enter_context(writer))
     return locks
 

@@ -27,7 +27,7 @@ _BEGIN = """
 """
 
 # The number is any that no other program takes.
-_LOCK = "SELECT pg_advisory_xact_lock(730833204421058)"
+_LOCK = "SELECT pg_advisory_xact_lock(730833204421059)"
 
 
 @dataclass(frozen=True, slots=True)

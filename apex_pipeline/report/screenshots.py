@@ -1,6 +1,7 @@
 """The panel and Dagster's run history, as a person sees them."""
 
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from apex_pipeline.errors import ApexError
 from apex_pipeline.report.chromium import Chromium, Visit, Window, find_chromium, opened
@@ -8,7 +9,7 @@ from apex_pipeline.report.document import Block, Picture, unmeasured
 from apex_pipeline.report.owner_targets import VISITS, Paints
 from apex_pipeline.report.report_subject import Subject
 from apex_pipeline.report.served_panel import ServedPanel
-from apex_pipeline.settings import load_dagster_url
+from apex_pipeline.settings import is_loopback, load_dagster_url
 
 _PANEL, _RUNS = "The KPI panel", "The run history in Dagster"
 # The first word of the tiles, and the head of a column.
@@ -73,10 +74,19 @@ def _visit(chromium: Chromium, panel: ServedPanel) -> Visit:
 
 def _look_at_runs(chromium: Chromium, subject: Subject) -> Block:
     try:
-        visit = chromium.visit(_runs_page(subject), expects=_AMONG_RUNS)
+        page = _runs_page(subject)
+        visit = chromium.visit(
+            page, expects=_AMONG_RUNS, headers=_authorization(subject, page)
+        )
     except ApexError as error:
         return unmeasured(_RUNS, str(error))
     return Picture(_RUNS, visit.png)
+
+
+def _authorization(subject: Subject, page: str) -> dict[str, str]:
+    """What opens a Dagster UI of this machine; the token goes nowhere else."""
+    is_ours = is_loopback(urlsplit(page).hostname or "")
+    return subject.panel().authorization if is_ours else {}
 
 
 def _runs_page(subject: Subject) -> str:

@@ -122,6 +122,14 @@ def state_dir(environment: Mapping[str, str]) -> Path:
     return (Path(configured) if configured else project_dir() / ".apex").absolute()
 
 
+def record_dir(environment: Mapping[str, str]) -> Path:
+    """Folder below which the launchpad may read and write files of records, absolute."""
+    configured = read_variable(environment, "APEX_RECORD_DIR")
+    if configured:
+        return Path(configured).expanduser().absolute()
+    return state_dir(environment) / "inbox"
+
+
 def token_cache_path(environment: Mapping[str, str]) -> Path:
     """`Settings.token_cache_path`, where nothing else of the settings is needed."""
     return state_dir(environment) / _TOKEN_CACHE

@@ -68,9 +68,9 @@ def load_panel_settings(
     )
     if settings.token is None and not is_loopback(settings.host):
         problems.append(
-            f"APEX_PANEL_HOST={settings.host} lets other machines in, so "
+            f"To listen on {settings.host} lets other machines in, so "
             "APEX_PANEL_TOKEN must be set, for example to the output of `openssl rand "
-            f"-hex 32`. Without a token the panel listens on {DEFAULT_PANEL_HOST} alone."
+            f"-hex 32`. Without a token only {DEFAULT_PANEL_HOST} will do."
         )
     if problems:
         raise ConfigError(*problems)

@@ -189,6 +189,13 @@ VARIABLES = (
         "origins whose pages may read the API in a browser, separated by commas",
     ),
     Variable(
+        "APEX_RECORD_DIR",
+        "Machine",
+        "the folder below which the job `record_campaign_metrics` may read and write "
+        "files",
+        "`inbox` in `APEX_STATE_DIR`",
+    ),
+    Variable(
         "APEX_STATE_DIR",
         "Machine",
         "local state: embedded Postgres, emulator, token cache",

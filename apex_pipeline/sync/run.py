@@ -28,7 +28,7 @@ from apex_pipeline.postgres.pending_rows import PendingSummary
 from apex_pipeline.postgres.resent_rows import Slice, SliceSummary
 from apex_pipeline.postgres.run_ledger import RunRecord, RunStatus
 from apex_pipeline.postgres.store import Store
-from apex_pipeline.postgres.writer_lock import WriterLock
+from apex_pipeline.postgres.writer_lock import HeldElsewhere, WriterLock
 from apex_pipeline.settings import DataverseSettings
 from apex_pipeline.sync.cutover import refuse_foreign_records
 from apex_pipeline.sync.pacing_memory import PacingMemory, PacingState
@@ -137,8 +137,8 @@ def run_sync(
     started = options.now()
     store.spend(options.time_budget)
     lock = store.writer_lock()
-    if lock is None:
-        return _skipped(started, "another sync holds the writer lock")
+    if isinstance(lock, HeldElsewhere):
+        return _skipped(started, lock.told("another sync holds the writer lock"))
     with lock:
         pause = store.open_pause(pacing_key(settings), started)
         if pause is not None:

@@ -3,8 +3,10 @@
 import gzip
 import os
 import resource
+import stat
 import subprocess
 
+import psycopg
 import pytest
 
 from apex_pipeline_tests.cli.test_cli import APEX, INHERITED
@@ -149,3 +151,33 @@ def test_compressed_data_is_not_for_a_terminal(start):
     assert process.returncode == 2
     os.close(ours)
     os.close(theirs)
+
+
+def test_a_terminal_is_not_steered_by_a_row_and_a_pipe_gets_its_bytes(
+    apex, start, database_url
+):
+    insert_many(database_url, 1)
+    title = "\x1b]0;taken\x07é"
+    with psycopg.connect(database_url) as connection:
+        connection.execute("UPDATE campaign_metrics SET phase = %s", (title,))
+    assert title.encode() in apex("raw")[1]
+    ours, theirs = os.openpty()
+    with start("raw", stdout=theirs) as process:
+        assert process.wait(120) == 0, process.stderr.read()
+    os.close(theirs)
+    with open(ours, "rb", buffering=0) as terminal:  # noqa: PTH123  a descriptor
+        shown = terminal.read(100_000)
+    assert b"\\u001b]0;taken\\u0007" in shown
+    assert "é".encode() in shown
+    assert not set(shown) & {0x1B, 0x07}
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o664])
+def test_a_replaced_file_passes_its_mode_on(apex, database_url, tmp_path, mode):
+    insert_many(database_url, 1)
+    path = tmp_path / "raw.csv"
+    path.touch()
+    path.chmod(mode)
+    assert apex("raw", "-o", "raw.csv")[0] == 0
+    assert path.stat().st_size
+    assert stat.S_IMODE(path.stat().st_mode) == mode

@@ -6,7 +6,7 @@ import pytest
 
 from apex_pipeline.definitions import defs
 from apex_pipeline.postgres.database import Database
-from apex_pipeline.postgres.writer_lock import try_reconciliation_lock
+from apex_pipeline.postgres.writer_lock import WriterLock, try_reconciliation_lock
 from apex_pipeline_tests.cli.test_cli import apex, variables
 from apex_pipeline_tests.defs.test_definitions import instance
 from apex_pipeline_tests.support.emulator_server import SET, web_api
@@ -59,7 +59,7 @@ def test_half_a_configuration_is_one(apex):
 def test_a_comparison_beside_another_says_so(apex, database_url):
     with Database(database_url, application_name="tests") as database:
         lock = try_reconciliation_lock(database)
-        assert lock is not None
+        assert isinstance(lock, WriterLock)
         with lock:
             ended = apex("reconcile")
     assert ended.returncode == 1

@@ -112,6 +112,14 @@ def variables(monkeypatch, emulator, database_url, tmp_path):
 
 
 @pytest.fixture
+def inbox(variables, tmp_path):
+    """The folder for files of records, where no variable names another."""
+    folder = tmp_path / "state" / "inbox"
+    folder.mkdir(parents=True)
+    return folder
+
+
+@pytest.fixture
 def launch(variables, tmp_path):
     """Launches a job by its form; a job has one step."""
 
@@ -195,7 +203,7 @@ def _lists(result, name):
     return [] if told is None else [n[2:] for n in told.value.splitlines()]
 
 
-def test_a_record_and_a_file_of_them_are_written_once(launch, database_url, tmp_path):
+def test_a_record_and_a_file_of_them_are_written_once(launch, database_url, inbox):
     row = campaign_row(
         cost_usd=0.5, success_rate_pct=80, created_at="2026-10-30T13:00:00Z"
     )
@@ -213,7 +221,7 @@ def test_a_record_and_a_file_of_them_are_written_once(launch, database_url, tmp_
         assert told["created"].value is created
     assert query(database_url, count) == [(1,)]
 
-    path = tmp_path / "rows.jsonl"
+    path = inbox / "rows.jsonl"
     path.write_text(f"{record}\nrubbish\n")
     assert "line 2" in failure(launch("record_campaign_metrics", file=str(path)))
     told = output(launch("record_campaign_metrics", file=str(path), skip_bad=True))
@@ -221,7 +229,37 @@ def test_a_record_and_a_file_of_them_are_written_once(launch, database_url, tmp_
     assert (
         json.loads(path.with_name("rows.jsonl.rejects.jsonl").read_text())["line"] == 2
     )
-    odd = launch("record_campaign_metrics", file=str(tmp_path / "rows.txt"))
+    odd = launch("record_campaign_metrics", file=str(inbox / "rows.txt"))
     assert "say jsonl or csv" in failure(odd)
-    gone = launch("record_campaign_metrics", file=str(tmp_path / "gone.csv"))
+    gone = launch("record_campaign_metrics", file="gone.csv")
     assert "No such file" in failure(gone)
+
+
+def test_the_form_reads_and_writes_below_the_operators_folder_alone(
+    launch, inbox, tmp_path
+):
+    secret = tmp_path / "database.url"
+    secret.write_text("postgresql://apex:hidden@host/db")
+    (inbox / "link.jsonl").symlink_to(secret)
+    for name in (str(secret), "../../database.url", "link.jsonl", "\0"):
+        run = launch("record_campaign_metrics", file=name, format="jsonl")
+        assert "APEX_RECORD_DIR" in failure(run)
+        assert "hidden" not in "".join(map(str, run.all_events))
+    (inbox / "rows.jsonl").write_text("rubbish\n")
+    for name, told in (
+        (str(tmp_path / "new"), "APEX_RECORD_DIR"),
+        (str(secret), "APEX_RECORD_DIR"),
+        ("rows.jsonl", "replaces no file"),
+    ):
+        config = {"file": "rows.jsonl", "skip_bad": True, "rejects": name}
+        assert told in failure(launch("record_campaign_metrics", **config))
+    assert not (tmp_path / "new").exists()
+    assert secret.read_text() == "postgresql://apex:hidden@host/db"
+    assert (inbox / "rows.jsonl").read_text() == "rubbish\n"
+
+
+def test_the_operator_names_the_folder(launch, variables, monkeypatch, tmp_path):
+    monkeypatch.setenv("APEX_RECORD_DIR", str(tmp_path))
+    (tmp_path / "rows.jsonl").write_text("rubbish\n")
+    told = output(launch("record_campaign_metrics", file="rows.jsonl", skip_bad=True))
+    assert told["rejected"].value == 1

@@ -1,19 +1,23 @@
 import json
 import socket
 import stat
+import tempfile
 from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
+import yaml
 
 from apex_pipeline.errors import ConfigError
 from apex_pipeline.local import child_commands
+from apex_pipeline.local.code_socket import code_socket
 from apex_pipeline.local.services import (
     Services,
     is_free,
     prepare_dagster_home,
     prepare_services,
 )
+from apex_pipeline.monitoring import code_server
 from apex_pipeline.settings import load_settings
 from apex_pipeline_tests.support.ends import free_port
 
@@ -175,11 +179,10 @@ def test_the_history_of_a_local_database_begins_where_dagsters_partitions_do(tmp
 def test_a_port_that_somebody_has_taken_is_replaced(tmp_path):
     before = prepare(tmp_path, **REAL, **OWN_STORAGE)
 
-    with socket.create_server(("127.0.0.1", before.code_port)):
+    with socket.create_server(("127.0.0.1", before.emulator_port)):
         after = prepare(tmp_path, **REAL, **OWN_STORAGE)
 
-    assert after.code_port != before.code_port
-    assert after.emulator_port == before.emulator_port
+    assert after.emulator_port != before.emulator_port
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0"])  # noqa: S104 - that is the case
@@ -222,7 +225,9 @@ def test_a_real_applications_secret_is_not_announced(tmp_path):
     assert local.announcement["APEX_DAGSTER_URL"] == local.ui_url
 
 
-@pytest.mark.parametrize("name", ["application.json", "database.url"])
+@pytest.mark.parametrize(
+    "name", ["application.json", "database.url", "webserver.secret"]
+)
 def test_files_with_secrets_are_for_their_owner_alone(tmp_path, name):
     prepare(tmp_path)
 
@@ -267,7 +272,73 @@ def test_dagsters_home_holds_the_instance_and_the_workspace(tmp_path):
     checkout = Path(__file__).parents[2] / "dagster.yaml"
     home = services.dagster_home
     assert (home / "dagster.yaml").read_bytes() == checkout.read_bytes()
-    assert f"port: {services.code_port}\n" in (home / "workspace.yaml").read_text()
+    # Read as Dagster reads it, whatever characters the path has.
+    workspace = yaml.safe_load((home / "workspace.yaml").read_text())
+    [server] = [each["grpc_server"] for each in workspace["load_from"]]
+    assert server["socket"] == str(services.code_socket)
+    assert code_server.addresses(home / "workspace.yaml") == [
+        f"unix:{services.code_socket}"
+    ]
+
+
+@pytest.mark.parametrize("length", [10, 200])
+def test_the_code_servers_socket_can_be_bound_and_reached_by_its_owner_alone(
+    tmp_path, length
+):
+    """A path of more than 107 bytes cannot be bound."""
+    path = code_socket(made(tmp_path / ("ü" * (length // 2))))
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+    path.unlink()
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+def made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
+def test_the_socket_of_a_long_state_folder_stays_and_is_its_own(tmp_path):
+    first, second = (made(tmp_path / (letter * 120)) for letter in "ab")
+    assert code_socket(first) == code_socket(first) != code_socket(second)
+
+
+def test_a_sockets_folder_that_somebody_else_has_made_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    state = made(tmp_path / ("a" * 120))
+    folder = code_socket(state).parent
+    folder.rmdir()
+    folder.symlink_to(made(tmp_path / "theirs"))
+    with pytest.raises(ConfigError, match="not a folder of yours"):
+        code_socket(state)
+
+
+def test_an_open_sockets_folder_is_closed_again(tmp_path):
+    (tmp_path / "sockets").mkdir(mode=0o777)
+    folder = code_socket(tmp_path).parent
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_the_ui_listens_beyond_this_machine_with_a_token_alone(tmp_path):
+    everywhere = "0.0.0.0"  # noqa: S104  that is the case
+    given = {"APEX_STATE_DIR": str(tmp_path)}
+    with pytest.raises(ConfigError, match="APEX_PANEL_TOKEN must be set"):
+        prepare_services(given, ui_port=3000, ui_host=everywhere)
+    services = prepare_services(
+        given | {"APEX_PANEL_TOKEN": "p4nel" * 4}, ui_port=3000, ui_host=everywhere
+    )
+    line = child_commands.web_server(services).command()
+    assert line[line.index("--host") + 1] == everywhere
+    assert services.ui_url == "http://127.0.0.1:3000"
+
+
+def test_each_start_has_a_secret_of_its_own_in_a_file_and_on_no_command_line(tmp_path):
+    first, second = prepare(tmp_path), prepare(tmp_path)
+    assert first.own_secret != second.own_secret
+    assert second.secret_file.read_text() == second.own_secret
+    assert second.own_secret not in command_lines(second)
+    assert second.own_secret not in repr(second)
+    assert second.own_secret not in " ".join(second.environment.values())
 
 
 def test_whom_a_person_trusts_is_trusted_besides_the_emulator(tmp_path):

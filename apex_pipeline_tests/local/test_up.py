@@ -7,11 +7,12 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import dagster as dg
@@ -151,6 +152,11 @@ class Running:
         """What is served, but for where people look: each start may choose anew."""
         return {k: v for k, v in self.served.items() if k not in PAGES}
 
+    @property
+    def own_secret(self) -> str:
+        """What opens the Dagster UI to this machine's own commands."""
+        return (self.state / "webserver.secret").read_text()
+
     def says(self, text: str) -> Callable[[], bool]:
         return lambda: text in self.output.read_text()
 
@@ -159,6 +165,7 @@ class Running:
             f"{self.url}/graphql",
             json={"query": query, "variables": variables},
             timeout=SECONDS,
+            headers={"Authorization": f"Bearer {self.own_secret}"},
             # Plain HTTP; else each question would load all authorities.
             verify=False,  # noqa: S501
         )
@@ -196,7 +203,11 @@ def wait_until(
 
 @contextmanager
 def starting(
-    state: Path, *options: str, prefix: tuple[str, ...] = (), storage: str = ""
+    state: Path,
+    *options: str,
+    prefix: tuple[str, ...] = (),
+    storage: str = "",
+    variables: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[Running]:
     port = free_port()
     output = state.parent / "output"
@@ -213,6 +224,7 @@ def starting(
                 **environment,
                 "APEX_STATE_DIR": str(state),
                 "DAGSTER_POSTGRES_URL": storage,
+                **variables,
             },
             cwd=state.parent,
             stdout=file,
@@ -228,7 +240,11 @@ def starting(
 
 @contextmanager
 def apex_up(
-    state: Path, *options: str, prefix: tuple[str, ...] = (), storage: str = ""
+    state: Path,
+    *options: str,
+    prefix: tuple[str, ...] = (),
+    storage: str = "",
+    variables: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[Running]:
     """Everything, ready.
 
@@ -237,8 +253,11 @@ def apex_up(
         options: Of the command.
         prefix: Words before it.
         storage: URL of a Postgres for Dagster's storage; empty: its own.
+        variables: Of its environment.
     """
-    with starting(state, *options, prefix=prefix, storage=storage) as running:
+    with starting(
+        state, *options, prefix=prefix, storage=storage, variables=variables
+    ) as running:
         wait_until(running.says("Everything runs"), running)
         yield running
 
@@ -259,6 +278,10 @@ def test_everything_comes_up_and_goes_without_remains_and_comes_back(tmp_path):
         panel = re.search(r"Panel +(\S+)", first.output.read_text())
         assert panel
         assert httpx.get(f"{panel[1]}/api/kpis").json()["state"] == "empty"
+        foreign = {"Sec-Fetch-Site": "cross-site"}
+        told = httpx.get(f"{first.url}/graphql?query={{version}}", headers=foreign)
+        assert told.status_code == 403
+        assert list((state / "sockets").iterdir()) == [state / "sockets" / "code.sock"]
         before, family = first.ends, first.family()
         assert len(family) > 5
 
@@ -275,22 +298,108 @@ def test_everything_comes_up_and_goes_without_remains_and_comes_back(tmp_path):
         assert second.stop(signal.SIGHUP) == 0
 
 
+MARKER = "m4rk3d"
+NOWHERE = f"http://127.0.0.1:9/{MARKER}"
+SECRETS = {
+    "APEX_PANEL_TOKEN": f"{MARKER}-panel-token",
+    "APEX_TEAMS_WEBHOOK_URL": f"https://127.0.0.1:9/{MARKER}",
+    "APEX_ALERT_EMAIL_TO": "ops@example.com",
+    "APEX_ALERT_EMAIL_FROM": "apex@example.com",
+    "APEX_SMTP_URL": f"smtps://apex:{MARKER}@127.0.0.1:9",
+    "APEX_HEARTBEAT_URL": NOWHERE,
+    "APEX_ADMIN_TENANT_ID": "contoso.example",
+    "APEX_ADMIN_CLIENT_ID": "00000000-0000-0000-0000-000000000001",
+    "APEX_ADMIN_CLIENT_SECRET": MARKER,
+    "HTTPS_PROXY": f"http://apex:{MARKER}@127.0.0.1:9",
+    "PGSSLPASSWORD": MARKER,
+    "AWS_SECRET_ACCESS_KEY": MARKER,
+}
+TOLD = {
+    child_commands.DATABASE: set(),
+    child_commands.EMULATOR: set(),
+    child_commands.DEMO_WRITER: set(),
+    child_commands.WEB_SERVER: {"APEX_PANEL_TOKEN"},
+    child_commands.DAEMON: set(),
+    child_commands.PANEL: {"APEX_PANEL_TOKEN", "HTTPS_PROXY", "PGSSLPASSWORD"},
+    child_commands.CODE_SERVER: {
+        name for name, value in SECRETS.items() if MARKER in value
+    }
+    - {"AWS_SECRET_ACCESS_KEY"},
+}
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A demo behind a token, with a marker in every secret."""
+    state = tmp_path_factory.mktemp("demo") / "state"
+    with apex_up(state, "--demo", variables=SECRETS) as running:
+        wait_until(running.says("Synced: "), running)
+        wait_until(lambda: running.pid(child_commands.DEMO_WRITER), running)
+        yield running
+
+
 @pytest.mark.slow
-def test_the_demo_writes_campaigns_syncs_them_and_goes_on(tmp_path):
-    with apex_up(tmp_path / "state", "--demo") as running:
-        wait_until(running.says("requests, throttled"), running)
-        told = running.output.read_text().partition("Synced: ")[2].splitlines()[0]
-        assert int(told.split()[0]) > 3_500, told
-        rows = running.rows()
-        wait_until(lambda: running.rows() > rows, running)
-        runs = running.ask(
-            '{ runsOrError(filter: {pipelineName: "sync_campaign_metrics"}) {'
-            " ... on Runs { results { status } } } }"
-        )
-        assert {"status": "SUCCESS"} in runs["runsOrError"]["results"]
-        # What its writer does every minute.
-        assert start_sync(running.url)
-        assert not start_sync("http://127.0.0.1:1")
+@pytest.mark.parametrize("name", TOLD)
+def test_a_child_and_its_children_are_told_no_secret_that_is_not_theirs(demo, name):
+    pid = demo.pid(name)
+    assert pid
+    of_other_children = {
+        each["pid"]
+        for each in json.loads((demo.state / "processes.json").read_text())["children"]
+    } - {pid}
+    found = {
+        variable
+        for process in processes.family(pid)
+        if process.pid not in of_other_children
+        for variable, value in variables_of(process.pid).items()
+        if MARKER in value
+    }
+    assert found == TOLD[name]
+    told = variables_of(pid)
+    ours = {"DATABASE_URL", "DAGSTER_POSTGRES_URL", "AZURE_CLIENT_SECRET"}
+    assert (
+        ours & set(told)
+        == {
+            child_commands.DATABASE: set(),
+            child_commands.EMULATOR: set(),
+            child_commands.DEMO_WRITER: {"DATABASE_URL"},
+            child_commands.WEB_SERVER: {"DAGSTER_POSTGRES_URL"},
+            child_commands.DAEMON: {"DAGSTER_POSTGRES_URL"},
+            child_commands.PANEL: {"DATABASE_URL", "AZURE_CLIENT_SECRET"},
+            child_commands.CODE_SERVER: ours,
+        }[name]
+    )
+
+
+def variables_of(pid: int) -> dict[str, str]:
+    """The variables that a process was started with; none if it has ended."""
+    try:
+        text = Path(f"/proc/{pid}/environ").read_text(errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return {}
+    pairs = (entry.partition("=") for entry in text.split("\0") if entry)
+    return {name: value for name, _, value in pairs}
+
+
+@pytest.mark.slow
+def test_the_demo_writes_campaigns_syncs_them_and_goes_on(demo):
+    wait_until(demo.says("requests, throttled"), demo)
+    told = demo.output.read_text().partition("Synced: ")[2].splitlines()[0]
+    assert int(told.split()[0]) > 3_500, told
+    rows = demo.rows()
+    wait_until(lambda: demo.rows() > rows, demo)
+    runs = demo.ask(
+        '{ runsOrError(filter: {pipelineName: "sync_campaign_metrics"}) {'
+        " ... on Runs { results { status } } } }"
+    )
+    assert {"status": "SUCCESS"} in runs["runsOrError"]["results"]
+    # What its writer does every minute.
+    assert start_sync(demo.url, demo.own_secret)
+    assert not start_sync("http://127.0.0.1:1", demo.own_secret)
+    # Another user of this machine, without the token.
+    assert not start_sync(demo.url, "")
+    turned_away = httpx.get(f"{demo.url}/server_info")
+    assert turned_away.status_code == 401
 
 
 @pytest.mark.slow

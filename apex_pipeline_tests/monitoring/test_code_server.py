@@ -35,7 +35,7 @@ BROKEN = SerializableErrorInfo(
 
 
 @contextmanager
-def serving(outcome: Any) -> Iterator[str]:
+def serving(outcome: Any, socket_path: str | None = None) -> Iterator[str]:
     """A server that answers `ListRepositories` so; its address."""
 
     def answer(request: bytes, context: grpc.ServicerContext) -> bytes:
@@ -55,10 +55,12 @@ def serving(outcome: Any) -> Iterator[str]:
     )
     with ThreadPoolExecutor(2) as pool:
         server = grpc.server(pool, handlers=[handler])
-        port = server.add_insecure_port("127.0.0.1:0")
+        port = server.add_insecure_port(
+            f"unix:{socket_path}" if socket_path else "127.0.0.1:0"
+        )
         server.start()
         try:
-            yield f"127.0.0.1:{port}"
+            yield f"unix:{socket_path}" if socket_path else f"127.0.0.1:{port}"
         finally:
             if isinstance(outcome, threading.Event):
                 outcome.set()
@@ -69,6 +71,12 @@ def test_a_server_with_definitions_is_well():
     with serving(LOADED) as address:
         assert load_error(address) is None
         assert dagster_health.code_location([address]).state is State.OK
+
+
+def test_a_server_on_a_unix_socket_is_asked_there(tmp_path):
+    with serving(LOADED, str(tmp_path / "code.sock")) as address:
+        assert load_error(address) is None
+    assert "does not answer" in (load_error(address) or "")
 
 
 @pytest.mark.parametrize(
@@ -110,7 +118,7 @@ def test_nothing_that_listens_is_named_by_its_address():
             ["code:4000"],
         ),
         ("load_from: [{grpc_server: {port: 4000}}]", ["localhost:4000"]),
-        ("load_from: [{grpc_server: {socket: /tmp/s}}]", []),
+        ("load_from: [{grpc_server: {socket: /tmp/s}}]", ["unix:/tmp/s"]),
         ("load_from: [{python_module: {module_name: a}}]", []),
         ("load_from:", []),
         ("", []),

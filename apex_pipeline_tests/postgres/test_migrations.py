@@ -29,6 +29,7 @@ ALL = [
     "0010_dropped_rows",
     "0011_reconciliation",
     "0012_marks",
+    "0013_locks",
     "0020_analyst_views",
     "0021_rollup_comparison",
     "0022_campaign_forecast",
@@ -413,7 +414,8 @@ def test_table_of_another_role_need_not_be_owned_when_nothing_is_missing(
             dataverse_target, daily_campaign_rollup, daily_rollup_total,
             weekly_campaign_rollup, weekly_rollup_total, rollup_source, rollup_history,
             analyst_object, adopted_record, reconciliation_finding, foreign_record,
-            reconciliation_progress, reconciliation_run,
+            reconciliation_progress, reconciliation_run, writer_lock,
+            reconciliation_lock,
             yoyo_lock, _yoyo_log, _yoyo_version, _yoyo_migration
         """
     )

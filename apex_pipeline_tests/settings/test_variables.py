@@ -36,6 +36,7 @@ WHOLE = REAL | {
     "APEX_PANEL_PORT": "3101",
     "APEX_PANEL_TOKEN": "a-token-that-is-long-enough",
     "APEX_PANEL_CORS": "https://intranet.example",
+    "APEX_RECORD_DIR": "/tmp/inbox",
     "APEX_STATE_DIR": "/tmp/state",
 }
 LOADERS: tuple[Callable[[dict[str, str]], object], ...] = (
@@ -48,6 +49,7 @@ LOADERS: tuple[Callable[[dict[str, str]], object], ...] = (
     settings.load_panel_settings,
     settings.find_mistakes,
     settings.state_dir,
+    settings.record_dir,
     settings.dagster_environment,
     lambda e: load_administrator(e, settings.load_dataverse(e)),
 )

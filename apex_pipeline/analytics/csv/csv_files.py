@@ -4,7 +4,8 @@ UTF-8 without a byte order mark, lines that end in CR LF, a header. Any number o
 needs the same few hundred kilobytes of memory. The same rows give the same bytes, also
 compressed: a gzip file here has neither a time nor a name in it.
 
-Files and folders have the mode that the process's umask leaves them.
+New files and folders have the mode that the process's umask leaves them; a file that is
+replaced passes its own on.
 """
 
 import csv
@@ -13,6 +14,7 @@ import fcntl
 import hashlib
 import os
 import secrets
+import stat
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -192,6 +194,7 @@ def replacing(path: Path, *, modified: datetime | None = None) -> Iterator[Binar
         _remove_abandoned(path.parent)
         part, name = _open_part(path.parent)
         try:
+            _keep_mode(path, part.fileno())
             yield part
             part.flush()
             if modified is not None:
@@ -208,6 +211,12 @@ def replacing(path: Path, *, modified: datetime | None = None) -> Iterator[Binar
             with suppress(OSError):
                 part.close()
         _sync_folder(path.parent)
+
+
+def _keep_mode(path: Path, part: int) -> None:
+    """Let nobody read the new file who could not read the one in its place."""
+    with suppress(FileNotFoundError):
+        os.fchmod(part, stat.S_IMODE(path.stat().st_mode))
 
 
 def make_folder(path: Path) -> None:

@@ -1,5 +1,6 @@
 """What `apex record` does, for those who live in the UI."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from apex_pipeline.recording.csv_rows import Dialect
 from apex_pipeline.recording.fields import spelling_of
 from apex_pipeline.recording.parsing import parse_json
 from apex_pipeline.recording.record_files import Format, format_of
+from apex_pipeline.recording.record_folder import file_within, new_file_within
 from apex_pipeline.recording.record_writing import record as record_one
+from apex_pipeline.settings import record_dir
 
 
 class RecordConfig(dg.Config):
@@ -31,8 +34,8 @@ class RecordConfig(dg.Config):
     )
     file: str = Field(
         default="",
-        description="In place of a record: path of a file on the machine that executes "
-        "runs, JSON Lines or CSV with a header, also as .gz.",
+        description="In place of a record: path of a file below APEX_RECORD_DIR, on the "
+        "machine that executes runs: JSON Lines or CSV with a header, also as .gz.",
     )
     format: str = Field(
         default="",
@@ -48,8 +51,8 @@ class RecordConfig(dg.Config):
     )
     rejects: str = Field(
         default="",
-        description="Where skip_bad tells what it left out; empty for "
-        "FILE.rejects.jsonl.",
+        description="Where skip_bad tells what it left out, below APEX_RECORD_DIR; "
+        "replaces no file. Empty for FILE.rejects.jsonl.",
     )
     dry_run: bool = Field(default=False, description="Check everything; write nothing.")
 
@@ -81,8 +84,12 @@ def _record(config: RecordConfig) -> dict[str, Any]:
 
 def _load(config: RecordConfig) -> dict[str, Any]:
     written = _format(config)
-    report = Path(config.rejects or f"{config.file}.rejects.jsonl")
-    with Path(config.file).open("rb") as raw:
+    folder = record_dir(os.environ)
+    path = file_within(folder, config.file)
+    report = Path(config.rejects or f"{path}.rejects.jsonl")
+    if config.skip_bad:
+        report = new_file_within(folder, str(report))
+    with path.open("rb") as raw:
         loaded = load_file(
             raw,
             config.file,

@@ -1,0 +1,45 @@
+"""The one place where commands write: a terminal gets nothing that steers it.
+
+Texts of rows, of Dataverse and of proxies may hold control characters. A pipe gets them
+as they are; a terminal would obey them.
+"""
+
+import io
+import sys
+from codecs import getincrementaldecoder
+from typing import BinaryIO
+
+import click
+
+
+def say(text: str = "", *, err: bool = False) -> None:
+    """Write a line to standard output, or to standard error."""
+    stream = sys.stderr if err else sys.stdout
+    is_terminal = stream is not None and stream.isatty()
+    click.echo(printable(text) if is_terminal else text, err=err)
+
+
+def printable(text: str) -> str:
+    """Text from outside, of which nothing steers the terminal or turns lines around."""
+    return "".join(
+        character
+        if character.isprintable() or character == "\n"
+        else f"\\u{ord(character):04x}"
+        for character in text
+    )
+
+
+class TerminalBytes:
+    """UTF-8 on its way to a terminal."""
+
+    def __init__(self, terminal: BinaryIO) -> None:
+        """Stand before the terminal, which stays open."""
+        # A character may come in two pieces, and a line ends in two characters.
+        decoder = getincrementaldecoder("utf-8")("replace")
+        self._decoder = io.IncrementalNewlineDecoder(decoder, translate=True)
+        self._terminal = terminal
+
+    def write(self, data: bytes) -> int:
+        """Write what is printable, and the codes of what is not."""
+        self._terminal.write(printable(self._decoder.decode(data)).encode())
+        return len(data)

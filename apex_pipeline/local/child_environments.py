@@ -1,0 +1,83 @@
+"""Which variables each child of `apex up` gets: those that it uses, and no others.
+
+A program that can be made to tell its environment, such as a Postgres by `COPY … FROM
+PROGRAM`, then tells no secret that is not its own.
+"""
+
+from collections.abc import Collection, Mapping
+
+from apex_pipeline.settings import VARIABLES
+
+_SYSTEM = {
+    *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "TMPDIR", "TZ", "LANG", "LANGUAGE"),
+    *("VIRTUAL_ENV", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"),
+    "DYLD_FALLBACK_LIBRARY_PATH",
+}
+_SYSTEM_PREFIXES = ("LC_", "PYTHON")
+
+# A proxy's address may hold a password.
+_BEYOND = {
+    *("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY"),
+    *("https_proxy", "http_proxy", "all_proxy", "no_proxy"),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR"),
+}
+# libpq's, PGPASSWORD among them.
+_POSTGRES_PREFIXES = ("PG",)
+_DAGSTER_PREFIXES = ("DAGSTER_",)
+
+_PANEL = {
+    *("DATABASE_URL", "DATAVERSE_RESOURCE", "AZURE_TENANT_ID", "AZURE_CLIENT_ID"),
+    *("AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PATH", "AZURE_AUTHORITY_HOST"),
+    *("APEX_CA_BUNDLE", "APEX_STATE_DIR", "APEX_CLIENT_SECRET_EXPIRES_ON"),
+    *("APEX_PANEL_TOKEN", "APEX_PANEL_CORS", "APEX_TIME_ZONE", "APEX_HISTORY_START"),
+    *("APEX_SLO_P95_MS", "APEX_EXPORT_DIR"),
+}
+
+
+def of_the_system(given: Mapping[str, str]) -> dict[str, str]:
+    """What every program needs to run: paths, language, time zone."""
+    return _allowed(given, (), ())
+
+
+def of_the_pipeline(given: Mapping[str, str]) -> dict[str, str]:
+    """What runs need, which do all of the work: every variable of ours."""
+    ours = {variable.name for variable in VARIABLES} | _BEYOND
+    return _allowed(given, ours, _DAGSTER_PREFIXES + _POSTGRES_PREFIXES)
+
+
+def of_dagster(
+    given: Mapping[str, str], *, own_storage: bool, also: Collection[str] = ()
+) -> dict[str, str]:
+    """What Dagster's own processes need, which ask the code server for all else.
+
+    Args:
+        given: All variables.
+        own_storage: Whether the storage is the embedded one, whose URL says everything.
+        also: Further names.
+    """
+    prefixes = (
+        _DAGSTER_PREFIXES if own_storage else _DAGSTER_PREFIXES + _POSTGRES_PREFIXES
+    )
+    return _allowed(given, also, prefixes)
+
+
+def of_the_panel(given: Mapping[str, str]) -> dict[str, str]:
+    """What the panel needs, which knows nothing of alerts, administrators, Dagster."""
+    return _allowed(given, _PANEL | _BEYOND, _POSTGRES_PREFIXES)
+
+
+def of_the_demo(given: Mapping[str, str]) -> dict[str, str]:
+    """What the demo writer needs, which writes into the embedded Postgres."""
+    return _allowed(given, {"DATABASE_URL"}, ())
+
+
+def _allowed(
+    given: Mapping[str, str], names: Collection[str], prefixes: tuple[str, ...]
+) -> dict[str, str]:
+    return {
+        name: value
+        for name, value in given.items()
+        if name in _SYSTEM
+        or name in names
+        or name.startswith(_SYSTEM_PREFIXES + prefixes)
+    }
