@@ -1,4 +1,4 @@
-"""What an answer of Dataverse means: how long it lets us go on, and what went wrong.
+"""Interpret Dataverse answers: what went wrong, what to do, how much budget is left.
 
 Statuses and codes are from Microsoft Learn ("Compose HTTP requests and handle errors",
 "Web service error codes", "Service protection API limits", "Troubleshoot bulk
@@ -31,8 +31,8 @@ from apex_pipeline.errors import (
 
 DEFAULT_RETRY_AFTER_SECONDS = 30.0
 LONGEST_RETRY_AFTER_SECONDS = 3600.0
-"""The limits count over five minutes. A header that asks for years is a mistake, and
-obeying it would end the sync for good."""
+"""The limits count over five minutes. A header that asks for years is a mistake;
+obeying it would stop the sync for good."""
 
 SQL_TIMEOUT = "0x80044151"
 PAYLOAD_ERROR = "0x80048d19"
@@ -41,7 +41,7 @@ PAYLOAD_ERROR = "0x80048d19"
 ROW_FAULTS = frozenset({"0x80044331", "0x80044330", "0x8004432f", "0x8004431a"})
 """Length, decimal range, whole-number range, choice: always the row's own fault."""
 
-# 520 to 529 are what gateways call an origin that fails (Cloudflare's documentation).
+# Gateways use 520 to 529 for a failing origin (Cloudflare's documentation).
 _TRANSIENT_STATUSES = frozenset({408, 500, 502, 503, 504, *range(520, 530)})
 _TRANSIENT_CODES = frozenset(
     {
@@ -52,8 +52,8 @@ _TRANSIENT_CODES = frozenset(
     }
 )
 LOST_RACES = frozenset({"0x80060892", "0x80073002", "0x80040237"})
-"""An upsert that lost the race to create the same record; sent again, it updates. If it
-does not, the row itself collides with another."""
+"""An upsert that lost the race to create the same record; a retry updates it. If the
+retry fails too, the row itself collides with another."""
 
 _NOT_A_MEMBER = "0x80072560"
 _USER_DISABLED = "0x80040225"
@@ -74,25 +74,25 @@ _TITLE_WITHIN = 65_536
 
 
 class Remedy(Enum):
-    """What the sender of a request does about its answer."""
+    """What the sender does after an answer."""
 
     NONE = auto()
-    """It succeeded."""
+    """The request succeeded."""
     WAIT = auto()
-    """429: everybody waits."""
+    """429: all requests wait."""
     RENEW = auto()
-    """401: the token is not taken any more."""
+    """401: the token is no longer accepted."""
     RETRY = auto()
-    """It may well succeed the next time."""
+    """The next attempt may succeed."""
     GIVE_UP = auto()
-    """It will fail again just so."""
+    """The next attempt would fail the same way."""
 
 
 @dataclass(frozen=True)
 class Answer:
     """Status, headers and body of one answer, or of one part of a `$batch`.
 
-    Header names are in lower case; `seconds` is what the whole answer took.
+    Header names are in lower case; `seconds` is the time until the whole answer.
     """
 
     status: int
@@ -102,23 +102,23 @@ class Answer:
 
     @property
     def ok(self) -> bool:
-        """Whether its status reports success, whoever gave it."""
+        """Whether the status reports success, from Dataverse or from a proxy."""
         return 200 <= self.status < 300
 
     @property
     def request_id(self) -> str | None:
-        """The service's own id of the request."""
+        """The request id that the service assigned."""
         found = self.headers.get("x-ms-service-request-id", self.headers.get("req_id"))
         return _line(found, _EXCERPT) if found else None
 
     @property
     def media_type(self) -> str:
-        """What the body is said to be, in lower case; empty where nothing is said."""
+        """The media type in lower case; empty if there is none."""
         return self.headers.get("content-type", "").partition(";")[0].strip().lower()
 
     @property
     def is_page(self) -> bool:
-        """Whether it is meant for a browser: no API that we call answers so."""
+        """Whether the body is an HTML page; no API that we call answers with one."""
         start = self.body[:_EXCERPT].lstrip()[:9].lower()
         return self.media_type == "text/html" or start.startswith(
             (b"<!doctype", b"<html", b"<head")
@@ -126,7 +126,7 @@ class Answer:
 
     @cached_property
     def document(self) -> object:
-        """The body read as JSON, decimals exact; None where it is not JSON."""
+        """The body parsed as JSON with exact decimals; None if it is not JSON."""
         try:
             return json.loads(self.body, parse_float=Decimal)
         except (ValueError, RecursionError):
@@ -134,9 +134,9 @@ class Answer:
 
     @property
     def is_dataverse_error(self) -> bool:
-        """Whether the body is an error as Dataverse writes it: its code, and a text.
+        """Whether the body is a Dataverse error: a code, which may be empty, and a text.
 
-        Microsoft Learn, "Compose HTTP requests and handle errors"; the code may be empty.
+        Source: Microsoft Learn, "Compose HTTP requests and handle errors".
         """
         error = self.document.get("error") if isinstance(self.document, dict) else None
         if not isinstance(error, dict):
@@ -149,7 +149,7 @@ class Answer:
         )
 
     def error(self) -> tuple[str | None, str]:
-        """Code in lower case, and message; an excerpt where the body is not an error."""
+        """Code in lower case, and message; an excerpt if the body is not an error."""
         error = self.document.get("error") if isinstance(self.document, dict) else None
         if not isinstance(error, dict):
             text = self.body[: 4 * _EXCERPT].decode("utf-8", "replace")
@@ -160,7 +160,7 @@ class Answer:
         return _line(code, _EXCERPT).lower() if code else None, _line(message)
 
     def looks(self) -> str:
-        """Who seems to have given this answer: nothing of its text but a page's title."""
+        """Describe the answer's origin; of its text, only a page's title is quoted."""
         seen = [f"HTTP {self.status}"]
         if self.media_type:
             seen.append(_line(self.media_type, _LONGEST_NAME))
@@ -178,7 +178,7 @@ class Answer:
         return _line(html.unescape(text), _LONGEST_NAME)
 
     def allowance(self) -> Allowance:
-        """What the service protection headers say is left."""
+        """The budget left, from the service protection headers."""
         hint = _number(self.headers.get("x-ms-dop-hint"))
         return Allowance(
             requests=_number(
@@ -191,13 +191,13 @@ class Answer:
         )
 
     def facet(self) -> Facet | None:
-        """Which limit a 429 names."""
+        """The limit that a 429 names; None if it names none."""
         return _FACETS.get(self.error()[0] or "")
 
     def retry_after(self, now: datetime) -> float | None:
-        """Seconds that the answer asks us to wait: a number or an HTTP date.
+        """Seconds to wait from `Retry-After`, which is a number or an HTTP date.
 
-        Where a gateway has joined two headers (`30,120`), the longer wait counts.
+        If a gateway has joined two headers (`30,120`), the longer wait counts.
         """
         value = self.headers.get("retry-after")
         if value is None:
@@ -215,16 +215,16 @@ class Answer:
 
 
 Expectation = Callable[[Answer], str | None]
-"""What is amiss with an answer; None for the documented success of its request."""
+"""What an answer lacks; None for the documented success of its request."""
 
 
 def remedy(answer: Answer, expected: Expectation | None = None) -> Remedy:
-    """What to do about an answer to an idempotent request.
+    """What to do after an answer to an idempotent request.
 
     Args:
         answer: The answer.
-        expected: Tells the documented success; left out for a part of a `$batch`, which
-            was held against it with the whole.
+        expected: Recognizes the documented success. Omit it for a part of a `$batch`,
+            which was checked with the whole.
     """
     if answer.status < 400:
         is_success = answer.ok if expected is None else expected(answer) is None
@@ -246,10 +246,10 @@ def remedy(answer: Answer, expected: Expectation | None = None) -> Remedy:
 
 
 def _is_intercepted(answer: Answer) -> bool:
-    """Whether a refusal comes from something on the way: it is not Dataverse's.
+    """Whether an error comes from something on the way instead of Dataverse.
 
-    A 401 of Dataverse has no documented body. That a request is too large, and that the
-    service fails, is as true where a gateway says it.
+    A 401 of Dataverse has no documented body. A gateway may also say that a request is
+    too large or that the service fails, and that is just as true.
     """
     if answer.status == 401:
         challenge = answer.headers.get("www-authenticate", "").lower()
@@ -262,18 +262,18 @@ def _is_intercepted(answer: Answer) -> bool:
 
 
 def is_too_much(answer: Answer) -> bool:
-    """Whether the request may have been more than somebody on the way takes at once."""
+    """Whether the request may have been too large for Dataverse or a gateway."""
     return answer.status in {413, 502, 504} or answer.error()[0] == SQL_TIMEOUT
 
 
 def failure(
     answer: Answer, what: str, expected: Expectation | None = None
 ) -> DataverseError:
-    """The error for an answer that was not success, whatever was tried about it.
+    """The error for an answer that is not a success.
 
     Args:
         answer: The answer.
-        what: What was attempted, for the message: "upsert 100 records".
+        what: The attempted action, for the message: "upsert 100 records".
         expected: See `remedy`.
     """
     if answer.status < 400 or _is_intercepted(answer):
@@ -293,7 +293,7 @@ def failure(
         kind = SchemaDriftError
         text = (
             f"Dataverse has nothing at that address to {what}: {message.rstrip('.')}. "
-            "Make the table with `apex provision dataverse`."
+            "Create the table with `apex provision dataverse`."
         )
     elif remedy(answer) is Remedy.RETRY and code not in LOST_RACES:
         kind, text = TransientError, f"Dataverse failed to {what}: {message}"
@@ -303,21 +303,23 @@ def failure(
 def intercepted(
     answer: Answer, what: str, service: str, expected: Expectation | None = None
 ) -> InterceptedError:
-    """The error for an answer that the service itself cannot have given."""
+    """The error for an answer that cannot come from the service itself."""
     amiss = None if expected is None else expected(answer)
     return InterceptedError(
         f"Could not {what}: {stand_in(answer, service)}"
         + (f" It lacks {amiss}." if amiss else "")
-        + " Nothing counts as done. Look at the proxies, gateways and firewalls on the "
-        f"way to {service}, and at the address that is configured.",
+        + " Nothing counts as done. Check the proxies, gateways and firewalls on the "
+        f"way to {service}, and the configured address.",
         status=answer.status,
         request_id=answer.request_id,
     )
 
 
 def stand_in(answer: Answer, service: str) -> str:
-    """The sentence for an answer that the service itself cannot have given."""
-    return f"something between us and {service} answers in its place: {answer.looks()}."
+    """A sentence about an answer that cannot come from the service itself."""
+    return (
+        f"something between here and {service} answers in its place: {answer.looks()}."
+    )
 
 
 def _forbidden(code: str | None, what: str, message: str) -> str:
@@ -344,14 +346,14 @@ def _forbidden(code: str | None, what: str, message: str) -> str:
 
 
 def _line(text: object, longest: int = _LONGEST_MESSAGE) -> str:
-    """Somebody else's words on one line, such as logs and Postgres take."""
-    # A JSON string may hold NUL, and halves of a surrogate pair.
+    """Foreign text on one line, safe for logs and Postgres."""
+    # A JSON string may hold NUL and halves of a surrogate pair.
     storable = str(text).replace("\0", " ").encode("utf-8", "replace").decode()
     return " ".join(storable.split())[:longest]
 
 
 def _host(address: str) -> str:
-    """The host of an address, the rest of which may be a secret."""
+    """The host of an address; the rest may be secret."""
     try:
         return _line(urlsplit(address).hostname or "", _LONGEST_NAME)
     except ValueError:

@@ -1,12 +1,12 @@
-"""The documented success of every request: nothing else is an acknowledgement.
+"""The documented success of every request; nothing else is an acknowledgement.
 
-A proxy's sign-in page, a captive portal or a gateway that queues requests answers with
-2xx as well. So each request names the answer that its documentation gives for it: exact
-status, headers, body. Anything else is a passing fault, and the work counts as not done.
+A proxy's sign-in page, a captive portal, or a gateway that queues requests answers with
+2xx as well. So each request names its documented answer: exact status, headers, and
+body. Anything else is a passing fault, and the work counts as not done.
 
-Sources are pages of Microsoft Learn unless named. What they do not promise is not asked
-for: `OData-Version` is (OData 4.0 Protocol, 8.1.5, has every answer carry it), on a
-`$batch` as a whole it is not, since its parts are looked at one by one.
+Sources are pages of Microsoft Learn unless named. Nothing beyond their promises is
+required. `OData-Version` is required, because every answer carries it (OData 4.0
+Protocol, 8.1.5), except on a `$batch` as a whole, whose parts are checked one by one.
 """
 
 import re
@@ -26,14 +26,14 @@ _HEARTBEAT_REFUSAL = re.compile(rb"error|not found|\"ok\":\s*false", re.IGNORECA
 
 @dataclass(frozen=True, slots=True)
 class Documented:
-    """One documented success; called with an answer, it says what that lacks.
+    """One documented success; call it with an answer to learn what that lacks.
 
     Attributes:
-        statuses: Any of these.
-        headers: Names, in words, to a test of the headers.
-        media_type: Of the body, where it is documented.
+        statuses: The accepted statuses.
+        headers: Header names as text, each with a test of the headers.
+        media_type: The body's media type, if documented.
         shape: Whether the body is as documented.
-        shape_text: The same in words.
+        shape_text: The expected shape in words.
     """
 
     statuses: frozenset[int]
@@ -45,7 +45,7 @@ class Documented:
     shape_text: str = "an empty body"
 
     def __call__(self, answer: Answer) -> str | None:
-        """What the answer lacks, in words; None for the documented success."""
+        """Say what the answer lacks; None for the documented success."""
         if answer.status not in self.statuses:
             return f"status {' or '.join(map(str, sorted(self.statuses)))}"
         for name, is_given in self.headers.items():
@@ -74,7 +74,7 @@ def _no_content(*names: str) -> Documented:
 
 
 def _document(text: str, **members: Callable[[Any], bool]) -> Documented:
-    """A JSON object that holds these members, and is no error."""
+    """A JSON object with these members that is not an error."""
     return Documented(
         frozenset({200}), {_VERSION: _has_version}, _JSON, _object(members), text
     )
@@ -120,15 +120,15 @@ def _is_text(value: object) -> bool:
 
 
 UPSERTED_MULTIPLE = _no_content()
-"""`UpsertMultiple` ("Use bulk operation messages"): no body, and no word of records."""
+"""`UpsertMultiple` ("Use bulk operation messages"): no body, and no record ids."""
 
 DONE = _no_content()
 """Actions without a result, updates, deletions, associations, `PublishXml`."""
 
 CREATED = _no_content(_ENTITY_ID)
-"""A record, table or column that was made ("Create a table row using the Web API")."""
+"""A record, table or column was created ("Create a table row using the Web API")."""
 
-DOCUMENT = _document("a JSON object that is no error")
+DOCUMENT = _document("a JSON object that is not an error")
 """Any read of one thing ("Retrieve a table row using the Web API")."""
 
 RECORDS = _document("a list of records", value=_are_objects)
@@ -173,7 +173,7 @@ link to what changes afterwards."""
 
 
 def upserted(key: UUID) -> Documented:
-    """A single upsert: it names the record by the key of its address ("Use Upsert")."""
+    """A single upsert; it names the record by the key in its address ("Use Upsert")."""
 
     def is_named(headers: Mapping[str, str]) -> bool:
         return headers.get("odata-entityid", "").lower().endswith(f"({key})")
@@ -187,8 +187,8 @@ def upserted(key: UUID) -> Documented:
 def batch_of(keys: Sequence[UUID]) -> Expectation:
     """A `$batch` of single upserts, sent with `odata.continue-on-error`.
 
-    One part for each, in their order: the documented success, or an error of Dataverse
-    ("Execute batch operations using the Web API").
+    It has one part per upsert, in the same order: the documented success, or a Dataverse
+    error ("Execute batch operations using the Web API").
     """
 
     def missing(answer: Answer) -> str | None:
@@ -202,7 +202,7 @@ def batch_of(keys: Sequence[UUID]) -> Expectation:
             return f"one part for each of {len(keys)} operations; it has {len(parts)}"
         for number, (key, part) in enumerate(zip(keys, parts, strict=True), 1):
             if part.status >= 400:
-                lacks = None if part.is_dataverse_error else "an error of Dataverse"
+                lacks = None if part.is_dataverse_error else "a Dataverse error"
             else:
                 lacks = upserted(key)(part)
             if lacks is not None:
@@ -230,7 +230,7 @@ DISCOVERY = Documented(
     shape=_object({"authorization_endpoint": _is_https, "token_endpoint": _is_https}),
     shape_text="the addresses of the authority's endpoints",
 )
-"""The authority's document (OpenID Connect Discovery 1.0, 4.2)."""
+"""The authority's configuration document (OpenID Connect Discovery 1.0, 4.2)."""
 
 MAIL_TAKEN = Documented(frozenset({202}))
 """Graph's `sendMail` ("user: sendMail")."""
@@ -248,8 +248,8 @@ CARD_TAKEN = Documented(
     shape=lambda answer: answer.body.strip() in {b"", b"1"},
     shape_text="an empty body",
 )
-"""A Teams workflow takes a card with 202 and no body; the connectors that workflows
-replaced said `1` (observed)."""
+"""A Teams workflow accepts a card with 202 and no body. The older connectors answered
+`1` (observed)."""
 
 PINGED = Documented(
     frozenset({200, 201, 202, 204}),
@@ -258,5 +258,5 @@ PINGED = Documented(
     ),
     shape_text="a body without a complaint",
 )
-"""A dead man's switch of whatever make: they share no documentation. Healthchecks.io
-says `OK (not found)` with 200, Dead Man's Snitch 202 with a text."""
+"""Any dead man's switch; they share no documentation. Healthchecks.io answers an unknown
+check with 200 and `OK (not found)`, Dead Man's Snitch answers 202 with a text."""

@@ -209,7 +209,7 @@ class Sources:
         until = health.status.throttled_until if health else None
         if until is not None and until > datetime.now(UTC):
             raise OutOfTimeError(
-                f"Dataverse takes requests again at {until:%H:%M:%S} UTC.",
+                f"Dataverse accepts requests again at {until:%H:%M:%S} UTC.",
                 retry_at=until,
             )
         return environment

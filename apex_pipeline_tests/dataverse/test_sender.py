@@ -249,7 +249,7 @@ def test_refusals_of_accepted_tokens_end_some_time(tmp_path):
         upsert_many(service, tmp_path, 1)
     (error,) = caught.value.exceptions
     assert isinstance(error, TransientError)
-    assert "has taken tokens of this application before" in str(error)
+    assert "has accepted this application's tokens before" in str(error)
     tokens = [request.headers["authorization"] for request in service.requests[1:]]
     assert len(tokens) == len(set(tokens)) == IMPATIENT.attempts + 1
 

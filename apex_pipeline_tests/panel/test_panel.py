@@ -272,7 +272,7 @@ def test_while_dataverse_has_asked_the_sync_to_wait_the_panel_waits_too(
     emulator.clear_requests()
     answer = panel.get("/api/metrics/recent")
     assert answer.status_code == 502
-    assert "takes requests again" in answer.json()["message"]
+    assert "accepts requests again" in answer.json()["message"]
     assert emulator.requests() == []
 
 
