@@ -452,7 +452,7 @@ def test_progress_is_kept_from_run_to_run(sync, reconcile, api, database_url):
         runs.append(run)
         assert len(runs) < 20
     assert len(runs) > 2
-    assert all("are used up" in str(run.note) for run in runs[:-1])
+    assert all("is used up" in str(run.note) for run in runs[:-1])
     assert found(standing) == {(Kind.MISSING, gone)}
 
 
