@@ -1,4 +1,4 @@
-"""The schemas of what the API answers, by the definitions that it answers by."""
+"""JSON schemas of the API's answers, built from the definitions that produce them."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ _COUNT: Schema = {"type": "integer", "minimum": 0}
 
 
 def schemas() -> Schema:
-    """All schemas, by name; an object has the members that are named, and no others."""
+    """All schemas by name; objects have exactly the named members."""
     return {
         "Failure": _object(
             {"ok": {"const": False}, "error": _TEXT, "message": _TEXT},

@@ -1,4 +1,4 @@
-"""What the page shows, in words, made of the API's documents; pure."""
+"""The page's content as text, built from the API's documents; pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ _HORIZONS = {
 
 @dataclass(frozen=True, slots=True)
 class ShownFigure:
-    """A figure of a tile, and how it has changed."""
+    """A figure of a tile, and its change."""
 
     key: str
     label: str
@@ -39,9 +39,9 @@ class ShownTile:
     """A tile.
 
     Attributes:
-        is_pair: Whether its two figures are of the same weight.
-        trend: What its line shows, where it has one.
-        line: The line in SVG.
+        is_pair: Whether its two figures are shown in the same size.
+        trend: Caption of its sparkline, if it has one.
+        line: The sparkline as SVG.
     """
 
     key: str
@@ -54,7 +54,7 @@ class ShownTile:
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """Something that is known of the sync."""
+    """A figure about the sync."""
 
     name: str
     value: str
@@ -63,12 +63,12 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """The part of the page that is asked for again and again.
+    """The part of the page that the browser polls.
 
     Attributes:
-        word: The state in a word or two.
-        summary: The state in a sentence, to be read out when it changes.
-        poll_after_s: When to ask again, seconds.
+        word: The state in one or two words.
+        summary: The state in a sentence; screen readers announce it when it changes.
+        poll_after_s: Seconds until the next poll.
     """
 
     state: str
@@ -85,7 +85,7 @@ class Live:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A day of the table; without cells where it is not computed."""
+    """A day of the table; it has no cells if it is not computed."""
 
     day: str
     is_computed: bool
@@ -94,7 +94,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """A sum that the forecast expects."""
+    """A sum from the forecast."""
 
     name: str
     cost: str
@@ -102,7 +102,7 @@ class Total:
 
 
 def live(kpis: Document, days: Sequence[HistoryDay]) -> Live:
-    """Tell `GET /api/kpis`, and how the days before went."""
+    """Turn `GET /api/kpis` and the days before into text."""
     word = _WORDS[kpis["state"]]
     as_of: datetime | None = kpis["as_of"]
     sync = kpis["sync"]
@@ -121,7 +121,7 @@ def live(kpis: Document, days: Sequence[HistoryDay]) -> Live:
 
 
 def rows(days: Sequence[HistoryDay]) -> list[Row]:
-    """Tell the days, the newest first."""
+    """The days as table rows, newest first."""
     return [
         Row(str(day.day), day.is_computed, _cells(day) if day.is_computed else ())
         for day in reversed(days)
@@ -129,7 +129,7 @@ def rows(days: Sequence[HistoryDay]) -> list[Row]:
 
 
 def totals(outlook: Outlook | None) -> list[Total]:
-    """Tell the sums that the forecast expects."""
+    """The sums from the forecast as text."""
     if outlook is None:
         return []
     return [
@@ -143,7 +143,7 @@ def totals(outlook: Outlook | None) -> list[Total]:
 
 
 def picture(days: Sequence[HistoryDay], outlook: Outlook | None) -> str | None:
-    """Draw the days and those to come; None where no day is known."""
+    """Draw past and expected days; None if no day is known."""
     if not any(day.is_computed for day in days):
         return None
     return trend_picture(days, outlook, EMBEDDED)
@@ -171,7 +171,7 @@ def _tile(tile: Document, days: Sequence[HistoryDay]) -> ShownTile:
         is_pair=tile["better"] == "neither",
         figures=figures,
         trend=trend.title if trend else None,
-        # Made by us, of numbers.
+        # Our own SVG, built from numbers.
         line=Markup(trend.line) if trend else None,  # noqa: S704
     )
 
@@ -180,7 +180,7 @@ def _facts(sync: Document) -> tuple[Fact, ...]:
     quarantined = sync["quarantined"]
     return (
         Fact("Pending", figure_text.count(sync["pending"])),
-        Fact("Oldest waits", figure_text.duration(sync["oldest_pending_seconds"])),
+        Fact("Oldest pending", figure_text.duration(sync["oldest_pending_seconds"])),
         Fact("Last success", figure_text.instant(sync["last_success_at"])),
         Fact("Delivered in 24 h", figure_text.count(sync["delivered_24h"])),
         Fact("In quarantine", figure_text.count(quarantined), is_bad=bool(quarantined)),

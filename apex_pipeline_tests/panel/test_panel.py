@@ -569,4 +569,4 @@ def test_viewers_read_what_is_wrong_and_not_where(variables):
             assert "port 1" not in text
         answer = client.get("/readyz")
     assert answer.status_code == 503
-    assert answer.json()["message"].startswith("The metrics database cannot be used.")
+    assert answer.json()["message"].startswith("The metrics database is not available.")

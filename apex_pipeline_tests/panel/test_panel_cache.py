@@ -210,7 +210,7 @@ def test_a_read_that_never_ends_is_given_up():
         shared = Shared(forever, Timing(limit=0.01), source="Dataverse")
         failure = (await shared.get()).failure
         assert isinstance(failure, TransientError)
-        assert str(failure) == "Dataverse gave no answer in 0.01 s."
+        assert str(failure) == "Dataverse did not answer within 0.01 s."
 
     asyncio.run(scenario())
 
