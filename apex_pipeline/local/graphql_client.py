@@ -1,4 +1,4 @@
-"""What the Dagster web server tells, and does, over its GraphQL interface."""
+"""Query the Dagster web server over GraphQL, and probe other servers over HTTP."""
 
 import ssl
 from pathlib import Path
@@ -11,7 +11,7 @@ _DAEMONS = """
     required lastHeartbeatTime
 } } } }
 """
-# Of psycopg2, by way of Dagster's storage.
+# An error of psycopg2, passed on by Dagster's storage.
 _NO_TABLE = "UndefinedTable"
 _START_SYNC = """
 mutation { launchRun(executionParams: { selector: {
@@ -33,7 +33,7 @@ mutation($run: String!) { terminateRun(
 
 
 def answers(url: str) -> bool:
-    """Whether the web server of Dagster answers there."""
+    """Whether the Dagster web server answers at this URL."""
     try:
         with _client(url) as client:
             return "dagster_version" in client.get("/server_info").json()
@@ -42,7 +42,7 @@ def answers(url: str) -> bool:
 
 
 def is_well(url: str) -> bool:
-    """Whether the panel answers there."""
+    """Whether the panel answers at this URL."""
     try:
         with _client(url) as client:
             return client.get("/healthz").is_success
@@ -51,7 +51,7 @@ def is_well(url: str) -> bool:
 
 
 def responds(url: str, authority: Path) -> bool:
-    """Whether an HTTPS server answers there, whatever its answer is."""
+    """Whether an HTTPS server answers at this URL, with any status."""
     trusted = ssl.create_default_context(cafile=authority)
     try:
         with httpx.Client(timeout=5.0, trust_env=False, verify=trusted) as client:
@@ -62,15 +62,15 @@ def responds(url: str, authority: Path) -> bool:
 
 
 def daemons_beat_since(url: str, instant: float) -> bool | None:
-    """Whether every daemon that has to run has shown a sign of life since then.
+    """Whether every required daemon has sent a heartbeat since an instant.
 
     Args:
         url: The Dagster web server.
         instant: In seconds since the epoch.
 
     Returns:
-        None where the web server cannot tell. False where Dagster's storage has been
-        emptied: a daemon makes its tables again when it starts, and at no other time.
+        None if the web server cannot tell. False if Dagster's storage was emptied: a
+        daemon creates its tables only when it starts.
     """
     answer = _answer(url, _DAEMONS)
     if _NO_TABLE in str(answer.get("errors")):
@@ -86,20 +86,20 @@ def daemons_beat_since(url: str, instant: float) -> bool | None:
 
 
 def start_sync(url: str) -> bool:
-    """Ask for a run of the sync.
+    """Start a run of the sync.
 
     Returns:
-        Whether one was started.
+        Whether it was started.
     """
     data = _ask(url, _START_SYNC)
     return data is not None and data["launchRun"]["__typename"] == "LaunchRunSuccess"
 
 
 def end_lost_runs(url: str, before: float) -> int:
-    """Cancel the runs that were created before and have no process any more.
+    """Cancel runs that were created before an instant and have lost their process.
 
     Returns:
-        How many there were.
+        How many were canceled.
     """
     data = _ask(url, _UNFINISHED_RUNS, before=before)
     runs = data["runsOrError"]["results"] if data else []
@@ -114,7 +114,7 @@ def _ask(url: str, query: str, **variables: object) -> dict[str, Any] | None:
 
 
 def _answer(url: str, query: str, **variables: object) -> dict[str, Any]:
-    """Data and errors; neither where the web server does not answer."""
+    """Data and errors; an empty answer if the web server does not answer."""
     try:
         with _client(url) as client:
             answer = client.post(
@@ -127,6 +127,6 @@ def _answer(url: str, query: str, **variables: object) -> dict[str, Any]:
 
 
 def _client(url: str) -> httpx.Client:
-    # Proxies of the environment are for the world outside this machine. What is asked is
-    # plain HTTP, and loading all authorities each time would cost more than asking.
+    # The environment's proxies are for hosts outside this machine. The requests are plain
+    # HTTP, and loading all authorities each time would cost more than the request.
     return httpx.Client(base_url=url, timeout=5.0, trust_env=False, verify=False)  # noqa: S501  nothing to verify

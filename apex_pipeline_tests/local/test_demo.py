@@ -175,7 +175,7 @@ def test_the_writer_goes_on_after_the_database_was_away(database_url, postgres):
             wait_for_line(writer.stderr, "one more run")
             wait_for_line(writer.stderr, "one more run")
             assert count(database_url) > before
-            wait_for_line(writer.stderr, "a sync was asked for")
+            wait_for_line(writer.stderr, "started a sync")
         finally:
             writer.kill()
 

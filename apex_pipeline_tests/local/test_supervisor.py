@@ -114,8 +114,8 @@ def test_a_child_starts_when_those_before_it_are_ready(supervisor):
 @pytest.mark.parametrize(
     ("how", "told"),
     [
-        (SLEEP, "was ended by SIGKILL"),
-        ("import sys, pathlib; sys.exit(3)", "ended with exit code 3"),
+        (SLEEP, "was killed by SIGKILL"),
+        ("import sys, pathlib; sys.exit(3)", "exited with code 3"),
     ],
 )
 def test_a_death_is_reported_and_the_child_started_again(
@@ -170,7 +170,7 @@ def test_a_child_that_never_lasts_is_tried_seldom_and_said_so(supervisor, report
         step_until(supervisor, lambda: supervisor.pid("one") is None)
         assert ("times in a row" in reports[-1]) == (deaths == 5)
 
-    assert "5 times in a row; starting it again in 30 s" in reports[-1]
+    assert "5 times in a row; restarting it in 30 s" in reports[-1]
 
 
 def test_a_first_start_that_fails_thrice_shows_the_end_of_the_log(supervisor):
@@ -194,7 +194,7 @@ def test_a_first_start_that_is_not_ready_in_time_fails_and_is_ended(supervisor):
     supervisor.start(child("one", SLEEP, ready=lambda: False, ready_within=0.2))
     started = find(supervisor.pid("one"))
 
-    with pytest.raises(StartError, match="did not serve within 0 s"):
+    with pytest.raises(StartError, match="was not ready within 0 s"):
         step_until(supervisor, lambda: False)
     assert processes.survivors([started]) == set()
 
@@ -564,7 +564,7 @@ def test_a_full_disk_stops_nothing_and_is_told_when_and_while_it_lasts(
         step_until(supervisor, lambda: supervisor.is_ready("two"))
 
         filler.unlink()
-        step_until(supervisor, lambda: "is written again" in reports[-1])
+        step_until(supervisor, lambda: "can be written again" in reports[-1])
         record = json.loads((small_disk / "processes.json").read_text())
         assert [entry["pid"] for entry in record["children"]] == [
             supervisor.pid("one"),

@@ -76,7 +76,7 @@ def test_a_taken_port_is_named_with_the_option_that_changes_it(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         with pytest.raises(
-            ApexError, match=rf"Port {port} is taken.*--port {port + 1}"
+            ApexError, match=rf"Port {port} is in use.*--port {port + 1}"
         ):
             run(tmp_path, port=port)
 
@@ -343,7 +343,7 @@ def test_every_service_that_dies_is_started_again(tmp_path):
             assert died
             os.kill(died, signal.SIGKILL)
             wait_until(running.says(f"{name} runs again"), running)
-            assert f"{name} was ended by SIGKILL" in running.output.read_text()
+            assert f"{name} was killed by SIGKILL" in running.output.read_text()
             assert running.pid(name) != died
 
 
@@ -370,5 +370,5 @@ def test_after_a_kill_the_next_start_begins_with_a_clean_table(tmp_path, monkeyp
             run=lost.run_id,
         )
         assert status == {"runOrError": {"status": "CANCELED"}}
-        assert running.says("Canceled the runs that a kill had interrupted: 1.")()
+        assert running.says("Canceled runs that a kill had interrupted: 1.")()
         assert running.stop() == 0
