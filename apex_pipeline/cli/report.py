@@ -9,11 +9,11 @@ import click
 from apex_pipeline.cli import COMMANDS
 from apex_pipeline.cli.doctor import look_at_dagster
 from apex_pipeline.cli.output import waiting
-from apex_pipeline.report.composing import Wishes, compose
+from apex_pipeline.report.composing import ReportOptions, compose
 from apex_pipeline.report.dagster_facts import Orchestration
 from apex_pipeline.report.document import counts_in_words
 from apex_pipeline.report.report_files import default_path, write
-from apex_pipeline.report.report_subject import Eyes
+from apex_pipeline.report.report_subject import Readers
 from apex_pipeline.settings import dagster_environment, state_dir
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -57,8 +57,8 @@ def report(
     # Dagster reads its own from the process.
     os.environ.update(dagster_environment(given))
     with waiting("Measuring …") as tell:
-        eyes = Eyes(look_at_dagster, _read_orchestration, COMMANDS, tell=tell)
-        made = compose(given, eyes, Wishes(junit_xml, screenshots))
+        readers = Readers(look_at_dagster, _read_orchestration, COMMANDS, tell=tell)
+        made = compose(given, readers, ReportOptions(junit_xml, screenshots))
     path = output or default_path(made, state_dir(given), html=html)
     write(made, path.absolute(), html=html)
     click.echo(f"{path}: {counts_in_words(made)}")

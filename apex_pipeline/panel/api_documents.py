@@ -85,17 +85,17 @@ def kpis_document(
     """`GET /api/kpis`: the tiles and the health of the sync."""
     value = reading.value
     status: int = 200
-    told: Document = {"ok": True, "error": None, "message": None}
+    outcome: Document = {"ok": True, "error": None, "message": None}
     if reading.failure is not None or value is None:
-        status, told = failed(_failure(reading))
+        status, outcome = failed(_failure(reading))
     if value is not None:
         status = 200
-        told["ok"] = True
+        outcome["ok"] = True
     state, words = _state(reading, health)
     return status, {
-        **told,
+        **outcome,
         "state": state,
-        "message": told["message"] or words,
+        "message": outcome["message"] or words,
         "as_of": value.as_of if value else None,
         "generated_at": now,
         "max_age_s": MAX_AGE_SECONDS,
@@ -220,13 +220,13 @@ def _state(reading: Reading[Comparison], health: Reading[Health]) -> tuple[str, 
 
 
 def _sync(health: Reading[Health]) -> Document:
-    told: Mapping[str, Any] = {"ok": True, "error": None, "message": None}
+    outcome: Mapping[str, Any] = {"ok": True, "error": None, "message": None}
     if health.failure is not None:
-        told = failed(health.failure)[1]
+        outcome = failed(health.failure)[1]
     value = health.value
     known = asdict(value.status) if value else {}
     return {
-        **told,
+        **outcome,
         "as_of": value.as_of if value else None,
         **{
             name: known.get(name)

@@ -60,7 +60,7 @@ def _kpi_schemas() -> Schema:
     return {
         "Kpis": _object(
             {
-                **_told(),
+                **_outcome(),
                 "state": {"enum": ["fresh", "stale", "empty", "error"]},
                 "as_of": _or_null(_INSTANT),
                 "generated_at": _INSTANT,
@@ -94,7 +94,7 @@ def _kpi_schemas() -> Schema:
         ),
         "Sync": _object(
             {
-                **_told(),
+                **_outcome(),
                 "as_of": _or_null(_INSTANT),
                 "pending": _or_null(_COUNT),
                 "oldest_pending_seconds": _or_null(_NUMBER),
@@ -157,7 +157,7 @@ def _history_schemas() -> Schema:
     }
 
 
-def _told() -> Schema:
+def _outcome() -> Schema:
     return {"ok": _FLAG, "error": _or_null(_TEXT), "message": _or_null(_TEXT)}
 
 

@@ -17,7 +17,7 @@ _SCALES = ((1_000_000_000, "B"), (1_000_000, "M"), (10_000, "k"))
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class FigureText:
     """A figure as text.
 
     Attributes:
@@ -46,12 +46,12 @@ class Change:
     text: str
 
 
-def figure(value: Number | None, unit: str) -> Told:
+def figure(value: Number | None, unit: str) -> FigureText:
     """Format a figure of the API; *unit* is one of its units."""
     if value is None or not isfinite(value):
-        return Told(NOTHING, "", "no data")
+        return FigureText(NOTHING, "", "no data")
     number, short = _UNITS[unit](value)
-    return Told(number, short, f"{_exact(value)} {unit}")
+    return FigureText(number, short, f"{_exact(value)} {unit}")
 
 
 def change(

@@ -70,14 +70,14 @@ class Measured:
         # A client that disconnects, or a bug of ours, leaves no status.
         status = 500
 
-        async def told(message: Message) -> None:
+        async def note_status(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
             await send(message)
 
         try:
-            await self._app(scope, receive, told)
+            await self._app(scope, receive, note_status)
         finally:
             seconds = time.perf_counter() - begun
             self._latencies.note(scope["method"], scope["path"], status, seconds)

@@ -13,7 +13,7 @@ from apex_pipeline.analytics.forecast.latest_forecast import Outlook, OutlookTot
 from apex_pipeline.analytics.rollups.history import HistoryDay
 from apex_pipeline.panel import figure_text
 from apex_pipeline.panel.api_documents import Document, plain
-from apex_pipeline.panel.figure_text import Change, Told
+from apex_pipeline.panel.figure_text import Change, FigureText
 
 _WORDS = {"fresh": "Live", "stale": "Stale", "empty": "No data", "error": "Error"}
 _HORIZONS = {
@@ -30,7 +30,7 @@ class ShownFigure:
 
     key: str
     label: str
-    told: Told
+    text: FigureText
     change: Change
 
 
@@ -197,8 +197,8 @@ def _cells(day: HistoryDay) -> tuple[str, ...]:
         (day.latency_p95_worst_ms, "ms"),
         (day.latency_p95_median_ms, "ms"),
     ]
-    told = (figure_text.figure(value, unit) for value, unit in figures)
-    cells = (f"{each.number} {each.unit}".rstrip() for each in told)
+    texts = (figure_text.figure(value, unit) for value, unit in figures)
+    cells = (f"{each.number} {each.unit}".rstrip() for each in texts)
     return (figure_text.count(day.runs), *cells)
 
 

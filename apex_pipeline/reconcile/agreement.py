@@ -20,7 +20,7 @@ EXAMPLES = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class Agreement:
     """How far rows and records agreed when they were last compared.
 
     Attributes:
@@ -51,19 +51,19 @@ class Standing:
         return 100 * used / SMALLEST_ENTITLEMENT
 
 
-def read_standing(
+def read_agreement(
     database: Database, resource: str, *, most: int = EXAMPLES
-) -> Standing:
+) -> Agreement:
     """Read the stored findings of an environment, without asking Dataverse.
 
     Raises:
         DatabaseError: Postgres does not answer, or lacks the pipeline's tables.
     """
 
-    def read(connection: Connection) -> Standing:
+    def read(connection: Connection) -> Agreement:
         since = datetime.now(UTC) - timedelta(hours=24)
         passed = progress.read_progress(connection, resource)
-        return Standing(
+        return Agreement(
             findings.counts(connection, resource),
             tuple(findings.examples(connection, resource, most)),
             passed.last_pass_finished_at,

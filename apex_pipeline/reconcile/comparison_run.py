@@ -25,7 +25,7 @@ from apex_pipeline.reconcile.passes import Passes
 from apex_pipeline.reconcile.progress import Progress, ReconciliationRun
 from apex_pipeline.reconcile.row_examination import Examination
 from apex_pipeline.reconcile.run_report import ReconcileOptions, ReconcileReport
-from apex_pipeline.reconcile.work_order import Outcome, Work
+from apex_pipeline.reconcile.work_order import Outcome, WorkOrder
 from apex_pipeline.settings import DataverseSettings
 from apex_pipeline.sync.pacing_memory import PacingMemory
 from apex_pipeline.sync.run import pacing_key
@@ -158,7 +158,7 @@ class _Run:
             started=self._started,
             rows_per_window=options.rows_per_window,
         )
-        work = Work(
+        work = WorkOrder(
             resource,
             options,
             budget,

@@ -32,7 +32,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class WorkOrder:
     """One run's work in a connected environment.
 
     Attributes:

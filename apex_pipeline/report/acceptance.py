@@ -9,7 +9,7 @@ from apex_pipeline.monitoring.alerts.notice import Severity
 from apex_pipeline.monitoring.doctor import check_results as doctor
 from apex_pipeline.monitoring.facts import Facts
 from apex_pipeline.postgres import store
-from apex_pipeline.reconcile.agreement import read_standing
+from apex_pipeline.reconcile.agreement import read_agreement
 from apex_pipeline.report.delivery_statistics import read_rows
 from apex_pipeline.report.document import Line, State
 from apex_pipeline.report.latencies import count_records
@@ -109,18 +109,18 @@ def _counted(subject: Subject) -> Seen:
 def _compared(subject: Subject) -> Seen:
     resource = subject.dataverse().resource
     with subject.open_database() as database:
-        standing = read_standing(database, resource, most=0)
+        agreement = read_agreement(database, resource, most=0)
     wrong = [
-        f"{count} {kind.value}" for kind, count in standing.counts.items() if count
+        f"{count} {kind.value}" for kind, count in agreement.counts.items() if count
     ]
     if wrong:
         return not_met(", ".join(wrong))
-    if standing.last_pass_finished_at is None:
+    if agreement.last_pass_finished_at is None:
         return not_measured(
-            f"{standing.rows_under_way} rows were compared so far; run `apex reconcile`"
+            f"{agreement.rows_under_way} rows were compared so far; run `apex reconcile`"
         )
     return met(
-        f"all rows compared by {standing.last_pass_finished_at:%Y-%m-%d %H:%M} UTC, "
+        f"all rows compared by {agreement.last_pass_finished_at:%Y-%m-%d %H:%M} UTC, "
         "without findings"
     )
 

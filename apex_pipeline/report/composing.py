@@ -35,7 +35,7 @@ from apex_pipeline.report.document import (
     presentable,
 )
 from apex_pipeline.report.measured_lines import gathered, once
-from apex_pipeline.report.report_subject import Eyes, Subject, read_subject
+from apex_pipeline.report.report_subject import Readers, Subject, read_subject
 from apex_pipeline.report.repository import read_repository
 from apex_pipeline.report.test_outcome import DEFAULT_NAME
 
@@ -51,7 +51,7 @@ _ON_SCREENSHOTS = "Taken for this report with headless Chromium."
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class ReportOptions:
     """Options of a report.
 
     Attributes:
@@ -63,24 +63,26 @@ class Wishes:
     screenshots: bool = True
 
 
-def compose(environment: Mapping[str, str], eyes: Eyes, wishes: Wishes) -> Report:
+def compose(
+    environment: Mapping[str, str], readers: Readers, options: ReportOptions
+) -> Report:
     """Measure everything, and compose the report.
 
     Raises:
         ConfigError: Neither Postgres nor Dataverse is configured.
     """
     subject = read_subject(environment)
-    now = eyes.now()
-    seen = once(lambda: screenshots.look(subject, wanted=wishes.screenshots))
+    now = readers.now()
+    seen = once(lambda: screenshots.look(subject, wanted=options.screenshots))
     # Timings first, so that our other measurements do not disturb them.
-    eyes.tell("Measuring the targets …")
+    readers.tell("Measuring the targets …")
     measured = tuple(owner_targets.targets(subject, lambda: seen().paints, now))
-    eyes.tell("Running the doctor's checks …")
+    readers.tell("Running the doctor's checks …")
     lines = look_as_doctor(
-        subject.environment, Surroundings(eyes.dagster, now=eyes.now)
+        subject.environment, Surroundings(readers.dagster, now=readers.now)
     )
-    eyes.tell("Reading the other chapters …")
-    chapters = _Chapters(subject, eyes, wishes, lines)
+    readers.tell("Reading the other chapters …")
+    chapters = _Chapters(subject, readers, options, lines)
     sections = (
         chapters.acceptance(),
         Section("benchmarks", "Benchmarks", (Lines(measured),), _ON_BENCHMARKS),
@@ -105,16 +107,16 @@ class _Chapters:
     def __init__(
         self,
         subject: Subject,
-        eyes: Eyes,
-        wishes: Wishes,
+        readers: Readers,
+        options: ReportOptions,
         lines: Sequence[doctor.Line],
     ) -> None:
         self._subject = subject
-        self._commands = eyes.commands
+        self._commands = readers.commands
         self._doctor = lines
-        self._now = eyes.now()
-        self._results = wishes.test_results or subject.state / DEFAULT_NAME
-        self._dagster = once(lambda: eyes.orchestration(subject.environment))
+        self._now = readers.now()
+        self._results = options.test_results or subject.state / DEFAULT_NAME
+        self._dagster = once(lambda: readers.orchestration(subject.environment))
         self._repository = once(partial(read_repository, development.COMMITS))
 
     def acceptance(self) -> Section:

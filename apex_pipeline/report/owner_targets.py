@@ -145,14 +145,14 @@ def _tokens(subject: Subject) -> Seen:
 
 
 def _paint(found: Paints) -> Seen:
-    told = [
+    paints = [
         visit.largest_paint_seconds
         for visit in found.visits
         if visit.largest_paint_seconds is not None
     ]
-    if not told:
+    if not paints:
         return not_measured(found.reason or "Chromium did not report it")
-    return _below(told, 100, _PAINT_SECONDS)
+    return _below(paints, 100, _PAINT_SECONDS)
 
 
 def _below(taken: Sequence[float], percent: float, limit: float) -> Seen:

@@ -40,7 +40,7 @@ def to_html(report: Report) -> str:
     )
 
 
-def _told(text: str) -> Markup:
+def _with_code(text: str) -> Markup:
     """Escape text for HTML, except that text between backticks becomes code."""
     parts = _CODE.split(text)
     # Every second part was between backticks.
@@ -50,7 +50,7 @@ def _told(text: str) -> Markup:
     )
 
 
-_TEMPLATES.filters["told"] = _told
+_TEMPLATES.filters["with_code"] = _with_code
 
 
 def _kind(block: Block) -> str:

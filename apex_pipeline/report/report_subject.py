@@ -36,7 +36,7 @@ def _now() -> datetime:
 
 
 @dataclass(frozen=True, slots=True)
-class Eyes:
+class Readers:
     """Readers that only other parts of the package may implement.
 
     Attributes:

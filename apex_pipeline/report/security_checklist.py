@@ -263,14 +263,14 @@ def _encryption(subject: Subject) -> Seen:
     parameters = read_postgres_url(url, "DATABASE_URL")
     hosts = parameters.get("host") or parameters["hostaddr"]
     others = [each for each in hosts.split(",") if not _is_of_this_machine(each)]
-    told = ", ".join(others)
+    named = ", ".join(others)
     if server.is_encrypted:
         return met("TLS")
     if not others:
         return met("not encrypted, within this machine")
     if all(map(_is_private, others)):
-        return warning(f"not encrypted, to {told} in a private network")
-    return not_met(f"not encrypted, to {told}; set sslmode=require in DATABASE_URL")
+        return warning(f"not encrypted, to {named} in a private network")
+    return not_met(f"not encrypted, to {named}; set sslmode=require in DATABASE_URL")
 
 
 def _is_of_this_machine(host: str) -> bool:

@@ -45,12 +45,12 @@ class SecurityHeaders:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, with the headers added."""
 
-        async def told(message: Message) -> None:
+        async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message).update(self._headers)
             await send(message)
 
-        await self._app(scope, receive, told)
+        await self._app(scope, receive, with_headers)
 
 
 class RateLimit:
@@ -102,7 +102,7 @@ class Bounds:
                 raise _TooLargeError
             return message
 
-        async def told(message: Message) -> None:
+        async def unlimited(message: Message) -> None:
             nonlocal is_started
             is_started = True
             # Sending may take as long as the client takes to read.
@@ -112,7 +112,7 @@ class Bounds:
         try:
             self._weigh(scope)
             async with asyncio.timeout(self._seconds) as limit:
-                await self._app(scope, bounded, told)
+                await self._app(scope, bounded, unlimited)
         except _TooLargeError:
             answer = refusal(
                 413,

@@ -271,7 +271,7 @@ LINES = {
 
 
 def never(good: Said) -> dict[str, Said]:
-    """Answers that are no acknowledgement of a request to Dataverse, whatever it is."""
+    """Answers that never acknowledge a request to Dataverse."""
     served = {"Content-Type": "text/html", "Server": "portal/1"}
     found = {
         "a page": Said(200, served, PAGE),
@@ -308,7 +308,7 @@ def never(good: Said) -> dict[str, Said]:
 
 
 class Service:
-    """Says each answer once, and the last one for ever."""
+    """Returns each answer once, and the last one for ever."""
 
     def __init__(self, *said: Said) -> None:
         self.said = list(said)
@@ -321,7 +321,7 @@ class Service:
 
 
 def carried_out(line: Line, said: Said, folder) -> int:
-    """Make the request against an answer; how many went out."""
+    """Make the request against an answer; return how many were sent."""
     after = line.after if said is line.good else ()
     service = Service(*line.before, said, *after)
 
@@ -446,7 +446,7 @@ def test_only_the_authoritys_document_is_believed(kind, tmp_path):
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory):
-    """A server that says what it is told to, to whoever asks."""
+    """A server that returns the given answer to every client."""
     with serving(tmp_path_factory.mktemp("gateway")) as server:
         yield server
 

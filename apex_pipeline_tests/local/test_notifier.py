@@ -1,4 +1,4 @@
-"""What `apex up` tells of its own, also while nothing can be written."""
+"""Alerts of `apex up` about its children, even while nothing can be written."""
 
 import os
 import signal
@@ -135,7 +135,7 @@ def test_a_death_is_told_while_the_journal_answers_and_cannot_be_written(server,
 
 
 def freeze(server: EmbeddedPostgres) -> None:
-    """As a disk that does not answer, or a machine that is put to sleep, does."""
+    """Like a disk that does not answer, or a machine that is suspended."""
     signal_all(server, signal.SIGSTOP)
 
 

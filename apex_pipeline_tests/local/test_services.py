@@ -271,7 +271,7 @@ def test_dagsters_home_holds_the_instance_and_the_workspace(tmp_path):
 
 
 def test_whom_a_person_trusts_is_trusted_besides_the_emulator(tmp_path):
-    """A mail server in one's own network is not the emulator's."""
+    """A mail server in your own network is not the emulator's."""
     ours = tmp_path / "ours.pem"
     ours.write_text("-----ours-----\n")
     services = prepare(tmp_path / "state", APEX_CA_BUNDLE=str(ours))

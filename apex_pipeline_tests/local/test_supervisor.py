@@ -372,7 +372,7 @@ def test_a_descendant_is_found_though_the_recorded_child_is_gone(tmp_path, repor
 def test_a_stranger_that_has_got_a_recorded_id_is_left_alone(
     tmp_path, reports, leader_lives
 ):
-    """Ids are used again: the one that we noted may be anybody's by now."""
+    """Ids are reused: the recorded one may belong to any process now."""
     program = (
         SLEEP
         if leader_lives
@@ -413,7 +413,7 @@ def test_a_damaged_record_does_not_prevent_the_start(tmp_path, reports, damage):
 
 
 class Health:
-    """What a child's check says, and how often it was asked."""
+    """A child's health check with its answers and the number of calls."""
 
     def __init__(self) -> None:
         self.answer: bool | None = True
@@ -481,7 +481,7 @@ def test_a_bad_answer_among_good_ones_restarts_nothing(supervisor, health, told)
 
 
 def test_a_child_that_cannot_be_asked_is_not_blamed_for_it(supervisor, health, told):
-    """As a daemon whose heartbeats are in a database that is down."""
+    """Like a daemon whose heartbeats are in a database that is down."""
     supervisor.start(child("one", SLEEP, ready=health, sick_after=0.05))
     step_until(supervisor, lambda: supervisor.is_ready("one"))
     health.answer = None

@@ -133,7 +133,7 @@ def test_what_runs_is_announced_to_its_owner_alone_and_only_while_it_runs(tmp_pa
 
 @dataclass
 class Running:
-    """An `apex up` in a process of its own."""
+    """An `apex up` in its own process."""
 
     process: subprocess.Popen[bytes]
     state: Path
@@ -148,7 +148,7 @@ class Running:
 
     @property
     def ends(self) -> dict[str, str]:
-        """What is served, but for where people look: each start may choose anew."""
+        """The served addresses except the pages; each start may choose new ports."""
         return {k: v for k, v in self.served.items() if k not in PAGES}
 
     def says(self, text: str) -> Callable[[], bool]:

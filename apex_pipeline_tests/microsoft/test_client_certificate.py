@@ -1,4 +1,4 @@
-"""The PEM file in place of a secret: the right certificate of it, or one plain sentence."""
+"""The PEM file instead of a secret: its certificate, or one plain error."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""Microsoft Graph: mail from one mailbox, and the end of the secret, both if allowed."""
+"""Microsoft Graph: mail from one mailbox, and the end of the secret."""
 
 import email
 from datetime import UTC, date, datetime, timedelta
@@ -29,7 +29,7 @@ NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 
 @pytest.fixture
 def register(emulator):
-    """Register the application, with what it may do in Graph."""
+    """Register the application with permissions in Graph."""
 
     def run(**grants):
         emulator.register(CLIENT, client_secret=SECRET, graph=grants)

@@ -1,4 +1,4 @@
-"""Who may look at the panel, and what a browser is kept from doing to it."""
+"""Access to the panel, and protection against other sites in a browser."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Marks against whatever happens to the rows between their reading and their mark."""
+"""Marks, while rows change between reading and marking."""
 
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -41,7 +41,7 @@ def change(url, *rows, assignment="tokens_in = tokens_in + 1"):
 
 @contextmanager
 def held(url, *rows, statement="SELECT FROM campaign_metrics WHERE {} FOR UPDATE"):
-    """Another transaction that holds rows."""
+    """Another transaction that locks rows."""
     ids = ", ".join(f"'{row.id}'" for row in rows)
     with psycopg.connect(url) as connection:
         connection.execute(statement.format(f"id IN ({ids})").encode())
@@ -163,7 +163,7 @@ def test_a_trigger_that_swallows_the_mark_is_named(
 
 @pytest.fixture
 def guest(database_url):
-    """A store of a role that is not the owner, and may do all but bypass policies."""
+    """A store with a role that is not the owner and cannot bypass policies."""
     name, password = f"guest_{uuid4().hex}", "of no use elsewhere"
     execute(database_url, f"CREATE ROLE {name} LOGIN PASSWORD '{password}'")
     execute(database_url, f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {name}")

@@ -282,7 +282,7 @@ def test_who_holds_a_table_that_has_to_be_changed_is_named(empty_database_url, c
 
 
 def test_others_get_at_a_table_while_a_change_of_it_waits(empty_database_url, connect):
-    """A reader queues behind it for as long as it queues, which is a second."""
+    """A reader waits behind it for as long as it waits itself: one second."""
     connection, holder = connect(empty_database_url), connect(empty_database_url)
     connection.execute(_BARE_TABLE)
     connection.execute("SET lock_timeout = '20s'")
@@ -316,7 +316,7 @@ def test_an_index_that_waits_for_an_old_transaction_is_given_up_and_made_later(
 
 
 def test_nothing_waits_for_a_writer_when_nothing_is_missing(database_url, connect):
-    """The table is as it should be; only the record of it is not."""
+    """The table is complete; only the record of its migration is missing."""
     connect(database_url).execute("DELETE FROM _yoyo_migration")
     writer = connect(database_url)
     with writer.transaction():

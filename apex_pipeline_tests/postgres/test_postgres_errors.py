@@ -1,4 +1,4 @@
-"""What Postgres and poolers say reaches people as one sentence with a remedy."""
+"""Errors of Postgres and poolers become one message with a remedy."""
 
 import psycopg
 import pytest

@@ -1,4 +1,4 @@
-"""The lines that say whether it works: each goes red for its own fault."""
+"""The acceptance lines: each fails for its own fault."""
 
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4

@@ -1,4 +1,4 @@
-"""A report as Markdown and as HTML, whatever stands in it."""
+"""A report as Markdown and as HTML, whatever its texts contain."""
 
 from datetime import UTC, datetime
 from html.parser import HTMLParser
@@ -72,13 +72,13 @@ class Seen(HTMLParser):
 
 
 def as_github_shows(text):
-    """Markdown in HTML, where HTML in it is let through."""
+    """Render Markdown as HTML, and let HTML in it pass through."""
     parser = MarkdownIt("commonmark", {"html": True})
     return parser.enable(["table", "strikethrough"]).render(text)
 
 
 def cells(text):
-    """Cells without backticks, which may have come to be code."""
+    """Cells without backticks, which may have become code."""
     return [cell.replace("`", "") for cell in Seen(text).cells]
 
 

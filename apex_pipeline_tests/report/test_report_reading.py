@@ -1,4 +1,4 @@
-"""What the report reads, each from the real thing."""
+"""The readers of the report, against real sources."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""The security checklist: each line goes red for its own fault, and for no other."""
+"""The security checklist: each line fails for its own fault and no other."""
 
 import subprocess
 import sys
@@ -76,7 +76,7 @@ def test_a_panel_without_the_token_that_is_configured_is_found_out(variables):
 
 
 class _Open(BaseHTTPRequestHandler):
-    """Answers everybody, and everything."""
+    """Answers every request of every client."""
 
     def do_GET(self):
         self.send_response(200)
