@@ -178,7 +178,7 @@ def test_a_first_start_that_fails_thrice_shows_the_end_of_the_log(supervisor):
         child("one", "raise SystemExit('no such port')", ready=lambda: False)
     )
 
-    with pytest.raises(StartError, match=r"exit code 1(.|\n)*no such port"):
+    with pytest.raises(StartError, match=r"exited with code 1(.|\n)*no such port"):
         step_until(supervisor, lambda: False)
 
 
