@@ -1,4 +1,4 @@
-"""What the types of Dataverse's columns can hold, and how a value travels."""
+"""The types of Dataverse's columns: their limits, and how values are sent."""
 
 import json
 import math
@@ -8,7 +8,7 @@ from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 
 
 class InvalidValueError(ValueError):
-    """A value that the Dataverse column cannot hold; the text names the limit."""
+    """The Dataverse column cannot hold a value; the text names the limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,11 +19,11 @@ class Text:
 
     @property
     def label(self) -> str:
-        """The type as a person reads it."""
+        """The type in words."""
         return f"text, {self.max_length}"
 
     def to_json(self, value: object) -> str:
-        """Render a string, or a UUID as the string it prints as."""
+        """Render a text, or the text form of a UUID."""
         text = str(value)
         length = len(text.encode("utf-16-le", "surrogatepass")) // 2
         if length > self.max_length:
@@ -42,7 +42,7 @@ class WholeNumber:
 
     @property
     def label(self) -> str:
-        """The type as a person reads it."""
+        """The type in words."""
         return "whole number"
 
     def to_json(self, value: object) -> str:
@@ -72,7 +72,7 @@ class DecimalNumber:
 
     @property
     def label(self) -> str:
-        """The type as a person reads it."""
+        """The type in words."""
         return f"decimal, {self.precision} places"
 
     def to_json(self, value: object) -> str:
@@ -90,15 +90,15 @@ class DecimalNumber:
 class Timestamp:
     """Date and time, UserLocal, sent as UTC with whole seconds.
 
-    Dataverse keeps nothing before 1753 (SQL Server's datetime) and documents no
-    fraction of a second, so the fraction is cut off here, where it can be foreseen.
+    Dataverse stores nothing before 1753 (SQL Server's datetime) and documents no
+    fractions of a second, so they are truncated here, which is predictable.
     """
 
     earliest: datetime = datetime(1753, 1, 1, tzinfo=UTC)
 
     @property
     def label(self) -> str:
-        """The type as a person reads it."""
+        """The type in words."""
         return "date and time, UTC"
 
     def to_json(self, value: object) -> str:
@@ -127,7 +127,7 @@ def _finite_decimal(value: object) -> Decimal:
 
 
 def _shown(number: Decimal) -> str:
-    """The number as a person reads it; 1e999999999 is not written out."""
+    """The number for messages; 1e999999999 is not written out."""
     _, digits, exponent = number.as_tuple()
     is_short = isinstance(exponent, int) and len(digits) + abs(exponent) <= 60
     return f"{number:f}" if is_short else f"{number:.3e}"

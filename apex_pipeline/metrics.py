@@ -1,8 +1,8 @@
-"""The campaign metric, and the one map between its Postgres and Dataverse columns.
+"""The campaign metric, and the mapping between its Postgres and Dataverse columns.
 
-A row's `id` is the primary key of its Dataverse record, so a row and its record find
-each other without a stored mapping and sending a row twice is harmless. The exception
-is a record that another flow made and a person had adopted: its key is remembered.
+A row's `id` is the primary key of its Dataverse record. So no mapping is stored, and
+sending a row twice is harmless. The exception is a record of another flow that was
+adopted: its key is stored.
 """
 
 from collections.abc import Mapping
@@ -29,10 +29,10 @@ PRIMARY_KEY = "apex_campaignmetricsid"
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One of the 13 columns, under all of its names.
+    """One of the 13 columns, with all its names.
 
     Attributes:
-        agents: What the agents call it in the JSON that they send.
+        agents: The name in the JSON that agents send.
     """
 
     postgres: str
@@ -45,7 +45,7 @@ class Column:
         """Render a row's value for this column.
 
         Raises:
-            InvalidValueError: It is missing, or the column cannot hold it.
+            InvalidValueError: The value is missing, or the column cannot hold it.
         """
         value = row[self.postgres]
         if value is None:
@@ -134,15 +134,15 @@ COLUMNS = (
 )
 
 ROW_COLUMNS = ("id", *(column.postgres for column in COLUMNS), "exported_at")
-"""What the pipeline reads and writes of `campaign_metrics`."""
+"""The columns of `campaign_metrics` that the pipeline reads or writes."""
 
 
 @dataclass(frozen=True, slots=True)
 class CampaignMetric:
-    """One row that Dataverse can hold, ready to travel.
+    """One valid row, ready to send.
 
     Attributes:
-        id: Primary key in Postgres as it stands there, for marking it back.
+        id: Primary key exactly as in Postgres, for marking the row.
         key: Primary key of the Dataverse record.
         fields: The 13 columns as a JSON object, without the key.
     """
@@ -154,12 +154,12 @@ class CampaignMetric:
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """A row that cannot be delivered as it stands, and why.
+    """A row that cannot be delivered, and why.
 
     Attributes:
         id: Primary key in Postgres.
-        code: Dataverse's error code, or `invalid` for a row refused here.
-        message: What is wrong, with the column and its limit where they are known.
+        code: Dataverse's error code, or `invalid` for a row that failed validation.
+        message: What is wrong, with the column and its limit if known.
     """
 
     id: str
@@ -168,16 +168,16 @@ class Rejection:
 
 
 INVALID = "invalid"
-"""Code of a rejection made here, before anything was sent."""
+"""Code of a rejection by validation, before anything was sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReadColumn:
-    """What one column of a row comes to.
+    """The validation result of one column of a row.
 
     Attributes:
-        json: The value as it would be sent; None if it cannot be.
-        problem: Why not.
+        json: The value as it would be sent; None if it is invalid.
+        problem: Why it is invalid; None if it is valid.
     """
 
     column: Column
@@ -186,7 +186,7 @@ class ReadColumn:
 
 
 def read_columns(row: Mapping[str, object]) -> list[ReadColumn]:
-    """Take a row column by column, for a person who looks for what is wrong with it."""
+    """Validate a row column by column, to show what is wrong with it."""
     found = []
     for column in COLUMNS:
         try:
@@ -197,7 +197,7 @@ def read_columns(row: Mapping[str, object]) -> list[ReadColumn]:
 
 
 def read_metric(row: Mapping[str, object]) -> CampaignMetric | Rejection:
-    """Turn a row of `campaign_metrics` into a metric, or say all that is wrong with it.
+    """Turn a row of `campaign_metrics` into a metric, or list everything wrong with it.
 
     Args:
         row: Column name to value, as the database returned them; `created_at` may be
@@ -208,9 +208,13 @@ def read_metric(row: Mapping[str, object]) -> CampaignMetric | Rejection:
     problems = []
     key = record_key(row_id, row.get("record_id"))
     if key is None:
-        problems.append("id is not a UUID in its usual spelling; it has to be the key")
+        problems.append(
+            "id is not a UUID in standard form; it must be the record's key"
+        )
     elif row.get("has_twin") and not row.get("record_id"):
-        problems.append("id is that of another row, which spells it in the other case")
+        problems.append(
+            "id equals that of another row, except for upper and lower case"
+        )
     fields = []
     for column in COLUMNS:
         try:
@@ -225,7 +229,8 @@ def read_metric(row: Mapping[str, object]) -> CampaignMetric | Rejection:
 def record_key(row_id: str, adopted: object = None) -> UUID | None:
     """The key of a row's record: its own id, unless another record was adopted for it.
 
-    None for an id that is no UUID, or mixes cases, which text tells apart.
+    None for an id that is not a UUID, or that mixes upper and lower case, because text
+    columns are case-sensitive.
     """
     if adopted is not None:
         return UUID(str(adopted))

@@ -20,8 +20,8 @@ from apex_pipeline.postgres.database import Database
 from apex_pipeline.reconcile import progress
 from apex_pipeline.reconcile.agreement import (
     SMALLEST_ENTITLEMENT,
-    Standing,
-    read_standing,
+    Agreement,
+    read_agreement,
 )
 from apex_pipeline.reconcile.findings import MOST_KEPT, Kind
 from apex_pipeline.reconcile.progress import ReconciliationRun
@@ -142,7 +142,7 @@ def reconcile(
 
 def _read(
     settings: Settings, ended: FinishedRun
-) -> tuple[ReconciliationRun | None, Standing]:
+) -> tuple[ReconciliationRun | None, Agreement]:
     with Database(
         settings.database_url,
         wait_seconds=_READ_SECONDS,
@@ -150,13 +150,13 @@ def _read(
         application_name="apex_pipeline",
     ) as database:
         runs = database.transact(lambda c: progress.last_runs(c, 20), repeatable=True)
-        standing = read_standing(database, settings.dataverse.resource)
+        standing = read_agreement(database, settings.dataverse.resource)
     run = next((each for each in runs if each.dagster_run_id == ended.run_id), None)
     return run, standing
 
 
 def _document(
-    ended: FinishedRun, run: ReconciliationRun | None, standing: Standing
+    ended: FinishedRun, run: ReconciliationRun | None, standing: Agreement
 ) -> Mapping[str, object]:
     return {
         **dataclasses.asdict(ended),
@@ -168,7 +168,7 @@ def _document(
 
 
 def _print(
-    ended: FinishedRun, run: ReconciliationRun | None, standing: Standing
+    ended: FinishedRun, run: ReconciliationRun | None, standing: Agreement
 ) -> None:
     if ended.failure is not None:
         say(f"The comparison failed: {ended.failure}", err=True)
@@ -179,7 +179,7 @@ def _print(
     _print_findings(standing)
 
 
-def _words(run: ReconciliationRun | None, standing: Standing) -> list[str]:
+def _words(run: ReconciliationRun | None, standing: Agreement) -> list[str]:
     lines = []
     if run is not None:
         lines.append(
@@ -202,7 +202,7 @@ def _words(run: ReconciliationRun | None, standing: Standing) -> list[str]:
     return lines
 
 
-def _print_findings(standing: Standing) -> None:
+def _print_findings(standing: Agreement) -> None:
     console = Console(highlight=False)
     if not console.is_terminal:
         # Into a file or a log, nothing is cut to a width that nobody sees.

@@ -14,7 +14,7 @@ from apex_pipeline.report.composing import Wishes, compose
 from apex_pipeline.report.dagster_facts import Orchestration
 from apex_pipeline.report.document import counts_in_words
 from apex_pipeline.report.report_files import default_path, write
-from apex_pipeline.report.report_subject import Eyes
+from apex_pipeline.report.report_subject import Readers
 from apex_pipeline.settings import dagster_environment, state_dir
 
 _FILE = click.Path(dir_okay=False, path_type=Path)

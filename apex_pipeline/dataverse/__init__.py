@@ -1,1 +1,1 @@
-"""The protocol side of Dataverse; knows nothing of Dagster or of Postgres."""
+"""The Dataverse protocol; independent of Dagster and Postgres."""

@@ -1,4 +1,4 @@
-"""An answer that is JSON, but not of the shape that the documentation gives it."""
+"""Report an answer that is JSON but does not have its documented shape."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,23 +13,25 @@ _MISREAD = (
 
 @contextmanager
 def as_documented(what: str) -> Iterator[None]:
-    """Read an answer, and nothing else, in this block.
+    """Translate errors of the block, which must only read an answer.
 
     Args:
         what: Completes "could not …" in the message.
 
     Raises:
-        DataverseError: The answer lacks something, or holds something of another type.
+        DataverseError: The answer lacks a value, or holds one of another type.
     """
     try:
         yield
     except _MISREAD as error:
-        # The keys that are looked up are ours; other texts may quote the answer.
+        # Our own code chose the missing key; other messages may quote the answer.
         is_missing = isinstance(error, KeyError) and error.args
         odd = (
-            f"lacks {error.args[0]}" if is_missing else "is not of the documented shape"
+            f"lacks {error.args[0]}"
+            if is_missing
+            else "does not have the documented shape"
         )
         raise DataverseError(
-            f"Could not {what}: the answer {odd}. Something between here and Dataverse "
-            "may have changed it; if not, report it with the output of `apex doctor`."
+            f"Could not {what}: the answer {odd}. A proxy on the way to Dataverse may "
+            "have changed it; if not, report it with the output of `apex doctor`."
         ) from error

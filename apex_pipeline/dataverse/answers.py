@@ -1,4 +1,4 @@
-"""What an answer of Dataverse means: how long it lets us go on, and what went wrong.
+"""Interpret Dataverse answers: what went wrong, what to do, how much budget is left.
 
 Statuses and codes are from Microsoft Learn ("Compose HTTP requests and handle errors",
 "Web service error codes", "Service protection API limits", "Troubleshoot bulk
@@ -33,7 +33,7 @@ PAYLOAD_ERROR = "0x80048d19"
 ROW_FAULTS = frozenset({"0x80044331", "0x80044330", "0x8004432f", "0x8004431a"})
 """Length, decimal range, whole-number range, choice: always the row's own fault."""
 
-# 520 to 529 are what gateways call an origin that fails (Cloudflare's documentation).
+# Gateways use 520 to 529 for a failing origin (Cloudflare's documentation).
 _TRANSIENT_STATUSES = frozenset({408, 500, 502, 503, 504, *range(520, 530)})
 _TRANSIENT_CODES = frozenset(
     {
@@ -44,8 +44,8 @@ _TRANSIENT_CODES = frozenset(
     }
 )
 LOST_RACES = frozenset({"0x80060892", "0x80073002", "0x80040237"})
-"""An upsert that lost the race to create the same record; sent again, it updates. If it
-does not, the row itself collides with another."""
+"""An upsert that lost the race to create the same record; a retry updates it. If the
+retry fails too, the row itself collides with another."""
 
 _NOT_A_MEMBER = "0x80072560"
 _USER_DISABLED = "0x80040225"
@@ -61,18 +61,18 @@ _CODE = re.compile(r"(0x[0-9a-fA-F]+)?")
 
 
 class Remedy(Enum):
-    """What the sender of a request does about its answer."""
+    """What the sender does after an answer."""
 
     NONE = auto()
-    """It succeeded."""
+    """The request succeeded."""
     WAIT = auto()
-    """429: everybody waits."""
+    """429: all requests wait."""
     RENEW = auto()
-    """401: the token is not taken any more."""
+    """401: the token is no longer accepted."""
     RETRY = auto()
-    """It may well succeed the next time."""
+    """The next attempt may succeed."""
     GIVE_UP = auto()
-    """It will fail again just so."""
+    """The next attempt would fail the same way."""
 
 
 def is_dataverse_error(answer: Answer) -> bool:
@@ -111,12 +111,12 @@ def facet(answer: Answer) -> Facet | None:
 
 
 def remedy(answer: Answer, expected: Expectation | None = None) -> Remedy:
-    """What to do about an answer to an idempotent request.
+    """What to do after an answer to an idempotent request.
 
     Args:
         answer: The answer.
-        expected: Tells the documented success; left out for a part of a `$batch`, which
-            was held against it with the whole.
+        expected: Recognizes the documented success. Omit it for a part of a `$batch`,
+            which was checked with the whole.
     """
     if answer.status < 400:
         is_success = answer.ok if expected is None else expected(answer) is None
@@ -138,10 +138,10 @@ def remedy(answer: Answer, expected: Expectation | None = None) -> Remedy:
 
 
 def _is_intercepted(answer: Answer) -> bool:
-    """Whether a refusal comes from something on the way: it is not Dataverse's.
+    """Whether an error comes from something on the way instead of Dataverse.
 
-    A 401 of Dataverse has no documented body. That a request is too large, and that the
-    service fails, is as true where a gateway says it.
+    A 401 of Dataverse has no documented body. A gateway may also say that a request is
+    too large or that the service fails, and that is just as true.
     """
     if answer.status == 401:
         challenge = answer.headers.get("www-authenticate", "").lower()
@@ -154,18 +154,18 @@ def _is_intercepted(answer: Answer) -> bool:
 
 
 def is_too_much(answer: Answer) -> bool:
-    """Whether the request may have been more than somebody on the way takes at once."""
+    """Whether the request may have been too large for Dataverse or a gateway."""
     return answer.status in {413, 502, 504} or answer.error()[0] == SQL_TIMEOUT
 
 
 def failure(
     answer: Answer, what: str, expected: Expectation | None = None
 ) -> DataverseError:
-    """The error for an answer that was not success, whatever was tried about it.
+    """The error for an answer that is not a success.
 
     Args:
         answer: The answer.
-        what: What was attempted, for the message: "upsert 100 records".
+        what: The attempted action, for the message: "upsert 100 records".
         expected: See `remedy`.
     """
     if answer.status < 400 or _is_intercepted(answer):
@@ -185,7 +185,7 @@ def failure(
         kind = SchemaDriftError
         text = (
             f"Dataverse has nothing at that address to {what}: {message.rstrip('.')}. "
-            "Make the table with `apex provision dataverse`."
+            "Create the table with `apex provision dataverse`."
         )
     elif remedy(answer) is Remedy.RETRY and code not in LOST_RACES:
         kind, text = TransientError, f"Dataverse failed to {what}: {message}"

@@ -1,7 +1,7 @@
 """The multipart bodies of `$batch` (Microsoft Learn, "Execute batch operations").
 
-Only independent operations, no change sets: a change set is atomic, and one bad row
-would take the good ones down with it.
+Operations are independent; change sets are not used. A change set is atomic, so one bad
+row would fail the good ones too.
 """
 
 import re
@@ -18,11 +18,11 @@ from apex_pipeline.microsoft.http_answer import Answer
 _STATUS_LINE = re.compile(rb"HTTP/\d(?:\.\d)? (\d{3})(?: .*)?\s*")
 
 MAX_OPERATIONS = 1000
-"""Requests that one `$batch` may hold."""
+"""The most requests in one `$batch`."""
 
 
 class MalformedBatchError(ValueError):
-    """The answer to a `$batch` is not the multipart document that it should be."""
+    """The answer to a `$batch` is not the expected multipart document."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +46,18 @@ def decode(content_type: str, body: bytes) -> list[Answer]:
     """The answers in the order of their requests.
 
     Our operations have no `Content-ID`, and then Dataverse's answers have none either.
-    One that counts the parts does no harm; another tells that they are out of order.
+    An id that numbers the parts is harmless; any other means that they are out of order.
 
     Raises:
-        MalformedBatchError: The body is not multipart or has no end, or a part is not an
-            HTTP answer or carries another's `Content-ID`.
+        MalformedBatchError: The body is not multipart or is cut off, or a part is not an
+            HTTP answer or carries another part's `Content-ID`.
     """
     head = f"Content-Type: {content_type}\r\n\r\n".encode("latin-1", "replace")
     message = BytesParser(policy=policy.HTTP).parsebytes(head + body)
     if not message.is_multipart():
         raise MalformedBatchError("the answer is not multipart")
     if any(isinstance(each, CloseBoundaryNotFoundDefect) for each in message.defects):
-        raise MalformedBatchError("the answer breaks off")
+        raise MalformedBatchError("the answer is cut off")
     return [
         _decode_part(part, number)
         for number, part in enumerate(message.iter_parts(), 1)
@@ -66,8 +66,8 @@ def decode(content_type: str, body: bytes) -> list[Answer]:
 
 def _encode_part(boundary: str, operation: Operation) -> bytes:
     body = operation.body.encode()
-    # The documentation's simple form has no inner Content-Length, yet services have
-    # been seen to find the stream unreadable without it.
+    # The documentation's simple form has no inner Content-Length, but services have been
+    # seen to reject the stream as unreadable without it.
     head = (
         f"--{boundary}\r\n"
         "Content-Type: application/http\r\n"

@@ -1,4 +1,4 @@
-"""The Dataverse Web API v9.2, as far as the pipeline and its provisioning need it."""
+"""The parts of the Dataverse Web API v9.2 that the pipeline and provisioning use."""
 
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -37,12 +37,12 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class TrackedPage:
-    """A page of a table's records, or of what changed among them.
+    """A page of a table's records, or of their changes.
 
     Attributes:
-        records: Deleted records among them carry `reason` in place of columns.
-        next_link: The next page; None on the last.
-        delta_link: On the last page: where the changes since will be.
+        records: Records; a deleted one carries `reason` instead of columns.
+        next_link: Link to the next page; None on the last.
+        delta_link: On the last page: link to the changes from then on.
     """
 
     records: list[dict[str, Any]]
@@ -51,14 +51,14 @@ class TrackedPage:
 
 
 class DataverseClient:
-    """One environment, as one application user sees it."""
+    """One environment, accessed as one application user."""
 
     def __init__(self, resource: str, sender: Sender) -> None:
         self._origin = resource
         self._sender = sender
 
     def address(self, path: str) -> str:
-        """The whole address of what is below the API's root, as references need it."""
+        """The absolute address of a path below the API's root; references need it."""
         return f"{self._origin}{API_PATH}/{path}"
 
     async def upsert_multiple(
@@ -70,8 +70,8 @@ class DataverseClient:
             How many seconds the service took.
 
         Raises:
-            TooMuchError: Fewer targets may get through; these may have, all the same.
-            RejectedError: At least one target is not acceptable; which, is not said.
+            TooMuchError: Send fewer targets. These may have been upserted nevertheless.
+            RejectedError: Dataverse rejects at least one target and does not say which.
             DataverseError: See the tree in `errors`.
             OutOfTimeError: The deadline came before there was room for the request.
         """
@@ -98,7 +98,7 @@ class DataverseClient:
     async def upsert_each(
         self, table: Table, targets: Sequence[Target], deadline: Deadline
     ) -> list[Answer]:
-        """Upsert each target by itself, in one `$batch`; one answer for each, in order.
+        """Upsert each target separately in one `$batch`; the answers keep the order.
 
         Raises:
             DataverseError: The batch as a whole failed; some may have been upserted.
@@ -148,7 +148,7 @@ class DataverseClient:
         """Delete one record.
 
         Raises:
-            SchemaDriftError: Status 404: it is not there (any more).
+            SchemaDriftError: Status 404: the record does not exist (any more).
             DataverseError: See the tree in `errors`.
         """
         await self._sender.send(
@@ -191,11 +191,11 @@ class DataverseClient:
         headers: Mapping[str, str] | None = None,
         expected: Expectation = documented_answers.DONE,
     ) -> None:
-        """Send what may not be repeated: again only where it was surely not carried out.
+        """Send a request that must not run twice; retry only if it surely did not run.
 
         Raises:
-            TransientError: It may have been carried out, or not; look before it is
-                sent again.
+            TransientError: The request may have been carried out; check before you
+                send it again.
             DataverseError: See the tree in `errors`.
             OutOfTimeError: The deadline came before there was room for the request.
         """
@@ -217,11 +217,11 @@ class DataverseClient:
     async def pages(
         self, path: str, *, what: str, deadline: Deadline, page_size: int = 5000
     ) -> AsyncIterator[list[dict[str, Any]]]:
-        """Read a collection page by page, following `@odata.nextLink` as it is given.
+        """Read a collection page by page, following `@odata.nextLink` unchanged.
 
         Raises:
-            DataverseError: See the tree in `errors`; also for a link that leads away
-                from the environment, which must not be given the token.
+            DataverseError: See the tree in `errors`; also for a link to another host,
+                which must not receive the token.
             OutOfTimeError: The deadline came before there was room for the request.
         """
         headers = {"Prefer": f"odata.maxpagesize={page_size}"}
@@ -236,18 +236,17 @@ class DataverseClient:
     async def tracked_page(
         self, url: str, *, what: str, deadline: Deadline, page_size: int = 5000
     ) -> TrackedPage:
-        """Read a page with change tracking on: of all records, or of their changes.
+        """Read a page of all records, or of their changes, with change tracking on.
 
         Args:
-            url: The whole address to begin with, or a link that an earlier page gave.
+            url: The absolute address to begin with, or a link from an earlier page.
             what: Completes "could not …" in messages.
-            deadline: Until when the request may begin.
-            page_size: Most records on a page.
+            deadline: The request must start before it.
+            page_size: The most records on a page.
 
         Raises:
             RejectedError: The table is not tracked, or the link is too old.
-            DataverseError: See the tree in `errors`; also for a link that leads away
-                from the environment.
+            DataverseError: See the tree in `errors`; also for a link to another host.
             OutOfTimeError: The deadline came before there was room for the request.
         """
         headers = {"Prefer": f"odata.track-changes,odata.maxpagesize={page_size}"}
@@ -265,7 +264,7 @@ class DataverseClient:
         """Logical name to `AttributeType` of every column of the table.
 
         Raises:
-            SchemaDriftError: There is no such table.
+            SchemaDriftError: The table does not exist.
             DataverseError: See the tree in `errors`.
         """
         what = f"read the columns of {table.logical_name}"
@@ -298,10 +297,10 @@ class DataverseClient:
         return answer.document
 
     def _link(self, url: object, what: str) -> str | None:
-        """A link as it is given, unless the token would leave the environment by it.
+        """The link, if it stays within the environment; the token goes along with it.
 
         Raises:
-            DataverseError: It leads to another host.
+            DataverseError: The link leads to another host.
         """
         if url is None:
             return None
@@ -317,7 +316,7 @@ def records_of(document: dict[str, Any], what: str) -> list[dict[str, Any]]:
     """The records of a collection's page.
 
     Raises:
-        DataverseError: It holds something else.
+        DataverseError: The page is not a list of records.
     """
     records = document.get("value")
     if isinstance(records, list) and all(isinstance(one, dict) for one in records):

@@ -1,10 +1,10 @@
-"""The documented success of every request: nothing else is an acknowledgement.
+"""The documented success of every request; nothing else is an acknowledgement.
 
 Why each is exact: `microsoft/documented_success.py`.
 
-Sources are pages of Microsoft Learn unless named. What they do not promise is not asked
-for: `OData-Version` is (OData 4.0 Protocol, 8.1.5, has every answer carry it), on a
-`$batch` as a whole it is not, since its parts are looked at one by one.
+Sources are pages of Microsoft Learn unless named. Nothing beyond their promises is
+required. `OData-Version` is required, because every answer carries it (OData 4.0
+Protocol, 8.1.5), except on a `$batch` as a whole, whose parts are checked one by one.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -44,7 +44,7 @@ def _no_content(*names: str) -> Documented:
 
 
 def _document(text: str, **members: Callable[[Any], bool]) -> Documented:
-    """A JSON object that holds these members, and is no error."""
+    """A JSON object with these members that is not an error."""
     return Documented(
         frozenset({200}), {_VERSION: _has_version}, JSON, json_object(members), text
     )
@@ -58,15 +58,15 @@ def _is_id(value: object) -> bool:
 
 
 UPSERTED_MULTIPLE = _no_content()
-"""`UpsertMultiple` ("Use bulk operation messages"): no body, and no word of records."""
+"""`UpsertMultiple` ("Use bulk operation messages"): no body, and no record ids."""
 
 DONE = _no_content()
 """Actions without a result, updates, deletions, associations, `PublishXml`."""
 
 CREATED = _no_content(_ENTITY_ID)
-"""A record, table or column that was made ("Create a table row using the Web API")."""
+"""A record, table or column was created ("Create a table row using the Web API")."""
 
-DOCUMENT = _document("a JSON object that is no error")
+DOCUMENT = _document("a JSON object that is not an error")
 """Any read of one thing ("Retrieve a table row using the Web API")."""
 
 RECORDS = _document("a list of records", value=are_objects)
@@ -111,7 +111,7 @@ link to what changes afterwards."""
 
 
 def upserted(key: UUID) -> Documented:
-    """A single upsert: it names the record by the key of its address ("Use Upsert")."""
+    """A single upsert; it names the record by the key in its address ("Use Upsert")."""
 
     def is_named(headers: Mapping[str, str]) -> bool:
         return headers.get("odata-entityid", "").lower().endswith(f"({key})")
@@ -125,8 +125,8 @@ def upserted(key: UUID) -> Documented:
 def batch_of(keys: Sequence[UUID]) -> Expectation:
     """A `$batch` of single upserts, sent with `odata.continue-on-error`.
 
-    One part for each, in their order: the documented success, or an error of Dataverse
-    ("Execute batch operations using the Web API").
+    It has one part per upsert, in the same order: the documented success, or a Dataverse
+    error ("Execute batch operations using the Web API").
     """
 
     def missing(answer: Answer) -> str | None:

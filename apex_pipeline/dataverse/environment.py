@@ -1,4 +1,4 @@
-"""Putting the pieces together: one environment, open for the length of a run."""
+"""Connect to one environment for the length of a run."""
 
 import time
 from collections.abc import AsyncIterator
@@ -28,7 +28,7 @@ REQUEST_TIMEOUT_SECONDS = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """An open environment, and what can be asked about its use so far."""
+    """A connected environment, with the parts that report its use so far."""
 
     client: DataverseClient
     sender: Sender
@@ -46,7 +46,7 @@ async def connect(
     retry: RetryPolicy | None = None,
     request_timeout: float = REQUEST_TIMEOUT_SECONDS,
 ) -> AsyncIterator[Environment]:
-    """Open an environment. Nothing is sent before the first request.
+    """Connect to an environment; nothing is sent before the first request.
 
     Raises:
         ConfigError: The CA bundle is unusable.

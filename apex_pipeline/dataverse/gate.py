@@ -1,4 +1,4 @@
-"""The one gate that every request of a process passes, kept by the pacer."""
+"""The gate that every request of a process passes; the pacer controls it."""
 
 import asyncio
 import math
@@ -16,7 +16,7 @@ from apex_pipeline.dataverse.pacing import NOTHING_SAID, Facet, Pacer
 from apex_pipeline.errors import OutOfTimeError
 from apex_pipeline.microsoft.http_answer import Answer
 
-# Waiters look again at least this often, so that a deadline that is cut short is seen.
+# Waiters wake at least this often, to notice a deadline that was cut short.
 _LOOK_AGAIN_SECONDS = 0.5
 
 _REASONS = {
@@ -27,7 +27,7 @@ _REASONS = {
 
 
 class Deadline:
-    """Until when a request may still begin; whoever holds it can end it early."""
+    """The time until which requests may start; any holder can end it early."""
 
     def __init__(
         self, seconds: float = math.inf, clock: Callable[[], float] = time.monotonic
@@ -38,11 +38,11 @@ class Deadline:
 
     @property
     def is_cut(self) -> bool:
-        """Whether work was stopped: not even a retry may begin."""
+        """Whether work was stopped; not even a retry may start."""
         return self._is_cut
 
     def remaining(self) -> float:
-        """Seconds left; negative when it is over."""
+        """Seconds left; negative after the deadline."""
         return -math.inf if self._is_cut else self._at - self._clock()
 
     def cut(self) -> None:
@@ -50,12 +50,12 @@ class Deadline:
         self._is_cut = True
 
     def before(self, seconds: float) -> "Deadline":
-        """The same for what takes so long: its last moment to begin and end in time."""
+        """The latest start for work that takes this long and must end in time."""
         return _Earlier(self, seconds)
 
 
 class _Earlier(Deadline):
-    """A deadline that another one decides on, some seconds ahead of it."""
+    """A deadline a fixed number of seconds before another one."""
 
     def __init__(self, deadline: Deadline, seconds: float) -> None:
         self._deadline = deadline
@@ -73,14 +73,14 @@ class _Earlier(Deadline):
 
 
 class Slot:
-    """A place under the concurrency limit; the sender tells it what came back."""
+    """A place under the concurrency limit; the sender stores the answer in it."""
 
     def __init__(self) -> None:
         self.answer: Answer | None = None
 
 
 class Gate:
-    """Lets requests through one by one, in step with what Dataverse allows."""
+    """Lets requests through one by one, at the pace that Dataverse allows."""
 
     def __init__(
         self, pacer: Pacer, clock: Callable[[], float] = time.monotonic
@@ -92,15 +92,15 @@ class Gate:
 
     @property
     def throttled_seconds(self) -> float:
-        """How long the gate has been shut by `Retry-After` until now, in all."""
+        """Total seconds so far for which `Retry-After` has closed the gate."""
         return self._shut_seconds - self._pacer.paused_for(self._clock())
 
     @asynccontextmanager
     async def slot(self, deadline: Deadline, grace: float = 0.0) -> AsyncIterator[Slot]:
-        """Wait for a place, and give it back with the answer's news.
+        """Wait for a slot; release it with what the answer says about the limits.
 
         Raises:
-            OutOfTimeError: No place can be had until `grace` seconds after the
+            OutOfTimeError: No slot becomes free within `grace` seconds after the
                 deadline.
         """
         await self._enter(deadline, grace)
@@ -147,20 +147,20 @@ class Gate:
     def _no_room(self, now: float) -> OutOfTimeError:
         paused = self._pacer.paused_for(now)
         if paused <= 0:
-            return OutOfTimeError("The time given is over.")
+            return OutOfTimeError("The time budget is used up.")
         retry_at = datetime.now(UTC) + timedelta(seconds=paused)
         reason = f" ({self._pacer.paused_by})" if self._pacer.paused_by else ""
         return OutOfTimeError(
-            f"Dataverse throttles this application{reason} and takes requests again at "
-            f"{retry_at:%H:%M:%S} UTC.",
+            f"Dataverse throttles this application{reason} and accepts requests again "
+            f"at {retry_at:%H:%M:%S} UTC.",
             retry_at=retry_at,
         )
 
 
 def _asked_pause(answer: Answer) -> float | None:
-    """Seconds that the service wants no request for; None if it did not ask for that.
+    """Seconds for which the service wants no requests; None if it asks for no pause.
 
-    A 429 asks for it in any case; a 503, by RFC 9110, if it says for how long.
+    A 429 always asks for a pause; a 503 does if it has `Retry-After` (RFC 9110).
     """
     if answer.status not in {429, 503}:
         return None

@@ -1,14 +1,14 @@
-"""How fast requests may go, decided from what Dataverse has said so far.
+"""Pace requests by what Dataverse's answers say about its limits.
 
 Dataverse limits each application user on each web server to 6 000 requests and
 1 200 seconds of execution in a sliding window of 300 seconds, and to 52 requests at
-once (Microsoft Learn, "Service protection API limits"). How many servers there are, and
-whether an environment has other limits, it does not say; its answers carry what is left
-on the server that gave them. So the pacer believes the answers, and where they carry
-nothing it learns the budget from the first refusal.
+once (Microsoft Learn, "Service protection API limits"). It does not say how many servers
+there are, or whether an environment has other limits. Each answer carries the budget
+left on the server that sent it. So the pacer relies on the answers; if they carry
+nothing, it learns the budget from the first refusal.
 
-Nothing here reads a clock or sleeps: every method is given the time in seconds, which
-must only grow. The window outlives a run of the pipeline, hence `snapshot`.
+Nothing here reads a clock or sleeps: every method takes the time in seconds, which must
+only grow. The window outlives a run of the pipeline, hence `snapshot`.
 """
 
 import math
@@ -30,7 +30,7 @@ _PROBES = 5
 
 
 class Facet(StrEnum):
-    """Which of the three limits a refusal named."""
+    """The limit that a refusal names, one of three."""
 
     REQUESTS = "requests"
     EXECUTION_TIME = "execution_time"
@@ -39,7 +39,7 @@ class Facet(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """What one answer's headers say is left; None where they are silent."""
+    """The budget left according to one answer's headers; None if they do not say."""
 
     requests: float | None = None
     seconds: float | None = None
@@ -50,15 +50,15 @@ NOTHING_SAID = Allowance()
 
 
 class _Budget:
-    """One sliding-window limit: spent by us, and left as the service tells it."""
+    """One sliding-window limit: what we spent, and what the service says is left."""
 
     def __init__(self, documented: float, reserve: float) -> None:
         self._refill_per_second = documented / WINDOW_SECONDS
         self._reserve = reserve
         self._spent: deque[tuple[float, float]] = deque()
         self._total = 0.0
-        # What came into and fell out of the window since the start, so that an answer
-        # of some time ago can be brought up to date.
+        # The amounts that entered and left the window since the start; they bring an
+        # older answer up to date.
         self._entered = 0.0
         self._expired = 0.0
         self._told: deque[tuple[float, float, float, float]] = deque(
@@ -79,7 +79,7 @@ class _Budget:
         self._told.append((now, remaining, self._entered, self._expired))
 
     def refused(self, now: float) -> None:
-        """Take what was spent until this refusal for the budget, with a margin."""
+        """Learn the budget from a refusal: what was spent so far, minus a margin."""
         self._slide(now)
         if not self._told:
             self._learned = self._total * (1 - self._reserve)
@@ -91,7 +91,7 @@ class _Budget:
         return self._left(now)[0] >= cost
 
     def wait(self, now: float, each: float, count: int) -> float:
-        """Seconds until `count` requests fit beside the reserve; 0 if they fit now."""
+        """Seconds until `count` requests fit above the reserve; 0 if they fit now."""
         self._slide(now)
         left, capacity = self._left(now)
         reserve = max(self._reserve * capacity, _PROBES * each)
@@ -102,11 +102,11 @@ class _Budget:
             missing -= amount
             if missing <= 0:
                 return max(at + WINDOW_SECONDS - now, 0.001)
-        # Somebody else spent it; trust the documented rate at which it comes back.
+        # Other clients spent it; assume that it refills at the documented rate.
         return missing / self._refill_per_second
 
     def snapshot(self, now: float) -> list[list[float]]:
-        """What was spent, as `[age in seconds, amount]`, summed over a few seconds."""
+        """Amounts spent, as `[age in seconds, amount]`, summed per few seconds."""
         self._slide(now)
         buckets: dict[int, float] = {}
         for at, amount in self._spent:
@@ -122,7 +122,7 @@ class _Budget:
             self.spend(now - age, amount)
 
     def _left(self, now: float) -> tuple[float, float]:
-        """What is left now, and the whole budget as far as it is known."""
+        """The budget left now, and the whole budget if known (else 0)."""
         if self._told:
             left = min(
                 remaining
@@ -148,14 +148,14 @@ class _Budget:
 class Pacer:
     """Decides when the next request may start.
 
-    Concurrency starts at the service's hint (`x-ms-dop-hint`), or 4 where it gives
-    none, after a first request that goes alone; it never passes the hint, or 52. A 429
-    halves it and stops everything until `Retry-After` is over; each round of answers
+    The first request goes alone. Then concurrency starts at the service's hint
+    (`x-ms-dop-hint`), or at 4 without one; it never exceeds the hint, or 52. A 429
+    halves it and stops all requests until `Retry-After` is over. Each round of answers
     afterwards adds one.
 
     Args:
-        most: Requests that may be under way at once, whatever the service allows.
-        reserve: Share of each budget that is left to others.
+        most: The most concurrent requests, even if the service allows more.
+        reserve: Share of each budget to leave to other clients.
     """
 
     def __init__(
@@ -176,25 +176,25 @@ class Pacer:
 
     @property
     def concurrency(self) -> int:
-        """How many requests may be under way."""
+        """How many requests may run at once."""
         return int(self._concurrency)
 
     @property
     def in_flight(self) -> int:
-        """How many requests are under way."""
+        """How many requests are running."""
         return self._in_flight
 
     def paused_for(self, now: float) -> float:
-        """Seconds until an open Retry-After is over; 0 if there is none."""
+        """Seconds until a pending `Retry-After` is over; 0 if there is none."""
         return max(self._open_at - now, 0.0)
 
     @property
     def paused_by(self) -> str:
-        """Why the service asked for the last pause, in words; empty if it has not."""
+        """Why the service asked for the last pause; empty if it has not."""
         return self._paused_by
 
     def wait(self, now: float) -> float:
-        """Seconds to wait before asking again; 0 to start, infinity for a free slot."""
+        """Seconds to wait; 0 to start now, infinity to wait for a free slot."""
         if now < self._open_at:
             return self._open_at - now
         if self._in_flight >= self.concurrency:
@@ -206,8 +206,8 @@ class Pacer:
         )
         if wait == 0.0 or self._in_flight:
             return wait
-        # Alone and out of budget: now and then one request asks whether that still
-        # holds, for the window may be another than the documented one.
+        # Nothing is running and the budget is used up. Now and then one request probes
+        # whether that still holds, because the window may differ from the documents.
         if not (
             self._requests.can_probe(now, 1)
             and self._seconds.can_probe(now, self._mean_seconds)
@@ -223,12 +223,12 @@ class Pacer:
     def finished(
         self, now: float, seconds: float, allowance: Allowance = NOTHING_SAID
     ) -> None:
-        """Count an answer other than 429, or the end of waiting for one.
+        """Count an answer other than 429, or a lost one.
 
         Args:
             now: The time.
-            seconds: How long the request took, as seen from here.
-            allowance: What its headers say is left.
+            seconds: How long the request took, measured here.
+            allowance: The budget left, from the answer's headers.
         """
         self._in_flight -= 1
         self._last_answer = now
@@ -249,9 +249,9 @@ class Pacer:
         facet: Facet | None,
         reason: str = "",
     ) -> None:
-        """Count a 429 or another request for a pause, and stop for `retry_after` seconds.
+        """Count a 429 or other pause, and stop requests for `retry_after` seconds.
 
-        Answers to requests that were already under way belong to the same refusal.
+        Answers to requests that were already running belong to the same refusal.
         """
         self._in_flight -= 1
         fresh = now >= self._open_at and now > self._last_refusal
@@ -267,7 +267,7 @@ class Pacer:
             self._seconds.refused(now)
 
     def snapshot(self, now: float) -> dict[str, object]:
-        """What the next process has to know, with ages instead of times (JSON)."""
+        """State for the next process as JSON, with ages instead of times."""
         return {
             "requests": self._requests.snapshot(now),
             "seconds": self._seconds.snapshot(now),
@@ -277,12 +277,12 @@ class Pacer:
         }
 
     def restore(self, now: float, saved: Mapping[str, object], age: float) -> None:
-        """Take over what another process left.
+        """Restore the state that another process saved.
 
         Args:
             now: The time.
             saved: A snapshot.
-            age: Seconds since it was taken.
+            age: Seconds since the snapshot.
         """
         age = max(age, 0.0)
         for budget, name in ((self._requests, "requests"), (self._seconds, "seconds")):

@@ -1,12 +1,12 @@
-"""How many rows go into one bulk request, decided from how long the last ones took.
+"""Choose the rows per bulk request by how long the last requests took.
 
-A request costs a fixed part and a part for each row, and every environment has its own:
-from a millisecond a row to more than a second where plug-ins run. So the size doubles as
-long as that raises the rows per second of the service's own time, and falls back where
-it does not. A request that came to nothing because it was too much for somebody on the
-way (a timeout here, in SQL or at a gateway, or a body that is too large) halves it.
+A request costs a fixed time plus a time per row. Both depend on the environment: from a
+millisecond per row to more than a second where plug-ins run. So the size doubles as long
+as that raises the rows per second of the service's time, and falls back when it does
+not. A request that fails because it is too large halves it: after a timeout here, in SQL
+or at a gateway, or because of a body that is too large.
 
-Nothing here reads a clock. What was found outlives the run, hence `snapshot`.
+Nothing here reads a clock. The chosen size outlives the run, hence `snapshot`.
 """
 
 import math
@@ -15,45 +15,45 @@ from dataclasses import dataclass
 from typing import TypeGuard
 
 FIRST_ROWS = 100
-"""Microsoft's guidance for small rows on a standard table begins here."""
+"""Microsoft's guidance for small rows on a standard table starts at this size."""
 
 MOST_ROWS = 1000
-"""What one `$batch` holds, should the rows have to go one by one."""
+"""What one `$batch` holds, in case the rows have to go one by one."""
 
 MOST_BYTES = 4 * 1024 * 1024
-"""Of a request's body; the service's own limit is not documented."""
+"""Largest request body; the service's own limit is not documented."""
 
 _AIM = 0.25
-"""Share of the request timeout that an answer may take: well under half, since the time
-of one request varies."""
+"""Share of the request timeout that an answer may take: well under half, because request
+times vary."""
 
 _ROUND = 4
-"""Answers that are weighed together."""
+"""Answers weighed together."""
 
 _GAIN = 0.02
-"""A size that is no better than this is not worth its longer requests."""
+"""Least gain in rows per second that is worth longer requests."""
 
 _HOLD = 50
-"""Answers before a size that did not pay, or failed, is tried again; doubles each time."""
+"""Answers before trying a size again that failed or did not pay; doubles each time."""
 
 _LONGEST_HOLD = 1600
 
 _CERTAINTY = 0.9
-"""Share of the time left that a last request is planned to take."""
+"""Share of the time left that the last request is planned to take."""
 
 _LAST_ROUNDS = 2
-"""Requests of each slot that are made equal at the end."""
+"""Requests per slot that get equal sizes at the end."""
 
 _MANY_ROWS = 1000
 _LEAD_ROWS = 25
 _LEAD_SECONDS = 1.0
-"""The first request goes alone. Where many rows wait for it, it is kept short."""
+"""The first request goes alone. If many rows wait behind it, it is kept short."""
 
 _LEAST_SECONDS = 0.001
 
 
 class _Pace:
-    """Seconds of a request by its rows: a straight line through the last answers."""
+    """Seconds per request by its rows: a line fitted to the last answers."""
 
     _MEMORY = 0.9
 
@@ -64,7 +64,7 @@ class _Pace:
     def observe(self, rows: int, seconds: float) -> None:
         expected = self.seconds(rows)
         if not expected / 2 <= seconds <= expected * 2:
-            # The service is another one now.
+            # The service's speed has changed; forget the old answers.
             self._sums = [0.0] * 5
         new = (1.0, rows, seconds, rows * rows, rows * seconds)
         self._sums = [
@@ -77,8 +77,8 @@ class _Pace:
         count, rows, seconds, squares, products = self._sums
         if count == 0:
             return 0.0, 0.0
-        # Of one size alone nobody can tell which part of its time is fixed; what was
-        # known of it before still stands.
+        # Answers of a single size cannot show which part of the time is fixed; the last
+        # estimate still applies.
         slope = max(seconds - count * self._fixed, 0.0) / rows
         spread = count * squares - rows * rows
         if spread > 1e-3 * rows * rows:
@@ -91,7 +91,7 @@ class _Pace:
         return fixed + each * rows
 
     def rows(self, seconds: float) -> float:
-        """How many rows can be expected to be done in so many seconds."""
+        """The rows that a request should finish within this many seconds."""
         fixed, each = self.line()
         if each == 0:
             return math.inf if fixed <= seconds else 0.0
@@ -100,7 +100,7 @@ class _Pace:
 
 @dataclass(slots=True)
 class _Share:
-    """Rows for each of the next requests, one for each slot."""
+    """Equal size for the next requests, one per slot."""
 
     rows: int
     slots: int
@@ -111,8 +111,8 @@ class RequestSize:
     """Rows in the next bulk request.
 
     Args:
-        timeout: Seconds after which a request is given up.
-        fixed: Begin with so many, and never go beyond.
+        timeout: Seconds after which a request times out.
+        fixed: Start with this size and never exceed it.
     """
 
     def __init__(self, *, timeout: float = 120.0, fixed: int | None = None) -> None:
@@ -129,18 +129,18 @@ class RequestSize:
 
     @property
     def rows(self) -> int:
-        """Rows that a request should carry where nothing else limits it."""
+        """Rows that a request should carry if nothing else limits it."""
         return self._rows
 
     def portion(self, *, left: int, slots: int, seconds: float) -> int:
-        """Rows for the next request; 0 if none can be expected to end in time.
+        """Rows for the next request; 0 if no request is likely to end in time.
 
-        The first one is of a row at least: a service that was slow once would never be
-        found well again.
+        The first request carries at least one row. Otherwise a service that was slow
+        once would never be tried again.
 
         Args:
-            left: Rows still to be sent, as far as that is known.
-            slots: Requests that may be under way at once.
+            left: Rows still to be sent, if known.
+            slots: Requests that may run at once.
             seconds: Time left.
         """
         if seconds <= 0:
@@ -158,11 +158,11 @@ class RequestSize:
         return rows
 
     def expected_seconds(self, rows: int) -> float:
-        """How long a request of so many rows takes, by the last answers; 0 if unknown."""
+        """How long a request of this size takes, by the last answers; 0 if unknown."""
         return self._pace.seconds(rows)
 
     def answered(self, rows: int, seconds: float) -> None:
-        """Count a request that the service carried out in so many seconds."""
+        """Count a request that succeeded after this many seconds."""
         seconds = max(seconds, _LEAST_SECONDS)
         self._pace.observe(rows, seconds)
         if self._is_fixed:
@@ -175,15 +175,15 @@ class RequestSize:
             self._weigh(rows / seconds)
 
     def failed(self, rows: int, seconds: float = 0.0) -> None:
-        """Count a request that was too much.
+        """Count a request that was too large.
 
         Args:
-            rows: What it carried.
-            seconds: After which it was given up; 0 where it was refused at once.
+            rows: How many rows it carried.
+            seconds: When it failed or timed out; 0 if it was refused at once.
         """
         smaller = max(rows // 2, 1)
         if seconds > max(self._pace.seconds(rows), _LEAST_SECONDS):
-            # At least so long: how much longer, nobody knows.
+            # It would have taken at least this long.
             self._pace.observe(rows, seconds)
             smaller = min(smaller, max(int(rows * self._target / seconds), 1))
         if smaller < self._rows:
@@ -191,12 +191,12 @@ class RequestSize:
             self._next_hold = min(self._next_hold * 2, _LONGEST_HOLD)
 
     def snapshot(self) -> dict[str, object]:
-        """What the next process begins with (JSON)."""
+        """State for the next process, as JSON."""
         fixed, each = self._pace.line()
         return {"rows": self._rows, "seconds": fixed, "seconds_per_row": each}
 
     def restore(self, saved: object) -> None:
-        """Take over what another process found."""
+        """Restore the state that another process saved."""
         if not isinstance(saved, Mapping) or self._is_fixed:
             return
         rows, fixed, each = (
@@ -206,12 +206,12 @@ class RequestSize:
             return
         self._rows = rows
         if _is_time(fixed) and _is_time(each):
-            # Two points make the line.
+            # Two points define the line.
             for some in (rows, 2 * rows):
                 self._pace.observe(some, fixed + each * some)
 
     def _shared(self, left: int, slots: int) -> int:
-        """Towards the end all slots get the same, so that none stands idle."""
+        """Towards the end, all slots get equal sizes so that none stays idle."""
         rounds = math.ceil(left / (slots * self._rows))
         if rounds > _LAST_ROUNDS:
             self._share = None
@@ -232,11 +232,11 @@ class RequestSize:
         self._round.append(rate)
         if len(self._round) < _ROUND:
             return
-        # Of all the rows over all the seconds: the harmonic mean, at one size.
+        # All rows over all seconds: at one size, that is the harmonic mean.
         rate = len(self._round) / sum(1 / each for each in self._round)
         if self._before is not None:
             smaller, slower = self._before
-            # Below the usual size fewer requests are a gain by themselves.
+            # Below the usual size, fewer requests are a gain in themselves.
             wanted = _GAIN if self._rows > FIRST_ROWS else -_GAIN
             if rate < slower * (1 + wanted):
                 self._settle(smaller, hold=self._next_hold)
@@ -251,7 +251,7 @@ class RequestSize:
             self._rows = larger
 
     def _next(self) -> float:
-        """Twice as many rows, or up to four times where the line says it will pay."""
+        """Twice as many rows, or up to four times if the fitted line predicts a gain."""
         fixed, each = self._pace.line()
         enough = fixed / each * (1 - _GAIN / 2) / (_GAIN / 2) if each else math.inf
         return min(max(enough, 2 * self._rows), 4 * self._rows)

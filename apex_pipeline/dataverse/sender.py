@@ -1,7 +1,7 @@
-"""Sending one request until there is an answer that ends it.
+"""Send one request until an answer settles it.
 
-Retrying lives here and nowhere else. Lost answers and passing faults are simply sent
-again, unless the request says that it must not be repeated.
+All retries happen here and nowhere else. After a lost answer or a passing fault, the
+request is sent again, unless it must not be repeated.
 """
 
 import asyncio
@@ -44,11 +44,11 @@ _MAX_ANSWER_BYTES = 64 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often, and how patiently, a request is sent again.
+    """How often a request is retried, and how long to wait in between.
 
     The wait doubles from `first_wait` to `longest_wait` and is cut by up to half at
-    random, so that many senders do not return together. A 429 is no attempt of these:
-    there the service itself says when. A further attempt may begin up to `grace`
+    random, so that many senders do not return together. A 429 does not count as an
+    attempt: the service itself says when to return. A retry may start up to `grace`
     seconds after the deadline.
     """
 
@@ -65,15 +65,15 @@ class RetryPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request.
+    """One HTTP request, and what the sender needs to know about it.
 
     Attributes:
         what: Completes "could not …" in messages.
-        expected: Tells the documented success; nothing else ends the request well.
-        is_divisible: Whether its content can go in smaller parts. Then what was too
-            much for somebody on the way is not sent again as it is.
-        is_repeatable: Whether it is harmless if it is carried out twice. If not, it
-            goes again only after a 429 or a 401, which come before any work.
+        expected: Recognizes the documented success; nothing else counts as success.
+        is_divisible: Whether its content can go in smaller parts. Then a request that
+            was too large is not sent again unchanged.
+        is_repeatable: Whether running it twice is harmless. If not, it is retried only
+            after a 429 or a 401, which come before any work.
     """
 
     method: str
@@ -87,11 +87,11 @@ class Request:
 
 
 class Sender:
-    """The way out of this process to Dataverse: token, gate, connection, retry.
+    """Sends this process's requests to Dataverse: token, gate, connection, retry.
 
     Attributes:
-        requests: How many requests were sent, repeated ones included.
-        resting: How many wait to send again, and meanwhile leave their place to others.
+        requests: How many requests were sent, retries included.
+        resting: How many wait to retry; their slots are free for others meanwhile.
     """
 
     def __init__(
@@ -116,17 +116,18 @@ class Sender:
         self.resting = 0
 
     async def send(self, request: Request, deadline: Deadline) -> Answer:
-        """Send until it succeeds, or until `Remedy` or the policy says to give up.
+        """Send until the request succeeds, or `Remedy` or the policy gives up.
 
-        A 401 calls for another token. Before any request of ours has succeeded, one is
-        tried; afterwards the refusal is a passing fault like others.
+        After a 401, one new token is tried. If Dataverse refuses that too, the request
+        fails, unless an earlier request of this sender has succeeded: then the refusal
+        counts as a passing fault.
 
         Raises:
-            TooMuchError: Only parts of a divisible request may get through.
+            TooMuchError: Send a divisible request in smaller parts.
             DataverseError: See the tree in `errors`.
             ConfigError: The server's certificate is not trusted.
             OutOfTimeError: The deadline came before there was room for the request; its
-                cause is what went wrong before, if anything did.
+                cause is the error before that, if any.
         """
         attempt = 0
         refused: str | None = None
@@ -169,10 +170,10 @@ class Sender:
     async def _pause(
         self, error: DataverseError, attempt: int, deadline: Deadline, *, is_sent: bool
     ) -> None:
-        """Wait before the next attempt; raises the error where there is to be none."""
+        """Wait before the next attempt; raise the error if no attempt is left."""
         asked = error.retry_after if isinstance(error, TransientError) else None
         wait = max(self._retry.wait(attempt, self._chance()), asked or 0.0)
-        # Of what was sent, the gate says whether there is room to send it again.
+        # For a request that was sent, the gate decides whether a retry has time.
         is_late = not is_sent and wait > deadline.remaining() + self._retry.grace
         if attempt >= self._retry.attempts or deadline.is_cut or is_late:
             raise error
@@ -191,7 +192,7 @@ class Sender:
         return token
 
     def _tell(self, error: DataverseError) -> None:
-        """Log who answers in Dataverse's place, once for each, though we try again."""
+        """Log each kind of intercepted answer once, although the request is retried."""
         if isinstance(error, InterceptedError) and error.message not in self._told:
             self._told.add(error.message)
             logger.warning("%s", error)
@@ -230,7 +231,7 @@ class Sender:
                 body += chunk
                 if len(body) > _MAX_ANSWER_BYTES:
                     raise DataverseError(
-                        f"Could not {request.what}: the answer has no end.",
+                        f"Could not {request.what}: the answer is too large.",
                         status=response.status_code,
                     )
             return Answer(
@@ -239,7 +240,7 @@ class Sender:
                     name.lower(): value.replace(token, "[token]")
                     for name, value in response.headers.items()
                 },
-                # Some gateways show the request that they refuse, headers and all.
+                # Some gateways echo the request that they refuse, headers included.
                 bytes(body).replace(token.encode(), b"[token]"),
                 time.monotonic() - begun,
             )
@@ -247,8 +248,8 @@ class Sender:
 
 def _refused_again(error: DataverseError) -> TransientError:
     return TransientError(
-        f"{error.message} It has taken tokens of this application before, so this may "
-        "pass. If it does not, look whether the application user is enabled.",
+        f"{error.message} It has accepted this application's tokens before, so this "
+        "may pass. If it does not, check that the application user is enabled.",
         status=error.status,
         code=error.code,
         request_id=error.request_id,

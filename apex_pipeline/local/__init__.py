@@ -1,1 +1,1 @@
-"""Everything that `apex up` runs on one machine in place of, or beside, real services."""
+"""Everything that `apex up` runs on one machine, instead of or next to real services."""

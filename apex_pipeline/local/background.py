@@ -1,4 +1,4 @@
-"""Runs a call in a thread of its own."""
+"""Run a call in its own thread."""
 
 import threading
 from collections.abc import Callable
@@ -9,10 +9,9 @@ _Result = TypeVar("_Result")
 
 
 def start(call: Callable[[], _Result]) -> Future[_Result]:
-    """Begin a call; its outcome, or its error, is in the future.
+    """Start a call; the future gets its result or its error.
 
-    It does not hold up the end of the process, as a pool's thread would: what hangs is
-    left behind.
+    Unlike a pool's thread, a call that hangs does not delay the end of the process.
     """
     outcome: Future[_Result] = Future()
 

@@ -1,8 +1,8 @@
-"""Becomes the program that it is given: a child that ends with its parent.
+"""Replace this process by a program that ends with its parent.
 
-Run by path, `python -I -S child.py PARENT SIGNAL PROGRAM ARGUMENT…`, so that it costs
-no import and, as it replaces itself, no process. It does between fork and exec what
-must not be done in the parent, which has threads.
+Run by path: `python -I -S child_bootstrap.py PARENT SIGNAL PROGRAM ARGUMENT…`. That
+costs no import and, because it replaces itself, no extra process. It does the work
+between fork and exec that a parent with threads must not do.
 """
 
 import ctypes
@@ -14,9 +14,9 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def main(parent: int, stop_signal: int, command: list[str]) -> None:
-    """Take default signal handling, tie our end to the parent's, become `command`."""
-    # A shell starts its background jobs with SIGINT ignored, and what is ignored stays
-    # so in children; Dagster routes SIGTERM to the handler of SIGINT.
+    """Reset signal handling, arrange to end with the parent, and run `command`."""
+    # A shell ignores SIGINT in its background jobs, and children inherit that; Dagster
+    # routes SIGTERM to the handler of SIGINT.
     for number in signal.valid_signals():
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
@@ -24,7 +24,7 @@ def main(parent: int, stop_signal: int, command: list[str]) -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, stop_signal)
         if os.getppid() != parent:
-            sys.exit("the parent ended before its child began")
+            sys.exit("the parent ended before its child started")
     try:
         os.execvp(command[0], command)  # noqa: S606 - the supervisor's own command
     except OSError as error:

@@ -1,6 +1,6 @@
-"""The command lines of what `apex up` runs, and how each shows that it serves.
+"""The command lines of the children of `apex up`, and their health checks.
 
-No secret is on a command line, which every user of the machine can read.
+No secret is on a command line, because every user of the machine can read it.
 """
 
 import signal
@@ -30,7 +30,7 @@ _HEARTBEAT_SECONDS = 90.0
 
 
 def names(services: Services) -> list[str]:
-    """What has to be ready before a person can begin."""
+    """The children that must be ready before you can work."""
     local = [DATABASE] if services.postgres else []
     if services.certificates:
         local.append(EMULATOR)
@@ -45,7 +45,7 @@ def database(postgres: EmbeddedPostgres) -> Child:
         postgres.prepare()
         if postgres.url("postgres") != url:
             raise DatabaseError(
-                "has lost its port to another program; stop `apex up` and start it anew"
+                "has lost its port to another program; restart `apex up`"
             )
         return postgres.command()
 
@@ -89,20 +89,21 @@ def code_server(services: Services) -> Child:
     return Child(
         name=CODE_SERVER,
         command=lambda: [
-            # Not `code-server start`: the process behind its proxy ends when it was
-            # suspended for 30 s, and the proxy lives on without it.
+            # Not `code-server start`: the process behind its proxy ends after it was
+            # suspended for 30 s, and the proxy keeps running without it.
             *(sys.executable, "-m", "dagster", "api", "grpc"),
             *("-m", "apex_pipeline.definitions", "-d", str(home)),
             *("--socket", str(services.code_socket)),
             *("--location-name", CODE_LOCATION),
-            # `dagster` need not be on anybody's PATH.
+            # Works even if `dagster` is not on the PATH.
             "--use-python-environment-entry-point",
         ],
         environment=child_environments.of_the_pipeline(services.environment),
         ready=lambda: load_error(address) is None,
         after=(DATABASE,) if services.postgres else (),
         folder=home,
-        # A run ends in order only if its own process is asked; the server would wait.
+        # A run stops cleanly only if its own process gets the signal; the server would
+        # wait for it.
         stop_everyone=True,
         ready_within=_SLOW_SECONDS,
         stop_within=10.0,
@@ -132,7 +133,7 @@ def web_server(services: Services) -> Child:
 
 
 def daemon(services: Services) -> Child:
-    """The process of the schedules, the sensors and the queue."""
+    """The process for schedules, sensors and the run queue."""
     started = 0.0
 
     def command() -> list[str]:
@@ -161,7 +162,7 @@ def daemon(services: Services) -> Child:
 
 
 def panel(services: Services) -> Child:
-    """The KPI panel, which is told nothing of alerts, administrators and Dagster."""
+    """The KPI panel, without the variables of alerts, administrators and Dagster."""
     return Child(
         name=PANEL,
         command=lambda: [
@@ -177,7 +178,7 @@ def panel(services: Services) -> Child:
 
 
 def demo_writer(services: Services) -> Child:
-    """The writer that keeps inserting runs, and asks for a sync every minute."""
+    """The writer that keeps inserting runs and starts a sync every minute."""
     return Child(
         name=DEMO_WRITER,
         command=lambda: [

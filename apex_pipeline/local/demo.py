@@ -1,7 +1,7 @@
-"""Believable campaigns for a first look: ninety days of history, then a live writer.
+"""Realistic demo campaigns: ninety days of history, then a live writer.
 
-The history is a pure function of the date: a day's runs are the same whenever and
-however often they are made, so a later start fills only the gap since the last one.
+The history is a pure function of the date: a day's runs are always the same. So a later
+start fills only the gap since the last one.
 
 `python -m apex_pipeline.local.demo URL SECRET_FILE` is the live writer, on DATABASE_URL.
 Every minute it asks the Dagster web server at URL for a sync, beside those of the
@@ -43,9 +43,9 @@ SECONDS_BETWEEN_RUNS = (10.0, 30.0)
 """Bounds of the pause between two live runs."""
 
 _SECONDS_BETWEEN_SYNCS = 60.0
-# At that pace there are fifty times as many runs as in the history. They are small ones,
-# or a day of them would cost far more than such days do, and be warned of; Sundays are
-# quiet.
+# At this rate there are fifty times as many runs as in the history, so they are small.
+# Otherwise a day would cost far more than usual and cause a warning, above all on a quiet
+# Sunday.
 _LIVE_TOKENS = 1 / 250
 
 log = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Campaign:
-    """What makes one campaign differ from the others."""
+    """The parameters of one demo campaign."""
 
     id: UUID
     starts: date
@@ -121,7 +121,7 @@ def live_run(now: datetime) -> Run:
 
 
 def fill(database_url: str, *, now: datetime | None = None) -> int:
-    """Write the history up to now, or what is missing since the newest demo run.
+    """Write the history up to now, or the part since the newest demo run.
 
     Returns:
         How many rows were written.
@@ -150,13 +150,13 @@ def keep_writing(
     seconds_between: tuple[float, float] = SECONDS_BETWEEN_RUNS,
     seconds_between_syncs: float = _SECONDS_BETWEEN_SYNCS,
 ) -> None:
-    """Insert runs one after another, whatever becomes of the database meanwhile.
+    """Insert runs one after another, even if the database fails in between.
 
     Args:
-        database_url: Where to.
-        sync: Asks for a sync now and then, and says whether it will come.
+        database_url: The database.
+        sync: Starts a sync; returns whether it was started.
         seconds_between: Bounds of the pause between two runs.
-        seconds_between_syncs: The least between two times that `sync` is called.
+        seconds_between_syncs: The shortest time between two calls of `sync`.
     """
     due = time.monotonic() + seconds_between_syncs
     values = ", ".join(f"%({field.name})s" for field in fields(Run))
@@ -172,7 +172,7 @@ def keep_writing(
         else:
             log.info("campaign %s: one more run", run.campaign_id)
         if time.monotonic() >= due:
-            log.info("a sync was asked for" if sync() else "a sync cannot be had now")
+            log.info("started a sync" if sync() else "could not start a sync now")
             due = time.monotonic() + seconds_between_syncs
         time.sleep(random.uniform(*seconds_between))  # noqa: S311 - a pause
 
@@ -196,13 +196,13 @@ def _campaign(number: int) -> Campaign:
 
 
 def _age(campaign: Campaign, day: date) -> float:
-    """Share of the campaign's life that is over; 0 to below 1 while it runs."""
+    """Share of the campaign's duration that is over; 0 to below 1 while it runs."""
     return (day - campaign.starts).days / campaign.days
 
 
 def _runs_of_day(campaign: Campaign, day: date) -> Iterator[Run]:
     rng = _rng(campaign.id, day)
-    # A campaign takes a week to come up to speed.
+    # A campaign ramps up for a week.
     ramp = min(1.0, (1 + (day - campaign.starts).days) / 7)
     expected = campaign.runs_per_day * ramp * _WEEKDAYS[day.weekday()]
     reliability = rng.uniform(0.55, 0.8) if rng.random() < 0.04 else 0.97

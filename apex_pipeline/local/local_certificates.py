@@ -1,4 +1,4 @@
-"""A certificate authority for this machine's own services, kept with the local state."""
+"""A certificate authority for this machine's own services, in the state folder."""
 
 import ssl
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _RENEW_BEFORE = timedelta(days=30)
 
 @dataclass(frozen=True, slots=True)
 class Certificates:
-    """Files of the authority's certificate and of the one that it gave the server."""
+    """Files of the authority's certificate, and of the server's certificate and key."""
 
     authority: Path
     certificate: Path
@@ -25,12 +25,12 @@ class Certificates:
 
 
 def ensure_certificates(folder: Path, *, now: datetime | None = None) -> Certificates:
-    """Return the certificates, made anew if they are missing, damaged or soon to expire.
+    """Return the certificates; create them if missing, damaged, or about to expire.
 
-    The authority's own key is thrown away: it cannot sign for anybody else.
+    The authority's own key is not stored, so it cannot sign anything else.
 
     Raises:
-        ConfigError: They have to be made, and the library for it is not installed.
+        ConfigError: New certificates are needed, and trustme is not installed.
     """
     now = now or datetime.now(UTC)
     found = Certificates(
@@ -42,7 +42,7 @@ def ensure_certificates(folder: Path, *, now: datetime | None = None) -> Certifi
 
 
 def _serve(files: Certificates, now: datetime) -> bool:
-    """Whether they are there, belong together, and last for a while."""
+    """Whether the files exist, belong together, and are valid for a while."""
     try:
         server = x509.load_pem_x509_certificate(files.certificate.read_bytes())
         authority = x509.load_pem_x509_certificate(files.authority.read_bytes())
@@ -59,7 +59,7 @@ def _make(files: Certificates, now: datetime) -> None:
         import trustme  # noqa: PLC0415 - the extra is needed here and now only
     except ImportError:
         raise ConfigError(
-            "The local emulator needs a certificate. Install what makes it with "
+            "The local emulator needs a certificate. Install the library for it with "
             "`pip install 'apex-pipeline[local]'`, or set DATAVERSE_RESOURCE."
         ) from None
     files.key.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -70,5 +70,5 @@ def _make(files: Certificates, now: datetime) -> None:
     server.private_key_pem.write_to_path(files.key)
     chain = b"".join(blob.bytes() for blob in server.cert_chain_pems)
     files.certificate.write_bytes(chain)
-    # Last, as the sign that the others are complete.
+    # Written last, as the sign that the other files are complete.
     authority.cert_pem.write_to_path(files.authority)

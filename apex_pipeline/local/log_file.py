@@ -1,4 +1,4 @@
-"""The log file of a child: bounded, and no reason to fail where the disk is full."""
+"""The log file of a child: limited in size, and harmless on a full disk."""
 
 import os
 import shutil
@@ -19,10 +19,10 @@ class LogFile:
 
     @contextmanager
     def opened(self, heading: str) -> Iterator[int]:
-        """A descriptor to append to; of the null device where the file cannot be made.
+        """A descriptor to append to; the null device if the file cannot be created.
 
         Args:
-            heading: A line to write first, if there is room.
+            heading: A line to write first, if the disk has space.
         """
         try:
             log = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
@@ -38,10 +38,10 @@ class LogFile:
             os.close(log)
 
     def bound(self) -> str:
-        """Move what has grown too long aside; the child appends to what is left.
+        """Move a log that is too long to another file; the child keeps appending.
 
         Returns:
-            What went wrong with that; empty if nothing did.
+            What went wrong; empty if nothing did.
         """
         aside = self.path.with_suffix(".log.1")
         try:
@@ -51,7 +51,7 @@ class LogFile:
         except FileNotFoundError:
             return ""
         except OSError as error:
-            # Freeing the room is worth more than the copy.
+            # Freeing the space is worth more than the copy.
             with suppress(OSError):
                 aside.unlink()
             os.truncate(self.path, 0)

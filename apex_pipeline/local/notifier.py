@@ -1,9 +1,9 @@
-"""Tells people of what dies under `apex up`, whatever of it still lives.
+"""Send alerts when a child of `apex up` dies, even if others are down too.
 
-The daemon cannot tell of its own death, so its supervisor does, by the same journal. If
-that is gone too, the incidents and their notices are kept in memory and sent from there;
-the journal takes the incidents over when it is back. What is then still to be sent, is
-sent from memory.
+The daemon cannot report its own death, so its supervisor does, through the same journal.
+If the journal is down too, incidents and notices are kept in memory and sent from there.
+The journal takes over the incidents when it is back; notices still in memory are sent
+from memory.
 """
 
 import queue
@@ -31,14 +31,14 @@ from apex_pipeline.monitoring.rules.health_summary import stalled
 from apex_pipeline.monitoring.rules.health_watch import STALLED, WATCHER
 
 NAME = "apex up"
-"""Under this name its own progress is kept."""
+"""The name under which the notifier's own progress is stored."""
 
 _INTERVAL_SECONDS = 15.0
 _DELIVERY_SECONDS = 30.0
 _END_SECONDS = 5.0
-# A look that fails once may be a server that is only restarting.
+# A single failed check may be a server that is only restarting.
 _FAILED_LOOKS = 2
-# A server that hangs keeps its connections, and so whoever asks it.
+# A server that hangs keeps its connections open, and their clients waiting.
 _LOOK_SECONDS = 10.0
 
 _LATE = frozenset({"rows-overdue", "no-success"})
@@ -50,7 +50,7 @@ _FOLLOWS: Mapping[str, frozenset[str]] = {
 
 
 class Notifier:
-    """A thread that records deaths and returns, and sees that they are told."""
+    """A thread that records dead and restored children, and sends the notices."""
 
     def __init__(
         self,
@@ -64,10 +64,10 @@ class Notifier:
         """Prepare; the thread runs within the context.
 
         Args:
-            journal: Where incidents are kept while it can be used.
-            channels: The ways to people.
-            log: The log file of a child, by name.
-            interval_seconds: How often to look, while nothing dies.
+            journal: Stores incidents while it is available.
+            channels: The channels for notices.
+            log: Returns the log file of a child by its name.
+            interval_seconds: How often to check while nothing happens.
             look_seconds: How long the journal may take to answer.
         """
         self._journal = journal
@@ -76,7 +76,7 @@ class Notifier:
         self._interval = interval_seconds
         self._look_seconds = look_seconds
         self._answers = True
-        # What an earlier start left open is over: everything was ready just now.
+        # Incidents of an earlier start are over: everything was ready just now.
         self._events: queue.SimpleQueue[Observation | None] = queue.SimpleQueue()
         self._events.put(Observation(PROCESS_DIED.name))
         self._calm_since = datetime.now(UTC)
@@ -84,21 +84,21 @@ class Notifier:
         self._incidents: tuple[Incident, ...] = ()
         self._mended: set[str] = set()
         self._outbox = MemoryOutbox()
-        # A daemon, so that the end does not wait for a server that does not answer.
+        # A daemon thread, so that stopping does not wait for a server that hangs.
         self._thread = threading.Thread(target=self._run, name="notifier", daemon=True)
 
     def __enter__(self) -> "Notifier":
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End; what is stopped on purpose is no death."""
+        """Stop the thread; children stopped on purpose raise no alert."""
         self._events.put(None)
         self._thread.join(_END_SECONDS)
 
     def died(self, name: str, how: str) -> None:
-        """Note the death of a child."""
+        """Record the death of a child."""
         found = PROCESS_DIED.finding(
             f"It {how}.",
             where=name,
@@ -109,7 +109,7 @@ class Notifier:
         self._events.put(Observation(found.fingerprint, (found,)))
 
     def returned(self, name: str) -> None:
-        """Note that a child that died serves again."""
+        """Record that a child that died is healthy again."""
         self._events.put(Observation(f"{PROCESS_DIED.name}/{_key(name)}"))
 
     def _run(self) -> None:
@@ -122,7 +122,7 @@ class Notifier:
             self._deliver()
 
     def _wait(self) -> list[Observation] | None:
-        """What happened since, or nothing after a while; None for the end."""
+        """Wait for events; empty after the interval, None when stopping."""
         found: list[Observation] = []
         try:
             event = self._events.get(timeout=self._interval)
@@ -135,7 +135,7 @@ class Notifier:
         return None
 
     def _look(self, now: datetime) -> list[Observation]:
-        """Whether storage and watch, which tell of all else, are there themselves."""
+        """Check the storage and the watch, which report everything else."""
         try:
             progress = within(
                 self._look_seconds, lambda: self._journal.progress(WATCHER)
@@ -168,14 +168,14 @@ class Notifier:
         self._incidents = decision.incidents
         for notice in decision.notices:
             self._outbox.put(notice, names)
-        # The journal may hold incidents that ended meanwhile.
+        # The journal may contain incidents that ended meanwhile.
         for each in observations:
             (self._mended.discard if each.findings else self._mended.add)(each.scope)
 
     def _record(
         self, observations: Sequence[Observation], names: Sequence[str], now: datetime
     ) -> bool:
-        """Have the journal decide; False where it cannot be used."""
+        """Let the journal decide; return False if it is not available."""
         seen = [*(Observation(scope) for scope in sorted(self._mended)), *observations]
         held = self._incidents
 
@@ -185,7 +185,7 @@ class Notifier:
             self._journal.record(NAME, lambda _: Look(seen, {}), names, now)
 
         try:
-            # It may have begun to hang since the look; people hear of a death still.
+            # It may hang since the last check; the alert must still be sent.
             within(self._look_seconds, write)
         except (DatabaseError, TimeoutError):
             return False
@@ -203,21 +203,21 @@ class Notifier:
                 lambda: deliver(self._journal, self._channels, _DELIVERY_SECONDS),
             )
         except (DatabaseError, TimeoutError):
-            # Nothing is lost: it waits there, and the next time comes soon.
+            # Nothing is lost: the notices wait there for the next attempt.
             return
 
 
 class MemoryOutbox:
-    """Notices on their way while nothing can be written; channels' threads share it."""
+    """Pending notices while the journal is down; the channels' threads share it."""
 
     def __init__(self) -> None:
-        """Begin with nothing."""
+        """Start empty."""
         self._lock = threading.Lock()
         self._number = 0
         self._waiting: dict[int, tuple[str, datetime, Waiting]] = {}
 
     def put(self, notice: Notice, channels: Sequence[str]) -> None:
-        """Have a notice sent by each of these channels."""
+        """Queue a notice for each of these channels."""
         with self._lock:
             for channel in channels:
                 self._number += 1
@@ -225,7 +225,7 @@ class MemoryOutbox:
                 self._waiting[self._number] = channel, datetime.now(UTC), waiting
 
     def claim(self, channel: str) -> Waiting | None:
-        """The first that is due to a channel; one thread serves each channel."""
+        """The first notice if it is due for a channel; one thread serves a channel."""
         with self._lock:
             first = next((w for w in self._waiting.values() if w[0] == channel), None)
         if first is None or first[1] > datetime.now(UTC):
@@ -233,12 +233,12 @@ class MemoryOutbox:
         return first[2]
 
     def delivered(self, waiting: Waiting) -> None:
-        """Forget it."""
+        """Remove a delivered notice."""
         with self._lock:
             del self._waiting[waiting.id]
 
     def failed(self, waiting: Waiting, error: str, retry_after: float | None) -> None:  # noqa: ARG002  nobody reads it here
-        """Keep it for the next attempt."""
+        """Keep a notice for the next attempt."""
         due = datetime.now(UTC) + pause(waiting.attempts, retry_after)
         again = Waiting(waiting.id, waiting.attempts + 1, waiting.notice)
         with self._lock:

@@ -1,4 +1,4 @@
-"""The server process on a data directory: finding it, and ending it."""
+"""Find and stop the server process of a data directory."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def find(data: Path) -> int | None:
-    """The server that runs on a data directory; a pid file alone proves nothing."""
+    """Process id of the server on a data directory; a pid file alone proves nothing."""
     try:
         pid = int((data / "postmaster.pid").read_text().split()[0])
     except (FileNotFoundError, IndexError, ValueError):
@@ -19,7 +19,7 @@ def find(data: Path) -> int | None:
 
 
 def _command_line(pid: int) -> bytes:
-    """The words that a process was started with; none if it is gone or a zombie."""
+    """The command line of a process; empty if it has ended or is a zombie."""
     if Path("/proc/self/cmdline").is_file():
         try:
             return Path(f"/proc/{pid}/cmdline").read_bytes()
@@ -30,7 +30,7 @@ def _command_line(pid: int) -> bytes:
         check=False,
         capture_output=True,
     ).stdout
-    # A folder's name may hold a space; the words around it do not.
+    # A folder's name may contain a space; the words around it do not.
     return shown.replace(b" -D ", b" -D\0").replace(b" --", b"\0--")
 
 
@@ -42,7 +42,7 @@ def stop(data: Path, timeout: float) -> None:
 
 
 def end(pid: int, ended: Callable[[], bool], timeout: float) -> None:
-    """Ask for a fast shutdown, then for an immediate one, then insist."""
+    """Request a fast shutdown, then an immediate one, then kill the server."""
     for request, patience in (
         (signal.SIGINT, timeout),
         (signal.SIGQUIT, 5.0),

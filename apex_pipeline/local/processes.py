@@ -1,8 +1,8 @@
-"""The process table: who belongs to whom, and ending a whole family.
+"""The process table: process families, and how to end them.
 
-A process is its id *and* the moment it started; ids are used again. A family is a
-process, all that descends from it, and all that is left in the session it leads: an
-orphan has another parent, but keeps its session.
+A process is identified by its id *and* its start time, because ids are reused. A family
+is a process, all its descendants, and all processes in the session that it leads: an
+orphan gets another parent but keeps its session.
 """
 
 import os
@@ -21,7 +21,7 @@ class Process:
     """One running process.
 
     Attributes:
-        started: When it started, in a form that differs for each process that ever
+        started: Its start time, in a form that is unique among all processes that ever
             had this id.
     """
 
@@ -32,30 +32,30 @@ class Process:
 
 
 def running(pids: Iterable[int] | None = None) -> dict[int, Process]:
-    """These processes, or all of this machine, by id; without those that have ended."""
+    """The running processes by id: the given ones, or all of this machine."""
     has_proc = (_PROC / "self" / "stat").is_file()
     return from_proc(pids) if has_proc else from_ps(pids)
 
 
 def find(pid: int) -> Process | None:
-    """The process that has this id now."""
+    """The process that currently has this id."""
     return running([pid]).get(pid)
 
 
 def family(leader: int) -> set[Process]:
-    """A process, its descendants, and whatever is left in its session."""
+    """A process, its descendants, and all other processes of its session."""
     table = running()
     session = {p.pid for p in table.values() if p.session == leader}
     return _with_descendants(session | {leader}, table)
 
 
 def descendants(pid: int) -> set[Process]:
-    """The children of a process, and theirs."""
+    """The children of a process, their children, and so on."""
     return {p for p in _with_descendants({pid}, running()) if p.pid != pid}
 
 
 def survivors(processes: Iterable[Process]) -> set[Process]:
-    """Those that still run; another process under the same id does not count."""
+    """The processes that still run; a new process with the same id does not count."""
     known = list(processes)
     now = running([process.pid for process in known])
     return {
@@ -66,18 +66,18 @@ def survivors(processes: Iterable[Process]) -> set[Process]:
 
 
 def end(leader: int, *, request: int, patience: float, everyone: bool = False) -> None:
-    """End a family: ask, wait, then kill whoever is left.
+    """End a family: request it, wait, then kill the rest.
 
     Args:
-        leader: Its process id; it may have ended, and left others behind.
-        request: The signal that asks for an orderly end.
-        patience: Seconds that the leader may take over it.
-        everyone: Ask all of them, not the leader alone.
+        leader: Process id of the leader; it may have ended and left others behind.
+        request: The signal that requests an orderly end.
+        patience: Seconds that the leader may take to end.
+        everyone: Send the signal to the whole family instead of the leader only.
     """
     members = family(leader)
     asked = {p for p in members if everyone or p.pid == leader}
     _send(asked, request)
-    # A process that is suspended hears nothing else.
+    # A suspended process handles the request only after SIGCONT.
     _send(asked, signal.SIGCONT)
     _wait(lambda: not _leaders(members, leader), patience)
     if not _leaders(members, leader):
@@ -90,7 +90,7 @@ def end(leader: int, *, request: int, patience: float, everyone: bool = False) -
 
 
 def carries(process: Process, marker: str) -> bool:
-    """Whether a process was given this text in its environment; False if unknown."""
+    """Whether a process has this text in its environment; False if unknown."""
     try:
         return marker.encode() in (_PROC / str(process.pid) / "environ").read_bytes()
     except OSError:
@@ -109,7 +109,7 @@ def from_proc(pids: Iterable[int] | None) -> dict[int, Process]:
             stat = (_PROC / str(pid) / "stat").read_text(errors="replace")
         except OSError:
             continue
-        # The name, in brackets, may hold anything; proc(5) numbers the rest from 3.
+        # The name in brackets may contain any text; proc(5) numbers the rest from 3.
         state, parent, _, session, *rest = stat.rpartition(")")[2].split()
         if state not in "ZXx":
             table[pid] = Process(pid, int(parent), int(session), f"{boot} {rest[15]}")
@@ -117,11 +117,11 @@ def from_proc(pids: Iterable[int] | None) -> dict[int, Process]:
 
 
 def from_ps(pids: Iterable[int] | None) -> dict[int, Process]:
-    """Ask ps, where there is no /proc."""
+    """Read the process table with ps, if there is no /proc."""
     choice = ["-A"] if pids is None else ["-p", ",".join(map(str, pids)) or "0"]
-    # One -o each: elsewhere than on Linux, what follows an = is all of it a heading.
+    # One -o per column: outside Linux, all text after an = is a heading.
     columns = [f"-o{name}=" for name in ("pid", "ppid", "stat", "lstart")]
-    # Its exit code says only whether one of them runs.
+    # The exit code says only whether any of them runs.
     listing = subprocess.run(  # noqa: S603 - only numbers vary
         ["/bin/ps", *choice, *columns],
         check=False,

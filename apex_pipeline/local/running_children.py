@@ -1,4 +1,4 @@
-"""The running children on disk, for whoever comes after a supervisor that was killed."""
+"""Store the running children on disk, so that the next start can stop leftovers."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -12,11 +12,11 @@ _PATIENCE_SECONDS = 8.0
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """A child, and how it is to be stopped.
+    """A child, and how to stop it.
 
     Attributes:
-        started: `processes.Process.started`, which tells it from a later process that
-            got the same id.
+        started: `processes.Process.started`; a later process with the same id has
+            another value.
     """
 
     name: str
@@ -27,12 +27,12 @@ class Recorded:
 
 
 def write_record(path: Path, marker: str, children: Sequence[Recorded]) -> None:
-    """Put down the children, in the order of their start.
+    """Store the children in the order of their start.
 
     Args:
-        path: The file, replaced in one step.
-        marker: What all of them and their descendants carry in their environment.
-        children: Those that run.
+        path: The file, which is replaced atomically.
+        marker: The text in the environment of all children and their descendants.
+        children: The running children.
     """
     draft = path.with_suffix(".draft")
     entries = [asdict(child) for child in children]
@@ -43,10 +43,10 @@ def write_record(path: Path, marker: str, children: Sequence[Recorded]) -> None:
 
 
 def stop_recorded(path: Path, report: Callable[[str], None]) -> None:
-    """Stop what is left of the recorded children, and remove the file.
+    """Stop the recorded children that still run, and remove the file.
 
-    A process that merely has a recorded id is left alone: it must also have started
-    when the child did or, with the child gone, carry the marker.
+    A recorded id alone is not enough: the process must have the child's start time or,
+    if the child has ended, carry the marker.
     """
     try:
         record = json.loads(path.read_text())

@@ -1,7 +1,6 @@
-"""The services that `apex up` runs: which are needed, where they listen, their secrets.
+"""The services that `apex up` runs: which are needed, their addresses and secrets.
 
-The pipeline's processes learn everything from their environment, as they would with
-the real services.
+The pipeline's processes are configured only by their environment, as with real services.
 """
 
 import dataclasses
@@ -53,12 +52,12 @@ _PATH_VARIABLES = (
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """Everything that is to run, with addresses and credentials.
+    """The services to run, with addresses and credentials.
 
     Attributes:
         own_secret: What our own processes show to the Dagster UI.
         databases: The embedded databases that are needed.
-        environment: What the pipeline's processes find in their environment.
+        environment: The environment variables of the pipeline's processes.
     """
 
     state: Path
@@ -84,7 +83,7 @@ class Services:
 
     @property
     def owns_dagster_storage(self) -> bool:
-        """Whether Dagster's storage is ours, so that nobody else's runs are in it."""
+        """Whether Dagster's storage is embedded, so that only our runs are in it."""
         return _DAGSTER_DATABASE in self.databases
 
     @property
@@ -95,14 +94,14 @@ class Services:
 
     @property
     def database_place(self) -> str:
-        """Where the metrics are, without the password."""
+        """Address of the metrics database, without the password."""
         variable = "DATABASE_URL"
         parameters = read_postgres_url(self.environment[variable], variable)
         return f"postgresql://{shown_address(parameters)}"
 
     @property
     def announcement(self) -> dict[str, str]:
-        """What other commands may know; a real application's secret is not in it."""
+        """Variables for other commands, without a real application's secret."""
         names = _ENDS + PAGES + (_APPLICATION if self.certificates else ())
         return {name: self.environment[name] for name in names}
 
@@ -123,9 +122,9 @@ def prepare_services(
         ui_host: Where it listens.
 
     Raises:
-        ConfigError: The environment is contradictory, or something that the local
+        ConfigError: The variables contradict each other, or a package that the local
             services need is not installed.
-        DatabaseError: The embedded Postgres could not be made.
+        DatabaseError: The embedded Postgres could not be created.
     """
     state = state_dir(environment)
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -169,7 +168,7 @@ def prepare_services(
 
 
 def prepare_dagster_home(services: Services) -> None:
-    """Write the instance's and the workspace's configuration."""
+    """Write the configuration files of the Dagster instance and workspace."""
     home = services.dagster_home
     home.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(_instance_file(), home / "dagster.yaml")
@@ -184,11 +183,11 @@ def prepare_dagster_home(services: Services) -> None:
 def is_free(port: int) -> bool:
     """Whether a server could listen on this port."""
     with socket.socket() as probe:
-        # Elsewhere than on Linux, one may bind a port that another has on all addresses.
+        # Outside Linux, you can bind a port that another process has on all addresses.
         if probe.connect_ex((HOST, port)) == 0:
             return False
     with socket.socket() as probe:
-        # As servers do, or a connection that has just ended would hold the port.
+        # Like servers; otherwise a connection that has just ended would block the port.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
@@ -200,15 +199,15 @@ def is_free(port: int) -> bool:
 def _environment(
     given: Mapping[str, str], state: Path, own: Mapping[str, str]
 ) -> dict[str, str]:
-    """What was given, with our own services' addresses in place of missing ones."""
+    """The given variables, with our own services' addresses for missing ones."""
     environment = {name: value for name, value in given.items() if value.strip()}
     if "DATAVERSE_RESOURCE" in own:
-        # It belongs to the real application, and would contradict the secret.
+        # It belongs to the real application and would conflict with the secret.
         environment.pop("AZURE_CLIENT_CERTIFICATE_PATH", None)
     environment |= own
     for name in _PATH_VARIABLES:
         if name in environment:
-            # The children's current folder is another.
+            # The children have another current directory.
             path = Path(environment[name]).expanduser().absolute()
             environment[name] = str(path)
     loopback = {"localhost", HOST}
@@ -219,17 +218,17 @@ def _environment(
         "APEX_STATE_DIR": str(state),
         "DAGSTER_HOME": str(state / "dagster"),
         "DAGSTER_DISABLE_TELEMETRY": "yes",
-        # The materializations of two years of days are written at once.
+        # Writes the materializations of two years of days in one batch.
         "DAGSTER_EVENT_BATCH_SIZE": "1000",
-        # One announcement for each asset and not for each of its days, which the daemon
-        # writes one by one: those of two years take longer than a run may to start.
+        # One planned event per asset instead of one per day. The daemon writes them one
+        # by one, and those of two years would exceed the start timeout of a run.
         "DAGSTER_EMIT_PARTITION_SUBSET_IN_PLANNED_EVENTS": "true",
         "PYTHONUNBUFFERED": "1",
     }
 
 
 def _emulated_dataverse(state: Path, port: int) -> dict[str, str]:
-    """Addresses of the emulator, and the application that it knows."""
+    """Addresses of the emulator, and its application's credentials."""
     origin = f"https://localhost:{port}"
     return _application(state / "application.json") | {
         "DATAVERSE_RESOURCE": origin,
@@ -238,7 +237,7 @@ def _emulated_dataverse(state: Path, port: int) -> dict[str, str]:
 
 
 def _trusted(environment: Mapping[str, str], authority: Path) -> Path:
-    """The emulator's authority, and whom the given bundle vouches for.
+    """A bundle of the emulator's authority and the given certificates.
 
     Raises:
         ConfigError: The given bundle is not a file.
@@ -257,19 +256,19 @@ def _trusted(environment: Mapping[str, str], authority: Path) -> Path:
 def _history_start(path: Path) -> str:
     """The first day of the rollups: two years before the first start.
 
-    The database keeps the same. But Dagster has to know before it can ask, or days
-    before it would be missing for ever.
+    The database stores the same day. But Dagster needs it before the database is
+    reachable; otherwise earlier days would never be computed.
     """
     if not path.is_file():
         today = datetime.now(UTC).date()
-        # Two years before a 29 February there was none.
+        # There is no 29 February two years earlier.
         start = today.replace(year=today.year - 2, day=min(today.day, 28))
         path.write_text(start.isoformat())
     return path.read_text()
 
 
 def _application(path: Path) -> dict[str, str]:
-    """Ids and secret of the emulated application, made once."""
+    """Ids and secret of the emulated application, created once."""
     if not path.is_file():
         made = {
             "AZURE_TENANT_ID": str(uuid.uuid4()),
@@ -282,7 +281,7 @@ def _application(path: Path) -> dict[str, str]:
 
 
 def _write_secret(path: Path, text: str) -> None:
-    """Write a file for its owner alone, in one step."""
+    """Write a file atomically, accessible only to its owner."""
     draft = path.with_suffix(".draft")
     draft.unlink(missing_ok=True)
     draft.touch(mode=0o600)
@@ -293,7 +292,7 @@ def _write_secret(path: Path, text: str) -> None:
 def _ports(
     path: Path, names: tuple[str, ...], wanted: Mapping[str, int]
 ) -> dict[str, int]:
-    """A port for each name: the wanted one, that of the last start, or any free one."""
+    """A port per name: the wanted one, the one of the last start, or any free one."""
     ports: dict[str, int] = json.loads(path.read_text()) if path.is_file() else {}
     for name in (*names, *wanted):
         known = [each[name] for each in (wanted, ports) if name in each]
@@ -310,6 +309,6 @@ def _any_free_port() -> int:
 
 
 def _instance_file() -> Path:
-    """The instance's configuration: in the package of a wheel, or in the checkout."""
+    """The instance's configuration, from the wheel's package or the checkout."""
     packaged = Path(__file__).parent.parent / "dagster.yaml"
     return packaged if packaged.is_file() else project_dir() / "dagster.yaml"

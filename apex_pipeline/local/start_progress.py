@@ -1,4 +1,4 @@
-"""Shows how far the start has come: live on a terminal, else a line for each step."""
+"""Show the progress of the start: live on a terminal, otherwise a line per step."""
 
 import time
 from collections.abc import Sequence
@@ -9,14 +9,14 @@ from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn
 
 
 class Startup:
-    """The steps of a start, each with the seconds that it took from the beginning."""
+    """The steps of a start, each with the seconds since the beginning."""
 
     def __init__(self, console: Console, steps: Sequence[str], began: float) -> None:
-        """Name the steps.
+        """Prepare the display.
 
         Args:
-            console: Where to show them.
-            steps: In the order in which they are likely to be done.
+            console: The console to write to.
+            steps: The names of the steps, in the order in which they usually finish.
             began: When the start began, in seconds since the epoch.
         """
         self._console = console
@@ -31,7 +31,7 @@ class Startup:
         )
 
     def __enter__(self) -> "Startup":
-        """Begin to show."""
+        """Start the display."""
         self._progress.start()
         for step in self._pending:
             self._pending[step] = self._progress.add_task(step, total=1)
@@ -43,16 +43,16 @@ class Startup:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Leave on the screen what was done, and what was under way if that failed."""
+        """Stop the display; finished and unfinished steps stay on the screen."""
         self._progress.stop()
 
     @property
     def pending(self) -> list[str]:
-        """The steps that are not done."""
+        """The steps that have not finished."""
         return list(self._pending)
 
     def done(self, step: str, note: str = "") -> None:
-        """Show that a step is done."""
+        """Show that a step has finished."""
         seconds = time.time() - self._began
         line = f"{step:<{self._width}}  {seconds:5.1f} s  {note}".rstrip()
         task = self._pending.pop(step)

@@ -1,8 +1,8 @@
-"""Child processes: started in order, kept healthy, stopped without remains.
+"""Supervise child processes: start in order, restart, stop without leftovers.
 
-It knows nothing of what the children do. Children start in the thread that calls `step`,
-which has to be the thread that lives longest: Linux ends a child whose parent *thread*
-ends. Their health is asked for in threads, since one that hangs takes its time.
+The supervisor is independent of what the children do. Children start in the thread that
+calls `step`, which must be the longest-lived thread: Linux ends a child when its parent
+*thread* ends. Health checks run in threads, because they may hang.
 """
 
 import os
@@ -30,12 +30,12 @@ _FIRST_TRIES = 3
 _MANY_DEATHS = 5
 _SLOW_SECONDS = 30.0
 _FILES_SECONDS = 1.0
-# Longer between two steps, and this process was suspended; its children too, perhaps.
+# If two steps are further apart, this process was suspended, and perhaps its children.
 _SUSPENDED_SECONDS = 5.0
 
 
 class StartError(ApexError):
-    """A child did not come up; its text holds the end of its log."""
+    """A child did not start; the text contains the end of its log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +43,14 @@ class Child:
     """A program to keep running.
 
     Attributes:
-        command: Makes the command line, anew before each start; it may prepare things.
-        ready: Says whether the program serves, in seconds, and for as long as it lives;
-            None where something other than the program prevents the question.
+        command: Returns the command line before each start; it may prepare things.
+        ready: Returns whether the program is healthy, within seconds; None if something
+            other than the program prevents the check.
         after: Names of the children that must be ready before this one starts.
         sick_after: Seconds without a good answer after which it is restarted.
         folder: Its current directory.
-        stop_signal: The signal that asks it for an orderly end.
-        stop_everyone: Whether its descendants are to be asked too.
+        stop_signal: The signal that requests an orderly end.
+        stop_everyone: Whether its descendants get the signal too.
     """
 
     name: str
@@ -67,7 +67,7 @@ class Child:
 
 
 class _Watched:
-    """A child and what became of it so far."""
+    """A child and its state."""
 
     def __init__(self, child: Child, log: Path) -> None:
         self.child = child
@@ -82,14 +82,14 @@ class _Watched:
 
 
 class Supervisor:
-    """Keeps children running, and remembers them for whoever comes after a crash.
+    """Keeps children running, and records them for the next start after a crash.
 
-    Used as a context manager it stops what the one before it left behind, and in the
-    end all of its own.
+    As a context manager, it first stops the leftovers of an earlier supervisor, and at
+    the end all its own children.
 
     Attributes:
-        on_death: Called with the name of a child that served, and how it died.
-        on_return: Called with the name of one that died, and serves again.
+        on_death: Called with the name of a child that was ready, and how it died.
+        on_return: Called with the name of a child that died and is ready again.
     """
 
     def __init__(
@@ -101,15 +101,15 @@ class Supervisor:
         pause_seconds: float = 0.5,
         check_seconds: float = 10.0,
     ) -> None:
-        """Name the places; nothing is started yet.
+        """Prepare; nothing is started yet.
 
         Args:
             logs: Folder of one log file per child.
             record: File with the ids of the running children.
-            report: Takes one line for each thing that a person should know.
-            pause_seconds: How long a child that died waits to be started again; twice
-                as long after each death of the same minute.
-            check_seconds: How often to ask a child that serves whether it still does.
+            report: Receives one line per message for the user.
+            pause_seconds: Pause before a child that died is restarted; it doubles with
+                each death within a minute of the start.
+            check_seconds: How often to check a child that is ready.
         """
         self._logs = logs
         self._pause_seconds = pause_seconds
@@ -126,13 +126,13 @@ class Supervisor:
         self._unwritten = ""
 
     def __enter__(self) -> "Supervisor":
-        """Make the folders, and stop what a killed supervisor left behind."""
+        """Create the folders, and stop the leftovers of a killed supervisor."""
         self._logs.mkdir(parents=True, exist_ok=True)
         stop_recorded(self._record, self._report)
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop everything."""
+        """Stop all children."""
         self.stop()
 
     @property
@@ -141,17 +141,17 @@ class Supervisor:
         return list(self._watched)
 
     def start(self, child: Child) -> None:
-        """Start a child, now or as soon as those before it are ready."""
+        """Start a child, now or as soon as the children it needs are ready."""
         log = self._logs / f"{child.name.replace(' ', '_')}.log"
         self._watched[child.name] = _Watched(child, log)
         self.step()
 
     def is_ready(self, name: str) -> bool:
-        """Whether a child runs and serves."""
+        """Whether a child runs and is healthy."""
         return self._watched[name].ready
 
     def pid(self, name: str) -> int | None:
-        """Process id of a child that runs."""
+        """Process id of a running child; None if it does not run."""
         process = self._watched[name].process
         return process.pid if process else None
 
@@ -160,11 +160,11 @@ class Supervisor:
         return self._watched[name].log.path
 
     def step(self) -> None:
-        """Look after every child once.
+        """Check every child once, and start or restart it if necessary.
 
         Raises:
-            StartError: One that has never been ready died again and again, or was not
-                ready within its time.
+            StartError: A child that was never ready died repeatedly, or did not become
+                ready in time.
         """
         if time.monotonic() - self._stepped_at > _SUSPENDED_SECONDS:
             for watched in self._watched.values():
@@ -184,7 +184,7 @@ class Supervisor:
         self._stepped_at = time.monotonic()
 
     def stop(self) -> None:
-        """Stop all children, those that others need last."""
+        """Stop all children; those that others need come last."""
         remaining = {name: w.child for name, w in self._watched.items()}
         while remaining:
             needed = {name for c in remaining.values() for name in c.after}
@@ -233,7 +233,7 @@ class Supervisor:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                # Ctrl-C in the terminal is for us to act upon, in our order.
+                # On Ctrl-C in the terminal, we stop the children in order.
                 start_new_session=True,
             )
 
@@ -247,7 +247,7 @@ class Supervisor:
                 self.on_return(watched.child.name)
             watched.ready = watched.was_ready = True
         elif time.monotonic() > watched.started_at + watched.child.ready_within:
-            too_late = f"did not serve within {watched.child.ready_within:.0f} s"
+            too_late = f"was not ready within {watched.child.ready_within:.0f} s"
             self._bury(watched, too_late, tries=1)
 
     def _look_whether_well(self, watched: _Watched) -> None:
@@ -259,7 +259,7 @@ class Supervisor:
             )
 
     def _bury(self, watched: _Watched, how: str, tries: int = _FIRST_TRIES) -> None:
-        """Clear away what is left of a child, and decide when it starts again."""
+        """Clean up after a child, and schedule its restart."""
         _end(watched)
         self._put_off(watched, how)
         watched.process, watched.ready = None, False
@@ -273,7 +273,7 @@ class Supervisor:
             )
 
     def _put_off(self, watched: _Watched, why: str) -> None:
-        """Choose when to try again: soon, later, and seldom when it never lasts."""
+        """Schedule the next start: the more deaths in a row, the later."""
         now = time.monotonic()
         lasted = watched.ready and now - watched.started_at > _LASTING_SECONDS
         watched.deaths_in_a_row = 1 if lasted else watched.deaths_in_a_row + 1
@@ -283,12 +283,12 @@ class Supervisor:
         watched.due_at = now + pause
         again = f", {deaths} times in a row" if hopeless else ""
         self._report(
-            f"{watched.child.name} {why}{again}; starting it again in {pause:g} s "
+            f"{watched.child.name} {why}{again}; restarting it in {pause:g} s "
             f"(log: {watched.log.path})"
         )
 
     def _look_after_files(self) -> None:
-        """Bound the logs, and write what could not be written before."""
+        """Limit the logs' size, and retry writing the record of children."""
         for watched in self._watched.values():
             if fault := watched.log.bound():
                 self._report(f"{watched.child.name}: {fault}")
@@ -315,9 +315,9 @@ class Supervisor:
         except OSError as error:
             self._record_is_old = True
             self._tell_unwritten(
-                f"{self._record} cannot be written ({error.strerror}). Everything goes "
-                "on; if this process is killed now, the next start may leave children "
-                "of this one running."
+                f"{self._record} cannot be written ({error.strerror}). Everything keeps "
+                "running. But if this process is killed now, the next start may leave "
+                "its children running."
             )
         else:
             self._record_is_old = False
@@ -325,7 +325,7 @@ class Supervisor:
 
     def _tell_unwritten(self, fault: str) -> None:
         if self._unwritten and not fault:
-            self._report(f"{self._record} is written again")
+            self._report(f"{self._record} can be written again")
         elif fault and fault != self._unwritten:
             self._report(fault)
         self._unwritten = fault
@@ -346,7 +346,7 @@ def _end(watched: _Watched) -> None:
 
 def _how_it_ended(code: int) -> str:
     if code >= 0:
-        return f"ended with exit code {code}"
+        return f"exited with code {code}"
     name = signal.Signals(-code).name
-    who = ", by somebody or for want of memory" if -code == signal.SIGKILL else ""
-    return f"was ended by {name}{who}"
+    who = ", by a user or for lack of memory" if -code == signal.SIGKILL else ""
+    return f"was killed by {name}{who}"

@@ -1,6 +1,6 @@
-"""A way to run Postgres, which refuses to run as root, whoever we are.
+"""Run Postgres as any user; Postgres itself refuses to run as root.
 
-No user is created and no folder's mode is changed but those that are made here.
+This module creates no user, and changes the mode only of folders that it creates.
 """
 
 import filecmp
@@ -26,13 +26,13 @@ _PUBLIC_PLACE = "/var/tmp"  # noqa: S108 - the folder made there has a random na
 
 @dataclass(frozen=True, slots=True)
 class Quarters:
-    """Where a server's files lie and how its programs are started.
+    """The folders of a server, and how its programs are started.
 
     Attributes:
-        home: Folder in which the data directory is.
-        installation: Folder in which `bin`, `lib` and `share` are.
+        home: Folder with the data directory.
+        installation: Folder with `bin`, `lib` and `share`.
         prefix: Words before the command line of each program.
-        owner: User and group that the server's files must belong to, if not ours.
+        owner: User and group of the server's files, if not ours.
     """
 
     home: Path
@@ -41,13 +41,13 @@ class Quarters:
     owner: tuple[int, int] | None = None
 
     def give(self, path: Path) -> None:
-        """Let the server own a file or an empty folder."""
+        """Make the server's user the owner of a file or an empty folder."""
         if self.owner is not None:
             os.chown(path, *self.owner)
 
 
 def home(folder: Path) -> Path:
-    """Where the files of the server that was made for *folder* lie."""
+    """The folder with the files of the server that was created for *folder*."""
     try:
         return Path((folder / "elsewhere").read_text())
     except FileNotFoundError:
@@ -57,25 +57,25 @@ def home(folder: Path) -> Path:
 def find_quarters(folder: Path, installation: Path) -> Quarters:
     """Choose how to run a server for *folder*.
 
-    As root that is a user namespace in which we are somebody else. Where those are
-    forbidden, as in most containers, it is an account that exists, with a copy of the
-    programs and with the data where that account can reach them.
+    Root uses a user namespace with another user id. If those are forbidden, as in most
+    containers, root uses an existing account, with a copy of the programs and with the
+    data in a folder that the account can access.
 
     Raises:
         ConfigError: Neither is possible.
     """
     if os.geteuid() != 0:
-        # Raises the PermissionError that would otherwise come half-way.
+        # Raises a PermissionError now instead of half-way.
         with tempfile.TemporaryFile(dir=folder):
             return Quarters(folder, installation)
     data = folder / "data"
     if data.is_dir() and data.stat().st_uid != 0:
-        # An ordinary user made it, and will want to go on using it.
+        # An ordinary user created it and will want to keep using it.
         account = data.stat().st_uid, data.stat().st_gid
         quarters = _as_account(folder, installation, *account)
         if _works(quarters):
             return quarters
-        # Our programs are out of that user's reach, under root's home for instance.
+        # That user cannot access our programs, for example under root's home.
         return _as_account(folder, _copy(installation, folder), *account)
     if home(folder) == folder:
         quarters = Quarters(folder, installation, _USER_NAMESPACE)
@@ -83,15 +83,15 @@ def find_quarters(folder: Path, installation: Path) -> Quarters:
             return quarters
     if data.is_dir():
         raise ConfigError(
-            f"Postgres does not run as root, and {data} was made where root could step "
-            "into a user namespace, which is forbidden here. Run as the ordinary user "
-            "that you give the folder to, or move it away to start anew."
+            f"Postgres does not run as root, and {data} was created in a user namespace, "
+            "which is forbidden here. Give the folder to an ordinary user and run as "
+            "that user, or move it away to start with an empty database."
         )
     return _elsewhere(folder, installation)
 
 
 def _elsewhere(folder: Path, installation: Path) -> Quarters:
-    advice = "Run as an ordinary user, or set DATABASE_URL to a Postgres that runs."
+    advice = "Run as an ordinary user, or set DATABASE_URL to a running Postgres."
     try:
         account = pwd.getpwnam(_ACCOUNT)
         place = home(folder)
@@ -102,26 +102,26 @@ def _elsewhere(folder: Path, installation: Path) -> Quarters:
         programs = _copy(installation, place)
     except (KeyError, OSError) as error:
         raise ConfigError(
-            f"Postgres does not run as root; user namespaces are forbidden here, and "
+            f"Postgres does not run as root. User namespaces are forbidden here, and "
             f"the account {_ACCOUNT} cannot be used ({error}). {advice}"
         ) from error
     quarters = _as_account(place, programs, account.pw_uid, account.pw_gid)
     if not _works(quarters):
         raise ConfigError(
-            f"Postgres does not run as root; user namespaces are forbidden here, and "
+            f"Postgres does not run as root. User namespaces are forbidden here, and "
             f"the account {_ACCOUNT} cannot run programs in {place}. {advice}"
         )
     return quarters
 
 
 def _as_account(place: Path, installation: Path, uid: int, gid: int) -> Quarters:
-    # Not `su` or `setpriv`: either may be missing, and the first stays as a parent.
+    # Not `su` or `setpriv`: either may be missing, and `su` stays as a parent process.
     prefix = (sys.executable, "-I", "-S", "-c", _BECOME, str(uid), str(gid))
     return Quarters(place, installation, prefix, (uid, gid))
 
 
 def _copy(installation: Path, place: Path) -> Path:
-    """Copy the programs, unless this very version has been copied before."""
+    """Copy the programs, unless this version was copied before."""
     package, target = installation.parent, place / "programs"
     copied = target / package.name / installation.name
     program = Path("bin") / "postgres"
@@ -132,7 +132,7 @@ def _copy(installation: Path, place: Path) -> Path:
     unfinished = target.with_suffix(".new")
     for leftover in (unfinished, target):
         shutil.rmtree(leftover, ignore_errors=True)
-    # The wheel's shared libraries lie beside its package, and are found from there.
+    # The wheel's shared libraries are next to its package, and are loaded from there.
     for source in (package, package.with_name(f"{package.name}.libs")):
         if source.is_dir():
             shutil.copytree(
@@ -146,7 +146,7 @@ def _copy(installation: Path, place: Path) -> Path:
 
 
 def _works(quarters: Quarters) -> bool:
-    # Unlike the server, it needs the wheel's own libraries.
+    # Unlike the server, initdb needs the wheel's own libraries.
     program = quarters.installation / "bin" / "initdb"
     try:
         subprocess.run(  # noqa: S603 - our own command

@@ -1,4 +1,4 @@
-"""`apex up`: start everything in order, say what runs where, stop all of it."""
+"""`apex up`: start everything in order, show what runs where, stop everything."""
 
 import os
 import signal
@@ -42,11 +42,11 @@ _CAMPAIGNS = "demo campaigns"
 
 _Result = TypeVar("_Result")
 FirstSync = Callable[[Mapping[str, str]], str]
-"""Runs the first sync in the environment of the services; returns its counts."""
+"""Runs the first sync with the services' variables; returns its counts as text."""
 
 
 class _StopRequest(BaseException):
-    """Somebody asked for the end; not an error, and not to be taken for one."""
+    """A signal requested the end; this is not an error."""
 
 
 def run_up(
@@ -58,10 +58,10 @@ def run_up(
     host: str = HOST,
     console: Console | None = None,
 ) -> int:
-    """Run everything on this machine until a signal ends it.
+    """Run everything on this machine until a signal stops it.
 
     Args:
-        environment: The variables that the user has set, and all others.
+        environment: All environment variables.
         demo: Whether to write made-up campaigns and sync them at once.
         port: Port of the Dagster UI.
         first_sync: What the demo calls when all is ready.
@@ -72,9 +72,9 @@ def run_up(
         The exit code, 0 after a signal.
 
     Raises:
-        ConfigError: The environment does not allow it; nothing was started.
-        ApexError: It runs here already, or something did not start; what was started
-            is stopped.
+        ConfigError: The variables do not allow it; nothing was started.
+        ApexError: It already runs here, or a child did not start; children that were
+            started are stopped.
     """
     if demo:
         _refuse_real_ends(environment)
@@ -107,7 +107,7 @@ def run_up(
 
 @contextmanager
 def _telling(supervisor: Supervisor, services: Services) -> Iterator[None]:
-    """Tell people of what dies from now on."""
+    """Send alerts for children that die from now on."""
     url = services.environment["DAGSTER_POSTGRES_URL"]
     channels = ways(services.environment)
     with (
@@ -119,7 +119,7 @@ def _telling(supervisor: Supervisor, services: Services) -> Iterator[None]:
 
 
 def _say(screen: Console, text: str) -> None:
-    # The terminal may be gone, which is no reason to leave processes behind.
+    # A closed terminal must not leave processes behind.
     with suppress(OSError):
         screen.print(text, highlight=False, markup=False, soft_wrap=True)
 
@@ -127,13 +127,13 @@ def _say(screen: Console, text: str) -> None:
 def _refuse_real_ends(environment: Mapping[str, str]) -> None:
     if not all(wants_local(environment)):
         raise ConfigError(
-            "--demo writes made-up campaigns, so it is for the embedded database and "
-            "the emulator alone. Unset DATABASE_URL and DATAVERSE_RESOURCE."
+            "--demo writes made-up campaigns, so it works only with the embedded "
+            "database and the emulator. Unset DATABASE_URL and DATAVERSE_RESOURCE."
         )
 
 
 class _Watch:
-    """Looks after the children while something else is waited for."""
+    """Supervises the children while waiting for something else."""
 
     def __init__(
         self,
@@ -147,11 +147,11 @@ class _Watch:
         self._asked_to_stop = asked_to_stop
 
     def until(self, done: Callable[[], bool]) -> None:
-        """Wait until something is so.
+        """Wait until a condition is true.
 
         Raises:
-            _StopRequest: Somebody asked for the end.
-            StartError: A child does not come up.
+            _StopRequest: A signal requested the end.
+            StartError: A child does not start.
         """
         while not done():
             request = self._asked_to_stop()
@@ -163,8 +163,8 @@ class _Watch:
             time.sleep(_STEP_SECONDS)
 
     def during(self, work: Callable[[], _Result]) -> _Result:
-        """Do something that takes time; its error comes back to the caller."""
-        # Not a pool's, so that the end does not wait for a database that sleeps.
+        """Run work in the background, and return its result or raise its error."""
+        # Not in a pool, so that stopping does not wait for a suspended database.
         outcome = background.start(work)
         self.until(outcome.done)
         return outcome.result()
@@ -173,7 +173,7 @@ class _Watch:
 def _prepare(environment: Mapping[str, str], host: str, port: int) -> Services:
     if not is_free(port):
         raise ApexError(
-            f"Port {port} is taken. Choose another for the Dagster UI, for example "
+            f"Port {port} is in use. Choose another for the Dagster UI, for example "
             f"`apex up --port {port + 1}`."
         )
     services = prepare_services(environment, ui_port=port, ui_host=host)
@@ -188,7 +188,7 @@ def _steps(services: Services, *, demo: bool) -> list[str]:
 
 
 def _start(watch: _Watch, services: Services, startup: Startup, *, demo: bool) -> None:
-    """Start all services, and show how far it has come."""
+    """Start all services, and show the progress."""
     supervisor, url = watch.supervisor, services.environment["DATABASE_URL"]
 
     def show_ready() -> None:
@@ -216,7 +216,7 @@ def _start(watch: _Watch, services: Services, startup: Startup, *, demo: bool) -
 
 
 def _start_ends(watch: _Watch, services: Services) -> None:
-    """Start what stands in for the real ends, and make the databases."""
+    """Start the local Postgres and emulator, and create the databases."""
     if services.postgres:
         watch.supervisor.start(child_commands.database(services.postgres))
     if services.certificates:
@@ -229,25 +229,25 @@ def _start_ends(watch: _Watch, services: Services) -> None:
 
 
 def _inspect(services: Services, began: float, say: Callable[[str], None]) -> None:
-    """Report what a running Dagster does not show by itself."""
+    """Cancel runs that an earlier kill left behind."""
     if services.owns_dagster_storage:
         # Their processes went with the start before this one. Left alone, they would
         # hold up the schedule until their time is over.
         lost = graphql_client.end_lost_runs(services.ui_url, services.own_secret, began)
         if lost:
-            say(f"Canceled the runs that a kill had interrupted: {lost}.")
+            say(f"Canceled runs that a kill had interrupted: {lost}.")
 
 
 def _first_sync(watch: _Watch, services: Services, first_sync: FirstSync) -> str:
     try:
         counts = watch.during(lambda: first_sync(services.environment))
     except ApexError as error:
-        return f"The sync did not succeed: {error}"
+        return f"The sync failed: {error}"
     return f"Synced: {counts}"
 
 
 def _summary(services: Services) -> str:
-    """What runs where, and what to do next."""
+    """A text that shows what runs where, and what to do next."""
     environment = services.environment
     state = services.state
     lines = [
@@ -263,8 +263,8 @@ def _summary(services: Services) -> str:
         f"  Logs        {state / 'logs'}",
         "",
         "Next, in another terminal:",
-        "  apex status     is the sync keeping up?",
-        "  apex sync       deliver what is pending, now",
+        "  apex status     check whether the sync keeps up",
+        "  apex sync       deliver pending rows now",
     ]
     if services.url_file:
         lines.append(f'  psql "$(cat {services.url_file})"')
@@ -273,10 +273,13 @@ def _summary(services: Services) -> str:
 
 @contextmanager
 def _obeying_signals() -> Iterator[Callable[[], str]]:
-    """Take SIGINT, SIGTERM and SIGHUP for the wish to stop; yields what tells the last.
+    """Treat SIGINT, SIGTERM and SIGHUP as requests to stop.
 
-    SIGINT too where it was ignored, as a shell ignores it for its background jobs;
-    but a SIGHUP that was ignored is ignored by `nohup`, on purpose.
+    SIGINT counts even if it was ignored, because a shell ignores it for background jobs.
+    An ignored SIGHUP stays ignored: `nohup` does that on purpose.
+
+    Yields:
+        A function that returns the name of the last signal, or an empty text.
     """
     came = ""
 
@@ -297,7 +300,7 @@ def _obeying_signals() -> Iterator[Callable[[], str]]:
 
 @contextmanager
 def _ending_helpers() -> Iterator[None]:
-    """End, last of all, what the work in our own threads may have started."""
+    """At the very end, stop processes that our own threads have started."""
     before = processes.descendants(os.getpid())
     try:
         yield

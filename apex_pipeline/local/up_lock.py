@@ -1,4 +1,4 @@
-"""The one `apex up` of a state folder: its lock, and what it tells other commands."""
+"""Lock a state folder for one `apex up`, and publish its services to other commands."""
 
 import fcntl
 import json
@@ -14,27 +14,27 @@ _LOCK_FILE = "up.lock"
 
 
 class AlreadyRunningError(ApexError):
-    """Another `apex up` serves this state folder."""
+    """Another `apex up` uses this state folder."""
 
 
 @contextmanager
 def only_one(state: Path, url: str) -> Iterator[None]:
-    """Hold the folder's lock, which ends with this process however it ends.
+    """Hold the folder's lock, which ends with this process in any case.
 
     Args:
-        state: The folder, which is made if need be.
-        url: Where a person finds what is running, for whoever comes second.
+        state: The folder; it is created if necessary.
+        url: Address of the Dagster UI, shown to a second `apex up`.
 
     Raises:
-        AlreadyRunningError: Somebody else holds it.
-        ConfigError: The folder cannot be made or written to.
+        AlreadyRunningError: Another process holds the lock.
+        ConfigError: The folder cannot be created or written to.
     """
     try:
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
         opened = (state / _LOCK_FILE).open("a+")
     except OSError as error:
         raise ConfigError(
-            f"{state} cannot hold the local state: {error.strerror}. Choose another "
+            f"{state} cannot store the local state: {error.strerror}. Choose another "
             "folder with APEX_STATE_DIR."
         ) from error
     with opened as file:
@@ -42,11 +42,10 @@ def only_one(state: Path, url: str) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
-            holder = file.read().strip() or "it is only starting"
+            holder = file.read().strip() or "it is still starting"
             raise AlreadyRunningError(
-                f"apex up is running here already ({holder}). Stop it with Ctrl-C or "
-                f"kill, or choose another folder with APEX_STATE_DIR; this one is "
-                f"{state}."
+                f"apex up already runs in {state} ({holder}). Stop it with Ctrl-C or "
+                "kill, or choose another folder with APEX_STATE_DIR."
             ) from None
         file.truncate(0)
         file.write(f"pid {os.getpid()}, {url}\n")
@@ -56,12 +55,12 @@ def only_one(state: Path, url: str) -> Iterator[None]:
 
 @contextmanager
 def announced(state: Path, served: Mapping[str, str]) -> Iterator[None]:
-    """Let other `apex` commands find what runs, for as long as it runs."""
+    """Publish the services to other `apex` commands while they run."""
     path = local_file(state)
     draft = path.with_suffix(".draft")
     draft.unlink(missing_ok=True)
     draft.touch(mode=0o600)
-    # Of a process that was killed the file remains; its pid tells.
+    # After a kill the file remains; readers check the process id in it.
     draft.write_text(
         json.dumps({**served, "PID": str(os.getpid())}, indent=1, allow_nan=False)
     )

@@ -1,8 +1,8 @@
-"""What the authority answers, looked at before MSAL sees it.
+"""Check the authority's answers before MSAL sees them.
 
-MSAL takes whatever it understands and raises its own words for the rest, so that a
-gateway's page and a passing fault look like wrong credentials. Error codes are from
-Microsoft Learn, "Microsoft Entra authentication and authorization error codes".
+MSAL accepts what it understands and raises its own errors for the rest. A gateway's page
+or a passing fault would then look like wrong credentials. Error codes are from Microsoft
+Learn, "Microsoft Entra authentication and authorization error codes".
 """
 
 import re
@@ -18,11 +18,11 @@ from apex_pipeline.microsoft.http_answer import Answer, Expectation, intercepted
 
 _REMEDIES = {
     7000215: "AZURE_CLIENT_SECRET is wrong: it must be the secret's value, not its id.",
-    7000222: "The client secret has expired: make a new one and set it.",
+    7000222: "The client secret has expired: create a new one and set it.",
     7000216: "Set AZURE_CLIENT_SECRET or AZURE_CLIENT_CERTIFICATE_PATH.",
     700016: "AZURE_CLIENT_ID is not an application of this tenant.",
-    700024: "This machine's clock is wrong, so that what it signs is not valid now: set "
-    "it by NTP.",
+    700024: "This machine's clock is wrong, so its signatures are not valid now: set it "
+    "by NTP.",
     700027: "The certificate is not registered with the application.",
     90002: "AZURE_TENANT_ID is not a tenant of this authority.",
     900023: "AZURE_TENANT_ID is not a tenant of this authority.",
@@ -35,7 +35,7 @@ _AADSTS = re.compile(r"AADSTS(\d{4,9})")
 
 
 class AuthorityHttp:
-    """What MSAL sends through.
+    """The HTTP client that MSAL uses.
 
     Its methods raise `AuthError` for a refusal, and `TransientError` for an answer that
     is neither the documented success nor a refusal.
@@ -46,7 +46,7 @@ class AuthorityHttp:
         self._authority = authority
 
     def get(self, url: str, **options: Any) -> httpx.Response:
-        """Read the authority's document."""
+        """Read the authority's configuration document."""
         found = self._http.get(url, **options)
         check(found, self._authority, DISCOVERY)
         return found
@@ -54,7 +54,7 @@ class AuthorityHttp:
     def post(
         self, url: str, *, data: Mapping[str, str | bytes] | None = None, **options: Any
     ) -> httpx.Response:
-        """Send a form, whose values may be bytes: a signed assertion is."""
+        """Send a form; values may be bytes, as a signed assertion is."""
         form = {
             name: value.decode() if isinstance(value, bytes) else value
             for name, value in (data or {}).items()
@@ -68,11 +68,12 @@ class AuthorityHttp:
 
 
 def check(response: httpx.Response, authority: str, expected: Expectation) -> Answer:
-    """The answer, if it is the documented success.
+    """Return the answer if it is the documented success.
 
     Raises:
         AuthError: The authority refuses.
-        TransientError: It fails for now, or something else answers in its place.
+        TransientError: The authority fails for now, or something else answers in its
+            place.
     """
     headers = {name.lower(): value for name, value in response.headers.items()}
     answer = Answer(response.status_code, headers, response.content)
@@ -81,7 +82,7 @@ def check(response: httpx.Response, authority: str, expected: Expectation) -> An
     retry_after = answer.retry_after(datetime.now(UTC))
     if answer.status in {408, 429} or answer.status >= 500:
         raise TransientError(
-            f"{authority} gives no token for now: {answer.looks()}.",
+            f"{authority} issues no token for now: {answer.looks()}.",
             status=answer.status,
             retry_after=retry_after,
         )
@@ -100,8 +101,8 @@ def check(response: httpx.Response, authority: str, expected: Expectation) -> An
 def refused(
     result: Mapping[str, Any], retry_after: float | None = None
 ) -> DataverseError:
-    """The error for an OAuth error, which may be a passing fault."""
-    # What follows the sentence, on the same line or the next, are ids and the time.
+    """Translate an OAuth error, which may be a passing fault."""
+    # Ids and the time follow the sentence, on the same line or the next.
     text = str(result.get("error_description") or result.get("error"))
     description = text.partition("Trace ID:")[0].strip()
     number = _AADSTS.search(text)

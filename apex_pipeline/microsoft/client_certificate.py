@@ -1,4 +1,4 @@
-"""The certificate that stands in for the client secret, and the key that belongs to it."""
+"""Read the certificate that replaces the client secret, and its private key."""
 
 import re
 from dataclasses import dataclass, field
@@ -13,16 +13,16 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from apex_pipeline.errors import ConfigError
 
 _BLOCK = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----", re.DOTALL)
-_BOTH = "it must hold the private key and the certificate, both in PEM."
+_BOTH = "it must contain the private key and the certificate, both in PEM."
 
 
 @dataclass(frozen=True, slots=True)
 class ClientCertificate:
-    """A key, and the certificate made for it.
+    """A private key and its certificate.
 
     Attributes:
         private_key: PEM, not encrypted.
-        chain: PEM; the key's own certificate first, since that is what MSAL shows Entra.
+        chain: PEM; the key's own certificate first, because MSAL presents that to Entra.
         ends_on: The certificate's last day, UTC.
     """
 
@@ -32,19 +32,19 @@ class ClientCertificate:
 
 
 def read_client_certificate(path: Path) -> ClientCertificate:
-    """Read a PEM file, whatever the order of what it holds.
+    """Read a PEM file; key and certificates may come in any order.
 
     Raises:
-        ConfigError: It holds no RSA key that can be used, or no certificate of that key.
+        ConfigError: The file has no usable RSA key, or no certificate for that key.
     """
     text = _read(path)
     blocks = [(found[1], found[0]) for found in _BLOCK.finditer(text)]
     certificates = [block for kind, block in blocks if kind == "CERTIFICATE"]
     keys = [block for kind, block in blocks if kind.endswith("PRIVATE KEY")]
     if not certificates:
-        raise _unusable(path, f"holds no certificate; {_BOTH}")
+        raise _unusable(path, f"contains no certificate; {_BOTH}")
     if not keys:
-        raise _unusable(path, f"holds no private key; {_BOTH}")
+        raise _unusable(path, f"contains no private key; {_BOTH}")
     key = _key(path, keys[0])
     for certificate in certificates:
         parsed = _certificate(path, certificate)
@@ -56,7 +56,7 @@ def read_client_certificate(path: Path) -> ClientCertificate:
                 parsed.not_valid_after_utc.date(),
             )
     raise _unusable(
-        path, "holds a private key and no certificate of that key: they do not match."
+        path, "contains a private key but no certificate for it: they do not match."
     )
 
 
@@ -73,7 +73,7 @@ def _read(path: Path) -> str:
         ) from error
     if "\\n" in text:
         raise _unusable(
-            path, "holds a backslash and an n (\\n) where a line must end. Write lines."
+            path, "contains \\n as two characters. Replace each by a real line break."
         )
     return text
 
@@ -84,12 +84,12 @@ def _key(path: Path, pem: str) -> RSAPrivateKey:
     except TypeError as error:
         raise _unusable(
             path,
-            "holds an encrypted private key. Decrypt it with `openssl pkey -in FILE`.",
+            "contains an encrypted private key. Decrypt it with `openssl pkey -in FILE`.",
         ) from error
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise _unusable(path, "holds a private key that cannot be read.") from error
+        raise _unusable(path, "contains an unreadable private key.") from error
     if not isinstance(key, RSAPrivateKey):
-        raise _unusable(path, "holds a key that is not RSA, which Entra does not take.")
+        raise _unusable(path, "contains a key that is not RSA; Entra accepts only RSA.")
     return key
 
 
@@ -97,7 +97,7 @@ def _certificate(path: Path, pem: str) -> x509.Certificate:
     try:
         return x509.load_pem_x509_certificate(pem.encode())
     except ValueError as error:
-        raise _unusable(path, "holds a certificate that cannot be read.") from error
+        raise _unusable(path, "contains an unreadable certificate.") from error
 
 
 def _belongs(certificate: x509.Certificate, key: RSAPrivateKey) -> bool:

@@ -1,13 +1,14 @@
-"""When the application's secret or certificate ends, and who says so.
+"""Find out when the application's secret or certificate expires.
 
-A certificate says it itself. Of a secret only the directory knows; it tells the
-application, where that may read its own registration. Else there is what a person noted.
+A certificate contains its own end. The end of a secret is in the directory, which tells
+it to an application that may read its own registration. Otherwise only the date that an
+operator noted is left.
 
-The directory lists all secrets of an application and marks none as ours. What it shows
-of each is a hint, its first three characters. So those that begin like ours are looked
-at, or those without a hint where none does; not those that ended more than a day ago,
-since with ours a token was got just now (a day, because tokens outlive a secret a
-little). If several are left, the earliest end counts: to be warned early does no harm.
+The directory lists all secrets of an application and does not mark ours. It shows a hint
+of each: its first three characters. Candidates are the secrets with our hint or, if
+there are none, those without a hint. Secrets that ended more than a day ago are left
+out, because ours has just got a token (a day, because tokens outlive a secret a little).
+If several candidates remain, the earliest end counts: an early warning does no harm.
 """
 
 from collections.abc import Iterable, Mapping
@@ -31,15 +32,15 @@ class CredentialEnd:
     """The last day of a credential.
 
     Attributes:
-        on: UTC; None where nobody knows.
-        source: Who says so, and why nobody better does; in words.
+        on: UTC; None if unknown.
+        source: Where the date comes from, and why no better source has it; in words.
     """
 
     on: date | None
     source: str
 
     def days_left(self, today: date) -> int | None:
-        """Days until it ends, negative after that; None where nobody knows."""
+        """Days until the end, negative after it; None if unknown."""
         return None if self.on is None else (self.on - today).days
 
 
@@ -50,16 +51,16 @@ def credential_end(
     *,
     seconds: float = graph.SECONDS,
 ) -> CredentialEnd:
-    """Ask whoever knows; for a secret two short requests, or none if it is noted only.
+    """Look up the end of the credential; for a secret, that takes two short requests.
 
     Args:
-        application: Whose credential it is.
-        environment: May hold what a person noted.
+        application: The application that owns the credential.
+        environment: Variables; may contain the date that an operator noted.
         token_cache: File that keeps tokens for all processes.
         seconds: How long each answer of the authority and of Graph may take.
 
     Raises:
-        ConfigError: What is noted is no date, or the certificate cannot be read.
+        ConfigError: The noted text is not a date, or the certificate is unreadable.
     """
     if application.certificate_path is not None:
         certificate = read_client_certificate(application.certificate_path)
@@ -69,24 +70,24 @@ def credential_end(
         with graph.connect(application, token_cache, seconds=seconds) as opened:
             found = opened.password_credentials(application.client_id)
     except (ConfigError, DataverseError) as error:
-        return _fallback(noted, f"Microsoft Graph cannot be asked: {error}")
+        return _fallback(noted, f"Microsoft Graph is not available: {error}")
     if found is None:
         return _fallback(
             noted, "the application may not read its own registration in Entra"
         )
     return secret_end(application.client_secret or "", found, datetime.now(UTC)) or (
-        _fallback(noted, "no secret in its registration in Entra begins like ours")
+        _fallback(noted, "no secret in its registration in Entra matches ours")
     )
 
 
 def secret_end(
     secret: str, credentials: Iterable[Mapping[str, Any]], now: datetime
 ) -> CredentialEnd | None:
-    """Which of an application's secrets is ours, as far as can be told; pure.
+    """The end of the secret that is most likely ours; None if none matches. Pure.
 
     Args:
-        secret: Ours.
-        credentials: `passwordCredentials` as Graph shows them.
+        secret: Our secret.
+        credentials: `passwordCredentials` as Graph returns them.
         now: Aware.
     """
     known = [
@@ -101,7 +102,7 @@ def secret_end(
         return None
     source = "Microsoft Graph"
     if len(alike) > 1:
-        source += f", the earliest of {len(alike)} secrets that may be ours"
+        source += f", the earliest of {len(alike)} secrets that may be this one"
     return CredentialEnd(min(alike).date(), source)
 
 
@@ -112,7 +113,7 @@ def _fallback(noted: date | None, why: str) -> CredentialEnd:
 
 
 def _instant(text: object) -> datetime | None:
-    """Graph writes seven digits after the second, of which Python takes six."""
+    """Parse an instant of Graph, which has seven decimal digits; Python keeps six."""
     try:
         found = datetime.fromisoformat(str(text))
         aware = found if found.tzinfo else found.replace(tzinfo=UTC)

@@ -1,9 +1,8 @@
-"""Microsoft Graph, as the pipeline's own application: a mailbox, and its registration.
+"""Microsoft Graph, accessed as the pipeline's own application: mail and registration.
 
-Which Graph belongs to an authority, the authority says itself: `msgraph_host` in its
-OpenID configuration, which differs between the global service and the national clouds
-(observed; Microsoft Learn, "Microsoft Graph national cloud deployments", lists the
-hosts). So no cloud is known here by name.
+The authority names its Graph: `msgraph_host` in its OpenID configuration differs between
+the global service and the national clouds (observed; Microsoft Learn, "Microsoft Graph
+national cloud deployments", lists the hosts). So this module knows no cloud by name.
 """
 
 import base64
@@ -37,11 +36,11 @@ class Graph:
 
     @property
     def origin(self) -> str:
-        """Where it is."""
+        """Scheme and host of this Graph."""
         return self._origin
 
     def token(self) -> str:
-        """A token for Graph, which says nothing yet of what may be done with it.
+        """A token for Graph; having one does not prove any permission.
 
         Raises:
             DataverseError: See `TokenSource.acquire`.
@@ -49,13 +48,13 @@ class Graph:
         return self._tokens.acquire()
 
     def send_mail(self, mailbox: str, mime: bytes) -> Answer:
-        """Have a mailbox send a whole message; 202 says that it was taken.
+        """Send a complete message from a mailbox; 202 means that it was accepted.
 
         Microsoft Learn, "user: sendMail", in MIME format. Needs `Mail.Send`, for all
         mailboxes or, through Exchange, for this one.
 
         Raises:
-            TransientError: No answer; the message may have been taken.
+            TransientError: No answer; the message may have been accepted.
             DataverseError: There is no token.
         """
         path = f"users/{quote(mailbox, safe='@')}/sendMail"
@@ -63,19 +62,19 @@ class Graph:
             "send mail",
             "POST",
             path,
-            # In lines of 76 characters, as MIME has base64.
+            # Base64 in lines of 76 characters, as in MIME.
             content=base64.encodebytes(mime),
             headers={"Content-Type": "text/plain"},
         )
 
     def password_credentials(self, application: str) -> list[dict[str, Any]] | None:
-        """What the directory keeps of an application's secrets, but the secrets.
+        """The directory's entries for an application's secrets, without the secrets.
 
         Microsoft Learn, "Get application" and "passwordCredential resource type". Needs
-        `Application.Read.All`; None where that was not granted.
+        `Application.Read.All`; None if that was not granted.
 
         Raises:
-            TransientError: No answer, or one that makes no sense.
+            TransientError: No answer, or an invalid one.
             DataverseError: There is no token.
         """
         what = "read the application's registration"
@@ -100,7 +99,7 @@ class Graph:
         content: bytes | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
-        """One request; once more with another token where this one is not taken."""
+        """Send one request; retry once with a new token if the first is refused."""
         request = self._http.build_request(
             method, f"{self._origin}/v1.0/{path}", content=content, headers=headers
         )
@@ -127,17 +126,17 @@ def _credentials(answer: Answer) -> list[dict[str, Any]]:
 def connect(
     application: DataverseSettings, token_cache: Path, *, seconds: float = SECONDS
 ) -> Iterator[Graph]:
-    """Find the Graph of the application's cloud.
+    """Connect to the Graph of the application's cloud.
 
     Args:
-        application: Who we are; the same as towards Dataverse.
+        application: Our application; the same as for Dataverse.
         token_cache: File that keeps tokens for all processes.
         seconds: How long each answer may take.
 
     Raises:
         ConfigError: The CA bundle is unusable, or the authority's certificate untrusted.
         TransientError: The authority does not answer.
-        AuthError: It names no Graph.
+        AuthError: The authority names no Graph.
     """
     with token_http(application.ca_bundle, timeout=seconds) as http:
         origin = _origin(http, application.authority)

@@ -1,4 +1,4 @@
-"""Connections: whom we trust, what we refuse to remember, how faults are worded."""
+"""HTTP clients: trusted certificates, no cookies, and translated errors."""
 
 import ssl
 from collections.abc import Iterator
@@ -16,10 +16,10 @@ CONNECT_SECONDS = 10.0
 
 
 def trust(ca_bundle: Path | None) -> ssl.SSLContext:
-    """The system's certificates, and those of the bundle besides.
+    """Trust the system's certificates and those of the bundle.
 
     Raises:
-        ConfigError: The bundle holds no certificate.
+        ConfigError: The bundle contains no certificate.
     """
     context = ssl.create_default_context()
     if ca_bundle is not None:
@@ -27,7 +27,7 @@ def trust(ca_bundle: Path | None) -> ssl.SSLContext:
             context.load_verify_locations(cafile=ca_bundle)
         except (ssl.SSLError, OSError) as error:
             raise ConfigError(
-                f"APEX_CA_BUNDLE names {ca_bundle}, which holds no PEM certificate."
+                f"APEX_CA_BUNDLE names {ca_bundle}, which contains no PEM certificate."
             ) from error
     return context
 
@@ -35,7 +35,7 @@ def trust(ca_bundle: Path | None) -> ssl.SSLContext:
 def no_cookies() -> CookieJar:
     """A jar that stays empty: the affinity cookie would pin us to one web server.
 
-    Microsoft Learn, "Send parallel requests": limits hold for each server.
+    Limits apply per server (Microsoft Learn, "Send parallel requests").
     """
     return CookieJar(policy=DefaultCookiePolicy(allowed_domains=[]))
 
@@ -52,11 +52,11 @@ def token_http(ca_bundle: Path | None, *, timeout: float = 30.0) -> httpx.Client
 
 @contextmanager
 def translated(what: str) -> Iterator[None]:
-    """Turn httpx's errors into ours.
+    """Translate httpx's errors into ours.
 
     Raises:
-        ConfigError: The certificate is not trusted; retrying is useless.
-        TransientError: No answer, or one that breaks off.
+        ConfigError: The certificate is not trusted; a retry cannot help.
+        TransientError: No answer, or a truncated one.
     """
     try:
         yield
@@ -69,7 +69,7 @@ def translated(what: str) -> Iterator[None]:
     except (
         httpx.TransportError,
         httpx.DecodingError,
-        # In the middle of a stream, TLS fails by Python's own errors.
+        # In the middle of a stream, TLS failures raise Python's own errors.
         ssl.SSLError,
         ConnectionError,
     ) as error:
@@ -79,7 +79,7 @@ def translated(what: str) -> Iterator[None]:
 
 
 def certificate_fault(error: ssl.SSLCertVerificationError) -> str:
-    """Why a server's certificate was refused, and what to do about it.
+    """Explain why a server's certificate was refused, and what to do.
 
     Codes are OpenSSL's (`x509_vfy.h`).
     """
@@ -87,18 +87,18 @@ def certificate_fault(error: ssl.SSLCertVerificationError) -> str:
     match error.verify_code:
         case 10:
             return (
-                f"the server's certificate has expired {said}. Who runs the server must "
-                "renew it, unless this machine's clock is fast."
+                f"the server's certificate has expired {said}. Its operator must renew "
+                "it, unless this machine's clock is fast."
             )
         case 9:
             return (
-                f"the server's certificate is not valid yet {said}: look at this "
+                f"the server's certificate is not valid yet {said}: check this "
                 "machine's clock."
             )
         case 62 | 64:
             return (
-                f"the server's certificate is for another host {said}: look at the "
-                "address, and at what stands between."
+                f"the server's certificate is for another host {said}: check the "
+                "address, and the proxies on the way."
             )
     return (
         f"the server's certificate is not trusted {said}. If a private authority signed "
@@ -115,5 +115,5 @@ def _unverified(error: BaseException | None) -> ssl.SSLCertVerificationError | N
 
 
 def _reason(error: Exception) -> str:
-    """The kind of fault, for httpx leaves many messages empty."""
+    """The error's type and text; httpx leaves many texts empty."""
     return f"{type(error).__name__} {error}".strip()

@@ -1,7 +1,7 @@
-"""Straight to a host, or through the proxy that the environment names for it.
+"""Connect directly to a host, or through the proxy that the environment names for it.
 
-httpx would read the same variables, but one entry of NO_PROXY that it cannot parse keeps
-it from being made at all.
+httpx reads the same variables, but a single NO_PROXY entry that it cannot parse makes
+its client fail to start.
 """
 
 import os
@@ -15,24 +15,24 @@ _PORTS = {"http": 80, "https": 443}
 
 
 def _proxy(url: httpx.URL) -> str | None:
-    """The proxy towards an address.
+    """The proxy for an address; None for a direct connection.
 
     Raises:
-        ConfigError: The variable that names it holds no address of an HTTP proxy.
+        ConfigError: The variable does not contain the address of an HTTP proxy.
     """
     port = url.port or _PORTS.get(url.scheme, 0)
     return load_proxies(os.environ).towards(url.scheme, url.host, port)
 
 
 class Routes(httpx.BaseTransport):
-    """One transport for each proxy, and one without."""
+    """One transport per proxy, and one for direct connections."""
 
     def __init__(self, context: ssl.SSLContext) -> None:
         self._context = context
         self._made: dict[str | None, httpx.HTTPTransport] = {}
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request by the way that its host has."""
+        """Send a request through its host's proxy, or directly."""
         proxy = _proxy(request.url)
         if proxy not in self._made:
             self._made[proxy] = httpx.HTTPTransport(
@@ -55,7 +55,7 @@ class AsyncRoutes(httpx.AsyncBaseTransport):
         self._ways: dict[tuple[bytes, int | None], httpx.AsyncHTTPTransport] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request by the way that its host has, looked up once for each host."""
+        """Send a request by its host's route, which is looked up once per host."""
         place = (request.url.raw_host, request.url.port)
         if place not in self._ways:
             proxy = _proxy(request.url)

@@ -1,6 +1,6 @@
 """One file of access tokens, shared by all processes of the pipeline.
 
-Each run is a new process; without the file each would ask Entra for a token of its own.
+Each run is a new process; without the file, each would request a token from Entra.
 """
 
 import fcntl
@@ -19,9 +19,9 @@ logger = logging.getLogger(__name__)
 class TokenCacheFile:
     """MSAL's token cache in a file that only its owner may read.
 
-    A file that cannot be read as a cache is replaced, since it holds nothing that Entra
-    would not give again. A file that cannot be written costs a token request per
-    process and nothing else, so that is logged and not raised.
+    A damaged file is replaced, because Entra can issue its contents again. A file that
+    cannot be written costs one token request per process and nothing else, so that is
+    logged and not raised.
     """
 
     def __init__(self, path: Path) -> None:
@@ -29,9 +29,9 @@ class TokenCacheFile:
 
     @contextmanager
     def opened(self) -> Iterator[msal.SerializableTokenCache]:
-        """Lend the cache to one process at a time; what changed in it is written back.
+        """Lend the cache to one process at a time, and save its changes.
 
-        While one process asks for a token the others wait here, and then find it.
+        While one process requests a token, the others wait here and then find it.
         """
         with self._locked():
             cache = self._read()
@@ -60,12 +60,12 @@ class TokenCacheFile:
         cache = msal.SerializableTokenCache()
         try:
             cache.deserialize(self._path.read_text())
-            # A document of another shape only shows when it is searched.
+            # A document of another shape fails only when it is searched.
             list(cache.search(msal.TokenCache.CredentialType.ACCESS_TOKEN))
         except FileNotFoundError:
             pass
         except (ValueError, TypeError, AttributeError, KeyError):
-            logger.warning("token cache %s is damaged and begins anew", self._path)
+            logger.warning("token cache %s is damaged and starts empty", self._path)
             cache = msal.SerializableTokenCache()
         except OSError as error:
             self._warn(error)
@@ -89,8 +89,8 @@ class TokenCacheFile:
 
     def _warn(self, error: OSError) -> None:
         logger.warning(
-            "token cache %s cannot be used (%s); each process will ask for a token of "
-            "its own until there is room and permission",
+            "token cache %s cannot be used (%s); each process will request its own "
+            "token until the disk has space and the permissions are right",
             self._path,
             error.strerror,
         )

@@ -1,4 +1,4 @@
-"""Access tokens by client credentials, from Entra ID through MSAL."""
+"""Get access tokens from Entra ID with client credentials, through MSAL."""
 
 import threading
 import time
@@ -15,23 +15,23 @@ from apex_pipeline.microsoft.http_transport import translated
 from apex_pipeline.microsoft.token_cache import TokenCacheFile
 from apex_pipeline.settings import DataverseSettings
 
-# MSAL takes a token with less than five minutes left for expired, and so do we.
+# MSAL treats a token with less than five minutes left as expired, and so do we.
 _EXPIRY_MARGIN_SECONDS = 300
 
 
 class TokenSource:
-    """Gives the token that each request carries, mostly from memory or the file.
+    """Supplies the token for each request, mostly from memory or the file.
 
     Args:
-        settings: The application, and its authority.
+        settings: The application and its authority.
         cache: Shared with other processes.
-        http: What MSAL sends through.
-        resource: Whom the tokens are for, if not Dataverse: an origin.
+        http: The client for the authority.
+        resource: The origin that the tokens are for, if not Dataverse.
         now: Seconds since the epoch.
 
     Attributes:
         hits: Requests served without asking Entra.
-        misses: Requests for which Entra was asked.
+        misses: Requests that needed a token from Entra.
     """
 
     def __init__(
@@ -57,20 +57,20 @@ class TokenSource:
         self.misses = 0
 
     def cached(self) -> str | None:
-        """The token in memory while it is good; counts a hit."""
+        """The token in memory while it is valid; counts a hit."""
         if self._expires_at - self._now() <= _EXPIRY_MARGIN_SECONDS:
             return None
         self.hits += 1
         return self._token
 
     def acquire(self) -> str:
-        """A good token: from memory, the shared file, or Entra. Blocks meanwhile.
+        """A valid token from memory, the shared file, or Entra; blocks meanwhile.
 
         Raises:
             AuthError: Entra refuses the credentials.
             TransientError: The authority did not answer, or failed.
-            ConfigError: The authority's certificate is not trusted, or our own
-                certificate file is unusable.
+            ConfigError: The authority's certificate is not trusted, or the client
+                certificate's file is unusable.
         """
         with self._lock:
             token = self.cached()
@@ -104,7 +104,7 @@ class TokenSource:
     def _from_entra(self, cache: msal.SerializableTokenCache) -> str:
         left = self._barred_until - time.monotonic()
         if self._fault is not None and left > 0:
-            # Others have asked already, and were told when to ask again.
+            # An earlier request was told when to ask again.
             raise TransientError(str(self._fault), retry_after=left)
         self.misses += 1
         try:
@@ -131,14 +131,14 @@ class TokenSource:
     def _application(
         self, cache: msal.SerializableTokenCache
     ) -> msal.ConfidentialClientApplication:
-        """MSAL's application; it reads the authority's document as it is made."""
+        """MSAL's application; creating it reads the authority's document."""
         return msal.ConfidentialClientApplication(
             self._settings.client_id,
             authority=self._settings.authority,
             client_credential=self._credential(),
             token_cache=cache,
             http_client=AuthorityHttp(self._http, self._settings.authority),
-            # Else an unknown authority is looked up at login.microsoftonline.com.
+            # Otherwise MSAL looks up an unknown authority at login.microsoftonline.com.
             instance_discovery=False,
         )
 
@@ -163,9 +163,9 @@ class TokenSource:
 
 
 def _unusable_authority(settings: DataverseSettings, error: ValueError) -> AuthError:
-    """MSAL raises ValueError where the authority's address is none."""
+    """Translate the ValueError that MSAL raises for an invalid authority address."""
     first_line = (str(error).splitlines() or [""])[0]
     return AuthError(
-        f"{settings.authority} is not an authority that gives tokens: {first_line} "
+        f"{settings.authority} is not an authority that issues tokens: {first_line} "
         "Check AZURE_TENANT_ID and AZURE_AUTHORITY_HOST."
     )

@@ -2,13 +2,13 @@
 
 The documents (`null` is no data, never 0; instants are ISO 8601 in UTC, ending in Z):
 
-`GET /api/kpis`, 200; 502 or 503 with the same members, where there never was a value:
+`GET /api/kpis`, 200; 502 or 503 with the same members if nothing was ever read:
 
     {"ok": true, "error": null, "message": "Everything is up to date.",
-     "state": "fresh" | "stale" | "empty" | "error",      told in words by `message`
-     "as_of": when Dataverse was read, "generated_at": when this was said,
+     "state": "fresh" | "stale" | "empty" | "error",      explained by `message`
+     "as_of": when Dataverse was read, "generated_at": the time of this answer,
      "max_age_s": values older than this are stale,
-     "poll_after_s": when to ask again,
+     "poll_after_s": seconds until the next poll,
      "window_hours": 24, "runs": {"current": 49, "previous": 51} | null,
      "tiles": [{"key": "latency_p95", "label": "P95 latency",
                 "better": "lower" | "higher" | "neither",
@@ -20,7 +20,7 @@ The documents (`null` is no data, never 0; instants are ISO 8601 in UTC, ending 
               "oldest_pending_seconds": null, "quarantined": 0, "last_success_at": …,
               "last_failure": null, "delivered_24h": 49, "throttled_until": null}}
 
-The tiles are always five, in this order: `cost_per_campaign`, `latency_p95` (worst run,
+There are always five tiles, in this order: `cost_per_campaign`, `latency_p95` (worst run,
 median of runs), `success_rate`, `assets_per_run`, `tokens` (in, out).
 
 `GET /api/metrics/recent?limit=`:
@@ -28,7 +28,7 @@ median of runs), `success_rate`, `assets_per_run`, `tokens` (in, out).
     {"ok": true, "count": 2, "metrics": [{"apex_campaignmetricsid": …, "apex_…": …}],
      "as_of": …, "stale": false}
 
-`GET /api/history?days=30|60|90`, whole days, the oldest first:
+`GET /api/history?days=30|60|90`, whole days, oldest first:
 
     {"ok": true, "time_zone": "UTC", "as_of": …, "stale": false,
      "days": [{"day": "2026-11-24", "is_computed": true, "runs": 49,
@@ -38,10 +38,10 @@ median of runs), `success_rate`, `assets_per_run`, `tokens` (in, out).
                "cost_before_usd": …}]}
 
 `GET /api/forecast`, of the daily cost; `days` and `totals` are empty while `available`
-is false, and ends of intervals null where too little is known for one:
+is false, and ends of intervals are null if there are too few data for them:
 
     {"ok": true, "available": true, "reason": why this model, or why there is none,
-     "note": what limits it, "as_of": when it was made, "made_on": "2026-11-25",
+     "note": its limits, "as_of": when it was computed, "made_on": "2026-11-25",
      "model": "weekday_level" | … | null, "time_zone": "UTC", "stale": false,
      "days": [{"day": "2026-11-25", "cost_usd": …, "low_50_usd": …, "high_50_usd": …,
                "low_80_usd": …, "high_80_usd": …}],
@@ -50,7 +50,7 @@ is false, and ends of intervals null where too little is known for one:
      "accuracy": {"sum_days": 30, "sum_error_pct": …, "coverage_50_pct": …,
                   "coverage_80_pct": …} | null}
 
-`POST /api/metrics/campaign` is told in `recording`, and all of it in `/openapi.json`.
+`recording` describes `POST /api/metrics/campaign`; `/openapi.json` describes everything.
 
 Any failure: `{"ok": false, "error": "a_code", "message": "what to do"}`.
 """

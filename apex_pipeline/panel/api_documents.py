@@ -1,6 +1,6 @@
-"""The JSON documents of the API, made of what the sources hold; pure.
+"""Build the API's JSON documents from the cached values; pure.
 
-Their shapes are told in the package's docstring and in `openapi`.
+The package's docstring and `openapi` describe their shapes.
 """
 
 from collections.abc import Mapping
@@ -30,17 +30,17 @@ MAX_AGE_SECONDS = 60
 """Values older than this are stale."""
 
 POLL_SECONDS = 10.0
-"""How long a viewer is to wait at most."""
+"""The longest time between two polls of a viewer."""
 
 POLL_SOON_SECONDS = 0.4
-"""When to ask again where the read of a new value has just begun."""
+"""Time to the next poll if the read of a new value has just started."""
 
 ACCURACY = ("sum_days", "sum_error_pct", "coverage_50_pct", "coverage_80_pct")
-"""What is told of the used model's backtest; see `outlook.OutlookScore`."""
+"""The backtest figures of the chosen model; see `latest_forecast.OutlookScore`."""
 
 
 def failed(failure: ApexError) -> tuple[int, Document]:
-    """The status and the document of a failure that leaves nothing to show."""
+    """The status and the document for a failure that leaves nothing to show."""
     match failure:
         case ConfigError():
             status, code = 503, "not_configured"
@@ -52,18 +52,18 @@ def failed(failure: ApexError) -> tuple[int, Document]:
 
 
 def public_words(failure: ApexError) -> str:
-    """What viewers read of a failure; where it happened is for the log alone."""
+    """A failure's text for viewers; hosts and addresses go to the log only."""
     match failure:
         case ConfigError() | OutOfTimeError():
             return str(failure)
         case SchemaMissingError():
             return "The metrics database lacks a table. Run `apex provision database`."
         case DatabaseError():
-            return "The metrics database cannot be used. The panel's log says why."
+            return "The metrics database is not available. See the panel's log."
         case AuthError():
-            return "Dataverse rejects the pipeline's credentials. The log says why."
+            return "Dataverse rejects the pipeline's credentials. See the panel's log."
         case _:
-            return "Dataverse cannot be read. The panel's log says why."
+            return "Dataverse is not available. See the panel's log."
 
 
 def recent_document(reading: Reading[Recent], limit: int) -> tuple[int, Document]:
@@ -83,20 +83,20 @@ def recent_document(reading: Reading[Recent], limit: int) -> tuple[int, Document
 def kpis_document(
     reading: Reading[Comparison], health: Reading[Health], now: datetime
 ) -> tuple[int, Document]:
-    """`GET /api/kpis`: the tiles and the sync's own health."""
+    """`GET /api/kpis`: the tiles and the health of the sync."""
     value = reading.value
     status: int = 200
-    told: Document = {"ok": True, "error": None, "message": None}
+    outcome: Document = {"ok": True, "error": None, "message": None}
     if reading.failure is not None or value is None:
-        status, told = failed(_failure(reading))
+        status, outcome = failed(_failure(reading))
     if value is not None:
         status = 200
-        told["ok"] = True
+        outcome["ok"] = True
     state, words = _state(reading, health)
     return status, {
-        **told,
+        **outcome,
         "state": state,
-        "message": told["message"] or words,
+        "message": outcome["message"] or words,
         "as_of": value.as_of if value else None,
         "generated_at": now,
         "max_age_s": MAX_AGE_SECONDS,
@@ -136,7 +136,7 @@ def forecast_document(reading: Reading[CostOutlook]) -> tuple[int, Document]:
         "available": made is not None and made.model is not None,
         "reason": made.reason
         if made
-        else "None was made yet; one is made every night.",
+        else "There is no forecast yet; it is computed every night.",
         "note": made.note if made else "",
         "as_of": made.made_at if made else None,
         "made_on": made.made_on if made else None,
@@ -153,9 +153,9 @@ def forecast_document(reading: Reading[CostOutlook]) -> tuple[int, Document]:
 def readiness_document(
     health: Reading[Health], comparison: Reading[Comparison]
 ) -> tuple[int, Document]:
-    """`GET /readyz`: whether there is a point in sending somebody here.
+    """`GET /readyz`: whether the panel can serve requests.
 
-    Dataverse itself is not asked, and may be down: the last values are served then.
+    This does not ask Dataverse, which may be down: the panel then serves old values.
     """
     failure = health.failure
     dataverse = "not_asked" if comparison.value is None else "ok"
@@ -173,9 +173,9 @@ def readiness_document(
 
 
 def plain(value: object) -> object:
-    """What JSON does not know: instants and days as ISO 8601, decimals as numbers.
+    """Encode for JSON: instants and days as ISO 8601, decimals as numbers.
 
-    A number that is not finite, as sums made by earlier versions may be, is not known.
+    A number that is not finite, as in sums of earlier versions, becomes null.
     """
     match value:
         case datetime():
@@ -191,9 +191,9 @@ def plain(value: object) -> object:
 
 
 def poll_after(reading: Reading[Any]) -> float:
-    """When the next value is due, so that nobody asks just before and waits twice.
+    """Seconds until the next value is due; an earlier poll would get the old one.
 
-    While it is being read, as long again as that has taken already.
+    While a read is running: as long again as it has taken so far.
     """
     wait = reading.due_in if reading.under_way is None else reading.under_way
     return round(min(max(wait, POLL_SOON_SECONDS), POLL_SECONDS), 1)
@@ -204,13 +204,13 @@ def _failure(reading: Reading[Any]) -> ApexError:
 
 
 def _state(reading: Reading[Comparison], health: Reading[Health]) -> tuple[str, str]:
-    """The state, and what it means in a sentence."""
+    """The state, and a sentence that explains it."""
     if reading.failure is not None or reading.value is None:
         return "error", "Dataverse does not answer."
     if reading.age is not None and reading.age > MAX_AGE_SECONDS:
         return "stale", "These figures are old; new ones are being read."
     if health.failure is not None:
-        return "stale", "Whether the sync keeps up cannot be seen."
+        return "stale", "The state of the sync is not available."
     if health.value and health.value.status.is_overdue:
         waiting = health.value.status.waiting_seconds or 0
         return "stale", (
@@ -223,13 +223,13 @@ def _state(reading: Reading[Comparison], health: Reading[Health]) -> tuple[str, 
 
 
 def _sync(health: Reading[Health]) -> Document:
-    told: Mapping[str, Any] = {"ok": True, "error": None, "message": None}
+    outcome: Mapping[str, Any] = {"ok": True, "error": None, "message": None}
     if health.failure is not None:
-        told = failed(health.failure)[1]
+        outcome = failed(health.failure)[1]
     value = health.value
     known = asdict(value.status) if value else {}
     return {
-        **told,
+        **outcome,
         "as_of": value.as_of if value else None,
         **{
             name: known.get(name)

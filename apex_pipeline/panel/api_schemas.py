@@ -1,4 +1,4 @@
-"""The schemas of what the API answers, by the definitions that it answers by."""
+"""JSON schemas of the API's answers, built from the definitions that produce them."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ _COUNT: Schema = {"type": "integer", "minimum": 0}
 
 
 def schemas() -> Schema:
-    """All schemas, by name; an object has the members that are named, and no others."""
+    """All schemas by name; objects have exactly the named members."""
     return {
         "Failure": _object(
             {"ok": {"const": False}, "error": _TEXT, "message": _TEXT},
@@ -60,7 +60,7 @@ def _kpi_schemas() -> Schema:
     return {
         "Kpis": _object(
             {
-                **_told(),
+                **_outcome(),
                 "state": {"enum": ["fresh", "stale", "empty", "error"]},
                 "as_of": _or_null(_INSTANT),
                 "generated_at": _INSTANT,
@@ -94,7 +94,7 @@ def _kpi_schemas() -> Schema:
         ),
         "Sync": _object(
             {
-                **_told(),
+                **_outcome(),
                 "as_of": _or_null(_INSTANT),
                 "pending": _or_null(_COUNT),
                 "oldest_pending_seconds": _or_null(_NUMBER),
@@ -169,7 +169,7 @@ def _history_schemas() -> Schema:
     }
 
 
-def _told() -> Schema:
+def _outcome() -> Schema:
     return {"ok": _FLAG, "error": _or_null(_TEXT), "message": _or_null(_TEXT)}
 
 

@@ -1,4 +1,4 @@
-"""The application: routes, and what stands before each of them."""
+"""The panel's application: routes and middleware."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -63,14 +63,14 @@ _CODES = {404: "not_found", 405: "method_not_allowed"}
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """What the routes are served from."""
+    """The handlers of the routes."""
 
     sources: Sources
     sign_in: SignIn
     latencies: Latencies
 
     async def page(self, request: Request) -> Response:
-        """The page, with all that it shows first already in it."""
+        """The page, with its first figures already rendered."""
         days = DAYS.read(request.query_params)
         _, kpis = await self._kpis()
         past = await self.sources.history(days)
@@ -86,7 +86,7 @@ class Panel:
             forecast=api_documents.forecast_document(ahead)[1],
             rows=page_view.rows(known),
             totals=page_view.totals(outlook),
-            # Made by us, of numbers and dates.
+            # Our own SVG, built from numbers and dates.
             picture=Markup(page_view.picture(known, outlook) or ""),  # noqa: S704
             days=days,
             choices=HISTORY_DAYS,
@@ -95,7 +95,7 @@ class Panel:
         return tagged(request, body, HTML)
 
     async def live(self, request: Request) -> Response:
-        """The part of the page that is asked for again and again."""
+        """The part of the page that the browser polls."""
         _, kpis = await self._kpis()
         shown = page_view.live(kpis, await self._lately(), self.sources.time_zone())
         body = pages.render("live.html", live=shown)
@@ -123,17 +123,17 @@ class Panel:
         return _answer(request, api_documents.forecast_document(reading))
 
     async def healthz(self, request: Request) -> Response:
-        """Whether the process lives; nothing else is asked."""
+        """`GET /healthz`: whether the process runs; it checks nothing else."""
         return json_response(request, {"ok": True})
 
     async def readyz(self, request: Request) -> Response:
-        """Whether there is a point in sending somebody here."""
+        """`GET /readyz`."""
         health = await self.sources.health.get()
         comparison = self.sources.comparison.peek()
         return _answer(request, api_documents.readiness_document(health, comparison))
 
     async def metrics(self, _: Request) -> Response:
-        """`GET /metrics`, for Prometheus; Dataverse is not asked for it."""
+        """`GET /metrics`, for Prometheus; sends no request to Dataverse."""
         health = await self.sources.health.get()
         totals = await self.sources.totals.get()
         comparison, use = self.sources.comparison.peek(), self.sources.dataverse_use()
@@ -159,8 +159,8 @@ class Panel:
         return reading.value.days if reading.value else ()
 
     async def _kpis(self) -> tuple[int, Document]:
-        # The first look waits for both at once, for ten seconds at most; that at
-        # Dataverse begins with the health, since it may have asked the sync to wait.
+        # The first request waits for both at once, for ten seconds at most. The read of
+        # Dataverse starts with the health, because Dataverse may be throttling the sync.
         health, comparison = await asyncio.gather(
             self.sources.health.get(), self.sources.comparison.get()
         )
@@ -170,7 +170,7 @@ class Panel:
 def make_app(
     settings: PanelSettings, sources: Sources, *, requests: Rate = REQUESTS
 ) -> ASGIApp:
-    """The application; what it reads from is opened at the first look."""
+    """Build the application; it connects to its sources on the first request."""
     sessions = None if settings.token is None else Sessions(settings.token)
     sign_in = SignIn(sessions, Buckets(SIGN_INS), pages.sign_in_form)
     latencies = Latencies()
@@ -233,7 +233,7 @@ def _answer(request: Request, answer: tuple[int, Document]) -> Response:
 
 
 def _refuse(request: Request, error: Exception) -> Response:
-    """JSON where programs ask, a line of text where people do."""
+    """JSON for paths of the API, a line of text for pages."""
     if not isinstance(error, HTTPException):
         raise error
     if request.url.path.startswith("/api/"):
@@ -248,5 +248,5 @@ def _refuse_parameter(_: Request, error: Exception) -> Response:
 
 
 def _apologize(*_: object) -> Response:
-    """A fault of ours; the log has it."""
-    return refusal(500, "internal_error", "Something went wrong; the log tells what.")
+    """Answer after a bug of ours; the log has its traceback."""
+    return refusal(500, "internal_error", "Something went wrong; see the panel's log.")

@@ -1,8 +1,8 @@
-"""One read serves everybody who looks: shared, refreshed behind them, kept when it fails.
+"""Share one read among all viewers, refresh it in the background, survive failures.
 
-Nothing is read while nobody asks. Among those who ask, one starts the read and all
-share its outcome; while it goes on they get the value before it. A read that failed is
-tried again ever more seldom, and the last good value stays.
+Nothing is read without a request. The first request starts the read, and all others
+share its outcome; while it runs, they get the previous value. Failed reads are retried
+with growing pauses, and the last good value stays.
 """
 
 import asyncio
@@ -23,26 +23,25 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """How long a value is good for, and how failures are spaced; seconds.
+    """How long a value stays valid, and how long to pause after failures; in seconds.
 
     Attributes:
-        fresh: A value is served as it is until it is so old.
-        stale: For so long after that it is served while a new one is read; then who
-            asks waits for the new one.
-        patience: Who has to wait, though there is an old value, waits so long.
-        first_patience: Who has to wait because there is none yet, waits so long.
-        limit: A read may take so long.
-        first_pause: Nothing is read for so long after a failure, and twice as long
-            after each further one.
-        longest_pause: The bound of that.
+        fresh: Up to this age, a value is served without a new read.
+        stale: For this long after that, it is served while a new one is read; later
+            requests wait for the new one.
+        patience: The longest such wait.
+        first_patience: The longest wait for the first value.
+        limit: The longest time for a read.
+        first_pause: The pause after a failure; it doubles with each further failure.
+        longest_pause: The longest such pause.
     """
 
-    # A viewer who asks every ten seconds sees what is new within those ten: what is read
-    # then shows after a second question (`documents`).
+    # A viewer who polls every ten seconds sees new figures within those ten: a second
+    # poll soon after gets the new value (see `api_documents`).
     fresh: float = 9.1
     stale: float = 50.9
     patience: float = 3.0
-    # The answer is promised within ten seconds.
+    # An answer is promised within ten seconds.
     first_patience: float = 9.0
     limit: float = 15.0
     first_pause: float = 10.0
@@ -51,14 +50,14 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Reading(Generic[Value]):
-    """What there is to show.
+    """A cached value and its state.
 
     Attributes:
-        value: The last one read; None if none was, ever.
-        age: Seconds since its read began.
-        failure: Why the last read failed; None if it did not.
-        under_way: Seconds since the read of a new one began; None if there is none.
-        due_in: Seconds until who asks has a new one read.
+        value: The last value; None if no read ever succeeded.
+        age: Seconds since the start of its read.
+        failure: Why the last read failed; None if it succeeded.
+        under_way: Seconds since the running read started; None if none is running.
+        due_in: Seconds until a request starts the next read.
     """
 
     value: Value | None
@@ -69,12 +68,12 @@ class Reading(Generic[Value]):
 
     @property
     def current(self) -> Value | None:
-        """The value if the last read succeeded: what is true now, not what once was."""
+        """The value if the last read succeeded; None rather than an outdated value."""
         return self.value if self.failure is None else None
 
 
 class Shared(Generic[Value]):
-    """A value that is read for all at once; for one event loop."""
+    """A value that all requests of one event loop share."""
 
     def __init__(
         self,
@@ -86,15 +85,15 @@ class Shared(Generic[Value]):
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        """Keep how to read; nothing is read yet.
+        """Prepare the cache; nothing is read yet.
 
         Args:
-            read: Reads the value, or raises what `errors` sorts.
-            timing: How often.
-            source: Who is asked, for the failure of a read that takes too long.
-            late: Makes that failure.
+            read: Reads the value, or raises an `ApexError`.
+            timing: How often to read.
+            source: The name of the source, for the error of a read that times out.
+            late: Creates that error.
             clock: Monotonic seconds.
-            now: The time of day, for failures that say until when to wait.
+            now: The time of day, for errors that say until when to wait.
         """
         self._read = read
         self._timing = timing
@@ -111,14 +110,14 @@ class Shared(Generic[Value]):
         self._flight: asyncio.Task[None] | None = None
 
     async def get(self) -> Reading[Value]:
-        """The value, waiting for it only where there is none to show meanwhile."""
+        """The value; waits only if there is none to show meanwhile."""
         age = self._age()
         if self._flight is None and self._due_in() <= 0:
             self._begun_at = self._clock()
             self._flight = asyncio.create_task(self._refresh())
         flight = self._flight
         if flight is not None and self._is_worth_waiting(age):
-            # Whoever hangs up meanwhile does not take the read away from the others.
+            # A client that disconnects does not cancel the read for the others.
             timing = self._timing
             patience = timing.first_patience if age is None else timing.patience
             done, _ = await asyncio.wait({flight}, timeout=patience)
@@ -127,7 +126,7 @@ class Shared(Generic[Value]):
         return self.peek()
 
     def peek(self) -> Reading[Value]:
-        """What there is, without asking for more."""
+        """The current state, without starting a read."""
         return Reading(
             self._value,
             self._age(),
@@ -137,7 +136,7 @@ class Shared(Generic[Value]):
         )
 
     async def close(self) -> None:
-        """Break off a read that is under way."""
+        """Cancel a running read."""
         if self._flight is not None:
             self._flight.cancel()
             await asyncio.wait({self._flight})
@@ -153,20 +152,20 @@ class Shared(Generic[Value]):
         return max(held, 0.0)
 
     def _is_worth_waiting(self, age: float | None) -> bool:
-        """Not where the last read failed: whoever asks should not wait for a dead end."""
+        """Whether to wait for the read; not after a failure, which may repeat."""
         if self._failure is not None:
             return False
         return age is None or age >= self._timing.fresh + self._timing.stale
 
     async def _refresh(self) -> None:
-        # Whatever becomes of it, a slip of ours included, is not repeated at once.
+        # Even after an unexpected error, the next read does not start at once.
         self._not_before = self._clock() + self._timing.first_pause
         try:
             async with asyncio.timeout(self._timing.limit):
                 value = await self._read()
         except TimeoutError:
             seconds = f"{self._timing.limit:g} s"
-            self._failed(self._late(f"{self._source} gave no answer in {seconds}."))
+            self._failed(self._late(f"{self._source} did not answer within {seconds}."))
         except ApexError as error:
             self._failed(error)
         else:
@@ -177,10 +176,10 @@ class Shared(Generic[Value]):
             self._flight = None
 
     def _failed(self, failure: ApexError) -> None:
-        # Viewers read what is wrong with the configuration; the rest only the log tells.
+        # Viewers see configuration errors themselves; other errors are only in the log.
         is_news = str(failure) != str(self._failure)
         if is_news and not isinstance(failure, ConfigError):
-            logger.warning("%s cannot be read: %s", self._source, failure)
+            logger.warning("cannot read %s: %s", self._source, failure)
         self._failure = failure
         self._failures += 1
         doubled = self._timing.first_pause * 2.0 ** min(self._failures - 1, 32)

@@ -1,7 +1,7 @@
-"""Where the panel's values come from, each behind a cache that serves everybody.
+"""The panel's sources, Dataverse and Postgres, each behind a shared cache.
 
-Both ends are opened when the first person looks, and kept open. One that is not
-configured, or down, leaves the other's values standing.
+Both connections open on the first request and stay open. If one of them is down or not
+configured, the values of the other are still served.
 """
 
 import asyncio
@@ -40,10 +40,10 @@ from apex_pipeline.settings import (
 )
 
 RECENT_TIERS = (50, MOST_RECENT)
-"""Numbers of records that are read: the smallest that holds what was asked for, so that
-no more than so many different reads are ever made."""
+"""Numbers of records to read: a request uses the smallest that covers it, so there are
+only this many different reads."""
 
-# Together less than a read may take (`Timings`): the failure then says why.
+# Together shorter than the limit of a read (`Timings`), so that the error says why.
 _PATIENCE_SECONDS = 3.0
 _STATEMENT_SECONDS = 2.5
 _RETRY = RetryPolicy(attempts=2, first_wait=0.3, grace=2.0)
@@ -53,7 +53,7 @@ _Result = TypeVar("_Result")
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """The sync's own state, and when it was asked for."""
+    """The state of the sync, and when it was read."""
 
     as_of: datetime
     status: Status
@@ -71,7 +71,7 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class CostOutlook:
-    """The newest forecast in the business's time zone; None where none was made."""
+    """The newest forecast in the business's time zone; None if there is none yet."""
 
     time_zone: str
     outlook: Outlook | None
@@ -87,7 +87,7 @@ class Recent:
 
 @dataclass(frozen=True, slots=True)
 class DataverseUse:
-    """What this process asked of Dataverse; see `Sender` and `TokenSource`."""
+    """This process's requests to Dataverse; see `Sender` and `TokenSource`."""
 
     requests: int = 0
     token_hits: int = 0
@@ -96,7 +96,7 @@ class DataverseUse:
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """How often each of the sources is read at most."""
+    """How often each source is read at most."""
 
     dataverse: Timing = field(default_factory=Timing)
     health: Timing = field(
@@ -108,19 +108,19 @@ class Timings:
 
 
 class Sources:
-    """All that the panel shows, shared among those who look.
+    """All values that the panel shows, shared among its viewers.
 
     Attributes:
-        comparison: The key figures' two days, from Dataverse.
-        health: The sync's own state, from Postgres.
-        totals: What all runs of the sync did, from Postgres.
+        comparison: The key figures of the last two days, from Dataverse.
+        health: The state of the sync, from Postgres.
+        totals: Sums over all runs of the sync, from Postgres.
         outlook: The newest forecast of the cost, from Postgres.
     """
 
     def __init__(
         self, environment: Mapping[str, str], timings: Timings | None = None
     ) -> None:
-        """Keep the environment; nothing is opened or read yet."""
+        """Keep the variables; nothing is opened or read yet."""
         timings = timings or Timings()
         self._environment = environment
         self._dataverse = _DataverseEnd(environment)
@@ -141,7 +141,7 @@ class Sources:
         }
 
     async def recent(self, limit: int) -> Reading[Recent]:
-        """The newest records, at least *limit* of them where there are so many."""
+        """The newest records, at least *limit* of them if there are that many."""
         return await self._recent[next(t for t in RECENT_TIERS if t >= limit)].get()
 
     async def history(self, days: int) -> Reading[History]:
@@ -153,7 +153,7 @@ class Sources:
 
         Raises:
             ConfigError: The database is not configured.
-            DatabaseError: One of its kinds.
+            DatabaseError: A subclass that fits the remedy.
         """
         selection = select(load_analysis_settings(self._environment), DAILY_ROWS.name)
         with snapshot(self.open_database()) as connection:
@@ -180,7 +180,7 @@ class Sources:
             return "UTC"
 
     async def close(self) -> None:
-        """Break off what is being read, and close both ends."""
+        """Cancel running reads, and close both connections."""
         every: tuple[Shared[Any], ...] = (
             *(self.comparison, self.health, self.totals, self.outlook),
             *self._recent.values(),
@@ -192,14 +192,14 @@ class Sources:
             await asyncio.to_thread(self._database.close)
 
     def dataverse_use(self) -> DataverseUse:
-        """What was asked of Dataverse until now."""
+        """The requests to Dataverse so far."""
         return self._dataverse.use()
 
     def open_database(self) -> Database:
-        """The database, opened once; any thread may ask.
+        """The database, opened once; thread-safe.
 
         Raises:
-            ConfigError: It is not configured.
+            ConfigError: The database is not configured.
         """
         with self._opening:
             if self._database is None:
@@ -224,18 +224,18 @@ class Sources:
         return read
 
     async def _open_dataverse(self) -> Environment:
-        """The environment, unless it has asked the sync to wait.
+        """The environment, unless it throttles the sync.
 
         Raises:
-            ConfigError: It is not configured.
-            OutOfTimeError: It takes no requests of this application yet.
+            ConfigError: The environment is not configured.
+            OutOfTimeError: The environment accepts no requests yet.
         """
         environment = await self._dataverse.open()
         health = (await self.health.get()).value
         until = health.status.throttled_until if health else None
         if until is not None and until > datetime.now(UTC):
             raise OutOfTimeError(
-                f"Dataverse takes requests again at {until:%H:%M:%S} UTC.",
+                f"Dataverse accepts requests again at {until:%H:%M:%S} UTC.",
                 retry_at=until,
             )
         return environment
@@ -286,7 +286,7 @@ def _from_postgres(
 
 
 class _DataverseEnd:
-    """The environment, opened at the first need."""
+    """The environment, connected on first use."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._environment = environment

@@ -1,8 +1,8 @@
-"""What the panel reads from Dataverse: the newest records, and two days of runs.
+"""Read the newest records and two days of runs from Dataverse.
 
-Two days are read once in whole. After that only what Dataverse has modified since is
-asked for, which costs one small answer however many runs there are; every few minutes
-the whole is read again, because that is how deleted records are noticed.
+Two days are read once in full. After that, only records modified since are read: one
+small answer, however many runs there are. Every few minutes the full read repeats, which
+finds deleted records.
 """
 
 from collections.abc import AsyncIterator, Mapping
@@ -27,17 +27,17 @@ from apex_pipeline.panel.kpis import (
 )
 
 DEADLINE_SECONDS = 8.0
-"""A read of the panel may begin nothing more after so long."""
+"""After this long, a read of the panel starts no further request."""
 
 MOST_RUNS = 50_000
-"""Runs of two days that the panel adds up; ten pages of Dataverse's largest size."""
+"""The most runs of two days that the panel adds up; ten of Dataverse's largest pages."""
 
 _NAMES = tuple(column.dataverse for column in COLUMNS)
 _SELECT = ",".join(_NAMES)
 _NEWEST_FIRST = f"apex_createdat desc,{PRIMARY_KEY} desc"
 
-# A bulk request is one transaction: its records are modified when it begins, and seen
-# when it ends, up to two minutes later.
+# A bulk request is one transaction: its records get the time of its start and become
+# visible at its end, up to two minutes later.
 _OVERLAP = timedelta(minutes=5)
 _WHOLE_AGAIN_AFTER = timedelta(minutes=10)
 
@@ -45,7 +45,7 @@ _WHOLE_AGAIN_AFTER = timedelta(minutes=10)
 async def read_recent(
     client: DataverseClient, limit: int
 ) -> tuple[dict[str, Any], ...]:
-    """Read the newest records, key and columns of ours alone.
+    """Read the newest records, with only the key and the pipeline's columns.
 
     Raises:
         DataverseError: See the tree in `errors`.
@@ -66,7 +66,7 @@ async def read_recent(
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A run, and when Dataverse modified its record."""
+    """A run, and when its record was last modified."""
 
     run: Run
     modified_on: datetime
@@ -76,17 +76,21 @@ class Window:
     """The runs of the last two days, kept up to date by small reads."""
 
     def __init__(self, most_runs: int = MOST_RUNS) -> None:
-        """Begin with nothing; so many runs are added up, and no more."""
+        """Start empty.
+
+        Args:
+            most_runs: The most runs to add up; more are an error.
+        """
         self._most_runs = most_runs
         self._kept: dict[str, Kept] = {}
         self._whole_at: datetime | None = None
 
     async def refresh(self, client: DataverseClient, now: datetime) -> Comparison:
-        """Read what is new, and compare the two days.
+        """Read new records, and compare the two days.
 
         Raises:
-            DataverseError: See the tree in `errors`; also where there are more runs
-                than can be added up here.
+            DataverseError: See the tree in `errors`; also if there are more runs than
+                the panel adds up.
         """
         begin = now - 2 * PERIOD
         since = self._since(now)
@@ -96,7 +100,7 @@ class Window:
             if len(kept) > self._most_runs:
                 raise DataverseError(
                     f"Dataverse holds more than {self._most_runs} runs of the last two "
-                    "days, which the panel does not add up. The rollups have them."
+                    "days, too many for the panel. See the rollups instead."
                 )
         if since is None:
             self._whole_at = now
@@ -106,14 +110,14 @@ class Window:
         return compare((one.run for one in self._kept.values()), now)
 
     def _since(self, now: datetime) -> datetime | None:
-        """From when on to ask for modified records; None for all of them."""
+        """The instant since when to read modified records; None to read all."""
         if (
             not self._kept
             or self._whole_at is None
             or now - self._whole_at >= _WHOLE_AGAIN_AFTER
         ):
             return None
-        # Dataverse's own clock, whatever ours says.
+        # By Dataverse's own clock, not by ours.
         return max(one.modified_on for one in self._kept.values()) - _OVERLAP
 
 
@@ -133,10 +137,10 @@ async def _modified(
 
 
 def keep(record: Mapping[str, Any]) -> tuple[str, Kept]:
-    """The key of a record, and what is kept of it.
+    """The key of a record, and the values to keep.
 
     Raises:
-        DataverseError: It does not hold what was asked for.
+        DataverseError: The record lacks a value, or has one of a wrong type.
     """
     run = read_run(record)
     with understood():

@@ -1,7 +1,7 @@
-"""Files to take away: written out of one snapshot, then sent as fast as a client reads.
+"""CSV downloads: written from one snapshot, then sent as fast as a client reads.
 
-A client that stops reading holds a temporary file and nothing in the database, and what
-fails fails before the first byte.
+A slow client occupies a temporary file but nothing in the database. Failures happen
+before the first byte is sent.
 """
 
 import asyncio
@@ -69,7 +69,7 @@ class Downloads:
             async with self.turns:
                 return file, await asyncio.to_thread(write, file)
         except BaseException:
-            # A thread that still writes ends with it.
+            # Closing the file also stops a thread that still writes.
             file.close()
             raise
 

@@ -1,7 +1,7 @@
 """`GET /metrics`: Prometheus's text format, version 0.0.4; pure.
 
-What is not known is left out, so that an alert for absent series tells of it; it is
-never 0 for want of data.
+Unknown values are left out, so that an alert on absent series notices; they are never
+reported as 0.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -22,7 +22,7 @@ Sample = tuple[str, Mapping[str, str], float]
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """A metric: what it is called, what it is, and its values."""
+    """A metric family: name, type, help text, and samples."""
 
     name: str
     kind: str
@@ -30,7 +30,7 @@ class Family:
     samples: tuple[Sample, ...]
 
     def lines(self) -> Iterator[str]:
-        """The lines of its exposition; none without a value."""
+        """The lines of its exposition; none without a sample."""
         if not self.samples:
             return
         yield f"# HELP {self.name} {self.help}"
@@ -53,7 +53,7 @@ def expose(families: Iterable[Family]) -> bytes:
 
 
 def sync_families(health: Health | None, totals: Totals | None) -> Iterator[Family]:
-    """What Postgres tells of the sync; None for what it does not tell now."""
+    """The sync's metrics from Postgres; pass None for values not available now."""
     status = health.status if health else None
     yield _gauge(
         "apex_database_up", "Whether Postgres answers.", float(status is not None)
@@ -66,12 +66,12 @@ def sync_families(health: Health | None, totals: Totals | None) -> Iterator[Fami
         )
         yield _gauge(
             "apex_oldest_pending_age_seconds",
-            "Age of the oldest pending row that was not refused before; 0 without one.",
+            "Age of the oldest pending row that was never rejected; 0 without one.",
             status.oldest_pending_seconds or 0.0,
         )
         yield _gauge(
             "apex_quarantined_rows",
-            "Rows put aside because Dataverse cannot take them.",
+            "Rows in quarantine because Dataverse rejects them.",
             status.quarantined,
         )
         yield _gauge(
@@ -84,23 +84,23 @@ def sync_families(health: Health | None, totals: Totals | None) -> Iterator[Fami
             "apex_delivered_rows", "Rows that Dataverse acknowledged.", totals.delivered
         )
         yield _counter(
-            "apex_rejected_rows", "Rows that went to the quarantine.", totals.rejected
+            "apex_rejected_rows", "Rows that went into quarantine.", totals.rejected
         )
         yield _counter(
             "apex_throttled_seconds",
-            "Time that the sync stood still because Dataverse asked for it.",
+            "Time that the sync waited because Dataverse throttled it.",
             totals.throttled_seconds,
         )
 
 
 def token_families(totals: Totals | None, use: DataverseUse) -> Iterator[Family]:
-    """How often an access token was at hand, in the sync and in this process."""
+    """Hits and misses of the token cache, in the sync and in this process."""
     by_process = {"panel": (use.token_hits, use.token_misses)}
     if totals is not None:
         by_process["sync"] = (totals.token_cache_hits, totals.token_cache_misses)
     for place, name, help_text in (
-        (0, "hits", "Requests to Dataverse for which an access token was at hand."),
-        (1, "misses", "Requests to Dataverse for which one was fetched first."),
+        (0, "hits", "Requests to Dataverse that found an access token in the cache."),
+        (1, "misses", "Requests to Dataverse that needed a new access token."),
     ):
         yield Family(
             f"apex_token_cache_{name}_total",
@@ -116,7 +116,7 @@ def token_families(totals: Totals | None, use: DataverseUse) -> Iterator[Family]
 def dataverse_families(
     reading: Reading[Comparison], use: DataverseUse
 ) -> Iterator[Family]:
-    """What this process asked Dataverse; what was not asked says nothing."""
+    """This process's requests to Dataverse; no state before the first request."""
     yield _counter(
         "apex_panel_dataverse_requests",
         "Requests that the panel sent to Dataverse.",
@@ -131,7 +131,7 @@ def dataverse_families(
 
 
 def latency_family(latencies: Latencies) -> Family:
-    """The histogram of the answers."""
+    """The histogram of answer times."""
     samples: list[Sample] = []
     for (method, route, status), counts, total in latencies.series():
         labels = {"method": method, "route": route, "status": status}

@@ -1,7 +1,7 @@
-"""How figures are told to people: the same words on the first page and at each refresh.
+"""Format figures as text, the same way on the first page and at each refresh.
 
-Numbers are written with points and thin groups as in English, whatever the reader's
-language; what is not known is a dash, never a zero.
+Numbers are in English notation, whatever the reader's language. An unknown figure is a
+dash, never a zero.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,13 +20,13 @@ _SCALES = ((1_000_000_000, "B"), (1_000_000, "M"), (10_000, "k"))
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """A figure in words.
+class FigureText:
+    """A figure as text.
 
     Attributes:
-        number: What is shown large.
-        unit: What stands small behind it; empty where the number says it.
-        exact: The whole figure, for whoever points at it.
+        number: The large text.
+        unit: The small text after it; empty if the number includes the unit.
+        exact: All digits, shown as a tooltip.
     """
 
     number: str
@@ -36,12 +36,12 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """How a figure has changed, in words.
+    """The change of a figure as text.
 
     Attributes:
         tone: `better`, `worse`, `more`, `less`, `same` or `unknown`.
-        arrow: ▲, ▼ or nothing.
-        text: By how much, and what that means.
+        arrow: ▲, ▼ or empty.
+        text: The amount, and whether it is better.
     """
 
     tone: str
@@ -49,24 +49,24 @@ class Change:
     text: str
 
 
-def figure(value: Number | None, unit: str) -> Told:
-    """Tell a figure of the API; *unit* is one of its units."""
+def figure(value: Number | None, unit: str) -> FigureText:
+    """Format a figure of the API; *unit* is one of its units."""
     if value is None or not isfinite(value):
-        return Told(NOTHING, "", "no data")
+        return FigureText(NOTHING, "", "no data")
     number, short = _UNITS[unit](value)
-    return Told(number, short, f"{_exact(value)} {unit}")
+    return FigureText(number, short, f"{_exact(value)} {unit}")
 
 
 def change(
     amount: Number | None, change_unit: str, better: str, *, is_known: bool
 ) -> Change:
-    """Tell a change of the API.
+    """Format a change of the API.
 
     Args:
-        amount: The change; None where the figure before is zero or not known.
+        amount: The change; None if the previous figure is zero or unknown.
         change_unit: `%` or `points`.
         better: `lower`, `higher` or `neither`.
-        is_known: Whether the figure itself is.
+        is_known: Whether the figure itself is known.
     """
     if amount is None or not isfinite(amount):
         text = "nothing to compare with" if is_known else "no data"
@@ -97,7 +97,7 @@ def instant(at: datetime | None, zone: str) -> str:
 
 
 def count(value: Number | None) -> str:
-    """Tell a number of things."""
+    """Format a count."""
     return NOTHING if value is None or not isfinite(value) else f"{value:,.0f}"
 
 

@@ -1,4 +1,4 @@
-"""How long answers take, by route: what Prometheus calls a histogram."""
+"""Measure how long answers take, per route, as a Prometheus histogram."""
 
 import time
 from bisect import bisect_left
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-"""Upper bounds, seconds. The targets are 0.05 for an answer of the API, and 2.5."""
+"""Upper bounds in seconds. Targets: 0.05 for an answer of the API, 2.5 for the page."""
 
 _METHODS = {"GET", "HEAD", "POST", "OPTIONS"}
 _OTHER = "other"
@@ -17,19 +17,19 @@ Labels = tuple[str, str, str]
 
 
 class Latencies:
-    """Counts of answers, by what was asked and how long it took.
+    """Counts of answers by method, route, status and duration.
 
-    What can be told apart is bounded: addresses that are no route are one.
+    The number of series is bounded: all paths that are not routes count as one.
     """
 
     def __init__(self) -> None:
-        """Nothing was answered yet."""
+        """Start without answers."""
         self._routes: frozenset[str] = frozenset()
         self._counts: dict[Labels, list[int]] = {}
         self._sums: dict[Labels, float] = {}
 
     def know(self, routes: Iterable[str]) -> None:
-        """Tell these addresses apart."""
+        """Count these paths separately."""
         self._routes = frozenset(routes)
 
     def note(self, method: str, path: str, status: int, seconds: float) -> None:
@@ -44,7 +44,7 @@ class Latencies:
         self._sums[labels] = self._sums.get(labels, 0.0) + seconds
 
     def series(self) -> Iterator[tuple[Labels, list[int], float]]:
-        """For each set of labels the counts, one for each bucket and above, and the sum."""
+        """Per set of labels: the counts per bucket (the last for above), and the sum."""
         for labels in sorted(self._counts):
             yield labels, self._counts[labels], self._sums[labels]
 
@@ -67,17 +67,17 @@ class Measured:
             await self._app(scope, receive, send)
             return
         begun = time.perf_counter()
-        # A client that hangs up, or a fault of ours, leaves no status.
+        # A client that disconnects, or a bug of ours, leaves no status.
         status = 500
 
-        async def told(message: Message) -> None:
+        async def note_status(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
             await send(message)
 
         try:
-            await self._app(scope, receive, told)
+            await self._app(scope, receive, note_status)
         finally:
             seconds = time.perf_counter() - begun
             self._latencies.note(scope["method"], scope["path"], status, seconds)

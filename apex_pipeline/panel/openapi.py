@@ -1,4 +1,4 @@
-"""The API described in OpenAPI 3.1, by the same definitions that its routes obey."""
+"""Describe the API in OpenAPI 3.1, from the definitions that its routes use."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,11 +15,11 @@ def openapi(*parts: Mapping[str, Any], needs_token: bool) -> Schema:
     """The document.
 
     Args:
-        parts: Paths and schemas of routes that are described elsewhere.
-        needs_token: Whether the token has to be shown.
+        parts: Paths and schemas of routes described elsewhere.
+        needs_token: Whether requests need the token.
     """
     described = _guarded(_paths(), "401", "429")
-    health = _get("Whether the process lives", "Health")
+    health = _get("Liveness: the process runs", "Health")
     described_schemas = schemas()
     for part in parts:
         described |= _guarded(part["paths"], "401", "403", "413", "429")
@@ -29,8 +29,8 @@ def openapi(*parts: Mapping[str, Any], needs_token: bool) -> Schema:
         "info": {
             "title": "Apex campaign metrics",
             "version": __version__,
-            "description": "What campaigns cost and achieved, and whether the sync of "
-            "their metrics into Dataverse keeps up. null is no data, never 0.",
+            "description": "Costs and results of campaigns, and the state of the sync "
+            "of their metrics into Dataverse. null means no data; it is never 0.",
         },
         "security": [{"token": []}, {"session": []}] if needs_token else [],
         "paths": {
@@ -42,13 +42,13 @@ def openapi(*parts: Mapping[str, Any], needs_token: bool) -> Schema:
                 "token": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "APEX_PANEL_TOKEN, where one is set.",
+                    "description": "APEX_PANEL_TOKEN, if it is set.",
                 },
                 "session": {
                     "type": "apiKey",
                     "in": "cookie",
                     "name": COOKIE,
-                    "description": "What a person gets for the token by signing in.",
+                    "description": "The session cookie that signing in sets.",
                 },
             },
             "schemas": described_schemas,
@@ -60,28 +60,28 @@ def openapi(*parts: Mapping[str, Any], needs_token: bool) -> Schema:
 def _paths() -> Schema:
     return {
         "/api/metrics/recent": _get(
-            "The newest records of Dataverse",
+            "Newest records in Dataverse",
             "RecentMetrics",
             [LIMIT],
             failures=("400", "502", "503"),
         ),
         "/api/kpis": _get(
-            "The last 24 hours beside the 24 before, and the sync's health",
+            "Last 24 hours compared with the 24 before, and the state of the sync",
             "Kpis",
             also={"502": "Kpis", "503": "Kpis"},
         ),
         "/api/history": _get(
-            "The last whole days", "History", [DAYS], failures=("400", "503")
+            "Last whole days", "History", [DAYS], failures=("400", "503")
         ),
         "/api/forecast": _get(
-            "The daily cost that is expected", "Forecast", failures=("503",)
+            "Forecast of the daily cost", "Forecast", failures=("503",)
         ),
         "/api/rollups/daily.csv": _download(
-            "The rollups of all days, campaigns and phases", "503"
+            "Rollups of all days, campaigns and phases", "503"
         ),
         "/api/history.csv": _download("The last whole days", "400", "503", days=DAYS),
         "/readyz": _get(
-            "Whether Postgres answers and Dataverse is configured",
+            "Readiness: Postgres answers and Dataverse is configured",
             "Readiness",
             also={"503": "Readiness"},
         ),
@@ -96,14 +96,14 @@ def _get(
     failures: Sequence[str] = (),
     also: Mapping[str, str] | None = None,
 ) -> Schema:
-    """A route that is read: what it answers, and with what it fails."""
+    """A GET route: its parameters, answers and failures."""
     answers: Schema = {
-        "200": _answer("What was asked for.", schema),
-        "304": {"description": "It is what the tag in If-None-Match stands for."},
+        "200": _answer("Success.", schema),
+        "304": {"description": "Not modified since the ETag in If-None-Match."},
     }
     answers |= _refusals(*failures)
     answers |= {
-        code: _answer("There is nothing to show, and why.", name)
+        code: _answer("Not available; the message says why.", name)
         for code, name in (also or {}).items()
     }
     operation: Schema = {"summary": summary, "responses": answers}
@@ -117,8 +117,8 @@ def _download(
 ) -> Schema:
     file = {"text/csv": {"schema": {"type": "string"}}}
     answers: Schema = {
-        "200": {"description": "A file, RFC 4180, with a header.", "content": file},
-        "304": {"description": "It is what the tag in If-None-Match stands for."},
+        "200": {"description": "CSV (RFC 4180) with a header line.", "content": file},
+        "304": {"description": "Not modified since the ETag in If-None-Match."},
     }
     operation: Schema = {
         "summary": summary,
@@ -130,7 +130,7 @@ def _download(
 
 
 def _guarded(paths: Mapping[str, Any], *codes: str) -> Schema:
-    """The paths, each operation with what stands before it."""
+    """The paths, with the refusals that the gate adds to each operation."""
     return {
         path: {
             method: operation
@@ -154,12 +154,12 @@ def _answer(description: str, schema: str) -> Schema:
 
 def _responses() -> Schema:
     described = {
-        "400": "A parameter is not one of those that are taken.",
-        "401": "No token was shown, or another.",
-        "403": "Another site's page asked for a change.",
+        "400": "A parameter has an invalid value.",
+        "401": "The token is missing or wrong.",
+        "403": "The request came from another site's page.",
         "413": "The request is too large.",
-        "429": "Too many requests; Retry-After says when to ask again.",
-        "502": "Dataverse does not answer, or refuses us.",
+        "429": "Too many requests; retry after Retry-After seconds.",
+        "502": "Dataverse does not answer, or refuses the request.",
         "503": "Something is not configured, or Postgres does not answer.",
     }
     return {code: _answer(text, "Failure") for code, text in described.items()}

@@ -1,4 +1,4 @@
-"""What the page shows, in words, made of the API's documents; pure."""
+"""The page's content as text, built from the API's documents; pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from apex_pipeline.analytics.rollups.campaigns import CampaignCost
 from apex_pipeline.analytics.rollups.history import HistoryDay
 from apex_pipeline.panel import figure_text
 from apex_pipeline.panel.api_documents import Document, plain
-from apex_pipeline.panel.figure_text import Change, Told
+from apex_pipeline.panel.figure_text import Change, FigureText
 
 _WORDS = {"fresh": "Live", "stale": "Stale", "empty": "No data", "error": "Error"}
 _HINTS = {
@@ -34,11 +34,11 @@ _HORIZONS = {
 
 @dataclass(frozen=True, slots=True)
 class ShownFigure:
-    """A figure of a tile, and how it has changed."""
+    """A figure of a tile, and its change."""
 
     key: str
     label: str
-    told: Told
+    text: FigureText
     change: Change
 
 
@@ -78,7 +78,7 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """The part of the page that is asked for again and again.
+    """The part of the page that the browser polls.
 
     Attributes:
         word: The state in a word or two.
@@ -102,7 +102,7 @@ class Live:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A day of the table; without cells where it is not computed."""
+    """A day of the table; it has no cells if it is not computed."""
 
     day: str
     is_computed: bool
@@ -111,7 +111,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """A sum that the forecast expects."""
+    """A sum from the forecast."""
 
     name: str
     cost: str
@@ -152,7 +152,7 @@ def live(kpis: Document, days: Sequence[HistoryDay], zone: str) -> Live:
 
 
 def rows(days: Sequence[HistoryDay]) -> list[Row]:
-    """Tell the days, the newest first."""
+    """The days as table rows, newest first."""
     return [
         Row(str(day.day), day.is_computed, _cells(day) if day.is_computed else ())
         for day in reversed(days)
@@ -183,7 +183,7 @@ def campaigns(found: Sequence[CampaignCost]) -> list[CampaignRow]:
 
 
 def totals(outlook: Outlook | None) -> list[Total]:
-    """Tell the sums that the forecast expects."""
+    """The sums from the forecast as text."""
     if outlook is None:
         return []
     return [
@@ -197,7 +197,7 @@ def totals(outlook: Outlook | None) -> list[Total]:
 
 
 def picture(days: Sequence[HistoryDay], outlook: Outlook | None) -> str | None:
-    """Draw the days and those to come; None where no day is known."""
+    """Draw past and expected days; None if no day is known."""
     if not any(day.is_computed for day in days):
         return None
     return trend_picture(days, outlook, EMBEDDED)
@@ -225,7 +225,7 @@ def _tile(tile: Document, days: Sequence[HistoryDay]) -> ShownTile:
         is_pair=tile["better"] == "neither",
         figures=figures,
         trend=trend.title if trend else None,
-        # Made by us, of numbers.
+        # Our own SVG, built from numbers.
         line=Markup(trend.line) if trend else None,  # noqa: S704
         hint=_HINTS.get(tile["label"], ""),
     )
@@ -257,8 +257,8 @@ def _cells(day: HistoryDay) -> tuple[str, ...]:
         (day.latency_p95_worst_ms, "ms"),
         (day.latency_p95_median_ms, "ms"),
     ]
-    told = (figure_text.figure(value, unit) for value, unit in figures)
-    cells = (f"{each.number} {each.unit}".rstrip() for each in told)
+    texts = (figure_text.figure(value, unit) for value, unit in figures)
+    cells = (f"{each.number} {each.unit}".rstrip() for each in texts)
     return (figure_text.count(day.runs), *cells)
 
 

@@ -18,11 +18,11 @@ _TEMPLATES = Environment(
 
 
 def render(template: str, **values: Any) -> bytes:
-    """A page of a template."""
+    """Render a template as UTF-8."""
     page = _TEMPLATES.get_template(template)
     return page.render(**values).encode()
 
 
 def sign_in_form(is_wrong: bool) -> bytes:  # noqa: FBT001  one flag, named at no call
-    """The form that asks for the token."""
+    """Render the sign-in form."""
     return render("sign_in.html", is_wrong=is_wrong)

@@ -1,4 +1,4 @@
-"""The parameters of the API: what is taken, and how it is described, in one place."""
+"""The API's query parameters: validation and description in one place."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,12 +10,12 @@ MOST_RECENT = 500
 
 
 class InvalidParameterError(ValueError):
-    """A parameter is not one of those that are taken; the text names what is."""
+    """A parameter has an invalid value; the text names the valid ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class WholeNumberParameter:
-    """A whole number within bounds, or one of a few."""
+    """A whole number within bounds, or one of a few choices."""
 
     name: str
     description: str
@@ -25,16 +25,16 @@ class WholeNumberParameter:
     choices: tuple[int, ...] = ()
 
     def read(self, query: QueryParams) -> int:
-        """The value that a query gives, or the default.
+        """The value in the query, or the default.
 
         Raises:
-            InvalidParameterError: It is given twice, or is none of those allowed.
+            InvalidParameterError: The parameter is repeated or invalid.
         """
         given = query.getlist(self.name)
         if not given:
             return self.default
         text = given[0]
-        # Digits by the dozen would be turned into a number for nothing.
+        # Longer texts cannot be valid and are expensive to convert.
         is_number = text.isascii() and text.isdigit() and len(text) <= 10
         if len(given) > 1 or not is_number or not self._allows(int(text)):
             raise InvalidParameterError(f"{self.name} must be {self._allowed}, once.")
@@ -68,8 +68,8 @@ class WholeNumberParameter:
 
 
 LIMIT = WholeNumberParameter(
-    "limit", "How many records, the newest first.", default=50, maximum=MOST_RECENT
+    "limit", "Number of records, newest first.", default=50, maximum=MOST_RECENT
 )
 DAYS = WholeNumberParameter(
-    "days", "How many whole days.", default=30, choices=HISTORY_DAYS
+    "days", "Number of whole days.", default=30, choices=HISTORY_DAYS
 )

@@ -1,6 +1,6 @@
-"""`POST /api/metrics/campaign`: the agents' way to record a campaign run.
+"""`POST /api/metrics/campaign`: agents record a campaign run.
 
-Who may call it, how often and with how large a body is the concern of whoever mounts it.
+The application that mounts this route limits access, rate and body size.
 """
 
 import asyncio
@@ -37,14 +37,13 @@ _NO_STORE = {"Cache-Control": "no-store"}
 _RETRY_SECONDS = 5
 _NOT_CONFIGURED_RETRY_SECONDS = 60
 
-# Half of the connections that a `Database` has at once: others may read through it, and
-# who finds none free waits.
+# Half of the connections of a `Database`, so that readers find a free one.
 _WRITERS = 2
 
 _MEDIA_TYPE = re.compile(
     r'application/json\s*(?:;\s*charset\s*=\s*"?utf-8"?\s*)?', re.IGNORECASE
 )
-# RFC 8941 writes a text in quotes, and so does who follows the draft of this header.
+# RFC 8941 puts a text in quotes, and so do clients that follow this header's draft.
 _QUOTED = re.compile(r'"([^"\\]*)"')
 
 
@@ -52,16 +51,16 @@ def recording_routes(open_database: Callable[[], Database]) -> list[Route]:
     """The route that records a campaign run.
 
     Args:
-        open_database: The database to record in; asked for each request, and not closed
-            here. So it should be the same one each time, and of little patience. May
-            raise ConfigError.
+        open_database: Returns the database to record in. It is called for each request
+            and not closed here, so return the same one, with short timeouts. May raise
+            ConfigError.
     """
     writers = asyncio.Semaphore(_WRITERS)
 
     async def record_campaign(request: Request) -> JSONResponse:
         if not _MEDIA_TYPE.fullmatch(request.headers.get("content-type", "").strip()):
             return _error(
-                415, "unsupported_media_type", "The body has to be application/json."
+                415, "unsupported_media_type", "The body must be application/json."
             )
         body = await request.body()
         keys = request.headers.getlist("idempotency-key")
@@ -81,19 +80,19 @@ def _answer(
     except MalformedRecordError as error:
         return _error(400, "malformed_json", "The body is not JSON.", error.problems)
     except InvalidRecordError as error:
-        text = "The record cannot be written as it stands."
+        text = "The record is not valid."
         return _error(422, "invalid_record", text, error.problems)
     except RecordConflictError as error:
         differing = [f"{name} differs" for name in error.fields]
         return _error(409, "conflict", f"{error}; nothing was written.", differing)
     except ConfigError as error:
         logger.warning("a campaign run was not recorded: %s", error)
-        text = "No database is configured to record in."
+        text = "No database is configured for recording."
         return _unavailable("not_configured", text, _NOT_CONFIGURED_RETRY_SECONDS)
     except DatabaseError as error:
-        # Where the database is, and as whom we come to it, is not for every caller.
+        # The database's address and user are not for every caller.
         logger.warning("a campaign run was not recorded: %s", error)
-        text = "The database cannot be written to now; send the same again later."
+        text = "The database is not available now; send the same request again later."
         return _unavailable("database_unavailable", text, _RETRY_SECONDS)
     return _recorded(recorded)
 
@@ -141,7 +140,7 @@ _UUIDS = {"campaign_id", "run_id"}
 
 
 def _property(column: Column) -> dict[str, object]:
-    """A field as JSON Schema has it; what a table holds may be less."""
+    """A field in JSON Schema; the table may allow less."""
     described: dict[str, object] = {"description": column.description}
     if column.postgres in _UUIDS:
         described["format"] = "uuid"
@@ -178,14 +177,14 @@ _ID_SCHEMA = {
     "type": ["string", "null"],
     "minLength": 1,
     "maxLength": MAX_KEY_LENGTH,
-    "description": "Key of the row: a UUID. Other text is taken as Idempotency-Key is.",
+    "description": "Key of the row: a UUID. Other text works like Idempotency-Key.",
 }
 _KEY_PARAMETER = {
     "name": AGENTS.key,
     "in": "header",
     "required": False,
-    "description": "Text that stands for this record alone. Sent again with it, the same "
-    "record is not written again.",
+    "description": "Text that identifies this record. If you send the record again with "
+    "the same key, it is not written again.",
     "schema": {
         "type": "string",
         "maxLength": MAX_KEY_LENGTH,
@@ -194,11 +193,11 @@ _KEY_PARAMETER = {
 }
 _RECORD_SCHEMA = {
     "type": "object",
-    "description": "The metrics of one campaign run. agentsSuccessful is no more than "
-    "agentsTotal. successRate is computed, and createdAt is the present, where they are "
-    "absent; createdAt lies no more than five minutes ahead. campaignId and runId may be "
-    "any text where the table's columns hold text. costUSD is rounded half up to five places, and "
-    "successRate to two; the table may hold no more than 99999.99999 US dollars.",
+    "description": "The metrics of one campaign run. agentsSuccessful must not exceed "
+    "agentsTotal. Without successRate, it is computed; without createdAt, it is the "
+    "current time. createdAt may be at most five minutes in the future. campaignId and "
+    "runId may be any text if the table's columns are text. costUSD is rounded half up to "
+    "five places, and successRate to two. A table may limit costUSD to 99999.99999.",
     "additionalProperties": False,
     "required": [c.agents for c in COLUMNS if c.postgres not in OPTIONAL],
     "properties": {c.agents: _property(c) for c in COLUMNS} | {ID: _ID_SCHEMA},
@@ -218,8 +217,8 @@ _ERROR_SCHEMA = {
     "required": ["ok", "error", "message", "problems"],
     "properties": {
         "ok": {"const": False},
-        "error": {"type": "string", "description": "What kind of error, for programs."},
-        "message": {"type": "string", "description": "What to do, for people."},
+        "error": {"type": "string", "description": "Error code, for programs."},
+        "message": {"type": "string", "description": "What happened, for people."},
         "problems": {"type": "array", "items": {"type": "string"}},
     },
 }
@@ -240,19 +239,20 @@ RECORDING_OPENAPI: dict[str, Any] = {
                     },
                 },
                 "responses": {
-                    "200": _answered("It was recorded before.", "CampaignRecorded"),
-                    "201": _answered("It is recorded.", "CampaignRecorded"),
+                    "200": _answered("Already recorded before.", "CampaignRecorded"),
+                    "201": _answered("Recorded.", "CampaignRecorded"),
                     "400": _answered("Not JSON.", "RecordingError"),
                     "409": _answered(
-                        "The same key stands for other values.", "RecordingError"
+                        "The key belongs to a record with other values.",
+                        "RecordingError",
                     ),
                     "415": _answered("Not application/json.", "RecordingError"),
                     "422": _answered(
-                        "Values that cannot be recorded, all of them named.",
+                        "Invalid values; the problems name all of them.",
                         "RecordingError",
                     ),
                     "503": _answered(
-                        "No database now; the same can be sent again.",
+                        "The database is not available; send the same again later.",
                         "RecordingError",
                         "Retry-After",
                     ),
@@ -268,4 +268,4 @@ RECORDING_OPENAPI: dict[str, Any] = {
         }
     },
 }
-"""Part of an OpenAPI 3.1 document: one path, and the schemas that it refers to."""
+"""Part of an OpenAPI 3.1 document: one path and its schemas."""

@@ -1,4 +1,4 @@
-"""Answers in JSON and HTML, with entity tags so that what has not changed is not sent."""
+"""JSON and HTML answers with entity tags, which save sending unchanged content."""
 
 import json
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ def json_response(
     status: int = 200,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """A JSON document; what passes with time alone is no part of what its tag stands for."""
+    """A JSON answer; its tag ignores members that change with time alone."""
     body = _encoded(document)
     lasting = {name: document[name] for name in document if name not in _PASSING}
     return tagged(request, body, JSON, status, headers, identity=_encoded(lasting))
@@ -36,9 +36,9 @@ def tagged(
     *,
     identity: bytes | None = None,
 ) -> Response:
-    """A body with its entity tag, or 304 for who has it already.
+    """A body with its entity tag, or 304 if the client already has it.
 
-    The tag is a weak one: what is compressed on the way is the same document.
+    The tag is weak, because the body may be compressed on the way.
     """
     if status != 200:
         return Response(
@@ -58,7 +58,7 @@ def _encoded(document: Mapping[str, object]) -> bytes:
 
 
 def has_tag(request: Request, tag: str) -> bool:
-    """Whether the client has what the tag stands for (RFC 9110, 13.1.2)."""
+    """Whether the client already has this version (RFC 9110, 13.1.2)."""
     listed = ",".join(request.headers.getlist("if-none-match")).split(",")
     known = {each.strip().removeprefix("W/") for each in listed}
     return "*" in known or tag.removeprefix("W/") in known

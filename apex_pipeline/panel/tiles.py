@@ -1,4 +1,4 @@
-"""The panel's tiles: which figures each shows, and how they have changed; pure."""
+"""The panel's tiles: their figures and the changes of these; pure."""
 
 from dataclasses import dataclass
 from decimal import Decimal
@@ -11,7 +11,7 @@ _NOTHING = KeyFigures(0, None, None, None, None, None, None, None)
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A figure of a tile: where it comes from, and how it is told."""
+    """A figure of a tile: its field in `KeyFigures`, label and unit."""
 
     key: str
     label: str
@@ -20,10 +20,10 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """One of the panel's tiles; its first figure is the one that is shown large.
+    """One of the panel's tiles; its first figure is shown large.
 
     Attributes:
-        better: Whether `lower` or `higher` is an improvement; `neither` says nothing.
+        better: Whether `lower` or `higher` is an improvement, or `neither`.
     """
 
     key: str

@@ -1,7 +1,7 @@
-"""The way to Postgres: patient connections, limits, and every error translated once.
+"""Connect to Postgres: wait for it, limit every statement, translate every error once.
 
-Correct behind a transaction pooler such as Neon's: nothing is prepared on the server,
-and no setting outlives its transaction.
+Works behind a transaction pooler such as Neon's: nothing is prepared on the server, and
+no setting outlives its transaction.
 """
 
 import logging
@@ -41,13 +41,13 @@ _FIRST_PAUSE = 0.1
 _ATTEMPTS = 5
 _LOOK_SECONDS = 2.0
 
-# psycopg tries each address of a host for so long, and providers give hosts many: a
-# tick with little patience must come to its end before Dagster gives it up.
+# psycopg tries each address of a host for this long, and providers give hosts many. A
+# tick with little patience must end before Dagster times it out.
 _MOST_SECONDS_FOR_AN_ADDRESS = 10.0
 _LEAST_SECONDS_FOR_AN_ADDRESS = 5.0
 
 _CONNECTION = {
-    # A peer that vanished without a word is noticed within a minute, not in hours.
+    # A peer that vanished silently is noticed within a minute, not after hours.
     "keepalives": 1,
     "keepalives_idle": 20,
     "keepalives_interval": 10,
@@ -59,10 +59,10 @@ _CONNECTION = {
 
 
 class Database:
-    """A Postgres database that may be asleep, behind a pooler, or gone for a moment.
+    """A Postgres database that may be suspended, behind a pooler, or briefly down.
 
     Attributes:
-        address: Hosts, ports and name of the database, fit to be shown.
+        address: Hosts, ports and name of the database, without secrets.
     """
 
     def __init__(
@@ -77,15 +77,15 @@ class Database:
         """Prepare to connect; nothing is sent yet.
 
         Args:
-            url: As `read_postgres_url` takes it.
-            wait_seconds: Patience with a server that does not take connections, and
-                with other threads of ours that have all there may be.
-            statement_seconds: The most that one statement may take.
-            application_name: What the server shows this process as.
-            variable: Where the URL comes from, for messages.
+            url: A URL for `read_postgres_url`.
+            wait_seconds: How long to wait for a server that accepts no connections,
+                and for a free connection of this process.
+            statement_seconds: The longest time for one statement.
+            application_name: The name of this process on the server.
+            variable: The variable that holds the URL, for messages.
 
         Raises:
-            ConfigError: The URL is not one of a Postgres database.
+            ConfigError: The URL does not name a Postgres database.
         """
         self._variable = variable
         given = read_postgres_url(url, variable)
@@ -105,9 +105,9 @@ class Database:
             pool_size=2,
             max_overflow=2,
             pool_timeout=wait_seconds,
-            # Saves asking for the type at the first connection.
+            # Saves a query for the type on the first connection.
             use_native_hstore=False,
-            # A row's values belong in no log.
+            # A row's values do not belong in logs.
             hide_parameters=True,
         )
 
@@ -129,18 +129,18 @@ class Database:
         self._engine.dispose()
 
     def spend(self, seconds: float) -> None:
-        """Bound all that is asked from now on, together; see `Budget` for its end."""
+        """Limit the total time of all statements from now on; see `Budget`."""
         self._budget = Budget(self._statement_seconds, seconds)
 
     def give_up(self) -> None:
-        """End at once, from another thread, whatever is under way, here and there."""
+        """End all running statements at once, from another thread."""
         self._is_given_up = True
 
     async def interruptible(self, work: Awaitable[_Result]) -> _Result:
-        """Await work whose threads use this database, and free them if it is ended.
+        """Await work whose threads use this database, and free them on cancellation.
 
-        A loop waits for its threads before it hands a signal on, so that a process
-        which waits for Postgres would not hear that it is to end.
+        An event loop waits for its threads before it passes a signal on. Without this, a
+        process that waits for Postgres would not react to being stopped.
         """
         try:
             return await work
@@ -150,13 +150,13 @@ class Database:
             raise
 
     def connect(self) -> TimedConnection:
-        """Open a connection that belongs to the caller, waiting for a suspended server.
+        """Open a connection that the caller owns, waiting for a suspended server.
 
-        Each wait on it ends after the time that a statement may take.
+        Each wait on it ends after the time limit of a statement.
 
         Raises:
-            DatabaseUnavailableError: The server did not answer within the patience.
-            DatabaseError: It answered, and refuses us.
+            DatabaseUnavailableError: The server did not answer in time.
+            DatabaseError: The server refuses the connection.
         """
         deadline = time.monotonic() + self._budget.connecting(self._wait_seconds)
         pause = _FIRST_PAUSE
@@ -186,16 +186,16 @@ class Database:
     ) -> _Result:
         """Run *work* in one transaction, within the budget.
 
-        A transaction that Postgres has rolled back for others' sake, because of a
-        deadlock for one, is repeated.
+        A transaction that Postgres rolled back because of others, for example after a
+        deadlock, is retried.
 
         Args:
-            work: What to do; it may use the connection it is given and nothing else.
-            repeatable: Whether doing it twice is harmless. Then it is done once more
-                if the connection is lost.
+            work: The work; it may use only the given connection.
+            repeatable: Whether running it twice is harmless. Then it is retried once if
+                the connection is lost.
 
         Raises:
-            DatabaseError: One of its kinds, with the remedy.
+            DatabaseError: A subclass that fits the remedy.
         """
         with self.translated():
             for attempt in range(1, _ATTEMPTS + 1):
@@ -206,7 +206,7 @@ class Database:
                         error.orig, is_repeatable=repeatable and attempt == 1
                     ):
                         raise
-                # Not at the same moment as the one that it got in the way of.
+                # A random pause keeps it from meeting the same transaction again.
                 time.sleep(random.uniform(0, _FIRST_PAUSE * 2**attempt))  # noqa: S311
         raise AssertionError("the last attempt returns or raises")
 
@@ -232,7 +232,7 @@ class Database:
 
     @contextmanager
     def translated(self) -> Iterator[None]:
-        """Turn the driver's errors into ours; those of a programming slip pass."""
+        """Translate the driver's errors into ours, except those of programming bugs."""
         try:
             yield
         except (DBAPIError, psycopg.Error) as error:
@@ -246,8 +246,8 @@ class Database:
         except NoConnectionFreeError as error:
             raise DatabaseUnavailableError(
                 f"All connections of this process to Postgres at {self.address} are "
-                f"busy, and none came free within {self._wait_seconds:g} s. Look at what "
-                "the server is doing for so long; it can be tried again."
+                f"busy, and none became free within {self._wait_seconds:g} s. Find out "
+                "what keeps the server busy, then retry."
             ) from error
 
     def _connect_once(self, patience: float) -> TimedConnection:
@@ -264,7 +264,7 @@ class Database:
 
     def _connect_for_transactions(self) -> TimedConnection:
         connection = self.connect()
-        # Each transaction begins with its limits; see `_once`.
+        # Each transaction starts with its own limits; see `_once`.
         connection.autocommit = True
         return connection
 
@@ -276,12 +276,12 @@ class Database:
 
     @contextmanager
     def _begun(self) -> Iterator[Connection]:
-        """A connection in a transaction; what follows an error rolls it back."""
+        """A connection in a transaction, which an error rolls back."""
         with self._engine.connect() as connection:
             try:
                 self._begin(connection)
             except psycopg.OperationalError as error:
-                # It was cut while it lay idle, and the others with it.
+                # It was cut while idle, and the other idle connections too.
                 connection.invalidate(error)
                 self._engine.dispose()
                 if self._is_given_up:
@@ -306,7 +306,7 @@ class Database:
                 connection.limits = limits_of(_LOOK_SECONDS)
                 return find_holders(connection)
         except psycopg.Error as error:
-            logger.debug("the lock's holders cannot be asked for: %s", error)
+            logger.debug("cannot query the holders of the lock: %s", error)
             return ""
 
 

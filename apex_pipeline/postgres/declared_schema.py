@@ -1,4 +1,4 @@
-"""Whether what the migrations make is there, by what they themselves say they make."""
+"""Check that tables, views and indexes exist, by reading what the migrations declare."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -11,12 +11,12 @@ _RELATION = re.compile(
     r"CREATE\s+(?:OR\s+REPLACE\s+)?(?:TABLE|VIEW|MATERIALIZED\s+VIEW)\s+"
     r"(?:IF\s+NOT\s+EXISTS\s+)?([a-z][\w.]*)"
 )
-# An index is named without its schema, which is that of its table.
+# An index is named without a schema; it is in the schema of its table.
 _INDEX = re.compile(
     r"CREATE\s+(?:UNIQUE\s+)?INDEX\s+(?:CONCURRENTLY\s+)?(?:IF\s+NOT\s+EXISTS\s+)?"
     r"([a-z]\w*)\s+ON\s+([a-z]\w*\.)?"
 )
-# What a migration asks before it builds an index that a table may have by another name.
+# A migration's check before it builds an index that may exist under another name.
 _GUARD = re.compile(r"\bDO \$\$(?:(?!\$\$).)*RAISE duplicate_table.*?\$\$;", re.DOTALL)
 _COMMENT = re.compile(r"--.*")
 
@@ -39,7 +39,7 @@ _LACKING = """
 
 
 class Kind(StrEnum):
-    """What a migration makes."""
+    """The kinds of objects that a migration creates."""
 
     RELATION = "relation"
     INDEX = "index"
@@ -48,13 +48,13 @@ class Kind(StrEnum):
 def missing(
     connection: psycopg.Connection, sources: Mapping[str, str], kind: Kind
 ) -> dict[str, list[str]]:
-    """Name what is not there, under the migration that makes it.
+    """Name the missing objects, under the migration that creates them.
 
     Args:
-        connection: In autocommit; nothing is changed through it.
+        connection: In autocommit; it changes nothing.
         sources: Name of each migration, to its SQL.
-        kind: What to look for. An index is there also under another name, where the
-            migration says so, and not while it is invalid.
+        kind: What to look for. An index may exist under another name, if the migration
+            says so; an invalid index counts as missing.
     """
     found: dict[str, list[str]] = {}
     for migration, source in sources.items():
@@ -75,7 +75,7 @@ def missing(
 def lacking(
     connection: psycopg.Connection, table: str, columns: Sequence[str]
 ) -> list[str]:
-    """Name the columns that a table does not have; none where it is not there."""
+    """Name the columns that a table lacks; empty if the table does not exist."""
     row = connection.execute(
         _LACKING, {"table": table, "columns": list(columns)}
     ).fetchone()
@@ -83,7 +83,7 @@ def lacking(
 
 
 def relations(sources: Mapping[str, str]) -> list[str]:
-    """Names of the tables and views that the migrations make, in their order."""
+    """Names of the tables and views that the migrations create, in order."""
     made = (_RELATION.findall(_COMMENT.sub("", text)) for text in sources.values())
     return list(dict.fromkeys(name for names in made for name in names))
 
@@ -93,7 +93,7 @@ def _indexes(text: str) -> list[str]:
 
 
 def _has_another(connection: psycopg.Connection, text: str) -> bool:
-    """Whether the migration itself would leave the table alone."""
+    """Whether the migration would find its index under another name."""
     guard = _GUARD.search(text)
     if guard is None:
         return False

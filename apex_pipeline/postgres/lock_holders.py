@@ -5,8 +5,8 @@ from typing import LiteralString
 
 import psycopg
 
-# A pooler hides which of the server's processes is ours, so those count that call
-# themselves like us. Who waits for others in turn is not the cause, but those are.
+# A pooler hides which of the server's processes is ours, so all with our application
+# name count. A session that waits for others is not the cause; those others are.
 _HOLDERS = """
     WITH RECURSIVE blocking (pid, depth) AS (
         SELECT unnest(pg_blocking_pids(pid)), 1 FROM pg_stat_activity
@@ -46,16 +46,16 @@ _ADVISORY_HOLDERS = """
 
 
 def find_holders(connection: psycopg.Connection[tuple[object, ...]]) -> str:
-    """Name the sessions in the way of others of our name; empty if there is none.
+    """Name the sessions that block sessions with our application name; may be empty.
 
-    What our role may not see of others is left out: without `pg_read_all_stats`, since
-    when and in which state.
+    Details that our role may not see are left out: without `pg_read_all_stats`, the
+    start and the state.
 
     Args:
-        connection: In autocommit, by the name and the role of who waits.
+        connection: In autocommit, with the application name and role of the waiter.
 
     Raises:
-        psycopg.Error: It cannot be asked.
+        psycopg.Error: The query failed.
     """
     rows = connection.execute(_HOLDERS).fetchall()
     return " and ".join(_holder(*row) for row in rows)

@@ -1,8 +1,8 @@
 """The database schemas: plain SQL files, applied in order, each once.
 
-Safe against being killed: whoever applies holds an advisory lock that dies with its
-connection, so a lock row of yoyo's that is found under it belongs to nobody alive; and
-each file can be applied again on top of half of itself.
+A kill does no harm. The process that applies them holds an advisory lock that ends with
+its connection. A lock row of yoyo that exists under that lock is left from a dead
+process. And each file can be applied again after half of it was applied.
 """
 
 import glob
@@ -28,28 +28,28 @@ from apex_pipeline.postgres import declared_schema
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.time_limits import STATEMENT_SECONDS, Limits
 
-# The number is any that no other program takes. It is no bind parameter: the portal of
-# a statement with parameters keeps a snapshot until the transaction ends, and an index
-# that is built concurrently waits for whoever has one.
+# The number is arbitrary; no other program uses it. It is not a bind parameter: the
+# portal of a statement with parameters keeps a snapshot until the transaction ends, and
+# building an index concurrently waits for every such snapshot.
 _TRY_LOCK = "SELECT pg_try_advisory_xact_lock(730833204421056)"
 _PAUSE_SECONDS = 0.5
 
-# Everybody else queues behind a statement that waits to change a table: it waits for a
-# second, and leaves the table to the others for two. Building an index keeps no one out.
+# All others queue behind a statement that waits to change a table. So it waits for one
+# second and leaves the table to them for two. Building an index blocks no one.
 _LOCK_SECONDS = 1.0
 _LOCK_PAUSE_SECONDS = 2.0
 _CANCEL_SECONDS = 5.0
-# The mutex is held as long, and an index is built in far less.
+# The lock of the migrations is held as long; building an index takes far less.
 _LIMITS = Limits(statement=3600.0, lock=_LOCK_SECONDS)
 
 
 class Part(StrEnum):
-    """A folder of migrations, and what they make; the two may share a database."""
+    """A folder of migrations; both may go into the same database."""
 
     METRICS = ""
-    """Beside `campaign_metrics`."""
+    """The tables next to `campaign_metrics`."""
     ALERTS = "alerts"
-    """Beside Dagster's storage."""
+    """The tables next to Dagster's storage."""
 
 
 def apply(
@@ -60,15 +60,15 @@ def apply(
     Args:
         url: The database.
         part: Which schema.
-        wait_seconds: Patience with a suspended server, with another process that
-            applies migrations, and with transactions that hold a table.
+        wait_seconds: How long to wait for a suspended server, for another process that
+            applies migrations, and for transactions that lock a table.
 
     Returns:
-        Names of the migrations that were applied now, also of those that were applied
-        again because what they had made was gone.
+        Names of the migrations applied now, including those applied again because
+        something that they create was missing.
 
     Raises:
-        DatabaseError: The database is not there, or the user may not change it.
+        DatabaseError: The database does not exist, or the user may not change it.
     """
     database = Database(
         url, wait_seconds=wait_seconds, application_name="apex_pipeline migrations"
@@ -88,7 +88,7 @@ def apply(
         with backend.lock():
             for migration in every:
                 if migration.id in lost:
-                    # Marked as not applied first: a kill leaves it to the next time.
+                    # First marked as not applied: after a kill, the next run does it.
                     backend.unmark_one(migration)
                     outstanding.append(migration)
             again = [each for each in every if each in outstanding]
@@ -138,7 +138,7 @@ def missing(
     wait_seconds: float = 30.0,
     statement_seconds: float = STATEMENT_SECONDS,
 ) -> dict[str, list[str]]:
-    """Name what is not there although its migration is applied, by migration."""
+    """Name the objects that are missing although their migration is applied."""
     database = _reading(url, wait_seconds, statement_seconds)
     with database, database.translated(), database.connect() as connection:
         connection.autocommit = True
@@ -146,7 +146,7 @@ def missing(
 
 
 def contents(part: Part = Part.METRICS) -> dict[str, list[str]]:
-    """Name every migration, with the tables and views that it makes."""
+    """Name every migration, with the tables and views that it creates."""
     return {
         name: declared_schema.relations({name: source})
         for name, source in _sources(_read(part)).items()
@@ -163,7 +163,7 @@ def _reading(url: str, wait_seconds: float, statement_seconds: float) -> Databas
 
 
 def _lost(database: Database, every: Sequence[Migration]) -> set[str]:
-    """The migrations something of which is not there."""
+    """The migrations of which something is missing."""
     with database.connect() as connection:
         connection.autocommit = True
         sources = _sources(every)
@@ -180,7 +180,7 @@ def _sources(every: Sequence[Migration]) -> dict[str, str]:
 
 @dataclass(slots=True)
 class _Patience:
-    """How long to wait for others, and who was seen in the way last, if anybody."""
+    """How long to wait for others, and which sessions blocked us last, if any."""
 
     ends_at: float
     holders: str = ""
@@ -191,10 +191,10 @@ class _Patience:
 
 
 class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc]  # ships no types
-    """yoyo's backend on connections of ours.
+    """yoyo's backend on our own connections.
 
-    It never queues for long behind a transaction that holds a table, since whoever
-    writes to the table would queue behind it.
+    It never waits long for a transaction that locks a table, because all writers to the
+    table would queue behind it.
     """
 
     create_lock_table_sql = PostgresqlPsycopgBackend.create_lock_table_sql.replace(
@@ -215,7 +215,7 @@ class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc]  # ships no type
         def look() -> str:
             self.patience.holders = find() or self.patience.holders
             if self.patience.holders and self.patience.is_over:
-                # An index that waits for older transactions knows no limit of its own.
+                # Building an index waits for older transactions without a limit.
                 with suppress(psycopg.Error):
                     connection.cancel_safe(timeout=_CANCEL_SECONDS)
             return self.patience.holders
@@ -239,8 +239,8 @@ class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc]  # ships no type
     def get_log_data(
         self, migration: Migration | None = None, operation: str = "apply"
     ) -> dict[str, object]:
-        # The inherited one asks the name service for the host's full name, and fails
-        # for a user without a name, as containers have them.
+        # The inherited method queries DNS for the host's full name, and fails for a user
+        # without a name, which is common in containers.
         return {
             "id": str(uuid.uuid4()),
             "migration_id": migration.id if migration else None,
@@ -254,23 +254,23 @@ class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc]  # ships no type
 
 @contextmanager
 def _mutex(database: Database, patience: _Patience) -> Iterator[None]:
-    """Keep other processes out until the block ends or this process dies."""
+    """Exclude other processes until the block ends or this process dies."""
     with database.connect() as connection:
         while not _try_lock(connection):
-            # Not a statement that waits: it would have a snapshot all the while.
+            # A statement that waits would keep a snapshot all the time.
             connection.rollback()
             if patience.is_over:
                 raise DatabaseUnavailableError(
                     f"Another process is applying migrations at {database.address}. "
-                    "Try again when it is done."
+                    "Retry when it has finished."
                 )
             time.sleep(_PAUSE_SECONDS)
         yield
 
 
 def _try_lock(connection: psycopg.Connection) -> bool:
-    # Neon ends what has been idle in a transaction for five minutes; building an index
-    # may take longer.
+    # Neon ends a transaction that is idle for five minutes; building an index may take
+    # longer.
     connection.execute("SET LOCAL idle_in_transaction_session_timeout = '1h'")
     return connection.execute(_TRY_LOCK).fetchone() == (True,)
 
@@ -282,7 +282,7 @@ def _apply_one(backend: _Backend, migration: Migration) -> None:
         except errors.DuplicateTable:
             if migration.use_transactions:
                 raise
-            # How one that builds an index says that the table has had it.
+            # The migration's way to say that the index exists under another name.
             backend.mark_migrations([migration])
             return
         except (errors.LockNotAvailable, errors.QueryCanceled) as error:
@@ -290,8 +290,8 @@ def _apply_one(backend: _Backend, migration: Migration) -> None:
             if patience.is_over:
                 raise DatabaseUnavailableError(
                     f"{migration.id} could not be applied: "
-                    f"{patience.holders or 'another transaction'} holds the table. "
-                    "Nothing of it was changed; try again when that has ended."
+                    f"{patience.holders or 'another transaction'} locks the table. "
+                    "It changed nothing; retry when that transaction has ended."
                 ) from error
             time.sleep(_LOCK_PAUSE_SECONDS)
         else:
@@ -300,6 +300,6 @@ def _apply_one(backend: _Backend, migration: Migration) -> None:
 
 def _read(part: Part) -> MigrationList:
     package = Path(__file__).parents[1]
-    # In a wheel the files are inside the package; in a checkout, beside it.
+    # In a wheel, the files are inside the package; in a checkout, next to it.
     folder = next(f for f in (package / "sql", package.parent / "sql") if f.is_dir())
     return yoyo.read_migrations(glob.escape(str(folder / part)))

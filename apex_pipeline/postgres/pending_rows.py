@@ -1,7 +1,7 @@
-"""The rows of `campaign_metrics`: how they are read, and in which order.
+"""Read pending rows of `campaign_metrics` in order.
 
-Ids travel as text and are compared as whatever type the id column has, since an adopted
-table may hold text in place of uuid. That is why the statements bypass SQLAlchemy's
+Ids are passed as text and compared in the type of the id column, because an adopted
+table may use text instead of uuid. That is why the statements bypass SQLAlchemy's
 compiler, which would give each bound string a type.
 """
 
@@ -16,10 +16,10 @@ from sqlalchemy import Connection
 
 
 class Position(NamedTuple):
-    """Where a row stands in the order of the pending rows.
+    """The position of a row in the order of the pending rows.
 
     Attributes:
-        created_at: The instant as Postgres prints it, to the microsecond; None comes
+        created_at: The instant as Postgres prints it, to the microsecond; None sorts
             last.
         id: The row's key.
     """
@@ -33,9 +33,9 @@ class PendingRow:
     """A row to be delivered.
 
     Attributes:
-        values: Column name to value; `created_at` as seconds since the epoch, since
-            Postgres knows instants that Python does not.
-        version: What changes with the row; see `versioned`.
+        values: Column name to value; `created_at` as seconds since the epoch, because
+            Postgres has instants that Python has not.
+        version: A value that changes with every update; see `versioned`.
     """
 
     id: str
@@ -46,11 +46,11 @@ class PendingRow:
 
 @dataclass(frozen=True, slots=True)
 class PendingSummary:
-    """How much is to be delivered.
+    """How many rows are pending, and since when.
 
     Attributes:
-        oldest_created_at: Of the oldest row that was not refused before (aware, UTC),
-            brought within the years that Python knows; None if there is none.
+        oldest_created_at: Of the oldest row that was never rejected (aware, UTC),
+            clipped to Python's years; None if there is no such row.
     """
 
     count: int
@@ -61,7 +61,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST_INSTANT = datetime.min.replace(tzinfo=UTC)
 _LAST_INSTANT = datetime.max.replace(tzinfo=UTC)
 
-# Of a view, and of a foreign table, whose xmin says nothing, the values are the version.
+# Views have no xmin, and that of a foreign table is meaningless; there the values are the
+# version.
 _VERSION = """
     CASE WHEN (
         SELECT relkind FROM pg_class WHERE oid = CAST('campaign_metrics' AS regclass)
@@ -77,10 +78,10 @@ _VERSION = """
 
 
 def versioned(statement: str) -> str:
-    """A statement in which `{version}` is that of the row `metric`.
+    """Complete a statement: `{version}` becomes the version of the row `metric`.
 
-    `xmin` is a column of every table and of no view. Where `campaign_metrics` is a
-    view, the name finds the column of the outer query in its place.
+    Every table has a column `xmin`, a view has none. If `campaign_metrics` is a view,
+    the name resolves to the column of the outer query instead.
     """
     return f"""
         SELECT found.*
@@ -101,8 +102,8 @@ ROW = """
             SELECT CAST(record_id AS text) FROM adopted_record
             WHERE metric_id = metric.id
         ) AS record_id,
-        -- Text tells cases apart where a UUID does not: two such rows are one record. It
-        -- is that of the row that was delivered, else of the one in small letters.
+        -- Text distinguishes case where a UUID does not: two such rows are one record.
+        -- It belongs to the delivered row, else to the one in lower case.
         CASE WHEN pg_typeof(metric.id) = CAST('uuid' AS regtype) THEN false
         ELSE EXISTS (
             SELECT FROM campaign_metrics AS twin
@@ -115,8 +116,8 @@ ROW = """
                 ELSE twin.exported_at IS NOT NULL END
         ) END AS has_twin
 """
-"""What is read of a row; it is called `metric` in the `FROM` that follows. The whole is
-completed by `versioned`."""
+"""The columns read of a row, which the following `FROM` must call `metric`. Complete the
+statement with `versioned`."""
 
 DUE = """
     metric.exported_at IS NULL AND NOT EXISTS (
@@ -124,7 +125,7 @@ DUE = """
         WHERE metric_id = metric.id AND next_attempt_at > now()
     )
 """
-"""The rows of `campaign_metrics_pending`; the view itself hides their versions."""
+"""The condition of `campaign_metrics_pending`; the view itself hides row versions."""
 
 IN_ORDER = """
     ORDER BY metric.created_at, metric.id
@@ -133,7 +134,7 @@ IN_ORDER = """
 """The oldest rows; binds `limit`. The order is total."""
 
 AFTER = "(metric.created_at, metric.id) > (%(created_at)s, %(id)s)"
-"""Rows that follow a position; binds its two parts."""
+"""Rows after a position; binds its two parts."""
 
 _PENDING = f"{ROW} FROM campaign_metrics AS metric WHERE {DUE}"
 
@@ -142,7 +143,7 @@ FIRST_PAGE = versioned(f"{_PENDING} {IN_ORDER}")
 
 _NEXT_PAGE = versioned(f"{_PENDING} AND {AFTER} {IN_ORDER}")
 
-# A comparison with null is never true; an adopted table's created_at may be null.
+# A comparison with null is never true, and created_at of an adopted table may be null.
 _UNDATED_PAGE = versioned(f"{_PENDING} AND metric.created_at IS NULL {IN_ORDER}")
 
 _NEXT_UNDATED_PAGE = versioned(f"""{_PENDING}
@@ -151,8 +152,8 @@ _NEXT_UNDATED_PAGE = versioned(f"""{_PENDING}
 
 _NAMED = versioned(f"{ROW} FROM campaign_metrics AS metric WHERE metric.id = %(id)s")
 
-# A row that was refused is pending again whenever it is due: its age says nothing of how
-# well the sync keeps up.
+# A rejected row is pending again whenever it is due; its age says nothing about how well
+# the sync keeps up.
 _SUMMARY = """
     SELECT count(*), extract(epoch FROM min(created_at) FILTER (WHERE NOT EXISTS (
         SELECT FROM campaign_metrics_quarantine WHERE metric_id = pending.id
@@ -160,8 +161,8 @@ _SUMMARY = """
     FROM campaign_metrics_pending AS pending
 """
 
-# The order leads the planner to the partial index, whatever share of the table it takes
-# to be pending.
+# The order makes the planner use the partial index, whatever share of the table it
+# estimates to be pending.
 _ANY = """
     SELECT id FROM campaign_metrics_pending ORDER BY created_at, id LIMIT 1
 """
@@ -177,7 +178,7 @@ _KNOWN_IDS = """
 def page(
     connection: Connection, after: Position | None, limit: int
 ) -> list[PendingRow]:
-    """Read the pending rows that follow *after*, the oldest first."""
+    """Read the pending rows after a position, oldest first."""
     if after is None:
         return read(connection, FIRST_PAGE, {"limit": limit})
     if after.created_at is None:
@@ -189,7 +190,7 @@ def page(
 
 
 def summary(connection: Connection) -> PendingSummary:
-    """Count the pending rows, and find the oldest."""
+    """Count the pending rows and find the oldest."""
     count, oldest = connection.exec_driver_sql(_SUMMARY).one()
     return PendingSummary(count, None if oldest is None else _instant(oldest))
 
@@ -200,19 +201,19 @@ def exists(connection: Connection) -> bool:
 
 
 def known_ids(connection: Connection, ids: Iterable[str]) -> set[str]:
-    """Tell which of these UUIDs are rows of ours, or records adopted for one."""
+    """The given UUIDs that are rows in Postgres, or records adopted for one."""
     values = {"ids": spellings(UUID(text) for text in ids)}
     found = connection.exec_driver_sql(_KNOWN_IDS, values).scalars()
     return {text.lower() for text in found}
 
 
 def named(connection: Connection, row_id: str) -> PendingRow | None:
-    """Read one row, pending or not, by its id as it stands in the table."""
+    """Read one row, pending or not, by its id exactly as in the table."""
     return next(iter(read(connection, _NAMED, {"id": row_id})), None)
 
 
 def spellings(keys: Iterable[UUID]) -> list[str]:
-    """The ways in which a column of text may hold UUIDs."""
+    """The spellings of UUIDs in a text column: lower and upper case."""
     texts = {str(key) for key in keys}
     return [*texts, *(text.upper() for text in texts)]
 
@@ -220,7 +221,7 @@ def spellings(keys: Iterable[UUID]) -> list[str]:
 def read(
     connection: Connection, statement: str, values: dict[str, Any]
 ) -> list[PendingRow]:
-    """Carry out a statement that reads `ROW`, completed by `versioned`."""
+    """Run a statement that reads `ROW` and was completed by `versioned`."""
     rows = connection.exec_driver_sql(statement, values).mappings()
     return [
         PendingRow(

@@ -1,4 +1,4 @@
-"""What Postgres says, and poolers before it, and what to do about it."""
+"""Translate errors of Postgres and its poolers, with what to do about them."""
 
 import re
 
@@ -15,23 +15,23 @@ from apex_pipeline.postgres.timed_connection import HeldLockError, NoAnswerError
 _TLS = "Add sslmode=require to DATABASE_URL."
 _PLAN = "Choose a larger plan, or wait until the quota is renewed."
 
-# Refusals that no patience ends. A failed connection carries no SQLSTATE, only text: of
-# Postgres, libpq, Neon's proxy and PgBouncer. What comes first decides.
+# Refusals that waiting does not end. A failed connection carries no SQLSTATE, only text,
+# from Postgres, libpq, Neon's proxy or PgBouncer. The first match decides.
 _REFUSALS = {
     "authentication failed": "Check the user and the password in DATABASE_URL.",
     "no password supplied": "Put the password into DATABASE_URL.",
     "is not permitted to log in": "Name a user with LOGIN in DATABASE_URL.",
-    "no encryption": f"The server takes this user over TLS only. {_TLS}",
-    "SSL off": f"The server takes this user over TLS only. {_TLS}",
-    "connection is insecure": f"The server wants TLS. {_TLS}",
-    "SSL required": f"The pooler wants TLS. {_TLS}",
-    "SSL connection is required": f"The server wants TLS. {_TLS}",
-    "no pg_hba.conf entry": "The server lets this user in from other addresses only. "
-    "Have this machine's added to pg_hba.conf.",
+    "no encryption": f"The server accepts this user over TLS only. {_TLS}",
+    "SSL off": f"The server accepts this user over TLS only. {_TLS}",
+    "connection is insecure": f"The server requires TLS. {_TLS}",
+    "SSL required": f"The pooler requires TLS. {_TLS}",
+    "SSL connection is required": f"The server requires TLS. {_TLS}",
+    "no pg_hba.conf entry": "The server accepts this user from other addresses only. "
+    "Have this machine's address added to pg_hba.conf.",
     "is not allowed to connect": "Add this machine's address to the IP allow list of "
     "the project.",
     "endpoint could not be found": "Check the host in DATABASE_URL: the endpoint was "
-    "deleted or is of another project.",
+    "deleted or belongs to another project.",
     "project could not be found": "Check the host in DATABASE_URL.",
     "branch could not be found": "Check the host in DATABASE_URL.",
     "endpoint has been disabled": "Enable the endpoint in the provider's console.",
@@ -43,7 +43,7 @@ _REFUSALS = {
     "limit of concurrently active endpoints": "Suspend another endpoint of the "
     "project, or have the limit raised.",
     "unsupported startup parameter": "Remove the parameter from DATABASE_URL: the "
-    "pooler does not take it, though the server itself may.",
+    "pooler does not accept it, although the server may.",
     "unrecognized configuration parameter": "Remove the parameter from DATABASE_URL.",
     "no such user": "Check the user in DATABASE_URL.",
     "no such database": "Check the database in DATABASE_URL.",
@@ -58,29 +58,29 @@ _REFUSALS = {
     "invalid ": "Check the parameters in DATABASE_URL.",
 }
 
-# These pass when others close connections, so they are waited for like silence.
+# These pass when others close connections, so they are retried like a lack of answer.
 _NO_SLOT = re.compile(
     r"too many clients|connection slots are reserved|too many connections"
     r"|no more connections allowed|connections exceeded|query_wait_timeout",
     re.IGNORECASE,
 )
 
-_AGAIN = "It can be tried again."
-_UNFINISHED = "Postgres at {address} did not finish what was asked: {said}. " + _AGAIN
+_AGAIN = "You can retry."
+_UNFINISHED = "Postgres at {address} did not finish a statement: {said}. " + _AGAIN
 _INSIDE = (
-    "Postgres at {address} failed inside: {said}. Look at its disk and its log; the next "
-    "run goes on."
+    "Postgres at {address} had an internal failure: {said}. Check its disk and its log; "
+    "the next run continues."
 )
 _REFUSED = (
-    "Postgres at {address} refuses what was asked: {said}{origin}. A constraint, a "
-    "trigger, a view or a column's type there is in the way."
+    "Postgres at {address} rejected a statement: {said}{origin}. A constraint, a "
+    "trigger, a view or a column's type there prevents it."
 )
 
 # By the class of the SQLSTATE: Postgres' documentation, appendix A.
 _BY_CLASS = dict.fromkeys(
     ("09", "0A", "22", "23", "27", "2F", "38", "39", "44", "55"), _REFUSED
 ) | {
-    "42": "Postgres at {address} cannot do what was asked: {said}{origin}. A table or a "
+    "42": "Postgres at {address} cannot run a statement: {said}{origin}. A table or a "
     "column there is not what the pipeline expects; `apex doctor` compares them.",
     "53": _INSIDE,
     "58": _INSIDE,
@@ -92,7 +92,7 @@ _BY_CLASS = dict.fromkeys(
 def connection_refused(
     error: psycopg.Error, address: str, variable: str
 ) -> DatabaseError | None:
-    """The error of a refusal that waiting does not end; None if it may."""
+    """The error for a refusal that waiting does not end; None if waiting may help."""
     text = str(error)
     found = next((r for t, r in _REFUSALS.items() if t in text), None)
     if found is None:
@@ -104,23 +104,23 @@ def connection_refused(
 
 
 def not_connected(error: psycopg.Error, address: str) -> DatabaseUnavailableError:
-    """The error of a server that could not be connected to in time."""
+    """The error for a server that could not be reached in time."""
     if _NO_SLOT.search(str(error)):
         return DatabaseUnavailableError(
             f"All connection slots of Postgres at {address} are used up: "
-            f"{reason(error)}. Close sessions that are idle, connect through a pooler, "
-            "or have the limit raised."
+            f"{reason(error)}. Close idle sessions, connect through a pooler, or have "
+            "the limit raised."
         )
     return DatabaseUnavailableError(
         f"Postgres at {address} does not answer: {reason(error)}. Check that it runs "
-        "and can be reached from here."
+        "and that this machine can reach it."
     )
 
 
 def translated(
     error: psycopg.Error, address: str, variable: str
 ) -> DatabaseError | None:
-    """The error of a statement; None for a slip of ours that no server has seen."""
+    """Translate a statement's error; None for a programming bug on our side."""
     found = _of_limits(error) or _of_schema(error) or _of_class(error)
     if found is None:
         return None
@@ -142,20 +142,20 @@ _Found = tuple[type[DatabaseError], str] | None
 def _of_limits(error: psycopg.Error) -> _Found:
     match error:
         case HeldLockError():
-            who = "{holders} holds it" if error.holders else "nothing shows by whom"
+            who = "{holders} holds it" if error.holders else "its holder is not visible"
             text = (
-                "A lock at {address} was held for too long by somebody else: "
+                "Another session held a lock at {address} for too long: "
                 f"{who} ({{said}}). End that session, or wait for it. {_AGAIN}"
             )
         case NoAnswerError():
             text = (
                 "Postgres at {address} does not answer on an open connection: {said}. "
-                f"The server hangs, or the network between has broken. {_AGAIN}"
+                f"The server hangs, or the network connection is broken. {_AGAIN}"
             )
         case errors.QueryCanceled():
             text = (
-                "Postgres at {address} took too long: {said}. Look at its load and for "
-                f"missing indexes. {_AGAIN}"
+                "Postgres at {address} took too long: {said}. Check its load, and look "
+                f"for missing indexes. {_AGAIN}"
             )
         case _:
             return None
@@ -167,13 +167,13 @@ def _of_schema(error: psycopg.Error) -> _Found:
         case errors.UndefinedColumn():
             return SchemaMissingError, (
                 "The database {address} lacks a column: {said}. Run `apex provision "
-                "database`; if nothing is missing for it, somebody renamed or dropped "
-                "the column: give it its name back."
+                "database`. If that finds nothing missing, the column was renamed or "
+                "dropped: restore it under its name."
             )
         case errors.UndefinedTable() | errors.InvalidSchemaName():
             return SchemaMissingError, (
-                "The database {address} lacks what the pipeline needs: {said}. Run "
-                "`apex provision database`."
+                "The database {address} lacks a table that the pipeline needs: {said}. "
+                "Run `apex provision database`."
             )
         case errors.FeatureNotSupported() if _is_of_a_rule(error):
             return DatabaseError, (
@@ -183,13 +183,13 @@ def _of_schema(error: psycopg.Error) -> _Found:
             )
         case errors.InsufficientPrivilege():
             return DatabaseError, (
-                "The user of {variable} may not do this at {address}: {said}. Grant it, "
-                "or use the role that owns the tables."
+                "The user of {variable} lacks a privilege at {address}: {said}. Grant "
+                "it, or use the role that owns the tables."
             )
         case errors.ReadOnlySqlTransaction():
             return DatabaseError, (
-                "The database {address} is read-only: {said}. {variable} has to name "
-                "the primary, not a replica."
+                "The database {address} is read-only: {said}. {variable} must name the "
+                "primary, not a replica."
             )
     return None
 
@@ -208,10 +208,10 @@ def _of_class(error: psycopg.Error) -> _Found:
         case psycopg.OperationalError():
             return DatabaseUnavailableError, _UNFINISHED
         case psycopg.DataError() if error.sqlstate is None:
-            # psycopg's own word on a value that Python cannot hold.
+            # psycopg's own error for a value that Python cannot represent.
             return DatabaseError, (
-                "Postgres at {address} holds a value that cannot be read: {said}. Mend "
-                "it there."
+                "Postgres at {address} holds a value that cannot be read: {said}. "
+                "Correct it there."
             )
         case psycopg.InternalError():
             return DatabaseError, _INSIDE
@@ -221,7 +221,7 @@ def _of_class(error: psycopg.Error) -> _Found:
 
 
 def _origin(error: psycopg.Error) -> str:
-    """Where in the server it came from, and its hint; never a row's values."""
+    """Where in the server the error arose, and its hint; never a row's values."""
     diag = error.diag
     told = []
     if diag.context and diag.context.startswith("PL/"):
@@ -235,15 +235,15 @@ def _origin(error: psycopg.Error) -> str:
 
 
 def is_worth_repeating(error: BaseException | None, *, is_repeatable: bool) -> bool:
-    """Whether to do the work of a transaction again after an error.
+    """Whether to retry a transaction after an error.
 
     Args:
-        error: The driver's.
-        is_repeatable: Whether doing it twice is harmless.
+        error: The driver's error.
+        is_repeatable: Whether running the transaction twice is harmless.
     """
     match error:
         case errors.DeadlockDetected() | errors.SerializationFailure():
-            # It is rolled back, so nothing is done twice.
+            # It was rolled back, so nothing happens twice.
             return True
         case HeldLockError() | NoAnswerError() | errors.QueryCanceled():
             return False
@@ -254,6 +254,6 @@ def is_worth_repeating(error: BaseException | None, *, is_repeatable: bool) -> b
 
 
 def reason(error: psycopg.Error) -> str:
-    """The server's own words, as the beginning of a sentence of ours."""
+    """The server's own message, without its final period."""
     text = error.diag.message_primary or str(error).strip() or type(error).__name__
     return text.splitlines()[0].removeprefix("connection failed: ").rstrip(".")

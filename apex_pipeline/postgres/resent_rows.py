@@ -1,9 +1,9 @@
-"""A slice of the rows, sent again though Dataverse has acknowledged them.
+"""Send a slice of rows again although Dataverse has acknowledged them.
 
-A slice is streamed as it stands: nothing is unmarked beforehand. So whatever stops it,
-and wherever, each row that was exported still is, no alarm is raised for rows that
-Dataverse holds, new rows do not queue behind old ones, and another flow that reads
-unmarked rows sees none. An upsert by the row's own id makes a repeat harmless.
+A slice is streamed without unmarking it first. So wherever it stops, exported rows stay
+exported: no alert is raised for rows that Dataverse holds, new rows do not queue behind
+old ones, and another flow that reads unmarked rows sees none. An upsert by the row's own
+id makes a repeat harmless.
 
 Each acknowledged row is marked anew, with the time of the new answer. By that time a
 slice that takes more than one run is continued: `exported_before` leaves out what the
@@ -14,7 +14,7 @@ another transaction holds by then keeps the mark that it had, for nobody can wri
 no run waits for it: its record may be newer than that mark. The mark is older than the
 run, so what is left of the slice still has the row.
 
-Rows that wait in quarantine, and dropped ones, are left there.
+Rows that wait in quarantine, and dropped rows, stay there.
 """
 
 import dataclasses
@@ -33,17 +33,16 @@ from apex_pipeline.quarantine import decisions
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """Rows by when they were created and by campaign; aware instants.
+    """Rows selected by creation time and campaign; instants are aware.
 
     Attributes:
-        since: The earliest instant that belongs to it.
-        until: The earliest instant after it; half-open, so that two slices that meet
-            share no row.
+        since: The first instant of the slice.
+        until: The first instant after the slice, so that adjacent slices share no row.
         campaign: Campaign, in any spelling if it is a UUID.
-        exported_before: Rows marked at this instant or later are taken as done.
+        exported_before: Rows marked at this instant or later count as done.
 
     Raises:
-        ConfigError: It is empty by its bounds, or not bounded at all.
+        ConfigError: The bounds exclude every row, or there are none.
     """
 
     since: datetime | None = None
@@ -52,10 +51,10 @@ class Slice:
     exported_before: datetime | None = None
 
     def __post_init__(self) -> None:
-        """See that it is bounded, and that its bounds are in order."""
+        """Check that the slice has bounds, and that they are in order."""
         if self.since is None and self.until is None and self.campaign is None:
             raise ConfigError(
-                "exported_before goes on with a slice: say since, until or campaign."
+                "exported_before continues a slice: also give since, until or campaign."
             )
         if self.since and self.until and self.since >= self.until:
             raise ConfigError("since must be before until.")
@@ -64,7 +63,7 @@ class Slice:
         decisions.require_storable(self.campaign)
 
     def continued(self, at: datetime) -> "Slice":
-        """What is left of it after a run that began at *at*."""
+        """The rest of the slice after a run that started at this instant."""
         return dataclasses.replace(self, exported_before=self.exported_before or at)
 
     def __str__(self) -> str:
@@ -79,14 +78,14 @@ class Slice:
 
 @dataclass(frozen=True, slots=True)
 class SliceSummary:
-    """How many rows of a slice are in which state.
+    """The rows of a slice, counted by state.
 
     Attributes:
-        exported: Acknowledged by Dataverse once; those to be sent again.
+        exported: Acknowledged by Dataverse before; to be sent again.
         done: Acknowledged since `exported_before`.
         pending: Not exported, and due.
-        quarantined: Put aside, to be tried again later.
-        dropped: Put aside for good.
+        quarantined: In quarantine, to be retried later.
+        dropped: In quarantine, never to be sent.
     """
 
     exported: int
@@ -108,10 +107,10 @@ def parse_slice(
     campaign: str | None = None,
     exported_before: str | None = None,
 ) -> Slice | None:
-    """Read a slice from text; None if nothing was said of one.
+    """Parse a slice; None if no part of one is given.
 
     Raises:
-        ConfigError: A text is no instant, or the slice makes no sense.
+        ConfigError: A text is not an instant, or the slice is invalid.
     """
     if (since, until, campaign, exported_before) == (None,) * 4:
         return None
@@ -124,10 +123,10 @@ def parse_slice(
 
 
 def parse_instant(name: str, text: str | None) -> datetime | None:
-    """Read an ISO date, which begins at 00:00, or an instant; UTC where none is said.
+    """Parse an ISO date, which means 00:00, or an instant; UTC unless it has a zone.
 
     Raises:
-        ConfigError: It is neither.
+        ConfigError: The text is neither.
     """
     if text is None:
         return None
@@ -141,13 +140,13 @@ def parse_instant(name: str, text: str | None) -> datetime | None:
         ) from None
 
 
-# Bounds are written out in UTC, so that a column without time zone is compared right.
+# Bounds are written out in UTC, so that a column without time zone compares correctly.
 _IN_BOUNDS = "metric.created_at >= %(since)s AND metric.created_at < %(until)s"
 
-# In the usual spelling, which the index finds in a column of either type.
+# Common spellings, which the index finds in a column of either type.
 _OF_CAMPAIGN = "AND metric.campaign_id = ANY(%(campaigns)s)"
 
-# A column of text may hold anything; a column of UUIDs could not be asked for it.
+# A text column may hold any text; a UUID column cannot be compared with it.
 _OF_ODD_CAMPAIGN = "AND lower(CAST(metric.campaign_id AS text)) = ANY(%(campaigns)s)"
 
 _TO_SEND = f"""
@@ -173,7 +172,7 @@ _PAGE = f"{pending.ROW} FROM campaign_metrics AS metric"
 def page(
     connection: Connection, part: Slice, after: Position | None, limit: int
 ) -> list[PendingRow]:
-    """Read the rows of a slice to be sent that follow *after*, the oldest first."""
+    """Read the rows of a slice still to be sent after a position, oldest first."""
     where, values = _condition(part)
     statement = f"{_PAGE} WHERE {where} {_TO_SEND}"
     values["limit"] = limit
@@ -185,14 +184,14 @@ def page(
 
 
 def summary(connection: Connection, part: Slice) -> SliceSummary:
-    """Count the rows of a slice by what became of them."""
+    """Count the rows of a slice by state."""
     where, values = _condition(part)
     found = connection.exec_driver_sql(f"{_SUMMARY} WHERE {where}", values).one()
     return SliceSummary(*found)
 
 
 def _condition(part: Slice) -> tuple[str, dict[str, Any]]:
-    """The rows of a slice as a condition; what varies in it is bound."""
+    """The SQL condition for the rows of a slice, with its bound values."""
     values: dict[str, Any] = {
         "since": part.since.isoformat() if part.since else "-infinity",
         "until": part.until.isoformat() if part.until else "infinity",

@@ -1,11 +1,11 @@
-"""Marking rows that Dataverse acknowledged, in the version that was sent and no other.
+"""Mark rows that Dataverse acknowledged, only in the version that was sent.
 
-Where `campaign_metrics` is a table, the version of a row is its `xmin`: every update
-changes it; locks, freezing and vacuum do not. A view has none, and a foreign table's
-says nothing, so there the values themselves are compared.
+If `campaign_metrics` is a table, the version of a row is its `xmin`: every update
+changes it; locks, freezing and vacuum do not. A view has none, and a foreign table's is
+meaningless, so there the values themselves are compared.
 
-Rows that another transaction holds are skipped, never waited for: they stay pending and
-go again with the next run.
+Rows that another transaction locks are skipped, never waited for: they stay pending, and
+the next run sends them again.
 """
 
 from collections.abc import Collection, Sequence
@@ -24,16 +24,16 @@ from apex_pipeline.postgres.pending_rows import ROW, PendingRow, page, read, ver
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """What became of acknowledged rows in Postgres; each is counted once.
+    """The outcome of acknowledged rows in Postgres; each row is counted once.
 
     Attributes:
         marked: Marked in the version that was sent.
-        changed: Updated since they were read, or marked by somebody else.
-        deleted: Gone; their records stand for no row.
-        locked: Held by another transaction.
-        swallowed: None of these: Postgres took the mark and kept nothing of it.
-        obstacles: Triggers and policies that may have done it; only where some were
-            swallowed.
+        changed: Updated since they were read, or marked by another process.
+        deleted: Deleted; their records belong to no row.
+        locked: Locked by another transaction.
+        swallowed: None of these: Postgres accepted the mark but did not keep it.
+        obstacles: Triggers, rules and policies that may be the cause; only if some
+            marks were swallowed.
     """
 
     marked: int = 0
@@ -58,7 +58,7 @@ _HELD = versioned(
     """
 )
 
-# What was held and not marked, though its version is right, was swallowed.
+# A row that was locked by us and not marked, although its version matches, was swallowed.
 _MARK = f"""
     WITH held AS MATERIALIZED ({_HELD}),
     marked AS (
@@ -73,14 +73,14 @@ _MARK = f"""
     FROM held
 """  # noqa: S608  constants
 
-# Rows that an earlier attempt marked, whose answer was lost, bear this very mark.
+# Rows that an earlier attempt marked before its answer was lost carry this same mark.
 _LOOK = versioned(
     f"""
     SELECT CAST(metric.id AS text) AS id,
         metric.exported_at IS NOT NULL AS is_marked,
         coalesce(metric.exported_at = %(at)s, false) AS is_ours,
         {{version}} = sent.version AS is_same
-    -- Behind the word JOIN a column of the system would not be found by its bare name.
+    -- After the word JOIN, a system column would not be found by its bare name.
     FROM campaign_metrics AS metric, {_SENT}
     WHERE metric.id = ANY(%(ids)s) AND sent.id = CAST(metric.id AS text)
     """  # noqa: S608  constants
@@ -120,7 +120,7 @@ _KEEP_ORPHANS = """
     SET last_seen_at = excluded.last_seen_at
 """
 
-# Several, since the application may hold some of them.
+# Several, because the application may lock some of them.
 _TRIED = 5
 
 _EXPORTED = versioned(
@@ -160,24 +160,24 @@ def mark_exported(
     again: bool = False,
     resource: str | None = None,
 ) -> Marks:
-    """Mark rows that Dataverse acknowledged, and let them leave the quarantine.
+    """Mark rows that Dataverse acknowledged, and remove them from quarantine.
 
     Args:
         connection: The transaction.
         rows: The rows as they were read and sent.
         at: The time to mark them with.
-        again: They may be marked already: those that are take the new time, and those
-            that changed on the way lose their mark, so that the next sync sends them.
-        resource: The environment that holds their records; a record whose row is gone
-            is kept for reconcile to list.
+        again: Include rows that are marked already. Those take the new time; those that
+            changed on the way lose their mark, and the next sync sends them.
+        resource: The environment that holds their records. A record whose row was
+            deleted is noted, and reconcile lists it.
     """
     sent = {row.id: row for row in rows}
     values: dict[str, Any] = {
-        # Once as whatever the column is, once as text.
+        # Once in the type of the column, once as text.
         "ids": list(sent),
         "texts": list(sent),
         "versions": [row.version for row in sent.values()],
-        # Written out in UTC, so that a column without time zone takes the right hour.
+        # Written out in UTC, so that a column without time zone gets the right hour.
         "at": at.astimezone(UTC).isoformat(timespec="microseconds"),
         "again": again,
     }
@@ -189,7 +189,7 @@ def mark_exported(
     found = {
         row["id"]: row for row in connection.exec_driver_sql(_LOOK, values).mappings()
     }
-    # What the UPDATE returned may have been undone by a trigger that runs after it.
+    # A trigger that runs after the UPDATE may have undone the marks that it returned.
     marked = {
         one
         for one, row in found.items()
@@ -229,7 +229,7 @@ def unmark(connection: Connection, ids: Collection[str]) -> set[str]:
 
 
 def obstacles(connection: Connection) -> tuple[str, ...]:
-    """Name what stands between an UPDATE and the rows: triggers, rules, policies."""
+    """Name the triggers, rules and policies that may prevent an UPDATE of the rows."""
     return tuple(connection.exec_driver_sql(_OBSTACLES).scalars())
 
 
@@ -276,10 +276,10 @@ def _keep_orphans(
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What came of marking a row or two and taking it back.
+    """The outcome of marking a few rows and rolling that back.
 
     Attributes:
-        obstacles: Triggers, rules and policies on the table, in the way or not.
+        obstacles: All triggers, rules and policies on the table, harmful or not.
     """
 
     marks: Marks
@@ -287,7 +287,7 @@ class Trial:
 
 
 def trial(connection: Connection, at: datetime) -> Trial:
-    """Mark the oldest pending rows, else one that is exported, and roll it back."""
+    """Mark the oldest pending rows, or else the last exported ones, and roll back."""
     rows, is_pending = page(connection, None, _TRIED), True
     if not rows:
         rows, is_pending = read(connection, _EXPORTED, {}), False

@@ -1,4 +1,4 @@
-"""What the pipeline remembers from run to run: runs, pacing, and where it delivered."""
+"""State that outlives a run: the runs themselves, pacing, and target environments."""
 
 import json
 import socket
@@ -13,13 +13,13 @@ from apex_pipeline.postgres.row_marks import Marks
 
 
 def token_hit_rate_pct(hits: int, misses: int) -> float | None:
-    """Requests for which a token was at hand, in percent; None without requests."""
+    """Percentage of requests that found a cached token; None without requests."""
     every = hits + misses
     return 100 * hits / every if every else None
 
 
 class RunStatus(StrEnum):
-    """What became of a run."""
+    """The state or outcome of a run."""
 
     RUNNING = "running"
     SUCCESS = "success"
@@ -29,10 +29,10 @@ class RunStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord:
-    """One run of the sync, as it is kept in `sync_run`.
+    """One run of the sync, as stored in `sync_run`.
 
-    The comments on that table's columns say what each is. The first four are the
-    store's own: they are set when a run starts, and ignored when it is finished.
+    The comments on that table's columns explain them. The first four are set when a run
+    starts, and ignored when it is finished.
     """
 
     id: int = 0
@@ -59,7 +59,7 @@ class RunRecord:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What all runs together did; these only ever grow."""
+    """Sums over all runs; they only grow."""
 
     delivered: int
     rejected: int
@@ -70,7 +70,7 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A Dataverse environment that rows were, or may be, delivered to."""
+    """A Dataverse environment that receives rows, or may do so."""
 
     resource: str
     first_delivered_at: datetime | None
@@ -81,7 +81,7 @@ class Target:
 _INTERRUPT_RUNS = """
     UPDATE sync_run
     SET status = 'interrupted', finished_at = %(at)s,
-        error = 'The process ended without a word.'
+        error = 'The process ended without reporting a result.'
     WHERE status = 'running'
 """
 
@@ -131,7 +131,7 @@ _RUNS = """
 
 _LAST_RUNS = f"{_RUNS} ORDER BY id DESC LIMIT %(limit)s"
 
-# However long ago it was that all went well.
+# The last successes are included, however old they are.
 _TELLING = """
     WHERE id IN (
         (SELECT id FROM sync_run ORDER BY id DESC LIMIT 300)
@@ -154,7 +154,7 @@ _TOTALS = """
     FROM sync_run
 """
 
-# A day has fewer runs; the key leads to them, where the time would have all be read.
+# A day has fewer runs. The key finds them; a search by time would read the whole table.
 _TOTALS_SINCE = _TOTALS.replace(
     "FROM sync_run",
     "FROM (SELECT * FROM sync_run ORDER BY id DESC LIMIT 30000) AS lately "
@@ -163,8 +163,8 @@ _TOTALS_SINCE = _TOTALS.replace(
 
 _PACING = "SELECT state FROM dataverse_pacing WHERE key = %(key)s"
 
-# Never longer than the service last asked for, counted by Postgres' clock. Our own may
-# have been wrong when this was written; if Postgres' was, this says nothing.
+# Never longer than the pause that the service asked for, counted by Postgres' clock. Our
+# clock may have been wrong when this was written; if Postgres' was, there is no result.
 _RETRY_AT = """
     SELECT least(
         retry_at,
@@ -213,7 +213,7 @@ _RECORD_DELIVERY = """
 
 
 def start_run(connection: Connection, at: datetime, dagster_run_id: str | None) -> int:
-    """Open a run; whatever is still open was left by a process that died."""
+    """Open a run, and close those that a dead process left open."""
     connection.exec_driver_sql(_INTERRUPT_RUNS, {"at": at})
     values = {"at": at, "host": socket.gethostname(), "dagster_run_id": dagster_run_id}
     number: int = connection.exec_driver_sql(_START_RUN, values).scalar_one()
@@ -221,13 +221,13 @@ def start_run(connection: Connection, at: datetime, dagster_run_id: str | None) 
 
 
 def finish_run(connection: Connection, run_id: int, record: RunRecord) -> None:
-    """Write what became of a run."""
+    """Store the results of a run."""
     values = {name: getattr(record, name) for name in RunRecord.__slots__}
     connection.exec_driver_sql(_FINISH_RUN, values | {"id": run_id})
 
 
 def count_marks(connection: Connection, run_id: int, marks: Marks) -> None:
-    """Add to what an open run has delivered, so that a killed run is counted too."""
+    """Add to an open run's counts, so that a killed run is counted too."""
     values = {
         "id": run_id,
         "marked": marks.marked,
@@ -239,14 +239,14 @@ def count_marks(connection: Connection, run_id: int, marks: Marks) -> None:
 
 
 def last_runs(connection: Connection, limit: int) -> list[RunRecord]:
-    """Read the last runs, the newest first."""
+    """Read the last runs, newest first."""
     return _runs(connection, _LAST_RUNS, {"limit": limit})
 
 
 def telling_runs(connection: Connection) -> list[RunRecord]:
-    """Read the last runs, the last success, and the last run that left nothing.
+    """Read the last runs, newest first.
 
-    The newest first.
+    The last success, and the last run that left nothing pending, are always included.
     """
     return _runs(connection, _TELLING_RUNS, {})
 
@@ -259,14 +259,14 @@ def _runs(
 
 
 def totals(connection: Connection, *, since: datetime | None = None) -> Totals:
-    """Add up what all runs did, or those that began since an instant."""
+    """Sum up all runs, or those that started since an instant."""
     if since is None:
         return Totals(*connection.exec_driver_sql(_TOTALS).one())
     return Totals(*connection.exec_driver_sql(_TOTALS_SINCE, {"since": since}).one())
 
 
 def pacing(connection: Connection, key: str) -> dict[str, object] | None:
-    """Read what was kept of the limits' use."""
+    """Read the stored usage of Dataverse's limits."""
     found = connection.exec_driver_sql(_PACING, {"key": key}).scalar_one_or_none()
     return None if found is None else dict(found)
 
@@ -277,7 +277,7 @@ def save_pacing(
     state: Mapping[str, object],
     retry_at: datetime | None,
 ) -> None:
-    """Keep how much of the limits is used, and until when to wait."""
+    """Store the usage of Dataverse's limits, and until when to wait."""
     values = {
         "key": key,
         "state": json.dumps(dict(state), allow_nan=False),
@@ -287,7 +287,7 @@ def save_pacing(
 
 
 def retry_at(connection: Connection, key: str) -> datetime | None:
-    """Read until when Dataverse wants no request."""
+    """Read until when Dataverse accepts no requests."""
     found: datetime | None = connection.exec_driver_sql(
         _RETRY_AT, {"key": key}
     ).scalar_one_or_none()
@@ -318,21 +318,21 @@ def open_pause(connection: Connection, key: str, now: datetime) -> Pause | None:
 
 
 def target(connection: Connection, resource: str) -> Target | None:
-    """Read what is known of an environment."""
+    """Read the stored state of an environment; None if it is unknown."""
     row = connection.exec_driver_sql(_TARGET, {"resource": resource}).one_or_none()
     return None if row is None else Target(*row)
 
 
 def accept_duplicates(connection: Connection, resource: str, at: datetime) -> None:
-    """Keep a person's word that another flow's records there are no obstacle."""
+    """Store the operator's decision to deliver despite another flow's records."""
     connection.exec_driver_sql(_ACCEPT_DUPLICATES, {"resource": resource, "at": at})
 
 
 def record_adoption(connection: Connection, resource: str, at: datetime) -> None:
-    """Keep that another flow's records there stand for their rows, and hinder no more."""
+    """Store that another flow's records were adopted and no longer prevent delivery."""
     connection.exec_driver_sql(_RECORD_ADOPTION, {"resource": resource, "at": at})
 
 
 def record_delivery(connection: Connection, resource: str, at: datetime) -> None:
-    """Keep when the first row was delivered to an environment."""
+    """Store when the first row was delivered to an environment."""
     connection.exec_driver_sql(_RECORD_DELIVERY, {"resource": resource, "at": at})

@@ -1,4 +1,4 @@
-"""Postgres as the pipeline sees it: pending rows, the quarantine, and the ledger."""
+"""One method per transaction: pending rows, quarantine, and run ledger in Postgres."""
 
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from datetime import datetime
@@ -36,11 +36,11 @@ def connect(
 ) -> "Store":
     """Open the store, waiting for a suspended server to wake.
 
-    Args as of `Database`.
+    The arguments are those of `Database`.
 
     Raises:
-        ConfigError: The URL is not one of a Postgres database.
-        DatabaseError: The server does not answer, or refuses us.
+        ConfigError: The URL does not name a Postgres database.
+        DatabaseError: The server does not answer, or refuses the connection.
     """
     database = Database(
         url,
@@ -53,15 +53,15 @@ def connect(
 
 
 class Store:
-    """The pipeline's side of the database; threads may share it.
+    """The pipeline's tables in Postgres; threads may share it.
 
-    Every method is one transaction. Where doing it twice is harmless, it is done once
-    more when the connection is lost.
+    Every method is one transaction. If running it twice is harmless, it is retried once
+    when the connection is lost.
 
     Raises:
-        DatabaseUnavailableError: From any method: the server is gone, or was in the
-            middle of it, and did not come back in time.
-        SchemaMissingError: From any method: a table is not there.
+        DatabaseUnavailableError: From any method: the server was lost and did not come
+            back in time.
+        SchemaMissingError: From any method: a table is missing.
     """
 
     def __init__(self, database: Database) -> None:
@@ -87,37 +87,37 @@ class Store:
         self._database.close()
 
     def spend(self, seconds: float) -> None:
-        """Bound all that is asked from now on, together; see `Budget` for its end."""
+        """Limit the total time of all statements from now on; see `Budget`."""
         self._database.spend(seconds)
 
     async def interruptible(self, work: Awaitable[_Result]) -> _Result:
-        """Await work whose threads use this store, and free them if it is ended."""
+        """Await work whose threads use this store, and free them on cancellation."""
         return await self._database.interruptible(work)
 
     def pending_page(self, after: Position | None, limit: int) -> list[PendingRow]:
-        """Read the pending rows that follow *after*, the oldest first."""
+        """Read the pending rows after a position, oldest first."""
         return self._database.transact(
             lambda c: pending_rows.page(c, after, limit), repeatable=True
         )
 
     def pending_summary(self) -> PendingSummary:
-        """Count the pending rows, and find the oldest."""
+        """Count the pending rows and find the oldest."""
         return self._database.transact(pending_rows.summary, repeatable=True)
 
     def has_pending(self) -> bool:
-        """Whether anything is pending; cheap, however much it is."""
+        """Whether any row is pending; cheap even with a large backlog."""
         return self._database.transact(pending_rows.exists, repeatable=True)
 
     def slice_page(
         self, part: Slice, after: Position | None, limit: int
     ) -> list[PendingRow]:
-        """Read the rows of a slice to be sent that follow *after*, the oldest first."""
+        """Read the rows of a slice still to be sent after a position, oldest first."""
         return self._database.transact(
             lambda c: resent_rows.page(c, part, after, limit), repeatable=True
         )
 
     def slice_summary(self, part: Slice) -> SliceSummary:
-        """Count the rows of a slice by what became of them."""
+        """Count the rows of a slice by state."""
         return self._database.transact(
             lambda c: resent_rows.summary(c, part), repeatable=True
         )
@@ -136,8 +136,8 @@ class Store:
         Args:
             rows: The rows as they were read.
             at: The time to mark them with.
-            run_id: The open run in the ledger that they count for, if any.
-            again: Whether rows that are marked already take the new time.
+            run_id: The open run in the ledger to count them for, if any.
+            again: Whether rows that are already marked take the new time.
             resource: The environment that holds their records.
         """
 
@@ -177,17 +177,17 @@ class Store:
         return self._database.transact(put_aside)
 
     def quarantine_count(self) -> int:
-        """Count the rows in quarantine that are tried again, due or not."""
+        """Count the rows in quarantine that are still retried, due or not."""
         return self._database.transact(quarantine.count, repeatable=True)[0]
 
     def dropped_count(self) -> int:
-        """Count the rows in quarantine that a person has dropped."""
+        """Count the rows in quarantine that were dropped."""
         return self._database.transact(quarantine.count, repeatable=True)[1]
 
     def quarantine_causes(
         self, selection: Selection, limit: int, offset: int = 0
     ) -> list[Cause]:
-        """Read why rows are in quarantine, the commonest cause first."""
+        """Read the causes of rows in quarantine, the most common first."""
         return self._database.transact(
             lambda c: listing.causes(c, selection, limit, offset),
             repeatable=True,
@@ -196,7 +196,7 @@ class Store:
     def quarantined_rows(
         self, selection: Selection, limit: int, offset: int = 0
     ) -> list[QuarantinedRow]:
-        """Read the rows in quarantine by when they were refused first."""
+        """Read the rows in quarantine, ordered by their first rejection."""
         return self._database.transact(
             lambda c: listing.rows(c, selection, limit, offset),
             repeatable=True,
@@ -205,10 +205,12 @@ class Store:
     def quarantined_row(
         self, text: str
     ) -> list[tuple[QuarantinedRow, Mapping[str, object]]]:
-        """Read a row in quarantine by its id, with its values; twins are several.
+        """Read a row in quarantine by its id, with its values.
+
+        Ids that differ only in case give several rows.
 
         Raises:
-            ApexError: It is not there.
+            ApexError: The row is not in quarantine.
         """
 
         def read(
@@ -223,7 +225,7 @@ class Store:
         return self._database.transact(read, repeatable=True)
 
     def quarantine_selected(self, selection: Selection) -> int:
-        """Count the rows that are meant.
+        """Count the selected rows.
 
         Raises:
             ApexError: Named rows are not in quarantine, or no row has the cause.
@@ -235,27 +237,27 @@ class Store:
         )
 
     def release(self, selection: Selection) -> int:
-        """Make rows in quarantine due, dropped ones too; returns how many.
+        """Make rows in quarantine due now, dropped ones too; return how many.
 
         Raises:
-            ApexError: As `quarantine_selected`; then nothing was changed.
+            ApexError: See `quarantine_selected`; nothing was changed.
         """
         return self._database.transact(
             lambda c: quarantine.release(c, selection), repeatable=True
         )
 
     def drop(self, selection: Selection, decision: Decision) -> int:
-        """See that rows in quarantine are never sent; returns how many.
+        """Drop rows in quarantine, so that they are never sent; return how many.
 
         Raises:
-            ApexError: As `quarantine_selected`; then nothing was changed.
+            ApexError: See `quarantine_selected`; nothing was changed.
         """
         return self._database.transact(
             lambda c: quarantine.drop(c, selection, decision), repeatable=True
         )
 
     def known_ids(self, ids: Iterable[str]) -> set[str]:
-        """Tell which of these UUIDs are rows of ours; in the usual spelling."""
+        """The given UUIDs that belong to a row, in lower case."""
         wanted = list(ids)
         return self._database.transact(
             lambda c: pending_rows.known_ids(c, wanted), repeatable=True
@@ -271,19 +273,19 @@ class Store:
         )
 
     def finish_run(self, run_id: int, record: RunRecord) -> None:
-        """Write what became of a run."""
+        """Store the results of a run."""
         self._database.transact(
             lambda c: run_ledger.finish_run(c, run_id, record), repeatable=True
         )
 
     def last_runs(self, limit: int) -> list[RunRecord]:
-        """Read the last runs, the newest first."""
+        """Read the last runs, newest first."""
         return self._database.transact(
             lambda c: run_ledger.last_runs(c, limit), repeatable=True
         )
 
     def pacing(self, key: str) -> dict[str, object] | None:
-        """Read how much of Dataverse's limits was used lately."""
+        """Read the stored usage of Dataverse's limits."""
         return self._database.transact(
             lambda c: run_ledger.pacing(c, key), repeatable=True
         )
@@ -291,13 +293,13 @@ class Store:
     def save_pacing(
         self, key: str, state: Mapping[str, object], retry_at: datetime | None
     ) -> None:
-        """Keep how much of Dataverse's limits is used, and until when to wait."""
+        """Store the usage of Dataverse's limits, and until when to wait."""
         self._database.transact(
             lambda c: run_ledger.save_pacing(c, key, state, retry_at), repeatable=True
         )
 
     def retry_at(self, key: str) -> datetime | None:
-        """Read until when Dataverse wants no request."""
+        """Read until when Dataverse accepts no requests."""
         return self._database.transact(
             lambda c: run_ledger.retry_at(c, key), repeatable=True
         )
@@ -309,19 +311,19 @@ class Store:
         )
 
     def target(self, resource: str) -> Target | None:
-        """Read what is known of a Dataverse environment."""
+        """Read the stored state of an environment; None if it is unknown."""
         return self._database.transact(
             lambda c: run_ledger.target(c, resource), repeatable=True
         )
 
     def accept_duplicates(self, resource: str, at: datetime) -> None:
-        """Keep a person's word that another flow's records there are no obstacle."""
+        """Store the operator's decision to deliver despite another flow's records."""
         self._database.transact(
             lambda c: run_ledger.accept_duplicates(c, resource, at), repeatable=True
         )
 
     def record_delivery(self, resource: str, at: datetime) -> None:
-        """Keep when the first row was delivered to an environment."""
+        """Store when the first row was delivered to an environment."""
         self._database.transact(
             lambda c: run_ledger.record_delivery(c, resource, at), repeatable=True
         )

@@ -1,4 +1,4 @@
-"""How long Postgres may take, by the budget that a statement belongs to; pure."""
+"""Time limits for statements, from the time budget that they share; pure."""
 
 import math
 import time
@@ -6,13 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 STATEMENT_SECONDS = 300.0
-"""The most that one statement may take where its caller sets no limit of its own."""
+"""The longest time for one statement, unless its caller sets another limit."""
 
-# Postgres reports whichever limit comes first, and that it was the lock explains more.
+# Postgres reports the limit that is reached first, and a lock timeout explains more.
 _SHARE_OF_LOCKS = 0.9
 _MOST_FOR_LOCKS = 240.0
 
-# What comes after the end of a budget writes down what was achieved within it.
+# Statements after the end of a budget store what was achieved within it.
 _LEAST_GRACE, _MOST_GRACE, _SHARE_OF_GRACE = 5.0, 20.0, 0.25
 _GRACE_FOR_LOCKS = 1.5
 _GRACE_FOR_CONNECTING = 2.0
@@ -20,11 +20,11 @@ _GRACE_FOR_CONNECTING = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long one statement may take; seconds.
+    """How long one statement may take, in seconds.
 
     Attributes:
-        statement: In all.
-        lock: Waiting for a lock that somebody else holds.
+        statement: Total time.
+        lock: Time waiting for another session's lock.
     """
 
     statement: float
@@ -32,7 +32,7 @@ class Limits:
 
     @property
     def settings(self) -> str:
-        """SQL that sets both until the transaction ends; a pooler keeps nothing."""
+        """SQL that sets both limits for one transaction only, which suits poolers."""
         return (
             f"SET LOCAL statement_timeout = {_milliseconds(self.statement)}; "
             f"SET LOCAL lock_timeout = {_milliseconds(self.lock)}"
@@ -40,15 +40,15 @@ class Limits:
 
 
 def limits_of(seconds: float) -> Limits:
-    """The limits of a statement that may take so long in all."""
+    """The limits of a statement that may take this long in total."""
     return Limits(seconds, min(_SHARE_OF_LOCKS * seconds, _MOST_FOR_LOCKS))
 
 
 class Budget:
     """The time that all statements of one piece of work share.
 
-    After its end each statement still gets a quarter of it, 5 to 20 seconds, and 1.5
-    seconds for locks.
+    After it is used up, each statement still gets a quarter of it (5 to 20 seconds), and
+    1.5 seconds for locks.
     """
 
     def __init__(
@@ -58,11 +58,11 @@ class Budget:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Begin to spend.
+        """Start the budget now.
 
         Args:
-            statement_seconds: The most for one statement.
-            total_seconds: For all together, from now on.
+            statement_seconds: The longest time for one statement.
+            total_seconds: For all statements together.
             clock: Monotonic seconds.
         """
         self._clock = clock
@@ -71,7 +71,7 @@ class Budget:
         self._ends_at = clock() + total_seconds
 
     def limits(self) -> Limits:
-        """The limits of a statement that begins now."""
+        """The limits of a statement that starts now."""
         left = self._ends_at - self._clock()
         grace = min(max(_SHARE_OF_GRACE * self._total, _LEAST_GRACE), _MOST_GRACE)
         statement = min(self._statement, max(left, grace))
@@ -79,7 +79,7 @@ class Budget:
         return Limits(statement, lock)
 
     def connecting(self, patience: float) -> float:
-        """How long to go on trying to connect, for who has *patience*; seconds."""
+        """How long to keep trying to connect, at most *patience*; in seconds."""
         left = self._ends_at - self._clock()
         return min(patience, max(left, _GRACE_FOR_CONNECTING))
 

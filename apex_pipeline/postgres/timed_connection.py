@@ -1,8 +1,8 @@
-"""A connection to Postgres on which nothing waits for ever.
+"""A connection to Postgres on which every wait ends.
 
-Postgres ends a statement that takes too long by itself, as long as it can be reached. A
-server that is suspended, or a network that has stopped carrying, leaves the client to
-give up: it cancels on the server, as far as that works, and closes the connection.
+Postgres itself ends a statement that takes too long, as long as it is reachable. If the
+server is suspended or the network is broken, the client must give up: it tries to cancel
+the statement on the server, and closes the connection.
 """
 
 import time
@@ -24,25 +24,25 @@ _Result = TypeVar("_Result")
 _CHECK_SECONDS = 0.1
 _CANCEL_SECONDS = 1.5
 _LOOK_AGAIN_SECONDS = 5.0
-# The server gives up first where it can: its answer says more.
+# Let the server time out first if it can: its answer says more.
 _SLACK_SECONDS = 1.0
-# BEGIN does no work. A connection that lay idle may be dead without having said so.
+# BEGIN does no work, so a slow one means that the idle connection is dead.
 _BEGIN_SECONDS = 20.0
 
 
 class NoAnswerError(psycopg.OperationalError):
-    """The server has not answered in time, or nobody waits for the answer any more."""
+    """The server did not answer in time, or the wait was given up."""
 
 
 class HeldLockError(errors.LockNotAvailable):
-    """A lock was held by others for as long as we could wait.
+    """Another session held a lock for longer than we could wait.
 
     Attributes:
-        holders: Who they are, as far as our role may see; empty if that is nothing.
+        holders: The holders, as far as our role may see them; may be empty.
     """
 
     def __init__(self, message: str, holders: str) -> None:
-        """Keep what is known of the holders."""
+        """Keep the description of the holders."""
         super().__init__(message)
         self.holders = holders
 
@@ -51,23 +51,24 @@ class TimedConnection(psycopg.Connection[Any]):
     """A connection whose every wait ends.
 
     Attributes:
-        limits: Of each statement from now on. They bound the waits of this end; the
-            server knows them inside of transactions that `begin` has opened.
-        is_given_up: Whether the owner has given up all that is under way.
-        find_holders: Tells who holds the lock that we wait for, on another connection.
+        limits: Limits for each statement from now on. The client always applies them;
+            the server does so inside transactions that `begin` has opened.
+        is_given_up: Whether the owner has given up all running statements.
+        find_holders: Names the holders of the lock that we wait for, using another
+            connection.
     """
 
     def __init__(
         self, pgconn: PGconn, row_factory: RowFactory[Any] = tuple_row
     ) -> None:
-        """Set the limits that hold until the owner sets others."""
+        """Set default limits, which the owner may replace."""
         super().__init__(pgconn, row_factory)
         self.limits: Limits = limits_of(STATEMENT_SECONDS)
         self.is_given_up: Callable[[], bool] = lambda: False
         self.find_holders: Callable[[], str] = str
 
     def begin(self, limits: Limits) -> None:
-        """Open a transaction with limits; one round trip, as BEGIN alone.
+        """Open a transaction with limits, in one round trip like a plain BEGIN.
 
         The connection must be in autocommit.
         """
@@ -81,7 +82,7 @@ class TimedConnection(psycopg.Connection[Any]):
         interval: float = _CHECK_SECONDS,
         timeout: float | None = None,
     ) -> _Result:
-        """Do what psycopg's own does, within the limits."""
+        """Wait like psycopg, but within the limits."""
         watch = _Watch(self)
         try:
             if timeout is not None:
@@ -97,14 +98,14 @@ class TimedConnection(psycopg.Connection[Any]):
             raise
 
     def abandon(self) -> None:
-        """Stop what the server does for us, and close."""
+        """Cancel the statement on the server, and close the connection."""
         with suppress(psycopg.Error):
             self.cancel_safe(timeout=_CANCEL_SECONDS)
         self.close()
 
 
 class _Watch:
-    """Looks at the clock while one answer is waited for."""
+    """Applies the limits while waiting for one answer."""
 
     def __init__(self, connection: TimedConnection) -> None:
         self._connection = connection
@@ -112,7 +113,7 @@ class _Watch:
         began = time.monotonic()
         self._seconds = limits.statement
         self._ends_at = began + limits.statement + _SLACK_SECONDS
-        # Shortly before the server ends the wait, and with it the trace of it.
+        # Shortly before the server ends the wait, after which the holders are unknown.
         self._looks_at = began + limits.lock - min(1.0, limits.lock / 3)
         self.holders = ""
 

@@ -1,4 +1,4 @@
-"""The lock that one writer at a time holds, wherever it runs, and its like.
+"""Locks that allow one writer, and one reconciliation, at a time on any host.
 
 Each is a lock on an empty table, in a transaction of its own: any login may hold an
 advisory lock, this one needs a privilege. Unlike a session's lock it works through a
@@ -24,12 +24,12 @@ from apex_pipeline.postgres.lock_holders import (
 from apex_pipeline.postgres.time_limits import limits_of
 from apex_pipeline.postgres.timed_connection import TimedConnection
 
-# Without bind parameters: the portal of a statement that has some keeps a snapshot
-# until the transaction ends, and with it all that vacuum would clear away.
+# No bind parameters: the portal of a statement with parameters keeps a snapshot until
+# the transaction ends, and that stops vacuum from removing dead rows.
 _SET_PATIENCE = "SET LOCAL idle_in_transaction_session_timeout = '90s'"
 _PING = "SELECT 1"
 
-# These do no work, so who does not answer them by then does not answer.
+# These statements do no work, so a server that takes longer does not answer at all.
 _PING_SECONDS = 10.0
 _RELEASE_SECONDS = 2.0
 
@@ -85,7 +85,7 @@ class HeldElsewhere:
 class WriterLock:
     """The lock, held until it is released or lost.
 
-    It has to be pinged more often than every 90 seconds; Postgres ends it otherwise.
+    Ping it more often than every 90 seconds, or Postgres ends it.
     """
 
     def __init__(self, connection: TimedConnection) -> None:
@@ -93,7 +93,7 @@ class WriterLock:
         self._connection = connection
 
     def __enter__(self) -> Self:
-        """Return the lock, which is held already."""
+        """Return the lock, which is already held."""
         return self
 
     def __exit__(
@@ -106,25 +106,25 @@ class WriterLock:
         self.release()
 
     def ping(self) -> None:
-        """Show that we are alive, and see that the lock is still ours.
+        """Keep the lock alive, and check that it is still ours.
 
         Raises:
-            WriterLockLostError: It is not. Another writer may have begun.
+            WriterLockLostError: The lock is lost; another writer may have started.
         """
         try:
             self._connection.limits = limits_of(_PING_SECONDS)
             self._connection.execute(_PING)
         except psycopg.Error as error:
             raise WriterLockLostError(
-                f"The connection that held the writer lock is gone ({error}). Another "
-                "run may have begun; this one stops sending."
+                f"The connection that held the writer lock was lost ({error}). Another "
+                "run may have started; this one stops sending."
             ) from error
 
     def release(self) -> None:
-        """Let the next writer begin; nothing happens if the lock was lost."""
+        """Release the lock; does nothing if it was lost."""
         with suppress(psycopg.Error):
-            # Closing alone lets go of the lock when the server comes to see it: whoever
-            # asks next might be refused by a run that is over.
+            # Closing alone releases the lock only when the server notices it. Until
+            # then, a run that is over would block the next one.
             self._connection.limits = limits_of(_RELEASE_SECONDS)
             self._connection.rollback()
         self._connection.close()

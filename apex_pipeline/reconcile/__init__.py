@@ -1,1 +1,1 @@
-"""Holding rows against their Dataverse records, and mending where they do not agree."""
+"""Compare rows with their Dataverse records, and repair the differences."""

@@ -1,8 +1,8 @@
-"""Letting the records that another flow made stand for their rows.
+"""Adopt records that another flow created for rows.
 
-A record is adopted if one row fits it and it is the only one that fits this row: the row
-is then marked, and sent and compared under that record's id from now on. Where several
-fit, a person has to delete the superfluous ones; until then nothing is sent.
+A record is adopted if it matches exactly one row and no other record matches that row.
+The row is then marked, and from now on sent and compared under that record's id. If
+several match, an operator has to delete the extra ones; until then nothing is sent.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from apex_pipeline.reconcile.dataverse_records import KEYS_PER_REQUEST, Record, 
 from apex_pipeline.reconcile.findings import Verdicts
 from apex_pipeline.reconcile.row_examination import Examination
 
-# As the view has it, but without counting the whole table for each page.
+# Like the view, but without counting the whole table for each page.
 _ADOPTABLE = """
     SELECT CAST(other.record_id AS text), CAST(metric.id AS text),
         CAST(adopted.record_id AS text)
@@ -60,7 +60,7 @@ _LEAVE_QUARANTINE = """
     DELETE FROM campaign_metrics_quarantine WHERE metric_id = ANY(%(ids)s)
 """
 
-# A row with a record of its own: the other one is a double.
+# The row has its own record: the other one is a double.
 _DISOWN = """
     UPDATE foreign_record SET is_row_missing = false
     WHERE resource = %(resource)s AND record_id = ANY(CAST(%(keys)s AS uuid[]))
@@ -69,7 +69,7 @@ _DISOWN = """
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A record that may be adopted, and its row."""
+    """A record to adopt, and its row."""
 
     record: UUID
     metric_id: str
@@ -82,16 +82,16 @@ async def adopt(
     resource: str,
     see_lock: Callable[[], None],
 ) -> int:
-    """Adopt every record that fits one row and no other record does; returns how many.
+    """Adopt every record that alone matches exactly one row; return how many.
 
-    The caller holds the writer lock, so that no row is sent meanwhile. Each record, and
-    that the row has none of its own, is looked at once more right before. A batch is
-    one transaction: a process that is killed leaves whole batches.
+    The caller holds the writer lock, so no row is sent meanwhile. Right before adopting,
+    each record is read again, and the row must not have its own record. A batch is one
+    transaction: a killed process leaves whole batches.
 
     Raises:
-        OutOfTimeError: The time or the requests given are used up.
-        WriterLockLostError: `see_lock` found that another writer may have begun.
-        DatabaseError: Postgres does not answer, or does not let us.
+        OutOfTimeError: The time or request budget is used up.
+        WriterLockLostError: `see_lock` found that another writer may have started.
+        DatabaseError: Postgres does not answer, or refuses a statement.
     """
     adopted = 0
     after: UUID | None = None
@@ -137,7 +137,7 @@ def _adopt(
 ) -> int:
     now = datetime.now(UTC)
     looked_at = {match.record for match in page}
-    # As the records are now: one may be gone, or fit another row.
+    # The records as they are now: one may be gone, or match another row.
     findings.record(
         connection, resource, Verdicts(foreign=seen, settled_keys=looked_at), now
     )

@@ -1,4 +1,4 @@
-"""How rows and records stand, by what is kept; for whoever shows or reports it."""
+"""Summarize the stored findings: how far rows and records agree."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,25 +11,25 @@ from apex_pipeline.reconcile import findings, progress
 from apex_pipeline.reconcile.findings import Finding, Kind
 
 SMALLEST_ENTITLEMENT = 25_000
-"""Requests of 24 hours that a tenant with Power Apps licences alone has for all its
-applications together (Microsoft Learn, "Requests limits and allocations"); others have
-500 000 and more."""
+"""Requests per 24 hours for all applications of a tenant that has only Power Apps
+licences (Microsoft Learn, "Requests limits and allocations"); other tenants have 500 000
+and more."""
 
 EXAMPLES = 20
-"""Findings of each kind that are shown."""
+"""How many findings of each kind are shown."""
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """How rows and records stood when it was last looked at.
+class Agreement:
+    """How far rows and records agreed when they were last compared.
 
     Attributes:
-        counts: What is wrong, by kind; of a kind that is kept up to a bound, so many.
+        counts: Findings by kind; a kind that is stored only up to a limit stops there.
         examples: The oldest findings of each kind.
-        last_pass_finished_at: When a pass over all rows came to its end, if ever.
-        rows_under_way: Rows that the pass under way has compared.
-        requests_24h: Requests to Dataverse in 24 hours, of comparing alone.
-        sync_requests_24h: Those of syncing; a record sent counts as one.
+        last_pass_finished_at: When a pass over all rows last finished, if ever.
+        rows_under_way: Rows that the current pass has compared so far.
+        requests_24h: Requests to Dataverse by reconciliation in 24 hours.
+        sync_requests_24h: Requests by the sync; each record sent counts as one.
     """
 
     counts: Mapping[Kind, int]
@@ -41,29 +41,29 @@ class Standing:
 
     @property
     def is_settled(self) -> bool:
-        """Whether nothing is known to be wrong."""
+        """Whether there are no findings."""
         return not any(self.counts.values())
 
     @property
     def entitlement_pct(self) -> float:
-        """Requests of comparing and syncing, of the smallest entitlement, in percent."""
+        """Requests of reconciliation and sync, in percent of the smallest entitlement."""
         used = self.requests_24h + self.sync_requests_24h
         return 100 * used / SMALLEST_ENTITLEMENT
 
 
-def read_standing(
+def read_agreement(
     database: Database, resource: str, *, most: int = EXAMPLES
-) -> Standing:
-    """Read how an environment stands; Dataverse is not asked.
+) -> Agreement:
+    """Read the stored findings of an environment, without asking Dataverse.
 
     Raises:
-        DatabaseError: Postgres does not answer, or lacks our tables.
+        DatabaseError: Postgres does not answer, or lacks the pipeline's tables.
     """
 
-    def read(connection: Connection) -> Standing:
+    def read(connection: Connection) -> Agreement:
         since = datetime.now(UTC) - timedelta(hours=24)
         passed = progress.read_progress(connection, resource)
-        return Standing(
+        return Agreement(
             findings.counts(connection, resource),
             tuple(findings.examples(connection, resource, most)),
             passed.last_pass_finished_at,

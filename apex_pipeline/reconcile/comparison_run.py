@@ -1,7 +1,7 @@
-"""One run of the comparison: what changed and a share of the rest, in bounded time.
+"""One run of reconciliation: changes and a share of the rest, in bounded time.
 
-It goes beside a running sync: one request at a time, and half of what Dataverse allows
-is left to others. Only adopting needs the writer lock.
+It can run next to a sync: it sends one request at a time and leaves half of Dataverse's
+limits to others. Only adopting needs the writer lock.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ from apex_pipeline.reconcile.passes import Passes
 from apex_pipeline.reconcile.progress import Progress, ReconciliationRun
 from apex_pipeline.reconcile.row_examination import Examination
 from apex_pipeline.reconcile.run_report import ReconcileOptions, ReconcileReport
-from apex_pipeline.reconcile.work_order import Outcome, Work
+from apex_pipeline.reconcile.work_order import Outcome, WorkOrder
 from apex_pipeline.settings import DataverseSettings
 from apex_pipeline.sync.pacing_memory import PacingMemory
 from apex_pipeline.sync.run import pacing_key
@@ -48,10 +48,10 @@ def run_reconciliation(
 ) -> ReconcileReport:
     """Compare rows with records, as far as time and Dataverse allow.
 
-    A failure is part of the report, beside what was achieved before it.
+    The report holds a failure together with the results before it.
 
     Raises:
-        DatabaseError: Postgres could not be asked for the locks.
+        DatabaseError: Postgres could not be queried for the locks.
     """
     store = Store(database)
     database.spend(options.time_budget)
@@ -99,7 +99,7 @@ def _lack_of_progress(outcome: Outcome, passes: Passes) -> NoProgressError | Non
 def _locks(
     database: Database, store: Store, held: ExitStack, *, adopting: bool
 ) -> list[WriterLock] | str:
-    """The locks that the run needs, or why it cannot have them."""
+    """The locks that the run needs, or why it cannot get them."""
     with database.translated():
         own = try_reconciliation_lock(database)
     if isinstance(own, HeldElsewhere):
@@ -116,7 +116,7 @@ def _locks(
 
 
 class _Run:
-    """The state of one run that holds its locks."""
+    """One run that holds its locks."""
 
     def __init__(
         self,
@@ -138,7 +138,7 @@ class _Run:
         self._pacing = PacingMemory(store, pacing_key(settings), utc_now)
 
     async def carry_out(self, token_cache: Path) -> ReconcileReport:
-        """Open both ends, compare, and tell."""
+        """Connect to Dataverse, compare, and report."""
         run_id = self._database.transact(
             lambda c: kept.start_run(
                 c, self._settings.resource, self._started, self._dagster_run_id
@@ -174,7 +174,7 @@ class _Run:
         resource, options = self._settings.resource, self._options
         sender = environment.sender
         budget = Budget(options.time_budget, options.requests, sender)
-        # A page holds a window, and the seconds beside it.
+        # A page holds a window plus the second on either side.
         page_size = min(options.rows_per_window + 100, LARGEST_PAGE)
         records = Records(environment.client, budget, page_size)
         examination = Examination(self._database, resource, records)
@@ -186,7 +186,7 @@ class _Run:
             started=self._started,
             rows_per_window=options.rows_per_window,
         )
-        work = Work(
+        work = WorkOrder(
             resource,
             options,
             budget,
@@ -213,7 +213,7 @@ class _Run:
     async def _beating(
         self, run_id: int, sender: Sender, deadline: Deadline, outcome: Outcome
     ) -> AsyncIterator[None]:
-        """Keep the locks alive meanwhile, and stop at once if one is lost."""
+        """Keep the locks alive during the block; stop at once if one is lost."""
 
         def beat() -> None:
             self._see_locks()
@@ -238,7 +238,7 @@ class _Run:
             await asyncio.wait([beating])
 
     def _report(self, run_id: int, outcome: Outcome) -> ReconcileReport:
-        """Count what is wrong now, and enter the run into its ledger."""
+        """Count the findings, and write the run to its ledger."""
         resource, counts = self._settings.resource, None
         try:
             counts = self._database.transact(
@@ -273,7 +273,10 @@ class _Run:
         return ReconcileReport(run, failure=failure)
 
     def _keep_pause(self, pacer: Pacer) -> None:
-        """Leave an open Retry-After to the sync; what a running one keeps is its own."""
+        """Store a pending Retry-After for the sync, but no other pacing state.
+
+        A running sync stores its own.
+        """
         state = self._pacing.state(pacer)
         if state.retry_at is not None:
             self._pacing.save(state)

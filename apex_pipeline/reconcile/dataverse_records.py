@@ -1,6 +1,6 @@
-"""The records, as they are compared: by time, by key, or since they changed.
+"""Read Dataverse records to compare: by time, by key, or by change tracking.
 
-Text of rows never enters a query: times, and keys that are UUIDs, select the records.
+Text from rows never enters a query; only times and UUID keys select records.
 """
 
 import math
@@ -17,13 +17,13 @@ from apex_pipeline.metrics import COLUMNS, ENTITY_SET, PRIMARY_KEY, TABLE
 from apex_pipeline.sync.cutover import key_of
 
 KEYS_PER_REQUEST = 250
-"""Each key takes 39 characters of the address, which may have 32 768."""
+"""Each key takes 39 characters of the address, which may have at most 32 768."""
 
 LARGEST_PAGE = 5000
-"""Records that Dataverse gives at once, at most."""
+"""The most records that Dataverse returns per page."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# What the column can hold; a bound beyond is none.
+# The range of the column; a bound outside it has no effect.
 _FIRST = int(datetime(1753, 1, 1, tzinfo=UTC).timestamp())
 _LAST = int(datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp())
 _COLUMNS = ",".join([PRIMARY_KEY, *(column.dataverse for column in COLUMNS)])
@@ -33,7 +33,7 @@ Record = Mapping[str, Any]
 
 
 class Budget(Deadline):
-    """Until when, and how often, Dataverse may be asked."""
+    """A deadline with a limit on the number of requests."""
 
     def __init__(self, seconds: float, requests: int, sender: Sender) -> None:
         super().__init__(seconds)
@@ -42,11 +42,11 @@ class Budget(Deadline):
 
     @property
     def is_used_up(self) -> bool:
-        """Whether so many requests were sent that no more may be."""
+        """Whether the request limit is reached."""
         return self._sender.requests >= self._requests
 
     def remaining(self) -> float:
-        """Seconds left; negative when it is over, for whatever reason."""
+        """Seconds left; negative after the deadline or the request limit."""
         return -math.inf if self.is_used_up else super().remaining()
 
 
@@ -66,26 +66,26 @@ class Records:
         """Read the records of a range of time, page by page.
 
         Args:
-            start: First second since the epoch; None for all earlier ones, too.
-            end: The second after the last; None for all later ones, too.
+            start: First second since the epoch; None for no lower bound.
+            end: The second after the last; None for no upper bound.
         """
         bounds = [
             f"apex_createdat {operator} {_text(second)}"
             for operator, second in (("ge", start), ("lt", end))
             if second is not None and _FIRST <= second <= _LAST
         ]
-        # A comparison with null holds nowhere; those without a time come separately.
+        # A comparison with null is never true; records without a time come separately.
         condition = " and ".join(bounds) or "apex_createdat ne null"
         async for page in self._pages(condition):
             yield page
 
     async def undated(self) -> AsyncIterator[list[dict[str, Any]]]:
-        """Read the records that have no time, page by page."""
+        """Read the records without a time, page by page."""
         async for page in self._pages("apex_createdat eq null"):
             yield page
 
     async def by_key(self, keys: Sequence[UUID]) -> dict[UUID, Record]:
-        """Read the records that have these keys; `KEYS_PER_REQUEST` at most."""
+        """Read the records with these keys, at most `KEYS_PER_REQUEST`."""
         wanted = ",".join(f"'{key}'" for key in keys)
         condition = (
             f"Microsoft.Dynamics.CRM.In(PropertyName='{PRIMARY_KEY}',"
@@ -98,7 +98,7 @@ class Records:
         }
 
     async def changes(self, link: str | None) -> TrackedPage:
-        """Follow a link that change tracking gave; without one, begin to track.
+        """Follow a link of change tracking; without a link, start tracking.
 
         Raises:
             RejectedError: The table is not tracked, or the link is too old.
@@ -125,7 +125,7 @@ def changed_key(record: Record) -> UUID:
     """The key of a record that changed or was deleted.
 
     Raises:
-        DataverseError: It has none.
+        DataverseError: The record has no valid key.
     """
     if "reason" not in record:
         return key_of(record)

@@ -1,7 +1,7 @@
-"""The exported rows, as they are compared: by time, by key, or since they were marked.
+"""Read exported rows to compare: by time, by key, or by the time of their mark.
 
-Seconds are those since the epoch. Rows whose `created_at` Dataverse could not hold lie
-in no window; they come by themselves.
+Seconds are seconds since the epoch. Rows whose `created_at` Dataverse cannot hold are in
+no window; they are read separately.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,10 +22,10 @@ _LATEST = "10000-01-01 00:00:00+00"
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row of ours.
+    """A row in Postgres.
 
     Attributes:
-        key: Of its record; None where the id cannot be one.
+        key: Key of its record; None if the row's id cannot be a key.
         exported_at: Its mark as Postgres prints it; None while it is pending.
         values: Column name to value; `created_at` as seconds since the epoch.
     """
@@ -41,11 +41,11 @@ class Window:
     """A range of `created_at`, and the exported rows in it.
 
     Attributes:
-        start: First second; None for all that is earlier, too.
-        end: The second after the last; None for all that is later, too.
-        keys: Key of each row's record, or None, to the row's id; empty if dense.
-        dense_second: The second that holds more rows than are read at once, if so.
-        keyless: Ids of rows that can have no record.
+        start: First second; None for no lower bound.
+        end: The second after the last; None for no upper bound.
+        keys: Key of each row's record, to the row's id; empty if dense.
+        dense_second: The second, if it has more rows than are read at once.
+        keyless: Ids of rows that cannot have a record.
     """
 
     start: int | None
@@ -55,7 +55,7 @@ class Window:
     dense_second: int | None = None
 
 
-# An adopted table's column may be without time zone; its times are UTC.
+# An adopted table's column may have no time zone; its times are UTC.
 _UTC = "SET LOCAL TIME ZONE 'UTC'"
 
 _KEY = """
@@ -100,7 +100,7 @@ _ODD = f"""
 _EXPORTED = f"""
     SELECT {_KEY}, CAST(metric.exported_at AS text) AS exported_at
     {_FROM}
-    -- The first line is what the index serves.
+    -- The index serves the first line.
     WHERE metric.exported_at IS NOT NULL AND metric.exported_at >= %(since)s
         AND (metric.exported_at, CAST(metric.id AS text)) > (%(since)s, %(after)s)
     ORDER BY metric.exported_at, CAST(metric.id AS text)
@@ -124,7 +124,7 @@ _ROWS = f"""
 
 
 def read_window(connection: Connection, start: int | None, limit: int) -> Window:
-    """Read whole seconds from *start* on, as many as hold no more than *limit* rows."""
+    """Read as many whole seconds from *start* on as have at most *limit* rows."""
     found = _select(
         connection,
         _WINDOW,
@@ -143,7 +143,7 @@ def read_window(connection: Connection, start: int | None, limit: int) -> Window
 def dense_page(
     connection: Connection, second: int, after: str | None, limit: int
 ) -> list[Row]:
-    """Read ids of exported rows of one second, in the order of their text."""
+    """Read ids of exported rows of one second, ordered as text."""
     found = _select(
         connection,
         _DENSE,
@@ -156,7 +156,7 @@ def dense_page(
 
 
 def odd_page(connection: Connection, after: str | None, limit: int) -> list[Row]:
-    """Read ids of exported rows whose time no record can hold, or that have none."""
+    """Read ids of exported rows whose time is missing or that no record can hold."""
     found = _select(
         connection, _ODD, start=_EARLIEST, end=_LATEST, after=after, limit=limit
     )
@@ -166,20 +166,20 @@ def odd_page(connection: Connection, after: str | None, limit: int) -> list[Row]
 def exported_page(
     connection: Connection, since: str, after: str, limit: int
 ) -> list[Row]:
-    """Read ids of rows that were marked after an instant, or at it and with a later id.
+    """Read ids of rows marked after an instant, or at it and with a later id.
 
     Args:
         connection: The transaction.
         since: The instant, as Postgres prints it.
         after: The id.
-        limit: Most rows.
+        limit: The most rows to read.
     """
     found = _select(connection, _EXPORTED, since=since, after=after, limit=limit)
     return [_row(each) for each in found]
 
 
 def rows_of(connection: Connection, keys: Iterable[UUID]) -> dict[UUID, Row]:
-    """Read the rows whose records have these keys, exported or not."""
+    """Read the rows that belong to these record keys, exported or not."""
     wanted = set(keys)
     adopters = connection.exec_driver_sql(
         _ADOPTERS, {"keys": [str(key) for key in wanted]}
@@ -194,18 +194,18 @@ def rows_of(connection: Connection, keys: Iterable[UUID]) -> dict[UUID, Row]:
 
 
 def _claim(row: Row) -> tuple[bool, bool]:
-    """Of two ids of text that differ in case, the delivered one owns the record.
+    """Rank text ids that differ only in case: the delivered row owns the record.
 
-    Else the one in small letters does; see `pending.ROW`.
+    If neither or both were delivered, the one in lower case does; see `pending.ROW`.
     """
     return row.exported_at is not None, row.id == str(row.key)
 
 
 def overlap(instant: datetime) -> str:
-    """An instant a quarter of an hour earlier, as Postgres reads it.
+    """The instant 15 minutes earlier, as text for Postgres.
 
-    A mark bears the time at which its host wrote it, by that host's clock, which is
-    before it is seen here.
+    A mark carries the time of the host that wrote it, by that host's clock. That time is
+    earlier than the moment when the mark becomes visible here.
     """
     return (instant - timedelta(minutes=15)).astimezone(UTC).isoformat()
 
@@ -239,6 +239,6 @@ def _text(second: int) -> str:
     try:
         instant = _EPOCH + timedelta(seconds=second)
     except OverflowError:
-        # The second after the last that has a date.
+        # The second after the last possible date.
         return _LATEST
     return f"{instant:%Y-%m-%d %H:%M:%S}+00"

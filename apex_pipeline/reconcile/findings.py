@@ -1,8 +1,8 @@
-"""Where rows and records do not agree, kept in Postgres until they do.
+"""Findings: differences between rows and records, stored in Postgres until resolved.
 
-Rows whose record is missing or differs are kept with the mark that they bore, records
-that are no row's with what they could be matched by. What each of them is, is told by
-the view `dataverse_finding`, by what is known when it is asked.
+A row whose record is missing or differs is stored with its mark at that time. A record
+that belongs to no row is stored with the values that could match it to one. The view
+`dataverse_finding` classifies them by what is known at the time of the query.
 """
 
 from collections.abc import Sequence
@@ -21,24 +21,24 @@ from apex_pipeline.reconcile.dataverse_records import Record
 from apex_pipeline.reconcile.exported_rows import Row
 
 MOST_KEPT = 10_000
-"""Findings on rows that are kept at most."""
+"""The most findings on rows to store."""
 
 
 class Kind(StrEnum):
-    """What is wrong."""
+    """The kind of a finding."""
 
     MISSING = "missing"
-    """A row is marked, and has no record."""
+    """A row is marked but has no record."""
     DIFFERENT = "different"
-    """A record does not hold what its row holds."""
+    """A record has other values than its row."""
     UNKNOWN = "unknown"
-    """No row explains the record."""
+    """A record matches no row."""
     DOUBLE = "double"
-    """The record holds a row that has a record of its own."""
+    """A record matches a row that already has its own record."""
     OTHER_FLOW = "other_flow"
-    """Another flow made the record for a row that has none of its own."""
+    """Another flow created the record for a row that has no record of its own."""
     AMBIGUOUS = "ambiguous"
-    """As before, but there are several such records, or several such rows."""
+    """Like `OTHER_FLOW`, but several such records or rows match."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +54,14 @@ class Finding:
 
 @dataclass(slots=True)
 class Verdicts:
-    """What came of comparing some rows and records.
+    """The outcome of comparing some rows and records.
 
     Attributes:
         missing: Rows without their record.
-        different: Rows whose record differs, and in which columns.
-        foreign: Records that are no row's, by key.
-        settled_keys: Keys that were looked at, and are no row's record's as far as
-            `foreign` does not say so.
-        settled_ids: Rows that were looked at.
+        different: Rows whose record differs, each with the differing columns.
+        foreign: Records that belong to no row, by key.
+        settled_keys: Keys that were compared; those not in `foreign` are resolved.
+        settled_ids: Ids of rows that were compared.
     """
 
     missing: list[Row] = field(default_factory=list)
@@ -134,7 +133,7 @@ _EXAMPLES = """
 def record(
     connection: Connection, resource: str, verdicts: Verdicts, at: datetime
 ) -> None:
-    """Keep what is wrong, and forget what is not any more."""
+    """Store new findings, and delete resolved ones."""
     connection.exec_driver_sql("SET LOCAL TIME ZONE 'UTC'")
     _settle(connection, resource, verdicts)
     wrong = [_wrong(row, Kind.MISSING, ()) for row in verdicts.missing]
@@ -170,14 +169,14 @@ def _settle(connection: Connection, resource: str, verdicts: Verdicts) -> None:
 
 
 def forget_unmarked(connection: Connection, resource: str) -> None:
-    """Forget findings on rows that are pending again, or gone."""
+    """Delete findings on rows that are pending again or deleted."""
     connection.exec_driver_sql(_FORGET_UNMARKED, {"resource": resource})
 
 
 def rows_page(
     connection: Connection, resource: str, after: str | None, limit: int
 ) -> list[tuple[str, UUID | None]]:
-    """Read ids of rows that have a finding, each with the key of its record."""
+    """Read ids of rows with a finding, each with the key of its record."""
     found = connection.exec_driver_sql(
         _ROWS_PAGE, {"resource": resource, "after": after, "limit": limit}
     )
@@ -193,7 +192,7 @@ def rows_found(connection: Connection, resource: str) -> int:
 
 
 def counts(connection: Connection, resource: str) -> dict[Kind, int]:
-    """Count what is wrong, by kind."""
+    """Count the findings by kind."""
     found = connection.exec_driver_sql(_COUNTS, {"resource": resource})
     return dict.fromkeys(Kind, 0) | {Kind(kind): count for kind, count in found}
 

@@ -1,7 +1,7 @@
-"""Records that are no row's, kept with what they could be matched by.
+"""Records that belong to no row, stored with the values that could match them to one.
 
-A record fits a row of the same campaign, run, phase and time. The replaced flow, which
-chose ids of its own, has made such records.
+A record matches a row with the same campaign, run, phase and time. The replaced flow,
+which chose its own ids, created such records.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,10 +14,10 @@ from apex_pipeline.reconcile.dataverse_records import Record
 from apex_pipeline.reconcile.value_comparison import created_second
 
 MOST_UNMATCHED = 10_000
-"""Records that match no row, that are kept at most; beyond, new ones are not."""
+"""The most records without a matching row to store; later ones are left out."""
 
-# A record's time may have been cut or rounded to the second. The bounds that hold for
-# all let Postgres match them in one go, however many rows share a second.
+# A record's time may have been truncated or rounded to the second. The common bounds let
+# Postgres match all records in one scan, however many rows share a second.
 _SEE = """
     INSERT INTO foreign_record AS known (
         resource, record_id, campaign_id, run_id, phase, created_second,
@@ -62,8 +62,8 @@ _SEE = """
         last_seen_at = excluded.last_seen_at
 """
 
-# A row that another flow delivered, and marked, is not missing: sent again it would
-# stand there twice.
+# A row that another flow delivered and marked is not missing: sending it again would
+# duplicate it.
 _MATCHES = """
     other.resource = %(resource)s
         AND other.run_id = lower(CAST(metric.run_id AS text))
@@ -127,7 +127,7 @@ _UNMATCHED = """
 def see(
     connection: Connection, resource: str, records: Mapping[UUID, Record], at: datetime
 ) -> None:
-    """Keep records that are no row's, each with the row that it fits, if there is one."""
+    """Store records that belong to no row, each with the row that it matches, if any."""
     connection.exec_driver_sql("SET LOCAL TIME ZONE 'UTC'")
     seconds = [created_second(each) for each in records.values()]
     dated = [second for second in seconds if second is not None]
@@ -147,33 +147,33 @@ def see(
 
 
 def explain_missing(connection: Connection, resource: str) -> None:
-    """Let rows that another flow's record stands for be missing no more."""
+    """Delete "missing" findings of rows for which another flow's record exists."""
     connection.exec_driver_sql("SET LOCAL TIME ZONE 'UTC'")
     connection.exec_driver_sql(_EXPLAIN, {"resource": resource})
 
 
 def explained(connection: Connection, resource: str, ids: Sequence[str]) -> set[str]:
-    """Tell which of these rows another flow's record stands for, and keep that."""
+    """The given rows for which another flow's record exists; flags those records."""
     connection.exec_driver_sql("SET LOCAL TIME ZONE 'UTC'")
     values = {"resource": resource, "ids": list(ids)}
     return set(connection.exec_driver_sql(_EXPLAINED, values).scalars())
 
 
 def forget(connection: Connection, resource: str, keys: Iterable[UUID]) -> None:
-    """Forget records that are gone, or are a row's."""
+    """Delete records that no longer exist, or that belong to a row."""
     values = {"resource": resource, "keys": [str(key) for key in keys]}
     connection.exec_driver_sql(_FORGET, values)
 
 
 def forget_unseen(connection: Connection, resource: str, since: datetime) -> None:
-    """Forget records that a pass over all of them has not seen."""
+    """Delete records that a pass over all records has not seen."""
     connection.exec_driver_sql(_FORGET_UNSEEN, {"resource": resource, "since": since})
 
 
 def longest_unseen(
     connection: Connection, resource: str, since: datetime, limit: int
 ) -> list[UUID]:
-    """Name the records that have not been seen for longest."""
+    """The records that have not been seen for longest."""
     found = connection.exec_driver_sql(
         _LONGEST_UNSEEN, {"resource": resource, "since": since, "limit": limit}
     ).scalars()
@@ -181,7 +181,7 @@ def longest_unseen(
 
 
 def unmatched(connection: Connection, resource: str) -> int:
-    """Count the records that are kept though they match no row."""
+    """Count the stored records that match no row."""
     count: int = connection.exec_driver_sql(
         _UNMATCHED, {"resource": resource}
     ).scalar_one()
@@ -193,7 +193,7 @@ def _name(record: Record, name: str) -> str:
 
 
 def _storable(value: object) -> str:
-    """Somebody else's text as Postgres takes it: no NUL, no half of a surrogate pair."""
+    """Foreign text made safe for Postgres: no NUL, no half of a surrogate pair."""
     if not isinstance(value, str):
         return ""
     return value.replace("\0", "").encode("utf-8", "replace").decode()

@@ -1,11 +1,11 @@
-"""What one run compares: what changed on either side, and a part of all there is.
+"""The steps of one run: compare the changes on both sides, and a share of the rest.
 
-Dataverse tells what changed there, deletions too. Postgres tells which rows were marked
-since the last run; that a marked row was changed it does not tell, for the agents'
-table keeps no time of change. So each run compares a thirtieth of the table besides,
-going round: any such change is seen within thirty daily runs.
+Dataverse reports its changes, including deletions. Postgres knows which rows were marked
+since the last run, but not which marked rows changed, because the agents' table has no
+time of change. So each run also compares a thirtieth of the table in turn, and finds any
+such change within thirty daily runs.
 
-Progress is kept after each step, which a killed run repeats at most.
+Progress is stored after each step; a killed run repeats one step at most.
 """
 
 import logging
@@ -33,23 +33,22 @@ from apex_pipeline.reconcile.row_examination import Examination
 logger = logging.getLogger(__name__)
 
 ROWS_PER_WINDOW = 4900
-"""A page of Dataverse holds a hundred more: those of a second on either side are read
-besides."""
+"""A page of Dataverse holds a hundred more, for the second on either side of a window."""
 
 DAYS_PER_ROUND = 30
 
 _FEW_CHANGES = 5000
-"""So many are looked at one by one, however small the table is."""
+"""Up to this many changes are compared one by one, however small the table is."""
 _FOREIGN_LOOKED_AT_AGAIN = 2500
 _REMEMBERED = 100_000
 
 
 class FindingsFullError(Exception):
-    """As much is wrong as is kept; what was not looked at yet has to wait."""
+    """The storage for findings is full; the remaining rows have to wait."""
 
 
 class Passes:
-    """The steps of one run, each resumed where the last run left it.
+    """The steps of one run; each resumes where the last run stopped.
 
     Attributes:
         changes: Changed and deleted records that Dataverse told of.
@@ -73,7 +72,7 @@ class Passes:
         self._progress = progress
         self._started = started
         self._rows_per_window = rows_per_window
-        # Fewer than a request can name would only cost requests.
+        # A smaller page than a request can name would only cost more requests.
         self._rows_by_key = max(rows_per_window, KEYS_PER_REQUEST)
         self._looked_at: set[UUID] = set()
         self._changed = 0
@@ -82,10 +81,10 @@ class Passes:
         self.notes: list[str] = []
 
     async def look_again(self) -> None:
-        """Compare anew what was wrong the last time.
+        """Compare the findings of earlier runs again.
 
         Raises:
-            OutOfTimeError: The time or the requests given are used up.
+            OutOfTimeError: The time or request budget is used up.
         """
         ask = self._examination.ask
         await ask(lambda c: findings.forget_unmarked(c, self._resource))
@@ -105,8 +104,8 @@ class Passes:
         """Compare the rows and records of the last days.
 
         Raises:
-            OutOfTimeError: The time or the requests given are used up.
-            FindingsFullError: Too much is wrong.
+            OutOfTimeError: The time or request budget is used up.
+            FindingsFullError: No more findings can be stored.
         """
         start = self._started - timedelta(days=days)
         at = Progress(pass_second=int(start.timestamp()))
@@ -114,11 +113,11 @@ class Passes:
             pass
 
     async def changes_in_dataverse(self) -> None:
-        """Follow change tracking; where it has not begun, or has expired, begin it.
+        """Follow change tracking; start it if it is new or has expired.
 
         Raises:
-            OutOfTimeError: The time or the requests given are used up.
-            FindingsFullError: Too much is wrong.
+            OutOfTimeError: The time or request budget is used up.
+            FindingsFullError: No more findings can be stored.
         """
         progress = self._progress
         while True:
@@ -128,7 +127,7 @@ class Passes:
                 if progress.tracking_link is None:
                     self._without_tracking(str(error))
                     return
-                logger.info("change tracking begins anew: %s", error)
+                logger.info("change tracking restarts: %s", error)
                 progress.tracking_link = None
                 progress.is_tracking = False
                 progress.begin_pass(None, is_full=True)
@@ -141,15 +140,15 @@ class Passes:
             await self._save()
             if page.next_link is None:
                 if page.delta_link is None:
-                    self._without_tracking("It gave no link to later changes.")
+                    self._without_tracking("It returned no link to later changes.")
                 return
 
     async def marked_since(self) -> None:
         """Compare the rows that were marked since the last run.
 
         Raises:
-            OutOfTimeError: The time or the requests given are used up.
-            FindingsFullError: Too much is wrong.
+            OutOfTimeError: The time or request budget is used up.
+            FindingsFullError: No more findings can be stored.
         """
         progress = self._progress
         if progress.exported_since is not None:
@@ -168,11 +167,11 @@ class Passes:
         await self._save()
 
     async def all_there_is(self) -> None:
-        """Go on through the table: to its end, or by a day's share of a round.
+        """Continue through the table: to its end, or by one day's share.
 
         Raises:
-            OutOfTimeError: The time or the requests given are used up.
-            FindingsFullError: Too much is wrong.
+            OutOfTimeError: The time or request budget is used up.
+            FindingsFullError: No more findings can be stored.
         """
         progress = self._progress
         share = progress.last_pass_rows // DAYS_PER_ROUND
@@ -185,7 +184,7 @@ class Passes:
         await self._finish_pass()
 
     async def _finish_pass(self) -> None:
-        """What lies outside of all time, and what is not there any more."""
+        """Compare rows and records without a valid time; delete vanished records."""
         progress = self._progress
         after = None
         while page := await self._examination.ask(
@@ -199,14 +198,14 @@ class Passes:
         await self._examination.ask(
             lambda c: foreign_records.forget_unseen(c, self._resource, begun)
         )
-        # Where nothing tells of changes, each run has to look at everything.
+        # Without change tracking, each run has to compare everything.
         progress.finish_pass(
             datetime.now(UTC), next_is_full=progress.tracking_link is None
         )
         await self._save()
 
     async def _next_window(self, at: Progress, *, is_kept: bool) -> bool:
-        """Compare the next window; returns whether it was the last."""
+        """Compare the next window; return whether it was the last."""
         window = await self._examination.ask(
             lambda c: exported_rows.read_window(
                 c, at.pass_second, self._rows_per_window
@@ -236,9 +235,9 @@ class Passes:
             await self._check_room()
 
     async def _look_at(self, keys: Iterable[UUID]) -> None:
-        """Compare what changed, each by its key, unless comparing all costs less.
+        """Compare changed records by key, unless a full comparison costs less.
 
-        A key by itself costs twenty times as much as in a window.
+        A record costs twenty times as much by key as in a window.
         """
         progress = self._progress
         is_under_way = progress.pass_second is not None
@@ -246,12 +245,12 @@ class Passes:
             return
         fresh = [key for key in keys if key not in self._looked_at]
         self._changed += len(fresh)
-        # A full pass that is under way is not begun again: it might never end.
+        # A full pass that is running does not restart: it might never end.
         if (
             self._changed > max(_FEW_CHANGES, progress.last_pass_rows // 20)
             and not progress.pass_is_full
         ):
-            logger.info("much has changed: all rows are compared")
+            logger.info("many records have changed; comparing all rows")
             progress.begin_pass(None, is_full=True)
             return
         if len(self._looked_at) < _REMEMBERED:
@@ -270,8 +269,8 @@ class Passes:
         self._progress.tracking_link = None
         self._progress.is_tracking = False
         self.notes.append(
-            "Change tracking is not to be had, so each run compares all rows. "
-            f"`apex provision dataverse` says whether it is on. {reason}"
+            "Change tracking is not available, so each run compares all rows. "
+            f"`apex provision dataverse` shows whether it is on. {reason}"
         )
 
     async def _save(self) -> None:

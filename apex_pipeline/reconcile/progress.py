@@ -1,4 +1,4 @@
-"""How far the comparison has come in an environment, and what each run of it did."""
+"""Stored progress of reconciliation in an environment, and the ledger of its runs."""
 
 import socket
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from apex_pipeline.reconcile.findings import Kind
 
 @dataclass(slots=True)
 class Progress:
-    """One row of `reconciliation_progress`, whose comments say what each column is."""
+    """One row of `reconciliation_progress`; the table's comments explain the columns."""
 
     tracking_link: str | None = None
     is_tracking: bool = False
@@ -27,7 +27,7 @@ class Progress:
     last_pass_rows: int = 0
 
     def begin_pass(self, at: datetime | None, *, is_full: bool) -> None:
-        """Go back to the beginning of the table."""
+        """Return to the start of the table."""
         self.pass_is_full = is_full
         self.pass_started_at = at
         self.pass_second = None
@@ -35,11 +35,11 @@ class Progress:
         self.pass_rows = 0
 
     def finish_pass(self, at: datetime, *, next_is_full: bool) -> None:
-        """Remember what a pass over all rows came to; the next begins with the next run.
+        """Note the end of a pass over all rows; the next run starts another.
 
         Args:
             at: The time.
-            next_is_full: Whether the next is to go on to its end in one go.
+            next_is_full: Whether the next pass should run to its end at once.
         """
         self.last_pass_finished_at = at
         self.last_pass_rows = self.pass_rows
@@ -48,7 +48,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReconciliationRun:
-    """One row of `reconciliation_run`, whose comments say what each column is."""
+    """One row of `reconciliation_run`; the table's comments explain the columns."""
 
     id: int = 0
     started_at: datetime | None = None
@@ -85,7 +85,7 @@ _SAVE = f"""
 _INTERRUPT = """
     UPDATE reconciliation_run
     SET status = 'interrupted', finished_at = greatest(started_at, %(at)s),
-        error = 'The process ended without a word.'
+        error = 'The process ended without reporting a result.'
     WHERE status = 'running'
 """
 
@@ -120,8 +120,7 @@ _LAST = """
     LIMIT %(limit)s
 """
 
-# Each record of a bulk request counts as one. What a sync reads besides is next to
-# nothing.
+# Each record of a bulk request counts as one request. A sync reads almost nothing else.
 _REQUESTS_OF_A_DAY = """
     SELECT
         (SELECT coalesce(sum(requests), 0) FROM reconciliation_run
@@ -132,13 +131,13 @@ _REQUESTS_OF_A_DAY = """
 
 
 def read_progress(connection: Connection, resource: str) -> Progress:
-    """Read how far the comparison has come; the beginning, where it never began."""
+    """Read the progress of the comparison; its start if it never ran."""
     row = connection.exec_driver_sql(_PROGRESS, {"resource": resource}).one_or_none()
     return Progress() if row is None else Progress(*row)
 
 
 def save_progress(connection: Connection, resource: str, progress: Progress) -> None:
-    """Keep how far the comparison has come."""
+    """Store the progress of the comparison."""
     values = {name: getattr(progress, name) for name in _COLUMNS}
     connection.exec_driver_sql(_SAVE, values | {"resource": resource})
 
@@ -146,7 +145,7 @@ def save_progress(connection: Connection, resource: str, progress: Progress) -> 
 def start_run(
     connection: Connection, resource: str, at: datetime, dagster_run_id: str | None
 ) -> int:
-    """Open a run; whatever is still open was left by a process that died."""
+    """Open a run, and close those that a dead process left open."""
     connection.exec_driver_sql(_INTERRUPT, {"at": at})
     values = {
         "resource": resource,
@@ -159,12 +158,12 @@ def start_run(
 
 
 def count_requests(connection: Connection, run_id: int, requests: int) -> None:
-    """Keep how often an open run has asked Dataverse, so that a killed one counts."""
+    """Store the requests of an open run, so that those of a killed run count too."""
     connection.exec_driver_sql(_COUNT_REQUESTS, {"id": run_id, "requests": requests})
 
 
 def finish_run(connection: Connection, run_id: int, run: ReconciliationRun) -> None:
-    """Write what became of a run."""
+    """Store the results of a run."""
     values = {name: getattr(run, name) for name in ReconciliationRun.__slots__}
     counts = values.pop("counts") or dict.fromkeys(Kind)
     connection.exec_driver_sql(
@@ -174,13 +173,13 @@ def finish_run(connection: Connection, run_id: int, run: ReconciliationRun) -> N
 
 
 def last_runs(connection: Connection, limit: int) -> list[ReconciliationRun]:
-    """Read the last runs, the newest first."""
+    """Read the last runs, newest first."""
     found = connection.exec_driver_sql(_LAST, {"limit": limit}).mappings()
     return [_run(dict(row)) for row in found]
 
 
 def requests_of_a_day(connection: Connection, since: datetime) -> tuple[int, int]:
-    """Count requests to Dataverse that began after *since*: of comparing, of syncing."""
+    """Count requests to Dataverse since an instant: of reconciliation, and of sync."""
     row = connection.exec_driver_sql(_REQUESTS_OF_A_DAY, {"since": since}).one()
     return int(row[0]), int(row[1])
 

@@ -1,7 +1,7 @@
-"""Clearing the marks of rows that Dataverse does not hold as they are.
+"""Remove the marks of rows whose record is missing or differs.
 
-The next sync sends them. Nothing is taken away from Dataverse: an upsert makes a missing
-record, and rewrites one that differs.
+The next sync sends them. Nothing is deleted in Dataverse: an upsert creates a missing
+record and overwrites a different one.
 """
 
 from sqlalchemy import Connection
@@ -10,8 +10,8 @@ from apex_pipeline.reconcile import findings
 from apex_pipeline.reconcile.dataverse_records import KEYS_PER_REQUEST
 from apex_pipeline.reconcile.row_examination import Examination
 
-# Where a sync has marked the row anew since it was found, it is left alone. The record
-# adopted for a row that misses it is gone: the row gets one of its own.
+# A row that a sync has marked again since the finding is left alone. If an adopted record
+# is missing, it is gone: the row gets its own record.
 _CLEAR = """
     WITH cleared AS (
         UPDATE campaign_metrics AS metric
@@ -34,14 +34,14 @@ _CLEAR = """
 
 
 async def repair(examination: Examination, resource: str) -> int:
-    """Clear the marks of all rows that have a finding; returns how many.
+    """Remove the marks of all rows with a finding; return how many.
 
-    Each is compared once more right before. A batch is one transaction: a process that
-    is killed leaves whole batches, and the next run does the rest.
+    Each row is compared again right before. A batch is one transaction: a killed process
+    leaves whole batches, and the next run does the rest.
 
     Raises:
-        OutOfTimeError: The time or the requests given are used up.
-        DatabaseError: Postgres does not answer, or does not let us.
+        OutOfTimeError: The time or request budget is used up.
+        DatabaseError: Postgres does not answer, or refuses a statement.
     """
     repaired = 0
     after: str | None = None

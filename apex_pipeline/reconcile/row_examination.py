@@ -1,10 +1,10 @@
-"""Comparing rows with records without a false alarm.
+"""Compare rows with records without false alarms.
 
-Both databases change meanwhile. A row is marked after Dataverse has acknowledged it, so
-whoever reads rows first and records afterwards sees the record of each marked row, and
-whoever reads records first and rows afterwards sees the row of each record. What seems
-wrong is looked at again by key, with the rows read before and after the records: it is
-wrong if the rows are the same both times.
+Both databases change meanwhile. A row is marked after Dataverse has acknowledged it. So
+if you read rows first, you see the record of each marked row; if you read records first,
+you see the row of each record. A suspected difference is read again by key, with the
+rows read before and after the records. It is a finding if the rows are the same both
+times.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ _Result = TypeVar("_Result")
 
 
 class Examination:
-    """Compares, and keeps what it finds.
+    """Compares rows with records, and stores the findings.
 
     Attributes:
         compared: Exported rows that were compared.
@@ -40,23 +40,23 @@ class Examination:
         self.compared = 0
 
     async def by_key(self, keys: Iterable[UUID]) -> None:
-        """Compare the rows and records of these keys, and settle what was found there.
+        """Compare the rows and records of these keys, and update their findings.
 
         Raises:
-            OutOfTimeError: The time or the requests given are used up.
+            OutOfTimeError: The time or request budget is used up.
         """
         wanted = list(dict.fromkeys(keys))
         for start in range(0, len(wanted), KEYS_PER_REQUEST):
             await self._some_by_key(wanted[start : start + KEYS_PER_REQUEST])
 
     async def window(self, window: Window) -> int:
-        """Compare a window, but for the rows of a dense second; returns its rows.
+        """Compare a window, except the rows of a dense second; return its row count.
 
-        The records of a second more are read on either side: a record's time may have
-        been rounded, where another flow made it.
+        The records of one more second on either side are read too, because another flow
+        may have rounded a record's time.
 
         Raises:
-            OutOfTimeError: The time or the requests given are used up.
+            OutOfTimeError: The time or request budget is used up.
         """
         compared = self.compared
         unseen = dict(window.keys)
@@ -68,16 +68,16 @@ class Examination:
         if window.keyless:
             await self._missing_for_ever(window.keyless)
         await self._unseen(unseen)
-        # Those that were looked at again do not count twice.
+        # Rows that were compared twice count once.
         count = len(window.keys) + len(window.keyless)
         self.compared = compared + count
         return count
 
     async def dense_rows(self, second: int, after: str | None, limit: int) -> list[Row]:
-        """Compare the next rows of a dense second, each by its key; returns them.
+        """Compare the next rows of a dense second by key, and return them.
 
-        No set of what was seen would fit into bounded memory; it costs a request for
-        each 250 rows in place of one for a window.
+        A set of the rows seen would not fit into bounded memory. So this takes one
+        request per 250 rows instead of one per window.
         """
         page = await self.ask(
             lambda c: exported_rows.dense_page(c, second, after, limit)
@@ -86,25 +86,25 @@ class Examination:
         return page
 
     async def undated_records(self) -> None:
-        """Look at the records that have no time."""
+        """Compare the records that have no time."""
         async for page in self._records.undated():
             await self._page(page)
 
     async def of_rows(self, page: Sequence[Row]) -> None:
-        """Compare rows, each by its key."""
+        """Compare rows by the keys of their records."""
         keyless = [row.id for row in page if row.key is None]
         if keyless:
             await self._missing_for_ever(keyless)
         await self.by_key(row.key for row in page if row.key is not None)
 
     async def ask(self, work: Callable[[Connection], _Result]) -> _Result:
-        """Ask Postgres, in a transaction of its own that may be repeated."""
+        """Run a Postgres transaction in a thread; it may be retried."""
         return await asyncio.to_thread(self._database.transact, work, repeatable=True)
 
     async def _page(self, page: Sequence[Record]) -> set[UUID]:
-        """Compare a page of records with their rows; returns the keys.
+        """Compare a page of records with their rows; return the keys.
 
-        The rows are read after the records: a record without a row is truly so.
+        The rows are read after the records, so a record without a row really has none.
         """
         keyed = {key_of(record): record for record in page}
         found = await self.ask(lambda c: exported_rows.rows_of(c, keyed))
@@ -119,10 +119,10 @@ class Examination:
         return set(keyed)
 
     async def _unseen(self, unseen: Mapping[UUID, str]) -> None:
-        """Rows whose record was not among those of their time.
+        """Compare rows whose record was not among the records of their time.
 
-        One that another flow's record explains is not looked for by its key: there may
-        be as many as that flow delivered, and adopting looks again.
+        A row for which another flow's record exists is not read by key: there may be as
+        many as that flow delivered, and adopting checks them again.
         """
         if not unseen:
             return
@@ -144,7 +144,7 @@ class Examination:
         suspects += verdicts.foreign
         if suspects:
             after = await self.ask(lambda c: exported_rows.rows_of(c, suspects))
-            # As text, since NaN is not equal to itself.
+            # Compared as text, because NaN is not equal to itself.
             moved = {
                 key for key in suspects if repr(before.get(key)) != repr(after.get(key))
             }
@@ -153,7 +153,7 @@ class Examination:
         self.compared += sum(bool(row.exported_at) for row in before.values())
 
     async def _missing_for_ever(self, ids: Sequence[str]) -> None:
-        """Rows whose id can be no key, so that no record is theirs."""
+        """Store rows whose id cannot be a key, so that they cannot have a record."""
         await self._keep(Verdicts(missing=[Row(each, None, None, {}) for each in ids]))
 
     async def _keep(self, verdicts: Verdicts) -> None:
@@ -173,7 +173,7 @@ def _judge(
             continue
         verdicts.settled_ids.add(row.id)
         if row.exported_at is None:
-            # Pending, or in quarantine: the sync will see to it.
+            # Pending or in quarantine: the sync takes care of it.
             continue
         if record is None:
             verdicts.missing.append(row)
@@ -183,7 +183,7 @@ def _judge(
 
 
 def _withdraw(verdicts: Verdicts, moved: set[UUID]) -> None:
-    """Say nothing of what changed while it was looked at; the next run looks again."""
+    """Remove rows and records that changed meanwhile; the next run compares them."""
     verdicts.missing = [row for row in verdicts.missing if row.key not in moved]
     verdicts.different = [
         (row, columns) for row, columns in verdicts.different if row.key not in moved

@@ -1,4 +1,4 @@
-"""What a run may do, and what it reports."""
+"""The options and the report of one run."""
 
 from dataclasses import dataclass, field
 
@@ -13,15 +13,15 @@ DEFAULT_REQUESTS = 5000
 
 @dataclass(frozen=True, slots=True)
 class ReconcileOptions:
-    """What one run may do.
+    """Options of one run.
 
     Attributes:
-        repair: Clear the marks of rows whose record is missing or differs.
-        adopt: Let records of another flow stand for their rows.
-        days: Compare the rows and records of so many days, and nothing else.
-        full: Begin anew, and compare all rows.
-        time_budget: Seconds after which nothing more is begun.
-        requests: Requests after which nothing more is begun.
+        repair: Remove the marks of rows whose record is missing or differs.
+        adopt: Match records of another flow to their rows.
+        days: Compare only the rows and records of this many last days.
+        full: Start over and compare all rows.
+        time_budget: Seconds after which the run starts no new work.
+        requests: Requests after which the run starts no new work.
     """
 
     repair: bool = False
@@ -37,12 +37,12 @@ class ReconcileOptions:
 
 @dataclass(frozen=True, slots=True)
 class ReconcileReport:
-    """What one run did; how rows and records stand after it, is told by `standing`.
+    """The results of one run; `agreement` reads how rows and records compare after it.
 
     Attributes:
-        run: As it is kept; None if nothing was attempted.
-        skipped: Why nothing was attempted, if so.
-        failure: What a person has to mend, if the run failed.
+        run: The stored run; None if it attempted nothing.
+        skipped: Why the run attempted nothing, if it was skipped.
+        failure: What an operator has to fix, if the run failed.
     """
 
     run: ReconciliationRun | None = None

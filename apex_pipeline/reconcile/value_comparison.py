@@ -1,4 +1,4 @@
-"""Whether a record holds what its row holds, as Dataverse stores it."""
+"""Compare the values of a record with those of its row, as Dataverse stores them."""
 
 import json
 import re
@@ -10,24 +10,24 @@ from apex_pipeline.column_types import InvalidValueError, Text, Timestamp
 from apex_pipeline.metrics import COLUMNS, Column
 
 _IS_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
-# Longer than any number that a column holds; written out, one of 1e999999 is a flood.
+# More than any number in a column has; writing out 1e999999 would flood the memory.
 _MOST_DIGITS = 40
 
 
 def differing_columns(
     row: Mapping[str, object], record: Mapping[str, object]
 ) -> tuple[str, ...]:
-    """Name the columns of `campaign_metrics` whose value the record does not hold.
+    """Name the columns of `campaign_metrics` in which the record differs.
 
-    Both sides go through the conversion that rows are sent with, so a decimal is
-    compared in the column's precision and a time in whole seconds. A value that the
-    column cannot hold is one that the record does not hold.
+    Both sides go through the conversion used for sending, so decimals are compared in
+    the column's precision and times in whole seconds. A value that the column cannot
+    hold counts as different.
     """
     return tuple(c.postgres for c in COLUMNS if not _is_held(c, row, record))
 
 
 def usual(text: str) -> str:
-    """A text with a UUID in the usual spelling: small letters."""
+    """The text, in lower case if it is a UUID."""
     return text.lower() if _IS_UUID.fullmatch(text) else text
 
 
@@ -54,14 +54,14 @@ def _is_held(
 
 
 def _read(column: Column, value: object) -> object:
-    """A record's value as its type has it.
+    """A record's value in the type of its column.
 
     Raises:
-        InvalidValueError: It is of another type, or missing.
+        InvalidValueError: The value has another type, or is missing.
     """
     match column.type:
         case Text():
-            # Dataverse keeps an empty text as no value.
+            # Dataverse stores an empty text as no value.
             if value is None or isinstance(value, str):
                 return value or ""
         case Timestamp():

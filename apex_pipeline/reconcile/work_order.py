@@ -1,4 +1,4 @@
-"""The order in which a run compares, adopts and repairs, and what it comes to."""
+"""The order in which a run compares, adopts and repairs, and its outcome."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ from apex_pipeline.reconcile.run_report import ReconcileOptions
 
 @dataclass(slots=True)
 class Outcome:
-    """What a run has come to so far."""
+    """The results of a run so far."""
 
     is_complete: bool = False
     compared: int = 0
@@ -33,11 +33,11 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
-    """One run's work in an environment that is open.
+class WorkOrder:
+    """One run's work in a connected environment.
 
     Attributes:
-        see_locks: Fails if a lock that the run needs is lost.
+        see_locks: Raises an error if a lock that the run needs is lost.
     """
 
     resource: str
@@ -50,10 +50,10 @@ class Work:
     outcome: Outcome
 
     async def carry_out(self) -> None:
-        """Do it as far as the budget goes; what came of it is in the outcome.
+        """Work as far as the budget allows, and collect the results in the outcome.
 
         Raises:
-            ApexError: It cannot go on; what was achieved is in the outcome.
+            ApexError: The work cannot continue; the outcome holds the results so far.
         """
         outcome = self.outcome
         try:
@@ -67,12 +67,12 @@ class Work:
             outcome.out_of_time = error
             reason = error.message
             if self.budget.is_used_up:
-                reason = "The requests given are used up."
-            outcome.notes.append(f"{reason} The next run goes on from here.")
+                reason = "The request budget is used up."
+            outcome.notes.append(f"{reason} The next run continues from here.")
         except FindingsFullError:
             outcome.notes.append(
-                f"{MOST_KEPT} rows are wrong, and no more are kept. Run `apex "
-                "reconcile --repair`, which then goes on from here."
+                f"{MOST_KEPT} rows have findings, and no more can be stored. Run `apex "
+                "reconcile --repair`, which then continues from here."
             )
         finally:
             outcome.compared = self.examination.compared
@@ -80,7 +80,7 @@ class Work:
             outcome.notes += self.passes.notes
 
     async def _compare(self) -> None:
-        """All steps; with repair, as often as it takes to make room for findings."""
+        """Run all steps; with repair, again whenever it made room for findings."""
         while True:
             try:
                 await self._steps()
@@ -105,16 +105,16 @@ class Work:
         return repaired
 
     async def _adopt(self) -> None:
-        """Adopt, and let the sync go if nothing is left that it would make twice."""
+        """Adopt records, and allow the sync if it would not duplicate any row."""
         self.outcome.adopted = await adopt(
             self.examination, self.records, self.resource, self.see_locks
         )
         counts = await self.examination.ask(lambda c: findings.counts(c, self.resource))
         if counts[Kind.AMBIGUOUS] or counts[Kind.OTHER_FLOW]:
             self.outcome.notes.append(
-                "The cutover is not settled: of one row there are several records, or "
-                "several rows fit one record. Delete the superfluous ones in Dataverse, "
-                "as a person who may, and run `apex reconcile --adopt` again."
+                "The cutover is not finished: several records match one row, or several "
+                "rows match one record. Delete the extra records in Dataverse, with a "
+                "user who may, and run `apex reconcile --adopt` again."
             )
             return
         now = datetime.now(UTC)

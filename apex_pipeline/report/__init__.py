@@ -1,5 +1,5 @@
-"""The completion report: what there is and how well it works, measured as it is written.
+"""The completion report: what was delivered and how well it works, measured on writing.
 
-Nothing in it is a claim. Each figure and each state is looked up while the report is
-made, and says how; what could not be measured says so, and why.
+It contains no claims. Each figure and each state is measured while the report is written
+and says how. If something could not be measured, the report says so, and why.
 """

@@ -1,4 +1,4 @@
-"""The acceptance list: what the pipeline is for, and whether it is so now."""
+"""The acceptance list: whether the pipeline fulfills its purpose now."""
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
@@ -36,27 +36,27 @@ _STATES = {
 
 
 def as_line(line: doctor.Line, *, how: str = "") -> Line:
-    """A line of the doctor's, in a report."""
+    """Turn a line of the doctor into a line of the report."""
     return Line(line.name, _STATES[line.state], line.measured, line.target, how)
 
 
 def delivery(subject: Subject, now: datetime) -> Iterator[Line]:
-    """Whether rows arrive, each exactly once, and somebody would hear if not."""
+    """Check that rows arrive exactly once, and list what is wrong now."""
     yield measure(
         "rows arrive",
-        f"none waits longer than {WAIT_LIMIT.total_seconds() / 60:.0f} min",
+        f"no row waits longer than {WAIT_LIMIT.total_seconds() / 60:.0f} min",
         "campaign_metrics_pending",
         lambda: _waiting(subject, now),
     )
     yield measure(
-        "nothing lost, nothing twice",
+        "no row lost or duplicated",
         "as many records as exported rows",
         "rows with exported_at in Postgres; $apply=aggregate in Dataverse",
         lambda: _counted(subject),
     )
     yield measure(
-        "records hold what their rows hold",
-        "all compared, nothing missing, different, unknown or double",
+        "records equal their rows",
+        "all compared; none missing, different, unknown or double",
         "the last comparisons of `apex reconcile`",
         lambda: _compared(subject),
     )
@@ -89,7 +89,7 @@ def _facts(subject: Subject, now: datetime) -> Facts:
 def _counted(subject: Subject) -> Seen:
     settings = subject.dataverse()
     seen = ""
-    # A record is there a moment before its row is marked.
+    # A record exists a moment before its row is marked.
     for _ in range(_ATTEMPTS):
         with subject.open_database() as database:
             before = read_rows(database).exported
@@ -97,38 +97,37 @@ def _counted(subject: Subject) -> Seen:
             after = read_rows(database).exported
         if records is None:
             return not_measured(
-                "Dataverse adds up 50 000 records at most; `apex reconcile` compares all"
+                "Dataverse counts at most 50 000 records; `apex reconcile` compares all"
             )
-        seen = f"{after} rows are exported, {records} records are there"
+        seen = f"{after} rows are exported, {records} records exist"
         if before <= records <= after:
             return met(seen)
-    return not_met(f"{seen}; `apex reconcile` tells which differ")
+    return not_met(f"{seen}; `apex reconcile` shows which differ")
 
 
 def _compared(subject: Subject) -> Seen:
     resource = subject.dataverse().resource
     with subject.open_database() as database:
-        standing = read_standing(database, resource, most=0)
+        agreement = read_agreement(database, resource, most=0)
     wrong = [
-        f"{count} {kind.value}" for kind, count in standing.counts.items() if count
+        f"{count} {kind.value}" for kind, count in agreement.counts.items() if count
     ]
     if wrong:
         return not_met(", ".join(wrong))
-    if standing.last_pass_finished_at is None:
+    if agreement.last_pass_finished_at is None:
         return not_measured(
-            f"{standing.rows_under_way} rows were compared so far; run `apex reconcile`"
+            f"{agreement.rows_under_way} rows were compared so far; run `apex reconcile`"
         )
     return met(
-        f"all rows compared by {standing.last_pass_finished_at:%Y-%m-%d %H:%M} UTC, "
-        "and nothing is known to be wrong"
+        f"all rows compared by {agreement.last_pass_finished_at:%Y-%m-%d %H:%M} UTC, "
+        "without findings"
     )
 
 
 def _quarantined(subject: Subject, now: datetime) -> Seen:
     facts = _facts(subject, now)
     seen = (
-        f"{facts.quarantined_count} rows are tried again, {facts.dropped} were dropped "
-        "by a person"
+        f"{facts.quarantined_count} rows wait for a retry, {facts.dropped} were dropped"
     )
     return warning(seen) if facts.quarantined_count else met(seen)
 
@@ -144,10 +143,10 @@ def _open(subject: Subject) -> Seen:
 
 
 def open_journal(environment: Mapping[str, str]) -> Journal:
-    """The incidents' place, to be closed by whoever asked for it.
+    """Open the journal of incidents; the caller closes it.
 
     Raises:
-        ApexError: There is none.
+        ApexError: No journal is configured.
     """
     url = read_variable(environment, VARIABLE)
     if not url:

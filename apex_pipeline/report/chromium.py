@@ -1,7 +1,7 @@
-"""A browser without a window, for screenshots and the time until a page is painted.
+"""Drive headless Chromium for screenshots and paint times.
 
-It is told what to do by the Chrome DevTools Protocol over two pipes, which needs no
-port that others could speak to, and keeps the panel's token off the command line.
+The Chrome DevTools Protocol runs over two pipes. That needs no port that others could
+use, and keeps the panel's token off the command line.
 """
 
 import base64
@@ -28,7 +28,7 @@ _PROGRAMS = (
 _FLAGS = (
     *("--headless", "--remote-debugging-pipe", "--disable-gpu", "--hide-scrollbars"),
     *("--no-first-run", "--lang=en-US", "--disable-dev-shm-usage", "--mute-audio"),
-    # It is to look at our pages, and to call nobody else.
+    # The browser should open our pages and contact no other servers.
     *("--disable-background-networking", "--disable-component-update"),
     *("--disable-sync", "--disable-extensions", "--disable-default-apps"),
 )
@@ -39,7 +39,7 @@ _START_SECONDS = 20.0
 _PAGE_SECONDS = 25.0
 _STOP_SECONDS = 5.0
 _PAUSE_SECONDS = 0.15
-# After the last word is there, pictures and scripts may still move something.
+# After the expected text appears, pictures and scripts may still move something.
 _SETTLE_SECONDS = 1.0
 
 _SHOWS = "!!document.body && document.readyState === 'complete' && {} "
@@ -54,11 +54,11 @@ _LARGEST_PAINT = """
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """A page as it was seen, in a profile that has seen nothing before.
+    """A page opened in an empty profile.
 
     Attributes:
         largest_paint_seconds: From the request to the largest paint ("Largest
-            Contentful Paint", W3C); None where the browser does not say.
+            Contentful Paint", W3C); None if the browser does not report it.
     """
 
     png: bytes
@@ -67,17 +67,17 @@ class Visit:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """How large the page is shown, pixels."""
+    """The size of the page, in pixels."""
 
     width: int = 1366
     height: int = 900
 
 
 def find_chromium() -> str:
-    """The program.
+    """The path of the Chromium program.
 
     Raises:
-        ApexError: There is none.
+        ApexError: Chromium is not installed.
     """
     for name in _PROGRAMS:
         found = shutil.which(name)
@@ -88,10 +88,10 @@ def find_chromium() -> str:
 
 @contextmanager
 def opened(program: str) -> Iterator["Chromium"]:
-    """A browser that ends with the block, with all that it has kept.
+    """Run a browser during the block; its profile is deleted afterwards.
 
     Raises:
-        ApexError: It does not start.
+        ApexError: The browser does not start.
     """
     with TemporaryDirectory(prefix="apex-chromium-") as profile:
         command = [program, *_FLAGS, f"--user-data-dir={profile}"]
@@ -101,7 +101,7 @@ def opened(program: str) -> Iterator["Chromium"]:
             ["/bin/sh", "-c", _SHELL, "sh", *command, "about:blank"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            # Our secrets are no business of a browser's.
+            # The browser must not get the secrets in our environment.
             env={"PATH": os.environ.get("PATH", os.defpath), "HOME": profile},
             start_new_session=True,
         )
@@ -132,16 +132,16 @@ class Chromium:
         headers: Mapping[str, str] | None = None,
         window: Window | None = None,
     ) -> Visit:
-        """Open a page, wait until it shows something, and take its picture.
+        """Open a page, wait until it shows a text, and take a screenshot.
 
         Args:
             url: The page.
-            expects: A text that is there when the page is.
+            expects: A text that the finished page shows.
             headers: Sent with each request of the page.
-            window: How large it is shown.
+            window: The size of the page.
 
         Raises:
-            ApexError: It does not show that in time.
+            ApexError: The page does not show the text in time.
         """
         window = window or Window()
         place = self.call("Target.createBrowserContext")["browserContextId"]
@@ -214,10 +214,10 @@ class Chromium:
         *,
         seconds: float = _PAGE_SECONDS,
     ) -> dict[str, Any]:
-        """Have a command carried out, and return what comes of it.
+        """Run a command of the protocol, and return its result.
 
         Raises:
-            ApexError: The browser refuses it, does not answer in time, or has ended.
+            ApexError: The browser refuses it, does not answer in time, or has exited.
         """
         number = next(self._numbers)
         message = {"id": number, "method": method, "params": dict(parameters or {})}
@@ -231,7 +231,7 @@ class Chromium:
             raise ApexError(_ENDED) from error
         while True:
             answer = self._next(deadline)
-            # What else it tells are events, which nobody has asked for.
+            # Other messages are events, which are not needed.
             if answer.get("id") == number:
                 break
         if "error" in answer:
@@ -253,17 +253,17 @@ class Chromium:
         return answer
 
 
-_ENDED = "Chromium has ended by itself; it may lack room, rights, or a library."
+_ENDED = "Chromium exited; it may lack memory, permissions, or a library."
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End it and all that it has started."""
+    """Stop the browser and all its processes."""
     for pipe in (process.stdin, process.stdout):
         if pipe is not None:
             with suppress(OSError):
                 pipe.close()
     with suppress(subprocess.TimeoutExpired):
-        # Without anybody at the other end it ends by itself, and clears away.
+        # With closed pipes, the browser exits and cleans up by itself.
         process.wait(_STOP_SECONDS)
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""The chapters of the report, in their order, and what is looked at for each."""
+"""Measure the chapters of the report, and put them in order."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -35,24 +35,24 @@ from apex_pipeline.report.document import (
     presentable,
 )
 from apex_pipeline.report.measured_lines import gathered, once
-from apex_pipeline.report.report_subject import Eyes, Subject, read_subject
+from apex_pipeline.report.report_subject import Readers, Subject, read_subject
 from apex_pipeline.report.repository import read_repository
 from apex_pipeline.report.test_outcome import DEFAULT_NAME
 
 _TITLE = "Phase 3 completion report"
 _ROLES = ("Delivered by", "Reviewed by", "Accepted by")
 _ON_BENCHMARKS = (
-    "The owner's targets, measured for this report on the machine that it was written "
-    "on, under whatever load that had."
+    "The owner's targets, measured for this report on the machine that wrote it, under "
+    "the load at that time."
 )
-_ON_SAMPLES = "The newest records of Dataverse, as it answered this report."
+_ON_SAMPLES = "The newest records in Dataverse, read for this report."
 _SECURITY = "security"
-_ON_SCREENSHOTS = "Taken for this report by Chromium without a window."
+_ON_SCREENSHOTS = "Taken for this report with headless Chromium."
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
-    """What whoever asks for a report may choose.
+class ReportOptions:
+    """Options of a report.
 
     Attributes:
         test_results: File that pytest wrote; None for the one in the state folder.
@@ -63,24 +63,26 @@ class Wishes:
     screenshots: bool = True
 
 
-def compose(environment: Mapping[str, str], eyes: Eyes, wishes: Wishes) -> Report:
-    """Measure everything, and put it together.
+def compose(
+    environment: Mapping[str, str], readers: Readers, options: ReportOptions
+) -> Report:
+    """Measure everything, and compose the report.
 
     Raises:
-        ConfigError: The environment names neither Postgres nor Dataverse.
+        ConfigError: Neither Postgres nor Dataverse is configured.
     """
     subject = read_subject(environment)
-    now = eyes.now()
-    seen = once(lambda: screenshots.look(subject, wanted=wishes.screenshots))
-    # Timings first, so that nothing of ours is in their way.
-    eyes.tell("Measuring against the targets …")
+    now = readers.now()
+    seen = once(lambda: screenshots.look(subject, wanted=options.screenshots))
+    # Timings first, so that our other measurements do not disturb them.
+    readers.tell("Measuring the targets …")
     measured = tuple(owner_targets.targets(subject, lambda: seen().paints, now))
-    eyes.tell("Asking the doctor …")
+    readers.tell("Running the doctor's checks …")
     lines = look_as_doctor(
-        subject.environment, Surroundings(eyes.dagster, now=eyes.now)
+        subject.environment, Surroundings(readers.dagster, now=readers.now)
     )
-    eyes.tell("Looking at what there is …")
-    chapters = _Chapters(subject, eyes, wishes, lines)
+    readers.tell("Reading the other chapters …")
+    chapters = _Chapters(subject, readers, options, lines)
     sections = (
         chapters.acceptance(),
         Section("benchmarks", "Benchmarks", (Lines(measured),), _ON_BENCHMARKS),
@@ -100,21 +102,21 @@ def compose(environment: Mapping[str, str], eyes: Eyes, wishes: Wishes) -> Repor
 
 
 class _Chapters:
-    """The chapters that are read and not timed."""
+    """The chapters that are read, not timed."""
 
     def __init__(
         self,
         subject: Subject,
-        eyes: Eyes,
-        wishes: Wishes,
+        readers: Readers,
+        options: ReportOptions,
         lines: Sequence[doctor.Line],
     ) -> None:
         self._subject = subject
-        self._commands = eyes.commands
+        self._commands = readers.commands
         self._doctor = lines
-        self._now = eyes.now()
-        self._results = wishes.test_results or subject.state / DEFAULT_NAME
-        self._dagster = once(lambda: eyes.orchestration(subject.environment))
+        self._now = readers.now()
+        self._results = options.test_results or subject.state / DEFAULT_NAME
+        self._dagster = once(lambda: readers.orchestration(subject.environment))
         self._repository = once(partial(read_repository, development.COMMITS))
 
     def acceptance(self) -> Section:
@@ -130,13 +132,14 @@ class _Chapters:
         subject = self._subject
         blocks = (
             *gathered(
-                "what Dagster offers", lambda: deliverables.in_dagster(self._dagster())
+                "Dagster's definitions",
+                lambda: deliverables.in_dagster(self._dagster()),
             ),
             *gathered(
                 "migrations of Postgres", lambda: deliverables.in_postgres(subject)
             ),
             *gathered(
-                "migrations beside Dagster's storage",
+                "migrations in Dagster's storage",
                 lambda: deliverables.in_alerts_postgres(subject),
             ),
             *gathered(
@@ -210,14 +213,14 @@ class _Chapters:
 
 
 def _introduced(subject: Subject) -> str:
-    """What was looked at, in a line."""
+    """The subject of the report in one line."""
     settings = subject.configuration.dataverse
     place = settings.resource if settings else "no Dataverse environment"
     return f"apex_pipeline {__version__}, delivering to {place}"
 
 
 def _made_safe(report: Report, subject: Subject) -> Report:
-    """The report without secrets or control characters, and a line that says so."""
+    """Remove secrets and control characters, and add a line about it."""
     hidden = 0
 
     def safe(text: str) -> str:
@@ -242,10 +245,10 @@ def _with_line(blocks: tuple[Block, ...], hidden: int) -> tuple[Block, ...]:
     line = Line(
         "this report",
         State.NOT_MET if hidden else State.MET,
-        f"{hidden} of its texts held one, which was replaced by dots"
+        f"{hidden} of its texts contained a secret, which was replaced by dots"
         if hidden
-        else "none was found",
-        "holds no secret",
-        "all of its text, searched for the values of secret variables and for tokens",
+        else "no secret was found",
+        "contains no secret",
+        "search of all text for the values of secret variables and for tokens",
     )
     return (*blocks, Lines((line,)))

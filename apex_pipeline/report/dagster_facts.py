@@ -1,6 +1,6 @@
-"""What Dagster tells of the code location and its instance, as plain values.
+"""Facts about the Dagster code location and its instance, as plain values.
 
-It is read in `defs`, which alone may know Dagster.
+`defs` reads them, because only it may import Dagster.
 """
 
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ class AssetState:
     """An asset.
 
     Attributes:
-        is_made: Whether this code location makes it, or only knows of it.
-        materialized_at: When it was made last (aware); None if never, or not known.
+        is_made: Whether this code location produces the asset.
+        materialized_at: Its last materialization (aware); None if never or unknown.
     """
 
     name: str
@@ -28,8 +28,8 @@ class CheckState:
     """A check of an asset.
 
     Attributes:
-        passed: What its last evaluation said; None if there was none.
-        is_warning: Whether a failure would only warn.
+        passed: The result of its last evaluation; None if there was none.
+        is_warning: Whether a failure only warns.
     """
 
     asset: str
@@ -45,7 +45,7 @@ class JobState:
     """A job, and its last run.
 
     Attributes:
-        status: Of the last run, in Dagster's words; None if there was none.
+        status: Dagster's status of the last run; None if there was none.
     """
 
     name: str
@@ -60,10 +60,10 @@ class AutomationState:
     """A schedule or a sensor.
 
     Attributes:
-        when: Cron expression, or the pause between two looks.
-        is_on: None where no daemon has seen it yet.
+        when: Cron expression, or the interval of the ticks.
+        is_on: Whether it is switched on; None if no daemon has seen it yet.
         ticked_at: The last tick (aware).
-        error: What that tick failed with.
+        error: The error of that tick, if it failed.
     """
 
     name: str
@@ -76,7 +76,7 @@ class AutomationState:
 
 @dataclass(frozen=True, slots=True)
 class RunState:
-    """A run of the history."""
+    """A run in the run history."""
 
     run_id: str
     job: str
@@ -87,11 +87,11 @@ class RunState:
 
 @dataclass(frozen=True, slots=True)
 class Orchestration:
-    """All of it.
+    """All facts about Dagster.
 
     Attributes:
-        instance: What the instance is kept in; None where none was asked.
-        runs: The last runs, the newest first.
+        instance: The storage of the instance; None if no instance is configured.
+        runs: The last runs, newest first.
     """
 
     instance: str | None

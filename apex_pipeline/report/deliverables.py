@@ -1,4 +1,4 @@
-"""What is there to be handed over, by what it says of itself."""
+"""The deliverables, as Dagster, Postgres, the panel and the CLI describe them."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -38,14 +38,14 @@ def in_dagster(found: Orchestration) -> Iterator[Block]:
     )
     yield Lines(
         tuple(_check(each, is_known=is_known) for each in found.checks),
-        "Checks of them",
+        "Asset checks",
     )
     yield Lines(
         tuple(_automation(each, is_known=is_known) for each in found.automations),
         "Schedules and sensors",
     )
     yield Table(
-        ("job", "does", "runs", "last run", "began (UTC)"),
+        ("job", "does", "runs", "last run", "started (UTC)"),
         tuple(
             (
                 each.name,
@@ -64,22 +64,22 @@ def in_postgres(subject: Subject) -> Iterator[Block]:
     """The migrations, and when each was applied.
 
     Raises:
-        DatabaseError: Postgres does not answer, or none was ever applied.
+        DatabaseError: Postgres does not answer, or no migration was ever applied.
     """
     with subject.open_database() as database:
         yield _migrations(database, migrations.Part.METRICS, "Migrations of Postgres")
 
 
 def in_alerts_postgres(subject: Subject) -> Iterator[Block]:
-    """The migrations of the alerts' tables, beside Dagster's storage.
+    """The migrations of the alert tables, which are in Dagster's storage.
 
     Raises:
-        ApexError: Nobody keeps alerts.
-        DatabaseError: That Postgres does not answer, or none was ever applied.
+        ApexError: No storage for alerts is configured.
+        DatabaseError: That Postgres does not answer, or no migration was ever applied.
     """
     with subject.open_alerts_database() as database:
         yield _migrations(
-            database, migrations.Part.ALERTS, "Migrations beside Dagster's storage"
+            database, migrations.Part.ALERTS, "Migrations in Dagster's storage"
         )
 
 
@@ -99,7 +99,7 @@ def _migrations(database: Database, part: migrations.Part, title: str) -> Lines:
             for name, made in contents.items()
         ),
         title,
-        "makes",
+        "creates",
     )
 
 
@@ -113,7 +113,7 @@ def in_the_panel(panel: ServedPanel) -> Iterator[Block]:
     """The routes that the running panel describes.
 
     Raises:
-        ApexError: It does not answer, or describes none.
+        ApexError: The panel does not answer, or describes no routes.
     """
     document = panel.document("/openapi.json")
     yield Table(
@@ -133,14 +133,14 @@ def _routes(document: Mapping[str, object]) -> Iterator[tuple[str, str]]:
 def _asset(asset: AssetState, checks: Sequence[CheckState], *, is_known: bool) -> Line:
     target = asset.description.split(". ")[0].rstrip(".:")
     if asset.materialized_at is None:
-        why = "never made here" if is_known else _NO_INSTANCE
+        why = "never materialized here" if is_known else _NO_INSTANCE
         return Line(asset.name, State.NOT_MEASURED, why, target)
     failing = [check for check in checks if check.passed is False]
     state = State.MET
     if failing:
         only_warn = all(check.is_warning for check in failing)
         state = State.WARNING if only_warn else State.NOT_MET
-    seen = f"made {instant(asset.materialized_at)} UTC"
+    seen = f"materialized {instant(asset.materialized_at)} UTC"
     return Line(asset.name, state, f"{seen}{_tally(checks, failing)}", target)
 
 
@@ -186,7 +186,7 @@ def run_history(found: Orchestration) -> Iterator[Block]:
     """The last runs.
 
     Raises:
-        ApexError: No instance was asked.
+        ApexError: No instance is configured.
     """
     if found.instance is None:
         raise ApexError(f"{_NO_INSTANCE}.")

@@ -1,4 +1,4 @@
-"""What the ledger and the rows themselves tell of how the sync has worked."""
+"""Statistics of the sync, from the run ledger and the rows."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -7,7 +7,7 @@ from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.run_ledger import token_hit_rate_pct
 
 DELAY_PERIOD = timedelta(days=7)
-"""Rows of so long are looked at for their delay."""
+"""Age of the oldest rows that count for the delay."""
 
 _RUNS = """
     SELECT count(*), count(*) FILTER (WHERE status = 'success'),
@@ -27,8 +27,8 @@ _RUNS = """
     FROM sync_run
 """
 
-# A row that waits counts with its age so far, or a sync that stands still would look
-# quick. What Dataverse has refused is told by itself.
+# A waiting row counts with its age so far; otherwise a sync that stands still would look
+# fast. Rejected rows are reported separately.
 _DELAYS = """
     WITH delay AS (
         SELECT exported_at IS NULL AS is_waiting,
@@ -59,7 +59,7 @@ _ROWS = """
 
 @dataclass(frozen=True, slots=True)
 class Runs:
-    """All runs in the ledger, added up; the comments on `sync_run` say what each is."""
+    """Sums over all runs in the ledger; the comments on `sync_run` explain them."""
 
     count: int
     succeeded: int
@@ -80,16 +80,16 @@ class Runs:
 
     @property
     def token_hit_rate_pct(self) -> float | None:
-        """Requests for which a token was at hand, in percent; None without requests."""
+        """Percentage of requests that found a cached token; None without requests."""
         return token_hit_rate_pct(self.token_cache_hits, self.token_cache_misses)
 
 
 @dataclass(frozen=True, slots=True)
 class Delays:
-    """From `created_at` to `exported_at`, seconds; None without rows.
+    """Delay from `created_at` to `exported_at` in seconds; None without rows.
 
     Attributes:
-        count: Rows that were looked at.
+        count: Rows that were counted.
         waiting: Those of them that are not delivered yet.
     """
 
@@ -102,7 +102,7 @@ class Delays:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """What `campaign_metrics` holds."""
+    """Counts of the rows in `campaign_metrics`."""
 
     count: int
     exported: int
@@ -112,7 +112,7 @@ class Rows:
 
 
 def read_runs(database: Database) -> Runs:
-    """Add up the ledger.
+    """Sum up the ledger.
 
     Raises:
         DatabaseError: Postgres does not answer, or lacks our tables.
@@ -123,7 +123,7 @@ def read_runs(database: Database) -> Runs:
 
 
 def read_delays(database: Database, since: datetime) -> Delays:
-    """See how long rows that were created since then waited.
+    """Read how long rows created since an instant waited.
 
     Raises:
         DatabaseError: Postgres does not answer, or lacks our tables.
@@ -135,7 +135,7 @@ def read_delays(database: Database, since: datetime) -> Delays:
 
 
 def read_rows(database: Database) -> Rows:
-    """Count rows by what became of them.
+    """Count rows by state.
 
     Raises:
         DatabaseError: Postgres does not answer, or lacks our tables.

@@ -1,4 +1,4 @@
-"""Where the code comes from, and what its tests say."""
+"""The commits of the code, and the results of its tests."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,14 +29,14 @@ def commits(found: Repository) -> Iterator[Block]:
 
 
 def tests(path: Path, repository: Callable[[], Repository]) -> Iterator[Block]:
-    """What came of the tests, by the file that pytest wrote.
+    """The results of the tests, from the file that pytest wrote.
 
     Args:
         path: That file.
-        repository: The checkout, to see whether it is of this code; may fail.
+        repository: Reads the checkout, to compare its age; may fail.
 
     Raises:
-        ApexError: There is no such file, or it cannot be read.
+        ApexError: The file does not exist or cannot be read.
     """
     outcome = read_outcome(path)
     yield Lines((_line(outcome, path, repository),))
@@ -63,9 +63,9 @@ def _line(outcome: Outcome, path: Path, repository: Callable[[], Repository]) ->
     failed = len(outcome.failures)
     seen = (
         f"{outcome.tests - failed - outcome.skipped:,} passed, {failed} failed, "
-        f"{outcome.skipped} skipped; {seconds(outcome.seconds)} in all"
+        f"{outcome.skipped} skipped; {seconds(outcome.seconds)} in total"
     )
-    how = f"{path}, of a run that began {instant(outcome.began_at)} UTC"
+    how = f"{path}, of a run started {instant(outcome.began_at)} UTC"
     state = State.NOT_MET if failed else State.MET
     if state is State.MET and _is_outdated(outcome, repository):
         state, seen = State.WARNING, f"{seen}; older than the newest commit"
@@ -73,7 +73,7 @@ def _line(outcome: Outcome, path: Path, repository: Callable[[], Repository]) ->
 
 
 def _is_outdated(outcome: Outcome, repository: Callable[[], Repository]) -> bool:
-    """Whether the code has changed since; not, as far as that is not known."""
+    """Whether the code has changed since the tests; False if that is unknown."""
     try:
         newest = repository().newest
     except ApexError:

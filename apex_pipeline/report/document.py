@@ -1,4 +1,4 @@
-"""What a report is made of, however it is written: plain values."""
+"""The parts of a report as plain values, independent of its format."""
 
 import dataclasses
 from collections.abc import Callable, Iterator
@@ -9,21 +9,21 @@ from typing import Any
 
 
 class State(StrEnum):
-    """How a line of the report stands."""
+    """The result of a line."""
 
     MET = "met"
     WARNING = "warning"
-    """Works, but a person should know."""
+    """Works, but needs attention."""
     NOT_MET = "not met"
     NOT_MEASURED = "not measured"
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One thing that was to be so.
+    """One requirement and its measured state.
 
     Attributes:
-        actual: What was seen; of what was not measured, why not.
+        actual: The measured value; if not measured, the reason.
         how: How it was measured.
     """
 
@@ -39,7 +39,7 @@ class Lines:
     """Lines that belong together.
 
     Attributes:
-        says: What the targets of these lines are called.
+        says: The heading of the lines' targets.
     """
 
     lines: tuple[Line, ...]
@@ -49,7 +49,7 @@ class Lines:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows of text, each with a cell for each heading."""
+    """Rows of text with one cell per heading."""
 
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
@@ -73,7 +73,7 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class SignOff:
-    """Lines to be filled in by hand, on paper or on the screen."""
+    """Lines to fill in by hand, on paper or on screen."""
 
     roles: tuple[str, ...]
 
@@ -86,7 +86,7 @@ class Section:
     """A chapter.
 
     Attributes:
-        key: Its anchor, and part of the name of its pictures' files.
+        key: The anchor of the chapter.
     """
 
     key: str
@@ -106,9 +106,9 @@ class Report:
     """The whole report.
 
     Attributes:
-        title: What it is called.
+        title: The heading.
         made_at: When it was measured (aware, UTC).
-        subject: What was measured: version, ends and place, in a line.
+        subject: The measured version and environment, in one line.
     """
 
     title: str
@@ -117,14 +117,14 @@ class Report:
     sections: tuple[Section, ...]
 
     def lines(self) -> Iterator[Line]:
-        """All lines, wherever they stand."""
+        """The lines of all chapters."""
         for section in self.sections:
             yield from section.lines()
 
-    def to_be_seen_to(self) -> list[tuple[Section, Line]]:
-        """The lines that a person should look at, what is not met first.
+    def needing_attention(self) -> list[tuple[Section, Line]]:
+        """The lines that need attention; those not met come first.
 
-        One that stands in two chapters is named once.
+        A line that is in two chapters appears once.
         """
         found: dict[tuple[str, str], tuple[Section, Line]] = {}
         for section in self.sections:
@@ -134,22 +134,22 @@ class Report:
         return sorted(found.values(), key=lambda one: one[1].state is State.WARNING)
 
     def count(self, state: State) -> int:
-        """How many lines stand so."""
+        """How many lines have this state."""
         return sum(line.state is state for line in self.lines())
 
 
 def unmeasured(name: str, reason: str) -> Lines:
-    """What stands in place of something that could not be looked at."""
+    """A placeholder for something that could not be measured."""
     return Lines((Line(name, State.NOT_MEASURED, reason),))
 
 
 def counts_in_words(report: Report) -> str:
-    """The states and how often each occurs."""
+    """The number of lines per state, as text."""
     return ", ".join(f"{report.count(state)} {state.value}" for state in State)
 
 
 def mapped(value: Any, change: Callable[[str], str]) -> Any:
-    """The same value with each text in it changed; states stay as they are."""
+    """A copy of the value with every text changed; states stay the same."""
     match value:
         case State():
             return value
@@ -167,7 +167,7 @@ def mapped(value: Any, change: Callable[[str], str]) -> Any:
 
 
 def presentable(text: str) -> str:
-    """Text from anywhere, on one line, of which nothing steers whoever shows it."""
+    """Foreign text on one line, with control characters escaped."""
     return "".join(
         character if character.isprintable() else f"\\u{ord(character):04x}"
         for character in " ".join(text.split())

@@ -1,4 +1,4 @@
-"""What it runs on, and which variables are set, by name."""
+"""The machine, the databases, and the names of the variables that are set."""
 
 import platform
 import sys
@@ -21,7 +21,7 @@ def machine(subject: Subject) -> Iterator[Block]:
     """This machine and this process."""
     system = f"{platform.system()} {platform.release()}, {platform.machine()}"
     yield Table(
-        ("what", "is"),
+        ("property", "value"),
         (
             ("apex_pipeline", __version__),
             ("Python", f"{platform.python_version()} ({sys.executable})"),
@@ -34,11 +34,11 @@ def machine(subject: Subject) -> Iterator[Block]:
 
 
 def dagster(found: Orchestration) -> Iterator[Block]:
-    """What the code location and its instance come to."""
+    """The size of the code location, and its instance."""
     made = sum(each.is_made for each in found.assets)
     kinds = [each.kind for each in found.automations]
     yield Table(
-        ("what", "is"),
+        ("property", "value"),
         (
             ("storage", found.instance or "no instance is configured here"),
             ("assets", f"{made}, with {len(found.checks)} checks"),
@@ -51,19 +51,19 @@ def dagster(found: Orchestration) -> Iterator[Block]:
 
 
 def packages() -> Iterator[Block]:
-    """What it is built on.
+    """The installed packages that the pipeline depends on.
 
     Raises:
-        ApexError: It is not installed as a package.
+        ApexError: The pipeline is not installed as a package.
     """
     yield Table(("package", "version"), tuple(installed_packages()), "Packages")
 
 
 def postgres(subject: Subject) -> Iterator[Block]:
-    """The database, and what it holds.
+    """The database and its contents.
 
     Raises:
-        DatabaseError: It does not answer, or lacks our tables.
+        DatabaseError: Postgres does not answer, or lacks the pipeline's tables.
     """
     with subject.open_database() as database:
         server = read_server(database)
@@ -72,7 +72,7 @@ def postgres(subject: Subject) -> Iterator[Block]:
         relations = read_relations(database, names)
         address = database.address
     yield Table(
-        ("what", "is"),
+        ("property", "value"),
         (
             ("address", address),
             ("version", f"Postgres {server.version}"),
@@ -81,13 +81,13 @@ def postgres(subject: Subject) -> Iterator[Block]:
             ("rows of campaign_metrics", f"{rows.count:,}"),
             ("… exported", f"{rows.exported:,}"),
             ("… pending", f"{rows.pending:,}"),
-            ("… the first", f"{instant(rows.first_created_at)} UTC"),
-            ("… the last", f"{instant(rows.last_created_at)} UTC"),
+            ("… oldest", f"{instant(rows.first_created_at)} UTC"),
+            ("… newest", f"{instant(rows.last_created_at)} UTC"),
         ),
         "Postgres",
     )
     yield Table(
-        ("table or view", "kind", "columns", "size", "holds"),
+        ("table or view", "kind", "columns", "size", "contents"),
         tuple(
             (each.name, each.kind, str(each.columns), each.size or "", each.comment)
             for each in relations
@@ -97,22 +97,22 @@ def postgres(subject: Subject) -> Iterator[Block]:
 
 
 def dataverse(subject: Subject) -> Iterator[Block]:
-    """The environment.
+    """The Dataverse environment.
 
     Raises:
-        DataverseError: It does not answer.
-        ConfigError: It is not configured.
+        DataverseError: Dataverse does not answer.
+        ConfigError: Dataverse is not configured.
     """
     settings = subject.dataverse()
     records = count_records(settings, subject.token_cache)
     by = "certificate" if settings.certificate_path else "client secret"
     yield Table(
-        ("what", "is"),
+        ("property", "value"),
         (
             ("environment", settings.resource),
             ("authority", settings.authority),
             ("application", settings.client_id),
-            ("signs in by", by),
+            ("credential", by),
             (
                 "records of apex_campaignmetrics",
                 "more than 50,000" if records is None else f"{records:,}",
@@ -128,12 +128,12 @@ def variables(
     """Every variable, and whether it is set.
 
     Args:
-        given: As they were set.
-        environment: The same, with what a running `apex up` adds.
+        given: The variables as set by the user.
+        environment: The same plus the variables that a running `apex up` adds.
     """
     yield Note(
-        "Names alone. No value of a secret variable is anywhere in this report; "
-        "addresses and ids are in other chapters."
+        "Names only. This report contains no value of a secret variable; addresses and "
+        "ids are in other chapters."
     )
     yield Table(
         ("variable", "part", "secret", "set"),

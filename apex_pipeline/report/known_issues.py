@@ -1,4 +1,4 @@
-"""What is, or lately was, wrong: the incidents, and what the quarantine holds."""
+"""Known issues: open and recent incidents, and causes in quarantine."""
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -17,20 +17,20 @@ _CAUSES = 20
 
 
 def incidents(subject: Subject, now: datetime) -> Iterator[Block]:
-    """The incident table: what is open, and what was resolved lately.
+    """Open incidents, and those resolved lately.
 
     Raises:
-        ApexError: There is no such table, or it cannot be read.
+        ApexError: The incident table does not exist or cannot be read.
     """
     with open_journal(subject.environment) as journal:
         found = journal.incidents(resolved_within=LATELY)
     if not found:
-        yield Note(f"No incident is open, and none was in {LATELY.days} days.")
+        yield Note(f"No incident is open or was open in the last {LATELY.days} days.")
         return
     yield Table(
         ("incident", "severity", "opened (UTC)", "lasted", "times", "what to do"),
         tuple(_row(each, now) for each in reversed(found)),
-        f"Incidents that are open, or were resolved within {LATELY.days} days",
+        f"Incidents that are open or were resolved in the last {LATELY.days} days",
     )
 
 

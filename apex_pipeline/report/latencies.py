@@ -1,4 +1,4 @@
-"""How long Dataverse and the authority take, tried while the report is made."""
+"""Measure the latency of Dataverse and the authority for the report."""
 
 import asyncio
 import time
@@ -26,10 +26,10 @@ _ONCE_MORE = RetryPolicy(attempts=2, first_wait=0.2, grace=0.0)
 
 
 def time_tokens(settings: DataverseSettings) -> list[float]:
-    """How long the authority takes for a token, seconds, each past an empty cache.
+    """Time token requests in seconds, each with an empty cache.
 
     Raises:
-        DataverseError: It gives none; likewise the other errors of `acquire`.
+        DataverseError: The authority issues no token; see the errors of `acquire`.
     """
     with TemporaryDirectory(prefix="apex-report-") as folder:
         return [
@@ -39,7 +39,7 @@ def time_tokens(settings: DataverseSettings) -> list[float]:
 
 
 def time_queries(settings: DataverseSettings, token_cache: Path) -> list[float]:
-    """How long Dataverse takes for a small read, seconds, one after another.
+    """Time small reads of Dataverse in seconds, one after another.
 
     Raises:
         DataverseError: See the tree in `errors`.
@@ -61,7 +61,7 @@ def time_queries(settings: DataverseSettings, token_cache: Path) -> list[float]:
                     expected=RECORDS,
                 )
                 taken.append(time.perf_counter() - began)
-            # The first one connects, and may ask for a token.
+            # The first request opens the connection and may need a token.
             return taken[1:]
 
     return asyncio.run(ask())
@@ -70,7 +70,7 @@ def time_queries(settings: DataverseSettings, token_cache: Path) -> list[float]:
 def read_samples(
     settings: DataverseSettings, token_cache: Path, most: int
 ) -> Sequence[dict[str, Any]]:
-    """The newest records, with key and columns of ours.
+    """Read the newest records, with the key and the pipeline's columns.
 
     Raises:
         DataverseError: See the tree in `errors`.
@@ -86,9 +86,9 @@ def read_samples(
 
 
 def count_records(settings: DataverseSettings, token_cache: Path) -> int | None:
-    """Count the table's records; None where there are more than Dataverse adds up.
+    """Count the table's records; None if there are more than Dataverse can count.
 
-    "Aggregate data using OData", Microsoft Learn: at most 50 000 records.
+    The limit is 50 000 records ("Aggregate data using OData", Microsoft Learn).
 
     Raises:
         DataverseError: See the tree in `errors`.

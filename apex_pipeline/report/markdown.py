@@ -1,4 +1,4 @@
-"""A report as Markdown, in the dialect that GitHub and Dagster show."""
+"""Write a report as Markdown, in the dialect that GitHub and Dagster render."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,14 +23,13 @@ MARKS = {
     State.NOT_MEASURED: "–",  # noqa: RUF001  a dash for nothing
 }
 
-_LEFT_OUT = "\nThe other chapters are in the file."
+_LEFT_OUT = "\nSee the file for the other chapters."
 
 Place = Callable[[Picture], str | None]
-"""Address of a picture, seen from the report; None where it has none."""
+"""Gives a picture's address relative to the report; None to leave it out."""
 
-# What stands between two backticks is code, as in Markdown itself; then the characters
-# that mean something in Markdown or HTML, wherever they stand. An underscore within a
-# word, as in each of our names, means nothing.
+# Text between backticks is code, as in Markdown. The other characters have a meaning in
+# Markdown or HTML anywhere. An underscore inside a word has none.
 _SPECIAL = re.compile(r"`(?P<code>[^`]+)`|[\\`*\[\]<>&|~#!]|(?<!\w)_|_(?!\w)")
 _HTML = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
 
@@ -39,8 +38,8 @@ def to_markdown(report: Report, place: Place) -> str:
     """The whole report.
 
     Args:
-        report: Of text without control characters.
-        place: Where its pictures are.
+        report: The report; its texts have no control characters.
+        place: Gives the addresses of its pictures.
     """
     parts = [heading(report)]
     for number, section in enumerate(report.sections, 1):
@@ -49,9 +48,9 @@ def to_markdown(report: Report, place: Place) -> str:
 
 
 def to_short_markdown(report: Report, most: int) -> str:
-    """The report without pictures, in so many characters at most.
+    """The report without pictures, limited to *most* characters.
 
-    Chapters are left out from the first that does not fit on, which is said.
+    From the first chapter that does not fit, chapters are left out, and a note says so.
     """
     text = heading(report)
     for number, section in enumerate(report.sections, 1):
@@ -63,7 +62,7 @@ def to_short_markdown(report: Report, most: int) -> str:
 
 
 def heading(report: Report) -> str:
-    """What stands before the chapters."""
+    """The part before the chapters."""
     when = f"{report.made_at:%Y-%m-%d at %H:%M:%S} UTC"
     parts = (
         f"# {escaped(report.title)}",
@@ -76,10 +75,10 @@ def heading(report: Report) -> str:
 
 
 def _attention(report: Report) -> Iterator[str]:
-    found = report.to_be_seen_to()
+    found = report.needing_attention()
     if not found:
         return
-    yield "## To be seen to"
+    yield "## Needs attention"
     yield _table(
         ("", "what", "chapter", "measured"),
         [
@@ -99,14 +98,14 @@ def chapter(number: int, section: Section, place: Place) -> str:
 
 
 def escaped(text: str) -> str:
-    """Text that is shown as it is, but for code between backticks."""
+    """Escape text for Markdown, except code between backticks."""
     return _SPECIAL.sub(_escape, text)
 
 
 def _escape(found: re.Match[str]) -> str:
     if found["code"] is None:
         return _HTML.get(found[0], f"\\{found[0]}")
-    # A table is cut into cells before code is seen.
+    # Markdown splits a table into cells before it recognizes code.
     code = found["code"].replace("|", r"\|")
     return f"`{code}`"
 

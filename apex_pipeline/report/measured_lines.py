@@ -1,4 +1,4 @@
-"""From a look at something to a line; what cannot be looked at is a line, too."""
+"""Turn a measurement, or its failure, into a report line."""
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
@@ -11,31 +11,31 @@ from apex_pipeline.report.document import Block, Line, State, unmeasured
 _Found = TypeVar("_Found")
 
 Seen = tuple[State, str]
-"""How something stands, and what was seen of it."""
+"""A state, and the measured value as text."""
 
 
 def met(actual: str) -> Seen:
-    """It is as it should be."""
+    """The requirement is met."""
     return State.MET, actual
 
 
 def not_met(actual: str) -> Seen:
-    """It is not."""
+    """The requirement is not met."""
     return State.NOT_MET, actual
 
 
 def warning(actual: str) -> Seen:
-    """It works, but a person should know."""
+    """It works but needs attention."""
     return State.WARNING, actual
 
 
 def not_measured(reason: str) -> Seen:
-    """Nobody knows."""
+    """There is no measurement, for this reason."""
     return State.NOT_MEASURED, reason
 
 
 def measure(name: str, target: str, how: str, look: Callable[[], Seen]) -> Line:
-    """A line of what *look* sees; an `ApexError` says why it sees nothing."""
+    """Measure with *look*; an `ApexError` becomes the reason for no measurement."""
     try:
         state, actual = look()
     except ApexError as error:
@@ -44,7 +44,7 @@ def measure(name: str, target: str, how: str, look: Callable[[], Seen]) -> Line:
 
 
 def gathered(name: str, work: Callable[[], Iterable[Block]]) -> tuple[Block, ...]:
-    """The blocks of *work*; in place of all of them, why there are none."""
+    """The blocks of *work*; after an `ApexError`, only the reason."""
     try:
         return tuple(work())
     except ApexError as error:
@@ -52,7 +52,7 @@ def gathered(name: str, work: Callable[[], Iterable[Block]]) -> tuple[Block, ...
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """The smallest value that so many percent do not exceed (nearest rank).
+    """The smallest value that *percent* of the values do not exceed (nearest rank).
 
     Args:
         values: At least one.
@@ -64,7 +64,7 @@ def percentile(values: Sequence[float], percent: float) -> float:
 
 
 def seconds(value: float) -> str:
-    """A length of time with as many digits as say something."""
+    """Format a duration with a sensible number of digits."""
     if value < 1:
         return f"{value * 1000:,.0f} ms"
     if value < 10:
@@ -73,12 +73,12 @@ def seconds(value: float) -> str:
 
 
 def instant(at: datetime | None) -> str:
-    """An instant in UTC, which each table says of itself."""
+    """Format an instant in UTC; the table's heading names the time zone."""
     return "–" if at is None else f"{at:%Y-%m-%d %H:%M:%S}"  # noqa: RUF001  a dash for nothing
 
 
 def once(look: Callable[[], _Found]) -> Callable[[], _Found]:
-    """The same look, made at the first call; later ones get, or lack, the same."""
+    """Cache the result or the error of the first call."""
     outcome: Future[_Found] = Future()
 
     def get() -> _Found:

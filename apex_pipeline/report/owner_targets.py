@@ -1,4 +1,4 @@
-"""The owner's targets, each measured while the report is made."""
+"""Measure the owner's targets for the report."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ _API_PATHS = ("/api/kpis", "/api/metrics/recent?limit=10")
 
 @dataclass(frozen=True, slots=True)
 class Paints:
-    """How the panel's page was painted; the reason where it was not seen."""
+    """Visits of the panel's page, or the reason why there are none."""
 
     visits: tuple[Visit, ...] = ()
     reason: str = ""
@@ -57,7 +57,7 @@ class Paints:
 def targets(
     subject: Subject, paints: Callable[[], Paints], now: datetime
 ) -> Iterator[Line]:
-    """Every target; nothing else is asked for while one is measured."""
+    """Measure every target, one after another."""
     for path in _API_PATHS:
         yield measure(
             f"API response, P95: GET {path.partition('?')[0]}",
@@ -66,15 +66,15 @@ def targets(
             partial(_answers, subject, path),
         )
     yield measure(
-        "API response, P95: all that the panel was asked",
+        "API response, P95: all requests to the panel",
         f"< {_API_SECONDS:g} s",
-        "histogram in the panel's /metrics, since it was started",
+        "histogram in the panel's /metrics, since its start",
         lambda: _histogram(subject),
     )
     yield measure(
         "token from the authority",
         f"< {_TOKEN_SECONDS:g} s",
-        f"the slowest of {TOKENS} requests, each past an empty cache",
+        f"the slowest of {TOKENS} requests, each with an empty cache",
         lambda: _tokens(subject),
     )
     yield measure(
@@ -100,29 +100,29 @@ def _of_the_sync(subject: Subject, now: datetime) -> Iterator[Line]:
         "delay of the sync, P95",
         f"< {_DELAY_SECONDS / 60:.0f} min",
         f"created_at to exported_at of rows of the last {DELAY_PERIOD.days} days, since "
-        "the first delivery; rows that wait count with their age",
+        "the first delivery; waiting rows count with their age",
         lambda: _delay(sync_delays(subject, now)),
     )
     yield measure(
         "token cache hit rate",
         f"> {_HIT_RATE_PCT:g} %",
-        "requests for which a token was at hand; all runs of the sync, in sync_run",
+        "requests that found a cached token; all runs of the sync, in sync_run",
         lambda: _hit_rate(subject),
     )
 
 
 def sync_delays(subject: Subject, now: datetime) -> Delays:
-    """How long rows waited since the first delivery, of the last days.
+    """Read how long rows of the last days waited, since the first delivery.
 
     Raises:
         ApexError: Nothing was delivered yet.
-        DatabaseError: Postgres does not answer, or lacks our tables.
+        DatabaseError: Postgres does not answer, or lacks the pipeline's tables.
     """
     with subject.open_database() as database:
         target = database.ask(run_ledger.target, subject.dataverse().resource)
         if target is None or target.first_delivered_at is None:
             raise ApexError("Nothing was delivered to this environment yet.")
-        # What was there before is a backlog, whose age says nothing of the sync.
+        # Older rows are a backlog; their age says nothing about the sync.
         since = max(target.first_delivered_at, now - DELAY_PERIOD)
         return read_delays(database, since)
 
@@ -134,7 +134,7 @@ def _answers(subject: Subject, path: str) -> Seen:
 def _histogram(subject: Subject) -> Seen:
     found = percentile_bound(subject.panel().text("/metrics"), 95)
     if found is None:
-        return not_measured("it has answered nothing yet")
+        return not_measured("the panel has answered no request yet")
     bound, answers = found
     seen = f"at most {seconds(bound)}, of {answers:,} answers"
     return met(seen) if bound <= _API_SECONDS else not_met(seen)
@@ -145,14 +145,14 @@ def _tokens(subject: Subject) -> Seen:
 
 
 def _paint(found: Paints) -> Seen:
-    told = [
+    paints = [
         visit.largest_paint_seconds
         for visit in found.visits
         if visit.largest_paint_seconds is not None
     ]
-    if not told:
-        return not_measured(found.reason or "Chromium does not say")
-    return _below(told, 100, _PAINT_SECONDS)
+    if not paints:
+        return not_measured(found.reason or "Chromium did not report it")
+    return _below(paints, 100, _PAINT_SECONDS)
 
 
 def _below(taken: Sequence[float], percent: float, limit: float) -> Seen:
@@ -167,7 +167,7 @@ def _delay(found: Delays) -> Seen:
     seen = (
         f"{seconds(found.p95)} (median {seconds(found.median)}, longest "
         f"{seconds(found.longest)}) of {found.count:,} rows, {found.waiting:,} of which "
-        "wait"
+        "are still waiting"
     )
     return met(seen) if found.p95 < _DELAY_SECONDS else not_met(seen)
 
@@ -177,7 +177,7 @@ def _hit_rate(subject: Subject) -> Seen:
         runs = read_runs(database)
     rate = runs.token_hit_rate_pct
     if rate is None:
-        return not_measured("no run has asked Dataverse for anything yet")
+        return not_measured("no run has sent a request to Dataverse yet")
     every = runs.token_cache_hits + runs.token_cache_misses
     seen = f"{rate:.2f} % of {every:,} requests"
     return met(seen) if rate > _HIT_RATE_PCT else not_met(seen)

@@ -1,4 +1,4 @@
-"""A report as one HTML file that needs nothing besides itself."""
+"""Write a report as one self-contained HTML file."""
 
 import re
 from base64 import b64encode
@@ -29,7 +29,7 @@ _CODE = re.compile(r"`([^`]+)`")
 
 
 def to_html(report: Report) -> str:
-    """The whole report, its pictures in it."""
+    """The whole report, with embedded pictures."""
     return _TEMPLATES.get_template("report.html").render(
         report=report,
         states=list(State),
@@ -40,17 +40,17 @@ def to_html(report: Report) -> str:
     )
 
 
-def _told(text: str) -> Markup:
-    """Text that is shown as it is, but for code between backticks."""
+def _with_code(text: str) -> Markup:
+    """Escape text for HTML, except that text between backticks becomes code."""
     parts = _CODE.split(text)
-    # Every second part stood between backticks.
+    # Every second part was between backticks.
     return Markup().join(
         Markup("<code>{}</code>").format(part) if number % 2 else part
         for number, part in enumerate(parts)
     )
 
 
-_TEMPLATES.filters["told"] = _told
+_TEMPLATES.filters["with_code"] = _with_code
 
 
 def _kind(block: Block) -> str:

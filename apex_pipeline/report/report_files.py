@@ -1,4 +1,4 @@
-"""The report's files: where they go, and that each appears as a whole."""
+"""Write the report's files, each of them atomically."""
 
 import re
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from apex_pipeline.report.markdown import to_markdown
 from apex_pipeline.report.page import to_html
 
 FOLDER = "reports"
-"""In the state folder, where no other place is named."""
+"""Default folder of reports, in the state folder."""
 
 _NOT_IN_NAMES = re.compile(r"[^a-z0-9]+")
 
@@ -22,7 +22,7 @@ class WrittenReport:
 
     Attributes:
         path: The report.
-        pictures: Files beside it, which it shows.
+        pictures: Picture files next to it.
     """
 
     path: Path
@@ -30,16 +30,16 @@ class WrittenReport:
 
 
 def default_path(report: Report, state: Path, *, html: bool) -> Path:
-    """A file of its own for each minute, in the state folder."""
+    """The default path in the state folder, different for each minute."""
     name = f"completion-{report.made_at:%Y-%m-%d-%H%M}"
     return state / FOLDER / f"{name}{'.html' if html else '.md'}"
 
 
 def write(report: Report, path: Path, *, html: bool) -> WrittenReport:
-    """Write the file, and in Markdown its pictures beside it.
+    """Write the file and, for Markdown, its pictures next to it.
 
     Raises:
-        ApexError: The file system refuses, with the remedy.
+        ApexError: The files cannot be written; the message has the remedy.
     """
     make_folder(path.parent)
     if html:

@@ -1,4 +1,4 @@
-"""What a report is about, and through whose eyes it is looked at."""
+"""The configuration that a report is about, and the readers that the caller provides."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -36,15 +36,15 @@ def _now() -> datetime:
 
 
 @dataclass(frozen=True, slots=True)
-class Eyes:
-    """What can only be looked at by those who may know it.
+class Readers:
+    """Readers that only other parts of the package may implement.
 
     Attributes:
-        dagster: Reads the daemon and the schedule; it lives in `defs`.
-        orchestration: Reads all the rest of Dagster; likewise.
-        commands: Name of each command to what it does; the command line knows them.
+        dagster: Reads the daemon and the schedule; implemented in `defs`.
+        orchestration: Reads all other facts about Dagster; implemented in `defs`.
+        commands: Name of each CLI command, to its description.
         now: This machine's clock (aware, UTC).
-        tell: Is told what is being looked at, for whoever waits.
+        tell: Receives progress messages.
     """
 
     dagster: LookAtDagster
@@ -59,11 +59,11 @@ class Subject:
     """One configuration of the pipeline.
 
     Attributes:
-        given: The variables as they were set.
-        environment: The same, with what a running `apex up` adds.
-        wake_database: Waits, once for the whole report, for Postgres to answer; fails
-            for the same reason each time.
-        wake_dataverse: Likewise.
+        given: The variables as set by the user.
+        environment: The same plus the variables that a running `apex up` adds.
+        wake_database: Waits for Postgres once per report; later calls repeat the result
+            or the error.
+        wake_dataverse: Does the same for Dataverse.
     """
 
     given: Mapping[str, str] = field(repr=False)
@@ -84,28 +84,28 @@ class Subject:
         return token_cache_path(self.environment)
 
     def panel(self) -> ServedPanel:
-        """Where the panel should be.
+        """The panel at its configured address.
 
         Raises:
-            ConfigError: Its variables are malformed.
+            ConfigError: The panel's variables are malformed.
         """
         return ServedPanel(load_panel_settings(self.environment))
 
     def open_database(self) -> Database:
-        """The database, to be closed by whoever asked for it.
+        """Open the database; the caller closes it.
 
         Raises:
-            ConfigError: DATABASE_URL is not set, or malformed.
-            DatabaseError: It did not answer this report.
+            ConfigError: DATABASE_URL is missing or malformed.
+            DatabaseError: Postgres did not answer this report.
         """
         self.wake_database()
         return _database(self.configuration)
 
     def open_alerts_database(self) -> Database:
-        """The database beside Dagster's storage, to be closed by whoever asked for it.
+        """Open the database of Dagster's storage; the caller closes it.
 
         Raises:
-            ApexError: There is none.
+            ApexError: No such database is configured.
         """
         url = read_variable(self.environment, VARIABLE)
         if not url:
@@ -113,28 +113,28 @@ class Subject:
         return _connected(url)
 
     def dataverse(self) -> DataverseSettings:
-        """Where the environment is, and who we are there.
+        """The settings of the Dataverse environment, once it has answered.
 
         Raises:
-            ConfigError: Its variables are not set, or malformed.
-            DataverseError: It did not answer this report.
+            ConfigError: Variables are missing or malformed.
+            DataverseError: Dataverse did not answer this report.
         """
         self.wake_dataverse()
         return _dataverse(self.configuration)
 
 
 def read_subject(environment: Mapping[str, str]) -> Subject:
-    """See what is configured here.
+    """Read the configuration.
 
     Raises:
-        ConfigError: Neither of the two ends is, so nothing could be reported.
+        ConfigError: Neither Postgres nor Dataverse is configured.
     """
     configuration = read_configuration(environment)
     try:
         whole = resolve_local(environment)
         whole |= dagster_environment(environment) | served_pages(environment)
     except ConfigError:
-        # Half a configuration; the checklist says what is missing.
+        # The configuration is incomplete; the checklist says what is missing.
         whole = dict(environment)
     return Subject(
         environment,

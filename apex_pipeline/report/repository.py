@@ -1,4 +1,4 @@
-"""The commits that this code comes from, and the packages that it runs with."""
+"""Read the commits of this code, and the packages that it runs with."""
 
 import os
 import re
@@ -35,10 +35,10 @@ class Repository:
     """The checkout that the package runs from.
 
     Attributes:
-        branch: Name of the branch; `HEAD` where none is checked out.
-        count: How many commits lead here.
+        branch: Name of the branch; `HEAD` if none is checked out.
+        count: Number of commits.
         changed: Tracked files that differ from the last commit.
-        newest: The last commits, the newest first.
+        newest: The last commits, newest first.
     """
 
     branch: str
@@ -48,16 +48,16 @@ class Repository:
 
 
 def read_repository(most: int, package: Path = _PACKAGE) -> Repository:
-    """Ask git.
+    """Read the checkout with git.
 
     Args:
-        most: So many commits, the newest.
-        package: Folder of a package, which is ours.
+        most: How many of the newest commits to read.
+        package: Folder of our package.
 
     Raises:
-        ApexError: There is no git, or the package is in no repository.
+        ApexError: git is not installed, or the package is not in a repository.
     """
-    # The package may lie inside of somebody else's repository, and be ignored there.
+    # The package may be inside an unrelated repository that ignores it.
     _git(package, "ls-files", "--error-unmatch", "__init__.py")
     log = _git(package, "log", f"-{most}", f"--format=%h{_FIELD}%cI{_FIELD}%s{_COMMIT}")
     commits = [each.strip().split(_FIELD, 2) for each in log.split(_COMMIT)[:-1]]
@@ -73,10 +73,10 @@ def read_repository(most: int, package: Path = _PACKAGE) -> Repository:
 
 
 def installed_packages() -> Sequence[tuple[str, str]]:
-    """The packages that ours names, and their versions; those that are not there, not.
+    """Our installed dependencies, with their versions.
 
     Raises:
-        ApexError: Ours is not installed as a package.
+        ApexError: The pipeline is not installed as a package.
     """
     try:
         named = metadata.requires(_DISTRIBUTION) or []
@@ -87,7 +87,7 @@ def installed_packages() -> Sequence[tuple[str, str]]:
     names = {
         match[0]
         for each in named
-        # What tests and linters need is no part of what runs.
+        # Packages for tests and linters are not part of a running pipeline.
         if (match := _NAME.match(each)) and not _FOR_TESTS.search(each)
     }
     return [
@@ -111,7 +111,7 @@ def _git(folder: Path, *arguments: str) -> str:
     try:
         ended = subprocess.run(  # noqa: S603  git, on our own folder
             [program, "-C", str(folder), "--no-optional-locks", *arguments],
-            # A hook's variables would lead to the repository that it runs for.
+            # The variables of a git hook would point to that hook's repository.
             env={k: v for k, v in os.environ.items() if not k.startswith("GIT_")},
             capture_output=True,
             text=True,
@@ -122,6 +122,6 @@ def _git(folder: Path, *arguments: str) -> str:
     except subprocess.TimeoutExpired as error:
         raise ApexError(f"git does not answer within {_SECONDS:g} s.") from error
     if ended.returncode:
-        said = ended.stderr.strip().splitlines() or ["it does not say why"]
-        raise ApexError(f"The package runs from no git repository: {said[0]}")
+        said = ended.stderr.strip().splitlines() or ["git gives no reason"]
+        raise ApexError(f"The package is not in a git repository: {said[0]}")
     return ended.stdout

@@ -1,4 +1,4 @@
-"""What Postgres says of itself, of our tables, and of who may read them."""
+"""Read from Postgres: its version, our tables, and the rights of analysts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -75,10 +75,10 @@ class Relation:
 
 @dataclass(frozen=True, slots=True)
 class Analyst:
-    """What the role of analysts may.
+    """The rights of the role `apex_analyst`.
 
     Attributes:
-        writable: Tables made for analysts that it may change.
+        writable: Number of analysts' tables that it may change.
     """
 
     exists: bool
@@ -88,10 +88,10 @@ class Analyst:
 
 
 def read_server(database: Database) -> Server:
-    """Ask what server it is.
+    """Read the server's version, size and encryption.
 
     Raises:
-        DatabaseError: It does not answer.
+        DatabaseError: Postgres does not answer.
     """
     return database.transact(
         lambda c: Server(*c.exec_driver_sql(_SERVER).one()), repeatable=True
@@ -99,7 +99,7 @@ def read_server(database: Database) -> Server:
 
 
 def read_relations(database: Database, names: Sequence[str]) -> list[Relation]:
-    """Look at tables and views by name, the tables first; what is not there is left out.
+    """Read tables and views by name, tables first; missing ones are left out.
 
     Raises:
         DatabaseError: Postgres does not answer.
@@ -115,10 +115,10 @@ def read_relations(database: Database, names: Sequence[str]) -> list[Relation]:
 def read_migrations(
     database: Database, names: Sequence[str]
 ) -> list[tuple[str, datetime]]:
-    """Which of these migrations are applied, and since when.
+    """Which of these migrations are applied, and when they were.
 
     Raises:
-        SchemaMissingError: None ever was.
+        SchemaMissingError: No migration was ever applied.
         DatabaseError: Postgres does not answer.
     """
 
@@ -130,7 +130,7 @@ def read_migrations(
 
 
 def read_analyst(database: Database) -> Analyst:
-    """See what analysts may do.
+    """Read the rights of analysts.
 
     Raises:
         DatabaseError: Postgres does not answer, or lacks our tables.

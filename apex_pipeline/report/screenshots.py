@@ -1,4 +1,4 @@
-"""The panel and Dagster's run history, as a person sees them."""
+"""Screenshots of the panel and of Dagster's run history."""
 
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -19,11 +19,11 @@ _PANEL_WINDOW = Window(height=1250)
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What was seen in the browser.
+    """The results from the browser.
 
     Attributes:
-        paints: How the panel's page was painted.
-        blocks: The pictures; in place of each that could not be taken, why.
+        paints: Visits of the panel's page.
+        blocks: The screenshots, or for each the reason why there is none.
     """
 
     paints: Paints
@@ -34,11 +34,11 @@ def look(subject: Subject, *, wanted: bool) -> Seen:
     """Open both pages, if there is a browser and they are served.
 
     Args:
-        subject: Where they should be.
-        wanted: Whether to look at all.
+        subject: The configuration with the addresses of the pages.
+        wanted: Whether screenshots are wanted.
     """
     if not wanted:
-        return _nothing("Not asked for.")
+        return _nothing("Not requested.")
     try:
         with opened(find_chromium()) as chromium:
             paints, panel = _look_at_panel(chromium, subject)
@@ -55,7 +55,7 @@ def _nothing(reason: str) -> Seen:
 def _look_at_panel(chromium: Chromium, subject: Subject) -> tuple[Paints, Block]:
     try:
         panel = subject.panel()
-        # A page that nobody serves would be waited for in vain.
+        # Do not wait for a page that is not served.
         panel.text("/healthz")
         visits = tuple(_visit(chromium, panel) for _ in range(VISITS))
     except ApexError as error:
@@ -92,5 +92,5 @@ def _authorization(subject: Subject, page: str) -> dict[str, str]:
 def _runs_page(subject: Subject) -> str:
     url = load_dagster_url(subject.environment)
     if url is None:
-        raise ApexError("APEX_DAGSTER_URL does not say where the Dagster UI is.")
+        raise ApexError("APEX_DAGSTER_URL is not set to the address of the Dagster UI.")
     return f"{url}/runs"

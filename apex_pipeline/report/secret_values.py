@@ -1,4 +1,4 @@
-"""The secrets of this configuration, to see that they are nowhere to be seen."""
+"""Collect the secrets of this configuration, to check that they appear nowhere."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -10,47 +10,47 @@ from apex_pipeline.errors import ConfigError
 from apex_pipeline.settings import VARIABLES, read_variable
 from apex_pipeline.settings.postgres_url import read_postgres_url
 
-# What is shorter is found in any text, and is no secret worth the name.
+# A shorter value occurs in any text by chance.
 _SHORTEST = 8
 _HIDDEN = "•••"
 
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
-    """Values that nobody is to see.
+    """Values that must not appear in a report.
 
     Attributes:
-        values: Longest first, so that no rest of one stays.
+        values: Longest first, so that replacing them leaves no remainder.
     """
 
     values: tuple[str, ...] = field(repr=False)
 
     def hide(self, text: str) -> str:
-        """The text without them."""
+        """The text with secrets replaced."""
         for value in self.values:
             text = text.replace(value, _HIDDEN)
         return text
 
     def are_in(self, data: bytes) -> bool:
-        """Whether any of them is there."""
+        """Whether the data contain a secret."""
         return any(value.encode() in data for value in self.values)
 
 
 def read_secrets(environment: Mapping[str, str], token_cache: Path) -> Secrets:
-    """Collect the secrets of an environment, and the access tokens at hand."""
+    """Collect the values of secret variables, and the cached access tokens."""
     found: set[str] = set()
     for variable in VARIABLES:
         value = read_variable(environment, variable.name)
         if variable.is_secret and value:
             found |= {value, *_passwords(value)}
     found |= set(_tokens(token_cache))
-    # Parts of words would hide whole reports.
+    # Replacing short values would garble the whole report.
     long = [value for value in found if len(value) >= _SHORTEST]
     return Secrets(tuple(sorted(long, key=len, reverse=True)))
 
 
 def _passwords(address: str) -> Iterable[str]:
-    """The password in an address, as it is written and as it is meant."""
+    """The password in an address, in encoded and in decoded form."""
     try:
         written = urlsplit(address).password
     except ValueError:
@@ -69,5 +69,5 @@ def _tokens(path: Path) -> Iterable[str]:
         cache = json.loads(path.read_text())
         return [str(entry["secret"]) for entry in cache["AccessToken"].values()]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        # There is none, or a damaged one, which begins anew by itself.
+        # There is no cache, or it is damaged; the pipeline then replaces it.
         return ()

@@ -1,4 +1,4 @@
-"""The security checklist: each line tried or looked up now, none of them assumed."""
+"""The security checklist; each line is tested or read now, none is assumed."""
 
 import ipaddress
 import stat
@@ -35,19 +35,19 @@ _HEADERS = {
     "X-Frame-Options": "DENY",
 }
 _BY_DOCTOR = {
-    "TLS": "a handshake, and a certificate that somebody trusted vouches for",
-    "audience": "claims of a token just acquired",
-    "role": "privileges as Dataverse states them",
-    "secret or certificate": "Entra, the certificate, or the date that was noted",
+    "TLS": "a handshake, with a certificate from a trusted authority",
+    "audience": "claims of a new token",
+    "role": "privileges as Dataverse reports them",
+    "secret or certificate": "Entra, the certificate, or the date noted in a variable",
 }
 
 
 def checklist(subject: Subject, doctors: Mapping[str, doctor.Line]) -> Iterator[Line]:
-    """Every line.
+    """Measure every line.
 
     Args:
-        subject: What is looked at.
-        doctors: The doctor's lines by name, some of which belong here too.
+        subject: The configuration to check.
+        doctors: The doctor's lines by name; some of them belong here too.
     """
     for name, how in _BY_DOCTOR.items():
         if name in doctors:
@@ -63,28 +63,28 @@ def checklist(subject: Subject, doctors: Mapping[str, doctor.Line]) -> Iterator[
 def _files(subject: Subject) -> Iterator[Line]:
     yield measure(
         "token cache",
-        "read and written by its owner alone (0600)",
+        "accessible only to its owner (0600)",
         "mode of the file",
-        lambda: _private([subject.token_cache], "no token is kept here yet"),
+        lambda: _private([subject.token_cache], "no token is cached yet"),
     )
     yield measure(
         "state folder",
-        "open to its owner alone (0700)",
+        "accessible only to its owner (0700)",
         "mode of the folder",
         lambda: _private([subject.state], "there is no state folder"),
     )
     yield measure(
-        "files that hold a secret",
-        "read and written by their owner alone",
-        "the state folder, searched for secrets and private keys; their modes",
+        "files with secrets",
+        "accessible only to their owner",
+        "modes of the files in the state folder that contain secrets or private keys",
         lambda: _private(
             list(_sensitive(subject.state, subject.secrets)),
-            "no file of the state folder holds one",
+            "no file in the state folder contains one",
         ),
     )
     yield measure(
         "file .env",
-        "read and written by its owner alone",
+        "accessible only to its owner",
         "mode of the file",
         lambda: _environment_file(Path.cwd(), project_dir()),
     )
@@ -93,36 +93,36 @@ def _files(subject: Subject) -> Iterator[Line]:
 def _secrets_at_large(subject: Subject) -> Iterator[Line]:
     yield measure(
         "process list",
-        "no command line holds a secret",
-        f"command lines of all processes, searched for {len(subject.secrets.values)} "
-        "secrets",
+        "no command line contains a secret",
+        "search of all processes' command lines for "
+        f"{len(subject.secrets.values)} secrets",
         lambda: _process_list(subject.secrets),
     )
     yield measure(
         "logs",
-        "no log holds a secret",
-        "the log files of `apex up`, searched likewise",
+        "no log contains a secret",
+        "the same search in the log files of `apex up`",
         lambda: _logs(subject.state / "logs", subject.secrets),
     )
 
 
 def _panel(subject: Subject) -> Iterator[Line]:
     yield measure(
-        "panel: who may look",
-        "this machine alone, or whoever has the token",
-        "asked without the token, and under a name that is not this machine's",
+        "panel: access",
+        "only from this machine, or with the token",
+        "requests without the token, and with another machine's host name",
         lambda: _visitors(subject),
     )
     yield measure(
         "panel: other sites",
-        "may not change anything (403)",
-        "a change sent as another site's page would have it sent",
+        "cannot change anything (403)",
+        "a change with the origin of another site",
         lambda: _other_sites(subject),
     )
     yield measure(
         "panel: headers",
         "strict content security policy, nosniff, no frames",
-        "headers of its page",
+        "headers of the panel's page",
         lambda: _security_headers(subject),
     )
 
@@ -131,12 +131,12 @@ def _database(subject: Subject) -> Iterator[Line]:
     yield measure(
         "connection to Postgres",
         "encrypted, or within this machine",
-        "pg_stat_ssl, of a connection just made",
+        "pg_stat_ssl, for a new connection",
         lambda: _encryption(subject),
     )
     yield measure(
         "role apex_analyst",
-        "cannot read raw rows, nor write, nor log in",
+        "cannot read raw rows, write, or log in",
         "has_table_privilege and pg_roles",
         lambda: _analyst(subject),
     )
@@ -166,7 +166,7 @@ def _sensitive(state: Path, secrets: Secrets) -> Iterator[Path]:
 def _environment_file(*folders: Path) -> Seen:
     paths = [folder / ".env" for folder in dict.fromkeys(folders)]
     if not any(path.exists() for path in paths):
-        return met("there is none; the environment holds the variables")
+        return met("there is none; the environment has the variables")
     return _private(paths, "")
 
 
@@ -176,18 +176,18 @@ def _process_list(secrets: Secrets) -> Seen:
     lines = _command_lines()
     telling = [number for number, line in lines.items() if secrets.are_in(line)]
     if telling:
-        return not_met(f"process {', '.join(telling)} shows one")
-    return met(f"{len(lines)} processes, none shows one")
+        return not_met(f"process {', '.join(telling)} shows a secret")
+    return met(f"{len(lines)} processes; none shows a secret")
 
 
 def _command_lines() -> dict[str, bytes]:
-    """Command line of each process that may be seen, by its number."""
+    """Command lines of all visible processes, by process id."""
     found = {}
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             found[path.parent.name] = path.read_bytes()
         except OSError:
-            # It has just ended.
+            # The process has just ended.
             continue
     if found:
         return found
@@ -203,19 +203,19 @@ def _command_lines() -> dict[str, bytes]:
 
 def _logs(folder: Path, secrets: Secrets) -> Seen:
     if not folder.is_dir():
-        return not_measured(f"there is no {folder}; logs are kept elsewhere")
+        return not_measured(f"there is no {folder}; the logs are elsewhere")
     paths = [path for path in sorted(folder.iterdir()) if path.is_file()]
     telling = [path.name for path in paths if secrets.are_in(_read(path, _LOG_BYTES))]
     if telling:
         return not_met(f"{', '.join(telling)} in {folder}")
-    return met(f"{len(paths)} files, none holds one")
+    return met(f"{len(paths)} files; none contains a secret")
 
 
 def _read(path: Path, most: int = _MOST_BYTES) -> bytes:
-    """The end of a file.
+    """Read the end of a file.
 
     Raises:
-        ApexError: It cannot be read.
+        ApexError: The file cannot be read.
     """
     try:
         with path.open("rb") as file:
@@ -235,7 +235,7 @@ def _visitors(subject: Subject) -> Seen:
         return met(seen) if plain == foreign == 401 else not_met(seen)
     if not is_loopback(panel.settings.host) or foreign != 421:
         return not_met(f"it listens on {panel.settings.host} without a token; {seen}")
-    return met(f"it listens on {panel.settings.host} alone; {seen}")
+    return met(f"it listens only on {panel.settings.host}; {seen}")
 
 
 def _other_sites(subject: Subject) -> Seen:
@@ -253,7 +253,7 @@ def _security_headers(subject: Subject) -> Seen:
     lacking = [
         name for name, text in _HEADERS.items() if text not in headers.get(name, "")
     ]
-    return not_met(f"lacking: {', '.join(lacking)}") if lacking else met("all there")
+    return not_met(f"missing: {', '.join(lacking)}") if lacking else met("all present")
 
 
 def _encryption(subject: Subject) -> Seen:
@@ -263,14 +263,14 @@ def _encryption(subject: Subject) -> Seen:
     parameters = read_postgres_url(url, "DATABASE_URL")
     hosts = parameters.get("host") or parameters["hostaddr"]
     others = [each for each in hosts.split(",") if not _is_of_this_machine(each)]
-    told = ", ".join(others)
+    named = ", ".join(others)
     if server.is_encrypted:
         return met("TLS")
     if not others:
         return met("not encrypted, within this machine")
     if all(map(_is_private, others)):
-        return warning(f"not encrypted, to {told} in a private network")
-    return not_met(f"not encrypted, to {told}; set sslmode=require in DATABASE_URL")
+        return warning(f"not encrypted, to {named} in a private network")
+    return not_met(f"not encrypted, to {named}; set sslmode=require in DATABASE_URL")
 
 
 def _is_of_this_machine(host: str) -> bool:
@@ -288,12 +288,12 @@ def _analyst(subject: Subject) -> Seen:
     with subject.open_database() as database:
         role = read_analyst(database)
     if not role.exists:
-        return not_measured("the role is not there; `apex provision database` says why")
+        return not_measured("there is no such role; `apex provision database` says why")
     wrong = [
         text
         for text, is_so in {
             "it reads campaign_metrics": role.reads_raw_rows,
-            "it can log in by itself": role.can_log_in,
+            "it can log in": role.can_log_in,
             f"it can write to {role.writable} tables": role.writable > 0,
         }.items()
         if is_so
@@ -301,5 +301,5 @@ def _analyst(subject: Subject) -> Seen:
     return (
         not_met("; ".join(wrong))
         if wrong
-        else met("it reads no raw row, writes to no table, cannot log in")
+        else met("it cannot read raw rows, write, or log in")
     )

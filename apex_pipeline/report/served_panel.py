@@ -1,4 +1,4 @@
-"""The running panel, asked over HTTP as anybody asks it."""
+"""Query the running panel over HTTP, like any client."""
 
 import re
 import time
@@ -22,18 +22,18 @@ _BUCKET = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class ServedPanel:
-    """A panel that may, or may not, be running."""
+    """A panel that may or may not be running."""
 
     settings: PanelSettings
 
     @property
     def url(self) -> str:
-        """Where it is looked for."""
+        """The panel's address."""
         return self.settings.url
 
     @property
     def authorization(self) -> dict[str, str]:
-        """The header that opens it; empty where none is needed."""
+        """The header with the token; empty if no token is set."""
         token = self.settings.token
         return {} if token is None else {"Authorization": f"Bearer {token}"}
 
@@ -41,13 +41,13 @@ class ServedPanel:
     def client(
         self, headers: Mapping[str, str] | None = None
     ) -> Iterator[httpx.Client]:
-        """A client that sends these headers; its own faults become ours.
+        """A client that sends these headers; httpx's errors are translated.
 
         Raises:
             ApexError: The panel does not answer.
         """
         try:
-            # Proxies of the environment are for the world outside this machine.
+            # The environment's proxies are for hosts outside this machine.
             with httpx.Client(
                 base_url=self.url, headers=headers, timeout=_SECONDS, trust_env=False
             ) as client:
@@ -55,15 +55,15 @@ class ServedPanel:
         except httpx.HTTPError as error:
             raise ApexError(
                 f"The panel does not answer at {self.url} ({type(error).__name__}). "
-                "Start `apex up` or `apex panel`, or say where it is by "
-                "APEX_PANEL_HOST and APEX_PANEL_PORT."
+                "Start `apex up` or `apex panel`, or set APEX_PANEL_HOST and "
+                "APEX_PANEL_PORT to its address."
             ) from error
 
     def time_answers(self, path: str, times: int) -> list[float]:
-        """How long each of some answers takes, seconds; one more is not counted.
+        """Time *times* answers in seconds, after one that does not count.
 
         Raises:
-            ApexError: One of them is none, or not a success.
+            ApexError: There was no answer, or one was not a success.
         """
         taken = []
         with self.client(self.authorization) as client:
@@ -73,14 +73,14 @@ class ServedPanel:
                 taken.append(time.perf_counter() - began)
                 if not answer.is_success:
                     raise ApexError(f"{path} answers HTTP {answer.status_code}.")
-        # The first one connects, and may wait for a first read of Dataverse.
+        # The first request connects, and may wait for a first read of Dataverse.
         return taken[1:]
 
     def text(self, path: str) -> str:
         """The body of an answer.
 
         Raises:
-            ApexError: It is none, or not a success.
+            ApexError: There was no answer, or it was not a success.
         """
         with self.client(self.authorization) as client:
             answer = client.get(path)
@@ -89,32 +89,32 @@ class ServedPanel:
         return answer.text
 
     def document(self, path: str) -> dict[str, Any]:
-        """The JSON object that a route answers.
+        """The JSON object that a route returns.
 
         Raises:
-            ApexError: There is none.
+            ApexError: There was no answer, or it was not a JSON object.
         """
         with self.client(self.authorization) as client:
             try:
                 found = client.get(path).raise_for_status().json()
             except ValueError as error:
-                raise ApexError(f"{path} answers something else than JSON.") from error
+                raise ApexError(f"{path} does not return JSON.") from error
         if not isinstance(found, dict):
-            raise ApexError(f"{path} answers something else than an object.")
+            raise ApexError(f"{path} does not return a JSON object.")
         return found
 
 
 def percentile_bound(exposition: str, percent: float) -> tuple[float, int] | None:
-    """From the panel's histogram: what so many percent of its answers did not exceed.
+    """Estimate a percentile of the answer times from the panel's histogram.
 
     Args:
-        exposition: What `GET /metrics` answers.
+        exposition: The text of `GET /metrics`.
         percent: Above 0, at most 100.
 
     Returns:
-        The smallest bound of the histogram that holds so many of the API's answers,
-        seconds (infinity above the largest), and how many answers there were; None
-        where there was none.
+        The smallest histogram bound that *percent* of the API's answers did not exceed,
+        in seconds (infinity above the largest), and the number of answers; None without
+        answers.
     """
     counts: dict[float, float] = {}
     for bucket in _BUCKET.finditer(exposition):

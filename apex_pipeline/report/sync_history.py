@@ -1,4 +1,4 @@
-"""How the sync has worked so far, and a few of the records that it delivered."""
+"""Statistics of the sync, and a few of the records that it delivered."""
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
@@ -32,7 +32,7 @@ _UNKNOWN = "unknown"
 
 
 def statistics(subject: Subject, now: datetime) -> Iterator[Block]:
-    """All runs together, the delay of rows, and the last runs one by one.
+    """Sums over all runs, the delay of rows, and the last runs.
 
     Raises:
         DatabaseError: Postgres does not answer, or lacks our tables.
@@ -45,38 +45,46 @@ def statistics(subject: Subject, now: datetime) -> Iterator[Block]:
     yield Table(("all runs in sync_run", ""), tuple(_totals(runs)), "Runs")
     yield from gathered("delay", lambda: _delays(sync_delays(subject, now)))
     yield Table(
-        ("began (UTC)", "status", "read", "delivered", "rejected", "requests", "took"),
+        (
+            "started (UTC)",
+            "status",
+            "read",
+            "delivered",
+            "rejected",
+            "requests",
+            "took",
+        ),
         tuple(_row(run) for run in last),
         f"The last {len(last)} runs",
     )
 
 
 def samples(subject: Subject) -> Iterator[Block]:
-    """The newest records, read from Dataverse as this is written.
+    """The newest records, read from Dataverse now.
 
     Raises:
-        DataverseError: It does not answer.
+        DataverseError: Dataverse does not answer.
     """
     records = read_samples(subject.dataverse(), subject.token_cache, SAMPLES)
     if not records:
         yield Note("Dataverse holds no record yet.")
         return
-    # A record is a column, since it has more values than a page is wide.
+    # Each record is a column, because a page is too narrow for all its values.
     names = [PRIMARY_KEY, *(column.dataverse for column in COLUMNS)]
     rows = [(name, *(_value(each.get(name)) for each in records)) for name in names]
     with subject.open_database() as database:
         held = [_as_its_row(database, each) for each in records]
     yield Table(
         ("column", *(f"record {number}" for number in range(1, len(records) + 1))),
-        (*rows, ("beside its row in Postgres", *held)),
+        (*rows, ("compared with its row", *held)),
     )
 
 
 def _as_its_row(database: Database, record: Mapping[str, object]) -> str:
-    """Whether a record holds what its row holds."""
+    """Compare a record with its row; the result as text."""
 
     def read(connection: Connection) -> pending_rows.PendingRow | None:
-        # A column of text may hold the id in capitals.
+        # A text column may have the id in upper case.
         ways = pending_rows.spellings([UUID(str(record[PRIMARY_KEY]))])
         found = (pending_rows.named(connection, each) for each in ways)
         return next((row for row in found if row is not None), None)
@@ -93,29 +101,29 @@ def _totals(runs: Runs) -> Iterator[tuple[str, str]]:
     yield "… succeeded", f"{runs.succeeded:,}"
     yield "… failed", f"{runs.failed:,}"
     yield "… interrupted", f"{runs.interrupted:,}"
-    yield "the first began", f"{instant(runs.first_started_at)} UTC"
-    yield "the last ended", f"{instant(runs.last_finished_at)} UTC"
+    yield "first start", f"{instant(runs.first_started_at)} UTC"
+    yield "last end", f"{instant(runs.last_finished_at)} UTC"
     yield "rows read", f"{runs.rows_read:,}"
     yield "rows delivered", f"{runs.delivered:,}"
     yield "rows rejected", f"{runs.rejected:,}"
     yield "requests to Dataverse", f"{runs.requests:,}"
     yield "throttled", f"{runs.throttled_seconds:,.1f} s"
-    yield "token at hand", f"{runs.token_cache_hits:,} requests"
-    yield "token fetched first", f"{runs.token_cache_misses:,} requests"
+    yield "token cached", f"{runs.token_cache_hits:,} requests"
+    yield "new token needed", f"{runs.token_cache_misses:,} requests"
     rate = runs.token_hit_rate_pct
     yield "token cache hit rate", _UNKNOWN if rate is None else f"{rate:.2f} %"
-    yield "a run took: median", _seconds(runs.median_seconds)
+    yield "duration of a run: median", _seconds(runs.median_seconds)
     yield "… P95", _seconds(runs.p95_seconds)
     yield "… longest", _seconds(runs.longest_seconds)
 
 
 def _delays(found: Delays) -> Iterator[Block]:
-    since = f"rows since the first delivery, {DELAY_PERIOD.days} days at most"
+    since = f"rows since the first delivery, at most {DELAY_PERIOD.days} days"
     yield Table(
         ("from created_at to exported_at", ""),
         (
             (since, f"{found.count:,}"),
-            ("… that wait, with their age so far", f"{found.waiting:,}"),
+            ("… still waiting, counted with their age", f"{found.waiting:,}"),
             ("median", _seconds(found.median)),
             ("P95", _seconds(found.p95)),
             ("longest", _seconds(found.longest)),

@@ -1,4 +1,4 @@
-"""The outcome of the tests, out of the file that pytest writes with `--junit-xml`."""
+"""Read the outcome of the tests from the file that `pytest --junit-xml` writes."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -24,10 +24,10 @@ class Module:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of the tests.
+    """The outcome of the tests.
 
     Attributes:
-        began_at: When pytest began (aware); None where the file does not say.
+        began_at: When pytest started (aware); None if the file does not say.
         failures: Full names of the tests that failed.
     """
 
@@ -42,12 +42,12 @@ class Outcome:
 
     @property
     def skipped(self) -> int:
-        """How many of them were skipped."""
+        """How many were skipped."""
         return sum(module.skipped for module in self.modules)
 
     @property
     def seconds(self) -> float:
-        """How long they took, added up."""
+        """Total duration of the tests."""
         return sum(module.seconds for module in self.modules)
 
 
@@ -55,10 +55,10 @@ def read_outcome(path: Path) -> Outcome:
     """Read the file.
 
     Raises:
-        ApexError: It is not there, or is none that pytest writes.
+        ApexError: The file does not exist, or is not one that pytest writes.
     """
     try:
-        # No entity of it is expanded beyond what expat allows since 2.4.1.
+        # Since 2.4.1, expat limits the expansion of entities.
         root = ET.parse(path).getroot()  # noqa: S314  our own pytest's
         suites = list(root.iter("testsuite"))
         cases = [case for suite in suites for case in suite.iter("testcase")]
@@ -71,9 +71,9 @@ def read_outcome(path: Path) -> Outcome:
             "file with --junit-xml."
         ) from error
     except (OSError, ET.ParseError, ValueError) as error:
-        raise ApexError(f"{path} is no file of test results: {error}.") from error
+        raise ApexError(f"{path} is not a file of test results: {error}.") from error
     if not cases:
-        raise ApexError(f"{path} holds no test.")
+        raise ApexError(f"{path} contains no test.")
     failures = tuple(_name(case) for case in cases if _has_failed(case))
     if began_at is not None and began_at.tzinfo is None:
         # pytest before 8 wrote the local time without its zone.
@@ -84,7 +84,7 @@ def read_outcome(path: Path) -> Outcome:
 def _modules(cases: Iterable[ET.Element]) -> tuple[Module, ...]:
     by_name: dict[str, list[ET.Element]] = {}
     for case in cases:
-        # A test in a class has the class's name behind the module's.
+        # For a test in a class, the class's name follows the module's.
         parts = case.get("classname", "").split(".")
         module = next((part for part in parts if part.startswith("test_")), parts[-1])
         by_name.setdefault(module, []).append(case)

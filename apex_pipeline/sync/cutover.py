@@ -1,8 +1,8 @@
-"""Refusing to deliver into a table that somebody else has been filling.
+"""Refuse to deliver into a table that another flow has filled.
 
-The flow that this pipeline replaces made its records under ids of its own. Delivering
-beside it would make every row twice, so before the first delivery into a table its
-records are looked at, and a person decides.
+The flow that this pipeline replaces created its records under its own ids. Delivering
+next to it would duplicate every row. So the first delivery into a table checks its
+records, and an operator decides.
 """
 
 import asyncio
@@ -17,10 +17,10 @@ from apex_pipeline.metrics import ENTITY_SET, PRIMARY_KEY, TABLE
 
 
 class Rows(Protocol):
-    """The rows that records may have been made from."""
+    """The rows in Postgres that records may come from."""
 
     def known_ids(self, ids: list[str]) -> set[str]:
-        """Which of these are the id of a row."""
+        """The given ids that belong to a row."""
 
 
 async def refuse_foreign_records(
@@ -29,49 +29,49 @@ async def refuse_foreign_records(
     deadline: Deadline,
     beat: Callable[[], Awaitable[None]],
 ) -> None:
-    """Read the ids of the table's records until one is found that is not a row's.
+    """Read the ids of the table's records, up to the first that belongs to no row.
 
     Args:
         client: The environment.
-        rows: What records may have been made from.
-        deadline: Until when a page may still be asked for.
-        beat: Called after each page, for there may be many.
+        rows: The rows in Postgres.
+        deadline: No page is requested after it.
+        beat: Called after each page; a table can have many.
 
     Raises:
-        CutoverError: There is such a record.
+        CutoverError: A record belongs to no row.
         DataverseError: The records cannot be read.
     """
     async for page in client.pages(
         f"{ENTITY_SET}?$select={PRIMARY_KEY}",
-        what=f"look at the records of {TABLE}",
+        what=f"read the records of {TABLE}",
         deadline=deadline,
     ):
         ids = [str(key_of(record)) for record in page]
         foreign = set(ids) - await asyncio.to_thread(rows.known_ids, ids)
         if foreign:
             raise CutoverError(
-                f"{TABLE} holds records that this pipeline did not make (such as "
-                f"{min(foreign)}), and nothing has been delivered into it yet. Rows "
-                "that another flow has sent already would stand there twice. Switch "
-                "that flow off; then run `apex reconcile --adopt`, which lets its "
-                "records stand for their rows. Or, if every row that it delivered is "
-                "marked in exported_at or duplicates do not matter, run `apex sync "
-                "--accept-duplicates` once."
+                f"{TABLE} holds records that this pipeline did not create (such as "
+                f"{min(foreign)}), and the pipeline has not delivered into it yet. "
+                "Rows that another flow has already sent would be duplicated. Switch "
+                "that flow off; then run `apex reconcile --adopt`, which matches its "
+                "records to their rows. Or run `apex sync --accept-duplicates` once, "
+                "if every row that it delivered is marked in exported_at or "
+                "duplicates do not matter."
             )
         await beat()
 
 
 def key_of(record: Mapping[str, object]) -> UUID:
-    """The primary key of a record as Dataverse gave it.
+    """The primary key of a record as Dataverse returned it.
 
     Raises:
-        DataverseError: It has none.
+        DataverseError: The record has no valid primary key.
     """
     found = record.get(PRIMARY_KEY)
     try:
         return UUID(str(found))
     except ValueError:
         raise DataverseError(
-            f"Could not look at the records of {TABLE}: {found!r:.50} is no "
+            f"Could not read the records of {TABLE}: {found!r:.50} is not a valid "
             f"{PRIMARY_KEY}."
         ) from None

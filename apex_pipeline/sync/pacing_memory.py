@@ -1,4 +1,4 @@
-"""What one run leaves the next of its pacing, each run being a new process.
+"""Carry pacing from one run to the next; each run is a new process.
 
 Dataverse's limits count over five minutes, which is longer than a run.
 """
@@ -15,10 +15,10 @@ from apex_pipeline.postgres.store import Store
 
 @dataclass(frozen=True, slots=True)
 class PacingState:
-    """A pacer's state at one instant, which another thread may store.
+    """A pacer's state at one instant; another thread may store it.
 
     Attributes:
-        retry_at: When Dataverse takes requests again, if it asked us to wait.
+        retry_at: When Dataverse accepts requests again, if it throttled us.
     """
 
     snapshot: dict[str, object]
@@ -26,30 +26,30 @@ class PacingState:
 
 
 class PacingMemory:
-    """The stored state of one application in one environment."""
+    """The stored pacing of one application in one environment."""
 
     def __init__(self, store: Store, key: str, now: Callable[[], datetime]) -> None:
-        """Keep where it is stored; nothing is read yet.
+        """Remember the store; nothing is read yet.
 
         Args:
-            store: Where it is stored.
-            key: Whose budget it is.
+            store: Where the state is stored.
+            key: The application and environment that the limits apply to.
             now: The clock; aware, UTC.
         """
         self._store = store
         self._key = key
         self._now = now
-        # A run that sends no bulk requests, such as reconcile, hands on what it found.
+        # A run without bulk requests, such as reconcile, passes the stored size on.
         self._size: object = None
 
     def restored(
         self, pacer: Pacer | None = None, size: RequestSize | None = None
     ) -> Pacer:
-        """The pacer, else one of the usual kind, that knows what was used lately.
+        """Restore recent usage into a pacer.
 
         Args:
-            pacer: What is to know it.
-            size: What is to know the request size that was best lately.
+            pacer: The pacer to restore into; a default one if None.
+            size: Also receives the request size that worked best lately.
         """
         pacer = pacer or Pacer()
         saved = self._store.pacing(self._key)
@@ -63,7 +63,7 @@ class PacingMemory:
         return pacer
 
     def state(self, pacer: Pacer, size: RequestSize | None = None) -> PacingState:
-        """What is to be kept of a pacer, and of a request size, at this instant."""
+        """The state of a pacer and a request size to store, as of now."""
         monotonic, now = time.monotonic(), self._now()
         paused_for = pacer.paused_for(monotonic)
         return PacingState(
@@ -76,5 +76,5 @@ class PacingMemory:
         )
 
     def save(self, state: PacingState) -> None:
-        """Keep it for the next run."""
+        """Store the state for the next run."""
         self._store.save_pacing(self._key, state.snapshot, state.retry_at)

@@ -1,8 +1,8 @@
-"""Delivering one request's worth of metrics, and finding out which of them cannot be.
+"""Deliver the metrics of one request, and find out which of them Dataverse rejects.
 
-In bulk first: `UpsertMultiple` takes all or nothing and does not say which row it
-minded. So on a data error the same rows go once more as a `$batch` of single upserts,
-where the good ones land and each bad one comes back with a reason of its own.
+Bulk comes first: `UpsertMultiple` takes all rows or none and does not say which row
+failed. After a data error, the same rows are sent as a `$batch` of single upserts. Good
+rows land, and each bad row comes back with its own reason.
 """
 
 import asyncio
@@ -43,7 +43,7 @@ from apex_pipeline.provisioning.drift import ATTRIBUTE_TYPES
 
 logger = logging.getLogger(__name__)
 
-# A lost race is won at the next try; one that is lost again is no race.
+# A lost race is won at the next attempt; if the attempt fails too, it is not a race.
 _COLLISIONS = 2
 
 _GATEWAY_FAULTS = frozenset({502, 504})
@@ -56,7 +56,7 @@ class Timing:
     """How long one bulk request took.
 
     Attributes:
-        is_too_much: It came to nothing, for it may have been too large.
+        is_too_much: The request failed, possibly because it was too large.
     """
 
     rows: int
@@ -66,16 +66,17 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What became of the metrics of one request.
+    """The outcome of one request.
 
-    A metric in none of the three was not delivered and has no fault: it stays pending.
+    A metric in none of the first three was not delivered and has no fault: it stays
+    pending.
 
     Attributes:
-        acknowledged: Ids that Dataverse has said it holds.
-        rejections: Rows refused for a fault of their own.
-        suspects: Rows refused for what may as well be one cause common to all.
-        failure: Why nothing more could be delivered.
-        timings: Bulk requests that were carried out, or were too large.
+        acknowledged: Ids of the records that Dataverse confirmed.
+        rejections: Rows rejected for a fault of their own.
+        suspects: Rows rejected for a cause that many rows may share.
+        failure: Why delivery stopped.
+        timings: Bulk requests that succeeded or were too large.
     """
 
     acknowledged: tuple[str, ...] = ()
@@ -85,7 +86,7 @@ class Delivery:
     timings: tuple[Timing, ...] = ()
 
     def and_then(self, other: "Delivery") -> "Delivery":
-        """This and what followed, as one."""
+        """This delivery and the one that followed, combined."""
         return Delivery(
             self.acknowledged + other.acknowledged,
             self.rejections + other.rejections,
@@ -109,7 +110,7 @@ class DataverseSink:
     async def deliver(
         self, metrics: Sequence[CampaignMetric], deadline: Deadline
     ) -> Delivery:
-        """Deliver all that can be delivered; failures are returned, not raised."""
+        """Deliver as many metrics as possible; failures are returned, not raised."""
         return await self._deliver(metrics, deadline, attempt=1)
 
     async def _deliver(
@@ -137,15 +138,15 @@ class DataverseSink:
         error: TooMuchError,
         attempt: int,
     ) -> Delivery:
-        """Send again, by halves, what may have been too much at once.
+        """Retry a request that was too large, one half at a time.
 
-        A half for which the time does not suffice is not begun; its rows stay pending.
+        A half that would not finish in time is not started; its rows stay pending.
         """
         done = Delivery(
             timings=(Timing(len(metrics), error.seconds, is_too_much=True),)
         )
         if error.status in _GATEWAY_FAULTS:
-            # It may as well be down for a moment.
+            # The gateway may be down for a moment; the size may not be the cause.
             await asyncio.sleep(self._retry.wait(attempt, 0.0))
         seconds = error.seconds / 2
         middle = (len(metrics) + 1) // 2
@@ -165,7 +166,7 @@ class DataverseSink:
         refusal: RejectedError,
         deadline: Deadline,
     ) -> Delivery:
-        """Send the metrics of a refused request one by one, in as few requests."""
+        """Send the metrics of a rejected request as single upserts, in batches."""
         judged = _Judgement()
         pending = list(metrics)
         try:
@@ -189,10 +190,10 @@ class DataverseSink:
         return judged.delivery(self._is_row_fault, judged.passing_fault)
 
     async def _check_schema(self, deadline: Deadline) -> None:
-        """Tell a row's wrong value from a column that is not there, once for all.
+        """Tell a row's wrong value from a missing column; checked once per run.
 
         Raises:
-            SchemaDriftError: The table lacks a column, or has it with another type.
+            SchemaDriftError: A column is missing or has the wrong type.
         """
         async with self._schema_lock:
             if self._is_schema_sound is not None:
@@ -201,8 +202,8 @@ class DataverseSink:
                 types = await self._client.column_types(METRICS_TABLE, deadline)
             except (AuthError, SchemaDriftError, RejectedError) as error:
                 logger.warning(
-                    "the table's metadata cannot be read, so that wrong values are not "
-                    "told from missing columns: %s",
+                    "cannot read the table's metadata, so wrong values look the same "
+                    "as missing columns: %s",
                     error,
                 )
                 self._is_schema_sound = False
@@ -217,7 +218,7 @@ class DataverseSink:
 
 
 class _Judgement:
-    """Sorts the answers to single upserts, over as many rounds as it takes."""
+    """Sorts the answers to single upserts, over as many rounds as needed."""
 
     def __init__(self) -> None:
         self._acknowledged: list[str] = []
@@ -233,15 +234,15 @@ class _Judgement:
         *,
         is_last: bool,
     ) -> tuple[list[CampaignMetric], float]:
-        """The metrics that have to go again, and the seconds to wait before that.
+        """The metrics to send again, and the seconds to wait before that.
 
         Args:
-            metrics: What was sent.
-            answers: What came back, in the same order, perhaps not for all.
-            is_last: A record that collides with another is refused now for good.
+            metrics: The metrics that were sent.
+            answers: The answers, in the same order; the last ones may be missing.
+            is_last: Reject a colliding record instead of retrying it.
 
         Raises:
-            DataverseError: An answer means that none of them can be delivered.
+            DataverseError: An answer means that no metric can be delivered.
         """
         again = list(metrics[len(answers) :])
         wait = 0.0
@@ -279,21 +280,21 @@ class _Judgement:
     def delivery(
         self, is_row_fault: Callable[[str], bool], error: ApexError | None = None
     ) -> Delivery:
-        """What the rounds came to."""
+        """The combined outcome of all rounds."""
         faults = tuple(r for r in self._refused if is_row_fault(r.code))
         suspects = tuple(r for r in self._refused if not is_row_fault(r.code))
         return Delivery(tuple(self._acknowledged), faults, suspects, error)
 
 
 def check_columns(types: Mapping[str, str]) -> None:
-    """Hold a table's columns against those that are sent.
+    """Compare a table's columns with those that the sync sends.
 
     Args:
         types: Logical name to `AttributeType`.
 
     Raises:
-        SchemaDriftError: Columns are missing or of a type that cannot hold the values;
-            all of them are named.
+        SchemaDriftError: Columns are missing or have a type that cannot hold the
+            values; the message names all of them.
     """
     problems = []
     for column in COLUMNS:

@@ -1,4 +1,4 @@
-"""Where the rows of one run come from, and where it notes what became of them."""
+"""Supply the rows of one run and record their outcome."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -11,7 +11,7 @@ from apex_pipeline.postgres.store import Store
 
 
 class PendingSource:
-    """The pending rows, each counted in the ledger's open run when it is marked."""
+    """Pending rows; each mark is counted in the ledger's open run."""
 
     def __init__(self, store: Store, run_id: int | None, resource: str) -> None:
         self._store = store
@@ -28,7 +28,7 @@ class PendingSource:
 
 
 class SliceSource:
-    """The rows of a slice, exported before or not; counted likewise."""
+    """The rows of a slice, exported or not; each mark is counted in the open run."""
 
     def __init__(
         self, store: Store, run_id: int | None, resource: str, part: Slice
@@ -43,7 +43,7 @@ class SliceSource:
         return self._store.slice_page(self._part, after, limit)
 
     def mark_exported(self, rows: Sequence[PendingRow], at: datetime) -> Marks:
-        """Mark rows anew."""
+        """Mark rows, including those that were marked before."""
         return self._store.mark_exported(
             rows, at, run_id=self._run_id, again=True, resource=self._resource
         )

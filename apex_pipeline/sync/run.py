@@ -1,4 +1,4 @@
-"""One run of the sync: pending → upsert → mark back, by one writer, in bounded time."""
+"""One run of the sync: pending → upsert → mark, by one writer, in bounded time."""
 
 import asyncio
 import dataclasses
@@ -46,21 +46,21 @@ from apex_pipeline.sync.stream import (
 DEFAULT_TIME_BUDGET_SECONDS = 240.0
 
 _PAUSES = (0.0, 1.0, 3.0)
-"""Seconds before each passage, while all rows that were sent change on the way."""
+"""Seconds to wait before each attempt, while every row sent changes on the way."""
 
 
 @dataclass(frozen=True, slots=True)
 class SyncOptions:
-    """What one run may do.
+    """Options of one run.
 
     Attributes:
-        time_budget: Seconds after which nothing more is begun. Less than the five
+        time_budget: Seconds after which the run starts no new work. Less than the five
             minutes between two ticks, so that runs never pile up.
-        accept_duplicates: Deliver although the table holds records that we did not
-            make; remembered for later runs.
-        part: Send these rows, though they were exported, in place of the pending ones.
-        request_timeout: Seconds after which a request is given up; a run ends no later
-            than so long after its budget.
+        accept_duplicates: Deliver even if the table holds records that this pipeline
+            did not create; remembered for later runs.
+        part: Send these rows, exported or not, instead of the pending ones.
+        request_timeout: Seconds after which a request times out. A run exceeds its
+            budget by at most this long.
         now: The clock; aware, UTC.
     """
 
@@ -77,10 +77,10 @@ class SyncOptions:
 
 @dataclass(frozen=True, slots=True)
 class SyncReport:
-    """What one run did.
+    """Results of one run.
 
     Attributes:
-        delivered: Rows acknowledged and marked in the version that was sent.
+        delivered: Rows acknowledged, and marked in the version that was sent.
         changed: Acknowledged rows that changed on the way; they are still pending.
         deleted: Acknowledged rows that were deleted on the way.
         locked: Rows that another transaction held at the end; they stay as they were,
@@ -93,7 +93,7 @@ class SyncReport:
         preview: The last records delivered, as JSON objects.
         part: The rows of the slice before the run; None if there was no slice.
         part_left: Rows of the slice that are still to be sent.
-        rows_per_request: What the next run begins with; None where nothing was sent.
+        rows_per_request: First request size of the next run; None if nothing was sent.
     """
 
     started_at: datetime
@@ -127,12 +127,12 @@ def run_sync(
     *,
     dagster_run_id: str | None = None,
 ) -> SyncReport:
-    """Deliver what is pending, as far as time and Dataverse allow.
+    """Deliver pending rows, as far as time and Dataverse allow.
 
-    A failure is part of the report, beside what was achieved before it.
+    The report holds a failure together with the results before it.
 
     Raises:
-        DatabaseError: Postgres could not be asked for the lock, or for what is pending.
+        DatabaseError: Postgres could not be queried for the lock or the pause.
     """
     started = options.now()
     store.spend(options.time_budget)
@@ -156,12 +156,12 @@ def run_sync(
 
 
 def pacing_key(settings: DataverseSettings) -> str:
-    """Whose budget it is: limits hold for an application user in an environment."""
+    """Identify a budget: limits apply to one application user in one environment."""
     return f"{settings.resource} {settings.client_id}"
 
 
 class _Run:
-    """The state of one run that holds the lock."""
+    """One run that holds the writer lock."""
 
     def __init__(
         self,
@@ -220,20 +220,20 @@ class _Run:
         return SliceSource(self._store, self._run_id, resource, self._options.part)
 
     def _state(self, pacer: Pacer) -> PacingState:
-        # A size that somebody chose says nothing of the best one.
+        # A size that the caller fixed says nothing about the best one.
         is_chosen = self._options.stream.rows_per_request is not None
         return self._pacing.state(pacer, None if is_chosen else self._size)
 
     async def _beat(self, pacer: Pacer) -> None:
-        """Show that we are alive, and keep what a kill would have us forget."""
+        """Keep the lock's connection alive, and save pacing in case of a kill."""
         state = self._state(pacer)
         await asyncio.to_thread(self._lock.ping)
         await asyncio.to_thread(self._pacing.save, state)
 
     async def _stream(self, environment: Environment, deadline: Deadline) -> Tally:
-        """Let the rows flow; once more if all that were sent changed on the way.
+        """Stream the rows; try again if every row sent changed on the way.
 
-        One row that is updated just now is no reason to fail the run.
+        One row that happens to be updated meanwhile is no reason to fail the run.
         """
         tally = Tally()
         for pause in _PAUSES:
@@ -266,9 +266,9 @@ class _Run:
     def _lack_of_progress(
         self, environment: Environment, tally: Tally
     ) -> NoProgressError | None:
-        """Why a run that had rows and sent some achieved nothing, if it is such a run.
+        """The error for a run that sent rows and achieved nothing; None for any other.
 
-        That Dataverse asked us to wait, or left no budget to begin with, is no fault.
+        Being throttled, or starting without budget, is not a fault.
         """
         throttled = environment.gate.throttled_seconds > 0 or (
             tally.out_of_time is not None and tally.out_of_time.retry_at is not None
@@ -281,18 +281,19 @@ class _Run:
             return None
         if tally.changed + tally.locked:
             return NoProgressError(
-                f"No row was marked: of those that Dataverse acknowledged {tally.changed} "
-                f"were changed, and {tally.locked} held by another transaction, while "
-                "they travelled. They stay pending. Find out what keeps updating or "
-                "locking pending rows (pg_stat_activity)."
+                f"No row was marked. Of the rows that Dataverse acknowledged, "
+                f"{tally.changed} were changed on the way, and {tally.locked} "
+                "were locked by another transaction. They stay pending. Find out what "
+                "keeps updating or locking pending rows (pg_stat_activity)."
             )
         if tally.too_much is not None:
             slow = tally.too_much
             return NoProgressError(
-                f"No row was marked: Dataverse did not finish {slow.rows} rows, given up "
-                f"after {slow.seconds:.0f} s. The next run sends {self._size.rows} at a "
-                "time. If that goes on, look at what is slow in the environment: "
-                "plug-ins and flows on the table, or a gateway before it."
+                f"No row was marked: a request of {slow.rows} rows failed after "
+                f"{slow.seconds:.0f} s because it was too large. The next run sends "
+                f"{self._size.rows} rows per request. If this continues, look for what "
+                "is slow in the environment: plug-ins and flows on the table, or a "
+                "gateway in front of it."
             )
         late = tally.out_of_time
         if late is None:
@@ -300,13 +301,13 @@ class _Run:
         return NoProgressError(
             f"No row was marked within {self._options.time_budget:g} s. "
             f"{late.__cause__ or late} The rows stay pending. Give the run more time, or "
-            "mend what Dataverse said."
+            "fix what Dataverse reported."
         )
 
     async def _guard_cutover(
         self, environment: Environment, deadline: Deadline
     ) -> None:
-        """Before the first delivery into this environment, see that it is ours."""
+        """Before the first delivery, check that no other flow fills the table."""
         resource = self._settings.resource
         if self._options.accept_duplicates:
             self._store.accept_duplicates(resource, self._options.now())
@@ -321,7 +322,7 @@ class _Run:
     def _report(
         self, environment: Environment, tally: Tally, started: datetime
     ) -> SyncReport:
-        """Ask Postgres what is left, and leave the next run what it must know."""
+        """Count the rows that remain, and save what the next run needs."""
         remaining = part_left = None
         try:
             self._pacing.save(self._state(environment.pacer))
@@ -368,7 +369,7 @@ def _skipped(
 
 
 def _recorded(store: Store, run_id: int, report: SyncReport) -> SyncReport:
-    """Enter a report into the ledger.
+    """Write the report to the ledger.
 
     A process that dies before this leaves its run open; the next run closes it.
     """

@@ -1,12 +1,12 @@
-"""The flow of rows: pending → Dataverse → marked, without a pause between pages.
+"""The stream of rows: pending → Dataverse → marked, without a pause between pages.
 
-Invariant: a row is marked only after the answer that acknowledged it, and only in the
-version that was sent. Whatever stops the stream, and wherever, repeats work and loses
-nothing, because the upsert is keyed by the row's own id.
+Invariant: a row is marked only after Dataverse acknowledged it, and only in the version
+that was sent. A stream can stop anywhere: work is repeated and nothing is lost, because
+the upsert is keyed by the row's own id.
 
-Side by side, one task reads pages ahead, one cuts requests as places come free, each
-request is a task, and one writes back what came of them. What waits between them is
-bounded, so memory does not grow with the backlog.
+These tasks run concurrently: one reads pages ahead, one cuts requests as slots become
+free, each request is a task, and one writes the outcomes back to Postgres. The queues
+between them are bounded, so memory does not grow with the backlog.
 """
 
 import asyncio
@@ -32,10 +32,10 @@ logger = logging.getLogger(__name__)
 
 _PREVIEW_ROWS = 10
 
-# Waiters look again at least this often: time runs out without a word.
+# Waiters wake at least this often, because no event announces the deadline.
 _LOOK_AGAIN_SECONDS = 0.5
 
-# The rest of a target: its type, its key and the punctuation.
+# The rest of a target: its type, its key, and punctuation.
 _BYTES_AROUND_FIELDS = 150
 
 
@@ -45,13 +45,13 @@ def utc_now() -> datetime:
 
 
 class Source(Protocol):
-    """Where pending rows come from and what became of them goes."""
+    """Supplies pending rows and records their outcome."""
 
     def pending_page(self, after: Position | None, limit: int) -> list[PendingRow]:
         """The next rows in order."""
 
     def mark_exported(self, rows: Sequence[PendingRow], at: datetime) -> Marks:
-        """Write back that Dataverse holds these rows as they were read."""
+        """Record that Dataverse holds these rows as they were read."""
 
     def quarantine(self, rejections: Sequence[Rejection], at: datetime) -> int:
         """Put rows aside, each with its reason, until they are due again.
@@ -61,22 +61,22 @@ class Source(Protocol):
 
 
 class Sink(Protocol):
-    """Where metrics go."""
+    """Delivers metrics."""
 
     async def deliver(
         self, metrics: Sequence[CampaignMetric], deadline: Deadline
     ) -> Delivery:
-        """Deliver one request's worth of metrics."""
+        """Deliver the metrics of one request."""
 
 
 @dataclass(frozen=True, slots=True)
 class StreamOptions:
-    """How much, and in what portions.
+    """How many rows to read and send at a time.
 
     Attributes:
-        page_size: Rows read from Postgres at a time.
-        rows_per_request: Rows in one `UpsertMultiple`; None to find out what is best.
-        limit: Read no more rows than this.
+        page_size: Rows per page read from Postgres.
+        rows_per_request: Rows in one `UpsertMultiple`; None to find the best size.
+        limit: The most rows to read.
         dry_run: Read and validate; send nothing and mark nothing.
     """
 
@@ -88,7 +88,7 @@ class StreamOptions:
 
 @dataclass(slots=True)
 class Tally:
-    """What a stream has done so far.
+    """The counts of a stream so far.
 
     Attributes:
         read: Rows read.
@@ -118,7 +118,7 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class _Parcel:
-    """A row on its way: as it was read, and as it is sent."""
+    """A row on its way: as read from Postgres, and as sent to Dataverse."""
 
     row: PendingRow
     metric: CampaignMetric
@@ -131,7 +131,7 @@ class _Result:
 
 
 class Stream:
-    """One passage of pending rows into Dataverse."""
+    """Moves pending rows into Dataverse once, from first to last."""
 
     def __init__(
         self,
@@ -148,21 +148,21 @@ class Stream:
         expected: int = sys.maxsize,
         tally: Tally | None = None,
     ) -> None:
-        """Prepare a passage.
+        """Prepare the stream.
 
         Args:
             source: Pending rows.
             sink: Dataverse.
-            options: Portions and limits.
+            options: Sizes and limits.
             deadline: When reading and sending end; in-flight requests are awaited.
-            beat: Called every `beat_seconds`; what it raises stops the stream.
-            beat_seconds: Much less than the 90 s after which Postgres ends a
-                transaction that lies idle, and with it the writer lock.
-            now: The clock that rows are marked by; aware, UTC.
-            size: Rows per request; else as the options say.
-            slots: How many deliveries may be under way.
-            expected: How many rows there are to send, as far as that is known.
-            tally: Go on counting here.
+            beat: Called every `beat_seconds`; an error it raises stops the stream.
+            beat_seconds: Much less than the 90 s after which Postgres ends an idle
+                transaction, and the writer lock with it.
+            now: The clock for marks; aware, UTC.
+            size: Rows per request; by default taken from the options.
+            slots: How many deliveries may run at once.
+            expected: How many rows there are to send, if known.
+            tally: Continue these counts.
         """
         self._source = source
         self._sink = sink
@@ -184,7 +184,7 @@ class Stream:
         self.tally = tally or Tally()
 
     async def run(self) -> None:
-        """Let rows flow until none is left, time is over, or something stops it."""
+        """Stream rows until none is left, time runs out, or an error stops it."""
         async with asyncio.TaskGroup() as life:
             heart = life.create_task(self._keep_beating())
             async with asyncio.TaskGroup() as write_back:
@@ -201,7 +201,7 @@ class Stream:
         return self._deadline.remaining() <= 0 or self.tally.out_of_time is not None
 
     def _stop(self, error: ApexError) -> None:
-        """Begin nothing more; the first cause is the one that is reported."""
+        """Start nothing more; only the first error is reported."""
         if self.tally.failure is None:
             self.tally.failure = error
         self._deadline.cut()
@@ -232,7 +232,7 @@ class Stream:
         return min(self._options.page_size, self._options.limit - self.tally.read)
 
     async def _pass_on(self, page: list[PendingRow]) -> None:
-        """Validate a page, and let it wait to be sent."""
+        """Validate a page and queue its rows."""
         parcels: list[_Parcel] = []
         invalid: list[Rejection] = []
         for row in page:
@@ -251,7 +251,7 @@ class Stream:
             self._news.notify_all()
 
     def _has_room(self) -> bool:
-        # Enough to cut the next request from while a page is read.
+        # Enough rows for the next request while another page is being read.
         enough = max(self._options.page_size, 2 * self._size.rows)
         return self._is_stopped or len(self._waiting) < enough
 
@@ -260,7 +260,7 @@ class Stream:
             self._news.notify_all()
 
     async def _send(self, flow: asyncio.TaskGroup) -> None:
-        """Begin a delivery whenever there is a place for one, and rows."""
+        """Start a delivery whenever there are rows and a free slot."""
         while True:
             async with self._news:
                 while not (portion := self._cut()):
@@ -282,7 +282,7 @@ class Stream:
             flow.create_task(self._deliver(portion, deadline))
 
     def _cut(self) -> list[_Parcel]:
-        """The rows of the next request; none while there is no place, or no row."""
+        """The rows of the next request; empty without a free slot or a waiting row."""
         slots = self._slots()
         if self._is_stopped or not self._waiting or self._under_way >= slots:
             return []
@@ -290,7 +290,7 @@ class Stream:
             left=self._left, slots=slots, seconds=self._deadline.remaining()
         )
         if not rows:
-            self.tally.out_of_time = OutOfTimeError("The time given is over.")
+            self.tally.out_of_time = OutOfTimeError("The time budget is used up.")
         if len(self._waiting) < rows and not self._is_all_read:
             return []
         portion: list[_Parcel] = []
@@ -340,7 +340,10 @@ class Stream:
             return []
 
     def _close_breaker(self) -> list[Rejection]:
-        """Suspects left over when all is judged; none if the run failed, to be fair."""
+        """Suspects to quarantine at the end; none if the run failed.
+
+        The failure may be what caused the rejections.
+        """
         if self.tally.failure is not None:
             return []
         try:
@@ -354,10 +357,10 @@ class Stream:
             await self._results.put(_Result(rejections=tuple(rejections)))
 
     async def _write_back(self) -> None:
-        """Mark what was acknowledged, put aside what was refused; also after a failure.
+        """Mark acknowledged rows and quarantine rejected ones, even after a failure.
 
-        If Postgres itself fails, acknowledged rows stay pending and are sent again,
-        which changes nothing in Dataverse.
+        If Postgres itself fails, acknowledged rows stay pending. Sending them again
+        changes nothing in Dataverse.
         """
         is_lost = False
         while (results := await self._next_results()) is not None:
@@ -373,7 +376,7 @@ class Stream:
                     self._stop(_swallowed(marks))
 
     async def _next_results(self) -> list[_Result] | None:
-        """All results that are waiting, so that one statement serves many requests."""
+        """All waiting results, so that one statement serves many requests."""
         first = await self._results.get()
         if first is None:
             return None
@@ -416,9 +419,9 @@ class Stream:
 def _swallowed(marks: Marks) -> MarkSwallowedError:
     found = ", ".join(marks.obstacles) or "none that this role can see"
     return MarkSwallowedError(
-        f"Dataverse acknowledged {marks.swallowed} rows, and Postgres kept nothing of "
-        "their mark: exported_at stays as it was, so that every run would send them "
-        f"again. On campaign_metrics there is: {found}. Let the pipeline's role set "
-        "exported_at there: change the trigger or rule, or give the role a policy for "
-        "UPDATE. `apex doctor` tries it without sending anything."
+        f"Dataverse acknowledged {marks.swallowed} rows, but Postgres did not keep "
+        "their mark: exported_at is unchanged, so every run would send them again. "
+        f"Possible obstacles on campaign_metrics: {found}. Let the pipeline's role set "
+        "exported_at: change the trigger or rule, or give the role an UPDATE policy. "
+        "`apex doctor` tests this without sending anything."
     )

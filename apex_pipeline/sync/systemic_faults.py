@@ -1,8 +1,8 @@
-"""Telling one systemic fault from many bad rows.
+"""Tell a systemic fault from many bad rows.
 
-Rows refused for a reason that may not be their own are held back until the requests
-around theirs have been judged too. If one and the same error then accounts for most of
-the rows, the cause is not in the rows: nothing is quarantined, and the run stops.
+A row can fail for a reason outside itself. Such a suspect is held back until the
+neighboring requests have been judged too. If most rows then failed with the same
+error, the cause is not in the rows: none of them is quarantined, and the run stops.
 """
 
 from collections import Counter, deque
@@ -13,11 +13,11 @@ from apex_pipeline.errors import SystemicRejectionError
 from apex_pipeline.metrics import Rejection
 
 MIN_ROWS = 20
-"""Fewer rows than these prove nothing."""
+"""A share of fewer rows than this proves nothing."""
 
 REQUESTS_JUDGED = 3
-"""How many requests are weighed together, so that one cluster of bad rows among good
-ones is not taken for a fault of the service."""
+"""Requests weighed together, so that one cluster of bad rows among good ones does not
+look like a fault of the service."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,23 +27,23 @@ class _Verdict:
 
 
 class Breaker:
-    """Holds suspects back, and lets them go or stops the run."""
+    """Holds suspects back, then clears them or stops the run."""
 
     def __init__(self) -> None:
         self._open: deque[_Verdict] = deque()
 
     def judge(self, rows: int, suspects: Sequence[Rejection]) -> list[Rejection]:
-        """Take in what became of one request.
+        """Take in the outcome of one request.
 
         Args:
-            rows: How many rows it carried that were delivered or refused.
-            suspects: Those refused for what may be a common cause.
+            rows: How many of its rows were delivered or rejected.
+            suspects: The rejected rows whose cause may be a common one.
 
         Returns:
-            Suspects, of this request or earlier ones, whose fault is their own.
+            Suspects of this or earlier requests that failed for their own reason.
 
         Raises:
-            SystemicRejectionError: One error is shared by most rows.
+            SystemicRejectionError: Most rows failed with the same error.
         """
         self._open.append(_Verdict(rows, tuple(suspects)))
         cleared: list[Rejection] = []
@@ -55,10 +55,10 @@ class Breaker:
         return cleared
 
     def close(self) -> list[Rejection]:
-        """Decide on what is still held back, when no more requests will come.
+        """Decide on the suspects still held back, after the last request.
 
         Raises:
-            SystemicRejectionError: One error is shared by most rows.
+            SystemicRejectionError: Most rows failed with the same error.
         """
         self._weigh()
         cleared = [one for verdict in self._open for one in verdict.suspects]
@@ -79,8 +79,8 @@ class Breaker:
                 if one.code == code
             )
             raise SystemicRejectionError(
-                f"Dataverse refused {count} of {rows} rows for one and the same cause, "
-                f"which is therefore not the rows': {code}. Nothing was quarantined. "
-                "Mend the cause; the rows stay pending and go with the next run."
+                f"{count} of {rows} rows failed with {code}; this looks systemic. "
+                "None of them was quarantined. "
+                "Fix the cause; the rows stay pending, and the next run sends them."
                 f"{SystemicRejectionError.OF_A_ROW}{message}"
             )

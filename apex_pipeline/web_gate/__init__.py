@@ -1,6 +1,6 @@
-"""The gate in front of every page: who gets in, and how much of the server they may use.
+"""The gate in front of every page: access control and limits.
 
-The panel and the Dagster UI stand behind the same checks, for HTTP and WebSocket alike:
-the host must be ours, another site's page changes nothing, and where a token is set,
-every request shows it or a session that was opened with it.
+The panel and the Dagster UI share these checks, for HTTP and WebSocket alike. The host
+name must be ours. A page of another site cannot change anything. If a token is set,
+every request needs it, or a session that was opened with it.
 """

@@ -1,4 +1,4 @@
-"""How much of the server one connection, and one address, may use."""
+"""Limit the resources of one connection and one address."""
 
 import asyncio
 from typing import Any, cast
@@ -7,20 +7,20 @@ import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 HEAD_SECONDS = 10.0
-"""A request's whole head has to arrive within this time."""
+"""Time within which a request's whole head must arrive."""
 
 HEAD_BYTES = 64 * 1024
-"""A request's head must not be longer."""
+"""Largest size of a request's head."""
 
 MOST_OF_ONE_ADDRESS = 100
 MOST_CONNECTIONS = 1000
 
 
 class BoundedConnection(H11Protocol):
-    """A connection that ends when its head is late, or when its place is needed.
+    """A connection that is closed when a head is late, or when its slot is needed.
 
-    Whoever keeps connections open without asking anything costs other clients nothing:
-    at a bound, the connection that has been without a request longest is closed.
+    Idle connections do not block other clients: at the limit, the connection that has
+    been idle for longest is closed.
     """
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
@@ -28,9 +28,9 @@ class BoundedConnection(H11Protocol):
         self._late: asyncio.TimerHandle | None = None
         self.waits_since = 0.0
 
-    # asyncio calls it with a transport that can write, as uvicorn's class says too.
+    # asyncio passes a transport that can write; uvicorn's class has the same type.
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take the connection if there is room, and wait for its first head."""
+        """Accept the connection if there is a free slot, and await its first head."""
         super().connection_made(transport)
         if self._has_room():
             self._await_head()
@@ -38,7 +38,7 @@ class BoundedConnection(H11Protocol):
             transport.close()
 
     def data_received(self, data: bytes) -> None:
-        """Read on; a head that has begun must end in time."""
+        """Process data; a head that has started must end in time."""
         super().data_received(data)
         if self.transport.is_closing():
             return
@@ -48,7 +48,7 @@ class BoundedConnection(H11Protocol):
             self._forget_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Let go of the timer."""
+        """Cancel the timer."""
         self._forget_head()
         super().connection_lost(exc)
 
@@ -69,7 +69,7 @@ class BoundedConnection(H11Protocol):
 
     @property
     def address(self) -> str | None:
-        """Who is at the other end; None where the system does not say."""
+        """The client's address; None if the system does not provide it."""
         return self.client[0] if self.client else None
 
     def _await_head(self) -> None:
@@ -84,7 +84,7 @@ class BoundedConnection(H11Protocol):
 
 
 def _make_room(connections: list[BoundedConnection], most: int) -> bool:
-    """Whether one more may come, if need be in place of one that asks nothing."""
+    """Whether one more connection fits, if necessary by closing an idle one."""
     if len(connections) < most:
         return True
     idle = [each for each in connections if each.is_idle()]

@@ -1,4 +1,4 @@
-"""What every request passes: limits, and whether its sender may do what it asks."""
+"""Middleware for every request: rate and size limits, access control, headers."""
 
 import asyncio
 import json
@@ -29,39 +29,39 @@ _GUARDED = {"http", "websocket"}
 def refusal(
     status: int, code: str, message: str, headers: dict[str, str] | None = None
 ) -> Response:
-    """An answer in the shape of every failure of the API."""
+    """An error answer in the shape that the whole API uses."""
     body = json.dumps({"ok": False, "error": code, "message": message}, allow_nan=False)
     every = {"Cache-Control": "no-store", **(headers or {})}
     return Response(body, status, every, "application/json")
 
 
 class SecurityHeaders:
-    """Adds headers that keep a browser from being used against its user."""
+    """Adds headers that protect a browser's user from other sites."""
 
     def __init__(self, app: ASGIApp, headers: Mapping[str, str]) -> None:
         self._app = app
         self._headers = headers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer with the headers."""
+        """Answer, with the headers added."""
 
-        async def told(message: Message) -> None:
+        async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message).update(self._headers)
             await send(message)
 
-        await self._app(scope, receive, told)
+        await self._app(scope, receive, with_headers)
 
 
 class RateLimit:
-    """Lets a client through as often as its bucket has a token."""
+    """Lets a client's request through while its bucket has a token."""
 
     def __init__(self, app: ASGIApp, buckets: Buckets) -> None:
         self._app = app
         self._buckets = buckets
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, or say when to ask again."""
+        """Answer, or refuse with the time to retry."""
         if scope["type"] != "http" or scope["path"] == HEALTH:
             await self._app(scope, receive, send)
             return
@@ -73,7 +73,7 @@ class RateLimit:
 
 
 class Bounds:
-    """Ends requests that are too large, and those that take too long to be answered."""
+    """Refuses requests that are too large, and those that take too long."""
 
     def __init__(
         self,
@@ -87,7 +87,7 @@ class Bounds:
         self._seconds = seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, or say what was too much."""
+        """Answer, or refuse with the limit."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -102,49 +102,51 @@ class Bounds:
                 raise _TooLargeError
             return message
 
-        async def told(message: Message) -> None:
+        async def unlimited(message: Message) -> None:
             nonlocal is_started
             is_started = True
-            # What is being sent takes as long as the client takes to read it.
+            # Sending may take as long as the client takes to read.
             limit.reschedule(None)
             await send(message)
 
         try:
             self._weigh(scope)
             async with asyncio.timeout(self._seconds) as limit:
-                await self._app(scope, bounded, told)
+                await self._app(scope, bounded, unlimited)
         except _TooLargeError:
             answer = refusal(
-                413, "too_large", f"A request may hold {self._body_bytes} bytes."
+                413,
+                "too_large",
+                f"A request may have at most {self._body_bytes} bytes.",
             )
         except TimeoutError:
             if is_started:
                 raise
             answer = refusal(
-                503, "timed_out", f"There was no answer within {self._seconds:g} s."
+                503, "timed_out", f"The request timed out after {self._seconds:g} s."
             )
         else:
             return
         await answer(scope, receive, send)
 
     def _weigh(self, scope: Scope) -> None:
-        """Refuse at once what says itself that it is too large."""
+        """Refuse a request at once if its declared length is too large."""
         length = Headers(scope=scope).get("content-length", "0")
         if not length.isdigit() or int(length) > self._body_bytes:
             raise _TooLargeError
 
 
 class _TooLargeError(Exception):
-    """The request's body is larger than what is taken."""
+    """The request's body exceeds the limit."""
 
 
 class Gatekeeper:
-    """Lets in requests that show the token or a session, and keeps other sites out.
+    """Admits requests with the token or a session, and keeps other sites out.
 
-    Without a token it serves this machine only. Any site's page can make a browser on
-    this machine send requests. So it refuses a host name that is not this machine's,
-    because that name was made to point here, and every change that another site's page
-    asks for. A WebSocket counts as a change: browsers let any page open one.
+    Without a token, it serves this machine only. Any site's page can make a browser on
+    this machine send requests. So it refuses every host name that is not this machine's,
+    because such a name was made to point here. It also refuses every change requested by
+    another site's page. A WebSocket counts as a change: any page can open one.
     """
 
     def __init__(
@@ -155,13 +157,13 @@ class Gatekeeper:
         *,
         is_private: Callable[[str], bool] = lambda _: False,
     ) -> None:
-        """Stand in front of an application.
+        """Wrap an application.
 
         Args:
             app: The application.
-            settings: Where it listens.
-            sessions: Tokens and cookies that open it; None for this machine only.
-            is_private: Whether another site's page must not even read this path.
+            settings: The address that it listens on.
+            sessions: Checks tokens and cookies; None to serve this machine only.
+            is_private: Whether another site's page must not even read a path.
         """
         self._app = app
         self._host = settings.host
@@ -169,7 +171,7 @@ class Gatekeeper:
         self._is_private = is_private
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, or say why not."""
+        """Answer, or refuse with the reason."""
         refused = self._refusal(scope) if scope["type"] in _GUARDED else None
         if refused is None:
             await self._app(scope, receive, send)
@@ -185,7 +187,7 @@ class Gatekeeper:
         is_change = scope["type"] == "websocket" or scope["method"] not in _SAFE_METHODS
         if self._sessions is None and not self._is_this_machine(headers):
             return refusal(
-                421, "unknown_host", "Without a token this answers to localhost only."
+                421, "unknown_host", "Without a token, only localhost is served."
             )
         if (is_change or self._is_private(scope["path"])) and _is_foreign(headers):
             return refusal(403, "other_site", "Another site's page may not do this.")
@@ -196,8 +198,8 @@ class Gatekeeper:
         if not self._sessions.is_open(session_cookie(headers)):
             is_page = scope["path"] == "/" or _wants_page(headers)
             return _turned_away(is_person=is_page and not is_change)
-        # A browser says where a change comes from. What does not say so is not the
-        # browser that the session was opened in.
+        # A browser names the origin of a change. A client that does not is not the
+        # browser in which the session was opened.
         return _without_origin() if is_change and "origin" not in headers else None
 
     def _is_this_machine(self, headers: Headers) -> bool:
@@ -209,18 +211,18 @@ class Gatekeeper:
 
 
 def client_key(scope: Scope) -> str:
-    """Who asks; what a header says of it can be made up by anyone."""
+    """Identify the client by its address; headers about it could be forged."""
     client = scope.get("client")
     return client_of(client[0] if client else None)
 
 
 def too_many(wait: float) -> Response:
-    """The answer to a client that asks too often."""
+    """The answer to a client that sends too many requests."""
     seconds = max(1, math.ceil(wait))
     return refusal(
         429,
         "too_many_requests",
-        f"Ask again in {seconds} s.",
+        f"Too many requests. Retry in {seconds} s.",
         {"Retry-After": str(seconds)},
     )
 
@@ -245,27 +247,27 @@ def _turned_away(*, is_person: bool) -> Response:
     return refusal(
         401,
         "not_signed_in",
-        "Send the token: Authorization: Bearer APEX_PANEL_TOKEN.",
+        "Send the token in the header Authorization: Bearer APEX_PANEL_TOKEN.",
         {"WWW-Authenticate": 'Bearer realm="apex panel"'},
     )
 
 
 def _wants_page(headers: Headers) -> bool:
-    """Whether a browser wants to show the answer to a person."""
+    """Whether a browser requests a page to display."""
     return "text/html" in headers.get("accept", "")
 
 
 def _without_origin() -> Response:
-    return refusal(403, "other_site", "A change needs the header Origin.")
+    return refusal(403, "other_site", "A change requires the header Origin.")
 
 
 def _is_open(path: str) -> bool:
-    """What is served to everybody: it tells nothing, or is for signing in and out."""
+    """Whether a path is public: it reveals nothing, or is for signing in or out."""
     return path in {HEALTH, SIGN_IN, SIGN_OUT} or path.startswith("/static/")
 
 
 def _is_foreign(headers: Headers) -> bool:
-    """Whether a page of another site made the browser send this."""
+    """Whether a page of another site made the browser send this request."""
     if headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
         return True
     origin = headers.get("origin")

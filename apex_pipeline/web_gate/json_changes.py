@@ -1,8 +1,8 @@
-"""Changes by GraphQL and by reports: POST with a JSON content type, and nothing else.
+"""Accept changes by GraphQL and asset reports only as POST with a JSON content type.
 
-A page of another site can make a browser send GET requests and forms without asking
-first. It cannot send JSON: a browser asks the server before (Fetch standard, "CORS
-protocol"), and the gate answers no.
+A page of another site can make a browser send GET requests and forms without a preflight
+request. It cannot send JSON: the browser first asks the server (Fetch standard, "CORS
+protocol"), and the gate refuses.
 """
 
 from starlette.datastructures import Headers
@@ -15,18 +15,18 @@ _REPORTS = "/report_asset_"
 
 
 def is_data(path: str) -> bool:
-    """Whether a path of the Dagster UI answers with data, and not with a page."""
+    """Whether a path of the Dagster UI returns data instead of a page."""
     return path.startswith((*_DATA, _REPORTS))
 
 
 class JsonChanges:
-    """Refuses GraphQL in an address, and changes that are not sent as JSON."""
+    """Refuses GraphQL in an address, and changes that are not JSON."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, or say how to send it."""
+        """Answer, or refuse with the right way to send the request."""
         refused = None
         if scope["type"] == "http" and is_data(scope["path"]):
             headers = Headers(scope=scope)

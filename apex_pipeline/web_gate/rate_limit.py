@@ -1,4 +1,4 @@
-"""So many requests for each client: token buckets, in bounded memory; pure."""
+"""Rate limits per client: token buckets in bounded memory; pure."""
 
 import ipaddress
 import time
@@ -11,20 +11,20 @@ MOST_CLIENTS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """What a client may do: at once `burst`, and in the long run `per_second`."""
+    """A limit: `burst` requests at once, and `per_second` in the long run."""
 
     per_second: float
     burst: int
 
 
-# A hundred viewers behind one address ask ten times a second, and each page load asks
-# for a handful of files.
+# A hundred viewers behind one address poll ten times a second, and each page load
+# requests a handful of files.
 REQUESTS = Rate(per_second=30, burst=300)
 SIGN_INS = Rate(per_second=10 / 60, burst=10)
 
 
 class Buckets:
-    """A bucket of tokens for each client; who has not been seen longest is forgotten."""
+    """A token bucket per client; the least recently seen client is forgotten."""
 
     def __init__(
         self,
@@ -33,7 +33,7 @@ class Buckets:
         most_clients: int = MOST_CLIENTS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Begin with full buckets."""
+        """Start with full buckets."""
         self._rate = rate
         self._most_clients = most_clients
         self._clock = clock
@@ -43,7 +43,7 @@ class Buckets:
         """Take one token.
 
         Returns:
-            0 if there was one; else the seconds until there is.
+            0 if there was one; else the seconds until the next one.
         """
         now = self._clock()
         level, at = self._buckets.pop(client, (float(self._rate.burst), now))
@@ -56,9 +56,9 @@ class Buckets:
 
 
 def client_of(address: str | None) -> str:
-    """Who is meant by an address: the whole network where one host has many.
+    """The client for an address; for IPv6, its whole /64 network.
 
-    A host with IPv6 is given 2⁶⁴ addresses, so it is known by its /64.
+    A host with IPv6 usually has 2⁶⁴ addresses.
     """
     if address is None:
         return "local"

@@ -1,4 +1,4 @@
-"""Serves an application behind the gate until a signal ends it."""
+"""Serve an application behind the gate until a signal stops it."""
 
 import logging
 import signal
@@ -22,15 +22,15 @@ logger = logging.getLogger(__name__)
 
 _STOP_SECONDS = 5
 _BACKLOG = 2048
-# A viewer who asks every ten seconds need not connect each time.
+# A viewer who polls every ten seconds need not connect each time.
 _KEEP_ALIVE_SECONDS = 25
 
 
 def listen(settings: PanelSettings) -> socket.socket:
-    """Take the port.
+    """Listen on the configured port.
 
     Raises:
-        ApexError: Somebody else has it, or the host is no address of this machine.
+        ApexError: The port is in use, or the host is not an address of this machine.
     """
     try:
         return _listener(settings)
@@ -51,7 +51,7 @@ def _listener(settings: PanelSettings) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
-        # From here on, who connects is served, or waits for it and is not refused.
+        # From here on, clients that connect are served or wait, and are not refused.
         listener.listen(_BACKLOG)
     except OSError:
         listener.close()
@@ -62,7 +62,7 @@ def _listener(settings: PanelSettings) -> socket.socket:
 def make_server(
     app: ASGIApp, *, ws: Literal["none", "websockets-sansio"] = "none"
 ) -> uvicorn.Server:
-    """A server that does not name itself, and ignores headers about the client."""
+    """A server that does not name its software and ignores headers about the client."""
     return uvicorn.Server(
         uvicorn.Config(
             app,
@@ -73,7 +73,7 @@ def make_server(
             log_config=None,
             access_log=False,
             server_header=False,
-            # Else any process of this machine could claim another's address.
+            # Otherwise any local process could claim another address.
             proxy_headers=False,
             backlog=_BACKLOG,
             timeout_keep_alive=_KEEP_ALIVE_SECONDS,
@@ -90,9 +90,9 @@ def serve(
     listening: Callable[[], None],
     ws: Literal["none", "websockets-sansio"] = "none",
 ) -> None:
-    """Serve until SIGINT or SIGTERM, then finish what is under way."""
+    """Serve until SIGINT or SIGTERM, then finish running requests."""
     wishes = (signal.SIGINT, signal.SIGTERM)
-    # uvicorn takes the signals, ends, and raises them again for whoever had them before.
+    # uvicorn handles the signals, stops, and raises them again for earlier handlers.
     before = {number: signal.signal(number, _noted) for number in wishes}
     try:
         with listener:
@@ -105,4 +105,4 @@ def serve(
 
 def _noted(number: int, frame: FrameType | None) -> None:
     del frame
-    logger.info("ended by %s", signal.Signals(number).name)
+    logger.info("stopped by %s", signal.Signals(number).name)

@@ -1,4 +1,4 @@
-"""Who may look: the token that programs show, and the cookie that people get for it."""
+"""Check the token of programs and the session cookie of browsers."""
 
 import hmac
 import secrets
@@ -7,17 +7,17 @@ from collections.abc import Callable
 from hashlib import sha256
 
 LIFETIME_SECONDS = 12 * 3600
-"""A person signs in once in so long."""
+"""How long a session lasts."""
 
 _MOST_ENDED = 10_000
 _PURPOSE = b"apex panel session"
 
 
 class Sessions:
-    """Checks tokens and cookies. Nothing is kept of a session but that it was ended.
+    """Checks tokens and cookies; it stores only which sessions were ended.
 
     A cookie is `expiry.number.signature`. The key is derived from the token, so a new
-    token ends all sessions, and a restart none.
+    token ends all sessions, and a restart ends none.
     """
 
     def __init__(
@@ -27,12 +27,12 @@ class Sessions:
         *,
         also: str | None = None,
     ) -> None:
-        """Keep the token that opens everything.
+        """Keep the token that gives access.
 
         Args:
-            token: What people and programs show.
+            token: The token of people and programs.
             now: The time of day, in seconds.
-            also: A second token that programs may show.
+            also: A second token for programs.
         """
         self._token = token.encode()
         self._also = also.encode() if also else None
@@ -41,19 +41,19 @@ class Sessions:
         self._ended: dict[str, float] = {}
 
     def is_token(self, text: str) -> bool:
-        """Whether this is the token, in a time that tells nothing about it."""
+        """Whether this is the token, compared in constant time."""
         given = text.encode()
         is_second = self._also is not None and hmac.compare_digest(given, self._also)
         return hmac.compare_digest(given, self._token) or is_second
 
     def begin(self) -> str:
-        """The value of a new cookie."""
+        """Start a session, and return its cookie's value."""
         expiry = int(self._now()) + LIFETIME_SECONDS
         claim = f"{expiry}.{secrets.token_urlsafe(12)}"
         return f"{claim}.{self._signature(claim)}"
 
     def is_open(self, cookie: str) -> bool:
-        """Whether this is a cookie of ours, not over and not ended."""
+        """Whether this is one of our cookies, neither expired nor ended."""
         claim, _, signature = cookie.rpartition(".")
         expected = self._signature(claim)
         if not hmac.compare_digest(signature.encode(), expected.encode()):
@@ -61,7 +61,7 @@ class Sessions:
         return float(claim.partition(".")[0]) > self._now() and claim not in self._ended
 
     def end(self, cookie: str) -> None:
-        """Let a cookie open nothing any more, here at least until a restart."""
+        """End a session; a restart forgets that, and the cookie's expiry applies."""
         if not self.is_open(cookie):
             return
         claim = cookie.rpartition(".")[0]

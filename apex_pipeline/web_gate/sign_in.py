@@ -1,4 +1,4 @@
-"""Signing in and out, for people: the token once, then a cookie."""
+"""Sign people in and out: the token once, then a cookie."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,10 +24,11 @@ _NO_STORE = {"Cache-Control": "no-store"}
 
 @dataclass(frozen=True, slots=True)
 class SignIn:
-    """The form and what it does; there is none where no token is needed.
+    """The sign-in form and its handlers; unused if no token is set.
 
     Attributes:
-        form_page: Renders the form as HTML; told whether the last token was wrong.
+        form_page: Renders the form as HTML; the argument is whether the last token was
+            wrong.
     """
 
     sessions: Sessions | None
@@ -43,19 +44,19 @@ class SignIn:
         ]
 
     def is_signed_in(self, request: Request) -> bool:
-        """Whether it was a cookie that let this request in."""
+        """Whether this request has an open session."""
         return self.sessions is not None and self.sessions.is_open(
             session_cookie(request.headers)
         )
 
     async def form(self, request: Request) -> Response:
-        """Ask for the token, unless there is nothing to ask for."""
+        """Ask for the token, unless none is needed or a session is open."""
         if self.sessions is None or self.is_signed_in(request):
             return RedirectResponse("/", 303, _NO_STORE)
         return self._form()
 
     async def sign_in(self, request: Request) -> Response:
-        """Give a cookie for the token."""
+        """Set a session cookie in exchange for the token."""
         wait = self.attempts.take(client_key(request.scope))
         if wait:
             return too_many(wait)
@@ -88,7 +89,7 @@ class SignIn:
 
 
 def _token(body: bytes) -> str:
-    """What was typed into the form; nothing where something else was sent."""
+    """The token from the form; empty if the body is not that form."""
     try:
         fields = parse_qs(body.decode("latin-1"), max_num_fields=10)
     except ValueError:
@@ -97,9 +98,9 @@ def _token(body: bytes) -> str:
 
 
 def _is_encrypted(request: Request) -> bool:
-    """Whether the browser came over https, if need be by way of a proxy.
+    """Whether the browser used https, perhaps through a proxy.
 
-    Browsers name the origin of each form that they send; a proxy's headers about it
-    could be anybody's.
+    Browsers name the origin of each form that they send; a proxy's headers could be
+    forged.
     """
     return request.headers.get("origin", "").startswith("https://")

@@ -94,7 +94,7 @@ def test_what_is_no_browser_is_told_and_ended(tmp_path):
     program = tmp_path / "chromium"
     program.write_text("#!/bin/sh\nexit 3\n")
     program.chmod(0o755)
-    with pytest.raises(ApexError, match="ended by itself"), opened(str(program)):
+    with pytest.raises(ApexError, match="Chromium exited"), opened(str(program)):
         pass
 
 

@@ -63,7 +63,7 @@ def test_a_comparison_beside_another_says_so(apex, database_url):
         with lock:
             ended = apex("reconcile")
     assert ended.returncode == 1
-    assert "another reconciliation is under way" in ended.stderr
+    assert "another reconciliation is running" in ended.stderr
 
 
 def test_the_job_in_dagster_tells_what_it_found(

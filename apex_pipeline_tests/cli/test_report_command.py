@@ -55,22 +55,22 @@ def test_the_report_is_of_what_is_there_and_says_what_is_not(
     # Of so few requests the one for a token is too many.
     missed = [name for name, (state, _) in found.items() if state == "not met"]
     assert missed == ["token cache hit rate"]
-    assert found["nothing lost, nothing twice"] == (
+    assert found["no row lost or duplicated"] == (
         "met",
-        "120 rows are exported, 120 records are there",
+        "120 rows are exported, 120 records exist",
     )
     for name in (
         "API response, P95: GET /api/kpis",
         "API response, P95: GET /api/metrics/recent",
         "token from the authority",
         "Dataverse query, P95",
-        "panel: who may look",
+        "panel: access",
         "this report",
     ):
         assert found[name][0] == "met", (name, found[name])
     for name, why in {
-        "largest paint of the panel's page": "Not asked for",
-        "The KPI panel": "Not asked for",
+        "largest paint of the panel's page": "Not requested",
+        "The KPI panel": "Not requested",
         "tests": "pytest --junit-xml",
         "incidents": "DAGSTER_POSTGRES_URL",
         "completion_report": "DAGSTER_HOME",
@@ -85,7 +85,7 @@ def test_the_report_is_of_what_is_there_and_says_what_is_not(
         "SELECT id::text FROM campaign_metrics ORDER BY created_at DESC LIMIT 1",
     )
     assert newest[0][0] in text
-    assert "| beside its row in Postgres | the same | the same | the same |" in text
+    assert "| compared with its row | the same | the same | the same |" in text
 
 
 def test_rows_cannot_break_out_of_the_report(apex, database_url, tmp_path):
@@ -108,7 +108,7 @@ def test_a_secret_that_a_row_holds_is_hidden_and_told(apex, database_url, tmp_pa
     assert secret not in (tmp_path / "r.md").read_text()
     state, seen = told(tmp_path / "r.md")["this report"]
     assert state == "not met"
-    assert "1 of its texts held one" in seen
+    assert "1 of its texts contained a secret" in seen
     assert "| apex_phase | ••• |" in (tmp_path / "r.md").read_text()
 
 
@@ -162,7 +162,7 @@ def test_no_secret_is_in_the_report(
         ended = apex("report", "--no-screenshots", *options, **(given | changes))
         assert ended.returncode == 0, ended.stderr
         told += [ended.stdout, ended.stderr, (tmp_path / options[-1]).read_text()]
-        assert "none was found" in told[-1]
+        assert "no secret was found" in told[-1]
     values = sentinels | tokens(tmp_path / "state")
     for text in told:
         assert not [value for value in values if value in text]

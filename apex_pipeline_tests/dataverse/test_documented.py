@@ -270,7 +270,7 @@ LINES = {
 
 
 def never(good: Said) -> dict[str, Said]:
-    """Answers that are no acknowledgement of a request to Dataverse, whatever it is."""
+    """Answers that never acknowledge a request to Dataverse."""
     served = {"Content-Type": "text/html", "Server": "portal/1"}
     found = {
         "a page": Said(200, served, PAGE),
@@ -307,7 +307,7 @@ def never(good: Said) -> dict[str, Said]:
 
 
 class Service:
-    """Says each answer once, and the last one for ever."""
+    """Returns each answer once, and the last one for ever."""
 
     def __init__(self, *said: Said) -> None:
         self.said = list(said)
@@ -320,7 +320,7 @@ class Service:
 
 
 def carried_out(line: Line, said: Said, folder) -> int:
-    """Make the request against an answer; how many went out."""
+    """Make the request against an answer; return how many were sent."""
     after = line.after if said is line.good else ()
     service = Service(*line.before, said, *after)
 
@@ -420,7 +420,7 @@ def token(entra: Entra, folder) -> str:
 @pytest.mark.parametrize("kind", never_of(GRANTED))
 def test_only_a_token_is_a_token(kind, tmp_path):
     entra = Entra(said=[never_of(GRANTED)[kind].response()])
-    with pytest.raises(InterceptedError, match="between us and the authority"):
+    with pytest.raises(InterceptedError, match="between here and the authority"):
         token(entra, tmp_path)
     assert token(entra, tmp_path) == "token-1"
 
@@ -435,7 +435,7 @@ def test_a_token_lasts_for_some_seconds(seconds, tmp_path):
 @pytest.mark.parametrize("kind", never_of(DESCRIBED))
 def test_only_the_authoritys_document_is_believed(kind, tmp_path):
     entra = Entra(described=[never_of(DESCRIBED)[kind].response()])
-    with pytest.raises(InterceptedError, match="between us and the authority"):
+    with pytest.raises(InterceptedError, match="between here and the authority"):
         token(entra, tmp_path)
     assert token(entra, tmp_path) == "token-1"
 
@@ -445,7 +445,7 @@ def test_only_the_authoritys_document_is_believed(kind, tmp_path):
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory):
-    """A server that says what it is told to, to whoever asks."""
+    """A server that returns the given answer to every client."""
     with serving(tmp_path_factory.mktemp("gateway")) as server:
         yield server
 

@@ -1,4 +1,4 @@
-"""Whatever the other end answers, a run ends with a report, and the token stays ours."""
+"""Whatever the server answers, a run ends with a report and keeps the token secret."""
 
 import dataclasses
 import gzip
@@ -35,14 +35,14 @@ def hostile(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def elsewhere(tmp_path_factory):
-    """Another host, which must hear nothing."""
+    """Another host, which must receive nothing."""
     with serving(tmp_path_factory.mktemp("elsewhere")) as server:
         yield server
 
 
 @pytest.fixture
 def sync(store, hostile, database_url, tmp_path):
-    """Runs a sync of thirty rows against what the server is told to say."""
+    """Runs a sync of thirty rows against the given answers of the server."""
     insert_many(database_url, 30)
 
     def run(says, options=IMPATIENT):
@@ -159,7 +159,7 @@ def test_rubbish_ends_in_a_report_and_marks_nothing(sync, database_url, told):
 def test_a_batch_answered_with_rubbish_marks_only_what_it_acknowledges(
     sync, database_url, body, kind
 ):
-    """`UpsertMultiple` is refused, so that all hangs on the answer to the `$batch`."""
+    """`UpsertMultiple` is refused, so the answer to the `$batch` decides."""
 
     def says(asked: Asked) -> bytes:
         if asked.path.endswith("$batch"):
@@ -191,7 +191,7 @@ PAGES = st.fixed_dictionaries(
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 def test_records_of_wrong_types_are_no_reason_to_crash(sync, document):
-    """The look at the table before the first delivery reads what the service says."""
+    """The check of the table before the first delivery reads the answers of the service."""
     report = sync(
         lambda _: answer(200, JSON_VERSION, json.dumps(document).encode()), LOOK
     )
@@ -231,7 +231,7 @@ def test_a_token_that_is_echoed_reaches_no_message(sync, database_url, caplog):
 def test_a_small_answer_that_unpacks_into_a_large_one_is_given_up(sync):
     bomb = gzip.compress(b"x" * 200_000_000)
     report = sync(lambda _: answer(500, {"Content-Encoding": "gzip"}, bomb), PATIENT)
-    assert "has no end" in str(report.failure)
+    assert "is too large" in str(report.failure)
 
 
 def test_a_record_without_a_key_is_said_to_be_one(sync):

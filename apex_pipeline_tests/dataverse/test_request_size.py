@@ -39,7 +39,7 @@ SIZES = (5, 10, 15, 20, 25, 50, 100, 200, 250, 400, 500, 800, 1000)
 
 @dataclass
 class Run:
-    """What one run delivered, and how.
+    """The deliveries of one run.
 
     Attributes:
         ended: When its last request ended, seconds from its beginning.
@@ -64,7 +64,7 @@ def simulate(
     budget: float = BUDGET,
     fixed: int | None = None,
 ) -> Run:
-    """One run, as the stream has it: a request whenever a place is free."""
+    """One run like that of the stream: a request whenever a slot is free."""
     pacer, run, left, now = Pacer(), Run(), backlog, 0.0
     under_way: list[tuple[float, int, int, float]] = []
     for serial in range(10**6):
@@ -120,7 +120,7 @@ def best_fixed(profile: Profile, backlog: int) -> float:
 
 
 def following(size: RequestSize) -> RequestSize:
-    """The size as the next process has it."""
+    """The size in the next process."""
     known = RequestSize(timeout=TIMEOUT)
     known.restore(size.snapshot())
     return known
@@ -131,7 +131,7 @@ def following(size: RequestSize) -> RequestSize:
     [(name, 100_000) for name in PROFILES] + [("90 ms and 10 ms a row", 10_000)],
 )
 def test_within_three_percent_of_the_best_fixed_size(name, backlog):
-    """Once earlier runs have found out how big a request may be."""
+    """The size after earlier runs have found the best one."""
     profile, size = PROFILES[name], RequestSize(timeout=TIMEOUT)
     for _ in range(3):
         run = simulate(profile.seconds, profile.hint, size, backlog=backlog)

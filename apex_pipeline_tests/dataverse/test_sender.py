@@ -36,7 +36,7 @@ IMPATIENT = RetryPolicy(attempts=3, first_wait=0.001)
 
 
 class Service:
-    """Gives the answers in turn, the last one for ever; an exception is raised."""
+    """Returns the answers in turn, the last one for ever; raises exceptions."""
 
     def __init__(self, *answers):
         self.answers = list(answers)
@@ -212,7 +212,7 @@ def test_a_refused_token_is_renewed_once(tmp_path):
 
 
 def unauthorized_every(nth):
-    """A service that refuses each so-many-th request, whatever its token."""
+    """A service that refuses every n-th request, whatever its token."""
     count = 0
 
     def answer(_):
@@ -249,7 +249,7 @@ def test_refusals_of_accepted_tokens_end_some_time(tmp_path):
         upsert_many(service, tmp_path, 1)
     (error,) = caught.value.exceptions
     assert isinstance(error, TransientError)
-    assert "has taken tokens of this application before" in str(error)
+    assert "has accepted this application's tokens before" in str(error)
     tokens = [request.headers["authorization"] for request in service.requests[1:]]
     assert len(tokens) == len(set(tokens)) == IMPATIENT.attempts + 1
 
@@ -449,7 +449,7 @@ def test_a_link_to_another_host_is_not_given_the_token(tmp_path, link):
 
 
 def test_requests_wait_for_each_other_at_the_gate(tmp_path):
-    """Without a hint the first goes alone, then four at once."""
+    """Without a hint, the first request goes alone, then four at once."""
     most = under_way = 0
 
     async def slowly(_):

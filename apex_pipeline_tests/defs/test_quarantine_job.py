@@ -242,7 +242,7 @@ def test_a_slice_that_is_not_done_says_how_to_go_on(sync, instance, database_url
         ({"since": "yesterday"}, "since must be a date like"),
         ({"until": "'; DROP TABLE x--"}, "until must be a date like"),
         ({"since": "2026-10-02", "until": "2026-10-01"}, "since must be before until."),
-        ({"exported_before": "2026-10-01"}, "exported_before goes on with a slice"),
+        ({"exported_before": "2026-10-01"}, "exported_before continues a slice"),
         ({"campaign": " "}, "campaign must not be blank."),
     ],
 )

@@ -158,8 +158,8 @@ def test_a_full_disk_ends_nothing_for_good(tmp_path):
             each.unlink(missing_ok=True)
         wait_until(watched_since(running, time.time()), running, seconds=240)
         for name in ended:
-            wait_until(running.says(f"{name} was ended by SIGKILL"), running)
-        wait_until(running.says("processes.json is written again"), running)
+            wait_until(running.says(f"{name} was killed by SIGKILL"), running)
+        wait_until(running.says("processes.json can be written again"), running)
         assert "Traceback" not in running.output.read_text()
         record = json.loads((disk / "state" / "processes.json").read_text())
         assert {child["name"] for child in record["children"]} == set(CHILDREN)

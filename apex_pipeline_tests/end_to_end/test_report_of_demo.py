@@ -90,10 +90,10 @@ def test_the_report_of_a_demo_environment_is_complete_and_true(tmp_path):
     for picture in ("the-kpi-panel", "the-run-history-in-dagster"):
         assert (tmp_path / f"report-{picture}.png").stat().st_size > 20_000
         assert f"(report-{picture}.png)" in text
-    state, seen = found["nothing lost, nothing twice"]
+    state, seen = found["no row lost or duplicated"]
     assert state == "met"
     rows, records = (int(word) for word in seen.split() if word.isdigit())
     assert before <= records == rows <= after
-    assert found["records hold what their rows hold"][0] == "met"
+    assert found["records equal their rows"][0] == "met"
     assert found["tests"] == ("met", found["tests"][1])
     assert found["tests"][1].startswith("1 passed, 0 failed")

@@ -105,7 +105,7 @@ def test_a_live_run_belongs_to_a_campaign_of_today():
 
 
 def test_a_day_of_live_runs_is_no_jump_of_costs_not_even_on_a_sunday(quarter):
-    """More than twice what such days cost would be warned of."""
+    """More than twice the usual cost of such days would cause a warning."""
     count, mean_pause = 1000, sum(demo.SECONDS_BETWEEN_RUNS) / 2
     live = sum(live_run(NOW).cost_usd for _ in range(count))
     sundays = [
@@ -175,7 +175,7 @@ def test_the_writer_goes_on_after_the_database_was_away(database_url, postgres):
             wait_for_line(writer.stderr, "one more run")
             wait_for_line(writer.stderr, "one more run")
             assert count(database_url) > before
-            wait_for_line(writer.stderr, "a sync was asked for")
+            wait_for_line(writer.stderr, "started a sync")
         finally:
             writer.kill()
 

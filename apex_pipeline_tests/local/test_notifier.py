@@ -1,4 +1,4 @@
-"""What `apex up` tells of its own, also while nothing can be written."""
+"""Alerts of `apex up` about its children, even while nothing can be written."""
 
 import os
 import signal
@@ -60,21 +60,21 @@ def test_a_burst_of_deaths_is_one_incident_and_its_end_is_told(
         watching(journal, teams) as notifier,
     ):
         for _ in range(3):
-            notifier.died(DAEMON, "was ended by SIGKILL")
+            notifier.died(DAEMON, "was killed by SIGKILL")
         notifier.returned(DAEMON)
         wait_until(lambda: len(teams.taken) == 2)
         assert titles(teams) == [
             "opened: The Dagster daemon died",
             "resolved: The Dagster daemon died",
         ]
-        assert teams.taken[0].cause == "It was ended by SIGKILL."
+        assert teams.taken[0].cause == "It was killed by SIGKILL."
         assert dict(teams.taken[1].facts)["Times"] == "3"
 
 
 def test_what_an_earlier_start_left_open_is_over(empty_database_url, teams):
     with Journal(empty_database_url) as journal:
         with watching(journal, teams) as notifier:
-            notifier.died(DAEMON, "was ended by SIGKILL")
+            notifier.died(DAEMON, "was killed by SIGKILL")
             wait_until(lambda: teams.taken)
         with watching(journal, teams):
             wait_until(lambda: teams.kinds[1:] == [NoticeKind.RESOLVED])
@@ -90,11 +90,11 @@ def test_the_death_of_the_storage_itself_is_told_and_so_is_its_return(server, te
         watching(journal, teams, email, interval_seconds=60) as notifier,
     ):
         # This one is in the journal, and ends while the journal is gone.
-        notifier.died(DAEMON, "was ended by SIGKILL")
+        notifier.died(DAEMON, "was killed by SIGKILL")
         wait_until(lambda: teams.taken)
 
         server.stop()
-        notifier.died("database", "was ended by SIGKILL")
+        notifier.died("database", "was killed by SIGKILL")
         wait_until(lambda: len(teams.taken) == 2)
         notifier.returned(DAEMON)
         server.start()
@@ -127,7 +127,7 @@ def test_a_death_is_told_while_the_journal_answers_and_cannot_be_written(server,
         wait_until(lambda: journal.progress("apex up"))
         with psycopg.connect(url) as holder:
             holder.execute("LOCK TABLE apex_alerts.incident IN EXCLUSIVE MODE")
-            notifier.died(DAEMON, "was ended by SIGKILL")
+            notifier.died(DAEMON, "was killed by SIGKILL")
             wait_until(lambda: teams.taken)
         notifier.returned(DAEMON)
         wait_until(lambda: "resolved: The Dagster daemon died" in titles(teams))
@@ -136,7 +136,7 @@ def test_a_death_is_told_while_the_journal_answers_and_cannot_be_written(server,
 
 
 def freeze(server: EmbeddedPostgres) -> None:
-    """As a disk that does not answer, or a machine that is put to sleep, does."""
+    """Like a disk that does not answer, or a machine that is suspended."""
     signal_all(server, signal.SIGSTOP)
 
 

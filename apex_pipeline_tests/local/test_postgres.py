@@ -170,7 +170,7 @@ def test_data_of_another_major_version_is_refused(make_server):
     server.prepare()
     (server.home / "data" / "PG_VERSION").write_text("17\n")
 
-    with pytest.raises(ConfigError, match="made by Postgres 17"):
+    with pytest.raises(ConfigError, match="created by Postgres 17"):
         server.prepare()
 
 

@@ -342,7 +342,7 @@ def test_each_start_has_a_secret_of_its_own_in_a_file_and_on_no_command_line(tmp
 
 
 def test_whom_a_person_trusts_is_trusted_besides_the_emulator(tmp_path):
-    """A mail server in one's own network is not the emulator's."""
+    """A mail server in your own network is not the emulator's."""
     ours = tmp_path / "ours.pem"
     ours.write_text("-----ours-----\n")
     services = prepare(tmp_path / "state", APEX_CA_BUNDLE=str(ours))

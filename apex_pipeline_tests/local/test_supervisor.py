@@ -114,8 +114,8 @@ def test_a_child_starts_when_those_before_it_are_ready(supervisor):
 @pytest.mark.parametrize(
     ("how", "told"),
     [
-        (SLEEP, "was ended by SIGKILL"),
-        ("import sys, pathlib; sys.exit(3)", "ended with exit code 3"),
+        (SLEEP, "was killed by SIGKILL"),
+        ("import sys, pathlib; sys.exit(3)", "exited with code 3"),
     ],
 )
 def test_a_death_is_reported_and_the_child_started_again(
@@ -170,7 +170,7 @@ def test_a_child_that_never_lasts_is_tried_seldom_and_said_so(supervisor, report
         step_until(supervisor, lambda: supervisor.pid("one") is None)
         assert ("times in a row" in reports[-1]) == (deaths == 5)
 
-    assert "5 times in a row; starting it again in 30 s" in reports[-1]
+    assert "5 times in a row; restarting it in 30 s" in reports[-1]
 
 
 def test_a_first_start_that_fails_thrice_shows_the_end_of_the_log(supervisor):
@@ -178,7 +178,7 @@ def test_a_first_start_that_fails_thrice_shows_the_end_of_the_log(supervisor):
         child("one", "raise SystemExit('no such port')", ready=lambda: False)
     )
 
-    with pytest.raises(StartError, match=r"exit code 1(.|\n)*no such port"):
+    with pytest.raises(StartError, match=r"exited with code 1(.|\n)*no such port"):
         step_until(supervisor, lambda: False)
 
 
@@ -194,7 +194,7 @@ def test_a_first_start_that_is_not_ready_in_time_fails_and_is_ended(supervisor):
     supervisor.start(child("one", SLEEP, ready=lambda: False, ready_within=0.2))
     started = find(supervisor.pid("one"))
 
-    with pytest.raises(StartError, match="did not serve within 0 s"):
+    with pytest.raises(StartError, match="was not ready within 0 s"):
         step_until(supervisor, lambda: False)
     assert processes.survivors([started]) == set()
 
@@ -372,7 +372,7 @@ def test_a_descendant_is_found_though_the_recorded_child_is_gone(tmp_path, repor
 def test_a_stranger_that_has_got_a_recorded_id_is_left_alone(
     tmp_path, reports, leader_lives
 ):
-    """Ids are used again: the one that we noted may be anybody's by now."""
+    """Ids are reused: the recorded one may belong to any process now."""
     program = (
         SLEEP
         if leader_lives
@@ -413,7 +413,7 @@ def test_a_damaged_record_does_not_prevent_the_start(tmp_path, reports, damage):
 
 
 class Health:
-    """What a child's check says, and how often it was asked."""
+    """A child's health check with its answers and the number of calls."""
 
     def __init__(self) -> None:
         self.answer: bool | None = True
@@ -481,7 +481,7 @@ def test_a_bad_answer_among_good_ones_restarts_nothing(supervisor, health, told)
 
 
 def test_a_child_that_cannot_be_asked_is_not_blamed_for_it(supervisor, health, told):
-    """As a daemon whose heartbeats are in a database that is down."""
+    """Like a daemon whose heartbeats are in a database that is down."""
     supervisor.start(child("one", SLEEP, ready=health, sick_after=0.05))
     step_until(supervisor, lambda: supervisor.is_ready("one"))
     health.answer = None
@@ -564,7 +564,7 @@ def test_a_full_disk_stops_nothing_and_is_told_when_and_while_it_lasts(
         step_until(supervisor, lambda: supervisor.is_ready("two"))
 
         filler.unlink()
-        step_until(supervisor, lambda: "is written again" in reports[-1])
+        step_until(supervisor, lambda: "can be written again" in reports[-1])
         record = json.loads((small_disk / "processes.json").read_text())
         assert [entry["pid"] for entry in record["children"]] == [
             supervisor.pid("one"),

@@ -77,7 +77,7 @@ def test_a_taken_port_is_named_with_the_option_that_changes_it(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         with pytest.raises(
-            ApexError, match=rf"Port {port} is taken.*--port {port + 1}"
+            ApexError, match=rf"Port {port} is in use.*--port {port + 1}"
         ):
             run(tmp_path, port=port)
 
@@ -134,7 +134,7 @@ def test_what_runs_is_announced_to_its_owner_alone_and_only_while_it_runs(tmp_pa
 
 @dataclass
 class Running:
-    """An `apex up` in a process of its own."""
+    """An `apex up` in its own process."""
 
     process: subprocess.Popen[bytes]
     state: Path
@@ -149,7 +149,7 @@ class Running:
 
     @property
     def ends(self) -> dict[str, str]:
-        """What is served, but for where people look: each start may choose anew."""
+        """The served addresses except the pages; each start may choose new ports."""
         return {k: v for k, v in self.served.items() if k not in PAGES}
 
     @property
@@ -452,7 +452,7 @@ def test_every_service_that_dies_is_started_again(tmp_path):
             assert died
             os.kill(died, signal.SIGKILL)
             wait_until(running.says(f"{name} runs again"), running)
-            assert f"{name} was ended by SIGKILL" in running.output.read_text()
+            assert f"{name} was killed by SIGKILL" in running.output.read_text()
             assert running.pid(name) != died
 
 
@@ -479,5 +479,5 @@ def test_after_a_kill_the_next_start_begins_with_a_clean_table(tmp_path, monkeyp
             run=lost.run_id,
         )
         assert status == {"runOrError": {"status": "CANCELED"}}
-        assert running.says("Canceled the runs that a kill had interrupted: 1.")()
+        assert running.says("Canceled runs that a kill had interrupted: 1.")()
         assert running.stop() == 0

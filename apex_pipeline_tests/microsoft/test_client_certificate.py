@@ -1,4 +1,4 @@
-"""The PEM file in place of a secret: the right certificate of it, or one plain sentence."""
+"""The PEM file instead of a secret: its certificate, or one plain error."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -98,13 +98,13 @@ def test_the_certificate_of_the_key_is_used_whatever_the_order(file, content):
         (private(OURS, password=b"x", old=True) + LEAF, "encrypted"),
         (private(CURVE) + certificate(CURVE, 9), "not RSA"),
         (private(EDWARDS) + certificate(EDWARDS, 9), "not RSA"),
-        ((KEY + LEAF).replace("\n", "\\n"), "where a line must end"),
+        ((KEY + LEAF).replace("\n", "\\n"), "real line break"),
         (KEY + ISSUER, "do not match"),
         (KEY + certificate(CURVE, 9), "do not match"),
-        (KEY, "no certificate; it must hold"),
-        (LEAF, "no private key; it must hold"),
-        (KEY + LEAF.replace("MII", "!!!"), "certificate that cannot be read"),
-        (KEY.replace("MII", "AAA") + LEAF, "private key that cannot be read"),
+        (KEY, "no certificate; it must contain"),
+        (LEAF, "no private key; it must contain"),
+        (KEY + LEAF.replace("MII", "!!!"), "unreadable certificate"),
+        (KEY.replace("MII", "AAA") + LEAF, "unreadable private key"),
         (b"\x30\x82\xff\x00", "PFX"),
         (b"", "no certificate"),
     ],

@@ -1,4 +1,4 @@
-"""Microsoft Graph: mail from one mailbox, and the end of the secret, both if allowed."""
+"""Microsoft Graph: mail from one mailbox, and the end of the secret."""
 
 import email
 from datetime import UTC, date, datetime, timedelta
@@ -29,7 +29,7 @@ NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 
 @pytest.fixture
 def register(emulator):
-    """Register the application, with what it may do in Graph."""
+    """Register the application with permissions in Graph."""
 
     def run(**grants):
         emulator.register(CLIENT, client_secret=SECRET, graph=grants)
@@ -229,7 +229,7 @@ def test_a_directory_that_fails_or_talks_nonsense_is_no_fault_of_ours(
     emulator.fault(**fault, path="^/graph/")
     end = end_of(application, tmp_path)
     assert end.on == date(2027, 1, 31)
-    assert "cannot be asked" in end.source
+    assert "is not available" in end.source
 
 
 def test_a_registration_without_a_secret_like_ours_is_no_answer(
@@ -239,7 +239,7 @@ def test_a_registration_without_a_secret_like_ours_is_no_answer(
     register(permissions=READ, secret_ends="2020-06-30T12:00:00Z", other_secrets=others)
     end = end_of(application, tmp_path)
     assert end.on == date(2027, 1, 31)
-    assert "begins like ours" in end.source
+    assert "matches ours" in end.source
 
 
 def test_a_certificate_tells_its_own_end_and_nobody_is_asked(
@@ -257,7 +257,7 @@ def test_a_certificate_tells_its_own_end_and_nobody_is_asked(
     assert end.source == "the certificate itself"
     assert emulator.requests() == []
     path.write_text("nonsense")
-    with pytest.raises(ConfigError, match="holds no certificate"):
+    with pytest.raises(ConfigError, match="contains no certificate"):
         end_of(settings, tmp_path)
 
 

@@ -110,7 +110,7 @@ def test_bytes_that_are_no_text_begin_anew(cache_path):
 
 
 def test_a_cache_that_cannot_be_written_costs_a_request_and_says_so(tmp_path, caplog):
-    """A full disk looks like this too: the folder is a file here, for root obeys it."""
+    """Like a full disk: the folder is a file, because root ignores permissions."""
     blocked = tmp_path / "blocked"
     blocked.write_text("")
     entra = Entra()

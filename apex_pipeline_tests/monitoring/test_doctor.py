@@ -368,7 +368,7 @@ def test_a_wrong_and_an_expired_secret(doctor, emulator):
     emulator.register(APPLICATION, client_secret=SECRET, expired=True, roles=[ROLE])
     lines = doctor()
     assert red(lines) == {"token"}
-    assert "make a new one and set it" in lines["token"].measured
+    assert "create a new one and set it" in lines["token"].measured
     emulator.register(APPLICATION, client_secret="new", roles=[ROLE])
     assert well(doctor(AZURE_CLIENT_SECRET="new"))
 

@@ -60,7 +60,7 @@ def panel(variables: dict[str, str]) -> Iterator[httpx.Client]:
 
 @pytest.fixture
 def restless(variables: dict[str, str]) -> Iterator[httpx.Client]:
-    """A panel that reads anew at each look."""
+    """A panel that reads again for each request."""
     always = Timing(fresh=0, stale=1000, first_pause=0)
     timings = Timings(always, always, always)
     with (
@@ -272,7 +272,7 @@ def test_while_dataverse_has_asked_the_sync_to_wait_the_panel_waits_too(
     emulator.clear_requests()
     answer = panel.get("/api/metrics/recent")
     assert answer.status_code == 502
-    assert "takes requests again" in answer.json()["message"]
+    assert "accepts requests again" in answer.json()["message"]
     assert emulator.requests() == []
 
 
@@ -536,7 +536,7 @@ def test_prometheus_is_told_what_the_ledger_holds(panel, store: Store, database_
 
 
 def prometheus(text: str) -> dict[str, float]:
-    """The samples, after a strict look at the format (exposition formats, 0.0.4)."""
+    """The samples, after a strict check of the format (exposition formats, 0.0.4)."""
     assert text.endswith("\n")
     told: dict[str, float] = {}
     kinds: dict[str, str] = {}
@@ -574,7 +574,7 @@ def family_of(sample: str, kinds: dict[str, str]) -> str:
 
 
 def test_viewers_read_what_is_wrong_and_not_where(variables):
-    """A host name, a port and a database name help whoever wants to get in there."""
+    """A host name, a port and a database name would help an attacker."""
     hidden = "postgresql://someone@127.0.0.1:1/secret_database"
     with (
         served(variables | {"DATABASE_URL": hidden}) as url,
@@ -587,4 +587,4 @@ def test_viewers_read_what_is_wrong_and_not_where(variables):
             assert "port 1" not in text
         answer = client.get("/readyz")
     assert answer.status_code == 503
-    assert answer.json()["message"].startswith("The metrics database cannot be used.")
+    assert answer.json()["message"].startswith("The metrics database is not available.")

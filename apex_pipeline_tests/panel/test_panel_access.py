@@ -1,4 +1,4 @@
-"""Who may look at the panel, and what a browser is kept from doing to it."""
+"""Access to the panel, and protection against other sites in a browser."""
 
 from collections.abc import Iterator
 
@@ -112,7 +112,7 @@ def test_a_wrong_token_gives_no_cookie(client, token):
     answer = sign_in(client, token)
     assert answer.status_code == 401
     assert "set-cookie" not in answer.headers
-    assert "not the token" in answer.text
+    assert "token is wrong" in answer.text
 
 
 def test_what_is_no_form_gives_no_cookie(client):

@@ -1,4 +1,4 @@
-"""One read for all, on a clock of the test's own."""
+"""One read for all viewers, on the test's own clock."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -18,7 +18,7 @@ NOW = datetime(2026, 11, 25, tzinfo=UTC)
 
 
 class Source:
-    """Something to read that takes as long as it is told to, and fails as it is told."""
+    """A source with a given duration and given failures."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -44,7 +44,7 @@ class Source:
 
 
 async def settled() -> None:
-    """Let what can go on go on."""
+    """Let all tasks continue as far as they can."""
     for _ in range(5):
         await asyncio.sleep(0)
 
@@ -99,7 +99,7 @@ def test_an_old_value_is_served_while_the_next_is_read():
     jitters=st.lists(st.floats(1, 1.05), min_size=1, max_size=9),
 )
 def test_a_viewer_sees_within_ten_seconds_what_is_new(phase, takes, jitters):
-    """As the page asks: when it was told to, or up to a twentieth later."""
+    """Poll like the page: at the given time, or up to a twentieth later."""
 
     async def scenario(source: Source) -> None:
         source.shared = Shared(
@@ -210,7 +210,7 @@ def test_a_read_that_never_ends_is_given_up():
         shared = Shared(forever, Timing(limit=0.01), source="Dataverse")
         failure = (await shared.get()).failure
         assert isinstance(failure, TransientError)
-        assert str(failure) == "Dataverse gave no answer in 0.01 s."
+        assert str(failure) == "Dataverse did not answer within 0.01 s."
 
     asyncio.run(scenario())
 

@@ -1,4 +1,4 @@
-"""What a request may take, and what is told of a fault of ours."""
+"""Limits of a request, and the answer after a bug of ours."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""The description of the API, and what a fuzzer makes of the two."""
+"""The description of the API, checked against the API with a fuzzer."""
 
 import subprocess
 import sys

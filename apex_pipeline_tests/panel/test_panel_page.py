@@ -1,4 +1,4 @@
-"""The panel's page, as a real browser shows it to people."""
+"""The panel's page in a real browser."""
 
 import re
 from collections.abc import Iterator
@@ -43,7 +43,7 @@ def browser() -> Iterator[Browser]:
 
 @contextmanager
 def looking(browser: Browser, **options) -> Iterator[Page]:
-    """A page of a viewer of its own, in which nothing may go wrong."""
+    """A page of a new viewer, which must not log errors."""
     wrong: list[str] = []
     with browser.new_context(locale="en-US", **options) as context:
         page = context.new_page()
@@ -88,7 +88,7 @@ def variables(emulator, database_url, tmp_path) -> dict[str, str]:
 
 @pytest.fixture
 def panel(variables) -> Iterator[str]:
-    """A panel that reads anew at each look."""
+    """A panel that reads again for each request."""
     with served(variables, timings=Timings(RESTLESS, RESTLESS, RESTLESS)) as url:
         yield url
 

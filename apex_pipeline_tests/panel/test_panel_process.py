@@ -27,7 +27,7 @@ SECONDS = 60
 def running(
     folder: Path, port: int, **variables: str
 ) -> Iterator["subprocess.Popen[str]"]:
-    """The command, when it says that it serves."""
+    """The running command, once it reports that it serves."""
     environment = {
         name: text
         for name, text in os.environ.items()

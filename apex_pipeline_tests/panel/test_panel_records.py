@@ -1,4 +1,4 @@
-"""Two days of runs, kept up to date by small reads, on a clock of the test's own."""
+"""Two days of runs, kept up to date by small reads, on the test's own clock."""
 
 import asyncio
 from collections.abc import Iterator

@@ -30,7 +30,7 @@ COUNT = "SELECT count(*) FROM campaign_metrics"
 
 @contextmanager
 def serving(open_database) -> Iterator[httpx.Client]:
-    """A client of the routes alone, without what the panel puts before them."""
+    """A client of the routes alone, without the panel's middleware."""
     app = Starlette(routes=recording_routes(open_database))
     server = uvicorn.Server(
         uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None)

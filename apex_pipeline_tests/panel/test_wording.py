@@ -1,4 +1,4 @@
-"""How figures are told to people."""
+"""Figures as text."""
 
 from datetime import UTC, datetime
 from decimal import Decimal

@@ -1,4 +1,4 @@
-"""Marks against whatever happens to the rows between their reading and their mark."""
+"""Marks, while rows change between reading and marking."""
 
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -46,7 +46,7 @@ def change(url, *rows, assignment="tokens_in = tokens_in + 1"):
 
 @contextmanager
 def held(url, *rows, statement="SELECT FROM campaign_metrics WHERE {} FOR UPDATE"):
-    """Another transaction that holds rows."""
+    """Another transaction that locks rows."""
     ids = ", ".join(f"'{row.id}'" for row in rows)
     with psycopg.connect(url) as connection:
         connection.execute(statement.format(f"id IN ({ids})").encode())

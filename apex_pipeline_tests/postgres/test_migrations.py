@@ -265,7 +265,7 @@ def test_table_that_stays_locked_is_left_as_it_is(empty_database_url, connect):
     connection.execute(_BARE_TABLE)
     with holder.transaction():
         holder.execute("LOCK TABLE campaign_metrics IN ACCESS SHARE MODE")
-        with pytest.raises(DatabaseUnavailableError, match="holds the table"):
+        with pytest.raises(DatabaseUnavailableError, match="locks the table"):
             migrations.apply(empty_database_url, wait_seconds=0)
 
         assert migrations.pending(empty_database_url) == ALL
@@ -286,7 +286,7 @@ def test_who_holds_a_table_that_has_to_be_changed_is_named(empty_database_url, c
 
 
 def test_others_get_at_a_table_while_a_change_of_it_waits(empty_database_url, connect):
-    """A reader queues behind it for as long as it queues, which is a second."""
+    """A reader waits behind it for as long as it waits itself: one second."""
     connection, holder = connect(empty_database_url), connect(empty_database_url)
     connection.execute(_BARE_TABLE)
     connection.execute("SET lock_timeout = '20s'")
@@ -320,7 +320,7 @@ def test_an_index_that_waits_for_an_old_transaction_is_given_up_and_made_later(
 
 
 def test_nothing_waits_for_a_writer_when_nothing_is_missing(database_url, connect):
-    """The table is as it should be; only the record of it is not."""
+    """The table is complete; only the record of its migration is missing."""
     connect(database_url).execute("DELETE FROM _yoyo_migration")
     writer = connect(database_url)
     with writer.transaction():
@@ -385,7 +385,7 @@ def stranger_url(database_url, connect) -> Iterator[str]:
 
 
 def test_missing_privilege_says_what_to_do(stranger_url):
-    with pytest.raises(DatabaseError, match=r"may not do this.*Grant it"):
+    with pytest.raises(DatabaseError, match=r"lacks a privilege.*Grant it"):
         migrations.apply(stranger_url)
 
 

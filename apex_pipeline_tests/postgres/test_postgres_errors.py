@@ -1,4 +1,4 @@
-"""What Postgres and poolers say reaches people as one sentence with a remedy."""
+"""Errors of Postgres and poolers become one message with a remedy."""
 
 import psycopg
 import pytest
@@ -69,7 +69,7 @@ def test_a_trigger_that_refuses_marks_is_told_in_its_own_words(
     [
         (VIEW, DatabaseError, 'cannot update view "campaign_metrics"'),
         (COMPOSITE, DatabaseError, "does not exist"),
-        (RENAMED, SchemaMissingError, "give it its name back"),
+        (RENAMED, SchemaMissingError, "restore it under its name"),
     ],
     ids=["a view that takes no update", "a type that cannot be read", "renamed"],
 )

@@ -30,7 +30,7 @@ def table(database_url: str) -> Iterator[psycopg.Connection]:
 
 @pytest.fixture
 def adopted(adopted_url: str) -> Iterator[Store]:
-    """A store on a table that other people's migration made."""
+    """A store on a table created by the migration of others."""
     migrations.apply(adopted_url)
     with connect(adopted_url) as opened:
         yield opened

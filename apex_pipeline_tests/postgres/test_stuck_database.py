@@ -1,4 +1,4 @@
-"""A database that is locked, frozen or suspended: everything ends, and says why."""
+"""With a locked, frozen or suspended database, everything ends and says why."""
 
 import json
 import os
@@ -67,14 +67,14 @@ def network(database_url: str) -> Iterator[FaultyNetwork]:
 
 @pytest.fixture
 def through(database_url: str, network: FaultyNetwork) -> dict[str, str]:
-    """The variable that leads to the database through that network."""
+    """The variable with the URL of the database through that network."""
     port = str(conninfo_to_dict(database_url)["port"])
     return {"DATABASE_URL": database_url.replace(f":{port}/", f":{network.port}/")}
 
 
 @contextmanager
 def locked(database_url: str) -> Iterator[None]:
-    """Somebody else has locked the table."""
+    """Another session has locked the table."""
     with psycopg.connect(database_url, application_name="nightly report") as other:
         other.execute("LOCK TABLE campaign_metrics")
         yield

@@ -1,4 +1,4 @@
-"""Nothing waits for ever: how statements are bounded, and who is named for a wait."""
+"""No statement waits for ever, and errors name the holder of a lock."""
 
 import threading
 from collections.abc import Callable, Iterator

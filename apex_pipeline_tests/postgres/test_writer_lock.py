@@ -138,7 +138,7 @@ def test_a_lock_dies_with_its_connection_and_says_so(store, database_url):
         connection.execute("SELECT pg_terminate_backend(%s, 10000)", (pid,))
 
     for _ in range(2):
-        with pytest.raises(WriterLockLostError, match="Another run may have begun"):
+        with pytest.raises(WriterLockLostError, match="Another run may have started"):
             lock.ping()
     lock.release()
 

@@ -1,4 +1,4 @@
-"""Records that the replaced flow made stand for their rows, and no row is sent twice."""
+"""The replaced flow's records are adopted for their rows, and no row is sent twice."""
 
 import os
 
@@ -38,7 +38,7 @@ __all__ = ["api", "database", "reconcile", "report", "sync"]
 
 
 def rows(count):
-    """Rows that no two fit, the oldest first."""
+    """Rows that no two records match, oldest first."""
     return [
         campaign_row(
             id=numbered(number),
@@ -61,7 +61,7 @@ def adopted(database_url):
 def test_records_of_the_old_flow_are_adopted_and_the_rest_is_sent(
     sync, reconcile, emulator, api, database_url
 ):
-    """Marked by that flow or not, rounded or cut: each record stands for its row."""
+    """Marked by that flow or not, rounded or truncated: each record matches its row."""
     insert(database_url, rows(4))
     first, second, third, fourth = ids(database_url)
     made = {
@@ -154,7 +154,7 @@ def test_records_that_fit_no_row_are_no_obstacle_once_adopting_has_looked(
 def test_a_row_that_has_a_record_of_its_own_keeps_it(
     sync, reconcile, emulator, api, database_url
 ):
-    """Sent, and the sync was killed before it marked the row."""
+    """The row was sent, but the sync was killed before it marked it."""
     insert(database_url, rows(1))
     (row,) = ids(database_url)
     api.patch(f"{SET}({row})", json=as_record(database_url, row))
@@ -225,7 +225,7 @@ def adopt_and_repair(death: Death) -> None:
 
 
 def kill_adopting(step, first, every, emulator, api, database_url, tmp_path):
-    """Forty rows, half of which the old flow has delivered, and marked ten of them."""
+    """Forty rows; the old flow delivered half of them and marked ten."""
     insert(database_url, rows(40))
     for row in ids(database_url)[:20]:
         old_flow(api, database_url, row)
@@ -247,7 +247,7 @@ def kill_adopting(step, first, every, emulator, api, database_url, tmp_path):
 def test_adopting_and_repairing_that_is_killed_is_made_good_by_the_next_run(
     step, sync, reconcile, emulator, api, database_url, tmp_path
 ):
-    """Each run is killed a little later than the one before, until one is not."""
+    """Each run is killed a little later than the one before, until one finishes."""
     died_at = kill_adopting(step, 4, 7, emulator, api, database_url, tmp_path)
     assert died_at > 11
     reconcile(adopt=True, repair=True)

@@ -1,4 +1,4 @@
-"""Whether a record holds what its row holds, whatever it says."""
+"""Comparing a record with its row, whatever the record contains."""
 
 import json
 from decimal import Decimal

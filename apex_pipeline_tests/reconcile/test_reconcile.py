@@ -1,4 +1,4 @@
-"""Rows held against their records: what is found, and that nothing else is."""
+"""Comparing rows with their records finds every difference and nothing else."""
 
 import asyncio
 import os
@@ -16,7 +16,7 @@ from apex_pipeline.errors import NoProgressError
 from apex_pipeline.postgres import migrations
 from apex_pipeline.postgres.run_ledger import RunStatus
 from apex_pipeline.reconcile import progress
-from apex_pipeline.reconcile.agreement import read_standing
+from apex_pipeline.reconcile.agreement import read_agreement
 from apex_pipeline.reconcile.dataverse_records import Records
 from apex_pipeline.reconcile.findings import Kind
 from apex_pipeline.reconcile.progress import ReconciliationRun
@@ -197,7 +197,7 @@ def test_rows_that_come_go_and_are_delivered_meanwhile_raise_no_alarm(
 def test_a_row_that_moves_while_it_is_looked_at_is_left_to_the_next_run(
     sync, emulator, api, database, database_url, tmp_path, meddling
 ):
-    """The rows change after they were read, and before their records are."""
+    """The rows change after they were read, and before their records are read."""
     insert_many(database_url, 4)
     sync()
     missing, different, *_ = ids(database_url)
@@ -219,7 +219,7 @@ def test_a_row_that_moves_while_it_is_looked_at_is_left_to_the_next_run(
 
     keys = [key for (key,) in query(database_url, "SELECT id FROM campaign_metrics")]
     asyncio.run(look())
-    assert found(read_standing(database, emulator.url)) == set()
+    assert found(read_agreement(database, emulator.url)) == set()
 
 
 def test_a_second_that_holds_more_than_a_window_is_compared_by_key(
@@ -377,7 +377,7 @@ def test_rows_marked_since_are_looked_at_though_dataverse_has_nothing_to_tell(
 def test_a_finding_that_is_mended_in_postgres_is_gone_with_the_next_run(
     sync, reconcile, api, database_url
 ):
-    """Neither side tells of it, and the round has come past the row."""
+    """Neither side reports the change, and the round has already passed the row."""
     insert_many(database_url, 10)
     sync()
     changed, deleted, *_ = ids(database_url)
@@ -454,7 +454,7 @@ def test_progress_is_kept_from_run_to_run(sync, reconcile, api, database_url):
         runs.append(run)
         assert len(runs) < 20
     assert len(runs) > 2
-    assert all("are used up" in str(run.note) for run in runs[:-1])
+    assert all("is used up" in str(run.note) for run in runs[:-1])
     assert found(standing) == {(Kind.MISSING, gone)}
 
 
@@ -527,7 +527,7 @@ assert report.failure is None and report.run.is_complete
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_rows(sync, emulator, database_url, tmp_path):
-    """In a process of its own, for the emulator remembers each request.
+    """Run in its own process, because the emulator keeps every request.
 
     Half of the rows share one second. It holds more rows than are read at once, and
     then five times as many.

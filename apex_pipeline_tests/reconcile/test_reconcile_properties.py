@@ -1,4 +1,4 @@
-"""Whatever is damaged is found, and nothing else; whatever is said stays harmless."""
+"""All damage is found and nothing else; no answer does harm."""
 
 import json
 from datetime import UTC, datetime
@@ -190,7 +190,7 @@ def tsv(text):
 
 @pytest.mark.parametrize("text", SPITEFUL)
 def test_a_finding_is_shown_without_anything_that_markdown_acts_on(text):
-    """A row's id may be any text, where somebody else made the table."""
+    """A row's id may be any text in a table created by others."""
     now = datetime.now(UTC)
     table = findings_table([Finding(Kind.MISSING, f"|{text}|", None, (), now)])
     assert text not in table
@@ -204,7 +204,7 @@ IMPATIENT = ReconcileOptions(
 
 @pytest.fixture
 def against(hostile, store, database, database_url, tmp_path):
-    """Runs a reconciliation of thirty rows against what the server is told to say."""
+    """Runs a reconciliation of thirty rows against the given answers of the server."""
     insert_many(database_url, 30)
     execute(database_url, "UPDATE campaign_metrics SET exported_at = now()")
 

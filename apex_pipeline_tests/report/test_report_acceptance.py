@@ -1,4 +1,4 @@
-"""The lines that say whether it works: each goes red for its own fault."""
+"""The acceptance lines: each fails for its own fault."""
 
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
@@ -69,9 +69,9 @@ def test_the_migrations_beside_dagsters_storage_are_told(subject, empty_database
 
 WELL = {
     "rows arrive": State.MET,
-    "nothing lost, nothing twice": State.MET,
+    "no row lost or duplicated": State.MET,
     # Nothing has compared them yet.
-    "records hold what their rows hold": State.NOT_MEASURED,
+    "records equal their rows": State.NOT_MEASURED,
     "quarantine": State.MET,
     "incidents": State.MET,
 }
@@ -98,11 +98,11 @@ def test_a_row_that_waits_too_long_is_told(subject, database_url):
 
 def test_a_record_too_many_or_too_few_is_told(subject, emulator, database_url):
     deliver(emulator, {})
-    assert states(subject)["nothing lost, nothing twice"] is State.NOT_MET
+    assert states(subject)["no row lost or duplicated"] is State.NOT_MET
     lost = campaign_row()
     insert(database_url, [lost, campaign_row()])
     execute(database_url, "UPDATE campaign_metrics SET exported_at = now()")
-    assert states(subject)["nothing lost, nothing twice"] is State.NOT_MET
+    assert states(subject)["no row lost or duplicated"] is State.NOT_MET
 
 
 def test_what_comparing_found_is_told(subject, database_url):
@@ -114,7 +114,7 @@ def test_what_comparing_found_is_told(subject, database_url):
         " 'c', 'r', 'p', 0, now(), now())",
     )
     found = states(subject)
-    assert found["records hold what their rows hold"] is State.NOT_MET
+    assert found["records equal their rows"] is State.NOT_MET
 
 
 def test_rows_in_quarantine_warn_and_their_causes_are_known_issues(

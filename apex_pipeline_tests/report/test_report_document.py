@@ -1,4 +1,4 @@
-"""A report as Markdown and as HTML, whatever stands in it."""
+"""A report as Markdown and as HTML, whatever its texts contain."""
 
 from datetime import UTC, datetime
 from html.parser import HTMLParser
@@ -72,13 +72,13 @@ class Seen(HTMLParser):
 
 
 def as_github_shows(text):
-    """Markdown in HTML, where HTML in it is let through."""
+    """Render Markdown as HTML, and let HTML in it pass through."""
     parser = MarkdownIt("commonmark", {"html": True})
     return parser.enable(["table", "strikethrough"]).render(text)
 
 
 def cells(text):
-    """Cells without backticks, which may have come to be code."""
+    """Cells without backticks, which may have become code."""
     return [cell.replace("`", "") for cell in Seen(text).cells]
 
 
@@ -141,14 +141,14 @@ def test_what_is_not_met_comes_first_and_once():
             ),
         ),
     )
-    assert [(section.key, line.name) for section, line in made.to_be_seen_to()] == [
+    assert [(section.key, line.name) for section, line in made.needing_attention()] == [
         ("b", "lost"),
         ("a", "late"),
     ]
     assert counts_in_words(made) == "1 met, 2 warning, 1 not met, 1 not measured"
     for text in (to_html(made), to_markdown(made, lambda _: None)):
         assert "why" in text
-        assert text.index("To be seen to") < text.index("lost") < text.index("well")
+        assert text.index("Needs attention") < text.index("lost") < text.index("well")
 
 
 def test_pictures_are_in_the_html_and_beside_the_markdown():

@@ -1,4 +1,4 @@
-"""What the report reads, each from the real thing."""
+"""The readers of the report, against real sources."""
 
 import subprocess
 import sys
@@ -212,11 +212,11 @@ def test_commits_are_those_of_the_repository_that_the_package_is_in(tmp_path):
     package.mkdir()
     init = package / "__init__.py"
     init.touch()
-    with pytest.raises(ApexError, match="no git repository"):
+    with pytest.raises(ApexError, match="not in a git repository"):
         read_repository(2, package)
     git(tmp_path, "init", "-b", "trunk")
     git(tmp_path, "commit", "--allow-empty", "-m", "somebody else's")
-    with pytest.raises(ApexError, match="no git repository"):
+    with pytest.raises(ApexError, match="not in a git repository"):
         read_repository(2, package)
     git(tmp_path, "add", ".")
     for subject in ("one", "two | <b>", "three"):

@@ -1,4 +1,4 @@
-"""The security checklist: each line goes red for its own fault, and for no other."""
+"""The security checklist: each line fails for its own fault and no other."""
 
 import subprocess
 import sys
@@ -46,7 +46,7 @@ def panel_at(url, **changes):
 
 def test_what_nobody_serves_is_not_measured_and_says_why(variables):
     found = lines(variables)
-    for name in ("panel: who may look", "panel: other sites", "panel: headers"):
+    for name in ("panel: access", "panel: other sites", "panel: headers"):
         assert found[name].state is State.NOT_MEASURED
         assert "does not answer" in found[name].actual
     assert found["logs"].state is State.NOT_MEASURED
@@ -63,7 +63,7 @@ def test_a_panel_is_well_behind_its_token_or_on_this_machine(variables, token):
     with served(variables, token=token) as url:
         variables |= panel_at(url, **({"APEX_PANEL_TOKEN": token} if token else {}))
         found = states(variables)
-    assert found["panel: who may look"] is State.MET
+    assert found["panel: access"] is State.MET
     assert found["panel: other sites"] is State.MET
     assert found["panel: headers"] is State.MET
 
@@ -72,11 +72,11 @@ def test_a_panel_without_the_token_that_is_configured_is_found_out(variables):
     with served(variables) as url:
         variables |= panel_at(url, APEX_PANEL_TOKEN=TOKEN)
         found = states(variables)
-    assert found["panel: who may look"] is State.NOT_MET
+    assert found["panel: access"] is State.NOT_MET
 
 
 class _Open(BaseHTTPRequestHandler):
-    """Answers everybody, and everything."""
+    """Answers every request of every client."""
 
     def do_GET(self):
         self.send_response(200)
@@ -100,7 +100,7 @@ def test_what_lets_everybody_in_is_found_out(variables):
             server.shutdown()
             thread.join()
     assert {name for name, state in found.items() if state is State.NOT_MET} == {
-        "panel: who may look",
+        "panel: access",
         "panel: other sites",
         "panel: headers",
     }
@@ -134,7 +134,7 @@ def _loosen_dotenv(state):
     ("fault", "name"),
     [
         (_loosen_state, "state folder"),
-        (_loosen_file, "files that hold a secret"),
+        (_loosen_file, "files with secrets"),
         (_loosen_cache, "token cache"),
         (_log_it, "logs"),
         (_loosen_dotenv, "file .env"),

@@ -8,7 +8,7 @@ import pytest
 from apex_pipeline.column_types import Timestamp
 from apex_pipeline.metrics import COLUMNS
 from apex_pipeline.postgres.database import Database
-from apex_pipeline.reconcile.agreement import read_standing
+from apex_pipeline.reconcile.agreement import read_agreement
 from apex_pipeline.reconcile.comparison_run import run_reconciliation
 from apex_pipeline.reconcile.run_report import ReconcileOptions
 from apex_pipeline.sync.run import SyncOptions, run_sync
@@ -58,7 +58,7 @@ def reconcile(database, emulator, report):
         ended = report(**options)
         assert ended.failure is None, ended.failure
         assert ended.run is not None, ended.skipped
-        return ended.run, read_standing(database, emulator.url)
+        return ended.run, read_agreement(database, emulator.url)
 
     return run
 

@@ -1,4 +1,4 @@
-"""kill -9 at every step: nothing lost, nothing twice."""
+"""kill -9 at every step loses no row and duplicates none."""
 
 import random
 
@@ -32,7 +32,7 @@ def rows(seed):
 
 
 def settle(store, emulator, database_url, tmp_path):
-    """Let an undisturbed run follow, and hold the outcome against the rows."""
+    """Run once more undisturbed, and compare the outcome with the rows."""
     report = run_sync(
         store, emulator_settings(emulator), tmp_path / "tokens.json", SyncOptions()
     )
@@ -42,7 +42,7 @@ def settle(store, emulator, database_url, tmp_path):
 
 
 def hold_against_rows(emulator, database_url):
-    """Exactly one record for each row that Dataverse can hold; marked: just those."""
+    """Each row that Dataverse can hold has exactly one record; only those are marked."""
     good = query(
         database_url, "SELECT id::text FROM campaign_metrics WHERE length(phase) <= 16"
     )

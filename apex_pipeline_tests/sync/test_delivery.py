@@ -1,4 +1,4 @@
-"""Delivery into the served emulator: what lands, what is refused, what it costs."""
+"""Delivery into the served emulator: records, rejections, and requests."""
 
 import asyncio
 from uuid import UUID
@@ -87,7 +87,7 @@ def test_delivering_twice_changes_nothing(emulator, tmp_path):
 
 
 def test_rows_that_share_a_key_do_not_hold_up_the_others(emulator, tmp_path):
-    """A table without a primary key may hold a row twice."""
+    """A table without a primary key may contain a row twice."""
     delivery = deliver(emulator, tmp_path, metrics(1, 2, 2, 3))
     assert delivery.failure is None
     assert len(delivery.acknowledged) == 4

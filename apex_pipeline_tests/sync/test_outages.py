@@ -1,4 +1,4 @@
-"""Postgres dying in the middle of a run, and coming back."""
+"""Postgres dies in the middle of a run and comes back."""
 
 import os
 import signal

@@ -129,7 +129,7 @@ def test_a_run_whose_rows_are_all_held_fails_and_says_so(sync, database_url):
     with holding(database_url, CHANGE):
         report = sync()
     assert isinstance(report.failure, NoProgressError)
-    assert "held by another transaction" in str(report.failure)
+    assert "locked by another transaction" in str(report.failure)
     assert report.remaining == 5
 
 

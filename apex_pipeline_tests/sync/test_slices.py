@@ -1,4 +1,4 @@
-"""Sending rows again that Dataverse has acknowledged."""
+"""Sending acknowledged rows again."""
 
 import dataclasses
 from datetime import UTC, datetime, timedelta, timezone
@@ -58,7 +58,7 @@ def sync(store, emulator, tmp_path):
 
 @pytest.fixture
 def rows(sync, database_url):
-    """A day of exported rows, one an hour; of each its id."""
+    """Insert a day of exported rows, one per hour; return their ids."""
     written = [campaign_row(created_at=DAY + n * HOUR) for n in range(24)]
     insert(database_url, written)
     assert sync().delivered == 24
@@ -70,12 +70,12 @@ def _refused(row):
 
 
 def change(database_url, value=7777):
-    """What a person mends in rows that are in Dataverse already."""
+    """Correct a value in rows that Dataverse already holds."""
     execute(database_url, f"UPDATE campaign_metrics SET tokens_in = {value}")
 
 
 def sent(emulator):
-    """Ids of the records that hold what was mended."""
+    """Ids of the records with the corrected value."""
     return {
         r["apex_campaignmetricsid"]
         for r in emulator.records()

@@ -1,4 +1,4 @@
-"""The stream between a source and a sink that misbehave in every order."""
+"""The stream between a source and a sink that fail in every order."""
 
 import asyncio
 import random
@@ -37,7 +37,7 @@ def pending_row(number, **overrides):
 
 
 class Source:
-    """Pending rows in memory, with the store's promises."""
+    """Pending rows in memory, with the store's guarantees."""
 
     def __init__(self, rows):
         self.rows = {r.id: r for r in rows}
@@ -73,7 +73,7 @@ class Source:
 
 
 class Sink:
-    """Acknowledges everything, unless `behave` says otherwise for a request."""
+    """Acknowledges everything, unless `behave` decides otherwise for a request."""
 
     def __init__(self, behave=None):
         self.behave = behave or (lambda metrics: Delivery(tuple(m.id for m in metrics)))
@@ -289,7 +289,7 @@ def test_a_defect_ends_the_run_even_while_the_reader_waits_for_room(culprit):
     source = Ahead([pending_row(n) for n in range(4 * MAX_CONCURRENCY)])
 
     class Busy:
-        """Each request is under way for ever, but for the one that goes wrong."""
+        """Every request runs for ever, except the one that fails."""
 
         def __init__(self):
             self.begun = 0

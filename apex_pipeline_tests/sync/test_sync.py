@@ -108,7 +108,7 @@ def test_a_dry_run_leaves_no_trace(sync, store, emulator, database_url):
 def test_bad_rows_are_put_aside_with_reasons_and_the_others_land(
     sync, emulator, database_url
 ):
-    """An adopted table holds what ours would not."""
+    """An adopted table may contain values that ours would refuse."""
     with psycopg.connect(database_url) as connection:
         ((view,),) = connection.execute(
             "SELECT pg_get_viewdef('campaign_metrics_pending')"
@@ -144,7 +144,7 @@ def test_bad_rows_are_put_aside_with_reasons_and_the_others_land(
 
 @pytest.fixture
 def text_ids_url(empty_database_url):
-    """A table that somebody else made, with ids of text."""
+    """A table created by others, with text ids."""
     with psycopg.connect(empty_database_url) as connection:
         connection.execute("CREATE TABLE campaign_metrics (id text PRIMARY KEY)")
     migrations.apply(empty_database_url)
@@ -373,7 +373,7 @@ def test_money_is_exact(sync, emulator, database_url):
 
 
 def test_requests_keep_to_the_services_limits(sync, emulator, database_url):
-    """Sixty requests a window: the run ends for want of time, and draws no refusal."""
+    """Sixty requests per window: the run ends when its time is up, without a refusal."""
     insert_many(database_url, 100)
     emulator.set_limits(requests=60)
     report = sync(stream=StreamOptions(rows_per_request=1), time_budget=5.0)

@@ -1,4 +1,4 @@
-"""The gate in front of the Dagster UI, tried as other sites and other clients would."""
+"""The gate in front of the Dagster UI, attacked by other sites and clients."""
 
 import asyncio
 import socket
@@ -119,7 +119,7 @@ def test_another_origin_changes_nothing(opened, origin):
 
 
 def test_graphql_in_an_address_is_refused(opened):
-    """An image's address needs no permission of the server that it names."""
+    """An image's address needs no permission from its server."""
     answer = httpx.get(f"{opened}/graphql", params=MUTATION)
     assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
 
@@ -190,7 +190,7 @@ def test_the_token_and_this_machines_own_secret_open_it(guarded, token):
 
 
 def test_one_sign_in_opens_the_panel_and_the_ui(guarded):
-    """Cookies are for a host, whatever its port; the key is made of the token."""
+    """Cookies belong to a host, whatever its port; the key comes from the token."""
     with httpx.Client(base_url=guarded) as client:
         turned = client.get("/runs", headers={"Accept": "text/html"})
         assert (turned.status_code, turned.headers["location"]) == (303, "/sign-in")

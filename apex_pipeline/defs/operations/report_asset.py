@@ -78,9 +78,9 @@ def _write(
     definitions: dg.Definitions,
 ) -> "tuple[Report, WrittenReport]":
     # Runs of the sync load this module too, and need nothing of what a report needs.
-    from apex_pipeline.report.composing import Wishes, compose  # noqa: PLC0415
+    from apex_pipeline.report.composing import ReportOptions, compose  # noqa: PLC0415
     from apex_pipeline.report.report_files import default_path, write  # noqa: PLC0415
-    from apex_pipeline.report.report_subject import Eyes  # noqa: PLC0415
+    from apex_pipeline.report.report_subject import Readers  # noqa: PLC0415
 
     eyes = Eyes(
         look_at_instance,
@@ -89,7 +89,7 @@ def _write(
         tell=context.log.info,
     )
     results = Path(config.junit_xml).absolute() if config.junit_xml else None
-    report = compose(os.environ, eyes, Wishes(results, config.screenshots))
+    report = compose(os.environ, readers, ReportOptions(results, config.screenshots))
     path = (
         Path(config.output).absolute()
         if config.output

@@ -17,8 +17,8 @@ from apex_pipeline.defs.sync_specs import CAMPAIGN_METRICS, OPERATIONS
 from apex_pipeline.errors import ApexError, ConfigError
 from apex_pipeline.reconcile.agreement import (
     SMALLEST_ENTITLEMENT,
-    Standing,
-    read_standing,
+    Agreement,
+    read_agreement,
 )
 from apex_pipeline.reconcile.comparison_run import run_reconciliation
 from apex_pipeline.reconcile.findings import Finding, Kind
@@ -200,7 +200,7 @@ def dataverse_reconciliation(
                 options,
                 dagster_run_id=context.run.run_id,
             )
-            standing = read_standing(database, settings.dataverse.resource)
+            standing = read_agreement(database, settings.dataverse.resource)
     except ApexError as error:
         raise dg.Failure(str(error), allow_retries=False) from None
     if report.skipped is not None:
@@ -219,7 +219,7 @@ def dataverse_reconciliation(
         )
 
 
-def _metadata(report: ReconcileReport, standing: Standing) -> dict[str, Any]:
+def _metadata(report: ReconcileReport, standing: Agreement) -> dict[str, Any]:
     run = report.run
     figures: dict[str, Any] = {
         f"found_{k.value}": n for k, n in standing.counts.items()
@@ -248,7 +248,7 @@ def _metadata(report: ReconcileReport, standing: Standing) -> dict[str, Any]:
     }
 
 
-def _check_results(standing: Standing) -> Iterator[dg.AssetCheckResult]:
+def _check_results(standing: Agreement) -> Iterator[dg.AssetCheckResult]:
     for check in _CHECKS:
         count = sum(standing.counts[kind] for kind in check.kinds)
         shown = [each for each in standing.examples if each.kind in check.kinds]

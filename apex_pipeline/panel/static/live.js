@@ -1,7 +1,7 @@
-// Asks for the tiles again, and puts them in place of the old ones.
+// Polls the tiles and replaces the old ones.
 //
-// The server renders them, so there is one place that decides how a figure is told. It
-// also says when to ask again. Nothing is asked while nobody looks.
+// The server renders them, so one place decides how a figure is shown. It also says when
+// to poll again. A hidden page does not poll.
 
 const live = document.getElementById("live");
 const announcement = document.getElementById("announcement");
@@ -17,8 +17,8 @@ const status = () => live.querySelector(".status");
 function schedule(seconds) {
   clearTimeout(timer);
   if (document.hidden) return;
-  // Viewers that were opened together must not ask together for ever. Never earlier than
-  // told: who asks just before new figures are due gets the old ones once more.
+  // Pages that were opened together should not poll together for ever. Never poll early:
+  // a poll just before new figures are due gets the old ones again.
   timer = setTimeout(refresh, seconds * (1 + Math.random() * 0.05) * 1000);
 }
 
@@ -66,7 +66,7 @@ function lose() {
   shown.dataset.state = "lost";
   shown.querySelector("strong").textContent = "Connection lost";
   shown.querySelector(".message").textContent =
-    "The panel does not answer; these are the last figures it gave.";
+    "The panel does not answer. These are its last figures.";
   tell();
 }
 

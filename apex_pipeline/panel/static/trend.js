@@ -1,4 +1,4 @@
-// Makes the picture that came with the page one to point at.
+// Replaces the page's static picture with an interactive chart.
 
 const chart = document.getElementById("chart");
 const REFRESH_MS = 300_000;
