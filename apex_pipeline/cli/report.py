@@ -10,7 +10,7 @@ from apex_pipeline.cli.doctor import look_at_dagster
 from apex_pipeline.cli.output import waiting
 from apex_pipeline.cli.terminal import say
 from apex_pipeline.commands import SUMMARIES
-from apex_pipeline.report.composing import Wishes, compose
+from apex_pipeline.report.composing import ReportOptions, compose
 from apex_pipeline.report.dagster_facts import Orchestration
 from apex_pipeline.report.document import counts_in_words
 from apex_pipeline.report.report_files import default_path, write
@@ -58,8 +58,8 @@ def report(
     # Dagster reads its own from the process.
     os.environ.update(dagster_environment(given))
     with waiting("Measuring …") as tell:
-        eyes = Eyes(look_at_dagster, _read_orchestration, SUMMARIES, tell=tell)
-        made = compose(given, eyes, Wishes(junit_xml, screenshots))
+        readers = Readers(look_at_dagster, _read_orchestration, SUMMARIES, tell=tell)
+        made = compose(given, readers, ReportOptions(junit_xml, screenshots))
     path = output or default_path(made, state_dir(given), html=html)
     write(made, path.absolute(), html=html)
     say(f"{path}: {counts_in_words(made)}")

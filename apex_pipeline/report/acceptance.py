@@ -8,7 +8,7 @@ from apex_pipeline.monitoring.alerts.journal import NO_JOURNAL, VARIABLE, Journa
 from apex_pipeline.monitoring.alerts.notice import Severity
 from apex_pipeline.monitoring.doctor import check_results as doctor
 from apex_pipeline.monitoring.facts import Facts, read_facts
-from apex_pipeline.reconcile.agreement import read_standing
+from apex_pipeline.reconcile.agreement import read_agreement
 from apex_pipeline.report.delivery_statistics import read_rows
 from apex_pipeline.report.document import Line, State
 from apex_pipeline.report.latencies import count_records

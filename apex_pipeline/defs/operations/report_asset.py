@@ -82,7 +82,7 @@ def _write(
     from apex_pipeline.report.report_files import default_path, write  # noqa: PLC0415
     from apex_pipeline.report.report_subject import Readers  # noqa: PLC0415
 
-    eyes = Eyes(
+    readers = Readers(
         look_at_instance,
         partial(read_orchestration, definitions),
         SUMMARIES,
