@@ -9,41 +9,47 @@ import click
 from apex_pipeline import __version__
 from apex_pipeline.errors import ApexError, ConfigError
 
-# A command's module is imported when it is called: Dagster alone takes most of a
-# second, which `apex --help` need not wait for.
+# Each module is imported when its command runs. Importing Dagster alone takes most of a
+# second; `apex --help` does not wait for it.
 _COMMANDS = {
-    "alerts": ("apex_pipeline.cli.alerts:alerts", "See, silence and try alerts."),
-    "doctor": ("apex_pipeline.cli.doctor:doctor", "Check everything, live."),
-    "emulator": ("apex_pipeline.emulator.__main__:main", "Serve a Dataverse Web API."),
-    "export": ("apex_pipeline.cli.export:export", "Write CSV, of any range."),
+    "alerts": ("apex_pipeline.cli.alerts:alerts", "List, silence and test alerts."),
+    "doctor": ("apex_pipeline.cli.doctor:doctor", "Check everything the sync needs."),
+    "emulator": (
+        "apex_pipeline.emulator.__main__:main",
+        "Emulate the Dataverse Web API.",
+    ),
+    "export": ("apex_pipeline.cli.export:export", "Export any date range as CSV."),
     "panel": ("apex_pipeline.cli.panel:panel", "Serve the KPI panel and its API."),
-    "provision": ("apex_pipeline.cli.provision:provision", "Make tables as needed."),
+    "provision": (
+        "apex_pipeline.cli.provision:provision",
+        "Create what both ends need.",
+    ),
     "quarantine": (
         "apex_pipeline.cli.quarantine:quarantine",
-        "See refused rows; release or drop them.",
+        "List, release or drop quarantined rows.",
     ),
-    "record": ("apex_pipeline.cli.record:record", "Write metrics of campaign runs."),
+    "record": ("apex_pipeline.cli.record:record", "Record metrics of campaign runs."),
     "reconcile": (
         "apex_pipeline.cli.reconcile:reconcile",
-        "Compare all rows with their records.",
+        "Compare rows with their records.",
     ),
     "report": ("apex_pipeline.cli.report:report", "Write the completion report."),
     "status": ("apex_pipeline.cli.status:status", "Show whether the sync keeps up."),
     "sync": ("apex_pipeline.cli.sync:sync", "Deliver pending rows now."),
     "webserver": (
         "apex_pipeline.cli.webserver:webserver",
-        "Serve the Dagster UI behind a gate.",
+        "Serve the Dagster UI, access-controlled.",
     ),
     "up": ("apex_pipeline.cli.up:up", "Run everything on this machine."),
 }
 
 
 COMMANDS = {name: text for name, (_, text) in _COMMANDS.items()}
-"""What each command does, in a few words."""
+"""Command name to one-line description."""
 
 
 class _Commands(click.Group):
-    """Loads commands when they are called, and turns our errors into one message."""
+    """Load commands on demand and print our errors as messages, without a traceback."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click's
         return list(_COMMANDS)
@@ -77,15 +83,14 @@ class _Commands(click.Group):
 def main() -> None:
     """Carry campaign metrics from Postgres into Microsoft Dataverse.
 
-    With DATABASE_URL and DATAVERSE_RESOURCE unset, everything runs on this machine:
-    begin with `apex up --demo`. Variables are also read from a file .env in the current
-    folder; the documentation lists them all.
+    To try it without any accounts, run `apex up --demo`: with DATABASE_URL and
+    DATAVERSE_RESOURCE unset, everything runs on this machine. Variables are also read
+    from the file .env in the current folder; the documentation lists them all.
     """
     from apex_pipeline.cli.variables import load_variables  # noqa: PLC0415  as above
 
     load_variables()
     os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "yes")
-    # Others' warnings, such as Dagster's of each connection it tries again, are not for
-    # whoever typed a command.
+    # Hide library warnings, such as the one that Dagster logs for each connection retry.
     logging.basicConfig(format="%(levelname)s %(message)s", level=logging.ERROR)
     logging.getLogger("apex_pipeline").setLevel(logging.WARNING)

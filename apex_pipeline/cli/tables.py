@@ -1,4 +1,4 @@
-"""Values and tables for whoever reads them, be it in a terminal or in a log."""
+"""Values and tables as text for a terminal or a log."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -9,7 +9,7 @@ from rich.text import Text
 
 
 def wide_console() -> Console:
-    """A console that cuts nothing to a width that nobody sees."""
+    """Return a console that is wide enough for tables in files and logs."""
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = 200
@@ -17,11 +17,11 @@ def wide_console() -> Console:
 
 
 def print_table(records: Sequence[Mapping[str, str]], *, alarming: str = "") -> None:
-    """Print records, of which there is at least one; their keys are the headings.
+    """Print records as a table, with the keys of the first as headings.
 
     Args:
-        records: Lines of the table.
-        alarming: The column whose values are to catch the eye.
+        records: Lines of the table; at least one.
+        alarming: Column to highlight in red.
     """
     table = Table(box=None, pad_edge=False, show_edge=False)
     for heading in records[0]:
@@ -33,7 +33,7 @@ def print_table(records: Sequence[Mapping[str, str]], *, alarming: str = "") -> 
 
 
 def words(value: object) -> str:
-    """A value as a person reads it; times are UTC."""
+    """Format a value for display; times must be UTC."""
     match value:
         case None:
             return "-"
@@ -46,7 +46,7 @@ def words(value: object) -> str:
 
 
 def printable(text: str) -> str:
-    """Text from outside, of which nothing steers the terminal or turns lines around."""
+    """Escape characters that could control the terminal or reorder text."""
     return "".join(
         character
         if character.isprintable() or character == "\n"

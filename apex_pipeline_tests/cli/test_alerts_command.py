@@ -72,7 +72,7 @@ def test_the_list_shows_what_is_wrong_what_is_silenced_and_what_waits(journal, m
     assert "incident  run-failed/nightly" in told
     assert f"remedy    {RULES['run-failed'].remedy}" in told
     assert "rows-quarantined  known" in told
-    assert "email: 1 notices not delivered: on their way" in told
+    assert "email: 1 notices undelivered: being sent" in told
 
     document = json.loads(apex("alerts", "list", "--json").output)
     (incident,) = document["incidents"]
@@ -87,7 +87,7 @@ def test_the_list_shows_what_is_wrong_what_is_silenced_and_what_waits(journal, m
     for _ in range(FLAPPING - 1):
         look(journal, FAILED)
         look(journal)
-    assert "but it comes and goes" in apex("alerts", "list").output
+    assert "but it keeps coming back" in apex("alerts", "list").output
 
 
 def test_a_silence_without_an_end_is_refused(variables):
@@ -102,7 +102,7 @@ def test_a_silence_without_an_end_is_refused(variables):
 
 
 def test_a_test_message_goes_through_each_channel(variables, mail):
-    assert apex("alerts", "test").output == "email: took the message\n"
+    assert apex("alerts", "test").output == "email: accepted the message\n"
     assert len(mail.envelopes) == 1
     mail.refuses["DATA"] = "554 no"
     refused = apex("alerts", "test", "--json")
