@@ -1,8 +1,8 @@
-"""What is ours on a Dagster instance that others use too.
+"""Tell our runs, schedules and sensors from those of others on a shared instance.
 
-Dagster tags each run with its code location when the run is created through a
-workspace: by the UI, a schedule, a sensor, a backfill or `dagster job launch`. Our jobs
-carry the same tag, so it is also there when a command runs one in its own process.
+Dagster tags each run that is created through a workspace with its code location: by the
+UI, a schedule, a sensor, a backfill or `dagster job launch`. Our jobs carry the same
+tag, which also covers runs that a command starts in its own process.
 """
 
 import os
@@ -14,14 +14,14 @@ from dagster._core.storage.tags import CODE_LOCATION_TAG
 
 from apex_pipeline.settings import LOCATION_VARIABLE, load_code_location
 
-# Only the process that loads definitions for a workspace is told the name. Its children
-# and whatever reads the settings learn it from the environment.
+# Dagster passes the name only to the process that loads definitions for a workspace.
+# Its children and the settings read it from the environment.
 if _reported := DefinitionsLoadContext.get().code_location_name:
     os.environ[LOCATION_VARIABLE] = _reported
 
 LOCATION = load_code_location(os.environ)
 OURS = {CODE_LOCATION_TAG: LOCATION}
-"""Tags by which the storage finds our runs."""
+"""Tags that select our runs in the storage."""
 
 _MODULE = "apex_pipeline.definitions"
 

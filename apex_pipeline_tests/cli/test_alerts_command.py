@@ -16,8 +16,8 @@ from apex_pipeline_tests.support.ends import campaign_row, environment, execute,
 from apex_pipeline_tests.support.receivers import mail_server, make_authority
 
 OVERDUE = (
-    "Rows have been waiting for more than ten minutes. The last run of the sync says "
-    "nothing of a fault."
+    "Rows have been pending for more than ten minutes. The last run of the sync "
+    "reported no error."
 )
 FAILED = RULES["run-failed"].finding("it broke", where="nightly")
 
@@ -152,7 +152,9 @@ def test_the_check_sees_that_nobody_watches(journal, variables):
     look(journal, now=datetime.now(UTC) - timedelta(minutes=4))
     unwatched = apex("status", "--check")
     assert unwatched.exit_code == 1
-    assert "Nothing watches the sync. It looked 4 min" in unwatched.output
+    assert (
+        "The sync is not monitored. The health watch last ran 4 min" in unwatched.output
+    )
 
 
 def test_the_check_goes_without_a_journal(variables, monkeypatch, database_url):

@@ -78,7 +78,7 @@ def test_a_dry_run_counts(apex, emulator, database_url):
     insert(database_url, [campaign_row(), campaign_row(phase="x" * 17)])
     ended = apex("sync", "--dry-run")
     assert ended.returncode == 0
-    assert "2 rows read, 1 of them bad" in ended.stdout
+    assert "2 rows read, 1 of them invalid" in ended.stdout
     assert emulator.records() == []
 
 

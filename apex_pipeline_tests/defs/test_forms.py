@@ -202,7 +202,7 @@ def test_a_record_and_a_file_of_them_are_written_once(launch, database_url, tmp_
     del row["id"]
     record = json.dumps(row, default=str)
     count = "SELECT count(*) FROM campaign_metrics"
-    assert failure(launch("record_campaign_metrics")) == "Give a record or a file."
+    assert failure(launch("record_campaign_metrics")) == "Set either record or file."
 
     dry = launch("record_campaign_metrics", record=record, dry_run=True)
     assert output(dry)["created"].value is True
@@ -222,6 +222,6 @@ def test_a_record_and_a_file_of_them_are_written_once(launch, database_url, tmp_
         json.loads(path.with_name("rows.jsonl.rejects.jsonl").read_text())["line"] == 2
     )
     odd = launch("record_campaign_metrics", file=str(tmp_path / "rows.txt"))
-    assert "say jsonl or csv" in failure(odd)
+    assert "set format to jsonl or csv" in failure(odd)
     gone = launch("record_campaign_metrics", file=str(tmp_path / "gone.csv"))
     assert "No such file" in failure(gone)

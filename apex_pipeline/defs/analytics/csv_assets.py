@@ -1,4 +1,4 @@
-"""The CSV files as an asset, and a job for whatever rows somebody wants as a file."""
+"""The asset of the nightly CSV files, and the job that exports any range on request."""
 
 from collections.abc import Sequence
 from datetime import date
@@ -42,11 +42,11 @@ from apex_pipeline.errors import ApexError, ConfigError
 FILES_MATCH_ROLLUPS = dg.AssetCheckSpec(
     "files_match_rollups",
     asset=CSV_KEY,
-    description="Each file just written, read back as CSV, has as many rows as the "
-    "database had at that moment.",
+    description="Each file of this run, read back as CSV, has as many rows as the "
+    "database had when it was written.",
 )
 
-# Of the daily files; those of the others are in docs/csv.md and the database.
+# Columns of the daily files. docs/csv.md and the database describe the others.
 _SCHEMA: dg.TableSchema = DAILY_METADATA["dagster/column_schema"]
 _METADATA = {
     "dagster/column_schema": _SCHEMA,
@@ -63,8 +63,8 @@ _EXAMPLES = 5
     key=CSV_KEY,
     deps=[
         DAILY_KEY,
-        # A run writes whichever week is out of date. Nor could its days be mapped to
-        # weeks: these are cut in the other time zone.
+        # A run writes every week that is out of date. Its days cannot be mapped to
+        # weeks, because weekly partitions may use the other time zone.
         dg.AssetDep(WEEKLY_KEY, partition_mapping=dg.AllPartitionMapping()),
         HISTORY_KEY,
         FORECAST_KEY,
@@ -78,16 +78,16 @@ _EXAMPLES = 5
     owners=OWNERS,
     kinds={"csv", "file"},
     freshness_policy=DAILY_FRESHNESS,
-    description="The rollups, the history and the forecast as CSV files in "
-    "`APEX_EXPORT_DIR`, in the business time zone: `daily/` by day, `weekly/` by the "
-    "Monday of each week that is over, `history_30d.csv`, `_60d` and `_90d`, "
-    "`forecast.csv` and `forecast_totals.csv`. Each run writes the files of its days and "
-    "the current ones, and whatever else is missing or older than its rollup.",
+    description="Rollups, history and forecast as CSV files in `APEX_EXPORT_DIR`, in the "
+    "business time zone: `daily/` has one file per day, `weekly/` one per completed week "
+    "(by its Monday), beside `history_30d.csv`, `_60d`, `_90d`, `forecast.csv` and "
+    "`forecast_totals.csv`. Each run writes the files of its days, the current files, and "
+    "any file that is missing or older than its rollup.",
 )
 def campaign_csv_exports(
     context: dg.AssetExecutionContext, services: Services
 ) -> dg.MaterializeResult:
-    """Write the files of the run's days, and those that are out of date."""
+    """Write the files of the run's days and every file that is out of date."""
     try:
         settings = services.analysis_settings()
         days = asked_periods(context, DAILY)
@@ -107,7 +107,7 @@ def _tell(
     days: Periods,
     overview: dict[str, Any],
 ) -> None:
-    """Say of each day's file what it is, also of days that the run was not asked for."""
+    """Report each day's file, including days outside the partitions of this run."""
     asked_for = frozenset(days.labels())
     for file in files:
         if file.dataset is not DAILY_ROWS or file.label is None:
@@ -118,7 +118,7 @@ def _tell(
                 dg.AssetMaterialization(CSV_KEY, partition=key, metadata=facts)
             )
             continue
-        # One overview for the whole run: it is kept in each event.
+        # Attach the overview to one event only; each event stores its own copy.
         whole = overview if file.label == days.last else {}
         context.add_asset_metadata(whole | facts, partition_key=key)
 
@@ -133,7 +133,7 @@ def _facts(file: ExportedFile) -> dict[str, Any]:
 
 
 def _overview(files: Sequence[ExportedFile]) -> dict[str, Any]:
-    """All that the run wrote."""
+    """Totals and the last files of this run."""
     return {
         "files_written": len(files),
         "rows_written": sum(file.written.rows for file in files),
@@ -172,27 +172,26 @@ def _check(files: Sequence[ExportedFile]) -> dg.AssetCheckResult:
 
 
 class ExportConfig(dg.Config):
-    """What `apex export` takes; what is not said is an empty text or 0."""
+    """The options of `apex export`; an empty text or 0 means the default."""
 
     dataset: str = Field(default="daily", description=f"One of {', '.join(DATASETS)}.")
     first: str = Field(
         default="", description="First day, such as 2026-11-25; empty for all."
     )
-    last: str = Field(default="", description="Last day, included; empty for all.")
+    last: str = Field(default="", description="Last day, inclusive; empty for all.")
     zone: str = Field(
-        default="", description="Time zone of the days; empty for APEX_TIME_ZONE."
+        default="",
+        description="Time zone that days are counted in; empty for APEX_TIME_ZONE.",
     )
-    days: int = Field(
-        default=0, description=f"Length of the history; 0 for {HISTORY_DAYS}."
-    )
-    compress: bool = Field(default=False, description="Whether as gzip.")
+    days: int = Field(default=0, description=f"Days of history; 0 for {HISTORY_DAYS}.")
+    compress: bool = Field(default=False, description="Compress with gzip.")
 
 
 @dg.op(pool=ANALYSIS_POOL)
 def write_requested_csv(
     context: dg.OpExecutionContext, config: ExportConfig, services: Services
 ) -> None:
-    """Write one file into the folder `on_request`."""
+    """Write one file to the folder `on_request`."""
     try:
         settings = services.analysis_settings()
         selection = select(
@@ -230,11 +229,11 @@ def _day(name: str, text: str) -> date | None:
 
 @dg.job(
     executor_def=dg.in_process_executor,
-    description="Writes one dataset as a CSV file into the folder on_request in "
-    "APEX_EXPORT_DIR, as `apex export` does. For a range, zone or dataset that the "
-    "nightly files do not have.",
+    description="Writes one dataset as a CSV file to the folder on_request in "
+    "APEX_EXPORT_DIR, like `apex export`. Run it for a range, time zone or dataset that "
+    "the nightly files do not cover.",
     tags=OPERATOR_TAGS | ANALYSIS_TAGS,
 )
 def export_csv() -> None:
-    """Write any rows as one CSV file."""
+    """Export any range as one CSV file."""
     write_requested_csv()
