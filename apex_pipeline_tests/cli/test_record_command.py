@@ -58,14 +58,14 @@ def test_one_record_by_options_is_written_once(record, database_url):
     )
     other = record(*OPTIONS, "--id", "k", "--tokens-in", "7")
     assert other.returncode == 1
-    assert "with another --tokens-in" in other.stderr.decode()
+    assert "with a different --tokens-in" in other.stderr.decode()
     assert query(database_url, COUNT) == [(1,)]
 
 
 def test_an_empty_id_or_key_is_refused_not_left_out(record, database_url):
     ended = record(*OPTIONS, "--id", "")
     assert ended.returncode == 1
-    assert b"--id has to be printable text of 1 to 255 characters" in ended.stderr
+    assert b"--id must be printable text of 1 to 255 characters" in ended.stderr
     assert record(*OPTIONS, "--idempotency-key", "").returncode == 1
     assert query(database_url, COUNT) == [(0,)]
 
@@ -107,7 +107,7 @@ def test_all_problems_are_told_in_the_words_of_the_command(record):
     assert ended.returncode == 1
     told = ended.stderr.decode().splitlines()
     assert "apex: --phase is missing" in told
-    assert "apex: --tokens-in is text; a number is wanted" in told
+    assert "apex: --tokens-in is text; it must be a number" in told
     assert "apex: --cost-usd is NaN; the column holds finite numbers" in told
     assert len(told) == 11
 
@@ -151,7 +151,7 @@ def test_bad_lines_are_told_and_on_demand_reported(record, tmp_path, database_ur
     assert ended.returncode == 1
     assert ended.stderr.decode().splitlines() == [
         "apex: line 2: tokensIn is -1; the column holds 0 to 2147483647",
-        "apex: 1 line is bad; nothing was written.",
+        "apex: 1 line is invalid; nothing was written.",
     ]
     assert query(database_url, COUNT) == [(0,)]
     skipped = record("--file", path, "--skip-bad")

@@ -122,7 +122,7 @@ def test_all_problems_are_told_at_once(client, database_url):
         "'cost' is not a field; is costUSD meant?",
         "runId is given more than once",
         "phase is 17 characters long; the column holds 16",
-        "tokensIn is true or false; a number is wanted",
+        "tokensIn is true or false; it must be a number",
         "latencyAvgMs is given more than once",
     ]
     assert query(database_url, COUNT) == [(0,)]
