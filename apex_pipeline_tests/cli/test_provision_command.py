@@ -70,7 +70,7 @@ def test_provision_alone_does_both_and_the_sync_runs(apex, variables, emulator):
     lines = ended.stdout.splitlines()
     assert lines[0].startswith("applied: 0001")
     assert sum(line.startswith("created: ") for line in lines) == 7
-    assert any("the administrator removed it" in line for line in lines)
+    assert any("the administrator deleted it" in line for line in lines)
     insert_many(variables["DATABASE_URL"], 3)
     assert apex("sync").stdout.startswith("3 delivered")
 
