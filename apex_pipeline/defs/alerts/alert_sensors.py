@@ -56,7 +56,7 @@ def alert_on_failure(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     began = time.monotonic()
     with open_station(os.environ) as station:
         now = datetime.now(UTC)
-        found = [*_of_the_other(context, station, now)]
+        found = [*_observe_health_watch(context, station, now)]
         reader = EventReader(context.instance, context.repository_def, station.page)
 
         def look(progress: Progress | None) -> Look:
@@ -72,7 +72,9 @@ def alert_on_failure(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         deliveries = deliver(
             station.journal, station.channels, _delivery_seconds(began)
         )
-    return dg.SkipReason(_told(notices, deliveries, "No run or check has failed."))
+    return dg.SkipReason(
+        _tick_summary(notices, deliveries, "No run or check has failed.")
+    )
 
 
 def _cursor(progress: Progress | None) -> Cursor | None:
@@ -81,7 +83,7 @@ def _cursor(progress: Progress | None) -> Cursor | None:
     return Cursor(progress.state["after"], tuple(progress.state["seen"]))
 
 
-def _of_the_other(
+def _observe_health_watch(
     context: dg.SensorEvaluationContext, station: Station, now: datetime
 ) -> Iterator[Observation]:
     """Observe the health watch, which cannot report its own failure."""
@@ -128,16 +130,16 @@ def watch_sync_health(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         )
         deliveries = deliver(journal, station.channels, _delivery_seconds(began))
         journal.forget_old()
-        told = _told(notices, deliveries, _summary(seen))
-        return dg.SkipReason(f"{told} {_ping(station)}".strip())
+        summary = _tick_summary(notices, deliveries, _open_problems(seen))
+        return dg.SkipReason(f"{summary} {_ping(station)}".strip())
 
 
-def _summary(seen: Look) -> str:
+def _open_problems(seen: Look) -> str:
     wrong = [found.title for each in seen.observations for found in each.findings]
     return f"Still open: {'; '.join(wrong)}." if wrong else "No problems."
 
 
-def _told(
+def _tick_summary(
     notices: Sequence[Notice], deliveries: Sequence[Delivery], otherwise: str
 ) -> str:
     """Summarise the tick for the Dagster UI."""

@@ -14,8 +14,8 @@ from dagster_shared.error import SerializableErrorInfo
 from apex_pipeline.defs.code_location import OURS, is_our_run
 from apex_pipeline.defs.sync.sync_assets import SKIPPED_TAG
 from apex_pipeline.monitoring.rules.run_outcomes import (
+    QUOTABLE_ERRORS,
     SEPARATOR,
-    TELLING,
     CheckResult,
     Cursor,
     RunEnd,
@@ -300,6 +300,6 @@ def describe(error: SerializableErrorInfo | None) -> tuple[str, str]:
     while error.cause is not None:
         error = error.cause
     kind = error.cls_name or "Error"
-    if kind in TELLING:
+    if kind in QUOTABLE_ERRORS:
         return kind, _CLASS.sub("", error.message).strip()
     return kind, f"{kind}. See the Dagster UI for its message, which may quote data."

@@ -90,13 +90,16 @@ def _load(config: RecordConfig) -> dict[str, Any]:
             report=report if config.skip_bad else None,
             dry_run=config.dry_run,
         )
-    told: dict[str, Any] = {
+    counts: dict[str, Any] = {
         "created": loaded.created,
         "recorded_before": loaded.repeated,
     }
     if config.skip_bad:
-        told |= {"rejected": loaded.rejected, "rejects": dg.MetadataValue.path(report)}
-    return told
+        counts |= {
+            "rejected": loaded.rejected,
+            "rejects": dg.MetadataValue.path(report),
+        }
+    return counts
 
 
 def _dialect(config: RecordConfig) -> Dialect:

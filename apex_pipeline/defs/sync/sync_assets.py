@@ -81,25 +81,25 @@ def synced_campaign_metrics(
             note = report.skipped or (
                 _dry_note(report, options.part) if config.dry_run else None
             )
-            standing = standing_of(store, report if note is None else None)
+            delivery = read_delivery_state(store, report if note is None else None)
     except ApexError as error:
         raise _failed(error) from None
     if note is None:
-        yield from _materializations(report, standing.quarantine)
+        yield from _materializations(report, delivery.quarantine)
         if options.part is not None:
-            told = _slice_note(report, options.part)
-            context.instance.add_run_tags(context.run.run_id, {SLICE_TAG: told})
+            slice_note = _slice_note(report, options.part)
+            context.instance.add_run_tags(context.run.run_id, {SLICE_TAG: slice_note})
     else:
         context.log.info(note)
         context.instance.add_run_tags(context.run.run_id, {SKIPPED_TAG: note})
     selected = {key.name for key in context.selected_asset_check_keys}
-    yield from (each for each in _checks(standing) if each.check_name in selected)
+    yield from (each for each in _checks(delivery) if each.check_name in selected)
     if report.failure is not None:
         raise _failed(report.failure, report)
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class DeliveryState:
     """What the checks report, whether or not this run delivered rows itself.
 
     Dagster expects every run to report every check.
@@ -117,19 +117,21 @@ class Standing:
     figures: Mapping[str, float] = field(default_factory=dict)
 
 
-def standing_of(store: Store, report: SyncReport | None = None) -> Standing:
+def read_delivery_state(
+    store: Store, report: SyncReport | None = None
+) -> DeliveryState:
     """Summarise delivery from this run's report, or else from the last run in the ledger."""
     if report is not None and report.failure is not None:
         try:
             quarantine = read_quarantine(store)
         except DatabaseError:
             quarantine = None
-        return Standing(
+        return DeliveryState(
             str(report.failure), quarantine, report.rejected, _figures(report)
         )
     ended = (r for r in store.last_runs(5) if r.status is not RunStatus.RUNNING)
     last = next(ended, None)
-    return Standing(
+    return DeliveryState(
         last.error if last else None,
         read_quarantine(store),
         figures=_figures(report or last),
@@ -238,18 +240,18 @@ def _delivered(report: SyncReport) -> dg.MaterializeResult:
     )
 
 
-def _checks(standing: Standing) -> Iterator[dg.AssetCheckResult]:
+def _checks(delivery: DeliveryState) -> Iterator[dg.AssetCheckResult]:
     yield dg.AssetCheckResult(
         asset_key=DELIVERED.key,
         check_name=DELIVERY_COMPLETE.name,
-        passed=standing.failure is None,
+        passed=delivery.failure is None,
         severity=dg.AssetCheckSeverity.ERROR,
-        metadata={"failure": standing.failure or "none", **standing.figures},
+        metadata={"failure": delivery.failure or "none", **delivery.figures},
     )
-    found = standing.quarantine
+    found = delivery.quarantine
     yield dg.AssetCheckResult(
         **(
-            check_values(standing.rejected)
+            check_values(delivery.rejected)
             if found is None
             else check_values(found.waiting, found.dropped)
         )

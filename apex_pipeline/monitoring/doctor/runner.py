@@ -94,8 +94,8 @@ def _slip(slip: Exception) -> str:
 
 
 def _line(check: Check, finding: Finding, seconds: float) -> Line:
-    mends_itself = finding.state in {State.OK, State.NOT_CHECKED}
-    remedy = finding.remedy or ("" if mends_itself else check.remedy)
+    needs_no_remedy = finding.state in {State.OK, State.NOT_CHECKED}
+    remedy = finding.remedy or ("" if needs_no_remedy else check.remedy)
     return Line(
         check.name, finding.state, finding.measured, check.target, remedy, seconds
     )

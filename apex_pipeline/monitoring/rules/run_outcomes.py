@@ -36,7 +36,9 @@ REFUSED = "Refused"
 
 FAILED_BY_A_CHECK = "DagsterAssetCheckFailedError"
 
-TELLING = {name for name, kind in vars(errors).items() if isinstance(kind, type)} | {
+QUOTABLE_ERRORS = {
+    name for name, kind in vars(errors).items() if isinstance(kind, type)
+} | {
     "DeliveryError",
     "Failure",
     "DagsterUserCodeUnreachableError",
@@ -68,7 +70,7 @@ _CHECK_REMEDIES = {
 }
 
 # Other rules report the same problems with more detail.
-_TOLD_OTHERWISE = {
+_REPORTED_BY_OTHER_RULES = {
     ("dataverse_campaign_metrics", "delivery_complete"),
     ("quarantined_campaign_metrics", "no_rows_quarantined"),
 }
@@ -232,7 +234,7 @@ def _short(job: str) -> str:
 
 def _remedy(kind: str) -> str:
     """The remedy for a class of error; empty if its message includes one."""
-    is_ours = not kind.endswith("Error") or kind in TELLING
+    is_ours = not kind.endswith("Error") or kind in QUOTABLE_ERRORS
     return _REMEDIES.get(kind, "") if is_ours else _UNFORESEEN
 
 
@@ -243,7 +245,7 @@ def without_rows(text: str) -> str:
 
 
 def _of_check(result: CheckResult) -> Iterator[Observation]:
-    if (result.asset, result.check) in _TOLD_OTHERWISE:
+    if (result.asset, result.check) in _REPORTED_BY_OTHER_RULES:
         return
     key = f"{result.asset}/{result.check}"
     if result.passed:
