@@ -291,7 +291,7 @@ def test_a_cell_with_line_ends_does_not_upset_the_count(database):
         (f"{HEADER}\n{ROW}".encode("utf-16")[:-1], "no longer valid UTF-16"),
         (f"{HEADER}\n{'x' * 1_000_001}".encode("utf-16"), "line 2 is longer"),
         (f"{HEADER},run_id\n{ROW},x", "runId appears twice"),
-        ("sep=|\na|b", "between the cells, not '|'"),
+        ("sep=|\na|b", "separated by commas, not '|'"),
         (f'{HEADER}\n{ROW}\n"', "line 3: invalid CSV"),
         (f'{HEADER}\n{ROW}\n"a"b,', "line 3: invalid CSV"),
         (f"{HEADER}\n{'x' * 1_000_001}", "line 2 is longer than 1000000 bytes"),
@@ -313,7 +313,7 @@ def test_bytes_that_are_not_utf_8_are_told_by_line(database):
     )
     text = json.dumps(sent(phase="phäse"), ensure_ascii=False)
     read = lines(text.encode("latin-1"), Format.JSON_LINES)
-    assert told(database, read)[0].startswith("line 1: phase holds characters")
+    assert told(database, read)[0].startswith("line 1: phase contains characters")
 
 
 def test_lines_that_are_not_json_are_told_by_number(database):

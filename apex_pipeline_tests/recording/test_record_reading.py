@@ -56,7 +56,9 @@ def test_null_is_as_good_as_absent():
 
 
 def test_a_name_that_is_no_field_is_told_with_the_one_that_is_meant():
-    assert problems(sent(tokenIn=1)) == ["'tokenIn' is not a field; is tokensIn meant?"]
+    assert problems(sent(tokenIn=1)) == [
+        "'tokenIn' is not a field; did you mean tokensIn?"
+    ]
     assert problems(sent(exported_at=None)) == ["'exported_at' is not a field"]
     many = problems(sent(**{f"{n}{'x' * 1000}": 1 for n in range(5000)}))
     assert len(many) == 11
@@ -250,7 +252,7 @@ def test_the_spelling_is_the_one_that_most_names_are_in():
     assert spelling_of(metrics().keys()) is POSTGRES
     assert spelling_of([]) is AGENTS
     assert problems({**metrics(), "tokensIn": 1}, POSTGRES) == [
-        "'tokensIn' is not a field; is tokens_in meant?"
+        "'tokensIn' is not a field; did you mean tokens_in?"
     ]
 
 
