@@ -1,4 +1,4 @@
-"""The errors of apex_pipeline, sorted by what ends them.
+"""The errors of apex_pipeline, sorted by remedy.
 
 ApexError
 ├── ConfigError              fix the environment; nothing was attempted
@@ -9,71 +9,79 @@ ApexError
 ├── SystemicRejectionError   Dataverse refuses most rows for one cause; mend the cause
 ├── NoProgressError          a run had work, tried, and achieved nothing; says why
 ├── DatabaseError
-│   ├── DatabaseUnavailableError   Postgres did not answer within the patience given
+│   ├── DatabaseUnavailableError   Postgres did not answer in time
 │   ├── MarkSwallowedError         a trigger, rule or policy undoes our UPDATE
 │   ├── SchemaMissingError         run `apex provision database`
-│   └── WriterLockLostError        the one-writer lock died; the next run starts over
+│   └── WriterLockLostError        the one-writer lock was lost; the next run starts over
 └── DataverseError           message · status · code · request_id
     ├── TransientError       no answer, 5xx, deadlock: already retried within bounds
-    │   ├── InterceptedError something on the way answers in the service's place
-    │   └── TooMuchError     given up, here or at a gateway; less may get through
-    ├── OutOfTimeError       Dataverse's limits left no room within the time given
+    │   ├── InterceptedError a proxy or gateway answered instead of the service
+    │   └── TooMuchError     timed out, here or at a gateway; a smaller request may pass
+    ├── OutOfTimeError       throttling left no time within the budget
     ├── AuthError            no token, 401 after one renewal, 403
-    ├── SchemaDriftError     the table, or a column of it, is not there or not ours
-    └── RejectedError        this request's data is wrong; sending it again is useless
+    ├── SchemaDriftError     the table or a column is missing or differs
+    └── RejectedError        the data of the request is wrong; do not retry
 """
 
 from datetime import datetime
 
 
 class ApexError(Exception):
-    """Something an operator can mend; its text says how."""
+    """An error that an operator can fix; the message says how."""
 
 
 class ConfigError(ApexError):
-    """The environment is incomplete or contradictory; nothing was attempted."""
+    """The environment is incomplete or contradictory; nothing was attempted.
+
+    Attributes:
+        problems: All problems, one sentence each.
+    """
 
     def __init__(self, *problems: str) -> None:
-        """Keep every problem, so that one attempt names them all."""
+        """Join all problems, one per line."""
         super().__init__("\n".join(problems))
         self.problems = problems
 
 
 class CutoverError(ApexError):
-    """Dataverse holds records that this pipeline did not make."""
+    """Dataverse holds records that another flow created."""
 
 
 class InvalidRecordError(ApexError):
-    """A record, or a file of them, cannot be written as it stands; nothing was."""
+    """A record, or a file of records, is invalid; nothing was written.
+
+    Attributes:
+        problems: All problems, one sentence each.
+    """
 
     def __init__(self, *problems: str) -> None:
-        """Keep every problem, so that one attempt names them all."""
+        """Join all problems, one per line."""
         super().__init__("\n".join(problems))
         self.problems = problems
 
 
 class MalformedRecordError(InvalidRecordError):
-    """What should be a record is not JSON."""
+    """A record is not valid JSON."""
 
 
 class RecordConflictError(ApexError):
-    """A record has the id of another one, whose values differ; nothing was written.
+    """Another record with this id has different values; nothing was written.
 
     Attributes:
-        fields: Names of the fields that differ, as the caller spells them.
+        fields: Names of the fields that differ, in the caller's spelling.
     """
 
     def __init__(self, message: str, fields: tuple[str, ...]) -> None:
-        """Keep the names for whoever tells them to a program."""
+        """Keep the field names for structured answers such as the API's."""
         super().__init__(message)
         self.fields = fields
 
 
 class SystemicRejectionError(ApexError):
-    """Most rows were refused for one and the same cause, which is not the rows'."""
+    """Dataverse refused most rows with one error, which is not about the rows."""
 
     OF_A_ROW = " Dataverse says of one of them: "
-    """What follows this in the text may quote a row."""
+    """The part of the message after this may quote a row."""
 
 
 class NoProgressError(ApexError):
@@ -89,11 +97,11 @@ class DatabaseUnavailableError(DatabaseError):
 
 
 class MarkSwallowedError(DatabaseError):
-    """Postgres took the mark of acknowledged rows, and nothing of it remained."""
+    """Postgres accepted the mark of acknowledged rows but did not keep it."""
 
 
 class SchemaMissingError(DatabaseError):
-    """A table or view of ours is not there."""
+    """One of our tables or views is missing."""
 
 
 class WriterLockLostError(DatabaseError):
@@ -101,12 +109,13 @@ class WriterLockLostError(DatabaseError):
 
 
 class DataverseError(ApexError):
-    """An answer of Dataverse, or of the token endpoint, that is not success.
+    """Dataverse or the token endpoint did not answer with success.
 
     Attributes:
-        status: The HTTP status, or None where there was no answer.
-        code: Dataverse's hexadecimal code or Entra's AADSTS code, where one was given.
-        request_id: The service's own id of the request, for a support case.
+        message: The message without the identifiers.
+        status: HTTP status; None if there was no answer.
+        code: Dataverse's hexadecimal code or Entra's AADSTS code, if given.
+        request_id: The service's id of the request, for a support case.
     """
 
     def __init__(
@@ -117,7 +126,7 @@ class DataverseError(ApexError):
         code: str | None = None,
         request_id: str | None = None,
     ) -> None:
-        """Append whatever identifies the answer to the message."""
+        """Append status, code and request id to the message."""
         identity = [
             f"{name} {value}"
             for name, value in (
@@ -135,10 +144,10 @@ class DataverseError(ApexError):
 
 
 class TransientError(DataverseError):
-    """The service failed or did not answer, and went on failing while we retried.
+    """The service failed or did not answer, and retries did not help.
 
     Attributes:
-        retry_after: Seconds that the service asked us to wait, where it has done so.
+        retry_after: Seconds that the service asked us to wait, if it did.
     """
 
     def __init__(
@@ -150,22 +159,22 @@ class TransientError(DataverseError):
         request_id: str | None = None,
         retry_after: float | None = None,
     ) -> None:
-        """Keep the wait beside what identifies the answer."""
+        """Keep the requested wait."""
         super().__init__(message, status=status, code=code, request_id=request_id)
         self.retry_after = retry_after
 
 
 class InterceptedError(TransientError):
-    """A proxy, a gateway or a captive portal answered; the service was not heard."""
+    """A proxy, gateway or captive portal answered instead of the service."""
 
 
 class TooMuchError(TransientError):
-    """A request was given up before its answer came; a smaller one may get through.
+    """A request timed out; a smaller one may succeed.
 
-    It may have been carried out all the same.
+    The service may have carried it out nevertheless.
 
     Attributes:
-        seconds: How long was waited for it.
+        seconds: How long we waited for the answer.
     """
 
     def __init__(
@@ -177,27 +186,26 @@ class TooMuchError(TransientError):
         code: str | None = None,
         request_id: str | None = None,
     ) -> None:
-        """Keep the time, which says how slow the service is."""
+        """Keep the waiting time, which shows how slow the service is."""
         super().__init__(message, status=status, code=code, request_id=request_id)
         self.seconds = seconds
 
 
 class OutOfTimeError(DataverseError):
-    """The time given ended before the request could be sent; nothing was lost.
+    """Time ran out before the request could be sent; no data was lost.
 
     Attributes:
-        retry_at: When Dataverse takes requests again, where it has said so
-            (aware, UTC).
+        retry_at: When Dataverse accepts requests again (UTC), if it said so.
     """
 
     def __init__(self, message: str, *, retry_at: datetime | None = None) -> None:
-        """Keep the instant, so that whoever starts the next run can respect it."""
+        """Keep the instant before which no run should start."""
         super().__init__(message)
         self.retry_at = retry_at
 
 
 class AuthError(DataverseError):
-    """The application could not get a token, or may not do what it asked."""
+    """The application could not get a token, or lacks a privilege."""
 
 
 class SchemaDriftError(DataverseError):

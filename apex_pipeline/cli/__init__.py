@@ -13,7 +13,7 @@ from apex_pipeline.errors import ApexError, ConfigError
 
 
 class _Commands(click.Group):
-    """Loads commands when they are called, and turns our errors into one message."""
+    """Load commands on demand and print our errors as messages, without a traceback."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click's
         return list(COMMANDS)
@@ -49,15 +49,14 @@ class _Commands(click.Group):
 def main() -> None:
     """Carry campaign metrics from Postgres into Microsoft Dataverse.
 
-    With DATABASE_URL and DATAVERSE_RESOURCE unset, everything runs on this machine:
-    begin with `apex up --demo`. Variables are also read from a file .env in the current
-    folder; the documentation lists them all.
+    To try it without any accounts, run `apex up --demo`: with DATABASE_URL and
+    DATAVERSE_RESOURCE unset, everything runs on this machine. Variables are also read
+    from the file .env in the current folder; the documentation lists them all.
     """
     from apex_pipeline.cli.variables import load_variables  # noqa: PLC0415  as above
 
     load_variables()
     os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "yes")
-    # Others' warnings, such as Dagster's of each connection it tries again, are not for
-    # whoever typed a command.
+    # Hide library warnings, such as the one that Dagster logs for each connection retry.
     logging.basicConfig(format="%(levelname)s %(message)s", level=logging.ERROR)
     logging.getLogger("apex_pipeline").setLevel(logging.WARNING)

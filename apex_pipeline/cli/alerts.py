@@ -31,7 +31,7 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON obj
 
 @click.group()
 def alerts() -> None:
-    """See what is wrong, silence it for a while, try the channels."""
+    """List open incidents, silence them for a while, and test the channels."""
 
 
 @alerts.command("list")
@@ -40,12 +40,12 @@ def alerts() -> None:
     "--days",
     type=click.IntRange(0, 90),
     default=0,
-    help="Also those that were resolved within so many days.",
+    help="Include incidents resolved in the last DAYS days.",
 )
 def list_alerts(*, as_json: bool, days: int) -> None:
-    """Show the open incidents, the silences, and what does not get through.
+    """List open incidents, silences and undelivered notices.
 
-    Exit 0, whether or not something is open; `apex status --check` is for scripts.
+    Exits 0 even if incidents are open. In scripts use `apex status --check`.
     """
     names = [way.name for way in ways(os.environ)]
     with _journal() as journal:
@@ -79,9 +79,11 @@ def list_alerts(*, as_json: bool, days: int) -> None:
 
 @alerts.command("silence")
 @click.argument("incident")
-@click.option("--until", help="End, such as 2026-12-24T18:00 (UTC) or …+01:00.")
-@click.option("--for", "duration", help="In place of the end: 90min, 4h, 2d or 1w.")
-@click.option("--reason", default="", help="For whoever comes across it.")
+@click.option("--until", help="End of the silence: 2026-12-24T18:00 (UTC) or …+01:00.")
+@click.option(
+    "--for", "duration", help="Length instead of an end: 90min, 4h, 2d or 1w."
+)
+@click.option("--reason", default="", help="Why; shown in `apex alerts list`.")
 @_JSON
 def silence_alert(
     *,
@@ -91,11 +93,12 @@ def silence_alert(
     reason: str,
     as_json: bool,
 ) -> None:
-    """Tell nobody of INCIDENT before an end, which has to be given.
+    """Send no notices about INCIDENT until the end that you give.
 
-    INCIDENT as notices and `apex alerts list` name it, or the part before the slash for
-    all of a kind. What is still wrong at the end is told then. A second silence of the
-    same takes the place of the first.
+    Pass INCIDENT as notices and `apex alerts list` show it, or only the part before the
+    slash to silence every incident of that kind. If it is still open when the silence
+    ends, its notice is sent then. A new silence replaces an earlier one for the same
+    INCIDENT.
     """
     end = read_end(until, duration, datetime.now(UTC))
     with _journal() as journal:
@@ -114,15 +117,16 @@ def silence_alert(
 @alerts.command("test")
 @_JSON
 def test_alert(*, as_json: bool) -> None:
-    """Send a test message through each channel.
+    """Send a test message through each alert channel.
 
-    Exit 1: a channel did not take it; 2: none is configured.
+    Exit 0: every channel accepted it; 1: at least one failed; 2: no channel is
+    configured.
     """
-    found = ways(os.environ)
-    if not found:
+    configured = ways(os.environ)
+    if not configured:
         raise ConfigError(NO_CHANNEL)
     with waiting("Sending …"):
-        outcomes = send_test_notice(found, datetime.now(UTC))
+        outcomes = send_test_notice(configured, datetime.now(UTC))
     if as_json:
         say(
             json.dumps({each.channel: each.error for each in outcomes}, allow_nan=False)
@@ -137,7 +141,7 @@ def test_alert(*, as_json: bool) -> None:
 def _journal() -> Iterator[Journal]:
     url = read_variable(dict(os.environ) | dagster_environment(os.environ), VARIABLE)
     if not url:
-        # A stopped `apex up` is the cause, where it serves the two ends as well.
+        # If a stopped `apex up` is the cause, this raises the error that says so.
         resolve_local(os.environ)
         raise ConfigError(NO_JOURNAL)
     with Journal(url, load_code_location(os.environ)) as opened:
@@ -149,7 +153,7 @@ def _lines(incident: Incident) -> Iterator[str]:
     lasted = words(max(end - incident.opened_at, timedelta()))
     state = "resolved, lasted" if incident.resolved_at else "open for"
     if incident.is_open and incident.well_since:
-        state = f"well since {incident.well_since:%H:%M} UTC, but it comes and goes; open for"
+        state = f"fine since {incident.well_since:%H:%M} UTC, but it keeps coming back; open for"
     yield f"{incident.severity.value}: {incident.title} ({state} {lasted})"
     yield f"  incident  {incident.fingerprint}"
     if incident.cause:
@@ -171,8 +175,8 @@ def _document(incident: Incident) -> dict[str, object]:
 
 
 def _backlog(backlog: Backlog) -> str:
-    given_up = f", {backlog.given_up} given up" if backlog.given_up else ""
+    given_up = f", {backlog.given_up} expired" if backlog.given_up else ""
     return (
-        f"{backlog.channel}: {backlog.waiting} notices not delivered{given_up}: "
-        f"{backlog.error or 'on their way'}"
+        f"{backlog.channel}: {backlog.waiting} notices undelivered{given_up}: "
+        f"{backlog.error or 'being sent'}"
     )

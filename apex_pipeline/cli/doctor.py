@@ -31,19 +31,19 @@ _MARKS = {
 @click.option(
     "--send-test",
     is_flag=True,
-    help="Send a test message through each alert channel; may take half a minute.",
+    help="Also send a test message through each alert channel (up to half a minute).",
 )
 def doctor(*, as_json: bool, send_test: bool) -> None:
-    """Check everything that the sync needs, live, and say how to mend what is wrong.
+    """Check everything the sync needs against the live systems, and say how to fix it.
 
-    Changes nothing, and sends nothing without --send-test. Each line is looked at by itself; one that says nothing because
-    another failed is not checked, and says which. Exit 0: nothing failed, though there
-    may be warnings; 1: something did; 2: nothing could be checked, because the
-    configuration names neither Postgres nor Dataverse.
+    Changes nothing, and sends no message without --send-test. A check that depends on a
+    failed one is reported as not checked and names it. Exit 0: no check failed, but
+    there may be warnings; 1: at least one failed; 2: nothing could be checked, because
+    the configuration names neither Postgres nor Dataverse.
     """
-    # Dagster reads its own from the process.
+    # Dagster reads its variables from the process.
     os.environ.update(dagster_environment(os.environ))
-    with waiting("Looking at everything …"):
+    with waiting("Checking …"):
         around = Surroundings(
             look_at_dagster,
             seconds=patience(send_test=send_test),
@@ -58,8 +58,8 @@ def doctor(*, as_json: bool, send_test: bool) -> None:
 
 
 def look_at_dagster(environment: Mapping[str, str]) -> Instance | None:
-    """Dagster is loaded here, while the other checks wait for their answers."""
-    from apex_pipeline.defs.operations.instance_state import look_at_instance  # noqa: PLC0415  as said
+    """Read Dagster's state. Imports Dagster here, while the other checks wait on I/O."""
+    from apex_pipeline.defs.operations.instance_state import look_at_instance  # noqa: PLC0415  slow
 
     return look_at_instance(environment)
 

@@ -1,4 +1,4 @@
-"""`apex export`: any rows as CSV, into a file or a pipe."""
+"""`apex export`: write rows as CSV to a file or a pipe."""
 
 import os
 import signal
@@ -38,16 +38,18 @@ _DAY = click.DateTime(["%Y-%m-%d"])
 @click.command()
 @click.argument("dataset", type=click.Choice(list(DATASETS)), metavar="DATASET")
 @click.option(
-    "--from", "first", type=_DAY, metavar="DATE", help="First day, 2026-11-25."
+    "--from", "first", type=_DAY, metavar="DATE", help="First day, such as 2026-11-25."
 )
-@click.option("--to", "last", type=_DAY, metavar="DATE", help="Last day, included.")
+@click.option("--to", "last", type=_DAY, metavar="DATE", help="Last day, inclusive.")
 @click.option(
-    "--zone", metavar="ZONE", help="Time zone of the days.  [default: APEX_TIME_ZONE]"
+    "--zone",
+    metavar="ZONE",
+    help="Time zone that days are counted in.  [default: APEX_TIME_ZONE]",
 )
 @click.option(
     "--days",
     type=int,
-    help=f"Length of the history.  [default: {HISTORY_DAYS}]",
+    help=f"Days of history.  [default: {HISTORY_DAYS}]",
 )
 @click.option(
     "--format",
@@ -62,7 +64,7 @@ _DAY = click.DateTime(["%Y-%m-%d"])
     "--output",
     metavar="FILE",
     default="-",
-    help="Where it goes; - for standard output.  [default: -]",
+    help="File to write; - is standard output.  [default: -]",
 )
 def export(
     *,
@@ -75,16 +77,15 @@ def export(
     compress: bool,
     output: str,
 ) -> None:
-    """Write rows as CSV: UTF-8, ISO dates, safe to open in a spreadsheet.
+    """Export rows as CSV: UTF-8, ISO dates, safe to open in a spreadsheet.
 
     DATASET is daily or weekly for the rollups, by day or by the Monday of the week;
     history for the last days with their averages; forecast for the days to come, and
     forecast-totals for their sums, forecast-campaigns for those of campaigns; raw for the campaign runs themselves, by the day on
     which they were recorded. Without --from and --to all that there is.
 
-    FILE appears when it is whole; one of that name is replaced then. Exit 0: written; 1:
-    failed; 2: the arguments or the configuration are wrong; 141: whoever read the pipe
-    has closed it.
+    FILE is replaced only once the export is complete. Exit 0: written; 1: failed; 2:
+    wrong arguments or configuration; 141: the reader closed the pipe.
     """
     selection = select(
         load_analysis_settings(os.environ),
@@ -131,10 +132,12 @@ def _to_months(selection: Selection, output: str, *, compress: bool) -> None:
 
 def _to_pipe(database: Database, selection: Selection, *, compress: bool) -> None:
     if sys.stdout is None:
-        raise click.UsageError("Standard output is closed; name a file.")
+        raise click.UsageError("Standard output is closed; pass --output FILE.")
     if compress and sys.stdout.isatty():
-        raise click.UsageError("Compressed data is not for a terminal; name a file.")
-    # Not through sys.stdout, which would be flushed once more at the end, and complain.
+        raise click.UsageError(
+            "Refusing to write compressed data to a terminal; pass --output FILE."
+        )
+    # Python flushes sys.stdout again at exit, which fails loudly on a closed pipe.
     with (
         snapshot(database) as connection,
         explained("Standard output"),
@@ -150,12 +153,12 @@ def _to_file(
     with waiting("Exporting …") as update:
         tell = _teller(update)
         if _is_replaceable(path):
-            # The file that a link leads to is what is meant, not the link.
+            # Replace the file that a link points to, not the link.
             whole = path.resolve()
             return export_selection(
                 database, selection, whole, compress=compress, tell=tell
             )
-        # A device or a named pipe: its name is not to become that of a file.
+        # Write into a device or named pipe; replacing it would leave a plain file.
         with snapshot(database) as connection, explained(path), path.open("wb") as file:
             return write_csv(connection, selection, file, compress=compress, tell=tell)
 

@@ -1,4 +1,4 @@
-"""How commands show that they work, and values that JSON does not know."""
+"""Progress on the terminal, and JSON for values that `json` cannot encode."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,10 +16,10 @@ from rich.progress import (
 
 @contextmanager
 def waiting(text: str) -> Iterator[Callable[[str], None]]:
-    """Show a person that something is under way; a script sees nothing of it.
+    """Show a spinner on standard error if it is a terminal.
 
     Yields:
-        What puts another text in the place of this one.
+        A function that replaces the text.
     """
     console = Console(stderr=True)
     if not console.is_terminal:
@@ -30,17 +30,20 @@ def waiting(text: str) -> Iterator[Callable[[str], None]]:
 
 
 def plain(value: object) -> object:
-    """ISO 8601 for times and days, else the text that a person would see."""
+    """Encode dates and times as ISO 8601, anything else as its text (`json.dumps` default)."""
     return value.isoformat() if isinstance(value, date) else str(value)
 
 
 @contextmanager
 def progress(text: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    """Show a person how much of a file is done, and take the number of bytes that are.
+    """Show a progress bar on standard error if it is a terminal.
 
     Args:
-        text: What is under way.
-        total: Size of the file; None where it has no known end.
+        text: Label of the bar.
+        total: Size of the file in bytes; None if unknown.
+
+    Yields:
+        A function to call with the number of bytes done so far.
     """
     console = Console(stderr=True)
     if not console.is_terminal:

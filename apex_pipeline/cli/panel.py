@@ -12,7 +12,9 @@ from apex_pipeline.web_gate.serving import listen, serve
 
 
 @click.command()
-@click.option("--host", help="Where to listen.  [default: APEX_PANEL_HOST, 127.0.0.1]")
+@click.option(
+    "--host", help="Address to listen on.  [default: APEX_PANEL_HOST, 127.0.0.1]"
+)
 @click.option(
     "--port",
     type=click.IntRange(1, 65535),
@@ -21,9 +23,9 @@ from apex_pipeline.web_gate.serving import listen, serve
 def panel(*, host: str | None, port: int | None) -> None:
     """Serve the KPI panel and its API until Ctrl-C.
 
-    Beyond this machine only with APEX_PANEL_TOKEN, which whoever looks must show. Both
-    ends are opened when somebody looks; one that is missing or down is told on the
-    page.
+    To listen beyond this machine, set APEX_PANEL_TOKEN; visitors sign in with it. The
+    panel connects to Postgres and Dataverse on the first visit. If one is missing or
+    down, the page says so.
     """
     settings = load_panel_settings(os.environ, host=host, port=port)
     load_analysis_settings(os.environ)

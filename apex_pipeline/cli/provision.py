@@ -16,7 +16,7 @@ from apex_pipeline.provisioning.dataverse import Outcome, provision as provision
 from apex_pipeline.settings import load_database_url, load_settings, read_variable
 
 _PLAN = click.option(
-    "--plan", is_flag=True, help="Show what would be done, and do nothing."
+    "--plan", is_flag=True, help="Show what would change; change nothing."
 )
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
@@ -26,16 +26,16 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON obj
 @_JSON
 @click.pass_context
 def provision(ctx: click.Context, *, plan: bool, as_json: bool) -> None:
-    """Make database and Dataverse as they should be; what is right is left alone.
+    """Create what the database and Dataverse lack; leave everything else alone.
 
-    Without a command both, the database first. Exit 0: as it should be, or the plan can
-    be carried out; 1: failed, or something is there that only a person can mend.
+    Without a subcommand it does both, the database first. Exit 0: both are complete, or
+    the plan can be applied; 1: failed, or something needs a fix by hand.
     """
     if ctx.invoked_subcommand is not None:
         if plan or as_json:
-            raise click.UsageError("Write options after the command's name.", ctx)
+            raise click.UsageError("Put options after the subcommand.", ctx)
         return
-    # Both ends, or neither: a wrong variable stops this before anything is made.
+    # Validate the configuration of both ends before changing either.
     settings = load_settings(os.environ)
     load_administrator(os.environ, settings.dataverse)
     database = _database(plan=plan, as_json=as_json)
@@ -49,11 +49,11 @@ def provision(ctx: click.Context, *, plan: bool, as_json: bool) -> None:
 @_PLAN
 @_JSON
 def provision_database(*, plan: bool, as_json: bool) -> None:
-    """Apply the migrations in sql/ that the database does not have yet.
+    """Apply the pending migrations in sql/.
 
-    An existing campaign_metrics keeps its rows, types and indexes; only what is missing
-    is added, without a long lock. Needs DATABASE_URL alone. Where DAGSTER_POSTGRES_URL is
-    set, the tables of the alerts are made there too.
+    An existing campaign_metrics keeps its rows, types and indexes. Only what is missing
+    is added, without long locks. Needs only DATABASE_URL. If DAGSTER_POSTGRES_URL is
+    set, the alert tables are created there too.
     """
     names = _database(plan=plan, as_json=as_json)
     if as_json:
@@ -65,16 +65,16 @@ def provision_database(*, plan: bool, as_json: bool) -> None:
 @_JSON
 @click.pass_context
 def provision_dataverse(ctx: click.Context, *, plan: bool, as_json: bool) -> None:
-    """Make the table, its columns, the role and the application user.
+    """Create the table, its columns, the security role and the application user.
 
-    Reads what is there and adds what is missing: nothing is deleted, narrowed or
-    renamed. What only a person can mend is listed with its remedy, and then nothing is
-    touched. Then it is verified.
+    Adds only what is missing. It never deletes, narrows or renames anything. If
+    something needs a fix by hand, it lists the remedy and changes nothing. Afterwards it
+    verifies the result.
 
-    Signs in as the administrator that APEX_ADMIN_TENANT_ID, APEX_ADMIN_CLIENT_ID and
-    APEX_ADMIN_CLIENT_SECRET name, who also removes the test record that the application
-    writes; without them as the application itself, which then needs the right to
-    customize, and writes no test record.
+    Signs in as the administrator in APEX_ADMIN_TENANT_ID, APEX_ADMIN_CLIENT_ID and
+    APEX_ADMIN_CLIENT_SECRET, who also deletes the test record that the application
+    writes. Without them it signs in as the application itself. The application then
+    needs the right to customize, and no test record is written.
     """
     outcome = _dataverse(plan=plan, as_json=as_json)
     if as_json:
@@ -84,15 +84,15 @@ def provision_dataverse(ctx: click.Context, *, plan: bool, as_json: bool) -> Non
 
 def _database(*, plan: bool, as_json: bool) -> dict[str, list[str]]:
     url = load_database_url(os.environ)
-    # An index is built beside whatever else goes on, and waits for older transactions.
-    with waiting("Looking at the database …" if plan else "Applying migrations …"):
+    # CREATE INDEX CONCURRENTLY waits for older transactions, so this can take a while.
+    with waiting("Reading the database …" if plan else "Applying migrations …"):
         outcome = provision_postgres(
             url, read_variable(os.environ, "DAGSTER_POSTGRES_URL"), plan_only=plan
         )
     names, problem = outcome.names, outcome.by_hand
-    found = {"pending" if plan else "applied": names}
+    document = {"pending" if plan else "applied": names}
     if problem:
-        found["by_hand"] = [problem]
+        document["by_hand"] = [problem]
     if not as_json:
         for name in names:
             say(f"{'would be applied' if plan else 'applied'}: {name}")
@@ -111,7 +111,7 @@ def _dataverse(*, plan: bool, as_json: bool) -> Outcome:
         if not as_json:
             say(f"made: {text}")
 
-    with waiting("Looking at Dataverse …"):
+    with waiting("Reading Dataverse …"):
         outcome = provision_all(
             settings.dataverse,
             administrator,
@@ -128,10 +128,10 @@ def _dataverse(*, plan: bool, as_json: bool) -> Outcome:
 def _lines(outcome: Outcome, *, plan: bool) -> list[str]:
     lines = []
     if plan:
-        lines += [f"would be made: {change.text}" for change in outcome.plan.changes]
-    lines += [f"to be mended by hand: {drift}" for drift in outcome.plan.drifts]
+        lines += [f"would be created: {change.text}" for change in outcome.plan.changes]
+    lines += [f"fix by hand: {drift}" for drift in outcome.plan.drifts]
     if not outcome.plan.changes and not outcome.plan.drifts:
-        lines.append("Dataverse is as it should be.")
+        lines.append("Dataverse is up to date.")
     lines += [f"verified: {check}" for check in outcome.checks]
     lines += [f"note: {note}" for note in outcome.plan.notes]
     return lines

@@ -1,4 +1,4 @@
-"""`apex quarantine`: the rows that Dataverse cannot take, and what becomes of them."""
+"""`apex quarantine`: list, explain, release and drop the rows that Dataverse refused."""
 
 import dataclasses
 import getpass
@@ -20,26 +20,26 @@ from apex_pipeline.quarantine.explanation import examine
 from apex_pipeline.quarantine.listing import Cause, QuarantinedRow
 from apex_pipeline.settings import dagster_environment, load_settings, read_variable
 
-_CODE = click.option("--code", help="Rows that were refused with this code.")
+_CODE = click.option("--code", help="Only rows refused with this code.")
 _MATCHING = click.option(
-    "--matching", metavar="TEXT", help="Rows whose message holds this text."
+    "--matching", metavar="TEXT", help="Only rows whose message contains TEXT."
 )
 _DROPPED = click.option(
     "--dropped",
     is_flag=True,
-    help="The rows that were dropped, in place of the others.",
+    help="Dropped rows instead of quarantined ones.",
 )
 _ALL = click.option("--all", "everything", is_flag=True, help="All rows.")
-_YES = click.option("--yes", is_flag=True, help="Do not ask.")
+_YES = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
 
 @click.group()
 def quarantine() -> None:
-    """See the rows that Dataverse cannot take; send them again, or never.
+    """List the rows that Dataverse refused; release or drop them.
 
-    A refused row waits for five minutes, then each time twice as long, at most a day,
-    and is tried again. Mend what is wrong, then release the rows of that cause.
+    A quarantined row is retried after five minutes, then after twice as long each time,
+    at most a day. Fix the cause, then release the rows to retry them now.
     """
 
 
@@ -47,13 +47,13 @@ def quarantine() -> None:
 @_CODE
 @_MATCHING
 @_DROPPED
-@click.option("--by-cause", is_flag=True, help="One line for each cause.")
+@click.option("--by-cause", is_flag=True, help="Group by cause.")
 @click.option(
     "--limit", type=click.IntRange(1, 10_000), default=50, show_default=True,
-    help="Lines to show.",
+    help="Maximum lines to show.",
 )  # fmt: skip
 @click.option(
-    "--offset", type=click.IntRange(0, 2**31 - 1), default=0, help="Lines to pass over."
+    "--offset", type=click.IntRange(0, 2**31 - 1), default=0, help="Lines to skip."
 )
 @_JSON
 def list_rows(
@@ -66,7 +66,7 @@ def list_rows(
     offset: int,
     as_json: bool,
 ) -> None:
-    """Show the rows with their reasons, those first that were refused first."""
+    """List the rows and why each was refused, oldest refusal first."""
     everything = code is None and matching is None
     selection = Selection((), code, matching, everything, dropped)
     with _opened() as opened:
@@ -96,7 +96,7 @@ def list_rows(
 @click.argument("row_id", metavar="ID")
 @_JSON
 def show(*, row_id: str, as_json: bool) -> None:
-    """Show one row: its reason, its values, what would be sent, and what is wrong."""
+    """Show one row: why it was refused, its values, and what would be sent."""
     with _opened() as opened:
         found = opened.quarantined_row(row_id)
     if as_json:
@@ -141,10 +141,10 @@ def release(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """Let rows go with the next sync: those named, those of a cause, or --all.
+    """Deliver rows with the next sync: by ID, by cause, or --all.
 
-    Rows that were dropped come back when they are named, or with --dropped. If one of
-    the names is not in quarantine, nothing is done.
+    To bring dropped rows back, pass their IDs or --dropped. If any ID is not in
+    quarantine, nothing is released.
     """
     selection = Selection(ids, code, matching, everything, dropped)
     with _opened() as opened:
@@ -153,7 +153,10 @@ def release(
         count = opened.release(selection)
         _tell_dagster(opened)
     _print_count(
-        count, "released", "It goes with the next sync.", "They go with the next sync.",
+        count,
+        "released",
+        "The next sync delivers it.",
+        "The next sync delivers them.",
         as_json=as_json,
     )  # fmt: skip
 
@@ -163,8 +166,10 @@ def release(
 @_CODE
 @_MATCHING
 @_ALL
-@click.option("--reason", required=True, help="Why they are never sent; it is kept.")
-@click.option("--by", help="Who decides it.  [default: the user of this machine]")
+@click.option(
+    "--reason", required=True, help="Why they are never sent; stored with the rows."
+)
+@click.option("--by", help="Who decided it.  [default: your user name on this machine]")
 @_YES
 @_JSON
 def drop(
@@ -178,10 +183,10 @@ def drop(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """Never send rows: those named, those of a cause, or --all.
+    """Stop sending rows for good: by ID, by cause, or --all.
 
-    They stay in Postgres, and raise no alarm any more. `apex quarantine release` brings
-    them back. If one of the names is not in quarantine, nothing is done.
+    Dropped rows stay in Postgres and no longer raise alerts. `apex quarantine release`
+    brings them back. If any ID is not in quarantine, nothing is dropped.
     """
     selection = Selection(ids, code, matching, everything)
     decision = Decision(reason, by if by is not None else _user())
@@ -192,8 +197,8 @@ def drop(
     _print_count(
         count,
         "dropped",
-        "`apex quarantine list --dropped` shows it.",
-        "`apex quarantine list --dropped` shows them.",
+        "`apex quarantine list --dropped` lists it.",
+        "`apex quarantine list --dropped` lists them.",
         as_json=as_json,
     )  # fmt: skip
 
@@ -203,7 +208,7 @@ def _opened() -> Store:
 
 
 def _confirm(opened: Store, selection: Selection, verb: str, *, yes: bool) -> None:
-    """Ask a person, who is told how many rows it is about; a script says --yes."""
+    """Ask for confirmation, with the number of rows affected; `yes` skips it."""
     if yes:
         return
     count = opened.quarantine_selected(selection)
@@ -211,20 +216,20 @@ def _confirm(opened: Store, selection: Selection, verb: str, *, yes: bool) -> No
         return
     if not sys.stdin.isatty():
         raise click.UsageError(
-            f"This is about {_rows(count)}. Say --yes where nobody can be asked."
+            f"This affects {_rows(count)}. Pass --yes to run non-interactively."
         )
     click.confirm(f"{verb} {_rows(count)}?", abort=True, err=True)
 
 
 def _tell_dagster(opened: Store) -> None:
-    """Let the Dagster UI, where there is one, show at once what was done."""
+    """Update the quarantine asset in the Dagster UI, if DAGSTER_HOME is set."""
     os.environ.update(dagster_environment(os.environ))
     if not read_variable(os.environ, "DAGSTER_HOME"):
         return
     from apex_pipeline.defs.quarantine import quarantine_asset  # noqa: PLC0415  Dagster is slow
 
     try:
-        with waiting("Telling Dagster …"):
+        with waiting("Updating Dagster …"):
             quarantine_asset.report_quarantine(quarantine_asset.read_quarantine(opened))
     except ApexError as error:
         # The rows are what matters, and that is done.
@@ -235,7 +240,7 @@ def _user() -> str:
     try:
         return getpass.getuser()
     except (OSError, KeyError):
-        # A container may run as a number that nobody has named.
+        # A container may run under a user id that has no name.
         return f"user {os.getuid()}"
 
 
@@ -274,7 +279,7 @@ def _rows(count: int) -> str:
 
 
 def _print_count(count: int, done: str, one: str, many: str, *, as_json: bool) -> None:
-    """Tell what was done; to all of them where none is named, so there may be none."""
+    """Print how many rows changed; a selection by cause or --all may match none."""
     if as_json:
         _print_json({done: count})
     elif count:

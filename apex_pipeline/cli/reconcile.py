@@ -27,33 +27,33 @@ from apex_pipeline.reconcile.findings import MOST_KEPT, Kind
 from apex_pipeline.reconcile.progress import ReconciliationRun
 from apex_pipeline.settings import Settings, dagster_environment, load_settings
 
-# The run has had all the patience that there is; this only tells of it.
+# Reading the outcome of a finished run must not add a long wait of its own.
 _READ_SECONDS = 10.0
 
 _MEANINGS = {
     Kind.MISSING: (
-        "rows that are marked, and have no record",
+        "rows marked as exported that have no record",
         "`apex reconcile --repair`; the next sync sends them",
     ),
     Kind.DIFFERENT: (
-        "rows whose record holds something else",
+        "rows whose record holds other values",
         "`apex reconcile --repair`; the next sync sends them",
     ),
     Kind.UNKNOWN: (
-        "records that no row explains",
-        "delete them in Dataverse, as a person who may, if nobody needs them",
+        "records without a matching row",
+        "delete them in Dataverse if you do not need them",
     ),
     Kind.DOUBLE: (
-        "second records of rows, under other ids",
-        "delete them in Dataverse, as a person who may",
+        "additional records of the same rows, under other ids",
+        "delete them in Dataverse",
     ),
     Kind.OTHER_FLOW: (
-        "records of another flow, for rows that have none of their own",
-        "`apex reconcile --adopt`, with that flow switched off",
+        "records that another flow created for rows without one of ours",
+        "switch that flow off, then run `apex reconcile --adopt`",
     ),
     Kind.AMBIGUOUS: (
-        "records of another flow, several for a row or for several rows",
-        "delete the superfluous ones in Dataverse; then `apex reconcile --adopt`",
+        "records of another flow that match several rows, or share one row",
+        "delete the surplus ones in Dataverse, then run `apex reconcile --adopt`",
     ),
 }
 
@@ -62,31 +62,31 @@ _MEANINGS = {
 @click.option(
     "--repair",
     is_flag=True,
-    help="Clear exported_at of rows whose record is missing or differs, so that the "
-    "next sync sends them.",
+    help="Clear exported_at where the record is missing or differs; the next sync "
+    "sends these rows again.",
 )
 @click.option(
     "--adopt",
     is_flag=True,
-    help="Let records that another flow made stand for their rows, and the sync begin. "
-    "Switch that flow off first.",
+    help="Accept the records that another flow created as the delivery of their rows, "
+    "and allow the sync to start. Switch that flow off first.",
 )
 @click.option(
     "--days",
     type=click.IntRange(1, 36_500),
-    help="Compare the last so many days, and nothing else.",
+    help="Compare only rows of the last DAYS days.",
 )
-@click.option("--full", is_flag=True, help="Begin anew, and compare everything.")
+@click.option("--full", is_flag=True, help="Start over and compare everything.")
 @click.option(
     "--time-budget",
     type=click.FloatRange(0, 3600, min_open=True),
     metavar="SECONDS",
-    help="Begin nothing more after so many seconds.  [default: 900]",
+    help="Stop starting new work after SECONDS.  [default: 900]",
 )
 @click.option(
     "--requests",
     type=click.IntRange(1, 1_000_000),
-    help="Begin nothing more after so many requests.  [default: 5000]",
+    help="Stop starting new work after this many requests.  [default: 5000]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def reconcile(
@@ -101,18 +101,18 @@ def reconcile(
 ) -> None:
     """Compare exported rows with their Dataverse records, by id, in all 13 columns.
 
-    The first run compares everything; later ones what changed on either side, and a
-    thirtieth of the rest. A run that ends for want of time is gone on with by the next.
-    Exit 0: nothing is wrong, or all of it is repaired; 1: something is, the comparison
-    failed, or another one is under way; 2: the configuration is wrong.
+    The first run compares everything. Later runs compare what changed on either side,
+    plus a thirtieth of the rest. If a run reaches its limit, the next one continues.
+    Exit 0: everything agrees, or is repaired; 1: something does not agree, the
+    comparison failed, or another one is running; 2: the configuration is wrong.
     """
     if time_budget is not None and math.isnan(time_budget):
         raise click.BadParameter(
-            "nan is no number of seconds", param_hint="time-budget"
+            "nan is not a number of seconds", param_hint="time-budget"
         )
     if days is not None and (full or adopt):
-        raise click.UsageError("--days looks at a part, --full and --adopt at all.")
-    # Ended by a supervisor it stops as it does for a person, and says what it did.
+        raise click.UsageError("--days cannot be combined with --full or --adopt.")
+    # On SIGTERM stop as on Ctrl-C, and report what was done.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     config = {
         "repair": repair,
@@ -123,7 +123,7 @@ def reconcile(
         "requests": requests,
     }
     settings = load_settings(os.environ)
-    # Dagster reads its own from the process.
+    # Dagster reads its variables from the process.
     os.environ.update(dagster_environment(os.environ))
     with waiting("Comparing rows with records …"):
         ended = reconcile_through_dagster(
@@ -205,7 +205,7 @@ def _words(run: ReconciliationRun | None, standing: Agreement) -> list[str]:
 def _print_findings(standing: Agreement) -> None:
     console = Console(highlight=False)
     if not console.is_terminal:
-        # Into a file or a log, nothing is cut to a width that nobody sees.
+        # A file or a log has no width to fit.
         console.width = 200
     if standing.is_settled:
         console.print("Rows and records agree.", style="green")

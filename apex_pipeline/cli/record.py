@@ -1,4 +1,4 @@
-"""`apex record`: metrics of one campaign run, or of a file of them."""
+"""`apex record`: record metrics of one campaign run, or of many from a file."""
 
 import sys
 from collections.abc import Callable, Mapping
@@ -32,7 +32,7 @@ _DEFAULTS = {SUCCESS_RATE: "  [default: computed]", CREATED_AT: "  [default: now
 
 
 def _field_options(command: _Command) -> _Command:
-    """An option for each field; what is wrong with them is told all at once."""
+    """Add one text option per field; parsing them later reports all problems at once."""
     for column in reversed(COLUMNS):
         name = OPTIONS.names[column.postgres]
         text = f"{column.description}.{_DEFAULTS.get(column.postgres, '')}"
@@ -42,40 +42,36 @@ def _field_options(command: _Command) -> _Command:
 
 @click.group(invoke_without_command=True)
 @_field_options
-@click.option("--id", metavar="TEXT", help="Key of the row: a UUID, or any other text.")
-@click.option(
-    "--idempotency-key", metavar="TEXT", help="Text that stands for this record alone."
-)
+@click.option("--id", metavar="TEXT", help="Id of the row: a UUID or any other text.")
+@click.option("--idempotency-key", metavar="TEXT", help="Text unique to this record.")
 @click.option(
     "--json",
     "document",
     metavar="TEXT",
-    help="The record as a JSON object, as the agents send it; - reads standard input.",
+    help="The record as the JSON object that agents send; - reads standard input.",
 )
 @click.option(
     "--file",
     "path",
     type=click.Path(exists=True, dir_okay=False, allow_dash=True),
-    help="JSON Lines or CSV with a header, also as .gz; - reads standard input.",
+    help="JSON Lines, or CSV with a header; may be gzipped; - reads standard input.",
 )
 @click.option(
     "--format",
     "written",
     type=click.Choice([f.value for f in Format]),
-    help="How --file is written, where its name does not tell.",
+    help="Format of --file, if its name does not show it.",
 )
 @click.option(
     "--dialect",
     type=click.Choice([d.value for d in Dialect]),
-    help="Of CSV: excel-eu has semicolons or tabs between cells, and decimal commas.",
+    help="CSV dialect: excel-eu has semicolons or tabs between cells, and decimal commas.",
 )
-@click.option(
-    "--skip-bad", is_flag=True, help="Leave out the lines of --file that are bad."
-)
+@click.option("--skip-bad", is_flag=True, help="Skip invalid lines of --file.")
 @click.option(
     "--rejects",
     type=click.Path(dir_okay=False),
-    help="Where --skip-bad tells what it left out.  [default: FILE.rejects.jsonl]",
+    help="Where --skip-bad lists the skipped lines.  [default: FILE.rejects.jsonl]",
 )
 @click.option("--dry-run", is_flag=True, help="Check everything; write nothing.")
 @click.pass_context
@@ -93,38 +89,38 @@ def record(
     idempotency_key: str | None,
     **fields: str | None,
 ) -> None:
-    """Write metrics of campaign runs into campaign_metrics, for the sync to deliver.
+    """Insert metrics of campaign runs into campaign_metrics; the sync delivers them.
 
-    One record by the options or by --json; many by --file, all of them or none. The names
-    in it are those that the agents send (campaignId) or those of the columns
-    (campaign_id). Needs DATABASE_URL alone.
+    Pass one record as options or as --json, or many with --file: either all lines are
+    written or none. Fields may be named as the agents send them (campaignId) or as the
+    columns (campaign_id). Needs only DATABASE_URL.
 
-    What is there already is not written again. A record is known by its id or its
-    idempotency key; a line of a file that has no id is known by its content.
+    Repeating a command is safe. A record is recognised by its id or idempotency key, a
+    line of a file without an id by its content, and is not written twice.
     """
     if context.invoked_subcommand is not None:
         return
     given = {name: value for name, value in fields.items() if value is not None}
     if [bool(given), document is not None, path is not None].count(True) != 1:
         raise click.UsageError(
-            "Give the fields as options, or all of them as --json, or a --file."
+            "Pass the fields as options, or as --json, or pass --file."
         )
     if path is None:
         if skip_bad or rejects or written or dialect:
             raise click.UsageError(
-                "--format, --dialect, --skip-bad, --rejects are for --file."
+                "--format, --dialect, --skip-bad and --rejects need --file."
             )
         outcome = _record_one(given, document, idempotency_key, dry_run=dry_run)
         say(_sentence(outcome, dry_run=dry_run))
         return
     if idempotency_key is not None or (rejects and not skip_bad):
         raise click.UsageError(
-            "--idempotency-key is for one record, --rejects for --skip-bad."
+            "--idempotency-key cannot be used with --file; --rejects needs --skip-bad."
         )
     report = _report_path(path, rejects) if skip_bad else None
     found = _format(path, written)
     if dialect and found is not Format.CSV:
-        raise click.UsageError("--dialect is for CSV.")
+        raise click.UsageError("--dialect applies only to CSV.")
     loaded = _load(
         path, found, Dialect(dialect or Dialect.EXCEL), report, dry_run=dry_run
     )
@@ -153,7 +149,7 @@ def _record_one(
         cells = {OPTIONS.names[column]: text for column, text in given.items()}
         values = parse_cells(cells, spelling)
         if given.get(ID) == "":
-            # Not as in a file, where an empty cell is none: a key was meant.
+            # An empty cell in a file means no id; an empty --id is a mistake to report.
             values[spelling.names[ID]] = ""
     else:
         text = decode_json(sys.stdin.buffer.read()) if document == _DASH else document
@@ -165,7 +161,7 @@ def _record_one(
 
 def _sentence(outcome: Recorded, *, dry_run: bool) -> str:
     if not outcome.created:
-        return f"{outcome.id} was recorded before; nothing was written."
+        return f"{outcome.id} was already recorded; nothing was written."
     return f"{outcome.id} {'would be recorded' if dry_run else 'recorded'}."
 
 
@@ -173,7 +169,7 @@ def _format(path: str, written: str | None) -> Format:
     found = Format(written) if written else format_of(path)
     if found is None:
         raise click.UsageError(
-            f"The name {path} does not tell how the file is written: give --format."
+            f"Cannot tell the format from the name {path}; pass --format."
         )
     return found
 
@@ -212,7 +208,7 @@ def _size(path: str) -> int | None:
 
 def _counts(loaded: Loaded, report: Path | None, *, dry_run: bool) -> str:
     written = "would be recorded" if dry_run else "recorded"
-    text = f"{loaded.created} {written}, {loaded.repeated} recorded before"
+    text = f"{loaded.created} {written}, {loaded.repeated} already recorded"
     if report is None:
         return f"{text}."
     return f"{text}, {loaded.rejected} rejected (see {report})."

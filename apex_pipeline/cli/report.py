@@ -21,41 +21,41 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.command()
-@click.option("--html", is_flag=True, help="One HTML file with its pictures in it.")
+@click.option("--html", is_flag=True, help="One HTML file with the pictures embedded.")
 @click.option(
     "-o",
     "--output",
     type=_FILE,
     metavar="FILE",
-    help="Where it goes.  [default: reports/completion-DATE-TIME in APEX_STATE_DIR]",
+    help="File to write.  [default: reports/completion-DATE-TIME in APEX_STATE_DIR]",
 )
 @click.option(
     "--junit-xml",
     type=_FILE,
     metavar="FILE",
-    help="What pytest wrote with the same option.  [default: test-results.xml in "
+    help="Test results that `pytest --junit-xml` wrote.  [default: test-results.xml in "
     "APEX_STATE_DIR]",
 )
 @click.option(
     "--screenshots/--no-screenshots",
     default=True,
     show_default=True,
-    help="Open the panel and the Dagster UI in Chromium, if it is installed.",
+    help="Include screenshots of the panel and the Dagster UI, if Chromium is installed.",
 )
 def report(
     *, html: bool, output: Path | None, junit_xml: Path | None, screenshots: bool
 ) -> None:
-    """Write the completion report, measured as it is written.
+    """Measure the live system and write the completion report.
 
-    Markdown, with its pictures beside it; or one HTML file to send and to print. It
-    takes half a minute, changes nothing, and holds no value of a secret variable. What
-    could not be measured says so, and why. FILE appears when it is whole.
+    Writes Markdown with the pictures beside it, or with --html one file to send or
+    print. It takes half a minute, changes nothing and contains no secrets. A
+    measurement that fails is listed with the reason. FILE appears once it is complete.
 
-    Exit 0: written, whatever it says; 1: it could not be written; 2: the configuration
-    names neither Postgres nor Dataverse, so there is nothing to report.
+    Exit 0: written, whatever the findings; 1: could not be written; 2: the
+    configuration names neither Postgres nor Dataverse, so there is nothing to report.
     """
     given = dict(os.environ)
-    # Dagster reads its own from the process.
+    # Dagster reads its variables from the process.
     os.environ.update(dagster_environment(given))
     with waiting("Measuring …") as tell:
         readers = Readers(look_at_dagster, _read_orchestration, SUMMARIES, tell=tell)

@@ -21,14 +21,14 @@ from apex_pipeline.settings import dagster_environment
 @click.option(
     "--check",
     is_flag=True,
-    help="Print why it is not well, one line each, for cron and container health checks.",
+    help="Print one line per problem, for cron and container health checks.",
 )
 def status(*, as_json: bool, check: bool) -> None:
     """Show whether the sync keeps up, and if not, why.
 
-    With --check exit 0: all is well; 1: it is not; 2: the configuration is wrong.
-    Warnings, such as rows in quarantine, and what is silenced are no reason for 1.
-    Without it exit 1: Postgres could not be read; what is known all the same is shown.
+    With --check, exit 0: healthy; 1: there are problems; 2: the configuration is wrong.
+    Warnings, such as quarantined rows, and silenced incidents do not count. Without
+    --check, exit 1 means that Postgres could not be read; the rest is still shown.
     """
     environment = dict(os.environ) | dagster_environment(os.environ)
     if check:

@@ -1,4 +1,4 @@
-"""`apex sync`: one run of the job that the schedule runs."""
+"""`apex sync`: run the scheduled sync job once."""
 
 import dataclasses
 import json
@@ -20,12 +20,12 @@ from apex_pipeline.postgres.resent_rows import parse_instant, parse_slice
 from apex_pipeline.postgres.run_ledger import RunRecord, RunStatus
 from apex_pipeline.settings import dagster_environment, load_settings
 
-# The run has had all the patience that there is; this only tells of it.
+# Reading the outcome of a finished run must not add a long wait of its own.
 _READ_SECONDS = 3.0
 
 
 def _instant(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
-    """See that it is a date or an instant; it is handed on as it was typed."""
+    """Check that it is a date or an instant; return it unparsed."""
     try:
         parse_instant("it", value)
     except ConfigError as error:
@@ -34,18 +34,18 @@ def _instant(_: click.Context, __: click.Parameter, value: str | None) -> str | 
 
 
 @click.command()
-@click.option("--limit", type=click.IntRange(1), help="Deliver no more rows than this.")
+@click.option("--limit", type=click.IntRange(1), help="Maximum rows to deliver.")
 @click.option(
     "--time-budget",
     type=click.FloatRange(0, 240, min_open=True),
     metavar="SECONDS",
-    help="Begin nothing more after so many seconds.  [default: 240]",
+    help="Stop starting new work after SECONDS.  [default: 240]",
 )
 @click.option(
     "--rows-per-request",
     type=click.IntRange(1, 1000),
     metavar="ROWS",
-    help="Send so many rows in a request.  [default: what Dataverse takes best]",
+    help="Rows per request.  [default: adapts to what Dataverse handles best]",
 )
 @click.option(
     "--dry-run", is_flag=True, help="Read and validate; send nothing, mark nothing."
@@ -53,28 +53,27 @@ def _instant(_: click.Context, __: click.Parameter, value: str | None) -> str | 
 @click.option(
     "--accept-duplicates",
     is_flag=True,
-    help="Deliver although the table holds records that another flow made. Remembered; "
-    "needed once.",
+    help="Deliver although the table holds records that another flow created. Stored; "
+    "pass it only once.",
 )
 @click.option(
     "--since",
     metavar="INSTANT",
     callback=_instant,
-    help="Send rows again that were created at this date or instant or later …",
+    help="Resend rows created at or after this date or instant …",
 )
 @click.option(
     "--until",
     metavar="INSTANT",
     callback=_instant,
-    help="… before this date or instant …",
+    help="… and before this date or instant …",
 )
-@click.option("--campaign", metavar="ID", help="… of this campaign.")
+@click.option("--campaign", metavar="ID", help="… for this campaign.")
 @click.option(
     "--exported-before",
     metavar="INSTANT",
     callback=_instant,
-    help="Go on with such a slice: leave out what was exported at this instant or "
-    "later.",
+    help="Continue an interrupted resend: skip rows exported at or after this instant.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def sync(
@@ -87,21 +86,21 @@ def sync(
     as_json: bool,
     **part: str | None,
 ) -> None:
-    """Deliver pending rows now, by the same job that the schedule runs.
+    """Deliver pending rows now, with the same job that the schedule runs.
 
-    With --since, --until or --campaign a slice of the rows is sent again, exported or
-    not, in place of the pending rows. Dates begin at 00:00 UTC; an instant may name a
-    zone, 2026-10-30T13:00+02:00. Nothing is unmarked meanwhile, so it can be stopped
-    and repeated at any time. Rows in quarantine stay there. --dry-run counts.
+    With --since, --until or --campaign, the matching rows are sent again instead of the
+    pending ones, exported or not. A date starts at 00:00 UTC; an instant may have an
+    offset: 2026-10-30T13:00+02:00. Marks are kept meanwhile, so you can stop and repeat
+    it at any time. Quarantined rows are left out. Add --dry-run to count the rows first.
 
-    Goes through Dagster's queue while a daemon is alive, else runs in this process.
-    Exit 0 also when another sync is at work, which it then says.
+    The run goes through Dagster's queue if a daemon is alive, otherwise it runs in this
+    process. If another sync is running, the command says so and exits 0.
     """
     if time_budget is not None and math.isnan(time_budget):
         raise click.BadParameter(
-            "nan is no number of seconds", param_hint="time-budget"
+            "nan is not a number of seconds", param_hint="time-budget"
         )
-    # Ended by a supervisor it stops as it does for a person, and says what it did.
+    # On SIGTERM stop as on Ctrl-C, and report what was done.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     config: dict[str, object] = {
         "limit": limit,
@@ -110,7 +109,7 @@ def sync(
         "dry_run": dry_run,
         "accept_duplicates": accept_duplicates,
     }
-    # Before anything is started.
+    # Report a wrong slice before starting a run.
     parse_slice(**part)
     config = {name: value for name, value in (config | part).items() if value}
     run, record = _sync(config, os.environ)
@@ -124,9 +123,9 @@ def sync(
 def _sync(
     config: Mapping[str, object], environment: Mapping[str, str]
 ) -> tuple[FinishedRun, RunRecord | None]:
-    """Run the job, and read from the ledger what it did."""
+    """Run the job and read its outcome from the run ledger."""
     settings = load_settings(environment)
-    # Dagster reads its own from the process.
+    # Dagster reads its variables from the process.
     os.environ.update(dagster_environment(environment))
     with waiting("Delivering pending rows …"):
         run = sync_through_dagster(defs(), config, os.environ)
@@ -140,13 +139,13 @@ def _sync(
     except DatabaseError:
         if run.failure is None:
             raise
-        # The run's own failure tells the same, and more.
+        # The failure of the run says more than this one.
         return run, None
     return run, next((r for r in records if r.dagster_run_id == run.run_id), None)
 
 
 def first_sync(environment: Mapping[str, str]) -> str:
-    """For `apex up --demo`: the first sync, and its counts in words."""
+    """Run the first sync of `apex up --demo` and return its summary."""
     os.environ.update(environment)
     run, record = _sync({}, environment)
     return _counts(run, record)
@@ -156,8 +155,8 @@ def _counts(run: FinishedRun, record: RunRecord | None) -> str:
     lines = [] if run.failure is None else [f"The sync failed: {run.failure}"]
     if record is not None and record.status is RunStatus.RUNNING:
         lines.append(
-            f"It was interrupted, with {record.delivered} delivered; the next run goes "
-            "on where it stopped."
+            f"The run was interrupted after {record.delivered} rows were delivered; the "
+            "next run continues."
         )
     elif record is not None:
         remaining = "unknown" if record.remaining is None else record.remaining
@@ -169,8 +168,8 @@ def _counts(run: FinishedRun, record: RunRecord | None) -> str:
         lines += _on_the_way(record)
         if record.retry_at is not None:
             lines.append(
-                "Dataverse throttles this application; the next run that delivers "
-                f"begins after {record.retry_at:%H:%M:%S} UTC."
+                "Dataverse is throttling this application; delivery resumes after "
+                f"{record.retry_at:%H:%M:%S} UTC."
             )
     if run.slice_note is not None:
         lines.append(f"{run.slice_note[:1].upper()}{run.slice_note[1:]}.")
@@ -185,12 +184,12 @@ def _on_the_way(record: RunRecord) -> list[str]:
         "were locked by another transaction": record.locked,
         "were deleted": record.deleted,
     }
-    told = [f"{count} {what}" for what, count in counts.items() if count]
-    if not told:
+    parts = [f"{count} {change}" for change, count in counts.items() if count]
+    if not parts:
         return []
-    line = f"While they travelled, {', '.join(told)}"
+    line = f"While rows were being sent, {', '.join(parts)}"
     if record.changed or record.locked:
-        line += "; rows that changed or were locked stay pending"
+        line += "; changed and locked rows stay pending"
     if record.deleted:
         line += "; `apex reconcile` lists the records of deleted rows"
     return [f"{line}."]

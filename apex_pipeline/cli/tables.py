@@ -1,4 +1,4 @@
-"""Values and tables for whoever reads them, be it in a terminal or in a log."""
+"""Values and tables as text for a terminal or a log."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -11,7 +11,7 @@ from apex_pipeline.cli.terminal import printable
 
 
 def wide_console() -> Console:
-    """A console that cuts nothing to a width that nobody sees."""
+    """Return a console that is wide enough for tables in files and logs."""
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = 200
@@ -19,11 +19,11 @@ def wide_console() -> Console:
 
 
 def print_table(records: Sequence[Mapping[str, str]], *, alarming: str = "") -> None:
-    """Print records, of which there is at least one; their keys are the headings.
+    """Print records as a table, with the keys of the first as headings.
 
     Args:
-        records: Lines of the table.
-        alarming: The column whose values are to catch the eye.
+        records: Lines of the table; at least one.
+        alarming: Column to highlight in red.
     """
     table = Table(box=None, pad_edge=False, show_edge=False)
     for heading in records[0]:
@@ -35,7 +35,7 @@ def print_table(records: Sequence[Mapping[str, str]], *, alarming: str = "") -> 
 
 
 def words(value: object) -> str:
-    """A value as a person reads it; times are UTC."""
+    """Format a value for display; times must be UTC."""
     match value:
         case None:
             return "-"

@@ -14,8 +14,8 @@ from apex_pipeline.local.up import run_up
 @click.option(
     "--demo",
     is_flag=True,
-    help="Fill in 90 days of believable campaigns, sync them at once, and go on "
-    "writing two or three runs a minute and syncing every minute.",
+    help="Generate 90 days of realistic campaigns and sync them, then keep writing two "
+    "or three runs a minute and syncing every minute.",
 )
 @click.option(
     "--port",
@@ -34,8 +34,8 @@ from apex_pipeline.local.up import run_up
 def up(*, demo: bool, port: int, host: str) -> None:
     """Run everything on this machine until Ctrl-C.
 
-    Starts a Postgres for Dagster's storage and Dagster itself; beside them, where the
-    real ones are not configured, a Postgres for the metrics and a Dataverse emulator.
-    The data stays in .apex (APEX_STATE_DIR) for the next start.
+    Starts Dagster and a Postgres for its storage. If you have not configured the real
+    ones, it also starts a Postgres for the metrics and a Dataverse emulator. The data
+    stays in .apex (APEX_STATE_DIR) for the next start.
     """
     sys.exit(run_up(os.environ, demo=demo, port=port, host=host, first_sync=first_sync))

@@ -1,4 +1,4 @@
-"""The variables of a command: those of its process, and those of a file `.env`."""
+"""Load a command's variables from the file `.env`."""
 
 import os
 
@@ -9,21 +9,21 @@ from apex_pipeline.settings import VARIABLES, read_variable
 
 
 def load_variables() -> None:
-    """Read `.env` of the current folder; what is set already goes first.
+    """Load `.env` from the current folder; variables that are already set win.
 
-    As Dagster does it, so that both see the same. A variable of ours that is blank is
-    taken away, since Dagster takes white space for a value.
+    Dagster loads the file the same way. Our variables that are blank are removed,
+    because Dagster would treat white space as a value.
 
     Raises:
         ConfigError: The file is not UTF-8.
     """
     try:
-        # Windows PowerShell begins UTF-8 with a byte order mark.
+        # Windows PowerShell starts a UTF-8 file with a byte order mark.
         load_dotenv(".env", encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise ConfigError(
-            "The file .env is not UTF-8; PowerShell's > writes UTF-16. Save it again as "
-            "UTF-8, in PowerShell with Set-Content -Encoding utf8."
+            "The file .env is not UTF-8 (PowerShell's > writes UTF-16). Save it as UTF-8; "
+            "in PowerShell use Set-Content -Encoding utf8."
         ) from None
     for variable in VARIABLES:
         if variable.name in os.environ and not read_variable(os.environ, variable.name):

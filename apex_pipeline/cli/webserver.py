@@ -14,7 +14,9 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="Address to listen on."
+)
 @click.option(
     "--port",
     type=click.IntRange(1, 65535),
@@ -29,9 +31,9 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     multiple=True,
     default=("workspace.yaml",),
     show_default=True,
-    help="File that names the code locations; repeat it for several.",
+    help="Workspace file that lists the code locations; may be repeated.",
 )
-@click.option("--read-only", is_flag=True, help="Show everything, change nothing.")
+@click.option("--read-only", is_flag=True, help="Allow no changes in the UI.")
 @click.option("--secret-file", type=_FILE, hidden=True)
 def webserver(
     *,
@@ -41,9 +43,9 @@ def webserver(
     read_only: bool,
     secret_file: Path | None,
 ) -> None:
-    """Serve the Dagster UI behind the panel's checks until Ctrl-C.
+    """Serve the Dagster UI with the panel's access control until Ctrl-C.
 
-    Set APEX_PANEL_TOKEN to listen beyond this machine. People then sign in once for the
+    To listen beyond this machine, set APEX_PANEL_TOKEN. One sign-in then covers the
     panel and the Dagster UI.
     """
     settings = load_panel_settings(os.environ, host=host, port=port)

@@ -1,1 +1,1 @@
-"""All that Dagster sees: assets, checks, jobs, schedules, sensors, resources."""
+"""The Dagster definitions: assets, checks, jobs, schedules, sensors, resources."""

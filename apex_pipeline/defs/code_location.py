@@ -1,8 +1,8 @@
-"""What is ours on a Dagster instance that others use too.
+"""Tell our runs, schedules and sensors from those of others on a shared instance.
 
-Dagster tags each run with its code location when the run is created through a
-workspace: by the UI, a schedule, a sensor, a backfill or `dagster job launch`. Our jobs
-carry the same tag, so it is also there when a command runs one in its own process.
+Dagster tags each run that is created through a workspace with its code location: by the
+UI, a schedule, a sensor, a backfill or `dagster job launch`. Our jobs carry the same
+tag, which also covers runs that a command starts in its own process.
 """
 
 import os
@@ -21,7 +21,7 @@ _REPORTED = DefinitionsLoadContext.get().code_location_name
 LOCATION = _REPORTED or load_code_location(os.environ)
 
 OURS = {CODE_LOCATION_TAG: LOCATION}
-"""Tags by which the storage finds our runs."""
+"""Tags that select our runs in the storage."""
 
 DefinitionsParam = dg.ResourceParam[Callable[[], dg.Definitions]]
 """All definitions, for an op that reads them: `definitions.py` imports the op."""

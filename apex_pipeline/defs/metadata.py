@@ -1,7 +1,7 @@
-"""Figures, tables and pictures as the metadata that the Dagster UI shows.
+"""Numbers, tables and pictures as Dagster metadata.
 
-It shows Markdown of less than 1 000 characters where it stands, and longer Markdown
-behind a link. All of it is kept in the event log, for each materialization anew.
+The UI shows Markdown under 1 000 characters inline, and longer Markdown behind a link.
+Every materialization stores its own copy in the event log.
 """
 
 import math
@@ -14,7 +14,7 @@ import dagster as dg
 
 
 def numbers(figures: Mapping[str, Decimal | int | None]) -> dict[str, float | int]:
-    """Numbers, which the UI plots over time; those that are none are left out."""
+    """Convert figures to numbers that the UI can plot; drop None, NaN and infinity."""
     return {
         name: value if isinstance(value, int) else float(value)
         for name, value in figures.items()
@@ -25,20 +25,20 @@ def numbers(figures: Mapping[str, Decimal | int | None]) -> dict[str, float | in
 def table(
     head: Sequence[str], rows: Sequence[Sequence[object]]
 ) -> dg.MarkdownMetadataValue:
-    """A table whose first column is text, and whose others are figures."""
+    """Build a Markdown table; the first column is left-aligned, the others right-aligned."""
     lines = [" | ".join(head), " | ".join(["---", *["--:"] * (len(head) - 1)])]
     lines += [" | ".join(_cell(value) for value in row) for row in rows]
     return dg.MetadataValue.md("\n".join(f"| {line} |" for line in lines))
 
 
 def image(svg: str, alt: str) -> dg.MarkdownMetadataValue:
-    """A picture, whatever the length of it."""
+    """Embed an SVG of any size as Markdown."""
     data = b64encode(svg.encode()).decode()
     return dg.MetadataValue.md(f"![{alt}](data:image/svg+xml;base64,{data})")
 
 
 def interval(low: Decimal | None, high: Decimal | None) -> str | None:
-    """Two ends as one cell."""
+    """Format an interval as one table cell; None if an end is missing."""
     if low is None or high is None:
         return None
     return f"{_cell(low)}\N{EN DASH}\N{WORD JOINER}{_cell(high)}"
@@ -49,7 +49,7 @@ def _cell(value: object) -> str:
         case None:
             return "-"
         case date():
-            # The UI breaks lines at hyphens of the common kind.
+            # The UI wraps lines at ordinary hyphens.
             return str(value).replace("-", "\N{NON-BREAKING HYPHEN}")
         case Decimal():
             size = abs(float(value))

@@ -1,9 +1,9 @@
-"""Limits that follow an asset, whichever job, backfill or page materializes it.
+"""Concurrency limits that apply to an asset however it is materialized.
 
-*Materialize* in the UI starts Dagster's implicit job, which has none of our jobs' tags.
-A pool belongs to the asset: with the granularity `run` of dagster.yaml, the queue lets
-no more runs go than the pool has places. Such a pool holds no slots, so a killed run
-leaves none behind.
+*Materialize* in the UI starts Dagster's implicit job, which lacks the tags of our jobs,
+so tag limits miss it. A pool belongs to the asset. With granularity `run` in
+dagster.yaml, the queue starts at most as many runs as the pool allows. Such a pool
+holds no slots, so a killed run leaves none occupied.
 """
 
 from datetime import timedelta
@@ -17,17 +17,17 @@ WRITER_POOL = f"{LOCATION}/writer"
 """Runs that write to Dataverse."""
 
 ANALYSIS_POOL = f"{LOCATION}/analysis"
-"""Runs that make what analysts read."""
+"""Runs that build the tables and files for analysts."""
 
 POOL_LIMITS = {WRITER_POOL: 1, ANALYSIS_POOL: 2}
-"""Analysis leaves two of the four places of dagster.yaml, so a sync finds one."""
+"""Analysis leaves two of the four runs that dagster.yaml allows free for a sync."""
 
 
 def ensure_pool_limits(instance: dg.DagsterInstance) -> None:
-    """Give each pool of ours its limit, unless it has one.
+    """Set the limit of each of our pools that has none.
 
-    Dagster applies a default limit only from the second look at its queue on, so two
-    first runs would go at once (1.13.27). A limit that an operator set stays.
+    Dagster (1.13.27) applies a default limit only from the second pass over its queue,
+    so the first two runs would start together. A limit that an operator set is kept.
     """
     storage = instance.event_log_storage
     known = {each.name for each in storage.get_pool_limits() if not each.from_default}
@@ -37,7 +37,10 @@ def ensure_pool_limits(instance: dg.DagsterInstance) -> None:
 
 
 def bound_runtime(context: dg.AssetExecutionContext, longest: timedelta) -> None:
-    """Have run monitoring end this run in time, if its job did not say when."""
+    """Tag this run with its maximum runtime, unless its job already did.
+
+    Run monitoring fails the run after `longest`.
+    """
     run = context.instance.get_run_by_id(context.run.run_id)
     if run is not None and MAX_RUNTIME_SECONDS_TAG not in run.tags:
         seconds = str(int(longest.total_seconds()))

@@ -1,4 +1,4 @@
-"""The resource through which definitions reach the outside world."""
+"""The resource that gives definitions their settings and database connections."""
 
 import os
 
@@ -15,19 +15,19 @@ from apex_pipeline.settings import (
     load_settings,
 )
 
-# Years of days are made anew by one statement; their runs may take two hours.
+# One statement may recompute years of days; such runs may take two hours.
 _ANALYSIS_STATEMENT_SECONDS = 3600.0
 
 
 class Services(dg.ConfigurableResource):
-    """Reads the environment at the moment of use.
+    """Reads the environment when it is used, not when it is imported.
 
-    So a wrong variable fails a run, whose message says which, and not the import of
-    the code location, where nobody would see it.
+    A wrong variable then fails a run, whose message names it, instead of the import of
+    the code location.
     """
 
     def settings(self) -> Settings:
-        """The settings of this process.
+        """Load the settings of this process.
 
         Raises:
             ConfigError: The environment is incomplete or contradictory.
@@ -41,7 +41,7 @@ class Services(dg.ConfigurableResource):
         wait_seconds: float = 30.0,
         statement_seconds: float = STATEMENT_SECONDS,
     ) -> store.Store:
-        """A store, to be closed by whoever asked for it; args as of `Database`.
+        """Open a store, which the caller closes; arguments as for `Database`.
 
         Raises:
             DatabaseError: Postgres did not answer within `wait_seconds`.
@@ -53,7 +53,7 @@ class Services(dg.ConfigurableResource):
         )
 
     def analysis_settings(self) -> AnalysisSettings:
-        """How rollups are cut.
+        """Load the time zone and the other settings of rollups and forecasts.
 
         Raises:
             ConfigError: A variable is malformed.
@@ -66,7 +66,7 @@ class Services(dg.ConfigurableResource):
         wait_seconds: float = 30.0,
         statement_seconds: float = _ANALYSIS_STATEMENT_SECONDS,
     ) -> Database:
-        """The database alone, for what Dataverse has no part in; args as of `Database`.
+        """Open the database without Dataverse settings; arguments as for `Database`.
 
         Raises:
             ConfigError: DATABASE_URL is malformed, or the local one is not running.

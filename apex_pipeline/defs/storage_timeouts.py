@@ -1,8 +1,8 @@
-"""A bound on each wait for Dagster's storage, for commands that a person waits for.
+"""A timeout on each answer of Dagster's storage, for interactive commands.
 
-dagster-postgres asks through psycopg2, which waits inside libpq: without end where a
-server hangs, and deaf to Ctrl-C. `connect_timeout` and TCP's own limits do not end that,
-since the kernel of a server that hangs goes on taking connections and acknowledging.
+dagster-postgres uses psycopg2, which waits inside libpq: for ever if the server hangs,
+and without reacting to Ctrl-C. `connect_timeout` and TCP timeouts do not help, because
+the kernel of a hung server still accepts and acknowledges connections.
 """
 
 import select
@@ -13,10 +13,10 @@ from psycopg2 import OperationalError, extensions
 from apex_pipeline.errors import DatabaseUnavailableError
 
 PATIENCE_SECONDS = 20.0
-"""For one answer; the storage's own statements take milliseconds."""
+"""Timeout for one answer; the storage's statements normally take milliseconds."""
 
-# Whoever was given up is asked again for the run's failure, and for the failure of
-# writing that down; a person waits for all of it.
+# After a timeout Dagster still tries to store the failure, and then the failure to
+# store it. You wait for all of these attempts, so they must be short.
 _ONCE_GIVEN_UP_SECONDS = 1.0
 
 _EVENTS = {
@@ -26,20 +26,20 @@ _EVENTS = {
 
 
 def bound_storage(seconds: float = PATIENCE_SECONDS) -> None:
-    """Have psycopg2 wait in Python, where signals are heard, and not for ever.
+    """Make psycopg2 wait in Python, where Ctrl-C works, and only for a limited time.
 
-    It holds for the whole process from now on; what asks a storage that hangs raises
+    Applies to the whole process from now on. A query to a storage that hangs raises
     `DatabaseUnavailableError`.
 
     Args:
-        seconds: Patience with each answer; with a storage that was given up, a second
-            until it answers again.
+        seconds: Timeout for each answer. After one timeout it drops to a second, until
+            the storage answers again.
     """
     extensions.set_wait_callback(_Patience(seconds))
 
 
 class _Patience:
-    """What psycopg2 calls to wait for an answer."""
+    """Wait callback for psycopg2, with a timeout."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -56,8 +56,8 @@ class _Patience:
             if not poll.poll(left * 1000):
                 self._left = min(_ONCE_GIVEN_UP_SECONDS, self._seconds)
                 raise DatabaseUnavailableError(
-                    "Dagster's storage hangs: it takes connections, and does not answer. "
-                    "Start the Postgres of DAGSTER_POSTGRES_URL again, and look at its "
-                    "log and its disk."
+                    "Dagster's storage hangs: it accepts connections but does not answer. "
+                    "Restart the Postgres of DAGSTER_POSTGRES_URL and check its log and "
+                    "disk."
                 )
         self._left = self._seconds

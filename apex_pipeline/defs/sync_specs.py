@@ -1,4 +1,4 @@
-"""What the assets of the sync are, and what is checked of them."""
+"""Specs of the sync's assets and checks."""
 
 from datetime import timedelta
 
@@ -9,12 +9,12 @@ from apex_pipeline.metrics import COLUMNS, PRIMARY_KEY, TABLE
 _OWNERS = ["team:apex-data"]
 _GROUP = "sync"
 OPERATIONS = "operations"
-"""Group of assets that people make or read to look after the pipeline."""
+"""Group of the assets for operating the pipeline."""
 
 DELIVERED_WITHIN = timedelta(minutes=10)
 _POSTGRES_SCHEMA = dg.TableSchema(
     columns=[
-        dg.TableColumn("id", "uuid", "Primary key, and that of the record"),
+        dg.TableColumn("id", "uuid", "Primary key of the row and of its record"),
         *(dg.TableColumn(c.postgres, c.type.label, c.description) for c in COLUMNS),
     ]
 )
@@ -34,7 +34,7 @@ _LINEAGE = dg.TableColumnLineage(
 
 CAMPAIGN_METRICS = dg.AssetSpec(
     "campaign_metrics",
-    description="One row for each campaign run, written by the agents into Postgres.",
+    description="One row per campaign run, written to Postgres by the agents.",
     group_name=_GROUP,
     kinds={"postgres"},
     owners=_OWNERS,
@@ -46,7 +46,7 @@ CAMPAIGN_METRICS = dg.AssetSpec(
 
 PENDING = dg.AssetSpec(
     "pending_campaign_metrics",
-    description="Rows that Dataverse does not hold yet, oldest first, none forgotten.",
+    description="Rows that Dataverse does not hold yet, oldest first, however old.",
     deps=[CAMPAIGN_METRICS],
     group_name=_GROUP,
     kinds={"postgres"},
@@ -60,10 +60,9 @@ PENDING = dg.AssetSpec(
 DELIVERED = dg.AssetSpec(
     "dataverse_campaign_metrics",
     description=(
-        "Records upserted into Dataverse by the row's own id: in bulk, and one by one "
-        "where a bulk request is refused, so that a bad row costs only itself. Fresh "
-        "while rows that wait are delivered within ten minutes: a run that delivers "
-        "nothing though it failed does not count, a tick that finds nothing waiting does."
+        "Records upserted into Dataverse under the row's own id: in bulk, and one by one "
+        "if a bulk request is refused, so a bad row affects no other. Fresh if pending "
+        "rows were delivered, or none were pending, within the last ten minutes."
     ),
     deps=[PENDING],
     group_name=_GROUP,
@@ -79,7 +78,7 @@ DELIVERED = dg.AssetSpec(
 )
 EXPORTED = dg.AssetSpec(
     "exported_campaign_metrics",
-    description="Rows marked in `exported_at`, after Dataverse acknowledged them.",
+    description="Rows marked in `exported_at` after Dataverse acknowledged them.",
     deps=[DELIVERED],
     group_name=_GROUP,
     kinds={"postgres"},
@@ -90,8 +89,8 @@ EXPORTED = dg.AssetSpec(
 QUARANTINED = dg.AssetSpec(
     "quarantined_campaign_metrics",
     description=(
-        "Rows that Dataverse cannot take as they are, each with the reason; tried "
-        "again when due. The job `release_quarantine` shows, releases or drops them."
+        "Rows that Dataverse refused, each with the reason; retried when due. The job "
+        "`release_quarantine` lists, releases or drops them."
     ),
     deps=[DELIVERED],
     group_name=_GROUP,
@@ -101,17 +100,16 @@ QUARANTINED = dg.AssetSpec(
     metadata={"dagster/table_name": "quarantined_campaign_metrics"},
 )
 SYNC_ASSETS = (PENDING.key, DELIVERED.key, EXPORTED.key, QUARANTINED.key)
-"""What one sync materializes, all or none."""
+"""The assets that a sync materializes together."""
 
 DELIVERY_COMPLETE = dg.AssetCheckSpec(
     "delivery_complete",
     asset=DELIVERED.key,
-    description="The last run that delivered ended without a failure; what it left is "
-    "due to time alone.",
+    description="The last run that delivered did not fail; it left rows only if its time "
+    "ran out.",
 )
 NO_ROWS_QUARANTINED = dg.AssetCheckSpec(
     "no_rows_quarantined",
     asset=QUARANTINED.key,
-    description="No row is put aside to be tried again. One that a person has dropped "
-    "does not count.",
+    description="No row is waiting in quarantine. Dropped rows do not count.",
 )

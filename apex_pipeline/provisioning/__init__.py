@@ -1,1 +1,1 @@
-"""What both ends should hold, and making it so."""
+"""Provisioning: what Postgres and Dataverse need, and how to create it."""

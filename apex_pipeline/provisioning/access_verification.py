@@ -1,4 +1,4 @@
-"""Finds out whether the application can do its work, as far as that leaves no trace."""
+"""Verify that the application can do its work, without leaving a record behind."""
 
 import asyncio
 import time
@@ -25,21 +25,21 @@ from apex_pipeline.provisioning.existing_state import (
 from apex_pipeline.provisioning.inspection import STRONG, depths
 
 TEST_KEY = UUID("a9e00000-0000-4000-8000-7e57ec0ed000")
-"""Always the same, so that a record left behind is found and removed by the next run."""
+"""Always the same, so the next run removes a record that an interrupted run left."""
 
 _TABLE = Table(TABLE, ENTITY_SET, PRIMARY_KEY)
 _FIRST_WAIT = 0.2
 _LONGEST_WAIT = 10.0
-# What a server says that has not heard yet of a table, a column or a role.
+# Statuses of a server that does not know a new table, column or role yet.
 _NOT_YET = {400, 403, 404}
 
 
 class _LackingError(AuthError):
-    """The service does not show all the privileges yet, or ever."""
+    """The service does not show all privileges, at least not yet."""
 
 
 async def until(attempt: Callable[[], Awaitable[bool]], seconds: float) -> bool:
-    """Try at once, then ever less often, until it succeeds or the time is over."""
+    """Try at once, then with growing waits, until it succeeds or `seconds` are over."""
     end = time.monotonic() + seconds
     wait = _FIRST_WAIT
     while not await attempt():
@@ -58,12 +58,12 @@ async def verify(
     deadline: Deadline,
     seconds: float,
 ) -> list[str]:
-    """Try what a sync does; what was seen, in words.
+    """Try what a sync does and return the results in words.
 
-    Only an administrator can remove a record again, so without one none is written.
+    Only an administrator can delete the test record, so without one none is written.
 
     Raises:
-        AuthError: The application lacks a privilege, or its role does not work yet.
+        AuthError: The application lacks a privilege, or its role is not effective yet.
         DataverseError: See the tree in `errors`.
     """
     checks = [await _privileges(administrator or application, found, deadline, seconds)]
@@ -81,7 +81,7 @@ async def verify(
     await _patiently(read, seconds)
     checks.append(f"the application reads all {len(COLUMNS)} columns of {TABLE}")
     if administrator is None:
-        checks.append("no test record: without APEX_ADMIN_* nobody may remove it")
+        checks.append("no test record: deleting it requires APEX_ADMIN_*")
         return checks
 
     async def write() -> None:
@@ -91,12 +91,12 @@ async def verify(
         await _patiently(write, seconds)
     finally:
         await _remove_test_record(administrator, deadline)
-    checks.append("the application wrote a test record, the administrator removed it")
+    checks.append("the application wrote a test record, the administrator deleted it")
     return checks
 
 
 async def _patiently(attempt: Callable[[], Awaitable[None]], seconds: float) -> None:
-    """Carry out what a new table or role may refuse at first."""
+    """Retry what Dataverse may refuse until a new table or role is effective."""
     refusal: DataverseError | None = None
 
     async def succeeds() -> bool:
@@ -117,9 +117,9 @@ async def _patiently(attempt: Callable[[], Awaitable[None]], seconds: float) -> 
 async def _privileges(
     client: DataverseClient, found: Found, deadline: Deadline, seconds: float
 ) -> str:
-    """What the service says that the user may do, whatever role that comes from."""
+    """Check the user's privileges, whichever role grants them."""
     if found.user is None or found.table is None:
-        raise RuntimeError("there is nothing to verify before everything is made")
+        raise RuntimeError("verification needs the user and the table")
     names = {each: name for name, each in found.metadata_privileges.items()}
     names |= {found.table.privileges[each]: each for each in TABLE_PRIVILEGES}
     path = (
@@ -138,8 +138,8 @@ async def _privileges(
         missing = [names[each] for each in names if held.get(each) != GLOBAL]
         if missing:
             raise _LackingError(
-                f"The application user lacks {', '.join(missing)} on {TABLE}, as the "
-                "service tells it."
+                f"According to Dataverse, the application user lacks "
+                f"{', '.join(missing)} on {TABLE}."
             )
 
     await _patiently(ask, seconds)
@@ -151,7 +151,7 @@ async def _privileges(
 
 
 def _test_record() -> Target:
-    """A record that every column can hold."""
+    """A record with a valid value in every column."""
     samples = {Text: "test", WholeNumber: 1, DecimalNumber: 0.01}
     fields = (
         f'"{c.dataverse}":{c.type.to_json(samples.get(type(c.type), time.time()))}'

@@ -1,4 +1,4 @@
-"""Who provisions: an administrator where one is named, else the application itself."""
+"""Load the administrator that provisions, if one is configured."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -17,21 +17,20 @@ _NAMES = ("APEX_ADMIN_TENANT_ID", "APEX_ADMIN_CLIENT_ID", "APEX_ADMIN_CLIENT_SEC
 def load_administrator(
     environment: Mapping[str, str], settings: DataverseSettings
 ) -> DataverseSettings | None:
-    """The same environment as an administrator reaches it; None if nobody is named.
+    """Return the settings with the administrator's credentials; None if not configured.
 
     Raises:
-        ConfigError: Some of the three variables are set and others are not, or one is
-            malformed.
+        ConfigError: Only some of the three variables are set, or one is malformed.
     """
     values = {name: read_variable(environment, name) for name in _NAMES}
     _, is_local = wants_local(environment)
     if is_local or not any(values.values()):
-        # The services of `apex up` do not know the administrator of the real ones.
+        # The emulator does not know the administrator of the real environment.
         return None
     if missing := [name for name, value in values.items() if not value]:
         raise ConfigError(
-            f"{' and '.join(missing)} must be set as well: APEX_ADMIN_* name an "
-            "administrator together, or are all left out."
+            f"{' and '.join(missing)} must be set too: set all three APEX_ADMIN_* "
+            "variables, or none."
         )
     problems: list[str] = []
     tenant = read_tenant(_NAMES[0], environment, problems)

@@ -1,4 +1,4 @@
-"""The role that analysts read as: `apex_analyst`, and whether it is as it should be."""
+"""Create and check the analysts' database role, `apex_analyst`."""
 
 from sqlalchemy import Connection
 
@@ -23,22 +23,22 @@ _MISSING = """
 
 
 def grant(database: Database) -> str | None:
-    """Make the role where it is missing, and let it read what is made for analysts.
+    """Create the role if it is missing, and grant it access to the analysts' tables.
 
     Returns:
-        What a person has to do first; None if nothing.
+        What you must do by hand first; None if nothing.
 
     Raises:
-        DatabaseError: One of its kinds.
+        DatabaseError: Postgres did not answer or refused.
     """
     return database.transact(lambda c: _text(c, _GRANT), repeatable=True)
 
 
 def missing_access(database: Database) -> str | None:
-    """What analysts cannot read, though it is made for them; None if nothing.
+    """Describe which of their tables analysts cannot read; None if they can read all.
 
     Raises:
-        DatabaseError: One of its kinds.
+        DatabaseError: Postgres did not answer or refused.
     """
     return database.transact(lambda c: _text(c, _MISSING), repeatable=True)
 

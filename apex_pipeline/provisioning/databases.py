@@ -1,4 +1,4 @@
-"""What the databases lack: the migrations, the analysts' role, the alerts' tables."""
+"""Provision the databases: migrations, the analysts' role, the alert tables."""
 
 from dataclasses import dataclass
 
@@ -10,11 +10,11 @@ from apex_pipeline.provisioning.analyst_role import grant, missing_access
 
 @dataclass(frozen=True, slots=True)
 class DatabaseOutcome:
-    """What was found.
+    """Result of provisioning the databases.
 
     Attributes:
-        names: Migrations that were applied or, with a plan, would be.
-        by_hand: What only a person can do; None if nothing.
+        names: Migrations that were applied, or with `plan_only` would be.
+        by_hand: What you must fix by hand; None if nothing.
     """
 
     names: list[str]
@@ -24,15 +24,15 @@ class DatabaseOutcome:
 def provision_database(
     url: str, alerts_url: str | None, *, plan_only: bool
 ) -> DatabaseOutcome:
-    """Make what is missing, or only look.
+    """Apply what is missing, or only list it.
 
     Args:
         url: The metrics database.
-        alerts_url: Where alerts keep incidents; None where nothing says so.
+        alerts_url: The database of the alert tables; None if not configured.
         plan_only: Whether to change nothing.
 
     Raises:
-        DatabaseError: A database does not answer, or refuses us.
+        DatabaseError: A database did not answer or refused.
     """
     act = migrations.pending if plan_only else migrations.apply
     names = act(url)
@@ -43,7 +43,7 @@ def provision_database(
 
 
 def _by_hand(url: str, *, plan_only: bool) -> str | None:
-    """What only a person can mend; analysts are granted what can be, without a plan."""
+    """Describe what you must fix by hand; unless `plan_only`, grant analysts access."""
     with Database(url, application_name="apex provision") as database:
         problems = [
             _renamed(database),
@@ -58,6 +58,7 @@ def _renamed(database: Database) -> str | None:
     if not names:
         return None
     return (
-        f"campaign_metrics has no column {', '.join(names)}: it was renamed or dropped. Give it "
-        "its name back (ALTER TABLE … RENAME COLUMN), for what it held is not made again."
+        f"campaign_metrics has no column {', '.join(names)}: it was renamed or dropped. "
+        "Restore its name (ALTER TABLE … RENAME COLUMN); provisioning cannot restore its "
+        "values."
     )

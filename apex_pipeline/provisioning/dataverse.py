@@ -1,8 +1,8 @@
-"""Makes Dataverse as the sync needs it, and finds out whether it is.
+"""Provision Dataverse for the sync, and verify the result.
 
-Each step is: read everything, plan, make the first change of the plan, wait until a
-read shows it. So an interrupted run needs no record of how far it came, and a write
-whose answer was lost is looked for before it is sent again.
+Each step reads everything, plans, makes the first change of the plan, and waits until a
+read shows it. So an interrupted run needs no stored progress, and a write whose answer
+was lost is looked for before it is sent again.
 """
 
 import asyncio
@@ -32,13 +32,14 @@ from apex_pipeline.settings import DataverseSettings
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long things may take, in seconds.
+    """Timeouts in seconds, and retries.
 
     Attributes:
-        effect: Until what Dataverse accepted can be read, and used.
-        lost: Until what may have been accepted is taken for not accepted.
-        attempts: How often a change is sent whose answers get lost.
-        total: For everything.
+        effect: Until an accepted change can be read and used.
+        lost: Until a change without an answer counts as not accepted.
+        attempts: How often to send a change whose answers are lost.
+        total: For everything together.
+        retry: Retries of each request.
     """
 
     effect: float = 120.0
@@ -50,12 +51,12 @@ class Patience:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What was found, done and seen.
+    """Result of provisioning Dataverse.
 
     Attributes:
-        plan: How it differed when it was first read.
+        plan: What differed at the first read.
         applied: The changes made, in words.
-        checks: What was verified, in words; empty where only a plan was asked for.
+        checks: What was verified, in words; empty with `plan_only`.
     """
 
     plan: Plan
@@ -72,22 +73,22 @@ def provision(
     patience: Patience | None = None,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Outcome:
-    """Make publisher, solution, table, role and application user as they should be.
+    """Create what is missing of publisher, solution, table, role and application user.
 
     Args:
-        settings: The application that is to sync.
-        administrator: Who makes the changes; None for the application itself.
-        token_cache: File that tokens are shared through.
-        plan_only: Read and compare only.
-        patience: How long things may take.
-        tell: Is told of each change once it can be seen.
+        settings: The application that will sync.
+        administrator: Credentials for the changes; None for the application itself.
+        token_cache: File of the shared token cache.
+        plan_only: Only read and compare.
+        patience: Timeouts and retries.
+        tell: Called with each change once a read shows it.
 
     Raises:
-        SchemaDriftError: Something is there in a way that only a person can mend. All
-            of it is named; nothing was changed.
-        AuthError: Whoever provisions may not.
-        DataverseError: See the tree in `errors`; the next run goes on from there.
-        ConfigError: The client id is not one.
+        SchemaDriftError: Something needs a fix by hand. Lists all of it; nothing was
+            changed.
+        AuthError: The administrator or application lacks a privilege.
+        DataverseError: See the tree in `errors`; the next run continues.
+        ConfigError: The client id is not a GUID.
     """
     try:
         application = str(UUID(settings.client_id))
@@ -149,7 +150,7 @@ class _Work:
     async def converge(
         self, client: DataverseClient, found: Found
     ) -> tuple[list[str], Found]:
-        """Make the changes one by one, planning anew after each."""
+        """Make the changes one by one, with a new plan after each."""
         applied: list[str] = []
         while True:
             plan = make_plan(found)
@@ -174,7 +175,7 @@ class _Work:
             except TransientError as lost:
                 error, wait = lost, self.patience.lost
             except RejectedError as refusal:
-                # Also the answer to what an unanswered request has made meanwhile.
+                # An earlier request without an answer may have made the change already.
                 error, wait = refusal, 0.0
             found = await self._look_for(client, change, found, wait)
             if not change.is_in(make_plan(found)):
@@ -182,7 +183,7 @@ class _Work:
             if error is None:
                 raise TransientError(
                     f"Dataverse accepted the {change.text}, but does not show it after "
-                    f"{wait:g} s. Run the same again later."
+                    f"{wait:g} s. Repeat the command later."
                 )
             if isinstance(error, RejectedError) or attempt >= self.patience.attempts:
                 raise error
@@ -190,7 +191,7 @@ class _Work:
     async def _look_for(
         self, client: DataverseClient, change: Change, found: Found, seconds: float
     ) -> Found:
-        """Read until the change is there, or for so long."""
+        """Read until the change shows, at most for `seconds`."""
 
         async def is_there() -> bool:
             nonlocal found
@@ -206,8 +207,8 @@ def _not_allowed(error: AuthError, *, is_administrator: bool) -> AuthError:
         "APEX_ADMIN_CLIENT_ID needs an application user with the role System "
         "Administrator in the environment."
         if is_administrator
-        else "Without APEX_ADMIN_* the application provisions itself, for which it needs "
-        "the role System Administrator meanwhile; better name an administrator."
+        else "Without APEX_ADMIN_* the application provisions itself and needs the role "
+        "System Administrator for that time. Better configure an administrator."
     )
     return AuthError(
         f"{error.message} {who}",

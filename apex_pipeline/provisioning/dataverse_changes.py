@@ -1,4 +1,4 @@
-"""Carries out one change of a plan: the requests, and nothing else."""
+"""Send the requests that carry out one change of a plan."""
 
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -35,10 +35,10 @@ _PUBLISH = (
 async def carry_out(
     client: DataverseClient, change: Change, found: Found, deadline: Deadline
 ) -> None:
-    """Make one change; `found` must hold what the kinds before it make.
+    """Make one change; `found` must contain what the change depends on.
 
     Raises:
-        TransientError: It may have been made, or not; look before trying again.
+        TransientError: The change may have been made; read before you retry.
         DataverseError: See the tree in `errors`.
     """
     await _STEPS[change.kind](_Writer(client, change, deadline), change, found)
@@ -129,10 +129,10 @@ async def _make_column(writer: _Writer, change: Change, found: Found) -> None:
 
 
 async def _change_settings(writer: _Writer, change: Change, found: Found) -> None:
-    """The whole definition, changed, as a definition is only ever replaced; then publish.
+    """Replace the whole definition, since parts cannot be changed, then publish it.
 
-    Until it is published, a read shows the table as it was: an interruption between the
-    two leaves the change in the next plan.
+    Reads show the old definition until it is published. So after an interruption between
+    the two steps, the next plan contains the change again.
     """
     del change, found
     definition = await writer.client.get(
@@ -167,9 +167,10 @@ async def _make_role(writer: _Writer, change: Change, found: Found) -> None:
 
 
 async def _file(writer: _Writer, change: Change, found: Found) -> None:
-    """Filing twice is no mistake, so a lost answer does no harm.
+    """Add a component to our solution; repeating it is harmless.
 
-    "AddSolutionComponent Action" and "SolutionComponent EntityType", Microsoft Learn.
+    Source: "AddSolutionComponent Action" and "SolutionComponent EntityType", Microsoft
+    Learn.
     """
     is_table = change.subject == TABLE
     component = _there(found.table).id if is_table else _there(found.role).id

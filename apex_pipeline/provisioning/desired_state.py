@@ -1,4 +1,4 @@
-"""What Dataverse should hold, and how that differs from what it holds. Pure."""
+"""Plan: compare what Dataverse should contain with what it contains. Pure."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from apex_pipeline.provisioning.existing_state import (
 
 
 class Kind(StrEnum):
-    """The kinds of change, in the order in which they are made."""
+    """Kinds of change, in the order in which they are made."""
 
     PUBLISHER = "publisher"
     SOLUTION = "solution"
@@ -35,14 +35,14 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One thing to make; `text` completes "would be made: …"."""
+    """One change; `text` completes "would be created: …"."""
 
     kind: Kind
     subject: str
     text: str
 
     def is_in(self, plan: "Plan") -> bool:
-        """Whether a plan still asks for it."""
+        """Whether a plan still contains this change."""
         return any(
             (each.kind, each.subject) == (self.kind, self.subject)
             for each in plan.changes
@@ -51,11 +51,12 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How what is there differs from what should be.
+    """Differences between the existing and the desired state.
 
     Attributes:
-        drifts: What only a person can mend, each with its remedy.
-        notes: What a person should know; nothing depends on it.
+        changes: Changes that provisioning can make.
+        drifts: Differences that need a fix by hand, each with its remedy.
+        notes: Information that needs no action.
     """
 
     changes: tuple[Change, ...]
@@ -64,7 +65,7 @@ class Plan:
 
 
 def make_plan(found: Found) -> Plan:
-    """Compare what is there with what should be."""
+    """Compare the existing with the desired state."""
     return Plan(tuple(_changes(found)), tuple(find_drifts(found)), tuple(_notes(found)))
 
 
@@ -100,10 +101,10 @@ def _changes(found: Found) -> Iterator[Change]:
 
 
 def _filings(found: Found) -> Iterator[Change]:
-    """What was made elsewhere, and is to be in our solution from now on.
+    """Changes that add an existing table or role to our solution.
 
-    What is made here is filed at its making. A managed table stays with the solution
-    that it came with: ours, exported, would depend on that one.
+    Provisioning adds what it creates at once. A managed table stays out, because our
+    exported solution would then depend on the table's own solution.
     """
     table, role = found.table, found.role
     if table is not None and not table.is_managed and not found.is_filed(table.id):
@@ -139,14 +140,14 @@ def _table_changes(table: FoundTable | None) -> Iterator[Change]:
 def _notes(found: Found) -> Iterator[str]:
     if not found.is_audited:
         yield (
-            f"Auditing of {TABLE} takes effect once it is on for the whole environment; "
-            "it is off. It is switched on in the Power Platform admin center, under the "
-            "environment's settings, Audit settings."
+            f"Auditing of {TABLE} has no effect, because it is off for the environment. "
+            "Switch it on in the Power Platform admin center: Audit settings in the "
+            "environment's settings."
         )
     if found.table is not None and found.table.is_managed:
         yield (
-            f"{TABLE} came with a managed solution, and is left out of {SOLUTION}: what "
-            "is exported with ours would depend on that one."
+            f"{TABLE} belongs to a managed solution and is left out of {SOLUTION}, which "
+            "would otherwise depend on it when exported."
         )
     if found.user is None:
         return

@@ -1,4 +1,4 @@
-"""What differs so that only a person can mend it, each with its remedy. Pure."""
+"""Find differences that need a fix by hand, each with its remedy. Pure."""
 
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
@@ -22,8 +22,8 @@ from apex_pipeline.provisioning.existing_state import (
     FoundTable,
 )
 
-# Attribute types that hold what we send, besides the one that provisioning makes:
-# an existing table may be wider.
+# Attribute types that can store what we send. An existing table may use a wider type
+# than the one that provisioning creates.
 ATTRIBUTE_TYPES: dict[type[ColumnType], frozenset[str]] = {
     Text: frozenset({"String", "Memo"}),
     WholeNumber: frozenset({"Integer", "BigInt"}),
@@ -33,21 +33,21 @@ ATTRIBUTE_TYPES: dict[type[ColumnType], frozenset[str]] = {
 
 
 def find_drifts(found: Found) -> Iterator[str]:
-    """Go through all that could be in the way."""
+    """Yield every difference that provisioning cannot change."""
     yield from _solution_drifts(found)
     if found.table is not None:
         yield from _table_drifts(found.table)
         delete = found.table.privileges.get("Delete")
         if found.role is not None and delete in found.role.privileges:
             yield (
-                f"The role {ROLE} may delete records of {TABLE}. Take that privilege "
-                "from it; the pipeline never deletes."
+                f"The role {ROLE} may delete records of {TABLE}. Remove that privilege; "
+                "the pipeline never deletes."
             )
     user = found.user
     if user is not None and user.is_disabled:
         yield (
-            f"The application user of {found.application} is disabled. Activate it in "
-            "the Power Platform admin center."
+            f"The application user of {found.application} is disabled. Enable it in the "
+            "Power Platform admin center."
         )
     if user is not None and user.business_unit != found.business_unit:
         yield (
@@ -60,21 +60,21 @@ def _solution_drifts(found: Found) -> Iterator[str]:
     taken = any(p.unique_name.lower() == PUBLISHER for p in found.publishers)
     if found.publisher is None and taken:
         yield (
-            f"The publisher {PUBLISHER} has another prefix than {PREFIX}. Make a "
-            f"publisher with the prefix {PREFIX}; any unique name will do."
+            f"The publisher {PUBLISHER} has a different prefix than {PREFIX}. Create a "
+            f"publisher with the prefix {PREFIX}; its unique name does not matter."
         )
     if found.solution is None:
         return
     if found.solution.is_managed:
         yield (
-            f"The solution {SOLUTION} is managed, and nothing can be added to it. "
-            "Remove it, or make the changes where it is developed."
+            f"The solution {SOLUTION} is managed, so nothing can be added to it. Remove "
+            "it, or make the changes in the environment where it is developed."
         )
     ours = {p.id for p in found.publishers if p.prefix == PREFIX}
     if found.solution.publisher_id not in ours:
         yield (
             f"The solution {SOLUTION} belongs to a publisher without the prefix "
-            f"{PREFIX}. Give it one that has it, or remove the solution."
+            f"{PREFIX}. Assign a publisher with that prefix, or remove the solution."
         )
 
 
@@ -82,18 +82,19 @@ def _table_drifts(table: FoundTable) -> Iterator[str]:
     if table.table_type != "Standard":
         yield (
             f"The table {TABLE} is of type {table.table_type}, which cannot be changed. "
-            "Keep its records elsewhere and delete it; it is made anew as Standard."
+            "Back up its records and delete the table; provisioning then creates it as "
+            "Standard."
         )
     if table.entity_set != ENTITY_SET:
         yield (
             f"The entity set of {TABLE} is {table.entity_set}. Rename it to "
-            f"{ENTITY_SET}, to which the pipeline writes."
+            f"{ENTITY_SET}, which the pipeline writes to."
         )
     yield from column_drifts(table)
 
 
 def column_drifts(table: FoundTable) -> Iterator[str]:
-    """In what the columns that are there cannot hold what we send."""
+    """Yield why existing columns cannot store what we send."""
     for column in COLUMNS:
         found = table.columns.get(column.dataverse)
         if found is not None:
@@ -106,14 +107,14 @@ def _column_drifts(column: Column, found: FoundColumn) -> Iterator[str]:
     if found.type not in accepted:
         yield (
             f"{name} is {found.type}, not {' or '.join(sorted(accepted))}, and a "
-            "column's type cannot be changed. Keep its values elsewhere and delete the "
-            "column; it is made anew."
+            "column's type cannot be changed. Back up its values and delete the column; "
+            "provisioning then recreates it."
         )
         return
     if not found.is_writable:
         yield (
-            f"{name} cannot be written (calculated columns cannot). Delete the column; "
-            "it is made anew."
+            f"{name} is not writable, as calculated columns are not. Delete the column; "
+            "provisioning then recreates it."
         )
     for fault, remedy in _too_narrow(column.type, found.facets):
         yield f"{name} {fault}. {remedy}"
@@ -122,7 +123,7 @@ def _column_drifts(column: Column, found: FoundColumn) -> Iterator[str]:
 def _too_narrow(
     wanted: ColumnType, facets: Mapping[str, Any]
 ) -> Iterator[tuple[str, str]]:
-    """In what a column holds less than we send, and what is to be done about it."""
+    """Yield each limit of a column that is too narrow, with its remedy."""
     there = "in the column's advanced options in Power Apps."
     match wanted:
         case Text(length) if facets["MaxLength"] < length:
@@ -134,7 +135,7 @@ def _too_narrow(
         case Timestamp() if facets["Format"] != "DateAndTime":
             yield (
                 f"has the format {facets['Format']}, not DateAndTime",
-                "Delete the column; it is made anew.",
+                "Delete the column; provisioning then recreates it.",
             )
         case _:
             pass

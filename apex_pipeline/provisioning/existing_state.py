@@ -1,4 +1,4 @@
-"""What an environment may hold of ours, by the names that we give it."""
+"""The existing state of an environment, and the names that we use in it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ SOLUTION = "ApexMetrics"
 ROLE = "Apex Metrics Sync"
 TABLE_PRIVILEGES = ("Create", "Read", "Write")
 METADATA_PRIVILEGES = ("prvReadEntity", "prvReadAttribute")
-"""What telling a wrong value from a missing column needs: reading definitions."""
+"""Privileges to read definitions, which tell a wrong value from a missing column."""
 
 GLOBAL = "Global"
 
@@ -26,7 +26,7 @@ class FoundPublisher:
 
 @dataclass(frozen=True, slots=True)
 class FoundSolution:
-    """The solution of our unique name; `components` holds the ids of what is in it."""
+    """The solution with our unique name; `components` are the ids of its contents."""
 
     id: str
     publisher_id: str
@@ -39,7 +39,7 @@ class FoundColumn:
     """One column of the table.
 
     Attributes:
-        facets: Typed properties such as `MaxLength`, of our columns alone.
+        facets: Properties of its type, such as `MaxLength`.
     """
 
     type: str
@@ -52,8 +52,8 @@ class FoundTable:
     """The table.
 
     Attributes:
-        id: Of its definition, which is what a solution holds.
-        is_managed: Whether it came with somebody's managed solution.
+        id: Id of its definition, which is the component in a solution.
+        is_managed: Whether it belongs to a managed solution.
         privileges: Operation, such as `Create`, to the id of its privilege.
     """
 
@@ -69,7 +69,7 @@ class FoundTable:
 
 @dataclass(frozen=True, slots=True)
 class FoundRole:
-    """The role; `privileges` maps the ids that it holds to their depth."""
+    """The role; `privileges` maps privilege ids to their depth."""
 
     id: str
     privileges: Mapping[str, str]
@@ -77,7 +77,7 @@ class FoundRole:
 
 @dataclass(frozen=True, slots=True)
 class FoundUser:
-    """The application user; `roles` maps ids to names."""
+    """The application user; `roles` maps role ids to names."""
 
     id: str
     is_disabled: bool
@@ -87,11 +87,13 @@ class FoundUser:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What an environment holds of ours.
+    """The parts of an environment that concern us.
 
     Attributes:
         language: The organization's base language.
-        is_audited: The organization's own switch for auditing.
+        is_audited: The organization's switch for auditing.
+        business_unit: Id of the root business unit.
+        application: Client id of the application.
         metadata_privileges: Name to id of `METADATA_PRIVILEGES`.
     """
 
@@ -108,20 +110,20 @@ class Found:
 
     @property
     def publisher(self) -> FoundPublisher | None:
-        """The publisher that may own what begins with our prefix."""
+        """The publisher with our prefix."""
         return next((p for p in self.publishers if p.prefix == PREFIX), None)
 
     def is_filed(self, component: str) -> bool:
-        """Whether a table or a role, by its id, is in our solution."""
+        """Whether our solution contains a table or role, by its id."""
         return self.solution is not None and component in self.solution.components
 
     def missing_privileges(self) -> list[str]:
-        """Ids of what the role lacks, as far as the table that names them is there."""
+        """Ids of the privileges that the role lacks; the table's only if it exists."""
         held = {} if self.role is None else self.role.privileges
         return [each for each in self.wanted_privileges() if held.get(each) != GLOBAL]
 
     def wanted_privileges(self) -> list[str]:
-        """Ids of what the role is to hold."""
+        """Ids of the privileges that the role should have."""
         ids = list(self.metadata_privileges.values())
         if self.table is not None:
             ids += [self.table.privileges[each] for each in TABLE_PRIVILEGES]

@@ -1,4 +1,4 @@
-"""Reads what an environment holds of ours; every read sees the latest writes."""
+"""Read the existing state of an environment; every read sees the latest writes."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -28,7 +28,7 @@ from apex_pipeline.provisioning.existing_state import (
 TABLE_PATH = f"EntityDefinitions(LogicalName='{TABLE}')"
 
 STRONG = {"Consistency": "Strong"}
-"""Has the server look again where it would answer from its metadata cache."""
+"""Header that makes the server bypass its metadata cache."""
 
 _FACETS = {
     "String": "MaxLength",
@@ -45,12 +45,17 @@ _FACETS = {
 async def inspect(
     client: DataverseClient, application: str, deadline: Deadline
 ) -> Found:
-    """Read all that `desired.make_plan` compares; the user is the application's.
+    """Read everything that `desired_state.make_plan` compares.
+
+    Args:
+        client: Client of the administrator or the application.
+        application: Client id of the application whose user to read.
+        deadline: Time limit for all reads.
 
     Raises:
         DataverseError: Something could not be read; see the tree in `errors`.
     """
-    with as_documented("read what the environment holds of ours"):
+    with as_documented("read the existing state of the environment"):
         return await _inspect(_Reader(client, deadline), application)
 
 
@@ -81,10 +86,10 @@ async def _inspect(reader: "_Reader", application: str) -> Found:
 async def inspect_table(
     client: DataverseClient, deadline: Deadline
 ) -> FoundTable | None:
-    """The table alone, for which `METADATA_PRIVILEGES` suffice; None if it is not there.
+    """Read only the table, which needs just `METADATA_PRIVILEGES`; None if missing.
 
     Raises:
-        DataverseError: It could not be read; see the tree in `errors`.
+        DataverseError: The table could not be read; see the tree in `errors`.
     """
     with as_documented(f"read the definition of {TABLE}"):
         return await _table(_Reader(client, deadline))
@@ -117,7 +122,7 @@ class _Reader:
     async def first(self, path: str, what: str) -> dict[str, Any]:
         rows = await self.rows(path, what)
         if not rows:
-            raise DataverseError(f"Could not read {what}: there is none to be seen.")
+            raise DataverseError(f"Could not read {what}: Dataverse returned none.")
         return rows[0]
 
 
@@ -195,7 +200,7 @@ async def _table(reader: _Reader) -> FoundTable | None:
 
 
 async def _columns(reader: _Reader) -> Mapping[str, FoundColumn]:
-    """Those of ours, with the properties that only a cast to their type shows."""
+    """Read our columns, including properties that only a cast to their type returns."""
     what = f"the columns of {TABLE}"
     wanted = {column.dataverse for column in COLUMNS}
     rows = [
@@ -243,7 +248,7 @@ async def _role(reader: _Reader, business_unit: str) -> FoundRole | None:
 
 
 def depths(privileges: list[dict[str, Any]]) -> dict[str, str]:
-    """Id to depth of what a role or a user holds."""
+    """Map the privileges of a role or user from id to depth."""
     return {str(p["PrivilegeId"]).lower(): str(p["Depth"]) for p in privileges}
 
 

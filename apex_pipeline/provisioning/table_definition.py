@@ -1,6 +1,6 @@
-"""The definition of the campaign metrics table, as it is posted.
+"""The definition of the campaign metrics table, as sent to Dataverse.
 
-From "Create and update table definitions using the Web API" and "Create and update
+Source: "Create and update table definitions using the Web API" and "Create and update
 column definitions using the Web API", Microsoft Learn.
 """
 
@@ -22,13 +22,13 @@ _CRM = "Microsoft.Dynamics.CRM."
 
 
 def table_definition(language: int) -> dict[str, Any]:
-    """The table with all of its columns, for one POST.
+    """Return the table with all its columns, for one POST.
 
-    Owned by the organization: a record belongs to nobody, and its privileges have one
-    depth.
+    The table is owned by the organization: records have no owner, and privileges have
+    only one depth.
 
     Args:
-        language: The organization's base language, which every label must have.
+        language: The organization's base language, required for every label.
     """
     return {
         "@odata.type": f"{_CRM}EntityMetadata",
@@ -52,7 +52,7 @@ def table_definition(language: int) -> dict[str, Any]:
 
 
 def audited() -> dict[str, Any]:
-    """The managed property that switches a table's auditing on."""
+    """Return the managed property that enables auditing of a table."""
     return {
         "Value": True,
         "CanBeChanged": True,
@@ -61,7 +61,7 @@ def audited() -> dict[str, Any]:
 
 
 def column_definition(column: Column, language: int) -> dict[str, Any]:
-    """One column, for the table's POST or for one of its own."""
+    """Return one column, for the table's POST or a POST of its own."""
     kind, facets = _type(column.type)
     return {
         "@odata.type": f"{_CRM}{kind}AttributeMetadata",
@@ -80,7 +80,7 @@ def column_definition(column: Column, language: int) -> dict[str, Any]:
 
 
 def _type(column_type: ColumnType) -> tuple[str, dict[str, Any]]:
-    """Kind of attribute, and its limits; both ends of a range, or it becomes 0 to 10⁹."""
+    """Attribute type and limits. Without both ends, Dataverse sets a range of 0 to 10⁹."""
     match column_type:
         case Text(length):
             return "String", {"MaxLength": length, "FormatName": {"Value": "Text"}}

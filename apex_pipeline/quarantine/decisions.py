@@ -1,10 +1,10 @@
-"""The rows that Dataverse cannot take as they are: put aside, seen, released, dropped.
+"""Quarantine, release and drop rows that Dataverse refused.
 
-A row that was refused waits, each time twice as long, and is tried again when it is
-due. A person may release it, so that it is due at once, or drop it, so that it is never
-due; a dropped row can be released like any other. No row leaves but by being delivered.
+A quarantined row is retried when it is due, after twice the wait each time. Releasing
+makes it due at once. Dropping makes it never due; a dropped row can be released like any
+other. A row leaves the quarantine only when it is delivered.
 
-Whatever is done to rows is one statement in one transaction: all of them, or none.
+Every change is one statement in one transaction: it affects all selected rows or none.
 """
 
 from collections.abc import Sequence
@@ -23,18 +23,17 @@ _NAMED_AT_MOST = 20
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which rows in quarantine a person means: some by name, all of a cause, or all.
+    """Selects rows in quarantine: by id, by cause, or all.
 
     Attributes:
-        ids: Rows by their ids in any spelling, dropped ones too.
-        code: Rows that were last refused with this code.
-        matching: Rows whose message holds this text, whatever its case.
+        ids: Ids in any spelling; dropped rows are included.
+        code: Rows last refused with this code.
+        matching: Rows whose message contains this text, in any case.
         everything: All rows.
-        dropped: Where rows are not named: those that were dropped, in place of those
-            that are tried again.
+        dropped: Without ids: dropped rows instead of waiting ones.
 
     Raises:
-        ConfigError: No row is meant, or two kinds of choice contradict each other.
+        ConfigError: The selection is empty or contradictory.
     """
 
     ids: tuple[str, ...] = ()
@@ -44,41 +43,35 @@ class Selection:
     dropped: bool = False
 
     def __post_init__(self) -> None:
-        """See that it means something."""
+        """Validate the selection."""
         is_cause = self.code is not None or self.matching is not None
         if (bool(self.ids), is_cause, self.everything).count(True) != 1:
             raise ConfigError(
-                "Say which rows are meant: their ids; or the code of their refusal, a "
-                "text that its message holds, or both; or all."
+                "Select rows in one way: by ids; by error code, message text or both; or "
+                "all."
             )
         if self.ids and self.dropped:
-            raise ConfigError(
-                "Rows that are named by id are meant whether dropped or not; leave "
-                "`dropped` out."
-            )
+            raise ConfigError("Ids select dropped rows too; remove `dropped`.")
         for text in (*self.ids, self.code, self.matching):
             require_storable(text)
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Why rows are never to be sent, and who says so.
+    """Why rows are dropped, and who decided it.
 
     Raises:
-        ConfigError: One of the two is missing.
+        ConfigError: The reason or the name is blank.
     """
 
     reason: str
     by: str
 
     def __post_init__(self) -> None:
-        """See that both say something."""
+        """Validate both."""
         for name, text in (("reason", self.reason), ("name", self.by)):
             if not text.strip():
-                raise ConfigError(
-                    f"A {name} is needed: whoever finds the dropped rows later will "
-                    "want to know."
-                )
+                raise ConfigError(f"Give a {name}; it is stored with the dropped rows.")
             require_storable(text)
 
 
@@ -89,9 +82,8 @@ _PUT_ASIDE = """
     )
     VALUES (
         %(id)s, %(code)s, %(message)s, 1,
-        -- The view compares with the server's clock. A host whose clock runs ahead must
-        -- not put a row aside for as long as that, nor one that was set back end in a
-        -- violated constraint.
+        -- The view compares with the server's clock. A host clock that runs ahead must
+        -- not prolong the wait, and one that was set back must not violate a constraint.
         least(%(at)s, now()), least(%(at)s, now()),
         least(%(at)s, now()) + interval '5 minutes'
     )
@@ -100,7 +92,7 @@ _PUT_ASIDE = """
         message = excluded.message,
         attempts = known.attempts + 1,
         last_rejected_at = greatest(known.first_rejected_at, excluded.last_rejected_at),
-        -- Dropped while it was on its way: that stands.
+        -- If it was dropped while it was being sent, it stays dropped.
         next_attempt_at = CASE WHEN known.next_attempt_at = 'infinity'
             THEN known.next_attempt_at
             ELSE excluded.last_rejected_at + least(
@@ -114,7 +106,7 @@ _COUNT = """
     FROM quarantined_campaign_metrics
 """
 
-# The commonest first.
+# Most frequent code first.
 _COUNT_BY_CODE = """
     SELECT code, count(*) FROM quarantined_campaign_metrics
     WHERE NOT is_dropped
@@ -129,9 +121,9 @@ OF_CAUSE = """
         AND (CAST(%(matching)s AS text) IS NULL
             OR position(lower(%(matching)s) IN lower(message)) > 0)
 """
-"""Rows that are not named; binds what `bound` gives."""
+"""Selects rows by cause or all; bind it with `bound`."""
 
-# As text, for an adopted table's ids may be no UUIDs, and then these are here.
+# Compare as text: an adopted table may have ids that are not UUIDs.
 _NAMED = """
     SELECT CAST(metric_id AS text) FROM quarantined_campaign_metrics
     WHERE lower(CAST(metric_id AS text)) = ANY(%(spellings)s)
@@ -161,9 +153,9 @@ _DROP = """
 def put_aside(
     connection: Connection, rejections: Sequence[Rejection], at: datetime
 ) -> None:
-    """Put rows aside, each time twice as long."""
+    """Quarantine rows, after repeated refusals for twice as long each time."""
     rows = [
-        # Text in Postgres holds no NUL.
+        # Postgres text cannot contain NUL.
         {"id": r.id, "code": r.code, "message": r.message.replace("\0", ""), "at": at}
         for r in rejections
     ]
@@ -172,32 +164,31 @@ def put_aside(
 
 
 def count(connection: Connection) -> tuple[int, int]:
-    """Count the rows that are tried again, due or not, and those that were dropped."""
+    """Count waiting rows, due or not, and dropped rows."""
     waiting, dropped = connection.exec_driver_sql(_COUNT).one()
     return waiting, dropped
 
 
 def count_by_code(connection: Connection) -> dict[str, int]:
-    """Count the rows that are tried again by why they were refused."""
+    """Count waiting rows by error code."""
     return {code: n for code, n in connection.exec_driver_sql(_COUNT_BY_CODE)}  # noqa: C416  rows
 
 
 def find(connection: Connection, selection: Selection) -> list[str]:
-    """The ids of the rows that are meant, as they stand in Postgres.
+    """Return the ids of the selected rows, as Postgres stores them.
 
-    A name is first taken as it is written. If no row is called that, every row is meant
-    whose id is the same UUID in another spelling.
+    An id matches exactly if possible, otherwise every spelling of the same UUID.
 
     Raises:
-        ApexError: Some of the named rows are not in quarantine, or no row has the
-            cause; all of them are named.
+        ApexError: Ids are not in quarantine (the message lists them), or no row has the
+            cause.
     """
     if not selection.ids:
         found = connection.exec_driver_sql(_CHOSEN, bound(selection)).scalars().all()
         if not found and not selection.everything:
             raise ApexError(
-                "No row in quarantine was refused for this cause. `apex quarantine list "
-                "--by-cause` shows the causes."
+                "No quarantined row has this cause. List the causes with `apex "
+                "quarantine list --by-cause`."
             )
         return list(found)
     spellings = {text: _spellings(text) for text in selection.ids}
@@ -212,27 +203,27 @@ def find(connection: Connection, selection: Selection) -> list[str]:
         more = len(unknown) - _NAMED_AT_MOST
         raise ApexError(
             f"Not in quarantine: {', '.join(unknown[:_NAMED_AT_MOST])}"
-            f"{f' and {more} more' if more > 0 else ''}. Nothing was changed. `apex "
-            "quarantine list` shows what is there."
+            f"{f' and {more} more' if more > 0 else ''}. Nothing was changed. List the "
+            "rows with `apex quarantine list`."
         )
     return sorted(set().union(*meant.values()))
 
 
 def release(connection: Connection, selection: Selection) -> int:
-    """Make rows due, dropped ones too; they keep their attempts. Returns how many.
+    """Make rows due, dropped ones too, and return how many; attempts are kept.
 
     Raises:
-        ApexError: As `find`; then nothing was changed.
+        ApexError: As `find`; nothing was changed.
     """
     values = {"ids": find(connection, selection)}
     return connection.exec_driver_sql(_RELEASE, values).rowcount
 
 
 def drop(connection: Connection, selection: Selection, decision: Decision) -> int:
-    """See that rows are never sent, until they are released. Returns how many.
+    """Never send rows until they are released, and return how many.
 
     Raises:
-        ApexError: As `find`; then nothing was changed.
+        ApexError: As `find`; nothing was changed.
     """
     ids = find(connection, selection)
     values = {"ids": ids, "reason": decision.reason.strip(), "by": decision.by.strip()}
@@ -240,7 +231,7 @@ def drop(connection: Connection, selection: Selection, decision: Decision) -> in
 
 
 def bound(selection: Selection) -> dict[str, Any]:
-    """What a choice of rows that are not named binds."""
+    """The values that `OF_CAUSE` binds."""
     return {
         "code": selection.code,
         "matching": selection.matching,
@@ -249,10 +240,10 @@ def bound(selection: Selection) -> dict[str, Any]:
 
 
 def require_storable(text: str | None) -> None:
-    """See that a text can travel to Postgres at all.
+    """Check that Postgres can store a text.
 
     Raises:
-        ConfigError: It holds a NUL, or half of a character.
+        ConfigError: The text contains NUL or half of a surrogate pair.
     """
     if text is None:
         return
@@ -263,11 +254,11 @@ def require_storable(text: str | None) -> None:
     else:
         broken = "\0" in text
     if broken:
-        raise ConfigError(f"{text!r:.80} holds a character that no text can hold.")
+        raise ConfigError(f"{text!r:.80} contains a character that is not valid text.")
 
 
 def _spellings(text: str) -> set[str]:
-    """How an id may stand in Postgres, in small letters."""
+    """Spellings of an id that Postgres may store, in lower case."""
     try:
         return {text.lower(), str(UUID(text))}
     except ValueError:

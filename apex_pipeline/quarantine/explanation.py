@@ -1,4 +1,4 @@
-"""One refused row under the lens: each value, what would be sent, and what is wrong."""
+"""Explain a refused row: each value, what would be sent, and what is wrong with it."""
 
 import re
 from collections.abc import Mapping
@@ -14,10 +14,10 @@ class Line:
 
     Attributes:
         name: The column in Postgres.
-        value: What it holds, as Postgres prints it.
+        value: Its value as text.
         dataverse: The column in Dataverse.
         sent: The JSON value that would be sent; None if there is none.
-        problem: What is wrong with it.
+        problem: What is wrong with the value; None if nothing is.
     """
 
     name: str
@@ -28,14 +28,14 @@ class Line:
 
 
 def examine(row: QuarantinedRow, values: Mapping[str, object]) -> list[Line]:
-    """Take a row apart, the key first and then the columns as they are sent.
+    """Explain a row column by column: the key, then the columns as they are sent.
 
-    What is wrong is found here; where it was Dataverse that minded, the column is the
-    one that its message names.
+    Problems come from our own validation. If Dataverse refused the row, the columns
+    that its message names are marked too.
 
     Args:
         row: The row in quarantine.
-        values: Its columns as they were read.
+        values: Its columns as read from Postgres.
     """
     lines = [_key_line(values)]
     for read in read_columns(values):
@@ -45,7 +45,7 @@ def examine(row: QuarantinedRow, values: Mapping[str, object]) -> list[Line]:
         ]
         problem = read.problem
         if problem is None and _is_named(column.dataverse, row.message):
-            problem = "Dataverse named it when it refused the row"
+            problem = "Dataverse named this column when it refused the row"
         lines.append(
             Line(
                 column.postgres,

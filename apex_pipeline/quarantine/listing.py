@@ -1,4 +1,4 @@
-"""What is in quarantine, row by row and cause by cause, for a person to look at."""
+"""Read the quarantine, row by row or grouped by cause."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,17 +10,17 @@ from sqlalchemy import Connection
 from apex_pipeline.quarantine.decisions import OF_CAUSE, Selection, bound, find
 
 EXAMPLES = 3
-"""How many ids stand for the rows of a cause."""
+"""Number of example ids per cause."""
 
 
 @dataclass(frozen=True, slots=True)
 class QuarantinedRow:
     """One row in quarantine; times are UTC.
 
-    The comments on the columns of `campaign_metrics_quarantine` say what each is.
+    The column comments of `campaign_metrics_quarantine` describe each field.
 
     Attributes:
-        next_attempt_at: None for a row that was dropped.
+        next_attempt_at: None for a dropped row.
     """
 
     id: str
@@ -37,13 +37,15 @@ class QuarantinedRow:
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """Rows that were refused for one and the same cause; times are UTC.
+    """Rows refused for the same cause; times are UTC.
 
     Attributes:
-        message: What their messages have in common; numbers and ids show as `…`.
-        oldest_rejected_at: When the first of them was refused for the first time.
-        next_attempt_at: When the first of them is tried again; None for dropped ones.
-        example_ids: Some of them, the oldest.
+        code: Their error code.
+        message: Their common message; numbers and ids are replaced by `…`.
+        count: Number of rows.
+        oldest_rejected_at: Earliest first refusal.
+        next_attempt_at: Earliest retry; None for dropped rows.
+        example_ids: Ids of the oldest rows.
     """
 
     code: str
@@ -57,7 +59,7 @@ class Cause:
 _ROW = """
     SELECT CAST(metric_id AS text) AS id, code, message, attempts,
         first_rejected_at, last_rejected_at,
-        -- Python knows no infinity.
+        -- Python's datetime has no infinity.
         nullif(next_attempt_at, 'infinity') AS next_attempt_at,
         dropped_at, dropped_by, drop_reason
 """
@@ -97,16 +99,16 @@ _CAUSES = f"""
 def rows(
     connection: Connection, selection: Selection, limit: int, offset: int
 ) -> list[QuarantinedRow]:
-    """Read the rows of a cause, or all, by when they were refused first."""
+    """Read rows by cause or all, oldest first refusal first."""
     values = bound(selection) | {"limit": limit, "offset": offset}
     return _rows(connection, _ROWS_OF_CAUSE, values)
 
 
 def named(connection: Connection, text: str) -> list[QuarantinedRow]:
-    """Read the row with this id; several where their ids differ in case alone.
+    """Read the row with this id, or several whose ids differ only in case.
 
     Raises:
-        ApexError: It is not in quarantine.
+        ApexError: The row is not in quarantine.
     """
     ids = find(connection, Selection(ids=(text,)))
     return _rows(connection, _ROWS_NAMED, {"ids": ids})
@@ -115,7 +117,7 @@ def named(connection: Connection, text: str) -> list[QuarantinedRow]:
 def causes(
     connection: Connection, selection: Selection, limit: int, offset: int
 ) -> list[Cause]:
-    """Read the causes, the commonest first."""
+    """Read the causes, most frequent first."""
     values = bound(selection) | {"limit": limit, "offset": offset}
     found = connection.exec_driver_sql(_CAUSES, values).mappings()
     return [
@@ -132,7 +134,7 @@ def _rows(
 
 
 def _in_utc(row: Mapping[Any, Any]) -> dict[str, Any]:
-    """Times as they are written elsewhere; a connection has a zone of its own."""
+    """Convert times to UTC; psycopg returns them in the connection's time zone."""
     return {
         str(name): value.astimezone(UTC) if isinstance(value, datetime) else value
         for name, value in row.items()

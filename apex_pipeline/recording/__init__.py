@@ -1,7 +1,7 @@
-"""Records campaign runs: checked, written once, and ready for the sync.
+"""Record campaign runs: validated and written once, ready for the sync.
 
-Whatever is accepted here fits Dataverse: no such row ends in quarantine for what it
-holds.
+A row that is accepted here fits Dataverse, so it is never quarantined because of its
+values.
 """
 
 import os
@@ -57,15 +57,15 @@ def record_campaign_metrics(
 ) -> Recorded:
     """Write the metrics of one campaign run into `campaign_metrics`.
 
-    Sent again with the same `id` or `idempotency_key` it writes nothing and returns the
-    same id. Without either, each call writes a new row.
+    A repeated call with the same `id` or `idempotency_key` writes nothing and returns the
+    same id. Without either, every call writes a new row.
 
     Args:
         campaign_id: Campaign that the run served.
         run_id: Agent run; several rows may share it.
         phase: Phase of the campaign, such as 2-3; at most 16 characters.
         agents_total: Agents started.
-        agents_successful: Agents that finished successfully; no more than were started.
+        agents_successful: Agents that finished successfully; at most `agents_total`.
         assets_generated: Assets generated.
         tokens_in: Prompt tokens.
         tokens_out: Completion tokens.
@@ -73,18 +73,17 @@ def record_campaign_metrics(
         latency_p95_ms: 95th percentile of the agents' latency, milliseconds.
         latency_avg_ms: Mean of the agents' latency, milliseconds.
         success_rate_pct: Percent from 0 to 100, rounded half up to two places; by
-            default that of the agents, 0 without any.
-        created_at: When the run was, with its zone; by default now.
-        id: Key of the row, a UUID; other text is taken as an idempotency key.
-        idempotency_key: Any text of at most 255 characters, from which the row's key is
-            made.
-        database_url: Where to; by default what `DATABASE_URL` says.
+            default computed from the agents, 0 if there were none.
+        created_at: When the run was, with a time zone; by default now.
+        id: Id of the row, a UUID; other text is used as an idempotency key.
+        idempotency_key: Text of at most 255 characters; the row's id is derived from it.
+        database_url: Database to write to; by default `DATABASE_URL`.
 
     Raises:
-        InvalidRecordError: Values cannot be recorded; all of them are named at once.
-        RecordConflictError: The id or the key stands for other values already.
-        ConfigError: There is no such database.
-        DatabaseError: Postgres does not answer, or refuses us.
+        InvalidRecordError: Values are invalid; the error lists all problems.
+        RecordConflictError: The id or key already belongs to other values.
+        ConfigError: The URL is malformed, or the local database is not running.
+        DatabaseError: Postgres did not answer or refused the statement.
     """
     given = {
         "campaign_id": campaign_id,
@@ -111,17 +110,18 @@ def record_all_campaign_metrics(
 ) -> Loaded:
     """Write many records in one transaction, all or none, in bounded memory.
 
-    A record without `id` has one made from its content, so sending the same ones again
-    writes nothing.
+    The id of a record without `id` is derived from its content, so writing the same
+    records again changes nothing.
 
     Args:
-        records: Name to value of each, the names as above or as the agents send them.
-        database_url: Where to; by default what `DATABASE_URL` says.
+        records: Fields of each record, named as above or as the agents send them.
+        database_url: Database to write to; by default `DATABASE_URL`.
 
     Raises:
-        InvalidRecordError: Records are bad; the first are named by their place, from 1.
-        ConfigError: There is no such database.
-        DatabaseError: Postgres does not answer, or refuses us. Nothing was written.
+        InvalidRecordError: Records are invalid; the error lists the first by position,
+            counted from 1.
+        ConfigError: The URL is malformed, or the local database is not running.
+        DatabaseError: Postgres did not answer or refused. Nothing was written.
     """
     lines = (Line(number, given) for number, given in enumerate(records, start=1))
     with open_database(database_url) as database:
@@ -138,22 +138,23 @@ def load_file(
     tell: Callable[[int], None] = lambda _: None,
     dry_run: bool = False,
 ) -> Loaded:
-    """Write the records of an open file into the database of `DATABASE_URL`.
+    """Write the records of an open file to the database in `DATABASE_URL`.
 
     Args:
         raw: The file.
-        name: Its name, which says whether it is compressed.
-        written: How it is written.
-        dialect: Of CSV, what stands between the cells and within numbers.
-        report: Where lines are told that are left out; None if all have to be good.
-        tell: Hears how many bytes of the file are read.
-        dry_run: Check everything, and write nothing.
+        name: Its name, which shows whether it is compressed.
+        written: Format of the file.
+        dialect: CSV only: separators of cells and decimals.
+        report: File that lists invalid lines, which are skipped; None to reject the
+            whole file if a line is invalid.
+        tell: Called with the number of bytes read so far.
+        dry_run: Validate everything; write nothing.
 
     Raises:
         OSError: The file or the report cannot be read or written.
-        InvalidRecordError: Lines are bad, or the file is damaged.
-        ConfigError: There is no such database.
-        DatabaseError: Postgres does not answer, or refuses us. Nothing was written.
+        InvalidRecordError: Lines are invalid, or the file is damaged.
+        ConfigError: The URL is malformed, or the local database is not running.
+        DatabaseError: Postgres did not answer or refused. Nothing was written.
     """
     with (
         opened(raw, compressed=is_gzip(name), tell=tell) as stream,
@@ -165,10 +166,10 @@ def load_file(
 
 
 def open_database(url: str | None = None) -> Database:
-    """The database to record in; the caller closes it.
+    """Open the database to record in; the caller closes it.
 
     Raises:
-        ConfigError: There is none.
+        ConfigError: The URL is malformed, or the local database is not running.
     """
     return Database(
         load_database_url(os.environ) if url is None else url,

@@ -1,4 +1,4 @@
-"""CSV as spreadsheets write it: a header that names the columns, then a record a line."""
+"""Read CSV as spreadsheets write it: a header row, then one record per row."""
 
 import csv
 import re
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Dialect(StrEnum):
-    """What stands between the cells, and within a number."""
+    """Separators of cells and decimals."""
 
     EXCEL = "excel"
     """Commas between cells, points in numbers."""
@@ -36,19 +36,19 @@ class Dialect(StrEnum):
 _DELIMITERS = {Dialect.EXCEL: ",", Dialect.EXCEL_EU: ";\t"}
 _NAMES = {";": "semicolons", "\t": "tabs", ",": "commas"}
 
-# The line by which Excel tells itself what stands between the cells.
+# A line that Excel writes before the header to declare the separator.
 _SEPARATOR = re.compile(r'"?sep=(.)"?', re.IGNORECASE)
 
 
 def read_csv(texts: Iterator[str], dialect: Dialect) -> Iterator[Line]:
-    """Read the records of a file, as they are needed.
+    """Yield the records of a file lazily.
 
     Args:
-        texts: Its lines, with their ends.
-        dialect: How it is written; never guessed, since 1,234 is one number in each.
+        texts: Its lines, with line ends.
+        dialect: Its dialect; never guessed, because 1,234 is a number in both.
 
     Raises:
-        InvalidRecordError: From the iterator: the file is not of this dialect.
+        InvalidRecordError: From the iterator: the file does not match the dialect.
     """
     first = next(texts, "")
     is_separator = _SEPARATOR.fullmatch(first.rstrip("\r\n"))
@@ -62,7 +62,7 @@ def read_csv(texts: Iterator[str], dialect: Dialect) -> Iterator[Line]:
         yield from _lines(reader, dialect, skipped)
     except csv.Error as error:
         raise InvalidRecordError(
-            f"line {reader.line_num + skipped}: this is not CSV: {error}; nothing was "
+            f"line {reader.line_num + skipped}: invalid CSV: {error}; nothing was "
             "written."
         ) from None
 
@@ -71,7 +71,7 @@ def _lines(reader: "_csv.Reader", dialect: Dialect, skipped: int) -> Iterator[Li
     header, spelling = _read_header(next(reader, []), skipped + 1)
     end = reader.line_num
     for cells in reader:
-        # A quoted cell may hold line ends; the record begins after the last one.
+        # Quoted cells may contain line ends, so count from the end of the last record.
         number, end = end + 1 + skipped, reader.line_num
         if not cells:
             continue
@@ -85,7 +85,7 @@ def _lines(reader: "_csv.Reader", dialect: Dialect, skipped: int) -> Iterator[Li
 
 
 def _delimiter(heading: str) -> str:
-    """What stands between the names, none of which holds any of these."""
+    """Detect the separator of the header; column names contain none of them."""
     counts = {each: heading.count(each) for each in (",", ";", "\t")}
     return max(counts, key=lambda each: counts[each])
 
@@ -94,21 +94,21 @@ def _refusal(delimiter: str, dialect: Dialect) -> str:
     found = _NAMES.get(delimiter, repr(delimiter))
     if dialect is Dialect.EXCEL_EU:
         return (
-            f"line 1: {found} stand between the cells, where --dialect {dialect} has "
-            "semicolons or tabs. Leave --dialect out"
+            f"line 1: the cells are separated by {found}, but --dialect {dialect} expects "
+            "semicolons or tabs. Remove --dialect"
         )
     return (
-        f"line 1: commas have to stand between the cells, not {found}. In Excel, save "
-        'it as "CSV UTF-8 (Comma delimited)" under a region with decimal points. If its '
-        f"numbers have decimal commas, give --dialect {Dialect.EXCEL_EU}"
+        f"line 1: the cells must be separated by commas, not {found}. In Excel, save the "
+        'file as "CSV UTF-8 (Comma delimited)" in a region with decimal points. If its '
+        f"numbers have decimal commas, pass --dialect {Dialect.EXCEL_EU}"
     )
 
 
 def _read_header(found: Sequence[str], number: int) -> tuple[list[str], Spelling]:
-    """The names in one spelling, and that spelling, of a header that has what it must.
+    """Validate the header; return its names in one spelling, and that spelling.
 
     Raises:
-        InvalidRecordError: It does not. Everything about it is named.
+        InvalidRecordError: Columns are missing, unknown or repeated; lists all problems.
     """
     header = [name.strip() for name in found]
     spelling = spelling_of(header)
@@ -127,7 +127,7 @@ def _read_header(found: Sequence[str], number: int) -> tuple[list[str], Spelling
     elif any("\0" in name for name in header):
         problems = ["the file is UTF-16 without a byte order mark; save it as UTF-8"]
     raise InvalidRecordError(
-        f"line {number} has to name the columns: " + "; ".join(problems[:20]),
+        f"line {number} must be the header: " + "; ".join(problems[:20]),
         "Nothing was written.",
     )
 
@@ -143,6 +143,6 @@ def _header_problems(header: Sequence[str], spelling: Spelling) -> list[str]:
         if name not in spelling.columns
     ]
     problems += [
-        f"{name} is there twice" for name in spelling.columns if header.count(name) > 1
+        f"{name} appears twice" for name in spelling.columns if header.count(name) > 1
     ]
     return problems

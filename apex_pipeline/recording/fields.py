@@ -1,7 +1,7 @@
-"""The fields of a record: how callers spell them, and what each may hold. Pure.
+"""The fields of a record: their names in each spelling, and their limits. Pure.
 
-A value has to fit three times: the Dataverse column (`metrics`), the Postgres column as
-it is in this database, and sense: counts are not negative, a rate is 0 to 100 percent.
+A value must fit the Dataverse column (`metrics`) and this database's Postgres column,
+and be plausible: counts are not negative, a rate is 0 to 100 percent.
 """
 
 import re
@@ -28,7 +28,7 @@ SUCCESS_RATE = "success_rate_pct"
 CREATED_AT = "created_at"
 
 OPTIONAL = frozenset({SUCCESS_RATE, CREATED_AT})
-"""Columns that a record may leave out: one is computed, the other is the present."""
+"""Columns that a record may omit: the rate is then computed, the time is now."""
 
 _HUNDRED_PERCENT = Decimal(100)
 
@@ -43,12 +43,12 @@ _SMALLINT = 2**15 - 1
 
 
 class Spelling:
-    """How a caller writes the names of the fields.
+    """The field names that one kind of caller uses.
 
     Attributes:
-        names: Name of each column, and of `id`.
-        columns: The same the other way round.
-        key: What the caller calls the idempotency key.
+        names: Column, or `id`, to name.
+        columns: Name to column.
+        key: Name of the idempotency key.
     """
 
     def __init__(self, names: Mapping[str, str], key: str) -> None:
@@ -77,23 +77,23 @@ OPTIONS = Spelling(
 
 
 def spelling_of(names: Collection[str]) -> Spelling:
-    """The spelling that most of these names are in; the agents' where it is a tie."""
+    """Return the spelling that matches most of these names; on a tie, the agents'."""
     known = {s: len(s.columns.keys() & names) for s in (AGENTS, POSTGRES)}
     return POSTGRES if known[POSTGRES] > known[AGENTS] else AGENTS
 
 
 class Repeated:
-    """Stands for the value of a name that one JSON object holds more than once."""
+    """Marks the value of a name that appears more than once in a JSON object."""
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One column, with the limits that hold for what is written here.
+    """One column with its limits.
 
     Attributes:
-        type: The Dataverse type, narrowed to what makes sense and to what the Postgres
-            column holds.
-        is_uuid: Whether the Postgres column takes nothing but UUIDs.
+        type: The Dataverse type, narrowed to plausible values and to the Postgres
+            column's type.
+        is_uuid: Whether the Postgres column accepts only UUIDs.
     """
 
     column: str
@@ -101,14 +101,15 @@ class Field:
     is_uuid: bool
 
     def read(self, value: object, latest: datetime) -> str:
-        """Check a value, and give the text that Postgres reads.
+        """Validate a value and return it as text for Postgres.
 
         Args:
-            value: As JSON, CSV or Python has it; not None.
-            latest: No instant may lie behind this one.
+            value: Value from JSON, CSV or Python; not None.
+            latest: Latest instant that is allowed.
 
         Raises:
-            InvalidValueError: The text completes a sentence that begins with the name.
+            InvalidValueError: The message completes a sentence that begins with the
+                field's name.
         """
         if isinstance(value, Repeated):
             raise InvalidValueError("is given more than once")
@@ -126,37 +127,39 @@ class Field:
 
     def _read_text(self, value: object) -> str:
         if not isinstance(value, str | UUID):
-            raise InvalidValueError(f"is {_kind(value)}; text is wanted")
+            raise InvalidValueError(f"is {_kind(value)}; it must be text")
         text = str(value)
         if "\0" in text:
-            raise InvalidValueError("holds a NUL character, which Postgres cannot keep")
+            raise InvalidValueError(
+                "contains a NUL character, which Postgres cannot store"
+            )
         if _UNPAIRED_SURROGATE.search(text):
-            raise InvalidValueError("holds characters that are not valid Unicode")
+            raise InvalidValueError("contains characters that are not valid Unicode")
         if not text.strip():
-            # Dataverse keeps an empty text as no value.
+            # Dataverse stores an empty text as null.
             raise InvalidValueError("is blank")
         self.type.to_json(text)
         if not self.is_uuid:
             return text
         if not is_uuid(text):
-            raise InvalidValueError("is not a UUID; the table's column holds UUIDs")
+            raise InvalidValueError("is not a UUID, which the table's column requires")
         return text.lower()
 
 
 def make_field(column: Column, postgres_type: str = "") -> Field:
-    """Narrow a column's type to what may be written.
+    """Narrow a column's type to the values that may be written.
 
     Args:
         column: The column.
-        postgres_type: As `format_type` of Postgres prints it; empty for one that holds
-            whatever Dataverse does.
+        postgres_type: Type as Postgres's `format_type` prints it; empty for no further
+            limits.
     """
     matched = _POSTGRES_TYPE.fullmatch(postgres_type)
     kind, length, scale = matched.groups() if matched else ("", None, None)
     narrowed = _sensible(column)
     match narrowed:
         case Text() if kind in {"character varying", "character"} and length:
-            # Postgres counts characters, of which there are never more than units.
+            # Postgres counts characters; a text never has more of them than UTF-16 units.
             narrowed = Text(min(narrowed.max_length, int(length)))
         case WholeNumber() if kind == "smallint":
             narrowed = replace(narrowed, maximum=_SMALLINT)
@@ -172,7 +175,7 @@ def make_field(column: Column, postgres_type: str = "") -> Field:
 
 
 def is_uuid(text: str) -> bool:
-    """Whether a text is a UUID in its usual spelling, in small or capital letters."""
+    """Whether a text is a UUID in the usual form with hyphens, in any case."""
     return _UUID.fullmatch(text) is not None
 
 
@@ -197,11 +200,11 @@ def _read_number(value: object) -> Decimal:
         case Integral():
             return Decimal(int(value))
         case float():
-            # The shortest text that means this float, as JSON has it: 0.1 is 0.1.
+            # The shortest text of this float, as in JSON: 0.1 stays 0.1.
             return Decimal(repr(float(value)))
         case _:
             pass
-    raise InvalidValueError(f"is {_kind(value)}; a number is wanted")
+    raise InvalidValueError(f"is {_kind(value)}; it must be a number")
 
 
 def _read_instant(value: object) -> datetime:
@@ -214,20 +217,20 @@ def _read_instant(value: object) -> datetime:
             instant = None
     if not isinstance(instant, datetime):
         raise InvalidValueError(
-            "is not a date and time with its zone, such as 2026-10-30T13:00:00Z"
+            "is not a date and time with a time zone, such as 2026-10-30T13:00:00Z"
         )
     if instant.utcoffset() is None:
-        raise InvalidValueError("has no time zone; 2026-10-30T13:00:00Z has one")
+        raise InvalidValueError("has no time zone; write it like 2026-10-30T13:00:00Z")
     try:
         return instant.astimezone(UTC)
     except OverflowError:
         raise InvalidValueError(
-            "lies outside the years 1753 to 9999, which the column holds"
+            "is outside the years 1753 to 9999, which the column holds"
         ) from None
 
 
 def _kind(value: object) -> str:
-    """What a person calls the value; never the value, which may be anything."""
+    """Describe the type of a value without showing the value."""
     match value:
         case bool():
             return "true or false"

@@ -1,7 +1,7 @@
-"""Writes any number of records in one transaction and in bounded memory.
+"""Write any number of records in one transaction and in bounded memory.
 
-The rows are copied into a temporary table, and from there into the real one: so one that
-is there already is told from one that is new, and a kill leaves nothing behind.
+The rows are copied into a temporary table and inserted from there. This distinguishes
+new rows from existing ones, and a kill leaves nothing behind.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,21 +15,21 @@ from apex_pipeline.postgres.database import Database
 from apex_pipeline.recording import statements
 from apex_pipeline.recording.fields import AGENTS, Spelling, spelling_of
 from apex_pipeline.recording.record_reading import Rules, read_record
-from apex_pipeline.recording.record_writing import conflict, refusals_told
+from apex_pipeline.recording.record_writing import conflict, translated_refusals
 from apex_pipeline.recording.table_shape import Table, begin
 
 SHOWN_LINES = 20
-"""Bad lines that are told; of the others, how many there are."""
+"""Maximum invalid lines to list; the others are only counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A record as it stands in a file.
+    """A record as read from a file.
 
     Attributes:
-        number: Of the line that it begins in, from 1.
-        given: Name to value.
-        problems: Why it could not be taken apart; then nothing is given.
+        number: Number of its first line, from 1.
+        given: Name to value; empty if it could not be parsed.
+        problems: Why it could not be parsed.
     """
 
     number: int
@@ -39,12 +39,12 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What became of the records.
+    """Number of records by outcome.
 
     Attributes:
-        created: Those that were written.
-        repeated: Those that were there already, or stand in the file twice.
-        rejected: Those that were left out because of what is wrong with them.
+        created: Records that were written.
+        repeated: Records that existed already, or appear twice in the file.
+        rejected: Invalid records that were skipped.
     """
 
     created: int
@@ -57,10 +57,10 @@ Reject = Callable[[int, Sequence[str]], None]
 
 @dataclass(slots=True)
 class _Rejects:
-    """Counts bad lines, and passes them on or keeps the first of them.
+    """Counts invalid lines, and reports them or keeps the first of them.
 
     Attributes:
-        spelling: How the lines spell the names.
+        spelling: Spelling of the names in the current line.
     """
 
     pass_on: Reject | None
@@ -79,7 +79,9 @@ class _Rejects:
         if self.pass_on is not None or not self.count:
             return
         more = self.count - len(self.shown)
-        summary = f"{self.count} lines are bad" if self.count > 1 else "1 line is bad"
+        summary = (
+            f"{self.count} lines are invalid" if self.count > 1 else "1 line is invalid"
+        )
         unshown = [f"… and {more} more"] if more else []
         raise InvalidRecordError(
             *self.shown, *unshown, f"{summary}; nothing was written."
@@ -95,21 +97,21 @@ def load(
 ) -> Loaded:
     """Write records, all of them or none.
 
-    A record without id has one made from its content, so that writing the same file
-    again changes nothing; two lines that are alike in everything are one record.
+    The id of a record without one is derived from its content. So writing the same file
+    again changes nothing, and two identical lines are one record.
 
     Args:
-        database: Where to.
-        lines: The records; read once, as they are needed.
-        reject: Takes number and problems of each bad line, which is then left out. With
-            none given, one bad line means that nothing is written.
-        dry_run: Whether to do all of it, and undo it.
+        database: Database to write to.
+        lines: The records; read once, lazily.
+        reject: Called with number and problems of each invalid line, which is then
+            skipped. Without it, one invalid line means that nothing is written.
+        dry_run: Roll the transaction back at the end.
 
     Raises:
-        InvalidRecordError: Lines are bad; the first are named, the others counted. Or a
-            constraint of somebody else's refuses one: then no line is left out for it.
-        DatabaseError: One of its kinds. Nothing was written, unless the connection was
-            lost at the very end; the same file can be sent again.
+        InvalidRecordError: Lines are invalid; lists the first and counts the others. Or
+            a constraint that we did not define refuses a line, even with `reject`.
+        DatabaseError: Nothing was written, unless the connection was lost during the
+            commit; writing the same file again is safe.
     """
 
     def write(connection: Connection) -> Loaded:
@@ -124,19 +126,19 @@ def load(
             connection.rollback()
         return loaded
 
-    with refusals_told():
+    with translated_refusals():
         return database.transact(write)
 
 
 def _copy(
     connection: Connection, lines: Iterable[Line], rules: Rules, rejects: _Rejects
 ) -> int:
-    """Copy the good lines into the temporary table; count them."""
+    """Copy the valid lines into the temporary table and count them."""
     driver: Any = connection.connection.driver_connection
     copied = 0
     with driver.cursor() as cursor, cursor.copy(statements.COPY_LINES.encode()) as copy:
         for row in _rows(lines, rules, rejects):
-            # When nothing will be written, the rest is read for its problems alone.
+            # If nothing will be written, read the rest only to find its problems.
             if not rejects.count or rejects.pass_on is not None:
                 copy.write_row(row)
                 copied += 1
@@ -163,8 +165,8 @@ def _rows(
 def _insert(
     connection: Connection, table: Table, copied: int, rejects: _Rejects
 ) -> Loaded:
-    """Write what is not there yet, and compare the rest with what is."""
-    # Without statistics the planner expects next to nothing in the new table.
+    """Insert new rows and compare the others with the existing rows."""
+    # Without statistics the planner assumes that the new table is almost empty.
     connection.exec_driver_sql(f"ANALYZE {statements.LINES}")
     if table.has_text_ids:
         connection.exec_driver_sql(statements.SPELL_LINES)

@@ -1,6 +1,6 @@
-"""Text to the names and values that it holds: JSON objects, and cells of a table. Pure.
+"""Parse JSON objects and table cells into names and values. Pure.
 
-No number passes through a binary float: 0.1 is one tenth.
+Numbers never pass through binary floats, so 0.1 stays exact.
 """
 
 import codecs
@@ -24,13 +24,13 @@ _NUMBER = re.compile(
 
 
 def parse_json(text: str) -> dict[str, object]:
-    """Read one JSON object; a name that it holds twice has the value `Repeated`.
+    """Parse one JSON object; a name that appears twice has the value `Repeated`.
 
-    A byte order mark before it is ignored, as RFC 8259, 8.1, allows.
+    A leading byte order mark is ignored, as RFC 8259, 8.1, allows.
 
     Raises:
-        MalformedRecordError: It is not JSON.
-        InvalidRecordError: It is JSON of something else.
+        MalformedRecordError: The text is not JSON.
+        InvalidRecordError: It is JSON but not an object.
     """
     try:
         found = json.loads(
@@ -38,7 +38,8 @@ def parse_json(text: str) -> dict[str, object]:
             object_pairs_hook=_object,
             parse_int=_decimal,
             parse_float=_decimal,
-            # Not JSON, but what some writers of it write; the field is told with it.
+            # NaN and Infinity are not JSON, but some writers produce them. Parse them,
+            # so that the message can name the field.
             parse_constant=Decimal,
         )
     except json.JSONDecodeError as error:
@@ -46,34 +47,38 @@ def parse_json(text: str) -> dict[str, object]:
             f"this is not JSON: {error.msg} at character {error.pos + 1}"
         ) from None
     except RecursionError:
-        raise MalformedRecordError("this JSON is nested too deep") from None
+        raise MalformedRecordError("this JSON is nested too deeply") from None
     if not isinstance(found, dict):
         raise InvalidRecordError("this is not a JSON object")
     return found
 
 
 def decode_json(data: bytes) -> str:
-    """The text of a JSON document: UTF-8 or, with a byte order mark, UTF-16.
+    """Decode a JSON document: UTF-8 or, with a byte order mark, UTF-16.
 
-    Bytes that are not UTF-8 become what no field takes, and the field is told.
+    Bytes that are not UTF-8 become surrogates, which validation rejects with the
+    field's name.
 
     Raises:
-        MalformedRecordError: It begins as UTF-16, and is not.
+        MalformedRecordError: It has a UTF-16 byte order mark but is not UTF-16.
     """
     if not data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return data.decode(errors="surrogateescape")
     try:
         return data.decode("utf-16")
     except UnicodeDecodeError:
-        raise MalformedRecordError("this is not UTF-16, though it begins so") from None
+        raise MalformedRecordError(
+            "this is not UTF-16, although it has its byte order mark"
+        ) from None
 
 
 def parse_cells(
     cells: Mapping[str, str], spelling: Spelling, *, decimal_comma: bool = False
 ) -> dict[str, object]:
-    """Read cells of text by the column that they belong to; an empty one is absent.
+    """Parse cells according to their columns; empty cells are left out.
 
-    With decimal commas, a cell that holds a point is no number: it may mean thousands.
+    With decimal commas, a cell with a point is not a number, because the point may
+    separate thousands.
     """
     number = _number_with_comma if decimal_comma else _number
     return {
@@ -107,5 +112,5 @@ def _decimal(text: str) -> Decimal:
     try:
         return Decimal(text)
     except InvalidOperation:
-        # The exponent alone has more than eighteen digits.
+        # The exponent has more than eighteen digits.
         return Decimal("Infinity")

@@ -1,4 +1,4 @@
-"""Files of records: JSON Lines and CSV, plain or compressed by gzip, line by line."""
+"""Read files of records line by line: JSON Lines and CSV, plain or gzipped."""
 
 import codecs
 import gzip
@@ -17,7 +17,7 @@ from apex_pipeline.recording.loading import Line, Reject
 from apex_pipeline.recording.parsing import parse_json
 
 MAX_LINE_BYTES = 1_000_000
-"""Longer than any record; what is longer is no file of records."""
+"""Longer than any record; a longer line means that this is not a file of records."""
 
 _CHUNK_BYTES = 256 * 1024
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Format(StrEnum):
-    """How the records are written down."""
+    """Format of a file of records."""
 
     JSON_LINES = "jsonl"
     CSV = "csv"
@@ -40,29 +40,29 @@ _SUFFIXES = {
 
 
 def format_of(name: str) -> Format | None:
-    """The format that a file's name tells; None if it tells none."""
+    """Return the format that a file's name implies; None if unknown."""
     path = PurePath(name.lower())
     return _SUFFIXES.get(path.with_suffix("").suffix if is_gzip(name) else path.suffix)
 
 
 def is_gzip(name: str) -> bool:
-    """Whether a file's name says that it is compressed."""
+    """Whether a file's name implies gzip."""
     return name.lower().endswith(".gz")
 
 
 def read_lines(
     stream: "_Buffered", written: Format, dialect: Dialect = Dialect.EXCEL
 ) -> Iterator[Line]:
-    """Read the records of a file, as they are needed.
+    """Yield the records of a file lazily.
 
     Args:
         stream: The file.
         written: Its format.
-        dialect: Of CSV alone.
+        dialect: Its dialect; only for CSV.
 
     Raises:
-        InvalidRecordError: From the iterator: the file is not of this format, and no
-            line of it can be trusted.
+        InvalidRecordError: From the iterator: the file as a whole does not have this
+            format.
     """
     match written:
         case Format.JSON_LINES:
@@ -75,7 +75,7 @@ def read_lines(
 def opened(
     raw: IO[bytes], *, compressed: bool, tell: Callable[[int], None]
 ) -> Iterator["_Buffered"]:
-    """A stream as it is to be read; `tell` hears how many bytes of the file are.
+    """Yield a decompressed stream; `tell` is called with the bytes read so far.
 
     Raises:
         InvalidRecordError: From the block: the compressed file is damaged.
@@ -95,7 +95,7 @@ def opened(
 
 @contextmanager
 def reporting(report: Path | None) -> Iterator[Reject | None]:
-    """Write bad lines down; the report is there once the good lines are."""
+    """Write invalid lines to a report, which appears once the valid lines are written."""
     if report is None:
         yield None
         return
@@ -115,7 +115,7 @@ def reporting(report: Path | None) -> Iterator[Reject | None]:
 
 
 class _Counted(io.RawIOBase):
-    """Passes a stream on, and says how far it was read."""
+    """Forwards a stream and reports how many bytes were read."""
 
     def __init__(self, raw: IO[bytes], tell: Callable[[int], None]) -> None:
         self._raw = raw
@@ -134,15 +134,15 @@ class _Counted(io.RawIOBase):
 
 
 def _texts(stream: "_Buffered") -> Iterator[str]:
-    """The lines of a file, UTF-8 or, with a byte order mark, UTF-16.
+    """Yield the lines of a file: UTF-8 or, with a byte order mark, UTF-16.
 
-    Bytes that are not UTF-8 become surrogates, which no field takes.
+    Bytes that are not UTF-8 become surrogates, which validation rejects.
 
     Raises:
-        InvalidRecordError: A line has no end, or is not UTF-16 as it is said to be.
+        InvalidRecordError: A line is too long, or the file is not valid UTF-16.
     """
     if stream.peek(2)[:2] in {codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE}:
-        # Excel's "Unicode text", and what PowerShell's > writes.
+        # Excel's "Unicode text", and PowerShell's > operator.
         return _utf16_texts(stream)
     return _utf8_texts(stream)
 
@@ -157,8 +157,8 @@ def _utf16_texts(stream: IO[bytes]) -> Iterator[str]:
             *whole, rest = (rest + decoder.decode(data, is_over)).split("\n")
         except UnicodeDecodeError:
             raise InvalidRecordError(
-                f"after line {number} the file is not UTF-16, as which it begins; "
-                "nothing was written."
+                f"after line {number} the file is no longer valid UTF-16; nothing was "
+                "written."
             ) from None
         for line in whole:
             number += 1
@@ -182,7 +182,7 @@ def _utf8_texts(stream: IO[bytes]) -> Iterator[str]:
 
 def _endless(number: int) -> InvalidRecordError:
     return InvalidRecordError(
-        f"line {number} is longer than {MAX_LINE_BYTES} bytes: this is no file of "
+        f"line {number} is longer than {MAX_LINE_BYTES} bytes, so this is not a file of "
         "records; nothing was written."
     )
 

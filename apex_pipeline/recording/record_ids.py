@@ -1,7 +1,7 @@
-"""Ids of records: a client's own, made from its key, or made from the content.
+"""Ids of records: given by the client, or derived from its key or the content.
 
-All are reproducible, so whoever sends a record again names the same row. The namespaces,
-and the text that is hashed, must stay as they are for that.
+All are reproducible: the same record always gets the same id. Never change the
+namespaces or the hashed text.
 """
 
 import json
@@ -21,25 +21,25 @@ _NIL = UUID(int=0)
 
 
 def id_from_client(value: object) -> UUID:
-    """The id that a client gave: a UUID is the row's id, other text a key to it.
+    """Return the id for a client's value: a UUID as it is, other text as a key.
 
     Raises:
-        InvalidValueError: It can be neither.
+        InvalidValueError: The value is neither a UUID nor a valid key.
     """
     if isinstance(value, UUID) or (isinstance(value, str) and is_uuid(value)):
         given = UUID(str(value))
         if given == _NIL:
-            # Dataverse takes it for no key at all, and makes one up.
-            raise InvalidValueError("is the UUID of zeros, which is no key")
+            # Dataverse treats it as missing and generates a key.
+            raise InvalidValueError("is the all-zero UUID, which is not a valid id")
         return given
     return id_from_key(value)
 
 
 def id_from_key(value: object) -> UUID:
-    """The id that an idempotency key stands for.
+    """Derive the id from an idempotency key.
 
     Raises:
-        InvalidValueError: It is not printable text of 1 to 255 characters.
+        InvalidValueError: The key is not printable text of 1 to 255 characters.
     """
     if isinstance(value, Repeated):
         raise InvalidValueError("is given more than once")
@@ -50,18 +50,17 @@ def id_from_key(value: object) -> UUID:
         or value != value.strip()
     ):
         raise InvalidValueError(
-            f"has to be printable text of 1 to {MAX_KEY_LENGTH} characters, without "
-            "spaces around it"
+            f"must be printable text of 1 to {MAX_KEY_LENGTH} characters, without "
+            "surrounding spaces"
         )
     return uuid5(NAMESPACE, value)
 
 
 def id_from_content(values: Mapping[str, str]) -> UUID:
-    """The id of a record that has nothing but its content to be known by.
+    """Derive the id of a record from its content.
 
     Args:
-        values: Column to text, as it is written; without `created_at` where the client
-            gave none.
+        values: Column to text as written; without `created_at` if the client gave none.
     """
     content = json.dumps(values, ensure_ascii=False, sort_keys=True, allow_nan=False)
     return uuid5(_CONTENT_NAMESPACE, content)

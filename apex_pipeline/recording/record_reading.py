@@ -1,4 +1,4 @@
-"""From what a caller gives to a record that can be written, or all that is wrong. Pure."""
+"""Validate a caller's values: return a record to write, or all problems. Pure."""
 
 import difflib
 from collections.abc import Callable, Mapping
@@ -26,7 +26,7 @@ from apex_pipeline.recording.record_ids import (
 )
 
 FUTURE_ALLOWANCE = timedelta(minutes=5)
-"""How far a client's clock may run ahead; the rollups call more "in the future"."""
+"""How far a client's clock may run ahead; rollups treat later rows as in the future."""
 
 _CENTS = Decimal("0.01")
 _UNKNOWN_SHOWN = 10
@@ -35,11 +35,12 @@ _NAME_LENGTH = 40
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A row to be written.
+    """A row to write.
 
     Attributes:
-        values: Column to text, as Postgres reads it; without `created_at` where the
-            database is to fill it in.
+        id: Id of the row.
+        values: Column to text for Postgres; without `created_at` if the database fills
+            it in.
     """
 
     id: UUID
@@ -47,19 +48,19 @@ class Record:
 
     @property
     def is_dated(self) -> bool:
-        """Whether the client said when the run was."""
+        """Whether the client gave the time of the run."""
         return CREATED_AT in self.values
 
 
 class Rules:
-    """What one database takes, and until when, by its own clock."""
+    """Limits of one database's columns, and the latest time by its clock."""
 
     def __init__(self, types: Mapping[str, str], now: datetime) -> None:
-        """Narrow the limits.
+        """Narrow each column's limits to its Postgres type.
 
         Args:
             types: Postgres type of each column, as `format_type` prints it.
-            now: The database's time; a host whose clock is wrong must not decide.
+            now: The database's time, because a host's clock may be wrong.
         """
         self.fields: tuple[Field, ...] = tuple(
             make_field(column, types.get(column.postgres, "")) for column in COLUMNS
@@ -76,18 +77,18 @@ def read_record(
     key: object = None,
     otherwise: UUID | None = None,
 ) -> Record:
-    """Check a record.
+    """Validate a record.
 
     Args:
-        given: Name to value; None is as good as absent.
-        spelling: How the names are written, also in what is said about them.
-        rules: What the database takes.
-        key: An idempotency key, which stands for an id.
-        otherwise: The id of a record that has neither id nor key; by default it is
-            made from the content.
+        given: Name to value; None means absent.
+        spelling: Spelling of the names, also used in messages.
+        rules: Limits of the database.
+        key: Idempotency key, instead of an id.
+        otherwise: Id of a record with neither id nor key; by default derived from the
+            content.
 
     Raises:
-        InvalidRecordError: It cannot be written. All problems are named at once.
+        InvalidRecordError: The record is invalid; lists all problems.
     """
     problems = _unknown(given, spelling)
     values = _read_values(given, spelling, rules, problems)
@@ -157,13 +158,13 @@ def _read_id(
 
 
 def _unknown(given: Mapping[str, object], spelling: Spelling) -> list[str]:
-    """Names that are no field's; the first of them, since there may be any number."""
+    """Problems for unknown names; lists only the first, since there may be many."""
     names = [name for name in given if name not in spelling.columns]
     problems = []
     for name in names[:_UNKNOWN_SHOWN]:
         shown = name if len(name) <= _NAME_LENGTH else f"{name[:_NAME_LENGTH]}…"
         near = difflib.get_close_matches(name[:_NAME_LENGTH], spelling.columns, 1)
-        hint = f"; is {near[0]} meant?" if near else ""
+        hint = f"; did you mean {near[0]}?" if near else ""
         problems.append(f"{shown!r} is not a field{hint}")
     if len(names) > _UNKNOWN_SHOWN:
         problems.append(f"{len(names) - _UNKNOWN_SHOWN} more names are not fields")

@@ -1,4 +1,4 @@
-"""Writes one record, once, however often and by however many it is sent."""
+"""Write one record exactly once, even if it is sent repeatedly or concurrently."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -20,11 +20,11 @@ from apex_pipeline.recording.table_shape import Table, begin
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """A record that is in `campaign_metrics`.
+    """A record that is stored in `campaign_metrics`.
 
     Attributes:
-        id: Key of the row, and of its record in Dataverse.
-        created: Whether it is there since now; otherwise nothing was written.
+        id: Id of the row and of its Dataverse record.
+        created: Whether this call wrote it; if not, it existed already.
     """
 
     id: UUID
@@ -39,20 +39,20 @@ def record(
     key: str | None = None,
     dry_run: bool = False,
 ) -> Recorded:
-    """Write a record, or find that it is there already.
+    """Write a record unless it exists already.
 
     Args:
-        database: Where to.
-        given: Name to value, the names as `spelling` has them.
-        spelling: See above; problems are told in it.
-        key: An idempotency key. A record with neither key nor id is a new one each time.
-        dry_run: Whether to do all of it, and undo it.
+        database: Database to write to.
+        given: Name to value.
+        spelling: Spelling of the names, also used in messages.
+        key: Idempotency key. Without key and id, every call writes a new record.
+        dry_run: Roll the transaction back at the end.
 
     Raises:
-        InvalidRecordError: It cannot be written. All problems are named at once.
-        RecordConflictError: The same id is there with other values.
-        DatabaseError: One of its kinds. Whether it was written is then unknown; with an
-            id or a key it can be sent again.
+        InvalidRecordError: The record is invalid; lists all problems.
+        RecordConflictError: The id exists with other values.
+        DatabaseError: It is unknown whether the record was written. With an id or key
+            it is safe to send it again.
     """
     new_id = uuid4()
 
@@ -64,27 +64,27 @@ def record(
             connection.rollback()
         return Recorded(read.id, created or read.id == new_id)
 
-    with refusals_told():
+    with translated_refusals():
         return database.transact(write, repeatable=True)
 
 
 def conflict(row: RowMapping, spelling: Spelling) -> RecordConflictError:
-    """What a row of the conflicts means."""
+    """Convert a row of the conflicts query to an error."""
     if row["is_blocked"]:
         return RecordConflictError(
-            f"{row['id']} is not there, and cannot be written: another row has what a "
-            "unique constraint of the table allows once",
+            f"{row['id']} cannot be written: a unique constraint of the table conflicts "
+            "with another row",
             (),
         )
     fields = tuple(spelling.names[n] for n in statements.NAMES if row[n])
     return RecordConflictError(
-        f"{row['id']} is recorded already, with another {', '.join(fields)}", fields
+        f"{row['id']} is already recorded with a different {', '.join(fields)}", fields
     )
 
 
 @contextmanager
-def refusals_told() -> Iterator[None]:
-    """Tell a refusal by a constraint that somebody else gave the table as one of ours."""
+def translated_refusals() -> Iterator[None]:
+    """Translate refusals by constraints that we did not define into our errors."""
     try:
         yield
     except (IntegrityError, DataError) as error:
@@ -96,9 +96,9 @@ def refusals_told() -> Iterator[None]:
 
 
 def _refusal(error: psycopg.Error) -> InvalidRecordError:
-    told = (error.diag.message_primary, error.diag.message_detail, error.diag.context)
-    text = "; ".join(part for part in told if part)
-    return InvalidRecordError(f"the table refuses it: {text}")
+    diagnosis = error.diag
+    parts = (diagnosis.message_primary, diagnosis.message_detail, diagnosis.context)
+    return InvalidRecordError(f"the table refuses it: {'; '.join(filter(None, parts))}")
 
 
 def _insert(

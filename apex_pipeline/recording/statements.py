@@ -1,9 +1,9 @@
-"""How rows are written once: one pair of statements, for one record and for a million.
+"""Statements that write each row once, for one record as for a million.
 
-The rows that are given come from a relation with the columns of `campaign_metrics`,
-besides `line` and `dated`. Nobody is asked what is there before: the insertion leaves
-out what is, and what it left out is compared afterwards. So of two writers with the same
-id one writes, and the other sees what was written.
+The given rows come from a relation with the columns of `campaign_metrics` plus `line`
+and `dated`. The INSERT skips existing rows, and a second statement compares the skipped
+ones afterwards. So if two writers use the same id, one writes and the other sees the
+written row.
 """
 
 from apex_pipeline.metrics import COLUMNS
@@ -14,7 +14,7 @@ NAMES = tuple(column.postgres for column in COLUMNS)
 LINES = "recorded_lines"
 """Temporary table of the rows of one file."""
 
-# All values are text: Postgres reads them as the type that each column has.
+# All values are text, which Postgres casts to each column's type.
 _ONE = """
     (SELECT 1 AS line, CAST(%(dated)s AS boolean) AS dated, one.*
      FROM jsonb_populate_record(NULL::campaign_metrics, CAST(%(row)s AS jsonb)) AS one)
@@ -23,7 +23,7 @@ _ONE = """
 
 def _differs(name: str) -> str:
     differs = f"known.{name} IS DISTINCT FROM given.{name}"
-    # When the client did not say when the run was, the database did, the first time.
+    # If the client gave no time, the database set it on the first write: do not compare.
     return f"(given.dated AND {differs})" if name == CREATED_AT else f"({differs})"
 
 
@@ -31,7 +31,7 @@ _GIVEN = ", ".join(
     f"coalesce(given.{name}, now())" if name == CREATED_AT else f"given.{name}"
     for name in NAMES
 )
-# In the order of the ids, so that two writers wait for each other in one direction.
+# Insert in the order of the ids: concurrent writers then cannot deadlock.
 _INSERT = f"""
     INSERT INTO campaign_metrics (id, {", ".join(NAMES)})
     SELECT DISTINCT ON (given.id) given.id, {_GIVEN}
@@ -55,7 +55,7 @@ INSERT_ONE = _INSERT.format(given=_ONE)
 """Binds `row`, a JSON object of texts, and `dated`."""
 
 CONFLICTS_OF_ONE = _CONFLICTS.format(given=_ONE)
-"""Binds the same; returns a row where what is there differs from what is given."""
+"""Binds the same; returns a row if the existing row differs from the given one."""
 
 MAKE_LINES = f"""
     CREATE TEMPORARY TABLE {LINES} ON COMMIT DROP AS
@@ -70,7 +70,7 @@ CONFLICTS_OF_LINES = _CONFLICTS.format(given=LINES)
 SPELL_ONE = """
     SELECT CAST(id AS text) FROM campaign_metrics WHERE id = upper(%(id)s) LIMIT 1
 """
-"""The id in capitals, if a table with ids of text has it so."""
+"""The id in upper case, if a table with text ids contains it in that form."""
 
 SPELL_LINES = f"""
     UPDATE {LINES} SET id = upper(id)

@@ -1,4 +1,4 @@
-"""`campaign_metrics` as this database has it: made by our migration, or adopted."""
+"""Read the shape of `campaign_metrics`, created by our migration or adopted."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,8 +9,8 @@ from sqlalchemy import Connection
 from apex_pipeline.recording.fields import ID
 from apex_pipeline.recording.record_reading import Rules
 
-# An instant is written with its zone, and a column without one takes the hour as it
-# stands: in UTC, as it is read.
+# Instants are sent with a zone. A column without time zone stores the session's local
+# time, so the session must be in UTC, as it is when the column is read.
 _BEGIN = """
     SELECT now(), set_config('TimeZone', 'UTC', true),
         (SELECT json_object_agg(attname, format_type(atttypid, atttypmod))
@@ -32,10 +32,11 @@ _LOCK = "SELECT pg_advisory_xact_lock(730833204421059)"
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The table, for one transaction.
+    """The table's shape, valid for one transaction.
 
     Attributes:
-        has_text_ids: Whether the ids are text, which tells capitals from small letters.
+        rules: Limits of its columns.
+        has_text_ids: Whether ids are text, which is case-sensitive.
     """
 
     rules: Rules
@@ -43,10 +44,10 @@ class Table:
 
 
 def begin(connection: Connection) -> Table:
-    """Read how the table is, and make this transaction fit to write into it.
+    """Read the table's shape and prepare this transaction for writing.
 
-    Where nothing in the table keeps an id from standing there twice, those who write
-    through here go one after the other.
+    If the table has no unique key on `id`, an advisory lock serialises these writers to
+    prevent duplicate ids.
     """
     now: datetime
     types: Mapping[str, str] | None

@@ -1,8 +1,8 @@
-"""Configuration, read once from the environment; each module one part of it.
+"""Configuration from environment variables; each module reads one part.
 
-`variables` has all of them. `embedded` and `emulator` name the services
-that `apex up` runs on this machine; whatever reads the settings sees only addresses
-and credentials, and cannot tell them from the real ones.
+`variables` lists them all. The values `embedded` and `emulator` stand for the services
+that `apex up` runs on this machine. They are replaced by addresses and credentials here,
+so other code cannot tell them from the real services.
 """
 
 from apex_pipeline.settings.alerting import (

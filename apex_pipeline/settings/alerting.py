@@ -1,4 +1,4 @@
-"""How people are told: Teams, e-mail, and a dead man's switch outside."""
+"""Settings of the alert channels: Teams, e-mail, and an external heartbeat monitor."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -22,12 +22,12 @@ _PRINTABLE = re.compile(r"[!-~]+")
 
 
 class Encryption(StrEnum):
-    """How a connection to a mail server is protected."""
+    """Encryption of a connection to a mail server."""
 
     FROM_START = "from the start"
     REQUIRED = "STARTTLS"
     OFFERED = "STARTTLS where offered"
-    """For a relay that wants no password: there is none to lose."""
+    """For a relay without a password, so none can be intercepted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class SmtpSettings:
     """A mail server.
 
     Attributes:
-        user: None for a relay that takes mail without.
+        user: None for a relay that needs no sign-in.
     """
 
     host: str
@@ -47,10 +47,10 @@ class SmtpSettings:
 
 @dataclass(frozen=True, slots=True)
 class MailSettings:
-    """Who is written to, from whom, and by which way.
+    """Recipients, sender and transport of e-mail.
 
     Attributes:
-        smtp: None to send through Microsoft Graph, as the pipeline's own application.
+        smtp: None to send through Microsoft Graph as the pipeline's own application.
     """
 
     to: tuple[str, ...]
@@ -60,12 +60,14 @@ class MailSettings:
 
 @dataclass(frozen=True, slots=True)
 class AlertSettings:
-    """The ways to people that are configured; each may be missing.
+    """The configured alert channels; None for a channel that is not configured.
 
     Attributes:
-        teams_url: Address of the workflow. Whoever has it can post, so it is a secret.
-        heartbeat_url: Pinged while all is well; a secret for the same reason.
-        ca_bundle: PEM file trusted besides the system's certificates, by all channels.
+        teams_url: Address of the workflow; a secret, because knowing it is enough to
+            post.
+        heartbeat_url: Pinged while no error is undelivered; a secret for the same
+            reason.
+        ca_bundle: PEM file that all channels trust besides the system's certificates.
     """
 
     teams_url: str | None = field(default=None, repr=False)
@@ -75,11 +77,11 @@ class AlertSettings:
 
 
 def load_alert_settings(environment: Mapping[str, str]) -> AlertSettings:
-    """Read the ways to people.
+    """Read the settings of the alert channels.
 
     Raises:
-        ConfigError: Something is malformed or half set. All of it is named at once, and
-            no value, since most of them are secrets.
+        ConfigError: A variable is malformed, or a channel is only partly configured.
+            Lists all problems, without values, because most are secrets.
     """
     problems: list[str] = []
     settings = AlertSettings(
@@ -96,10 +98,10 @@ def load_alert_settings(environment: Mapping[str, str]) -> AlertSettings:
 
 
 def load_dagster_url(environment: Mapping[str, str]) -> str | None:
-    """Read where people open the Dagster UI; None where notices have no links.
+    """Read the address of the Dagster UI; None leaves links out of notices.
 
     Raises:
-        ConfigError: It is malformed.
+        ConfigError: The address is malformed.
     """
     problems: list[str] = []
     url = _url("APEX_DAGSTER_URL", ("https", "http"), environment, problems)
@@ -109,12 +111,12 @@ def load_dagster_url(environment: Mapping[str, str]) -> str | None:
 
 
 def load_noted_end(environment: Mapping[str, str]) -> date | None:
-    """Read the day on which a person noted that the client secret ends.
+    """Read the configured expiry date of the client secret.
 
-    Apart from the channels, which a mistake in this must not silence.
+    It is read apart from the channels: a mistake here must not disable them.
 
     Raises:
-        ConfigError: It is not a date.
+        ConfigError: The value is not a date.
     """
     text = read_variable(environment, _SECRET_END)
     if not text:
@@ -131,7 +133,7 @@ def _url(
     environment: Mapping[str, str],
     problems: list[str],
 ) -> str | None:
-    """An address on any host: those of Microsoft's services have changed before."""
+    """Read a URL. Any host is allowed, because Microsoft has moved its services before."""
     text = read_variable(environment, name)
     if not text:
         return None
@@ -139,15 +141,15 @@ def _url(
     if parts is None or parts.scheme not in schemes or parts.username is not None:
         expected = " or ".join(f"{scheme}://" for scheme in schemes)
         problems.append(
-            f"{name} must be a whole address that begins with {expected}, as it was "
-            "copied; what is set is not."
+            f"{name} must be a complete URL that begins with {expected}; copy it again. "
+            "The current value is not one."
         )
         return None
     return text
 
 
 def _split(text: str) -> SplitResult | None:
-    """The parts of a URL that a connection can be made to, else None."""
+    """Split a URL; None if it has no usable host and port."""
     try:
         parts = urlsplit(text)
         usable = bool(parts.hostname) and (parts.port is None or parts.port > 0)
@@ -164,7 +166,7 @@ def _mail(environment: Mapping[str, str], problems: list[str]) -> MailSettings |
         return None
     if missing := [name for name, value in values.items() if not value]:
         problems.append(
-            f"{' and '.join(missing)} must be set as well: e-mail needs "
+            f"{' and '.join(missing)} must be set too: e-mail needs "
             f"{', '.join(names[:2])} and {names[2]}."
         )
         return None
@@ -173,7 +175,7 @@ def _mail(environment: Mapping[str, str], problems: list[str]) -> MailSettings |
     for name, addresses in ((names[0], to), (names[1], (values[names[1]],))):
         if not addresses or not all(map(_ADDRESS.fullmatch, addresses)):
             problems.append(
-                f"{name} must hold addresses alone, like apex@example.com"
+                f"{name} must contain only addresses like apex@example.com"
                 + (", separated by commas." if name == names[0] else ".")
             )
     smtp = None if values[names[2]] == GRAPH else _smtp(values[names[2]], problems)
@@ -192,20 +194,20 @@ def _smtp(text: str, problems: list[str]) -> SmtpSettings | None:
         or parts.fragment
     ):
         problems.append(
-            f"APEX_SMTP_URL must look like {_SMTP_EXAMPLE}; what is set does not. In "
-            "user and password a / is written %2F, ? is %3F, # is %23, % is %25."
+            f"APEX_SMTP_URL must look like {_SMTP_EXAMPLE}; the current value does not. "
+            "In user and password write / as %2F, ? as %3F, # as %23, and % as %25."
         )
         return None
     user, password = unquote(parts.username or ""), unquote(parts.password or "")
     if bool(user) != bool(password):
         problems.append(
-            "APEX_SMTP_URL must hold a user and a password, or neither for a relay."
+            "APEX_SMTP_URL must contain both user and password, or neither for a relay."
         )
         return None
     if not (user + password).isascii():
         problems.append(
-            "User and password in APEX_SMTP_URL must be ASCII, which is all that "
-            "servers agree on."
+            "User and password in APEX_SMTP_URL must be ASCII; servers disagree on other "
+            "characters."
         )
         return None
     encryption = Encryption.REQUIRED if user else Encryption.OFFERED

@@ -1,4 +1,4 @@
-"""What analysts read: since when, in which time zone, and where files go."""
+"""Settings of rollups and exports: first day, time zone, latency objective, folder."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,25 +12,25 @@ from apex_pipeline.settings.variables import read_variable
 
 UTC_ZONE = "UTC"
 _EARLIEST = date(2000, 1, 1)
-# Files beside the IANA zones on this machine, which Postgres does not have: zones that
-# count leap seconds, second copies, and this machine's own zone.
+# Entries of this machine's zone directory that Postgres does not know: zones with leap
+# seconds, copies, and the machine's own zone.
 _NOT_IN_POSTGRES = {"right", "posix", "posixrules", "localtime"}
 
-# Dagster's partitions need a first day before the database can be asked. The database
-# begins two years before it was provisioned, and none was before this was written.
+# Dagster's partitions need a first day before the database can be read. The rollups
+# begin two years before it was provisioned, and none was before November 2026.
 _FIRST_LABEL = date(2024, 11, 1)
 
 
 @dataclass(frozen=True, slots=True)
 class AnalysisSettings:
-    """How rollups are cut and where they begin.
+    """Settings of rollups, history, forecast and export.
 
     Attributes:
-        history_start: First day of the rollups; None for the one that the database
-            keeps since it was provisioned.
+        history_start: First day of the rollups; None for the default, which the
+            database stored when it was provisioned.
         time_zone: IANA name of the business time zone.
-        slo_p95_ms: Latency objective for a run's 95th percentile, milliseconds.
-        export_dir: Folder for CSV files, absolute.
+        slo_p95_ms: Objective for a run's 95th percentile of latency, in milliseconds.
+        export_dir: Absolute path of the folder for CSV files.
     """
 
     history_start: date | None
@@ -40,12 +40,12 @@ class AnalysisSettings:
 
     @property
     def first_label(self) -> date:
-        """First day that Dagster knows a partition of; the rollups may begin later."""
+        """First partition in Dagster; the rollups may begin later."""
         return self.history_start or _FIRST_LABEL
 
     @property
     def time_zones(self) -> tuple[str, ...]:
-        """All time zones that rollups are made for: UTC, and the business's own."""
+        """Time zones that rollups are computed for: UTC and the business time zone."""
         return tuple(dict.fromkeys((UTC_ZONE, self.time_zone)))
 
 
@@ -53,7 +53,7 @@ def load_analysis_settings(environment: Mapping[str, str]) -> AnalysisSettings:
     """Read the settings of rollups, history, forecast and export.
 
     Raises:
-        ConfigError: Something is malformed. All of it is named at once.
+        ConfigError: A variable is malformed. Lists all problems.
     """
     problems: list[str] = []
     export_dir = read_variable(environment, "APEX_EXPORT_DIR")
@@ -66,7 +66,7 @@ def load_analysis_settings(environment: Mapping[str, str]) -> AnalysisSettings:
     )
     if settings.export_dir.exists() and not settings.export_dir.is_dir():
         problems.append(
-            f"APEX_EXPORT_DIR names {settings.export_dir}, which is not a folder."
+            f"APEX_EXPORT_DIR is {settings.export_dir}, which is not a folder."
         )
     if problems:
         raise ConfigError(*problems)
@@ -84,8 +84,7 @@ def _history_start(environment: Mapping[str, str], problems: list[str]) -> date 
         return None
     if not _EARLIEST <= found <= date.today():  # noqa: DTZ011  a day, wherever
         problems.append(
-            f"APEX_HISTORY_START must lie between {_EARLIEST} and today; {found} does "
-            "not."
+            f"APEX_HISTORY_START must be between {_EARLIEST} and today; {found} is not."
         )
         return None
     return found
@@ -99,8 +98,8 @@ def _time_zone(environment: Mapping[str, str], problems: list[str]) -> str:
         is_known = False
     if not is_known or name.partition("/")[0] in _NOT_IN_POSTGRES:
         problems.append(
-            "APEX_TIME_ZONE must be an IANA name like Europe/Berlin; what is set is "
-            "not known."
+            "APEX_TIME_ZONE must be an IANA name like Europe/Berlin; the current value is "
+            "unknown."
         )
         return UTC_ZONE
     return name

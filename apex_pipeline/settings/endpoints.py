@@ -1,4 +1,4 @@
-"""The two ends, Postgres and Dataverse, and where local state lies."""
+"""Settings of the two ends, Postgres and Dataverse, and of the local state."""
 
 import json
 import os
@@ -28,10 +28,10 @@ _EXAMPLES = {
     "DATAVERSE_RESOURCE": "https://ORG.crm.dynamics.com",
     "AZURE_AUTHORITY_HOST": PUBLIC_AUTHORITY,
 }
-# Anybody's account signs in there, and an application of its own right nowhere.
+# Shared endpoints for user accounts; an application gets no token there.
 _SHARED_TENANTS = {"common", "organizations", "consumers"}
 PAGES = ("APEX_DAGSTER_URL", "APEX_PANEL_HOST", "APEX_PANEL_PORT")
-"""Where people look; `apex up` sets and tells them."""
+"""Variables of the addresses that you open in a browser; `apex up` sets them."""
 
 _TOKEN_CACHE = "token_cache.json"  # noqa: S105  a file's name
 _TENANT = re.compile(r"[0-9A-Za-z][0-9A-Za-z.-]*")
@@ -39,7 +39,7 @@ _TENANT = re.compile(r"[0-9A-Za-z][0-9A-Za-z.-]*")
 
 @dataclass(frozen=True, slots=True)
 class DataverseSettings:
-    """Where the environment is and who we are there.
+    """Address of the environment, and the application's credentials.
 
     Attributes:
         resource: `https://host[:port]`, without a trailing slash.
@@ -57,7 +57,7 @@ class DataverseSettings:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything that the pipeline needs to reach its two ends."""
+    """Settings of both ends and the state folder."""
 
     database_url: str = field(repr=False)
     dataverse: DataverseSettings
@@ -65,16 +65,16 @@ class Settings:
 
     @property
     def token_cache_path(self) -> Path:
-        """File that all processes share their access tokens through."""
+        """File through which all processes share access tokens."""
         return self.state_dir / _TOKEN_CACHE
 
 
 def load_settings(environment: Mapping[str, str]) -> Settings:
-    """Read the settings, asking `apex up` for the addresses of local services.
+    """Read the settings, with the addresses of local services from `apex up`.
 
     Raises:
-        ConfigError: Something is missing, malformed or contradictory. All of it is
-            named at once.
+        ConfigError: A variable is missing, malformed or contradicts another. Lists all
+            problems.
     """
     problems: list[str] = []
     resolved = resolve_local(environment)
@@ -86,10 +86,10 @@ def load_settings(environment: Mapping[str, str]) -> Settings:
 
 
 def load_database_url(environment: Mapping[str, str]) -> str:
-    """Read the database's URL alone, for what does not concern Dataverse.
+    """Read only the database's URL, for code that does not need Dataverse.
 
     Raises:
-        ConfigError: It is malformed, or the local database is not running.
+        ConfigError: The URL is malformed, or the local database is not running.
     """
     given = read_variable(environment, "DATABASE_URL")
     if given in ("", EMBEDDED):
@@ -103,10 +103,10 @@ def load_database_url(environment: Mapping[str, str]) -> str:
 
 
 def load_dataverse(environment: Mapping[str, str]) -> DataverseSettings:
-    """Read Dataverse's settings alone, for what does not concern the database.
+    """Read only Dataverse's settings, for code that does not need the database.
 
     Raises:
-        ConfigError: They are incomplete, or the local emulator is not running.
+        ConfigError: The settings are incomplete, or the local emulator is not running.
     """
     resolved = resolve_local(environment)
     problems: list[str] = []
@@ -117,7 +117,7 @@ def load_dataverse(environment: Mapping[str, str]) -> DataverseSettings:
 
 
 def state_dir(environment: Mapping[str, str]) -> Path:
-    """Folder of the local state, absolute."""
+    """Absolute path of the local state folder."""
     configured = read_variable(environment, "APEX_STATE_DIR")
     return (Path(configured) if configured else project_dir() / ".apex").absolute()
 
@@ -131,27 +131,27 @@ def record_dir(environment: Mapping[str, str]) -> Path:
 
 
 def token_cache_path(environment: Mapping[str, str]) -> Path:
-    """`Settings.token_cache_path`, where nothing else of the settings is needed."""
+    """Same as `Settings.token_cache_path`, without loading the other settings."""
     return state_dir(environment) / _TOKEN_CACHE
 
 
 def project_dir() -> Path:
-    """The checkout that the package runs from, else the current folder."""
+    """The checkout that contains this package, or else the current folder."""
     checkout = Path(__file__).parents[2]
     return checkout if (checkout / "workspace.yaml").is_file() else Path.cwd()
 
 
 def local_file(state: Path) -> Path:
-    """File in which a running `apex up` keeps the addresses of its services."""
+    """File with the addresses of the services of a running `apex up`."""
     return state / "local.json"
 
 
 def wants_local(environment: Mapping[str, str]) -> tuple[bool, bool]:
-    """Whether the database, and whether Dataverse, are to be this machine's own.
+    """Whether to use the local database, and whether to use the local emulator.
 
     Raises:
-        ConfigError: One of the two is set and the other is not. Production rows must
-            never be marked because an emulator took them.
+        ConfigError: Only one of the two ends is set. Production rows must never be
+            marked because an emulator accepted them.
     """
     database = read_variable(environment, "DATABASE_URL")
     resource = read_variable(environment, "DATAVERSE_RESOURCE")
@@ -162,17 +162,17 @@ def wants_local(environment: Mapping[str, str]) -> tuple[bool, bool]:
             else ("DATAVERSE_RESOURCE", "DATABASE_URL", EMBEDDED)
         )
         raise ConfigError(
-            f"{present} is set but {absent} is not. Set both for the real services, "
-            f"neither for local ones, or {absent}={local} to mix them on purpose."
+            f"{present} is set but {absent} is not. Set both to use the real services, "
+            f"neither to use local ones, or {absent}={local} to mix them on purpose."
         )
     return database in ("", EMBEDDED), resource in ("", EMULATOR)
 
 
 def resolve_local(environment: Mapping[str, str]) -> dict[str, str]:
-    """Replace `embedded` and `emulator` by what the running `apex up` serves.
+    """Replace `embedded` and `emulator` with the variables of the running `apex up`.
 
     Raises:
-        ConfigError: A local service is wanted and `apex up` is not running.
+        ConfigError: A local service is configured but `apex up` is not running.
     """
     local_database, local_dataverse = wants_local(environment)
     resolved = dict(environment)
@@ -194,7 +194,7 @@ def resolve_local(environment: Mapping[str, str]) -> dict[str, str]:
 def dagster_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """DAGSTER_* variables of a running `apex up` that serves the same two ends.
 
-    Empty where the environment names an instance itself, and where none is running.
+    Empty if the environment sets DAGSTER_HOME itself, or if no `apex up` is running.
     """
     if read_variable(environment, "DAGSTER_HOME"):
         return {}
@@ -202,9 +202,9 @@ def dagster_environment(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def served_pages(environment: Mapping[str, str]) -> dict[str, str]:
-    """Variables that say where such an `apex up` serves the panel and the Dagster UI.
+    """Addresses of the panel and the Dagster UI of an `apex up` with the same two ends.
 
-    Empty where none is running.
+    Empty if none is running.
     """
     return _of_same_ends(environment, *PAGES)
 
@@ -226,26 +226,26 @@ def _of_same_ends(environment: Mapping[str, str], *names: str) -> dict[str, str]
 def existing_file(
     name: str, environment: Mapping[str, str], problems: list[str]
 ) -> Path | None:
-    """The file that a variable names, absolute; None if it is not set, or a problem."""
+    """Absolute path of the file in a variable; None if unset, or missing (a problem)."""
     value = read_variable(environment, name)
     if not value:
         return None
     path = Path(value).expanduser().absolute()
     if not path.is_file():
-        problems.append(f"{name} names {path}, which is not a file.")
+        problems.append(f"{name} is {path}, which is not a file.")
         return None
     return path
 
 
 def _served(environment: Mapping[str, str]) -> dict[str, str] | None:
-    """What a running `apex up` has written down; None if there is none."""
+    """Variables that a running `apex up` has stored; None if none is running."""
     try:
         served = json.loads(local_file(state_dir(environment)).read_text())
     except FileNotFoundError:
         return None
     except ValueError:
         raise ConfigError(
-            f"{local_file(state_dir(environment))} is damaged. Start `apex up` again."
+            f"{local_file(state_dir(environment))} is damaged. Restart `apex up`."
         ) from None
     if not _is_alive(int(served.get("PID", 0))):
         return None
@@ -253,7 +253,7 @@ def _served(environment: Mapping[str, str]) -> dict[str, str] | None:
 
 
 def _is_alive(pid: int) -> bool:
-    """Whether a process of ours or of somebody else's has this number."""
+    """Whether a process with this id exists, whoever owns it."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -264,7 +264,7 @@ def _is_alive(pid: int) -> bool:
 
 
 def _database_url(text: str, problems: list[str]) -> str | None:
-    """The URL with our driver written out; psycopg 3 for a plain `postgresql://`."""
+    """Normalise the URL to name our driver, psycopg 3."""
     try:
         return write_postgres_url(read_postgres_url(text, "DATABASE_URL"))
     except ConfigError as error:
@@ -286,12 +286,12 @@ def _dataverse(
     certificate = existing_file("AZURE_CLIENT_CERTIFICATE_PATH", environment, problems)
     if not secret and not read_variable(environment, "AZURE_CLIENT_CERTIFICATE_PATH"):
         problems.append(
-            "Set AZURE_CLIENT_SECRET, or AZURE_CLIENT_CERTIFICATE_PATH in its place."
+            "Set AZURE_CLIENT_SECRET, or AZURE_CLIENT_CERTIFICATE_PATH instead."
         )
     if secret and certificate:
         problems.append(
             "Both AZURE_CLIENT_SECRET and AZURE_CLIENT_CERTIFICATE_PATH are set; "
-            "keep the one that is meant."
+            "keep only one."
         )
     ca_bundle = existing_file("APEX_CA_BUNDLE", environment, problems)
     if len(problems) > found:
@@ -307,12 +307,12 @@ def _dataverse(
 
 
 def read_tenant(name: str, environment: Mapping[str, str], problems: list[str]) -> str:
-    """The directory in which the application is registered."""
+    """Read the directory (tenant) in which the application is registered."""
     tenant = read_variable(environment, name)
     if tenant.lower() in _SHARED_TENANTS:
         problems.append(
-            f"{name} is {tenant}, where no application gets a token. Set the directory "
-            "(tenant) id, which Entra shows on the application's overview page."
+            f"{name} is {tenant}, which gives applications no token. Set it to the "
+            "directory (tenant) id from the application's overview page in Entra."
         )
     elif not _TENANT.fullmatch(tenant):
         problems.append(

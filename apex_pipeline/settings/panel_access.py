@@ -1,4 +1,4 @@
-"""The panel: where it listens, who may look, and which other origins may read it."""
+"""Settings of the panel: address, access token, allowed origins."""
 
 import ipaddress
 import re
@@ -13,21 +13,21 @@ from apex_pipeline.settings.variables import read_variable
 DEFAULT_PANEL_HOST = "127.0.0.1"
 DEFAULT_PANEL_PORT = 3100
 
-# Below this, guessing would have to be made hopeless by waiting alone.
+# A shorter token could be guessed; only rate limiting would protect it.
 _SHORTEST_TOKEN = 16
 
-# What an Authorization header can carry (RFC 6750, b64token).
+# Characters that an Authorization header allows (RFC 6750, b64token).
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 
 
 @dataclass(frozen=True, slots=True)
 class PanelSettings:
-    """How the panel is served.
+    """Settings of the panel.
 
     Attributes:
-        host: Address or name that it listens on.
-        port: Port that it listens on.
-        token: What whoever asks must show; None for nothing, on the loopback alone.
+        host: Address or name to listen on.
+        port: Port to listen on.
+        token: Bearer token for the panel; None for open access, on loopback only.
         allowed_origins: Origins whose pages may read the API in a browser.
     """
 
@@ -38,7 +38,7 @@ class PanelSettings:
 
     @property
     def url(self) -> str:
-        """Where a person on this machine looks."""
+        """Address to open in a browser on this machine."""
         everywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  only shown
         host = everywhere.get(self.host, self.host)
         return (
@@ -51,11 +51,11 @@ class PanelSettings:
 def load_panel_settings(
     environment: Mapping[str, str], *, host: str | None = None, port: int | None = None
 ) -> PanelSettings:
-    """Read the panel's settings; what is given beside the environment goes first.
+    """Read the panel's settings; `host` and `port` override the variables.
 
     Raises:
-        ConfigError: Something is malformed, or others than this machine could look
-            without a token. All of it is named at once.
+        ConfigError: A variable is malformed, or the panel would be open to other
+            machines without a token. Lists all problems.
     """
     problems: list[str] = []
     settings = PanelSettings(
@@ -78,7 +78,7 @@ def load_panel_settings(
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches what listens there."""
+    """Whether only this machine can reach an address."""
     if host == "localhost":
         return True
     try:
@@ -102,10 +102,10 @@ def _token(environment: Mapping[str, str], problems: list[str]) -> str | None:
     if not token:
         return None
     if len(token) < _SHORTEST_TOKEN or not _TOKEN.fullmatch(token):
-        # What is set is meant as a secret; it must not reach the message.
+        # The value is meant as a secret, so the message must not contain it.
         problems.append(
-            f"APEX_PANEL_TOKEN must be at least {_SHORTEST_TOKEN} letters, digits or "
-            "-._~+/ long; `openssl rand -hex 32` makes one."
+            f"APEX_PANEL_TOKEN must have at least {_SHORTEST_TOKEN} characters, only "
+            "letters, digits and -._~+/; `openssl rand -hex 32` creates one."
         )
     return token
 
@@ -114,11 +114,11 @@ def _origins(environment: Mapping[str, str], problems: list[str]) -> tuple[str, 
     listed = read_variable(environment, "APEX_PANEL_CORS").replace(",", " ").split()
     problems += [
         "APEX_PANEL_CORS must list origins like https://intranet.example.com, without "
-        f"a path; {origin!r} is none."
+        f"a path; {origin!r} is not one."
         for origin in listed
         if not _is_origin(origin)
     ]
-    # A browser leaves a default port out.
+    # A browser omits the default port.
     return tuple(normal_origin(origin) or origin for origin in listed)
 
 

@@ -1,9 +1,9 @@
-"""A Postgres address as people have it, and the parameters of libpq that it means.
+"""Convert Postgres URLs in their many forms to libpq's connection parameters.
 
-libpq's own parser reads it, so that an address which works in `psql` works here:
-several hosts, sockets, and `key=value` strings. What other libraries write into the same
-variable is understood, or named for what it is. No message repeats a value, since what
-is malformed may be a password.
+libpq's own parser reads them, so an address that works in `psql` works here: several
+hosts, sockets, and `key=value` strings. Parameters that other libraries put into the
+same variable are understood, ignored, or rejected with a hint. No message repeats a
+value, because a malformed part may be a password.
 """
 
 import logging
@@ -22,8 +22,8 @@ logger = logging.getLogger(__name__)
 
 _EXAMPLE = "postgresql://user:password@host/database"
 
-# Prisma's reference, "PostgreSQL: connection URL arguments", and node-postgres's
-# switch. They steer pools and caches of those libraries, of which there are none here.
+# Pool and cache options of Prisma ("PostgreSQL: connection URL arguments" in its
+# reference) and a switch of node-postgres. They have no meaning here.
 _IGNORED = {
     *("pgbouncer", "connection_limit", "pool_timeout", "socket_timeout"),
     *("statement_cache_size", "single_use_connections", "max_connection_lifetime"),
@@ -46,15 +46,15 @@ _PLAIN_HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")
 
 
 def read_postgres_url(text: str, variable: str) -> dict[str, str]:
-    """The connection parameters that an address means, by libpq's names.
+    """Return the connection parameters of an address, by libpq's names.
 
     Args:
-        text: A URL, a `key=value` string, or either as a console prints it: in quotes,
-            or as the argument of `psql`.
-        variable: Where it comes from, for messages.
+        text: A URL or a `key=value` string, also in quotes or as the argument of
+            `psql`, as web consoles show them.
+        variable: Environment variable of the address, for messages.
 
     Raises:
-        ConfigError: It cannot be used. The text of the error says what to write.
+        ConfigError: The address is unusable. The message says what to write.
     """
     bare = _bare(text, variable)
     found = _parsed(bare, variable) if _PAIRS.match(bare) else _read_url(bare, variable)
@@ -62,14 +62,14 @@ def read_postgres_url(text: str, variable: str) -> dict[str, str]:
     if "@" in f"{hosts}{found.get('dbname', '')}":
         raise _not_encoded(variable)
     if not _PORTS.fullmatch(found.get("port", "")):
-        raise _malformed(variable, "what is set is not a URL: the port is no number")
+        raise _malformed(variable, "the port in the current value is not a number")
     if not hosts or not found.get("dbname"):
         raise _malformed(variable, "the host or the database is missing")
     return found
 
 
 def write_postgres_url(parameters: Mapping[str, str]) -> str:
-    """The parameters as a URL that names our driver; `read_postgres_url` reads it."""
+    """Build a URL with our driver that `read_postgres_url` reads back."""
     rest = dict(parameters)
     netloc = quote(rest.pop("user", ""), safe="")
     if "password" in rest:
@@ -86,7 +86,7 @@ def write_postgres_url(parameters: Mapping[str, str]) -> str:
 
 
 def shown_address(parameters: Mapping[str, str]) -> str:
-    """Hosts, ports and database, fit to be shown."""
+    """Hosts, ports and database, without secrets, for messages."""
     hosts = (parameters.get("host") or parameters.get("hostaddr") or "local").split(",")
     ports = (parameters.get("port") or "5432").split(",")
     ports *= len(hosts) if len(ports) == 1 else 1
@@ -96,7 +96,7 @@ def shown_address(parameters: Mapping[str, str]) -> str:
 
 
 def _bare(text: str, variable: str) -> str:
-    """The address without what a console or a file puts around it."""
+    """Strip what surrounds a copied address: assignment, `psql` command, quotes."""
     bare = text.strip()
     if assigned := _ASSIGNED.fullmatch(bare):
         bare = assigned[1]
@@ -106,7 +106,9 @@ def _bare(text: str, variable: str) -> str:
         words = ["psql"]
     if words:
         if len(words) != 2:
-            raise _malformed(variable, "what is set is a psql command with options")
+            raise _malformed(
+                variable, "the current value is a psql command with options"
+            )
         bare = words[1]
     if len(bare) > 1 and bare[0] == bare[-1] and bare[0] in "'\"`":
         bare = bare[1:-1].strip()
@@ -119,14 +121,14 @@ def _read_url(text: str, variable: str) -> dict[str, str]:
     if scheme == "jdbc":
         raise _malformed(
             variable,
-            "what is set is a JDBC address. Leave jdbc: out, and write user and "
+            "the current value is a JDBC address. Remove jdbc: and put user and "
             "password before the host",
         )
     if matched is None or not matched[0].endswith("//"):
-        raise _malformed(variable, "what is set is not a URL")
-    # SQLAlchemy's URLs name a driver; ours is used, whichever they name.
+        raise _malformed(variable, "the current value is not a URL")
+    # SQLAlchemy's URLs may name a driver; ours is used in any case.
     if scheme.split("+")[0] not in {"postgresql", "postgres"}:
-        raise _malformed(variable, f"what is set begins with {scheme}://")
+        raise _malformed(variable, f"the current value begins with {scheme}://")
     rest = text[matched.end() :]
     before = _BEFORE_QUERY.match(rest)
     place = before[0] if before else ""
@@ -142,16 +144,16 @@ def _read_url(text: str, variable: str) -> dict[str, str]:
 
 
 def _query(query: str, variable: str) -> dict[str, str]:
-    """The parameters that Postgres is to have, and `schema`.
+    """Return the parameters for Postgres, plus `schema`.
 
     Raises:
-        ConfigError: One is not known, or is given two values.
+        ConfigError: A parameter is unknown, or has two values.
     """
     given: dict[str, str] = {}
     for pair in filter(None, query.split("&")):
         name, _, value = (unquote(part) for part in pair.partition("="))
         if given.setdefault(name, value) != value:
-            raise _wrong_parameter(variable, name, "has two values; keep one of them")
+            raise _wrong_parameter(variable, name, "has two values; keep only one")
     ignored = sorted(_IGNORED & given.keys())
     if ignored:
         _say_ignored(variable, ", ".join(ignored))
@@ -164,7 +166,7 @@ def _query(query: str, variable: str) -> dict[str, str]:
 def _search_path(
     schema: str, found: Mapping[str, str], variable: str
 ) -> dict[str, str]:
-    """What finds tables in another schema than the one that is looked into anyway."""
+    """The `options` parameter that adds a schema other than `public`."""
     if schema == "public":
         return {}
     if not _SCHEMA.fullmatch(schema):
@@ -183,14 +185,14 @@ def _parsed(conninfo: str, variable: str) -> dict[str, str]:
             raise _wrong_parameter(variable, name, _unknown(name)) from None
         if "percent-encoded" in str(error):
             raise _not_encoded(variable) from None
-        raise _malformed(variable, "what is set is not a URL") from None
+        raise _malformed(variable, "the current value is not a URL") from None
     return {name: str(value) for name, value in found.items() if value is not None}
 
 
 @cache
 def _say_ignored(variable: str, names: str) -> None:
     logger.warning(
-        "%s: ignored, since only other libraries use them: %s",
+        "%s: ignoring parameters that only other libraries use: %s",
         variable,
         names,
     )
@@ -206,12 +208,12 @@ def _wrong_parameter(variable: str, name: str, what: str) -> ConfigError:
 
 
 def _unknown(name: str) -> str:
-    instead = f"write {_MEANT[name]}" if name in _MEANT else "leave it out"
+    instead = f"write {_MEANT[name]}" if name in _MEANT else "remove it"
     return f"is not a connection parameter of Postgres; {instead}"
 
 
 def _not_encoded(variable: str) -> ConfigError:
     return ConfigError(
-        f"The user or the password in {variable} holds a character that must be "
+        f"The user or the password in {variable} contains a character that must be "
         "percent-encoded: @ is %40, / is %2F, : is %3A, % is %25, a space is %20."
     )

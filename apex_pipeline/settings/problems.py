@@ -1,4 +1,4 @@
-"""All that is wrong with the variables, whoever reads them."""
+"""Find all mistakes in the variables, whichever part reads them."""
 
 from collections.abc import Callable, Mapping
 
@@ -23,7 +23,7 @@ _LOADERS: tuple[Callable[[Mapping[str, str]], object], ...] = (
 
 
 def find_mistakes(environment: Mapping[str, str]) -> tuple[str, ...]:
-    """Name each mistake once; empty where there is none."""
+    """Return each mistake once; empty if there are none."""
     found: dict[str, None] = {}
     for load in _LOADERS:
         try:
@@ -34,11 +34,11 @@ def find_mistakes(environment: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def check_settings(environment: Mapping[str, str]) -> None:
-    """Read every part, also those that the caller does not need.
+    """Validate every part, also those that the caller does not need.
 
     Raises:
-        ConfigError: Something of it is missing, malformed or contradictory. All of it
-            is named at once.
+        ConfigError: A variable is missing, malformed or contradicts another. Lists all
+            problems.
     """
     mistakes = find_mistakes(environment)
     if mistakes:

@@ -1,8 +1,8 @@
-"""The proxies that the environment names, and the hosts that are reached without them.
+"""Proxies from the environment, and the hosts that bypass them.
 
-`HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`, in lower case first, as curl and
-Python read them. There is no standard for `NO_PROXY`: names with their subdomains, IP
-addresses and networks are understood, each with a port where it has one.
+Reads `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`, lower case first, as curl
+and Python do. `NO_PROXY` has no standard. Supported are names, which include their
+subdomains, IP addresses and networks, each with an optional port.
 """
 
 import ipaddress
@@ -26,7 +26,7 @@ _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 @dataclass(frozen=True, slots=True)
 class _Exempt:
-    """One entry of NO_PROXY; an empty name stands for every host."""
+    """One entry of NO_PROXY; an empty name matches every host."""
 
     name: str = ""
     network: _Network | None = None
@@ -45,21 +45,22 @@ class _Exempt:
 
 @dataclass(frozen=True, slots=True)
 class Proxies:
-    """Who is reached through which proxy.
+    """Proxies by scheme, and the hosts that bypass them.
 
     Attributes:
-        addresses: Scheme to the proxy's variable and address, which may hold a password.
-        exempt: Hosts that are reached without.
+        addresses: Scheme to the proxy's variable and its address, which may contain a
+            password.
+        exempt: Hosts that bypass the proxy.
     """
 
     addresses: Mapping[str, tuple[str, str]] = field(repr=False)
     exempt: tuple[_Exempt, ...]
 
     def towards(self, scheme: str, host: str, port: int) -> str | None:
-        """The address of the proxy for a host; None to go straight to it.
+        """Return the address of the proxy for a host; None to connect directly.
 
         Raises:
-            ConfigError: The variable holds no address of an HTTP proxy.
+            ConfigError: The variable is not the address of an HTTP proxy.
         """
         found = self.addresses.get(scheme)
         host = host.lower().strip("[]")
@@ -69,7 +70,7 @@ class Proxies:
 
 
 def load_proxies(environment: Mapping[str, str]) -> Proxies:
-    """Read the proxies; an entry of NO_PROXY that means nothing is logged once."""
+    """Read the proxies; an invalid entry of NO_PROXY is logged once and ignored."""
     addresses = {}
     for scheme in _SCHEMES:
         for variable in (f"{scheme}_proxy", "all_proxy"):
@@ -85,12 +86,12 @@ def load_proxies(environment: Mapping[str, str]) -> Proxies:
             exempt.append(rule)
         elif entry not in _warned:
             _warned.add(entry)
-            logger.warning("%s: %r is no host or network; passed over", name, entry)
+            logger.warning("%s: ignoring %r, not a host or network", name, entry)
     return Proxies(addresses, tuple(exempt))
 
 
 def _read(environment: Mapping[str, str], name: str) -> tuple[str, str]:
-    """A variable's name, and its value under the spelling that is set."""
+    """A variable's upper-case name, and its value; the lower-case spelling wins."""
     found = environment.get(name, environment.get(name.upper(), ""))
     return name.upper(), found.strip()
 
@@ -126,13 +127,12 @@ def _checked(variable: str, address: str) -> str:
         is_usable = bool(parts.hostname) and (parts.port is None or parts.port > 0)
     except ValueError:
         is_usable = False
-    # The value may hold a password, so it is not shown.
+    # The value may contain a password, so the message leaves it out.
     if not is_usable:
         raise ConfigError(f"{variable} is not the address of a proxy.")
     if parts.scheme not in _SCHEMES:
         raise ConfigError(
-            f"{variable} names a proxy of the kind {parts.scheme}, which is not "
-            "supported. Name an HTTP proxy (http://host:port), or add the hosts to "
-            "NO_PROXY."
+            f"{variable} is a proxy of type {parts.scheme}, which is not supported. Use "
+            "an HTTP proxy (http://host:port), or add the hosts to NO_PROXY."
         )
     return url

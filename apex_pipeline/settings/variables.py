@@ -1,4 +1,4 @@
-"""Every variable that the pipeline reads: its name, meaning and default."""
+"""All environment variables that the pipeline reads: name, meaning and default."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """A variable of the environment.
+    """An environment variable.
 
     Attributes:
         part: The part of the pipeline that it configures.
         meaning: What to set it to, in Markdown.
-        default: What applies when it is not set, in Markdown; empty for nothing.
-        is_secret: Whether the value, or a password in it, must never be shown.
+        default: Default, in Markdown; empty if there is none.
+        is_secret: Whether the value is secret, or contains a password.
     """
 
     name: str
@@ -23,9 +23,9 @@ class Variable:
 
 
 def read_variable(environment: Mapping[str, str], name: str) -> str:
-    r"""The value of a variable; empty if it is not set, or blank.
+    r"""Return the value of a variable; empty if it is unset or blank.
 
-    White space around it, such as the `\r` of a Windows file, is never meant.
+    Surrounding white space is removed, such as the `\r` of a Windows file.
     """
     return environment.get(name, "").strip()
 
@@ -67,28 +67,28 @@ VARIABLES = (
     Variable(
         "AZURE_CLIENT_CERTIFICATE_PATH",
         "Dataverse",
-        "in place of the secret: a PEM file with an RSA private key, not encrypted, and "
-        "its certificate, in any order",
+        "instead of the secret: a PEM file with an unencrypted RSA private key and its "
+        "certificate, in any order",
     ),
     Variable(
         "AZURE_AUTHORITY_HOST",
         "Dataverse",
-        "where tokens come from; set it for sovereign clouds",
+        "the service that issues tokens; set it for sovereign clouds",
         "`https://login.microsoftonline.com`",
     ),
     Variable(
         "APEX_CA_BUNDLE",
         "Dataverse",
-        "a PEM file trusted besides the system's certificates, for Dataverse, the "
-        "authority and all alert channels. `apex` finds the emulator's own authority, "
-        "`tls/authority.pem` in `APEX_STATE_DIR`; other programs need it",
+        "a PEM file of certificates to trust besides the system's, for Dataverse, the "
+        "authority and all alert channels. `apex` finds the emulator's authority by "
+        "itself; give other programs `tls/authority.pem` in `APEX_STATE_DIR`",
     ),
     Variable(
         "APEX_CLIENT_SECRET_EXPIRES_ON",
         "Dataverse",
         "the date on which the secret expires, such as `2027-11-23`; alerts follow 30, "
         "14, 7 and 1 days ahead",
-        "read from Entra where the application may",
+        "read from Entra, if the application is allowed to",
     ),
     Variable(
         "APEX_ADMIN_TENANT_ID",
@@ -106,7 +106,7 @@ VARIABLES = (
     Variable(
         "APEX_TEAMS_WEBHOOK_URL",
         "Alerts",
-        "the whole address of a Teams workflow",
+        "the complete URL of a Teams workflow",
         is_secret=True,
     ),
     Variable(
@@ -123,11 +123,14 @@ VARIABLES = (
     Variable(
         "APEX_HEARTBEAT_URL",
         "Alerts",
-        "the address of an outside dead man's switch, pinged while all is well",
+        "the URL of an external dead man's switch, pinged while the pipeline is healthy",
         is_secret=True,
     ),
     Variable(
-        "DAGSTER_HOME", "Dagster", "Dagster's home", "under `apex up`: one of its own"
+        "DAGSTER_HOME",
+        "Dagster",
+        "Dagster's home folder",
+        "under `apex up`: its own folder",
     ),
     Variable(
         "DAGSTER_POSTGRES_URL",
@@ -140,13 +143,13 @@ VARIABLES = (
     Variable(
         "DAGSTER_LOCATION_NAME",
         "Dagster",
-        "name of the code location, where `workspace.yaml` gives it another one",
+        "name of the code location, if `workspace.yaml` gives it another name",
         "`apex_pipeline`",
     ),
     Variable(
         "APEX_DAGSTER_URL",
         "Dagster",
-        "where people open the Dagster UI, for the links in alerts",
+        "address of the Dagster UI, for links in notices",
         "under `apex up`: its own UI",
     ),
     Variable(
@@ -165,8 +168,8 @@ VARIABLES = (
     Variable(
         "APEX_HISTORY_START",
         "Analysis",
-        "first day of the rollups. Set it: Dagster cannot ask the database, and shows "
-        "earlier days as missing partitions",
+        "first day of the rollups. Set it: Dagster cannot read it from the database, and "
+        "shows earlier days as missing partitions",
         "two years before the database was provisioned",
     ),
     Variable(
@@ -174,13 +177,13 @@ VARIABLES = (
         "Analysis",
         "latency objective in milliseconds; rollups show the share of runs above it",
     ),
-    Variable("APEX_PANEL_HOST", "Panel", "where the panel listens", "`127.0.0.1`"),
+    Variable("APEX_PANEL_HOST", "Panel", "the panel's address", "`127.0.0.1`"),
     Variable("APEX_PANEL_PORT", "Panel", "the panel's port", "3100"),
     Variable(
         "APEX_PANEL_TOKEN",
         "Panel",
-        "bearer token for the panel, at least 16 letters or digits; required to listen "
-        "beyond this machine",
+        "bearer token for the panel, at least 16 characters; required to listen beyond "
+        "this machine",
         is_secret=True,
     ),
     Variable(
@@ -202,4 +205,4 @@ VARIABLES = (
         "`.apex` in the project",
     ),
 )
-"""All of them, in the order in which a report and the documentation list them."""
+"""All variables, in the order of the documentation and the report."""

@@ -16,8 +16,8 @@ from apex_pipeline_tests.support.ends import campaign_row, environment, execute,
 from apex_pipeline_tests.support.receivers import mail_server, make_authority
 
 OVERDUE = (
-    "Rows have been waiting for more than ten minutes. The last run of the sync says "
-    "nothing of a fault."
+    "Rows have been pending for more than ten minutes. The last run of the sync "
+    "reported no error."
 )
 FAILED = RULES["run-failed"].finding("it broke", where="nightly")
 
@@ -72,7 +72,7 @@ def test_the_list_shows_what_is_wrong_what_is_silenced_and_what_waits(journal, m
     assert "incident  run-failed/nightly" in told
     assert f"remedy    {RULES['run-failed'].remedy}" in told
     assert "rows-quarantined  known" in told
-    assert "email: 1 notices not delivered: on their way" in told
+    assert "email: 1 notices undelivered: being sent" in told
 
     document = json.loads(apex("alerts", "list", "--json").output)
     (incident,) = document["incidents"]
@@ -87,7 +87,7 @@ def test_the_list_shows_what_is_wrong_what_is_silenced_and_what_waits(journal, m
     for _ in range(FLAPPING - 1):
         look(journal, FAILED)
         look(journal)
-    assert "but it comes and goes" in apex("alerts", "list").output
+    assert "but it keeps coming back" in apex("alerts", "list").output
 
 
 def test_a_silence_without_an_end_is_refused(variables):
@@ -102,7 +102,7 @@ def test_a_silence_without_an_end_is_refused(variables):
 
 
 def test_a_test_message_goes_through_each_channel(variables, mail):
-    assert apex("alerts", "test").output == "email: took the message\n"
+    assert apex("alerts", "test").output == "email: accepted the message\n"
     assert len(mail.envelopes) == 1
     mail.refuses["DATA"] = "554 no"
     refused = apex("alerts", "test", "--json")
@@ -152,7 +152,9 @@ def test_the_check_sees_that_nobody_watches(journal, variables):
     look(journal, now=datetime.now(UTC) - timedelta(minutes=4))
     unwatched = apex("status", "--check")
     assert unwatched.exit_code == 1
-    assert "Nothing watches the sync. It looked 4 min" in unwatched.output
+    assert (
+        "The sync is not monitored. The health watch last ran 4 min" in unwatched.output
+    )
 
 
 def test_the_check_goes_without_a_journal(variables, monkeypatch, database_url):

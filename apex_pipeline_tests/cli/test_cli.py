@@ -78,7 +78,7 @@ def test_a_dry_run_counts(apex, emulator, database_url):
     insert(database_url, [campaign_row(), campaign_row(phase="x" * 17)])
     ended = apex("sync", "--dry-run")
     assert ended.returncode == 0
-    assert "2 rows read, 1 of them bad" in ended.stdout
+    assert "2 rows read, 1 of them invalid" in ended.stdout
     assert emulator.records() == []
 
 
@@ -127,7 +127,7 @@ def test_provision_database_shows_then_applies_then_is_content(
     applied = apex("provision", "database", **changes)
     assert applied.stdout == plan.stdout.replace("would be applied", "applied")
     again = apex("provision", "database", **changes)
-    assert again.stdout == "The database is as it should be.\n"
+    assert again.stdout == "The database is up to date.\n"
     assert apex("status", **changes).returncode == 0
 
 
@@ -168,7 +168,7 @@ def test_a_sync_that_is_ended_by_hand_is_made_good_by_the_next(
         process.send_signal(number)
         said, told = process.communicate(timeout=SECONDS)
     assert process.returncode == 1, said
-    assert "It was interrupted, with " in told
+    assert "The run was interrupted after " in told
     assert "Stack" not in told
     assert marked(database_url) <= delivered(emulator)
     emulator.clear_faults()

@@ -99,7 +99,7 @@ def test_a_schedule_that_is_switched_off_stalls_or_fails(instance):
     beat(instance, time.time())
     state = instance.add_instigator_state(state_of(InstigatorStatus.DECLARED_IN_CODE))
     assert lines(instance)[1].state is State.OK
-    assert "yet to come" in lines(instance)[1].measured
+    assert "no tick yet" in lines(instance)[1].measured
 
     tick(instance, state, time.time() - 3600)
     assert re.search(r"last tick was 3,[67]\d\d s ago", lines(instance)[1].measured)
@@ -171,7 +171,7 @@ def test_the_command_for_people_and_for_machines(
     assert found["token"].keys() == {
         *("name", "state", "measured", "target", "remedy", "seconds")
     }
-    assert found["alerts by email"]["measured"] == "took a test message"
+    assert found["alerts by email"]["measured"] == "accepted a test message"
     assert found["Dagster daemon"]["state"] == "warning"
     assert "DAGSTER_HOME" in found["Dagster daemon"]["remedy"]
 

@@ -69,8 +69,8 @@ def test_provision_alone_does_both_and_the_sync_runs(apex, variables, emulator):
     assert (ended.returncode, ended.stderr) == (0, "")
     lines = ended.stdout.splitlines()
     assert lines[0].startswith("applied: 0001")
-    assert sum(line.startswith("made: ") for line in lines) == 7
-    assert any("the administrator removed it" in line for line in lines)
+    assert sum(line.startswith("created: ") for line in lines) == 7
+    assert any("the administrator deleted it" in line for line in lines)
     insert_many(variables["DATABASE_URL"], 3)
     assert apex("sync").stdout.startswith("3 delivered")
 
@@ -78,11 +78,11 @@ def test_provision_alone_does_both_and_the_sync_runs(apex, variables, emulator):
 def test_the_command_shows_then_makes_then_is_content(apex, api):
     plan = apex("provision", "dataverse", "--plan")
     assert (plan.returncode, plan.stderr) == (0, "")
-    assert "would be made: table apex_campaignmetrics" in plan.stdout
+    assert "would be created: table apex_campaignmetrics" in plan.stdout
     assert "apex_costusd (decimal, 5 places)" in plan.stdout
     assert apex("provision", "dataverse").returncode == 0
     again = apex("provision", "dataverse")
-    assert again.stdout.startswith("Dataverse is as it should be.\nverified: ")
+    assert again.stdout.startswith("Dataverse is up to date.\nverified: ")
 
     replace_column(api, "Integer", "apex_phase")
     plan = apex("provision", "dataverse", "--plan", "--json")

@@ -105,9 +105,9 @@ def test_the_list_shows_each_row_and_each_cause(apex, row, refused):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["--code", "X"], "No row matches.\n"),
-        (["--matching", "X", "--by-cause"], "No row matches.\n"),
-        (["--offset", "99"], "No row matches past the first 99.\n"),
+        (["--code", "X"], "No matching rows.\n"),
+        (["--matching", "X", "--by-cause"], "No matching rows.\n"),
+        (["--offset", "99"], "No matching rows after the first 99.\n"),
         (["--dropped"], ""),
     ],
 )
@@ -154,7 +154,7 @@ def test_the_rows_of_a_cause_are_mended_released_and_delivered(
 ):
     execute(database_url, "UPDATE campaign_metrics SET phase = '5'")
     told = apex("quarantine", "release", "--code", "invalid", "--matching", "phase is")
-    assert told.stdout == "1 row released. It goes with the next sync.\n"
+    assert told.stdout == "1 row released. The next sync delivers it.\n"
     assert apex("sync").exit_code == 0
     assert delivered(emulator) == marked(database_url) == {row}
     found = json.loads(apex("quarantine", "list", "--json").stdout)
@@ -165,7 +165,7 @@ def test_a_row_is_dropped_with_a_reason_and_brought_back(apex, row):
     told = apex("quarantine", "drop", row)
     assert (told.exit_code, "--reason" in told.stderr) == (2, True)
     told = apex("quarantine", "drop", row, "--reason", "a test")
-    assert (told.exit_code, "This is about 1 row. Say --yes" in told.stderr) == (
+    assert (told.exit_code, "This affects 1 row. Pass --yes" in told.stderr) == (
         2,
         True,
     )
@@ -179,7 +179,7 @@ def test_a_row_is_dropped_with_a_reason_and_brought_back(apex, row):
     assert "a test" in told
     assert "ann" in told
 
-    none = "There is no such row; none was released.\n"
+    none = "No matching rows; none released.\n"
     assert apex("quarantine", "release", "--all").stdout == none
     told = apex("quarantine", "release", "--all", "--yes", "--json").stdout
     assert json.loads(told) == {"released": 0}
@@ -230,7 +230,7 @@ def test_arguments_are_values(apex, row, database_url, text):
 def test_a_choice_that_means_nothing_is_a_mistake(apex, row, arguments):
     told = apex("quarantine", "release", *arguments)
     assert told.exit_code == 2
-    assert "Say which rows are meant" in told.stderr
+    assert "Select rows in one way" in told.stderr
 
 
 @pytest.mark.parametrize(("said", "code", "pending"), [(b"n\n", 1, 0), (b"y\n", 0, 1)])
@@ -275,5 +275,5 @@ def test_an_instance_that_cannot_be_told_undoes_nothing(apex, row, tmp_path, sto
     told = apex("quarantine", "release", row, DAGSTER_HOME=str(tmp_path / "nowhere"))
     assert told.exit_code == 0
     assert told.stdout.startswith("1 row released.")
-    assert told.stderr.startswith("note: The Dagster instance cannot be written to")
+    assert told.stderr.startswith("note: Cannot write to the Dagster instance")
     assert store.pending_summary().count == 1

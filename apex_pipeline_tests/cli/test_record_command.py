@@ -53,17 +53,19 @@ def test_one_record_by_options_is_written_once(record, database_url):
     assert (ended.returncode, ended.stderr) == (0, b"")
     assert ended.stdout.decode() == f"{key} recorded.\n"
     again = record(*OPTIONS, "--id", "k")
-    assert again.stdout.decode() == f"{key} was recorded before; nothing was written.\n"
+    assert (
+        again.stdout.decode() == f"{key} was already recorded; nothing was written.\n"
+    )
     other = record(*OPTIONS, "--id", "k", "--tokens-in", "7")
     assert other.returncode == 1
-    assert "with another --tokens-in" in other.stderr.decode()
+    assert "with a different --tokens-in" in other.stderr.decode()
     assert query(database_url, COUNT) == [(1,)]
 
 
 def test_an_empty_id_or_key_is_refused_not_left_out(record, database_url):
     ended = record(*OPTIONS, "--id", "")
     assert ended.returncode == 1
-    assert b"--id has to be printable text of 1 to 255 characters" in ended.stderr
+    assert b"--id must be printable text of 1 to 255 characters" in ended.stderr
     assert record(*OPTIONS, "--idempotency-key", "").returncode == 1
     assert query(database_url, COUNT) == [(0,)]
 
@@ -105,7 +107,7 @@ def test_all_problems_are_told_in_the_words_of_the_command(record):
     assert ended.returncode == 1
     told = ended.stderr.decode().splitlines()
     assert "apex: --phase is missing" in told
-    assert "apex: --tokens-in is text; a number is wanted" in told
+    assert "apex: --tokens-in is text; it must be a number" in told
     assert "apex: --cost-usd is NaN; the column holds finite numbers" in told
     assert len(told) == 11
 
@@ -135,9 +137,9 @@ def test_a_wrong_use_is_told_and_exits_with_2(record, tmp_path, arguments):
 
 def test_a_file_is_written_and_counted(record, tmp_path, database_url):
     path = write_lines(tmp_path / "rows.jsonl", [sent(tokensIn=n) for n in range(3)])
-    assert record("--file", path).stdout == b"3 recorded, 0 recorded before.\n"
+    assert record("--file", path).stdout == b"3 recorded, 0 already recorded.\n"
     piped = record("--file", "-", "--format", "jsonl", piped=path.read_text())
-    assert piped.stdout == b"0 recorded, 3 recorded before.\n"
+    assert piped.stdout == b"0 recorded, 3 already recorded.\n"
     assert query(database_url, COUNT) == [(3,)]
 
 
@@ -149,14 +151,14 @@ def test_bad_lines_are_told_and_on_demand_reported(record, tmp_path, database_ur
     assert ended.returncode == 1
     assert ended.stderr.decode().splitlines() == [
         "apex: line 2: tokensIn is -1; the column holds 0 to 2147483647",
-        "apex: 1 line is bad; nothing was written.",
+        "apex: 1 line is invalid; nothing was written.",
     ]
     assert query(database_url, COUNT) == [(0,)]
     skipped = record("--file", path, "--skip-bad")
     report = tmp_path / "rows.jsonl.rejects.jsonl"
     assert skipped.returncode == 0
     assert skipped.stdout.decode() == (
-        f"2 recorded, 0 recorded before, 1 rejected (see {report}).\n"
+        f"2 recorded, 0 already recorded, 1 rejected (see {report}).\n"
     )
     assert json.loads(report.read_text()) == {
         "line": 2,
@@ -224,7 +226,7 @@ def test_a_kill_leaves_nothing_and_the_next_time_writes_all(
         process.send_signal(signal.SIGKILL)
         process.wait(timeout=30)
     ended = record("--file", path)
-    assert ended.stdout == b"500 recorded, 0 recorded before.\n"
+    assert ended.stdout == b"500 recorded, 0 already recorded.\n"
     assert query(database_url, COUNT) == [(500,)]
 
 
@@ -258,7 +260,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path, database_url):
             check=True,
         )
         told, peak = ended.stdout.splitlines()
-        assert told == f"{count} recorded, 0 recorded before."
+        assert told == f"{count} recorded, 0 already recorded."
         peaks.append(int(peak))
     unit = 1024 if sys.platform == "linux" else 1024 * 1024
     # The larger file has 5 MB, and its records as objects would have ten times that.

@@ -210,7 +210,7 @@ def test_a_record_and_a_file_of_them_are_written_once(launch, database_url, inbo
     del row["id"]
     record = json.dumps(row, default=str)
     count = "SELECT count(*) FROM campaign_metrics"
-    assert failure(launch("record_campaign_metrics")) == "Give a record or a file."
+    assert failure(launch("record_campaign_metrics")) == "Set either record or file."
 
     dry = launch("record_campaign_metrics", record=record, dry_run=True)
     assert output(dry)["created"].value is True

@@ -155,7 +155,7 @@ def test_a_cause_is_mended_released_and_delivered(
 
 def test_dropped_rows_alarm_no_more_and_come_back(tend, rows, instance):
     told = failure(tend(action="drop", all_rows=True))
-    assert told.startswith("A reason is needed")
+    assert told.startswith("Give a reason")
     result = tend(action="drop", all_rows=True, reason="a test")
     assert output(result)["rows_dropped"].value == 3
     check, metadata = shown_in_dagster(instance)
@@ -171,7 +171,7 @@ def test_dropped_rows_alarm_no_more_and_come_back(tend, rows, instance):
 
 
 def test_rubbish_in_the_launchpad_fails_the_run_with_one_sentence(tend, rows):
-    assert failure(tend(action="release")).startswith("Say which rows are meant")
+    assert failure(tend(action="release")).startswith("Select rows in one way")
     told = failure(tend(action="release", ids=[rows[0], "nobody"]))
     assert told.startswith("Not in quarantine: 'nobody'.")
 
@@ -181,7 +181,7 @@ def test_rubbish_in_the_launchpad_fails_the_run_with_one_sentence(tend, rows):
     [
         ({"action": "delete"}, "action must be list, show, release, drop."),
         ({"action": "show"}, "show needs the ids"),
-        ({"action": "release", "ids": ["a"], "all_rows": True}, "Say which rows"),
+        ({"action": "release", "ids": ["a"], "all_rows": True}, "Select rows"),
         ({"action": "release", "ids": ["a\0"]}, "'a\\x00' holds a character"),
     ],
 )
@@ -212,7 +212,7 @@ def test_a_slice_is_sent_again_from_the_form(sync, instance, emulator, database_
     result = sync(**part, dry_run=True)
     note = instance.get_run_by_id(result.run_id).tags["apex/skipped"]
     assert "1 rows are exported, 0 pending, 0 in quarantine, 0 dropped" in note
-    assert "1 would be sent, 0 of them bad" in note
+    assert "1 would be sent, 0 of them invalid" in note
 
     result = sync(**part)
     assert [r["apex_tokensin"] for r in emulator.records()].count(7777) == 1
@@ -229,7 +229,7 @@ def test_a_slice_that_is_not_done_says_how_to_go_on(sync, instance, database_url
     insert(database_url, [campaign_row() for _ in range(3)])
     result = sync(since="2026-10-01", limit=1)
     told = instance.get_run_by_id(result.run_id).tags["apex/slice"]
-    assert "2 rows are left; to go on, say exported_before 2" in told
+    assert "2 rows are left; to continue, set exported_before to 2" in told
     before = told.split()[-1]
     result = sync(since="2026-10-01", exported_before=before)
     assert instance.get_run_by_id(result.run_id).tags["apex/slice"].endswith("is done")

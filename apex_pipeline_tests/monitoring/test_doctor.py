@@ -125,7 +125,7 @@ GOOD = Setup(
     ("change", "told"),
     [
         ({"storage": "SqliteRunStorage"}, "SqliteRunStorage, not in Postgres"),
-        ({"is_shared": False}, "not that of DAGSTER_POSTGRES_URL"),
+        ({"is_shared": False}, "not the one in DAGSTER_POSTGRES_URL"),
         ({"places": None}, "not queued"),
         ({"counts_runs": False}, "granularity run"),
         ({"pools": {"apex_pipeline/writer": None}}, "writer has no limit"),
@@ -237,7 +237,7 @@ def test_what_somebody_writes_meanwhile_stays(doctor, emulator, api):
         api.patch(path, json={"apex_phase": "9-9"}).raise_for_status()
         lines = looking.result()
     assert well(lines)
-    assert "by another" in lines["create and write"].measured
+    assert "by someone else" in lines["create and write"].measured
     (after,) = emulator.records(TABLE)
     assert after["apex_phase"] == "9-9"
 
@@ -332,7 +332,7 @@ def test_a_role_that_may_delete(doctor, api, emulator):
     grant(api, "Delete")
     lines = doctor()
     assert red(lines) == {"role"}
-    assert "take that from it" in lines["role"].remedy
+    assert "remove that privilege" in lines["role"].remedy
     alone = doctor(
         without=[f"APEX_ADMIN_{n}" for n in ("TENANT_ID", "CLIENT_ID", "CLIENT_SECRET")]
     )
@@ -355,7 +355,7 @@ def test_a_disabled_application_user(doctor, emulator):
     emulator.register(APPLICATION, client_secret=SECRET, disabled=True, roles=[ROLE])
     lines = doctor()
     assert red(lines) == {USER}
-    assert "activated in the Power Platform" in lines[USER].remedy
+    assert "enable it in the Power Platform" in lines[USER].remedy
     emulator.register(APPLICATION, client_secret=SECRET, roles=[ROLE])
     assert well(doctor())
 
@@ -467,12 +467,12 @@ def test_a_test_message_is_sent_when_asked_for_and_each_line_says_who_took_it(
         url = {"APEX_TEAMS_WEBHOOK_URL": teams.url, "APEX_CA_BUNDLE": both}
         lines = doctor(more=asked, **url)
         assert well(lines)
-        assert lines[BY_TEAMS].measured == "took a test message"
+        assert lines[BY_TEAMS].measured == "accepted a test message"
         assert (len(teams.cards), len(relay.envelopes)) == (1, 1)
         teams.answers.append((404, {}))
         lines = doctor(more=asked, **url)
     assert red(lines) == {BY_TEAMS}
-    assert lines[BY_MAIL].measured == "took a test message"
+    assert lines[BY_MAIL].measured == "accepted a test message"
 
 
 def test_mail_by_graph_needs_a_token_and_then_the_mailbox(doctor, emulator):

@@ -82,9 +82,9 @@ def test_our_errors_are_findings_and_a_slip_is_named_and_costs_its_own_line():
         State.OK,
     ]
     assert lines[0].measured.startswith(
-        "a fault of apex_pipeline: KeyError in test_doctor_runner.py:"
+        "a bug in apex_pipeline: KeyError in test_doctor_runner.py:"
     )
-    assert "Report it" in lines[0].remedy
+    assert "Report this bug" in lines[0].remedy
 
 
 def test_what_hangs_is_given_up_and_what_waits_for_it_is_not_blamed():

@@ -122,7 +122,7 @@ def test_what_waits_says_what_the_last_run_said():
     seen = health(1, ago(hours=1), runs=[run(RunStatus.FAILURE, error="it is locked")])
     observations = sync_health.observe(seen, ago(days=1), NOW)
     causes = [f.cause for o in observations for f in o.findings]
-    assert causes == ["The last run says: it is locked"] * 2
+    assert causes == ["The last run failed: it is locked"] * 2
 
 
 def test_it_is_throttled_when_more_than_a_tenth_of_the_time_is_spent_waiting():
@@ -186,10 +186,10 @@ def test_a_run_that_failed_for_the_database_is_told_as_that():
     ("kind", "remedy"),
     [
         ("TransientError", "Service health"),
-        ("InterceptedError", "stands on the way and answers for itself"),
+        ("InterceptedError", "answered instead of the service"),
         ("SchemaDriftError", "apex provision dataverse"),
-        ("ConfigError", "Do what the message says"),
-        ("", "Do what the message says"),
+        ("ConfigError", "Follow the message"),
+        ("", "Follow the message"),
         # Its text is not told, so there is nothing in the message to do.
         ("ZeroDivisionError", "Open the run in the Dagster UI"),
     ],

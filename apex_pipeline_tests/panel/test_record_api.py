@@ -119,10 +119,10 @@ def test_all_problems_are_told_at_once(client, database_url):
         headers={"Content-Type": "application/json"},
     )
     assert refused(answer, 422, "invalid_record") == [
-        "'cost' is not a field; is costUSD meant?",
+        "'cost' is not a field; did you mean costUSD?",
         "runId is given more than once",
         "phase is 17 characters long; the column holds 16",
-        "tokensIn is true or false; a number is wanted",
+        "tokensIn is true or false; it must be a number",
         "latencyAvgMs is given more than once",
     ]
     assert query(database_url, COUNT) == [(0,)]

@@ -362,7 +362,7 @@ def test_a_mark_may_be_text(empty_database_url):
 
 
 def test_the_doctor_tries_a_mark_and_takes_it_back(store, database_url, rows):
-    assert marks_take(store, NOW) == ok("tried and rolled back")
+    assert marks_take(store, NOW) == ok("tested and rolled back")
     assert marked(database_url) == set()
     store.mark_exported(rows, NOW)
     assert marks_take(store, NOW + timedelta(hours=1)).state is State.OK

@@ -154,7 +154,7 @@ def test_provisioning_gives_back_what_was_revoked(database_url, monkeypatch):
     made = CliRunner().invoke(provision, ["database", "--json"])
     assert json.loads(made.output) == {"applied": []}
     again = CliRunner().invoke(provision, ["database", "--plan"]).output
-    assert again.endswith("The database is as it should be.\n")
+    assert again.endswith("The database is up to date.\n")
 
 
 @pytest.mark.parametrize("name", sorted(READABLE))

@@ -49,7 +49,7 @@ CALCULATED = FoundColumn("String", is_writable=False, facets={"MaxLength": 64})
     [
         ("table", {"table_type": "Elastic"}, "of type Elastic"),
         ("table", {"entity_set": "metrics"}, "entity set"),
-        ("table", {"columns": {"apex_runid": CALCULATED}}, "cannot be written"),
+        ("table", {"columns": {"apex_runid": CALCULATED}}, "not writable"),
         ("solution", {"is_managed": True}, "is managed"),
         ("user", {"business_unit": "other"}, "not in the root business unit"),
     ],
@@ -65,7 +65,7 @@ def test_our_publishers_name_with_another_prefix_is_named():
     taken = FoundPublisher("p", "apex", "new")
     found = dataclasses.replace(SOUND, publishers=(taken,), solution=None)
     (drift,) = make_plan(found).drifts
-    assert "another prefix" in drift
+    assert "different prefix" in drift
 
 
 def test_a_privilege_of_less_depth_is_granted_again():

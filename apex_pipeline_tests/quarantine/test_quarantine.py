@@ -152,7 +152,7 @@ def test_all_rows_of_a_cause_are_released_and_no_others(store, put_aside):
 def test_a_cause_that_no_row_has_is_an_error_for_it_is_mistyped(store, put_aside):
     put_aside(message="phase is 17 characters long")
     for selection in (Selection(code="inval"), Selection(matching="%phase%")):
-        with pytest.raises(ApexError, match="No row in quarantine"):
+        with pytest.raises(ApexError, match="No quarantined row"):
             store.release(selection)
 
 
@@ -275,5 +275,5 @@ def test_a_choice_that_means_nothing_is_refused(choice):
 
 @pytest.mark.parametrize(("reason", "by"), [("", "ann"), (" \n", "ann"), ("why", "")])
 def test_nothing_is_dropped_without_a_reason_and_a_name(reason, by):
-    with pytest.raises(ConfigError, match="is needed"):
+    with pytest.raises(ConfigError, match="it is stored with"):
         Decision(reason, by)

@@ -82,8 +82,8 @@ def test_one_bad_line_means_that_nothing_is_written(database, database_url):
     read = json_lines(sent(), sent(tokensIn=-1, phase=""), sent(runId="r"))
     assert told(database, read) == [
         "line 2: phase is blank; tokensIn is -1; the column holds 0 to 2147483647",
-        "line 3: runId is not a UUID; the table's column holds UUIDs",
-        "2 lines are bad; nothing was written.",
+        "line 3: runId is not a UUID, which the table's column requires",
+        "2 lines are invalid; nothing was written.",
     ]
     assert query(database_url, COUNT) == [(0,)]
 
@@ -94,7 +94,7 @@ def test_of_many_bad_lines_the_first_are_told_and_the_others_counted(database):
     assert problems[19].startswith("line 20: tokensIn")
     assert problems[20:] == [
         "… and 980 more",
-        "1000 lines are bad; nothing was written.",
+        "1000 lines are invalid; nothing was written.",
     ]
 
 
@@ -114,9 +114,9 @@ def test_an_id_with_other_values_is_a_conflict_also_within_the_file(
     read = [sent(id="b"), sent(id="a", tokensIn=1, costUSD=2), sent(id="b", phase="4")]
     a, b = id_from_key("a"), id_from_key("b")
     assert told(database, json_lines(*read)) == [
-        f"line 2: {a} is recorded already, with another tokensIn, costUSD",
-        f"line 3: {b} is recorded already, with another phase",
-        "2 lines are bad; nothing was written.",
+        f"line 2: {a} is already recorded with a different tokensIn, costUSD",
+        f"line 3: {b} is already recorded with a different phase",
+        "2 lines are invalid; nothing was written.",
     ]
     rejected = []
     loaded = load(
@@ -233,7 +233,7 @@ def test_a_spreadsheet_with_decimal_commas_is_read_when_it_is_said_to_be_one(
     ]
     problems = "\n".join(told(database, lines(data)))
     names = {";": "semicolons", "\t": "tabs"}
-    assert f"commas have to stand between the cells, not {names[separator]}" in problems
+    assert f"the cells must be separated by commas, not {names[separator]}" in problems
     assert '"CSV UTF-8 (Comma delimited)"' in problems
     assert "--dialect excel-eu" in problems
 
@@ -244,21 +244,21 @@ def test_what_is_no_number_with_a_comma_is_told_and_text_with_one_stays(
     table = f"{HEADER}\n{ROW}\n{ROW}".replace(",", ";").replace("2-3", "2,3")
     cost = ROW.split(",")[HEADER.split(",").index("costUSD")]
     points = lines(table.replace(cost, "1.234"), dialect=Dialect.EXCEL_EU)
-    assert told(database, points)[0] == "line 2: costUSD is text; a number is wanted"
+    assert told(database, points)[0] == "line 2: costUSD is text; it must be a number"
     commas = lines(table.replace(cost, "1,5"), dialect=Dialect.EXCEL_EU)
     assert load(database, commas).created == 1
     assert query(database_url, "SELECT phase, cost_usd FROM campaign_metrics") == [
         ("2,3", Decimal("1.50000"))
     ]
     problems = told(database, lines(f"{HEADER}\n{ROW}", dialect=Dialect.EXCEL_EU))
-    assert "Leave --dialect out" in problems[0]
+    assert "Remove --dialect" in problems[0]
 
 
 def test_lines_are_counted_from_the_top_of_the_file_with_a_separator_line(database):
     rows = [ROW, ROW.replace("1500", "many")]
     text = "\n".join(["sep=,", HEADER, *rows])
     assert told(database, lines(text))[0].startswith("line 4: tokensIn is text")
-    with pytest.raises(InvalidRecordError, match="line 2 has to name the columns"):
+    with pytest.raises(InvalidRecordError, match="line 2 must be the header"):
         load(database, lines("sep=,\na,b"))
 
 
@@ -271,10 +271,10 @@ def test_a_cell_with_line_ends_does_not_upset_the_count(database):
     quoted = ROW.replace("2-3", '"2\n\r\n3"')
     rows = [quoted, quoted.replace("1500", "many"), f"{ROW},7", ROW[:-6]]
     assert told(database, lines("\n".join([HEADER, *rows]))) == [
-        "line 5: tokensIn is text; a number is wanted",
+        "line 5: tokensIn is text; it must be a number",
         "line 8: has 12 cells; the header has 11",
         "line 9: has 10 cells; the header has 11",
-        "3 lines are bad; nothing was written.",
+        "3 lines are invalid; nothing was written.",
     ]
 
 
@@ -285,15 +285,15 @@ def test_a_cell_with_line_ends_does_not_upset_the_count(database):
         ("\n", "the file is empty"),
         (ROW, "campaignId is missing"),
         (HEADER.replace("tokensIn", "tokens"), "tokensIn is missing; 'tokens' is not"),
-        (f"{HEADER},phase\n", "phase is there twice"),
-        (HEADER.replace(",", ";"), "commas have to stand between the cells"),
+        (f"{HEADER},phase\n", "phase appears twice"),
+        (HEADER.replace(",", ";"), "the cells must be separated by commas"),
         (f"{HEADER}\n".encode("utf-16-le"), "UTF-16 without a byte order mark"),
-        (f"{HEADER}\n{ROW}".encode("utf-16")[:-1], "is not UTF-16"),
+        (f"{HEADER}\n{ROW}".encode("utf-16")[:-1], "no longer valid UTF-16"),
         (f"{HEADER}\n{'x' * 1_000_001}".encode("utf-16"), "line 2 is longer"),
-        (f"{HEADER},run_id\n{ROW},x", "runId is there twice"),
-        ("sep=|\na|b", "between the cells, not '|'"),
-        (f'{HEADER}\n{ROW}\n"', "line 3: this is not CSV"),
-        (f'{HEADER}\n{ROW}\n"a"b,', "line 3: this is not CSV"),
+        (f"{HEADER},run_id\n{ROW},x", "runId appears twice"),
+        ("sep=|\na|b", "separated by commas, not '|'"),
+        (f'{HEADER}\n{ROW}\n"', "line 3: invalid CSV"),
+        (f'{HEADER}\n{ROW}\n"a"b,', "line 3: invalid CSV"),
         (f"{HEADER}\n{'x' * 1_000_001}", "line 2 is longer than 1000000 bytes"),
     ],
 )
@@ -309,11 +309,11 @@ def test_what_is_no_csv_of_records_is_told_at_once(
 def test_bytes_that_are_not_utf_8_are_told_by_line(database):
     text = f"{HEADER}\n{ROW}\n{ROW.replace('2-3', 'phäse')}\n"
     assert told(database, lines(text.encode("latin-1")))[0] == (
-        "line 3: phase holds characters that are not valid Unicode"
+        "line 3: phase contains characters that are not valid Unicode"
     )
     text = json.dumps(sent(phase="phäse"), ensure_ascii=False)
     read = lines(text.encode("latin-1"), Format.JSON_LINES)
-    assert told(database, read)[0].startswith("line 1: phase holds characters")
+    assert told(database, read)[0].startswith("line 1: phase contains characters")
 
 
 def test_lines_that_are_not_json_are_told_by_number(database):

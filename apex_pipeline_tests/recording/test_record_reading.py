@@ -56,7 +56,9 @@ def test_null_is_as_good_as_absent():
 
 
 def test_a_name_that_is_no_field_is_told_with_the_one_that_is_meant():
-    assert problems(sent(tokenIn=1)) == ["'tokenIn' is not a field; is tokensIn meant?"]
+    assert problems(sent(tokenIn=1)) == [
+        "'tokenIn' is not a field; did you mean tokensIn?"
+    ]
     assert problems(sent(exported_at=None)) == ["'exported_at' is not a field"]
     many = problems(sent(**{f"{n}{'x' * 1000}": 1 for n in range(5000)}))
     assert len(many) == 11
@@ -67,10 +69,10 @@ def test_a_name_that_is_no_field_is_told_with_the_one_that_is_meant():
 @pytest.mark.parametrize(
     ("value", "told"),
     [
-        (True, "is true or false; a number is wanted"),
-        ("5", "is text; a number is wanted"),
-        ([5], "is a list; a number is wanted"),
-        ({"a": 5}, "is an object; a number is wanted"),
+        (True, "is true or false; it must be a number"),
+        ("5", "is text; it must be a number"),
+        ([5], "is a list; it must be a number"),
+        ({"a": 5}, "is an object; it must be a number"),
         (1.5, "is 1.5; the column holds whole numbers"),
         (-1, "is -1; the column holds 0 to 2147483647"),
         (2**31, "is 2147483648; the column holds 0 to 2147483647"),
@@ -140,11 +142,11 @@ def test_no_more_agents_succeed_than_were_started():
         (" \t", "is blank"),
         ("x" * 17, "is 17 characters long; the column holds 16"),
         ("\U0001f600" * 9, "is 18 characters long; the column holds 16"),
-        ("a\0b", "holds a NUL character, which Postgres cannot keep"),
-        ("\ud800", "holds characters that are not valid Unicode"),
-        (23, "is a number; text is wanted"),
-        (False, "is true or false; text is wanted"),
-        (b"2-3", "is of type bytes; text is wanted"),
+        ("a\0b", "contains a NUL character, which Postgres cannot store"),
+        ("\ud800", "contains characters that are not valid Unicode"),
+        (23, "is a number; it must be text"),
+        (False, "is true or false; it must be text"),
+        (b"2-3", "is of type bytes; it must be text"),
     ],
 )
 def test_text_has_to_be_there_to_fit_and_to_be_text(value, told):
@@ -179,8 +181,8 @@ def test_an_instant_is_kept_in_utc(value, kept):
         ("2026-W44-5T13:00:00Z", "is not a date and time"),
         (1730293200, "is not a date and time"),
         ("1752-12-31T23:59:59Z", "is 1752-12-31; the column holds nothing before 1753"),
-        ("0001-01-01T00:00:00+09:00", "lies outside the years"),
-        ("9999-12-31T23:59:59-09:00", "lies outside the years"),
+        ("0001-01-01T00:00:00+09:00", "is outside the years"),
+        ("9999-12-31T23:59:59-09:00", "is outside the years"),
         ("2026-11-25T12:05:01Z", "lies in the future"),
     ],
 )
@@ -250,7 +252,7 @@ def test_the_spelling_is_the_one_that_most_names_are_in():
     assert spelling_of(metrics().keys()) is POSTGRES
     assert spelling_of([]) is AGENTS
     assert problems({**metrics(), "tokensIn": 1}, POSTGRES) == [
-        "'tokensIn' is not a field; is tokens_in meant?"
+        "'tokensIn' is not a field; did you mean tokens_in?"
     ]
 
 

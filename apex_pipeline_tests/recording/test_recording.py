@@ -159,7 +159,7 @@ def test_the_limits_are_those_of_the_table_too(write):
     with pytest.raises(InvalidRecordError) as error:
         write(campaign_id="c-1", cost_usd=100_000)
     assert error.value.problems == (
-        "campaign_id is not a UUID; the table's column holds UUIDs",
+        "campaign_id is not a UUID, which the table's column requires",
         "cost_usd is 100000; the column holds 0 to 99999.99999",
     )
 

@@ -82,14 +82,14 @@ def test_what_prisma_alone_uses_is_ignored_and_said_once(name, caplog):
     for _ in range(2):
         assert read_postgres_url(text, f"URL_{name}") == PARTS | {"sslmode": "require"}
     assert caplog.messages == [
-        f"URL_{name}: ignored, since only other libraries use them: {name}"
+        f"URL_{name}: ignoring parameters that only other libraries use: {name}"
     ]
 
 
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("jdbc:postgresql://h/db?user=u&password=pass-word", "Leave jdbc: out"),
+        ("jdbc:postgresql://h/db?user=u&password=pass-word", "Remove jdbc:"),
         ("psql -h host -U user db", "psql command with options"),
         ("psql 'postgresql://u:pass-word@h/db", "psql command with options"),
         ("prisma+postgres://x.example/?api_key=pass-word", "begins with prisma+"),

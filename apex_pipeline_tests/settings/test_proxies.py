@@ -84,7 +84,7 @@ def test_a_broken_entry_is_named_and_passed_over(entry, caplog):
     [
         (
             {"ALL_PROXY": "socks5://10.0.0.1:1080"},
-            "ALL_PROXY names a proxy of the kind",
+            "ALL_PROXY is a proxy of type",
         ),
         ({"all_proxy": "socks5h://user:pass-word@x:1"}, "ALL_PROXY"),
         ({"HTTPS_PROXY": "http://proxy:port-pass-word"}, "HTTPS_PROXY is not"),
@@ -149,7 +149,7 @@ def test_a_client_goes_through_the_proxy_that_is_named(
 @pytest.mark.parametrize("is_async", [False, True])
 def test_socks_is_refused_in_words(authority, monkeypatch, is_async):
     monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:1080")
-    with pytest.raises(ConfigError, match="ALL_PROXY names a proxy of the kind socks5"):
+    with pytest.raises(ConfigError, match="ALL_PROXY is a proxy of type socks5"):
         ask("https://localhost:9/", authority.ca_bundle, is_async=is_async)
 
 

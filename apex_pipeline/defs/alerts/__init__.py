@@ -1,1 +1,1 @@
-"""Alerts in Dagster: the sensors that watch, and the jobs that operators run."""
+"""Alerts in Dagster: monitoring sensors and operator jobs."""

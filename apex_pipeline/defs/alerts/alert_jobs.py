@@ -1,4 +1,4 @@
-"""What `apex alerts` does, for those who live in the UI."""
+"""Jobs that do in the Dagster UI what `apex alerts` does in a terminal."""
 
 import os
 from collections.abc import Iterator
@@ -18,25 +18,25 @@ from apex_pipeline.monitoring.rules.silences import check_scope, read_end
 
 
 class SilenceConfig(dg.Config):
-    """Of what nobody is to be told, and for how long; the end has to be given."""
+    """Which incidents to silence and until when; set `until` or `duration`."""
 
     incident: str = Field(
         default="",
-        description="As notices name it under Incident, such as run-failed/JOB; or the "
-        "part before the slash for all of a kind.",
+        description="The Incident named in the notice, such as run-failed/JOB. Enter only "
+        "the part before the slash to silence every incident of that kind.",
     )
     until: str = Field(
         default="", description="End of the silence, such as 2026-12-24T18:00 (UTC)."
     )
     duration: str = Field(
-        default="", description="In place of the end: 90min, 4h, 2d or 1w."
+        default="", description="Length instead of an end: 90min, 4h, 2d or 1w."
     )
-    reason: str = Field(default="", description="For whoever comes across it.")
+    reason: str = Field(default="", description="Why; shown with the silence.")
 
 
 @contextmanager
 def _failures() -> Iterator[None]:
-    """Have a fault fail the run with its message alone."""
+    """Turn our errors into a run failure that shows only the message."""
     try:
         yield
     except ApexError as error:
@@ -45,28 +45,28 @@ def _failures() -> Iterator[None]:
 
 @dg.op
 def set_silence(context: dg.OpExecutionContext, config: SilenceConfig) -> None:
-    """Keep the silence."""
+    """Store the silence."""
     with _failures(), open_station(os.environ) as station:
         until = read_end(config.until, config.duration, datetime.now(UTC))
         open_now = [each.fingerprint for each in station.journal.incidents()]
         check_scope(config.incident, open_now)
         station.journal.silence(config.incident, until, config.reason)
-    context.log.info("nobody is told of %s before %s", config.incident, until)
+    context.log.info("silenced %s until %s", config.incident, until)
     context.add_output_metadata({"incident": config.incident, "until": str(until)})
 
 
 class ListConfig(dg.Config):
-    """What is to be listed besides what is open."""
+    """What to list besides open incidents."""
 
     days: int = Field(
         default=0,
-        description="Also what was resolved within so many days, 0 to 90.",
+        description="Include incidents resolved in the last days, 0 to 90.",
     )
 
 
 @dg.op
 def read_alerts(context: dg.OpExecutionContext, config: ListConfig) -> None:
-    """Show open incidents, silences, and what does not get through."""
+    """List open incidents, silences and undelivered notices."""
     with _failures(), open_station(os.environ) as station:
         if not 0 <= config.days <= 90:
             raise ConfigError("days must be 0 to 90.")
@@ -111,13 +111,13 @@ def _time(at: datetime | None) -> str:
 
 @dg.op
 def send_test(context: dg.OpExecutionContext) -> None:
-    """Send a message through each channel, and fail if one does not take it."""
+    """Send a test message through each channel; fail if one does not accept it."""
     with _failures():
         outcomes = send_test_notice(ways(os.environ), datetime.now(UTC))
     if not outcomes:
         raise dg.Failure(NO_CHANNEL, allow_retries=False)
     context.add_output_metadata(
-        {each.channel: each.error or "took the message" for each in outcomes}
+        {each.channel: each.error or "accepted the message" for each in outcomes}
     )
     failed = [f"{each.channel}: {each.error}" for each in outcomes if each.error]
     if failed:
@@ -126,30 +126,30 @@ def send_test(context: dg.OpExecutionContext) -> None:
 
 @dg.job(
     executor_def=dg.in_process_executor,
-    description="Shows open incidents, silences and undelivered notices, as `apex alerts "
-    "list`. When you come back to a channel full of messages.",
+    description="Lists open incidents, silences and undelivered notices, like `apex alerts "
+    "list`. Run it to see what is still open after many notices.",
     tags=OPERATOR_TAGS,
 )
 def list_alerts() -> None:
-    """Show what is wrong, what is silenced, and what does not get through."""
+    """List open incidents, silences and undelivered notices."""
     read_alerts()
 
 
 @dg.job(
     executor_def=dg.in_process_executor,
-    description="Silences an incident, or all of a kind, for a while, as `apex alerts "
-    "silence`. Before planned work, or while a known fault waits for its fix.",
+    description="Silences an incident, or a kind of incident, for a while, like `apex "
+    "alerts silence`. Run it before planned work, or while you wait for a fix.",
     tags=OPERATOR_TAGS,
 )
 def silence_alert() -> None:
-    """Tell nobody of an incident, or of a kind of incident, for a while."""
+    """Silence an incident, or a kind of incident, for a while."""
     set_silence()
 
 
 @dg.job(
     executor_def=dg.in_process_executor,
-    description="Sends a test message through each alert channel, as `apex alerts test`. "
-    "After you set up or changed a channel.",
+    description="Sends a test message through each alert channel, like `apex alerts test`. "
+    "Run it after you set up or change a channel.",
     tags=OPERATOR_TAGS,
 )
 def send_test_alert() -> None:

@@ -1,8 +1,8 @@
-"""The sensors that tell people what is wrong, and that it is well again.
+"""The sensors that open and resolve incidents and send the notices.
 
-Each decides first and delivers afterwards, so that whoever is killed in between leaves
-notices that the next tick sends. Their own errors are seen on their ticks, and the one
-tells of the other's.
+Each stores its notices first and delivers them afterwards. If it is killed in between,
+the next tick sends them. Each sensor also watches the other, whose errors show only on
+its own ticks.
 """
 
 import os
@@ -30,16 +30,16 @@ from apex_pipeline.monitoring.rules.schedules_and_sensors import Instigator
 from apex_pipeline.settings import read_variable
 
 EVENTS = "alert_on_failure"
-"""Under this name it keeps which events it has seen."""
+"""Name of the sensor, under which the journal keeps its cursor."""
 
-# Dagster gives a tick up after 60 s.
+# Dagster ends a tick after 60 s.
 _TICK_SECONDS = 50.0
 _DELIVERY_SECONDS = 30.0
 _PING_SECONDS = 8.0
 
 
 def _delivery_seconds(began: float) -> float:
-    """What looking has left of the tick for messages, the ping aside."""
+    """Seconds left in this tick for sending notices, with time kept for the ping."""
     left = began + _TICK_SECONDS - _PING_SECONDS - time.monotonic()
     return min(_DELIVERY_SECONDS, left)
 
@@ -47,16 +47,16 @@ def _delivery_seconds(began: float) -> float:
 @dg.sensor(
     minimum_interval_seconds=15,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Tells people of failed runs and checks, and that they succeed again.",
+    description="Sends a notice when runs or checks fail, and when they succeed again.",
 )
 def alert_on_failure(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-    """Follow the ends of all runs and the results of all checks."""
+    """Read run ends and check results since the last tick, and send notices."""
     if not read_variable(os.environ, VARIABLE):
         return dg.SkipReason(NO_JOURNAL)
     began = time.monotonic()
     with open_station(os.environ) as station:
         now = datetime.now(UTC)
-        found = [*_of_the_other(context, station, now)]
+        found = [*_observe_health_watch(context, station, now)]
         reader = EventReader(context.instance, context.repository_def, station.page)
 
         def look(progress: Progress | None) -> Look:
@@ -72,7 +72,9 @@ def alert_on_failure(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         deliveries = deliver(
             station.journal, station.channels, _delivery_seconds(began)
         )
-    return dg.SkipReason(_told(notices, deliveries, "No run or check has failed."))
+    return dg.SkipReason(
+        _tick_summary(notices, deliveries, "No run or check has failed.")
+    )
 
 
 def _cursor(progress: Progress | None) -> Cursor | None:
@@ -81,10 +83,10 @@ def _cursor(progress: Progress | None) -> Cursor | None:
     return Cursor(progress.state["after"], tuple(progress.state["seen"]))
 
 
-def _of_the_other(
+def _observe_health_watch(
     context: dg.SensorEvaluationContext, station: Station, now: datetime
 ) -> Iterator[Observation]:
-    """What concerns the other sensor, which cannot tell of itself."""
+    """Observe the health watch, which cannot report its own failure."""
     ours = _instigators(context, station)
     yield from schedules_and_sensors.observe(
         [each for each in ours if each.name == health_watch.WATCHER], now, now
@@ -102,11 +104,11 @@ def _instigators(
 @dg.sensor(
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Watches whether rows get through, and all that makes no failed run; "
-    "sends reminders, and what could not be delivered before.",
+    description="Watches for problems that fail no run, such as rows not arriving. Sends "
+    "reminders, and retries undelivered notices.",
 )
 def watch_sync_health(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-    """Look at everything that makes no failed run, and deliver what is due."""
+    """Observe everything that fails no run, and deliver the notices that are due."""
     ensure_pool_limits(context.instance)
     if not read_variable(os.environ, VARIABLE):
         return dg.SkipReason(NO_JOURNAL)
@@ -119,7 +121,7 @@ def watch_sync_health(context: dg.SensorEvaluationContext) -> dg.SkipReason:
             journal.backlogs(station.names),
             station.names,
         )
-        # Outside the lock: looking takes time, and these states last.
+        # Observe outside the journal's lock: it takes seconds, and these states last.
         seen = health_watch.look(
             os.environ, around, before.state if before else {}, now
         )
@@ -128,19 +130,19 @@ def watch_sync_health(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         )
         deliveries = deliver(journal, station.channels, _delivery_seconds(began))
         journal.forget_old()
-        told = _told(notices, deliveries, _summary(seen))
-        return dg.SkipReason(f"{told} {_ping(station)}".strip())
+        summary = _tick_summary(notices, deliveries, _open_problems(seen))
+        return dg.SkipReason(f"{summary} {_ping(station)}".strip())
 
 
-def _summary(seen: Look) -> str:
+def _open_problems(seen: Look) -> str:
     wrong = [found.title for each in seen.observations for found in each.findings]
-    return f"Still so: {'; '.join(wrong)}." if wrong else "All is well."
+    return f"Still open: {'; '.join(wrong)}." if wrong else "No problems."
 
 
-def _told(
+def _tick_summary(
     notices: Sequence[Notice], deliveries: Sequence[Delivery], otherwise: str
 ) -> str:
-    """What a person reads on the tick."""
+    """Summarise the tick for the Dagster UI."""
     parts = [f"{notice.kind.value}: {notice.title}." for notice in notices]
     parts = parts or [otherwise]
     for each in deliveries:
@@ -149,19 +151,19 @@ def _told(
         if each.error is not None:
             parts.append(f"Not sent by {each.channel}: {each.error}")
     if not deliveries:
-        parts.append("No channel is configured, so nobody is told.")
+        parts.append("No alert channel is configured; no notices are sent.")
     return " ".join(parts)
 
 
 def _ping(station: Station) -> str:
-    """Show the switch outside that the watch lives, and that its voice is heard.
+    """Ping the outside monitor while the watch runs and its notices arrive.
 
-    Not while an error has not got through: the silence is then what tells people.
+    An undelivered error stops the pings, and the missing ping alerts people instead.
     """
     if any(each.is_serious for each in station.journal.backlogs(station.names)):
-        return "No heartbeat, because an error does not get through to people."
+        return "No heartbeat sent, because an error notice is undelivered."
     try:
         station.ping(_PING_SECONDS)
     except DeliveryError as error:
-        return f"The heartbeat was not taken: {error}"
+        return f"The heartbeat failed: {error}"
     return ""

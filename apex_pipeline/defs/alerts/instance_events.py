@@ -1,4 +1,4 @@
-"""What the Dagster instance tells of runs and checks, as values."""
+"""Read run ends and check results from the Dagster instance."""
 
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -14,8 +14,8 @@ from dagster_shared.error import SerializableErrorInfo
 from apex_pipeline.defs.code_location import OURS, is_our_run
 from apex_pipeline.defs.sync.sync_assets import SKIPPED_TAG
 from apex_pipeline.monitoring.rules.run_outcomes import (
+    QUOTABLE_ERRORS,
     SEPARATOR,
-    TELLING,
     CheckResult,
     Cursor,
     RunEnd,
@@ -24,30 +24,30 @@ from apex_pipeline.monitoring.rules.run_outcomes import (
 )
 
 Page = Callable[[str], str | None]
-"""Address of a page in the Dagster UI, if it is known where that is."""
+"""Path of a page to its address in the Dagster UI; None if the UI's address is unknown."""
 
 _PAGE = 500
-# Before the first look of all, so far back is looked.
+# How far back the very first read goes.
 _FIRST = timedelta(minutes=15)
-# A moment after the event, Dagster notes whether it starts the run again.
+# Dagster records shortly after the failure whether it retries the run.
 _RETRY_IS_KNOWN = timedelta(seconds=30)
 _KINDS = (
     dg.DagsterEventType.RUN_FAILURE,
     dg.DagsterEventType.RUN_SUCCESS,
     dg.DagsterEventType.ASSET_CHECK_EVALUATION,
 )
-# Under these names checks of ours say how many things are wrong.
+# Metadata of our checks that says how many problems were found.
 _COUNTS = ("count", "wrong")
 _CLASS = re.compile(r"^[\w.]+: ")
 
 
 @dataclass(frozen=True, slots=True)
 class Events:
-    """What happened since the cursor.
+    """Events since the cursor.
 
     Attributes:
-        news: What has not been handled yet.
-        handled: Id and time of each event that is handled with that, or was before.
+        news: Run ends and check results that are not handled yet.
+        handled: Id and time of each event that is handled after this, or was before.
     """
 
     news: tuple[RunEnd | CheckResult, ...]
@@ -55,17 +55,17 @@ class Events:
 
 
 class _NotKnownYetError(Exception):
-    """Dagster has not noted yet whether it starts a failed run again."""
+    """Dagster has not recorded yet whether it retries a failed run."""
 
 
 @dataclass(frozen=True, slots=True)
 class EventReader:
     """Reads the ends of our runs and the results of our checks.
 
-    Others may use the instance too; their runs and checks concern other people.
+    Runs and checks of other code locations on the same instance are ignored.
 
     Attributes:
-        repository: Knows what a check states, and what each job makes.
+        repository: Source of check descriptions and of the assets of each job.
     """
 
     instance: dg.DagsterInstance
@@ -73,10 +73,10 @@ class EventReader:
     page: Page
 
     def read(self, cursor: Cursor | None, now: datetime) -> Events:
-        """What happened since the cursor.
+        """Read the events since the cursor.
 
-        A failed run is not handled as long as it is not known whether it is started
-        again by itself; one that is, is no news.
+        A failed run stays unhandled until Dagster has recorded whether it retries it. A
+        run that is retried is not reported.
         """
         records = {
             record.storage_id: record
@@ -103,11 +103,11 @@ class EventReader:
         after = cursor.after if cursor else 0
         since = None if cursor else (now - _FIRST).timestamp()
         while True:
-            # The instance has no such method for checks that is not deprecated.
+            # For checks, the instance itself offers only a deprecated method.
             records = self.instance.event_log_storage.get_event_records(
                 dg.EventRecordsFilter(kind, after_cursor=after, after_timestamp=since),
                 limit=_PAGE,
-                # Descending, what does not fit into a page would never be seen.
+                # In descending order, events beyond the first page would be missed.
                 ascending=True,
             )
             yield from records
@@ -144,10 +144,10 @@ class EventReader:
     def _is_tried_again(
         self, event: dg.DagsterEvent, run: dg.DagsterRun, age: timedelta
     ) -> bool:
-        """Whether a failed run is started again by itself.
+        """Whether Dagster retries a failed run.
 
         Raises:
-            _NotKnownYetError: Nobody knows yet.
+            _NotKnownYetError: Dagster has not decided yet.
         """
         if not (event.is_run_failure and self.instance.run_retries_enabled):
             return False
@@ -187,13 +187,13 @@ class EventReader:
         )
 
     def _made(self, run: dg.DagsterRun) -> frozenset[dg.AssetKey]:
-        """The assets that a run makes."""
+        """The assets that a run materializes."""
         if run.asset_selection is not None:
             return frozenset(run.asset_selection)
         return self._selections().get(run.job_name, frozenset())
 
     def _job(self, run: dg.DagsterRun, made: frozenset[dg.AssetKey]) -> str:
-        """What a run is known by: whatever started it, the same work has one name."""
+        """Name the work of a run, the same whether a job or *Materialize* started it."""
         if run.job_name != IMPLICIT_ASSET_JOB_NAME:
             return run.job_name
         same = [name for name, keys in self._selections().items() if keys == made]
@@ -204,12 +204,12 @@ class EventReader:
         return SEPARATOR.join(names) or "all assets"
 
     def _jobs_within(self, made: frozenset[dg.AssetKey]) -> frozenset[str]:
-        """Jobs of ours that make these assets, or some of them, and no others."""
+        """Our jobs whose assets all are among these."""
         found = self._selections().items()
         return frozenset(name for name, keys in found if keys <= made)
 
     def _selections(self) -> dict[str, frozenset[dg.AssetKey]]:
-        """The assets of each job of ours that makes any."""
+        """Map each of our jobs that materializes assets to those assets."""
         if self.repository is None:
             return {}
         return {
@@ -220,9 +220,9 @@ class EventReader:
         }
 
     def _has_started(self, event: dg.DagsterEvent, record: dg.RunRecord) -> bool:
-        """Whether a run's process ran; a job that fails to start twice counts as if.
+        """Whether a run's process started, or the job's previous one did not either.
 
-        Whatever keeps it from starting is then its own.
+        Two failed starts in a row count as the job's own failure.
         """
         if not (event.is_run_failure and _timed_out_at_start(event)):
             return True
@@ -261,7 +261,7 @@ class EventReader:
 
 
 def _count(metadata: Mapping[str, dg.MetadataValue]) -> int | None:
-    """How many things a check of ours has found; ids and values are not told."""
+    """How many problems one of our checks found; ids and values stay out of notices."""
     found = [metadata[name].value for name in _COUNTS if name in metadata]
     return next((each for each in found if isinstance(each, int)), None)
 
@@ -271,7 +271,7 @@ def _timed_out_at_start(event: dg.DagsterEvent) -> bool:
 
 
 def _failure(event: dg.DagsterEvent) -> tuple[str, str, str]:
-    """The kind of error that a run failed with, its message, and its step."""
+    """Error class, message and step of a failed run; empty where unknown."""
     data = event.job_failure_data
     step = data.first_step_failure_event
     if step is None and data.error is not None:
@@ -282,7 +282,7 @@ def _failure(event: dg.DagsterEvent) -> tuple[str, str, str]:
     failure = step.step_failure_data
     described = failure.user_failure_data
     if described is not None and described.description:
-        # Written by us, for people.
+        # We raised this Failure; its description is safe to show.
         cause = described.metadata.get("cause")
         kind = str(cause.value) if cause is not None else ""
         return kind, without_rows(described.description), step.step_key or ""
@@ -291,15 +291,15 @@ def _failure(event: dg.DagsterEvent) -> tuple[str, str, str]:
 
 
 def describe(error: SerializableErrorInfo | None) -> tuple[str, str]:
-    """The kind and the message of the error that others were raised for.
+    """Class and message of the root cause.
 
-    The message only where it is ours: another's may quote a row's data.
+    The message is included only for our own errors; others may quote row data.
     """
     if error is None:
-        return "", "No reason is given."
+        return "", "No reason given."
     while error.cause is not None:
         error = error.cause
     kind = error.cls_name or "Error"
-    if kind in TELLING:
+    if kind in QUOTABLE_ERRORS:
         return kind, _CLASS.sub("", error.message).strip()
-    return kind, f"{kind}. Its text, which may quote data, is in the Dagster UI."
+    return kind, f"{kind}. See the Dagster UI for its message, which may quote data."

@@ -1,4 +1,4 @@
-"""What the Dagster instance tells of schedules and sensors, as values."""
+"""Read the state of schedules and sensors from the Dagster instance."""
 
 from datetime import UTC, datetime
 
@@ -22,7 +22,7 @@ def read_instigators(
     instance: dg.DagsterInstance, repository: dg.RepositoryDefinition, page: Page
 ) -> list[Instigator]:
     """Schedules and sensors of this code location, with their last ticks."""
-    # What an earlier version of ours had ticks no more.
+    # Ignore schedules and sensors that only an earlier version defined.
     names = {each.name for each in repository.schedule_defs}
     names |= {each.name for each in repository.sensor_defs}
     found = [

@@ -1,4 +1,4 @@
-"""What was found of figures, as results of Dagster's checks."""
+"""Convert findings about rollups and forecasts to Dagster check results."""
 
 from collections.abc import Iterable, Mapping
 
@@ -10,7 +10,7 @@ from apex_pipeline.analytics.rollups.rollup_checks import Finding
 def check_results(
     findings: Iterable[Finding], severities: Mapping[str, dg.AssetCheckSeverity]
 ) -> list[dg.AssetCheckResult]:
-    """One result for each finding."""
+    """Return one result per finding, with its count and examples as metadata."""
     return [
         dg.AssetCheckResult(
             check_name=finding.check,

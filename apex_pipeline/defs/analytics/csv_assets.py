@@ -1,4 +1,4 @@
-"""The CSV files as an asset, and a job for whatever rows somebody wants as a file."""
+"""The asset of the nightly CSV files, and the job that exports any range on request."""
 
 from collections.abc import Sequence
 from datetime import date
@@ -42,11 +42,11 @@ from apex_pipeline.errors import ApexError, ConfigError
 FILES_MATCH_ROLLUPS = dg.AssetCheckSpec(
     "files_match_rollups",
     asset=CSV_KEY,
-    description="Each file just written, read back as CSV, has as many rows as the "
-    "database had at that moment.",
+    description="Each file of this run, read back as CSV, has as many rows as the "
+    "database had when it was written.",
 )
 
-# Of the daily files; those of the others are in docs/csv.md and the database.
+# Columns of the daily files. docs/csv.md and the database describe the others.
 _SCHEMA: dg.TableSchema = DAILY_METADATA["dagster/column_schema"]
 _OF_THE_VIEW = [
     dg.TableColumn("is_complete", "boolean", "Whether the day was over then."),
@@ -67,8 +67,8 @@ _EXAMPLES = 5
     key=CSV_KEY,
     deps=[
         DAILY_KEY,
-        # A run writes whichever week is out of date. Nor could its days be mapped to
-        # weeks: these are cut in the other time zone.
+        # A run writes every week that is out of date. Its days cannot be mapped to
+        # weeks, because weekly partitions may use the other time zone.
         dg.AssetDep(WEEKLY_KEY, partition_mapping=dg.AllPartitionMapping()),
         HISTORY_KEY,
         FORECAST_KEY,
@@ -92,7 +92,7 @@ _EXAMPLES = 5
 def campaign_csv_exports(
     context: dg.AssetExecutionContext, services: Services
 ) -> dg.MaterializeResult:
-    """Write the files of the run's days, and those that are out of date."""
+    """Write the files of the run's days and every file that is out of date."""
     try:
         settings = services.analysis_settings()
         days = asked_periods(context, DAILY)
@@ -112,7 +112,7 @@ def _tell(
     days: Periods,
     overview: dict[str, Any],
 ) -> None:
-    """Say of each day's file what it is, also of days that the run was not asked for."""
+    """Report each day's file, including days outside the partitions of this run."""
     asked_for = frozenset(days.labels())
     # A day without runs has no file.
     for label in asked_for - {f.label for f in files if f.dataset is DAILY_ROWS}:
@@ -129,7 +129,7 @@ def _tell(
                 dg.AssetMaterialization(CSV_KEY, partition=key, metadata=facts)
             )
             continue
-        # One overview for the whole run: it is kept in each event.
+        # Attach the overview to one event only; each event stores its own copy.
         whole = overview if file.label == days.last else {}
         context.add_asset_metadata(whole | facts, partition_key=key)
 
@@ -144,7 +144,7 @@ def _facts(file: ExportedFile) -> dict[str, Any]:
 
 
 def _overview(files: Sequence[ExportedFile]) -> dict[str, Any]:
-    """All that the run wrote."""
+    """Totals and the last files of this run."""
     return {
         "files_written": len(files),
         "rows_written": sum(file.written.rows for file in files),
@@ -183,27 +183,26 @@ def _check(files: Sequence[ExportedFile]) -> dg.AssetCheckResult:
 
 
 class ExportConfig(dg.Config):
-    """What `apex export` takes; what is not said is an empty text or 0."""
+    """The options of `apex export`; an empty text or 0 means the default."""
 
     dataset: str = Field(default="daily", description=f"One of {', '.join(DATASETS)}.")
     first: str = Field(
         default="", description="First day, such as 2026-11-25; empty for all."
     )
-    last: str = Field(default="", description="Last day, included; empty for all.")
+    last: str = Field(default="", description="Last day, inclusive; empty for all.")
     zone: str = Field(
-        default="", description="Time zone of the days; empty for APEX_TIME_ZONE."
+        default="",
+        description="Time zone that days are counted in; empty for APEX_TIME_ZONE.",
     )
-    days: int = Field(
-        default=0, description=f"Length of the history; 0 for {HISTORY_DAYS}."
-    )
-    compress: bool = Field(default=False, description="Whether as gzip.")
+    days: int = Field(default=0, description=f"Days of history; 0 for {HISTORY_DAYS}.")
+    compress: bool = Field(default=False, description="Compress with gzip.")
 
 
 @dg.op(pool=ANALYSIS_POOL)
 def write_requested_csv(
     context: dg.OpExecutionContext, config: ExportConfig, services: Services
 ) -> None:
-    """Write one file into the folder `on_request`."""
+    """Write one file to the folder `on_request`."""
     try:
         settings = services.analysis_settings()
         selection = select(
@@ -241,11 +240,11 @@ def _day(name: str, text: str) -> date | None:
 
 @dg.job(
     executor_def=dg.in_process_executor,
-    description="Writes one dataset as a CSV file into the folder on_request in "
-    "APEX_EXPORT_DIR, as `apex export` does. For a range, zone or dataset that the "
-    "nightly files do not have.",
+    description="Writes one dataset as a CSV file to the folder on_request in "
+    "APEX_EXPORT_DIR, like `apex export`. Run it for a range, time zone or dataset that "
+    "the nightly files do not cover.",
     tags=OPERATOR_TAGS | ANALYSIS_TAGS,
 )
 def export_csv() -> None:
-    """Write any rows as one CSV file."""
+    """Export any range as one CSV file."""
     write_requested_csv()

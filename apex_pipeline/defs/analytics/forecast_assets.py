@@ -1,4 +1,4 @@
-"""The asset of the cost forecast, and what is checked of it."""
+"""The asset of the cost forecast, with its checks."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -62,7 +62,7 @@ _CHECK_SPECS = [
     for name, words in _CHECK_WORDS.items()
 ]
 _COST = dg.TableColumnDep(DAILY_KEY, "cost_usd")
-# What was learnt from computed days, by their dates.
+# Columns derived from the cost and date of computed days.
 _LINEAGE = {
     name: [_COST, dg.TableColumnDep(DAILY_KEY, "day")]
     for name in (
@@ -85,14 +85,14 @@ _LINEAGE = {
         "dagster/table_name": _VIEW,
         "dagster/column_lineage": dg.TableColumnLineage(_LINEAGE),
     },
-    description=f"What each of the next {HORIZON} days will cost, the next 7, 30 and 90 "
-    "together, and the month, with intervals of 50 % and 80 %: the views `cost_forecast` "
-    "and `cost_forecast_horizon`. Learnt from `daily_rollup_total` by the model that erred "
-    "least in a backtest, which is made with each training. What came of earlier "
-    "forecasts is in `cost_forecast_outcome`.",
+    description=f"Expected cost of each of the next {HORIZON} days, of the next 7, 30 and "
+    "90 days together, and of the month, with 50 % and 80 % intervals: the views "
+    "`cost_forecast` and `cost_forecast_horizon`. Each training backtests several models "
+    "on `daily_rollup_total` and uses the most accurate one. `cost_forecast_outcome` "
+    "compares earlier forecasts with the actual cost.",
 )
 def cost_forecast(services: Services) -> dg.MaterializeResult:
-    """Train on the days that are over, and keep what comes of it."""
+    """Train on the completed days and store the forecast."""
     try:
         settings = services.analysis_settings()
         with services.open_database() as database:
@@ -190,7 +190,7 @@ def _next_days(ahead: Outlook) -> dg.MarkdownMetadataValue:
 
 
 def _backtest(ahead: Outlook) -> dg.MarkdownMetadataValue:
-    """Each model's errors."""
+    """Errors of each model in the backtest."""
     return table(
         ("model", "MASE", f"{_sums(ahead)} off %", "pinball USD"),
         [
@@ -201,7 +201,7 @@ def _backtest(ahead: Outlook) -> dg.MarkdownMetadataValue:
 
 
 def _coverage(ahead: Outlook) -> dg.MarkdownMetadataValue:
-    """What share of outcomes each model's intervals would have held."""
+    """Share of backtested days and sums that fell inside each model's intervals."""
     return table(
         ("model", "days in 50/80 %", f"{_sums(ahead)} in 50/80 %"),
         [

@@ -63,14 +63,14 @@ _HISTORY_VIEW = "campaign_history_90d"
     pool=ANALYSIS_POOL,
     owners=OWNERS,
     kinds={"postgres"},
-    description="One row for each day, campaign and phase, in UTC and the business time "
-    "zone; all campaigns together in `daily_rollup_total`. Made by Postgres, any range "
+    description="One row per day, campaign and phase, in UTC and in the business time "
+    "zone; `daily_rollup_total` has all campaigns together. Postgres computes any range "
     "of days in one run.",
 )
 def daily_campaign_rollup(
     context: dg.AssetExecutionContext, services: Services
 ) -> dg.MaterializeResult:
-    """Make the run's days anew."""
+    """Recompute the run's days."""
     return _materialize(context, services, DAILY)
 
 
@@ -86,14 +86,14 @@ def daily_campaign_rollup(
     pool=ANALYSIS_POOL,
     owners=OWNERS,
     kinds={"postgres"},
-    description="One row for each ISO week that is over, campaign and phase, and what "
-    "changed since the week before; all campaigns together in `weekly_rollup_total`. "
-    "Made from the raw rows: medians do not add up from days.",
+    description="One row per completed ISO week, campaign and phase, with the change from "
+    "the week before; `weekly_rollup_total` has all campaigns together. Computed from "
+    "raw rows, because medians of days do not add up to weeks.",
 )
 def weekly_campaign_rollup(
     context: dg.AssetExecutionContext, services: Services
 ) -> dg.MaterializeResult:
-    """Make the run's weeks anew."""
+    """Recompute the run's weeks."""
     return _materialize(context, services, WEEKLY)
 
 
@@ -114,13 +114,13 @@ def weekly_campaign_rollup(
             }
         ),
     },
-    description="The last 30, 60 and 90 whole days with moving averages and the same "
-    "window before: the views `campaign_history_30d`, `_60d` and `_90d`, and the "
-    "function `campaign_history(days, zone)` for any length and time zone. Views need "
-    "no making: a materialization says how they stand.",
+    description="The last 30, 60 and 90 whole days with moving averages and the window "
+    "before for comparison: the views `campaign_history_30d`, `_60d` and `_90d`, and the "
+    "function `campaign_history(days, zone)` for any length and time zone. Views are "
+    "always current; a materialization records their latest values.",
 )
 def campaign_history(services: Services) -> dg.MaterializeResult:
-    """Look at the views, and keep how fresh they are."""
+    """Read the views and record their latest values."""
     try:
         settings = services.analysis_settings()
         with services.open_database() as database:
@@ -165,13 +165,13 @@ def campaign_history(services: Services) -> dg.MaterializeResult:
 
 
 def asked_periods(context: dg.AssetExecutionContext, grain: Grain) -> Periods:
-    """The days or weeks that a run is for, by its partitions."""
+    """Return the days or weeks of the run's partition range."""
     keys = context.partition_key_range
     return Periods(grain, date.fromisoformat(keys.start), date.fromisoformat(keys.end))
 
 
 def shown(periods: Periods) -> Periods:
-    """A run's own periods, and those before them that the pictures show."""
+    """Extend a run's periods backwards to cover what the pictures show."""
     grain = periods.grain
     before = timedelta(days=grain.days * (PERIODS_SHOWN[grain.name] - 1))
     return Periods(grain, min(periods.first, periods.last - before), periods.last)
@@ -180,9 +180,9 @@ def shown(periods: Periods) -> Periods:
 def preview(
     grain: Grain, found: Sequence[PeriodTotal], zone: str
 ) -> dict[str, dg.MarkdownMetadataValue]:
-    """The newest days or weeks of a time zone as a table, a line and a picture."""
+    """Show the newest days or weeks of a time zone as a table, a sparkline and a picture."""
     today = datetime.now(ZoneInfo(zone)).date()
-    # A day that has begun elsewhere is not one yet in the business time zone.
+    # A day may have begun in the other time zone but not in this one.
     begun = [total for total in found if total.label <= today]
     begun = begun[-PERIODS_SHOWN[grain.name] :]
     if not begun:
@@ -198,7 +198,7 @@ def preview(
         )
         for total in begun[-_PREVIEW_ROWS:]
     ]
-    # What is wider is cut off on a screen of 1440 pixels.
+    # A wider table is cut off on a screen of 1440 pixels.
     head = (grain.label, "runs", "success %", "USD", "p95 median ms")
     over = begun if is_over else begun[:-1]
     svg = rollup_picture(grain, begun, None if is_over else today)
@@ -230,7 +230,7 @@ def _materialize(
         context.add_asset_metadata(
             {
                 "dagster/partition_row_count": rows,
-                # One preview for the whole run: it is kept in each event.
+                # Attach the preview to one event only; each event stores its own copy.
                 **(overview if label == periods.last else {}),
                 **_figures(by_label[label]),
             },

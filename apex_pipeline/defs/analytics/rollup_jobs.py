@@ -1,7 +1,7 @@
-"""When rollups are made: every night, on Mondays, after a sync, and when rows are late.
+"""The jobs that compute rollups, and their schedules.
 
-A run takes a range of partitions by tags, so any number of days is one run and one
-statement. None of it has the sync's tag or waits for a sync, and none holds one up.
+A run gets its range of partitions from tags, so any number of days is one run and one
+statement. These runs neither wait for a sync nor delay one.
 """
 
 from datetime import date
@@ -29,17 +29,17 @@ _RANGE_END = "dagster/asset_partition_range_end"
 refresh_daily_rollups = dg.define_asset_job(
     "refresh_daily_rollups",
     selection=dg.AssetSelection.assets(DAILY_KEY, HISTORY_KEY, FORECAST_KEY, CSV_KEY),
-    description="Makes days again from their raw rows, then the history, the cost "
-    "forecast and the CSV files: every night, after syncs, and when rows come late. Start "
-    "it by hand to remake any range of days.",
+    description="Recomputes days from their raw rows, then the history, the cost forecast "
+    "and the CSV files: every night, after syncs, and when rows arrive late. Start it by "
+    "hand to recompute any range of days.",
     executor_def=dg.in_process_executor,
     tags=SCHEDULED_TAGS | ANALYSIS_TAGS,
 )
 refresh_weekly_rollups = dg.define_asset_job(
     "refresh_weekly_rollups",
     selection=dg.AssetSelection.assets(WEEKLY_KEY),
-    description="Makes weeks again from their raw rows: on Mondays, and when rows come "
-    "late. Start it by hand to remake any range of weeks.",
+    description="Recomputes weeks from their raw rows: on Mondays, and when rows arrive "
+    "late. Start it by hand to recompute any range of weeks.",
     executor_def=dg.in_process_executor,
     tags=SCHEDULED_TAGS | ANALYSIS_TAGS,
 )
@@ -51,20 +51,20 @@ def range_tags(first: date | str, last: date | str) -> dict[str, str]:
 
 
 def active_refresh(instance: dg.DagsterInstance) -> str | None:
-    """What is known of a refresh that is queued or running; None if there is none."""
+    """Describe a refresh that is queued or running; None if there is none."""
     for job in (refresh_daily_rollups, refresh_weekly_rollups):
         records = instance.get_run_records(
             dg.RunsFilter(job_name=job.name, tags=OURS, statuses=ACTIVE), limit=1
         )
         if records:
-            return f"{job.name} {records[0].dagster_run.run_id[:8]} is under way"
+            return f"{job.name} {records[0].dagster_run.run_id[:8]} is running"
     return None
 
 
 @dg.schedule(
     job=refresh_daily_rollups,
     cron_schedule="30 2 * * *",
-    # Where the day ends last: both yesterdays are over.
+    # The time zone where the day ends last: yesterday is over in both.
     execution_timezone=LAST_ZONE,
     default_status=dg.DefaultScheduleStatus.RUNNING,
     description=f"At 02:30: the last {_TRAILING_DAYS} days and today, in one run.",
@@ -72,7 +72,7 @@ def active_refresh(instance: dg.DagsterInstance) -> str | None:
 def refresh_daily_rollups_nightly(
     context: dg.ScheduleEvaluationContext,
 ) -> dg.RunRequest:
-    """Make the trailing days anew, whether or not a row was late."""
+    """Recompute the trailing days, whether or not rows arrived late."""
     keys = DAYS.get_partition_keys(current_time=context.scheduled_execution_time)
     return dg.RunRequest(
         run_key=context.scheduled_execution_time.isoformat(),
@@ -90,7 +90,7 @@ def refresh_daily_rollups_nightly(
 def refresh_weekly_rollups_mondays(
     context: dg.ScheduleEvaluationContext,
 ) -> dg.RunRequest:
-    """Make the week that has ended, and the one before it anew."""
+    """Recompute the week that has ended and the one before it."""
     keys = WEEKS.get_partition_keys(current_time=context.scheduled_execution_time)
     return dg.RunRequest(
         run_key=context.scheduled_execution_time.isoformat(),

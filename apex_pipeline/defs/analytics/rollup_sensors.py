@@ -1,4 +1,4 @@
-"""Today after each sync, and days whose raw rows came, went or changed afterwards."""
+"""Sensors that recompute today after a sync, and days whose raw rows changed later."""
 
 import json
 from dataclasses import asdict, dataclass, replace
@@ -23,7 +23,7 @@ from apex_pipeline.postgres.run_ledger import RunRecord, RunStatus
 from apex_pipeline.settings import AnalysisSettings
 
 _PATIENCE_SECONDS = 10.0
-# Dagster gives a tick up after sixty seconds.
+# Dagster ends a tick after 60 s.
 _COMPARING_SECONDS = 35.0
 _RUNS_LOOKED_AT = 20
 _TODAY_INTERVAL = timedelta(minutes=15)
@@ -36,26 +36,26 @@ _COMPARED_AT_ONCE = timedelta(days=30)
     job=refresh_daily_rollups,
     minimum_interval_seconds=60,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Makes today anew after a sync that delivered something, at most every "
-    "fifteen minutes.",
+    description="Recomputes today after a sync that delivered rows, at most every fifteen "
+    "minutes.",
 )
 def refresh_today(
     context: dg.SensorEvaluationContext, services: Services
 ) -> dg.SensorResult | dg.SkipReason:
-    """Follow the ledger: the first sync since the last refresh that delivered rows."""
+    """Request a run if a sync has delivered rows since the last refresh."""
     now = datetime.now(UTC)
     done_run, done_at = _read_today(context.cursor)
     try:
         settings = services.analysis_settings()
         run = _last_delivery(services)
     except ApexError as error:
-        # The runs that fail for it are seen; this one would add nothing.
-        return dg.SkipReason(f"The ledger cannot be read: {error}")
+        # The sync's own failed run already raises the alert.
+        return dg.SkipReason(f"The run ledger cannot be read: {error}")
     if run is None or run.id <= done_run:
-        return dg.SkipReason("No sync has delivered anything since.")
+        return dg.SkipReason("No sync has delivered rows since the last refresh.")
     if done_at is not None and now - done_at < _TODAY_INTERVAL:
         minutes = (now - done_at).total_seconds() / 60
-        return dg.SkipReason(f"Today was made {minutes:.0f} minutes ago.")
+        return dg.SkipReason(f"Today was recomputed {minutes:.0f} minutes ago.")
     first, last = _labels(settings, done_at or now, now)
     return dg.SensorResult(
         run_requests=[
@@ -87,7 +87,7 @@ def _last_delivery(services: Services) -> RunRecord | None:
 def _labels(
     settings: AnalysisSettings, since: datetime, now: datetime
 ) -> tuple[date, date]:
-    """Today wherever it is, and yesterday if it went on after it was made last."""
+    """Today in either time zone, and yesterday if it had not ended at the last refresh."""
     since = max(since, now - timedelta(days=1))
     zones = [ZoneInfo(name) for name in settings.time_zones]
     return (
@@ -98,7 +98,7 @@ def _labels(
 
 @dataclass(frozen=True, slots=True)
 class _Compared:
-    """How far the comparison of all rows has come, a part with each tick.
+    """Progress of the daily comparison, which covers one part per tick.
 
     Attributes:
         begun: Day on which the lap began.
@@ -122,10 +122,10 @@ class _Compared:
 def remake_late_days(
     context: dg.SensorEvaluationContext, services: Services
 ) -> dg.SensorResult | dg.SkipReason:
-    """Ask for one run for each range of days, and of weeks, that is out of date."""
+    """Request one run for each range of days or weeks that is out of date."""
     busy = active_refresh(context.instance)
     if busy:
-        return dg.SkipReason(f"{busy}; it may be making them.")
+        return dg.SkipReason(f"{busy}; it may be recomputing the same days.")
     now = datetime.now(UTC)
     settings = services.analysis_settings()
     with services.open_database(wait_seconds=_PATIENCE_SECONDS) as database:
@@ -172,7 +172,7 @@ def _next_part(cursor: str | None, first: date, now: datetime) -> _Compared:
 
 
 def _requests(found: Stale) -> list[dg.RunRequest]:
-    """The newest first; those beyond the limit are found again at the next tick."""
+    """Newest first; the next tick finds those beyond the limit again."""
 
     def request(job: str, periods: Periods) -> dg.RunRequest:
         return dg.RunRequest(job_name=job, tags=range_tags(periods.first, periods.last))

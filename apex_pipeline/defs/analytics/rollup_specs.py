@@ -1,4 +1,4 @@
-"""What the rollups are in Dagster: partitions, columns, lineage, checks."""
+"""Specs of the rollup assets: partitions, columns, lineage, checks."""
 
 import os
 import warnings
@@ -41,20 +41,21 @@ from apex_pipeline.settings import (
 GROUP = "analysis"
 OWNERS = ["team:apex-data"]
 
-# The parameter is years old, and the only way to make a range of days in one run.
+# In beta for years, and the only way to compute a range of days in one run.
 warnings.filterwarnings("ignore", "Parameter `backfill_policy`", dg.BetaWarning)
 
 
 def cut(
     environment: Mapping[str, str],
 ) -> tuple[dg.DailyPartitionsDefinition, dg.WeeklyPartitionsDefinition]:
-    """Days and weeks since the history began, labels of dates for every time zone.
+    """Return the daily and weekly partitions since the history began.
 
-    A day is there when it has begun in one of the two time zones, an ISO week, by its
-    Monday, when it is over in both.
+    A partition is labelled with its date and covers both time zones. A day exists once
+    it has begun in either time zone; an ISO week, labelled by its Monday, once it is
+    over in both.
 
-    A variable that is malformed must not take the sync down with it. It fails each run
-    of the rollups, which says what is wrong.
+    A malformed variable does not stop the code location from loading. It fails each
+    rollup run with a message instead, and the sync keeps running.
     """
     try:
         settings = load_analysis_settings(environment)
@@ -71,10 +72,10 @@ def cut(
 
 
 def _ahead(zone: str) -> bool:
-    """Whether a day ever begins earlier there than in UTC.
+    """Whether days begin earlier in `zone` than in UTC at any time of the year.
 
-    London is ahead in summer alone. A time zone that is ahead for one part of the year
-    is not behind in the other, and this process may outlive the change.
+    London is ahead only in summer. A time zone that is ahead for part of the year is
+    never behind in the rest, and this process may outlive the change.
     """
     year = datetime.now(UTC).year
     offsets = (datetime(year, m, 1, tzinfo=ZoneInfo(zone)).utcoffset() for m in (1, 7))
@@ -83,7 +84,7 @@ def _ahead(zone: str) -> bool:
 
 DAYS, WEEKS = cut(os.environ)
 LAST_ZONE = WEEKS.timezone
-"""The time zone, of the two, in which a day ends last."""
+"""The one of the two time zones in which a day ends last."""
 
 
 def _metadata(
@@ -113,7 +114,7 @@ HISTORY_KEY = dg.AssetKey("campaign_history")
 FORECAST_KEY = dg.AssetKey("cost_forecast")
 CSV_KEY = dg.AssetKey("campaign_csv_exports")
 
-# Made every night, and every Monday; late by some hours, somebody should see it.
+# Computed every night and every Monday; a few hours late counts as stale.
 DAILY_FRESHNESS = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=30))
 WEEKLY_FRESHNESS = dg.FreshnessPolicy.time_window(fail_window=timedelta(days=8))
 
@@ -127,7 +128,7 @@ WEEKLY_METADATA = _metadata(
     [TIME_ZONE, WEEK, CAMPAIGN, PHASE, *MEASURES, COMPUTED_AT, *CHANGES],
     CAMPAIGN_METRICS.key,
 )
-# The columns' descriptions come from the database, with each materialization.
+# Each materialization reads the column descriptions from the database.
 _AS_THEY_ARE = (
     *("day", "runs", "agents_total", "agents_successful", "success_rate_pct"),
     *("assets_generated", "tokens_in", "tokens_out", "cost_usd", "cost_per_run_usd"),
@@ -154,17 +155,17 @@ HISTORY_LINEAGE = {name: (name,) for name in _AS_THEY_ARE} | {
 }
 
 _CHECK_WORDS = {
-    MATCHES_RAW_ROWS: "The sums of the days or weeks just made, by campaign and all "
-    "together, are those of the raw rows, added up another way.",
-    NO_GAP: "No day or week is missing between the first and the last that is computed.",
-    NO_IMPOSSIBLE_VALUE: "No raw row of the days just made has more successful agents "
+    MATCHES_RAW_ROWS: "The sums of the recomputed days or weeks, per campaign and in "
+    "total, equal those of the raw rows from an independent query.",
+    NO_GAP: "No day or week is missing between the first and the last computed one.",
+    NO_IMPOSSIBLE_VALUE: "In the recomputed days, no raw row has more successful agents "
     "than agents, or a count, cost or latency that is negative or not a finite number.",
-    NO_ROW_OUTSIDE_HISTORY: "No raw row is dated before the first day of the rollups, in "
-    "the future, or not at all: such rows are in none of them.",
-    NO_COST_JUMP: "No day just made costs more than twice what such weekdays mostly "
-    "cost, by the median of the last eight.",
-    WEEKS_EQUAL_DAYS: "What adds up from days to weeks does, where both were made of the "
-    "same raw rows.",
+    NO_ROW_OUTSIDE_HISTORY: "Every raw row has a date, neither before the first day of "
+    "the rollups nor in the future. The rollups leave out other rows.",
+    NO_COST_JUMP: "No recomputed day costs more than twice the median of the last eight "
+    "days of the same weekday.",
+    WEEKS_EQUAL_DAYS: "Weekly sums equal the sums of their days, where both were computed "
+    "from the same raw rows.",
 }
 SEVERITIES = {
     MATCHES_RAW_ROWS: dg.AssetCheckSeverity.ERROR,

@@ -1,1 +1,1 @@
-"""Jobs for operators: status, doctor, provisioning, recording, report, purge."""
+"""Operator jobs: status, doctor, provisioning, recording, report, purge."""

@@ -1,7 +1,7 @@
-"""Dagster's storage, in the Postgres of DAGSTER_POSTGRES_URL; named in dagster.yaml.
+"""Dagster's storage in the Postgres of DAGSTER_POSTGRES_URL, as dagster.yaml configures.
 
-`env:` in dagster.yaml would do as well, but a variable that is not set would end each of
-Dagster's commands with a stack trace.
+`env:` in dagster.yaml would work too, but with the variable unset every Dagster command
+would end in a stack trace.
 """
 
 import os
@@ -14,29 +14,29 @@ from dagster_postgres import DagsterPostgresStorage
 
 _VARIABLE = "DAGSTER_POSTGRES_URL"
 _MISSING = (
-    f"{_VARIABLE} is not set. Name a Postgres beside Dagster there, as .env.example "
-    "says, or set DAGSTER_HOME to a folder with a dagster.yaml of its own: an empty one "
-    "has Dagster use SQLite, which is enough to validate definitions."
+    f"{_VARIABLE} is not set. Set it to the Postgres for Dagster's storage (see "
+    ".env.example). To only validate definitions, point DAGSTER_HOME at a folder with an "
+    "empty dagster.yaml instead; Dagster then uses SQLite."
 )
 
 
 class PostgresOfVariable(DagsterPostgresStorage):
-    """Dagster's own Postgres storage, whose address comes from the environment.
+    """Dagster's Postgres storage at the address in DAGSTER_POSTGRES_URL.
 
     Raises:
-        UsageError: The variable is not set; Dagster's commands print that as a sentence.
+        UsageError: The variable is not set. Dagster's commands print only the message.
     """
 
     @classmethod
     def config_type(cls) -> dict[str, Any]:
-        """There is nothing to configure."""
+        """Accept no options in dagster.yaml."""
         return {}
 
     @classmethod
     def from_config_value(
         cls, inst_data: ConfigurableClassData | None, _: Mapping[str, Any]
     ) -> Self:
-        """Make the storage; connections come later."""
+        """Create the storage without connecting."""
         url = os.environ.get(_VARIABLE)
         if not url:
             raise click.UsageError(_MISSING)

@@ -1,4 +1,4 @@
-"""What `apex status` and `apex doctor` tell, for those who live in the UI."""
+"""Jobs that do in the Dagster UI what `apex status` and `apex doctor` do in a terminal."""
 
 import os
 from datetime import UTC, datetime
@@ -18,7 +18,7 @@ from apex_pipeline.monitoring.status_overview import overview
 
 @dg.op
 def tell_status(context: dg.OpExecutionContext) -> None:
-    """Tell whether the sync keeps up, and if not, why."""
+    """Report whether the sync keeps up, and if not, why."""
     try:
         found = overview(os.environ)
         wrong = reasons(os.environ, datetime.now(UTC))
@@ -50,20 +50,21 @@ def _shown(value: object) -> Any:
 
 
 class DoctorConfig(dg.Config):
-    """What the doctor may do."""
+    """Options of `apex doctor`."""
 
     send_test: bool = Field(
-        default=False, description="Send a test message through each alert channel."
+        default=False,
+        description="Also send a test message through each alert channel.",
     )
 
 
 @dg.op
 def examine_everything(context: dg.OpExecutionContext, config: DoctorConfig) -> None:
-    """Go through the checklist; what is wrong is in the table and the log.
+    """Run all checks; problems are listed in the table and the log.
 
-    The run succeeds all the same, since who asks is not to be alerted by the answer.
+    The run succeeds even if checks fail: you asked for the answer and need no alert.
     """
-    # It loads what no sync needs.
+    # Imported here, because runs of the sync load this module too.
     from apex_pipeline.monitoring.doctor.checklist import Surroundings, look  # noqa: PLC0415
     from apex_pipeline.monitoring.doctor.runner import patience  # noqa: PLC0415
 
@@ -94,22 +95,22 @@ def examine_everything(context: dg.OpExecutionContext, config: DoctorConfig) -> 
 
 @dg.job(
     executor_def=dg.in_process_executor,
-    description="Shows whether the sync keeps up, and if not, why, as `apex status`. The "
-    "first thing to look at when somebody misses a row.",
+    description="Shows whether the sync keeps up, and if not, why, like `apex status`. Run "
+    "it first when a row is missing in Dataverse.",
     tags=OPERATOR_TAGS,
 )
 def show_status() -> None:
-    """Tell whether the sync keeps up, and if not, why."""
+    """Show whether the sync keeps up, and if not, why."""
     tell_status()
 
 
 @dg.job(
     executor_def=dg.in_process_executor,
-    description="Checks live all that the sync needs, and says how to fix what is wrong, "
-    "as `apex doctor`. After a change of configuration or role, and when a run fails. "
-    "Succeeds whatever it finds.",
+    description="Checks everything the sync needs against the live systems and says how to "
+    "fix problems, like `apex doctor`. Run it after changing the configuration or a role, "
+    "and when a run fails. Succeeds whatever it finds.",
     tags=OPERATOR_TAGS,
 )
 def run_doctor() -> None:
-    """Check everything that the sync needs, live."""
+    """Check everything the sync needs against the live systems."""
     examine_everything()

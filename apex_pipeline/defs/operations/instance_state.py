@@ -1,4 +1,4 @@
-"""What the Dagster instance tells of its daemons and of the schedule."""
+"""Read daemons, schedule and configuration from the Dagster instance."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,10 +31,10 @@ from apex_pipeline.settings import read_variable
 
 
 def look_at_instance(environment: Mapping[str, str]) -> Instance | None:
-    """Read the instance that DAGSTER_HOME names; None without one.
+    """Read the instance in DAGSTER_HOME; None if the variable is not set.
 
     Raises:
-        ApexError: It is named, and cannot be read.
+        ApexError: DAGSTER_HOME is set, but the instance cannot be read.
     """
     if not read_variable(environment, "DAGSTER_HOME"):
         return None
@@ -46,10 +46,10 @@ def look_at_instance(environment: Mapping[str, str]) -> Instance | None:
 def readable_instance(
     environment: Mapping[str, str],
 ) -> Iterator[dg.DagsterInstance]:
-    """The instance that DAGSTER_HOME names.
+    """Open the instance in DAGSTER_HOME, with a timeout on its storage.
 
     Raises:
-        ApexError: It cannot be read.
+        ApexError: The instance cannot be read.
     """
     bound_storage()
     try:
@@ -66,7 +66,7 @@ def readable_instance(
 
 
 def read_instance(instance: DagsterInstance) -> Instance:
-    """Heartbeats, the schedule's switch, and its last tick."""
+    """Read daemon heartbeats, the state and last tick of the schedule, and the setup."""
     beats = instance.get_daemon_heartbeats()
     state, tick = _schedule(instance)
     return Instance(
@@ -124,7 +124,7 @@ def _same_database(url: str, other: str | None) -> bool:
 def _schedule(
     instance: DagsterInstance,
 ) -> tuple[InstigatorState | None, InstigatorTick | None]:
-    """The switch and the last tick of our code location's schedule."""
+    """State and last tick of our code location's sync schedule."""
     for state in instance.all_instigator_state():
         is_sync = state.instigator_name == sync_every_five_minutes.name
         if is_sync and is_our_instigator(state):

@@ -1,4 +1,4 @@
-"""Starting a job from outside Dagster, and waiting for what comes of it."""
+"""Start a job from outside Dagster and wait for it to finish."""
 
 import json
 import logging
@@ -30,10 +30,10 @@ logger = logging.getLogger(__name__)
 
 _ERROR_LINE = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Timeout)\b")
 
-# A daemon writes a heartbeat every 30 s, and Dagster itself allows five minutes.
+# A daemon writes a heartbeat every 30 s; Dagster itself allows five minutes.
 _HEARTBEAT_SECONDS = 90.0
 _POLL_SECONDS = 0.25
-# It loads the code location, which takes seconds.
+# Launching loads the code location, which takes seconds.
 _LAUNCH_SECONDS = 60.0
 
 
@@ -42,9 +42,9 @@ class FinishedRun:
     """How a run ended.
 
     Attributes:
-        note: Why it did nothing, though it did not fail.
-        failure: What a person has to mend, if it failed.
-        slice_note: What is left of the slice that it sent again.
+        note: Why it did nothing, if it succeeded without work.
+        failure: Message with cause and remedy, if it failed.
+        slice_note: What remains of the slice that it resent.
         queued: Whether it went through the daemon's queue.
     """
 
@@ -60,16 +60,15 @@ def sync_through_dagster(
     config: Mapping[str, object],
     environment: Mapping[str, str],
 ) -> FinishedRun:
-    """Run the sync job: through the queue while a daemon lives, else in this process.
+    """Run the sync job, through the queue if a daemon is alive, else in this process.
 
     Args:
         definitions: Where the job is, should it run in this process.
         config: Fields of `SyncConfig` that differ from their defaults.
-        environment: With DAGSTER_HOME, the run is recorded there; without, nowhere.
+        environment: If it has DAGSTER_HOME, the run is recorded in that instance.
 
     Raises:
-        ApexError: The run could not be started, or did not end in the time that the
-            longest run takes.
+        ApexError: The run could not be started, or exceeded the job's maximum runtime.
     """
     return _through_dagster(_SYNC, definitions, config, environment)
 
@@ -117,7 +116,7 @@ def _through_dagster(
             run_id = _submit(instance, Path(home), job, run_config)
             if run_id is not None:
                 return _await(instance, run_id, job)
-        # What a person has to know is printed by the caller, without Dagster's events.
+        # The caller prints the outcome; Dagster's event log would only be noise.
         quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
         result = definitions.resolve_job_def(job.name).execute_in_process(
             run_config=run_config | quiet, instance=instance, raise_on_error=False
@@ -148,7 +147,7 @@ def _submit(
     job: _Job,
     run_config: Mapping[str, object],
 ) -> str | None:
-    """Put a run into the queue as Dagster's own command does; None if it cannot."""
+    """Queue a run with Dagster's own command and return its id; None if that fails."""
     workspace = home / "workspace.yaml"
     where = ["-w", str(workspace)] if workspace.is_file() else []
     run_id = str(uuid4())
@@ -160,32 +159,32 @@ def _submit(
     complaint = _run(command)
     if complaint is None or instance.get_run_by_id(run_id) is not None:
         return run_id
-    # Its daemon may have died a moment ago, for the heartbeat lives on for a while.
+    # The daemon may have just died: its last heartbeat still counts for a while.
     logger.warning(
-        "dagster did not take the run (%s); it runs in this process",
+        "Dagster could not queue the run (%s); running it in this process",
         complaint,
     )
     return None
 
 
 def _run(command: Sequence[str]) -> str | None:
-    """Run a command to its end; what it complains of, or None."""
+    """Run a command to its end; return why it failed, or None."""
     try:
         ended = subprocess.run(  # noqa: S603  our own interpreter and job
             command,
             capture_output=True,
             text=True,
             check=False,
-            # It asks the storage without the bound that we have.
+            # The child process has no timeout on the storage of its own.
             timeout=_LAUNCH_SECONDS,
         )
     except subprocess.TimeoutExpired:
-        return f"it has not ended in {_LAUNCH_SECONDS:.0f} s"
+        return f"no answer in {_LAUNCH_SECONDS:.0f} s"
     return _cause(ended.stderr) if ended.returncode else None
 
 
 def _cause(stderr: str) -> str:
-    """The last line of a stack trace that names an error, and not a place."""
+    """The last line of a stack trace that names an error."""
     named = [line for line in stderr.splitlines() if _ERROR_LINE.match(line)]
     return named[-1] if named else "no reason given"
 
@@ -198,8 +197,8 @@ def _await(instance: dg.DagsterInstance, run_id: str, job: _Job) -> FinishedRun:
             return _finished(instance, run_id, queued=True)
         time.sleep(_POLL_SECONDS)
     raise ApexError(
-        f"Run {run_id} has not ended in {job.max_runtime.total_seconds():.0f} s. Look at "
-        "it in the Dagster UI; it may still be in the queue."
+        f"Run {run_id} has not finished after {job.max_runtime.total_seconds():.0f} s. "
+        "Check it in the Dagster UI; it may still be queued."
     )
 
 
@@ -219,7 +218,7 @@ def _finished(
 
 
 def _failure(instance: dg.DagsterInstance, run_id: str) -> str:
-    """The text that the step failed with, else that of the run's own failure."""
+    """The failure message of the step, or else of the run."""
     for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_FAILURE):
         event = entry.dagster_event
         if event is None or not event.is_step_failure:
@@ -230,4 +229,4 @@ def _failure(instance: dg.DagsterInstance, run_id: str) -> str:
     for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.RUN_FAILURE):
         if entry.dagster_event and entry.dagster_event.message:
             return entry.dagster_event.message
-    return f"Run {run_id} did not succeed; the Dagster UI tells more."
+    return f"Run {run_id} did not succeed; see the Dagster UI for details."

@@ -1,4 +1,4 @@
-"""Provisioning by hand, for those who live in the UI."""
+"""Jobs that do in the Dagster UI what `apex provision` does in a terminal."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -18,10 +18,10 @@ _MADE = ("would_be_made", "made")
 
 
 class ProvisionConfig(dg.Config):
-    """What a run may do."""
+    """Options of `apex provision`."""
 
     plan_only: bool = Field(
-        default=False, description="Show what would be made, and make nothing."
+        default=False, description="Show what would change; change nothing."
     )
 
 
@@ -29,7 +29,7 @@ class ProvisionConfig(dg.Config):
 def make_database_ready(
     context: dg.OpExecutionContext, config: ProvisionConfig
 ) -> None:
-    """Make what the databases lack; what is right is left alone."""
+    """Apply the pending migrations to the databases."""
     from apex_pipeline.provisioning import databases  # noqa: PLC0415  loads yoyo
 
     try:
@@ -49,7 +49,7 @@ def make_database_ready(
 def make_dataverse_ready(
     context: dg.OpExecutionContext, config: ProvisionConfig, services: Services
 ) -> None:
-    """Make what Dataverse lacks, or fail with what only a person can mend."""
+    """Create what Dataverse lacks; list what needs a fix by hand."""
     try:
         settings = services.settings()
         outcome = provision(
@@ -57,7 +57,7 @@ def make_dataverse_ready(
             load_administrator(os.environ, settings.dataverse),
             settings.token_cache_path,
             plan_only=config.plan_only,
-            tell=lambda text: context.log.info("made: %s", text),
+            tell=lambda text: context.log.info("created: %s", text),
         )
     except ApexError as error:
         raise dg.Failure(str(error), allow_retries=False) from error
@@ -82,29 +82,29 @@ def _tell(context: dg.OpExecutionContext, lists: Mapping[str, Sequence[str]]) ->
         }
     )
     if not any(lists.get(name) for name in _MADE):
-        context.log.info("nothing had to be made")
+        context.log.info("nothing to create")
     for text in lists["to_be_mended_by_hand"]:
-        context.log.warning("to be mended by hand: %s", text)
+        context.log.warning("fix by hand: %s", text)
 
 
 @dg.job(
     executor_def=dg.in_process_executor,
-    description="Makes the Dataverse table, role and application user as they should be, "
-    "as `apex provision dataverse`. Once for a new environment, and when the doctor or an "
-    "alert says that the table or role has drifted.",
+    description="Creates what is missing of the Dataverse table, role and application "
+    "user, like `apex provision dataverse`. Run it once for a new environment, and when "
+    "the doctor or an alert says that the table or role has changed.",
     tags=OPERATOR_TAGS,
 )
 def provision_dataverse() -> None:
-    """Make the Dataverse table, role and application user as needed."""
+    """Create what is missing of the Dataverse table, role and application user."""
     make_dataverse_ready()
 
 
 @dg.job(
     executor_def=dg.in_process_executor,
-    description="Applies the migrations that the databases do not have yet, as `apex "
-    "provision database`. Once for a new database, and after each upgrade.",
+    description="Applies the pending migrations to the databases, like `apex provision "
+    "database`. Run it once for a new database, and after each upgrade.",
     tags=OPERATOR_TAGS,
 )
 def provision_database() -> None:
-    """Apply the migrations that the databases do not have yet."""
+    """Apply the pending migrations to the databases."""
     make_database_ready()

@@ -1,18 +1,18 @@
-"""Keeping what is ours in Dagster's storage small.
+"""Delete our old runs and events, which Dagster itself keeps for ever.
 
-What grows, by table of dagster-postgres 0.29.27, and the size at which it stays with runs
-kept for 30 days:
+Tables of dagster-postgres 0.29.27 that grow, with their size if runs are kept for 30
+days:
 
 - `event_logs`: about 0.7 GB. 600 rows an hour, each 1.7 kB with its indexes.
-- `asset_check_executions`: about 0.2 GB. It grows by 1.6 to 2.6 GB a year, and
-  `delete_run` leaves it behind.
-- `runs` goes with the run, `run_tags` by its foreign key, `asset_event_tags` with the event.
-- `job_ticks`: kept as long as `retention` in dagster.yaml says.
+- `asset_check_executions`: about 0.2 GB. Without a purge it grows by 1.6 to 2.6 GB a
+  year; `delete_run` does not touch it.
+- `runs`, `run_tags` and `asset_event_tags` are deleted with the run or event.
+- `job_ticks`: deleted by Dagster as `retention` in dagster.yaml says.
 - `snapshots`: one for each version of a job and each selection; `bulk_actions` and
-  `backfill_tags`: one for each backfill. They are few, are shared with other code
-  locations, and stay.
+  `backfill_tags`: one for each backfill. They are few and shared with other code
+  locations, so they are kept.
 
-All others hold one row for each key, pool, daemon, schedule or sensor.
+All other tables hold one row for each key, pool, daemon, schedule or sensor.
 """
 
 from collections.abc import Callable, Collection
@@ -42,10 +42,10 @@ _FINISHED = [
 
 
 class PurgeConfig(dg.Config):
-    """How long runs are kept."""
+    """How long to keep runs."""
 
     keep_days: int = Field(
-        default=30, ge=1, description="Runs created longer ago are deleted."
+        default=30, ge=1, description="Delete runs created longer ago than this."
     )
 
 
@@ -57,8 +57,8 @@ def delete_old_runs(
 ) -> None:
     """Delete our finished runs with their events, and our old check results.
 
-    Dagster keeps all of it for ever. What a run delivered stays in `sync_run`; the
-    latest materialization of an asset, and the latest result of a check, survive.
+    What a run delivered stays in `sync_run`. The latest materialization of each asset
+    and the latest result of each check are kept.
     """
     before = datetime.now(UTC) - timedelta(days=config.keep_days)
     runs = _delete_runs(context.instance, before)
@@ -81,10 +81,10 @@ def _asset_keys(definitions: dg.Definitions) -> set[str]:
 
 
 def _delete_runs(instance: dg.DagsterInstance, before: datetime) -> int:
-    """Delete our finished runs; how many there were.
+    """Delete our finished runs and return how many there were.
 
-    `dagster asset materialize` creates runs without our location's tag, in the implicit
-    job, which others have too.
+    `dagster asset materialize` creates runs of the implicit job without our location's
+    tag. Other code locations have an implicit job too, so each run is checked.
     """
     tagged = dg.RunsFilter(tags=OURS, statuses=_FINISHED, created_before=before)
     implicit = dg.RunsFilter(
@@ -102,7 +102,7 @@ def _delete_where(
 ) -> int:
     deleted, cursor = 0, None
     while runs := instance.get_runs(asked, cursor=cursor, limit=_BATCH):
-        # Found before anything is deleted: a deleted run is no cursor.
+        # Page on from a run that stays: a deleted run cannot be a cursor.
         kept = [run.run_id for run in runs if not is_ours(run)]
         for run in runs:
             if run.run_id not in kept:
@@ -115,18 +115,18 @@ def _delete_where(
 def delete_old_events(
     instance: dg.DagsterInstance, keys: Collection[str], before: datetime
 ) -> tuple[int, int]:
-    """Delete what `delete_run` leaves behind of these assets.
+    """Delete what `delete_run` leaves behind for these assets.
 
-    That is each result of a check, and what was reported outside any run, such as that
-    an asset became stale.
+    That is check results, and events reported outside any run, such as an asset that
+    became stale.
 
     Args:
-        instance: Whose storage is trimmed.
-        keys: Asset keys as the storage writes them.
-        before: What is older goes (aware).
+        instance: Instance whose storage to purge.
+        keys: Asset keys in the storage's spelling.
+        before: Timezone-aware; older entries are deleted.
 
     Returns:
-        How many results of checks, and how many events.
+        Number of check results and number of events deleted.
     """
     storage = instance.event_log_storage
     if not isinstance(storage, SqlEventLogStorage):
@@ -139,7 +139,7 @@ def delete_old_events(
             connection,
             delete(Checks).where(
                 Checks.c.asset_key.in_(keys),
-                # Without a zone, in UTC.
+                # The column holds UTC without a time zone.
                 Checks.c.create_timestamp < before.replace(tzinfo=None),
                 Checks.c.id.not_in(latest),
             ),
@@ -162,8 +162,8 @@ def _delete(connection: Connection, statement: Delete) -> int:
 @dg.job(
     executor_def=dg.in_process_executor,
     description="Deletes our finished runs, their events and old check results after 30 "
-    "days, weekly. Start it by hand with fewer `keep_days` when Dagster's storage grows "
-    "too large.",
+    "days. Runs weekly. Start it by hand with fewer `keep_days` if Dagster's storage "
+    "grows too large.",
     tags=SCHEDULED_TAGS,
 )
 def purge_event_log() -> None:

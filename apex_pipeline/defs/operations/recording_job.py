@@ -1,4 +1,4 @@
-"""What `apex record` does, for those who live in the UI."""
+"""The job that does in the Dagster UI what `apex record` does in a terminal."""
 
 import os
 from pathlib import Path
@@ -20,17 +20,16 @@ from apex_pipeline.settings import record_dir
 
 
 class RecordConfig(dg.Config):
-    """One record, or a file of them; what is not said is an empty text."""
+    """One record or a file of records; an empty text means not set."""
 
     record: str = Field(
         default="",
-        description="One campaign run as a JSON object, such as the agents send it: "
+        description="One campaign run as the JSON object that agents send: "
         '{"campaignId": "…", "runId": "…", "phase": "2-3", …}.',
     )
     idempotency_key: str = Field(
         default="",
-        description="With record: text that stands for it alone. The same again writes "
-        "nothing.",
+        description="With record: text unique to it. Repeating it writes nothing.",
     )
     file: str = Field(
         default="",
@@ -39,29 +38,29 @@ class RecordConfig(dg.Config):
     )
     format: str = Field(
         default="",
-        description="jsonl or csv, where the file's name does not tell.",
+        description="jsonl or csv, if the file's name does not show it.",
     )
     dialect: str = Field(
         default=Dialect.EXCEL.value,
-        description="Of CSV: excel, or excel-eu for semicolons or tabs between cells and "
-        "decimal commas.",
+        description="CSV dialect: excel, or excel-eu for semicolons or tabs between cells "
+        "and decimal commas.",
     )
-    skip_bad: bool = Field(
-        default=False, description="Leave out the lines of the file that are bad."
-    )
+    skip_bad: bool = Field(default=False, description="Skip invalid lines of the file.")
     rejects: str = Field(
         default="",
         description="Where skip_bad tells what it left out, below APEX_RECORD_DIR; "
         "replaces no file. Empty for FILE.rejects.jsonl.",
     )
-    dry_run: bool = Field(default=False, description="Check everything; write nothing.")
+    dry_run: bool = Field(
+        default=False, description="Validate everything; write nothing."
+    )
 
 
 @dg.op
 def write_records(context: dg.OpExecutionContext, config: RecordConfig) -> None:
-    """Write one record, or all of a file or none."""
+    """Write one record, or either all lines of a file or none."""
     if bool(config.record) == bool(config.file):
-        raise dg.Failure("Give a record or a file.", allow_retries=False)
+        raise dg.Failure("Set either record or file.", allow_retries=False)
     try:
         written = _record(config) if config.record else _load(config)
     except (ApexError, OSError) as error:
@@ -98,13 +97,16 @@ def _load(config: RecordConfig) -> dict[str, Any]:
             report=report if config.skip_bad else None,
             dry_run=config.dry_run,
         )
-    told: dict[str, Any] = {
+    counts: dict[str, Any] = {
         "created": loaded.created,
         "recorded_before": loaded.repeated,
     }
     if config.skip_bad:
-        told |= {"rejected": loaded.rejected, "rejects": dg.MetadataValue.path(report)}
-    return told
+        counts |= {
+            "rejected": loaded.rejected,
+            "rejects": dg.MetadataValue.path(report),
+        }
+    return counts
 
 
 def _dialect(config: RecordConfig) -> Dialect:
@@ -112,7 +114,7 @@ def _dialect(config: RecordConfig) -> Dialect:
         return Dialect(config.dialect)
     except ValueError:
         known = " or ".join(Dialect)
-        raise ConfigError(f"There is no such dialect: say {known}.") from None
+        raise ConfigError(f"Unknown dialect; choose {known}.") from None
 
 
 def _format(config: RecordConfig) -> Format:
@@ -123,17 +125,17 @@ def _format(config: RecordConfig) -> Format:
     if found is None:
         known = " or ".join(each.value for each in Format)
         raise ConfigError(
-            f"The name of the file does not tell its format: say {known}."
+            f"Cannot tell the format from the file's name; set format to {known}."
         )
     return found
 
 
 @dg.job(
     executor_def=dg.in_process_executor,
-    description="Writes metrics of campaign runs into campaign_metrics, as `apex record`. "
-    "For runs that did not record themselves, or to load a file of them.",
+    description="Inserts metrics of campaign runs into campaign_metrics, like `apex "
+    "record`. Run it for campaign runs that did not record themselves, or to load a file.",
     tags=OPERATOR_TAGS,
 )
 def record_campaign_metrics() -> None:
-    """Write metrics of campaign runs into campaign_metrics."""
+    """Insert metrics of campaign runs into campaign_metrics."""
     write_records()

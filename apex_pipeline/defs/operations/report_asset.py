@@ -1,4 +1,4 @@
-"""The completion report, for those who live in the UI: the asset and its job."""
+"""The completion report in Dagster: the asset and its job."""
 
 import os
 from functools import partial
@@ -22,49 +22,50 @@ if TYPE_CHECKING:
     from apex_pipeline.report.report_files import WrittenReport
 
 _MOST_MARKDOWN = 60_000
-"""Characters of the report that the event log keeps of each one."""
+"""Maximum characters of each report stored in the event log."""
 
 
 class ReportConfig(dg.Config):
-    """What `apex report` takes; what is not said is an empty text."""
+    """The options of `apex report`; an empty text means the default."""
 
     html: bool = Field(
         default=True,
-        description="One HTML file with its pictures in it; else Markdown, with its "
+        description="One HTML file with the pictures embedded; otherwise Markdown with the "
         "pictures beside it.",
     )
     output: str = Field(
         default="",
-        description="Where the file goes; empty for reports/completion-DATE-TIME in "
+        description="File to write; empty for reports/completion-DATE-TIME in "
         "APEX_STATE_DIR.",
     )
     junit_xml: str = Field(
         default="",
-        description="What pytest wrote with --junit-xml; empty for test-results.xml in "
-        "APEX_STATE_DIR.",
+        description="Test results that `pytest --junit-xml` wrote; empty for "
+        "test-results.xml in APEX_STATE_DIR.",
     )
     screenshots: bool = Field(
         default=True,
-        description="Open the panel and the Dagster UI in Chromium, if it is installed.",
+        description="Include screenshots of the panel and the Dagster UI, if Chromium is "
+        "installed.",
     )
 
 
 @dg.asset(
-    # It reads everything, and is never out of date: it says when it was written.
+    # The report reads every asset; depending on all would mark it stale at every sync.
     deps=[CAMPAIGN_METRICS.key],
     group_name=OPERATIONS,
     kinds={"html", "file"},
     owners=["team:apex-data"],
-    description="What there is and how well it works, measured while it is written: "
-    "acceptance, benchmarks, deliverables, infrastructure, sync, tests, security, known "
-    "issues. What cannot be measured says why, and fails nothing.",
+    description="A report on the whole pipeline, measured when the run starts: acceptance, "
+    "benchmarks, deliverables, infrastructure, sync, tests, security, known issues. A "
+    "measurement that fails is listed with the reason and does not fail the run.",
 )
 def completion_report(
     context: dg.AssetExecutionContext,
     config: ReportConfig,
     definitions: DefinitionsParam,
 ) -> dg.MaterializeResult:
-    """Measure, and write the file."""
+    """Measure the live system and write the report."""
     try:
         report, written = _write(context, config, definitions())
     except ApexError as error:
@@ -114,8 +115,8 @@ def _metadata(
 write_completion_report = dg.define_asset_job(
     "write_completion_report",
     selection=dg.AssetSelection.assets(completion_report),
-    description="Measures everything and writes the completion report, as `apex report`. "
-    "For an acceptance, an audit or a handover.",
+    description="Measures the live system and writes the completion report, like `apex "
+    "report`. Run it for an acceptance, an audit or a handover.",
     executor_def=dg.in_process_executor,
     tags=OPERATOR_TAGS | {"dagster/max_runtime": "600"},
 )

@@ -1,4 +1,4 @@
-"""What the definitions and the instance tell of themselves, for the completion report."""
+"""Read the definitions and the Dagster instance for the completion report."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -33,7 +33,7 @@ def read_orchestration(
     """Read the code location, and the instance that DAGSTER_HOME names, if any.
 
     Raises:
-        ApexError: The instance is named, and cannot be read.
+        ApexError: DAGSTER_HOME is set, but the instance cannot be read.
     """
     repository = definitions.get_repository_def()
     with _instance(environment) as instance:
@@ -77,7 +77,7 @@ def _checks(
 ) -> Iterator[CheckState]:
     graph = repository.asset_graph
     keys = sorted(graph.asset_check_keys)
-    # The instance has no such method of its own.
+    # Only the storage offers this method, not the instance.
     latest: Mapping[dg.AssetCheckKey, AssetCheckExecutionRecord] = (
         instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
         if instance
@@ -96,7 +96,7 @@ def _checks(
 
 
 def _passed(record: AssetCheckExecutionRecord | None) -> bool | None:
-    """What it said; None where it has said nothing."""
+    """Whether the check passed; None if it has no result yet."""
     statuses = AssetCheckExecutionRecordStatus
     if record is None or record.status is statuses.PLANNED:
         return None
@@ -118,7 +118,7 @@ def _jobs(
 ) -> Iterator[JobState]:
     for job in sorted(repository.get_all_jobs(), key=lambda job: job.name):
         if job.name.startswith("__"):
-            # Dagster's own, of all assets.
+            # Dagster's implicit job of all assets.
             continue
         asked = dg.RunsFilter(job_name=job.name, tags=OURS)
         records = instance.get_run_records(asked, limit=1) if instance else []

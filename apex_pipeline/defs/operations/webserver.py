@@ -1,7 +1,7 @@
-"""The Dagster UI behind the gate that the panel stands behind.
+"""Dagster's own UI, served with the same access control as the panel.
 
-It is Dagster's own application. What stands before it is ours: the host, the origin, the
-session, and changes by JSON only.
+The access control checks the host, the origin and the session, and allows changes only
+as JSON requests.
 """
 
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -28,7 +28,7 @@ from apex_pipeline.web_gate.rate_limit import SIGN_INS, Buckets, Rate
 from apex_pipeline.web_gate.sessions import Sessions
 from apex_pipeline.web_gate.sign_in import SignIn
 
-# Dagster sets its own policy for scripts and styles; these do not touch it.
+# No Content-Security-Policy here: Dagster sets its own.
 _HEADERS = {
     "X-Frame-Options": "DENY",
     "X-Content-Type-Options": "nosniff",
@@ -49,12 +49,12 @@ _MOST_OVERFLOW = 20
 def dagster_ui(
     workspace: Sequence[Path], *, read_only: bool, path_prefix: str = ""
 ) -> Iterator[Starlette]:
-    """Dagster's own web application on the instance of `DAGSTER_HOME`.
+    """Create Dagster's web application for the instance in `DAGSTER_HOME`.
 
     Args:
-        workspace: Files that name the code locations.
-        read_only: Whether it refuses every change.
-        path_prefix: Where it stands behind a proxy, such as `/dagster`.
+        workspace: Workspace files that list the code locations.
+        read_only: Whether to refuse every change.
+        path_prefix: Path behind a proxy, such as `/dagster`.
     """
     target = workspace_opts_to_load_target(
         WorkspaceOpts(workspace=tuple(map(str, workspace)))
@@ -77,12 +77,12 @@ def dagster_ui(
 def behind_the_gate(
     ui: ASGIApp, settings: PanelSettings, *, own_secret: str | None = None
 ) -> ASGIApp:
-    """Put the checks in front of an application.
+    """Add the access control to an application.
 
     Args:
-        ui: The application.
-        settings: Where it listens, and the token that opens it.
-        own_secret: A second token, for the commands of this machine.
+        ui: The application to protect.
+        settings: Address to listen on, and the token to sign in with.
+        own_secret: A second token, for commands on this machine.
     """
     sessions = (
         None if settings.token is None else Sessions(settings.token, also=own_secret)

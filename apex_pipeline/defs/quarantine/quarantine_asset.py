@@ -1,4 +1,4 @@
-"""How the quarantine shows in Dagster: an asset with a table, and its check."""
+"""The quarantine as a Dagster asset with a table, and its check."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from apex_pipeline.postgres.store import Store
 from apex_pipeline.quarantine.decisions import Selection
 from apex_pipeline.quarantine.listing import Cause, QuarantinedRow
 
-# Every run keeps its table in the event log.
+# Every run stores its tables in the event log, so they are kept short.
 _CAUSES_SHOWN = 20
 _ROWS_SHOWN = 20
 _MESSAGE_SHOWN = 300
@@ -23,13 +23,13 @@ _MESSAGE_SHOWN = 300
 
 @dataclass(frozen=True, slots=True)
 class QuarantineState:
-    """What is in quarantine at one moment.
+    """The quarantine at one moment.
 
     Attributes:
-        waiting: Rows that are tried again.
-        dropped: Rows that a person decided never to send.
-        causes: Why the first are there, the commonest cause first.
-        dropped_rows: Some of the second.
+        waiting: Number of rows that will be retried.
+        dropped: Number of rows that were dropped.
+        causes: Why the waiting rows were refused, most frequent cause first.
+        dropped_rows: Some of the dropped rows.
     """
 
     waiting: int
@@ -39,7 +39,7 @@ class QuarantineState:
 
 
 def read_quarantine(store: Store) -> QuarantineState:
-    """Read what is in quarantine.
+    """Read counts, causes and dropped rows.
 
     Raises:
         DatabaseError: Postgres did not answer.
@@ -55,7 +55,7 @@ def read_quarantine(store: Store) -> QuarantineState:
 
 
 def quarantine_metadata(state: QuarantineState) -> dict[str, Any]:
-    """The same as metadata of the asset."""
+    """Convert the state to metadata of the asset."""
     metadata: dict[str, Any] = {
         "dagster/row_count": state.waiting,
         "rows_dropped": state.dropped,
@@ -68,7 +68,7 @@ def quarantine_metadata(state: QuarantineState) -> dict[str, Any]:
 
 
 def causes_table(causes: Sequence[Cause]) -> dg.TableMetadataValue:
-    """Why rows are in quarantine, as a table."""
+    """Show causes as a metadata table."""
     return table(
         [
             {
@@ -85,7 +85,7 @@ def causes_table(causes: Sequence[Cause]) -> dg.TableMetadataValue:
 
 
 def rows_table(rows: Sequence[QuarantinedRow]) -> dg.TableMetadataValue:
-    """Rows in quarantine as a table."""
+    """Show quarantined rows as a metadata table."""
     return table(
         [
             {
@@ -105,7 +105,7 @@ def rows_table(rows: Sequence[QuarantinedRow]) -> dg.TableMetadataValue:
 
 
 def table(records: Sequence[Mapping[str, str | int]]) -> dg.TableMetadataValue:
-    """Records, of which there is at least one, as a table of metadata."""
+    """Show records as a metadata table; there must be at least one."""
     columns = [
         dg.TableColumn(name, "int" if isinstance(value, int) else "string")
         for name, value in records[0].items()
@@ -117,11 +117,11 @@ def table(records: Sequence[Mapping[str, str | int]]) -> dg.TableMetadataValue:
 
 
 def check_values(waiting: int, dropped: int | None = None) -> dict[str, Any]:
-    """What the check states, whether it is a run's or nobody's.
+    """Arguments of the check's result, for a run and for a report outside any run.
 
     Args:
-        waiting: Rows that are tried again.
-        dropped: Rows that were dropped, where they are known; they are no fault.
+        waiting: Number of rows that will be retried.
+        dropped: Number of dropped rows, if known; they do not fail the check.
     """
     known = {} if dropped is None else {"rows_dropped": dropped}
     return {
@@ -134,17 +134,17 @@ def check_values(waiting: int, dropped: int | None = None) -> dict[str, Any]:
 
 
 def report_check(instance: dg.DagsterInstance, state: QuarantineState) -> None:
-    """Renew the check, so that nobody is alarmed by what has been settled."""
+    """Report a new check result, which clears the warning once the quarantine is empty."""
     instance.report_runless_asset_event(
         dg.AssetCheckEvaluation(**check_values(state.waiting, state.dropped))
     )
 
 
 def report_quarantine(state: QuarantineState) -> None:
-    """Let the instance in DAGSTER_HOME show what was done outside of it.
+    """Report the quarantine to the instance in DAGSTER_HOME, from outside any run.
 
     Raises:
-        ApexError: It cannot be written to.
+        ApexError: The instance cannot be written to.
     """
     bound_storage()
     try:
@@ -158,8 +158,8 @@ def report_quarantine(state: QuarantineState) -> None:
     except (dg.DagsterError, SQLAlchemyError, OSError) as error:
         first_line = (str(error).splitlines() or [type(error).__name__])[0]
         raise ApexError(
-            f"The Dagster instance cannot be written to: {first_line} Its UI shows the "
-            "quarantine as it is after the next sync."
+            f"Cannot write to the Dagster instance: {first_line} Its UI shows the change "
+            "after the next sync."
         ) from error
 
 

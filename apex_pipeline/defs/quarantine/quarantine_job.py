@@ -1,4 +1,4 @@
-"""What `apex quarantine` does, for those who live in the UI."""
+"""The job that does in the Dagster UI what `apex quarantine` does in a terminal."""
 
 from collections.abc import Callable
 from typing import Any
@@ -23,56 +23,53 @@ from apex_pipeline.quarantine.decisions import Decision, Selection
 from apex_pipeline.quarantine.explanation import examine
 
 _ROWS_LISTED = 200
-# All of it is kept in the event log.
+# The event log stores the whole list.
 _MOST_LISTED = 1000
 
 
 class QuarantineConfig(dg.Config):
-    """What is to be done, and to which rows; without any, the quarantine is shown.
+    """What to do, and with which rows; by default the quarantine is listed.
 
-    What is not said is an empty text, since the launchpad hides what is null.
+    An empty text means not set, because the launchpad hides fields that are null.
     """
 
     action: str = Field(
         default="list",
         description=(
-            "list: the rows with their reasons. show: each row of `ids` with its "
-            "values, and what is wrong with them. release: let rows go with the next "
-            "sync. drop: never send them; needs `reason`."
+            "list: show the rows and why each was refused. show: show each row of `ids` "
+            "with its values and what is wrong with them. release: deliver rows with the "
+            "next sync. drop: never send them; needs `reason`."
         ),
     )
     ids: list[str] = Field(
-        default=[], description="Which rows: these, dropped ones too …"
+        default=[], description="Which rows: these ids, dropped ones included …"
     )
-    code: str = Field(
-        default="", description="… or all that were refused with this code …"
-    )
+    code: str = Field(default="", description="… or all rows refused with this code …")
     matching: str = Field(
         default="",
-        description="… (and, or) whose message holds this text, in whatever case …",
+        description="… and/or whose message contains this text, in any case …",
     )
-    all_rows: bool = Field(default=False, description="… or all.")
+    all_rows: bool = Field(default=False, description="… or all rows.")
     dropped: bool = Field(
         default=False,
-        description="With code, matching or all_rows: those that were dropped.",
+        description="With code, matching or all_rows: dropped rows instead of waiting ones.",
     )
-    by_cause: bool = Field(
-        default=False, description="With list: one line for each cause, not each row."
-    )
+    by_cause: bool = Field(default=False, description="With list: group by cause.")
     limit: int = Field(
-        default=_ROWS_LISTED, description="With list: lines to show, 1 to 1 000."
+        default=_ROWS_LISTED,
+        description="With list: maximum lines to show, 1 to 1 000.",
     )
-    offset: int = Field(default=0, description="With list: lines to pass over.")
-    reason: str = Field(default="", description="Why rows are dropped; it is kept.")
+    offset: int = Field(default=0, description="With list: lines to skip.")
+    reason: str = Field(default="", description="With drop: why; stored with the rows.")
     decided_by: str = Field(
-        default="", description="Who drops them; if not said, the run is named."
+        default="", description="With drop: who decided it; empty for this run."
     )
 
     def selection(self) -> Selection:
-        """The rows that are meant; all, where a list is asked for without more.
+        """Return the selected rows; `list` without a selection means all.
 
         Raises:
-            ConfigError: That cannot be told, or the action is none of the four.
+            ConfigError: The selection is incomplete or the action unknown.
         """
         if self.action not in _ACTIONS:
             raise ConfigError(f"action must be {', '.join(_ACTIONS)}.")
@@ -96,7 +93,7 @@ class QuarantineConfig(dg.Config):
 def change_quarantine(
     context: dg.OpExecutionContext, config: QuarantineConfig, services: Services
 ) -> None:
-    """Show rows in quarantine, release or drop them; all that are meant, or none."""
+    """List, show, release or drop rows; either all selected rows change or none."""
     try:
         selection = config.selection()
         by = config.decided_by or f"Dagster run {context.run.run_id[:8]}"
@@ -173,10 +170,10 @@ _ACTIONS: dict[str, _Action] = {
 
 @dg.job(
     executor_def=dg.in_process_executor,
-    description="Shows rows in quarantine, and releases or drops those you name, as `apex "
-    "quarantine`. When the check no_rows_quarantined warns.",
+    description="Lists quarantined rows, and releases or drops those you select, like "
+    "`apex quarantine`. Run it when the check no_rows_quarantined warns.",
     tags=OPERATOR_TAGS,
 )
 def release_quarantine() -> None:
-    """Show rows in quarantine, release or drop them."""
+    """List, show, release or drop quarantined rows."""
     change_quarantine()

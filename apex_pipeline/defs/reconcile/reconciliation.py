@@ -1,4 +1,4 @@
-"""Comparing rows with records: the asset, its checks, its job and schedule."""
+"""The reconciliation of rows with records: asset, checks, job and schedule."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
@@ -34,16 +34,17 @@ _LONGEST_SECONDS = 3600.0
 RECONCILIATION_MAX_RUNTIME = timedelta(
     seconds=_LONGEST_SECONDS + REQUEST_TIMEOUT_SECONDS + 120
 )
-"""After this a run is taken for dead."""
+"""Run monitoring fails a run that takes longer."""
 
 RECONCILIATION = dg.AssetSpec(
     "dataverse_reconciliation",
     description=(
-        "Each exported row held against its Dataverse record, by id and in all 13 "
-        "columns: what changed on either side since the last run, and a thirtieth of "
-        "the rest. What does not agree is in the view `dataverse_finding`."
+        "Compares exported rows with their Dataverse records, by id and in all 13 "
+        "columns: everything that changed on either side since the last run, and a "
+        "thirtieth of the rest. The view `dataverse_finding` lists the differences."
     ),
-    # Not on the sync's assets, which change every five minutes: it would be stale for ever.
+    # Depending on the sync's assets, which change every five minutes, it would always
+    # be stale.
     deps=[CAMPAIGN_METRICS.key],
     group_name=OPERATIONS,
     kinds={"dataverse", "postgres"},
@@ -70,86 +71,86 @@ _CHECKS = (
         "no_record_missing",
         (Kind.MISSING,),
         _ERROR,
-        "Each row that is marked as exported has its record. Repair clears the marks of "
-        "those that do not, and the next sync sends them.",
+        "Every exported row has its record. `repair` clears the marks of rows without "
+        "one, and the next sync sends them.",
     ),
     _Check(
         "no_record_differs",
         (Kind.DIFFERENT,),
         _ERROR,
-        "Each record holds what its row holds. Repair has the next sync send the others.",
+        "Every record equals its row. `repair` makes the next sync send differing rows.",
     ),
     _Check(
         "no_unknown_records",
         (Kind.UNKNOWN,),
         _WARN,
-        "A row explains each record. The pipeline may not delete the others; a person "
-        "who may does so in Dataverse, if nobody needs them.",
+        "Every record has a row. The pipeline may not delete other records; delete them "
+        "in Dataverse if you do not need them.",
     ),
     _Check(
         "no_double_records",
         (Kind.DOUBLE,),
         _WARN,
-        "No row has a second record under another id. A person who may deletes it.",
+        "No row has a second record under another id. Delete such records in Dataverse.",
     ),
     _Check(
         "no_records_of_another_flow",
         (Kind.OTHER_FLOW, Kind.AMBIGUOUS),
         _WARN,
-        "No record of another flow stands for a row that has none of its own. Adopting "
-        "settles those of which there is one for a row.",
+        "No row has only a record that another flow created. `adopt` accepts such a "
+        "record where a row has exactly one.",
     ),
 )
 
 
 class ReconcileConfig(dg.Config):
-    """What one run may do; the defaults are those of the schedule.
+    """Options of one run; the schedule uses the defaults.
 
-    What is not said is 0, since the launchpad hides what is null.
+    0 means not set, because the launchpad hides fields that are null.
     """
 
     repair: bool = Field(
         default=False,
         description=(
-            "Clear `exported_at` of rows whose record is missing or differs, so that "
-            "the next sync sends them. Nothing is deleted."
+            "Clear `exported_at` where the record is missing or differs; the next sync "
+            "sends these rows again. Nothing is deleted."
         ),
     )
     adopt: bool = Field(
         default=False,
         description=(
-            "Let records that another flow made stand for their rows, and the sync "
-            "begin. Switch that flow off first. No sync runs meanwhile."
+            "Accept the records that another flow created as the delivery of their "
+            "rows, and allow the sync to start. Switch that flow off first. No sync runs "
+            "meanwhile."
         ),
     )
     days: int = Field(
         default=0,
-        description="Compare the last so many days and nothing else, 1 to 36 500; 0 for "
-        "everything.",
+        description="Compare only rows of the last days, 1 to 36 500; 0 for everything.",
     )
     full: bool = Field(
-        default=False, description="Begin anew, and compare all rows and records."
+        default=False, description="Start over and compare all rows and records."
     )
     time_budget_seconds: float = Field(
         default=DEFAULT_TIME_BUDGET_SECONDS,
         description=(
-            "After so many seconds nothing more is begun; the next run goes on. More "
+            "Stop starting new work after so many seconds; the next run continues. More "
             f"than 0, at most {_LONGEST_SECONDS:g}."
         ),
     )
     requests: int = Field(
         default=DEFAULT_REQUESTS,
         description=(
-            "After so many requests to Dataverse nothing more is begun, 1 to 1 000 000. "
-            "They count against the daily entitlement of the tenant."
+            "Stop starting new work after so many requests to Dataverse, 1 to 1 000 000. "
+            "They count against the tenant's daily entitlement."
         ),
     )
 
     def options(self) -> ReconcileOptions:
-        """The same, for the core.
+        """Validate the fields and convert them for the core.
 
         Raises:
-            ConfigError: Values are out of range, or do not go together.
+            ConfigError: Values are out of range or contradict each other.
         """
         rules = {
             "days must be 0 to 36500.": 0 <= self.days <= 36_500,
@@ -157,7 +158,7 @@ class ReconcileConfig(dg.Config):
                 0 < self.time_budget_seconds <= _LONGEST_SECONDS
             ),
             "requests must be 1 to 1000000.": 1 <= self.requests <= 1_000_000,
-            "days looks at a part, full and adopt at everything: choose.": (
+            "days cannot be combined with full or adopt.": (
                 not self.days or not (self.full or self.adopt)
             ),
         }
@@ -187,7 +188,7 @@ class ReconcileConfig(dg.Config):
 def dataverse_reconciliation(
     context: dg.AssetExecutionContext, config: ReconcileConfig, services: Services
 ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
-    """Compare rows with records, and repair or adopt if asked to."""
+    """Compare rows with records; repair or adopt if configured."""
     bound_runtime(context, RECONCILIATION_MAX_RUNTIME)
     try:
         options = config.options()
@@ -269,7 +270,7 @@ def _check_results(standing: Agreement) -> Iterator[dg.AssetCheckResult]:
 
 
 def findings_table(found: Sequence[Finding]) -> str:
-    """Findings as a Markdown table: ids and names of columns, never values."""
+    """Show findings as a Markdown table of ids and column names, without row data."""
     lines = ["| what | row | record | columns |", "| --- | --- | --- | --- |"]
     for each in found:
         cells = (
@@ -285,11 +286,11 @@ def findings_table(found: Sequence[Finding]) -> str:
 reconcile_dataverse = dg.define_asset_job(
     "reconcile_dataverse",
     selection=dg.AssetSelection.assets(RECONCILIATION.key),
-    description="Compares exported rows with their records, daily. Start it by hand to "
-    "repair rows whose record is missing or differs (`repair`), to take over another "
-    "flow's records (`adopt`), or to compare everything at once (`full`).",
+    description="Compares exported rows with their records every day. Start it by hand to "
+    "repair rows whose record is missing or differs (`repair`), to accept another flow's "
+    "records (`adopt`), or to compare everything at once (`full`).",
     executor_def=dg.in_process_executor,
-    # Not in the writer's pool: it goes beside a sync, which must not wait for it.
+    # Not in the writer pool: a sync may run at the same time and must not wait.
     tags=SCHEDULED_TAGS
     | RETRY_LOST_TAGS
     | {"dagster/max_runtime": str(int(RECONCILIATION_MAX_RUNTIME.total_seconds()))},

@@ -1,4 +1,4 @@
-"""What starts a sync between two ticks."""
+"""The sensor that starts the next sync at once while rows are left."""
 
 import dagster as dg
 
@@ -16,15 +16,15 @@ _PATIENCE_SECONDS = 5.0
     job=sync_campaign_metrics,
     minimum_interval_seconds=_INTERVAL_SECONDS,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Starts the next run at once, as long as runs end with rows left.",
+    description="Starts the next run at once if the last one left rows.",
 )
 def drain_backlog(
     context: dg.SensorEvaluationContext, services: Services
 ) -> dg.RunRequest | dg.SkipReason:
-    """Follow a successful run that left rows behind; the ledger knows of every run.
+    """Request one run after a successful run that delivered rows and left others.
 
-    One run follows each such run and no more (`run_key`), so a run that makes no
-    progress is not repeated before the next tick.
+    The `run_key` allows one follow-up per run, so a run without progress is not
+    repeated before the schedule's next tick.
     """
     try:
         with services.open_store(
@@ -34,14 +34,16 @@ def drain_backlog(
         ) as store:
             last = store.last_runs(1)
     except ApexError as error:
-        # The schedule starts a run that fails and is seen; a second one adds nothing.
-        return dg.SkipReason(f"The ledger cannot be read: {error}")
+        # The schedule starts a run, whose failure raises the alert.
+        return dg.SkipReason(f"The run ledger cannot be read: {error}")
     if not last or last[0].status is not RunStatus.SUCCESS:
-        return dg.SkipReason("The last run did not succeed; the schedule goes on.")
+        return dg.SkipReason(
+            "The last run did not succeed; the schedule starts the next."
+        )
     run = last[0]
-    # Rows that changed or were locked a moment ago may well be so still.
+    # Rows that changed or were locked a moment ago are probably still busy.
     if (run.remaining or 0) <= run.changed + run.locked or not run.delivered:
-        return dg.SkipReason("The last run left nothing that another would deliver.")
+        return dg.SkipReason("The last run left no rows to deliver now.")
     reason = active_sync(context.instance) or nothing_to_do(services)
     if reason:
         return dg.SkipReason(reason)

@@ -1,4 +1,4 @@
-"""When the sync runs by itself."""
+"""The schedules of the sync and of the weekly purge."""
 
 from datetime import UTC, datetime
 
@@ -13,7 +13,7 @@ from apex_pipeline.sync.run import pacing_key
 
 NOTHING_PENDING = "Nothing is pending."
 
-# A tick must end within Dagster's limit of 60 s; a run has more patience.
+# A tick must end within Dagster's limit of 60 s, so it waits less than a run does.
 _PATIENCE_SECONDS = 10.0
 
 
@@ -21,16 +21,16 @@ _PATIENCE_SECONDS = 10.0
     job=sync_campaign_metrics,
     cron_schedule="*/5 * * * *",
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Every five minutes, if rows are pending and no sync is under way.",
+    description="Every five minutes, if rows are pending and no sync is running.",
 )
 def sync_every_five_minutes(
     context: dg.ScheduleEvaluationContext, services: Services
 ) -> dg.RunRequest | dg.SkipReason:
-    """Start a run, or say why not."""
+    """Request a run, or say why not."""
     ensure_pool_limits(context.instance)
     busy = active_sync(context.instance)
     if busy:
-        return dg.SkipReason(f"A sync is under way: {busy}.")
+        return dg.SkipReason(f"A sync is running: {busy}.")
     reason = nothing_to_do(services)
     if reason == NOTHING_PENDING:
         confirm_delivered(context.instance)
@@ -40,32 +40,33 @@ def sync_every_five_minutes(
 
 
 def confirm_delivered(instance: dg.DagsterInstance) -> None:
-    """Record that Dataverse is up to date, though no run was needed.
+    """Record that Dataverse is up to date although no run was needed.
 
-    Or the asset would become stale in a quiet hour. A freshness policy looks at
-    materializations alone (1.13.27). The version of the data stays, so nothing after it
-    becomes stale. It costs at most 288 events a day, which the purge deletes.
+    Otherwise the asset would become stale in a quiet hour, because a freshness policy
+    considers only materializations (1.13.27). The data version stays the same, so
+    downstream assets do not become stale. This costs at most 288 events a day, which
+    the purge deletes.
     """
     last = instance.get_latest_materialization_event(DELIVERED.key)
     if last is None or last.asset_materialization is None:
-        # Nothing was ever delivered, so there is nothing to be fresh.
+        # Nothing has ever been delivered.
         return
     tags = last.asset_materialization.tags or {}
     instance.report_runless_asset_event(
         dg.AssetMaterialization(
             DELIVERED.key,
-            description="Nothing was waiting; no run was needed.",
+            description="No rows were pending; no run was needed.",
             metadata={"dagster/row_count": 0},
-            # The version of the data and of its inputs.
+            # These tags hold the data version and the versions of its inputs.
             tags={k: tags[k] for k in tags if k.startswith("dagster/")},
         )
     )
 
 
 def nothing_to_do(services: Services) -> str | None:
-    """Why a run would do nothing; None if it would, or if that cannot be told.
+    """Why a run would have nothing to do; None if it would, or if that is unknown.
 
-    Where it cannot be told, the run is started, so that its failure is seen.
+    If it is unknown, the run starts and its failure raises the alert.
     """
     try:
         settings = services.settings()

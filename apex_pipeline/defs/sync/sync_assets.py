@@ -1,4 +1,4 @@
-"""The assets of the sync: one step, through which rows stream."""
+"""The sync's assets: one step that streams rows from Postgres to Dataverse."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -35,17 +35,17 @@ from apex_pipeline.postgres.store import Store
 from apex_pipeline.sync.run import SyncReport, run_sync
 
 SKIPPED_TAG = "apex/skipped"
-"""Run tag that says why a run delivered nothing, though it did not fail."""
+"""Run tag: why a successful run delivered nothing."""
 
 SLICE_TAG = "apex/slice"
-"""Run tag that says what is left of a slice that was sent again."""
+"""Run tag: what remains of a slice that was resent."""
 
 
 PARTIAL_SELECTION = (
-    "The four assets of the sync are one step. Materialize them together, or start the "
-    f"job {sync_campaign_metrics.name}."
+    "The sync's four assets are one step. Materialize them together, or start the job "
+    f"{sync_campaign_metrics.name}."
 )
-# A suspended server needs seconds to wake, and a restart less than a minute.
+# A suspended server needs seconds to wake; a restart takes less than a minute.
 _PATIENCE_SECONDS = 30.0
 
 
@@ -54,7 +54,7 @@ _PATIENCE_SECONDS = 30.0
     specs=[PENDING, DELIVERED, EXPORTED, QUARANTINED],
     check_specs=[DELIVERY_COMPLETE, NO_ROWS_QUARANTINED],
     pool=WRITER_POOL,
-    # So that a part can be asked for, and the answer is ours: Dagster's own is a page.
+    # Lets us answer a partial selection in one sentence; Dagster's own error is a page.
     can_subset=True,
 )
 def synced_campaign_metrics(
@@ -81,33 +81,34 @@ def synced_campaign_metrics(
             note = report.skipped or (
                 _dry_note(report, options.part) if config.dry_run else None
             )
-            standing = standing_of(store, report if note is None else None)
+            delivery = read_delivery_state(store, report if note is None else None)
     except ApexError as error:
         raise _failed(error) from None
     if note is None:
-        yield from _materializations(report, standing.quarantine)
+        yield from _materializations(report, delivery.quarantine)
         if options.part is not None:
-            told = _slice_note(report, options.part)
-            context.instance.add_run_tags(context.run.run_id, {SLICE_TAG: told})
+            slice_note = _slice_note(report, options.part)
+            context.instance.add_run_tags(context.run.run_id, {SLICE_TAG: slice_note})
     else:
         context.log.info(note)
         context.instance.add_run_tags(context.run.run_id, {SKIPPED_TAG: note})
     selected = {key.name for key in context.selected_asset_check_keys}
-    yield from (each for each in _checks(standing) if each.check_name in selected)
+    yield from (each for each in _checks(delivery) if each.check_name in selected)
     if report.failure is not None:
         raise _failed(report.failure, report)
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """What the checks state, whether or not this run delivered anything itself.
+class DeliveryState:
+    """What the checks report, whether or not this run delivered rows itself.
 
-    Dagster wants a result of each check from each run.
+    Dagster expects every run to report every check.
 
     Attributes:
-        quarantine: None where Postgres itself is what failed.
-        rejected: Rows that this run refused.
-        figures: Counts of that run, for the check's plots.
+        failure: Why the last delivery failed, if it did.
+        quarantine: None if Postgres itself failed.
+        rejected: Rows that this run sent to quarantine.
+        figures: Counts of that run, plotted by the check.
     """
 
     failure: str | None
@@ -116,19 +117,21 @@ class Standing:
     figures: Mapping[str, float] = field(default_factory=dict)
 
 
-def standing_of(store: Store, report: SyncReport | None = None) -> Standing:
-    """How delivery stands: by this run's report, else by the last run in the ledger."""
+def read_delivery_state(
+    store: Store, report: SyncReport | None = None
+) -> DeliveryState:
+    """Summarise delivery from this run's report, or else from the last run in the ledger."""
     if report is not None and report.failure is not None:
         try:
             quarantine = read_quarantine(store)
         except DatabaseError:
             quarantine = None
-        return Standing(
+        return DeliveryState(
             str(report.failure), quarantine, report.rejected, _figures(report)
         )
     ended = (r for r in store.last_runs(5) if r.status is not RunStatus.RUNNING)
     last = next(ended, None)
-    return Standing(
+    return DeliveryState(
         last.error if last else None,
         read_quarantine(store),
         figures=_figures(report or last),
@@ -151,12 +154,12 @@ def _figures(run: SyncReport | RunRecord | None) -> dict[str, float]:
 def _dry_note(report: SyncReport, part: Slice | None) -> str:
     found = report.part
     if part is None or found is None:
-        return f"dry run: {report.read} rows read, {report.rejected} of them bad"
+        return f"dry run: {report.read} rows read, {report.rejected} of them invalid"
     return (
         f"dry run: of the slice ({part}) {found.exported} rows are exported, "
         f"{found.pending} pending, {found.quarantined} in quarantine, {found.dropped} "
-        f"dropped, {found.done} sent again already; {report.read} would be sent, "
-        f"{report.rejected} of them bad"
+        f"dropped, {found.done} already resent; {report.read} would be sent, "
+        f"{report.rejected} of them invalid"
     )
 
 
@@ -166,13 +169,13 @@ def _slice_note(report: SyncReport, part: Slice) -> str:
     left = "an unknown number" if report.part_left is None else report.part_left
     before = part.continued(report.started_at).exported_before or report.started_at
     return (
-        f"of the slice ({part}) {left} rows are left; to go on, say exported_before "
-        f"{before.isoformat()}"
+        f"of the slice ({part}) {left} rows are left; to continue, set exported_before "
+        f"to {before.isoformat()}"
     )
 
 
 def _failed(error: ApexError, report: SyncReport | None = None) -> dg.Failure:
-    """A failed run; the client has already retried what is worth retrying."""
+    """Fail the run without Dagster retries; the client has already retried."""
     metadata: dict[str, Any] = {"cause": type(error).__name__}
     if report is not None:
         metadata |= {"delivered": report.delivered, "remaining": report.remaining}
@@ -182,7 +185,7 @@ def _failed(error: ApexError, report: SyncReport | None = None) -> dg.Failure:
 def _materializations(
     report: SyncReport, quarantine: QuarantineState | None
 ) -> Iterator[dg.MaterializeResult]:
-    """In topological order, each once: Dagster keeps what precedes a failure."""
+    """Yield each once, in topological order; Dagster keeps those before a failure."""
     if report.part is None:
         yield dg.MaterializeResult(
             asset_key=PENDING.key,
@@ -199,7 +202,7 @@ def _materializations(
         asset_key=EXPORTED.key,
         metadata={
             "dagster/row_count": report.delivered,
-            # Unknown where Postgres itself is what failed.
+            # Unknown if Postgres itself failed.
             **(
                 {} if report.remaining is None else {"rows_remaining": report.remaining}
             ),
@@ -237,18 +240,18 @@ def _delivered(report: SyncReport) -> dg.MaterializeResult:
     )
 
 
-def _checks(standing: Standing) -> Iterator[dg.AssetCheckResult]:
+def _checks(delivery: DeliveryState) -> Iterator[dg.AssetCheckResult]:
     yield dg.AssetCheckResult(
         asset_key=DELIVERED.key,
         check_name=DELIVERY_COMPLETE.name,
-        passed=standing.failure is None,
+        passed=delivery.failure is None,
         severity=dg.AssetCheckSeverity.ERROR,
-        metadata={"failure": standing.failure or "none", **standing.figures},
+        metadata={"failure": delivery.failure or "none", **delivery.figures},
     )
-    found = standing.quarantine
+    found = delivery.quarantine
     yield dg.AssetCheckResult(
         **(
-            check_values(standing.rejected)
+            check_values(delivery.rejected)
             if found is None
             else check_values(found.waiting, found.dropped)
         )
@@ -256,7 +259,7 @@ def _checks(standing: Standing) -> Iterator[dg.AssetCheckResult]:
 
 
 def preview_table(records: tuple[str, ...]) -> str:
-    """Records as a Markdown table: values alone, nothing that Markdown would act on."""
+    """Show JSON records as a Markdown table with escaped values."""
     names = [column.dataverse for column in COLUMNS]
     lines = [f"| {' | '.join(names)} |", f"|{' --- |' * len(names)}"]
     for record in records:
@@ -267,7 +270,7 @@ def preview_table(records: tuple[str, ...]) -> str:
 
 
 def escaped(value: str) -> str:
-    """A text in which Markdown finds nothing to act on."""
+    """Escape everything that Markdown or HTML could interpret."""
     return "".join(
         character
         if character.isalnum() or character in " .:-+"

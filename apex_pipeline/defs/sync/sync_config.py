@@ -1,4 +1,4 @@
-"""The form in which a person tells a sync what to do."""
+"""The launchpad options of a sync."""
 
 import dagster as dg
 from pydantic import Field
@@ -11,9 +11,9 @@ from apex_pipeline.sync.stream import StreamOptions
 
 
 class SyncConfig(dg.Config):
-    """What one run may do; the defaults are those of the schedule.
+    """Options of one run; the schedule uses the defaults.
 
-    What is not said is an empty text or 0, since the launchpad hides what is null.
+    An empty text or 0 means not set, because the launchpad hides fields that are null.
     """
 
     page_size: int = Field(
@@ -23,19 +23,19 @@ class SyncConfig(dg.Config):
     rows_per_request: int = Field(
         default=0,
         description=(
-            f"Rows in one UpsertMultiple request, 1 to {MAX_OPERATIONS}; 0 to follow "
-            "what Dataverse takes best."
+            f"Rows per UpsertMultiple request, 1 to {MAX_OPERATIONS}; 0 to adapt to what "
+            "Dataverse handles best."
         ),
     )
     time_budget_seconds: float = Field(
         default=DEFAULT_TIME_BUDGET_SECONDS,
         description=(
-            "After so many seconds nothing more is begun; rows stay pending. More than "
-            f"0, at most {DEFAULT_TIME_BUDGET_SECONDS:g}."
+            "Stop starting new work after so many seconds; other rows stay pending. More "
+            f"than 0, at most {DEFAULT_TIME_BUDGET_SECONDS:g}."
         ),
     )
     limit: int = Field(
-        default=0, description="Deliver no more rows than this; 0 for no limit."
+        default=0, description="Maximum rows to deliver; 0 for no limit."
     )
     dry_run: bool = Field(
         default=False, description="Read and validate; send nothing and mark nothing."
@@ -43,41 +43,40 @@ class SyncConfig(dg.Config):
     accept_duplicates: bool = Field(
         default=False,
         description=(
-            "Deliver although the table holds records that another flow made. "
-            "Remembered; needed once."
+            "Deliver although the table holds records that another flow created. Stored; "
+            "set it only once."
         ),
     )
 
     since: str = Field(
         default="",
         description=(
-            "Send a slice of the rows again, though they were exported: from this ISO "
-            "date or instant on (UTC unless a zone is given) …"
+            "Resend a slice of the rows, exported or not: created at or after this ISO "
+            "date or instant (UTC unless it has an offset) …"
         ),
     )
-    until: str = Field(
-        default="", description="… up to this date or instant, which is not in it …"
-    )
-    campaign: str = Field(default="", description="… of this campaign alone.")
+    until: str = Field(default="", description="… and before this date or instant …")
+    campaign: str = Field(default="", description="… for this campaign.")
     exported_before: str = Field(
         default="",
         description=(
-            "Go on with a slice that one run did not finish: leave out what was "
-            "exported at this instant or later."
+            "Continue a resend that one run did not finish: skip rows exported at or "
+            "after this instant."
         ),
     )
 
     def options(self) -> SyncOptions:
-        """The same, for the core.
+        """Validate the fields and convert them for the core.
+
+        Validation in pydantic would show a stack trace in the run.
 
         Raises:
-            ConfigError: Values are out of range. Checked here and not by the fields,
-                whose refusal would be a stack trace in the run.
+            ConfigError: Values are out of range.
         """
         longest = DEFAULT_TIME_BUDGET_SECONDS
         rules = {
             "page_size must be 1 to 10000.": 1 <= self.page_size <= 10_000,
-            # A refused request's rows go once more in a single `$batch`.
+            # The rows of a refused request are sent again in a single `$batch`.
             f"rows_per_request must be 0 to {MAX_OPERATIONS}.": (
                 0 <= self.rows_per_request <= MAX_OPERATIONS
             ),

@@ -13,19 +13,19 @@ from apex_pipeline.sync.run import DEFAULT_TIME_BUDGET_SECONDS
 MAX_RUNTIME = timedelta(
     seconds=DEFAULT_TIME_BUDGET_SECONDS + REQUEST_TIMEOUT_SECONDS + 120
 )
-"""After this a run is taken for dead: reading ends with the time budget, the requests
-under way with their own, and the rest is Dagster's start and end."""
+"""Run monitoring fails a run that takes longer. It is the time budget for reading, plus
+the timeout of the last requests, plus time for Dagster to start and end the run."""
 
-# Run monitoring looks every 30 s and gives a run 60 s to obey (dagster.yaml).
+# Run monitoring polls every 30 s and gives a run 60 s to stop (dagster.yaml).
 _MONITOR_DELAY = timedelta(seconds=120)
 
 sync_campaign_metrics = dg.define_asset_job(
     "sync_campaign_metrics",
-    # All or none: they are one step.
+    # The assets are one step, so they are selected together.
     selection=dg.AssetSelection.assets(*SYNC_ASSETS),
     description="Upserts pending rows into Dataverse and marks them, every five minutes. "
-    "Start it by hand to deliver at once, to try without sending (`dry_run`), or to send "
-    "a slice of the rows again (`since`, `until`, `campaign`).",
+    "Start it by hand to deliver at once, to validate without sending (`dry_run`), or to "
+    "resend a slice of the rows (`since`, `until`, `campaign`).",
     executor_def=dg.in_process_executor,
     tags=SCHEDULED_TAGS
     | RETRY_LOST_TAGS
@@ -36,12 +36,12 @@ sync_campaign_metrics = dg.define_asset_job(
 def active_sync(
     instance: dg.DagsterInstance, now: datetime | None = None
 ) -> str | None:
-    """What is known of a sync of ours that is queued or running; None if there is none.
+    """Describe our sync that is queued or running; None if there is none.
 
-    It counts whether the sync's job started it or somebody materialized its assets.
+    Includes runs that materialize the sync's assets without its job.
 
-    A run older than any can be has lost its host: run monitoring is about to fail it,
-    and it must not hold up the others until then.
+    A run beyond its maximum runtime has lost its host. It is ignored, because run
+    monitoring is about to fail it and others must not wait until then.
     """
     now = now or datetime.now(UTC)
     oldest = now - MAX_RUNTIME - _MONITOR_DELAY

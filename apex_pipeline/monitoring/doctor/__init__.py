@@ -1,1 +1,1 @@
-"""The checklist that an operator would go through by hand, gone through live."""
+"""The doctor: an operator's checklist, run against the live systems."""

@@ -1,4 +1,4 @@
-"""The ways to people: configured, and reachable as far as nobody notices."""
+"""Checks of the alert channels: configured, and reachable without sending anything."""
 
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -31,9 +31,9 @@ from apex_pipeline.settings import (
 
 LINE = "alert channels"
 
-_REMEDY = "Do what the message says; docs/alerts.md shows how to set up each channel."
+_REMEDY = "Follow the message; docs/alerts.md shows how to set up each channel."
 _NONE = (
-    "Nobody is told when the sync stops. Set APEX_TEAMS_WEBHOOK_URL, or "
+    "No notice is sent when the sync stops. Set APEX_TEAMS_WEBHOOK_URL, or "
     "APEX_ALERT_EMAIL_TO, APEX_ALERT_EMAIL_FROM and APEX_SMTP_URL."
 )
 
@@ -45,10 +45,10 @@ def checks(
     *,
     send_test: bool,
 ) -> Iterator[Check]:
-    """A line for what is configured, one for each channel, one for the heartbeat.
+    """Yield a check of the configuration, one per channel, and one of the heartbeat.
 
-    A channel by itself turns no other line red, and Microsoft Graph is not blamed for
-    credentials that give no token to anybody.
+    No other check depends on a channel. Mail through Microsoft Graph depends on the
+    token, so it is not blamed for wrong credentials.
     """
     settings, malformed = _read(configuration)
     ways = channels(
@@ -64,7 +64,7 @@ def checks(
     for way in ways:
         yield Check(
             f"alerts by {way.name}",
-            "takes a test message" if send_test else "reachable",
+            "accepts a test message" if send_test else "reachable",
             _REMEDY,
             partial(_try, way, now, send_test=send_test),
             (token,) if isinstance(way, GraphMail) else (),
@@ -79,7 +79,7 @@ def checks(
 
 
 def _read(configuration: Configuration) -> tuple[AlertSettings, Finding | None]:
-    """The settings; where they are wrong, which the first line says, none."""
+    """Read the settings; if they are wrong, the check `configuration` says so."""
     try:
         return load_alert_settings(configuration.environment), None
     except ConfigError:
@@ -94,7 +94,7 @@ def _application(found: DataverseSettings | None) -> DataverseSettings:
 
 def _configured(ways: list[ReachableChannel]) -> Finding:
     if not ways:
-        return warning("none is configured", _NONE)
+        return warning("none configured", _NONE)
     return ok(", ".join(way.name for way in ways))
 
 
@@ -104,14 +104,14 @@ def _try(
     if not send_test:
         return ok(way.reach(DIRECTORY_SECONDS))
     (outcome,) = send_test_notice([way], now())
-    return failed(outcome.error) if outcome.error else ok("took a test message")
+    return failed(outcome.error) if outcome.error else ok("accepted a test message")
 
 
 def _heartbeat(url: str, ca_bundle: Path | None) -> Finding:
-    """Connect only: a ping would say that the sync is well, which nobody knows here.
+    """Only connect: a ping would claim that the sync is healthy.
 
     Raises:
-        DeliveryError: It cannot be reached.
+        DeliveryError: The address cannot be reached.
     """
     seconds = webhook.reach(url, ca_bundle=ca_bundle, seconds=DIRECTORY_SECONDS)
     return ok(f"connected in {1000 * seconds:,.0f} ms, not pinged")

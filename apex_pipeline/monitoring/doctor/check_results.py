@@ -1,4 +1,4 @@
-"""What a check is, and what comes of it: plain values."""
+"""Checks of the doctor and their results, as plain values."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,23 +6,23 @@ from enum import StrEnum
 
 
 class State(StrEnum):
-    """How a line of the checklist stands."""
+    """Result of a check."""
 
     OK = "ok"
     WARNING = "warning"
-    """Works, but a person should know; does not fail the doctor."""
+    """Works, but you should know; does not fail the doctor."""
     FAILED = "failed"
     NOT_CHECKED = "not checked"
-    """What it depends on failed; that line is the one to mend."""
+    """A check that it depends on failed; fix that one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a probe saw.
+    """What a probe found.
 
     Attributes:
-        measured: What was seen, in words.
-        remedy: What to do about it; empty where the check's own remedy fits.
+        measured: The measurement, in words.
+        remedy: What to do; empty to use the check's own remedy.
     """
 
     state: State
@@ -32,17 +32,17 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One line of the checklist, before it is looked at.
+    """One line of the checklist, before it is measured.
 
     Attributes:
         name: Unique among the checks.
-        target: What should be seen.
-        remedy: What to do where it is not, unless the finding knows better.
-        probe: Looks. What it raises as `ApexError` is a failed line; so is anything
-            else, which is a fault of ours and named as such.
-        needs: Names of earlier checks without which this one says nothing.
-        after: Names of earlier checks whose probes leave something for this one's,
-            however they end.
+        target: The expected measurement.
+        remedy: What to do if it differs, unless the finding has a better remedy.
+        probe: Takes the measurement. An `ApexError` fails the line with its message;
+            any other exception fails it as a bug of ours.
+        needs: Earlier checks that must not fail; otherwise this one is not checked.
+        after: Earlier checks that must have finished, whatever their result, because
+            this probe uses what they read.
     """
 
     name: str
@@ -55,7 +55,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of the checklist, looked at; `remedy` is empty where all is well."""
+    """One measured line of the checklist; `remedy` is empty if it is ok."""
 
     name: str
     state: State
@@ -66,20 +66,20 @@ class Line:
 
 
 def ok(measured: str) -> Finding:
-    """All is well."""
+    """A finding that needs no action."""
     return Finding(State.OK, measured)
 
 
 def warning(measured: str, remedy: str = "") -> Finding:
-    """A person should know."""
+    """A finding that you should know about, but that does not fail the doctor."""
     return Finding(State.WARNING, measured, remedy)
 
 
 def not_checked(line: str) -> Finding:
-    """It says nothing because of another line, which failed."""
+    """A finding for a check that depends on `line`, which failed."""
     return Finding(State.NOT_CHECKED, f"because of: {line}")
 
 
 def failed(measured: str, remedy: str = "") -> Finding:
-    """It has to be mended."""
+    """A finding that needs a fix."""
     return Finding(State.FAILED, measured, remedy)

@@ -1,7 +1,7 @@
-"""The checklist: every line, its target, its remedy, and what it needs.
+"""The checklist: every check with its target, remedy and dependencies.
 
-A further line is a `Check` in one of the functions below: a probe that returns a
-finding, and the names of the lines without which it says nothing.
+To add a line, add a `Check` to one of the functions below: a probe that returns a
+finding, and the names of the checks it depends on.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -53,7 +53,7 @@ _STORAGE_LINE = "Dagster storage"
 _CODE_LINE = "code location"
 _STORAGE_VARIABLE = "DAGSTER_POSTGRES_URL"
 _PAGE_VARIABLE = "APEX_DAGSTER_URL"
-_CLOCK = "Have the clock of this machine kept by NTP."
+_CLOCK = "Synchronise this machine's clock with NTP."
 _GRAPH_TOKENS = "graph.json"
 _SKEW = f"at most {machine.MAX_SKEW_SECONDS:g} s"
 
@@ -66,14 +66,16 @@ def _now() -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What the doctor looks at besides the two ends.
+    """What the doctor uses besides the environment variables.
 
     Attributes:
-        dagster: Reads the Dagster instance that an environment names; None if it names
-            none. It lives in `defs`, where Dagster may be imported.
-        now: This machine's clock (aware).
-        further: Checks of other parts; they may need any of those here.
-        send_test: Whether each alert channel is to send a test message.
+        dagster: Reads the Dagster instance that the variables name; None without one.
+            Passed in, because only `defs` may import Dagster.
+        now: This machine's clock, timezone-aware.
+        min_free_bytes: Less free disk space than this is an error.
+        seconds: Timeout for all checks together.
+        further: Checks of other parts; they may depend on any check here.
+        send_test: Whether to send a test message through each alert channel.
     """
 
     dagster: LookAtDagster
@@ -85,19 +87,19 @@ class Surroundings:
 
 
 def look(environment: Mapping[str, str], around: Surroundings) -> list[Line]:
-    """Go through the whole checklist.
+    """Run the whole checklist.
 
     Raises:
-        ConfigError: Nothing can be checked, so wrong is the environment.
+        ConfigError: The configuration is too broken to check anything.
     """
     configuration = read_configuration(environment)
-    # An empty token cache, so that a token is asked for; gone afterwards.
+    # A new, empty token cache forces a request for a token.
     with TemporaryDirectory(prefix="apex-doctor-") as folder:
         checks = [
             Check(
                 "configuration",
-                "complete, without contradiction",
-                "Set the variables as said; the documentation lists them.",
+                "complete and consistent",
+                "Set the variables as the message says; the documentation lists them.",
                 configuration.finding,
             )
         ]
@@ -120,7 +122,7 @@ def _database_checks(url: str, around: Surroundings) -> Iterator[Check]:
     yield Check(
         "database",
         "answers",
-        "Check DATABASE_URL, and that Postgres runs and can be reached from here.",
+        "Check DATABASE_URL, and that Postgres is running and reachable from here.",
         postgres.reachable,
     )
     yield Check(
@@ -132,14 +134,14 @@ def _database_checks(url: str, around: Surroundings) -> Iterator[Check]:
     )
     yield Check(
         "tables and views",
-        "all there, readable",
+        "all exist, readable",
         _PROVISION_DATABASE,
         postgres.relations,
         ("migrations",),
     )
     yield Check(
         "indexes",
-        "all there, valid",
+        "all exist, valid",
         _PROVISION_DATABASE,
         postgres.indexes,
         ("tables and views",),
@@ -155,8 +157,8 @@ def _database_checks(url: str, around: Surroundings) -> Iterator[Check]:
     yield Check(
         "key of campaign_metrics",
         "id is unique",
-        "Find double ids, then `ALTER TABLE campaign_metrics ADD UNIQUE (id)`: rows "
-        "that share an id are one record in Dataverse.",
+        "Remove duplicate ids, then run `ALTER TABLE campaign_metrics ADD UNIQUE (id)`. "
+        "Rows that share an id share one record in Dataverse.",
         postgres.unique_id,
         ("tables and views",),
     )
@@ -186,8 +188,8 @@ def _database_checks(url: str, around: Surroundings) -> Iterator[Check]:
 
     yield Check(
         "last success",
-        f"rows wait no longer than {_minutes(LATE)} for one",
-        "Run `apex sync`, and see what it says.",
+        f"no row is pending for more than {_minutes(LATE)} without one",
+        "Run `apex sync` and read its message.",
         last_success,
         ("tables and views",),
     )
@@ -216,14 +218,14 @@ def _service_checks(
     yield Check(
         "Dataverse",
         "answers HTTP 401 without a token",
-        "Check DATAVERSE_RESOURCE, and that it can be reached from here.",
+        "Check DATAVERSE_RESOURCE, and that it is reachable from here.",
         partial(dataverse_reachability.reachable, settings),
     )
     yield Check(
         "TLS",
-        "trusted, 14 days left",
-        "If a private authority signed the certificate, name its PEM file in "
-        "APEX_CA_BUNDLE; if it runs out, renew it.",
+        "trusted, valid for 14 days",
+        "If a private authority signed the certificate, set APEX_CA_BUNDLE to the "
+        "authority's PEM file. If the certificate expires soon, renew it.",
         lambda: dataverse_reachability.certificate(settings, around.now()),
         ("Dataverse",),
     )
@@ -247,7 +249,7 @@ def _credential_checks(
     def acquire() -> Finding:
         token, seconds = credentials.acquire(settings, folder / "tokens.json")
         tokens.append(token)
-        return ok(f"acquired in {1000 * seconds:,.0f} ms, past the cache")
+        return ok(f"acquired in {1000 * seconds:,.0f} ms, without the cache")
 
     def expiry() -> Finding:
         try:
@@ -277,8 +279,8 @@ def _credential_checks(
     )
     yield Check(
         "secret or certificate",
-        "lasts 30 days more",
-        "Make a new one in Entra, and set it.",
+        "valid for 30 days",
+        "Create a new one in Entra, and set it in the environment.",
         expiry,
     )
 
@@ -287,22 +289,23 @@ def _user_checks(environment: Environment) -> Iterator[Check]:
     yield Check(
         "application user",
         "a user of the environment, enabled",
-        f"{_PROVISION} A disabled one is activated in the Power Platform admin center.",
+        f"{_PROVISION} If the user is disabled, enable it in the Power Platform admin "
+        "center.",
         environment.user,
         ("Dataverse", "TLS", "token"),
     )
     yield Check(
         PRIVILEGES_LINE,
-        "create, read, write; to read definitions",
+        "create, read and write records; read definitions",
         _PROVISION,
         environment.privileges,
         ("application user",),
     )
     yield Check(
         "role",
-        "holds what a sync needs, and cannot delete",
-        f"{_PROVISION} If it may delete, take that from it in the Power Platform "
-        "admin center.",
+        "grants what a sync needs, and no delete",
+        f"{_PROVISION} If the role allows delete, remove that privilege in the Power "
+        "Platform admin center.",
         environment.role,
         ("application user",),
         after=(PRIVILEGES_LINE,),
@@ -312,7 +315,7 @@ def _user_checks(environment: Environment) -> Iterator[Check]:
 def _table_checks(environment: Environment) -> Iterator[Check]:
     yield Check(
         TABLE_LINE,
-        "there",
+        "exists",
         _PROVISION,
         environment.look_at_table,
         ("application user",),
@@ -329,9 +332,9 @@ def _table_checks(environment: Environment) -> Iterator[Check]:
         )
     yield Check(
         "auditing of the environment",
-        "on, or the table's has no effect",
-        "Switch it on in the Power Platform admin center, under the environment's "
-        "settings, Audit settings.",
+        "on, as the table's auditing requires",
+        "Switch it on in the Power Platform admin center: Audit settings in the "
+        "environment's settings.",
         lambda: table_lines.organization_auditing(
             environment.organization_is_audited()
         ),
@@ -340,7 +343,7 @@ def _table_checks(environment: Environment) -> Iterator[Check]:
     yield Check(
         "create and write",
         "granted and tried",
-        "As Dataverse says; else `apex provision dataverse`.",
+        "Follow Dataverse's message; otherwise run `apex provision dataverse`.",
         environment.write,
         ("columns", PRIVILEGES_LINE),
     )
@@ -358,8 +361,8 @@ def _machine_checks(
         yield Check(
             _STORAGE_LINE,
             "answers",
-            f"Check {_STORAGE_VARIABLE}, and that its Postgres runs and can be reached "
-            "from here; its log and its disk say why it does not answer.",
+            f"Check {_STORAGE_VARIABLE}, and that its Postgres is running and reachable "
+            "from here. If it does not answer, check its log and disk.",
             lambda: Postgres(storage, variable=_STORAGE_VARIABLE).reachable(),
         )
     seen: list[Instance | None] = []
@@ -379,7 +382,7 @@ def _machine_checks(
         "Dagster instance",
         "Postgres, queued runs, limits, monitoring, retention",
         "Copy this project's dagster.yaml into the DAGSTER_HOME of the web server, the "
-        "daemon and this machine, set DAGSTER_POSTGRES_URL alike for all of them, and "
+        "daemon and this machine, set the same DAGSTER_POSTGRES_URL for all of them, and "
         "restart them.",
         instance,
         (_STORAGE_LINE,) if storage else (),
@@ -406,13 +409,13 @@ def _machine_checks(
         yield Check(
             _CODE_LINE,
             "loads",
-            "Restart the Dagster code server; its log says why. `apex up` does so by "
-            "itself. Daemon and web server need no restart.",
+            "Restart the Dagster code server; its log shows the reason. `apex up` "
+            "restarts it automatically. The daemon and the web server need no restart.",
             lambda: dagster_health.code_location(servers),
         )
     yield Check(
         "schedule",
-        "on, and ticking every five minutes",
+        "on, ticks every five minutes",
         f"Switch {dagster_health.SCHEDULE} on in the Dagster UI, under Automation.",
         lambda: dagster_health.schedule(found(), around.now()),
         ("Dagster daemon", *([_CODE_LINE] if servers else [])),
@@ -420,7 +423,7 @@ def _machine_checks(
     yield Check(
         "disk",
         f"{around.min_free_bytes / 1024**2:,.0f} MiB free for the state, writable",
-        "Make room, or choose another folder with APEX_STATE_DIR.",
+        "Free some space, or set APEX_STATE_DIR to another folder.",
         lambda: machine.disk(configuration.state, min_free_bytes=around.min_free_bytes),
     )
 

@@ -1,4 +1,4 @@
-"""What the environment variables come to; what one of them spoils, and what not."""
+"""Load the configuration and report which checks each mistake blocks."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,10 +21,10 @@ _Result = TypeVar("_Result")
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """Each part that can be read; None for one that cannot.
+    """The valid parts of the configuration; None for an invalid part.
 
     Attributes:
-        problems: What is wrong with the others, and with what other parts read.
+        problems: Everything that is wrong with the configuration.
     """
 
     environment: Mapping[str, str]
@@ -35,21 +35,21 @@ class Configuration:
     problems: tuple[str, ...]
 
     def finding(self) -> Finding:
-        """The line of the checklist."""
+        """Result of the check `configuration`."""
         return failed(" ".join(self.problems)) if self.problems else ok("complete")
 
     def tells(self, error: ConfigError) -> bool:
-        """Whether that line says all that is wrong here."""
+        """Whether `problems` already contains everything that `error` says."""
         return set(error.problems) <= set(self.problems)
 
 
 def read_configuration(environment: Mapping[str, str]) -> Configuration:
-    """Read what can be read.
+    """Load every part that is valid.
 
     Raises:
-        ConfigError: Neither of the two ends can be, so nothing could be checked.
+        ConfigError: Neither Postgres nor Dataverse is configured validly.
     """
-    # The ends together first: one without the other is a mistake of its own.
+    # Both ends together first: one without the other is a mistake too.
     problems = dict.fromkeys(find_mistakes(environment))
 
     def read(load: Callable[[], _Result]) -> _Result | None:

@@ -1,4 +1,4 @@
-"""Who we are: the token, what is written in it, and how long the credential lasts."""
+"""Checks of the token, its claims, and the expiry of the credential."""
 
 import base64
 import binascii
@@ -19,14 +19,18 @@ from apex_pipeline.settings import DataverseSettings
 
 _TOKEN_SECONDS = 5.0
 DIRECTORY_SECONDS = 3.0
-"""For each answer of the authority and of Microsoft Graph."""
+"""Timeout for each answer of Entra and of Microsoft Graph."""
 
 
 def acquire(settings: DataverseSettings, cache: Path) -> tuple[str, float]:
-    """A token out of an empty cache, so from Entra, and the seconds that it took.
+    """Get a token from Entra, and the seconds that it took.
+
+    Args:
+        settings: Whose token to get.
+        cache: Path of an empty token cache, so that Entra is asked.
 
     Raises:
-        AuthError: Entra refuses the credentials; likewise the other errors of
+        AuthError: Entra refused the credentials; also the other errors of
             `TokenSource.acquire`.
     """
     began = time.monotonic()
@@ -36,10 +40,13 @@ def acquire(settings: DataverseSettings, cache: Path) -> tuple[str, float]:
 
 
 def audience(token: str, settings: DataverseSettings) -> Finding:
-    """Whom the token says that it is for; it is read, and not believed."""
+    """Compare the token's audience and application with the settings.
+
+    The signature is not verified; this only finds mix-ups.
+    """
     claims = _claims(token)
     if claims is None:
-        return warning("the token cannot be read, which Entra does not promise either")
+        return warning("the token is not a readable JWT; Entra does not promise one")
     client = str(claims.get("appid") or claims.get("azp"))
     seen = f"audience {claims.get('aud')}, application {client}"
     if str(claims.get("aud")).rstrip("/").lower() != settings.resource.lower():
@@ -55,18 +62,17 @@ def expiry(
     cache: Path,
     today: date,
 ) -> Finding:
-    """Days that are left to the secret or the certificate.
+    """Check how many days the secret or certificate is still valid.
 
     Raises:
-        ConfigError: What a person noted is no date, or the certificate is none.
+        ConfigError: The configured expiry date or the certificate is malformed.
     """
     end = credential_end(settings, environment, cache, seconds=DIRECTORY_SECONDS)
     days = end.days_left(today)
     if end.on is None or days is None:
         return warning(
             f"unknown: {end.source}",
-            "Set APEX_CLIENT_SECRET_EXPIRES_ON to the date that Entra shows for the "
-            "secret.",
+            "Set APEX_CLIENT_SECRET_EXPIRES_ON to the secret's expiry date in Entra.",
         )
     when = f"in {days} days" if days >= 0 else f"{-days} days ago"
     seen = f"{end.on.isoformat()}, {when} (by {end.source})"
@@ -76,7 +82,7 @@ def expiry(
 
 
 def _claims(token: str) -> dict[str, Any] | None:
-    """The middle part of a JWT; None for a token that is none."""
+    """The claims of a JWT, unverified; None if the token is not a JWT."""
     parts = token.split(".")
     if len(parts) != 3:
         return None

@@ -1,6 +1,6 @@
-"""Dagster's part: whether daemon and code server live, and the schedule ticks.
+"""Checks of Dagster: daemon and code server alive, schedule ticking, instance set up.
 
-What is looked at comes from `defs`, which alone may know Dagster.
+The values come from `defs`, because only that may import Dagster.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,28 +15,28 @@ SCHEDULE = "sync_every_five_minutes"
 
 # A daemon writes a heartbeat every 30 s.
 _HEARTBEAT = timedelta(seconds=90)
-# Two intervals of the schedule, and a minute for a slow tick.
+# Two intervals of the schedule, plus a minute for a slow tick.
 _TICK = timedelta(minutes=11)
 
 NO_INSTANCE = (
-    "Set DAGSTER_HOME, and DAGSTER_POSTGRES_URL as dagster.yaml asks for it, to what "
-    "the daemon has."
+    "Set DAGSTER_HOME, and the DAGSTER_POSTGRES_URL that its dagster.yaml uses, to the "
+    "daemon's values."
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setup:
-    """How an instance is set up, by the dagster.yaml that is in use.
+    """Configuration of an instance, from the dagster.yaml in use.
 
     Attributes:
-        storage: What holds runs and events: `Postgres`, or the class of another.
-        is_shared: Whether that is the database of DAGSTER_POSTGRES_URL, which the web
-            server and the daemon read too.
-        places: Runs that may go at a time; None where runs are not queued.
-        counts_runs: Whether pools count runs, so that a killed one keeps no slot.
-        pools: Limit of each pool of ours; None for one that has none yet.
+        storage: Storage of runs and events: `Postgres`, or the class name of another.
+        is_shared: Whether the storage is the database of DAGSTER_POSTGRES_URL, which
+            the web server and the daemon use too.
+        places: Maximum concurrent runs; None if runs are not queued.
+        counts_runs: Whether pools count runs, which frees a killed run's slot.
+        pools: Limit of each of our pools; None for a pool without a limit.
         is_monitored: Whether run monitoring is on.
-        max_runtime_seconds: Of a run that does not say; 0 for no limit.
+        max_runtime_seconds: Default limit of a run's duration; 0 for no limit.
         keeps_ticks: Whether ticks of any kind are kept for ever.
     """
 
@@ -52,16 +52,16 @@ class Setup:
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """What a Dagster instance tells.
+    """State of a Dagster instance.
 
     Attributes:
-        heartbeats: Kind of each daemon that the instance requires, to its last
-            heartbeat (aware); None for one that was never there.
-        is_stopped: Whether somebody switched the schedule off; None where no daemon
-            has seen the schedule yet.
-        tick_at: The schedule's last tick (aware); None if there is none.
-        tick_error: What that tick failed with.
-        setup: How it is set up.
+        heartbeats: Kind of each required daemon to its last heartbeat,
+            timezone-aware; None if it has never run.
+        is_stopped: Whether the schedule is switched off; None if no daemon has seen
+            the schedule yet.
+        tick_at: The schedule's last tick, timezone-aware; None if there is none.
+        tick_error: Error message of that tick.
+        setup: Configuration of the instance.
     """
 
     heartbeats: Mapping[str, datetime | None]
@@ -72,15 +72,15 @@ class Instance:
 
 
 def settings(instance: Instance | None) -> Finding:
-    """Whether the instance in use has the storage and the limits of our dagster.yaml.
+    """Check that the instance has the storage and limits of our dagster.yaml.
 
-    Without that file in DAGSTER_HOME, Dagster quietly uses SQLite and no limits at all.
+    Without that file in DAGSTER_HOME, Dagster silently uses SQLite and no limits.
     """
     if instance is None:
         return warning("no Dagster instance is configured here", NO_INSTANCE)
     setup = instance.setup
     if setup.storage != "Postgres":
-        return failed(f"runs and events are in {setup.storage}, not in Postgres")
+        return failed(f"runs and events are stored in {setup.storage}, not in Postgres")
     wrong = [*_wrong(setup)]
     if wrong:
         return failed("; ".join(wrong))
@@ -90,9 +90,9 @@ def settings(instance: Instance | None) -> Finding:
 
 def _wrong(setup: Setup) -> Iterator[str]:
     if not setup.is_shared:
-        yield "its Postgres is not that of DAGSTER_POSTGRES_URL, where incidents are kept"
+        yield "its Postgres is not the one in DAGSTER_POSTGRES_URL, which stores incidents"
     if setup.places is None:
-        yield "runs are not queued, so no limit holds"
+        yield "runs are not queued, so no limit applies"
     if not setup.counts_runs:
         yield "pools do not have the granularity run"
     for name, limit in setup.pools.items():
@@ -109,17 +109,17 @@ def _wrong(setup: Setup) -> Iterator[str]:
 def web_server(
     instance: Instance | None, seen: Mapping[str, datetime] | None
 ) -> Finding:
-    """Whether a web server reads the storage that the daemon writes.
+    """Check that a web server reads the storage that the daemon writes.
 
     Args:
-        instance: What the instance tells.
-        seen: Heartbeats of daemons, by kind, as the web server knows them; None where
-            it cannot be asked.
+        instance: State of the instance.
+        seen: Daemon heartbeats by kind, as the web server reports them; None if it
+            cannot be queried.
     """
     if seen is None:
         return warning(
-            "it cannot be asked from here, such as behind a sign-in",
-            "See on its page Deployment, Daemons that it knows the heartbeats.",
+            "cannot be queried from here; it may require a sign-in",
+            "Check on its page Deployment > Daemons that it shows the heartbeats.",
         )
     if instance is None:
         return warning("no Dagster instance is configured here", NO_INSTANCE)
@@ -134,13 +134,13 @@ def web_server(
 
 
 def code_servers(environment: Mapping[str, str]) -> list[str]:
-    """Addresses of the code servers that the workspace in DAGSTER_HOME names."""
+    """Addresses of the code servers in the workspace.yaml of DAGSTER_HOME."""
     home = environment.get("DAGSTER_HOME")
     return code_server.addresses(Path(home) / "workspace.yaml") if home else []
 
 
 def code_location(servers: Sequence[str]) -> Finding:
-    """Whether every code server serves its definitions."""
+    """Check that every code server serves its definitions."""
     for error in map(code_server.load_error, servers):
         if error:
             return failed(error)
@@ -148,7 +148,7 @@ def code_location(servers: Sequence[str]) -> Finding:
 
 
 def daemon(instance: Instance | None, now: datetime) -> Finding:
-    """Whether every daemon that the instance requires gives signs of life."""
+    """Check that every daemon that the instance requires sends heartbeats."""
     if instance is None:
         return warning("no Dagster instance is configured here", NO_INSTANCE)
     dead = [
@@ -157,20 +157,20 @@ def daemon(instance: Instance | None, now: datetime) -> Finding:
         if at is None or now - at > _HEARTBEAT
     ]
     if dead:
-        return failed(f"no sign of life from {', '.join(dead)}")
+        return failed(f"no heartbeat from {', '.join(dead)}")
     last = min(at for at in instance.heartbeats.values() if at is not None)
-    return ok(f"{len(instance.heartbeats)} alive, heartbeats {_ago(last, now)} at most")
+    return ok(f"{len(instance.heartbeats)} alive, oldest heartbeat {_ago(last, now)}")
 
 
 def schedule(instance: Instance | None, now: datetime) -> Finding:
-    """Whether the schedule is on and ticks; needs a daemon that lives."""
+    """Check that the schedule is on and ticks; requires a live daemon."""
     if instance is None:
         return warning("no Dagster instance is configured here", NO_INSTANCE)
     if instance.is_stopped is None:
         return failed(
             "the daemon does not know it",
-            "Have the daemon and the web server load the code location: start them "
-            "with this project's workspace.yaml.",
+            "Start the daemon and the web server with this project's workspace.yaml, "
+            "which makes them load the code location.",
         )
     return failed("switched off") if instance.is_stopped else _ticks(instance, now)
 
@@ -179,10 +179,10 @@ def _ticks(instance: Instance, now: datetime) -> Finding:
     if instance.tick_error is not None:
         return failed(
             f"the last tick failed: {instance.tick_error}",
-            "Look at the schedule in the Dagster UI; the next tick comes by itself.",
+            "Open the schedule in the Dagster UI; the next tick comes automatically.",
         )
     if instance.tick_at is None:
-        return ok("on; its first tick is yet to come")
+        return ok("on; no tick yet")
     if now - instance.tick_at > _TICK:
         return failed(
             f"on, but the last tick was {_ago(instance.tick_at, now)}",

@@ -1,7 +1,7 @@
-"""Dataverse as the application sees it: its user, its rights, the table, a record.
+"""Checks of what the application may do in Dataverse: user, rights, table, a record.
 
-Asked as the application itself, since what counts is what that may do. Its role may not
-read roles and the organization; an administrator, where one is named, is asked for those.
+The checks sign in as the application itself. Its role may not read roles and the
+organization; for those they sign in as the administrator, if one is configured.
 """
 
 import asyncio
@@ -45,7 +45,7 @@ TABLE_LINE = f"table {TABLE}"
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What one application sees, each look on a connection of its own."""
+    """Requests as one application, each on its own connection."""
 
     settings: DataverseSettings
     cache: Path
@@ -53,7 +53,7 @@ class Access:
     def ask(
         self, work: Callable[[DataverseClient, Deadline], Awaitable[_Result]]
     ) -> _Result:
-        """Do something with a client, in bounded time.
+        """Run `work` with a connected client, in bounded time.
 
         Raises:
             DataverseError: See the tree in `errors`.
@@ -81,10 +81,10 @@ class Access:
 
 
 class Environment:
-    """The environment; what one probe reads, those that need it look at.
+    """Probes of one environment; later ones use what earlier ones have read.
 
     Attributes:
-        table: Read by `look_at_table`.
+        table: Definition that `look_at_table` has read.
     """
 
     def __init__(self, application: Access, administrator: Access | None) -> None:
@@ -95,7 +95,7 @@ class Environment:
         self.table: FoundTable | None = None
 
     def user(self) -> Finding:
-        """WhoAmI, which only an enabled user of the environment is answered."""
+        """Call WhoAmI, which Dataverse answers only for an enabled user."""
         answer = self._application.get(
             "WhoAmI", "ask who we are", documented_answers.WHO_AM_I
         )
@@ -104,7 +104,7 @@ class Environment:
         return ok(f"user {self._user}, enabled")
 
     def privileges(self) -> Finding:
-        """What the service says that the user holds, whatever role that is from."""
+        """Check the user's privileges, whichever role grants them."""
         path = (
             f"systemusers({self._user})/Microsoft.Dynamics.CRM.RetrieveUserPrivileges()"
         )
@@ -115,7 +115,7 @@ class Environment:
             if self._administrator is None:
                 return warning(
                     "the service does not show the application its own privileges",
-                    f"An administrator may see them: name one in {ADMINISTRATOR}.",
+                    f"To check them, set an administrator in {ADMINISTRATOR}.",
                 )
             answer = self._administrator.get(path, what, documented_answers.PRIVILEGES)
         with as_documented(what):
@@ -124,12 +124,12 @@ class Environment:
         if not missing:
             return ok(rights.held)
         if rights.may_read_definitions and self._application.ask(inspect_table) is None:
-            # Its privileges are gone with it.
+            # Without the table, its privileges do not exist either.
             return not_checked(TABLE_LINE)
         return failed(f"lacks {', '.join(missing)}")
 
     def role(self) -> Finding:
-        """Least privilege: as the role shows it, or else as the user's rights do."""
+        """Check least privilege by the role, or by the user's rights if it is unreadable."""
         application = self._application.settings.client_id
 
         async def look(client: DataverseClient, deadline: Deadline) -> Any:
@@ -143,21 +143,21 @@ class Environment:
             return role(self._rights, found)
 
     def look_at_table(self) -> Finding:
-        """Read the definition, for which the role has two privileges."""
+        """Read the table's definition, if the role grants the two privileges for it."""
         if self._rights is not None and not self._rights.may_read_definitions:
             return not_checked(PRIVILEGES_LINE)
         self.table = self._application.ask(inspect_table)
         if self.table is None:
-            return failed("not there")
+            return failed("does not exist")
         if self.table.entity_set != ENTITY_SET or self.table.table_type != "Standard":
             return failed(
                 f"{self.table.table_type}, entity set {self.table.entity_set}",
-                "`apex provision dataverse --plan` tells what only a person can mend.",
+                "`apex provision dataverse --plan` lists what needs a fix by hand.",
             )
         return ok(f"{self.table.table_type}, entity set {self.table.entity_set}")
 
     def organization_is_audited(self) -> bool | None:
-        """The organization's own switch; None where it may not be seen."""
+        """The organization's auditing switch; None if it may not be read."""
         try:
             answer = (self._administrator or self._application).get(
                 "organizations?$select=isauditenabled", "read the organization"
@@ -168,9 +168,9 @@ class Environment:
             return bool(answer["value"][0]["isauditenabled"])
 
     def write(self) -> Finding:
-        """Write back into a record what stands there; create is a matter of rights.
+        """Write a record's own value back to it; create is covered by the privileges.
 
-        The record's version goes along, so what somebody else wrote meanwhile stays.
+        `If-Match` protects a change that someone else makes at the same time.
         """
         answer = self._application.get(
             f"{ENTITY_SET}?$select={PRIMARY_KEY},{_PROBED}&$top=1", "read a record"
@@ -178,7 +178,7 @@ class Environment:
         with as_documented("read a record"):
             record = next(iter(records_of(answer, "read a record")), None)
             if record is None:
-                return ok("no record to try it on; the service grants create and write")
+                return ok("no record to test with; create and write are granted")
             key = UUID(record[PRIMARY_KEY])
             version = str(record["@odata.etag"])
         return self._write_back(key, record.get(_PROBED), version)
@@ -200,5 +200,5 @@ class Environment:
         except RejectedError as error:
             if error.status != 412:
                 raise
-            return ok(f"{key} was being written by another at this moment")
-        return ok(f"wrote back what record {key} holds; the service grants create")
+            return ok(f"record {key} was changed by someone else during the test")
+        return ok(f"wrote record {key} back unchanged; create is granted")

@@ -1,4 +1,4 @@
-"""Dataverse as anybody sees it: reachable, trusted, and of the same time."""
+"""Check that Dataverse is reachable, its certificate trusted and its clock in sync."""
 
 import ssl
 from collections.abc import Iterator
@@ -21,9 +21,9 @@ _WARN_DAYS = 14
 
 
 def reachable(settings: DataverseSettings) -> Finding:
-    """Asked without a token, the Web API says that one is needed.
+    """Check that the Web API answers 401 to a request without a token.
 
-    A certificate that is not trusted is another line's matter.
+    An untrusted certificate counts as an answer; the check `TLS` reports it.
     """
     try:
         answer = _ask(settings)
@@ -34,23 +34,23 @@ def reachable(settings: DataverseSettings) -> Finding:
         return ok(seen)
     if answer.status_code >= 500:
         return failed(
-            seen, "Wait for the service; its state is in the admin center's health."
+            seen, "Wait for the service; see Service health in the admin center."
         )
     return failed(
         seen,
-        "That is no Dataverse Web API: DATAVERSE_RESOURCE must be the environment's "
-        "own address, https://ORG.crm.dynamics.com.",
+        "This is not a Dataverse Web API. Set DATAVERSE_RESOURCE to the environment's "
+        "address, https://ORG.crm.dynamics.com.",
     )
 
 
 def certificate(settings: DataverseSettings, now: datetime) -> Finding:
-    """Verified against who is trusted, and the days that it lasts.
+    """Check that the certificate is trusted, and how many days it is still valid.
 
     Raises:
-        ConfigError: It is not trusted.
+        ConfigError: The certificate is not trusted.
     """
     with _asked(settings) as answer:
-        # Once the answer is read, the connection is back in its pool.
+        # Inspect the stream before the answer is read and its connection is released.
         stream = answer.extensions["network_stream"]
         tls: ssl.SSLObject = stream.get_extra_info("ssl_object")
         end: Any = (tls.getpeercert() or {}).get("notAfter")
@@ -58,21 +58,21 @@ def certificate(settings: DataverseSettings, now: datetime) -> Finding:
     try:
         days = (datetime.fromtimestamp(ssl.cert_time_to_seconds(end), UTC) - now).days
     except (TypeError, ValueError, OverflowError, OSError):
-        return warning(f"{version}, certificate trusted, its end cannot be read")
+        return warning(f"{version}, certificate trusted, expiry date unreadable")
     seen = f"{version}, certificate trusted, {days} days left"
     return warning(seen) if days < _WARN_DAYS else ok(seen)
 
 
 def clock(settings: DataverseSettings, now: datetime) -> Finding:
-    """The Date header, which counts whole seconds, against this machine."""
+    """Compare the Date header, in whole seconds, with this machine's clock."""
     header = _ask(settings).headers.get("Date")
     if header is None:
         return warning("Dataverse sends no Date header")
     try:
         theirs = parsedate_to_datetime(header)
     except (ValueError, OverflowError):
-        return warning("Dataverse sends a Date header that is no date")
-    # "-0000" is UTC too, of a clock whose zone is not known (RFC 5322, 3.3).
+        return warning("Dataverse sends a malformed Date header")
+    # "-0000" means UTC from a clock with an unknown time zone (RFC 5322, 3.3).
     return skew(theirs if theirs.tzinfo else theirs.replace(tzinfo=UTC), now)
 
 

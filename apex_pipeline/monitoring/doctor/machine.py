@@ -1,4 +1,4 @@
-"""This machine: room for the state, and the clock against others'."""
+"""Checks of this machine: disk space for the state, and clock skew."""
 
 import os
 import shutil
@@ -14,15 +14,15 @@ WARN_SKEW_SECONDS = 10.0
 
 
 def disk(state: Path, *, min_free_bytes: int = MIN_FREE_BYTES) -> Finding:
-    """Room in the state folder, or where it would be made, and the right to write."""
+    """Check free space and write access of the state folder, or of its future parent."""
     place = next(each for each in (state, *state.parents) if each.is_dir())
     free = shutil.disk_usage(place).free
     seen = f"{free / 1024**3:,.1f} GiB free in {place}"
     if not os.access(place, os.W_OK | os.X_OK):
         return failed(
-            f"{place} cannot be written",
-            f"Give this user the right to write to {place}, or choose another folder "
-            "with APEX_STATE_DIR.",
+            f"{place} is not writable",
+            f"Grant this user write access to {place}, or set APEX_STATE_DIR to another "
+            "folder.",
         )
     if free < min_free_bytes:
         return failed(seen)
@@ -30,7 +30,7 @@ def disk(state: Path, *, min_free_bytes: int = MIN_FREE_BYTES) -> Finding:
 
 
 def skew(theirs: datetime, ours: datetime) -> Finding:
-    """How far this machine's clock is from another's."""
+    """Check how far this machine's clock differs from another's."""
     seconds = (ours - theirs).total_seconds()
     direction = "ahead" if seconds > 0 else "behind"
     seen = f"this machine is {abs(seconds):,.1f} s {direction}"

@@ -1,4 +1,4 @@
-"""The Postgres side: reachable, and holding what the pipeline needs."""
+"""Checks of Postgres: reachable, and complete with tables, columns and indexes."""
 
 import json
 import time
@@ -23,7 +23,7 @@ from apex_pipeline.quarantine import decisions
 
 _Result = TypeVar("_Result")
 
-# Together less than the doctor's patience: what fails then says why.
+# Together less than the doctor's timeout, so a failing check can say why.
 WAIT_SECONDS = 3.0
 STATEMENT_SECONDS = 2.0
 _APPLICATION = "apex_pipeline doctor"
@@ -47,24 +47,24 @@ _HAS_UNIQUE_ID = """
 
 
 class Postgres:
-    """The database, for as long as the doctor looks; each look is a connection."""
+    """Probes of one database, each on its own connection."""
 
     def __init__(self, url: str, *, variable: str = "DATABASE_URL") -> None:
-        """Keep the address; nothing is sent yet.
+        """Keep the address without connecting.
 
         Args:
-            url: Where it is.
-            variable: Where the URL comes from, for messages.
+            url: Connection URL of the database.
+            variable: Environment variable of the URL, for messages.
 
         Raises:
-            ConfigError: The URL is not one of a Postgres database.
+            ConfigError: The URL is not a Postgres URL.
         """
         self._url = url
         self._variable = variable
         self._database = self.open_database()
 
     def reachable(self) -> Finding:
-        """Connect, and ask for the version."""
+        """Connect and read the server's version."""
         began = time.monotonic()
         version = self._ask(lambda c: c.info.server_version)
         seconds = time.monotonic() - began
@@ -74,14 +74,14 @@ class Postgres:
         )
 
     def migrations(self) -> Finding:
-        """Which files in sql/ are not applied."""
+        """Check that all migrations in sql/ are applied."""
         names = migrations.unapplied(
             self._url, wait_seconds=WAIT_SECONDS, statement_seconds=STATEMENT_SECONDS
         )
         return failed(f"not applied: {', '.join(names)}") if names else ok("current")
 
     def relations(self) -> Finding:
-        """Tables and views are there, and every statement of a sync can be read."""
+        """Check that tables and views exist and the statements of a sync can read them."""
         if missing := self._missing(Kind.RELATION):
             return failed(f"missing: {_names(missing)}")
         if columns := self._ask(
@@ -89,8 +89,8 @@ class Postgres:
         ):
             return failed(
                 f"{_TABLE} has no column {', '.join(columns)}",
-                "Give it its name back with ALTER TABLE … RENAME COLUMN: somebody has "
-                "renamed or dropped it.",
+                "It was renamed or dropped. If renamed, restore its name with ALTER TABLE "
+                "… RENAME COLUMN.",
             )
         with self.open_database() as database:
             # A column that is not there fails the statement that reads it.
@@ -102,15 +102,15 @@ class Postgres:
         return ok("all there, and readable")
 
     def indexes(self) -> Finding:
-        """Indexes are there and valid, by whatever name."""
+        """Check that the indexes exist and are valid, under any name."""
         missing = self._missing(Kind.INDEX)
-        return failed(f"missing: {_names(missing)}") if missing else ok("all there")
+        return failed(f"missing: {_names(missing)}") if missing else ok("all exist")
 
     def plan(self) -> Finding:
-        """The pending query's plan, where a scan of the table is ruled out.
+        """Check that the pending query can use an index.
 
-        Of a small table Postgres rightly reads all; what is asked is whether it can
-        do otherwise when the table is large.
+        Sequential scans are disabled for the test, because Postgres rightly prefers
+        one for a small table.
         """
 
         def explain(connection: psycopg.Connection) -> tuple[set[str], set[str]]:
@@ -131,7 +131,7 @@ class Postgres:
         return failed(f"uses {', '.join(sorted(used)) or 'no index'} ({asked})")
 
     def unique_id(self) -> Finding:
-        """An adopted table may lack the key that makes a row one record."""
+        """Check that `id` is unique; a table that existed before may lack the key."""
 
         def ask(connection: psycopg.Connection) -> bool:
             return connection.execute(_HAS_UNIQUE_ID).fetchone() == (True,)
@@ -139,7 +139,7 @@ class Postgres:
         return ok("unique") if self._ask(ask) else warning("no unique key on id")
 
     def clock(self, now: Callable[[], datetime]) -> Finding:
-        """The server's clock against this machine's."""
+        """Compare the server's clock with this machine's."""
 
         def ask(connection: psycopg.Connection) -> tuple[datetime, datetime]:
             before = now()
@@ -179,7 +179,7 @@ def _names(missing: dict[str, list[str]]) -> str:
 
 
 def _indexes_in(plan: str) -> set[str]:
-    """Names of the indexes that a plan, as JSON, uses."""
+    """Names of the indexes that a JSON plan uses."""
     found: set[str] = set()
 
     def keep(node: dict[str, object]) -> dict[str, object]:

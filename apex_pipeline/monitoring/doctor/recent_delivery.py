@@ -1,4 +1,4 @@
-"""Whether rows have been arriving lately."""
+"""Check that rows have been delivered recently."""
 
 from datetime import datetime
 
@@ -10,7 +10,7 @@ from apex_pipeline.postgres.database import Database
 def last_success(database: Database, now: datetime) -> Finding:
     """The last run that did not fail; late only while rows wait.
 
-    A tick with nothing pending starts no run, so an old success alone says nothing.
+    A tick without pending rows starts no run, so an old success alone is fine.
     """
     facts = database.ask(read_facts, now)
     seen = f"{_ago(facts.last_success_at, now)}, {facts.pending.count} rows pending"
@@ -18,8 +18,8 @@ def last_success(database: Database, now: datetime) -> Finding:
     if since is None or not facts.lacks_success():
         return ok(seen)
     return failed(
-        f"{seen}, waiting for {(now - since).total_seconds() / 60:,.0f} min",
-        f"The last run says: {facts.last_error}" if facts.last_error else "",
+        f"{seen} for {(now - since).total_seconds() / 60:,.0f} min",
+        f"The last run failed: {facts.last_error}" if facts.last_error else "",
     )
 
 

@@ -1,4 +1,4 @@
-"""Goes through checks at once, each as soon as what it needs is known to be well."""
+"""Run checks in parallel, each as soon as the checks it depends on have passed."""
 
 import logging
 import threading
@@ -19,35 +19,35 @@ from apex_pipeline.monitoring.doctor.check_results import (
 )
 
 PATIENCE_SECONDS = 8.0
-"""For all checks together; a probe that hangs is given up, and fails its own line."""
+"""Timeout for all checks together; a probe that hangs fails only its own line."""
 
 
 _TEST_SECONDS = 40.0
-_REPORT = "Report it with this line; what it checks is not known to be wrong."
+_REPORT = "Report this bug with this line; the check itself has no result."
 
 logger = logging.getLogger(__name__)
 
 
 def patience(*, send_test: bool) -> float:
-    """Seconds for all checks, where messages may have to be sent as well."""
+    """Timeout in seconds for all checks, longer if they send test messages."""
     return _TEST_SECONDS if send_test else PATIENCE_SECONDS
 
 
 def examine(
     checks: Sequence[Check], *, seconds: float = PATIENCE_SECONDS
 ) -> list[Line]:
-    """Look at everything in parallel; one line for each check, in their order.
+    """Run all checks in parallel and return one line for each, in their order.
 
     Args:
-        checks: Each after those that it needs.
-        seconds: How long it may take in all.
+        checks: The checks, each after those it depends on.
+        seconds: Timeout for all of them together.
     """
     began = time.monotonic()
     lines: dict[str, Future[Line]] = {check.name: Future() for check in checks}
     for check in checks:
         needed = [lines[name] for name in check.needs]
         before = [lines[name] for name in check.after]
-        # A daemon, so that a probe that hangs does not hold up the end.
+        # A daemon thread: a probe that hangs must not block the exit.
         threading.Thread(
             target=_settle, args=(check, needed, before, lines[check.name]), daemon=True
         ).start()
@@ -67,7 +67,7 @@ def _settle(
     before: Sequence[Future[Line]],
     outcome: Future[Line],
 ) -> None:
-    """Wait for what is needed, look, and leave the line in `outcome`."""
+    """Wait for the dependencies, run the check, and put its line into `outcome`."""
     lines = [each.result() for each in (*needed, *before)]
     outcome.set_result(_blocked(check, lines[: len(needed)]) or _look(check))
 
@@ -79,32 +79,30 @@ def _look(check: Check) -> Line:
     except ApexError as error:
         finding = Finding(State.FAILED, str(error))
     except Exception as slip:
-        logger.debug(
-            "the check %s failed by a fault of ours", check.name, exc_info=True
-        )
+        logger.debug("the check %s failed because of a bug", check.name, exc_info=True)
         finding = failed(_slip(slip), _REPORT)
     return _line(check, finding, time.monotonic() - began)
 
 
 def _slip(slip: Exception) -> str:
-    """Where it happened; its text may quote an answer, or a secret."""
+    """Name the exception and its place; its message may quote data or a secret."""
     place = traceback.extract_tb(slip.__traceback__)[-1]
     return (
-        f"a fault of apex_pipeline: {type(slip).__name__} in {Path(place.filename).name}"
+        f"a bug in apex_pipeline: {type(slip).__name__} in {Path(place.filename).name}"
         f":{place.lineno}"
     )
 
 
 def _line(check: Check, finding: Finding, seconds: float) -> Line:
-    mends_itself = finding.state in {State.OK, State.NOT_CHECKED}
-    remedy = finding.remedy or ("" if mends_itself else check.remedy)
+    needs_no_remedy = finding.state in {State.OK, State.NOT_CHECKED}
+    remedy = finding.remedy or ("" if needs_no_remedy else check.remedy)
     return Line(
         check.name, finding.state, finding.measured, check.target, remedy, seconds
     )
 
 
 def _blocked(check: Check, needed: Sequence[Line]) -> Line | None:
-    """The line of a check that says nothing because of another; None if it says."""
+    """The line of a check with a failed dependency; None if it can run."""
     for line in needed:
         if line.state is State.FAILED:
             return _line(check, not_checked(line.name), 0.0)

@@ -1,4 +1,4 @@
-"""The table against the map of columns. Pure; the comparison is provisioning's."""
+"""Checks of the Dataverse table, with the comparison that provisioning uses. Pure."""
 
 from apex_pipeline.dataverse.answer_shape import as_documented
 from apex_pipeline.metrics import COLUMNS, TABLE
@@ -14,14 +14,14 @@ from apex_pipeline.provisioning.existing_state import FoundTable
 
 ADMINISTRATOR = "APEX_ADMIN_*, as for provisioning"
 
-_BY_HAND = "As said; `apex provision dataverse --plan` lists the same."
+_BY_HAND = "Follow the message; `apex provision dataverse --plan` lists the same."
 
 
 def columns(table: FoundTable) -> Finding:
-    """All columns: there, and of a type, length, precision and range that will do.
+    """Check that all columns exist with sufficient type, length, precision and range.
 
     Raises:
-        DataverseError: What was read of them is not of the documented shape.
+        DataverseError: The definitions that were read are not as documented.
     """
     missing = [c.dataverse for c in COLUMNS if c.dataverse not in table.columns]
     with as_documented(f"read the columns of {TABLE}"):
@@ -34,21 +34,21 @@ def columns(table: FoundTable) -> Finding:
 
 
 def change_tracking(table: FoundTable) -> Finding:
-    """Whether deletions and changes can be read later."""
+    """Check that change tracking is on, which reconciliation reads."""
     return ok("on") if table.has_change_tracking else failed("off")
 
 
 def auditing(table: FoundTable) -> Finding:
-    """The table's own switch."""
+    """Check the table's auditing switch."""
     return ok("on") if table.is_audited else failed("off")
 
 
 def organization_auditing(is_on: bool | None) -> Finding:  # noqa: FBT001  what was read
-    """The environment's switch, without which the table's has no effect."""
+    """Check the environment's auditing switch, which the table's depends on."""
     if is_on is None:
         return Finding(
             State.NOT_CHECKED,
-            "the application's role may not see it",
-            f"An administrator may: name one in {ADMINISTRATOR}.",
+            "the application's role may not read it",
+            f"To check it, set an administrator in {ADMINISTRATOR}.",
         )
     return ok("on") if is_on else warning("off")

@@ -1,4 +1,4 @@
-"""Whether a delivered row can be marked, which only a mark can tell."""
+"""Check that a delivered row can be marked, by trying it."""
 
 from datetime import datetime
 
@@ -13,8 +13,8 @@ from apex_pipeline.postgres import row_marks
 from apex_pipeline.postgres.database import Database
 
 REMEDY = (
-    "Let the pipeline's role set exported_at: change the trigger or rule, or give the "
-    "role a policy for UPDATE. Until then the sync stops at its first page."
+    "Allow the pipeline's role to set exported_at: change the trigger or rule, or give "
+    "the role a policy for UPDATE. Until then the sync stops at its first page."
 )
 
 
@@ -24,18 +24,18 @@ def marks_take(database: Database, now: datetime) -> Finding:
     besides = "; ".join(found.obstacles)
     marks = found.marks
     if marks.swallowed:
-        return failed(f"Postgres took the mark and kept nothing of it: {besides}")
+        return failed(f"Postgres accepted the mark but did not keep it: {besides}")
     if marks.marked:
         return ok(
-            "tried and rolled back" + (f"; there is {besides}" if besides else "")
+            "tested and rolled back" + (f"; there is {besides}" if besides else "")
         )
     if marks.locked:
         return Finding(
-            State.NOT_CHECKED, "other transactions hold the rows to try it on"
+            State.NOT_CHECKED, "other transactions lock the rows to test with"
         )
     if besides:
         return warning(
-            f"no row to try it on, and there is {besides}",
-            "Look whether that lets the pipeline's role set exported_at.",
+            f"no row to test with, and there is {besides}",
+            "Check that it allows the pipeline's role to set exported_at.",
         )
-    return ok("no row to try it on; no trigger, rule or policy is in the way")
+    return ok("no row to test with; no trigger, rule or policy interferes")

@@ -1,4 +1,4 @@
-"""What the Dagster web server knows of the daemons: its answer to one GraphQL query."""
+"""Ask the Dagster web server by GraphQL which daemon heartbeats it sees."""
 
 from datetime import UTC, datetime
 
@@ -11,12 +11,12 @@ _QUERY = """
 
 
 def heartbeats_seen_by(page: str) -> dict[str, datetime] | None:
-    """The last heartbeat of each kind of daemon (aware, UTC), as the web server has it.
+    """Return the last heartbeat (UTC) of each kind of daemon that the web server sees.
 
-    None where something else answers, or nothing: a sign-in may stand before it.
+    None if it cannot be queried: no answer, another server, or a sign-in page.
 
     Args:
-        page: Where the web server is, without a path after it.
+        page: Address of the web server, without a path.
     """
     try:
         answer = httpx.post(f"{page}/graphql", json={"query": _QUERY}, timeout=_SECONDS)

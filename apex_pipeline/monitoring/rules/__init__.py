@@ -1,1 +1,1 @@
-"""The rules: what is looked at, and what is found to be wrong."""
+"""The alert rules: what is observed, and which findings follow."""

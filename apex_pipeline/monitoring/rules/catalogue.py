@@ -1,4 +1,4 @@
-"""Everything that an alert can be about. docs/runbook.md has an entry for each."""
+"""All alert rules, with titles and remedies. docs/runbook.md has an entry for each."""
 
 import re
 from dataclasses import dataclass
@@ -7,23 +7,23 @@ from datetime import datetime
 from apex_pipeline.monitoring.alerts.notice import Severity
 from apex_pipeline.monitoring.alerts.observations import Finding
 
-# What differs from one occurrence to the next: times, counts, ids, quoted values.
+# Parts that differ between occurrences: times, counts, ids, quoted values.
 _VARYING = re.compile(r"'[^']*'|\"[^\"]*\"|\b[0-9a-f]{8}[-0-9a-f]*\b|\d[\d.,:]*")
 _LONGEST_KEY = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """One thing that can be wrong.
+    """One kind of problem.
 
     Attributes:
-        name: What fingerprints begin with.
-        title: What is wrong, in one line; `{}` stands for where.
-        remedy: What to do, unless a finding knows better.
-        inhibits: Rules, or fingerprints, that only follow from this.
-        is_event: Whether it happens, rather than lasts.
-        is_repeated: Whether people are to be reminded of it.
-        is_held: Whether it may end by itself at once.
+        name: First part of its fingerprints.
+        title: The problem in one line; `{}` stands for where.
+        remedy: What to do, unless the finding has a better remedy.
+        inhibits: Rules or fingerprints that are mere consequences of this one.
+        is_event: Whether it is a single event, not a lasting state.
+        is_repeated: Whether to send reminders.
+        is_held: Whether to hold the notice back, because it may resolve at once.
     """
 
     name: str
@@ -49,20 +49,20 @@ class Rule:
         inhibits: frozenset[str] = frozenset(),
         began_at: datetime | None = None,
     ) -> Finding:
-        """What this rule has found.
+        """Create a finding of this rule.
 
         Args:
-            cause: The message of the fault.
-            where: What the title names; also the fingerprint's second part, unless
-                there is a `key`.
-            key: The fingerprint's second part.
-            cause_key: The kind of cause; the message without numbers if it is empty.
-            severity: If it is another than the rule's.
-            remedy: If a better one is known than the rule's.
+            cause: Message of the fault.
+            where: Inserted into the title; also the second part of the fingerprint,
+                unless there is a `key`.
+            key: Second part of the fingerprint.
+            cause_key: Kind of cause; by default `cause` without its numbers.
+            severity: Overrides the rule's severity.
+            remedy: Overrides the rule's remedy.
             facts: Names and values to show.
             link: Page in the Dagster UI.
-            inhibits: What follows from this finding, besides what does from the rule.
-            began_at: When that began which failed.
+            inhibits: Further consequences, besides those of the rule.
+            began_at: When the failed run or tick began.
         """
         part = key or where
         return Finding(
@@ -92,15 +92,15 @@ DATABASE_UNUSABLE = Rule(
     name="database-unusable",
     title="The metrics database cannot be used",
     severity=Severity.ERROR,
-    remedy="Do what the message says; the next tick goes on where the last one stopped.",
+    remedy="Follow the message. The next tick continues where the last one stopped.",
     inhibits=_LATE | {"run-failed", "check-failed", "ticks-failing"},
 )
 STORAGE_UNUSABLE = Rule(
     name="storage-unusable",
     title="Dagster's storage cannot be used",
     severity=Severity.ERROR,
-    remedy="Start the Postgres of DAGSTER_POSTGRES_URL again, and look at its log and "
-    "its disk. Nothing runs until then; nothing is lost.",
+    remedy="Restart the Postgres of DAGSTER_POSTGRES_URL, and check its log and disk. "
+    "Nothing runs until then; no data is lost.",
     inhibits=_LATE
     | {"run-failed", "check-failed", "ticks-failing", "database-unusable"}
     | {"watch-stalled"},
@@ -109,16 +109,16 @@ CONFIGURATION_WRONG = Rule(
     name="configuration-wrong",
     title="The configuration is wrong",
     severity=Severity.ERROR,
-    remedy="Correct the variables that the message names, and start `apex up`, or daemon "
-    "and code server, anew.",
+    remedy="Correct the variables that the message names, then restart `apex up`, or the "
+    "daemon and code server.",
     inhibits=_LATE | {"run-failed", "ticks-failing"},
 )
 PROCESS_DIED = Rule(
     name="process-died",
     title="The {} died",
     severity=Severity.ERROR,
-    remedy="It is started again by itself. If it keeps dying, its log in the folder "
-    "`logs` of the state folder says why.",
+    remedy="It restarts automatically. If it keeps dying, read its log in the folder "
+    "`logs` of the state folder.",
     inhibits=frozenset(
         {"ticks-failing", "schedule-late", "watch-stalled", "run-failed"}
     ),
@@ -128,20 +128,20 @@ CODE_LOCATION_DOWN = Rule(
     name="code-location-down",
     title="The code location does not load",
     severity=Severity.ERROR,
-    remedy="Restart the Dagster code server; its log says why. `apex up` does so by "
-    "itself. Daemon and web server need no restart.",
+    remedy="Restart the Dagster code server; its log shows the reason. `apex up` restarts "
+    "it automatically. The daemon and the web server need no restart.",
     inhibits=_LATE | {"ticks-failing", "schedule-late", "watch-stalled"},
 )
 SCHEDULE_STOPPED = Rule(
     name="schedule-stopped",
     title="{} is switched off",
     severity=Severity.WARNING,
-    remedy="Switch it on in the Dagster UI under Automation. If it is meant to be off, "
-    "`apex alerts silence INCIDENT --for 2d`, or the job silence_alert.",
+    remedy="Switch it on in the Dagster UI under Automation. If you want it off, silence "
+    "this incident: `apex alerts silence INCIDENT --for 2d`, or the job silence_alert.",
 )
 SCHEDULE_LATE = Rule(
     name="schedule-late",
-    title="{} does not tick",
+    title="{} is not ticking",
     severity=Severity.ERROR,
     remedy="Restart the Dagster daemon.",
     inhibits=_LATE,
@@ -150,23 +150,23 @@ TICKS_FAILING = Rule(
     name="ticks-failing",
     title="Ticks of {} fail",
     severity=Severity.ERROR,
-    remedy="Do what the message says. The tick itself, in the Dagster UI under "
-    "Automation, tells more; the next one comes by itself.",
+    remedy="Follow the message. For details, open the tick in the Dagster UI under "
+    "Automation. The next tick comes automatically.",
 )
 RUN_FAILED = Rule(
     name="run-failed",
     title="A run of {} failed",
     severity=Severity.ERROR,
-    remedy="Do what the message says. A schedule tries again by itself; a run that "
-    "was started by hand is started again in the Dagster UI.",
+    remedy="Follow the message. A schedule retries automatically. If you started the run "
+    "by hand, start it again in the Dagster UI.",
     is_event=True,
 )
 RUN_NOT_STARTED = Rule(
     name="run-not-started",
     title="Runs do not start",
     severity=Severity.ERROR,
-    remedy="Look at the log of the code server and of the Dagster daemon, and at the disk "
-    "and the memory of their machine. Restart the code server.",
+    remedy="Check the logs of the code server and the Dagster daemon, and the disk and "
+    "memory of their machine. Then restart the code server.",
     inhibits=_LATE,
     is_event=True,
     is_held=True,
@@ -175,66 +175,67 @@ CHECK_FAILED = Rule(
     name="check-failed",
     title="The check {} failed",
     severity=Severity.ERROR,
-    remedy="The asset's page in the Dagster UI says what the check compares and what "
-    "it found. Mend that, and materialize the asset again.",
+    remedy="Open the asset's page in the Dagster UI: it shows what the check compares and "
+    "what it found. Fix that, then materialize the asset again.",
     is_event=True,
 )
 TOKEN_REFUSED = Rule(
     name="token-refused",
     title="No token for Dataverse",
     severity=Severity.ERROR,
-    remedy="Check AZURE_TENANT_ID, AZURE_CLIENT_ID and the secret or certificate; then "
-    "start `apex up`, or daemon and code server, anew. `apex doctor` asks for a token.",
+    remedy="Check AZURE_TENANT_ID, AZURE_CLIENT_ID and the secret or certificate, then "
+    "restart `apex up`, or the daemon and code server. `apex doctor` tests the sign-in.",
     inhibits=_LATE | {_SYNC_FAILED, "table-drifted"},
 )
 CREDENTIAL_ENDS = Rule(
     name="credential-ends",
-    title="The application's secret or certificate is about to end",
+    title="The application's secret or certificate expires soon",
     severity=Severity.WARNING,
-    remedy="Make a new one in Entra before that day, put it into the environment with "
-    "its end date, and start `apex up`, or daemon and code server, anew.",
+    remedy="Create a new one in Entra before that day, set it and its expiry date in the "
+    "environment, and restart `apex up`, or the daemon and code server.",
     is_repeated=False,
 )
 TABLE_DRIFTED = Rule(
     name="table-drifted",
-    title="The Dataverse table is no longer as it should be",
+    title="The Dataverse table has drifted",
     severity=Severity.ERROR,
-    remedy="`apex provision dataverse --plan` lists each difference; what is missing "
-    "`apex provision dataverse` makes again, the rest is changed in Power Apps. A column "
-    "that was made again is empty: `apex reconcile --full --repair` fills it.",
+    remedy="List the differences with `apex provision dataverse --plan`. Create what is "
+    "missing with `apex provision dataverse`, and change the rest in Power Apps. A "
+    "recreated column is empty; fill it with `apex reconcile --full --repair`.",
     inhibits=_LATE | {_SYNC_FAILED},
 )
 THROTTLED = Rule(
     name="throttled",
-    title="Dataverse throttles the sync",
+    title="Dataverse is throttling the sync",
     severity=Severity.WARNING,
-    remedy="Nothing is lost, and the sync goes as fast as it may. If it stays so, see "
-    "who else uses this application user, or spread the rows over more time.",
+    remedy="No data is lost, and the sync runs as fast as Dataverse allows. If this "
+    "persists, find out who else uses this application user, or spread the rows over "
+    "more time.",
     inhibits=_LATE,
 )
 ROWS_OVERDUE = Rule(
     name="rows-overdue",
-    title="Rows have been waiting for more than ten minutes",
+    title="Rows have been pending for more than ten minutes",
     severity=Severity.ERROR,
-    remedy="Look at the last runs of the sync in the Dagster UI and at `apex status`; "
-    "`apex doctor` finds what is in the way, `apex sync` delivers at once.",
+    remedy="Check the last runs of the sync in the Dagster UI and `apex status`. Find the "
+    "cause with `apex doctor`; deliver at once with `apex sync`.",
     inhibits=frozenset({"no-success"}),
 )
 NO_SUCCESS = Rule(
     name="no-success",
-    title="No sync has succeeded for a quarter of an hour, though rows are pending",
+    title="No sync has succeeded for 15 minutes, although rows are pending",
     severity=Severity.ERROR,
-    remedy="Look at the last runs of the sync in the Dagster UI; `apex doctor` finds "
-    "what is in the way.",
+    remedy="Check the last runs of the sync in the Dagster UI. Find the cause with `apex "
+    "doctor`.",
 )
 ROWS_QUARANTINED = Rule(
     name="rows-quarantined",
     title="Rows are in quarantine",
     severity=Severity.WARNING,
-    remedy="`apex quarantine list` shows each with the reason. Mend the row in Postgres, "
-    "and `apex quarantine release ID` has the next sync send it; left alone, it is tried "
-    "again by itself. `apex quarantine drop ID --reason TEXT` gives it up. In Dagster, "
-    "the job release_quarantine does the same.",
+    remedy="`apex quarantine list` shows each row with the reason. Fix the row in "
+    "Postgres, then run `apex quarantine release ID`: the next sync sends it. Otherwise "
+    "it is retried when due. To never send it, run `apex quarantine drop ID --reason "
+    "TEXT`. In Dagster, use the job release_quarantine.",
 )
 COMPARISON_SLOW = Rule(
     name="comparison-slow",
@@ -248,22 +249,22 @@ STORAGE_FULL = Rule(
     name="storage-full",
     title="Storage is nearly full: {}",
     severity=Severity.WARNING,
-    remedy="Free some space, or make it larger.",
+    remedy="Free some space, or enlarge the storage.",
 )
 CHANNEL_FAILING = Rule(
     name="channel-failing",
-    title="Notices do not get through by {}",
+    title="Notices are not delivered by {}",
     severity=Severity.WARNING,
-    remedy="Do what the message says, then try with `apex alerts test`. What waits is "
-    "sent as soon as it can be.",
+    remedy="Follow the message, then run `apex alerts test`. Undelivered notices are sent "
+    "as soon as the channel works.",
 )
 WATCH_STALLED = Rule(
     name="watch-stalled",
-    title="Nothing watches the sync",
+    title="The sync is not monitored",
     severity=Severity.ERROR,
-    remedy="See in the Dagster UI that the sensors watch_sync_health and "
-    "alert_on_failure are on. If they are and do not tick, `apex doctor` says which to "
-    "restart: the code server where the code location does not load, else the daemon.",
+    remedy="Check in the Dagster UI that the sensors watch_sync_health and "
+    "alert_on_failure are on. If they are on but do not tick, run `apex doctor`: if the "
+    "code location does not load, restart the code server, otherwise the daemon.",
 )
 
 RULES = {

@@ -1,4 +1,4 @@
-"""Room on this machine's disks."""
+"""Rule: free space on this machine's disks."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,11 +13,11 @@ from apex_pipeline.monitoring.rules.catalogue import STORAGE_FULL
 def observe(
     places: Mapping[str, Path], *, min_free_bytes: int = MIN_FREE_BYTES
 ) -> Iterator[Observation]:
-    """Whether each folder's disk has room.
+    """Observe the free space of each folder's disk.
 
     Args:
-        places: What each folder holds, such as `state folder`.
-        min_free_bytes: Less than this is an error.
+        places: Name of each folder, such as `state folder`, to its path.
+        min_free_bytes: Less free space than this is an error.
     """
     for name, place in places.items():
         scope = f"{STORAGE_FULL.name}/{name}"
@@ -32,6 +32,6 @@ def observe(
             severity=Severity.ERROR if is_error else Severity.WARNING,
             cause_key=found.state.value,
             remedy=found.remedy
-            or f"Free some space on the disk of {place}, or make it larger.",
+            or f"Free some space on the disk of {place}, or enlarge the disk.",
         )
         yield Observation(scope, (finding,))

@@ -1,4 +1,4 @@
-"""Whether all is well at this moment, for whoever asks from outside."""
+"""Current problems in one line each, for `apex status --check` and health endpoints."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,7 +31,7 @@ from apex_pipeline.settings import (
     state_dir,
 )
 
-# Both databases are asked side by side, in less than the ten seconds that are promised.
+# Both databases are queried in parallel; callers are promised an answer in ten seconds.
 _SECONDS = 7.0
 _CONNECTING_SECONDS = 3.0
 _STATEMENT_SECONDS = 3.0
@@ -39,7 +39,7 @@ _STATEMENT_SECONDS = 3.0
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """What the journal tells; all of it empty where there is none."""
+    """What the alert journal knows; empty if no journal is configured."""
 
     incidents: tuple[Incident, ...] = ()
     silenced: tuple[str, ...] = ()
@@ -48,13 +48,14 @@ class _Kept:
 
 
 def reasons(environment: Mapping[str, str], now: datetime) -> list[str]:
-    """Why it is not well, one line each; empty if it is.
+    """List the current errors, one line each; empty if healthy.
 
-    Looks for itself at the database and the disk. What others found is taken from the
-    journal, where there is one. Silences hold here too; warnings are no reason.
+    Checks the metrics database, the disk and the code location itself, and adds the
+    open incidents of the journal, if there is one. Warnings and silenced incidents are
+    left out.
 
     Raises:
-        ConfigError: Something of the configuration is wrong, of whichever part.
+        ConfigError: Any part of the configuration is wrong.
     """
     check_settings(environment)
     settings = load_settings(environment)
@@ -80,7 +81,7 @@ def reasons(environment: Mapping[str, str], now: datetime) -> list[str]:
 
 
 def _causes(found: Sequence[Incident | Finding]) -> list[Incident | Finding]:
-    """The errors, without what only follows from one that comes before it."""
+    """The errors, without mere consequences of an earlier one."""
     causes: list[Incident | Finding] = []
     for each in found:
         if each.severity is not Severity.ERROR:
@@ -92,21 +93,23 @@ def _causes(found: Sequence[Incident | Finding]) -> list[Incident | Finding]:
 
 
 def stalled(progress: Progress | None, now: datetime) -> Finding | None:
-    """What is wrong with the watch, by when it was at work last."""
+    """A finding if the health watch has not run lately; None if it has."""
     if progress is not None and now - progress.updated_at <= health_watch.STALLED:
         return None
     if progress is None:
-        return WATCH_STALLED.finding("It has never looked.", cause_key="stalled")
+        return WATCH_STALLED.finding(
+            "The health watch has never run.", cause_key="stalled"
+        )
     return WATCH_STALLED.finding(
-        f"It looked {words(now - progress.updated_at)} ago for the last time.",
+        f"The health watch last ran {words(now - progress.updated_at)} ago.",
         cause_key="stalled",
     )
 
 
 def _code_location(environment: Mapping[str, str]) -> Observation:
-    """Whether the code servers of this Dagster home serve definitions.
+    """Observe whether the code servers of this DAGSTER_HOME serve definitions.
 
-    The watch runs in one of them, so it cannot tell.
+    The health watch runs inside one of them, so it cannot observe this itself.
     """
     servers = dagster_health.code_servers(environment)
     found = dagster_health.code_location(servers) if servers else None
@@ -145,7 +148,7 @@ def _unreadable(why: str) -> _Kept:
 
 
 def _health(url: str, now: datetime) -> SyncHealth | str:
-    """What the metrics database tells, or why it does not."""
+    """Read the metrics database; return the error message if that fails."""
     try:
         with Database(
             url,

@@ -1,4 +1,4 @@
-"""The watch over everything that makes no failed run: one look at all of it."""
+"""The health watch: observe every problem that does not fail a run."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,24 +30,25 @@ from apex_pipeline.postgres.database import Database
 from apex_pipeline.settings import Settings, load_settings, read_variable, state_dir
 
 WATCHER = "watch_sync_health"
-"""Under this name it keeps how far it has come."""
+"""Name of the sensor, under which the journal keeps its state."""
+
+STALLED = timedelta(minutes=3)
+"""Longer without a look means stalled. The watch looks every 30 s, and a restart of the
+daemon takes less than a minute."""
 
 # A suspended Neon compute needs seconds to wake; a tick has to end within a minute.
-STALLED = timedelta(minutes=3)
-"""The watch looks every half minute; a restart of the daemon takes less than one."""
-
 _PATIENCE_SECONDS = 10.0
 _ANSWER_SECONDS = 25.0
 
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What the watch is given to look at, besides what the environment names.
+    """What the watch observes besides the two ends of the environment.
 
     Attributes:
-        instigators: Schedules and sensors of ours.
-        backlogs: What has not got through to people, by channel.
-        channels: Names of all that are configured.
+        instigators: Our schedules and sensors.
+        backlogs: Undelivered notices of each channel.
+        channels: Names of the configured channels.
     """
 
     instigators: Sequence[Instigator]
@@ -63,20 +64,21 @@ def look(
     *,
     seconds: float = _ANSWER_SECONDS,
 ) -> Look:
-    """Look at everything, causes first, in bounded time.
+    """Observe everything in bounded time; causes come before consequences.
 
     Args:
-        environment: Where the two ends are.
-        around: What else there is to look at.
-        state: What the last look left; empty for the first.
-        now: The present (aware).
-        seconds: How long the metrics database may take to answer.
+        environment: Variables that configure Postgres and Dataverse.
+        around: What else to observe.
+        state: State that the last look returned; empty the first time.
+        now: Current time, timezone-aware.
+        seconds: Timeout for the metrics database.
     """
     since = sync_health.utc(state.get("since", now.isoformat()))
     kept = {**state, "since": since.isoformat(), "looked_at": now.isoformat()}
     looked_at = sync_health.utc(state.get("looked_at", now.isoformat()))
     if now - looked_at > STALLED:
-        # What kept us from looking kept the sync from running: rows wait anew from here.
+        # Whatever stopped the watch also stopped the sync, and has its own incident:
+        # count the rows' waiting time from now.
         kept["empty_at"] = now.isoformat()
     seen = [*_room(environment), _not_getting_through(around, now)]
     seen += instigators.observe(around.instigators, since, now)
@@ -108,7 +110,7 @@ def _look_at_ends(
     )
 
     def read() -> SyncHealth:
-        # Its own limits end it, also when nobody waits any more.
+        # The database's own timeouts end this even after the caller has given up.
         with database:
             return sync_health.read_health(database, now)
 
@@ -118,7 +120,7 @@ def _look_at_ends(
         wrong = DATABASE_UNUSABLE.finding(
             str(error)
             or f"Postgres at {database.address} has not answered within {seconds:g} s. "
-            "It hangs, cannot be reached, or somebody holds a lock on our tables."
+            "It hangs, cannot be reached, or another session locks our tables."
         )
         return [Observation(DATABASE_UNUSABLE.name, (wrong,)), *seen], kept
     known = sync_health.utc(state.get("empty_at", now.isoformat()))
@@ -135,7 +137,7 @@ def _room(environment: Mapping[str, str]) -> list[Observation]:
     places = {"state folder": state_dir(environment)}
     if home := read_variable(environment, "DAGSTER_HOME"):
         places["DAGSTER_HOME"] = Path(home)
-    # Two folders of one file system would be told of twice.
+    # Report each file system only once.
     devices = {_device(place): name for name, place in reversed(places.items())}
     return [*disk_space.observe({n: places[n] for n in devices.values()})]
 
@@ -146,7 +148,7 @@ def _device(place: Path) -> int:
 
 
 def _not_getting_through(around: Surroundings, now: datetime) -> Observation:
-    """Channels that have not taken what was due to them; told by the others."""
+    """Observe channels with undelivered notices; the other channels report it."""
     found = []
     for each in around.backlogs:
         stuck = each.oldest_at is not None and now - each.oldest_at > LATE
@@ -154,11 +156,11 @@ def _not_getting_through(around: Surroundings, now: datetime) -> Observation:
             continue
         facts = [("Notices waiting", str(each.waiting))]
         if each.oldest_at is not None:
-            facts.append(("The oldest for", words(now - each.oldest_at)))
+            facts.append(("Oldest waiting for", words(now - each.oldest_at)))
         if each.given_up:
-            facts.append(("Given up today", str(each.given_up)))
+            facts.append(("Expired today", str(each.given_up)))
         finding = CHANNEL_FAILING.finding(
-            each.error or "Nobody has tried to send them.",
+            each.error or "No attempt to send them has been made.",
             where=each.channel,
             facts=tuple(facts),
         )

@@ -1,4 +1,4 @@
-"""What is looked at now and then, because looking costs a request or takes a while."""
+"""Probes that run only now and then, because each costs a request or takes a while."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,12 +33,12 @@ _PATIENCE_SECONDS = 15.0
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """Something to look at.
+    """One probe.
 
     Attributes:
-        look: Sees what is wrong; None where that could not be seen.
-        every: How often, while all is well.
-        every_if_wrong: How often, while it is not, so that people hear soon that it is.
+        look: Runs the probe; returns None if it could not observe anything.
+        every: Interval while nothing is wrong.
+        every_if_wrong: Interval while something is wrong, to notice a recovery soon.
     """
 
     name: str
@@ -50,13 +50,13 @@ class Probe:
 def probes(
     settings: Settings, environment: Mapping[str, str], today: date
 ) -> list[Probe]:
-    """Everything that is looked at now and then."""
+    """Return all probes."""
     return [
         Probe(
             "token",
             lambda: _token(settings),
             timedelta(minutes=1),
-            # An authority takes refused attempts for an attack.
+            # Entra may treat frequent refused attempts as an attack.
             timedelta(minutes=5),
         ),
         Probe(
@@ -81,16 +81,16 @@ def look_at_one(
     *,
     seconds: float = _PATIENCE_SECONDS,
 ) -> tuple[list[Observation], dict[str, Any]]:
-    """Look at the one that has been due for longest; a tick has no time for more.
+    """Run the probe that has been due longest; a tick has no time for more than one.
 
     Args:
         candidates: All probes.
-        state: When each was looked at, as it came out of here the last time.
-        now: The present (aware).
-        seconds: What is not seen by then, could not be seen.
+        state: State that the last call returned.
+        now: Current time, timezone-aware.
+        seconds: Timeout; a probe that takes longer observes nothing.
 
     Returns:
-        What was seen, and the state after it.
+        The observation, if any, and the new state.
     """
     due = {probe.name: _due_at(probe, state, now) for probe in candidates}
     probe = min(candidates, key=lambda each: due[each.name])
@@ -115,7 +115,7 @@ def _due_at(probe: Probe, state: Mapping[str, Any], now: datetime) -> datetime:
     if kept is None:
         return now - timedelta(days=1)
     every = probe.every_if_wrong if kept["wrong"] else probe.every
-    # A clock that was set back must not hold it up.
+    # A clock that was set back must not delay the probe.
     return min(datetime.fromisoformat(kept["at"]), now) + every
 
 
@@ -130,7 +130,7 @@ def _token(settings: Settings) -> Observation | None:
         )
         return Observation(TOKEN_REFUSED.name, (found,))
     except DataverseError:
-        # No answer: it has no opinion on our credentials, and the runs tell of it.
+        # No answer says nothing about our credentials; the failing runs report it.
         return None
     return Observation(TOKEN_REFUSED.name)
 
@@ -147,7 +147,7 @@ def _table(settings: Settings) -> Observation | None:
 
 def _drift(table: FoundTable | None) -> str:
     if table is None:
-        return f"{TABLE} is not there."
+        return f"The table {TABLE} does not exist."
     found = columns(table)
     return "" if found.state is State.OK else found.measured
 
@@ -162,7 +162,7 @@ def _credential(
 
 
 def observe_end(end: CredentialEnd, today: date) -> Observation | None:
-    """Whether a credential ends soon; None where nobody knows when."""
+    """Observe whether a credential expires soon; None if its end is unknown."""
     days = end.days_left(today)
     if end.on is None or days is None:
         return None
@@ -170,9 +170,9 @@ def observe_end(end: CredentialEnd, today: date) -> Observation | None:
     if not stages:
         return Observation(CREDENTIAL_ENDS.name)
     when = f"in {days} days" if days > 1 else f"in {days} day" if days == 1 else "today"
-    cause = f"It ends on {end.on.isoformat()}, {when}."
+    cause = f"It expires on {end.on.isoformat()}, {when}."
     if days < 0:
-        cause = f"It ended on {end.on.isoformat()}."
+        cause = f"It expired on {end.on.isoformat()}."
     found = CREDENTIAL_ENDS.finding(
         cause,
         cause_key=str(min(stages) if days >= 0 else "over"),

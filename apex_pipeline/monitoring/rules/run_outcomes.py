@@ -1,4 +1,4 @@
-"""Ends of runs and results of checks, each told once, and what they mean. Pure."""
+"""Rules: what run ends and check results mean, each handled once. Pure."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -29,50 +29,52 @@ SEPARATOR = ", "
 _NAMES_SHOWN = 3
 
 OVERLAP = timedelta(seconds=60)
-"""Ids are given out before transactions end, so a lower one may appear after a higher."""
+"""An event with a lower id may commit after one with a higher id, by at most this."""
 
 REFUSED = "Refused"
-"""Cause of a run that was started in a way that cannot work: who started it sees that."""
+"""Cause of a run that was started in an unsupported way; its starter sees the message."""
 
 FAILED_BY_A_CHECK = "DagsterAssetCheckFailedError"
 
-TELLING = {name for name, kind in vars(errors).items() if isinstance(kind, type)} | {
+QUOTABLE_ERRORS = {
+    name for name, kind in vars(errors).items() if isinstance(kind, type)
+} | {
     "DeliveryError",
     "Failure",
     "DagsterUserCodeUnreachableError",
 }
-"""Errors whose text was written for people, and quotes no data of others."""
+"""Errors whose message we wrote, without row data, so notices may show it."""
 
 _REMEDIES = {
-    TransientError.__name__: "Dataverse, or the network on the way to it, failed for "
-    "longer than a run keeps trying. Nothing is lost: the next run, with the next tick "
-    "of the schedule, goes on. If it stays so, `apex doctor` tells whether it can be "
-    "reached, and *Service health* in the Microsoft 365 admin center how it is.",
-    InterceptedError.__name__: "A proxy, a gateway, a firewall or a captive portal "
-    "stands on the way and answers for itself. Nothing is lost: what was not "
-    "acknowledged stays pending, and the next run sends it. Ask who runs the network; "
-    "`apex doctor` shows what answers.",
+    TransientError.__name__: "Dataverse, or the network to it, failed for longer than a "
+    "run retries. No data is lost: the next scheduled run continues. If this persists, "
+    "check the connection with `apex doctor`, and see *Service health* in the Microsoft "
+    "365 admin center.",
+    InterceptedError.__name__: "A proxy, gateway, firewall or captive portal answered "
+    "instead of the service. No data is lost: unacknowledged rows stay pending, and the "
+    "next run sends them. Ask your network administrator; `apex doctor` shows what "
+    "answers.",
     SchemaDriftError.__name__: TABLE_DRIFTED.remedy,
 }
 _UNFORESEEN = (
-    "Open the run in the Dagster UI, where the whole text is. It is none of the faults "
-    "that the pipeline knows, so whoever looks after its code has to see it."
+    "Open the run in the Dagster UI for the full message. The pipeline does not know this "
+    "error; report it to the maintainers."
 )
 _CHECK_REMEDIES = {
-    "no_record_missing": "`apex reconcile --repair`, or the job reconcile_dataverse with "
-    "`repair`; the next sync sends them.",
-    "no_record_differs": "`apex reconcile --repair`, or the job reconcile_dataverse with "
-    "`repair`; the next sync sends them.",
-    "no_records_of_another_flow": "Switch the other flow off; then `apex reconcile "
+    "no_record_missing": "Run `apex reconcile --repair`, or the job reconcile_dataverse "
+    "with `repair`; the next sync sends the rows.",
+    "no_record_differs": "Run `apex reconcile --repair`, or the job reconcile_dataverse "
+    "with `repair`; the next sync sends the rows.",
+    "no_records_of_another_flow": "Switch the other flow off, then run `apex reconcile "
     "--adopt`, or the job reconcile_dataverse with `adopt`.",
 }
 
-# What these say, other rules say as well, and better.
-_TOLD_OTHERWISE = {
+# Other rules report the same problems with more detail.
+_REPORTED_BY_OTHER_RULES = {
     ("dataverse_campaign_metrics", "delivery_complete"),
     ("quarantined_campaign_metrics", "no_rows_quarantined"),
 }
-# A look of ours may find the same a little later.
+# A periodic probe may find the same problem a little later.
 _FOUND_ALSO_BY = {
     AuthError.__name__: frozenset({TOKEN_REFUSED.name}),
     SchemaDriftError.__name__: frozenset({TABLE_DRIFTED.name}),
@@ -81,19 +83,19 @@ _FOUND_ALSO_BY = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunEnd:
-    """A run that ended, and is not started again by itself.
+    """A run that ended and will not be retried by Dagster.
 
     Attributes:
-        event_id: Of the event; ascending.
-        at: When it ended (aware).
-        job: The job; for a run that Dagster's implicit job made, the job of ours that
-            makes the same assets, else their names.
-        makes_good: Incidents of other jobs, or of single assets, that its success ends,
-            since it made their assets too.
+        event_id: Id of the event; ascending.
+        at: When it ended, timezone-aware.
+        job: Name of the job. For a run of Dagster's implicit job: our job with the same
+            assets, or else the assets' names.
+        makes_good: Other jobs and single assets whose incidents a success resolves,
+            because the run materialized their assets too.
         has_started: Whether its process ever ran.
-        cause: What it failed with; empty for one that succeeded.
-        cause_kind: Name of the error's class.
-        did_nothing: Whether it succeeded only because it left the work to another.
+        cause: Error message; empty if it succeeded.
+        cause_kind: Class name of the error.
+        did_nothing: Whether it succeeded without work, because another run does it.
     """
 
     event_id: int
@@ -116,10 +118,10 @@ class CheckResult:
     """One evaluation of an asset check.
 
     Attributes:
-        event_id: Of the event; ascending.
-        at: When it was evaluated (aware).
-        states: What the check says should be; may be empty.
-        count: How many things it has found wrong, where it says so.
+        event_id: Id of the event; ascending.
+        at: When it was evaluated, timezone-aware.
+        states: What the check expects, from its description; may be empty.
+        count: Number of problems found, if the check reports it.
     """
 
     event_id: int
@@ -135,11 +137,11 @@ class CheckResult:
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """How far the events were read.
+    """How far the events have been handled.
 
     Attributes:
-        after: All events up to this id were handled.
-        seen: Later ones that were handled.
+        after: All events up to this id are handled.
+        seen: Ids above `after` that are handled too.
     """
 
     after: int
@@ -147,7 +149,7 @@ class Cursor:
 
 
 def unseen(cursor: Cursor | None, ids: Iterable[int]) -> set[int]:
-    """Those of these events that were not handled."""
+    """Return the ids of events that are not handled yet."""
     return {
         each
         for each in ids
@@ -158,12 +160,12 @@ def unseen(cursor: Cursor | None, ids: Iterable[int]) -> set[int]:
 def advance(
     cursor: Cursor | None, handled: Sequence[tuple[int, datetime]], now: datetime
 ) -> Cursor:
-    """The cursor after more events were handled.
+    """Advance the cursor over handled events.
 
     Args:
-        cursor: The one before; None for the first time.
-        handled: Id and time of each, also of those that a former cursor had seen.
-        now: The present (aware).
+        cursor: The previous cursor; None the first time.
+        handled: Id and time of each handled event, also of those in `cursor.seen`.
+        now: Current time, timezone-aware.
     """
     before = cursor or Cursor(0)
     settled = [each for each, at in handled if at < now - OVERLAP]
@@ -173,7 +175,7 @@ def advance(
 
 
 def observe(events: Iterable[RunEnd | CheckResult]) -> Iterator[Observation]:
-    """What the events mean, in the order in which they happened."""
+    """Convert events to observations, in the order in which they happened."""
     for event in sorted(events, key=lambda each: each.event_id):
         if isinstance(event, CheckResult):
             yield from _of_check(event)
@@ -184,8 +186,8 @@ def observe(events: Iterable[RunEnd | CheckResult]) -> Iterator[Observation]:
 def _of_run(end: RunEnd) -> Iterator[Observation]:
     scope = f"{RUN_FAILED.name}/{end.job}"
     if not end.has_started:
-        # A fault of the machinery, which every run meets: the next one that starts ends
-        # the incident, and the schedules make good what this one did not do.
+        # Not the job's fault: no run can start. The next run that starts resolves the
+        # incident, and the schedules catch up on the work.
         found = RUN_NOT_STARTED.finding(
             f"{end.job}: {end.cause or end.cause_kind}", facts=end.facts, link=end.link
         )
@@ -198,10 +200,10 @@ def _of_run(end: RunEnd) -> Iterator[Observation]:
                 yield Observation(f"{RUN_FAILED.name}/{key}")
         return
     if end.cause_kind in {FAILED_BY_A_CHECK, REFUSED}:
-        # A failed check is an incident of its own, with this run.
+        # A failed check has an incident of its own, which links this run.
         return
     if end.cause_kind == DatabaseUnavailableError.__name__:
-        # The cause comes first, so that people hear of that.
+        # The cause comes first; it inhibits the notice about the run.
         cause = DATABASE_UNUSABLE.finding(
             end.cause, facts=end.facts, link=end.link, began_at=end.began_at
         )
@@ -223,7 +225,7 @@ def _of_run(end: RunEnd) -> Iterator[Observation]:
 
 
 def _short(job: str) -> str:
-    """A job's name, or the first of the assets that were selected."""
+    """Shorten a list of asset names to the first few; a job's name stays as it is."""
     names = job.split(SEPARATOR)
     more = len(names) - _NAMES_SHOWN
     shown = SEPARATOR.join(names[:_NAMES_SHOWN])
@@ -231,26 +233,26 @@ def _short(job: str) -> str:
 
 
 def _remedy(kind: str) -> str:
-    """What to do about a kind of error; empty where its text says that itself."""
-    is_ours = not kind.endswith("Error") or kind in TELLING
+    """The remedy for a class of error; empty if its message includes one."""
+    is_ours = not kind.endswith("Error") or kind in QUOTABLE_ERRORS
     return _REMEDIES.get(kind, "") if is_ours else _UNFORESEEN
 
 
 def without_rows(text: str) -> str:
-    """The text of an error of ours, without what may quote a row."""
-    told, mark, _ = text.partition(SystemicRejectionError.OF_A_ROW)
-    return f"{told} What Dataverse says of them is in the Dagster UI." if mark else told
+    """Cut the part of one of our messages that may quote a row."""
+    safe, mark, _ = text.partition(SystemicRejectionError.OF_A_ROW)
+    return f"{safe} See the Dagster UI for Dataverse's message." if mark else safe
 
 
 def _of_check(result: CheckResult) -> Iterator[Observation]:
-    if (result.asset, result.check) in _TOLD_OTHERWISE:
+    if (result.asset, result.check) in _REPORTED_BY_OTHER_RULES:
         return
     key = f"{result.asset}/{result.check}"
     if result.passed:
         yield Observation(f"{CHECK_FAILED.name}/{key}")
         return
     failure = CHECK_FAILED.finding(
-        f"This does not hold: {result.states}" if result.states else "",
+        f"Expected: {result.states}" if result.states else "",
         where=f"{result.check} of {result.asset}",
         key=key,
         severity=Severity.WARNING if result.is_warning else Severity.ERROR,

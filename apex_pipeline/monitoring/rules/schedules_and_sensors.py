@@ -1,4 +1,4 @@
-"""Schedules and sensors: switched on, ticking, and without errors. Pure."""
+"""Rules: schedules and sensors are on, tick, and do not fail. Pure."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ _SILENT = timedelta(minutes=11)
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """One tick; `error` is the message of the fault, None for one without."""
+    """One tick; `error` is its error message, None if it did not fail."""
 
     at: datetime
     error: str | None
@@ -30,10 +30,10 @@ class Tick:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instigator:
-    """A schedule or a sensor of ours.
+    """One of our schedules or sensors.
 
     Attributes:
-        ticks: The last ones that ended, the newest first.
+        ticks: Its last finished ticks, newest first.
         link: Its page in the Dagster UI.
     """
 
@@ -47,12 +47,12 @@ class Instigator:
 def observe(
     instigators: Iterable[Instigator], since: datetime, now: datetime
 ) -> Iterator[Observation]:
-    """What is wrong with each.
+    """Observe each schedule and sensor.
 
     Args:
-        instigators: All of ours.
-        since: When the watch began; what stood still before is not held against it.
-        now: The present (aware).
+        instigators: Our schedules and sensors.
+        since: When the watch began; silence before that is ignored.
+        now: Current time, timezone-aware.
     """
     for each in instigators:
         yield _stopped(each)
@@ -67,7 +67,7 @@ def _stopped(each: Instigator) -> Observation:
         return Observation(scope)
     is_sync = each.name == SYNC_SCHEDULE
     finding = SCHEDULE_STOPPED.finding(
-        "Somebody switched it off.",
+        "It was switched off in the Dagster UI or by a command.",
         where=each.name,
         severity=Severity.ERROR if is_sync else None,
         link=each.link,
@@ -82,7 +82,7 @@ def _late(each: Instigator, since: datetime, now: datetime) -> Observation:
     if each.is_stopped or now - last <= _SILENT:
         return Observation(scope)
     finding = SCHEDULE_LATE.finding(
-        f"It is on, and has not ticked for {words(now - last)}.",
+        f"It is on but has not ticked for {words(now - last)}.",
         where=each.name,
         cause_key="silent",
         link=each.link,
@@ -91,7 +91,7 @@ def _late(each: Instigator, since: datetime, now: datetime) -> Observation:
 
 
 def _failing(each: Instigator) -> Observation:
-    """A sensor tries again within seconds, so one failure of it tells little."""
+    """Observe failing ticks; a sensor retries within seconds, so it must fail twice."""
     scope = f"{TICKS_FAILING.name}/{each.name}"
     looked_at = each.ticks[: 1 if each.is_schedule else 2]
     errors = [tick.error for tick in looked_at if tick.error is not None]

@@ -1,4 +1,4 @@
-"""Silences as people ask for them: of what, until when. Pure."""
+"""Parse and validate silences: which incident, until when. Pure."""
 
 import re
 from collections.abc import Iterable
@@ -20,43 +20,43 @@ _UNITS = {
 
 
 def read_end(until: str | None, duration: str | None, now: datetime) -> datetime:
-    """The instant at which a silence ends (aware, UTC).
+    """Return the end of a silence, in UTC.
 
     Args:
-        until: ISO 8601; a day alone means its beginning, and what has no offset, UTC.
+        until: ISO 8601; a date means its start, and a time without offset is UTC.
         duration: Such as `90min`, `4h`, `2d` or `1w`.
-        now: The present (aware).
+        now: Current time, timezone-aware.
 
     Raises:
-        ConfigError: Not exactly one of the two is given, or it is malformed, past, or
-            too far away.
+        ConfigError: Both or neither are given, or the end is malformed, in the past, or
+            too far ahead.
     """
     if bool(until) == bool(duration):
-        raise ConfigError("Give the end of the silence, by `until` or by `for`.")
+        raise ConfigError("Set the end of the silence with either `until` or `for`.")
     end = _instant(until) if until else now + _duration(duration or "")
     if not now < end <= now + LONGEST:
         raise ConfigError(
-            f"A silence has to end after now, and within {LONGEST.days} days."
+            f"A silence must end in the future, within {LONGEST.days} days."
         )
     return end
 
 
 def check_scope(scope: str, open_now: Iterable[str]) -> None:
-    """See that something can be within a scope.
+    """Check that a scope can match an incident.
 
     Args:
         scope: A fingerprint, or a rule's name.
-        open_now: Fingerprints of the incidents that are open.
+        open_now: Fingerprints of the open incidents, for the message.
 
     Raises:
-        ConfigError: It begins with no rule.
+        ConfigError: The scope does not begin with the name of a rule.
     """
     if scope.partition("/")[0] in RULES:
         return
     known = ", ".join(sorted(open_now)) or "none"
     raise ConfigError(
-        f"{scope!r} is no incident, and no kind of incident. Open now: {known}. Kinds: "
-        f"{', '.join(sorted(RULES))}."
+        f"{scope!r} is neither an incident nor a kind of incident. Open incidents: "
+        f"{known}. Kinds: {', '.join(sorted(RULES))}."
     )
 
 

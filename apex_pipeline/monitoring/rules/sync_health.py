@@ -1,4 +1,4 @@
-"""Whether rows get through: what the metrics database tells, and what follows from it."""
+"""Rules: rows are delivered in time, according to the metrics database."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ FULL_SHARE = 0.9
 
 _CODES_SHOWN = 3
 
-# Neon's own limit on all that a project stores, -1 for none; elsewhere null.
+# On Neon the storage limit of the project, -1 for none; elsewhere null.
 _SIZE = """
     SELECT pg_database_size(current_database()),
         pg_size_bytes(current_setting('neon.max_cluster_size', true))
@@ -40,7 +40,7 @@ _SIZE = """
 
 @dataclass(frozen=True, slots=True)
 class SyncHealth:
-    """What the metrics database tells at one instant.
+    """A snapshot of the metrics database.
 
     Attributes:
         bytes_limit: What the database may grow to; None where nothing says so.
@@ -54,11 +54,11 @@ class SyncHealth:
 
 
 def read_health(database: Database, now: datetime) -> SyncHealth:
-    """Ask Postgres, in one transaction.
+    """Read the snapshot in one transaction.
 
     Args:
         database: The metrics database.
-        now: The present (aware).
+        now: Current time, timezone-aware.
 
     Raises:
         DatabaseError: It did not answer, or lacks our tables.
@@ -79,15 +79,15 @@ def read_health(database: Database, now: datetime) -> SyncHealth:
 def observe(
     health: SyncHealth, empty_at: datetime, now: datetime
 ) -> Iterator[Observation]:
-    """What is wrong, causes first.
+    """Observe problems, causes before consequences.
 
     Args:
-        health: What was read.
-        empty_at: When nothing was pending last, as far as the watch knows.
-        now: The present (aware).
+        health: The snapshot.
+        empty_at: When no rows were pending last, as far as the watch knows.
+        now: Current time, timezone-aware.
     """
     if not health.facts.pending.count:
-        # What failed has been made good, by whomever, or a person took it away.
+        # All rows of a failed run have since been delivered, dropped or deleted.
         yield Observation(f"{RUN_FAILED.name}/{SYNC_JOB}")
     yield _full(health)
     yield _throttled(health, now)
@@ -98,14 +98,14 @@ def observe(
 
 
 def last_empty(health: SyncHealth, known: datetime, now: datetime) -> datetime:
-    """When nothing was pending last.
+    """When no rows were pending last.
 
-    So that rows which came late, with an old time, do not count as having waited since.
+    Rows that arrive late with an old `created_at` have been pending only since then.
 
     Args:
-        health: What was read.
-        known: What was known before.
-        now: The present (aware).
+        health: The snapshot.
+        known: The value known before.
+        now: Current time, timezone-aware.
     """
     if not health.facts.pending.count:
         return now
@@ -118,10 +118,10 @@ def _overdue(health: SyncHealth, empty_at: datetime) -> Observation:
     if since is None or not facts.is_overdue(empty_at):
         return Observation(ROWS_OVERDUE.name)
     found = ROWS_OVERDUE.finding(
-        _last_error(facts) or "The last run of the sync says nothing of a fault.",
+        _last_error(facts) or "The last run of the sync reported no error.",
         facts=(
             ("Rows pending", f"{facts.pending.count:,}"),
-            ("The oldest waits for", words(facts.as_of - since)),
+            ("Oldest pending for", words(facts.as_of - since)),
         ),
     )
     return Observation(ROWS_OVERDUE.name, (found,))
@@ -134,7 +134,7 @@ def _no_success(health: SyncHealth, empty_at: datetime) -> Observation:
     succeeded = facts.last_success_at
     last = f"{succeeded:%Y-%m-%d %H:%M:%S} UTC" if succeeded else "never"
     found = NO_SUCCESS.finding(
-        _last_error(facts) or "No run of the sync has ended lately.",
+        _last_error(facts) or "No run of the sync has finished recently.",
         facts=(
             ("Rows pending", f"{facts.pending.count:,}"),
             ("Last success", last),
@@ -149,7 +149,7 @@ def _throttled(health: SyncHealth, now: datetime) -> Observation:
     if share <= THROTTLED_SHARE:
         return Observation(THROTTLED.name)
     found = THROTTLED.finding(
-        f"It had the sync wait for {min(share, 1.0):.0%} of the last half hour.",
+        f"The sync spent {min(share, 1.0):.0%} of the last half hour waiting.",
         cause_key="throttled",
         facts=(("Rows pending", f"{health.facts.pending.count:,}"),),
     )
@@ -157,7 +157,7 @@ def _throttled(health: SyncHealth, now: datetime) -> Observation:
 
 
 def _stood_still(run: RunRecord, now: datetime) -> float:
-    """Seconds of the window that a run waited, and that it had others wait after it."""
+    """Seconds of the window that a run waited, plus the wait imposed on the next run."""
     ended = run.finished_at
     if ended is None or ended < now - THROTTLE_WINDOW:
         return 0.0
@@ -174,8 +174,7 @@ def _quarantined(health: SyncHealth) -> Observation:
     codes = [f"{code}: {number:,}" for code, number in shown]
     codes += [f"others: {others:,}"] if others else []
     found = ROWS_QUARANTINED.finding(
-        f"Dataverse cannot take them as they are. Rows by error code: "
-        f"{', '.join(codes)}.",
+        f"Dataverse refused them. Rows by error code: {', '.join(codes)}.",
         cause_key=" ".join(sorted(health.facts.quarantined)),
         facts=(("Rows", f"{count:,}"),),
     )
@@ -207,19 +206,19 @@ def _full(health: SyncHealth) -> Observation:
         key="database",
         cause_key="full",
         severity=Severity.ERROR,
-        remedy="Choose a larger plan in the Neon console, or delete what is old.",
+        remedy="Choose a larger plan in the Neon console, or delete old data.",
     )
     return Observation(scope, (found,))
 
 
 def _last_error(facts: Facts) -> str:
     return (
-        f"The last run says: {without_rows(facts.last_error)}"
+        f"The last run failed: {without_rows(facts.last_error)}"
         if facts.last_error
         else ""
     )
 
 
 def utc(text: str) -> datetime:
-    """An instant that was kept as text."""
+    """Parse a stored ISO 8601 instant as UTC."""
     return datetime.fromisoformat(text).astimezone(UTC)
