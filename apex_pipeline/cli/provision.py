@@ -100,7 +100,7 @@ def _database(*, plan: bool, as_json: bool) -> dict[str, list[str]]:
             say(f"to be done by hand: {problem}")
         elif not names:
             say("The database is as it should be.")
-    return found
+    return document
 
 
 def _dataverse(*, plan: bool, as_json: bool) -> Outcome:

@@ -93,7 +93,8 @@ def _setup(instance: DagsterInstance) -> Setup:
     url = getattr(instance.run_storage, "postgres_url", None)
     return Setup(
         storage="Postgres" if url else type(instance.run_storage).__name__,
-        is_shared=url is not None and _same_database(url, os.environ.get(VARIABLE)),
+        is_shared=url is not None
+        and _same_database(url, read_variable(os.environ, VARIABLE)),
         places=queue.max_concurrent_runs if queue else None,
         counts_runs=concurrency.pool_config.pool_granularity is PoolGranularity.RUN,
         pools={name: limits.get(name) for name in POOL_LIMITS},

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from apex_pipeline.monitoring import code_server
 from apex_pipeline.monitoring.doctor.check_results import Finding, failed, ok, warning
+from apex_pipeline.settings import read_variable
 
 SCHEDULE = "sync_every_five_minutes"
 
@@ -135,7 +136,7 @@ def web_server(
 
 def code_servers(environment: Mapping[str, str]) -> list[str]:
     """Addresses of the code servers in the workspace.yaml of DAGSTER_HOME."""
-    home = environment.get("DAGSTER_HOME")
+    home = read_variable(environment, "DAGSTER_HOME")
     return code_server.addresses(Path(home) / "workspace.yaml") if home else []
 
 
