@@ -151,6 +151,7 @@ MAY_IMPORT = {
             "settings",
         ),
     },
+    "powerbi": {"analysis.rollup_columns", "column_types", "metrics", "powerbi"},
     "cutover.py": {"dataverse", "errors", "metrics"},
     "reconcile": {
         *(
