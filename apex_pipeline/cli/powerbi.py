@@ -39,7 +39,9 @@ def build(folder: Path) -> None:
 
 @powerbi.command()
 @_FOLDER
-@click.option("--npm", is_flag=True, help="Also run Microsoft's validator, by npx.")
+@click.option(
+    "--npm", is_flag=True, help="Also run Microsoft's tools, which npm fetches."
+)
 def check(folder: Path, *, npm: bool) -> None:
     """Run all checks that need no Power BI, and name what they cannot check.
 

@@ -1,8 +1,5 @@
 """All that can be checked of the project without Power BI, and what cannot."""
 
-import json
-import shutil
-import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -11,6 +8,11 @@ from typing import Any, Literal
 
 from apex_pipeline.powerbi.model_checks import model_problems
 from apex_pipeline.powerbi.model_files import Model, read_model
+from apex_pipeline.powerbi.npm_checks import (
+    m_problems,
+    npm_tools,
+    validator_problems,
+)
 from apex_pipeline.powerbi.project import (
     MODEL_FOLDER,
     REPORT_FOLDER,
@@ -28,10 +30,8 @@ NOT_CHECKED = (
 )
 """What only Power BI and an environment of Dataverse can show."""
 
-VALIDATOR = "@microsoft/powerbi-report-authoring-cli@0.1.4"
-_UNREACHABLE = "PBIR_SCHEMA_UNREACHABLE"
-_TIME_LIMIT = 120
 _SHOWN = 20
+_BY_NPM = ("Microsoft's validator", "M syntax")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,10 @@ def check_project(folder: Path, *, with_npm: bool = False) -> Iterator[Checked]:
 
     Args:
         folder: The folder that holds the `.pbip` file.
-        with_npm: Also run Microsoft's report validator, which npm may have to fetch.
+        with_npm: Also run Microsoft's own tools, which npm fetches.
+
+    Raises:
+        ConfigError: The tools are asked for, and npm cannot be had.
     """
     found = read_project(folder)
     contents: dict[str, Mapping[str, Any]] = {}
@@ -71,10 +74,26 @@ def check_project(folder: Path, *, with_npm: bool = False) -> Iterator[Checked]:
     yield _checked(
         "report", lambda: report_problems(report, model), needs=not (unread or broken)
     )
-    if with_npm:
-        yield _checked("Microsoft's validator", lambda: _npm(folder / REPORT_FOLDER))
-    else:
-        yield Checked("Microsoft's validator", "skipped", ("run with --npm",))
+    yield from (
+        _by_npm(folder, model)
+        if with_npm
+        else (Checked(name, "skipped", ("run with --npm",)) for name in _BY_NPM)
+    )
+
+
+def _by_npm(folder: Path, model: Model) -> Iterator[Checked]:
+    queries = {p.name: p.value or "" for p in model.parameters} | {
+        partition.name: partition.properties["source"]
+        for table in model.tables
+        for partition in table.of("partition")
+        if partition.value == "m"
+    }
+    report, syntax = _BY_NPM
+    with npm_tools() as tools:
+        yield _checked(
+            report, lambda: validator_problems(tools, folder / REPORT_FOLDER)
+        )
+        yield _checked(syntax, lambda: m_problems(tools, queries))
 
 
 def _checked(
@@ -113,27 +132,8 @@ def _dax(model: Model) -> Iterator[str]:
             if p.value == "calculated"
         ]
         for name, formula in formulas:
-            if dax.to_ast(formula) is None:
-                yield f"{table.name}, {name}: no DAX: {formula}"
-
-
-def _npm(report: Path) -> Iterator[str]:
-    npx = shutil.which("npx")
-    if npx is None:
-        yield "npx is not installed; it comes with Node 20."
-        return
-    run = subprocess.run(  # noqa: S603  a fixed command
-        [npx, "--yes", VALIDATOR, "validate", str(report)],
-        capture_output=True,
-        text=True,
-        timeout=_TIME_LIMIT,
-        check=False,
-    )
-    try:
-        found = json.loads(run.stdout)["data"]["diagnostics"]
-    except (ValueError, KeyError, TypeError):
-        yield f"{VALIDATOR} gave no result: {(run.stderr or run.stdout)[-500:]}"
-        return
-    for code, diagnostic in found.items():
-        if code != _UNREACHABLE:
-            yield from (f"{code}: {item['message']}" for item in diagnostic["items"])
+            # The parser tells mistakes by either error.
+            try:
+                dax.to_ast(formula)
+            except (ValueError, AssertionError) as error:
+                yield f"{table.name}, {name}: no DAX: {error} in {formula!r}"
