@@ -135,7 +135,8 @@ _OVERVIEW = Page(
         ),
         _over_time("Cost by day", "Total Cost", "Total Cost 7-Day Mean", y=_UPPER),
         _over_time("Runs by day", "Runs", "Runs 7-Day Mean", y=_LOWER),
-        _ranked("Top campaigns by cost", _CAMPAIGN, "Total Cost", _UPPER, _WHOLE),
+        _ranked("Top campaigns by cost", _CAMPAIGN, "Total Cost", _UPPER, _HEIGHT),
+        _ranked("Runs by phase", _PHASE, "Runs", _LOWER, _HEIGHT),
     ),
 )
 
