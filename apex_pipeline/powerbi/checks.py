@@ -83,7 +83,7 @@ def check_project(folder: Path, *, with_npm: bool = False) -> Iterator[Checked]:
 
 def _by_npm(folder: Path, model: Model) -> Iterator[Checked]:
     queries = {p.name: p.value or "" for p in model.parameters} | {
-        partition.name: partition.properties["source"]
+        partition.name: partition.properties.get("source", "")
         for table in model.tables
         for partition in table.of("partition")
         if partition.value == "m"
@@ -127,7 +127,7 @@ def _dax(model: Model) -> Iterator[str]:
     for table in model.tables:
         formulas = [(m.name, m.value or "") for m in table.of("measure")]
         formulas += [
-            (p.name, p.properties["source"])
+            (p.name, p.properties.get("source", ""))
             for p in table.of("partition")
             if p.value == "calculated"
         ]

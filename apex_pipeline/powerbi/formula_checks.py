@@ -32,7 +32,9 @@ def formula_problems(table: Node, model: Model) -> Iterator[str]:
         if not source:
             yield f"{where} has no source."
         elif partition.value == "calculated":
-            own = [c.properties["sourceColumn"][1:-1] for c in table.of("column")]
+            own = [
+                c.properties.get("sourceColumn", "")[1:-1] for c in table.of("column")
+            ]
             yield from _dax(where, source, model, own)
             yield from _calculated(table, source)
         elif problem := unbalanced(source):
@@ -53,7 +55,7 @@ def _dax(where: str, text: str, model: Model, own: Sequence[str] = ()) -> Iterat
 
 def _calculated(table: Node, source: str) -> Iterator[str]:
     for column in table.of("column"):
-        found = column.properties["sourceColumn"]
+        found = column.properties.get("sourceColumn", "")
         given = f'"{found[1:-1]}",' in source or found == "[Date]"
         if not (found.startswith("[") and found.endswith("]") and given):
             yield f"column {column.name}: its expression makes no {found}."

@@ -56,10 +56,11 @@ def _text(content: Mapping[str, Any]) -> str:
 def read_project(folder: Path) -> dict[str, str]:
     """The files of a project on disk, without what Desktop keeps for itself.
 
-    Line endings are read as one: Desktop and git on Windows write others.
+    Line endings are read as one: Desktop and git on Windows write others. What is no
+    UTF-8 is read all the same; it differs from every file that is generated.
     """
     return {
-        path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8-sig")
+        path.relative_to(folder).as_posix(): path.read_text("utf-8-sig", "replace")
         for path in sorted(folder.rglob("*"))
         if path.is_file() and ".pbi" not in path.relative_to(folder).parts
     }
@@ -81,7 +82,15 @@ def write_project(folder: Path) -> list[str]:
     gone = sorted(path for path in present if _is_ours(path) and path not in wanted)
     for path in gone:
         (folder / path).unlink()
+        _remove_empty((folder / path).parent)
     return changed + gone
+
+
+def _remove_empty(folder: Path) -> None:
+    """Remove a folder that nothing is left in, and those around it."""
+    while not any(folder.iterdir()):
+        folder.rmdir()
+        folder = folder.parent
 
 
 def _is_ours(path: str) -> bool:

@@ -40,7 +40,7 @@ def report_problems(files: Mapping[str, Json], model: Model) -> Iterator[str]:
         yield from _placed(folder, page, list(visuals.values()))
         yield from _phone(files, folder, visuals)
         for each in page.get("filterConfig", {}).get("filters", []):
-            filters[each["name"]] += 1
+            filters[str(each.get("name"))] += 1
             yield from _field(f"page {folder}", each.get("field", {}), model)
         yield from _binding(folder, page)
     names = Counter(page.get("displayName") for page in pages.values())
@@ -103,13 +103,13 @@ def _visual(where: str, content: Json, model: Model) -> Iterator[str]:
         if known.is_required and not state.get(role, {}).get("projections"):
             yield f"{where}: a {kind} needs fields in the role {role}."
     for role, given in state.items():
-        projections = given["projections"]
+        projections = given.get("projections", [])
         if role not in ROLES[kind]:
             yield f"{where}: a {kind} has no role {role}."
             continue
         yield from _projections(where, role, ROLES[kind][role], projections, model)
     for sort in query.get("sortDefinition", {}).get("sort", []):
-        yield from _field(where, sort["field"], model)
+        yield from _field(where, sort.get("field", {}), model)
     yield from _words(where, visual)
 
 
@@ -210,7 +210,7 @@ def _phone(
 
 
 def _binding(folder: str, page: Json) -> Iterator[str]:
-    names = {f["name"] for f in page.get("filterConfig", {}).get("filters", [])}
+    names = {f.get("name") for f in page.get("filterConfig", {}).get("filters", [])}
     binding = page.get("pageBinding", {})
     if (page.get("type") == "Drillthrough") != (binding.get("type") == "Drillthrough"):
         yield f"page {folder} is half a drill-through page."
@@ -223,9 +223,11 @@ def _theme(files: Mapping[str, Json]) -> Iterator[str]:
     report = files.get("definition/report.json", {})
     named = report.get("themeCollection", {}).get("customTheme", {}).get("name")
     items = [
-        item for pack in report.get("resourcePackages", []) for item in pack["items"]
+        item
+        for pack in report.get("resourcePackages", [])
+        for item in pack.get("items", [])
     ]
-    paths = {item["path"] for item in items if item["name"] == named}
+    paths = {item.get("path") for item in items if item.get("name") == named}
     found = files.get(f"StaticResources/RegisteredResources/{named}")
     if named not in paths or found is None or found.get("name") != named:
         yield f"The theme {named} is not in the report under that name."
@@ -233,20 +235,29 @@ def _theme(files: Mapping[str, Json]) -> Iterator[str]:
     yield from theme_problems(found)
 
 
+_TEXTS = (
+    *("foreground", "foregroundNeutralSecondary", "good", "bad", "neutral"),
+    "tableAccent",
+)
+_BACKGROUNDS = ("background", "backgroundLight")
+_COLOUR = re.compile("#[0-9a-fA-F]{6}")
+
+
 def theme_problems(theme: Json) -> Iterator[str]:
     """Colours of a theme that do not stand out enough from their background."""
-    backgrounds = (theme["background"], theme["backgroundLight"])
-    texts = [theme[k] for k in ("foreground", "foregroundNeutralSecondary", "good")]
-    texts += [theme["bad"], theme["neutral"], theme["tableAccent"]]
-    texts += [
-        each["color"] for each in theme["textClasses"].values() if "color" in each
-    ]
-    for background in backgrounds:
-        for colours, least in (
-            (texts, TEXT_CONTRAST),
-            (theme["dataColors"], SHAPE_CONTRAST),
-        ):
-            for colour in colours:
+    named = {key: theme.get(key) for key in (*_TEXTS, *_BACKGROUNDS)}
+    texts = {str(named[key]) for key in _TEXTS}
+    for style in theme.get("textClasses", {}).values():
+        texts.add(str(style.get("color")))
+    shapes = set(map(str, theme.get("dataColors", [])))
+    backgrounds = {str(named[key]) for key in _BACKGROUNDS}
+    odd = sorted(c for c in texts | shapes | backgrounds if not _COLOUR.fullmatch(c))
+    if odd or not shapes:
+        yield f"The theme lacks colours, or has {', '.join(odd) or 'no dataColors'}."
+        return
+    for background in sorted(backgrounds):
+        for colours, least in ((texts, TEXT_CONTRAST), (shapes, SHAPE_CONTRAST)):
+            for colour in sorted(colours):
                 if contrast(colour, background) < least:
                     yield f"{colour} on {background}: contrast is below {least}:1."
 

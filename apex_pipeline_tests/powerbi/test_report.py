@@ -194,6 +194,40 @@ def test_a_mistake_is_found(name):
     assert problems(files)
 
 
+def _keys(
+    content: Any, path: tuple[str | int, ...] = ()
+) -> list[tuple[str | int, ...]]:
+    """The place of every key in a JSON document."""
+    if isinstance(content, dict):
+        inner = content.items()
+    else:
+        inner = enumerate(content) if isinstance(content, list) else ()
+    return [
+        place
+        for key, value in inner
+        for place in [(*path, key), *_keys(value, (*path, key))]
+    ]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *(CARD, TREND, PHONE, f"{RUNS}/page.json", "definition/report.json"),
+        "definition/pages/pages.json",
+        f"StaticResources/RegisteredResources/{colours.THEME_NAME}",
+    ],
+)
+def test_a_document_without_any_one_of_its_keys_is_read_to_the_end(path):
+    """Whatever was removed, the checks give problems and not a traceback."""
+    for place in _keys(REPORT[path]):
+        content = copy.deepcopy(REPORT[path])
+        inner: Any = content
+        for key in place[:-1]:
+            inner = inner[key]
+        del inner[place[-1]]
+        assert all(isinstance(p, str) for p in problems({**REPORT, path: content}))
+
+
 @pytest.mark.parametrize("path", [CARD, PHONE, f"{OVERVIEW}/page.json"])
 def test_the_schemas_find_a_misspelt_property(path):
     assert list(schema_problems({path: REPORT[path] | {"postion": {}}}))

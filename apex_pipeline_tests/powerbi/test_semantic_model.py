@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from uuid import UUID
 
 import pytest
+from hypothesis import given, settings, strategies as st
 
 from apex_pipeline.analysis import rollup_columns
 from apex_pipeline.metrics import COLUMNS
@@ -240,6 +241,26 @@ def test_a_mistake_is_found(name):
     text = FILES.get(path, "")
     assert old in text
     assert problems(FILES | {path: text.replace(old, new, 1)})
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    path=st.sampled_from([METRICS, DATE, "expressions.tmdl", "relationships.tmdl"]),
+    at=st.integers(0, 10_000),
+    change=st.sampled_from(["remove", "repeat", "swap", "indent", "cut"]),
+)
+def test_a_file_with_any_line_mangled_is_read_to_the_end(path, at, change):
+    """Whatever was typed, the checks give problems and not a traceback."""
+    lines = FILES[path].split("\n")
+    at %= len(lines) - 1
+    lines[at : at + 1] = {
+        "remove": [],
+        "repeat": [lines[at], lines[at]],
+        "swap": [lines[at + 1], lines[at]],
+        "indent": ["\t" + lines[at]],
+        "cut": [lines[at][: len(lines[at]) // 2]],
+    }[change]
+    assert all(isinstance(p, str) for p in problems(FILES | {path: "\n".join(lines)}))
 
 
 @pytest.mark.parametrize("path", FILES)
