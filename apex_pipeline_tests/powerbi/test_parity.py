@@ -1,6 +1,7 @@
 """Each measure comes to the figure that the rollups, the history and the panel have."""
 
 import random
+from dataclasses import asdict, fields
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
@@ -104,13 +105,19 @@ def assert_all_same(place, context, row):
         assert_same(measured, row[twin.name], twin.scale, (name, row), slack=slack)
 
 
+def panel_figures(rows):
+    """What `/api/kpis` has of these rows."""
+    names = [field.name for field in fields(Run)]
+    return asdict(key_figures([Run(**{n: row[n] for n in names}) for row in rows]))
+
+
 @pytest.fixture
 def database(database_url):
     with Database(database_url, application_name="test") as opened:
         yield opened
 
 
-def test_measures_are_the_rollups_figures_by_day_campaign_and_phase(
+def test_measures_are_the_figures_of_the_rollups_and_of_the_panel(
     database, database_url
 ):
     first, last = date(2026, 10, 20), date(2026, 10, 29)
@@ -123,6 +130,8 @@ def test_measures_are_the_rollups_figures_by_day_campaign_and_phase(
     assert len(totals) == 10
     for row in totals:
         assert_all_same("rollup", context.on(row["day"]), row)
+        on_day = [each for each in rows if each["created_at"].date() == row["day"]]
+        assert_all_same("api", context.on(row["day"]), panel_figures(on_day))
     parts = read(database_url, "SELECT * FROM daily_campaign_rollup")
     assert len(parts) > 40
     for row in parts:
@@ -137,21 +146,6 @@ def test_without_an_objective_no_share_of_slow_runs_is_made_up():
     context = Context(frame, calendar(frame), date(2026, 11, 1))
     assert value_of("Slow Run Share", context) is None
     assert value_of("Slow Runs", context) is None
-
-
-def test_measures_are_the_panels_key_figures():
-    rows = random_rows(date(2026, 10, 20), 5, 80)
-    context = context_of(rows, today=date(2026, 11, 1))
-    for day in context.days:
-        chosen = [row for row in rows if row["created_at"].date() == day]
-        figures = key_figures(
-            [
-                Run(**{name: row[name] for name in Run.__dataclass_fields__})
-                for row in chosen
-            ]
-        )
-        row = {twin.name: getattr(figures, twin.name) for _, twin in twins("api")}
-        assert_all_same("api", context.on(day), row)
 
 
 def test_seven_days_are_those_of_the_history(database, database_url):
