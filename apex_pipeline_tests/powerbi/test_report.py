@@ -198,10 +198,11 @@ def _keys(
     content: Any, path: tuple[str | int, ...] = ()
 ) -> list[tuple[str | int, ...]]:
     """The place of every key in a JSON document."""
+    inner: list[tuple[str | int, Any]] = []
     if isinstance(content, dict):
-        inner = content.items()
-    else:
-        inner = enumerate(content) if isinstance(content, list) else ()
+        inner += content.items()
+    elif isinstance(content, list):
+        inner += enumerate(content)
     return [
         place
         for key, value in inner
