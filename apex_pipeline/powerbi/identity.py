@@ -1,4 +1,4 @@
-"""Stable identifiers: the same object has the same one, whoever generates it."""
+"""Stable identifiers: each comes from the path of its object."""
 
 from uuid import UUID, uuid5
 

@@ -85,12 +85,17 @@ def m_problems(tools: Path, queries: Mapping[str, str]) -> Iterator[str]:
 def _run(
     command: list[str], folder: Path, text: str = ""
 ) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(  # noqa: S603  fixed commands
-        command,
-        cwd=folder,
-        input=text,
-        capture_output=True,
-        text=True,
-        timeout=_TIME_LIMIT,
-        check=False,
-    )
+    try:
+        return subprocess.run(  # noqa: S603  fixed commands
+            command,
+            cwd=folder,
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=_TIME_LIMIT,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise ConfigError(
+            f"{command[0]} took longer than {_TIME_LIMIT} s. Try again later."
+        ) from None

@@ -184,8 +184,8 @@ def _visual(page: Page, visual: Visual, order: int) -> Json:
             "visualType": visual.type,
             "query": query,
             "visualContainerObjects": {
-                "title": _object(show=_literal(text=None), text=_literal(visual.title)),
-                "general": _object(altText=_literal(visual.alt_text)),
+                "title": _object(show=_literal("true"), text=_text(visual.title)),
+                "general": _object(altText=_text(visual.alt_text)),
             },
             "drillFilterOtherVisuals": True,
         },
@@ -216,7 +216,10 @@ def _object(**properties: Json) -> list[Json]:
     return [{"properties": properties}]
 
 
-def _literal(text: str | None) -> Json:
-    """A text as an expression of the query language; None for true."""
-    value = "true" if text is None else "'" + text.replace("'", "''") + "'"
+def _text(text: str) -> Json:
+    return _literal("'" + text.replace("'", "''") + "'")
+
+
+def _literal(value: str) -> Json:
+    """A literal of the query language: `true`, `5L`, `12D`, or text in quotes."""
     return {"expr": {"Literal": {"Value": value}}}

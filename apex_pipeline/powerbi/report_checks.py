@@ -1,4 +1,4 @@
-"""What must hold of the report: fields and roles exist, and everybody can use a page.
+"""What must hold of the report: fields and roles exist, and pages are accessible.
 
 The JSON schemas see none of this: a visual of an unknown type, in a role that its type
 does not have, with a measure that the model lacks, is valid by them.

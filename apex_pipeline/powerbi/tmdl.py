@@ -64,7 +64,7 @@ def _model(model: SemanticModel) -> Iterator[str]:
     yield "\t\tlegacyRedirects"
     yield "\t\treturnErrorValuesAsNull"
     yield ""
-    # Off, so that Desktop adds no hidden date table for each column of dates.
+    # Otherwise Desktop adds a hidden date table for each column of dates.
     yield "annotation __PBI_TimeIntelligenceEnabled = 0"
     yield ""
     queries = [p.name for p in model.parameters]
@@ -119,9 +119,8 @@ def _table(table: Table) -> Iterator[str]:
     yield "\t\tsource ="
     yield from _expression(table.partition.expression, 4)
     yield ""
-    kind = "Table" if table.partition.kind == "m" else None
-    if kind:
-        yield f"\tannotation PBI_ResultType = {kind}"
+    if table.partition.kind == "m":
+        yield "\tannotation PBI_ResultType = Table"
         yield ""
 
 
