@@ -168,6 +168,9 @@ MAY_IMPORT = {
             "settings",
         ),
     },
+    "powerbi": {
+        *("analysis.rollup_columns", "column_types", "errors", "metrics", "powerbi"),
+    },
     "cutover.py": {"dataverse", "errors", "metrics"},
     "reconcile": {
         *(
