@@ -12,6 +12,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "emulator": ("apex_pipeline.emulator.__main__:main", "Serve a Dataverse Web API."),
     "export": ("apex_pipeline.cli.export:export", "Write CSV, of any range."),
     "panel": ("apex_pipeline.cli.panel:panel", "Serve the KPI panel and its API."),
+    "powerbi": ("apex_pipeline.cli.powerbi:powerbi", "Build or check the dashboard."),
     "provision": ("apex_pipeline.cli.provision:provision", "Make tables as needed."),
     "quarantine": (
         "apex_pipeline.cli.quarantine:quarantine",

@@ -92,6 +92,7 @@ def test_the_pipeline_does_not_know_what_is_local(path):
 PLAN = """
 analytics:
 errors:
+durations:
 commands:
 column_types:
 emulator:
@@ -104,11 +105,12 @@ dataverse: errors settings microsoft
 postgres: errors settings metrics quarantine
 analytics/rollups: errors settings postgres
 defs: errors settings metrics postgres
-monitoring/alerts: errors settings microsoft postgres
+monitoring/alerts: errors durations settings microsoft postgres
 provisioning: errors column_types settings metrics microsoft dataverse postgres
 recording: errors column_types settings metrics postgres
 analytics/csv: errors settings metrics postgres analytics/rollups
 analytics/forecast: settings postgres analytics/rollups
+powerbi: errors column_types metrics analytics/rollups
 defs/quarantine: errors quarantine postgres defs
 sync: errors settings metrics microsoft dataverse postgres provisioning
 __init__: recording
@@ -117,15 +119,15 @@ monitoring: errors settings microsoft quarantine postgres monitoring/alerts sync
 reconcile: errors column_types settings metrics dataverse postgres sync
 defs/analytics: errors settings postgres analytics/rollups defs analytics/csv
     analytics/forecast analytics/charts
-monitoring/doctor: errors settings metrics quarantine microsoft dataverse postgres
+monitoring/doctor: errors settings metrics microsoft quarantine dataverse postgres
     monitoring/alerts provisioning monitoring
-panel: errors column_types settings metrics web_gate dataverse postgres
+panel: errors durations column_types settings metrics web_gate dataverse postgres
     analytics/rollups recording analytics/csv analytics/forecast analytics/charts
     monitoring
-monitoring/rules: errors settings metrics microsoft postgres monitoring/alerts
-    provisioning monitoring monitoring/doctor
-report: errors settings metrics quarantine dataverse postgres monitoring/alerts
-    analytics/csv monitoring reconcile monitoring/doctor panel
+monitoring/rules: errors durations settings metrics microsoft postgres
+    monitoring/alerts provisioning monitoring monitoring/doctor
+report: errors durations settings metrics quarantine dataverse postgres
+    monitoring/alerts analytics/csv monitoring reconcile monitoring/doctor panel
 defs/sync: errors metrics dataverse postgres defs defs/quarantine sync
     monitoring/rules
 local: errors settings postgres monitoring/alerts monitoring monitoring/rules
@@ -137,9 +139,10 @@ defs/operations: errors commands settings web_gate defs monitoring/alerts provis
     report defs/sync defs/alerts defs/reconcile
 definitions: defs defs/quarantine defs/analytics defs/sync defs/alerts defs/reconcile
     defs/operations
-cli: errors commands settings metrics web_gate quarantine postgres monitoring/alerts
-    provisioning recording analytics/csv defs/quarantine monitoring reconcile
-    monitoring/doctor panel monitoring/rules report local defs/operations definitions
+cli: errors durations commands settings metrics web_gate quarantine postgres
+    monitoring/alerts provisioning recording analytics/csv powerbi defs/quarantine
+    monitoring reconcile monitoring/doctor panel monitoring/rules report local
+    defs/operations definitions
 """
 # Each room, and the rooms that it may import from; the lowest first.
 

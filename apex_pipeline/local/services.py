@@ -175,7 +175,7 @@ def prepare_dagster_home(services: Services) -> None:
     (home / "workspace.yaml").write_text(
         "load_from:\n"
         "  - grpc_server:\n"
-        f"      socket: {json.dumps(str(services.code_socket))}\n"
+        f"      socket: {json.dumps(str(services.code_socket), allow_nan=False)}\n"
         f"      location_name: {CODE_LOCATION}\n"
     )
 

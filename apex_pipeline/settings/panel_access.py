@@ -68,9 +68,9 @@ def load_panel_settings(
     )
     if settings.token is None and not is_loopback(settings.host):
         problems.append(
-            f"To listen on {settings.host} lets other machines in, so "
-            "APEX_PANEL_TOKEN must be set, for example to the output of `openssl rand "
-            f"-hex 32`. Without a token only {DEFAULT_PANEL_HOST} will do."
+            f"Listening on {settings.host} lets other machines in: set APEX_PANEL_TOKEN, "
+            "for example to the output of `openssl rand -hex 32`. Without a token, only "
+            f"{DEFAULT_PANEL_HOST} is possible."
         )
     if problems:
         raise ConfigError(*problems)

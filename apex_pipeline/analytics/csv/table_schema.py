@@ -98,4 +98,6 @@ def package(
             for dataset, path in paths.items()
         ],
     }
-    return (json.dumps(described, indent=2, ensure_ascii=False) + "\n").encode()
+    return (
+        json.dumps(described, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    ).encode()

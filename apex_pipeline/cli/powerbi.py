@@ -1,0 +1,59 @@
+"""`apex powerbi`: the Power BI project in git."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from apex_pipeline.errors import ConfigError
+from apex_pipeline.powerbi.checks import NOT_CHECKED, check_project
+from apex_pipeline.powerbi.project import write_project
+
+_FOLDER = click.option(
+    "--folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    default="powerbi",
+    show_default=True,
+    help="Folder of the project.",
+)
+
+
+@click.group()
+def powerbi() -> None:
+    """Generate and check the Power BI project."""
+
+
+@powerbi.command()
+@_FOLDER
+def build(folder: Path) -> None:
+    """Write the project: semantic model, report and theme.
+
+    Files that differ are replaced, and files that are no longer generated are removed.
+    Exit 0: written; 1: failed.
+    """
+    changed = write_project(folder)
+    for path in changed:
+        click.echo(path)
+    click.echo(f"{len(changed)} files changed.")
+
+
+@powerbi.command()
+@_FOLDER
+@click.option(
+    "--npm", is_flag=True, help="Also run Microsoft's tools, which npm fetches."
+)
+def check(folder: Path, *, npm: bool) -> None:
+    """Run all checks that need no Power BI, and name what they cannot check.
+
+    Exit 0: all checks that could be made passed; 1: at least one failed.
+    """
+    if not folder.is_dir():
+        raise ConfigError(f"There is no folder {folder}. Run `apex powerbi build`.")
+    failed = False
+    for checked in check_project(folder, with_npm=npm):
+        failed |= checked.state == "failed"
+        click.echo(f"{checked.state:<8} {checked.name}")
+        for problem in checked.problems:
+            click.echo(f"         {problem}")
+    click.echo("Not checked: " + "; ".join(NOT_CHECKED) + ".")
+    sys.exit(1 if failed else 0)

@@ -1,0 +1,243 @@
+"""The tables of the model: campaign metrics as Dataverse has them, and the days.
+
+Names, types and descriptions of columns come from `metrics.COLUMNS`.
+"""
+
+from apex_pipeline.column_types import ColumnType, DecimalNumber, Text, Timestamp
+from apex_pipeline.metrics import COLUMNS, TABLE, Column
+from apex_pipeline.powerbi.measures import MEASURES
+from apex_pipeline.powerbi.semantic_model import (
+    DataType,
+    ModelColumn,
+    Parameter,
+    Partition,
+    Relationship,
+    SemanticModel,
+    Table,
+)
+
+METRICS = "Campaign Metrics"
+DATE = "Date"
+
+_ENVIRONMENT = Parameter(
+    "DataverseEnvironment",
+    '"contoso.crm.dynamics.com"',
+    "Text",
+    "Host of the Dataverse environment: without https:// and without a slash.",
+)
+_OBJECTIVE = Parameter(
+    "LatencyObjectiveMs",
+    "60000",
+    "Number",
+    "Latency objective in milliseconds, as in APEX_SLO_P95_MS. A run whose 95th "
+    "percentile is above it is slow. 0 for none.",
+)
+
+# Shown to report authors. The others are read through measures.
+_VISIBLE = {"campaign_id", "run_id", "phase", "created_at"}
+_WORDS = {"id": "ID", "usd": "(USD)", "ms": "(ms)", "pct": "(%)"}
+DELIVERED = "createdon"
+_INSTANT = "yyyy-mm-dd hh:nn"
+_DAY = "yyyy-mm-dd"
+
+
+def label(postgres: str) -> str:
+    """The column's name in the model: `cost_usd` is `Cost (USD)`."""
+    return " ".join(_WORDS.get(w, w.capitalize()) for w in postgres.split("_"))
+
+
+def model_type(column: ColumnType) -> DataType:
+    """The type in the model.
+
+    Decimals are doubles: the model's fixed-point type rounds to four places, and costs
+    have five.
+    """
+    if isinstance(column, Text):
+        return "string"
+    if isinstance(column, Timestamp):
+        return "dateTime"
+    return "double" if isinstance(column, DecimalNumber) else "int64"
+
+
+M_TYPES = {
+    "string": "type text",
+    "dateTime": "type datetime",
+    "double": "type number",
+    "int64": "Int64.Type",
+}
+_FORMATS: dict[DataType, str] = {
+    "string": "",
+    "dateTime": _INSTANT,
+    "double": "#,0.00",
+    "int64": "#,0",
+}
+
+
+def _model_column(column: Column) -> ModelColumn:
+    kind = model_type(column.type)
+    name = label(column.postgres)
+    return ModelColumn(
+        name,
+        kind,
+        name,
+        f"{column.description}. {column.dataverse} in Dataverse.",
+        _FORMATS[kind],
+        is_hidden=column.postgres not in _VISIBLE,
+    )
+
+
+_DERIVED = (
+    ModelColumn(
+        "Delivered At",
+        "dateTime",
+        "Delivered At",
+        f"When Dataverse created the record. {DELIVERED} in Dataverse.",
+        _INSTANT,
+    ),
+    ModelColumn(
+        "Created Date",
+        "dateTime",
+        "Created Date",
+        "Day on which the run was recorded, in UTC.",
+        _DAY,
+        is_hidden=True,
+        holds_days=True,
+    ),
+    ModelColumn(
+        "Delivered Date",
+        "dateTime",
+        "Delivered Date",
+        "Day on which Dataverse created the record, in UTC.",
+        _DAY,
+        is_hidden=True,
+        holds_days=True,
+    ),
+    ModelColumn(
+        "Delay (min)",
+        "double",
+        "Delay (min)",
+        "Minutes from the run's recording to its delivery.",
+        "#,0.0",
+        is_hidden=True,
+    ),
+    ModelColumn(
+        "Is Slow",
+        "boolean",
+        "Is Slow",
+        "Whether the run's 95th percentile of latency is above LatencyObjectiveMs; "
+        "blank without an objective.",
+        is_hidden=True,
+    ),
+)
+
+
+def _listed(items: list[str]) -> str:
+    return ",\n".join(f"            {item}" for item in items)
+
+
+def _metrics_query() -> str:
+    """Power Query for the rows: select, rename and type the columns, then derive."""
+    delivered = (DELIVERED, "Delivered At", M_TYPES["dateTime"])
+    columns = [
+        (c.dataverse, label(c.postgres), M_TYPES[model_type(c.type)]) for c in COLUMNS
+    ] + [delivered]
+    selected = _listed([f'"{source}"' for source, _, _ in columns])
+    renamed = _listed([f'{{"{source}", "{name}"}}' for source, name, _ in columns])
+    typed = _listed([f'{{"{name}", {kind}}}' for _, name, kind in columns])
+    p95 = label("latency_p95_ms")
+    return f"""let
+    Source = CommonDataService.Database(
+        DataverseEnvironment,
+        [CreateNavigationProperties = false]
+    ),
+    Records = Source{{[Schema = "dbo", Item = "{TABLE}"]}}[Data],
+    Selected = Table.SelectColumns(
+        Records,
+        {{
+{selected}
+        }}
+    ),
+    Renamed = Table.RenameColumns(
+        Selected,
+        {{
+{renamed}
+        }}
+    ),
+    Typed = Table.TransformColumnTypes(
+        Renamed,
+        {{
+{typed}
+        }}
+    ),
+    CreatedDate = Table.AddColumn(
+        Typed,
+        "Created Date",
+        each DateTime.Date([Created At]),
+        type date
+    ),
+    DeliveredDate = Table.AddColumn(
+        CreatedDate,
+        "Delivered Date",
+        each DateTime.Date([Delivered At]),
+        type date
+    ),
+    Delay = Table.AddColumn(
+        DeliveredDate,
+        "Delay (min)",
+        each Duration.TotalMinutes([Delivered At] - [Created At]),
+        type number
+    ),
+    Judged = Table.AddColumn(
+        Delay,
+        "Is Slow",
+        each if LatencyObjectiveMs > 0 then [#"{p95}"] > LatencyObjectiveMs else null,
+        type logical
+    )
+in
+    Judged"""
+
+
+# An empty table has no earliest day; CALENDAR refuses a blank.
+_DAYS = f"""VAR FirstDay = COALESCE(MIN('{METRICS}'[Created Date]), UTCTODAY())
+VAR LastDay = COALESCE(MAX('{METRICS}'[Delivered Date]), UTCTODAY())
+RETURN
+    ADDCOLUMNS(
+        CALENDAR(FirstDay, MAX(FirstDay, LastDay)),
+        "Month", FORMAT([Date], "yyyy-MM")
+    )"""
+
+MODEL = SemanticModel(
+    parameters=(_ENVIRONMENT, _OBJECTIVE),
+    tables=(
+        Table(
+            METRICS,
+            f"One row per campaign run. The table {TABLE} in Dataverse.",
+            (*(_model_column(column) for column in COLUMNS), *_DERIVED),
+            Partition("m", _metrics_query()),
+            MEASURES,
+        ),
+        Table(
+            DATE,
+            "One row per day, in UTC, from the first run to the last delivery.",
+            (
+                ModelColumn(
+                    "Date",
+                    None,
+                    "[Date]",
+                    "Calendar day, in UTC.",
+                    _DAY,
+                    is_key=True,
+                    holds_days=True,
+                ),
+                ModelColumn("Month", None, "[Month]", "Calendar month: 2026-11."),
+            ),
+            Partition("calculated", _DAYS),
+            is_calendar=True,
+        ),
+    ),
+    relationships=(
+        Relationship((METRICS, "Created Date"), (DATE, "Date")),
+        Relationship((METRICS, "Delivered Date"), (DATE, "Date"), is_active=False),
+    ),
+)
+"""The model that `powerbi/` holds."""
