@@ -7,28 +7,34 @@ another.
 from collections.abc import Mapping
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
-    "alerts": ("apex_pipeline.cli.alerts:alerts", "See, silence and try alerts."),
-    "doctor": ("apex_pipeline.cli.doctor:doctor", "Check everything, live."),
-    "emulator": ("apex_pipeline.emulator.__main__:main", "Serve a Dataverse Web API."),
-    "export": ("apex_pipeline.cli.export:export", "Write CSV, of any range."),
+    "alerts": ("apex_pipeline.cli.alerts:alerts", "List, silence and test alerts."),
+    "doctor": ("apex_pipeline.cli.doctor:doctor", "Check everything the sync needs."),
+    "emulator": (
+        "apex_pipeline.emulator.__main__:main",
+        "Emulate the Dataverse Web API.",
+    ),
+    "export": ("apex_pipeline.cli.export:export", "Export any date range as CSV."),
     "panel": ("apex_pipeline.cli.panel:panel", "Serve the KPI panel and its API."),
     "powerbi": ("apex_pipeline.cli.powerbi:powerbi", "Build or check the dashboard."),
-    "provision": ("apex_pipeline.cli.provision:provision", "Make tables as needed."),
+    "provision": (
+        "apex_pipeline.cli.provision:provision",
+        "Create what both ends need.",
+    ),
     "quarantine": (
         "apex_pipeline.cli.quarantine:quarantine",
-        "See refused rows; release or drop them.",
+        "List, release or drop quarantined rows.",
     ),
-    "record": ("apex_pipeline.cli.record:record", "Write metrics of campaign runs."),
+    "record": ("apex_pipeline.cli.record:record", "Record metrics of campaign runs."),
     "reconcile": (
         "apex_pipeline.cli.reconcile:reconcile",
-        "Compare all rows with their records.",
+        "Compare rows with their records.",
     ),
     "report": ("apex_pipeline.cli.report:report", "Write the completion report."),
     "status": ("apex_pipeline.cli.status:status", "Show whether the sync keeps up."),
     "sync": ("apex_pipeline.cli.sync:sync", "Deliver pending rows now."),
     "webserver": (
         "apex_pipeline.cli.webserver:webserver",
-        "Serve the Dagster UI behind a gate.",
+        "Serve the Dagster UI, access-controlled.",
     ),
     "up": ("apex_pipeline.cli.up:up", "Run everything on this machine."),
 }

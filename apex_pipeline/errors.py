@@ -85,7 +85,7 @@ class SystemicRejectionError(ApexError):
 
 
 class NoProgressError(ApexError):
-    """A run had work and tried, and nothing was achieved."""
+    """A run sent rows, but none was marked or quarantined."""
 
 
 class DatabaseError(ApexError):

@@ -67,7 +67,7 @@ def list_alerts(*, as_json: bool, days: int) -> None:
     for incident in incidents:
         say("\n".join(_lines(incident)))
     if not incidents:
-        say("Nothing is wrong.")
+        say("No open incidents.")
     for silence in silences:
         end = f"{silence['until']:%Y-%m-%d %H:%M} UTC"
         say(f"silenced until {end}: {silence['incident']}  {silence['reason']}")
@@ -111,7 +111,7 @@ def silence_alert(
             )
         )
     else:
-        say(f"Nobody is told of {incident} before {end:%Y-%m-%d %H:%M} UTC.")
+        say(f"Silenced {incident} until {end:%Y-%m-%d %H:%M} UTC.")
 
 
 @alerts.command("test")
@@ -133,7 +133,7 @@ def test_alert(*, as_json: bool) -> None:
         )
     else:
         for each in outcomes:
-            say(f"{each.channel}: {each.error or 'took the message'}")
+            say(f"{each.channel}: {each.error or 'accepted the message'}")
     sys.exit(1 if any(each.error for each in outcomes) else 0)
 
 

@@ -109,7 +109,7 @@ def _dataverse(*, plan: bool, as_json: bool) -> Outcome:
 
     def tell(text: str) -> None:
         if not as_json:
-            say(f"made: {text}")
+            say(f"created: {text}")
 
     with waiting("Reading Dataverse …"):
         outcome = provision_all(

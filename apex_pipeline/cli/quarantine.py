@@ -83,7 +83,7 @@ def list_rows(
     if found:
         print_table([_cells(one) for one in found])
     elif offset or not everything:
-        say(f"No row matches{f' past the first {offset}' if offset else ''}.")
+        say(f"No matching rows{f' after the first {offset}' if offset else ''}.")
     if len(found) == limit:
         say(f"There may be more: --offset {offset + limit}")
     say(
@@ -232,7 +232,7 @@ def _tell_dagster(opened: Store) -> None:
         with waiting("Updating Dagster …"):
             quarantine_asset.report_quarantine(quarantine_asset.read_quarantine(opened))
     except ApexError as error:
-        # The rows are what matters, and that is done.
+        # The rows have changed already; only the display is out of date.
         say(f"note: {error}", err=True)
 
 
@@ -285,7 +285,7 @@ def _print_count(count: int, done: str, one: str, many: str, *, as_json: bool) -
     elif count:
         say(f"{_rows(count)} {done}. {one if count == 1 else many}")
     else:
-        say(f"There is no such row; none was {done}.")
+        say(f"No matching rows; none {done}.")
 
 
 def _print_json(document: object) -> None:

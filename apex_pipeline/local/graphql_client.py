@@ -1,7 +1,4 @@
-"""What the Dagster web server tells, and does, over its GraphQL interface.
-
-It stands behind our gate, which lets in whoever shows the secret of this start.
-"""
+"""Query the Dagster web server over GraphQL, and probe other servers over HTTP."""
 
 import ssl
 from pathlib import Path

@@ -214,7 +214,7 @@ def _state(reading: Reading[Comparison], health: Reading[Health]) -> tuple[str, 
     if health.value and health.value.status.is_overdue:
         waiting = health.value.status.waiting_seconds or 0
         return "stale", (
-            "The sync does not keep up: a run has been waiting for "
+            "The sync is late: a run has been waiting for "
             f"{words(timedelta(seconds=waiting))}."
         )
     if not (reading.value.current.runs or reading.value.previous.runs):

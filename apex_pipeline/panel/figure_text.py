@@ -83,7 +83,7 @@ def change(
 
 
 def duration(seconds: Number | None) -> str:
-    """Tell a length of time by its two largest units."""
+    """Format a duration in its largest unit."""
     if seconds is None or not isfinite(seconds):
         return NOTHING
     return words(timedelta(seconds=float(seconds)))

@@ -64,11 +64,7 @@ class ShownTile:
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """Something that is known of the sync.
-
-    Attributes:
-        hint: What the name means, where it does not say so itself.
-    """
+    """A figure about the sync."""
 
     name: str
     value: str

@@ -1,4 +1,4 @@
-"""Who holds a lock that a statement of ours waits for, or did not get."""
+"""Find the sessions that hold the lock for which a statement of ours waits."""
 
 from datetime import UTC, datetime
 from typing import LiteralString

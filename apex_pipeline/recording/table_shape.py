@@ -26,8 +26,8 @@ _BEGIN = """
         )
 """
 
-# The number is any that no other program takes.
-_LOCK = "SELECT pg_advisory_xact_lock(730833204421059)"
+# An arbitrary number that no other program uses.
+_LOCK = "SELECT pg_advisory_xact_lock(730833204421058)"
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,12 +82,11 @@ _EXAMPLES = 5
     owners=OWNERS,
     kinds={"csv", "file"},
     freshness_policy=DAILY_FRESHNESS,
-    description="The rollups, the history and the forecast as CSV files in "
-    "`APEX_EXPORT_DIR`, in the business time zone: `daily/` by day, `weekly/` by the "
-    "Monday of each week that is over, `history_30d.csv`, `_60d` and `_90d`, "
-    "`forecast.csv` and `forecast_totals.csv`, and their types in `schema.json`. A day "
-    "without runs has no file. Each run writes the files of its days and "
-    "the current ones, and whatever else is missing or older than its rollup.",
+    description="Rollups, history and forecast as CSV files in `APEX_EXPORT_DIR`, in the "
+    "business time zone: `daily/` has one file per day, `weekly/` one per completed week "
+    "(by its Monday), beside `history_30d.csv`, `_60d`, `_90d`, `forecast.csv` and "
+    "`forecast_totals.csv`. Each run writes the files of its days, the current files, and "
+    "any file that is missing or older than its rollup.",
 )
 def campaign_csv_exports(
     context: dg.AssetExecutionContext, services: Services

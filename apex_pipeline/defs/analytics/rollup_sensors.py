@@ -115,9 +115,9 @@ class _Compared:
     jobs=[refresh_daily_rollups, refresh_weekly_rollups],
     minimum_interval_seconds=int(_LATE_INTERVAL.total_seconds()),
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Makes the days and weeks again whose raw rows are no longer those that "
-    "they were made of, and those that were never made: by counting, every fifteen "
-    "minutes; by comparing all columns, once a day, a month of days at each tick.",
+    description="Recomputes days and weeks that are missing, or whose raw rows have "
+    "changed since. Compares row counts every fifteen minutes, and all columns once a "
+    "day, a month of days at a time.",
 )
 def remake_late_days(
     context: dg.SensorEvaluationContext, services: Services

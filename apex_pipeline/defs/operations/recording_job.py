@@ -33,8 +33,8 @@ class RecordConfig(dg.Config):
     )
     file: str = Field(
         default="",
-        description="In place of a record: path of a file below APEX_RECORD_DIR, on the "
-        "machine that executes runs: JSON Lines or CSV with a header, also as .gz.",
+        description="Instead of record: path of a file on the machine that executes runs; "
+        "JSON Lines, or CSV with a header; may be gzipped.",
     )
     format: str = Field(
         default="",
@@ -48,8 +48,8 @@ class RecordConfig(dg.Config):
     skip_bad: bool = Field(default=False, description="Skip invalid lines of the file.")
     rejects: str = Field(
         default="",
-        description="Where skip_bad tells what it left out, below APEX_RECORD_DIR; "
-        "replaces no file. Empty for FILE.rejects.jsonl.",
+        description="Where skip_bad lists the skipped lines; empty for "
+        "FILE.rejects.jsonl.",
     )
     dry_run: bool = Field(
         default=False, description="Validate everything; write nothing."

@@ -1,4 +1,4 @@
-"""The sync's job, and which sync is under way."""
+"""The sync's job, the tags of all jobs, and whether a sync is running."""
 
 from datetime import UTC, datetime, timedelta
 
