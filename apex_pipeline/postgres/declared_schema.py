@@ -11,6 +11,7 @@ _RELATION = re.compile(
     r"CREATE\s+(?:OR\s+REPLACE\s+)?(?:TABLE|VIEW|MATERIALIZED\s+VIEW)\s+"
     r"(?:IF\s+NOT\s+EXISTS\s+)?([a-z][\w.]*)"
 )
+_ALTERED = re.compile(r"ALTER\s+TABLE\s+(?:IF\s+EXISTS\s+)?(?:ONLY\s+)?([a-z][\w.]*)")
 # An index is named without a schema; it is in the schema of its table.
 _INDEX = re.compile(
     r"CREATE\s+(?:UNIQUE\s+)?INDEX\s+(?:CONCURRENTLY\s+)?(?:IF\s+NOT\s+EXISTS\s+)?"
@@ -80,6 +81,11 @@ def lacking(
         _LACKING, {"table": table, "columns": list(columns)}
     ).fetchone()
     return row[0] if row else []
+
+
+def altered(source: str) -> set[str]:
+    """Names of the tables that a migration alters."""
+    return set(_ALTERED.findall(_COMMENT.sub("", source)))
 
 
 def relations(sources: Mapping[str, str]) -> list[str]:

@@ -163,15 +163,22 @@ def _reading(url: str, wait_seconds: float, statement_seconds: float) -> Databas
 
 
 def _lost(database: Database, every: Sequence[Migration]) -> set[str]:
-    """The migrations of which something is missing."""
+    """The migrations of which something is missing, and those that alter it."""
     with database.connect() as connection:
         connection.autocommit = True
         sources = _sources(every)
-        return {
-            name
+        missing_by_kind = [
+            declared_schema.missing(connection, sources, kind)
             for kind in declared_schema.Kind
-            for name in declared_schema.missing(connection, sources, kind)
-        }
+        ]
+    names = {
+        name for found in missing_by_kind for each in found.values() for name in each
+    }
+    return {migration for found in missing_by_kind for migration in found} | {
+        migration
+        for migration, text in sources.items()
+        if names & declared_schema.altered(text)
+    }
 
 
 def _sources(every: Sequence[Migration]) -> dict[str, str]:

@@ -8,9 +8,9 @@ from uuid import UUID, uuid4
 
 import psycopg
 from sqlalchemy import Connection, RowMapping
-from sqlalchemy.exc import DataError, IntegrityError
+from sqlalchemy.exc import DBAPIError
 
-from apex_pipeline.errors import InvalidRecordError, RecordConflictError
+from apex_pipeline.errors import DatabaseError, InvalidRecordError, RecordConflictError
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.recording import statements
 from apex_pipeline.recording.fields import ID, Spelling
@@ -87,12 +87,13 @@ def translated_refusals() -> Iterator[None]:
     """Translate refusals by constraints that we did not define into our errors."""
     try:
         yield
-    except (IntegrityError, DataError) as error:
-        if not isinstance(error.orig, psycopg.Error):
-            raise
-        raise _refusal(error.orig) from error
-    except (psycopg.IntegrityError, psycopg.DataError) as error:
-        raise _refusal(error) from error
+    except (DatabaseError, DBAPIError, psycopg.Error) as error:
+        origin = error.__cause__ if isinstance(error, DatabaseError) else error
+        if isinstance(origin, DBAPIError):
+            origin = origin.orig
+        if isinstance(origin, (psycopg.IntegrityError, psycopg.DataError)):
+            raise _refusal(origin) from error
+        raise
 
 
 def _refusal(error: psycopg.Error) -> InvalidRecordError:

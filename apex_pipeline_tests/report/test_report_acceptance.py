@@ -63,8 +63,10 @@ def test_the_migrations_beside_dagsters_storage_are_told(subject, empty_database
     migrations.apply(empty_database_url, migrations.Part.ALERTS)
     (block,) = in_alerts_postgres(subject)
     assert isinstance(block, Lines)
-    (line,) = block.lines
-    assert (line.name, line.state) == ("alerts_0001_incidents", State.MET)
+    assert {line.name: line.state for line in block.lines} == {
+        "alerts_0001_incidents": State.MET,
+        "alerts_0002_locations": State.MET,
+    }
 
 
 WELL = {
