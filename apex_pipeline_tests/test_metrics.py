@@ -161,14 +161,14 @@ def test_two_rows_that_are_one_record_are_not_both_sent():
     metric = read_metric(row(id=capitals))
     assert isinstance(metric, CampaignMetric)
     assert (metric.id, metric.key) == (capitals, UUID(ID))
-    assert "id is that of another row" in problem(id=capitals, has_twin=True)
+    assert "id equals that of another row" in problem(id=capitals, has_twin=True)
 
 
 @pytest.mark.parametrize("spelling", ["{%s}", "urn:uuid:%s"])
 def test_an_id_in_an_unusual_spelling_is_refused(spelling):
-    assert "usual spelling" in problem(id=spelling % ID)
-    assert "usual spelling" in problem(id=ID.replace("-", ""))
-    assert "usual spelling" in problem(id=ID.replace("c8f4e", "C8f4e"))
+    assert "standard form" in problem(id=spelling % ID)
+    assert "standard form" in problem(id=ID.replace("-", ""))
+    assert "standard form" in problem(id=ID.replace("c8f4e", "C8f4e"))
 
 
 def test_every_problem_of_a_row_is_named():

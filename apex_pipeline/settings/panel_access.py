@@ -104,7 +104,7 @@ def _token(environment: Mapping[str, str], problems: list[str]) -> str | None:
     if len(token) < _SHORTEST_TOKEN or not _TOKEN.fullmatch(token):
         # The value is meant as a secret, so the message must not contain it.
         problems.append(
-            f"APEX_PANEL_TOKEN must have at least {_SHORTEST_TOKEN} characters, only "
+            f"APEX_PANEL_TOKEN must be at least {_SHORTEST_TOKEN} characters long, only "
             "letters, digits and -._~+/; `openssl rand -hex 32` creates one."
         )
     return token

@@ -114,7 +114,7 @@ def test_only_an_error_of_dataverse_suggests_a_role():
     blocked = failure(Answer(403, {"server": "WAF/1"}, page), "upsert 3 records")
     assert "role" not in str(blocked)
     assert (
-        "Could not upsert 3 records: something between here and Dataverse answers in its "
+        "Could not upsert 3 records: something between us and Dataverse answers in its "
         "place: HTTP 403, server WAF/1, page “Access & denied”." in str(blocked)
     )
 

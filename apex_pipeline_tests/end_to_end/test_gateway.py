@@ -90,7 +90,7 @@ def test_no_row_is_marked_that_has_no_record(
     with caplog.at_level(logging.WARNING):
         report = sync(gateway, store, tmp_path, attempts=1)
     assert isinstance(report.failure, InterceptedError)
-    assert "something between here and Dataverse answers in its place" in str(
+    assert "something between us and Dataverse answers in its place" in str(
         report.failure
     )
     assert 0 < len(delivered(emulator)) < ROWS

@@ -38,12 +38,12 @@ def run(store, status=RunStatus.SUCCESS, *, at=NOW, **figures):
     store.finish_run(number, RunRecord(status=status, finished_at=at, **figures))
 
 
-def watched(database_url, empty_at=NOW):
+def watched(database_url, empty_at=NOW, now=NOW):
     with Database(database_url, application_name="test") as database:
-        health = sync_health.read_health(database, NOW)
+        health = sync_health.read_health(database, now)
     return {
         finding.fingerprint: finding
-        for seen in sync_health.observe(health, empty_at, NOW)
+        for seen in sync_health.observe(health, empty_at, now)
         for finding in seen.findings
     }
 
@@ -89,15 +89,16 @@ def test_the_last_success_is_known_however_many_runs_have_failed_since(
 
 @pytest.mark.parametrize("minutes", [9, 11, 14, 16])
 def test_lateness_is_the_same_for_all(store, database_url, emulator, minutes):
-    run(store, at=ago(minutes=minutes), remaining=0)
+    now = datetime.now(UTC)
+    run(store, at=now - timedelta(minutes=minutes), remaining=0)
     insert(database_url, [campaign_row(created_at=ago(days=90))])
-    facts = store.ask(read_facts, NOW)
+    facts = store.ask(read_facts, now)
     assert facts.is_overdue() == (minutes > 10)
     assert facts.lacks_success() == (minutes > 15)
     assert read_status(store, emulator_settings(emulator)).is_overdue == (minutes > 10)
-    is_late = last_success(store, NOW).state is State.FAILED
+    is_late = last_success(store, now).state is State.FAILED
     assert is_late == (minutes > 15)
-    found = watched(database_url, ago(days=1))
+    found = watched(database_url, now - timedelta(days=1), now)
     assert ("rows-overdue" in found) == (minutes > 10)
     assert ("no-success" in found) == (minutes > 15)
 

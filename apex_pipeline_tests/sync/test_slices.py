@@ -293,7 +293,7 @@ def test_nothing_said_is_no_slice():
 @pytest.mark.parametrize(
     ("said", "text"),
     [
-        ({"exported_before": "2026-10-30"}, "goes on with a slice"),
+        ({"exported_before": "2026-10-30"}, "continues a slice"),
         ({"since": "2026-10-30", "until": "2026-10-30"}, "before until"),
         ({"campaign": " "}, "blank"),
         ({"campaign": "a\0b"}, "not valid text"),
