@@ -420,7 +420,7 @@ def token(entra: Entra, folder) -> str:
 @pytest.mark.parametrize("kind", never_of(GRANTED))
 def test_only_a_token_is_a_token(kind, tmp_path):
     entra = Entra(said=[never_of(GRANTED)[kind].response()])
-    with pytest.raises(InterceptedError, match="between here and the authority"):
+    with pytest.raises(InterceptedError, match="between us and the authority"):
         token(entra, tmp_path)
     assert token(entra, tmp_path) == "token-1"
 
@@ -435,7 +435,7 @@ def test_a_token_lasts_for_some_seconds(seconds, tmp_path):
 @pytest.mark.parametrize("kind", never_of(DESCRIBED))
 def test_only_the_authoritys_document_is_believed(kind, tmp_path):
     entra = Entra(described=[never_of(DESCRIBED)[kind].response()])
-    with pytest.raises(InterceptedError, match="between here and the authority"):
+    with pytest.raises(InterceptedError, match="between us and the authority"):
         token(entra, tmp_path)
     assert token(entra, tmp_path) == "token-1"
 
