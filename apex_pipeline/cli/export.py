@@ -127,7 +127,7 @@ def _to_months(selection: Selection, output: str, *, compress: bool) -> None:
     ):
         files = export_months(database, selection, Path(output))
     for path, rows in files:
-        click.echo(f"{path}: {_words(rows, path.stat().st_size)}")
+        say(f"{path}: {_words(rows, path.stat().st_size)}")
 
 
 def _to_pipe(database: Database, selection: Selection, *, compress: bool) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from apex_pipeline.cli.terminal import say
 from apex_pipeline.errors import ConfigError
 from apex_pipeline.powerbi.checks import NOT_CHECKED, check_project
 from apex_pipeline.powerbi.project import write_project
@@ -33,8 +34,8 @@ def build(folder: Path) -> None:
     """
     changed = write_project(folder)
     for path in changed:
-        click.echo(path)
-    click.echo(f"{len(changed)} files changed.")
+        say(path)
+    say(f"{len(changed)} files changed.")
 
 
 @powerbi.command()
@@ -52,8 +53,8 @@ def check(folder: Path, *, npm: bool) -> None:
     failed = False
     for checked in check_project(folder, with_npm=npm):
         failed |= checked.state == "failed"
-        click.echo(f"{checked.state:<8} {checked.name}")
+        say(f"{checked.state:<8} {checked.name}")
         for problem in checked.problems:
-            click.echo(f"         {problem}")
-    click.echo("Not checked: " + "; ".join(NOT_CHECKED) + ".")
+            say(f"         {problem}")
+    say("Not checked: " + "; ".join(NOT_CHECKED) + ".")
     sys.exit(1 if failed else 0)

@@ -147,7 +147,7 @@ def test_output_that_cannot_be_written_ends_in_one_message(apex, database_url):
 def test_compressed_data_is_not_for_a_terminal(start):
     ours, theirs = os.openpty()
     with start("raw", "--gzip", stdout=theirs) as process:
-        assert b"name a file" in process.stderr.read()
+        assert b"pass --output FILE" in process.stderr.read()
     assert process.returncode == 2
     os.close(ours)
     os.close(theirs)

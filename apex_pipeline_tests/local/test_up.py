@@ -97,7 +97,7 @@ def test_the_second_in_one_place_learns_of_the_first(tmp_path):
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(ConfigError, match=r"file/state cannot hold.*APEX_STATE_DIR"):
+    with pytest.raises(ConfigError, match=r"file/state cannot store.*APEX_STATE_DIR"):
         run(tmp_path / "file" / "state")
 
 
