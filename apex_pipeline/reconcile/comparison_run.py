@@ -103,7 +103,7 @@ def _locks(
     with database.translated():
         own = try_reconciliation_lock(database)
     if isinstance(own, HeldElsewhere):
-        return own.told("another reconciliation is under way")
+        return own.told("another reconciliation is running")
     locks = [held.enter_context(own)]
     if adopting:
         writer = store.writer_lock()

@@ -30,7 +30,7 @@ def test_a_person_finds_and_repairs_damage_by_command(apex, emulator, database_u
         api.patch(f"{SET}({changed})", json={"apex_tokensin": 7})
     wrong = apex("reconcile")
     assert wrong.returncode == 1
-    assert "missing: 1 (rows that are marked" in wrong.stdout
+    assert "missing: 1 (rows marked as exported" in wrong.stdout
     assert gone in wrong.stdout
     assert "tokens_in" in wrong.stdout
     assert "apex reconcile --repair" in wrong.stdout

@@ -85,7 +85,7 @@ def test_a_spreadsheet_with_decimal_commas_needs_its_dialect(
     (tmp_path / "rows.csv").write_bytes(text.encode("utf-16"))
     refused = record("--file", "rows.csv")
     assert refused.returncode == 1
-    assert b"give --dialect excel-eu" in refused.stderr
+    assert b"pass --dialect excel-eu" in refused.stderr
     ended = record("--file", "rows.csv", "--dialect", "excel-eu")
     assert (ended.returncode, ended.stderr) == (0, b"")
     assert query(database_url, "SELECT cost_usd::text FROM campaign_metrics") == [

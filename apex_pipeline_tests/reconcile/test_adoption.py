@@ -113,7 +113,7 @@ def test_what_fits_more_than_once_is_listed_and_nothing_is_sent(
     settled = old_flow(api, database_url, once)
     run, standing = reconcile(adopt=True)
     assert run.adopted == 1
-    assert "not settled" in run.note
+    assert "not finished" in run.note
     assert adopted(database_url) == {once: settled}
     assert found(standing) == {(Kind.AMBIGUOUS, key) for key in [*copies, for_either]}
     assert isinstance(sync().failure, CutoverError)
