@@ -253,6 +253,8 @@ def test_a_role_without_the_privilege_is_told_so(database_url):
         store.writer_lock()
 
 
+# Debian's pgbouncer, which .ci/run installs and other machines may lack.
+@pytest.mark.slow
 def test_the_lock_holds_through_a_transaction_pooler(database_url, tmp_path):
     with (
         pooled(database_url, tmp_path) as url,
