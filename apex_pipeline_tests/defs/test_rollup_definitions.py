@@ -476,7 +476,9 @@ def test_what_is_wrong_with_the_rows_is_said_by_the_checks(
     failed = {name for name, c in checks.items() if not c.passed}
     assert failed == {"no_impossible_value", "no_row_outside_history"}
     errors = {n for n, c in checks.items() if c.severity is dg.AssetCheckSeverity.ERROR}
-    assert errors == {"matches_raw_rows", "no_gap", "files_match_rollups"}
+    assert errors == {
+        *("matches_raw_rows", "no_gap", "files_match_rollups", "within_reason"),
+    }
     wrong = {name: checks[name].metadata["wrong"].value for name in failed}
     assert wrong == {"no_impossible_value": 2, "no_row_outside_history": 2}
     examples = checks["no_row_outside_history"].metadata["examples"].value
