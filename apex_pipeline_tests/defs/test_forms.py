@@ -22,6 +22,8 @@ from apex_pipeline_tests.support.ends import campaign_row, environment, execute,
 PRINTING = {"as_json", "yes", "check"}
 # Services, which a job cannot be; they are started with what a form would need.
 SERVICES = {"up", "panel", "emulator", "webserver"}
+ON_FILES = {"powerbi build", "powerbi check", "record campaigns"}
+"""They read or write files of whoever types the command."""
 
 FORMS: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "sync": ("sync_campaign_metrics", {"time_budget": "time_budget_seconds"}),
@@ -79,12 +81,12 @@ def fields(job: str) -> dict[str, dg.Field]:
 
 def test_each_option_of_each_command_is_in_a_form():
     found = dict(commands(main))
-    assert set(found) == set(FORMS) | SERVICES
+    assert set(found) == set(FORMS) | SERVICES | ON_FILES
     for name, (job, renamed) in FORMS.items():
         given = {str(param.name) for param in found[name].params} - PRINTING
         if name == "export":
-            # The job chooses the name, in a folder of its own.
-            given -= {"output"}
+            # The job chooses the name, in a folder of its own, and writes CSV.
+            given -= {"output", "form"}
         if name == "record":
             # Its values are what the field `record` holds.
             given -= {"id", *(column.postgres for column in COLUMNS)}

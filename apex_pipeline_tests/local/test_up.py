@@ -408,7 +408,7 @@ def test_a_second_one_in_the_same_place_says_so_and_leaves_the_first_alone(tmp_p
         with starting(tmp_path / "state") as second:
             assert second.process.wait(SECONDS) == 1
             told = second.output.read_text()
-            assert f"already (pid {first.process.pid}, {first.url})" in told
+            assert f"(pid {first.process.pid}, {first.url})" in told
         assert httpx.get(f"{first.url}/server_info").status_code == 200
 
 

@@ -53,7 +53,8 @@ def _late(training: Training) -> Iterator[str]:
         if value is not None:
             break
         missing += 1
-    if training.forecast.model is None:
+    # Days on which nothing ran are known, though no forecast can be made of them.
+    if missing == len(series.values):
         yield f"{training.time_zone}: no day's cost is known"
     elif missing:
         last = series.end - timedelta(days=missing + 1)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -152,7 +153,7 @@ def _overview(files: Sequence[ExportedFile]) -> dict[str, Any]:
             ("file", "rows", "bytes"),
             [
                 (
-                    f"{file.path.parent.name}/{file.path.name}",
+                    _shown_name(file.path),
                     file.written.rows,
                     file.written.size,
                 )
@@ -160,6 +161,12 @@ def _overview(files: Sequence[ExportedFile]) -> dict[str, Any]:
             ],
         ),
     }
+
+
+def _shown_name(path: Path) -> str:
+    """The name within the export folder; the folder's own name would make it too wide."""
+    inner = path.parent.name in {"daily", "weekly"}
+    return f"{path.parent.name}/{path.name}" if inner else path.name
 
 
 def _check(files: Sequence[ExportedFile]) -> dg.AssetCheckResult:
