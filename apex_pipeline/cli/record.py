@@ -138,7 +138,7 @@ def campaigns(file: TextIO) -> None:
     names = read_names(file)
     with open_database() as database:
         changed = keep_names(database, names)
-    click.echo(f"{len(names):,} campaigns read; {changed:,} names are new or changed.")
+    say(f"{len(names):,} campaigns read; {changed:,} names are new or changed.")
 
 
 def _record_one(

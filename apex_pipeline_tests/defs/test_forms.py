@@ -232,7 +232,7 @@ def test_a_record_and_a_file_of_them_are_written_once(launch, database_url, inbo
         json.loads(path.with_name("rows.jsonl.rejects.jsonl").read_text())["line"] == 2
     )
     odd = launch("record_campaign_metrics", file=str(inbox / "rows.txt"))
-    assert "say jsonl or csv" in failure(odd)
+    assert "set format to jsonl or csv" in failure(odd)
     gone = launch("record_campaign_metrics", file="gone.csv")
     assert "No such file" in failure(gone)
 

@@ -182,7 +182,7 @@ def test_rubbish_in_the_launchpad_fails_the_run_with_one_sentence(tend, rows):
         ({"action": "delete"}, "action must be list, show, release, drop."),
         ({"action": "show"}, "show needs the ids"),
         ({"action": "release", "ids": ["a"], "all_rows": True}, "Select rows"),
-        ({"action": "release", "ids": ["a\0"]}, "'a\\x00' holds a character"),
+        ({"action": "release", "ids": ["a\0"]}, "'a\\x00' contains a character"),
     ],
 )
 def test_what_the_form_asks_for_has_to_make_sense(config, told):

@@ -148,7 +148,7 @@ def remake_late_days(
         _report(database, following, now)
     return dg.SensorResult(
         run_requests=requests,
-        skip_reason=None if requests else "Every day is made of the rows that it has.",
+        skip_reason=None if requests else "Every day is up to date with its rows.",
         cursor=json.dumps(asdict(following), allow_nan=False),
     )
 
