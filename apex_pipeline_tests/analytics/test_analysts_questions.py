@@ -18,7 +18,8 @@ from apex_pipeline_tests.support.ends import execute, insert, query
 from apex_pipeline_tests.support.rollup_reference import metric, mondays
 
 PAGE = (Path(__file__).parents[2] / "docs" / "analysts.md").read_text()
-QUERIES = re.findall(r"## (.*?)\n\n```sql\n(.*?)```", PAGE, re.DOTALL)
+SECTION = PAGE.partition("\n## Questions")[2].partition("\n## ")[0]
+QUERIES = re.findall(r"### ([^\n]*)\n\n```sql\n(.*?)```", SECTION, re.DOTALL)
 PER_AGENT, FELL_MOST, MONTH_TO_DATE, LAST_MONTH = (
     statement for _, statement in QUERIES
 )
