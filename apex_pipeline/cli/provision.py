@@ -97,9 +97,9 @@ def _database(*, plan: bool, as_json: bool) -> dict[str, list[str]]:
         for name in names:
             say(f"{'would be applied' if plan else 'applied'}: {name}")
         if problem:
-            say(f"to be done by hand: {problem}")
+            say(f"fix by hand: {problem}")
         elif not names:
-            say("The database is as it should be.")
+            say("The database is up to date.")
     return document
 
 
