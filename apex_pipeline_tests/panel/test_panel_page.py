@@ -184,7 +184,7 @@ def test_a_sync_that_does_not_keep_up_is_told_in_words_and_by_shape(
     insert(database_url, [campaign_row(created_at=ago(minutes=11))])
     expect(state(page)).to_have_text("Stale")
     expect(page.locator(".status .message")).to_contain_text("waiting for 11 min")
-    expect(page.locator("#announcement")).to_contain_text("does not keep up")
+    expect(page.locator("#announcement")).to_contain_text("The sync is late")
     expect(page.locator(".mark")).to_have_css("border-radius", "0px")
     expect(figure(page, "tokens_out")).to_contain_text("5")
 
