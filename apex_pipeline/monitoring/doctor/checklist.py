@@ -4,6 +4,7 @@ To add a line, add a `Check` to one of the functions below: a probe that returns
 finding, and the names of the checks it depends on.
 """
 
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -367,10 +368,14 @@ def _machine_checks(
         )
     seen: list[Instance | None] = []
 
+    # The lines run side by side; loading Dagster once is slow enough.
+    one_at_a_time = threading.Lock()
+
     def found() -> Instance | None:
-        if not seen:
-            seen.append(around.dagster(configuration.environment))
-        return seen[0]
+        with one_at_a_time:
+            if not seen:
+                seen.append(around.dagster(configuration.environment))
+            return seen[0]
 
     def daemon() -> Finding:
         return dagster_health.daemon(found(), around.now())
