@@ -45,6 +45,8 @@ _ON_BENCHMARKS = (
     "The owner's targets, measured for this report on the machine that wrote it, under "
     "the load at that time."
 )
+# A report is not waited for as the doctor is; a busy machine loads Dagster slowly.
+_DOCTOR_SECONDS = 30.0
 _ON_SAMPLES = "The newest records in Dataverse, read for this report."
 _SECURITY = "security"
 _ON_SCREENSHOTS = "Taken for this report with headless Chromium."
@@ -79,7 +81,8 @@ def compose(
     measured = tuple(owner_targets.targets(subject, lambda: seen().paints, now))
     readers.tell("Running the doctor's checks …")
     lines = look_as_doctor(
-        subject.environment, Surroundings(readers.dagster, now=readers.now)
+        subject.environment,
+        Surroundings(readers.dagster, now=readers.now, seconds=_DOCTOR_SECONDS),
     )
     readers.tell("Reading the other chapters …")
     chapters = _Chapters(subject, readers, options, lines)
