@@ -133,7 +133,7 @@ def test_a_sync_whose_backend_is_suspended_ends_with_its_budget(
     for (pid,) in found:
         os.kill(pid, signal.SIGSTOP)
     try:
-        process.communicate(timeout=BOUND)
+        process.communicate(timeout=2 * BOUND)
     finally:
         for (pid,) in found:
             os.kill(pid, signal.SIGCONT)
