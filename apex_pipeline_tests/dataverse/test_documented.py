@@ -489,7 +489,14 @@ def registration(gateway, folder) -> None:
 TAKEN: dict[Send, list[Said]] = {
     card: [Said(202), Said(200), Said(200, {}, b"1"), Said(204)],
     mail: [Said(202)],
-    ping: [Said(200, {}, b"OK"), Said(202, {}, b"Got it, thanks!"), Said(204)],
+    ping: [
+        Said(200, {}, b"OK"),
+        Said(200, JSON, b'{"ok":true}'),
+        Said(201, {}, b"Created"),
+        Said(202, {}, b"Got it, thanks!\n"),
+        Said(202, JSON, b'{"result":"PONG - Heartbeat received"}'),
+        Said(204),
+    ],
     registration: [of({"passwordCredentials": []})],
 }
 PORTAL = {"Content-Type": "text/html", "Server": "portal/1"}
@@ -511,7 +518,21 @@ ALSO_NOT: dict[Send, dict[str, Said]] = {
         "no content": Said(204),
         "200": Said(200),
     },
-    ping: {"a refusal in JSON": Said(200, JSON, b'{"ok": false}')},
+    ping: {
+        "a refusal in JSON": Said(200, JSON, b'{"ok": false}'),
+        "not counted": Said(200, {}, b"OK (rate limited)"),
+        "nothing": Said(200),
+        "an empty document": Said(200, JSON, b"{}"),
+        "an empty document with 201": Said(201, JSON, b" { }\n"),
+        "a list": Said(200, JSON, b'["OK"]'),
+        "null": Said(200, JSON, b"null"),
+        "an empty text": Said(200, JSON, b'""'),
+        "queued": Said(202),
+        "queued, in words": Said(202, {}, b"Accepted"),
+        "queued, in JSON": Said(202, JSON, b'{"status":"queued"}'),
+        "another success": Said(203, {}, b"OK"),
+        "a part": Said(206, {}, b"OK"),
+    },
     registration: {
         "an empty document": Said(200, JSON, b"{}"),
         "a list": of([]),
