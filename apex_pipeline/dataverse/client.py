@@ -121,9 +121,11 @@ class DataverseClient:
             documented_answers.batch_of([target.key for target in targets]),
             body,
             {"Content-Type": content_type, "Prefer": "odata.continue-on-error"},
+            refuses_token=lambda answer: any(
+                part.status == 401 for part in _parts(answer)
+            ),
         )
-        answer = await self._sender.send(request, deadline)
-        return batch.decode(answer.headers.get("content-type", ""), answer.body)
+        return _parts(await self._sender.send(request, deadline))
 
     async def upsert(self, table: Table, target: Target, deadline: Deadline) -> None:
         """Upsert one record.
@@ -310,6 +312,10 @@ class DataverseClient:
         raise DataverseError(
             f"Could not {what}: the next page's link leads to another host."
         )
+
+
+def _parts(answer: Answer) -> list[Answer]:
+    return batch.decode(answer.headers.get("content-type", ""), answer.body)
 
 
 def records_of(document: dict[str, Any], what: str) -> list[dict[str, Any]]:

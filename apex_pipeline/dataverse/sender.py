@@ -74,6 +74,8 @@ class Request:
             was too large is not sent again unchanged.
         is_repeatable: Whether running it twice is harmless. If not, it is retried only
             after a 429 or a 401, which come before any work.
+        refuses_token: Whether a part of a successful answer refuses the token. The next
+            request gets a new one.
     """
 
     method: str
@@ -84,6 +86,7 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
     is_divisible: bool = False
     is_repeatable: bool = True
+    refuses_token: Callable[[Answer], bool] = lambda _: False
 
 
 class Sender:
@@ -111,6 +114,7 @@ class Sender:
         self._retry = retry or RetryPolicy()
         self._chance = chance
         self._was_accepted = False
+        self._refused_in_part: str | None = None
         self._told: set[str] = set()
         self.requests = 0
         self.resting = 0
@@ -145,7 +149,7 @@ class Sender:
             else:
                 verdict = remedy(answer, request.expected)
                 if verdict is Remedy.NONE:
-                    self._was_accepted = True
+                    self._accept(request, token, answer)
                     return answer
                 is_renewed = refused is not None
                 if verdict is Remedy.RENEW:
@@ -167,6 +171,11 @@ class Sender:
                 raise error
             await self._pause(error, attempt, deadline, is_sent=is_sent)
 
+    def _accept(self, request: Request, token: str, answer: Answer) -> None:
+        self._was_accepted = True
+        if request.refuses_token(answer):
+            self._refused_in_part = token
+
     async def _pause(
         self, error: DataverseError, attempt: int, deadline: Deadline, *, is_sent: bool
     ) -> None:
@@ -184,6 +193,7 @@ class Sender:
             self.resting -= 1
 
     async def _token(self, refused: str | None) -> str:
+        refused, self._refused_in_part = refused or self._refused_in_part, None
         if refused is not None:
             return await asyncio.to_thread(self._tokens.renew, refused)
         token = self._tokens.cached()

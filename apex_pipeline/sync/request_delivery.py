@@ -254,7 +254,8 @@ class _Judgement:
                 continue
             error = failure(answer, f"upsert the record {metric.key}")
             collides = isinstance(error, RejectedError)
-            # The request itself was let in, so a part's 401 is a passing fault.
+            # The request itself was let in, so a part's 401 is a passing fault. The
+            # sender renews the token.
             if verdict in {Remedy.WAIT, Remedy.RENEW} or (
                 verdict is Remedy.RETRY and not (collides and is_last)
             ):

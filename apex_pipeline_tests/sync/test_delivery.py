@@ -158,6 +158,7 @@ def batch_answer(*parts):
 def test_a_401_in_a_part_of_a_batch_is_a_passing_fault(tmp_path, times):
     one, two = metrics(1, 2)
     refused = iter([True] * times)
+    tokens = []
 
     def landed(metric):
         link = f"{RESOURCE}/api/data/v9.2/{ENTITY_SET}({metric.key})"
@@ -166,6 +167,7 @@ def test_a_401_in_a_part_of_a_batch_is_a_passing_fault(tmp_path, times):
     def service(request):
         if "$batch" not in str(request.url):
             return no(400, "0x80044331")(request)
+        tokens.append(request.headers["Authorization"])
         asked = [m for m in (one, two) if f"({m.key})" in request.content.decode()]
         error = '{"error": {"code": "0x80040220", "message": "no"}}'
         unauthorized = ("401 Unauthorized", "Content-Type: application/json\r\n", error)
@@ -182,6 +184,8 @@ def test_a_401_in_a_part_of_a_batch_is_a_passing_fault(tmp_path, times):
             )
 
     delivery = asyncio.run(go())
+    # A token that a part refused is not sent again.
+    assert len(set(tokens)) == len(tokens) > 1
     if times == 1:
         assert delivery.failure is None
         assert delivery.acknowledged == (one.id, two.id)
