@@ -1,8 +1,10 @@
 """A real Postgres for the tests: one server a session, one database a test."""
 
 import logging
+import os
 import shutil
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from itertools import count
@@ -15,21 +17,51 @@ from psycopg import sql
 from apex_pipeline.local.embedded_postgres import EmbeddedPostgres
 from apex_pipeline.postgres import migrations
 from apex_pipeline.postgres.store import Store, connect
+from apex_pipeline_tests.support.dagster_storage import (
+    dagster_database,
+    dagster_storage,
+    shared_dagster_storage,
+)
 from apex_pipeline_tests.support.emulator_server import emulator, shared_emulator
 from apex_pipeline_tests.support.receivers import authority
 
-__all__ = ["authority", "emulator", "shared_emulator"]
+__all__ = [
+    "authority",
+    "dagster_database",
+    "dagster_storage",
+    "emulator",
+    "shared_dagster_storage",
+    "shared_emulator",
+]
 
 _MIGRATED = "migrated"
 
+_NO_AUTHORITY = Path(__file__).parent / "support" / "no_authority.pem"
+
 
 def pytest_configure() -> None:
-    """Let programs under test hear signals, however the tests were started.
+    """Let programs under test hear signals, and read no certificates that none needs.
 
     A shell's background job ignores SIGINT, Dagster gives SIGTERM the same fate, and
-    a child process inherits both.
+    a child process inherits both. Reading the system's certificates costs each TLS
+    context 30 ms, and the tests make thousands; they reach nothing beyond loopback.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.environ["SSL_CERT_FILE"] = str(_NO_AUTHORITY)
+    os.environ["SSL_CERT_DIR"] = str(_NO_AUTHORITY.parent)
+    _keep_bytecode()
+
+
+def _keep_bytecode() -> None:
+    """Compile modules once where Python was told to write no bytecode beside them.
+
+    Container images tell it so. Each of hundreds of processes would compile Dagster
+    again, which takes four times as long as to load it.
+    """
+    if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
+        folder = Path(__file__).parents[1] / ".pytest_cache" / "bytecode"
+        os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix = str(folder)
+        sys.dont_write_bytecode = False
 
 
 def pytest_terminal_summary(

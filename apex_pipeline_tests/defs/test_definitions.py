@@ -14,6 +14,7 @@ from dagster._core.definitions.data_version import (
     CachingStaleStatusResolver,
     StaleStatus,
 )
+from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from dagster._core.loader import LoadingContextForTest
 from dagster_shared.yaml_utils import load_yaml_from_path
 
@@ -28,6 +29,7 @@ from apex_pipeline.defs.sync_specs import DELIVERED, SYNC_ASSETS
 from apex_pipeline.local.services import CODE_LOCATION
 from apex_pipeline.settings import DEFAULT_LOCATION
 from apex_pipeline.sync.run import pacing_key
+from apex_pipeline_tests.support.dagster_storage import stored_at
 from apex_pipeline_tests.support.ends import (
     campaign_row,
     delivered,
@@ -51,11 +53,9 @@ def variables(monkeypatch, emulator, database_url, tmp_path):
 
 
 @pytest.fixture
-def instance(create_database, tmp_path):
-    storage = create_database("template1")
+def instance(dagster_storage, tmp_path):
     with dg.instance_for_test(
-        temp_dir=str(tmp_path),
-        overrides={"storage": {"postgres": {"postgres_url": storage}}},
+        temp_dir=str(tmp_path), overrides=stored_at(dagster_storage)
     ) as found:
         yield found
 
@@ -507,6 +507,93 @@ def test_runs_of_other_code_locations_are_not_purged(instance, variables):
     purge(instance)
     assert instance.get_run_by_id(theirs.run_id) is not None
     assert instance.get_run_by_id(unnamed.run_id) is not None
+
+
+def stored(instance, statement, *values):
+    storage = instance.run_storage
+    with storage.connect() as connection:
+        return set(connection.exec_driver_sql(statement, values).scalars())
+
+
+SNAPSHOTS = "SELECT snapshot_id FROM snapshots"
+
+
+def of_selection(instance, *, tags):
+    """A finished run of some assets of our job, as the UI creates it."""
+    job = defs().resolve_job_def("sync_campaign_metrics")
+    some = job.get_subset(asset_selection=set(SYNC_ASSETS))
+    run = instance.create_run_for_job(
+        some, status=dg.DagsterRunStatus.SUCCESS, tags=dict(tags)
+    )
+    assert run.job_snapshot_id != job.get_job_snapshot_id()
+    return run
+
+
+def test_snapshots_go_with_the_last_run_that_uses_them(instance, variables):
+    job = defs().resolve_job_def("show_status")
+    ours = {"dagster/code_location": LOCATION}
+    before = stored(instance, SNAPSHOTS)
+    first = of_selection(instance, tags=ours)
+    alone = stored(instance, SNAPSHOTS) - before
+    # The job, its parent and the plan.
+    assert len(alone) == 3
+    shared = instance.create_run_for_job(
+        job, status=dg.DagsterRunStatus.SUCCESS, tags=ours
+    )
+    theirs = instance.create_run_for_job(
+        job,
+        status=dg.DagsterRunStatus.SUCCESS,
+        tags={"dagster/code_location": "another_team"},
+    )
+    used = {theirs.job_snapshot_id, theirs.execution_plan_snapshot_id}
+    second = of_selection(instance, tags=ours)
+    for run in (first, shared, theirs):
+        age(instance, run.run_id)
+    purge(instance)
+    assert instance.get_run_by_id(first.run_id) is None
+    assert stored(instance, SNAPSHOTS) >= alone | used
+    age(instance, second.run_id)
+    purge(instance)
+    left = stored(instance, SNAPSHOTS)
+    assert left & alone == set()
+    assert left >= used
+    assert instance.get_job_snapshot(theirs.job_snapshot_id)
+
+
+def backfill(instance, name, *keys, status=BulkActionStatus.COMPLETED_SUCCESS):
+    instance.add_backfill(
+        PartitionBackfill(
+            backfill_id=name,
+            status=status,
+            from_failure=False,
+            tags={"user": "somebody"},
+            backfill_timestamp=0.0,
+            asset_selection=[*map(dg.AssetKey, keys)],
+            serialized_asset_backfill_data="{}",
+        )
+    )
+
+
+def test_backfills_go_when_no_run_of_theirs_is_left(instance, variables):
+    daily = "daily_campaign_rollup"
+    backfill(instance, "old", daily)
+    backfill(instance, "running", daily, status=BulkActionStatus.REQUESTED)
+    backfill(instance, "theirs", "orders")
+    backfill(instance, "both", daily, "orders")
+    backfill(instance, "used", daily)
+    job = defs().resolve_job_def("show_status")
+    run = instance.create_run_for_job(
+        job,
+        status=dg.DagsterRunStatus.SUCCESS,
+        tags={"dagster/code_location": LOCATION, "dagster/backfill": "used"},
+    )
+    purge(instance)
+    kept = {"running", "theirs", "both", "used"}
+    assert stored(instance, "SELECT key FROM bulk_actions") == kept
+    assert stored(instance, "SELECT backfill_id FROM backfill_tags") == kept
+    age(instance, run.run_id)
+    purge(instance)
+    assert stored(instance, "SELECT key FROM bulk_actions") == kept - {"used"}
 
 
 def test_a_preview_holds_values_and_nothing_that_markdown_acts_on():

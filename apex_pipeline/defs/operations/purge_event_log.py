@@ -8,9 +8,8 @@ days:
   year; `delete_run` does not touch it.
 - `runs`, `run_tags` and `asset_event_tags` are deleted with the run or event.
 - `job_ticks`: deleted by Dagster as `retention` in dagster.yaml says.
-- `snapshots`: one for each version of a job and each selection; `bulk_actions` and
-  `backfill_tags`: one for each backfill. They are few and shared with other code
-  locations, so they are kept.
+- `snapshots`: one for each version of a job and each selection, and `bulk_actions` with
+  `backfill_tags`: one for each backfill. They are deleted with the last of their runs.
 
 All other tables hold one row for each key, pool, daemon, schedule or sensor.
 """
@@ -32,6 +31,11 @@ from sqlalchemy import ColumnElement, Connection, Delete, delete, func, select
 
 from apex_pipeline.defs.code_location import OURS, DefinitionsParam, is_our_run
 from apex_pipeline.defs.job_tags import SCHEDULED_TAGS
+from apex_pipeline.defs.operations.run_leftovers import (
+    delete_old_backfills,
+    delete_unused_snapshots,
+    snapshots_of,
+)
 
 _BATCH = 200
 _FINISHED = [
@@ -55,7 +59,7 @@ def delete_old_runs(
     config: PurgeConfig,
     definitions: DefinitionsParam,
 ) -> None:
-    """Delete our finished runs with their events, and our old check results.
+    """Delete our finished runs and backfills with all that belongs to them alone.
 
     What a run delivered stays in `sync_run`. The latest materialization of each asset
     and the latest result of each check are kept.
@@ -66,12 +70,16 @@ def delete_old_runs(
     checks, events = delete_old_events(context.instance, keys, before)
     context.add_output_metadata(
         {
-            "runs_deleted": runs,
+            "runs_deleted": len(runs),
+            "snapshots_deleted": delete_unused_snapshots(
+                context.instance, set().union(*map(snapshots_of, runs))
+            ),
+            "backfills_deleted": delete_old_backfills(context.instance, keys, before),
             "check_results_deleted": checks,
             "events_deleted": events,
         }
     )
-    context.log.info("deleted %d runs created before %s", runs, before.date())
+    context.log.info("deleted %d runs created before %s", len(runs), before.date())
 
 
 def _asset_keys(definitions: dg.Definitions) -> set[str]:
@@ -80,8 +88,8 @@ def _asset_keys(definitions: dg.Definitions) -> set[str]:
     return {key.to_string() for key in graph.get_all_asset_keys()}
 
 
-def _delete_runs(instance: dg.DagsterInstance, before: datetime) -> int:
-    """Delete our finished runs and return how many there were.
+def _delete_runs(instance: dg.DagsterInstance, before: datetime) -> list[dg.DagsterRun]:
+    """Delete our finished runs and return them.
 
     `dagster asset materialize` creates runs of the implicit job without our location's
     tag. Other code locations have an implicit job too, so each run is checked.
@@ -99,15 +107,16 @@ def _delete_where(
     instance: dg.DagsterInstance,
     asked: dg.RunsFilter,
     is_ours: Callable[[dg.DagsterRun], bool],
-) -> int:
-    deleted, cursor = 0, None
+) -> list[dg.DagsterRun]:
+    deleted: list[dg.DagsterRun] = []
+    cursor = None
     while runs := instance.get_runs(asked, cursor=cursor, limit=_BATCH):
         # Page on from a run that stays: a deleted run cannot be a cursor.
         kept = [run.run_id for run in runs if not is_ours(run)]
         for run in runs:
             if run.run_id not in kept:
                 instance.delete_run(run.run_id)
-                deleted += 1
+                deleted.append(run)
         cursor = kept[-1] if kept else cursor
     return deleted
 
@@ -161,8 +170,8 @@ def _delete(connection: Connection, statement: Delete) -> int:
 
 @dg.job(
     executor_def=dg.in_process_executor,
-    description="Deletes our finished runs, their events and old check results after 30 "
-    "days. Runs weekly. Start it by hand with fewer `keep_days` if Dagster's storage "
+    description="Deletes our finished runs and backfills, their events, snapshots and "
+    "check results after 30 days. Runs weekly. Start it by hand with fewer `keep_days` if Dagster's storage "
     "grows too large.",
     tags=SCHEDULED_TAGS,
 )

@@ -1,0 +1,54 @@
+"""A storage for Dagster on the tests' Postgres.
+
+Its tables take seconds to make, so they are copied. Dagster's own SQLite files would be
+made for each run, and wait for the disk at each event.
+"""
+
+from collections.abc import Callable, Iterator
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+from apex_pipeline.local.embedded_postgres import EmbeddedPostgres
+
+_TEMPLATE = "dagster_tables"
+
+
+@pytest.fixture(scope="session")
+def dagster_database(postgres: EmbeddedPostgres) -> str:
+    """Name of a database with Dagster's tables, to copy from; never connect to it."""
+    # Not at the top: conftest.py loads this, and most tests need no Dagster.
+    import dagster as dg  # noqa: PLC0415
+
+    postgres.create_database(_TEMPLATE)
+    with dg.instance_for_test(overrides=stored_at(postgres.url(_TEMPLATE))):
+        return _TEMPLATE
+
+
+@pytest.fixture
+def dagster_storage(
+    create_database: Callable[[str], str], dagster_database: str
+) -> str:
+    """URL of a storage that holds nothing yet."""
+    return create_database(dagster_database)
+
+
+@pytest.fixture(scope="module")
+def shared_dagster_storage(
+    postgres: EmbeddedPostgres, dagster_database: str
+) -> Iterator[str]:
+    """URL of a storage for all tests of a module."""
+    name = f"dagster_{uuid4().hex}"
+    with psycopg.connect(postgres.url("postgres"), autocommit=True) as connection:
+        connection.execute(
+            f"CREATE DATABASE {name} TEMPLATE {dagster_database}".encode()
+        )
+    yield postgres.url(name)
+    with psycopg.connect(postgres.url("postgres"), autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
+def stored_at(url: str) -> dict[str, object]:
+    """The settings of an instance whose storage is there."""
+    return {"storage": {"postgres": {"postgres_url": url}}}
