@@ -1,17 +1,15 @@
 """Specs of the sync's assets and checks."""
 
-from datetime import timedelta
-
 import dagster as dg
 
 from apex_pipeline.metrics import COLUMNS, PRIMARY_KEY, TABLE
+from apex_pipeline.monitoring.facts import OVERDUE
 
 _OWNERS = ["team:apex-data"]
 _GROUP = "sync"
 OPERATIONS = "operations"
 """Group of the assets for operating the pipeline."""
 
-DELIVERED_WITHIN = timedelta(minutes=10)
 _POSTGRES_SCHEMA = dg.TableSchema(
     columns=[
         dg.TableColumn("id", "uuid", "Primary key of the row and of its record"),
@@ -68,7 +66,7 @@ DELIVERED = dg.AssetSpec(
     group_name=_GROUP,
     kinds={"dataverse"},
     owners=_OWNERS,
-    freshness_policy=dg.FreshnessPolicy.time_window(fail_window=DELIVERED_WITHIN),
+    freshness_policy=dg.FreshnessPolicy.time_window(fail_window=OVERDUE),
     skippable=True,
     metadata={
         "dagster/table_name": TABLE,

@@ -7,7 +7,6 @@ from typing import Any
 from apex_pipeline.monitoring.facts import LedgerFacts, read_facts, read_ledger_facts
 from apex_pipeline.postgres.comparison_progress import progress_in
 from apex_pipeline.postgres.database import Database
-from apex_pipeline.postgres.run_ledger import token_hit_rate_pct
 from apex_pipeline.settings import DataverseSettings
 from apex_pipeline.sync.run import pacing_key
 
@@ -93,7 +92,5 @@ def _of_ledger(facts: LedgerFacts) -> dict[str, Any]:
         "last_failure": facts.last_error,
         "delivered_24h": facts.day.delivered,
         "throttled_seconds_24h": facts.day.throttled_seconds,
-        "token_hit_rate_pct": token_hit_rate_pct(
-            facts.day.token_cache_hits, facts.day.token_cache_misses
-        ),
+        "token_hit_rate_pct": facts.day.token_hit_rate_pct,
     }

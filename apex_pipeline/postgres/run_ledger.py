@@ -67,6 +67,11 @@ class Totals:
     token_cache_hits: int
     token_cache_misses: int
 
+    @property
+    def token_hit_rate_pct(self) -> float | None:
+        """Requests that found a cached token, in percent; None without requests."""
+        return token_hit_rate_pct(self.token_cache_hits, self.token_cache_misses)
+
 
 @dataclass(frozen=True, slots=True)
 class Target:

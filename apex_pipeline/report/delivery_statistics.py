@@ -3,8 +3,11 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from sqlalchemy import Connection
+
+from apex_pipeline.postgres import pending_rows, run_ledger
 from apex_pipeline.postgres.database import Database
-from apex_pipeline.postgres.run_ledger import token_hit_rate_pct
+from apex_pipeline.postgres.run_ledger import Totals
 
 DELAY_PERIOD = timedelta(days=7)
 """Age of the oldest rows that count for the delay."""
@@ -13,10 +16,8 @@ _RUNS = """
     SELECT count(*), count(*) FILTER (WHERE status = 'success'),
         count(*) FILTER (WHERE status = 'failure'),
         count(*) FILTER (WHERE status = 'interrupted'),
-        coalesce(sum(rows_read), 0), coalesce(sum(delivered), 0),
-        coalesce(sum(rejected), 0), coalesce(sum(requests), 0),
-        coalesce(sum(throttled_seconds), 0), coalesce(sum(token_cache_hits), 0),
-        coalesce(sum(token_cache_misses), 0), min(started_at), max(finished_at),
+        coalesce(sum(rows_read), 0), coalesce(sum(requests), 0),
+        min(started_at), max(finished_at),
         percentile_disc(0.5) WITHIN GROUP (
             ORDER BY extract(epoch FROM finished_at - started_at)::float8
         ),
@@ -50,9 +51,7 @@ _DELAYS = """
 """
 
 _ROWS = """
-    SELECT count(*), count(exported_at),
-        (SELECT count(*) FROM campaign_metrics_pending),
-        min(created_at), max(created_at)
+    SELECT count(*), count(exported_at), min(created_at), max(created_at)
     FROM campaign_metrics
 """
 
@@ -61,27 +60,18 @@ _ROWS = """
 class Runs:
     """Sums over all runs in the ledger; the comments on `sync_run` explain them."""
 
+    totals: Totals
     count: int
     succeeded: int
     failed: int
     interrupted: int
     rows_read: int
-    delivered: int
-    rejected: int
     requests: int
-    throttled_seconds: float
-    token_cache_hits: int
-    token_cache_misses: int
     first_started_at: datetime | None
     last_finished_at: datetime | None
     median_seconds: float | None
     p95_seconds: float | None
     longest_seconds: float | None
-
-    @property
-    def token_hit_rate_pct(self) -> float | None:
-        """Percentage of requests that found a cached token; None without requests."""
-        return token_hit_rate_pct(self.token_cache_hits, self.token_cache_misses)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +94,9 @@ class Delays:
 class Rows:
     """Counts of the rows in `campaign_metrics`."""
 
+    pending: int
     count: int
     exported: int
-    pending: int
     first_created_at: datetime | None
     last_created_at: datetime | None
 
@@ -117,9 +107,12 @@ def read_runs(database: Database) -> Runs:
     Raises:
         DatabaseError: Postgres does not answer, or lacks our tables.
     """
-    return database.transact(
-        lambda c: Runs(*c.exec_driver_sql(_RUNS).one()), repeatable=True
-    )
+
+    def read(connection: Connection) -> Runs:
+        found = connection.exec_driver_sql(_RUNS).one()
+        return Runs(run_ledger.totals(connection), *found)
+
+    return database.ask(read)
 
 
 def read_delays(database: Database, since: datetime) -> Delays:
@@ -140,6 +133,9 @@ def read_rows(database: Database) -> Rows:
     Raises:
         DatabaseError: Postgres does not answer, or lacks our tables.
     """
-    return database.transact(
-        lambda c: Rows(*c.exec_driver_sql(_ROWS).one()), repeatable=True
-    )
+
+    def read(connection: Connection) -> Rows:
+        found = connection.exec_driver_sql(_ROWS).one()
+        return Rows(pending_rows.summary(connection).count, *found)
+
+    return database.ask(read)

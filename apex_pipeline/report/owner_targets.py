@@ -12,7 +12,6 @@ from apex_pipeline.report.delivery_statistics import (
     DELAY_PERIOD,
     Delays,
     read_delays,
-    read_runs,
 )
 from apex_pipeline.report.document import Line
 from apex_pipeline.report.latencies import (
@@ -174,10 +173,10 @@ def _delay(found: Delays) -> Seen:
 
 def _hit_rate(subject: Subject) -> Seen:
     with subject.open_database() as database:
-        runs = read_runs(database)
-    rate = runs.token_hit_rate_pct
+        totals = database.ask(run_ledger.totals)
+    rate = totals.token_hit_rate_pct
     if rate is None:
         return not_measured("no run has sent a request to Dataverse yet")
-    every = runs.token_cache_hits + runs.token_cache_misses
+    every = totals.token_cache_hits + totals.token_cache_misses
     seen = f"{rate:.2f} % of {every:,} requests"
     return met(seen) if rate > _HIT_RATE_PCT else not_met(seen)

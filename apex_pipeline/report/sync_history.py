@@ -97,6 +97,7 @@ def _as_its_row(database: Database, record: Mapping[str, object]) -> str:
 
 
 def _totals(runs: Runs) -> Iterator[tuple[str, str]]:
+    totals = runs.totals
     yield "runs", f"{runs.count:,}"
     yield "… succeeded", f"{runs.succeeded:,}"
     yield "… failed", f"{runs.failed:,}"
@@ -104,13 +105,13 @@ def _totals(runs: Runs) -> Iterator[tuple[str, str]]:
     yield "first start", f"{instant(runs.first_started_at)} UTC"
     yield "last end", f"{instant(runs.last_finished_at)} UTC"
     yield "rows read", f"{runs.rows_read:,}"
-    yield "rows delivered", f"{runs.delivered:,}"
-    yield "rows rejected", f"{runs.rejected:,}"
+    yield "rows delivered", f"{totals.delivered:,}"
+    yield "rows rejected", f"{totals.rejected:,}"
     yield "requests to Dataverse", f"{runs.requests:,}"
-    yield "throttled", f"{runs.throttled_seconds:,.1f} s"
-    yield "token cached", f"{runs.token_cache_hits:,} requests"
-    yield "new token needed", f"{runs.token_cache_misses:,} requests"
-    rate = runs.token_hit_rate_pct
+    yield "throttled", f"{totals.throttled_seconds:,.1f} s"
+    yield "token cached", f"{totals.token_cache_hits:,} requests"
+    yield "new token needed", f"{totals.token_cache_misses:,} requests"
+    rate = totals.token_hit_rate_pct
     yield "token cache hit rate", _UNKNOWN if rate is None else f"{rate:.2f} %"
     yield "duration of a run: median", _seconds(runs.median_seconds)
     yield "… P95", _seconds(runs.p95_seconds)

@@ -70,7 +70,7 @@ def test_the_delay_is_that_of_rows_since_then_and_counts_those_that_wait(
 
 def test_the_ledger_is_added_up(database, database_url):
     assert read_runs(database).count == 0
-    assert read_runs(database).token_hit_rate_pct is None
+    assert read_runs(database).totals.token_hit_rate_pct is None
     for seconds, status in ((1, "success"), (3, "success"), (9, "failure")):
         execute(
             database_url,
@@ -81,8 +81,8 @@ def test_the_ledger_is_added_up(database, database_url):
         )
     runs = read_runs(database)
     assert (runs.count, runs.succeeded, runs.failed) == (3, 2, 1)
-    assert (runs.rows_read, runs.delivered, runs.rejected) == (30, 24, 6)
-    assert runs.token_hit_rate_pct == 80
+    assert (runs.rows_read, runs.totals.delivered, runs.totals.rejected) == (30, 24, 6)
+    assert runs.totals.token_hit_rate_pct == 80
     assert (runs.median_seconds, runs.longest_seconds) == (3, 9)
 
 
