@@ -26,5 +26,13 @@ def heartbeats_seen_by(page: str) -> dict[str, datetime] | None:
             for each in health["allDaemonStatuses"]
             if each["lastHeartbeatTime"]
         }
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError):
+    except (
+        httpx.HTTPError,
+        httpx.InvalidURL,
+        # From here on, what another server's JSON leads to.
+        ValueError,
+        OverflowError,
+        LookupError,
+        TypeError,
+    ):
         return None

@@ -1,0 +1,91 @@
+"""What the doctor makes of the answers at APEX_DAGSTER_URL."""
+
+import json
+import threading
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from apex_pipeline.monitoring.doctor.web_server import heartbeats_seen_by
+
+AT = 1_795_000_000.5
+
+
+@pytest.fixture(scope="module")
+def page():
+    """A web server that answers as it is told to, and its address."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            assert self.path == "/graphql"
+            assert "allDaemonStatuses" in asked["query"]
+            status, body = server.says
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    class Server(ThreadingHTTPServer):
+        says: tuple[int, bytes] = (200, b"")
+
+    with Server(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def seen(page, status, body):
+    page.says = status, body if isinstance(body, bytes) else json.dumps(body).encode()
+    return heartbeats_seen_by(f"http://127.0.0.1:{page.server_address[1]}")
+
+
+def told(*statuses):
+    return {"data": {"instance": {"daemonHealth": {"allDaemonStatuses": statuses}}}}
+
+
+def test_the_heartbeats_are_those_that_it_tells(page):
+    beats = seen(
+        page,
+        200,
+        told(
+            {"daemonType": "SENSOR", "lastHeartbeatTime": AT},
+            {"daemonType": "SCHEDULER", "lastHeartbeatTime": None},
+        ),
+    )
+    assert beats == {"SENSOR": datetime.fromtimestamp(AT, UTC)}
+    assert seen(page, 200, told()) == {}
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (401, b"sign in"),
+        (500, told()),
+        (302, b""),
+        (200, b"<html><title>Sign in</title></html>"),
+        (200, b""),
+        (200, []),
+        (200, {"errors": [{"message": "no"}], "data": None}),
+        (200, {"data": {"instance": {}}}),
+        (200, told({"daemonType": "SENSOR"})),
+        (200, told({"lastHeartbeatTime": AT})),
+        (200, told({"daemonType": "SENSOR", "lastHeartbeatTime": "soon"})),
+        (200, told({"daemonType": "SENSOR", "lastHeartbeatTime": 1e99})),
+        (200, told({"daemonType": [], "lastHeartbeatTime": AT})),
+        (200, told("SENSOR")),
+    ],
+)
+def test_anything_else_is_not_known(page, status, body):
+    assert seen(page, status, body) is None
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:1", "http://[::1", "nothing"])
+def test_an_address_without_a_web_server_is_not_known(address):
+    assert heartbeats_seen_by(address) is None
