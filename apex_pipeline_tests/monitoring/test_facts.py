@@ -14,6 +14,7 @@ from apex_pipeline.monitoring.status import read_status
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.run_ledger import RunRecord, RunStatus
 from apex_pipeline.quarantine.decisions import Decision, Selection
+from apex_pipeline.report.delivery_statistics import read_rows, read_runs
 from apex_pipeline_tests.support.ends import campaign_row, emulator_settings, insert
 
 NOW = datetime.now(UTC)
@@ -85,6 +86,19 @@ def test_the_last_success_is_known_however_many_runs_have_failed_since(
     facts = store.ask(read_facts, NOW)
     assert facts.emptied_at == ago(days=2)
     assert str(last_success(store, NOW).measured).startswith("1,441 min ago")
+
+
+def test_the_report_tells_what_the_status_tells(
+    store, database_url, emulator, quarantined
+):
+    run(store, delivered=7, rejected=4, token_cache_hits=9, token_cache_misses=1)
+    insert(database_url, [campaign_row()])
+    status = read_status(store, emulator_settings(emulator))
+    assert read_rows(store).pending == status.pending == 1
+    totals = read_runs(store).totals
+    assert totals == store.ask(read_facts, datetime.now(UTC)).day
+    assert totals.delivered == status.delivered_24h == 7
+    assert totals.token_hit_rate_pct == status.token_hit_rate_pct == 90
 
 
 @pytest.mark.parametrize("minutes", [9, 11, 14, 16])
