@@ -46,16 +46,21 @@ class _Commands(click.Group):
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="apex")
-def main() -> None:
+@click.pass_context
+def main(ctx: click.Context) -> None:
     """Carry campaign metrics from Postgres into Microsoft Dataverse.
 
     To try it without any accounts, run `apex up --demo`: with DATABASE_URL and
     DATAVERSE_RESOURCE unset, everything runs on this machine. Variables are also read
     from the file .env in the current folder; the documentation lists them all.
     """
-    from apex_pipeline.cli.variables import load_variables  # noqa: PLC0415  as above
+    from apex_pipeline.cli import variables  # noqa: PLC0415  as above
 
-    load_variables()
+    variables.load_env_file()
+    if ctx.invoked_subcommand == "emulator":
+        # It stands alone: it reads no settings and has a log of its own.
+        return
+    variables.drop_blank_variables()
     os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "yes")
     # Hide library warnings, such as the one that Dagster logs for each connection retry.
     logging.basicConfig(format="%(levelname)s %(message)s", level=logging.ERROR)

@@ -5,14 +5,12 @@ import os
 from dotenv import load_dotenv
 
 from apex_pipeline.errors import ConfigError
-from apex_pipeline.settings import VARIABLES, read_variable
 
 
-def load_variables() -> None:
+def load_env_file() -> None:
     """Load `.env` from the current folder; variables that are already set win.
 
-    Dagster loads the file the same way. Our variables that are blank are removed,
-    because Dagster would treat white space as a value.
+    Dagster loads the file the same way.
 
     Raises:
         ConfigError: The file is not UTF-8.
@@ -25,6 +23,13 @@ def load_variables() -> None:
             "The file .env is not UTF-8 (PowerShell's > writes UTF-16). Save it as UTF-8; "
             "in PowerShell use Set-Content -Encoding utf8."
         ) from None
+
+
+def drop_blank_variables() -> None:
+    """Remove our variables that are blank: Dagster would treat white space as a value."""
+    # The emulator's command loads this module, but none of the settings.
+    from apex_pipeline.settings import VARIABLES, read_variable  # noqa: PLC0415  as above
+
     for variable in VARIABLES:
         if variable.name in os.environ and not read_variable(os.environ, variable.name):
             del os.environ[variable.name]

@@ -25,6 +25,7 @@ from apex_pipeline.emulator.serving import make_server
 SECRET_VARIABLE = "EMULATOR_CLIENT_SECRET"  # noqa: S105 # its name, not its value
 
 _DEFAULTS = Limits()
+_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 _HELP = """Serve the Dataverse Web API on this machine, over HTTPS.
 
 \b
@@ -98,20 +99,16 @@ def _help() -> str:
 )
 @click.option(
     "--tls-cert",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    type=_FILE,
     help="Server certificate, PEM; by default one is made, with an authority.",
 )
-@click.option(
-    "--tls-key",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Its private key, PEM.",
-)
+@click.option("--tls-key", type=_FILE, help="Its private key, PEM.")
 @click.option("--empty", is_flag=True, help="Start without apex_campaignmetrics.")
 @click.option("--tenant-id", default=TENANT_ID, show_default=True)
 @click.option("--client-id", default=CLIENT_ID, show_default=True)
 @click.option(
     "--client-certificate",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    type=_FILE,
     help="Certificate that the application may sign with, PEM.",
 )
 @click.option(

@@ -15,9 +15,10 @@ from apex_pipeline.emulator import (
     codecs,
     decimals,
     errors,
+    expand_clauses,
     filters,
-    formatting,
-    odata,
+    paging,
+    projections,
     wire,
 )
 from apex_pipeline.emulator.codecs import Stored
@@ -29,9 +30,10 @@ from apex_pipeline.emulator.wire import Request, Response
 
 MOST_RECORDS = 50_000
 
-_STEP = re.compile(r"\s*(filter|groupby|aggregate)\s*\(")
+_STEP = re.compile(r"\s*(filter|groupby|aggregate)\s*\((.*)\)\s*", re.DOTALL).fullmatch
 _COUNT = re.compile(r"\$count\s+as\s+(\w+)")
 _EXPRESSION = re.compile(r"([\w/]+)\s+with\s+(\w+)\s+as\s+(\w+)")
+_NUMERIC = frozenset({"Edm.Int32", "Edm.Int64", "Edm.Decimal", "Edm.Double"})
 _PLACES = Decimal(1).scaleb(-10)
 _WHOLE = codecs.WholeNumber("", "")
 
@@ -76,11 +78,8 @@ def apply(call: Call) -> Response:
         limit=MOST_RECORDS + 1,
     )
     if len(rows) > MOST_RECORDS:
-        raise errors.WebApiError(
-            400,
-            "0x8004e023",
-            "The maximum record limit is exceeded. Reduce the number of records.",
-        )
+        reason = "The maximum record limit is exceeded. Reduce the number of records."
+        raise errors.WebApiError(400, "0x8004e023", reason)
     results = _limited(_results(plan, rows), request)
     shown = [_object(members, request) for members in results]
     context = codecs.quote(f"{request.api}/$metadata#{table.entity_set}")
@@ -91,24 +90,22 @@ def apply(call: Call) -> Response:
 
 def _limited(results: list[Shown], request: Request) -> list[Shown]:
     """`$top`; pages of aggregates are not documented."""
-    top = request.options().get("$top")
-    if top is not None and not top.isdigit():
-        raise errors.malformed_url(f"Invalid value '{top}' for $top.")
-    results = results if top is None else results[: int(top)]
-    size = request.preferences().get("odata.maxpagesize", "")
-    if size.isdigit() and len(results) > int(size):
+    results = results[: paging.whole(request.options().get("$top"), "$top")]
+    preferred = request.preferences().get("odata.maxpagesize")
+    size = paging.whole(preferred, "odata.maxpagesize")
+    if size is not None and len(results) > size:
         raise errors.not_emulated("pages of aggregated results.")
     return results
 
 
 def _object(members: Shown, request: Request) -> str:
-    formatted = formatting.FORMATTED in request.annotations()
+    formatted = projections.FORMATTED in request.annotations()
     parts = []
     for name, text, column, stored in members:
-        format_value = formatting.formatter(column) if column and formatted else None
+        format_value = projections.formatter(column) if column and formatted else None
         if format_value is not None:
             shown = codecs.quote(format_value(stored))
-            parts.append(f'"{name}@{formatting.FORMATTED}":{shown}')
+            parts.append(f'"{name}@{projections.FORMATTED}":{shown}')
         parts.append(f'"{name}":{text}')
     return "{" + ",".join(parts) + "}"
 
@@ -116,25 +113,13 @@ def _object(members: Shown, request: Request) -> str:
 def _understand(scope: Scope, request: Request) -> Plan:
     options, aliases = request.options(), request.aliases()
     text, also = options["$apply"], options.get("$filter")
-    if "$orderby" in options:
-        # "$orderby with aggregate values is not supported"; on others it is not done.
-        name = options["$orderby"].partition(" ")[0]
-        if re.search(rf"\bas\s+{re.escape(name)}\b", text):
-            raise errors.malformed_url(
-                "The query node SingleValueOpenPropertyAccess is not supported."
-            )
-        raise errors.not_emulated("the query option $orderby together with $apply.")
-    conditions = (
-        []
-        if also is None
-        else [filters.to_sql(odata.parse_filter(also, aliases), scope)]
-    )
+    conditions = [] if also is None else [filters.written(also, aliases, scope)]
     groups: tuple[tuple[str, Reference], ...] = ()
     aggregates: tuple[Aggregate, ...] = ()
     last = ""
     for name, inner in _steps(text):
         if name == "filter" and last in {"", "filter"}:
-            conditions.append(filters.to_sql(odata.parse_filter(inner, aliases), scope))
+            conditions.append(filters.written(inner, aliases, scope))
         elif last not in {"", "filter"}:
             raise errors.not_emulated(f"{name} after {last} in $apply.")
         elif name == "aggregate":
@@ -142,7 +127,7 @@ def _understand(scope: Scope, request: Request) -> Plan:
         else:
             listed, _, rest = inner.strip().removeprefix("(").partition(")")
             groups = tuple(_group(scope, each.strip()) for each in listed.split(","))
-            for nested, expression in _steps(rest.lstrip(" ,")):
+            for nested, expression in _steps(rest.lstrip(" ,")) if rest.strip() else ():
                 if nested != "aggregate" or aggregates:
                     raise _malformed(text)
                 aggregates = _aggregates(scope, expression)
@@ -157,33 +142,12 @@ def _understand(scope: Scope, request: Request) -> Plan:
 def _steps(text: str) -> list[tuple[str, str]]:
     """`filter(…)/groupby(…)` as names with what stands between their parentheses."""
     found = []
-    place = 0
-    while place < len(text):
-        match = _STEP.match(text, place)
+    for part in expand_clauses.split(text, "/"):
+        match = _STEP(part)
         if match is None:
             raise _malformed(text)
-        end = _closing(text, match.end())
-        found.append((match[1], text[match.end() : end]))
-        place = end + 1
-        if text[place : place + 1] == "/":
-            place += 1
-        elif text[place:].strip():
-            raise _malformed(text)
-        else:
-            break
+        found.append((match[1], match[2]))
     return found
-
-
-def _closing(text: str, start: int) -> int:
-    depth, inside = 1, False
-    for place in range(start, len(text)):
-        if text[place] == "'":
-            inside = not inside
-        elif not inside:
-            depth += {"(": 1, ")": -1}.get(text[place], 0)
-            if depth == 0:
-                return place
-    raise _malformed(text)
 
 
 def _group(scope: Scope, name: str) -> tuple[str, Reference]:
@@ -211,12 +175,7 @@ def _aggregates(scope: Scope, text: str) -> tuple[Aggregate, ...]:
             # "You can't get a distinct number of values"; the text is chosen.
             raise errors.malformed_url("countdistinct is not supported in $apply.")
         reference = filters.resolve(match[1], scope)
-        numeric = reference.column.codec.edm in {
-            "Edm.Int32",
-            "Edm.Int64",
-            "Edm.Decimal",
-            "Edm.Double",
-        }
+        numeric = reference.column.codec.edm in _NUMERIC
         if match[2] in {"sum", "average"} and not numeric:
             raise errors.malformed_url(f"{match[1]} is not a number.")
         found.append(Aggregate(reference, match[2], match[3]))
@@ -248,9 +207,9 @@ def _results(plan: Plan, rows: list[tuple[Stored, ...]]) -> list[Shown]:
             column = aggregate.of.column
             held = [row[place] for row in members if row[place] is not None]
             place += 1
-            text, stored = _METHODS[aggregate.method](column, held)
-            if text != "null":
-                shown.append((aggregate.name, text, column, stored))
+            if held or aggregate.method == "sum":
+                found = _METHODS[aggregate.method](column, held)
+                shown.append((aggregate.name, found[0], column, found[1]))
         results.append(shown)
     return results
 
@@ -268,8 +227,6 @@ def _sum(column: Column, values: list[Any]) -> tuple[str, Stored]:
 
 
 def _average(column: Column, values: list[Any]) -> tuple[str, Stored]:
-    if not values:
-        return "null", None
     mean = sum(_numbers(column, values), Decimal(0)) / len(values)
     return f"{mean.quantize(_PLACES):f}", _stored(column, mean)
 
@@ -281,21 +238,19 @@ def _stored(column: Column, number: Decimal) -> Stored:
     return int(number) if number == number.to_integral_value() else float(number)
 
 
-def _extreme(
-    choose: Callable[..., Any],
-) -> Callable[[Column, list[Any]], tuple[str, Stored]]:
-    def extreme(column: Column, values: list[Any]) -> tuple[str, Stored]:
-        stored = choose(values, default=None)
-        return "null" if stored is None else column.codec.show(stored), stored
+def _least(column: Column, values: list[Any]) -> tuple[str, Stored]:
+    return column.codec.show(min(values)), min(values)
 
-    return extreme
+
+def _most(column: Column, values: list[Any]) -> tuple[str, Stored]:
+    return column.codec.show(max(values)), max(values)
 
 
 _METHODS: dict[str, Callable[[Column, list[Any]], tuple[str, Stored]]] = {
     "sum": _sum,
     "average": _average,
-    "min": _extreme(min),
-    "max": _extreme(max),
+    "min": _least,
+    "max": _most,
 }
 _COUNTED = Column("", "", _WHOLE, frozenset(), {"AttributeType": "Integer"})
 

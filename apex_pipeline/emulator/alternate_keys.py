@@ -6,7 +6,7 @@ from uuid import uuid4
 from apex_pipeline.emulator import definitions, errors, metadata, wire
 from apex_pipeline.emulator.definitions import Definition
 from apex_pipeline.emulator.places import Call
-from apex_pipeline.emulator.schema import Key, Table
+from apex_pipeline.emulator.schema import Table, make_key
 from apex_pipeline.emulator.wire import Response
 
 _MOST_KEYS = 10
@@ -25,13 +25,14 @@ def create(call: Call, table: Table) -> Response:
     names = posted.get("KeyAttributes")
     if not isinstance(schema_name, str) or not isinstance(names, list) or not names:
         raise errors.invalid_definition("SchemaName and KeyAttributes are required.")
-    _check_key(table, schema_name, [str(each).lower() for each in names])
+    columns = [str(each).lower() for each in names]
+    _check_key(table, schema_name, columns)
     definition: Definition = {
         "IsCustomizable": {"Value": True, "CanBeChanged": True},
         "IsManaged": False,
         "DisplayName": definitions.labelled("DisplayName", posted.get("DisplayName")),
         "SchemaName": schema_name,
-        "KeyAttributes": [str(each).lower() for each in names],
+        "KeyAttributes": columns,
         "LogicalName": schema_name.lower(),
         "EntityLogicalName": table.name,
         "EntityKeyIndexStatus": "Pending",
@@ -41,9 +42,7 @@ def create(call: Call, table: Table) -> Response:
         "AsyncJob": str(uuid4()),
         "_requested_at": env.clock.now(),
     }
-    columns = tuple(str(each).lower() for each in names)
-    added = Key(schema_name.lower(), columns, "Pending", definition)
-    env.save(replace(table, keys=(*table.keys, added), plans={}))
+    env.save(replace(table, keys=(*table.keys, make_key(definition)), plans={}))
     path = f"EntityDefinitions(LogicalName='{table.name}')/Keys"
     return wire.created(request, f"{path}({definition['MetadataId']})")
 
@@ -84,11 +83,8 @@ def delete(call: Call, table: Table) -> Response:
     call.user.require_plain("prvWriteEntity", "entity")
     listed = [each.definition for each in table.keys]
     found = metadata.find_part(listed, str(call.place.key), "EntityKeyMetadata")
-    kept = []
-    for each in table.keys:
-        if each.definition is found:
-            env.storage.drop_index(table, each)
-        else:
-            kept.append(each)
-    env.save(replace(table, keys=tuple(kept), plans={}))
+    removed = next(each for each in table.keys if each.definition is found)
+    env.storage.drop_index(table, removed)
+    kept = tuple(each for each in table.keys if each is not removed)
+    env.save(replace(table, keys=kept, plans={}))
     return Response(204)

@@ -40,7 +40,7 @@ def make_app(emulator: Emulator) -> Starlette:
             Route("/{tenant}/.well-known/openid-configuration", _discovery),
             Route("/{tenant}/v2.0/.well-known/openid-configuration", _discovery),
             Route("/{tenant}/oauth2/v2.0/token", _token, methods=["POST"]),
-            Route("/{tenant}/oauth2/token", _token_v1, methods=["POST"]),
+            Route("/{tenant}/oauth2/token", _token, methods=["POST"]),
             Route(
                 f"{GRAPH_PATH}/{{path:path}}",
                 Service(graph.ROOT, graphs, most_body_bytes),
@@ -59,7 +59,6 @@ class Service:
     def __init__(
         self, root: re.Pattern[str], answer: Answering, most_body_bytes: int
     ) -> None:
-        """Serve what answers below this root."""
         self._root = root
         self._answer = answer
         self._most_body_bytes = most_body_bytes
@@ -146,14 +145,7 @@ async def _discovery(request: HttpRequest) -> HttpResponse:
 
 
 async def _token(request: HttpRequest) -> HttpResponse:
-    return await _granted(request, version=2)
-
-
-async def _token_v1(request: HttpRequest) -> HttpResponse:
-    return await _granted(request, version=1)
-
-
-async def _granted(request: HttpRequest, version: int) -> HttpResponse:
+    version = 2 if "/v2.0/" in request.url.path else 1
     emulator: Emulator = request.app.state.emulator
     entry = emulator.log.add(Entry(emulator.clock.now(), "POST", request.url.path))
     form = dict(parse_qsl((await request.body()).decode("utf-8", "replace")))

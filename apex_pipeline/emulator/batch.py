@@ -6,7 +6,7 @@ one after the other; without `odata.continue-on-error` the first failure ends it
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from http import HTTPStatus
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -41,32 +41,26 @@ class Answer:
 
 
 class _ChangeSetFailedError(Exception):
-    def __init__(self, answer: Answer) -> None:
-        self.answer = answer
+    """Rolls a change set back; its argument is the answer of the one that failed."""
 
 
 def run(env: Environment, handle: Handler, request: Request) -> Response:
     """Carry out a batch; `handle` answers single operations and never raises."""
-    boundary = boundary_of(request.headers.get("content-type", ""))
-    parts = list(split(request.body, boundary))
+    given = boundary_of(request.headers.get("content-type", ""))
+    parts = list(split(request.body, given))
     if not parts:
         raise _malformed("The batch holds no operation.")
     operations = [_operations(part) for part in parts]
     if sum(len(each) for each in operations) > MOST_OPERATIONS:
-        raise errors.WebApiError(
-            400,
-            "0x80048d19",
-            "The maximum number of batch operations has been exceeded: the limit is"
-            f" '{MOST_OPERATIONS}'.",
-        )
+        raise errors.too_many_operations(MOST_OPERATIONS)
     for part, each in zip(parts, operations, strict=True):
         _check(each, in_change_set=each != [part])
     keep_going = "odata.continue-on-error" in request.preferences()
     blocks: list[str] = []
     codes: dict[str, None] = {}
     rows, outer = 0, 200
-    for part in parts:
-        answers, block = _run_part(env, handle, request, part)
+    for part, members in zip(parts, operations, strict=True):
+        answers, block = _run_part(env, handle, request, (part, members))
         blocks.append(block)
         rows += sum(answer.response.rows for answer in answers)
         codes |= dict.fromkeys(
@@ -76,7 +70,10 @@ def run(env: Environment, handle: Handler, request: Request) -> Response:
         if worst >= 400 and not keep_going:
             blocks, outer = [block], worst
             break
-    return replace(_multipart(blocks, outer, rows), code=",".join(codes) or None)
+    boundary = f"batchresponse_{uuid4()}"
+    headers = {"Content-Type": f"multipart/mixed; boundary={boundary}"}
+    body = _enclosed(boundary, blocks).encode()
+    return Response(outer, body, headers, rows, ",".join(codes) or None)
 
 
 def boundary_of(content_type: str) -> str:
@@ -129,45 +126,42 @@ def _check(operations: list[Part], *, in_change_set: bool) -> None:
 
 
 def _run_part(
-    env: Environment, handle: Handler, outer: Request, part: Part
+    env: Environment, handle: Handler, outer: Request, whole: tuple[Part, list[Part]]
 ) -> tuple[list[Answer], str]:
-    content_type = part.headers.get("content-type", "")
-    if not content_type.startswith("multipart/mixed"):
-        request = _inner_request(outer, part, {})
-        answer = Answer(handle(request), part.headers.get("content-id"))
+    part, members = whole
+    if members == [part]:
+        answer = Answer(
+            handle(_inner_request(outer, part, {})), part.headers.get("content-id")
+        )
         return [answer], _http_part(answer)
-    answers = _run_change_set(env, handle, outer, part)
+    if not members:
+        raise _malformed("The change set holds no operation.")
+    answers = _run_change_set(env, handle, outer, members)
     if answers[0].response.status >= 400:
         return answers, _http_part(answers[0])
     boundary = f"changesetresponse_{uuid4()}"
-    inner = "".join(
-        f"--{boundary}{_CRLF}{_http_part(answer)}{_CRLF}" for answer in answers
-    )
-    return answers, (
-        f'Content-Type: multipart/mixed; boundary="{boundary}"{_CRLF}{_CRLF}'
-        f"{inner}--{boundary}--{_CRLF}"
-    )
+    inner = _enclosed(boundary, [_http_part(answer) for answer in answers])
+    kind = f'Content-Type: multipart/mixed; boundary="{boundary}"'
+    return answers, f"{kind}{_CRLF}{_CRLF}{inner}"
 
 
 def _run_change_set(
-    env: Environment, handle: Handler, outer: Request, part: Part
+    env: Environment, handle: Handler, outer: Request, members: list[Part]
 ) -> list[Answer]:
     """All or nothing; a failure is the set's one answer (OData's rule)."""
     answers: list[Answer] = []
     created: dict[str, str] = {}
     try:
         with env.writing():
-            for inner in split(part.body, boundary_of(part.headers["content-type"])):
-                answer = _run_member(handle, outer, inner, created)
+            for each in members:
+                answer = _run_member(handle, outer, each, created)
                 answers.append(answer)
                 _roll_back_on_failure(answer)
                 location = answer.response.headers.get("OData-EntityId")
                 if location and answer.content_id:
                     created[answer.content_id] = location
     except _ChangeSetFailedError as failure:
-        return [failure.answer]
-    if not answers:
-        raise _malformed("The change set holds no operation.")
+        return [failure.args[0]]
     return answers
 
 
@@ -223,11 +217,7 @@ def _referenced(url: str, created: dict[str, str]) -> str:
     if match is None:
         return url
     if match[1] not in created:
-        raise errors.WebApiError(
-            400,
-            "0x80048d19",
-            f"Content-ID Reference: '{match[0]}' does not exist in the batch context.",
-        )
+        raise errors.no_such_content_id(match[0])
     return created[match[1]] + url[match.end() :]
 
 
@@ -263,15 +253,9 @@ def _http_part(answer: Answer) -> str:
     )
 
 
-def _multipart(blocks: list[str], status: int, rows: int) -> Response:
-    boundary = f"batchresponse_{uuid4()}"
-    body = "".join(f"--{boundary}{_CRLF}{block}{_CRLF}" for block in blocks)
-    return Response(
-        status,
-        f"{body}--{boundary}--{_CRLF}".encode(),
-        {"Content-Type": f"multipart/mixed; boundary={boundary}"},
-        rows,
-    )
+def _enclosed(boundary: str, blocks: list[str]) -> str:
+    parts = "".join(f"--{boundary}{_CRLF}{block}{_CRLF}" for block in blocks)
+    return f"{parts}--{boundary}--{_CRLF}"
 
 
 def _malformed(reason: str) -> errors.WebApiError:

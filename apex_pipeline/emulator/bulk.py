@@ -25,18 +25,10 @@ def run(call: Call) -> Response:
 
 
 def _targets(table: Table, request: Request) -> list[object]:
-    body = request.json(table.entity_set)
-    found = body.get("Targets")
+    found = request.json(table.entity_set).get("Targets")
     if not isinstance(found, list):
         raise errors.malformed_payload(
             table.entity_set, "The parameter 'Targets' is missing or not a collection."
-        )
-    unknown = [name for name in body if name != "Targets" and "@" not in name]
-    if unknown:
-        raise errors.malformed_payload(
-            table.entity_set,
-            f"The parameter '{unknown[0]}' in the request payload is not a valid"
-            " parameter for the operation.",
         )
     if not found:
         # An empty collection is undocumented; refusing it is chosen.
@@ -67,10 +59,8 @@ def _update_multiple(call: Call, drafts: list[Draft]) -> Response:
     first = {str(draft.record_id): draft for draft in reversed(drafts)}
     missing = set(first) - records.existing(env, table, list(first))
     if missing:
-        raise errors.no_such_records(
-            str(table.definition["SchemaName"]),
-            [guids.load_guid(each) for each in first if each in missing],
-        )
+        listed = [guids.load_guid(each) for each in first if each in missing]
+        raise errors.no_such_records(table.definition["SchemaName"], ", ".join(listed))
     records.update(env, user, table, list(first.values()), list(first))
     return Response(204, rows=len(drafts))
 
@@ -119,18 +109,11 @@ def _address(table: Table, draft: Draft) -> Address | None:
 
 def _refuse_duplicates(table: Table, addresses: list[Address | None]) -> None:
     seen: set[tuple[object, ...]] = set()
-    for address in addresses:
-        if address is None:
-            continue
-        identity = address.identity()
-        if identity in seen:
-            name = (
-                guids.load_guid(address.record_id)
-                if address.record_id
-                else str(address.pairs())
-            )
-            raise errors.duplicate_targets(table.name, name)
-        seen.add(identity)
+    for address in filter(None, addresses):
+        if address.identity() in seen:
+            shown = address.record_id and guids.load_guid(address.record_id)
+            raise errors.duplicate_targets(table.name, shown or address.pairs())
+        seen.add(address.identity())
 
 
 def _locate(
@@ -139,16 +122,14 @@ def _locate(
     """The primary key of each target's record, where there is one."""
     by_id = [each.record_id for each in addresses if each and each.record_id]
     present = records.existing(env, table, by_id) if by_id else set()
-    return [
-        None
-        if address is None
-        else address.record_id
-        if address.record_id in present
-        else None
-        if address.record_id is not None
-        else targets.resolve(env, table, address)
-        for address in addresses
-    ]
+    found: list[str | None] = []
+    for address in addresses:
+        if address is not None and address.record_id is None:
+            found.append(targets.resolve(env, table, address))
+        else:
+            known = address is not None and address.record_id in present
+            found.append(address.record_id if address and known else None)
+    return found
 
 
 def _to_create(draft: Draft, address: Address | None) -> Draft:

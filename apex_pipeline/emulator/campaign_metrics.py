@@ -2,36 +2,40 @@
 
 from typing import Any
 
+from apex_pipeline.emulator.definition_properties import managed
 from apex_pipeline.emulator.definitions import CRM, label
 
-_WIDEST = 100_000_000_000
+_WIDEST = {"MinValue": -(10**11), "MaxValue": 10**11}
+# Schema name, display name, type, and its length or its places.
+_COLUMNS = """
+apex_CampaignId | Campaign | String | MaxLength 64
+apex_RunId | Run | String | MaxLength 64
+apex_Phase | Phase | String | MaxLength 16
+apex_AgentsTotal | Agents total | Integer |
+apex_AgentsSuccessful | Agents successful | Integer |
+apex_AssetsGenerated | Assets generated | Integer |
+apex_TokensIn | Tokens in | Integer |
+apex_TokensOut | Tokens out | Integer |
+apex_CostUsd | Cost (USD) | Decimal | Precision 5
+apex_LatencyP95Ms | Latency p95 (ms) | Integer |
+apex_LatencyAvgMs | Latency average (ms) | Integer |
+apex_SuccessRate | Success rate (%) | Decimal | Precision 2
+apex_CreatedAt | Created at | DateTime |
+"""
 
 
-def _attribute(
-    kind: str, schema_name: str, display: str, **more: object
-) -> dict[str, Any]:
+def _column(line: str) -> dict[str, Any]:
+    name, display, kind, more = (cell.strip() for cell in line.split("|"))
+    limit, _, value = more.partition(" ")
     return {
         "@odata.type": f"{CRM}{kind}AttributeMetadata",
-        "SchemaName": schema_name,
+        "SchemaName": name,
         "DisplayName": label(display),
-        "RequiredLevel": {
-            "Value": "ApplicationRequired",
-            "CanBeChanged": True,
-            "ManagedPropertyLogicalName": "canmodifyrequirementlevelsettings",
-        },
-        **more,
+        "RequiredLevel": managed("RequiredLevel", "ApplicationRequired"),
+        "IsPrimaryName": name == "apex_RunId",
+        **({limit: int(value)} if limit else {}),
+        **(_WIDEST if kind == "Decimal" else {}),
     }
-
-
-def _decimal(schema_name: str, display: str, precision: int) -> dict[str, Any]:
-    return _attribute(
-        "Decimal",
-        schema_name,
-        display,
-        Precision=precision,
-        MinValue=-_WIDEST,
-        MaxValue=_WIDEST,
-    )
 
 
 CAMPAIGN_METRICS: dict[str, Any] = {
@@ -45,24 +49,6 @@ CAMPAIGN_METRICS: dict[str, Any] = {
     "HasActivities": False,
     "HasNotes": False,
     "ChangeTrackingEnabled": True,
-    "IsAuditEnabled": {
-        "Value": True,
-        "CanBeChanged": True,
-        "ManagedPropertyLogicalName": "canmodifyauditsettings",
-    },
-    "Attributes": [
-        _attribute("String", "apex_CampaignId", "Campaign", MaxLength=64),
-        _attribute("String", "apex_RunId", "Run", MaxLength=64, IsPrimaryName=True),
-        _attribute("String", "apex_Phase", "Phase", MaxLength=16),
-        _attribute("Integer", "apex_AgentsTotal", "Agents total"),
-        _attribute("Integer", "apex_AgentsSuccessful", "Agents successful"),
-        _attribute("Integer", "apex_AssetsGenerated", "Assets generated"),
-        _attribute("Integer", "apex_TokensIn", "Tokens in"),
-        _attribute("Integer", "apex_TokensOut", "Tokens out"),
-        _decimal("apex_CostUsd", "Cost (USD)", 5),
-        _attribute("Integer", "apex_LatencyP95Ms", "Latency p95 (ms)"),
-        _attribute("Integer", "apex_LatencyAvgMs", "Latency average (ms)"),
-        _decimal("apex_SuccessRate", "Success rate (%)", 2),
-        _attribute("DateTime", "apex_CreatedAt", "Created at"),
-    ],
+    "IsAuditEnabled": managed("IsAuditEnabled", value=True),
+    "Attributes": [_column(line) for line in _COLUMNS.strip().splitlines()],
 }

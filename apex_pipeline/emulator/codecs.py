@@ -111,14 +111,12 @@ class WholeNumber:
             bits = INT32 if self.edm == "Edm.Int32" else INT64
             if not -bits <= value < bits:
                 unconvertible(value, self.edm)
-            raise errors.out_of_range(
-                "0x8004432f",
-                self.table,
-                self.column,
-                value,
-                kind="System.Int32",
-                limits=f"{self.minimum} to {self.maximum}",
+            column, limits = (
+                f"{self.table}.{self.column}",
+                f"{self.minimum} to {self.maximum}",
             )
+            shown = f"{value} of type System.Int32"
+            raise errors.out_of_range("0x8004432f", column, shown, limits)
         return None if value is None else unconvertible(value, self.edm)
 
     def literal(self, literal: Literal) -> Stored:
@@ -141,9 +139,8 @@ class Choice(WholeNumber):
     def read(self, value: object) -> Stored:
         """Refuse what is not an option."""
         if type(value) is int and value not in self.options:
-            raise errors.no_such_choice(
-                self.table, self.column, value, list(self.options)
-            )
+            accepted = ",".join(str(option) for option in self.options)
+            raise errors.no_such_choice(value, self.column, self.table, accepted)
         # Named by class: zero-argument super() is broken by slots (CPython 90562).
         return WholeNumber.read(self, value)
 
@@ -194,13 +191,7 @@ class Moment:
             return None if value is None else unconvertible(value, self.edm)
         stored = self._parse(value)
         if stored < _EARLIEST:
-            raise errors.WebApiError(
-                400,
-                "0x80044331",
-                "A validation error occurred. DateTime is less than minimum value"
-                f" supported by CrmDateTime. Actual value: {value}, Minimum value"
-                " supported: 01/01/1753 00:00:00",
-            )
+            raise errors.too_early(value)
         return stored
 
     def literal(self, literal: Literal) -> Stored:

@@ -22,16 +22,38 @@ _LATER = "2299-12-31T00:00:00Z"
 _ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 
-class TokenError(Exception):
-    """An error of the token endpoint, with Entra's number."""
+# By Entra's number: status, error, and the text with places for values.
+_REFUSALS = """
+70003 400 unsupported_grant_type The app requested an unsupported grant type '{}'.
+90002 400 invalid_tenant Tenant '{:.100}' not found. Check to make sure you have the correct tenant ID and are signing into the correct cloud.
+500011 400 invalid_resource The resource principal named {:.200} was not found in the tenant. This can happen if the application has not been installed by the administrator of the tenant or consented to by any user in the tenant.
+700016 400 unauthorized_client Application with identifier '{:.100}' was not found in the directory '{}'. This can happen if the application has not been installed by the administrator of the tenant or consented to by any user in the tenant.
+700021 401 invalid_client Client assertion application identifier or audience doesn't match.
+700027 401 invalid_client The certificate with identifier used to sign the client assertion is not registered on application. [Reason - The key was not found.]
+900144 400 invalid_request The request body must contain the following parameter: 'resource'.
+901002 400 invalid_request The 'resource' request parameter is not supported.
+1002012 400 invalid_scope The provided value for scope {:.200} is not valid. Client credential flows must have a scope value with /.default suffixed to the resource identifier (application ID URI).
+7000215 401 invalid_client Invalid client secret provided. Ensure the secret being sent in the request is the client secret value, not the client secret ID, for a secret added to app '{}'.
+7000218 401 invalid_client The request body must contain the following parameter: 'client_assertion' or 'client_secret'.
+7000222 401 invalid_client The provided client secret keys for app '{}' are expired. Visit the Azure portal to create new keys for your app.
+"""  # one line each
+_BY_NUMBER = {
+    int(number): (int(status), error, text)
+    for number, status, error, text in (
+        line.split(maxsplit=3) for line in _REFUSALS.strip().splitlines()
+    )
+}
 
-    def __init__(self, status: int, error: str, number: int, text: str) -> None:
-        """Keep the parts of the body."""
-        super().__init__(text)
-        self.status = status
-        self.error = error
+
+class TokenError(Exception):
+    """An error of the token endpoint."""
+
+    def __init__(self, number: int, *values: str) -> None:
+        """The error of Entra's number; its text names the values."""
         self.number = number
-        self.text = text
+        self.status, self.error, text = _BY_NUMBER[number]
+        self.text = text.format(*values)
+        super().__init__(self.text)
 
     def body(self, clock: Clock) -> dict[str, object]:
         """Entra's error body."""
@@ -87,7 +109,6 @@ class Applications:
     """The applications of the tenant."""
 
     def __init__(self, storage: Storage, tenant_id: str) -> None:
-        """Take up those that the file holds."""
         self._storage = storage
         self._tenant_id = tenant_id
 
@@ -111,17 +132,14 @@ class Applications:
         """
         name = client_id.lower()
         known = self._storage.document("application", name) or {}
-        self._storage.put_document(
-            "application",
-            name,
-            {
-                "secret": _digest(secret) if secret else known.get("secret"),
-                "hint": secret[:3] if secret else known.get("hint"),
-                "certificate": certificate or known.get("certificate"),
-                "expired": expired,
-                "grants": asdict(grants) if grants else known.get("grants"),
-            },
-        )
+        kept = {
+            "secret": _digest(secret) if secret else known.get("secret"),
+            "hint": secret[:3] if secret else known.get("hint"),
+            "certificate": certificate or known.get("certificate"),
+            "expired": expired,
+            "grants": asdict(grants) if grants else known.get("grants"),
+        }
+        self._storage.put_document("application", name, kept)
 
     def granted(self, client_id: str) -> dict[str, Any]:
         """What an application may do in Graph, by the names of `Grants`."""
@@ -136,12 +154,11 @@ class Applications:
         known = self._storage.document("application", client_id)
         if known is None:
             return None
-        secrets = list(self.granted(client_id)["other_secrets"])
+        granted = self.granted(client_id)
+        secrets = list(granted["other_secrets"])
         if known["secret"] is not None:
-            end = self.granted(client_id)["secret_ends"] or _LATER
-            secrets.append(
-                _password(known.get("hint"), _PAST if known["expired"] else end)
-            )
+            end = _PAST if known["expired"] else granted["secret_ends"] or _LATER
+            secrets.append(_password(known.get("hint"), end))
         keys = [_key(known["certificate"])] if known["certificate"] else []
         return {
             "id": str(uuid5(NAMESPACE_OID, client_id)),
@@ -159,25 +176,13 @@ class Applications:
         """
         application = self._storage.document("application", client_id)
         if application is None:
-            raise TokenError(
-                400,
-                "unauthorized_client",
-                700016,
-                f"Application with identifier '{client_id[:100]}' was not found in the"
-                f" directory '{self._tenant_id}'. This can happen if the application"
-                " has not been installed by the administrator of the tenant or"
-                " consented to by any user in the tenant.",
-            )
+            raise TokenError(700016, client_id, self._tenant_id)
         if form.get("client_assertion_type") == _ASSERTION:
             assertion = form.get("client_assertion", "")
             claims = _verified(client_id, assertion, application["certificate"])
             audience = str(claims.get("aud")).lower()
             if self._tenant_id not in audience or claims.get("sub") != client_id:
-                raise _refused(
-                    700021,
-                    "Client assertion application identifier or audience doesn't"
-                    " match.",
-                )
+                raise TokenError(700021)
         else:
             _check_secret(client_id, form.get("client_secret"), application)
 
@@ -213,25 +218,12 @@ def _check_secret(
     client_id: str, secret: str | None, application: Mapping[str, Any]
 ) -> None:
     if not secret:
-        raise _refused(
-            7000218,
-            "The request body must contain the following parameter: 'client_assertion'"
-            " or 'client_secret'.",
-        )
+        raise TokenError(7000218)
     stored = application["secret"]
     if stored is None or not hmac.compare_digest(stored, _digest(secret)):
-        raise _refused(
-            7000215,
-            "Invalid client secret provided. Ensure the secret being sent in the"
-            " request is the client secret value, not the client secret ID, for a"
-            f" secret added to app '{client_id}'.",
-        )
+        raise TokenError(7000215, client_id)
     if application["expired"]:
-        raise _refused(
-            7000222,
-            f"The provided client secret keys for app '{client_id}' are expired. Visit"
-            " the Azure portal to create new keys for your app.",
-        )
+        raise TokenError(7000222, client_id)
 
 
 def _verified(
@@ -242,11 +234,7 @@ def _verified(
     The certificate is named by `x5t` (SHA-1) or `x5t#S256`, as in "Microsoft identity
     platform application authentication certificate credentials".
     """
-    refused = _refused(
-        700027,
-        "The certificate with identifier used to sign the client assertion is not"
-        " registered on application. [Reason - The key was not found.]",
-    )
+    refused = TokenError(700027)
     if certificate is None:
         raise refused
     parsed = x509.load_pem_x509_certificate(certificate.encode())
@@ -268,10 +256,6 @@ def _verified(
         )
     except jwt.InvalidTokenError:
         raise refused from None
-
-
-def _refused(number: int, text: str) -> TokenError:
-    return TokenError(401, "invalid_client", number, text)
 
 
 def _thumbprint(certificate: x509.Certificate, algorithm: HashAlgorithm) -> str:

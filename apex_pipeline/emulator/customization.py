@@ -12,7 +12,6 @@ from xml.parsers import expat
 
 from apex_pipeline.emulator import (
     alternate_keys,
-    definition_checks,
     definition_properties,
     definitions,
     errors,
@@ -23,39 +22,31 @@ from apex_pipeline.emulator import (
     wire,
 )
 from apex_pipeline.emulator.definitions import Definition, complete_column
-from apex_pipeline.emulator.errors import WebApiError
 from apex_pipeline.emulator.places import Call
 from apex_pipeline.emulator.schema import Table, make_column, new_table
 from apex_pipeline.emulator.wire import Request, Response
 
 _TABLE_CHANGES = frozenset(
     {
-        "ChangeTrackingEnabled",
-        "Description",
-        "DisplayCollectionName",
-        "DisplayName",
-        "HasActivities",
-        "HasNotes",
-        "IsAuditEnabled",
+        *("ChangeTrackingEnabled", "Description", "DisplayCollectionName"),
+        *("DisplayName", "HasActivities", "HasNotes", "IsAuditEnabled"),
+    }
+)
+_COLUMN_CHANGES = frozenset(
+    {
+        *("AutoNumberFormat", "Description", "DisplayName", "Format", "FormatName"),
+        *("IsAuditEnabled", "MaxLength", "MaxValue", "MinValue", "OptionSet"),
+        *("Precision", "RequiredLevel"),
+    }
+)
+_FIRST_OPTION = 100_000_000
+_REQUIRED = frozenset(
+    {
+        *("SchemaName", "DisplayName", "DisplayCollectionName", "OwnershipType"),
+        *("HasActivities", "HasNotes"),
     }
 )
 _MADE_OTHERWISE = frozenset({"Lookup", "Owner", "State", "Status", "Uniqueidentifier"})
-_COLUMN_CHANGES = frozenset(
-    {
-        "AutoNumberFormat",
-        "Description",
-        "DisplayName",
-        "Format",
-        "FormatName",
-        "IsAuditEnabled",
-        "MaxLength",
-        "MaxValue",
-        "MinValue",
-        "OptionSet",
-        "Precision",
-        "RequiredLevel",
-    }
-)
 
 
 def _create_table(call: Call) -> Response:
@@ -67,7 +58,7 @@ def _create_table(call: Call) -> Response:
 def create_entities(call: Call) -> Response:
     """CreateEntities, as Microsoft's Python SDK sends it: tables with their columns."""
     listed = call.request.json("CreateEntities").get("Entities")
-    for posted in definition_checks.objects(listed, "Entities"):
+    for posted in definition_properties.objects(listed, "Entities"):
         create_table(call, posted)
     return Response(204)
 
@@ -94,13 +85,9 @@ def _check_xml(text: object) -> None:
     try:
         parser.Parse(text, True)  # noqa: FBT003 # expat's own signature
     except expat.ExpatError as error:
-        raise errors.WebApiError(
-            400, "0x80040203", f"The ParameterXml is not valid XML: {error}."
-        ) from None
+        raise errors.invalid_definition(f"ParameterXml is not XML: {error}.") from None
     if roots[0] != "importexportxml":
-        raise errors.WebApiError(
-            400, "0x80040203", f"The ParameterXml begins with {roots[0]}."
-        )
+        raise errors.invalid_definition(f"ParameterXml begins with {roots[0]}.")
 
 
 def create_table(call: Call, posted: Mapping[str, Any]) -> Table:
@@ -112,11 +99,7 @@ def create_table(call: Call, posted: Mapping[str, Any]) -> Table:
         for name, value in posted.items()
         if name != "IsCustomEntity" and not name.startswith("_")
     }
-    required = {
-        *("SchemaName", "DisplayName", "DisplayCollectionName", "OwnershipType"),
-        *("HasActivities", "HasNotes"),
-    }
-    if missing := sorted(required - posted.keys()):
+    if missing := sorted(_REQUIRED - posted.keys()):
         raise errors.invalid_definition(
             f"Required properties are missing: {', '.join(missing)}."
         )
@@ -124,12 +107,13 @@ def create_table(call: Call, posted: Mapping[str, Any]) -> Table:
         raise errors.invalid_definition(
             f"OwnershipType {posted['OwnershipType']} is not possible."
         )
-    if posted.get("TableType", "Standard") != "Standard":
-        raise errors.not_emulated(f"{posted['TableType']} tables.")
-    if posted.get("IsActivity"):
-        raise errors.not_emulated("activity tables.")
-    definition_checks.check_table_changes(posted)
-    attributes = definition_checks.objects(posted.get("Attributes"), "Attributes")
+    kind = (
+        "Activity" if posted.get("IsActivity") else posted.get("TableType", "Standard")
+    )
+    if kind != "Standard":
+        raise errors.not_emulated(f"{kind} tables.")
+    definition_properties.check_table_changes(posted)
+    attributes = definition_properties.objects(posted.get("Attributes"), "Attributes")
     primary = [each for each in attributes if each.get("IsPrimaryName")]
     if len(primary) != 1 or definitions.column_type(primary[0]) != "String":
         raise errors.invalid_definition(
@@ -139,16 +123,9 @@ def create_table(call: Call, posted: Mapping[str, Any]) -> Table:
     if len(table.columns) < len(attributes) + 1 or table.name in {
         each.name for each in env.tables
     }:
-        raise WebApiError(
-            400,
-            "0x80044363",
-            f"An entity with the specified name {posted['SchemaName']} already exists."
-            " Specify a unique name.",
-        )
+        raise errors.table_exists(posted["SchemaName"])
     env.add_table(table)
-    solutions.file_component(
-        env, request, solutions.TABLE, str(table.definition["MetadataId"])
-    )
+    solutions.file_component(env, request, solutions.TABLE, table.definition)
     return table
 
 
@@ -173,7 +150,7 @@ def _update_table(call: Call) -> Response:
     definition_properties.check_posted(
         body, definition_properties.TABLE_NAMES | {"Attributes"}, "EntityMetadata"
     )
-    definition_checks.check_table_changes(body)
+    definition_properties.check_table_changes(body)
     if before["ChangeTrackingEnabled"] and body.get("ChangeTrackingEnabled") is False:
         # "Use change tracking": once enabled it cannot be disabled; the code is chosen.
         raise errors.invalid_definition(
@@ -184,7 +161,7 @@ def _update_table(call: Call) -> Response:
             raise errors.invalid_definition(f"{fixed} cannot be changed.")
     changed = _changes(request, body, _TABLE_CHANGES)
     env.save(replace(table, definition=before | changed, plans={}))
-    solutions.file_component(env, request, solutions.TABLE, str(before["MetadataId"]))
+    solutions.file_component(env, request, solutions.TABLE, before)
     return Response(204)
 
 
@@ -212,18 +189,11 @@ def _create_column(call: Call, table: Table) -> Response:
     definition = complete_column(posted, table.name, len(table.columns) + 1)
     name = str(definition["LogicalName"])
     if name in table.columns:
-        raise WebApiError(
-            400,
-            "0x80047013",
-            f"An attribute with the specified name {posted['SchemaName']} already"
-            " exists. Specify a unique name.",
-        )
+        raise errors.column_exists(posted["SchemaName"])
     column = make_column(table.name, definition)
     env.storage.add_column(table, column)
-    env.save(replace(table, columns={**table.columns, name: column}, plans={}))
-    solutions.file_component(
-        env, request, solutions.COLUMN, str(definition["MetadataId"])
-    )
+    env.save(table.with_column(column))
+    solutions.file_component(env, request, solutions.COLUMN, definition)
     path = f"EntityDefinitions({table.definition['MetadataId']})/Attributes"
     return wire.created(request, f"{path}({definition['MetadataId']})")
 
@@ -247,10 +217,8 @@ def _update_column(call: Call, table: Table) -> Response:
     )
     if int(str(changed.get("MaxLength", 0))) < int(str(before.get("MaxLength", 0))):
         raise errors.invalid_definition("MaxLength cannot be made smaller.")
-    name = str(before["LogicalName"])
-    columns = {**table.columns, name: make_column(table.name, changed)}
-    env.save(replace(table, columns=columns, plans={}))
-    solutions.file_component(env, request, solutions.COLUMN, str(before["MetadataId"]))
+    env.save(table.with_column(make_column(table.name, changed)))
+    solutions.file_component(env, request, solutions.COLUMN, before)
     return Response(204)
 
 
@@ -263,12 +231,42 @@ def _delete_column(call: Call, table: Table) -> Response:
     fixed = name == table.definition["PrimaryNameAttribute"]
     if fixed or not column.definition["IsCustomAttribute"]:
         raise errors.invalid_definition(f"The column {name} cannot be deleted.")
-    if any(name in each.columns for each in table.keys):
-        raise errors.still_needed(name)
-    env.storage.drop_column(table, column)
-    columns = {each: table.columns[each] for each in table.columns if each != name}
-    env.save(replace(table, columns=columns, plans={}))
+    env.drop_column(table, column)
     return Response(204)
+
+
+def insert_option(call: Call) -> Response:
+    """InsertOptionValue: one more option of a local choice; answers with its value.
+
+    From "InsertOptionValue Action". A value that is left out is the next one of the
+    publisher's range, which begins at 100,000,000 (chosen: of the default publisher).
+    """
+    env = call.env
+    call.user.require_plain("prvWriteAttribute", "attribute")
+    body = call.request.json("InsertOptionValue")
+    table = metadata.find_table(env, f"LogicalName='{body.get('EntityLogicalName')}'")
+    name = str(body.get("AttributeLogicalName"))
+    column = table.columns.get(name)
+    if column is None or column.kind != "Picklist":
+        raise errors.invalid_definition(f"{table.name} has no choice {name}.")
+    options: Any = column.definition["OptionSet"]
+    listed: list[Any] = options["Options"]
+    label = definitions.labelled("DisplayName", body.get("Label"))
+    if label == definitions.EMPTY_LABEL:
+        raise errors.invalid_definition("Label is required.")
+    values = [int(option["Value"]) for option in listed]
+    value = body.get("Value")
+    if value is None:
+        value = max([_FIRST_OPTION - 1, *values]) + 1
+    if type(value) is not int or value in values:
+        reason = f"The value {value} is taken, or is not a number."
+        raise errors.WebApiError(400, "0x8004f019", reason)
+    added = {"Value": value, "Label": label}
+    definition = column.definition | {
+        "OptionSet": {**options, "Options": [*listed, added]}
+    }
+    env.save(table.with_column(make_column(table.name, definition)))
+    return call.response(NewOptionValue=value)
 
 
 def _column_definition(call: Call, table: Table) -> Definition:

@@ -36,15 +36,12 @@ class DecimalNumber:
         if kind is int or kind is Decimal:
             number = Decimal(value)  # type: ignore[arg-type]  # int or Decimal, above
             if not self.minimum <= number <= self.maximum:
-                limits = f"{self.minimum:f} to {self.maximum:f}"
                 shown = f"{number:f}" if abs(number.adjusted()) < 40 else str(number)
                 raise errors.out_of_range(
                     "0x80044330",
-                    self.table,
-                    self.column,
-                    shown,
-                    kind="System.Decimal",
-                    limits=limits,
+                    f"{self.table}.{self.column}",
+                    f"{shown} of type System.Decimal",
+                    f"{self.minimum:f} to {self.maximum:f}",
                 )
             return store_decimal(number, self.precision)
         return None if value is None else unconvertible(value, self.edm)
@@ -80,11 +77,9 @@ class FloatingNumber:
                 return round(number, self.precision)
             raise errors.out_of_range(
                 "0x80044331",
-                self.table,
-                self.column,
-                value,
-                kind="System.Double",
-                limits=f"{self.minimum:g} to {self.maximum:g}",
+                f"{self.table}.{self.column}",
+                f"{value} of type System.Double",
+                f"{self.minimum:g} to {self.maximum:g}",
             )
         return None if value is None else unconvertible(value, self.edm)
 

@@ -5,14 +5,13 @@ namespace, and complex properties are reached by a path.
 """
 
 import operator as operators
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from apex_pipeline.emulator import definition_properties, errors
 from apex_pipeline.emulator.odata import COMPARISONS
 from apex_pipeline.emulator.syntax_tree import (
     Comparison,
-    Function,
     Literal,
     Logical,
     Negation,
@@ -31,12 +30,7 @@ _ENUMERATIONS = {
     "RequiredLevel/Value": "AttributeRequiredLevel",
     "SecurityTypes": "SecurityTypes",
 }
-_MATCHERS: dict[str, Callable[[str, str], bool]] = {
-    "contains": lambda text, part: part in text,
-    "startswith": lambda text, part: text.startswith(part),
-    "endswith": lambda text, part: text.endswith(part),
-}
-_NUMBERS = {"Edm.Int32", "Edm.Int64", "Edm.Decimal"}
+_SIMPLE = ("Edm.Boolean", "Edm.Int32", "Edm.Int64", "Edm.Decimal")
 
 
 def matches(node: Node, definition: Mapping[str, object], kind: str) -> bool:
@@ -57,11 +51,6 @@ def matches(node: Node, definition: Mapping[str, object], kind: str) -> bool:
         case Comparison(operator, Property(name), Literal() as literal):
             value = _look_up(name, definition, kind)
             return _compare(operator, name, value, literal)
-        case Function(name, (Property(field), Literal() as literal)) if (
-            name in _MATCHERS
-        ):
-            text = str(_look_up(field, definition, kind) or "").lower()
-            return _MATCHERS[name](text, literal.text.lower())
         case Property(name):
             return _look_up(name, definition, kind) is True
         case _:
@@ -83,28 +72,17 @@ def _compare(operator: str, path: str, value: object, literal: Literal) -> bool:
         left, right = str(value), literal.text
     elif value is None:
         return operator == "ne"
-    elif isinstance(value, bool) or literal.edm == "Edm.Boolean":
-        _require(isinstance(value, bool), literal, "Edm.Boolean", value, operator)
-        left, right = str(value).lower(), literal.text
-    elif isinstance(value, int) or literal.edm in _NUMBERS:
-        number = isinstance(value, int) and literal.edm in _NUMBERS
-        _require(number, literal, literal.edm, value, operator)
-        left, right = value, float(literal.text)
+    elif isinstance(value, int) or literal.edm in _SIMPLE:
+        number = not isinstance(value, bool)
+        allowed = _SIMPLE[1:] if number else _SIMPLE[:1]
+        if not isinstance(value, int) or literal.edm not in allowed:
+            raise errors.incompatible(_edm(value), literal.edm, COMPARISONS[operator])
+        left = value if number else str(value).lower()
+        right = float(literal.text) if number else literal.text
     else:
         left, right = str(value).lower(), literal.text.lower()
     compared: bool = getattr(operators, operator)(left, right)
     return compared
-
-
-def _require(
-    fits: bool,  # noqa: FBT001 # a check
-    literal: Literal,
-    edm: str,
-    value: object,
-    operator: str,
-) -> None:
-    if not fits or literal.edm != edm:
-        raise errors.incompatible(_edm(value), literal.edm, COMPARISONS[operator])
 
 
 def _enumeration(path: str) -> str | None:

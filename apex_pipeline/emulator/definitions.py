@@ -7,9 +7,9 @@ API" and "Create and update column definitions using the Web API".
 
 import re
 from collections.abc import Mapping
-from uuid import NAMESPACE_URL, UUID, uuid5
+from uuid import NAMESPACE_URL, uuid5
 
-from apex_pipeline.emulator import definition_checks, errors
+from apex_pipeline.emulator import errors
 from apex_pipeline.emulator.definition_properties import (
     COLUMN_DEFAULTS,
     COLUMN_NAMES,
@@ -17,6 +17,7 @@ from apex_pipeline.emulator.definition_properties import (
     TABLE_DEFAULTS,
     TABLE_NAMES,
     Definition,
+    check_column,
     check_posted,
 )
 
@@ -28,21 +29,19 @@ _NAME = re.compile(r"[A-Za-z]\w{0,99}", re.ASCII).fullmatch
 
 _IME: Definition = {"ImeMode": "Auto"}
 
+
+def _format(name: str) -> Definition:
+    return {"Format": name, **_IME}
+
+
+def _text(name: str) -> Definition:
+    return {**_format(name), "FormatName": {"Value": name}}
+
+
 # Attribute types that the emulator stores, with what each has beside the common part.
 TYPES: dict[str, Definition] = {
-    "String": {
-        "MaxLength": 100,
-        "Format": "Text",
-        "FormatName": {"Value": "Text"},
-        "AutoNumberFormat": "",
-        **_IME,
-    },
-    "Memo": {
-        "MaxLength": 2000,
-        "Format": "TextArea",
-        "FormatName": {"Value": "TextArea"},
-        **_IME,
-    },
+    "String": {"MaxLength": 100, "AutoNumberFormat": "", **_text("Text")},
+    "Memo": {"MaxLength": 2000, **_text("TextArea")},
     "Integer": {"MinValue": -(2**31), "MaxValue": 2**31 - 1, "Format": "None"},
     "BigInt": {"MinValue": -(2**63), "MaxValue": 2**63 - 1},
     # Left out, the range becomes 0 to 1,000,000,000: observed in several tools.
@@ -50,11 +49,7 @@ TYPES: dict[str, Definition] = {
     "Money": {"MinValue": 0, "MaxValue": 10**9, "Precision": 2, **_IME},
     "Double": {"MinValue": 0, "MaxValue": 10**9, "Precision": 2, **_IME},
     "Boolean": {"DefaultValue": False, "OptionSet": None},
-    "DateTime": {
-        "Format": "DateAndTime",
-        "DateTimeBehavior": {"Value": "UserLocal"},
-        **_IME,
-    },
+    "DateTime": _format("DateAndTime") | {"DateTimeBehavior": {"Value": "UserLocal"}},
     "Picklist": {"OptionSet": None},
     "State": {"OptionSet": None},
     "Status": {"OptionSet": None},
@@ -62,16 +57,17 @@ TYPES: dict[str, Definition] = {
     "Owner": {"Targets": ["systemuser", "team"]},
     "Uniqueidentifier": {},
 }
+DEPTHS = ("Basic", "Local", "Deep", "Global")
 PRIVILEGE_TYPES = (
-    "Create",
-    "Read",
-    "Write",
-    "Delete",
-    "Assign",
-    "Share",
-    "Append",
-    "AppendTo",
+    *("Create", "Read", "Write", "Delete", "Assign", "Share", "Append", "AppendTo"),
 )
+
+
+_OF_PRIVILEGE = {
+    **dict.fromkeys(("CanBeEntityReference", "CanBeParentEntityReference"), False),
+    "CanBeRecordFilter": False,
+    "CanBeGlobal": True,
+}
 
 
 def label(text: str) -> Definition:
@@ -125,7 +121,7 @@ def complete_column(
         "LogicalName": name,
         "MetadataId": metadata_id(table, name),
     }
-    definition_checks.check_column(kind, definition)
+    check_column(kind, definition)
     return _with_options(definition)
 
 
@@ -181,17 +177,10 @@ def privileges(table: Definition) -> list[Definition]:
     stem = privilege_stem(table)
     return [
         {
-            "CanBeBasic": owned,
-            "CanBeDeep": owned,
-            "CanBeEntityReference": False,
-            "CanBeGlobal": True,
-            "CanBeLocal": owned,
-            "CanBeParentEntityReference": False,
-            "CanBeRecordFilter": False,
+            **dict.fromkeys(("CanBeBasic", "CanBeDeep", "CanBeLocal"), owned),
+            **_OF_PRIVILEGE,
             "Name": f"prv{kind}{stem}",
-            "PrivilegeId": str(
-                UUID(metadata_id("privilege", str(table["LogicalName"]), kind))
-            ),
+            "PrivilegeId": metadata_id("privilege", str(table["LogicalName"]), kind),
             "PrivilegeType": kind,
         }
         for kind in PRIVILEGE_TYPES
@@ -242,24 +231,13 @@ def _with_options(definition: Definition) -> Definition:
         return definition
     given = definition["OptionSet"]
     if not isinstance(given, dict):
-        given = (
-            {
-                "TrueOption": {"Value": 1, "Label": label("Yes")},
-                "FalseOption": {"Value": 0, "Label": label("No")},
-            }
-            if definition["AttributeType"] == "Boolean"
-            else {"Options": []}
-        )
+        yes = {"Value": 1, "Label": label("Yes")}
+        both = {"TrueOption": yes, "FalseOption": {"Value": 0, "Label": label("No")}}
+        given = both if definition["AttributeType"] == "Boolean" else {"Options": []}
     name = f"{definition['EntityLogicalName']}_{definition['LogicalName']}"
     kept: Definition = {
         key: value for key, value in given.items() if not key.startswith("@")
     }
-    return definition | {
-        "OptionSet": {
-            "IsGlobal": False,
-            "IsCustomOptionSet": True,
-            **kept,
-            "Name": name,
-            "MetadataId": metadata_id("optionset", name),
-        }
-    }
+    named = {"Name": name, "MetadataId": metadata_id("optionset", name)}
+    flags = {"IsGlobal": False, "IsCustomOptionSet": True}
+    return definition | {"OptionSet": {**flags, **kept, **named}}

@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 
 from apex_pipeline.emulator import errors, guids
 from apex_pipeline.emulator.campaign_metrics import CAMPAIGN_METRICS
-from apex_pipeline.emulator.definitions import metadata_id, privileges
-from apex_pipeline.emulator.schema import Key, Table, make_table, new_table
-from apex_pipeline.emulator.storage import Storage, quoted
+from apex_pipeline.emulator.definitions import DEPTHS, metadata_id, privileges
+from apex_pipeline.emulator.schema import Column, Key, Table, make_table, new_table
+from apex_pipeline.emulator.storage import Storage, joined, quoted
 from apex_pipeline.emulator.system_tables import (
     FIRST_ROWS,
     PLAIN_PRIVILEGES,
@@ -24,7 +24,6 @@ from apex_pipeline.emulator.system_tables import (
 )
 
 _FORMAT = 1
-_DEPTHS = ("Basic", "Local", "Deep", "Global")
 
 _log = logging.getLogger(__name__)
 
@@ -91,14 +90,12 @@ class Environment:
 
     def _catch_up(self) -> None:
         """Add the platform's tables that the file was written without."""
-        missing = [
-            posted
-            for posted in SYSTEM_TABLES
-            if str(posted["SchemaName"]).lower() not in self._tables
-        ]
-        for posted in missing:
-            self.add_table(new_table(posted))
-        added = {str(posted["SchemaName"]).lower() for posted in missing}
+        added = set()
+        for posted in SYSTEM_TABLES:
+            name = str(posted["SchemaName"]).lower()
+            if name not in self._tables:
+                self.add_table(new_table(posted))
+                added.add(name)
         for name, values in FIRST_ROWS:
             if name in added:
                 self.insert(name, values)
@@ -110,7 +107,7 @@ class Environment:
         """Take up the definitions that the file holds."""
         self._tables.clear()
         self._sets.clear()
-        for stored in self.storage.definitions().values():
+        for stored in self.storage.documents("table").values():
             self._keep(
                 make_table(stored["definition"], stored["attributes"], stored["keys"])
             )
@@ -139,11 +136,9 @@ class Environment:
         ):
             self.add_table(new_table(posted))
         for name in PLAIN_PRIVILEGES:
-            depths = {f"canbe{depth.lower()}": True for depth in _DEPTHS}
-            self.insert(
-                "privilege",
-                {"privilegeid": plain_privilege_id(name), "name": name, **depths},
-            )
+            named = {"privilegeid": plain_privilege_id(name), "name": name}
+            depths = {f"canbe{depth.lower()}": True for depth in DEPTHS}
+            self.insert("privilege", {**named, **depths})
         for table_name, values in FIRST_ROWS:
             self.insert(table_name, values)
         for table in list(self._tables.values()):
@@ -166,10 +161,8 @@ class Environment:
         }
         columns = ", ".join(quoted(key) for key in stored)
         marks = ", ".join("?" * len(stored))
-        self.storage.execute(
-            " ".join(("INSERT INTO", quoted(name), f"({columns}) VALUES ({marks})")),
-            tuple(stored.values()),
-        )
+        statement = joined("INSERT INTO", quoted(name), f"({columns}) VALUES ({marks})")
+        self.storage.execute(statement, tuple(stored.values()))
 
     @property
     def tables(self) -> list[Table]:
@@ -196,34 +189,23 @@ class Environment:
         self.storage.create_table(table)
         self.save(table)
         for each in privileges(table.definition):
-            depths = {
-                f"canbe{depth.lower()}": each[f"CanBe{depth}"] for depth in _DEPTHS
-            }
-            self.insert(
-                "privilege",
-                {"privilegeid": each["PrivilegeId"], "name": each["Name"], **depths},
-            )
+            shown = ("PrivilegeId", "Name", *(f"CanBe{depth}" for depth in DEPTHS))
+            self.insert("privilege", {name.lower(): each[name] for name in shown})
         if table.custom and "sdkmessagefilter" in self._tables:
             self._list_messages(table)
 
     def _list_messages(self, table: Table) -> None:
         """The messages that a table supports ("Bulk operation messages")."""
-        listed = self.storage.rows(
-            "SELECT 1 FROM sdkmessagefilter WHERE primaryobjecttypecode = ?",
-            (table.name,),
-        )
+        where = "FROM sdkmessagefilter WHERE primaryobjecttypecode = ?"
+        listed = self.storage.rows(f"SELECT 1 {where}", (table.name,))
         for message in () if listed else SDK_MESSAGES:
             if table.takes_bulk or not message.endswith("Multiple"):
-                self.insert(
-                    "sdkmessagefilter",
-                    {
-                        "sdkmessagefilterid": metadata_id(
-                            "filter", table.name, message
-                        ),
-                        "primaryobjecttypecode": table.name,
-                        "sdkmessageid": message_id(message),
-                    },
-                )
+                values = {
+                    "sdkmessagefilterid": metadata_id("filter", table.name, message),
+                    "primaryobjecttypecode": table.name,
+                    "sdkmessageid": message_id(message),
+                }
+                self.insert("sdkmessagefilter", values)
 
     def drop_table(self, table: Table) -> None:
         """Remove a table with its records and its privileges."""
@@ -240,9 +222,8 @@ class Environment:
             )
         if "solutioncomponent" in self._tables:
             self.leave_solutions(guids.store_guid(str(table.definition["MetadataId"])))
-        codec = self._tables["privilege"].columns["privilegeid"].codec
         for each in privileges(table.definition):
-            stored = (codec.read(each["PrivilegeId"]),)
+            stored = (guids.store_guid(str(each["PrivilegeId"])),)
             self.storage.execute("DELETE FROM privilege WHERE privilegeid = ?", stored)
             self.storage.execute("DELETE FROM link WHERE target = ?", stored)
 
@@ -251,6 +232,14 @@ class Environment:
         self.storage.execute(
             "DELETE FROM solutioncomponent WHERE objectid = ?", (object_id,)
         )
+
+    def drop_column(self, table: Table, column: Column) -> None:
+        """Remove a column with its values, unless an alternate key needs it."""
+        if any(column.name in each.columns for each in table.keys):
+            raise errors.still_needed(column.name)
+        self.storage.drop_column(table, column)
+        columns = {n: each for n, each in table.columns.items() if each is not column}
+        self.save(replace(table, columns=columns, plans={}))
 
     def save(self, table: Table) -> None:
         """Take a changed definition into use."""

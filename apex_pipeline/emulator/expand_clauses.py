@@ -9,11 +9,10 @@ _PAIRS = {"(": 1, ")": -1}
 
 @dataclass(frozen=True, slots=True)
 class Clause:
-    """One navigation property with its inner options; `reference` is `/$ref`."""
+    """One navigation property with its inner options."""
 
     name: str
     options: dict[str, str]
-    reference: bool = False
 
     def expand(self) -> "list[Clause]":
         """The clauses of the inner `$expand`."""
@@ -26,16 +25,14 @@ class Clause:
 
 
 def parse(text: str) -> list[Clause]:
-    """Read `Attributes($select=a;$filter=b eq 'c'),Keys,createdby/$ref`."""
+    """Read `Attributes($select=a;$filter=b eq 'c'),Keys`."""
     clauses = []
     for part in split(text, ","):
         name, opening, inner = part.strip().partition("(")
         if opening and not inner.endswith(")"):
             raise _malformed(text)
         name = name.strip()
-        path, separator, last = name.rpartition("/")
-        reference = bool(separator) and last == "$ref"
-        if separator and not reference:
+        if "/" in name:
             raise errors.not_emulated(f"the path {name[:100]} in $expand.")
         options = {}
         for option in split(inner[:-1], ";") if opening else []:
@@ -43,9 +40,9 @@ def parse(text: str) -> list[Clause]:
             if not separator or key in options:
                 raise _malformed(text)
             options[key] = value
-        clauses.append(Clause(path if reference else name, options, reference))
-    if any(not clause.name.isidentifier() for clause in clauses):
-        raise _malformed(text)
+        if not name.isidentifier():
+            raise _malformed(text)
+        clauses.append(Clause(name, options))
     return clauses
 
 

@@ -14,7 +14,6 @@ from apex_pipeline.emulator import (
     expand_clauses,
     filters,
     guids,
-    odata,
     paging,
     projections,
     relationships,
@@ -30,6 +29,7 @@ from apex_pipeline.emulator.storage import quoted
 from apex_pipeline.emulator.wire import Request
 
 OF_ONE = frozenset({"$select", "$expand"})
+_REFUSED = frozenset({"$skip", "$count", "$search", "$levels"})
 OF_MANY = OF_ONE | {"$filter", "$orderby", "$top"}
 _READABLE = "(),'/:@$;="
 _MOST = 15
@@ -79,11 +79,6 @@ class _Joins:
         step = relationships.needed(self.env, table, clause.name)
         self.user.require("Read", step.other)
         self._check(step, clause, nested=nested)
-        if clause.reference:
-            return Expansion(
-                (clause.name, f"{clause.name}/$ref()"),
-                lambda record_id: self._reference(step, record_id),
-            )
         inner = self.all_of(step.other, clause.expand(), nested=True)
         projection = projections.project(step.other, clause.options.get("$select", ""))
         context = projection.context(*inner.contexts) or "()"
@@ -111,19 +106,14 @@ class _Joins:
 
     def _check(self, step: Navigation, clause: Clause, *, nested: bool) -> None:
         for name in clause.options:
-            if name in {"$skip", "$count", "$search", "$levels"}:
+            if name in _REFUSED:
                 raise errors.malformed_url(f"{name} is not supported within $expand.")
             if name not in OF_MANY or (name == "$filter" and not step.many):
                 raise errors.not_emulated(f"{name} within $expand of {step.name}.")
             alone = nested or "$expand" in clause.options or not step.many
             if name in {"$orderby", "$top"} and alone:
                 raise errors.malformed_url(_LIMITED)
-        if clause.reference and step.many:
-            raise errors.malformed_url(
-                "Expand with $ref is only supported on lookup type navigation property."
-            )
-        nesting = nested or bool(clause.options.get("$expand"))
-        if nesting and step.link is not None:
+        if step.link is not None and (nested or "$expand" in clause.options):
             raise errors.malformed_url(
                 f"Nested $expand is not supported with the many-to-many {step.name}."
             )
@@ -138,12 +128,10 @@ class _Joins:
         scope = Scope(self.env, self.user, step.other)
         condition, values = step.of_record(record_id)
         if "$filter" in clause.options:
-            node = odata.parse_filter(clause.options["$filter"], self.request.aliases())
-            sql, more = filters.to_sql(node, scope)
+            text, aliases = clause.options["$filter"], self.request.aliases()
+            sql, more = filters.written(text, aliases, scope)
             condition, values = f"{condition} AND {sql}", [*values, *more]
-        top = clause.options.get("$top", str(_MOST_RECORDS))
-        if not top.isdigit():
-            raise errors.malformed_url(f"Invalid value '{top}' for $top.")
+        top = paging.whole(clause.options.get("$top", str(_MOST_RECORDS)), "$top")
         order = paging.parse_order(clause.options.get("$orderby", ""), scope)
         return self.env.storage.select(
             step.other,
@@ -151,18 +139,8 @@ class _Joins:
             condition,
             values,
             order=order.sql(),
-            limit=min(int(top), _MOST_RECORDS),
+            limit=min(top or 0, _MOST_RECORDS),
         )
-
-    def _reference(self, step: Navigation, record_id: str) -> str:
-        projection = projections.project(step.other, step.other.primary_key)
-        rows = self._rows(step, Clause(step.name, {}), projection, record_id)
-        name = codecs.quote(step.name)
-        if not rows:
-            return f"{name}:null"
-        url = f"{self.request.api}/{step.other.entity_set}"
-        shown = codecs.quote(f"{url}({guids.load_guid(rows[0][1])})")
-        return f'{name}:{{"@odata.id":{shown}}}'
 
     def _link(self, step: Navigation, clause: Clause, record_id: str) -> str:
         """Where the same records are by themselves, with the same options."""

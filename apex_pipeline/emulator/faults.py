@@ -71,12 +71,10 @@ class Fault:
     def error(self) -> WebApiError:
         """What the Web API answers."""
         headers = {} if self.retry_after is None else {"Retry-After": self.retry_after}
-        if self.kind == "deadlock":
-            return errors.sql_error(1205)
+        if self.kind in {"deadlock", "first_use"}:
+            return errors.sql_error(1205 if self.kind == "deadlock" else 3732)
         if self.kind == "sql_timeout":
-            return errors.sql_error(-2)
-        if self.kind == "first_use":
-            return errors.sql_error(3732)
+            return errors.sql_timeout()
         return WebApiError(self.status, self.code, self.message, headers)
 
     def page(self, reason: str) -> bytes:
@@ -88,7 +86,6 @@ class Faults:
     """The rules in force, and the dice."""
 
     def __init__(self, seed: int) -> None:
-        """Start without rules."""
         self._seed = seed
         self.clear()
 

@@ -8,13 +8,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from apex_pipeline.emulator import errors, query_functions, relationships
+from apex_pipeline.emulator import errors, odata, query_functions, relationships
 from apex_pipeline.emulator.codecs import Stored
 from apex_pipeline.emulator.environment import Environment
 from apex_pipeline.emulator.odata import COMPARISONS
 from apex_pipeline.emulator.schema import Column, Table
 from apex_pipeline.emulator.security import Principal
-from apex_pipeline.emulator.storage import Sql, quoted
+from apex_pipeline.emulator.storage import Sql, joined, quoted
 from apex_pipeline.emulator.syntax_tree import (
     Comparison,
     Function,
@@ -28,7 +28,6 @@ from apex_pipeline.emulator.syntax_tree import (
 )
 
 _OPERATORS = {"eq": "=", "ne": "<>", "gt": ">", "ge": ">=", "lt": "<", "le": "<="}
-_MIRRORED = {"gt": "lt", "ge": "le", "lt": "gt", "le": "ge", "eq": "eq", "ne": "ne"}
 _PATTERNS = {"contains": "%{}%", "startswith": "{}%", "endswith": "%{}"}
 
 
@@ -92,14 +91,17 @@ def resolve(path: str, scope: Scope) -> Reference:
         raise errors.malformed_url(f"'{head}' leads to a collection; use any or all.")
     inner = scope.beyond(step)
     found = resolve(rest, inner)
-    sql = " ".join(
-        (
-            f"(SELECT {found.sql} FROM",
-            quoted(step.other.name),
-            f"AS {inner.name} WHERE {step.condition(scope.name, inner.name)})",
-        )
+    sql = joined(
+        f"(SELECT {found.sql} FROM",
+        quoted(step.other.name),
+        f"AS {inner.name} WHERE {step.condition(scope.name, inner.name)})",
     )
     return Reference(found.column, sql, found.table)
+
+
+def written(text: str, aliases: dict[str, str], scope: Scope) -> Sql:
+    """The condition that the text of a `$filter` is."""
+    return to_sql(odata.parse_filter(text, aliases), scope)
 
 
 def to_sql(node: Node, scope: Scope) -> Sql:
@@ -111,8 +113,8 @@ def to_sql(node: Node, scope: Scope) -> Sql:
 
 def _logical(node: Logical, scope: Scope) -> Sql:
     parts = [to_sql(each, scope) for each in node.operands]
-    joined = f" {node.operator.upper()} ".join(sql for sql, _ in parts)
-    return f"({joined})", [value for _, values in parts for value in values]
+    sql = f" {node.operator.upper()} ".join(each for each, _ in parts)
+    return f"({sql})", [value for _, values in parts for value in values]
 
 
 def _negation(node: Negation, scope: Scope) -> Sql:
@@ -160,13 +162,11 @@ def _lambda(node: Lambda, scope: Scope) -> Sql:
         variables[node.variable] = inner_scope
         condition, values = to_sql(node.condition, inner_scope)
     negated = node.operator == "all"
-    sql = " ".join(
-        (
-            f"{'NOT ' if negated else ''}EXISTS (SELECT 1 FROM",
-            quoted(step.other.name),
-            f"AS {inner.name} WHERE {step.condition(scope.name, inner.name)}",
-            f"AND {f'NOT COALESCE({condition}, 0)' if negated else condition})",
-        )
+    sql = joined(
+        f"{'NOT ' if negated else ''}EXISTS (SELECT 1 FROM",
+        quoted(step.other.name),
+        f"AS {inner.name} WHERE {step.condition(scope.name, inner.name)}",
+        f"AND {f'NOT COALESCE({condition}, 0)' if negated else condition})",
     )
     return sql, values
 
@@ -178,9 +178,7 @@ def _comparison(node: Comparison, scope: Scope) -> Sql:
     """
     operator, left, right = node.operator, node.left, node.right
     if isinstance(left, Literal):
-        left, right, operator = right, left, _MIRRORED[operator]
-    if isinstance(left, Literal):
-        raise errors.not_emulated("comparing two constants in $filter.")
+        raise errors.not_emulated("a constant before an operator in $filter.")
     found = resolve(left.name, scope)
     name = found.sql
     if isinstance(right, Property):

@@ -7,14 +7,11 @@ from typing import Any
 from uuid import uuid4
 
 from apex_pipeline.emulator import (
-    autonumber,
     customization,
-    definition_checks,
     definition_properties,
     errors,
     guids,
     metadata,
-    option_values,
     records,
     roles,
     solutions,
@@ -70,37 +67,21 @@ def current_organization(call: Call) -> Response:
         "OrganizationService": f"{soap}.svc",
         "OrganizationDataService": f"{soap}Data.svc",
     }
-    listed = {
-        "Count": len(endpoints),
-        "IsReadOnly": False,
-        "Keys": list(endpoints),
-        "Values": list(endpoints.values()),
-    }
+    names = ("FriendlyName", "UrlName", "UniqueName")
     detail = {
         "OrganizationId": ORGANIZATION_ID,
-        "FriendlyName": name,
+        **dict.fromkeys(names, name),
         "OrganizationVersion": VERSION,
-        "UrlName": name,
-        "UniqueName": name,
         "State": "Enabled",
-        "Endpoints": listed,
+        "Endpoints": _pairs(endpoints),
     }
     return call.response(Detail=detail)
 
 
-def set_autonumber_seed(call: Call) -> Response:
-    """SetAutoNumberSeed, from "Create autonumber columns"; names in any case."""
-    call.user.require_plain("prvWriteAttribute", "attribute")
-    body = call.request.json("SetAutoNumberSeed")
-    table = _named_table(call.env, str(body.get("EntityName")).lower())
-    name = str(body.get("AttributeName")).lower()
-    column = table.columns.get(name)
-    if column is None or not column.definition.get("AutoNumberFormat"):
-        raise errors.invalid_definition(f"{name} is no autonumber column.")
-    if type(body.get("Value")) is not int:
-        raise errors.malformed_payload("SetAutoNumberSeed", "Value is not a number.")
-    autonumber.seed(call.env, table, name, int(str(body["Value"])))
-    return Response(204)
+def _pairs(found: dict[str, Any]) -> dict[str, object]:
+    """A collection of keys and values, as .NET's serializer writes it."""
+    keys, values = list(found), list(found.values())
+    return {"Count": len(keys), "IsReadOnly": False, "Keys": keys, "Values": values}
 
 
 def _named_table(env: Environment, name: str) -> Table:
@@ -129,13 +110,12 @@ def total_record_count(call: Call) -> Response:
     names = _json_argument(call.request, "EntityNames")
     if not isinstance(names, list):
         raise errors.malformed_url("EntityNames is not a collection.")
-    counts = []
+    counts = {}
     for name in names:
         table = _named_table(call.env, str(name))
         call.user.require("Read", table)
-        counts.append(_snapshot_count(call.env, table))
-    found = {"Count": len(names), "IsReadOnly": False, "Keys": names, "Values": counts}
-    return call.response(EntityRecordCountCollection=found)
+        counts[name] = _snapshot_count(call.env, table)
+    return call.response(EntityRecordCountCollection=_pairs(counts))
 
 
 def _snapshot_count(env: Environment, table: Table) -> int:
@@ -209,13 +189,7 @@ def _chosen(view: Definition, properties: object, kind: str) -> Definition:
 
 
 def _meets(view: Definition, criteria: object, kind: str) -> bool:
-    given = _object(criteria)
-    _know(given, "Criteria", "Conditions", "FilterOperator")
-    if given.get("FilterOperator", "And") != "And":
-        raise errors.not_emulated(f"FilterOperator {given['FilterOperator']}.")
-    for condition in definition_checks.objects(
-        given.get("Conditions") or [], "Conditions"
-    ):
+    for condition in _conditions(criteria):
         if condition.get("ConditionOperator") != "Equals":
             raise errors.not_emulated("this condition of RetrieveMetadataChanges.")
         name = str(condition.get("PropertyName"))
@@ -224,6 +198,14 @@ def _meets(view: Definition, criteria: object, kind: str) -> bool:
         if str(view[name]) != str(_object(condition.get("Value")).get("Value")):
             return False
     return True
+
+
+def _conditions(criteria: object) -> list[dict[str, Any]]:
+    given = _object(criteria)
+    _know(given, "Criteria", "Conditions", "FilterOperator")
+    if given.get("FilterOperator", "And") != "And":
+        raise errors.not_emulated(f"FilterOperator {given['FilterOperator']}.")
+    return definition_properties.objects(given.get("Conditions") or [], "Conditions")
 
 
 def _object(value: object) -> dict[str, Any]:
@@ -236,34 +218,29 @@ def _object(value: object) -> dict[str, Any]:
 
 
 def bulk_delete(call: Call) -> Response:
-    """BulkDelete with a condition on the primary key; the job is done at once."""
+    """BulkDelete with a condition on the primary key; the job is done at once.
+
+    Recipients and start of the job change nothing here.
+    """
     env, user = call.env, call.user
     body = call.request.json("BulkDelete")
-    _know(body, "BulkDelete", *_OF_BULK_DELETE)
-    tables = {table.name: table for table in env.tables}
-    for query in definition_checks.objects(body.get("QuerySet"), "QuerySet"):
-        name = str(query.get("EntityName"))
-        if name not in tables:
-            raise errors.no_such_record("entity", name)
-        for record_id in _listed_ids(tables[name], query):
-            if records.version_of(env, tables[name], record_id) is not None:
-                records.delete(env, user, tables[name], record_id)
+    for query in definition_properties.objects(body.get("QuerySet"), "QuerySet"):
+        table = _named_table(env, str(query.get("EntityName")))
+        for record_id in _listed_ids(table, query):
+            if records.version_of(env, table, record_id) is not None:
+                records.delete(env, user, table, record_id)
     return call.response(JobId=str(uuid4()))
 
 
 def _listed_ids(table: Table, query: dict[str, Any]) -> list[str]:
     _know(query, "QuerySet", "EntityName", "Criteria", "ColumnSet")
-    criteria = _object(query.get("Criteria"))
-    _know(criteria, "Criteria", "Conditions", "FilterOperator")
-    conditions = definition_checks.objects(
-        criteria.get("Conditions") or [], "Conditions"
-    )
+    conditions = _conditions(query.get("Criteria"))
     if len(conditions) != 1 or (
         conditions[0].get("AttributeName") != table.primary_key
         or conditions[0].get("Operator") not in {"In", "Equal"}
     ):
         raise errors.not_emulated("BulkDelete by anything but the primary key.")
-    values = definition_checks.objects(conditions[0].get("Values") or [], "Values")
+    values = definition_properties.objects(conditions[0].get("Values") or [], "Values")
     listed = [str(value.get("Value")) for value in values]
     if not all(guids.is_guid(each) for each in listed):
         raise errors.malformed_payload("BulkDelete", "Values are not GUIDs.")
@@ -282,16 +259,11 @@ def _json_argument(request: Request, name: str) -> Any:
         raise errors.malformed_url(f"{name} is missing or not JSON.") from None
 
 
-# Recipients and start of the job change nothing here.
-_OF_BULK_DELETE = (
-    *("QuerySet", "JobName", "ToRecipients", "CCRecipients", "StartDateTime", "RunNow"),
-)
-
 FUNCTIONS: dict[str, Function] = {
     "AddSolutionComponent": solutions.add_component,
     "BulkDelete": bulk_delete,
     "CreateEntities": customization.create_entities,
-    "InsertOptionValue": option_values.insert,
+    "InsertOptionValue": customization.insert_option,
     "PublishAllXml": customization.publish,
     "PublishXml": customization.publish,
     "RetrieveAvailableLanguages": available_languages,
@@ -300,7 +272,6 @@ FUNCTIONS: dict[str, Function] = {
     "RetrieveRolePrivilegesRole": role_privileges,
     "RetrieveTotalRecordCount": total_record_count,
     "RetrieveVersion": retrieve_version,
-    "SetAutoNumberSeed": set_autonumber_seed,
     "WhoAmI": who_am_i,
 }
 """By the first segment of the path, as in `surface.MESSAGES`."""

@@ -33,13 +33,24 @@ READ_APPLICATIONS = "Application.Read.All"
 _SEND_MAIL = re.compile(r"users/([^/]+)/sendMail", re.IGNORECASE).fullmatch
 _APPLICATION = re.compile(r"applications\(appId='([^']+)'\)", re.IGNORECASE).fullmatch
 _MAIL = "mail"
+# Code, status, and the text with places for values.
+_REFUSALS = """
+InvalidAuthenticationToken 401 Access token validation failure. Invalid audience.
+ErrorAccessDenied 403 Access is denied. Check credentials and try again.
+Authorization_RequestDenied 403 Insufficient privileges to complete the operation.
+Request_ResourceNotFound 404 Resource '{}' does not exist or one of its queried reference-property objects are not present.
+BadRequest 400 Could not find a property named '{}' on type 'microsoft.graph.application'.
+ErrorMimeContentInvalidBase64String 400 Invalid base64 string for MIME content.
+ErrorSendAsDenied 403 The user account which was used to submit this request does not have the right to send mail on behalf of the specified sending account.
+ErrorInvalidRecipients 400 A message can't be sent because it contains no recipients.
+notImplemented 501 The emulator does not do {}.
+"""  # one line each
 
 
 class Graph:
     """Graph's part of an emulator."""
 
     def __init__(self, emulator: Emulator) -> None:
-        """Answer from this emulator's state."""
         self._emulator = emulator
 
     async def answer(self, arrival: Arrival) -> tuple[Response, list[tuple[str, str]]]:
@@ -73,11 +84,7 @@ class Graph:
             arrival.headers.get("authorization", ""), f"{arrival.origin}{GRAPH_PATH}"
         )
         if claims is None:
-            raise WebApiError(
-                401,
-                "InvalidAuthenticationToken",
-                "Access token validation failure. Invalid audience.",
-            )
+            raise _refused("InvalidAuthenticationToken")
         entry.application = application = str(claims["appid"])
         path = unquote(arrival.path[len(GRAPH_PATH) + len("/v1.0/") :])
         send, read = _SEND_MAIL(path), _APPLICATION(path)
@@ -85,7 +92,7 @@ class Graph:
             return self._send_mail(arrival, application, claims, send[1].lower())
         if read and arrival.method == "GET":
             return self._read_application(arrival, claims, read[1].lower())
-        raise WebApiError(501, "notImplemented", "The emulator does not do this.")
+        raise _refused("notImplemented", "this")
 
     def _send_mail(
         self,
@@ -102,14 +109,10 @@ class Graph:
         """
         scope = self._emulator.identity.applications.granted(application)["mailboxes"]
         if SEND_ALL not in claims.get("roles", ()) and mailbox not in scope:
-            raise WebApiError(
-                403,
-                "ErrorAccessDenied",
-                "Access is denied. Check credentials and try again.",
-            )
+            raise _refused("ErrorAccessDenied")
         content_type = arrival.headers.get("content-type", "").partition(";")[0]
         if content_type.strip().lower() != "text/plain":
-            raise WebApiError(501, "notImplemented", "Only MIME format is emulated.")
+            raise _refused("notImplemented", "any format but MIME")
         mime = _decoded(arrival.body)
         _check(BytesParser(policy=SMTP).parsebytes(mime), mailbox)
         storage = self._emulator.storage
@@ -127,27 +130,13 @@ class Graph:
     ) -> Response:
         """The registration; secrets are shown by hint, number and end alone."""
         if READ_APPLICATIONS not in claims.get("roles", ()):
-            raise WebApiError(
-                403,
-                "Authorization_RequestDenied",
-                "Insufficient privileges to complete the operation.",
-            )
+            raise _refused("Authorization_RequestDenied")
         shown = self._emulator.identity.applications.shown(application)
         if shown is None:
-            raise WebApiError(
-                404,
-                "Request_ResourceNotFound",
-                f"Resource '{application}' does not exist or one of its queried"
-                " reference-property objects are not present.",
-            )
+            raise _refused("Request_ResourceNotFound", application)
         selected = dict(parse_qsl(arrival.query)).get("$select", ",".join(shown))
         if unknown := set(selected.split(",")) - set(shown):
-            raise WebApiError(
-                400,
-                "BadRequest",
-                f"Could not find a property named '{min(unknown)}' on type"
-                " 'microsoft.graph.application'.",
-            )
+            raise _refused("BadRequest", min(unknown))
         context = f"{arrival.origin}{GRAPH_PATH}/v1.0/$metadata#applications/$entity"
         return wire.json_response(
             {"@odata.context": context}
@@ -155,31 +144,31 @@ class Graph:
         )
 
 
+def _refused(code: str, *values: str) -> WebApiError:
+    status, text = _BY_CODE[code]
+    return WebApiError(int(status), code, text.format(*values))
+
+
+_BY_CODE = {
+    code: (status, text)
+    for code, status, text in (
+        line.split(maxsplit=2) for line in _REFUSALS.strip().splitlines()
+    )
+}
+
+
 def _decoded(body: bytes) -> bytes:
     """The message; the error is documented."""
     try:
         return base64.b64decode(b"".join(body.split()), validate=True)
     except binascii.Error:
-        raise WebApiError(
-            400,
-            "ErrorMimeContentInvalidBase64String",
-            "Invalid base64 string for MIME content.",
-        ) from None
+        raise _refused("ErrorMimeContentInvalidBase64String") from None
 
 
 def _check(message: EmailMessage, mailbox: str) -> None:
     """A mailbox sends in its own name, to somebody; both codes are observed."""
     senders = [a.lower() for _, a in getaddresses(message.get_all("From", []))]
     if senders != [mailbox]:
-        raise WebApiError(
-            403,
-            "ErrorSendAsDenied",
-            "The user account which was used to submit this request does not have the"
-            " right to send mail on behalf of the specified sending account.",
-        )
+        raise _refused("ErrorSendAsDenied")
     if not getaddresses([str(each) for each in message.get_all("To", [])]):
-        raise WebApiError(
-            400,
-            "ErrorInvalidRecipients",
-            "A message can't be sent because it contains no recipients.",
-        )
+        raise _refused("ErrorInvalidRecipients")

@@ -12,7 +12,6 @@ from urllib.parse import unquote_plus
 
 from apex_pipeline.emulator import errors, surface
 from apex_pipeline.emulator.places import Place
-from apex_pipeline.emulator.security import Principal
 from apex_pipeline.emulator.surface import ALIASES, Route
 from apex_pipeline.emulator.wire import Request
 
@@ -39,14 +38,14 @@ _ANNOTATED = (
 )
 
 
-def check(place: Place, user: Principal, request: Request) -> None:
+def check(place: Place, request: Request) -> None:
     """Let a request through, or say what in it is not."""
     route = _route(place, request)
     _check_options(route, request)
     _check_preferences(route, request)
-    _check_headers(route, user, request)
+    _check_headers(route, request)
     _check_content(place, request)
-    if place.resource == "message":
+    if place.resource in {"message", "bulk message"}:
         _check_parameters(place, route, request)
 
 
@@ -56,9 +55,12 @@ def _route(place: Place, request: Request) -> Route:
         if request.method != method:
             raise errors.wrong_verb(request.url())
         return route
-    if (request.method, place.resource) not in surface.ROUTES:
+    known = surface.ROUTES.get((request.method, place.resource))
+    if known is None:
         raise errors.method_not_allowed(request.method)
-    return surface.ROUTES[request.method, place.resource]
+    if not known.done:
+        raise errors.not_emulated(f"{request.method} {known.address}.")
+    return known
 
 
 def _check_options(route: Route, request: Request) -> None:
@@ -76,13 +78,26 @@ def _check_options(route: Route, request: Request) -> None:
         if name in _UNSUPPORTED:
             raise errors.malformed_url(f"The query parameter {name} is not supported.")
         if name in route.refused:
-            raise errors.malformed_url(
-                f'The "{name}" query parameter isn\'t supported when Change Tracking is'
-                " enabled."
-            )
+            raise _refused(name, request.options())
         known = name in route.options | route.ignored | _ANYWHERE
         if not known and not (name.startswith("@") and ALIASES in route.options):
             raise errors.not_emulated(f"the query option {name[:100]}.")
+
+
+def _refused(name: str, options: dict[str, str]) -> errors.WebApiError:
+    """From "Aggregate data using OData" and "Use change tracking"."""
+    if "$apply" not in options:
+        return errors.malformed_url(
+            f'The "{name}" query parameter isn\'t supported when Change Tracking is'
+            " enabled."
+        )
+    column = re.escape(options[name].partition(" ")[0])
+    if re.search(rf"\bas\s+{column}\b", options["$apply"]):
+        return errors.malformed_url(
+            "The query node SingleValueOpenPropertyAccess is not supported."
+        )
+    # Of other columns the page says nothing.
+    return errors.not_emulated(f"the query option {name} together with $apply.")
 
 
 def _check_preferences(route: Route, request: Request) -> None:
@@ -101,7 +116,7 @@ def _check_preferences(route: Route, request: Request) -> None:
             raise errors.not_emulated(f"the annotation {pattern[:100]}.")
 
 
-def _check_headers(route: Route, user: Principal, request: Request) -> None:
+def _check_headers(route: Route, request: Request) -> None:
     for name, value in request.headers.items():
         if name in NEVER:
             raise errors.not_emulated(f"the header {name}.")
@@ -117,16 +132,9 @@ def _check_headers(route: Route, user: Principal, request: Request) -> None:
         starred = value.strip() == "*" and f"{name}:*" in route.headers
         if name not in route.headers and not starred:
             raise errors.not_emulated(f"the header {name}: {value[:100]} here.")
-        _check_meaning(name, value.strip(), user)
-
-
-def _check_meaning(name: str, value: str, user: Principal) -> None:
-    """Values, and privileges that "Bypass custom Dataverse logic" asks for."""
-    known = _VALUES.get(name)
-    if known is not None and not known(value):
-        raise errors.not_emulated(f"the header {name}: {value[:100]}.")
-    if name in _PRIVILEGES and value.lower() != "false":
-        user.require_plain(_PRIVILEGES[name], "plugintype")
+        known = _VALUES.get(name)
+        if known is not None and value.strip().lower() not in known:
+            raise errors.not_emulated(f"the header {name}: {value[:100]}.")
 
 
 def _check_content(place: Place, request: Request) -> None:
@@ -147,11 +155,15 @@ def _check_content(place: Place, request: Request) -> None:
 
 
 def _check_parameters(place: Place, message: Route, request: Request) -> None:
-    if request.method == "GET":
-        names = {name for name, _ in request.arguments()}
-    else:
-        names = {name for name in request.json(place.name) if "@" not in name}
-    for name in sorted(names - message.parameters):
+    given = (
+        dict(request.arguments())
+        if request.method == "GET"
+        else request.json(place.name)
+    )
+    for name in sorted(given.keys() - message.parameters):
+        if "@" in name or (name in message.others and not given[name]):
+            # What the service has is sent as false or empty by clients that mean none.
+            continue
         if name in message.others:
             raise errors.not_emulated(f"the parameter {name} of {place.name}.")
         raise errors.malformed_payload(
@@ -191,22 +203,8 @@ EVERYWHERE: dict[str, Callable[[str], bool]] = {
     "odata-maxversion": lambda value: value.strip() in {"4.0", "4.01"},
     "odata-version": lambda value: value.strip() == "4.0",
 }
-_VALUES: dict[str, Callable[[str], bool]] = {
-    "mscrm.bypassbusinesslogicexecution": lambda value: (
-        {each.strip() for each in value.split(",")} <= {"CustomSync", "CustomAsync"}
-    ),
-    # No rule that detects duplicates can be made here, so none is ever found.
-    **dict.fromkeys(
-        (
-            "mscrm.bypasscustompluginexecution",
-            "mscrm.mergelabels",
-            "mscrm.suppresscallbackregistrationexpanderjob",
-            "mscrm.suppressduplicatedetection",
-        ),
-        lambda value: value.lower() in {"true", "false"},
-    ),
-}
-_PRIVILEGES = {
-    "mscrm.bypassbusinesslogicexecution": "prvBypassCustomBusinessLogic",
-    "mscrm.bypasscustompluginexecution": "prvBypassCustomPlugins",
-}
+# No rule that detects duplicates can be made here, so none is ever found.
+_VALUES = dict.fromkeys(
+    ("mscrm.mergelabels", "mscrm.suppressduplicatedetection"),
+    frozenset({"true", "false"}),
+)

@@ -46,18 +46,8 @@ class Guid:
 def store_guid(text: str) -> str:
     """Reorder a GUID's digits so that their text sorts as SQL Server sorts it."""
     t = text.lower()
-    return (
-        t[24:]
-        + t[19:23]
-        + t[16:18]
-        + t[14:16]
-        + t[11:13]
-        + t[9:11]
-        + t[6:8]
-        + t[4:6]
-        + t[2:4]
-        + t[:2]
-    )
+    first = t[6:8] + t[4:6] + t[2:4] + t[:2]
+    return t[24:] + t[19:23] + t[16:18] + t[14:16] + t[11:13] + t[9:11] + first
 
 
 def load_guid(stored: str) -> str:

@@ -230,7 +230,7 @@ class Emulator:
                 f"{arrival.origin}/api/data/v9.2",
             ),
         )
-        reading = profile.reading_seconds(arrival.method, response.rows)
+        reading = response.rows * profile.read if arrival.method == "GET" else 0
         if reading:
             await self.clock.sleep(reading)
         if profile == latency.NONE:

@@ -37,26 +37,13 @@ class Profile:
         if path == "$batch":
             operations = body.count(b"HTTP/1.1")
             return self.request + operations * self.single
-        rows = body.count(b"@odata.type")
-        for message, seconds in (
-            ("CreateMultiple", self.create),
-            ("UpdateMultiple", self.create),
-            ("UpsertMultiple", self.upsert),
-        ):
-            if path.endswith(message):
-                by_key = body.count(b"@odata.id")
-                if message != "UpsertMultiple":
-                    by_key = 0
-                return (
-                    self.request
-                    + (rows - by_key) * seconds
-                    + by_key * self.upsert_by_key
-                )
+        if path.endswith("Multiple"):
+            rows, by_key = body.count(b"@odata.type"), body.count(b"@odata.id")
+            if not path.endswith("UpsertMultiple"):
+                return self.request + rows * self.create
+            by_id = (rows - by_key) * self.upsert
+            return self.request + by_id + by_key * self.upsert_by_key
         return self.request if method == "GET" else self.single
-
-    def reading_seconds(self, method: str, rows: int) -> float:
-        """What the rows of an answer take."""
-        return rows * self.read if method == "GET" else 0
 
 
 NONE = Profile()

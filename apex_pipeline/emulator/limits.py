@@ -10,7 +10,7 @@ Pure: time is handed in.
 
 import math
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from apex_pipeline.emulator.errors import WebApiError
 
@@ -54,7 +54,6 @@ class ServiceProtection:
     """Admits requests, or says how long to wait."""
 
     def __init__(self, limits: Limits) -> None:
-        """Start with empty windows."""
         self.limits = limits
         self._windows: dict[tuple[str, int], Window] = {}
 
@@ -130,39 +129,34 @@ class ServiceProtection:
 
 def too_many(limits: Limits) -> WebApiError:
     """The number of requests."""
-    return WebApiError(
-        429,
+    return _exceeded(
         "0x80072322",
-        f"Number of requests exceeded the limit of {limits.requests} over time window"
-        f" of {limits.window_seconds:.0f} seconds.",
+        f"Number of requests exceeded the limit of {limits.requests} over time window of"
+        f" {limits.window_seconds:.0f} seconds.",
     )
 
 
 def too_long(limits: Limits) -> WebApiError:
     """Combined execution time; the two spaces are documented."""
-    return WebApiError(
-        429,
+    return _exceeded(
         "0x80072321",
         "Combined execution time of incoming requests exceeded limit of"
         f" {limits.execution_seconds * 1000:,.0f}  milliseconds over time window of"
-        f" {limits.window_seconds:.0f} seconds. Decrease number of concurrent requests"
-        " or reduce the duration of requests and try again later.",
+        f" {limits.window_seconds:.0f} seconds. Decrease number of concurrent requests or"
+        " reduce the duration of requests and try again later.",
     )
 
 
 def too_many_at_once(concurrent: int) -> WebApiError:
     """Concurrent requests."""
-    return WebApiError(
-        429,
-        "0x80072326",
-        f"Number of concurrent requests exceeded the limit of {concurrent}.",
-    )
+    text = f"Number of concurrent requests exceeded the limit of {concurrent}."
+    return _exceeded("0x80072326", text)
+
+
+def _exceeded(code: str, text: str) -> WebApiError:
+    return WebApiError(429, code, text)
 
 
 def _throttled(error: WebApiError, wait: float) -> WebApiError:
-    return WebApiError(
-        error.status,
-        error.code,
-        error.message,
-        {"Retry-After": str(max(1, math.ceil(wait)))},
-    )
+    headers = {"Retry-After": str(max(1, math.ceil(wait)))}
+    return replace(error, headers=headers)

@@ -13,8 +13,8 @@ from apex_pipeline.emulator import (
     errors,
     expand_clauses,
     odata,
+    places,
     relationships,
-    url_paths,
 )
 from apex_pipeline.emulator.definition_properties import (
     COLUMN_DEFAULTS,
@@ -36,6 +36,7 @@ from apex_pipeline.emulator.syntax_tree import Literal
 from apex_pipeline.emulator.wire import Request, Response
 
 Handler = Callable[[Call], Response]
+_missing = definition_properties.missing
 
 _RELATIONSHIP = "RelationshipMetadataBase"
 _KINDS = {
@@ -50,18 +51,11 @@ _KINDS = {
 _NAVIGATION = frozenset(_KINDS) - {"Privileges"} | {"OptionSet", "GlobalOptionSet"}
 _TYPED = frozenset(name for each in TYPES.values() for name in each)
 _BASE = frozenset(
-    [
-        "HasChanged",
-        "IntroducedVersion",
-        "IsCustomizable",
-        "IsCustomRelationship",
-        "IsManaged",
-        "IsValidForAdvancedFind",
-        "MetadataId",
-        "RelationshipType",
-        "SchemaName",
-        "SecurityTypes",
-    ]
+    {
+        *("HasChanged", "IntroducedVersion", "IsCustomizable", "IsCustomRelationship"),
+        *("IsManaged", "IsValidForAdvancedFind", "MetadataId", "RelationshipType"),
+        *("SchemaName", "SecurityTypes"),
+    }
 )
 INNER_OPTIONS = frozenset({"$select", "$filter", "$expand"})
 
@@ -137,11 +131,11 @@ def _definitions(call: Call) -> Response:
     if call.place.resource == "definitions count":
         text = str(len(env.tables)).encode()
         return Response(200, text, {"Content-Type": "text/plain"})
+    tables = env.tables if key is None else [find_table(env, key)]
+    views = [_lazily(env, table, request) for table in tables]
     if key is None:
-        views = [_lazily(env, table, request) for table in env.tables]
         return _collection(call, views, "#EntityDefinitions", "EntityMetadata")
-    view = _lazily(env, find_table(env, key), request)
-    shown = _shape(view, request.options(), request, "EntityMetadata")
+    shown = _shape(views[0], request.options(), request, "EntityMetadata")
     return call.answer("#EntityDefinitions/$entity", **shown)
 
 
@@ -153,15 +147,11 @@ def _own(table: Table) -> Definition:
 
 def _lazily(env: Environment, table: Table, request: Request) -> Definition:
     """A view without the parts that are not asked for; they would take the longest."""
-    view = _own(table)
     wanted = request.options().get("$expand", "") + request.options().get("$select", "")
     if any(name in wanted for name in _NAVIGATION):
         return table_view(env, table)
-    return (
-        view
-        | {"Privileges": privileges(table.definition)}
-        | dict.fromkeys(_NAVIGATION - {"OptionSet", "GlobalOptionSet"})
-    )
+    view = {**_own(table), "Privileges": privileges(table.definition)}
+    return view | dict.fromkeys(_NAVIGATION - {"OptionSet", "GlobalOptionSet"})
 
 
 def _require(call: Call) -> None:
@@ -172,14 +162,14 @@ def _require(call: Call) -> None:
 
 def table_of(call: Call) -> Table:
     """The table that a path below EntityDefinitions begins with."""
-    _, predicate = url_paths.name_and_key(call.place.segments[0])
+    _, predicate = places.name_and_key(call.place.segments[0])
     return find_table(call.env, str(predicate))
 
 
 def _parts(call: Call) -> Response:
     """Columns, keys, privileges and relationships of a table."""
     _require(call)
-    place, request = call.place, call.request
+    place = call.place
     view = table_view(call.env, table_of(call))
     _check_known(view["LogicalName"], place.name)
     parts: list[Any] = view[place.name]  # type: ignore[assignment]  # a list
@@ -190,16 +180,7 @@ def _parts(call: Call) -> Response:
         if not _is_column_type(kind):
             raise errors.no_such_segment(place.segments[2])
         parts = [each for each in parts if each["@odata.type"] == f"#{CRM}{kind}"]
-    if place.key is None:
-        return _collection(call, parts, context, kind)
-    found = find_part(parts, place.key, kind)
-    if place.resource == "option set":
-        options: Any = found.get("OptionSet")
-        if options is None:
-            raise errors.no_such_segment("OptionSet")
-        found, kind, context = options, "OptionSetMetadata", f"{context}/OptionSet"
-    shown = _shape(found, request.options(), request, kind)
-    return call.answer(f"{context}/$entity", **shown)
+    return _collection(call, parts, context, kind)
 
 
 def _is_column_type(kind: str) -> bool:
@@ -210,7 +191,7 @@ def _is_column_type(kind: str) -> bool:
 
 def _relationships(call: Call) -> Response:
     call.user.require_plain("prvReadEntity", "entity")
-    place, request = call.place, call.request
+    place = call.place
     kind = place.name.removeprefix(CRM) or _RELATIONSHIP
     if kind == "ManyToManyRelationshipMetadata":
         raise errors.not_emulated(f"reading {kind}.")
@@ -218,18 +199,18 @@ def _relationships(call: Call) -> Response:
         raise errors.no_such_segment(place.name)
     found = [each.definition for each in relationships.every(call.env)]
     context = "#" + "/".join(place.segments)
-    if place.key is None:
-        return _collection(call, found, context, kind)
-    one = find_part(found, place.key, kind)
-    shown = _shape(one, request.options(), request, kind)
-    return call.answer(f"{context}/$entity", **shown)
+    return _collection(call, found, context, kind)
 
 
 def _collection(
     call: Call, found: list[Definition], context: str, kind: str
 ) -> Response:
-    request = call.request
+    """Those that are asked for, or the one that the place names."""
+    request, key = call.request, call.place.key
     options = request.options()
+    if key is not None:
+        shown_one = _shape(find_part(found, key, kind), options, request, kind)
+        return call.answer(f"{context}/$entity", **shown_one)
     if "$filter" in options:
         node = odata.parse_filter(options["$filter"], request.aliases())
         found = [each for each in found if definition_filters.matches(node, each, kind)]
@@ -244,11 +225,10 @@ def _shape(
     names = [each.strip() for each in options.get("$select", "").split(",") if each]
     own = {name: value for name, value in definition.items() if name not in _NAVIGATION}
     for name in names:
-        if name in _TYPED and (name not in own or not _belongs(name, kind)):
-            # It takes a cast to the type that has it.
-            raise errors.no_such_property(name, kind)
         if name not in own or not _belongs(name, kind):
-            raise definition_properties.missing(name, kind)
+            # One of a type takes a cast to the type that has it.
+            typed = name in _TYPED
+            raise (errors.no_such_property if typed else _missing)(name, kind)
     always = {"@odata.type", "MetadataId", "PrivilegeId"}
     shown = {
         name: value
@@ -289,7 +269,7 @@ def _expandable(definition: Definition, name: str, kind: str) -> object:
         # Choices are local ones here, so there is none to point to.
         return None
     if name not in _NAVIGATION or name not in definition or kind == "AttributeMetadata":
-        raise definition_properties.missing(name, kind)
+        raise _missing(name, kind)
     return definition[name]
 
 
@@ -312,7 +292,6 @@ HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(
         ("GET column", "GET columns", "GET key", "GET keys", "part", "parts"), _parts
     ),
-    "option set": _parts,
     "GET relationships": _relationships,
     "GET relationship": _relationships,
 }

@@ -1,25 +1,23 @@
 """Order and position of a page, and the opaque token that leads to the next.
 
-The token has the look that Microsoft Learn shows in "Page results": a paging cookie
-with the last record's values of the ordering columns, encoded twice. The next page
-begins after them, so records that come or go meanwhile shift nothing.
+The token has the look that Microsoft Learn shows in "Page results": a paging cookie,
+encoded twice. In it are the last record's values of the ordering columns (as JSON, which
+is chosen: clients take it as it is). The next page begins after them, so records that
+come or go meanwhile shift nothing.
 """
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import quote, unquote
-from xml.sax.saxutils import escape, unescape
 
-from apex_pipeline.emulator import errors, filters, guids
-from apex_pipeline.emulator.codecs import Codec, Stored
+from apex_pipeline.emulator import errors, filters
+from apex_pipeline.emulator.codecs import Stored
 from apex_pipeline.emulator.filters import Scope
 from apex_pipeline.emulator.storage import quoted
 
 _TOKEN = re.compile(r'<cookie pagenumber="(\d+)" pagingcookie="([^"]*)"')
-_VALUE = re.compile(r'<([\w.]+) last(null)?="([^"]*)"')
-_QUOTE = {'"': "&quot;"}
-_UNQUOTE = {"&quot;": '"'}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +26,6 @@ class Key:
 
     name: str
     sql: str
-    codec: Codec
     descending: bool = False
 
 
@@ -84,22 +81,27 @@ def parse_order(text: str, scope: Scope) -> Order:
         if direction not in {"", "asc", "desc"}:
             raise errors.malformed_url(f"Syntax error in $orderby '{part.strip()}'.")
         label = name.replace("/", ".") if "/" in name else found.column.name
-        codec = found.column.codec
-        keys.setdefault(label, Key(label, found.sql, codec, direction == "desc"))
+        keys.setdefault(label, Key(label, found.sql, direction == "desc"))
     last = scope.table.primary_key
-    codec = scope.table.columns[last].codec
-    keys.setdefault(last, Key(last, f"{scope.name}.{quoted(last)}", codec))
+    keys.setdefault(last, Key(last, f"{scope.name}.{quoted(last)}"))
     return Order(tuple(keys.values()))
+
+
+def whole(text: str | None, name: str) -> int | None:
+    """A whole number, or None where the option is not given."""
+    if text is None:
+        return None
+    if not text.isascii() or not text.isdigit() or len(text) > 9:
+        raise errors.malformed_url(
+            f"Invalid value '{text}' for {name} query option found."
+        )
+    return int(text)
 
 
 def write_token(order: Order, position: Position) -> str:
     """A `$skiptoken`, ready for a URL."""
-    values = "".join(
-        f'<{key.name} last{"null" if value is None else ""}="{_write(value, key)}"/>'
-        for key, value in zip(order.keys, position.last, strict=True)
-    )
-    cookie = f'<cookie page="{position.page - 1}">{values}</cookie>'
-    encoded = quote(quote(cookie, safe=""), safe="")
+    names = [key.name for key in order.keys]
+    encoded = quote(quote(json.dumps([names, position.last]), safe=""), safe="")
     return quote(
         f'<cookie pagenumber="{position.page}" pagingcookie="{encoded}"'
         ' istracking="False" />',
@@ -109,38 +111,11 @@ def write_token(order: Order, position: Position) -> str:
 
 def read_token(token: str, order: Order) -> Position:
     """The position that `write_token` wrote."""
-    malformed = errors.WebApiError(
-        400, "0x80040203", "Malformed XML in the Paging Cookie"
-    )
     match = _TOKEN.match(token)
-    if match is None:
-        raise malformed
-    found = {
-        name: None if null else unescape(value, _UNQUOTE)
-        for name, null, value in _VALUE.findall(unquote(unquote(match[2])))
-    }
-    if list(found) != [key.name for key in order.keys]:
-        raise malformed
     try:
-        last = tuple(_read(found[key.name], key) for key in order.keys)
+        names, last = json.loads(unquote(unquote(match[2] if match else "")))
     except ValueError:
-        raise malformed from None
-    return Position(int(match[1]), last)
-
-
-def _write(value: Stored, key: Key) -> str:
-    if value is None:
-        return "1"
-    if isinstance(key.codec, guids.Guid):
-        return "{" + guids.load_guid(str(value)).upper() + "}"
-    return escape(str(value), _QUOTE)
-
-
-def _read(value: str | None, key: Key) -> Stored:
-    if value is None:
-        return None
-    if isinstance(key.codec, guids.Guid):
-        return guids.store_guid(value.strip("{}"))
-    if key.codec.affinity == "INTEGER":
-        return int(value)
-    return float(value) if key.codec.affinity == "REAL" else value
+        raise errors.malformed_cookie() from None
+    if match is None or names != [key.name for key in order.keys]:
+        raise errors.malformed_cookie()
+    return Position(int(match[1]), tuple(last))

@@ -1,9 +1,11 @@
 """Leads a URL to the kind of address that it is."""
 
-from dataclasses import dataclass, replace
+import re
+from dataclasses import dataclass
 from typing import cast
+from urllib.parse import unquote
 
-from apex_pipeline.emulator import errors, relationships, targets, url_paths, wire
+from apex_pipeline.emulator import errors, relationships, targets, wire
 from apex_pipeline.emulator.definitions import CRM
 from apex_pipeline.emulator.environment import Environment
 from apex_pipeline.emulator.relationships import Navigation
@@ -13,6 +15,9 @@ from apex_pipeline.emulator.surface import BOUND_MESSAGES, MESSAGES, ROUTES
 from apex_pipeline.emulator.targets import Address
 from apex_pipeline.emulator.wire import Request, Response
 
+_KEYED = re.compile(r"([^()]+)(?:\((.*)\))?", re.DOTALL).fullmatch
+# A slash between quotes does not split.
+_SEGMENT = re.compile(r"(?:[^/']|'(?:[^']|'')*')+")
 BULK_MESSAGES = ("CreateMultiple", "UpdateMultiple", "UpsertMultiple")
 PARTS = {
     "Attributes": "column",
@@ -90,12 +95,20 @@ class Call:
         return self.answer(f"#{kind}", **members)
 
 
+def name_and_key(segment: str) -> tuple[str, str | None]:
+    """`accounts(1)` as its name and what stands in parentheses, None without any."""
+    match = _KEYED(segment)
+    if match is None:
+        raise errors.no_such_segment(segment[:200])
+    return match[1], match[2]
+
+
 def find(env: Environment, request: Request) -> Place:
     """Where a request leads."""
-    segments = tuple(url_paths.split(request.path))
+    segments = tuple(_SEGMENT.findall(unquote(request.path).strip("/")))
     if not segments:
         return Place("service document")
-    name, key = url_paths.name_and_key(segments[0])
+    name, key = name_and_key(segments[0])
     place = Place("message", name=name, segments=segments, key=key)
     if name == "$batch" and len(segments) == 1:
         return Place("$batch")
@@ -118,7 +131,7 @@ def _unknown_segment(name: str) -> errors.WebApiError:
 
 
 def _data_place(env: Environment, request: Request, segments: tuple[str, ...]) -> Place:
-    name, key = url_paths.name_and_key(segments[0])
+    name, key = name_and_key(segments[0])
     table = env.table_of_set(name)
     rest = segments[1:]
     if key is None:
@@ -140,17 +153,15 @@ def _collection_place(request: Request, table: Table, rest: tuple[str, ...]) -> 
             return Place("changes", table)
         return Place("records", table)
     if rest == ("$count",):
-        changed = "$deltatoken" in options
-        return Place("count of changes" if changed else "count", table)
+        return Place("count", table)
     message = rest[0].removeprefix(CRM)
     if len(rest) == 1 and request.method == "POST":
         if message == rest[0]:
             raise errors.unresolved_parameters()
         if message == "DeleteMultiple":
             # "If you use DeleteMultiple on a standard table, you get the error …".
-            raise errors.WebApiError(
-                501, "0x80004001", "DeleteMultiple has not yet been implemented."
-            )
+            reason = "DeleteMultiple has not yet been implemented."
+            raise errors.WebApiError(501, "0x80004001", reason)
         if message in BULK_MESSAGES and table.takes_bulk:
             return Place("bulk message", table, name=message)
     if rest[0].startswith(CRM) and message in BULK_MESSAGES:
@@ -161,7 +172,7 @@ def _collection_place(request: Request, table: Table, rest: tuple[str, ...]) -> 
 def _below_record(
     env: Environment, table: Table, address: Address, rest: tuple[str, ...]
 ) -> Place:
-    name, key = url_paths.name_and_key(rest[0])
+    name, key = name_and_key(rest[0])
     last = rest[1:]
     if name.startswith(CRM) and not last:
         message = name.removeprefix(CRM)
@@ -169,9 +180,8 @@ def _below_record(
             raise errors.not_emulated(f"the message {message} of {table.name}.")
         return Place(f"{table.name} {message}", table, address, message)
     column = table.shown(name)
-    if column is not None and key is None and last in {(), ("$value",)}:
-        resource = "raw property" if last else "property"
-        return Place(resource, table, address, column.name)
+    if column is not None and key is None and not last:
+        return Place("property", table, address, column.name)
     found = relationships.navigation(env, table, name)
     if found is None:
         if (table.name, name) in BOUND_MESSAGES:
@@ -179,21 +189,16 @@ def _below_record(
         if table.custom and column is None:
             raise errors.no_such_segment(name)
         raise errors.not_emulated(f"the path segment {name} after a record.")
-    place = Place("", table, address, name, found, key)
-    if last == ("$ref",):
-        resource = "references" if found.many else "reference"
-    elif key is None and last == ("$count",) and found.many:
-        resource = "related count"
-    elif key is None and not last:
-        resource = "related records" if found.many else "related record"
-    else:
+    kind = "reference" if last == ("$ref",) else "related record"
+    if last not in {(), ("$ref",)} or (key is not None and not last):
         raise errors.not_emulated(f"the path {'/'.join(rest)[:200]} after a record.")
-    return replace(place, resource=resource)
+    many = "s" if found.many else ""
+    return Place(f"{kind}{many}", table, address, name, found, key)
 
 
 def _definition_place(root: str, segments: tuple[str, ...]) -> Place:
-    """`EntityDefinitions(…)/Attributes(…)/Microsoft.Dynamics.CRM.…/OptionSet`."""
-    _, key = url_paths.name_and_key(segments[0])
+    """`EntityDefinitions(…)/Attributes(…)/Microsoft.Dynamics.CRM.…`."""
+    _, key = name_and_key(segments[0])
     single, many = _METADATA_ROOTS[root]
     rest = list(segments[1:])
     cast = ""
@@ -210,12 +215,10 @@ def _definition_place(root: str, segments: tuple[str, ...]) -> Place:
 
 
 def _part_place(segments: tuple[str, ...], rest: list[str]) -> Place:
-    name, key = url_paths.name_and_key(rest.pop(0))
+    name, key = name_and_key(rest.pop(0))
     if name == "Attributes" and rest and rest[0].startswith(CRM):
         rest.pop(0)
     if name in PARTS and not rest:
         resource = PARTS[name] if key is not None else f"{PARTS[name]}s"
         return Place(resource, name=name, key=key, segments=segments)
-    if rest == ["OptionSet"] and key is not None and len(segments) == 4:
-        return Place("option set", name=name, key=key, segments=segments)
     raise errors.not_emulated(f"the path {'/'.join(segments)[:200]}.")

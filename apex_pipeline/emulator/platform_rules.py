@@ -1,6 +1,15 @@
-"""What creating one of the platform's own records means beyond its columns."""
+"""What the platform adds to what is written: states, numbers, and rules of its tables.
 
+States from "Define status reason transitions" and the StatusOptionMetadata of the Web API
+reference (the error is observed); numbers from "Create autonumber columns".
+"""
+
+import re
+import secrets
+import string
 from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
 
 from apex_pipeline.emulator import errors, guids, roles
 from apex_pipeline.emulator.codecs import Stored
@@ -9,11 +18,21 @@ from apex_pipeline.emulator.schema import Table
 from apex_pipeline.emulator.storage import quoted
 from apex_pipeline.emulator.targets import Draft
 
+_STATES = frozenset({"statecode", "statuscode"})
+_FIRST_NUMBER = 1000
+_PLACEHOLDER = re.compile(r"\{(SEQNUM|RANDSTRING|DATETIMEUTC):([^}]*)\}")
+_LONGEST_RANDOM = 6
+# .NET's letters for parts of a date, as in the documentation's examples.
+_DATE_PARTS = {"yyyy": "%Y", "MM": "%m", "dd": "%d", "HH": "%H", "hh": "%I", "mm": "%M"}
+_DATE_PARTS["ss"] = "%S"
+
 
 def before_create(env: Environment, table: Table, draft: Draft) -> Draft:
     """Check, and fill in what the platform derives."""
+    _require(table, draft, *_REQUIRED.get(table.name, ()))
     rule = _BEFORE.get(table.name)
-    return rule(env, table, draft) if rule else draft
+    draft = rule(env, table, draft) if rule else draft
+    return _numbered(env, table, with_state(env, table, draft, None))
 
 
 def after_write(
@@ -30,13 +49,107 @@ def after_write(
         )
 
 
+def with_state(
+    env: Environment, table: Table, draft: Draft, record_id: str | None
+) -> Draft:
+    """A draft whose state and status belong together.
+
+    A state alone sets its default status. A status alone has to belong to the state of
+    the record, or to the first where the record is new.
+
+    Args:
+        env: Where the record is.
+        table: Its table.
+        draft: What is to be written.
+        record_id: The record; None for a new one.
+    """
+    if _STATES.isdisjoint(draft.columns):
+        return draft
+    held = draft.held()
+    for name in _STATES & held.keys():
+        if held[name] is None:
+            raise errors.required_missing(f"{name} must not be null.")
+    state = held.get("statecode", _state_of(env, table, record_id))
+    belonging = [
+        int(option["Value"])
+        for option in _options(table, "statuscode")
+        if option.get("State", option["Value"] - 1) == state
+    ]
+    if "statuscode" not in held:
+        return draft.with_values({"statuscode": belonging[0]})
+    if held["statuscode"] in belonging:
+        return draft
+    labels = {
+        option["Value"]: option["Label"]["LocalizedLabels"][0]["Label"]
+        for option in _options(table, "statecode")
+    }
+    shown = "" if record_id is None else f" with Id {guids.load_guid(record_id)}"
+    raise errors.WebApiError(
+        400,
+        "0x80048408",
+        f"{held['statuscode']} is not a valid status code for state code"
+        f" {table.definition['SchemaName']}State.{labels[state]} on {table.name}{shown}.",
+    )
+
+
+def _state_of(env: Environment, table: Table, record_id: str | None) -> Any:
+    if record_id is None:
+        return 0
+    found = env.storage.of_record(table, "statecode", record_id)
+    return found and found[0]
+
+
+def _options(table: Table, name: str) -> list[Any]:
+    options: Any = table.columns[name].definition["OptionSet"]
+    listed: list[Any] = options["Options"]
+    return listed
+
+
+def _numbered(env: Environment, table: Table, draft: Draft) -> Draft:
+    """With the numbers that a new record does not bring along."""
+    patterns = table.plans.get("autonumber")
+    if patterns is None:
+        patterns = table.plans["autonumber"] = {
+            name: str(column.definition["AutoNumberFormat"])
+            for name, column in table.columns.items()
+            if column.definition.get("AutoNumberFormat")
+        }
+    missing = patterns.keys() - draft.columns
+    return draft.with_values(
+        {name: _text(env, f"{table.name}.{name}", patterns[name]) for name in missing}
+    )
+
+
+def _text(env: Environment, name: str, pattern: str) -> str:
+    def fill(match: re.Match[str]) -> str:
+        kind, length = match[1], match[2]
+        if kind == "DATETIMEUTC":
+            now = datetime.fromtimestamp(env.clock.now(), UTC)
+            return re.sub(
+                "|".join(_DATE_PARTS), lambda m: f"{now:{_DATE_PARTS[m[0]]}}", length
+            )
+        if not length.isdigit() or (
+            kind == "RANDSTRING" and not 1 <= int(length) <= _LONGEST_RANDOM
+        ):
+            raise errors.invalid_definition("Invalid Argument")
+        if kind == "RANDSTRING":
+            return "".join(
+                secrets.choice(string.ascii_uppercase + string.digits)
+                for _ in range(int(length))
+            )
+        number = env.storage.document("autonumber", name) or _FIRST_NUMBER
+        env.storage.put_document("autonumber", name, number + 1)
+        return str(number).zfill(int(length))
+
+    return _PLACEHOLDER.sub(fill, pattern)
+
+
 def _application_user(env: Environment, table: Table, draft: Draft) -> Draft:
     """One user for one application: DuplicateApplicationUser.
 
     That the business unit is required is documented for the column; status is chosen.
     """
-    _require(table, draft, "businessunitid")
-    held = dict(zip(draft.columns, draft.values, strict=True))
+    held = draft.held()
     application = held.get("applicationid")
     if application is None:
         raise errors.not_emulated("users that are not application users.")
@@ -56,20 +169,9 @@ def _application_user(env: Environment, table: Table, draft: Draft) -> Draft:
     )
 
 
-def _role(env: Environment, table: Table, draft: Draft) -> Draft:
-    del env
-    _require(table, draft, "name", "businessunitid")
-    return draft
-
-
 def _uniquely_named(env: Environment, table: Table, draft: Draft) -> Draft:
     """Publishers and solutions have unique names; status and code are chosen."""
-    needed = {
-        "solution": ("publisherid", "version"),
-        "publisher": ("customizationprefix",),
-    }
-    _require(table, draft, "uniquename", "friendlyname", *needed[table.name])
-    held = dict(zip(draft.columns, draft.values, strict=True))
+    held = draft.held()
     if _exists(env, table, "uniquename", held["uniquename"]):
         raise errors.WebApiError(
             412,
@@ -77,23 +179,17 @@ def _uniquely_named(env: Environment, table: Table, draft: Draft) -> Draft:
             f"The {table.name} unique name '{held['uniquename']}' is already being used"
             " and cannot be used again.",
         )
-    return (
-        draft
-        if "ismanaged" in held or table.name == "publisher"
-        else (draft.with_values({"ismanaged": 0}))
-    )
+    if table.name == "solution" and "ismanaged" not in held:
+        return draft.with_values({"ismanaged": 0})
+    return draft
 
 
 def _require(table: Table, draft: Draft, *columns: str) -> None:
     """RequiredFieldMissing: system-required columns are enforced, others are not."""
-    held = dict(zip(draft.columns, draft.values, strict=True))
+    held = draft.held()
     for name in columns:
         if held.get(name) is None:
-            raise errors.WebApiError(
-                400,
-                "0x80040200",
-                f"Required field missing. {table.name}.{name} must not be empty.",
-            )
+            raise errors.required_missing(f"{table.name}.{name} must not be empty.")
 
 
 def _exists(env: Environment, table: Table, column: str, value: object) -> bool:
@@ -101,9 +197,14 @@ def _exists(env: Environment, table: Table, column: str, value: object) -> bool:
     return bool(found)
 
 
+_REQUIRED = {
+    "systemuser": ("businessunitid",),
+    "role": ("name", "businessunitid"),
+    "publisher": ("uniquename", "friendlyname", "customizationprefix"),
+    "solution": ("uniquename", "friendlyname", "publisherid", "version"),
+}
 _BEFORE: dict[str, Callable[[Environment, Table, Draft], Draft]] = {
     "systemuser": _application_user,
-    "role": _role,
     "publisher": _uniquely_named,
     "solution": _uniquely_named,
 }

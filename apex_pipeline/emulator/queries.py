@@ -13,7 +13,6 @@ from apex_pipeline.emulator import (
     expansions,
     filters,
     guids,
-    odata,
     paging,
     projections,
     wire,
@@ -25,7 +24,7 @@ from apex_pipeline.emulator.paging import Order, Position
 from apex_pipeline.emulator.places import Call
 from apex_pipeline.emulator.projections import Projection
 from apex_pipeline.emulator.schema import Table
-from apex_pipeline.emulator.storage import Sql, quoted
+from apex_pipeline.emulator.storage import Sql
 from apex_pipeline.emulator.wire import Request, Response
 
 MOST_PER_PAGE = 5000
@@ -41,18 +40,17 @@ def retrieve(call: Call, table: Table, record_id: str) -> Response:
     """
     env, request = call.env, call.request
     projection = projections.project(table, request.options().get("$select", ""))
-    condition = f"{quoted(table.primary_key)} = ?"
-    found = env.storage.select(table, projection.sql(), condition, (record_id,))
-    if not found:
+    row = env.storage.of_record(table, projection.sql(), record_id)
+    if row is None:
         raise errors.no_such_record(table.name, guids.load_guid(record_id))
-    etag = f'W/"{found[0][0]}"'
+    etag = f'W/"{row[0]}"'
     annotations = request.annotations()
     expansion = expansions.expand(call, table)
     unchanged = request.headers.get("if-none-match") == etag
     if unchanged and not annotations.patterns and not expansion.contexts:
         return Response(304)
     context = f"{table.entity_set}{projection.context(*expansion.contexts)}/$entity"
-    text = projection.shower(env, annotations)(found[0]) + expansion.of(record_id)
+    text = projection.shower(env, annotations)(row) + expansion.of(record_id)
     address = codecs.quote(f"{request.api}/$metadata#{context}")
     body = f'{{"@odata.context":{address},{text}}}'
     headers = {"Content-Type": wire.JSON_TYPE, "ETag": etag, **wire.applied(request)}
@@ -73,22 +71,24 @@ class Query:
     counted: bool
 
 
-def understand(scope: Scope, request: Request, *, tracked: bool = False) -> Query:
+def understand(
+    scope: Scope, request: Request, within: Sql = ("1", []), *, tracked: bool = False
+) -> Query:
     """Read the query options of a list request; a tracked one has its own token.
 
     `$top` is ignored where a page size is preferred ("Page results"); a `$top` beyond
     5,000 is a page size of 5,000 (undocumented: chosen).
     """
     options = request.options()
-    condition, values = "1", list[Stored]()
+    condition, values = within
     if "$filter" in options:
-        node = odata.parse_filter(options["$filter"], request.aliases())
-        condition, values = filters.to_sql(node, scope)
+        sql, more = filters.written(options["$filter"], request.aliases(), scope)
+        condition, values = f"({sql}) AND {condition}", [*more, *values]
     order = paging.parse_order(options.get("$orderby", ""), scope)
     token = None if tracked else options.get("$skiptoken")
     preferred = request.preferences().get("odata.maxpagesize")
-    top = _whole(options.get("$top"), "$top")
-    limit = _whole(preferred, "odata.maxpagesize") or MOST_PER_PAGE
+    top = paging.whole(options.get("$top"), "$top")
+    limit = paging.whole(preferred, "odata.maxpagesize") or MOST_PER_PAGE
     paged = preferred is not None or top is None or top > MOST_PER_PAGE
     counted = options.get("$count", "false").lower()
     if counted not in {"true", "false"}:
@@ -105,13 +105,13 @@ def understand(scope: Scope, request: Request, *, tracked: bool = False) -> Quer
     )
 
 
-def list_records(call: Call, table: Table, within: Sql | None = None) -> Response:
+def list_records(call: Call, table: Table, within: Sql = ("1", [])) -> Response:
     """One page of a table's records, or of those within a condition."""
     call.user.require("Read", table)
     env, request = call.env, call.request
-    query = understand(Scope(env, call.user, table), request)
+    query = understand(Scope(env, call.user, table), request, within)
     expansion = expansions.expand(call, table)
-    found = _select(env, table, query, within)
+    found = _select(env, table, query)
     order, projection = query.order, query.projection
     rows = found[: query.page_size]
     width = len(projection.columns) + 1
@@ -121,7 +121,7 @@ def list_records(call: Call, table: Table, within: Sql | None = None) -> Respons
     context = f"{table.entity_set}{projection.context(*expansion.contexts)}"
     members = [
         f'"@odata.context":{codecs.quote(f"{request.api}/$metadata#{context}")}',
-        *_totals(env, table, query, request, within),
+        *_totals(env, table, query, request),
         f'"value":[{",".join(shown)}]',
     ]
     if len(found) > len(rows) > 0 and query.paged:
@@ -136,13 +136,9 @@ def list_records(call: Call, table: Table, within: Sql | None = None) -> Respons
     )
 
 
-def _select(
-    env: Environment, table: Table, query: Query, within: Sql | None
-) -> list[tuple[Any, ...]]:
+def _select(env: Environment, table: Table, query: Query) -> list[tuple[Any, ...]]:
     """The page's rows and one more, each with the ordering columns at its end."""
-    condition, values = query.condition, list(query.values)
-    if within is not None:
-        condition, values = f"({condition}) AND {within[0]}", [*values, *within[1]]
+    condition, values = query.condition, query.values
     if query.position is not None:
         behind, more = query.order.after(query.position.last)
         condition, values = f"({condition}) AND {behind}", [*values, *more]
@@ -157,32 +153,25 @@ def _select(
     )
 
 
-def count_records(call: Call, table: Table, within: Sql | None = None) -> Response:
+def count_records(call: Call) -> Response:
     """`/$count`, capped like `$count=true` (unverified for this form)."""
-    call.user.require("Read", table)
-    query = understand(Scope(call.env, call.user, table), call.request)
-    number, _ = _count(call.env, table, query, within)
+    call.user.require("Read", call.table)
+    query = understand(Scope(call.env, call.user, call.table), call.request)
+    number, _ = _count(call.env, call.table, query)
     return Response(200, str(number).encode(), {"Content-Type": "text/plain"})
 
 
-def _count(
-    env: Environment, table: Table, query: Query, within: Sql | None
-) -> tuple[int, bool]:
+def _count(env: Environment, table: Table, query: Query) -> tuple[int, bool]:
     """At most 5,000, and whether there are more ("Count number of rows")."""
-    condition, values = query.condition, list(query.values)
-    if within is not None:
-        condition, values = f"({condition}) AND {within[0]}", [*values, *within[1]]
     limit = MOST_PER_PAGE + 1
-    found = env.storage.select(table, "1", condition, values, limit=limit)
+    found = env.storage.select(table, "1", query.condition, query.values, limit=limit)
     return min(len(found), MOST_PER_PAGE), len(found) > MOST_PER_PAGE
 
 
 def _totals(
-    env: Environment, table: Table, query: Query, request: Request, within: Sql | None
+    env: Environment, table: Table, query: Query, request: Request
 ) -> list[str]:
-    number, exceeded = (
-        _count(env, table, query, within) if query.counted else (-1, False)
-    )
+    number, exceeded = _count(env, table, query) if query.counted else (-1, False)
     totals = {_TOTALS: str(number), f"{_TOTALS}limitexceeded": str(exceeded).lower()}
     annotations = request.annotations()
     return [
@@ -202,13 +191,3 @@ def _next_link(request: Request, order: Order, position: Position) -> str:
     token = paging.write_token(order, position)
     options = "&".join([*kept, f"$skiptoken={token}"])
     return f"{request.api}/{request.path}?{options}"
-
-
-def _whole(text: str | None, name: str) -> int | None:
-    if text is None:
-        return None
-    if not text.isascii() or not text.isdigit() or len(text) > 9:
-        raise errors.malformed_url(
-            f"Invalid value '{text}' for {name} query option found."
-        )
-    return int(text)

@@ -14,17 +14,24 @@ from apex_pipeline.emulator.environment import Clock
 from apex_pipeline.emulator.schema import Column
 from apex_pipeline.emulator.security import Principal
 from apex_pipeline.emulator.storage import Sql
-from apex_pipeline.emulator.system_tables import ROOT_BUSINESS_UNIT
 
 Asked = tuple[Clock, Principal]
-Moment = datetime
-Span = tuple[Moment | None, Moment | None]
+Span = tuple[datetime | None, datetime | None]
 
-# Those whose values are compared with the column's.
-TAKING_VALUES = (".In", ".NotIn", ".Between", ".NotBetween")
 _LISTS = {"In": "{} IN ({})", "NotIn": "{} NOT IN ({})"}
 _RANGES = {"Between": "{} BETWEEN ? AND ?", "NotBetween": "{} NOT BETWEEN ? AND ?"}
+TAKING_VALUES = tuple(f".{name}" for name in (*_LISTS, *_RANGES))
+"""Those whose values are compared with the column's."""
 _MOST = 10_000
+_SECOND, _DAY = timedelta(seconds=1), timedelta(days=1)
+_UNITS = {
+    "Minutes": timedelta(minutes=1),
+    "Hours": timedelta(hours=1),
+    "Days": _DAY,
+    "Weeks": timedelta(weeks=1),
+    "Months": timedelta(),
+    "Years": timedelta(),
+}
 
 
 def to_sql(
@@ -45,11 +52,9 @@ def to_sql(
         return f"({_LISTS[name].format(sql, ', '.join('?' * len(values)))})", values
     if name in _RANGES and len(values) == 2:
         return f"({_RANGES[name].format(sql)})", values
-    if name in _IDENTITIES and not values:
+    if name == "EqualUserId" and not values:
         _require(column.codec.edm == "Edm.Guid", full_name, column)
-        own = user.user_id if name.endswith("UserId") else ROOT_BUSINESS_UNIT
-        identity = guids.store_guid(own)
-        return f"({sql} {'<>' if name.startswith('Not') else '='} ?)", [identity]
+        return f"({sql} = ?)", [guids.store_guid(user.user_id)]
     now = datetime.fromtimestamp(clock.now(), UTC)
     span = _span(name, [str(each) for each in values], now)
     if span is None:
@@ -71,88 +76,53 @@ def _require(fits: bool, full_name: str, column: Column) -> None:  # noqa: FBT00
         )
 
 
-def _span(name: str, values: list[str], now: Moment) -> Span | None:
+def _span(name: str, values: list[str], now: datetime) -> Span | None:
     if name in _NAMED and not values:
-        return _NAMED[name](now)
+        return _NAMED[name](_midnight(now))
     if name in _ON and len(values) == 1:
         try:
             given = datetime.fromisoformat(values[0])
-            day = _midnight(given.astimezone(UTC) if given.tzinfo else given)
         except ValueError:
             raise errors.incompatible("Edm.Date", "Edm.String", name) from None
-        return _ON[name](day)
-    for prefix in ("LastX", "NextX", "OlderThanX"):
-        unit = name.removeprefix(prefix)
-        if unit != name and unit in _UNITS and len(values) == 1:
-            if unit == "Minutes" and prefix != "OlderThanX":
-                return None
-            if not values[0].isdigit() or not 0 < int(values[0]) <= _MOST:
-                raise errors.malformed_url(f"{name} needs a whole number above 0.")
-            return _counted(prefix, unit, int(values[0]), now)
-    return None
+        return _ON[name](_midnight(given.astimezone(UTC) if given.tzinfo else given))
+    prefix, _, unit = name.partition("X")
+    if f"{prefix}X{unit}" not in _COUNTED or len(values) != 1:
+        return None
+    if not values[0].isdigit() or not 0 < int(values[0]) <= _MOST:
+        raise errors.malformed_url(f"{name} needs a whole number above 0.")
+    start = _ago(now, unit, int(values[0]))
+    if unit not in {"Minutes", "Hours"}:
+        start = _midnight(start)
+    return (None, start) if prefix == "OlderThan" else (start, now + _SECOND)
 
 
-def _counted(prefix: str, unit: str, count: int, now: Moment) -> Span:
-    shifted = _shifted(now, unit, count if prefix == "NextX" else -count)
-    short = unit in {"Minutes", "Hours"}
-    if prefix == "NextX":
-        end = shifted if short else _midnight(shifted) + timedelta(days=1)
-        return now, end + timedelta(seconds=1 if short else 0)
-    start = shifted if short else _midnight(shifted)
-    return (
-        (None, start) if prefix == "OlderThanX" else (start, now + timedelta(seconds=1))
-    )
-
-
-def _shifted(now: Moment, unit: str, count: int) -> Moment:
-    if unit in {"Months", "Years"}:
-        return _months(now, count * (12 if unit == "Years" else 1))
-    return now + count * _UNITS[unit]
-
-
-def _months(moment: Moment, count: int) -> Moment:
-    """So many months on; a day that the month lacks becomes its last."""
-    year, month = divmod(moment.year * 12 + moment.month - 1 + count, 12)
-    first = moment.replace(year=min(max(year, 1), 9998), month=month + 1, day=1)
+def _ago(now: datetime, unit: str, count: int) -> datetime:
+    """So many units back; a day that a month lacks becomes its last."""
+    months = {"Months": count, "Years": 12 * count}.get(unit)
+    if months is None:
+        return now - count * _UNITS[unit]
+    year, month = divmod(now.year * 12 + now.month - 1 - months, 12)
+    first = now.replace(year=max(year, 1), month=month + 1, day=1)
     following = (first + timedelta(days=31)).replace(day=1)
-    return first + timedelta(days=min(moment.day, (following - first).days) - 1)
+    return first + timedelta(days=min(now.day, (following - first).days) - 1)
 
 
-def _midnight(moment: Moment) -> Moment:
+def _midnight(moment: datetime) -> datetime:
     return moment.replace(hour=0, minute=0, second=0, microsecond=0)
 
 
-def _days(now: Moment, first: int, count: int) -> Span:
-    start = _midnight(now) + timedelta(days=first)
-    return start, start + timedelta(days=count)
-
-
-_UNITS = {
-    "Minutes": timedelta(minutes=1),
-    "Hours": timedelta(hours=1),
-    "Days": timedelta(days=1),
-    "Weeks": timedelta(weeks=1),
-    "Months": timedelta(),
-    "Years": timedelta(),
+_NAMED: dict[str, Callable[[datetime], Span]] = {
+    "Yesterday": lambda today: (today - _DAY, today),
+    "Today": lambda today: (today, today + _DAY),
 }
-_NAMED: dict[str, Callable[[Moment], Span]] = {
-    "Yesterday": lambda now: _days(now, -1, 1),
-    "Today": lambda now: _days(now, 0, 1),
-    "Tomorrow": lambda now: _days(now, 1, 1),
-    "Last7Days": lambda now: _counted("LastX", "Days", 7, now),
-    "Next7Days": lambda now: _counted("NextX", "Days", 7, now),
-}
-_ON: dict[str, Callable[[Moment], Span]] = {
-    "On": lambda day: (day, day + timedelta(days=1)),
+_ON: dict[str, Callable[[datetime], Span]] = {
+    "On": lambda day: (day, day + _DAY),
     "OnOrAfter": lambda day: (day, None),
-    "OnOrBefore": lambda day: (None, day + timedelta(days=1)),
+    "OnOrBefore": lambda day: (None, day + _DAY),
 }
-_IDENTITIES = ("EqualUserId", "NotEqualUserId", "EqualBusinessId", "NotEqualBusinessId")
-
-NAMES = (
-    *(*_LISTS, *_RANGES, *_IDENTITIES, *_NAMED, *_ON),
+_COUNTED = (
     *(f"LastX{unit}" for unit in _UNITS if unit != "Minutes"),
-    *(f"NextX{unit}" for unit in _UNITS if unit != "Minutes"),
     *(f"OlderThanX{unit}" for unit in _UNITS),
 )
+NAMES = frozenset({*_LISTS, *_RANGES, "EqualUserId", *_NAMED, *_ON, *_COUNTED})
 """All that are emulated."""

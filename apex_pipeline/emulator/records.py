@@ -6,12 +6,10 @@ from itertools import count
 from uuid import uuid4
 
 from apex_pipeline.emulator import (
-    autonumber,
     errors,
     guids,
     platform_rules,
     relationships,
-    states,
     targets,
 )
 from apex_pipeline.emulator.codecs import Stored
@@ -19,7 +17,7 @@ from apex_pipeline.emulator.environment import Environment
 from apex_pipeline.emulator.relationships import Relationship
 from apex_pipeline.emulator.schema import Table
 from apex_pipeline.emulator.security import Principal
-from apex_pipeline.emulator.storage import quoted
+from apex_pipeline.emulator.storage import joined, quoted
 from apex_pipeline.emulator.system_tables import ORGANIZATION_ID, ROOT_BUSINESS_UNIT
 from apex_pipeline.emulator.targets import Address, Draft
 
@@ -36,10 +34,7 @@ def create(
 ) -> list[str]:
     """Insert records and return their primary keys, in order."""
     user.require("Create", table)
-    if not table.custom:
-        drafts = [platform_rules.before_create(env, table, draft) for draft in drafts]
-    drafts = [states.complete(env, table, draft, None) for draft in drafts]
-    drafts = autonumber.complete(env, table, drafts)
+    drafts = [platform_rules.before_create(env, table, draft) for draft in drafts]
     ids = [draft.record_id or new_id() for draft in drafts]
     now = env.clock.instant()
     for columns, places in _grouped(table, drafts, "create").items():
@@ -70,7 +65,7 @@ def update(
     """Change the columns that are given, of records that exist."""
     user.require("Write", table)
     drafts = [
-        states.complete(env, table, draft, record_id)
+        platform_rules.with_state(env, table, draft, record_id)
         for draft, record_id in zip(drafts, ids, strict=True)
     ]
     now = env.clock.instant()
@@ -155,16 +150,15 @@ def existing(env: Environment, table: Table, ids: Sequence[str]) -> set[str]:
     """Which of these records there are."""
     listed = '["' + '","'.join(ids) + '"]'
     key = quoted(table.primary_key)
-    condition = " ".join((key, "IN (SELECT value FROM json_each(?))"))
+    condition = joined(key, "IN (SELECT value FROM json_each(?))")
     found = env.storage.select(table, key, condition, (listed,))
     return {row[0] for row in found}
 
 
 def version_of(env: Environment, table: Table, record_id: str) -> int | None:
     """The row version, which is the record's ETag; None if there is no record."""
-    condition = f"{quoted(table.primary_key)} = ?"
-    found = env.storage.select(table, "versionnumber", condition, (record_id,))
-    return found[0][0] if found else None
+    found = env.storage.of_record(table, "versionnumber", record_id)
+    return found[0] if found else None
 
 
 def check_match(
@@ -239,27 +233,14 @@ def _insert_sql(table: Table, names: Sequence[str]) -> str:
         # The given instant becomes createdon, as "Import data" describes it.
         columns.append("createdon")
         marks.append(f"?{names.index(_BACKDATED) + 1}")
-    return " ".join(
-        (
-            "INSERT INTO",
-            quoted(table.name),
-            f"({', '.join(columns)}) VALUES ({', '.join(marks)})",
-        )
-    )
+    values = f"({', '.join(columns)}) VALUES ({', '.join(marks)})"
+    return joined("INSERT INTO", quoted(table.name), values)
 
 
 def _update_sql(table: Table, names: Sequence[str]) -> str:
-    return " ".join(
-        (
-            "UPDATE",
-            quoted(table.name),
-            "SET",
-            ", ".join(f"{quoted(name)} = ?" for name in names),
-            "WHERE",
-            quoted(table.primary_key),
-            "= ?",
-        )
-    )
+    changes = ", ".join(f"{quoted(name)} = ?" for name in names)
+    condition = f"WHERE {quoted(table.primary_key)} = ?"
+    return joined("UPDATE", quoted(table.name), "SET", changes, condition)
 
 
 def _write(

@@ -1,10 +1,9 @@
-"""Makes, changes and removes one-to-many relationships, each with its lookup column.
+"""Makes and removes one-to-many relationships, each with its lookup column.
 
 From "Create and update table relationships using the Web API". Of the cascading rules
 those for deletion are carried out; there is no assigning, sharing or merging here.
 """
 
-from dataclasses import replace
 from typing import Any
 
 from apex_pipeline.emulator import (
@@ -23,11 +22,7 @@ from apex_pipeline.emulator.relationships import Relationship
 from apex_pipeline.emulator.schema import Table, make_column
 from apex_pipeline.emulator.wire import Request, Response
 
-RELATIONSHIP = 10
 _DELETIONS = frozenset({"Cascade", "NoCascade", "RemoveLink", "Restrict"})
-_CHANGES = frozenset(
-    {"AssociatedMenuConfiguration", "CascadeConfiguration", "IsValidForAdvancedFind"}
-)
 # Labels of a relationship are those of its lookup and of the associated menu.
 _OF_OTHERS = frozenset({"Description", "DisplayName", "Lookup", "MetadataId"})
 _KNOWN = (
@@ -56,9 +51,8 @@ def _create(call: Call) -> Response:
     if not isinstance(schema_name, str) or "_" not in schema_name:
         raise errors.invalid_definition("SchemaName is missing or has no prefix.")
     if any(each["SchemaName"] == schema_name for each in relationships.every(env)):
-        raise errors.WebApiError(
-            400, "0x80047009", f"A relationship {schema_name} exists already."
-        )
+        reason = f"A relationship {schema_name} exists already."
+        raise errors.WebApiError(400, "0x80047009", reason)
     kind = {"@odata.type": f"{CRM}LookupAttributeMetadata"}
     column = definitions.complete_column(
         {**lookup, **kind, "Targets": [referenced.name]},
@@ -67,20 +61,13 @@ def _create(call: Call) -> Response:
     )
     name = str(column["LogicalName"])
     if name in referencing.columns:
-        raise errors.WebApiError(
-            400,
-            "0x80047013",
-            f"An attribute with the specified name {lookup['SchemaName']} already"
-            " exists. Specify a unique name.",
-        )
+        raise errors.column_exists(lookup["SchemaName"])
     definition = _definition(posted, referenced, referencing, column)
     made = make_column(referencing.name, column | {"_relationships": [definition]})
     env.storage.add_column(referencing, made)
-    columns = {**referencing.columns, name: made}
-    env.save(replace(referencing, columns=columns, plans={}))
-    identity = str(definition["MetadataId"])
-    solutions.file_component(env, request, RELATIONSHIP, identity)
-    return wire.created(request, f"RelationshipDefinitions({identity})")
+    env.save(referencing.with_column(made))
+    solutions.file_component(env, request, solutions.RELATIONSHIP, definition)
+    return wire.created(request, f"RelationshipDefinitions({definition['MetadataId']})")
 
 
 def _posted(request: Request) -> dict[str, Any]:
@@ -114,9 +101,7 @@ def _definition(
     posted: dict[str, Any], referenced: Table, referencing: Table, column: Definition
 ) -> Definition:
     cascade = {
-        **dict.fromkeys(
-            ("Assign", "Merge", "Reparent", "Share", "Unshare"), "NoCascade"
-        ),
+        **relationships.NO_CASCADE,
         "Delete": "RemoveLink",
         **(posted.get("CascadeConfiguration") or {}),
     }
@@ -140,65 +125,26 @@ def _definition(
     )
 
 
-def _found(call: Call) -> Relationship:
-    listed = list(relationships.every(call.env))
-    found = metadata.find_part(
-        [each.definition for each in listed],
-        str(call.place.key),
-        "RelationshipMetadataBase",
-    )
-    return next(each for each in listed if each.definition is found)
-
-
-def _update(call: Call) -> Response:
-    """A full definition by PUT; names and tables stay."""
-    env = call.env
-    call.user.require_plain("prvWriteRelationship", "relationship")
-    before = _found(call)
-    posted = _posted(call.request)
-    _require_custom(before)
-    for name in ("SchemaName", "ReferencedEntity", "ReferencingEntity"):
-        if name in posted and posted[name] != before[name]:
-            raise errors.invalid_definition(f"{name} cannot be changed.")
-    changed = {name: posted[name] for name in _CHANGES if posted.get(name) is not None}
-    table = env.table(before["ReferencingEntity"])
-    column = table.columns[before.column]
-    definition = column.definition | {"_relationships": [before.definition | changed]}
-    columns = {**table.columns, column.name: make_column(table.name, definition)}
-    env.save(replace(table, columns=columns, plans={}))
-    solutions.file_component(env, call.request, RELATIONSHIP, before["MetadataId"])
-    return Response(204)
-
-
 def _delete(call: Call) -> Response:
     call.user.require_plain("prvDeleteRelationship", "relationship")
-    found = _found(call)
-    _require_custom(found)
-    drop(call.env, found)
+    listed = list(relationships.every(call.env))
+    known = [each.definition for each in listed]
+    kind = "RelationshipMetadataBase"
+    wanted = metadata.find_part(known, str(call.place.key), kind)
+    if not wanted["IsCustomRelationship"]:
+        name = wanted["SchemaName"]
+        raise errors.invalid_definition(f"{name} belongs to the platform.")
+    drop(call.env, next(each for each in listed if each.definition is wanted))
     return Response(204)
-
-
-def _require_custom(found: Relationship) -> None:
-    if not found.definition["IsCustomRelationship"]:
-        raise errors.invalid_definition(
-            f"{found['SchemaName']} belongs to the platform."
-        )
 
 
 def drop(env: Environment, found: Relationship) -> None:
     """Remove a relationship with its lookup and the lookup's values."""
     table = env.table(found["ReferencingEntity"])
-    if any(found.column in each.columns for each in table.keys):
-        raise errors.still_needed(found.column)
-    env.storage.drop_column(table, table.columns[found.column])
-    columns = {
-        name: each for name, each in table.columns.items() if name != found.column
-    }
-    env.save(replace(table, columns=columns, plans={}))
+    env.drop_column(table, table.columns[found.column])
 
 
 HANDLERS: dict[str, metadata.Handler] = {
     "POST relationships": _create,
-    "PUT relationship": _update,
     "DELETE relationship": _delete,
 }

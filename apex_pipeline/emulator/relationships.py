@@ -10,15 +10,29 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from apex_pipeline.emulator import errors
+from apex_pipeline.emulator.definition_properties import managed
 from apex_pipeline.emulator.definitions import CRM, Definition, metadata_id
 from apex_pipeline.emulator.environment import Environment
 from apex_pipeline.emulator.schema import Column, Table
-from apex_pipeline.emulator.storage import Sql, quoted
+from apex_pipeline.emulator.storage import Sql, joined, quoted
 from apex_pipeline.emulator.system_tables import SYSTEM_RELATIONSHIPS
 
 ONE_TO_MANY = f"{CRM}OneToManyRelationshipMetadata"
 MANY_TO_MANY = f"{CRM}ManyToManyRelationshipMetadata"
 
+NO_CASCADE = dict.fromkeys(
+    ("Assign", "Delete", "Merge", "Reparent", "Share", "Unshare"), "NoCascade"
+)
+_DEFAULTS: Definition = {
+    **dict.fromkeys(("HasChanged", "AssociatedMenuConfiguration")),
+    **dict.fromkeys(("IsCustomRelationship", "IsManaged", "IsHierarchical"), False),
+    "IsValidForAdvancedFind": True,
+    "SecurityTypes": "Append",
+    "RelationshipType": "OneToManyRelationship",
+    "IntroducedVersion": "1.0",
+    "RelationshipBehavior": 1,
+    "CascadeConfiguration": NO_CASCADE,
+}
 # Collection-valued navigation properties of many-to-many relationships: table and name
 # lead to the other table, the kind of link, and whether the record is its source.
 ASSOCIATIONS: dict[tuple[str, str], tuple[str, str, bool]] = {
@@ -41,7 +55,6 @@ class Relationship:
     column: str
 
     def __getitem__(self, name: str) -> str:
-        """A property of the definition, such as ReferencedEntity."""
         return str(self.definition[name])
 
     @property
@@ -88,11 +101,9 @@ class Navigation:
         if self.link is not None:
             kind, is_source = self.link
             ends = ("source", "target") if is_source else ("target", "source")
-            return " ".join(
-                (
-                    "EXISTS (SELECT 1 FROM link WHERE kind =",
-                    f"'{kind}' AND {ends[0]} = {near_key} AND {ends[1]} = {far_key})",
-                )
+            return joined(
+                "EXISTS (SELECT 1 FROM link WHERE kind =",
+                f"'{kind}' AND {ends[0]} = {near_key} AND {ends[1]} = {far_key})",
             )
         if self.many:
             return f"{far}.{quoted(self.column)} = {near_key}"
@@ -101,24 +112,17 @@ class Navigation:
     def of_record(self, record_id: str) -> Sql:
         """The condition for the other table's records that belong to one record."""
         near = quoted(self.table.name)
-        joined = self.condition("near", quoted(self.other.name))
-        key = f"near.{quoted(self.table.primary_key)}"
-        return (
-            " ".join(
-                ("EXISTS (SELECT 1 FROM", near, f"AS near WHERE {key} = ? AND", joined)
-            )
-            + ")",
-            [record_id],
+        condition = self.condition("near", quoted(self.other.name))
+        where = (
+            f"AS near WHERE near.{quoted(self.table.primary_key)} = ? AND {condition})"
         )
+        return joined("EXISTS (SELECT 1 FROM", near, where), [record_id]
 
 
 def of_column(table: Table, column: Column) -> list[Relationship]:
     """The relationships of a lookup; several where it may refer to several tables."""
-    targets = column.definition.get("Targets")
-    if not isinstance(targets, list):
-        return []
     kept = column.definition.get("_relationships")
-    listed = kept if isinstance(kept, list) else _system(table, column, targets)
+    listed = kept if isinstance(kept, list) else _system(table, column)
     return [Relationship(each, column.name) for each in listed]
 
 
@@ -175,36 +179,22 @@ def define(names: Definition, **more: object) -> Definition:
     return {
         "@odata.type": f"#{ONE_TO_MANY}",
         "MetadataId": metadata_id("relationship", schema_name),
-        "HasChanged": None,
-        "IsCustomRelationship": False,
-        "IsValidForAdvancedFind": True,
-        "SecurityTypes": "Append",
-        "IsManaged": False,
-        "RelationshipType": "OneToManyRelationship",
-        "IntroducedVersion": "1.0",
-        "IsHierarchical": False,
-        "RelationshipBehavior": 1,
-        "IsCustomizable": {
-            "Value": True,
-            "CanBeChanged": True,
-            "ManagedPropertyLogicalName": "iscustomizable",
-        },
-        "AssociatedMenuConfiguration": None,
-        "CascadeConfiguration": dict.fromkeys(
-            ("Assign", "Delete", "Merge", "Reparent", "Share", "Unshare"), "NoCascade"
-        ),
+        **_DEFAULTS,
+        "IsCustomizable": managed("IsCustomizable", value=True),
         **names,
         **more,
     }
 
 
-def _system(table: Table, column: Column, targets: list[object]) -> list[Definition]:
-    name = column.name
+def _system(table: Table, column: Column) -> list[Definition]:
+    name, targets = column.name, column.targets
     if column.kind == "Owner":
         return [_platform(table, column, "owner", name)]
-    if len(targets) == 1:
-        return [_platform(table, column, str(targets[0]), str(name))]
-    return [_platform(table, column, str(each), f"{name}_{each}") for each in targets]
+    several = len(targets) > 1
+    return [
+        _platform(table, column, each, f"{name}_{each}" if several else name)
+        for each in targets
+    ]
 
 
 def _platform(table: Table, column: Column, referenced: str, single: str) -> Definition:

@@ -42,7 +42,6 @@ class RequestLog:
     """The last hundred thousand requests."""
 
     def __init__(self) -> None:
-        """Start empty."""
         self._entries: deque[Entry] = deque(maxlen=_KEPT)
 
     def add(self, entry: Entry) -> Entry:
@@ -55,7 +54,6 @@ class RequestLog:
         self._entries.clear()
 
     def __iter__(self) -> Iterator[dict[str, object]]:
-        """The requests, oldest first."""
         return (asdict(entry) for entry in list(self._entries))
 
 

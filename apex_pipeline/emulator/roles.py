@@ -1,13 +1,15 @@
 """The messages about privileges of roles and users.
 
-From AddPrivilegesRole, ReplacePrivilegesRole, RemovePrivilegeRole, RetrieveUserPrivileges and
-RetrieveRolePrivilegesRole of the Web API reference.
+From AddPrivilegesRole, RetrieveUserPrivileges and RetrieveRolePrivilegesRole of the Web
+API reference.
 """
 
 from apex_pipeline.emulator import errors, guids, security
+from apex_pipeline.emulator.definitions import DEPTHS
 from apex_pipeline.emulator.environment import Environment
 from apex_pipeline.emulator.places import Call
-from apex_pipeline.emulator.security import DEPTHS, ROLE_PRIVILEGE, USER_ROLE
+from apex_pipeline.emulator.security import ROLE_PRIVILEGE, USER_ROLE
+from apex_pipeline.emulator.storage import joined
 from apex_pipeline.emulator.system_tables import (
     ADMINISTRATOR_ROLE,
     INJECTED_PRIVILEGES,
@@ -17,35 +19,18 @@ from apex_pipeline.emulator.system_tables import (
 from apex_pipeline.emulator.wire import Response
 
 
-def role_action(call: Call, role: str) -> Response:
-    """AddPrivilegesRole, ReplacePrivilegesRole or RemovePrivilegeRole on a role."""
-    env, message = call.env, call.place.name
+def add_privileges(call: Call, role: str) -> Response:
+    """AddPrivilegesRole on a role."""
+    env = call.env
     call.user.require("Write", env.table("role"))
-    body = call.request.json("roles")
-    if message == "RemovePrivilegeRole":
-        _remove(env, role, guids.store_guid(str(body.get("PrivilegeId"))))
-        return Response(204)
-    listed = body.get("Privileges")
+    listed = call.request.json("roles").get("Privileges")
     if not isinstance(listed, list):
         raise errors.malformed_payload(
             "roles", "The parameter 'Privileges' is missing."
         )
-    granted = [_read_grant(env, each) for each in listed]
-    if message == "ReplacePrivilegesRole":
-        env.storage.execute(
-            "DELETE FROM link WHERE kind = ? AND source = ?", (ROLE_PRIVILEGE, role)
-        )
-        inject_privileges(env, role)
-    for privilege, depth in granted:
+    for privilege, depth in [_read_grant(env, each) for each in listed]:
         security.add_link(env, ROLE_PRIVILEGE, role, privilege, depth)
     return Response(204)
-
-
-def _remove(env: Environment, role: str, privilege: str) -> None:
-    env.storage.execute(
-        "DELETE FROM link WHERE kind = ? AND source = ? AND target = ?",
-        (ROLE_PRIVILEGE, role, privilege),
-    )
 
 
 def _read_grant(env: Environment, grant: object) -> tuple[str, str]:
@@ -55,18 +40,15 @@ def _read_grant(env: Environment, grant: object) -> tuple[str, str]:
     privilege_id = str(grant["PrivilegeId"])
     depth = str(grant.get("Depth", "Basic"))
     depth = DEPTHS[int(depth)] if depth in {"0", "1", "2", "3"} else depth
-    if depth not in DEPTHS:
-        raise errors.malformed_payload(
-            "roles",
-            f"Cannot convert the literal '{depth}' to the expected type"
-            " 'Microsoft.Dynamics.CRM.PrivilegeDepth'.",
-        )
-    if not guids.is_guid(privilege_id):
-        raise errors.malformed_payload(
-            "roles",
-            f"Cannot convert the literal '{privilege_id}' to the expected type"
-            " 'Edm.Guid'.",
-        )
+    for text, fits, kind in (
+        (depth, depth in DEPTHS, "Microsoft.Dynamics.CRM.PrivilegeDepth"),
+        (privilege_id, guids.is_guid(privilege_id), "Edm.Guid"),
+    ):
+        if not fits:
+            reason = (
+                f"Cannot convert the literal '{text}' to the expected type '{kind}'."
+            )
+            raise errors.malformed_payload("roles", reason)
     stored = guids.store_guid(privilege_id)
     if not env.storage.rows("SELECT 1 FROM privilege WHERE privilegeid = ?", (stored,)):
         raise errors.no_such_record("privilege", privilege_id)
@@ -106,16 +88,11 @@ def _privileges(call: Call, roles: list[str]) -> Response:
         ]
     else:
         marks = ", ".join("?" * len(roles))
-        rows = env.storage.rows(
-            " ".join(
-                (
-                    "SELECT privilegeid, name, value FROM link",
-                    "JOIN privilege ON privilegeid = target",
-                    f"WHERE kind = ? AND source IN ({marks})",
-                )
-            ),
-            (ROLE_PRIVILEGE, *roles),
+        statement = joined(
+            "SELECT privilegeid, name, value FROM link JOIN privilege ON",
+            f"privilegeid = target WHERE kind = ? AND source IN ({marks})",
         )
+        rows = env.storage.rows(statement, (ROLE_PRIVILEGE, *roles))
     deepest: dict[tuple[str, str], str] = {}
     for privilege, name, depth in rows:
         known = deepest.setdefault((privilege, name), depth)

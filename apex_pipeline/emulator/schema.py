@@ -1,7 +1,7 @@
 """Tables as the rules see them: columns with codecs, keys with a state."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
@@ -37,6 +37,11 @@ class Column:
     def kind(self) -> str:
         """AttributeType."""
         return str(self.definition["AttributeType"])
+
+    @property
+    def targets(self) -> list[str]:
+        """Tables that a lookup may refer to."""
+        return [str(each) for each in _list(self.definition.get("Targets"))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +93,11 @@ class Table:
         """Type of its records."""
         return f"Microsoft.Dynamics.CRM.{self.name}"
 
+    def with_column(self, column: Column) -> "Table":
+        """The same with a column added or changed."""
+        columns = {**self.columns, column.name: column}
+        return replace(self, columns=columns, plans={})
+
     def shown(self, name: str) -> Column | None:
         """The column that goes by this name in URLs and answers."""
         column = self.columns.get(name)
@@ -104,19 +114,14 @@ def make_table(
     """Compile stored definitions."""
     name = str(definition["LogicalName"])
     columns = {str(each["LogicalName"]): make_column(name, each) for each in attributes}
-    return Table(
-        definition,
-        columns,
-        tuple(
-            Key(
-                str(each["LogicalName"]),
-                tuple(str(part) for part in _list(each["KeyAttributes"])),
-                str(each["EntityKeyIndexStatus"]),
-                each,
-            )
-            for each in keys or []
-        ),
-    )
+    return Table(definition, columns, tuple(make_key(each) for each in keys or []))
+
+
+def make_key(definition: Definition) -> Key:
+    """Compile an alternate key."""
+    columns = tuple(str(each) for each in _list(definition["KeyAttributes"]))
+    status = str(definition["EntityKeyIndexStatus"])
+    return Key(str(definition["LogicalName"]), columns, status, definition)
 
 
 def make_column(table: str, definition: Definition) -> Column:
@@ -154,18 +159,12 @@ def new_table(posted: Mapping[str, object]) -> Table:
 
 def system_columns(primary_key: str, ownership: str) -> list[Definition]:
     """Columns that every table has; the set is general knowledge, not documented."""
-    states = {
-        "Options": [
-            _option(0, "Active") | {"DefaultStatus": 1, "InvariantName": "Active"},
-            _option(1, "Inactive") | {"DefaultStatus": 2, "InvariantName": "Inactive"},
-        ]
-    }
-    statuses = {
-        "Options": [
-            _option(1, "Active") | {"State": 0},
-            _option(2, "Inactive") | {"State": 1},
-        ]
-    }
+    active, inactive = _option(0, "Active"), _option(1, "Inactive")
+    states = [
+        active | {"DefaultStatus": 1, "InvariantName": "Active"},
+        inactive | {"DefaultStatus": 2, "InvariantName": "Inactive"},
+    ]
+    statuses = [active | {"Value": 1, "State": 0}, inactive | {"Value": 2, "State": 1}]
     return [
         _system("Uniqueidentifier", primary_key, create=True, IsPrimaryId=True),
         _system("DateTime", "CreatedOn"),
@@ -175,8 +174,8 @@ def system_columns(primary_key: str, ownership: str) -> list[Definition]:
         _system("Lookup", "CreatedOnBehalfBy", Targets=["systemuser"]),
         _system("Lookup", "ModifiedOnBehalfBy", Targets=["systemuser"]),
         *_OWNERSHIP.get(ownership, ()),
-        _system("State", "statecode", create=True, OptionSet=states),
-        _system("Status", "statuscode", create=True, OptionSet=statuses),
+        _system("State", "statecode", create=True, OptionSet={"Options": states}),
+        _system("Status", "statuscode", create=True, OptionSet={"Options": statuses}),
         _system("BigInt", "VersionNumber"),
         _system("Integer", "ImportSequenceNumber", create=True),
         _system("DateTime", "OverriddenCreatedOn", create=True),

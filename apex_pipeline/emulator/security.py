@@ -16,7 +16,6 @@ from apex_pipeline.emulator.system_tables import (
 
 USER_ROLE = "userrole"
 ROLE_PRIVILEGE = "roleprivilege"
-DEPTHS = ("Basic", "Local", "Deep", "Global")
 
 _USER = "SELECT systemuserid, isdisabled FROM systemuser WHERE applicationid = ?"
 _ROLES = "SELECT target FROM link WHERE kind = 'userrole' AND source = ?"
@@ -133,23 +132,17 @@ def set_user(
         if found:
             user = found[0][0]
         else:
-            env.insert(
-                "systemuser",
-                {
-                    "systemuserid": user_id,
-                    "applicationid": application,
-                    "fullname": f"# {application}",
-                    "businessunitid": ROOT_BUSINESS_UNIT,
-                    "isdisabled": False,
-                },
-            )
-        env.storage.execute(
-            "UPDATE systemuser SET isdisabled = ? WHERE systemuserid = ?",
-            (int(disabled), user),
-        )
-        env.storage.put_document(
-            "denied", application, [name.lower() for name in denied]
-        )
+            values = {
+                "systemuserid": user_id,
+                "applicationid": application,
+                "fullname": f"# {application}",
+                "businessunitid": ROOT_BUSINESS_UNIT,
+            }
+            env.insert("systemuser", values)
+        statement = "UPDATE systemuser SET isdisabled = ? WHERE systemuserid = ?"
+        env.storage.execute(statement, (int(disabled), user))
+        names = [name.lower() for name in denied]
+        env.storage.put_document("denied", application, names)
         if roles is not None or not found:
             _set_roles(env, user, (ADMINISTRATOR,) if roles is None else roles)
 

@@ -15,7 +15,6 @@ from apex_pipeline.emulator import (
     properties,
     queries,
     records,
-    references,
     relationship_changes,
     roles,
     solutions,
@@ -34,7 +33,7 @@ def handle(env: Environment, user: Principal, request: Request) -> Response:
     """Carry out one operation; an error becomes its answer."""
     try:
         place = places.find(env, request)
-        guard.check(place, user, request)
+        guard.check(place, request)
         call = Call(env, user, request, place)
         if place.resource == "$batch":
             return batch.run(env, lambda inner: handle(env, user, inner), request)
@@ -66,7 +65,8 @@ def _create(call: Call) -> Response:
     (record_id,) = records.create(call.env, call.user, table, [draft])
     identity = guids.load_guid(record_id)
     if table.name == "role":
-        solutions.file_component(call.env, request, solutions.ROLE, identity)
+        made = {"MetadataId": identity}
+        solutions.file_component(call.env, request, solutions.ROLE, made)
     elif "mscrm.solutionuniquename" in request.headers:
         raise errors.not_emulated(f"filing {table.name} records into a solution.")
     if _wants_representation(call):
@@ -127,17 +127,15 @@ def _related(call: Call) -> Response:
     """The records behind a navigation property; 204 where a lookup is empty."""
     step, record_id = call.step, located(call)
     call.user.require("Read", call.table)
-    if call.place.resource == "related count":
-        return queries.count_records(call, step.other, step.of_record(record_id))
     if step.many:
         return queries.list_records(call, step.other, step.of_record(record_id))
     call.user.require("Read", step.other)
-    other = references.referenced(call.env, step, record_id)
+    other = properties.referenced(call.env, step, record_id)
     return Response(204) if other is None else queries.retrieve(call, step.other, other)
 
 
-def _role(call: Call) -> Response:
-    return roles.role_action(call, located(call))
+def _on_record(answer: Callable[[Call, str], Response]) -> Callable[[Call], Response]:
+    return lambda call: answer(call, located(call))
 
 
 def _wants_representation(call: Call) -> bool:
@@ -162,26 +160,19 @@ HANDLERS: dict[str, Callable[[Call], Response]] = {
     "records": lambda call: queries.list_records(call, call.table),
     "aggregation": aggregates.apply,
     "changes": tracking.list_changes,
-    "count": lambda call: queries.count_records(call, call.table),
-    "count of changes": tracking.count_changes,
+    "count": queries.count_records,
     "POST records": _create,
     "bulk message": bulk.run,
     "GET record": _retrieve,
     "PATCH record": _patch,
     "DELETE record": _delete,
-    "property": lambda call: properties.answer(call, located(call)),
-    "raw property": lambda call: properties.answer(call, located(call)),
+    "property": _on_record(properties.column),
     "related record": _related,
     "related records": _related,
-    "related count": _related,
-    "reference": lambda call: references.answer(call, located(call)),
-    "references": lambda call: references.answer(call, located(call)),
-    "systemuser RetrieveUserPrivileges": lambda call: roles.retrieve_user_privileges(
-        call, located(call)
-    ),
-    "role AddPrivilegesRole": _role,
-    "role ReplacePrivilegesRole": _role,
-    "role RemovePrivilegeRole": _role,
+    "reference": _on_record(properties.reference),
+    "references": _on_record(properties.reference),
+    "systemuser RetrieveUserPrivileges": _on_record(roles.retrieve_user_privileges),
+    "role AddPrivilegesRole": _on_record(roles.add_privileges),
     **metadata.HANDLERS,
     **customization.HANDLERS,
     **relationship_changes.HANDLERS,

@@ -5,6 +5,7 @@ From "Create and update table definitions using the Web API" (the header), and
 reference. Subcomponents are not listed by themselves (chosen).
 """
 
+from collections.abc import Mapping
 from uuid import uuid4
 
 from apex_pipeline.emulator import errors, guids, records
@@ -14,11 +15,12 @@ from apex_pipeline.emulator.wire import Request, Response
 
 TABLE = 1
 COLUMN = 2
+RELATIONSHIP = 10
 ROLE = 20
 
 
 def file_component(
-    env: Environment, request: Request, kind: int, object_id: str
+    env: Environment, request: Request, kind: int, definition: Mapping[str, object]
 ) -> None:
     """Add a new component to the solution that the request names, if it names one.
 
@@ -29,7 +31,7 @@ def file_component(
         "SolutionUniqueName"
     )
     if name:
-        _add(env, _unmanaged(env, name), kind, object_id)
+        _add(env, _unmanaged(env, name), kind, str(definition["MetadataId"]))
 
 
 def add_component(call: Call) -> Response:
@@ -44,17 +46,14 @@ def add_component(call: Call) -> Response:
         *("ComponentId", "ComponentType", "SolutionUniqueName"),
         "AddRequiredComponents",
     )
-    if missing := [name for name in required if name not in body]:
-        raise errors.malformed_payload(
-            "AddSolutionComponent", f"The parameter '{missing[0]}' is missing."
-        )
-    object_id = str(body["ComponentId"])
-    kind = body["ComponentType"]
+    object_id, kind = str(body.get("ComponentId")), body.get("ComponentType")
+    missing = [
+        f"The parameter '{name}' is missing." for name in required if name not in body
+    ]
     if not guids.is_guid(object_id):
-        raise errors.malformed_payload(
-            "AddSolutionComponent",
-            f"Cannot convert the literal '{object_id}' to the expected type 'Edm.Guid'.",
-        )
+        missing.append(f"Cannot convert the literal '{object_id}' to type 'Edm.Guid'.")
+    if missing:
+        raise errors.malformed_payload("AddSolutionComponent", missing[0])
     if not _exists(env, kind, object_id):
         raise errors.no_such_record("component", object_id)
     solution = _unmanaged(env, str(body["SolutionUniqueName"]))
@@ -73,9 +72,8 @@ def _exists(env: Environment, kind: object, object_id: str) -> bool:
 
 def _unmanaged(env: Environment, name: str) -> str:
     """The stored id of a solution to which something can be added."""
-    found = env.storage.rows(
-        "SELECT solutionid, ismanaged FROM solution WHERE uniquename = ?", (name,)
-    )
+    statement = "SELECT solutionid, ismanaged FROM solution WHERE uniquename = ?"
+    found = env.storage.rows(statement, (name,))
     if not found:
         raise errors.invalid_definition(
             f"There is no solution with the unique name {name}."
@@ -87,7 +85,6 @@ def _unmanaged(env: Environment, name: str) -> str:
 
 def _add(env: Environment, solution: str, kind: object, object_id: str) -> str:
     """The id of the component record, old or new."""
-    codec = env.table("solution").columns["solutionid"].codec
     known = env.storage.rows(
         "SELECT solutioncomponentid FROM solutioncomponent"
         " WHERE solutionid = ? AND objectid = ?",
@@ -96,13 +93,11 @@ def _add(env: Environment, solution: str, kind: object, object_id: str) -> str:
     if known:
         return guids.load_guid(known[0][0])
     component = str(uuid4())
-    env.insert(
-        "solutioncomponent",
-        {
-            "solutioncomponentid": component,
-            "solutionid": codec.show(solution).strip('"'),
-            "objectid": object_id,
-            "componenttype": kind,
-        },
-    )
+    values = {
+        "solutioncomponentid": component,
+        "solutionid": guids.load_guid(solution),
+        "objectid": object_id,
+        "componenttype": kind,
+    }
+    env.insert("solutioncomponent", values)
     return component

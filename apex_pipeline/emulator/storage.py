@@ -7,7 +7,7 @@ committed survives the death of the process, though not of the machine.
 import json
 import re
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,11 @@ def quoted(name: str) -> str:
     """A name of a table or column as SQLite reads it."""
     doubled = name.replace('"', '""')
     return f'"{doubled}"'
+
+
+def joined(*parts: str) -> str:
+    """A statement, of constants and quoted names."""
+    return " ".join(parts)
 
 
 class Storage:
@@ -157,7 +162,15 @@ class Storage:
         parts = ["SELECT", columns, "FROM", quoted(table.name), "WHERE", condition]
         parts += ["ORDER BY", order] if order else []
         parts += ["LIMIT", str(limit)] if limit is not None else []
-        return self.rows(" ".join(parts), values)
+        return self.rows(joined(*parts), values)
+
+    def of_record(
+        self, table: Table, columns: str, record_id: str | None
+    ) -> tuple[Any, ...] | None:
+        """Columns of the record with this primary key, or None."""
+        condition = f"{quoted(table.primary_key)} = ?"
+        found = self.select(table, columns, condition, (record_id,))
+        return found[0] if found else None
 
     def document(self, kind: str, name: str) -> Any:
         """A stored JSON document, or None."""
@@ -227,18 +240,9 @@ class Storage:
 
     def delete_record(self, table: Table, record_id: str) -> None:
         """Delete a record and remember it for change tracking."""
-        self.execute(
-            " ".join(
-                (
-                    "DELETE FROM",
-                    quoted(table.name),
-                    "WHERE",
-                    quoted(table.primary_key),
-                    "= ?",
-                )
-            ),
-            (record_id,),
-        )
+        key = quoted(table.primary_key)
+        statement = joined("DELETE FROM", quoted(table.name), "WHERE", key, "= ?")
+        self.execute(statement, (record_id,))
         self.execute(
             "INSERT INTO deletion VALUES (?, ?, ?)",
             (table.name, record_id, self.take_versions(1)),
@@ -246,19 +250,12 @@ class Storage:
 
     def save_definition(self, table: Table) -> None:
         """Keep a table's definition for the next start."""
-        self.put_document(
-            "table",
-            table.name,
-            {
-                "definition": table.definition,
-                "attributes": [each.definition for each in table.columns.values()],
-                "keys": [each.definition for each in table.keys],
-            },
-        )
-
-    def definitions(self) -> Mapping[str, Any]:
-        """The definitions kept, by logical name."""
-        return self.documents("table")
+        body = {
+            "definition": table.definition,
+            "attributes": [each.definition for each in table.columns.values()],
+            "keys": [each.definition for each in table.keys],
+        }
+        self.put_document("table", table.name, body)
 
 
 def _like(pattern: str, text: str | None) -> bool:

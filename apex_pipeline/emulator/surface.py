@@ -21,7 +21,6 @@ _PAGES = {
     "definitions": "Query table definitions using the Web API",
     "delete": "Delete data in bulk",
     "keys": "Define alternate keys for a table",
-    "numbers": "Create autonumber columns",
     "python": "none; Microsoft's Python SDK sends it",
     "query": "Query data using OData",
     "reference": "Web API reference",
@@ -37,43 +36,40 @@ _GROUPS = {
     "SHAPE": "$select $expand @name",
     "LIST": "$select $expand @name $filter $orderby $top $count $skiptoken",
     "DEFINED": "$select $expand @name $filter",
-    "WRITING": "mscrm.bypassbusinesslogicexecution mscrm.bypasscustompluginexecution"
-    " mscrm.suppresscallbackregistrationexpanderjob mscrm.suppressduplicatedetection",
+    "WRITING": "mscrm.suppressduplicatedetection",
     "SOLUTION": "mscrm.solutionuniquename",
     "MERGING": "mscrm.solutionuniquename mscrm.mergelabels if-match:*",
 }
 # Method, resource, address, page, and what it honours: query options, preferences
-# (p:…) and headers of meaning; -… is an option that is ignored, as documented.
+# (p:…) and headers of meaning; -… is an option that is ignored, !… one that is refused,
+# both as documented. 501 alone: the service has this address, and it is not done here.
 _ROUTES = """
 GET | service document | / | service |
 POST | $batch | /$batch | batch | p:odata.continue-on-error
 GET | records | /{set} | query | LIST
-GET | aggregation | /{set}?$apply | aggregate | $apply $filter $orderby $top @name
-GET | changes | /{set}, changes | changes | $select $deltatoken $skiptoken p:odata.track-changes
+GET | aggregation | /{set}?$apply | aggregate | $apply $filter !$orderby $top @name
+GET | changes | /{set}, changes | changes | $select $deltatoken $skiptoken p:odata.track-changes !$filter !$orderby !$expand !$top
 GET | count | /{set}/$count | count | $filter @name
-GET | count of changes | /{set}/$count, changes | changes | $deltatoken
 POST | records | /{set} | create | SHAPE p:return WRITING SOLUTION
-POST | bulk message | /{set}/Microsoft.Dynamics.CRM.{message} | bulk | WRITING
+POST | bulk message | /{set}/Microsoft.Dynamics.CRM.{message} | bulk | Targets WRITING
 GET | record | /{set}({key}) | retrieve | SHAPE if-none-match
 PATCH | record | /{set}({key}) | upsert | $select -$expand p:return WRITING if-match if-none-match:*
 DELETE | record | /{set}({key}) | update | WRITING if-match
 GET | property | /{set}({key})/{column} | retrieve |
 PUT | property | /{set}({key})/{column} | update | WRITING
 DELETE | property | /{set}({key})/{column} | update | WRITING
-GET | raw property | /{set}({key})/{column}/$value | retrieve |
 GET | related record | /{set}({key})/{lookup} | retrieve | SHAPE
 GET | related records | /{set}({key})/{collection} | query | LIST
-GET | related count | /{set}({key})/{collection}/$count | count | $filter @name
-GET | reference | /{set}({key})/{lookup}/$ref | retrieve |
+GET | reference | /{set}({key})/{lookup}/$ref | retrieve | 501
 PUT | reference | /{set}({key})/{lookup}/$ref | associate |
 DELETE | reference | /{set}({key})/{lookup}/$ref | associate |
-GET | references | /{set}({key})/{collection}/$ref | retrieve |
+GET | references | /{set}({key})/{collection}/$ref | retrieve | 501
 POST | references | /{set}({key})/{collection}/$ref | associate |
-DELETE | references | /{set}({key})/{collection}/$ref | associate | $id
+DELETE | references | /{set}({key})/{collection}({key})/$ref | associate |
 GET | systemuser RetrieveUserPrivileges | /systemusers({key})/Microsoft.Dynamics.CRM.RetrieveUserPrivileges | reference |
 POST | role AddPrivilegesRole | /roles({key})/Microsoft.Dynamics.CRM.AddPrivilegesRole | reference |
-POST | role ReplacePrivilegesRole | /roles({key})/Microsoft.Dynamics.CRM.ReplacePrivilegesRole | reference |
-POST | role RemovePrivilegeRole | /roles({key})/Microsoft.Dynamics.CRM.RemovePrivilegeRole | reference |
+POST | role ReplacePrivilegesRole | /roles({key})/Microsoft.Dynamics.CRM.ReplacePrivilegesRole | reference | 501
+POST | role RemovePrivilegeRole | /roles({key})/Microsoft.Dynamics.CRM.RemovePrivilegeRole | reference | 501
 GET | definitions | /EntityDefinitions | definitions | DEFINED
 GET | definitions count | /EntityDefinitions/$count | definitions |
 POST | definitions | /EntityDefinitions | tables | SOLUTION
@@ -85,7 +81,6 @@ POST | columns | /EntityDefinitions({key})/Attributes | columns | SOLUTION
 GET | column | /EntityDefinitions({key})/Attributes({key}) | definitions | SHAPE
 PUT | column | /EntityDefinitions({key})/Attributes({key}) | columns | MERGING
 DELETE | column | /EntityDefinitions({key})/Attributes({key}) | columns | if-match:*
-GET | option set | /EntityDefinitions({key})/Attributes({key})/{type}/OptionSet | definitions | $select
 GET | keys | /EntityDefinitions({key})/Keys | definitions | DEFINED
 POST | keys | /EntityDefinitions({key})/Keys | keys | SOLUTION
 GET | key | /EntityDefinitions({key})/Keys({key}) | definitions | SHAPE
@@ -95,13 +90,13 @@ GET | part | /EntityDefinitions({key})/{relationships}({key}) | definitions | SH
 GET | relationships | /RelationshipDefinitions | definitions | $select $filter @name
 POST | relationships | /RelationshipDefinitions | relationships | SOLUTION
 GET | relationship | /RelationshipDefinitions({key}) | definitions | $select
-PUT | relationship | /RelationshipDefinitions({key}) | relationships | MERGING
+PUT | relationship | /RelationshipDefinitions({key}) | relationships | 501
 DELETE | relationship | /RelationshipDefinitions({key}) | relationships | if-match:*
 """  # one line each
 # Method, name, page, and parameters; -… is one that the service has and this has not.
 _MESSAGES = """
 POST | AddSolutionComponent | reference | ComponentId ComponentType SolutionUniqueName AddRequiredComponents DoNotIncludeSubcomponents -IncludedComponentSettingsValues
-POST | BulkDelete | delete | QuerySet JobName SendEmailNotification ToRecipients CCRecipients RecurrencePattern StartDateTime RunNow -SourceImportId
+POST | BulkDelete | delete | QuerySet JobName ToRecipients CCRecipients StartDateTime RunNow -SendEmailNotification -RecurrencePattern -SourceImportId
 POST | CreateEntities | python | Entities $SolutionUniqueName SOLUTION
 POST | InsertOptionValue | reference | AttributeLogicalName EntityLogicalName Label Value -OptionSetName -Description -SolutionUniqueName -ParentValues
 POST | PublishAllXml | reference |
@@ -112,10 +107,8 @@ GET | RetrieveMetadataChanges | schema | Query -ClientVersionStamp -DeletedMetad
 GET | RetrieveRolePrivilegesRole | reference | RoleId
 GET | RetrieveTotalRecordCount | count | EntityNames
 GET | RetrieveVersion | reference |
-POST | SetAutoNumberSeed | numbers | EntityName AttributeName Value
 GET | WhoAmI | reference |
 """  # one line each
-_UNTRACKED = ("$filter", "$orderby", "$expand", "$top")
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +125,7 @@ class Route:
         ignored: Query options that the documentation says are ignored.
         parameters: Of a message, those that it honours.
         others: Of a message, those that the service has beside them.
+        done: Whether it is done at all.
     """
 
     address: str
@@ -143,6 +137,7 @@ class Route:
     ignored: frozenset[str] = frozenset()
     parameters: frozenset[str] = frozenset()
     others: frozenset[str] = frozenset()
+    done: bool = True
 
 
 def _rows(text: str) -> list[list[str]]:
@@ -153,34 +148,39 @@ def _rows(text: str) -> list[list[str]]:
     ]
 
 
-def _route(resource: str, address: str, page: str, honoured: list[str]) -> Route:
+def _marked(honoured: list[str], mark: str) -> frozenset[str]:
+    return frozenset(
+        name.removeprefix(mark) for name in honoured if name.startswith(mark)
+    )
+
+
+def _route(address: str, page: str, honoured: list[str]) -> Route:
     return Route(
         address,
         _PAGES[page],
         frozenset(name for name in honoured if name[0] in "$@"),
-        frozenset(name[2:] for name in honoured if name.startswith("p:")),
+        _marked(honoured, "p:"),
         frozenset(name for name in honoured if name.startswith(("mscrm.", "if-"))),
-        frozenset(_UNTRACKED if resource == "changes" else ()),
-        frozenset(name[1:] for name in honoured if name.startswith("-")),
+        _marked(honoured, "!"),
+        _marked(honoured, "-"),
+        frozenset(name for name in honoured if name[0].isupper()),
+        done=honoured != ["501"],
     )
 
 
 def _message(method: str, name: str, page: str, honoured: list[str]) -> Route:
-    named = [each for each in honoured if each[0].isupper()]
-    headers = [each for each in honoured if each.startswith("mscrm.")]
-    options = [each[1:] for each in honoured if each[0] == "$"]
     return Route(
         f"/{name}",
         _PAGES[page],
-        options=frozenset(options if method == "POST" else [ALIASES]),
-        headers=frozenset(headers),
-        parameters=frozenset(named),
-        others=frozenset(each[1:] for each in honoured if each[0] == "-"),
+        frozenset([ALIASES]) if method == "GET" else _marked(honoured, "$"),
+        headers=frozenset(each for each in honoured if each.startswith("mscrm.")),
+        parameters=frozenset(each for each in honoured if each[0].isupper()),
+        others=_marked(honoured, "-"),
     )
 
 
 ROUTES: dict[tuple[str, str], Route] = {
-    (method, resource): _route(resource, address, page, honoured.split())
+    (method, resource): _route(address, page, honoured.split())
     for method, resource, address, page, honoured in _rows(_ROUTES)
 }
 """By method and resource."""

@@ -4,6 +4,7 @@ Columns are those that Microsoft Learn's table references list and clients here 
 everything else about these tables is left out.
 """
 
+import json
 from typing import Any
 
 from apex_pipeline.emulator.definitions import CRM, Definition, label, metadata_id
@@ -23,8 +24,6 @@ PLAIN_PRIVILEGES = (
         for operation in ("Create", "Read", "Write", "Delete")
     ),
     "prvPublishCustomization",
-    "prvBypassCustomBusinessLogic",
-    "prvBypassCustomPlugins",
     "prvReadSharePointData",
     "prvReadSharePointDocument",
     "prvCreateSharePointData",
@@ -57,23 +56,16 @@ SdkMessageFilter 4607 none - PrimaryObjectTypeCode:128 SdkMessageId:sdkmessage
 Account 1 user Account Name!:160 AccountNumber:20 EMailAddress1:100 Telephone1:50 WebSiteURL Address1_City:80 Description:Memo NumberOfEmployees:Integer Revenue:Money CreditOnHold:Boolean PrimaryContactId:contact ParentAccountId:account
 Contact 2 user Contact FullName!:160 FirstName:50 LastName:50 JobTitle:100 EMailAddress1:100 Telephone1:50 Address1_City:80 Description:Memo ParentCustomerId:account,contact
 """  # one line each
-_TYPES: dict[str, dict[str, Any]] = {
-    "Boolean": {},
-    "Integer": {},
-    "Memo": {},
-    "Money": {"MaxValue": 10**11, "Precision": 4},
-    "Uniqueidentifier": {},
-}
+_MONEY = {"MaxValue": 10**11, "Precision": 4}
+_TYPES = frozenset({"Boolean", "Integer", "Memo", "Money", "Uniqueidentifier"})
 
 
 def _column(text: str) -> dict[str, Any]:
     name, _, given = text.partition(":")
-    kind, more = (
-        "String",
-        dict[str, Any](MaxLength=int(given) if given.isdigit() else 200),
-    )
+    more: dict[str, Any] = {"MaxLength": int(given) if given.isdigit() else 200}
+    kind = "String"
     if given in _TYPES:
-        kind, more = given, _TYPES[given]
+        kind, more = given, _MONEY if given == "Money" else {}
     elif given and not given.isdigit():
         kind, more = "Lookup", {"Targets": given.split(",")}
     name, primary = name.rstrip("!"), name.endswith("!")
@@ -137,50 +129,19 @@ def message_id(name: str) -> str:
     return metadata_id("message", name)
 
 
-_MESSAGE_ROWS: list[tuple[str, dict[str, object]]] = [
+# Table, then its values as JSON.
+_ROWS = f"""
+organization {{"organizationid": "{ORGANIZATION_ID}", "name": "emulator", "isauditenabled": true, "languagecode": 1033, "expirechangetrackingindays": 7}}
+businessunit {{"businessunitid": "{ROOT_BUSINESS_UNIT}", "name": "emulator"}}
+role {{"roleid": "{ADMINISTRATOR_ROLE}", "name": "{ADMINISTRATOR}", "businessunitid": "{ROOT_BUSINESS_UNIT}"}}
+publisher {{"publisherid": "{DEFAULT_PUBLISHER}", "friendlyname": "Default Publisher", "uniquename": "DefaultPublisheremulator", "customizationprefix": "new", "customizationoptionvalueprefix": 10000}}
+solution {{"solutionid": "{DEFAULT_SOLUTION}", "friendlyname": "Default Solution", "uniquename": "Default", "version": "1.0", "ismanaged": false, "publisherid": "{DEFAULT_PUBLISHER}"}}
+"""  # one line each
+FIRST_ROWS: list[tuple[str, dict[str, object]]] = [
     ("sdkmessage", {"sdkmessageid": message_id(name), "name": name})
     for name in SDK_MESSAGES
 ]
-FIRST_ROWS: tuple[tuple[str, dict[str, object]], ...] = (
-    *_MESSAGE_ROWS,
-    (
-        "organization",
-        {
-            "organizationid": ORGANIZATION_ID,
-            "name": "emulator",
-            "isauditenabled": True,
-            "languagecode": 1033,
-            "expirechangetrackingindays": 7,
-        },
-    ),
-    ("businessunit", {"businessunitid": ROOT_BUSINESS_UNIT, "name": "emulator"}),
-    (
-        "role",
-        {
-            "roleid": ADMINISTRATOR_ROLE,
-            "name": ADMINISTRATOR,
-            "businessunitid": ROOT_BUSINESS_UNIT,
-        },
-    ),
-    (
-        "publisher",
-        {
-            "publisherid": DEFAULT_PUBLISHER,
-            "friendlyname": "Default Publisher",
-            "uniquename": "DefaultPublisheremulator",
-            "customizationprefix": "new",
-            "customizationoptionvalueprefix": 10000,
-        },
-    ),
-    (
-        "solution",
-        {
-            "solutionid": DEFAULT_SOLUTION,
-            "friendlyname": "Default Solution",
-            "uniquename": "Default",
-            "version": "1.0",
-            "ismanaged": False,
-            "publisherid": DEFAULT_PUBLISHER,
-        },
-    ),
-)
+"""Records that are there from the start."""
+for _line in _ROWS.strip().splitlines():
+    _table_name, _, _values = _line.partition(" ")
+    FIRST_ROWS.append((_table_name, json.loads(_values)))

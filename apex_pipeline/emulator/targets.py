@@ -6,8 +6,7 @@ request compiles one and runs through it.
 
 import sqlite3
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import NoReturn
+from dataclasses import dataclass, replace
 from urllib.parse import unquote
 
 from apex_pipeline.emulator import errors, guids, odata, relationships
@@ -17,6 +16,7 @@ from apex_pipeline.emulator.errors import MalformedValueError
 from apex_pipeline.emulator.schema import Key, Table
 from apex_pipeline.emulator.storage import quoted
 from apex_pipeline.emulator.syntax_tree import Literal
+from apex_pipeline.emulator.wire import NO_OBJECT
 
 # Characters with which a key in a URL does not work ("Define alternate keys").
 _FORBIDDEN = frozenset("/<>*%&:\\?+")
@@ -35,9 +35,9 @@ class Plan:
 
     columns: tuple[str, ...]
     readers: tuple[tuple[int, Callable[[object], Stored]], ...]
-    key_at: int = -1
-    id_at: int = -1
-    type_at: int = -1
+    key_at: int
+    id_at: int
+    type_at: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,26 +60,18 @@ class Draft:
         """The same without some columns."""
         if names.isdisjoint(self.columns):
             return self
-        kept = [
-            (name, value)
-            for name, value in zip(self.columns, self.values, strict=True)
-            if name not in names
-        ]
-        return Draft(
-            tuple(name for name, _ in kept),
-            [value for _, value in kept],
-            self.record_id,
-            self.address,
-        )
+        held = zip(self.columns, self.values, strict=True)
+        kept = {name: value for name, value in held if name not in names}
+        return replace(self, columns=tuple(kept), values=list(kept.values()))
 
     def with_values(self, more: Mapping[str, Stored]) -> "Draft":
         """The same with further columns."""
-        return Draft(
-            (*self.columns, *more),
-            [*self.values, *more.values()],
-            self.record_id,
-            self.address,
-        )
+        values = [*self.values, *more.values()]
+        return replace(self, columns=(*self.columns, *more), values=values)
+
+    def held(self) -> dict[str, Stored]:
+        """The columns with their values."""
+        return dict(zip(self.columns, self.values, strict=True))
 
 
 def read_target(
@@ -94,10 +86,7 @@ def read_target(
         typed: Whether `@odata.type` is demanded, as bulk messages do.
     """
     if not isinstance(target, dict):
-        raise errors.malformed_payload(
-            table.entity_set,
-            "A node of type 'StartObject' was expected from the JSON reader.",
-        )
+        raise errors.malformed_payload(table.entity_set, NO_OBJECT)
     names = tuple(target)
     plan = table.plans.get(names)
     if plan is None:
@@ -108,7 +97,8 @@ def read_target(
         stored = [read(values[place]) for place, read in plan.readers]
         record_id = None
         if plan.key_at >= 0:
-            record_id = table.columns[table.primary_key].codec.read(values[plan.key_at])
+            key = table.columns[table.primary_key].codec.read(values[plan.key_at])
+            record_id = None if key is None else str(key)
     except MalformedValueError as error:
         raise errors.malformed_payload(table.entity_set, str(error)) from None
     if plan.id_at >= 0 and not typed:
@@ -116,27 +106,19 @@ def read_target(
     address = values[plan.id_at] if plan.id_at >= 0 else None
     if address is not None and not isinstance(address, str):
         raise errors.malformed_payload(table.entity_set, "@odata.id is not a string.")
-    return Draft(
-        plan.columns, stored, None if record_id is None else str(record_id), address
-    )
+    return Draft(plan.columns, stored, record_id, address)
 
 
 def _check_type(table: Table, plan: Plan, values: list[object], *, typed: bool) -> None:
-    if plan.type_at < 0:
-        if typed:
-            raise errors.malformed_payload(
-                table.entity_set,
-                "A type named '' could not be resolved by the model. When a model is"
-                " available, each type name must resolve to a valid type; @odata.type"
-                " is missing.",
-            )
+    named = values[plan.type_at] if plan.type_at >= 0 else ""
+    if plan.type_at < 0 and not typed:
         return
-    named = values[plan.type_at]
     if str(named).removeprefix("#") != table.odata_type:
+        missing = "" if plan.type_at >= 0 else " @odata.type is missing."
         raise errors.malformed_payload(
             table.entity_set,
             f"A type named '{named}' could not be resolved by the model. When a model"
-            " is available, each type name must resolve to a valid type.",
+            f" is available, each type name must resolve to a valid type.{missing}",
         )
 
 
@@ -168,9 +150,7 @@ def _compile(env: Environment, table: Table, names: tuple[str, ...]) -> Plan:
         else:
             columns.append(_emptied(env, table, name))
             readers.append((place, _read_nothing))
-    return Plan(
-        tuple(columns), tuple(readers), places["key"], places["id"], places["type"]
-    )
+    return Plan(tuple(columns), tuple(readers), *places.values())
 
 
 def _bound(env: Environment, table: Table, name: str) -> tuple[str, list[str]]:
@@ -180,20 +160,18 @@ def _bound(env: Environment, table: Table, name: str) -> tuple[str, list[str]]:
     """
     column = table.columns.get(name)
     if column is not None and column.kind == "Owner":
-        return name, [str(each) for each in _listed(column.definition["Targets"])]
+        return name, column.targets
     step = relationships.navigation(env, table, name)
     if step is not None and not step.many:
         return step.column, [step.other.name]
     if step is not None:
         raise errors.not_emulated(f"{name}@odata.bind on a collection.")
-    if not table.custom:
-        raise errors.not_emulated(f"the property {name} of the table {table.name}.")
-    raise errors.malformed_payload(
-        table.entity_set,
-        f"An undeclared property '{name}' which only has property annotations in the"
-        " payload but no property value was found in the payload. In OData, only"
-        " declared navigation properties and declared named streams can be represented"
-        " as properties without values.",
+    raise _undeclared(
+        table,
+        name,
+        "which only has property annotations in the payload but no property value was"
+        " found in the payload. In OData, only declared navigation properties and declared"
+        " named streams can be represented as properties without values.",
     )
 
 
@@ -201,7 +179,13 @@ def _emptied(env: Environment, table: Table, name: str) -> str:
     """The lookup of a navigation property that is set to null; no other value is done."""
     step = relationships.navigation(env, table, name)
     if step is None:
-        _undeclared(table, name)
+        raise _undeclared(
+            table,
+            name,
+            f"was found in the payload. The property '{name}' does not exist on type"
+            f" '{table.odata_type}'. Make sure to only use property names that are defined"
+            " by the type.",
+        )
     if step.many:
         raise errors.not_emulated(f"creating {name} together with the record.")
     return step.column
@@ -213,18 +197,11 @@ def _read_nothing(value: object) -> Stored:
     return None
 
 
-def _listed(value: object) -> list[object]:
-    return value if isinstance(value, list) else []
-
-
-def _undeclared(table: Table, name: str) -> NoReturn:
+def _undeclared(table: Table, name: str, what: str) -> errors.WebApiError:
     if not table.custom:
-        raise errors.not_emulated(f"the property {name} of the table {table.name}.")
-    raise errors.malformed_payload(
-        table.entity_set,
-        f"An undeclared property '{name}' was found in the payload. The property"
-        f" '{name}' does not exist on type '{table.odata_type}'. Make sure to only use"
-        " property names that are defined by the type.",
+        return errors.not_emulated(f"the property {name} of the table {table.name}.")
+    return errors.malformed_payload(
+        table.entity_set, f"An undeclared property '{name}' {what}"
     )
 
 
@@ -246,7 +223,7 @@ def referenced(env: Environment, url: str, allowed: list[str]) -> str:
     if table.name not in allowed:
         raise errors.malformed_url(f"'{url[:200]}' is no {' or '.join(allowed)}.")
     predicate = predicate.rpartition(")")[0]
-    found = find(env, table, predicate)
+    found = resolve(env, table, read_address(table, predicate))
     if found is None:
         raise errors.no_such_record(table.name, predicate)
     return found
@@ -307,21 +284,16 @@ def _key_value(table: Table, name: str, literal: Literal) -> Stored:
 
 def resolve(env: Environment, table: Table, address: Address) -> str | None:
     """The primary key of the record at an address, or None."""
-    pairs = (
-        address.pairs()
-        if address.record_id is None
-        else {table.primary_key: address.record_id}
-    )
+    if address.record_id is not None:
+        found = env.storage.of_record(
+            table, quoted(table.primary_key), address.record_id
+        )
+        return found[0] if found else None
+    pairs = address.pairs()
     condition = " AND ".join(f"{quoted(name)} = ?" for name in pairs)
-    found = env.storage.select(
-        table, quoted(table.primary_key), condition, tuple(pairs.values())
-    )
-    return found[0][0] if found else None
-
-
-def find(env: Environment, table: Table, predicate: str) -> str | None:
-    """The primary key of the record that a predicate names, or None."""
-    return resolve(env, table, read_address(table, predicate))
+    key, values = quoted(table.primary_key), tuple(pairs.values())
+    rows = env.storage.select(table, key, condition, values)
+    return rows[0][0] if rows else None
 
 
 def conflict(table: Table, error: sqlite3.IntegrityError, draft: Draft) -> Exception:
@@ -329,8 +301,6 @@ def conflict(table: Table, error: sqlite3.IntegrityError, draft: Draft) -> Excep
     names = {part.rpartition(".")[2] for part in str(error).split(": ")[-1].split(", ")}
     for key in table.keys:
         if set(key.columns) == names:
-            held = dict(zip(draft.columns, draft.values, strict=True))
-            return errors.key_violated(
-                key.name, {name: held.get(name) for name in key.columns}
-            )
+            held = draft.held()
+            return errors.key_violated(key.name, {n: held.get(n) for n in key.columns})
     return errors.duplicate_key()

@@ -16,7 +16,7 @@ from apex_pipeline.emulator.filters import Scope
 from apex_pipeline.emulator.places import Call
 from apex_pipeline.emulator.queries import Query
 from apex_pipeline.emulator.schema import Table
-from apex_pipeline.emulator.storage import quoted
+from apex_pipeline.emulator.storage import joined, quoted
 from apex_pipeline.emulator.wire import Request, Response
 
 _TOKEN = re.compile(r"(\d+)!(\d\d/\d\d/\d{4} \d\d:\d\d:\d\d)").fullmatch
@@ -28,24 +28,13 @@ def list_changes(call: Call) -> Response:
     env, table, request = call.env, call.table, call.request
     call.user.require("Read", table, globally=True)
     if not table.definition["ChangeTrackingEnabled"]:
-        raise errors.WebApiError(
-            400,
-            "0x80040203",
-            f"Entity: {table.name} isn't enabled for change tracking.",
+        raise errors.invalid_definition(
+            f"Entity: {table.name} isn't enabled for change tracking."
         )
     token = request.options().get("$deltatoken")
     since = _read_token(env, token) if token else None
     query = queries.understand(Scope(env, call.user, table), request, tracked=True)
     return _page(env, table, request, query, since)
-
-
-def count_changes(call: Call) -> Response:
-    """`/$count?$deltatoken=…`: changed and deleted records since the link."""
-    env, table = call.env, call.table
-    call.user.require("Read", table)
-    since = _read_token(env, call.request.options()["$deltatoken"])
-    number = len(_deleted(env, table, since)) + _changed_count(env, table, since)
-    return Response(200, str(number).encode(), {"Content-Type": "text/plain"})
 
 
 def _page(
@@ -116,15 +105,9 @@ def _read_token(env: Environment, token: str) -> int:
         raise errors.malformed_url(f"'{token[:100]}' is not a delta token.")
     given = datetime.strptime(match[2], _TIME).replace(tzinfo=UTC)
     days = env.storage.rows("SELECT expirechangetrackingindays FROM organization")
-    if datetime.fromtimestamp(env.clock.now(), UTC) - given > timedelta(
-        days=days[0][0]
-    ):
-        raise errors.WebApiError(
-            400,
-            "0x80044352",
-            "Version stamp associated with the client has expired. Please perform a"
-            " full sync.",
-        )
+    age = datetime.fromtimestamp(env.clock.now(), UTC) - given
+    if age > timedelta(days=days[0][0]):
+        raise errors.expired_stamp()
     return int(match[1])
 
 
@@ -133,55 +116,32 @@ def _read_skip(request: Request) -> tuple[int | None, str, int]:
     match = re.search(r'pagenumber="(\d+)".* version="(\d+)" last="([^"]+)"', token)
     if match is None:
         if token:
-            raise errors.WebApiError(
-                400, "0x80040203", "Malformed XML in the Paging Cookie"
-            )
+            raise errors.malformed_cookie()
         return None, "", 1
     return int(match[2]), guids.store_guid(match[3]), int(match[1])
 
 
-def _changed_count(env: Environment, table: Table, since: int) -> int:
-    found = env.storage.select(table, "COUNT(*)", "versionnumber > ?", (since,))
-    return int(found[0][0])
-
-
 def _deleted(env: Environment, table: Table, since: int) -> list[str]:
     """Records deleted since, unless they were made again."""
-    found = env.storage.rows(
-        " ".join(
-            (
-                "SELECT DISTINCT record_id FROM deletion",
-                "WHERE table_name = ? AND version > ? AND record_id NOT IN (SELECT",
-                quoted(table.primary_key),
-                "FROM",
-                quoted(table.name),
-                ")",
-            )
-        ),
-        (table.name, since),
+    statement = joined(
+        "SELECT DISTINCT record_id FROM deletion",
+        "WHERE table_name = ? AND version > ? AND record_id NOT IN (SELECT",
+        f"{quoted(table.primary_key)} FROM {quoted(table.name)})",
     )
-    return [row[0] for row in found]
+    return [row[0] for row in env.storage.rows(statement, (table.name, since))]
 
 
 def _tombstone(request: Request, table: Table, record_id: str) -> str:
-    return json.dumps(
-        {
-            "@odata.context": f"{request.api}/$metadata#{table.entity_set}"
-            "/$deletedEntity",
-            "id": guids.load_guid(record_id),
-            "reason": "deleted",
-        }
-    )
+    context = f"{request.api}/$metadata#{table.entity_set}/$deletedEntity"
+    members = {"id": guids.load_guid(record_id), "reason": "deleted"}
+    return json.dumps({"@odata.context": context, **members})
 
 
 def _link(
     request: Request, table: Table, option: str, value: str, *, keep_delta: bool
 ) -> str:
-    options = request.options()
-    kept = []
-    if "$select" in options:
-        kept.append(f"$select={quote(options['$select'], safe=',')}")
-    if keep_delta:
-        kept.append(f"$deltatoken={quote(options['$deltatoken'], safe='')}")
-    kept.append(f"{option}={quote(value, safe='')}")
-    return f"{request.api}/{table.entity_set}?{'&'.join(kept)}"
+    given = request.options()
+    names = ("$select", *(["$deltatoken"] if keep_delta else []))
+    kept = {name: given[name] for name in names if name in given} | {option: value}
+    options = "&".join(f"{name}={quote(text, safe=',')}" for name, text in kept.items())
+    return f"{request.api}/{table.entity_set}?{options}"

@@ -11,6 +11,7 @@ from urllib.parse import unquote, unquote_plus
 from apex_pipeline.emulator import errors
 
 JSON_TYPE = "application/json; odata.metadata=minimal"
+NO_OBJECT = "A node of type 'StartObject' was expected from the JSON reader."
 _ANNOTATIONS = "odata.include-annotations"
 
 # Commas within quotes, brackets and braces do not separate arguments.
@@ -29,7 +30,6 @@ class Annotations:
     patterns: tuple[str, ...] = ()
 
     def __contains__(self, name: object) -> bool:
-        """Whether an annotation is asked for."""
         return any(
             str(name).startswith(pattern[:-1])
             if pattern.endswith("*")
@@ -139,10 +139,7 @@ class Request:
                 entity_set, f"The body is not JSON: {error}"
             ) from None
         if not isinstance(parsed, dict):
-            raise errors.malformed_payload(
-                entity_set,
-                "A node of type 'StartObject' was expected from the JSON reader.",
-            )
+            raise errors.malformed_payload(entity_set, NO_OBJECT)
         return parsed
 
 

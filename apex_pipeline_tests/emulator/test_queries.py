@@ -52,10 +52,8 @@ def query(api, prefer=None, **options):
     [
         ("apex_runid eq 'r-3'", "3"),
         ("apex_runid eq 'R-3'", "3"),
-        ("'r-3' eq apex_runid", "3"),
         ("apex_tokensin gt 70", "89"),
         ("apex_tokensin ge 70 and apex_tokensin lt 90", "78"),
-        ("70 lt apex_tokensin", "89"),
         ("apex_tokensin gt 69.5 and apex_tokensin le 80", "78"),
         ("apex_costusd lt 0", "01"),
         ("apex_costusd eq -0.5", "1"),

@@ -1,8 +1,11 @@
 """The emulator is of use without the rest: what it loads, and what is written of it."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from apex_pipeline.emulator import (
     functions,
@@ -33,16 +36,43 @@ def test_the_coverage_table_has_a_line_for_each_message_function_and_route():
         assert name in text
 
 
-def test_it_loads_neither_dagster_nor_the_rest_of_the_package():
-    code = "import sys, apex_pipeline.emulator.__main__; print(*sys.modules)"
-    loaded = subprocess.run(
+@pytest.mark.parametrize(
+    ("code", "rooms"),
+    [
+        ("import apex_pipeline.emulator.__main__", {"emulator"}),
+        (
+            "from apex_pipeline.cli import main; main(['emulator', '-h'], standalone_mode=0)",
+            {"cli", "commands", "emulator", "errors"},
+        ),
+    ],
+    ids=["module", "command"],
+)
+def test_it_loads_neither_dagster_nor_the_rest_of_the_package(code, rooms):
+    code += "\nimport sys; print('loaded', *sys.modules)"
+    shown = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    ).stdout.split()
+    ).stdout
+    loaded = shown.rpartition("loaded")[2].split()
     ours = {name for name in loaded if name.startswith("apex_pipeline.")}
-    assert {name.split(".")[1] for name in ours} == {"emulator"}
+    assert {name.split(".")[1] for name in ours} <= rooms
     roots = {name.partition(".")[0] for name in loaded}
     heavy = ("dagster", "sqlalchemy", "psycopg", "pandas", "httpx", "msal", "yoyo")
     assert roots.isdisjoint(heavy)
+
+
+def test_the_documented_example_passes(tmp_path):
+    page = (DOCS / "emulator.md").read_text()
+    (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "test_example.py").write_text(example)
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", tmp_path],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout
+    assert "1 passed" in ran.stdout
 
 
 def test_a_state_file_of_an_earlier_version_is_caught_up(tmp_path):
