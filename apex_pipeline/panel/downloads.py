@@ -5,20 +5,24 @@ before the first byte is sent.
 """
 
 import asyncio
+import csv
 import tempfile
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field, fields
+from io import StringIO
 from typing import IO
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from apex_pipeline.analytics.csv.csv_files import Written
+from apex_pipeline.analytics.csv.queries import harmless
+from apex_pipeline.analytics.rollups.campaigns import CampaignCost
 from apex_pipeline.errors import ApexError
 from apex_pipeline.panel import api_documents
-from apex_pipeline.panel.cached_sources import Sources
+from apex_pipeline.panel.cached_sources import History, Sources
 from apex_pipeline.panel.parameters import DAYS
-from apex_pipeline.panel.responses import has_tag, json_response
+from apex_pipeline.panel.responses import has_tag, json_response, tagged
 
 CSV = "text/csv; charset=utf-8; header=present"
 
@@ -51,6 +55,17 @@ class Downloads:
             lambda file: self.sources.write_history(file, days),
         )
 
+    async def campaigns(self, request: Request) -> Response:
+        """`GET /api/campaigns.csv`: what the page's table of campaigns shows."""
+        days = DAYS.read(request.query_params)
+        reading = await self.sources.history(days)
+        if reading.value is None:
+            status, document = api_documents.history_document(reading)
+            return json_response(request, document, status)
+        name = f'attachment; filename="campaigns_{days}d.csv"'
+        headers = {"Content-Disposition": name}
+        return tagged(request, _campaigns(reading.value), CSV, headers=headers)
+
     async def _answer(
         self, request: Request, name: str, write: Callable[[IO[bytes]], Written]
     ) -> Response:
@@ -72,6 +87,16 @@ class Downloads:
             # Closing the file also stops a thread that still writes.
             file.close()
             raise
+
+
+def _campaigns(past: History) -> bytes:
+    text = StringIO(newline="")
+    rows = csv.writer(text)
+    rows.writerow(("time_zone", *(each.name for each in fields(CampaignCost))))
+    for campaign in past.campaigns:
+        values = (past.time_zone, *astuple(campaign))
+        rows.writerow(harmless(v) if isinstance(v, str) else v for v in values)
+    return text.getvalue().encode()
 
 
 def _sent(request: Request, file: IO[bytes], written: Written, name: str) -> Response:

@@ -80,6 +80,9 @@ def _paths() -> Schema:
             "Rollups of all days, campaigns and phases", "503"
         ),
         "/api/history.csv": _download("The last whole days", "400", "503", days=DAYS),
+        "/api/campaigns.csv": _download(
+            "The costliest campaigns of the last whole days", "400", "503", days=DAYS
+        ),
         "/readyz": _get(
             "Readiness: Postgres answers and Dataverse is configured",
             "Readiness",

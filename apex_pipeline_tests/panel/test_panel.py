@@ -422,6 +422,34 @@ def test_the_file_of_the_history_is_what_the_table_shows(panel, database_url):
     assert panel.get("/api/history.csv?days=5").status_code == 400
 
 
+def test_the_file_of_campaigns_is_what_the_table_shows(panel, database_url):
+    execute(
+        database_url,
+        """
+        INSERT INTO daily_campaign_rollup (time_zone, day, campaign_id, phase, runs,
+            agents_total, agents_successful, assets_generated, tokens_in, tokens_out,
+            cost_usd)
+        SELECT 'UTC', (now() AT TIME ZONE 'UTC')::date - 1 - 30 * (c % 2),
+            lpad(c::text, 3, '0'), '1', 3, 4, 3, 5, 6, 7, c
+        FROM generate_series(1, 24) AS c
+        """,
+    )
+    answer = panel.get("/api/campaigns.csv?days=30")
+    assert "campaigns_30d.csv" in answer.headers["content-disposition"]
+    rows = list(csv.DictReader(StringIO(answer.text, newline="")))
+    costs = [float(row["cost_usd"]) for row in rows]
+    assert costs == [24, 22, 20, 18, 16, 14, 12, 10, 8, 6]
+    assert {row["time_zone"] for row in rows} == {"UTC"}
+    assert {(row["before_usd"], row["success_rate_pct"]) for row in rows} == {
+        ("0", "75.0000")
+    }
+    page = panel.get("/?days=30").text
+    assert [page.index(f'title="{row["campaign_id"]}"') for row in rows]
+    assert 'href="/api/campaigns.csv?days=30"' in page
+    tag = {"If-None-Match": answer.headers["etag"]}
+    assert panel.get("/api/campaigns.csv?days=30", headers=tag).status_code == 304
+
+
 def test_what_has_not_changed_is_not_sent_again(emulator, panel):
     deliver(emulator, {})
     for path in ("/api/kpis", "/api/metrics/recent", "/api/history", "/openapi.json"):

@@ -11,6 +11,7 @@ that begins with an apostrophe gets another, so that nothing is lost: whoever re
 apostrophe at each of these places has the text back.
 """
 
+import re
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -152,6 +153,12 @@ _FORMULA = (
     r"(?:^|(?<=[;\t\r\n]))"
     r"(?=['\t\r\n]|[\s\"]*[-=+@\uFF0D\uFF1D\uFF0B\uFF20])"
 )
+
+
+def harmless(text: str) -> str:
+    """The text of a cell, with an apostrophe wherever a spreadsheet would run it."""
+    return re.sub(_FORMULA, "'", text)
+
 
 _COLUMNS = """
     SELECT attname, CASE typname WHEN 'uuid' THEN 'uuid' ELSE typcategory::text END
