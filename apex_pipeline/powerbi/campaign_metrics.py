@@ -222,14 +222,14 @@ MODEL = SemanticModel(
             (
                 ModelColumn(
                     "Date",
-                    None,
+                    "dateTime",
                     "[Date]",
                     "Calendar day, in UTC.",
                     _DAY,
                     is_key=True,
                     holds_days=True,
                 ),
-                ModelColumn("Month", None, "[Month]", "Calendar month: 2026-11."),
+                ModelColumn("Month", "string", "[Month]", "Calendar month: 2026-11."),
             ),
             Partition("calculated", _DAYS),
             is_calendar=True,

@@ -59,8 +59,11 @@ def _calculated(table: Node, source: str) -> Iterator[str]:
         given = f'"{found[1:-1]}",' in source or found == "[Date]"
         if not (found.startswith("[") and found.endswith("]") and given):
             yield f"column {column.name}: its expression makes no {found}."
-        if "dataType" in column.properties or "isNameInferred" not in column.properties:
-            yield f"column {column.name} takes name and type from its expression."
+        if "isNameInferred" not in column.properties:
+            yield f"column {column.name} takes its name from its expression."
+        kind = "dateTime" if found == "[Date]" else "string"
+        if column.properties.get("dataType") != kind:
+            yield f"column {column.name}: its expression gives {kind}."
 
 
 def _source_columns(table: Node, source: str) -> Iterator[str]:

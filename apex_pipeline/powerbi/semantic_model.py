@@ -11,13 +11,13 @@ class ModelColumn:
     """A column of a table of the model.
 
     Attributes:
-        type: None where the engine infers it, as for a calculated table.
-        source: The column of the partition's result that fills it.
+        source: The column of the partition's result that fills it; of a calculated
+            table in brackets.
         holds_days: Midnights only; Desktop notes this in an annotation.
     """
 
     name: str
-    type: DataType | None
+    type: DataType
     source: str
     description: str
     format: str = ""

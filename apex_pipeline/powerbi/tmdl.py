@@ -143,8 +143,7 @@ def _measure(measure: Measure, table: Table) -> Iterator[str]:
 def _column(column: ModelColumn, table: Table) -> Iterator[str]:
     yield f"\t/// {column.description}"
     yield f"\tcolumn {quoted(column.name)}"
-    if column.type:
-        yield f"\t\tdataType: {column.type}"
+    yield f"\t\tdataType: {column.type}"
     if column.is_hidden:
         yield "\t\tisHidden"
     if column.is_key:
@@ -153,7 +152,7 @@ def _column(column: ModelColumn, table: Table) -> Iterator[str]:
         yield f"\t\tformatString: {column.format}"
     yield f"\t\tlineageTag: {tag('column', table.name, column.name)}"
     yield "\t\tsummarizeBy: none"
-    if column.type is None:
+    if column.source.startswith("["):
         yield "\t\tisNameInferred"
     yield f"\t\tsourceColumn: {column.source}"
     yield ""
