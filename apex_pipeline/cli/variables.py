@@ -28,8 +28,8 @@ def load_env_file() -> None:
 def drop_blank_variables() -> None:
     """Remove our variables that are blank: Dagster would treat white space as a value."""
     # The emulator's command loads this module, but none of the settings.
-    from apex_pipeline.settings import VARIABLES, read_variable  # noqa: PLC0415  as above
+    from apex_pipeline.settings import VARIABLES  # noqa: PLC0415  as above
 
     for variable in VARIABLES:
-        if variable.name in os.environ and not read_variable(os.environ, variable.name):
+        if not os.environ.get(variable.name, "set").strip():
             del os.environ[variable.name]

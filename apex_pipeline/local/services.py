@@ -27,6 +27,7 @@ from apex_pipeline.settings import (
     read_variable,
     state_dir,
     wants_local,
+    with_secrets,
 )
 from apex_pipeline.settings.postgres_url import read_postgres_url, shown_address
 
@@ -126,6 +127,7 @@ def prepare_services(
             services need is not installed.
         DatabaseError: The embedded Postgres could not be created.
     """
+    environment = with_secrets(environment)
     state = state_dir(environment)
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
     local_database, local_dataverse = wants_local(environment)

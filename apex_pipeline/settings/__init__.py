@@ -55,7 +55,13 @@ from apex_pipeline.settings.panel_access import (
     load_panel_settings,
 )
 from apex_pipeline.settings.problems import check_settings, find_mistakes
-from apex_pipeline.settings.variables import VARIABLES, Variable, read_variable
+from apex_pipeline.settings.variables import (
+    FILE_SUFFIX,
+    VARIABLES,
+    Variable,
+    read_variable,
+    with_secrets,
+)
 
 __all__ = [
     "DEFAULT_LOCATION",
@@ -63,6 +69,7 @@ __all__ = [
     "DEFAULT_PANEL_PORT",
     "EMBEDDED",
     "EMULATOR",
+    "FILE_SUFFIX",
     "LOCATION_VARIABLE",
     "PAGES",
     "PUBLIC_AUTHORITY",
@@ -102,4 +109,5 @@ __all__ = [
     "state_dir",
     "token_cache_path",
     "wants_local",
+    "with_secrets",
 ]

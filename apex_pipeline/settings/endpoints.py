@@ -10,7 +10,7 @@ from pathlib import Path
 from apex_pipeline.errors import ConfigError
 from apex_pipeline.settings.origins import read_https_origin
 from apex_pipeline.settings.postgres_url import read_postgres_url, write_postgres_url
-from apex_pipeline.settings.variables import read_variable
+from apex_pipeline.settings.variables import read_variable, with_secrets
 
 EMBEDDED = "embedded"
 EMULATOR = "emulator"
@@ -78,7 +78,7 @@ def load_settings(environment: Mapping[str, str]) -> Settings:
     """
     problems: list[str] = []
     resolved = resolve_local(environment)
-    database_url = _database_url(resolved["DATABASE_URL"], problems)
+    database_url = _database_url(read_variable(resolved, "DATABASE_URL"), problems)
     dataverse = _dataverse(resolved, problems)
     if problems or database_url is None or dataverse is None:
         raise ConfigError(*problems)
@@ -94,7 +94,9 @@ def load_database_url(environment: Mapping[str, str]) -> str:
     given = read_variable(environment, "DATABASE_URL")
     if given in ("", EMBEDDED):
         ends = {"DATABASE_URL": EMBEDDED, "DATAVERSE_RESOURCE": EMULATOR}
-        given = resolve_local(dict(environment) | ends)["DATABASE_URL"]
+        given = read_variable(
+            resolve_local(with_secrets(environment) | ends), "DATABASE_URL"
+        )
     problems: list[str] = []
     url = _database_url(given, problems)
     if url is None:
@@ -175,7 +177,7 @@ def resolve_local(environment: Mapping[str, str]) -> dict[str, str]:
         ConfigError: A local service is configured but `apex up` is not running.
     """
     local_database, local_dataverse = wants_local(environment)
-    resolved = dict(environment)
+    resolved = with_secrets(environment)
     if not (local_database or local_dataverse):
         return resolved
     served = _served(environment)

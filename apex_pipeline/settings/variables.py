@@ -2,6 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+
+from apex_pipeline.errors import ConfigError
+
+FILE_SUFFIX = "_FILE"
+"""Added to the name of a secret variable, it names the file that holds the value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +31,51 @@ class Variable:
 def read_variable(environment: Mapping[str, str], name: str) -> str:
     r"""Return the value of a variable; empty if it is unset or blank.
 
-    Surrounding white space is removed, such as the `\r` of a Windows file.
+    A secret may lie in a file that NAME_FILE names, where containers and clusters mount
+    them. The file is read at each call, so a rotated secret is used at once. Surrounding
+    white space is removed, such as the `\r` of a Windows file.
+
+    Raises:
+        ConfigError: The file cannot be read, is empty, or the variable is set as well.
     """
-    return environment.get(name, "").strip()
+    value = environment.get(name, "").strip()
+    if name not in _SECRETS:
+        return value
+    path = environment.get(name + FILE_SUFFIX, "").strip()
+    if not path:
+        return value
+    if value:
+        raise ConfigError(f"Both {name} and {name}{FILE_SUFFIX} are set. Remove one.")
+    return _read_secret(name + FILE_SUFFIX, Path(path).expanduser())
+
+
+def with_secrets(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables with the values of secret files in place of their names.
+
+    Raises:
+        ConfigError: As by `read_variable`.
+    """
+    by_file = {name for name in _SECRETS if environment.get(name + FILE_SUFFIX)}
+    files = {name + FILE_SUFFIX for name in by_file}
+    found = {name: value for name, value in environment.items() if name not in files}
+    return found | {name: read_variable(environment, name) for name in by_file}
+
+
+def _read_secret(variable: str, path: Path) -> str:
+    try:
+        value = path.read_text(encoding="utf-8-sig").strip()
+    except OSError as error:
+        raise ConfigError(
+            f"{variable} names {path}, which cannot be read: {error.strerror}. Check the "
+            "mount and its permissions."
+        ) from None
+    except UnicodeDecodeError:
+        raise ConfigError(
+            f"{variable} names {path}, which is not UTF-8 text. Save the value as UTF-8."
+        ) from None
+    if not value:
+        raise ConfigError(f"{variable} names {path}, which is empty. Write the value.")
+    return value
 
 
 VARIABLES = (
@@ -206,3 +254,5 @@ VARIABLES = (
     ),
 )
 """All variables, in the order of the documentation and the report."""
+
+_SECRETS = {variable.name for variable in VARIABLES if variable.is_secret}

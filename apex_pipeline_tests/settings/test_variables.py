@@ -85,6 +85,57 @@ def test_white_space_around_a_value_is_not_meant(name):
     assert loaded(WHOLE | {name: f" {WHOLE[name]}\r"}) == loaded(WHOLE)
 
 
+SECRETS = sorted(v.name for v in VARIABLES if v.is_secret)
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_a_secret_can_lie_in_a_file(name, tmp_path):
+    (tmp_path / "secret").write_text(f"\ufeff{WHOLE[name]}\r\n", encoding="utf-8")
+    by_file = {k: v for k, v in WHOLE.items() if k != name}
+    by_file[f"{name}_FILE"] = str(tmp_path / "secret")
+    assert loaded(by_file) == loaded(WHOLE)
+    assert settings.with_secrets(by_file) == WHOLE
+
+
+def test_a_rotated_secret_is_read_again(tmp_path):
+    secret = tmp_path / "secret"
+    by_file = {"AZURE_CLIENT_SECRET_FILE": str(secret)}
+    for value in ("old", "new"):
+        secret.write_text(value)
+        assert settings.read_variable(by_file, "AZURE_CLIENT_SECRET") == value
+
+
+@pytest.mark.parametrize("name", SECRETS)
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (None, "which cannot be read: No such file or directory. Check the mount"),
+        (b" \n", "which is empty. Write the value."),
+        (b"\xff\xfe\x00s", "which is not UTF-8 text."),
+    ],
+)
+def test_a_secret_file_without_a_value_is_named(name, content, problem, tmp_path):
+    secret = tmp_path / "secret"
+    if content is not None:
+        secret.write_bytes(content)
+    with pytest.raises(ConfigError, match=f"{name}_FILE names {secret}, {problem}"):
+        settings.read_variable({f"{name}_FILE": str(secret)}, name)
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_a_secret_is_set_in_one_place_alone(name, tmp_path):
+    (tmp_path / "secret").write_text("s")
+    twice = {name: "s", f"{name}_FILE": str(tmp_path / "secret")}
+    with pytest.raises(ConfigError, match=f"Both {name} and {name}_FILE are set"):
+        settings.read_variable(twice, name)
+
+
+def test_what_is_no_secret_has_no_file(tmp_path):
+    (tmp_path / "file").write_text("x")
+    by_file = {"APEX_TIME_ZONE_FILE": str(tmp_path / "file")}
+    assert settings.read_variable(by_file, "APEX_TIME_ZONE") == ""
+
+
 @pytest.mark.parametrize("blank", ["  ", "\t", "\n"])
 def test_a_blank_token_lets_nobody_else_in(blank):
     with pytest.raises(ConfigError, match="set APEX_PANEL_TOKEN"):

@@ -12,6 +12,8 @@ import click
 from dagster._serdes import ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage
 
+from apex_pipeline.settings import read_variable
+
 _VARIABLE = "DAGSTER_POSTGRES_URL"
 _MISSING = (
     f"{_VARIABLE} is not set. Set it to the Postgres for Dagster's storage (see "
@@ -37,7 +39,7 @@ class PostgresOfVariable(DagsterPostgresStorage):
         cls, inst_data: ConfigurableClassData | None, _: Mapping[str, Any]
     ) -> Self:
         """Create the storage without connecting."""
-        url = os.environ.get(_VARIABLE)
+        url = read_variable(os.environ, _VARIABLE)
         if not url:
             raise click.UsageError(_MISSING)
         return cls(url, inst_data=inst_data)
