@@ -55,6 +55,9 @@ _CONNECTION = {
     "tcp_user_timeout": 40_000,
     # A pooler gives each transaction another server connection.
     "prepare_threshold": None,
+    # A cluster that was created without a locale is SQL_ASCII, and psycopg then reads
+    # text as bytes.
+    "client_encoding": "utf8",
 }
 
 

@@ -2,6 +2,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from threading import Barrier, Event
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -18,6 +19,7 @@ from apex_pipeline.local.embedded_postgres import EmbeddedPostgres
 from apex_pipeline.metrics import Rejection
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.store import connect
+from apex_pipeline.provisioning.databases import provision_database
 from apex_pipeline_tests.support.ends import campaign_row, insert
 from apex_pipeline_tests.support.waiting import wait_until
 
@@ -33,6 +35,27 @@ def admin(database_url: str) -> Iterator[psycopg.Connection]:
     """A connection to the store's database, in autocommit."""
     with psycopg.connect(database_url, autocommit=True) as connection:
         yield connection
+
+
+@pytest.fixture
+def ascii_url(postgres: EmbeddedPostgres) -> Iterator[str]:
+    """URL of a database of the kind that `initdb` makes on a machine without a locale."""
+    name = f"ascii_{uuid4().hex}"
+    with psycopg.connect(postgres.url("postgres"), autocommit=True) as server:
+        server.execute(
+            f"CREATE DATABASE {name} TEMPLATE template0 ENCODING SQL_ASCII LOCALE 'C'"
+        )
+        yield postgres.url(name)
+        server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def test_a_database_without_an_encoding_serves_text(ascii_url):
+    assert len(provision_database(ascii_url, None, plan_only=False).names) > 10
+    assert provision_database(ascii_url, None, plan_only=False).names == []
+    insert(ascii_url, [campaign_row(phase="Übergang")])
+    with connect(ascii_url) as store:
+        (row,) = store.pending_page(None, 10)
+    assert "Übergang" in repr(row)
 
 
 def test_a_missing_table_names_the_command(empty_database_url):
