@@ -8,6 +8,7 @@ the statement on the server, and closes the connection.
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from types import TracebackType
 from typing import Any, TypeVar
 
 import psycopg
@@ -66,6 +67,18 @@ class TimedConnection(psycopg.Connection[Any]):
         self.limits: Limits = limits_of(STATEMENT_SECONDS)
         self.is_given_up: Callable[[], bool] = lambda: False
         self.find_holders: Callable[[], str] = str
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> None:
+        """End the transaction and close, also where psycopg's COMMIT fails."""
+        try:
+            super().__exit__(exc_type, exc_val, exc_tb)
+        finally:
+            self.close()
 
     def begin(self, limits: Limits) -> None:
         """Open a transaction with limits, in one round trip like a plain BEGIN.
