@@ -105,7 +105,7 @@ def look(environment: Mapping[str, str], around: Surroundings) -> list[Line]:
             )
         ]
         if configuration.database_url is not None:
-            checks += _database_checks(configuration.database_url, around)
+            checks += database_checks(configuration.database_url, around)
         if configuration.dataverse is not None:
             checks += _dataverse_checks(configuration, around, Path(folder))
         checks += _machine_checks(configuration, around)
@@ -118,7 +118,8 @@ def look(environment: Mapping[str, str], around: Surroundings) -> list[Line]:
         return examine([*checks, *around.further], seconds=around.seconds)
 
 
-def _database_checks(url: str, around: Surroundings) -> Iterator[Check]:
+def database_checks(url: str, around: Surroundings) -> Iterator[Check]:
+    """The checks of the Postgres that holds the metrics."""
     postgres = Postgres(url)
     yield Check(
         "database",
