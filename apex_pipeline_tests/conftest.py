@@ -13,6 +13,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
 
 from apex_pipeline.local.embedded_postgres import EmbeddedPostgres
 from apex_pipeline.postgres import migrations
@@ -96,9 +97,18 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostg
             "full_page_writes": "off",
             "wal_level": "minimal",
             "max_wal_senders": "0",
+            "scram_iterations": "1",
         },
     )
     server.start()
+    # Hashed in one round instead of 4096, the password takes 3 ms less to check, on both
+    # sides, and the tests connect tens of thousands of times.
+    signed_in = conninfo_to_dict(server.url("postgres"))
+    user, password = str(signed_in["user"]), str(signed_in["password"])
+    _administer(
+        server,
+        sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(user), password),
+    )
     yield server
     server.stop()
     for place in {server.home, folder}:
@@ -128,7 +138,8 @@ def create_database(
         name = f"test_{next(_numbers)}"
         _administer(
             postgres,
-            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
+            # A third of the default strategy's time: it logs each page it copies.
+            sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy").format(
                 sql.Identifier(name), sql.Identifier(template)
             ),
         )

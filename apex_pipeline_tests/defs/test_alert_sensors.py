@@ -14,9 +14,9 @@ from apex_pipeline.definitions import defs
 from apex_pipeline.defs.alerts.instance_events import EventReader
 from apex_pipeline.defs.code_location import OURS
 from apex_pipeline.defs.services import Services
-from apex_pipeline.local.embedded_postgres import EmbeddedPostgres
 from apex_pipeline.monitoring.alerts.journal import Journal
 from apex_pipeline.monitoring.rules.run_outcomes import RunEnd
+from apex_pipeline_tests.support.dagster_storage import stored_at
 from apex_pipeline_tests.support.ends import (
     campaign_row,
     environment,
@@ -36,28 +36,17 @@ from apex_pipeline_tests.support.receivers import (
 SYNC = "sync_campaign_metrics"
 
 
-@pytest.fixture(scope="session")
-def dagster_database(postgres: EmbeddedPostgres) -> str:
-    """Name of a database with Dagster's tables, to copy from; they take seconds."""
-    postgres.create_database("dagster_tables")
-    url = postgres.url("dagster_tables")
-    with dg.instance_for_test(
-        overrides={"storage": {"postgres": {"postgres_url": url}}}
-    ):
-        return "dagster_tables"
-
-
 @pytest.fixture
-def storage(create_database, dagster_database):
-    return create_database(dagster_database)
+def storage(dagster_storage):
+    return dagster_storage
 
 
 @pytest.fixture
 def instance(storage, tmp_path):
     with dg.instance_for_test(
         temp_dir=str(tmp_path),
-        overrides={
-            "storage": {"postgres": {"postgres_url": storage}},
+        overrides=stored_at(storage)
+        | {
             "run_retries": {
                 "enabled": True,
                 "max_retries": 0,

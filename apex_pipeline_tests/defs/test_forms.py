@@ -16,6 +16,7 @@ from apex_pipeline.monitoring.alerts.journal import Journal, Look
 from apex_pipeline.monitoring.alerts.observations import Observation
 from apex_pipeline_tests.defs.test_quarantine_job import failure, output
 from apex_pipeline_tests.monitoring.test_incidents import finding
+from apex_pipeline_tests.support.dagster_storage import stored_at
 from apex_pipeline_tests.support.ends import campaign_row, environment, execute, query
 
 # What only says how an answer is printed, or asks the person at a terminal.
@@ -122,20 +123,22 @@ def inbox(variables, tmp_path):
 
 
 @pytest.fixture
-def launch(variables, tmp_path):
+def launch(variables, dagster_storage, tmp_path):
     """Launches a job by its form; a job has one step."""
 
     def run(name, **config):
         job = defs().resolve_job_def(name)
         (step,) = job.nodes
-        with dg.instance_for_test(temp_dir=str(tmp_path)) as instance:
-            return job.execute_in_process(
-                instance=instance,
-                run_config={"ops": {step.name: {"config": config}}} if config else {},
-                raise_on_error=False,
-            )
+        return job.execute_in_process(
+            instance=instance,
+            run_config={"ops": {step.name: {"config": config}}} if config else {},
+            raise_on_error=False,
+        )
 
-    return run
+    with dg.instance_for_test(
+        temp_dir=str(tmp_path), overrides=stored_at(dagster_storage)
+    ) as instance:
+        yield run
 
 
 def records(metadata):
@@ -235,6 +238,24 @@ def test_a_record_and_a_file_of_them_are_written_once(launch, database_url, inbo
     assert "set format to jsonl or csv" in failure(odd)
     gone = launch("record_campaign_metrics", file="gone.csv")
     assert "No such file" in failure(gone)
+
+
+def test_a_spreadsheet_with_decimal_commas_needs_its_dialect(
+    launch, database_url, inbox
+):
+    row = campaign_row(cost_usd="0,5", success_rate_pct="80,00")
+    del row["id"]
+    written = "\n".join(";".join(map(str, part)) for part in (row, row.values()))
+    (inbox / "rows.csv").write_text(written)
+    job = "record_campaign_metrics"
+    assert "dialect" in failure(launch(job, file="rows.csv"))
+    unknown = launch(job, file="rows.csv", dialect="lotus")
+    assert failure(unknown) == "Unknown dialect; choose excel or excel-eu."
+    told = output(launch(job, file="rows.csv", dialect="excel-eu"))
+    assert told["created"].value == 1
+    assert query(database_url, "SELECT cost_usd::text FROM campaign_metrics") == [
+        ("0.50000",)
+    ]
 
 
 def test_the_form_reads_and_writes_below_the_operators_folder_alone(

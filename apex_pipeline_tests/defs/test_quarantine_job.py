@@ -11,6 +11,7 @@ from apex_pipeline.defs.sync.sync_config import SyncConfig
 from apex_pipeline.errors import ConfigError
 from apex_pipeline.metrics import Rejection
 from apex_pipeline_tests.cli.test_quarantine_command import SPITEFUL, shown_in_dagster
+from apex_pipeline_tests.support.dagster_storage import stored_at
 from apex_pipeline_tests.support.ends import (
     campaign_row,
     delivered,
@@ -23,11 +24,13 @@ from apex_pipeline_tests.support.ends import (
 
 
 @pytest.fixture
-def instance(monkeypatch, emulator, database_url, tmp_path):
+def instance(monkeypatch, emulator, database_url, dagster_storage, tmp_path):
     """An instance, in the environment of a configured process."""
     for name, value in environment(emulator, database_url, tmp_path).items():
         monkeypatch.setenv(name, value)
-    with dg.instance_for_test(temp_dir=str(tmp_path)) as found:
+    with dg.instance_for_test(
+        temp_dir=str(tmp_path), overrides=stored_at(dagster_storage)
+    ) as found:
         yield found
 
 

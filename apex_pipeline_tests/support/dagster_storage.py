@@ -42,7 +42,7 @@ def shared_dagster_storage(
     name = f"dagster_{uuid4().hex}"
     with psycopg.connect(postgres.url("postgres"), autocommit=True) as connection:
         connection.execute(
-            f"CREATE DATABASE {name} TEMPLATE {dagster_database}".encode()
+            f"CREATE DATABASE {name} TEMPLATE {dagster_database} STRATEGY file_copy".encode()
         )
     yield postgres.url(name)
     with psycopg.connect(postgres.url("postgres"), autocommit=True) as connection:
