@@ -21,7 +21,6 @@ from apex_pipeline.postgres.store import Store, connect
 from apex_pipeline_tests.support.dagster_storage import (
     dagster_database,
     dagster_storage,
-    shared_dagster_storage,
 )
 from apex_pipeline_tests.support.emulator_server import emulator, shared_emulator
 from apex_pipeline_tests.support.receivers import authority
@@ -31,7 +30,6 @@ __all__ = [
     "dagster_database",
     "dagster_storage",
     "emulator",
-    "shared_dagster_storage",
     "shared_emulator",
 ]
 

@@ -19,7 +19,6 @@ from typing import Any
 
 from apex_pipeline.errors import ConfigError, DataverseError
 from apex_pipeline.microsoft import graph
-from apex_pipeline.microsoft.client_certificate import read_client_certificate
 from apex_pipeline.settings import DataverseSettings, load_noted_end
 
 _NOTED = "APEX_CLIENT_SECRET_EXPIRES_ON"
@@ -63,6 +62,11 @@ def credential_end(
         ConfigError: The noted text is not a date, or the certificate is unreadable.
     """
     if application.certificate_path is not None:
+        # It loads cryptography, which applications with a secret do not need.
+        from apex_pipeline.microsoft.client_certificate import (  # noqa: PLC0415
+            read_client_certificate,
+        )
+
         certificate = read_client_certificate(application.certificate_path)
         return CredentialEnd(certificate.ends_on, "the certificate itself")
     noted = load_noted_end(environment)

@@ -10,7 +10,6 @@ import msal
 
 from apex_pipeline.errors import AuthError, TransientError
 from apex_pipeline.microsoft.authority import AuthorityHttp, refused
-from apex_pipeline.microsoft.client_certificate import read_client_certificate
 from apex_pipeline.microsoft.http_transport import translated
 from apex_pipeline.microsoft.token_cache import TokenCacheFile
 from apex_pipeline.settings import DataverseSettings
@@ -145,6 +144,11 @@ class TokenSource:
     def _credential(self) -> str | dict[str, str]:
         if self._settings.certificate_path is None:
             return self._settings.client_secret or ""
+        # It loads cryptography, which applications with a secret do not need.
+        from apex_pipeline.microsoft.client_certificate import (  # noqa: PLC0415
+            read_client_certificate,
+        )
+
         found = read_client_certificate(self._settings.certificate_path)
         return {"private_key": found.private_key, "public_certificate": found.chain}
 

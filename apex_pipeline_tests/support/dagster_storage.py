@@ -4,10 +4,8 @@ Its tables take seconds to make, so they are copied. Dagster's own SQLite files 
 made for each run, and wait for the disk at each event.
 """
 
-from collections.abc import Callable, Iterator
-from uuid import uuid4
+from collections.abc import Callable
 
-import psycopg
 import pytest
 
 from apex_pipeline.local.embedded_postgres import EmbeddedPostgres
@@ -32,21 +30,6 @@ def dagster_storage(
 ) -> str:
     """URL of a storage that holds nothing yet."""
     return create_database(dagster_database)
-
-
-@pytest.fixture(scope="module")
-def shared_dagster_storage(
-    postgres: EmbeddedPostgres, dagster_database: str
-) -> Iterator[str]:
-    """URL of a storage for all tests of a module."""
-    name = f"dagster_{uuid4().hex}"
-    with psycopg.connect(postgres.url("postgres"), autocommit=True) as connection:
-        connection.execute(
-            f"CREATE DATABASE {name} TEMPLATE {dagster_database} STRATEGY file_copy".encode()
-        )
-    yield postgres.url(name)
-    with psycopg.connect(postgres.url("postgres"), autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
 
 
 def stored_at(url: str) -> dict[str, object]:
