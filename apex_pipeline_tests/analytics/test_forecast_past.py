@@ -159,12 +159,12 @@ def test_what_was_spent_of_the_month_holds_the_outlier():
 
 
 @pytest.mark.parametrize("days", [(1, 2), (1, 30), (60, 90)])
-def test_an_outlier_that_has_repeated_counts_as_often_as_it_happened(days):
+def test_an_outlier_that_has_repeated_counts_as_often_as_it_repeated(days):
     values = weekly(365, 7)
     usual = month(of(values))
     found = of(with_days(values, {-ago: 50_000.0 for ago in days}))
-    # Two in the half year that sets the level.
-    assert month(found).cost == pytest.approx(usual.cost + 30 * 100_000 / 182, rel=0.03)
+    # The second of two repeated the first, in the half-year that sets the level.
+    assert month(found).cost == pytest.approx(usual.cost + 30 * 50_000 / 182, rel=0.03)
     assert "left out" not in found.note
     assert f"Far above what is usual were {day(365 - days[1])} ($50,000.00)" in (
         found.note
@@ -189,6 +189,23 @@ def test_days_of_a_size_that_comes_in_runs_are_a_level_and_no_outliers():
     past = Past([*[5.0] * 60, *[100.0] * 5, *[5.0] * 60])
     assert past.before(125).outliers == past.before(125).repeated == ()
     assert [o.at for o in past.before(61).outliers] == [60]
+
+
+def test_the_first_day_of_a_run_is_no_outlier_where_such_runs_are_known():
+    run = [100.0, 110.0, 120.0]
+    past = [*[5.0] * 30, *run, *[5.0] * 27, *run, *[5.0] * 27, 130.0]
+    known = Past(past).before(len(past))
+    assert known.outliers == known.repeated == ()
+    alone = [*[5.0] * 30, 100.0, *[5.0] * 29, 110.0, *[5.0] * 29, 130.0]
+    assert len(Past(alone).before(len(alone)).repeated) == 3
+
+
+def test_one_busy_day_does_not_end_a_pause_nor_begin_a_regime():
+    """It may be one of the rare days that there were before."""
+    rare = [50.0, *[0.0] * 13, 122.0, *[0.0] * 4, 26.0, *[0.0] * 99, 156.0]
+    found = of(rare)
+    assert month(found).cost < 1_000
+    assert "is over" not in found.note
 
 
 def test_what_is_recognised_of_a_day_is_what_was_known_by_then():

@@ -114,7 +114,7 @@ def past_notes(series: DailySeries, regime: DailySeries, learnt: Learnt) -> list
         shown = [f"{regime.day(o.at)} ({_usd(o.cost)})" for o in learnt.repeated]
         found.append(
             f"Far above what is usual were {_listed(shown)}: such days add "
-            f"{_usd(learnt.extra)} to each day ahead, as often as they happened."
+            f"{_usd(learnt.extra)} to each day ahead, as often as they repeated."
         )
     return found
 

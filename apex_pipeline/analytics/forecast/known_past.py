@@ -5,8 +5,10 @@ magnitude, a pause, and a regime that is over. Each is recognised from what was 
 the day in question alone, so that a backtest can do the same in the past.
 """
 
+from bisect import bisect_left
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import exp, log
 from statistics import median
 
@@ -20,6 +22,8 @@ LONG_PAUSE_DAYS = 21
 
 _BUSY_SHARE = 0.5
 _NEIGHBOURHOOD_DAYS = 56
+# Around a long pause: one busy day after it does not say that it is over.
+_SUPPOSED_DAYS = 14
 _BY_CHANCE = 0.0001
 # Levels further apart than this are of different businesses, such as a pilot's.
 _ALIKE = 2.5
@@ -29,8 +33,9 @@ _DEVIATIONS = 4
 _MAD_TO_DEVIATION = 1.4826
 _USUAL_DAYS = 14
 _JUDGED_DAYS = 7
-# As many days of this size within a week are a level of their own.
+# As many days of this size within a week, or in runs over half a year, are no outliers.
 _LEVEL_OF_ITS_OWN = 5
+_RUN_DAYS = 7
 _OF_A_SIZE = 1 / 3
 
 
@@ -74,6 +79,7 @@ class Learnt:
         outliers: Days left out, because nothing like them has happened again.
         repeated: Outliers like which there was another.
         often: How many of the repeated ones there are in a day, on average.
+        repeats: The same without the first of them, which repeated nothing.
         each: What such a day costs beyond others, on average, US dollars.
         pauses: Those of the learnt days, left out or not.
         left_out: Those of them that are over and have not repeated.
@@ -85,6 +91,7 @@ class Learnt:
     outliers: tuple[Outlier, ...]
     repeated: tuple[Outlier, ...]
     often: float
+    repeats: float
     each: float
     pauses: tuple[Pause, ...]
     left_out: tuple[Pause, ...]
@@ -94,7 +101,7 @@ class Learnt:
     @property
     def extra(self) -> float:
         """What the repeated outliers add to every day, on average, US dollars."""
-        return self.often * self.each
+        return self.repeats * self.each
 
 
 class Past:
@@ -133,11 +140,13 @@ class Past:
             values[outlier.at] = None
         recent = [o for o in repeated if o.at >= at - LEVEL_DAYS]
         beyond = sum(outlier.cost - outlier.usual for outlier in recent)
+        span = min(at, LEVEL_DAYS)
         return Learnt(
             values=tuple(values),
             outliers=single,
             repeated=repeated,
-            often=len(recent) / min(at, LEVEL_DAYS) if recent else 0.0,
+            often=len(recent) / span if recent else 0.0,
+            repeats=(len(recent) - 1) / span if recent else 0.0,
             each=beyond / len(recent) if recent else 0.0,
             pauses=tuple(pauses),
             left_out=tuple(left_out),
@@ -160,12 +169,24 @@ class Past:
         return tuple(single), tuple(repeated)
 
     def _is_level(self, rank: int, cost: float, at: int) -> bool:
+        """Whether days of this size come in runs: around it, or over half a year."""
         near = self._spent[max(0, rank - _JUDGED_DAYS) : rank + _JUDGED_DAYS + 1]
-        like = sum(
-            index < at and (self.values[index] or 0.0) >= cost * _OF_A_SIZE
-            for index in near
-        )
-        return like >= _LEVEL_OF_ITS_OWN
+        if len(self._alike(near, cost, at)) >= _LEVEL_OF_ITS_OWN:
+            return True
+        lately = self._spent[bisect_left(self._spent, at - LEVEL_DAYS) :]
+        alike = self._alike(lately, cost, at)
+        in_runs = {
+            index
+            for pair in pairwise(alike)
+            if pair[1] - pair[0] <= _RUN_DAYS
+            for index in pair
+        }
+        return len(in_runs) >= _LEVEL_OF_ITS_OWN
+
+    def _alike(self, indices: Sequence[int], cost: float, at: int) -> list[int]:
+        """Those of the days, before some day, whose cost is of this size."""
+        least = cost * _OF_A_SIZE
+        return [i for i in indices if i < at and (self.values[i] or 0.0) >= least]
 
     def regime(self) -> int:
         """Index of the first day that the last one still is like.
@@ -226,7 +247,9 @@ def _is_pause(values: Values, run: Pause) -> bool:
     if run.days < LONG_PAUSE_DAYS:
         return _busy(before, 3) >= _BUSY_SHARE
     after = values[run.last + 1 : run.last + 1 + _NEIGHBOURHOOD_DAYS]
-    busy = min(_busy(before, 7), _busy(after, 7) if after else 1.0)
+    busy = min(
+        _busy(before, _SUPPOSED_DAYS), _busy(after, _SUPPOSED_DAYS) if after else 1.0
+    )
     # Half a year without any cost is a pause of any business that was.
     goes_on = not after and run.days >= LEVEL_DAYS
     return goes_on or (1 - busy) ** run.days < _BY_CHANCE

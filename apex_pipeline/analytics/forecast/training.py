@@ -235,10 +235,10 @@ def _with_chance(
 
     They are too few for a backtest to know of: their number is taken to be Poisson's.
     """
-    expected = learnt.often * days
+    chance, expected = learnt.often * days, learnt.repeats * days
 
     def widened(interval: Interval, level: float) -> Interval:
-        few, many = (poisson(expected, (1 + sign * level) / 2) for sign in (-1, 1))
+        few, many = (poisson(chance, (1 + sign * level) / 2) for sign in (-1, 1))
         low = interval.low - max(0.0, expected - few) * learnt.each
         high = interval.high + max(0.0, many - expected) * learnt.each
         return Interval(max(0.0, low), min(high, most))
