@@ -248,6 +248,12 @@ def test_nothing_reaches_beyond_ten_times_what_ever_happened(values):
         assert max(bounds) - total.spent <= most * (1 + 1e-9)
 
 
+def test_costs_as_far_apart_as_numbers_go_do_not_overflow():
+    nearly_nothing, usual, dearest = 1e-300, 60.0, 1e9
+    series = [nearly_nothing, usual] * 15 + [dearest] + [usual] * 15
+    assert of(series).days
+
+
 @pytest.mark.parametrize("kind", {**KINDS, **EVENTS}.items(), ids=lambda k: k[0])
 def test_no_interval_of_a_month_is_wider_than_six_times_the_dearest_one(kind):
     for seed in range(5):

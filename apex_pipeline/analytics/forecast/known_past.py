@@ -9,7 +9,7 @@ from bisect import bisect_left
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from math import exp, log
+from math import log
 from statistics import median
 
 from apex_pipeline.analytics.forecast.models import LEVEL_DAYS, Values
@@ -222,8 +222,9 @@ def _far_above(values: Values, spent: Sequence[int]) -> Iterator[tuple[int, Outl
         usual = median(others)
         if cost <= _FAR_ABOVE * usual:
             continue
-        spread = median(abs(log(value / usual)) for value in others)
-        if cost > usual * exp(_DEVIATIONS * _MAD_TO_DEVIATION * spread):
+        spread = median(abs(log(value) - log(usual)) for value in others)
+        # By logarithms: days as far apart as floats go would overflow otherwise.
+        if log(cost) - log(usual) > _DEVIATIONS * _MAD_TO_DEVIATION * spread:
             yield rank, Outlier(at, cost, usual, known)
 
 
