@@ -207,6 +207,8 @@ def git(folder, *arguments):
     )
 
 
+# Needs git, which .ci/run has and other machines may lack.
+@pytest.mark.slow
 def test_commits_are_those_of_the_repository_that_the_package_is_in(tmp_path):
     package = tmp_path / "package"
     package.mkdir()
