@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
@@ -25,6 +24,7 @@ from apex_pipeline.analytics.forecast import (
 )
 from apex_pipeline.analytics.forecast.campaign_forecast import forecast_campaigns
 from apex_pipeline.postgres.database import Database
+from apex_pipeline.postgres.local_days import dates_at
 from apex_pipeline.settings import AnalysisSettings
 
 # A day that was not over when its rollup was made is not known yet.
@@ -162,8 +162,9 @@ def train(
         )
         connection.exec_driver_sql(_CLEAR_ZONES, {"zones": list(settings.time_zones)})
         trainings = []
-        for zone in settings.time_zones:
-            training = _learn(connection, zone, now.astimezone(ZoneInfo(zone)).date())
+        todays = dates_at(connection, now, settings.time_zones)
+        for zone, today in zip(settings.time_zones, todays, strict=True):
+            training = _learn(connection, zone, today)
             _store(connection, training, now)
             trainings.append(training)
         return trainings

@@ -24,6 +24,7 @@ from apex_pipeline.analytics.rollups.columns import (
 )
 from apex_pipeline.errors import ConfigError, NoProgressError
 from apex_pipeline.postgres.database import Database
+from apex_pipeline.postgres.local_days import first_instant
 from apex_pipeline.settings import AnalysisSettings
 
 
@@ -84,18 +85,6 @@ def period_rows(
             {first}::timestamp, %(last)s::timestamp, {length}
         ) AS label
     """  # noqa: S608  constants
-
-
-def first_instant(midnight: str, zone: str) -> str:
-    """SQL for the first instant of a date, by its midnight without a time zone.
-
-    Midnight by itself would not do: where the clock is put back at one o'clock (Azores,
-    Cuba) it comes twice, and Postgres means the second.
-    """
-    return (
-        f"least(({midnight}) AT TIME ZONE {zone}, "
-        f"({midnight} - interval '1 hour') AT TIME ZONE {zone} + interval '1 hour')"
-    )
 
 
 # Less itself, neither NaN nor infinity is zero, of whatever type the column is.

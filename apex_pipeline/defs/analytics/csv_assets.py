@@ -21,7 +21,12 @@ from apex_pipeline.analytics.csv.queries import (
 )
 from apex_pipeline.analytics.rollups.history import totals
 from apex_pipeline.analytics.rollups.refresh import DAILY, Periods
-from apex_pipeline.defs.analytics.rollup_assets import asked_periods, preview, shown
+from apex_pipeline.defs.analytics.rollup_assets import (
+    asked_periods,
+    preview,
+    shown,
+    today_in,
+)
 from apex_pipeline.defs.analytics.rollup_specs import (
     CSV_KEY,
     DAILY_FRESHNESS,
@@ -100,9 +105,10 @@ def campaign_csv_exports(
             files = export_files(database, settings, days)
             zone = settings.time_zone
             found = totals(database, DAILY, zone, shown(days))
+            today = today_in(database, zone)
     except ApexError as error:
         raise dg.Failure(str(error), allow_retries=False) from None
-    _tell(context, files, days, _overview(files) | preview(DAILY, found, zone))
+    _tell(context, files, days, _overview(files) | preview(DAILY, found, today))
     return dg.MaterializeResult(check_results=[_check(files)])
 
 

@@ -2,9 +2,8 @@
 
 import os
 from collections.abc import Sequence
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from zoneinfo import ZoneInfo
 
 import dagster as dg
 
@@ -46,6 +45,8 @@ from apex_pipeline.defs.pool_limits import ANALYSIS_POOL
 from apex_pipeline.defs.services import Services
 from apex_pipeline.defs.sync_specs import CAMPAIGN_METRICS
 from apex_pipeline.errors import ApexError
+from apex_pipeline.postgres.database import Database
+from apex_pipeline.postgres.local_days import dates_at
 
 _PREVIEW_ROWS = 7
 _HISTORY_VIEW = "campaign_history_90d"
@@ -177,11 +178,26 @@ def shown(periods: Periods) -> Periods:
     return Periods(grain, min(periods.first, periods.last - before), periods.last)
 
 
+def today_in(database: Database, zone: str) -> date:
+    """The date in a time zone now.
+
+    Raises:
+        DatabaseError: One of its kinds.
+    """
+    (today,) = database.ask(dates_at, datetime.now(UTC), [zone])
+    return today
+
+
 def preview(
-    grain: Grain, found: Sequence[PeriodTotal], zone: str
+    grain: Grain, found: Sequence[PeriodTotal], today: date
 ) -> dict[str, dg.MarkdownMetadataValue]:
-    """Show the newest days or weeks of a time zone as a table, a sparkline and a picture."""
-    today = datetime.now(ZoneInfo(zone)).date()
+    """Show the newest days or weeks of a time zone as a table, a sparkline and a picture.
+
+    Args:
+        grain: Days or weeks.
+        found: Their totals, the oldest first.
+        today: The date in that time zone.
+    """
     # A day may have begun in the other time zone but not in this one.
     begun = [total for total in found if total.label <= today]
     begun = begun[-PERIODS_SHOWN[grain.name] :]
@@ -222,10 +238,11 @@ def _materialize(
         with services.open_database() as database:
             made = refresh_and_check(database, settings, periods)
             found = totals(database, grain, settings.time_zone, shown(periods))
+            today = today_in(database, settings.time_zone)
     except ApexError as error:
         raise dg.Failure(str(error), allow_retries=False) from None
     by_label = {total.label: total for total in found}
-    overview = preview(grain, found, settings.time_zone)
+    overview = preview(grain, found, today)
     for label, rows in made.refreshed.rows.items():
         context.add_asset_metadata(
             {

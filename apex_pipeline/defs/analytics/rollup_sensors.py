@@ -3,7 +3,6 @@
 import json
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime, timedelta
-from zoneinfo import ZoneInfo
 
 import dagster as dg
 
@@ -19,6 +18,7 @@ from apex_pipeline.defs.services import Services
 from apex_pipeline.errors import ApexError
 from apex_pipeline.postgres.comparison_progress import keep_progress
 from apex_pipeline.postgres.database import Database
+from apex_pipeline.postgres.local_days import dates_at
 from apex_pipeline.postgres.run_ledger import RunRecord, RunStatus
 from apex_pipeline.settings import AnalysisSettings
 
@@ -56,7 +56,10 @@ def refresh_today(
     if done_at is not None and now - done_at < _TODAY_INTERVAL:
         minutes = (now - done_at).total_seconds() / 60
         return dg.SkipReason(f"Today was recomputed {minutes:.0f} minutes ago.")
-    first, last = _labels(settings, done_at or now, now)
+    try:
+        first, last = _labels(services, settings, done_at or now, now)
+    except ApexError as error:
+        return dg.SkipReason(f"The days cannot be read: {error}")
     return dg.SensorResult(
         run_requests=[
             dg.RunRequest(run_key=f"sync-{run.id}", tags=range_tags(first, last))
@@ -85,15 +88,14 @@ def _last_delivery(services: Services) -> RunRecord | None:
 
 
 def _labels(
-    settings: AnalysisSettings, since: datetime, now: datetime
+    services: Services, settings: AnalysisSettings, since: datetime, now: datetime
 ) -> tuple[date, date]:
     """Today in either time zone, and yesterday if it had not ended at the last refresh."""
     since = max(since, now - timedelta(days=1))
-    zones = [ZoneInfo(name) for name in settings.time_zones]
-    return (
-        min(since.astimezone(zone).date() for zone in zones),
-        max(now.astimezone(zone).date() for zone in zones),
-    )
+    with services.open_database(wait_seconds=_PATIENCE_SECONDS) as database:
+        before = database.ask(dates_at, since, settings.time_zones)
+        today = database.ask(dates_at, now, settings.time_zones)
+    return min(before), max(today)
 
 
 @dataclass(frozen=True, slots=True)

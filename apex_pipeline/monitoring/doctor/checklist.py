@@ -22,6 +22,7 @@ from apex_pipeline.monitoring.doctor import (
     machine,
     recent_delivery,
     table_comparison as table_lines,
+    time_zones,
     trial_mark,
 )
 from apex_pipeline.monitoring.doctor.check_results import (
@@ -46,7 +47,11 @@ from apex_pipeline.monitoring.doctor.postgres_state import Postgres
 from apex_pipeline.monitoring.doctor.runner import PATIENCE_SECONDS, examine
 from apex_pipeline.monitoring.doctor.web_server import heartbeats_seen_by
 from apex_pipeline.monitoring.facts import LATE
-from apex_pipeline.settings import DataverseSettings, read_variable
+from apex_pipeline.settings import (
+    DataverseSettings,
+    load_analysis_settings,
+    read_variable,
+)
 
 _PROVISION_DATABASE = "Run `apex provision database`."
 _PROVISION = "Run `apex provision dataverse`."
@@ -106,6 +111,9 @@ def look(environment: Mapping[str, str], around: Surroundings) -> list[Line]:
         ]
         if configuration.database_url is not None:
             checks += database_checks(configuration.database_url, around)
+            checks.append(
+                _time_zone_check(configuration, configuration.database_url, around)
+            )
         if configuration.dataverse is not None:
             checks += _dataverse_checks(configuration, around, Path(folder))
         checks += _machine_checks(configuration, around)
@@ -123,7 +131,7 @@ def database_checks(url: str, around: Surroundings) -> Iterator[Check]:
     postgres = Postgres(url)
     yield Check(
         "database",
-        "answers",
+        "answers, Postgres 14 or later",
         "Check DATABASE_URL, and that Postgres is running and reachable from here.",
         postgres.reachable,
     )
@@ -194,6 +202,29 @@ def database_checks(url: str, around: Surroundings) -> Iterator[Check]:
         "Run `apex sync` and read its message.",
         last_success,
         ("tables and views",),
+    )
+
+
+def _time_zone_check(
+    configuration: Configuration, url: str, around: Surroundings
+) -> Check:
+    def compared() -> Finding:
+        try:
+            analysis = load_analysis_settings(configuration.environment)
+        except ConfigError as error:
+            if not configuration.tells(error):
+                raise
+            return not_checked("configuration")
+        with Postgres(url).open_database() as database:
+            return time_zones.compare(
+                database,
+                analysis.time_zones,
+                analysis.first_label,
+                around.now().date(),
+            )
+
+    return Check(
+        "time zones", time_zones.TARGET, time_zones.REMEDY, compared, ("database",)
     )
 
 
