@@ -39,6 +39,8 @@ from apex_pipeline_tests.support.rollup_reference import (
     stored_changes,
 )
 
+pytestmark = pytest.mark.any_server
+
 ZONES = [
     "UTC",
     "Europe/Berlin",

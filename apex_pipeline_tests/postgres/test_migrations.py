@@ -16,6 +16,8 @@ from apex_pipeline.errors import (
 from apex_pipeline.postgres import migrations
 from apex_pipeline_tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.any_server
+
 ALL = [
     "0001_campaign_metrics",
     "0002_index_created_at",

@@ -1,10 +1,8 @@
-import os
 import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
@@ -12,7 +10,6 @@ import psycopg
 import pytest
 
 from apex_pipeline.errors import DatabaseError, WriterLockLostError
-from apex_pipeline.local.services import is_free
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.store import Store, connect
 from apex_pipeline.postgres.writer_lock import (
@@ -21,8 +18,10 @@ from apex_pipeline.postgres.writer_lock import (
     try_reconciliation_lock,
     try_writer_lock,
 )
-from apex_pipeline_tests.support.ends import free_port
-from apex_pipeline_tests.support.waiting import SECONDS, wait_until
+from apex_pipeline_tests.support.other_servers import pooled
+from apex_pipeline_tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.any_server
 
 _HOLD = """
 import sys
@@ -76,33 +75,6 @@ def login(database_url: str, *grants: str) -> Iterator[str]:
             )
             connection.execute(f"DROP OWNED BY {name}".encode())
             connection.execute(f"DROP ROLE {name}".encode())
-
-
-@contextmanager
-def pooled(database_url: str, folder: Path) -> Iterator[str]:
-    """The same database through a PgBouncer that gives connections by transaction."""
-    parts, port = urlsplit(database_url), free_port()
-    users, configuration = folder / "users.txt", folder / "pgbouncer.ini"
-    users.write_text(f'"{parts.username}" "{parts.password}"\n')
-    configuration.write_text(
-        f"[databases]\n* = host={parts.hostname} port={parts.port}\n"
-        "[pgbouncer]\npool_mode = transaction\nauth_type = scram-sha-256\n"
-        f"auth_file = {users}\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n"
-        "unix_socket_dir =\n"
-    )
-    # It does not run as root.
-    prefix = ["unshare", "--user", "--map-user=1000"] if os.getuid() == 0 else []
-    with (folder / "pgbouncer.log").open("w") as log:
-        process = subprocess.Popen(
-            [*prefix, "/usr/sbin/pgbouncer", str(configuration)], stderr=log
-        )
-    netloc = f"{parts.username}:{parts.password}@127.0.0.1:{port}"
-    try:
-        wait_until(lambda: not is_free(port), process)
-        yield urlunsplit(parts._replace(netloc=netloc))
-    finally:
-        process.terminate()
-        process.wait(SECONDS)
 
 
 def test_there_is_one_writer_at_a_time(store, database_url):

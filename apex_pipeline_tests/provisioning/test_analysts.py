@@ -17,6 +17,8 @@ from apex_pipeline.postgres.database import Database
 from apex_pipeline.provisioning import analyst_role
 from apex_pipeline_tests.support.ends import execute, query
 
+pytestmark = pytest.mark.any_server
+
 READABLE = {
     "daily_campaign_rollup",
     "daily_rollup_total",

@@ -13,6 +13,8 @@ from apex_pipeline.postgres.store import connect
 from apex_pipeline.quarantine.decisions import Decision, Selection
 from apex_pipeline_tests.support.ends import campaign_row, execute, insert, query
 
+pytestmark = pytest.mark.any_server
+
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 ALL = Selection(everything=True)
 DROPPED = Selection(everything=True, dropped=True)

@@ -50,6 +50,8 @@ from apex_pipeline_tests.support.reconciling import (
 
 __all__ = ["api", "database", "reconcile", "report", "sync"]
 
+pytestmark = pytest.mark.any_server
+
 
 def test_equal_ends_have_no_findings(sync, reconcile, database_url):
     insert_many(database_url, 120)

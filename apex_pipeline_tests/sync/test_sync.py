@@ -32,6 +32,8 @@ from apex_pipeline_tests.support.ends import (
 )
 from apex_pipeline_tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.any_server
+
 IMPATIENT = RetryPolicy(attempts=3, first_wait=0.01)
 
 
