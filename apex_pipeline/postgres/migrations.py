@@ -26,6 +26,7 @@ from yoyo.migrations import Migration, MigrationList
 from apex_pipeline.errors import DatabaseUnavailableError
 from apex_pipeline.postgres import declared_schema
 from apex_pipeline.postgres.database import Database
+from apex_pipeline.postgres.server_version import require_supported
 from apex_pipeline.postgres.time_limits import STATEMENT_SECONDS, Limits
 
 # The number is arbitrary; no other program uses it. It is not a bind parameter: the
@@ -68,6 +69,7 @@ def apply(
         something that they create was missing.
 
     Raises:
+        ConfigError: The server is too old.
         DatabaseError: The database does not exist, or the user may not change it.
     """
     database = Database(
@@ -121,6 +123,7 @@ def unapplied(
     """Name the migrations that were never applied; changes nothing."""
     database = _reading(url, wait_seconds, statement_seconds)
     with database, database.translated(), database.connect() as connection:
+        require_supported(connection.info.server_version)
         found = connection.execute(
             "SELECT to_regclass('_yoyo_migration') IS NOT NULL"
         ).fetchone()
@@ -263,6 +266,7 @@ class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc]  # ships no type
 def _mutex(database: Database, patience: _Patience) -> Iterator[None]:
     """Exclude other processes until the block ends or this process dies."""
     with database.connect() as connection:
+        require_supported(connection.info.server_version)
         while not _try_lock(connection):
             # A statement that waits would keep a snapshot all the time.
             connection.rollback()

@@ -20,6 +20,7 @@ class FaultyNetwork:
         port: Where it listens; the same from the beginning to the end.
         delay: Seconds that each piece is held back, in both directions.
         bytes_per_second: The most that a connection carries each way; None: no limit.
+        replaced: Bytes in answers, and what arrives in their place; equally long.
         accepted: How many connections have come.
     """
 
@@ -33,6 +34,7 @@ class FaultyNetwork:
         self.port = 0
         self.delay = 0.0
         self.bytes_per_second: float | None = None
+        self.replaced: tuple[bytes, bytes] | None = None
         self.accepted = 0
 
     def __enter__(self) -> Self:
@@ -123,6 +125,8 @@ class FaultyNetwork:
     ) -> None:
         while piece := await reader.read(_PIECE):
             await asyncio.sleep(self.delay)
+            if self.replaced is not None and flows is self._answers_flow:
+                piece = piece.replace(*self.replaced)
             if self.bytes_per_second is not None:
                 await self._trickle(piece, writer, flows)
                 continue

@@ -19,6 +19,7 @@ from apex_pipeline.postgres import (
 )
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.declared_schema import Kind
+from apex_pipeline.postgres.server_version import in_words, require_supported
 from apex_pipeline.quarantine import decisions
 
 _Result = TypeVar("_Result")
@@ -64,12 +65,18 @@ class Postgres:
         self._database = self.open_database()
 
     def reachable(self) -> Finding:
-        """Connect and read the server's version."""
+        """Connect and read the server's version.
+
+        Raises:
+            ConfigError: It is too old.
+            DatabaseError: The server does not answer.
+        """
         began = time.monotonic()
         version = self._ask(lambda c: c.info.server_version)
         seconds = time.monotonic() - began
+        require_supported(version)
         return ok(
-            f"Postgres {version // 10000}.{version % 10000} at "
+            f"Postgres {in_words(version)} at "
             f"{self._database.address}, {1000 * seconds:,.0f} ms to connect"
         )
 
