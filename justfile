@@ -34,3 +34,9 @@ docs:
 # Generate the reference pages from the code.
 reference:
     .venv/bin/python -m apex_pipeline_tests.reference_pages
+
+# Pin what the image installs, with hashes, after a change of constraints.txt
+image-requirements:
+    uv pip compile pyproject.toml --extra emulator -c constraints.txt --universal \
+        --python-version 3.11 --generate-hashes --no-header --no-annotate \
+        -o deploy/requirements.txt

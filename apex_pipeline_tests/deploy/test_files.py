@@ -1,0 +1,95 @@
+"""The files in `deploy/` agree with the program, and with the formats they are written in."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from jsonschema import Draft7Validator
+
+from apex_pipeline.emulator.instance import CLIENT_ID, TENANT_ID
+from apex_pipeline.settings import FILE_SUFFIX, VARIABLES
+
+ROOT = Path(__file__).parents[2]
+DEPLOY = ROOT / "deploy"
+COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+OURS = {
+    name: service for name, service in COMPOSE["services"].items() if "build" in service
+}
+# What each process may know; a run needs everything, and all runs are the code server's.
+SECRETS = {
+    "migrate": {"database_url"},
+    "code-server": {"dagster_postgres_url", "database_url", "azure_client_secret"},
+    "daemon": {"dagster_postgres_url"},
+    "webserver": {"dagster_postgres_url", "panel_token"},
+    "panel": {"database_url", "azure_client_secret", "panel_token"},
+    "emulator": {"azure_client_secret"},
+}
+
+
+def pins(text: str) -> dict[str, str]:
+    found = re.findall(r"^([\w.-]+)==([\w.]+)", text, re.MULTILINE)
+    return {name.lower().replace("_", "-"): version for name, version in found}
+
+
+def test_the_compose_file_follows_the_specification():
+    schema = Path(__file__).parent / "compose_schema" / "compose-spec.json"
+    Draft7Validator(json.loads(schema.read_text())).validate(COMPOSE)
+
+
+def test_each_process_gets_its_own_secrets_alone():
+    assert {name: set(service["secrets"]) for name, service in OURS.items()} == SECRETS
+
+
+@pytest.mark.parametrize("name", sorted(OURS))
+def test_a_process_may_change_nothing_but_its_state(name):
+    service = OURS[name]
+    assert service["read_only"]
+    assert service["cap_drop"] == ["ALL"]
+    assert service["user"] == "10001:10001"
+
+
+@pytest.mark.parametrize("name", sorted(OURS))
+def test_secrets_come_by_variables_that_the_program_reads(name):
+    ours = {variable.name for variable in VARIABLES}
+    secret = {variable.name for variable in VARIABLES if variable.is_secret}
+    for variable, value in OURS[name].get("environment", {}).items():
+        if variable in ours:
+            assert variable not in secret
+        else:
+            assert variable.removesuffix(FILE_SUFFIX) in secret
+            assert value.removeprefix("/run/secrets/") in OURS[name]["secrets"]
+
+
+def test_each_process_is_a_role_of_the_image():
+    entrypoint = (DEPLOY / "entrypoint").read_text()
+    for service in OURS.values():
+        (role,) = service["command"]
+        assert re.search(rf"^  {role}\)", entrypoint, re.MULTILINE)
+
+
+def test_the_demo_names_the_emulator_s_own_application():
+    lines = (DEPLOY / "demo.env").read_text().splitlines()
+    given = dict(line.split("=", 1) for line in lines if not line.startswith("#"))
+    assert given["AZURE_TENANT_ID"] == TENANT_ID
+    assert given["AZURE_CLIENT_ID"] == CLIENT_ID
+    assert set(given) <= {variable.name for variable in VARIABLES}
+
+
+def test_the_image_installs_the_pinned_versions():
+    constraints = pins((ROOT / "constraints.txt").read_text())
+    image = pins((DEPLOY / "requirements.txt").read_text())
+    # uv pins these for other systems than the constraints were made on.
+    assert {name for name in image if name not in constraints} <= {
+        "colorama",
+        "pyreadline3",
+        "pywin32",
+        "tzdata",
+    }
+    assert {
+        name
+        for name, version in image.items()
+        if constraints.get(name, version) != version
+    } <= {"numpy"}
