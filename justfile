@@ -33,7 +33,7 @@ docs:
 
 # Generate the reference pages from the code.
 reference:
-    .venv/bin/python -m apex_pipeline_tests.reference_pages
+    .venv/bin/python -m apex_pipeline_tests.support.reference_pages
 
 # Pin what the image installs, with hashes, after a change of constraints.txt
 image-requirements:
