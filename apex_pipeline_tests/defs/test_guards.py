@@ -13,6 +13,7 @@ from apex_pipeline.defs.analytics.rollup_specs import (
     HISTORY_KEY,
 )
 from apex_pipeline.defs.job_tags import ACTIVE
+from apex_pipeline.defs.reconcile.reconciliation import RECONCILIATION
 from apex_pipeline.defs.sync.sync_assets import PARTIAL_SELECTION
 from apex_pipeline.defs.sync.sync_job import MAX_RUNTIME, active_sync
 from apex_pipeline.defs.sync_specs import SYNC_ASSETS
@@ -23,6 +24,7 @@ from apex_pipeline_tests.support.ends import delivered, environment, insert_many
 
 OURS = "apex_pipeline"
 SYNC = [key.to_user_string() for key in SYNC_ASSETS]
+RECONCILED = RECONCILIATION.key.to_user_string()
 ANALYSIS = [key.to_user_string() for key in (DAILY_KEY, HISTORY_KEY, FORECAST_KEY)]
 
 pytestmark = [
@@ -102,6 +104,28 @@ def test_materializing_the_syncs_assets_is_a_sync_with_all_its_guards(
     assert "Executing steps in process" in messages(ui, first)
     assert delivered(emulator) == marked(metrics)
     assert ui.finish(second).is_success
+
+
+def test_the_syncs_group_is_green_and_stays_so(ui, emulator, metrics):
+    for count, asset in ((2, SYNC), (0, [RECONCILED]), (1, SYNC)):
+        insert_many(metrics, count)
+        assert ui.finish(ui.materialize(OURS, *asset)).is_success
+    shown = ui.group(OURS, "sync")
+    assert set(shown) == {*SYNC, "campaign_metrics"}
+    shown[RECONCILED] = ui.group(OURS, "operations")[RECONCILED]
+    for name in (*SYNC, RECONCILED):
+        assert shown[name]["staleStatus"] == "FRESH", name
+        assert shown[name]["staleCauses"] == [], name
+    assert shown[SYNC[1]]["freshnessStatusInfo"] == {"freshnessStatus": "HEALTHY"}
+    checks = {
+        check["name"]: check["executionForLatestMaterialization"]["status"]
+        for name in SYNC
+        for check in shown[name]["assetChecksOrError"]["checks"]
+    }
+    assert checks == {
+        "delivery_complete": "SUCCEEDED",
+        "no_rows_quarantined": "SUCCEEDED",
+    }
 
 
 def test_one_asset_of_the_sync_alone_is_refused_with_one_sentence(ui):

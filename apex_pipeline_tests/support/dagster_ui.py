@@ -11,6 +11,7 @@ import dagster as dg
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import WorkspaceFileTarget
 from dagster._daemon.backfill import execute_backfill_iteration
+from dagster._daemon.freshness import FreshnessDaemon
 from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import (
     QueuedRunCoordinatorDaemon,
 )
@@ -38,6 +39,21 @@ mutation LaunchPartitionBackfill($backfillParams: LaunchBackfillParams!) {
   }
 }
 """
+_GROUP = """
+query Group($group: AssetGroupSelector!) {
+  assetNodes(group: $group) {
+    assetKey { path }
+    staleStatus
+    staleCauses { reason }
+    freshnessStatusInfo { freshnessStatus }
+    assetChecksOrError {
+      ... on AssetChecks {
+        checks { name executionForLatestMaterialization { status } }
+      }
+    }
+  }
+}
+"""
 
 
 class Ui:
@@ -49,14 +65,25 @@ class Ui:
         self.instance = instance
         self._process = process
         self._queue = QueuedRunCoordinatorDaemon(interval_seconds=1)
+        self._freshness = FreshnessDaemon()
 
-    def _ask(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
+    def _ask(self, query: str, variables: dict[str, Any]) -> Any:
         context = self._process.create_request_context()
         result = execute_dagster_graphql(context, query, variables)
         assert result.errors is None, result.errors
         (answer,) = result.data.values()
-        found: dict[str, Any] = answer
-        return found
+        return answer
+
+    def group(self, location: str, name: str) -> dict[str, dict[str, Any]]:
+        """What a group's page shows of each asset, once freshness was looked at."""
+        list(self._freshness.run_iteration(self._process))
+        selector = {
+            "repositoryLocationName": location,
+            "repositoryName": REPOSITORY,
+            "groupName": name,
+        }
+        nodes = self._ask(_GROUP, {"group": selector})
+        return {node.pop("assetKey")["path"][-1]: node for node in nodes}
 
     def materialize(self, location: str, *assets: str) -> str:
         """Click *Materialize* on these assets; the run's id."""
