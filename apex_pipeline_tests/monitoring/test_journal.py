@@ -30,9 +30,9 @@ from apex_pipeline_tests.support.ends import execute, query
 
 
 @pytest.fixture
-def url(empty_database_url: str) -> str:
-    """A database with nothing in it, as Dagster's is before its first start."""
-    return empty_database_url
+def url(dagster_storage: str) -> str:
+    """A database with Dagster's tables, and the journal's beside them."""
+    return dagster_storage
 
 
 @pytest.fixture
@@ -83,7 +83,11 @@ def soon() -> float:
     return 20.0
 
 
-def test_the_tables_are_made_by_whoever_is_first_however_many_there_are(url):
+def test_the_tables_are_made_by_whoever_is_first_however_many_there_are(
+    empty_database_url,
+):
+    url = empty_database_url
+
     def run(number: int) -> int:
         with Journal(url) as journal:
             return len(record(journal, finding("a")))
@@ -130,7 +134,8 @@ def test_tables_that_somebody_has_dropped_are_made_again(journal, url):
     assert journal.claim("teams") is None
 
 
-def test_both_schemas_may_share_a_database(url):
+def test_both_schemas_may_share_a_database(empty_database_url):
+    url = empty_database_url
     for part in migrations.Part:
         migrations.apply(url, part)
     assert [migrations.pending(url, part) for part in migrations.Part] == [[], []]
@@ -194,7 +199,10 @@ def test_code_locations_that_share_a_database_see_nothing_of_each_other(url):
         assert third.backlogs(["teams"]) == []
 
 
-def test_incidents_of_before_there_were_locations_belong_to_the_only_name(url):
+def test_incidents_of_before_there_were_locations_belong_to_the_only_name(
+    empty_database_url,
+):
+    url = empty_database_url
     first = Path(__file__).parents[2] / "sql/alerts/alerts_0001_incidents.sql"
     execute(url, first.read_text())
     execute(

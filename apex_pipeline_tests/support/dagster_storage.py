@@ -9,19 +9,25 @@ from collections.abc import Callable
 import pytest
 
 from apex_pipeline.local.embedded_postgres import EmbeddedPostgres
+from apex_pipeline.postgres import migrations
 
 _TEMPLATE = "dagster_tables"
 
 
 @pytest.fixture(scope="session")
 def dagster_database(postgres: EmbeddedPostgres) -> str:
-    """Name of a database with Dagster's tables, to copy from; never connect to it."""
+    """Name of a database with Dagster's tables and those of the alerts beside them.
+
+    It is there to copy from; never connect to it.
+    """
     # Not at the top: conftest.py loads this, and most tests need no Dagster.
     import dagster as dg  # noqa: PLC0415
 
     postgres.create_database(_TEMPLATE)
-    with dg.instance_for_test(overrides=stored_at(postgres.url(_TEMPLATE))):
-        return _TEMPLATE
+    url = postgres.url(_TEMPLATE)
+    with dg.instance_for_test(overrides=stored_at(url)):
+        migrations.apply(url, migrations.Part.ALERTS)
+    return _TEMPLATE
 
 
 @pytest.fixture
