@@ -11,13 +11,16 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from weakref import WeakSet
 
 import psycopg
-from sqlalchemy import Connection, create_engine
+from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.exc import (
     DBAPIError,
+    DisconnectionError,
     TimeoutError as NoConnectionFreeError,
 )
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from apex_pipeline.errors import ConfigError, DatabaseUnavailableError
 from apex_pipeline.postgres.lock_holders import find_holders
@@ -113,6 +116,11 @@ class Database:
             # A row's values do not belong in logs.
             hide_parameters=True,
         )
+        # Pooled connections that are worth keeping. Replacing the pool instead would
+        # leave those in use without an owner who closes them.
+        self._kept: WeakSet[object] = WeakSet()
+        event.listen(self._engine, "checkout", self._replace_unless_kept)
+        event.listen(self._engine, "checkin", self._close_unless_kept)
 
     def __enter__(self) -> Self:
         """Return the database itself."""
@@ -124,11 +132,12 @@ class Database:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Close all idle connections."""
+        """Close all pooled connections."""
         self.close()
 
     def close(self) -> None:
-        """Close all idle connections."""
+        """Close all pooled connections: idle ones now, others when they become idle."""
+        self._kept = WeakSet()
         self._engine.dispose()
 
     def spend(self, seconds: float) -> None:
@@ -269,7 +278,19 @@ class Database:
         connection = self.connect()
         # Each transaction starts with its own limits; see `_once`.
         connection.autocommit = True
+        self._kept.add(connection)
         return connection
+
+    def _replace_unless_kept(
+        self, driver: object, _record: ConnectionPoolEntry, _proxy: object
+    ) -> None:
+        if driver not in self._kept:
+            # The pool replaces it by a new connection.
+            raise DisconnectionError
+
+    def _close_unless_kept(self, driver: object, record: ConnectionPoolEntry) -> None:
+        if driver not in self._kept:
+            record.invalidate()
 
     def _once(self, work: Callable[[Connection], _Result]) -> _Result:
         with self._begun() as connection:
@@ -286,7 +307,7 @@ class Database:
             except psycopg.OperationalError as error:
                 # It was cut while idle, and the other idle connections too.
                 connection.invalidate(error)
-                self._engine.dispose()
+                self._kept = WeakSet()
                 if self._is_given_up:
                     raise
             else:

@@ -2,7 +2,8 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 
 import psycopg
 import pytest
@@ -204,6 +205,58 @@ def test_a_connection_that_froze_while_idle_is_replaced(network, through, monkey
 
         assert database.transact(run("SELECT 2")) == 2
         mended.join()
+
+
+@contextmanager
+def in_use(database: Database) -> Iterator[psycopg.Connection]:
+    """A connection of the pool, in a transaction while the block runs."""
+    begun: Future[psycopg.Connection] = Future()
+    is_over = threading.Event()
+
+    def work(connection: Connection) -> None:
+        driver = connection.connection.driver_connection
+        assert isinstance(driver, psycopg.Connection)
+        begun.set_result(driver)
+        is_over.wait(60)
+
+    with ThreadPoolExecutor(1) as executor:
+        under_way = executor.submit(database.transact, work)
+        try:
+            yield begun.result(60)
+        finally:
+            is_over.set()
+        under_way.result(60)
+
+
+def backend(database: Database) -> object:
+    return database.transact(run("SELECT pg_backend_pid()"))
+
+
+def test_a_connection_that_is_in_use_while_another_is_found_cut_is_closed(
+    database_url, admin
+):
+    with reach(database_url) as database:
+        with in_use(database) as used:
+            cut = backend(database)
+            admin.execute("SELECT pg_terminate_backend(%s, 10000)", (cut,))
+            assert backend(database) != cut
+        assert used.closed
+    wait_until(lambda: sessions(admin) == 0)
+
+
+def test_a_connection_that_is_in_use_when_its_database_is_closed_is_closed_after_that(
+    database_url,
+):
+    with reach(database_url) as database, in_use(database) as used:
+        database.close()
+        assert not used.closed
+        assert backend(database) != used.info.backend_pid
+    assert used.closed
+
+
+def test_idle_connections_outlive_many_transactions(database_url):
+    with reach(database_url) as database:
+        assert len({backend(database) for _ in range(5)}) == 1
 
 
 def test_what_is_given_up_ends_at_once_here_and_on_the_server(database_url, admin):
