@@ -85,7 +85,7 @@ class SystemicRejectionError(ApexError):
 
 
 class NoProgressError(ApexError):
-    """A run sent rows, but none was marked or quarantined."""
+    """A run had work, tried it, and achieved nothing."""
 
 
 class DatabaseError(ApexError):

@@ -148,9 +148,9 @@ local: errors settings postgres monitoring/alerts monitoring monitoring/rules
 defs/alerts: errors settings defs monitoring/alerts defs/quarantine monitoring/rules
     defs/sync
 defs/reconcile: errors dataverse defs reconcile defs/sync
-defs/operations: errors commands settings web_gate defs monitoring/alerts provisioning
-    recording defs/quarantine monitoring monitoring/doctor panel monitoring/rules
-    report defs/sync defs/alerts defs/reconcile
+defs/operations: errors commands settings web_gate postgres defs monitoring/alerts
+    provisioning recording defs/quarantine monitoring monitoring/doctor panel
+    monitoring/rules report defs/sync defs/alerts defs/reconcile
 definitions: defs defs/quarantine defs/analytics defs/sync defs/alerts defs/reconcile
     defs/operations
 cli: errors durations commands settings metrics web_gate quarantine postgres

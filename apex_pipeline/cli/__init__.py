@@ -2,6 +2,7 @@
 
 import logging
 import os
+import time
 from importlib import import_module
 
 import click
@@ -10,6 +11,9 @@ from apex_pipeline import __version__
 from apex_pipeline.cli.terminal import say
 from apex_pipeline.commands import COMMANDS, SUMMARIES
 from apex_pipeline.errors import ApexError, ConfigError
+
+BEGAN = time.monotonic()
+"""When this process began; what a command loads is part of the time for its answer."""
 
 
 class _Commands(click.Group):

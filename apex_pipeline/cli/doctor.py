@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import click
 from rich.table import Table
 
+from apex_pipeline.cli import BEGAN
 from apex_pipeline.cli.output import waiting
 from apex_pipeline.cli.tables import wide_console
 from apex_pipeline.cli.terminal import printable, say
@@ -46,7 +47,7 @@ def doctor(*, as_json: bool, send_test: bool) -> None:
     with waiting("Checking …"):
         around = Surroundings(
             look_at_dagster,
-            seconds=patience(send_test=send_test),
+            seconds=patience(BEGAN, send_test=send_test),
             send_test=send_test,
         )
         lines = look(os.environ, around)

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 import click
 
+from apex_pipeline.cli import BEGAN
 from apex_pipeline.cli.output import plain
 from apex_pipeline.cli.tables import words
 from apex_pipeline.cli.terminal import say
@@ -33,7 +34,7 @@ def status(*, as_json: bool, check: bool) -> None:
     environment = dict(os.environ) | dagster_environment(os.environ)
     if check:
         _check(environment, as_json=as_json)
-    found = overview(environment)
+    found = overview(environment, began=BEGAN)
     error = found["database_error"]
     if as_json:
         say(json.dumps(found, default=plain, allow_nan=False))
@@ -54,7 +55,7 @@ def _print(found: dict[str, object]) -> None:
 
 
 def _check(environment: Mapping[str, str], *, as_json: bool) -> None:
-    found = reasons(environment, datetime.now(UTC))
+    found = reasons(environment, datetime.now(UTC), began=BEGAN)
     if as_json:
         say(json.dumps({"healthy": not found, "reasons": found}, allow_nan=False))
     else:

@@ -50,8 +50,13 @@ class LedgerFacts:
     @property
     def last_error(self) -> str | None:
         """What the last run that has ended failed with; None if it did not."""
+        return self.last_ended.error if self.last_ended else None
+
+    @property
+    def last_ended(self) -> RunRecord | None:
+        """The last run that has ended."""
         ended = (run for run in self.runs if run.status is not RunStatus.RUNNING)
-        return next((run.error for run in ended), None)
+        return next(ended, None)
 
     @property
     def emptied_at(self) -> datetime | None:

@@ -72,14 +72,18 @@ class Panel:
     async def page(self, request: Request) -> Response:
         """The page, with its first figures already rendered."""
         days = DAYS.read(request.query_params)
-        _, kpis = await self._kpis()
-        past = await self.sources.history(days)
-        ahead = await self.sources.outlook.get()
+        # Each waits for its source; together they answer as soon as the slowest does.
+        (_, kpis), past, ahead, lately = await asyncio.gather(
+            self._kpis(),
+            self.sources.history(days),
+            self.sources.outlook.get(),
+            self._lately(),
+        )
         known = past.value.days if past.value else ()
         outlook = ahead.value.outlook if ahead.value else None
         body = pages.render(
             "page.html",
-            live=page_view.live(kpis, await self._lately(), self.sources.time_zone()),
+            live=page_view.live(kpis, lately, self.sources.time_zone()),
             time_zone=self.sources.time_zone(),
             campaigns=page_view.campaigns(past.value.campaigns if past.value else ()),
             history=api_documents.history_document(past)[1],

@@ -11,18 +11,16 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
-from weakref import WeakSet
 
 import psycopg
-from sqlalchemy import Connection, create_engine, event
+from sqlalchemy import Connection
 from sqlalchemy.exc import (
     DBAPIError,
-    DisconnectionError,
     TimeoutError as NoConnectionFreeError,
 )
-from sqlalchemy.pool import ConnectionPoolEntry
 
 from apex_pipeline.errors import ConfigError, DatabaseUnavailableError
+from apex_pipeline.postgres.connection_pool import ConnectionPool
 from apex_pipeline.postgres.lock_holders import find_holders
 from apex_pipeline.postgres.postgres_errors import (
     connection_refused,
@@ -31,7 +29,13 @@ from apex_pipeline.postgres.postgres_errors import (
     reason,
     translated,
 )
-from apex_pipeline.postgres.time_limits import STATEMENT_SECONDS, Budget, limits_of
+from apex_pipeline.postgres.time_limits import (
+    STATEMENT_SECONDS,
+    TCP_LIMITS,
+    Budget,
+    Limits,
+    limits_of,
+)
 from apex_pipeline.postgres.timed_connection import TimedConnection
 from apex_pipeline.settings.postgres_url import read_postgres_url, shown_address
 
@@ -48,20 +52,6 @@ _LOOK_SECONDS = 2.0
 # tick with little patience must end before Dagster times it out.
 _MOST_SECONDS_FOR_AN_ADDRESS = 10.0
 _LEAST_SECONDS_FOR_AN_ADDRESS = 5.0
-
-_CONNECTION = {
-    # A peer that vanished silently is noticed within a minute, not after hours.
-    "keepalives": 1,
-    "keepalives_idle": 20,
-    "keepalives_interval": 10,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 40_000,
-    # A pooler gives each transaction another server connection.
-    "prepare_threshold": None,
-    # A cluster that was created without a locale is SQL_ASCII, and psycopg then reads
-    # text as bytes.
-    "client_encoding": "utf8",
-}
 
 
 class Database:
@@ -101,26 +91,16 @@ class Database:
         self._budget = Budget(statement_seconds)
         self._is_given_up = False
         self._parameters: dict[str, Any] = {
-            **_CONNECTION,
+            **TCP_LIMITS,
+            # A pooler gives each transaction another server connection.
+            "prepare_threshold": None,
+            # A cluster that was created without a locale is SQL_ASCII, and psycopg then
+            # reads text as bytes.
+            "client_encoding": "utf8",
             "application_name": application_name,
             **given,
         }
-        self._engine = create_engine(
-            "postgresql+psycopg://",
-            creator=self._connect_for_transactions,
-            pool_size=2,
-            max_overflow=2,
-            pool_timeout=wait_seconds,
-            # Saves a query for the type on the first connection.
-            use_native_hstore=False,
-            # A row's values do not belong in logs.
-            hide_parameters=True,
-        )
-        # Pooled connections that are worth keeping. Replacing the pool instead would
-        # leave those in use without an owner who closes them.
-        self._kept: WeakSet[object] = WeakSet()
-        event.listen(self._engine, "checkout", self._replace_unless_kept)
-        event.listen(self._engine, "checkin", self._close_unless_kept)
+        self._pool = ConnectionPool(self.connect, wait_seconds=wait_seconds)
 
     def __enter__(self) -> Self:
         """Return the database itself."""
@@ -137,8 +117,7 @@ class Database:
 
     def close(self) -> None:
         """Close all pooled connections: idle ones now, others when they become idle."""
-        self._kept = WeakSet()
-        self._engine.dispose()
+        self._pool.close()
 
     def spend(self, seconds: float) -> None:
         """Limit the total time of all statements from now on; see `Budget`."""
@@ -164,7 +143,8 @@ class Database:
     def connect(self) -> TimedConnection:
         """Open a connection that the caller owns, waiting for a suspended server.
 
-        Each wait on it ends after the time limit of a statement.
+        Each wait on it ends after the time limit of a statement. The server knows that
+        limit only in transactions that `begin` opens.
 
         Raises:
             DatabaseUnavailableError: The server did not answer in time.
@@ -192,6 +172,26 @@ class Database:
                 return connection
             time.sleep(pause)
             pause = min(pause * 2, 2.0)
+
+    @contextmanager
+    def session(
+        self, statement_seconds: float | None = None
+    ) -> Iterator[TimedConnection]:
+        """A connection of its own in one transaction, which an error rolls back.
+
+        Args:
+            statement_seconds: The longest time for one statement, if not that of the
+                budget. Locks are waited for within the budget all the same.
+
+        Raises:
+            DatabaseError: A subclass that fits the remedy, also for the caller's
+                statements.
+        """
+        with self.translated(), self.connect() as connection:
+            connection.autocommit = True
+            limits = self._budget.limits()
+            connection.begin(Limits(statement_seconds or limits.statement, limits.lock))
+            yield connection
 
     def transact(
         self, work: Callable[[Connection], _Result], *, repeatable: bool = False
@@ -274,60 +274,19 @@ class Database:
         connection.is_given_up = lambda: self._is_given_up
         return connection
 
-    def _connect_for_transactions(self) -> TimedConnection:
-        connection = self.connect()
-        # Each transaction starts with its own limits; see `_once`.
-        connection.autocommit = True
-        self._kept.add(connection)
-        return connection
-
-    def _replace_unless_kept(
-        self, driver: object, _record: ConnectionPoolEntry, _proxy: object
-    ) -> None:
-        if driver not in self._kept:
-            # The pool replaces it by a new connection.
-            raise DisconnectionError
-
-    def _close_unless_kept(self, driver: object, record: ConnectionPoolEntry) -> None:
-        if driver not in self._kept:
-            record.invalidate()
-
     def _once(self, work: Callable[[Connection], _Result]) -> _Result:
-        with self._begun() as connection:
+        with self._pool.begun(
+            self._budget.limits, is_given_up=lambda: self._is_given_up
+        ) as connection:
             result = work(connection)
             connection.commit()
             return result
-
-    @contextmanager
-    def _begun(self) -> Iterator[Connection]:
-        """A connection in a transaction, which an error rolls back."""
-        with self._engine.connect() as connection:
-            try:
-                self._begin(connection)
-            except psycopg.OperationalError as error:
-                # It was cut while idle, and the other idle connections too.
-                connection.invalidate(error)
-                self._kept = WeakSet()
-                if self._is_given_up:
-                    raise
-            else:
-                yield connection
-                return
-        with self._engine.connect() as connection:
-            self._begin(connection)
-            yield connection
-
-    def _begin(self, connection: Connection) -> None:
-        driver = connection.connection.driver_connection
-        if not isinstance(driver, TimedConnection):
-            raise TypeError("the pool holds connections that _connect made")
-        driver.begin(self._budget.limits())
 
     def _find_holders(self) -> str:
         try:
             with self._connect_once(_LOOK_SECONDS) as connection:
                 connection.autocommit = True
-                connection.limits = limits_of(_LOOK_SECONDS)
+                connection.begin(limits_of(_LOOK_SECONDS))
                 return find_holders(connection)
         except psycopg.Error as error:
             logger.debug("cannot query the holders of the lock: %s", error)

@@ -104,7 +104,8 @@ def _has_another(connection: psycopg.Connection, text: str) -> bool:
     if guard is None:
         return False
     try:
-        connection.execute(guard[0].encode())
+        with connection.transaction():
+            connection.execute(guard[0].encode())
     except errors.DuplicateTable:
         return True
     except errors.UndefinedTable:

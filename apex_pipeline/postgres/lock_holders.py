@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import LiteralString
 
 import psycopg
+from sqlalchemy import Connection
 
 # A pooler hides which of the server's processes is ours, so all with our application
 # name count. A session that waits for others is not the cause; those others are.
@@ -29,6 +30,18 @@ _TABLE_HOLDERS = """
     WHERE locktype = 'relation' AND relation = to_regclass(%(table)s) AND granted
         AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
         AND mode NOT IN ('AccessShareLock', 'RowShareLock')
+    ORDER BY xact_start, pid
+    LIMIT 3
+"""
+
+# A transaction that has locked or changed a row of a table keeps such a lock on the table.
+_ROW_HOLDERS = """
+    SELECT DISTINCT pid, usename, application_name, xact_start, state
+    FROM pg_locks LEFT JOIN pg_stat_activity USING (pid)
+    WHERE locktype = 'relation' AND relation = to_regclass(%(table)s) AND granted
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+        AND mode <> 'AccessShareLock'
+        AND application_name IS DISTINCT FROM current_setting('application_name')
     ORDER BY xact_start, pid
     LIMIT 3
 """
@@ -71,6 +84,18 @@ def table_lock_holders(
     """
     rows = connection.execute(_TABLE_HOLDERS, {"table": table}).fetchall()
     return " and ".join(_holder(*row) for row in rows)
+
+
+def row_lock_holders(connection: Connection, table: str) -> str:
+    """Name the sessions that may hold locks on rows of a table; may be empty.
+
+    Sessions with our own application name are left out.
+
+    Raises:
+        sqlalchemy.exc.DBAPIError: It cannot be asked.
+    """
+    rows = connection.exec_driver_sql(_ROW_HOLDERS, {"table": table})
+    return " and ".join(_holder(*row) for row in rows.tuples())
 
 
 def advisory_lock_holders(

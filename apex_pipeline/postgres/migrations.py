@@ -27,12 +27,13 @@ from apex_pipeline.errors import DatabaseUnavailableError
 from apex_pipeline.postgres import declared_schema
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.server_version import require_supported
-from apex_pipeline.postgres.time_limits import STATEMENT_SECONDS, Limits
+from apex_pipeline.postgres.time_limits import STATEMENT_SECONDS, Limits, limits_of
 
 # The number is arbitrary; no other program uses it. It is not a bind parameter: the
 # portal of a statement with parameters keeps a snapshot until the transaction ends, and
 # building an index concurrently waits for every such snapshot.
 _TRY_LOCK = "SELECT pg_try_advisory_xact_lock(730833204421056)"
+_TRY_SECONDS = 20.0
 _PAUSE_SECONDS = 0.5
 
 # All others queue behind a statement that waits to change a table. So it waits for one
@@ -108,7 +109,7 @@ def pending(
     )
     every = _read(part)
     new = unapplied(url, part, wait_seconds=wait_seconds)
-    with database, database.translated():
+    with database:
         lost = _lost(database, [each for each in every if each.id not in new])
     return [each.id for each in every if each.id in {*new, *lost}]
 
@@ -122,7 +123,7 @@ def unapplied(
 ) -> list[str]:
     """Name the migrations that were never applied; changes nothing."""
     database = _reading(url, wait_seconds, statement_seconds)
-    with database, database.translated(), database.connect() as connection:
+    with database, database.session() as connection:
         require_supported(connection.info.server_version)
         found = connection.execute(
             "SELECT to_regclass('_yoyo_migration') IS NOT NULL"
@@ -143,8 +144,7 @@ def missing(
 ) -> dict[str, list[str]]:
     """Name the objects that are missing although their migration is applied."""
     database = _reading(url, wait_seconds, statement_seconds)
-    with database, database.translated(), database.connect() as connection:
-        connection.autocommit = True
+    with database, database.session() as connection:
         return declared_schema.missing(connection, _sources(_read(Part.METRICS)), kind)
 
 
@@ -167,8 +167,7 @@ def _reading(url: str, wait_seconds: float, statement_seconds: float) -> Databas
 
 def _lost(database: Database, every: Sequence[Migration]) -> set[str]:
     """The migrations of which something is missing, and those that alter it."""
-    with database.connect() as connection:
-        connection.autocommit = True
+    with database.session() as connection:
         sources = _sources(every)
         missing_by_kind = [
             declared_schema.missing(connection, sources, kind)
@@ -282,7 +281,10 @@ def _mutex(database: Database, patience: _Patience) -> Iterator[None]:
 def _try_lock(connection: psycopg.Connection) -> bool:
     # Neon ends a transaction that is idle for five minutes; building an index may take
     # longer.
-    connection.execute("SET LOCAL idle_in_transaction_session_timeout = '1h'")
+    connection.execute(
+        "SET LOCAL idle_in_transaction_session_timeout = '1h'; "
+        f"{limits_of(_TRY_SECONDS).settings}".encode()
+    )
     return connection.execute(_TRY_LOCK).fetchone() == (True,)
 
 

@@ -8,6 +8,15 @@ from dataclasses import dataclass
 STATEMENT_SECONDS = 300.0
 """The longest time for one statement, unless its caller sets another limit."""
 
+TCP_LIMITS = {
+    "keepalives": 1,
+    "keepalives_idle": 20,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 40_000,
+}
+"""Parameters of libpq: a peer that vanished is noticed within a minute, not after hours."""
+
 # Postgres reports the limit that is reached first, and a lock timeout explains more.
 _SHARE_OF_LOCKS = 0.9
 _MOST_FOR_LOCKS = 240.0

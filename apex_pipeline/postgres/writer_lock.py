@@ -26,11 +26,14 @@ from apex_pipeline.postgres.timed_connection import TimedConnection
 
 # No bind parameters: the portal of a statement with parameters keeps a snapshot until
 # the transaction ends, and that stops vacuum from removing dead rows.
-_SET_PATIENCE = "SET LOCAL idle_in_transaction_session_timeout = '90s'"
+_SET_UP = (
+    "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; "
+    "SET LOCAL idle_in_transaction_session_timeout = '90s'"
+)
 _PING = "SELECT 1"
 
 # These statements do no work, so a server that takes longer does not answer at all.
-_PING_SECONDS = 10.0
+_LIMITS = limits_of(10.0)
 _RELEASE_SECONDS = 2.0
 
 
@@ -112,7 +115,6 @@ class WriterLock:
             WriterLockLostError: The lock is lost; another writer may have started.
         """
         try:
-            self._connection.limits = limits_of(_PING_SECONDS)
             self._connection.execute(_PING)
         except psycopg.Error as error:
             raise WriterLockLostError(
@@ -154,8 +156,9 @@ def try_reconciliation_lock(database: Database) -> WriterLock | HeldElsewhere:
 def _try(database: Database, guard: _Guard) -> WriterLock | HeldElsewhere:
     connection = database.connect()
     try:
-        connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
-        connection.execute(_SET_PATIENCE)
+        connection.autocommit = True
+        connection.begin(_LIMITS)
+        connection.execute(_SET_UP)
         held = _take(connection, guard)
     except BaseException:
         connection.close()
@@ -171,6 +174,7 @@ def _take(connection: TimedConnection, guard: _Guard) -> HeldElsewhere | None:
         connection.execute(guard.lock)
     except errors.LockNotAvailable:
         connection.rollback()
+        connection.begin(_LIMITS)
         return HeldElsewhere(table_lock_holders(connection, guard.table))
     if connection.execute(guard.former_lock).fetchone() == (True,):
         return None

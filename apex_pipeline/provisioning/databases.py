@@ -53,7 +53,7 @@ def _by_hand(url: str, *, plan_only: bool) -> str | None:
 
 
 def _renamed(database: Database) -> str | None:
-    with database.translated(), database.connect() as connection:
+    with database.session() as connection:
         names = declared_schema.lacking(connection, "campaign_metrics", ROW_COLUMNS)
     if not names:
         return None

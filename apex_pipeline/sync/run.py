@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -45,6 +46,7 @@ from apex_pipeline.sync.stream import (
 
 DEFAULT_TIME_BUDGET_SECONDS = 240.0
 
+_MOST = 0.5
 _PAUSES = (0.0, 1.0, 3.0)
 """Seconds to wait before each attempt, while every row sent changes on the way."""
 
@@ -155,6 +157,20 @@ def run_sync(
         return _recorded(store, run_id, report)
 
 
+def had_to_wait(
+    ended: OutOfTimeError | None, throttled_seconds: float, elapsed: float
+) -> bool:
+    """Whether Dataverse asked for a pause at the end of a run, or for most of it.
+
+    Args:
+        ended: What the run ended with, if it ran out of time.
+        throttled_seconds: The pauses that Dataverse asked for.
+        elapsed: Seconds since the run began.
+    """
+    is_paused = ended is not None and ended.retry_at is not None
+    return is_paused or throttled_seconds > _MOST * elapsed
+
+
 def pacing_key(settings: DataverseSettings) -> str:
     """Identify a budget: limits apply to one application user in one environment."""
     return f"{settings.resource} {settings.client_id}"
@@ -182,6 +198,7 @@ class _Run:
         )
         self._pending = PendingSummary(0, None)
         self._part: SliceSummary | None = None
+        self._began = time.monotonic()
 
     async def deliver(self, token_cache: Path, started: datetime) -> SyncReport:
         deadline = Deadline(self._options.time_budget)
@@ -268,24 +285,21 @@ class _Run:
     ) -> NoProgressError | None:
         """The error for a run that sent rows and achieved nothing; None for any other.
 
-        Being throttled, or starting without budget, is not a fault.
+        Starting without budget is not a fault, nor is having to wait for Dataverse. Nor
+        are rows that the application updates or locks just now: the next run sends them,
+        and the health watch reports those that wait for too long.
         """
-        throttled = environment.gate.throttled_seconds > 0 or (
-            tally.out_of_time is not None and tally.out_of_time.retry_at is not None
-        )
+        answered = tally.rejected + tally.deleted + tally.changed + tally.locked
         if (
             not environment.sender.requests
-            or throttled
-            or tally.delivered + tally.rejected + tally.deleted > 0
+            or tally.delivered + answered
+            or had_to_wait(
+                tally.out_of_time,
+                environment.gate.throttled_seconds,
+                time.monotonic() - self._began,
+            )
         ):
             return None
-        if tally.changed + tally.locked:
-            return NoProgressError(
-                f"No row was marked. Of the rows that Dataverse acknowledged, "
-                f"{tally.changed} were changed on the way, and {tally.locked} "
-                "were locked by another transaction. They stay pending. Find out what "
-                "keeps updating or locking pending rows (pg_stat_activity)."
-            )
         if tally.too_much is not None:
             slow = tally.too_much
             return NoProgressError(

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
+import psycopg
 import pytest
 from dagster._core.definitions.data_version import (
     CachingStaleStatusResolver,
@@ -424,6 +425,18 @@ def test_a_run_that_left_rows_is_followed_at_once(
     assert request.run_key == again.run_key
     run_job(instance)
     assert drain(repository, instance).run_requests == []
+
+
+def test_a_run_whose_rows_were_all_held_is_not_followed_at_once(
+    repository, instance, variables, database_url
+):
+    insert_many(database_url, 3)
+    with psycopg.connect(database_url) as holder:
+        holder.execute("SELECT FROM campaign_metrics FOR UPDATE")
+        assert run_job(instance).success
+        assert drain(repository, instance).run_requests == []
+    run_job(instance)
+    assert len(marked(database_url)) == 3
 
 
 def test_a_failed_run_is_not_followed_at_once(

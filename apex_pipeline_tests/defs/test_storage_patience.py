@@ -13,9 +13,11 @@ from pathlib import Path
 import psycopg2
 import pytest
 
+from apex_pipeline.defs.operations.dagster_storage import PostgresOfVariable
 from apex_pipeline.defs.storage_timeouts import bound_storage
 from apex_pipeline.errors import DatabaseUnavailableError
-from apex_pipeline_tests.support.ends import environment
+from apex_pipeline_tests.support.ends import environment, query
+from apex_pipeline_tests.support.waiting import wait_until
 
 APEX = Path(sys.executable).with_name("apex")
 PROJECT = Path(__file__).parents[2]
@@ -116,6 +118,12 @@ def patience():
     bound_storage()
 
 
+def running(url):
+    return query(
+        url, "SELECT query FROM pg_stat_activity WHERE query ~ '^SELECT pg_sl'"
+    )
+
+
 def test_a_statement_that_hangs_is_given_up_and_the_next_one_is_answered(
     empty_database_url, patience
 ):
@@ -128,3 +136,17 @@ def test_a_statement_that_hangs_is_given_up_and_the_next_one_is_answered(
             with pytest.raises(DatabaseUnavailableError, match="DAGSTER_POSTGRES_URL"):
                 cursor.execute("SELECT pg_sleep(60)")
             assert connection.closed
+    wait_until(lambda: not running(empty_database_url), seconds=30)
+
+
+def test_a_storage_that_vanishes_is_noticed_unless_its_url_says_otherwise(
+    empty_database_url, monkeypatch
+):
+    given = f"{empty_database_url}?connect_timeout=3&keepalives_idle=7"
+    monkeypatch.setenv("DAGSTER_POSTGRES_URL", given)
+    storage = PostgresOfVariable.from_config_value(None, {})
+    with closing(psycopg2.connect(storage.postgres_url)) as connection:
+        found = connection.get_dsn_parameters()
+    assert found["connect_timeout"] == "3"
+    assert found["keepalives_idle"] == "7"
+    assert found["tcp_user_timeout"] == "40000"

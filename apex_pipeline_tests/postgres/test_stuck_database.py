@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
@@ -13,10 +14,14 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
+from apex_pipeline.errors import DatabaseError, WriterLockLostError
 from apex_pipeline.monitoring.rules import health_watch
+from apex_pipeline.postgres.store import connect
+from apex_pipeline.sync.run import SyncOptions, run_sync
 from apex_pipeline_tests.cli.test_cli import APEX, INHERITED
 from apex_pipeline_tests.support.ends import (
     delivered,
+    emulator_settings,
     environment,
     execute,
     insert_many,
@@ -118,28 +123,53 @@ def test_a_sync_whose_database_freezes_ends_with_its_budget_or_when_told_to(
     assert marked(database_url) <= delivered(emulator)
 
 
+@contextmanager
+def suspended_once(
+    database_url: str, condition: Callable[[], object]
+) -> Iterator[None]:
+    """Suspend our backends as soon as the condition holds, until the block ends."""
+    found: list[tuple[int]] = []
+
+    def suspend() -> None:
+        wait_until(condition)
+        found.extend(
+            query(
+                database_url,
+                "SELECT pid FROM pg_stat_activity "
+                "WHERE application_name = 'apex_pipeline' AND datname = current_database()",
+            )
+        )
+        for (pid,) in found:
+            os.kill(pid, signal.SIGSTOP)
+
+    thread = threading.Thread(target=suspend)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
+        for (pid,) in found:
+            os.kill(pid, signal.SIGCONT)
+    assert found
+
+
 @pytest.mark.slow
-def test_a_sync_whose_backend_is_suspended_ends_with_its_budget(
-    start, database_url, emulator
+def test_a_run_whose_backends_are_suspended_ends_by_itself_and_leaves_no_session(
+    database_url, emulator, tmp_path
 ):
     insert_many(database_url, 20_000)
     emulator.fault("slow", delay=0.3, count=100_000, path="UpsertMultiple")
-    process = start("sync", "--time-budget", "30")
-    wait_until(lambda: delivered(emulator), seconds=BOUND)
-    found = query(
-        database_url,
-        "SELECT pid FROM pg_stat_activity WHERE application_name = 'apex_pipeline'",
-    )
-    for (pid,) in found:
-        os.kill(pid, signal.SIGSTOP)
-    try:
-        process.communicate(timeout=2 * BOUND)
-    finally:
-        for (pid,) in found:
-            os.kill(pid, signal.SIGCONT)
-
+    options = SyncOptions(time_budget=10, request_timeout=5.0)
+    with (
+        suspended_once(database_url, lambda: delivered(emulator)),
+        connect(database_url) as store,
+    ):
+        report = run_sync(
+            store, emulator_settings(emulator), tmp_path / "tokens.json", options
+        )
+    assert isinstance(report.failure, DatabaseError | WriterLockLostError)
     assert marked(database_url) <= delivered(emulator)
-    wait_until(lambda: not _sessions(database_url), seconds=60)
+    wait_until(lambda: not _sessions(database_url))
 
 
 def _sessions(database_url: str) -> list[tuple[object, ...]]:

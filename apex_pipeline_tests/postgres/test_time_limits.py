@@ -10,9 +10,12 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import Connection
 
-from apex_pipeline.errors import DatabaseUnavailableError
+from apex_pipeline.analytics.csv.csv_files import snapshot
+from apex_pipeline.errors import DatabaseUnavailableError, SchemaMissingError
+from apex_pipeline.monitoring.doctor.postgres_state import Postgres
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.time_limits import Budget
+from apex_pipeline.postgres.writer_lock import WriterLock, try_writer_lock
 from apex_pipeline_tests.support.faulty_network import FaultyNetwork
 from apex_pipeline_tests.support.waiting import wait_until
 
@@ -102,6 +105,38 @@ def test_the_server_knows_the_limits_of_each_transaction_and_keeps_none(
         with database.connect() as connection:
             found = connection.execute("SHOW statement_timeout").fetchone()
     assert found == ("0",)
+
+
+def limits(connection: psycopg.Connection) -> list[object]:
+    names = ("statement_timeout", "lock_timeout")
+    rows = [connection.execute(f"SHOW {name}".encode()).fetchone() for name in names]
+    return [row[0] for row in rows if row]
+
+
+def test_the_server_knows_the_limits_of_connections_of_their_own(database_url):
+    with reach(database_url, statement_seconds=8.0) as database:
+        with database.session() as connection:
+            assert limits(connection) == ["8s", "7200ms"]
+        with snapshot(database) as connection:
+            assert limits(connection) == ["1h", "7200ms"]
+        lock = try_writer_lock(database)
+        assert isinstance(lock, WriterLock)
+        with lock:
+            assert limits(lock._connection) == ["10s", "9s"]  # noqa: SLF001  nothing else shows them
+        found = Postgres(database_url)._ask(limits)  # noqa: SLF001  all its checks use it
+        assert found == ["2s", "1800ms"]
+
+
+def test_a_session_that_fails_is_rolled_back_and_closed(database_url, admin):
+    def fail() -> None:
+        with reach(database_url) as database, database.session() as connection:
+            connection.execute("CREATE TABLE made (id int)")
+            connection.execute("SELECT FROM nowhere")
+
+    with pytest.raises(SchemaMissingError):
+        fail()
+    assert admin.execute("SELECT to_regclass('made')").fetchone() == (None,)
+    wait_until(lambda: sessions(admin) == 0)
 
 
 def test_a_statement_that_takes_too_long_is_ended_and_leaves_nothing_behind(

@@ -12,7 +12,7 @@ import pytest
 from apex_pipeline.dataverse.environment import connect
 from apex_pipeline.dataverse.gate import Deadline
 from apex_pipeline.dataverse.sender import RetryPolicy
-from apex_pipeline.errors import NoProgressError
+from apex_pipeline.errors import NoProgressError, TransientError
 from apex_pipeline.postgres import migrations
 from apex_pipeline.postgres.run_ledger import RunStatus
 from apex_pipeline.reconcile import progress
@@ -21,6 +21,7 @@ from apex_pipeline.reconcile.dataverse_records import Records
 from apex_pipeline.reconcile.findings import Kind
 from apex_pipeline.reconcile.progress import ReconciliationRun
 from apex_pipeline.reconcile.row_examination import Examination
+from apex_pipeline.sync.request_delivery import DataverseSink, Delivery
 from apex_pipeline.sync.run import pacing_key
 from apex_pipeline_tests.support.emulator_server import SET
 from apex_pipeline_tests.support.ends import (
@@ -556,3 +557,36 @@ def test_memory_does_not_grow_with_the_rows(sync, emulator, database_url, tmp_pa
         assert compared == len(marked(database_url))
         peaks.append(peak)
     assert peaks[1] < peaks[0] * 1.3
+
+
+def test_a_request_that_is_carried_out_late_is_found_by_the_next_comparison_and_repaired(
+    sync, reconcile, emulator, database_url
+):
+    """A gateway held it back; meanwhile its row changed, and was sent again."""
+    insert_many(database_url, 3)
+    stale = []
+
+    class HeldBack(DataverseSink):
+        async def deliver(self, metrics, deadline):
+            stale.extend(metrics)
+            return Delivery(failure=TransientError("No answer within 120 s."))
+
+    class Late(DataverseSink):
+        async def deliver(self, metrics, deadline):
+            delivery = await super().deliver(metrics, deadline)
+            await super().deliver(stale, deadline)
+            return delivery
+
+    assert sync(make_sink=HeldBack).delivered == 0
+    execute(database_url, "UPDATE campaign_metrics SET tokens_in = tokens_in + 7")
+    reconcile()
+    assert sync(make_sink=Late).delivered == 3
+    assert len(differences(emulator, database_url)) == 3
+
+    _, standing = reconcile()
+    assert found(standing) == {
+        (Kind.DIFFERENT, row, "tokens_in") for row in ids(database_url)
+    }
+    reconcile(repair=True)
+    assert sync().delivered == 3
+    assert differences(emulator, database_url) == []

@@ -9,11 +9,12 @@ import pytest
 from apex_pipeline.dataverse.sender import RetryPolicy
 from apex_pipeline.emulator import Options, serve
 from apex_pipeline.emulator.latency import Profile
-from apex_pipeline.errors import MarkSwallowedError, NoProgressError
+from apex_pipeline.errors import MarkSwallowedError, NoProgressError, OutOfTimeError
+from apex_pipeline.monitoring.rules import sync_health
 from apex_pipeline.postgres.resent_rows import Slice
 from apex_pipeline.postgres.run_ledger import RunStatus
 from apex_pipeline.sync.request_delivery import DataverseSink
-from apex_pipeline.sync.run import SyncOptions, run_sync
+from apex_pipeline.sync.run import SyncOptions, had_to_wait, run_sync
 from apex_pipeline.sync.stream import StreamOptions
 from apex_pipeline_tests.support.ends import (
     delivered,
@@ -27,6 +28,15 @@ from apex_pipeline_tests.support.ends import (
 
 IMPATIENT = RetryPolicy(attempts=3, first_wait=0.01)
 CHANGE = "UPDATE campaign_metrics SET tokens_in = tokens_in + 1"
+
+
+def overdue(store):
+    """What the health watch says of rows that wait, a quarter of an hour from now."""
+    later = datetime.now(UTC) + timedelta(minutes=15)
+    health = sync_health.read_health(store._database, later)  # noqa: SLF001  the same connections
+    found = sync_health.observe(health, datetime(2020, 1, 1, tzinfo=UTC), later)
+    every = [finding for each in found for finding in each.findings]
+    return [each for each in every if each.fingerprint == "rows-overdue"]
 
 
 @pytest.fixture
@@ -92,20 +102,21 @@ def test_one_row_that_changes_just_now_is_sent_again_by_the_same_run(
     assert differences(emulator, database_url) == []
 
 
-def test_rows_that_change_faster_than_they_are_sent_fail_the_run(
-    sync, store, database_url
+def test_rows_that_change_faster_than_they_are_sent_are_left_to_the_next_run(
+    sync, store, emulator, database_url
 ):
     insert_many(database_url, 1)
     report = sync(make_sink=meddling(lambda _: execute(database_url, CHANGE)))
-    assert isinstance(report.failure, NoProgressError)
-    assert "1 were changed" not in str(report.failure)
-    assert "3 were changed" in str(report.failure)
-    assert store.last_runs(1)[0].status is RunStatus.FAILURE
+    assert report.failure is None
+    assert (report.delivered, report.changed, report.remaining) == (0, 3, 1)
+    assert store.last_runs(1)[0].status is RunStatus.SUCCESS
+    assert sync().delivered == 1
+    assert differences(emulator, database_url) == []
 
 
 @contextmanager
 def holding(url, statement):
-    with psycopg.connect(url) as connection:
+    with psycopg.connect(url, application_name="nightly report") as connection:
         connection.execute(statement.encode())
         yield
         connection.rollback()
@@ -124,13 +135,37 @@ def test_rows_that_another_transaction_holds_are_left_to_the_next_run(
     assert differences(emulator, database_url) == []
 
 
-def test_a_run_whose_rows_are_all_held_fails_and_says_so(sync, database_url):
+def test_rows_that_are_all_held_are_left_to_the_next_run_and_counted(
+    sync, store, database_url
+):
     insert_many(database_url, 5)
     with holding(database_url, CHANGE):
         report = sync()
-    assert isinstance(report.failure, NoProgressError)
-    assert "locked by another transaction" in str(report.failure)
-    assert report.remaining == 5
+    assert (report.failure, report.delivered, report.remaining) == (None, 0, 5)
+    (run,) = store.last_runs(1)
+    assert run.status is RunStatus.SUCCESS
+    assert run.locked >= 5
+    assert sync().delivered == 5
+
+
+def test_held_rows_that_wait_for_too_long_are_reported_with_who_holds_them(
+    sync, store, database_url
+):
+    insert_many(database_url, 5)
+    with holding(database_url, CHANGE):
+        sync()
+        (finding,) = overdue(store)
+    assert "locked 15 times" in finding.cause
+    assert "application nightly report, process " in finding.cause
+    sync()
+    assert overdue(store) == []
+
+
+def test_rows_that_change_for_too_long_are_reported(sync, store, database_url):
+    insert_many(database_url, 1)
+    sync(make_sink=meddling(lambda _: execute(database_url, CHANGE)))
+    (finding,) = overdue(store)
+    assert "changed 3 times" in finding.cause
 
 
 def test_rows_that_are_deleted_while_they_travel_are_counted_apart(
@@ -200,6 +235,29 @@ def test_a_service_that_fails_until_the_time_is_over_fails_the_run(
     report = sync(time_budget=1.0, retry=patient)
     assert isinstance(report.failure, NoProgressError)
     assert "Dataverse failed to upsert 5 records" in str(report.failure)
+
+
+def test_a_short_pause_early_in_a_run_excuses_nothing(sync, emulator, database_url):
+    insert_many(database_url, 5)
+    emulator.fault("status", status=429, retry_after=1, count=1, path="UpsertMultiple")
+    emulator.fault("status", status=503, count=10_000, path="UpsertMultiple")
+    patient = RetryPolicy(attempts=10_000, first_wait=0.05, longest_wait=0.05)
+    report = sync(time_budget=4.0, retry=patient)
+    assert report.throttled_seconds >= 1
+    assert isinstance(report.failure, NoProgressError)
+
+
+@pytest.mark.parametrize(
+    ("ended", "throttled", "excused"),
+    [
+        (None, 0.0, False),
+        (OutOfTimeError("The time budget is used up."), 100.0, False),
+        (OutOfTimeError("The time budget is used up."), 140.0, True),
+        (OutOfTimeError("It throttles.", retry_at=datetime.now(UTC)), 0.0, True),
+    ],
+)
+def test_a_pause_for_most_of_a_run_or_at_its_end_excuses_it(ended, throttled, excused):
+    assert had_to_wait(ended, throttled, 240.0) == excused
 
 
 def test_that_dataverse_asks_us_to_wait_is_no_failure(sync, emulator, database_url):

@@ -31,6 +31,8 @@ from apex_pipeline.errors import ApexError
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.time_limits import STATEMENT_SECONDS, limits_of
 
+# Whoever reads the file may be slow.
+_COPY_SECONDS = 3600.0
 _BLOCK_BYTES = 256 * 1024
 _GZIP = 16 + zlib.MAX_WBITS
 # Of rows full of random ids, 6 % larger than zlib's own choice, in half the time.
@@ -74,11 +76,10 @@ def snapshot(database: Database) -> Iterator[psycopg.Connection[Any]]:
     Raises:
         DatabaseError: One of its kinds, also for what is asked of the connection.
     """
-    with database.translated(), database.connect() as connection:
+    with database.session(_COPY_SECONDS) as connection:
         # Of each wait, not of the whole; it may have to sort before the first row.
         connection.limits = limits_of(STATEMENT_SECONDS)
-        connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-        connection.read_only = True
+        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         connection.execute("SET LOCAL TIME ZONE 'UTC'")
         yield connection
 

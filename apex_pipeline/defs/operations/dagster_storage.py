@@ -7,14 +7,17 @@ would end in a stack trace.
 import os
 from collections.abc import Mapping
 from typing import Any, Self
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import click
 from dagster._serdes import ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage
 
+from apex_pipeline.postgres.time_limits import TCP_LIMITS
 from apex_pipeline.settings import read_variable
 
 _VARIABLE = "DAGSTER_POSTGRES_URL"
+_CONNECT_SECONDS = 15
 _MISSING = (
     f"{_VARIABLE} is not set. Set it to the Postgres for Dagster's storage (see "
     ".env.example). To only validate definitions, point DAGSTER_HOME at a folder with an "
@@ -42,4 +45,17 @@ class PostgresOfVariable(DagsterPostgresStorage):
         url = read_variable(os.environ, _VARIABLE)
         if not url:
             raise click.UsageError(_MISSING)
-        return cls(url, inst_data=inst_data)
+        return cls(_limited(url), inst_data=inst_data)
+
+
+def _limited(url: str) -> str:
+    """The URL with a limit on how long a vanished server is waited for.
+
+    What the URL says itself counts. There is no `statement_timeout`: a pooler would
+    refuse the connection for it, and a server that hangs does not keep it.
+    """
+    parts = urlsplit(url)
+    given = parse_qsl(parts.query, keep_blank_values=True)
+    added = {"connect_timeout": _CONNECT_SECONDS, **TCP_LIMITS}
+    missing = [pair for pair in added.items() if pair[0] not in dict(given)]
+    return parts._replace(query=urlencode([*given, *missing])).geturl()

@@ -176,8 +176,7 @@ class Postgres:
         )
 
     def _ask(self, work: Callable[[psycopg.Connection], _Result]) -> _Result:
-        with self._database.translated(), self._database.connect() as connection:
-            connection.autocommit = True
+        with self._database.session() as connection:
             return work(connection)
 
 

@@ -9,6 +9,7 @@ from concurrent.futures import Future
 from pathlib import Path
 
 from apex_pipeline.errors import ApexError
+from apex_pipeline.monitoring.answer_time import answer_by
 from apex_pipeline.monitoring.doctor.check_results import (
     Check,
     Finding,
@@ -21,16 +22,24 @@ from apex_pipeline.monitoring.doctor.check_results import (
 PATIENCE_SECONDS = 8.0
 """Timeout for all checks together; a probe that hangs fails only its own line."""
 
-
+# Loading Dagster takes half of it.
+_LEAST_SECONDS = 7.0
 _TEST_SECONDS = 40.0
 _REPORT = "Report this bug with this line; the check itself has no result."
 
 logger = logging.getLogger(__name__)
 
 
-def patience(*, send_test: bool) -> float:
-    """Timeout in seconds for all checks, longer if they send test messages."""
-    return _TEST_SECONDS if send_test else PATIENCE_SECONDS
+def patience(began: float | None = None, *, send_test: bool) -> float:
+    """Timeout in seconds for all checks, longer if they send test messages.
+
+    Args:
+        began: When the process began to load, by the monotonic clock; by default now.
+        send_test: Whether they do.
+    """
+    if send_test:
+        return _TEST_SECONDS
+    return answer_by(began, least=_LEAST_SECONDS) - time.monotonic()
 
 
 def examine(
@@ -113,5 +122,5 @@ def _blocked(check: Check, needed: Sequence[Line]) -> Line | None:
 
 def _given_up(check: Check, settled: Mapping[str, Line], seconds: float) -> Line:
     needed = [settled[name] for name in check.needs]
-    no_answer = Finding(State.FAILED, f"no answer within {seconds:g} s")
+    no_answer = Finding(State.FAILED, f"no answer within {seconds:.2g} s")
     return _blocked(check, needed) or _line(check, no_answer, seconds)

@@ -1,6 +1,5 @@
 """Current problems in one line each, for `apex status --check` and health endpoints."""
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,6 +11,7 @@ from apex_pipeline.monitoring.alerts.journal import VARIABLE, Journal, Progress
 from apex_pipeline.monitoring.alerts.notice import Severity
 from apex_pipeline.monitoring.alerts.observations import Finding, Observation, is_within
 from apex_pipeline.monitoring.alerts.send_limits import begun, by
+from apex_pipeline.monitoring.answer_time import answer_by
 from apex_pipeline.monitoring.doctor import dagster_health
 from apex_pipeline.monitoring.doctor.check_results import State
 from apex_pipeline.monitoring.rules import disk_space, health_watch, sync_health
@@ -31,8 +31,7 @@ from apex_pipeline.settings import (
     state_dir,
 )
 
-# Both databases are queried in parallel; callers are promised an answer in ten seconds.
-_SECONDS = 7.0
+# Both databases are queried in parallel.
 _CONNECTING_SECONDS = 3.0
 _STATEMENT_SECONDS = 3.0
 
@@ -47,27 +46,35 @@ class _Kept:
     faults: tuple[Finding, ...] = ()
 
 
-def reasons(environment: Mapping[str, str], now: datetime) -> list[str]:
+def reasons(
+    environment: Mapping[str, str], now: datetime, *, began: float | None = None
+) -> list[str]:
     """List the current errors, one line each; empty if healthy.
 
     Checks the metrics database, the disk and the code location itself, and adds the
     open incidents of the journal, if there is one. Warnings and silenced incidents are
-    left out.
+    left out. It answers in time; see `answer_by`.
+
+    Args:
+        environment: The variables.
+        now: Current time, timezone-aware.
+        began: When the process began to load; by default now.
 
     Raises:
         ConfigError: Any part of the configuration is wrong.
     """
     check_settings(environment)
     settings = load_settings(environment)
-    ends_at = time.monotonic() + _SECONDS
+    ends_at = answer_by(began)
     health = begun(lambda: _health(settings.database_url, now))
     journal = begun(lambda: _kept(environment, now))
-    kept = by(ends_at, journal, _unreadable(f"No answer within {_SECONDS:g} s."))
+    location = begun(lambda: _code_location(environment))
+    kept = by(ends_at, journal, _unreadable("It did not answer in time."))
     found = {finding.fingerprint: finding for finding in kept.faults}
     room = disk_space.observe({"state folder": state_dir(environment)})
-    answer = by(ends_at, health, f"No answer within {_SECONDS:g} s.")
+    answer = by(ends_at, health, "Postgres did not answer in time.")
     for observation in (
-        _code_location(environment),
+        by(ends_at, location, _not_loaded("It did not answer in time.")),
         *room,
         *_delivery(answer, kept, now),
     ):
@@ -115,7 +122,11 @@ def _code_location(environment: Mapping[str, str]) -> Observation:
     found = dagster_health.code_location(servers) if servers else None
     if found is None or found.state is State.OK:
         return Observation(CODE_LOCATION_DOWN.name)
-    wrong = CODE_LOCATION_DOWN.finding(found.measured)
+    return _not_loaded(found.measured)
+
+
+def _not_loaded(why: str) -> Observation:
+    wrong = CODE_LOCATION_DOWN.finding(why)
     return Observation(CODE_LOCATION_DOWN.name, (wrong,))
 
 

@@ -23,6 +23,7 @@ from apex_pipeline.monitoring.rules.catalogue import (
 from apex_pipeline.monitoring.rules.run_outcomes import without_rows
 from apex_pipeline.postgres.comparison_progress import PROMISED, Progress, progress_in
 from apex_pipeline.postgres.database import Database
+from apex_pipeline.postgres.lock_holders import row_lock_holders
 from apex_pipeline.postgres.run_ledger import RunRecord
 
 THROTTLE_WINDOW = timedelta(minutes=30)
@@ -44,6 +45,8 @@ class SyncHealth:
 
     Attributes:
         bytes_limit: What the database may grow to; None where nothing says so.
+        holders: Sessions that may hold rows which the last run found locked, as far as
+            our role may see them.
         compared: How far the comparison of rollups has come; None before the first.
     """
 
@@ -51,6 +54,7 @@ class SyncHealth:
     bytes_used: int
     bytes_limit: int | None
     compared: Progress | None = None
+    holders: str = ""
 
 
 def read_health(database: Database, now: datetime) -> SyncHealth:
@@ -66,11 +70,14 @@ def read_health(database: Database, now: datetime) -> SyncHealth:
 
     def read(connection: Connection) -> SyncHealth:
         used, limit = connection.exec_driver_sql(_SIZE).one()
+        facts = read_facts(connection, now)
+        is_held = facts.last_ended is not None and facts.last_ended.locked > 0
         return SyncHealth(
-            facts=read_facts(connection, now),
+            facts=facts,
             bytes_used=used,
             bytes_limit=limit if limit and limit > 0 else None,
             compared=progress_in(connection),
+            holders=row_lock_holders(connection, "campaign_metrics") if is_held else "",
         )
 
     return database.transact(read, repeatable=True)
@@ -118,7 +125,9 @@ def _overdue(health: SyncHealth, empty_at: datetime) -> Observation:
     if since is None or not facts.is_overdue(empty_at):
         return Observation(ROWS_OVERDUE.name)
     found = ROWS_OVERDUE.finding(
-        _last_error(facts) or "The last run of the sync reported no error.",
+        _last_error(facts)
+        or _busy_rows(health)
+        or "The last run of the sync reported no error.",
         facts=(
             ("Rows pending", f"{facts.pending.count:,}"),
             ("Oldest pending for", words(facts.as_of - since)),
@@ -216,6 +225,21 @@ def _last_error(facts: Facts) -> str:
         f"The last run failed: {without_rows(facts.last_error)}"
         if facts.last_error
         else ""
+    )
+
+
+def _busy_rows(health: SyncHealth) -> str:
+    """Why the last run left rows pending that it had sent, if it did."""
+    last = health.facts.last_ended
+    if last is None or not last.changed + last.locked:
+        return ""
+    counts = {"locked": last.locked, "changed": last.changed}
+    parts = [f"{what} {count:,} times" for what, count in counts.items() if count]
+    held = f" Sessions that hold rows: {health.holders}." if health.holders else ""
+    return (
+        "While the last run sent rows, another transaction had them "
+        f"{' and '.join(parts)}; such rows stay pending.{held} Find out what keeps "
+        "locking or updating them (pg_stat_activity)."
     )
 
 
