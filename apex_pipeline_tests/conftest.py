@@ -24,6 +24,7 @@ from apex_pipeline_tests.support.dagster_storage import (
     dagster_storage,
 )
 from apex_pipeline_tests.support.emulator_server import emulator, shared_emulator
+from apex_pipeline_tests.support.forked_apex import forked_apex
 from apex_pipeline_tests.support.other_servers import (
     POOLER_VARIABLE,
     SERVER_VARIABLE,
@@ -38,6 +39,7 @@ __all__ = [
     "dagster_database",
     "dagster_storage",
     "emulator",
+    "forked_apex",
     "shared_emulator",
 ]
 

@@ -34,18 +34,11 @@ def variables(emulator, database_url, tmp_path):
 
 
 @pytest.fixture
-def apex(variables, tmp_path):
+def apex(variables, tmp_path, forked_apex):
     def run(*arguments, **changes):
         merged = INHERITED | variables | changes
-        return subprocess.run(
-            [APEX, *arguments],
-            env={k: v for k, v in merged.items() if v is not None},
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        present = {k: v for k, v in merged.items() if v is not None}
+        return forked_apex.run(arguments, env=present, cwd=tmp_path)
 
     return run
 

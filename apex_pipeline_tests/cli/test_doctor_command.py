@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import subprocess
 import sys
 import time
 from datetime import UTC, datetime
@@ -134,7 +133,7 @@ def test_an_instance_that_is_not_named_or_cannot_be_read(tmp_path, monkeypatch):
 
 
 def test_the_command_for_people_and_for_machines(
-    emulator, database_url, tmp_path, authority
+    emulator, database_url, tmp_path, authority, forked_apex
 ):
     inherited = {
         name: value
@@ -143,17 +142,9 @@ def test_the_command_for_people_and_for_machines(
     }
 
     def apex(*arguments, **changes):
-        return subprocess.run(
-            [APEX, "doctor", *arguments],
-            env=inherited
-            | environment(emulator, database_url, tmp_path / "state")
-            | changes,
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        served = environment(emulator, database_url, tmp_path / "state")
+        present = inherited | served | changes
+        return forked_apex.run(("doctor", *arguments), env=present, cwd=tmp_path)
 
     with mail_server(authority, "plain") as relay:
         ended = apex(

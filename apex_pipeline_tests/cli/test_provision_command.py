@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -40,7 +39,7 @@ def variables(emulator, empty_database_url, tmp_path):
 
 
 @pytest.fixture
-def apex(variables, tmp_path):
+def apex(variables, tmp_path, forked_apex):
     inherited = {
         name: value
         for name, value in os.environ.items()
@@ -48,15 +47,8 @@ def apex(variables, tmp_path):
     }
 
     def run(*arguments, **changes):
-        return subprocess.run(
-            [APEX, *arguments],
-            env=inherited | variables | changes,
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        present = inherited | variables | changes
+        return forked_apex.run(arguments, env=present, cwd=tmp_path)
 
     return run
 

@@ -1,0 +1,136 @@
+"""`apex` as a process of its own, without the seconds that loading Dagster takes.
+
+A server loads the libraries that `apex` uses, none of ours, and forks for each command:
+what runs is a process with its own environment, folder and output. Tests that send
+signals to a command, or measure it, start the program itself.
+"""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+_LOADED = (
+    *("dagster", "dagster_postgres", "sqlalchemy.dialects.postgresql.psycopg"),
+    *("alembic.command", "psycopg", "httpx", "msal", "grpc", "rich.console", "yaml"),
+)
+_PIECE = 1 << 16
+
+
+class ForkedApex:
+    """Runs commands one after the other."""
+
+    def __init__(self, control: socket.socket) -> None:
+        self._control = control
+
+    def run(
+        self,
+        arguments: tuple[str, ...],
+        *,
+        env: Mapping[str, str],
+        cwd: Path,
+        timeout: float = 120,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run it to its end, as `subprocess.run` does with text that is captured.
+
+        One that takes longer is killed.
+        """
+        asked = json.dumps([list(map(str, arguments)), dict(env), str(cwd)])
+        with (
+            Path(os.devnull).open("rb") as nothing,
+            tempfile.TemporaryFile() as out,
+            tempfile.TemporaryFile() as err,
+        ):
+            files = [each.fileno() for each in (nothing, out, err)]
+            socket.send_fds(self._control, [f"{asked}\n".encode()], files)
+            pid = int(_line(self._control))
+            killer = threading.Timer(timeout, os.kill, (pid, signal.SIGKILL))
+            killer.start()
+            code = int(_line(self._control))
+            killer.cancel()
+            for each in (out, err):
+                each.seek(0)
+            return subprocess.CompletedProcess(
+                ["apex", *arguments], code, out.read().decode(), err.read().decode()
+            )
+
+
+@pytest.fixture(scope="session")
+def forked_apex() -> Iterator[ForkedApex]:
+    """One server for all tests of a process."""
+    ours, theirs = socket.socketpair()
+    with (
+        ours,
+        subprocess.Popen(
+            [sys.executable, "-P", __file__, str(theirs.fileno())],
+            pass_fds=[theirs.fileno()],
+        ),
+    ):
+        theirs.close()
+        yield ForkedApex(ours)
+        ours.close()
+
+
+def _serve(control: socket.socket) -> None:
+    for name in _LOADED:
+        import_module(name)
+    while True:
+        asked, files, _, _ = socket.recv_fds(control, _PIECE, 3)
+        if not asked:
+            return
+        asked += b"" if asked.endswith(b"\n") else _line(control)
+        pid = os.fork()
+        if pid == 0:
+            control.close()
+            arguments, environment, folder = json.loads(asked)
+            _become(arguments, environment, folder, files)
+        for each in files:
+            os.close(each)
+        control.sendall(f"{pid}\n".encode())
+        _, status = os.waitpid(pid, 0)
+        control.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
+
+
+def _line(control: socket.socket) -> bytes:
+    """The rest of a line."""
+    found = b""
+    while not found.endswith(b"\n"):
+        piece = control.recv(1)
+        assert piece, "the other end is gone"
+        found += piece
+    return found
+
+
+def _become(
+    arguments: list[str], environment: dict[str, str], folder: str, files: list[int]
+) -> NoReturn:
+    """Be the command, as if it had just been started."""
+    for number, given in enumerate(files):
+        os.dup2(given, number)
+        os.close(given)
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115  a descriptor
+    sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(folder)
+    time.tzset()
+    sys.argv = ["apex", *arguments]
+    from apex_pipeline.cli import main  # noqa: PLC0415  of the child alone
+
+    sys.exit(main())
+
+
+if __name__ == "__main__":
+    _serve(socket.socket(fileno=int(sys.argv[1])))
