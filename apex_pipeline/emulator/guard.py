@@ -155,11 +155,8 @@ def _check_content(place: Place, request: Request) -> None:
 
 
 def _check_parameters(place: Place, message: Route, request: Request) -> None:
-    given = (
-        dict(request.arguments())
-        if request.method == "GET"
-        else request.json(place.name)
-    )
+    asked = request.method == "GET"
+    given = dict(request.arguments()) if asked else request.json(place.name)
     for name in sorted(given.keys() - message.parameters):
         if "@" in name or (name in message.others and not given[name]):
             # What the service has is sent as false or empty by clients that mean none.

@@ -15,7 +15,7 @@ from apex_pipeline.emulator import errors, guids, roles
 from apex_pipeline.emulator.codecs import Stored
 from apex_pipeline.emulator.environment import Environment
 from apex_pipeline.emulator.schema import Table
-from apex_pipeline.emulator.storage import quoted
+from apex_pipeline.emulator.storage import joined, quoted
 from apex_pipeline.emulator.targets import Draft
 
 _STATES = frozenset({"statecode", "statuscode"})
@@ -23,15 +23,16 @@ _FIRST_NUMBER = 1000
 _PLACEHOLDER = re.compile(r"\{(SEQNUM|RANDSTRING|DATETIMEUTC):([^}]*)\}")
 _LONGEST_RANDOM = 6
 # .NET's letters for parts of a date, as in the documentation's examples.
-_DATE_PARTS = {"yyyy": "%Y", "MM": "%m", "dd": "%d", "HH": "%H", "hh": "%I", "mm": "%M"}
-_DATE_PARTS["ss"] = "%S"
+_DATE_PARTS = {"yyyy": "%Y", "MM": "%m", "dd": "%d", "HH": "%H", "hh": "%I"}
+_DATE_PARTS |= {"mm": "%M", "ss": "%S"}
 
 
 def before_create(env: Environment, table: Table, draft: Draft) -> Draft:
     """Check, and fill in what the platform derives."""
-    _require(table, draft, *_REQUIRED.get(table.name, ()))
-    rule = _BEFORE.get(table.name)
-    draft = rule(env, table, draft) if rule else draft
+    if not table.custom:
+        _require(table, draft, *_REQUIRED.get(table.name, ()))
+        rule = _BEFORE.get(table.name)
+        draft = rule(env, table, draft) if rule else draft
     return _numbered(env, table, with_state(env, table, draft, None))
 
 
@@ -42,11 +43,9 @@ def after_write(
     if table.name == "role" and created:
         roles.inject_privileges(env, record_id)
     if table.name == "contact":
-        env.storage.execute(
-            "UPDATE contact SET fullname = NULLIF(TRIM(COALESCE(firstname, '') || ' ' ||"
-            " COALESCE(lastname, '')), '') WHERE contactid = ?",
-            (record_id,),
-        )
+        whole = "COALESCE(firstname, '') || ' ' || COALESCE(lastname, '')"
+        change = f"SET fullname = NULLIF(TRIM({whole}), '') WHERE contactid = ?"
+        env.storage.execute(joined("UPDATE contact", change), (record_id,))
 
 
 def with_state(
@@ -114,10 +113,11 @@ def _numbered(env: Environment, table: Table, draft: Draft) -> Draft:
             for name, column in table.columns.items()
             if column.definition.get("AutoNumberFormat")
         }
-    missing = patterns.keys() - draft.columns
-    return draft.with_values(
-        {name: _text(env, f"{table.name}.{name}", patterns[name]) for name in missing}
-    )
+    missing = patterns.keys() - draft.columns if patterns else ()
+    added = {
+        name: _text(env, f"{table.name}.{name}", patterns[name]) for name in missing
+    }
+    return draft.with_values(added) if added else draft
 
 
 def _text(env: Environment, name: str, pattern: str) -> str:

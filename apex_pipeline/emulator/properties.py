@@ -37,12 +37,10 @@ def _read(call: Call, record_id: str) -> Response:
     """204 where it is null, which is OData's rule."""
     table, column = call.table, call.table.columns[call.place.name]
     call.user.require("Read", table)
-    (value,) = call.env.storage.of_record(table, quoted(column.name), record_id) or (
-        None,
-    )
-    if value is None:
+    found = call.env.storage.of_record(table, quoted(column.name), record_id)
+    if found is None or found[0] is None:
         return Response(204)
-    shown = column.codec.show(value)
+    shown = column.codec.show(found[0])
     record = f"{table.entity_set}({guids.load_guid(record_id)})"
     context = f"{call.request.api}/$metadata#{record}/{column.shown_as}"
     body = f'{{"@odata.context":"{context}","value":{shown}}}'

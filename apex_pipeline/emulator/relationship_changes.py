@@ -129,11 +129,10 @@ def _delete(call: Call) -> Response:
     call.user.require_plain("prvDeleteRelationship", "relationship")
     listed = list(relationships.every(call.env))
     known = [each.definition for each in listed]
-    kind = "RelationshipMetadataBase"
-    wanted = metadata.find_part(known, str(call.place.key), kind)
+    wanted = metadata.find_part(known, str(call.place.key), "RelationshipMetadataBase")
     if not wanted["IsCustomRelationship"]:
-        name = wanted["SchemaName"]
-        raise errors.invalid_definition(f"{name} belongs to the platform.")
+        reason = f"{wanted['SchemaName']} belongs to the platform."
+        raise errors.invalid_definition(reason)
     drop(call.env, next(each for each in listed if each.definition is wanted))
     return Response(204)
 

@@ -80,6 +80,7 @@ class Request:
         headers: Names in lower case.
         body: As received.
         api: Absolute root of the Web API, without a slash at the end.
+        read: The body's object, once it has been read.
     """
 
     method: str
@@ -88,6 +89,7 @@ class Request:
     headers: Mapping[str, str]
     body: bytes
     api: str
+    read: list[dict[str, object]] = field(default_factory=list, compare=False)
 
     def url(self) -> str:
         """The whole address, for messages."""
@@ -130,6 +132,8 @@ class Request:
 
     def json(self, entity_set: str) -> dict[str, object]:
         """The body as an object; decimals keep their digits."""
+        if self.read:
+            return self.read[0]
         try:
             parsed = json.loads(
                 self.body, parse_float=Decimal, parse_constant=_refuse_constant
@@ -140,6 +144,7 @@ class Request:
             ) from None
         if not isinstance(parsed, dict):
             raise errors.malformed_payload(entity_set, NO_OBJECT)
+        self.read.append(parsed)
         return parsed
 
 
