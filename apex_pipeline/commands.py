@@ -8,6 +8,10 @@ from collections.abc import Mapping
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "alerts": ("apex_pipeline.cli.alerts:alerts", "List, silence and test alerts."),
+    "audit": (
+        "apex_pipeline.cli.audit:audit",
+        "Show who did what, and verify that nothing was changed.",
+    ),
     "doctor": ("apex_pipeline.cli.doctor:doctor", "Check everything the sync needs."),
     "emulator": (
         "apex_pipeline.emulator.__main__:main",

@@ -12,6 +12,8 @@ from apex_pipeline.defs.analytics import (
 )
 from apex_pipeline.defs.code_location import publish_location
 from apex_pipeline.defs.operations import (
+    audit_asset,
+    audit_listing_job,
     inspection_jobs,
     provisioning_jobs,
     purge_event_log,
@@ -41,6 +43,7 @@ def defs() -> dg.Definitions:
             forecast_assets.cost_forecast,
             csv_assets.campaign_csv_exports,
             report_asset.completion_report,
+            audit_asset.audit_trail,
         ],
         jobs=[
             sync_campaign_metrics,
@@ -59,6 +62,8 @@ def defs() -> dg.Definitions:
             alert_jobs.send_test_alert,
             csv_assets.export_csv,
             report_asset.write_completion_report,
+            audit_asset.anchor_audit_trail,
+            audit_listing_job.list_audit_trail,
         ],
         schedules=[
             schedules.sync_every_five_minutes,
@@ -66,6 +71,7 @@ def defs() -> dg.Definitions:
             reconciliation.reconcile_dataverse_daily,
             rollup_jobs.refresh_daily_rollups_nightly,
             rollup_jobs.refresh_weekly_rollups_mondays,
+            audit_asset.anchor_audit_trail_daily,
         ],
         sensors=[
             drain_sensor.drain_backlog,

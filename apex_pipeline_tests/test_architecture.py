@@ -111,49 +111,50 @@ commands:
 column_types:
 emulator:
 settings: errors
+audit: errors durations settings
 metrics: column_types
 microsoft: errors settings
 web_gate: errors settings
 quarantine: errors metrics
 dataverse: errors settings microsoft
-postgres: errors settings metrics quarantine
+postgres: errors settings audit metrics quarantine
 analytics/rollups: errors settings postgres
-monitoring/alerts: errors durations settings microsoft postgres
-provisioning: errors column_types settings metrics microsoft dataverse postgres
-recording: errors column_types settings metrics postgres
-analytics/csv: errors settings metrics postgres analytics/rollups
+monitoring/alerts: errors durations settings audit microsoft postgres
+provisioning: errors column_types settings audit metrics microsoft dataverse postgres
+recording: errors column_types settings audit metrics postgres
+analytics/csv: errors settings audit metrics postgres analytics/rollups
 analytics/forecast: settings postgres analytics/rollups
 powerbi: errors column_types metrics analytics/rollups
 defs/quarantine: errors quarantine postgres defs
-sync: errors settings metrics microsoft dataverse postgres provisioning
+sync: errors settings audit metrics microsoft dataverse postgres provisioning
 __init__: recording
 analytics/charts: analytics/rollups analytics/forecast
-monitoring: errors settings microsoft quarantine postgres monitoring/alerts sync
-defs: errors settings metrics postgres monitoring
-reconcile: errors column_types settings metrics dataverse postgres sync
-defs/analytics: errors settings postgres analytics/rollups defs analytics/csv
-    analytics/forecast analytics/charts
-monitoring/doctor: errors settings metrics microsoft quarantine dataverse postgres
-    monitoring/alerts provisioning monitoring
-panel: errors durations column_types settings metrics web_gate dataverse postgres
+monitoring: errors settings audit microsoft quarantine postgres monitoring/alerts sync
+defs: errors settings audit metrics postgres monitoring
+reconcile: errors column_types settings audit metrics dataverse postgres sync
+defs/analytics: errors settings audit postgres analytics/rollups analytics/csv
+    analytics/forecast analytics/charts defs
+monitoring/doctor: errors durations settings metrics microsoft quarantine dataverse
+    postgres monitoring/alerts provisioning monitoring
+panel: errors durations column_types settings audit metrics web_gate dataverse postgres
     analytics/rollups recording analytics/csv analytics/forecast analytics/charts
     monitoring
-monitoring/rules: errors durations settings metrics microsoft postgres
-    monitoring/alerts provisioning monitoring monitoring/doctor
-report: errors durations settings metrics quarantine dataverse postgres
+monitoring/rules: errors durations settings metrics microsoft postgres monitoring/alerts
+    provisioning monitoring monitoring/doctor
+report: errors durations settings audit metrics quarantine dataverse postgres
     monitoring/alerts analytics/csv monitoring reconcile monitoring/doctor panel
-defs/sync: errors metrics dataverse postgres defs defs/quarantine sync
+defs/sync: errors audit metrics dataverse postgres defs/quarantine sync defs
     monitoring/rules
 local: errors settings postgres monitoring/alerts monitoring monitoring/rules
-defs/alerts: errors settings defs monitoring/alerts defs/quarantine monitoring/rules
+defs/alerts: errors settings monitoring/alerts defs/quarantine defs monitoring/rules
     defs/sync
 defs/reconcile: errors dataverse defs reconcile defs/sync
-defs/operations: errors commands settings web_gate postgres defs monitoring/alerts
-    provisioning recording defs/quarantine monitoring monitoring/doctor panel
-    monitoring/rules report defs/sync defs/alerts defs/reconcile
-definitions: defs defs/quarantine defs/analytics defs/sync defs/alerts defs/reconcile
+defs/operations: errors commands settings audit microsoft web_gate postgres
+    monitoring/alerts provisioning recording defs/quarantine monitoring defs
+    monitoring/doctor panel monitoring/rules report defs/sync defs/alerts defs/reconcile
+definitions: defs/quarantine defs defs/analytics defs/sync defs/alerts defs/reconcile
     defs/operations
-cli: errors durations commands settings metrics web_gate quarantine postgres
+cli: errors durations commands settings audit metrics web_gate quarantine postgres
     monitoring/alerts provisioning recording analytics/csv powerbi defs/quarantine
     monitoring reconcile monitoring/doctor panel monitoring/rules report local
     defs/operations definitions

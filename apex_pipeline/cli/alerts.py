@@ -9,11 +9,13 @@ from datetime import UTC, datetime, timedelta
 
 import click
 
+from apex_pipeline.audit.authors import process_author
 from apex_pipeline.cli.output import plain, waiting
 from apex_pipeline.cli.terminal import say
 from apex_pipeline.durations import words
 from apex_pipeline.errors import ConfigError
 from apex_pipeline.monitoring.alerts.alert_center import NO_CHANNEL, ways
+from apex_pipeline.monitoring.alerts.audit_relay import relay
 from apex_pipeline.monitoring.alerts.channels import send_test_notice
 from apex_pipeline.monitoring.alerts.incidents import Incident
 from apex_pipeline.monitoring.alerts.journal import NO_JOURNAL, VARIABLE, Journal
@@ -103,7 +105,8 @@ def silence_alert(
     end = read_end(until, duration, datetime.now(UTC))
     with _journal() as journal:
         check_scope(incident, [each.fingerprint for each in journal.incidents()])
-        journal.silence(incident, end, reason)
+        journal.silence(incident, end, reason, process_author(os.environ))
+        late = relay(journal, os.environ)
     if as_json:
         say(
             json.dumps(
@@ -112,6 +115,8 @@ def silence_alert(
         )
     else:
         say(f"Silenced {incident} until {end:%Y-%m-%d %H:%M} UTC.")
+    if late is not None:
+        say(f"note: its event in the audit trail follows later: {late}", err=True)
 
 
 @alerts.command("test")

@@ -5,6 +5,7 @@ import signal
 import stat
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from apex_pipeline.analytics.csv.csv_files import (
     snapshot,
     write_csv,
 )
+from apex_pipeline.analytics.csv.export_audit import exporting
 from apex_pipeline.analytics.csv.export_folder import export_selection
 from apex_pipeline.analytics.csv.parquet_files import export_months
 from apex_pipeline.analytics.csv.queries import (
@@ -25,6 +27,8 @@ from apex_pipeline.analytics.csv.queries import (
     Selection,
     select,
 )
+from apex_pipeline.audit.authors import process_author
+from apex_pipeline.audit.intents import Ending
 from apex_pipeline.cli.output import waiting
 from apex_pipeline.cli.terminal import TerminalBytes, say
 from apex_pipeline.postgres.database import Database
@@ -105,10 +109,14 @@ def export(
         load_database_url(os.environ), application_name="apex_export"
     ) as database:
         try:
-            if output == "-":
-                _to_pipe(database, selection, compress=compress)
-            else:
-                written = _to_file(database, selection, Path(output), compress=compress)
+            with _audited(database, selection, output) as ending:
+                if output == "-":
+                    written = _to_pipe(database, selection, compress=compress)
+                else:
+                    path = Path(output)
+                    written = _to_file(database, selection, path, compress=compress)
+                ending.counts["rows"] = written.rows
+            if output != "-":
                 say(f"{output}: {_words(written.rows, written.size)}")
         except BrokenPipeError:
             sys.exit(_PIPE_STATUS)
@@ -124,13 +132,22 @@ def _to_months(selection: Selection, output: str, *, compress: bool) -> None:
             load_database_url(os.environ), application_name="apex_export"
         ) as database,
         waiting("Exporting …"),
+        _audited(database, selection, output) as ending,
     ):
         files = export_months(database, selection, Path(output))
+        ending.counts["rows"] = sum(rows for _, rows in files)
     for path, rows in files:
         say(f"{path}: {_words(rows, path.stat().st_size)}")
 
 
-def _to_pipe(database: Database, selection: Selection, *, compress: bool) -> None:
+def _audited(
+    database: Database, selection: Selection, output: str
+) -> AbstractContextManager[Ending]:
+    target = "standard output" if output == "-" else Path(output).name
+    return exporting(database, process_author(os.environ), selection, target)
+
+
+def _to_pipe(database: Database, selection: Selection, *, compress: bool) -> Written:
     if sys.stdout is None:
         raise click.UsageError("Standard output is closed; pass --output FILE.")
     if compress and sys.stdout.isatty():
@@ -144,7 +161,7 @@ def _to_pipe(database: Database, selection: Selection, *, compress: bool) -> Non
         open(sys.stdout.fileno(), "wb", closefd=False) as pipe,
     ):
         sink = TerminalBytes(pipe) if sys.stdout.isatty() else pipe
-        write_csv(connection, selection, sink, compress=compress)
+        return write_csv(connection, selection, sink, compress=compress)
 
 
 def _to_file(

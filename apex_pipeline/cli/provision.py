@@ -6,13 +6,15 @@ import os
 
 import click
 
+from apex_pipeline.audit.authors import process_author
 from apex_pipeline.cli.output import waiting
 from apex_pipeline.cli.terminal import say
 from apex_pipeline.provisioning.administrator import load_administrator
+from apex_pipeline.provisioning.audited import provision_audited
 from apex_pipeline.provisioning.databases import (
     provision_database as provision_postgres,
 )
-from apex_pipeline.provisioning.dataverse import Outcome, provision as provision_all
+from apex_pipeline.provisioning.dataverse import Outcome
 from apex_pipeline.settings import load_database_url, load_settings, read_variable
 
 _PLAN = click.option(
@@ -87,7 +89,9 @@ def _database(*, plan: bool, as_json: bool) -> dict[str, list[str]]:
     # CREATE INDEX CONCURRENTLY waits for older transactions, so this can take a while.
     with waiting("Reading the database …" if plan else "Applying migrations …"):
         outcome = provision_postgres(
-            url, read_variable(os.environ, "DAGSTER_POSTGRES_URL"), plan_only=plan
+            url,
+            read_variable(os.environ, "DAGSTER_POSTGRES_URL"),
+            plan_only=plan,
         )
     names, problem = outcome.names, outcome.by_hand
     document = {"pending" if plan else "applied": names}
@@ -112,10 +116,10 @@ def _dataverse(*, plan: bool, as_json: bool) -> Outcome:
             say(f"created: {text}")
 
     with waiting("Reading Dataverse …"):
-        outcome = provision_all(
-            settings.dataverse,
+        outcome = provision_audited(
+            settings,
             administrator,
-            settings.token_cache_path,
+            process_author(os.environ),
             plan_only=plan,
             tell=tell,
         )

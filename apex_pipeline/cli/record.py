@@ -1,5 +1,6 @@
 """`apex record`: record metrics of one campaign run, or of many from a file."""
 
+import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any, TextIO, TypeVar
 
 import click
 
+from apex_pipeline.audit.authors import process_author
 from apex_pipeline.cli.output import progress
 from apex_pipeline.cli.terminal import say
 from apex_pipeline.metrics import COLUMNS
@@ -137,7 +139,7 @@ def campaigns(file: TextIO) -> None:
     """
     names = read_names(file)
     with open_database() as database:
-        changed = keep_names(database, names)
+        changed = keep_names(database, names, process_author(os.environ))
     say(f"{len(names):,} campaigns read; {changed:,} names are new or changed.")
 
 
@@ -156,7 +158,10 @@ def _record_one(
         values = parse_json(text)
         spelling = spelling_of(values.keys())
     with open_database() as database:
-        return record_one(database, values, spelling, key=key, dry_run=dry_run)
+        author = process_author(os.environ)
+        return record_one(
+            database, values, spelling, key=key, dry_run=dry_run, author=author
+        )
 
 
 def _sentence(outcome: Recorded, *, dry_run: bool) -> str:

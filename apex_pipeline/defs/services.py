@@ -4,6 +4,8 @@ import os
 
 import dagster as dg
 
+from apex_pipeline.audit.authors import run_author
+from apex_pipeline.audit.events import Author
 from apex_pipeline.postgres import store
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.time_limits import STATEMENT_SECONDS
@@ -17,6 +19,11 @@ from apex_pipeline.settings import (
 
 # One statement may recompute years of days; such runs may take two hours.
 _ANALYSIS_STATEMENT_SECONDS = 3600.0
+
+
+def author_of(run: dg.DagsterRun) -> Author:
+    """Who acts in a run, for the audit trail."""
+    return run_author(os.environ, run.run_id, run.tags)
 
 
 class Services(dg.ConfigurableResource):
@@ -40,8 +47,15 @@ class Services(dg.ConfigurableResource):
         *,
         wait_seconds: float = 30.0,
         statement_seconds: float = STATEMENT_SECONDS,
+        run: dg.DagsterRun | None = None,
     ) -> store.Store:
-        """Open a store, which the caller closes; arguments as for `Database`.
+        """Open a store, which the caller closes.
+
+        Args:
+            settings: Where it is.
+            wait_seconds: As for `Database`.
+            statement_seconds: Likewise.
+            run: The run that will change something, for the audit trail.
 
         Raises:
             DatabaseError: Postgres did not answer within `wait_seconds`.
@@ -50,6 +64,7 @@ class Services(dg.ConfigurableResource):
             settings.database_url,
             wait_seconds=wait_seconds,
             statement_seconds=statement_seconds,
+            author=None if run is None else author_of(run),
         )
 
     def analysis_settings(self) -> AnalysisSettings:

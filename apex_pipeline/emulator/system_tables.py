@@ -44,7 +44,7 @@ def plain_privilege_id(name: str) -> str:
 # after a colon stand a length, a type, or the tables that a lookup refers to.
 _TABLES = """
 Privilege 1023 none - Name! AccessRight:Integer CanBeBasic:Boolean CanBeLocal:Boolean CanBeDeep:Boolean CanBeGlobal:Boolean
-Organization 1019 none Organization Name! IsAuditEnabled:Boolean LanguageCode:Integer ExpireChangeTrackingInDays:Integer
+Organization 1019 none Organization Name! IsAuditEnabled:Boolean AuditRetentionPeriodV2:Integer LanguageCode:Integer ExpireChangeTrackingInDays:Integer
 BusinessUnit 10 none BusinessUnit Name! ParentBusinessUnitId:businessunit
 SystemUser 8 none User FullName! FirstName LastName DomainName:1024 InternalEMailAddress ApplicationId:Uniqueidentifier AzureActiveDirectoryObjectId:Uniqueidentifier IsDisabled:Boolean BusinessUnitId:businessunit
 Role 1036 none Role Name!:100 Description:2000 BusinessUnitId:businessunit
@@ -131,7 +131,7 @@ def message_id(name: str) -> str:
 
 # Table, then its values as JSON.
 _ROWS = f"""
-organization {{"organizationid": "{ORGANIZATION_ID}", "name": "emulator", "isauditenabled": true, "languagecode": 1033, "expirechangetrackingindays": 7}}
+organization {{"organizationid": "{ORGANIZATION_ID}", "name": "emulator", "isauditenabled": true, "auditretentionperiodv2": 30, "languagecode": 1033, "expirechangetrackingindays": 7}}
 businessunit {{"businessunitid": "{ROOT_BUSINESS_UNIT}", "name": "emulator"}}
 role {{"roleid": "{ADMINISTRATOR_ROLE}", "name": "{ADMINISTRATOR}", "businessunitid": "{ROOT_BUSINESS_UNIT}"}}
 publisher {{"publisherid": "{DEFAULT_PUBLISHER}", "friendlyname": "Default Publisher", "uniquename": "DefaultPublisheremulator", "customizationprefix": "new", "customizationoptionvalueprefix": 10000}}

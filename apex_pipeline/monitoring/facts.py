@@ -9,6 +9,8 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
+from apex_pipeline.audit.anchors import last_anchored_at
+from apex_pipeline.audit.verification import Verification, last_verification
 from apex_pipeline.postgres import pending_rows as pending, run_ledger
 from apex_pipeline.postgres.pending_rows import PendingSummary
 from apex_pipeline.postgres.run_ledger import RunRecord, RunStatus, Totals
@@ -116,6 +118,33 @@ class Facts(LedgerFacts):
         if since is None:
             return False
         return self.as_of - max(since, self.last_success_at or since) > LATE
+
+
+@dataclass(frozen=True, slots=True)
+class AuditFacts:
+    """The state of the audit trail; times are aware.
+
+    Attributes:
+        anchored_at: When its head was anchored last; None if it never was.
+        verified: The last verification; None if there was none.
+    """
+
+    anchored_at: datetime | None = None
+    verified: Verification | None = None
+
+    def anchor_age_seconds(self, now: datetime) -> float | None:
+        """How long ago the last anchor was made."""
+        return (now - self.anchored_at).total_seconds() if self.anchored_at else None
+
+    @property
+    def is_unbroken(self) -> bool | None:
+        """Whether the last verification found nothing; None without one."""
+        return None if self.verified is None else self.verified.is_unbroken
+
+
+def read_audit_facts(connection: Connection) -> AuditFacts:
+    """Ask Postgres."""
+    return AuditFacts(last_anchored_at(connection), last_verification(connection))
 
 
 def read_ledger_facts(connection: Connection, now: datetime) -> LedgerFacts:

@@ -4,7 +4,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from apex_pipeline.monitoring.facts import LedgerFacts, read_facts, read_ledger_facts
+from apex_pipeline.monitoring.facts import (
+    LedgerFacts,
+    read_audit_facts,
+    read_facts,
+    read_ledger_facts,
+)
 from apex_pipeline.postgres.comparison_progress import progress_in
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.settings import DataverseSettings
@@ -33,6 +38,10 @@ class Status:
         is_overdue: Whether that is longer than a sync that keeps up takes.
         comparison_lap_seconds: How long the comparison of all raw rows with the rollups
             takes; within that a row that was changed is in them. None before the first.
+        audit_unbroken: Whether the last verification of the audit trail found nothing
+            wrong; None before the first.
+        audit_anchor_seconds: How long ago the trail's head was anchored; None if it
+            never was.
     """
 
     pending: int
@@ -49,6 +58,8 @@ class Status:
     waiting_seconds: float | None
     is_overdue: bool
     comparison_lap_seconds: float | None
+    audit_unbroken: bool | None = None
+    audit_anchor_seconds: float | None = None
 
 
 def read_status(database: Database, settings: DataverseSettings) -> Status:
@@ -61,6 +72,7 @@ def read_status(database: Database, settings: DataverseSettings) -> Status:
     facts = database.ask(read_facts, now, pacing_key(settings))
     oldest, since = facts.pending.oldest_created_at, facts.waiting_since()
     compared = database.ask(progress_in)
+    audit = database.ask(read_audit_facts)
     return Status(
         pending=facts.pending.count,
         oldest_pending_seconds=(now - oldest).total_seconds() if oldest else None,
@@ -71,6 +83,8 @@ def read_status(database: Database, settings: DataverseSettings) -> Status:
         waiting_seconds=(now - since).total_seconds() if since else None,
         is_overdue=facts.is_overdue(),
         comparison_lap_seconds=compared.seconds(now) if compared else None,
+        audit_unbroken=audit.is_unbroken,
+        audit_anchor_seconds=audit.anchor_age_seconds(now),
         **_of_ledger(facts),
     )
 

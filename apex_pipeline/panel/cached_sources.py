@@ -13,11 +13,13 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from apex_pipeline.analytics.csv.csv_files import Sink, Written, snapshot, write_csv
-from apex_pipeline.analytics.csv.queries import DAILY_ROWS, HISTORY, select
+from apex_pipeline.analytics.csv.export_audit import exporting
+from apex_pipeline.analytics.csv.queries import DAILY_ROWS, HISTORY, Selection, select
 from apex_pipeline.analytics.forecast.latest_forecast import Outlook, outlook
 from apex_pipeline.analytics.rollups import history
 from apex_pipeline.analytics.rollups.campaigns import CampaignCost, costliest
 from apex_pipeline.analytics.rollups.history import HistoryDay
+from apex_pipeline.audit.authors import panel_author
 from apex_pipeline.dataverse.environment import Environment, connect
 from apex_pipeline.dataverse.sender import RetryPolicy
 from apex_pipeline.errors import (
@@ -148,19 +150,20 @@ class Sources:
         """The last whole days, one of `HISTORY_DAYS`."""
         return await self._history[days].get()
 
-    def write_daily(self, sink: Sink) -> Written:
+    def write_daily(self, sink: Sink, credential: str | None) -> Written:
         """Write all daily rollups of the business's time zone as CSV; blocks.
+
+        The audit trail gets an event of whose credential it is.
 
         Raises:
             ConfigError: The database is not configured.
             DatabaseError: A subclass that fits the remedy.
         """
-        selection = select(load_analysis_settings(self._environment), DAILY_ROWS.name)
-        with snapshot(self.open_database()) as connection:
-            return write_csv(connection, selection, sink)
+        settings = load_analysis_settings(self._environment)
+        return self._write(select(settings, DAILY_ROWS.name), sink, credential)
 
-    def write_history(self, sink: Sink, days: int) -> Written:
-        """Write the last whole days of the business's time zone as CSV; blocks.
+    def write_history(self, sink: Sink, days: int, credential: str | None) -> Written:
+        """Write the last whole days of the business's time zone as CSV; likewise.
 
         Raises:
             ConfigError: The database is not configured.
@@ -168,8 +171,20 @@ class Sources:
         """
         settings = load_analysis_settings(self._environment)
         selection = select(settings, HISTORY.name, days=days)
-        with snapshot(self.open_database()) as connection:
-            return write_csv(connection, selection, sink)
+        return self._write(selection, sink, credential)
+
+    def _write(
+        self, selection: Selection, sink: Sink, credential: str | None
+    ) -> Written:
+        database = self.open_database()
+        author = panel_author(self._environment, credential)
+        with (
+            exporting(database, author, selection, "download") as ending,
+            snapshot(database) as connection,
+        ):
+            written = write_csv(connection, selection, sink)
+            ending.counts["rows"] = written.rows
+        return written
 
     def time_zone(self) -> str:
         """The business's time zone; UTC where the configuration is wrong."""

@@ -23,6 +23,7 @@ from apex_pipeline.panel import api_documents
 from apex_pipeline.panel.cached_sources import History, Sources
 from apex_pipeline.panel.parameters import DAYS
 from apex_pipeline.panel.responses import has_tag, json_response, tagged
+from apex_pipeline.web_gate.gatekeeping import credential_of
 
 CSV = "text/csv; charset=utf-8; header=present"
 
@@ -42,17 +43,21 @@ class Downloads:
 
     async def daily(self, request: Request) -> Response:
         """`GET /api/rollups/daily.csv`."""
+        credential = credential_of(request.headers)
         return await self._answer(
-            request, "daily_campaign_rollup.csv", self.sources.write_daily
+            request,
+            "daily_campaign_rollup.csv",
+            lambda file: self.sources.write_daily(file, credential),
         )
 
     async def history(self, request: Request) -> Response:
         """`GET /api/history.csv`."""
         days = DAYS.read(request.query_params)
+        credential = credential_of(request.headers)
         return await self._answer(
             request,
             f"history_{days}d.csv",
-            lambda file: self.sources.write_history(file, days),
+            lambda file: self.sources.write_history(file, days, credential),
         )
 
     async def campaigns(self, request: Request) -> Response:

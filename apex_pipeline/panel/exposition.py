@@ -79,6 +79,16 @@ def sync_families(health: Health | None, totals: Totals | None) -> Iterator[Fami
             "End of the last run of the sync that did not fail, Unix time.",
             _unix(status.last_success_at),
         )
+        yield _gauge(
+            "apex_audit_trail_unbroken",
+            "Whether the last verification of the audit trail found nothing wrong.",
+            status.audit_unbroken,
+        )
+        yield _gauge(
+            "apex_audit_anchor_age_seconds",
+            "Time since the head of the audit trail was anchored.",
+            status.audit_anchor_seconds,
+        )
     if totals is not None:
         yield _counter(
             "apex_delivered_rows", "Rows that Dataverse acknowledged.", totals.delivered

@@ -6,9 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Any
+from uuid import uuid4
 
 from sqlalchemy import Connection
 
+from apex_pipeline.audit.canonical_json import Json
+from apex_pipeline.audit.events import Action, Author, Event, Outcome
+from apex_pipeline.audit.intents import close_abandoned
+from apex_pipeline.audit.trail import append
+from apex_pipeline.errors import SystemicRejectionError
 from apex_pipeline.postgres.row_marks import Marks
 
 
@@ -57,6 +64,16 @@ class RunRecord:
     error: str | None = None
 
 
+_COUNTED = ("rows_read", "delivered", "rejected", "changed", "deleted", "locked")
+_KEPT_BY_MARKS = ("delivered", "changed", "deleted", "locked")
+_ERROR_SHOWN = 500
+_OUTCOMES = {
+    RunStatus.SUCCESS: Outcome.DONE,
+    RunStatus.FAILURE: Outcome.FAILED,
+    RunStatus.INTERRUPTED: Outcome.INTERRUPTED,
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Totals:
     """Sums over all runs; they only grow."""
@@ -88,11 +105,12 @@ _INTERRUPT_RUNS = """
     SET status = 'interrupted', finished_at = %(at)s,
         error = 'The process ended without reporting a result.'
     WHERE status = 'running'
+    RETURNING id, host, dagster_run_id, actor, slice, delivered, changed, deleted, locked
 """
 
 _START_RUN = """
-    INSERT INTO sync_run (started_at, host, dagster_run_id)
-    VALUES (%(at)s, %(host)s, %(dagster_run_id)s)
+    INSERT INTO sync_run (started_at, host, dagster_run_id, actor, slice)
+    VALUES (%(at)s, %(host)s, %(dagster_run_id)s, %(actor)s, %(slice)s)
     RETURNING id
 """
 
@@ -114,7 +132,8 @@ _FINISH_RUN = """
         oldest_pending_age_seconds = %(oldest_pending_age_seconds)s,
         retry_at = %(retry_at)s,
         error = %(error)s
-    WHERE id = %(id)s
+    WHERE id = %(id)s AND status = 'running'
+    RETURNING id, host, dagster_run_id, actor, slice
 """
 
 _COUNT_MARKS = """
@@ -217,18 +236,73 @@ _RECORD_DELIVERY = """
 """
 
 
-def start_run(connection: Connection, at: datetime, dagster_run_id: str | None) -> int:
-    """Open a run, and close those that a dead process left open."""
-    connection.exec_driver_sql(_INTERRUPT_RUNS, {"at": at})
-    values = {"at": at, "host": socket.gethostname(), "dagster_run_id": dagster_run_id}
+def start_run(
+    connection: Connection,
+    at: datetime,
+    author: Author,
+    dagster_run_id: str | None,
+    part: str | None = None,
+) -> int:
+    """Open a run, and close those that a dead process left open, with their events.
+
+    Args:
+        connection: The transaction.
+        at: Now.
+        author: Who starts it.
+        dagster_run_id: The run in Dagster, if it is one.
+        part: The rows that it sends again, in words; None for pending rows.
+    """
+    ended = connection.exec_driver_sql(_INTERRUPT_RUNS, {"at": at}).mappings()
+    interrupted = [dict(row) for row in ended]
+    host = socket.gethostname()
+    values = {
+        "at": at,
+        "host": host,
+        "dagster_run_id": dagster_run_id,
+        "actor": author.actor,
+        "slice": part,
+    }
     number: int = connection.exec_driver_sql(_START_RUN, values).scalar_one()
+    close_abandoned(connection)
+    for row in sorted(interrupted, key=lambda row: int(row["id"])):
+        run = RunRecord(
+            status=RunStatus.INTERRUPTED,
+            finished_at=at,
+            **{name: row[name] for name in _KEPT_BY_MARKS},
+        )
+        append(connection, _event(row, run), uuid4())
     return number
 
 
-def finish_run(connection: Connection, run_id: int, record: RunRecord) -> None:
-    """Store the results of a run."""
+def finish_run(connection: Connection, run_id: int, record: RunRecord) -> Event | None:
+    """Store the results of a run; return its event for the audit trail.
+
+    None if the run was closed before, by this call or as interrupted.
+    """
     values = {name: getattr(record, name) for name in RunRecord.__slots__}
-    connection.exec_driver_sql(_FINISH_RUN, values | {"id": run_id})
+    ended = connection.exec_driver_sql(_FINISH_RUN, values | {"id": run_id})
+    row = ended.mappings().one_or_none()
+    return None if row is None else _event(dict(row), record)
+
+
+def _event(row: Mapping[str, Any], record: RunRecord) -> Event:
+    """A run's one event, from what the ledger kept of its start, and its results."""
+    subject: dict[str, Json] = {"sync_run": row["id"]}
+    if row["slice"] is not None:
+        subject["slice"] = row["slice"]
+    if record.error is not None:
+        # What follows quotes a row, and the trail holds no values.
+        told, _, _ = record.error.partition(SystemicRejectionError.OF_A_ROW)
+        subject["error"] = told[:_ERROR_SHOWN]
+    # Runs before the audit trail have no actor.
+    actor = row["actor"] or f"sync on {row['host']}"
+    return Event(
+        Action.SYNC if row["slice"] is None else Action.RESEND,
+        Author(actor, row["dagster_run_id"]),
+        subject,
+        {name: getattr(record, name) for name in _COUNTED},
+        outcome=_OUTCOMES[record.status],
+    )
 
 
 def count_marks(connection: Connection, run_id: int, marks: Marks) -> None:

@@ -1,12 +1,19 @@
 """One method per transaction: pending rows, quarantine, and run ledger in Postgres."""
 
+import os
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import Self, TypeVar
+from uuid import uuid4
 
 from sqlalchemy import Connection
 
+from apex_pipeline.audit.authors import process_author
+from apex_pipeline.audit.canonical_json import Json
+from apex_pipeline.audit.events import Action, Author, Event, rows
+from apex_pipeline.audit.settings_changes import note_settings
+from apex_pipeline.audit.trail import acting
 from apex_pipeline.metrics import Rejection
 from apex_pipeline.postgres import pending_rows, resent_rows, row_marks, run_ledger
 from apex_pipeline.postgres.database import Database
@@ -33,10 +40,11 @@ def connect(
     wait_seconds: float = 30.0,
     statement_seconds: float = STATEMENT_SECONDS,
     application_name: str = "apex_pipeline",
+    author: Author | None = None,
 ) -> "Store":
     """Open the store, waiting for a suspended server to wake.
 
-    The arguments are those of `Database`.
+    The arguments are those of `Database` and of `Store`.
 
     Raises:
         ConfigError: The URL does not name a Postgres database.
@@ -49,13 +57,13 @@ def connect(
         application_name=application_name,
     )
     database.connect().close()
-    return Store(database)
+    return Store(database, author)
 
 
 class Store:
     """The pipeline's tables in Postgres; threads may share it.
 
-    Every method is one transaction. If running it twice is harmless, it is retried once
+    What it changes on somebody's decision leaves an event in the audit trail. Every method is one transaction. If running it twice is harmless, it is retried once
     when the connection is lost.
 
     Raises:
@@ -64,9 +72,15 @@ class Store:
         SchemaMissingError: From any method: a table is missing.
     """
 
-    def __init__(self, database: Database) -> None:
-        """Keep the database; nothing is sent yet."""
+    def __init__(self, database: Database, author: Author | None = None) -> None:
+        """Keep the database; nothing is sent yet.
+
+        Args:
+            database: Where the tables are.
+            author: Who acts; by default the user of this process.
+        """
         self._database = database
+        self.author = author or process_author(os.environ)
         self.ask = database.ask
 
     def __enter__(self) -> Self:
@@ -242,8 +256,12 @@ class Store:
         Raises:
             ApexError: See `quarantine_selected`; nothing was changed.
         """
-        return self._database.transact(
-            lambda c: quarantine.release(c, selection), repeatable=True
+        return len(
+            acting(
+                self._database,
+                lambda c: quarantine.release(c, selection),
+                lambda ids: self._about(Action.RELEASE, ids) if ids else None,
+            )
         )
 
     def drop(self, selection: Selection, decision: Decision) -> int:
@@ -252,8 +270,29 @@ class Store:
         Raises:
             ApexError: See `quarantine_selected`; nothing was changed.
         """
-        return self._database.transact(
-            lambda c: quarantine.drop(c, selection, decision), repeatable=True
+        reason = decision.reason.strip()
+        by: dict[str, Json] = {"decided_by": decision.by.strip()}
+        return len(
+            acting(
+                self._database,
+                lambda c: quarantine.drop(c, selection, decision),
+                lambda ids: self._about(Action.DROP, ids, by, reason) if ids else None,
+            )
+        )
+
+    def _about(
+        self,
+        action: Action,
+        ids: Sequence[str],
+        subject: Mapping[str, Json] | None = None,
+        reason: str | None = None,
+    ) -> Event:
+        return Event(
+            action,
+            self.author,
+            rows(ids) | dict(subject or {}),
+            {"rows": len(ids)},
+            reason=reason,
         )
 
     def known_ids(self, ids: Iterable[str]) -> set[str]:
@@ -263,19 +302,43 @@ class Store:
             lambda c: pending_rows.known_ids(c, wanted), repeatable=True
         )
 
-    def start_run(self, *, at: datetime, dagster_run_id: str | None) -> int:
+    def start_run(
+        self,
+        *,
+        at: datetime,
+        dagster_run_id: str | None,
+        part: str | None = None,
+        settings: Mapping[str, Json] | None = None,
+    ) -> int:
         """Open a run in the ledger; the caller holds the writer lock.
 
         A run that is still open is closed as interrupted: its process is dead.
+
+        Args:
+            at: Now.
+            dagster_run_id: The run in Dagster, if it is one.
+            part: The rows that it sends again, in words; None for pending rows.
+            settings: Fingerprints of the settings that it runs with: if they are others
+                than those of the last run, the audit trail gets an event.
         """
-        return self._database.transact(
-            lambda c: run_ledger.start_run(c, at, dagster_run_id)
-        )
+        act = uuid4()
+
+        def start(connection: Connection) -> int:
+            run_id = run_ledger.start_run(
+                connection, at, self.author, dagster_run_id, part
+            )
+            if settings is not None:
+                note_settings(connection, settings, self.author, act)
+            return run_id
+
+        return self._database.transact(start)
 
     def finish_run(self, run_id: int, record: RunRecord) -> None:
-        """Store the results of a run."""
-        self._database.transact(
-            lambda c: run_ledger.finish_run(c, run_id, record), repeatable=True
+        """Store the results of a run, and its event in the audit trail."""
+        acting(
+            self._database,
+            lambda c: run_ledger.finish_run(c, run_id, record),
+            lambda event: event,
         )
 
     def last_runs(self, limit: int) -> list[RunRecord]:
@@ -318,8 +381,12 @@ class Store:
 
     def accept_duplicates(self, resource: str, at: datetime) -> None:
         """Store the operator's decision to deliver despite another flow's records."""
-        self._database.transact(
-            lambda c: run_ledger.accept_duplicates(c, resource, at), repeatable=True
+        acting(
+            self._database,
+            lambda c: run_ledger.accept_duplicates(c, resource, at),
+            lambda _: Event(
+                Action.ACCEPT_DUPLICATES, self.author, {"environment": resource}
+            ),
         )
 
     def record_delivery(self, resource: str, at: datetime) -> None:

@@ -1,7 +1,11 @@
 """Provision the databases: migrations, the analysts' role, the alert tables."""
 
+import os
 from dataclasses import dataclass
 
+from apex_pipeline.audit.authors import process_author
+from apex_pipeline.audit.events import Author
+from apex_pipeline.audit.migrations_noted import note_migrations
 from apex_pipeline.metrics import ROW_COLUMNS
 from apex_pipeline.postgres import declared_schema, migrations
 from apex_pipeline.postgres.database import Database
@@ -22,20 +26,31 @@ class DatabaseOutcome:
 
 
 def provision_database(
-    url: str, alerts_url: str | None, *, plan_only: bool
+    url: str,
+    alerts_url: str | None,
+    *,
+    plan_only: bool,
+    author: Author | None = None,
 ) -> DatabaseOutcome:
     """Apply what is missing, or only list it.
+
+    The audit trail gets one event for what was applied. A process that dies in between
+    leaves migrations without one; the next call, or the daily audit job, writes it.
 
     Args:
         url: The metrics database.
         alerts_url: The database of the alert tables; None if not configured.
         plan_only: Whether to change nothing.
+        author: Who provisions; by default the user of this process.
 
     Raises:
         DatabaseError: A database did not answer or refused.
     """
     act = migrations.pending if plan_only else migrations.apply
     names = act(url)
+    if not plan_only:
+        with Database(url, application_name="apex provision") as database:
+            note_migrations(database, author or process_author(os.environ), names)
     by_hand = None if plan_only and names else _by_hand(url, plan_only=plan_only)
     if alerts_url:
         names += act(alerts_url, migrations.Part.ALERTS)

@@ -138,6 +138,7 @@ _RELEASE = """
         dropped_by = NULL,
         drop_reason = NULL
     WHERE metric_id = ANY(%(ids)s)
+    RETURNING CAST(metric_id AS text)
 """
 
 _DROP = """
@@ -147,6 +148,7 @@ _DROP = """
         dropped_by = %(by)s,
         drop_reason = %(reason)s
     WHERE metric_id = ANY(%(ids)s)
+    RETURNING CAST(metric_id AS text)
 """
 
 
@@ -209,25 +211,25 @@ def find(connection: Connection, selection: Selection) -> list[str]:
     return sorted(set().union(*meant.values()))
 
 
-def release(connection: Connection, selection: Selection) -> int:
-    """Make rows due, dropped ones too, and return how many; attempts are kept.
+def release(connection: Connection, selection: Selection) -> list[str]:
+    """Make rows due, dropped ones too, and return their ids; attempts are kept.
 
     Raises:
         ApexError: As `find`; nothing was changed.
     """
     values = {"ids": find(connection, selection)}
-    return connection.exec_driver_sql(_RELEASE, values).rowcount
+    return list(connection.exec_driver_sql(_RELEASE, values).scalars())
 
 
-def drop(connection: Connection, selection: Selection, decision: Decision) -> int:
-    """Never send rows until they are released, and return how many.
+def drop(connection: Connection, selection: Selection, decision: Decision) -> list[str]:
+    """Never send rows until they are released, and return their ids.
 
     Raises:
         ApexError: As `find`; nothing was changed.
     """
     ids = find(connection, selection)
     values = {"ids": ids, "reason": decision.reason.strip(), "by": decision.by.strip()}
-    return connection.exec_driver_sql(_DROP, values).rowcount
+    return list(connection.exec_driver_sql(_DROP, values).scalars())
 
 
 def bound(selection: Selection) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
+from apex_pipeline.audit.events import Action, Author, Event, rows
 from apex_pipeline.metrics import record_key
 from apex_pipeline.reconcile import findings, foreign_records
 from apex_pipeline.reconcile.dataverse_records import KEYS_PER_REQUEST, Record, Records
@@ -81,12 +82,13 @@ async def adopt(
     records: Records,
     resource: str,
     see_lock: Callable[[], None],
+    author: Author,
 ) -> int:
     """Adopt every record that alone matches exactly one row; return how many.
 
     The caller holds the writer lock, so no row is sent meanwhile. Right before adopting,
     each record is read again, and the row must not have its own record. A batch is one
-    transaction: a killed process leaves whole batches.
+    transaction with one event in the audit trail: a killed process leaves whole batches.
 
     Raises:
         OutOfTimeError: The time or request budget is used up.
@@ -101,9 +103,11 @@ async def adopt(
         seen = await records.by_key([match.record for match in page])
         own = await records.by_key([match.key for match in page if match.key])
         await asyncio.to_thread(see_lock)
-        adopted += await examination.ask(
-            lambda c: _adopt(c, resource, page, seen, own.keys())  # noqa: B023  asked at once
+        chosen = await examination.act(
+            lambda c: _adopt(c, resource, page, seen, own.keys()),  # noqa: B023  asked at once
+            lambda chosen: _event(author, resource, chosen),
         )
+        adopted += len(chosen)
         after = page[-1].record
     return adopted
 
@@ -134,7 +138,7 @@ def _adopt(
     page: list[Match],
     seen: dict[UUID, Record],
     own: Collection[UUID],
-) -> int:
+) -> list[Match]:
     now = datetime.now(UTC)
     looked_at = {match.record for match in page}
     # The records as they are now: one may be gone, or match another row.
@@ -172,4 +176,14 @@ def _adopt(
         for statement in (_MARK, _LEAVE_QUARANTINE):
             connection.exec_driver_sql(statement, values)
         foreign_records.forget(connection, resource, [match.record for match in chosen])
-    return len(chosen)
+    return chosen
+
+
+def _event(author: Author, resource: str, chosen: list[Match]) -> Event | None:
+    if not chosen:
+        return None
+    subject = rows([match.metric_id for match in chosen]) | {
+        "environment": resource,
+        "records": [str(match.record) for match in chosen],
+    }
+    return Event(Action.ADOPT, author, subject, {"rows": len(chosen)})

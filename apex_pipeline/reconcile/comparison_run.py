@@ -10,6 +10,7 @@ from contextlib import ExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+from apex_pipeline.audit.events import Author
 from apex_pipeline.dataverse.environment import Environment, connect
 from apex_pipeline.dataverse.gate import Deadline
 from apex_pipeline.dataverse.pacing import Pacer
@@ -45,15 +46,17 @@ def run_reconciliation(
     options: ReconcileOptions,
     *,
     dagster_run_id: str | None = None,
+    author: Author | None = None,
 ) -> ReconcileReport:
     """Compare rows with records, as far as time and Dataverse allow.
 
+    Repairing and adopting leave events of the author, by default of this process's user.
     The report holds a failure together with the results before it.
 
     Raises:
         DatabaseError: Postgres could not be queried for the locks.
     """
-    store = Store(database)
+    store = Store(database, author)
     database.spend(options.time_budget)
     with ExitStack() as held:
         locks = _locks(database, store, held, adopting=options.adopt)
@@ -194,6 +197,7 @@ class _Run:
             examination,
             passes,
             self._see_locks,
+            self._store.author,
             outcome,
         )
         try:

@@ -15,6 +15,8 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
+from apex_pipeline.audit.events import Event
+from apex_pipeline.audit.trail import acting
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.reconcile import exported_rows, findings, foreign_records
 from apex_pipeline.reconcile.dataverse_records import KEYS_PER_REQUEST, Record, Records
@@ -100,6 +102,14 @@ class Examination:
     async def ask(self, work: Callable[[Connection], _Result]) -> _Result:
         """Run a Postgres transaction in a thread; it may be retried."""
         return await asyncio.to_thread(self._database.transact, work, repeatable=True)
+
+    async def act(
+        self,
+        work: Callable[[Connection], _Result],
+        told: Callable[[_Result], Event | None],
+    ) -> _Result:
+        """Run such a transaction with its event in the audit trail."""
+        return await asyncio.to_thread(acting, self._database, work, told)
 
     async def _page(self, page: Sequence[Record]) -> set[UUID]:
         """Compare a page of records with their rows; return the keys.

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from apex_pipeline.audit.events import Action, Author, Event
 from apex_pipeline.errors import ApexError, OutOfTimeError
 from apex_pipeline.postgres.run_ledger import record_adoption
 from apex_pipeline.reconcile import findings
@@ -38,6 +39,7 @@ class WorkOrder:
 
     Attributes:
         see_locks: Raises an error if a lock that the run needs is lost.
+        author: Who repairs or adopts.
     """
 
     resource: str
@@ -47,6 +49,7 @@ class WorkOrder:
     examination: Examination
     passes: Passes
     see_locks: Callable[[], None]
+    author: Author
     outcome: Outcome
 
     async def carry_out(self) -> None:
@@ -100,14 +103,18 @@ class WorkOrder:
         await self.passes.all_there_is()
 
     async def _repair(self) -> int:
-        repaired = await repair(self.examination, self.resource)
+        repaired = await repair(self.examination, self.resource, self.author)
         self.outcome.repaired += repaired
         return repaired
 
     async def _adopt(self) -> None:
         """Adopt records, and allow the sync if it would not duplicate any row."""
         self.outcome.adopted = await adopt(
-            self.examination, self.records, self.resource, self.see_locks
+            self.examination,
+            self.records,
+            self.resource,
+            self.see_locks,
+            self.author,
         )
         counts = await self.examination.ask(lambda c: findings.counts(c, self.resource))
         if counts[Kind.AMBIGUOUS] or counts[Kind.OTHER_FLOW]:
@@ -118,4 +125,9 @@ class WorkOrder:
             )
             return
         now = datetime.now(UTC)
-        await self.examination.ask(lambda c: record_adoption(c, self.resource, now))
+        await self.examination.act(
+            lambda c: record_adoption(c, self.resource, now),
+            lambda _: Event(
+                Action.ALLOW_DELIVERY, self.author, {"environment": self.resource}
+            ),
+        )

@@ -8,14 +8,16 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import IO
 from uuid import UUID
 
+from apex_pipeline.audit.authors import process_author
+from apex_pipeline.audit.events import Author
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.recording.csv_rows import Dialect
 from apex_pipeline.recording.fields import POSTGRES
-from apex_pipeline.recording.loading import Line, Loaded, load
+from apex_pipeline.recording.loading import Line, Loaded, Source, load
 from apex_pipeline.recording.record_files import (
     Format,
     is_gzip,
@@ -137,6 +139,7 @@ def load_file(
     report: Path | None = None,
     tell: Callable[[int], None] = lambda _: None,
     dry_run: bool = False,
+    author: Author | None = None,
 ) -> Loaded:
     """Write the records of an open file to the database in `DATABASE_URL`.
 
@@ -149,6 +152,7 @@ def load_file(
             whole file if a line is invalid.
         tell: Called with the number of bytes read so far.
         dry_run: Validate everything; write nothing.
+        author: Who loads it, for the audit trail; by default the user of this process.
 
     Raises:
         OSError: The file or the report cannot be read or written.
@@ -162,7 +166,8 @@ def load_file(
         open_database() as database,
     ):
         lines = read_lines(stream, written, dialect)
-        return load(database, lines, reject=reject, dry_run=dry_run)
+        source = Source(author or process_author(os.environ), PurePath(name).name)
+        return load(database, lines, reject=reject, dry_run=dry_run, source=source)
 
 
 def open_database(url: str | None = None) -> Database:

@@ -6,6 +6,8 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
+from apex_pipeline.audit.events import Action, Author, Event
+from apex_pipeline.audit.trail import acting
 from apex_pipeline.errors import InvalidRecordError
 from apex_pipeline.postgres.database import Database
 
@@ -53,7 +55,7 @@ def _as_kept(campaign: str) -> str:
         return campaign
 
 
-def keep_names(database: Database, names: dict[str, str]) -> int:
+def keep_names(database: Database, names: dict[str, str], author: Author) -> int:
     """Keep the names, in place of those that the same campaigns had.
 
     Returns:
@@ -67,4 +69,9 @@ def keep_names(database: Database, names: dict[str, str]) -> int:
     def keep(connection: Connection) -> int:
         return connection.exec_driver_sql(_KEEP, values).rowcount
 
-    return database.transact(keep, repeatable=True)
+    def told(changed: int) -> Event | None:
+        if not changed:
+            return None
+        return Event(Action.NAME_CAMPAIGNS, author, {}, {"campaigns": changed})
+
+    return acting(database, keep, told)

@@ -10,6 +10,8 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from apex_pipeline.audit.events import Action, Author, Event
+from apex_pipeline.audit.trail import acting
 from apex_pipeline.errors import InvalidRecordError
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.recording import statements
@@ -50,6 +52,29 @@ class Loaded:
     created: int
     repeated: int
     rejected: int
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Who loads records, and where they come from.
+
+    Attributes:
+        name: Name of the file, without its folder.
+    """
+
+    author: Author
+    name: str
+
+    def event(self, loaded: Loaded) -> Event | None:
+        """The event in the audit trail; None if nothing was written."""
+        if not loaded.created:
+            return None
+        counts = {
+            "created": loaded.created,
+            "repeated": loaded.repeated,
+            "rejected": loaded.rejected,
+        }
+        return Event(Action.RECORD, self.author, {"file": self.name}, counts)
 
 
 Reject = Callable[[int, Sequence[str]], None]
@@ -94,6 +119,7 @@ def load(
     *,
     reject: Reject | None = None,
     dry_run: bool = False,
+    source: Source | None = None,
 ) -> Loaded:
     """Write records, all of them or none.
 
@@ -106,6 +132,8 @@ def load(
         reject: Called with number and problems of each invalid line, which is then
             skipped. Without it, one invalid line means that nothing is written.
         dry_run: Roll the transaction back at the end.
+        source: Who loads what, for the audit trail; None for agents that record their
+            own runs, which are data like any other.
 
     Raises:
         InvalidRecordError: Lines are invalid; lists the first and counts the others. Or
@@ -127,7 +155,9 @@ def load(
         return loaded
 
     with translated_refusals():
-        return database.transact(write)
+        if source is None or dry_run:
+            return database.transact(write)
+        return acting(database, write, source.event, repeatable=False)
 
 
 def _copy(

@@ -10,6 +10,8 @@ import psycopg
 from sqlalchemy import Connection, RowMapping
 from sqlalchemy.exc import DBAPIError
 
+from apex_pipeline.audit.events import Action, Author, Event, rows
+from apex_pipeline.audit.trail import acting
 from apex_pipeline.errors import DatabaseError, InvalidRecordError, RecordConflictError
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.recording import statements
@@ -38,6 +40,7 @@ def record(
     *,
     key: str | None = None,
     dry_run: bool = False,
+    author: Author | None = None,
 ) -> Recorded:
     """Write a record unless it exists already.
 
@@ -47,6 +50,8 @@ def record(
         spelling: Spelling of the names, also used in messages.
         key: Idempotency key. Without key and id, every call writes a new record.
         dry_run: Roll the transaction back at the end.
+        author: Who records it by hand, for the audit trail; None for agents that record
+            their own runs, which are data like any other.
 
     Raises:
         InvalidRecordError: The record is invalid; lists all problems.
@@ -64,8 +69,13 @@ def record(
             connection.rollback()
         return Recorded(read.id, created or read.id == new_id)
 
+    def told(recorded: Recorded) -> Event | None:
+        if author is None or dry_run or not recorded.created:
+            return None
+        return Event(Action.RECORD, author, rows([str(recorded.id)]), {"created": 1})
+
     with translated_refusals():
-        return database.transact(write, repeatable=True)
+        return acting(database, write, told)
 
 
 def conflict(row: RowMapping, spelling: Spelling) -> RecordConflictError:

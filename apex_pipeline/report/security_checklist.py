@@ -6,8 +6,10 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from apex_pipeline.audit.trail import head as read_head
 from apex_pipeline.errors import ApexError
 from apex_pipeline.monitoring.doctor import check_results as doctor
+from apex_pipeline.monitoring.facts import read_audit_facts
 from apex_pipeline.report.acceptance import as_line
 from apex_pipeline.report.document import Line, State
 from apex_pipeline.report.measured_lines import (
@@ -39,6 +41,8 @@ _BY_DOCTOR = {
     "audience": "claims of a new token",
     "role": "privileges as Dataverse reports them",
     "secret or certificate": "Entra, the certificate, or the date noted in a variable",
+    "auditing": "the table's definition in Dataverse",
+    "auditing of the environment": "the organization's settings in Dataverse",
 }
 
 
@@ -139,6 +143,13 @@ def _database(subject: Subject) -> Iterator[Line]:
         "cannot read raw rows, write, or log in",
         "has_table_privilege and pg_roles",
         lambda: _analyst(subject),
+    )
+    yield measure(
+        "audit trail",
+        "unbroken; keep this report, it holds an anchor",
+        "the last verification, and the head of the trail now: `apex audit verify "
+        "--anchor` takes it",
+        lambda: _audit_trail(subject),
     )
 
 
@@ -303,3 +314,15 @@ def _analyst(subject: Subject) -> Seen:
         if wrong
         else met("it cannot read raw rows, write, or log in")
     )
+
+
+def _audit_trail(subject: Subject) -> Seen:
+    with subject.open_database() as database:
+        facts = database.ask(read_audit_facts)
+        head = database.ask(read_head)
+    found = facts.verified
+    if found is None:
+        return not_measured("it was never verified; run `apex audit verify`")
+    if not found.is_unbroken:
+        return not_met(found.problems[0])
+    return met(f"{found.events:,} events verified; anchor {head}")

@@ -19,6 +19,7 @@ from apex_pipeline.settings.analytics import (
     AnalysisSettings,
     load_analysis_settings,
 )
+from apex_pipeline.settings.auditing import AuditSettings, load_audit_settings
 from apex_pipeline.settings.code_location import (
     DEFAULT_LOCATION,
     LOCATION_VARIABLE,
@@ -77,6 +78,7 @@ __all__ = [
     "VARIABLES",
     "AlertSettings",
     "AnalysisSettings",
+    "AuditSettings",
     "DataverseSettings",
     "Encryption",
     "MailSettings",
@@ -91,6 +93,7 @@ __all__ = [
     "is_loopback",
     "load_alert_settings",
     "load_analysis_settings",
+    "load_audit_settings",
     "load_code_location",
     "load_dagster_url",
     "load_database_url",

@@ -9,6 +9,7 @@ from apex_pipeline.settings.alerting import (
     load_noted_end,
 )
 from apex_pipeline.settings.analytics import load_analysis_settings
+from apex_pipeline.settings.auditing import load_audit_settings
 from apex_pipeline.settings.endpoints import load_settings
 from apex_pipeline.settings.panel_access import load_panel_settings
 
@@ -18,6 +19,7 @@ _LOADERS: tuple[Callable[[Mapping[str, str]], object], ...] = (
     load_alert_settings,
     load_dagster_url,
     load_analysis_settings,
+    load_audit_settings,
     load_panel_settings,
 )
 

@@ -240,6 +240,36 @@ VARIABLES = (
         "origins whose pages may read the API in a browser, separated by commas",
     ),
     Variable(
+        "APEX_ACTOR",
+        "Audit trail",
+        "who acts, as the audit trail names them, such as an e-mail address",
+        "the operating system's user and host, such as `ada@build-7`",
+    ),
+    Variable(
+        "APEX_AUDIT_KEEP",
+        "Audit trail",
+        "how long events are kept, at least 30 days: `400d`, `104w` or `7y`",
+        "for ever",
+    ),
+    Variable(
+        "APEX_AUDIT_NOTICE",
+        "Audit trail",
+        "whether the trail's head is sent through the alert channels once a day: `on` or "
+        "`off`",
+        "`on`",
+    ),
+    Variable(
+        "APEX_TSA_URL",
+        "Audit trail",
+        "a time-stamp authority (RFC 3161) that signs the trail's head once a day",
+    ),
+    Variable(
+        "APEX_TSA_CERTIFICATES",
+        "Audit trail",
+        "with `APEX_TSA_URL`: a PEM file with that authority's certificates, its root "
+        "included",
+    ),
+    Variable(
         "APEX_RECORD_DIR",
         "Machine",
         "the folder below which the job `record_campaign_metrics` may read and write "

@@ -3,12 +3,13 @@
 import asyncio
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 
+from apex_pipeline.audit.canonical_json import Json
 from apex_pipeline.dataverse.client import DataverseClient
 from apex_pipeline.dataverse.environment import (
     REQUEST_TIMEOUT_SECONDS,
@@ -61,6 +62,7 @@ class SyncOptions:
         accept_duplicates: Deliver even if the table holds records that this pipeline
             did not create; remembered for later runs.
         part: Send these rows, exported or not, instead of the pending ones.
+        settings: Fingerprints of the settings, for the audit trail.
         request_timeout: Seconds after which a request times out. A run exceeds its
             budget by at most this long.
         now: The clock; aware, UTC.
@@ -70,6 +72,7 @@ class SyncOptions:
     time_budget: float = DEFAULT_TIME_BUDGET_SECONDS
     accept_duplicates: bool = False
     part: Slice | None = None
+    settings: Mapping[str, Json] | None = None
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     request_timeout: float = REQUEST_TIMEOUT_SECONDS
     beat_seconds: float = 20.0
@@ -148,7 +151,13 @@ def run_sync(
         if options.stream.dry_run:
             run = _Run(store, settings, options, lock, None)
             return asyncio.run(store.interruptible(run.deliver(token_cache, started)))
-        run_id = store.start_run(at=started, dagster_run_id=dagster_run_id)
+        part = None if options.part is None else str(options.part)
+        run_id = store.start_run(
+            at=started,
+            dagster_run_id=dagster_run_id,
+            part=part,
+            settings=options.settings,
+        )
         run = _Run(store, settings, options, lock, run_id)
         try:
             report = asyncio.run(store.interruptible(run.deliver(token_cache, started)))

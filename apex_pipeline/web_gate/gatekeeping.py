@@ -236,9 +236,19 @@ def session_cookie(headers: Headers) -> str:
     return morsel.value if morsel else ""
 
 
+def credential_of(headers: Headers) -> str | None:
+    """The bearer token or session that a request came with; None without one."""
+    return _bearer_token(headers) or session_cookie(headers) or None
+
+
 def _has_token(headers: Headers, sessions: Sessions) -> bool:
+    token = _bearer_token(headers)
+    return token is not None and sessions.is_token(token)
+
+
+def _bearer_token(headers: Headers) -> str | None:
     scheme, _, token = headers.get("authorization", "").partition(" ")
-    return scheme.lower() == "bearer" and sessions.is_token(token.strip())
+    return token.strip() if scheme.lower() == "bearer" else None
 
 
 def _turned_away(*, is_person: bool) -> Response:

@@ -199,6 +199,7 @@ def test_provisioning_makes_the_alerts_tables_too(variables):
     assert planned.output.splitlines() == [
         "would be applied: alerts_0001_incidents",
         "would be applied: alerts_0002_locations",
+        "would be applied: alerts_0003_unaudited",
     ]
     assert apex("provision", "database").exit_code == 0
     with Journal(variables["DAGSTER_POSTGRES_URL"]) as journal:

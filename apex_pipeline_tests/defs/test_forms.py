@@ -23,7 +23,7 @@ from apex_pipeline_tests.support.ends import campaign_row, environment, execute,
 PRINTING = {"as_json", "yes", "check"}
 # Services, which a job cannot be; they are started with what a form would need.
 SERVICES = {"up", "panel", "emulator", "webserver"}
-ON_FILES = {"powerbi build", "powerbi check", "record campaigns"}
+ON_FILES = {"powerbi build", "powerbi check", "record campaigns", "audit export"}
 """They read or write files of whoever types the command."""
 
 FORMS: Mapping[str, tuple[str, Mapping[str, str]]] = {
@@ -46,6 +46,10 @@ FORMS: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "doctor": ("run_doctor", {}),
     "status": ("show_status", {}),
     "report": ("write_completion_report", {}),
+    "audit list": ("list_audit_trail", {}),
+    "audit show": ("list_audit_trail", {}),
+    "audit verify": ("anchor_audit_trail", {}),
+    "audit prune": ("anchor_audit_trail", {}),
     "record": (
         "record_campaign_metrics",
         {"document": "record", "path": "file", "written": "format"},

@@ -183,7 +183,7 @@ def test_after_provisioning_all_is_well_and_nothing_was_changed(
 ):
     lines = doctor()
     assert well(lines), [line for line in lines.values() if line.state != State.OK]
-    assert len(lines) == 32
+    assert len(lines) == 33
     assert all(line.measured and line.target for line in lines.values())
     assert all_writes(emulator) == []
     assert relay.envelopes == []

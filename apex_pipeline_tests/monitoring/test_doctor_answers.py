@@ -88,7 +88,7 @@ def looked_at(hostile, folder):
         return columns(seen.table)
 
     def audited():
-        return organization_auditing(seen.organization_is_audited())
+        return organization_auditing(seen.organization_auditing())
 
     return examine(
         [

@@ -130,6 +130,7 @@ def test_tables_that_somebody_has_dropped_are_made_again(journal, url):
     assert migrations.apply(url, migrations.Part.ALERTS) == [
         "alerts_0001_incidents",
         "alerts_0002_locations",
+        "alerts_0003_unaudited",
     ]
     assert journal.claim("teams") is None
 

@@ -10,6 +10,7 @@ from io import StringIO
 from uuid import uuid4
 
 import httpx
+import psycopg
 import pytest
 
 from apex_pipeline.analytics.forecast.cost_forecast import train
@@ -543,6 +544,15 @@ def test_prometheus_is_told_what_the_ledger_holds(panel, store: Store, database_
             ),
         )
     insert(database_url, [campaign_row()])
+    with psycopg.connect(database_url) as connection:
+        connection.execute(
+            "INSERT INTO audit_verification (events, anchors, problems) "
+            "VALUES (2, 0, '{broken}')"
+        )
+        connection.execute(
+            "INSERT INTO audit_anchor (sequence, hash, anchored_at) "
+            "SELECT sequence, hash, now() - interval '1 hour' FROM audit_event LIMIT 1"
+        )
     panel.get("/api/nothing-such")
     answer = panel.get("/metrics")
     assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
@@ -556,6 +566,8 @@ def test_prometheus_is_told_what_the_ledger_holds(panel, store: Store, database_
     assert told['apex_token_cache_misses_total{process="sync"}'] == 4
     assert told['apex_token_cache_hits_total{process="panel"}'] == 0
     assert told["apex_last_success_timestamp_seconds"] == 1795564800
+    assert told["apex_audit_trail_unbroken"] == 0
+    assert told["apex_audit_anchor_age_seconds"] >= 3600
     labels = 'method="GET",route="other",status="404"'
     name = "apex_http_request_duration_seconds"
     assert told[f"{name}_count{{{labels}}}"] == 1

@@ -35,6 +35,7 @@ ALL = [
     "0020_analyst_views",
     "0021_rollup_comparison",
     "0022_campaign_forecast",
+    "0023_audit",
 ]
 
 _APPLY = """
@@ -420,8 +421,11 @@ def test_table_of_another_role_need_not_be_owned_when_nothing_is_missing(
             weekly_campaign_rollup, weekly_rollup_total, rollup_source, rollup_history,
             analyst_object, adopted_record, reconciliation_finding, foreign_record,
             reconciliation_progress, reconciliation_run, writer_lock,
-            reconciliation_lock,
-            yoyo_lock, _yoyo_log, _yoyo_version, _yoyo_migration
+            reconciliation_lock, audit_event, audit_anchor, audit_intent,
+            audit_verification, audit_lock,
+            yoyo_lock, _yoyo_log, _yoyo_version, _yoyo_migration;
+        DROP FUNCTION audit_append, audit_event_extends_the_chain, audit_is_append_only,
+            audit_event_is_pruned
         """
     )
 

@@ -66,6 +66,7 @@ def test_the_migrations_beside_dagsters_storage_are_told(subject, empty_database
     assert {line.name: line.state for line in block.lines} == {
         "alerts_0001_incidents": State.MET,
         "alerts_0002_locations": State.MET,
+        "alerts_0003_unaudited": State.MET,
     }
 
 

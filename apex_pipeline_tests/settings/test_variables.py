@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from apex_pipeline import settings
+from apex_pipeline.audit.authors import process_author
 from apex_pipeline.errors import ConfigError
 from apex_pipeline.provisioning.administrator import load_administrator
 from apex_pipeline.settings import VARIABLES
@@ -37,6 +38,11 @@ WHOLE = REAL | {
     "APEX_PANEL_PORT": "3101",
     "APEX_PANEL_TOKEN": "a-token-that-is-long-enough",
     "APEX_PANEL_CORS": "https://intranet.example",
+    "APEX_ACTOR": "ada@example.com",
+    "APEX_AUDIT_KEEP": "7y",
+    "APEX_AUDIT_NOTICE": "off",
+    "APEX_TSA_URL": "https://tsa.example",
+    "APEX_TSA_CERTIFICATES": __file__,
     "APEX_RECORD_DIR": "/tmp/inbox",
     "APEX_STATE_DIR": "/tmp/state",
 }
@@ -49,6 +55,8 @@ LOADERS: tuple[Callable[[dict[str, str]], object], ...] = (
     settings.load_code_location,
     settings.load_analysis_settings,
     settings.load_panel_settings,
+    settings.load_audit_settings,
+    process_author,
     settings.find_mistakes,
     settings.state_dir,
     settings.record_dir,

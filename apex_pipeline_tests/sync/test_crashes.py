@@ -5,6 +5,8 @@ import random
 import dagster as dg
 import pytest
 
+from apex_pipeline.audit import trail
+from apex_pipeline.audit.verification import verify
 from apex_pipeline.postgres.run_ledger import RunStatus
 from apex_pipeline.sync.run import SyncOptions, run_sync
 from apex_pipeline_tests.support.crashing import STEPS, crash, resolve_job, run_dagster
@@ -74,6 +76,11 @@ def test_a_sync_killed_at_a_step_is_made_good_by_the_next(
     assert counted == [(len(marked(database_url)),)]
     left = [run.status for run in store.last_runs(10)]
     assert RunStatus.RUNNING not in left
+    events = store.ask(trail.newest, limit=100)
+    assert [e["outcome"] for e in events if e["action"] == "sync"] == [
+        {"success": "done", "interrupted": "interrupted"}[status] for status in left
+    ]
+    assert store.ask(verify).problems == ()
 
 
 @pytest.mark.slow

@@ -10,8 +10,10 @@ from pydantic import Field
 
 from apex_pipeline.defs.job_tags import OPERATOR_TAGS
 from apex_pipeline.defs.quarantine.quarantine_asset import table
+from apex_pipeline.defs.services import author_of
 from apex_pipeline.errors import ApexError, ConfigError
 from apex_pipeline.monitoring.alerts.alert_center import NO_CHANNEL, open_station, ways
+from apex_pipeline.monitoring.alerts.audit_relay import relay
 from apex_pipeline.monitoring.alerts.channels import send_test_notice
 from apex_pipeline.monitoring.alerts.incidents import Incident
 from apex_pipeline.monitoring.rules.silences import check_scope, read_end
@@ -50,7 +52,11 @@ def set_silence(context: dg.OpExecutionContext, config: SilenceConfig) -> None:
         until = read_end(config.until, config.duration, datetime.now(UTC))
         open_now = [each.fingerprint for each in station.journal.incidents()]
         check_scope(config.incident, open_now)
-        station.journal.silence(config.incident, until, config.reason)
+        author = author_of(context.run)
+        station.journal.silence(config.incident, until, config.reason, author)
+        late = relay(station.journal, os.environ)
+    if late is not None:
+        context.log.warning("its event in the audit trail follows later: %s", late)
     context.log.info("silenced %s until %s", config.incident, until)
     context.add_output_metadata({"incident": config.incident, "until": str(until)})
 

@@ -16,6 +16,7 @@ from apex_pipeline.defs.alerts.instance_events import EventReader
 from apex_pipeline.defs.alerts.instigator_states import read_instigators
 from apex_pipeline.defs.pool_limits import ensure_pool_limits
 from apex_pipeline.monitoring.alerts.alert_center import Station, open_station
+from apex_pipeline.monitoring.alerts.audit_relay import relay
 from apex_pipeline.monitoring.alerts.dispatch import Delivery, deliver
 from apex_pipeline.monitoring.alerts.journal import NO_JOURNAL, VARIABLE, Look, Progress
 from apex_pipeline.monitoring.alerts.notice import DeliveryError, Notice
@@ -130,6 +131,7 @@ def watch_sync_health(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         )
         deliveries = deliver(journal, station.channels, _delivery_seconds(began))
         journal.forget_old()
+        relay(journal, os.environ)
         summary = _tick_summary(notices, deliveries, _open_problems(seen))
         return dg.SkipReason(f"{summary} {_ping(station)}".strip())
 

@@ -8,6 +8,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
+from apex_pipeline.analytics.csv.export_audit import exporting
 from apex_pipeline.analytics.csv.export_folder import (
     ExportedFile,
     export_files,
@@ -21,6 +22,8 @@ from apex_pipeline.analytics.csv.queries import (
 )
 from apex_pipeline.analytics.rollups.history import totals
 from apex_pipeline.analytics.rollups.refresh import DAILY, Periods
+from apex_pipeline.audit.events import Action, Event
+from apex_pipeline.audit.intents import intended
 from apex_pipeline.defs.analytics.rollup_assets import (
     asked_periods,
     preview,
@@ -42,7 +45,7 @@ from apex_pipeline.defs.analytics.rollup_specs import (
 from apex_pipeline.defs.job_tags import ANALYSIS_TAGS, OPERATOR_TAGS
 from apex_pipeline.defs.metadata import table
 from apex_pipeline.defs.pool_limits import ANALYSIS_POOL
-from apex_pipeline.defs.services import Services
+from apex_pipeline.defs.services import Services, author_of
 from apex_pipeline.errors import ApexError, ConfigError
 
 FILES_MATCH_ROLLUPS = dg.AssetCheckSpec(
@@ -101,8 +104,18 @@ def campaign_csv_exports(
     try:
         settings = services.analysis_settings()
         days = asked_periods(context, DAILY)
+        event = Event(
+            Action.EXPORT,
+            author_of(context.run),
+            {"first": str(days.first), "last": str(days.last), "to": "APEX_EXPORT_DIR"},
+        )
         with services.open_database() as database:
-            files = export_files(database, settings, days)
+            with intended(database, event) as ending:
+                files = export_files(database, settings, days)
+                ending.counts = {
+                    "files": len(files),
+                    "rows": sum(file.written.rows for file in files),
+                }
             zone = settings.time_zone
             found = totals(database, DAILY, zone, shown(days))
             today = today_in(database, zone)
@@ -225,10 +238,15 @@ def write_requested_csv(
             last=_day("last", config.last),
             days=config.days or None,
         )
-        with services.open_database() as database:
+        author = author_of(context.run)
+        with (
+            services.open_database() as database,
+            exporting(database, author, selection, "APEX_EXPORT_DIR") as ending,
+        ):
             path, written = export_on_request(
                 database, settings, selection, compress=config.compress
             )
+            ending.counts["rows"] = written.rows
     except ApexError as error:
         raise dg.Failure(str(error), allow_retries=False) from None
     context.add_output_metadata(

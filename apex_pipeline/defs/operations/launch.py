@@ -15,6 +15,7 @@ from uuid import uuid4
 
 import dagster as dg
 
+from apex_pipeline.audit.authors import ACTOR_TAG, process_author
 from apex_pipeline.defs.reconcile.reconciliation import (
     RECONCILIATION,
     RECONCILIATION_MAX_RUNTIME,
@@ -111,15 +112,19 @@ def _through_dagster(
 ) -> FinishedRun:
     run_config: dict[str, object] = {"ops": {job.step: {"config": dict(config)}}}
     home = read_variable(environment, "DAGSTER_HOME")
+    tags = {ACTOR_TAG: process_author(environment).actor}
     with _instance(home) as instance:
         if home and _daemon_lives(instance):
-            run_id = _submit(instance, Path(home), job, run_config)
+            run_id = _submit(instance, Path(home), job, run_config, tags)
             if run_id is not None:
                 return _await(instance, run_id, job)
         # The caller prints the outcome; Dagster's event log would only be noise.
         quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
         result = definitions.resolve_job_def(job.name).execute_in_process(
-            run_config=run_config | quiet, instance=instance, raise_on_error=False
+            run_config=run_config | quiet,
+            instance=instance,
+            raise_on_error=False,
+            tags=tags,
         )
         return _finished(instance, result.run_id, queued=False)
 
@@ -146,6 +151,7 @@ def _submit(
     home: Path,
     job: _Job,
     run_config: Mapping[str, object],
+    tags: Mapping[str, str],
 ) -> str | None:
     """Queue a run with Dagster's own command and return its id; None if that fails."""
     workspace = home / "workspace.yaml"
@@ -155,6 +161,7 @@ def _submit(
         *(sys.executable, "-m", "dagster", "job", "launch", *where),
         *("--job", job.name, "--run-id", run_id),
         *("--config-json", json.dumps(run_config, allow_nan=False)),
+        *("--tags", json.dumps(tags, allow_nan=False)),
     ]
     complaint = _run(command)
     if complaint is None or instance.get_run_by_id(run_id) is not None:

@@ -7,11 +7,11 @@ import dagster as dg
 from pydantic import Field
 
 from apex_pipeline.defs.job_tags import OPERATOR_TAGS
-from apex_pipeline.defs.services import Services
+from apex_pipeline.defs.services import Services, author_of
 from apex_pipeline.errors import ApexError
 from apex_pipeline.monitoring.alerts.journal import VARIABLE
 from apex_pipeline.provisioning.administrator import load_administrator
-from apex_pipeline.provisioning.dataverse import provision
+from apex_pipeline.provisioning.audited import provision_audited
 from apex_pipeline.settings import load_database_url, read_variable
 
 _MADE = ("would_be_made", "made")
@@ -37,6 +37,7 @@ def make_database_ready(
             load_database_url(os.environ),
             read_variable(os.environ, VARIABLE),
             plan_only=config.plan_only,
+            author=author_of(context.run),
         )
     except ApexError as error:
         raise dg.Failure(str(error), allow_retries=False) from error
@@ -52,10 +53,10 @@ def make_dataverse_ready(
     """Create what Dataverse lacks; list what needs a fix by hand."""
     try:
         settings = services.settings()
-        outcome = provision(
-            settings.dataverse,
+        outcome = provision_audited(
+            settings,
             load_administrator(os.environ, settings.dataverse),
-            settings.token_cache_path,
+            author_of(context.run),
             plan_only=config.plan_only,
             tell=lambda text: context.log.info("created: %s", text),
         )

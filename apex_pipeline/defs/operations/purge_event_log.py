@@ -28,6 +28,8 @@ from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 from pydantic import Field
 from sqlalchemy import ColumnElement, Connection, Delete, delete, func, select
 
+from apex_pipeline.audit.events import Action, Event
+from apex_pipeline.audit.intents import intended
 from apex_pipeline.defs.code_location import OURS, DefinitionsParam, is_our_run
 from apex_pipeline.defs.job_tags import SCHEDULED_TAGS
 from apex_pipeline.defs.operations.run_leftovers import (
@@ -35,6 +37,8 @@ from apex_pipeline.defs.operations.run_leftovers import (
     delete_unused_snapshots,
     snapshots_of,
 )
+from apex_pipeline.defs.services import Services, author_of
+from apex_pipeline.errors import ApexError
 
 _BATCH = 200
 _FINISHED = [
@@ -57,6 +61,7 @@ def delete_old_runs(
     context: dg.OpExecutionContext,
     config: PurgeConfig,
     definitions: DefinitionsParam,
+    services: Services,
 ) -> None:
     """Delete our finished runs and backfills with all that belongs to them alone.
 
@@ -64,21 +69,39 @@ def delete_old_runs(
     and the latest result of each check are kept.
     """
     before = datetime.now(UTC) - timedelta(days=config.keep_days)
-    runs = _delete_runs(context.instance, before)
     keys = _asset_keys(definitions())
-    checks, events = delete_old_events(context.instance, keys, before)
-    context.add_output_metadata(
-        {
-            "runs_deleted": len(runs),
-            "snapshots_deleted": delete_unused_snapshots(
-                context.instance, set().union(*map(snapshots_of, runs))
-            ),
-            "backfills_deleted": delete_old_backfills(context.instance, keys, before),
-            "check_results_deleted": checks,
-            "events_deleted": events,
-        }
+    event = Event(
+        Action.PURGE, author_of(context.run), {"created_before": before.isoformat()}
     )
-    context.log.info("deleted %d runs created before %s", len(runs), before.date())
+    try:
+        with services.open_database() as database, intended(database, event) as ending:
+            ending.counts = _delete_old(context.instance, keys, before)
+            ending.is_void = not any(ending.counts.values())
+    except ApexError as error:
+        raise dg.Failure(str(error), allow_retries=False) from error
+    context.add_output_metadata(dict(ending.counts))
+    context.log.info(
+        "deleted %d runs created before %s",
+        ending.counts["runs_deleted"],
+        before.date(),
+    )
+
+
+def _delete_old(
+    instance: dg.DagsterInstance, keys: set[str], before: datetime
+) -> dict[str, int]:
+    """Delete, and return how much of each kind there was."""
+    runs = _delete_runs(instance, before)
+    checks, events = delete_old_events(instance, keys, before)
+    return {
+        "runs_deleted": len(runs),
+        "snapshots_deleted": delete_unused_snapshots(
+            instance, set().union(*map(snapshots_of, runs))
+        ),
+        "backfills_deleted": delete_old_backfills(instance, keys, before),
+        "check_results_deleted": checks,
+        "events_deleted": events,
+    }
 
 
 def _asset_keys(definitions: dg.Definitions) -> set[str]:

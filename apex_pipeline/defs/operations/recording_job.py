@@ -7,7 +7,9 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
+from apex_pipeline.audit.events import Author
 from apex_pipeline.defs.job_tags import OPERATOR_TAGS
+from apex_pipeline.defs.services import author_of
 from apex_pipeline.errors import ApexError, ConfigError
 from apex_pipeline.recording import load_file, open_database
 from apex_pipeline.recording.csv_rows import Dialect
@@ -62,13 +64,13 @@ def write_records(context: dg.OpExecutionContext, config: RecordConfig) -> None:
     if bool(config.record) == bool(config.file):
         raise dg.Failure("Set either record or file.", allow_retries=False)
     try:
-        written = _record(config) if config.record else _load(config)
+        written = (_record if config.record else _load)(config, author_of(context.run))
     except (ApexError, OSError) as error:
         raise dg.Failure(str(error), allow_retries=False) from error
     context.add_output_metadata(written | {"dry_run": config.dry_run})
 
 
-def _record(config: RecordConfig) -> dict[str, Any]:
+def _record(config: RecordConfig, author: Author) -> dict[str, Any]:
     values = parse_json(config.record)
     with open_database() as database:
         outcome = record_one(
@@ -77,11 +79,12 @@ def _record(config: RecordConfig) -> dict[str, Any]:
             spelling_of(values.keys()),
             key=config.idempotency_key or None,
             dry_run=config.dry_run,
+            author=author,
         )
     return {"id": str(outcome.id), "created": outcome.created}
 
 
-def _load(config: RecordConfig) -> dict[str, Any]:
+def _load(config: RecordConfig, author: Author) -> dict[str, Any]:
     written = _format(config)
     folder = record_dir(os.environ)
     path = file_within(folder, config.file)
@@ -96,6 +99,7 @@ def _load(config: RecordConfig) -> dict[str, Any]:
             dialect=_dialect(config),
             report=report if config.skip_bad else None,
             dry_run=config.dry_run,
+            author=author,
         )
     counts: dict[str, Any] = {
         "created": loaded.created,

@@ -97,7 +97,7 @@ def change_quarantine(
     try:
         selection = config.selection()
         by = config.decided_by or f"Dagster run {context.run.run_id[:8]}"
-        with services.open_store(services.settings()) as store:
+        with services.open_store(services.settings(), run=context.run) as store:
             metadata = _ACTIONS[config.action](store, selection, config, by)
             state = read_quarantine(store)
     except ApexError as error:

@@ -11,7 +11,7 @@ from pydantic import Field
 from apex_pipeline.dataverse.environment import REQUEST_TIMEOUT_SECONDS
 from apex_pipeline.defs.job_tags import RETRY_LOST_TAGS, SCHEDULED_TAGS
 from apex_pipeline.defs.pool_limits import bound_runtime
-from apex_pipeline.defs.services import Services
+from apex_pipeline.defs.services import Services, author_of
 from apex_pipeline.defs.sync.sync_assets import SKIPPED_TAG, escaped
 from apex_pipeline.defs.sync_specs import CAMPAIGN_METRICS, OPERATIONS
 from apex_pipeline.errors import ApexError, ConfigError
@@ -200,6 +200,7 @@ def dataverse_reconciliation(
                 settings.token_cache_path,
                 options,
                 dagster_run_id=context.run.run_id,
+                author=author_of(context.run),
             )
             standing = read_agreement(database, settings.dataverse.resource)
     except ApexError as error:

@@ -1,12 +1,14 @@
 """The sync's assets: one step that streams rows from Postgres to Dataverse."""
 
+import dataclasses
 import json
+import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import dagster as dg
 
+from apex_pipeline.audit.settings_changes import fingerprints
 from apex_pipeline.defs.pool_limits import WRITER_POOL, bound_runtime
 from apex_pipeline.defs.quarantine.quarantine_asset import (
     QuarantineState,
@@ -70,12 +72,14 @@ def synced_campaign_metrics(
         options = config.options()
         settings = services.settings()
         patience = min(options.time_budget, _PATIENCE_SECONDS)
-        with services.open_store(settings, wait_seconds=patience) as store:
+        with services.open_store(
+            settings, wait_seconds=patience, run=context.run
+        ) as store:
             report = run_sync(
                 store,
                 settings.dataverse,
                 settings.token_cache_path,
-                options,
+                dataclasses.replace(options, settings=fingerprints(os.environ)),
                 dagster_run_id=context.run.run_id,
             )
             note = report.skipped or (
@@ -98,7 +102,7 @@ def synced_campaign_metrics(
         raise _failed(report.failure, report)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class DeliveryState:
     """What the checks report, whether or not this run delivered rows itself.
 
@@ -114,7 +118,7 @@ class DeliveryState:
     failure: str | None
     quarantine: QuarantineState | None
     rejected: int = 0
-    figures: Mapping[str, float] = field(default_factory=dict)
+    figures: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
 def read_delivery_state(

@@ -74,7 +74,7 @@ def _color(notice: Notice) -> str:
     match notice.kind:
         case NoticeKind.RESOLVED:
             return "Good"
-        case NoticeKind.TEST:
+        case NoticeKind.TEST | NoticeKind.ANCHOR:
             return "Accent"
         case _:
             return _COLORS[notice.severity]

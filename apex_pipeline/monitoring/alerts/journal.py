@@ -6,14 +6,19 @@ two who find the same, the second finds it known.
 """
 
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Self, TypeVar
+from uuid import UUID, uuid4
 
 from sqlalchemy import Connection
 
+from apex_pipeline.audit.authors import process_author
+from apex_pipeline.audit.canonical_json import Json
+from apex_pipeline.audit.events import Action, Author, Event
 from apex_pipeline.errors import SchemaMissingError
 from apex_pipeline.monitoring.alerts import incident_table, outbox
 from apex_pipeline.monitoring.alerts.incidents import (
@@ -57,6 +62,19 @@ _SET_SILENCE = """
         reason = excluded.reason,
         created_at = excluded.created_at
 """
+
+_KEEP_EVENT = """
+    INSERT INTO apex_alerts.unaudited (act, location, event, created_at)
+    VALUES (%(act)s, %(location)s, %(event)s, %(now)s)
+    ON CONFLICT DO NOTHING
+"""
+
+_UNAUDITED = """
+    SELECT act, event FROM apex_alerts.unaudited WHERE location = %(location)s
+    ORDER BY created_at
+"""
+
+_AUDITED = "DELETE FROM apex_alerts.unaudited WHERE act = %(act)s"
 
 _PROGRESS = """
     SELECT state, updated_at FROM apex_alerts.progress
@@ -192,8 +210,16 @@ class Journal:
             lambda c: _silences(c, self._location, _now()), repeatable=True
         )
 
-    def silence(self, scope: str, until: datetime, reason: str) -> None:
-        """Tell nobody of an incident, or of all of a rule, before an instant."""
+    def silence(
+        self, scope: str, until: datetime, reason: str, author: Author | None = None
+    ) -> None:
+        """Send no notice about an incident, or any of a rule, before an instant.
+
+        The author is by default the user of this process.
+
+        The event for the audit trail, which is in another database, is kept here in the
+        same transaction; `unaudited` hands it on.
+        """
         values = {
             "location": self._location,
             "fingerprint": scope,
@@ -201,9 +227,32 @@ class Journal:
             "reason": reason,
             "now": _now(),
         }
+        subject: dict[str, Json] = {"incident": scope, "until": until.isoformat()}
+        by = author or process_author(os.environ)
+        event = Event(Action.SILENCE, by, subject, reason=reason or None)
+        values |= {"act": uuid4(), "event": event.as_json()}
 
         def work(connection: Connection) -> None:
             connection.exec_driver_sql(_SET_SILENCE, values)
+            connection.exec_driver_sql(_KEEP_EVENT, values)
+
+        self._transact(work, repeatable=True)
+
+    def unaudited(self) -> list[tuple[UUID, Event]]:
+        """Events that wait for the audit trail, oldest first."""
+
+        def read(connection: Connection) -> list[tuple[UUID, Event]]:
+            values = {"location": self._location}
+            rows = connection.exec_driver_sql(_UNAUDITED, values)
+            return [(act, Event.of_json(kept)) for act, kept in rows]
+
+        return self._transact(read, repeatable=True)
+
+    def audited(self, act: UUID) -> None:
+        """Forget an event that the audit trail has taken."""
+
+        def work(connection: Connection) -> None:
+            connection.exec_driver_sql(_AUDITED, {"act": act})
 
         self._transact(work, repeatable=True)
 

@@ -15,6 +15,7 @@ class NoticeKind(StrEnum):
     REMINDED = "reminded"
     RESOLVED = "resolved"
     TEST = "test"
+    ANCHOR = "anchor"
 
 
 class Severity(StrEnum):

@@ -15,6 +15,7 @@ _KINDS = {
     NoticeKind.REMINDED: "Reminder",
     NoticeKind.RESOLVED: "Resolved",
     NoticeKind.TEST: "Test",
+    NoticeKind.ANCHOR: "Audit trail",
 }
 _SEVERITIES = {Severity.ERROR: "Error", Severity.WARNING: "Warning"}
 

@@ -16,6 +16,7 @@ from apex_pipeline.errors import ConfigError
 from apex_pipeline.metrics import COLUMNS
 from apex_pipeline.monitoring.doctor import (
     alert_channels,
+    audit_trail,
     credentials,
     dagster_health,
     dataverse_reachability,
@@ -204,6 +205,18 @@ def database_checks(url: str, around: Surroundings) -> Iterator[Check]:
         ("tables and views",),
     )
 
+    def trail() -> Finding:
+        with postgres.open_database() as database:
+            return audit_trail.last_result(database, around.now())
+
+    yield Check(
+        "audit trail",
+        "unbroken, verified and anchored within two days",
+        audit_trail.REMEDY,
+        trail,
+        ("tables and views",),
+    )
+
 
 def _time_zone_check(
     configuration: Configuration, url: str, around: Surroundings
@@ -368,9 +381,7 @@ def _table_checks(environment: Environment) -> Iterator[Check]:
         "on, as the table's auditing requires",
         "Switch it on in the Power Platform admin center: Audit settings in the "
         "environment's settings.",
-        lambda: table_lines.organization_auditing(
-            environment.organization_is_audited()
-        ),
+        lambda: table_lines.organization_auditing(environment.organization_auditing()),
         ("application user",),
     )
     yield Check(

@@ -28,7 +28,7 @@ from apex_pipeline.monitoring.doctor.check_results import (
     warning,
 )
 from apex_pipeline.monitoring.doctor.least_privilege import Rights, role
-from apex_pipeline.monitoring.doctor.table_comparison import ADMINISTRATOR
+from apex_pipeline.monitoring.doctor.table_comparison import ADMINISTRATOR, Auditing
 from apex_pipeline.provisioning.existing_state import FoundTable
 from apex_pipeline.provisioning.inspection import STRONG, inspect, inspect_table
 from apex_pipeline.settings import DataverseSettings
@@ -156,16 +156,21 @@ class Environment:
             )
         return ok(f"{self.table.table_type}, entity set {self.table.entity_set}")
 
-    def organization_is_audited(self) -> bool | None:
-        """The organization's auditing switch; None if it may not be read."""
+    def organization_auditing(self) -> Auditing | None:
+        """The organization's settings of auditing; None if they may not be read."""
         try:
             answer = (self._administrator or self._application).get(
-                "organizations?$select=isauditenabled", "read the organization"
+                "organizations?$select=isauditenabled,auditretentionperiodv2",
+                "read the organization",
             )
         except AuthError:
             return None
         with as_documented("read the organization"):
-            return bool(answer["value"][0]["isauditenabled"])
+            row = answer["value"][0]
+            days = row["auditretentionperiodv2"]
+            return Auditing(
+                bool(row["isauditenabled"]), None if days is None else int(days)
+            )
 
     def write(self) -> Finding:
         """Write a record's own value back to it; create is covered by the privileges.

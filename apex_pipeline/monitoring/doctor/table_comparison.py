@@ -1,5 +1,7 @@
 """Checks of the Dataverse table, with the comparison that provisioning uses. Pure."""
 
+from dataclasses import dataclass
+
 from apex_pipeline.dataverse.answer_shape import as_documented
 from apex_pipeline.metrics import COLUMNS, TABLE
 from apex_pipeline.monitoring.doctor.check_results import (
@@ -43,12 +45,32 @@ def auditing(table: FoundTable) -> Finding:
     return ok("on") if table.is_audited else failed("off")
 
 
-def organization_auditing(is_on: bool | None) -> Finding:  # noqa: FBT001  what was read
+@dataclass(frozen=True, slots=True)
+class Auditing:
+    """Settings of an organization (Microsoft Learn, "Configure auditing").
+
+    Attributes:
+        kept_days: How long logs are kept; -1 for ever, None if the service does not say.
+    """
+
+    is_on: bool
+    kept_days: int | None
+
+
+def organization_auditing(found: Auditing | None) -> Finding:
     """Check the environment's auditing switch, which the table's depends on."""
-    if is_on is None:
+    if found is None:
         return Finding(
             State.NOT_CHECKED,
             "the application's role may not read it",
             f"To check it, set an administrator in {ADMINISTRATOR}.",
         )
-    return ok("on") if is_on else warning("off")
+    if not found.is_on:
+        return warning("off")
+    match found.kept_days:
+        case None:
+            return ok("on")
+        case -1:
+            return ok("on; logs are kept for ever")
+        case days:
+            return ok(f"on; logs are kept for {days} {'day' if days == 1 else 'days'}")

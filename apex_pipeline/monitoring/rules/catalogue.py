@@ -245,6 +245,14 @@ COMPARISON_SLOW = Rule(
     "runs end before the next tick. Until then days and weeks may lack what was changed; "
     "to have some made at once, materialize them.",
 )
+AUDIT_BROKEN = Rule(
+    name="audit-broken",
+    title="The audit trail is broken",
+    severity=Severity.ERROR,
+    remedy="Run `apex audit verify`: it names the first event that was changed, removed, "
+    "moved or inserted. Find out who may write to the database, and compare with a backup "
+    "and the anchors in reports and in this channel. It closes when the trail verifies.",
+)
 STORAGE_FULL = Rule(
     name="storage-full",
     title="Storage is nearly full: {}",
@@ -290,6 +298,7 @@ RULES = {
         NO_SUCCESS,
         ROWS_QUARANTINED,
         COMPARISON_SLOW,
+        AUDIT_BROKEN,
         STORAGE_FULL,
         CHANNEL_FAILING,
     )

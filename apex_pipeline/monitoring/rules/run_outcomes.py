@@ -73,6 +73,7 @@ _CHECK_REMEDIES = {
 _REPORTED_BY_OTHER_RULES = {
     ("dataverse_campaign_metrics", "delivery_complete"),
     ("quarantined_campaign_metrics", "no_rows_quarantined"),
+    ("audit_trail", "audit_trail_unbroken"),
 }
 # A periodic probe may find the same problem a little later.
 _FOUND_ALSO_BY = {

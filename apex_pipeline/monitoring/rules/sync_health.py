@@ -1,7 +1,7 @@
 """Rules: rows are delivered in time, according to the metrics database."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Connection
@@ -9,8 +9,14 @@ from sqlalchemy import Connection
 from apex_pipeline.durations import words
 from apex_pipeline.monitoring.alerts.notice import Severity
 from apex_pipeline.monitoring.alerts.observations import Observation
-from apex_pipeline.monitoring.facts import Facts, read_facts
+from apex_pipeline.monitoring.facts import (
+    AuditFacts,
+    Facts,
+    read_audit_facts,
+    read_facts,
+)
 from apex_pipeline.monitoring.rules.catalogue import (
+    AUDIT_BROKEN,
     COMPARISON_SLOW,
     NO_SUCCESS,
     ROWS_OVERDUE,
@@ -48,6 +54,7 @@ class SyncHealth:
         holders: Sessions that may hold rows which the last run found locked, as far as
             our role may see them.
         compared: How far the comparison of rollups has come; None before the first.
+        audit: The state of the audit trail.
     """
 
     facts: Facts
@@ -55,6 +62,7 @@ class SyncHealth:
     bytes_limit: int | None
     compared: Progress | None = None
     holders: str = ""
+    audit: AuditFacts = field(default_factory=AuditFacts)
 
 
 def read_health(database: Database, now: datetime) -> SyncHealth:
@@ -78,6 +86,7 @@ def read_health(database: Database, now: datetime) -> SyncHealth:
             bytes_limit=limit if limit and limit > 0 else None,
             compared=progress_in(connection),
             holders=row_lock_holders(connection, "campaign_metrics") if is_held else "",
+            audit=read_audit_facts(connection),
         )
 
     return database.transact(read, repeatable=True)
@@ -102,6 +111,7 @@ def observe(
     yield _overdue(health, empty_at)
     yield _no_success(health, empty_at)
     yield _compared(health, now)
+    yield _audited(health.audit)
 
 
 def last_empty(health: SyncHealth, known: datetime, now: datetime) -> datetime:
@@ -202,6 +212,20 @@ def _compared(health: SyncHealth, now: datetime) -> Observation:
         facts=(("Compared until", str(following or "the end")),),
     )
     return Observation(COMPARISON_SLOW.name, (found,))
+
+
+def _audited(audit: AuditFacts) -> Observation:
+    found = audit.verified
+    if found is None or found.is_unbroken:
+        return Observation(AUDIT_BROKEN.name)
+    others = len(found.problems) - 1
+    more = f" And {others} more." if others else ""
+    finding = AUDIT_BROKEN.finding(
+        f"{found.problems[0]}{more}",
+        cause_key=found.problems[0],
+        facts=(("Events", f"{found.events:,}"),),
+    )
+    return Observation(AUDIT_BROKEN.name, (finding,))
 
 
 def _full(health: SyncHealth) -> Observation:

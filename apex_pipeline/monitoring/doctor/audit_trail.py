@@ -1,0 +1,38 @@
+"""Check that the audit trail was verified and anchored lately."""
+
+from datetime import datetime, timedelta
+
+from apex_pipeline.durations import words
+from apex_pipeline.monitoring.doctor.check_results import (
+    Finding,
+    failed,
+    ok,
+    warning,
+)
+from apex_pipeline.monitoring.facts import read_audit_facts
+from apex_pipeline.postgres.database import Database
+
+LATE = timedelta(days=2)
+"""Twice the interval of the job."""
+
+REMEDY = (
+    "Run `apex audit verify`. See in the Dagster UI that anchor_audit_trail_daily is on, "
+    "and why its last run failed."
+)
+
+
+def last_result(database: Database, now: datetime) -> Finding:
+    """The last verification, and the age of the last anchor."""
+    facts = database.ask(read_audit_facts)
+    found = facts.verified
+    if found is not None and not found.is_unbroken:
+        return failed(f"broken: {found.problems[0]}")
+    if found is None or found.verified_at is None or facts.anchored_at is None:
+        # The job comes once a day; a fresh installation waits for it.
+        return ok("not verified and anchored yet; the job does so every day")
+    oldest = min(found.verified_at, facts.anchored_at)
+    seen = (
+        f"{found.events:,} events verified {words(now - found.verified_at)} ago, "
+        f"anchored {words(now - facts.anchored_at)} ago"
+    )
+    return ok(seen) if now - oldest <= LATE else warning(seen)
