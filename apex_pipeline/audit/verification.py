@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -91,14 +92,15 @@ def verify(
     guards = connection.exec_driver_sql(_GUARDS).scalars().all()
     walk = Walk([*(each.for_walk() for each in kept), *elsewhere])
     head = Head(0, "")
-    streaming = connection.execution_options(
-        stream_results=True, max_row_buffer=_ROWS_AT_ONCE, yield_per=_ROWS_AT_ONCE
-    )
-    for batch in streaming.exec_driver_sql(_IN_ORDER).partitions():
-        for row in batch:
-            walk.see(row)
-        head = Head(batch[-1][0], batch[-1][-1])
-        tell(walk.events)
+    driver: Any = connection.connection.driver_connection
+    # A cursor on the server; without a name, the client would hold all events.
+    with driver.cursor(name="audit_walk") as cursor:
+        cursor.execute(_IN_ORDER)
+        while batch := cursor.fetchmany(_ROWS_AT_ONCE):
+            for row in batch:
+                walk.see(row)
+            head = Head(batch[-1][0], batch[-1][-1])
+            tell(walk.events)
     walk.finish(connection.exec_driver_sql(_LAST_CLOSED_RUN).scalar_one())
     stamps = (
         f"Anchor of event {each.head.sequence}: {wrong}"
