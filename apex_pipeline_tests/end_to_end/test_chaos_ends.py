@@ -4,13 +4,17 @@ import os
 import signal
 import subprocess
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from apex_pipeline.local.embedded_postgres import EmbeddedPostgres
+from apex_pipeline.monitoring.doctor.check_results import ok
+from apex_pipeline.monitoring.doctor.trial_mark import marks_take
 from apex_pipeline.postgres import migrations
+from apex_pipeline.postgres.resent_rows import Slice
 from apex_pipeline.postgres.store import connect
 from apex_pipeline.sync.run import SyncOptions, run_sync
 from apex_pipeline.sync.stream import StreamOptions
@@ -28,7 +32,15 @@ from apex_pipeline_tests.support.ends import (
     marked,
     query,
 )
+from apex_pipeline_tests.support.reconciling import (
+    database,
+    reconcile,
+    report,
+    sync,
+)
 from apex_pipeline_tests.support.waiting import SECONDS, wait_until
+
+__all__ = ["database", "reconcile", "report", "sync"]
 
 pytestmark = pytest.mark.chaos
 
@@ -82,6 +94,35 @@ def test_a_database_whose_clock_is_wrong_delivers_and_tries_bad_rows_again(
         assert differences(emulator, url) == []
     finally:
         server.stop()
+
+
+def test_a_mark_that_is_kept_as_text_is_as_good(
+    store, sync, reconcile, emulator, database_url
+):
+    for view in (
+        "campaign_metrics_pending",
+        "dataverse_finding",
+        "quarantined_campaign_metrics",
+        "v_campaign_metrics_pending",
+    ):
+        execute(database_url, f"DROP VIEW IF EXISTS {view} CASCADE")
+    execute(database_url, "ALTER TABLE campaign_metrics ALTER exported_at TYPE text")
+    migrations.apply(database_url)
+    insert_many(database_url, 200)
+    insert(database_url, [campaign_row(phase="x" * 40)])
+    assert (sync().delivered, sync().delivered) == (200, 0)
+    execute(database_url, "UPDATE campaign_metrics SET phase = '2-3'")
+    execute(
+        database_url, "UPDATE campaign_metrics_quarantine SET next_attempt_at = now()"
+    )
+    assert sync().delivered == 1
+    everything = Slice(until=datetime.now(UTC) + timedelta(days=1))
+    assert sync(part=everything).delivered == 201
+    assert delivered(emulator) == marked(database_url)
+    assert differences(emulator, database_url) == []
+    run, standing = reconcile()
+    assert (run.rows_compared, standing.is_settled) == (201, True)
+    assert marks_take(store, datetime.now(UTC)) == ok("tested and rolled back")
 
 
 def test_a_service_that_turns_ten_times_slower_in_mid_run_costs_time_alone(

@@ -1,11 +1,14 @@
 """A sync whose connections are delayed, trickle, break and lose their answers."""
 
+import random
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from urllib.parse import urlsplit
 
+import psycopg
 import pytest
 
 from apex_pipeline.dataverse.sender import RetryPolicy
@@ -55,6 +58,33 @@ def lose_answers(network: FaultyNetwork) -> None:
     network.mend()
 
 
+def forget(network: FaultyNetwork) -> None:
+    """Connections stay open on both sides, and carry nothing more."""
+    network.forget()
+    time.sleep(4)
+
+
+SOME = (
+    "id IN (SELECT id FROM campaign_metrics WHERE exported_at IS NULL"
+    " ORDER BY random() LIMIT 20 FOR UPDATE SKIP LOCKED)"
+)
+CHANGE = f"UPDATE campaign_metrics SET tokens_in = tokens_in + 1 WHERE {SOME}"
+
+
+def write(database_url: str) -> None:
+    """Another program at work: new rows, changes, and changes taken back later."""
+    choice = random.random()
+    if choice < 0.5:
+        insert(database_url, [campaign_row()])
+        return
+    with psycopg.connect(database_url) as connection:
+        connection.execute(CHANGE.encode())
+        if choice < 0.7:
+            # All that time the rows are locked.
+            time.sleep(0.5)
+            connection.rollback()
+
+
 @contextmanager
 def until_left(act: Callable[[], None], every: float) -> Iterator[None]:
     """Do something again and again in a thread, while the block runs."""
@@ -74,7 +104,7 @@ def until_left(act: Callable[[], None], every: float) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("end", ["database", "dataverse"])
-@pytest.mark.parametrize("fault", [delay, trickle, cut, reset, lose_answers])
+@pytest.mark.parametrize("fault", [delay, trickle, cut, reset, lose_answers, forget])
 def test_whatever_the_network_does_marked_rows_are_delivered_and_none_is_lost(
     emulator, database_url, tmp_path, end, fault
 ):
@@ -96,6 +126,8 @@ def test_whatever_the_network_does_marked_rows_are_delivered_and_none_is_lost(
             StreamOptions(page_size=100, rows_per_request=20),
             time_budget=20,
             retry=RetryPolicy(attempts=5, first_wait=0.01, longest_wait=0.1),
+            request_timeout=5.0,
+            beat_seconds=2.0,
         )
 
         def run() -> None:
@@ -106,10 +138,10 @@ def test_whatever_the_network_does_marked_rows_are_delivered_and_none_is_lost(
             if delivered(emulator):
                 fault(to_database if end == "database" else to_dataverse)
 
-        def write() -> None:
-            insert(database_url, [campaign_row()])
-
-        with until_left(disturb, 0.3), until_left(write, 0.05):
+        with (
+            until_left(disturb, 0.3),
+            until_left(partial(write, database_url), 0.05),
+        ):
             run()
             assert marked(database_url) <= delivered(emulator)
         to_database.mend()

@@ -117,3 +117,17 @@ def test_a_reset_ends_what_is_open_and_serves_what_comes(network):
                 each.recv(1)
     with connect(network) as client:
         assert ask(client, b"after") == b"after"
+
+
+def test_a_forgotten_connection_stays_open_for_good_and_new_ones_are_served(network):
+    with connect(network) as client:
+        assert ask(client, b"before") == b"before"
+        network.forget()
+        client.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            ask(client, b"lost")
+        network.mend()
+        with connect(network) as other:
+            assert ask(other, b"after") == b"after"
+        with pytest.raises(TimeoutError):
+            client.recv(1)

@@ -63,6 +63,21 @@ class FaultyNetwork:
 
         self._run(stop())
 
+    def forget(self) -> None:
+        """Carry nothing more on open connections, for good; new ones are served.
+
+        So does a router that has lost its table: both ends believe in the connection.
+        """
+
+        async def swap() -> None:
+            self._answers_flow.clear()
+            self._requests_flow.clear()
+            self._requests_flow, self._answers_flow = asyncio.Event(), asyncio.Event()
+            self._requests_flow.set()
+            self._answers_flow.set()
+
+        self._run(swap())
+
     def reset(self) -> None:
         """Reset every connection; new ones are served."""
         self._run(self._reset())

@@ -287,9 +287,11 @@ def test_a_service_that_is_too_slow_is_named_and_gets_less_the_next_time(
 
 
 def test_the_size_that_was_best_outlives_the_run_unless_somebody_chose_it(
-    sync, store, database_url
+    sync, emulator, database_url
 ):
     insert_many(database_url, 3000)
+    # Of requests that take as long whatever they hold, the large ones are better.
+    emulator.fault("slow", delay=0.3, count=10_000, path="UpsertMultiple")
     assert (
         sync(stream=StreamOptions(rows_per_request=7, limit=70)).rows_per_request == 7
     )
