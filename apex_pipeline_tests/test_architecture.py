@@ -124,15 +124,17 @@ recording: errors column_types settings metrics postgres
 analytics/csv: errors settings metrics postgres analytics/rollups
 analytics/forecast: settings postgres analytics/rollups
 powerbi: errors column_types metrics analytics/rollups
-defs/quarantine: errors quarantine postgres defs
+defs/quarantine: errors quarantine postgres command_options defs
 sync: errors settings metrics microsoft dataverse postgres provisioning
 __init__: recording
 analytics/charts: analytics/rollups analytics/forecast
 monitoring: errors settings microsoft quarantine postgres monitoring/alerts sync
-defs: errors settings metrics postgres monitoring
 reconcile: errors column_types settings metrics dataverse postgres sync
-defs/analytics: errors settings postgres analytics/rollups defs analytics/csv
-    analytics/forecast analytics/charts
+command_options: errors settings quarantine dataverse postgres recording analytics/csv
+    sync reconcile
+defs: errors settings metrics postgres command_options monitoring
+defs/analytics: errors settings postgres command_options analytics/rollups defs
+    analytics/csv analytics/forecast analytics/charts
 monitoring/doctor: errors settings metrics microsoft quarantine dataverse postgres
     monitoring/alerts provisioning monitoring
 panel: errors durations column_types settings metrics web_gate dataverse postgres
@@ -142,18 +144,19 @@ monitoring/rules: errors durations settings metrics microsoft postgres
     monitoring/alerts provisioning monitoring monitoring/doctor
 report: errors durations settings metrics quarantine dataverse postgres
     monitoring/alerts analytics/csv monitoring reconcile monitoring/doctor panel
-defs/sync: errors metrics dataverse postgres defs defs/quarantine sync
+defs/sync: errors metrics dataverse postgres command_options defs defs/quarantine sync
     monitoring/rules
 local: errors settings postgres monitoring/alerts monitoring monitoring/rules
-defs/alerts: errors settings defs monitoring/alerts defs/quarantine monitoring/rules
+defs/alerts: errors settings command_options defs monitoring/alerts defs/quarantine monitoring/rules
     defs/sync
-defs/reconcile: errors dataverse defs reconcile defs/sync
-defs/operations: errors commands settings web_gate postgres defs monitoring/alerts
-    provisioning recording defs/quarantine monitoring monitoring/doctor panel
-    monitoring/rules report defs/sync defs/alerts defs/reconcile
+defs/reconcile: errors dataverse command_options defs reconcile defs/sync
+defs/operations: errors commands command_options settings web_gate postgres defs
+    monitoring/alerts provisioning recording defs/quarantine monitoring
+    monitoring/doctor panel monitoring/rules report defs/sync defs/alerts
+    defs/reconcile
 definitions: defs defs/quarantine defs/analytics defs/sync defs/alerts defs/reconcile
     defs/operations
-cli: errors durations commands settings metrics web_gate quarantine postgres
+cli: errors durations commands command_options settings metrics web_gate quarantine postgres
     monitoring/alerts provisioning recording analytics/csv powerbi defs/quarantine
     monitoring reconcile monitoring/doctor panel monitoring/rules report local
     defs/operations definitions
