@@ -559,7 +559,7 @@ def test_prometheus_is_told_what_the_ledger_holds(panel, store: Store, database_
     labels = 'method="GET",route="other",status="404"'
     name = "apex_http_request_duration_seconds"
     assert told[f"{name}_count{{{labels}}}"] == 1
-    assert told[f'{name}_bucket{{{labels},le="+Inf"}}'] == 1
+    assert told[f'{name}_bucket{{le="+Inf",{labels}}}'] == 1
     assert told[f"{name}_sum{{{labels}}}"] > 0
 
 
