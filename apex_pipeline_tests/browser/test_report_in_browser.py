@@ -1,6 +1,7 @@
 """The report in a real browser, and the browser that the report itself looks with."""
 
 import struct
+import sys
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -94,13 +95,19 @@ def test_what_is_no_browser_is_told_and_ended(tmp_path):
     program = tmp_path / "chromium"
     program.write_text("#!/bin/sh\nexit 3\n")
     program.chmod(0o755)
-    with pytest.raises(ApexError, match="Chromium exited"), opened(str(program)):
+    with pytest.raises(ApexError, match="Chromium failed"), opened(str(program)):
         pass
+
+
+def test_a_machine_without_playwright_says_so(variables, monkeypatch):
+    monkeypatch.setitem(sys.modules, "playwright.sync_api", None)
+    seen = screenshots.look(read_subject(variables), wanted=True)
+    for block in seen.blocks:
+        assert "Pictures need Playwright" in told(block)[0].actual
 
 
 def test_no_process_and_no_profile_is_left_behind(tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setattr("tempfile.tempdir", None)
     page = tmp_path / "page.html"
     page.write_text("<h1>It is here</h1>")
     with opened(find_chromium()) as chromium:
@@ -108,7 +115,7 @@ def test_no_process_and_no_profile_is_left_behind(tmp_path, monkeypatch):
             page.as_uri(), expects="It is here", window=Window(390, 300)
         )
         assert size(visit.png) == (390, 300)
-        profile = next(tmp_path.glob("apex-chromium-*"))
+        profile = next(tmp_path.glob("playwright_chromiumdev_profile-*"))
     assert not profile.exists()
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         # It may have ended by now.
