@@ -12,8 +12,8 @@ import pytest
 from apex_pipeline.cli import main
 from apex_pipeline.definitions import defs
 from apex_pipeline.metrics import COLUMNS
-from apex_pipeline.monitoring.alerts.journal import Journal, Look
-from apex_pipeline.monitoring.alerts.observations import Observation
+from apex_pipeline.monitoring.alerts.journal import Journal
+from apex_pipeline.monitoring.alerts.notice import Observation
 from apex_pipeline_tests.defs.test_quarantine_job import failure, output
 from apex_pipeline_tests.monitoring.test_incidents import finding
 from apex_pipeline_tests.support.dagster_storage import stored_at
@@ -171,7 +171,7 @@ def test_alerts_are_listed_with_silences_and_what_was_resolved(launch, database_
     with Journal(database_url) as journal:
         now = datetime.now(UTC)
         journal.record("w", _found("run-failed/a"), ["teams"], now)
-        journal.record("w", lambda _: Look([Observation("run-failed")], {}), [], now)
+        journal.record("w", lambda _: ([Observation("run-failed")], {}), [], now)
         journal.record("w", _found("run-failed/b"), ["teams"], now)
         journal.silence("throttled", now + timedelta(hours=1), "known")
     told = output(launch("list_alerts"))
@@ -186,7 +186,7 @@ def test_alerts_are_listed_with_silences_and_what_was_resolved(launch, database_
 
 
 def _found(fingerprint):
-    return lambda _: Look([Observation(fingerprint, (finding(fingerprint),))], {})
+    return lambda _: ([Observation(fingerprint, (finding(fingerprint),))], {})
 
 
 def test_a_database_is_made_ready_or_the_plan_is_shown(launch, database_url):

@@ -17,8 +17,14 @@ from apex_pipeline.monitoring.alerts.incidents import (
     Silence,
     decide,
 )
-from apex_pipeline.monitoring.alerts.notice import Notice, NoticeKind, Severity
-from apex_pipeline.monitoring.alerts.observations import Finding, Observation, is_within
+from apex_pipeline.monitoring.alerts.notice import (
+    Finding,
+    Notice,
+    NoticeKind,
+    Observation,
+    Severity,
+    is_within,
+)
 from apex_pipeline.monitoring.rules.catalogue import RULES
 
 START = datetime(2026, 11, 25, 12, tzinfo=UTC)
@@ -56,10 +62,9 @@ class World:
             for each in self.incidents
             if each.resolved_at is None or each.resolved_at > self.now - MEMORY
         ]
-        decision = decide(known, observations, self.silences, self.now)
-        self.incidents = decision.incidents
-        self.notices += decision.notices
-        return [(n.title.partition(" ")[0], n.kind) for n in decision.notices]
+        self.incidents, notices = decide(known, observations, self.silences, self.now)
+        self.notices += notices
+        return [(n.title.partition(" ")[0], n.kind) for n in notices]
 
     def wrong(self, *findings: Finding) -> list[tuple[str, NoticeKind]]:
         return self.see(*(Observation(each.fingerprint, (each,)) for each in findings))

@@ -14,15 +14,16 @@ from pathlib import Path
 import pytest
 
 from apex_pipeline.errors import DatabaseError
-from apex_pipeline.monitoring.alerts.dispatch import LEAST_SECONDS, deliver
-from apex_pipeline.monitoring.alerts.journal import Journal, Look, Progress
+from apex_pipeline.monitoring.alerts.channels import LEAST_SECONDS, deliver
+from apex_pipeline.monitoring.alerts.journal import Journal, Progress
 from apex_pipeline.monitoring.alerts.notice import (
     DeliveryError,
+    Finding,
     Notice,
     NoticeKind,
+    Observation,
     Severity,
 )
-from apex_pipeline.monitoring.alerts.observations import Finding, Observation
 from apex_pipeline.monitoring.alerts.outbox import LEASE, MAX_AGE, pause
 from apex_pipeline.postgres import migrations
 from apex_pipeline_tests.monitoring.test_incidents import finding
@@ -68,7 +69,7 @@ def record(
 ) -> tuple[Notice, ...]:
     return journal.record(
         "test",
-        lambda _: Look([Observation(scope, findings)], {}),
+        lambda _: ([Observation(scope, findings)], {}),
         channels,
         now or datetime.now(UTC),
     )
@@ -109,13 +110,13 @@ def test_of_two_who_find_the_same_at_once_the_second_finds_it_known(journal, url
     """
     others: list[Future[tuple[Notice, ...]]] = []
 
-    def look(_: Progress | None) -> Look:
+    def look(_: Progress | None):
         with_other = pool.submit(record, second, finding("a"))
         others.append(with_other)
         deadline = time.monotonic() + 60
         while not with_other.done() and query(url, waiting) == [(0,)]:
             assert time.monotonic() < deadline
-        return Look([Observation("a", (finding("a"),))], {})
+        return ([Observation("a", (finding("a"),))], {})
 
     with Journal(url) as second, ThreadPoolExecutor(1) as pool:
         told = journal.record("first", look, ["teams"], datetime.now(UTC))
@@ -231,7 +232,7 @@ def test_progress_is_written_with_what_was_found_or_not_at_all(journal):
 
     def look(progress):
         seen.append(progress and progress.state)
-        return Look([Observation("a", (finding("a"),))], {"after": len(seen)})
+        return ([Observation("a", (finding("a"),))], {"after": len(seen)})
 
     now = datetime.now(UTC)
     journal.record("events", look, [], now)
@@ -390,7 +391,7 @@ import os, signal, sys
 from pathlib import Path
 from apex_pipeline.monitoring.alerts import outbox
 from apex_pipeline.monitoring.alerts.journal import Journal
-from apex_pipeline.monitoring.alerts.dispatch import LEAST_SECONDS, deliver
+from apex_pipeline.monitoring.alerts.channels import LEAST_SECONDS, deliver
 from apex_pipeline_tests.monitoring.test_journal import record
 from apex_pipeline_tests.monitoring.test_incidents import finding
 

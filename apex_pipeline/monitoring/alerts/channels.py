@@ -1,6 +1,7 @@
-"""The configured ways to people, and a test of them."""
+"""The configured channels, and how they get what is due: each in its own thread."""
 
 import platform
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,9 +18,13 @@ from apex_pipeline.monitoring.alerts.notice import (
     NoticeKind,
     Severity,
 )
+from apex_pipeline.monitoring.alerts.send_limits import within
 from apex_pipeline.monitoring.alerts.smtp import SmtpMail
 from apex_pipeline.monitoring.alerts.teams import Teams
 from apex_pipeline.settings import AlertSettings, DataverseSettings
+
+LEAST_SECONDS = 10.0
+"""A channel has an answer by then; what it has taken must not be given up."""
 
 
 class ReachableChannel(Channel, Protocol):
@@ -34,17 +39,30 @@ class ReachableChannel(Channel, Protocol):
         ...
 
 
+class Outbox(Protocol):
+    """Where notices wait; `Journal`, or memory while that cannot be used."""
+
+    def claim(self, channel: str) -> Notice | None:
+        """Take the next notice that is due to a channel; None if there is none."""
+
+    def delivered(self, notice: Notice) -> None:
+        """Note that the channel took it."""
+
+    def failed(self, notice: Notice, error: str, retry_after: float | None) -> None:
+        """Note that the channel did not take it, and when to try again."""
+
+
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of a test message.
+class Delivery:
+    """What became of the notices that were due to one channel.
 
     Attributes:
-        channel: Whose it was.
-        error: Why it was not taken; None if it was.
+        error: Why the last one was not taken; None if all were.
     """
 
     channel: str
-    error: str | None = None
+    taken: int
+    error: str | None
 
 
 def channels(
@@ -73,7 +91,7 @@ def channels(
 
 def send_test_notice(
     ways: Sequence[Channel], now: datetime, *, link: str | None = None
-) -> list[Outcome]:
+) -> list[Delivery]:
     """Send one test notice through each, all at once; none waits for another."""
     notice = Notice(
         key=f"test-{uuid4()}",
@@ -87,14 +105,70 @@ def send_test_notice(
         at=now,
     )
 
-    def send(way: Channel) -> Outcome:
+    def send(way: Channel) -> Delivery:
         try:
             way.send(notice)
         except DeliveryError as error:
-            return Outcome(way.name, str(error))
-        return Outcome(way.name)
+            return Delivery(way.name, 0, str(error))
+        return Delivery(way.name, 1, None)
 
     if not ways:
         return []
     with ThreadPoolExecutor(len(ways), thread_name_prefix="channel") as pool:
         return list(pool.map(send, ways))
+
+
+def deliver(
+    outbox: Outbox,
+    channels: Sequence[Channel],
+    seconds: float,
+    *,
+    least: float = LEAST_SECONDS,
+) -> list[Delivery]:
+    """Send what is due, each channel beside the others, and end in time.
+
+    Args:
+        outbox: Where notices wait.
+        channels: All that are configured.
+        seconds: For all of it, whatever the channels do; those that have not taken a
+            notice by then have failed to.
+        least: With less time left no message is begun.
+
+    Raises:
+        DatabaseError: The outbox cannot be used.
+    """
+    deadline = time.monotonic() + seconds
+
+    def send(channel: Channel) -> Delivery:
+        return _deliver_to(outbox, channel, deadline, least)
+
+    if not channels:
+        return []
+    with ThreadPoolExecutor(len(channels), thread_name_prefix="channel") as pool:
+        return list(pool.map(send, channels))
+
+
+def _deliver_to(
+    outbox: Outbox, channel: Channel, deadline: float, least: float
+) -> Delivery:
+    taken = 0
+    while time.monotonic() + least <= deadline:
+        notice = outbox.claim(channel.name)
+        if notice is None:
+            break
+        try:
+            _send(channel, notice, deadline - time.monotonic())
+        except DeliveryError as error:
+            outbox.failed(notice, str(error), error.retry_after)
+            # It will hardly take the next one, which is due again all the sooner.
+            return Delivery(channel.name, taken, str(error))
+        outbox.delivered(notice)
+        taken += 1
+    return Delivery(channel.name, taken, None)
+
+
+def _send(channel: Channel, notice: Notice, seconds: float) -> None:
+    try:
+        within(seconds, lambda: channel.send(notice))
+    except TimeoutError:
+        raise DeliveryError(f"It did not take it within {seconds:.0f} s.") from None

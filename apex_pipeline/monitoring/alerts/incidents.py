@@ -12,8 +12,14 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from apex_pipeline.durations import words
-from apex_pipeline.monitoring.alerts.notice import Notice, NoticeKind, Severity
-from apex_pipeline.monitoring.alerts.observations import Finding, Observation, is_within
+from apex_pipeline.monitoring.alerts.notice import (
+    Finding,
+    Notice,
+    NoticeKind,
+    Observation,
+    Severity,
+    is_within,
+)
 
 REMINDER = timedelta(hours=4)
 
@@ -76,20 +82,12 @@ class Silence:
     until: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What became of the incidents, and what is to be told, in order."""
-
-    incidents: tuple[Incident, ...]
-    notices: tuple[Notice, ...]
-
-
 def decide(
     incidents: Iterable[Incident],
     observations: Sequence[Observation],
     silences: Sequence[Silence],
     now: datetime,
-) -> Decision:
+) -> tuple[tuple[Incident, ...], tuple[Notice, ...]]:
     """Apply observations, in their order, and what the time alone brings about.
 
     Args:
@@ -98,6 +96,9 @@ def decide(
             would be told.
         silences: Those that may be in force.
         now: The present (aware).
+
+    Returns:
+        What became of the incidents, and what is to be told, in order.
     """
     book = _Book(incidents, [s.scope for s in silences if s.until > now], now)
     notices: list[Notice] = []
@@ -106,7 +107,7 @@ def decide(
         # At once: what fails and then succeeds is told, even if both are seen together.
         notices += book.settle()
     notices += book.settle()
-    return Decision(book.incidents, tuple(notices))
+    return book.incidents, tuple(notices)
 
 
 class _Book:

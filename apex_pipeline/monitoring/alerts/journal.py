@@ -18,14 +18,11 @@ from apex_pipeline.errors import SchemaMissingError
 from apex_pipeline.monitoring.alerts import incident_table, outbox
 from apex_pipeline.monitoring.alerts.incidents import (
     MEMORY,
-    Decision,
     Incident,
     Silence,
     decide,
 )
-from apex_pipeline.monitoring.alerts.notice import Notice
-from apex_pipeline.monitoring.alerts.observations import Observation
-from apex_pipeline.monitoring.alerts.outbox import Waiting
+from apex_pipeline.monitoring.alerts.notice import Notice, Observation
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.settings import DEFAULT_LOCATION
 
@@ -77,14 +74,6 @@ class Progress:
 
     state: Mapping[str, Any]
     updated_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """What a watcher saw, and what it has to know the next time."""
-
-    observations: Sequence[Observation]
-    state: Mapping[str, Any]
 
 
 class Journal:
@@ -142,7 +131,9 @@ class Journal:
     def record(
         self,
         watcher: str,
-        look: Callable[[Progress | None], Look],
+        look: Callable[
+            [Progress | None], tuple[Sequence[Observation], Mapping[str, Any]]
+        ],
         channels: Sequence[str],
         now: datetime,
     ) -> tuple[Notice, ...]:
@@ -150,19 +141,20 @@ class Journal:
 
         Args:
             watcher: Under whose name the progress is kept.
-            look: Looks, from where the watcher had come to; called under the lock.
+            look: From where the watcher had come to, returns what it saw, and what it has
+                to know the next time; called under the lock.
             channels: Names of those that notices go to.
             now: The present (aware).
         """
 
         def work(connection: Connection) -> tuple[Notice, ...]:
             connection.exec_driver_sql(_LOCK)
-            seen = look(_progress(connection, self._location, watcher))
-            decision = _decide(connection, self._location, seen.observations, now)
-            for notice in decision.notices:
+            seen, state = look(_progress(connection, self._location, watcher))
+            notices = _decide(connection, self._location, seen, now)
+            for notice in notices:
                 outbox.put(connection, self._location, notice, channels, now)
-            _save_progress(connection, self._location, watcher, seen.state, now)
-            return decision.notices
+            _save_progress(connection, self._location, watcher, state, now)
+            return notices
 
         return self._transact(work)
 
@@ -219,22 +211,22 @@ class Journal:
             lambda c: outbox.put(c, self._location, notice, channels, _now())
         )
 
-    def claim(self, channel: str) -> Waiting | None:
+    def claim(self, channel: str) -> Notice | None:
         """Take the next notice that is due to a channel; None if there is none."""
         return self._transact(
             lambda c: outbox.claim(c, self._location, channel, _now())
         )
 
-    def delivered(self, waiting: Waiting) -> None:
+    def delivered(self, notice: Notice) -> None:
         """Note that the channel took it."""
         self._transact(
-            lambda c: outbox.note_delivered(c, waiting, _now()), repeatable=True
+            lambda c: outbox.note_delivered(c, notice, _now()), repeatable=True
         )
 
-    def failed(self, waiting: Waiting, error: str, retry_after: float | None) -> None:
+    def failed(self, notice: Notice, error: str, retry_after: float | None) -> None:
         """Note that the channel did not take it, and when to try again."""
         self._transact(
-            lambda c: outbox.note_failed(c, waiting, error, retry_after, _now()),
+            lambda c: outbox.note_failed(c, notice, error, retry_after, _now()),
             repeatable=True,
         )
 
@@ -273,17 +265,17 @@ def _decide(
     location: str,
     observations: Sequence[Observation],
     now: datetime,
-) -> Decision:
+) -> tuple[Notice, ...]:
     known = incident_table.read(connection, location, now - MEMORY)
     silences = [silence for silence, _ in _silences(connection, location, now)]
-    decision = decide(known, observations, silences, now)
+    incidents, notices = decide(known, observations, silences, now)
     before = set(known)
-    for each in decision.incidents:
+    for each in incidents:
         # One index allows one open incident, so the resolved ones, which come first,
         # make room.
         if each not in before:
             incident_table.save(connection, location, each)
-    return decision
+    return notices
 
 
 def _silences(

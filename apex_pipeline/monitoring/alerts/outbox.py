@@ -106,19 +106,6 @@ LATE = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
-    """A notice that somebody has taken to send.
-
-    Attributes:
-        attempts: Which attempt it is, the first being 1.
-    """
-
-    id: int
-    attempts: int
-    notice: Notice
-
-
-@dataclass(frozen=True, slots=True)
 class Backlog:
     """What has not got through by one channel.
 
@@ -171,7 +158,7 @@ def put(
 
 def claim(
     connection: Connection, location: str, channel: str, now: datetime
-) -> Waiting | None:
+) -> Notice | None:
     """Take the next notice that is due, for the length of `LEASE`."""
     values = {
         "location": location,
@@ -184,7 +171,7 @@ def claim(
     row = connection.exec_driver_sql(_CLAIM, values).mappings().one_or_none()
     if row is None:
         return None
-    notice = Notice(
+    return Notice(
         key=row["key"],
         kind=NoticeKind(row["kind"]),
         severity=Severity(row["severity"]),
@@ -194,28 +181,29 @@ def claim(
         facts=tuple((name, text) for name, text in row["facts"]),
         link=row["link"],
         at=row["at"].astimezone(UTC),
+        number=row["id"],
+        attempts=row["attempts"],
     )
-    return Waiting(row["id"], row["attempts"], notice)
 
 
-def note_delivered(connection: Connection, waiting: Waiting, now: datetime) -> None:
+def note_delivered(connection: Connection, notice: Notice, now: datetime) -> None:
     """Note that the channel took it."""
-    connection.exec_driver_sql(_DELIVERED, {"id": waiting.id, "now": now})
+    connection.exec_driver_sql(_DELIVERED, {"id": notice.number, "now": now})
 
 
 def note_failed(
     connection: Connection,
-    waiting: Waiting,
+    notice: Notice,
     error: str,
     retry_after: float | None,
     now: datetime,
 ) -> None:
     """Note why it was not taken, and when it is due again."""
     values = {
-        "id": waiting.id,
-        "attempts": waiting.attempts,
+        "id": notice.number,
+        "attempts": notice.attempts,
         "error": error,
-        "next": now + pause(waiting.attempts, retry_after),
+        "next": now + pause(notice.attempts, retry_after),
     }
     connection.exec_driver_sql(_FAILED, values)
 

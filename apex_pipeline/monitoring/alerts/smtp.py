@@ -11,8 +11,8 @@ from pathlib import Path
 from apex_pipeline.errors import ConfigError
 from apex_pipeline.microsoft.http_transport import trust
 from apex_pipeline.monitoring.alerts.mail import message
-from apex_pipeline.monitoring.alerts.network_errors import reason
 from apex_pipeline.monitoring.alerts.notice import DeliveryError, Notice
+from apex_pipeline.monitoring.alerts.webhook import reason
 from apex_pipeline.settings import Encryption, MailSettings, SmtpSettings
 
 logger = logging.getLogger(__name__)

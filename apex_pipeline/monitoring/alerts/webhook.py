@@ -7,6 +7,8 @@ that is raised here names more of the address than that it is one.
 
 import base64
 import os
+import re
+import socket
 import ssl
 import time
 from collections.abc import Iterator, Mapping
@@ -17,13 +19,13 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from apex_pipeline.errors import ConfigError
 from apex_pipeline.microsoft.http_answer import Answer
-from apex_pipeline.microsoft.http_transport import trust
-from apex_pipeline.monitoring.alerts.network_errors import reason
+from apex_pipeline.microsoft.http_transport import certificate_fault, trust
 from apex_pipeline.monitoring.alerts.notice import DeliveryError
 from apex_pipeline.settings.proxies import load_proxies
 
 SECONDS = 10.0
 _MOST_ANSWER_BYTES = 65_536
+_NO_TLS = re.compile("WRONG_VERSION_NUMBER|UNKNOWN_PROTOCOL|HTTP_REQUEST|RECORD_LAYER")
 
 
 def call(
@@ -120,3 +122,20 @@ def _translated() -> Iterator[None]:
         raise DeliveryError(reason(error)) from None
     except HTTPException as error:
         raise DeliveryError(f"no answer: {type(error).__name__}") from None
+
+
+def reason(error: OSError) -> str:
+    """Describe a network error without revealing the URL; with a remedy, if there is one."""
+    match error:
+        case ssl.SSLCertVerificationError():
+            return certificate_fault(error)
+        case ssl.SSLError() if _NO_TLS.search(str(error)):
+            return "it does not speak TLS on this port"
+        case ssl.SSLError():
+            return f"TLS failed: {error.strerror or type(error).__name__}"
+        case TimeoutError():
+            return "no answer: it took too long"
+        case socket.gaierror():
+            return "its name is not known to the DNS"
+        case _:
+            return f"no answer: {error.strerror or type(error).__name__}"
