@@ -123,7 +123,7 @@ def main() -> None:
 def _parts(text: str) -> list[str]:
     parts = text.split(",")
     if unknown := set(parts) - set(PARTS):
-        raise argparse.ArgumentTypeError(f"{unknown} is none of {', '.join(PARTS)}")
+        raise argparse.ArgumentTypeError(f"{unknown} is not one of {', '.join(PARTS)}")
     return parts
 
 

@@ -36,7 +36,7 @@ _PIPE_STATUS = 128 + signal.SIGPIPE
     "written_as",
     type=click.Choice(["csv", "parquet"]),
     default="csv",
-    help="Parquet: typed, one file a month, -o names a folder.  [default: csv]",
+    help="parquet writes one typed file a month into the folder of -o.  [default: csv]",
 )
 @click.option(
     "-o",
@@ -48,10 +48,10 @@ _PIPE_STATUS = 128 + signal.SIGPIPE
 def export(*, form: ExportForm, written_as: str, output: str) -> None:
     """Export rows as CSV: UTF-8, ISO dates, safe to open in a spreadsheet.
 
-    DATASET is daily or weekly for the rollups, by day or by the Monday of the week;
-    history for the last days with their averages; forecast for the days to come, and
-    forecast-totals for their sums, forecast-campaigns for those of campaigns; raw for the campaign runs themselves, by the day on
-    which they were recorded. Without --from and --to all that there is.
+    DATASET is daily or weekly (rollups, by day or by the Monday of the week), history
+    (the last days with their averages), forecast (the days to come), forecast-totals or
+    forecast-campaigns (their sums, in total or by campaign), or raw (the campaign runs, by
+    the day on which they were recorded). Without --from and --to, everything is exported.
 
     FILE is replaced only once the export is complete. Exit 0: written; 1: failed; 2:
     wrong arguments or configuration; 141: the reader closed the pipe.
@@ -60,7 +60,7 @@ def export(*, form: ExportForm, written_as: str, output: str) -> None:
     if written_as == "parquet":
         _to_months(selection, output, compress=form.compress)
         return
-    # Ended by a supervisor it clears away what it has begun, as it does for a person.
+    # On SIGTERM clean up, as on Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     compress = form.compress or output.endswith(".gz")
     with Database(
@@ -79,7 +79,7 @@ def export(*, form: ExportForm, written_as: str, output: str) -> None:
 def _to_months(selection: Selection, output: str, *, compress: bool) -> None:
     if output == "-" or compress:
         raise click.UsageError(
-            "Parquet goes into a folder, by months: -o FOLDER, without --gzip."
+            "Parquet needs a folder, with one file a month: -o FOLDER, without --gzip."
         )
     with (
         Database(

@@ -6,6 +6,7 @@ from datetime import date
 from apex_pipeline.analytics.csv.queries import (
     DATASETS,
     HISTORY_DAYS,
+    MOST_HISTORY_DAYS,
     Selection,
     select,
 )
@@ -29,7 +30,9 @@ class ExportForm(Form):
     )
     last: str = text("Last day, inclusive", unset="all", flag="--to", kind="date")
     zone: str = text("Time zone that days are counted in", unset="APEX_TIME_ZONE")
-    days: int = number("Days of history", unset=str(HISTORY_DAYS))
+    days: int = number(
+        "Days of history", unset=str(HISTORY_DAYS), least=1, most=MOST_HISTORY_DAYS
+    )
     compress: bool = switch(
         "Compress; so does FILE.gz", in_form="Compress with gzip", flag="--gzip"
     )

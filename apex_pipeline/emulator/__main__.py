@@ -243,11 +243,13 @@ def _announce(
     click.echo(f"Dataverse emulator  https://{name}:{port}")
     click.echo(f"  tenant            {options.tenant_id}")
     click.echo(f"  application       {options.client_id}, secret {secret}")
-    click.echo(f"  trust             {certificate.ca or 'whoever signed it'}")
+    click.echo(
+        f"  trust             {certificate.ca or 'the authority that signed it'}"
+    )
 
 
 def _write_port(path: Path, port: int) -> None:
-    """Whoever waits for the file never sees half of it."""
+    """Replace the file as a whole, so that a reader never sees half of it."""
     partial = path.with_name(path.name + ".part")
     partial.write_text(f"{port}\n")
     partial.replace(path)

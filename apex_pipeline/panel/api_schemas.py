@@ -82,6 +82,10 @@ def _object(name: str, /, **members: Any) -> Any:
     return make(name, __config__=ConfigDict(extra="forbid"), **required)
 
 
+def _list(of: Any) -> Any:
+    return list[of]
+
+
 def _recent_metrics() -> Any:
     columns = {
         column.dataverse: Annotated[
@@ -94,7 +98,7 @@ def _recent_metrics() -> Any:
         "RecentMetrics",
         **_PASSES,
         count=_COUNT,
-        metrics=list[metric],
+        metrics=_list(metric),
         as_of=datetime,
         stale=bool,
     )
@@ -116,7 +120,7 @@ def _kpis() -> Any:
         key=Literal[*(tile.key for tile in TILES)],
         label=str,
         better=Literal["lower", "higher", "neither"],
-        figures=Annotated[list[figure], Field(min_length=1)],
+        figures=Annotated[_list(figure), Field(min_length=1)],
     )
     number = len(TILES)
     return _object(
@@ -129,7 +133,7 @@ def _kpis() -> Any:
         poll_after_s=float,
         window_hours=Literal[24],
         runs=_object("ComparedRuns", current=_COUNT, previous=_COUNT) | None,
-        tiles=Annotated[list[tile], Field(min_length=number, max_length=number)],
+        tiles=Annotated[_list(tile), Field(min_length=number, max_length=number)],
         sync=_object(
             "Sync",
             **_OUTCOME,

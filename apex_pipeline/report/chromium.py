@@ -87,7 +87,7 @@ def opened(program: str) -> Iterator["Chromium"]:
             "Pictures need Playwright; install it with `pip install playwright`."
         ) from None
     # The browser must not get the secrets in our environment.
-    bare = {"PATH": os.environ.get("PATH", os.defpath)}
+    bare: dict[str, str | float | bool] = {"PATH": os.environ.get("PATH", os.defpath)}
     try:
         with (
             sync_playwright() as playwright,

@@ -57,7 +57,7 @@ def apex(*arguments: str) -> Result:
 
 def look(journal: Journal, *findings, now: datetime | None = None) -> None:
     scope = Observation("run-failed", findings)
-    watched = ([scope], {})
+    watched: tuple[list[Observation], dict[str, object]] = ([scope], {})
     journal.record(WATCHER, lambda _: watched, ["email"], now or datetime.now(UTC))
 
 

@@ -298,7 +298,7 @@ def test_a_channel_that_is_never_done_is_left_when_the_time_for_all_is_over(jour
     of_teams, of_email = deliver(journal, [teams, email], 0.5, least=0.0)
     teams.is_over.set()
     assert (of_teams.taken, of_email.taken) == (0, 2)
-    assert "did not take it within" in (of_teams.error or "")
+    assert "did not accept the notice within" in (of_teams.error or "")
     (backlog,) = journal.backlogs(["teams", "email"])
     assert (backlog.channel, backlog.waiting) == ("teams", 2)
 

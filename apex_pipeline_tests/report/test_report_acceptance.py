@@ -51,7 +51,10 @@ def states(subject):
 
 
 def open_incident(url, severity):
-    look = ([Observation("rule", (finding("rule", severity=severity),))], {})
+    look: tuple[list[Observation], dict[str, object]] = (
+        [Observation("rule", (finding("rule", severity=severity),))],
+        {},
+    )
     with Journal(url) as journal:
         journal.record("tests", lambda _: look, (), datetime.now(UTC))
 

@@ -24,40 +24,42 @@ from apex_pipeline.monitoring.alerts.teams import Teams
 from apex_pipeline.settings import AlertSettings, DataverseSettings
 
 LEAST_SECONDS = 10.0
-"""A channel has an answer by then; what it has taken must not be given up."""
+"""Minimum time left to start a send, so that an accepted message is not recorded as
+failed."""
 
 
 class ReachableChannel(Channel, Protocol):
-    """A way to people that can be looked at without sending anything."""
+    """A channel whose connection can be checked without sending anything."""
 
     def reach(self, seconds: float) -> str:
-        """Go as far as nobody notices, and say how far that was.
+        """Connect as far as possible without sending; describe how far.
 
         Raises:
-            DeliveryError: It was not far enough to send.
+            DeliveryError: A send would fail.
         """
         ...
 
 
 class Outbox(Protocol):
-    """Where notices wait; `Journal`, or memory while that cannot be used."""
+    """Where notices wait: the `Journal`, or memory while it is down."""
 
     def claim(self, channel: str) -> Notice | None:
-        """Take the next notice that is due to a channel; None if there is none."""
+        """Take the next notice that is due for a channel; None if there is none."""
 
     def delivered(self, notice: Notice) -> None:
-        """Note that the channel took it."""
+        """Record that the channel accepted it."""
 
     def failed(self, notice: Notice, error: str, retry_after: float | None) -> None:
-        """Note that the channel did not take it, and when to try again."""
+        """Record the failure, and when to retry."""
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What became of the notices that were due to one channel.
+    """The outcome of sending to one channel.
 
     Attributes:
-        error: Why the last one was not taken; None if all were.
+        taken: Notices that it accepted.
+        error: Why it did not accept the last one; None if it accepted all.
     """
 
     channel: str
@@ -70,13 +72,13 @@ def channels(
     application: Callable[[], DataverseSettings],
     token_cache: Path,
 ) -> list[ReachableChannel]:
-    """The ways that are configured; none is an empty list.
+    """The configured channels; may be empty.
 
     Args:
-        settings: What is configured.
-        application: Reads the application that Microsoft Graph is to know. Asked only
-            when mail is sent through Graph, so that a mistake there leaves Teams alone.
-        token_cache: File that keeps tokens for all processes.
+        settings: Which channels, and how to reach them.
+        application: Reads the application for Microsoft Graph. Called only to send mail
+            through Graph, so a mistake there does not affect Teams.
+        token_cache: Token file that all processes share.
     """
     found: list[ReachableChannel] = []
     if settings.teams_url is not None:
@@ -92,14 +94,14 @@ def channels(
 def send_test_notice(
     ways: Sequence[Channel], now: datetime, *, link: str | None = None
 ) -> list[Delivery]:
-    """Send one test notice through each, all at once; none waits for another."""
+    """Send one test notice through each channel, all at once."""
     notice = Notice(
         key=f"test-{uuid4()}",
         kind=NoticeKind.TEST,
         severity=Severity.WARNING,
         title="this channel works",
         cause="",
-        remedy="Nothing has to be done. Somebody asked whether alerts arrive here.",
+        remedy="No action is needed: this message was sent to test the channel.",
         facts=(("Asked for on", platform.node()),),
         link=link,
         at=now,
@@ -125,14 +127,14 @@ def deliver(
     *,
     least: float = LEAST_SECONDS,
 ) -> list[Delivery]:
-    """Send what is due, each channel beside the others, and end in time.
+    """Send what is due through all channels at once, in bounded time.
 
     Args:
         outbox: Where notices wait.
         channels: All that are configured.
-        seconds: For all of it, whatever the channels do; those that have not taken a
-            notice by then have failed to.
-        least: With less time left no message is begun.
+        seconds: For everything. A channel that has not accepted a notice by then has
+            failed.
+        least: With less time left, no message is started.
 
     Raises:
         DatabaseError: The outbox cannot be used.
@@ -160,7 +162,7 @@ def _deliver_to(
             _send(channel, notice, deadline - time.monotonic())
         except DeliveryError as error:
             outbox.failed(notice, str(error), error.retry_after)
-            # It will hardly take the next one, which is due again all the sooner.
+            # It would probably refuse the next one too.
             return Delivery(channel.name, taken, str(error))
         outbox.delivered(notice)
         taken += 1
@@ -171,4 +173,6 @@ def _send(channel: Channel, notice: Notice, seconds: float) -> None:
     try:
         within(seconds, lambda: channel.send(notice))
     except TimeoutError:
-        raise DeliveryError(f"It did not take it within {seconds:.0f} s.") from None
+        raise DeliveryError(
+            f"It did not accept the notice within {seconds:.0f} s."
+        ) from None

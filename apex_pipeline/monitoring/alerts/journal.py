@@ -1,8 +1,8 @@
 """Incidents, silences and notices in Postgres, beside Dagster's storage.
 
-What is found, what follows from it, and how far the finder has come are written in one
-transaction, under a lock: whoever is killed before its end has decided nothing, and of
-two who find the same, the second finds it known.
+One transaction, under a lock, writes the incidents, the notices and the watcher's
+progress. If a process is killed before the end, nothing was decided; if two processes
+find the same problem, the second finds its incident open.
 """
 
 import json
@@ -31,13 +31,13 @@ _Result = TypeVar("_Result")
 VARIABLE = "DAGSTER_POSTGRES_URL"
 
 NO_JOURNAL = (
-    "Alerts need DAGSTER_POSTGRES_URL, a Postgres for Dagster's storage: incidents are "
-    "kept there, beside it. Without it nobody is told of anything."
+    "Alerts need DAGSTER_POSTGRES_URL, the Postgres of Dagster's storage, to store "
+    "incidents. Without it, no alerts are sent."
 )
 
 _KEPT = timedelta(days=90)
 
-# The number is any that no other program takes.
+# An arbitrary number that no other program uses.
 _LOCK = "SELECT pg_advisory_xact_lock(730833204421057)"
 
 _SILENCES = """
@@ -70,19 +70,19 @@ _SAVE_PROGRESS = """
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a watcher has come, and when it was at work last (aware, UTC)."""
+    """A watcher's state, and when it last ran (aware, UTC)."""
 
     state: Mapping[str, Any]
     updated_at: datetime
 
 
 class Journal:
-    """A code location's incidents in a Postgres; makes its tables where they are missing.
+    """A code location's incidents in Postgres; creates missing tables.
 
-    Several locations may share the Postgres; none sees anything of another's.
+    Several locations may share the Postgres; each sees only its own incidents.
 
     Raises:
-        DatabaseError: From any method, where the Postgres cannot be used.
+        DatabaseError: From any method, if the Postgres is not usable.
     """
 
     def __init__(
@@ -93,17 +93,17 @@ class Journal:
         wait_seconds: float = 5.0,
         statement_seconds: float = 25.0,
     ) -> None:
-        """Prepare to connect; nothing is sent yet.
+        """Prepare; the first use connects.
 
         Args:
             url: DAGSTER_POSTGRES_URL.
             location: Dagster code location.
-            wait_seconds: Patience with a server that does not take connections.
-            statement_seconds: The most that one statement may take. A look that holds
-                the lock meanwhile takes longer; who waits for it tries again later.
+            wait_seconds: Timeout for connecting.
+            statement_seconds: Timeout of one statement. A look may hold the lock for
+                longer; others then retry later.
 
         Raises:
-            ConfigError: The URL is not one of a Postgres database.
+            ConfigError: This is not the URL of a Postgres database.
         """
         self._url = url
         self._location = location
@@ -137,14 +137,14 @@ class Journal:
         channels: Sequence[str],
         now: datetime,
     ) -> tuple[Notice, ...]:
-        """Decide what a watcher's look means, and put the notices into the outbox.
+        """Let a watcher look, and put the notices that follow into the outbox.
 
         Args:
-            watcher: Under whose name the progress is kept.
-            look: From where the watcher had come to, returns what it saw, and what it has
-                to know the next time; called under the lock.
-            channels: Names of those that notices go to.
-            now: The present (aware).
+            watcher: Name of the watcher.
+            look: Called under the lock with the watcher's progress; returns its
+                observations and new state.
+            channels: Names of the channels for notices.
+            now: Current time, timezone-aware.
         """
 
         def work(connection: Connection) -> tuple[Notice, ...]:
@@ -159,7 +159,7 @@ class Journal:
         return self._transact(work)
 
     def adopt(self, incidents: Sequence[Incident]) -> None:
-        """Take over incidents that were decided on while nothing could be written."""
+        """Store incidents that were decided on while the journal was down."""
 
         def work(connection: Connection) -> None:
             connection.exec_driver_sql(_LOCK)
@@ -172,7 +172,7 @@ class Journal:
         self._transact(work)
 
     def incidents(self, *, resolved_within: timedelta = timedelta()) -> list[Incident]:
-        """The open incidents, and those that were resolved lately, by their opening."""
+        """Open incidents, and those resolved lately, oldest first."""
         since = _now() - resolved_within
         return self._transact(
             lambda c: incident_table.read(c, self._location, since), repeatable=True
@@ -185,7 +185,7 @@ class Journal:
         )
 
     def silence(self, scope: str, until: datetime, reason: str) -> None:
-        """Tell nobody of an incident, or of all of a rule, before an instant."""
+        """Send no notices about an incident, or a rule, before an instant."""
         values = {
             "location": self._location,
             "fingerprint": scope,
@@ -200,45 +200,45 @@ class Journal:
         self._transact(work, repeatable=True)
 
     def progress(self, watcher: str) -> Progress | None:
-        """How far a watcher has come; None for one that was never at work."""
+        """A watcher's progress; None if it never ran."""
         return self._transact(
             lambda c: _progress(c, self._location, watcher), repeatable=True
         )
 
     def put(self, notice: Notice, channels: Sequence[str]) -> None:
-        """Have a notice sent that concerns no incident."""
+        """Queue a notice that concerns no incident."""
         self._transact(
             lambda c: outbox.put(c, self._location, notice, channels, _now())
         )
 
     def claim(self, channel: str) -> Notice | None:
-        """Take the next notice that is due to a channel; None if there is none."""
+        """Take the next notice that is due for a channel; None if there is none."""
         return self._transact(
             lambda c: outbox.claim(c, self._location, channel, _now())
         )
 
     def delivered(self, notice: Notice) -> None:
-        """Note that the channel took it."""
+        """Record that the channel accepted it."""
         self._transact(
             lambda c: outbox.note_delivered(c, notice, _now()), repeatable=True
         )
 
     def failed(self, notice: Notice, error: str, retry_after: float | None) -> None:
-        """Note that the channel did not take it, and when to try again."""
+        """Record the failure, and when to retry."""
         self._transact(
             lambda c: outbox.note_failed(c, notice, error, retry_after, _now()),
             repeatable=True,
         )
 
     def backlogs(self, channels: Sequence[str]) -> list[outbox.Backlog]:
-        """What has not got through, by channel."""
+        """Undelivered notices, by channel."""
         return self._transact(
             lambda c: outbox.backlogs(c, self._location, channels, _now()),
             repeatable=True,
         )
 
     def forget_old(self) -> None:
-        """Delete what was resolved, or delivered, a quarter of a year ago."""
+        """Delete what was resolved or delivered more than 90 days ago."""
 
         def work(connection: Connection) -> None:
             before = _now() - _KEPT
@@ -253,7 +253,7 @@ class Journal:
         try:
             return self._database.transact(work, repeatable=repeatable)
         except SchemaMissingError:
-            # Nothing was written. A first use, or one that is newer than the tables.
+            # Nothing was written: this is the first use, or the tables are of an older version.
             from apex_pipeline.postgres import migrations  # noqa: PLC0415  seldom; loads yoyo
 
             migrations.apply(self._url, migrations.Part.ALERTS)
@@ -271,8 +271,8 @@ def _decide(
     incidents, notices = decide(known, observations, silences, now)
     before = set(known)
     for each in incidents:
-        # One index allows one open incident, so the resolved ones, which come first,
-        # make room.
+        # An index allows one open incident for each fingerprint. The resolved ones come
+        # first and make room.
         if each not in before:
             incident_table.save(connection, location, each)
     return notices

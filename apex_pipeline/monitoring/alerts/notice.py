@@ -26,7 +26,7 @@ class NoticeKind(StrEnum):
 
 
 class Severity(StrEnum):
-    """How soon a person has to look."""
+    """How soon you have to look."""
 
     ERROR = "error"
     WARNING = "warning"
@@ -37,19 +37,18 @@ class Finding:
     """Something that is wrong. Never holds a row's data or a secret.
 
     Attributes:
-        fingerprint: The rule's name; where the rule looks at several things, then a
+        fingerprint: Name of the rule; if the rule covers several things, followed by a
             slash and which one.
-        title: What is wrong, in one line.
-        cause: The message of the fault; may be empty.
-        cause_key: The cause without what differs each time. When it becomes another,
-            people are told, since what they know is no longer so.
+        title: The problem in one line.
+        cause: Message of the fault; may be empty.
+        cause_key: The cause without its varying parts. A new value sends a notice.
         remedy: What to do.
-        inhibits: Rules, or fingerprints, that only follow from this.
+        inhibits: Rules or fingerprints that are mere consequences of this.
         is_event: Whether finding it again means that it happened again.
-        is_repeated: Whether people are to be reminded of it.
-        is_held: Whether it may end by itself at once: people are told if it has not.
-        began_at: When that began which failed, such as a run. What began before a root
-            cause was mended may still fail for it.
+        is_repeated: Whether to send reminders.
+        is_held: Whether to hold the notice back, because it may resolve at once.
+        began_at: When the failed run or tick began. If that was before a root cause was
+            fixed, the failure may still be a consequence.
     """
 
     fingerprint: str
@@ -69,12 +68,12 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """All that is wrong within a scope. What is not in it, is well.
+    """All problems within a scope; anything else in the scope is fine.
 
     A rule that could not look makes no observation.
 
     Attributes:
-        scope: The rule's name, or a fingerprint.
+        scope: Name of a rule, or a fingerprint.
     """
 
     scope: str
@@ -82,7 +81,7 @@ class Observation:
 
 
 def is_within(fingerprint: str, scope: str) -> bool:
-    """Whether a scope, a rule or a fingerprint, includes a fingerprint."""
+    """Whether a scope includes a fingerprint."""
     return fingerprint == scope or fingerprint.startswith(f"{scope}/")
 
 
@@ -91,13 +90,13 @@ class Notice:
     """One message about one incident. Never holds a row's data or a secret.
 
     Attributes:
-        key: Identifies the notice: the same key is the same message, sent again.
-        title: What is wrong, or well again, in one line.
-        cause: The message of the fault itself; may be empty.
-        remedy: What to do, in a sentence or two; empty where nothing has to be done.
-        facts: Names and values to show beside it, in their order.
-        link: Page in the Dagster UI, where one is known.
-        at: When it came to be known (aware, UTC).
+        key: Identifies the notice; a repeated delivery has the same key.
+        title: The problem in one line.
+        cause: Message of the fault; may be empty.
+        remedy: What to do, in a sentence or two; may be empty.
+        facts: Names and values to show, in order.
+        link: Page in the Dagster UI, if known.
+        at: When the notice was decided on (aware, UTC).
         number: Its place in the outbox, once it is there.
         attempts: How often it was taken from there, this time included.
     """
@@ -116,31 +115,31 @@ class Notice:
 
 
 class DeliveryError(ApexError):
-    """A channel could not be given a notice; it has to be tried again.
+    """A channel did not accept a notice; retry.
 
     Attributes:
-        retry_after: Seconds that the other end asks to wait, where it does.
+        retry_after: Seconds that the other end asks to wait, if it does.
     """
 
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
-        """Keep the wait that was asked for."""
+        """Keep the requested wait."""
         super().__init__(message)
         self.retry_after = retry_after
 
 
 class Channel(Protocol):
-    """A way to people."""
+    """A way to reach people."""
 
     @property
     def name(self) -> str:
-        """Short and constant, such as `teams`; deliveries are kept under it."""
+        """Short and constant, such as `teams`; the outbox stores it."""
         ...
 
     def send(self, notice: Notice) -> None:
-        """Hand a notice over, in bounded time.
+        """Send a notice, in bounded time.
 
         Raises:
-            DeliveryError: It was not taken, or nobody knows whether it was.
+            DeliveryError: It was refused, or the answer was lost.
         """
         ...
 
@@ -154,7 +153,7 @@ _SEVERITIES = {Severity.ERROR: "Error", Severity.WARNING: "Warning"}
 
 
 def heading(notice: Notice) -> str:
-    """Kind, severity and title in one line: what counts is not left to a colour."""
+    """Kind, severity and title in one line, so nothing depends on colour."""
     severity = _SEVERITIES[notice.severity]
     match notice.kind:
         case NoticeKind.OPENED:
@@ -167,35 +166,35 @@ def heading(notice: Notice) -> str:
 
 
 def one_line(text: str) -> str:
-    """Text without line breaks, and without what is not seen."""
+    """Text without line breaks and invisible characters."""
     return " ".join(plain(text).split())
 
 
 def plain(text: str) -> str:
-    """Text as it may be shown: lines, and characters that are seen.
+    """Text with line breaks, and only visible characters.
 
-    Others are replaced: control characters, half of a pair of surrogates, and marks that
-    turn the direction of what follows, with which a text can pose as another.
+    Control characters, lone surrogates and direction marks are replaced, because a text
+    can pose as another with them.
     """
     lines = text.replace("\r\n", "\n").replace("\r", "\n").replace("\t", "    ")
     return "".join(map(_seen, lines)).strip()
 
 
 def shortened(text: str, most: int) -> str:
-    """The beginning, and how much was left out, if it is longer than `most`."""
+    """Shorten a text to `most` characters, and say how many are missing."""
     if len(text) <= most:
         return text
     return f"{text[:most].rstrip()} … ({len(text) - most:,} characters more)"
 
 
 def link_of(notice: Notice, most: int) -> str | None:
-    """The page to open, if it is one that a browser opens, and not absurdly long."""
+    """The link, if it is HTTP and at most `most` characters long."""
     link = notice.link or ""
     return link if _LINK.fullmatch(link) and len(link) <= most else None
 
 
 def when(notice: Notice) -> str:
-    """The time, with its zone."""
+    """The time, in UTC."""
     return f"{notice.at:%Y-%m-%d %H:%M:%S} UTC"
 
 

@@ -1,13 +1,12 @@
 """Teams: a notice as an Adaptive Card, posted by a workflow into a channel or a chat.
 
 Trigger "When a Teams webhook request is received". Microsoft Learn, "Create incoming
-webhooks with Workflows". Its answer, 2xx without a body, says that the workflow has taken
-the card, not that it has posted it: one that fails afterwards shows only in its own run
-history.
+webhooks with Workflows". Its answer, 2xx without a body, means that the workflow accepted
+the card, not that it posted it. A later failure shows only in the workflow's run history.
 
 Elements and properties of the card are those of version 1.4, which Teams shows
-everywhere. What others wrote stands in text runs, the one element that reads no Markdown,
-so a message of Postgres can neither hide nor pose as a link.
+everywhere. Foreign text goes into text runs, the only element without Markdown, so that a
+message from Postgres can neither hide nor pose as a link.
 """
 
 import json
@@ -37,11 +36,11 @@ from apex_pipeline.monitoring.alerts.send_limits import Pace, until_taken
 _HEADERS = {"Content-Type": "application/json; charset=utf-8"}
 _CODE = re.compile(r"\w{1,60}", re.ASCII)
 _RENEW = (
-    "Look at the workflow in Power Automate; if it is gone, make a new one, and set "
+    "Check the workflow in Power Automate. If it is gone, create a new one and set "
     "its address in APEX_TEAMS_WEBHOOK_URL."
 )
 _REMEDIES = {
-    400: "Its first action must take an Adaptive Card; make it from the template.",
+    400: "Its first action must accept an Adaptive Card; create the workflow from the template.",
     401: 'Its trigger must be open to anyone: "Who can trigger the flow" is "Anyone".',
     403: 'Its trigger must be open to anyone: "Who can trigger the flow" is "Anyone".',
     404: _RENEW,
@@ -53,8 +52,8 @@ _CARD_TAKEN = Documented(
     shape=lambda answer: answer.body.strip() in {b"", b"1"},
     shape_text="an empty body",
 )
-# A Teams workflow takes a card with 202 and no body; the connectors that workflows
-# replaced said `1` (observed).
+# A Teams workflow answers 202 without a body; the older connectors answered `1`
+# (observed).
 
 MOST_BYTES = 20_000
 """Teams takes about 28 KB for a message, and was seen to fail above 21 KB."""
@@ -93,7 +92,7 @@ class Teams:
         """Post a card.
 
         Raises:
-            DeliveryError: It was not taken, or nobody knows whether it was.
+            DeliveryError: It was refused, or the answer was lost.
         """
         body = payload(notice)
         try:
@@ -107,7 +106,7 @@ class Teams:
             raise _undelivered(_refusal(answer))
 
     def reach(self, seconds: float) -> str:
-        """What can be seen without setting the workflow off.
+        """Check the connection without triggering the workflow.
 
         Raises:
             DeliveryError: It cannot be reached.
@@ -126,10 +125,11 @@ class Teams:
 
 @cache
 def _pace_of(url: str) -> Pace:
-    """One pace for each workflow, kept by the process that sends.
+    """One pace for each workflow in this process.
 
-    Microsoft publishes no limit for workflows; the connectors before them took 4 a
-    second and 100 an hour, and a workflow shares its owner's daily allowance.
+    Microsoft publishes no limit for workflows. Their predecessors, the connectors,
+    accepted 4 messages a second and 100 an hour; a workflow shares its owner's daily
+    allowance.
     """
     del url
     return Pace(apart=1.0, per_hour=30)
@@ -145,7 +145,7 @@ def _refusal(answer: Answer) -> str:
         return stand_in(answer, "Teams")
     code = answer.error()[0] or ""
     named = f", {code}" if _CODE.fullmatch(code) else ""
-    remedy = _REMEDIES.get(answer.status, "Look at the workflow in Power Automate.")
+    remedy = _REMEDIES.get(answer.status, "Check the workflow in Power Automate.")
     return f"it answers HTTP {answer.status}{named}. {remedy}"
 
 
@@ -154,7 +154,7 @@ def _undelivered(reason: str, retry_after: float | None = None) -> DeliveryError
 
 
 def payload(notice: Notice) -> bytes:
-    """The body to post: UTF-8, at most `MOST_BYTES`, and it says what was left out."""
+    """The body to post: UTF-8, at most `MOST_BYTES`; it says what was left out."""
     attachment = {
         "contentType": "application/vnd.microsoft.card.adaptive",
         "contentUrl": None,
@@ -238,7 +238,7 @@ def _run(text: str, **style: str) -> dict[str, str]:
 
 
 def _cut(text: str, most: int) -> str:
-    """The longest beginning of at most `most` bytes, and how much is missing."""
+    """Cut a text to `most` bytes of JSON, and say how much is missing."""
     if len(_encoded(text)) <= most:
         return text
     note = " … (cut; {:,} characters more)"

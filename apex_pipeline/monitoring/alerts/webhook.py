@@ -1,8 +1,7 @@
-"""Requests to an address that is itself a secret.
+"""Send requests to a secret URL.
 
-The standard library's client is used, since httpx writes the address of each request
-into the log. It follows no redirect, which would carry the secret elsewhere. Nothing
-that is raised here names more of the address than that it is one.
+This uses the standard library's client, because httpx logs the URL of each request. It
+follows no redirects, which would leak the secret, and no error quotes the URL.
 """
 
 import base64
@@ -36,10 +35,10 @@ def call(
     headers: Mapping[str, str] | None = None,
     ca_bundle: Path | None,
 ) -> Answer:
-    """Send a request and take its answer, whatever it is.
+    """Send a request and return the answer, whatever its status.
 
     Raises:
-        DeliveryError: There was none.
+        DeliveryError: There was no answer.
         ConfigError: The CA bundle is unusable.
     """
     parts = urlsplit(url)
@@ -55,10 +54,10 @@ def call(
 
 
 def reach(url: str, *, ca_bundle: Path | None, seconds: float) -> float:
-    """Connect, with TLS, and send nothing; the seconds that it took.
+    """Connect with TLS, send nothing, and return how many seconds that took.
 
     Raises:
-        DeliveryError: It cannot be reached, or nobody vouches for its certificate.
+        DeliveryError: It is not reachable, or its certificate is not trusted.
         ConfigError: The CA bundle is unusable.
     """
     began = time.monotonic()
@@ -87,7 +86,7 @@ def _connected(
 def _secured(
     host: str, port: int, context: ssl.SSLContext, seconds: float
 ) -> HTTPSConnection:
-    """TLS to the far end, through the proxy that HTTPS_PROXY names, if it does."""
+    """Connect with TLS to the target, through HTTPS_PROXY if that is set."""
     try:
         proxy = load_proxies(os.environ).towards("https", host, port)
     except ConfigError as error:
@@ -111,10 +110,10 @@ def _proxy_headers(proxy: SplitResult) -> dict[str, str]:
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    """Turn errors of the network into ours.
+    """Translate network errors.
 
     Raises:
-        DeliveryError: With the kind of the fault; texts may quote the address.
+        DeliveryError: Names the kind of error only, because texts may quote the URL.
     """
     try:
         yield
