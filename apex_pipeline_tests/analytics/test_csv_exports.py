@@ -17,7 +17,8 @@ from apex_pipeline.analytics.csv.export_folder import export_files, export_on_re
 from apex_pipeline.analytics.csv.parquet_files import export_months
 from apex_pipeline.analytics.csv.queries import select
 from apex_pipeline.analytics.forecast.cost_forecast import train
-from apex_pipeline.analytics.rollups.refresh import DAILY, WEEKLY, Periods, refresh
+from apex_pipeline.analytics.rollups.periods import DAILY, WEEKLY, Periods
+from apex_pipeline.analytics.rollups.refresh import refresh
 from apex_pipeline.definitions import defs
 from apex_pipeline.errors import ApexError, ConfigError
 from apex_pipeline.postgres.database import Database

@@ -12,7 +12,8 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from apex_pipeline.analytics.forecast.cost_forecast import train
-from apex_pipeline.analytics.rollups.refresh import DAILY, Periods, refresh
+from apex_pipeline.analytics.rollups.periods import DAILY, Periods
+from apex_pipeline.analytics.rollups.refresh import refresh
 from apex_pipeline.panel.cache import Timing
 from apex_pipeline.panel.cached_sources import Timings
 from apex_pipeline.postgres.database import Database

@@ -47,7 +47,7 @@ from apex_pipeline.analytics.csv.queries import (
     count_statement,
 )
 from apex_pipeline.analytics.csv.table_schema import package
-from apex_pipeline.analytics.rollups.refresh import DAILY, WEEKLY, Grain, Periods
+from apex_pipeline.analytics.rollups.periods import DAILY, WEEKLY, Grain, Periods
 from apex_pipeline.errors import ApexError
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.settings import AnalysisSettings

@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import psycopg
 from psycopg import sql
 
-from apex_pipeline.analytics.rollups.refresh import DAILY, WEEKLY, Grain
+from apex_pipeline.analytics.rollups.periods import DAILY, WEEKLY, Grain
 from apex_pipeline.errors import ConfigError, SchemaMissingError
 from apex_pipeline.metrics import COLUMNS
 from apex_pipeline.postgres.local_days import first_instant

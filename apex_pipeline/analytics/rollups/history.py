@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from apex_pipeline.analytics.rollups.refresh import Grain, Periods
+from apex_pipeline.analytics.rollups.periods import Grain, Periods
 from apex_pipeline.postgres.database import Database
 
 _TOTALS = """

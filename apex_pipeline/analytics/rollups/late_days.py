@@ -12,15 +12,14 @@ from datetime import date, datetime, timedelta
 
 from sqlalchemy import Connection
 
-from apex_pipeline.analytics.rollups.refresh import (
-    CHECKSUM,
+from apex_pipeline.analytics.rollups.periods import (
     DAILY,
-    RAW_ROWS,
     WEEKLY,
     Grain,
     Periods,
     period_rows,
 )
+from apex_pipeline.analytics.rollups.refresh import CHECKSUM, RAW_ROWS
 from apex_pipeline.errors import SchemaMissingError
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.settings import AnalysisSettings

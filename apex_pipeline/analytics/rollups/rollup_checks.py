@@ -11,13 +11,8 @@ from sqlalchemy import Connection
 
 from apex_pipeline.analytics.rollups.columns import ADDITIVE, NUMBERS
 from apex_pipeline.analytics.rollups.late_days import first_day_in
-from apex_pipeline.analytics.rollups.refresh import (
-    RAW_ROWS,
-    WEEKLY,
-    Periods,
-    Refreshed,
-    refresh_in,
-)
+from apex_pipeline.analytics.rollups.periods import WEEKLY, Periods
+from apex_pipeline.analytics.rollups.refresh import RAW_ROWS, Refreshed, refresh_in
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.settings import AnalysisSettings
 

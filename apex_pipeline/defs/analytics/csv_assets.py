@@ -13,7 +13,7 @@ from apex_pipeline.analytics.csv.export_folder import (
 )
 from apex_pipeline.analytics.csv.queries import DAILY_ROWS
 from apex_pipeline.analytics.rollups.history import totals
-from apex_pipeline.analytics.rollups.refresh import DAILY, Periods
+from apex_pipeline.analytics.rollups.periods import DAILY, Periods
 from apex_pipeline.command_options.export_options import ExportForm
 from apex_pipeline.defs.analytics.rollup_assets import (
     asked_periods,

@@ -28,7 +28,7 @@ from apex_pipeline.analytics.forecast.latest_forecast import (
     outlook,
 )
 from apex_pipeline.analytics.rollups.history import described_columns, totals
-from apex_pipeline.analytics.rollups.refresh import DAILY, Periods
+from apex_pipeline.analytics.rollups.periods import DAILY, Periods
 from apex_pipeline.defs.analytics.check_results import check_results
 from apex_pipeline.defs.analytics.rollup_specs import (
     DAILY_FRESHNESS,
