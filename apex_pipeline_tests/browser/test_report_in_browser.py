@@ -64,13 +64,13 @@ def test_the_panel_is_seen_also_behind_its_token(emulator, variables, token):
     paints = [visit.largest_paint_seconds for visit in seen.paints.visits]
     assert len(paints) == 3
     assert all(paint is not None and 0 < paint < 60 for paint in paints)
-    # Nobody has said where the Dagster UI is.
+    # The address of the Dagster UI is unknown.
     (line,) = told(runs)
     assert line.state is State.NOT_MEASURED
     assert "APEX_DAGSTER_URL" in line.actual
 
 
-def test_pages_that_nobody_serves_are_told(variables):
+def test_pages_that_are_not_served_are_reported(variables):
     port = free_port()
     variables |= {
         "APEX_PANEL_PORT": str(port),

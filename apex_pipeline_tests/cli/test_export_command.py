@@ -1,4 +1,4 @@
-"""`apex export` as a person or a script meets it: files, pipes, faults, exit codes."""
+"""`apex export` at a terminal and in scripts: files, pipes, faults, exit codes."""
 
 import gzip
 import os

@@ -1,4 +1,4 @@
-"""What a command can do, a person can do in the Dagster UI: each option has its field."""
+"""The Dagster UI can do what the commands can: each option has its field."""
 
 import json
 from collections.abc import Iterator
@@ -19,12 +19,12 @@ from apex_pipeline_tests.monitoring.test_incidents import finding
 from apex_pipeline_tests.support.dagster_storage import stored_at
 from apex_pipeline_tests.support.ends import campaign_row, environment, execute, query
 
-# What only says how an answer is printed, or asks the person at a terminal.
+# Options for printing and confirmation at a terminal.
 PRINTING = {"as_json", "yes", "check"}
 # Services, which a job cannot be; they are started with what a form would need.
 SERVICES = {"up", "panel", "emulator", "webserver"}
 ON_FILES = {"powerbi build", "powerbi check", "record campaigns"}
-"""They read or write files of whoever types the command."""
+"""They read or write files on the machine of the caller."""
 
 FORMS = {
     "sync": "sync_campaign_metrics",

@@ -1,4 +1,4 @@
-"""What people are told, on a simulated clock."""
+"""Which notices are sent, on a simulated clock."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -48,7 +48,7 @@ def finding(fingerprint: str, *inhibits: str, **overrides) -> Finding:
 
 
 class World:
-    """The incidents, the time, and all that was told."""
+    """The incidents, the time, and all notices."""
 
     def __init__(self) -> None:
         self.now = START
@@ -81,7 +81,7 @@ def world() -> World:
     return World()
 
 
-def test_it_is_told_once_and_called_off_once(world):
+def test_an_incident_alerts_once_and_resolves_once(world):
     assert world.wrong(finding("a")) == [("a", OPENED)]
     for _ in range(5):
         world.later(minutes=1)
@@ -127,7 +127,7 @@ def test_what_is_not_repeated_is_told_again_only_when_it_changes(world):
     ]
 
 
-def test_nobody_is_told_of_what_only_follows(world):
+def test_consequences_send_no_notice(world):
     assert world.wrong(finding("root", "late"), finding("late/x")) == [("root", OPENED)]
     assert world.well("late/x", "root") == [("root", RESOLVED)]
 
@@ -211,7 +211,7 @@ def test_what_comes_and_goes_is_called_well_only_when_it_stays_so(world):
     assert world.see() == [("a", RESOLVED)]
 
 
-def test_what_nobody_heard_of_does_not_count_as_coming_and_going(world):
+def test_incidents_without_a_notice_do_not_count_as_flapping(world):
     for number in range(FLAPPING):
         root = f"root{number}"
         assert world.wrong(finding(root, "a"), finding("a")) == [(root, OPENED)]
@@ -274,7 +274,7 @@ def reaches(name: str, other: str) -> bool:
 
 
 def test_no_rule_of_ours_is_its_own_cause_by_way_of_others():
-    """Else each would wait for another, and nobody would hear of any."""
+    """Otherwise each would wait for another, and no notice would be sent."""
 
     def followers(name: str) -> set[str]:
         found: set[str] = set()

@@ -1,4 +1,4 @@
-"""Incidents and notices in a real Postgres, and whoever is killed on the way."""
+"""Incidents and notices in a real Postgres, with processes killed on the way."""
 
 import signal
 import subprocess

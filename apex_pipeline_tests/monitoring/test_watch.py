@@ -491,7 +491,7 @@ def test_a_database_that_hangs_is_told_of_in_time(emulator, database_url, tmp_pa
 
 
 def test_rows_are_not_late_because_nobody_looked(emulator, database_url, tmp_path):
-    """What stops the watch stops the sync, and is told of by itself."""
+    """What stops the watch stops the sync too, and has its own incident."""
     insert(database_url, [campaign_row(created_at=ago(minutes=30))])
     around = health_watch.Surroundings([], [], ["teams"])
     variables = environment(emulator, database_url, tmp_path)

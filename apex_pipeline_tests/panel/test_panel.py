@@ -286,7 +286,7 @@ def test_a_database_that_is_down_hides_no_figure_of_dataverse(emulator, variable
         ready = httpx.get(f"{url}/readyz")
         metrics = httpx.get(f"{url}/metrics")
     assert figures(kpis)["tokens_in"] == (5, None)
-    # Nobody may take figures for the newest that may be so no longer.
+    # Old figures must not pass for the newest.
     assert kpis.json()["state"] == "stale"
     assert kpis.json()["sync"]["error"] == "database_failed"
     assert kpis.json()["sync"]["pending"] is None

@@ -261,7 +261,7 @@ def test_a_keyboard_is_enough(emulator, history, panel, page):
 def test_signing_in_lets_people_through_and_signing_out_does_not(browser, variables):
     with served(variables, token=TOKEN) as url, looking(browser) as page:
         page.goto(url)
-        # Nobody has to find the field first.
+        # The field has the focus.
         expect(page.get_by_label("Token")).to_be_focused()
         page.keyboard.type(TOKEN)
         page.keyboard.press("Enter")
