@@ -97,7 +97,7 @@ def campaigns(file: TextIO) -> None:
     """Give names to campaigns, for the views, the panel and the files.
 
     FILE is CSV with the columns campaign_id and name; - reads standard input. A name
-    takes the place of the one that the campaign had; all of them are written or none.
+    replaces the campaign's previous one; either all are written or none.
     """
     names = read_names(file)
     with open_database() as database:
