@@ -36,7 +36,8 @@ class ReportForm(Form):
         kind="file",
     )
     screenshots: bool = option(
-        "Include screenshots of the panel and the Dagster UI, if Chromium is installed",
+        "Include screenshots of the panel and the Dagster UI, if Playwright and "
+        "Chromium are installed",
         default=True,
         flag="--screenshots/--no-screenshots",
     )
