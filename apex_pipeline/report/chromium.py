@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from apex_pipeline.errors import ApexError
@@ -86,13 +87,15 @@ def opened(program: str) -> Iterator["Chromium"]:
         raise ApexError(
             "Pictures need Playwright; install it with `pip install playwright`."
         ) from None
-    # The browser must not get the secrets in our environment.
-    bare: dict[str, str | float | bool] = {"PATH": os.environ.get("PATH", os.defpath)}
     try:
         with (
+            TemporaryDirectory(prefix="apex-chromium-") as home,
             sync_playwright() as playwright,
             playwright.chromium.launch(
-                executable_path=program, env=bare, chromium_sandbox=os.geteuid() != 0
+                executable_path=program,
+                # The browser must not get the secrets in our environment.
+                env={"PATH": os.environ.get("PATH", os.defpath), "HOME": home},
+                chromium_sandbox=os.geteuid() != 0,
             ) as browser,
         ):
             yield Chromium(browser)

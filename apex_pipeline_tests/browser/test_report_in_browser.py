@@ -108,6 +108,7 @@ def test_a_machine_without_playwright_says_so(variables, monkeypatch):
 
 def test_no_process_and_no_profile_is_left_behind(tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
     page = tmp_path / "page.html"
     page.write_text("<h1>It is here</h1>")
     with opened(find_chromium()) as chromium:
@@ -117,6 +118,7 @@ def test_no_process_and_no_profile_is_left_behind(tmp_path, monkeypatch):
         assert size(visit.png) == (390, 300)
         profile = next(tmp_path.glob("playwright_chromiumdev_profile-*"))
     assert not profile.exists()
+    assert not list(tmp_path.glob("apex-chromium-*"))
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         # It may have ended by now.
         with suppress(OSError):
