@@ -2,7 +2,7 @@
 
 ApexError
 ├── ConfigError              fix the environment; nothing was attempted
-├── CutoverError             a person decides what happens to another flow's records
+├── CutoverError             decide what happens to another flow's records
 ├── InvalidRecordError       a record that cannot be written as it stands; mend it
 │   └── MalformedRecordError it is not even JSON
 ├── RecordConflictError      the same id stands for other values already

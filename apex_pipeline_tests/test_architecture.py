@@ -125,15 +125,17 @@ recording: errors column_types settings audit metrics postgres
 analytics/csv: errors settings audit metrics postgres analytics/rollups
 analytics/forecast: settings postgres analytics/rollups
 powerbi: errors column_types metrics analytics/rollups
-defs/quarantine: errors quarantine postgres defs
 sync: errors settings audit metrics microsoft dataverse postgres provisioning
 __init__: recording
 analytics/charts: analytics/rollups analytics/forecast
 monitoring: errors settings audit microsoft quarantine postgres monitoring/alerts sync
-defs: errors settings audit metrics postgres monitoring
 reconcile: errors column_types settings audit metrics dataverse postgres sync
+command_options: errors settings quarantine dataverse postgres recording analytics/csv
+    sync reconcile
+defs: errors settings audit metrics postgres monitoring command_options
+defs/quarantine: errors quarantine postgres command_options defs
 defs/analytics: errors settings audit postgres analytics/rollups analytics/csv
-    analytics/forecast analytics/charts defs
+    analytics/forecast analytics/charts command_options defs
 monitoring/doctor: errors durations settings metrics microsoft quarantine dataverse
     postgres monitoring/alerts provisioning monitoring
 panel: errors durations column_types settings audit metrics web_gate dataverse postgres
@@ -143,21 +145,22 @@ monitoring/rules: errors durations settings metrics microsoft postgres monitorin
     provisioning monitoring monitoring/doctor
 report: errors durations settings audit metrics quarantine dataverse postgres
     monitoring/alerts analytics/csv monitoring reconcile monitoring/doctor panel
-defs/sync: errors audit metrics dataverse postgres defs/quarantine sync defs
-    monitoring/rules
+defs/sync: errors audit metrics dataverse postgres sync command_options defs
+    defs/quarantine monitoring/rules
 local: errors settings postgres monitoring/alerts monitoring monitoring/rules
-defs/alerts: errors settings monitoring/alerts defs/quarantine defs monitoring/rules
-    defs/sync
-defs/reconcile: errors dataverse defs reconcile defs/sync
+defs/alerts: errors settings monitoring/alerts command_options defs defs/quarantine
+    monitoring/rules defs/sync
+defs/reconcile: errors dataverse reconcile command_options defs defs/sync
 defs/operations: errors commands settings audit microsoft web_gate postgres
-    monitoring/alerts provisioning recording defs/quarantine monitoring defs
-    monitoring/doctor panel monitoring/rules report defs/sync defs/alerts defs/reconcile
-definitions: defs/quarantine defs defs/analytics defs/sync defs/alerts defs/reconcile
+    monitoring/alerts provisioning recording monitoring command_options defs
+    defs/quarantine monitoring/doctor panel monitoring/rules report defs/sync
+    defs/alerts defs/reconcile
+definitions: defs defs/quarantine defs/analytics defs/sync defs/alerts defs/reconcile
     defs/operations
 cli: errors durations commands settings audit metrics web_gate quarantine postgres
-    monitoring/alerts provisioning recording analytics/csv powerbi defs/quarantine
-    monitoring reconcile monitoring/doctor panel monitoring/rules report local
-    defs/operations definitions
+    monitoring/alerts provisioning recording analytics/csv powerbi monitoring reconcile
+    command_options defs/quarantine monitoring/doctor panel monitoring/rules report
+    local defs/operations definitions
 """
 # Each room, and the rooms that it may import from; the lowest first.
 

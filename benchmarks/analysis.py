@@ -31,13 +31,8 @@ from sqlalchemy import Connection, event
 
 from apex_pipeline.analytics.rollups.history import totals
 from apex_pipeline.analytics.rollups.late_days import stale
-from apex_pipeline.analytics.rollups.refresh import (
-    DAILY,
-    WEEKLY,
-    Periods,
-    refresh,
-    refresh_in,
-)
+from apex_pipeline.analytics.rollups.periods import DAILY, WEEKLY, Periods
+from apex_pipeline.analytics.rollups.refresh import refresh, refresh_in
 from apex_pipeline.analytics.rollups.rollup_checks import check, refresh_and_check
 from apex_pipeline.local.embedded_postgres import EmbeddedPostgres
 from apex_pipeline.postgres import migrations
@@ -123,7 +118,7 @@ def main() -> None:
 def _parts(text: str) -> list[str]:
     parts = text.split(",")
     if unknown := set(parts) - set(PARTS):
-        raise argparse.ArgumentTypeError(f"{unknown} is none of {', '.join(PARTS)}")
+        raise argparse.ArgumentTypeError(f"{unknown} is not one of {', '.join(PARTS)}")
     return parts
 
 

@@ -10,8 +10,10 @@ from datetime import UTC, datetime, timedelta
 import click
 
 from apex_pipeline.audit.authors import process_author
+from apex_pipeline.cli.command_line import AS_JSON, takes
 from apex_pipeline.cli.output import plain, waiting
 from apex_pipeline.cli.terminal import say
+from apex_pipeline.command_options.alert_options import ListAlertsForm, SilenceForm
 from apex_pipeline.durations import words
 from apex_pipeline.errors import ConfigError
 from apex_pipeline.monitoring.alerts.alert_center import NO_CHANNEL, ways
@@ -28,8 +30,6 @@ from apex_pipeline.settings import (
     resolve_local,
 )
 
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-
 
 @click.group()
 def alerts() -> None:
@@ -37,21 +37,16 @@ def alerts() -> None:
 
 
 @alerts.command("list")
-@_JSON
-@click.option(
-    "--days",
-    type=click.IntRange(0, 90),
-    default=0,
-    help="Include incidents resolved in the last DAYS days.",
-)
-def list_alerts(*, as_json: bool, days: int) -> None:
+@AS_JSON
+@takes(ListAlertsForm)
+def list_alerts(*, as_json: bool, form: ListAlertsForm) -> None:
     """List open incidents, silences and undelivered notices.
 
     Exits 0 even if incidents are open. In scripts use `apex status --check`.
     """
     names = [way.name for way in ways(os.environ)]
     with _journal() as journal:
-        incidents = journal.incidents(resolved_within=timedelta(days=days))
+        incidents = journal.incidents(resolved_within=timedelta(days=form.days))
         silences = [
             {"incident": silence.scope, "until": silence.until, "reason": reason}
             for silence, reason in journal.silences()
@@ -80,21 +75,9 @@ def list_alerts(*, as_json: bool, days: int) -> None:
 
 
 @alerts.command("silence")
-@click.argument("incident")
-@click.option("--until", help="End of the silence: 2026-12-24T18:00 (UTC) or …+01:00.")
-@click.option(
-    "--for", "duration", help="Length instead of an end: 90min, 4h, 2d or 1w."
-)
-@click.option("--reason", default="", help="Why; shown in `apex alerts list`.")
-@_JSON
-def silence_alert(
-    *,
-    incident: str,
-    until: str | None,
-    duration: str | None,
-    reason: str,
-    as_json: bool,
-) -> None:
+@takes(SilenceForm)
+@AS_JSON
+def silence_alert(*, form: SilenceForm, as_json: bool) -> None:
     """Send no notices about INCIDENT until the end that you give.
 
     Pass INCIDENT as notices and `apex alerts list` show it, or only the part before the
@@ -102,10 +85,13 @@ def silence_alert(
     ends, its notice is sent then. A new silence replaces an earlier one for the same
     INCIDENT.
     """
-    end = read_end(until, duration, datetime.now(UTC))
+    incident, end = (
+        form.incident,
+        read_end(form.until, form.duration, datetime.now(UTC)),
+    )
     with _journal() as journal:
         check_scope(incident, [each.fingerprint for each in journal.incidents()])
-        journal.silence(incident, end, reason, process_author(os.environ))
+        journal.silence(incident, end, form.reason, process_author(os.environ))
         late = relay(journal, os.environ)
     if as_json:
         say(
@@ -120,7 +106,7 @@ def silence_alert(
 
 
 @alerts.command("test")
-@_JSON
+@AS_JSON
 def test_alert(*, as_json: bool) -> None:
     """Send a test message through each alert channel.
 

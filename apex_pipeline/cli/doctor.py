@@ -10,9 +10,11 @@ import click
 from rich.table import Table
 
 from apex_pipeline.cli import BEGAN
+from apex_pipeline.cli.command_line import AS_JSON, takes
 from apex_pipeline.cli.output import waiting
 from apex_pipeline.cli.tables import wide_console
 from apex_pipeline.cli.terminal import printable, say
+from apex_pipeline.command_options.inspection_options import DoctorForm
 from apex_pipeline.monitoring.doctor.check_results import Line, State
 from apex_pipeline.monitoring.doctor.checklist import Surroundings, look
 from apex_pipeline.monitoring.doctor.dagster_health import Instance
@@ -28,13 +30,9 @@ _MARKS = {
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option(
-    "--send-test",
-    is_flag=True,
-    help="Also send a test message through each alert channel (up to half a minute).",
-)
-def doctor(*, as_json: bool, send_test: bool) -> None:
+@AS_JSON
+@takes(DoctorForm)
+def doctor(*, as_json: bool, form: DoctorForm) -> None:
     """Check everything the sync needs against the live systems, and say how to fix it.
 
     Changes nothing, and sends no message without --send-test. A check that depends on a
@@ -47,8 +45,8 @@ def doctor(*, as_json: bool, send_test: bool) -> None:
     with waiting("Checking …"):
         around = Surroundings(
             look_at_dagster,
-            seconds=patience(BEGAN, send_test=send_test),
-            send_test=send_test,
+            seconds=patience(BEGAN, send_test=form.send_test),
+            send_test=form.send_test,
         )
         lines = look(os.environ, around)
     if as_json:

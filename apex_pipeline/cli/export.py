@@ -6,7 +6,6 @@ import stat
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from datetime import datetime
 from pathlib import Path
 
 import click
@@ -21,48 +20,28 @@ from apex_pipeline.analytics.csv.csv_files import (
 from apex_pipeline.analytics.csv.export_audit import exporting
 from apex_pipeline.analytics.csv.export_folder import export_selection
 from apex_pipeline.analytics.csv.parquet_files import export_months
-from apex_pipeline.analytics.csv.queries import (
-    DATASETS,
-    HISTORY_DAYS,
-    Selection,
-    select,
-)
+from apex_pipeline.analytics.csv.queries import Selection
 from apex_pipeline.audit.authors import process_author
 from apex_pipeline.audit.intents import Ending
+from apex_pipeline.cli.command_line import takes
 from apex_pipeline.cli.output import waiting
 from apex_pipeline.cli.terminal import TerminalBytes, say
+from apex_pipeline.command_options.export_options import ExportForm
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.settings import load_analysis_settings, load_database_url
 
 _PIPE_STATUS = 128 + signal.SIGPIPE
 
-_DAY = click.DateTime(["%Y-%m-%d"])
-
 
 @click.command()
-@click.argument("dataset", type=click.Choice(list(DATASETS)), metavar="DATASET")
-@click.option(
-    "--from", "first", type=_DAY, metavar="DATE", help="First day, such as 2026-11-25."
-)
-@click.option("--to", "last", type=_DAY, metavar="DATE", help="Last day, inclusive.")
-@click.option(
-    "--zone",
-    metavar="ZONE",
-    help="Time zone that days are counted in.  [default: APEX_TIME_ZONE]",
-)
-@click.option(
-    "--days",
-    type=int,
-    help=f"Days of history.  [default: {HISTORY_DAYS}]",
-)
+@takes(ExportForm)
 @click.option(
     "--format",
-    "form",
+    "written_as",
     type=click.Choice(["csv", "parquet"]),
     default="csv",
-    help="Parquet: typed, one file a month, -o names a folder.  [default: csv]",
+    help="parquet writes one typed file a month into the folder of -o.  [default: csv]",
 )
-@click.option("--gzip", "compress", is_flag=True, help="Compress; so does FILE.gz.")
 @click.option(
     "-o",
     "--output",
@@ -70,41 +49,24 @@ _DAY = click.DateTime(["%Y-%m-%d"])
     default="-",
     help="File to write; - is standard output.  [default: -]",
 )
-def export(
-    *,
-    dataset: str,
-    first: datetime | None,
-    last: datetime | None,
-    zone: str | None,
-    days: int | None,
-    form: str,
-    compress: bool,
-    output: str,
-) -> None:
+def export(*, form: ExportForm, written_as: str, output: str) -> None:
     """Export rows as CSV: UTF-8, ISO dates, safe to open in a spreadsheet.
 
-    DATASET is daily or weekly for the rollups, by day or by the Monday of the week;
-    history for the last days with their averages; forecast for the days to come, and
-    forecast-totals for their sums, forecast-campaigns for those of campaigns; raw for the campaign runs themselves, by the day on
-    which they were recorded. Without --from and --to all that there is.
+    DATASET is daily or weekly (rollups, by day or by the Monday of the week), history
+    (the last days with their averages), forecast (the days to come), forecast-totals or
+    forecast-campaigns (their sums, in total or by campaign), or raw (the campaign runs, by
+    the day on which they were recorded). Without --from and --to, everything is exported.
 
     FILE is replaced only once the export is complete. Exit 0: written; 1: failed; 2:
     wrong arguments or configuration; 141: the reader closed the pipe.
     """
-    selection = select(
-        load_analysis_settings(os.environ),
-        dataset,
-        zone=zone,
-        first=first.date() if first else None,
-        last=last.date() if last else None,
-        days=days,
-    )
-    if form == "parquet":
-        _to_months(selection, output, compress=compress)
+    selection = form.selection(load_analysis_settings(os.environ))
+    if written_as == "parquet":
+        _to_months(selection, output, compress=form.compress)
         return
-    # Ended by a supervisor it clears away what it has begun, as it does for a person.
+    # On SIGTERM clean up, as on Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    compress = compress or output.endswith(".gz")
+    compress = form.compress or output.endswith(".gz")
     with Database(
         load_database_url(os.environ), application_name="apex_export"
     ) as database:
@@ -125,7 +87,7 @@ def export(
 def _to_months(selection: Selection, output: str, *, compress: bool) -> None:
     if output == "-" or compress:
         raise click.UsageError(
-            "Parquet goes into a folder, by months: -o FOLDER, without --gzip."
+            "Parquet needs a folder, with one file a month: -o FOLDER, without --gzip."
         )
     with (
         Database(

@@ -7,8 +7,10 @@ import os
 import click
 
 from apex_pipeline.audit.authors import process_author
+from apex_pipeline.cli.command_line import AS_JSON, takes
 from apex_pipeline.cli.output import waiting
 from apex_pipeline.cli.terminal import say
+from apex_pipeline.command_options.provision_options import ProvisionForm
 from apex_pipeline.provisioning.administrator import load_administrator
 from apex_pipeline.provisioning.audited import provision_audited
 from apex_pipeline.provisioning.databases import (
@@ -17,56 +19,53 @@ from apex_pipeline.provisioning.databases import (
 from apex_pipeline.provisioning.dataverse import Outcome
 from apex_pipeline.settings import load_database_url, load_settings, read_variable
 
-_PLAN = click.option(
-    "--plan", is_flag=True, help="Show what would change; change nothing."
-)
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-
 
 @click.group(invoke_without_command=True)
-@_PLAN
-@_JSON
+@takes(ProvisionForm)
+@AS_JSON
 @click.pass_context
-def provision(ctx: click.Context, *, plan: bool, as_json: bool) -> None:
+def provision(ctx: click.Context, *, form: ProvisionForm, as_json: bool) -> None:
     """Create what the database and Dataverse lack; leave everything else alone.
 
     Without a subcommand it does both, the database first. Exit 0: both are complete, or
     the plan can be applied; 1: failed, or something needs a fix by hand.
     """
     if ctx.invoked_subcommand is not None:
-        if plan or as_json:
+        if form.plan_only or as_json:
             raise click.UsageError("Put options after the subcommand.", ctx)
         return
     # Validate the configuration of both ends before changing either.
     settings = load_settings(os.environ)
     load_administrator(os.environ, settings.dataverse)
-    database = _database(plan=plan, as_json=as_json)
-    dataverse = _dataverse(plan=plan, as_json=as_json)
+    database = _database(plan=form.plan_only, as_json=as_json)
+    dataverse = _dataverse(plan=form.plan_only, as_json=as_json)
     if as_json:
         _print_json({"database": database, "dataverse": _document(dataverse)})
     ctx.exit(1 if dataverse.plan.drifts else 0)
 
 
 @provision.command("database")
-@_PLAN
-@_JSON
-def provision_database(*, plan: bool, as_json: bool) -> None:
+@takes(ProvisionForm)
+@AS_JSON
+def provision_database(*, form: ProvisionForm, as_json: bool) -> None:
     """Apply the pending migrations in sql/.
 
     An existing campaign_metrics keeps its rows, types and indexes. Only what is missing
     is added, without long locks. Needs only DATABASE_URL. If DAGSTER_POSTGRES_URL is
     set, the alert tables are created there too.
     """
-    names = _database(plan=plan, as_json=as_json)
+    names = _database(plan=form.plan_only, as_json=as_json)
     if as_json:
         _print_json(names)
 
 
 @provision.command("dataverse")
-@_PLAN
-@_JSON
+@takes(ProvisionForm)
+@AS_JSON
 @click.pass_context
-def provision_dataverse(ctx: click.Context, *, plan: bool, as_json: bool) -> None:
+def provision_dataverse(
+    ctx: click.Context, *, form: ProvisionForm, as_json: bool
+) -> None:
     """Create the table, its columns, the security role and the application user.
 
     Adds only what is missing. It never deletes, narrows or renames anything. If
@@ -78,7 +77,7 @@ def provision_dataverse(ctx: click.Context, *, plan: bool, as_json: bool) -> Non
     writes. Without them it signs in as the application itself. The application then
     needs the right to customize, and no test record is written.
     """
-    outcome = _dataverse(plan=plan, as_json=as_json)
+    outcome = _dataverse(plan=form.plan_only, as_json=as_json)
     if as_json:
         _print_json(_document(outcome))
     ctx.exit(1 if outcome.plan.drifts else 0)

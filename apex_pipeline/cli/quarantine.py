@@ -9,9 +9,11 @@ from collections.abc import Mapping, Sequence
 
 import click
 
+from apex_pipeline.cli.command_line import AS_JSON, takes
 from apex_pipeline.cli.output import plain, waiting
 from apex_pipeline.cli.tables import print_table, words
 from apex_pipeline.cli.terminal import say
+from apex_pipeline.command_options.quarantine_options import QuarantineForm
 from apex_pipeline.errors import ApexError
 from apex_pipeline.postgres import store
 from apex_pipeline.postgres.store import Store
@@ -20,18 +22,7 @@ from apex_pipeline.quarantine.explanation import examine
 from apex_pipeline.quarantine.listing import Cause, QuarantinedRow
 from apex_pipeline.settings import dagster_environment, load_settings, read_variable
 
-_CODE = click.option("--code", help="Only rows refused with this code.")
-_MATCHING = click.option(
-    "--matching", metavar="TEXT", help="Only rows whose message contains TEXT."
-)
-_DROPPED = click.option(
-    "--dropped",
-    is_flag=True,
-    help="Dropped rows instead of quarantined ones.",
-)
-_ALL = click.option("--all", "everything", is_flag=True, help="All rows.")
 _YES = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
 
 @click.group()
@@ -44,33 +35,21 @@ def quarantine() -> None:
 
 
 @quarantine.command("list")
-@_CODE
-@_MATCHING
-@_DROPPED
-@click.option("--by-cause", is_flag=True, help="Group by cause.")
+@takes(
+    QuarantineForm,
+    *("code", "matching", "dropped", "by_cause", "offset"),
+    action="list",
+)
 @click.option(
     "--limit", type=click.IntRange(1, 10_000), default=50, show_default=True,
     help="Maximum lines to show.",
 )  # fmt: skip
-@click.option(
-    "--offset", type=click.IntRange(0, 2**31 - 1), default=0, help="Lines to skip."
-)
-@_JSON
-def list_rows(
-    *,
-    code: str | None,
-    matching: str | None,
-    dropped: bool,
-    by_cause: bool,
-    limit: int,
-    offset: int,
-    as_json: bool,
-) -> None:
+@AS_JSON
+def list_rows(*, form: QuarantineForm, limit: int, as_json: bool) -> None:
     """List the rows and why each was refused, oldest refusal first."""
-    everything = code is None and matching is None
-    selection = Selection((), code, matching, everything, dropped)
+    selection, offset = form.selection(), form.offset
     with _opened() as opened:
-        read = opened.quarantine_causes if by_cause else opened.quarantined_rows
+        read = opened.quarantine_causes if form.by_cause else opened.quarantined_rows
         found: Sequence[Cause | QuarantinedRow] = read(selection, limit, offset)
         counts = {
             "quarantined": opened.quarantine_count(),
@@ -78,23 +57,23 @@ def list_rows(
         }
     if as_json:
         lines = [dataclasses.asdict(one) for one in found]
-        _print_json(counts | {"causes" if by_cause else "rows": lines})
+        _print_json(counts | {"causes" if form.by_cause else "rows": lines})
         return
     if found:
         print_table([_cells(one) for one in found])
-    elif offset or not everything:
+    elif offset or not selection.everything:
         say(f"No matching rows{f' after the first {offset}' if offset else ''}.")
     if len(found) == limit:
         say(f"There may be more: --offset {offset + limit}")
     say(
         f"{counts['quarantined']} in quarantine, {counts['dropped']} dropped"
-        f"{' (--dropped shows them)' if counts['dropped'] and not dropped else ''}."
+        f"{' (--dropped shows them)' if counts['dropped'] and not form.dropped else ''}."
     )
 
 
 @quarantine.command()
 @click.argument("row_id", metavar="ID")
-@_JSON
+@AS_JSON
 def show(*, row_id: str, as_json: bool) -> None:
     """Show one row: why it was refused, its values, and what would be sent."""
     with _opened() as opened:
@@ -124,31 +103,22 @@ def show(*, row_id: str, as_json: bool) -> None:
 
 
 @quarantine.command()
-@click.argument("ids", nargs=-1)
-@_CODE
-@_MATCHING
-@_ALL
-@_DROPPED
+@takes(
+    QuarantineForm,
+    *("ids", "code", "matching", "all_rows", "dropped"),
+    action="release",
+)
 @_YES
-@_JSON
-def release(
-    *,
-    ids: tuple[str, ...],
-    code: str | None,
-    matching: str | None,
-    everything: bool,
-    dropped: bool,
-    yes: bool,
-    as_json: bool,
-) -> None:
+@AS_JSON
+def release(*, form: QuarantineForm, yes: bool, as_json: bool) -> None:
     """Deliver rows with the next sync: by ID, by cause, or --all.
 
     To bring dropped rows back, pass their IDs or --dropped. If any ID is not in
     quarantine, nothing is released.
     """
-    selection = Selection(ids, code, matching, everything, dropped)
+    selection = form.selection()
     with _opened() as opened:
-        if everything:
+        if form.all_rows:
             _confirm(opened, selection, "Release", yes=yes)
         count = opened.release(selection)
         _tell_dagster(opened)
@@ -162,34 +132,21 @@ def release(
 
 
 @quarantine.command()
-@click.argument("ids", nargs=-1)
-@_CODE
-@_MATCHING
-@_ALL
-@click.option(
-    "--reason", required=True, help="Why they are never sent; stored with the rows."
+@takes(
+    QuarantineForm,
+    *("ids", "code", "matching", "all_rows", "reason", "decided_by"),
+    action="drop",
 )
-@click.option("--by", help="Who decided it.  [default: your user name on this machine]")
 @_YES
-@_JSON
-def drop(
-    *,
-    ids: tuple[str, ...],
-    code: str | None,
-    matching: str | None,
-    everything: bool,
-    reason: str,
-    by: str | None,
-    yes: bool,
-    as_json: bool,
-) -> None:
+@AS_JSON
+def drop(*, form: QuarantineForm, yes: bool, as_json: bool) -> None:
     """Stop sending rows for good: by ID, by cause, or --all.
 
     Dropped rows stay in Postgres and no longer raise alerts. `apex quarantine release`
     brings them back. If any ID is not in quarantine, nothing is dropped.
     """
-    selection = Selection(ids, code, matching, everything)
-    decision = Decision(reason, by if by is not None else _user())
+    selection = form.selection()
+    decision = Decision(form.reason, form.decided_by or _user())
     with _opened() as opened:
         _confirm(opened, selection, "Drop", yes=yes)
         count = opened.drop(selection, decision)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import math
 import os
 import signal
 import sys
@@ -12,8 +11,10 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from apex_pipeline.cli.command_line import AS_JSON, takes
 from apex_pipeline.cli.output import plain, waiting
 from apex_pipeline.cli.terminal import printable, say
+from apex_pipeline.command_options.reconcile_options import ReconcileForm
 from apex_pipeline.definitions import defs
 from apex_pipeline.defs.operations.launch import FinishedRun, reconcile_through_dagster
 from apex_pipeline.postgres.database import Database
@@ -59,46 +60,9 @@ _MEANINGS = {
 
 
 @click.command()
-@click.option(
-    "--repair",
-    is_flag=True,
-    help="Clear exported_at where the record is missing or differs; the next sync "
-    "sends these rows again.",
-)
-@click.option(
-    "--adopt",
-    is_flag=True,
-    help="Accept the records that another flow created as the delivery of their rows, "
-    "and allow the sync to start. Switch that flow off first.",
-)
-@click.option(
-    "--days",
-    type=click.IntRange(1, 36_500),
-    help="Compare only rows of the last DAYS days.",
-)
-@click.option("--full", is_flag=True, help="Start over and compare everything.")
-@click.option(
-    "--time-budget",
-    type=click.FloatRange(0, 3600, min_open=True),
-    metavar="SECONDS",
-    help="Stop starting new work after SECONDS.  [default: 900]",
-)
-@click.option(
-    "--requests",
-    type=click.IntRange(1, 1_000_000),
-    help="Stop starting new work after this many requests.  [default: 5000]",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def reconcile(
-    *,
-    repair: bool,
-    adopt: bool,
-    days: int | None,
-    full: bool,
-    time_budget: float | None,
-    requests: int | None,
-    as_json: bool,
-) -> None:
+@takes(ReconcileForm)
+@AS_JSON
+def reconcile(*, form: ReconcileForm, as_json: bool) -> None:
     """Compare exported rows with their Dataverse records, by id, in all 13 columns.
 
     The first run compares everything. Later runs compare what changed on either side,
@@ -106,31 +70,15 @@ def reconcile(
     Exit 0: everything agrees, or is repaired; 1: something does not agree, the
     comparison failed, or another one is running; 2: the configuration is wrong.
     """
-    if time_budget is not None and math.isnan(time_budget):
-        raise click.BadParameter(
-            "nan is not a number of seconds", param_hint="time-budget"
-        )
-    if days is not None and (full or adopt):
+    if form.days and (form.full or form.adopt):
         raise click.UsageError("--days cannot be combined with --full or --adopt.")
     # On SIGTERM stop as on Ctrl-C, and report what was done.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    config = {
-        "repair": repair,
-        "adopt": adopt,
-        "days": days,
-        "full": full,
-        "time_budget_seconds": time_budget,
-        "requests": requests,
-    }
     settings = load_settings(os.environ)
     # Dagster reads its variables from the process.
     os.environ.update(dagster_environment(os.environ))
     with waiting("Comparing rows with records …"):
-        ended = reconcile_through_dagster(
-            defs(),
-            {name: value for name, value in config.items() if value},
-            os.environ,
-        )
+        ended = reconcile_through_dagster(defs(), form.given(), os.environ)
     run, standing = _read(settings, ended)
     is_well = ended.failure is None and ended.note is None and standing.is_settled
     if as_json:

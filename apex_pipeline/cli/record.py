@@ -9,8 +9,10 @@ from typing import Any, TextIO, TypeVar
 import click
 
 from apex_pipeline.audit.authors import process_author
+from apex_pipeline.cli.command_line import takes
 from apex_pipeline.cli.output import progress
 from apex_pipeline.cli.terminal import say
+from apex_pipeline.command_options.record_options import RecordForm
 from apex_pipeline.metrics import COLUMNS
 from apex_pipeline.recording import load_file, open_database
 from apex_pipeline.recording.campaign_names import keep_names, read_names
@@ -45,50 +47,13 @@ def _field_options(command: _Command) -> _Command:
 @click.group(invoke_without_command=True)
 @_field_options
 @click.option("--id", metavar="TEXT", help="Id of the row: a UUID or any other text.")
-@click.option("--idempotency-key", metavar="TEXT", help="Text unique to this record.")
-@click.option(
-    "--json",
-    "document",
-    metavar="TEXT",
-    help="The record as the JSON object that agents send; - reads standard input.",
-)
-@click.option(
-    "--file",
-    "path",
-    type=click.Path(exists=True, dir_okay=False, allow_dash=True),
-    help="JSON Lines, or CSV with a header; may be gzipped; - reads standard input.",
-)
-@click.option(
-    "--format",
-    "written",
-    type=click.Choice([f.value for f in Format]),
-    help="Format of --file, if its name does not show it.",
-)
-@click.option(
-    "--dialect",
-    type=click.Choice([d.value for d in Dialect]),
-    help="CSV dialect: excel-eu has semicolons or tabs between cells, and decimal commas.",
-)
-@click.option("--skip-bad", is_flag=True, help="Skip invalid lines of --file.")
-@click.option(
-    "--rejects",
-    type=click.Path(dir_okay=False),
-    help="Where --skip-bad lists the skipped lines.  [default: FILE.rejects.jsonl]",
-)
-@click.option("--dry-run", is_flag=True, help="Check everything; write nothing.")
+@takes(RecordForm)
 @click.pass_context
 def record(
     context: click.Context,
     /,
     *,
-    document: str | None,
-    path: str | None,
-    written: str | None,
-    dialect: str | None,
-    skip_bad: bool,
-    rejects: str | None,
-    dry_run: bool,
-    idempotency_key: str | None,
+    form: RecordForm,
     **fields: str | None,
 ) -> None:
     """Insert metrics of campaign runs into campaign_metrics; the sync delivers them.
@@ -103,30 +68,29 @@ def record(
     if context.invoked_subcommand is not None:
         return
     given = {name: value for name, value in fields.items() if value is not None}
-    if [bool(given), document is not None, path is not None].count(True) != 1:
+    if [bool(given), bool(form.record), bool(form.file)].count(True) != 1:
         raise click.UsageError(
             "Pass the fields as options, or as --json, or pass --file."
         )
-    if path is None:
-        if skip_bad or rejects or written or dialect:
+    dialect = Dialect(form.dialect)
+    if not form.file:
+        if form.skip_bad or form.rejects or form.format or dialect is not Dialect.EXCEL:
             raise click.UsageError(
                 "--format, --dialect, --skip-bad and --rejects need --file."
             )
-        outcome = _record_one(given, document, idempotency_key, dry_run=dry_run)
-        say(_sentence(outcome, dry_run=dry_run))
+        outcome = _record_one(given, form)
+        say(_sentence(outcome, dry_run=form.dry_run))
         return
-    if idempotency_key is not None or (rejects and not skip_bad):
+    if form.idempotency_key or (form.rejects and not form.skip_bad):
         raise click.UsageError(
             "--idempotency-key cannot be used with --file; --rejects needs --skip-bad."
         )
-    report = _report_path(path, rejects) if skip_bad else None
-    found = _format(path, written)
-    if dialect and found is not Format.CSV:
+    report = _report_path(form) if form.skip_bad else None
+    found = _format(form)
+    if dialect is not Dialect.EXCEL and found is not Format.CSV:
         raise click.UsageError("--dialect applies only to CSV.")
-    loaded = _load(
-        path, found, Dialect(dialect or Dialect.EXCEL), report, dry_run=dry_run
-    )
-    say(_counts(loaded, report, dry_run=dry_run))
+    loaded = _load(form, found, dialect, report)
+    say(_counts(loaded, report, dry_run=form.dry_run))
 
 
 @record.command("campaigns")
@@ -135,7 +99,7 @@ def campaigns(file: TextIO) -> None:
     """Give names to campaigns, for the views, the panel and the files.
 
     FILE is CSV with the columns campaign_id and name; - reads standard input. A name
-    takes the place of the one that the campaign had; all of them are written or none.
+    replaces the campaign's previous one; either all are written or none.
     """
     names = read_names(file)
     with open_database() as database:
@@ -143,10 +107,8 @@ def campaigns(file: TextIO) -> None:
     say(f"{len(names):,} campaigns read; {changed:,} names are new or changed.")
 
 
-def _record_one(
-    given: Mapping[str, str], document: str | None, key: str | None, *, dry_run: bool
-) -> Recorded:
-    if document is None:
+def _record_one(given: Mapping[str, str], form: RecordForm) -> Recorded:
+    if not form.record:
         spelling = OPTIONS
         cells = {OPTIONS.names[column]: text for column, text in given.items()}
         values = parse_cells(cells, spelling)
@@ -154,13 +116,20 @@ def _record_one(
             # An empty cell in a file means no id; an empty --id is a mistake to report.
             values[spelling.names[ID]] = ""
     else:
-        text = decode_json(sys.stdin.buffer.read()) if document == _DASH else document
-        values = parse_json(text)
+        values = parse_json(
+            decode_json(sys.stdin.buffer.read())
+            if form.record == _DASH
+            else form.record
+        )
         spelling = spelling_of(values.keys())
     with open_database() as database:
-        author = process_author(os.environ)
         return record_one(
-            database, values, spelling, key=key, dry_run=dry_run, author=author
+            database,
+            values,
+            spelling,
+            key=form.idempotency_key or None,
+            dry_run=form.dry_run,
+            author=process_author(os.environ),
         )
 
 
@@ -170,37 +139,38 @@ def _sentence(outcome: Recorded, *, dry_run: bool) -> str:
     return f"{outcome.id} {'would be recorded' if dry_run else 'recorded'}."
 
 
-def _format(path: str, written: str | None) -> Format:
-    found = Format(written) if written else format_of(path)
+def _format(form: RecordForm) -> Format:
+    found = Format(form.format) if form.format else format_of(form.file)
     if found is None:
         raise click.UsageError(
-            f"Cannot tell the format from the name {path}; pass --format."
+            f"Cannot tell the format from the name {form.file}; pass --format."
         )
     return found
 
 
-def _report_path(path: str, rejects: str | None) -> Path:
-    if rejects:
-        return Path(rejects)
-    return Path("rejects.jsonl" if path == _DASH else f"{path}.rejects.jsonl")
+def _report_path(form: RecordForm) -> Path:
+    if form.rejects:
+        return Path(form.rejects)
+    name = "rejects.jsonl" if form.file == _DASH else f"{form.file}.rejects.jsonl"
+    return Path(name)
 
 
 def _load(
-    path: str, written: Format, dialect: Dialect, report: Path | None, *, dry_run: bool
+    form: RecordForm, written: Format, dialect: Dialect, report: Path | None
 ) -> Loaded:
     try:
         with (
-            click.open_file(path, "rb") as raw,
-            progress("Recording", _size(path)) as tell,
+            click.open_file(form.file, "rb") as raw,
+            progress("Recording", _size(form.file)) as tell,
         ):
             return load_file(
                 raw,
-                path,
+                form.file,
                 written,
                 dialect=dialect,
                 report=report,
                 tell=tell,
-                dry_run=dry_run,
+                dry_run=form.dry_run,
             )
     except OSError as error:
         raise click.ClickException(f"{error}; nothing was written.") from error

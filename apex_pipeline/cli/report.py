@@ -6,9 +6,11 @@ from pathlib import Path
 
 import click
 
+from apex_pipeline.cli.command_line import takes
 from apex_pipeline.cli.doctor import look_at_dagster
 from apex_pipeline.cli.output import waiting
 from apex_pipeline.cli.terminal import say
+from apex_pipeline.command_options.inspection_options import ReportForm
 from apex_pipeline.commands import SUMMARIES
 from apex_pipeline.report.composing import ReportOptions, compose
 from apex_pipeline.report.dagster_facts import Orchestration
@@ -17,34 +19,10 @@ from apex_pipeline.report.report_files import default_path, write
 from apex_pipeline.report.report_subject import Readers
 from apex_pipeline.settings import dagster_environment, state_dir
 
-_FILE = click.Path(dir_okay=False, path_type=Path)
-
 
 @click.command()
-@click.option("--html", is_flag=True, help="One HTML file with the pictures embedded.")
-@click.option(
-    "-o",
-    "--output",
-    type=_FILE,
-    metavar="FILE",
-    help="File to write.  [default: reports/completion-DATE-TIME in APEX_STATE_DIR]",
-)
-@click.option(
-    "--junit-xml",
-    type=_FILE,
-    metavar="FILE",
-    help="Test results that `pytest --junit-xml` wrote.  [default: test-results.xml in "
-    "APEX_STATE_DIR]",
-)
-@click.option(
-    "--screenshots/--no-screenshots",
-    default=True,
-    show_default=True,
-    help="Include screenshots of the panel and the Dagster UI, if Chromium is installed.",
-)
-def report(
-    *, html: bool, output: Path | None, junit_xml: Path | None, screenshots: bool
-) -> None:
+@takes(ReportForm)
+def report(*, form: ReportForm) -> None:
     """Measure the live system and write the completion report.
 
     Writes Markdown with the pictures beside it, or with --html one file to send or
@@ -54,14 +32,19 @@ def report(
     Exit 0: written, whatever the findings; 1: could not be written; 2: the
     configuration names neither Postgres nor Dataverse, so there is nothing to report.
     """
+    results = Path(form.junit_xml) if form.junit_xml else None
     given = dict(os.environ)
     # Dagster reads its variables from the process.
     os.environ.update(dagster_environment(given))
     with waiting("Measuring …") as tell:
         readers = Readers(look_at_dagster, _read_orchestration, SUMMARIES, tell=tell)
-        made = compose(given, readers, ReportOptions(junit_xml, screenshots))
-    path = output or default_path(made, state_dir(given), html=html)
-    write(made, path.absolute(), html=html)
+        made = compose(given, readers, ReportOptions(results, form.screenshots))
+    path = (
+        Path(form.output)
+        if form.output
+        else default_path(made, state_dir(given), html=form.html)
+    )
+    write(made, path.absolute(), html=form.html)
     say(f"{path}: {counts_in_words(made)}")
 
 

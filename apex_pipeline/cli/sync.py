@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import math
 import os
 import signal
 import sys
@@ -10,13 +9,14 @@ from collections.abc import Mapping
 
 import click
 
+from apex_pipeline.cli.command_line import AS_JSON, takes
 from apex_pipeline.cli.output import plain, waiting
 from apex_pipeline.cli.terminal import say
+from apex_pipeline.command_options.sync_options import SyncForm
 from apex_pipeline.definitions import defs
 from apex_pipeline.defs.operations.launch import FinishedRun, sync_through_dagster
-from apex_pipeline.errors import ConfigError, DatabaseError
+from apex_pipeline.errors import DatabaseError
 from apex_pipeline.postgres import store
-from apex_pipeline.postgres.resent_rows import parse_instant, parse_slice
 from apex_pipeline.postgres.run_ledger import RunRecord, RunStatus
 from apex_pipeline.settings import dagster_environment, load_settings
 
@@ -24,68 +24,10 @@ from apex_pipeline.settings import dagster_environment, load_settings
 _READ_SECONDS = 3.0
 
 
-def _instant(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
-    """Check that it is a date or an instant; return it unparsed."""
-    try:
-        parse_instant("it", value)
-    except ConfigError as error:
-        raise click.BadParameter(f"{value!r} is not a valid instant: {error}") from None
-    return value
-
-
 @click.command()
-@click.option("--limit", type=click.IntRange(1), help="Maximum rows to deliver.")
-@click.option(
-    "--time-budget",
-    type=click.FloatRange(0, 240, min_open=True),
-    metavar="SECONDS",
-    help="Stop starting new work after SECONDS.  [default: 240]",
-)
-@click.option(
-    "--rows-per-request",
-    type=click.IntRange(1, 1000),
-    metavar="ROWS",
-    help="Rows per request.  [default: adapts to what Dataverse handles best]",
-)
-@click.option(
-    "--dry-run", is_flag=True, help="Read and validate; send nothing, mark nothing."
-)
-@click.option(
-    "--accept-duplicates",
-    is_flag=True,
-    help="Deliver although the table holds records that another flow created. Stored; "
-    "pass it only once.",
-)
-@click.option(
-    "--since",
-    metavar="INSTANT",
-    callback=_instant,
-    help="Resend rows created at or after this date or instant …",
-)
-@click.option(
-    "--until",
-    metavar="INSTANT",
-    callback=_instant,
-    help="… and before this date or instant …",
-)
-@click.option("--campaign", metavar="ID", help="… for this campaign.")
-@click.option(
-    "--exported-before",
-    metavar="INSTANT",
-    callback=_instant,
-    help="Continue an interrupted resend: skip rows exported at or after this instant.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def sync(
-    *,
-    limit: int | None,
-    time_budget: float | None,
-    rows_per_request: int | None,
-    dry_run: bool,
-    accept_duplicates: bool,
-    as_json: bool,
-    **part: str | None,
-) -> None:
+@takes(SyncForm)
+@AS_JSON
+def sync(*, form: SyncForm, as_json: bool) -> None:
     """Deliver pending rows now, with the same job that the schedule runs.
 
     With --since, --until or --campaign, the matching rows are sent again instead of the
@@ -96,23 +38,11 @@ def sync(
     The run goes through Dagster's queue if a daemon is alive, otherwise it runs in this
     process. If another sync is running, the command says so and exits 0.
     """
-    if time_budget is not None and math.isnan(time_budget):
-        raise click.BadParameter(
-            "nan is not a number of seconds", param_hint="time-budget"
-        )
     # On SIGTERM stop as on Ctrl-C, and report what was done.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    config: dict[str, object] = {
-        "limit": limit,
-        "time_budget_seconds": time_budget,
-        "rows_per_request": rows_per_request,
-        "dry_run": dry_run,
-        "accept_duplicates": accept_duplicates,
-    }
     # Report a wrong slice before starting a run.
-    parse_slice(**part)
-    config = {name: value for name, value in (config | part).items() if value}
-    run, record = _sync(config, os.environ)
+    form.options()
+    run, record = _sync(form.given(), os.environ)
     if as_json:
         say(json.dumps(_outcome(run, record), default=plain, allow_nan=False))
     else:

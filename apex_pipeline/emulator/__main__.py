@@ -36,10 +36,10 @@ It is an identity provider and an environment in one, at one address:
   Graph       https://localhost:PORT/graph/v1.0/  (sendMail in MIME format, and
               applications(appId='…'); scope https://localhost:PORT/graph/.default)
 
-Clients have to trust the certificate: REQUESTS_CA_BUNDLE, SSL_CERT_FILE or their own
-option, set to ca.pem in the state folder. The client secret comes by the environment
-variable EMULATOR_CLIENT_SECRET; without it one is made and kept in client_secret there.
-Records and definitions are kept in the folder and survive kill -9.
+Clients must trust the certificate: set REQUESTS_CA_BUNDLE, SSL_CERT_FILE or their own
+option to ca.pem in the state folder. EMULATOR_CLIENT_SECRET sets the client secret;
+otherwise one is generated and kept in client_secret there. Records and definitions are
+kept in the folder and survive kill -9.
 
 \b
 For tests, with the header "Authorization: Bearer SECRET", where SECRET is what the
@@ -64,7 +64,7 @@ Kinds of faults, each with count, skip, probability, method, path (a regular
 expression), retry_after and delay:
 {kinds}
 
-What it does not do answers 501 with a Dataverse error body that names it.
+Unsupported requests answer 501 with a Dataverse error body that names what is missing.
 
 \b
 In a Python test, without a process of its own:
@@ -268,12 +268,14 @@ def _announce(
     click.echo(f"Dataverse emulator  https://{name}:{port}")
     click.echo(f"  tenant            {options.tenant_id}")
     click.echo(f"  application       {options.client_id}, secret {secret}")
-    click.echo(f"  trust             {certificate.ca or 'whoever signed it'}")
+    click.echo(
+        f"  trust             {certificate.ca or 'the authority that signed it'}"
+    )
     click.echo(f"  /_emulator/       secret in {_control_secret_file(flags)}")
 
 
 def _write_port(path: Path, port: int) -> None:
-    """Whoever waits for the file never sees half of it."""
+    """Replace the file as a whole, so that a reader never sees half of it."""
     partial = path.with_name(path.name + ".part")
     partial.write_text(f"{port}\n")
     partial.replace(path)

@@ -17,7 +17,7 @@ class WebApiError(Exception):
     Attributes:
         status: HTTP status.
         code: Dataverse's code, hexadecimal.
-        message: Text for a person.
+        message: Text for people.
         headers: Further response headers, such as Retry-After.
         annotations: Members that are added on `odata.include-annotations="*"`.
     """

@@ -90,7 +90,7 @@ class Faults:
         self.clear()
 
     def clear(self) -> None:
-        """Take all rules away and begin the dice anew."""
+        """Remove all rules and reset the random numbers."""
         self.rules: list[Fault] = []
         self._random = random.Random(self._seed)  # noqa: S311 # dice, not secrets
         self._first_uses: dict[str, int] = {}

@@ -61,7 +61,7 @@ def database(postgres: EmbeddedPostgres) -> Child:
 
 
 def emulator(services: Services, certificates: Certificates) -> Child:
-    """The Dataverse emulator, which is told nothing of the pipeline."""
+    """The Dataverse emulator; it gets no variables of the pipeline."""
     return Child(
         name=EMULATOR,
         command=lambda: [

@@ -9,17 +9,17 @@ from memory.
 import queue
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from apex_pipeline.errors import DatabaseError
 from apex_pipeline.local import child_commands
-from apex_pipeline.monitoring.alerts.dispatch import deliver
+from apex_pipeline.monitoring.alerts.channels import deliver
 from apex_pipeline.monitoring.alerts.incidents import Incident, decide
-from apex_pipeline.monitoring.alerts.journal import Journal, Look
-from apex_pipeline.monitoring.alerts.notice import Channel, Notice
-from apex_pipeline.monitoring.alerts.observations import Observation
-from apex_pipeline.monitoring.alerts.outbox import Waiting, pause
+from apex_pipeline.monitoring.alerts.journal import Journal
+from apex_pipeline.monitoring.alerts.notice import Channel, Notice, Observation
+from apex_pipeline.monitoring.alerts.outbox import pause
 from apex_pipeline.monitoring.alerts.send_limits import within
 from apex_pipeline.monitoring.rules.catalogue import (
     PROCESS_DIED,
@@ -164,9 +164,8 @@ class Notifier:
         names = [channel.name for channel in self._channels]
         if self._answers and self._record(observations, names, now):
             return
-        decision = decide(self._incidents, observations, [], now)
-        self._incidents = decision.incidents
-        for notice in decision.notices:
+        self._incidents, notices = decide(self._incidents, observations, [], now)
+        for notice in notices:
             self._outbox.put(notice, names)
         # The journal may contain incidents that ended meanwhile.
         for each in observations:
@@ -182,7 +181,7 @@ class Notifier:
         def write() -> None:
             if held:
                 self._journal.adopt(held)
-            self._journal.record(NAME, lambda _: Look(seen, {}), names, now)
+            self._journal.record(NAME, lambda _: (seen, {}), names, now)
 
         try:
             # It may hang since the last check; the alert must still be sent.
@@ -214,17 +213,17 @@ class MemoryOutbox:
         """Start empty."""
         self._lock = threading.Lock()
         self._number = 0
-        self._waiting: dict[int, tuple[str, datetime, Waiting]] = {}
+        self._waiting: dict[int, tuple[str, datetime, Notice]] = {}
 
     def put(self, notice: Notice, channels: Sequence[str]) -> None:
         """Queue a notice for each of these channels."""
         with self._lock:
             for channel in channels:
                 self._number += 1
-                waiting = Waiting(self._number, 1, notice)
-                self._waiting[self._number] = channel, datetime.now(UTC), waiting
+                queued = replace(notice, number=self._number, attempts=1)
+                self._waiting[self._number] = channel, datetime.now(UTC), queued
 
-    def claim(self, channel: str) -> Waiting | None:
+    def claim(self, channel: str) -> Notice | None:
         """The first notice if it is due for a channel; one thread serves a channel."""
         with self._lock:
             first = next((w for w in self._waiting.values() if w[0] == channel), None)
@@ -232,18 +231,18 @@ class MemoryOutbox:
             return None
         return first[2]
 
-    def delivered(self, waiting: Waiting) -> None:
+    def delivered(self, notice: Notice) -> None:
         """Remove a delivered notice."""
         with self._lock:
-            del self._waiting[waiting.id]
+            del self._waiting[notice.number]
 
-    def failed(self, waiting: Waiting, error: str, retry_after: float | None) -> None:  # noqa: ARG002  nobody reads it here
+    def failed(self, notice: Notice, error: str, retry_after: float | None) -> None:  # noqa: ARG002  not shown anywhere
         """Keep a notice for the next attempt."""
-        due = datetime.now(UTC) + pause(waiting.attempts, retry_after)
-        again = Waiting(waiting.id, waiting.attempts + 1, waiting.notice)
+        due = datetime.now(UTC) + pause(notice.attempts, retry_after)
+        again = replace(notice, attempts=notice.attempts + 1)
         with self._lock:
-            channel, *_ = self._waiting[waiting.id]
-            self._waiting[waiting.id] = channel, due, again
+            channel, *_ = self._waiting[notice.number]
+            self._waiting[notice.number] = channel, due, again
 
 
 def _key(name: str) -> str:

@@ -74,7 +74,7 @@ class Services:
 
     @property
     def ui_url(self) -> str:
-        """Where a person looks."""
+        """Address to open in a browser."""
         return self.ui.url
 
     @property

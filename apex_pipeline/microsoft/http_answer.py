@@ -39,7 +39,7 @@ class Answer:
 
     @property
     def ok(self) -> bool:
-        """Whether its status reports success, whoever gave it."""
+        """Whether the status reports success, from any sender."""
         return 200 <= self.status < 300
 
     @property

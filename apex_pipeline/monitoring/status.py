@@ -25,7 +25,7 @@ class Status:
         oldest_pending_seconds: Age of the oldest of them.
         quarantined: Rows put aside because Dataverse cannot take them, to be tried
             again.
-        dropped: Rows that a person decided never to send.
+        dropped: Rows that are never to be sent.
         last_success_at: End of the last run that did not fail.
         last_failure: What the last run failed with; None if it did not.
         delivered_24h: Rows delivered in the last 24 hours.

@@ -1,7 +1,23 @@
-"""JSON schemas of the API's answers, built from the definitions that produce them."""
+"""JSON schemas of the API's answers, built from the definitions that produce them.
 
-from typing import Any
+pydantic makes them from types. What a route returns is not validated again: a test holds
+the answers to the schemas.
+"""
 
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import ConfigDict, Field, TypeAdapter, create_model
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+
+from apex_pipeline.analytics.forecast.latest_forecast import (
+    OutlookCampaign,
+    OutlookDay,
+    OutlookTotal,
+)
+from apex_pipeline.analytics.rollups.history import HistoryDay
 from apex_pipeline.column_types import ColumnType, DecimalNumber, Text, WholeNumber
 from apex_pipeline.metrics import COLUMNS, PRIMARY_KEY
 from apex_pipeline.panel.api_documents import ACCURACY
@@ -9,198 +25,156 @@ from apex_pipeline.panel.tiles import TILES
 
 Schema = dict[str, Any]
 
-_INSTANT: Schema = {"type": "string", "format": "date-time"}
-_DAY: Schema = {"type": "string", "format": "date"}
-_TEXT: Schema = {"type": "string"}
-_FLAG: Schema = {"type": "boolean"}
-_NUMBER: Schema = {"type": "number"}
-_COUNT: Schema = {"type": "integer", "minimum": 0}
+_COUNT = Annotated[int, Field(ge=0)]
+_OUTCOME = {"ok": bool, "error": str | None, "message": str | None}
 
 
 def schemas() -> Schema:
     """All schemas by name; objects have exactly the named members."""
-    return {
-        "Failure": _object(
-            {"ok": {"const": False}, "error": _TEXT, "message": _TEXT},
+    wanted = [
+        _object("Failure", ok=Literal[False], error=str, message=str),
+        _recent_metrics(),
+        _kpis(),
+        _object(
+            "History",
+            **_PASSES,
+            time_zone=str,
+            as_of=datetime,
+            stale=bool,
+            days=list[HistoryDay],
         ),
-        "RecentMetrics": _object(
-            {
-                "ok": {"const": True},
-                "count": _COUNT,
-                "metrics": _list(_ref("Metric")),
-                "as_of": _INSTANT,
-                "stale": _FLAG,
-            }
+        _forecast(),
+        _object("Health", **_PASSES),
+        _object(
+            "Readiness",
+            ok=bool,
+            database=Literal["ok", "failed"],
+            dataverse=Literal["ok", "failed", "not_asked", "not_configured"],
+            message=str | None,
         ),
-        "Metric": _object(
-            {PRIMARY_KEY: _or_null({"type": "string", "format": "uuid"})}
-            | {
-                column.dataverse: _or_null(_column(column.type))
-                | {"description": column.description}
-                for column in COLUMNS
-            }
-        ),
-        **_kpi_schemas(),
-        **_history_schemas(),
-        "Health": _object({"ok": {"const": True}}),
-        "Readiness": _object(
-            {
-                "ok": _FLAG,
-                "database": {"enum": ["ok", "failed"]},
-                "dataverse": {"enum": ["ok", "failed", "not_asked", "not_configured"]},
-                "message": _or_null(_TEXT),
-            }
-        ),
-    }
-
-
-def _kpi_schemas() -> Schema:
-    keys = [tile.key for tile in TILES]
-    figures = [figure.key for tile in TILES for figure in tile.figures]
-    return {
-        "Kpis": _object(
-            {
-                **_outcome(),
-                "state": {"enum": ["fresh", "stale", "empty", "error"]},
-                "as_of": _or_null(_INSTANT),
-                "generated_at": _INSTANT,
-                "max_age_s": _COUNT,
-                "poll_after_s": _NUMBER,
-                "window_hours": {"const": 24},
-                "runs": _or_null(_object({"current": _COUNT, "previous": _COUNT})),
-                "tiles": _list(_ref("Tile"))
-                | {"minItems": len(keys), "maxItems": len(keys)},
-                "sync": _ref("Sync"),
-            }
-        ),
-        "Tile": _object(
-            {
-                "key": {"enum": keys},
-                "label": _TEXT,
-                "better": {"enum": ["lower", "higher", "neither"]},
-                "figures": _list(_ref("Figure")) | {"minItems": 1},
-            }
-        ),
-        "Figure": _object(
-            {
-                "key": {"enum": figures},
-                "label": _TEXT,
-                "unit": {"enum": ["USD", "ms", "%", "assets", "tokens"]},
-                "value": _or_null(_NUMBER),
-                "previous": _or_null(_NUMBER),
-                "change": _or_null(_NUMBER),
-                "change_unit": {"enum": ["%", "points"]},
-            }
-        ),
-        "Sync": _object(
-            {
-                **_outcome(),
-                "as_of": _or_null(_INSTANT),
-                "pending": _or_null(_COUNT),
-                "oldest_pending_seconds": _or_null(_NUMBER),
-                "quarantined": _or_null(_COUNT),
-                "last_success_at": _or_null(_INSTANT),
-                "last_failure": _or_null(_TEXT),
-                "delivered_24h": _or_null(_COUNT),
-                "throttled_until": _or_null(_INSTANT),
-            }
-        ),
-    }
-
-
-def _history_schemas() -> Schema:
-    measures = (
-        *("success_rate_pct", "assets_generated", "tokens_in", "tokens_out"),
-        *("cost_usd", "latency_p95_worst_ms", "latency_p95_median_ms", "runs_avg_7d"),
-        *("cost_avg_7d_usd", "cost_before_usd"),
+    ]
+    _, document = TypeAdapter.json_schemas(
+        [(each.__name__, "serialization", TypeAdapter(each)) for each in wanted],
+        ref_template="#/components/schemas/{model}",
+        schema_generator=_Numbers,
     )
-    ends = ("low_50_usd", "high_50_usd", "low_80_usd", "high_80_usd")
-    cost = {"cost_usd": _NUMBER, **{name: _or_null(_NUMBER) for name in ends}}
-    total = {"horizon": {"enum": ["7d", "30d", "90d", "month_end"]}}
-    total |= {"first_day": _DAY, "last_day": _DAY, "spent_usd": _NUMBER, **cost}
-    campaign = {
-        "campaign_id": _TEXT,
-        "campaign_name": _or_null(_TEXT),
-        "horizon": total["horizon"],
-        **dict.fromkeys(("last_28d_usd", "spent_usd", "cost_usd"), _NUMBER),
-        **dict.fromkeys(("low_80_usd", "high_80_usd"), _or_null(_NUMBER)),
-        "model": _or_null(_TEXT),
-        "note": _TEXT,
-        "difference_usd": _NUMBER,
-    }
+    found: Schema = document["$defs"]
     return {
-        "History": _object(
-            {
-                "ok": {"const": True},
-                "time_zone": _TEXT,
-                "as_of": _INSTANT,
-                "stale": _FLAG,
-                "days": _list(_ref("HistoryDay")),
-            }
-        ),
-        "HistoryDay": _object(
-            {
-                "day": _DAY,
-                "is_computed": _FLAG,
-                "runs": _or_null(_COUNT),
-                **{name: _or_null(_NUMBER) for name in measures},
-                "campaigns": _COUNT,
-            }
-        ),
-        "Forecast": _object(
-            {
-                "ok": {"const": True},
-                "available": _FLAG,
-                "reason": _TEXT,
-                "note": _TEXT,
-                "as_of": _or_null(_INSTANT),
-                "made_on": _or_null(_DAY),
-                "model": _or_null(_TEXT),
-                "time_zone": _TEXT,
-                "stale": _FLAG,
-                "days": _list(_object({"day": _DAY, **cost})),
-                "totals": _list(_object(total)),
-                "campaigns": _list(_object(campaign)),
-                "accuracy": _or_null(
-                    _object({name: _or_null(_NUMBER) for name in ACCURACY})
-                ),
-            }
-        ),
+        name: {**schema, "additionalProperties": False}
+        for name, schema in found.items()
     }
 
 
-def _outcome() -> Schema:
-    return {"ok": _FLAG, "error": _or_null(_TEXT), "message": _or_null(_TEXT)}
+_PASSES = {"ok": Literal[True]}
 
 
-def _column(kind: ColumnType) -> Schema:
+class _Numbers(GenerateJsonSchema):
+    """A decimal is written as a number, not as text."""
+
+    def decimal_schema(self, schema: Any) -> JsonSchemaValue:  # noqa: ARG002  pydantic's
+        return {"type": "number"}
+
+
+def _object(name: str, /, **members: Any) -> Any:
+    required = {member: (kind, ...) for member, kind in members.items()}
+    # mypy does not see that the members' names are not the options' names.
+    make: Any = create_model
+    return make(name, __config__=ConfigDict(extra="forbid"), **required)
+
+
+def _list(of: Any) -> Any:
+    return list[of]
+
+
+def _recent_metrics() -> Any:
+    columns = {
+        column.dataverse: Annotated[
+            _column(column.type) | None, Field(description=column.description)
+        ]
+        for column in COLUMNS
+    }
+    metric = _object("Metric", **{PRIMARY_KEY: UUID | None}, **columns)
+    return _object(
+        "RecentMetrics",
+        **_PASSES,
+        count=_COUNT,
+        metrics=_list(metric),
+        as_of=datetime,
+        stale=bool,
+    )
+
+
+def _kpis() -> Any:
+    figure = _object(
+        "Figure",
+        key=Literal[*(figure.key for tile in TILES for figure in tile.figures)],
+        label=str,
+        unit=Literal["USD", "ms", "%", "assets", "tokens"],
+        value=Decimal | None,
+        previous=Decimal | None,
+        change=Decimal | None,
+        change_unit=Literal["%", "points"],
+    )
+    tile = _object(
+        "Tile",
+        key=Literal[*(tile.key for tile in TILES)],
+        label=str,
+        better=Literal["lower", "higher", "neither"],
+        figures=Annotated[_list(figure), Field(min_length=1)],
+    )
+    number = len(TILES)
+    return _object(
+        "Kpis",
+        **_OUTCOME,
+        state=Literal["fresh", "stale", "empty", "error"],
+        as_of=datetime | None,
+        generated_at=datetime,
+        max_age_s=_COUNT,
+        poll_after_s=float,
+        window_hours=Literal[24],
+        runs=_object("ComparedRuns", current=_COUNT, previous=_COUNT) | None,
+        tiles=Annotated[_list(tile), Field(min_length=number, max_length=number)],
+        sync=_object(
+            "Sync",
+            **_OUTCOME,
+            as_of=datetime | None,
+            pending=_COUNT | None,
+            oldest_pending_seconds=float | None,
+            quarantined=_COUNT | None,
+            last_success_at=datetime | None,
+            last_failure=str | None,
+            delivered_24h=_COUNT | None,
+            throttled_until=datetime | None,
+        ),
+    )
+
+
+def _forecast() -> Any:
+    return _object(
+        "Forecast",
+        **_PASSES,
+        available=bool,
+        reason=str,
+        note=str,
+        as_of=datetime | None,
+        made_on=date | None,
+        model=str | None,
+        time_zone=str,
+        stale=bool,
+        days=list[OutlookDay],
+        totals=list[OutlookTotal],
+        campaigns=list[OutlookCampaign],
+        accuracy=_object("Accuracy", **dict.fromkeys(ACCURACY, Decimal | None)) | None,
+    )
+
+
+def _column(kind: ColumnType) -> Any:
     match kind:
         case Text(max_length):
-            return {"type": "string", "maxLength": max_length}
+            return Annotated[str, Field(max_length=max_length)]
         case WholeNumber(minimum, maximum):
-            return {"type": "integer", "minimum": minimum, "maximum": maximum}
+            return Annotated[int, Field(ge=minimum, le=maximum)]
         case DecimalNumber():
-            return dict(_NUMBER)
+            return Decimal
         case _:
-            return dict(_INSTANT)
-
-
-def _object(properties: Schema) -> Schema:
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": list(properties),
-        "additionalProperties": False,
-    }
-
-
-def _list(items: Schema) -> Schema:
-    return {"type": "array", "items": items}
-
-
-def _or_null(schema: Schema) -> Schema:
-    return {"anyOf": [schema, {"type": "null"}]}
-
-
-def _ref(name: str) -> Schema:
-    return {"$ref": f"#/components/schemas/{name}"}
+            return datetime

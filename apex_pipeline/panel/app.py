@@ -146,7 +146,7 @@ class Panel:
                 *exposition.sync_families(health.current, totals.current),
                 *exposition.token_families(totals.current, use),
                 *exposition.dataverse_families(comparison, use),
-                exposition.latency_family(self.latencies),
+                self.latencies.family(),
             ]
         )
         headers = {"Cache-Control": "no-store"}

@@ -1,58 +1,40 @@
-"""`GET /metrics`: Prometheus's text format, version 0.0.4; pure.
+"""`GET /metrics`: Prometheus's text format, version 0.0.4.
 
 Unknown values are left out, so that an alert on absent series notices; they are never
 reported as 0.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+
+from prometheus_client import generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.registry import Collector
 
 from apex_pipeline.panel.cache import Reading
 from apex_pipeline.panel.cached_sources import DataverseUse, Health
 from apex_pipeline.panel.kpis import Comparison
-from apex_pipeline.panel.measurement import BUCKETS, Latencies
 from apex_pipeline.postgres.run_ledger import Totals
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-
-Sample = tuple[str, Mapping[str, str], float]
-"""Suffix of the name, labels, value."""
+CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
 
 @dataclass(frozen=True, slots=True)
-class Family:
-    """A metric family: name, type, help text, and samples."""
+class _Collected(Collector):
+    families: tuple[Metric, ...]
 
-    name: str
-    kind: str
-    help: str
-    samples: tuple[Sample, ...]
-
-    def lines(self) -> Iterator[str]:
-        """The lines of its exposition; none without a sample."""
-        if not self.samples:
-            return
-        yield f"# HELP {self.name} {self.help}"
-        yield f"# TYPE {self.name} {self.kind}"
-        for suffix, labels, value in self.samples:
-            listed = ",".join(
-                f'{key}="{_escaped(text)}"' for key, text in labels.items()
-            )
-            yield (
-                f"{self.name}{suffix}{{{listed}}} {value!r}"
-                if listed
-                else (f"{self.name}{suffix} {value!r}")
-            )
+    def collect(self) -> Iterable[Metric]:
+        return self.families
 
 
-def expose(families: Iterable[Family]) -> bytes:
-    """The whole document."""
-    lines = [line for family in families for line in family.lines()]
-    return "".join(f"{line}\n" for line in lines).encode()
+def expose(families: Iterable[Metric]) -> bytes:
+    """The whole document; a family without a sample is left out."""
+    return generate_latest(_Collected(tuple(each for each in families if each.samples)))
 
 
-def sync_families(health: Health | None, totals: Totals | None) -> Iterator[Family]:
+def sync_families(health: Health | None, totals: Totals | None) -> Iterator[Metric]:
     """The sync's metrics from Postgres; pass None for values not available now."""
     status = health.status if health else None
     yield _gauge(
@@ -103,7 +85,7 @@ def sync_families(health: Health | None, totals: Totals | None) -> Iterator[Fami
         )
 
 
-def token_families(totals: Totals | None, use: DataverseUse) -> Iterator[Family]:
+def token_families(totals: Totals | None, use: DataverseUse) -> Iterator[Metric]:
     """Hits and misses of the token cache, in the sync and in this process."""
     by_process = {"panel": (use.token_hits, use.token_misses)}
     if totals is not None:
@@ -112,20 +94,17 @@ def token_families(totals: Totals | None, use: DataverseUse) -> Iterator[Family]
         (0, "hits", "Requests to Dataverse that found an access token in the cache."),
         (1, "misses", "Requests to Dataverse that needed a new access token."),
     ):
-        yield Family(
-            f"apex_token_cache_{name}_total",
-            "counter",
-            help_text,
-            tuple(
-                ("", {"process": process}, float(counts[place]))
-                for process, counts in sorted(by_process.items())
-            ),
+        family = CounterMetricFamily(
+            f"apex_token_cache_{name}", help_text, labels=["process"]
         )
+        for process, counts in by_process.items():
+            family.add_metric([process], counts[place])
+        yield family
 
 
 def dataverse_families(
     reading: Reading[Comparison], use: DataverseUse
-) -> Iterator[Family]:
+) -> Iterator[Metric]:
     """This process's requests to Dataverse; no state before the first request."""
     yield _counter(
         "apex_panel_dataverse_requests",
@@ -140,37 +119,13 @@ def dataverse_families(
     )
 
 
-def latency_family(latencies: Latencies) -> Family:
-    """The histogram of answer times."""
-    samples: list[Sample] = []
-    for (method, route, status), counts, total in latencies.series():
-        labels = {"method": method, "route": route, "status": status}
-        passed = 0
-        for bound, count in zip((*map(str, BUCKETS), "+Inf"), counts, strict=True):
-            passed += count
-            samples.append(("_bucket", {**labels, "le": bound}, float(passed)))
-        samples.append(("_sum", labels, total))
-        samples.append(("_count", labels, float(passed)))
-    return Family(
-        "apex_http_request_duration_seconds",
-        "histogram",
-        "Time from a request's arrival to the end of its answer.",
-        tuple(samples),
-    )
+def _gauge(name: str, help_text: str, value: float | None) -> Metric:
+    return GaugeMetricFamily(name, help_text, value=value)
 
 
-def _gauge(name: str, help_text: str, value: float | None) -> Family:
-    samples: tuple[Sample, ...] = () if value is None else (("", {}, float(value)),)
-    return Family(name, "gauge", help_text, samples)
-
-
-def _counter(name: str, help_text: str, value: float) -> Family:
-    return Family(f"{name}_total", "counter", help_text, (("", {}, float(value)),))
+def _counter(name: str, help_text: str, value: float) -> Metric:
+    return CounterMetricFamily(name, help_text, value=value)
 
 
 def _unix(at: datetime | None) -> float | None:
     return None if at is None else at.timestamp()
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")

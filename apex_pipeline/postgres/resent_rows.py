@@ -5,16 +5,15 @@ exported: no alert is raised for rows that Dataverse holds, new rows do not queu
 old ones, and another flow that reads unmarked rows sees none. An upsert by the row's own
 id makes a repeat harmless.
 
-Each acknowledged row is marked anew, with the time of the new answer. By that time a
-slice that takes more than one run is continued: `exported_before` leaves out what the
-earlier runs have done. Two kinds of row lose their mark, since Dataverse does not hold
-them as they are now: one that can no longer be sent, together with its going into
-quarantine, and one that changed while it travelled, which the next sync sends. One that
-another transaction holds by then keeps the mark that it had, for nobody can write it and
-no run waits for it: its record may be newer than that mark. The mark is older than the
-run, so what is left of the slice still has the row.
+Each acknowledged row is marked again, with the time of the new answer. A slice that takes
+several runs continues by that time: `exported_before` leaves out what earlier runs have
+done. Two kinds of row lose their mark, because Dataverse does not hold their current
+version: a row that can no longer be sent goes into quarantine, and a row that changed
+while it was being sent goes with the next sync. A row that another transaction holds
+keeps its old mark, because no run waits for it; its record may be newer than that mark.
+The mark is older than the run, so the rest of the slice still includes the row.
 
-Rows that wait in quarantine, and dropped rows, stay there.
+Quarantined and dropped rows stay there.
 """
 
 import dataclasses

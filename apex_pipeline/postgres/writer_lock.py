@@ -143,7 +143,7 @@ def try_writer_lock(database: Database) -> WriterLock | HeldElsewhere:
 
 
 def try_reconciliation_lock(database: Database) -> WriterLock | HeldElsewhere:
-    """Take the lock of whoever compares, unless another process does.
+    """Take the lock of the comparison, unless another process holds it.
 
     It is another lock than the writer's, so that a sync may go on meanwhile.
 

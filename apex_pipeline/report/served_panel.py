@@ -1,6 +1,5 @@
 """Query the running panel over HTTP, like any client."""
 
-import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -8,16 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
+from prometheus_client.parser import text_string_to_metric_families
 
 from apex_pipeline.errors import ApexError
 from apex_pipeline.settings import PanelSettings
 
 _SECONDS = 10.0
-_BUCKET = re.compile(
-    r'^apex_http_request_duration_seconds_bucket\{method="GET",route="(?P<route>[^"]*)",'
-    r'status="200",le="(?P<bound>[^"]*)"\} (?P<count>\S+)$',
-    re.MULTILINE,
-)
+_BUCKET = "apex_http_request_duration_seconds_bucket"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +113,15 @@ def percentile_bound(exposition: str, percent: float) -> tuple[float, int] | Non
         answers.
     """
     counts: dict[float, float] = {}
-    for bucket in _BUCKET.finditer(exposition):
-        if bucket["route"].startswith("/api/"):
-            bound = float(bucket["bound"])
-            counts[bound] = counts.get(bound, 0.0) + float(bucket["count"])
+    families = text_string_to_metric_families(exposition)
+    for sample in (each for family in families for each in family.samples):
+        labels = sample.labels
+        if (
+            (sample.name, labels.get("method"), labels.get("status"))
+            == (_BUCKET, "GET", "200")
+        ) and labels["route"].startswith("/api/"):  # fmt: skip
+            bound = float(labels["le"])
+            counts[bound] = counts.get(bound, 0.0) + sample.value
     total = counts.get(float("inf"), 0.0)
     if not total:
         return None

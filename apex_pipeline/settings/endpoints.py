@@ -255,7 +255,7 @@ def _served(environment: Mapping[str, str]) -> dict[str, str] | None:
 
 
 def _is_alive(pid: int) -> bool:
-    """Whether a process with this id exists, whoever owns it."""
+    """Whether a process with this id exists, of any user."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -94,7 +94,7 @@ class SyncReport:
         oldest_pending_age_seconds: Of the oldest row when the run began.
         skipped: Why nothing was attempted, if so.
         retry_at: When Dataverse takes requests again, if it throttled us.
-        failure: What a person has to mend, if the run failed.
+        failure: What an operator has to fix, if the run failed.
         preview: The last records delivered, as JSON objects.
         part: The rows of the slice before the run; None if there was no slice.
         part_left: Rows of the slice that are still to be sent.

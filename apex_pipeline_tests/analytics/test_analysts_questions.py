@@ -11,7 +11,8 @@ import psycopg
 import pytest
 
 from apex_pipeline.analytics.forecast.cost_forecast import train
-from apex_pipeline.analytics.rollups.refresh import DAILY, WEEKLY, Periods, refresh
+from apex_pipeline.analytics.rollups.periods import DAILY, WEEKLY, Periods
+from apex_pipeline.analytics.rollups.refresh import refresh
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.settings import load_analysis_settings
 from apex_pipeline_tests.support.ends import execute, insert, query

@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings as examples, strategies as s
 
 from apex_pipeline.analytics.forecast.cost_forecast import Outcome, train
 from apex_pipeline.analytics.forecast.latest_forecast import outlook
-from apex_pipeline.analytics.rollups.refresh import DAILY, Periods, refresh
+from apex_pipeline.analytics.rollups.periods import DAILY, Periods
+from apex_pipeline.analytics.rollups.refresh import refresh
 from apex_pipeline.errors import SchemaMissingError
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.settings import load_analysis_settings

@@ -17,7 +17,8 @@ from apex_pipeline.analytics.csv.export_folder import export_files, export_on_re
 from apex_pipeline.analytics.csv.parquet_files import export_months
 from apex_pipeline.analytics.csv.queries import select
 from apex_pipeline.analytics.forecast.cost_forecast import train
-from apex_pipeline.analytics.rollups.refresh import DAILY, WEEKLY, Periods, refresh
+from apex_pipeline.analytics.rollups.periods import DAILY, WEEKLY, Periods
+from apex_pipeline.analytics.rollups.refresh import refresh
 from apex_pipeline.definitions import defs
 from apex_pipeline.errors import ApexError, ConfigError
 from apex_pipeline.postgres.database import Database
@@ -348,12 +349,16 @@ def test_any_range_can_be_chosen_in_one_time_zone(
 @pytest.mark.parametrize(
     ("name", "chosen", "text"),
     [
-        ("hourly", {}, "There is daily, weekly"),
-        ("daily", {"zone": "Europe/Berlin"}, "made for UTC and Asia/Kathmandu, not"),
-        ("raw", {"zone": "../../etc/passwd"}, "is none"),
-        ("raw", {"zone": "UTC'; DROP TABLE campaign_metrics; --"}, "is none"),
+        ("hourly", {}, "Choose from: daily, weekly"),
+        ("daily", {"zone": "Europe/Berlin"}, "exist for UTC and Asia/Kathmandu, not"),
+        ("raw", {"zone": "../../etc/passwd"}, "is not an IANA time zone"),
+        (
+            "raw",
+            {"zone": "UTC'; DROP TABLE campaign_metrics; --"},
+            "is not an IANA time zone",
+        ),
         ("daily", {"first": LAST, "last": FIRST}, "is after"),
-        ("daily", {"days": 5}, "for the history alone"),
+        ("daily", {"days": 5}, "applies only to history"),
         ("history", {"days": 0}, "1 to 3660 days, not 0"),
         ("history", {"days": 10**6}, "1 to 3660 days"),
     ],
@@ -462,7 +467,7 @@ def test_the_launchpad_does_what_the_command_does(instance, variables, settings)
 @pytest.mark.parametrize(
     ("config", "text"),
     [
-        ({"dataset": "../etc"}, "There is daily"),
+        ({"dataset": "../etc"}, "Unknown dataset"),
         ({"first": "yesterday"}, "first must be a date"),
         ({"zone": "Mars"}, "not for Mars"),
     ],

@@ -9,7 +9,8 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from apex_pipeline.analytics.rollups.refresh import DAILY, Periods, refresh
+from apex_pipeline.analytics.rollups.periods import DAILY, Periods
+from apex_pipeline.analytics.rollups.refresh import refresh
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.settings import load_analysis_settings
 from apex_pipeline_tests.support.ends import insert

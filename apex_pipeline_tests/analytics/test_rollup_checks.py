@@ -7,7 +7,8 @@ from uuid import UUID
 
 import pytest
 
-from apex_pipeline.analytics.rollups.refresh import DAILY, WEEKLY, Periods, refresh
+from apex_pipeline.analytics.rollups.periods import DAILY, WEEKLY, Periods
+from apex_pipeline.analytics.rollups.refresh import refresh
 from apex_pipeline.analytics.rollups.rollup_checks import (
     DAILY_CHECKS,
     WEEKLY_CHECKS,

@@ -25,7 +25,8 @@ from apex_pipeline.analytics.rollups.columns import (
     Change,
     Column,
 )
-from apex_pipeline.analytics.rollups.refresh import DAILY, WEEKLY, Periods, refresh
+from apex_pipeline.analytics.rollups.periods import DAILY, WEEKLY, Periods
+from apex_pipeline.analytics.rollups.refresh import refresh
 from apex_pipeline.errors import ConfigError, NoProgressError
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.settings import load_analysis_settings

@@ -1,6 +1,7 @@
 """The report in a real browser, and the browser that the report itself looks with."""
 
 import struct
+import sys
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -63,13 +64,13 @@ def test_the_panel_is_seen_also_behind_its_token(emulator, variables, token):
     paints = [visit.largest_paint_seconds for visit in seen.paints.visits]
     assert len(paints) == 3
     assert all(paint is not None and 0 < paint < 60 for paint in paints)
-    # Nobody has said where the Dagster UI is.
+    # The address of the Dagster UI is unknown.
     (line,) = told(runs)
     assert line.state is State.NOT_MEASURED
     assert "APEX_DAGSTER_URL" in line.actual
 
 
-def test_pages_that_nobody_serves_are_told(variables):
+def test_pages_that_are_not_served_are_reported(variables):
     port = free_port()
     variables |= {
         "APEX_PANEL_PORT": str(port),
@@ -94,8 +95,15 @@ def test_what_is_no_browser_is_told_and_ended(tmp_path):
     program = tmp_path / "chromium"
     program.write_text("#!/bin/sh\nexit 3\n")
     program.chmod(0o755)
-    with pytest.raises(ApexError, match="Chromium exited"), opened(str(program)):
+    with pytest.raises(ApexError, match="Chromium failed"), opened(str(program)):
         pass
+
+
+def test_a_machine_without_playwright_says_so(variables, monkeypatch):
+    monkeypatch.setitem(sys.modules, "playwright.sync_api", None)
+    seen = screenshots.look(read_subject(variables), wanted=True)
+    for block in seen.blocks:
+        assert "Pictures need Playwright" in told(block)[0].actual
 
 
 def test_no_process_and_no_profile_is_left_behind(tmp_path, monkeypatch):
@@ -108,8 +116,9 @@ def test_no_process_and_no_profile_is_left_behind(tmp_path, monkeypatch):
             page.as_uri(), expects="It is here", window=Window(390, 300)
         )
         assert size(visit.png) == (390, 300)
-        profile = next(tmp_path.glob("apex-chromium-*"))
+        profile = next(tmp_path.glob("playwright_chromiumdev_profile-*"))
     assert not profile.exists()
+    assert not list(tmp_path.glob("apex-chromium-*"))
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         # It may have ended by now.
         with suppress(OSError):

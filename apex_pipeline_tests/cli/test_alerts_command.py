@@ -8,8 +8,8 @@ from click.testing import CliRunner, Result
 
 from apex_pipeline.cli import main
 from apex_pipeline.monitoring.alerts.incidents import FLAPPING
-from apex_pipeline.monitoring.alerts.journal import Journal, Look
-from apex_pipeline.monitoring.alerts.observations import Observation
+from apex_pipeline.monitoring.alerts.journal import Journal
+from apex_pipeline.monitoring.alerts.notice import Observation
 from apex_pipeline.monitoring.rules.catalogue import RULES
 from apex_pipeline.monitoring.rules.health_watch import WATCHER
 from apex_pipeline_tests.support.ends import campaign_row, environment, execute, insert
@@ -57,7 +57,7 @@ def apex(*arguments: str) -> Result:
 
 def look(journal: Journal, *findings, now: datetime | None = None) -> None:
     scope = Observation("run-failed", findings)
-    watched = Look([scope], {})
+    watched: tuple[list[Observation], dict[str, object]] = ([scope], {})
     journal.record(WATCHER, lambda _: watched, ["email"], now or datetime.now(UTC))
 
 

@@ -1,4 +1,4 @@
-"""The `apex` command as a person or a script meets it: text, JSON, exit codes."""
+"""The `apex` command at a terminal and in scripts: text, JSON, exit codes."""
 
 import json
 import os

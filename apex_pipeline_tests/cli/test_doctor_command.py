@@ -1,4 +1,4 @@
-"""`apex doctor` as a person meets it, and Dagster's part on a real instance."""
+"""`apex doctor` at a terminal, and its reading of a real Dagster instance."""
 
 import json
 import os

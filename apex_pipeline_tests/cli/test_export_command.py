@@ -1,4 +1,4 @@
-"""`apex export` as a person or a script meets it: files, pipes, faults, exit codes."""
+"""`apex export` at a terminal and in scripts: files, pipes, faults, exit codes."""
 
 import gzip
 import os
@@ -121,9 +121,9 @@ def test_a_disk_without_room_leaves_the_file_as_it_was(apex, database_url, tmp_p
         (("hourly",), 2, "'hourly' is not one of"),
         (("daily", "--from", "yesterday"), 2, "does not match the format"),
         (("daily", "--from", "2026-11-02", "--to", "2026-11-01"), 2, "is after"),
-        (("daily", "--zone", "Mars"), 2, "made for UTC, not for Mars"),
-        (("raw", "--zone", "UTC' OR 1=1 --"), 2, "is none"),
-        (("daily", "--days", "3"), 2, "for the history alone"),
+        (("daily", "--zone", "Mars"), 2, "exist for UTC, not for Mars"),
+        (("raw", "--zone", "UTC' OR 1=1 --"), 2, "is not an IANA"),
+        (("daily", "--days", "3"), 2, "applies only to history"),
         (("daily", "-o", "nowhere/x.csv"), 1, "Its folder is not there"),
         (("daily", "-o", "."), 1, "Is a directory"),
     ],

@@ -1,4 +1,4 @@
-"""Provisioning as a person meets it: the command and the job."""
+"""Provisioning with the command and with the job."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""`apex quarantine` as a person or a script meets it."""
+"""`apex quarantine` at a terminal and in scripts."""
 
 import json
 import os
@@ -34,7 +34,7 @@ def variables(emulator, database_url, tmp_path):
 
 @pytest.fixture
 def apex(variables, monkeypatch, tmp_path):
-    """Call the command in this process; whoever calls it is no terminal."""
+    """Call the command in this process, without a terminal."""
     monkeypatch.chdir(tmp_path)
 
     def call(*arguments, **changes):

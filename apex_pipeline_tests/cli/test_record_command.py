@@ -1,4 +1,4 @@
-"""`apex record` as a person or a script meets it."""
+"""`apex record` at a terminal and in scripts."""
 
 import json
 import os

@@ -76,8 +76,8 @@ def test_the_job_anchors_the_head_and_tells_the_channels_in_one_line(
         waiting = station.journal.claim("teams")
         assert station.journal.claim("teams") is None
     assert waiting is not None
-    assert waiting.notice.kind == "anchor"
-    assert dict(waiting.notice.facts) == {"Anchor": str(anchor.head)}
+    assert waiting.kind == "anchor"
+    assert dict(waiting.facts) == {"Anchor": str(anchor.head)}
 
 
 def test_the_line_can_be_switched_off(variables, database, monkeypatch):

@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 import dagster as dg
 import pytest
 
+from apex_pipeline.command_options.quarantine_options import QuarantineForm
+from apex_pipeline.command_options.sync_options import SyncForm
 from apex_pipeline.definitions import defs
-from apex_pipeline.defs.quarantine.quarantine_job import QuarantineConfig
-from apex_pipeline.defs.sync.sync_config import SyncConfig
 from apex_pipeline.errors import ConfigError
 from apex_pipeline.metrics import Rejection
 from apex_pipeline_tests.cli.test_quarantine_command import SPITEFUL, shown_in_dagster
@@ -190,7 +190,7 @@ def test_rubbish_in_the_launchpad_fails_the_run_with_one_sentence(tend, rows):
 )
 def test_what_the_form_asks_for_has_to_make_sense(config, told):
     with pytest.raises(ConfigError) as caught:
-        QuarantineConfig(**config).selection()
+        QuarantineForm(**config).selection()
     assert str(caught.value).startswith(told)
 
 
@@ -251,5 +251,5 @@ def test_a_slice_that_is_not_done_says_how_to_go_on(sync, instance, database_url
 )
 def test_a_slice_in_the_form_has_to_make_sense(config, told):
     with pytest.raises(ConfigError) as caught:
-        SyncConfig(**config).options()
+        SyncForm(**config).options()
     assert str(caught.value).startswith(told)

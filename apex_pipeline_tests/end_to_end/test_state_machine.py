@@ -1,6 +1,6 @@
 """Everything that can happen to rows, in any order; after each step nothing is wrong.
 
-Each rule is something that the agents, a schedule, a person or a fault does. What has to
+Each rule is something that the agents, a schedule, an operator or a fault does. What has to
 hold after every step is written once, in the invariants; what Dataverse holds is read
 from the emulator, what Postgres holds from its tables, and neither from the pipeline.
 """
@@ -112,7 +112,7 @@ DEATHS = st.tuples(st.sampled_from(STEPS), st.integers(1, 4))
 
 
 class Killed(BaseException):
-    """Nobody catches it, so that a run ends where it is raised."""
+    """No code catches it, so a run ends where it is raised."""
 
 
 def killed() -> None:
@@ -141,7 +141,7 @@ class Rows(RuleBasedStateMachine):
         once_bad: Ids of rows that could not be delivered at some time since they were
             delivered last.
         stale: Ids of rows that were changed since they were delivered.
-        dropped: Ids of rows that a person dropped.
+        dropped: Ids of dropped rows.
     """
 
     ends: Ends
@@ -232,7 +232,7 @@ class Rows(RuleBasedStateMachine):
         crash(variables, step, count, run_core)
         self.note_deliveries(before)
 
-    # What a person does
+    # What an operator does
 
     @rule(
         since=st.integers(0, 15),

@@ -219,7 +219,7 @@ def test_root_without_user_namespaces_runs_it_as_nobody(
 
 @needs_root
 def test_root_goes_on_with_the_data_of_an_ordinary_user():
-    # Nobody could enter pytest's own folders.
+    # The account `nobody` cannot enter pytest's own folders.
     with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
         server = EmbeddedPostgres(Path(name))
         server.prepare()

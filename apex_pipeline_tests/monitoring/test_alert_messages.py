@@ -10,10 +10,9 @@ from html.parser import HTMLParser
 import pytest
 from hypothesis import HealthCheck, example, given, settings, strategies as st
 
-from apex_pipeline.monitoring.alerts.adaptive_card import MOST_BYTES, card, payload
 from apex_pipeline.monitoring.alerts.mail import message
-from apex_pipeline.monitoring.alerts.notice import Notice, NoticeKind, Severity
-from apex_pipeline.monitoring.alerts.notice_text import link_of
+from apex_pipeline.monitoring.alerts.notice import Notice, NoticeKind, Severity, link_of
+from apex_pipeline.monitoring.alerts.teams import MOST_BYTES, card, payload
 from apex_pipeline_tests.support.card_schema import faults
 
 AT = datetime(2026, 11, 25, 10, 30, 0, tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""A figure that is told in more than one place is the same in each of them."""
+"""A figure that is shown in several places is the same in all of them."""
 
 from datetime import UTC, datetime, timedelta
 

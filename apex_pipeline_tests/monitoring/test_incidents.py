@@ -1,4 +1,4 @@
-"""What people are told, on a simulated clock."""
+"""Which notices are sent, on a simulated clock."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -17,8 +17,14 @@ from apex_pipeline.monitoring.alerts.incidents import (
     Silence,
     decide,
 )
-from apex_pipeline.monitoring.alerts.notice import Notice, NoticeKind, Severity
-from apex_pipeline.monitoring.alerts.observations import Finding, Observation, is_within
+from apex_pipeline.monitoring.alerts.notice import (
+    Finding,
+    Notice,
+    NoticeKind,
+    Observation,
+    Severity,
+    is_within,
+)
 from apex_pipeline.monitoring.rules.catalogue import RULES
 
 START = datetime(2026, 11, 25, 12, tzinfo=UTC)
@@ -42,7 +48,7 @@ def finding(fingerprint: str, *inhibits: str, **overrides) -> Finding:
 
 
 class World:
-    """The incidents, the time, and all that was told."""
+    """The incidents, the time, and all notices."""
 
     def __init__(self) -> None:
         self.now = START
@@ -56,10 +62,9 @@ class World:
             for each in self.incidents
             if each.resolved_at is None or each.resolved_at > self.now - MEMORY
         ]
-        decision = decide(known, observations, self.silences, self.now)
-        self.incidents = decision.incidents
-        self.notices += decision.notices
-        return [(n.title.partition(" ")[0], n.kind) for n in decision.notices]
+        self.incidents, notices = decide(known, observations, self.silences, self.now)
+        self.notices += notices
+        return [(n.title.partition(" ")[0], n.kind) for n in notices]
 
     def wrong(self, *findings: Finding) -> list[tuple[str, NoticeKind]]:
         return self.see(*(Observation(each.fingerprint, (each,)) for each in findings))
@@ -76,7 +81,7 @@ def world() -> World:
     return World()
 
 
-def test_it_is_told_once_and_called_off_once(world):
+def test_an_incident_alerts_once_and_resolves_once(world):
     assert world.wrong(finding("a")) == [("a", OPENED)]
     for _ in range(5):
         world.later(minutes=1)
@@ -122,7 +127,7 @@ def test_what_is_not_repeated_is_told_again_only_when_it_changes(world):
     ]
 
 
-def test_nobody_is_told_of_what_only_follows(world):
+def test_consequences_send_no_notice(world):
     assert world.wrong(finding("root", "late"), finding("late/x")) == [("root", OPENED)]
     assert world.well("late/x", "root") == [("root", RESOLVED)]
 
@@ -206,7 +211,7 @@ def test_what_comes_and_goes_is_called_well_only_when_it_stays_so(world):
     assert world.see() == [("a", RESOLVED)]
 
 
-def test_what_nobody_heard_of_does_not_count_as_coming_and_going(world):
+def test_incidents_without_a_notice_do_not_count_as_flapping(world):
     for number in range(FLAPPING):
         root = f"root{number}"
         assert world.wrong(finding(root, "a"), finding("a")) == [(root, OPENED)]
@@ -269,7 +274,7 @@ def reaches(name: str, other: str) -> bool:
 
 
 def test_no_rule_of_ours_is_its_own_cause_by_way_of_others():
-    """Else each would wait for another, and nobody would hear of any."""
+    """Otherwise each would wait for another, and no notice would be sent."""
 
     def followers(name: str) -> set[str]:
         found: set[str] = set()

@@ -1,4 +1,4 @@
-"""Incidents and notices in a real Postgres, and whoever is killed on the way."""
+"""Incidents and notices in a real Postgres, with processes killed on the way."""
 
 import signal
 import subprocess
@@ -14,15 +14,16 @@ from pathlib import Path
 import pytest
 
 from apex_pipeline.errors import DatabaseError
-from apex_pipeline.monitoring.alerts.dispatch import LEAST_SECONDS, deliver
-from apex_pipeline.monitoring.alerts.journal import Journal, Look, Progress
+from apex_pipeline.monitoring.alerts.channels import LEAST_SECONDS, deliver
+from apex_pipeline.monitoring.alerts.journal import Journal, Progress
 from apex_pipeline.monitoring.alerts.notice import (
     DeliveryError,
+    Finding,
     Notice,
     NoticeKind,
+    Observation,
     Severity,
 )
-from apex_pipeline.monitoring.alerts.observations import Finding, Observation
 from apex_pipeline.monitoring.alerts.outbox import LEASE, MAX_AGE, pause
 from apex_pipeline.postgres import migrations
 from apex_pipeline_tests.monitoring.test_incidents import finding
@@ -68,7 +69,7 @@ def record(
 ) -> tuple[Notice, ...]:
     return journal.record(
         "test",
-        lambda _: Look([Observation(scope, findings)], {}),
+        lambda _: ([Observation(scope, findings)], {}),
         channels,
         now or datetime.now(UTC),
     )
@@ -109,13 +110,13 @@ def test_of_two_who_find_the_same_at_once_the_second_finds_it_known(journal, url
     """
     others: list[Future[tuple[Notice, ...]]] = []
 
-    def look(_: Progress | None) -> Look:
+    def look(_: Progress | None):
         with_other = pool.submit(record, second, finding("a"))
         others.append(with_other)
         deadline = time.monotonic() + 60
         while not with_other.done() and query(url, waiting) == [(0,)]:
             assert time.monotonic() < deadline
-        return Look([Observation("a", (finding("a"),))], {})
+        return ([Observation("a", (finding("a"),))], {})
 
     with Journal(url) as second, ThreadPoolExecutor(1) as pool:
         told = journal.record("first", look, ["teams"], datetime.now(UTC))
@@ -232,7 +233,7 @@ def test_progress_is_written_with_what_was_found_or_not_at_all(journal):
 
     def look(progress):
         seen.append(progress and progress.state)
-        return Look([Observation("a", (finding("a"),))], {"after": len(seen)})
+        return ([Observation("a", (finding("a"),))], {"after": len(seen)})
 
     now = datetime.now(UTC)
     journal.record("events", look, [], now)
@@ -298,7 +299,7 @@ def test_a_channel_that_is_never_done_is_left_when_the_time_for_all_is_over(jour
     of_teams, of_email = deliver(journal, [teams, email], 0.5, least=0.0)
     teams.is_over.set()
     assert (of_teams.taken, of_email.taken) == (0, 2)
-    assert "did not take it within" in (of_teams.error or "")
+    assert "did not accept the notice within" in (of_teams.error or "")
     (backlog,) = journal.backlogs(["teams", "email"])
     assert (backlog.channel, backlog.waiting) == ("teams", 2)
 
@@ -391,7 +392,7 @@ import os, signal, sys
 from pathlib import Path
 from apex_pipeline.monitoring.alerts import outbox
 from apex_pipeline.monitoring.alerts.journal import Journal
-from apex_pipeline.monitoring.alerts.dispatch import LEAST_SECONDS, deliver
+from apex_pipeline.monitoring.alerts.channels import LEAST_SECONDS, deliver
 from apex_pipeline_tests.monitoring.test_journal import record
 from apex_pipeline_tests.monitoring.test_incidents import finding
 

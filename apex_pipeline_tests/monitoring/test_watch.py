@@ -13,8 +13,7 @@ from hypothesis import given, settings, strategies as st
 from apex_pipeline.errors import ConfigError, SystemicRejectionError
 from apex_pipeline.metrics import TABLE, Rejection
 from apex_pipeline.microsoft.credential_expiry import CredentialEnd
-from apex_pipeline.monitoring.alerts.notice import Severity
-from apex_pipeline.monitoring.alerts.observations import Observation, is_within
+from apex_pipeline.monitoring.alerts.notice import Observation, Severity, is_within
 from apex_pipeline.monitoring.alerts.outbox import LATE as STUCK, Backlog
 from apex_pipeline.monitoring.facts import Facts
 from apex_pipeline.monitoring.rules import (
@@ -485,22 +484,22 @@ def test_a_database_that_hangs_is_told_of_in_time(emulator, database_url, tmp_pa
     variables = environment(emulator, database_url, tmp_path)
     with psycopg.connect(database_url) as blocker:
         blocker.execute("LOCK TABLE campaign_metrics")
-        seen = health_watch.look(variables, around, {}, NOW, seconds=0.5)
-    found = [f for each in seen.observations for f in each.findings]
+        seen, _ = health_watch.look(variables, around, {}, NOW, seconds=0.5)
+    found = [f for each in seen for f in each.findings]
     (hangs,) = [f for f in found if f.fingerprint == "database-unusable"]
     assert "has not answered within 0.5 s" in hangs.cause
 
 
 def test_rows_are_not_late_because_nobody_looked(emulator, database_url, tmp_path):
-    """What stops the watch stops the sync, and is told of by itself."""
+    """What stops the watch stops the sync too, and has its own incident."""
     insert(database_url, [campaign_row(created_at=ago(minutes=30))])
     around = health_watch.Surroundings([], [], ["teams"])
     variables = environment(emulator, database_url, tmp_path)
 
     def late(state: dict[str, Any], now: datetime) -> tuple[bool, dict[str, Any]]:
-        seen = health_watch.look(variables, around, state, now)
-        found = [f for each in seen.observations for f in each.findings]
-        return "rows-overdue" in {f.fingerprint for f in found}, dict(seen.state)
+        seen, state = health_watch.look(variables, around, state, now)
+        found = [f for each in seen for f in each.findings]
+        return "rows-overdue" in {f.fingerprint for f in found}, state
 
     state: dict[str, Any] = {"empty_at": ago(minutes=25).isoformat()}
     is_late, state = late(state, ago(minutes=20))

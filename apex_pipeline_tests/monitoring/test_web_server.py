@@ -14,7 +14,7 @@ AT = 1_795_000_000.5
 
 @pytest.fixture(scope="module")
 def page():
-    """A web server that answers as it is told to, and its address."""
+    """A web server whose answers the test sets, and its address."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self):

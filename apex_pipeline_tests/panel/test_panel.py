@@ -287,7 +287,7 @@ def test_a_database_that_is_down_hides_no_figure_of_dataverse(emulator, variable
         ready = httpx.get(f"{url}/readyz")
         metrics = httpx.get(f"{url}/metrics")
     assert figures(kpis)["tokens_in"] == (5, None)
-    # Nobody may take figures for the newest that may be so no longer.
+    # Old figures must not pass for the newest.
     assert kpis.json()["state"] == "stale"
     assert kpis.json()["sync"]["error"] == "database_failed"
     assert kpis.json()["sync"]["pending"] is None
@@ -571,7 +571,7 @@ def test_prometheus_is_told_what_the_ledger_holds(panel, store: Store, database_
     labels = 'method="GET",route="other",status="404"'
     name = "apex_http_request_duration_seconds"
     assert told[f"{name}_count{{{labels}}}"] == 1
-    assert told[f'{name}_bucket{{{labels},le="+Inf"}}'] == 1
+    assert told[f'{name}_bucket{{le="+Inf",{labels}}}'] == 1
     assert told[f"{name}_sum{{{labels}}}"] > 0
 
 

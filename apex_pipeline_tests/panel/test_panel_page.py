@@ -12,7 +12,8 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from apex_pipeline.analytics.forecast.cost_forecast import train
-from apex_pipeline.analytics.rollups.refresh import DAILY, Periods, refresh
+from apex_pipeline.analytics.rollups.periods import DAILY, Periods
+from apex_pipeline.analytics.rollups.refresh import refresh
 from apex_pipeline.panel.cache import Timing
 from apex_pipeline.panel.cached_sources import Timings
 from apex_pipeline.postgres.database import Database
@@ -260,7 +261,7 @@ def test_a_keyboard_is_enough(emulator, history, panel, page):
 def test_signing_in_lets_people_through_and_signing_out_does_not(browser, variables):
     with served(variables, token=TOKEN) as url, looking(browser) as page:
         page.goto(url)
-        # Nobody has to find the field first.
+        # The field has the focus.
         expect(page.get_by_label("Token")).to_be_focused()
         page.keyboard.type(TOKEN)
         page.keyboard.press("Enter")

@@ -257,8 +257,8 @@ def test_the_watch_names_who_holds_the_table_and_leaves_no_session(
     monkeypatch.setattr(health_watch, "_PATIENCE_SECONDS", 2.0)
     around = health_watch.Surroundings((), (), ())
     with locked(database_url):
-        seen = health_watch.look(variables, around, {}, datetime.now(UTC))
+        seen, _ = health_watch.look(variables, around, {}, datetime.now(UTC))
         wait_until(lambda: not _sessions(database_url))
 
-    findings = [finding for each in seen.observations for finding in each.findings]
+    findings = [finding for each in seen for finding in each.findings]
     assert any(HOLDER in finding.cause for finding in findings)

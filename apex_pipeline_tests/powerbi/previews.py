@@ -8,13 +8,14 @@ test holds the committed ones to what this draws.
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from apex_pipeline.analytics.charts import Line, Panel, Theme, picture
+from apex_pipeline.analytics.charts.scales import short_day
 from apex_pipeline.local.demo import history
 from apex_pipeline.powerbi import colours
 from apex_pipeline.powerbi.campaign_metrics import MODEL
@@ -195,27 +196,9 @@ def _columns(_: Page, visual: Visual) -> str:
         if day.weekday() == 0 and number % 14 < 7:
             at = 54 + (number + 0.35) * step
             drawn += _text(
-                at, low + 18, _short(day), 11, colours.MUTED, anchor="middle"
+                at, low + 18, short_day(day), 11, colours.MUTED, anchor="middle"
             )
     return drawn
-
-
-def _short(day: date) -> str:
-    months = [
-        "Jan",
-        "Feb",
-        "Mar",
-        "Apr",
-        "May",
-        "Jun",
-        "Jul",
-        "Aug",
-        "Sep",
-        "Oct",
-        "Nov",
-        "Dec",
-    ]
-    return f"{day.day} {months[day.month - 1]}"
 
 
 def _bars(_: Page, visual: Visual) -> str:

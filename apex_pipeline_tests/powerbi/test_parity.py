@@ -11,7 +11,8 @@ import pytest
 from psycopg.rows import dict_row
 
 from apex_pipeline.analytics.forecast.cost_forecast import train
-from apex_pipeline.analytics.rollups.refresh import DAILY, Periods, refresh
+from apex_pipeline.analytics.rollups.periods import DAILY, Periods
+from apex_pipeline.analytics.rollups.refresh import refresh
 from apex_pipeline.panel.kpis import Run, key_figures
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.powerbi.campaign_metrics import MODEL

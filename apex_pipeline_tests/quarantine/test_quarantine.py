@@ -1,4 +1,4 @@
-"""What a person sees of the rows in quarantine, and can do to them."""
+"""What you see of the rows in quarantine, and can do with them."""
 
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4

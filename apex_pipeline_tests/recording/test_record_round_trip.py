@@ -1,4 +1,4 @@
-"""Whatever is sent: it is told all that is wrong, or it arrives as it is."""
+"""Any record is either refused with all its problems, or arrives unchanged."""
 
 import json
 from datetime import UTC, datetime, timedelta, timezone

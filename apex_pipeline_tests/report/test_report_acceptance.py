@@ -6,9 +6,8 @@ from uuid import uuid4
 import pytest
 
 from apex_pipeline.errors import DatabaseError
-from apex_pipeline.monitoring.alerts.journal import Journal, Look
-from apex_pipeline.monitoring.alerts.notice import Severity
-from apex_pipeline.monitoring.alerts.observations import Observation
+from apex_pipeline.monitoring.alerts.journal import Journal
+from apex_pipeline.monitoring.alerts.notice import Observation, Severity
 from apex_pipeline.postgres import migrations, store as stores
 from apex_pipeline.report.acceptance import delivery
 from apex_pipeline.report.dagster_facts import (
@@ -52,7 +51,10 @@ def states(subject):
 
 
 def open_incident(url, severity):
-    look = Look([Observation("rule", (finding("rule", severity=severity),))], {})
+    look: tuple[list[Observation], dict[str, object]] = (
+        [Observation("rule", (finding("rule", severity=severity),))],
+        {},
+    )
     with Journal(url) as journal:
         journal.record("tests", lambda _: look, (), datetime.now(UTC))
 

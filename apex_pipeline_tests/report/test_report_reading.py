@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from apex_pipeline.errors import ApexError, DatabaseError
-from apex_pipeline.panel.exposition import expose, latency_family
+from apex_pipeline.panel.exposition import expose
 from apex_pipeline.panel.measurement import Latencies
 from apex_pipeline.postgres import migrations
 from apex_pipeline.postgres.database import Database
@@ -132,7 +132,7 @@ def test_the_panels_histogram_bounds_its_percentile(seconds, percent, bound):
     # None of these is an answer of the API.
     latencies.note("GET", "/", 200, 9.0)
     latencies.note("GET", "/api/kpis", 502, 9.0)
-    text = expose([latency_family(latencies)]).decode()
+    text = expose([latencies.family()]).decode()
     assert percentile_bound(text, percent) == (bound, len(seconds))
     assert percentile_bound("", percent) is None
 

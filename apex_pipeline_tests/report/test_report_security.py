@@ -22,7 +22,7 @@ def variables(emulator, database_url, tmp_path):
     state.mkdir(mode=0o700)
     return environment(emulator, database_url, state) | {
         "AZURE_CLIENT_SECRET": SECRET,
-        # Nobody listens there.
+        # No server listens there.
         "APEX_PANEL_PORT": "1",
     }
 

@@ -14,7 +14,7 @@ from apex_pipeline.microsoft.http_transport import (
     token_http,
     translated,
 )
-from apex_pipeline.monitoring.alerts.network_errors import reason
+from apex_pipeline.monitoring.alerts.webhook import reason
 from apex_pipeline.settings import proxies as module
 from apex_pipeline.settings.proxies import load_proxies
 from apex_pipeline_tests.support.ends import free_port

@@ -1,6 +1,6 @@
-"""A server that says what it is told to, however wrong, in place of Dataverse.
+"""A server in place of Dataverse that gives the answers you set, however wrong.
 
-It gives tokens as Entra does, so that whoever is asked to trust it does so.
+It gives tokens as Entra does, so that clients trust it.
 """
 
 import json

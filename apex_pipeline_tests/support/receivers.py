@@ -50,7 +50,7 @@ def make_authority(folder: Path) -> Authority:
 
 @dataclass
 class Workflow:
-    """A Teams-shaped endpoint: takes cards, and answers as it is told to."""
+    """A Teams-shaped endpoint: takes cards, and answers as the test sets."""
 
     port: int
     answers: list[tuple[int, dict[str, str]]] = field(default_factory=list)

@@ -17,7 +17,7 @@ from apex_pipeline.analytics.charts import (
 )
 from apex_pipeline.analytics.forecast.latest_forecast import Outlook
 from apex_pipeline.analytics.rollups.history import HistoryDay, PeriodTotal
-from apex_pipeline.analytics.rollups.refresh import DAILY, WEEKLY, Grain
+from apex_pipeline.analytics.rollups.periods import DAILY, WEEKLY, Grain
 
 PERIODS_SHOWN = {DAILY.name: 90, WEEKLY.name: 52}
 """How many days, or weeks, a picture shows."""

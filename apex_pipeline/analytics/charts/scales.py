@@ -102,9 +102,14 @@ def day_ticks(first: date, last: date) -> Iterator[tuple[date, str]]:
     for number in range(days + 1):
         day = first + timedelta(days=number)
         if days <= 10 or (days <= 70 and day.weekday() == 0):
-            yield day, f"{day.day} {_MONTHS[day.month - 1]}"
+            yield day, short_day(day)
         elif days > 70 and day.day == 1 and (days <= 1500 or day.month == 1):
             yield day, _month(day, is_first=number < 31)
+
+
+def short_day(day: date) -> str:
+    """A day without its year: `25 Nov`."""
+    return f"{day.day} {_MONTHS[day.month - 1]}"
 
 
 def _month(day: date, *, is_first: bool) -> str:

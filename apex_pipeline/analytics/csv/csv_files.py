@@ -1,11 +1,10 @@
-"""CSV files as RFC 4180 has them: streamed out of Postgres, and whole or not there.
+"""Write CSV files (RFC 4180) from Postgres: streamed, and replaced as a whole.
 
-UTF-8 without a byte order mark, lines that end in CR LF, a header. Any number of rows
-needs the same few hundred kilobytes of memory. The same rows give the same bytes, also
-compressed: a gzip file here has neither a time nor a name in it.
+Files are UTF-8 without a byte order mark, with CR LF line ends and a header. Memory use is a
+few hundred kilobytes, whatever the number of rows. The same rows give the same bytes, also
+compressed: the gzip header contains neither time nor name.
 
-New files and folders have the mode that the process's umask leaves them; a file that is
-replaced passes its own on.
+New files and folders get the mode that the umask allows; a replaced file keeps its mode.
 """
 
 import csv
@@ -39,17 +38,17 @@ _GZIP = 16 + zlib.MAX_WBITS
 _LEVEL = 3
 _PART = ".apex-part"
 EPOCH = datetime.fromtimestamp(0, UTC)
-"""From which files count their time of modification."""
+"""Modification times of files count from here."""
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What a file holds.
+    """A written file.
 
     Attributes:
-        rows: Without the header.
-        size: Bytes of the file, compressed if it is.
-        sha256: Of those bytes, in hexadecimal.
+        rows: Number of rows, without the header.
+        size: Bytes of the file, after compression.
+        sha256: Digest of the file, in hexadecimal.
     """
 
     rows: int
@@ -58,23 +57,23 @@ class Written:
 
 
 Tell = Callable[[int, int], object]
-"""Is told how many rows and bytes there are so far, now and then."""
+"""Called now and then with the rows and bytes written so far."""
 
 
 class Sink(Protocol):
-    """Whatever takes bytes."""
+    """A target for bytes."""
 
     def write(self, data: bytes, /) -> object:
-        """Take all of them, or raise OSError."""
+        """Write all of them, or raise OSError."""
         ...
 
 
 @contextmanager
 def snapshot(database: Database) -> Iterator[psycopg.Connection[Any]]:
-    """Open a connection to which the database stands still, in UTC.
+    """Open a read-only connection with one snapshot of the database, in UTC.
 
     Raises:
-        DatabaseError: One of its kinds, also for what is asked of the connection.
+        DatabaseError: One of its kinds, also for statements within the block.
     """
     with database.session(_COPY_SECONDS) as connection:
         # Of each wait, not of the whole; it may have to sort before the first row.
@@ -95,15 +94,15 @@ def write_csv(
     """Write the rows as one CSV file.
 
     Args:
-        connection: One that `snapshot` has opened.
+        connection: From `snapshot`.
         selection: The rows.
         sink: Where the bytes go.
-        compress: Whether as gzip.
-        tell: For whoever waits.
+        compress: Whether to write gzip.
+        tell: Shows the progress.
 
     Raises:
-        OSError: The sink's.
-        psycopg.Error: For whoever opened the connection to translate.
+        OSError: From the sink.
+        psycopg.Error: `snapshot` translates it.
         SchemaMissingError: The database has no such table or view.
     """
     file = _File(sink, compress=compress)
@@ -123,13 +122,13 @@ def write_csv(
 
 
 def count(connection: psycopg.Connection[Any], statement: sql.Composed) -> int:
-    """Ask for one number."""
+    """Read one number."""
     row: tuple[int] | None = connection.execute(statement).fetchone()
     return row[0] if row else 0
 
 
 class _File:
-    """Ends each record as RFC 4180 asks for, packs, counts, and passes on."""
+    """Converts line ends to those of RFC 4180, compresses, counts and writes."""
 
     def __init__(self, sink: Sink, *, compress: bool) -> None:
         self.records = 0
@@ -139,9 +138,9 @@ class _File:
         self._digest = hashlib.sha256()
 
     def write(self, block: bytes) -> None:
-        """Take the next records that Postgres writes, each of them whole."""
-        # It ends them with LF. One that is quoted belongs to a value; a quote that
-        # belongs to a value is doubled, and so changes nothing.
+        """Take the next complete records from Postgres."""
+        # Postgres ends records with LF. A quoted LF belongs to a value, and a quote
+        # within a value is doubled, so it does not change what is quoted.
         pieces = block.split(b'"')
         for number in range(0, len(pieces), 2):
             self.records += pieces[number].count(b"\n")
@@ -150,7 +149,7 @@ class _File:
         self._pass_on(self._packer.compress(data) if self._packer else data)
 
     def finish(self) -> Written:
-        """Write what is held back."""
+        """Write the rest."""
         if self._packer:
             self._pass_on(self._packer.flush())
         return Written(self.records - 1, self.size, self._digest.hexdigest())
@@ -163,12 +162,12 @@ class _File:
 
 
 def count_rows(path: Path) -> int:
-    """Read a plain file back, as anybody would, and count its rows without the header.
+    """Read an uncompressed file back and count its rows, without the header.
 
     Raises:
-        ApexError: It cannot be read, or is no CSV.
+        ApexError: It cannot be read, or is not CSV.
     """
-    # Python's limit is 128 KB; a text in Postgres may have a gigabyte.
+    # Python's default is 128 KB; a text in Postgres may be a gigabyte long.
     csv.field_size_limit(2**31 - 1)
     try:
         with path.open(newline="", encoding="utf-8") as file:
@@ -179,14 +178,14 @@ def count_rows(path: Path) -> int:
 
 @contextmanager
 def replacing(path: Path, *, modified: datetime | None = None) -> Iterator[BinaryIO]:
-    """Open a file that takes the place of *path* as a whole, when all went well.
+    """Open a file that replaces *path* if the block succeeds.
 
-    Until then *path* is what it was. Being killed leaves a hidden part behind, which
-    the next file in that folder clears away.
+    Until then *path* is unchanged. A killed process leaves a hidden part file behind,
+    which the next write into that folder removes.
 
     Args:
-        path: Where it goes; a folder must be there.
-        modified: When it says that it was modified; None for now.
+        path: The file to replace; its folder must exist.
+        modified: Its modification time; None for now.
 
     Raises:
         ApexError: The file system refuses, with the remedy.
@@ -208,20 +207,20 @@ def replacing(path: Path, *, modified: datetime | None = None) -> Iterator[Binar
                 name.unlink()
             raise
         finally:
-            # Closing tries once more to write what could not be written.
+            # Closing would try again to write the rest.
             with suppress(OSError):
                 part.close()
         _sync_folder(path.parent)
 
 
 def _keep_mode(path: Path, part: int) -> None:
-    """Let nobody read the new file who could not read the one in its place."""
+    """Keep the mode of the replaced file."""
     with suppress(FileNotFoundError):
         os.fchmod(part, stat.S_IMODE(path.stat().st_mode))
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder, and those above it, which then are this user's alone.
+    """Create a folder; new parent folders are readable by this user only.
 
     Raises:
         ApexError: The file system refuses, with the remedy.
@@ -233,11 +232,11 @@ def make_folder(path: Path) -> None:
 
 @contextmanager
 def explained(place: Path | str) -> Iterator[None]:
-    """Turn what the file system refuses into an error with its remedy.
+    """Translate errors of the file system.
 
     Raises:
-        ApexError: It refuses.
-        BrokenPipeError: Whoever read the pipe has closed it, which is no fault.
+        ApexError: Has the cause and the remedy.
+        BrokenPipeError: The reader closed the pipe, which is not an error.
     """
     try:
         yield
@@ -250,7 +249,7 @@ def explained(place: Path | str) -> Iterator[None]:
         ) from error
 
 
-_LOOK = "Look at the folder, or name another one."
+_LOOK = "Check the folder, or choose another one."
 _ROOM = "Make room there, or name a folder on another disk."
 _RIGHTS = "Let this user write there, or name another folder."
 _REMEDIES = {
@@ -265,29 +264,29 @@ _REMEDIES = {
 
 
 def _open_part(folder: Path) -> tuple[BinaryIO, Path]:
-    """Create a file that is locked as long as its writer lives."""
+    """Create a file that stays locked while its writer lives."""
     while True:
         name = folder / f".{secrets.token_hex(8)}{_PART}"
-        # O_EXCL follows no link that somebody has laid there.
+        # O_EXCL does not follow a planted link.
         number = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
         file = os.fdopen(number, "wb")
         fcntl.flock(file, fcntl.LOCK_EX)
         if os.fstat(number).st_nlink:
             return file, name
-        # Another process took it for abandoned before it was locked.
+        # Another process removed it as abandoned before it was locked.
         file.close()
 
 
 def _remove_abandoned(folder: Path) -> None:
     for name in folder.glob(f".*{_PART}"):
-        # One that is locked, gone by now or another user's is not ours to clear away.
+        # Leave files that are locked, gone by now, or another user's.
         with suppress(OSError), _opened(name, os.O_RDWR) as number:
             fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
             name.unlink()
 
 
 def _sync_folder(folder: Path) -> None:
-    # The file is in its place; some network file systems do not know how to sync that.
+    # The file is replaced; some network file systems cannot sync a folder.
     with suppress(OSError), _opened(folder, os.O_RDONLY) as number:
         os.fsync(number)
 

@@ -1,13 +1,13 @@
 """The folder of CSV files: a file for each day and week, and one for each view.
 
-    daily/2026-11-25.csv    the rollup of a day; none where nothing ran
-    weekly/2026-11-23.csv   the rollup of a week, by its Monday; none likewise
-    history_90d.csv         the history as it stands; also of 30 and of 60 days
+    daily/2026-11-25.csv    the rollup of a day; no file if nothing ran
+    weekly/2026-11-23.csv   the rollup of a week, by its Monday; likewise
+    history_90d.csv         the current history; also of 30 and of 60 days
     forecast.csv            the newest forecast by day; forecast_totals.csv has its sums,
-                            forecast_campaigns.csv those of campaigns
-    schema.json             the types of their columns, as Table Schema has them
+                            forecast_campaigns.csv those by campaign
+    schema.json             the types of the columns, as Table Schema
 
-All of it is in the business time zone, so that nobody adds up the same run twice. A file
+Everything is in the business time zone, so no sum counts a run twice. A file
 of a day or week says by its time of modification when its rollup was computed. So what
 is missing or out of date is seen by looking, and made again with whatever else is made:
 a day that was late, a week that was computed since, a file or a folder that somebody
@@ -47,7 +47,7 @@ from apex_pipeline.analytics.csv.queries import (
     count_statement,
 )
 from apex_pipeline.analytics.csv.table_schema import package
-from apex_pipeline.analytics.rollups.refresh import DAILY, WEEKLY, Grain, Periods
+from apex_pipeline.analytics.rollups.periods import DAILY, WEEKLY, Grain, Periods
 from apex_pipeline.errors import ApexError
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.settings import AnalysisSettings
@@ -79,12 +79,12 @@ _PATHS = {
 
 @dataclass(frozen=True, slots=True)
 class ExportedFile:
-    """A file that was written.
+    """A written file.
 
     Attributes:
-        label: First day of the day or week that it is of; None for a current view.
-        rows_in_table: Rows that it should have, counted in the database.
-        rows_read_back: Rows that a reader of CSV finds in it.
+        label: The day, or the first day of the week; None for a current view.
+        rows_in_table: Rows in the database.
+        rows_read_back: Rows that a CSV reader finds in the file.
     """
 
     dataset: Dataset
@@ -111,15 +111,15 @@ class _Wanted:
 def export_files(
     database: Database, settings: AnalysisSettings, days: Periods
 ) -> list[ExportedFile]:
-    """Write the files of these days, the current ones, and all that are out of date.
+    """Write the files of these days, the current views, and all files out of date.
 
-    The database is seen as it is at one moment. Each file is replaced as a whole; a
-    failure leaves those that were replaced before it.
+    All files show the database at one moment. Each file is replaced as a whole; after a
+    failure, the files before it stay replaced.
 
     Args:
         database: Where the rollups are.
         settings: The folder and the time zone.
-        days: Days whose files are written though they may be up to date.
+        days: Days whose files are written even if they are up to date.
 
     Raises:
         ApexError: A day has no rollup, or the file system refuses.
@@ -149,7 +149,7 @@ def export_selection(
     compress: bool,
     tell: Tell | None = None,
 ) -> Written:
-    """Write any rows into one file, which is replaced as a whole.
+    """Write a selection into one file, which is replaced as a whole.
 
     Raises:
         ApexError: The file system refuses.
@@ -166,7 +166,7 @@ def export_on_request(
     *,
     compress: bool,
 ) -> tuple[Path, Written]:
-    """Write any rows into a file that is named for them, in a folder of such files.
+    """Write a selection into a file named after it, in the folder `on_request`.
 
     Raises:
         ApexError: The file system refuses.
@@ -209,8 +209,8 @@ def _labelled(
     missing = [label for label in always if label not in known]
     if missing:
         raise ApexError(
-            f"{grain.rollup} has not been made for {missing[0]} to {missing[-1]} in "
-            f"{zone} ({len(missing)} of the days asked for). Make it first."
+            f"{grain.rollup} has not been computed for {missing[0]} to {missing[-1]} in "
+            f"{zone} ({len(missing)} of the requested days). Compute it first."
         )
     folder, asked_for = settings.export_dir / dataset.name, frozenset(always)
     wanted = []

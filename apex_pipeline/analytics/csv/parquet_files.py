@@ -31,7 +31,7 @@ _BATCH_ROWS = 10_000
 def export_months(
     database: Database, selection: Selection, folder: Path
 ) -> list[tuple[Path, int]]:
-    """Write a file for each month that has rows, which is replaced as a whole.
+    """Write a file for each month with rows; each is replaced as a whole.
 
     Returns:
         The files, and how many rows each has.
@@ -77,7 +77,7 @@ def export_months(
 def _months(
     connection: psycopg.Connection[Any], selection: Selection
 ) -> Iterator[Selection]:
-    """The selection cut into months, of those that have rows."""
+    """Split the selection into the months that have rows."""
     for (first,) in connection.execute(months_statement(selection)).fetchall():
         last = (first + timedelta(days=31)).replace(day=1) - timedelta(days=1)
         yield replace(
@@ -90,7 +90,7 @@ def _months(
 def _batches(
     connection: psycopg.Connection[Any], selection: Selection, columns: Sequence[Field]
 ) -> Iterator[list[tuple[Any, ...]]]:
-    """The rows by columns, some thousands at a time."""
+    """The rows as columns, some thousands at a time."""
     names = sql.SQL(", ").join(sql.Identifier(column.name) for column in columns)
     statement = select_statement(selection, names)
     with connection.cursor(name="parquet") as cursor:

@@ -1,14 +1,13 @@
-"""What a CSV file holds: which rows, in which order, and how each value is written.
+"""The SQL for CSV files: which rows, in which order, and how values are written.
 
-Postgres writes the values, and this module only words the statement. Numbers are
-written digit by digit, dates and instants in ISO 8601, instants in UTC with their
-offset, booleans as true and false, null as nothing and an empty text as "".
+Postgres formats the values. Numbers are written with all digits, dates and instants in
+ISO 8601 (instants in UTC with their offset), booleans as true and false, null as nothing,
+and an empty text as "".
 
-A spreadsheet takes a text that begins like a formula for one, and runs it. Such a text
-gets an apostrophe before it, also where a semicolon, a tab or a line break comes before:
-a spreadsheet whose language separates columns by semicolons begins a cell there. One
-that begins with an apostrophe gets another, so that nothing is lost: whoever removes one
-apostrophe at each of these places has the text back.
+Spreadsheets run a text that looks like a formula. Such a text gets an apostrophe in front,
+also after a semicolon, a tab or a line break, where some spreadsheets begin a new cell. A
+text that begins with an apostrophe gets another one, so removing one apostrophe at each of
+these places restores the text.
 """
 
 import re
@@ -20,7 +19,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import psycopg
 from psycopg import sql
 
-from apex_pipeline.analytics.rollups.refresh import DAILY, WEEKLY, Grain
+from apex_pipeline.analytics.rollups.periods import DAILY, WEEKLY, Grain
 from apex_pipeline.errors import ConfigError, SchemaMissingError
 from apex_pipeline.metrics import COLUMNS
 from apex_pipeline.postgres.local_days import first_instant
@@ -29,14 +28,13 @@ from apex_pipeline.settings import AnalysisSettings
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """Rows that can be had as CSV.
+    """Rows that can be exported.
 
     Attributes:
-        relation: The table or view whose columns they have.
-        label: Column by which a range of days is chosen.
-        order: Columns that put the rows into one order.
-        columns: Those that are written, in this order; all of the relation's, in its
-            own, where there are none.
+        relation: The table or view.
+        label: Column that selects a range of days.
+        order: Columns that define the order of the rows.
+        columns: The columns to write, in order; by default all of the relation.
     """
 
     name: str
@@ -85,13 +83,13 @@ MOST_HISTORY_DAYS = 3660
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The rows of a dataset that are wanted.
+    """Which rows of a dataset to export.
 
     Attributes:
-        zone: IANA name of the time zone in which days begin and end.
-        first: First day, or first Monday of a week; None for the oldest.
-        last: Last day, included; None for the newest.
-        days: How many days the history goes back, and the window before it.
+        zone: IANA name of the time zone of the days.
+        first: First day, or Monday of the first week; None for the oldest.
+        last: Last day, inclusive; None for the newest.
+        days: Length of the history, and of the window before it.
     """
 
     dataset: Dataset
@@ -110,22 +108,26 @@ def select(
     last: date | None = None,
     days: int | None = None,
 ) -> Selection:
-    """Check what was asked for; each argument is as `Selection` has it.
+    """Validate a selection; the arguments are those of `Selection`.
 
-    Without a time zone the business's own is meant.
+    The default time zone is the business time zone.
 
     Raises:
-        ConfigError: There is no such dataset or time zone, or no such range of days.
+        ConfigError: The dataset, time zone or range of days is invalid.
     """
     dataset = DATASETS.get(name)
     if dataset is None:
-        raise ConfigError(f"There is {', '.join(DATASETS)}; not {name}.")
+        raise ConfigError(
+            f"Unknown dataset {name}. Choose from: {', '.join(DATASETS)}."
+        )
     if first is not None and last is not None and first > last:
         raise ConfigError(f"{first} is after {last}.")
     if days is not None and dataset is not HISTORY:
-        raise ConfigError("A number of days is for the history alone; name two dates.")
+        raise ConfigError(
+            "days applies only to history; for other datasets, set the first and last day."
+        )
     if days is not None and not 1 <= days <= MOST_HISTORY_DAYS:
-        raise ConfigError(f"A history has 1 to {MOST_HISTORY_DAYS} days, not {days}.")
+        raise ConfigError(f"days must be 1 to {MOST_HISTORY_DAYS}, not {days}.")
     zone = settings.time_zone if zone is None else zone
     _check_zone(settings, dataset, zone)
     return Selection(dataset, zone, first, last, days or HISTORY_DAYS)
@@ -135,21 +137,21 @@ def _check_zone(settings: AnalysisSettings, dataset: Dataset, zone: str) -> None
     if dataset is not RAW:
         if zone not in settings.time_zones:
             raise ConfigError(
-                f"Rollups are made for {' and '.join(settings.time_zones)}, not for "
-                f"{zone}. APEX_TIME_ZONE names the one besides UTC."
+                f"Rollups exist for {' and '.join(settings.time_zones)}, not for {zone}. "
+                "Set APEX_TIME_ZONE to the time zone that you need besides UTC."
             )
         return
     try:
         ZoneInfo(zone)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise ConfigError(
-            f"A time zone is an IANA name like Europe/Berlin; {zone} is none."
+            f"{zone} is not an IANA time zone such as Europe/Berlin."
         ) from None
 
 
-# Where a cell can begin: at the start, and after what separates cells for somebody. Then
-# what makes a spreadsheet take it for a formula, also behind blanks and quotes; the
-# last four are the wide forms that Japanese spreadsheets read like the first.
+# Where a cell can begin: at the start, and after any separator of cells. Then what starts
+# a formula, also after blanks and quotes; the last four are full-width forms, which
+# Japanese spreadsheets accept too.
 _FORMULA = (
     r"(?:^|(?<=[;\t\r\n]))"
     r"(?=['\t\r\n]|[\s\"]*[-=+@\uFF0D\uFF1D\uFF0B\uFF20])"
@@ -168,8 +170,8 @@ _COLUMNS = """
     ORDER BY attnum
 """
 
-# By Postgres' names of the kinds of types (pg_type.typcategory); what is none of these is
-# text. Instants come out of JSON alone as ISO 8601 has them, with a T.
+# By type category (pg_type.typcategory); everything else is text. Only to_json writes
+# instants as ISO 8601, with a T.
 _RENDERED = {
     "uuid": sql.SQL("source.{name}"),
     "N": sql.SQL("source.{name}"),
@@ -185,9 +187,7 @@ _COPY = sql.SQL("COPY ({rows}) TO STDOUT (FORMAT csv, HEADER, ENCODING 'UTF8')")
 def copy_statement(
     connection: psycopg.Connection[Any], selection: Selection
 ) -> sql.Composed:
-    """Word the statement that has Postgres write the rows as CSV.
-
-    Whoever runs it has set the session's time zone to UTC.
+    """The COPY statement for the rows; the session's time zone must be UTC.
 
     Raises:
         SchemaMissingError: The database has no such table or view.
@@ -208,7 +208,7 @@ def copy_statement(
 
 
 def select_statement(selection: Selection, columns: sql.Composable) -> sql.Composed:
-    """Word the statement that selects the rows, in their order."""
+    """The statement that selects the rows, in order."""
     order = sql.SQL(", ").join(
         sql.SQL("source.{}").format(sql.Identifier(name))
         for name in selection.dataset.order
@@ -217,7 +217,7 @@ def select_statement(selection: Selection, columns: sql.Composable) -> sql.Compo
 
 
 def months_statement(selection: Selection) -> sql.Composed:
-    """Word the statement that names the months that have rows, by their first days."""
+    """The statement that lists the first days of the months with rows."""
     day = sql.SQL("source.{}").format(sql.Identifier(selection.dataset.label))
     if selection.dataset is RAW:
         zone = sql.Literal(selection.zone)
@@ -228,7 +228,7 @@ def months_statement(selection: Selection) -> sql.Composed:
 
 
 def count_statement(selection: Selection) -> sql.Composed:
-    """Word the statement that counts the same rows."""
+    """The statement that counts the same rows."""
     return sql.SQL("SELECT count(*) {}").format(_rows(selection))
 
 

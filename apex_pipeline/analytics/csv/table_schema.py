@@ -1,4 +1,4 @@
-"""What the columns of a file are: names, types and words, for readers that would guess."""
+"""Describe the columns of the files, so that readers need not guess their types."""
 
 import json
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ _COLUMNS = """
     ORDER BY attnum
 """
 
-# Postgres' names of types to those of Table Schema; what is none of these is a string.
+# Types of Postgres and of Table Schema; all others are strings.
 _TYPES = {
     **dict.fromkeys(("int2", "int4", "int8"), "integer"),
     **dict.fromkeys(("numeric", "float4", "float8"), "number"),
@@ -42,7 +42,7 @@ class Field:
 
 
 def fields(connection: psycopg.Connection[Any], dataset: Dataset) -> list[Field]:
-    """The columns of a dataset's files, in their order.
+    """The columns of a dataset's files, in order.
 
     Raises:
         SchemaMissingError: The database has no such table or view.

@@ -62,7 +62,7 @@ class Score:
     """How a model did in the past.
 
     Attributes:
-        trials: Forecasts that were made anew.
+        trials: Number of repeated forecasts.
         mase: Mean absolute error of a day up to 30 days ahead, in units of the error
             of the day a week before within the days read; None where that is zero.
         sum_days: Length of the totals that were compared: 30 days, or 7.
@@ -87,7 +87,7 @@ class Score:
 
 
 def origins(days: int) -> range:
-    """The days on which a forecast is tried anew.
+    """The days from which the forecast is repeated.
 
     Each seventh of the last year, so that their weekday is today's; in a short series
     each third.

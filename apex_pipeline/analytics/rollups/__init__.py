@@ -1,1 +1,1 @@
-"""Daily and weekly rollups, and the history that they add up to."""
+"""Daily and weekly rollups, and the history made of them."""

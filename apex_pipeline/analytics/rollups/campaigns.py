@@ -1,4 +1,4 @@
-"""The costliest campaigns of some days, with the days before and the days to come."""
+"""The costliest campaigns of a period, with the period before and the forecast."""
 
 from dataclasses import dataclass
 from decimal import Decimal
@@ -57,7 +57,7 @@ class CampaignCost:
 def costliest(
     database: Database, days: int, zone: str, limit: int = 10
 ) -> list[CampaignCost]:
-    """Read the campaigns that cost most in the last whole days, the dearest first.
+    """Read the campaigns that cost most in the last whole days, costliest first.
 
     Raises:
         DatabaseError: One of its kinds.

@@ -1,4 +1,4 @@
-"""What a row of a rollup holds: each column, how it is computed, and from what.
+"""The columns of a rollup: what each is, how it is computed, and from what.
 
 The SQL that fills the tables, the column schema and the lineage in Dagster, and the
 order of columns in files are made from these; `sql/` holds the same names, types and
@@ -29,7 +29,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A column of a weekly rollup: what became of another since the week before.
+    """A column of a weekly rollup: the change of another since the week before.
 
     Attributes:
         of: The column that it compares.
@@ -77,10 +77,9 @@ PHASE = Column(
     "coalesce(phase::text, '(none)')",
 )
 
-# An adopted table's columns may be integer, bigint, numeric or double precision. The
-# casts make each sum numeric; that of a column as it is would be of another type for
-# each, and could overflow. Costs are cast before they are added: sums of floating point
-# depend on the order.
+# An adopted table's columns may be integer, bigint, numeric or double precision. The casts
+# make each sum numeric; without them its type would vary, and it could overflow. Costs are
+# cast before they are added, because floating-point sums depend on the order.
 MEASURES = (
     Column("runs", "bigint", "Campaign runs.", ("id",), "count(*)"),
     Column(
@@ -318,7 +317,7 @@ NUMBERS = (
     "latency_p95_ms",
     "latency_avg_ms",
 )
-"""Raw columns that hold a number. One that is not finite counts as null."""
+"""Raw columns that hold a number; numbers that are not finite count as null."""
 
 FINGERPRINT = ("campaign_id", "phase", *NUMBERS, "created_at")
-"""Raw columns that a rollup depends on; a row's hash is over them."""
+"""Raw columns that a rollup depends on; the fingerprint covers them."""

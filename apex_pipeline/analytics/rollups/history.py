@@ -1,4 +1,4 @@
-"""What the rollups hold, read back: totals of days and weeks, and the history."""
+"""Read the rollups: totals of days and weeks, and the history."""
 
 from dataclasses import dataclass
 from datetime import date
@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from apex_pipeline.analytics.rollups.refresh import Grain, Periods
+from apex_pipeline.analytics.rollups.periods import Grain, Periods
 from apex_pipeline.postgres.database import Database
 
 _TOTALS = """
@@ -38,7 +38,7 @@ _COLUMNS = """
 
 @dataclass(frozen=True, slots=True)
 class PeriodTotal:
-    """A day's or week's figures, all campaigns together, in one time zone."""
+    """Figures of a day or week over all campaigns, in one time zone."""
 
     label: date
     runs: int
@@ -52,10 +52,10 @@ class PeriodTotal:
 
 @dataclass(frozen=True, slots=True)
 class HistoryDay:
-    """A day of the history; figures are None where it is not computed.
+    """A day of the history; figures are None until it is computed.
 
     Attributes:
-        campaigns: How many different ones ran.
+        campaigns: Number of campaigns that ran.
     """
 
     day: date
@@ -86,7 +86,7 @@ class DescribedColumn:
 def totals(
     database: Database, grain: Grain, zone: str, periods: Periods
 ) -> list[PeriodTotal]:
-    """Read the totals of computed days or weeks, the oldest first.
+    """Read the totals of computed days or weeks, oldest first.
 
     Raises:
         DatabaseError: One of its kinds.
@@ -102,7 +102,7 @@ def totals(
 
 
 def history(database: Database, days: int, zone: str) -> list[HistoryDay]:
-    """Read the last whole days of a time zone, the oldest first.
+    """Read the last whole days of a time zone, oldest first.
 
     Raises:
         DatabaseError: One of its kinds.
@@ -117,13 +117,13 @@ def history(database: Database, days: int, zone: str) -> list[HistoryDay]:
 
 
 def _known(value: Any) -> Any:
-    """None for a sum that is not finite, as earlier versions made them of such rows."""
+    """None for a sum that is not finite, which earlier versions could store."""
     is_unknown = isinstance(value, Decimal) and not value.is_finite()
     return None if is_unknown else value
 
 
 def described_columns(database: Database, relation: str) -> list[DescribedColumn]:
-    """Read a table's or view's columns, with the comments that the database has of them.
+    """Read the columns of a table or view, with their comments.
 
     Raises:
         DatabaseError: One of its kinds.

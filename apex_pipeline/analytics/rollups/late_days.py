@@ -1,10 +1,9 @@
-"""Days and weeks whose raw rows are no longer those that they were computed from.
+"""Find days and weeks whose raw rows have changed since they were computed.
 
-Two looks, by cost. Counting reads the index on `created_at` alone and finds rows that
-came late or were deleted, days that were never computed, and a time zone that is new.
-Comparing reads each raw row, and also finds those that were changed. Either reads each
-row once, however many time zones there are and whether for days or weeks: rows are
-summed between the instants at which anything begins or ends.
+There are two ways. Counting reads only the index on `created_at`; it finds rows that
+arrived late or were deleted, days that were never computed, and new time zones. Comparing
+reads each raw row and also finds changed rows. Both read each row once for all time
+zones, days and weeks: rows are summed between the instants at which any period begins.
 """
 
 from collections.abc import Iterable
@@ -13,15 +12,14 @@ from datetime import date, datetime, timedelta
 
 from sqlalchemy import Connection
 
-from apex_pipeline.analytics.rollups.refresh import (
-    CHECKSUM,
+from apex_pipeline.analytics.rollups.periods import (
     DAILY,
-    RAW_ROWS,
     WEEKLY,
     Grain,
     Periods,
     period_rows,
 )
+from apex_pipeline.analytics.rollups.refresh import CHECKSUM, RAW_ROWS
 from apex_pipeline.errors import SchemaMissingError
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.settings import AnalysisSettings
@@ -73,13 +71,13 @@ _COMPARING = _STALE.format(what=CHECKSUM, column="raw_checksum")
 
 @dataclass(frozen=True, slots=True)
 class Stale:
-    """What has to be made again, in ranges without a gap."""
+    """What has to be recomputed, in contiguous ranges."""
 
     days: tuple[Periods, ...]
     weeks: tuple[Periods, ...]
 
     def __or__(self, other: "Stale") -> "Stale":
-        """What is in either of them."""
+        """The union of both."""
         return Stale(
             _joined(DAILY, (*self.days, *other.days)),
             _joined(WEEKLY, (*self.weeks, *other.weeks)),
@@ -87,7 +85,7 @@ class Stale:
 
 
 def first_day(database: Database, settings: AnalysisSettings) -> date:
-    """The day that rollups begin with: as configured, else since provisioning.
+    """The first day of the rollups: as configured, or as set when provisioning.
 
     Raises:
         DatabaseError: Postgres did not answer, or lacks our tables.
@@ -115,14 +113,14 @@ def stale(
     *,
     compare: tuple[date, date] | None = None,
 ) -> Stale:
-    """Find the days and weeks that ended before *now* and have to be made again.
+    """Find the days and weeks before *now* that have to be recomputed.
 
     Args:
         database: Where raw rows and rollups are.
         settings: The time zones, and the first day.
         now: An aware datetime.
-        compare: Days, the first and the last, whose rows are to be read, and not
-            only counted; of weeks, those that begin in them. None for counting all.
+        compare: First and last day whose rows are compared, with the weeks that begin
+            between them. None to count all rows.
 
     Raises:
         DatabaseError: One of its kinds.
@@ -157,7 +155,7 @@ def _joined(grain: Grain, periods: Iterable[Periods]) -> tuple[Periods, ...]:
 
 
 def ranges(grain: Grain, labels: Iterable[date]) -> list[Periods]:
-    """Join ascending labels that follow each other."""
+    """Join consecutive labels into ranges."""
     found: list[Periods] = []
     step = grain.days * _DAY
     for label in labels:

@@ -1,10 +1,9 @@
-"""Daily and weekly rollups: computed by Postgres, range by range, each as a whole.
+"""Compute daily and weekly rollups in Postgres, one range of periods at a time.
 
-A range of days or weeks is replaced in one transaction, and filled by one statement
-that reads each raw row once for each time zone, through the index on `created_at`: so
-the cost is in proportion to the range. Readers see the old rows until the new ones are
-committed. A second refresh waits for the first at `LOCK TABLE`, which comes before the
-transaction's snapshot, and then sees all that the first has written.
+One transaction replaces a range. One statement fills it and reads each raw row once for
+each time zone, through the index on `created_at`, so the cost is proportional to the
+range. Readers see the old rows until the commit. A second refresh waits at `LOCK TABLE`,
+before its snapshot is taken, and then sees everything that the first one wrote.
 """
 
 from dataclasses import dataclass
@@ -22,70 +21,15 @@ from apex_pipeline.analytics.rollups.columns import (
     PHASE,
     Change,
 )
-from apex_pipeline.errors import ConfigError, NoProgressError
+from apex_pipeline.analytics.rollups.periods import (
+    DAILY,
+    WEEKLY,
+    Periods,
+    period_rows,
+)
+from apex_pipeline.errors import NoProgressError
 from apex_pipeline.postgres.database import Database
-from apex_pipeline.postgres.local_days import first_instant
 from apex_pipeline.settings import AnalysisSettings
-
-
-@dataclass(frozen=True, slots=True)
-class Grain:
-    """Days or weeks.
-
-    Attributes:
-        label: The column that names the period by its first day.
-        days: Length of a period.
-    """
-
-    name: str
-    label: str
-    rollup: str
-    total: str
-    days: int
-
-
-DAILY = Grain("day", "day", "daily_campaign_rollup", "daily_rollup_total", 1)
-WEEKLY = Grain("week", "week", "weekly_campaign_rollup", "weekly_rollup_total", 7)
-
-
-@dataclass(frozen=True, slots=True)
-class Periods:
-    """Days or weeks without a gap between them, each by its first day."""
-
-    grain: Grain
-    first: date
-    last: date
-
-    def __post_init__(self) -> None:
-        """Refuse what is no range of whole periods."""
-        if self.first > self.last:
-            raise ConfigError(f"{self.first} is after {self.last}.")
-        if self.grain is WEEKLY and (self.first.weekday() or self.last.weekday()):
-            raise ConfigError("A week is named by the Monday that it begins with.")
-
-    def labels(self) -> list[date]:
-        """First day of each period."""
-        count = (self.last - self.first).days // self.grain.days
-        step = timedelta(days=self.grain.days)
-        return [self.first + step * number for number in range(count + 1)]
-
-
-def period_rows(
-    first: str = "%(first)s", step: str = "%(step)s", slo: str = "%(slo)s"
-) -> str:
-    """SQL for the periods of a range in all time zones, with their instants."""
-    length = f"make_interval(days => {step})"
-    return f"""
-        SELECT zone.name AS time_zone, label::date AS starts_on,
-            {first_instant("label", "zone.name")} AS starts_at,
-            {first_instant(f"label + {length}", "zone.name")} AS ends_at,
-            {slo}::integer AS slo_p95_ms
-        FROM unnest(%(zones)s::text[]) AS zone (name)
-        CROSS JOIN generate_series(
-            {first}::timestamp, %(last)s::timestamp, {length}
-        ) AS label
-    """  # noqa: S608  constants
-
 
 # Less itself, neither NaN nor infinity is zero, of whatever type the column is.
 _NUMBERS = ", ".join(
@@ -99,7 +43,7 @@ RAW_ROWS = f"""
 """  # noqa: S608  constants
 """SQL for the raw rows, as rollups group and fingerprint them.
 
-A number that is not finite is null, so sums leave it out; a check names its row."""
+Numbers that are not finite become null, so sums leave them out; a check names the row."""
 
 CHECKSUM = f"coalesce(sum(hash_record_extended(ROW({', '.join(FINGERPRINT)}), 0)), 0)"
 """SQL for a fingerprint of raw rows that does not depend on their order. Fingerprints
@@ -108,7 +52,7 @@ of parts add up to that of the whole."""
 _MEASURE_NAMES = ", ".join(column.name for column in MEASURES)
 _MEASURES = ",\n".join(f"{c.expression} AS {c.name}" for c in MEASURES)
 
-# The second grouping set has a row also where there are no raw rows.
+# The second grouping set has a row even if there are no raw rows.
 _FILL = f"""
     WITH period AS MATERIALIZED ({period_rows()}),
     measured AS MATERIALIZED (
@@ -138,7 +82,7 @@ _FILL = f"""
     FROM measured WHERE NOT is_total
 """  # noqa: S608  constants
 
-# A time zone that is configured no longer is not kept up to date: its rows would lie.
+# Rows of a time zone that is no longer configured would become outdated.
 _CLEAR = """
     DELETE FROM {table}
     WHERE {label} BETWEEN %(first)s AND %(last)s OR time_zone <> ALL(%(zones)s)
@@ -168,14 +112,14 @@ def _change(change: Change) -> str:
     now, before = f"this.{change.of}", f"before.{change.of}"
     if change.kind == "figure":
         return f"{change.name} = {now} - {before}"
-    # A campaign that did not run in a week that is computed had none of it.
+    # A campaign that did not run in a computed week counts as zero in it.
     counted = f"CASE WHEN known.week IS NOT NULL THEN coalesce({before}, 0) END"
     if change.kind == "count":
         return f"{change.name} = {now} - {counted}"
     return f"{change.name} = round(100 * ({now} - {before}) / nullif({before}, 0), 4)"
 
 
-# What a campaign no longer has is a fall, and belongs to the week in which it is missed.
+# When a campaign stops, the fall to zero belongs to the first week without it.
 _CLEAR_STOPPED = """
     DELETE FROM weekly_campaign_rollup
     WHERE runs = 0 AND week BETWEEN %(first)s AND %(last)s::date + 7
@@ -222,11 +166,11 @@ class Refreshed:
 def refresh(
     database: Database, settings: AnalysisSettings, periods: Periods
 ) -> Refreshed:
-    """Compute the periods anew from the raw rows, in all configured time zones.
+    """Recompute the periods from the raw rows, in all configured time zones.
 
     Raises:
-        NoProgressError: Postgres kept nothing of it. Nothing is changed then.
-        DatabaseError: One of its kinds. Nothing is changed then.
+        NoProgressError: Postgres discarded the new rows; nothing was changed.
+        DatabaseError: One of its kinds; nothing was changed.
     """
     return database.transact(
         lambda connection: refresh_in(connection, settings, periods), repeatable=True
@@ -236,15 +180,14 @@ def refresh(
 def refresh_in(
     connection: Connection, settings: AnalysisSettings, periods: Periods
 ) -> Refreshed:
-    """The same as the first thing in a transaction of the caller's.
+    """Do the same at the start of the caller's transaction.
 
-    Whatever the caller reads in it afterwards, it reads as the refresh has: raw rows
-    that come meanwhile are not seen.
+    Later reads in the transaction see the same raw rows as the refresh.
     """
-    # Not an advisory lock: asking for one is a query, which takes the snapshot, and
-    # whoever had to wait for it would not see what it had waited for.
+    # Not an advisory lock: requesting one is a query, which takes the snapshot before
+    # the wait, so the changes that it waited for would be invisible.
     connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-    # The rows of a day, or of a week, are sorted in memory.
+    # Enough to sort the rows of a week in memory.
     connection.exec_driver_sql("SET LOCAL work_mem = '64MB'")
     connection.exec_driver_sql(
         f"LOCK TABLE {DAILY.total}, {WEEKLY.total} IN SHARE ROW EXCLUSIVE MODE"
@@ -264,10 +207,10 @@ def refresh_in(
 def _together(
     connection: Connection, settings: AnalysisSettings, periods: Periods
 ) -> list[Periods]:
-    """The periods, and what has to be made from the same look at the rows.
+    """The periods, and those that must be computed from the same snapshot.
 
-    A week is the sum of its days. Made at another moment it would not be, so days come
-    with the weeks that have been made of them, and those weeks with all of their days.
+    A week is the sum of its days, so a day is computed together with its week, if that
+    exists, and a week with all its days.
     """
     first = periods.first - timedelta(days=periods.first.weekday())
     last = periods.last - timedelta(days=periods.last.weekday())
@@ -320,10 +263,10 @@ def _replace(
 def _require_totals(
     connection: Connection, periods: Periods, values: dict[str, object]
 ) -> None:
-    """See that something was written: each period has a total, also without raw rows.
+    """Check that Postgres kept the totals; each period has one, even without raw rows.
 
     Raises:
-        NoProgressError: Nothing was kept; the transaction must be rolled back.
+        NoProgressError: It kept none; roll the transaction back.
     """
     grain = periods.grain
     kept = connection.exec_driver_sql(
@@ -331,9 +274,9 @@ def _require_totals(
     ).scalar_one()
     if not kept:
         raise NoProgressError(
-            f"Postgres took the totals of {periods.first} to {periods.last} and kept "
-            f"none in {grain.total}. Look for a trigger, rule or policy on that table; "
-            "what was computed before stays."
+            f"Postgres accepted the totals of {periods.first} to {periods.last}, but "
+            f"{grain.total} holds none of them. Check the triggers, rules and policies of "
+            "that table. The previous totals are unchanged."
         )
 
 

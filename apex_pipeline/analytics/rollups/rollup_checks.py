@@ -1,7 +1,7 @@
-"""What is checked of rollups that were just made, in the transaction that made them.
+"""Check rollups in the transaction that computed them.
 
-So raw rows that come meanwhile cannot make a right rollup look wrong. Each check reads
-the periods just made, or asks an index.
+Raw rows that arrive meanwhile therefore cannot make a correct rollup look wrong. Each
+check reads only the computed periods, or an index.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,13 +11,8 @@ from sqlalchemy import Connection
 
 from apex_pipeline.analytics.rollups.columns import ADDITIVE, NUMBERS
 from apex_pipeline.analytics.rollups.late_days import first_day_in
-from apex_pipeline.analytics.rollups.refresh import (
-    RAW_ROWS,
-    WEEKLY,
-    Periods,
-    Refreshed,
-    refresh_in,
-)
+from apex_pipeline.analytics.rollups.periods import WEEKLY, Periods
+from apex_pipeline.analytics.rollups.refresh import RAW_ROWS, Refreshed, refresh_in
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.settings import AnalysisSettings
 
@@ -228,7 +223,7 @@ WEEKLY_CHECKS = (*_ALWAYS, *_WEEKLY)
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A refresh, and what was found of it."""
+    """A refresh, and the results of its checks."""
 
     refreshed: Refreshed
     findings: tuple[Finding, ...]
@@ -237,13 +232,12 @@ class Made:
 def refresh_and_check(
     database: Database, settings: AnalysisSettings, periods: Periods
 ) -> Made:
-    """Compute the periods anew, and check them before anybody else sees them.
+    """Recompute the periods, and check them before they become visible.
 
-    A failed check does not undo the refresh: the figures are those of the raw rows, and
-    what is wrong with them is said.
+    A failed check does not undo the refresh: the figures are those of the raw rows.
 
     Raises:
-        DatabaseError: One of its kinds. Nothing is changed then.
+        DatabaseError: One of its kinds; nothing was changed.
     """
 
     def work(connection: Connection) -> Made:
@@ -256,7 +250,7 @@ def refresh_and_check(
 def check(
     connection: Connection, settings: AnalysisSettings, periods: Periods
 ) -> list[Finding]:
-    """Run the checks that there are for these periods."""
+    """Run the checks for these periods."""
     grain = periods.grain
     values = {
         "first": periods.first,

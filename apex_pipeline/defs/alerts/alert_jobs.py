@@ -6,34 +6,18 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
-from pydantic import Field
 
+from apex_pipeline.command_options.alert_options import ListAlertsForm, SilenceForm
 from apex_pipeline.defs.job_tags import OPERATOR_TAGS
+from apex_pipeline.defs.launchpad import form_schema
 from apex_pipeline.defs.quarantine.quarantine_asset import table
 from apex_pipeline.defs.services import author_of
-from apex_pipeline.errors import ApexError, ConfigError
+from apex_pipeline.errors import ApexError
 from apex_pipeline.monitoring.alerts.alert_center import NO_CHANNEL, open_station, ways
 from apex_pipeline.monitoring.alerts.audit_relay import relay
 from apex_pipeline.monitoring.alerts.channels import send_test_notice
 from apex_pipeline.monitoring.alerts.incidents import Incident
 from apex_pipeline.monitoring.rules.silences import check_scope, read_end
-
-
-class SilenceConfig(dg.Config):
-    """Which incidents to silence and until when; set `until` or `duration`."""
-
-    incident: str = Field(
-        default="",
-        description="The Incident named in the notice, such as run-failed/JOB. Enter only "
-        "the part before the slash to silence every incident of that kind.",
-    )
-    until: str = Field(
-        default="", description="End of the silence, such as 2026-12-24T18:00 (UTC)."
-    )
-    duration: str = Field(
-        default="", description="Length instead of an end: 90min, 4h, 2d or 1w."
-    )
-    reason: str = Field(default="", description="Why; shown with the silence.")
 
 
 @contextmanager
@@ -45,38 +29,29 @@ def _failures() -> Iterator[None]:
         raise dg.Failure(str(error), allow_retries=False) from error
 
 
-@dg.op
-def set_silence(context: dg.OpExecutionContext, config: SilenceConfig) -> None:
+@dg.op(config_schema=form_schema(SilenceForm))
+def set_silence(context: dg.OpExecutionContext) -> None:
     """Store the silence."""
     with _failures(), open_station(os.environ) as station:
-        until = read_end(config.until, config.duration, datetime.now(UTC))
+        form = SilenceForm(**context.op_config)
+        until = read_end(form.until, form.duration, datetime.now(UTC))
         open_now = [each.fingerprint for each in station.journal.incidents()]
-        check_scope(config.incident, open_now)
+        check_scope(form.incident, open_now)
         author = author_of(context.run)
-        station.journal.silence(config.incident, until, config.reason, author)
+        station.journal.silence(form.incident, until, form.reason, author)
         late = relay(station.journal, os.environ)
     if late is not None:
         context.log.warning("its event in the audit trail follows later: %s", late)
-    context.log.info("silenced %s until %s", config.incident, until)
-    context.add_output_metadata({"incident": config.incident, "until": str(until)})
+    context.log.info("silenced %s until %s", form.incident, until)
+    context.add_output_metadata({"incident": form.incident, "until": str(until)})
 
 
-class ListConfig(dg.Config):
-    """What to list besides open incidents."""
-
-    days: int = Field(
-        default=0,
-        description="Include incidents resolved in the last days, 0 to 90.",
-    )
-
-
-@dg.op
-def read_alerts(context: dg.OpExecutionContext, config: ListConfig) -> None:
+@dg.op(config_schema=form_schema(ListAlertsForm))
+def read_alerts(context: dg.OpExecutionContext) -> None:
     """List open incidents, silences and undelivered notices."""
     with _failures(), open_station(os.environ) as station:
-        if not 0 <= config.days <= 90:
-            raise ConfigError("days must be 0 to 90.")
-        journal, days = station.journal, timedelta(days=config.days)
+        form = ListAlertsForm(**context.op_config)
+        journal, days = station.journal, timedelta(days=form.days)
         incidents = journal.incidents(resolved_within=days)
         silences = journal.silences()
         backlogs = journal.backlogs(station.names)

@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import dagster as dg
 
@@ -17,10 +18,9 @@ from apex_pipeline.defs.alerts.instigator_states import read_instigators
 from apex_pipeline.defs.pool_limits import ensure_pool_limits
 from apex_pipeline.monitoring.alerts.alert_center import Station, open_station
 from apex_pipeline.monitoring.alerts.audit_relay import relay
-from apex_pipeline.monitoring.alerts.dispatch import Delivery, deliver
-from apex_pipeline.monitoring.alerts.journal import NO_JOURNAL, VARIABLE, Look, Progress
-from apex_pipeline.monitoring.alerts.notice import DeliveryError, Notice
-from apex_pipeline.monitoring.alerts.observations import Observation
+from apex_pipeline.monitoring.alerts.channels import Delivery, deliver
+from apex_pipeline.monitoring.alerts.journal import NO_JOURNAL, VARIABLE, Progress
+from apex_pipeline.monitoring.alerts.notice import DeliveryError, Notice, Observation
 from apex_pipeline.monitoring.rules import (
     health_watch,
     run_outcomes,
@@ -60,14 +60,14 @@ def alert_on_failure(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         found = [*_observe_health_watch(context, station, now)]
         reader = EventReader(context.instance, context.repository_def, station.page)
 
-        def look(progress: Progress | None) -> Look:
+        def look(
+            progress: Progress | None,
+        ) -> tuple[list[Observation], dict[str, Any]]:
             cursor = _cursor(progress)
             events = reader.read(cursor, now)
             after = run_outcomes.advance(cursor, events.handled, now)
-            return Look(
-                [*run_outcomes.observe(events.news), *found],
-                {"after": after.after, "seen": after.seen},
-            )
+            state = {"after": after.after, "seen": after.seen}
+            return [*run_outcomes.observe(events.news), *found], state
 
         notices = station.journal.record(EVENTS, look, station.names, now)
         deliveries = deliver(
@@ -132,12 +132,12 @@ def watch_sync_health(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         deliveries = deliver(journal, station.channels, _delivery_seconds(began))
         journal.forget_old()
         relay(journal, os.environ)
-        summary = _tick_summary(notices, deliveries, _open_problems(seen))
+        summary = _tick_summary(notices, deliveries, _open_problems(seen[0]))
         return dg.SkipReason(f"{summary} {_ping(station)}".strip())
 
 
-def _open_problems(seen: Look) -> str:
-    wrong = [found.title for each in seen.observations for found in each.findings]
+def _open_problems(seen: Sequence[Observation]) -> str:
+    wrong = [found.title for each in seen for found in each.findings]
     return f"Still open: {'; '.join(wrong)}." if wrong else "No problems."
 
 

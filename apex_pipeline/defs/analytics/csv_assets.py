@@ -1,12 +1,10 @@
 """The asset of the nightly CSV files, and the job that exports any range on request."""
 
 from collections.abc import Sequence
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from pydantic import Field
 
 from apex_pipeline.analytics.csv.export_audit import exporting
 from apex_pipeline.analytics.csv.export_folder import (
@@ -14,16 +12,12 @@ from apex_pipeline.analytics.csv.export_folder import (
     export_files,
     export_on_request,
 )
-from apex_pipeline.analytics.csv.queries import (
-    DAILY_ROWS,
-    DATASETS,
-    HISTORY_DAYS,
-    select,
-)
+from apex_pipeline.analytics.csv.queries import DAILY_ROWS
 from apex_pipeline.analytics.rollups.history import totals
-from apex_pipeline.analytics.rollups.refresh import DAILY, Periods
+from apex_pipeline.analytics.rollups.periods import DAILY, Periods
 from apex_pipeline.audit.events import Action, Event
 from apex_pipeline.audit.intents import intended
+from apex_pipeline.command_options.export_options import ExportForm
 from apex_pipeline.defs.analytics.rollup_assets import (
     asked_periods,
     preview,
@@ -43,10 +37,11 @@ from apex_pipeline.defs.analytics.rollup_specs import (
     WEEKLY_KEY,
 )
 from apex_pipeline.defs.job_tags import ANALYSIS_TAGS, OPERATOR_TAGS
+from apex_pipeline.defs.launchpad import form_schema
 from apex_pipeline.defs.metadata import table
 from apex_pipeline.defs.pool_limits import ANALYSIS_POOL
 from apex_pipeline.defs.services import Services, author_of
-from apex_pipeline.errors import ApexError, ConfigError
+from apex_pipeline.errors import ApexError
 
 FILES_MATCH_ROLLUPS = dg.AssetCheckSpec(
     "files_match_rollups",
@@ -207,44 +202,20 @@ def _check(files: Sequence[ExportedFile]) -> dg.AssetCheckResult:
     )
 
 
-class ExportConfig(dg.Config):
-    """The options of `apex export`; an empty text or 0 means the default."""
-
-    dataset: str = Field(default="daily", description=f"One of {', '.join(DATASETS)}.")
-    first: str = Field(
-        default="", description="First day, such as 2026-11-25; empty for all."
-    )
-    last: str = Field(default="", description="Last day, inclusive; empty for all.")
-    zone: str = Field(
-        default="",
-        description="Time zone that days are counted in; empty for APEX_TIME_ZONE.",
-    )
-    days: int = Field(default=0, description=f"Days of history; 0 for {HISTORY_DAYS}.")
-    compress: bool = Field(default=False, description="Compress with gzip.")
-
-
-@dg.op(pool=ANALYSIS_POOL)
-def write_requested_csv(
-    context: dg.OpExecutionContext, config: ExportConfig, services: Services
-) -> None:
+@dg.op(pool=ANALYSIS_POOL, config_schema=form_schema(ExportForm))
+def write_requested_csv(context: dg.OpExecutionContext, services: Services) -> None:
     """Write one file to the folder `on_request`."""
     try:
         settings = services.analysis_settings()
-        selection = select(
-            settings,
-            config.dataset,
-            zone=config.zone or None,
-            first=_day("first", config.first),
-            last=_day("last", config.last),
-            days=config.days or None,
-        )
+        form = ExportForm(**context.op_config)
+        selection = form.selection(settings)
         author = author_of(context.run)
         with (
             services.open_database() as database,
             exporting(database, author, selection, "APEX_EXPORT_DIR") as ending,
         ):
             path, written = export_on_request(
-                database, settings, selection, compress=config.compress
+                database, settings, selection, compress=form.compress
             )
             ending.counts["rows"] = written.rows
     except ApexError as error:
@@ -257,15 +228,6 @@ def write_requested_csv(
             "sha256": written.sha256,
         }
     )
-
-
-def _day(name: str, text: str) -> date | None:
-    if not text:
-        return None
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise ConfigError(f"{name} must be a date like 2026-11-25.") from None
 
 
 @dg.job(

@@ -28,7 +28,7 @@ from apex_pipeline.analytics.forecast.latest_forecast import (
     outlook,
 )
 from apex_pipeline.analytics.rollups.history import described_columns, totals
-from apex_pipeline.analytics.rollups.refresh import DAILY, Periods
+from apex_pipeline.analytics.rollups.periods import DAILY, Periods
 from apex_pipeline.defs.analytics.check_results import check_results
 from apex_pipeline.defs.analytics.rollup_specs import (
     DAILY_FRESHNESS,
@@ -46,12 +46,12 @@ from apex_pipeline.postgres.database import Database
 _PREVIEW_DAYS = 7
 _VIEW = "cost_forecast"
 _CHECK_WORDS = {
-    LEARNT_UP_TO_YESTERDAY: "The forecast knows what yesterday cost, in each time zone.",
-    COVERAGE_IN_BAND: f"Of {JUDGED_DAYS} or more days of the past, the intervals would have "
-    f"held as many as they promise, give or take {BAND_POINTS} percentage points.",
-    WITHIN_REASON: f"No sum and no interval reaches beyond {MOST_TIMES} times the dearest "
-    "day that there was, times its days.",
-    YESTERDAY_AS_FORECAST: "What yesterday cost lies in the 80 % interval that was "
+    LEARNT_UP_TO_YESTERDAY: "The forecast includes yesterday's cost, in each time zone.",
+    COVERAGE_IN_BAND: f"Over {JUDGED_DAYS} or more past days, the intervals contain the "
+    f"actual cost as often as they promise, within {BAND_POINTS} percentage points.",
+    WITHIN_REASON: f"No sum or interval exceeds {MOST_TIMES} times the costliest day so far, "
+    "times its number of days.",
+    YESTERDAY_AS_FORECAST: "Yesterday's cost lies in the 80 % interval that was "
     "forecast for it. One day in five may lie outside by chance.",
 }
 _SEVERITIES = dict.fromkeys(_CHECK_WORDS, dg.AssetCheckSeverity.WARN) | {

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 import dagster as dg
 
 from apex_pipeline.analytics.rollups.late_days import Stale, first_day, stale
-from apex_pipeline.analytics.rollups.refresh import Periods
+from apex_pipeline.analytics.rollups.periods import Periods
 from apex_pipeline.defs.analytics.rollup_jobs import (
     active_refresh,
     range_tags,

@@ -5,9 +5,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
-from pydantic import Field
 
+from apex_pipeline.command_options.inspection_options import DoctorForm
 from apex_pipeline.defs.job_tags import OPERATOR_TAGS
+from apex_pipeline.defs.launchpad import form_schema
 from apex_pipeline.defs.operations.instance_state import read_instance
 from apex_pipeline.defs.quarantine.quarantine_asset import table
 from apex_pipeline.errors import ApexError
@@ -49,17 +50,8 @@ def _shown(value: object) -> Any:
             return str(value)
 
 
-class DoctorConfig(dg.Config):
-    """Options of `apex doctor`."""
-
-    send_test: bool = Field(
-        default=False,
-        description="Also send a test message through each alert channel.",
-    )
-
-
-@dg.op
-def examine_everything(context: dg.OpExecutionContext, config: DoctorConfig) -> None:
+@dg.op(config_schema=form_schema(DoctorForm))
+def examine_everything(context: dg.OpExecutionContext) -> None:
     """Run all checks; problems are listed in the table and the log.
 
     The run succeeds even if checks fail: you asked for the answer and need no alert.
@@ -68,10 +60,11 @@ def examine_everything(context: dg.OpExecutionContext, config: DoctorConfig) -> 
     from apex_pipeline.monitoring.doctor.checklist import Surroundings, look  # noqa: PLC0415
     from apex_pipeline.monitoring.doctor.runner import patience  # noqa: PLC0415
 
+    form = DoctorForm(**context.op_config)
     around = Surroundings(
         lambda _: read_instance(context.instance),
-        seconds=patience(send_test=config.send_test),
-        send_test=config.send_test,
+        seconds=patience(send_test=form.send_test),
+        send_test=form.send_test,
     )
     try:
         lines = look(os.environ, around)

@@ -65,7 +65,7 @@ def sync_through_dagster(
 
     Args:
         definitions: Where the job is, should it run in this process.
-        config: Fields of `SyncConfig` that differ from their defaults.
+        config: Fields of `SyncForm` that differ from their defaults.
         environment: If it has DAGSTER_HOME, the run is recorded in that instance.
 
     Raises:

@@ -4,9 +4,10 @@ import os
 from collections.abc import Mapping, Sequence
 
 import dagster as dg
-from pydantic import Field
 
+from apex_pipeline.command_options.provision_options import ProvisionForm
 from apex_pipeline.defs.job_tags import OPERATOR_TAGS
+from apex_pipeline.defs.launchpad import form_schema
 from apex_pipeline.defs.services import Services, author_of
 from apex_pipeline.errors import ApexError
 from apex_pipeline.monitoring.alerts.journal import VARIABLE
@@ -17,53 +18,43 @@ from apex_pipeline.settings import load_database_url, read_variable
 _MADE = ("would_be_made", "made")
 
 
-class ProvisionConfig(dg.Config):
-    """Options of `apex provision`."""
-
-    plan_only: bool = Field(
-        default=False, description="Show what would change; change nothing."
-    )
-
-
-@dg.op
-def make_database_ready(
-    context: dg.OpExecutionContext, config: ProvisionConfig
-) -> None:
+@dg.op(config_schema=form_schema(ProvisionForm))
+def make_database_ready(context: dg.OpExecutionContext) -> None:
     """Apply the pending migrations to the databases."""
     from apex_pipeline.provisioning import databases  # noqa: PLC0415  loads yoyo
 
+    form = ProvisionForm(**context.op_config)
     try:
         outcome = databases.provision_database(
             load_database_url(os.environ),
             read_variable(os.environ, VARIABLE),
-            plan_only=config.plan_only,
+            plan_only=form.plan_only,
             author=author_of(context.run),
         )
     except ApexError as error:
         raise dg.Failure(str(error), allow_retries=False) from error
-    made = {_MADE[0 if config.plan_only else 1]: outcome.names}
+    made = {_MADE[0 if form.plan_only else 1]: outcome.names}
     by_hand = [outcome.by_hand] if outcome.by_hand else []
     _tell(context, made | {"to_be_mended_by_hand": by_hand})
 
 
-@dg.op
-def make_dataverse_ready(
-    context: dg.OpExecutionContext, config: ProvisionConfig, services: Services
-) -> None:
+@dg.op(config_schema=form_schema(ProvisionForm))
+def make_dataverse_ready(context: dg.OpExecutionContext, services: Services) -> None:
     """Create what Dataverse lacks; list what needs a fix by hand."""
+    form = ProvisionForm(**context.op_config)
     try:
         settings = services.settings()
         outcome = provision_audited(
             settings,
             load_administrator(os.environ, settings.dataverse),
             author_of(context.run),
-            plan_only=config.plan_only,
+            plan_only=form.plan_only,
             tell=lambda text: context.log.info("created: %s", text),
         )
     except ApexError as error:
         raise dg.Failure(str(error), allow_retries=False) from error
     plan = outcome.plan
-    planned = [change.text for change in plan.changes] if config.plan_only else []
+    planned = [change.text for change in plan.changes] if form.plan_only else []
     lists = {
         "would_be_made": planned,
         "made": outcome.applied,

@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from pydantic import Field
 
 from apex_pipeline.audit.events import Author
+from apex_pipeline.command_options.record_options import RecordForm
 from apex_pipeline.defs.job_tags import OPERATOR_TAGS
+from apex_pipeline.defs.launchpad import form_schema
 from apex_pipeline.defs.services import author_of
 from apex_pipeline.errors import ApexError, ConfigError
 from apex_pipeline.recording import load_file, open_database
@@ -21,91 +22,55 @@ from apex_pipeline.recording.record_writing import record as record_one
 from apex_pipeline.settings import record_dir
 
 
-class RecordConfig(dg.Config):
-    """One record or a file of records; an empty text means not set."""
-
-    record: str = Field(
-        default="",
-        description="One campaign run as the JSON object that agents send: "
-        '{"campaignId": "…", "runId": "…", "phase": "2-3", …}.',
-    )
-    idempotency_key: str = Field(
-        default="",
-        description="With record: text unique to it. Repeating it writes nothing.",
-    )
-    file: str = Field(
-        default="",
-        description="Instead of record: path of a file on the machine that executes runs; "
-        "JSON Lines, or CSV with a header; may be gzipped.",
-    )
-    format: str = Field(
-        default="",
-        description="jsonl or csv, if the file's name does not show it.",
-    )
-    dialect: str = Field(
-        default=Dialect.EXCEL.value,
-        description="CSV dialect: excel, or excel-eu for semicolons or tabs between cells "
-        "and decimal commas.",
-    )
-    skip_bad: bool = Field(default=False, description="Skip invalid lines of the file.")
-    rejects: str = Field(
-        default="",
-        description="Where skip_bad lists the skipped lines; empty for "
-        "FILE.rejects.jsonl.",
-    )
-    dry_run: bool = Field(
-        default=False, description="Validate everything; write nothing."
-    )
-
-
-@dg.op
-def write_records(context: dg.OpExecutionContext, config: RecordConfig) -> None:
+@dg.op(config_schema=form_schema(RecordForm))
+def write_records(context: dg.OpExecutionContext) -> None:
     """Write one record, or either all lines of a file or none."""
-    if bool(config.record) == bool(config.file):
+    form = RecordForm(**context.op_config)
+    if bool(form.record) == bool(form.file):
         raise dg.Failure("Set either record or file.", allow_retries=False)
     try:
-        written = (_record if config.record else _load)(config, author_of(context.run))
+        written = (_record if form.record else _load)(form, author_of(context.run))
     except (ApexError, OSError) as error:
         raise dg.Failure(str(error), allow_retries=False) from error
-    context.add_output_metadata(written | {"dry_run": config.dry_run})
+    context.add_output_metadata(written | {"dry_run": form.dry_run})
 
 
-def _record(config: RecordConfig, author: Author) -> dict[str, Any]:
-    values = parse_json(config.record)
+def _record(form: RecordForm, author: Author) -> dict[str, Any]:
+    values = parse_json(form.record)
     with open_database() as database:
         outcome = record_one(
             database,
             values,
             spelling_of(values.keys()),
-            key=config.idempotency_key or None,
-            dry_run=config.dry_run,
+            key=form.idempotency_key or None,
+            dry_run=form.dry_run,
             author=author,
         )
     return {"id": str(outcome.id), "created": outcome.created}
 
 
-def _load(config: RecordConfig, author: Author) -> dict[str, Any]:
-    written = _format(config)
+def _load(form: RecordForm, author: Author) -> dict[str, Any]:
+    written = _format(form)
     folder = record_dir(os.environ)
-    path = file_within(folder, config.file)
-    report = Path(config.rejects or f"{path}.rejects.jsonl")
-    if config.skip_bad:
+    path = file_within(folder, form.file)
+    report = Path(form.rejects or f"{path}.rejects.jsonl")
+    if form.skip_bad:
         report = new_file_within(folder, str(report))
     with path.open("rb") as raw:
         loaded = load_file(
             raw,
-            config.file,
+            form.file,
             written,
-            dialect=_dialect(config),
-            report=report if config.skip_bad else None,
-            dry_run=config.dry_run,
+            dialect=_dialect(form),
+            report=report if form.skip_bad else None,
+            dry_run=form.dry_run,
             author=author,
         )
     counts: dict[str, Any] = {
         "created": loaded.created,
         "recorded_before": loaded.repeated,
     }
-    if config.skip_bad:
+    if form.skip_bad:
         counts |= {
             "rejected": loaded.rejected,
             "rejects": dg.MetadataValue.path(report),
@@ -113,17 +78,17 @@ def _load(config: RecordConfig, author: Author) -> dict[str, Any]:
     return counts
 
 
-def _dialect(config: RecordConfig) -> Dialect:
+def _dialect(form: RecordForm) -> Dialect:
     try:
-        return Dialect(config.dialect)
+        return Dialect(form.dialect)
     except ValueError:
         known = " or ".join(Dialect)
         raise ConfigError(f"Unknown dialect; choose {known}.") from None
 
 
-def _format(config: RecordConfig) -> Format:
+def _format(form: RecordForm) -> Format:
     try:
-        found = Format(config.format) if config.format else format_of(config.file)
+        found = Format(form.format) if form.format else format_of(form.file)
     except ValueError:
         found = None
     if found is None:

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dagster as dg
-from pydantic import Field
 
+from apex_pipeline.command_options.inspection_options import ReportForm
 from apex_pipeline.commands import SUMMARIES
 from apex_pipeline.defs.code_location import DefinitionsParam
 from apex_pipeline.defs.job_tags import OPERATOR_TAGS
+from apex_pipeline.defs.launchpad import form_schema
 from apex_pipeline.defs.operations.instance_state import look_at_instance
 from apex_pipeline.defs.operations.report_reading import read_orchestration
 from apex_pipeline.defs.sync_specs import CAMPAIGN_METRICS, OPERATIONS
@@ -25,32 +26,8 @@ _MOST_MARKDOWN = 60_000
 """Maximum characters of each report stored in the event log."""
 
 
-class ReportConfig(dg.Config):
-    """The options of `apex report`; an empty text means the default."""
-
-    html: bool = Field(
-        default=True,
-        description="One HTML file with the pictures embedded; otherwise Markdown with the "
-        "pictures beside it.",
-    )
-    output: str = Field(
-        default="",
-        description="File to write; empty for reports/completion-DATE-TIME in "
-        "APEX_STATE_DIR.",
-    )
-    junit_xml: str = Field(
-        default="",
-        description="Test results that `pytest --junit-xml` wrote; empty for "
-        "test-results.xml in APEX_STATE_DIR.",
-    )
-    screenshots: bool = Field(
-        default=True,
-        description="Include screenshots of the panel and the Dagster UI, if Chromium is "
-        "installed.",
-    )
-
-
 @dg.asset(
+    config_schema=form_schema(ReportForm),
     # The report reads every asset; depending on all would mark it stale at every sync.
     deps=[CAMPAIGN_METRICS.key],
     group_name=OPERATIONS,
@@ -61,22 +38,20 @@ class ReportConfig(dg.Config):
     "measurement that fails is listed with the reason and does not fail the run.",
 )
 def completion_report(
-    context: dg.AssetExecutionContext,
-    config: ReportConfig,
-    definitions: DefinitionsParam,
+    context: dg.AssetExecutionContext, definitions: DefinitionsParam
 ) -> dg.MaterializeResult:
     """Measure the live system and write the report."""
     try:
-        report, written = _write(context, config, definitions())
+        report, written = _write(
+            context, ReportForm(**context.op_execution_context.op_config), definitions()
+        )
     except ApexError as error:
         raise dg.Failure(str(error), allow_retries=False) from None
     return dg.MaterializeResult(metadata=_metadata(report, written))
 
 
 def _write(
-    context: dg.AssetExecutionContext,
-    config: ReportConfig,
-    definitions: dg.Definitions,
+    context: dg.AssetExecutionContext, form: ReportForm, definitions: dg.Definitions
 ) -> "tuple[Report, WrittenReport]":
     # Runs of the sync load this module too, and need nothing of what a report needs.
     from apex_pipeline.report.composing import ReportOptions, compose  # noqa: PLC0415
@@ -89,14 +64,14 @@ def _write(
         SUMMARIES,
         tell=context.log.info,
     )
-    results = Path(config.junit_xml).absolute() if config.junit_xml else None
-    report = compose(os.environ, readers, ReportOptions(results, config.screenshots))
+    results = Path(form.junit_xml).absolute() if form.junit_xml else None
+    report = compose(os.environ, readers, ReportOptions(results, form.screenshots))
     path = (
-        Path(config.output).absolute()
-        if config.output
-        else default_path(report, state_dir(os.environ), html=config.html)
+        Path(form.output).absolute()
+        if form.output
+        else default_path(report, state_dir(os.environ), html=form.html)
     )
-    return report, write(report, path, html=config.html)
+    return report, write(report, path, html=form.html)
 
 
 def _metadata(

@@ -4,9 +4,10 @@ from collections.abc import Callable
 from typing import Any
 
 import dagster as dg
-from pydantic import Field
 
+from apex_pipeline.command_options.quarantine_options import QuarantineForm
 from apex_pipeline.defs.job_tags import OPERATOR_TAGS
+from apex_pipeline.defs.launchpad import form_schema
 from apex_pipeline.defs.quarantine.quarantine_asset import (
     causes_table,
     quarantine_metadata,
@@ -17,88 +18,21 @@ from apex_pipeline.defs.quarantine.quarantine_asset import (
 )
 from apex_pipeline.defs.services import Services
 from apex_pipeline.defs.sync_specs import QUARANTINED
-from apex_pipeline.errors import ApexError, ConfigError
+from apex_pipeline.errors import ApexError
 from apex_pipeline.postgres.store import Store
 from apex_pipeline.quarantine.decisions import Decision, Selection
 from apex_pipeline.quarantine.explanation import examine
 
-_ROWS_LISTED = 200
-# The event log stores the whole list.
-_MOST_LISTED = 1000
 
-
-class QuarantineConfig(dg.Config):
-    """What to do, and with which rows; by default the quarantine is listed.
-
-    An empty text means not set, because the launchpad hides fields that are null.
-    """
-
-    action: str = Field(
-        default="list",
-        description=(
-            "list: show the rows and why each was refused. show: show each row of `ids` "
-            "with its values and what is wrong with them. release: deliver rows with the "
-            "next sync. drop: never send them; needs `reason`."
-        ),
-    )
-    ids: list[str] = Field(
-        default=[], description="Which rows: these ids, dropped ones included …"
-    )
-    code: str = Field(default="", description="… or all rows refused with this code …")
-    matching: str = Field(
-        default="",
-        description="… and/or whose message contains this text, in any case …",
-    )
-    all_rows: bool = Field(default=False, description="… or all rows.")
-    dropped: bool = Field(
-        default=False,
-        description="With code, matching or all_rows: dropped rows instead of waiting ones.",
-    )
-    by_cause: bool = Field(default=False, description="With list: group by cause.")
-    limit: int = Field(
-        default=_ROWS_LISTED,
-        description="With list: maximum lines to show, 1 to 1 000.",
-    )
-    offset: int = Field(default=0, description="With list: lines to skip.")
-    reason: str = Field(default="", description="With drop: why; stored with the rows.")
-    decided_by: str = Field(
-        default="", description="With drop: who decided it; empty for this run."
-    )
-
-    def selection(self) -> Selection:
-        """Return the selected rows; `list` without a selection means all.
-
-        Raises:
-            ConfigError: The selection is incomplete or the action unknown.
-        """
-        if self.action not in _ACTIONS:
-            raise ConfigError(f"action must be {', '.join(_ACTIONS)}.")
-        if self.action == "show" and not self.ids:
-            raise ConfigError("show needs the ids of the rows.")
-        if not (1 <= self.limit <= _MOST_LISTED and 0 <= self.offset < 2**31):
-            raise ConfigError(
-                f"limit must be 1 to {_MOST_LISTED}, offset 0 to 2147483647."
-            )
-        named = self.ids or self.code or self.matching
-        return Selection(
-            ids=tuple(self.ids),
-            code=self.code or None,
-            matching=self.matching or None,
-            everything=self.all_rows or (self.action == "list" and not named),
-            dropped=self.dropped,
-        )
-
-
-@dg.op(name="quarantine")
-def change_quarantine(
-    context: dg.OpExecutionContext, config: QuarantineConfig, services: Services
-) -> None:
+@dg.op(name="quarantine", config_schema=form_schema(QuarantineForm))
+def change_quarantine(context: dg.OpExecutionContext, services: Services) -> None:
     """List, show, release or drop rows; either all selected rows change or none."""
     try:
-        selection = config.selection()
-        by = config.decided_by or f"Dagster run {context.run.run_id[:8]}"
+        form = QuarantineForm(**context.op_config)
+        selection = form.selection()
+        by = form.decided_by or f"Dagster run {context.run.run_id[:8]}"
         with services.open_store(services.settings(), run=context.run) as store:
-            metadata = _ACTIONS[config.action](store, selection, config, by)
+            metadata = _ACTIONS[form.action](store, selection, form, by)
             state = read_quarantine(store)
     except ApexError as error:
         raise dg.Failure(str(error), allow_retries=False) from None
@@ -111,22 +45,22 @@ def change_quarantine(
 
 
 def _list(
-    store: Store, selection: Selection, config: QuarantineConfig, _: str
+    store: Store, selection: Selection, form: QuarantineForm, _: str
 ) -> dict[str, Any]:
-    if config.by_cause:
-        causes = store.quarantine_causes(selection, config.limit, config.offset)
+    if form.by_cause:
+        causes = store.quarantine_causes(selection, form.limit, form.offset)
         return {"causes": causes_table(causes)} if causes else {"causes_found": 0}
     if selection.ids:
         found = [
             row for text in selection.ids for row, _ in store.quarantined_row(text)
         ]
     else:
-        found = store.quarantined_rows(selection, config.limit, config.offset)
+        found = store.quarantined_rows(selection, form.limit, form.offset)
     return {"rows": rows_table(found)} if found else {"rows_found": 0}
 
 
 def _show(
-    store: Store, selection: Selection, _: QuarantineConfig, __: str
+    store: Store, selection: Selection, _: QuarantineForm, __: str
 ) -> dict[str, Any]:
     shown: dict[str, Any] = {}
     for text in selection.ids:
@@ -148,18 +82,18 @@ def _show(
 
 
 def _release(
-    store: Store, selection: Selection, _: QuarantineConfig, __: str
+    store: Store, selection: Selection, _: QuarantineForm, __: str
 ) -> dict[str, Any]:
     return {"rows_released": store.release(selection)}
 
 
 def _drop(
-    store: Store, selection: Selection, config: QuarantineConfig, by: str
+    store: Store, selection: Selection, form: QuarantineForm, by: str
 ) -> dict[str, Any]:
-    return {"rows_dropped": store.drop(selection, Decision(config.reason, by))}
+    return {"rows_dropped": store.drop(selection, Decision(form.reason, by))}
 
 
-_Action = Callable[[Store, Selection, QuarantineConfig, str], dict[str, Any]]
+_Action = Callable[[Store, Selection, QuarantineForm, str], dict[str, Any]]
 _ACTIONS: dict[str, _Action] = {
     "list": _list,
     "show": _show,

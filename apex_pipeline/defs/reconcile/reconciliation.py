@@ -6,15 +6,19 @@ from datetime import timedelta
 from typing import Any
 
 import dagster as dg
-from pydantic import Field
 
+from apex_pipeline.command_options.reconcile_options import (
+    LONGEST_SECONDS,
+    ReconcileForm,
+)
 from apex_pipeline.dataverse.environment import REQUEST_TIMEOUT_SECONDS
 from apex_pipeline.defs.job_tags import RETRY_LOST_TAGS, SCHEDULED_TAGS
+from apex_pipeline.defs.launchpad import form_schema
 from apex_pipeline.defs.pool_limits import bound_runtime
 from apex_pipeline.defs.services import Services, author_of
 from apex_pipeline.defs.sync.sync_assets import SKIPPED_TAG, escaped
 from apex_pipeline.defs.sync_specs import CAMPAIGN_METRICS, OPERATIONS
-from apex_pipeline.errors import ApexError, ConfigError
+from apex_pipeline.errors import ApexError
 from apex_pipeline.reconcile.agreement import (
     SMALLEST_ENTITLEMENT,
     Agreement,
@@ -22,17 +26,10 @@ from apex_pipeline.reconcile.agreement import (
 )
 from apex_pipeline.reconcile.comparison_run import run_reconciliation
 from apex_pipeline.reconcile.findings import Finding, Kind
-from apex_pipeline.reconcile.run_report import (
-    DEFAULT_REQUESTS,
-    DEFAULT_TIME_BUDGET_SECONDS,
-    ReconcileOptions,
-    ReconcileReport,
-)
-
-_LONGEST_SECONDS = 3600.0
+from apex_pipeline.reconcile.run_report import ReconcileReport
 
 RECONCILIATION_MAX_RUNTIME = timedelta(
-    seconds=_LONGEST_SECONDS + REQUEST_TIMEOUT_SECONDS + 120
+    seconds=LONGEST_SECONDS + REQUEST_TIMEOUT_SECONDS + 120
 )
 """Run monitoring fails a run that takes longer."""
 
@@ -103,79 +100,8 @@ _CHECKS = (
 )
 
 
-class ReconcileConfig(dg.Config):
-    """Options of one run; the schedule uses the defaults.
-
-    0 means not set, because the launchpad hides fields that are null.
-    """
-
-    repair: bool = Field(
-        default=False,
-        description=(
-            "Clear `exported_at` where the record is missing or differs; the next sync "
-            "sends these rows again. Nothing is deleted."
-        ),
-    )
-    adopt: bool = Field(
-        default=False,
-        description=(
-            "Accept the records that another flow created as the delivery of their "
-            "rows, and allow the sync to start. Switch that flow off first. No sync runs "
-            "meanwhile."
-        ),
-    )
-    days: int = Field(
-        default=0,
-        description="Compare only rows of the last days, 1 to 36 500; 0 for everything.",
-    )
-    full: bool = Field(
-        default=False, description="Start over and compare all rows and records."
-    )
-    time_budget_seconds: float = Field(
-        default=DEFAULT_TIME_BUDGET_SECONDS,
-        description=(
-            "Stop starting new work after so many seconds; the next run continues. More "
-            f"than 0, at most {_LONGEST_SECONDS:g}."
-        ),
-    )
-    requests: int = Field(
-        default=DEFAULT_REQUESTS,
-        description=(
-            "Stop starting new work after so many requests to Dataverse, 1 to 1 000 000. "
-            "They count against the tenant's daily entitlement."
-        ),
-    )
-
-    def options(self) -> ReconcileOptions:
-        """Validate the fields and convert them for the core.
-
-        Raises:
-            ConfigError: Values are out of range or contradict each other.
-        """
-        rules = {
-            "days must be 0 to 36500.": 0 <= self.days <= 36_500,
-            f"time_budget_seconds must be above 0, at most {_LONGEST_SECONDS:g}.": (
-                0 < self.time_budget_seconds <= _LONGEST_SECONDS
-            ),
-            "requests must be 1 to 1000000.": 1 <= self.requests <= 1_000_000,
-            "days cannot be combined with full or adopt.": (
-                not self.days or not (self.full or self.adopt)
-            ),
-        }
-        problems = [rule for rule, is_kept in rules.items() if not is_kept]
-        if problems:
-            raise ConfigError(*problems)
-        return ReconcileOptions(
-            repair=self.repair,
-            adopt=self.adopt,
-            days=self.days or None,
-            full=self.full,
-            time_budget=self.time_budget_seconds,
-            requests=self.requests,
-        )
-
-
 @dg.multi_asset(
+    config_schema=form_schema(ReconcileForm),
     name=RECONCILIATION.key.to_python_identifier(),
     specs=[RECONCILIATION],
     check_specs=[
@@ -186,12 +112,12 @@ class ReconcileConfig(dg.Config):
     ],
 )
 def dataverse_reconciliation(
-    context: dg.AssetExecutionContext, config: ReconcileConfig, services: Services
+    context: dg.AssetExecutionContext, services: Services
 ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
     """Compare rows with records; repair or adopt if configured."""
     bound_runtime(context, RECONCILIATION_MAX_RUNTIME)
     try:
-        options = config.options()
+        options = ReconcileForm(**context.op_execution_context.op_config).options()
         settings = services.settings()
         with services.open_database() as database:
             report = run_reconciliation(

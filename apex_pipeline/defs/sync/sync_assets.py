@@ -9,6 +9,8 @@ from typing import Any
 import dagster as dg
 
 from apex_pipeline.audit.settings_changes import fingerprints
+from apex_pipeline.command_options.sync_options import SyncForm
+from apex_pipeline.defs.launchpad import form_schema
 from apex_pipeline.defs.pool_limits import WRITER_POOL, bound_runtime
 from apex_pipeline.defs.quarantine.quarantine_asset import (
     QuarantineState,
@@ -17,7 +19,6 @@ from apex_pipeline.defs.quarantine.quarantine_asset import (
     read_quarantine,
 )
 from apex_pipeline.defs.services import Services
-from apex_pipeline.defs.sync.sync_config import SyncConfig
 from apex_pipeline.defs.sync.sync_job import MAX_RUNTIME, sync_campaign_metrics
 from apex_pipeline.defs.sync_specs import (
     DELIVERED,
@@ -53,6 +54,7 @@ _PATIENCE_SECONDS = 30.0
 
 @dg.multi_asset(
     name="sync",
+    config_schema=form_schema(SyncForm),
     specs=[PENDING, DELIVERED, EXPORTED, QUARANTINED],
     check_specs=[DELIVERY_COMPLETE, NO_ROWS_QUARANTINED],
     pool=WRITER_POOL,
@@ -60,7 +62,7 @@ _PATIENCE_SECONDS = 30.0
     can_subset=True,
 )
 def synced_campaign_metrics(
-    context: dg.AssetExecutionContext, config: SyncConfig, services: Services
+    context: dg.AssetExecutionContext, services: Services
 ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
     """Deliver pending rows to Dataverse and mark them."""
     if context.selected_asset_keys != {*SYNC_ASSETS}:
@@ -69,7 +71,7 @@ def synced_campaign_metrics(
         )
     bound_runtime(context, MAX_RUNTIME)
     try:
-        options = config.options()
+        options = SyncForm(**context.op_execution_context.op_config).options()
         settings = services.settings()
         patience = min(options.time_budget, _PATIENCE_SECONDS)
         with services.open_store(
@@ -83,7 +85,7 @@ def synced_campaign_metrics(
                 dagster_run_id=context.run.run_id,
             )
             note = report.skipped or (
-                _dry_note(report, options.part) if config.dry_run else None
+                _dry_note(report, options.part) if options.stream.dry_run else None
             )
             delivery = read_delivery_state(store, report if note is None else None)
     except ApexError as error:

@@ -1,1 +1,1 @@
-"""Incidents: what is wrong is told once, reminded of, and called off when it is well."""
+"""Incidents: alert once, remind, then resolve."""

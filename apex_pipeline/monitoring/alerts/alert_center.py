@@ -1,4 +1,4 @@
-"""Where incidents are kept and by what ways people are told: what alerts need to work."""
+"""What alerts need: the journal of incidents, and the channels."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -59,10 +59,10 @@ _PINGED = Documented(
 
 @dataclass(frozen=True, slots=True)
 class Station:
-    """An open journal, and the ways to people.
+    """An open journal, and the channels.
 
     Attributes:
-        dagster_url: Where people open the Dagster UI; None where that is not known.
+        dagster_url: Address of the Dagster UI; None if unknown.
     """
 
     journal: Journal
@@ -72,18 +72,18 @@ class Station:
 
     @property
     def names(self) -> list[str]:
-        """The channels' names."""
+        """Names of the channels."""
         return [channel.name for channel in self.channels]
 
     def page(self, path: str) -> str | None:
-        """Address of a page in the Dagster UI, if it is known where that is."""
+        """Address of a page in the Dagster UI; None if the UI's address is unknown."""
         return self.dagster_url and f"{self.dagster_url}/{path}"
 
     def ping(self, seconds: float) -> None:
-        """Tell the dead man's switch outside, if there is one, that we live.
+        """Ping the external dead man's switch, if one is configured.
 
         Raises:
-            DeliveryError: It did not take it in so many seconds.
+            DeliveryError: It did not accept the ping in time.
         """
         url = self.settings.heartbeat_url
         if url is None:
@@ -101,7 +101,7 @@ def ways(environment: Mapping[str, str]) -> list[ReachableChannel]:
     """The configured channels.
 
     Raises:
-        ConfigError: They are malformed or half set.
+        ConfigError: A variable is malformed or missing.
     """
     return channels(
         load_alert_settings(environment),
@@ -112,10 +112,10 @@ def ways(environment: Mapping[str, str]) -> list[ReachableChannel]:
 
 @contextmanager
 def open_station(environment: Mapping[str, str]) -> Iterator[Station]:
-    """All that alerts need, read from the environment; nothing is sent yet.
+    """Open what alerts need, as the environment says; sends nothing.
 
     Raises:
-        ConfigError: Something of it is missing or malformed.
+        ConfigError: A variable is missing or malformed.
     """
     url = read_variable(environment, VARIABLE)
     if not url:

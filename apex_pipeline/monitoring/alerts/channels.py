@@ -1,6 +1,7 @@
-"""The configured ways to people, and a test of them."""
+"""The configured channels, and how they get what is due: each in its own thread."""
 
 import platform
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,34 +18,53 @@ from apex_pipeline.monitoring.alerts.notice import (
     NoticeKind,
     Severity,
 )
+from apex_pipeline.monitoring.alerts.send_limits import within
 from apex_pipeline.monitoring.alerts.smtp import SmtpMail
 from apex_pipeline.monitoring.alerts.teams import Teams
 from apex_pipeline.settings import AlertSettings, DataverseSettings
 
+LEAST_SECONDS = 10.0
+"""Minimum time left to start a send, so that an accepted message is not recorded as
+failed."""
+
 
 class ReachableChannel(Channel, Protocol):
-    """A way to people that can be looked at without sending anything."""
+    """A channel whose connection can be checked without sending anything."""
 
     def reach(self, seconds: float) -> str:
-        """Go as far as nobody notices, and say how far that was.
+        """Connect as far as possible without sending; describe how far.
 
         Raises:
-            DeliveryError: It was not far enough to send.
+            DeliveryError: A send would fail.
         """
         ...
 
 
+class Outbox(Protocol):
+    """Where notices wait: the `Journal`, or memory while it is down."""
+
+    def claim(self, channel: str) -> Notice | None:
+        """Take the next notice that is due for a channel; None if there is none."""
+
+    def delivered(self, notice: Notice) -> None:
+        """Record that the channel accepted it."""
+
+    def failed(self, notice: Notice, error: str, retry_after: float | None) -> None:
+        """Record the failure, and when to retry."""
+
+
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of a test message.
+class Delivery:
+    """The outcome of sending to one channel.
 
     Attributes:
-        channel: Whose it was.
-        error: Why it was not taken; None if it was.
+        taken: Notices that it accepted.
+        error: Why it did not accept the last one; None if it accepted all.
     """
 
     channel: str
-    error: str | None = None
+    taken: int
+    error: str | None
 
 
 def channels(
@@ -52,13 +72,13 @@ def channels(
     application: Callable[[], DataverseSettings],
     token_cache: Path,
 ) -> list[ReachableChannel]:
-    """The ways that are configured; none is an empty list.
+    """The configured channels; may be empty.
 
     Args:
-        settings: What is configured.
-        application: Reads the application that Microsoft Graph is to know. Asked only
-            when mail is sent through Graph, so that a mistake there leaves Teams alone.
-        token_cache: File that keeps tokens for all processes.
+        settings: Which channels, and how to reach them.
+        application: Reads the application for Microsoft Graph. Called only to send mail
+            through Graph, so a mistake there does not affect Teams.
+        token_cache: Token file that all processes share.
     """
     found: list[ReachableChannel] = []
     if settings.teams_url is not None:
@@ -73,28 +93,86 @@ def channels(
 
 def send_test_notice(
     ways: Sequence[Channel], now: datetime, *, link: str | None = None
-) -> list[Outcome]:
-    """Send one test notice through each, all at once; none waits for another."""
+) -> list[Delivery]:
+    """Send one test notice through each channel, all at once."""
     notice = Notice(
         key=f"test-{uuid4()}",
         kind=NoticeKind.TEST,
         severity=Severity.WARNING,
         title="this channel works",
         cause="",
-        remedy="Nothing has to be done. Somebody asked whether alerts arrive here.",
+        remedy="No action is needed: this message was sent to test the channel.",
         facts=(("Asked for on", platform.node()),),
         link=link,
         at=now,
     )
 
-    def send(way: Channel) -> Outcome:
+    def send(way: Channel) -> Delivery:
         try:
             way.send(notice)
         except DeliveryError as error:
-            return Outcome(way.name, str(error))
-        return Outcome(way.name)
+            return Delivery(way.name, 0, str(error))
+        return Delivery(way.name, 1, None)
 
     if not ways:
         return []
     with ThreadPoolExecutor(len(ways), thread_name_prefix="channel") as pool:
         return list(pool.map(send, ways))
+
+
+def deliver(
+    outbox: Outbox,
+    channels: Sequence[Channel],
+    seconds: float,
+    *,
+    least: float = LEAST_SECONDS,
+) -> list[Delivery]:
+    """Send what is due through all channels at once, in bounded time.
+
+    Args:
+        outbox: Where notices wait.
+        channels: All that are configured.
+        seconds: For everything. A channel that has not accepted a notice by then has
+            failed.
+        least: With less time left, no message is started.
+
+    Raises:
+        DatabaseError: The outbox cannot be used.
+    """
+    deadline = time.monotonic() + seconds
+
+    def send(channel: Channel) -> Delivery:
+        return _deliver_to(outbox, channel, deadline, least)
+
+    if not channels:
+        return []
+    with ThreadPoolExecutor(len(channels), thread_name_prefix="channel") as pool:
+        return list(pool.map(send, channels))
+
+
+def _deliver_to(
+    outbox: Outbox, channel: Channel, deadline: float, least: float
+) -> Delivery:
+    taken = 0
+    while time.monotonic() + least <= deadline:
+        notice = outbox.claim(channel.name)
+        if notice is None:
+            break
+        try:
+            _send(channel, notice, deadline - time.monotonic())
+        except DeliveryError as error:
+            outbox.failed(notice, str(error), error.retry_after)
+            # It would probably refuse the next one too.
+            return Delivery(channel.name, taken, str(error))
+        outbox.delivered(notice)
+        taken += 1
+    return Delivery(channel.name, taken, None)
+
+
+def _send(channel: Channel, notice: Notice, seconds: float) -> None:
+    try:
+        within(seconds, lambda: channel.send(notice))
+    except TimeoutError:
+        raise DeliveryError(
+            f"It did not accept the notice within {seconds:.0f} s."
+        ) from None

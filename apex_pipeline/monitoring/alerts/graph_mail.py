@@ -1,4 +1,4 @@
-"""E-mail by Microsoft Graph, as the application that the pipeline is anyway.
+"""E-mail by Microsoft Graph, with the pipeline's own application.
 
 For tenants in which Exchange takes no user and password by SMTP any more. The message
 is the one that SMTP would carry; Exchange may give it a `Message-ID` of its own.
@@ -47,7 +47,7 @@ class GraphMail:
         """Have Graph send a message.
 
         Raises:
-            DeliveryError: It was not taken, or nobody knows whether it was.
+            DeliveryError: It was refused, or the answer was lost.
         """
         made = message(notice, sender=self._mail.sender, to=self._mail.to)
         with self._opened(graph.SECONDS) as opened:

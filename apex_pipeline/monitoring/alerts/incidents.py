@@ -1,9 +1,9 @@
-"""From what is found to whom it is told: open, reminded, resolved. Pure.
+"""Decide which notices to send: opened, reminded, resolved. Pure.
 
-An incident is told once when it opens, again every four hours and when its cause becomes
-another, and once when it is well. Nobody is told of what only follows from something
-else that is open; if it is still there some minutes after that was mended, people are
-told then. Who heard that something is wrong, hears that it is well.
+An incident sends a notice when it opens, every four hours, when its cause changes, and
+when it is resolved. Consequences of an open incident send none; if they remain some
+minutes after their cause was fixed, they send theirs then. A notice that something is
+wrong is always followed by one that it is resolved.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,21 +12,27 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from apex_pipeline.durations import words
-from apex_pipeline.monitoring.alerts.notice import Notice, NoticeKind, Severity
-from apex_pipeline.monitoring.alerts.observations import Finding, Observation, is_within
+from apex_pipeline.monitoring.alerts.notice import (
+    Finding,
+    Notice,
+    NoticeKind,
+    Observation,
+    Severity,
+    is_within,
+)
 
 REMINDER = timedelta(hours=4)
 
 GRACE = timedelta(minutes=6)
-"""What follows from a mended cause goes away with the next tick of the schedule."""
+"""Consequences of a fixed cause go away with the next tick of the schedule."""
 
 FLAPPING = 3
-"""Told so often within `MEMORY`, it is called well only when it stays so."""
+"""After this many notices within `MEMORY`, it is resolved only once it stays fine."""
 
 STEADY = timedelta(minutes=15)
 MEMORY = timedelta(hours=1)
 
-# A cause that changes with every run would otherwise be told with every run.
+# A cause that changes with every run would otherwise send a notice with every run.
 _CAUSE_INTERVAL = timedelta(minutes=30)
 _TICK = timedelta(microseconds=1)
 _SAID = (
@@ -37,7 +43,7 @@ _SAID = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Incident:
-    """Something that is, or was, wrong, and what people know of it.
+    """A problem, open or resolved, and which notices were sent about it.
 
     The comments on the columns of `apex_alerts.incident` say what each field is.
     """
@@ -64,24 +70,16 @@ class Incident:
 
     @property
     def is_open(self) -> bool:
-        """Whether it is not resolved."""
+        """Whether it is unresolved."""
         return self.resolved_at is None
 
 
 @dataclass(frozen=True, slots=True)
 class Silence:
-    """What people do not want to hear of before an instant."""
+    """A scope that sends no notices before an instant."""
 
     scope: str
     until: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What became of the incidents, and what is to be told, in order."""
-
-    incidents: tuple[Incident, ...]
-    notices: tuple[Notice, ...]
 
 
 def decide(
@@ -89,24 +87,27 @@ def decide(
     observations: Sequence[Observation],
     silences: Sequence[Silence],
     now: datetime,
-) -> Decision:
-    """Apply observations, in their order, and what the time alone brings about.
+) -> tuple[tuple[Incident, ...], tuple[Notice, ...]]:
+    """Apply observations in order, then what is due by time alone.
 
     Args:
-        incidents: Those that are open, and those resolved within `MEMORY`.
-        observations: May be none. Root causes come first, or what follows from them
-            would be told.
+        incidents: Open ones, and those resolved within `MEMORY`.
+        observations: May be empty. Root causes come first, or their consequences would
+            send notices.
         silences: Those that may be in force.
-        now: The present (aware).
+        now: Current time, timezone-aware.
+
+    Returns:
+        The incidents, and the notices to send, in order.
     """
     book = _Book(incidents, [s.scope for s in silences if s.until > now], now)
     notices: list[Notice] = []
     for observation in observations:
         book.observe(observation)
-        # At once: what fails and then succeeds is told, even if both are seen together.
+        # Settle each at once: a failure followed by a success sends both notices.
         notices += book.settle()
     notices += book.settle()
-    return Decision(book.incidents, tuple(notices))
+    return book.incidents, tuple(notices)
 
 
 class _Book:
@@ -156,7 +157,7 @@ class _Book:
         )
 
     def _is_past(self, finding: Finding) -> bool:
-        """Whether a state that was met in the past is known to have ended since."""
+        """Whether a state that was found in the past is known to have ended since."""
         began_at = finding.began_at
         if finding.is_event or began_at is None:
             return False
@@ -258,7 +259,7 @@ class _Book:
 
 
 def _said(finding: Finding) -> dict[str, Any]:
-    """What an incident repeats of the last finding."""
+    """The fields that an incident takes from its last finding."""
     return {name: getattr(finding, name) for name in _SAID}
 
 
@@ -267,7 +268,7 @@ def _reaches(root: Incident, fingerprint: str) -> bool:
 
 
 def _goes_first(root: Incident, other: Incident) -> bool:
-    """Of two that may each be the other's cause, the one that was there first."""
+    """If each may be the cause of the other, the earlier one is."""
     if not _reaches(other, root.fingerprint):
         return True
     mine, theirs = (

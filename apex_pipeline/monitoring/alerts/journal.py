@@ -1,8 +1,8 @@
 """Incidents, silences and notices in Postgres, beside Dagster's storage.
 
-What is found, what follows from it, and how far the finder has come are written in one
-transaction, under a lock: whoever is killed before its end has decided nothing, and of
-two who find the same, the second finds it known.
+One transaction, under a lock, writes the incidents, the notices and the watcher's
+progress. If a process is killed before the end, nothing was decided; if two processes
+find the same problem, the second finds its incident open.
 """
 
 import json
@@ -23,14 +23,11 @@ from apex_pipeline.errors import SchemaMissingError
 from apex_pipeline.monitoring.alerts import incident_table, outbox
 from apex_pipeline.monitoring.alerts.incidents import (
     MEMORY,
-    Decision,
     Incident,
     Silence,
     decide,
 )
-from apex_pipeline.monitoring.alerts.notice import Notice
-from apex_pipeline.monitoring.alerts.observations import Observation
-from apex_pipeline.monitoring.alerts.outbox import Waiting
+from apex_pipeline.monitoring.alerts.notice import Notice, Observation
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.settings import DEFAULT_LOCATION
 
@@ -39,13 +36,13 @@ _Result = TypeVar("_Result")
 VARIABLE = "DAGSTER_POSTGRES_URL"
 
 NO_JOURNAL = (
-    "Alerts need DAGSTER_POSTGRES_URL, a Postgres for Dagster's storage: incidents are "
-    "kept there, beside it. Without it nobody is told of anything."
+    "Alerts need DAGSTER_POSTGRES_URL, the Postgres of Dagster's storage, to store "
+    "incidents. Without it, no alerts are sent."
 )
 
 _KEPT = timedelta(days=90)
 
-# The number is any that no other program takes.
+# An arbitrary number that no other program uses.
 _LOCK = "SELECT pg_advisory_xact_lock(730833204421057)"
 
 _SILENCES = """
@@ -91,27 +88,19 @@ _SAVE_PROGRESS = """
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a watcher has come, and when it was at work last (aware, UTC)."""
+    """A watcher's state, and when it last ran (aware, UTC)."""
 
     state: Mapping[str, Any]
     updated_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
-    """What a watcher saw, and what it has to know the next time."""
-
-    observations: Sequence[Observation]
-    state: Mapping[str, Any]
-
-
 class Journal:
-    """A code location's incidents in a Postgres; makes its tables where they are missing.
+    """A code location's incidents in Postgres; creates missing tables.
 
-    Several locations may share the Postgres; none sees anything of another's.
+    Several locations may share the Postgres; each sees only its own incidents.
 
     Raises:
-        DatabaseError: From any method, where the Postgres cannot be used.
+        DatabaseError: From any method, if the Postgres is not usable.
     """
 
     def __init__(
@@ -122,17 +111,17 @@ class Journal:
         wait_seconds: float = 5.0,
         statement_seconds: float = 25.0,
     ) -> None:
-        """Prepare to connect; nothing is sent yet.
+        """Prepare; the first use connects.
 
         Args:
             url: DAGSTER_POSTGRES_URL.
             location: Dagster code location.
-            wait_seconds: Patience with a server that does not take connections.
-            statement_seconds: The most that one statement may take. A look that holds
-                the lock meanwhile takes longer; who waits for it tries again later.
+            wait_seconds: Timeout for connecting.
+            statement_seconds: Timeout of one statement. A look may hold the lock for
+                longer; others then retry later.
 
         Raises:
-            ConfigError: The URL is not one of a Postgres database.
+            ConfigError: This is not the URL of a Postgres database.
         """
         self._url = url
         self._location = location
@@ -160,32 +149,35 @@ class Journal:
     def record(
         self,
         watcher: str,
-        look: Callable[[Progress | None], Look],
+        look: Callable[
+            [Progress | None], tuple[Sequence[Observation], Mapping[str, Any]]
+        ],
         channels: Sequence[str],
         now: datetime,
     ) -> tuple[Notice, ...]:
-        """Decide what a watcher's look means, and put the notices into the outbox.
+        """Let a watcher look, and put the notices that follow into the outbox.
 
         Args:
-            watcher: Under whose name the progress is kept.
-            look: Looks, from where the watcher had come to; called under the lock.
-            channels: Names of those that notices go to.
-            now: The present (aware).
+            watcher: Name of the watcher.
+            look: Called under the lock with the watcher's progress; returns its
+                observations and new state.
+            channels: Names of the channels for notices.
+            now: Current time, timezone-aware.
         """
 
         def work(connection: Connection) -> tuple[Notice, ...]:
             connection.exec_driver_sql(_LOCK)
-            seen = look(_progress(connection, self._location, watcher))
-            decision = _decide(connection, self._location, seen.observations, now)
-            for notice in decision.notices:
+            seen, state = look(_progress(connection, self._location, watcher))
+            notices = _decide(connection, self._location, seen, now)
+            for notice in notices:
                 outbox.put(connection, self._location, notice, channels, now)
-            _save_progress(connection, self._location, watcher, seen.state, now)
-            return decision.notices
+            _save_progress(connection, self._location, watcher, state, now)
+            return notices
 
         return self._transact(work)
 
     def adopt(self, incidents: Sequence[Incident]) -> None:
-        """Take over incidents that were decided on while nothing could be written."""
+        """Store incidents that were decided on while the journal was down."""
 
         def work(connection: Connection) -> None:
             connection.exec_driver_sql(_LOCK)
@@ -198,7 +190,7 @@ class Journal:
         self._transact(work)
 
     def incidents(self, *, resolved_within: timedelta = timedelta()) -> list[Incident]:
-        """The open incidents, and those that were resolved lately, by their opening."""
+        """Open incidents, and those resolved lately, oldest first."""
         since = _now() - resolved_within
         return self._transact(
             lambda c: incident_table.read(c, self._location, since), repeatable=True
@@ -213,7 +205,7 @@ class Journal:
     def silence(
         self, scope: str, until: datetime, reason: str, author: Author | None = None
     ) -> None:
-        """Send no notice about an incident, or any of a rule, before an instant.
+        """Send no notices about an incident, or a rule, before an instant.
 
         The author is by default the user of this process.
 
@@ -257,45 +249,45 @@ class Journal:
         self._transact(work, repeatable=True)
 
     def progress(self, watcher: str) -> Progress | None:
-        """How far a watcher has come; None for one that was never at work."""
+        """A watcher's progress; None if it never ran."""
         return self._transact(
             lambda c: _progress(c, self._location, watcher), repeatable=True
         )
 
     def put(self, notice: Notice, channels: Sequence[str]) -> None:
-        """Have a notice sent that concerns no incident."""
+        """Queue a notice that concerns no incident."""
         self._transact(
             lambda c: outbox.put(c, self._location, notice, channels, _now())
         )
 
-    def claim(self, channel: str) -> Waiting | None:
-        """Take the next notice that is due to a channel; None if there is none."""
+    def claim(self, channel: str) -> Notice | None:
+        """Take the next notice that is due for a channel; None if there is none."""
         return self._transact(
             lambda c: outbox.claim(c, self._location, channel, _now())
         )
 
-    def delivered(self, waiting: Waiting) -> None:
-        """Note that the channel took it."""
+    def delivered(self, notice: Notice) -> None:
+        """Record that the channel accepted it."""
         self._transact(
-            lambda c: outbox.note_delivered(c, waiting, _now()), repeatable=True
+            lambda c: outbox.note_delivered(c, notice, _now()), repeatable=True
         )
 
-    def failed(self, waiting: Waiting, error: str, retry_after: float | None) -> None:
-        """Note that the channel did not take it, and when to try again."""
+    def failed(self, notice: Notice, error: str, retry_after: float | None) -> None:
+        """Record the failure, and when to retry."""
         self._transact(
-            lambda c: outbox.note_failed(c, waiting, error, retry_after, _now()),
+            lambda c: outbox.note_failed(c, notice, error, retry_after, _now()),
             repeatable=True,
         )
 
     def backlogs(self, channels: Sequence[str]) -> list[outbox.Backlog]:
-        """What has not got through, by channel."""
+        """Undelivered notices, by channel."""
         return self._transact(
             lambda c: outbox.backlogs(c, self._location, channels, _now()),
             repeatable=True,
         )
 
     def forget_old(self) -> None:
-        """Delete what was resolved, or delivered, a quarter of a year ago."""
+        """Delete what was resolved or delivered more than 90 days ago."""
 
         def work(connection: Connection) -> None:
             before = _now() - _KEPT
@@ -310,7 +302,7 @@ class Journal:
         try:
             return self._database.transact(work, repeatable=repeatable)
         except SchemaMissingError:
-            # Nothing was written. A first use, or one that is newer than the tables.
+            # Nothing was written: this is the first use, or the tables are of an older version.
             from apex_pipeline.postgres import migrations  # noqa: PLC0415  seldom; loads yoyo
 
             migrations.apply(self._url, migrations.Part.ALERTS)
@@ -322,17 +314,17 @@ def _decide(
     location: str,
     observations: Sequence[Observation],
     now: datetime,
-) -> Decision:
+) -> tuple[Notice, ...]:
     known = incident_table.read(connection, location, now - MEMORY)
     silences = [silence for silence, _ in _silences(connection, location, now)]
-    decision = decide(known, observations, silences, now)
+    incidents, notices = decide(known, observations, silences, now)
     before = set(known)
-    for each in decision.incidents:
-        # One index allows one open incident, so the resolved ones, which come first,
-        # make room.
+    for each in incidents:
+        # An index allows one open incident for each fingerprint. The resolved ones come
+        # first and make room.
         if each not in before:
             incident_table.save(connection, location, each)
-    return decision
+    return notices
 
 
 def _silences(

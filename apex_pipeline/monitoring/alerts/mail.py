@@ -7,8 +7,8 @@ from email.policy import SMTP
 from email.utils import format_datetime
 from html import escape
 
-from apex_pipeline.monitoring.alerts.notice import Notice
-from apex_pipeline.monitoring.alerts.notice_text import (
+from apex_pipeline.monitoring.alerts.notice import (
+    Notice,
     heading,
     link_of,
     one_line,

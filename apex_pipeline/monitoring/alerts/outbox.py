@@ -1,8 +1,8 @@
-"""Notices on their way: one row for each notice and channel, until the channel took it.
+"""Notices to deliver: one row for each notice and channel.
 
-Delivered at least once. Whoever sends one has it for a while; if nothing was noted by
-then, its sender is dead, and another sends it again. One channel knows nothing of the
-others.
+Delivery is at least once. A sender leases a notice. If it records no outcome before the
+lease ends, it is taken for dead, and another sender delivers the notice again. Channels
+are independent of each other.
 """
 
 import json
@@ -22,7 +22,7 @@ _LONGEST_PAUSE = timedelta(minutes=15)
 _LONGEST_WISH = timedelta(hours=1)
 
 MAX_AGE = timedelta(days=3)
-"""What nobody could be told for so long is given up, which is told by other channels."""
+"""Undelivered notices expire after this long; other channels report it."""
 
 _PUT = """
     INSERT INTO apex_alerts.outbox (
@@ -43,7 +43,7 @@ _GIVE_UP = """
         AND delivered_at IS NULL AND given_up_at IS NULL
 """
 
-# What was found is told before it is told to be over.
+# An incident's notices go out in their order.
 _CLAIM = """
     UPDATE apex_alerts.outbox
     SET attempts = attempts + 1, next_attempt_at = %(lease)s
@@ -73,7 +73,7 @@ _DELIVERED = """
     WHERE id = %(id)s
 """
 
-# Not if another took it over meanwhile.
+# Unless another sender has taken it over.
 _FAILED = """
     UPDATE apex_alerts.outbox
     SET next_attempt_at = %(next)s, error = %(error)s
@@ -102,32 +102,19 @@ _FORGET = """
 """
 
 LATE = timedelta(minutes=5)
-"""After so long, a notice that waits is no longer on its way but stuck."""
-
-
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """A notice that somebody has taken to send.
-
-    Attributes:
-        attempts: Which attempt it is, the first being 1.
-    """
-
-    id: int
-    attempts: int
-    notice: Notice
+"""After this long, a waiting notice counts as stuck."""
 
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """What has not got through by one channel.
+    """Undelivered notices of one channel.
 
     Attributes:
-        waiting: Notices that are still to be delivered.
-        given_up: Those that were given up within the last day.
-        oldest_at: When the oldest that waits came to be known (aware, UTC).
-        is_serious: Whether an error is among those that wait for longer than `LATE`.
-        error: Why the oldest did not get through.
+        waiting: Notices still to be delivered.
+        given_up: Notices that expired within the last day.
+        oldest_at: Time of the oldest waiting notice (aware, UTC).
+        is_serious: Whether an error has been waiting for longer than `LATE`.
+        error: Why the oldest was not delivered.
     """
 
     channel: str
@@ -145,11 +132,11 @@ def put(
     channels: Sequence[str],
     now: datetime,
 ) -> None:
-    """Have a notice sent by each of these channels."""
+    """Queue a notice for each of these channels."""
     incident = dict(notice.facts).get("Incident", "")
     for channel in channels:
         if incident == f"channel-failing/{channel}":
-            # That it works again is seen by itself.
+            # Its own recovery needs no notice through itself.
             continue
         values = {
             "location": location,
@@ -171,8 +158,8 @@ def put(
 
 def claim(
     connection: Connection, location: str, channel: str, now: datetime
-) -> Waiting | None:
-    """Take the next notice that is due, for the length of `LEASE`."""
+) -> Notice | None:
+    """Lease the next notice that is due, for `LEASE`."""
     values = {
         "location": location,
         "channel": channel,
@@ -184,7 +171,7 @@ def claim(
     row = connection.exec_driver_sql(_CLAIM, values).mappings().one_or_none()
     if row is None:
         return None
-    notice = Notice(
+    return Notice(
         key=row["key"],
         kind=NoticeKind(row["kind"]),
         severity=Severity(row["severity"]),
@@ -194,38 +181,39 @@ def claim(
         facts=tuple((name, text) for name, text in row["facts"]),
         link=row["link"],
         at=row["at"].astimezone(UTC),
+        number=row["id"],
+        attempts=row["attempts"],
     )
-    return Waiting(row["id"], row["attempts"], notice)
 
 
-def note_delivered(connection: Connection, waiting: Waiting, now: datetime) -> None:
+def note_delivered(connection: Connection, notice: Notice, now: datetime) -> None:
     """Note that the channel took it."""
-    connection.exec_driver_sql(_DELIVERED, {"id": waiting.id, "now": now})
+    connection.exec_driver_sql(_DELIVERED, {"id": notice.number, "now": now})
 
 
 def note_failed(
     connection: Connection,
-    waiting: Waiting,
+    notice: Notice,
     error: str,
     retry_after: float | None,
     now: datetime,
 ) -> None:
-    """Note why it was not taken, and when it is due again."""
+    """Record why it failed, and when to retry."""
     values = {
-        "id": waiting.id,
-        "attempts": waiting.attempts,
+        "id": notice.number,
+        "attempts": notice.attempts,
         "error": error,
-        "next": now + pause(waiting.attempts, retry_after),
+        "next": now + pause(notice.attempts, retry_after),
     }
     connection.exec_driver_sql(_FAILED, values)
 
 
 def pause(attempts: int, retry_after: float | None) -> timedelta:
-    """How long to wait after so many attempts: twice as long each time, and bounded.
+    """How long to wait before a retry: doubles each time, within bounds.
 
     Args:
-        attempts: Those that failed, 1 or more.
-        retry_after: Seconds that the other end asked for.
+        attempts: Failed attempts, at least 1.
+        retry_after: Seconds that the other end asked to wait.
     """
     doubled: timedelta = _FIRST_PAUSE * 2 ** min(attempts - 1, 10)
     own = min(doubled, _LONGEST_PAUSE)
@@ -238,7 +226,7 @@ def pause(attempts: int, retry_after: float | None) -> timedelta:
 def backlogs(
     connection: Connection, location: str, channels: Sequence[str], now: datetime
 ) -> list[Backlog]:
-    """What has not got through, by channel; a channel without any is left out."""
+    """Undelivered notices, by channel; channels without any are left out."""
     values = {
         "location": location,
         "channels": list(channels),
@@ -260,5 +248,5 @@ def backlogs(
 
 
 def forget(connection: Connection, location: str, before: datetime) -> None:
-    """Delete what was done with before an instant."""
+    """Delete what was delivered or expired before an instant."""
     connection.exec_driver_sql(_FORGET, {"location": location, "before": before})

@@ -1,4 +1,4 @@
-"""How often and how long one message is tried before somebody else tries it again."""
+"""Bounds on the attempts, time and rate of sending one message."""
 
 import threading
 import time
@@ -13,8 +13,7 @@ from apex_pipeline.monitoring.alerts.notice import DeliveryError
 
 ATTEMPTS = 3
 SECONDS = 15.0
-"""For all attempts and waits together, besides the last answer: whoever sends has other
-channels to serve."""
+"""For all attempts and waits, besides the last answer; other messages are waiting."""
 
 _FIRST_WAIT = 1.0
 _HOUR = 3600.0
@@ -23,7 +22,7 @@ _Result = TypeVar("_Result")
 
 
 def begun(call: Callable[[], _Result]) -> Future[_Result]:
-    """Call in a thread of its own, which does not hold up the end of the process."""
+    """Call in a daemon thread, which does not delay the end of the process."""
     outcome: Future[_Result] = Future()
 
     def run() -> None:
@@ -37,12 +36,12 @@ def begun(call: Callable[[], _Result]) -> Future[_Result]:
 
 
 def by(ends_at: float, outcome: Future[_Result], otherwise: _Result) -> _Result:
-    """The outcome of what was begun, or something else if that is not there in time.
+    """The outcome of a call, or a default if it takes too long.
 
     Args:
-        ends_at: By the monotonic clock.
+        ends_at: On the monotonic clock.
         outcome: From `begun`.
-        otherwise: What to take in its place.
+        otherwise: The default.
     """
     try:
         return outcome.result(max(ends_at - time.monotonic(), 0.0))
@@ -51,14 +50,14 @@ def by(ends_at: float, outcome: Future[_Result], otherwise: _Result) -> _Result:
 
 
 def within(seconds: float, call: Callable[[], _Result]) -> _Result:
-    """Call, and wait for the outcome for so long at most.
+    """Call, and wait for the result at most this long.
 
-    The time limits of sockets hold for each address of a name and for each piece of an
-    answer, so they bound no conversation as a whole. What is not back in time goes on in
-    a thread of its own, and nobody hears of it: it needs limits that end it.
+    Socket timeouts hold for each address of a name and each part of an answer, so they
+    do not bound a whole exchange. A call that times out continues unobserved in its
+    thread; it needs limits that end it.
 
     Raises:
-        TimeoutError: It is not back in time. What it was to do may be done yet.
+        TimeoutError: It took too long. It may still have its effect.
     """
     return begun(call).result(max(seconds, 0.0))
 
@@ -69,15 +68,13 @@ def until_taken(
     now: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Answer:
-    """Call until the answer is no passing refusal, within bounds; returns that answer.
+    """Retry 429 and 5xx within bounds, and return the first other answer.
 
-    429 and 5xx are such refusals. `Retry-After` is obeyed: where it does not fit, the
-    wait is left to the caller. A lost answer is not tried again here, since the message
-    may have been taken.
+    `Retry-After` is obeyed; a longer wait is left to the caller. A lost answer is not
+    retried here, because the message may have been accepted.
 
     Raises:
-        DeliveryError: It was refused for the whole time; says how long to wait, where
-            the other end did.
+        DeliveryError: It was refused each time; has the wait that was asked for.
     """
     deadline = now() + SECONDS
     for attempt in range(1, ATTEMPTS + 1):
@@ -95,7 +92,7 @@ def until_taken(
 
 
 class Pace:
-    """Keeps a sender below limits that the other end does not announce.
+    """Keeps a sender below limits that the other end does not publish.
 
     Args:
         apart: Seconds between two messages.
@@ -116,16 +113,15 @@ class Pace:
         self._sent: deque[float] = deque(maxlen=per_hour)
 
     def take(self) -> None:
-        """Wait for the next message's turn.
+        """Wait until the next message may be sent.
 
         Raises:
-            DeliveryError: There were as many in the last hour as there may be.
+            DeliveryError: The hour's limit is reached.
         """
         now = self._now()
         if len(self._sent) == self._sent.maxlen and self._sent[0] > now - _HOUR:
             raise DeliveryError(
-                f"{len(self._sent)} messages went there within the hour, which is the "
-                "most",
+                f"the limit of {len(self._sent)} messages an hour is reached",
                 retry_after=self._sent[0] + _HOUR - now,
             )
         turn = max(now, self._sent[-1] + self._apart) if self._sent else now

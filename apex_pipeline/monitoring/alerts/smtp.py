@@ -1,4 +1,4 @@
-"""E-mail by SMTP: a submission server with user and password, or a relay without."""
+"""E-mail by SMTP: a submission server with a password, or a relay without one."""
 
 import logging
 import smtplib
@@ -11,8 +11,8 @@ from pathlib import Path
 from apex_pipeline.errors import ConfigError
 from apex_pipeline.microsoft.http_transport import trust
 from apex_pipeline.monitoring.alerts.mail import message
-from apex_pipeline.monitoring.alerts.network_errors import reason
 from apex_pipeline.monitoring.alerts.notice import DeliveryError, Notice
+from apex_pipeline.monitoring.alerts.webhook import reason
 from apex_pipeline.settings import Encryption, MailSettings, SmtpSettings
 
 logger = logging.getLogger(__name__)
@@ -40,14 +40,14 @@ class SmtpMail:
         again, it would reach the first ones twice. Who is left out is logged.
 
         Raises:
-            DeliveryError: It was not taken, or nobody knows whether it was.
+            DeliveryError: It was refused, or the answer was lost.
         """
         made = message(notice, sender=self._mail.sender, to=self._mail.to)
         with self._translated(), self._connected(_SECONDS) as smtp:
             refused = smtp.send_message(made, self._mail.sender, self._mail.to)
         if refused:
             logger.warning(
-                "%s takes no mail for %d of %d recipients: %s",
+                "%s accepts no mail for %d of %d recipients: %s",
                 self._place,
                 len(refused),
                 len(self._mail.to),
@@ -84,12 +84,12 @@ class SmtpMail:
             if server.encryption is Encryption.REQUIRED or (
                 server.encryption is Encryption.OFFERED and smtp.has_extn("starttls")
             ):
-                # Without it, smtplib would go on and send the password as it is.
+                # Without it, smtplib would send the password unencrypted.
                 smtp.starttls(context=context)
             if server.user is not None:
                 smtp.login(server.user, server.password or "")
             yield smtp
-            # The message is taken by now, whatever becomes of the goodbye.
+            # The message is accepted by now; a failed QUIT does not matter.
             with suppress(OSError):
                 smtp.quit()
 
@@ -125,11 +125,11 @@ def _refusal(error: smtplib.SMTPException) -> str:
         case smtplib.SMTPAuthenticationError():
             return (
                 f"it refuses user and password: {_reply(*error.args)}. Exchange Online "
-                "takes none unless SMTP AUTH is on for the mailbox; graph: goes without."
+                "accepts them only if SMTP AUTH is on for the mailbox; graph: needs no password."
             )
         case smtplib.SMTPRecipientsRefused():
             replies = "; ".join(_reply(*each) for each in error.recipients.values())
-            return f"it takes no mail for any recipient: {replies}"
+            return f"it accepts no mail for any recipient: {replies}"
         case smtplib.SMTPNotSupportedError():
             return (
                 "it offers no STARTTLS, or no way to sign in, so the password was not "

@@ -1,32 +1,46 @@
-"""Teams, by a workflow that posts what it is sent into a channel or a chat.
+"""Teams: a notice as an Adaptive Card, posted by a workflow into a channel or a chat.
 
 Trigger "When a Teams webhook request is received". Microsoft Learn, "Create incoming
-webhooks with Workflows". Its answer, 2xx without a body, says that the workflow has taken
-the card, not that it has posted it: one that fails afterwards shows only in its own run
-history.
+webhooks with Workflows". Its answer, 2xx without a body, means that the workflow accepted
+the card, not that it posted it. A later failure shows only in the workflow's run history.
+
+Elements and properties of the card are those of version 1.4, which Teams shows
+everywhere. Foreign text goes into text runs, the only element without Markdown, so that a
+message from Postgres can neither hide nor pose as a link.
 """
 
+import json
 import re
 from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 from apex_pipeline.errors import ApexError
 from apex_pipeline.microsoft.documented_success import Documented
 from apex_pipeline.microsoft.http_answer import Answer, stand_in
 from apex_pipeline.monitoring.alerts import webhook
-from apex_pipeline.monitoring.alerts.adaptive_card import payload
-from apex_pipeline.monitoring.alerts.notice import DeliveryError, Notice
+from apex_pipeline.monitoring.alerts.notice import (
+    DeliveryError,
+    Notice,
+    NoticeKind,
+    Severity,
+    heading,
+    link_of,
+    one_line,
+    plain,
+    when,
+)
 from apex_pipeline.monitoring.alerts.send_limits import Pace, until_taken
 
 _HEADERS = {"Content-Type": "application/json; charset=utf-8"}
 _CODE = re.compile(r"\w{1,60}", re.ASCII)
 _RENEW = (
-    "Look at the workflow in Power Automate; if it is gone, make a new one, and set "
+    "Check the workflow in Power Automate. If it is gone, create a new one and set "
     "its address in APEX_TEAMS_WEBHOOK_URL."
 )
 _REMEDIES = {
-    400: "Its first action must take an Adaptive Card; make it from the template.",
+    400: "Its first action must accept an Adaptive Card; create the workflow from the template.",
     401: 'Its trigger must be open to anyone: "Who can trigger the flow" is "Anyone".',
     403: 'Its trigger must be open to anyone: "Who can trigger the flow" is "Anyone".',
     404: _RENEW,
@@ -38,8 +52,22 @@ _CARD_TAKEN = Documented(
     shape=lambda answer: answer.body.strip() in {b"", b"1"},
     shape_text="an empty body",
 )
-# A Teams workflow takes a card with 202 and no body; the connectors that workflows
-# replaced said `1` (observed).
+# A Teams workflow answers 202 without a body; the older connectors answered `1`
+# (observed).
+
+MOST_BYTES = 20_000
+"""Teams takes about 28 KB for a message, and was seen to fail above 21 KB."""
+
+# Bytes in JSON. With the card around them they stay below `MOST_BYTES` together.
+_MOST_HEADING = 900
+_MOST_CAUSE = 4_000
+_MOST_REMEDY = 2_500
+_MOST_LINK = 1_000
+_MOST_FACTS = 12
+_MOST_NAME = 100
+_MOST_VALUE = 400
+
+_COLORS = {Severity.ERROR: "Attention", Severity.WARNING: "Warning"}
 
 
 class Teams:
@@ -64,7 +92,7 @@ class Teams:
         """Post a card.
 
         Raises:
-            DeliveryError: It was not taken, or nobody knows whether it was.
+            DeliveryError: It was refused, or the answer was lost.
         """
         body = payload(notice)
         try:
@@ -78,7 +106,7 @@ class Teams:
             raise _undelivered(_refusal(answer))
 
     def reach(self, seconds: float) -> str:
-        """What can be seen without setting the workflow off.
+        """Check the connection without triggering the workflow.
 
         Raises:
             DeliveryError: It cannot be reached.
@@ -97,10 +125,11 @@ class Teams:
 
 @cache
 def _pace_of(url: str) -> Pace:
-    """One pace for each workflow, kept by the process that sends.
+    """One pace for each workflow in this process.
 
-    Microsoft publishes no limit for workflows; the connectors before them took 4 a
-    second and 100 an hour, and a workflow shares its owner's daily allowance.
+    Microsoft publishes no limit for workflows. Their predecessors, the connectors,
+    accepted 4 messages a second and 100 an hour; a workflow shares its owner's daily
+    allowance.
     """
     del url
     return Pace(apart=1.0, per_hour=30)
@@ -116,9 +145,110 @@ def _refusal(answer: Answer) -> str:
         return stand_in(answer, "Teams")
     code = answer.error()[0] or ""
     named = f", {code}" if _CODE.fullmatch(code) else ""
-    remedy = _REMEDIES.get(answer.status, "Look at the workflow in Power Automate.")
+    remedy = _REMEDIES.get(answer.status, "Check the workflow in Power Automate.")
     return f"it answers HTTP {answer.status}{named}. {remedy}"
 
 
 def _undelivered(reason: str, retry_after: float | None = None) -> DeliveryError:
     return DeliveryError(f"The Teams workflow: {reason}", retry_after=retry_after)
+
+
+def payload(notice: Notice) -> bytes:
+    """The body to post: UTF-8, at most `MOST_BYTES`; it says what was left out."""
+    attachment = {
+        "contentType": "application/vnd.microsoft.card.adaptive",
+        "contentUrl": None,
+        "content": card(notice),
+    }
+    return _encoded({"type": "message", "attachments": [attachment]})
+
+
+def card(notice: Notice) -> dict[str, Any]:
+    """The card: what, when, the facts, the cause, what to do, and a button."""
+    link = link_of(notice, _MOST_LINK)
+    title = _run(
+        _cut(heading(notice), _MOST_HEADING),
+        size="Large",
+        weight="Bolder",
+        color=_color(notice),
+    )
+    body = [
+        _block(title),
+        *map(_fact, _facts(notice)),
+        *_paragraph("Cause", notice.cause, _MOST_CAUSE),
+        *_paragraph("What to do", notice.remedy, _MOST_REMEDY),
+    ]
+    made: dict[str, Any] = {
+        "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
+        "type": "AdaptiveCard",
+        "version": "1.4",
+        "msteams": {"width": "Full"},
+        "body": body,
+    }
+    if link is not None:
+        open_page = {"type": "Action.OpenUrl", "title": "Open in Dagster", "url": link}
+        made["actions"] = [open_page]
+    return made
+
+
+def _color(notice: Notice) -> str:
+    match notice.kind:
+        case NoticeKind.RESOLVED:
+            return "Good"
+        case NoticeKind.TEST | NoticeKind.ANCHOR:
+            return "Accent"
+        case _:
+            return _COLORS[notice.severity]
+
+
+def _facts(notice: Notice) -> list[tuple[str, str]]:
+    facts = [("Time", when(notice)), *notice.facts]
+    if len(facts) > _MOST_FACTS:
+        left_out = len(facts) - _MOST_FACTS + 1
+        facts = [*facts[: _MOST_FACTS - 1], ("Left out", f"{left_out} more")]
+    return facts
+
+
+def _fact(fact: tuple[str, str]) -> dict[str, Any]:
+    """Name and value in one line; a FactSet would read Markdown in both."""
+    name, value = (one_line(each) for each in fact)
+    return _block(
+        _run(f"{_cut(name, _MOST_NAME)}: ", weight="Bolder"),
+        _run(_cut(value, _MOST_VALUE)),
+        spacing="Small",
+    )
+
+
+def _paragraph(label: str, text: str, most: int) -> list[dict[str, Any]]:
+    """A label and what stands below it; nothing without text."""
+    if not text:
+        return []
+    return [
+        _block(_run(label, weight="Bolder"), spacing="Medium", separator=True),
+        _block(_run(_cut(plain(text), most)), spacing="Small"),
+    ]
+
+
+def _block(*runs: dict[str, str], **style: str | bool) -> dict[str, Any]:
+    return {"type": "RichTextBlock", "inlines": list(runs), **style}
+
+
+def _run(text: str, **style: str) -> dict[str, str]:
+    return {"type": "TextRun", "text": text or "-", **style}
+
+
+def _cut(text: str, most: int) -> str:
+    """Cut a text to `most` bytes of JSON, and say how much is missing."""
+    if len(_encoded(text)) <= most:
+        return text
+    note = " … (cut; {:,} characters more)"
+    room = most - len(_encoded(note.format(len(text))))
+    kept = text[:room]
+    while len(_encoded(kept)) > room:
+        # A character takes six bytes at most, so this ends after few steps.
+        kept = kept[: len(kept) - max(1, (len(_encoded(kept)) - room) // 6)]
+    return kept.rstrip() + note.format(len(text) - len(kept))
+
+
+def _encoded(document: object) -> bytes:
+    return json.dumps(document, ensure_ascii=False, allow_nan=False).encode()

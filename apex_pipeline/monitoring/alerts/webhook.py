@@ -1,12 +1,13 @@
-"""Requests to an address that is itself a secret.
+"""Send requests to a secret URL.
 
-The standard library's client is used, since httpx writes the address of each request
-into the log. It follows no redirect, which would carry the secret elsewhere. Nothing
-that is raised here names more of the address than that it is one.
+This uses the standard library's client, because httpx logs the URL of each request. It
+follows no redirects, which would leak the secret, and no error quotes the URL.
 """
 
 import base64
 import os
+import re
+import socket
 import ssl
 import time
 from collections.abc import Iterator, Mapping
@@ -17,13 +18,13 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from apex_pipeline.errors import ConfigError
 from apex_pipeline.microsoft.http_answer import Answer
-from apex_pipeline.microsoft.http_transport import trust
-from apex_pipeline.monitoring.alerts.network_errors import reason
+from apex_pipeline.microsoft.http_transport import certificate_fault, trust
 from apex_pipeline.monitoring.alerts.notice import DeliveryError
 from apex_pipeline.settings.proxies import load_proxies
 
 SECONDS = 10.0
 _MOST_ANSWER_BYTES = 65_536
+_NO_TLS = re.compile("WRONG_VERSION_NUMBER|UNKNOWN_PROTOCOL|HTTP_REQUEST|RECORD_LAYER")
 
 
 def call(
@@ -34,10 +35,10 @@ def call(
     headers: Mapping[str, str] | None = None,
     ca_bundle: Path | None,
 ) -> Answer:
-    """Send a request and take its answer, whatever it is.
+    """Send a request and return the answer, whatever its status.
 
     Raises:
-        DeliveryError: There was none.
+        DeliveryError: There was no answer.
         ConfigError: The CA bundle is unusable.
     """
     parts = urlsplit(url)
@@ -53,10 +54,10 @@ def call(
 
 
 def reach(url: str, *, ca_bundle: Path | None, seconds: float) -> float:
-    """Connect, with TLS, and send nothing; the seconds that it took.
+    """Connect with TLS, send nothing, and return how many seconds that took.
 
     Raises:
-        DeliveryError: It cannot be reached, or nobody vouches for its certificate.
+        DeliveryError: It is not reachable, or its certificate is not trusted.
         ConfigError: The CA bundle is unusable.
     """
     began = time.monotonic()
@@ -85,7 +86,7 @@ def _connected(
 def _secured(
     host: str, port: int, context: ssl.SSLContext, seconds: float
 ) -> HTTPSConnection:
-    """TLS to the far end, through the proxy that HTTPS_PROXY names, if it does."""
+    """Connect with TLS to the target, through HTTPS_PROXY if that is set."""
     try:
         proxy = load_proxies(os.environ).towards("https", host, port)
     except ConfigError as error:
@@ -109,10 +110,10 @@ def _proxy_headers(proxy: SplitResult) -> dict[str, str]:
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    """Turn errors of the network into ours.
+    """Translate network errors.
 
     Raises:
-        DeliveryError: With the kind of the fault; texts may quote the address.
+        DeliveryError: Names the kind of error only, because texts may quote the URL.
     """
     try:
         yield
@@ -120,3 +121,20 @@ def _translated() -> Iterator[None]:
         raise DeliveryError(reason(error)) from None
     except HTTPException as error:
         raise DeliveryError(f"no answer: {type(error).__name__}") from None
+
+
+def reason(error: OSError) -> str:
+    """Describe a network error without revealing the URL; with a remedy, if there is one."""
+    match error:
+        case ssl.SSLCertVerificationError():
+            return certificate_fault(error)
+        case ssl.SSLError() if _NO_TLS.search(str(error)):
+            return "it does not speak TLS on this port"
+        case ssl.SSLError():
+            return f"TLS failed: {error.strerror or type(error).__name__}"
+        case TimeoutError():
+            return "no answer: it took too long"
+        case socket.gaierror():
+            return "its name is not known to the DNS"
+        case _:
+            return f"no answer: {error.strerror or type(error).__name__}"

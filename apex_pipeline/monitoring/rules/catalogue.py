@@ -4,8 +4,7 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 
-from apex_pipeline.monitoring.alerts.notice import Severity
-from apex_pipeline.monitoring.alerts.observations import Finding
+from apex_pipeline.monitoring.alerts.notice import Finding, Severity
 
 # Parts that differ between occurrences: times, counts, ids, quoted values.
 _VARYING = re.compile(r"'[^']*'|\"[^\"]*\"|\b[0-9a-f]{8}[-0-9a-f]*\b|\d[\d.,:]*")

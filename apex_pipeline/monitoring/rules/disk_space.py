@@ -3,8 +3,7 @@
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from apex_pipeline.monitoring.alerts.notice import Severity
-from apex_pipeline.monitoring.alerts.observations import Observation
+from apex_pipeline.monitoring.alerts.notice import Observation, Severity
 from apex_pipeline.monitoring.doctor.check_results import State
 from apex_pipeline.monitoring.doctor.machine import MIN_FREE_BYTES, disk
 from apex_pipeline.monitoring.rules.catalogue import STORAGE_FULL

@@ -8,8 +8,12 @@ from apex_pipeline.durations import words
 from apex_pipeline.errors import DatabaseError
 from apex_pipeline.monitoring.alerts.incidents import Incident
 from apex_pipeline.monitoring.alerts.journal import VARIABLE, Journal, Progress
-from apex_pipeline.monitoring.alerts.notice import Severity
-from apex_pipeline.monitoring.alerts.observations import Finding, Observation, is_within
+from apex_pipeline.monitoring.alerts.notice import (
+    Finding,
+    Observation,
+    Severity,
+    is_within,
+)
 from apex_pipeline.monitoring.alerts.send_limits import begun, by
 from apex_pipeline.monitoring.answer_time import answer_by
 from apex_pipeline.monitoring.doctor import dagster_health

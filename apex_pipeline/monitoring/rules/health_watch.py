@@ -8,8 +8,7 @@ from typing import Any
 
 from apex_pipeline.durations import words
 from apex_pipeline.errors import ConfigError, DatabaseError
-from apex_pipeline.monitoring.alerts.journal import Look
-from apex_pipeline.monitoring.alerts.observations import Observation
+from apex_pipeline.monitoring.alerts.notice import Observation
 from apex_pipeline.monitoring.alerts.outbox import LATE, Backlog
 from apex_pipeline.monitoring.alerts.send_limits import within
 from apex_pipeline.monitoring.rules import (
@@ -63,7 +62,7 @@ def look(
     now: datetime,
     *,
     seconds: float = _ANSWER_SECONDS,
-) -> Look:
+) -> tuple[list[Observation], dict[str, Any]]:
     """Observe everything in bounded time; causes come before consequences.
 
     Args:
@@ -87,9 +86,9 @@ def look(
         settings = load_settings(environment)
     except ConfigError as error:
         wrong = CONFIGURATION_WRONG.finding(str(error))
-        return Look([Observation(CONFIGURATION_WRONG.name, (wrong,)), *seen], kept)
+        return [Observation(CONFIGURATION_WRONG.name, (wrong,)), *seen], kept
     ends, kept = _look_at_ends(settings, environment, kept, now, seconds)
-    return Look([Observation(CONFIGURATION_WRONG.name), *ends, *seen], kept)
+    return [Observation(CONFIGURATION_WRONG.name), *ends, *seen], kept
 
 
 def _look_at_ends(

@@ -11,8 +11,7 @@ from apex_pipeline.microsoft.credential_expiry import CredentialEnd, credential_
 from apex_pipeline.microsoft.http_transport import token_http
 from apex_pipeline.microsoft.token_cache import TokenCacheFile
 from apex_pipeline.microsoft.tokens import TokenSource
-from apex_pipeline.monitoring.alerts.notice import Severity
-from apex_pipeline.monitoring.alerts.observations import Observation
+from apex_pipeline.monitoring.alerts.notice import Observation, Severity
 from apex_pipeline.monitoring.alerts.send_limits import within
 from apex_pipeline.monitoring.doctor.check_results import State
 from apex_pipeline.monitoring.doctor.dataverse_access import Access

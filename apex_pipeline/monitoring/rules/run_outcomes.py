@@ -13,8 +13,7 @@ from apex_pipeline.errors import (
     SystemicRejectionError,
     TransientError,
 )
-from apex_pipeline.monitoring.alerts.notice import Severity
-from apex_pipeline.monitoring.alerts.observations import Observation
+from apex_pipeline.monitoring.alerts.notice import Observation, Severity
 from apex_pipeline.monitoring.rules.catalogue import (
     CHECK_FAILED,
     DATABASE_UNUSABLE,

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from apex_pipeline.durations import words
-from apex_pipeline.monitoring.alerts.notice import Severity
-from apex_pipeline.monitoring.alerts.observations import Observation
+from apex_pipeline.monitoring.alerts.notice import Observation, Severity
 from apex_pipeline.monitoring.rules.catalogue import (
     NO_SUCCESS,
     ROWS_OVERDUE,

@@ -7,8 +7,7 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import Connection
 
 from apex_pipeline.durations import words
-from apex_pipeline.monitoring.alerts.notice import Severity
-from apex_pipeline.monitoring.alerts.observations import Observation
+from apex_pipeline.monitoring.alerts.notice import Observation, Severity
 from apex_pipeline.monitoring.facts import (
     AuditFacts,
     Facts,

@@ -1,0 +1,62 @@
+"""The options of `apex export` and of the job `export_csv`."""
+
+from dataclasses import dataclass
+from datetime import date
+
+from apex_pipeline.analytics.csv.queries import (
+    DATASETS,
+    HISTORY_DAYS,
+    MOST_HISTORY_DAYS,
+    Selection,
+    select,
+)
+from apex_pipeline.command_options.declaring import Form, number, option, switch, text
+from apex_pipeline.errors import ConfigError
+from apex_pipeline.settings import AnalysisSettings
+
+
+@dataclass(frozen=True)
+class ExportForm(Form):
+    """The options of `apex export`; an empty text or 0 means the default."""
+
+    dataset: str = option(
+        f"One of {', '.join(DATASETS)}",
+        default="daily",
+        flag="DATASET",
+        choices=tuple(DATASETS),
+    )
+    first: str = text(
+        "First day, such as 2026-11-25", unset="all", flag="--from", kind="date"
+    )
+    last: str = text("Last day, inclusive", unset="all", flag="--to", kind="date")
+    zone: str = text("Time zone that days are counted in", unset="APEX_TIME_ZONE")
+    days: int = number(
+        "Days of history", unset=str(HISTORY_DAYS), least=1, most=MOST_HISTORY_DAYS
+    )
+    compress: bool = switch(
+        "Compress; so does FILE.gz", in_form="Compress with gzip", flag="--gzip"
+    )
+
+    def selection(self, settings: AnalysisSettings) -> Selection:
+        """Return the rows that are wanted.
+
+        Raises:
+            ConfigError: There is no such dataset or time zone, or no such range of days.
+        """
+        return select(
+            settings,
+            self.dataset,
+            zone=self.zone or None,
+            first=_day("first", self.first),
+            last=_day("last", self.last),
+            days=self.days or None,
+        )
+
+
+def _day(name: str, text: str) -> date | None:
+    if not text:
+        return None
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise ConfigError(f"{name} must be a date like 2026-11-25.") from None
