@@ -21,7 +21,7 @@ from apex_pipeline.defs.operations import (
 from apex_pipeline.defs.quarantine import quarantine_job
 from apex_pipeline.defs.reconcile import reconciliation
 from apex_pipeline.defs.services import Services
-from apex_pipeline.defs.sync import drain_sensor, schedules, sync_assets
+from apex_pipeline.defs.sync import arrival_sensor, schedules, sync_assets
 from apex_pipeline.defs.sync.sync_job import sync_campaign_metrics
 from apex_pipeline.defs.sync_specs import CAMPAIGN_METRICS
 
@@ -68,7 +68,7 @@ def defs() -> dg.Definitions:
             rollup_jobs.refresh_weekly_rollups_mondays,
         ],
         sensors=[
-            drain_sensor.drain_backlog,
+            arrival_sensor.sync_on_arrival,
             rollup_sensors.refresh_today,
             rollup_sensors.remake_late_days,
             alert_sensors.alert_on_failure,

@@ -142,7 +142,7 @@ monitoring/rules: errors durations settings metrics microsoft postgres
     monitoring/alerts provisioning monitoring monitoring/doctor
 report: errors durations settings metrics quarantine dataverse postgres
     monitoring/alerts analytics/csv monitoring reconcile monitoring/doctor panel
-defs/sync: errors metrics dataverse postgres defs defs/quarantine sync
+defs/sync: errors settings metrics dataverse postgres defs defs/quarantine sync
     monitoring/rules
 local: errors settings postgres monitoring/alerts monitoring monitoring/rules
 defs/alerts: errors settings defs monitoring/alerts defs/quarantine monitoring/rules

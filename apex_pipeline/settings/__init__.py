@@ -19,6 +19,17 @@ from apex_pipeline.settings.analytics import (
     AnalysisSettings,
     load_analysis_settings,
 )
+from apex_pipeline.settings.application_users import (
+    CLIENTS_FILE,
+    Credential,
+    exposure,
+    secret_variables,
+)
+from apex_pipeline.settings.arrival import (
+    ARRIVAL_VARIABLE,
+    load_arrival_interval,
+    parse_interval,
+)
 from apex_pipeline.settings.code_location import (
     DEFAULT_LOCATION,
     LOCATION_VARIABLE,
@@ -64,6 +75,8 @@ from apex_pipeline.settings.variables import (
 )
 
 __all__ = [
+    "ARRIVAL_VARIABLE",
+    "CLIENTS_FILE",
     "DEFAULT_LOCATION",
     "DEFAULT_PANEL_HOST",
     "DEFAULT_PANEL_PORT",
@@ -77,6 +90,7 @@ __all__ = [
     "VARIABLES",
     "AlertSettings",
     "AnalysisSettings",
+    "Credential",
     "DataverseSettings",
     "Encryption",
     "MailSettings",
@@ -87,10 +101,12 @@ __all__ = [
     "check_settings",
     "dagster_environment",
     "existing_file",
+    "exposure",
     "find_mistakes",
     "is_loopback",
     "load_alert_settings",
     "load_analysis_settings",
+    "load_arrival_interval",
     "load_code_location",
     "load_dagster_url",
     "load_database_url",
@@ -100,11 +116,13 @@ __all__ = [
     "load_settings",
     "local_file",
     "normal_origin",
+    "parse_interval",
     "project_dir",
     "read_tenant",
     "read_variable",
     "record_dir",
     "resolve_local",
+    "secret_variables",
     "served_pages",
     "state_dir",
     "token_cache_path",
