@@ -1,10 +1,11 @@
 """The types of Dataverse's columns: their limits, and how values are sent."""
 
-import json
 import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
+from functools import cache
+from json.encoder import encode_basestring
 
 
 class InvalidValueError(ValueError):
@@ -25,12 +26,14 @@ class Text:
     def to_json(self, value: object) -> str:
         """Render a text, or the text form of a UUID."""
         text = str(value)
-        length = len(text.encode("utf-16-le", "surrogatepass")) // 2
+        length = len(text)
+        if not text.isascii():
+            length = len(text.encode("utf-16-le", "surrogatepass")) // 2
         if length > self.max_length:
             raise InvalidValueError(
                 f"is {length} characters long; the column holds {self.max_length}"
             )
-        return json.dumps(text, ensure_ascii=False, allow_nan=False)
+        return encode_basestring(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,9 @@ class WholeNumber:
 
     def to_json(self, value: object) -> str:
         """Render an integer."""
+        if type(value) is int and self.minimum <= value <= self.maximum:
+            # Nearly every value; Decimal takes ten times as long.
+            return str(value)
         number = _finite_decimal(value)
         if number != number.to_integral_value():
             raise InvalidValueError(
@@ -82,8 +88,7 @@ class DecimalNumber:
             raise InvalidValueError(
                 f"is {_shown(number)}; the column holds {self.minimum} to {self.maximum}"
             )
-        exponent = Decimal(1).scaleb(-self.precision)
-        return f"{number.quantize(exponent, rounding=ROUND_HALF_UP):f}"
+        return f"{number.quantize(_unit(self.precision), rounding=ROUND_HALF_UP):f}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +115,16 @@ class Timestamp:
                 if instant.year >= 1000
                 else "lies before 1753-01-01, the earliest that the column holds"
             )
-        return f'"{instant:%Y-%m-%dT%H:%M:%SZ}"'
+        return f'"{instant.replace(tzinfo=None).isoformat(timespec="seconds")}Z"'
 
 
 ColumnType = Text | WholeNumber | DecimalNumber | Timestamp
+
+
+@cache
+def _unit(precision: int) -> Decimal:
+    """One in the last decimal place."""
+    return Decimal(1).scaleb(-precision)
 
 
 def _finite_decimal(value: object) -> Decimal:

@@ -23,7 +23,7 @@ from apex_pipeline.defs.operations import (
 from apex_pipeline.defs.quarantine import quarantine_job
 from apex_pipeline.defs.reconcile import reconciliation
 from apex_pipeline.defs.services import Services
-from apex_pipeline.defs.sync import drain_sensor, schedules, sync_assets
+from apex_pipeline.defs.sync import arrival_sensor, schedules, sync_assets
 from apex_pipeline.defs.sync.sync_job import sync_campaign_metrics
 from apex_pipeline.defs.sync_specs import CAMPAIGN_METRICS
 
@@ -74,7 +74,7 @@ def defs() -> dg.Definitions:
             audit_asset.anchor_audit_trail_daily,
         ],
         sensors=[
-            drain_sensor.drain_backlog,
+            arrival_sensor.sync_on_arrival,
             rollup_sensors.refresh_today,
             rollup_sensors.remake_late_days,
             alert_sensors.alert_on_failure,

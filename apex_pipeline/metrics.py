@@ -238,4 +238,5 @@ def record_key(row_id: str, adopted: object = None) -> UUID | None:
         key = UUID(row_id)
     except ValueError:
         return None
-    return key if row_id in {str(key), str(key).upper()} else None
+    text = str(key)
+    return key if row_id in (text, text.upper()) else None

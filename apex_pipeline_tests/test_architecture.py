@@ -145,7 +145,7 @@ monitoring/rules: errors durations settings metrics microsoft postgres monitorin
     provisioning monitoring monitoring/doctor
 report: errors durations settings audit metrics quarantine dataverse postgres
     monitoring/alerts analytics/csv monitoring reconcile monitoring/doctor panel
-defs/sync: errors audit metrics dataverse postgres sync command_options defs
+defs/sync: errors settings audit metrics dataverse postgres sync command_options defs
     defs/quarantine monitoring/rules
 local: errors settings postgres monitoring/alerts monitoring monitoring/rules
 defs/alerts: errors settings monitoring/alerts command_options defs defs/quarantine

@@ -1,6 +1,6 @@
 """Rollups, the detector of late rows, and CSV files over ten million rows of two years.
 
-    python benchmarks/analysis.py [--rows 10000000] [--repeats 3]
+    python -m benchmarks.analysis [--rows 10000000] [--repeats 3]
         [--only weekly,export] [--keep FOLDER]
 
 The rows are made here, in an embedded Postgres, in 50 campaigns of 3 phases; rollups in

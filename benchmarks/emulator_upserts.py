@@ -1,6 +1,6 @@
 """Rows a second that the emulator upserts on one core, over HTTPS.
 
-Run it as `python benchmarks/emulator_upserts.py [rows]`.
+Run it as `python -m benchmarks.emulator_upserts [rows]`.
 """
 
 import json

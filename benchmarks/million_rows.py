@@ -1,6 +1,6 @@
 """A million pending rows through one sync process: rows per second and memory.
 
-    python benchmarks/million_rows.py [--rows 1000000]
+    python -m benchmarks.million_rows [--rows 1000000]
 
 Postgres is the embedded one, Dataverse the emulator without simulated latency; both
 share this machine with the sync, so the speed is a lower bound. The memory is the sync

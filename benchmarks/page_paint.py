@@ -1,6 +1,6 @@
 """How long a first look at the panel takes until its largest part is painted.
 
-    python benchmarks/page_paint.py [http://127.0.0.1:3100] [--visits 20]
+    python -m benchmarks.page_paint [http://127.0.0.1:3100] [--visits 20]
 
 Beside `apex up --demo`, which says where its panel is. Each visit is made in headless
 Chromium with a profile that has seen nothing before; APEX_PANEL_TOKEN opens a panel that

@@ -1,6 +1,6 @@
 """Fifty viewers of the panel, a Dataverse that takes 300 ms, and a day of tokens.
 
-    python benchmarks/panel.py [--seconds 60]
+    python -m benchmarks.panel [--seconds 60]
 
 The panel is a process of its own, as `apex panel` starts it; viewers, emulator and
 Postgres share the machine with it. Each viewer asks again when the answer says, or up

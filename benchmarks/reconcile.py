@@ -1,6 +1,6 @@
 """Comparing a hundred thousand rows with their records: speed, requests and memory.
 
-    python benchmarks/reconcile.py [--rows 100000]
+    python -m benchmarks.reconcile [--rows 100000]
 
 Postgres is the embedded one, Dataverse the emulator without simulated latency; both
 share this machine. First everything is compared, then what changed: nothing, and one
@@ -15,7 +15,8 @@ import tempfile
 from pathlib import Path
 
 import psycopg
-from million_rows import deliver, pending_rows
+
+from benchmarks.million_rows import deliver, pending_rows
 
 _RECONCILE = (
     "import os, resource, sys, time;"

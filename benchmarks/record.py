@@ -1,6 +1,6 @@
 """A million records out of a file into Postgres: rows per second and memory.
 
-    python benchmarks/record.py [--rows 1000000]
+    python -m benchmarks.record [--rows 1000000]
 
 The file is read by `apex record --file`, once as new records and once as known ones, from
 JSON Lines and from CSV. Postgres is the embedded one and shares this machine; the memory

@@ -1,6 +1,6 @@
 """How long `apex up --demo` takes, and what a run costs before its first row.
 
-Run it as `python benchmarks/startup.py`, in an environment with the extra `local`.
+Run it as `python -m benchmarks.startup`, in an environment with the extra `local`.
 Everything happens in a folder of its own, from nothing; then once more with its data.
 """
 

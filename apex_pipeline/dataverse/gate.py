@@ -93,7 +93,8 @@ class Gate:
     @property
     def throttled_seconds(self) -> float:
         """Total seconds so far for which `Retry-After` has closed the gate."""
-        return self._shut_seconds - self._pacer.paused_for(self._clock())
+        # A pause that another run stored is not one of this gate.
+        return max(self._shut_seconds - self._pacer.paused_for(self._clock()), 0.0)
 
     @asynccontextmanager
     async def slot(self, deadline: Deadline, grace: float = 0.0) -> AsyncIterator[Slot]:

@@ -6,7 +6,7 @@ PROGRAM`, then tells no secret that is not its own.
 
 from collections.abc import Collection, Mapping
 
-from apex_pipeline.settings import VARIABLES
+from apex_pipeline.settings import VARIABLES, secret_variables
 
 _SYSTEM = {
     *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "TMPDIR", "TZ", "LANG", "LANGUAGE"),
@@ -28,7 +28,12 @@ _DAGSTER_PREFIXES = ("DAGSTER_",)
 _PANEL = {
     *("DATABASE_URL", "DATAVERSE_RESOURCE", "AZURE_TENANT_ID", "AZURE_CLIENT_ID"),
     *("AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PATH", "AZURE_AUTHORITY_HOST"),
-    *("APEX_CA_BUNDLE", "APEX_STATE_DIR", "APEX_CLIENT_SECRET_EXPIRES_ON"),
+    *(
+        "AZURE_CLIENTS_FILE",
+        "APEX_CA_BUNDLE",
+        "APEX_STATE_DIR",
+        "APEX_CLIENT_SECRET_EXPIRES_ON",
+    ),
     *("APEX_PANEL_TOKEN", "APEX_PANEL_CORS", "APEX_TIME_ZONE", "APEX_HISTORY_START"),
     *("APEX_SLO_P95_MS", "APEX_EXPORT_DIR", "APEX_ACTOR"),
 }
@@ -42,6 +47,7 @@ def of_the_system(given: Mapping[str, str]) -> dict[str, str]:
 def of_the_pipeline(given: Mapping[str, str]) -> dict[str, str]:
     """What runs need, which do all of the work: every variable of ours."""
     ours = {variable.name for variable in VARIABLES} | _BEYOND
+    ours |= {*secret_variables(given)}
     return _allowed(given, ours, _DAGSTER_PREFIXES + _POSTGRES_PREFIXES)
 
 
@@ -63,7 +69,8 @@ def of_dagster(
 
 def of_the_panel(given: Mapping[str, str]) -> dict[str, str]:
     """What the panel needs, which knows nothing of alerts, administrators, Dagster."""
-    return _allowed(given, _PANEL | _BEYOND, _POSTGRES_PREFIXES)
+    ours = _PANEL | _BEYOND | {*secret_variables(given)}
+    return _allowed(given, ours, _POSTGRES_PREFIXES)
 
 
 def of_the_demo(given: Mapping[str, str]) -> dict[str, str]:

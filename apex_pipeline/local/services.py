@@ -19,6 +19,7 @@ from apex_pipeline.local.code_socket import code_socket
 from apex_pipeline.local.embedded_postgres import EmbeddedPostgres
 from apex_pipeline.local.local_certificates import Certificates, ensure_certificates
 from apex_pipeline.settings import (
+    CLIENTS_FILE,
     PAGES,
     PanelSettings,
     existing_file,
@@ -47,7 +48,7 @@ _APPLICATION = (
 )
 _PATH_VARIABLES = (
     *("APEX_CA_BUNDLE", "AZURE_CLIENT_CERTIFICATE_PATH", "APEX_EXPORT_DIR"),
-    *("APEX_RECORD_DIR", "APEX_TSA_CERTIFICATES"),
+    *("APEX_RECORD_DIR", "APEX_TSA_CERTIFICATES", CLIENTS_FILE),
 )
 
 
@@ -204,8 +205,9 @@ def _environment(
     """The given variables, with our own services' addresses for missing ones."""
     environment = {name: value for name, value in given.items() if value.strip()}
     if "DATAVERSE_RESOURCE" in own:
-        # It belongs to the real application and would conflict with the secret.
-        environment.pop("AZURE_CLIENT_CERTIFICATE_PATH", None)
+        # They belong to real applications and would conflict with the secret.
+        for name in ("AZURE_CLIENT_CERTIFICATE_PATH", CLIENTS_FILE):
+            environment.pop(name, None)
     environment |= own
     for name in _PATH_VARIABLES:
         if name in environment:

@@ -112,4 +112,6 @@ def _belongs(certificate: x509.Certificate, key: RSAPrivateKey) -> bool:
 
 
 def _unusable(path: Path, why: str) -> ConfigError:
-    return ConfigError(f"AZURE_CLIENT_CERTIFICATE_PATH names {path}, which {why}")
+    return ConfigError(
+        f"AZURE_CLIENT_CERTIFICATE_PATH or AZURE_CLIENTS_FILE names {path}, which {why}"
+    )

@@ -4,7 +4,7 @@ Status, doctor, watch, panel, report and `/metrics` all read these.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
@@ -15,6 +15,8 @@ from apex_pipeline.postgres import pending_rows as pending, run_ledger
 from apex_pipeline.postgres.pending_rows import PendingSummary
 from apex_pipeline.postgres.run_ledger import RunRecord, RunStatus, Totals
 from apex_pipeline.quarantine import decisions
+from apex_pipeline.settings import DataverseSettings
+from apex_pipeline.sync.run import pacing_keys as keys_of
 
 OVERDUE = timedelta(minutes=10)
 """Twice the sync's interval: rows that wait longer mean that it does not keep up."""
@@ -80,6 +82,7 @@ class Facts(LedgerFacts):
         dropped: Rows that an operator decided never to send.
         throttled_until: When Dataverse takes requests again, if that is yet to come.
         throttled_by: Why it asked for that, in words.
+        left_out: Application users that the last run left out, and why, by budget.
     """
 
     pending: PendingSummary
@@ -87,6 +90,7 @@ class Facts(LedgerFacts):
     dropped: int
     throttled_until: datetime | None = None
     throttled_by: str | None = None
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def quarantined_count(self) -> int:
@@ -161,15 +165,18 @@ def read_ledger_facts(connection: Connection, now: datetime) -> LedgerFacts:
     )
 
 
-def read_facts(connection: Connection, now: datetime, pacing_key: str = "") -> Facts:
+def read_facts(
+    connection: Connection, now: datetime, dataverse: DataverseSettings | None = None
+) -> Facts:
     """Ask Postgres.
 
     Args:
         connection: In a transaction.
         now: The present (aware).
-        pacing_key: Whose limits; empty where `throttled_until` is not needed.
+        dataverse: Whose limits; None where neither they nor the users matter.
     """
-    pause = run_ledger.open_pause(connection, pacing_key, now) if pacing_key else None
+    pacing_keys = [] if dataverse is None else keys_of(dataverse)
+    pause = run_ledger.open_pause(connection, pacing_keys, now)
     return Facts(
         as_of=now,
         pending=pending.summary(connection),
@@ -179,4 +186,13 @@ def read_facts(connection: Connection, now: datetime, pacing_key: str = "") -> F
         day=run_ledger.totals(connection, since=now - PERIOD),
         throttled_until=pause.until if pause else None,
         throttled_by=(pause.reason or None) if pause else None,
+        left_out=_left_out(connection, pacing_keys),
     )
+
+
+def _left_out(connection: Connection, pacing_keys: Sequence[str]) -> dict[str, str]:
+    if len(pacing_keys) < 2:
+        return {}
+    kept = {key: run_ledger.pacing(connection, key) or {} for key in pacing_keys}
+    refusals = {key: str(state.get("refusal") or "") for key, state in kept.items()}
+    return {key: refusal for key, refusal in refusals.items() if refusal}

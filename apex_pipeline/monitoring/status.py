@@ -13,7 +13,6 @@ from apex_pipeline.monitoring.facts import (
 from apex_pipeline.postgres.comparison_progress import progress_in
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.settings import DataverseSettings
-from apex_pipeline.sync.run import pacing_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +68,7 @@ def read_status(database: Database, settings: DataverseSettings) -> Status:
         DatabaseError: Postgres did not answer, or lacks our tables.
     """
     now = datetime.now(UTC)
-    facts = database.ask(read_facts, now, pacing_key(settings))
+    facts = database.ask(read_facts, now, settings)
     oldest, since = facts.pending.oldest_created_at, facts.waiting_since()
     compared = database.ask(progress_in)
     audit = database.ask(read_audit_facts)

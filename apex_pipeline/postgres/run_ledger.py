@@ -2,7 +2,7 @@
 
 import json
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -387,13 +387,24 @@ class Pause:
         return f"Dataverse asked for no requests before {until:%H:%M:%S} UTC{reason}"
 
 
-def open_pause(connection: Connection, key: str, now: datetime) -> Pause | None:
-    """Read the pause that lasts at *now*, if there is one."""
-    until = retry_at(connection, key)
-    if until is None or until <= now:
-        return None
-    kept = pacing(connection, key) or {}
-    return Pause(until, str(kept.get("paused_by") or ""))
+def open_pause(
+    connection: Connection, keys: Sequence[str], now: datetime
+) -> Pause | None:
+    """Read the pause that lasts at *now*; None while at least one budget is open.
+
+    Args:
+        connection: In a transaction.
+        keys: The budgets, one for each application user.
+        now: Aware.
+    """
+    pauses = []
+    for key in keys:
+        until = retry_at(connection, key)
+        if until is None or until <= now:
+            return None
+        kept = pacing(connection, key) or {}
+        pauses.append(Pause(until, str(kept.get("paused_by") or "")))
+    return min(pauses, key=lambda pause: pause.until, default=None)
 
 
 def target(connection: Connection, resource: str) -> Target | None:

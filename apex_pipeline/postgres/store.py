@@ -367,10 +367,15 @@ class Store:
             lambda c: run_ledger.retry_at(c, key), repeatable=True
         )
 
-    def open_pause(self, key: str, now: datetime) -> Pause | None:
-        """Read until when Dataverse wants no request, and why; None if it takes them."""
+    def open_pause(self, keys: Sequence[str], now: datetime) -> Pause | None:
+        """Read until when Dataverse wants no request, and why; None if it takes them.
+
+        Args:
+            keys: The budgets, one for each application user; one suffices.
+            now: Aware.
+        """
         return self._database.transact(
-            lambda c: run_ledger.open_pause(c, key, now), repeatable=True
+            lambda c: run_ledger.open_pause(c, keys, now), repeatable=True
         )
 
     def target(self, resource: str) -> Target | None:

@@ -24,7 +24,12 @@ from apex_pipeline.errors import (
 )
 from apex_pipeline.provisioning import access_verification
 from apex_pipeline.provisioning.dataverse_changes import carry_out
-from apex_pipeline.provisioning.desired_state import Change, Plan, make_plan
+from apex_pipeline.provisioning.desired_state import (
+    Change,
+    Plan,
+    combined,
+    make_plan,
+)
 from apex_pipeline.provisioning.existing_state import Found
 from apex_pipeline.provisioning.inspection import inspect
 from apex_pipeline.settings import DataverseSettings
@@ -73,10 +78,10 @@ def provision(
     patience: Patience | None = None,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Outcome:
-    """Create what is missing of publisher, solution, table, role and application user.
+    """Create what is missing of publisher, solution, table, role and application users.
 
     Args:
-        settings: The application that will sync.
+        settings: The applications that will sync.
         administrator: Credentials for the changes; None for the application itself.
         token_cache: File of the shared token cache.
         plan_only: Only read and compare.
@@ -91,13 +96,13 @@ def provision(
         ConfigError: The client id is not a GUID.
     """
     try:
-        application = str(UUID(settings.client_id))
+        applications = [str(UUID(user.client_id)) for user in settings.users]
     except ValueError:
         raise ConfigError(
             "AZURE_CLIENT_ID must be the application (client) id, a GUID."
         ) from None
     patience = patience or Patience()
-    work = _Work(application, patience, Deadline(patience.total), tell)
+    work = _Work(applications, patience, Deadline(patience.total), tell)
     return asyncio.run(
         _provision(work, settings, administrator, token_cache, plan_only=plan_only)
     )
@@ -114,38 +119,61 @@ async def _provision(
     async with connect(
         administrator or settings, token_cache, retry=work.patience.retry
     ) as environment:
+        applied: list[str] = []
+        ready: list[Found] = []
         try:
-            found = await work.look(environment.client)
-            plan = make_plan(found)
+            found = await work.look_at_all(environment.client)
+            plan = combined([make_plan(each) for each in found])
             if plan_only:
                 return Outcome(plan)
-            applied, found = await work.converge(environment.client, found)
+            if plan.drifts:
+                raise SchemaDriftError("\n".join(plan.drifts))
+            for each in found:
+                # Earlier changes serve all applications.
+                now = (
+                    each
+                    if each is found[0]
+                    else await work.look(environment.client, each.application)
+                )
+                made, after = await work.converge(environment.client, now)
+                applied += made
+                ready.append(after)
         except AuthError as error:
             if error.status != 403:
                 raise
             raise _not_allowed(error, is_administrator=bool(administrator)) from error
-        async with connect(
-            settings, token_cache, retry=work.patience.retry
-        ) as application:
-            checks = await access_verification.verify(
-                application.client,
-                environment.client if administrator else None,
-                found,
-                work.deadline,
-                work.patience.effect,
-            )
+        checks: dict[str, None] = {}
+        for user, each in zip(settings.users, ready, strict=True):
+            async with connect(
+                user, token_cache, retry=work.patience.retry
+            ) as application:
+                # The first one provisioned, so it may do what an administrator may.
+                is_first = user.client_id == settings.client_id
+                helper = environment.client if administrator or not is_first else None
+                done = await access_verification.verify(
+                    application.client,
+                    helper,
+                    each,
+                    work.deadline,
+                    work.patience.effect,
+                )
+            several = f"{user.client_id}: " if settings.others else ""
+            checks |= dict.fromkeys(f"{several}{check}" for check in done)
     return Outcome(plan, tuple(applied), tuple(checks))
 
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    application: str
+    applications: list[str]
     patience: Patience
     deadline: Deadline
     tell: Callable[[str], None]
 
-    async def look(self, client: DataverseClient) -> Found:
-        return await inspect(client, self.application, self.deadline)
+    async def look(self, client: DataverseClient, application: str) -> Found:
+        return await inspect(client, application, self.deadline)
+
+    async def look_at_all(self, client: DataverseClient) -> list[Found]:
+        return [await self.look(client, each) for each in self.applications]
 
     async def converge(
         self, client: DataverseClient, found: Found
@@ -195,7 +223,7 @@ class _Work:
 
         async def is_there() -> bool:
             nonlocal found
-            found = await self.look(client)
+            found = await self.look(client, found.application)
             return not change.is_in(make_plan(found))
 
         await access_verification.until(is_there, seconds)

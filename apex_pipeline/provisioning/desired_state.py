@@ -1,6 +1,6 @@
 """Plan: compare what Dataverse should contain with what it contains. Pure."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -67,6 +67,16 @@ class Plan:
 def make_plan(found: Found) -> Plan:
     """Compare the existing with the desired state."""
     return Plan(tuple(_changes(found)), tuple(find_drifts(found)), tuple(_notes(found)))
+
+
+def combined(plans: Sequence[Plan]) -> Plan:
+    """The plan for several application users, which share everything else."""
+    changes = {(each.kind, each.subject): each for p in plans for each in p.changes}
+    return Plan(
+        tuple(changes.values()),
+        tuple(dict.fromkeys(drift for plan in plans for drift in plan.drifts)),
+        tuple(dict.fromkeys(note for plan in plans for note in plan.notes)),
+    )
 
 
 def _changes(found: Found) -> Iterator[Change]:
@@ -154,6 +164,6 @@ def _notes(found: Found) -> Iterator[str]:
     others = sorted(name for name in found.user.roles.values() if name != ROLE)
     if others:
         yield (
-            "The application user has more roles than it needs for the sync: "
-            f"{', '.join(others)}."
+            f"The application user of {found.application} has more roles than it needs "
+            f"for the sync: {', '.join(others)}."
         )

@@ -62,7 +62,7 @@ def run_reconciliation(
         locks = _locks(database, store, held, adopting=options.adopt)
         if isinstance(locks, str):
             return ReconcileReport(skipped=locks)
-        pause = store.open_pause(pacing_key(settings), datetime.now(UTC))
+        pause = store.open_pause([pacing_key(settings)], datetime.now(UTC))
         if pause is not None:
             return ReconcileReport(skipped=str(pause))
         run = _Run(

@@ -19,6 +19,17 @@ from apex_pipeline.settings.analytics import (
     AnalysisSettings,
     load_analysis_settings,
 )
+from apex_pipeline.settings.application_users import (
+    CLIENTS_FILE,
+    Credential,
+    exposure,
+    secret_variables,
+)
+from apex_pipeline.settings.arrival import (
+    ARRIVAL_VARIABLE,
+    load_arrival_interval,
+    parse_interval,
+)
 from apex_pipeline.settings.auditing import AuditSettings, load_audit_settings
 from apex_pipeline.settings.code_location import (
     DEFAULT_LOCATION,
@@ -65,6 +76,8 @@ from apex_pipeline.settings.variables import (
 )
 
 __all__ = [
+    "ARRIVAL_VARIABLE",
+    "CLIENTS_FILE",
     "DEFAULT_LOCATION",
     "DEFAULT_PANEL_HOST",
     "DEFAULT_PANEL_PORT",
@@ -79,6 +92,7 @@ __all__ = [
     "AlertSettings",
     "AnalysisSettings",
     "AuditSettings",
+    "Credential",
     "DataverseSettings",
     "Encryption",
     "MailSettings",
@@ -89,10 +103,12 @@ __all__ = [
     "check_settings",
     "dagster_environment",
     "existing_file",
+    "exposure",
     "find_mistakes",
     "is_loopback",
     "load_alert_settings",
     "load_analysis_settings",
+    "load_arrival_interval",
     "load_audit_settings",
     "load_code_location",
     "load_dagster_url",
@@ -103,11 +119,13 @@ __all__ = [
     "load_settings",
     "local_file",
     "normal_origin",
+    "parse_interval",
     "project_dir",
     "read_tenant",
     "read_variable",
     "record_dir",
     "resolve_local",
+    "secret_variables",
     "served_pages",
     "state_dir",
     "token_cache_path",

@@ -4,10 +4,15 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from apex_pipeline.errors import ConfigError
+from apex_pipeline.settings.application_users import (
+    CLIENTS_FILE,
+    Credential,
+    read_clients,
+)
 from apex_pipeline.settings.origins import read_https_origin
 from apex_pipeline.settings.postgres_url import read_postgres_url, write_postgres_url
 from apex_pipeline.settings.variables import read_variable, with_secrets
@@ -24,6 +29,7 @@ _DATAVERSE_VARIABLES = {
     "AZURE_AUTHORITY_HOST",
     "APEX_CA_BUNDLE",
 }
+_CLIENT = ("AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PATH")
 _EXAMPLES = {
     "DATAVERSE_RESOURCE": "https://ORG.crm.dynamics.com",
     "AZURE_AUTHORITY_HOST": PUBLIC_AUTHORITY,
@@ -45,6 +51,7 @@ class DataverseSettings:
         resource: `https://host[:port]`, without a trailing slash.
         authority: `https://host[:port]/tenant`.
         ca_bundle: PEM file trusted besides the system's certificates.
+        others: Further application users, which share the sync's work.
     """
 
     resource: str
@@ -53,6 +60,24 @@ class DataverseSettings:
     client_secret: str | None = field(default=None, repr=False)
     certificate_path: Path | None = None
     ca_bundle: Path | None = None
+    others: tuple[Credential, ...] = ()
+
+    @property
+    def users(self) -> tuple["DataverseSettings", ...]:
+        """The settings of each application user by itself, this one first."""
+        first = replace(self, others=())
+        return (
+            first,
+            *(
+                replace(
+                    first,
+                    client_id=other.client_id,
+                    client_secret=other.client_secret,
+                    certificate_path=other.certificate_path,
+                )
+                for other in self.others
+            ),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +214,8 @@ def resolve_local(environment: Mapping[str, str]) -> dict[str, str]:
     names = {"DATABASE_URL"} if local_database else set()
     if local_dataverse:
         names |= _DATAVERSE_VARIABLES
-        resolved.pop("AZURE_CLIENT_CERTIFICATE_PATH", None)
+        for name in ("AZURE_CLIENT_CERTIFICATE_PATH", CLIENTS_FILE):
+            resolved.pop(name, None)
     return resolved | {name: served[name] for name in names}
 
 
@@ -281,6 +307,43 @@ def _dataverse(
     resource = _origin("DATAVERSE_RESOURCE", environment, problems)
     host = _origin("AZURE_AUTHORITY_HOST", environment, problems)
     tenant = read_tenant("AZURE_TENANT_ID", environment, problems)
+    users = _users(environment, problems)
+    ca_bundle = existing_file("APEX_CA_BUNDLE", environment, problems)
+    if len(problems) > found:
+        return None
+    first, *others = users
+    return DataverseSettings(
+        resource=resource,
+        authority=f"{host}/{tenant}",
+        client_id=first.client_id,
+        client_secret=first.client_secret,
+        certificate_path=first.certificate_path,
+        ca_bundle=ca_bundle,
+        others=tuple(others),
+    )
+
+
+def _users(
+    environment: Mapping[str, str], problems: list[str]
+) -> tuple[Credential, ...]:
+    """The application users; empty if there are problems."""
+    if not read_variable(environment, CLIENTS_FILE):
+        return _only_user(environment, problems)
+    if both := [name for name in _CLIENT if read_variable(environment, name)]:
+        problems.append(
+            f"{CLIENTS_FILE} replaces {' and '.join(both)}: move that application into "
+            f"the file and unset {'it' if len(both) == 1 else 'them'}."
+        )
+    try:
+        return read_clients(environment)
+    except ConfigError as error:
+        problems += error.problems
+        return ()
+
+
+def _only_user(
+    environment: Mapping[str, str], problems: list[str]
+) -> tuple[Credential, ...]:
     client_id = read_variable(environment, "AZURE_CLIENT_ID")
     if not client_id:
         problems.append("AZURE_CLIENT_ID must be the application (client) id.")
@@ -295,17 +358,7 @@ def _dataverse(
             "Both AZURE_CLIENT_SECRET and AZURE_CLIENT_CERTIFICATE_PATH are set; "
             "keep only one."
         )
-    ca_bundle = existing_file("APEX_CA_BUNDLE", environment, problems)
-    if len(problems) > found:
-        return None
-    return DataverseSettings(
-        resource=resource,
-        authority=f"{host}/{tenant}",
-        client_id=client_id,
-        client_secret=secret,
-        certificate_path=certificate,
-        ca_bundle=ca_bundle,
-    )
+    return (Credential(client_id, secret, certificate),)
 
 
 def read_tenant(name: str, environment: Mapping[str, str], problems: list[str]) -> str:

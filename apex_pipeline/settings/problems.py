@@ -9,12 +9,14 @@ from apex_pipeline.settings.alerting import (
     load_noted_end,
 )
 from apex_pipeline.settings.analytics import load_analysis_settings
+from apex_pipeline.settings.arrival import load_arrival_interval
 from apex_pipeline.settings.auditing import load_audit_settings
 from apex_pipeline.settings.endpoints import load_settings
 from apex_pipeline.settings.panel_access import load_panel_settings
 
 _LOADERS: tuple[Callable[[Mapping[str, str]], object], ...] = (
     load_settings,
+    load_arrival_interval,
     load_noted_end,
     load_alert_settings,
     load_dagster_url,

@@ -119,6 +119,12 @@ VARIABLES = (
         "certificate, in any order",
     ),
     Variable(
+        "AZURE_CLIENTS_FILE",
+        "Dataverse",
+        "instead of the three above: a TOML file of "
+        "[several application users](../configuration.md#several-application-users)",
+    ),
+    Variable(
         "AZURE_AUTHORITY_HOST",
         "Dataverse",
         "the service that issues tokens; set it for sovereign clouds",
@@ -193,6 +199,13 @@ VARIABLES = (
         "Dagster",
         "name of the code location, if `workspace.yaml` gives it another name",
         "`apex_pipeline`",
+    ),
+    Variable(
+        "APEX_SYNC_ON_ARRIVAL",
+        "Dagster",
+        "start a run as soon as rows wait and none has begun for this long, such as "
+        "`15s`; see [what it costs](../dagster.md#rows-visible-in-seconds)",
+        "off: every five minutes",
     ),
     Variable(
         "APEX_DAGSTER_URL",

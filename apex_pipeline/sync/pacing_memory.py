@@ -26,7 +26,11 @@ class PacingState:
 
 
 class PacingMemory:
-    """The stored pacing of one application in one environment."""
+    """The stored pacing of one application in one environment.
+
+    Attributes:
+        refusal: Why a run left this application user out last; empty if it works.
+    """
 
     def __init__(self, store: Store, key: str, now: Callable[[], datetime]) -> None:
         """Remember the store; nothing is read yet.
@@ -41,6 +45,7 @@ class PacingMemory:
         self._now = now
         # A run without bulk requests, such as reconcile, passes the stored size on.
         self._size: object = None
+        self.refusal = ""
 
     def restored(
         self, pacer: Pacer | None = None, size: RequestSize | None = None
@@ -58,6 +63,7 @@ class PacingMemory:
             age = self._now().timestamp() - saved_at
             pacer.restore(time.monotonic(), saved, age)
             self._size = saved.get("request_size")
+            self.refusal = str(saved.get("refusal") or "")
             if size is not None:
                 size.restore(self._size)
         return pacer
@@ -71,6 +77,7 @@ class PacingMemory:
             | {
                 "saved_at": now.timestamp(),
                 "request_size": self._size if size is None else size.snapshot(),
+                "refusal": self.refusal,
             },
             now + timedelta(seconds=paused_for) if paused_for else None,
         )

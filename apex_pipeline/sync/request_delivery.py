@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Protocol
 
 from apex_pipeline.dataverse.answers import (
     PAYLOAD_ERROR,
@@ -94,6 +95,15 @@ class Delivery:
             other.failure,
             self.timings + other.timings,
         )
+
+
+class Sink(Protocol):
+    """Delivers metrics."""
+
+    async def deliver(
+        self, metrics: Sequence[CampaignMetric], deadline: Deadline
+    ) -> Delivery:
+        """Deliver the metrics of one request."""
 
 
 class DataverseSink:

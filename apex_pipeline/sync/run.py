@@ -11,13 +11,8 @@ from pathlib import Path
 
 from apex_pipeline.audit.canonical_json import Json
 from apex_pipeline.dataverse.client import DataverseClient
-from apex_pipeline.dataverse.environment import (
-    REQUEST_TIMEOUT_SECONDS,
-    Environment,
-    connect,
-)
+from apex_pipeline.dataverse.environment import REQUEST_TIMEOUT_SECONDS
 from apex_pipeline.dataverse.gate import Deadline
-from apex_pipeline.dataverse.pacing import Pacer
 from apex_pipeline.dataverse.request_size import RequestSize
 from apex_pipeline.dataverse.sender import RetryPolicy
 from apex_pipeline.errors import (
@@ -32,12 +27,16 @@ from apex_pipeline.postgres.run_ledger import RunRecord, RunStatus
 from apex_pipeline.postgres.store import Store
 from apex_pipeline.postgres.writer_lock import HeldElsewhere, WriterLock
 from apex_pipeline.settings import DataverseSettings
+from apex_pipeline.sync.application_users import (
+    ApplicationUsers,
+    Refused,
+    connect_users,
+)
 from apex_pipeline.sync.cutover import refuse_foreign_records
 from apex_pipeline.sync.pacing_memory import PacingMemory, PacingState
-from apex_pipeline.sync.request_delivery import DataverseSink
+from apex_pipeline.sync.request_delivery import DataverseSink, Sink
 from apex_pipeline.sync.row_sources import PendingSource, SliceSource
 from apex_pipeline.sync.stream import (
-    Sink,
     Source,
     Stream,
     StreamOptions,
@@ -99,6 +98,7 @@ class SyncReport:
         part: The rows of the slice before the run; None if there was no slice.
         part_left: Rows of the slice that are still to be sent.
         rows_per_request: First request size of the next run; None if nothing was sent.
+        refused: Application users that were left out while others delivered.
     """
 
     started_at: datetime
@@ -122,6 +122,7 @@ class SyncReport:
     part: SliceSummary | None = None
     part_left: int | None = None
     rows_per_request: int | None = None
+    refused: tuple[Refused, ...] = ()
 
 
 def run_sync(
@@ -145,7 +146,7 @@ def run_sync(
     if isinstance(lock, HeldElsewhere):
         return _skipped(started, lock.told("another sync holds the writer lock"))
     with lock:
-        pause = store.open_pause(pacing_key(settings), started)
+        pause = store.open_pause(pacing_keys(settings), started)
         if pause is not None:
             return _skipped(started, str(pause), pause.until)
         if options.stream.dry_run:
@@ -185,6 +186,11 @@ def pacing_key(settings: DataverseSettings) -> str:
     return f"{settings.resource} {settings.client_id}"
 
 
+def pacing_keys(settings: DataverseSettings) -> list[str]:
+    """The budgets of all application users."""
+    return [pacing_key(user) for user in settings.users]
+
+
 class _Run:
     """One run that holds the writer lock."""
 
@@ -201,7 +207,6 @@ class _Run:
         self._settings = settings
         self._options = options
         self._lock = lock
-        self._pacing = PacingMemory(store, pacing_key(settings), options.now)
         self._size = RequestSize(
             timeout=options.request_timeout, fixed=options.stream.rows_per_request
         )
@@ -212,25 +217,26 @@ class _Run:
     async def deliver(self, token_cache: Path, started: datetime) -> SyncReport:
         deadline = Deadline(self._options.time_budget)
         tally = Tally()
-        pacer = self._pacing.restored(size=self._size)
-        async with connect(
+        async with connect_users(
             self._settings,
             token_cache,
-            pacer=pacer,
+            self._memory,
+            self._options.make_sink,
             retry=self._options.retry,
             request_timeout=self._options.request_timeout,
-        ) as environment:
+            size=self._size,
+        ) as users:
             try:
                 if await asyncio.to_thread(self._rows_to_send):
                     if not self._options.stream.dry_run:
-                        await self._guard_cutover(environment, deadline)
-                    tally = await self._stream(environment, deadline)
+                        await self._guard_cutover(users, deadline)
+                    tally = await self._stream(users, deadline)
             except OutOfTimeError as error:
                 tally.out_of_time = error
             except ApexError as error:
                 tally.failure = error
-            tally.failure = tally.failure or self._lack_of_progress(environment, tally)
-            return await asyncio.to_thread(self._report, environment, tally, started)
+            tally.failure = tally.failure or self._lack_of_progress(users, tally)
+            return await asyncio.to_thread(self._report, users, tally, started)
 
     def _rows_to_send(self) -> int:
         self._pending = self._store.pending_summary()
@@ -245,18 +251,24 @@ class _Run:
             return PendingSource(self._store, self._run_id, resource)
         return SliceSource(self._store, self._run_id, resource, self._options.part)
 
-    def _state(self, pacer: Pacer) -> PacingState:
+    def _memory(self, user: DataverseSettings) -> PacingMemory:
+        return PacingMemory(self._store, pacing_key(user), self._options.now)
+
+    def _states(
+        self, users: ApplicationUsers
+    ) -> list[tuple[PacingMemory, PacingState]]:
         # A size that the caller fixed says nothing about the best one.
         is_chosen = self._options.stream.rows_per_request is not None
-        return self._pacing.state(pacer, None if is_chosen else self._size)
+        return users.states(None if is_chosen else self._size)
 
-    async def _beat(self, pacer: Pacer) -> None:
+    async def _beat(self, users: ApplicationUsers) -> None:
         """Keep the lock's connection alive, and save pacing in case of a kill."""
-        state = self._state(pacer)
+        states = self._states(users)
         await asyncio.to_thread(self._lock.ping)
-        await asyncio.to_thread(self._pacing.save, state)
+        for memory, state in states:
+            await asyncio.to_thread(memory.save, state)
 
-    async def _stream(self, environment: Environment, deadline: Deadline) -> Tally:
+    async def _stream(self, users: ApplicationUsers, deadline: Deadline) -> Tally:
         """Stream the rows; try again if every row sent changed on the way.
 
         One row that happens to be updated meanwhile is no reason to fail the run.
@@ -264,33 +276,33 @@ class _Run:
         tally = Tally()
         for pause in _PAUSES:
             await asyncio.sleep(min(pause, max(deadline.remaining(), 0.0)))
-            await self._flow(environment, deadline, tally)
+            await self._flow(users, deadline, tally)
             is_settled = tally.delivered or tally.rejected or tally.deleted
             if is_settled or tally.failure or not tally.changed + tally.locked:
                 break
         return tally
 
     async def _flow(
-        self, environment: Environment, deadline: Deadline, tally: Tally
+        self, users: ApplicationUsers, deadline: Deadline, tally: Tally
     ) -> None:
         part = self._part
         stream = Stream(
             self._source(),
-            self._options.make_sink(environment.client, self._options.retry),
+            users,
             self._options.stream,
             deadline,
-            partial(self._beat, environment.pacer),
+            partial(self._beat, users),
             beat_seconds=self._options.beat_seconds,
             now=self._options.now,
             size=self._size,
-            slots=lambda: environment.pacer.concurrency + environment.sender.resting,
+            slots=users.slots,
             expected=self._pending.count if part is None else part.to_send,
             tally=tally,
         )
         await stream.run()
 
     def _lack_of_progress(
-        self, environment: Environment, tally: Tally
+        self, users: ApplicationUsers, tally: Tally
     ) -> NoProgressError | None:
         """The error for a run that sent rows and achieved nothing; None for any other.
 
@@ -300,11 +312,11 @@ class _Run:
         """
         answered = tally.rejected + tally.deleted + tally.changed + tally.locked
         if (
-            not environment.sender.requests
+            not users.requests
             or tally.delivered + answered
             or had_to_wait(
                 tally.out_of_time,
-                environment.gate.throttled_seconds,
+                users.least_throttled_seconds,
                 time.monotonic() - self._began,
             )
         ):
@@ -327,28 +339,26 @@ class _Run:
             "fix what Dataverse reported."
         )
 
-    async def _guard_cutover(
-        self, environment: Environment, deadline: Deadline
-    ) -> None:
+    async def _guard_cutover(self, users: ApplicationUsers, deadline: Deadline) -> None:
         """Before the first delivery, check that no other flow fills the table."""
         resource = self._settings.resource
         if self._options.accept_duplicates:
             self._store.accept_duplicates(resource, self._options.now())
         if self._store.target(resource) is None:
-            await refuse_foreign_records(
-                environment.client,
-                self._store,
-                deadline,
-                partial(self._beat, environment.pacer),
+            await users.ask(
+                lambda client: refuse_foreign_records(
+                    client, self._store, deadline, partial(self._beat, users)
+                )
             )
 
     def _report(
-        self, environment: Environment, tally: Tally, started: datetime
+        self, users: ApplicationUsers, tally: Tally, started: datetime
     ) -> SyncReport:
         """Count the rows that remain, and save what the next run needs."""
         remaining = part_left = None
         try:
-            self._pacing.save(self._state(environment.pacer))
+            for memory, state in self._states(users):
+                memory.save(state)
             if tally.delivered:
                 self._store.record_delivery(self._settings.resource, started)
             remaining = self._store.pending_summary().count
@@ -369,10 +379,10 @@ class _Run:
             deleted=tally.deleted,
             locked=tally.locked,
             remaining=remaining,
-            requests=environment.sender.requests,
-            throttled_seconds=environment.gate.throttled_seconds,
-            token_hits=environment.tokens.hits,
-            token_misses=environment.tokens.misses,
+            requests=users.requests,
+            throttled_seconds=users.throttled_seconds,
+            token_hits=users.token_hits,
+            token_misses=users.token_misses,
             oldest_pending_age_seconds=(
                 (started - oldest).total_seconds() if oldest else None
             ),
@@ -382,6 +392,7 @@ class _Run:
             part=self._part,
             part_left=part_left,
             rows_per_request=self._size.rows if tally.read else None,
+            refused=users.refused,
         )
 
 

@@ -25,7 +25,7 @@ from apex_pipeline.errors import ApexError, MarkSwallowedError, OutOfTimeError
 from apex_pipeline.metrics import CampaignMetric, Rejection, read_metric
 from apex_pipeline.postgres.pending_rows import PendingRow, Position
 from apex_pipeline.postgres.row_marks import Marks
-from apex_pipeline.sync.request_delivery import Delivery, Timing
+from apex_pipeline.sync.request_delivery import Delivery, Sink, Timing
 from apex_pipeline.sync.systemic_faults import Breaker
 
 logger = logging.getLogger(__name__)
@@ -58,15 +58,6 @@ class Source(Protocol):
 
         Returns how many were left as they are, because another transaction holds them.
         """
-
-
-class Sink(Protocol):
-    """Delivers metrics."""
-
-    async def deliver(
-        self, metrics: Sequence[CampaignMetric], deadline: Deadline
-    ) -> Delivery:
-        """Deliver the metrics of one request."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,13 +90,14 @@ def tick(repository, instance, at=datetime(2026, 11, 23, 12, 5, tzinfo=UTC)):
         )
 
 
-def drain(repository, instance):
+def drain(repository, instance, cursor=None):
     with dg.build_sensor_context(
         instance=instance,
+        cursor=cursor,
         repository_def=repository,
         resources={"services": Services()},
     ) as context:
-        return repository.get_sensor_def("drain_backlog").evaluate_tick(context)
+        return repository.get_sensor_def("sync_on_arrival").evaluate_tick(context)
 
 
 def test_the_code_location_loads():
@@ -113,7 +114,7 @@ def test_everything_runs_by_default(repository):
 
 def test_names_that_others_rely_on(repository):
     assert {s.name for s in repository.schedule_defs} >= {"sync_every_five_minutes"}
-    assert {s.name for s in repository.sensor_defs} >= {"drain_backlog"}
+    assert {s.name for s in repository.sensor_defs} >= {"sync_on_arrival"}
     assert {
         key.to_user_string() for key in repository.asset_graph.get_all_asset_keys()
     } >= {
@@ -309,7 +310,11 @@ def test_groups_say_what_an_asset_is_for(repository):
     for node in repository.asset_graph.asset_nodes:
         groups.setdefault(node.group_name, set()).add(node.key.to_user_string())
     assert {*groups} == {"sync", "analysis", "operations"}
-    assert groups["operations"] == {"dataverse_reconciliation", "completion_report"}
+    assert groups["operations"] == {
+        "audit_trail",
+        "completion_report",
+        "dataverse_reconciliation",
+    }
 
 
 def test_every_job_says_what_it_is_and_when_one_needs_it(repository):
@@ -446,6 +451,56 @@ def test_a_failed_run_is_not_followed_at_once(
     emulator.fault("status", status=403, skip=1, count=1000, path="UpsertMultiple")
     assert not run_job(instance).success
     assert drain(repository, instance).run_requests == []
+
+
+def test_arrived_rows_start_no_run_unless_it_is_switched_on(
+    repository, instance, variables, database_url
+):
+    insert_many(database_url, 1)
+    run_job(instance)
+    insert_many(database_url, 1)
+    assert drain(repository, instance).run_requests == []
+
+
+@pytest.mark.parametrize("by_cursor", [True, False])
+def test_arrived_rows_start_a_run_once_none_has_begun_for_the_interval(
+    repository, instance, variables, database_url, monkeypatch, by_cursor
+):
+    cursor = "15s" if by_cursor else None
+    if not by_cursor:
+        monkeypatch.setenv("APEX_SYNC_ON_ARRIVAL", "15s")
+    assert drain(repository, instance, cursor).skip_message == "No rows wait."
+    insert_many(database_url, 1)
+    assert len(drain(repository, instance, cursor).run_requests) == 1
+
+    first = instance.create_run_for_job(
+        defs().resolve_job_def(SYNC), tags=defs().resolve_job_def(SYNC).tags
+    )
+    instance.report_run_canceled(first)
+    found = drain(repository, instance, cursor)
+    assert found.run_requests == []
+    assert "Rows wait; the last run began" in found.skip_message
+    age(instance, first.run_id, days=16 / 86_400)
+    assert len(drain(repository, instance, cursor).run_requests) == 1
+    active_run(instance)
+    assert "is STARTED" in drain(repository, instance, cursor).skip_message
+
+
+def test_after_a_failed_run_arrived_rows_wait_for_the_schedule(
+    repository, instance, variables, emulator, database_url
+):
+    insert_many(database_url, 1)
+    emulator.fault("status", status=403, count=1000, path="UpsertMultiple")
+    assert not run_job(instance).success
+    found = drain(repository, instance, "5s")
+    assert found.run_requests == []
+    assert "the schedule starts the next" in found.skip_message
+
+
+def test_an_unusable_interval_is_named(repository, instance, variables):
+    found = drain(repository, instance, "soon")
+    assert found.run_requests == []
+    assert found.skip_message.startswith("The sensor's cursor must be a duration")
 
 
 def age(instance, run_id, days=31):

@@ -113,7 +113,7 @@ def test_everything_else_is_one_plain_sentence(file, content, told):
     with pytest.raises(ConfigError) as caught:
         read_client_certificate(file(content))
     (problem,) = caught.value.problems
-    assert problem.startswith("AZURE_CLIENT_CERTIFICATE_PATH names ")
+    assert problem.startswith("AZURE_CLIENT_CERTIFICATE_PATH or ")
     assert told in problem
 
 

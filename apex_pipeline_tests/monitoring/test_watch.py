@@ -324,7 +324,7 @@ def test_each_event_is_handled_once_however_late_it_becomes_visible(data):
 
 def instigator(
     *errors: str | None,
-    name: str = "drain_backlog",
+    name: str = "sync_on_arrival",
     is_schedule: bool = False,
     is_stopped: bool = False,
 ) -> Instigator:
@@ -348,12 +348,12 @@ def test_one_failed_tick_of_a_schedule_counts_and_two_of_a_sensor():
     assert found_at(instigator(None, "no", name=name, is_schedule=True)) == []
     assert found_at(instigator("no", None)) == []
     assert found_at(instigator("no")) == []
-    assert found_at(instigator("no", "no")) == ["ticks-failing/drain_backlog"]
+    assert found_at(instigator("no", "no")) == ["ticks-failing/sync_on_arrival"]
 
 
 def test_what_is_switched_off_is_told_and_nothing_else_of_it():
     off = instigator("no", "no", is_stopped=True)
-    assert found_at(off, ago(days=1)) == ["schedule-stopped/drain_backlog"]
+    assert found_at(off, ago(days=1)) == ["schedule-stopped/sync_on_arrival"]
 
 
 def test_a_sync_schedule_that_stands_still_is_told_but_not_what_stood_before_us():

@@ -76,12 +76,12 @@ def test_pacing_is_kept_by_key(store):
 def test_a_pause_says_why_as_long_as_it_lasts(store):
     store.save_pacing("a", {"paused_by": "HTTP 429, too many requests"}, NOW)
     before = NOW - timedelta(seconds=1)
-    pause = store.open_pause("a", before)
+    pause = store.open_pause(["a"], before)
     assert pause is not None
     assert str(pause).endswith(f"{NOW:%H:%M:%S} UTC (HTTP 429, too many requests)")
-    assert store.open_pause("a", NOW) is None
+    assert store.open_pause(["a"], NOW) is None
     store.save_pacing("a", {}, NOW)
-    assert str(store.open_pause("a", before)).endswith(" UTC")
+    assert str(store.open_pause(["a"], before)).endswith(" UTC")
 
 
 def test_a_pause_written_by_a_clock_that_was_years_ahead_ends_within_the_hour(store):

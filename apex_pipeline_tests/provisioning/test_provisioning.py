@@ -22,6 +22,7 @@ from apex_pipeline.provisioning.dataverse import provision
 from apex_pipeline.provisioning.desired_state import Kind
 from apex_pipeline.provisioning.existing_state import ROLE, SOLUTION
 from apex_pipeline.provisioning.inspection import inspect
+from apex_pipeline.settings import Credential
 from apex_pipeline.sync.run import SyncOptions, run_sync
 from apex_pipeline_tests.support.empty_environment import (
     APPLICATION,
@@ -468,3 +469,40 @@ def test_a_client_id_that_is_none_is_a_mistake(application, tmp_path):
     wrong = dataclasses.replace(application, client_id="' or 1 eq 1")
     with pytest.raises(ConfigError, match="AZURE_CLIENT_ID"):
         provision(wrong, None, tmp_path / "tokens.json")
+
+
+def test_every_application_user_is_made_and_verified(
+    make, application, emulator, store, database_url, tmp_path
+):
+    second = "0d2f7c0a-3f0b-4a53-8a2e-7f3f0b1c9a22"
+    emulator.register(second, client_secret=SECRET, user=False)
+    users = dataclasses.replace(application, others=(Credential(second, SECRET),))
+
+    def provision_both():
+        return provision(
+            users, emulator_settings(emulator), tmp_path / "t.json", patience=PATIENCE
+        )
+
+    outcome = provision_both()
+    kinds = [change.kind for change in outcome.plan.changes]
+    assert kinds.count(Kind.USER) == kinds.count(Kind.ASSIGNMENT) == 2
+    assert kinds.count(Kind.TABLE) == kinds.count(Kind.ROLE) == 1
+    assert len(outcome.applied) == len(kinds)
+    assert [check.partition(":")[0] for check in outcome.checks].count(second) == 3
+    assert provision_both().applied == ()
+
+    insert_many(database_url, 50)
+    report = run_sync(store, users, tmp_path / "tokens.json", SyncOptions())
+    assert (report.failure, report.delivered, report.refused) == (None, 50, ())
+
+
+def test_a_disabled_further_user_is_listed_and_nothing_is_changed(
+    made, application, emulator, tmp_path
+):
+    second = "0d2f7c0a-3f0b-4a53-8a2e-7f3f0b1c9a22"
+    emulator.register(second, client_secret=SECRET, disabled=True, roles=[ROLE])
+    users = dataclasses.replace(application, others=(Credential(second, SECRET),))
+    emulator.clear_requests()
+    with pytest.raises(SchemaDriftError, match=f"user of {second} is disabled"):
+        provision(users, emulator_settings(emulator), tmp_path / "t", patience=PATIENCE)
+    assert writes(emulator) == []

@@ -29,6 +29,7 @@ WHOLE = REAL | {
     "DAGSTER_HOME": "/home",
     "DAGSTER_POSTGRES_URL": "postgresql://u:p@h/dagster",
     "DAGSTER_LOCATION_NAME": "another_location",
+    "APEX_SYNC_ON_ARRIVAL": "15s",
     "APEX_DAGSTER_URL": "https://dagster.example",
     "APEX_EXPORT_DIR": "/tmp",
     "APEX_TIME_ZONE": "Europe/Berlin",
@@ -53,6 +54,7 @@ LOADERS: tuple[Callable[[dict[str, str]], object], ...] = (
     settings.load_noted_end,
     settings.load_dagster_url,
     settings.load_code_location,
+    settings.load_arrival_interval,
     settings.load_analysis_settings,
     settings.load_panel_settings,
     settings.load_audit_settings,
@@ -63,7 +65,7 @@ LOADERS: tuple[Callable[[dict[str, str]], object], ...] = (
     settings.dagster_environment,
     lambda e: load_administrator(e, settings.load_dataverse(e)),
 )
-NAMES = sorted({*WHOLE, "AZURE_CLIENT_CERTIFICATE_PATH"})
+NAMES = sorted({*WHOLE, "AZURE_CLIENT_CERTIFICATE_PATH", "AZURE_CLIENTS_FILE"})
 
 
 def loaded(environment):

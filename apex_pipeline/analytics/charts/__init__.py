@@ -5,6 +5,7 @@ in a table. Nothing in them needs a style sheet, a script or a font of ours, so 
 pass any content security policy, within a page and as an image.
 """
 
+from apex_pipeline.analytics.charts.bars import Bar, bars
 from apex_pipeline.analytics.charts.pictures import (
     EMBEDDED,
     STANDALONE,
@@ -21,10 +22,12 @@ __all__ = [
     "EMBEDDED",
     "STANDALONE",
     "Band",
+    "Bar",
     "Line",
     "Panel",
     "Theme",
     "Values",
+    "bars",
     "picture",
     "sparkline",
 ]

@@ -46,7 +46,7 @@ def _delivery_seconds(began: float) -> float:
 
 
 @dg.sensor(
-    minimum_interval_seconds=15,
+    minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Sends a notice when runs or checks fail, and when they succeed again.",
 )
@@ -88,18 +88,18 @@ def _observe_health_watch(
     context: dg.SensorEvaluationContext, station: Station, now: datetime
 ) -> Iterator[Observation]:
     """Observe the health watch, which cannot report its own failure."""
-    ours = _instigators(context, station)
-    yield from schedules_and_sensors.observe(
-        [each for each in ours if each.name == health_watch.WATCHER], now, now
-    )
+    watch = _instigators(context, station, only=health_watch.WATCHER)
+    yield from schedules_and_sensors.observe(watch, now, now)
 
 
 def _instigators(
-    context: dg.SensorEvaluationContext, station: Station
+    context: dg.SensorEvaluationContext, station: Station, only: str | None = None
 ) -> list[Instigator]:
     if context.repository_def is None:
         return []
-    return read_instigators(context.instance, context.repository_def, station.page)
+    return read_instigators(
+        context.instance, context.repository_def, station.page, only
+    )
 
 
 @dg.sensor(

@@ -11,13 +11,23 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import click
 from dagster._serdes import ConfigurableClassData
-from dagster_postgres import DagsterPostgresStorage
+from dagster_postgres import (
+    DagsterPostgresStorage,
+    PostgresEventLogStorage,
+    PostgresRunStorage,
+    PostgresScheduleStorage,
+)
+from dagster_postgres.utils import create_pg_engine
 
 from apex_pipeline.postgres.time_limits import TCP_LIMITS
 from apex_pipeline.settings import read_variable
 
 _VARIABLE = "DAGSTER_POSTGRES_URL"
 _CONNECT_SECONDS = 15
+_PARTS = (PostgresRunStorage, PostgresEventLogStorage, PostgresScheduleStorage)
+_KEPT_CONNECTIONS = 2
+_MORE_CONNECTIONS = 30
+_LONGEST_SECONDS = 300
 _MISSING = (
     f"{_VARIABLE} is not set. Set it to the Postgres for Dagster's storage (see "
     ".env.example). To only validate definitions, point DAGSTER_HOME at a folder with an "
@@ -45,7 +55,29 @@ class PostgresOfVariable(DagsterPostgresStorage):
         url = read_variable(os.environ, _VARIABLE)
         if not url:
             raise click.UsageError(_MISSING)
-        return cls(_limited(url), inst_data=inst_data)
+        limited = _limited(url)
+        storage = cls(limited, inst_data=inst_data)
+        storage.keep_connections(limited)
+        return storage
+
+    def keep_connections(self, url: str) -> None:
+        """Reuse connections; by default each query opens one and closes it.
+
+        Idle, Dagster's processes ask many times a second. Each process keeps up to two
+        connections; `pool_pre_ping` replaces those that a restart has closed.
+        """
+        engine = create_pg_engine(
+            url,
+            isolation_level="AUTOCOMMIT",
+            pool_size=_KEPT_CONNECTIONS,
+            max_overflow=_MORE_CONNECTIONS,
+            pool_pre_ping=True,
+            pool_recycle=_LONGEST_SECONDS,
+        )
+        for part in (self.run_storage, self.event_log_storage, self.schedule_storage):
+            if isinstance(part, _PARTS):
+                # As the storage itself does for the web server, with one for all three.
+                part._engine = engine  # noqa: SLF001  there is no other way in 0.29.27
 
 
 def _limited(url: str) -> str:

@@ -90,6 +90,8 @@ def synced_campaign_metrics(
             delivery = read_delivery_state(store, report if note is None else None)
     except ApexError as error:
         raise _failed(error) from None
+    for refused in report.refused:
+        context.log.warning(str(refused))
     if note is None:
         yield from _materializations(report, delivery.quarantine)
         if options.part is not None:
@@ -241,6 +243,11 @@ def _delivered(report: SyncReport) -> dg.MaterializeResult:
             "rows_per_second": round(report.delivered / seconds) if seconds else 0,
             "throttled_seconds": round(report.throttled_seconds, 1),
             "token_hit_rate_pct": (100.0 if hit_rate is None else round(hit_rate, 2)),
+            **(
+                {"application_users_left_out": "; ".join(map(str, report.refused))}
+                if report.refused
+                else {}
+            ),
             "last_rows": dg.MetadataValue.md(preview_table(report.preview)),
         },
     )

@@ -6,7 +6,7 @@ finding, and the names of the checks it depends on.
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -32,6 +32,7 @@ from apex_pipeline.monitoring.doctor.check_results import (
     Line,
     not_checked,
     ok,
+    warning,
 )
 from apex_pipeline.monitoring.doctor.configuration import (
     Configuration,
@@ -49,7 +50,9 @@ from apex_pipeline.monitoring.doctor.runner import PATIENCE_SECONDS, examine
 from apex_pipeline.monitoring.doctor.web_server import heartbeats_seen_by
 from apex_pipeline.monitoring.facts import LATE
 from apex_pipeline.settings import (
+    CLIENTS_FILE,
     DataverseSettings,
+    exposure,
     load_analysis_settings,
     read_variable,
 )
@@ -62,6 +65,8 @@ _STORAGE_VARIABLE = "DAGSTER_POSTGRES_URL"
 _PAGE_VARIABLE = "APEX_DAGSTER_URL"
 _CLOCK = "Synchronise this machine's clock with NTP."
 _GRAPH_TOKENS = "graph.json"
+_TOKENS = "tokens.json"
+_SHARED_LINES = {"Dataverse", "TLS"}
 _SKEW = f"at most {machine.MAX_SKEW_SECONDS:g} s"
 
 LookAtDagster = Callable[[Mapping[str, str]], Instance | None]
@@ -248,14 +253,55 @@ def _dataverse_checks(
     if settings is None:
         return
     yield from _service_checks(settings, around)
-    yield from _credential_checks(configuration, settings, around, folder)
+    yield from _clients_file_checks(configuration)
     administrator = configuration.administrator
-    environment = Environment(
-        Access(settings, folder / "tokens.json"),
-        Access(administrator, folder / "administrator.json") if administrator else None,
+    as_administrator = (
+        Access(administrator, folder / "administrator.json") if administrator else None
     )
+    first, *others = settings.users
+    yield from _credential_checks(configuration, first, around, folder)
+    environment = Environment(Access(first, folder / _TOKENS), as_administrator)
     yield from _user_checks(environment)
     yield from _table_checks(environment)
+    for number, user in enumerate(others, start=2):
+        # Lines without an application are about the first one.
+        one = partial(_of_user, f" ({user.client_id})")
+        place = folder / str(number)
+        place.mkdir()
+        yield from map(one, _credential_checks(configuration, user, around, place))
+        further = Environment(Access(user, place / _TOKENS), as_administrator)
+        yield from map(one, _user_checks(further))
+
+
+def _of_user(suffix: str, check: Check) -> Check:
+    """The same check for a further application user."""
+
+    def named(lines: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(n if n in _SHARED_LINES else f"{n}{suffix}" for n in lines)
+
+    return replace(
+        check,
+        name=f"{check.name}{suffix}",
+        needs=named(check.needs),
+        after=named(check.after),
+    )
+
+
+def _clients_file_checks(configuration: Configuration) -> Iterator[Check]:
+    path = read_variable(configuration.environment, CLIENTS_FILE)
+    if not path or configuration.dataverse is None:
+        return
+
+    def protected() -> Finding:
+        seen = exposure(Path(path).expanduser())
+        return warning(seen) if seen else ok("not readable by every user")
+
+    yield Check(
+        "application users' file",
+        "readable by its owner only",
+        f"Run `chmod 600` on the file in {CLIENTS_FILE}.",
+        protected,
+    )
 
 
 def _service_checks(
@@ -293,7 +339,7 @@ def _credential_checks(
     tokens: list[str] = []
 
     def acquire() -> Finding:
-        token, seconds = credentials.acquire(settings, folder / "tokens.json")
+        token, seconds = credentials.acquire(settings, folder / _TOKENS)
         tokens.append(token)
         return ok(f"acquired in {1000 * seconds:,.0f} ms, without the cache")
 

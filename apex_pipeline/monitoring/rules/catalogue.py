@@ -186,6 +186,14 @@ TOKEN_REFUSED = Rule(
     "restart `apex up`, or the daemon and code server. `apex doctor` tests the sign-in.",
     inhibits=_LATE | {_SYNC_FAILED, "table-drifted"},
 )
+USER_LEFT_OUT = Rule(
+    name="application-user-left-out",
+    title="The application user {} is left out",
+    severity=Severity.WARNING,
+    remedy="The other application users deliver in its place, more slowly. Check its "
+    "entry in AZURE_CLIENTS_FILE, and its user and role in Dataverse: `apex doctor` "
+    "tests each. `apex provision dataverse` creates what is missing.",
+)
 CREDENTIAL_ENDS = Rule(
     name="credential-ends",
     title="The application's secret or certificate expires soon",
@@ -290,6 +298,7 @@ RULES = {
         RUN_NOT_STARTED,
         CHECK_FAILED,
         TOKEN_REFUSED,
+        USER_LEFT_OUT,
         CREDENTIAL_ENDS,
         TABLE_DRIFTED,
         THROTTLED,

@@ -111,7 +111,7 @@ def _look_at_ends(
     def read() -> SyncHealth:
         # The database's own timeouts end this even after the caller has given up.
         with database:
-            return sync_health.read_health(database, now)
+            return sync_health.read_health(database, now, settings.dataverse)
 
     try:
         health = within(seconds, read)

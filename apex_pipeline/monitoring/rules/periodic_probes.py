@@ -1,7 +1,7 @@
 """Probes that run only now and then, because each costs a request or takes a while."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -119,19 +119,24 @@ def _due_at(probe: Probe, state: Mapping[str, Any], now: datetime) -> datetime:
 
 
 def _token(settings: Settings) -> Observation | None:
-    try:
-        with token_http(settings.dataverse.ca_bundle, timeout=_SECONDS) as http:
-            cache = TokenCacheFile(settings.token_cache_path)
-            TokenSource(settings.dataverse, cache, http).acquire()
-    except (AuthError, ConfigError) as error:
-        found = TOKEN_REFUSED.finding(
-            str(error), cause_key=str(getattr(error, "code", ""))
-        )
-        return Observation(TOKEN_REFUSED.name, (found,))
-    except DataverseError:
-        # No answer says nothing about our credentials; the failing runs report it.
-        return None
-    return Observation(TOKEN_REFUSED.name)
+    """Ask for a token as each application user; one suffices for the sync to go on."""
+    refusal: AuthError | ConfigError | None = None
+    cache = TokenCacheFile(settings.token_cache_path)
+    for user in settings.dataverse.users:
+        try:
+            with token_http(user.ca_bundle, timeout=_SECONDS) as http:
+                TokenSource(user, cache, http).acquire()
+        except (AuthError, ConfigError) as error:
+            refusal = refusal or error
+        except DataverseError:
+            # No answer says nothing about our credentials; the failing runs report it.
+            return None
+        else:
+            return Observation(TOKEN_REFUSED.name)
+    found = TOKEN_REFUSED.finding(
+        str(refusal), cause_key=str(getattr(refusal, "code", ""))
+    )
+    return Observation(TOKEN_REFUSED.name, (found,))
 
 
 def _table(settings: Settings) -> Observation | None:
@@ -154,10 +159,16 @@ def _drift(table: FoundTable | None) -> str:
 def _credential(
     settings: Settings, environment: Mapping[str, str], today: date
 ) -> Observation | None:
-    end = credential_end(
-        settings.dataverse, environment, settings.token_cache_path, seconds=_SECONDS
-    )
-    return observe_end(end, today)
+    """Observe the credential that ends first."""
+    ends = []
+    for user in settings.dataverse.users:
+        end = credential_end(
+            user, environment, settings.token_cache_path, seconds=_SECONDS
+        )
+        if settings.dataverse.others:
+            end = replace(end, source=f"{end.source}, application {user.client_id}")
+        ends.append(end)
+    return observe_end(min(ends, key=lambda each: each.on or date.max), today)
 
 
 def observe_end(end: CredentialEnd, today: date) -> Observation | None:

@@ -24,12 +24,14 @@ from apex_pipeline.monitoring.rules.catalogue import (
     STORAGE_FULL,
     SYNC_JOB,
     THROTTLED,
+    USER_LEFT_OUT,
 )
 from apex_pipeline.monitoring.rules.run_outcomes import without_rows
 from apex_pipeline.postgres.comparison_progress import PROMISED, Progress, progress_in
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.lock_holders import row_lock_holders
 from apex_pipeline.postgres.run_ledger import RunRecord
+from apex_pipeline.settings import DataverseSettings
 
 THROTTLE_WINDOW = timedelta(minutes=30)
 THROTTLED_SHARE = 0.1
@@ -64,12 +66,15 @@ class SyncHealth:
     audit: AuditFacts = field(default_factory=AuditFacts)
 
 
-def read_health(database: Database, now: datetime) -> SyncHealth:
+def read_health(
+    database: Database, now: datetime, dataverse: DataverseSettings | None = None
+) -> SyncHealth:
     """Read the snapshot in one transaction.
 
     Args:
         database: The metrics database.
         now: Current time, timezone-aware.
+        dataverse: Whose application users to look at; None for none.
 
     Raises:
         DatabaseError: It did not answer, or lacks our tables.
@@ -77,7 +82,7 @@ def read_health(database: Database, now: datetime) -> SyncHealth:
 
     def read(connection: Connection) -> SyncHealth:
         used, limit = connection.exec_driver_sql(_SIZE).one()
-        facts = read_facts(connection, now)
+        facts = read_facts(connection, now, dataverse)
         is_held = facts.last_ended is not None and facts.last_ended.locked > 0
         return SyncHealth(
             facts=facts,
@@ -111,6 +116,7 @@ def observe(
     yield _no_success(health, empty_at)
     yield _compared(health, now)
     yield _audited(health.audit)
+    yield _left_out(health)
 
 
 def last_empty(health: SyncHealth, known: datetime, now: datetime) -> datetime:
@@ -225,6 +231,16 @@ def _audited(audit: AuditFacts) -> Observation:
         facts=(("Events", f"{found.events:,}"),),
     )
     return Observation(AUDIT_BROKEN.name, (finding,))
+
+
+def _left_out(health: SyncHealth) -> Observation:
+    found = [
+        USER_LEFT_OUT.finding(
+            without_rows(reason), where=key.rpartition(" ")[2], cause_key="refused"
+        )
+        for key, reason in health.facts.left_out.items()
+    ]
+    return Observation(USER_LEFT_OUT.name, tuple(found))
 
 
 def _full(health: SyncHealth) -> Observation:

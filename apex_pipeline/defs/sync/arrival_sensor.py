@@ -1,0 +1,121 @@
+"""The sensor that starts a sync between the schedule's ticks.
+
+It continues at once after a run that left rows. If you switch it on, it also starts a run
+soon after rows arrive.
+"""
+
+import os
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+
+from apex_pipeline.defs.code_location import OURS
+from apex_pipeline.defs.services import Services
+from apex_pipeline.defs.sync.sync_job import active_sync, sync_campaign_metrics
+from apex_pipeline.errors import ApexError, ConfigError
+from apex_pipeline.postgres.run_ledger import RunRecord, RunStatus
+from apex_pipeline.settings import (
+    ARRIVAL_VARIABLE,
+    load_arrival_interval,
+    parse_interval,
+    read_variable,
+)
+from apex_pipeline.sync.run import pacing_keys
+
+_SECONDS = 5 if read_variable(os.environ, ARRIVAL_VARIABLE) else 10
+"""Rows that should arrive within seconds need closer looks than a backlog does."""
+
+_PATIENCE_SECONDS = 5.0
+_CURSOR = "The sensor's cursor"
+_NO_ROWS = "No rows wait."
+
+
+@dg.sensor(
+    job=sync_campaign_metrics,
+    minimum_interval_seconds=_SECONDS,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Starts the next run at once if the last one left rows. With "
+    f"{ARRIVAL_VARIABLE}=15s, or 15s as this sensor's cursor, also starts a run when rows "
+    "wait and none has begun for 15 s.",
+)
+def sync_on_arrival(
+    context: dg.SensorEvaluationContext, services: Services
+) -> dg.RunRequest | dg.SkipReason:
+    """Request a run if rows are left or, where that is switched on, have arrived.
+
+    One look at Postgres serves both. After a failed run the schedule decides, because
+    the fault is probably still there.
+    """
+    try:
+        interval = _interval(context.cursor)
+        last, reason = _look(services, interval)
+    except ConfigError as error:
+        return dg.SkipReason(str(error))
+    except ApexError as error:
+        # The schedule starts a run, whose failure raises the alert.
+        return dg.SkipReason(f"Postgres cannot be read: {error}")
+    reason = reason or active_sync(context.instance)
+    is_rest = last is not None and _left_rows(last)
+    if not (reason or is_rest):
+        reason = _too_soon(context.instance, interval)
+    if reason:
+        return dg.SkipReason(reason)
+    # One follow-up per run, so a run without progress is not repeated.
+    return dg.RunRequest(run_key=f"after-{last.id}" if last and is_rest else None)
+
+
+def _look(
+    services: Services, interval: timedelta | None
+) -> tuple[RunRecord | None, str | None]:
+    """The last run, and why Postgres says that no run is needed."""
+    settings = services.settings()
+    with services.open_store(
+        settings,
+        wait_seconds=_PATIENCE_SECONDS,
+        statement_seconds=_PATIENCE_SECONDS,
+    ) as store:
+        last = next(iter(store.last_runs(1)), None)
+        if reason := _none_needed(last, interval):
+            return last, reason
+        keys = pacing_keys(settings.dataverse)
+        if pause := store.open_pause(keys, datetime.now(UTC)):
+            return last, f"{pause}."
+        return last, None if store.has_pending() else _NO_ROWS
+
+
+def _interval(cursor: str | None) -> timedelta | None:
+    """The interval in the cursor, which you can edit in the UI, or in the variable."""
+    if cursor:
+        return parse_interval(cursor, _CURSOR)
+    return load_arrival_interval(os.environ)
+
+
+def _none_needed(last: RunRecord | None, interval: timedelta | None) -> str | None:
+    """Why no run is needed, as far as the last run tells."""
+    if last is not None and last.status is RunStatus.RUNNING:
+        return "A run is under way."
+    is_first = last is None and interval is not None
+    if not is_first and (last is None or last.status is not RunStatus.SUCCESS):
+        return "The last run did not succeed; the schedule starts the next."
+    if interval is None and last is not None and not _left_rows(last):
+        return "The last run left no rows to deliver now."
+    return None
+
+
+def _left_rows(run: RunRecord) -> bool:
+    # Rows that changed or were locked a moment ago are probably still busy.
+    return bool(run.delivered) and (run.remaining or 0) > run.changed + run.locked
+
+
+def _too_soon(instance: dg.DagsterInstance, interval: timedelta | None) -> str | None:
+    """Why arrived rows have to wait; None once no run has begun for the interval."""
+    if interval is None:
+        return _NO_ROWS
+    asked = dg.RunsFilter(job_name=sync_campaign_metrics.name, tags=OURS)
+    records = instance.get_run_records(asked, limit=1)
+    if not records:
+        return None
+    since = datetime.now(UTC) - records[0].create_timestamp
+    if since >= interval:
+        return None
+    return f"Rows wait; the last run began {since.total_seconds():.0f} s ago."

@@ -1,0 +1,251 @@
+"""Several application users share one stream; a refused one is left out."""
+
+import asyncio
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import httpx
+import pytest
+
+from apex_pipeline.dataverse.client import DataverseClient
+from apex_pipeline.dataverse.environment import Environment
+from apex_pipeline.dataverse.gate import Deadline, Gate
+from apex_pipeline.dataverse.pacing import Pacer
+from apex_pipeline.dataverse.sender import RetryPolicy, Sender
+from apex_pipeline.emulator.errors import WebApiError
+from apex_pipeline.emulator.limits import Limits, ServiceProtection
+from apex_pipeline.errors import AuthError
+from apex_pipeline.microsoft.token_cache import TokenCacheFile
+from apex_pipeline.microsoft.tokens import TokenSource
+from apex_pipeline.monitoring.rules import sync_health
+from apex_pipeline.monitoring.rules.catalogue import USER_LEFT_OUT
+from apex_pipeline.postgres.database import Database
+from apex_pipeline.settings import Credential
+from apex_pipeline.sync.application_users import ApplicationUser, ApplicationUsers
+from apex_pipeline.sync.pacing_memory import PacingMemory
+from apex_pipeline.sync.request_delivery import DataverseSink
+from apex_pipeline.sync.run import SyncOptions, pacing_keys, run_sync
+from apex_pipeline.sync.stream import Stream, StreamOptions
+from apex_pipeline_tests.support.ends import (
+    delivered,
+    emulator_settings,
+    insert_many,
+    marked,
+)
+from apex_pipeline_tests.support.entra import Entra, dataverse_settings
+from apex_pipeline_tests.support.simulated_time import SimulatedTime
+from apex_pipeline_tests.sync.test_stream import Source, no_beat, pending_row
+
+IMPATIENT = RetryPolicy(attempts=3, first_wait=0.01)
+SECOND = "0d2f7c0a-3f0b-4a53-8a2e-7f3f0b1c9a22"
+WINDOWS = 3
+NOW = datetime(2026, 11, 1, tzinfo=UTC)
+
+
+class ModelledService(httpx.AsyncBaseTransport):
+    """Takes a second a request, and holds one user to the documented limits."""
+
+    hint = 10
+
+    def __init__(self, clock: SimulatedTime) -> None:
+        self._clock = clock
+        self._limits = ServiceProtection(Limits())
+        self.refusals = 0
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        try:
+            self._limits.begin("user", 0, self._clock.now)
+        except WebApiError as error:
+            self.refusals += 1
+            return httpx.Response(429, headers=error.headers)
+        await asyncio.sleep(1.0)
+        self._limits.finish("user", 0, self._clock.now, 1.0)
+        requests, seconds = self._limits.remaining("user", 0, self._clock.now)
+        return httpx.Response(
+            204,
+            headers={
+                "OData-Version": "4.0",
+                "x-ms-dop-hint": str(self.hint),
+                "x-ms-ratelimit-burst-remaining-xrm-requests": str(requests),
+                "x-ms-ratelimit-time-remaining-xrm-requests": f"{seconds:,.2f}",
+            },
+        )
+
+
+def delivered_in_windows(count: int, clock: SimulatedTime, tmp_path, store) -> int:
+    """Rows that this many users deliver in three windows, without a single 429."""
+    services = [ModelledService(clock) for _ in range(count)]
+    users = []
+    for number, service in enumerate(services):
+        settings = dataverse_settings(client_id=f"client-{number}")
+        tokens = TokenSource(settings, TokenCacheFile(tmp_path / "t"), Entra().client())
+        pacer = Pacer()
+        gate = Gate(pacer, time.monotonic)
+        sender = Sender(tokens, httpx.AsyncClient(transport=service), gate)
+        client = DataverseClient(settings.resource, sender)
+        users.append(
+            ApplicationUser(
+                settings.client_id,
+                Environment(client, sender, tokens, gate, pacer),
+                PacingMemory(store, settings.client_id, lambda: NOW),
+                DataverseSink(client),
+            )
+        )
+    crew = ApplicationUsers(users)
+    source = Source(pending_row(number) for number in range(1, count * 9000))
+    stream = Stream(
+        source,
+        crew,
+        StreamOptions(rows_per_request=2),
+        Deadline(WINDOWS * 300, time.monotonic),
+        no_beat,
+        slots=crew.slots,
+    )
+    clock.run(stream.run())
+    assert stream.tally.failure is None
+    assert [service.refusals for service in services] == [0] * count
+    assert crew.throttled_seconds == 0
+    return stream.tally.delivered
+
+
+@pytest.mark.slow
+def test_the_limits_of_each_user_add_up(tmp_path, store, monkeypatch):
+    rows = {}
+    for count in (1, 2, 4):
+        with monkeypatch.context() as patch:
+            rows[count] = delivered_in_windows(
+                count, SimulatedTime(patch), tmp_path, store
+            )
+    # What one user may use: 1 200 s a window, at a second for two rows.
+    assert rows[1] >= 0.95 * WINDOWS * 1200 * 2
+    assert rows[2] >= 1.95 * rows[1]
+    assert rows[4] >= 3.8 * rows[1]
+
+
+@pytest.fixture
+def two_users(emulator):
+    """The emulator's application, and a second one that works."""
+    emulator.register(SECOND, client_secret="second-secret")
+    return replace(
+        emulator_settings(emulator), others=(Credential(SECOND, "second-secret"),)
+    )
+
+
+@pytest.fixture
+def sync(store, tmp_path):
+    def run(settings, **options):
+        return run_sync(
+            store,
+            settings,
+            tmp_path / "tokens.json",
+            SyncOptions(**({"retry": IMPATIENT} | options)),
+        )
+
+    return run
+
+
+SMALL = StreamOptions(rows_per_request=10)
+
+
+def test_both_users_deliver_and_each_keeps_its_own_pacing(
+    sync, two_users, store, emulator, database_url
+):
+    insert_many(database_url, 400)
+    emulator.clear_requests()
+    report = sync(two_users, stream=SMALL)
+    assert (report.failure, report.delivered, report.refused) == (None, 400, ())
+    assert report.token_misses == 2
+    assert delivered(emulator) == marked(database_url)
+    spent = [
+        sum(amount for _, amount in store.pacing(key)["requests"])
+        for key in pacing_keys(two_users)
+    ]
+    assert sum(spent) == report.requests
+    assert min(spent) > 5
+
+
+@pytest.mark.parametrize(
+    ("registered", "said"),
+    [
+        ({"client_secret": "another"}, "AADSTS7000215"),
+        ({"client_secret": "second-secret", "disabled": True}, "disabled"),
+        ({"client_secret": "second-secret", "user": False}, "not a member"),
+        ({"client_secret": "second-secret", "roles": []}, "prv"),
+    ],
+)
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_refused_user_is_left_out_and_reported_and_the_others_go_on(
+    sync, two_users, store, emulator, database_url, registered, said, is_first
+):
+    emulator.register(SECOND, **registered)
+    settings = two_users
+    if is_first:
+        broken, *_ = settings.others
+        settings = replace(
+            settings,
+            client_id=broken.client_id,
+            client_secret=broken.client_secret,
+            others=(Credential(settings.client_id, settings.client_secret),),
+        )
+    insert_many(database_url, 100)
+    report = sync(settings, stream=SMALL)
+    assert (report.failure, report.delivered) == (None, 100)
+    assert delivered(emulator) == marked(database_url)
+    (refused,) = report.refused
+    assert refused.client_id == SECOND
+    assert said in refused.reason
+
+    with Database(database_url, application_name="test") as database:
+        health = sync_health.read_health(database, datetime.now(UTC), settings)
+        *_, seen = sync_health.observe(health, NOW, NOW)
+    assert seen.scope == USER_LEFT_OUT.name
+    assert [SECOND in each.title for each in seen.findings] == [True]
+
+    emulator.register(SECOND, user=False)
+    emulator.register(SECOND, client_secret="second-secret")
+    insert_many(database_url, 20)
+    assert sync(two_users, stream=SMALL).refused == ()
+    kept = [store.pacing(key)["refusal"] for key in pacing_keys(settings)]
+    assert kept == ["", ""]
+
+
+def test_a_run_fails_only_if_every_user_is_refused(
+    sync, two_users, emulator, database_url
+):
+    for client in (SECOND, two_users.client_id):
+        emulator.register(client, disabled=True)
+    insert_many(database_url, 50)
+    report = sync(two_users, stream=SMALL)
+    assert isinstance(report.failure, AuthError)
+    assert report.delivered == 0
+    assert {each.client_id for each in report.refused} == {SECOND, two_users.client_id}
+    assert marked(database_url) == set()
+
+
+def test_a_user_refused_in_the_middle_loses_no_row(
+    sync, two_users, emulator, database_url
+):
+    insert_many(database_url, 300)
+    emulator.fault("status", status=403, skip=5, count=1, path="UpsertMultiple")
+    report = sync(two_users, stream=SMALL)
+    assert (report.failure, report.delivered) == (None, 300)
+    assert len(report.refused) == 1
+    assert delivered(emulator) == marked(database_url)
+
+
+def test_a_pause_of_one_user_stops_no_run_and_the_earliest_end_counts(
+    sync, two_users, store, emulator, database_url
+):
+    first, second = pacing_keys(two_users)
+    insert_many(database_url, 30)
+    soon, late = (datetime.fromtimestamp(time.time() + s, UTC) for s in (600, 900))
+    paused = {"paused_for": 900.0, "saved_at": time.time()}
+    store.save_pacing(first, paused, late)
+    report = sync(two_users, stream=SMALL)
+    assert (report.failure, report.delivered, report.skipped) == (None, 30, None)
+
+    store.save_pacing(first, paused, late)
+    store.save_pacing(second, paused, soon)
+    insert_many(database_url, 1)
+    assert sync(two_users).retry_at == soon

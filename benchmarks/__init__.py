@@ -1,0 +1,1 @@
+"""Measurements of the pipeline, and of others beside it."""

@@ -1,0 +1,188 @@
+"""Measure the pipeline, and write docs/benchmarks.md: `python -m benchmarks [NAME …]`."""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from apex_pipeline.analytics.charts import Bar, bars
+from benchmarks import tables
+from benchmarks.delivery import TITLES, Bench, bench
+from benchmarks.tables import QUICK, STANDARD, Effort
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "benchmarks.md"
+PICTURE = ROOT / "docs" / "benchmarks-delivery.svg"
+EARLIER = Path(__file__).with_name("other_figures.md")
+KEPT = Path(__file__).with_name("measured.json")
+
+Tell = Callable[[str], None]
+
+_HEAD = """# Benchmarks
+
+At the end of this page you know how fast the pipeline is beside other ways to deliver, and
+how to measure it yourself.
+
+```sh
+pip install -e '.[local,dev]' -r benchmarks/requirements.txt
+python -m benchmarks              # all, about 15 minutes; writes this page
+python -m benchmarks speed limits # by name
+python -m benchmarks --quick      # a trial; writes nothing
+```
+"""
+
+_MODEL = """The service is modelled; it is not Dataverse, and a real environment is slower or
+faster. The model is this project's emulator in a process of its own, over HTTPS on the same
+machine. It takes a fixed time for each request and a time for each row, sends
+`x-ms-dop-hint`, and enforces the three service protection limits where a table says so. Every
+figure is what the service saw: from the arrival of the first write to the end of the last
+answer. Startup and the first token are left out for all. Ours reads its rows from Postgres and
+marks them there; the others get theirs from a file in memory, except the replaced flow, which
+also updates each row.
+"""
+
+
+def speed(bench: Bench, effort: Effort, tell: Tell) -> str:
+    """Every contender on the first profile."""
+    lines, rates = tables.speed_table(bench, effort, tell)
+    names = {name: TITLES[name].replace("**", "") for name in rates}
+    if effort is STANDARD:
+        shown = [Bar(names[name], rate) for name, rate in rates.items()]
+        PICTURE.write_text(
+            bars(
+                "Delivery, rows per second",
+                "90 ms a request and 10 ms a row, hint 10; median",
+                shown,
+            )
+        )
+    return "\n".join(
+        [
+            "## Delivery\n\n90 ms a request and 10 ms a row, hint 10.\n",
+            "![Rows per second of each way to deliver](benchmarks-delivery.svg)\n",
+            *lines,
+            "",
+            *tables.targets(rates),
+        ]
+    )
+
+
+def profiles(bench: Bench, effort: Effort, tell: Tell) -> str:
+    """Other speeds of the service."""
+    lines = tables.profile_table(bench, effort, tell)
+    return "\n".join(["## Services of other speeds\n\nRows per second.\n", *lines])
+
+
+def sizes(bench: Bench, effort: Effort, tell: Tell) -> str:
+    """What the client costs."""
+    lines = tables.size_table(bench, effort, tell)
+    aim = "Aim: at most 4 CPU seconds for 100 000 rows.\n"
+    return "\n".join([f"## Cost of the client\n\n{aim}", *lines])
+
+
+def faults(bench: Bench, effort: Effort, tell: Tell) -> str:
+    """Delivery while the service fails."""
+    lines = tables.fault_table(bench, effort, tell)
+    note = (
+        "20 ms a request and 1 ms a row. A row counts as lost if its contender ended "
+        "without delivering it; ours would deliver it with the next run. A bad row that "
+        "was put aside by itself is not lost.\n"
+    )
+    return "\n".join([f"## Faults\n\n{note}", *lines])
+
+
+def limits(bench: Bench, effort: Effort, tell: Tell) -> str:
+    """Service protection limits."""
+    lines = tables.limit_table(bench, effort, tell)
+    note = (
+        "The limits of each user, with the window scaled from 300 s to 20 s: 400 requests "
+        "and 80 s of execution in 20 s, 52 at once. Three windows of work. The budget is "
+        "full at the start, so the rate can exceed what the limits sustain.\n"
+    )
+    return "\n".join(
+        [f"## Enforced limits, several application users\n\n{note}", *lines]
+    )
+
+
+BENCHMARKS: dict[str, Callable[[Bench, Effort, Tell], str]] = {
+    "speed": speed,
+    "profiles": profiles,
+    "sizes": sizes,
+    "limits": limits,
+    "faults": faults,
+}
+
+
+SCRIPTS = (
+    *("analysis", "arrival", "emulator_upserts", "forecast", "growth", "idle"),
+    *("million_rows", "page_paint", "panel", "reconcile", "record", "startup"),
+)
+"""Programs of their own, which print their figures; run by name only."""
+
+
+def main() -> None:
+    """Measure what was named, or all; write the page unless it is only a trial."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help=f"{', '.join(BENCHMARKS)}; and, left out unless named: {', '.join(SCRIPTS)}",
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="small and unreliable; write nothing"
+    )
+    given = parser.parse_args()
+    if unknown := {*given.names} - {*BENCHMARKS, *SCRIPTS}:
+        parser.error(f"unknown: {', '.join(sorted(unknown))}")
+    for name in given.names:
+        if name in SCRIPTS:
+            subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=True)
+    names = [each for each in given.names if each in BENCHMARKS]
+    if given.names and not names:
+        return
+    effort = QUICK if given.quick else STANDARD
+    kept = json.loads(KEPT.read_text()) if KEPT.is_file() else {}
+    with bench() as shared:
+        for name in names or BENCHMARKS:
+            print(f"\n{name}:", flush=True)
+            began = time.monotonic()
+            text = BENCHMARKS[name](
+                shared, effort, lambda line: print(line, flush=True)
+            )
+            kept[name] = {
+                "text": text,
+                "machine": _machine(),
+                "seconds": round(time.monotonic() - began),
+            }
+            if not given.quick:
+                KEPT.write_text(json.dumps(kept, indent=1))
+                PAGE.write_text(page(kept))
+
+
+def page(kept: dict[str, dict[str, str]]) -> str:
+    """The documentation's page."""
+    parts = [_HEAD, _MODEL]
+    for name in BENCHMARKS:
+        if name in kept:
+            parts += [kept[name]["text"], f"\n*Measured on {kept[name]['machine']}.*\n"]
+    parts.append(EARLIER.read_text())
+    return "\n".join(parts)
+
+
+def _machine() -> str:
+    load = os.getloadavg()[0]
+    return (
+        f"{datetime.now(UTC):%Y-%m-%d} with {os.cpu_count()} cores ({platform.machine()}), "
+        f"{platform.system()}, Python {platform.python_version()}, load average {load:.1f} "
+        "at the end"
+    )
+
+
+if __name__ == "__main__":
+    main()
