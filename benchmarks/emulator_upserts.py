@@ -65,7 +65,10 @@ def measure(url: str, folder: str, rows: int) -> None:
     """Send all rows, then the same ones again."""
     context = ssl.create_default_context(cafile=f"{folder}/ca.pem")
     with httpx.Client(verify=context, timeout=60) as client:
-        health = client.get(f"{url}/_emulator/health").json()
+        control = (Path(folder) / "control_secret").read_text()
+        health = client.get(
+            f"{url}/_emulator/health", headers={"Authorization": f"Bearer {control}"}
+        ).json()
         token = client.post(
             f"{url}/{health['tenant_id']}/oauth2/v2.0/token",
             data={

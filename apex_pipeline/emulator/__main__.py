@@ -42,8 +42,9 @@ variable EMULATOR_CLIENT_SECRET; without it one is made and kept in client_secre
 Records and definitions are kept in the folder and survive kill -9.
 
 \b
-For tests, without a token:
-  GET    /_emulator/health            what is served
+For tests, with the header "Authorization: Bearer SECRET", where SECRET is what the
+file control_secret in the state folder holds:
+  GET    /_emulator/health            what is served; without the secret, its status
   GET    /_emulator/requests          request log (DELETE empties it)
   GET    /_emulator/records/TABLE     every record, every column
   GET    /_emulator/mail              messages that Graph was given
@@ -103,6 +104,12 @@ def _help() -> str:
     help="Server certificate, PEM; by default one is made, with an authority.",
 )
 @click.option("--tls-key", type=_FILE, help="Its private key, PEM.")
+@click.option(
+    "--control-secret-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File of the secret that opens /_emulator/: read if it exists, otherwise made"
+    " with mode 0600. By default control_secret in the state folder.",
+)
 @click.option("--empty", is_flag=True, help="Start without apex_campaignmetrics.")
 @click.option("--tenant-id", default=TENANT_ID, show_default=True)
 @click.option("--client-id", default=CLIENT_ID, show_default=True)
@@ -178,7 +185,7 @@ def main(**flags: Any) -> None:
     )
 
     def listening(number: int) -> None:
-        _announce(options, certificate, state_dir, host, number)
+        _announce(options, certificate, flags, number)
         if flags["port_file"] is not None:
             _write_port(flags["port_file"], number)
 
@@ -193,6 +200,7 @@ def _options(flags: dict[str, Any], state_dir: Path) -> Options:
     certificate: Path | None = flags["client_certificate"]
     return Options(
         client_secret=_client_secret(state_dir),
+        control_secret=_kept_secret(_control_secret_file(flags)),
         tenant_id=flags["tenant_id"],
         client_id=flags["client_id"],
         certificate=certificate.read_text() if certificate else None,
@@ -217,10 +225,27 @@ def _client_secret(state_dir: Path) -> str:
     given = os.environ.get(SECRET_VARIABLE)
     if given:
         return given
-    path = state_dir / "client_secret"
+    return _kept_secret(state_dir / "client_secret")
+
+
+def _control_secret_file(flags: dict[str, Any]) -> Path:
+    given: Path | None = flags["control_secret_file"]
+    state_dir: Path = flags["state_dir"]
+    return given or state_dir / "control_secret"
+
+
+def _kept_secret(path: Path) -> str:
+    """What a file holds for its owner alone; a new secret where there is no file."""
     if not path.is_file():
         write_secret(path, secrets.token_urlsafe(32).encode())
-    return path.read_text()
+    if path.stat().st_mode & 0o077:
+        raise click.ClickException(
+            f"Other users can read the secret in {path}. Run chmod 600 {path}."
+        )
+    secret = path.read_text().strip()
+    if not secret:
+        raise click.ClickException(f"{path} is empty. Write a secret, or delete it.")
+    return secret
 
 
 def _add_fault(emulator: Emulator, text: str) -> None:
@@ -233,10 +258,10 @@ def _add_fault(emulator: Emulator, text: str) -> None:
 def _announce(
     options: Options,
     certificate: ServerCertificate,
-    state_dir: Path,
-    host: str,
+    flags: dict[str, Any],
     port: int,
 ) -> None:
+    host, state_dir = flags["host"], flags["state_dir"]
     name = "localhost" if host in {"127.0.0.1", "localhost", "::1"} else host
     kept = SECRET_VARIABLE in os.environ
     secret = f"from {SECRET_VARIABLE}" if kept else f"in {state_dir / 'client_secret'}"
@@ -244,6 +269,7 @@ def _announce(
     click.echo(f"  tenant            {options.tenant_id}")
     click.echo(f"  application       {options.client_id}, secret {secret}")
     click.echo(f"  trust             {certificate.ca or 'whoever signed it'}")
+    click.echo(f"  /_emulator/       secret in {_control_secret_file(flags)}")
 
 
 def _write_port(path: Path, port: int) -> None:

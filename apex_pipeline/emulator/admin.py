@@ -1,5 +1,10 @@
-"""The emulator's own endpoints, `/_emulator/…`; they ask for no token."""
+"""The emulator's own endpoints, `/_emulator/…`.
 
+They read and change everything that it holds, so they require its control secret.
+`health` answers without it, to those who wait for the start, but then tells nothing.
+"""
+
+import hmac
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, fields, replace
@@ -20,8 +25,8 @@ _Endpoint = Callable[[Request], Awaitable[Response]]
 def routes(emulator: Emulator) -> list[Route]:
     """The admin endpoints of an emulator."""
     admin = _Admin(emulator)
+    secret = emulator.options.control_secret
     table: list[tuple[str, str, _Endpoint]] = [
-        ("GET", "health", admin.health),
         ("GET", "requests", admin.requests),
         ("DELETE", "requests", admin.clear_requests),
         ("GET", "records/{table}", admin.records),
@@ -36,9 +41,38 @@ def routes(emulator: Emulator) -> list[Route]:
         ("POST", "reset", admin.reset),
     ]
     return [
-        Route(f"/_emulator/{path}", _explained(endpoint), methods=[method])
-        for method, path, endpoint in table
+        Route("/_emulator/health", admin.health, methods=["GET"]),
+        *(
+            Route(
+                f"/_emulator/{path}",
+                _guarded(_explained(endpoint), secret),
+                methods=[method],
+            )
+            for method, path, endpoint in table
+        ),
     ]
+
+
+def _guarded(endpoint: _Endpoint, secret: str) -> _Endpoint:
+    """Requests without the control secret are answered 401."""
+
+    async def answer(request: Request) -> Response:
+        if _shows(request, secret):
+            return await endpoint(request)
+        message = (
+            "Send the emulator's control secret in the header Authorization: Bearer "
+            "SECRET. It is in the file control_secret of its state folder, or in that "
+            "of --control-secret-file."
+        )
+        return JSONResponse({"error": message}, 401, {"WWW-Authenticate": "Bearer"})
+
+    return answer
+
+
+def _shows(request: Request, secret: str) -> bool:
+    scheme, _, given = request.headers.get("authorization", "").partition(" ")
+    is_same = hmac.compare_digest(given.strip().encode(), secret.encode())
+    return scheme.lower() == "bearer" and is_same
 
 
 def _explained(endpoint: _Endpoint) -> _Endpoint:
@@ -59,6 +93,8 @@ class _Admin:
 
     async def health(self, request: Request) -> Response:
         emulator = self._emulator
+        if not _shows(request, emulator.options.control_secret):
+            return JSONResponse({"status": "ok"})
         return JSONResponse(
             {
                 "status": "ok",

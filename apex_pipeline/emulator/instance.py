@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,9 +43,10 @@ class Options:
         seed: Of the faults' dice.
         key_index_seconds: How long the index of a new alternate key takes.
         most_body_bytes: Longest body; the service's own threshold is not documented.
+        control_secret: What opens `/_emulator/…`; by default a new one.
     """
 
-    client_secret: str | None
+    client_secret: str | None = field(repr=False)
     tenant_id: str = TENANT_ID
     client_id: str = CLIENT_ID
     certificate: str | None = None
@@ -57,6 +59,7 @@ class Options:
     seed: int = 0
     key_index_seconds: float = 0
     most_body_bytes: int = 128 * 1024 * 1024
+    control_secret: str = field(default_factory=secrets.token_urlsafe, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,6 +114,7 @@ class ServedEmulator:
         tenant_id: The tenant.
         client_id: An application with an application user.
         client_secret: Its secret.
+        control_secret: Bearer token of `/_emulator/…`.
     """
 
     def __init__(self, url: str, ca_bundle: Path, options: Options) -> None:
@@ -123,6 +124,7 @@ class ServedEmulator:
         self.tenant_id = options.tenant_id
         self.client_id = options.client_id
         self.client_secret = options.client_secret or ""
+        self.control_secret = options.control_secret
 
     @property
     def authority_host(self) -> str:
@@ -192,6 +194,7 @@ class ServedEmulator:
             f"{self.url}/_emulator/{path}",
             method=method,
             data=None if body is None else json.dumps(body).encode(),
+            headers={"Authorization": f"Bearer {self.control_secret}"},
         )
         context = ssl.create_default_context(cafile=str(self.ca_bundle))
         opener = urllib.request.build_opener(

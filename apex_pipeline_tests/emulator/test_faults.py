@@ -9,10 +9,10 @@ from apex_pipeline_tests.support.emulator_server import (
     UPSERT,
     api,
     campaign_metric,
+    control,
     emulator,
     shared_emulator,
     sign_in,
-    trusting,
 )
 
 __all__ = ["api", "emulator", "shared_emulator"]
@@ -110,8 +110,8 @@ def test_faults_can_be_cleared(emulator, api):
     "body", [{"kind": "nonsense"}, {"status_code": 500}, {"path": "("}, 7]
 )
 def test_a_malformed_fault_is_explained(emulator, body):
-    with httpx.Client(verify=trusting(emulator)) as client:
-        answer = client.post(f"{emulator.url}/_emulator/faults", json=body)
+    with control(emulator, emulator.control_secret) as client:
+        answer = client.post("faults", json=body)
     assert answer.status_code == 400
     assert answer.json()["error"]
 

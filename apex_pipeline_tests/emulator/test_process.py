@@ -41,10 +41,14 @@ def start(tmp_path: Path) -> Iterator[Start]:
         )
         processes.append(process)
         wait_until(port_file.is_file, process)
+        secret = tmp_path / "state" / "control_secret"
         return process, ServedEmulator(
             f"https://localhost:{port_file.read_text().strip()}",
             tmp_path / "state" / "ca.pem",
-            Options("from-outside"),
+            Options(
+                "from-outside",
+                control_secret=secret.read_text() if secret.is_file() else "",
+            ),
         )
 
     yield run

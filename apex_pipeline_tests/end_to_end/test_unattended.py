@@ -25,9 +25,13 @@ TERMINATE = "mutation($run: String!) { terminateRun(runId: $run) { __typename } 
 
 def emulator(running: Running) -> httpx.Client:
     served = running.served
+    secret = (running.state / "emulator" / "control_secret").read_text()
     trust = ssl.create_default_context(cafile=served["APEX_CA_BUNDLE"])
     return httpx.Client(
-        base_url=served["DATAVERSE_RESOURCE"], verify=trust, timeout=SECONDS
+        base_url=served["DATAVERSE_RESOURCE"],
+        headers={"Authorization": f"Bearer {secret}"},
+        verify=trust,
+        timeout=SECONDS,
     )
 
 

@@ -135,6 +135,17 @@ def web_api(emulator: ServedEmulator, bearer: str | None = None) -> httpx.Client
     )
 
 
+def control(emulator: ServedEmulator, secret: str | None) -> httpx.Client:
+    """A client of `/_emulator/…`, with a secret or without."""
+    headers = {} if secret is None else {"Authorization": f"Bearer {secret}"}
+    return httpx.Client(
+        base_url=f"{emulator.url}/_emulator/",
+        timeout=SECONDS,
+        verify=trusting(emulator),
+        headers=headers,
+    )
+
+
 class MsalCredential:
     """What Microsoft's SDK asks for tokens."""
 
