@@ -105,20 +105,22 @@ def test_the_pipeline_does_not_know_what_is_local():
 
 PLAN = """
 analytics:
-errors:
+redaction:
 durations:
 commands:
 column_types:
 emulator:
-settings: errors
+errors: redaction
+printable_text: redaction
+settings: errors redaction
 metrics: column_types
 microsoft: errors settings
 web_gate: errors settings
 quarantine: errors metrics
 dataverse: errors settings microsoft
-postgres: errors settings metrics quarantine
+postgres: errors redaction settings metrics quarantine
 analytics/rollups: errors settings postgres
-monitoring/alerts: errors durations settings microsoft postgres
+monitoring/alerts: errors durations redaction settings microsoft postgres
 provisioning: errors column_types settings metrics microsoft dataverse postgres
 recording: errors column_types settings metrics postgres
 analytics/csv: errors settings metrics postgres analytics/rollups
@@ -129,7 +131,7 @@ sync: errors settings metrics microsoft dataverse postgres provisioning
 __init__: recording
 analytics/charts: analytics/rollups analytics/forecast
 monitoring: errors settings microsoft quarantine postgres monitoring/alerts sync
-defs: errors settings metrics postgres monitoring
+defs: errors redaction settings metrics postgres monitoring
 reconcile: errors column_types settings metrics dataverse postgres sync
 defs/analytics: errors settings postgres analytics/rollups defs analytics/csv
     analytics/forecast analytics/charts
@@ -140,20 +142,21 @@ panel: errors durations column_types settings metrics web_gate dataverse postgre
     monitoring
 monitoring/rules: errors durations settings metrics microsoft postgres
     monitoring/alerts provisioning monitoring monitoring/doctor
-report: errors durations settings metrics quarantine dataverse postgres
+report: errors durations redaction settings metrics quarantine dataverse postgres
     monitoring/alerts analytics/csv monitoring reconcile monitoring/doctor panel
 defs/sync: errors metrics dataverse postgres defs defs/quarantine sync
     monitoring/rules
-local: errors settings postgres monitoring/alerts monitoring monitoring/rules
+local: errors redaction printable_text settings monitoring/alerts provisioning monitoring
+    monitoring/rules
 defs/alerts: errors settings defs monitoring/alerts defs/quarantine monitoring/rules
     defs/sync
 defs/reconcile: errors dataverse defs reconcile defs/sync
 defs/operations: errors commands settings web_gate postgres defs monitoring/alerts
     provisioning recording defs/quarantine monitoring monitoring/doctor panel
     monitoring/rules report defs/sync defs/alerts defs/reconcile
-definitions: defs defs/quarantine defs/analytics defs/sync defs/alerts defs/reconcile
+definitions: redaction settings defs defs/quarantine defs/analytics defs/sync defs/alerts defs/reconcile
     defs/operations
-cli: errors durations commands settings metrics web_gate quarantine postgres
+cli: errors durations commands redaction printable_text settings metrics web_gate quarantine postgres
     monitoring/alerts provisioning recording analytics/csv powerbi defs/quarantine
     monitoring reconcile monitoring/doctor panel monitoring/rules report local
     defs/operations definitions

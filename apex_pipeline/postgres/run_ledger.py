@@ -10,6 +10,7 @@ from enum import StrEnum
 from sqlalchemy import Connection
 
 from apex_pipeline.postgres.row_marks import Marks
+from apex_pipeline.redaction import redacted
 
 
 def token_hit_rate_pct(hits: int, misses: int) -> float | None:
@@ -228,7 +229,7 @@ def start_run(connection: Connection, at: datetime, dagster_run_id: str | None) 
 def finish_run(connection: Connection, run_id: int, record: RunRecord) -> None:
     """Store the results of a run."""
     values = {name: getattr(record, name) for name in RunRecord.__slots__}
-    connection.exec_driver_sql(_FINISH_RUN, values | {"id": run_id})
+    connection.exec_driver_sql(_FINISH_RUN, redacted(values) | {"id": run_id})
 
 
 def count_marks(connection: Connection, run_id: int, marks: Marks) -> None:

@@ -135,6 +135,7 @@ def load_file(
     *,
     dialect: Dialect = Dialect.EXCEL,
     report: Path | None = None,
+    replaces: bool = True,
     tell: Callable[[int], None] = lambda _: None,
     dry_run: bool = False,
 ) -> Loaded:
@@ -147,6 +148,7 @@ def load_file(
         dialect: CSV only: separators of cells and decimals.
         report: File that lists invalid lines, which are skipped; None to reject the
             whole file if a line is invalid.
+        replaces: Whether `report` may take the place of a file.
         tell: Called with the number of bytes read so far.
         dry_run: Validate everything; write nothing.
 
@@ -158,7 +160,7 @@ def load_file(
     """
     with (
         opened(raw, compressed=is_gzip(name), tell=tell) as stream,
-        reporting(report) as reject,
+        reporting(report, replaces=replaces) as reject,
         open_database() as database,
     ):
         lines = read_lines(stream, written, dialect)

@@ -55,10 +55,12 @@ from apex_pipeline.settings.panel_access import (
     load_panel_settings,
 )
 from apex_pipeline.settings.problems import check_settings, find_mistakes
+from apex_pipeline.settings.secret_parts import secret_parts
 from apex_pipeline.settings.variables import (
     FILE_SUFFIX,
     VARIABLES,
     Variable,
+    read_secrets,
     read_variable,
     with_secrets,
 )
@@ -101,10 +103,12 @@ __all__ = [
     "local_file",
     "normal_origin",
     "project_dir",
+    "read_secrets",
     "read_tenant",
     "read_variable",
     "record_dir",
     "resolve_local",
+    "secret_parts",
     "served_pages",
     "state_dir",
     "token_cache_path",

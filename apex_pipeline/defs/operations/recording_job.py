@@ -1,6 +1,7 @@
 """The job that does in the Dagster UI what `apex record` does in a terminal."""
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,12 @@ import dagster as dg
 from pydantic import Field
 
 from apex_pipeline.defs.job_tags import OPERATOR_TAGS
-from apex_pipeline.errors import ApexError, ConfigError
+from apex_pipeline.errors import (
+    ApexError,
+    ConfigError,
+    InvalidRecordError,
+    RecordConflictError,
+)
 from apex_pipeline.recording import load_file, open_database
 from apex_pipeline.recording.csv_rows import Dialect
 from apex_pipeline.recording.fields import spelling_of
@@ -17,6 +23,8 @@ from apex_pipeline.recording.record_files import Format, format_of
 from apex_pipeline.recording.record_folder import file_within, new_file_within
 from apex_pipeline.recording.record_writing import record as record_one
 from apex_pipeline.settings import record_dir
+
+_LINE = re.compile(r"^line \d+", re.MULTILINE)
 
 
 class RecordConfig(dg.Config):
@@ -63,9 +71,33 @@ def write_records(context: dg.OpExecutionContext, config: RecordConfig) -> None:
         raise dg.Failure("Set either record or file.", allow_retries=False)
     try:
         written = _record(config) if config.record else _load(config)
-    except (ApexError, OSError) as error:
-        raise dg.Failure(str(error), allow_retries=False) from error
+    except OSError as error:
+        # The path is the caller's text, and notices quote a failure.
+        raise dg.Failure(
+            f"The file cannot be read: {error.strerror}.", allow_retries=False
+        ) from None
+    except ApexError as error:
+        raise _refused(error, of_file=bool(config.file)) from None
     context.add_output_metadata(written | {"dry_run": config.dry_run})
+
+
+def _refused(error: ApexError, *, of_file: bool) -> dg.Failure:
+    """The failure; of a file's content it names line numbers alone.
+
+    Who may start a job is not always who may read the machine's files.
+    """
+    text = str(error)
+    is_content = isinstance(error, InvalidRecordError | RecordConflictError)
+    if of_file and is_content:
+        lines = ", ".join(_LINE.findall(text)) or "the file as a whole"
+        text = (
+            f"The file is not one of records ({lines}); nothing was written. Its content "
+            "is not shown here: set skip_bad to list what is wrong beside the file, or "
+            "run `apex record --file` on that machine. For CSV with semicolons, set "
+            "dialect to excel-eu."
+        )
+    cause = {"cause": type(error).__name__} if is_content else {}
+    return dg.Failure(text, metadata=cause, allow_retries=False)
 
 
 def _record(config: RecordConfig) -> dict[str, Any]:
@@ -95,6 +127,7 @@ def _load(config: RecordConfig) -> dict[str, Any]:
             written,
             dialect=_dialect(config),
             report=report if config.skip_bad else None,
+            replaces=False,
             dry_run=config.dry_run,
         )
     counts: dict[str, Any] = {

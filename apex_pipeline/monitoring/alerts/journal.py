@@ -40,8 +40,8 @@ NO_JOURNAL = (
 
 _KEPT = timedelta(days=90)
 
-# The number is any that no other program takes.
-_LOCK = "SELECT pg_advisory_xact_lock(730833204421057)"
+# A lock that needs a privilege on our tables, since any login may hold an advisory lock.
+_LOCK = "LOCK TABLE apex_alerts.progress IN SHARE ROW EXCLUSIVE MODE"
 
 _SILENCES = """
     SELECT fingerprint, until, reason FROM apex_alerts.silence

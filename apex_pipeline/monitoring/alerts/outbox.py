@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import Connection
 
 from apex_pipeline.monitoring.alerts.notice import Notice, NoticeKind, Severity
+from apex_pipeline.redaction import redact, redacted
 
 LEASE = timedelta(minutes=3)
 """Longer than any channel takes to answer."""
@@ -166,7 +167,7 @@ def put(
             "at": notice.at,
             "now": now,
         }
-        connection.exec_driver_sql(_PUT, values)
+        connection.exec_driver_sql(_PUT, redacted(values))
 
 
 def claim(
@@ -214,7 +215,7 @@ def note_failed(
     values = {
         "id": waiting.id,
         "attempts": waiting.attempts,
-        "error": error,
+        "error": redact(error),
         "next": now + pause(waiting.attempts, retry_after),
     }
     connection.exec_driver_sql(_FAILED, values)
