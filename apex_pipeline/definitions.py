@@ -1,7 +1,10 @@
 """The code location: wiring only."""
 
+import os
+
 import dagster as dg
 
+from apex_pipeline import redaction
 from apex_pipeline.defs.alerts import alert_jobs, alert_sensors
 from apex_pipeline.defs.analytics import (
     csv_assets,
@@ -22,16 +25,21 @@ from apex_pipeline.defs.operations import (
 )
 from apex_pipeline.defs.quarantine import quarantine_job
 from apex_pipeline.defs.reconcile import reconciliation
+from apex_pipeline.defs.redacted_errors import redact_recorded_errors
 from apex_pipeline.defs.services import Services
 from apex_pipeline.defs.sync import arrival_sensor, schedules, sync_assets
 from apex_pipeline.defs.sync.sync_job import sync_campaign_metrics
 from apex_pipeline.defs.sync_specs import CAMPAIGN_METRICS
+from apex_pipeline.settings import read_secrets
 
 
 @dg.definitions
 def defs() -> dg.Definitions:
     """All that the code location offers."""
     publish_location()
+    read_secrets(os.environ)
+    redaction.install()
+    redact_recorded_errors()
     return dg.Definitions(
         assets=[
             CAMPAIGN_METRICS,

@@ -25,9 +25,15 @@ ApexError
 
 from datetime import datetime
 
+from apex_pipeline.redaction import redact
+
 
 class ApexError(Exception):
-    """An error that an operator can fix; the message says how."""
+    """An error that an operator can fix; the message says how, and holds no secret."""
+
+    def __init__(self, message: str = "") -> None:
+        """Keep the message without secrets, which others may have repeated."""
+        super().__init__(redact(message))
 
 
 class ConfigError(ApexError):
@@ -40,7 +46,7 @@ class ConfigError(ApexError):
     def __init__(self, *problems: str) -> None:
         """Join all problems, one per line."""
         super().__init__("\n".join(problems))
-        self.problems = problems
+        self.problems = tuple(map(redact, problems))
 
 
 class CutoverError(ApexError):
@@ -57,7 +63,7 @@ class InvalidRecordError(ApexError):
     def __init__(self, *problems: str) -> None:
         """Join all problems, one per line."""
         super().__init__("\n".join(problems))
-        self.problems = problems
+        self.problems = tuple(map(redact, problems))
 
 
 class MalformedRecordError(InvalidRecordError):
@@ -137,7 +143,7 @@ class DataverseError(ApexError):
             if value is not None
         ]
         super().__init__(f"{message} ({', '.join(identity)})" if identity else message)
-        self.message = message
+        self.message = redact(message)
         self.status = status
         self.code = code
         self.request_id = request_id

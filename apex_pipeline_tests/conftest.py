@@ -19,6 +19,7 @@ from psycopg.conninfo import conninfo_to_dict
 from apex_pipeline.local.embedded_postgres import EmbeddedPostgres
 from apex_pipeline.postgres import migrations
 from apex_pipeline.postgres.store import Store, connect
+from apex_pipeline.redaction import OURS
 from apex_pipeline_tests.support.dagster_storage import (
     dagster_database,
     dagster_storage,
@@ -99,6 +100,13 @@ def log_level() -> Iterator[None]:
     before = logger.level
     yield
     logger.setLevel(before)
+
+
+@pytest.fixture(autouse=True)
+def no_secrets_of_other_tests() -> Iterator[None]:
+    """A process keeps what it has read, and hides it from then on."""
+    yield
+    OURS.forget()
 
 
 @pytest.fixture(scope="session")

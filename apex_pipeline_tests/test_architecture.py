@@ -105,62 +105,65 @@ def test_the_pipeline_does_not_know_what_is_local():
 
 PLAN = """
 analytics:
-errors:
+redaction:
 durations:
 commands:
 column_types:
 emulator:
-settings: errors
-audit: errors durations settings
 metrics: column_types
+errors: redaction
+settings: redaction errors
+audit: durations errors settings
 microsoft: errors settings
 web_gate: errors settings
-quarantine: errors metrics
+quarantine: metrics errors
 dataverse: errors settings microsoft
-postgres: errors settings audit metrics quarantine
+postgres: redaction metrics errors settings audit quarantine
 analytics/rollups: errors settings postgres
-monitoring/alerts: errors durations settings audit microsoft postgres
-provisioning: errors column_types settings audit metrics microsoft dataverse postgres
-recording: errors column_types settings audit metrics postgres
-analytics/csv: errors settings audit metrics postgres analytics/rollups
+monitoring/alerts: redaction durations errors settings audit microsoft postgres
+provisioning: column_types metrics errors settings audit microsoft dataverse postgres
+recording: column_types metrics errors settings audit postgres
+analytics/csv: metrics errors settings audit postgres analytics/rollups
 analytics/forecast: settings postgres analytics/rollups
-powerbi: errors column_types metrics analytics/rollups
-sync: errors settings audit metrics microsoft dataverse postgres provisioning
+powerbi: column_types metrics errors analytics/rollups
+sync: metrics errors settings audit microsoft dataverse postgres provisioning
 __init__: recording
 analytics/charts: analytics/rollups analytics/forecast
 monitoring: errors settings audit microsoft quarantine postgres monitoring/alerts sync
-reconcile: errors column_types settings audit metrics dataverse postgres sync
+reconcile: column_types metrics errors settings audit dataverse postgres sync
 command_options: errors settings quarantine dataverse postgres recording analytics/csv
     sync reconcile
-defs: errors settings audit metrics postgres monitoring command_options
+defs: redaction metrics errors settings audit postgres monitoring command_options
 defs/quarantine: errors quarantine postgres command_options defs
 defs/analytics: errors settings audit postgres analytics/rollups analytics/csv
     analytics/forecast analytics/charts command_options defs
-monitoring/doctor: errors durations settings metrics microsoft quarantine dataverse
+monitoring/doctor: durations metrics errors settings microsoft quarantine dataverse
     postgres monitoring/alerts provisioning monitoring
-panel: errors durations column_types settings audit metrics web_gate dataverse postgres
+panel: durations column_types metrics errors settings audit web_gate dataverse postgres
     analytics/rollups recording analytics/csv analytics/forecast analytics/charts
     monitoring
-monitoring/rules: errors durations settings metrics microsoft postgres monitoring/alerts
+monitoring/rules: durations metrics errors settings microsoft postgres monitoring/alerts
     provisioning monitoring monitoring/doctor
-report: errors durations settings audit metrics quarantine dataverse postgres
+report: redaction durations metrics errors settings audit quarantine dataverse postgres
     monitoring/alerts analytics/csv monitoring reconcile monitoring/doctor panel
-defs/sync: errors settings audit metrics dataverse postgres sync command_options defs
+defs/sync: metrics errors settings audit dataverse postgres sync command_options defs
     defs/quarantine monitoring/rules
-local: errors settings postgres monitoring/alerts monitoring monitoring/rules
 defs/alerts: errors settings monitoring/alerts command_options defs defs/quarantine
     monitoring/rules defs/sync
 defs/reconcile: errors dataverse reconcile command_options defs defs/sync
-defs/operations: errors commands settings audit microsoft web_gate postgres
+defs/operations: commands errors settings audit microsoft web_gate postgres
     monitoring/alerts provisioning recording monitoring command_options defs
     defs/quarantine monitoring/doctor panel monitoring/rules report defs/sync
     defs/alerts defs/reconcile
-definitions: defs defs/quarantine defs/analytics defs/sync defs/alerts defs/reconcile
-    defs/operations
-cli: errors durations commands settings audit metrics web_gate quarantine postgres
-    monitoring/alerts provisioning recording analytics/csv powerbi monitoring reconcile
-    command_options defs/quarantine monitoring/doctor panel monitoring/rules report
-    local defs/operations definitions
+definitions: redaction settings defs defs/quarantine defs/analytics defs/sync
+    defs/alerts defs/reconcile defs/operations
+printable_text: redaction
+local: redaction errors settings monitoring/alerts provisioning monitoring
+    monitoring/rules printable_text
+cli: redaction durations commands metrics errors settings audit web_gate quarantine
+    postgres monitoring/alerts provisioning recording analytics/csv powerbi monitoring
+    reconcile command_options defs/quarantine monitoring/doctor panel monitoring/rules
+    report defs/operations definitions printable_text local
 """
 # Each room, and the rooms that it may import from; the lowest first.
 

@@ -7,10 +7,11 @@ from importlib import import_module
 
 import click
 
-from apex_pipeline import __version__
+from apex_pipeline import __version__, redaction
 from apex_pipeline.cli.terminal import say
 from apex_pipeline.commands import COMMANDS, SUMMARIES
 from apex_pipeline.errors import ApexError, ConfigError
+from apex_pipeline.settings.variables import read_secrets
 
 BEGAN = time.monotonic()
 """When this process began; what a command loads is part of the time for its answer."""
@@ -65,6 +66,8 @@ def main(ctx: click.Context) -> None:
         # It stands alone: it reads no settings and has a log of its own.
         return
     variables.drop_blank_variables()
+    read_secrets(os.environ)
+    redaction.install()
     os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "yes")
     # Hide library warnings, such as the one that Dagster logs for each connection retry.
     logging.basicConfig(format="%(levelname)s %(message)s", level=logging.ERROR)

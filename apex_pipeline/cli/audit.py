@@ -25,7 +25,7 @@ from apex_pipeline.audit.verification import (
 from apex_pipeline.audit.walk import Anchor
 from apex_pipeline.cli.output import waiting
 from apex_pipeline.cli.tables import print_table
-from apex_pipeline.cli.terminal import printable, say
+from apex_pipeline.cli.terminal import say
 from apex_pipeline.errors import ConfigError, DatabaseError
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.settings import load_audit_settings, load_database_url
@@ -104,7 +104,7 @@ def show(*, sequence: int, as_json: bool) -> None:
     width = max(map(len, event))
     for name, value in event.items():
         text = value if isinstance(value, str) else json.dumps(value, allow_nan=False)
-        say(f"{name.replace('_', ' '):<{width}}  {printable(text)}")
+        say(f"{name.replace('_', ' '):<{width}}  {text}")
 
 
 @audit.command()
@@ -141,7 +141,7 @@ def verify(*, anchors: Sequence[str], as_json: bool) -> None:
         _print_json(document)
     else:
         for problem in found.problems:
-            say(printable(problem), err=True)
+            say(problem, err=True)
         state = "Unbroken" if found.is_unbroken else "Broken"
         say(f"{state}: {found.events:,} events, {found.anchors:,} anchors checked.")
         if found.head is not None and found.events:
@@ -188,7 +188,7 @@ def export(*, first: datetime, last: datetime, output: Path | None) -> None:
         ending.counts["events"] = pack.events
     say(f"{pack.folder}: {pack.events:,} events, {len(pack.files)} files.")
     for problem in found.problems:
-        say(printable(problem), err=True)
+        say(problem, err=True)
     sys.exit(0 if found.is_unbroken else 1)
 
 

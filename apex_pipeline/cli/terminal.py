@@ -11,22 +11,15 @@ from typing import BinaryIO
 
 import click
 
+from apex_pipeline.printable_text import printable
+from apex_pipeline.redaction import redact
+
 
 def say(text: str = "", *, err: bool = False) -> None:
     """Write a line to standard output, or to standard error."""
     stream = sys.stderr if err else sys.stdout
     is_terminal = stream is not None and stream.isatty()
-    click.echo(printable(text) if is_terminal else text, err=err)
-
-
-def printable(text: str) -> str:
-    """Text from outside, of which nothing steers the terminal or turns lines around."""
-    return "".join(
-        character
-        if character.isprintable() or character == "\n"
-        else f"\\u{ord(character):04x}"
-        for character in text
-    )
+    click.echo(printable(text) if is_terminal else redact(text), err=err)
 
 
 class TerminalBytes:

@@ -10,6 +10,7 @@ import time
 from apex_pipeline.errors import DatabaseError
 from apex_pipeline.local import child_environments, graphql_client
 from apex_pipeline.local.embedded_postgres import EmbeddedPostgres
+from apex_pipeline.local.embedded_roles import DEMO_LOGIN, PANEL_LOGIN, SYNC_LOGIN
 from apex_pipeline.local.local_certificates import Certificates
 from apex_pipeline.local.services import CODE_LOCATION, Services
 from apex_pipeline.local.supervisor import Child
@@ -98,7 +99,8 @@ def code_server(services: Services) -> Child:
             # Works even if `dagster` is not on the PATH.
             "--use-python-environment-entry-point",
         ],
-        environment=child_environments.of_the_pipeline(services.environment),
+        environment=child_environments.of_the_pipeline(services.environment)
+        | services.as_login(SYNC_LOGIN),
         ready=lambda: load_error(address) is None,
         after=(DATABASE,) if services.postgres else (),
         folder=home,
@@ -170,7 +172,8 @@ def panel(services: Services) -> Child:
             *("panel", "--host", services.panel.host),
             *("--port", str(services.panel.port)),
         ],
-        environment=child_environments.of_the_panel(services.environment),
+        environment=child_environments.of_the_panel(services.environment)
+        | services.as_login(PANEL_LOGIN),
         ready=lambda: graphql_client.is_well(services.panel.url),
         after=(DATABASE,) if services.postgres else (),
         folder=services.dagster_home,
@@ -185,7 +188,8 @@ def demo_writer(services: Services) -> Child:
             *(sys.executable, "-m", "apex_pipeline.local.demo"),
             *(services.ui_url, str(services.secret_file)),
         ],
-        environment=child_environments.of_the_demo(services.environment),
+        environment=child_environments.of_the_demo(services.environment)
+        | services.as_login(DEMO_LOGIN),
         after=(DATABASE,),
         folder=services.dagster_home,
     )

@@ -24,7 +24,9 @@ from uuid import UUID
 
 import psycopg
 
+from apex_pipeline import redaction
 from apex_pipeline.local.graphql_client import start_sync
+from apex_pipeline.settings import read_secrets
 
 _DAYS = 90
 _EPOCH = date(2024, 1, 1)
@@ -255,6 +257,8 @@ def _uuid(rng: random.Random) -> UUID:
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    read_secrets(os.environ)
+    redaction.install()
     ui_url, secret_file = sys.argv[1:]
     keep_writing(
         os.environ["DATABASE_URL"],

@@ -14,7 +14,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import psycopg
@@ -23,6 +23,12 @@ from psycopg import sql
 from apex_pipeline.errors import ConfigError, DatabaseError, DatabaseUnavailableError
 from apex_pipeline.local import postmaster
 from apex_pipeline.local.child_environments import of_the_system
+from apex_pipeline.local.embedded_roles import (
+    OwnDatabase,
+    hand_over,
+    make_logins,
+    passwords,
+)
 from apex_pipeline.local.unprivileged import Quarters, find_quarters, home
 
 _MAJOR_VERSION = "18"
@@ -66,6 +72,10 @@ class EmbeddedPostgres:
     def log_path(self) -> Path:
         """File for the server's output."""
         return self._folder / "postgres.log"
+
+    @property
+    def _logins(self) -> Path:
+        return self._folder / "logins.json"
 
     @property
     def home(self) -> Path:
@@ -189,11 +199,24 @@ class EmbeddedPostgres:
             process, self._process = self._process, None
             postmaster.end(process.pid, lambda: process.poll() is not None, timeout)
 
-    def url(self, database: str) -> str:
-        """URL of a database, including the password."""
-        password = (self._folder / "password").read_text()
+    def url(self, database: str, login: str | None = None) -> str:
+        """URL of a database, including the password; by default the superuser's."""
         port = (self._folder / "port").read_text()
-        return f"postgresql://{_USER}:{password}@127.0.0.1:{port}/{database}"
+        if login is None:
+            password = (self._folder / "password").read_text()
+        else:
+            password = passwords(self._logins)[login]
+        user = login or _USER
+        return f"postgresql://{user}:{password}@127.0.0.1:{port}/{database}"
+
+    def provide(self, databases: Iterable[OwnDatabase]) -> None:
+        """Create databases and their logins, and give each to its owner."""
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            make_logins(connection, passwords(self._logins))
+        for each in databases:
+            self.create_database(each.name)
+            with psycopg.connect(self.url(each.name), autocommit=True) as connection:
+                hand_over(connection, each)
 
     def create_database(self, name: str) -> None:
         """Create a database unless it exists."""

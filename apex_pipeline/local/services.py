@@ -15,8 +15,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from apex_pipeline.errors import ConfigError
+from apex_pipeline.local import embedded_roles
 from apex_pipeline.local.code_socket import code_socket
 from apex_pipeline.local.embedded_postgres import EmbeddedPostgres
+from apex_pipeline.local.embedded_roles import OwnDatabase
 from apex_pipeline.local.local_certificates import Certificates, ensure_certificates
 from apex_pipeline.settings import (
     CLIENTS_FILE,
@@ -37,6 +39,13 @@ CODE_LOCATION = "apex_pipeline"
 
 _METRICS_DATABASE = "apex"
 _DAGSTER_DATABASE = "dagster"
+_DATABASES = {
+    each.name: each
+    for each in (
+        OwnDatabase(_METRICS_DATABASE, embedded_roles.OWNER),
+        OwnDatabase(_DAGSTER_DATABASE, embedded_roles.DAGSTER_LOGIN, is_private=True),
+    )
+}
 _URL_VARIABLES = {
     _METRICS_DATABASE: "DATABASE_URL",
     _DAGSTER_DATABASE: "DAGSTER_POSTGRES_URL",
@@ -69,7 +78,7 @@ class Services:
     panel: PanelSettings
     own_secret: str = field(repr=False)
     postgres: EmbeddedPostgres | None
-    databases: tuple[str, ...]
+    databases: tuple[OwnDatabase, ...]
     certificates: Certificates | None
     environment: Mapping[str, str] = field(repr=False)
 
@@ -86,13 +95,24 @@ class Services:
     @property
     def owns_dagster_storage(self) -> bool:
         """Whether Dagster's storage is embedded, so that only our runs are in it."""
-        return _DAGSTER_DATABASE in self.databases
+        return _DATABASES[_DAGSTER_DATABASE] in self.databases
 
     @property
     def url_file(self) -> Path | None:
         """File with the URL of the embedded metrics database, for other tools."""
-        owned = _METRICS_DATABASE in self.databases
-        return self.state / "database.url" if owned else None
+        return self.state / "database.url" if self.owns_metrics else None
+
+    @property
+    def owns_metrics(self) -> bool:
+        """Whether the metrics database is embedded."""
+        return _DATABASES[_METRICS_DATABASE] in self.databases
+
+    def as_login(self, login: str) -> dict[str, str]:
+        """Variables that give a process its own login; none for a real database."""
+        if not self.postgres or not self.owns_metrics:
+            return {}
+        variable = _URL_VARIABLES[_METRICS_DATABASE]
+        return {variable: self.postgres.url(_METRICS_DATABASE, login)}
 
     @property
     def database_place(self) -> str:
@@ -142,7 +162,10 @@ def prepare_services(
     own: dict[str, str] = {}
     if postgres:
         postgres.prepare()
-        own |= {_URL_VARIABLES[name]: postgres.url(name) for name in databases}
+        own |= {
+            _URL_VARIABLES[name]: postgres.url(name, _DATABASES[name].owner)
+            for name in databases
+        }
     if local_database and not read_variable(environment, "APEX_HISTORY_START"):
         own["APEX_HISTORY_START"] = _history_start(state / "history-start")
     certificates = None
@@ -158,7 +181,7 @@ def prepare_services(
         panel=dataclasses.replace(panel, port=ports["panel"]),
         own_secret=secrets.token_urlsafe(32),
         postgres=postgres,
-        databases=tuple(databases),
+        databases=tuple(_DATABASES[name] for name in databases),
         certificates=certificates,
         environment={"APEX_DAGSTER_URL": ui.url}
         | _environment(environment, state, own)

@@ -7,6 +7,8 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn
 
+from apex_pipeline.printable_text import printable
+
 
 class Startup:
     """The steps of a start, each with the seconds since the beginning."""
@@ -54,7 +56,7 @@ class Startup:
     def done(self, step: str, note: str = "") -> None:
         """Show that a step has finished."""
         seconds = time.time() - self._began
-        line = f"{step:<{self._width}}  {seconds:5.1f} s  {note}".rstrip()
+        line = f"{step:<{self._width}}  {seconds:5.1f} s  {printable(note)}".rstrip()
         task = self._pending.pop(step)
         self._progress.update(task, completed=1, description=line)
         if not self._console.is_terminal:

@@ -33,7 +33,8 @@ from apex_pipeline.local.supervisor import Supervisor
 from apex_pipeline.local.up_lock import announced, only_one
 from apex_pipeline.monitoring.alerts.alert_center import ways
 from apex_pipeline.monitoring.alerts.journal import Journal
-from apex_pipeline.postgres import migrations
+from apex_pipeline.printable_text import printable
+from apex_pipeline.provisioning.databases import provision_database
 from apex_pipeline.settings import check_settings, state_dir, wants_local
 
 _STEP_SECONDS = 0.1
@@ -121,7 +122,7 @@ def _telling(supervisor: Supervisor, services: Services) -> Iterator[None]:
 def _say(screen: Console, text: str) -> None:
     # A closed terminal must not leave processes behind.
     with suppress(OSError):
-        screen.print(text, highlight=False, markup=False, soft_wrap=True)
+        screen.print(printable(text), highlight=False, markup=False, soft_wrap=True)
 
 
 def _refuse_real_ends(environment: Mapping[str, str]) -> None:
@@ -200,12 +201,10 @@ def _start(watch: _Watch, services: Services, startup: Startup, *, demo: bool) -
     _start_ends(watch, services)
     supervisor.start(child_commands.code_server(services))
     supervisor.start(child_commands.panel(services))
-    applied = watch.during(lambda: migrations.apply(url))
     alerts_url = services.environment["DAGSTER_POSTGRES_URL"]
-    applied += watch.during(
-        lambda: migrations.apply(alerts_url, migrations.Part.ALERTS)
-    )
-    startup.done(_SCHEMA, f"{len(applied)} migrations applied" if applied else "")
+    made = watch.during(lambda: provision_database(url, alerts_url, plan_only=False))
+    names = f"{len(made.names)} migrations applied" if made.names else ""
+    startup.done(_SCHEMA, "; ".join(filter(None, (names, made.by_hand))))
     supervisor.start(child_commands.web_server(services))
     supervisor.start(child_commands.daemon(services))
     if demo:
@@ -224,8 +223,7 @@ def _start_ends(watch: _Watch, services: Services) -> None:
         watch.supervisor.start(emulator)
     if services.postgres:
         watch.until(lambda: watch.supervisor.is_ready(child_commands.DATABASE))
-        for database in services.databases:
-            services.postgres.create_database(database)
+        services.postgres.provide(services.databases)
 
 
 def _inspect(services: Services, began: float, say: Callable[[str], None]) -> None:

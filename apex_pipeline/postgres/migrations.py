@@ -1,7 +1,7 @@
 """The database schemas: plain SQL files, applied in order, each once.
 
-A kill does no harm. The process that applies them holds an advisory lock that ends with
-its connection. A lock row of yoyo that exists under that lock is left from a dead
+A kill does no harm. The process that applies them holds a lock that ends with its
+connection. A lock row of yoyo that exists under that lock is left from a dead
 process. And each file can be applied again after half of it was applied.
 """
 
@@ -27,12 +27,11 @@ from apex_pipeline.errors import DatabaseUnavailableError
 from apex_pipeline.postgres import declared_schema
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.server_version import require_supported
+from apex_pipeline.postgres.table_locks import MIGRATIONS, HeldElsewhere, take
 from apex_pipeline.postgres.time_limits import STATEMENT_SECONDS, Limits, limits_of
 
-# The number is arbitrary; no other program uses it. It is not a bind parameter: the
-# portal of a statement with parameters keeps a snapshot until the transaction ends, and
-# building an index concurrently waits for every such snapshot.
-_TRY_LOCK = "SELECT pg_try_advisory_xact_lock(730833204421056)"
+_HAS_LOCK_TABLE = "SELECT to_regclass('migration_lock') IS NOT NULL"
+_CREATE_LOCK_TABLE = "CREATE TABLE IF NOT EXISTS migration_lock ()"
 _TRY_SECONDS = 20.0
 _PAUSE_SECONDS = 0.5
 
@@ -77,6 +76,9 @@ def apply(
         url, wait_seconds=wait_seconds, application_name="apex_pipeline migrations"
     )
     patience = _Patience(time.monotonic() + wait_seconds)
+    # A role that owns nothing may find all there, and take no lock.
+    if not pending(url, part, wait_seconds=wait_seconds):
+        return []
     with (
         database,
         database.translated(),
@@ -266,26 +268,39 @@ def _mutex(database: Database, patience: _Patience) -> Iterator[None]:
     """Exclude other processes until the block ends or this process dies."""
     with database.connect() as connection:
         require_supported(connection.info.server_version)
-        while not _try_lock(connection):
+        _create_lock_table(connection)
+        while (held := _try_lock(connection)) is not None:
             # A statement that waits would keep a snapshot all the time.
             connection.rollback()
             if patience.is_over:
+                busy = f"Another process is applying migrations at {database.address}"
                 raise DatabaseUnavailableError(
-                    f"Another process is applying migrations at {database.address}. "
-                    "Retry when it has finished."
+                    f"{held.told(busy)}. Retry when it has finished."
                 )
             time.sleep(_PAUSE_SECONDS)
         yield
 
 
-def _try_lock(connection: psycopg.Connection) -> bool:
+def _create_lock_table(connection: psycopg.Connection) -> None:
+    # No migration can make what the first migration needs.
+    if connection.execute(_HAS_LOCK_TABLE).fetchone() == (False,):
+        # Two at once: one of them finds the other's entry in the catalogue.
+        with suppress(
+            errors.UniqueViolation, errors.DuplicateTable, errors.DuplicateObject
+        ):
+            connection.execute(_CREATE_LOCK_TABLE)
+    # After the error it rolls back.
+    connection.commit()
+
+
+def _try_lock(connection: psycopg.Connection) -> HeldElsewhere | None:
     # Neon ends a transaction that is idle for five minutes; building an index may take
     # longer.
     connection.execute(
         "SET LOCAL idle_in_transaction_session_timeout = '1h'; "
         f"{limits_of(_TRY_SECONDS).settings}".encode()
     )
-    return connection.execute(_TRY_LOCK).fetchone() == (True,)
+    return take(connection, MIGRATIONS)
 
 
 def _apply_one(backend: _Backend, migration: Migration) -> None:

@@ -17,6 +17,7 @@ from apex_pipeline.audit.intents import close_abandoned
 from apex_pipeline.audit.trail import append
 from apex_pipeline.errors import SystemicRejectionError
 from apex_pipeline.postgres.row_marks import Marks
+from apex_pipeline.redaction import redact, redacted
 
 
 def token_hit_rate_pct(hits: int, misses: int) -> float | None:
@@ -280,7 +281,7 @@ def finish_run(connection: Connection, run_id: int, record: RunRecord) -> Event 
     None if the run was closed before, by this call or as interrupted.
     """
     values = {name: getattr(record, name) for name in RunRecord.__slots__}
-    ended = connection.exec_driver_sql(_FINISH_RUN, values | {"id": run_id})
+    ended = connection.exec_driver_sql(_FINISH_RUN, redacted(values) | {"id": run_id})
     row = ended.mappings().one_or_none()
     return None if row is None else _event(dict(row), record)
 
@@ -293,7 +294,7 @@ def _event(row: Mapping[str, Any], record: RunRecord) -> Event:
     if record.error is not None:
         # What follows quotes a row, and the trail holds no values.
         told, _, _ = record.error.partition(SystemicRejectionError.OF_A_ROW)
-        subject["error"] = told[:_ERROR_SHOWN]
+        subject["error"] = redact(told)[:_ERROR_SHOWN]
     # Runs before the audit trail have no actor.
     actor = row["actor"] or f"sync on {row['host']}"
     return Event(

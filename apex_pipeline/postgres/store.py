@@ -21,9 +21,9 @@ from apex_pipeline.postgres.pending_rows import PendingRow, PendingSummary, Posi
 from apex_pipeline.postgres.resent_rows import Slice, SliceSummary
 from apex_pipeline.postgres.row_marks import Marks
 from apex_pipeline.postgres.run_ledger import Pause, RunRecord, Target
+from apex_pipeline.postgres.table_locks import HeldElsewhere
 from apex_pipeline.postgres.time_limits import STATEMENT_SECONDS
 from apex_pipeline.postgres.writer_lock import (
-    HeldElsewhere,
     WriterLock,
     try_writer_lock,
 )

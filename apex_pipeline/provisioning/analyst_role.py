@@ -4,6 +4,8 @@ from sqlalchemy import Connection
 
 from apex_pipeline.postgres.database import Database
 
+ANALYST = "apex_analyst"
+
 _GRANT = "SELECT grant_analyst_access()"
 
 _MISSING = """

@@ -1,4 +1,4 @@
-"""Provision the databases: migrations, the analysts' role, the alert tables."""
+"""Provision the databases: migrations, the roles, the alert tables."""
 
 import os
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from apex_pipeline.audit.migrations_noted import note_migrations
 from apex_pipeline.metrics import ROW_COLUMNS
 from apex_pipeline.postgres import declared_schema, migrations
 from apex_pipeline.postgres.database import Database
-from apex_pipeline.provisioning.analyst_role import grant, missing_access
+from apex_pipeline.provisioning import analyst_role, database_roles
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +58,15 @@ def provision_database(
 
 
 def _by_hand(url: str, *, plan_only: bool) -> str | None:
-    """Describe what you must fix by hand; unless `plan_only`, grant analysts access."""
+    """Describe what you must fix by hand; unless `plan_only`, grant the roles what they lack."""
     with Database(url, application_name="apex provision") as database:
-        problems = [
-            _renamed(database),
-            missing_access(database) if plan_only else grant(database),
-        ]
+        problems = [_renamed(database)]
+        for role in (analyst_role, database_roles):
+            problem = role.missing_access(database)
+            # A role that owns nothing may find all there, and grant nothing.
+            if problem and not plan_only:
+                problem = role.grant(database)
+            problems.append(problem)
     return " ".join(each for each in problems if each) or None
 
 

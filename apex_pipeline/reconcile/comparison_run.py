@@ -19,8 +19,8 @@ from apex_pipeline.errors import ApexError, DatabaseError, NoProgressError
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.run_ledger import RunStatus
 from apex_pipeline.postgres.store import Store
+from apex_pipeline.postgres.table_locks import HeldElsewhere
 from apex_pipeline.postgres.writer_lock import (
-    HeldElsewhere,
     WriterLock,
     try_reconciliation_lock,
 )

@@ -137,6 +137,7 @@ def load_file(
     *,
     dialect: Dialect = Dialect.EXCEL,
     report: Path | None = None,
+    replaces: bool = True,
     tell: Callable[[int], None] = lambda _: None,
     dry_run: bool = False,
     author: Author | None = None,
@@ -150,6 +151,7 @@ def load_file(
         dialect: CSV only: separators of cells and decimals.
         report: File that lists invalid lines, which are skipped; None to reject the
             whole file if a line is invalid.
+        replaces: Whether `report` may take the place of a file.
         tell: Called with the number of bytes read so far.
         dry_run: Validate everything; write nothing.
         author: Who loads it, for the audit trail; by default the user of this process.
@@ -162,7 +164,7 @@ def load_file(
     """
     with (
         opened(raw, compressed=is_gzip(name), tell=tell) as stream,
-        reporting(report) as reject,
+        reporting(report, replaces=replaces) as reject,
         open_database() as database,
     ):
         lines = read_lines(stream, written, dialect)

@@ -4,11 +4,13 @@ import codecs
 import gzip
 import io
 import json
+import os
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path, PurePath
+from tempfile import mkstemp
 from typing import IO, TYPE_CHECKING, Any
 
 from apex_pipeline.errors import InvalidRecordError
@@ -94,24 +96,36 @@ def opened(
 
 
 @contextmanager
-def reporting(report: Path | None) -> Iterator[Reject | None]:
-    """Write invalid lines to a report, which appears once the valid lines are written."""
+def reporting(report: Path | None, *, replaces: bool = True) -> Iterator[Reject | None]:
+    """Write invalid lines to a report, which appears once the valid lines are written.
+
+    Args:
+        report: The file, for its owner alone; None for none.
+        replaces: Whether it may take the place of a file.
+
+    Raises:
+        FileExistsError: It may not, and another program has made one meanwhile.
+    """
     if report is None:
         yield None
         return
-    partial = report.with_name(f"{report.name}.partial")
+    # Under a name that no other file has.
+    handle, name = mkstemp(prefix=f".{report.name}.", dir=report.parent)
+    partial = Path(name)
     try:
-        with partial.open("w", encoding="utf-8", errors="backslashreplace") as out:
+        with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as out:
 
             def reject(number: int, problems: Sequence[str]) -> None:
                 line = {"line": number, "problems": problems}
                 out.write(f"{json.dumps(line, ensure_ascii=False, allow_nan=False)}\n")
 
             yield reject
-        partial.replace(report)
-    except BaseException:
+        if replaces:
+            partial.replace(report)
+        else:
+            report.hardlink_to(partial)
+    finally:
         partial.unlink(missing_ok=True)
-        raise
 
 
 class _Counted(io.RawIOBase):

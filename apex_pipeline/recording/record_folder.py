@@ -35,7 +35,7 @@ def new_file_within(folder: Path, name: str) -> Path:
     path = file_within(folder, name)
     if path.exists():
         raise ConfigError(
-            f"{path} is there already, and the job replaces no file. Name another one "
-            "in rejects, or move it away."
+            "The file for rejects is there already, and the job replaces no file. Name "
+            "another one in rejects, or move it away."
         )
     return path

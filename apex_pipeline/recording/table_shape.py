@@ -26,8 +26,8 @@ _BEGIN = """
         )
 """
 
-# An arbitrary number that no other program uses.
-_LOCK = "SELECT pg_advisory_xact_lock(730833204421058)"
+# A lock on an empty table of ours, since any login may hold an advisory lock.
+_LOCK = "LOCK TABLE recording_lock IN SHARE ROW EXCLUSIVE MODE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +46,8 @@ class Table:
 def begin(connection: Connection) -> Table:
     """Read the table's shape and prepare this transaction for writing.
 
-    If the table has no unique key on `id`, an advisory lock serialises these writers to
-    prevent duplicate ids.
+    If the table has no unique key on `id`, a lock serialises these writers to prevent
+    duplicate ids.
     """
     now: datetime
     types: Mapping[str, str] | None

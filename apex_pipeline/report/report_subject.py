@@ -14,9 +14,10 @@ from apex_pipeline.monitoring.doctor.configuration import (
 )
 from apex_pipeline.monitoring.doctor.dataverse_reachability import reachable
 from apex_pipeline.postgres.database import Database
+from apex_pipeline.redaction import Redactor
 from apex_pipeline.report.dagster_facts import Orchestration
 from apex_pipeline.report.measured_lines import once
-from apex_pipeline.report.secret_values import Secrets, read_secrets
+from apex_pipeline.report.secret_values import read_all_secrets
 from apex_pipeline.report.served_panel import ServedPanel
 from apex_pipeline.settings import (
     DataverseSettings,
@@ -69,7 +70,7 @@ class Subject:
     given: Mapping[str, str] = field(repr=False)
     environment: Mapping[str, str] = field(repr=False)
     configuration: Configuration = field(repr=False)
-    secrets: Secrets
+    secrets: Redactor
     wake_database: Callable[[], object]
     wake_dataverse: Callable[[], object]
 
@@ -140,7 +141,7 @@ def read_subject(environment: Mapping[str, str]) -> Subject:
         environment,
         whole,
         configuration,
-        read_secrets(whole, token_cache_path(environment)),
+        read_all_secrets(whole, token_cache_path(environment)),
         once(lambda: _wake(configuration)),
         once(lambda: reachable(_dataverse(configuration))),
     )

@@ -10,6 +10,7 @@ from apex_pipeline.audit.trail import head as read_head
 from apex_pipeline.errors import ApexError
 from apex_pipeline.monitoring.doctor import check_results as doctor
 from apex_pipeline.monitoring.facts import read_audit_facts
+from apex_pipeline.redaction import Redactor
 from apex_pipeline.report.acceptance import as_line
 from apex_pipeline.report.document import Line, State
 from apex_pipeline.report.measured_lines import (
@@ -22,7 +23,6 @@ from apex_pipeline.report.measured_lines import (
 )
 from apex_pipeline.report.report_subject import Subject
 from apex_pipeline.report.schema_reading import read_analyst, read_server
-from apex_pipeline.report.secret_values import Secrets
 from apex_pipeline.settings import is_loopback, project_dir
 from apex_pipeline.settings.postgres_url import read_postgres_url
 
@@ -98,8 +98,7 @@ def _secrets_at_large(subject: Subject) -> Iterator[Line]:
     yield measure(
         "process list",
         "no command line contains a secret",
-        "search of all processes' command lines for "
-        f"{len(subject.secrets.values)} secrets",
+        f"search of all processes' command lines for {len(subject.secrets)} secrets",
         lambda: _process_list(subject.secrets),
     )
     yield measure(
@@ -165,7 +164,7 @@ def _private(paths: list[Path], otherwise: str) -> Seen:
     return met(named)
 
 
-def _sensitive(state: Path, secrets: Secrets) -> Iterator[Path]:
+def _sensitive(state: Path, secrets: Redactor) -> Iterator[Path]:
     for pattern in ("*", "tls/*", "dagster/*"):
         for path in sorted(state.glob(pattern)):
             if path.is_file() and path.stat().st_size <= _MOST_BYTES:
@@ -181,8 +180,8 @@ def _environment_file(*folders: Path) -> Seen:
     return _private(paths, "")
 
 
-def _process_list(secrets: Secrets) -> Seen:
-    if not secrets.values:
+def _process_list(secrets: Redactor) -> Seen:
+    if not len(secrets):
         return not_measured("no secret is configured")
     lines = _command_lines()
     telling = [number for number, line in lines.items() if secrets.are_in(line)]
@@ -212,7 +211,7 @@ def _command_lines() -> dict[str, bytes]:
     return {number.decode(): line for number, _, line in rows}
 
 
-def _logs(folder: Path, secrets: Secrets) -> Seen:
+def _logs(folder: Path, secrets: Redactor) -> Seen:
     if not folder.is_dir():
         return not_measured(f"there is no {folder}; the logs are elsewhere")
     paths = [path for path in sorted(folder.iterdir()) if path.is_file()]

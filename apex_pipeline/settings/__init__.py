@@ -67,10 +67,12 @@ from apex_pipeline.settings.panel_access import (
     load_panel_settings,
 )
 from apex_pipeline.settings.problems import check_settings, find_mistakes
+from apex_pipeline.settings.secret_parts import secret_parts
 from apex_pipeline.settings.variables import (
     FILE_SUFFIX,
     VARIABLES,
     Variable,
+    read_secrets,
     read_variable,
     with_secrets,
 )
@@ -121,10 +123,12 @@ __all__ = [
     "normal_origin",
     "parse_interval",
     "project_dir",
+    "read_secrets",
     "read_tenant",
     "read_variable",
     "record_dir",
     "resolve_local",
+    "secret_parts",
     "secret_variables",
     "served_pages",
     "state_dir",

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from apex_pipeline.errors import ConfigError
+from apex_pipeline.settings.variables import read_variable
 
 logger = logging.getLogger(__name__)
 
@@ -92,8 +93,8 @@ def load_proxies(environment: Mapping[str, str]) -> Proxies:
 
 def _read(environment: Mapping[str, str], name: str) -> tuple[str, str]:
     """A variable's upper-case name, and its value; the lower-case spelling wins."""
-    found = environment.get(name, environment.get(name.upper(), ""))
-    return name.upper(), found.strip()
+    spelling = name if name in environment else name.upper()
+    return name.upper(), read_variable(environment, spelling)
 
 
 def _exempt(entry: str) -> _Exempt | None:
@@ -125,11 +126,16 @@ def _checked(variable: str, address: str) -> str:
     try:
         parts = urlsplit(url)
         is_usable = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        # In a password, / ? or # ends the address, and the rest of it would be a host.
+        is_usable &= "@" not in f"{parts.path}{parts.query}{parts.fragment}"
     except ValueError:
         is_usable = False
     # The value may contain a password, so the message leaves it out.
     if not is_usable:
-        raise ConfigError(f"{variable} is not the address of a proxy.")
+        raise ConfigError(
+            f"{variable} is not the address of a proxy. In its user and password, write "
+            "/ as %2F, @ as %40, : as %3A, ? as %3F, # as %23 and % as %25."
+        )
     if parts.scheme not in _SCHEMES:
         raise ConfigError(
             f"{variable} is a proxy of type {parts.scheme}, which is not supported. Use "

@@ -1,13 +1,20 @@
 """All environment variables that the pipeline reads: name, meaning and default."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from apex_pipeline.errors import ConfigError
+from apex_pipeline.redaction import OURS
+from apex_pipeline.settings.secret_parts import secret_parts
 
 FILE_SUFFIX = "_FILE"
 """Added to the name of a secret variable, it names the file that holds the value."""
+
+# libpq's password, and proxies, whose addresses may hold one.
+_PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY")
+_OF_OTHERS = frozenset({"PGPASSWORD", *_PROXIES, *map(str.lower, _PROXIES)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +40,27 @@ def read_variable(environment: Mapping[str, str], name: str) -> str:
 
     A secret may lie in a file that NAME_FILE names, where containers and clusters mount
     them. The file is read at each call, so a rotated secret is used at once. Surrounding
-    white space is removed, such as the `\r` of a Windows file.
+    white space is removed, such as the `\r` of a Windows file. From here on a secret is
+    hidden in all that this process prints, stores or sends.
 
     Raises:
         ConfigError: The file cannot be read, is empty, or the variable is set as well.
     """
+    value = _read(environment, name)
+    if value and name in _SECRETS | _OF_OTHERS:
+        OURS.remember(*secret_parts(value))
+    return value
+
+
+def read_secrets(environment: Mapping[str, str]) -> None:
+    """Hide all secrets from now on, also those that this process does not use."""
+    for name in _SECRETS | _OF_OTHERS:
+        # What uses the variable reports what is wrong with it.
+        with suppress(ConfigError):
+            read_variable(environment, name)
+
+
+def _read(environment: Mapping[str, str], name: str) -> str:
     value = environment.get(name, "").strip()
     if name not in _SECRETS:
         return value

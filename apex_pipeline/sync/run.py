@@ -25,7 +25,8 @@ from apex_pipeline.postgres.pending_rows import PendingSummary
 from apex_pipeline.postgres.resent_rows import Slice, SliceSummary
 from apex_pipeline.postgres.run_ledger import RunRecord, RunStatus
 from apex_pipeline.postgres.store import Store
-from apex_pipeline.postgres.writer_lock import HeldElsewhere, WriterLock
+from apex_pipeline.postgres.table_locks import HeldElsewhere
+from apex_pipeline.postgres.writer_lock import WriterLock
 from apex_pipeline.settings import DataverseSettings
 from apex_pipeline.sync.application_users import (
     ApplicationUsers,

@@ -33,7 +33,7 @@ def test_it_is_what_another_implementation_writes(value):
         b"x",
         {"a": [1.5]},
         "\ud800",
-        object(),
+        object,
     ],
     ids=repr,
 )

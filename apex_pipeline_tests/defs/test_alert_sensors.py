@@ -230,6 +230,38 @@ def test_any_jobs_failure_is_told_and_what_may_quote_data_is_not(
     assert "sentinel-customer" not in str(card)
 
 
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"record": '{"sentinel-name": 1}'},
+        {"record": "sentinel-text"},
+        {"file": "sentinel-file.jsonl"},
+        {"file": "rows.jsonl"},
+        {"file": "rows.jsonl", "skip_bad": True, "rejects": "sentinel-rejects"},
+    ],
+)
+def test_no_name_that_a_caller_chose_is_in_a_notice(
+    instance, variables, tick, teams, tmp_path, monkeypatch, config
+):
+    monkeypatch.setenv("APEX_RECORD_DIR", str(tmp_path))
+    (tmp_path / "rows.jsonl").write_text('{"sentinel-name": "sentinel-value"}\n')
+    (tmp_path / "sentinel-rejects").touch()
+    result = (
+        defs()
+        .resolve_job_def("record_campaign_metrics")
+        .execute_in_process(
+            run_config={"ops": {"write_records": {"config": config}}},
+            instance=instance,
+            raise_on_error=False,
+        )
+    )
+    assert not result.success
+    tick("alert_on_failure")
+    (card,) = teams.cards
+    assert "A run of record_campaign_metrics failed" in str(card)
+    assert "sentinel" not in str(card)
+
+
 def test_a_run_that_dagster_tries_again_does_not_count_until_it_is_given_up(
     instance, variables, tick, teams
 ):

@@ -282,6 +282,24 @@ def test_the_form_reads_and_writes_below_the_operators_folder_alone(
     assert (inbox / "rows.jsonl").read_text() == "rubbish\n"
 
 
+def test_a_refused_file_is_not_quoted(launch, inbox):
+    """Who starts the job may not be who may read the machine's files."""
+    row = json.dumps({"hidden-name": "hidden-value", "phase": "hidden-phase" * 9})
+    (inbox / "lines.jsonl").write_text(f"{row}\nhidden-rubbish\n")
+    (inbox / "header.csv").write_text("hidden-name,hidden-other\n1,2\n")
+    (inbox / "odd.csv").write_text('hidden-name;"hidden\n')
+    for name in ("lines.jsonl", "header.csv", "odd.csv"):
+        run = launch("record_campaign_metrics", file=name)
+        assert "Its content is not shown here" in failure(run)
+        assert "hidden-" not in "".join(map(str, run.all_events))
+    assert "line 1, line 2" in failure(
+        launch("record_campaign_metrics", file="lines.jsonl")
+    )
+    # The one who put it there finds beside it what is wrong.
+    launch("record_campaign_metrics", file="lines.jsonl", skip_bad=True)
+    assert "hidden-name" in (inbox / "lines.jsonl.rejects.jsonl").read_text()
+
+
 def test_the_operator_names_the_folder(launch, variables, monkeypatch, tmp_path):
     monkeypatch.setenv("APEX_RECORD_DIR", str(tmp_path))
     (tmp_path / "rows.jsonl").write_text("rubbish\n")

@@ -91,7 +91,7 @@ def test_with_everything_real_nothing_of_it_is_started(tmp_path):
 def test_dagster_gets_a_storage_of_its_own_beside_real_services(tmp_path):
     services = prepare(tmp_path, **REAL)
 
-    assert services.databases == ("dagster",)
+    assert [each.name for each in services.databases] == ["dagster"]
     assert services.certificates is None
     assert services.environment["DATABASE_URL"] == REAL["DATABASE_URL"]
     assert services.url_file is None

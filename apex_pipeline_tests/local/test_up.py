@@ -14,6 +14,7 @@ from io import StringIO
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+from urllib.parse import urlsplit
 
 import dagster as dg
 import httpx
@@ -25,8 +26,9 @@ from rich.console import Console
 from apex_pipeline.errors import ApexError, ConfigError
 from apex_pipeline.local import child_commands, processes
 from apex_pipeline.local.graphql_client import start_sync
-from apex_pipeline.local.up import run_up
+from apex_pipeline.local.up import _say, run_up
 from apex_pipeline.local.up_lock import AlreadyRunningError, announced, only_one
+from apex_pipeline.redaction import OURS
 from apex_pipeline.settings import PAGES
 from apex_pipeline_tests.support.ends import free_port
 from apex_pipeline_tests.support.waiting import SECONDS
@@ -44,6 +46,13 @@ def run(folder: Path, *, demo: bool = False, port: int = 3000, **environment: st
         first_sync=no_sync,
         console=Console(file=StringIO()),
     )
+
+
+def test_what_is_printed_neither_steers_the_terminal_nor_tells_a_secret():
+    OURS.remember("a-secret-value")
+    shown = StringIO()
+    _say(Console(file=shown, force_terminal=True), "\x1b]0;taken\x07 a-secret-value")
+    assert shown.getvalue() == "\\u001b]0;taken\\u0007 ***\n"
 
 
 @pytest.mark.parametrize(
@@ -369,6 +378,29 @@ def test_a_child_and_its_children_are_told_no_secret_that_is_not_theirs(demo, na
             child_commands.CODE_SERVER: ours,
         }[name]
     )
+
+
+@pytest.mark.slow
+def test_each_process_has_a_login_of_its_own_and_none_is_superuser(demo):
+    users = {
+        name: urlsplit(variables_of(demo.pid(name))["DATABASE_URL"]).username
+        for name in (
+            child_commands.CODE_SERVER,
+            child_commands.PANEL,
+            child_commands.DEMO_WRITER,
+        )
+    }
+    assert users == {
+        child_commands.CODE_SERVER: "apex_sync_login",
+        child_commands.PANEL: "apex_panel_login",
+        child_commands.DEMO_WRITER: "apex_demo_login",
+    }
+    urls = [(demo.state / "database.url").read_text(), demo.served["DATABASE_URL"]]
+    urls += [demo.served["DAGSTER_POSTGRES_URL"]]
+    for url in urls:
+        with psycopg.connect(url) as connection:
+            found = connection.execute("SHOW is_superuser").fetchone()
+            assert found == ("off",)
 
 
 def variables_of(pid: int) -> dict[str, str]:

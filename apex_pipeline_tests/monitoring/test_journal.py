@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from apex_pipeline.errors import DatabaseError
@@ -27,6 +28,7 @@ from apex_pipeline.monitoring.alerts.notice import (
 from apex_pipeline.monitoring.alerts.outbox import LEASE, MAX_AGE, pause
 from apex_pipeline.postgres import migrations
 from apex_pipeline_tests.monitoring.test_incidents import finding
+from apex_pipeline_tests.postgres.test_writer_lock import login
 from apex_pipeline_tests.support.ends import execute, query
 
 
@@ -75,6 +77,19 @@ def record(
     )
 
 
+def test_no_other_login_holds_up_the_journal(journal, url):
+    """Any login of a server may connect, unless it is revoked, and lock as it likes."""
+    record(journal, finding("a"))
+    with login(url) as other, psycopg.connect(other) as connection:
+        connection.execute("SELECT pg_advisory_xact_lock(730833204421057)")
+        with (
+            pytest.raises(psycopg.errors.InsufficientPrivilege),
+            connection.transaction(),
+        ):
+            connection.execute("LOCK TABLE apex_alerts.progress IN ROW SHARE MODE")
+        assert record(journal, finding("b")) != ()
+
+
 def due_now(url: str) -> None:
     """Let the time pass that a notice has to wait."""
     execute(url, "UPDATE apex_alerts.outbox SET next_attempt_at = now()")
@@ -105,7 +120,7 @@ def test_of_two_who_find_the_same_at_once_the_second_finds_it_known(journal, url
     record(journal)
     waiting = """
         SELECT count(*) FROM pg_locks
-        WHERE locktype = 'advisory' AND NOT granted
+        WHERE locktype = 'relation' AND NOT granted
             AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
     """
     others: list[Future[tuple[Notice, ...]]] = []

@@ -32,6 +32,7 @@ ALL = [
     "0011_reconciliation",
     "0012_marks",
     "0013_locks",
+    "0014_more_locks",
     "0020_analyst_views",
     "0021_rollup_comparison",
     "0022_campaign_forecast",
@@ -421,8 +422,8 @@ def test_table_of_another_role_need_not_be_owned_when_nothing_is_missing(
             weekly_campaign_rollup, weekly_rollup_total, rollup_source, rollup_history,
             analyst_object, adopted_record, reconciliation_finding, foreign_record,
             reconciliation_progress, reconciliation_run, writer_lock,
-            reconciliation_lock, audit_event, audit_anchor, audit_intent,
-            audit_verification, audit_lock,
+            reconciliation_lock, recording_lock, migration_lock, audit_event,
+            audit_anchor, audit_intent, audit_verification, audit_lock,
             yoyo_lock, _yoyo_log, _yoyo_version, _yoyo_migration;
         DROP FUNCTION audit_append, audit_event_extends_the_chain, audit_is_append_only,
             audit_event_is_pruned

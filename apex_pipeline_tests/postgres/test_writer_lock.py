@@ -12,8 +12,8 @@ import pytest
 from apex_pipeline.errors import DatabaseError, WriterLockLostError
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.store import Store, connect
+from apex_pipeline.postgres.table_locks import HeldElsewhere
 from apex_pipeline.postgres.writer_lock import (
-    HeldElsewhere,
     WriterLock,
     try_reconciliation_lock,
     try_writer_lock,

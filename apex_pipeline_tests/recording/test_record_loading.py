@@ -16,7 +16,13 @@ from apex_pipeline.postgres.database import Database
 from apex_pipeline.recording import Loaded, record_all_campaign_metrics
 from apex_pipeline.recording.csv_rows import Dialect
 from apex_pipeline.recording.loading import load
-from apex_pipeline.recording.record_files import Format, format_of, opened, read_lines
+from apex_pipeline.recording.record_files import (
+    Format,
+    format_of,
+    opened,
+    read_lines,
+    reporting,
+)
 from apex_pipeline.recording.record_ids import id_from_key
 from apex_pipeline_tests.support.campaign_runs import metrics, sent
 from apex_pipeline_tests.support.ends import execute, query
@@ -362,3 +368,27 @@ def test_a_compressed_file_is_read_and_a_damaged_one_told(database, database_url
 )
 def test_a_name_tells_the_format(name, written):
     assert format_of(name) is written
+
+
+@pytest.mark.parametrize("replaces", [True, False])
+def test_a_report_touches_no_file_but_its_own(tmp_path, replaces):
+    report = tmp_path / "rows.rejects.jsonl"
+    other = tmp_path / "rows.rejects.jsonl.partial"
+    other.write_text("somebody's")
+    with reporting(report, replaces=replaces) as reject:
+        assert reject is not None
+        reject(1, ["is wrong"])
+        assert not report.exists()
+    assert json.loads(report.read_text())["line"] == 1
+    assert other.read_text() == "somebody's"
+    assert sorted(tmp_path.iterdir()) == [report, other]
+
+
+def test_a_report_that_must_be_new_replaces_nothing_that_came_meanwhile(tmp_path):
+    report = tmp_path / "rows.rejects.jsonl"
+    with pytest.raises(FileExistsError), reporting(report, replaces=False) as reject:  # noqa: PT012  it ends with the block
+        assert reject is not None
+        reject(1, ["is wrong"])
+        report.write_text("somebody's")
+    assert report.read_text() == "somebody's"
+    assert list(tmp_path.iterdir()) == [report]

@@ -19,7 +19,7 @@ from apex_pipeline.report.schema_reading import (
     read_migrations,
     read_relations,
 )
-from apex_pipeline.report.secret_values import read_secrets
+from apex_pipeline.report.secret_values import read_all_secrets
 from apex_pipeline.report.served_panel import percentile_bound
 from apex_pipeline.report.test_outcome import read_outcome
 from apex_pipeline_tests.support.ends import campaign_row, execute, insert
@@ -238,7 +238,7 @@ def test_packages_are_those_that_run():
 def test_secrets_are_found_in_whatever_form_they_are_written(tmp_path):
     cache = tmp_path / "tokens.json"
     cache.write_text('{"AccessToken": {"k": {"secret": "an-access-token"}}}')
-    secrets = read_secrets(
+    secrets = read_all_secrets(
         {
             "DATABASE_URL": "postgresql://u:pass%40word1@h/d",
             "AZURE_CLIENT_SECRET": "client~secret",
@@ -255,7 +255,7 @@ def test_secrets_are_found_in_whatever_form_they_are_written(tmp_path):
         "https://example.com/hook?sig=1",
         "an-access-token",
     ):
-        assert secrets.hide(f"a {secret} b") == "a ••• b"
+        assert secrets.hide(f"a {secret} b") == "a *** b"
         assert secrets.are_in(f"a {secret} b".encode())
         assert secret not in repr(secrets)
     assert secrets.hide("short https://org.crm.dynamics.com") == (

@@ -199,3 +199,17 @@ def test_what_breaks_in_mid_stream_is_a_passing_fault(error):
 
 def test_tls_that_breaks_is_not_called_no_tls():
     assert "does not speak TLS" not in reason(ssl.SSLError(1, "[SSL] bad record mac"))
+
+
+@pytest.mark.parametrize("character", ["/", "?", "#"])
+def test_a_password_that_ends_the_address_early_is_explained_and_not_shown(character):
+    """Its first part would pass for a port, and the user for a host."""
+    address = f"http://me:12{character}34-secret@proxy:3128"
+    with pytest.raises(ConfigError) as refused:
+        load_proxies({"HTTPS_PROXY": address}).towards("https", "example.com", 443)
+    assert "%2F" in str(refused.value)
+    for part in ("12", "34-secret", "me:"):
+        assert part not in str(refused.value)
+    encoded = f"http://me:12%{ord(character):02X}34-secret@proxy:3128"
+    proxies = load_proxies({"HTTPS_PROXY": encoded})
+    assert proxies.towards("https", "example.com", 443) == encoded

@@ -15,6 +15,7 @@ from apex_pipeline.defs.code_location import OURS, is_our_run
 from apex_pipeline.defs.sync.sync_assets import SKIPPED_TAG
 from apex_pipeline.monitoring.rules.run_outcomes import (
     QUOTABLE_ERRORS,
+    QUOTES_ITS_CALLER,
     SEPARATOR,
     CheckResult,
     Cursor,
@@ -26,6 +27,7 @@ from apex_pipeline.monitoring.rules.run_outcomes import (
 Page = Callable[[str], str | None]
 """Path of a page to its address in the Dagster UI; None if the UI's address is unknown."""
 
+_REFUSED_RECORDS = "The records are invalid; nothing was written."
 _PAGE = 500
 # How far back the very first read goes.
 _FIRST = timedelta(minutes=15)
@@ -285,6 +287,8 @@ def _failure(event: dg.DagsterEvent) -> tuple[str, str, str]:
         # We raised this Failure; its description is safe to show.
         cause = described.metadata.get("cause")
         kind = str(cause.value) if cause is not None else ""
+        if kind in QUOTES_ITS_CALLER:
+            return kind, _REFUSED_RECORDS, step.step_key or ""
         return kind, without_rows(described.description), step.step_key or ""
     kind, message = describe(failure.error)
     return kind, message, step.step_key or ""
@@ -300,6 +304,8 @@ def describe(error: SerializableErrorInfo | None) -> tuple[str, str]:
     while error.cause is not None:
         error = error.cause
     kind = error.cls_name or "Error"
+    if kind in QUOTES_ITS_CALLER:
+        return kind, _REFUSED_RECORDS
     if kind in QUOTABLE_ERRORS:
         return kind, _CLASS.sub("", error.message).strip()
     return kind, f"{kind}. See the Dagster UI for its message, which may quote data."

@@ -1,6 +1,7 @@
 """The job that does in the Dagster UI what `apex record` does in a terminal."""
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,12 @@ from apex_pipeline.command_options.record_options import RecordForm
 from apex_pipeline.defs.job_tags import OPERATOR_TAGS
 from apex_pipeline.defs.launchpad import form_schema
 from apex_pipeline.defs.services import author_of
-from apex_pipeline.errors import ApexError, ConfigError
+from apex_pipeline.errors import (
+    ApexError,
+    ConfigError,
+    InvalidRecordError,
+    RecordConflictError,
+)
 from apex_pipeline.recording import load_file, open_database
 from apex_pipeline.recording.csv_rows import Dialect
 from apex_pipeline.recording.fields import spelling_of
@@ -20,6 +26,8 @@ from apex_pipeline.recording.record_files import Format, format_of
 from apex_pipeline.recording.record_folder import file_within, new_file_within
 from apex_pipeline.recording.record_writing import record as record_one
 from apex_pipeline.settings import record_dir
+
+_LINE = re.compile(r"^line \d+", re.MULTILINE)
 
 
 @dg.op(config_schema=form_schema(RecordForm))
@@ -30,9 +38,33 @@ def write_records(context: dg.OpExecutionContext) -> None:
         raise dg.Failure("Set either record or file.", allow_retries=False)
     try:
         written = (_record if form.record else _load)(form, author_of(context.run))
-    except (ApexError, OSError) as error:
-        raise dg.Failure(str(error), allow_retries=False) from error
+    except OSError as error:
+        # The path is the caller's text, and notices quote a failure.
+        raise dg.Failure(
+            f"The file cannot be read: {error.strerror}.", allow_retries=False
+        ) from None
+    except ApexError as error:
+        raise _refused(error, of_file=bool(form.file)) from None
     context.add_output_metadata(written | {"dry_run": form.dry_run})
+
+
+def _refused(error: ApexError, *, of_file: bool) -> dg.Failure:
+    """The failure; of a file's content it names line numbers alone.
+
+    Who may start a job is not always who may read the machine's files.
+    """
+    text = str(error)
+    is_content = isinstance(error, InvalidRecordError | RecordConflictError)
+    if of_file and is_content:
+        lines = ", ".join(_LINE.findall(text)) or "the file as a whole"
+        text = (
+            f"The file is not one of records ({lines}); nothing was written. Its content "
+            "is not shown here: set skip_bad to list what is wrong beside the file, or "
+            "run `apex record --file` on that machine. For CSV with semicolons, set "
+            "dialect to excel-eu."
+        )
+    cause = {"cause": type(error).__name__} if is_content else {}
+    return dg.Failure(text, metadata=cause, allow_retries=False)
 
 
 def _record(form: RecordForm, author: Author) -> dict[str, Any]:
@@ -63,6 +95,7 @@ def _load(form: RecordForm, author: Author) -> dict[str, Any]:
             written,
             dialect=_dialect(form),
             report=report if form.skip_bad else None,
+            replaces=False,
             dry_run=form.dry_run,
             author=author,
         )

@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 
 from apex_pipeline.monitoring.alerts.incidents import Incident
 from apex_pipeline.monitoring.alerts.notice import Severity
+from apex_pipeline.redaction import redacted
 
 _COLUMNS = tuple(field.name for field in fields(Incident))
 
@@ -55,7 +56,7 @@ def save(connection: Connection, location: str, incident: Incident) -> None:
         "facts": json.dumps(incident.facts, allow_nan=False),
         "inhibits": sorted(incident.inhibits),
     }
-    connection.exec_driver_sql(_SAVE, values)
+    connection.exec_driver_sql(_SAVE, redacted(values))
 
 
 def forget(connection: Connection, location: str, before: datetime) -> None:

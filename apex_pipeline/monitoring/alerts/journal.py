@@ -42,8 +42,8 @@ NO_JOURNAL = (
 
 _KEPT = timedelta(days=90)
 
-# An arbitrary number that no other program uses.
-_LOCK = "SELECT pg_advisory_xact_lock(730833204421057)"
+# A lock that needs a privilege on our tables, since any login may hold an advisory lock.
+_LOCK = "LOCK TABLE apex_alerts.progress IN SHARE ROW EXCLUSIVE MODE"
 
 _SILENCES = """
     SELECT fingerprint, until, reason FROM apex_alerts.silence

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import Connection
 
 from apex_pipeline.monitoring.alerts.notice import Notice, NoticeKind, Severity
+from apex_pipeline.redaction import redact, redacted
 
 LEASE = timedelta(minutes=3)
 """Longer than any channel takes to answer."""
@@ -153,7 +154,7 @@ def put(
             "at": notice.at,
             "now": now,
         }
-        connection.exec_driver_sql(_PUT, values)
+        connection.exec_driver_sql(_PUT, redacted(values))
 
 
 def claim(
@@ -202,7 +203,7 @@ def note_failed(
     values = {
         "id": notice.number,
         "attempts": notice.attempts,
-        "error": error,
+        "error": redact(error),
         "next": now + pause(notice.attempts, retry_after),
     }
     connection.exec_driver_sql(_FAILED, values)

@@ -191,6 +191,13 @@ def database_checks(url: str, around: Surroundings) -> Iterator[Check]:
         ("tables and views",),
     )
     yield Check(
+        "database role",
+        "may do what a sync needs",
+        _PROVISION_DATABASE,
+        postgres.role,
+        ("tables and views",),
+    )
+    yield Check(
         "clock of Postgres",
         _SKEW,
         _CLOCK,

@@ -46,6 +46,31 @@ _HAS_UNIQUE_ID = """
     )
 """
 
+# What a member of apex_sync may not, in words; each only where our role may.
+_BEYOND_NEED = """
+    SELECT current_user, array_remove(ARRAY[
+        CASE WHEN rolsuper THEN 'everything (superuser)' END,
+        CASE WHEN NOT rolsuper AND (
+            pg_has_role('pg_execute_server_program', 'USAGE')
+            OR pg_has_role('pg_read_server_files', 'USAGE')
+            OR pg_has_role('pg_write_server_files', 'USAGE')
+        ) THEN 'run programs or use files of the server' END,
+        CASE WHEN rolcreaterole THEN 'create roles' END,
+        CASE WHEN rolcreatedb THEN 'create databases' END,
+        CASE WHEN rolreplication THEN 'replicate' END,
+        CASE WHEN rolbypassrls THEN 'bypass row-level security' END,
+        CASE WHEN has_schema_privilege(current_schema(), 'CREATE')
+            THEN 'create tables' END,
+        CASE WHEN pg_has_role(relowner, 'USAGE') THEN 'alter and drop ' || relname END,
+        CASE WHEN has_table_privilege(pg_class.oid, 'DELETE')
+            THEN 'delete rows of ' || relname END,
+        CASE WHEN has_table_privilege(pg_class.oid, 'UPDATE')
+            THEN 'change all columns of ' || relname END
+    ], NULL)
+    FROM pg_roles, pg_class
+    WHERE rolname = current_user AND pg_class.oid = to_regclass('campaign_metrics')
+"""
+
 
 class Postgres:
     """Probes of one database, each on its own connection."""
@@ -144,6 +169,21 @@ class Postgres:
             return connection.execute(_HAS_UNIQUE_ID).fetchone() == (True,)
 
         return ok("unique") if self._ask(ask) else warning("no unique key on id")
+
+    def role(self) -> Finding:
+        """Say what our role may do beyond need; one role for everything works too."""
+
+        def ask(connection: psycopg.Connection) -> tuple[str, list[str]]:
+            row = connection.execute(_BEYOND_NEED).fetchone()
+            return (str(row[0]), list(row[1])) if row else ("", [])
+
+        name, beyond = self._ask(ask)
+        if not beyond:
+            return ok(f"{name}, which may do nothing else")
+        return ok(
+            f"{name}, which may also: {', '.join(beyond)}. To give it less, use a member "
+            "of apex_sync"
+        )
 
     def clock(self, now: Callable[[], datetime]) -> Finding:
         """Compare the server's clock with this machine's."""

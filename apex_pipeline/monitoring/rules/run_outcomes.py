@@ -35,8 +35,15 @@ REFUSED = "Refused"
 
 FAILED_BY_A_CHECK = "DagsterAssetCheckFailedError"
 
+QUOTES_ITS_CALLER = {
+    *("InvalidRecordError", "MalformedRecordError", "RecordConflictError"),
+}
+"""Errors that repeat names or values which a caller chose; notices leave them out."""
+
 QUOTABLE_ERRORS = {
-    name for name, kind in vars(errors).items() if isinstance(kind, type)
+    name
+    for name, kind in vars(errors).items()
+    if isinstance(kind, type) and name not in QUOTES_ITS_CALLER
 } | {
     "DeliveryError",
     "Failure",
@@ -54,7 +61,11 @@ _REMEDIES = {
     "next run sends them. Ask your network administrator; `apex doctor` shows what "
     "answers.",
     SchemaDriftError.__name__: TABLE_DRIFTED.remedy,
-}
+} | dict.fromkeys(
+    QUOTES_ITS_CALLER,
+    "Open the run in the Dagster UI: it says what is wrong. Correct the records, then "
+    "start the job again.",
+)
 _UNFORESEEN = (
     "Open the run in the Dagster UI for the full message. The pipeline does not know this "
     "error; report it to the maintainers."
@@ -235,7 +246,7 @@ def _short(job: str) -> str:
 def _remedy(kind: str) -> str:
     """The remedy for a class of error; empty if its message includes one."""
     is_ours = not kind.endswith("Error") or kind in QUOTABLE_ERRORS
-    return _REMEDIES.get(kind, "") if is_ours else _UNFORESEEN
+    return _REMEDIES.get(kind, "" if is_ours else _UNFORESEEN)
 
 
 def without_rows(text: str) -> str:

@@ -1,0 +1,158 @@
+"""A page of another site, open in a real browser on this machine, attacks the Dagster UI."""
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import quote
+
+import dagster as dg
+import httpx
+import pytest
+from playwright.sync_api import Page, sync_playwright
+
+from apex_pipeline_tests.web_gate.test_web_gate import served
+
+pytestmark = pytest.mark.browser
+
+_MUTATION = "mutation { setAutoMaterializePaused(paused: true) { __typename } }"
+_REPORT = "report_asset_materialization/forged"
+
+_EVERY_WAY = """
+async ([ui, mutation, report]) => {
+  const query = `${ui}/graphql?query=` + encodeURIComponent(mutation);
+  const body = JSON.stringify({query: mutation});
+  const tried = {};
+  const attempt = async (name, work) => {
+    try { tried[name] = await work(); } catch (error) { tried[name] = "blocked"; }
+  };
+  const load = (element) => new Promise((done, fail) => {
+    element.onload = () => done("loaded");
+    element.onerror = () => done("failed");
+    document.body.append(element);
+  });
+  const make = (tag, values) => Object.assign(document.createElement(tag), values);
+  await attempt("image", () => load(make("img", {src: query})));
+  await attempt("script", () => load(make("script", {src: query})));
+  await attempt("frame", () => load(make("iframe", {src: ui})));
+  for (const type of ["text/plain", "application/x-www-form-urlencoded"]) {
+    const sent = {method: "POST", mode: "no-cors", headers: {"Content-Type": type}};
+    await attempt(`post ${type}`, async () =>
+      (await fetch(`${ui}/graphql`, {...sent, body})).type);
+    await attempt(`report ${type}`, async () =>
+      (await fetch(report, {...sent, body: "{}"})).type);
+  }
+  const json = {method: "POST", headers: {"Content-Type": "application/json"}, body};
+  await attempt("json", async () => (await fetch(`${ui}/graphql`, json)).status);
+  await attempt("read", async () => (await fetch(`${ui}/server_info`)).text());
+  await attempt("socket", () => new Promise((done) => {
+    const socket = new WebSocket(ui.replace("http", "ws") + "/graphql", "graphql-ws");
+    socket.onopen = () => done("open");
+    socket.onerror = () => done("refused");
+  }));
+  const form = make("form", {method: "post", enctype: "text/plain", action: report});
+  form.append(make("input", {name: '{"a":"', value: '"}'}));
+  const frame = make("iframe", {name: "answer"});
+  document.body.append(form, frame);
+  form.target = "answer";
+  await attempt("form", () => new Promise((done) => {
+    frame.onload = () => done("answered");
+    form.submit();
+  }));
+  return tried;
+}
+"""
+
+
+class _OtherSite(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.end_headers()
+        self.wfile.write(b"<!doctype html><title>Free pictures</title><body></body>")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def other_site() -> Iterator[int]:
+    """The port of a page that is none of ours."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _OtherSite)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server.server_address[1]
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture(scope="module")
+def page() -> Iterator[Page]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path="/usr/bin/chromium",
+            args=[
+                "--no-sandbox",
+                # A name of theirs that was made to point here.
+                "--host-resolver-rules=MAP evil.example 127.0.0.1",
+                # Newer browsers ask before a site may reach this machine; older do not.
+                "--disable-features=LocalNetworkAccessChecks",
+            ],
+        )
+        yield browser.new_page()
+        browser.close()
+
+
+def _reported(home: Path, asset: str) -> bool:
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        found = instance.get_latest_materialization_event(dg.AssetKey(asset))
+    return found is not None
+
+
+@pytest.mark.parametrize("host", ["evil.example", "localhost", "127.0.0.1"])
+def test_no_page_of_another_site_does_or_reads_anything(
+    tmp_path, page, other_site, host
+):
+    answers: list[tuple[str, int]] = []
+    with served(tmp_path, None) as ui:
+        page.on(
+            "response",
+            lambda answer: answers.append((answer.url, answer.status)),
+        )
+        page.goto(f"http://{host}:{other_site}/")
+        tried = page.evaluate(_EVERY_WAY, [ui, _MUTATION, f"{ui}/{_REPORT}"])
+        theirs = [status for url, status in answers if "graphql" in url or "rep" in url]
+        assert theirs
+        assert set(theirs) <= {403, 405, 415, 421}
+        assert tried["socket"] == "refused"
+        assert (tried["json"], tried["read"]) == ("blocked", "blocked")
+        assert tried["image"] == tried["script"] == "failed"
+        asked = httpx.post(
+            f"{ui}/graphql", json={"query": "{ autoMaterializePaused }"}
+        ).json()
+        before = asked["data"]["autoMaterializePaused"]
+        assert not _reported(tmp_path, "forged")
+        # The same, asked by this machine's own user, does what the page wanted.
+        httpx.post(f"{ui}/{_REPORT}", json={})
+        assert _reported(tmp_path, "forged")
+        wanted = {"query": _MUTATION.replace("true", str(not before).lower())}
+        httpx.post(f"{ui}/graphql", json=wanted).raise_for_status()
+        again = httpx.post(
+            f"{ui}/graphql", json={"query": "{ autoMaterializePaused }"}
+        ).json()
+        assert again["data"]["autoMaterializePaused"] is not before
+
+
+def test_a_name_made_to_point_here_gets_nothing(tmp_path, page):
+    """Such a page has the UI's own origin, so that no other rule keeps it out."""
+    with served(tmp_path, None) as ui:
+        port = ui.rpartition(":")[2]
+        answer = page.goto(
+            f"http://evil.example:{port}/graphql?query={quote('{version}')}"
+        )
+        assert answer is not None
+        assert answer.status == 421
+        answer = page.goto(f"http://evil.example:{port}/")
+        assert answer is not None
+        assert answer.status == 421

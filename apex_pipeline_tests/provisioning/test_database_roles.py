@@ -1,0 +1,436 @@
+"""The roles of the pipeline's processes: what each may do, and that it is enough."""
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+
+import httpx
+import psycopg
+import pytest
+from click.testing import CliRunner
+from psycopg import errors
+
+from apex_pipeline.analytics.rollups.periods import DAILY, WEEKLY, Periods
+from apex_pipeline.analytics.rollups.refresh import refresh
+from apex_pipeline.cli.export import export
+from apex_pipeline.cli.provision import provision
+from apex_pipeline.cli.quarantine import quarantine
+from apex_pipeline.cli.reconcile import reconcile
+from apex_pipeline.cli.record import record
+from apex_pipeline.monitoring.doctor import trial_mark
+from apex_pipeline.monitoring.doctor.check_results import State
+from apex_pipeline.monitoring.doctor.postgres_state import Postgres
+from apex_pipeline.postgres.database import Database
+from apex_pipeline.postgres.store import connect
+from apex_pipeline.postgres.table_locks import MIGRATIONS, take
+from apex_pipeline.provisioning import database_roles
+from apex_pipeline.provisioning.databases import provision_database
+from apex_pipeline.settings.analytics import load_analysis_settings
+from apex_pipeline.sync.run import SyncOptions, run_sync
+from apex_pipeline_tests.postgres.test_writer_lock import login
+from apex_pipeline_tests.provisioning.test_analysts import as_url, named, powerless_url
+from apex_pipeline_tests.support.campaign_runs import sent
+from apex_pipeline_tests.support.ends import (
+    campaign_row,
+    emulator_settings,
+    environment,
+    execute,
+    insert,
+    insert_many,
+    marked,
+    query,
+)
+from apex_pipeline_tests.support.panel_server import TOKEN, served
+
+__all__ = ["powerless_url"]
+
+# A week of which all days are over.
+_TODAY = datetime.now(UTC).date()
+SUNDAY = _TODAY - timedelta(days=_TODAY.weekday() + 1)
+
+ALLOWED = """
+    apex_sync apex_panel apex_analyst
+    _yoyo_log                     -                  -           -
+    _yoyo_migration               r                  r           -
+    _yoyo_version                 -                  -           -
+    adopted_record                rad                r           -
+    analyst_object                r                  -           -
+    audit_anchor                  ra                 r           -
+    audit_event                   ra                 ra          -
+    audit_intent                  rawd               rawd        -
+    audit_lock                    w                  w           -
+    audit_verification            ra                 r           -
+    business_time_zone            raw                r           r
+    campaign_daily                r                  r           r
+    campaign_history_30d          r                  r           r
+    campaign_history_60d          r                  r           r
+    campaign_history_90d          r                  r           r
+    campaign_metrics              ra(exported_at)    ra          -
+    campaign_metrics_pending      r                  r           -
+    campaign_metrics_quarantine   rawd               r           -
+    campaign_name                 rawd               r           r
+    campaign_weekly               r                  r           r
+    cost_forecast                 r                  r           r
+    cost_forecast_campaign        r                  r           r
+    cost_forecast_day             rad                r           r
+    cost_forecast_horizon         r                  r           r
+    cost_forecast_outcome         r                  r           r
+    cost_forecast_part            rad                r           r
+    cost_forecast_score           rad                r           r
+    cost_forecast_total           rad                r           r
+    cost_forecast_training        rad                r           r
+    daily_campaign_rollup         rawd               r           r
+    daily_rollup_total            rawd               r           r
+    dataverse_finding             r                  r           -
+    dataverse_pacing              raw                r           -
+    dataverse_target              raw                r           -
+    foreign_record                rawd               r           -
+    migration_lock                -                  -           -
+    quarantined_campaign_metrics  r                  r           -
+    reconciliation_finding        rawd               r           -
+    reconciliation_lock           w                  -           -
+    reconciliation_progress       raw                r           -
+    reconciliation_run            raw                r           -
+    recording_lock                w                  w           -
+    rollup_comparison             raw                r           -
+    rollup_history                raw                r           -
+    rollup_source                 rad                r           -
+    sync_run                      raw                r           -
+    totals_daily                  r                  r           r
+    totals_weekly                 r                  r           r
+    v_campaign_metrics_pending    r                  r           -
+    weekly_campaign_rollup        rawd               r           r
+    weekly_rollup_total           rawd               r           r
+    writer_lock                   w                  -           -
+    yoyo_lock                     -                  -           -
+    zoned_campaign_daily          r                  r           -
+    zoned_campaign_weekly         r                  r           -
+"""
+# As Postgres abbreviates them; in brackets, the columns that may be updated.
+
+_LETTERS = {
+    "r": "SELECT",
+    "a": "INSERT",
+    "w": "UPDATE",
+    "d": "DELETE",
+    "D": "TRUNCATE",
+    "x": "REFERENCES",
+    "t": "TRIGGER",
+    "m": "MAINTAIN",
+}
+_HELD = f"""
+    SELECT relname, role, {
+    " || ".join(
+        f"CASE WHEN has_table_privilege(role, pg_class.oid, '{privilege}')"
+        f" THEN '{letter}' ELSE '' END"
+        for letter, privilege in _LETTERS.items()
+    )
+}, (
+        SELECT string_agg(attname, ',') FROM pg_attribute
+        WHERE attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped
+            AND has_column_privilege(role, attrelid, attname, 'UPDATE')
+            AND NOT has_table_privilege(role, attrelid, 'UPDATE')
+    )
+    FROM pg_class, unnest(ARRAY['apex_sync', 'apex_panel', 'apex_analyst']) AS role
+    WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'v', 'm', 'p', 'f')
+"""
+_ELSEWHERE = """
+    SELECT rolcanlogin OR rolsuper OR rolcreaterole OR rolcreatedb OR rolbypassrls
+            OR rolreplication,
+        has_schema_privilege(oid, 'public', 'CREATE'),
+        has_database_privilege(oid, current_database(), 'CREATE'),
+        (SELECT count(*) FROM pg_auth_members WHERE member = pg_roles.oid),
+        (SELECT count(*) FROM pg_class WHERE relowner = pg_roles.oid),
+        (SELECT count(*) FROM pg_class
+         WHERE relnamespace = 'public'::regnamespace AND CASE relkind WHEN 'S'
+            THEN has_sequence_privilege(pg_roles.oid, pg_class.oid, 'USAGE, UPDATE')
+            END),
+        has_function_privilege(oid, 'grant_analyst_access()', 'EXECUTE')
+    FROM pg_roles WHERE rolname = %s
+"""
+
+
+@pytest.fixture
+def provisioned_url(database_url: str) -> str:
+    outcome = provision_database(database_url, None, plan_only=False)
+    assert outcome.by_hand is None
+    return database_url
+
+
+@pytest.fixture
+def sync_url(provisioned_url: str) -> Iterator[str]:
+    """URL of a login that is a member of `apex_sync` and nothing else."""
+    with login(provisioned_url, "apex_sync") as url:
+        # Where nobody has the right to temporary tables, the role still has.
+        revoke = (
+            "DO $$BEGIN EXECUTE format('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC',"
+        )
+        execute(provisioned_url, f"{revoke} current_database()); END$$")
+        yield url
+
+
+@pytest.fixture
+def panel_url(provisioned_url: str) -> Iterator[str]:
+    with login(provisioned_url, "apex_panel") as url:
+        yield url
+
+
+def test_each_role_may_do_to_each_table_what_the_table_here_says(provisioned_url):
+    heading, *lines = ALLOWED.strip().splitlines()
+    expected = {
+        (name, role): allowed.removeprefix("-")
+        for name, *cells in map(str.split, lines)
+        for role, allowed in zip(heading.split(), cells, strict=True)
+    }
+    found = {
+        (name, role): letters + (f"({columns})" if columns else "")
+        for name, role, letters, columns in query(provisioned_url, _HELD)
+    }
+    assert found == expected
+
+
+@pytest.mark.parametrize("role", ["apex_sync", "apex_panel"])
+def test_a_role_is_a_group_without_any_power_besides(provisioned_url, role):
+    with psycopg.connect(provisioned_url) as connection:
+        found = connection.execute(_ELSEWHERE, [role]).fetchone()
+    assert found == (False, False, False, 0, 0, 0, False)
+
+
+def test_what_is_granted_is_named_for_every_table_and_view_of_ours(provisioned_url):
+    """A migration that adds a table has to say who may do what to it."""
+    made = {name.split()[0] for name in ALLOWED.strip().splitlines()[1:]}
+    internal = {"_yoyo_log", "_yoyo_version", "yoyo_lock"}
+    assert database_roles.PRIVILEGES.keys() == made - internal
+
+
+@pytest.mark.parametrize("role", ["sync_url", "panel_url"])
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE campaign_metrics SET cost_usd = 0",
+        "UPDATE campaign_metrics SET id = gen_random_uuid()",
+        "DELETE FROM campaign_metrics",
+        "TRUNCATE campaign_metrics",
+        "ALTER TABLE campaign_metrics DISABLE TRIGGER ALL",
+        "LOCK TABLE campaign_metrics IN ACCESS EXCLUSIVE MODE",
+        "LOCK TABLE migration_lock IN SHARE ROW EXCLUSIVE MODE",
+        "DELETE FROM sync_run",
+        "CREATE TABLE mine (a integer)",
+        "CREATE FUNCTION mine() RETURNS integer LANGUAGE sql AS 'SELECT 1'",
+        "COPY campaign_metrics TO PROGRAM 'cat'",
+        "CREATE ROLE mine",
+        "GRANT apex_sync TO apex_analyst",
+    ],
+)
+def test_what_a_process_needs_not_is_refused(request, role, statement):
+    url = request.getfixturevalue(role)
+    with (
+        psycopg.connect(url) as connection,
+        pytest.raises(errors.InsufficientPrivilege),
+    ):
+        connection.execute(statement.encode())
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE campaign_metrics SET exported_at = now()",
+        "LOCK TABLE writer_lock IN SHARE ROW EXCLUSIVE MODE",
+        "INSERT INTO sync_run (started_at, host) VALUES (now(), 'x')",
+        "DELETE FROM campaign_metrics_quarantine",
+    ],
+)
+def test_the_panel_can_neither_mark_nor_hold_up_the_sync(panel_url, statement):
+    with (
+        psycopg.connect(panel_url) as connection,
+        pytest.raises(errors.InsufficientPrivilege),
+    ):
+        connection.execute(statement.encode())
+
+
+@pytest.fixture
+def commands(sync_url, emulator, tmp_path, monkeypatch):
+    """Run commands as a member of `apex_sync`; what they print."""
+    for name, value in environment(emulator, sync_url, tmp_path / "state").items():
+        monkeypatch.setenv(name, value)
+
+    def run(command, *arguments: str) -> str:
+        ended = CliRunner().invoke(command, arguments, catch_exceptions=False)
+        assert ended.exit_code == 0, ended.output
+        return ended.output
+
+    return run
+
+
+def test_a_member_of_apex_sync_does_all_the_work(
+    commands, sync_url, emulator, provisioned_url, tmp_path
+):
+    insert_many(provisioned_url, 30)
+    insert(provisioned_url, [campaign_row(phase="x" * 17)])
+    with Database(sync_url, application_name="tests") as database:
+        for grain, last in ((DAILY, SUNDAY), (WEEKLY, SUNDAY - timedelta(days=6))):
+            first = SUNDAY - timedelta(days=20)
+            refresh(database, load_analysis_settings({}), Periods(grain, first, last))
+    with connect(sync_url) as store:
+        report = run_sync(
+            store, emulator_settings(emulator), tmp_path / "tokens.json", SyncOptions()
+        )
+    assert (report.failure, report.delivered, report.rejected) == (None, 30, 1)
+    assert len(marked(provisioned_url)) == 30
+    assert "1" in commands(quarantine, "list", "--json")
+    commands(quarantine, "release", "--all", "--yes")
+    commands(quarantine, "drop", "--all", "--yes", "--reason", "a test")
+    execute(provisioned_url, "UPDATE campaign_metrics SET tokens_in = tokens_in + 1")
+    commands(reconcile, "--repair")
+    assert len(marked(provisioned_url)) < 30
+    for dataset, lines in (("raw", 32), ("daily", 2)):
+        file = tmp_path / f"{dataset}.csv"
+        commands(export, dataset, "-o", str(file))
+        assert len(file.read_text().splitlines()) >= lines
+    file = tmp_path / "runs.jsonl"
+    file.write_text(json.dumps(sent()) + "\n")
+    commands(record, "--file", str(file))
+    assert query(provisioned_url, "SELECT count(*) FROM campaign_metrics") == [(32,)]
+
+
+def test_provisioning_by_a_role_that_owns_nothing_finds_all_there(commands):
+    assert commands(provision, "database") == "The database is up to date.\n"
+
+
+def test_a_member_of_apex_panel_shows_the_panel_and_records(
+    panel_url, provisioned_url, emulator, tmp_path
+):
+    execute(
+        provisioned_url,
+        "ALTER TABLE campaign_metrics DROP CONSTRAINT campaign_metrics_pkey",
+    )
+    variables = environment(emulator, panel_url, tmp_path / "state")
+    with (
+        served(variables, token=TOKEN) as url,
+        httpx.Client(
+            base_url=url, headers={"Authorization": f"Bearer {TOKEN}"}, timeout=60
+        ) as client,
+    ):
+        answer = client.post("/api/metrics/campaign", json=sent())
+        assert answer.status_code == 201, answer.text
+        for path in ("/", "/api/kpis", "/api/history", "/readyz", "/metrics"):
+            answer = client.get(path)
+            assert answer.status_code == 200, (path, answer.text)
+            assert "permission" not in answer.text
+    assert query(provisioned_url, "SELECT count(*) FROM campaign_metrics") == [(1,)]
+
+
+@pytest.mark.parametrize(
+    "table", ["writer_lock", "reconciliation_lock", "recording_lock", "migration_lock"]
+)
+def test_no_analyst_holds_up_anything_by_a_lock(provisioned_url, table):
+    with (
+        login(provisioned_url, "apex_analyst") as url,
+        psycopg.connect(url) as analyst,
+        pytest.raises(errors.InsufficientPrivilege),
+    ):
+        analyst.execute(f"LOCK TABLE {table} IN ROW SHARE MODE".encode())
+
+
+def test_the_former_lock_of_the_migrations_counts_where_its_holder_may_migrate(
+    database_url,
+):
+    with (
+        login(database_url) as url,
+        psycopg.connect(url) as anyone,
+        psycopg.connect(database_url, application_name="former") as owner,
+        psycopg.connect(database_url) as connection,
+    ):
+        anyone.execute("SELECT pg_advisory_xact_lock(730833204421056)")
+        assert take(connection, MIGRATIONS) is None
+        connection.rollback()
+        anyone.rollback()
+        owner.execute("SELECT pg_advisory_xact_lock(730833204421056)")
+        held = take(connection, MIGRATIONS)
+        assert held is not None
+        assert "application former" in held.holders
+
+
+def test_without_the_right_to_make_roles_provisioning_says_so_and_goes_on(
+    powerless_url, provisioned_url
+):
+    with psycopg.connect(provisioned_url, autocommit=True) as owner:
+        for role in ("apex_sync", "apex_panel"):
+            owner.execute(f"DROP OWNED BY {role}".encode())
+            owner.execute(f"ALTER ROLE {role} RENAME TO {role}_set_aside".encode())
+        try:
+            outcome = provision_database(powerless_url, None, plan_only=False)
+            assert "0013_locks" in outcome.names
+            assert outcome.by_hand is not None
+            assert "CREATE ROLE apex_sync NOLOGIN" in outcome.by_hand
+            assert "CREATE ROLE apex_panel NOLOGIN" in outcome.by_hand
+            for role in ("apex_sync", "apex_panel"):
+                owner.execute(f"CREATE ROLE {role} NOLOGIN".encode())
+            assert "The role apex_sync lacks SELECT on" in str(
+                provision_database(powerless_url, None, plan_only=True).by_hand
+            )
+            again = provision_database(powerless_url, None, plan_only=False)
+            assert again.by_hand is None
+        finally:
+            for role in ("apex_sync", "apex_panel"):
+                owner.execute(f"DROP OWNED BY {role}".encode())
+                owner.execute(f"DROP ROLE IF EXISTS {role}".encode())
+                owner.execute(f"ALTER ROLE {role}_set_aside RENAME TO {role}".encode())
+
+
+def test_what_belongs_to_somebody_else_is_named_and_the_rest_is_granted(database_url):
+    """A table that others made may stay theirs."""
+    with psycopg.connect(database_url, autocommit=True) as owner:
+        owner.execute("CREATE ROLE theirs")
+        owner.execute("CREATE ROLE provisioner LOGIN PASSWORD 'secret'")
+        owner.execute("GRANT ALL ON SCHEMA public TO provisioner")
+        for (table,) in owner.execute(
+            "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace"
+            " AND relkind IN ('r', 'v')"
+        ).fetchall():
+            keeper = "theirs" if table == "sync_run" else "provisioner"
+            owner.execute(f"ALTER TABLE {table} OWNER TO {keeper}".encode())
+        owner.execute("GRANT SELECT ON sync_run TO provisioner")
+        try:
+            with Database(
+                as_url(named(database_url, "provisioner")), application_name="tests"
+            ) as database:
+                problem = database_roles.grant(database)
+            assert problem is not None
+            assert "lacks SELECT on sync_run; " in problem
+            assert "campaign_metrics" not in problem
+        finally:
+            owner.execute("REASSIGN OWNED BY theirs, provisioner TO CURRENT_USER")
+            owner.execute("DROP OWNED BY theirs, provisioner")
+            owner.execute("DROP ROLE theirs, provisioner")
+
+
+def test_two_who_provision_at_once_do_not_trip_over_each_other(database_url):
+    with ThreadPoolExecutor(4) as pool:
+        outcomes = [
+            pool.submit(provision_database, database_url, None, plan_only=False)
+            for _ in range(4)
+        ]
+        assert [each.result().by_hand for each in outcomes] == [None] * 4
+
+
+def test_the_doctor_says_what_a_role_may_do_beyond_need(sync_url, provisioned_url):
+    member = Postgres(sync_url).role()
+    assert member.state is State.OK
+    assert member.measured.endswith("which may do nothing else")
+    owner = Postgres(provisioned_url).role()
+    assert owner.state is State.OK
+    for power in ("superuser", "create roles", "drop campaign_metrics", "delete rows"):
+        assert power in owner.measured
+    assert "apex_sync" in owner.measured
+
+
+def test_the_doctor_is_content_with_a_member_of_apex_sync(sync_url):
+    postgres = Postgres(sync_url)
+    for line in (postgres.reachable, postgres.migrations, postgres.relations):
+        assert line().state is State.OK
+    for line in (postgres.indexes, postgres.plan, postgres.unique_id):
+        assert line().state is State.OK
+    with Database(sync_url, application_name="tests") as database:
+        assert trial_mark.marks_take(database, datetime.now(UTC)).state is State.OK
