@@ -11,7 +11,6 @@ from apex_pipeline import __version__, redaction
 from apex_pipeline.cli.terminal import say
 from apex_pipeline.commands import COMMANDS, SUMMARIES
 from apex_pipeline.errors import ApexError, ConfigError
-from apex_pipeline.settings.variables import read_secrets
 
 BEGAN = time.monotonic()
 """When this process began; what a command loads is part of the time for its answer."""
@@ -65,6 +64,8 @@ def main(ctx: click.Context) -> None:
     if ctx.invoked_subcommand == "emulator":
         # It stands alone: it reads no settings and has a log of its own.
         return
+    from apex_pipeline.settings.variables import read_secrets  # noqa: PLC0415  as above
+
     variables.drop_blank_variables()
     read_secrets(os.environ)
     redaction.install()

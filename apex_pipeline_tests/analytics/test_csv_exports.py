@@ -248,7 +248,7 @@ def test_a_day_that_has_no_rollup_has_no_file_that_claims_it_was_quiet(
 ):
     late = LAST + timedelta(days=2)
     with pytest.raises(
-        ApexError, match=rf"not been made for .* to {late} in {ZONE} \(2"
+        ApexError, match=rf"not been computed for .* to {late} in {ZONE} \(2"
     ):
         export(database, settings, LAST, late)
     assert not settings.export_dir.exists()
@@ -359,8 +359,8 @@ def test_any_range_can_be_chosen_in_one_time_zone(
         ),
         ("daily", {"first": LAST, "last": FIRST}, "is after"),
         ("daily", {"days": 5}, "applies only to history"),
-        ("history", {"days": 0}, "1 to 3660 days, not 0"),
-        ("history", {"days": 10**6}, "1 to 3660 days"),
+        ("history", {"days": 0}, "days must be 1 to 3660, not 0"),
+        ("history", {"days": 10**6}, "days must be 1 to 3660"),
     ],
 )
 def test_what_makes_no_sense_is_refused(settings, name, chosen, text):
