@@ -66,7 +66,7 @@ def test_an_empty_id_or_key_is_refused_not_left_out(record, database_url):
     ended = record(*OPTIONS, "--id", "")
     assert ended.returncode == 1
     assert b"--id must be printable text of 1 to 255 characters" in ended.stderr
-    assert record(*OPTIONS, "--idempotency-key", "").returncode == 1
+    assert record(*OPTIONS, "--idempotency-key", "").returncode == 2
     assert query(database_url, COUNT) == [(0,)]
 
 
