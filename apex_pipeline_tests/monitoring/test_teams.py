@@ -102,7 +102,7 @@ def test_who_refuses_for_long_is_left_to_be_asked_later(channel, teams, dial):
 @pytest.mark.parametrize(
     ("status", "text"),
     [
-        (400, "take an Adaptive Card"),
+        (400, "accept an Adaptive Card"),
         (401, "open to anyone"),
         (403, "open to anyone"),
         (404, "APEX_TEAMS_WEBHOOK_URL"),

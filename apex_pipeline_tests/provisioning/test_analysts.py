@@ -176,7 +176,7 @@ def test_a_time_zone_that_is_not_computed_is_an_error_that_names_those_that_are(
     wrong = "SELECT * FROM campaign_history(14, 'America/New_York')"
     with pytest.raises(
         errors.InvalidParameterValue,
-        match="Rollups exist for UTC, not for America/New_York",
+        match="Rollups are made for UTC, not for America/New_York",
     ):
         analyst.execute(wrong)
     execute(database_url, "UPDATE business_time_zone SET name = 'Europe/Berlin'")
