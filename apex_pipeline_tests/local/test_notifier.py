@@ -85,7 +85,7 @@ def test_the_death_of_the_storage_itself_is_told_and_so_is_its_return(server, te
     email = Recorder("email")
     email.is_dead = True
     with (
-        Journal(server.url("postgres"), wait_seconds=0.1) as journal,
+        Journal(server.url("postgres"), wait_seconds=1) as journal,
         # So long that nothing but what is noted has it look.
         watching(journal, teams, email, interval_seconds=60) as notifier,
     ):
@@ -156,7 +156,7 @@ def signal_all(server: EmbeddedPostgres, number: signal.Signals) -> None:
 )
 def test_a_storage_that_does_not_answer_is_told_once(server, teams, fail, mend):
     with (
-        Journal(server.url("postgres"), wait_seconds=0.1) as journal,
+        Journal(server.url("postgres"), wait_seconds=1) as journal,
         watching(journal, teams, look_seconds=2.0),
     ):
         wait_until(lambda: journal.progress("apex up"))
