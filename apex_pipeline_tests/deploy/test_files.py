@@ -2,6 +2,7 @@
 
 import json
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -78,9 +79,12 @@ def test_the_demo_names_the_emulator_s_own_application():
     assert set(given) <= {variable.name for variable in VARIABLES}
 
 
-def test_the_image_installs_the_pinned_versions():
+def test_the_image_installs_what_the_project_needs_in_the_pinned_versions():
     constraints = pins((ROOT / "constraints.txt").read_text())
     image = pins((DEPLOY / "requirements.txt").read_text())
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    needed = project["dependencies"] + project["optional-dependencies"]["emulator"]
+    assert {re.split(r"[^\w.-]", each)[0].lower() for each in needed} <= set(image)
     # uv pins these for other systems than the constraints were made on.
     assert {name for name in image if name not in constraints} <= {
         "colorama",
