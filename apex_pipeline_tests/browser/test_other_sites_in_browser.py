@@ -15,7 +15,7 @@ from apex_pipeline_tests.web_gate.test_web_gate import served
 
 pytestmark = pytest.mark.browser
 
-_MUTATION = "mutation { setAutoMaterializePaused(paused: true) { __typename } }"
+_MUTATION = "mutation { setAutoMaterializePaused(paused: WANTED) }"
 _REPORT = "report_asset_materialization/forged"
 
 _EVERY_WAY = """
@@ -110,38 +110,37 @@ def _reported(home: Path, asset: str) -> bool:
     return found is not None
 
 
+def _is_paused(ui: str) -> bool:
+    query = {"query": "{ instance { autoMaterializePaused } }"}
+    answer = httpx.post(f"{ui}/graphql", json=query).json()
+    paused: bool = answer["data"]["instance"]["autoMaterializePaused"]
+    return paused
+
+
 @pytest.mark.parametrize("host", ["evil.example", "localhost", "127.0.0.1"])
 def test_no_page_of_another_site_does_or_reads_anything(
     tmp_path, page, other_site, host
 ):
     answers: list[tuple[str, int]] = []
     with served(tmp_path, None) as ui:
-        page.on(
-            "response",
-            lambda answer: answers.append((answer.url, answer.status)),
-        )
+        before = _is_paused(ui)
+        mutation = _MUTATION.replace("WANTED", str(not before).lower())
+        page.on("response", lambda answer: answers.append((answer.url, answer.status)))
         page.goto(f"http://{host}:{other_site}/")
-        tried = page.evaluate(_EVERY_WAY, [ui, _MUTATION, f"{ui}/{_REPORT}"])
+        tried = page.evaluate(_EVERY_WAY, [ui, mutation, f"{ui}/{_REPORT}"])
         theirs = [status for url, status in answers if "graphql" in url or "rep" in url]
         assert theirs
         assert set(theirs) <= {403, 405, 415, 421}
         assert tried["socket"] == "refused"
         assert (tried["json"], tried["read"]) == ("blocked", "blocked")
         assert tried["image"] == tried["script"] == "failed"
-        asked = httpx.post(
-            f"{ui}/graphql", json={"query": "{ autoMaterializePaused }"}
-        ).json()
-        before = asked["data"]["autoMaterializePaused"]
+        assert _is_paused(ui) is before
         assert not _reported(tmp_path, "forged")
         # The same, asked by this machine's own user, does what the page wanted.
         httpx.post(f"{ui}/{_REPORT}", json={})
         assert _reported(tmp_path, "forged")
-        wanted = {"query": _MUTATION.replace("true", str(not before).lower())}
-        httpx.post(f"{ui}/graphql", json=wanted).raise_for_status()
-        again = httpx.post(
-            f"{ui}/graphql", json={"query": "{ autoMaterializePaused }"}
-        ).json()
-        assert again["data"]["autoMaterializePaused"] is not before
+        httpx.post(f"{ui}/graphql", json={"query": mutation}).raise_for_status()
+        assert _is_paused(ui) is not before
 
 
 def test_a_name_made_to_point_here_gets_nothing(tmp_path, page):
