@@ -362,8 +362,13 @@ class Rows(RuleBasedStateMachine):
         assert self.put_aside() == bad
         self.stale.clear()
         self.a_marked_row_is_in_dataverse_as_it_is()
+        self._leave_store()
 
     # How it is done, and what is read
+
+    def _leave_store(self) -> None:
+        if self.store is not self.ends.store:
+            self.store.close()
 
     def run(self, part=None, *, limit=None, death=None) -> SyncReport | None:
         """One run in this process; None if it died."""
@@ -386,7 +391,9 @@ class Rows(RuleBasedStateMachine):
                 options,
             )
         except* Killed:
-            pass
+            # The next process opens its own; this one's has given up.
+            self._leave_store()
+            self.store = connect(self.ends.url)
         self.note_deliveries(before)
         return report
 
