@@ -90,13 +90,13 @@ def whole(uninterrupted, emulator, make, api):
 
 @pytest.mark.parametrize("write", range(WRITES - 1))
 def test_the_next_run_finishes_what_a_killed_one_began(
-    whole, emulator, api, make, tmp_path, write
+    whole, emulator, api, make, database_url, tmp_path, write
 ):
     methods = whole["methods"]
     assert sum(method != "GET" for method in methods) == WRITES
     emulator.clear_requests()
     hold_the_request_after(emulator, methods, write)
-    variables = environment(emulator, "postgresql://u@h/d", tmp_path / "state") | {
+    variables = environment(emulator, database_url, tmp_path / "state") | {
         "AZURE_CLIENT_ID": APPLICATION,
         "AZURE_CLIENT_SECRET": SECRET,
         "APEX_ADMIN_TENANT_ID": emulator.tenant_id,
