@@ -2,6 +2,7 @@
 
 import asyncio
 import selectors
+import threading
 import time
 from collections.abc import Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -38,7 +39,13 @@ class SimulatedTime:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._selector = _JumpingSelector()
-        monkeypatch.setattr(time, "monotonic", lambda: self._selector.now)
+        real, ours = time.monotonic, threading.get_ident()
+        # A server of the tests in another thread would wait for a moment of our clock.
+        monkeypatch.setattr(
+            time,
+            "monotonic",
+            lambda: self._selector.now if threading.get_ident() == ours else real(),
+        )
 
     @property
     def now(self) -> float:
