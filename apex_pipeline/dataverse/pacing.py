@@ -23,6 +23,7 @@ DEFAULT_CONCURRENCY = 4
 
 _BUCKET_SECONDS = 5.0
 _RESERVE = 0.02
+_LEAST_LEARNED = 0.02
 _RECENT_ANSWERS = 8
 _RECENT_SECONDS = 10.0
 _PROBE_SECONDS = 15.0
@@ -55,6 +56,7 @@ class _Budget:
     def __init__(self, documented: float, reserve: float) -> None:
         self._refill_per_second = documented / WINDOW_SECONDS
         self._reserve = reserve
+        self._least = documented * _LEAST_LEARNED
         self._spent: deque[tuple[float, float]] = deque()
         self._total = 0.0
         # The amounts that entered and left the window since the start; they bring an
@@ -79,9 +81,13 @@ class _Budget:
         self._told.append((now, remaining, self._entered, self._expired))
 
     def refused(self, now: float) -> None:
-        """Learn the budget from a refusal: what was spent so far, minus a margin."""
+        """Learn the budget from a refusal: what was spent so far, minus a margin.
+
+        An early refusal is about what others spent. `Retry-After` says for how long, and
+        a budget learned from it would stop us for a whole window.
+        """
         self._slide(now)
-        if not self._told:
+        if not self._told and self._total >= self._least:
             self._learned = self._total * (1 - self._reserve)
             self._learned_at = now
 

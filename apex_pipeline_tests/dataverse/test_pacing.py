@@ -195,6 +195,21 @@ def test_retry_after_stops_everybody_and_halves_once():
     assert pacer.wait(32.0) == 0.0
 
 
+@pytest.mark.parametrize("before", [0, 1, 20])
+def test_a_refusal_early_on_stops_us_for_as_long_as_it_says(before):
+    pacer = Pacer()
+    for number in range(before):
+        pacer.started(float(number))
+        pacer.finished(number + 0.5, 0.5)
+    pacer.started(50.0)
+    pacer.throttled(51.0, 1.0, Facet.REQUESTS)
+    for number in range(100):
+        at = 52.0 + number
+        assert pacer.wait(at) == 0
+        pacer.started(at)
+        pacer.finished(at + 0.5, 0.5)
+
+
 def test_a_longer_retry_after_extends_the_pause_and_a_shorter_does_not_cut_it():
     pacer = refused(at=0.0, retry_after=30.0)
     pacer.started(0.0)
