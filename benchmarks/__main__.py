@@ -31,7 +31,7 @@ how to measure it yourself.
 
 ```sh
 pip install -e '.[local,dev]' -r benchmarks/requirements.txt
-python -m benchmarks              # all, about 15 minutes; writes this page
+python -m benchmarks              # all; writes this page
 python -m benchmarks speed limits # by name
 python -m benchmarks --quick      # a trial; writes nothing
 ```
