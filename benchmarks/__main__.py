@@ -31,7 +31,7 @@ how to measure it yourself.
 
 ```sh
 pip install -e '.[local,dev]' -r benchmarks/requirements.txt
-python -m benchmarks              # all, about 15 minutes; writes this page
+python -m benchmarks              # all; writes this page
 python -m benchmarks speed limits # by name
 python -m benchmarks --quick      # a trial; writes nothing
 ```
@@ -89,8 +89,8 @@ def faults(bench: Bench, effort: Effort, tell: Tell) -> str:
     """Delivery while the service fails."""
     lines = tables.fault_table(bench, effort, tell)
     note = (
-        "20 ms a request and 1 ms a row. A row counts as lost if its contender ended "
-        "without delivering it; ours would deliver it with the next run. A bad row that "
+        "20 ms a request and 1 ms a row. The first request of a delivery is spared. A row "
+        "counts as lost if its contender ended without delivering it; ours would deliver it with the next run. A bad row that "
         "was put aside by itself is not lost.\n"
     )
     return "\n".join([f"## Faults\n\n{note}", *lines])

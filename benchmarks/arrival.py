@@ -34,7 +34,24 @@ _WAITS = """
     SELECT extract(epoch FROM exported_at - created_at)::float8 FROM campaign_metrics
     WHERE exported_at IS NOT NULL
 """
+_RUNS = """
+    SELECT pipeline_name, count(*), avg(rows)::float8
+    FROM (
+        SELECT pipeline_name, run_id, count(*) AS rows
+        FROM runs JOIN event_logs USING (run_id)
+        WHERE status = 'SUCCESS' AND runs.start_time >= %s
+        GROUP BY pipeline_name, run_id
+    ) AS each_run
+    GROUP BY pipeline_name ORDER BY pipeline_name
+"""
+_BUSY = """
+    SELECT count(*),
+        count(*) FILTER (WHERE status NOT IN ('SUCCESS', 'FAILURE', 'CANCELED'))
+    FROM runs
+"""
 _TRAIL_SECONDS = 40
+_SETTLING_SECONDS = 300
+_CALM_SECONDS = 5
 
 
 def main() -> None:
@@ -54,10 +71,12 @@ def main() -> None:
         )
         try:
             url = storage(folder)
-            time.sleep(30)
+            settle(url)
             before = sample(up.pid, url)
+            began = time.time()
             waits = write_and_wait(folder, given.minutes)
             after = sample(up.pid, url)
+            runs = rows_of_runs(url, began)
         finally:
             up.send_signal(signal.SIGINT)
             up.wait()
@@ -67,6 +86,26 @@ def main() -> None:
         f"P95 {waits[int(0.95 * (len(waits) - 1))]:.1f} s, longest {waits[-1]:.1f} s"
     )
     print_difference(before, after)
+    for job, number, rows in runs:
+        print(f"{job}: {number} runs, {rows:.0f} event-log rows a run")
+
+
+def settle(url: str) -> None:
+    """Wait until the runs that follow a first start have ended."""
+    for _ in range(_SETTLING_SECONDS):
+        time.sleep(1)
+        with psycopg.connect(url) as connection:
+            row = connection.execute(_BUSY).fetchone() or (0, 1)
+        if row[0] and not row[1]:
+            time.sleep(_CALM_SECONDS)
+            return
+    raise TimeoutError("the first runs have not ended")
+
+
+def rows_of_runs(url: str, since: float) -> list[tuple[str, int, float]]:
+    """By job: successful runs that started since then, and event-log rows of each."""
+    with psycopg.connect(url) as connection:
+        return [(str(j), n, r) for j, n, r in connection.execute(_RUNS, [since])]
 
 
 def write_and_wait(folder: Path, minutes: float) -> list[float]:

@@ -31,6 +31,9 @@ _SECONDS_APART = 1.0
 """`Retry-After` is a whole number of seconds, so a request within the first second after a
 429 ignores it, whatever its value."""
 
+_NOTICING_SECONDS = 0.2
+"""A request that arrives this soon after a 429 was sent before its client knew of it."""
+
 TITLES = {
     "ours": "**apex_pipeline**, from Postgres to the mark",
     "sdk": "Microsoft's SDK 1.1.0 as it comes, one call with all rows",
@@ -61,7 +64,7 @@ class Result:
         landed: Rows that are in Dataverse, each counted once.
         twice: Records beyond the first of a row.
         in_flight: Most writes that were under way at once.
-        ignored: Requests within a second after a 429.
+        ignored: Requests within a second after a 429 that could have known of it.
         stopped: The error that ended the contender; empty if it finished.
     """
 
@@ -320,7 +323,8 @@ def _result(service: ServedEmulator, rows: int, said: dict[str, Any]) -> Result:
         most = max(most, under_way)
     refusals = [e["at"] + e["seconds"] for e in writes if e["status"] == 429]
     ignored = sum(
-        any(0 < each["at"] - at < _SECONDS_APART for at in refusals) for each in writes
+        any(_NOTICING_SECONDS < each["at"] - at < _SECONDS_APART for at in refusals)
+        for each in writes
     )
     return Result(
         rows=rows,

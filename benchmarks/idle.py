@@ -122,6 +122,7 @@ def _name(command: list[str]) -> str:
         ("code-server", "code server and runs"),
         ("grpc", "code server and runs"),
         ("execute_run", "code server and runs"),
+        ("multiprocessing", "code server and runs"),
     ):
         if sign in line:
             return name

@@ -156,7 +156,8 @@ def fault_table(bench: Bench, effort: Effort, tell: Tell) -> list[str]:
     lines = [_FAULT_HEAD]
     for kind, options in kinds.items():
         for name in _present(bench) if effort.rivals else ("ours",):
-            rows = 2000 if name != "flow" else 500
+            # Sixty requests of a hundred rows, so that faults hit all of them.
+            rows = 6000 if name != "flow" else 1000
             rows = max(int(rows * max(effort.scale, 0.5)), 100)
             found = deliver(bench, name, fast, rows, **options)  # type: ignore[arg-type]  # by keyword
             line = _fault_row(kind, name, found)
