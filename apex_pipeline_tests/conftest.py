@@ -18,9 +18,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from apex_pipeline.local.embedded_postgres import EmbeddedPostgres
 from apex_pipeline.postgres import migrations
-from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.store import Store, connect
-from apex_pipeline.provisioning import database_roles
 from apex_pipeline.redaction import OURS
 from apex_pipeline_tests.support.dagster_storage import (
     dagster_database,
@@ -143,10 +141,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostg
 def migrated_database(postgres: EmbeddedPostgres) -> str:
     """Name of a database with the whole schema, to copy from; never connect to it."""
     postgres.create_database(_MIGRATED)
-    url = postgres.url(_MIGRATED)
-    migrations.apply(url)
-    with Database(url, application_name="tests") as database:
-        assert database_roles.grant(database) is None
+    migrations.apply(postgres.url(_MIGRATED))
     return _MIGRATED
 
 

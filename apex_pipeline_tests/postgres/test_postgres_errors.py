@@ -89,7 +89,7 @@ def test_a_table_that_is_not_as_it_should_be_is_told_in_one_sentence(
 
 
 def test_a_renamed_column_is_found_by_provision_and_doctor(database_url):
-    assert provision_database(database_url, None, plan_only=True).by_hand is None
+    assert provision_database(database_url, None, plan_only=False).by_hand is None
     execute(database_url, RENAMED)
 
     for plan_only in (True, False):
