@@ -49,6 +49,7 @@ from apex_pipeline.monitoring.doctor.postgres_state import Postgres
 from apex_pipeline.monitoring.doctor.runner import PATIENCE_SECONDS, examine
 from apex_pipeline.monitoring.doctor.web_server import heartbeats_seen_by
 from apex_pipeline.monitoring.facts import LATE
+from apex_pipeline.postgres.database import Database
 from apex_pipeline.settings import (
     CLIENTS_FILE,
     DataverseSettings,
@@ -135,6 +136,11 @@ def look(environment: Mapping[str, str], around: Surroundings) -> list[Line]:
 def database_checks(url: str, around: Surroundings) -> Iterator[Check]:
     """The checks of the Postgres that holds the metrics."""
     postgres = Postgres(url)
+
+    def now_in(look: Callable[[Database, datetime], Finding]) -> Finding:
+        with postgres.open_database() as database:
+            return look(database, around.now())
+
     yield Check(
         "database",
         "answers, Postgres 14 or later",
@@ -179,15 +185,11 @@ def database_checks(url: str, around: Surroundings) -> Iterator[Check]:
         ("tables and views",),
     )
 
-    def marks_take() -> Finding:
-        with postgres.open_database() as database:
-            return trial_mark.marks_take(database, around.now())
-
     yield Check(
         "marks",
         "a delivered row can be marked",
         trial_mark.REMEDY,
-        marks_take,
+        partial(now_in, trial_mark.marks_take),
         ("tables and views",),
     )
     yield Check(
@@ -205,27 +207,19 @@ def database_checks(url: str, around: Surroundings) -> Iterator[Check]:
         ("database",),
     )
 
-    def last_success() -> Finding:
-        with postgres.open_database() as database:
-            return recent_delivery.last_success(database, around.now())
-
     yield Check(
         "last success",
         f"no row is pending for more than {_minutes(LATE)} without one",
         "Run `apex sync` and read its message.",
-        last_success,
+        partial(now_in, recent_delivery.last_success),
         ("tables and views",),
     )
-
-    def trail() -> Finding:
-        with postgres.open_database() as database:
-            return audit_trail.last_result(database, around.now())
 
     yield Check(
         "audit trail",
         "unbroken, verified and anchored within two days",
         audit_trail.REMEDY,
-        trail,
+        partial(now_in, audit_trail.last_result),
         ("tables and views",),
     )
 
