@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import LiteralString
 
 import psycopg
-from psycopg import errors
+from psycopg import errors, sql
 
 from apex_pipeline.postgres.lock_holders import (
     advisory_lock_holders,
@@ -27,36 +27,28 @@ class Guard:
 
     Attributes:
         table: Name of the empty table.
-        lock: Locks it, or fails at once.
-        former_lock: Takes the advisory lock of the release before this one, which may
+        former_key: Number of the advisory lock of the release before this one, which may
             still run elsewhere.
-        former_key: The number of that lock.
     """
 
     table: LiteralString
-    lock: LiteralString
-    former_lock: LiteralString
     former_key: int
 
+    @property
+    def lock(self) -> sql.Composed:
+        """Locks the table, or fails at once."""
+        statement = sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE NOWAIT")
+        return statement.format(sql.Identifier(self.table))
 
-WRITER = Guard(
-    table="writer_lock",
-    lock="LOCK TABLE writer_lock IN SHARE ROW EXCLUSIVE MODE NOWAIT",
-    former_lock="SELECT pg_try_advisory_xact_lock(730833204421057)",
-    former_key=730833204421057,
-)
-RECONCILIATION = Guard(
-    table="reconciliation_lock",
-    lock="LOCK TABLE reconciliation_lock IN SHARE ROW EXCLUSIVE MODE NOWAIT",
-    former_lock="SELECT pg_try_advisory_xact_lock(730833204421058)",
-    former_key=730833204421058,
-)
-MIGRATIONS = Guard(
-    table="migration_lock",
-    lock="LOCK TABLE migration_lock IN SHARE ROW EXCLUSIVE MODE NOWAIT",
-    former_lock="SELECT pg_try_advisory_xact_lock(730833204421056)",
-    former_key=730833204421056,
-)
+    @property
+    def former_lock(self) -> sql.Composed:
+        """Takes the former lock, and tells whether it was free."""
+        return sql.SQL("SELECT pg_try_advisory_xact_lock({})").format(self.former_key)
+
+
+WRITER = Guard("writer_lock", 730833204421057)
+RECONCILIATION = Guard("reconciliation_lock", 730833204421058)
+MIGRATIONS = Guard("migration_lock", 730833204421056)
 
 
 @dataclass(frozen=True, slots=True)
