@@ -1,7 +1,8 @@
 """`$filter` over definitions, which are JSON objects rather than rows.
 
 From "Query table definitions using the Web API": enumerations are written with their
-namespace, and complex properties are reached by a path.
+namespace, and complex properties are reached by a path. Microsoft's Python SDK writes the
+type of a column as a string.
 """
 
 import operator as operators
@@ -42,10 +43,9 @@ def matches(node: Node, definition: Mapping[str, object], kind: str) -> bool:
         kind: Its type, for the messages.
     """
     match node:
-        case Logical("and", operands):
-            return {True} == {matches(each, definition, kind) for each in operands}
-        case Logical(_, operands):
-            return True in {matches(each, definition, kind) for each in operands}
+        case Logical(joined, operands):
+            found = {matches(each, definition, kind) for each in operands}
+            return found == {True} if joined == "and" else True in found
         case Negation(operand):
             return not matches(operand, definition, kind)
         case Comparison(operator, Property(name), Literal() as literal):
@@ -63,7 +63,8 @@ def _compare(operator: str, path: str, value: object, literal: Literal) -> bool:
         left: Any = value is None
         right: Any = True
     elif enumeration or literal.edm.startswith(_CRM):
-        if literal.edm != f"{_CRM}{enumeration}":
+        plain = "Edm.String" if path == "AttributeType" else None
+        if literal.edm not in (f"{_CRM}{enumeration}", plain):
             raise errors.incompatible(
                 f"{_CRM}{enumeration}" if enumeration else _edm(value),
                 literal.edm,
@@ -81,15 +82,14 @@ def _compare(operator: str, path: str, value: object, literal: Literal) -> bool:
         right = float(literal.text) if number else literal.text
     else:
         left, right = str(value).lower(), literal.text.lower()
-    compared: bool = getattr(operators, operator)(left, right)
-    return compared
+    return bool(getattr(operators, operator)(left, right))
 
 
 def _enumeration(path: str) -> str | None:
     steps = path.split("/")
     if steps[0] == "CascadeConfiguration" and len(steps) == 2:
         return "CascadeType"
-    return _ENUMERATIONS.get("/".join(steps[-2:])) or _ENUMERATIONS.get(path)
+    return _ENUMERATIONS.get("/".join(steps[-2:]))
 
 
 def _edm(value: object) -> str:

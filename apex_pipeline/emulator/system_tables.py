@@ -53,11 +53,11 @@ Solution 7100 none Solution FriendlyName! UniqueName Description:2000 Version:25
 SolutionComponent 7103 none - SolutionId:solution ObjectId:Uniqueidentifier ComponentType:Integer
 SdkMessage 4606 none - Name!:256
 SdkMessageFilter 4607 none - PrimaryObjectTypeCode:128 SdkMessageId:sdkmessage
-Account 1 user Account Name!:160 AccountNumber:20 EMailAddress1:100 Telephone1:50 WebSiteURL Address1_City:80 Description:Memo NumberOfEmployees:Integer Revenue:Money CreditOnHold:Boolean PrimaryContactId:contact ParentAccountId:account
+Account 1 user Account Name!:160 AccountNumber:20 EMailAddress1:100 Telephone1:50 WebSiteURL Address1_City:80 Description:Memo NumberOfEmployees:Integer Revenue:Money CreditOnHold:Boolean LastOnHoldTime:DateTime PrimaryContactId:contact ParentAccountId:account
 Contact 2 user Contact FullName!:160 FirstName:50 LastName:50 JobTitle:100 EMailAddress1:100 Telephone1:50 Address1_City:80 Description:Memo ParentCustomerId:account,contact
 """  # one line each
 _MONEY = {"MaxValue": 10**11, "Precision": 4}
-_TYPES = frozenset({"Boolean", "Integer", "Memo", "Money", "Uniqueidentifier"})
+_TYPES = {"Boolean", "DateTime", "Integer", "Memo", "Money", "Uniqueidentifier"}
 
 
 def _column(text: str) -> dict[str, Any]:

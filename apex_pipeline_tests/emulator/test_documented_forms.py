@@ -282,6 +282,9 @@ def test_enumerations_carry_their_namespace(api):
     text = f"AttributeType eq {CRM}.AttributeTypeCode'Decimal'"
     found = api.get(f"{TABLE}?$expand=Attributes($select=LogicalName;$filter={text})")
     assert len(found.json()["Attributes"]) == 2
+    plain = "AttributeType eq 'Decimal'"  # as Microsoft's Python SDK writes it
+    found = api.get(f"{TABLE}/Attributes?$select=LogicalName&$filter={plain}")
+    assert len(names(found, "LogicalName")) == 2
     required = f"{CRM}.AttributeRequiredLevel'ApplicationRequired'"
     url = f"{TABLE}/Attributes?$select=LogicalName&$filter=RequiredLevel/Value eq "
     assert len(names(api.get(url + required), "LogicalName")) == 13

@@ -206,3 +206,50 @@ def test_batches(client, emulator):
     batch.dataframe.delete("account", pd.Series(ids), use_bulk_delete=False)
     assert not batch.execute().has_errors
     assert [each["name"] for each in emulator.records("account")] == ["Babbage & Co."]
+
+
+def test_dataframe_operations(client):
+    names = ["Contoso", "Fabrikam", "Northwind"]
+    held = [pd.Timestamp("2024-06-15 10:30:00"), None, pd.Timestamp("2024-12-01")]
+    sites = ["https://contoso.example", None, "https://northwind.example"]
+    frame = pd.DataFrame({"name": names, "websiteurl": sites, "lastonholdtime": held})
+    frame["accountid"] = client.dataframe.create("account", frame)
+
+    def accounts(column):
+        query = client.query.builder("account").select("name", column)
+        found = query.order_by("name").execute().to_dataframe()
+        return found[column].fillna("").tolist()
+
+    assert accounts("lastonholdtime") == [
+        *("2024-06-15T10:30:00Z", "", "2024-12-01T00:00:00Z"),
+    ]
+    first = frame[["accountid"]].head(1).assign(websiteurl=None, telephone1="555")
+    client.dataframe.update("account", first, id_column="accountid")
+    assert accounts("websiteurl") == [sites[0], "", sites[2]]
+    assert accounts("telephone1") == ["555", "", ""]
+    client.dataframe.update("account", first, id_column="accountid", clear_nulls=True)
+    assert accounts("websiteurl") == ["", "", sites[2]]
+    client.dataframe.delete("account", frame["accountid"], use_bulk_delete=False)
+    assert list(client.records.list("account")) == []
+
+
+def test_sql_examples_discover_columns_and_ways_to_expand(client):
+    client.tables.create("new_Team", {"new_Code": "string", "new_Budget": "decimal"})
+    client.tables.create("new_Job", {"new_Hours": "int"})
+    client.tables.create_lookup_field(
+        referencing_table="new_Job",
+        lookup_field_name="new_TeamId",
+        referenced_table="new_Team",
+        display_name="Team",
+    )
+    columns = {
+        each["name"]: each["type"] for each in client.query.sql_columns("new_Team")
+    }
+    assert (columns["new_code"], columns["new_budget"]) == ("String", "Decimal")
+    ways = {each["nav_property"] for each in client.query.odata_expands("new_Job")}
+    assert "new_TeamId" in ways
+    team = client.records.create("new_Team", {"new_Code": "ALPHA"})
+    bound = {"new_TeamId@odata.bind": f"/new_teams({team})"}
+    client.records.create("new_Job", {"new_Hours": 8, **bound})
+    (job,) = client.records.list("new_Job", expand=["new_TeamId"])
+    assert job["new_TeamId"]["new_code"] == "ALPHA"
