@@ -200,6 +200,13 @@ def database_checks(url: str, around: Surroundings) -> Iterator[Check]:
         ("tables and views",),
     )
     yield Check(
+        "database schema",
+        "not everybody may create objects there",
+        _PROVISION_DATABASE,
+        postgres.schema,
+        ("tables and views",),
+    )
+    yield Check(
         "clock of Postgres",
         _SKEW,
         _CLOCK,

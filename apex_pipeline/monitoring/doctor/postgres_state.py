@@ -71,6 +71,13 @@ _BEYOND_NEED = """
     WHERE rolname = current_user AND pg_class.oid = to_regclass('campaign_metrics')
 """
 
+# So it is in databases that Postgres 14 or older has made, wherever they run now.
+_OPEN_TO_ALL = """
+    SELECT nspname FROM pg_namespace, aclexplode(nspacl) AS entry
+    WHERE nspname = current_schema() AND entry.grantee = 0
+        AND entry.privilege_type = 'CREATE'
+"""
+
 
 class Postgres:
     """Probes of one database, each on its own connection."""
@@ -183,6 +190,26 @@ class Postgres:
         return ok(
             f"{name}, which may also: {', '.join(beyond)}. To give it less, use a member "
             "of apex_sync"
+        )
+
+    def schema(self) -> Finding:
+        """See whether any login may create objects beside our tables.
+
+        A function of theirs that fits a call better than the one that is meant runs with
+        the rights of whoever calls it.
+        """
+
+        def ask(connection: psycopg.Connection) -> str | None:
+            row = connection.execute(_OPEN_TO_ALL).fetchone()
+            return None if row is None else str(row[0])
+
+        name = self._ask(ask)
+        if name is None:
+            return ok("only roles that were granted it may create objects")
+        return warning(
+            f"every role of the database may create objects in the schema {name}",
+            "If no other program relies on it, run as the schema's owner: REVOKE CREATE "
+            f"ON SCHEMA {name} FROM PUBLIC.",
         )
 
     def clock(self, now: Callable[[], datetime]) -> Finding:
