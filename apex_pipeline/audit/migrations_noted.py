@@ -39,14 +39,20 @@ def note_migrations(
     act = uuid4()
 
     def note(connection: Connection) -> None:
-        is_pruned = connection.exec_driver_sql(_IS_PRUNED).scalar_one()
-        unnoted = (
-            [] if is_pruned else connection.exec_driver_sql(_UNNOTED).scalars().all()
-        )
-        names = sorted({*unnoted, *applied})
+        names = unnoted(connection, applied)
         if names:
-            subject: dict[str, Json] = {"database": "metrics", "migrations": names}
+            subject: dict[str, Json] = {
+                "database": "metrics",
+                "migrations": list[Json](names),
+            }
             counts = {"migrations": len(names)}
             append(connection, Event(Action.PROVISION, author, subject, counts), act)
 
     database.transact(note, repeatable=True)
+
+
+def unnoted(connection: Connection, applied: Collection[str] = ()) -> list[str]:
+    """The names of what was applied just now, and of what no event names yet."""
+    is_pruned = connection.exec_driver_sql(_IS_PRUNED).scalar_one()
+    found = [] if is_pruned else connection.exec_driver_sql(_UNNOTED).scalars().all()
+    return sorted({*found, *applied})

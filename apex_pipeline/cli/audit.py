@@ -208,6 +208,12 @@ def prune(*, yes: bool) -> None:
         if cut is None:
             say("No event is that old and covered by an anchor.")
             return
+        if not database.ask(retention.may_prune):
+            raise ConfigError(
+                "The role in DATABASE_URL may not prune: only the owner of audit_event may "
+                f"delete events. Nothing was deleted; {cut.events:,} events are older than "
+                "APEX_AUDIT_KEEP. Run `apex audit prune` with the owner's DATABASE_URL."
+            )
         if not yes:
             if not sys.stdin.isatty():
                 raise click.UsageError(

@@ -14,6 +14,7 @@ from apex_pipeline.command_options.provision_options import ProvisionForm
 from apex_pipeline.provisioning.administrator import load_administrator
 from apex_pipeline.provisioning.audited import provision_audited
 from apex_pipeline.provisioning.databases import (
+    DatabaseOutcome,
     provision_database as provision_postgres,
 )
 from apex_pipeline.provisioning.dataverse import Outcome
@@ -48,7 +49,7 @@ def provision(ctx: click.Context, *, form: ProvisionForm, as_json: bool) -> None
 @takes(ProvisionForm)
 @AS_JSON
 def provision_database(*, form: ProvisionForm, as_json: bool) -> None:
-    """Apply the pending migrations in sql/.
+    """Apply the pending migrations in sql/, and create the database roles.
 
     An existing campaign_metrics keeps its rows, types and indexes. Only what is missing
     is added, without long locks. Needs only DATABASE_URL. If DAGSTER_POSTGRES_URL is
@@ -92,18 +93,26 @@ def _database(*, plan: bool, as_json: bool) -> dict[str, list[str]]:
             read_variable(os.environ, "DAGSTER_POSTGRES_URL"),
             plan_only=plan,
         )
-    names, problem = outcome.names, outcome.by_hand
-    document = {"pending" if plan else "applied": names}
-    if problem:
-        document["by_hand"] = [problem]
+    document = {
+        "pending" if plan else "applied": outcome.names,
+        "created": outcome.created,
+        "granted": outcome.granted,
+    }
+    if outcome.by_hand:
+        document["by_hand"] = [outcome.by_hand]
     if not as_json:
-        for name in names:
-            say(f"{'would be applied' if plan else 'applied'}: {name}")
-        if problem:
-            say(f"fix by hand: {problem}")
-        elif not names:
-            say("The database is up to date.")
+        for line in _database_lines(outcome, "would be " if plan else ""):
+            say(line)
     return document
+
+
+def _database_lines(outcome: DatabaseOutcome, mood: str) -> list[str]:
+    lines = [f"{mood}applied: {name}" for name in outcome.names]
+    lines += [f"{mood}created: role {role}" for role in outcome.created]
+    lines += [f"{mood}granted: {each}" for each in outcome.granted]
+    if outcome.by_hand:
+        lines.append(f"fix by hand: {outcome.by_hand}")
+    return lines or ["The database is up to date."]
 
 
 def _dataverse(*, plan: bool, as_json: bool) -> Outcome:

@@ -8,6 +8,7 @@ import psycopg
 from psycopg import errors, sql
 
 from apex_pipeline.postgres.database import Database
+from apex_pipeline.provisioning.access_gaps import Gap, by_hand
 
 SYNC = "apex_sync"
 PANEL = "apex_panel"
@@ -85,8 +86,12 @@ PRIVILEGES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 }
 """Each table and view, and what `apex_sync` and `apex_panel` may do to it."""
 
+# Whether our role may grant it comes last.
 _LACKING = """
-    SELECT privilege, name
+    SELECT privilege, name, has_table_privilege(
+        to_regclass(name),
+        replace(privilege, ' (exported_at)', '') || ' WITH GRANT OPTION'
+    )
     FROM unnest(
         CAST(%(privileges)s AS text[]), CAST(%(names)s AS text[])
     ) AS wanted (privilege, name)
@@ -103,14 +108,22 @@ _LACKING = """
 
 # Recording copies its lines into a temporary table.
 _LACKING_BESIDES = """
-    SELECT 'USAGE' WHERE NOT has_schema_privilege(%(role)s, current_schema(), 'USAGE')
+    SELECT 'USAGE', has_schema_privilege(current_schema(), 'USAGE WITH GRANT OPTION')
+    WHERE NOT has_schema_privilege(%(role)s, current_schema(), 'USAGE')
     UNION ALL
-    SELECT privilege FROM unnest(ARRAY['CONNECT', 'TEMPORARY']) AS privilege
+    SELECT privilege, has_database_privilege(
+        current_database(), privilege || ' WITH GRANT OPTION'
+    )
+    FROM unnest(ARRAY['CONNECT', 'TEMPORARY']) AS privilege
     WHERE NOT has_database_privilege(%(role)s, current_database(), privilege)
 """
 
 # Of two who provision at once, one may find that the other was faster.
 _ATTEMPTS = 3
+
+_MAY_CREATE = (
+    "SELECT rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = current_user"
+)
 
 _MISSING_ROLES = (
     "SELECT name FROM unnest(%s::text[]) AS name WHERE to_regrole(name) IS NULL"
@@ -151,11 +164,47 @@ def _grant_what_is_lacking(connection: psycopg.Connection) -> None:
         # Everybody has these at first; the role has to keep them when that is revoked.
         for privilege, names in _besides(connection).items():
             _granted(connection, privilege, names, role)
-        for privilege, names in _lacking(connection, role).items():
+        for (privilege, _), names in _lacking(connection, role).items():
             # One statement for all; one for each where some are not ours to grant.
             if not _granted(connection, privilege, names, role):
                 for name in names:
                     _granted(connection, privilege, [name], role)
+
+
+def find_gaps(database: Database) -> list[Gap]:
+    """Find the roles that are missing, and what the others lack.
+
+    Raises:
+        DatabaseError: Postgres did not answer.
+    """
+    with database.translated(), database.connect() as connection:
+        connection.autocommit = True
+        missing = _missing_roles(connection)
+        may_create = connection.execute(_MAY_CREATE).fetchone() == (True,)
+        gaps = [
+            Gap(
+                role,
+                is_role=True,
+                is_ours=may_create,
+                remedy=f"The role {role} is missing. To use it, run as a user who may "
+                f"create roles: CREATE ROLE {role} NOLOGIN; then run `apex provision "
+                "database`.",
+            )
+            for role in missing
+        ]
+        gaps += [
+            Gap(
+                f"{privilege} on {_shown(names)} to {role}",
+                is_role=False,
+                is_ours=is_ours,
+                remedy=f"The role {role} lacks {privilege} on {_shown(names)}; the owner "
+                "can grant it.",
+            )
+            for role in _COMMENTS
+            if role not in missing
+            for (privilege, is_ours), names in _lacking(connection, role).items()
+        ]
+    return gaps
 
 
 def missing_access(database: Database) -> str | None:
@@ -164,22 +213,7 @@ def missing_access(database: Database) -> str | None:
     Raises:
         DatabaseError: Postgres did not answer.
     """
-    with database.translated(), database.connect() as connection:
-        connection.autocommit = True
-        missing = _missing_roles(connection)
-        problems = [
-            f"The role {role} is missing. To use it, run as a user who may create roles: "
-            f"CREATE ROLE {role} NOLOGIN; then run `apex provision database`."
-            for role in missing
-        ]
-        problems += [
-            f"The role {role} lacks {privilege} on {_shown(names)}; the owner can grant "
-            "it."
-            for role in _COMMENTS
-            if role not in missing
-            for privilege, names in _lacking(connection, role).items()
-        ]
-    return " ".join(problems) or None
+    return by_hand(find_gaps(database), ours_too=True)
 
 
 def _shown(names: list[str]) -> str:
@@ -191,8 +225,10 @@ def _missing_roles(connection: psycopg.Connection) -> list[str]:
     return [name for (name,) in rows]
 
 
-def _lacking(connection: psycopg.Connection, role: str) -> dict[str, list[str]]:
-    """What a role lacks: the privilege, and on what as `GRANT` writes it."""
+def _lacking(
+    connection: psycopg.Connection, role: str
+) -> dict[tuple[str, bool], list[str]]:
+    """What a role lacks: the privilege, whether we may grant it, and on what."""
     column = list(_COMMENTS).index(role)
     wanted = [
         (privilege, name)
@@ -204,16 +240,16 @@ def _lacking(connection: psycopg.Connection, role: str) -> dict[str, list[str]]:
         "privileges": [privilege for privilege, _ in wanted],
         "names": [name for _, name in wanted],
     }
-    found: dict[str, list[str]] = {}
-    for privilege, name in connection.execute(_LACKING, values):
-        found.setdefault(privilege, []).append(_quoted(name, connection))
+    found: dict[tuple[str, bool], list[str]] = {}
+    for privilege, name, is_ours in connection.execute(_LACKING, values):
+        found.setdefault((privilege, is_ours), []).append(_quoted(name, connection))
     besides = _besides(connection)
     rows = connection.execute(_LACKING_BESIDES, {"role": role})
-    return found | {privilege: besides[privilege] for (privilege,) in rows}
+    return found | {(each, is_ours): besides[each] for each, is_ours in rows}
 
 
 def _besides(connection: psycopg.Connection) -> dict[str, list[str]]:
-    """What every role needs besides tables, as `_lacking` gives it."""
+    """What every role needs besides tables: the privilege, and on what."""
     row = connection.execute("SELECT current_schema(), current_database()").fetchone()
     schema, database = (_quoted(str(name), connection) for name in row or ("", ""))
     on_database = [f"DATABASE {database}"]

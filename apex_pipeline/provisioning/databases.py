@@ -4,12 +4,17 @@ import os
 from dataclasses import dataclass
 
 from apex_pipeline.audit.authors import process_author
-from apex_pipeline.audit.events import Author
-from apex_pipeline.audit.migrations_noted import note_migrations
+from apex_pipeline.audit.canonical_json import Json
+from apex_pipeline.audit.events import Action, Author, Event
+from apex_pipeline.audit.intents import intended
+from apex_pipeline.audit.migrations_noted import note_migrations, unnoted
 from apex_pipeline.metrics import ROW_COLUMNS
 from apex_pipeline.postgres import declared_schema, migrations
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.provisioning import analyst_role, database_roles
+from apex_pipeline.provisioning.access_gaps import Gap, by_hand
+
+_ROLES = (analyst_role, database_roles)
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,10 +23,15 @@ class DatabaseOutcome:
 
     Attributes:
         names: Migrations that were applied, or with `plan_only` would be.
+        created: Roles that were, or would be, created.
+        granted: Privileges that were, or would be, granted besides those that come with
+            a role or a migration.
         by_hand: What you must fix by hand; None if nothing.
     """
 
     names: list[str]
+    created: list[str]
+    granted: list[str]
     by_hand: str | None
 
 
@@ -34,8 +44,9 @@ def provision_database(
 ) -> DatabaseOutcome:
     """Apply what is missing, or only list it.
 
-    The audit trail gets one event for what was applied. A process that dies in between
-    leaves migrations without one; the next call, or the daily audit job, writes it.
+    The audit trail gets one event for what was applied and granted. A process that dies
+    before its intent leaves migrations without one; the next call, or the daily audit
+    job, writes it.
 
     Args:
         url: The metrics database.
@@ -46,27 +57,75 @@ def provision_database(
     Raises:
         DatabaseError: A database did not answer or refused.
     """
-    act = migrations.pending if plan_only else migrations.apply
-    names = act(url)
-    if not plan_only:
-        with Database(url, application_name="apex provision") as database:
-            note_migrations(database, author or process_author(os.environ), names)
-    by_hand = None if plan_only and names else _by_hand(url, plan_only=plan_only)
-    if alerts_url:
-        names += act(alerts_url, migrations.Part.ALERTS)
-    return DatabaseOutcome(names, by_hand)
-
-
-def _by_hand(url: str, *, plan_only: bool) -> str | None:
-    """Describe what you must fix by hand; unless `plan_only`, grant the roles what they lack."""
     with Database(url, application_name="apex provision") as database:
-        problems = [_renamed(database)]
-        for role in (analyst_role, database_roles):
-            problem = role.missing_access(database)
-            # A role that owns nothing may find all there, and grant nothing.
-            if problem and not plan_only:
-                problem = role.grant(database)
-            problems.append(problem)
+        if plan_only:
+            outcome = _plan(database, migrations.pending(url))
+        else:
+            before = _gaps(database)
+            names = migrations.apply(url)
+            by = author or process_author(os.environ)
+            outcome = _complete(database, by, before, names)
+    if alerts_url:
+        act = migrations.pending if plan_only else migrations.apply
+        outcome.names.extend(act(alerts_url, migrations.Part.ALERTS))
+    return outcome
+
+
+def _plan(database: Database, names: list[str]) -> DatabaseOutcome:
+    gaps = _gaps(database)
+    # Migrations bring tables, and the privileges on them.
+    granted = [] if names else _granted(gaps)
+    problems = [None if names else _renamed(database), by_hand(gaps)]
+    return DatabaseOutcome(names, _created(gaps), granted, _joined(problems))
+
+
+def _complete(
+    database: Database, author: Author, before: list[Gap], names: list[str]
+) -> DatabaseOutcome:
+    """Create and grant what is missing after the migrations, with one event for all."""
+    gaps = [gap for gap in _gaps(database) if gap.is_ours]
+    if gaps:
+        roles: list[Json] = [gap.what for gap in gaps]
+        noted = database.ask(unnoted, names)
+        subject: dict[str, Json] = {"database": "metrics", "roles": roles}
+        subject |= {"migrations": list[Json](noted)} if noted else {}
+        counts = {"migrations": len(noted)} if noted else {}
+        with intended(database, Event(Action.PROVISION, author, subject, counts)):
+            problems = _close_gaps(database)
+    else:
+        note_migrations(database, author, names)
+        problems = _close_gaps(database)
+    left = {gap.what for gap in _gaps(database)}
+    created = [role for role in _created(before) if role not in left]
+    granted = [] if names else [each for each in _granted(gaps) if each not in left]
+    return DatabaseOutcome(
+        names, created, granted, _joined([_renamed(database), *problems])
+    )
+
+
+def _close_gaps(database: Database) -> list[str | None]:
+    """Grant the roles what they lack; describe what you must do by hand."""
+    problems = []
+    for role in _ROLES:
+        problem = role.missing_access(database)
+        # A role that owns nothing may find all there, and grant nothing.
+        problems.append(role.grant(database) if problem else None)
+    return problems
+
+
+def _gaps(database: Database) -> list[Gap]:
+    return [gap for role in _ROLES for gap in role.find_gaps(database)]
+
+
+def _created(gaps: list[Gap]) -> list[str]:
+    return [gap.what for gap in gaps if gap.is_role and gap.is_ours]
+
+
+def _granted(gaps: list[Gap]) -> list[str]:
+    return [gap.what for gap in gaps if not gap.is_role and gap.is_ours]
+
+
+def _joined(problems: list[str | None]) -> str | None:
     return " ".join(each for each in problems if each) or None
 
 

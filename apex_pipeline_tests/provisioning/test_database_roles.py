@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
+import dagster as dg
 import httpx
 import psycopg
 import pytest
@@ -13,11 +14,16 @@ from psycopg import errors
 
 from apex_pipeline.analytics.rollups.periods import DAILY, WEEKLY, Periods
 from apex_pipeline.analytics.rollups.refresh import refresh
+from apex_pipeline.audit import trail
+from apex_pipeline.audit.events import Action
+from apex_pipeline.audit.trail import part
+from apex_pipeline.cli.audit import audit
 from apex_pipeline.cli.export import export
 from apex_pipeline.cli.provision import provision
 from apex_pipeline.cli.quarantine import quarantine
 from apex_pipeline.cli.reconcile import reconcile
 from apex_pipeline.cli.record import record
+from apex_pipeline.definitions import defs
 from apex_pipeline.monitoring.doctor import trial_mark
 from apex_pipeline.monitoring.doctor.check_results import State
 from apex_pipeline.monitoring.doctor.postgres_state import Postgres
@@ -28,9 +34,12 @@ from apex_pipeline.provisioning import database_roles
 from apex_pipeline.provisioning.databases import provision_database
 from apex_pipeline.settings.analytics import load_analysis_settings
 from apex_pipeline.sync.run import SyncOptions, run_sync
+from apex_pipeline_tests.audit.test_anchors import age as make_older, append, daily
+from apex_pipeline_tests.defs.test_definitions import age
 from apex_pipeline_tests.postgres.test_writer_lock import login
 from apex_pipeline_tests.provisioning.test_analysts import as_url, named, powerless_url
 from apex_pipeline_tests.support.campaign_runs import sent
+from apex_pipeline_tests.support.dagster_storage import stored_at
 from apex_pipeline_tests.support.ends import (
     campaign_row,
     emulator_settings,
@@ -294,6 +303,44 @@ def test_a_member_of_apex_sync_does_all_the_work(
     assert query(provisioned_url, "SELECT count(*) FROM campaign_metrics") == [(32,)]
 
 
+def test_old_runs_are_purged_for_a_member_of_apex_sync(
+    commands, sync_url, provisioned_url, dagster_storage, tmp_path
+):
+    """It deletes from Dagster's storage; here it needs to write its event alone."""
+    job = defs().resolve_job_def("purge_event_log")
+    with dg.instance_for_test(
+        temp_dir=str(tmp_path), overrides=stored_at(dagster_storage)
+    ) as instance:
+        old = instance.create_run_for_job(job, tags=job.tags)
+        instance.report_run_canceled(old)
+        age(instance, old.run_id)
+        assert job.execute_in_process(instance=instance).success
+        assert instance.get_run_by_id(old.run_id) is None
+    with Database(provisioned_url, application_name="tests") as database:
+        event = database.ask(trail.newest_of, Action.PURGE)
+    assert event is not None
+    assert part(event, "counts")["runs_deleted"] == 1
+
+
+def test_pruning_the_trail_is_refused_to_a_member_of_apex_sync(
+    commands, sync_url, provisioned_url, monkeypatch
+):
+    with Database(provisioned_url, application_name="tests") as owner:
+        append(owner, 3)
+        daily(owner)
+        make_older(provisioned_url, 400)
+    monkeypatch.setenv("APEX_AUDIT_KEEP", "30d")
+    with Database(sync_url, application_name="tests") as database:
+        before = database.ask(trail.newest, limit=100)
+        ended = CliRunner().invoke(audit, ["prune", "--yes"])
+        assert "only the owner of audit_event may delete" in str(ended.exception)
+        # The daily job goes on, and says how many events wait for the owner.
+        done = daily(database, keep=timedelta(days=30))
+        assert (done.pruned, done.failure) == (None, None)
+        assert done.waiting is not None
+        assert database.ask(trail.newest, limit=100)[1:] == before
+
+
 def test_provisioning_by_a_role_that_owns_nothing_finds_all_there(commands):
     assert commands(provision, "database") == "The database is up to date.\n"
 
@@ -367,9 +414,9 @@ def test_without_the_right_to_make_roles_provisioning_says_so_and_goes_on(
             assert "CREATE ROLE apex_panel NOLOGIN" in outcome.by_hand
             for role in ("apex_sync", "apex_panel"):
                 owner.execute(f"CREATE ROLE {role} NOLOGIN".encode())
-            assert "The role apex_sync lacks SELECT on" in str(
-                provision_database(powerless_url, None, plan_only=True).by_hand
-            )
+            plan = provision_database(powerless_url, None, plan_only=True)
+            assert plan.by_hand is None
+            assert any(" to apex_sync" in each for each in plan.granted)
             again = provision_database(powerless_url, None, plan_only=False)
             assert again.by_hand is None
         finally:
@@ -377,6 +424,56 @@ def test_without_the_right_to_make_roles_provisioning_says_so_and_goes_on(
                 owner.execute(f"DROP OWNED BY {role}".encode())
                 owner.execute(f"DROP ROLE IF EXISTS {role}".encode())
                 owner.execute(f"ALTER ROLE {role}_set_aside RENAME TO {role}".encode())
+
+
+def test_the_plan_tells_what_will_be_created_from_what_is_to_be_done_by_hand(
+    powerless_url, provisioned_url
+):
+    with psycopg.connect(provisioned_url, autocommit=True) as owner:
+        owner.execute("REVOKE SELECT ON sync_run FROM apex_panel")
+        owner.execute("DROP OWNED BY apex_sync")
+        owner.execute("ALTER ROLE apex_sync RENAME TO apex_sync_set_aside")
+        try:
+            theirs = provision_database(powerless_url, None, plan_only=True)
+            assert "CREATE ROLE apex_sync NOLOGIN" in str(theirs.by_hand)
+            assert theirs.created == []
+            plan = CliRunner().invoke(
+                provision,
+                ["database", "--plan"],
+                env={"DATABASE_URL": provisioned_url, "DATAVERSE_RESOURCE": ""},
+            )
+            lines = [
+                "would be created: role apex_sync",
+                "would be granted: SELECT on sync_run to apex_panel",
+            ]
+            assert plan.output.splitlines() == lines
+            missing = "SELECT to_regrole('apex_sync') IS NULL"
+            assert query(provisioned_url, missing) == [(True,)]
+            made = provision_database(provisioned_url, None, plan_only=False)
+            assert (made.created, made.by_hand) == (["apex_sync"], None)
+            assert made.granted == ["SELECT on sync_run to apex_panel"]
+            again = provision_database(provisioned_url, None, plan_only=True)
+            assert (again.created, again.granted, again.by_hand) == ([], [], None)
+        finally:
+            owner.execute("DROP OWNED BY apex_sync")
+            owner.execute("DROP ROLE IF EXISTS apex_sync")
+            owner.execute("ALTER ROLE apex_sync_set_aside RENAME TO apex_sync")
+
+
+def test_roles_and_grants_leave_an_event_and_no_change_leaves_none(provisioned_url):
+    with Database(provisioned_url, application_name="tests") as database:
+        before = len(database.ask(trail.newest, limit=100))
+        provision_database(provisioned_url, None, plan_only=False)
+        assert len(database.ask(trail.newest, limit=100)) == before
+        execute(provisioned_url, "REVOKE SELECT ON sync_run FROM apex_panel")
+        provision_database(provisioned_url, None, plan_only=False)
+        event, *rest = database.ask(trail.newest, limit=100)
+    assert len(rest) == before
+    assert event["action"] == "provision"
+    assert event["subject"] == {
+        "database": "metrics",
+        "roles": ["SELECT on sync_run to apex_panel"],
+    }
 
 
 def test_what_belongs_to_somebody_else_is_named_and_the_rest_is_granted(database_url):
@@ -396,7 +493,14 @@ def test_what_belongs_to_somebody_else_is_named_and_the_rest_is_granted(database
             with Database(
                 as_url(named(database_url, "provisioner")), application_name="tests"
             ) as database:
+                gaps = database_roles.find_gaps(database)
                 problem = database_roles.grant(database)
+            assert {gap.what for gap in gaps if not gap.is_ours} == {
+                "SELECT on sync_run to apex_sync",
+                "INSERT on sync_run to apex_sync",
+                "UPDATE on sync_run to apex_sync",
+                "SELECT on sync_run to apex_panel",
+            }
             assert problem is not None
             assert "lacks SELECT on sync_run; " in problem
             assert "campaign_metrics" not in problem
@@ -424,6 +528,17 @@ def test_the_doctor_says_what_a_role_may_do_beyond_need(sync_url, provisioned_ur
     for power in ("superuser", "create roles", "drop campaign_metrics", "delete rows"):
         assert power in owner.measured
     assert "apex_sync" in owner.measured
+
+
+def test_the_doctor_warns_where_every_login_may_create_objects(
+    sync_url, provisioned_url
+):
+    """As Postgres 14 has it at first."""
+    assert Postgres(sync_url).schema().state is State.OK
+    execute(provisioned_url, "GRANT CREATE ON SCHEMA public TO PUBLIC")
+    finding = Postgres(sync_url).schema()
+    assert finding.state is State.WARNING
+    assert "REVOKE CREATE ON SCHEMA public FROM PUBLIC" in str(finding.remedy)
 
 
 def test_the_doctor_is_content_with_a_member_of_apex_sync(sync_url):

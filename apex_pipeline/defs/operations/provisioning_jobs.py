@@ -33,7 +33,9 @@ def make_database_ready(context: dg.OpExecutionContext) -> None:
         )
     except ApexError as error:
         raise dg.Failure(str(error), allow_retries=False) from error
-    made = {_MADE[0 if form.plan_only else 1]: outcome.names}
+    changes = [*outcome.names, *(f"role {role}" for role in outcome.created)]
+    changes += [f"granted: {each}" for each in outcome.granted]
+    made = {_MADE[0 if form.plan_only else 1]: changes}
     by_hand = [outcome.by_hand] if outcome.by_hand else []
     _tell(context, made | {"to_be_mended_by_hand": by_hand})
 
