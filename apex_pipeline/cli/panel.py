@@ -20,7 +20,8 @@ from apex_pipeline.web_gate.serving import listen, serve
     type=click.IntRange(1, 65535),
     help="Port to listen on.  [default: APEX_PANEL_PORT, 3100]",
 )
-def panel(*, host: str | None, port: int | None) -> None:
+@click.option("--fd", type=int, hidden=True)
+def panel(*, host: str | None, port: int | None, fd: int | None) -> None:
     """Serve the KPI panel and its API until Ctrl-C.
 
     To listen beyond this machine, set APEX_PANEL_TOKEN; visitors sign in with it. The
@@ -32,6 +33,6 @@ def panel(*, host: str | None, port: int | None) -> None:
     app = make_app(settings, Sources(os.environ))
     serve(
         app,
-        listen(settings),
+        listen(settings, fd),
         listening=lambda: say(f"The panel is at {settings.url}"),
     )

@@ -6,7 +6,7 @@ import sys
 import click
 
 from apex_pipeline.cli.sync import first_sync
-from apex_pipeline.local.services import HOST
+from apex_pipeline.local.ports import HOST
 from apex_pipeline.local.up import run_up
 
 

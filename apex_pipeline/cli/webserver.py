@@ -35,6 +35,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 )
 @click.option("--read-only", is_flag=True, help="Allow no changes in the UI.")
 @click.option("--secret-file", type=_FILE, hidden=True)
+@click.option("--fd", type=int, hidden=True)
 def webserver(
     *,
     host: str,
@@ -42,6 +43,7 @@ def webserver(
     workspace: tuple[Path, ...],
     read_only: bool,
     secret_file: Path | None,
+    fd: int | None,
 ) -> None:
     """Serve the Dagster UI with the panel's access control until Ctrl-C.
 
@@ -53,7 +55,7 @@ def webserver(
     with dagster_ui(workspace, read_only=read_only) as ui:
         serve(
             behind_the_gate(ui, settings, own_secret=own),
-            listen(settings),
+            listen(settings, fd),
             listening=lambda: say(f"The Dagster UI is at {settings.url}"),
             ws="websockets-sansio",
         )

@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import secrets
+import socket
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,7 @@ def _help() -> str:
     show_default=True,
     help="0 takes any free port.",
 )
+@click.option("--fd", type=int, hidden=True)
 @click.option(
     "--port-file", type=click.Path(path_type=Path), help="File to write the port to."
 )
@@ -192,7 +194,17 @@ def main(**flags: Any) -> None:
     server = make_server(
         emulator, certificate, host=host, port=flags["port"], listening=listening
     )
-    asyncio.run(server.serve())
+    asyncio.run(server.serve(_inherited(flags["fd"])))
+
+
+def _inherited(descriptor: int | None) -> list[socket.socket] | None:
+    """The socket that the parent process left listening for this one."""
+    if descriptor is None:
+        return None
+    # With the protocol named, asyncio sends small answers without delay.
+    listener = socket.socket(proto=socket.IPPROTO_TCP, fileno=descriptor)
+    listener.set_inheritable(False)
+    return [listener]
 
 
 def _options(flags: dict[str, Any], state_dir: Path) -> Options:

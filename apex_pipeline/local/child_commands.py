@@ -12,8 +12,9 @@ from apex_pipeline.local import child_environments, graphql_client
 from apex_pipeline.local.embedded_postgres import EmbeddedPostgres
 from apex_pipeline.local.embedded_roles import DEMO_LOGIN, PANEL_LOGIN, SYNC_LOGIN
 from apex_pipeline.local.local_certificates import Certificates
+from apex_pipeline.local.ports import HOST, HeldPorts
 from apex_pipeline.local.services import CODE_LOCATION, Services
-from apex_pipeline.local.supervisor import Child
+from apex_pipeline.local.supervisor import LISTENER_DESCRIPTOR, Child
 from apex_pipeline.monitoring.code_server import load_error
 
 DATABASE = "database"
@@ -23,6 +24,7 @@ WEB_SERVER = "Dagster UI"
 DAEMON = "Dagster daemon"
 PANEL = "panel"
 DEMO_WRITER = "demo writer"
+LISTENER = str(LISTENER_DESCRIPTOR)
 
 # Dagster's processes on a machine that has not read them from its disk yet.
 _SLOW_SECONDS = 120.0
@@ -38,11 +40,13 @@ def names(services: Services) -> list[str]:
     return [*local, PANEL, CODE_SERVER, WEB_SERVER, DAEMON]
 
 
-def database(postgres: EmbeddedPostgres) -> Child:
+def database(postgres: EmbeddedPostgres, ports: HeldPorts) -> Child:
     """The embedded Postgres."""
     url = postgres.url("postgres")
 
     def command() -> list[str]:
+        # It opens its port itself, so that it is free for a moment.
+        ports.release(postgres.port)
         postgres.prepare()
         if postgres.url("postgres") != url:
             raise DatabaseError(
@@ -67,7 +71,7 @@ def emulator(services: Services, certificates: Certificates) -> Child:
         name=EMULATOR,
         command=lambda: [
             *(sys.executable, "-m", "apex_pipeline.emulator"),
-            *("--port", str(services.emulator_port)),
+            *("--port", str(services.emulator_port), "--fd", LISTENER),
             *("--tls-cert", str(certificates.certificate)),
             *("--tls-key", str(certificates.key)),
             *("--state-dir", str(services.state / "emulator")),
@@ -76,6 +80,7 @@ def emulator(services: Services, certificates: Certificates) -> Child:
         ],
         environment=child_environments.of_the_system(services.environment)
         | {"EMULATOR_CLIENT_SECRET": services.environment["AZURE_CLIENT_SECRET"]},
+        listener=lambda: services.ports.hand_over(HOST, services.emulator_port),
         ready=lambda: graphql_client.responds(
             f"https://localhost:{services.emulator_port}", certificates.authority
         ),
@@ -119,6 +124,7 @@ def web_server(services: Services) -> Child:
         command=lambda: [
             *(sys.executable, "-m", "apex_pipeline.cli", "webserver"),
             *("--host", services.ui.host, "--port", str(services.ui.port)),
+            *("--fd", LISTENER),
             *("-w", str(services.dagster_home / "workspace.yaml")),
             *("--secret-file", str(services.secret_file)),
         ],
@@ -127,6 +133,7 @@ def web_server(services: Services) -> Child:
             own_storage=services.owns_dagster_storage,
             also={"APEX_PANEL_TOKEN"},
         ),
+        listener=lambda: services.ports.hand_over(services.ui.host, services.ui.port),
         ready=lambda: graphql_client.answers(services.ui_url, services.own_secret),
         after=(CODE_SERVER,),
         folder=services.dagster_home,
@@ -170,10 +177,13 @@ def panel(services: Services) -> Child:
         command=lambda: [
             *(sys.executable, "-m", "apex_pipeline.cli"),
             *("panel", "--host", services.panel.host),
-            *("--port", str(services.panel.port)),
+            *("--port", str(services.panel.port), "--fd", LISTENER),
         ],
         environment=child_environments.of_the_panel(services.environment)
         | services.as_login(PANEL_LOGIN),
+        listener=lambda: services.ports.hand_over(
+            services.panel.host, services.panel.port
+        ),
         ready=lambda: graphql_client.is_well(services.panel.url),
         after=(DATABASE,) if services.postgres else (),
         folder=services.dagster_home,

@@ -74,6 +74,11 @@ class EmbeddedPostgres:
         return self._folder / "postgres.log"
 
     @property
+    def port(self) -> int:
+        """Where the server listens, on 127.0.0.1."""
+        return int((self._folder / "port").read_text())
+
+    @property
     def _logins(self) -> Path:
         return self._folder / "logins.json"
 
@@ -124,7 +129,7 @@ class EmbeddedPostgres:
         """The command that runs the server in the foreground until SIGINT."""
         if self._quarters is None:
             raise RuntimeError("prepare() comes before command()")
-        settings = self._settings | {"port": (self._folder / "port").read_text()}
+        settings = self._settings | {"port": str(self.port)}
         return [
             *self._quarters.prefix,
             str(self._quarters.installation / "bin" / "postgres"),
@@ -201,13 +206,12 @@ class EmbeddedPostgres:
 
     def url(self, database: str, login: str | None = None) -> str:
         """URL of a database, including the password; by default the superuser's."""
-        port = (self._folder / "port").read_text()
         if login is None:
             password = (self._folder / "password").read_text()
         else:
             password = passwords(self._logins)[login]
         user = login or _USER
-        return f"postgresql://{user}:{password}@127.0.0.1:{port}/{database}"
+        return f"postgresql://{user}:{password}@127.0.0.1:{self.port}/{database}"
 
     def provide(self, databases: Iterable[OwnDatabase]) -> None:
         """Create databases and their logins, and give each to its owner."""

@@ -7,19 +7,19 @@ import dataclasses
 import json
 import secrets
 import shutil
-import socket
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from apex_pipeline.errors import ConfigError
+from apex_pipeline.errors import ApexError, ConfigError
 from apex_pipeline.local import embedded_roles
 from apex_pipeline.local.code_socket import code_socket
 from apex_pipeline.local.embedded_postgres import EmbeddedPostgres
 from apex_pipeline.local.embedded_roles import OwnDatabase
 from apex_pipeline.local.local_certificates import Certificates, ensure_certificates
+from apex_pipeline.local.ports import HOST, HeldPorts
 from apex_pipeline.settings import (
     CLIENTS_FILE,
     PAGES,
@@ -34,7 +34,6 @@ from apex_pipeline.settings import (
 )
 from apex_pipeline.settings.postgres_url import read_postgres_url, shown_address
 
-HOST = "127.0.0.1"
 CODE_LOCATION = "apex_pipeline"
 
 _METRICS_DATABASE = "apex"
@@ -66,12 +65,15 @@ class Services:
     """The services to run, with addresses and credentials.
 
     Attributes:
+        ports: Where the children are to listen.
+        emulator_port: 0 if the emulator is not needed.
         own_secret: What our own processes show to the Dagster UI.
         databases: The embedded databases that are needed.
         environment: The environment variables of the pipeline's processes.
     """
 
     state: Path
+    ports: HeldPorts = field(repr=False)
     ui: PanelSettings
     code_socket: Path
     emulator_port: int
@@ -134,18 +136,24 @@ class Services:
 
 
 def prepare_services(
-    environment: Mapping[str, str], *, ui_port: int, ui_host: str = HOST
+    environment: Mapping[str, str],
+    ports: HeldPorts,
+    *,
+    ui_port: int,
+    ui_host: str = HOST,
 ) -> Services:
     """Choose what is needed and make its files; nothing is started.
 
     Args:
         environment: The variables that the user has set, and all others.
+        ports: Gets the ports of all services, so that no other program takes them.
         ui_port: Port of the Dagster UI.
         ui_host: Where it listens.
 
     Raises:
         ConfigError: The variables contradict each other, or a package that the local
             services need is not installed.
+        ApexError: A port that the user has chosen is in use.
         DatabaseError: The embedded Postgres could not be created.
     """
     environment = with_secrets(environment)
@@ -157,11 +165,17 @@ def prepare_services(
         databases.append(_DAGSTER_DATABASE)
     panel = load_panel_settings(environment)
     ui = load_panel_settings(environment, host=ui_host, port=ui_port)
-    ports = _ports(state / "ports.json", ("emulator",), {"panel": panel.port})
+    _hold_ui(ports, ui)
+    is_chosen = bool(read_variable(environment, "APEX_PANEL_PORT"))
+    last = state / "ports.json"
+    panel = _hold_panel(ports, panel, last, is_chosen=is_chosen)
+    emulator_port = _hold_own(ports, HOST, "emulator", last) if local_dataverse else 0
     postgres = EmbeddedPostgres(state / "postgres") if databases else None
     own: dict[str, str] = {}
     if postgres:
         postgres.prepare()
+        while not ports.hold(HOST, postgres.port):
+            postgres.prepare()
         own |= {
             _URL_VARIABLES[name]: postgres.url(name, _DATABASES[name].owner)
             for name in databases
@@ -171,21 +185,22 @@ def prepare_services(
     certificates = None
     if local_dataverse:
         certificates = ensure_certificates(state / "tls")
-        own |= _emulated_dataverse(state, ports["emulator"])
+        own |= _emulated_dataverse(state, emulator_port)
         own["APEX_CA_BUNDLE"] = str(_trusted(environment, certificates.authority))
     services = Services(
         state=state,
+        ports=ports,
         ui=ui,
         code_socket=code_socket(state),
-        emulator_port=ports["emulator"],
-        panel=dataclasses.replace(panel, port=ports["panel"]),
+        emulator_port=emulator_port,
+        panel=panel,
         own_secret=secrets.token_urlsafe(32),
         postgres=postgres,
         databases=tuple(_DATABASES[name] for name in databases),
         certificates=certificates,
         environment={"APEX_DAGSTER_URL": ui.url}
         | _environment(environment, state, own)
-        | {"APEX_PANEL_HOST": panel.host, "APEX_PANEL_PORT": str(ports["panel"])},
+        | {"APEX_PANEL_HOST": panel.host, "APEX_PANEL_PORT": str(panel.port)},
     )
     _write_secret(services.secret_file, services.own_secret)
     if services.url_file:
@@ -204,22 +219,6 @@ def prepare_dagster_home(services: Services) -> None:
         f"      socket: {json.dumps(str(services.code_socket), allow_nan=False)}\n"
         f"      location_name: {CODE_LOCATION}\n"
     )
-
-
-def is_free(port: int) -> bool:
-    """Whether a server could listen on this port."""
-    with socket.socket() as probe:
-        # Outside Linux, you can bind a port that another process has on all addresses.
-        if probe.connect_ex((HOST, port)) == 0:
-            return False
-    with socket.socket() as probe:
-        # Like servers; otherwise a connection that has just ended would block the port.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            return False
-        return True
 
 
 def _environment(
@@ -316,23 +315,35 @@ def _write_secret(path: Path, text: str) -> None:
     draft.replace(path)
 
 
-def _ports(
-    path: Path, names: tuple[str, ...], wanted: Mapping[str, int]
-) -> dict[str, int]:
-    """A port per name: the wanted one, the one of the last start, or any free one."""
-    ports: dict[str, int] = json.loads(path.read_text()) if path.is_file() else {}
-    for name in (*names, *wanted):
-        known = [each[name] for each in (wanted, ports) if name in each]
-        ports[name] = next(filter(is_free, known), None) or _any_free_port()
-    path.write_text(json.dumps(ports, allow_nan=False))
-    return ports
+def _hold_ui(ports: HeldPorts, ui: PanelSettings) -> None:
+    if not ports.hold(ui.host, ui.port):
+        raise ApexError(
+            f"Port {ui.port} is in use. Choose another for the Dagster UI, for example "
+            f"`apex up --port {ui.port + 1}`."
+        )
 
 
-def _any_free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-    return port
+def _hold_panel(
+    ports: HeldPorts, panel: PanelSettings, last: Path, *, is_chosen: bool
+) -> PanelSettings:
+    """The panel on its port; on another one only if the user has not chosen it."""
+    if ports.hold(panel.host, panel.port):
+        return panel
+    if is_chosen:
+        raise ApexError(
+            f"Port {panel.port} is in use. Choose another for the panel with "
+            "APEX_PANEL_PORT, or unset it, and `apex up` takes one that is free."
+        )
+    return dataclasses.replace(panel, port=_hold_own(ports, panel.host, "panel", last))
+
+
+def _hold_own(ports: HeldPorts, host: str, name: str, last: Path) -> int:
+    """The port of the last start if it is free, otherwise any free one."""
+    known: dict[str, int] = json.loads(last.read_text()) if last.is_file() else {}
+    if name not in known or not ports.hold(host, known[name]):
+        known[name] = ports.hold_any(host)
+        last.write_text(json.dumps(known, allow_nan=False))
+    return known[name]
 
 
 def _instance_file() -> Path:

@@ -8,12 +8,13 @@ calls `step`, which must be the longest-lived thread: Linux ends a child when it
 import os
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +24,9 @@ from apex_pipeline.local import child_bootstrap as child_program, processes
 from apex_pipeline.local.health_checks import Checkup
 from apex_pipeline.local.log_file import LogFile
 from apex_pipeline.local.running_children import Recorded, stop_recorded, write_record
+
+LISTENER_DESCRIPTOR = child_program.LISTENER
+"""Where a program finds the socket that `Child.listener` has opened for it."""
 
 _MARKER = "APEX_SUPERVISED_BY"
 _LASTING_SECONDS = 60.0
@@ -46,6 +50,7 @@ class Child:
         command: Returns the command line before each start; it may prepare things.
         ready: Returns whether the program is healthy, within seconds; None if something
             other than the program prevents the check.
+        listener: Opens the socket on which the program is to serve; it inherits it.
         after: Names of the children that must be ready before this one starts.
         sick_after: Seconds without a good answer after which it is restarted.
         folder: Its current directory.
@@ -57,6 +62,7 @@ class Child:
     command: Callable[[], Sequence[str]]
     environment: Mapping[str, str] = field(repr=False)
     ready: Callable[[], bool | None] = lambda: True
+    listener: Callable[[], socket.socket] | None = None
     after: Collection[str] = ()
     folder: Path = Path("/")
     stop_signal: signal.Signals = signal.SIGTERM
@@ -223,16 +229,26 @@ class Supervisor:
         self, watched: _Watched, command: Sequence[str]
     ) -> subprocess.Popen[bytes]:
         become = [sys.executable, "-I", "-S", child_program.__file__]
-        stop_signal = int(watched.child.stop_signal)
+        stop_signal = watched.child.stop_signal
         heading = f"--- started {datetime.now(UTC):%Y-%m-%d %H:%M:%S}Z\n"
-        with watched.log.opened(heading) as log:
+        with ExitStack() as stack:
+            inherited = -1
+            if watched.child.listener is not None:
+                listener = stack.enter_context(watched.child.listener())
+                inherited = listener.fileno()
+            log = stack.enter_context(watched.log.opened(heading))
             return subprocess.Popen(  # noqa: S603 - the command is ours
-                [*become, str(os.getpid()), str(stop_signal), *command],
+                [
+                    *become,
+                    *map(str, (os.getpid(), int(stop_signal), inherited)),
+                    *command,
+                ],
                 cwd=watched.child.folder,
                 env={**watched.child.environment, _MARKER: self._marker},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                pass_fds=() if inherited < 0 else (inherited,),
                 # On Ctrl-C in the terminal, we stop the children in order.
                 start_new_session=True,
             )

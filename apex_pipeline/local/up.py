@@ -20,11 +20,10 @@ from apex_pipeline.local import (
     processes,
 )
 from apex_pipeline.local.notifier import Notifier
+from apex_pipeline.local.ports import HOST, HeldPorts
 from apex_pipeline.local.services import (
     CODE_LOCATION,
-    HOST,
     Services,
-    is_free,
     prepare_dagster_home,
     prepare_services,
 )
@@ -86,11 +85,12 @@ def run_up(
         stack.enter_context(only_one(state, f"http://127.0.0.1:{port}"))
         asked_to_stop = stack.enter_context(_obeying_signals())
         stack.enter_context(_ending_helpers())
+        ports = stack.enter_context(HeldPorts())
         supervisor = stack.enter_context(
             Supervisor(logs=state / "logs", record=state / "processes.json", report=say)
         )
         watch = _Watch(supervisor, asked_to_stop, say)
-        services = _prepare(environment, host, port)
+        services = _prepare(environment, ports, host, port)
         with Startup(screen, _steps(services, demo=demo), began) as startup:
             _start(watch, services, startup, demo=demo)
         _inspect(services, began, say)
@@ -171,13 +171,10 @@ class _Watch:
         return outcome.result()
 
 
-def _prepare(environment: Mapping[str, str], host: str, port: int) -> Services:
-    if not is_free(port):
-        raise ApexError(
-            f"Port {port} is in use. Choose another for the Dagster UI, for example "
-            f"`apex up --port {port + 1}`."
-        )
-    services = prepare_services(environment, ui_port=port, ui_host=host)
+def _prepare(
+    environment: Mapping[str, str], ports: HeldPorts, host: str, port: int
+) -> Services:
+    services = prepare_services(environment, ports, ui_port=port, ui_host=host)
     # What is wrong comes out now, before anything runs.
     check_settings(services.environment)
     prepare_dagster_home(services)
@@ -217,7 +214,8 @@ def _start(watch: _Watch, services: Services, startup: Startup, *, demo: bool) -
 def _start_ends(watch: _Watch, services: Services) -> None:
     """Start the local Postgres and emulator, and create the databases."""
     if services.postgres:
-        watch.supervisor.start(child_commands.database(services.postgres))
+        database = child_commands.database(services.postgres, services.ports)
+        watch.supervisor.start(database)
     if services.certificates:
         emulator = child_commands.emulator(services, services.certificates)
         watch.supervisor.start(emulator)

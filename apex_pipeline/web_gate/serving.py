@@ -17,46 +17,39 @@ from apex_pipeline.web_gate.connections import (
     MOST_CONNECTIONS,
     BoundedConnection,
 )
+from apex_pipeline.web_gate.listener import (
+    BACKLOG,
+    inherited_listener,
+    open_listener,
+)
 
 logger = logging.getLogger(__name__)
 
 _STOP_SECONDS = 5
-_BACKLOG = 2048
 # A viewer who polls every ten seconds need not connect each time.
 _KEEP_ALIVE_SECONDS = 25
 
 
-def listen(settings: PanelSettings) -> socket.socket:
+def listen(settings: PanelSettings, descriptor: int | None = None) -> socket.socket:
     """Listen on the configured port.
+
+    Args:
+        settings: Host and port.
+        descriptor: A socket of the parent process that listens there already.
 
     Raises:
         ApexError: The port is in use, or the host is not an address of this machine.
     """
+    if descriptor is not None:
+        return inherited_listener(descriptor)
     try:
-        return _listener(settings)
+        return open_listener(settings.host, settings.port)
     except OSError as error:
         raise ApexError(
             f"The panel cannot listen on {settings.host}, port {settings.port}: "
             f"{error.strerror}. Choose others with --host and --port, or "
             "APEX_PANEL_HOST and APEX_PANEL_PORT."
         ) from error
-
-
-def _listener(settings: PanelSettings) -> socket.socket:
-    family, kind, protocol, _, address = socket.getaddrinfo(
-        settings.host, settings.port, type=socket.SOCK_STREAM
-    )[0]
-    # With the protocol named, asyncio sends small answers without delay.
-    listener = socket.socket(family, kind, protocol)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        # From here on, clients that connect are served or wait, and are not refused.
-        listener.listen(_BACKLOG)
-    except OSError:
-        listener.close()
-        raise
-    return listener
 
 
 def make_server(
@@ -75,7 +68,7 @@ def make_server(
             server_header=False,
             # Otherwise any local process could claim another address.
             proxy_headers=False,
-            backlog=_BACKLOG,
+            backlog=BACKLOG,
             timeout_keep_alive=_KEEP_ALIVE_SECONDS,
             limit_concurrency=MOST_CONNECTIONS,
             timeout_graceful_shutdown=_STOP_SECONDS,

@@ -1,4 +1,5 @@
 import json
+import shutil
 import socket
 import stat
 import tempfile
@@ -8,17 +9,17 @@ from pathlib import Path
 import pytest
 import yaml
 
-from apex_pipeline.errors import ConfigError
+from apex_pipeline.errors import ApexError, ConfigError
 from apex_pipeline.local import child_commands
 from apex_pipeline.local.code_socket import code_socket
+from apex_pipeline.local.ports import HeldPorts
 from apex_pipeline.local.services import (
     Services,
-    is_free,
     prepare_dagster_home,
     prepare_services,
 )
 from apex_pipeline.monitoring import code_server
-from apex_pipeline.settings import load_settings
+from apex_pipeline.settings import load_settings, panel_access
 from apex_pipeline_tests.support.ends import free_port
 
 REAL = {
@@ -35,9 +36,13 @@ OWN_STORAGE = {
 
 
 def prepare(folder: Path, **environment: str) -> Services:
-    return prepare_services(
-        {"APEX_STATE_DIR": str(folder), **environment}, ui_port=3000
-    )
+    with HeldPorts() as ports:
+        return hold(ports, folder, **environment)
+
+
+def hold(ports: HeldPorts, folder: Path, **environment: str) -> Services:
+    given = {"APEX_STATE_DIR": str(folder), **environment}
+    return prepare_services(given, ports, ui_port=free_port())
 
 
 def command_lines(services: Services) -> str:
@@ -49,7 +54,7 @@ def command_lines(services: Services) -> str:
         child_commands.panel(services),
     ]
     if services.postgres:
-        made.append(child_commands.database(services.postgres))
+        made.append(child_commands.database(services.postgres, services.ports))
     if services.certificates:
         made.append(child_commands.emulator(services, services.certificates))
     return "\n".join(" ".join(child.command()) for child in made)
@@ -114,13 +119,74 @@ def test_local_and_real_are_mixed_when_named(tmp_path):
     assert settings.dataverse.certificate_path is None
 
 
-def test_the_panel_gets_out_of_the_way_of_what_has_its_port(tmp_path):
+@pytest.fixture
+def usual_port(monkeypatch: pytest.MonkeyPatch) -> int:
+    """The panel's port if none is set; another `apex up` may have the real one."""
+    port = free_port()
+    monkeypatch.setattr(panel_access, "DEFAULT_PANEL_PORT", port)
+    return port
+
+
+def test_the_panel_gets_out_of_the_way_of_what_has_its_usual_port(tmp_path, usual_port):
+    with socket.create_server(("127.0.0.1", usual_port)):
+        services = prepare(tmp_path)
+        assert services.panel.port != usual_port
+    assert services.environment["APEX_PANEL_PORT"] == str(services.panel.port)
+    assert prepare(tmp_path).panel.port == usual_port
+
+
+def test_a_panels_port_that_you_have_chosen_is_not_replaced(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        services = prepare(tmp_path, APEX_PANEL_PORT=str(port))
-        assert services.panel.port != port
-        assert is_free(services.panel.port)
+        with pytest.raises(ApexError, match=rf"Port {port} is in use.*APEX_PANEL_PORT"):
+            prepare(tmp_path, APEX_PANEL_PORT=str(port))
     assert prepare(tmp_path, APEX_PANEL_PORT=str(port)).panel.port == port
+
+
+def test_who_starts_second_chooses_other_ports_before_anything_runs(
+    tmp_path, usual_port
+):
+    """Seconds pass between the choice of a port and the moment a child listens."""
+    with HeldPorts() as ports, HeldPorts() as others:
+        first = hold(ports, tmp_path / "first")
+        shutil.copytree(tmp_path / "first", tmp_path / "second")
+        second = hold(others, tmp_path / "second")
+        for each in (first, second):
+            assert each.postgres
+        assert first.panel.port == usual_port
+        numbers = [
+            port
+            for each in (first, second)
+            for port in (
+                each.panel.port,
+                each.ui.port,
+                each.emulator_port,
+                each.postgres.port if each.postgres else 0,
+            )
+        ]
+        assert len(set(numbers)) == 8
+
+
+def test_a_child_inherits_the_port_that_was_held_for_it(tmp_path):
+    with HeldPorts() as ports:
+        port = ports.hold_any("127.0.0.1")
+        with ports.hand_over("127.0.0.1", port) as inherited:
+            assert not ports.hold("127.0.0.1", port)
+        # It has ended; the next one gets the same port.
+        with ports.hand_over("127.0.0.1", port) as again:
+            assert again.getsockname() == ("127.0.0.1", port)
+            assert again.fileno() != -1
+            assert inherited.fileno() == -1
+        with (
+            socket.create_server(("127.0.0.1", port)),
+            pytest.raises(ApexError, match=f"lost port {port} to another program"),
+        ):
+            ports.hand_over("127.0.0.1", port)
+
+
+def test_a_port_below_1024_or_a_foreign_address_is_named(tmp_path):
+    with HeldPorts() as ports, pytest.raises(ApexError, match=r"192\.0\.2\.1, port 9"):
+        ports.hold("192.0.2.1", 9)
 
 
 def test_the_panel_is_told_what_it_needs_and_no_more(tmp_path):
@@ -153,18 +219,20 @@ def test_one_end_without_the_other_is_refused(tmp_path):
 def test_addresses_and_secrets_stay_the_same_from_start_to_start(tmp_path):
     # Another `apex up` on this machine may take the usual one, or leave it.
     panel = {"APEX_PANEL_PORT": str(free_port())}
-    first, second = (prepare(tmp_path, **panel).environment for _ in range(2))
+    first, second = (dict(prepare(tmp_path, **panel).environment) for _ in range(2))
+    # The UI's port is an option of the command.
+    for each in (first, second):
+        del each["APEX_DAGSTER_URL"]
     assert first == second
 
 
-def test_a_panel_that_had_to_move_stays_where_it_is_until_its_place_is_free(tmp_path):
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        wanted = str(taken.getsockname()[1])
-        first, second = (
-            prepare(tmp_path, APEX_PANEL_PORT=wanted).panel.port for _ in range(2)
-        )
-    assert first == second != int(wanted)
-    assert prepare(tmp_path, APEX_PANEL_PORT=wanted).panel.port == int(wanted)
+def test_a_panel_that_had_to_move_stays_where_it_is_until_its_place_is_free(
+    tmp_path, usual_port
+):
+    with socket.create_server(("127.0.0.1", usual_port)):
+        first, second = (prepare(tmp_path).panel.port for _ in range(2))
+    assert first == second != usual_port
+    assert prepare(tmp_path).panel.port == usual_port
 
 
 def test_the_history_of_a_local_database_begins_where_dagsters_partitions_do(tmp_path):
@@ -177,10 +245,10 @@ def test_the_history_of_a_local_database_begins_where_dagsters_partitions_do(tmp
 
 
 def test_a_port_that_somebody_has_taken_is_replaced(tmp_path):
-    before = prepare(tmp_path, **REAL, **OWN_STORAGE)
+    before = prepare(tmp_path)
 
     with socket.create_server(("127.0.0.1", before.emulator_port)):
-        after = prepare(tmp_path, **REAL, **OWN_STORAGE)
+        after = prepare(tmp_path)
 
     assert after.emulator_port != before.emulator_port
 
@@ -189,8 +257,10 @@ def test_a_port_that_somebody_has_taken_is_replaced(tmp_path):
 def test_a_port_is_not_free_while_somebody_listens(address):
     with socket.create_server((address, 0)) as server:
         port = server.getsockname()[1]
-        assert not is_free(port)
-    assert is_free(port)
+        with HeldPorts() as ports:
+            assert not ports.hold("127.0.0.1", port)
+    with HeldPorts() as ports:
+        assert ports.hold("127.0.0.1", port)
 
 
 def test_no_secret_is_on_a_command_line(tmp_path):
@@ -322,14 +392,15 @@ def test_an_open_sockets_folder_is_closed_again(tmp_path):
 def test_the_ui_listens_beyond_this_machine_with_a_token_alone(tmp_path):
     everywhere = "0.0.0.0"  # noqa: S104  that is the case
     given = {"APEX_STATE_DIR": str(tmp_path)}
-    with pytest.raises(ConfigError, match="set APEX_PANEL_TOKEN"):
-        prepare_services(given, ui_port=3000, ui_host=everywhere)
-    services = prepare_services(
-        given | {"APEX_PANEL_TOKEN": "p4nel" * 4}, ui_port=3000, ui_host=everywhere
-    )
+    port = free_port()
+    with HeldPorts() as ports:
+        with pytest.raises(ConfigError, match="set APEX_PANEL_TOKEN"):
+            prepare_services(given, ports, ui_port=port, ui_host=everywhere)
+        given["APEX_PANEL_TOKEN"] = "p4nel" * 4
+        services = prepare_services(given, ports, ui_port=port, ui_host=everywhere)
     line = child_commands.web_server(services).command()
     assert line[line.index("--host") + 1] == everywhere
-    assert services.ui_url == "http://127.0.0.1:3000"
+    assert services.ui_url == f"http://127.0.0.1:{port}"
 
 
 def test_each_start_has_a_secret_of_its_own_in_a_file_and_on_no_command_line(tmp_path):

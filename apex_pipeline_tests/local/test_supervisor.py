@@ -1,6 +1,8 @@
+import dataclasses
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -527,6 +529,35 @@ def test_a_suspended_child_is_restarted_without_a_kill(supervisor, told):
     step_until(supervisor, lambda: told)
 
     assert "in order" in supervisor.log("one").read_text()
+
+
+def test_a_child_serves_on_the_socket_that_was_opened_for_it(supervisor):
+    program = (
+        "import socket\n"
+        "with socket.socket(fileno=3) as server:\n"
+        "    while True:\n"
+        "        with server.accept()[0] as visitor:\n"
+        "            visitor.sendall(b'served')\n"
+    )
+    places: list[tuple[str, int]] = []
+
+    def listener() -> socket.socket:
+        opened = socket.create_server(("127.0.0.1", 0))
+        places.append(opened.getsockname())
+        return opened
+
+    def answer(place: tuple[str, int]) -> bytes:
+        with socket.create_connection(place, 60) as visitor:
+            return visitor.recv(6)
+
+    supervisor.start(dataclasses.replace(child("one", program), listener=listener))
+    assert answer(places[0]) == b"served"
+    os.kill(find(supervisor.pid("one")).pid, signal.SIGKILL)
+    step_until(supervisor, lambda: len(places) == 2)
+    assert answer(places[1]) == b"served"
+    # Of the first, nothing is left.
+    with pytest.raises(ConnectionRefusedError):
+        answer(places[0])
 
 
 @pytest.fixture

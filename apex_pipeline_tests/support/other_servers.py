@@ -1,6 +1,7 @@
 """Servers that tests marked `any_server` also run on: see `conftest.postgres`."""
 
 import os
+import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +9,6 @@ from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 from apex_pipeline.local.embedded_postgres import EmbeddedPostgres
-from apex_pipeline.local.services import is_free
 from apex_pipeline.local.unprivileged import find_quarters
 from apex_pipeline_tests.support.ends import free_port
 from apex_pipeline_tests.support.waiting import SECONDS, wait_until
@@ -76,11 +76,16 @@ def pooled(
     with (folder / "pgbouncer.log").open("w") as log:
         process = subprocess.Popen([*prefix, program, str(configuration)], stderr=log)
     try:
-        wait_until(lambda: not is_free(port), process)
+        wait_until(lambda: _listens(port), process)
         yield through(database_url, port)
     finally:
         process.terminate()
         process.wait(SECONDS)
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def through(database_url: str, port: int) -> str:

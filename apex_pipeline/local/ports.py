@@ -1,0 +1,96 @@
+"""Ports that `apex up` occupies from their choice on, until a child has them.
+
+Between the choice of a port and the moment when a child listens there lie seconds. If the
+port were left free, a second `apex up` would choose it too, and each would take the
+other's panel for its own.
+"""
+
+import errno
+import socket
+from typing import Self
+
+from apex_pipeline.errors import ApexError
+from apex_pipeline.web_gate.listener import open_listener
+
+HOST = "127.0.0.1"
+
+
+class HeldPorts:
+    """Sockets that listen for children that do not run yet.
+
+    As a context manager, it closes at the end what no child has got.
+    """
+
+    def __init__(self) -> None:
+        """Hold nothing yet."""
+        self._sockets: dict[int, socket.socket] = {}
+
+    def __enter__(self) -> Self:
+        """Nothing to open."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave the ports to others."""
+        while self._sockets:
+            self._sockets.popitem()[1].close()
+
+    def hold(self, host: str, port: int) -> bool:
+        """Listen on a port.
+
+        Returns:
+            Whether that was possible: False if a program listens there.
+
+        Raises:
+            ApexError: This user cannot listen there, or not on this host.
+        """
+        try:
+            listener = _listen(host, port)
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                return False
+            raise ApexError(
+                f"This user cannot listen on {host}, port {port}: {error.strerror}."
+            ) from error
+        self._sockets[listener.getsockname()[1]] = listener
+        return True
+
+    def hold_any(self, host: str) -> int:
+        """Listen on a free port, and return its number."""
+        before = set(self._sockets)
+        self.hold(host, 0)
+        [port] = self._sockets.keys() - before
+        return port
+
+    def release(self, port: int) -> None:
+        """Leave a port to a child that opens it itself."""
+        if held := self._sockets.pop(port, None):
+            held.close()
+
+    def hand_over(self, host: str, port: int) -> socket.socket:
+        """The listening socket, for a child; the caller closes it.
+
+        It is held for the first child only. For the next one, it is opened again.
+
+        Raises:
+            ApexError: Another program has taken the port since.
+        """
+        held = self._sockets.pop(port, None)
+        if held is not None:
+            return held
+        try:
+            return _listen(host, port)
+        except OSError as error:
+            raise ApexError(
+                f"has lost port {port} to another program ({error.strerror}); end that "
+                "program, or restart `apex up`"
+            ) from error
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    if port:
+        with socket.socket() as probe:
+            # Outside Linux, you can bind a port that another process has on all
+            # addresses.
+            if probe.connect_ex((HOST, port)) == 0:
+                raise OSError(errno.EADDRINUSE, "Address already in use")
+    return open_listener(host, port)
