@@ -297,8 +297,8 @@ def _try_lock(connection: psycopg.Connection) -> HeldElsewhere | None:
     # Neon ends a transaction that is idle for five minutes; building an index may take
     # longer.
     connection.execute(
-        "SET LOCAL idle_in_transaction_session_timeout = '1h'; "
-        f"{limits_of(_TRY_SECONDS).settings}".encode()
+        f"{limits_of(_TRY_SECONDS).settings}; "
+        "SET LOCAL idle_in_transaction_session_timeout = '1h'".encode()
     )
     return take(connection, MIGRATIONS)
 

@@ -26,6 +26,10 @@ _LEAST_GRACE, _MOST_GRACE, _SHARE_OF_GRACE = 5.0, 20.0, 0.25
 _GRACE_FOR_LOCKS = 1.5
 _GRACE_FOR_CONNECTING = 2.0
 
+# Where a router forgets a connection in the middle of a transaction, the server believes
+# in it for hours, and its row locks stay.
+_LEAST_IDLE, _MOST_IDLE = 30.0, 90.0
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -40,11 +44,18 @@ class Limits:
     lock: float
 
     @property
+    def idle(self) -> float:
+        """How long the server waits for the next statement of an open transaction."""
+        return min(max(self.statement, _LEAST_IDLE), _MOST_IDLE)
+
+    @property
     def settings(self) -> str:
-        """SQL that sets both limits for one transaction only, which suits poolers."""
+        """SQL that sets the limits for one transaction only, which suits poolers."""
         return (
             f"SET LOCAL statement_timeout = {_milliseconds(self.statement)}; "
-            f"SET LOCAL lock_timeout = {_milliseconds(self.lock)}"
+            f"SET LOCAL lock_timeout = {_milliseconds(self.lock)}; "
+            "SET LOCAL idle_in_transaction_session_timeout = "
+            f"{_milliseconds(self.idle)}"
         )
 
 

@@ -102,6 +102,7 @@ def test_the_server_knows_the_limits_of_each_transaction_and_keeps_none(
     with reach(database_url, statement_seconds=8.0) as database:
         assert setting(database, "statement_timeout") == "8s"
         assert setting(database, "lock_timeout") == "7200ms"
+        assert setting(database, "idle_in_transaction_session_timeout") == "30s"
         with database.connect() as connection:
             found = connection.execute("SHOW statement_timeout").fetchone()
     assert found == ("0",)
@@ -240,6 +241,25 @@ def test_a_connection_that_froze_while_idle_is_replaced(network, through, monkey
 
         assert database.transact(run("SELECT 2")) == 2
         mended.join()
+
+
+def test_a_transaction_of_which_nobody_hears_any_more_lets_go_of_its_rows(
+    network, through, admin, monkeypatch
+):
+    """As if a router had forgotten the connection; the server still believes in it."""
+    monkeypatch.setattr("apex_pipeline.postgres.time_limits._LEAST_IDLE", 0.5)
+
+    def lock_and_vanish(connection: Connection) -> None:
+        connection.exec_driver_sql("LOCK TABLE campaign_metrics")
+        network.forget()
+        connection.exec_driver_sql("SELECT 1")
+
+    with reach(through, statement_seconds=0.5) as database:
+        with pytest.raises(DatabaseUnavailableError, match="open connection"):
+            database.transact(lock_and_vanish)
+        with admin.transaction():
+            admin.execute("SET LOCAL lock_timeout = '60s'")
+            admin.execute("LOCK TABLE campaign_metrics")
 
 
 @contextmanager
