@@ -64,9 +64,11 @@ def main(ctx: click.Context) -> None:
     if ctx.invoked_subcommand == "emulator":
         # It stands alone: it reads no settings and has a log of its own.
         return
+    from apex_pipeline.settings.tenant import load_tenant  # noqa: PLC0415  as above
     from apex_pipeline.settings.variables import read_secrets  # noqa: PLC0415  as above
 
     variables.drop_blank_variables()
+    load_tenant(os.environ)
     read_secrets(os.environ)
     redaction.install()
     os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "yes")

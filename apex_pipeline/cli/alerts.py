@@ -25,7 +25,7 @@ from apex_pipeline.monitoring.alerts.outbox import Backlog
 from apex_pipeline.monitoring.rules.silences import check_scope, read_end
 from apex_pipeline.settings import (
     dagster_environment,
-    load_code_location,
+    load_journal_name,
     read_variable,
     resolve_local,
 )
@@ -135,7 +135,7 @@ def _journal() -> Iterator[Journal]:
         # If a stopped `apex up` is the cause, this raises the error that says so.
         resolve_local(os.environ)
         raise ConfigError(NO_JOURNAL)
-    with Journal(url, load_code_location(os.environ)) as opened:
+    with Journal(url, load_journal_name(os.environ)) as opened:
         yield opened
 
 

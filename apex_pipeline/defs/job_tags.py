@@ -2,12 +2,12 @@
 
 import dagster as dg
 
-from apex_pipeline.defs.code_location import OURS
+from apex_pipeline.defs.code_location import OURS, TENANT
 
-SCHEDULED_TAGS = OURS | {"kind": "scheduled"}
+SCHEDULED_TAGS = OURS | TENANT.run_tags | {"kind": "scheduled"}
 """For a job that runs by itself; you start it by hand to repeat or extend it."""
 
-OPERATOR_TAGS = OURS | {"kind": "operator command"}
+OPERATOR_TAGS = OURS | TENANT.run_tags | {"kind": "operator command"}
 """For a job that runs only when you start it, like the `apex` command of its kind."""
 
 # A run whose process was lost starts once more (dagster.yaml, run_retries).

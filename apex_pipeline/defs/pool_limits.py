@@ -11,7 +11,7 @@ from datetime import timedelta
 import dagster as dg
 from dagster._core.storage.tags import MAX_RUNTIME_SECONDS_TAG
 
-from apex_pipeline.defs.code_location import LOCATION
+from apex_pipeline.defs.code_location import LOCATION, TENANT
 
 WRITER_POOL = f"{LOCATION}/writer"
 """Runs that write to Dataverse."""
@@ -37,11 +37,12 @@ def ensure_pool_limits(instance: dg.DagsterInstance) -> None:
 
 
 def bound_runtime(context: dg.AssetExecutionContext, longest: timedelta) -> None:
-    """Tag this run with its maximum runtime, unless its job already did.
+    """Tag this run with its maximum runtime and its tenant, unless its job already did.
 
     Run monitoring fails the run after `longest`.
     """
     run = context.instance.get_run_by_id(context.run.run_id)
     if run is not None and MAX_RUNTIME_SECONDS_TAG not in run.tags:
         seconds = str(int(longest.total_seconds()))
-        context.instance.add_run_tags(run.run_id, {MAX_RUNTIME_SECONDS_TAG: seconds})
+        tags = {MAX_RUNTIME_SECONDS_TAG: seconds} | TENANT.run_tags
+        context.instance.add_run_tags(run.run_id, tags)

@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from apex_pipeline.defs.code_location import asset_key
 from apex_pipeline.metrics import COLUMNS, PRIMARY_KEY, TABLE
 from apex_pipeline.monitoring.facts import OVERDUE
 
@@ -9,6 +10,8 @@ _OWNERS = ["team:apex-data"]
 _GROUP = "sync"
 OPERATIONS = "operations"
 """Group of the assets for operating the pipeline."""
+
+_SOURCE = asset_key("campaign_metrics")
 
 _POSTGRES_SCHEMA = dg.TableSchema(
     columns=[
@@ -24,14 +27,13 @@ _DATAVERSE_SCHEMA = dg.TableSchema(
 )
 _LINEAGE = dg.TableColumnLineage(
     deps_by_column={
-        c.dataverse: [dg.TableColumnDep(dg.AssetKey("campaign_metrics"), c.postgres)]
-        for c in COLUMNS
+        c.dataverse: [dg.TableColumnDep(_SOURCE, c.postgres)] for c in COLUMNS
     }
-    | {PRIMARY_KEY: [dg.TableColumnDep(dg.AssetKey("campaign_metrics"), "id")]}
+    | {PRIMARY_KEY: [dg.TableColumnDep(_SOURCE, "id")]}
 )
 
 CAMPAIGN_METRICS = dg.AssetSpec(
-    "campaign_metrics",
+    _SOURCE,
     description="One row per campaign run, written to Postgres by the agents.",
     group_name=_GROUP,
     kinds={"postgres"},
@@ -43,7 +45,7 @@ CAMPAIGN_METRICS = dg.AssetSpec(
 )
 
 PENDING = dg.AssetSpec(
-    "pending_campaign_metrics",
+    asset_key("pending_campaign_metrics"),
     description="Rows that Dataverse does not hold yet, oldest first, however old.",
     deps=[CAMPAIGN_METRICS],
     group_name=_GROUP,
@@ -56,7 +58,7 @@ PENDING = dg.AssetSpec(
     },
 )
 DELIVERED = dg.AssetSpec(
-    "dataverse_campaign_metrics",
+    asset_key("dataverse_campaign_metrics"),
     description=(
         "Records upserted into Dataverse under the row's own id: in bulk, and one by one "
         "if a bulk request is refused, so a bad row affects no other. Fresh if pending "
@@ -75,7 +77,7 @@ DELIVERED = dg.AssetSpec(
     },
 )
 EXPORTED = dg.AssetSpec(
-    "exported_campaign_metrics",
+    asset_key("exported_campaign_metrics"),
     description="Rows marked in `exported_at` after Dataverse acknowledged them.",
     deps=[DELIVERED],
     group_name=_GROUP,
@@ -85,7 +87,7 @@ EXPORTED = dg.AssetSpec(
     metadata={"dagster/table_name": "campaign_metrics"},
 )
 QUARANTINED = dg.AssetSpec(
-    "quarantined_campaign_metrics",
+    asset_key("quarantined_campaign_metrics"),
     description=(
         "Rows that Dataverse refused, each with the reason; retried when due. The job "
         "`release_quarantine` lists, releases or drops them."

@@ -13,7 +13,7 @@ from apex_pipeline.local.embedded_postgres import EmbeddedPostgres
 from apex_pipeline.local.embedded_roles import DEMO_LOGIN, PANEL_LOGIN, SYNC_LOGIN
 from apex_pipeline.local.local_certificates import Certificates
 from apex_pipeline.local.ports import HOST, HeldPorts
-from apex_pipeline.local.services import CODE_LOCATION, Services
+from apex_pipeline.local.services import Services
 from apex_pipeline.local.supervisor import LISTENER_DESCRIPTOR, Child
 from apex_pipeline.monitoring.code_server import load_error
 
@@ -100,7 +100,7 @@ def code_server(services: Services) -> Child:
             *(sys.executable, "-m", "dagster", "api", "grpc"),
             *("-m", "apex_pipeline.definitions", "-d", str(home)),
             *("--socket", str(services.code_socket)),
-            *("--location-name", CODE_LOCATION),
+            *("--location-name", services.tenant.location),
             # Works even if `dagster` is not on the PATH.
             "--use-python-environment-entry-point",
         ],
@@ -196,7 +196,7 @@ def demo_writer(services: Services) -> Child:
         name=DEMO_WRITER,
         command=lambda: [
             *(sys.executable, "-m", "apex_pipeline.local.demo"),
-            *(services.ui_url, str(services.secret_file)),
+            *(services.ui_url, str(services.secret_file), services.tenant.location),
         ],
         environment=child_environments.of_the_demo(services.environment)
         | services.as_login(DEMO_LOGIN),

@@ -3,7 +3,7 @@
 The history is a pure function of the date: a day's runs are always the same. So a later
 start fills only the gap since the last one.
 
-`python -m apex_pipeline.local.demo URL SECRET_FILE` is the live writer, on DATABASE_URL.
+`python -m apex_pipeline.local.demo URL SECRET_FILE LOCATION` is the live writer, on DATABASE_URL.
 Every minute it asks the Dagster web server at URL for a sync, beside those of the
 schedule, so that a first look sees figures move. The file holds what opens that server.
 """
@@ -259,8 +259,8 @@ if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     read_secrets(os.environ)
     redaction.install()
-    ui_url, secret_file = sys.argv[1:]
+    ui_url, secret_file, location = sys.argv[1:]
     keep_writing(
         os.environ["DATABASE_URL"],
-        sync=partial(start_sync, ui_url, Path(secret_file).read_text()),
+        sync=partial(start_sync, ui_url, Path(secret_file).read_text(), location),
     )

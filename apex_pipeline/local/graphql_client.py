@@ -14,8 +14,8 @@ _DAEMONS = """
 # An error of psycopg2, passed on by Dagster's storage.
 _NO_TABLE = "UndefinedTable"
 _START_SYNC = """
-mutation { launchRun(executionParams: { selector: {
-    repositoryLocationName: "apex_pipeline"
+mutation($location: String!) { launchRun(executionParams: { selector: {
+    repositoryLocationName: $location
     repositoryName: "__repository__"
     jobName: "sync_campaign_metrics"
 } }) { __typename } }
@@ -86,13 +86,13 @@ def daemons_beat_since(url: str, secret: str, instant: float) -> bool | None:
     )
 
 
-def start_sync(url: str, secret: str) -> bool:
-    """Ask for a run of the sync.
+def start_sync(url: str, secret: str, location: str) -> bool:
+    """Ask for a run of the sync of a code location.
 
     Returns:
         Whether it was started.
     """
-    data = _ask(url, secret, _START_SYNC)
+    data = _ask(url, secret, _START_SYNC, location=location)
     return data is not None and data["launchRun"]["__typename"] == "LaunchRunSuccess"
 
 

@@ -22,19 +22,21 @@ from apex_pipeline.local.local_certificates import Certificates, ensure_certific
 from apex_pipeline.local.ports import HOST, HeldPorts
 from apex_pipeline.settings import (
     CLIENTS_FILE,
+    LOCATION_VARIABLE,
     PAGES,
     PanelSettings,
+    Tenant,
     existing_file,
     load_panel_settings,
+    load_tenant,
     project_dir,
     read_variable,
     state_dir,
+    state_root,
     wants_local,
     with_secrets,
 )
 from apex_pipeline.settings.postgres_url import read_postgres_url, shown_address
-
-CODE_LOCATION = "apex_pipeline"
 
 _METRICS_DATABASE = "apex"
 _DAGSTER_DATABASE = "dagster"
@@ -72,6 +74,7 @@ class Services:
         environment: The environment variables of the pipeline's processes.
     """
 
+    tenant: Tenant
     state: Path
     ports: HeldPorts = field(repr=False)
     ui: PanelSettings
@@ -188,6 +191,7 @@ def prepare_services(
         own |= _emulated_dataverse(state, emulator_port)
         own["APEX_CA_BUNDLE"] = str(_trusted(environment, certificates.authority))
     services = Services(
+        tenant=load_tenant(environment),
         state=state,
         ports=ports,
         ui=ui,
@@ -217,7 +221,7 @@ def prepare_dagster_home(services: Services) -> None:
         "load_from:\n"
         "  - grpc_server:\n"
         f"      socket: {json.dumps(str(services.code_socket), allow_nan=False)}\n"
-        f"      location_name: {CODE_LOCATION}\n"
+        f"      location_name: {services.tenant.location}\n"
     )
 
 
@@ -226,6 +230,8 @@ def _environment(
 ) -> dict[str, str]:
     """The given variables, with our own services' addresses for missing ones."""
     environment = {name: value for name, value in given.items() if value.strip()}
+    # The workspace that we write names it.
+    environment.pop(LOCATION_VARIABLE, None)
     if "DATAVERSE_RESOURCE" in own:
         # They belong to real applications and would conflict with the secret.
         for name in ("AZURE_CLIENT_CERTIFICATE_PATH", CLIENTS_FILE):
@@ -241,7 +247,7 @@ def _environment(
         listed = [part for part in environment.get(name, "").split(",") if part]
         environment[name] = ",".join([*listed, *sorted(loopback.difference(listed))])
     return environment | {
-        "APEX_STATE_DIR": str(state),
+        "APEX_STATE_DIR": str(state_root(given)),
         "DAGSTER_HOME": str(state / "dagster"),
         "DAGSTER_DISABLE_TELEMETRY": "yes",
         # Writes the materializations of two years of days in one batch.

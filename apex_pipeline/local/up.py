@@ -22,7 +22,6 @@ from apex_pipeline.local import (
 from apex_pipeline.local.notifier import Notifier
 from apex_pipeline.local.ports import HOST, HeldPorts
 from apex_pipeline.local.services import (
-    CODE_LOCATION,
     Services,
     prepare_dagster_home,
     prepare_services,
@@ -34,7 +33,12 @@ from apex_pipeline.monitoring.alerts.alert_center import ways
 from apex_pipeline.monitoring.alerts.journal import Journal
 from apex_pipeline.printable_text import printable
 from apex_pipeline.provisioning.databases import provision_database
-from apex_pipeline.settings import check_settings, state_dir, wants_local
+from apex_pipeline.settings import (
+    check_settings,
+    load_journal_name,
+    state_dir,
+    wants_local,
+)
 
 _STEP_SECONDS = 0.1
 _SCHEMA = "schema"
@@ -112,7 +116,9 @@ def _telling(supervisor: Supervisor, services: Services) -> Iterator[None]:
     url = services.environment["DAGSTER_POSTGRES_URL"]
     channels = ways(services.environment)
     with (
-        Journal(url, CODE_LOCATION, wait_seconds=1) as journal,
+        Journal(
+            url, load_journal_name(services.environment), wait_seconds=1
+        ) as journal,
         Notifier(journal, channels, supervisor.log) as told,
     ):
         supervisor.on_death, supervisor.on_return = told.died, told.returned

@@ -13,7 +13,7 @@ from apex_pipeline.monitoring.status import Status, read_ledger, read_status
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.settings import (
     Settings,
-    load_code_location,
+    load_journal_name,
     load_settings,
     read_variable,
 )
@@ -93,7 +93,7 @@ def _open_incidents(environment: Mapping[str, str]) -> list[str] | None:
     if not url:
         return None
     try:
-        location = load_code_location(environment)
+        location = load_journal_name(environment)
         with Journal(
             url,
             location,

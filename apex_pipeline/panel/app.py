@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 from markupsafe import Markup
 from starlette.applications import Starlette
@@ -33,7 +34,7 @@ from apex_pipeline.panel.parameters import (
 )
 from apex_pipeline.panel.record_endpoint import RECORDING_OPENAPI, recording_routes
 from apex_pipeline.panel.responses import HTML, json_response, tagged
-from apex_pipeline.settings import PanelSettings
+from apex_pipeline.settings import PanelSettings, Tenant
 from apex_pipeline.web_gate.gatekeeping import (
     Bounds,
     Gatekeeper,
@@ -68,6 +69,7 @@ class Panel:
     sources: Sources
     sign_in: SignIn
     latencies: Latencies
+    tenant: Tenant
 
     async def page(self, request: Request) -> Response:
         """The page, with its first figures already rendered."""
@@ -83,6 +85,7 @@ class Panel:
         outlook = ahead.value.outlook if ahead.value else None
         body = pages.render(
             "page.html",
+            title=pages.page_title(self.tenant),
             live=page_view.live(kpis, lately, self.sources.time_zone()),
             time_zone=self.sources.time_zone(),
             campaigns=page_view.campaigns(past.value.campaigns if past.value else ()),
@@ -147,7 +150,8 @@ class Panel:
                 *exposition.token_families(totals.current, use),
                 *exposition.dataverse_families(comparison, use),
                 self.latencies.family(),
-            ]
+            ],
+            self.tenant.labels,
         )
         headers = {"Cache-Control": "no-store"}
         return Response(body, 200, headers, exposition.CONTENT_TYPE)
@@ -176,9 +180,11 @@ def make_app(
 ) -> ASGIApp:
     """Build the application; it connects to its sources on the first request."""
     sessions = None if settings.token is None else Sessions(settings.token)
-    sign_in = SignIn(sessions, Buckets(SIGN_INS), pages.sign_in_form)
+    title = pages.page_title(settings.tenant)
+    form = partial(pages.sign_in_form, title)
+    sign_in = SignIn(sessions, Buckets(SIGN_INS), form)
     latencies = Latencies()
-    routes = _routes(Panel(sources, sign_in, latencies), sign_in)
+    routes = _routes(Panel(sources, sign_in, latencies, settings.tenant), sign_in)
     latencies.know(route.path for route in routes if isinstance(route, Route))
 
     @asynccontextmanager

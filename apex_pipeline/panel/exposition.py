@@ -4,7 +4,7 @@ Unknown values are left out, so that an alert on absent series notices; they are
 reported as 0.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -29,9 +29,19 @@ class _Collected(Collector):
         return self.families
 
 
-def expose(families: Iterable[Metric]) -> bytes:
-    """The whole document; a family without a sample is left out."""
-    return generate_latest(_Collected(tuple(each for each in families if each.samples)))
+def expose(families: Iterable[Metric], labels: Mapping[str, str]) -> bytes:
+    """The whole document; a family without a sample is left out.
+
+    Args:
+        families: All metrics.
+        labels: Added to every sample.
+    """
+    found = tuple(each for each in families if each.samples)
+    for family in found:
+        family.samples = [
+            each._replace(labels={**labels, **each.labels}) for each in family.samples
+        ]
+    return generate_latest(_Collected(found))
 
 
 def sync_families(health: Health | None, totals: Totals | None) -> Iterator[Metric]:

@@ -5,6 +5,8 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from apex_pipeline.settings import Tenant
+
 FOLDER = Path(__file__).parent
 STATIC = FOLDER / "static"
 
@@ -23,6 +25,11 @@ def render(template: str, **values: Any) -> bytes:
     return page.render(**values).encode()
 
 
-def sign_in_form(is_wrong: bool) -> bytes:  # noqa: FBT001  one flag, named at no call
+def page_title(tenant: Tenant) -> str:
+    """The heading of every page."""
+    return tenant.title("Campaign metrics")
+
+
+def sign_in_form(title: str, is_wrong: bool) -> bytes:  # noqa: FBT001  one flag, named at no call
     """Render the sign-in form."""
-    return render("sign_in.html", is_wrong=is_wrong)
+    return render("sign_in.html", title=title, is_wrong=is_wrong)

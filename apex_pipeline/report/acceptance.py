@@ -22,7 +22,7 @@ from apex_pipeline.report.measured_lines import (
     warning,
 )
 from apex_pipeline.report.report_subject import Subject
-from apex_pipeline.settings import load_code_location, read_variable
+from apex_pipeline.settings import load_journal_name, read_variable
 
 WAIT_LIMIT = timedelta(minutes=5)
 _ATTEMPTS = 3
@@ -151,4 +151,4 @@ def open_journal(environment: Mapping[str, str]) -> Journal:
     url = read_variable(environment, VARIABLE)
     if not url:
         raise ApexError(NO_JOURNAL)
-    return Journal(url, load_code_location(environment))
+    return Journal(url, load_journal_name(environment))

@@ -32,9 +32,9 @@ from apex_pipeline.settings.arrival import (
 )
 from apex_pipeline.settings.auditing import AuditSettings, load_audit_settings
 from apex_pipeline.settings.code_location import (
-    DEFAULT_LOCATION,
     LOCATION_VARIABLE,
     load_code_location,
+    load_journal_name,
 )
 from apex_pipeline.settings.endpoints import (
     EMBEDDED,
@@ -55,6 +55,7 @@ from apex_pipeline.settings.endpoints import (
     resolve_local,
     served_pages,
     state_dir,
+    state_root,
     token_cache_path,
     wants_local,
 )
@@ -68,6 +69,14 @@ from apex_pipeline.settings.panel_access import (
 )
 from apex_pipeline.settings.problems import check_settings, find_mistakes
 from apex_pipeline.settings.secret_parts import secret_parts
+from apex_pipeline.settings.tenant import (
+    DEFAULT_LOCATION,
+    NO_TENANT,
+    TENANT_VARIABLE,
+    Tenant,
+    load_tenant,
+    parse_tenant,
+)
 from apex_pipeline.settings.variables import (
     FILE_SUFFIX,
     VARIABLES,
@@ -87,8 +96,10 @@ __all__ = [
     "EMULATOR",
     "FILE_SUFFIX",
     "LOCATION_VARIABLE",
+    "NO_TENANT",
     "PAGES",
     "PUBLIC_AUTHORITY",
+    "TENANT_VARIABLE",
     "UTC_ZONE",
     "VARIABLES",
     "AlertSettings",
@@ -101,6 +112,7 @@ __all__ = [
     "PanelSettings",
     "Settings",
     "SmtpSettings",
+    "Tenant",
     "Variable",
     "check_settings",
     "dagster_environment",
@@ -116,12 +128,15 @@ __all__ = [
     "load_dagster_url",
     "load_database_url",
     "load_dataverse",
+    "load_journal_name",
     "load_noted_end",
     "load_panel_settings",
     "load_settings",
+    "load_tenant",
     "local_file",
     "normal_origin",
     "parse_interval",
+    "parse_tenant",
     "project_dir",
     "read_secrets",
     "read_tenant",
@@ -132,6 +147,7 @@ __all__ = [
     "secret_variables",
     "served_pages",
     "state_dir",
+    "state_root",
     "token_cache_path",
     "wants_local",
     "with_secrets",

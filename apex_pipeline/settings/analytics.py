@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from apex_pipeline.errors import ConfigError
 from apex_pipeline.settings.endpoints import state_dir
+from apex_pipeline.settings.tenant import load_tenant
 from apex_pipeline.settings.variables import read_variable
 
 UTC_ZONE = "UTC"
@@ -57,7 +58,11 @@ def load_analysis_settings(environment: Mapping[str, str]) -> AnalysisSettings:
     """
     problems: list[str] = []
     export_dir = read_variable(environment, "APEX_EXPORT_DIR")
-    folder = Path(export_dir).expanduser() if export_dir else None
+    folder = (
+        load_tenant(environment).folder(Path(export_dir).expanduser())
+        if export_dir
+        else None
+    )
     settings = AnalysisSettings(
         history_start=_history_start(environment, problems),
         time_zone=_time_zone(environment, problems),

@@ -15,6 +15,7 @@ from apex_pipeline.settings.application_users import (
 )
 from apex_pipeline.settings.origins import read_https_origin
 from apex_pipeline.settings.postgres_url import read_postgres_url, write_postgres_url
+from apex_pipeline.settings.tenant import load_tenant
 from apex_pipeline.settings.variables import read_variable, with_secrets
 
 EMBEDDED = "embedded"
@@ -144,7 +145,16 @@ def load_dataverse(environment: Mapping[str, str]) -> DataverseSettings:
 
 
 def state_dir(environment: Mapping[str, str]) -> Path:
-    """Absolute path of the local state folder."""
+    """Absolute path of the local state folder; a tenant has its own in the shared one.
+
+    Raises:
+        ConfigError: APEX_TENANT is malformed.
+    """
+    return load_tenant(environment).folder(state_root(environment))
+
+
+def state_root(environment: Mapping[str, str]) -> Path:
+    """Absolute path of the state folder that tenants share."""
     configured = read_variable(environment, "APEX_STATE_DIR")
     return (Path(configured) if configured else project_dir() / ".apex").absolute()
 
@@ -153,7 +163,8 @@ def record_dir(environment: Mapping[str, str]) -> Path:
     """Folder below which the launchpad may read and write files of records, absolute."""
     configured = read_variable(environment, "APEX_RECORD_DIR")
     if configured:
-        return Path(configured).expanduser().absolute()
+        folder = Path(configured).expanduser().absolute()
+        return load_tenant(environment).folder(folder)
     return state_dir(environment) / "inbox"
 
 

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from apex_pipeline.errors import ConfigError
 from apex_pipeline.settings.origins import normal_origin
+from apex_pipeline.settings.tenant import NO_TENANT, Tenant, load_tenant
 from apex_pipeline.settings.variables import read_variable
 
 DEFAULT_PANEL_HOST = "127.0.0.1"
@@ -29,12 +30,14 @@ class PanelSettings:
         port: Port to listen on.
         token: Bearer token for the panel; None for open access, on loopback only.
         allowed_origins: Origins whose pages may read the API in a browser.
+        tenant: Whose panel it is.
     """
 
     host: str = DEFAULT_PANEL_HOST
     port: int = DEFAULT_PANEL_PORT
     token: str | None = field(default=None, repr=False)
     allowed_origins: tuple[str, ...] = ()
+    tenant: Tenant = NO_TENANT
 
     @property
     def url(self) -> str:
@@ -65,6 +68,7 @@ def load_panel_settings(
         port=_port(environment, problems) if port is None else port,
         token=_token(environment, problems),
         allowed_origins=_origins(environment, problems),
+        tenant=load_tenant(environment),
     )
     if settings.token is None and not is_loopback(settings.host):
         problems.append(

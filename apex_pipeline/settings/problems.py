@@ -13,8 +13,10 @@ from apex_pipeline.settings.arrival import load_arrival_interval
 from apex_pipeline.settings.auditing import load_audit_settings
 from apex_pipeline.settings.endpoints import load_settings
 from apex_pipeline.settings.panel_access import load_panel_settings
+from apex_pipeline.settings.tenant import load_tenant
 
 _LOADERS: tuple[Callable[[Mapping[str, str]], object], ...] = (
+    load_tenant,
     load_settings,
     load_arrival_interval,
     load_noted_end,

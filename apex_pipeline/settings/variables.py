@@ -204,6 +204,13 @@ VARIABLES = (
         is_secret=True,
     ),
     Variable(
+        "APEX_TENANT",
+        "Dagster",
+        "the [tenant](../tenants.md) that this process works for: 1 to 40 lower-case "
+        "letters, digits and hyphens",
+        "none",
+    ),
+    Variable(
         "DAGSTER_HOME",
         "Dagster",
         "Dagster's home folder",
@@ -221,7 +228,7 @@ VARIABLES = (
         "DAGSTER_LOCATION_NAME",
         "Dagster",
         "name of the code location, if `workspace.yaml` gives it another name",
-        "`apex_pipeline`",
+        "`apex_pipeline`; of a tenant, `apex_pipeline-TENANT`",
     ),
     Variable(
         "APEX_SYNC_ON_ARRIVAL",
@@ -239,7 +246,7 @@ VARIABLES = (
     Variable(
         "APEX_EXPORT_DIR",
         "Analysis",
-        "folder of the CSV files",
+        "folder of the CSV files; those of a tenant are in `tenants/TENANT` below it",
         "`exports` in `APEX_STATE_DIR`",
     ),
     Variable(
@@ -309,13 +316,14 @@ VARIABLES = (
         "APEX_RECORD_DIR",
         "Machine",
         "the folder below which the job `record_campaign_metrics` may read and write "
-        "files",
+        "files; that of a tenant is `tenants/TENANT` below it",
         "`inbox` in `APEX_STATE_DIR`",
     ),
     Variable(
         "APEX_STATE_DIR",
         "Machine",
-        "local state: embedded Postgres, emulator, token cache",
+        "local state: embedded Postgres, emulator, token cache; that of a tenant is in "
+        "`tenants/TENANT` below it",
         "`.apex` in the project",
     ),
 )

@@ -27,7 +27,6 @@ from apex_pipeline.defs.services import Services
 from apex_pipeline.defs.sync.sync_assets import SKIPPED_TAG, preview_table
 from apex_pipeline.defs.sync.sync_job import MAX_RUNTIME, active_sync
 from apex_pipeline.defs.sync_specs import DELIVERED, SYNC_ASSETS
-from apex_pipeline.local.services import CODE_LOCATION
 from apex_pipeline.settings import DEFAULT_LOCATION
 from apex_pipeline.sync.run import pacing_key
 from apex_pipeline_tests.support.dagster_storage import stored_at
@@ -700,7 +699,7 @@ def test_dg_and_workspace_name_the_same_code_location():
         "module_name": dg_project["project"]["code_location_target_module"],
         "location_name": dg_project["project"]["code_location_name"],
     }
-    assert LOCATION == DEFAULT_LOCATION == CODE_LOCATION
+    assert LOCATION == DEFAULT_LOCATION
     assert loaded["python_module"]["location_name"] == LOCATION
 
 

@@ -29,7 +29,7 @@ from apex_pipeline.local.graphql_client import start_sync
 from apex_pipeline.local.up import _say, run_up
 from apex_pipeline.local.up_lock import AlreadyRunningError, announced, only_one
 from apex_pipeline.redaction import OURS
-from apex_pipeline.settings import PAGES
+from apex_pipeline.settings import DEFAULT_LOCATION, PAGES
 from apex_pipeline_tests.support.ends import free_port
 from apex_pipeline_tests.support.waiting import SECONDS
 
@@ -426,10 +426,10 @@ def test_the_demo_writes_campaigns_syncs_them_and_goes_on(demo):
     )
     assert {"status": "SUCCESS"} in runs["runsOrError"]["results"]
     # What its writer does every minute.
-    assert start_sync(demo.url, demo.own_secret)
-    assert not start_sync("http://127.0.0.1:1", demo.own_secret)
+    assert start_sync(demo.url, demo.own_secret, DEFAULT_LOCATION)
+    assert not start_sync("http://127.0.0.1:1", demo.own_secret, DEFAULT_LOCATION)
     # Another user of this machine, without the token.
-    assert not start_sync(demo.url, "")
+    assert not start_sync(demo.url, "", DEFAULT_LOCATION)
     turned_away = httpx.get(f"{demo.url}/server_info")
     assert turned_away.status_code == 401
 

@@ -5,8 +5,13 @@ from datetime import UTC, datetime
 import pytest
 
 from apex_pipeline.errors import ConfigError
-from apex_pipeline.monitoring.alerts.channels import channels, send_test_notice
-from apex_pipeline.settings import load_alert_settings
+from apex_pipeline.monitoring.alerts.channels import (
+    channels,
+    of_tenant,
+    send_test_notice,
+)
+from apex_pipeline.monitoring.alerts.notice import Notice, heading
+from apex_pipeline.settings import NO_TENANT, Tenant, load_alert_settings
 from apex_pipeline_tests.support.receivers import mail_server, workflow
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
@@ -81,3 +86,33 @@ def test_an_application_that_cannot_be_read_is_the_fault_of_graph_alone(
         of_teams, of_mail = send_test_notice(ways, NOW)
     assert of_teams.error is None
     assert "AZURE_CLIENT_ID" in (of_mail.error or "")
+
+
+class Taking:
+    """A channel that keeps what it is given."""
+
+    name = "taking"
+
+    def __init__(self) -> None:
+        self.taken: list[Notice] = []
+
+    def send(self, notice: Notice) -> None:
+        self.taken.append(notice)
+
+    def reach(self, seconds: float) -> str:
+        return "reached"
+
+
+def test_a_tenants_notices_say_whose_they_are():
+    taking = Taking()
+    (named,) = of_tenant([taking], Tenant("acme"))
+    send_test_notice([named], NOW)
+    (notice,) = taking.taken
+    assert heading(notice) == "Test: acme: this channel works"
+    assert notice.facts[0] == ("Tenant", "acme")
+    assert (named.name, named.reach(1)) == ("taking", "reached")
+
+
+def test_without_a_tenant_the_channels_stay_what_they_are():
+    taking = Taking()
+    assert of_tenant([taking], NO_TENANT) == [taking]

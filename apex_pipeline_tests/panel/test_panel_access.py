@@ -7,6 +7,7 @@ import pytest
 from starlette.requests import Request
 
 from apex_pipeline.panel.responses import json_response
+from apex_pipeline.settings import Tenant
 from apex_pipeline.web_gate.rate_limit import Buckets, Rate, client_of
 from apex_pipeline.web_gate.sessions import LIFETIME_SECONDS, Sessions
 from apex_pipeline_tests.support.panel_server import TOKEN, served
@@ -291,3 +292,23 @@ def test_when_a_document_was_made_is_no_part_of_its_tag():
         for n, as_of in ((1, 1), (2, 1), (2, 2))
     }
     assert len(tags) == 2
+
+
+def test_a_tenants_panel_says_whose_it_is_before_and_after_signing_in():
+    with (
+        served({}, token=TOKEN, tenant=Tenant("acme")) as url,
+        httpx.Client(base_url=url, timeout=SECONDS) as client,
+    ):
+        assert "acme: Campaign metrics" in client.get("/sign-in").text
+        sign_in(client)
+        assert "<h1>acme: Campaign metrics</h1>" in client.get("/").text
+        figures = client.get("/metrics").text.splitlines()
+    samples = [line for line in figures if not line.startswith("#")]
+    assert samples
+    assert all('tenant="acme"' in sample for sample in samples)
+
+
+def test_without_a_tenant_neither_page_nor_figures_name_one(client):
+    sign_in(client)
+    assert "<h1>Campaign metrics</h1>" in client.get("/").text
+    assert "tenant=" not in client.get("/metrics").text

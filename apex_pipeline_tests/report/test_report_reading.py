@@ -132,7 +132,7 @@ def test_the_panels_histogram_bounds_its_percentile(seconds, percent, bound):
     # None of these is an answer of the API.
     latencies.note("GET", "/", 200, 9.0)
     latencies.note("GET", "/api/kpis", 502, 9.0)
-    text = expose([latencies.family()]).decode()
+    text = expose([latencies.family()], {}).decode()
     assert percentile_bound(text, percent) == (bound, len(seconds))
     assert percentile_bound("", percent) is None
 

@@ -11,7 +11,7 @@ from dagster._core.events import RunFailureReason
 from dagster._core.storage.tags import WILL_RETRY_TAG
 from dagster_shared.error import SerializableErrorInfo
 
-from apex_pipeline.defs.code_location import OURS, is_our_run
+from apex_pipeline.defs.code_location import OURS, asset_name, is_our_run
 from apex_pipeline.defs.sync.sync_assets import SKIPPED_TAG
 from apex_pipeline.monitoring.rules.run_outcomes import (
     QUOTABLE_ERRORS,
@@ -177,7 +177,7 @@ class EventReader:
             at=at,
             run_id=run.run_id,
             job=job,
-            makes_good=self._jobs_within(made) | {key.to_user_string() for key in made},
+            makes_good=self._jobs_within(made) | set(map(asset_name, made)),
             has_started=self._has_started(event, run_record),
             succeeded=not event.is_run_failure,
             began_at=run_record.create_timestamp,
@@ -202,7 +202,10 @@ class EventReader:
         if same:
             return same[0]
         checks = run.asset_check_selection or ()
-        names = sorted(key.to_user_string() for key in (made or checks))
+        names = sorted(
+            [asset_name(key) for key in made]
+            or [f"{asset_name(key.asset_key)}:{key.name}" for key in checks]
+        )
         return SEPARATOR.join(names) or "all assets"
 
     def _jobs_within(self, made: frozenset[dg.AssetKey]) -> frozenset[str]:
@@ -244,7 +247,7 @@ class EventReader:
         return CheckResult(
             event_id=record.storage_id,
             at=at,
-            asset=evaluation.asset_key.to_user_string(),
+            asset=asset_name(evaluation.asset_key),
             check=evaluation.check_name,
             passed=evaluation.passed,
             is_warning=evaluation.severity is dg.AssetCheckSeverity.WARN,

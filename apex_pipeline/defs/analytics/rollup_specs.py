@@ -31,6 +31,7 @@ from apex_pipeline.analytics.rollups.rollup_checks import (
     WEEKLY_CHECKS,
     WEEKS_EQUAL_DAYS,
 )
+from apex_pipeline.defs.code_location import asset_key
 from apex_pipeline.defs.sync_specs import CAMPAIGN_METRICS
 from apex_pipeline.errors import ConfigError
 from apex_pipeline.settings import (
@@ -108,11 +109,11 @@ def _metadata(
     }
 
 
-DAILY_KEY = dg.AssetKey("daily_campaign_rollup")
-WEEKLY_KEY = dg.AssetKey("weekly_campaign_rollup")
-HISTORY_KEY = dg.AssetKey("campaign_history")
-FORECAST_KEY = dg.AssetKey("cost_forecast")
-CSV_KEY = dg.AssetKey("campaign_csv_exports")
+DAILY_KEY = asset_key("daily_campaign_rollup")
+WEEKLY_KEY = asset_key("weekly_campaign_rollup")
+HISTORY_KEY = asset_key("campaign_history")
+FORECAST_KEY = asset_key("cost_forecast")
+CSV_KEY = asset_key("campaign_csv_exports")
 
 # Computed every night and every Monday; a few hours late counts as stale.
 DAILY_FRESHNESS = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=30))

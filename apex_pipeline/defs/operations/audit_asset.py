@@ -14,6 +14,7 @@ from apex_pipeline.audit.anchoring import DailyResult, Edges, work_daily
 from apex_pipeline.audit.stamp_checks import load_authority, stamp_check
 from apex_pipeline.audit.trail import Head, parse_head
 from apex_pipeline.audit.walk import Anchor
+from apex_pipeline.defs.code_location import asset_key
 from apex_pipeline.defs.job_tags import RETRY_LOST_TAGS, SCHEDULED_TAGS
 from apex_pipeline.defs.pool_limits import bound_runtime
 from apex_pipeline.defs.services import Services, author_of
@@ -29,7 +30,7 @@ _PROBLEMS_SHOWN = 20
 _HASH_SHOWN = 16
 
 AUDIT_TRAIL = dg.AssetSpec(
-    "audit_trail",
+    asset_key("audit_trail"),
     description=(
         "Who did what, in the table `audit_event`: append only, each hash covering the "
         "one before it. Verified and anchored every day."
@@ -60,7 +61,7 @@ class AuditConfig(dg.Config):
 
 
 @dg.multi_asset(
-    name=AUDIT_TRAIL.key.to_python_identifier(),
+    name="audit_trail",
     specs=[AUDIT_TRAIL],
     check_specs=[UNBROKEN],
 )

@@ -16,9 +16,10 @@ from uuid import uuid4
 import dagster as dg
 
 from apex_pipeline.audit.authors import ACTOR_TAG, process_author
+from apex_pipeline.defs.code_location import LOCATION
 from apex_pipeline.defs.reconcile.reconciliation import (
-    RECONCILIATION,
     RECONCILIATION_MAX_RUNTIME,
+    RECONCILIATION_STEP,
     reconcile_dataverse,
 )
 from apex_pipeline.defs.storage_timeouts import bound_storage
@@ -99,7 +100,7 @@ class _Job:
 _SYNC = _Job(sync_campaign_metrics.name, "sync", MAX_RUNTIME)
 _RECONCILIATION = _Job(
     reconcile_dataverse.name,
-    RECONCILIATION.key.to_python_identifier(),
+    RECONCILIATION_STEP,
     RECONCILIATION_MAX_RUNTIME,
 )
 
@@ -159,6 +160,7 @@ def _submit(
     run_id = str(uuid4())
     command = [
         *(sys.executable, "-m", "dagster", "job", "launch", *where),
+        *(("--location", LOCATION) if where else ()),
         *("--job", job.name, "--run-id", run_id),
         *("--config-json", json.dumps(run_config, allow_nan=False)),
         *("--tags", json.dumps(tags, allow_nan=False)),

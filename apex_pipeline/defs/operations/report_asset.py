@@ -9,7 +9,7 @@ import dagster as dg
 
 from apex_pipeline.command_options.inspection_options import ReportForm
 from apex_pipeline.commands import SUMMARIES
-from apex_pipeline.defs.code_location import DefinitionsParam
+from apex_pipeline.defs.code_location import DefinitionsParam, asset_key
 from apex_pipeline.defs.job_tags import OPERATOR_TAGS
 from apex_pipeline.defs.launchpad import form_schema
 from apex_pipeline.defs.operations.instance_state import look_at_instance
@@ -27,6 +27,7 @@ _MOST_MARKDOWN = 60_000
 
 
 @dg.asset(
+    key=asset_key("completion_report"),
     config_schema=form_schema(ReportForm),
     # The report reads every asset; depending on all would mark it stale at every sync.
     deps=[CAMPAIGN_METRICS.key],

@@ -6,6 +6,7 @@ as JSON requests.
 
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 
 import dagster as dg
@@ -87,7 +88,9 @@ def behind_the_gate(
     sessions = (
         None if settings.token is None else Sessions(settings.token, also=own_secret)
     )
-    sign_in = SignIn(sessions, Buckets(SIGN_INS), pages.sign_in_form)
+    title = pages.page_title(settings.tenant)
+    form = partial(pages.sign_in_form, title)
+    sign_in = SignIn(sessions, Buckets(SIGN_INS), form)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:

@@ -12,6 +12,7 @@ from apex_pipeline.command_options.reconcile_options import (
     ReconcileForm,
 )
 from apex_pipeline.dataverse.environment import REQUEST_TIMEOUT_SECONDS
+from apex_pipeline.defs.code_location import asset_key
 from apex_pipeline.defs.job_tags import RETRY_LOST_TAGS, SCHEDULED_TAGS
 from apex_pipeline.defs.launchpad import form_schema
 from apex_pipeline.defs.pool_limits import bound_runtime
@@ -33,8 +34,11 @@ RECONCILIATION_MAX_RUNTIME = timedelta(
 )
 """Run monitoring fails a run that takes longer."""
 
+RECONCILIATION_STEP = "dataverse_reconciliation"
+"""The step's name; a tenant's asset has a prefix before it, and the step has none."""
+
 RECONCILIATION = dg.AssetSpec(
-    "dataverse_reconciliation",
+    asset_key(RECONCILIATION_STEP),
     description=(
         "Compares exported rows with their Dataverse records, by id and in all 13 "
         "columns: everything that changed on either side since the last run, and a "
@@ -102,7 +106,7 @@ _CHECKS = (
 
 @dg.multi_asset(
     config_schema=form_schema(ReconcileForm),
-    name=RECONCILIATION.key.to_python_identifier(),
+    name=RECONCILIATION_STEP,
     specs=[RECONCILIATION],
     check_specs=[
         dg.AssetCheckSpec(

@@ -10,16 +10,21 @@ from apex_pipeline.errors import ConfigError
 from apex_pipeline.microsoft.documented_success import Documented
 from apex_pipeline.microsoft.http_answer import Answer
 from apex_pipeline.monitoring.alerts import webhook
-from apex_pipeline.monitoring.alerts.channels import ReachableChannel, channels
+from apex_pipeline.monitoring.alerts.channels import (
+    ReachableChannel,
+    channels,
+    of_tenant,
+)
 from apex_pipeline.monitoring.alerts.journal import NO_JOURNAL, VARIABLE, Journal
 from apex_pipeline.monitoring.alerts.notice import Channel, DeliveryError
 from apex_pipeline.monitoring.alerts.send_limits import within
 from apex_pipeline.settings import (
     AlertSettings,
     load_alert_settings,
-    load_code_location,
     load_dagster_url,
     load_dataverse,
+    load_journal_name,
+    load_tenant,
     read_variable,
     token_cache_path,
 )
@@ -103,11 +108,12 @@ def ways(environment: Mapping[str, str]) -> list[ReachableChannel]:
     Raises:
         ConfigError: A variable is malformed or missing.
     """
-    return channels(
+    found = channels(
         load_alert_settings(environment),
         partial(load_dataverse, environment),
         token_cache_path(environment),
     )
+    return of_tenant(found, load_tenant(environment))
 
 
 @contextmanager
@@ -120,7 +126,7 @@ def open_station(environment: Mapping[str, str]) -> Iterator[Station]:
     url = read_variable(environment, VARIABLE)
     if not url:
         raise ConfigError(NO_JOURNAL)
-    with Journal(url, load_code_location(environment)) as journal:
+    with Journal(url, load_journal_name(environment)) as journal:
         yield Station(
             journal,
             ways(environment),

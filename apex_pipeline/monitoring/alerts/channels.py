@@ -4,7 +4,7 @@ import platform
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
@@ -21,7 +21,7 @@ from apex_pipeline.monitoring.alerts.notice import (
 from apex_pipeline.monitoring.alerts.send_limits import within
 from apex_pipeline.monitoring.alerts.smtp import SmtpMail
 from apex_pipeline.monitoring.alerts.teams import Teams
-from apex_pipeline.settings import AlertSettings, DataverseSettings
+from apex_pipeline.settings import AlertSettings, DataverseSettings, Tenant
 
 LEAST_SECONDS = 10.0
 """Minimum time left to start a send, so that an accepted message is not recorded as
@@ -89,6 +89,39 @@ def channels(
     elif mail is not None:
         found.append(GraphMail(mail, application, token_cache))
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class TenantChannel:
+    """A channel whose notices name the tenant that they are about."""
+
+    channel: ReachableChannel
+    tenant: Tenant
+
+    @property
+    def name(self) -> str:
+        """As the channel's."""
+        return self.channel.name
+
+    def send(self, notice: Notice) -> None:
+        """Send a notice with the tenant in its title and among its facts."""
+        named = replace(
+            notice,
+            title=self.tenant.title(notice.title),
+            facts=(("Tenant", self.tenant.name), *notice.facts),
+        )
+        self.channel.send(named)
+
+    def reach(self, seconds: float) -> str:
+        """As the channel."""
+        return self.channel.reach(seconds)
+
+
+def of_tenant(
+    found: Sequence[ReachableChannel], tenant: Tenant
+) -> list[ReachableChannel]:
+    """The channels as a tenant uses them; without a tenant, as they are."""
+    return [TenantChannel(each, tenant) for each in found] if tenant.name else [*found]
 
 
 def send_test_notice(

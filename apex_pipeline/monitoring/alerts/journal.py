@@ -115,7 +115,7 @@ class Journal:
 
         Args:
             url: DAGSTER_POSTGRES_URL.
-            location: Dagster code location.
+            location: Dagster code location, with its tenant.
             wait_seconds: Timeout for connecting.
             statement_seconds: Timeout of one statement. A look may hold the lock for
                 longer; others then retry later.

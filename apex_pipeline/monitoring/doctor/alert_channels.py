@@ -10,6 +10,7 @@ from apex_pipeline.monitoring.alerts import webhook
 from apex_pipeline.monitoring.alerts.channels import (
     ReachableChannel,
     channels,
+    of_tenant,
     send_test_notice,
 )
 from apex_pipeline.monitoring.alerts.graph_mail import GraphMail
@@ -27,6 +28,7 @@ from apex_pipeline.settings import (
     AlertSettings,
     DataverseSettings,
     load_alert_settings,
+    load_tenant,
 )
 
 LINE = "alert channels"
@@ -61,12 +63,13 @@ def checks(
         lambda: malformed or _configured(ways),
     )
     token = "token" if configuration.dataverse else "configuration"
-    for way in ways:
+    tenant = load_tenant(configuration.environment)
+    for way, named in zip(ways, of_tenant(ways, tenant), strict=True):
         yield Check(
             f"alerts by {way.name}",
             "accepts a test message" if send_test else "reachable",
             _REMEDY,
-            partial(_try, way, now, send_test=send_test),
+            partial(_try, named, now, send_test=send_test),
             (token,) if isinstance(way, GraphMail) else (),
         )
     if settings.heartbeat_url is not None:

@@ -29,7 +29,7 @@ from apex_pipeline.monitoring.rules.sync_health import SyncHealth
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.settings import (
     check_settings,
-    load_code_location,
+    load_journal_name,
     load_settings,
     read_variable,
     state_dir,
@@ -139,7 +139,7 @@ def _kept(environment: Mapping[str, str], now: datetime) -> _Kept:
     if not url:
         return _Kept()
     try:
-        location = load_code_location(environment)
+        location = load_journal_name(environment)
         with Journal(
             url,
             location,
