@@ -54,10 +54,10 @@ def ours(ends: Ends, rows: list[Row]) -> None:
     if ends.window_seconds:
         pacing.WINDOW_SECONDS = ends.window_seconds
     settings = DataverseSettings(
-        ends.url,
-        ends.authority,
         ends.client_id,
         ends.secret,
+        resource=ends.url,
+        authority=ends.authority,
         ca_bundle=Path(ends.ca),
         others=tuple(Credential(each, ends.secret) for each in ends.others),
     )

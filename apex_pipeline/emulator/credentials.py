@@ -21,7 +21,6 @@ _PAST = "2020-01-01T00:00:00Z"
 _LATER = "2299-12-31T00:00:00Z"
 _ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
-
 # By Entra's number: status, error, and the text with places for values.
 _REFUSALS = """
 70003 400 unsupported_grant_type The app requested an unsupported grant type '{}'.
@@ -29,6 +28,7 @@ _REFUSALS = """
 500011 400 invalid_resource The resource principal named {:.200} was not found in the tenant. This can happen if the application has not been installed by the administrator of the tenant or consented to by any user in the tenant.
 700016 400 unauthorized_client Application with identifier '{:.100}' was not found in the directory '{}'. This can happen if the application has not been installed by the administrator of the tenant or consented to by any user in the tenant.
 700021 401 invalid_client Client assertion application identifier or audience doesn't match.
+700024 401 invalid_client Client assertion is not within its valid time range.
 700027 401 invalid_client The certificate with identifier used to sign the client assertion is not registered on application. [Reason - The key was not found.]
 900144 400 invalid_request The request body must contain the following parameter: 'resource'.
 901002 400 invalid_request The 'resource' request parameter is not supported.
@@ -252,8 +252,11 @@ def _verified(
             parsed.public_key(),  # type: ignore[arg-type]  # RSA in practice
             ["RS256", "PS256"],
             issuer=client_id,
-            options={"verify_aud": False, "verify_exp": False, "verify_nbf": False},
+            leeway=300,
+            options={"verify_aud": False, "require": ["exp"]},
         )
+    except (jwt.ExpiredSignatureError, jwt.ImmatureSignatureError):
+        raise TokenError(700024) from None
     except jwt.InvalidTokenError:
         raise refused from None
 

@@ -149,13 +149,11 @@ class ServedEmulator:
 
     def mail(self) -> list[dict[str, Any]]:
         """Messages that Graph was given: application, mailbox, and mime as text."""
-        found: list[dict[str, Any]] = json.loads(self._ask("GET", "mail"))
-        return found
+        return list(json.loads(self._ask("GET", "mail")))
 
     def requests(self) -> list[dict[str, Any]]:
         """The request log, oldest first."""
-        found: list[dict[str, Any]] = json.loads(self._ask("GET", "requests"))
-        return found
+        return list(json.loads(self._ask("GET", "requests")))
 
     def clear_requests(self) -> None:
         """Empty the request log."""
@@ -202,8 +200,7 @@ class ServedEmulator:
             urllib.request.HTTPSHandler(context=context),
         )
         with opener.open(request, timeout=60) as response:
-            text: bytes = response.read()
-        return text
+            return bytes(response.read())
 
 
 @contextmanager

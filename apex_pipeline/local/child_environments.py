@@ -21,6 +21,11 @@ _BEYOND = {
     *("https_proxy", "http_proxy", "all_proxy", "no_proxy"),
     *("SSL_CERT_FILE", "SSL_CERT_DIR"),
 }
+# MSAL asks the endpoint of a managed identity that these name.
+_IDENTITY = {
+    *("AZURE_POD_IDENTITY_AUTHORITY_HOST", "IDENTITY_ENDPOINT", "IDENTITY_HEADER"),
+    *("IMDS_ENDPOINT", "MSI_ENDPOINT", "MSI_SECRET"),
+}
 # libpq's, PGPASSWORD among them.
 _POSTGRES_PREFIXES = ("PG",)
 _DAGSTER_PREFIXES = ("DAGSTER_",)
@@ -28,6 +33,7 @@ _DAGSTER_PREFIXES = ("DAGSTER_",)
 _PANEL = {
     *("DATABASE_URL", "DATAVERSE_RESOURCE", "AZURE_TENANT_ID", "AZURE_CLIENT_ID"),
     *("AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PATH", "AZURE_AUTHORITY_HOST"),
+    *("AZURE_FEDERATED_TOKEN_FILE", "APEX_MANAGED_IDENTITY"),
     *(
         "AZURE_CLIENTS_FILE",
         "APEX_CA_BUNDLE",
@@ -47,7 +53,7 @@ def of_the_system(given: Mapping[str, str]) -> dict[str, str]:
 
 def of_the_pipeline(given: Mapping[str, str]) -> dict[str, str]:
     """What runs need, which do all of the work: every variable of ours."""
-    ours = {variable.name for variable in VARIABLES} | _BEYOND
+    ours = {variable.name for variable in VARIABLES} | _BEYOND | _IDENTITY
     ours |= {*secret_variables(given)}
     return _allowed(given, ours, _DAGSTER_PREFIXES + _POSTGRES_PREFIXES)
 
@@ -70,7 +76,7 @@ def of_dagster(
 
 def of_the_panel(given: Mapping[str, str]) -> dict[str, str]:
     """What the panel needs, which knows nothing of alerts, administrators, Dagster."""
-    ours = _PANEL | _BEYOND | {*secret_variables(given)}
+    ours = _PANEL | _BEYOND | _IDENTITY | {*secret_variables(given)}
     return _allowed(given, ours, _POSTGRES_PREFIXES)
 
 

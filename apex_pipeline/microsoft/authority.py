@@ -16,13 +16,20 @@ from apex_pipeline.errors import AuthError, DataverseError, TransientError
 from apex_pipeline.microsoft.documented_success import DISCOVERY, TOKEN
 from apex_pipeline.microsoft.http_answer import Answer, Expectation, intercepted
 
+_UNKNOWN_IDENTITY = (
+    "The token in AZURE_FEDERATED_TOKEN_FILE fits no federated credential of the "
+    "application: compare issuer, subject and audience in Entra. A new credential takes "
+    "some minutes to work."
+)
 _REMEDIES = {
     7000215: "AZURE_CLIENT_SECRET is wrong: it must be the secret's value, not its id.",
     7000222: "The client secret has expired: create a new one and set it.",
     7000216: "Set AZURE_CLIENT_SECRET or AZURE_CLIENT_CERTIFICATE_PATH.",
+    **dict.fromkeys((70021, 700211, 700212, 700213), _UNKNOWN_IDENTITY),
     700016: "AZURE_CLIENT_ID is not an application of this tenant.",
     700024: "This machine's clock is wrong, so its signatures are not valid now: set it "
-    "by NTP.",
+    "by NTP. A workload identity's token may also have expired in its file: see why its "
+    "issuer no longer replaces it.",
     700027: "The certificate is not registered with the application.",
     90002: "AZURE_TENANT_ID is not a tenant of this authority.",
     900023: "AZURE_TENANT_ID is not a tenant of this authority.",

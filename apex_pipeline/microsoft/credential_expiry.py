@@ -2,7 +2,7 @@
 
 A certificate contains its own end. The end of a secret is in the directory, which tells
 it to an application that may read its own registration. Otherwise only the date that an
-operator noted is left.
+operator noted is left. Managed and workload identities have no end.
 
 The directory lists all secrets of an application and does not mark ours. It shows a hint
 of each: its first three characters. Candidates are the secrets with our hint or, if
@@ -33,10 +33,12 @@ class CredentialEnd:
     Attributes:
         on: UTC; None if unknown.
         source: Where the date comes from, and why no better source has it; in words.
+        comes: Whether there is an end; a managed or workload identity has none.
     """
 
     on: date | None
     source: str
+    comes: bool = True
 
     def days_left(self, today: date) -> int | None:
         """Days until the end, negative after it; None if unknown."""
@@ -61,6 +63,8 @@ def credential_end(
     Raises:
         ConfigError: The noted text is not a date, or the certificate is unreadable.
     """
+    if application.outlasts:
+        return CredentialEnd(None, f"none: {application.proof}", comes=False)
     if application.certificate_path is not None:
         # It loads cryptography, which applications with a secret do not need.
         from apex_pipeline.microsoft.client_certificate import (  # noqa: PLC0415

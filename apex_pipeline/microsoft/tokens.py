@@ -1,4 +1,4 @@
-"""Get access tokens from Entra ID with client credentials, through MSAL."""
+"""Get access tokens for the application from Entra ID, through MSAL."""
 
 import threading
 import time
@@ -9,6 +9,8 @@ import httpx
 import msal
 
 from apex_pipeline.errors import AuthError, TransientError
+from apex_pipeline.microsoft import managed_identity
+from apex_pipeline.microsoft.application_proof import msal_credential
 from apex_pipeline.microsoft.authority import AuthorityHttp, refused
 from apex_pipeline.microsoft.http_transport import translated
 from apex_pipeline.microsoft.token_cache import TokenCacheFile
@@ -43,7 +45,8 @@ class TokenSource:
         now: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings
-        self._scope = f"{resource or settings.resource}/.default"
+        self._resource = resource or settings.resource
+        self._scope = f"{self._resource}/.default"
         self._cache = cache
         self._http = http
         self._now = now
@@ -114,18 +117,37 @@ class TokenSource:
             raise
 
     def _asked(self, cache: msal.SerializableTokenCache) -> str:
+        if self._settings.managed_identity:
+            result = managed_identity.request_token(self._settings, self._resource)
+            self._file(cache, result)
+        else:
+            result = self._of_application(cache)
+        return self._keep(
+            result["access_token"], self._now() + float(result["expires_in"])
+        )
+
+    def _file(self, cache: msal.SerializableTokenCache, result: dict[str, Any]) -> None:
+        """Put a managed identity's token where `_entries` finds it."""
+        cache.add(
+            {
+                "client_id": self._settings.client_id,
+                "scope": [self._scope],
+                "token_endpoint": f"{self._settings.authority}/oauth2/v2.0/token",
+                "response": result,
+            }
+        )
+
+    def _of_application(self, cache: msal.SerializableTokenCache) -> dict[str, Any]:
         with translated(f"ask {self._settings.authority} for a token"):
             try:
-                result = self._application(cache).acquire_token_for_client(
-                    [self._scope]
-                )
+                result: dict[str, Any] = self._application(
+                    cache
+                ).acquire_token_for_client([self._scope])
             except ValueError as error:
                 raise _unusable_authority(self._settings, error) from error
         if "access_token" not in result:
             raise refused(result)
-        return self._keep(
-            result["access_token"], self._now() + float(result["expires_in"])
-        )
+        return result
 
     def _application(
         self, cache: msal.SerializableTokenCache
@@ -134,23 +156,12 @@ class TokenSource:
         return msal.ConfidentialClientApplication(
             self._settings.client_id,
             authority=self._settings.authority,
-            client_credential=self._credential(),
+            client_credential=msal_credential(self._settings),
             token_cache=cache,
             http_client=AuthorityHttp(self._http, self._settings.authority),
             # Otherwise MSAL looks up an unknown authority at login.microsoftonline.com.
             instance_discovery=False,
         )
-
-    def _credential(self) -> str | dict[str, str]:
-        if self._settings.certificate_path is None:
-            return self._settings.client_secret or ""
-        # It loads cryptography, which applications with a secret do not need.
-        from apex_pipeline.microsoft.client_certificate import (  # noqa: PLC0415
-            read_client_certificate,
-        )
-
-        found = read_client_certificate(self._settings.certificate_path)
-        return {"private_key": found.private_key, "public_certificate": found.chain}
 
     def _entries(self, cache: msal.SerializableTokenCache) -> list[dict[str, Any]]:
         return list(

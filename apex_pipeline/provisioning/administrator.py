@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from apex_pipeline.errors import ConfigError
 from apex_pipeline.settings import (
+    Credential,
     DataverseSettings,
     read_tenant,
     read_variable,
@@ -41,7 +42,5 @@ def load_administrator(
     return replace(
         settings,
         authority=f"{host}/{tenant}",
-        client_id=client_id,
-        client_secret=secret,
-        certificate_path=None,
+        **Credential(client_id, secret).parts(),
     )

@@ -105,14 +105,13 @@ def dataverse(subject: Subject) -> Iterator[Block]:
     """
     settings = subject.dataverse()
     records = count_records(settings, subject.token_cache)
-    by = "certificate" if settings.certificate_path else "client secret"
     yield Table(
         ("property", "value"),
         (
             ("environment", settings.resource),
             ("authority", settings.authority),
             ("application", settings.client_id),
-            ("credential", by),
+            ("credential", settings.proof),
             (
                 "records of apex_campaignmetrics",
                 "more than 50,000" if records is None else f"{records:,}",

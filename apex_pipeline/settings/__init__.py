@@ -21,7 +21,6 @@ from apex_pipeline.settings.analytics import (
 )
 from apex_pipeline.settings.application_users import (
     CLIENTS_FILE,
-    Credential,
     exposure,
     secret_variables,
 )
@@ -36,6 +35,12 @@ from apex_pipeline.settings.code_location import (
     load_code_location,
     load_journal_name,
 )
+from apex_pipeline.settings.credentials import (
+    SYSTEM_ASSIGNED,
+    USER_ASSIGNED,
+    Credential,
+    existing_file,
+)
 from apex_pipeline.settings.endpoints import (
     EMBEDDED,
     EMULATOR,
@@ -44,7 +49,6 @@ from apex_pipeline.settings.endpoints import (
     DataverseSettings,
     Settings,
     dagster_environment,
-    existing_file,
     load_database_url,
     load_dataverse,
     load_settings,
@@ -99,7 +103,9 @@ __all__ = [
     "NO_TENANT",
     "PAGES",
     "PUBLIC_AUTHORITY",
+    "SYSTEM_ASSIGNED",
     "TENANT_VARIABLE",
+    "USER_ASSIGNED",
     "UTC_ZONE",
     "VARIABLES",
     "AlertSettings",

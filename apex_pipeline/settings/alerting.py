@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from apex_pipeline.errors import ConfigError
-from apex_pipeline.settings.endpoints import existing_file
+from apex_pipeline.settings.credentials import existing_file
 from apex_pipeline.settings.variables import read_variable
 
 GRAPH = "graph:"

@@ -4,13 +4,13 @@ import logging
 import stat
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 from apex_pipeline.errors import ConfigError
+from apex_pipeline.settings.credentials import IDENTITIES, Credential
 from apex_pipeline.settings.variables import read_variable
 
 CLIENTS_FILE = "AZURE_CLIENTS_FILE"
@@ -18,17 +18,9 @@ CLIENTS_FILE = "AZURE_CLIENTS_FILE"
 logger = logging.getLogger(__name__)
 
 _ENTRY = "client"
-_PROOFS = ("secret", "secret_variable", "certificate")
+_PROOFS = ("secret", "secret_variable", "certificate", "token_file", "managed_identity")
+_FILES = ("certificate", "token_file")
 _KEYS = {"client_id", *_PROOFS}
-
-
-@dataclass(frozen=True, slots=True)
-class Credential:
-    """An application and what proves its identity: a secret or a certificate."""
-
-    client_id: str
-    client_secret: str | None = field(default=None, repr=False)
-    certificate_path: Path | None = None
 
 
 def read_clients(environment: Mapping[str, str]) -> tuple[Credential, ...]:
@@ -126,8 +118,10 @@ def _mistakes(
         yield f"{name} must be a text."
     elif name == "secret_variable" and not read_variable(environment, value):
         yield f"the variable {value} is not set. Set it to the application's secret."
-    elif name == "certificate" and not _certificate(folder, value).is_file():
-        yield f"certificate is {_certificate(folder, value)}, which is not a file."
+    elif name in _FILES and not _file(folder, value).is_file():
+        yield f"{name} is {_file(folder, value)}, which is not a file."
+    elif name == "managed_identity" and value not in IDENTITIES:
+        yield f"managed_identity must be {' or '.join(IDENTITIES)}."
 
 
 def _credential(
@@ -135,14 +129,18 @@ def _credential(
 ) -> Credential:
     client_id = str(UUID(entry["client_id"]))
     if "certificate" in entry:
-        path = _certificate(folder, entry["certificate"])
+        path = _file(folder, entry["certificate"])
         return Credential(client_id, certificate_path=path)
+    if "token_file" in entry:
+        return Credential(client_id, token_file=_file(folder, entry["token_file"]))
+    if "managed_identity" in entry:
+        return Credential(client_id, managed_identity=entry["managed_identity"])
     if "secret" in entry:
         return Credential(client_id, entry["secret"].strip())
     return Credential(client_id, read_variable(environment, entry["secret_variable"]))
 
 
-def _certificate(folder: Path, value: str) -> Path:
+def _file(folder: Path, value: str) -> Path:
     """A relative path begins at the folder of the file that names it."""
     return folder / Path(value).expanduser()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from apex_pipeline.errors import ConfigError
-from apex_pipeline.settings.endpoints import existing_file
+from apex_pipeline.settings.credentials import existing_file
 from apex_pipeline.settings.variables import read_variable
 
 _DAYS = {"d": 1, "w": 7, "y": 365}

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from apex_pipeline.errors import ConfigError
-from apex_pipeline.settings.application_users import (
-    CLIENTS_FILE,
+from apex_pipeline.settings.application_users import CLIENTS_FILE, read_clients
+from apex_pipeline.settings.credentials import (
+    PROOFS,
     Credential,
-    read_clients,
+    existing_file,
+    read_credential,
 )
 from apex_pipeline.settings.origins import read_https_origin
 from apex_pipeline.settings.postgres_url import read_postgres_url, write_postgres_url
@@ -30,7 +32,7 @@ _DATAVERSE_VARIABLES = {
     "AZURE_AUTHORITY_HOST",
     "APEX_CA_BUNDLE",
 }
-_CLIENT = ("AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PATH")
+_CLIENT = ("AZURE_CLIENT_ID", *PROOFS)
 _EXAMPLES = {
     "DATAVERSE_RESOURCE": "https://ORG.crm.dynamics.com",
     "AZURE_AUTHORITY_HOST": PUBLIC_AUTHORITY,
@@ -44,9 +46,9 @@ _TOKEN_CACHE = "token_cache.json"  # noqa: S105  a file's name
 _TENANT = re.compile(r"[0-9A-Za-z][0-9A-Za-z.-]*")
 
 
-@dataclass(frozen=True, slots=True)
-class DataverseSettings:
-    """Address of the environment, and the application's credentials.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataverseSettings(Credential):
+    """The application that signs in, and the address of its environment.
 
     Attributes:
         resource: `https://host[:port]`, without a trailing slash.
@@ -57,9 +59,6 @@ class DataverseSettings:
 
     resource: str
     authority: str
-    client_id: str
-    client_secret: str | None = field(default=None, repr=False)
-    certificate_path: Path | None = None
     ca_bundle: Path | None = None
     others: tuple[Credential, ...] = ()
 
@@ -67,18 +66,7 @@ class DataverseSettings:
     def users(self) -> tuple["DataverseSettings", ...]:
         """The settings of each application user by itself, this one first."""
         first = replace(self, others=())
-        return (
-            first,
-            *(
-                replace(
-                    first,
-                    client_id=other.client_id,
-                    client_secret=other.client_secret,
-                    certificate_path=other.certificate_path,
-                )
-                for other in self.others
-            ),
-        )
+        return (first, *(replace(first, **other.parts()) for other in self.others))
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +213,7 @@ def resolve_local(environment: Mapping[str, str]) -> dict[str, str]:
     names = {"DATABASE_URL"} if local_database else set()
     if local_dataverse:
         names |= _DATAVERSE_VARIABLES
-        for name in ("AZURE_CLIENT_CERTIFICATE_PATH", CLIENTS_FILE):
+        for name in (*PROOFS, CLIENTS_FILE):
             resolved.pop(name, None)
     return resolved | {name: served[name] for name in names}
 
@@ -260,20 +248,6 @@ def _of_same_ends(environment: Mapping[str, str], *names: str) -> dict[str, str]
     ):
         return {}
     return {name: served[name] for name in names if name in served}
-
-
-def existing_file(
-    name: str, environment: Mapping[str, str], problems: list[str]
-) -> Path | None:
-    """Absolute path of the file in a variable; None if unset, or missing (a problem)."""
-    value = read_variable(environment, name)
-    if not value:
-        return None
-    path = Path(value).expanduser().absolute()
-    if not path.is_file():
-        problems.append(f"{name} is {path}, which is not a file.")
-        return None
-    return path
 
 
 def _served(environment: Mapping[str, str]) -> dict[str, str] | None:
@@ -324,11 +298,9 @@ def _dataverse(
         return None
     first, *others = users
     return DataverseSettings(
+        **first.parts(),
         resource=resource,
         authority=f"{host}/{tenant}",
-        client_id=first.client_id,
-        client_secret=first.client_secret,
-        certificate_path=first.certificate_path,
         ca_bundle=ca_bundle,
         others=tuple(others),
     )
@@ -339,7 +311,8 @@ def _users(
 ) -> tuple[Credential, ...]:
     """The application users; empty if there are problems."""
     if not read_variable(environment, CLIENTS_FILE):
-        return _only_user(environment, problems)
+        only = read_credential(environment, problems)
+        return () if only is None else (only,)
     if both := [name for name in _CLIENT if read_variable(environment, name)]:
         problems.append(
             f"{CLIENTS_FILE} replaces {' and '.join(both)}: move that application into "
@@ -350,26 +323,6 @@ def _users(
     except ConfigError as error:
         problems += error.problems
         return ()
-
-
-def _only_user(
-    environment: Mapping[str, str], problems: list[str]
-) -> tuple[Credential, ...]:
-    client_id = read_variable(environment, "AZURE_CLIENT_ID")
-    if not client_id:
-        problems.append("AZURE_CLIENT_ID must be the application (client) id.")
-    secret = read_variable(environment, "AZURE_CLIENT_SECRET") or None
-    certificate = existing_file("AZURE_CLIENT_CERTIFICATE_PATH", environment, problems)
-    if not secret and not read_variable(environment, "AZURE_CLIENT_CERTIFICATE_PATH"):
-        problems.append(
-            "Set AZURE_CLIENT_SECRET, or AZURE_CLIENT_CERTIFICATE_PATH instead."
-        )
-    if secret and certificate:
-        problems.append(
-            "Both AZURE_CLIENT_SECRET and AZURE_CLIENT_CERTIFICATE_PATH are set; "
-            "keep only one."
-        )
-    return (Credential(client_id, secret, certificate),)
 
 
 def read_tenant(name: str, environment: Mapping[str, str], problems: list[str]) -> str:

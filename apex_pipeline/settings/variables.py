@@ -142,9 +142,22 @@ VARIABLES = (
         "certificate, in any order",
     ),
     Variable(
+        "AZURE_FEDERATED_TOKEN_FILE",
+        "Dataverse",
+        "instead of the secret: the file with the token of a "
+        "[workload identity](../dataverse-and-entra.md#sign-in-without-a-secret)",
+    ),
+    Variable(
+        "APEX_MANAGED_IDENTITY",
+        "Dataverse",
+        "instead of the secret: `user` or `system`, as the "
+        "[managed identity](../dataverse-and-entra.md#sign-in-without-a-secret) of this "
+        "Azure machine is assigned",
+    ),
+    Variable(
         "AZURE_CLIENTS_FILE",
         "Dataverse",
-        "instead of the three above: a TOML file of "
+        "instead of the id and its proof: a TOML file of "
         "[several application users](../configuration.md#several-application-users)",
     ),
     Variable(

@@ -23,12 +23,16 @@ from apex_pipeline_tests.support.emulator_server import (
     trusting,
     web_api,
 )
+from apex_pipeline_tests.support.identities import Cluster
 
 __all__ = ["api", "dial", "emulator", "shared_emulator", "timed_emulator"]
 
 
 CERTIFIED = "cccccccc-0000-4000-8000-000000000001"
 STRANGER = "cccccccc-0000-4000-8000-000000000002"
+
+
+ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 
 def request_token(emulator: ServedEmulator, **form: str) -> httpx.Response:
@@ -142,6 +146,25 @@ def test_a_registered_certificate_signs_in(emulator):
     )
     with web_api(emulator, bearer) as client:
         assert client.get("WhoAmI").status_code == 200
+
+
+@pytest.mark.parametrize("hours", [-2, 2])
+def test_an_assertion_outside_its_time_is_refused(emulator, tmp_path, hours):
+    """AADSTS700024; a few minutes of skew pass."""
+    cluster = Cluster(emulator, CERTIFIED, tmp_path / "assertion")
+    cluster.register()
+    cluster.issue(starts=hours * 3600, seconds=hours * 3600 + 600)
+    form = {
+        "client_assertion_type": ASSERTION_TYPE,
+        "client_assertion": cluster.file.read_text().strip(),
+        "client_id": CERTIFIED,
+        "client_secret": "",
+    }
+    answer = request_token(emulator, **form)
+    assert (answer.status_code, answer.json()["error_codes"]) == (401, [700024])
+    cluster.issue(seconds=-120)
+    form["client_assertion"] = cluster.file.read_text().strip()
+    assert request_token(emulator, **form).status_code == 200
 
 
 def test_an_unregistered_certificate_is_refused(emulator):

@@ -11,6 +11,9 @@ import pytest
 
 from apex_pipeline.errors import ConfigError
 from apex_pipeline.metrics import TABLE
+from apex_pipeline.microsoft.http_transport import token_http
+from apex_pipeline.microsoft.token_cache import TokenCacheFile
+from apex_pipeline.microsoft.tokens import TokenSource
 from apex_pipeline.monitoring.doctor import dagster_health
 from apex_pipeline.monitoring.doctor.check_results import Line, State
 from apex_pipeline.monitoring.doctor.checklist import Surroundings, look
@@ -38,11 +41,13 @@ from apex_pipeline_tests.support.ends import (
     environment,
     insert,
 )
+from apex_pipeline_tests.support.identities import Cluster, served_machine
 from apex_pipeline_tests.support.receivers import mail_server, workflow
 
 __all__ = ["api", "empty_emulator"]
 
 USER = "application user"
+SECRET_NAME = "AZURE_CLIENT_SECRET"
 MAILBOX = "apex@example.com"
 BY_MAIL = "alerts by email"
 BY_TEAMS = "alerts by teams"
@@ -187,6 +192,43 @@ def test_after_provisioning_all_is_well_and_nothing_was_changed(
     assert all(line.measured and line.target for line in lines.values())
     assert all_writes(emulator) == []
     assert relay.envelopes == []
+
+
+def test_it_names_what_proves_the_identity(doctor):
+    assert doctor()["token"].measured.endswith("by client secret")
+
+
+def test_a_managed_identity_is_named_and_has_nothing_to_renew(
+    doctor, emulator, monkeypatch
+):
+    with served_machine() as machine:
+        settings = emulator_settings(
+            emulator, client_id=APPLICATION, client_secret=SECRET
+        )
+        with token_http(settings.ca_bundle) as http:
+            cache = TokenCacheFile(emulator.ca_bundle.parent / "machine.json")
+            machine.token = TokenSource(settings, cache, http).acquire
+            monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", machine.url)
+            lines = doctor(without=[SECRET_NAME], APEX_MANAGED_IDENTITY="user")
+    assert well(lines), red(lines)
+    assert "user-assigned managed identity" in lines["token"].measured
+    assert "nothing to renew" in lines["secret or certificate"].measured
+    assert machine.asked
+
+
+def test_a_workload_identity_is_named_and_has_nothing_to_renew(
+    doctor, emulator, tmp_path
+):
+    cluster = Cluster(emulator, APPLICATION, tmp_path / "token")
+    cluster.register()
+    cluster.issue()
+    lines = doctor(without=[SECRET_NAME], AZURE_FEDERATED_TOKEN_FILE=str(cluster.file))
+    assert well(lines), red(lines)
+    assert f"workload identity, token from {cluster.file}" in lines["token"].measured
+    assert "nothing to renew" in lines["secret or certificate"].measured
+    cluster.issue(seconds=-3600)
+    lines = doctor(without=[SECRET_NAME], AZURE_FEDERATED_TOKEN_FILE=str(cluster.file))
+    assert red(lines) == {"token"}
 
 
 def test_without_an_administrator_little_remains_unseen(doctor):

@@ -57,6 +57,21 @@ def test_each_entry_becomes_a_user_with_its_own_proof(environment, tmp_path):
     assert "secret" not in repr(settings).replace("client_secret", "")
 
 
+def test_entries_need_no_secret(environment, tmp_path):
+    (tmp_path / "token").write_text("x")
+    given = environment(
+        f'[[client]]\nclient_id = "{ONE}"\ntoken_file = "token"\n'
+        f'[[client]]\nclient_id = "{TWO}"\nmanaged_identity = "user"\n'
+    )
+    first, second = load_settings(given).dataverse.users
+    assert first.token_file == tmp_path / "token"
+    assert second.proof == "user-assigned managed identity"
+    (problem,) = problems(
+        environment(f'[[client]]\nclient_id = "{ONE}"\nmanaged_identity = "both"\n')
+    )
+    assert "managed_identity must be user or system" in problem
+
+
 def test_without_the_file_there_is_one_user():
     settings = load_settings(REAL).dataverse
     assert settings.users == (settings,)
@@ -74,11 +89,11 @@ def test_without_the_file_there_is_one_user():
         ),
         (
             FIRST + f'[[client]]\nclient_id = "{TWO}"',
-            "[[client]] 2: set exactly one of secret, secret_variable, certificate.",
+            "[[client]] 2: set exactly one of secret, secret_variable, certificate",
         ),
         (
             FIRST + 'certificate = "x.pem"',
-            "[[client]] 1: set exactly one of secret, secret_variable, certificate.",
+            "[[client]] 1: set exactly one of secret, secret_variable, certificate",
         ),
         (
             f'[[client]]\nclient_id = "{ONE}"\nsecret_variable = "NOT_SET"',

@@ -147,11 +147,34 @@ def test_one_end_without_the_other_is_an_error(absent, value):
         ("AZURE_CLIENT_SECRET", None, "Set AZURE_CLIENT_SECRET, or"),
         ("AZURE_CLIENT_CERTIFICATE_PATH", "/no/file.pem", "not a file"),
         ("AZURE_CLIENT_CERTIFICATE_PATH", __file__, "Both AZURE_CLIENT_SECRET and"),
+        ("AZURE_FEDERATED_TOKEN_FILE", "/no/token", "not a file"),
+        ("AZURE_FEDERATED_TOKEN_FILE", __file__, "AZURE_FEDERATED_TOKEN_FILE are set"),
+        ("APEX_MANAGED_IDENTITY", "system", "APEX_MANAGED_IDENTITY are set; keep only"),
+        ("APEX_MANAGED_IDENTITY", "yes", "Set it to `user` or `system`"),
         ("APEX_CA_BUNDLE", "/no/ca.pem", "not a file"),
     ],
 )
 def test_a_mistake_is_named_with_what_is_expected(name, value, text):
     assert text in problems(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "proof"),
+    [
+        (
+            "AZURE_FEDERATED_TOKEN_FILE",
+            __file__,
+            f"workload identity, token from {__file__}",
+        ),
+        ("APEX_MANAGED_IDENTITY", "user", "user-assigned managed identity"),
+        ("APEX_MANAGED_IDENTITY", "system", "system-assigned managed identity"),
+        ("AZURE_CLIENT_CERTIFICATE_PATH", __file__, "certificate"),
+    ],
+)
+def test_one_other_proof_takes_the_place_of_the_secret(name, value, proof):
+    given = {key: text for key, text in REAL.items() if key != "AZURE_CLIENT_SECRET"}
+    settings = load_settings(given | {name: value}).dataverse
+    assert (settings.proof, settings.client_secret) == (proof, None)
 
 
 def test_all_mistakes_are_named_at_once():

@@ -67,7 +67,11 @@ LOADERS: tuple[Callable[[dict[str, str]], object], ...] = (
     settings.dagster_environment,
     lambda e: load_administrator(e, settings.load_dataverse(e)),
 )
-NAMES = sorted({*WHOLE, "AZURE_CLIENT_CERTIFICATE_PATH", "AZURE_CLIENTS_FILE"})
+INSTEAD = {
+    *("AZURE_CLIENT_CERTIFICATE_PATH", "AZURE_FEDERATED_TOKEN_FILE"),
+    *("APEX_MANAGED_IDENTITY", "AZURE_CLIENTS_FILE"),
+}
+NAMES = sorted({*WHOLE, *INSTEAD})
 
 
 def loaded(environment):

@@ -349,7 +349,7 @@ def _credential_checks(
     def acquire() -> Finding:
         token, seconds = credentials.acquire(settings, folder / _TOKENS)
         tokens.append(token)
-        return ok(f"acquired in {1000 * seconds:,.0f} ms, without the cache")
+        return ok(f"in {1000 * seconds:,.0f} ms without the cache, by {settings.proof}")
 
     def expiry() -> Finding:
         try:
@@ -367,7 +367,7 @@ def _credential_checks(
     yield Check(
         "token",
         "acquired",
-        "Check AZURE_TENANT_ID, AZURE_CLIENT_ID and the secret or certificate.",
+        "Check AZURE_TENANT_ID, AZURE_CLIENT_ID and what proves its identity.",
         acquire,
     )
     yield Check(

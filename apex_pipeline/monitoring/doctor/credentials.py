@@ -69,6 +69,8 @@ def expiry(
     """
     end = credential_end(settings, environment, cache, seconds=DIRECTORY_SECONDS)
     days = end.days_left(today)
+    if not end.comes:
+        return ok(f"{end.source}, with nothing to renew")
     if end.on is None or days is None:
         return warning(
             f"unknown: {end.source}",

@@ -1,0 +1,91 @@
+"""Get tokens for the identity that Azure assigned to this machine, through MSAL.
+
+MSAL knows where to ask: App Service, Container Apps and Azure Arc name an endpoint in the
+environment; virtual machines and nodes have one at a fixed address. Errors are those of
+Microsoft Learn, "How to use managed identities to acquire an access token".
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+import msal
+
+from apex_pipeline.errors import AuthError, ConfigError, TransientError
+from apex_pipeline.microsoft.http_answer import Answer, intercepted
+from apex_pipeline.microsoft.http_transport import translated
+from apex_pipeline.settings import USER_ASSIGNED, Credential
+
+_WHOM = "the endpoint of this machine's managed identity"
+_TIMEOUT = httpx.Timeout(30.0, connect=3.0)
+# "The endpoint is updating" and "going through updates, within 70 seconds".
+_PASSING = frozenset({404, 408, 410, 429})
+
+
+def request_token(application: Credential, resource: str) -> dict[str, Any]:
+    """Ask for a token; its value is `access_token`, its seconds are `expires_in`.
+
+    Raises:
+        AuthError: This machine has no such identity, or it may not enter the resource.
+        ConfigError: This kind of machine is not supported.
+        TransientError: The endpoint does not answer, or asks us to wait.
+    """
+    # The address is reached within the machine's own network, so no proxy is used.
+    with translated(f"reach {_WHOM}"), httpx.Client(trust_env=False) as http:
+        client = msal.ManagedIdentityClient(
+            _identity(application), http_client=_Endpoint(http)
+        )
+        try:
+            result: dict[str, Any] = client.acquire_token_for_client(resource=resource)
+        except ValueError as error:
+            raise ConfigError(
+                f"The managed identity of this machine cannot be used: {error}"
+            ) from error
+    if "access_token" not in result:
+        raise _refused(application, result)
+    return result
+
+
+def _identity(
+    application: Credential,
+) -> msal.UserAssignedManagedIdentity | msal.SystemAssignedManagedIdentity:
+    if application.managed_identity == USER_ASSIGNED:
+        return msal.UserAssignedManagedIdentity(client_id=application.client_id)
+    return msal.SystemAssignedManagedIdentity()
+
+
+class _Endpoint:
+    """The HTTP client that MSAL uses; lets through what the endpoint itself says."""
+
+    def __init__(self, http: httpx.Client) -> None:
+        self._http = http
+
+    def get(self, url: str, **options: Any) -> httpx.Response:
+        found = self._http.get(url, timeout=_TIMEOUT, **options)
+        headers = {name.lower(): value for name, value in found.headers.items()}
+        answer = Answer(found.status_code, headers, found.content)
+        if answer.status in _PASSING or answer.status >= 500:
+            raise TransientError(
+                f"Could not get a token from {_WHOM} for now: {answer.looks()}.",
+                status=answer.status,
+                retry_after=answer.retry_after(datetime.now(UTC)),
+            )
+        # Azure Arc's first answer, 401, names a file in a header.
+        if answer.status != 401 and not isinstance(answer.document, dict):
+            raise intercepted(answer, "get a token", _WHOM)
+        return found
+
+    def close(self) -> None:
+        """Leave the client to its owner."""
+
+
+def _refused(application: Credential, result: dict[str, Any]) -> AuthError:
+    said = str(result.get("error_description") or result.get("error"))
+    remedy = (
+        "Assign the identity with the client id AZURE_CLIENT_ID to this machine, or set "
+        "APEX_MANAGED_IDENTITY=system to use the machine's own."
+        if application.managed_identity == USER_ASSIGNED
+        else "Turn the machine's system-assigned identity on, or set "
+        "APEX_MANAGED_IDENTITY=user and AZURE_CLIENT_ID to another's client id."
+    )
+    return AuthError(f"No token: {said}. {remedy}", code=str(result.get("error")))
