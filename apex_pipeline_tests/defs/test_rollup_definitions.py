@@ -245,6 +245,29 @@ def test_a_changed_row_is_found_however_many_are_late(
     assert seconds >= 0
 
 
+def test_a_changed_row_is_found_while_more_days_are_late_than_one_tick_asks_for(
+    repository, instance, variables, database_url, monkeypatch
+):
+    """Whatever counting finds takes nothing from what comparing may ask for."""
+    start = TODAY - timedelta(days=50)
+    monkeypatch.setenv("APEX_HISTORY_START", start.isoformat())
+    changed = start + timedelta(days=1)
+    insert(database_url, [metric(noon(changed), tokens_in=7)])
+    made(repository, instance)
+    query(
+        database_url,
+        "UPDATE campaign_metrics SET cost_usd = cost_usd + 100 WHERE tokens_in = 7 "
+        "RETURNING 1",
+    )
+    late = [start + timedelta(days=number) for number in range(4, 44, 2)]
+    insert(database_url, [metric(noon(day)) for day in late])
+    data = ask(repository, instance, "remake_late_days")
+    days = {span for span in spans(data) if span[0] == "refresh_daily_rollups"}
+    assert ("refresh_daily_rollups", str(changed), str(changed)) in days
+    assert len(days) == 11
+    assert json.loads(data.cursor)["next"] == str(start + timedelta(days=30))
+
+
 def test_a_part_of_which_too_much_is_out_of_date_is_compared_again(
     repository, instance, variables, database_url, monkeypatch
 ):

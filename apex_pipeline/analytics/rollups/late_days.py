@@ -76,11 +76,11 @@ class Stale:
     days: tuple[Periods, ...]
     weeks: tuple[Periods, ...]
 
-    def __or__(self, other: "Stale") -> "Stale":
-        """The union of both."""
+    def __sub__(self, other: "Stale") -> "Stale":
+        """What is not in the other."""
         return Stale(
-            _joined(DAILY, (*self.days, *other.days)),
-            _joined(WEEKLY, (*self.weeks, *other.weeks)),
+            _without(DAILY, self.days, other.days),
+            _without(WEEKLY, self.weeks, other.weeks),
         )
 
 
@@ -149,9 +149,12 @@ def stale(
     return database.transact(find, repeatable=True)
 
 
-def _joined(grain: Grain, periods: Iterable[Periods]) -> tuple[Periods, ...]:
-    labels = {label for each in periods for label in each.labels()}
-    return tuple(ranges(grain, sorted(labels)))
+def _without(
+    grain: Grain, periods: Iterable[Periods], others: Iterable[Periods]
+) -> tuple[Periods, ...]:
+    left = {label for each in periods for label in each.labels()}
+    left.difference_update(label for each in others for label in each.labels())
+    return tuple(ranges(grain, sorted(left)))
 
 
 def ranges(grain: Grain, labels: Iterable[date]) -> list[Periods]:

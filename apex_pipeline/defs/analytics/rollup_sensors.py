@@ -23,12 +23,13 @@ from apex_pipeline.postgres.run_ledger import RunRecord, RunStatus
 from apex_pipeline.settings import AnalysisSettings
 
 _PATIENCE_SECONDS = 10.0
-# Dagster ends a tick after 60 s.
-_COMPARING_SECONDS = 35.0
+# Dagster ends a tick after 60 s. Counting and comparing each have a budget of their own.
+_COUNTING_SECONDS = 14.0
+_COMPARING_SECONDS = 20.0
 _RUNS_LOOKED_AT = 20
 _TODAY_INTERVAL = timedelta(minutes=15)
 _LATE_INTERVAL = timedelta(minutes=15)
-_REQUESTS = 10
+_REQUESTS = 10  # of days, and of weeks; for counting and for comparing
 _COMPARED_AT_ONCE = timedelta(days=30)
 
 
@@ -131,28 +132,36 @@ def remake_late_days(
     now = datetime.now(UTC)
     settings = services.analysis_settings()
     with services.open_database(wait_seconds=_PATIENCE_SECONDS) as database:
-        database.spend(_COMPARING_SECONDS)
-        found = stale(database, settings, now)
+        database.spend(_COUNTING_SECONDS)
+        counted = stale(database, settings, now)
+        requests = _requests(counted)
         compared = _next_part(context.cursor, first_day(database, settings), now)
         following = compared
         if compared.next is not None:
-            first = date.fromisoformat(compared.next)
-            last = first + _COMPARED_AT_ONCE - timedelta(days=1)
-            found |= stale(database, settings, now, compare=(first, last))
-            rest = last + timedelta(days=1)
-            following = replace(
-                compared, next=str(rest) if rest <= now.date() else None
-            )
-        requests = _requests(found)
-        if len(requests) < len(found.days) + len(found.weeks):
-            # Counting finds the others again; this part has to be compared again.
-            following = compared
+            database.spend(_COMPARING_SECONDS)
+            changed, following = _compare(database, settings, compared, now)
+            changed -= counted
+            more = _requests(changed)
+            requests += more
+            if len(more) < len(changed.days) + len(changed.weeks):
+                following = compared  # to find the others, this part is compared again
         _report(database, following, now)
     return dg.SensorResult(
         run_requests=requests,
         skip_reason=None if requests else "Every day is up to date with its rows.",
         cursor=json.dumps(asdict(following), allow_nan=False),
     )
+
+
+def _compare(
+    database: Database, settings: AnalysisSettings, compared: _Compared, now: datetime
+) -> tuple[Stale, _Compared]:
+    """What has changed in the next part of the lap, and what follows it."""
+    first = date.fromisoformat(str(compared.next))
+    last = first + _COMPARED_AT_ONCE - timedelta(days=1)
+    found = stale(database, settings, now, compare=(first, last))
+    rest = last + timedelta(days=1)
+    return found, replace(compared, next=str(rest) if rest <= now.date() else None)
 
 
 def _report(database: Database, compared: _Compared, now: datetime) -> None:
