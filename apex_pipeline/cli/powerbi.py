@@ -1,6 +1,8 @@
 """`apex powerbi`: the Power BI project in git."""
 
+import os
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -9,6 +11,10 @@ from apex_pipeline.cli.terminal import say
 from apex_pipeline.errors import ConfigError
 from apex_pipeline.powerbi.checks import NOT_CHECKED, check_project
 from apex_pipeline.powerbi.project import write_project
+from apex_pipeline.powerbi.utc_offsets import utc_changes
+from apex_pipeline.settings import load_analysis_settings
+
+_YEARS_AHEAD = 10
 
 _FOLDER = click.option(
     "--folder",
@@ -58,3 +64,15 @@ def check(folder: Path, *, npm: bool) -> None:
             say(f"         {problem}")
     say("Not checked: " + "; ".join(NOT_CHECKED) + ".")
     sys.exit(1 if failed else 0)
+
+
+@powerbi.command("time-zone")
+def time_zone() -> None:
+    """Print the value of the parameter BusinessTimeZone for APEX_TIME_ZONE.
+
+    Power Query knows no time zones by name. The value lists when the clock changes, from
+    the first day of the rollups to ten years from now. Exit 2: APEX_TIME_ZONE is wrong.
+    """
+    settings = load_analysis_settings(os.environ)
+    until = datetime.now(UTC).year + _YEARS_AHEAD
+    say(utc_changes(settings.time_zone, settings.first_label.year, until))

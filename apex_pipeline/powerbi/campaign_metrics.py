@@ -15,6 +15,7 @@ from apex_pipeline.powerbi.semantic_model import (
     SemanticModel,
     Table,
 )
+from apex_pipeline.powerbi.utc_offsets import utc_changes
 
 METRICS = "Campaign Metrics"
 DATE = "Date"
@@ -31,6 +32,13 @@ _OBJECTIVE = Parameter(
     "Number",
     "Latency objective in milliseconds, as in APEX_SLO_P95_MS. A run whose 95th "
     "percentile is above it is slow. 0 for none.",
+)
+_ZONE = Parameter(
+    "BusinessTimeZone",
+    f'"{utc_changes("UTC", 2000, 2000)}"',
+    "Text",
+    "Time zone of days and times: its name, and since when it is how many minutes from "
+    "UTC. Paste what apex powerbi time-zone prints.",
 )
 
 # Shown to report authors. The others are read through measures.
@@ -76,11 +84,12 @@ _FORMATS: dict[DataType, str] = {
 def _model_column(column: Column) -> ModelColumn:
     kind = model_type(column.type)
     name = label(column.postgres)
+    zone = "; in the business time zone here" if kind == "dateTime" else ""
     return ModelColumn(
         name,
         kind,
         name,
-        f"{column.description}. {column.dataverse} in Dataverse.",
+        f"{column.description}{zone}. {column.dataverse} in Dataverse.",
         _FORMATS[kind],
         is_hidden=column.postgres not in _VISIBLE,
     )
@@ -91,14 +100,15 @@ _DERIVED = (
         "Delivered At",
         "dateTime",
         "Delivered At",
-        f"When Dataverse created the record. {DELIVERED} in Dataverse.",
+        f"When Dataverse created the record, in the business time zone. {DELIVERED} in "
+        "Dataverse.",
         _INSTANT,
     ),
     ModelColumn(
         "Created Date",
         "dateTime",
         "Created Date",
-        "Day on which the run was recorded, in UTC.",
+        "Day on which the run was recorded, in the business time zone.",
         _DAY,
         is_hidden=True,
         holds_days=True,
@@ -107,7 +117,7 @@ _DERIVED = (
         "Delivered Date",
         "dateTime",
         "Delivered Date",
-        "Day on which Dataverse created the record, in UTC.",
+        "Day on which Dataverse created the record, in the business time zone.",
         _DAY,
         is_hidden=True,
         holds_days=True,
@@ -128,11 +138,38 @@ _DERIVED = (
         "blank without an objective.",
         is_hidden=True,
     ),
+    ModelColumn(
+        "Refreshed Date",
+        "dateTime",
+        "Refreshed Date",
+        "Day of the last refresh, in the business time zone; the same in each row.",
+        _DAY,
+        is_hidden=True,
+        holds_days=True,
+    ),
 )
 
 
 def _listed(items: list[str]) -> str:
     return ",\n".join(f"            {item}" for item in items)
+
+
+# Dataverse has times in UTC. M knows no time zones by name, so the parameter lists when
+# the distance from UTC changes.
+_TO_ZONE = """    Changes = List.Buffer(
+        List.Transform(
+            List.Skip(Text.Split(BusinessTimeZone, "; ")),
+            each [
+                Since = DateTime.FromText(Text.BeforeDelimiter(_, " ")),
+                Minutes = Number.FromText(Text.AfterDelimiter(_, " "))
+            ]
+        )
+    ),
+    ToZone = (at) =>
+        let
+            Last = List.Last(List.Select(Changes, each [Since] <= at))
+        in
+            at + #duration(0, 0, Last[Minutes], 0),"""
 
 
 def _metrics_query() -> str:
@@ -146,6 +183,7 @@ def _metrics_query() -> str:
     typed = _listed([f'{{"{name}", {kind}}}' for _, name, kind in columns])
     p95 = label("latency_p95_ms")
     return f"""let
+{_TO_ZONE}
     Source = CommonDataService.Database(
         DataverseEnvironment,
         [CreateNavigationProperties = false]
@@ -169,8 +207,21 @@ def _metrics_query() -> str:
 {typed}
         }}
     ),
-    CreatedDate = Table.AddColumn(
+    Delay = Table.AddColumn(
         Typed,
+        "Delay (min)",
+        each Duration.TotalMinutes([Delivered At] - [Created At]),
+        type number
+    ),
+    Zoned = Table.TransformColumns(
+        Delay,
+        {{
+            {{"Created At", ToZone, type datetime}},
+            {{"Delivered At", ToZone, type datetime}}
+        }}
+    ),
+    CreatedDate = Table.AddColumn(
+        Zoned,
         "Created Date",
         each DateTime.Date([Created At]),
         type date
@@ -181,20 +232,16 @@ def _metrics_query() -> str:
         each DateTime.Date([Delivered At]),
         type date
     ),
-    Delay = Table.AddColumn(
-        DeliveredDate,
-        "Delay (min)",
-        each Duration.TotalMinutes([Delivered At] - [Created At]),
-        type number
-    ),
     Judged = Table.AddColumn(
-        Delay,
+        DeliveredDate,
         "Is Slow",
         each if LatencyObjectiveMs > 0 then [#"{p95}"] > LatencyObjectiveMs else null,
         type logical
-    )
+    ),
+    Today = DateTime.Date(ToZone(DateTimeZone.RemoveZone(DateTimeZone.FixedUtcNow()))),
+    Refreshed = Table.AddColumn(Judged, "Refreshed Date", each Today, type date)
 in
-    Judged"""
+    Refreshed"""
 
 
 # An empty table has no earliest day; CALENDAR refuses a blank.
@@ -207,7 +254,7 @@ RETURN
     )"""
 
 MODEL = SemanticModel(
-    parameters=(_ENVIRONMENT, _OBJECTIVE),
+    parameters=(_ENVIRONMENT, _OBJECTIVE, _ZONE),
     tables=(
         Table(
             METRICS,
@@ -218,13 +265,14 @@ MODEL = SemanticModel(
         ),
         Table(
             DATE,
-            "One row per day, in UTC, from the first run to the last delivery.",
+            "One row per day, in the business time zone, from the first run to the last "
+            "delivery.",
             (
                 ModelColumn(
                     "Date",
                     "dateTime",
                     "[Date]",
-                    "Calendar day, in UTC.",
+                    "Calendar day, in the business time zone.",
                     _DAY,
                     is_key=True,
                     holds_days=True,

@@ -13,7 +13,7 @@ DAX_FUNCTIONS = frozenset(
         *("ADDCOLUMNS", "CALCULATE", "CALENDAR", "COALESCE", "COUNTROWS", "DATEDIFF"),
         *("DATESBETWEEN", "DISTINCTCOUNT", "DIVIDE", "EOMONTH", "FORMAT", "IF"),
         *("ISBLANK", "MAX", "MAXX", "MEDIANX", "MIN", "NOT", "SUM", "SUMX", "TRUE"),
-        *("USERELATIONSHIP", "UTCTODAY"),
+        *("REMOVEFILTERS", "USERELATIONSHIP", "UTCTODAY"),
     }
 )
 """Functions that the model uses; each is in Microsoft's DAX reference."""
@@ -22,7 +22,11 @@ M_FUNCTIONS = frozenset(
     {
         *("CommonDataService.Database", "Table.SelectColumns", "Table.RenameColumns"),
         *("Table.TransformColumnTypes", "Table.AddColumn", "DateTime.Date"),
-        *("Duration.TotalMinutes", "Int64.Type"),
+        *("Duration.TotalMinutes", "Int64.Type", "Table.TransformColumns"),
+        *("DateTime.FromText", "DateTimeZone.FixedUtcNow", "DateTimeZone.RemoveZone"),
+        *("List.Buffer", "List.Last", "List.Select", "List.Skip", "List.Transform"),
+        *("Number.FromText", "Text.Split"),
+        *("Text.AfterDelimiter", "Text.BeforeDelimiter", "duration"),
     }
 )
 """Functions and types that the model uses; each is in Microsoft's M reference."""
@@ -124,19 +128,21 @@ def unknown_in_dax(
 def unknown_in_m(expression: str, parameters: Collection[str]) -> Iterator[str]:
     """Names in a Power Query expression that no step, parameter or library defines.
 
-    A field in brackets must be a column that the query names in a string.
+    A field in brackets must be a column that the query names in a string, or one of a
+    record that it makes.
     """
     strings = {s[1:-1] for s in re.findall(r'"[^"\n]*"', expression)}
     bare = re.sub(r'(?<!#)"[^"\n]*"', '""', expression)
     steps = {one or other for one, other in _STEP.findall(bare)}
+    given = {*re.findall(r"\((\w+)\) =>", bare), "_"}
     for column in re.findall(r'\[(?:#"([^"]+)"|(?!\w+ =)([\w ]+))\]', bare):
         name = column[0] or column[1]
-        if name not in strings and name != "Data":
+        if name not in {*strings, *steps, "Data"}:
             yield f"[{name}]"
     outside = re.sub(r'\[(?:#"[^"]+"|(?!\w+ =)[\w ]+)\]', "", bare)
     for match in _M_NAME.finditer(outside):
         name = match["quoted"] or match["word"]
-        if name not in {*steps, *parameters, *M_FUNCTIONS, *_M_WORDS}:
+        if name not in {*steps, *given, *parameters, *M_FUNCTIONS, *_M_WORDS}:
             yield name
 
 

@@ -186,7 +186,7 @@ _BASE = (
         INSTANT,
         _SYNC,
         "last_run_at",
-        description="When the last run was recorded, in UTC.",
+        description="When the last run was recorded, in the business time zone.",
     ),
 )
 
@@ -218,7 +218,7 @@ _DELIVERY = (
         f"MAX({_T}[Delivered At])",
         INSTANT,
         _SYNC,
-        "When Dataverse created the newest record, in UTC.",
+        "When Dataverse created the newest record, in the business time zone.",
     ),
 )
 

@@ -236,8 +236,8 @@ _SYNC = Page(
             ("Records delivered", ("Records Delivered",)),
             ("Median delay", ("Median Delay",)),
             ("Longest delay", ("Longest Delay",)),
-            ("Last delivery, UTC", ("Last Delivery At",)),
-            ("Last run, UTC", ("Last Run At",)),
+            ("Last delivery", ("Last Delivery At",)),
+            ("Last run", ("Last Run At",)),
         ),
         _over_time(
             "Records delivered by day",

@@ -1,6 +1,7 @@
 """Measures of periods: 7-day means, the last 30 days with their change, and the month.
 
-Windows end on the last whole day in view, in UTC, as in `campaign_history`.
+Windows end on the last whole day in view, in the business time zone, as in
+`campaign_history`.
 """
 
 from apex_pipeline.powerbi.measure_formats import (
@@ -18,10 +19,12 @@ _COST, _CHANGE, _WEEK = "Cost", "Last 30 days", "7-day means"
 
 _LAST_DAY = Measure(
     "Last Whole Day",
-    "MIN(MAX('Date'[Date]), UTCTODAY() - 1)",
+    "VAR Refreshed = CALCULATE(MAX('Campaign Metrics'[Refreshed Date]), REMOVEFILTERS())\n"
+    "RETURN\n"
+    "    MIN(MAX('Date'[Date]), Refreshed - 1)",
     "yyyy-mm-dd",
     _CHANGE,
-    "Last day in view that is over, in UTC. Windows end on it.",
+    "Last day in view that was over at the last refresh. Windows end on it.",
     is_hidden=True,
 )
 

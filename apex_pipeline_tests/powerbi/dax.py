@@ -19,6 +19,7 @@ from pbi_parsers.dax import exprs
 
 from apex_pipeline.metrics import COLUMNS
 from apex_pipeline.powerbi.campaign_metrics import MODEL, label
+from apex_pipeline.powerbi.utc_offsets import utc_changes
 
 METRICS = "Campaign Metrics"
 CREATED, DELIVERED = "Created Date", "Delivered Date"
@@ -28,6 +29,8 @@ def metrics_frame(
     rows: Iterable[Mapping[str, Any]],
     *,
     slo: int | None,
+    today: date,
+    changes: str = utc_changes("UTC", 2000, 2000),
     delay: Callable[[int], timedelta] = lambda _: timedelta(minutes=3),
 ) -> pd.DataFrame:
     """The table as its Power Query makes it of the records of these rows.
@@ -35,8 +38,11 @@ def metrics_frame(
     Args:
         rows: Rows of `campaign_metrics`.
         slo: The parameter LatencyObjectiveMs; None for none.
+        today: The day of the last refresh, in the business time zone.
+        changes: The parameter BusinessTimeZone.
         delay: From the recording of a row to its delivery, by the row's number.
     """
+    to_zone = to_zone_of(changes)
     made = []
     for number, row in enumerate(rows):
         # Dataverse keeps whole seconds.
@@ -46,15 +52,27 @@ def metrics_frame(
         made.append(
             {label(c.postgres): row[c.postgres] for c in COLUMNS}
             | {
-                "Created At": created,
-                "Delivered At": delivered,
-                CREATED: created.date(),
-                DELIVERED: delivered.date(),
+                "Created At": to_zone(created),
+                "Delivered At": to_zone(delivered),
+                CREATED: to_zone(created).date(),
+                DELIVERED: to_zone(delivered).date(),
                 "Delay (min)": (delivered - created).total_seconds() / 60,
                 "Is Slow": None if slo is None else p95 > slo,
+                "Refreshed Date": today,
             }
         )
     return pd.DataFrame(made).astype(object)
+
+
+def to_zone_of(changes: str) -> Callable[[datetime], datetime]:
+    """The function of that name in the Power Query."""
+    parts = [part.split(" ") for part in changes.split("; ")[1:]]
+    since = [(datetime.fromisoformat(at), int(minutes)) for at, minutes in parts]
+
+    def to_zone(at: datetime) -> datetime:
+        return at + timedelta(minutes=[m for begun, m in since if begun <= at][-1])
+
+    return to_zone
 
 
 def calendar(frame: pd.DataFrame) -> tuple[date, ...]:
@@ -75,12 +93,10 @@ class Context:
         in_view: Days that a filter on the date table leaves; None for all.
         kept: Values that a filter on another column leaves, by column.
         by: The column whose relationship with the date table holds.
-        today: What UTCTODAY gives.
     """
 
     frame: pd.DataFrame
     days: tuple[date, ...]
-    today: date
     in_view: frozenset[date] | None = None
     kept: Mapping[str, Callable[[Any], bool]] = field(default_factory=dict)
     by: str = CREATED
@@ -182,8 +198,6 @@ class _Evaluation:
                 return self.of(node.args[1]) if self.of(node.args[0]) else None
             case "DATEDIFF":
                 return (self.of(node.args[1]) - self.of(node.args[0])).days
-            case "UTCTODAY":
-                return self.context.today
         if name not in _SCALARS:
             raise UnknownDaxError(name)
         return _SCALARS[name](*map(self.of, node.args))
@@ -217,6 +231,8 @@ class _Evaluation:
         if name == "DATESBETWEEN":
             first, last = self.of(node.args[1]), self.of(node.args[2])
             return context.on(*(d for d in context.days if first <= d <= last))
+        if name == "REMOVEFILTERS" and not node.args:
+            return replace(context, in_view=None, kept={})
         if name == "USERELATIONSHIP":
             return replace(context, by=node.args[0].column.text.strip("[]"))
         if name == "NOT" and node.args[0].name_parts[0].text == "ISBLANK":
@@ -273,8 +289,3 @@ _SCALARS: dict[str, Callable[..., Any]] = {
     "NOT": lambda value: not value,
     "TRUE": lambda: True,
 }
-
-
-def instant(value: datetime) -> datetime:
-    """A time of the model, which has no zone, as the instant in UTC that it is."""
-    return value.replace(tzinfo=UTC)

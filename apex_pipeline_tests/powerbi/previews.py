@@ -14,8 +14,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from apex_pipeline.analytics.charts import Line, Panel, Theme, picture
-from apex_pipeline.analytics.charts.scales import short_day
+from apex_pipeline.analytics.charts import Line, Panel, Size, Theme, picture
+from apex_pipeline.analytics.charts.scales import short_day, value_ticks
 from apex_pipeline.local.demo import history
 from apex_pipeline.powerbi import colours
 from apex_pipeline.powerbi.campaign_metrics import MODEL
@@ -24,21 +24,24 @@ from apex_pipeline.powerbi.report_layout import HEIGHT, WIDTH, Box, Field, Page,
 from apex_pipeline_tests.powerbi.dax import Context, calendar, metrics_frame, value_of
 
 FOLDER = Path(__file__).parents[2] / "docs"
-# A Saturday at noon: the last day is not over, as in life.
+# A Saturday at noon. The days in view are those that are over.
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
-_DAYS, _SLO = 75, 8_000
+_DAYS, _SHOWN_DAYS, _SLO = 100, 58, 8_000
+# For two hours Dataverse did not answer; what was recorded by then came late.
+_OUTAGE = datetime(2026, 10, 27, 13, tzinfo=UTC), datetime(2026, 10, 27, 15, tzinfo=UTC)
 _FONTS = "Segoe UI,system-ui,-apple-system,Roboto,Helvetica,Arial,sans-serif"
 _THEME = Theme(
     None, colours.INK, colours.MUTED, colours.LINE, tuple(colours.SERIES[:3])
 )
 # How wide a column of a table is, as a multiple of a measure's.
 _SHARES = {
-    "Campaign ID": 2.2,
-    "Run ID": 2.2,
-    "Phase": 0.7,
+    "Campaign ID": 2.6,
+    "Run ID": 2.6,
+    "Phase": 0.6,
     "Created At": 1.3,
     "Delivered At": 1.3,
     "Month": 0.8,
+    "Assets": 0.7,
 }
 # What a table is sorted by, where that is a measure of single runs.
 _BY_RUN = {"Worst P95": "Latency P95 (ms)", "Longest Delay": "Delay (min)"}
@@ -55,12 +58,20 @@ def file_name(page: Page) -> str:
 
 @cache
 def demo() -> Context:
-    """The demo's campaigns as the model has them."""
+    """The demo's campaigns as the model has them, with the last whole days in view."""
     rows = [asdict(run) for run in history(NOW - timedelta(days=_DAYS), NOW)]
     rng = random.Random(11)
-    delays = [timedelta(seconds=round(rng.uniform(20, 320))) for _ in rows]
-    frame = metrics_frame(rows, slo=_SLO, delay=delays.__getitem__)
-    return Context(frame, calendar(frame), NOW.date())
+    delays = [_delay(row["created_at"], rng) for row in rows]
+    frame = metrics_frame(rows, slo=_SLO, today=NOW.date(), delay=delays.__getitem__)
+    days = calendar(frame)
+    return Context(frame, days).on(*days[-_SHOWN_DAYS - 1 : -1])
+
+
+def _delay(created: datetime, rng: random.Random) -> timedelta:
+    """Up to five minutes for the schedule, and the run's own seconds."""
+    began, ended = _OUTAGE
+    waits = ended - created if began <= created < ended else timedelta(0)
+    return waits + timedelta(seconds=round(rng.uniform(20, 320)))
 
 
 def preview(page: Page) -> str:
@@ -115,7 +126,7 @@ def _title(visual: Visual) -> str:
 def _slicer(_: Page, visual: Visual) -> str:
     chosen = "All"
     if visual.title == "Days":
-        chosen = f"{demo().days[0]} to {demo().days[-1]}"
+        chosen = f"{demo().dates()[0]} to {demo().dates()[-1]}"
     return _text(14, 21, visual.title, 12, colours.MUTED) + _text(14, 43, chosen, 14)
 
 
@@ -137,7 +148,7 @@ def _by_day(field: Field) -> list[float | None]:
         None
         if (value := value_of(field.name, demo().on(day))) is None
         else float(value)
-        for day in demo().days
+        for day in demo().dates()
     ]
 
 
@@ -148,7 +159,7 @@ def _lines(page: Page, visual: Visual) -> str:
     panel = Panel(
         visual.title,
         unit,
-        demo().days[0],
+        demo().dates()[0],
         [
             Line(
                 field.name,
@@ -160,10 +171,10 @@ def _lines(page: Page, visual: Visual) -> str:
         highest=100 if unit == "%" else None,
     )
     key = f"{page.name}-{visual.title}".lower().replace(" ", "-")
-    drawn = picture(visual.title, visual.alt_text, [panel], _THEME, key)
-    # Within its box, at the largest size that keeps its shape.
-    place = f'width="{visual.box.width}" height="{visual.box.height}"'
-    return drawn.replace('width="720" height="190"', place, 1)
+    size = Size(visual.box.width - 4, visual.box.height - 8)
+    drawn = picture(visual.title, visual.alt_text, [panel], _THEME, key, size=size)
+    # With its title where those of the other visuals are.
+    return drawn.replace("<svg ", '<svg x="2" y="5" ', 1)
 
 
 def _unit(field: Field) -> tuple[str, int]:
@@ -179,12 +190,12 @@ def _columns(_: Page, visual: Visual) -> str:
     (field,) = visual.roles["Y"]
     values = [value or 0.0 for value in _by_day(field)]
     box, low, top = visual.box, visual.box.height - 30, 44
-    largest, step = max(values), (box.width - 70) / len(values)
+    ticks = value_ticks(values, None)
+    largest, step = ticks[-1][0], (box.width - 70) / len(values)
     drawn = _title(visual)
-    for share in (0, 0.5, 1):
-        y = low - share * (low - top)
+    for value, label in ticks:
+        y = low - value / largest * (low - top)
         drawn += f'<path d="M52 {y:g}H{box.width - 14}" stroke="{colours.LINE}"/>'
-        label = f"{share * largest:,.0f}"
         drawn += _text(46, y + 4, label, 11, colours.MUTED, anchor="end")
     for number, value in enumerate(values):
         height = (low - top) * value / largest
@@ -192,8 +203,8 @@ def _columns(_: Page, visual: Visual) -> str:
             f'<rect x="{54 + number * step:.1f}" y="{low - height:.1f}" '
             f'width="{step * 0.7:.1f}" height="{height:.1f}" fill="{colours.ACCENT}"/>'
         )
-    for number, day in enumerate(demo().days):
-        if day.weekday() == 0 and number % 14 < 7:
+    for number, day in enumerate(demo().dates()):
+        if day.weekday() == 0:
             at = 54 + (number + 0.35) * step
             drawn += _text(
                 at, low + 18, short_day(day), 11, colours.MUTED, anchor="middle"
@@ -209,19 +220,23 @@ def _bars(_: Page, visual: Visual) -> str:
         for value in demo().frame[by.name].unique()
     ]
     found.sort(key=lambda pair: (-pair[1], pair[0]))
+    found = [pair for pair in found if pair[1]]
     box, drawn = visual.box, _title(visual)
     fitting = found[: (box.height - 48) // 30]
-    largest = float(fitting[0][1]) or 1.0
+    largest = float(fitting[0][1])
+    # As many as fit; few of them share the height.
+    step = min(46, (box.height - 52) / len(fitting))
     for number, (name, value) in enumerate(fitting):
-        y = 44 + number * 30
+        y = 44 + number * step
         width = max(1.0, (box.width - 190) * float(value) / largest)
         said = _formatted(value, MODEL.measure(field.name).format)
-        drawn += _text(14, y + 15, _cut(name), 12, colours.MUTED)
+        middle = y + step / 2 + 2
+        drawn += _text(14, middle, _cut(name), 12, colours.MUTED)
         drawn += (
-            f'<rect x="98" y="{y}" width="{width:.1f}" height="20" rx="3" '
-            f'fill="{colours.ACCENT}"/>'
+            f'<rect x="98" y="{y:.1f}" width="{width:.1f}" height="{0.7 * step:.1f}" '
+            f'rx="3" fill="{colours.ACCENT}"/>'
         )
-        drawn += _text(104 + width, y + 15, said, 12)
+        drawn += _text(106 + width, middle, said, 12)
     return drawn
 
 
@@ -233,33 +248,44 @@ def _groups(visual: Visual, count: int) -> Iterator[tuple[Any, Context]]:
     """The first rows of a table: the value of its first column, and what it is of."""
     context = demo()
     if visual.roles["Values"][0].name == "Month":
-        months = sorted({f"{day:%Y-%m}" for day in context.days}, reverse=True)
+        months = sorted({f"{day:%Y-%m}" for day in context.dates()}, reverse=True)
         for month in months[:count]:
-            days = [day for day in context.days if f"{day:%Y-%m}" == month]
+            days = [day for day in context.dates() if f"{day:%Y-%m}" == month]
             yield month, context.on(*days)
         return
     assert visual.sort is not None
     name = visual.sort[0].name
     column = _BY_RUN.get(name, name)
-    frame = context.frame.sort_values(column, ascending=False, kind="stable")
+    frame = context.rows.sort_values(column, ascending=False, kind="stable")
     for number in range(count):
         yield None, replace(context, frame=frame.iloc[[number]])
 
 
 def _table(_: Page, visual: Visual) -> str:
     fields = visual.roles["Values"]
-    shares = [_SHARES.get(field.name, 1.0) for field in fields]
+    most = 2.6 if len(fields) > 3 else 2.0
+    shares = [min(_SHARES.get(field.name, 1.0), most) for field in fields]
     each = (visual.box.width - 28) / sum(shares)
     places = [14 + each * sum(shares[:number]) for number in range(len(shares))]
-    lengths = [int(each * share / 7) for share in shares]
+    lengths = [int((each * share - 10) / 7.6) for share in shares]
+    # Numbers stand at the right of their column.
+    ends = [x + each * share - 14 for x, share in zip(places, shares, strict=True)]
+    columns = [
+        (end, "end", 99) if field.is_measure else (x, "start", length)
+        for x, end, length, field in zip(places, ends, lengths, fields, strict=True)
+    ]
     drawn = _title(visual)
-    for x, field in zip(places, fields, strict=True):
-        drawn += _text(x, 50, field.name, 12, weight=600)
+    for (x, anchor, _length), field in zip(columns, fields, strict=True):
+        drawn += _text(x, 50, field.name, 12, weight=600, anchor=anchor)
     drawn += f'<path d="M14 58H{visual.box.width - 14}" stroke="{colours.ACCENT}"/>'
     for row, (first, context) in enumerate(_groups(visual, _fitting(visual.box))):
-        for x, length, field in zip(places, lengths, fields, strict=True):
+        y = 78 + row * 24
+        for (x, anchor, length), field in zip(columns, fields, strict=True):
             said = first if field.name == "Month" else _cell(field, context)
-            drawn += _text(x, 78 + row * 24, _cut(said, length), 12)
+            drawn += _text(x, y, _cut(said, length), 12, anchor=anchor)
+        drawn += (
+            f'<path d="M14 {y + 8}H{visual.box.width - 14}" stroke="{colours.LINE}"/>'
+        )
     return drawn
 
 

@@ -5,6 +5,7 @@ from dataclasses import asdict, fields
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import psycopg
 import pytest
@@ -16,12 +17,12 @@ from apex_pipeline.analytics.rollups.refresh import refresh
 from apex_pipeline.panel.kpis import Run, key_figures
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.powerbi.campaign_metrics import MODEL
+from apex_pipeline.powerbi.utc_offsets import utc_changes
 from apex_pipeline.settings import load_analysis_settings
 from apex_pipeline_tests.powerbi.dax import (
     Context,
     UnknownDaxError,
     calendar,
-    instant,
     metrics_frame,
     value_of,
 )
@@ -29,7 +30,14 @@ from apex_pipeline_tests.support.ends import insert
 from apex_pipeline_tests.support.rollup_reference import metric
 
 SLO = 50_000
-SETTINGS = load_analysis_settings({"APEX_SLO_P95_MS": str(SLO)})
+ZONES = ["UTC", "Europe/Berlin", "America/St_Johns"]
+
+
+def settings_of(zone):
+    return load_analysis_settings({"APEX_SLO_P95_MS": str(SLO), "APEX_TIME_ZONE": zone})
+
+
+SETTINGS = settings_of("UTC")
 MEASURES = MODEL.tables[0].measures
 
 
@@ -56,9 +64,10 @@ def random_rows(first: date, days: int, count: int, seed: int = 3):
     ]
 
 
-def context_of(rows, today: date) -> Context:
-    frame = metrics_frame(rows, slo=SLO)
-    return Context(frame, calendar(frame), today)
+def context_of(rows, today: date, zone: str = "UTC") -> Context:
+    changes = utc_changes(zone, 2026, 2027)
+    frame = metrics_frame(rows, slo=SLO, today=today, changes=changes)
+    return Context(frame, calendar(frame))
 
 
 def read(database_url, statement, *values):
@@ -75,7 +84,7 @@ def twins(place):
     ]
 
 
-def assert_same(measured, stored, scale, what, *, slack="0.51"):
+def assert_same(measured, stored, scale, what, *, zone, slack="0.51"):
     """Equal to the last digit that is stored; a sum of nothing is blank, there zero.
 
     Args:
@@ -83,10 +92,12 @@ def assert_same(measured, stored, scale, what, *, slack="0.51"):
         stored: The figure elsewhere, rounded.
         scale: Of the figure, to the measure.
         what: Shown where they differ.
+        zone: In which the model has its times.
         slack: Largest difference, in units of the last digit stored.
     """
     if isinstance(measured, datetime):
-        assert instant(measured) == stored.replace(microsecond=0), what
+        local = stored.astimezone(ZoneInfo(zone)).replace(microsecond=0, tzinfo=None)
+        assert measured == local, what
         return
     if measured is None or stored is None:
         assert (measured or 0, stored or 0) == (0, 0), what
@@ -96,14 +107,15 @@ def assert_same(measured, stored, scale, what, *, slack="0.51"):
     assert abs(rounded - stored) <= Decimal(slack).scaleb(-places), (what, measured)
 
 
-def assert_all_same(place, context, row):
+def assert_all_same(place, context, row, zone="UTC"):
     found = twins(place)
     assert found
     # The history adds up days whose figures are rounded already.
     slack = "1" if place == "history" else "0.51"
     for name, twin in found:
         measured = value_of(name, context)
-        assert_same(measured, row[twin.name], twin.scale, (name, row), slack=slack)
+        what = (name, row)
+        assert_same(measured, row[twin.name], twin.scale, what, zone=zone, slack=slack)
 
 
 def panel_figures(rows):
@@ -118,44 +130,52 @@ def database(database_url):
         yield opened
 
 
+@pytest.mark.parametrize("zone", ZONES)
 def test_measures_are_the_figures_of_the_rollups_and_of_the_panel(
-    database, database_url
+    database, database_url, zone
 ):
-    first, last = date(2026, 10, 20), date(2026, 10, 29)
-    rows = random_rows(first, 10, 150)
+    """The clock changes in Berlin on the third day."""
+    first, last = date(2026, 10, 23), date(2026, 11, 2)
+    rows = random_rows(first + timedelta(days=1), 9, 150)
     insert(database_url, rows)
-    refresh(database, SETTINGS, Periods(DAILY, first, last))
-    context = context_of(rows, today=date(2026, 11, 1))
+    refresh(database, settings_of(zone), Periods(DAILY, first, last))
+    context = context_of(rows, date(2026, 11, 5), zone)
 
-    totals = read(database_url, "SELECT * FROM daily_rollup_total")
-    assert len(totals) == 10
+    totals = read(database_url, "SELECT * FROM totals_daily WHERE runs > 0")
+    assert 9 <= len(totals) <= 10
     for row in totals:
-        assert_all_same("rollup", context.on(row["day"]), row)
-        on_day = [each for each in rows if each["created_at"].date() == row["day"]]
-        assert_all_same("api", context.on(row["day"]), panel_figures(on_day))
-    parts = read(database_url, "SELECT * FROM daily_campaign_rollup")
+        assert_all_same("rollup", context.on(row["day"]), row, zone)
+        on_day = [
+            each
+            for each in rows
+            if each["created_at"].astimezone(ZoneInfo(zone)).date() == row["day"]
+        ]
+        assert_all_same("api", context.on(row["day"]), panel_figures(on_day), zone)
+    parts = read(database_url, "SELECT * FROM campaign_daily")
     assert len(parts) > 40
     for row in parts:
         within = context.on(row["day"]).where(
             campaign_id=row["campaign_id"], phase=row["phase"]
         )
-        assert_all_same("rollup", within, row)
+        assert_all_same("rollup", within, row, zone)
 
 
 def test_without_an_objective_no_share_of_slow_runs_is_made_up():
-    frame = metrics_frame(random_rows(date(2026, 10, 20), 3, 9), slo=None)
-    context = Context(frame, calendar(frame), date(2026, 11, 1))
+    rows = random_rows(date(2026, 10, 20), 3, 9)
+    frame = metrics_frame(rows, slo=None, today=date(2026, 11, 1))
+    context = Context(frame, calendar(frame))
     assert value_of("Slow Run Share", context) is None
     assert value_of("Slow Runs", context) is None
 
 
-def test_seven_days_are_those_of_the_history(database, database_url):
-    today = datetime.now(UTC).date()
+@pytest.mark.parametrize("zone", ZONES)
+def test_seven_days_are_those_of_the_history(database, database_url, zone):
+    today = datetime.now(ZoneInfo(zone)).date()
     first = today - timedelta(days=20)
     rows = random_rows(first, 20, 150)
     insert(database_url, rows)
-    refresh(database, SETTINGS, Periods(DAILY, first, today))
-    context = context_of(rows, today)
+    refresh(database, settings_of(zone), Periods(DAILY, first, today))
+    context = context_of(rows, today, zone)
     history = read(database_url, "SELECT * FROM campaign_history(14)")
     assert len(history) == 14
     for row in history:
@@ -196,19 +216,24 @@ def test_without_the_30_days_before_there_is_no_change():
             assert value_of(measure.name, context) is None
 
 
-def test_the_month_to_date_is_what_the_forecast_counts_as_spent(database, database_url):
+@pytest.mark.parametrize("zone", ZONES)
+def test_the_month_to_date_is_what_the_forecast_counts_as_spent(
+    database, database_url, zone
+):
     first, today = date(2026, 10, 1), date(2026, 11, 20)
     rows = random_rows(first, 51, 200)
     insert(database_url, rows)
-    refresh(database, SETTINGS, Periods(DAILY, first, today))
-    train(database, SETTINGS, datetime(2026, 11, 20, 9, tzinfo=UTC))
+    settings = settings_of(zone)
+    refresh(database, settings, Periods(DAILY, first, today))
+    train(database, settings, datetime(2026, 11, 20, 9, tzinfo=UTC))
     (row,) = read(
         database_url,
         "SELECT * FROM cost_forecast_horizon "
-        "WHERE horizon = 'month_end' AND time_zone = 'UTC'",
+        "WHERE horizon = 'month_end' AND time_zone = %s",
+        zone,
     )
-    context = context_of(rows, today)
-    assert_all_same("forecast", context, row)
+    context = context_of(rows, today, zone)
+    assert_all_same("forecast", context, row, zone)
     weekly = value_of("Total Cost 7-Day Mean", context)
     spent = value_of("Cost Month to Date", context)
     # From the 20th, which is not over, to the 30th.
@@ -223,12 +248,18 @@ def test_today_is_left_out_of_windows_since_it_is_not_over():
     assert value_of("Last Whole Day", context.on(date(2026, 10, 5))) == date(
         2026, 10, 5
     )
+    # The day of the refresh is the same whatever is in view.
+    within = context.on(date(2026, 10, 12)).where(campaign_id="none", phase="none")
+    assert value_of("Last Whole Day", within) == date(2026, 10, 11)
 
 
 def test_records_count_on_the_day_of_their_delivery():
     rows = random_rows(date(2026, 10, 20), 3, 60)
-    frame = metrics_frame(rows, slo=SLO, delay=lambda n: timedelta(hours=n))
-    context = Context(frame, calendar(frame), date(2026, 11, 1))
+    today = date(2026, 11, 1)
+    frame = metrics_frame(
+        rows, slo=SLO, today=today, delay=lambda n: timedelta(hours=n)
+    )
+    context = Context(frame, calendar(frame))
     for day in context.days:
         expected = sum(1 for each in frame["Delivered At"] if each.date() == day)
         assert (value_of("Records Delivered", context.on(day)) or 0) == expected

@@ -137,7 +137,7 @@ MUTATIONS = {
         "\t\tlineageTag: " + FILES[METRICS].split("lineageTag: ")[2][:36] + "\n",
         "",
     ),
-    "no description": (DATE, "\t/// Calendar day, in UTC.\n", ""),
+    "no description": (DATE, "\t/// Calendar day, in the business time zone.\n", ""),
     "no format": (METRICS, "\t\tformatString: \\$#,0.00\n", ""),
     "no folder": (METRICS, "\t\tdisplayFolder: Cost\n", ""),
     "relationship to a column that is not there": (
@@ -202,7 +202,7 @@ MUTATIONS = {
         "type number\n\t\t\t\t    ,",
     ),
     "M: unknown function": (METRICS, "DateTime.Date(", "DateTime.Day("),
-    "M: unknown step": (METRICS, "\t\t\t\t    Judged\n", "\t\t\t\t    Judge\n"),
+    "M: unknown step": (METRICS, "\t\t\t\t    Refreshed\n", "\t\t\t\t    Judge\n"),
     "M: unknown parameter": (METRICS, "DataverseEnvironment,", "DataverseUrl,"),
     "M: unknown field": (
         METRICS,
@@ -231,6 +231,9 @@ MUTATIONS = {
         '"Is Slow",',
         '"Was Slow",',
     ),
+    "function that Power Query does not have": (METRICS, "List.Skip(", "List.Skipp("),
+    "field that its record does not have": (METRICS, "each [Since]", "each [Until]"),
+    "parameter under another name": (METRICS, "BusinessTimeZone", "BusinessZone"),
     "file of no known name": ("tables.tmdl", "", "table X\n"),
 }
 

@@ -12,6 +12,7 @@ from apex_pipeline.analytics.charts.pictures import (
     Band,
     Line,
     Panel,
+    Size,
     Theme,
     picture,
 )
@@ -25,6 +26,7 @@ __all__ = [
     "Bar",
     "Line",
     "Panel",
+    "Size",
     "Theme",
     "Values",
     "bars",

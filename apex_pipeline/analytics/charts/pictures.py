@@ -100,7 +100,15 @@ class Panel:
     divider_name: str = ""
 
 
-_WIDTH, _HEIGHT = 720, 190
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Of one panel, in pixels."""
+
+    width: int = 720
+    height: int = 190
+
+
+USUAL_SIZE = Size()
 _TOP, _BOTTOM, _RIGHT = 38, 24, 14
 _TITLE, _LABEL = 13, 11
 _FONTS = "system-ui,-apple-system,Segoe UI,Roboto,Helvetica,Arial,sans-serif"
@@ -115,6 +123,8 @@ def picture(
     panels: Sequence[Panel],
     theme: Theme = STANDALONE,
     key: str = "chart",
+    *,
+    size: Size = USUAL_SIZE,
 ) -> str:
     """Draw panels one above the other.
 
@@ -124,21 +134,22 @@ def picture(
         panels: At least one.
         theme: Its colours.
         key: Begins the ids in it, which have to be unique within a page.
+        size: Of each panel.
     """
-    height = _HEIGHT * len(panels)
+    width, height = size.width, size.height * len(panels)
     name = escape(key, quote=True)
     left = max(_left(panel) for panel in panels)
     body = "".join(
-        f'<g transform="translate(0 {number * _HEIGHT})">'
-        f"{_panel(panel, left, theme)}</g>"
+        f'<g transform="translate(0 {number * size.height})">'
+        f"{_panel(panel, left, size, theme)}</g>"
         for number, panel in enumerate(panels)
     )
     behind = theme.background and (
-        f'<rect width="{_WIDTH}" height="{height}" rx="6" fill="{theme.background}"/>'
+        f'<rect width="{width}" height="{height}" rx="6" fill="{theme.background}"/>'
     )
     return (
         '<svg xmlns="http://www.w3.org/2000/svg" role="img" '
-        f'viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" height="{height}" '
+        f'viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
         f'aria-labelledby="{name}-title {name}-desc" '
         f'font-family="{_FONTS}" font-size="{_LABEL}">'
         f'<title id="{name}-title">{_text(title)}</title>'
@@ -153,11 +164,11 @@ def _left(panel: Panel) -> float:
     return 12 + max(_width(label, _LABEL) for _, label in ticks)
 
 
-def _panel(panel: Panel, left: float, theme: Theme) -> str:
+def _panel(panel: Panel, left: float, size: Size, theme: Theme) -> str:
     ticks = value_ticks(_values(panel), panel.highest)
     count = max(len(values) for values in _sequences(panel))
-    x = Scale(0, max(count - 1, 1), left, _WIDTH - _RIGHT)
-    y = Scale(ticks[0][0], ticks[-1][0], _HEIGHT - _BOTTOM, _TOP)
+    x = Scale(0, max(count - 1, 1), left, size.width - _RIGHT)
+    y = Scale(ticks[0][0], ticks[-1][0], size.height - _BOTTOM, _TOP)
     bands = (
         f'<path d="{_outline(band, x, y)}" fill="{_colour(theme, band.colour)}" '
         f'fill-opacity="{band.opacity:g}"/>'
@@ -165,32 +176,32 @@ def _panel(panel: Panel, left: float, theme: Theme) -> str:
     )
     return "".join(
         [
-            _heading(panel, theme),
-            *_value_labels(ticks, left, y, theme),
-            *_day_labels(panel, count, x, theme),
+            _heading(panel, size, theme),
+            *_value_labels(ticks, left, y, size, theme),
+            *_day_labels(panel, count, x, size, theme),
             *bands,
             *(_stroke(line, x, y, theme) for line in panel.lines),
-            _divider(panel, x, theme),
+            _divider(panel, x, size, theme),
         ]
     )
 
 
-def _heading(panel: Panel, theme: Theme) -> str:
+def _heading(panel: Panel, size: Size, theme: Theme) -> str:
     return (
         f'<text x="12" y="19" font-size="{_TITLE}" font-weight="600" '
         f'fill="{theme.ink}">{_text(panel.title)}<tspan font-weight="400" '
         f'fill="{theme.muted}"> {_text(panel.unit)}</tspan></text>'
-        + "".join(_legend(panel, theme))
+        + "".join(_legend(panel, size, theme))
     )
 
 
 def _value_labels(
-    ticks: Sequence[tuple[float, str]], left: float, y: Scale, theme: Theme
+    ticks: Sequence[tuple[float, str]], left: float, y: Scale, size: Size, theme: Theme
 ) -> Iterator[str]:
     for value, label in ticks:
         at = y(value)
         yield (
-            f'<path d="M{left:g} {at:g}H{_WIDTH - _RIGHT}" stroke="{theme.grid}"/>'
+            f'<path d="M{left:g} {at:g}H{size.width - _RIGHT}" stroke="{theme.grid}"/>'
             f'<text x="{left - 6:g}" y="{at + 4:g}" text-anchor="end" '
             f'fill="{theme.muted}">{label}</text>'
         )
@@ -214,7 +225,7 @@ def _is_drawn(values: Values) -> bool:
     return any(value is not None for value in values)
 
 
-def _legend(panel: Panel, theme: Theme) -> list[str]:
+def _legend(panel: Panel, size: Size, theme: Theme) -> list[str]:
     """Names at the right of the title; none where there is nothing to tell apart.
 
     What has no value is not drawn, and has no name there.
@@ -223,7 +234,7 @@ def _legend(panel: Panel, theme: Theme) -> list[str]:
     named += [band for band in panel.bands if _is_drawn(band.high)]
     if len(named) < 2:
         return []
-    parts, right = [], float(_WIDTH - _RIGHT)
+    parts, right = [], float(size.width - _RIGHT)
     for one in reversed(named):
         start = right - _width(one.name, _LABEL)
         colour = _colour(theme, one.colour)
@@ -241,29 +252,31 @@ def _legend(panel: Panel, theme: Theme) -> list[str]:
     return parts
 
 
-def _day_labels(panel: Panel, count: int, x: Scale, theme: Theme) -> list[str]:
+def _day_labels(
+    panel: Panel, count: int, x: Scale, size: Size, theme: Theme
+) -> list[str]:
     parts, free = [], 0.0
     last = panel.first + timedelta(days=panel.days * (count - 1))
     for day, label in day_ticks(panel.first, last):
         at = x((day - panel.first).days / panel.days)
         half = _width(label, _LABEL) / 2
-        if at - half >= free and at + half <= _WIDTH - 2:
+        if at - half >= free and at + half <= size.width - 2:
             parts.append(
-                f'<text x="{at:g}" y="{_HEIGHT - 8}" text-anchor="middle" '
+                f'<text x="{at:g}" y="{size.height - 8}" text-anchor="middle" '
                 f'fill="{theme.muted}">{label}</text>'
             )
             free = at + half + 8
     return parts
 
 
-def _divider(panel: Panel, x: Scale, theme: Theme) -> str:
+def _divider(panel: Panel, x: Scale, size: Size, theme: Theme) -> str:
     if panel.divider is None:
         return ""
     at = x(panel.divider)
-    has_room = at + 4 + _width(panel.divider_name, _LABEL) < _WIDTH
+    has_room = at + 4 + _width(panel.divider_name, _LABEL) < size.width
     start, anchor = (at + 4, "start") if has_room else (at - 4, "end")
     return (
-        f'<path d="M{at:g} {_TOP}V{_HEIGHT - _BOTTOM}" stroke="{theme.muted}" '
+        f'<path d="M{at:g} {_TOP}V{size.height - _BOTTOM}" stroke="{theme.muted}" '
         f'stroke-dasharray="2 3"/><text x="{start:g}" y="{_TOP - 4}" '
         f'text-anchor="{anchor}" fill="{theme.muted}">{_text(panel.divider_name)}</text>'
     )
