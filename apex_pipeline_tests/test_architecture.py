@@ -118,7 +118,7 @@ microsoft: errors settings
 web_gate: errors settings
 quarantine: metrics errors
 dataverse: errors settings microsoft
-postgres: redaction metrics errors settings audit quarantine
+postgres: redaction column_types metrics errors settings audit quarantine
 analytics/rollups: errors settings postgres
 monitoring/alerts: redaction durations errors settings audit microsoft postgres
 provisioning: column_types metrics errors settings audit microsoft dataverse postgres
@@ -130,7 +130,7 @@ sync: metrics errors settings audit microsoft dataverse postgres provisioning
 __init__: recording
 analytics/charts: analytics/rollups analytics/forecast
 monitoring: errors settings audit microsoft quarantine postgres monitoring/alerts sync
-reconcile: column_types metrics errors settings audit dataverse postgres sync
+reconcile: column_types metrics errors settings audit quarantine dataverse postgres sync
 command_options: errors settings quarantine dataverse postgres recording analytics/csv
     sync reconcile
 defs: redaction metrics errors settings audit postgres monitoring command_options

@@ -14,6 +14,9 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
+from apex_pipeline.column_types import Timestamp
+from apex_pipeline.metrics import COLUMNS, Column
+
 
 class Position(NamedTuple):
     """The position of a row in the order of the pending rows.
@@ -61,20 +64,26 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST_INSTANT = datetime.min.replace(tzinfo=UTC)
 _LAST_INSTANT = datetime.max.replace(tzinfo=UTC)
 
+
+def _value(column: Column) -> str:
+    name = f"metric.{column.postgres}"
+    return f"extract(epoch FROM {name})" if isinstance(column.type, Timestamp) else name
+
+
+_VALUES = ", ".join(map(_value, COLUMNS))
+
+NAMED_VALUES = ", ".join(f"{_value(each)} AS {each.postgres}" for each in COLUMNS)
+"""The values of the columns that travel, each by its name; instants as seconds since the
+epoch. The statement must call the row `metric`."""
+
 # Views have no xmin, and that of a foreign table is meaningless; there the values are the
 # version.
-_VERSION = """
+_VERSION = f"""
     CASE WHEN (
         SELECT relkind FROM pg_class WHERE oid = CAST('campaign_metrics' AS regclass)
     ) = 'r' THEN CAST(xmin AS text)
-    ELSE md5(CAST(ROW(
-        metric.campaign_id, metric.run_id, metric.phase, metric.agents_total,
-        metric.agents_successful, metric.assets_generated, metric.tokens_in,
-        metric.tokens_out, metric.cost_usd, metric.latency_p95_ms,
-        metric.latency_avg_ms, metric.success_rate_pct,
-        extract(epoch FROM metric.created_at)
-    ) AS text)) END
-"""
+    ELSE md5(CAST(ROW({_VALUES}) AS text)) END
+"""  # noqa: S608  constants
 
 
 def versioned(statement: str) -> str:
@@ -90,14 +99,11 @@ def versioned(statement: str) -> str:
     """  # noqa: S608  constants
 
 
-ROW = """
+ROW = f"""
     SELECT CAST(id AS text) AS id,
-        {version} AS version,
+        {{version}} AS version,
         CAST(created_at AS text) AS position,
-        extract(epoch FROM created_at) AS created_at,
-        campaign_id, run_id, phase, agents_total, agents_successful, assets_generated,
-        tokens_in, tokens_out, cost_usd, latency_p95_ms, latency_avg_ms,
-        success_rate_pct,
+        {NAMED_VALUES},
         (
             SELECT CAST(record_id AS text) FROM adopted_record
             WHERE metric_id = metric.id
@@ -115,7 +121,7 @@ ROW = """
                 THEN CAST(metric.id AS text) <> lower(CAST(metric.id AS text))
                 ELSE twin.exported_at IS NOT NULL END
         ) END AS has_twin
-"""
+"""  # noqa: S608  constants
 """The columns read of a row, which the following `FROM` must call `metric`. Complete the
 statement with `versioned`."""
 

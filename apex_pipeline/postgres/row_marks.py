@@ -20,6 +20,7 @@ from sqlalchemy.exc import OperationalError
 
 from apex_pipeline.metrics import record_key
 from apex_pipeline.postgres.pending_rows import ROW, PendingRow, page, read, versioned
+from apex_pipeline.quarantine import put_aside
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +102,6 @@ _UNMARK = """
     )
     SELECT CAST(id AS text) FROM campaign_metrics
     WHERE id = ANY(%(ids)s) AND id NOT IN (SELECT id FROM free)
-"""
-
-_LEAVE_QUARANTINE = """
-    DELETE FROM campaign_metrics_quarantine WHERE metric_id = ANY(%(ids)s)
 """
 
 _KEEP_ORPHANS = """
@@ -205,7 +202,7 @@ def mark_exported(
     locked = kept & skipped
     swallowed = len(kept - locked)
     deleted = sent.keys() - found.keys()
-    connection.exec_driver_sql(_LEAVE_QUARANTINE, {"ids": list(marked)})
+    put_aside.take_out(connection, list(marked))
     if again and changed:
         unmark(connection, changed)
     if resource is not None:

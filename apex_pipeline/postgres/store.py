@@ -27,7 +27,7 @@ from apex_pipeline.postgres.writer_lock import (
     WriterLock,
     try_writer_lock,
 )
-from apex_pipeline.quarantine import decisions as quarantine, listing
+from apex_pipeline.quarantine import decisions as quarantine, listing, put_aside
 from apex_pipeline.quarantine.decisions import Decision, Selection
 from apex_pipeline.quarantine.listing import Cause, QuarantinedRow
 
@@ -63,8 +63,9 @@ def connect(
 class Store:
     """The pipeline's tables in Postgres; threads may share it.
 
-    What it changes on somebody's decision leaves an event in the audit trail. Every method is one transaction. If running it twice is harmless, it is retried once
-    when the connection is lost.
+    What it changes on somebody's decision leaves an event in the audit trail. Every
+    method is one transaction. If running it twice is harmless, it is retried once when
+    the connection is lost.
 
     Raises:
         DatabaseUnavailableError: From any method: the server was lost and did not come
@@ -180,15 +181,15 @@ class Store:
             How many were left.
         """
 
-        def put_aside(connection: Connection) -> int:
+        def in_turn(connection: Connection) -> int:
             ids = [one.id for one in rejections]
             held = row_marks.unmark(connection, ids) if unmark else set[str]()
-            quarantine.put_aside(
+            put_aside.put_aside(
                 connection, [one for one in rejections if one.id not in held], at
             )
             return len(held)
 
-        return self._database.transact(put_aside)
+        return self._database.transact(in_turn)
 
     def quarantine_count(self) -> int:
         """Count the rows in quarantine that are still retried, due or not."""

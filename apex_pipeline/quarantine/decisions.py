@@ -1,4 +1,4 @@
-"""Quarantine, release and drop rows that Dataverse refused.
+"""Release and drop rows in quarantine.
 
 A quarantined row is retried when it is due, after twice the wait each time. Releasing
 makes it due at once. Dropping makes it never due; a dropped row can be released like any
@@ -7,16 +7,13 @@ other. A row leaves the quarantine only when it is delivered.
 Every change is one statement in one transaction: it affects all selected rows or none.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection
 
 from apex_pipeline.errors import ApexError, ConfigError
-from apex_pipeline.metrics import Rejection
 
 _NAMED_AT_MOST = 20
 
@@ -75,32 +72,6 @@ class Decision:
             require_storable(text)
 
 
-_PUT_ASIDE = """
-    INSERT INTO campaign_metrics_quarantine AS known (
-        metric_id, code, message, attempts,
-        first_rejected_at, last_rejected_at, next_attempt_at
-    )
-    VALUES (
-        %(id)s, %(code)s, %(message)s, 1,
-        -- The view compares with the server's clock. A host clock that runs ahead must
-        -- not prolong the wait, and one that was set back must not violate a constraint.
-        least(%(at)s, now()), least(%(at)s, now()),
-        least(%(at)s, now()) + interval '5 minutes'
-    )
-    ON CONFLICT (metric_id) DO UPDATE
-    SET code = excluded.code,
-        message = excluded.message,
-        attempts = known.attempts + 1,
-        last_rejected_at = greatest(known.first_rejected_at, excluded.last_rejected_at),
-        -- If it was dropped while it was being sent, it stays dropped.
-        next_attempt_at = CASE WHEN known.next_attempt_at = 'infinity'
-            THEN known.next_attempt_at
-            ELSE excluded.last_rejected_at + least(
-                interval '5 minutes' * power(2, least(known.attempts, 30)),
-                interval '1 day'
-            ) END
-"""
-
 _COUNT = """
     SELECT count(*) FILTER (WHERE NOT is_dropped), count(*) FILTER (WHERE is_dropped)
     FROM quarantined_campaign_metrics
@@ -150,19 +121,6 @@ _DROP = """
     WHERE metric_id = ANY(%(ids)s)
     RETURNING CAST(metric_id AS text)
 """
-
-
-def put_aside(
-    connection: Connection, rejections: Sequence[Rejection], at: datetime
-) -> None:
-    """Quarantine rows, after repeated refusals for twice as long each time."""
-    rows = [
-        # Postgres text cannot contain NUL.
-        {"id": r.id, "code": r.code, "message": r.message.replace("\0", ""), "at": at}
-        for r in rejections
-    ]
-    if rows:
-        connection.exec_driver_sql(_PUT_ASIDE, rows)
 
 
 def count(connection: Connection) -> tuple[int, int]:

@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 
 from apex_pipeline.audit.events import Action, Author, Event, rows
 from apex_pipeline.metrics import record_key
+from apex_pipeline.quarantine import put_aside
 from apex_pipeline.reconcile import findings, foreign_records
 from apex_pipeline.reconcile.dataverse_records import KEYS_PER_REQUEST, Record, Records
 from apex_pipeline.reconcile.findings import Verdicts
@@ -55,10 +56,6 @@ _ADOPT = """
 _MARK = """
     UPDATE campaign_metrics SET exported_at = %(at)s
     WHERE id = ANY(%(ids)s) AND exported_at IS NULL
-"""
-
-_LEAVE_QUARANTINE = """
-    DELETE FROM campaign_metrics_quarantine WHERE metric_id = ANY(%(ids)s)
 """
 
 # The row has its own record: the other one is a double.
@@ -173,8 +170,8 @@ def _adopt(
                 for match in chosen
             ],
         )
-        for statement in (_MARK, _LEAVE_QUARANTINE):
-            connection.exec_driver_sql(statement, values)
+        connection.exec_driver_sql(_MARK, values)
+        put_aside.take_out(connection, [match.metric_id for match in chosen])
         foreign_records.forget(connection, resource, [match.record for match in chosen])
     return chosen
 

@@ -13,7 +13,7 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from apex_pipeline.metrics import record_key
-from apex_pipeline.postgres.pending_rows import spellings
+from apex_pipeline.postgres.pending_rows import NAMED_VALUES, spellings
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EARLIEST = "1753-01-01 00:00:00+00"
@@ -114,13 +114,10 @@ _ADOPTERS = """
 
 _ROWS = f"""
     SELECT {_KEY}, CAST(metric.exported_at AS text) AS exported_at,
-        extract(epoch FROM metric.created_at) AS created_at,
-        campaign_id, run_id, phase, agents_total, agents_successful, assets_generated,
-        tokens_in, tokens_out, cost_usd, latency_p95_ms, latency_avg_ms,
-        success_rate_pct
+        {NAMED_VALUES}
     {_FROM}
     WHERE metric.id = ANY(%(ids)s)
-"""  # noqa: S608  constants
+"""
 
 
 def read_window(connection: Connection, start: int | None, limit: int) -> Window:

@@ -1,4 +1,4 @@
-"""The schedules of the sync and of the weekly purge."""
+"""The schedule of the sync."""
 
 from datetime import UTC, datetime
 
