@@ -1,4 +1,4 @@
-"""Interpret Dataverse answers: what went wrong, what to do, how much budget is left.
+"""Interpret Dataverse answers: what went wrong, and what to do.
 
 Statuses and codes are from Microsoft Learn ("Compose HTTP requests and handle errors",
 "Web service error codes", "Service protection API limits", "Troubleshoot bulk
@@ -9,7 +9,6 @@ documentation do not always agree on the code.
 import re
 from enum import Enum, auto
 
-from apex_pipeline.dataverse.pacing import Allowance, Facet
 from apex_pipeline.errors import (
     AuthError,
     DataverseError,
@@ -20,11 +19,8 @@ from apex_pipeline.errors import (
 from apex_pipeline.microsoft.http_answer import (
     Answer,
     Expectation,
-    finite,
     intercepted,
 )
-
-DEFAULT_RETRY_AFTER_SECONDS = 30.0
 
 SQL_TIMEOUT = "0x80044151"
 PAYLOAD_ERROR = "0x80048d19"
@@ -51,11 +47,6 @@ _NOT_A_MEMBER = "0x80072560"
 _USER_DISABLED = "0x80040225"
 _ORGANIZATION_DISABLED = "0x8004a104"
 _ADMINISTRATION_MODE = re.compile(r"admin(istration)?(\s+only)?\s+mode", re.IGNORECASE)
-_FACETS = {
-    "0x80072322": Facet.REQUESTS,
-    "0x80072321": Facet.EXECUTION_TIME,
-    "0x80072326": Facet.CONCURRENCY,
-}
 _UNKNOWN_SEGMENT = "resource not found for the segment"
 _CODE = re.compile(r"(0x[0-9a-fA-F]+)?")
 
@@ -89,25 +80,6 @@ def is_dataverse_error(answer: Answer) -> bool:
         and isinstance(code, str)
         and _CODE.fullmatch(code) is not None
     )
-
-
-def allowance(answer: Answer) -> Allowance:
-    """What the service protection headers say is left."""
-    hint = _number(answer.headers.get("x-ms-dop-hint"))
-    return Allowance(
-        requests=_number(
-            answer.headers.get("x-ms-ratelimit-burst-remaining-xrm-requests")
-        ),
-        seconds=_number(
-            answer.headers.get("x-ms-ratelimit-time-remaining-xrm-requests")
-        ),
-        concurrency_hint=None if hint is None else int(hint),
-    )
-
-
-def facet(answer: Answer) -> Facet | None:
-    """Which limit a 429 names."""
-    return _FACETS.get(answer.error()[0] or "")
 
 
 def remedy(answer: Answer, expected: Expectation | None = None) -> Remedy:
@@ -213,8 +185,3 @@ def _forbidden(code: str | None, what: str, message: str) -> str:
         f"The application may not {what}: {message} Give its application user a role "
         "with that privilege (create, read and write on the table)."
     )
-
-
-def _number(text: str | None) -> float | None:
-    """A number of the rate limit headers, with thousands separators: `1,200.00`."""
-    return None if text is None else finite(text.replace(",", ""))

@@ -7,23 +7,13 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
-from apex_pipeline.dataverse.answers import (
-    DEFAULT_RETRY_AFTER_SECONDS,
-    allowance,
-    facet,
-)
-from apex_pipeline.dataverse.pacing import NOTHING_SAID, Facet, Pacer
+from apex_pipeline.dataverse.pacing import NOTHING_SAID, Pacer
+from apex_pipeline.dataverse.throttling import allowance, asked_pause, facet, reason
 from apex_pipeline.errors import OutOfTimeError
 from apex_pipeline.microsoft.http_answer import Answer
 
 # Waiters wake at least this often, to notice a deadline that was cut short.
 _LOOK_AGAIN_SECONDS = 0.5
-
-_REASONS = {
-    Facet.REQUESTS: "too many requests within five minutes",
-    Facet.EXECUTION_TIME: "too much execution time within five minutes",
-    Facet.CONCURRENCY: "too many requests at once",
-}
 
 
 class Deadline:
@@ -133,16 +123,15 @@ class Gate:
 
     def _leave(self, answer: Answer | None, seconds: float) -> None:
         now = self._clock()
-        retry_after = None if answer is None else _asked_pause(answer)
+        retry_after = None if answer is None else asked_pause(answer)
         if answer is None or retry_after is None:
             told = NOTHING_SAID if answer is None else allowance(answer)
             self._pacer.finished(now, seconds, told)
             return
         shut = self._pacer.paused_for(now)
-        limit = facet(answer)
-        reason = _REASONS[limit] if limit else f"HTTP {answer.status}"
         # Zero would have us knock without a pause.
-        self._pacer.throttled(now, max(retry_after, 1.0), limit, reason)
+        pause = max(retry_after, 1.0)
+        self._pacer.throttled(now, pause, facet(answer), reason(answer))
         self._shut_seconds += self._pacer.paused_for(now) - shut
 
     def _no_room(self, now: float) -> OutOfTimeError:
@@ -150,22 +139,9 @@ class Gate:
         if paused <= 0:
             return OutOfTimeError("The time budget is used up.")
         retry_at = datetime.now(UTC) + timedelta(seconds=paused)
-        reason = f" ({self._pacer.paused_by})" if self._pacer.paused_by else ""
+        cause = f" ({self._pacer.paused_by})" if self._pacer.paused_by else ""
         return OutOfTimeError(
-            f"Dataverse throttles this application{reason} and accepts requests again "
+            f"Dataverse throttles this application{cause} and accepts requests again "
             f"at {retry_at:%H:%M:%S} UTC.",
             retry_at=retry_at,
         )
-
-
-def _asked_pause(answer: Answer) -> float | None:
-    """Seconds for which the service wants no requests; None if it asks for no pause.
-
-    A 429 always asks for a pause; a 503 does if it has `Retry-After` (RFC 9110).
-    """
-    if answer.status not in {429, 503}:
-        return None
-    asked = answer.retry_after(datetime.now(UTC))
-    if asked is None and answer.status == 429:
-        return DEFAULT_RETRY_AFTER_SECONDS
-    return asked

@@ -20,7 +20,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from apex_pipeline.analytics.rollups.history import HistoryDay
-from apex_pipeline.panel import api_documents, exposition, page_view, pages
+from apex_pipeline.panel import api_documents, exposition, page_view, templating
 from apex_pipeline.panel.api_documents import Document
 from apex_pipeline.panel.cached_sources import Sources
 from apex_pipeline.panel.downloads import Downloads
@@ -83,9 +83,9 @@ class Panel:
         )
         known = past.value.days if past.value else ()
         outlook = ahead.value.outlook if ahead.value else None
-        body = pages.render(
+        body = templating.render(
             "page.html",
-            title=pages.page_title(self.tenant),
+            title=templating.page_title(self.tenant),
             live=page_view.live(kpis, lately, self.sources.time_zone()),
             time_zone=self.sources.time_zone(),
             campaigns=page_view.campaigns(past.value.campaigns if past.value else ()),
@@ -105,7 +105,7 @@ class Panel:
         """The part of the page that the browser polls."""
         _, kpis = await self._kpis()
         shown = page_view.live(kpis, await self._lately(), self.sources.time_zone())
-        body = pages.render("live.html", live=shown)
+        body = templating.render("live.html", live=shown)
         return tagged(request, body, HTML)
 
     async def kpis(self, request: Request) -> Response:
@@ -180,8 +180,8 @@ def make_app(
 ) -> ASGIApp:
     """Build the application; it connects to its sources on the first request."""
     sessions = None if settings.token is None else Sessions(settings.token)
-    title = pages.page_title(settings.tenant)
-    form = partial(pages.sign_in_form, title)
+    title = templating.page_title(settings.tenant)
+    form = partial(templating.sign_in_form, title)
     sign_in = SignIn(sessions, Buckets(SIGN_INS), form)
     latencies = Latencies()
     routes = _routes(Panel(sources, sign_in, latencies, settings.tenant), sign_in)
@@ -234,7 +234,7 @@ def _routes(panel: Panel, sign_in: SignIn) -> list[BaseRoute]:
         Route("/readyz", panel.readyz),
         Route("/metrics", panel.metrics),
         Route("/openapi.json", panel.openapi),
-        Mount("/static", StaticFiles(directory=pages.STATIC)),
+        Mount("/static", StaticFiles(directory=templating.STATIC)),
     ]
 
 

@@ -3,14 +3,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from apex_pipeline.dataverse.answers import (
-    Remedy,
-    allowance,
-    facet,
-    failure,
-    remedy,
-)
+from apex_pipeline.dataverse.answers import Remedy, failure, remedy
 from apex_pipeline.dataverse.pacing import Allowance, Facet
+from apex_pipeline.dataverse.throttling import allowance, facet
 from apex_pipeline.errors import (
     AuthError,
     InterceptedError,

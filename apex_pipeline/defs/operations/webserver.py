@@ -21,7 +21,7 @@ from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from apex_pipeline.panel import pages
+from apex_pipeline.panel import templating
 from apex_pipeline.settings import PanelSettings
 from apex_pipeline.web_gate.gatekeeping import Gatekeeper, RateLimit, SecurityHeaders
 from apex_pipeline.web_gate.json_changes import JsonChanges, is_data
@@ -88,8 +88,8 @@ def behind_the_gate(
     sessions = (
         None if settings.token is None else Sessions(settings.token, also=own_secret)
     )
-    title = pages.page_title(settings.tenant)
-    form = partial(pages.sign_in_form, title)
+    title = templating.page_title(settings.tenant)
+    form = partial(templating.sign_in_form, title)
     sign_in = SignIn(sessions, Buckets(SIGN_INS), form)
 
     @asynccontextmanager
@@ -99,7 +99,7 @@ def behind_the_gate(
     app = Starlette(
         routes=[
             *(sign_in.routes() if sessions else []),
-            Mount("/static", StaticFiles(directory=pages.STATIC)),
+            Mount("/static", StaticFiles(directory=templating.STATIC)),
             Mount("/", ui),
         ],
         middleware=[
