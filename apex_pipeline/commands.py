@@ -40,6 +40,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "apex_pipeline.cli.webserver:webserver",
         "Serve the Dagster UI, access-controlled.",
     ),
+    "tenants": ("apex_pipeline.cli.tenants:tenants", "List and check all tenants."),
     "up": ("apex_pipeline.cli.up:up", "Run everything on this machine."),
 }
 """Name to `module:attribute`, and to the text that `apex --help` shows."""

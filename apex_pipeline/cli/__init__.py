@@ -4,6 +4,7 @@ import logging
 import os
 import time
 from importlib import import_module
+from pathlib import Path
 
 import click
 
@@ -50,8 +51,16 @@ class _Commands(click.Group):
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="apex")
+@click.option("--tenant", metavar="NAME", help="Work for this tenant.")
+@click.option(
+    "--tenants",
+    "tenants_path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="File that lists the tenants.  [default: APEX_TENANTS_FILE, tenants.toml]",
+)
 @click.pass_context
-def main(ctx: click.Context) -> None:
+def main(ctx: click.Context, tenant: str | None, tenants_path: Path | None) -> None:
     """Carry campaign metrics from Postgres into Microsoft Dataverse.
 
     To try it without any accounts, run `apex up --demo`: with DATABASE_URL and
@@ -68,6 +77,10 @@ def main(ctx: click.Context) -> None:
     from apex_pipeline.settings.variables import read_secrets  # noqa: PLC0415  as above
 
     variables.drop_blank_variables()
+    if tenants_path is not None:
+        os.environ["APEX_TENANTS_FILE"] = str(tenants_path.absolute())
+    if tenant is not None:
+        variables.work_for(tenant)
     load_tenant(os.environ)
     read_secrets(os.environ)
     redaction.install()

@@ -25,10 +25,28 @@ def load_env_file() -> None:
         ) from None
 
 
+def work_for(tenant: str) -> None:
+    """Replace this process's variables by those of a tenant.
+
+    Raises:
+        ConfigError: The file of tenants does not name it, or is malformed.
+    """
+    from apex_pipeline.settings import (  # noqa: PLC0415  as below
+        find_tenant,
+        tenant_environment,
+        tenants_file,
+    )
+
+    source = find_tenant(tenants_file(os.environ), tenant)
+    own = tenant_environment(os.environ, source)
+    os.environ.clear()
+    os.environ.update(own)
+
+
 def drop_blank_variables() -> None:
     """Remove our variables that are blank: Dagster would treat white space as a value."""
     # The emulator's command loads this module, but none of the settings.
-    from apex_pipeline.settings import VARIABLES  # noqa: PLC0415  as above
+    from apex_pipeline.settings import VARIABLES  # noqa: PLC0415  it reads none
 
     for variable in VARIABLES:
         if not os.environ.get(variable.name, "set").strip():

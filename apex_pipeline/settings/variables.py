@@ -69,7 +69,7 @@ def _read(environment: Mapping[str, str], name: str) -> str:
         return value
     if value:
         raise ConfigError(f"Both {name} and {name}{FILE_SUFFIX} are set. Remove one.")
-    return _read_secret(name + FILE_SUFFIX, Path(path).expanduser())
+    return read_secret_file(name + FILE_SUFFIX, Path(path).expanduser())
 
 
 def with_secrets(environment: Mapping[str, str]) -> dict[str, str]:
@@ -84,7 +84,12 @@ def with_secrets(environment: Mapping[str, str]) -> dict[str, str]:
     return found | {name: read_variable(environment, name) for name in by_file}
 
 
-def _read_secret(variable: str, path: Path) -> str:
+def read_secret_file(variable: str, path: Path) -> str:
+    """Read the value of a variable from the file that holds it.
+
+    Raises:
+        ConfigError: The file cannot be read, or is empty.
+    """
     try:
         value = path.read_text(encoding="utf-8-sig").strip()
     except OSError as error:
@@ -222,6 +227,13 @@ VARIABLES = (
         "the [tenant](../tenants.md) that this process works for: 1 to 40 lower-case "
         "letters, digits and hyphens",
         "none",
+    ),
+    Variable(
+        "APEX_TENANTS_FILE",
+        "Dagster",
+        "the file that lists all [tenants](../tenants.md), for `apex --tenant`, `apex "
+        "tenants` and `apex up --tenants`",
+        "`tenants.toml` in the current folder",
     ),
     Variable(
         "DAGSTER_HOME",

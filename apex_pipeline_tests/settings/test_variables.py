@@ -27,6 +27,7 @@ WHOLE = REAL | {
     "APEX_SMTP_URL": "smtp://relay.example",
     "APEX_HEARTBEAT_URL": "https://beat.example/x",
     "APEX_TENANT": "acme",
+    "APEX_TENANTS_FILE": "/tmp/tenants.toml",
     "DAGSTER_HOME": "/home",
     "DAGSTER_POSTGRES_URL": "postgresql://u:p@h/dagster",
     "DAGSTER_LOCATION_NAME": "another_location",
