@@ -35,6 +35,13 @@ _LONGEST_CAMPAIGN = timedelta(days=75)
 
 _PHASES = ((0.15, "1"), (0.65, "2-3"), (0.9, "4"), (1.0, "5"))
 _RUNS_PER_DAY = 20
+_NAMES = (
+    "Spring launch", "Trade fair", "Partner programme", "Summer sale", "New website",
+    "Loyalty cards", "Back to school", "City tour", "Autumn collection", "Customer stories",
+    "Year in review", "Winter sale", "Newsletter relaunch", "Product films",
+    "Open house", "Free trial", "Price match", "Store openings", "Gift guide",
+    "Recruiting drive", "Regional radio", "App release", "Webinar series", "Referral bonus",
+)  # fmt: skip
 _WEEKDAYS = (1.0, 1.15, 1.2, 1.1, 0.95, 0.4, 0.3)
 _HOURS = (1, 1, 1, 1, 1, 2, 4, 8, 12, 15, 16, 15, 12, 13, 15, 15, 13, 10, 7, 5, 4, 3, 2, 1)  # fmt: skip
 _GROWTH_PER_DAY = 0.008
@@ -58,6 +65,7 @@ class Campaign:
     """The parameters of one demo campaign."""
 
     id: UUID
+    name: str
     starts: date
     days: int
     agents: int
@@ -87,6 +95,7 @@ class Run:
 
 
 _COLUMNS = ", ".join(field.name for field in fields(Run))
+_NAME = "INSERT INTO campaign_name VALUES (%s, %s) ON CONFLICT DO NOTHING"
 
 
 def campaigns(first: date, last: date) -> list[Campaign]:
@@ -125,12 +134,16 @@ def live_run(now: datetime) -> Run:
 def fill(database_url: str, *, now: datetime | None = None) -> int:
     """Write the history up to now, or the part since the newest demo run.
 
+    Campaigns that have no name yet get one, also those that begin soon.
+
     Returns:
         How many rows were written.
     """
     now = now or datetime.now(UTC)
     since = now - timedelta(days=_DAYS)
     ids = [campaign.id for campaign in campaigns(since.date(), now.date())]
+    soon = now.date() + timedelta(days=_DAYS)
+    names = [(str(each.id), each.name) for each in campaigns(since.date(), soon)]
     with psycopg.connect(database_url) as connection:
         row = connection.execute(
             "SELECT max(created_at) FROM campaign_metrics WHERE campaign_id = ANY(%s)",
@@ -142,6 +155,8 @@ def fill(database_url: str, *, now: datetime | None = None) -> int:
         with connection.cursor() as cursor, cursor.copy(copy.encode()) as rows:
             for run in missing:
                 rows.write_row(astuple(run))
+        with connection.cursor() as cursor:
+            cursor.executemany(_NAME, names)
     return len(missing)
 
 
@@ -188,6 +203,7 @@ def _campaign(number: int) -> Campaign:
     starts = _EPOCH + timedelta(days=number * _DAYS_BETWEEN_CAMPAIGNS)
     return Campaign(
         id=_uuid(rng),
+        name=f"{_NAMES[number % len(_NAMES)]} {starts.year}",
         starts=starts + timedelta(days=rng.randint(0, 8)),
         days=rng.randint(35, 65),
         agents=rng.randint(10, 32),

@@ -16,6 +16,7 @@ from apex_pipeline.durations import words
 NOTHING = "\N{EN DASH}"
 
 Number = Decimal | int | float
+_CENT, _NO_CENTS = 0.01, 1000
 _SCALES = ((1_000_000_000, "B"), (1_000_000, "M"), (10_000, "k"))
 
 
@@ -96,6 +97,15 @@ def instant(at: datetime | None, zone: str) -> str:
     return f"{at.astimezone(ZoneInfo(zone)):%H:%M:%S} {zone}"
 
 
+def money(value: Number | None) -> str:
+    """Format a sum of money in cents, or in dollars where cents say nothing."""
+    if value is None or not isfinite(value):
+        return NOTHING
+    if 0 < value < _CENT:
+        return "<$0.01"
+    return f"${value:,.0f}" if not value or value >= _NO_CENTS else f"${value:,.2f}"
+
+
 def count(value: Number | None) -> str:
     """Format a count."""
     return NOTHING if value is None or not isfinite(value) else f"{value:,.0f}"
@@ -104,7 +114,7 @@ def count(value: Number | None) -> str:
 def _usd(value: Number) -> tuple[str, str]:
     if not value:
         return "$0", ""
-    places = 0 if value >= 1000 else 2 if value >= 1 else 4
+    places = 0 if value >= _NO_CENTS else 2 if value >= 1 else 4
     return f"${value:,.{places}f}", ""
 
 

@@ -162,7 +162,7 @@ def campaigns(found: Sequence[CampaignCost]) -> list[CampaignRow]:
             each.campaign_name or each.campaign_id,
             each.campaign_id,
             figure_text.count(each.runs),
-            figure_text.figure(each.cost_usd, "USD").number,
+            figure_text.money(each.cost_usd),
             figure_text.change(
                 round(100 * (each.cost_usd - each.before_usd) / each.before_usd, 1)
                 if each.before_usd
@@ -172,7 +172,7 @@ def campaigns(found: Sequence[CampaignCost]) -> list[CampaignRow]:
                 is_known=True,
             ),
             f"{figure_text.figure(each.success_rate_pct, '%').number} %",
-            figure_text.figure(each.next_30d_usd, "USD").number,
+            figure_text.money(each.next_30d_usd),
         )
         for each in found
     ]
@@ -185,7 +185,7 @@ def totals(outlook: Outlook | None) -> list[Total]:
     return [
         Total(
             _HORIZONS[total.horizon],
-            figure_text.figure(total.cost_usd, "USD").number,
+            figure_text.money(total.cost_usd),
             _interval(total),
         )
         for total in outlook.totals
@@ -244,25 +244,24 @@ def _facts(sync: Document, zone: str) -> tuple[Fact, ...]:
 
 
 def _cells(day: HistoryDay) -> tuple[str, ...]:
-    figures: list[tuple[Any, str]] = [
-        (day.success_rate_pct, "%"),
-        (day.assets_generated, "tokens"),
-        (day.tokens_in, "tokens"),
-        (day.tokens_out, "tokens"),
-        (day.cost_usd, "USD"),
-        (day.latency_p95_worst_ms, "ms"),
-        (day.latency_p95_median_ms, "ms"),
-    ]
-    texts = (figure_text.figure(value, unit) for value, unit in figures)
-    cells = (f"{each.number} {each.unit}".rstrip() for each in texts)
-    return (figure_text.count(day.runs), *cells)
+    def told(value: Any, unit: str) -> str:
+        text = figure_text.figure(value, unit)
+        return f"{text.number} {text.unit}".rstrip()
+
+    return (
+        figure_text.count(day.runs),
+        told(day.success_rate_pct, "%"),
+        told(day.assets_generated, "tokens"),
+        told(day.tokens_in, "tokens"),
+        told(day.tokens_out, "tokens"),
+        figure_text.money(day.cost_usd),
+        told(day.latency_p95_worst_ms, "ms"),
+        told(day.latency_p95_median_ms, "ms"),
+    )
 
 
 def _interval(total: OutlookTotal) -> str:
     if total.low_80_usd is None or total.high_80_usd is None:
         return "no interval: see the note"
-    low, high = (
-        figure_text.figure(end, "USD").number
-        for end in (total.low_80_usd, total.high_80_usd)
-    )
+    low, high = map(figure_text.money, (total.low_80_usd, total.high_80_usd))
     return f"{low} to {high}, 80 % interval"

@@ -127,6 +127,20 @@ def test_history_is_written_once_and_later_only_the_gap(database_url):
     assert count(database_url) == first + gap
 
 
+def test_campaigns_have_names_of_their_own_which_people_may_change(database_url):
+    fill(database_url, now=NOW)
+    running = campaigns((NOW - QUARTER).date(), (NOW + QUARTER).date())
+    with psycopg.connect(database_url) as connection:
+        names = dict(connection.execute("SELECT * FROM campaign_name").fetchall())
+        connection.execute("UPDATE campaign_name SET name = 'Ours'")
+    assert names == {str(each.id): each.name for each in running}
+    assert len(set(names.values())) == len(names)
+    fill(database_url, now=NOW)
+    with psycopg.connect(database_url) as connection:
+        kept = connection.execute("SELECT DISTINCT name FROM campaign_name").fetchall()
+    assert kept == [("Ours",)]
+
+
 def test_after_a_long_pause_no_more_than_ninety_days_are_filled(database_url):
     fill(database_url, now=NOW - timedelta(days=110))
 

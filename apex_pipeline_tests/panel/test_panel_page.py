@@ -357,6 +357,18 @@ def test_the_costliest_campaigns_have_their_change_and_their_forecast(
     expect(row.locator("td").last).to_have_text(re.compile(r"^\$[\d,]+"))
 
 
+def test_on_a_phone_a_campaign_without_a_name_leaves_room_for_its_cost(
+    browser, history, panel
+):
+    with looking(browser, viewport={"width": 390, "height": 900}) as page:
+        page.goto(panel)
+        row = page.locator("#campaigns-heading >> xpath=ancestor::section >> tbody tr")
+        expect(row).to_contain_text(str(UUID(int=1)))
+        cost = row.locator("td").first.bounding_box()
+        assert cost
+        assert cost["x"] + cost["width"] < 390
+
+
 def test_what_limits_the_forecast_is_told_and_a_legend_names_what_is_drawn(
     history, panel, page
 ):

@@ -13,6 +13,7 @@ from apex_pipeline.panel.figure_text import (
     duration,
     figure,
     instant,
+    money,
 )
 
 
@@ -105,6 +106,18 @@ def test_an_instant_is_told_in_the_time_zone_that_it_names():
     at = datetime(2026, 7, 1, 22, 30, tzinfo=UTC)
     assert instant(at, "Europe/Berlin") == "00:30:00 Europe/Berlin"
     assert (instant(at, "UTC"), instant(None, "UTC")) == ("22:30:00 UTC", NOTHING)
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        *((None, NOTHING), (float("nan"), NOTHING), (0, "$0"), (Decimal(0), "$0")),
+        *((Decimal("0.0001"), "<$0.01"), (Decimal("0.54066"), "$0.54")),
+        *((640.61, "$640.61"), (999.99, "$999.99"), (2101.48, "$2,101")),
+    ],
+)
+def test_a_sum_of_money_is_told_in_cents_and_a_large_one_in_dollars(value, told):
+    assert money(value) == told
 
 
 def test_a_number_of_things_is_grouped():
