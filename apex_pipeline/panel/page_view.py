@@ -163,19 +163,20 @@ def campaigns(found: Sequence[CampaignCost]) -> list[CampaignRow]:
             each.campaign_id,
             figure_text.count(each.runs),
             figure_text.money(each.cost_usd),
-            figure_text.change(
-                round(100 * (each.cost_usd - each.before_usd) / each.before_usd, 1)
-                if each.before_usd
-                else None,
-                "%",
-                "neither",
-                is_known=True,
-            ),
+            _against_before(each),
             f"{figure_text.figure(each.success_rate_pct, '%').number} %",
             figure_text.money(each.next_30d_usd),
         )
         for each in found
     ]
+
+
+def _against_before(campaign: CampaignCost) -> Change:
+    if not campaign.before_usd:
+        return Change("unknown", "", "nothing before")
+    more = campaign.cost_usd - campaign.before_usd
+    percent = round(100 * more / campaign.before_usd, 1)
+    return figure_text.change(percent, "%", "neither", is_known=True)
 
 
 def totals(outlook: Outlook | None) -> list[Total]:

@@ -6,6 +6,7 @@ from decimal import Decimal
 import pytest
 from hypothesis import given, strategies as st
 
+from apex_pipeline.analytics.rollups.campaigns import CampaignCost
 from apex_pipeline.panel.figure_text import (
     NOTHING,
     change,
@@ -15,6 +16,7 @@ from apex_pipeline.panel.figure_text import (
     instant,
     money,
 )
+from apex_pipeline.panel.page_view import campaigns
 
 
 @pytest.mark.parametrize(
@@ -100,6 +102,16 @@ def test_a_change_that_cannot_be_told_says_why():
 )
 def test_a_length_of_time_is_told_by_its_two_largest_units(seconds, told):
     assert duration(seconds) == told
+
+
+@pytest.mark.parametrize(
+    ("before", "told"),
+    [(0, "nothing before"), (50, "100.0 % more"), (200, "50.0 % less")],
+)
+def test_a_campaign_is_told_beside_what_it_cost_before(before, told):
+    cost = CampaignCost("a", None, 1, Decimal(100), Decimal(before), None, None)
+    (row,) = campaigns([cost])
+    assert row.change.text == told
 
 
 def test_an_instant_is_told_in_the_time_zone_that_it_names():
