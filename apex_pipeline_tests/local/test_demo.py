@@ -131,10 +131,10 @@ def test_campaigns_have_names_of_their_own_which_people_may_change(database_url)
     fill(database_url, now=NOW)
     running = campaigns((NOW - QUARTER).date(), (NOW + QUARTER).date())
     with psycopg.connect(database_url) as connection:
-        names = dict(connection.execute("SELECT * FROM campaign_name").fetchall())
+        rows = connection.execute("SELECT * FROM campaign_name").fetchall()
         connection.execute("UPDATE campaign_name SET name = 'Ours'")
-    assert names == {str(each.id): each.name for each in running}
-    assert len(set(names.values())) == len(names)
+    assert dict(rows) == {str(each.id): each.name for each in running}
+    assert len({name for _, name in rows}) == len(rows)
     fill(database_url, now=NOW)
     with psycopg.connect(database_url) as connection:
         kept = connection.execute("SELECT DISTINCT name FROM campaign_name").fetchall()
