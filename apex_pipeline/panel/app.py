@@ -229,7 +229,7 @@ def _routes(panel: Panel, sign_in: SignIn) -> list[BaseRoute]:
         Route("/api/rollups/daily.csv", downloads.daily),
         Route("/api/history.csv", downloads.history),
         Route("/api/campaigns.csv", downloads.campaigns),
-        *recording_routes(panel.sources.open_database),
+        *recording_routes(panel.sources.open_database, panel.sources.author),
         Route("/healthz", panel.healthz),
         Route("/readyz", panel.readyz),
         Route("/metrics", panel.metrics),

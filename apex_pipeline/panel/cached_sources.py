@@ -20,6 +20,7 @@ from apex_pipeline.analytics.rollups import history
 from apex_pipeline.analytics.rollups.campaigns import CampaignCost, costliest
 from apex_pipeline.analytics.rollups.history import HistoryDay
 from apex_pipeline.audit.authors import panel_author
+from apex_pipeline.audit.events import Author
 from apex_pipeline.dataverse.environment import Environment, connect
 from apex_pipeline.dataverse.sender import RetryPolicy
 from apex_pipeline.errors import (
@@ -177,14 +178,19 @@ class Sources:
         self, selection: Selection, sink: Sink, credential: str | None
     ) -> Written:
         database = self.open_database()
-        author = panel_author(self._environment, credential)
         with (
-            exporting(database, author, selection, "download") as ending,
+            exporting(
+                database, self.author(credential), selection, "download"
+            ) as ending,
             snapshot(database) as connection,
         ):
             written = write_csv(connection, selection, sink)
             ending.counts["rows"] = written.rows
         return written
+
+    def author(self, credential: str | None) -> Author:
+        """Who a request with this credential acts for, in the audit trail."""
+        return panel_author(self._environment, credential)
 
     def time_zone(self) -> str:
         """The business's time zone; UTC where the configuration is wrong."""

@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from apex_pipeline.audit.events import Author
 from apex_pipeline.column_types import DecimalNumber, Text, WholeNumber
 from apex_pipeline.errors import (
     ConfigError,
@@ -28,6 +29,7 @@ from apex_pipeline.recording.fields import AGENTS, ID, OPTIONAL, make_field
 from apex_pipeline.recording.parsing import parse_json
 from apex_pipeline.recording.record_ids import MAX_KEY_LENGTH
 from apex_pipeline.recording.record_writing import Recorded, record
+from apex_pipeline.web_gate.gatekeeping import credential_of
 
 logger = logging.getLogger(__name__)
 
@@ -47,10 +49,14 @@ _MEDIA_TYPE = re.compile(
 _QUOTED = re.compile(r'"([^"\\]*)"')
 
 
-def recording_routes(open_database: Callable[[], Database]) -> list[Route]:
+def recording_routes(
+    open_database: Callable[[], Database], author_of: Callable[[str | None], Author]
+) -> list[Route]:
     """The route that records a campaign run.
 
     Args:
+        author_of: Returns the author of a request with this credential, for the audit
+            trail.
         open_database: Returns the database to record in. It is called for each request
             and not closed here, so return the same one, with short timeouts. May raise
             ConfigError.
@@ -64,19 +70,23 @@ def recording_routes(open_database: Callable[[], Database]) -> list[Route]:
             )
         body = await request.body()
         keys = request.headers.getlist("idempotency-key")
+        author = author_of(credential_of(request.headers))
         async with writers:
-            return await run_in_threadpool(_answer, open_database, body, keys)
+            return await run_in_threadpool(_answer, open_database, body, keys, author)
 
     return [Route(PATH, record_campaign, methods=["POST"])]
 
 
 def _answer(
-    open_database: Callable[[], Database], body: bytes, keys: Sequence[str]
+    open_database: Callable[[], Database],
+    body: bytes,
+    keys: Sequence[str],
+    author: Author,
 ) -> JSONResponse:
     try:
         given = parse_json(_decode(body))
         key = _read_key(keys)
-        recorded = record(open_database(), given, AGENTS, key=key)
+        recorded = record(open_database(), given, AGENTS, key=key, author=author)
     except MalformedRecordError as error:
         return _error(400, "malformed_json", "The body is not JSON.", error.problems)
     except InvalidRecordError as error:

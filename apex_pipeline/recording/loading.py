@@ -4,12 +4,14 @@ The rows are copied into a temporary table and inserted from there. This disting
 new rows from existing ones, and a kill leaves nothing behind.
 """
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Connection
 
+from apex_pipeline.audit.authors import process_author
 from apex_pipeline.audit.events import Action, Author, Event
 from apex_pipeline.audit.trail import acting
 from apex_pipeline.errors import InvalidRecordError
@@ -59,11 +61,11 @@ class Source:
     """Who loads records, and where they come from.
 
     Attributes:
-        name: Name of the file, without its folder.
+        name: Name of the file, without its folder; None if they come from a program.
     """
 
     author: Author
-    name: str
+    name: str | None = None
 
     def event(self, loaded: Loaded) -> Event | None:
         """The event in the audit trail; None if nothing was written."""
@@ -74,7 +76,8 @@ class Source:
             "repeated": loaded.repeated,
             "rejected": loaded.rejected,
         }
-        return Event(Action.RECORD, self.author, {"file": self.name}, counts)
+        subject = {} if self.name is None else {"file": self.name}
+        return Event(Action.RECORD, self.author, subject, counts)
 
 
 Reject = Callable[[int, Sequence[str]], None]
@@ -132,8 +135,8 @@ def load(
         reject: Called with number and problems of each invalid line, which is then
             skipped. Without it, one invalid line means that nothing is written.
         dry_run: Roll the transaction back at the end.
-        source: Who loads what, for the audit trail; None for agents that record their
-            own runs, which are data like any other.
+        source: Who loads what, for the audit trail; by default the user of this process,
+            out of a program.
 
     Raises:
         InvalidRecordError: Lines are invalid; lists the first and counts the others. Or
@@ -154,10 +157,13 @@ def load(
             connection.rollback()
         return loaded
 
+    origin = source or Source(process_author(os.environ))
+
+    def told(loaded: Loaded) -> Event | None:
+        return None if dry_run else origin.event(loaded)
+
     with translated_refusals():
-        if source is None or dry_run:
-            return database.transact(write)
-        return acting(database, write, source.event, repeatable=False)
+        return acting(database, write, told, repeatable=False)
 
 
 def _copy(
@@ -203,10 +209,12 @@ def _insert(
     created = connection.exec_driver_sql(statements.INSERT_LINES).rowcount
     conflicts = 0
     if created < copied:
-        streaming = connection.execution_options(
-            stream_results=True, max_row_buffer=500
+        # Of this statement alone: options of the connection would stay, and a function
+        # that is called through a cursor on the server only runs when rows are fetched.
+        found = connection.exec_driver_sql(
+            statements.CONFLICTS_OF_LINES,
+            execution_options={"stream_results": True, "max_row_buffer": 500},
         )
-        found = streaming.exec_driver_sql(statements.CONFLICTS_OF_LINES)
         for row in found.mappings():
             rejects.add(row["line"], [str(conflict(row, rejects.spelling))])
             conflicts += 1

@@ -1,6 +1,7 @@
 """Write one record exactly once, even if it is sent repeatedly or concurrently."""
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ import psycopg
 from sqlalchemy import Connection, RowMapping
 from sqlalchemy.exc import DBAPIError
 
+from apex_pipeline.audit.authors import process_author
 from apex_pipeline.audit.events import Action, Author, Event, rows
 from apex_pipeline.audit.trail import acting
 from apex_pipeline.errors import DatabaseError, InvalidRecordError, RecordConflictError
@@ -50,8 +52,7 @@ def record(
         spelling: Spelling of the names, also used in messages.
         key: Idempotency key. Without key and id, every call writes a new record.
         dry_run: Roll the transaction back at the end.
-        author: Who records it by hand, for the audit trail; None for agents that record
-            their own runs, which are data like any other.
+        author: Who records it, for the audit trail; by default the user of this process.
 
     Raises:
         InvalidRecordError: The record is invalid; lists all problems.
@@ -60,6 +61,7 @@ def record(
             it is safe to send it again.
     """
     new_id = uuid4()
+    by = author or process_author(os.environ)
 
     def write(connection: Connection) -> Recorded:
         table = begin(connection)
@@ -70,9 +72,9 @@ def record(
         return Recorded(read.id, created or read.id == new_id)
 
     def told(recorded: Recorded) -> Event | None:
-        if author is None or dry_run or not recorded.created:
+        if dry_run or not recorded.created:
             return None
-        return Event(Action.RECORD, author, rows([str(recorded.id)]), {"created": 1})
+        return Event(Action.RECORD, by, rows([str(recorded.id)]), {"created": 1})
 
     with translated_refusals():
         return acting(database, write, told)

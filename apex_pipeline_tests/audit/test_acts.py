@@ -26,6 +26,8 @@ from apex_pipeline.monitoring.alerts.journal import Journal
 from apex_pipeline.monitoring.facts import read_audit_facts
 from apex_pipeline.monitoring.rules.sync_health import observe, read_health
 from apex_pipeline.postgres.database import Database
+from apex_pipeline.recording import record_all_campaign_metrics, record_campaign_metrics
+from apex_pipeline_tests.support.campaign_runs import metrics
 
 AUTHOR = Author("ada@host", "run-1")
 RECORD = (
@@ -79,6 +81,31 @@ def test_recording_by_hand_leaves_one_event_and_a_repeat_none(apex, database, tm
     assert by_file["counts"] == {"created": 1, "repeated": 0, "rejected": 0}
     assert by_file["actor"] == "ada@example.org"
     assert len(by_hand["subject"]["rows"]) == 1
+
+
+def test_recording_in_python_leaves_one_event_a_call(
+    database, database_url, monkeypatch
+):
+    monkeypatch.setenv("APEX_ACTOR", "agent-7")
+    given = metrics(idempotency_key="k", database_url=database_url)
+    key = record_campaign_metrics(**given).id
+    record_campaign_metrics(**given)
+    many = [metrics(id=str(n)) for n in range(3)]
+    record_all_campaign_metrics(many, database_url=database_url)
+    record_all_campaign_metrics(many, database_url=database_url)
+    one, all_three = events(database)
+    grown = [*many, metrics(id="3")]
+    record_all_campaign_metrics(grown, database_url=database_url)
+    assert events(database)[-1]["counts"] == {
+        "created": 1,
+        "repeated": 3,
+        "rejected": 0,
+    }
+    assert one["subject"] == {"rows": [str(key)]}
+    assert one["counts"] == {"created": 1}
+    assert all_three["counts"] == {"created": 3, "repeated": 0, "rejected": 0}
+    assert {one["actor"], all_three["actor"]} == {"agent-7"}
+    assert {one["action"], all_three["action"]} == {"record"}
 
 
 def test_campaign_names_leave_one_event(apex, database, tmp_path):

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from uuid import UUID
 
 import httpx
@@ -13,6 +14,8 @@ import pytest
 import uvicorn
 from starlette.applications import Starlette
 
+from apex_pipeline.audit import trail
+from apex_pipeline.audit.authors import panel_author
 from apex_pipeline.errors import ConfigError
 from apex_pipeline.panel.record_endpoint import (
     PATH,
@@ -31,7 +34,8 @@ COUNT = "SELECT count(*) FROM campaign_metrics"
 @contextmanager
 def serving(open_database) -> Iterator[httpx.Client]:
     """A client of the routes alone, without the panel's middleware."""
-    app = Starlette(routes=recording_routes(open_database))
+    authors = partial(panel_author, {"APEX_ACTOR": "ada"})
+    app = Starlette(routes=recording_routes(open_database, authors))
     server = uvicorn.Server(
         uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None)
     )
@@ -101,6 +105,27 @@ def test_a_repeat_is_answered_with_200_and_the_same_id(client, headers, more, ke
     )
     assert (first.status_code, again.status_code) == (201, 200)
     assert again.json() == {"ok": True, "id": str(key), "created": False}
+
+
+def test_each_request_that_records_leaves_one_event_of_its_token(client, database_url):
+    named = {"Idempotency-Key": "k", "Authorization": "Bearer a-secret-of-the-panel"}
+    for headers in (named, named, {}):
+        answer = client.post(PATH, json=sent(), headers=headers)
+        assert answer.status_code in {200, 201}
+    assert client.post(PATH, json=sent(tokensIn=-1)).status_code == 422
+    with Database(database_url, application_name="tests") as database:
+        second, first = database.ask(trail.newest, limit=10)
+    assert first["action"] == second["action"] == "record"
+    assert first["counts"] == {"created": 1}
+    assert first["subject"] == {"rows": [str(id_from_key("k"))]}
+    assert first["actor"] == panel_author({}, "a-secret-of-the-panel").actor
+    assert second["actor"] == "panel of ada"
+
+
+def test_nothing_is_recorded_whose_event_cannot_be_written(client, database_url):
+    execute(database_url, "DROP FUNCTION audit_append")
+    assert client.post(PATH, json=sent()).status_code == 503
+    assert query(database_url, COUNT) == [(0,)]
 
 
 def test_the_same_key_with_other_values_is_a_conflict(client, database_url):
