@@ -18,6 +18,10 @@ _UNNOTED = """
     WHERE migration_id NOT IN (
         SELECT jsonb_array_elements_text(subject -> 'migrations') FROM audit_event
         WHERE action = 'provision' AND subject ? 'migrations'
+        UNION ALL
+        SELECT jsonb_array_elements_text(event -> 'subject' -> 'migrations')
+        FROM audit_intent
+        WHERE event -> 'subject' ? 'migrations'
     )
     ORDER BY migration_id
 """

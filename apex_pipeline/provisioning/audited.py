@@ -5,9 +5,15 @@ from collections.abc import Callable
 from apex_pipeline.audit.canonical_json import Json
 from apex_pipeline.audit.events import Action, Author, Event
 from apex_pipeline.audit.intents import has_trail, intended
+from apex_pipeline.errors import DatabaseError, SchemaMissingError
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.provisioning.dataverse import Outcome, provision
 from apex_pipeline.settings import DataverseSettings, Settings
+
+_UNCHANGED = (
+    "Nothing was changed in Dataverse, because the audit trail in DATABASE_URL has to "
+    "note it first."
+)
 
 
 def provision_audited(
@@ -20,11 +26,11 @@ def provision_audited(
 ) -> Outcome:
     """Create what Dataverse lacks, as `provision` does; its arguments and errors.
 
-    The intent is committed before the first change. What changes nothing leaves no event,
-    and neither does what comes before the database is provisioned: there is no trail yet.
+    The intent is committed before the first change. What changes nothing leaves no event.
 
     Raises:
-        DatabaseError: The intent could not be written; nothing was changed.
+        DatabaseError: The database does not answer or has no trail yet, so the intent
+            could not be written; nothing was changed.
     """
 
     def work(tell: Callable[[str], None]) -> Outcome:
@@ -52,9 +58,20 @@ def provision_audited(
         tell(text)
 
     with Database(settings.database_url, application_name="apex provision") as database:
-        if not database.ask(has_trail):
-            return work(tell)
+        _require_trail(database)
         with intended(database, event) as ending:
             outcome = work(noting)
             ending.is_void = not made
         return outcome
+
+
+def _require_trail(database: Database) -> None:
+    try:
+        exists = database.ask(has_trail)
+    except DatabaseError as error:
+        raise type(error)(f"{_UNCHANGED} {error}") from error
+    if not exists:
+        raise SchemaMissingError(
+            f"{_UNCHANGED} The database has no audit trail yet: run `apex provision "
+            "database` first, or `apex provision` for both."
+        )

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from apex_pipeline.audit.events import Action, Author, Event, rows
+from apex_pipeline.audit.batches import Batch, BatchedAct
 from apex_pipeline.metrics import record_key
 from apex_pipeline.quarantine import put_aside
 from apex_pipeline.reconcile import findings, foreign_records
@@ -79,13 +79,13 @@ async def adopt(
     records: Records,
     resource: str,
     see_lock: Callable[[], None],
-    author: Author,
+    act: BatchedAct,
 ) -> int:
     """Adopt every record that alone matches exactly one row; return how many.
 
     The caller holds the writer lock, so no row is sent meanwhile. Right before adopting,
     each record is read again, and the row must not have its own record. A batch is one
-    transaction with one event in the audit trail: a killed process leaves whole batches.
+    transaction: a killed process leaves whole batches.
 
     Raises:
         OutOfTimeError: The time or request budget is used up.
@@ -101,8 +101,9 @@ async def adopt(
         own = await records.by_key([match.key for match in page if match.key])
         await asyncio.to_thread(see_lock)
         chosen = await examination.act(
+            act,
             lambda c: _adopt(c, resource, page, seen, own.keys()),  # noqa: B023  asked at once
-            lambda chosen: _event(author, resource, chosen),
+            _batch,
         )
         adopted += len(chosen)
         after = page[-1].record
@@ -176,11 +177,7 @@ def _adopt(
     return chosen
 
 
-def _event(author: Author, resource: str, chosen: list[Match]) -> Event | None:
-    if not chosen:
-        return None
-    subject = rows([match.metric_id for match in chosen]) | {
-        "environment": resource,
-        "records": [str(match.record) for match in chosen],
-    }
-    return Event(Action.ADOPT, author, subject, {"rows": len(chosen)})
+def _batch(chosen: list[Match]) -> Batch:
+    return Batch(
+        [match.metric_id for match in chosen], [str(match.record) for match in chosen]
+    )

@@ -30,7 +30,7 @@ from apex_pipeline.reconcile.passes import Passes
 from apex_pipeline.reconcile.progress import Progress, ReconciliationRun
 from apex_pipeline.reconcile.row_examination import Examination
 from apex_pipeline.reconcile.run_report import ReconcileOptions, ReconcileReport
-from apex_pipeline.reconcile.work_order import Outcome, WorkOrder
+from apex_pipeline.reconcile.work_order import Acts, Outcome, WorkOrder
 from apex_pipeline.settings import DataverseSettings
 from apex_pipeline.sync.pacing_memory import PacingMemory
 from apex_pipeline.sync.run import pacing_key
@@ -197,7 +197,7 @@ class _Run:
             examination,
             passes,
             self._see_locks,
-            self._store.author,
+            Acts.of(self._store.author, resource, options.time_budget),
             outcome,
         )
         try:

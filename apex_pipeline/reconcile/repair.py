@@ -6,7 +6,7 @@ record and overwrites a different one.
 
 from sqlalchemy import Connection
 
-from apex_pipeline.audit.events import Action, Author, Event, rows
+from apex_pipeline.audit.batches import Batch, BatchedAct
 from apex_pipeline.reconcile import findings
 from apex_pipeline.reconcile.dataverse_records import KEYS_PER_REQUEST
 from apex_pipeline.reconcile.row_examination import Examination
@@ -30,15 +30,15 @@ _CLEAR = """
         DELETE FROM reconciliation_finding AS finding USING cleared
         WHERE finding.resource = %(resource)s AND finding.metric_id = cleared.id
     )
-    SELECT CAST(id AS text) FROM cleared
+    SELECT CAST(id AS text) FROM cleared ORDER BY id
 """
 
 
-async def repair(examination: Examination, resource: str, author: Author) -> int:
+async def repair(examination: Examination, resource: str, act: BatchedAct) -> int:
     """Remove the marks of all rows with a finding; return how many.
 
-    Each row is compared again right before. A batch is one transaction with one event in
-    the audit trail: a killed process leaves whole batches, and the next run does the rest.
+    Each row is compared again right before. A batch is one transaction: a killed process
+    leaves whole batches, and the next run does the rest.
 
     Raises:
         OutOfTimeError: The time or request budget is used up.
@@ -52,8 +52,9 @@ async def repair(examination: Examination, resource: str, author: Author) -> int
         ids = [row_id for row_id, _ in page]
         await examination.by_key(key for _, key in page if key is not None)
         cleared = await examination.act(
+            act,
             lambda c: _clear(c, resource, ids),  # noqa: B023  asked at once
-            lambda cleared: _event(author, resource, cleared),
+            Batch,
         )
         repaired += len(cleared)
         after = ids[-1]
@@ -64,10 +65,3 @@ def _clear(connection: Connection, resource: str, ids: list[str]) -> list[str]:
     connection.exec_driver_sql("SET LOCAL TIME ZONE 'UTC'")
     values = {"resource": resource, "ids": ids}
     return list(connection.exec_driver_sql(_CLEAR, values).scalars())
-
-
-def _event(author: Author, resource: str, cleared: list[str]) -> Event | None:
-    if not cleared:
-        return None
-    subject = rows(cleared) | {"environment": resource}
-    return Event(Action.REPAIR, author, subject, {"rows": len(cleared)})

@@ -15,8 +15,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from apex_pipeline.audit.events import Event
-from apex_pipeline.audit.trail import acting
+from apex_pipeline.audit.batches import Batch, BatchedAct
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.reconcile import exported_rows, findings, foreign_records
 from apex_pipeline.reconcile.dataverse_records import KEYS_PER_REQUEST, Record, Records
@@ -105,11 +104,12 @@ class Examination:
 
     async def act(
         self,
+        act: BatchedAct,
         work: Callable[[Connection], _Result],
-        told: Callable[[_Result], Event | None],
+        batch_of: Callable[[_Result], Batch],
     ) -> _Result:
-        """Run such a transaction with its event in the audit trail."""
-        return await asyncio.to_thread(acting, self._database, work, told)
+        """Run such a transaction as a batch of an act in the audit trail."""
+        return await asyncio.to_thread(act.carry_out, self._database, work, batch_of)
 
     async def _page(self, page: Sequence[Record]) -> set[UUID]:
         """Compare a page of records with their rows; return the keys.

@@ -3,7 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Self
 
+from sqlalchemy import Connection
+
+from apex_pipeline.audit.batches import BatchedAct
+from apex_pipeline.audit.canonical_json import Json
 from apex_pipeline.audit.events import Action, Author, Event
 from apex_pipeline.errors import ApexError, OutOfTimeError
 from apex_pipeline.postgres.run_ledger import record_adoption
@@ -15,6 +20,9 @@ from apex_pipeline.reconcile.passes import FindingsFullError, Passes
 from apex_pipeline.reconcile.repair import repair
 from apex_pipeline.reconcile.row_examination import Examination
 from apex_pipeline.reconcile.run_report import ReconcileOptions
+
+# From the end of a run's time to its last answer and its event.
+_SECONDS_TO_END = 600.0
 
 
 @dataclass(slots=True)
@@ -34,12 +42,31 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
+class Acts:
+    """The acts of a run, each with one event."""
+
+    adopting: BatchedAct
+    repairing: BatchedAct
+
+    @classmethod
+    def of(cls, author: Author, resource: str, time_budget: float) -> Self:
+        """The acts of an author in an environment, in a run of so many seconds."""
+        subject = {"environment": resource}
+        seconds = time_budget + _SECONDS_TO_END
+        adopting, repairing = (
+            BatchedAct(Event(action, author, subject), seconds=seconds)
+            for action in (Action.ADOPT, Action.REPAIR)
+        )
+        return cls(adopting, repairing)
+
+
+@dataclass(frozen=True, slots=True)
 class WorkOrder:
     """One run's work in a connected environment.
 
     Attributes:
         see_locks: Raises an error if a lock that the run needs is lost.
-        author: Who repairs or adopts.
+        acts: What the audit trail will say.
     """
 
     resource: str
@@ -49,7 +76,7 @@ class WorkOrder:
     examination: Examination
     passes: Passes
     see_locks: Callable[[], None]
-    author: Author
+    acts: Acts
     outcome: Outcome
 
     async def carry_out(self) -> None:
@@ -58,6 +85,14 @@ class WorkOrder:
         Raises:
             ApexError: The work cannot continue; the outcome holds the results so far.
         """
+        try:
+            await self._carry_out()
+        except ApexError as error:
+            await self._end_acts(error)
+            raise
+        await self._end_acts(self.outcome.failure)
+
+    async def _carry_out(self) -> None:
         outcome = self.outcome
         try:
             await self._compare()
@@ -103,18 +138,16 @@ class WorkOrder:
         await self.passes.all_there_is()
 
     async def _repair(self) -> int:
-        repaired = await repair(self.examination, self.resource, self.author)
+        act = self.acts.repairing
+        repaired = await repair(self.examination, self.resource, act)
         self.outcome.repaired += repaired
         return repaired
 
     async def _adopt(self) -> None:
         """Adopt records, and allow the sync if it would not duplicate any row."""
+        act = self.acts.adopting
         self.outcome.adopted = await adopt(
-            self.examination,
-            self.records,
-            self.resource,
-            self.see_locks,
-            self.author,
+            self.examination, self.records, self.resource, self.see_locks, act
         )
         counts = await self.examination.ask(lambda c: findings.counts(c, self.resource))
         if counts[Kind.AMBIGUOUS] or counts[Kind.OTHER_FLOW]:
@@ -125,9 +158,20 @@ class WorkOrder:
             )
             return
         now = datetime.now(UTC)
-        await self.examination.act(
-            lambda c: record_adoption(c, self.resource, now),
-            lambda _: Event(
-                Action.ALLOW_DELIVERY, self.author, {"environment": self.resource}
-            ),
-        )
+
+        def allow(connection: Connection) -> None:
+            record_adoption(connection, self.resource, now)
+            allowed: dict[str, Json] = {"delivery_allowed": True}
+            act.end_or_append(connection, Action.ALLOW_DELIVERY, allowed)
+
+        await self.examination.ask(allow)
+
+    async def _end_acts(self, error: ApexError | None) -> None:
+        if not (self.options.adopt or self.options.repair):
+            return
+
+        def end(connection: Connection) -> None:
+            for act in (self.acts.adopting, self.acts.repairing):
+                act.end(connection, error=error)
+
+        await self.examination.ask(end)

@@ -9,6 +9,7 @@ import dagster as dg
 import pytest
 
 from apex_pipeline.definitions import defs
+from apex_pipeline.postgres import migrations
 from apex_pipeline_tests.support.empty_environment import (
     APPLICATION,
     PATH,
@@ -17,6 +18,7 @@ from apex_pipeline_tests.support.empty_environment import (
     application,
     empty_emulator,
     emulator,
+    everything,
     made,
     make,
     replace_column,
@@ -61,7 +63,8 @@ def test_provision_alone_does_both_and_the_sync_runs(apex, variables, emulator):
     assert (ended.returncode, ended.stderr) == (0, "")
     lines = ended.stdout.splitlines()
     assert lines[0].startswith("applied: 0001")
-    assert sum(line.startswith("created: ") for line in lines) == 7
+    created = [line for line in lines if line.startswith("created: ")]
+    assert len([line for line in created if "created: role apex_" not in line]) == 7
     assert any("the administrator deleted it" in line for line in lines)
     insert_many(variables["DATABASE_URL"], 3)
     assert apex("sync").stdout.startswith("3 delivered")
@@ -72,6 +75,7 @@ def test_the_command_shows_then_makes_then_is_content(apex, api):
     assert (plan.returncode, plan.stderr) == (0, "")
     assert "would be created: table apex_campaignmetrics" in plan.stdout
     assert "apex_costusd (decimal, 5 places)" in plan.stdout
+    assert apex("provision", "database").returncode == 0
     assert apex("provision", "dataverse").returncode == 0
     again = apex("provision", "dataverse")
     assert again.stdout.startswith("Dataverse is up to date.\nverified: ")
@@ -85,12 +89,32 @@ def test_the_command_shows_then_makes_then_is_content(apex, api):
     assert ended.stderr.startswith("apex: apex_phase is Integer")
 
 
+@pytest.mark.parametrize(
+    ("url", "remedy"),
+    [
+        (None, "run `apex provision database` first"),
+        ("postgresql://u:p@127.0.0.1:1/none?connect_timeout=1", "127.0.0.1:1/none"),
+    ],
+)
+def test_nothing_changes_in_dataverse_that_the_audit_trail_cannot_note(
+    apex, api, url, remedy
+):
+    changes = {} if url is None else {"DATABASE_URL": url}
+    before = everything(api)
+    assert apex("provision", "dataverse", "--plan", **changes).returncode == 0
+    ended = apex("provision", "dataverse", **changes)
+    assert ended.returncode == 1
+    assert "Nothing was changed in Dataverse" in ended.stderr
+    assert remedy in ended.stderr
+    assert everything(api) == before
+
+
 def test_mistakes_in_the_command(apex):
     assert apex("provision", "--plan", "dataverse").returncode == 2
     ended = apex("provision", APEX_ADMIN_CLIENT_SECRET="")
     assert ended.returncode == 2
     assert "APEX_ADMIN_CLIENT_SECRET must be set" in ended.stderr
-    ended = apex("provision", "dataverse", APEX_ADMIN_CLIENT_SECRET="wrong")
+    ended = apex("provision", "dataverse", "--plan", APEX_ADMIN_CLIENT_SECRET="wrong")
     assert ended.returncode == 1
     assert "AADSTS7000215" in ended.stderr
 
@@ -109,6 +133,7 @@ def test_the_job_plans_makes_and_fails_with_the_remedy(
                 {"ops": ops}, instance=instance, raise_on_error=False
             )
 
+    migrations.apply(variables["DATABASE_URL"])
     assert run(plan_only=True).success
     assert api.get(PATH).status_code == 404
     assert run().success

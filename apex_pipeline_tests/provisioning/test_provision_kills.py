@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from apex_pipeline.audit import trail
+from apex_pipeline.audit.intents import close_abandoned
+from apex_pipeline.postgres.database import Database
 from apex_pipeline_tests.support.empty_environment import (
     APPLICATION,
     SECRET,
@@ -21,7 +24,7 @@ from apex_pipeline_tests.support.empty_environment import (
     everything,
     make,
 )
-from apex_pipeline_tests.support.ends import environment
+from apex_pipeline_tests.support.ends import environment, execute
 
 __all__ = ["api", "application", "empty_emulator", "emulator", "make"]
 pytestmark = pytest.mark.slow
@@ -88,6 +91,16 @@ def whole(uninterrupted, emulator, make, api):
     return uninterrupted
 
 
+def the_killed_run_has_its_event(url):
+    with Database(url, application_name="tests") as database:
+        assert database.ask(trail.newest, limit=10) == []
+        execute(url, "UPDATE audit_intent SET ends_by = now()")
+        for _ in range(2):
+            database.ask(close_abandoned)
+        (event,) = database.ask(trail.newest, limit=10)
+    assert (event["action"], event["outcome"]) == ("provision", "interrupted")
+
+
 @pytest.mark.parametrize("write", range(WRITES - 1))
 def test_the_next_run_finishes_what_a_killed_one_began(
     whole, emulator, api, make, database_url, tmp_path, write
@@ -118,6 +131,7 @@ def test_the_next_run_finishes_what_a_killed_one_began(
     done = [r for r in emulator.requests() if r["path"].startswith("/api/data")]
     assert sum(r["method"] != "GET" and r["fault"] is None for r in done) == write + 1
 
+    the_killed_run_has_its_event(database_url)
     outcome = make()
     assert len(outcome.plan.changes) == max(0, 6 - write)
     assert shape(api) == whole["shape"]

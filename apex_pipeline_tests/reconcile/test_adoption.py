@@ -4,6 +4,9 @@ import os
 
 import pytest
 
+from apex_pipeline.audit import trail
+from apex_pipeline.audit.intents import close_abandoned
+from apex_pipeline.audit.verification import verify
 from apex_pipeline.errors import CutoverError
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.reconcile.comparison_run import run_reconciliation
@@ -239,8 +242,41 @@ def kill_adopting(step, first, every, emulator, api, database_url, tmp_path):
     count = first
     while crash(variables, step, count, adopt_and_repair):
         assert set(adopted(database_url)) <= set(ids(database_url)[:20])
+        every_act_has_its_event(database_url)
         count += every
+    every_act_has_its_event(database_url)
     return count
+
+
+def every_act_has_its_event(url):
+    """One for each kind of act of a run; together they name all that was done, once."""
+    execute(url, "UPDATE audit_intent SET ends_by = now()")
+    with Database(url, application_name="tests") as database:
+        database.ask(close_abandoned)
+        found = database.ask(trail.newest, limit=1000)
+        assert database.transact(verify).problems == ()
+    rows = [row for each in of_kind(found, "adopt") for row in each["subject"]["rows"]]
+    assert sorted(rows) == sorted(adopted(url))
+    records = [
+        record
+        for each in of_kind(found, "adopt")
+        for record in each["subject"]["records"]
+    ]
+    pairs = dict(zip(rows, records, strict=True))
+    assert pairs == {row: str(record) for row, record in adopted(url).items()}
+    cleared = [
+        row for each in of_kind(found, "repair") for row in each["subject"]["rows"]
+    ]
+    assert len(cleared) == len(set(cleared))
+    unmarked = "SELECT CAST(id AS text) FROM campaign_metrics WHERE exported_at IS NULL"
+    assert set(cleared) <= {row for (row,) in query(url, unmarked)} | set(rows)
+    for each in of_kind(found, "adopt") + of_kind(found, "repair"):
+        assert each["counts"]["rows"] == len(each["subject"]["rows"])
+        assert each["outcome"] in {"done", "interrupted"}
+
+
+def of_kind(found, action):
+    return [each for each in found if each["action"] == action]
 
 
 @pytest.mark.parametrize("step", ["before_commit", "after_commit"])
@@ -281,6 +317,14 @@ def test_many_records_are_adopted_in_batches(sync, reconcile, api, database_url)
     )
     run, standing = reconcile(adopt=True)
     assert (run.adopted, standing.is_settled) == (600, True)
+    with Database(database_url, application_name="tests") as database:
+        (event,) = of_kind(database.ask(trail.newest, limit=100), "adopt")
+    assert event["counts"] == {"rows": 600}
+    assert event["after"] == {"delivery_allowed": True}
+    assert event["outcome"] == "done"
+    assert dict(
+        zip(event["subject"]["rows"], event["subject"]["records"], strict=True)
+    ) == {row: str(record) for row, record in adopted(database_url).items()}
     # Adopted records are no obstacle, even if the decision were forgotten.
     execute(database_url, "DELETE FROM dataverse_target")
     insert(database_url, rows(1))

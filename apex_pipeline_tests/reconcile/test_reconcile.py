@@ -9,11 +9,14 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from apex_pipeline.audit import trail
+from apex_pipeline.audit.events import Action
 from apex_pipeline.dataverse.environment import connect
 from apex_pipeline.dataverse.gate import Deadline
 from apex_pipeline.dataverse.sender import RetryPolicy
 from apex_pipeline.errors import NoProgressError, TransientError
 from apex_pipeline.postgres import migrations
+from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.run_ledger import RunStatus
 from apex_pipeline.reconcile import progress
 from apex_pipeline.reconcile.agreement import read_agreement
@@ -140,6 +143,14 @@ def test_repair_lets_the_next_sync_send_what_is_missing_or_differs(
     assert run.repaired == 2
     assert found(standing) == {(Kind.UNKNOWN, unknown)}
     assert marked(database_url) == set(ids(database_url)) - {missing, different}
+    with Database(database_url, application_name="tests") as database:
+        event = database.ask(trail.newest_of, Action.REPAIR)
+    assert event is not None
+    assert event["outcome"] == "done"
+    assert event["subject"] == {
+        "environment": emulator.url,
+        "rows": sorted([missing, different]),
+    }
     sync()
     assert differences(emulator, database_url) == []
     assert found(reconcile()[1]) == {(Kind.UNKNOWN, unknown)}
