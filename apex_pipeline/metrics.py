@@ -167,6 +167,8 @@ class Rejection:
     message: str
 
 
+_FIELDS = tuple((column, f'"{column.dataverse}":') for column in COLUMNS)
+
 INVALID = "invalid"
 """Code of a rejection by validation, before anything was sent."""
 
@@ -216,9 +218,9 @@ def read_metric(row: Mapping[str, object]) -> CampaignMetric | Rejection:
             "id equals that of another row, except for upper and lower case"
         )
     fields = []
-    for column in COLUMNS:
+    for column, name in _FIELDS:
         try:
-            fields.append(f'"{column.dataverse}":{column.to_json(row)}')
+            fields.append(name + column.to_json(row))
         except InvalidValueError as error:
             problems.append(f"{column.postgres} {error}")
     if problems or key is None:

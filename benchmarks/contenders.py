@@ -271,7 +271,7 @@ CONTENDERS: dict[str, Callable[[Ends, list[Row]], None]] = {
 
 
 LOADED_BEFORE = {
-    "ours": ("apex_pipeline.sync.run", "msal", "orjson"),
+    "ours": ("apex_pipeline.sync.run", "msal"),
     "sdk": ("PowerPlatform.Dataverse.client",),
     "sdk-chunks": ("PowerPlatform.Dataverse.client",),
     "sdk-async": ("PowerPlatform.Dataverse.aio.async_client",),
