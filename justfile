@@ -35,8 +35,13 @@ docs:
 reference:
     .venv/bin/python -m apex_pipeline_tests.support.reference_pages
 
-# Pin what the image installs, with hashes, after a change of constraints.txt
+# Pin what the images install, with hashes, after a change of constraints.txt
 image-requirements:
-    uv pip compile pyproject.toml --extra emulator -c constraints.txt --universal \
+    just pin requirements.txt --extra emulator
+    just pin requirements-kubernetes.txt --extra emulator --extra kubernetes
+
+[private]
+pin FILE *EXTRAS:
+    uv pip compile pyproject.toml {{EXTRAS}} -c constraints.txt --universal \
         --python-version 3.11 --generate-hashes --no-header --no-annotate \
-        -o deploy/requirements.txt
+        -o deploy/{{FILE}}

@@ -79,11 +79,20 @@ def test_the_demo_names_the_emulator_s_own_application():
     assert set(given) <= {variable.name for variable in VARIABLES}
 
 
-def test_the_image_installs_what_the_project_needs_in_the_pinned_versions():
+@pytest.mark.parametrize(
+    ("file", "extras"),
+    [
+        ("requirements.txt", ["emulator"]),
+        ("requirements-kubernetes.txt", ["emulator", "kubernetes"]),
+    ],
+)
+def test_an_image_installs_what_the_project_needs_in_the_pinned_versions(file, extras):
     constraints = pins((ROOT / "constraints.txt").read_text())
-    image = pins((DEPLOY / "requirements.txt").read_text())
+    image = pins((DEPLOY / file).read_text())
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    needed = project["dependencies"] + project["optional-dependencies"]["emulator"]
+    needed = list(project["dependencies"])
+    for extra in extras:
+        needed += project["optional-dependencies"][extra]
     assert {re.split(r"[^\w.-]", each)[0].lower() for each in needed} <= set(image)
     # uv pins these for other systems than the constraints were made on.
     assert {name for name in image if name not in constraints} <= {
