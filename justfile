@@ -15,7 +15,8 @@ test *ARGS:
 # Run the slower tests as well: kills, browsers, faults.
 test-all:
     .venv/bin/pytest -n auto
-    .venv/bin/pytest -n auto -m 'slow or browser or chaos'
+    .venv/bin/pytest -n auto -m 'slow or browser'
+    .venv/bin/pytest -n 4 --dist loadfile -m chaos
 
 # Format, lint and type-check.
 lint:

@@ -89,7 +89,8 @@ def pytest_terminal_summary(
     if "not slow" in config.option.markexpr:
         terminalreporter.write_line(
             "Left out: tests that take long, and those that break what the pipeline "
-            "stands on. Run them with: pytest -m 'slow or browser' and pytest -m chaos"
+            "stands on. Run them with: pytest -m 'slow or browser' and "
+            "pytest -n 4 --dist loadfile -m chaos"
         )
 
 

@@ -326,8 +326,8 @@ class _Run:
             slow = tally.too_much
             return NoProgressError(
                 f"No row was marked: a request of {slow.rows} rows failed after "
-                f"{slow.seconds:.0f} s because it was too large. The next run sends "
-                f"{self._size.rows} rows per request. If this continues, look for what "
+                f"{slow.seconds:.0f} s; it took too long or was too large. The next run "
+                f"sends {self._size.rows} rows per request. If this continues, look for what "
                 "is slow in the environment: plug-ins and flows on the table, or a "
                 "gateway in front of it."
             )

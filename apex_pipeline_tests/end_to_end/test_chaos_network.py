@@ -13,6 +13,7 @@ import pytest
 
 from apex_pipeline.dataverse.sender import RetryPolicy
 from apex_pipeline.errors import ApexError
+from apex_pipeline.postgres import time_limits
 from apex_pipeline.postgres.store import connect
 from apex_pipeline.sync.run import SyncOptions, run_sync
 from apex_pipeline.sync.stream import StreamOptions
@@ -37,7 +38,7 @@ def delay(network: FaultyNetwork) -> None:
 
 
 def trickle(network: FaultyNetwork) -> None:
-    network.bytes_per_second = 50_000
+    network.bytes_per_second = 200_000
 
 
 def cut(network: FaultyNetwork) -> None:
@@ -106,9 +107,11 @@ def until_left(act: Callable[[], None], every: float) -> Iterator[None]:
 @pytest.mark.parametrize("end", ["database", "dataverse"])
 @pytest.mark.parametrize("fault", [delay, trickle, cut, reset, lose_answers, forget])
 def test_whatever_the_network_does_marked_rows_are_delivered_and_none_is_lost(
-    emulator, database_url, tmp_path, end, fault
+    emulator, database_url, tmp_path, monkeypatch, end, fault
 ):
-    insert_many(database_url, 1500)
+    # Postgres ends a transaction of which it hears no more after a tenth of the time.
+    monkeypatch.setattr(time_limits, "_LEAST_IDLE", 3.0)
+    insert_many(database_url, 1000)
     emulator.fault("slow", delay=0.1, count=100_000, path="UpsertMultiple")
     with ExitStack() as stack:
         here = urlsplit(database_url)
@@ -124,7 +127,7 @@ def test_whatever_the_network_does_marked_rows_are_delivered_and_none_is_lost(
         )
         options = SyncOptions(
             StreamOptions(page_size=100, rows_per_request=20),
-            time_budget=20,
+            time_budget=12,
             retry=RetryPolicy(attempts=5, first_wait=0.01, longest_wait=0.1),
             request_timeout=5.0,
             beat_seconds=2.0,
