@@ -32,6 +32,14 @@ class _Commands(click.Group):
         command: click.Command = getattr(import_module(module), name)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        # Before the command is loaded: definitions are named after the tenant as soon as
+        # they are imported.
+        _prepare(args[0], **ctx.params)
+        return super().resolve_command(ctx, args)
+
     def format_commands(
         self,
         ctx: click.Context,  # noqa: ARG002  click's
@@ -59,18 +67,21 @@ class _Commands(click.Group):
     metavar="FILE",
     help="File that lists the tenants.  [default: APEX_TENANTS_FILE, tenants.toml]",
 )
-@click.pass_context
-def main(ctx: click.Context, tenant: str | None, tenants_path: Path | None) -> None:
+def main(**_: object) -> None:
     """Carry campaign metrics from Postgres into Microsoft Dataverse.
 
     To try it without any accounts, run `apex up --demo`: with DATABASE_URL and
     DATAVERSE_RESOURCE unset, everything runs on this machine. Variables are also read
     from the file .env in the current folder; the documentation lists them all.
     """
+
+
+def _prepare(command: str, tenant: str | None, tenants_path: Path | None) -> None:
+    """Read the variables, and hide the secrets among them from now on."""
     from apex_pipeline.cli import variables  # noqa: PLC0415  as above
 
     variables.load_env_file()
-    if ctx.invoked_subcommand == "emulator":
+    if command == "emulator":
         # It stands alone: it reads no settings and has a log of its own.
         return
     from apex_pipeline.settings.tenant import load_tenant  # noqa: PLC0415  as above

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from pathlib import Path
 
 import click
 
@@ -31,11 +32,26 @@ from apex_pipeline.local.up import run_up
     help="Where the Dagster UI listens. Set APEX_PANEL_TOKEN to listen beyond this "
     "machine; people then sign in once for the panel and the Dagster UI.",
 )
-def up(*, demo: bool, port: int, host: str) -> None:
+@click.option(
+    "--tenants",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Run every tenant that this file lists, on one Dagster instance.",
+)
+def up(*, demo: bool, port: int, host: str, tenants: Path | None) -> None:
     """Run everything on this machine until Ctrl-C.
 
     Starts Dagster and a Postgres for its storage. If you have not configured the real
     ones, it also starts a Postgres for the metrics and a Dataverse emulator. The data
     stays in .apex (APEX_STATE_DIR) for the next start.
     """
-    sys.exit(run_up(os.environ, demo=demo, port=port, host=host, first_sync=first_sync))
+    sys.exit(
+        run_up(
+            os.environ,
+            demo=demo,
+            port=port,
+            host=host,
+            first_sync=first_sync,
+            tenants=tenants and tenants.absolute(),
+        )
+    )

@@ -13,9 +13,10 @@ from apex_pipeline.local.embedded_postgres import EmbeddedPostgres
 from apex_pipeline.local.embedded_roles import DEMO_LOGIN, PANEL_LOGIN, SYNC_LOGIN
 from apex_pipeline.local.local_certificates import Certificates
 from apex_pipeline.local.ports import HOST, HeldPorts
-from apex_pipeline.local.services import Services
+from apex_pipeline.local.services import Instance, Services
 from apex_pipeline.local.supervisor import LISTENER_DESCRIPTOR, Child
 from apex_pipeline.monitoring.code_server import load_error
+from apex_pipeline.settings import NO_TENANT, Tenant
 
 DATABASE = "database"
 EMULATOR = "emulator"
@@ -32,15 +33,46 @@ _SLOW_SECONDS = 120.0
 _HEARTBEAT_SECONDS = 90.0
 
 
+def of_tenant(name: str, tenant: Tenant) -> str:
+    """The name of a tenant's own child."""
+    return f"{name} of {tenant.name}" if tenant.name else name
+
+
+def kind(name: str) -> str:
+    """The name of a child without its tenant."""
+    return name.partition(" of ")[0]
+
+
 def names(services: Services) -> list[str]:
-    """The children that must be ready before you can work."""
+    """The children of a tenant that must be ready before you can work."""
     local = [DATABASE] if services.postgres else []
     if services.certificates:
         local.append(EMULATOR)
-    return [*local, PANEL, CODE_SERVER, WEB_SERVER, DAEMON]
+    return [of_tenant(name, services.tenant) for name in (*local, PANEL, CODE_SERVER)]
 
 
-def database(postgres: EmbeddedPostgres, ports: HeldPorts) -> Child:
+def shared_names(instance: Instance) -> list[str]:
+    """The children of all tenants, likewise."""
+    return [*_storage(instance), WEB_SERVER, DAEMON]
+
+
+def _storage(instance: Instance) -> tuple[str, ...]:
+    return (DATABASE,) if instance.postgres else ()
+
+
+def _databases(services: Services) -> tuple[str, ...]:
+    """The embedded databases that a tenant's processes need."""
+    own = of_tenant(DATABASE, services.tenant)
+    return _storage(services.instance) + ((own,) if services.postgres else ())
+
+
+def _code_servers(instance: Instance) -> tuple[str, ...]:
+    return tuple(of_tenant(CODE_SERVER, tenant) for tenant in instance.tenants)
+
+
+def database(
+    postgres: EmbeddedPostgres, ports: HeldPorts, tenant: Tenant = NO_TENANT
+) -> Child:
     """The embedded Postgres."""
     url = postgres.url("postgres")
 
@@ -55,7 +87,7 @@ def database(postgres: EmbeddedPostgres, ports: HeldPorts) -> Child:
         return postgres.command()
 
     return Child(
-        name=DATABASE,
+        name=of_tenant(DATABASE, tenant),
         command=command,
         environment=postgres.environment(),
         ready=postgres.health,
@@ -68,7 +100,7 @@ def database(postgres: EmbeddedPostgres, ports: HeldPorts) -> Child:
 def emulator(services: Services, certificates: Certificates) -> Child:
     """The Dataverse emulator; it gets no variables of the pipeline."""
     return Child(
-        name=EMULATOR,
+        name=of_tenant(EMULATOR, services.tenant),
         command=lambda: [
             *(sys.executable, "-m", "apex_pipeline.emulator"),
             *("--port", str(services.emulator_port), "--fd", LISTENER),
@@ -84,16 +116,16 @@ def emulator(services: Services, certificates: Certificates) -> Child:
         ready=lambda: graphql_client.responds(
             f"https://localhost:{services.emulator_port}", certificates.authority
         ),
-        folder=services.dagster_home,
+        folder=services.instance.home,
     )
 
 
 def code_server(services: Services) -> Child:
     """The process that holds the definitions; its children execute the runs."""
-    home = services.dagster_home
+    home = services.instance.home
     address = f"unix:{services.code_socket}"
     return Child(
-        name=CODE_SERVER,
+        name=of_tenant(CODE_SERVER, services.tenant),
         command=lambda: [
             # Not `code-server start`: the process behind its proxy ends after it was
             # suspended for 30 s, and the proxy keeps running without it.
@@ -107,7 +139,7 @@ def code_server(services: Services) -> Child:
         environment=child_environments.of_the_pipeline(services.environment)
         | services.as_login(SYNC_LOGIN),
         ready=lambda: load_error(address) is None,
-        after=(DATABASE,) if services.postgres else (),
+        after=_databases(services),
         folder=home,
         # A run stops cleanly only if its own process gets the signal; the server would
         # wait for it.
@@ -117,53 +149,53 @@ def code_server(services: Services) -> Child:
     )
 
 
-def web_server(services: Services) -> Child:
+def web_server(instance: Instance) -> Child:
     """The Dagster UI."""
     return Child(
         name=WEB_SERVER,
         command=lambda: [
             *(sys.executable, "-m", "apex_pipeline.cli", "webserver"),
-            *("--host", services.ui.host, "--port", str(services.ui.port)),
+            *("--host", instance.ui.host, "--port", str(instance.ui.port)),
             *("--fd", LISTENER),
-            *("-w", str(services.dagster_home / "workspace.yaml")),
-            *("--secret-file", str(services.secret_file)),
+            *("-w", str(instance.home / "workspace.yaml")),
+            *("--secret-file", str(instance.secret_file)),
         ],
         environment=child_environments.of_dagster(
-            services.environment,
-            own_storage=services.owns_dagster_storage,
+            instance.environment,
+            own_storage=instance.owns_storage,
             also={"APEX_PANEL_TOKEN"},
         ),
-        listener=lambda: services.ports.hand_over(services.ui.host, services.ui.port),
-        ready=lambda: graphql_client.answers(services.ui_url, services.own_secret),
-        after=(CODE_SERVER,),
-        folder=services.dagster_home,
+        listener=lambda: instance.ports.hand_over(instance.ui.host, instance.ui.port),
+        ready=lambda: graphql_client.answers(instance.ui.url, instance.own_secret),
+        after=_code_servers(instance),
+        folder=instance.home,
         ready_within=_SLOW_SECONDS,
     )
 
 
-def daemon(services: Services) -> Child:
+def daemon(instance: Instance) -> Child:
     """The process for schedules, sensors and the run queue."""
     started = 0.0
 
     def command() -> list[str]:
         nonlocal started
         started = time.time()
-        workspace = str(services.dagster_home / "workspace.yaml")
+        workspace = str(instance.home / "workspace.yaml")
         return [sys.executable, "-m", "dagster._daemon", "run", "-w", workspace]
 
     return Child(
         name=DAEMON,
         command=command,
         environment=child_environments.of_dagster(
-            services.environment, own_storage=services.owns_dagster_storage
+            instance.environment, own_storage=instance.owns_storage
         ),
         ready=lambda: graphql_client.daemons_beat_since(
-            services.ui_url,
-            services.own_secret,
+            instance.ui.url,
+            instance.own_secret,
             max(started, time.time() - _HEARTBEAT_SECONDS),
         ),
-        after=(CODE_SERVER,),
-        folder=services.dagster_home,
+        after=_code_servers(instance),
+        folder=instance.home,
         ready_within=_SLOW_SECONDS,
         # Two heartbeats: after a suspension the first may take half a minute.
         sick_after=60.0,
@@ -173,7 +205,7 @@ def daemon(services: Services) -> Child:
 def panel(services: Services) -> Child:
     """The KPI panel, without the variables of alerts, administrators and Dagster."""
     return Child(
-        name=PANEL,
+        name=of_tenant(PANEL, services.tenant),
         command=lambda: [
             *(sys.executable, "-m", "apex_pipeline.cli"),
             *("panel", "--host", services.panel.host),
@@ -185,21 +217,25 @@ def panel(services: Services) -> Child:
             services.panel.host, services.panel.port
         ),
         ready=lambda: graphql_client.is_well(services.panel.url),
-        after=(DATABASE,) if services.postgres else (),
-        folder=services.dagster_home,
+        after=_databases(services),
+        folder=services.instance.home,
     )
 
 
 def demo_writer(services: Services) -> Child:
     """The writer that keeps inserting runs and starts a sync every minute."""
     return Child(
-        name=DEMO_WRITER,
+        name=of_tenant(DEMO_WRITER, services.tenant),
         command=lambda: [
             *(sys.executable, "-m", "apex_pipeline.local.demo"),
-            *(services.ui_url, str(services.secret_file), services.tenant.location),
+            *(
+                services.ui_url,
+                str(services.instance.secret_file),
+                services.tenant.location,
+            ),
         ],
         environment=child_environments.of_the_demo(services.environment)
         | services.as_login(DEMO_LOGIN),
-        after=(DATABASE,),
-        folder=services.dagster_home,
+        after=_databases(services),
+        folder=services.instance.home,
     )

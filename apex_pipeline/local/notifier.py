@@ -8,16 +8,20 @@ from memory.
 
 import queue
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from apex_pipeline.errors import DatabaseError
 from apex_pipeline.local import child_commands
+from apex_pipeline.local.services import Services
+from apex_pipeline.local.supervisor import Supervisor
+from apex_pipeline.monitoring.alerts.alert_center import ways
 from apex_pipeline.monitoring.alerts.channels import deliver
 from apex_pipeline.monitoring.alerts.incidents import Incident, decide
-from apex_pipeline.monitoring.alerts.journal import Journal
+from apex_pipeline.monitoring.alerts.journal import VARIABLE, Journal
 from apex_pipeline.monitoring.alerts.notice import Channel, Notice, Observation
 from apex_pipeline.monitoring.alerts.outbox import pause
 from apex_pipeline.monitoring.alerts.send_limits import within
@@ -29,6 +33,7 @@ from apex_pipeline.monitoring.rules.catalogue import (
 )
 from apex_pipeline.monitoring.rules.health_summary import stalled
 from apex_pipeline.monitoring.rules.health_watch import STALLED, WATCHER
+from apex_pipeline.settings import Tenant, load_journal_name
 
 NAME = "apex up"
 """The name under which the notifier's own progress is stored."""
@@ -104,7 +109,7 @@ class Notifier:
             where=name,
             key=_key(name),
             facts=(("Log", str(self._log(name))),),
-            inhibits=_FOLLOWS.get(name, frozenset()),
+            inhibits=_FOLLOWS.get(child_commands.kind(name), frozenset()),
         )
         self._events.put(Observation(found.fingerprint, (found,)))
 
@@ -204,6 +209,42 @@ class Notifier:
         except (DatabaseError, TimeoutError):
             # Nothing is lost: the notices wait there for the next attempt.
             return
+
+
+@contextmanager
+def telling(supervisor: Supervisor, services: Sequence[Services]) -> Iterator[None]:
+    """Send alerts for children that die from now on.
+
+    A tenant is told of its own children, and of those that all tenants share.
+    """
+    shared = child_commands.shared_names(services[0].instance)
+    told: dict[Tenant, Notifier] = {}
+
+    def concerned(name: str) -> list[Notifier]:
+        kind = child_commands.kind(name)
+        return [
+            notifier
+            for tenant, notifier in told.items()
+            if name in shared or name == child_commands.of_tenant(kind, tenant)
+        ]
+
+    def died(name: str, how: str) -> None:
+        for notifier in concerned(name):
+            notifier.died(name, how)
+
+    def returned(name: str) -> None:
+        for notifier in concerned(name):
+            notifier.returned(name)
+
+    with ExitStack() as stack:
+        for each in services:
+            url = each.environment[VARIABLE]
+            known_as = load_journal_name(each.environment)
+            journal = stack.enter_context(Journal(url, known_as, wait_seconds=1))
+            notifier = Notifier(journal, ways(each.environment), supervisor.log)
+            told[each.tenant] = stack.enter_context(notifier)
+        supervisor.on_death, supervisor.on_return = died, returned
+        yield
 
 
 class MemoryOutbox:

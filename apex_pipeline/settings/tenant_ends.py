@@ -35,10 +35,26 @@ def read_ends(
     environment: Mapping[str, str], sources: Sequence[TenantSource]
 ) -> tuple[TenantEnds, ...]:
     """Read the configuration of every tenant, and compare them."""
-    found = tuple(_of_one(environment, source) for source in sources)
+    return compare([_of_one(environment, source) for source in sources])
+
+
+def compare(found: Sequence[TenantEnds]) -> tuple[TenantEnds, ...]:
+    """Add to each tenant's problems what it has in common with another, and must not."""
     return tuple(
         replace(each, problems=(*each.problems, *_shared(each, found)))
         for each in found
+    )
+
+
+def ends_of(name: str, path: Path, environment: Mapping[str, str]) -> TenantEnds:
+    """The ends of a tenant by its own variables."""
+    return TenantEnds(
+        name,
+        path,
+        load_code_location(environment),
+        _database(environment),
+        _dataverse(environment),
+        find_mistakes(environment),
     )
 
 
@@ -47,14 +63,7 @@ def _of_one(environment: Mapping[str, str], source: TenantSource) -> TenantEnds:
         own = tenant_environment(environment, source)
     except ConfigError as error:
         return TenantEnds(source.name, source.path, problems=tuple(error.problems))
-    return TenantEnds(
-        source.name,
-        source.path,
-        load_code_location(own),
-        _database(own),
-        _dataverse(own),
-        find_mistakes(own),
-    )
+    return ends_of(source.name, source.path, own)
 
 
 def _database(environment: Mapping[str, str]) -> str:
@@ -72,7 +81,6 @@ def _dataverse(environment: Mapping[str, str]) -> str:
 
 
 def _shared(one: TenantEnds, found: Sequence[TenantEnds]) -> list[str]:
-    """What a tenant has in common with another, and must not."""
     return [
         f"It has the same {what} as {other.name}: {mine}. Give each tenant its own."
         for other in found

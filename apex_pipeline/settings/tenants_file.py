@@ -34,6 +34,8 @@ SHARED = (
 )
 """Variables that tenants inherit."""
 
+_OF_INSTANCE = ("DAGSTER_HOME", "DAGSTER_POSTGRES_URL", "APEX_STATE_DIR")
+
 _OF_ONE = {variable.name for variable in VARIABLES} - {*SHARED} | {
     "DAGSTER_LOCATION_NAME"
 }
@@ -115,6 +117,38 @@ def tenant_environment(
         name: value for name, value in environment.items() if not _is_of_one(name)
     }
     return inherited | own | {TENANT_VARIABLE: source.name}
+
+
+def tenant_environments(
+    environment: Mapping[str, str], path: Path | None
+) -> list[dict[str, str]]:
+    """The variables of each tenant of one Dagster instance.
+
+    Without a file, the given ones, of the one pipeline.
+
+    Raises:
+        ConfigError: As by `read_tenants` and `tenant_environment`, or a tenant sets what
+            belongs to the instance.
+    """
+    if path is None:
+        return [dict(environment)]
+    if read_variable(environment, TENANT_VARIABLE):
+        raise ConfigError(
+            f"{TENANT_VARIABLE} names one tenant, and {path} several. Unset it."
+        )
+    found, problems = [], []
+    for source in read_tenants(path):
+        own = tenant_environment(environment, source)
+        problems += [
+            f"{source.path} sets {name}, which is the same for all tenants of an "
+            "instance. Set it outside."
+            for name in _OF_INSTANCE
+            if own.get(name) != environment.get(name)
+        ]
+        found.append(own)
+    if problems:
+        raise ConfigError(*problems)
+    return found
 
 
 def _is_of_one(name: str) -> bool:

@@ -63,3 +63,12 @@ def test_status_of_a_tenant_speaks_of_its_own_database(apex, folder):
         done = apex("--tenant", tenant, "status")
         assert done.returncode == 1
         assert host in done.stderr
+
+
+def test_a_commands_definitions_are_named_after_the_tenant_it_works_for(apex, folder):
+    """They get their names when they are imported, which the variables must precede."""
+    write(folder)
+    done = apex("--tenant", "acme", "report", "--output", "report.md")
+    assert done.returncode == 0, done.stderr
+    report = (folder / "report.md").read_text()
+    assert "acme/dataverse_campaign_metrics" in report

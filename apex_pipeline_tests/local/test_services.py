@@ -13,13 +13,14 @@ from apex_pipeline.errors import ApexError, ConfigError
 from apex_pipeline.local import child_commands
 from apex_pipeline.local.code_socket import code_socket
 from apex_pipeline.local.ports import HeldPorts
-from apex_pipeline.local.services import (
-    Services,
+from apex_pipeline.local.preparing import (
     prepare_dagster_home,
     prepare_services,
+    prepare_tenants,
 )
+from apex_pipeline.local.services import Services
 from apex_pipeline.monitoring import code_server
-from apex_pipeline.settings import load_settings, panel_access
+from apex_pipeline.settings import load_settings, panel_access, state_dir
 from apex_pipeline_tests.support.ends import free_port
 
 REAL = {
@@ -48,8 +49,8 @@ def hold(ports: HeldPorts, folder: Path, **environment: str) -> Services:
 def command_lines(services: Services) -> str:
     made = [
         child_commands.code_server(services),
-        child_commands.web_server(services),
-        child_commands.daemon(services),
+        child_commands.web_server(services.instance),
+        child_commands.daemon(services.instance),
         child_commands.demo_writer(services),
         child_commands.panel(services),
     ]
@@ -68,6 +69,8 @@ def test_with_nothing_set_everything_is_local_and_the_settings_are_whole(tmp_pat
         "emulator",
         "panel",
         "Dagster code server",
+    ]
+    assert child_commands.shared_names(services.instance) == [
         "Dagster UI",
         "Dagster daemon",
     ]
@@ -82,13 +85,10 @@ def test_with_nothing_set_everything_is_local_and_the_settings_are_whole(tmp_pat
 def test_with_everything_real_nothing_of_it_is_started(tmp_path):
     services = prepare(tmp_path, **REAL, **OWN_STORAGE)
 
-    assert child_commands.names(services) == [
-        "panel",
-        "Dagster code server",
-        "Dagster UI",
-        "Dagster daemon",
-    ]
-    assert not services.owns_dagster_storage
+    assert child_commands.names(services) == ["panel", "Dagster code server"]
+    shared = child_commands.shared_names(services.instance)
+    assert shared == ["Dagster UI", "Dagster daemon"]
+    assert not services.instance.owns_storage
     for name, value in (REAL | OWN_STORAGE).items():
         assert services.environment[name] == value
 
@@ -159,7 +159,7 @@ def test_who_starts_second_chooses_other_ports_before_anything_runs(
             for each in (first, second)
             for port in (
                 each.panel.port,
-                each.ui.port,
+                each.instance.ui.port,
                 each.emulator_port,
                 each.postgres.port if each.postgres else 0,
             )
@@ -340,7 +340,7 @@ def test_dagsters_home_holds_the_instance_and_the_workspace(tmp_path):
     prepare_dagster_home(services)
 
     checkout = Path(__file__).parents[2] / "dagster.yaml"
-    home = services.dagster_home
+    home = services.instance.home
     assert (home / "dagster.yaml").read_bytes() == checkout.read_bytes()
     # Read as Dagster reads it, whatever characters the path has.
     workspace = yaml.safe_load((home / "workspace.yaml").read_text())
@@ -398,18 +398,18 @@ def test_the_ui_listens_beyond_this_machine_with_a_token_alone(tmp_path):
             prepare_services(given, ports, ui_port=port, ui_host=everywhere)
         given["APEX_PANEL_TOKEN"] = "p4nel" * 4
         services = prepare_services(given, ports, ui_port=port, ui_host=everywhere)
-    line = child_commands.web_server(services).command()
+    line = child_commands.web_server(services.instance).command()
     assert line[line.index("--host") + 1] == everywhere
     assert services.ui_url == f"http://127.0.0.1:{port}"
 
 
 def test_each_start_has_a_secret_of_its_own_in_a_file_and_on_no_command_line(tmp_path):
     first, second = prepare(tmp_path), prepare(tmp_path)
-    assert first.own_secret != second.own_secret
-    assert second.secret_file.read_text() == second.own_secret
-    assert second.own_secret not in command_lines(second)
-    assert second.own_secret not in repr(second)
-    assert second.own_secret not in " ".join(second.environment.values())
+    assert first.instance.own_secret != second.instance.own_secret
+    assert second.instance.secret_file.read_text() == second.instance.own_secret
+    assert second.instance.own_secret not in command_lines(second)
+    assert second.instance.own_secret not in repr(second)
+    assert second.instance.own_secret not in " ".join(second.environment.values())
 
 
 def test_whom_a_person_trusts_is_trusted_besides_the_emulator(tmp_path):
@@ -423,3 +423,81 @@ def test_whom_a_person_trusts_is_trusted_besides_the_emulator(tmp_path):
     assert services.certificates.authority.read_text() in both
     with pytest.raises(ConfigError, match="not a file"):
         prepare(tmp_path / "state", APEX_CA_BUNDLE="/no/ca.pem")
+
+
+def tenants(folder: Path, ports: HeldPorts) -> tuple[Services, ...]:
+    given = {"APEX_STATE_DIR": str(folder)}
+    each = [
+        given | {"APEX_TENANT": name, "APEX_PANEL_TOKEN": f"sentinel-token-of-{name}"}
+        for name in ("acme", "globex")
+    ]
+    return prepare_tenants(given, each, ports, ui_port=free_port())
+
+
+def test_tenants_share_the_instance_and_nothing_of_their_own(tmp_path):
+    with HeldPorts() as ports:
+        acme, globex = tenants(tmp_path, ports)
+        prepare_dagster_home(acme, globex)
+    assert acme.instance is globex.instance
+    assert acme.instance.home == tmp_path / "dagster"
+    for variable in ("DATABASE_URL", "DATAVERSE_RESOURCE", "AZURE_CLIENT_SECRET"):
+        assert acme.environment[variable] != globex.environment[variable]
+    for each in (acme, globex):
+        assert each.environment["DAGSTER_HOME"] == str(tmp_path / "dagster")
+        assert state_dir(each.environment) == each.state
+    assert (
+        len({each.environment["DAGSTER_POSTGRES_URL"] for each in (acme, globex)}) == 1
+    )
+    assert len({acme.code_socket, globex.code_socket}) == 2
+    assert len({each.panel.port for each in (acme, globex)}) == 2
+
+
+def test_the_workspace_of_tenants_lists_a_location_and_four_places_for_each(tmp_path):
+    with HeldPorts() as ports:
+        both = tenants(tmp_path, ports)
+        prepare_dagster_home(*both)
+    home = both[0].instance.home
+    servers = [
+        entry["grpc_server"]
+        for entry in yaml.safe_load((home / "workspace.yaml").read_text())["load_from"]
+    ]
+    assert [(each["location_name"], each["socket"]) for each in servers] == [
+        (f"apex_pipeline-{each.tenant.name}", str(each.code_socket)) for each in both
+    ]
+    runs = yaml.safe_load((home / "dagster.yaml").read_text())["concurrency"]["runs"]
+    assert runs["max_concurrent_runs"] == 8
+    assert runs["tag_concurrency_limits"] == [
+        {
+            "key": "dagster/code_location",
+            "value": {"applyLimitPerUniqueValue": True},
+            "limit": 4,
+        }
+    ]
+
+
+def test_no_child_is_told_a_secret_of_a_tenant_that_is_not_its_own(tmp_path):
+    with HeldPorts() as ports:
+        acme, globex = tenants(tmp_path, ports)
+    children = [
+        child_commands.web_server(acme.instance),
+        child_commands.daemon(acme.instance),
+        child_commands.code_server(globex),
+        child_commands.panel(globex),
+    ]
+    secrets = {acme.environment[name] for name in ("DATABASE_URL", "APEX_PANEL_TOKEN")}
+    secrets.add(acme.environment["AZURE_CLIENT_SECRET"])
+    for child in children:
+        assert not secrets & set(child.environment.values()), child.name
+
+
+def test_a_child_of_a_tenant_is_named_after_it_and_waits_for_its_own_database(tmp_path):
+    with HeldPorts() as ports:
+        acme, _ = tenants(tmp_path, ports)
+    server = child_commands.code_server(acme)
+    assert server.name == "Dagster code server of acme"
+    assert list(server.after) == ["database", "database of acme"]
+    assert child_commands.kind(server.name) == child_commands.CODE_SERVER
+    assert list(child_commands.daemon(acme.instance).after) == [
+        "Dagster code server of acme",
+        "Dagster code server of globex",
+    ]
