@@ -36,20 +36,13 @@ _PIPE_STATUS = 128 + signal.SIGPIPE
 @click.command()
 @takes(ExportForm)
 @click.option(
-    "--format",
-    "written_as",
-    type=click.Choice(["csv", "parquet"]),
-    default="csv",
-    help="parquet writes one typed file a month into the folder of -o.  [default: csv]",
-)
-@click.option(
     "-o",
     "--output",
     metavar="FILE",
     default="-",
     help="File to write; - is standard output.  [default: -]",
 )
-def export(*, form: ExportForm, written_as: str, output: str) -> None:
+def export(*, form: ExportForm, output: str) -> None:
     """Export rows as CSV: UTF-8, ISO dates, safe to open in a spreadsheet.
 
     DATASET is daily or weekly (rollups, by day or by the Monday of the week), history
@@ -61,8 +54,8 @@ def export(*, form: ExportForm, written_as: str, output: str) -> None:
     wrong arguments or configuration; 141: the reader closed the pipe.
     """
     selection = form.selection(load_analysis_settings(os.environ))
-    if written_as == "parquet":
-        _to_months(selection, output, compress=form.compress)
+    if form.is_parquet:
+        _to_months(selection, output)
         return
     # On SIGTERM clean up, as on Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -84,10 +77,10 @@ def export(*, form: ExportForm, written_as: str, output: str) -> None:
             sys.exit(_PIPE_STATUS)
 
 
-def _to_months(selection: Selection, output: str, *, compress: bool) -> None:
-    if output == "-" or compress:
+def _to_months(selection: Selection, output: str) -> None:
+    if output == "-":
         raise click.UsageError(
-            "Parquet needs a folder, with one file a month: -o FOLDER, without --gzip."
+            "Parquet needs a folder, with one file a month: -o FOLDER."
         )
     with (
         Database(

@@ -14,6 +14,8 @@ from apex_pipeline.command_options.declaring import Form, number, option, switch
 from apex_pipeline.errors import ConfigError
 from apex_pipeline.settings import AnalysisSettings
 
+CSV, PARQUET = "csv", "parquet"
+
 
 @dataclass(frozen=True)
 class ExportForm(Form):
@@ -36,6 +38,28 @@ class ExportForm(Form):
     compress: bool = switch(
         "Compress; so does FILE.gz", in_form="Compress with gzip", flag="--gzip"
     )
+
+    written_as: str = option(
+        "parquet writes one typed file a month into the folder of -o",
+        unset=CSV,
+        in_form="csv, or parquet for a folder with one typed file a month",
+        default=CSV,
+        flag="--format",
+        choices=(CSV, PARQUET),
+    )
+
+    @property
+    def is_parquet(self) -> bool:
+        """Whether Parquet is wanted.
+
+        Raises:
+            ConfigError: Neither that nor CSV; or gzip, which Parquet does not need.
+        """
+        if self.written_as not in {CSV, PARQUET}:
+            raise ConfigError(f"written_as must be {CSV} or {PARQUET}.")
+        if self.written_as == PARQUET and self.compress:
+            raise ConfigError("Parquet is compressed as it is: leave gzip out.")
+        return self.written_as == PARQUET
 
     def selection(self, settings: AnalysisSettings) -> Selection:
         """Return the rows that are wanted.

@@ -32,12 +32,14 @@ class AnalysisSettings:
         time_zone: IANA name of the business time zone.
         slo_p95_ms: Objective for a run's 95th percentile of latency, in milliseconds.
         export_dir: Absolute path of the folder for CSV files.
+        export_parquet: Whether Parquet files are written beside them.
     """
 
     history_start: date | None
     time_zone: str
     slo_p95_ms: int | None
     export_dir: Path
+    export_parquet: bool = False
 
     @property
     def first_label(self) -> date:
@@ -68,6 +70,7 @@ def load_analysis_settings(environment: Mapping[str, str]) -> AnalysisSettings:
         time_zone=_time_zone(environment, problems),
         slo_p95_ms=_slo(environment, problems),
         export_dir=(folder or state_dir(environment) / "exports").absolute(),
+        export_parquet=_export_parquet(environment, problems),
     )
     if settings.export_dir.exists() and not settings.export_dir.is_dir():
         problems.append(
@@ -108,6 +111,14 @@ def _time_zone(environment: Mapping[str, str], problems: list[str]) -> str:
         )
         return UTC_ZONE
     return name
+
+
+def _export_parquet(environment: Mapping[str, str], problems: list[str]) -> bool:
+    text = read_variable(environment, "APEX_EXPORT_FORMATS") or "csv"
+    formats = {part.strip() for part in text.split(",")}
+    if "csv" not in formats or formats - {"csv", "parquet"}:
+        problems.append("APEX_EXPORT_FORMATS must be csv or csv,parquet.")
+    return "parquet" in formats
 
 
 def _slo(environment: Mapping[str, str], problems: list[str]) -> int | None:

@@ -275,6 +275,12 @@ VARIABLES = (
         "`exports` in `APEX_STATE_DIR`",
     ),
     Variable(
+        "APEX_EXPORT_FORMATS",
+        "Analysis",
+        "`csv,parquet`: rollups also as Parquet, one typed file a month",
+        "`csv`",
+    ),
+    Variable(
         "APEX_TIME_ZONE",
         "Analysis",
         "the business time zone, such as `Europe/Berlin`; analysts' tables are in UTC "

@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
@@ -208,6 +209,43 @@ def test_parquet_has_a_typed_file_for_each_month(database, settings, tmp_path):
         *("DATE", "DOUBLE"),
         "BOOLEAN",
     )
+
+
+def parquet(name, days):
+    return {f"parquet/{name}-{day:%Y-%m}.parquet" for day in days}
+
+
+def runs_in_parquet(settings, name):
+    return duckdb.execute(
+        f"SELECT sum(runs) FROM '{settings.export_dir}/parquet/{name}-*.parquet'"
+    ).fetchall()
+
+
+def test_where_it_is_configured_months_are_kept_up_to_date_as_parquet(
+    database, database_url, settings
+):
+    settings = replace(settings, export_parquet=True)
+    months = parquet("daily", ALL_DAYS) | parquet("weekly", ALL_WEEKS)
+    assert export(database, settings) >= months
+    assert runs_in_parquet(settings, "daily") == [(21,)]
+    assert runs_in_parquet(settings, "weekly") == [(21,)]
+    assert export(database, settings) == daily(LAST) | CURRENT
+
+    (settings.export_dir / min(months)).unlink()
+    assert export(database, settings) == daily(LAST) | CURRENT | {min(months)}
+
+    insert(database_url, [metric(noon(FIRST))])
+    refresh(database, settings, Periods(DAILY, FIRST, FIRST))
+    # Its week is made with it, and the week after is compared with that one.
+    late = parquet("daily", ALL_DAYS[:7]) | parquet("weekly", ALL_WEEKS[:2])
+    written = export(database, settings)
+    assert {name for name in written if name.startswith("parquet/")} == late
+    assert runs_in_parquet(settings, "daily") == [(22,)]
+
+    query(database_url, "DELETE FROM campaign_metrics RETURNING 1")
+    refresh(database, settings, Periods(DAILY, FIRST, LAST))
+    export(database, settings)
+    assert not parquet("daily", ALL_DAYS) & present(settings)
 
 
 @pytest.mark.parametrize("name", ["weekly", "history", "raw", "forecast"])
@@ -464,9 +502,17 @@ def test_the_launchpad_does_what_the_command_does(instance, variables, settings)
     assert (settings.export_dir / name).read_bytes().startswith(b"\x1f\x8b")
 
 
+def test_the_launchpad_writes_months_as_parquet(instance, variables, settings):
+    assert on_request(instance, written_as="parquet", zone="UTC").success
+    folder = settings.export_dir / "on_request" / "daily_oldest_newest_UTC"
+    assert pd.read_parquet(folder)["runs"].sum() == 21
+
+
 @pytest.mark.parametrize(
     ("config", "text"),
     [
+        ({"written_as": "xlsx"}, "must be csv or parquet"),
+        ({"written_as": "parquet", "compress": True}, "leave gzip out"),
         ({"dataset": "../etc"}, "Unknown dataset"),
         ({"first": "yesterday"}, "first must be a date"),
         ({"zone": "Mars"}, "not for Mars"),

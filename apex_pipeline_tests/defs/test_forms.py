@@ -26,6 +26,9 @@ SERVICES = {"up", "panel", "emulator", "webserver"}
 ON_FILES = {"powerbi build", "powerbi check", "record campaigns", "audit export"}
 """They read or write files on the machine of the caller."""
 
+OF_SETTINGS = {"powerbi time-zone", "tenants"}
+"""They print what the caller's variables come to."""
+
 FORMS = {
     "sync": "sync_campaign_metrics",
     "reconcile": "reconcile_dataverse",
@@ -80,12 +83,12 @@ def fields(job: str) -> dict[str, dg.Field]:
 
 def test_each_option_of_each_command_is_in_a_form():
     found = dict(commands(main))
-    assert set(found) == set(FORMS) | SERVICES | ON_FILES
+    assert set(found) == set(FORMS) | SERVICES | ON_FILES | OF_SETTINGS
     for name, job in FORMS.items():
         given = {str(param.name) for param in found[name].params} - PRINTING
         if name == "export":
-            # The job chooses the name, in a folder of its own, and writes CSV.
-            given -= {"output", "written_as"}
+            # The job chooses the name, in a folder of its own.
+            given -= {"output"}
         if name == "record":
             # Its values are what the field `record` holds.
             given -= {"id", *(column.postgres for column in COLUMNS)}

@@ -22,8 +22,10 @@ def test_what_is_set_is_taken(tmp_path):
             "APEX_TIME_ZONE": " Europe/Berlin ",
             "APEX_SLO_P95_MS": "45000",
             "APEX_EXPORT_DIR": str(tmp_path / "csv"),
+            "APEX_EXPORT_FORMATS": "csv, parquet",
         }
     )
+    assert settings.export_parquet
     assert settings.history_start == date(2025, 3, 1)
     assert settings.time_zones == ("UTC", "Europe/Berlin")
     assert settings.slo_p95_ms == 45_000
@@ -51,6 +53,8 @@ def test_utc_as_the_business_time_zone_is_not_made_twice():
         ("APEX_SLO_P95_MS", "-3", "milliseconds"),
         ("APEX_SLO_P95_MS", "9999999999", "milliseconds"),
         ("APEX_EXPORT_DIR", __file__, "not a folder"),
+        ("APEX_EXPORT_FORMATS", "parquet", "csv or csv,parquet"),
+        ("APEX_EXPORT_FORMATS", "csv,xlsx", "csv or csv,parquet"),
     ],
 )
 def test_what_is_malformed_is_named(name, value, text):

@@ -6,6 +6,7 @@
     forecast.csv            the newest forecast by day; forecast_totals.csv has its sums,
                             forecast_campaigns.csv those by campaign
     schema.json             the types of the columns, as Table Schema
+    parquet/…               where it is configured: days and weeks, one file a month
 
 Everything is in the business time zone, so no sum counts a run twice. A file
 of a day or week says by its time of modification when its rollup was computed. So what
@@ -34,6 +35,12 @@ from apex_pipeline.analytics.csv.csv_files import (
     replacing,
     snapshot,
     write_csv,
+)
+from apex_pipeline.analytics.csv.exported_files import ExportedFile
+from apex_pipeline.analytics.csv.parquet_files import (
+    export_months,
+    month_end,
+    write_month,
 )
 from apex_pipeline.analytics.csv.queries import (
     DAILY_ROWS,
@@ -78,29 +85,6 @@ _PATHS = {
 
 
 @dataclass(frozen=True, slots=True)
-class ExportedFile:
-    """A written file.
-
-    Attributes:
-        label: The day, or the first day of the week; None for a current view.
-        rows_in_table: Rows in the database.
-        rows_read_back: Rows that a CSV reader finds in the file.
-    """
-
-    dataset: Dataset
-    label: date | None
-    path: Path
-    written: Written
-    rows_in_table: int
-    rows_read_back: int
-
-    @property
-    def is_right(self) -> bool:
-        """Whether the file holds as many rows as the database."""
-        return self.written.rows == self.rows_in_table == self.rows_read_back
-
-
-@dataclass(frozen=True, slots=True)
 class _Wanted:
     path: Path
     selection: Selection
@@ -137,7 +121,9 @@ def export_files(
         files = [_export(connection, one) for one in wanted]
         with replacing(settings.export_dir / "schema.json") as file:
             file.write(package(connection, _PATHS, settings.time_zone))
-    logger.info("%d CSV files written to %s", len(files), settings.export_dir)
+        if settings.export_parquet:
+            files += _export_parquet(connection, settings)
+    logger.info("%d files written to %s", len(files), settings.export_dir)
     return files
 
 
@@ -179,6 +165,25 @@ def export_on_request(
     return path, export_selection(database, selection, path, compress=compress)
 
 
+def export_months_on_request(
+    database: Database, settings: AnalysisSettings, selection: Selection
+) -> list[tuple[Path, int]]:
+    """Write a selection as Parquet into a folder named after it, below `on_request`.
+
+    Returns:
+        The files, and how many rows each has.
+
+    Raises:
+        ApexError: The file system refuses.
+        ConfigError: pyarrow is not installed.
+        DatabaseError: One of its kinds.
+    """
+    folder = settings.export_dir / "on_request"
+    make_folder(settings.export_dir)
+    make_folder(folder)
+    return export_months(database, selection, folder / _name(selection))
+
+
 def _name(selection: Selection) -> str:
     dataset = selection.dataset
     parts = [
@@ -190,6 +195,19 @@ def _name(selection: Selection) -> str:
     return "_".join(parts)
 
 
+def _computed(
+    connection: psycopg.Connection[Any], zone: str, dataset: Dataset, grain: Grain
+) -> list[tuple[date, datetime, bool]]:
+    """Each computed day or week, when that was, and whether it has rows."""
+    statement = _COMPUTED.format(
+        label=grain.label,
+        rollup=grain.rollup,
+        total=grain.total,
+        computed_at=_COMPUTED_AT[dataset],
+    )
+    return connection.execute(statement.encode(), (zone,)).fetchall()
+
+
 def _labelled(
     connection: psycopg.Connection[Any],
     settings: AnalysisSettings,
@@ -198,13 +216,7 @@ def _labelled(
     always: Sequence[date],
 ) -> list[_Wanted]:
     zone = settings.time_zone
-    statement = _COMPUTED.format(
-        label=grain.label,
-        rollup=grain.rollup,
-        total=grain.total,
-        computed_at=_COMPUTED_AT[dataset],
-    )
-    computed = connection.execute(statement.encode(), (zone,)).fetchall()
+    computed = _computed(connection, zone, dataset, grain)
     known = {label for label, *_ in computed}
     missing = [label for label in always if label not in known]
     if missing:
@@ -264,3 +276,28 @@ def _export(connection: psycopg.Connection[Any], wanted: _Wanted) -> ExportedFil
         count(connection, count_statement(wanted.selection)),
         count_rows(wanted.path),
     )
+
+
+def _export_parquet(
+    connection: psycopg.Connection[Any], settings: AnalysisSettings
+) -> list[ExportedFile]:
+    """Write the months that are out of date, by the time of their newest rollup."""
+    zone, folder = settings.time_zone, settings.export_dir / "parquet"
+    make_folder(folder)
+    files = []
+    for dataset, grain in ((DAILY_ROWS, DAILY), (WEEKLY_ROWS, WEEKLY)):
+        months: dict[date, list[tuple[datetime, bool]]] = {}
+        for label, computed_at, has_rows in _computed(connection, zone, dataset, grain):
+            months.setdefault(label.replace(day=1), []).append((computed_at, has_rows))
+        for first, labels in months.items():
+            path = folder / f"{dataset.name}-{first:%Y-%m}.parquet"
+            newest = max(computed_at for computed_at, _ in labels)
+            if not any(has_rows for _, has_rows in labels):
+                with explained(path):
+                    path.unlink(missing_ok=True)
+            elif _modified(path) != newest:
+                selection = Selection(dataset, zone, first, month_end(first))
+                written, found = write_month(connection, selection, path, newest)
+                wanted = count(connection, count_statement(selection))
+                files.append(ExportedFile(dataset, None, path, written, wanted, found))
+    return files

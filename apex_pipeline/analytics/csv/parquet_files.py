@@ -5,9 +5,10 @@ have them exact to the last digit. Texts are as the database has them: nothing i
 Parquet file is taken for a formula.
 """
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,13 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from apex_pipeline.analytics.csv.csv_files import make_folder, replacing, snapshot
+from apex_pipeline.analytics.csv.csv_files import (
+    Written,
+    explained,
+    make_folder,
+    replacing,
+    snapshot,
+)
 from apex_pipeline.analytics.csv.queries import (
     Selection,
     months_statement,
@@ -41,13 +48,39 @@ def export_months(
         ConfigError: pyarrow is not installed.
         DatabaseError: One of its kinds.
     """
-    try:
-        import pyarrow as pa  # noqa: PLC0415  an extra
-        import pyarrow.parquet as pq  # noqa: PLC0415
-    except ImportError:
-        raise ConfigError(
-            "Parquet needs pyarrow: install apex-pipeline[parquet]."
-        ) from None
+    _arrow()
+    with snapshot(database) as connection:
+        make_folder(folder)
+        written = []
+        for month in _months(connection, selection):
+            path = folder / f"{selection.dataset.name}-{month.first:%Y-%m}.parquet"
+            whole, _ = write_month(connection, month, path)
+            written.append((path, whole.rows))
+    return written
+
+
+def write_month(
+    connection: psycopg.Connection[Any],
+    selection: Selection,
+    path: Path,
+    modified: datetime | None = None,
+) -> tuple[Written, int]:
+    """Write the selection into one file, which is replaced as a whole.
+
+    Args:
+        connection: A snapshot of the database.
+        selection: The rows.
+        path: Its folder must exist.
+        modified: Its modification time; None for now.
+
+    Returns:
+        What was written, and how many rows a reader finds in it.
+
+    Raises:
+        ApexError: The file system refuses.
+        ConfigError: pyarrow is not installed.
+    """
+    pa, pq = _arrow()
     kinds = {
         "integer": pa.int64(),
         "number": pa.float64(),
@@ -55,23 +88,40 @@ def export_months(
         "date": pa.date32(),
         "datetime": pa.timestamp("us", tz="UTC"),
     }
-    written = []
-    with snapshot(database) as connection:
-        columns = fields(connection, selection.dataset)
-        schema = pa.schema(
-            [pa.field(c.name, kinds.get(c.type, pa.string())) for c in columns]
-        )
-        make_folder(folder)
-        for month in _months(connection, selection):
-            name = f"{selection.dataset.name}-{month.first:%Y-%m}.parquet"
-            count = 0
-            with replacing(folder / name) as file, pq.ParquetWriter(file, schema) as to:
-                for rows in _batches(connection, month, columns):
-                    values = [_column(c, v) for c, v in zip(columns, rows, strict=True)]
-                    to.write_table(pa.table(values, schema=schema))
-                    count += len(values[0])
-            written.append((folder / name, count))
-    return written
+    columns = fields(connection, selection.dataset)
+    schema = pa.schema(
+        [pa.field(c.name, kinds.get(c.type, pa.string())) for c in columns]
+    )
+    count = 0
+    with (
+        replacing(path, modified=modified) as file,
+        pq.ParquetWriter(file, schema) as to,
+    ):
+        for rows in _batches(connection, selection, columns):
+            values = [_column(c, v) for c, v in zip(columns, rows, strict=True)]
+            to.write_table(pa.table(values, schema=schema))
+            count += len(values[0])
+    with explained(path), path.open("rb") as file:
+        found = pq.ParquetFile(file).metadata.num_rows
+        file.seek(0)
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return Written(count, path.stat().st_size, digest), found
+
+
+def _arrow() -> tuple[Any, Any]:
+    try:
+        import pyarrow as pa  # noqa: PLC0415  an extra
+        import pyarrow.parquet as pq  # noqa: PLC0415
+    except ImportError:
+        raise ConfigError(
+            "Parquet needs pyarrow: install apex-pipeline[parquet]."
+        ) from None
+    return pa, pq
+
+
+def month_end(first: date) -> date:
+    """The last day of the month that begins then."""
+    return (first + timedelta(days=31)).replace(day=1) - timedelta(days=1)
 
 
 def _months(
@@ -79,11 +129,10 @@ def _months(
 ) -> Iterator[Selection]:
     """Split the selection into the months that have rows."""
     for (first,) in connection.execute(months_statement(selection)).fetchall():
-        last = (first + timedelta(days=31)).replace(day=1) - timedelta(days=1)
         yield replace(
             selection,
             first=max(first, selection.first or first),
-            last=min(last, selection.last or date.max),
+            last=min(month_end(first), selection.last or date.max),
         )
 
 

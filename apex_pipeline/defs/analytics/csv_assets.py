@@ -8,10 +8,11 @@ import dagster as dg
 
 from apex_pipeline.analytics.csv.export_audit import exporting
 from apex_pipeline.analytics.csv.export_folder import (
-    ExportedFile,
     export_files,
+    export_months_on_request,
     export_on_request,
 )
+from apex_pipeline.analytics.csv.exported_files import ExportedFile
 from apex_pipeline.analytics.csv.queries import DAILY_ROWS
 from apex_pipeline.analytics.rollups.history import totals
 from apex_pipeline.analytics.rollups.periods import DAILY, Periods
@@ -46,7 +47,7 @@ from apex_pipeline.errors import ApexError
 FILES_MATCH_ROLLUPS = dg.AssetCheckSpec(
     "files_match_rollups",
     asset=CSV_KEY,
-    description="Each file of this run, read back as CSV, has as many rows as the "
+    description="Each file of this run, read back, has as many rows as the "
     "database had when it was written.",
 )
 
@@ -89,7 +90,8 @@ _EXAMPLES = 5
     description="Rollups, history and forecast as CSV files in `APEX_EXPORT_DIR`, in the "
     "business time zone: `daily/` has one file per day, `weekly/` one per completed week "
     "(by its Monday), beside `history_30d.csv`, `_60d`, `_90d`, `forecast.csv` and "
-    "`forecast_totals.csv`. Each run writes the files of its days, the current files, and "
+    "`forecast_totals.csv`. With `APEX_EXPORT_FORMATS=csv,parquet`, `parquet/` has days and "
+    "weeks, one typed file a month. Each run writes the files of its days, the current files, and "
     "any file that is missing or older than its rollup.",
 )
 def campaign_csv_exports(
@@ -179,7 +181,7 @@ def _overview(files: Sequence[ExportedFile]) -> dict[str, Any]:
 
 def _shown_name(path: Path) -> str:
     """The name within the export folder; the folder's own name would make it too wide."""
-    inner = path.parent.name in {"daily", "weekly"}
+    inner = path.parent.name in {"daily", "weekly", "parquet"}
     return f"{path.parent.name}/{path.name}" if inner else path.name
 
 
@@ -204,36 +206,48 @@ def _check(files: Sequence[ExportedFile]) -> dg.AssetCheckResult:
 
 @dg.op(pool=ANALYSIS_POOL, config_schema=form_schema(ExportForm))
 def write_requested_csv(context: dg.OpExecutionContext, services: Services) -> None:
-    """Write one file to the folder `on_request`."""
+    """Write one file, or a folder of months, to the folder `on_request`."""
     try:
         settings = services.analysis_settings()
         form = ExportForm(**context.op_config)
-        selection = form.selection(settings)
+        selection, is_parquet = form.selection(settings), form.is_parquet
         author = author_of(context.run)
         with (
             services.open_database() as database,
             exporting(database, author, selection, "APEX_EXPORT_DIR") as ending,
         ):
-            path, written = export_on_request(
-                database, settings, selection, compress=form.compress
-            )
-            ending.counts["rows"] = written.rows
+            if is_parquet:
+                months = export_months_on_request(database, settings, selection)
+                facts = _months_facts(months)
+            else:
+                path, written = export_on_request(
+                    database, settings, selection, compress=form.compress
+                )
+                facts = {
+                    "path": dg.MetadataValue.path(path),
+                    "rows": written.rows,
+                    "bytes": written.size,
+                    "sha256": written.sha256,
+                }
+            ending.counts["rows"] = facts["rows"]
     except ApexError as error:
         raise dg.Failure(str(error), allow_retries=False) from None
-    context.add_output_metadata(
-        {
-            "path": dg.MetadataValue.path(path),
-            "rows": written.rows,
-            "bytes": written.size,
-            "sha256": written.sha256,
-        }
-    )
+    context.add_output_metadata(facts)
+
+
+def _months_facts(months: Sequence[tuple[Path, int]]) -> dict[str, Any]:
+    folder = {"path": dg.MetadataValue.path(months[0][0].parent)} if months else {}
+    return {
+        **folder,
+        "rows": sum(rows for _, rows in months),
+        "files": table(("file", "rows"), [(path.name, rows) for path, rows in months]),
+    }
 
 
 @dg.job(
     executor_def=dg.in_process_executor,
-    description="Writes one dataset as a CSV file to the folder on_request in "
-    "APEX_EXPORT_DIR, like `apex export`. Run it for a range, time zone or dataset that "
+    description="Writes one dataset as a CSV file, or as Parquet, to the folder on_request "
+    "in APEX_EXPORT_DIR, like `apex export`. Run it for a range, time zone or dataset that "
     "the nightly files do not cover.",
     tags=OPERATOR_TAGS | ANALYSIS_TAGS,
 )
