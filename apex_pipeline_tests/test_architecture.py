@@ -158,7 +158,7 @@ defs/operations: commands errors settings audit microsoft web_gate postgres
 definitions: redaction settings defs defs/quarantine defs/analytics defs/sync
     defs/alerts defs/reconcile defs/operations
 printable_text: redaction
-local: redaction errors settings web_gate monitoring/alerts provisioning monitoring
+local: redaction errors settings web_gate postgres monitoring/alerts provisioning monitoring
     monitoring/rules printable_text
 cli: redaction durations commands metrics errors settings audit web_gate quarantine
     postgres monitoring/alerts provisioning recording analytics/csv powerbi monitoring

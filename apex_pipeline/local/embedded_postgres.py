@@ -16,6 +16,7 @@ import subprocess
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import psycopg
 from psycopg import sql
@@ -30,15 +31,21 @@ from apex_pipeline.local.embedded_roles import (
     passwords,
 )
 from apex_pipeline.local.unprivileged import Quarters, find_quarters, home
+from apex_pipeline.postgres.loopback import guards
 
+_HOST = "127.0.0.1"
 _MAJOR_VERSION = "18"
 _USER = "apex"
 _PATIENCE_SECONDS = 5
 _SETTINGS = {
-    "listen_addresses": "127.0.0.1",
+    "listen_addresses": _HOST,
     "unix_socket_directories": "",
     # Dagster's storage opens a connection per query, from several processes.
     "max_connections": "200",
+    # For our own logins: an analyst who opens all the others holds nobody up.
+    "reserved_connections": "120",
+    # Nor does one fill the disk with what a sort spills to it.
+    "temp_file_limit": "8GB",
     "fsync": "on",
     "timezone": "UTC",
     "log_timezone": "UTC",
@@ -168,9 +175,8 @@ class EmbeddedPostgres:
 
         That is so while it starts, recovers from a crash, or has no free connection.
         """
-        url = self.url("postgres")
         try:
-            with psycopg.connect(url, connect_timeout=_PATIENCE_SECONDS) as connection:
+            with self._superuser("postgres", _PATIENCE_SECONDS) as connection:
                 connection.execute(f"SET statement_timeout = '{_PATIENCE_SECONDS}s'")
                 connection.execute("SELECT 1")
         except psycopg.OperationalError as error:
@@ -211,20 +217,31 @@ class EmbeddedPostgres:
         else:
             password = passwords(self._logins)[login]
         user = login or _USER
-        return f"postgresql://{user}:{password}@127.0.0.1:{self.port}/{database}"
+        return f"postgresql://{user}:{password}@{_HOST}:{self.port}/{database}"
+
+    def _superuser(
+        self, database: str, seconds: int | None = None
+    ) -> psycopg.Connection:
+        guarded: dict[str, Any] = {**guards({"host": _HOST}, psycopg.pq.version())}
+        return psycopg.connect(
+            self.url(database),
+            autocommit=True,
+            connect_timeout=seconds,
+            **guarded,
+        )
 
     def provide(self, databases: Iterable[OwnDatabase]) -> None:
         """Create databases and their logins, and give each to its owner."""
-        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+        with self._superuser("postgres") as connection:
             make_logins(connection, passwords(self._logins))
         for each in databases:
             self.create_database(each.name)
-            with psycopg.connect(self.url(each.name), autocommit=True) as connection:
+            with self._superuser(each.name) as connection:
                 hand_over(connection, each)
 
     def create_database(self, name: str) -> None:
         """Create a database unless it exists."""
-        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+        with self._superuser("postgres") as connection:
             found = connection.execute(
                 "SELECT FROM pg_database WHERE datname = %s", (name,)
             ).fetchone()

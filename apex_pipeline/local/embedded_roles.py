@@ -99,6 +99,8 @@ def make_logins(superuser: psycopg.Connection, logins: Mapping[str, str]) -> Non
     _run(superuser, "ALTER ROLE {} SET createrole_self_grant = 'set'", OWNER)
     for group in (*_GROUPS, *({ANALYST} & known)):
         _run(superuser, "GRANT {} TO {} WITH ADMIN TRUE, INHERIT FALSE", group, OWNER)
+    for login in LOGINS:
+        _run(superuser, "GRANT pg_use_reserved_connections TO {}", login)
     for login in _READS_ACTIVITY:
         _run(superuser, "GRANT pg_read_all_stats TO {}", login)
     superuser.execute("REVOKE ALL ON DATABASE postgres, template1 FROM PUBLIC")

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,10 +28,16 @@ def only_one(state: Path, url: str) -> Iterator[None]:
 
     Raises:
         AlreadyRunningError: Another process holds the lock.
-        ConfigError: The folder cannot be created or written to.
+        ConfigError: The folder cannot be created or written to, or every user may.
     """
     try:
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # They could put settings and programs of their own in place of ours.
+        if state.stat().st_mode & stat.S_IWOTH:
+            raise ConfigError(
+                f"Every user of this machine may write to {state}. Run `chmod o-w {state}`, "
+                "or choose another folder with APEX_STATE_DIR."
+            )
         opened = (state / _LOCK_FILE).open("a+")
     except OSError as error:
         raise ConfigError(

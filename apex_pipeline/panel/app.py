@@ -23,7 +23,7 @@ from apex_pipeline.analytics.rollups.history import HistoryDay
 from apex_pipeline.panel import api_documents, exposition, page_view, templating
 from apex_pipeline.panel.api_documents import Document
 from apex_pipeline.panel.cached_sources import Sources
-from apex_pipeline.panel.downloads import Downloads
+from apex_pipeline.panel.downloads import DAILY, HISTORY, Downloads, is_noted
 from apex_pipeline.panel.measurement import Latencies, Measured
 from apex_pipeline.panel.openapi import openapi
 from apex_pipeline.panel.parameters import (
@@ -204,7 +204,13 @@ def make_app(
             Middleware(RateLimit, buckets=Buckets(requests)),
             Middleware(GZipMiddleware, minimum_size=500, compresslevel=5),
             Middleware(Bounds),
-            Middleware(Gatekeeper, settings=settings, sessions=sessions),
+            Middleware(
+                Gatekeeper,
+                settings=settings,
+                sessions=sessions,
+                is_private=is_noted,
+                readers=settings.allowed_origins,
+            ),
         ],
         exception_handlers={
             HTTPException: _refuse,
@@ -226,8 +232,8 @@ def _routes(panel: Panel, sign_in: SignIn) -> list[BaseRoute]:
         Route("/api/kpis", panel.kpis),
         Route("/api/history", panel.history),
         Route("/api/forecast", panel.forecast),
-        Route("/api/rollups/daily.csv", downloads.daily),
-        Route("/api/history.csv", downloads.history),
+        Route(DAILY, downloads.daily),
+        Route(HISTORY, downloads.history),
         Route("/api/campaigns.csv", downloads.campaigns),
         *recording_routes(panel.sources.open_database, panel.sources.author),
         Route("/healthz", panel.healthz),

@@ -22,6 +22,7 @@ from sqlalchemy.exc import (
 from apex_pipeline.errors import ConfigError, DatabaseUnavailableError
 from apex_pipeline.postgres.connection_pool import ConnectionPool
 from apex_pipeline.postgres.lock_holders import find_holders
+from apex_pipeline.postgres.loopback import guards
 from apex_pipeline.postgres.postgres_errors import (
     connection_refused,
     is_worth_repeating,
@@ -98,6 +99,7 @@ class Database:
             # reads text as bytes.
             "client_encoding": "utf8",
             "application_name": application_name,
+            **guards(given, psycopg.pq.version()),
             **given,
         }
         self._pool = ConnectionPool(self.connect, wait_seconds=wait_seconds)

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import urlsplit
 
@@ -156,6 +156,7 @@ class Gatekeeper:
         sessions: Sessions | None,
         *,
         is_private: Callable[[str], bool] = lambda _: False,
+        readers: Collection[str] = (),
     ) -> None:
         """Wrap an application.
 
@@ -163,12 +164,14 @@ class Gatekeeper:
             app: The application.
             settings: The address that it listens on.
             sessions: Checks tokens and cookies; None to serve this machine only.
-            is_private: Whether another site's page must not even read a path.
+            is_private: Whether another site's page must not even request a path.
+            readers: Origins whose pages may, all the same.
         """
         self._app = app
         self._host = settings.host
         self._sessions = sessions
         self._is_private = is_private
+        self._readers = readers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or refuse with the reason."""
@@ -189,7 +192,8 @@ class Gatekeeper:
             return refusal(
                 421, "unknown_host", "Without a token, only localhost is served."
             )
-        if (is_change or self._is_private(scope["path"])) and _is_foreign(headers):
+        is_kept = self._is_private(scope["path"]) and not self._is_reader(headers)
+        if (is_change or is_kept) and _is_foreign(headers):
             return refusal(403, "other_site", "Another site's page may not do this.")
         if self._sessions is None or _is_open(scope["path"]):
             return None
@@ -201,6 +205,11 @@ class Gatekeeper:
         # A browser names the origin of a change. A client that does not is not the
         # browser in which the session was opened.
         return _without_origin() if is_change and "origin" not in headers else None
+
+    def _is_reader(self, headers: Headers) -> bool:
+        # A browser names the origin of what a page fetches, not of an image or a link.
+        origin = headers.get("origin")
+        return origin is not None and ("*" in self._readers or origin in self._readers)
 
     def _is_this_machine(self, headers: Headers) -> bool:
         try:

@@ -2,11 +2,12 @@
 
 import stat
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import psycopg
 import pytest
-from psycopg import errors
+from psycopg import conninfo, errors
 
 from apex_pipeline.local.embedded_postgres import EmbeddedPostgres
 from apex_pipeline.local.embedded_roles import (
@@ -130,7 +131,7 @@ def test_a_process_is_in_its_group_and_in_no_other(server, login, group):
         f" WHERE member = '{login}'::regrole ORDER BY 1",
     )
     also = [("pg_read_all_stats",)] if login == SYNC_LOGIN else []
-    assert found == [(group,), *also]
+    assert found == [(group,), *also, ("pg_use_reserved_connections",)]
 
 
 def test_the_owner_makes_logins_for_analysts_and_sees_what_they_see(server):
@@ -158,3 +159,26 @@ def test_the_passwords_are_kept_for_their_owner_alone(server, tmp_path: Path):
     urls = {server.url("apex", login) for login in LOGINS}
     assert len(urls) == len(LOGINS)
     assert urls == {server.url("apex", login) for login in LOGINS}
+
+
+def test_a_login_that_opens_every_connection_holds_no_process_up(server):
+    with ExitStack() as held, connect(server, "apex", OWNER) as owner:
+        owner.execute("CREATE ROLE eve LOGIN PASSWORD 'eve' IN ROLE apex_analyst")
+        url = conninfo.make_conninfo(server.url("apex"), user="eve", password="eve")
+        opened = 0
+        with suppress(psycopg.OperationalError):
+            while opened < 200:
+                held.enter_context(psycopg.connect(url))
+                opened += 1
+        assert 0 < opened < 100
+        for login in LOGINS:
+            database = "dagster" if login == DAGSTER_LOGIN else "apex"
+            connect(server, database, login).close()
+        owner.execute("DROP ROLE eve")
+
+
+def test_a_query_does_not_fill_the_disk(server):
+    with connect(server, "apex", SYNC_LOGIN) as connection:
+        assert connection.execute("SHOW temp_file_limit").fetchone() == ("8GB",)
+        with pytest.raises(errors.InsufficientPrivilege):
+            connection.execute("SET temp_file_limit = -1")

@@ -91,6 +91,15 @@ def test_a_taken_port_is_named_with_the_option_that_changes_it(tmp_path):
             run(tmp_path, port=port)
 
 
+def test_a_folder_to_which_every_user_may_write_is_refused(tmp_path):
+    tmp_path.chmod(0o777)
+    with (
+        pytest.raises(ConfigError, match="chmod o-w"),
+        only_one(tmp_path, "http://127.0.0.1:3000"),
+    ):
+        pytest.fail("it started there")
+
+
 def test_the_second_in_one_place_learns_of_the_first(tmp_path):
     with (
         only_one(tmp_path, "http://127.0.0.1:3000"),

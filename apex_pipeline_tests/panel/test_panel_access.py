@@ -150,6 +150,24 @@ def test_another_sites_page_changes_nothing(client, headers):
         assert answer.json()["error"] == "other_site"
 
 
+@pytest.mark.parametrize("path", ["/api/rollups/daily.csv", "/api/history.csv"])
+@pytest.mark.parametrize(
+    ("headers", "is_refused"),
+    [
+        ({"Sec-Fetch-Site": "cross-site"}, True),
+        ({"Sec-Fetch-Site": "same-site"}, True),
+        ({"Origin": "https://evil.example.com"}, True),
+        ({"Sec-Fetch-Site": "cross-site", "Origin": "https://ok.example.com"}, False),
+        ({"Sec-Fetch-Site": "same-origin"}, False),
+        ({}, False),
+    ],
+)
+def test_another_sites_page_makes_no_viewer_export(client, path, headers, is_refused):
+    """An image in it would leave an event in the audit trail, in the viewer's name."""
+    answer = client.get(path, headers=headers | bearer())
+    assert (answer.status_code == 403) is is_refused
+
+
 def test_a_cookie_changes_nothing_without_an_origin(client):
     sign_in(client)
     assert client.post("/api/kpis").status_code == 403

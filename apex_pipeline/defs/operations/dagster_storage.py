@@ -10,6 +10,7 @@ from typing import Any, Self
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import click
+import psycopg2
 from dagster._serdes import ConfigurableClassData
 from dagster_postgres import (
     DagsterPostgresStorage,
@@ -19,6 +20,7 @@ from dagster_postgres import (
 )
 from dagster_postgres.utils import create_pg_engine
 
+from apex_pipeline.postgres.loopback import guards
 from apex_pipeline.postgres.time_limits import TCP_LIMITS
 from apex_pipeline.settings import read_variable
 
@@ -81,13 +83,18 @@ class PostgresOfVariable(DagsterPostgresStorage):
 
 
 def _limited(url: str) -> str:
-    """The URL with a limit on how long a vanished server is waited for.
+    """The URL with a limit on how long a vanished server is waited for, and guarded.
 
     What the URL says itself counts. There is no `statement_timeout`: a pooler would
     refuse the connection for it, and a server that hangs does not keep it.
     """
     parts = urlsplit(url)
     given = parse_qsl(parts.query, keep_blank_values=True)
-    added = {"connect_timeout": _CONNECT_SECONDS, **TCP_LIMITS}
+    address = {"host": parts.hostname or "", **dict(given)}
+    added = {
+        "connect_timeout": _CONNECT_SECONDS,
+        **TCP_LIMITS,
+        **guards(address, psycopg2.__libpq_version__),
+    }
     missing = [pair for pair in added.items() if pair[0] not in dict(given)]
     return parts._replace(query=urlencode([*given, *missing])).geturl()

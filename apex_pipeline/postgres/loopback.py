@@ -1,0 +1,26 @@
+"""Keep passwords from a stranger on this machine who listens where Postgres did.
+
+Without TLS nothing tells who answers at a port. Whoever gets it while the server restarts
+could ask for the password in clear text; SCRAM proves the server first.
+"""
+
+from collections.abc import Mapping
+
+from apex_pipeline.settings import is_loopback
+
+_NO_CLEAR_TEXT = {"require_auth": "!password"}
+_FIRST_THAT_KNOWS_IT = 160_000
+_ENCRYPTED = {"require", "verify-ca", "verify-full"}
+
+
+def guards(parameters: Mapping[str, str], libpq_version: int) -> dict[str, str]:
+    """Parameters of libpq for this address; those of the operator go before them.
+
+    Args:
+        parameters: The address, by libpq's names.
+        libpq_version: Of the client library, such as 160003.
+    """
+    is_encrypted = parameters.get("sslmode") in _ENCRYPTED
+    if libpq_version < _FIRST_THAT_KNOWS_IT or is_encrypted:
+        return {}
+    return dict(_NO_CLEAR_TEXT) if is_loopback(parameters.get("host", "")) else {}

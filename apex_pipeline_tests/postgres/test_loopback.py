@@ -1,0 +1,106 @@
+"""Who listens where Postgres did learns no password."""
+
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+
+import pytest
+from dagster_postgres.utils import DagsterPostgresException
+
+from apex_pipeline.defs.operations.dagster_storage import PostgresOfVariable
+from apex_pipeline.errors import DatabaseError
+from apex_pipeline.postgres.database import Database
+from apex_pipeline.postgres.loopback import guards
+from apex_pipeline_tests.support.waiting import SECONDS
+
+_REQUESTS_OF_ENCRYPTION = {80877103, 80877104}
+_CLEAR_TEXT = b"R" + struct.pack("!II", 8, 3)
+
+
+class Impostor:
+    """Answers at a port as a Postgres that wants the password in clear text."""
+
+    def __init__(self, listening: socket.socket) -> None:
+        self._listening = listening
+        self.port = listening.getsockname()[1]
+        self.asked = threading.Event()
+        self.told = b""
+
+    def run(self) -> None:
+        while True:
+            try:
+                client, _ = self._listening.accept()
+            except OSError:
+                return
+            with client:
+                self._answer(client)
+
+    def _answer(self, client: socket.socket) -> None:
+        while head := client.recv(4):
+            (length,) = struct.unpack("!I", head)
+            (code,) = struct.unpack("!I", client.recv(length - 4)[:4])
+            if code not in _REQUESTS_OF_ENCRYPTION:
+                break
+            client.sendall(b"N")
+        client.sendall(_CLEAR_TEXT)
+        self.told += client.recv(1000)
+        self.asked.set()
+
+
+@pytest.fixture
+def impostor() -> Iterator[Impostor]:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        found = Impostor(listening)
+        thread = threading.Thread(target=found.run)
+        thread.start()
+        yield found
+        listening.shutdown(socket.SHUT_RDWR)
+        thread.join(SECONDS)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_no_password_is_sent_in_clear_text_on_this_machine(impostor, host):
+    url = f"postgresql://u:geheim-geheim@{host}:{impostor.port}/apex"
+    with (
+        Database(url, wait_seconds=0, application_name="tests") as database,
+        pytest.raises(DatabaseError, match="cleartext"),
+    ):
+        database.ask(lambda _: None)
+    assert impostor.asked.wait(SECONDS)
+    assert impostor.told == b""
+
+
+def test_the_operator_may_allow_it(impostor):
+    url = f"postgresql://u:geheim@127.0.0.1:{impostor.port}/apex?require_auth=password"
+    with (
+        Database(url, wait_seconds=0, application_name="tests") as database,
+        pytest.raises(DatabaseError),
+    ):
+        database.ask(lambda _: None)
+    assert impostor.asked.wait(SECONDS)
+    assert b"geheim" in impostor.told
+
+
+def test_dagsters_storage_sends_none_either(impostor, monkeypatch, caplog):
+    monkeypatch.setenv(
+        "DAGSTER_POSTGRES_URL", f"postgresql://u:geheim@127.0.0.1:{impostor.port}/d"
+    )
+    # It tries again for a while, but each attempt ends like the first.
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    with pytest.raises(DagsterPostgresException):
+        PostgresOfVariable.from_config_value(None, {})
+    assert "server requested a cleartext password" in caplog.text
+    assert impostor.told == b""
+
+
+@pytest.mark.parametrize(
+    ("parameters", "version"),
+    [
+        ({"host": "db.example.com"}, 180_000),
+        ({"host": "127.0.0.1", "sslmode": "verify-full"}, 180_000),
+        ({"host": "127.0.0.1"}, 150_000),
+    ],
+)
+def test_elsewhere_and_with_an_old_library_nothing_changes(parameters, version):
+    assert guards(parameters, version) == {}
