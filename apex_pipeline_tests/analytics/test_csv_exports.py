@@ -181,6 +181,22 @@ def test_a_day_whose_runs_are_gone_loses_its_file(database, database_url, settin
     assert not daily(LAST) & present(settings)
 
 
+def test_a_new_name_of_a_campaign_is_in_every_file(database, database_url, settings):
+    export(database, settings)
+    campaign = read(settings, f"daily/{FIRST}.csv")[0]["campaign_id"]
+    for name in ("Spring sale", "Summer sale"):
+        execute(
+            database_url,
+            f"INSERT INTO campaign_name VALUES ('{campaign}', '{name}') "
+            f"ON CONFLICT (campaign_id) DO UPDATE SET name = excluded.name",
+        )
+        written = daily(*ALL_DAYS) | weekly(*ALL_WEEKS) | CURRENT
+        assert export(database, settings) == written
+        (row,) = read(settings, f"daily/{FIRST}.csv")
+        assert row["campaign_name"] == name
+    assert export(database, settings) == daily(LAST) | CURRENT
+
+
 def test_today_is_marked_as_not_complete(database, database_url, settings):
     insert(database_url, [metric(datetime.now(UTC) - timedelta(seconds=1))])
     here = datetime.now(ZoneInfo(ZONE)).date()

@@ -12,13 +12,14 @@ Everything is in the business time zone, so no sum counts a run twice. A file
 of a day or week says by its time of modification when its rollup was computed. So what
 is missing or out of date is seen by looking, and made again with whatever else is made:
 a day that was late, a week that was computed since, a file or a folder that somebody
-deleted.
+deleted. Where a campaign has another name than `schema.json` knows of, all are.
 """
 
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,11 @@ from apex_pipeline.analytics.csv.queries import (
     Selection,
     count_statement,
 )
-from apex_pipeline.analytics.csv.table_schema import package
+from apex_pipeline.analytics.csv.table_schema import (
+    described_names,
+    names_digest,
+    package,
+)
 from apex_pipeline.analytics.rollups.periods import DAILY, WEEKLY, Grain, Periods
 from apex_pipeline.errors import ApexError
 from apex_pipeline.postgres.database import Database
@@ -109,20 +114,24 @@ def export_files(
         ApexError: A day has no rollup, or the file system refuses.
         DatabaseError: One of its kinds.
     """
+    description = settings.export_dir / "schema.json"
     with snapshot(database) as connection:
+        # It is written last, so it has the names of the files that are there.
+        renamed = described_names(description) != names_digest(connection)
+        find = partial(_labelled, connection, settings, renamed=renamed)
         wanted = [
-            *_labelled(connection, settings, DAILY_ROWS, DAILY, days.labels()),
-            *_labelled(connection, settings, WEEKLY_ROWS, WEEKLY, ()),
+            *find(DAILY_ROWS, DAILY, days.labels()),
+            *find(WEEKLY_ROWS, WEEKLY, ()),
             *_current(settings),
         ]
         make_folder(settings.export_dir)
         for dataset in _COMPUTED_AT:
             make_folder(settings.export_dir / dataset.name)
         files = [_export(connection, one) for one in wanted]
-        with replacing(settings.export_dir / "schema.json") as file:
-            file.write(package(connection, _PATHS, settings.time_zone))
         if settings.export_parquet:
-            files += _export_parquet(connection, settings)
+            files += _export_parquet(connection, settings, renamed=renamed)
+        with replacing(description) as file:
+            file.write(package(connection, _PATHS, settings.time_zone))
     logger.info("%d files written to %s", len(files), settings.export_dir)
     return files
 
@@ -214,6 +223,8 @@ def _labelled(
     dataset: Dataset,
     grain: Grain,
     always: Sequence[date],
+    *,
+    renamed: bool,
 ) -> list[_Wanted]:
     zone = settings.time_zone
     computed = _computed(connection, zone, dataset, grain)
@@ -234,7 +245,7 @@ def _labelled(
             if modified is not None:
                 with explained(path):
                     path.unlink(missing_ok=True)
-        elif label in asked_for or modified != computed_at:
+        elif renamed or label in asked_for or modified != computed_at:
             selection = Selection(dataset, zone, label, label)
             wanted.append(_Wanted(path, selection, label, computed_at))
     return wanted
@@ -279,7 +290,7 @@ def _export(connection: psycopg.Connection[Any], wanted: _Wanted) -> ExportedFil
 
 
 def _export_parquet(
-    connection: psycopg.Connection[Any], settings: AnalysisSettings
+    connection: psycopg.Connection[Any], settings: AnalysisSettings, *, renamed: bool
 ) -> list[ExportedFile]:
     """Write the months that are out of date, by the time of their newest rollup."""
     zone, folder = settings.time_zone, settings.export_dir / "parquet"
@@ -295,7 +306,7 @@ def _export_parquet(
             if not any(has_rows for _, has_rows in labels):
                 with explained(path):
                     path.unlink(missing_ok=True)
-            elif _modified(path) != newest:
+            elif renamed or _modified(path) != newest:
                 selection = Selection(dataset, zone, first, month_end(first))
                 written, found = write_month(connection, selection, path, newest)
                 wanted = count(connection, count_statement(selection))

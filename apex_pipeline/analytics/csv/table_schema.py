@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -25,6 +26,13 @@ _TYPES = {
     "date": "date",
     "timestamptz": "datetime",
 }
+
+
+_NAMES = b"""
+    SELECT coalesce(md5(string_agg(
+        md5(campaign_id) || md5(name), '' ORDER BY campaign_id COLLATE "C"
+    )), 'none') FROM campaign_name
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +69,21 @@ def fields(connection: psycopg.Connection[Any], dataset: Dataset) -> list[Field]
     return [found[name] for name in dataset.columns or found if name in found]
 
 
+def names_digest(connection: psycopg.Connection[Any]) -> str:
+    """A text that is another once a campaign has another name."""
+    row = connection.execute(_NAMES).fetchone()
+    return str(row[0]) if row else ""
+
+
+def described_names(path: Path) -> str | None:
+    """The digest that a description holds; None where there is none to read."""
+    try:
+        found = json.loads(path.read_bytes())["campaign_names"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return str(found)
+
+
 def package(
     connection: psycopg.Connection[Any], paths: Mapping[Dataset, str], zone: str
 ) -> bytes:
@@ -77,6 +100,7 @@ def package(
     described = {
         "name": "apex-campaign-metrics",
         "time_zone": zone,
+        "campaign_names": names_digest(connection),
         "resources": [
             {
                 "name": dataset.name,
