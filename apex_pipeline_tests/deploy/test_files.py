@@ -11,6 +11,7 @@ import yaml
 from jsonschema import Draft7Validator
 
 from apex_pipeline.emulator.instance import CLIENT_ID, TENANT_ID
+from apex_pipeline.monitoring import code_server
 from apex_pipeline.settings import FILE_SUFFIX, VARIABLES
 
 ROOT = Path(__file__).parents[2]
@@ -69,6 +70,13 @@ def test_each_process_is_a_role_of_the_image():
     for service in OURS.values():
         (role,) = service["command"]
         assert re.search(rf"^  {role}\)", entrypoint, re.MULTILINE)
+
+
+def test_a_code_server_s_container_is_well_while_it_serves_definitions():
+    """As under `apex up`; Dagster's own check asks only whether it answers."""
+    entrypoint = (DEPLOY / "entrypoint").read_text()
+    (check,) = re.findall(r"python3 -m (apex_pipeline\.\S+) 127.0.0.1:4000", entrypoint)
+    assert check == code_server.__name__
 
 
 def test_the_demo_names_the_emulator_s_own_application():

@@ -38,7 +38,7 @@ def delay(network: FaultyNetwork) -> None:
 
 
 def trickle(network: FaultyNetwork) -> None:
-    network.bytes_per_second = 200_000
+    network.bytes_per_second = 50_000
 
 
 def cut(network: FaultyNetwork) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Coroutine
 from typing import Any, Self
 
 _PIECE = 16_384
+_DROP_SECONDS = 0.01
 # Closing with this sends a reset, as a peer that has lost the connection does.
 _RESET = struct.pack("ii", 1, 0)
 
@@ -154,11 +155,15 @@ class FaultyNetwork:
     async def _trickle(
         self, piece: bytes, writer: asyncio.StreamWriter, flows: asyncio.Event
     ) -> None:
-        for byte in piece:
-            await asyncio.sleep(1 / (self.bytes_per_second or math.inf))
+        while piece:
+            speed = self.bytes_per_second or math.inf
+            # Drops that are not too small: each costs a turn of the loop.
+            drop = max(int(min(speed * _DROP_SECONDS, len(piece))), 1)
+            await asyncio.sleep(drop / speed)
             await flows.wait()
-            writer.write(bytes([byte]))
+            writer.write(piece[:drop])
             await writer.drain()
+            piece = piece[drop:]
 
     async def _reset(self) -> None:
         for writer in list(self._writers):
