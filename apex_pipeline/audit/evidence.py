@@ -130,14 +130,13 @@ def _write_events(
 def _events(
     connection: Connection, first: date, last: date
 ) -> Iterator[dict[str, Json]]:
-    streaming = connection.execution_options(
-        stream_results=True, max_row_buffer=_ROWS_AT_ONCE
-    )
+    # Of this statement alone; options of the connection would stay.
+    options = {"stream_results": True, "max_row_buffer": _ROWS_AT_ONCE}
     values = {
         "first": first.isoformat(),
         "end": (last + timedelta(days=1)).isoformat(),
     }
-    for row in streaming.exec_driver_sql(_RANGE, values):
+    for row in connection.exec_driver_sql(_RANGE, values, execution_options=options):
         yield shown(row)
 
 
