@@ -18,6 +18,7 @@ from apex_pipeline.defs.operations import (
     audit_asset,
     audit_listing_job,
     inspection_jobs,
+    lineage_sensor,
     provisioning_jobs,
     purge_event_log,
     recording_job,
@@ -30,7 +31,7 @@ from apex_pipeline.defs.services import Services
 from apex_pipeline.defs.sync import arrival_sensor, schedules, sync_assets
 from apex_pipeline.defs.sync.sync_job import sync_campaign_metrics
 from apex_pipeline.defs.sync_specs import CAMPAIGN_METRICS
-from apex_pipeline.settings import read_secrets
+from apex_pipeline.settings import LINEAGE_VARIABLE, read_secrets, read_variable
 
 
 @dg.definitions
@@ -87,9 +88,16 @@ def defs() -> dg.Definitions:
             rollup_sensors.remake_late_days,
             alert_sensors.alert_on_failure,
             alert_sensors.watch_sync_health,
+            *_lineage(),
         ],
         # Also for Dagster's implicit jobs. A step takes half a second to start instead of
         # six, and there is nothing to isolate one from another.
         executor=dg.in_process_executor,
         resources={"services": Services(), "definitions": defs},
     )
+
+
+def _lineage() -> list[dg.SensorDefinition]:
+    """The sensor that sends lineage, if it is to go anywhere."""
+    is_wanted = read_variable(os.environ, LINEAGE_VARIABLE)
+    return [lineage_sensor.send_lineage] if is_wanted else []

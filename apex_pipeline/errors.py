@@ -7,6 +7,7 @@ ApexError
 │   └── MalformedRecordError it is not even JSON
 ├── RecordConflictError      the same id stands for other values already
 ├── SystemicRejectionError   Dataverse refuses most rows for one cause; mend the cause
+├── LineageError             the receiver of lineage took none; it is sent again
 ├── NoProgressError          a run had work, tried, and achieved nothing; says why
 ├── DatabaseError
 │   ├── DatabaseUnavailableError   Postgres did not answer in time
@@ -92,6 +93,10 @@ class SystemicRejectionError(ApexError):
 
 class NoProgressError(ApexError):
     """A run had work, tried it, and achieved nothing."""
+
+
+class LineageError(ApexError):
+    """The receiver of lineage did not take an event; it is sent again."""
 
 
 class DatabaseError(ApexError):

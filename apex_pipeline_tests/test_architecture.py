@@ -116,6 +116,7 @@ settings: redaction errors
 audit: durations errors settings
 microsoft: errors settings
 web_gate: errors settings
+lineage: errors settings
 quarantine: metrics errors
 dataverse: errors settings microsoft
 postgres: redaction column_types metrics errors settings audit quarantine
@@ -151,8 +152,8 @@ defs/sync: metrics errors settings audit dataverse postgres sync command_options
 defs/alerts: errors settings monitoring/alerts command_options defs defs/quarantine
     monitoring/rules defs/sync
 defs/reconcile: errors dataverse reconcile command_options defs defs/sync
-defs/operations: commands errors settings audit microsoft web_gate postgres
-    monitoring/alerts provisioning recording monitoring command_options defs
+defs/operations: redaction commands errors settings audit microsoft web_gate lineage
+    postgres monitoring/alerts provisioning recording monitoring command_options defs
     defs/quarantine monitoring/doctor panel monitoring/rules report defs/sync
     defs/alerts defs/reconcile
 definitions: redaction settings defs defs/quarantine defs/analytics defs/sync

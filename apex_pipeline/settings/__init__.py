@@ -63,6 +63,11 @@ from apex_pipeline.settings.endpoints import (
     token_cache_path,
     wants_local,
 )
+from apex_pipeline.settings.lineage import (
+    LINEAGE_VARIABLE,
+    LineageSettings,
+    load_lineage_settings,
+)
 from apex_pipeline.settings.origins import normal_origin
 from apex_pipeline.settings.panel_access import (
     DEFAULT_PANEL_HOST,
@@ -71,6 +76,7 @@ from apex_pipeline.settings.panel_access import (
     is_loopback,
     load_panel_settings,
 )
+from apex_pipeline.settings.postgres_url import read_postgres_url
 from apex_pipeline.settings.problems import check_settings, find_mistakes
 from apex_pipeline.settings.secret_parts import secret_parts
 from apex_pipeline.settings.tenant import (
@@ -108,6 +114,7 @@ __all__ = [
     "EMBEDDED",
     "EMULATOR",
     "FILE_SUFFIX",
+    "LINEAGE_VARIABLE",
     "LOCATION_VARIABLE",
     "NO_TENANT",
     "PAGES",
@@ -125,6 +132,7 @@ __all__ = [
     "Credential",
     "DataverseSettings",
     "Encryption",
+    "LineageSettings",
     "MailSettings",
     "PanelSettings",
     "Settings",
@@ -148,6 +156,7 @@ __all__ = [
     "load_database_url",
     "load_dataverse",
     "load_journal_name",
+    "load_lineage_settings",
     "load_noted_end",
     "load_panel_settings",
     "load_settings",
@@ -157,6 +166,7 @@ __all__ = [
     "parse_interval",
     "parse_tenant",
     "project_dir",
+    "read_postgres_url",
     "read_secrets",
     "read_tenant",
     "read_tenants",

@@ -269,6 +269,19 @@ VARIABLES = (
         "under `apex up`: its own UI",
     ),
     Variable(
+        "OPENLINEAGE_URL",
+        "Analysis",
+        "a receiver of [OpenLineage](../deploy-observability.md#openlineage) events; "
+        "needs the extra `lineage`",
+        "no lineage is sent",
+    ),
+    Variable(
+        "OPENLINEAGE_API_KEY",
+        "Analysis",
+        "the key that the receiver asks for",
+        is_secret=True,
+    ),
+    Variable(
         "APEX_EXPORT_DIR",
         "Analysis",
         "folder of the CSV files; those of a tenant are in `tenants/TENANT` below it",

@@ -46,6 +46,8 @@ WHOLE = REAL | {
     "APEX_AUDIT_NOTICE": "off",
     "APEX_TSA_URL": "https://tsa.example",
     "APEX_TSA_CERTIFICATES": __file__,
+    "OPENLINEAGE_URL": "https://lineage.example",
+    "OPENLINEAGE_API_KEY": "a-key-of-the-receiver",
     "APEX_RECORD_DIR": "/tmp/inbox",
     "APEX_STATE_DIR": "/tmp/state",
 }
@@ -61,6 +63,7 @@ LOADERS: tuple[Callable[[dict[str, str]], object], ...] = (
     settings.load_analysis_settings,
     settings.load_panel_settings,
     settings.load_audit_settings,
+    settings.load_lineage_settings,
     process_author,
     settings.find_mistakes,
     settings.state_dir,
