@@ -34,6 +34,7 @@ WHOLE = REAL | {
     "APEX_SYNC_ON_ARRIVAL": "15s",
     "APEX_DAGSTER_URL": "https://dagster.example",
     "APEX_EXPORT_DIR": "/tmp",
+    "APEX_EXPORT_FORMATS": "csv",
     "APEX_TIME_ZONE": "Europe/Berlin",
     "APEX_HISTORY_START": "2024-11-01",
     "APEX_SLO_P95_MS": "60000",
