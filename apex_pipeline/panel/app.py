@@ -30,6 +30,7 @@ from apex_pipeline.panel.parameters import (
     DAYS,
     HISTORY_DAYS,
     LIMIT,
+    ZONE,
     InvalidParameterError,
 )
 from apex_pipeline.panel.record_endpoint import RECORDING_OPENAPI, recording_routes
@@ -121,7 +122,8 @@ class Panel:
     async def history(self, request: Request) -> Response:
         """`GET /api/history`."""
         days = DAYS.read(request.query_params)
-        reading = await self.sources.history(days)
+        zone = ZONE.read(request.query_params, self.sources.time_zones())
+        reading = await self.sources.history(days, zone)
         return _answer(request, api_documents.history_document(reading))
 
     async def forecast(self, request: Request) -> Response:

@@ -32,7 +32,7 @@ from apex_pipeline.monitoring.status import Status, read_status
 from apex_pipeline.panel.cache import Reading, Shared, Timing
 from apex_pipeline.panel.dataverse_reads import DEADLINE_SECONDS, Window, read_recent
 from apex_pipeline.panel.kpis import Comparison
-from apex_pipeline.panel.parameters import HISTORY_DAYS, MOST_RECENT
+from apex_pipeline.panel.parameters import MOST_RECENT
 from apex_pipeline.postgres import run_ledger
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.run_ledger import Totals
@@ -138,18 +138,22 @@ class Sources:
             tier: _from_dataverse(self._recent_reader(tier), timings.dataverse)
             for tier in RECENT_TIERS
         }
-        self._history = {
-            days: _from_postgres(self._history_reader(days), timings.history)
-            for days in HISTORY_DAYS
-        }
+        self._history: dict[tuple[int, str | None], Shared[History]] = {}
+        self._history_timing = timings.history
 
     async def recent(self, limit: int) -> Reading[Recent]:
         """The newest records, at least *limit* of them if there are that many."""
         return await self._recent[next(t for t in RECENT_TIERS if t >= limit)].get()
 
-    async def history(self, days: int) -> Reading[History]:
-        """The last whole days, one of `HISTORY_DAYS`."""
-        return await self._history[days].get()
+    async def history(self, days: int, zone: str | None = None) -> Reading[History]:
+        """The last whole days, one of `parameters.HISTORY_DAYS`.
+
+        Of one of `time_zones`; of the business's where none is given.
+        """
+        if (days, zone) not in self._history:
+            read = self._history_reader(days, zone)
+            self._history[days, zone] = _from_postgres(read, self._history_timing)
+        return await self._history[days, zone].get()
 
     def write_daily(self, sink: Sink, credential: str | None) -> Written:
         """Write all daily rollups of the business's time zone as CSV; blocks.
@@ -194,11 +198,15 @@ class Sources:
 
     def time_zone(self) -> str:
         """The business's time zone; UTC where the configuration is wrong."""
+        return self.time_zones()[-1]
+
+    def time_zones(self) -> tuple[str, ...]:
+        """Those that rollups are made for; the business's is the last."""
         try:
-            return load_analysis_settings(self._environment).time_zone
+            return load_analysis_settings(self._environment).time_zones
         except ConfigError:
             # Whatever needs the rest of it reports what is wrong.
-            return "UTC"
+            return ("UTC",)
 
     async def close(self) -> None:
         """Cancel running reads, and close both connections."""
@@ -279,9 +287,11 @@ class Sources:
         found = await asyncio.to_thread(lambda: outlook(self.open_database(), zone))
         return CostOutlook(zone, found)
 
-    def _history_reader(self, days: int) -> Callable[[], Awaitable[History]]:
+    def _history_reader(
+        self, days: int, asked: str | None
+    ) -> Callable[[], Awaitable[History]]:
         async def read() -> History:
-            zone = load_analysis_settings(self._environment).time_zone
+            zone = asked or load_analysis_settings(self._environment).time_zone
             as_of = datetime.now(UTC)
             found = await asyncio.to_thread(
                 lambda: history.history(self.open_database(), days, zone)

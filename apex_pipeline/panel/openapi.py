@@ -5,7 +5,13 @@ from typing import Any
 
 from apex_pipeline import __version__
 from apex_pipeline.panel.api_schemas import Schema, schemas
-from apex_pipeline.panel.parameters import DAYS, LIMIT, WholeNumberParameter
+from apex_pipeline.panel.parameters import (
+    DAYS,
+    LIMIT,
+    ZONE,
+    Parameter,
+    WholeNumberParameter,
+)
 from apex_pipeline.web_gate.gatekeeping import COOKIE, HEALTH
 
 _JSON = "application/json"
@@ -71,7 +77,7 @@ def _paths() -> Schema:
             also={"502": "Kpis", "503": "Kpis"},
         ),
         "/api/history": _get(
-            "Last whole days", "History", [DAYS], failures=("400", "503")
+            "Last whole days", "History", [DAYS, ZONE], failures=("400", "503")
         ),
         "/api/forecast": _get(
             "Forecast of the daily cost", "Forecast", failures=("503",)
@@ -94,7 +100,7 @@ def _paths() -> Schema:
 def _get(
     summary: str,
     schema: str,
-    parameters: Sequence[WholeNumberParameter] = (),
+    parameters: Sequence[Parameter] = (),
     *,
     failures: Sequence[str] = (),
     also: Mapping[str, str] | None = None,

@@ -1,5 +1,6 @@
 """The API's query parameters: validation and description in one place."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,9 +68,47 @@ class WholeNumberParameter:
         return f"a whole number from {self.minimum} to {self.maximum}"
 
 
+@dataclass(frozen=True, slots=True)
+class ZoneParameter:
+    """One of the time zones that rollups are made for."""
+
+    name: str
+    description: str
+
+    def read(self, query: QueryParams, zones: Sequence[str]) -> str | None:
+        """The value in the query; None where there is none.
+
+        Raises:
+            InvalidParameterError: The parameter is repeated, or no rollups are made for
+                its zone.
+        """
+        given = query.getlist(self.name)
+        if not given:
+            return None
+        if len(given) > 1 or given[0] not in zones:
+            raise InvalidParameterError(
+                f"{self.name} must be {' or '.join(zones)}, once: rollups are made for no "
+                "other."
+            )
+        return given[0]
+
+    def schema(self) -> dict[str, Any]:
+        """The parameter as OpenAPI describes it."""
+        return {
+            "name": self.name,
+            "in": "query",
+            "description": self.description,
+            "required": False,
+            "schema": {"type": "string"},
+        }
+
+
+Parameter = WholeNumberParameter | ZoneParameter
+
 LIMIT = WholeNumberParameter(
     "limit", "Number of records, newest first.", default=50, maximum=MOST_RECENT
 )
 DAYS = WholeNumberParameter(
     "days", "Number of whole days.", default=30, choices=HISTORY_DAYS
 )
+ZONE = ZoneParameter("zone", "UTC, or the business time zone, which is the default.")

@@ -5,7 +5,7 @@ import json
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from io import StringIO
 from uuid import uuid4
 
@@ -14,6 +14,8 @@ import psycopg
 import pytest
 
 from apex_pipeline.analytics.forecast.cost_forecast import train
+from apex_pipeline.analytics.rollups.periods import DAILY, Periods
+from apex_pipeline.analytics.rollups.refresh import refresh
 from apex_pipeline.emulator import ServedEmulator
 from apex_pipeline.panel.cache import Timing
 from apex_pipeline.panel.cached_sources import Timings
@@ -38,6 +40,7 @@ from apex_pipeline_tests.support.panel_server import (
     reads,
     served,
 )
+from apex_pipeline_tests.support.rollup_reference import metric
 from apex_pipeline_tests.support.waiting import SECONDS, wait_until
 
 SAMPLE = re.compile(
@@ -155,6 +158,33 @@ def test_parameters_that_are_none_are_named(panel):
         answer = panel.get(f"/api/history?days={days}")
         assert answer.status_code == 400
         assert answer.json()["message"] == "days must be one of 30, 60, 90, once."
+
+
+def test_the_history_is_told_in_each_time_zone_that_is_computed_and_in_no_other(
+    database_url, variables
+):
+    """A run late in the evening of UTC belongs to the next day in Berlin."""
+    now = datetime.now(UTC)
+    day = now.date() - timedelta(days=3)
+    late = datetime(day.year, day.month, day.day, 23, 30, tzinfo=UTC)
+    insert(database_url, [metric(late)])
+    zones = {"APEX_TIME_ZONE": "Europe/Berlin"}
+    with Database(database_url, application_name="tests") as database:
+        periods = Periods(DAILY, now.date() - timedelta(days=40), now.date())
+        refresh(database, load_analysis_settings(zones), periods)
+    with served(variables | zones) as url:
+
+        def ran_on(query):
+            told = httpx.get(f"{url}/api/history?days=30{query}").json()
+            return told["time_zone"], [d["day"] for d in told["days"] if d["runs"]]
+
+        berlin = ("Europe/Berlin", [str(day + timedelta(days=1))])
+        assert ran_on("") == ran_on("&zone=Europe/Berlin") == berlin
+        assert ran_on("&zone=UTC") == ("UTC", [str(day)])
+        for zone in ("America/New_York", "", "UTC&zone=UTC"):
+            answer = httpx.get(f"{url}/api/history?zone={zone}")
+            assert answer.status_code == 400
+            assert "zone must be UTC or Europe/Berlin" in answer.json()["message"]
 
 
 def test_without_configuration_the_api_says_what_to_set(database_url, tmp_path):
