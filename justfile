@@ -36,6 +36,14 @@ docs:
 reference:
     .venv/bin/python -m apex_pipeline_tests.support.reference_pages
 
+# Build sdist, wheel, bill of materials and sums into dist/: the same bytes each time.
+release:
+    rm -rf dist
+    .venv/bin/hatchling build -d dist
+    .venv/bin/cyclonedx-py requirements deploy/requirements.txt --pyproject pyproject.toml \
+        --output-reproducible --of JSON -o dist/apex-pipeline.cdx.json
+    cd dist && sha256sum * > SHA256SUMS
+
 # Pin what the images install, with hashes, after a change of constraints.txt
 image-requirements:
     just pin requirements.txt --extra emulator
