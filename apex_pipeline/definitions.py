@@ -4,7 +4,7 @@ import os
 
 import dagster as dg
 
-from apex_pipeline import redaction
+from apex_pipeline import log_lines, redaction
 from apex_pipeline.defs.alerts import alert_jobs, alert_sensors
 from apex_pipeline.defs.analytics import (
     csv_assets,
@@ -27,6 +27,7 @@ from apex_pipeline.defs.operations import (
 from apex_pipeline.defs.quarantine import quarantine_job
 from apex_pipeline.defs.reconcile import reconciliation
 from apex_pipeline.defs.redacted_errors import redact_recorded_errors
+from apex_pipeline.defs.run_logs import write_runs_as_json
 from apex_pipeline.defs.services import Services
 from apex_pipeline.defs.sync import arrival_sensor, schedules, sync_assets
 from apex_pipeline.defs.sync.sync_job import sync_campaign_metrics
@@ -41,6 +42,9 @@ def defs() -> dg.Definitions:
     read_secrets(os.environ)
     redaction.install()
     redact_recorded_errors()
+    if log_lines.is_json(os.environ):
+        log_lines.install(os.environ)
+        write_runs_as_json()
     return dg.Definitions(
         assets=[
             CAMPAIGN_METRICS,

@@ -84,6 +84,7 @@ def _prepare(command: str, tenant: str | None, tenants_path: Path | None) -> Non
     if command == "emulator":
         # It stands alone: it reads no settings and has a log of its own.
         return
+    from apex_pipeline import log_lines  # noqa: PLC0415  as above
     from apex_pipeline.settings.tenant import load_tenant  # noqa: PLC0415  as above
     from apex_pipeline.settings.variables import read_secrets  # noqa: PLC0415  as above
 
@@ -97,5 +98,5 @@ def _prepare(command: str, tenant: str | None, tenants_path: Path | None) -> Non
     redaction.install()
     os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "yes")
     # Hide library warnings, such as the one that Dagster logs for each connection retry.
-    logging.basicConfig(format="%(levelname)s %(message)s", level=logging.ERROR)
+    log_lines.install(os.environ, level=logging.ERROR)
     logging.getLogger("apex_pipeline").setLevel(logging.WARNING)

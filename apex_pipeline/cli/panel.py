@@ -4,7 +4,7 @@ import os
 
 import click
 
-from apex_pipeline.cli.terminal import say
+from apex_pipeline.cli.terminal import announce
 from apex_pipeline.panel.app import make_app
 from apex_pipeline.panel.cached_sources import Sources
 from apex_pipeline.settings import load_analysis_settings, load_panel_settings
@@ -34,5 +34,5 @@ def panel(*, host: str | None, port: int | None, fd: int | None) -> None:
     serve(
         app,
         listen(settings, fd),
-        listening=lambda: say(f"The panel is at {settings.url}"),
+        listening=lambda: announce(f"The panel is at {settings.url}"),
     )

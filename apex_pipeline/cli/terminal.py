@@ -5,14 +5,19 @@ as they are; a terminal would obey them.
 """
 
 import io
+import logging
+import os
 import sys
 from codecs import getincrementaldecoder
 from typing import BinaryIO
 
 import click
 
+from apex_pipeline import log_lines
 from apex_pipeline.printable_text import printable
 from apex_pipeline.redaction import redact
+
+logger = logging.getLogger(__name__)
 
 
 def say(text: str = "", *, err: bool = False) -> None:
@@ -20,6 +25,19 @@ def say(text: str = "", *, err: bool = False) -> None:
     stream = sys.stderr if err else sys.stdout
     is_terminal = stream is not None and stream.isatty()
     click.echo(printable(text) if is_terminal else redact(text), err=err)
+
+
+def announce(text: str, *, level: int = logging.INFO) -> None:
+    """Say what goes on in a process that serves: in its log, if that is for a collector.
+
+    Raises:
+        ConfigError: APEX_LOG_FORMAT is malformed.
+    """
+    if log_lines.is_json(os.environ):
+        logger.setLevel(logging.INFO)
+        logger.log(level, text)
+    else:
+        say(text, err=level > logging.INFO)
 
 
 class TerminalBytes:

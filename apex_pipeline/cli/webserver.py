@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from apex_pipeline.cli.terminal import say
+from apex_pipeline.cli.terminal import announce
 from apex_pipeline.defs.operations.webserver import behind_the_gate, dagster_ui
 from apex_pipeline.settings import load_panel_settings
 from apex_pipeline.web_gate.serving import listen, serve
@@ -56,6 +56,6 @@ def webserver(
         serve(
             behind_the_gate(ui, settings, own_secret=own),
             listen(settings, fd),
-            listening=lambda: say(f"The Dagster UI is at {settings.url}"),
+            listening=lambda: announce(f"The Dagster UI is at {settings.url}"),
             ws="websockets-sansio",
         )

@@ -129,7 +129,8 @@ def code_server(services: Services) -> Child:
         command=lambda: [
             # Not `code-server start`: the process behind its proxy ends after it was
             # suspended for 30 s, and the proxy keeps running without it.
-            *(sys.executable, "-m", "dagster", "api", "grpc"),
+            *(sys.executable, "-m", "apex_pipeline.dagster_program"),
+            *("dagster", "api", "grpc"),
             *("-m", "apex_pipeline.definitions", "-d", str(home)),
             *("--socket", str(services.code_socket)),
             *("--location-name", services.tenant.location),
@@ -181,7 +182,8 @@ def daemon(instance: Instance) -> Child:
         nonlocal started
         started = time.time()
         workspace = str(instance.home / "workspace.yaml")
-        return [sys.executable, "-m", "dagster._daemon", "run", "-w", workspace]
+        program = [sys.executable, "-m", "apex_pipeline.dagster_program"]
+        return [*program, "dagster._daemon", "run", "-w", workspace]
 
     return Child(
         name=DAEMON,

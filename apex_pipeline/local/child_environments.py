@@ -39,6 +39,7 @@ _PANEL = {
         "APEX_CA_BUNDLE",
         "APEX_STATE_DIR",
         "APEX_TENANT",
+        "APEX_LOG_FORMAT",
         "APEX_CLIENT_SECRET_EXPIRES_ON",
     ),
     *("APEX_PANEL_TOKEN", "APEX_PANEL_CORS", "APEX_TIME_ZONE", "APEX_HISTORY_START"),
@@ -71,7 +72,7 @@ def of_dagster(
     prefixes = (
         _DAGSTER_PREFIXES if own_storage else _DAGSTER_PREFIXES + _POSTGRES_PREFIXES
     )
-    return _allowed(given, also, prefixes)
+    return _allowed(given, {*also, "APEX_LOG_FORMAT"}, prefixes)
 
 
 def of_the_panel(given: Mapping[str, str]) -> dict[str, str]:
@@ -82,7 +83,7 @@ def of_the_panel(given: Mapping[str, str]) -> dict[str, str]:
 
 def of_the_demo(given: Mapping[str, str]) -> dict[str, str]:
     """What the demo writer needs, which writes into the embedded Postgres."""
-    return _allowed(given, {"DATABASE_URL"}, ())
+    return _allowed(given, {"DATABASE_URL", "APEX_TENANT", "APEX_LOG_FORMAT"}, ())
 
 
 def _allowed(

@@ -24,7 +24,7 @@ from uuid import UUID
 
 import psycopg
 
-from apex_pipeline import redaction
+from apex_pipeline import log_lines, redaction
 from apex_pipeline.local.graphql_client import start_sync
 from apex_pipeline.settings import read_secrets
 
@@ -272,7 +272,7 @@ def _uuid(rng: random.Random) -> UUID:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    log_lines.install(os.environ, level=logging.INFO)
     read_secrets(os.environ)
     redaction.install()
     ui_url, secret_file, location = sys.argv[1:]

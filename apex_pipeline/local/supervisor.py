@@ -38,6 +38,10 @@ _FILES_SECONDS = 1.0
 _SUSPENDED_SECONDS = 5.0
 
 
+def _started(_: str) -> str:
+    return f"--- started {datetime.now(UTC):%Y-%m-%d %H:%M:%S}Z\n"
+
+
 class StartError(ApexError):
     """A child did not start; the text contains the end of its log."""
 
@@ -104,6 +108,7 @@ class Supervisor:
         logs: Path,
         record: Path,
         report: Callable[[str], None],
+        heading: Callable[[str], str] = _started,
         pause_seconds: float = 0.5,
         check_seconds: float = 10.0,
     ) -> None:
@@ -113,6 +118,7 @@ class Supervisor:
             logs: Folder of one log file per child.
             record: File with the ids of the running children.
             report: Receives one line per message for the user.
+            heading: Makes the first line of the log of a child that starts.
             pause_seconds: Pause before a child that died is restarted; it doubles with
                 each death within a minute of the start.
             check_seconds: How often to check a child that is ready.
@@ -122,6 +128,7 @@ class Supervisor:
         self._check_seconds = check_seconds
         self._record = record
         self._report = report
+        self._heading = heading
         self._marker = secrets.token_hex(16)
         self.on_death: Callable[[str, str], None] = lambda name, how: None  # noqa: ARG005  named for the caller
         self.on_return: Callable[[str], None] = lambda name: None  # noqa: ARG005  likewise
@@ -230,7 +237,7 @@ class Supervisor:
     ) -> subprocess.Popen[bytes]:
         become = [sys.executable, "-I", "-S", child_program.__file__]
         stop_signal = watched.child.stop_signal
-        heading = f"--- started {datetime.now(UTC):%Y-%m-%d %H:%M:%S}Z\n"
+        heading = self._heading(watched.child.name)
         with ExitStack() as stack:
             inherited = -1
             if watched.child.listener is not None:

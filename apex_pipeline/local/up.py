@@ -28,6 +28,7 @@ from apex_pipeline.local.watching import (
     ending_helpers,
     obeying_signals,
 )
+from apex_pipeline.log_lines import started_line
 from apex_pipeline.printable_text import printable
 from apex_pipeline.provisioning.databases import provision_database
 from apex_pipeline.settings import (
@@ -92,7 +93,12 @@ def run_up(
         stack.enter_context(ending_helpers())
         ports = stack.enter_context(HeldPorts())
         supervisor = stack.enter_context(
-            Supervisor(logs=state / "logs", record=state / "processes.json", report=say)
+            Supervisor(
+                logs=state / "logs",
+                record=state / "processes.json",
+                report=say,
+                heading=partial(started_line, environment),
+            )
         )
         watch = Watch(supervisor, asked_to_stop, say)
         services = (

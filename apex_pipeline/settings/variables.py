@@ -364,6 +364,12 @@ VARIABLES = (
         "`inbox` in `APEX_STATE_DIR`",
     ),
     Variable(
+        "APEX_LOG_FORMAT",
+        "Machine",
+        "`json` for one JSON object a line; `text` for people",
+        "`text`",
+    ),
+    Variable(
         "APEX_STATE_DIR",
         "Machine",
         "local state: embedded Postgres, emulator, token cache; that of a tenant is in "

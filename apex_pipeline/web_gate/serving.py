@@ -22,6 +22,7 @@ from apex_pipeline.web_gate.listener import (
     inherited_listener,
     open_listener,
 )
+from apex_pipeline.web_gate.request_ids import RequestIds
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ def make_server(
     """A server that does not name its software and ignores headers about the client."""
     return uvicorn.Server(
         uvicorn.Config(
-            app,
+            RequestIds(app),
             lifespan="on",
             http=BoundedConnection,
             h11_max_incomplete_event_size=HEAD_BYTES,

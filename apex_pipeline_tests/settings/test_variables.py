@@ -50,6 +50,7 @@ WHOLE = REAL | {
     "OPENLINEAGE_URL": "https://lineage.example",
     "OPENLINEAGE_API_KEY": "a-key-of-the-receiver",
     "APEX_RECORD_DIR": "/tmp/inbox",
+    "APEX_LOG_FORMAT": "json",
     "APEX_STATE_DIR": "/tmp/state",
 }
 LOADERS: tuple[Callable[[dict[str, str]], object], ...] = (

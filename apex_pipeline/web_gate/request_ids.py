@@ -1,0 +1,35 @@
+"""A name for each request, in the log and in the answer."""
+
+from uuid import uuid4
+
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from apex_pipeline.log_lines import REQUEST_ID
+
+HEADER = "X-Request-ID"
+
+
+class RequestIds:
+    """Names each request; what a client sends under this name is not believed."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, with the name in the headers."""
+        if scope["type"] not in {"http", "websocket"}:
+            await self._app(scope, receive, send)
+            return
+        name = uuid4().hex
+
+        async def named(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)[HEADER] = name
+            await send(message)
+
+        token = REQUEST_ID.set(name)
+        try:
+            await self._app(scope, receive, named)
+        finally:
+            REQUEST_ID.reset(token)

@@ -1,0 +1,159 @@
+"""What processes write to their logs, as text and as JSON."""
+
+import asyncio
+import io
+import json
+import logging
+import os
+import subprocess
+import sys
+
+import dagster as dg
+import httpx
+import pytest
+from dagster import _loggers as of_dagster
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+
+from apex_pipeline.defs.run_logs import write_runs_as_json
+from apex_pipeline.errors import ConfigError
+from apex_pipeline.log_lines import JsonLines, is_json, started_line
+from apex_pipeline.web_gate.request_ids import HEADER, RequestIds
+from apex_pipeline_tests.support.panel_server import served
+
+KEYS = {"time", "level", "logger", "message", "tenant", "run_id", "request_id"}
+
+_SCRIPT = """
+import logging, logging.config, os, sys, warnings
+from apex_pipeline import log_lines, redaction
+from apex_pipeline.settings import read_secrets
+read_secrets(os.environ)
+redaction.install()
+log_lines.install(os.environ)
+logging.getLogger("apex_pipeline.x").warning("several\\nlines with %s", "arguments")
+logging.config.dictConfig({
+    "version": 1, "disable_existing_loggers": False,
+    "formatters": {"coloured": {"format": "%(message)s in colour"}},
+    "handlers": {"h": {"class": "logging.StreamHandler", "formatter": "coloured"}},
+    "loggers": {"of_a_program": {"handlers": ["h"], "propagate": False}},
+})
+logging.getLogger("of_a_program").warning("configured later")
+try:
+    raise ValueError(os.environ["APEX_PANEL_TOKEN"])
+except ValueError:
+    logging.getLogger("apex_pipeline.x").exception("caught")
+warnings.warn("a warning")
+raise RuntimeError("the end")
+"""
+
+
+def lines(**variables: str) -> list[str]:
+    """What a process that logs in many ways writes."""
+    done = subprocess.run(
+        [sys.executable, "-c", _SCRIPT],
+        env={**os.environ, "APEX_PANEL_TOKEN": "sentinel-of-this-test", **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "sentinel-of-this-test" not in done.stderr
+    return done.stderr.splitlines()
+
+
+def test_every_line_is_one_object_with_the_same_keys_whoever_logs():
+    found = [
+        json.loads(line) for line in lines(APEX_LOG_FORMAT="json", APEX_TENANT="a")
+    ]
+    texts = [each["message"].split(":")[0] for each in found]
+    assert texts[:3] == ["several\nlines with arguments", "configured later", "caught"]
+    assert found[-1]["message"] == "the process ends with an error"
+    assert "RuntimeError: the end" in found[-1]["exception"]
+    assert "ValueError: ***" in found[2]["exception"]
+    for each in found:
+        assert each.keys() >= KEYS
+        assert each["tenant"] == "a"
+        assert each["time"].endswith("+00:00")
+    assert [each["level"] for each in found[:3]] == ["warning", "warning", "error"]
+
+
+def test_without_the_variable_the_lines_are_for_people_and_name_the_tenant():
+    assert lines(APEX_LOG_FORMAT="")[0] == "WARNING several"
+    assert lines(APEX_LOG_FORMAT="text", APEX_TENANT="a")[0] == "WARNING [a] several"
+
+
+def test_another_format_is_refused():
+    with pytest.raises(ConfigError, match="APEX_LOG_FORMAT must be one of text, json"):
+        is_json({"APEX_LOG_FORMAT": "yaml"})
+
+
+def test_the_log_of_a_supervised_process_begins_with_a_line_of_the_same_kind():
+    told = json.loads(started_line({"APEX_LOG_FORMAT": "json"}, "panel of acme"))
+    assert told.keys() >= KEYS
+    assert (told["message"], told["tenant"]) == ("started panel of acme", "acme")
+    assert started_line({}, "panel").startswith("--- started ")
+
+
+def test_each_answer_of_the_panel_has_an_id_of_its_own_that_no_client_chooses():
+    with served({}) as url, httpx.Client(base_url=url) as client:
+        chosen = {HEADER: "chosen by a client"}
+        ids = [client.get("/healthz", headers=chosen).headers[HEADER] for _ in "12"]
+    assert len({*ids}) == 2
+    assert "chosen by a client" not in ids
+
+
+class Written(logging.Handler):
+    """Keeps what would be written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[dict[str, str]] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(json.loads(JsonLines("").format(record)))
+
+
+def test_a_line_that_is_written_while_a_request_is_answered_has_its_id():
+    logger, written = logging.getLogger("apex_pipeline.x"), Written()
+
+    def work(_: Request) -> PlainTextResponse:
+        logger.warning("while answering")
+        return PlainTextResponse("")
+
+    async def ask() -> str:
+        app = RequestIds(Starlette(routes=[Route("/", work)]))
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport) as client:
+            answer = await client.get("http://panel.example/")
+        return answer.headers[HEADER]
+
+    logger.addHandler(written)
+    name = asyncio.run(ask())
+    logger.removeHandler(written)
+    assert [line["request_id"] for line in written.lines] == [name]
+
+
+def test_a_line_of_a_run_has_its_id(monkeypatch):
+    """Both Dagster's own lines and ours."""
+    monkeypatch.setenv("APEX_LOG_FORMAT", "json")
+    monkeypatch.setattr(JsonLines, "run_id", None)
+    plain = of_dagster.colored_console_logger
+    monkeypatch.setattr(of_dagster, "colored_console_logger", plain)
+    write_runs_as_json()
+
+    @dg.op
+    def work(context: dg.OpExecutionContext) -> None:
+        context.log.info("from the op")
+
+    @dg.job
+    def job() -> None:
+        work()
+
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    result = job.execute_in_process()
+    found = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert any("from the op" in each["message"] for each in found)
+    assert {each["run_id"] for each in found} == {result.run_id}
