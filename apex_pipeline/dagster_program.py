@@ -16,8 +16,7 @@ def main() -> None:
     """Become the program."""
     read_secrets(os.environ)
     redaction.install()
-    if log_lines.is_json(os.environ):
-        log_lines.install(os.environ)
+    log_lines.install(os.environ, level=None)
     module = sys.argv.pop(1)
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 

@@ -42,8 +42,8 @@ def defs() -> dg.Definitions:
     read_secrets(os.environ)
     redaction.install()
     redact_recorded_errors()
+    log_lines.install(os.environ, level=None)
     if log_lines.is_json(os.environ):
-        log_lines.install(os.environ)
         write_runs_as_json()
     return dg.Definitions(
         assets=[

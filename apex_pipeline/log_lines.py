@@ -71,12 +71,15 @@ def is_json(environment: Mapping[str, str]) -> bool:
     return chosen == "json"
 
 
-def install(environment: Mapping[str, str], *, level: int = logging.WARNING) -> None:
+def install(
+    environment: Mapping[str, str], *, level: int | None = logging.WARNING
+) -> None:
     """Write this process's log as configured, from now on.
 
     Args:
         environment: Format and tenant.
-        level: For loggers that have none.
+        level: For loggers that have none; None in a program that adds handlers of its
+            own, which would write each line twice.
 
     Raises:
         ConfigError: A variable is malformed.
@@ -84,10 +87,13 @@ def install(environment: Mapping[str, str], *, level: int = logging.WARNING) -> 
     tenant = load_tenant(environment).name
     if not is_json(environment):
         whose = f"[{tenant}] " if tenant else ""
-        logging.basicConfig(format=f"%(levelname)s {whose}%(message)s", level=level)
+        if level is not None:
+            text = f"%(levelname)s {whose}%(message)s"
+            logging.basicConfig(format=text, level=level)
         return
     lines = JsonLines(tenant)
-    logging.basicConfig(level=level)
+    if level is not None:
+        logging.basicConfig(level=level)
     for handler in _handlers():
         handler.setFormatter(lines)
 
