@@ -88,9 +88,9 @@ def pytest_terminal_summary(
     """Say what was left out, and how to run it."""
     if "not slow" in config.option.markexpr:
         terminalreporter.write_line(
-            "Left out: tests that take long, and those that break what the pipeline "
-            "stands on. Run them with: pytest -m 'slow or browser' and "
-            "pytest -n 4 --dist loadfile -m chaos"
+            "Left out: tests that take long, those that break what the pipeline stands "
+            "on, and those of the image. Run them with: pytest -m 'slow or browser', "
+            "pytest -n 4 --dist loadfile -m chaos, and .ci/containers"
         )
 
 

@@ -25,6 +25,7 @@ from apex_pipeline.errors import ApexError, ConfigError
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.settings import load_analysis_settings
 from apex_pipeline_tests.support.csv_reading import rows
+from apex_pipeline_tests.support.dagster_storage import NO_OUTPUT_KEPT
 from apex_pipeline_tests.support.ends import execute, insert, query
 from apex_pipeline_tests.support.rollup_reference import metric, mondays
 
@@ -432,7 +433,7 @@ def variables(monkeypatch, database, database_url, settings):
 
 @pytest.fixture(scope="module")
 def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.instance_for_test() as found:
+    with dg.instance_for_test(NO_OUTPUT_KEPT) as found:
         yield found
 
 

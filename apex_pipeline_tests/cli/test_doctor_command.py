@@ -48,14 +48,17 @@ def beat(instance, at):
         instance.add_daemon_heartbeat(DaemonHeartbeat(at, kind, "test"))
 
 
-def state_of(status):
+def origin_of(name):
     target = LoadableTargetOrigin(module_name="apex_pipeline.definitions")
     location = ManagedGrpcPythonEnvCodeLocationOrigin(target, "apex_pipeline")
-    origin = RemoteInstigatorOrigin(
-        RemoteRepositoryOrigin(location, "__repository__"), dagster_health.SCHEDULE
+    return RemoteInstigatorOrigin(
+        RemoteRepositoryOrigin(location, "__repository__"), name
     )
+
+
+def state_of(status):
     return InstigatorState(
-        origin,
+        origin_of(dagster_health.SCHEDULE),
         InstigatorType.SCHEDULE,
         status,
         ScheduleInstigatorData("*/5 * * * *", time.time()),
@@ -92,6 +95,19 @@ def test_a_daemon_that_stops_and_starts_again(instance):
     assert re.search(r"SENSOR \(1\d\d s ago\)", lines(instance)[0].measured)
     beat(instance, time.time())
     assert lines(instance)[0].state is State.OK
+
+
+def test_a_schedule_whose_first_tick_is_to_come_is_no_fault(instance):
+    beat(instance, time.time())
+    instance.add_instigator_state(
+        InstigatorState(
+            origin_of("watch_sync_health"),
+            InstigatorType.SENSOR,
+            InstigatorStatus.DECLARED_IN_CODE,
+        )
+    )
+    found = lines(instance)[1]
+    assert (found.state, found.measured) == (State.WARNING, "has not ticked yet")
 
 
 def test_a_schedule_that_is_switched_off_stalls_or_fails(instance):

@@ -31,6 +31,7 @@ from apex_pipeline.defs.services import Services
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.run_ledger import RunRecord, RunStatus
 from apex_pipeline_tests.support.cost_series import weekly
+from apex_pipeline_tests.support.dagster_storage import NO_OUTPUT_KEPT
 from apex_pipeline_tests.support.ends import insert, query
 from apex_pipeline_tests.support.rollup_reference import metric
 
@@ -64,7 +65,7 @@ def variables(monkeypatch, database_url, tmp_path):
 @pytest.fixture(scope="module")
 def instance() -> Iterator[dg.DagsterInstance]:
     """One for all: no test looks at what another has left in it."""
-    with dg.instance_for_test() as found:
+    with dg.instance_for_test(NO_OUTPUT_KEPT) as found:
         yield found
 
 

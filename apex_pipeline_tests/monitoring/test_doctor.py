@@ -111,7 +111,9 @@ def now():
 
 
 def alive(_: Mapping[str, str]) -> Instance:
-    return Instance({"SCHEDULER": now(), "SENSOR": now()}, False, now(), None, GOOD)
+    return Instance(
+        {"SCHEDULER": now(), "SENSOR": now()}, False, True, now(), None, GOOD
+    )
 
 
 GOOD = Setup(
@@ -140,7 +142,7 @@ GOOD = Setup(
     ],
 )
 def test_an_instance_that_lacks_one_of_our_settings_is_red(change, told):
-    instance = Instance({}, False, None, None, replace(GOOD, **change))
+    instance = Instance({}, False, True, None, None, replace(GOOD, **change))
     found = dagster_health.settings(instance)
     assert found.state is State.FAILED
     assert told in found.measured
@@ -188,7 +190,7 @@ def test_after_provisioning_all_is_well_and_nothing_was_changed(
 ):
     lines = doctor()
     assert well(lines), [line for line in lines.values() if line.state != State.OK]
-    assert len(lines) == 34
+    assert len(lines) == 35
     assert all(line.measured and line.target for line in lines.values())
     assert all_writes(emulator) == []
     assert relay.envelopes == []

@@ -13,6 +13,14 @@ from apex_pipeline.postgres import migrations
 
 _TEMPLATE = "dagster_tables"
 
+NO_OUTPUT_KEPT: dict[str, object] = {
+    "compute_logs": {
+        "module": "dagster._core.storage.noop_compute_log_manager",
+        "class": "NoOpComputeLogManager",
+    }
+}
+"""As in our `dagster.yaml`. Otherwise each step starts four processes for its output."""
+
 
 @pytest.fixture(scope="session")
 def dagster_database(postgres: EmbeddedPostgres) -> str:
@@ -40,4 +48,4 @@ def dagster_storage(
 
 def stored_at(url: str) -> dict[str, object]:
     """The settings of an instance whose storage is there."""
-    return {"storage": {"postgres": {"postgres_url": url}}}
+    return NO_OUTPUT_KEPT | {"storage": {"postgres": {"postgres_url": url}}}

@@ -75,6 +75,7 @@ def read_instance(instance: DagsterInstance) -> Instance:
             for kind in instance.get_required_daemon_types()
         },
         is_stopped=None if state is None else state.status is InstigatorStatus.STOPPED,
+        is_known=any(map(is_our_instigator, instance.all_instigator_state())),
         tick_at=None if tick is None else _instant(tick.timestamp),
         tick_error=_tick_error(tick),
         setup=_setup(instance),

@@ -58,8 +58,9 @@ class Instance:
     Attributes:
         heartbeats: Kind of each required daemon to its last heartbeat,
             timezone-aware; None if it has never run.
-        is_stopped: Whether the schedule is switched off; None if no daemon has seen
-            the schedule yet.
+        is_stopped: Whether the schedule is switched off; None if no daemon has let it
+            tick yet.
+        is_known: Whether a daemon has seen our code location.
         tick_at: The schedule's last tick, timezone-aware; None if there is none.
         tick_error: Error message of that tick.
         setup: Configuration of the instance.
@@ -67,6 +68,7 @@ class Instance:
 
     heartbeats: Mapping[str, datetime | None]
     is_stopped: bool | None
+    is_known: bool
     tick_at: datetime | None
     tick_error: str | None
     setup: Setup
@@ -167,6 +169,11 @@ def schedule(instance: Instance | None, now: datetime) -> Finding:
     """Check that the schedule is on and ticks; requires a live daemon."""
     if instance is None:
         return warning("no Dagster instance is configured here", NO_INSTANCE)
+    if instance.is_stopped is None and instance.is_known:
+        return warning(
+            "has not ticked yet",
+            "Wait until five minutes after the daemon's first start.",
+        )
     if instance.is_stopped is None:
         return failed(
             "the daemon does not know it",

@@ -1,5 +1,6 @@
 """The health watch: observe every problem that does not fail a run."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -134,7 +135,9 @@ def _look_at_ends(
 
 def _room(environment: Mapping[str, str]) -> list[Observation]:
     places = {"state folder": state_dir(environment)}
-    if home := read_variable(environment, "DAGSTER_HOME"):
+    home = read_variable(environment, "DAGSTER_HOME")
+    # In a container it may hold dagster.yaml alone; what nobody writes to does not fill.
+    if home and os.access(home, os.W_OK):
         places["DAGSTER_HOME"] = Path(home)
     # Report each file system only once.
     devices = {_device(place): name for name, place in reversed(places.items())}
