@@ -79,10 +79,12 @@ def profiles(bench: Bench, effort: Effort, tell: Tell) -> str:
 
 
 def sizes(bench: Bench, effort: Effort, tell: Tell) -> str:
-    """What the client costs."""
+    """Few rows and many, and what the client costs."""
     lines = tables.size_table(bench, effort, tell)
     aim = "Aim: at most 4 CPU seconds for 100 000 rows.\n"
-    return "\n".join([f"## Cost of the client\n\n{aim}", *lines])
+    return "\n".join(
+        [f"## Few rows and many, and the cost of the client\n\n{aim}", *lines]
+    )
 
 
 def faults(bench: Bench, effort: Effort, tell: Tell) -> str:

@@ -11,12 +11,14 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
 import psycopg
+from psycopg import sql
 
 from apex_pipeline.emulator import ServedEmulator
 from apex_pipeline.local.embedded_postgres import EmbeddedPostgres
@@ -27,6 +29,7 @@ from benchmarks.modelled_service import SECRET, Speed, modelled_service
 NODE_CLIENT = "dynamics-web-api@2.5.0"
 _HERE = Path(__file__).parent
 _TIMEOUT_SECONDS = 600
+_MIGRATED = "migrated"
 _SECONDS_APART = 1.0
 """`Retry-After` is a whole number of seconds, so a request within the first second after a
 429 ignores it, whatever its value."""
@@ -97,14 +100,17 @@ class Bench:
     postgres: EmbeddedPostgres
     folder: Path
     node: Path | None
-    _serial: list[int] = field(default_factory=lambda: [0])
+    _numbers: Iterator[int] = field(default_factory=count)
 
     def database(self) -> str:
         """A new database with our schema and no rows."""
-        self._serial[0] += 1
-        name = f"bench_{self._serial[0]}"
-        self.postgres.create_database(name)
-        migrations.apply(self.postgres.url(name))
+        name = f"bench_{next(self._numbers)}"
+        with psycopg.connect(self.postgres.url("postgres"), autocommit=True) as admin:
+            admin.execute(
+                sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
+                    sql.Identifier(name), sql.Identifier(_MIGRATED)
+                )
+            )
         return self.postgres.url(name)
 
 
@@ -116,6 +122,8 @@ def bench() -> Iterator[Bench]:
         server = EmbeddedPostgres(folder / "postgres", settings={"fsync": "off"})
         server.start()
         try:
+            server.create_database(_MIGRATED)
+            migrations.apply(server.url(_MIGRATED))
             yield Bench(server, folder, _node(folder / "node"))
         finally:
             server.stop()
