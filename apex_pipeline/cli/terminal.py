@@ -13,7 +13,6 @@ from typing import BinaryIO
 
 import click
 
-from apex_pipeline import log_lines
 from apex_pipeline.printable_text import printable
 from apex_pipeline.redaction import redact
 
@@ -33,6 +32,9 @@ def announce(text: str, *, level: int = logging.INFO) -> None:
     Raises:
         ConfigError: APEX_LOG_FORMAT is malformed.
     """
+    # The emulator's command loads this module, but none of the settings.
+    from apex_pipeline import log_lines  # noqa: PLC0415  it reads them
+
     if log_lines.is_json(os.environ):
         logger.setLevel(logging.INFO)
         logger.log(level, text)
