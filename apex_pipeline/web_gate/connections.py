@@ -5,6 +5,7 @@ from typing import Any, cast
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 HEAD_SECONDS = 10.0
 """Time within which a request's whole head must arrive."""
@@ -52,25 +53,30 @@ class BoundedConnection(H11Protocol):
         self._forget_head()
         super().connection_lost(exc)
 
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        """Become a WebSocket; one that is not open in time is closed.
+
+        uvicorn leaves a request unanswered that asks for an upgrade and is malformed.
+        """
+        try:
+            super().handle_websocket_upgrade(event)
+        finally:
+            self.loop.call_later(HEAD_SECONDS, _end_unless_open, self.transport)
+
     def is_idle(self) -> bool:
         """Whether no request of this connection is being answered."""
         return self.conn.their_state is h11.IDLE
 
     def _has_room(self) -> bool:
         others = [
-            cast("BoundedConnection", each)
+            cast("Connection", each)
             for each in self.connections
             if each is not self and not each.transport.is_closing()
         ]
-        same = [each for each in others if each.address == self.address]
+        same = [each for each in others if _address(each) == _address(self)]
         return _make_room(same, MOST_OF_ONE_ADDRESS) and _make_room(
             others, MOST_CONNECTIONS
         )
-
-    @property
-    def address(self) -> str | None:
-        """The client's address; None if the system does not provide it."""
-        return self.client[0] if self.client else None
 
     def _await_head(self) -> None:
         if self._late is None:
@@ -83,11 +89,32 @@ class BoundedConnection(H11Protocol):
             self._late = None
 
 
-def _make_room(connections: list[BoundedConnection], most: int) -> bool:
-    """Whether one more connection fits, if necessary by closing an idle one."""
+Connection = BoundedConnection | WebSocketsSansIOProtocol
+"""What `serving.make_server` makes of a connection."""
+
+
+def _address(connection: Connection) -> str | None:
+    """The client's address; None if the system does not provide it."""
+    return connection.client[0] if connection.client else None
+
+
+def _end_unless_open(transport: asyncio.Transport) -> None:
+    if not getattr(transport.get_protocol(), "handshake_complete", False):
+        transport.abort()
+
+
+def _make_room(connections: list[Connection], most: int) -> bool:
+    """Whether one more connection fits, if necessary by closing an idle one.
+
+    WebSockets are among them; they are never idle.
+    """
     if len(connections) < most:
         return True
-    idle = [each for each in connections if each.is_idle()]
+    idle = [
+        each
+        for each in connections
+        if isinstance(each, BoundedConnection) and each.is_idle()
+    ]
     if not idle:
         return False
     min(idle, key=lambda each: each.waits_since).transport.abort()

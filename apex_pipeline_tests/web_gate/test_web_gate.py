@@ -252,6 +252,30 @@ def test_a_head_without_end_is_not_taken_into_memory(opened):
             time.sleep(0.001)
 
 
+def test_an_open_websocket_costs_other_viewers_nothing(opened):
+    with connect(
+        opened.replace("http", "ws") + "/graphql",
+        subprotocols=[Subprotocol("graphql-ws")],
+    ):
+        for _ in range(3):
+            assert httpx.get(f"{opened}/server_info", timeout=30).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "more", ["Content-Length: 5", "Transfer-Encoding: chunked", f"X: {'a' * 20_000}"]
+)
+def test_an_upgrade_that_comes_to_nothing_is_closed(opened, monkeypatch, more):
+    monkeypatch.setattr(connections, "HEAD_SECONDS", 0.3)
+    host, _, port = opened.removeprefix("http://").partition(":")
+    with socket.create_connection((host, int(port)), timeout=30) as found:
+        found.sendall(
+            f"GET /graphql HTTP/1.1\r\nHost: {host}:{port}\r\nUpgrade: websocket\r\n"
+            f"Connection: Upgrade\r\n{more}\r\n\r\n".encode()
+        )
+        assert httpx.get(f"{opened}/server_info", timeout=30).status_code == 200
+        wait_until(lambda: is_closed(found))
+
+
 def test_two_hundred_slow_clients_cost_other_viewers_nothing(opened):
     slow = [half_sent(opened) for _ in range(200)]
     try:
