@@ -113,8 +113,8 @@ emulator:
 metrics: column_types
 errors: redaction
 settings: redaction errors
-audit: durations errors settings
-microsoft: errors settings
+audit: redaction durations errors settings
+microsoft: redaction errors settings
 log_lines: redaction errors settings
 web_gate: errors settings log_lines
 lineage: errors settings
@@ -135,7 +135,8 @@ monitoring: errors settings audit microsoft quarantine postgres monitoring/alert
 reconcile: column_types metrics errors settings audit quarantine dataverse postgres sync
 command_options: errors settings quarantine dataverse postgres recording analytics/csv
     sync reconcile
-defs: redaction metrics errors settings log_lines audit postgres monitoring command_options
+defs: redaction metrics errors settings audit log_lines postgres monitoring
+    command_options
 defs/quarantine: errors quarantine postgres command_options defs
 defs/analytics: errors settings audit postgres analytics/rollups analytics/csv
     analytics/forecast analytics/charts command_options defs
@@ -161,13 +162,12 @@ dagster_program: redaction settings log_lines
 definitions: redaction settings log_lines defs defs/quarantine defs/analytics defs/sync
     defs/alerts defs/reconcile defs/operations
 printable_text: redaction
-local: redaction errors settings log_lines web_gate postgres monitoring/alerts provisioning
-    monitoring
-    monitoring/rules printable_text
-cli: redaction durations commands metrics errors settings log_lines audit web_gate quarantine
-    postgres monitoring/alerts provisioning recording analytics/csv powerbi monitoring
-    reconcile command_options defs/quarantine monitoring/doctor panel monitoring/rules
-    report defs/operations definitions printable_text local
+local: redaction errors settings log_lines web_gate postgres monitoring/alerts
+    provisioning monitoring monitoring/rules printable_text
+cli: redaction durations commands metrics errors settings audit log_lines web_gate
+    quarantine postgres monitoring/alerts provisioning recording analytics/csv powerbi
+    monitoring reconcile command_options defs/quarantine monitoring/doctor panel
+    monitoring/rules report defs/operations definitions printable_text local
 """
 # Each room, and the rooms that it may import from; the lowest first.
 

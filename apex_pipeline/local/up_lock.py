@@ -33,7 +33,13 @@ def only_one(state: Path, url: str) -> Iterator[None]:
     try:
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
         # They could put settings and programs of their own in place of ours.
-        if state.stat().st_mode & stat.S_IWOTH:
+        found = state.stat()
+        if found.st_uid != os.geteuid():
+            raise ConfigError(
+                f"{state} belongs to another user of this machine. Choose a folder of "
+                "your own with APEX_STATE_DIR."
+            )
+        if found.st_mode & stat.S_IWOTH:
             raise ConfigError(
                 f"Every user of this machine may write to {state}. Run `chmod o-w {state}`, "
                 "or choose another folder with APEX_STATE_DIR."

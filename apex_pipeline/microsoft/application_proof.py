@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from apex_pipeline.errors import ConfigError
+from apex_pipeline.redaction import OURS
 from apex_pipeline.settings import Credential
 
 
@@ -42,4 +43,5 @@ def read_assertion(path: Path) -> str:
         ) from error
     if not token:
         raise ConfigError(f"The workload identity's token in {path} is empty.")
+    OURS.remember(token)
     return token

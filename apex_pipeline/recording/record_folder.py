@@ -8,7 +8,12 @@ from pathlib import Path
 from apex_pipeline.errors import ConfigError
 
 
-def file_within(folder: Path, name: str) -> Path:
+def file_within(
+    folder: Path,
+    name: str,
+    remedy: str = "Put the file there, or let an operator name another folder in "
+    "APEX_RECORD_DIR.",
+) -> Path:
     """The file of that name; a relative name begins at the folder.
 
     Raises:
@@ -20,8 +25,7 @@ def file_within(folder: Path, name: str) -> Path:
         path = None
     if path is None or not path.is_relative_to(folder.resolve()):
         raise ConfigError(
-            f"The job reads and writes files below {folder} alone. Put the file there, "
-            "or let an operator name another folder in APEX_RECORD_DIR."
+            f"The job reads and writes files below {folder} alone. {remedy}"
         )
     return path
 

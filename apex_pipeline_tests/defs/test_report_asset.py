@@ -1,5 +1,7 @@
 """The report in Dagster: on a real instance, whose storage is a real Postgres."""
 
+from pathlib import Path
+
 import pytest
 
 from apex_pipeline.definitions import defs
@@ -43,8 +45,8 @@ def test_the_asset_tells_its_counts_and_the_report(
 ):
     insert_many(database_url, 50)
     assert run_job(instance).success
-    path = tmp_path / "report.html"
-    result, told = write(instance, output=str(path))
+    path = Path(variables["APEX_STATE_DIR"]) / "reports" / "report.html"
+    result, told = write(instance, output="report.html")
     assert result.success
     assert told["path"] == str(path)
     assert told["met"] > 20
@@ -57,6 +59,15 @@ def test_the_asset_tells_its_counts_and_the_report(
     assert result.run_id[:8] in text
     for name in ("delivery_complete", "sync_every_five_minutes", JOB):
         assert name in text
+
+
+def test_a_report_is_written_below_the_state_folder_alone(
+    instance, variables, tmp_path
+):
+    elsewhere = tmp_path / "evil.html"
+    result, _ = write(instance, output=str(elsewhere))
+    assert not result.success
+    assert not elsewhere.exists()
 
 
 def test_dead_ends_do_not_fail_it(instance, variables, monkeypatch):

@@ -100,6 +100,15 @@ def test_a_folder_to_which_every_user_may_write_is_refused(tmp_path):
         pytest.fail("it started there")
 
 
+def test_a_folder_of_another_user_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("os.geteuid", lambda: os.getuid() + 1)
+    with (
+        pytest.raises(ConfigError, match="belongs to another user"),
+        only_one(tmp_path, "http://127.0.0.1:3000"),
+    ):
+        pytest.fail("it started there")
+
+
 def test_the_second_in_one_place_learns_of_the_first(tmp_path):
     with (
         only_one(tmp_path, "http://127.0.0.1:3000"),

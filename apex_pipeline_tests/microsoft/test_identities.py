@@ -11,10 +11,12 @@ from apex_pipeline.errors import (
     InterceptedError,
     TransientError,
 )
+from apex_pipeline.microsoft.application_proof import read_assertion
 from apex_pipeline.microsoft.credential_expiry import credential_end
 from apex_pipeline.microsoft.http_transport import token_http
 from apex_pipeline.microsoft.token_cache import TokenCacheFile
 from apex_pipeline.microsoft.tokens import TokenSource
+from apex_pipeline.redaction import redact
 from apex_pipeline_tests.support.emulator_server import (
     emulator,
     shared_emulator,
@@ -188,3 +190,10 @@ def test_an_identity_without_a_secret_has_no_end(tmp_path, proof):
     end = credential_end(settings, {}, tmp_path / "cache.json")
     assert (end.comes, end.days_left(date(2026, 1, 1))) == (False, None)
     assert settings.proof in end.source
+
+
+def test_the_cluster_s_token_is_hidden_once_it_is_read(tmp_path):
+    path = tmp_path / "azure-identity-token"
+    path.write_text("eyJhbGciOiJSUzI1NiJ9.a-token-of-the-cluster\n")
+    token = read_assertion(path)
+    assert redact(f"The authority said: {token}") == "The authority said: ***"

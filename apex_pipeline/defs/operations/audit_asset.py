@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any
 
 import dagster as dg
-from pydantic import Field
 
 from apex_pipeline.audit.anchoring import DailyResult, Edges, work_daily
 from apex_pipeline.audit.stamp_checks import load_authority, stamp_check
@@ -50,29 +49,29 @@ UNBROKEN = dg.AssetCheckSpec(
 )
 
 
-class AuditConfig(dg.Config):
-    """Options of one run; the schedule uses the defaults."""
-
-    anchors: list[str] = Field(
-        default=[],
-        description="Anchors that were noted elsewhere, SEQUENCE:HASH each, from reports, "
-        "notices or evidence packs. The trail must agree with them.",
-    )
-
-
 @dg.multi_asset(
     name="audit_trail",
     specs=[AUDIT_TRAIL],
     check_specs=[UNBROKEN],
+    # No dg.Config: its texts may name variables of the environment, which the run prints.
+    config_schema={
+        "anchors": dg.Field(
+            [str],
+            default_value=[],
+            description="Anchors that were noted elsewhere, SEQUENCE:HASH each, from "
+            "reports, notices or evidence packs. The trail must agree with them.",
+        )
+    },
 )
 def audit_trail(
-    context: dg.AssetExecutionContext, config: AuditConfig, services: Services
+    context: dg.AssetExecutionContext, services: Services
 ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
     """Verify the trail; if it is unbroken, anchor its head and prune old events."""
     bound_runtime(context, _MAX_RUNTIME)
     try:
         settings = load_audit_settings(os.environ)
-        heads = [parse_head(text) for text in config.anchors]
+        given = context.op_execution_context.op_config["anchors"]
+        heads = [parse_head(text) for text in given]
         with ExitStack() as open_ends, services.open_database() as database:
             edges = _edges(settings, services, open_ends, heads)
             author = author_of(context.run)

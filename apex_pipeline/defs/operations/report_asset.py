@@ -2,7 +2,6 @@
 
 import os
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -16,6 +15,7 @@ from apex_pipeline.defs.operations.instance_state import look_at_instance
 from apex_pipeline.defs.operations.report_reading import read_orchestration
 from apex_pipeline.defs.sync_specs import CAMPAIGN_METRICS, OPERATIONS
 from apex_pipeline.errors import ApexError
+from apex_pipeline.recording.record_folder import file_within
 from apex_pipeline.settings import state_dir
 
 if TYPE_CHECKING:
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 _MOST_MARKDOWN = 60_000
 """Maximum characters of each report stored in the event log."""
+
+
+_ELSEWHERE = "For one elsewhere, run `apex report`."
 
 
 @dg.asset(
@@ -56,7 +59,11 @@ def _write(
 ) -> "tuple[Report, WrittenReport]":
     # Runs of the sync load this module too, and need nothing of what a report needs.
     from apex_pipeline.report.composing import ReportOptions, compose  # noqa: PLC0415
-    from apex_pipeline.report.report_files import default_path, write  # noqa: PLC0415
+    from apex_pipeline.report.report_files import (  # noqa: PLC0415
+        FOLDER as REPORTS,
+        default_path,
+        write,
+    )
     from apex_pipeline.report.report_subject import Readers  # noqa: PLC0415
 
     readers = Readers(
@@ -65,12 +72,16 @@ def _write(
         SUMMARIES,
         tell=context.log.info,
     )
-    results = Path(form.junit_xml).absolute() if form.junit_xml else None
+    # Who may start a job is not always who may write the machine's files.
+    folder = state_dir(os.environ)
+    results = (
+        file_within(folder, form.junit_xml, _ELSEWHERE) if form.junit_xml else None
+    )
     report = compose(os.environ, readers, ReportOptions(results, form.screenshots))
     path = (
-        Path(form.output).absolute()
+        file_within(folder / REPORTS, form.output, _ELSEWHERE)
         if form.output
-        else default_path(report, state_dir(os.environ), html=form.html)
+        else default_path(report, folder, html=form.html)
     )
     return report, write(report, path, html=form.html)
 
