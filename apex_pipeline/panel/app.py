@@ -161,7 +161,11 @@ class Panel:
     async def openapi(self, request: Request) -> Response:
         """`GET /openapi.json`."""
         needs_token = self.sign_in.sessions is not None
-        document = openapi(RECORDING_OPENAPI, needs_token=needs_token)
+        document = openapi(
+            RECORDING_OPENAPI,
+            needs_token=needs_token,
+            time_zones=self.sources.time_zones(),
+        )
         return json_response(request, document)
 
     async def _lately(self) -> Sequence[HistoryDay]:

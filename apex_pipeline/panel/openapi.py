@@ -1,6 +1,7 @@
 """Describe the API in OpenAPI 3.1, from the definitions that its routes use."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from apex_pipeline import __version__
@@ -11,20 +12,27 @@ from apex_pipeline.panel.parameters import (
     ZONE,
     Parameter,
     WholeNumberParameter,
+    ZoneParameter,
 )
 from apex_pipeline.web_gate.gatekeeping import COOKIE, HEALTH
 
 _JSON = "application/json"
 
 
-def openapi(*parts: Mapping[str, Any], needs_token: bool) -> Schema:
+def openapi(
+    *parts: Mapping[str, Any],
+    needs_token: bool,
+    time_zones: tuple[str, ...] = ZONE.zones,
+) -> Schema:
     """The document.
 
     Args:
         parts: Paths and schemas of routes described elsewhere.
         needs_token: Whether requests need the token.
+        time_zones: Those that rollups are made for.
     """
-    described = _guarded(_paths(), "401", "429")
+    zone = replace(ZONE, zones=time_zones)
+    described = _guarded(_paths(zone), "401", "429")
     health = _get("Liveness: the process runs", "Health")
     described_schemas = schemas()
     for part in parts:
@@ -63,7 +71,7 @@ def openapi(*parts: Mapping[str, Any], needs_token: bool) -> Schema:
     }
 
 
-def _paths() -> Schema:
+def _paths(zone: ZoneParameter) -> Schema:
     return {
         "/api/metrics/recent": _get(
             "Newest records in Dataverse",
@@ -77,7 +85,7 @@ def _paths() -> Schema:
             also={"502": "Kpis", "503": "Kpis"},
         ),
         "/api/history": _get(
-            "Last whole days", "History", [DAYS, ZONE], failures=("400", "503")
+            "Last whole days", "History", [DAYS, zone], failures=("400", "503")
         ),
         "/api/forecast": _get(
             "Forecast of the daily cost", "Forecast", failures=("503",)

@@ -70,10 +70,15 @@ class WholeNumberParameter:
 
 @dataclass(frozen=True, slots=True)
 class ZoneParameter:
-    """One of the time zones that rollups are made for."""
+    """One of the time zones that rollups are made for.
+
+    Attributes:
+        zones: Those that the description lists.
+    """
 
     name: str
     description: str
+    zones: tuple[str, ...] = ("UTC",)
 
     def read(self, query: QueryParams, zones: Sequence[str]) -> str | None:
         """The value in the query; None where there is none.
@@ -99,7 +104,7 @@ class ZoneParameter:
             "in": "query",
             "description": self.description,
             "required": False,
-            "schema": {"type": "string"},
+            "schema": {"type": "string", "enum": list(self.zones)},
         }
 
 

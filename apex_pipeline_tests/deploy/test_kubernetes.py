@@ -266,7 +266,6 @@ def instance_of_values() -> dict[str, Any]:
             "class": "QueuedRunCoordinator",
             "config": {
                 "max_concurrent_runs": queue["maxConcurrentRuns"],
-                "tag_concurrency_limits": queue["tagConcurrencyLimits"],
                 "dequeue_interval_seconds": queue["dequeueIntervalSeconds"],
             },
         },

@@ -452,7 +452,7 @@ def test_tenants_share_the_instance_and_nothing_of_their_own(tmp_path):
     assert len({each.panel.port for each in (acme, globex)}) == 2
 
 
-def test_the_workspace_of_tenants_lists_a_location_and_four_places_for_each(tmp_path):
+def test_the_workspace_of_tenants_lists_a_location_for_each_and_four_places(tmp_path):
     with HeldPorts() as ports:
         both = tenants(tmp_path, ports)
         prepare_dagster_home(*both)
@@ -466,13 +466,6 @@ def test_the_workspace_of_tenants_lists_a_location_and_four_places_for_each(tmp_
     ]
     runs = yaml.safe_load((home / "dagster.yaml").read_text())["concurrency"]["runs"]
     assert runs["max_concurrent_runs"] == 8
-    assert runs["tag_concurrency_limits"] == [
-        {
-            "key": "dagster/code_location",
-            "value": {"applyLimitPerUniqueValue": True},
-            "limit": 4,
-        }
-    ]
 
 
 def test_no_child_is_told_a_secret_of_a_tenant_that_is_not_its_own(tmp_path):

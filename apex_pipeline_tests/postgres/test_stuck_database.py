@@ -18,6 +18,7 @@ from apex_pipeline.errors import DatabaseError, WriterLockLostError
 from apex_pipeline.monitoring.rules import health_watch
 from apex_pipeline.postgres.store import connect
 from apex_pipeline.sync.run import SyncOptions, run_sync
+from apex_pipeline.sync.stream import StreamOptions
 from apex_pipeline_tests.cli.test_cli import APEX, INHERITED
 from apex_pipeline_tests.support.ends import (
     delivered,
@@ -158,8 +159,11 @@ def test_a_run_whose_backends_are_suspended_ends_by_itself_and_leaves_no_session
     database_url, emulator, tmp_path
 ):
     insert_many(database_url, 20_000)
-    emulator.fault("slow", delay=0.3, count=100_000, path="UpsertMultiple")
-    options = SyncOptions(time_budget=10, request_timeout=5.0)
+    # It must not be over before its backends are suspended.
+    emulator.fault("slow", delay=1, count=100_000, path="UpsertMultiple")
+    options = SyncOptions(
+        stream=StreamOptions(rows_per_request=100), time_budget=10, request_timeout=5.0
+    )
     with (
         suspended_once(database_url, lambda: delivered(emulator)),
         connect(database_url) as store,
