@@ -28,6 +28,8 @@ class InstalledPostgres(EmbeddedPostgres):
 
     def __init__(self, folder: Path, programs: Path, settings: dict[str, str]) -> None:
         super().__init__(folder, settings=settings)
+        # Postgres 16 has it first.
+        del self._settings["reserved_connections"]
         self._programs = programs
 
     def prepare(self) -> None:
