@@ -108,14 +108,19 @@ def install(
     sys.excepthook = _log_exception
 
 
-def started_line(environment: Mapping[str, str], child: str) -> str:
-    """The first line of the log of a process that has just been started."""
+def started_line(environment: Mapping[str, str], child: str, tenant: str) -> str:
+    """The first line of the log of a process that has just been started.
+
+    Args:
+        environment: The format.
+        child: The process.
+        tenant: Whose it is; empty if of none.
+    """
     now = datetime.now(UTC)
     if not is_json(environment):
         return f"--- started {now:%Y-%m-%d %H:%M:%S}Z\n"
     made = {"name": __name__, "levelname": "INFO", "created": now.timestamp()}
     record = logging.makeLogRecord({**made, "msg": "started %s", "args": (child,)})
-    tenant = child.partition(" of ")[2]
     return f"{JsonLines(tenant).format(record)}\n"
 
 

@@ -90,10 +90,12 @@ def test_another_format_is_refused():
 
 
 def test_the_log_of_a_supervised_process_begins_with_a_line_of_the_same_kind():
-    told = json.loads(started_line({"APEX_LOG_FORMAT": "json"}, "panel of acme"))
+    told = json.loads(
+        started_line({"APEX_LOG_FORMAT": "json"}, "panel of acme", "acme")
+    )
     assert told.keys() >= KEYS
     assert (told["message"], told["tenant"]) == ("started panel of acme", "acme")
-    assert started_line({}, "panel").startswith("--- started ")
+    assert started_line({}, "panel", "").startswith("--- started ")
 
 
 def test_each_answer_of_the_panel_has_an_id_of_its_own_that_no_client_chooses():

@@ -19,7 +19,7 @@ from apex_pipeline.audit.canonical_json import Json
 from apex_pipeline.audit.events import ROWS_NAMED, Action, Event, Outcome
 from apex_pipeline.audit.trail import Transacting, append
 from apex_pipeline.errors import ApexError
-from apex_pipeline.redaction import redact
+from apex_pipeline.redaction import shortened
 
 _Result = TypeVar("_Result")
 
@@ -117,7 +117,7 @@ class BatchedAct:
             return
         event = Event.of_json(kept)
         if error is not None:
-            subject = dict(event.subject) | {"error": redact(str(error))[:500]}
+            subject = dict(event.subject) | {"error": shortened(str(error), 500)}
             event = replace(event, subject=subject, outcome=Outcome.FAILED)
         append(connection, replace(event, after=after or {}), self._act)
 

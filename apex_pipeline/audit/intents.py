@@ -17,7 +17,7 @@ from apex_pipeline.audit.canonical_json import Json
 from apex_pipeline.audit.events import Event, Outcome
 from apex_pipeline.audit.trail import Transacting, append
 from apex_pipeline.errors import ApexError
-from apex_pipeline.redaction import redact
+from apex_pipeline.redaction import shortened
 
 MOST_SECONDS = 2 * 3600.0
 """How long an act may take before it counts as interrupted."""
@@ -81,7 +81,7 @@ def intended(
         failed = replace(
             event,
             outcome=Outcome.FAILED,
-            subject=dict(event.subject) | {"error": redact(why)[:500]},
+            subject=dict(event.subject) | {"error": shortened(why, 500)},
         )
         _end(database, failed, ending, act)
         raise

@@ -18,7 +18,7 @@ from apex_pipeline.audit.canonical_json import Json
 from apex_pipeline.audit.chain import COVERED, GENESIS, document, open_parts
 from apex_pipeline.audit.events import Action, Event
 from apex_pipeline.errors import ApexError, ConfigError
-from apex_pipeline.redaction import redact
+from apex_pipeline.redaction import shortened
 
 _Result = TypeVar("_Result")
 
@@ -219,7 +219,7 @@ def parse_head(text: str) -> Head:
     found = _SHOWN_HEAD.fullmatch(text.strip().lower())
     if found is None:
         raise ConfigError(
-            f"{redact(repr(text))[:100]} is not an anchor. It looks like 123:4f0c…, a sequence and a "
+            f"{shortened(repr(text), 100)} is not an anchor. It looks like 123:4f0c…, a sequence and a "
             "hash of 64 digits, as reports and notices show it."
         )
     return Head(int(found[1]), found[2])

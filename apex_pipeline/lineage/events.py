@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from enum import Enum
 
 from openlineage.client.event_v2 import (
     InputDataset,
@@ -29,14 +28,6 @@ from apex_pipeline.lineage.datasets import Table
 PRODUCER = f"urn:apex-pipeline:{__version__}"
 
 
-class Outcome(Enum):
-    """How a run ended, in OpenLineage's words."""
-
-    COMPLETE = "COMPLETE"
-    FAIL = "FAIL"
-    ABORT = "ABORT"
-
-
 @dataclass(frozen=True, slots=True)
 class EndedRun:
     """A run and what it read and wrote.
@@ -55,7 +46,7 @@ class EndedRun:
     job: str
     started_at: datetime
     ended_at: datetime
-    outcome: Outcome
+    outcome: RunState
     engine: tuple[str, str]
     error: str | None = None
     written: Mapping[Table, int | None] = field(default_factory=dict)
@@ -97,7 +88,7 @@ def events(run: EndedRun) -> tuple[RunEvent, RunEvent]:
         producer=PRODUCER,
         run=Run(run.run_id, facets),
         job=job,
-        eventType=RunState(run.outcome.value),
+        eventType=run.outcome,
         inputs=[
             InputDataset(each.namespace, each.name, facets=_facets(each))
             for each in run.read

@@ -26,6 +26,7 @@ DAEMON = "Dagster daemon"
 PANEL = "panel"
 DEMO_WRITER = "demo writer"
 LISTENER = str(LISTENER_DESCRIPTOR)
+_OF = " of "
 
 # Dagster's processes on a machine that has not read them from its disk yet.
 _SLOW_SECONDS = 120.0
@@ -35,12 +36,17 @@ _HEARTBEAT_SECONDS = 90.0
 
 def of_tenant(name: str, tenant: Tenant) -> str:
     """The name of a tenant's own child."""
-    return f"{name} of {tenant.name}" if tenant.name else name
+    return f"{name}{_OF}{tenant.name}" if tenant.name else name
 
 
 def kind(name: str) -> str:
     """The name of a child without its tenant."""
-    return name.partition(" of ")[0]
+    return name.partition(_OF)[0]
+
+
+def owner(name: str) -> str:
+    """The tenant whose child that is; empty for one that all share."""
+    return name.partition(_OF)[2]
 
 
 def names(services: Services) -> list[str]:

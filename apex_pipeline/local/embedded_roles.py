@@ -14,6 +14,7 @@ from typing import LiteralString
 import psycopg
 from psycopg import sql
 
+from apex_pipeline.local.private_files import write_private
 from apex_pipeline.provisioning.analyst_role import ANALYST
 from apex_pipeline.provisioning.database_roles import PANEL, SYNC
 
@@ -74,11 +75,7 @@ def passwords(path: Path) -> dict[str, str]:
     kept: dict[str, str] = json.loads(path.read_text()) if path.is_file() else {}
     if missing := [login for login in LOGINS if login not in kept]:
         kept |= {login: secrets.token_urlsafe(24) for login in missing}
-        draft = path.with_suffix(".draft")
-        draft.unlink(missing_ok=True)
-        draft.touch(mode=0o600)
-        draft.write_text(json.dumps(kept, allow_nan=False))
-        draft.replace(path)
+        write_private(path, json.dumps(kept, allow_nan=False))
     return kept
 
 

@@ -15,6 +15,7 @@ from apex_pipeline.local.embedded_postgres import EmbeddedPostgres
 from apex_pipeline.local.embedded_roles import OwnDatabase
 from apex_pipeline.local.local_certificates import Certificates, ensure_certificates
 from apex_pipeline.local.ports import HOST, HeldPorts
+from apex_pipeline.local.private_files import write_private
 from apex_pipeline.settings import (
     PanelSettings,
     existing_file,
@@ -122,7 +123,7 @@ def _application(path: Path) -> dict[str, str]:
             "AZURE_CLIENT_ID": str(uuid.uuid4()),
             "AZURE_CLIENT_SECRET": secrets.token_urlsafe(24),
         }
-        write_secret(path, json.dumps(made, allow_nan=False))
+        write_private(path, json.dumps(made, allow_nan=False))
     application: dict[str, str] = json.loads(path.read_text())
     return application
 
@@ -148,12 +149,3 @@ def _hold_own(ports: HeldPorts, host: str, name: str, last: Path) -> int:
         known[name] = ports.hold_any(host)
         last.write_text(json.dumps(known, allow_nan=False))
     return known[name]
-
-
-def write_secret(path: Path, text: str) -> None:
-    """Write a file atomically, accessible only to its owner."""
-    draft = path.with_suffix(".draft")
-    draft.unlink(missing_ok=True)
-    draft.touch(mode=0o600)
-    draft.write_text(text)
-    draft.replace(path)

@@ -14,8 +14,9 @@ from apex_pipeline.local.embedded_databases import (
     prepare_postgres,
 )
 from apex_pipeline.local.embedded_roles import OwnDatabase
-from apex_pipeline.local.ends import Ends, prepare_ends, write_secret
+from apex_pipeline.local.ends import Ends, prepare_ends
 from apex_pipeline.local.ports import HOST, HeldPorts
+from apex_pipeline.local.private_files import write_private
 from apex_pipeline.local.services import Instance, Services
 from apex_pipeline.settings import (
     CLIENTS_FILE,
@@ -70,8 +71,7 @@ def prepare_services(
     """
     environment = with_secrets(environment)
     state = _own_folder(state_dir(environment))
-    ui = load_panel_settings(environment, host=ui_host, port=ui_port)
-    _hold_ui(ports, ui)
+    ui = _held_ui(environment, ports, ui_host, ui_port)
     storage = _storage(environment)
     ends = prepare_ends(environment, ports, state, storage)
     variables = _environment(environment, state / "dagster", ui.url, ends)
@@ -85,7 +85,7 @@ def prepare_services(
         owns_storage=bool(storage),
         environment=variables,
     )
-    write_secret(instance.secret_file, instance.own_secret)
+    write_private(instance.secret_file, instance.own_secret)
     return _services(instance, ends, variables)
 
 
@@ -116,8 +116,7 @@ def prepare_tenants(
     """
     environment = with_secrets(environment)
     state = _own_folder(state_root(environment))
-    ui = load_panel_settings(environment, host=ui_host, port=ui_port)
-    _hold_ui(ports, ui)
+    ui = _held_ui(environment, ports, ui_host, ui_port)
     postgres, own = prepare_postgres(ports, state, _storage(environment))
     home = state / "dagster"
     variables = {**environment, **own, "DAGSTER_HOME": str(home)}
@@ -131,7 +130,7 @@ def prepare_tenants(
         owns_storage=postgres is not None,
         environment=variables | _OF_DAGSTER,
     )
-    write_secret(instance.secret_file, instance.own_secret)
+    write_private(instance.secret_file, instance.own_secret)
     storage_url = read_variable(variables, _STORAGE_URL)
     found = []
     for each in tenants:
@@ -168,7 +167,7 @@ def _services(
         environment=environment,
     )
     if services.url_file:
-        write_secret(services.url_file, services.environment["DATABASE_URL"])
+        write_private(services.url_file, services.environment["DATABASE_URL"])
     return services
 
 
@@ -206,12 +205,16 @@ def _environment(
     )
 
 
-def _hold_ui(ports: HeldPorts, ui: PanelSettings) -> None:
+def _held_ui(
+    environment: Mapping[str, str], ports: HeldPorts, host: str, port: int
+) -> PanelSettings:
+    ui = load_panel_settings(environment, host=host, port=port)
     if not ports.hold(ui.host, ui.port):
         raise ApexError(
             f"Port {ui.port} is in use. Choose another for the Dagster UI, for example "
             f"`apex up --port {ui.port + 1}`."
         )
+    return ui
 
 
 def prepare_dagster_home(*services: Services) -> None:

@@ -97,7 +97,9 @@ def run_up(
                 logs=state / "logs",
                 record=state / "processes.json",
                 report=say,
-                heading=partial(started_line, environment),
+                heading=lambda child: started_line(
+                    environment, child, child_commands.owner(child)
+                ),
             )
         )
         watch = Watch(supervisor, asked_to_stop, say)

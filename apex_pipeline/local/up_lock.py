@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from apex_pipeline.errors import ApexError, ConfigError
+from apex_pipeline.local.private_files import write_private
 from apex_pipeline.settings import local_file
 
 _LOCK_FILE = "up.lock"
@@ -70,14 +71,9 @@ def only_one(state: Path, url: str) -> Iterator[None]:
 def announced(state: Path, served: Mapping[str, str]) -> Iterator[None]:
     """Publish the services to other `apex` commands while they run."""
     path = local_file(state)
-    draft = path.with_suffix(".draft")
-    draft.unlink(missing_ok=True)
-    draft.touch(mode=0o600)
     # After a kill the file remains; readers check the process id in it.
-    draft.write_text(
-        json.dumps({**served, "PID": str(os.getpid())}, indent=1, allow_nan=False)
-    )
-    draft.replace(path)
+    told = {**served, "PID": str(os.getpid())}
+    write_private(path, json.dumps(told, indent=1, allow_nan=False))
     try:
         yield
     finally:

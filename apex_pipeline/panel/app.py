@@ -30,8 +30,8 @@ from apex_pipeline.panel.parameters import (
     DAYS,
     HISTORY_DAYS,
     LIMIT,
-    ZONE,
     InvalidParameterError,
+    ZoneParameter,
 )
 from apex_pipeline.panel.record_endpoint import RECORDING_OPENAPI, recording_routes
 from apex_pipeline.panel.responses import HTML, json_response, tagged
@@ -122,7 +122,7 @@ class Panel:
     async def history(self, request: Request) -> Response:
         """`GET /api/history`."""
         days = DAYS.read(request.query_params)
-        zone = ZONE.read(request.query_params, self.sources.time_zones())
+        zone = ZoneParameter(self.sources.time_zones()).read(request.query_params)
         reading = await self.sources.history(days, zone)
         return _answer(request, api_documents.history_document(reading))
 

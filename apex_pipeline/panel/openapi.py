@@ -1,7 +1,6 @@
 """Describe the API in OpenAPI 3.1, from the definitions that its routes use."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from apex_pipeline import __version__
@@ -9,7 +8,6 @@ from apex_pipeline.panel.api_schemas import Schema, schemas
 from apex_pipeline.panel.parameters import (
     DAYS,
     LIMIT,
-    ZONE,
     Parameter,
     WholeNumberParameter,
     ZoneParameter,
@@ -22,7 +20,7 @@ _JSON = "application/json"
 def openapi(
     *parts: Mapping[str, Any],
     needs_token: bool,
-    time_zones: tuple[str, ...] = ZONE.zones,
+    time_zones: tuple[str, ...] = ("UTC",),
 ) -> Schema:
     """The document.
 
@@ -31,8 +29,7 @@ def openapi(
         needs_token: Whether requests need the token.
         time_zones: Those that rollups are made for.
     """
-    zone = replace(ZONE, zones=time_zones)
-    described = _guarded(_paths(zone), "401", "429")
+    described = _guarded(_paths(ZoneParameter(time_zones)), "401", "429")
     health = _get("Liveness: the process runs", "Health")
     described_schemas = schemas()
     for part in parts:

@@ -1,6 +1,5 @@
 """The API's query parameters: validation and description in one place."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,17 +69,13 @@ class WholeNumberParameter:
 
 @dataclass(frozen=True, slots=True)
 class ZoneParameter:
-    """One of the time zones that rollups are made for.
+    """One of the time zones that rollups are made for."""
 
-    Attributes:
-        zones: Those that the description lists.
-    """
+    zones: tuple[str, ...]
+    name: str = "zone"
+    description: str = "UTC, or the business time zone, which is the default."
 
-    name: str
-    description: str
-    zones: tuple[str, ...] = ("UTC",)
-
-    def read(self, query: QueryParams, zones: Sequence[str]) -> str | None:
+    def read(self, query: QueryParams) -> str | None:
         """The value in the query; None where there is none.
 
         Raises:
@@ -90,9 +85,9 @@ class ZoneParameter:
         given = query.getlist(self.name)
         if not given:
             return None
-        if len(given) > 1 or given[0] not in zones:
+        if len(given) > 1 or given[0] not in self.zones:
             raise InvalidParameterError(
-                f"{self.name} must be {' or '.join(zones)}, once: rollups are made for no "
+                f"{self.name} must be {' or '.join(self.zones)}, once: rollups are made for no "
                 "other."
             )
         return given[0]
@@ -116,4 +111,3 @@ LIMIT = WholeNumberParameter(
 DAYS = WholeNumberParameter(
     "days", "Number of whole days.", default=30, choices=HISTORY_DAYS
 )
-ZONE = ZoneParameter("zone", "UTC, or the business time zone, which is the default.")

@@ -28,7 +28,7 @@ from apex_pipeline.errors import ConfigError
 from apex_pipeline.postgres import pending_rows as pending
 from apex_pipeline.postgres.pending_rows import PendingRow, Position
 from apex_pipeline.quarantine import decisions
-from apex_pipeline.redaction import redact
+from apex_pipeline.redaction import shortened
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +136,7 @@ def parse_instant(name: str, text: str | None) -> datetime | None:
     except (ValueError, OverflowError):
         raise ConfigError(
             f"{name} must be a date like 2026-10-30, or an instant like "
-            f"2026-10-30T13:00:00+02:00 (UTC without a zone), not {redact(repr(text))[:80]}."
+            f"2026-10-30T13:00:00+02:00 (UTC without a zone), not {shortened(repr(text), 80)}."
         ) from None
 
 

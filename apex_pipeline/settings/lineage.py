@@ -1,11 +1,11 @@
 """Where lineage goes; nowhere by default."""
 
-import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from apex_pipeline.errors import ConfigError
+from apex_pipeline.settings.panel_access import is_loopback
 from apex_pipeline.settings.variables import read_variable
 
 LINEAGE_VARIABLE = "OPENLINEAGE_URL"
@@ -45,15 +45,8 @@ def load_lineage_settings(environment: Mapping[str, str]) -> LineageSettings | N
         )
     if parts.username or parts.password:
         raise ConfigError(f"{LINEAGE_VARIABLE} contains a user; set {_KEY} instead.")
-    if key and parts.scheme == "http" and not _is_this_machine(parts.hostname):
+    if key and parts.scheme == "http" and not is_loopback(parts.hostname):
         raise ConfigError(
             f"{LINEAGE_VARIABLE} must begin with https://, because {_KEY} is sent there."
         )
     return LineageSettings(url.rstrip("/"), key)
-
-
-def _is_this_machine(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

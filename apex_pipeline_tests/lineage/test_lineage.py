@@ -5,10 +5,11 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from openlineage.client.event_v2 import RunState
 
 from apex_pipeline.errors import ConfigError, LineageError
 from apex_pipeline.lineage.datasets import Column, Table, places
-from apex_pipeline.lineage.events import EndedRun, Outcome, events
+from apex_pipeline.lineage.events import EndedRun, events
 from apex_pipeline.lineage.receiver import Receiver
 from apex_pipeline.settings import LineageSettings, load_lineage_settings
 from apex_pipeline_tests.support.ends import free_port
@@ -30,7 +31,7 @@ def run(**changes):
         "job": "sync_campaign_metrics",
         "started_at": AT,
         "ended_at": AT,
-        "outcome": Outcome.COMPLETE,
+        "outcome": RunState.COMPLETE,
         "engine": ("Dagster", "1.13.27"),
         "written": {TARGET: 5},
         "read": (SOURCE,),
@@ -56,8 +57,8 @@ def send(receiver, ended, key=None):
         {},
         {"written": {TARGET: None}},
         {"written": {}, "read": ()},
-        {"outcome": Outcome.FAIL, "error": "Dataverse refuses. Check it."},
-        {"outcome": Outcome.ABORT, "written": {}},
+        {"outcome": RunState.FAIL, "error": "Dataverse refuses. Check it."},
+        {"outcome": RunState.ABORT, "written": {}},
     ],
 )
 def test_events_follow_the_schemas_of_the_specification(receiver, changes):

@@ -167,9 +167,7 @@ def export_on_request(
         ApexError: The file system refuses.
         DatabaseError: One of its kinds.
     """
-    folder = settings.export_dir / "on_request"
-    make_folder(settings.export_dir)
-    make_folder(folder)
+    folder = _on_request(settings)
     path = folder / (_name(selection) + (".csv.gz" if compress else ".csv"))
     return path, export_selection(database, selection, path, compress=compress)
 
@@ -187,10 +185,15 @@ def export_months_on_request(
         ConfigError: pyarrow is not installed.
         DatabaseError: One of its kinds.
     """
+    folder = _on_request(settings)
+    return export_months(database, selection, folder / _name(selection))
+
+
+def _on_request(settings: AnalysisSettings) -> Path:
     folder = settings.export_dir / "on_request"
     make_folder(settings.export_dir)
     make_folder(folder)
-    return export_months(database, selection, folder / _name(selection))
+    return folder
 
 
 def _name(selection: Selection) -> str:

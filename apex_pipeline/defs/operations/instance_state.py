@@ -68,14 +68,20 @@ def readable_instance(
 def read_instance(instance: DagsterInstance) -> Instance:
     """Read daemon heartbeats, the state and last tick of the schedule, and the setup."""
     beats = instance.get_daemon_heartbeats()
-    state, tick = _schedule(instance)
+    ours = {
+        state.instigator_name: state
+        for state in instance.all_instigator_state()
+        if is_our_instigator(state)
+    }
+    state = ours.get(sync_every_five_minutes.name)
+    tick = _last_tick(instance, state)
     return Instance(
         heartbeats={
             kind: _instant(beats[kind].timestamp) if kind in beats else None
             for kind in instance.get_required_daemon_types()
         },
         is_stopped=None if state is None else state.status is InstigatorStatus.STOPPED,
-        is_known=any(map(is_our_instigator, instance.all_instigator_state())),
+        is_known=bool(ours),
         tick_at=None if tick is None else _instant(tick.timestamp),
         tick_error=_tick_error(tick),
         setup=_setup(instance),
@@ -123,18 +129,13 @@ def _same_database(url: str, other: str | None) -> bool:
     )
 
 
-def _schedule(
-    instance: DagsterInstance,
-) -> tuple[InstigatorState | None, InstigatorTick | None]:
-    """State and last tick of our code location's sync schedule."""
-    for state in instance.all_instigator_state():
-        is_sync = state.instigator_name == sync_every_five_minutes.name
-        if is_sync and is_our_instigator(state):
-            ticks = instance.get_ticks(
-                state.instigator_origin_id, state.selector_id, limit=1
-            )
-            return state, ticks[0] if ticks else None
-    return None, None
+def _last_tick(
+    instance: DagsterInstance, state: InstigatorState | None
+) -> InstigatorTick | None:
+    if state is None:
+        return None
+    ticks = instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=1)
+    return ticks[0] if ticks else None
 
 
 def _tick_error(tick: InstigatorTick | None) -> str | None:

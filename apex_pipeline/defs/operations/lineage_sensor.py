@@ -65,12 +65,6 @@ def _send(context: dg.SensorEvaluationContext, definitions: dg.Definitions) -> i
             "OPENLINEAGE_URL is set, but the client library is not installed: "
             "pip install 'apex-pipeline[lineage]'."
         )
-    # They load an optional library.
-    from apex_pipeline.lineage.events import events  # noqa: PLC0415
-    from apex_pipeline.lineage.receiver import Receiver  # noqa: PLC0415
-
-    receiver = Receiver(settings)
-    tables = known_tables(definitions.resolve_all_asset_specs(), _places())
     ended = context.instance.get_run_records(
         dg.RunsFilter(
             statuses=[*_OUTCOMES],
@@ -81,6 +75,14 @@ def _send(context: dg.SensorEvaluationContext, definitions: dg.Definitions) -> i
         order_by="update_timestamp",
         ascending=True,
     )
+    if not ended:
+        return 0
+    # They load an optional library.
+    from apex_pipeline.lineage.events import events  # noqa: PLC0415
+    from apex_pipeline.lineage.receiver import Receiver  # noqa: PLC0415
+
+    receiver = Receiver(settings)
+    tables = known_tables(definitions.resolve_all_asset_specs(), _places())
     for record in ended:
         for event in events(_ended_run(context.instance, record, tables)):
             receiver.send(event)
@@ -140,7 +142,9 @@ def _ended_run(
     record: RunRecord,
     tables: Mapping[dg.AssetKey, tuple[Table, tuple[dg.AssetKey, ...]]],
 ) -> "EndedRun":
-    from apex_pipeline.lineage.events import EndedRun, Outcome  # noqa: PLC0415
+    from openlineage.client.event_v2 import RunState  # noqa: PLC0415  optional
+
+    from apex_pipeline.lineage.events import EndedRun  # noqa: PLC0415  as above
 
     run = record.dagster_run
     counted: dict[dg.AssetKey, int | None] = {}
@@ -163,7 +167,7 @@ def _ended_run(
         job=run.job_name,
         started_at=datetime.fromtimestamp(record.start_time or ended, UTC),
         ended_at=datetime.fromtimestamp(ended, UTC),
-        outcome=Outcome(_OUTCOMES[run.status]),
+        outcome=RunState(_OUTCOMES[run.status]),
         engine=("Dagster", dg.__version__),
         error=_error(instance, run),
         written=written,
