@@ -42,7 +42,7 @@ _SETTINGS = {
     "unix_socket_directories": "",
     # Dagster's storage opens a connection per query, from several processes.
     "max_connections": "200",
-    # For our own logins: an analyst who opens all the others holds nobody up.
+    # For our own logins: an analyst who opens all the others blocks none of them.
     "reserved_connections": "120",
     # Nor does one fill the disk with what a sort spills to it.
     "temp_file_limit": "8GB",

@@ -1,6 +1,6 @@
 """Keep passwords from a stranger on this machine who listens where Postgres did.
 
-Without TLS nothing tells who answers at a port. Whoever gets it while the server restarts
+Without TLS nothing tells who answers at a port. A user who gets it while the server restarts
 could ask for the password in clear text; SCRAM proves the server first.
 """
 

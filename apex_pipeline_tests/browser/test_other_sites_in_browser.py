@@ -1,8 +1,7 @@
 """A page of another site, open in a real browser on this machine, attacks the Dagster UI."""
 
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from urllib.parse import quote
 
@@ -11,6 +10,7 @@ import httpx
 import pytest
 from playwright.sync_api import Page, sync_playwright
 
+from apex_pipeline_tests.support.http_server import serving
 from apex_pipeline_tests.web_gate.test_web_gate import served
 
 pytestmark = pytest.mark.browser
@@ -71,20 +71,12 @@ class _OtherSite(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(b"<!doctype html><title>Free pictures</title><body></body>")
 
-    def log_message(self, *_: object) -> None:
-        pass
-
 
 @pytest.fixture(scope="module")
 def other_site() -> Iterator[int]:
     """The port of a page that is none of ours."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _OtherSite)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield server.server_address[1]
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(_OtherSite) as address:
+        yield int(address.rpartition(":")[2])
 
 
 @pytest.fixture(scope="module")

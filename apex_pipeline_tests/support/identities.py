@@ -1,13 +1,12 @@
 """What signs in without a secret: tokens that a cluster issues, and a machine's endpoint."""
 
 import json
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
@@ -18,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 
 from apex_pipeline.emulator import ServedEmulator
+from apex_pipeline_tests.support.http_server import serving
 
 
 @dataclass
@@ -113,16 +113,5 @@ def served_machine() -> Iterator[Machine]:
             self.end_headers()
             self.wfile.write(body.encode())
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002  its name
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    machine.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
+    with serving(Handler) as machine.url:
         yield machine
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

@@ -196,7 +196,7 @@ class Postgres:
         """See whether any login may create objects beside our tables.
 
         A function of theirs that fits a call better than the one that is meant runs with
-        the rights of whoever calls it.
+        the rights of its caller.
         """
 
         def ask(connection: psycopg.Connection) -> str | None:

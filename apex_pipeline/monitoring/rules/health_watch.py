@@ -136,7 +136,7 @@ def _look_at_ends(
 def _room(environment: Mapping[str, str]) -> list[Observation]:
     places = {"state folder": state_dir(environment)}
     home = read_variable(environment, "DAGSTER_HOME")
-    # In a container it may hold dagster.yaml alone; what nobody writes to does not fill.
+    # In a container it may hold dagster.yaml alone, and a folder without writers stays small.
     if home and os.access(home, os.W_OK):
         places["DAGSTER_HOME"] = Path(home)
     # Report each file system only once.
