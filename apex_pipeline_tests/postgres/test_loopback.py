@@ -4,6 +4,7 @@ import socket
 import struct
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import pytest
@@ -24,19 +25,31 @@ class Impostor:
 
     def __init__(self, listening: socket.socket) -> None:
         self._listening = listening
+        self._clients: list[socket.socket] = []
         self.port = listening.getsockname()[1]
         self.asked = threading.Event()
         self.told = b""
 
     def run(self) -> None:
-        while True:
-            try:
-                client, _ = self._listening.accept()
-            except OSError:
-                return
-            # Who is asked for the password hangs up.
-            with client, suppress(ConnectionError):
-                self._answer(client)
+        # A client that gave up may keep its connection open, so nobody waits for another.
+        with ThreadPoolExecutor() as each:
+            while True:
+                try:
+                    client, _ = self._listening.accept()
+                except OSError:
+                    return
+                self._clients.append(client)
+                each.submit(self._serve, client)
+
+    def hang_up(self) -> None:
+        for each in [self._listening, *self._clients]:
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+
+    def _serve(self, client: socket.socket) -> None:
+        # Who is asked for the password hangs up.
+        with client, suppress(ConnectionError):
+            self._answer(client)
 
     def _answer(self, client: socket.socket) -> None:
         while head := client.recv(4):
@@ -57,7 +70,7 @@ def impostor() -> Iterator[Impostor]:
         thread = threading.Thread(target=found.run)
         thread.start()
         yield found
-        listening.shutdown(socket.SHUT_RDWR)
+        found.hang_up()
         thread.join(SECONDS)
 
 
