@@ -17,6 +17,30 @@ MOST_OF_ONE_ADDRESS = 100
 MOST_CONNECTIONS = 1000
 
 
+class UnambiguousRequests(h11.Connection):
+    """Takes no request whose end a proxy before us may see elsewhere.
+
+    With both a length and an encoding of the transfer, or with an encoding in HTTP/1.0,
+    one of the two takes the body's rest for the next client's request (RFC 9112, section
+    6.1). uvicorn answers 400 and closes.
+    """
+
+    def next_event(self) -> Any:
+        """The next event, as h11 has it.
+
+        Raises:
+            RemoteProtocolError: The request is malformed or ambiguous.
+        """
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            names = {name.lower() for name, _ in event.headers}
+            if b"transfer-encoding" in names and (
+                b"content-length" in names or event.http_version < b"1.1"
+            ):
+                raise h11.RemoteProtocolError("two lengths of one body")
+        return event
+
+
 class BoundedConnection(H11Protocol):
     """A connection that is closed when a head is late, or when its slot is needed.
 
@@ -26,6 +50,7 @@ class BoundedConnection(H11Protocol):
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
+        self.conn = UnambiguousRequests(h11.SERVER, HEAD_BYTES)
         self._late: asyncio.TimerHandle | None = None
         self.waits_since = 0.0
 

@@ -12,11 +12,7 @@ from starlette.types import ASGIApp
 
 from apex_pipeline.errors import ApexError
 from apex_pipeline.settings import PanelSettings
-from apex_pipeline.web_gate.connections import (
-    HEAD_BYTES,
-    MOST_CONNECTIONS,
-    BoundedConnection,
-)
+from apex_pipeline.web_gate.connections import MOST_CONNECTIONS, BoundedConnection
 from apex_pipeline.web_gate.listener import (
     BACKLOG,
     inherited_listener,
@@ -62,7 +58,6 @@ def make_server(
             RequestIds(app),
             lifespan="on",
             http=BoundedConnection,
-            h11_max_incomplete_event_size=HEAD_BYTES,
             ws=ws,
             log_config=None,
             access_log=False,
