@@ -7,7 +7,11 @@ import click
 from apex_pipeline.cli.terminal import announce
 from apex_pipeline.panel.app import make_app
 from apex_pipeline.panel.cached_sources import Sources
-from apex_pipeline.settings import load_analysis_settings, load_panel_settings
+from apex_pipeline.settings import (
+    ended_sessions_file,
+    load_analysis_settings,
+    load_panel_settings,
+)
 from apex_pipeline.web_gate.serving import listen, serve
 
 
@@ -30,7 +34,11 @@ def panel(*, host: str | None, port: int | None, fd: int | None) -> None:
     """
     settings = load_panel_settings(os.environ, host=host, port=port)
     load_analysis_settings(os.environ)
-    app = make_app(settings, Sources(os.environ))
+    app = make_app(
+        settings,
+        Sources(os.environ),
+        ended_sessions=ended_sessions_file(os.environ),
+    )
     serve(
         app,
         listen(settings, fd),

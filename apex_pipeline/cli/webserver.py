@@ -7,7 +7,7 @@ import click
 
 from apex_pipeline.cli.terminal import announce
 from apex_pipeline.defs.operations.webserver import behind_the_gate, dagster_ui
-from apex_pipeline.settings import load_panel_settings
+from apex_pipeline.settings import ended_sessions_file, load_panel_settings
 from apex_pipeline.web_gate.serving import listen, serve
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -52,9 +52,10 @@ def webserver(
     """
     settings = load_panel_settings(os.environ, host=host, port=port)
     own = secret_file.read_text().strip() if secret_file else None
+    ended = ended_sessions_file(os.environ)
     with dagster_ui(workspace, read_only=read_only) as ui:
         serve(
-            behind_the_gate(ui, settings, own_secret=own),
+            behind_the_gate(ui, settings, own_secret=own, ended_sessions=ended),
             listen(settings, fd),
             listening=lambda: announce(f"The Dagster UI is at {settings.url}"),
             ws="websockets-sansio",

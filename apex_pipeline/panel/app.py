@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 
 from markupsafe import Markup
 from starlette.applications import Starlette
@@ -182,10 +183,25 @@ class Panel:
 
 
 def make_app(
-    settings: PanelSettings, sources: Sources, *, requests: Rate = REQUESTS
+    settings: PanelSettings,
+    sources: Sources,
+    *,
+    requests: Rate = REQUESTS,
+    ended_sessions: Path | None = None,
 ) -> ASGIApp:
-    """Build the application; it connects to its sources on the first request."""
-    sessions = None if settings.token is None else Sessions(settings.token)
+    """Build the application; it connects to its sources on the first request.
+
+    Args:
+        settings: Address to listen on, and the token to sign in with.
+        sources: What it shows.
+        requests: How many each client may send.
+        ended_sessions: File of signed-out sessions, shared with the Dagster UI.
+    """
+    sessions = (
+        None
+        if settings.token is None
+        else Sessions(settings.token, ended=ended_sessions)
+    )
     title = templating.page_title(settings.tenant)
     form = partial(templating.sign_in_form, title)
     sign_in = SignIn(sessions, Buckets(SIGN_INS), form)

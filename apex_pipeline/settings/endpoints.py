@@ -172,6 +172,14 @@ def local_file(state: Path) -> Path:
     return state / "local.json"
 
 
+def ended_sessions_file(environment: Mapping[str, str]) -> Path:
+    """File of the sessions that were signed out of at the panel or the Dagster UI.
+
+    All tenants share it, because one sign-in may open the panels of several.
+    """
+    return state_root(environment) / "ended-sessions"
+
+
 def wants_local(environment: Mapping[str, str]) -> tuple[bool, bool]:
     """Whether to use the local database, and whether to use the local emulator.
 

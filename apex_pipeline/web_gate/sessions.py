@@ -5,11 +5,13 @@ import secrets
 import time
 from collections.abc import Callable
 from hashlib import sha256
+from pathlib import Path
+
+from apex_pipeline.web_gate.ended_sessions import EndedSessions
 
 LIFETIME_SECONDS = 12 * 3600
 """How long a session lasts."""
 
-_MOST_ENDED = 10_000
 _PURPOSE = b"apex panel session"
 
 
@@ -26,6 +28,7 @@ class Sessions:
         now: Callable[[], float] = time.time,
         *,
         also: str | None = None,
+        ended: Path | None = None,
     ) -> None:
         """Keep the token that gives access.
 
@@ -33,12 +36,14 @@ class Sessions:
             token: The token of people and programs.
             now: The time of day, in seconds.
             also: A second token for programs.
+            ended: File of ended sessions that processes share; None to note them here
+                alone, until a restart.
         """
         self._token = token.encode()
         self._also = also.encode() if also else None
         self._key = hmac.digest(self._token, _PURPOSE, sha256)
         self._now = now
-        self._ended: dict[str, float] = {}
+        self._ended = EndedSessions(ended, now)
 
     def is_token(self, text: str) -> bool:
         """Whether this is the token, compared in constant time."""
@@ -61,15 +66,9 @@ class Sessions:
         return float(claim.partition(".")[0]) > self._now() and claim not in self._ended
 
     def end(self, cookie: str) -> None:
-        """End a session; a restart forgets that, and the cookie's expiry applies."""
-        if not self.is_open(cookie):
-            return
-        claim = cookie.rpartition(".")[0]
-        now = self._now()
-        self._ended = {one: at for one, at in self._ended.items() if at > now}
-        if len(self._ended) >= _MOST_ENDED:
-            del self._ended[min(self._ended, key=lambda one: self._ended[one])]
-        self._ended[claim] = float(claim.partition(".")[0])
+        """End a session, in every process that shares the file of ended ones."""
+        if self.is_open(cookie):
+            self._ended.add(cookie.rpartition(".")[0])
 
     def _signature(self, claim: str) -> str:
         return hmac.new(self._key, claim.encode(), sha256).hexdigest()

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import stat
 import threading
 import time
 from collections.abc import Iterator
@@ -18,10 +19,13 @@ from apex_pipeline.defs.operations.webserver import behind_the_gate, dagster_ui
 from apex_pipeline.settings import PanelSettings
 from apex_pipeline.web_gate import connections
 from apex_pipeline.web_gate.serving import listen, make_server
+from apex_pipeline.web_gate.sessions import Sessions
 from apex_pipeline_tests.support.waiting import wait_until
 
 TOKEN = "correct-horse-battery-staple"
 OWN = "known-to-this-machine-only"
+CHUNKED = "Transfer-Encoding: chunked"
+UPGRADE = ["Upgrade: websocket", "Connection: Upgrade"]
 QUERY = {"query": "{ version }"}
 MUTATION = {
     "query": 'mutation { terminateRun(runId: "none") { __typename } }',
@@ -29,7 +33,9 @@ MUTATION = {
 
 
 @contextmanager
-def served(home: Path, token: str | None) -> Iterator[str]:
+def served(
+    home: Path, token: str | None, ended_sessions: Path | None = None
+) -> Iterator[str]:
     """The URL of a Dagster UI behind the gate."""
     settings = PanelSettings(port=0, token=token)
     listener = listen(settings)
@@ -41,7 +47,9 @@ def served(home: Path, token: str | None) -> Iterator[str]:
     ):
         patch.setenv("DAGSTER_HOME", str(home))
         with dagster_ui([home / "workspace.yaml"], read_only=False) as ui:
-            app = behind_the_gate(ui, settings, own_secret=OWN)
+            app = behind_the_gate(
+                ui, settings, own_secret=OWN, ended_sessions=ended_sessions
+            )
             server = make_server(app, ws="websockets-sansio")
             thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
             thread.start()
@@ -203,6 +211,52 @@ def test_one_sign_in_opens_the_panel_and_the_ui(guarded):
         assert client.post("/graphql", json=QUERY).status_code == 403
 
 
+def test_who_signs_out_of_one_process_has_signed_out_of_all(tmp_path):
+    """The panel and the Dagster UI are two, and take the same cookie."""
+    ended = tmp_path / "state" / "ended-sessions"
+    ui, panel = (Sessions(TOKEN, ended=ended) for _ in "12")
+    mine, yours = ui.begin(), ui.begin()
+    assert panel.is_open(mine)
+    ui.end(mine)
+    assert not panel.is_open(mine)
+    assert not Sessions(TOKEN, ended=ended).is_open(mine)
+    panel.end(yours)
+    assert not ui.is_open(yours)
+    assert not ui.is_open(mine)
+    assert stat.S_IMODE(ended.stat().st_mode) == 0o600
+    assert mine.rpartition(".")[2] not in ended.read_text()
+
+
+def test_signing_out_is_served_by_the_ui_and_counts_elsewhere(tmp_path):
+    ended = tmp_path / "ended-sessions"
+    elsewhere = Sessions(TOKEN, ended=ended)
+    with (
+        served(tmp_path, TOKEN, ended) as url,
+        httpx.Client(base_url=url, headers={"Origin": url}) as client,
+    ):
+        client.post("/sign-in", data={"token": TOKEN})
+        cookie = client.cookies["apex_panel_session"]
+        assert elsewhere.is_open(cookie)
+        client.post("/sign-out")
+        assert not elsewhere.is_open(cookie)
+        client.cookies["apex_panel_session"] = cookie
+        assert client.post("/graphql", json=QUERY).status_code == 401
+        elsewhere_began = elsewhere.begin()
+        elsewhere.end(elsewhere_began)
+        client.cookies["apex_panel_session"] = elsewhere_began
+        assert client.post("/graphql", json=QUERY).status_code == 401
+
+
+def test_signing_out_holds_here_though_it_cannot_be_noted(caplog):
+    nowhere = Path("/proc/none/ended-sessions")
+    here, elsewhere = (Sessions(TOKEN, ended=nowhere) for _ in "12")
+    cookie = here.begin()
+    here.end(cookie)
+    assert not here.is_open(cookie)
+    assert elsewhere.is_open(cookie)
+    assert f"signing out could not be noted in {nowhere}" in caplog.text
+
+
 def test_read_only_is_passed_on(tmp_path, monkeypatch):
     (tmp_path / "dagster.yaml").touch()
     (tmp_path / "workspace.yaml").write_text("load_from: []\n")
@@ -220,6 +274,33 @@ def test_read_only_is_passed_on(tmp_path, monkeypatch):
 
         answer = asyncio.run(ask())
     assert answer.json()["data"]["terminateRun"]["__typename"] == "UnauthorizedError"
+
+
+@pytest.mark.parametrize(
+    ("request_line", "more"),
+    [
+        ("POST {} HTTP/1.1", ["Content-Length: 5", CHUNKED]),
+        ("POST {} HTTP/1.1", [CHUNKED, "content-length: 0"]),
+        ("POST {} HTTP/1.0", ["Connection: keep-alive", CHUNKED]),
+        ("GET {} HTTP/1.1", [*UPGRADE, "Content-Length: 5", CHUNKED]),
+    ],
+)
+@pytest.mark.parametrize("path", ["/sign-in", "/graphql"])
+def test_a_request_with_two_ends_is_refused_and_its_connection_closed(
+    opened, request_line, more, path
+):
+    """Otherwise a proxy takes what follows for the next client's request."""
+    place = opened.removeprefix("http://")
+    host, _, port = place.partition(":")
+    smuggled = f"GET /server_info HTTP/1.1\r\nHost: {place}\r\n\r\n"
+    head = "\r\n".join([request_line.format(path), f"Host: {place}", *more])
+    sent = f"{head}\r\n\r\n0\r\n\r\n{smuggled}"
+    with socket.create_connection((host, int(port)), timeout=30) as client:
+        client.sendall(sent.encode())
+        answer = b"".join(iter(lambda: client.recv(65536), b""))
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"connection: close" in answer.lower()
+    assert answer.count(b"HTTP/1.1 ") == 1
 
 
 def half_sent(url: str) -> socket.socket:
