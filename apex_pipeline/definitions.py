@@ -27,7 +27,7 @@ from apex_pipeline.defs.operations import (
 from apex_pipeline.defs.quarantine import quarantine_job
 from apex_pipeline.defs.reconcile import reconciliation
 from apex_pipeline.defs.redacted_errors import redact_recorded_errors
-from apex_pipeline.defs.run_logs import write_runs_as_json
+from apex_pipeline.defs.run_logs import write_runs
 from apex_pipeline.defs.services import Services
 from apex_pipeline.defs.sync import arrival_sensor, schedules, sync_assets
 from apex_pipeline.defs.sync.sync_job import sync_campaign_metrics
@@ -43,8 +43,7 @@ def defs() -> dg.Definitions:
     redaction.install()
     redact_recorded_errors()
     log_lines.install(os.environ, level=None)
-    if log_lines.is_json(os.environ):
-        write_runs_as_json()
+    write_runs(as_json=log_lines.is_json(os.environ))
     return dg.Definitions(
         assets=[
             CAMPAIGN_METRICS,

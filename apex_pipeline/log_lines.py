@@ -2,12 +2,17 @@
 
 `APEX_LOG_FORMAT=json` is for a collector of logs. Each object has `time`, `level`,
 `logger`, `message`, `tenant`, `run_id` and `request_id`; what is unknown is null.
+
+In both, nobody who chooses a text can forge a line: a record of text is one line, and the
+lines of its traceback are indented.
 """
 
+import copy
 import json
 import logging
 import logging.config
 import sys
+import threading
 from collections.abc import Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -15,6 +20,7 @@ from types import TracebackType
 from typing import Any, ClassVar
 
 from apex_pipeline.errors import ConfigError
+from apex_pipeline.printable_text import printable
 from apex_pipeline.redaction import redact
 from apex_pipeline.settings import load_tenant, read_variable
 
@@ -24,6 +30,7 @@ REQUEST_ID: ContextVar[str | None] = ContextVar("REQUEST_ID", default=None)
 """The HTTP request that this task answers."""
 
 _KINDS = ("text", "json")
+_INDENT = "    "
 
 
 class JsonLines(logging.Formatter):
@@ -59,6 +66,46 @@ class JsonLines(logging.Formatter):
         return json.dumps(line, allow_nan=False)
 
 
+class TextLines(logging.Formatter):
+    """One line for each record, with its traceback indented below."""
+
+    def __init__(self, layout: logging.Formatter) -> None:
+        """Let another formatter lay out the line, colours included."""
+        super().__init__()
+        self._layout = layout
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line, and those of the traceback."""
+        message, trace = _parted(record)
+        if record.exc_text or record.exc_info:
+            trace += record.exc_text or self.formatException(record.exc_info)  # type: ignore[arg-type]  # not False here
+        if record.stack_info:
+            trace += f"\n{record.stack_info}"
+        shown = copy.copy(record)
+        shown.name = _on_one_line(record.name)
+        shown.msg, shown.args = _on_one_line(message), None
+        shown.exc_info = shown.exc_text = shown.stack_info = None
+        below = printable(trace).strip("\n").split("\n") if trace else []
+        lines = [self._layout.format(shown), *(f"{_INDENT}{each}" for each in below)]
+        return "\n".join(lines)
+
+
+def _parted(record: logging.LogRecord) -> tuple[str, str]:
+    """A record's message, and the traceback that Dagster appends to a failure's."""
+    message = record.getMessage()
+    of_dagster = getattr(record, "dagster_meta", None) or {}
+    said = of_dagster.get("orig_message")
+    if said and of_dagster.get("dagster_event") is not None:
+        head, found, trace = message.partition(f"{said}\n")
+        if found:
+            return head + said, trace
+    return message, ""
+
+
+def _on_one_line(text: str) -> str:
+    return printable(text).replace("\n", "\\n")
+
+
 def is_json(environment: Mapping[str, str]) -> bool:
     """Whether logs are JSON.
 
@@ -85,27 +132,32 @@ def install(
         ConfigError: A variable is malformed.
     """
     tenant = load_tenant(environment).name
-    if not is_json(environment):
-        whose = f"[{tenant}] " if tenant else ""
-        if level is not None:
-            text = f"%(levelname)s {whose}%(message)s"
-            logging.basicConfig(format=text, level=level)
-        return
-    lines = JsonLines(tenant)
+    as_json = is_json(environment)
+
+    def lines(layout: logging.Formatter | None) -> logging.Formatter:
+        if as_json:
+            return JsonLines(tenant)
+        return TextLines(layout or logging.Formatter())
+
     if level is not None:
-        logging.basicConfig(level=level)
+        whose = f"[{tenant}] " if tenant else ""
+        logging.basicConfig(format=f"%(levelname)s {whose}%(message)s", level=level)
     for handler in _handlers():
-        handler.setFormatter(lines)
+        if not isinstance(handler.formatter, (JsonLines, TextLines)):
+            handler.setFormatter(lines(handler.formatter))
 
     class Configurator(logging.config.DictConfigurator):
         """Gives our lines to programs that configure their log later, like Dagster."""
 
-        def configure_formatter(self, config: Any) -> logging.Formatter:  # noqa: ARG002  logging's
-            return lines
+        def configure_formatter(self, config: Any) -> logging.Formatter:
+            layout = super().configure_formatter(config)
+            return lines(layout if isinstance(layout, logging.Formatter) else None)
 
     logging.config.dictConfigClass = Configurator
-    logging.captureWarnings(capture=True)
+    if as_json:
+        logging.captureWarnings(capture=True)
     sys.excepthook = _log_exception
+    threading.excepthook = _log_exception_of_thread
 
 
 def started_line(environment: Mapping[str, str], child: str, tenant: str) -> str:
@@ -137,3 +189,11 @@ def _log_exception(
     logging.getLogger(__name__).critical(
         "the process ends with an error", exc_info=(kind, error, trace)
     )
+
+
+def _log_exception_of_thread(given: threading.ExceptHookArgs) -> None:
+    if given.exc_value is not None:
+        logging.getLogger(__name__).error(
+            "a thread ended with an error",
+            exc_info=(given.exc_type, given.exc_value, given.exc_traceback),
+        )

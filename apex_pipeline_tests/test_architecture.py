@@ -113,9 +113,10 @@ emulator:
 metrics: column_types
 errors: redaction
 settings: redaction errors
+printable_text: redaction
 audit: redaction durations errors settings
 microsoft: redaction errors settings
-log_lines: redaction errors settings
+log_lines: redaction errors settings printable_text
 web_gate: errors settings log_lines
 lineage: errors settings
 quarantine: metrics errors
@@ -161,7 +162,6 @@ defs/operations: redaction commands errors settings audit microsoft web_gate lin
 dagster_program: redaction settings log_lines
 definitions: redaction settings log_lines defs defs/quarantine defs/analytics defs/sync
     defs/alerts defs/reconcile defs/operations
-printable_text: redaction
 local: redaction errors settings log_lines web_gate postgres monitoring/alerts
     provisioning monitoring monitoring/rules printable_text
 cli: redaction durations commands metrics errors settings audit log_lines web_gate

@@ -17,9 +17,9 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from apex_pipeline.defs.run_logs import write_runs_as_json
+from apex_pipeline.defs.run_logs import write_runs
 from apex_pipeline.errors import ConfigError
-from apex_pipeline.log_lines import JsonLines, is_json, started_line
+from apex_pipeline.log_lines import JsonLines, TextLines, is_json, started_line
 from apex_pipeline.web_gate.request_ids import HEADER, RequestIds
 from apex_pipeline_tests.support.panel_server import served
 
@@ -80,8 +80,63 @@ def test_every_line_is_one_object_with_the_same_keys_whoever_logs():
 
 
 def test_without_the_variable_the_lines_are_for_people_and_name_the_tenant():
-    assert lines(APEX_LOG_FORMAT="")[0] == "WARNING several"
-    assert lines(APEX_LOG_FORMAT="text", APEX_TENANT="a")[0] == "WARNING [a] several"
+    line = r"several\nlines with arguments"
+    assert lines(APEX_LOG_FORMAT="")[0] == f"WARNING {line}"
+    assert lines(APEX_LOG_FORMAT="text", APEX_TENANT="a")[0] == f"WARNING [a] {line}"
+
+
+def test_every_record_of_text_is_one_line_with_its_traceback_indented_below():
+    found = lines(APEX_LOG_FORMAT="text")
+    records = [line for line in found if not line.startswith("    ")]
+    assert records == [
+        r"WARNING several\nlines with arguments",
+        "configured later in colour",
+        "ERROR caught",
+        # Python's own, which names the place before.
+        *(line for line in records if "UserWarning: a warning" in line),
+        *(line for line in records if line.startswith("  warnings.warn")),
+        "CRITICAL the process ends with an error",
+    ]
+    assert "    ValueError: ***" in found
+    assert found[-1] == "    RuntimeError: the end"
+
+
+class Forged(logging.StreamHandler[io.StringIO]):
+    """Writes as a process does whose lines are for people."""
+
+    def __init__(self, layout: logging.Formatter) -> None:
+        super().__init__(io.StringIO())
+        self.setFormatter(TextLines(layout))
+
+    def written(self) -> list[str]:
+        return self.stream.getvalue().splitlines()
+
+
+@pytest.mark.parametrize(
+    "end", ["\n", "\r", "\r\n", "\x85", "\u2028", "\x0b", "\x1b[1A"]
+)
+def test_neither_a_name_nor_a_message_nor_an_error_makes_a_line(end):
+    handler = Forged(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+    forged = f"x{end}CRITICAL forged"
+    logger = logging.getLogger(forged)
+    logger.addHandler(handler)
+    logger.warning("%s", forged, stack_info=True)
+    logger.error("caught", exc_info=ValueError(forged))
+    first, *others = handler.written()
+    assert first.startswith("WARNING x")
+    assert [line for line in others if not line.startswith("    ")] == [
+        line for line in others if line.startswith("ERROR x")
+    ]
+    assert not any(line.startswith("CRITICAL") for line in others)
+    assert all(character.isprintable() for line in others for character in line)
+
+
+def test_colours_are_the_layouts_own():
+    handler = Forged(logging.Formatter("\x1b[32m%(message)s\x1b[0m"))
+    logger = logging.getLogger("apex_pipeline.coloured")
+    logger.addHandler(handler)
+    logger.warning("a\x1b[31mb")
+    assert handler.written() == ["\x1b[32ma\\u001b[31mb\x1b[0m"]
 
 
 def test_another_format_is_refused():
@@ -143,7 +198,7 @@ def test_a_line_of_a_run_has_its_id(monkeypatch):
     monkeypatch.setattr(JsonLines, "run_id", None)
     plain = of_dagster.colored_console_logger
     monkeypatch.setattr(of_dagster, "colored_console_logger", plain)
-    write_runs_as_json()
+    write_runs(as_json=True)
 
     @dg.op
     def work(context: dg.OpExecutionContext) -> None:
@@ -159,3 +214,33 @@ def test_a_line_of_a_run_has_its_id(monkeypatch):
     found = [json.loads(line) for line in stream.getvalue().splitlines()]
     assert any("from the op" in each["message"] for each in found)
     assert {each["run_id"] for each in found} == {result.run_id}
+
+
+def test_a_run_of_the_launchpad_forges_no_line(monkeypatch):
+    """Who launches a run names its logger, and much of what an op says is of outside."""
+    plain = of_dagster.colored_console_logger
+    monkeypatch.setattr(of_dagster, "colored_console_logger", plain)
+    write_runs(as_json=False)
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    forged = "x\n2026-11-29 00:00:00 +0000 - dagster - INFO - forged"
+
+    @dg.op
+    def work(context: dg.OpExecutionContext) -> None:
+        context.log.info(forged)
+        raise ValueError(forged)
+
+    @dg.job
+    def job() -> None:
+        work()
+
+    job.execute_in_process(
+        run_config={"loggers": {"console": {"config": {"name": forged}}}},
+        raise_on_error=False,
+    )
+    found = stream.getvalue().splitlines()
+    records = [line for line in found if not line.startswith("    ")]
+    assert all(r"dagster - INFO - forged - " in line for line in records)
+    assert not any(line.startswith("2026-11-29 00:00:00") for line in records)
+    assert any("STEP_FAILURE" in line for line in records)
+    assert any(line.endswith("ValueError: x") for line in found)
