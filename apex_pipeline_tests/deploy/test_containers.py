@@ -238,6 +238,40 @@ def test_neither_the_doctor_nor_the_watch_finds_anything_wrong_within(composed):
     assert "nearly full" not in told
 
 
+REACHES = """
+import socket, sys
+try:
+    socket.create_connection((sys.argv[1], int(sys.argv[2])), 5).close()
+except OSError:
+    print("closed")
+else:
+    print("open")
+"""
+LISTENS = """
+import pathlib
+lines = pathlib.Path("/proc/net/tcp").read_text().splitlines()[1:]
+print(sorted(int(l.split()[1].split(":")[1], 16) for l in lines if l.split()[3] == "0A"))
+"""
+
+
+def test_the_panel_reaches_nothing_of_dagsters(composed):
+    def told(service: str, *program: str) -> str:
+        return podman("exec", composed.name(service), "python3", "-c", *program).strip()
+
+    for service, host, port, answer in (
+        ("panel", "metrics", "5432", "open"),
+        ("panel", "postgres", "5432", "closed"),
+        ("panel", "webserver", "3000", "closed"),
+        ("panel", "code-server", "4000", "closed"),
+        ("webserver", "postgres", "5432", "open"),
+        ("webserver", "metrics", "5432", "closed"),
+        ("emulator", "code-server", "4000", "closed"),
+    ):
+        assert told(service, REACHES, host, port) == answer, (service, host)
+    # Podman's own name server is not in here.
+    assert "4000" not in told("code-server", LISTENS)
+
+
 def test_each_process_that_is_killed_comes_back_and_delivery_goes_on(composed):
     for service in SERVICES:
         composed.kill(service)

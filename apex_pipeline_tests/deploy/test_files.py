@@ -31,6 +31,11 @@ SECRETS = {
 }
 
 
+OF_THE_ENTRYPOINT = {"APEX_CODE_SOCKET"}
+# Who runs code for whoever reaches it, and who has to reach it.
+OF_DAGSTER = {"code-server", "daemon", "webserver"}
+
+
 def pins(text: str) -> dict[str, str]:
     found = re.findall(r"^([\w.-]+)==([\w.]+)", text, re.MULTILINE)
     return {name.lower().replace("_", "-"): version for name, version in found}
@@ -60,9 +65,40 @@ def test_secrets_come_by_variables_that_the_program_reads(name):
     for variable, value in OURS[name].get("environment", {}).items():
         if variable in ours:
             assert variable not in secret
+        elif variable in OF_THE_ENTRYPOINT:
+            assert f"${{{variable}:-" in (DEPLOY / "entrypoint").read_text()
         else:
             assert variable.removesuffix(FILE_SUFFIX) in secret
             assert value.removeprefix("/run/secrets/") in OURS[name]["secrets"]
+
+
+def test_the_code_server_listens_where_those_alone_reach_it_that_must():
+    """Who reaches it can run code there; a network would let in its whole neighbourhood."""
+    (server,) = yaml.safe_load((DEPLOY / "workspace.yaml").read_text())["load_from"]
+    socket = server["grpc_server"]["socket"]
+    assert OURS["code-server"]["environment"]["APEX_CODE_SOCKET"] == socket
+    mounted = {
+        name
+        for name, service in COMPOSE["services"].items()
+        if any(each.startswith("code:") for each in service.get("volumes", []))
+    }
+    assert mounted == OF_DAGSTER
+    folder = socket.rpartition("/")[0]
+    assert f"code:{folder}" in OURS["code-server"]["volumes"]
+    for name in OF_DAGSTER - {"code-server"}:
+        assert f"code:{folder}:ro" in OURS[name]["volumes"]
+
+
+def test_dagsters_database_is_reached_by_dagster_alone():
+    networks = {
+        name: set(service["networks"]) for name, service in COMPOSE["services"].items()
+    }
+    assert {name for name, of in networks.items() if "storage" in of} == {
+        *OF_DAGSTER,
+        "postgres",
+    }
+    assert networks["panel"] == networks["metrics"] == networks["emulator"] == {"ends"}
+    assert networks["webserver"] == networks["daemon"] == {"storage"}
 
 
 def test_each_process_is_a_role_of_the_image():
@@ -75,7 +111,9 @@ def test_each_process_is_a_role_of_the_image():
 def test_a_code_server_s_container_is_well_while_it_serves_definitions():
     """As under `apex up`; Dagster's own check asks only whether it answers."""
     entrypoint = (DEPLOY / "entrypoint").read_text()
-    (check,) = re.findall(r"python3 -m (apex_pipeline\.\S+) 127.0.0.1:4000", entrypoint)
+    (check,) = re.findall(
+        r"python3 -m (apex_pipeline\.\S+) .*127.0.0.1:4000", entrypoint
+    )
     assert check == code_server.__name__
 
 
