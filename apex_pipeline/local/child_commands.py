@@ -7,12 +7,11 @@ import signal
 import sys
 import time
 
-from apex_pipeline.errors import DatabaseError
 from apex_pipeline.local import child_environments, graphql_client
 from apex_pipeline.local.embedded_postgres import EmbeddedPostgres
 from apex_pipeline.local.embedded_roles import DEMO_LOGIN, PANEL_LOGIN, SYNC_LOGIN
 from apex_pipeline.local.local_certificates import Certificates
-from apex_pipeline.local.ports import HOST, HeldPorts
+from apex_pipeline.local.ports import HeldPorts
 from apex_pipeline.local.services import Instance, Services
 from apex_pipeline.local.supervisor import LISTENER_DESCRIPTOR, Child
 from apex_pipeline.monitoring.code_server import load_error
@@ -80,16 +79,12 @@ def database(
     postgres: EmbeddedPostgres, ports: HeldPorts, tenant: Tenant = NO_TENANT
 ) -> Child:
     """The embedded Postgres."""
-    url = postgres.url("postgres")
 
     def command() -> list[str]:
         # It opens its port itself, so that it is free for a moment.
         ports.release(postgres.port)
-        postgres.prepare()
-        if postgres.url("postgres") != url:
-            raise DatabaseError(
-                "has lost its port to another program; restart `apex up`"
-            )
+        # All others know it by this port.
+        postgres.prepare(may_move=False)
         return postgres.command()
 
     return Child(
@@ -118,7 +113,7 @@ def emulator(services: Services, certificates: Certificates) -> Child:
         ],
         environment=child_environments.of_the_system(services.environment)
         | {"EMULATOR_CLIENT_SECRET": services.environment["AZURE_CLIENT_SECRET"]},
-        listener=lambda: services.ports.hand_over(HOST, services.emulator_port),
+        listener=lambda: services.ports.hand_over(services.emulator_port),
         ready=lambda: graphql_client.responds(
             f"https://localhost:{services.emulator_port}", certificates.authority
         ),
@@ -170,9 +165,9 @@ def web_server(instance: Instance) -> Child:
         environment=child_environments.of_dagster(
             instance.environment,
             own_storage=instance.owns_storage,
-            also={"APEX_PANEL_TOKEN"},
+            also={"APEX_PANEL_TOKEN", "APEX_STATE_DIR"},
         ),
-        listener=lambda: instance.ports.hand_over(instance.ui.host, instance.ui.port),
+        listener=lambda: instance.ports.hand_over(instance.ui.port),
         ready=lambda: graphql_client.answers(instance.ui.url, instance.own_secret),
         after=_code_servers(instance),
         folder=instance.home,
@@ -221,9 +216,7 @@ def panel(services: Services) -> Child:
         ],
         environment=child_environments.of_the_panel(services.environment)
         | services.as_login(PANEL_LOGIN),
-        listener=lambda: services.ports.hand_over(
-            services.panel.host, services.panel.port
-        ),
+        listener=lambda: services.ports.hand_over(services.panel.port),
         ready=lambda: graphql_client.is_well(services.panel.url),
         after=_databases(services),
         folder=services.instance.home,

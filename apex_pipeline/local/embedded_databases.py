@@ -26,6 +26,6 @@ def prepare_postgres(
     while not ports.hold(HOST, postgres.port):
         postgres.prepare()
     return postgres, {
-        URL_VARIABLES[each.name]: postgres.url(each.name, each.owner)
+        URL_VARIABLES[each.name]: postgres.guarded_url(each.name, each.owner)
         for each in databases
     }

@@ -30,8 +30,9 @@ from apex_pipeline.local.embedded_roles import (
     make_logins,
     passwords,
 )
+from apex_pipeline.local.port_holders import holder_of
 from apex_pipeline.local.unprivileged import Quarters, find_quarters, home
-from apex_pipeline.postgres.loopback import guards
+from apex_pipeline.postgres.loopback import embedded_guards, with_parameters
 
 _HOST = "127.0.0.1"
 _MAJOR_VERSION = "18"
@@ -42,10 +43,10 @@ _SETTINGS = {
     "unix_socket_directories": "",
     # Dagster's storage opens a connection per query, from several processes.
     "max_connections": "200",
-    # For our own logins: an analyst who opens all the others blocks none of them.
-    "reserved_connections": "120",
-    # Nor does one fill the disk with what a sort spills to it.
-    "temp_file_limit": "8GB",
+    # For our own logins: an analyst who opens the other 27 blocks none of them.
+    "reserved_connections": "170",
+    # Nor does one fill the disk with what sorts spill to it. Our logins have more.
+    "temp_file_limit": "512MB",
     "fsync": "on",
     "timezone": "UTC",
     "log_timezone": "UTC",
@@ -103,13 +104,17 @@ class EmbeddedPostgres:
         """Whether a server runs on our data."""
         return self.pid is not None
 
-    def prepare(self) -> None:
+    def prepare(self, *, may_move: bool = True) -> None:
         """Create the data directory and choose the port; call it before each start.
+
+        Args:
+            may_move: Whether to choose another port if a program has taken ours.
 
         Raises:
             ConfigError: The programs are not installed, the data has another major
                 version, or this user cannot run a server.
-            DatabaseError: The data directory could not be created.
+            DatabaseError: The data directory could not be created, or the port is
+                taken and must stay.
         """
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -129,8 +134,15 @@ class EmbeddedPostgres:
         else:
             self._initialize(quarters)
         port = self._folder / "port"
-        if not port.is_file() or not _is_free(int(port.read_text())):
-            port.write_text(str(_free_port()))
+        if port.is_file() and _is_free(int(port.read_text())):
+            return
+        if not may_move:
+            raise DatabaseError(
+                f"has lost port {self.port} to {holder_of(self.port)}; it comes back by "
+                "itself when that program ends, and on another port if you restart "
+                "`apex up`"
+            )
+        port.write_text(str(_free_port()))
 
     def command(self) -> list[str]:
         """The command that runs the server in the foreground until SIGINT."""
@@ -210,6 +222,15 @@ class EmbeddedPostgres:
             process, self._process = self._process, None
             postmaster.end(process.pid, lambda: process.poll() is not None, timeout)
 
+    def guarded_url(self, database: str, login: str) -> str:
+        """A login's URL for our own processes: only this server is believed.
+
+        Tools with an older libpq would refuse the parameter.
+        """
+        return with_parameters(
+            self.url(database, login), embedded_guards(psycopg.pq.version())
+        )
+
     def url(self, database: str, login: str | None = None) -> str:
         """URL of a database, including the password; by default the superuser's."""
         if login is None:
@@ -222,7 +243,7 @@ class EmbeddedPostgres:
     def _superuser(
         self, database: str, seconds: int | None = None
     ) -> psycopg.Connection:
-        guarded: dict[str, Any] = {**guards({"host": _HOST}, psycopg.pq.version())}
+        guarded: dict[str, Any] = {**embedded_guards(psycopg.pq.version())}
         return psycopg.connect(
             self.url(database),
             autocommit=True,

@@ -32,6 +32,9 @@ _MEMBERS = {SYNC_LOGIN: SYNC, PANEL_LOGIN: PANEL, DEMO_LOGIN: PANEL}
 _READS_ACTIVITY = (OWNER, SYNC_LOGIN)
 LOGINS = (OWNER, *_MEMBERS, DAGSTER_LOGIN)
 
+# What one of our own sessions may spill to the disk while it sorts.
+_OWN_TEMPORARY_FILES = "8GB"
+
 # Postgres lets every role create large objects, and fill the disk with them.
 _LARGE_OBJECTS = ("lo_creat(integer)", "lo_create(oid)", "lo_from_bytea(oid, bytea)")
 
@@ -98,6 +101,11 @@ def make_logins(superuser: psycopg.Connection, logins: Mapping[str, str]) -> Non
         _run(superuser, "GRANT {} TO {} WITH ADMIN TRUE, INHERIT FALSE", group, OWNER)
     for login in LOGINS:
         _run(superuser, "GRANT pg_use_reserved_connections TO {}", login)
+        superuser.execute(
+            sql.SQL("ALTER ROLE {} SET temp_file_limit = {}").format(
+                sql.Identifier(login), sql.Literal(_OWN_TEMPORARY_FILES)
+            )
+        )
     for login in _READS_ACTIVITY:
         _run(superuser, "GRANT pg_read_all_stats TO {}", login)
     superuser.execute("REVOKE ALL ON DATABASE postgres, template1 FROM PUBLIC")

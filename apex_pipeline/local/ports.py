@@ -1,8 +1,9 @@
-"""Ports that `apex up` occupies from their choice on, until a child has them.
+"""Ports that `apex up` occupies for its children, from their choice to its end.
 
-Between the choice of a port and the moment when a child listens there lie seconds. If the
-port were left free, a second `apex up` would choose it too, and each would take the
-other's panel for its own.
+Between the choice of a port and the moment when a child listens there lie seconds, and
+after its death there lie some until the next one does. If the port were free then, a
+second `apex up` would take it, or another user of the machine, to whom viewers would show
+the panel's token. Meanwhile, clients wait.
 """
 
 import errno
@@ -16,9 +17,9 @@ HOST = "127.0.0.1"
 
 
 class HeldPorts:
-    """Sockets that listen for children that do not run yet.
+    """Sockets that listen for children, whether these run or not.
 
-    As a context manager, it closes at the end what no child has got.
+    As a context manager, it closes them at the end.
     """
 
     def __init__(self) -> None:
@@ -66,24 +67,9 @@ class HeldPorts:
         if held := self._sockets.pop(port, None):
             held.close()
 
-    def hand_over(self, host: str, port: int) -> socket.socket:
-        """The listening socket, for a child; the caller closes it.
-
-        It is held for the first child only. For the next one, it is opened again.
-
-        Raises:
-            ApexError: Another program has taken the port since.
-        """
-        held = self._sockets.pop(port, None)
-        if held is not None:
-            return held
-        try:
-            return _listen(host, port)
-        except OSError as error:
-            raise ApexError(
-                f"has lost port {port} to another program ({error.strerror}); end that "
-                "program, or restart `apex up`"
-            ) from error
+    def hand_over(self, port: int) -> socket.socket:
+        """A child's own handle of the socket that listens; the caller closes it."""
+        return self._sockets[port].dup()
 
 
 def _listen(host: str, port: int) -> socket.socket:

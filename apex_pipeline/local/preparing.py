@@ -9,6 +9,7 @@ from pathlib import Path
 from apex_pipeline.errors import ApexError
 from apex_pipeline.local.code_socket import code_socket
 from apex_pipeline.local.embedded_databases import (
+    METRICS,
     STORAGE,
     URL_VARIABLES,
     prepare_postgres,
@@ -119,7 +120,12 @@ def prepare_tenants(
     ui = _held_ui(environment, ports, ui_host, ui_port)
     postgres, own = prepare_postgres(ports, state, _storage(environment))
     home = state / "dagster"
-    variables = {**environment, **own, "DAGSTER_HOME": str(home)}
+    variables = {
+        **environment,
+        **own,
+        "APEX_STATE_DIR": str(state),
+        "DAGSTER_HOME": str(home),
+    }
     instance = Instance(
         state=state,
         ports=ports,
@@ -166,8 +172,9 @@ def _services(
         certificates=ends.certificates,
         environment=environment,
     )
-    if services.url_file:
-        write_private(services.url_file, services.environment["DATABASE_URL"])
+    if services.url_file and services.postgres:
+        url = services.postgres.url(METRICS.name, METRICS.owner)
+        write_private(services.url_file, url)
     return services
 
 

@@ -101,7 +101,7 @@ class Services:
         if not self.postgres or not self.owns_metrics:
             return {}
         variable = URL_VARIABLES[METRICS.name]
-        return {variable: self.postgres.url(METRICS.name, login)}
+        return {variable: self.postgres.guarded_url(METRICS.name, login)}
 
     @property
     def database_place(self) -> str:

@@ -13,6 +13,7 @@ from apex_pipeline.local.private_files import write_private
 from apex_pipeline.settings import local_file
 
 _LOCK_FILE = "up.lock"
+_OF_OTHERS = 0o077
 
 
 class AlreadyRunningError(ApexError):
@@ -29,7 +30,8 @@ def only_one(state: Path, url: str) -> Iterator[None]:
 
     Raises:
         AlreadyRunningError: Another process holds the lock.
-        ConfigError: The folder cannot be created or written to, or every user may.
+        ConfigError: The folder cannot be created or written to, or every user may, or
+            others may read it and it is not ours to close.
     """
     try:
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -45,6 +47,8 @@ def only_one(state: Path, url: str) -> Iterator[None]:
                 f"Every user of this machine may write to {state}. Run `chmod o-w {state}`, "
                 "or choose another folder with APEX_STATE_DIR."
             )
+        if stat.S_IMODE(found.st_mode) & _OF_OTHERS:
+            _close_to_others(state)
         opened = (state / _LOCK_FILE).open("a+")
     except OSError as error:
         raise ConfigError(
@@ -65,6 +69,18 @@ def only_one(state: Path, url: str) -> Iterator[None]:
         file.write(f"pid {os.getpid()}, {url}\n")
         file.flush()
         yield
+
+
+def _close_to_others(state: Path) -> None:
+    """Keep logs, exports and Dagster's files from other users of this machine."""
+    is_ours = (state / _LOCK_FILE).exists() or not any(state.iterdir())
+    if not is_ours:
+        raise ConfigError(
+            f"Other users of this machine may read {state}, which would hold logs and "
+            "exports, and it has files that `apex up` did not make. Run "
+            f"`chmod 700 {state}`, or choose another folder with APEX_STATE_DIR."
+        )
+    state.chmod(0o700)
 
 
 @contextmanager

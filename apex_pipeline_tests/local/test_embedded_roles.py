@@ -1,14 +1,20 @@
 """The logins of the embedded Postgres: each process has its own, and none is superuser."""
 
+import asyncio
 import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
+import dagster as dg
+import httpx
 import psycopg
 import pytest
 from psycopg import conninfo, errors
+from starlette.types import ASGIApp
 
+from apex_pipeline.defs.operations.dagster_storage import PostgresOfVariable
+from apex_pipeline.defs.operations.webserver import behind_the_gate, dagster_ui
 from apex_pipeline.local.embedded_postgres import EmbeddedPostgres
 from apex_pipeline.local.embedded_roles import (
     DAGSTER_LOGIN,
@@ -21,6 +27,7 @@ from apex_pipeline.local.embedded_roles import (
 )
 from apex_pipeline.postgres import migrations
 from apex_pipeline.provisioning.databases import provision_database
+from apex_pipeline.settings import PanelSettings
 from apex_pipeline_tests.support.ends import execute, query
 from apex_pipeline_tests.support.waiting import SECONDS
 
@@ -32,7 +39,9 @@ STORAGE = OwnDatabase("dagster", DAGSTER_LOGIN, is_private=True)
 def server(tmp_path_factory) -> Iterator[EmbeddedPostgres]:
     """A server as an earlier release left it, then started by this one."""
     made = EmbeddedPostgres(
-        tmp_path_factory.mktemp("roles") / "postgres", settings={"fsync": "off"}
+        tmp_path_factory.mktemp("roles") / "postgres",
+        # The smallest queue of notices, which is full soon.
+        settings={"fsync": "off", "max_notify_queue_pages": "64"},
     )
     made.start(SECONDS)
     try:
@@ -170,15 +179,76 @@ def test_a_login_that_opens_every_connection_holds_no_process_up(server):
             while opened < 200:
                 held.enter_context(psycopg.connect(url))
                 opened += 1
-        assert 0 < opened < 100
+        assert 0 < opened < 28
         for login in LOGINS:
             database = "dagster" if login == DAGSTER_LOGIN else "apex"
             connect(server, database, login).close()
         owner.execute("DROP ROLE eve")
 
 
-def test_a_query_does_not_fill_the_disk(server):
-    with connect(server, "apex", SYNC_LOGIN) as connection:
-        assert connection.execute("SHOW temp_file_limit").fetchone() == ("8GB",)
-        with pytest.raises(errors.InsufficientPrivilege):
-            connection.execute("SET temp_file_limit = -1")
+@pytest.fixture
+def eve(server) -> Iterator[str]:
+    """The URL of an analyst who means harm."""
+    with connect(server, "apex", OWNER) as owner:
+        owner.execute("CREATE ROLE eve LOGIN PASSWORD 'eve' IN ROLE apex_analyst")
+        yield conninfo.make_conninfo(server.url("apex"), user="eve", password="eve")
+        owner.execute("DROP ROLE eve")
+
+
+def test_a_query_does_not_fill_the_disk(server, eve):
+    """Twenty-seven sessions of analysts have less than fourteen gigabytes."""
+    with (
+        psycopg.connect(eve, autocommit=True) as analyst,
+        connect(server, "apex", SYNC_LOGIN) as ours,
+    ):
+        for connection, limit in ((analyst, "512MB"), (ours, "8GB")):
+            found = connection.execute("SHOW temp_file_limit").fetchone()
+            assert found == (limit,)
+            with pytest.raises(errors.InsufficientPrivilege):
+                connection.execute("SET temp_file_limit = -1")
+
+
+def test_dagster_stores_events_though_an_analyst_has_filled_the_queue_of_notices(
+    server, eve, tmp_path, monkeypatch
+):
+    """All databases of a server share it, and Postgres has no privilege for it."""
+    monkeypatch.setenv("DAGSTER_POSTGRES_URL", server.url("dagster", DAGSTER_LOGIN))
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    storage = f"module: {PostgresOfVariable.__module__}, class: PostgresOfVariable"
+    (tmp_path / "dagster.yaml").write_text(
+        f"storage: {{custom: {{{storage}, config: {{}}}}}}\n"
+    )
+    (tmp_path / "workspace.yaml").write_text("load_from: []\n")
+    with (
+        dg.DagsterInstance.get() as instance,
+        dagster_ui([tmp_path / "workspace.yaml"], read_only=False) as ui,
+        psycopg.connect(eve) as listener,
+        psycopg.connect(eve, autocommit=True) as writer,
+    ):
+        listener.execute("LISTEN x")
+        listener.commit()
+        # From here on, nothing leaves the queue.
+        listener.execute("SELECT 1")
+        with suppress(psycopg.OperationalError):
+            for number in range(1000):
+                writer.execute("SELECT pg_notify('x', %s)", [f"{number:07900}"])
+        with (
+            connect(server, "dagster", DAGSTER_LOGIN) as plain,
+            pytest.raises(psycopg.OperationalError, match="too many notifications"),
+        ):
+            plain.execute("NOTIFY run_events, '1'")
+
+        instance.report_runless_asset_event(dg.AssetMaterialization("by_a_run"))
+        app = behind_the_gate(ui, PanelSettings(port=0))
+        assert asyncio.run(reported(app, "by_the_ui")) == 200
+        for key in ("by_a_run", "by_the_ui"):
+            assert instance.get_latest_materialization_event(dg.AssetKey(key))
+
+
+async def reported(app: ASGIApp, asset: str) -> int:
+    """The answer to a materialization that is reported to the Dagster UI."""
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app), base_url="http://127.0.0.1"
+    ) as client:
+        answer = await client.post(f"/report_asset_materialization/{asset}", json={})
+    return answer.status_code

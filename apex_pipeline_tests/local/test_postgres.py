@@ -1,4 +1,5 @@
 import os
+import pwd
 import shutil
 import signal
 import socket
@@ -15,7 +16,11 @@ import psycopg
 import pytest
 
 from apex_pipeline.errors import ConfigError, DatabaseUnavailableError
+from apex_pipeline.local import child_commands
 from apex_pipeline.local.embedded_postgres import EmbeddedPostgres
+from apex_pipeline.local.port_holders import holder_of
+from apex_pipeline.local.ports import HeldPorts
+from apex_pipeline.local.supervisor import Supervisor
 from apex_pipeline_tests.support.waiting import wait_until
 
 Server = Callable[..., EmbeddedPostgres]
@@ -105,6 +110,59 @@ def test_another_port_is_chosen_when_the_kept_one_is_taken(make_server, folder):
         server.start()
 
         assert _ask(server, "SELECT 1") == (1,)
+
+
+def test_a_port_that_a_stranger_took_is_waited_for_and_the_stranger_named(
+    make_server, tmp_path
+):
+    """All other processes know the database by its port."""
+    server, reports = make_server(settings={"fsync": "off"}), list[str]()
+    with (
+        HeldPorts() as ports,
+        Supervisor(
+            logs=tmp_path / "logs",
+            record=tmp_path / "processes.json",
+            report=reports.append,
+            pause_seconds=0.01,
+        ) as supervisor,
+    ):
+        server.prepare()
+        port = server.port
+        name = child_commands.DATABASE
+
+        def is_ready() -> bool:
+            supervisor.step()
+            return supervisor.is_ready(name)
+
+        assert ports.hold("127.0.0.1", port)
+        supervisor.start(child_commands.database(server, ports))
+        wait_until(is_ready)
+        killed = server.pid
+        assert killed
+        os.kill(killed, signal.SIGKILL)
+        wait_until(lambda: not server.alive())
+        with socket.create_server(("127.0.0.1", port)):
+
+            def is_told() -> bool:
+                supervisor.step()
+                return any("has lost port" in each for each in reports)
+
+            wait_until(is_told)
+        [told, *_] = [each for each in reports if "has lost port" in each]
+        assert f"has lost port {port} to process {os.getpid()} (" in told
+        wait_until(is_ready)
+        assert server.port == port
+        assert _ask(server, "SELECT 1") == (1,)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="told by Linux alone")
+def test_the_program_at_a_port_is_named_with_its_user():
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        port = held.getsockname()[1]
+        told = holder_of(port)
+    assert told.startswith(f"process {os.getpid()} ('")
+    assert told.endswith(f" of user {pwd.getpwuid(os.getuid()).pw_name}")
+    assert holder_of(port) == "another program"
 
 
 def test_killed_server_starts_again_with_what_was_committed(make_server):

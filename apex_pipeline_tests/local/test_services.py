@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from psycopg.conninfo import conninfo_to_dict
 
 from apex_pipeline.errors import ApexError, ConfigError
 from apex_pipeline.local import child_commands
 from apex_pipeline.local.code_socket import code_socket
+from apex_pipeline.local.embedded_roles import PANEL_LOGIN, SYNC_LOGIN
 from apex_pipeline.local.ports import HeldPorts
 from apex_pipeline.local.preparing import (
     prepare_dagster_home,
@@ -79,7 +81,11 @@ def test_with_nothing_set_everything_is_local_and_the_settings_are_whole(tmp_pat
     assert settings.dataverse.authority.startswith(settings.dataverse.resource)
     assert settings.state_dir == tmp_path
     assert services.environment["DAGSTER_HOME"] == str(tmp_path / "dagster")
-    assert services.environment["DAGSTER_POSTGRES_URL"].endswith("/dagster")
+    assert (
+        services.environment["DAGSTER_POSTGRES_URL"]
+        .partition("?")[0]
+        .endswith("/dagster")
+    )
 
 
 def test_with_everything_real_nothing_of_it_is_started(tmp_path):
@@ -167,21 +173,48 @@ def test_who_starts_second_chooses_other_ports_before_anything_runs(
         assert len(set(numbers)) == 8
 
 
-def test_a_child_inherits_the_port_that_was_held_for_it(tmp_path):
+def test_a_child_inherits_the_port_that_is_held_for_it_and_no_other_gets_it():
+    """Between two children too: whoever listened there would be shown the token."""
     with HeldPorts() as ports:
         port = ports.hold_any("127.0.0.1")
-        with ports.hand_over("127.0.0.1", port) as inherited:
-            assert not ports.hold("127.0.0.1", port)
-        # It has ended; the next one gets the same port.
-        with ports.hand_over("127.0.0.1", port) as again:
+        with ports.hand_over(port) as inherited:
+            assert inherited.getsockname() == ("127.0.0.1", port)
+        # It has ended.
+        with HeldPorts() as others:
+            assert not others.hold("127.0.0.1", port)
+        with pytest.raises(OSError, match="in use"):
+            socket.create_server(("127.0.0.1", port))
+        with ports.hand_over(port) as again:
             assert again.getsockname() == ("127.0.0.1", port)
-            assert again.fileno() != -1
-            assert inherited.fileno() == -1
-        with (
-            socket.create_server(("127.0.0.1", port)),
-            pytest.raises(ApexError, match=f"lost port {port} to another program"),
-        ):
-            ports.hand_over("127.0.0.1", port)
+    socket.create_server(("127.0.0.1", port)).close()
+
+
+def test_a_client_that_comes_between_two_children_is_served_by_the_next():
+    with HeldPorts() as ports:
+        port = ports.hold_any("127.0.0.1")
+        with socket.create_connection(("127.0.0.1", port), 30) as client:
+            with ports.hand_over(port) as listener, listener.accept()[0] as visitor:
+                visitor.sendall(b"served")
+            assert client.recv(6) == b"served"
+
+
+def test_our_processes_believe_the_embedded_server_alone(tmp_path):
+    """Other tools may have a libpq that does not know the parameter."""
+    services = prepare(tmp_path)
+    urls = [
+        services.environment["DATABASE_URL"],
+        services.environment["DAGSTER_POSTGRES_URL"],
+        services.announcement["DATABASE_URL"],
+        *(
+            services.as_login(each)["DATABASE_URL"]
+            for each in (SYNC_LOGIN, PANEL_LOGIN)
+        ),
+    ]
+    for url in urls:
+        assert conninfo_to_dict(url)["require_auth"] == "scram-sha-256"
+    plain = (tmp_path / "database.url").read_text()
+    assert "require_auth" not in plain
+    assert plain == urls[0].partition("?")[0]
 
 
 def test_a_port_below_1024_or_a_foreign_address_is_named(tmp_path):

@@ -109,6 +109,37 @@ def test_a_folder_of_another_user_is_refused(tmp_path, monkeypatch):
         pytest.fail("it started there")
 
 
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.mark.parametrize("found", [0o755, 0o750, 0o711])
+def test_a_folder_that_is_ours_is_closed_to_other_users(tmp_path, found):
+    """Logs and exports lie there, readable for who gets in."""
+    for made_before in ((), ("up.lock", "logs", "exports")):
+        state = tmp_path / f"with {len(made_before)}"
+        state.mkdir()
+        for name in made_before:
+            (state / name).touch()
+        state.chmod(found)
+        with only_one(state, "http://127.0.0.1:3000"):
+            assert mode(state) == 0o700
+
+
+def test_a_folder_with_files_of_others_is_not_closed_unasked(tmp_path):
+    (tmp_path / "of another program").touch()
+    tmp_path.chmod(0o755)
+    with (
+        pytest.raises(ConfigError, match=f"chmod 700 {tmp_path}"),
+        only_one(tmp_path, "http://127.0.0.1:3000"),
+    ):
+        pytest.fail("it started there")
+    assert mode(tmp_path) == 0o755
+    tmp_path.chmod(0o700)
+    with only_one(tmp_path, "http://127.0.0.1:3000"):
+        pass
+
+
 def test_the_second_in_one_place_learns_of_the_first(tmp_path):
     with (
         only_one(tmp_path, "http://127.0.0.1:3000"),

@@ -1,4 +1,4 @@
-"""Who listens where Postgres did learns no password."""
+"""Who listens where Postgres did learns no password, and is not believed."""
 
 import socket
 import struct
@@ -7,23 +7,35 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
+import psycopg
 import pytest
 from dagster_postgres.utils import DagsterPostgresException
 
 from apex_pipeline.defs.operations.dagster_storage import PostgresOfVariable
 from apex_pipeline.errors import DatabaseError
 from apex_pipeline.postgres.database import Database
-from apex_pipeline.postgres.loopback import guards
+from apex_pipeline.postgres.loopback import (
+    embedded_guards,
+    guards,
+    with_parameters,
+)
 from apex_pipeline_tests.support.waiting import SECONDS
 
 _REQUESTS_OF_ENCRYPTION = {80877103, 80877104}
 _CLEAR_TEXT = b"R" + struct.pack("!II", 8, 3)
+_MD5 = b"R" + struct.pack("!II", 12, 5) + b"salt"
+_COME_IN = b"R" + struct.pack("!II", 8, 0) + b"Z" + struct.pack("!I", 5) + b"I"
 
 
 class Impostor:
-    """Answers at a port as a Postgres that wants the password in clear text."""
+    """Answers at a port as a Postgres that wants the password in clear text.
+
+    Attributes:
+        answer: What it says to who wants to come in.
+    """
 
     def __init__(self, listening: socket.socket) -> None:
+        self.answer = _CLEAR_TEXT
         self._listening = listening
         self._clients: list[socket.socket] = []
         self.port = listening.getsockname()[1]
@@ -58,7 +70,7 @@ class Impostor:
             if code not in _REQUESTS_OF_ENCRYPTION:
                 break
             client.sendall(b"N")
-        client.sendall(_CLEAR_TEXT)
+        client.sendall(self.answer)
         self.told += client.recv(1000)
         self.asked.set()
 
@@ -95,6 +107,28 @@ def test_the_operator_may_allow_it(impostor):
         database.ask(lambda _: None)
     assert impostor.asked.wait(SECONDS)
     assert b"geheim" in impostor.told
+
+
+@pytest.mark.parametrize("answer", [_COME_IN, _CLEAR_TEXT, _MD5])
+def test_at_the_embedded_servers_port_only_that_server_is_believed(impostor, answer):
+    impostor.answer = answer
+    url = with_parameters(
+        f"postgresql://u:geheim-geheim@127.0.0.1:{impostor.port}/apex",
+        embedded_guards(psycopg.pq.version()),
+    )
+    with (
+        Database(url, wait_seconds=0, application_name="tests") as database,
+        pytest.raises(DatabaseError, match="scram-sha-256"),
+    ):
+        database.ask(lambda _: None)
+    assert impostor.asked.wait(SECONDS)
+    assert impostor.told == b""
+
+
+def test_another_server_of_this_machine_may_trust_its_clients():
+    """As on developers' machines: it cannot be told from a stranger."""
+    assert guards({"host": "127.0.0.1"}, 180_000) == {"require_auth": "!password"}
+    assert embedded_guards(150_000) == {}
 
 
 def test_dagsters_storage_sends_none_either(impostor, monkeypatch, caplog):

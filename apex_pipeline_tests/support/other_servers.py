@@ -32,7 +32,8 @@ class InstalledPostgres(EmbeddedPostgres):
         del self._settings["reserved_connections"]
         self._programs = programs
 
-    def prepare(self) -> None:
+    def prepare(self, *, may_move: bool = True) -> None:
+        assert may_move
         quarters = self._quarters = find_quarters(self._folder, self._programs.parent)
         password = self._folder / "password"
         password.write_text(_PASSWORD)

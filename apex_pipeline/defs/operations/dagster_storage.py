@@ -19,6 +19,7 @@ from dagster_postgres import (
     PostgresScheduleStorage,
 )
 from dagster_postgres.utils import create_pg_engine
+from sqlalchemy import Engine, event
 
 from apex_pipeline.postgres.loopback import guards
 from apex_pipeline.postgres.time_limits import TCP_LIMITS
@@ -27,6 +28,7 @@ from apex_pipeline.settings import read_variable
 _VARIABLE = "DAGSTER_POSTGRES_URL"
 _CONNECT_SECONDS = 15
 _PARTS = (PostgresRunStorage, PostgresEventLogStorage, PostgresScheduleStorage)
+_NOTICE = "NOTIFY "
 _KEPT_CONNECTIONS = 2
 _MORE_CONNECTIONS = 30
 _LONGEST_SECONDS = 300
@@ -76,10 +78,32 @@ class PostgresOfVariable(DagsterPostgresStorage):
             pool_pre_ping=True,
             pool_recycle=_LONGEST_SECONDS,
         )
+        send_no_notices(engine)
         for part in (self.run_storage, self.event_log_storage, self.schedule_storage):
             if isinstance(part, _PARTS):
                 # As the storage itself does for the web server, with one for all three.
                 part._engine = engine  # noqa: SLF001  there is no other way in 0.29.27
+
+
+def send_no_notices(engine: Engine) -> None:
+    """Leave out the NOTIFY after each event, which nothing listens to any more.
+
+    All databases of a server share one queue of notices. Any login can fill it, and then
+    each NOTIFY fails, and with it the storing of events.
+    """
+
+    @event.listens_for(engine, "before_cursor_execute", retval=True)
+    def leave_out(
+        _connection: Any,
+        _cursor: Any,
+        statement: str,
+        parameters: Any,
+        _context: Any,
+        _many: bool,  # noqa: FBT001  SQLAlchemy passes it so
+    ) -> tuple[str, Any]:
+        if statement.startswith(_NOTICE):
+            return "SELECT 1", {}
+        return statement, parameters
 
 
 def _limited(url: str) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 import dagster as dg
 from dagster._cli.workspace.cli_target import workspace_opts_to_load_target
 from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster_postgres import PostgresEventLogStorage
 from dagster_shared.cli import WorkspaceOpts
 from dagster_webserver.app import create_app_from_workspace_process_context
 from dagster_webserver.version import __version__
@@ -21,6 +22,7 @@ from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
+from apex_pipeline.defs.operations.dagster_storage import send_no_notices
 from apex_pipeline.panel import templating
 from apex_pipeline.settings import PanelSettings
 from apex_pipeline.web_gate.gatekeeping import Gatekeeper, RateLimit, SecurityHeaders
@@ -64,6 +66,9 @@ def dagster_ui(
         instance.optimize_for_webserver(
             _STATEMENT_MILLISECONDS, _RECYCLE_SECONDS, _MOST_OVERFLOW
         )
+        if isinstance(instance.event_log_storage, PostgresEventLogStorage):
+            # It has just made another engine.
+            send_no_notices(instance.event_log_storage._engine)  # noqa: SLF001  as in dagster_storage
         with WorkspaceProcessContext(
             instance,
             version=__version__,
@@ -76,7 +81,11 @@ def dagster_ui(
 
 
 def behind_the_gate(
-    ui: ASGIApp, settings: PanelSettings, *, own_secret: str | None = None
+    ui: ASGIApp,
+    settings: PanelSettings,
+    *,
+    own_secret: str | None = None,
+    ended_sessions: Path | None = None,
 ) -> ASGIApp:
     """Add the access control to an application.
 
@@ -84,9 +93,12 @@ def behind_the_gate(
         ui: The application to protect.
         settings: Address to listen on, and the token to sign in with.
         own_secret: A second token, for commands on this machine.
+        ended_sessions: File of signed-out sessions, shared with the panel.
     """
     sessions = (
-        None if settings.token is None else Sessions(settings.token, also=own_secret)
+        None
+        if settings.token is None
+        else Sessions(settings.token, also=own_secret, ended=ended_sessions)
     )
     title = templating.page_title(settings.tenant)
     form = partial(templating.sign_in_form, title)
