@@ -209,18 +209,17 @@ class Emulator:
     async def _work(
         self, arrival: Arrival, user: Principal, fault: Fault | None
     ) -> tuple[Response, float]:
-        """The simulated time, then the work; what is charged is the simulated time."""
+        """The work, and the rest of the simulated time; charged is the simulated time."""
         match = ROOT.match(arrival.raw_path)
         path = arrival.raw_path[match.end() :] if match else ""
         profile = self.options.profile
-        seconds = profile.seconds(arrival.method, path, arrival.body)
-        if fault and fault.kind == "slow":
-            seconds += fault.delay
-        if seconds:
-            await self.clock.sleep(seconds)
-        if fault and fault.kind in {"deadlock", "sql_timeout", "first_use"}:
-            raise fault.error()
+        slowness = fault.delay if fault and fault.kind == "slow" else 0.0
+        await self.clock.sleep(slowness)
         began = self.clock.now()
+        seconds = profile.seconds(arrival.method, path, arrival.body)
+        if fault and fault.kind in {"deadlock", "sql_timeout", "first_use"}:
+            await self.clock.sleep(seconds)
+            raise fault.error()
         response = service.handle(
             self.environment,
             user,
@@ -233,12 +232,11 @@ class Emulator:
                 f"{arrival.origin}/api/data/v9.2",
             ),
         )
-        reading = response.rows * profile.read if arrival.method == "GET" else 0
-        if reading:
-            await self.clock.sleep(reading)
-        if profile == latency.NONE:
-            return response, self.clock.now() - began
-        return response, seconds + reading
+        if arrival.method == "GET":
+            seconds += response.rows * profile.read
+        spent = self.clock.now() - began
+        await self.clock.sleep(max(seconds - spent, 0.0))
+        return response, slowness + (spent if profile == latency.NONE else seconds)
 
     def _unauthorized(self, arrival: Arrival) -> Response:
         """401 as observed: an empty body, the authority and the resource in a header."""
