@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TypeGuard
 
 WINDOW_SECONDS = 300.0
 MAX_CONCURRENCY = 52
@@ -28,6 +29,8 @@ _RECENT_ANSWERS = 8
 _RECENT_SECONDS = 10.0
 _PROBE_SECONDS = 15.0
 _PROBES = 5
+_FRESH_SECONDS = 900.0
+"""A run starts at the last run's concurrency if that ended so recently."""
 
 
 class Facet(StrEnum):
@@ -154,7 +157,8 @@ class _Budget:
 class Pacer:
     """Decides when the next request may start.
 
-    The first request goes alone. Then concurrency starts at the service's hint
+    The first request goes alone, unless another process has just learned the pace. Then
+    concurrency starts at the service's hint
     (`x-ms-dop-hint`), or at 4 without one; it never exceeds the hint, or 52. A 429
     halves it and stops all requests until `Retry-After` is over. Each round of answers
     afterwards adds one.
@@ -278,6 +282,8 @@ class Pacer:
             "requests": self._requests.snapshot(now),
             "seconds": self._seconds.snapshot(now),
             "hint": self._ceiling if self._answered else None,
+            "concurrency": self.concurrency,
+            "mean_seconds": self._mean_seconds,
             "paused_for": round(self.paused_for(now), 3),
             "paused_by": self._paused_by,
         }
@@ -299,6 +305,18 @@ class Pacer:
         if isinstance(paused_for, int | float):
             self._open_at = now + paused_for - age
             self._paused_by = str(saved.get("paused_by") or "")
+        if age < _FRESH_SECONDS:
+            self._resume(
+                *(saved.get(n) for n in ("hint", "concurrency", "mean_seconds"))
+            )
+
+    def _resume(self, hint: object, concurrency: object, mean_seconds: object) -> None:
+        if not (_is_size(hint) and _is_size(concurrency) and _is_size(mean_seconds)):
+            return
+        self._ceiling = min(int(hint), self._most)
+        self._concurrency = min(float(concurrency), float(self._ceiling))
+        self._mean_seconds = mean_seconds
+        self._answered = True
 
     def _follow(self, hint: int | None) -> None:
         if hint is not None and hint > 0:
@@ -311,3 +329,7 @@ class Pacer:
         elif self._concurrency < self._ceiling:
             self._concurrency += 1 / self._concurrency
         self._concurrency = min(self._concurrency, float(self._ceiling))
+
+
+def _is_size(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and 0 < value < math.inf

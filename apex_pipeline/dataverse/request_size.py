@@ -10,8 +10,8 @@ Nothing here reads a clock. The chosen size outlives the run, hence `snapshot`.
 """
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import TypeGuard
 
 FIRST_ROWS = 100
@@ -42,12 +42,12 @@ _CERTAINTY = 0.9
 """Share of the time left that the last request is planned to take."""
 
 _LAST_ROUNDS = 2
-"""Requests per slot that get equal sizes at the end."""
+"""Requests per slot that are planned at the end, so that all slots end together."""
 
 _MANY_ROWS = 1000
-_LEAD_ROWS = 25
+_LEAD_ROWS = 5
 _LEAD_SECONDS = 1.0
-"""The first request goes alone. If many rows wait behind it, it is kept short."""
+"""Where the first request goes alone and many rows wait behind it, it is kept short."""
 
 _LEAST_SECONDS = 0.001
 
@@ -98,15 +98,6 @@ class _Pace:
         return max(seconds - fixed, 0.0) / each
 
 
-@dataclass(slots=True)
-class _Share:
-    """Equal size for the next requests, one per slot."""
-
-    rows: int
-    slots: int
-    uses: int
-
-
 class RequestSize:
     """Rows in the next bulk request.
 
@@ -121,7 +112,6 @@ class RequestSize:
         self._rows = fixed or FIRST_ROWS
         self._pace = _Pace()
         self._has_begun = False
-        self._share: _Share | None = None
         self._round: list[float] = []
         self._before: tuple[int, float] | None = None
         self._hold = 0
@@ -132,7 +122,9 @@ class RequestSize:
         """Rows that a request should carry if nothing else limits it."""
         return self._rows
 
-    def portion(self, *, left: int, slots: int, seconds: float) -> int:
+    def portion(
+        self, *, left: int, slots: int, seconds: float, busy: Sequence[float] = ()
+    ) -> int:
         """Rows for the next request; 0 if no request is likely to end in time.
 
         The first request carries at least one row. Otherwise a service that was slow
@@ -142,13 +134,14 @@ class RequestSize:
             left: Rows still to be sent, if known.
             slots: Requests that may run at once.
             seconds: Time left.
+            busy: Seconds until each request under way is expected to end.
         """
         if seconds <= 0:
             return 0
         rows = self._rows
         if not self._is_fixed:
-            rows = min(rows, self._shared(left, slots))
-            if not self._has_begun and left > _MANY_ROWS:
+            rows = min(rows, self._share(left, slots, busy))
+            if not self._has_begun and slots == 1 and left > _MANY_ROWS:
                 rows = min(rows, self._leading())
         foreseen = self._pace.rows(_CERTAINTY * seconds)
         rows = int(min(rows, foreseen))
@@ -210,17 +203,22 @@ class RequestSize:
             for some in (rows, 2 * rows):
                 self._pace.observe(some, fixed + each * some)
 
-    def _shared(self, left: int, slots: int) -> int:
-        """Towards the end, all slots get equal sizes so that none stays idle."""
-        rounds = math.ceil(left / (slots * self._rows))
-        if rounds > _LAST_ROUNDS:
-            self._share = None
+    def _share(self, left: int, slots: int, busy: Sequence[float]) -> int:
+        """Rows for a free slot so that, towards the end, all slots end together.
+
+        A slot that is still busy gets less of what is left.
+        """
+        _, each = self._pace.line()
+        free_in = sorted([*busy, *[0.0] * (slots - len(busy))])
+        # What the first n slots would carry, had they all been free at once.
+        rows = min(
+            (left * each + waits) / n for n, waits in enumerate(accumulate(free_in), 1)
+        )
+        rows = rows / each if each else left / slots
+        requests = math.ceil(rows / self._rows)
+        if requests > _LAST_ROUNDS:
             return self._rows
-        if self._share is None or self._share.slots != slots or not self._share.uses:
-            rows = max(FIRST_ROWS, math.ceil(left / (slots * max(rounds, 1))))
-            self._share = _Share(rows, slots, uses=slots)
-        self._share.uses -= 1
-        return self._share.rows
+        return max(FIRST_ROWS, math.ceil(rows / max(requests, 1)))
 
     def _leading(self) -> int:
         return max(int(min(_LEAD_ROWS, self._pace.rows(_LEAD_SECONDS))), 1)

@@ -168,7 +168,8 @@ class Stream:
         self._left = expected if options.limit is None else min(expected, options.limit)
         self._waiting: deque[_Parcel] = deque()
         self._is_all_read = False
-        self._under_way = 0
+        # Expected end of each delivery under way, by the event loop's clock.
+        self._ends: dict[str, float] = {}
         self._has_begun = False
         self._news = asyncio.Condition()
         self._results: asyncio.Queue[_Result | None] = asyncio.Queue(MAX_CONCURRENCY)
@@ -190,6 +191,10 @@ class Stream:
     @property
     def _is_stopped(self) -> bool:
         return self._deadline.remaining() <= 0 or self.tally.out_of_time is not None
+
+    @staticmethod
+    def _clock() -> float:
+        return asyncio.get_running_loop().time()
 
     def _stop(self, error: ApexError) -> None:
         """Start nothing more; only the first error is reported."""
@@ -242,8 +247,9 @@ class Stream:
             self._news.notify_all()
 
     def _has_room(self) -> bool:
-        # Enough rows for the next request while another page is being read.
-        enough = max(self._options.page_size, 2 * self._size.rows)
+        # Enough rows for every free slot while another page is being read.
+        free = max(self._slots() - len(self._ends), 2)
+        enough = max(self._options.page_size, free * self._size.rows)
         return self._is_stopped or len(self._waiting) < enough
 
     async def _tell(self) -> None:
@@ -269,16 +275,20 @@ class Stream:
             expected = self._size.expected_seconds(len(portion))
             deadline = self._deadline.before(expected if self._has_begun else 0.0)
             self._has_begun = True
-            self._under_way += 1
+            self._ends[portion[0].metric.id] = self._clock() + expected
             flow.create_task(self._deliver(portion, deadline))
 
     def _cut(self) -> list[_Parcel]:
         """The rows of the next request; empty without a free slot or a waiting row."""
         slots = self._slots()
-        if self._is_stopped or not self._waiting or self._under_way >= slots:
+        if self._is_stopped or not self._waiting or len(self._ends) >= slots:
             return []
+        now = self._clock()
         rows = self._size.portion(
-            left=self._left, slots=slots, seconds=self._deadline.remaining()
+            left=self._left,
+            slots=slots,
+            seconds=self._deadline.remaining(),
+            busy=[max(end - now, 0.0) for end in self._ends.values()],
         )
         if not rows:
             self.tally.out_of_time = OutOfTimeError("The time budget is used up.")
@@ -298,7 +308,7 @@ class Stream:
         metrics = [parcel.metric for parcel in portion]
         delivery = await self._sink.deliver(metrics, deadline)
         self._learn(delivery)
-        self._under_way -= 1
+        del self._ends[portion[0].metric.id]
         await self._tell()
         landed = set(delivery.acknowledged)
         rows = tuple(each.row for each in portion if each.metric.id in landed)

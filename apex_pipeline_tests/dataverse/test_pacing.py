@@ -248,6 +248,30 @@ def test_the_next_process_knows_what_the_last_one_spent():
     assert most_refusals_in_a_window(outcome.refusals) <= 1
 
 
+def test_the_next_process_starts_at_the_concurrency_of_the_last_one():
+    first = Pacer()
+    simulate(duration=30, hint=8, pacer=first)
+    saved = first.snapshot(30.0)
+    assert first.concurrency == 8
+    for age, concurrency in ((300.0, 8), (4000.0, 1)):
+        heir = Pacer()
+        heir.restore(0.0, saved, age)
+        assert heir.concurrency == concurrency
+    guest = Pacer(most=1)
+    guest.restore(0.0, saved, 1.0)
+    assert guest.concurrency == 1
+
+
+@pytest.mark.parametrize("odd", [None, "8", -1, 0, math.nan, math.inf, [8]])
+@pytest.mark.parametrize("name", ["hint", "concurrency", "mean_seconds"])
+def test_odd_values_of_an_earlier_process_are_ignored(name, odd):
+    first = Pacer()
+    simulate(duration=30, hint=8, pacer=first)
+    heir = Pacer()
+    heir.restore(0.0, {**first.snapshot(30.0), name: odd}, 1.0)
+    assert heir.concurrency == 1
+
+
 def test_an_open_retry_after_outlives_the_process():
     pacer = refused(at=10.0, retry_after=60.0)
     heir = Pacer()

@@ -71,7 +71,10 @@ def simulate(
         rows = 0
         if left and pacer.wait(now) == 0.0:
             rows = fixed or size.portion(
-                left=left, slots=pacer.concurrency, seconds=budget - now
+                left=left,
+                slots=pacer.concurrency,
+                seconds=budget - now,
+                busy=[end - now for end, *_ in under_way],
             )
             rows = min(rows, left)
             if fixed and run.requests and seconds(rows) > budget - now:
@@ -218,18 +221,42 @@ def test_a_fixed_size_neither_grows_nor_follows_the_time():
     assert size.rows < 70
 
 
-def test_the_end_of_a_backlog_is_shared_among_the_slots():
+def test_a_run_begins_with_a_short_request():
     size = RequestSize(timeout=TIMEOUT)
     size.restore({"rows": 1000, "seconds": 0.1, "seconds_per_row": 0.01})
-    assert size.portion(left=100_000, slots=1, seconds=BUDGET) == 25
+    assert size.portion(left=100_000, slots=1, seconds=BUDGET) == 5
     assert size.portion(left=100_000, slots=10, seconds=BUDGET) == 1000
-    # Two rounds of ten, of which each request is as large as the others.
-    left, portions = 15_000, []
-    while left > 0:
-        portions.append(size.portion(left=left, slots=10, seconds=BUDGET))
-        left -= portions[-1]
-    assert portions == [750] * 20
+
+
+def test_few_rows_are_not_cut_into_smaller_requests():
+    size = RequestSize(timeout=TIMEOUT)
     assert size.portion(left=50, slots=4, seconds=BUDGET) == 100
+
+
+@given(
+    left=st.integers(1, 15_000),
+    busy=st.lists(st.floats(0, 12), max_size=9),
+)
+def test_at_the_end_of_a_backlog_all_slots_end_together(left, busy):
+    """No slot ends later than another one could have taken a hundred of its rows."""
+    fixed, each, slots = 0.1, 0.01, 10
+    size = RequestSize(timeout=TIMEOUT)
+    size.restore({"rows": 1000, "seconds": fixed, "seconds_per_row": each})
+    size.portion(left=1, slots=1, seconds=BUDGET)
+    ends = [*busy, *[0.0] * (slots - len(busy))]
+    ended = [end for end in ends if end]
+    while left > 0:
+        now = min(ends)
+        ends.remove(now)
+        under_way = [end - now for end in ends if end > now]
+        rows = min(
+            left, size.portion(left=left, slots=slots, seconds=BUDGET, busy=under_way)
+        )
+        left -= rows
+        ends.append(now + fixed + each * rows)
+        ended.append(ends[-1])
+    hundred = fixed + each * 100
+    assert max(ended) <= max([*busy, min(ends) + 2 * hundred])
 
 
 @pytest.mark.parametrize(
