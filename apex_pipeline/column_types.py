@@ -2,10 +2,12 @@
 
 import math
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from functools import cache
 from json.encoder import encode_basestring
+
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  UTC
 
 
 class InvalidValueError(ValueError):
@@ -99,7 +101,7 @@ class Timestamp:
     fractions of a second, so they are truncated here, which is predictable.
     """
 
-    earliest: datetime = datetime(1753, 1, 1, tzinfo=UTC)
+    earliest: datetime = datetime(1753, 1, 1)  # noqa: DTZ001  UTC, as all are here
 
     @property
     def label(self) -> str:
@@ -115,7 +117,7 @@ class Timestamp:
                 if instant.year >= 1000
                 else "lies before 1753-01-01, the earliest that the column holds"
             )
-        return f'"{instant.replace(tzinfo=None).isoformat(timespec="seconds")}Z"'
+        return f'"{instant.isoformat()}Z"'
 
 
 ColumnType = Text | WholeNumber | DecimalNumber | Timestamp
@@ -145,11 +147,12 @@ def _shown(number: Decimal) -> str:
 
 
 def _instant(value: object) -> datetime:
+    """UTC without its zone, to the second; an aware one takes three times as long."""
     if isinstance(value, datetime):
-        return value.astimezone(UTC)
+        return value.astimezone(UTC).replace(microsecond=0, tzinfo=None)
     try:
-        return datetime.fromtimestamp(math.floor(_finite_decimal(value)), UTC)
-    except (InvalidValueError, ValueError, OverflowError):
+        return _EPOCH + timedelta(seconds=math.floor(_finite_decimal(value)))
+    except (InvalidValueError, OverflowError):
         raise InvalidValueError(
             "lies outside the years 1753 to 9999, which the column holds"
         ) from None

@@ -26,6 +26,8 @@ ENTITY_SET = "apex_campaignmetricses"
 
 PRIMARY_KEY = "apex_campaignmetricsid"
 
+_MISSING = "is missing"
+
 
 @dataclass(frozen=True, slots=True)
 class Column:
@@ -49,7 +51,7 @@ class Column:
         """
         value = row[self.postgres]
         if value is None:
-            raise InvalidValueError("is missing")
+            raise InvalidValueError(_MISSING)
         return self.type.to_json(value)
 
 
@@ -167,7 +169,10 @@ class Rejection:
     message: str
 
 
-_FIELDS = tuple((column, f'"{column.dataverse}":') for column in COLUMNS)
+_FIELDS = tuple(
+    (column.postgres, column.type.to_json, f'"{column.dataverse}":')
+    for column in COLUMNS
+)
 
 INVALID = "invalid"
 """Code of a rejection by validation, before anything was sent."""
@@ -218,11 +223,15 @@ def read_metric(row: Mapping[str, object]) -> CampaignMetric | Rejection:
             "id equals that of another row, except for upper and lower case"
         )
     fields = []
-    for column, name in _FIELDS:
+    for column, to_json, name in _FIELDS:
+        value = row[column]
+        if value is None:
+            problems.append(f"{column} {_MISSING}")
+            continue
         try:
-            fields.append(name + column.to_json(row))
+            fields.append(name + to_json(value))
         except InvalidValueError as error:
-            problems.append(f"{column.postgres} {error}")
+            problems.append(f"{column} {error}")
     if problems or key is None:
         return Rejection(row_id, INVALID, "; ".join(problems))
     return CampaignMetric(row_id, key, "{" + ",".join(fields) + "}")

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from apex_pipeline.column_types import Timestamp
+from apex_pipeline.column_types import Text, Timestamp
 from apex_pipeline.metrics import COLUMNS, Column
 
 
@@ -67,7 +67,10 @@ _LAST_INSTANT = datetime.max.replace(tzinfo=UTC)
 
 def _value(column: Column) -> str:
     name = f"metric.{column.postgres}"
-    return f"extract(epoch FROM {name})" if isinstance(column.type, Timestamp) else name
+    if isinstance(column.type, Timestamp):
+        return f"extract(epoch FROM {name})"
+    # Python would make an object of each UUID, and then a text.
+    return f"CAST({name} AS text)" if isinstance(column.type, Text) else name
 
 
 _VALUES = ", ".join(map(_value, COLUMNS))
