@@ -39,6 +39,7 @@ _NOTICING_SECONDS = 0.2
 
 TITLES = {
     "ours": "**apex_pipeline**, from Postgres to the mark",
+    "ours-again": "**apex_pipeline** in its second run, which knows the pace",
     "sdk": "Microsoft's SDK 1.1.0 as it comes, one call with all rows",
     "sdk-chunks": "… called for each 100 rows",
     "sdk-async": "… asynchronous, 100 rows, ten slots made by hand",
@@ -173,15 +174,20 @@ def deliver(
         for client_id in others:
             service.register(client_id, client_secret=SECRET)
         token = _prepared(service)
-        told = _ends(bench, contender, service, records, token)
+        earlier = contender == "ours-again" and [_record(n, 0) for n in range(rows)]
+        told = _ends(bench, contender, service, earlier or records, token)
         told |= {"window_seconds": speed.window_seconds, "others": others}
+        if earlier:
+            _run(bench, "ours", service, told)
+            contender = "ours"
+            _insert(told["database_url"], records)
         service.clear_requests()
         if faults:
             for fault in faults:
                 service.fault(**fault)
         said = _run(bench, contender, service, told)
         service.clear_faults()
-        return _result(service, rows, said)
+        return _result(service, records, said)
 
 
 def _record(number: int, bad_every: int) -> dict[str, Any]:
@@ -243,7 +249,7 @@ def _ends(
     path = folder / "rows.jsonl"
     path.write_text("".join(json.dumps(each) + "\n" for each in records))
     database_url = ""
-    if contender in {"ours", "flow", "flow-50"}:
+    if contender in {"ours", "ours-again", "flow", "flow-50"}:
         database_url = bench.database()
         _insert(database_url, records)
     return {
@@ -311,15 +317,19 @@ def _required(folder: Path | None) -> Path:
     return folder
 
 
-def _result(service: ServedEmulator, rows: int, said: dict[str, Any]) -> Result:
+def _result(
+    service: ServedEmulator, sent: list[dict[str, Any]], said: dict[str, Any]
+) -> Result:
     writes = [
         each
         for each in service.requests()
         if each["method"] in {"POST", "PATCH"}
         if each["path"].startswith("/api/data")
     ]
-    records = service.records(TABLE)
-    landed = len({each["apex_runid"] for each in records})
+    wanted = {each["apex_runid"] for each in sent}
+    found = [each["apex_runid"] for each in service.records(TABLE)]
+    found = [each for each in found if each in wanted]
+    landed = len({*found})
     edges = sorted(
         edge
         for each in writes
@@ -335,10 +345,10 @@ def _result(service: ServedEmulator, rows: int, said: dict[str, Any]) -> Result:
         for each in writes
     )
     return Result(
-        rows=rows,
+        rows=len(sent),
         seconds=(edges[-1][0] - edges[0][0]) if edges else 0.0,
         landed=landed,
-        twice=len(records) - landed,
+        twice=len(found) - landed,
         requests=len(writes),
         in_flight=most,
         throttled=len(refusals),
