@@ -49,8 +49,8 @@ def run_author(
 def panel_author(environment: Mapping[str, str], credential: str | None) -> Author:
     """The author of a request to the panel: the fingerprint of its token or session.
 
-    Without a credential, which the panel allows on this machine alone, it is whoever
-    runs the panel.
+    Without a credential, which the panel allows on this machine alone, it is the user
+    that runs the panel.
     """
     if credential is None:
         return Author(f"panel of {process_author(environment).actor}")

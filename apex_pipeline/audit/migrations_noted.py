@@ -1,4 +1,4 @@
-"""Migrations in the audit trail: which were applied, whoever applied them.
+"""Migrations in the audit trail: which were applied, by any process.
 
 A migration commits by itself, so its event cannot be in the same transaction. Instead
 the two lists are compared: a migration that no event names yet gets one.

@@ -30,7 +30,7 @@ _CUT = """
 
 _PRUNE = "DELETE FROM audit_event WHERE sequence <= %(through)s"
 
-# Nobody has DELETE; the owner grants it to itself for this transaction.
+# No role has DELETE; the owner grants it to itself for this transaction.
 _GRANT = "GRANT DELETE ON audit_event TO CURRENT_USER"
 _REVOKE = "REVOKE DELETE ON audit_event FROM CURRENT_USER"
 

@@ -1,7 +1,7 @@
 """Walk along a trail and find what does not fit; pure, and in constant memory.
 
-Whoever can switch the triggers off can change anything. A change of an event changes its
-hash; a new hash does not fit the next event; and a trail that was written anew from some
+A user who can switch the triggers off can change anything. A changed event no longer fits
+its hash; a new hash does not fit the next event; and a trail that was rewritten from some
 event on does not fit an anchor. Only a cut at the very end leaves a trail that fits
 itself: there the ledger of runs and the anchors, best those stored elsewhere, tell.
 """
@@ -92,7 +92,7 @@ class Walk:
             if anchor.hash != stored:
                 self._complain(
                     f"Event {sequence} is not the one that was anchored: the trail up to "
-                    "it was written anew."
+                    "it was rewritten."
                 )
         self._note(event)
         self.events += 1
@@ -207,7 +207,7 @@ class Walk:
             if sequence >= self._start:
                 self._complain(
                     f"The anchor of event {sequence} is not in the trail: it was "
-                    "inserted, or the trail was written anew."
+                    "inserted, or the trail was rewritten."
                 )
 
     def _complain(self, problem: str) -> None:

@@ -34,8 +34,8 @@ def overview(
     """The state of the sync, the end of the credential, and the open incidents.
 
     It answers in time (see `answer_by`), with what it knows. What could not be read is
-    None, and `database_error` says why where that is due to Postgres. Incidents are None
-    also where nobody keeps them.
+    None, and `database_error` says why where that is due to Postgres. Incidents are also
+    None without a journal.
 
     Args:
         environment: The variables.

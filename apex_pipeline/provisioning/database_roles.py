@@ -1,7 +1,7 @@
 """The database roles of the pipeline's processes: `apex_sync` and `apex_panel`.
 
 Each is a group without login, to be granted to the login of a process. A role that has
-everything works too; then nobody needs these two.
+all privileges works too; then these two are not needed.
 """
 
 import psycopg

@@ -51,7 +51,7 @@ class Passes:
     """The steps of one run; each resumes where the last run stopped.
 
     Attributes:
-        changes: Changed and deleted records that Dataverse told of.
+        changes: Changed and deleted records that Dataverse reported.
         steps_kept: How often progress was kept, from where the next run goes on.
         notes: What could not be done, though nothing failed.
     """

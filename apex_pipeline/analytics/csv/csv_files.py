@@ -30,7 +30,7 @@ from apex_pipeline.errors import ApexError
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.time_limits import STATEMENT_SECONDS, limits_of
 
-# Whoever reads the file may be slow.
+# The reader of a pipe may be slow.
 _COPY_SECONDS = 3600.0
 _BLOCK_BYTES = 256 * 1024
 _GZIP = 16 + zlib.MAX_WBITS
