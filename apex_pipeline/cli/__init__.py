@@ -86,7 +86,7 @@ def _prepare(command: str, tenant: str | None, tenants_path: Path | None) -> Non
         return
     from apex_pipeline import log_lines  # noqa: PLC0415  as above
     from apex_pipeline.settings.tenant import load_tenant  # noqa: PLC0415  as above
-    from apex_pipeline.settings.variables import read_secrets  # noqa: PLC0415  as above
+    from apex_pipeline.settings.variable_reading import read_secrets  # noqa: PLC0415  as above
 
     variables.drop_blank_variables()
     if tenants_path is not None:

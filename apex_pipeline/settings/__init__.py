@@ -42,27 +42,21 @@ from apex_pipeline.settings.credentials import (
     existing_file,
 )
 from apex_pipeline.settings.endpoints import (
-    EMBEDDED,
-    EMULATOR,
-    PAGES,
     PUBLIC_AUTHORITY,
     DataverseSettings,
     Settings,
-    dagster_environment,
-    ended_sessions_file,
     load_database_url,
     load_dataverse,
     load_settings,
-    local_file,
-    project_dir,
     read_tenant,
+)
+from apex_pipeline.settings.folders import (
+    ended_sessions_file,
+    project_dir,
     record_dir,
-    resolve_local,
-    served_pages,
     state_dir,
     state_root,
     token_cache_path,
-    wants_local,
 )
 from apex_pipeline.settings.lineage import (
     LINEAGE_VARIABLE,
@@ -80,6 +74,16 @@ from apex_pipeline.settings.panel_access import (
 from apex_pipeline.settings.postgres_url import read_postgres_url
 from apex_pipeline.settings.problems import check_settings, find_mistakes
 from apex_pipeline.settings.secret_parts import secret_parts
+from apex_pipeline.settings.served_by_up import (
+    EMBEDDED,
+    EMULATOR,
+    PAGES,
+    dagster_environment,
+    local_file,
+    resolve_local,
+    served_pages,
+    wants_local,
+)
 from apex_pipeline.settings.tenant import (
     DEFAULT_LOCATION,
     NO_TENANT,
@@ -97,14 +101,13 @@ from apex_pipeline.settings.tenants_file import (
     tenant_environment,
     tenants_file,
 )
-from apex_pipeline.settings.variables import (
+from apex_pipeline.settings.variable_reading import (
     FILE_SUFFIX,
-    VARIABLES,
-    Variable,
     read_secrets,
     read_variable,
     with_secrets,
 )
+from apex_pipeline.settings.variables import VARIABLES, Variable
 
 __all__ = [
     "ARRIVAL_VARIABLE",

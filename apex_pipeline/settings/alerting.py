@@ -10,7 +10,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from apex_pipeline.errors import ConfigError
 from apex_pipeline.settings.credentials import existing_file
-from apex_pipeline.settings.variables import read_variable
+from apex_pipeline.settings.variable_reading import read_variable
 
 GRAPH = "graph:"
 

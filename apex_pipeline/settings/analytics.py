@@ -7,9 +7,9 @@ from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from apex_pipeline.errors import ConfigError
-from apex_pipeline.settings.endpoints import state_dir
+from apex_pipeline.settings.folders import state_dir
 from apex_pipeline.settings.tenant import load_tenant
-from apex_pipeline.settings.variables import read_variable
+from apex_pipeline.settings.variable_reading import read_variable
 
 UTC_ZONE = "UTC"
 _EARLIEST = date(2000, 1, 1)

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from apex_pipeline.errors import ConfigError
 from apex_pipeline.settings.credentials import IDENTITIES, Credential
-from apex_pipeline.settings.variables import read_variable
+from apex_pipeline.settings.variable_reading import read_variable
 
 CLIENTS_FILE = "AZURE_CLIENTS_FILE"
 
@@ -64,7 +64,7 @@ def secret_variables(environment: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def exposure(path: Path) -> str:
-    """Who besides the owner may read the file, in words; empty if nobody does."""
+    """Who besides the owner may read the file, in words; empty if no one."""
     mode = stat.S_IMODE(path.stat().st_mode)
     return f"mode {mode:03o}, every user may read it" if mode & stat.S_IROTH else ""
 

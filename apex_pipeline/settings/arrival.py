@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 
 from apex_pipeline.errors import ConfigError
-from apex_pipeline.settings.variables import read_variable
+from apex_pipeline.settings.variable_reading import read_variable
 
 ARRIVAL_VARIABLE = "APEX_SYNC_ON_ARRIVAL"
 

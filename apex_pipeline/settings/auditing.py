@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from apex_pipeline.errors import ConfigError
 from apex_pipeline.settings.credentials import existing_file
-from apex_pipeline.settings.variables import read_variable
+from apex_pipeline.settings.variable_reading import read_variable
 
 _DAYS = {"d": 1, "w": 7, "y": 365}
 _KEEP = re.compile(r"([1-9]\d{0,5})([dwy])")

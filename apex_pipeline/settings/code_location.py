@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from apex_pipeline.settings.tenant import load_tenant
-from apex_pipeline.settings.variables import read_variable
+from apex_pipeline.settings.variable_reading import read_variable
 
 LOCATION_VARIABLE = "DAGSTER_LOCATION_NAME"
 """Dagster's own variable, which `dagster code-server start` reads."""

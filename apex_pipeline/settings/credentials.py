@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from apex_pipeline.settings.variables import read_variable
+from apex_pipeline.settings.variable_reading import read_variable
 
 SECRET = "AZURE_CLIENT_SECRET"  # noqa: S105  a variable's name
 CERTIFICATE = "AZURE_CLIENT_CERTIFICATE_PATH"

@@ -1,7 +1,5 @@
 """Settings of the two ends, Postgres and Dataverse, and of the local state."""
 
-import json
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -15,23 +13,13 @@ from apex_pipeline.settings.credentials import (
     existing_file,
     read_credential,
 )
+from apex_pipeline.settings.folders import TOKEN_CACHE_NAME, state_dir
 from apex_pipeline.settings.origins import read_https_origin
 from apex_pipeline.settings.postgres_url import read_postgres_url, write_postgres_url
-from apex_pipeline.settings.tenant import load_tenant
-from apex_pipeline.settings.variables import read_variable, with_secrets
+from apex_pipeline.settings.served_by_up import EMBEDDED, EMULATOR, resolve_local
+from apex_pipeline.settings.variable_reading import read_variable, with_secrets
 
-EMBEDDED = "embedded"
-EMULATOR = "emulator"
 PUBLIC_AUTHORITY = "https://login.microsoftonline.com"
-
-_DATAVERSE_VARIABLES = {
-    "DATAVERSE_RESOURCE",
-    "AZURE_TENANT_ID",
-    "AZURE_CLIENT_ID",
-    "AZURE_CLIENT_SECRET",
-    "AZURE_AUTHORITY_HOST",
-    "APEX_CA_BUNDLE",
-}
 _CLIENT = ("AZURE_CLIENT_ID", *PROOFS)
 _EXAMPLES = {
     "DATAVERSE_RESOURCE": "https://ORG.crm.dynamics.com",
@@ -39,10 +27,6 @@ _EXAMPLES = {
 }
 # Shared endpoints for user accounts; an application gets no token there.
 _SHARED_TENANTS = {"common", "organizations", "consumers"}
-PAGES = ("APEX_DAGSTER_URL", "APEX_PANEL_HOST", "APEX_PANEL_PORT")
-"""Variables of the addresses that you open in a browser; `apex up` sets them."""
-
-_TOKEN_CACHE = "token_cache.json"  # noqa: S105  a file's name
 _TENANT = re.compile(r"[0-9A-Za-z][0-9A-Za-z.-]*")
 
 
@@ -80,7 +64,7 @@ class Settings:
     @property
     def token_cache_path(self) -> Path:
         """File through which all processes share access tokens."""
-        return self.state_dir / _TOKEN_CACHE
+        return self.state_dir / TOKEN_CACHE_NAME
 
 
 def load_settings(environment: Mapping[str, str]) -> Settings:
@@ -130,158 +114,6 @@ def load_dataverse(environment: Mapping[str, str]) -> DataverseSettings:
     if dataverse is None:
         raise ConfigError(*problems)
     return dataverse
-
-
-def state_dir(environment: Mapping[str, str]) -> Path:
-    """Absolute path of the local state folder; a tenant has its own in the shared one.
-
-    Raises:
-        ConfigError: APEX_TENANT is malformed.
-    """
-    return load_tenant(environment).folder(state_root(environment))
-
-
-def state_root(environment: Mapping[str, str]) -> Path:
-    """Absolute path of the state folder that tenants share."""
-    configured = read_variable(environment, "APEX_STATE_DIR")
-    return (Path(configured) if configured else project_dir() / ".apex").absolute()
-
-
-def record_dir(environment: Mapping[str, str]) -> Path:
-    """Folder below which the launchpad may read and write files of records, absolute."""
-    configured = read_variable(environment, "APEX_RECORD_DIR")
-    if configured:
-        folder = Path(configured).expanduser().absolute()
-        return load_tenant(environment).folder(folder)
-    return state_dir(environment) / "inbox"
-
-
-def token_cache_path(environment: Mapping[str, str]) -> Path:
-    """Same as `Settings.token_cache_path`, without loading the other settings."""
-    return state_dir(environment) / _TOKEN_CACHE
-
-
-def project_dir() -> Path:
-    """The checkout that contains this package, or else the current folder."""
-    checkout = Path(__file__).parents[2]
-    return checkout if (checkout / "workspace.yaml").is_file() else Path.cwd()
-
-
-def local_file(state: Path) -> Path:
-    """File with the addresses of the services of a running `apex up`."""
-    return state / "local.json"
-
-
-def ended_sessions_file(environment: Mapping[str, str]) -> Path:
-    """File of the sessions that were signed out of at the panel or the Dagster UI.
-
-    All tenants share it, because one sign-in may open the panels of several.
-    """
-    return state_root(environment) / "ended-sessions"
-
-
-def wants_local(environment: Mapping[str, str]) -> tuple[bool, bool]:
-    """Whether to use the local database, and whether to use the local emulator.
-
-    Raises:
-        ConfigError: Only one of the two ends is set. Production rows must never be
-            marked because an emulator accepted them.
-    """
-    database = read_variable(environment, "DATABASE_URL")
-    resource = read_variable(environment, "DATAVERSE_RESOURCE")
-    if bool(database) != bool(resource):
-        present, absent, local = (
-            ("DATABASE_URL", "DATAVERSE_RESOURCE", EMULATOR)
-            if database
-            else ("DATAVERSE_RESOURCE", "DATABASE_URL", EMBEDDED)
-        )
-        raise ConfigError(
-            f"{present} is set but {absent} is not. Set both to use the real services, "
-            f"neither to use local ones, or {absent}={local} to mix them on purpose."
-        )
-    return database in ("", EMBEDDED), resource in ("", EMULATOR)
-
-
-def resolve_local(environment: Mapping[str, str]) -> dict[str, str]:
-    """Replace `embedded` and `emulator` with the variables of the running `apex up`.
-
-    Raises:
-        ConfigError: A local service is configured but `apex up` is not running.
-    """
-    local_database, local_dataverse = wants_local(environment)
-    resolved = with_secrets(environment)
-    if not (local_database or local_dataverse):
-        return resolved
-    served = _served(environment)
-    if served is None:
-        raise ConfigError(
-            "The local services are not running. Start them with `apex up`, or set "
-            "DATABASE_URL and DATAVERSE_RESOURCE for the real ones."
-        )
-    names = {"DATABASE_URL"} if local_database else set()
-    if local_dataverse:
-        names |= _DATAVERSE_VARIABLES
-        for name in (*PROOFS, CLIENTS_FILE):
-            resolved.pop(name, None)
-    return resolved | {name: served[name] for name in names}
-
-
-def dagster_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """DAGSTER_* variables of a running `apex up` that serves the same two ends.
-
-    Empty if the environment sets DAGSTER_HOME itself, or if no `apex up` is running.
-    """
-    if read_variable(environment, "DAGSTER_HOME"):
-        return {}
-    return _of_same_ends(environment, "DAGSTER_HOME", "DAGSTER_POSTGRES_URL")
-
-
-def served_pages(environment: Mapping[str, str]) -> dict[str, str]:
-    """Addresses of the panel and the Dagster UI of an `apex up` with the same two ends.
-
-    Empty if none is running.
-    """
-    return _of_same_ends(environment, *PAGES)
-
-
-def _of_same_ends(environment: Mapping[str, str], *names: str) -> dict[str, str]:
-    """Variables of a running `apex up`, if it serves the same two ends."""
-    served = _served(environment)
-    if served is None:
-        return {}
-    resolved = resolve_local(environment)
-    if any(
-        read_variable(resolved, name) != read_variable(served, name)
-        for name in ("DATABASE_URL", "DATAVERSE_RESOURCE")
-    ):
-        return {}
-    return {name: served[name] for name in names if name in served}
-
-
-def _served(environment: Mapping[str, str]) -> dict[str, str] | None:
-    """Variables that a running `apex up` has stored; None if none is running."""
-    try:
-        served = json.loads(local_file(state_dir(environment)).read_text())
-    except FileNotFoundError:
-        return None
-    except ValueError:
-        raise ConfigError(
-            f"{local_file(state_dir(environment))} is damaged. Restart `apex up`."
-        ) from None
-    if not _is_alive(int(served.get("PID", 0))):
-        return None
-    return {str(name): str(value) for name, value in served.items()}
-
-
-def _is_alive(pid: int) -> bool:
-    """Whether a process with this id exists, of any user."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return pid > 0
 
 
 def _database_url(text: str, problems: list[str]) -> str | None:

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from apex_pipeline.errors import ConfigError
 from apex_pipeline.settings.panel_access import is_loopback
-from apex_pipeline.settings.variables import read_variable
+from apex_pipeline.settings.variable_reading import read_variable
 
 LINEAGE_VARIABLE = "OPENLINEAGE_URL"
 _KEY = "OPENLINEAGE_API_KEY"

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from apex_pipeline.errors import ConfigError
 from apex_pipeline.settings.origins import normal_origin
 from apex_pipeline.settings.tenant import NO_TENANT, Tenant, load_tenant
-from apex_pipeline.settings.variables import read_variable
+from apex_pipeline.settings.variable_reading import read_variable
 
 DEFAULT_PANEL_HOST = "127.0.0.1"
 DEFAULT_PANEL_PORT = 3100

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from apex_pipeline.errors import ConfigError
-from apex_pipeline.settings.variables import read_variable
+from apex_pipeline.settings.variable_reading import read_variable
 
 TENANT_VARIABLE = "APEX_TENANT"
 

@@ -18,12 +18,12 @@ from dotenv import dotenv_values
 
 from apex_pipeline.errors import ConfigError
 from apex_pipeline.settings.tenant import TENANT_VARIABLE, parse_tenant
-from apex_pipeline.settings.variables import (
+from apex_pipeline.settings.variable_reading import (
     FILE_SUFFIX,
-    VARIABLES,
     read_secret_file,
     read_variable,
 )
+from apex_pipeline.settings.variables import VARIABLES
 
 TENANTS_VARIABLE = "APEX_TENANTS_FILE"
 _DEFAULT = "tenants.toml"
