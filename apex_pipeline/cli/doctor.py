@@ -16,9 +16,10 @@ from apex_pipeline.cli.tables import wide_console
 from apex_pipeline.cli.terminal import say
 from apex_pipeline.command_options.inspection_options import DoctorForm
 from apex_pipeline.monitoring.doctor.check_results import Line, State
-from apex_pipeline.monitoring.doctor.checklist import Surroundings, look
+from apex_pipeline.monitoring.doctor.checklist import look
 from apex_pipeline.monitoring.doctor.dagster_health import Instance
 from apex_pipeline.monitoring.doctor.runner import patience
+from apex_pipeline.monitoring.doctor.surroundings import Surroundings
 from apex_pipeline.printable_text import printable
 from apex_pipeline.settings import dagster_environment
 

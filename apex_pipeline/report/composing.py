@@ -8,10 +8,8 @@ from pathlib import Path
 
 from apex_pipeline import __version__
 from apex_pipeline.monitoring.doctor import check_results as doctor
-from apex_pipeline.monitoring.doctor.checklist import (
-    Surroundings,
-    look as look_as_doctor,
-)
+from apex_pipeline.monitoring.doctor.checklist import look as look_as_doctor
+from apex_pipeline.monitoring.doctor.surroundings import Surroundings
 from apex_pipeline.report import (
     acceptance,
     deliverables,

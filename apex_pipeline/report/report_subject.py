@@ -7,12 +7,12 @@ from pathlib import Path
 
 from apex_pipeline.errors import ApexError, ConfigError
 from apex_pipeline.monitoring.alerts.journal import NO_JOURNAL, VARIABLE
-from apex_pipeline.monitoring.doctor.checklist import LookAtDagster
 from apex_pipeline.monitoring.doctor.configuration import (
     Configuration,
     read_configuration,
 )
 from apex_pipeline.monitoring.doctor.dataverse_reachability import reachable
+from apex_pipeline.monitoring.doctor.surroundings import LookAtDagster
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.redaction import Redactor
 from apex_pipeline.report.dagster_facts import Orchestration

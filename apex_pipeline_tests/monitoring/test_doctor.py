@@ -16,8 +16,9 @@ from apex_pipeline.microsoft.token_cache import TokenCacheFile
 from apex_pipeline.microsoft.tokens import TokenSource
 from apex_pipeline.monitoring.doctor import dagster_health
 from apex_pipeline.monitoring.doctor.check_results import Line, State
-from apex_pipeline.monitoring.doctor.checklist import Surroundings, look
+from apex_pipeline.monitoring.doctor.checklist import look
 from apex_pipeline.monitoring.doctor.dagster_health import Instance, Setup
+from apex_pipeline.monitoring.doctor.surroundings import Surroundings
 from apex_pipeline.postgres import migrations
 from apex_pipeline.provisioning.dataverse import provision
 from apex_pipeline.provisioning.existing_state import ROLE

@@ -9,8 +9,9 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from psycopg import sql
 
 from apex_pipeline.monitoring.doctor.check_results import State
-from apex_pipeline.monitoring.doctor.checklist import Surroundings, database_checks
+from apex_pipeline.monitoring.doctor.database_checks import database_checks
 from apex_pipeline.monitoring.doctor.runner import examine
+from apex_pipeline.monitoring.doctor.surroundings import Surroundings
 from apex_pipeline_tests.support.ends import campaign_row, execute, insert
 from apex_pipeline_tests.support.odd_postgres import (
     TYPES,

@@ -57,8 +57,9 @@ def examine_everything(context: dg.OpExecutionContext) -> None:
     The run succeeds even if checks fail: you asked for the answer and need no alert.
     """
     # Imported here, because runs of the sync load this module too.
-    from apex_pipeline.monitoring.doctor.checklist import Surroundings, look  # noqa: PLC0415
+    from apex_pipeline.monitoring.doctor.checklist import look  # noqa: PLC0415
     from apex_pipeline.monitoring.doctor.runner import patience  # noqa: PLC0415
+    from apex_pipeline.monitoring.doctor.surroundings import Surroundings  # noqa: PLC0415
 
     form = DoctorForm(**context.op_config)
     around = Surroundings(

@@ -10,6 +10,8 @@ from apex_pipeline.monitoring.doctor.check_results import Finding, failed, ok, w
 MIN_FREE_BYTES = 100 * 1024**2
 WARN_FREE_BYTES = 1024**3
 MAX_SKEW_SECONDS = 60.0
+SKEW_TARGET = f"at most {MAX_SKEW_SECONDS:g} s"
+SKEW_REMEDY = "Synchronise this machine's clock with NTP."
 WARN_SKEW_SECONDS = 10.0
 
 
