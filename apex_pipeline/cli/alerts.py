@@ -16,9 +16,12 @@ from apex_pipeline.cli.terminal import say
 from apex_pipeline.command_options.alert_options import ListAlertsForm, SilenceForm
 from apex_pipeline.durations import words
 from apex_pipeline.errors import ConfigError
-from apex_pipeline.monitoring.alerts.alert_center import NO_CHANNEL, ways
 from apex_pipeline.monitoring.alerts.audit_relay import relay
-from apex_pipeline.monitoring.alerts.channels import send_test_notice
+from apex_pipeline.monitoring.alerts.channels import (
+    NO_CHANNEL,
+    configured_channels,
+    send_test_notice,
+)
 from apex_pipeline.monitoring.alerts.incidents import Incident
 from apex_pipeline.monitoring.alerts.journal import NO_JOURNAL, VARIABLE, Journal
 from apex_pipeline.monitoring.alerts.outbox import Backlog
@@ -44,7 +47,7 @@ def list_alerts(*, as_json: bool, form: ListAlertsForm) -> None:
 
     Exits 0 even if incidents are open. In scripts use `apex status --check`.
     """
-    names = [way.name for way in ways(os.environ)]
+    names = [way.name for way in configured_channels(os.environ)]
     with _journal() as journal:
         incidents = journal.incidents(resolved_within=timedelta(days=form.days))
         silences = [
@@ -113,7 +116,7 @@ def test_alert(*, as_json: bool) -> None:
     Exit 0: every channel accepted it; 1: at least one failed; 2: no channel is
     configured.
     """
-    configured = ways(os.environ)
+    configured = configured_channels(os.environ)
     if not configured:
         raise ConfigError(NO_CHANNEL)
     with waiting("Sending …"):

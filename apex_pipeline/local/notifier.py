@@ -18,8 +18,7 @@ from apex_pipeline.errors import DatabaseError
 from apex_pipeline.local import child_commands
 from apex_pipeline.local.services import Services
 from apex_pipeline.local.supervisor import Supervisor
-from apex_pipeline.monitoring.alerts.alert_center import ways
-from apex_pipeline.monitoring.alerts.channels import deliver
+from apex_pipeline.monitoring.alerts.channels import configured_channels, deliver
 from apex_pipeline.monitoring.alerts.incidents import Incident, decide
 from apex_pipeline.monitoring.alerts.journal import VARIABLE, Journal
 from apex_pipeline.monitoring.alerts.notice import Channel, Notice, Observation
@@ -215,7 +214,7 @@ class Notifier:
 def telling(supervisor: Supervisor, services: Sequence[Services]) -> Iterator[None]:
     """Send alerts for children that die from now on.
 
-    A tenant is told of its own children, and of those that all tenants share.
+    A tenant gets alerts about its own children, and about those that all tenants share.
     """
     shared = child_commands.shared_names(services[0].instance)
     told: dict[Tenant, Notifier] = {}
@@ -241,7 +240,9 @@ def telling(supervisor: Supervisor, services: Sequence[Services]) -> Iterator[No
             url = each.environment[VARIABLE]
             known_as = load_journal_name(each.environment)
             journal = stack.enter_context(Journal(url, known_as, wait_seconds=1))
-            notifier = Notifier(journal, ways(each.environment), supervisor.log)
+            notifier = Notifier(
+                journal, configured_channels(each.environment), supervisor.log
+            )
             told[each.tenant] = stack.enter_context(notifier)
         supervisor.on_death, supervisor.on_return = died, returned
         yield

@@ -24,9 +24,8 @@ from apex_pipeline.microsoft.documented_success import Documented
 from apex_pipeline.microsoft.graph import connect as connect_graph
 from apex_pipeline.microsoft.token_cache import TokenCacheFile
 from apex_pipeline.microsoft.tokens import TokenSource
-from apex_pipeline.monitoring.alerts.alert_center import Station
+from apex_pipeline.monitoring.alerts import heartbeat
 from apex_pipeline.monitoring.alerts.graph_mail import GraphMail
-from apex_pipeline.monitoring.alerts.journal import Journal
 from apex_pipeline.monitoring.alerts.notice import DeliveryError
 from apex_pipeline.monitoring.alerts.send_limits import Pace, until_taken
 from apex_pipeline.monitoring.alerts.smtp import SmtpMail
@@ -475,7 +474,7 @@ def ping(gateway, folder) -> None:
     settings = AlertSettings(
         heartbeat_url=f"{gateway.url}/ping", ca_bundle=gateway.ca_bundle
     )
-    Station(Journal("postgresql://nowhere.example/x"), [], settings).ping(30.0)
+    heartbeat.ping(settings, 30.0)
 
 
 def registration(gateway, folder) -> None:

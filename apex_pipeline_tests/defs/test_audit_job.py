@@ -12,7 +12,7 @@ from apex_pipeline.audit.anchors import read_anchors
 from apex_pipeline.audit.authors import ACTOR_TAG
 from apex_pipeline.audit.events import Action, Author, Event
 from apex_pipeline.definitions import defs
-from apex_pipeline.monitoring.alerts.alert_center import open_station
+from apex_pipeline.monitoring.alerts.channels import open_alerts
 from apex_pipeline.postgres.database import Database
 from apex_pipeline_tests.support.ends import campaign_row, environment, insert
 
@@ -72,9 +72,9 @@ def test_the_job_anchors_the_head_and_tells_the_channels_in_one_line(
     assert event["action"] == "anchor"
     assert event["actor"] == "daemon@host"
     assert event["run_id"] == result.run_id
-    with open_station(os.environ) as station:
-        waiting = station.journal.claim("teams")
-        assert station.journal.claim("teams") is None
+    with open_alerts(os.environ) as alerts:
+        waiting = alerts.journal.claim("teams")
+        assert alerts.journal.claim("teams") is None
     assert waiting is not None
     assert waiting.kind == "anchor"
     assert dict(waiting.facts) == {"Anchor": str(anchor.head)}
@@ -85,8 +85,8 @@ def test_the_line_can_be_switched_off(variables, database, monkeypatch):
     append(database)
     assert run("anchor_audit_trail").success
     assert len(database.ask(read_anchors)) == 1
-    with open_station(os.environ) as station:
-        assert station.journal.claim("teams") is None
+    with open_alerts(os.environ) as alerts:
+        assert alerts.journal.claim("teams") is None
 
 
 def test_a_broken_trail_fails_the_check_and_names_the_event(

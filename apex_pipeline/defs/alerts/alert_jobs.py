@@ -13,9 +13,13 @@ from apex_pipeline.defs.launchpad import form_schema
 from apex_pipeline.defs.quarantine.quarantine_asset import table
 from apex_pipeline.defs.services import author_of
 from apex_pipeline.errors import ApexError
-from apex_pipeline.monitoring.alerts.alert_center import NO_CHANNEL, open_station, ways
 from apex_pipeline.monitoring.alerts.audit_relay import relay
-from apex_pipeline.monitoring.alerts.channels import send_test_notice
+from apex_pipeline.monitoring.alerts.channels import (
+    NO_CHANNEL,
+    configured_channels,
+    open_alerts,
+    send_test_notice,
+)
 from apex_pipeline.monitoring.alerts.incidents import Incident
 from apex_pipeline.monitoring.rules.silences import check_scope, read_end
 
@@ -32,14 +36,14 @@ def _failures() -> Iterator[None]:
 @dg.op(config_schema=form_schema(SilenceForm))
 def set_silence(context: dg.OpExecutionContext) -> None:
     """Store the silence."""
-    with _failures(), open_station(os.environ) as station:
+    with _failures(), open_alerts(os.environ) as alerts:
         form = SilenceForm(**context.op_config)
         until = read_end(form.until, form.duration, datetime.now(UTC))
-        open_now = [each.fingerprint for each in station.journal.incidents()]
+        open_now = [each.fingerprint for each in alerts.journal.incidents()]
         check_scope(form.incident, open_now)
         author = author_of(context.run)
-        station.journal.silence(form.incident, until, form.reason, author)
-        late = relay(station.journal, os.environ)
+        alerts.journal.silence(form.incident, until, form.reason, author)
+        late = relay(alerts.journal, os.environ)
     if late is not None:
         context.log.warning("its event in the audit trail follows later: %s", late)
     context.log.info("silenced %s until %s", form.incident, until)
@@ -49,12 +53,12 @@ def set_silence(context: dg.OpExecutionContext) -> None:
 @dg.op(config_schema=form_schema(ListAlertsForm))
 def read_alerts(context: dg.OpExecutionContext) -> None:
     """List open incidents, silences and undelivered notices."""
-    with _failures(), open_station(os.environ) as station:
+    with _failures(), open_alerts(os.environ) as alerts:
         form = ListAlertsForm(**context.op_config)
-        journal, days = station.journal, timedelta(days=form.days)
+        journal, days = alerts.journal, timedelta(days=form.days)
         incidents = journal.incidents(resolved_within=days)
         silences = journal.silences()
-        backlogs = journal.backlogs(station.names)
+        backlogs = journal.backlogs(alerts.names)
     tables: dict[str, list[dict[str, str | int]]] = {
         "incidents": [_of_incident(each) for each in incidents],
         "silences": [
@@ -68,7 +72,7 @@ def read_alerts(context: dg.OpExecutionContext) -> None:
     }
     context.add_output_metadata(
         {"open": sum(each.is_open for each in incidents)}
-        | {"channels": ", ".join(station.names) or NO_CHANNEL}
+        | {"channels": ", ".join(alerts.names) or NO_CHANNEL}
         | {name: table(records) for name, records in tables.items() if records}
     )
 
@@ -94,7 +98,7 @@ def _time(at: datetime | None) -> str:
 def send_test(context: dg.OpExecutionContext) -> None:
     """Send a test message through each channel; fail if one does not accept it."""
     with _failures():
-        outcomes = send_test_notice(ways(os.environ), datetime.now(UTC))
+        outcomes = send_test_notice(configured_channels(os.environ), datetime.now(UTC))
     if not outcomes:
         raise dg.Failure(NO_CHANNEL, allow_retries=False)
     context.add_output_metadata(

@@ -16,9 +16,14 @@ import dagster as dg
 from apex_pipeline.defs.alerts.instance_events import EventReader
 from apex_pipeline.defs.alerts.instigator_states import read_instigators
 from apex_pipeline.defs.pool_limits import ensure_pool_limits
-from apex_pipeline.monitoring.alerts.alert_center import Station, open_station
+from apex_pipeline.monitoring.alerts import heartbeat
 from apex_pipeline.monitoring.alerts.audit_relay import relay
-from apex_pipeline.monitoring.alerts.channels import Delivery, deliver
+from apex_pipeline.monitoring.alerts.channels import (
+    Alerts,
+    Delivery,
+    deliver,
+    open_alerts,
+)
 from apex_pipeline.monitoring.alerts.journal import NO_JOURNAL, VARIABLE, Progress
 from apex_pipeline.monitoring.alerts.notice import DeliveryError, Notice, Observation
 from apex_pipeline.monitoring.rules import (
@@ -55,10 +60,10 @@ def alert_on_failure(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     if not read_variable(os.environ, VARIABLE):
         return dg.SkipReason(NO_JOURNAL)
     began = time.monotonic()
-    with open_station(os.environ) as station:
+    with open_alerts(os.environ) as alerts:
         now = datetime.now(UTC)
-        found = [*_observe_health_watch(context, station, now)]
-        reader = EventReader(context.instance, context.repository_def, station.page)
+        found = [*_observe_health_watch(context, alerts, now)]
+        reader = EventReader(context.instance, context.repository_def, alerts.page)
 
         def look(
             progress: Progress | None,
@@ -69,10 +74,8 @@ def alert_on_failure(context: dg.SensorEvaluationContext) -> dg.SkipReason:
             state = {"after": after.after, "seen": after.seen}
             return [*run_outcomes.observe(events.news), *found], state
 
-        notices = station.journal.record(EVENTS, look, station.names, now)
-        deliveries = deliver(
-            station.journal, station.channels, _delivery_seconds(began)
-        )
+        notices = alerts.journal.record(EVENTS, look, alerts.names, now)
+        deliveries = deliver(alerts.journal, alerts.channels, _delivery_seconds(began))
     return dg.SkipReason(
         _tick_summary(notices, deliveries, "No run or check has failed.")
     )
@@ -85,21 +88,19 @@ def _cursor(progress: Progress | None) -> Cursor | None:
 
 
 def _observe_health_watch(
-    context: dg.SensorEvaluationContext, station: Station, now: datetime
+    context: dg.SensorEvaluationContext, alerts: Alerts, now: datetime
 ) -> Iterator[Observation]:
     """Observe the health watch, which cannot report its own failure."""
-    watch = _instigators(context, station, only=health_watch.WATCHER)
+    watch = _instigators(context, alerts, only=health_watch.WATCHER)
     yield from schedules_and_sensors.observe(watch, now, now)
 
 
 def _instigators(
-    context: dg.SensorEvaluationContext, station: Station, only: str | None = None
+    context: dg.SensorEvaluationContext, alerts: Alerts, only: str | None = None
 ) -> list[Instigator]:
     if context.repository_def is None:
         return []
-    return read_instigators(
-        context.instance, context.repository_def, station.page, only
-    )
+    return read_instigators(context.instance, context.repository_def, alerts.page, only)
 
 
 @dg.sensor(
@@ -114,26 +115,26 @@ def watch_sync_health(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     if not read_variable(os.environ, VARIABLE):
         return dg.SkipReason(NO_JOURNAL)
     began = time.monotonic()
-    with open_station(os.environ) as station:
-        journal, now = station.journal, datetime.now(UTC)
+    with open_alerts(os.environ) as alerts:
+        journal, now = alerts.journal, datetime.now(UTC)
         before = journal.progress(health_watch.WATCHER)
         around = health_watch.Surroundings(
-            _instigators(context, station),
-            journal.backlogs(station.names),
-            station.names,
+            _instigators(context, alerts),
+            journal.backlogs(alerts.names),
+            alerts.names,
         )
         # Observe outside the journal's lock: it takes seconds, and these states last.
         seen = health_watch.look(
             os.environ, around, before.state if before else {}, now
         )
         notices = journal.record(
-            health_watch.WATCHER, lambda _: seen, station.names, now
+            health_watch.WATCHER, lambda _: seen, alerts.names, now
         )
-        deliveries = deliver(journal, station.channels, _delivery_seconds(began))
+        deliveries = deliver(journal, alerts.channels, _delivery_seconds(began))
         journal.forget_old()
         relay(journal, os.environ)
         summary = _tick_summary(notices, deliveries, _open_problems(seen[0]))
-        return dg.SkipReason(f"{summary} {_ping(station)}".strip())
+        return dg.SkipReason(f"{summary} {_ping(alerts)}".strip())
 
 
 def _open_problems(seen: Sequence[Observation]) -> str:
@@ -157,15 +158,15 @@ def _tick_summary(
     return " ".join(parts)
 
 
-def _ping(station: Station) -> str:
+def _ping(alerts: Alerts) -> str:
     """Ping the outside monitor while the watch runs and its notices arrive.
 
     An undelivered error stops the pings, and the missing ping alerts people instead.
     """
-    if any(each.is_serious for each in station.journal.backlogs(station.names)):
+    if any(each.is_serious for each in alerts.journal.backlogs(alerts.names)):
         return "No heartbeat sent, because an error notice is undelivered."
     try:
-        station.ping(_PING_SECONDS)
+        heartbeat.ping(alerts.settings, _PING_SECONDS)
     except DeliveryError as error:
         return f"The heartbeat failed: {error}"
     return ""

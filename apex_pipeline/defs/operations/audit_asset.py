@@ -19,7 +19,7 @@ from apex_pipeline.defs.pool_limits import bound_runtime
 from apex_pipeline.defs.services import Services, author_of
 from apex_pipeline.defs.sync_specs import OPERATIONS
 from apex_pipeline.errors import ApexError
-from apex_pipeline.monitoring.alerts.alert_center import open_station
+from apex_pipeline.monitoring.alerts.channels import open_alerts
 from apex_pipeline.monitoring.alerts.journal import VARIABLE
 from apex_pipeline.monitoring.alerts.notice import Notice, NoticeKind, Severity
 from apex_pipeline.settings import AuditSettings, load_audit_settings, read_variable
@@ -106,9 +106,9 @@ def _teller(settings: AuditSettings) -> Callable[[Head], Sequence[str]]:
     def tell(head: Head) -> Sequence[str]:
         if not settings.is_told or not read_variable(os.environ, VARIABLE):
             return ()
-        with open_station(os.environ) as station:
-            station.journal.put(_notice(head), station.names)
-            return station.names
+        with open_alerts(os.environ) as alerts:
+            alerts.journal.put(_notice(head), alerts.names)
+            return alerts.names
 
     return tell
 

@@ -1,16 +1,20 @@
-"""The configured channels, and how they get what is due: each in its own thread."""
+"""The journal with the configured channels, and how each channel gets what is due."""
 
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 from uuid import uuid4
 
+from apex_pipeline.errors import ConfigError
 from apex_pipeline.monitoring.alerts.graph_mail import GraphMail
+from apex_pipeline.monitoring.alerts.journal import NO_JOURNAL, VARIABLE, Journal
 from apex_pipeline.monitoring.alerts.notice import (
     Channel,
     DeliveryError,
@@ -21,7 +25,23 @@ from apex_pipeline.monitoring.alerts.notice import (
 from apex_pipeline.monitoring.alerts.send_limits import within
 from apex_pipeline.monitoring.alerts.smtp import SmtpMail
 from apex_pipeline.monitoring.alerts.teams import Teams
-from apex_pipeline.settings import AlertSettings, DataverseSettings, Tenant
+from apex_pipeline.settings import (
+    AlertSettings,
+    DataverseSettings,
+    Tenant,
+    load_alert_settings,
+    load_dagster_url,
+    load_dataverse,
+    load_journal_name,
+    load_tenant,
+    read_variable,
+    token_cache_path,
+)
+
+NO_CHANNEL = (
+    "No alert channel is configured here. Set APEX_TEAMS_WEBHOOK_URL, or "
+    "APEX_ALERT_EMAIL_TO, APEX_ALERT_EMAIL_FROM and APEX_SMTP_URL."
+)
 
 LEAST_SECONDS = 10.0
 """Minimum time left to start a send, so that an accepted message is not recorded as
@@ -209,3 +229,59 @@ def _send(channel: Channel, notice: Notice, seconds: float) -> None:
         raise DeliveryError(
             f"It did not accept the notice within {seconds:.0f} s."
         ) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Alerts:
+    """An open journal, and the channels.
+
+    Attributes:
+        dagster_url: Address of the Dagster UI; None if unknown.
+    """
+
+    journal: Journal
+    channels: Sequence[Channel]
+    settings: AlertSettings = field(repr=False)
+    dagster_url: str | None = None
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the channels."""
+        return [channel.name for channel in self.channels]
+
+    def page(self, path: str) -> str | None:
+        """Address of a page in the Dagster UI; None if the UI's address is unknown."""
+        return self.dagster_url and f"{self.dagster_url}/{path}"
+
+
+def configured_channels(environment: Mapping[str, str]) -> list[ReachableChannel]:
+    """The configured channels.
+
+    Raises:
+        ConfigError: A variable is malformed or missing.
+    """
+    found = channels(
+        load_alert_settings(environment),
+        partial(load_dataverse, environment),
+        token_cache_path(environment),
+    )
+    return of_tenant(found, load_tenant(environment))
+
+
+@contextmanager
+def open_alerts(environment: Mapping[str, str]) -> Iterator[Alerts]:
+    """Open what alerts need, as the environment says; sends nothing.
+
+    Raises:
+        ConfigError: A variable is missing or malformed.
+    """
+    url = read_variable(environment, VARIABLE)
+    if not url:
+        raise ConfigError(NO_JOURNAL)
+    with Journal(url, load_journal_name(environment)) as journal:
+        yield Alerts(
+            journal,
+            configured_channels(environment),
+            load_alert_settings(environment),
+            load_dagster_url(environment),
+        )

@@ -12,15 +12,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Self, TypeVar
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from sqlalchemy import Connection
 
 from apex_pipeline.audit.authors import process_author
-from apex_pipeline.audit.canonical_json import Json
-from apex_pipeline.audit.events import Action, Author, Event
+from apex_pipeline.audit.events import Author, Event
 from apex_pipeline.errors import SchemaMissingError
-from apex_pipeline.monitoring.alerts import incident_table, outbox
+from apex_pipeline.monitoring.alerts import incident_table, outbox, silence_table
 from apex_pipeline.monitoring.alerts.incidents import (
     MEMORY,
     Incident,
@@ -44,34 +43,6 @@ _KEPT = timedelta(days=90)
 
 # A lock that needs a privilege on our tables, since any login may hold an advisory lock.
 _LOCK = "LOCK TABLE apex_alerts.progress IN SHARE ROW EXCLUSIVE MODE"
-
-_SILENCES = """
-    SELECT fingerprint, until, reason FROM apex_alerts.silence
-    WHERE location = %(location)s AND until > %(now)s
-    ORDER BY until, fingerprint
-"""
-
-_SET_SILENCE = """
-    INSERT INTO apex_alerts.silence (location, fingerprint, until, reason, created_at)
-    VALUES (%(location)s, %(fingerprint)s, %(until)s, %(reason)s, %(now)s)
-    ON CONFLICT (location, fingerprint) DO UPDATE
-    SET until = excluded.until,
-        reason = excluded.reason,
-        created_at = excluded.created_at
-"""
-
-_KEEP_EVENT = """
-    INSERT INTO apex_alerts.unaudited (act, location, event, created_at)
-    VALUES (%(act)s, %(location)s, %(event)s, %(now)s)
-    ON CONFLICT DO NOTHING
-"""
-
-_UNAUDITED = """
-    SELECT act, event FROM apex_alerts.unaudited WHERE location = %(location)s
-    ORDER BY created_at
-"""
-
-_AUDITED = "DELETE FROM apex_alerts.unaudited WHERE act = %(act)s"
 
 _PROGRESS = """
     SELECT state, updated_at FROM apex_alerts.progress
@@ -199,7 +170,7 @@ class Journal:
     def silences(self) -> list[tuple[Silence, str]]:
         """The silences in force, each with its reason."""
         return self._transact(
-            lambda c: _silences(c, self._location, _now()), repeatable=True
+            lambda c: silence_table.in_force(c, self._location, _now()), repeatable=True
         )
 
     def silence(
@@ -207,46 +178,27 @@ class Journal:
     ) -> None:
         """Send no notices about an incident, or a rule, before an instant.
 
-        The author is by default the user of this process.
-
-        The event for the audit trail, which is in another database, is kept here in the
-        same transaction; `unaudited` hands it on.
+        The author is by default the user of this process. `unaudited` hands the event on
+        to the audit trail.
         """
-        values = {
-            "location": self._location,
-            "fingerprint": scope,
-            "until": until,
-            "reason": reason,
-            "now": _now(),
-        }
-        subject: dict[str, Json] = {"incident": scope, "until": until.isoformat()}
         by = author or process_author(os.environ)
-        event = Event(Action.SILENCE, by, subject, reason=reason or None)
-        values |= {"act": uuid4(), "event": event.as_json()}
-
-        def work(connection: Connection) -> None:
-            connection.exec_driver_sql(_SET_SILENCE, values)
-            connection.exec_driver_sql(_KEEP_EVENT, values)
-
-        self._transact(work, repeatable=True)
+        silence = Silence(scope, until)
+        self._transact(
+            lambda c: silence_table.put(
+                c, self._location, silence, reason=reason, author=by, now=_now()
+            ),
+            repeatable=True,
+        )
 
     def unaudited(self) -> list[tuple[UUID, Event]]:
         """Events that wait for the audit trail, oldest first."""
-
-        def read(connection: Connection) -> list[tuple[UUID, Event]]:
-            values = {"location": self._location}
-            rows = connection.exec_driver_sql(_UNAUDITED, values)
-            return [(act, Event.of_json(kept)) for act, kept in rows]
-
-        return self._transact(read, repeatable=True)
+        return self._transact(
+            lambda c: silence_table.unaudited(c, self._location), repeatable=True
+        )
 
     def audited(self, act: UUID) -> None:
         """Forget an event that the audit trail has taken."""
-
-        def work(connection: Connection) -> None:
-            connection.exec_driver_sql(_AUDITED, {"act": act})
-
-        self._transact(work, repeatable=True)
+        self._transact(lambda c: silence_table.forget_event(c, act), repeatable=True)
 
     def progress(self, watcher: str) -> Progress | None:
         """A watcher's progress; None if it never ran."""
@@ -316,7 +268,9 @@ def _decide(
     now: datetime,
 ) -> tuple[Notice, ...]:
     known = incident_table.read(connection, location, now - MEMORY)
-    silences = [silence for silence, _ in _silences(connection, location, now)]
+    silences = [
+        silence for silence, _ in silence_table.in_force(connection, location, now)
+    ]
     incidents, notices = decide(known, observations, silences, now)
     before = set(known)
     for each in incidents:
@@ -325,16 +279,6 @@ def _decide(
         if each not in before:
             incident_table.save(connection, location, each)
     return notices
-
-
-def _silences(
-    connection: Connection, location: str, now: datetime
-) -> list[tuple[Silence, str]]:
-    values = {"location": location, "now": now}
-    rows = connection.exec_driver_sql(_SILENCES, values)
-    return [
-        (Silence(scope, until.astimezone(UTC)), reason) for scope, until, reason in rows
-    ]
 
 
 def _progress(connection: Connection, location: str, watcher: str) -> Progress | None:
