@@ -134,8 +134,8 @@ __init__: recording
 analytics/charts: analytics/rollups analytics/forecast
 monitoring: errors settings audit microsoft quarantine postgres monitoring/alerts sync
 reconcile: column_types metrics errors settings audit quarantine dataverse postgres sync
-command_options: errors settings quarantine dataverse postgres recording analytics/csv
-    sync reconcile
+command_options: errors settings audit quarantine dataverse postgres recording
+    analytics/csv sync reconcile
 defs: redaction metrics errors settings audit log_lines postgres monitoring
     command_options
 defs/quarantine: errors quarantine postgres command_options defs

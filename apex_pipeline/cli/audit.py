@@ -4,7 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 import click
@@ -23,9 +23,11 @@ from apex_pipeline.audit.verification import (
     verify as verify_trail,
 )
 from apex_pipeline.audit.walk import Anchor
+from apex_pipeline.cli.command_line import AS_JSON, takes
 from apex_pipeline.cli.output import waiting
 from apex_pipeline.cli.tables import print_table
 from apex_pipeline.cli.terminal import say
+from apex_pipeline.command_options.audit_options import AuditListForm
 from apex_pipeline.errors import ConfigError, DatabaseError
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.settings import load_audit_settings, load_database_url
@@ -33,7 +35,6 @@ from apex_pipeline.settings import load_audit_settings, load_database_url
 _VERIFY_SECONDS = 3600.0
 _WIDEST = 60
 
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 _DAY = click.DateTime(["%Y-%m-%d"])
 
 
@@ -47,39 +48,16 @@ def audit() -> None:
 
 
 @audit.command("list")
-@click.option("--action", type=click.Choice([a.value for a in Action]), metavar="ACTION",
-    help="Only events of this kind, such as drop or sync.")  # fmt: skip
-@click.option("--actor", metavar="NAME", help="Only events of this actor.")
-@click.option("--from", "first", type=_DAY, metavar="DATE", help="First day, UTC.")
-@click.option("--to", "last", type=_DAY, metavar="DATE", help="Last day, inclusive.")
-@click.option("--before", type=click.IntRange(1), metavar="SEQUENCE",
-    help="Only events before this one.")  # fmt: skip
+@takes(AuditListForm)
 @click.option(
     "--limit", type=click.IntRange(1, 10_000), default=50, show_default=True,
     help="Maximum events to show.",
 )  # fmt: skip
-@_JSON
-def list_events(
-    *,
-    action: str | None,
-    actor: str | None,
-    first: datetime | None,
-    last: datetime | None,
-    before: int | None,
-    limit: int,
-    as_json: bool,
-) -> None:
+@AS_JSON
+def list_events(*, form: AuditListForm, limit: int, as_json: bool) -> None:
     """List events, newest first."""
     with _opened() as database:
-        found = database.ask(
-            trail.newest,
-            limit=limit,
-            before=before,
-            action=None if action is None else Action(action),
-            actor=actor,
-            since=None if first is None else _utc(first),
-            until=None if last is None else _utc(last + timedelta(days=1)),
-        )
+        found = database.ask(trail.newest, limit=limit, **form.filters())
     if as_json:
         _print_json({"events": found})
         return
@@ -93,7 +71,7 @@ def list_events(
 
 @audit.command()
 @click.argument("sequence", type=click.IntRange(1))
-@_JSON
+@AS_JSON
 def show(*, sequence: int, as_json: bool) -> None:
     """Show one event, by its SEQUENCE."""
     with _opened() as database:
@@ -115,13 +93,13 @@ def show(*, sequence: int, as_json: bool) -> None:
     metavar="SEQUENCE:HASH",
     help="An anchor from a report, a notice or an evidence pack; can be repeated.",
 )
-@_JSON
+@AS_JSON
 def verify(*, anchors: Sequence[str], as_json: bool) -> None:
     """Verify the whole trail: every hash, the order, and every anchor.
 
     Exit 0: unbroken; 1: something was changed, removed, moved or inserted, and the first
     such event is named; 2: the configuration is wrong. Pass the anchors that were noted
-    elsewhere: only they find a trail whose end was cut off, or that was written anew
+    elsewhere: only they find a trail whose end was cut off, or that was rewritten
     together with the anchors here.
     """
     heads = [parse_head(text) for text in anchors]
@@ -249,10 +227,6 @@ def _opened() -> Database:
         statement_seconds=_VERIFY_SECONDS,
         application_name="apex_audit",
     )
-
-
-def _utc(day: datetime) -> str:
-    return day.replace(tzinfo=UTC).isoformat()
 
 
 def _cells(event: Mapping[str, Json]) -> dict[str, str]:

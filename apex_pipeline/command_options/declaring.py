@@ -7,6 +7,7 @@ an empty text or an empty list means "not set".
 
 import dataclasses
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Any, Literal, TypeVar
 
 from apex_pipeline.errors import ConfigError
@@ -118,6 +119,18 @@ def options_of(form: type[Form]) -> dict[str, tuple["dataclasses.Field[Any]", Op
     return {
         each.name: (each, each.metadata["option"]) for each in dataclasses.fields(form)
     }
+
+
+def read_day(name: str, text: str) -> date | None:
+    """Read a day from a field of a form; None if it is not set.
+
+    Raises:
+        ConfigError: It is no date.
+    """
+    try:
+        return date.fromisoformat(text) if text else None
+    except ValueError:
+        raise ConfigError(f"{name} must be a date like 2026-11-25.") from None
 
 
 def _problem(each: "dataclasses.Field[Any]", value: float) -> str | None:

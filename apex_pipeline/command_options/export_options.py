@@ -1,7 +1,6 @@
 """The options of `apex export` and of the job `export_csv`."""
 
 from dataclasses import dataclass
-from datetime import date
 
 from apex_pipeline.analytics.csv.queries import (
     DATASETS,
@@ -10,7 +9,14 @@ from apex_pipeline.analytics.csv.queries import (
     Selection,
     select,
 )
-from apex_pipeline.command_options.declaring import Form, number, option, switch, text
+from apex_pipeline.command_options.declaring import (
+    Form,
+    number,
+    option,
+    read_day,
+    switch,
+    text,
+)
 from apex_pipeline.errors import ConfigError
 from apex_pipeline.settings import AnalysisSettings
 
@@ -71,16 +77,7 @@ class ExportForm(Form):
             settings,
             self.dataset,
             zone=self.zone or None,
-            first=_day("first", self.first),
-            last=_day("last", self.last),
+            first=read_day("first", self.first),
+            last=read_day("last", self.last),
             days=self.days or None,
         )
-
-
-def _day(name: str, text: str) -> date | None:
-    if not text:
-        return None
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise ConfigError(f"{name} must be a date like 2026-11-25.") from None

@@ -25,20 +25,21 @@ from dagster._core.storage.event_log.schema import (
     SqlEventLogStorageTable as Events,
 )
 from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
-from pydantic import Field
 from sqlalchemy import ColumnElement, Connection, Delete, delete, func, select
 
 from apex_pipeline.audit.events import Action, Event
 from apex_pipeline.audit.intents import intended
+from apex_pipeline.command_options.purge_options import PurgeForm
 from apex_pipeline.defs.code_location import OURS, DefinitionsParam, is_our_run
 from apex_pipeline.defs.job_tags import SCHEDULED_TAGS
+from apex_pipeline.defs.launchpad import form_schema
 from apex_pipeline.defs.operations.run_leftovers import (
     delete_old_backfills,
     delete_unused_snapshots,
     snapshots_of,
 )
 from apex_pipeline.defs.services import Services, author_of
-from apex_pipeline.errors import ApexError
+from apex_pipeline.errors import ApexError, ConfigError
 
 _BATCH = 200
 _FINISHED = [
@@ -48,18 +49,9 @@ _FINISHED = [
 ]
 
 
-class PurgeConfig(dg.Config):
-    """How long to keep runs."""
-
-    keep_days: int = Field(
-        default=30, ge=1, description="Delete runs created longer ago than this."
-    )
-
-
-@dg.op
+@dg.op(config_schema=form_schema(PurgeForm))
 def delete_old_runs(
     context: dg.OpExecutionContext,
-    config: PurgeConfig,
     definitions: DefinitionsParam,
     services: Services,
 ) -> None:
@@ -68,7 +60,11 @@ def delete_old_runs(
     What a run delivered stays in `sync_run`. The latest materialization of each asset
     and the latest result of each check are kept.
     """
-    before = datetime.now(UTC) - timedelta(days=config.keep_days)
+    try:
+        form = PurgeForm(**context.op_config)
+    except ConfigError as error:
+        raise dg.Failure(str(error), allow_retries=False) from None
+    before = datetime.now(UTC) - timedelta(days=form.keep_days)
     keys = _asset_keys(definitions())
     event = Event(
         Action.PURGE, author_of(context.run), {"created_before": before.isoformat()}
