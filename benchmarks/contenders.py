@@ -49,7 +49,8 @@ def ours(ends: Ends, rows: list[Row]) -> None:
     from apex_pipeline.dataverse import pacing
     from apex_pipeline.postgres.store import connect
     from apex_pipeline.settings import Credential, DataverseSettings
-    from apex_pipeline.sync.run import SyncOptions, run_sync
+    from apex_pipeline.sync.run import run_sync
+    from apex_pipeline.sync.run_options import SyncOptions
 
     if ends.window_seconds:
         pacing.WINDOW_SECONDS = ends.window_seconds

@@ -18,7 +18,7 @@ import psycopg
 from apex_pipeline.analytics.rollups.periods import DAILY, Periods
 from apex_pipeline.analytics.rollups.rollup_checks import refresh_and_check
 from apex_pipeline.local.embedded_postgres import EmbeddedPostgres
-from apex_pipeline.postgres import migrations
+from apex_pipeline.postgres import migrations, pending_rows
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.pending_rows import FIRST_PAGE
 from apex_pipeline.postgres.store import connect
@@ -73,7 +73,9 @@ def measure(url: str, rows: int) -> None:
         began = time.perf_counter()
         marks = store.mark_exported(page, datetime.now(UTC))
         print(f"mark {marks.marked:,}: {1000 * (time.perf_counter() - began):.1f} ms")
-        print(f"nothing pending: {1000 * _median(store.has_pending):.1f} ms")
+        print(
+            f"nothing pending: {1000 * _median(lambda: store.ask(pending_rows.exists)):.1f} ms"
+        )
     today = datetime.now(UTC).date()
     with Database(url, application_name="benchmark") as database:
         settings = load_analysis_settings({})

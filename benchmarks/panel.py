@@ -36,7 +36,8 @@ from apex_pipeline.microsoft.token_cache import TokenCacheFile
 from apex_pipeline.microsoft.tokens import TokenSource
 from apex_pipeline.postgres import migrations, store
 from apex_pipeline.settings import DataverseSettings, load_settings
-from apex_pipeline.sync.run import SyncOptions, run_sync
+from apex_pipeline.sync.run import run_sync
+from apex_pipeline.sync.run_options import SyncOptions
 
 VIEWERS = 50
 ARRIVAL_SECONDS = 10.0

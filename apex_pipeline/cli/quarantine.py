@@ -17,6 +17,7 @@ from apex_pipeline.command_options.quarantine_options import QuarantineForm
 from apex_pipeline.errors import ApexError
 from apex_pipeline.postgres import store
 from apex_pipeline.postgres.store import Store
+from apex_pipeline.quarantine import decisions, listing
 from apex_pipeline.quarantine.decisions import Decision, Selection
 from apex_pipeline.quarantine.explanation import examine
 from apex_pipeline.quarantine.listing import Cause, QuarantinedRow
@@ -49,12 +50,12 @@ def list_rows(*, form: QuarantineForm, limit: int, as_json: bool) -> None:
     """List the rows and why each was refused, oldest refusal first."""
     selection, offset = form.selection(), form.offset
     with _opened() as opened:
-        read = opened.quarantine_causes if form.by_cause else opened.quarantined_rows
-        found: Sequence[Cause | QuarantinedRow] = read(selection, limit, offset)
-        counts = {
-            "quarantined": opened.quarantine_count(),
-            "dropped": opened.dropped_count(),
-        }
+        read = listing.causes if form.by_cause else listing.rows
+        found: Sequence[Cause | QuarantinedRow] = opened.ask(
+            read, selection, limit, offset
+        )
+        waiting, dropped = opened.ask(decisions.count)
+        counts = {"quarantined": waiting, "dropped": dropped}
     if as_json:
         lines = [dataclasses.asdict(one) for one in found]
         _print_json(counts | {"causes" if form.by_cause else "rows": lines})
@@ -168,7 +169,7 @@ def _confirm(opened: Store, selection: Selection, verb: str, *, yes: bool) -> No
     """Ask for confirmation, with the number of rows affected; `yes` skips it."""
     if yes:
         return
-    count = opened.quarantine_selected(selection)
+    count = len(opened.ask(decisions.find, selection))
     if not count:
         return
     if not sys.stdin.isatty():

@@ -16,7 +16,7 @@ from apex_pipeline.command_options.sync_options import SyncForm
 from apex_pipeline.definitions import defs
 from apex_pipeline.defs.operations.launch import FinishedRun, sync_through_dagster
 from apex_pipeline.errors import DatabaseError
-from apex_pipeline.postgres import store
+from apex_pipeline.postgres import run_ledger, store
 from apex_pipeline.postgres.run_ledger import RunRecord, RunStatus
 from apex_pipeline.settings import dagster_environment, load_settings
 
@@ -65,7 +65,7 @@ def _sync(
             wait_seconds=_READ_SECONDS,
             statement_seconds=_READ_SECONDS,
         ) as opened:
-            records = opened.last_runs(20)
+            records = opened.ask(run_ledger.last_runs, 20)
     except DatabaseError:
         if run.failure is None:
             raise

@@ -5,8 +5,11 @@ from dataclasses import dataclass
 from apex_pipeline.command_options.declaring import Form, number, option, switch, text
 from apex_pipeline.dataverse.batch import MAX_OPERATIONS
 from apex_pipeline.postgres.resent_rows import parse_slice
-from apex_pipeline.sync.run import DEFAULT_TIME_BUDGET_SECONDS, SyncOptions
-from apex_pipeline.sync.stream import StreamOptions
+from apex_pipeline.sync.run_options import (
+    DEFAULT_TIME_BUDGET_SECONDS,
+    StreamOptions,
+    SyncOptions,
+)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from apex_pipeline.dataverse import batch, documented_answers
 from apex_pipeline.dataverse.gate import Deadline
+from apex_pipeline.dataverse.record_pages import TrackedPage, records_of
 from apex_pipeline.dataverse.sender import Request, Sender
 from apex_pipeline.errors import DataverseError
 from apex_pipeline.microsoft.http_answer import Answer, Expectation
@@ -33,21 +34,6 @@ class Target:
 
     key: UUID
     fields: str
-
-
-@dataclass(frozen=True, slots=True)
-class TrackedPage:
-    """A page of a table's records, or of their changes.
-
-    Attributes:
-        records: Records; a deleted one carries `reason` instead of columns.
-        next_link: Link to the next page; None on the last.
-        delta_link: On the last page: link to the changes from then on.
-    """
-
-    records: list[dict[str, Any]]
-    next_link: str | None
-    delta_link: str | None
 
 
 class DataverseClient:
@@ -316,15 +302,3 @@ class DataverseClient:
 
 def _parts(answer: Answer) -> list[Answer]:
     return batch.decode(answer.headers.get("content-type", ""), answer.body)
-
-
-def records_of(document: dict[str, Any], what: str) -> list[dict[str, Any]]:
-    """The records of a collection's page.
-
-    Raises:
-        DataverseError: The page is not a list of records.
-    """
-    records = document.get("value")
-    if isinstance(records, list) and all(isinstance(one, dict) for one in records):
-        return records
-    raise DataverseError(f"Could not {what}: the answer is not a list of records.")

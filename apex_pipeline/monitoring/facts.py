@@ -11,12 +11,12 @@ from sqlalchemy import Connection
 
 from apex_pipeline.audit.anchors import last_anchored_at
 from apex_pipeline.audit.verification import Verification, last_verification
-from apex_pipeline.postgres import pending_rows as pending, run_ledger
+from apex_pipeline.postgres import pending_rows as pending, run_ledger, stored_pacing
 from apex_pipeline.postgres.pending_rows import PendingSummary
 from apex_pipeline.postgres.run_ledger import RunRecord, RunStatus, Totals
 from apex_pipeline.quarantine import decisions
 from apex_pipeline.settings import DataverseSettings
-from apex_pipeline.sync.run import pacing_keys as keys_of
+from apex_pipeline.sync.pacing_memory import pacing_keys as keys_of
 
 OVERDUE = timedelta(minutes=10)
 """Twice the sync's interval: rows that wait longer mean that it does not keep up."""
@@ -176,7 +176,7 @@ def read_facts(
         dataverse: Whose limits; None where neither they nor the users matter.
     """
     pacing_keys = [] if dataverse is None else keys_of(dataverse)
-    pause = run_ledger.open_pause(connection, pacing_keys, now)
+    pause = stored_pacing.open_pause(connection, pacing_keys, now)
     return Facts(
         as_of=now,
         pending=pending.summary(connection),
@@ -193,6 +193,6 @@ def read_facts(
 def _left_out(connection: Connection, pacing_keys: Sequence[str]) -> dict[str, str]:
     if len(pacing_keys) < 2:
         return {}
-    kept = {key: run_ledger.pacing(connection, key) or {} for key in pacing_keys}
+    kept = {key: stored_pacing.pacing(connection, key) or {} for key in pacing_keys}
     refusals = {key: str(state.get("refusal") or "") for key, state in kept.items()}
     return {key: refusal for key, refusal in refusals.items() if refusal}

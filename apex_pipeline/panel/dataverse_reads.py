@@ -11,9 +11,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
-from apex_pipeline.dataverse.client import DataverseClient, records_of
+from apex_pipeline.dataverse.client import DataverseClient
 from apex_pipeline.dataverse.documented_answers import RECORDS
 from apex_pipeline.dataverse.gate import Deadline
+from apex_pipeline.dataverse.record_pages import records_of
 from apex_pipeline.errors import DataverseError
 from apex_pipeline.metrics import COLUMNS, ENTITY_SET, PRIMARY_KEY
 from apex_pipeline.panel.kpis import (

@@ -1,10 +1,9 @@
-"""State that outlives a run: the runs themselves, pacing, and target environments."""
+"""The runs of the sync, as `sync_run` keeps them."""
 
-import json
 import socket
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 from uuid import uuid4
@@ -36,19 +35,9 @@ class RunStatus(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunRecord:
-    """One run of the sync, as stored in `sync_run`.
+class RunFigures:
+    """What a run of the sync did, as the comments on the columns of `sync_run` say."""
 
-    The comments on that table's columns explain them. The first four are set when a run
-    starts, and ignored when it is finished.
-    """
-
-    id: int = 0
-    started_at: datetime | None = None
-    host: str = ""
-    dagster_run_id: str | None = None
-    status: RunStatus
-    finished_at: datetime | None
     rows_read: int = 0
     delivered: int = 0
     rejected: int = 0
@@ -62,6 +51,26 @@ class RunRecord:
     token_cache_misses: int = 0
     oldest_pending_age_seconds: float | None = None
     retry_at: datetime | None = None
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """These fields alone, by name."""
+        return {each.name: getattr(self, each.name) for each in fields(RunFigures)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRecord(RunFigures):
+    """One run of the sync, as stored in `sync_run`.
+
+    The first four are set when a run starts, and ignored when it is finished.
+    """
+
+    id: int = 0
+    started_at: datetime | None = None
+    host: str = ""
+    dagster_run_id: str | None = None
+    status: RunStatus
+    finished_at: datetime | None
     error: str | None = None
 
 
@@ -89,16 +98,6 @@ class Totals:
     def token_hit_rate_pct(self) -> float | None:
         """Requests that found a cached token, in percent; None without requests."""
         return token_hit_rate_pct(self.token_cache_hits, self.token_cache_misses)
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A Dataverse environment that receives rows, or may do so."""
-
-    resource: str
-    first_delivered_at: datetime | None
-    duplicates_accepted_at: datetime | None
-    records_adopted_at: datetime | None = None
 
 
 _INTERRUPT_RUNS = """
@@ -186,56 +185,6 @@ _TOTALS_SINCE = _TOTALS.replace(
     "WHERE started_at >= %(since)s",
 )
 
-_PACING = "SELECT state FROM dataverse_pacing WHERE key = %(key)s"
-
-# Never longer than the pause that the service asked for, counted by Postgres' clock. Our
-# clock may have been wrong when this was written; if Postgres' was, there is no result.
-_RETRY_AT = """
-    SELECT least(
-        retry_at,
-        updated_at + coalesce((state ->> 'paused_for')::float8, 3600) * interval '1 s'
-    )
-    FROM dataverse_pacing
-    WHERE key = %(key)s AND retry_at IS NOT NULL AND updated_at <= clock_timestamp()
-"""
-
-_SAVE_PACING = """
-    INSERT INTO dataverse_pacing (key, state, retry_at, updated_at)
-    VALUES (%(key)s, %(state)s, %(retry_at)s, now())
-    ON CONFLICT (key) DO UPDATE
-    SET state = excluded.state,
-        retry_at = excluded.retry_at,
-        updated_at = excluded.updated_at
-"""
-
-_TARGET = """
-    SELECT resource, first_delivered_at, duplicates_accepted_at, records_adopted_at
-    FROM dataverse_target
-    WHERE resource = %(resource)s
-"""
-
-_ACCEPT_DUPLICATES = """
-    INSERT INTO dataverse_target (resource, duplicates_accepted_at)
-    VALUES (%(resource)s, %(at)s)
-    ON CONFLICT (resource) DO UPDATE
-    SET duplicates_accepted_at = excluded.duplicates_accepted_at
-"""
-
-_RECORD_ADOPTION = """
-    INSERT INTO dataverse_target (resource, records_adopted_at)
-    VALUES (%(resource)s, %(at)s)
-    ON CONFLICT (resource) DO UPDATE
-    SET records_adopted_at = excluded.records_adopted_at
-"""
-
-_RECORD_DELIVERY = """
-    INSERT INTO dataverse_target AS known (resource, first_delivered_at)
-    VALUES (%(resource)s, %(at)s)
-    ON CONFLICT (resource) DO UPDATE
-    SET first_delivered_at = excluded.first_delivered_at
-    WHERE known.first_delivered_at IS NULL
-"""
-
 
 def start_run(
     connection: Connection,
@@ -280,7 +229,11 @@ def finish_run(connection: Connection, run_id: int, record: RunRecord) -> Event 
 
     None if the run was closed before, by this call or as interrupted.
     """
-    values = {name: getattr(record, name) for name in RunRecord.__slots__}
+    values = record.figures | {
+        "status": record.status,
+        "finished_at": record.finished_at,
+        "error": record.error,
+    }
     ended = connection.exec_driver_sql(_FINISH_RUN, redacted(values) | {"id": run_id})
     row = ended.mappings().one_or_none()
     return None if row is None else _event(dict(row), record)
@@ -343,87 +296,3 @@ def totals(connection: Connection, *, since: datetime | None = None) -> Totals:
     if since is None:
         return Totals(*connection.exec_driver_sql(_TOTALS).one())
     return Totals(*connection.exec_driver_sql(_TOTALS_SINCE, {"since": since}).one())
-
-
-def pacing(connection: Connection, key: str) -> dict[str, object] | None:
-    """Read the stored usage of Dataverse's limits."""
-    found = connection.exec_driver_sql(_PACING, {"key": key}).scalar_one_or_none()
-    return None if found is None else dict(found)
-
-
-def save_pacing(
-    connection: Connection,
-    key: str,
-    state: Mapping[str, object],
-    retry_at: datetime | None,
-) -> None:
-    """Store the usage of Dataverse's limits, and until when to wait."""
-    values = {
-        "key": key,
-        "state": json.dumps(dict(state), allow_nan=False),
-        "retry_at": retry_at,
-    }
-    connection.exec_driver_sql(_SAVE_PACING, values)
-
-
-def retry_at(connection: Connection, key: str) -> datetime | None:
-    """Read until when Dataverse accepts no requests."""
-    found: datetime | None = connection.exec_driver_sql(
-        _RETRY_AT, {"key": key}
-    ).scalar_one_or_none()
-    return found
-
-
-@dataclass(frozen=True, slots=True)
-class Pause:
-    """Until when Dataverse wants no request (aware), and why; empty if it did not say."""
-
-    until: datetime
-    reason: str
-
-    def __str__(self) -> str:
-        """The pause in words, as the beginning of a sentence or all of it."""
-        reason = f" ({self.reason})" if self.reason else ""
-        until = self.until.astimezone(UTC)
-        return f"Dataverse asked for no requests before {until:%H:%M:%S} UTC{reason}"
-
-
-def open_pause(
-    connection: Connection, keys: Sequence[str], now: datetime
-) -> Pause | None:
-    """Read the pause that lasts at *now*; None while at least one budget is open.
-
-    Args:
-        connection: In a transaction.
-        keys: The budgets, one for each application user.
-        now: Aware.
-    """
-    pauses = []
-    for key in keys:
-        until = retry_at(connection, key)
-        if until is None or until <= now:
-            return None
-        kept = pacing(connection, key) or {}
-        pauses.append(Pause(until, str(kept.get("paused_by") or "")))
-    return min(pauses, key=lambda pause: pause.until, default=None)
-
-
-def target(connection: Connection, resource: str) -> Target | None:
-    """Read the stored state of an environment; None if it is unknown."""
-    row = connection.exec_driver_sql(_TARGET, {"resource": resource}).one_or_none()
-    return None if row is None else Target(*row)
-
-
-def accept_duplicates(connection: Connection, resource: str, at: datetime) -> None:
-    """Store the operator's decision to deliver despite another flow's records."""
-    connection.exec_driver_sql(_ACCEPT_DUPLICATES, {"resource": resource, "at": at})
-
-
-def record_adoption(connection: Connection, resource: str, at: datetime) -> None:
-    """Store that another flow's records were adopted and no longer prevent delivery."""
-    connection.exec_driver_sql(_RECORD_ADOPTION, {"resource": resource, "at": at})
-
-
-def record_delivery(connection: Connection, resource: str, at: datetime) -> None:
-    """Store when the first row was delivered to an environment."""
-    connection.exec_driver_sql(_RECORD_DELIVERY, {"resource": resource, "at": at})

@@ -97,9 +97,9 @@ _CAUSES = f"""
 
 
 def rows(
-    connection: Connection, selection: Selection, limit: int, offset: int
+    connection: Connection, selection: Selection, limit: int, offset: int = 0
 ) -> list[QuarantinedRow]:
-    """Read rows by cause or all, oldest first refusal first."""
+    """Read rows by cause or all, in the order of their first rejection."""
     values = bound(selection) | {"limit": limit, "offset": offset}
     return _rows(connection, _ROWS_OF_CAUSE, values)
 
@@ -115,7 +115,7 @@ def named(connection: Connection, text: str) -> list[QuarantinedRow]:
 
 
 def causes(
-    connection: Connection, selection: Selection, limit: int, offset: int
+    connection: Connection, selection: Selection, limit: int, offset: int = 0
 ) -> list[Cause]:
     """Read the causes, most frequent first."""
     values = bound(selection) | {"limit": limit, "offset": offset}

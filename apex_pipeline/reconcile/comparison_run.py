@@ -16,6 +16,7 @@ from apex_pipeline.dataverse.gate import Deadline
 from apex_pipeline.dataverse.pacing import Pacer
 from apex_pipeline.dataverse.sender import Sender
 from apex_pipeline.errors import ApexError, DatabaseError, NoProgressError
+from apex_pipeline.postgres import stored_pacing
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.run_ledger import RunStatus
 from apex_pipeline.postgres.store import Store
@@ -32,9 +33,8 @@ from apex_pipeline.reconcile.row_examination import Examination
 from apex_pipeline.reconcile.run_report import ReconcileOptions, ReconcileReport
 from apex_pipeline.reconcile.work_order import Acts, Outcome, WorkOrder
 from apex_pipeline.settings import DataverseSettings
-from apex_pipeline.sync.pacing_memory import PacingMemory
-from apex_pipeline.sync.run import pacing_key
-from apex_pipeline.sync.stream import utc_now
+from apex_pipeline.sync.pacing_memory import PacingMemory, pacing_key
+from apex_pipeline.sync.run_options import utc_now
 
 _RESERVE = 0.5
 
@@ -62,7 +62,9 @@ def run_reconciliation(
         locks = _locks(database, store, held, adopting=options.adopt)
         if isinstance(locks, str):
             return ReconcileReport(skipped=locks)
-        pause = store.open_pause([pacing_key(settings)], datetime.now(UTC))
+        pause = store.ask(
+            stored_pacing.open_pause, [pacing_key(settings)], datetime.now(UTC)
+        )
         if pause is not None:
             return ReconcileReport(skipped=str(pause))
         run = _Run(

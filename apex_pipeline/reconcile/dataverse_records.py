@@ -9,8 +9,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from apex_pipeline.dataverse.client import DataverseClient, TrackedPage
+from apex_pipeline.dataverse.client import DataverseClient
 from apex_pipeline.dataverse.gate import Deadline
+from apex_pipeline.dataverse.record_pages import TrackedPage
 from apex_pipeline.dataverse.sender import Sender
 from apex_pipeline.errors import DataverseError
 from apex_pipeline.metrics import COLUMNS, ENTITY_SET, PRIMARY_KEY, TABLE

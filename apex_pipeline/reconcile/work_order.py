@@ -11,7 +11,7 @@ from apex_pipeline.audit.batches import BatchedAct
 from apex_pipeline.audit.canonical_json import Json
 from apex_pipeline.audit.events import Action, Author, Event
 from apex_pipeline.errors import ApexError, OutOfTimeError
-from apex_pipeline.postgres.run_ledger import record_adoption
+from apex_pipeline.postgres.dataverse_targets import record_adoption
 from apex_pipeline.reconcile import findings
 from apex_pipeline.reconcile.adoption import adopt
 from apex_pipeline.reconcile.dataverse_records import Budget, Records

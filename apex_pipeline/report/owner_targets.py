@@ -6,7 +6,7 @@ from datetime import datetime
 from functools import partial
 
 from apex_pipeline.errors import ApexError
-from apex_pipeline.postgres import run_ledger
+from apex_pipeline.postgres import dataverse_targets, run_ledger
 from apex_pipeline.report.chromium import Visit
 from apex_pipeline.report.delivery_statistics import (
     DELAY_PERIOD,
@@ -118,7 +118,7 @@ def sync_delays(subject: Subject, now: datetime) -> Delays:
         DatabaseError: Postgres does not answer, or lacks the pipeline's tables.
     """
     with subject.open_database() as database:
-        target = database.ask(run_ledger.target, subject.dataverse().resource)
+        target = database.ask(dataverse_targets.target, subject.dataverse().resource)
         if target is None or target.first_delivered_at is None:
             raise ApexError("Nothing was delivered to this environment yet.")
         # Older rows are a backlog; their age says nothing about the sync.

@@ -27,8 +27,9 @@ from apex_pipeline.errors import (
 )
 from apex_pipeline.metrics import CampaignMetric
 from apex_pipeline.settings import DataverseSettings
+from apex_pipeline.sync.delivery_outcome import Delivery
 from apex_pipeline.sync.pacing_memory import PacingMemory, PacingState
-from apex_pipeline.sync.request_delivery import Delivery, Sink
+from apex_pipeline.sync.request_delivery import Sink
 
 logger = logging.getLogger(__name__)
 

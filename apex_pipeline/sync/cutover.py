@@ -7,7 +7,6 @@ records, and an operator decides.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Protocol
 from uuid import UUID
 
 from apex_pipeline.dataverse.client import DataverseClient
@@ -16,16 +15,9 @@ from apex_pipeline.errors import CutoverError, DataverseError
 from apex_pipeline.metrics import ENTITY_SET, PRIMARY_KEY, TABLE
 
 
-class Rows(Protocol):
-    """The rows in Postgres that records may come from."""
-
-    def known_ids(self, ids: list[str]) -> set[str]:
-        """The given ids that belong to a row."""
-
-
 async def refuse_foreign_records(
     client: DataverseClient,
-    rows: Rows,
+    known_ids: Callable[[list[str]], set[str]],
     deadline: Deadline,
     beat: Callable[[], Awaitable[None]],
 ) -> None:
@@ -33,7 +25,7 @@ async def refuse_foreign_records(
 
     Args:
         client: The environment.
-        rows: The rows in Postgres.
+        known_ids: Of the given ids, those that belong to a row in Postgres.
         deadline: No page is requested after it.
         beat: Called after each page; a table can have many.
 
@@ -47,7 +39,7 @@ async def refuse_foreign_records(
         deadline=deadline,
     ):
         ids = [str(key_of(record)) for record in page]
-        foreign = set(ids) - await asyncio.to_thread(rows.known_ids, ids)
+        foreign = set(ids) - await asyncio.to_thread(known_ids, ids)
         if foreign:
             raise CutoverError(
                 f"{TABLE} holds records that this pipeline did not create (such as "

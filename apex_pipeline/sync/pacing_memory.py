@@ -10,7 +10,9 @@ from datetime import datetime, timedelta
 
 from apex_pipeline.dataverse.pacing import Pacer
 from apex_pipeline.dataverse.request_size import RequestSize
+from apex_pipeline.postgres import stored_pacing
 from apex_pipeline.postgres.store import Store
+from apex_pipeline.settings import DataverseSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ class PacingMemory:
             size: Also receives the request size that worked best lately.
         """
         pacer = pacer or Pacer()
-        saved = self._store.pacing(self._key)
+        saved = self._store.ask(stored_pacing.pacing, self._key)
         if saved is not None:
             saved_at = float(str(saved.get("saved_at", 0.0)))
             age = self._now().timestamp() - saved_at
@@ -84,4 +86,16 @@ class PacingMemory:
 
     def save(self, state: PacingState) -> None:
         """Store the state for the next run."""
-        self._store.save_pacing(self._key, state.snapshot, state.retry_at)
+        self._store.ask(
+            stored_pacing.save_pacing, self._key, state.snapshot, state.retry_at
+        )
+
+
+def pacing_key(settings: DataverseSettings) -> str:
+    """Identify a budget: limits apply to one application user in one environment."""
+    return f"{settings.resource} {settings.client_id}"
+
+
+def pacing_keys(settings: DataverseSettings) -> list[str]:
+    """The budgets of all application users."""
+    return [pacing_key(user) for user in settings.users]

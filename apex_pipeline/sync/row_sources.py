@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Protocol
 
 from apex_pipeline.metrics import Rejection
 from apex_pipeline.postgres.pending_rows import PendingRow, Position
@@ -51,3 +52,19 @@ class SliceSource:
     def quarantine(self, rejections: Sequence[Rejection], at: datetime) -> int:
         """Put rows aside; Dataverse does not hold them as they are now."""
         return self._store.quarantine(rejections, at, unmark=True)
+
+
+class Source(Protocol):
+    """Supplies pending rows and records their outcome."""
+
+    def pending_page(self, after: Position | None, limit: int) -> list[PendingRow]:
+        """The next rows in order."""
+
+    def mark_exported(self, rows: Sequence[PendingRow], at: datetime) -> Marks:
+        """Record that Dataverse holds these rows as they were read."""
+
+    def quarantine(self, rejections: Sequence[Rejection], at: datetime) -> int:
+        """Put rows aside, each with its reason, until they are due again.
+
+        Returns how many were left as they are, because another transaction holds them.
+        """

@@ -1,129 +1,51 @@
 """One run of the sync: pending → upsert → mark, by one writer, in bounded time."""
 
 import asyncio
-import dataclasses
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 
-from apex_pipeline.audit.canonical_json import Json
-from apex_pipeline.dataverse.client import DataverseClient
-from apex_pipeline.dataverse.environment import REQUEST_TIMEOUT_SECONDS
 from apex_pipeline.dataverse.gate import Deadline
 from apex_pipeline.dataverse.request_size import RequestSize
-from apex_pipeline.dataverse.sender import RetryPolicy
 from apex_pipeline.errors import (
     ApexError,
     DatabaseError,
     NoProgressError,
     OutOfTimeError,
 )
+from apex_pipeline.postgres import (
+    dataverse_targets,
+    pending_rows,
+    resent_rows,
+    stored_pacing,
+)
 from apex_pipeline.postgres.pending_rows import PendingSummary
-from apex_pipeline.postgres.resent_rows import Slice, SliceSummary
-from apex_pipeline.postgres.run_ledger import RunRecord, RunStatus
+from apex_pipeline.postgres.resent_rows import SliceSummary
 from apex_pipeline.postgres.store import Store
 from apex_pipeline.postgres.table_locks import HeldElsewhere
 from apex_pipeline.postgres.writer_lock import WriterLock
 from apex_pipeline.settings import DataverseSettings
 from apex_pipeline.sync.application_users import (
     ApplicationUsers,
-    Refused,
     connect_users,
 )
 from apex_pipeline.sync.cutover import refuse_foreign_records
-from apex_pipeline.sync.pacing_memory import PacingMemory, PacingState
-from apex_pipeline.sync.request_delivery import DataverseSink, Sink
-from apex_pipeline.sync.row_sources import PendingSource, SliceSource
-from apex_pipeline.sync.stream import (
-    Source,
-    Stream,
-    StreamOptions,
-    Tally,
-    utc_now,
+from apex_pipeline.sync.lack_of_progress import lack_of_progress
+from apex_pipeline.sync.pacing_memory import (
+    PacingMemory,
+    PacingState,
+    pacing_key,
+    pacing_keys,
 )
+from apex_pipeline.sync.row_sources import PendingSource, SliceSource, Source
+from apex_pipeline.sync.run_options import SyncOptions
+from apex_pipeline.sync.stream import Stream
+from apex_pipeline.sync.sync_report import SyncReport, recorded, skipped
+from apex_pipeline.sync.tally import Tally
 
-DEFAULT_TIME_BUDGET_SECONDS = 240.0
-
-_MOST = 0.5
 _PAUSES = (0.0, 1.0, 3.0)
 """Seconds to wait before each attempt, while every row sent changes on the way."""
-
-
-@dataclass(frozen=True, slots=True)
-class SyncOptions:
-    """Options of one run.
-
-    Attributes:
-        time_budget: Seconds after which the run starts no new work. Less than the five
-            minutes between two ticks, so that runs never pile up.
-        accept_duplicates: Deliver even if the table holds records that this pipeline
-            did not create; remembered for later runs.
-        part: Send these rows, exported or not, instead of the pending ones.
-        settings: Fingerprints of the settings, for the audit trail.
-        request_timeout: Seconds after which a request times out. A run exceeds its
-            budget by at most this long.
-        now: The clock; aware, UTC.
-    """
-
-    stream: StreamOptions = field(default_factory=StreamOptions)
-    time_budget: float = DEFAULT_TIME_BUDGET_SECONDS
-    accept_duplicates: bool = False
-    part: Slice | None = None
-    settings: Mapping[str, Json] | None = None
-    retry: RetryPolicy = field(default_factory=RetryPolicy)
-    request_timeout: float = REQUEST_TIMEOUT_SECONDS
-    beat_seconds: float = 20.0
-    now: Callable[[], datetime] = utc_now
-    make_sink: Callable[[DataverseClient, RetryPolicy], Sink] = DataverseSink
-
-
-@dataclass(frozen=True, slots=True)
-class SyncReport:
-    """Results of one run.
-
-    Attributes:
-        delivered: Rows acknowledged, and marked in the version that was sent.
-        changed: Acknowledged rows that changed on the way; they are still pending.
-        deleted: Acknowledged rows that were deleted on the way.
-        locked: Rows that another transaction held at the end; they stay as they were,
-            pending or exported.
-        remaining: Rows still pending and due; None where Postgres could not be asked.
-        oldest_pending_age_seconds: Of the oldest row when the run began.
-        skipped: Why nothing was attempted, if so.
-        retry_at: When Dataverse takes requests again, if it throttled us.
-        failure: What an operator has to fix, if the run failed.
-        preview: The last records delivered, as JSON objects.
-        part: The rows of the slice before the run; None if there was no slice.
-        part_left: Rows of the slice that are still to be sent.
-        rows_per_request: First request size of the next run; None if nothing was sent.
-        refused: Application users that were left out while others delivered.
-    """
-
-    started_at: datetime
-    finished_at: datetime
-    read: int = 0
-    delivered: int = 0
-    rejected: int = 0
-    changed: int = 0
-    deleted: int = 0
-    locked: int = 0
-    remaining: int | None = None
-    requests: int = 0
-    throttled_seconds: float = 0.0
-    token_hits: int = 0
-    token_misses: int = 0
-    oldest_pending_age_seconds: float | None = None
-    skipped: str | None = None
-    retry_at: datetime | None = None
-    failure: ApexError | None = None
-    preview: tuple[str, ...] = ()
-    part: SliceSummary | None = None
-    part_left: int | None = None
-    rows_per_request: int | None = None
-    refused: tuple[Refused, ...] = ()
 
 
 def run_sync(
@@ -145,11 +67,11 @@ def run_sync(
     store.spend(options.time_budget)
     lock = store.writer_lock()
     if isinstance(lock, HeldElsewhere):
-        return _skipped(started, lock.told("another sync holds the writer lock"))
+        return skipped(started, lock.told("another sync holds the writer lock"))
     with lock:
-        pause = store.open_pause(pacing_keys(settings), started)
+        pause = store.ask(stored_pacing.open_pause, pacing_keys(settings), started)
         if pause is not None:
-            return _skipped(started, str(pause), pause.until)
+            return skipped(started, str(pause), pause.until)
         if options.stream.dry_run:
             run = _Run(store, settings, options, lock, None)
             return asyncio.run(store.interruptible(run.deliver(token_cache, started)))
@@ -164,32 +86,10 @@ def run_sync(
         try:
             report = asyncio.run(store.interruptible(run.deliver(token_cache, started)))
         except ApexError as error:
-            report = SyncReport(started, options.now(), failure=error)
-        return _recorded(store, run_id, report)
-
-
-def had_to_wait(
-    ended: OutOfTimeError | None, throttled_seconds: float, elapsed: float
-) -> bool:
-    """Whether Dataverse asked for a pause at the end of a run, or for most of it.
-
-    Args:
-        ended: What the run ended with, if it ran out of time.
-        throttled_seconds: The pauses that Dataverse asked for.
-        elapsed: Seconds since the run began.
-    """
-    is_paused = ended is not None and ended.retry_at is not None
-    return is_paused or throttled_seconds > _MOST * elapsed
-
-
-def pacing_key(settings: DataverseSettings) -> str:
-    """Identify a budget: limits apply to one application user in one environment."""
-    return f"{settings.resource} {settings.client_id}"
-
-
-def pacing_keys(settings: DataverseSettings) -> list[str]:
-    """The budgets of all application users."""
-    return [pacing_key(user) for user in settings.users]
+            report = SyncReport(
+                started_at=started, finished_at=options.now(), failure=error
+            )
+        return recorded(store, run_id, report)
 
 
 class _Run:
@@ -240,10 +140,10 @@ class _Run:
             return await asyncio.to_thread(self._report, users, tally, started)
 
     def _rows_to_send(self) -> int:
-        self._pending = self._store.pending_summary()
+        self._pending = self._store.ask(pending_rows.summary)
         if self._options.part is None:
             return self._pending.count
-        self._part = self._store.slice_summary(self._options.part)
+        self._part = self._store.ask(resent_rows.summary, self._options.part)
         return self._part.to_send
 
     def _source(self) -> Source:
@@ -305,39 +205,14 @@ class _Run:
     def _lack_of_progress(
         self, users: ApplicationUsers, tally: Tally
     ) -> NoProgressError | None:
-        """The error for a run that sent rows and achieved nothing; None for any other.
-
-        Starting without budget is not a fault, nor is having to wait for Dataverse. Nor
-        are rows that the application updates or locks just now: the next run sends them,
-        and the health watch reports those that wait for too long.
-        """
-        answered = tally.rejected + tally.deleted + tally.changed + tally.locked
-        if (
-            not users.requests
-            or tally.delivered + answered
-            or had_to_wait(
-                tally.out_of_time,
-                users.least_throttled_seconds,
-                time.monotonic() - self._began,
-            )
-        ):
+        if not users.requests:
             return None
-        if tally.too_much is not None:
-            slow = tally.too_much
-            return NoProgressError(
-                f"No row was marked: a request of {slow.rows} rows failed after "
-                f"{slow.seconds:.0f} s; it took too long or was too large. The next run "
-                f"sends {self._size.rows} rows per request. If this continues, look for what "
-                "is slow in the environment: plug-ins and flows on the table, or a "
-                "gateway in front of it."
-            )
-        late = tally.out_of_time
-        if late is None:
-            return None
-        return NoProgressError(
-            f"No row was marked within {self._options.time_budget:g} s. "
-            f"{late.__cause__ or late} The rows stay pending. Give the run more time, or "
-            "fix what Dataverse reported."
+        return lack_of_progress(
+            tally,
+            throttled_seconds=users.least_throttled_seconds,
+            elapsed=time.monotonic() - self._began,
+            next_rows=self._size.rows,
+            time_budget=self._options.time_budget,
         )
 
     async def _guard_cutover(self, users: ApplicationUsers, deadline: Deadline) -> None:
@@ -345,10 +220,13 @@ class _Run:
         resource = self._settings.resource
         if self._options.accept_duplicates:
             self._store.accept_duplicates(resource, self._options.now())
-        if self._store.target(resource) is None:
+        if self._store.ask(dataverse_targets.target, resource) is None:
             await users.ask(
                 lambda client: refuse_foreign_records(
-                    client, self._store, deadline, partial(self._beat, users)
+                    client,
+                    lambda ids: self._store.ask(pending_rows.known_ids, ids),
+                    deadline,
+                    partial(self._beat, users),
                 )
             )
 
@@ -361,11 +239,13 @@ class _Run:
             for memory, state in self._states(users):
                 memory.save(state)
             if tally.delivered:
-                self._store.record_delivery(self._settings.resource, started)
-            remaining = self._store.pending_summary().count
+                self._store.ask(
+                    dataverse_targets.record_delivery, self._settings.resource, started
+                )
+            remaining = self._store.ask(pending_rows.summary).count
             if self._options.part is not None:
                 part = self._options.part.continued(started)
-                part_left = self._store.slice_summary(part).to_send
+                part_left = self._store.ask(resent_rows.summary, part).to_send
         except DatabaseError as error:
             tally.failure = tally.failure or error
         oldest = self._pending.oldest_created_at
@@ -373,7 +253,7 @@ class _Run:
         return SyncReport(
             started_at=started,
             finished_at=self._options.now(),
-            read=tally.read,
+            rows_read=tally.rows_read,
             delivered=tally.delivered,
             rejected=tally.rejected,
             changed=tally.changed,
@@ -382,8 +262,8 @@ class _Run:
             remaining=remaining,
             requests=users.requests,
             throttled_seconds=users.throttled_seconds,
-            token_hits=users.token_hits,
-            token_misses=users.token_misses,
+            token_cache_hits=users.token_hits,
+            token_cache_misses=users.token_misses,
             oldest_pending_age_seconds=(
                 (started - oldest).total_seconds() if oldest else None
             ),
@@ -392,43 +272,6 @@ class _Run:
             preview=tuple(tally.preview),
             part=self._part,
             part_left=part_left,
-            rows_per_request=self._size.rows if tally.read else None,
+            rows_per_request=self._size.rows if tally.rows_read else None,
             refused=users.refused,
         )
-
-
-def _skipped(
-    started: datetime, reason: str, retry_at: datetime | None = None
-) -> SyncReport:
-    return SyncReport(started, started, skipped=reason, retry_at=retry_at)
-
-
-def _recorded(store: Store, run_id: int, report: SyncReport) -> SyncReport:
-    """Write the report to the ledger.
-
-    A process that dies before this leaves its run open; the next run closes it.
-    """
-    failure = report.failure
-    record = RunRecord(
-        status=RunStatus.SUCCESS if failure is None else RunStatus.FAILURE,
-        finished_at=report.finished_at,
-        rows_read=report.read,
-        delivered=report.delivered,
-        rejected=report.rejected,
-        changed=report.changed,
-        deleted=report.deleted,
-        locked=report.locked,
-        remaining=report.remaining,
-        requests=report.requests,
-        throttled_seconds=report.throttled_seconds,
-        token_cache_hits=report.token_hits,
-        token_cache_misses=report.token_misses,
-        oldest_pending_age_seconds=report.oldest_pending_age_seconds,
-        retry_at=report.retry_at,
-        error=None if failure is None else str(failure),
-    )
-    try:
-        store.finish_run(run_id, record)
-    except DatabaseError as error:
-        return report if failure else dataclasses.replace(report, failure=error)
-    return report

@@ -13,24 +13,25 @@ import asyncio
 import logging
 import sys
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Protocol
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
 
 from apex_pipeline.dataverse.gate import Deadline
 from apex_pipeline.dataverse.pacing import MAX_CONCURRENCY
 from apex_pipeline.dataverse.request_size import MOST_BYTES, RequestSize
-from apex_pipeline.errors import ApexError, MarkSwallowedError, OutOfTimeError
+from apex_pipeline.errors import ApexError, OutOfTimeError
 from apex_pipeline.metrics import CampaignMetric, Rejection, read_metric
 from apex_pipeline.postgres.pending_rows import PendingRow, Position
-from apex_pipeline.postgres.row_marks import Marks
-from apex_pipeline.sync.request_delivery import Delivery, Sink, Timing
+from apex_pipeline.sync.delivery_outcome import Delivery
+from apex_pipeline.sync.request_delivery import Sink
+from apex_pipeline.sync.row_sources import Source
+from apex_pipeline.sync.run_options import StreamOptions, utc_now
 from apex_pipeline.sync.systemic_faults import Breaker
+from apex_pipeline.sync.tally import PREVIEW_ROWS, Tally
+from apex_pipeline.sync.write_back import WriteBack
 
 logger = logging.getLogger(__name__)
-
-_PREVIEW_ROWS = 10
 
 # Waiters wake at least this often, because no event announces the deadline.
 _LOOK_AGAIN_SECONDS = 0.5
@@ -39,86 +40,12 @@ _LOOK_AGAIN_SECONDS = 0.5
 _BYTES_AROUND_FIELDS = 150
 
 
-def utc_now() -> datetime:
-    """The clock of this machine."""
-    return datetime.now(UTC)
-
-
-class Source(Protocol):
-    """Supplies pending rows and records their outcome."""
-
-    def pending_page(self, after: Position | None, limit: int) -> list[PendingRow]:
-        """The next rows in order."""
-
-    def mark_exported(self, rows: Sequence[PendingRow], at: datetime) -> Marks:
-        """Record that Dataverse holds these rows as they were read."""
-
-    def quarantine(self, rejections: Sequence[Rejection], at: datetime) -> int:
-        """Put rows aside, each with its reason, until they are due again.
-
-        Returns how many were left as they are, because another transaction holds them.
-        """
-
-
-@dataclass(frozen=True, slots=True)
-class StreamOptions:
-    """How many rows to read and send at a time.
-
-    Attributes:
-        page_size: Rows per page read from Postgres.
-        rows_per_request: Rows in one `UpsertMultiple`; None to find the best size.
-        limit: The most rows to read.
-        dry_run: Read and validate; send nothing and mark nothing.
-    """
-
-    page_size: int = 1000
-    rows_per_request: int | None = None
-    limit: int | None = None
-    dry_run: bool = False
-
-
-@dataclass(slots=True)
-class Tally:
-    """The counts of a stream so far.
-
-    Attributes:
-        read: Rows read.
-        delivered: Rows acknowledged by Dataverse and marked.
-        changed: Acknowledged rows that changed meanwhile; they stay pending.
-        deleted: Acknowledged rows that are gone.
-        locked: Rows that another transaction held when it was known what became of them:
-            they stay as they were, pending or exported.
-        rejected: Rows refused, here or there, and quarantined.
-        failure: What stopped it, if anything did.
-        out_of_time: That Dataverse's limits stopped it, and until when.
-        too_much: The last request that came to nothing because it was too much.
-        preview: The last rows delivered, as JSON objects.
-    """
-
-    read: int = 0
-    delivered: int = 0
-    changed: int = 0
-    deleted: int = 0
-    locked: int = 0
-    rejected: int = 0
-    failure: ApexError | None = None
-    out_of_time: OutOfTimeError | None = None
-    too_much: Timing | None = None
-    preview: deque[str] = field(default_factory=lambda: deque(maxlen=_PREVIEW_ROWS))
-
-
 @dataclass(frozen=True, slots=True)
 class _Parcel:
     """A row on its way: as read from Postgres, and as sent to Dataverse."""
 
     row: PendingRow
     metric: CampaignMetric
-
-
-@dataclass(frozen=True, slots=True)
-class _Result:
-    acknowledged: tuple[PendingRow, ...] = ()
-    rejections: tuple[Rejection, ...] = ()
 
 
 class Stream:
@@ -161,7 +88,6 @@ class Stream:
         self._deadline = deadline
         self._beat = beat
         self._beat_seconds = beat_seconds
-        self._now = now
         self._breaker = Breaker()
         self._size = size or RequestSize(fixed=options.rows_per_request)
         self._slots = slots
@@ -172,20 +98,22 @@ class Stream:
         self._ends: dict[str, float] = {}
         self._has_begun = False
         self._news = asyncio.Condition()
-        self._results: asyncio.Queue[_Result | None] = asyncio.Queue(MAX_CONCURRENCY)
         self.tally = tally or Tally()
+        self._write_back = WriteBack(
+            source, self.tally, now, self._stop, dry_run=options.dry_run
+        )
 
     async def run(self) -> None:
         """Stream rows until none is left, time runs out, or an error stops it."""
         async with asyncio.TaskGroup() as life:
             heart = life.create_task(self._keep_beating())
             async with asyncio.TaskGroup() as write_back:
-                write_back.create_task(self._write_back())
+                write_back.create_task(self._write_back.run())
                 async with asyncio.TaskGroup() as flow:
                     flow.create_task(self._read())
                     flow.create_task(self._send(flow))
-                await self._release(self._close_breaker())
-                await self._results.put(None)
+                await self._write_back.put(rejections=self._close_breaker())
+                await self._write_back.close()
             heart.cancel()
 
     @property
@@ -215,7 +143,7 @@ class Stream:
                 if not page:
                     break
                 position = page[-1].position
-                self.tally.read += len(page)
+                self.tally.rows_read += len(page)
                 await self._pass_on(page)
         except ApexError as error:
             self._stop(error)
@@ -225,7 +153,7 @@ class Stream:
     def _next_page_size(self) -> int:
         if self._options.limit is None:
             return self._options.page_size
-        return min(self._options.page_size, self._options.limit - self.tally.read)
+        return min(self._options.page_size, self._options.limit - self.tally.rows_read)
 
     async def _pass_on(self, page: list[PendingRow]) -> None:
         """Validate a page and queue its rows."""
@@ -237,7 +165,7 @@ class Stream:
                 invalid.append(metric)
             else:
                 parcels.append(_Parcel(row, metric))
-        await self._release(invalid)
+        await self._write_back.put(rejections=invalid)
         self._left -= len(invalid)
         if self._options.dry_run:
             return
@@ -313,10 +241,10 @@ class Stream:
         landed = set(delivery.acknowledged)
         rows = tuple(each.row for each in portion if each.metric.id in landed)
         self.tally.preview.extend(
-            [each.fields for each in metrics if each.id in landed][-_PREVIEW_ROWS:]
+            [each.fields for each in metrics if each.id in landed][-PREVIEW_ROWS:]
         )
-        await self._results.put(_Result(rows, delivery.rejections))
-        await self._release(self._judge(delivery))
+        await self._write_back.put(rows, delivery.rejections)
+        await self._write_back.put(rejections=self._judge(delivery))
 
     def _learn(self, delivery: Delivery) -> None:
         if isinstance(delivery.failure, OutOfTimeError):
@@ -353,61 +281,6 @@ class Stream:
             self._stop(error)
             return []
 
-    async def _release(self, rejections: Sequence[Rejection]) -> None:
-        if rejections:
-            await self._results.put(_Result(rejections=tuple(rejections)))
-
-    async def _write_back(self) -> None:
-        """Mark acknowledged rows and quarantine rejected ones, even after a failure.
-
-        If Postgres itself fails, acknowledged rows stay pending. Sending them again
-        changes nothing in Dataverse.
-        """
-        is_lost = False
-        while (results := await self._next_results()) is not None:
-            if is_lost:
-                continue
-            try:
-                marks = await asyncio.to_thread(self._record, results)
-            except ApexError as error:
-                self._stop(error)
-                is_lost = True
-            else:
-                if marks.swallowed:
-                    self._stop(_swallowed(marks))
-
-    async def _next_results(self) -> list[_Result] | None:
-        """All waiting results, so that one statement serves many requests."""
-        first = await self._results.get()
-        if first is None:
-            return None
-        results = [first]
-        while not self._results.empty():
-            result = self._results.get_nowait()
-            if result is None:
-                self._results.put_nowait(None)
-                break
-            results.append(result)
-        return results
-
-    def _record(self, results: list[_Result]) -> Marks:
-        now = self._now()
-        acknowledged = [one for result in results for one in result.acknowledged]
-        rejections = [one for result in results for one in result.rejections]
-        marks = (
-            self._source.mark_exported(acknowledged, now) if acknowledged else Marks()
-        )
-        self.tally.delivered += marks.marked
-        self.tally.changed += marks.changed
-        self.tally.deleted += marks.deleted
-        self.tally.locked += marks.locked
-        held = 0
-        if rejections and not self._options.dry_run:
-            held = self._source.quarantine(rejections, now)
-        self.tally.locked += held
-        self.tally.rejected += len(rejections) - held
-        return marks
-
     async def _keep_beating(self) -> None:
         try:
             while True:
@@ -415,14 +288,3 @@ class Stream:
                 await self._beat()
         except ApexError as error:
             self._stop(error)
-
-
-def _swallowed(marks: Marks) -> MarkSwallowedError:
-    found = ", ".join(marks.obstacles) or "none that this role can see"
-    return MarkSwallowedError(
-        f"Dataverse acknowledged {marks.swallowed} rows, but Postgres did not keep "
-        "their mark: exported_at is unchanged, so every run would send them again. "
-        f"Possible obstacles on campaign_metrics: {found}. Let the pipeline's role set "
-        "exported_at: change the trigger or rule, or give the role an UPDATE policy. "
-        "`apex doctor` tests this without sending anything."
-    )

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 from apex_pipeline.cli import main
 from apex_pipeline.metrics import Rejection
+from apex_pipeline.postgres import pending_rows
 from apex_pipeline_tests.cli.test_cli import APEX, INHERITED
 from apex_pipeline_tests.support.ends import (
     campaign_row,
@@ -250,7 +251,7 @@ def test_a_person_at_a_terminal_is_asked(variables, row, store, said, code, pend
     os.close(terminal)
     assert "Release 1 row?" in asked
     assert process.returncode == code
-    assert store.pending_summary().count == pending
+    assert store.ask(pending_rows.summary).count == pending
 
 
 def test_dagster_shows_at_once_what_was_settled(
@@ -276,4 +277,4 @@ def test_an_instance_that_cannot_be_told_undoes_nothing(apex, row, tmp_path, sto
     assert told.exit_code == 0
     assert told.stdout.startswith("1 row released.")
     assert told.stderr.startswith("note: Cannot write to the Dagster instance")
-    assert store.pending_summary().count == 1
+    assert store.ask(pending_rows.summary).count == 1

@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from apex_pipeline.dataverse.sender import RetryPolicy
 from apex_pipeline.errors import ApexError
 from apex_pipeline.metrics import PRIMARY_KEY
-from apex_pipeline.sync.run import SyncOptions, run_sync
-from apex_pipeline.sync.stream import StreamOptions
+from apex_pipeline.postgres import stored_pacing
+from apex_pipeline.sync.run import run_sync
+from apex_pipeline.sync.run_options import StreamOptions, SyncOptions
 from apex_pipeline_tests.support.ends import execute, insert_many, marked, query
 from apex_pipeline_tests.support.hostile import SECRET, TOKEN, Asked, answer, serving
 
@@ -51,7 +52,7 @@ def sync(store, hostile, database_url, tmp_path):
         # What the example before left behind is of no concern to this one.
         execute(database_url, "UPDATE campaign_metrics SET exported_at = NULL")
         execute(database_url, "TRUNCATE campaign_metrics_quarantine")
-        store.save_pacing(f"{hostile.url} client", {}, None)
+        store.ask(stored_pacing.save_pacing, f"{hostile.url} client", {}, None)
         return run_sync(store, hostile.settings(), tmp_path / "tokens.json", options)
 
     return run

@@ -27,8 +27,9 @@ from apex_pipeline.defs.services import Services
 from apex_pipeline.defs.sync.sync_assets import SKIPPED_TAG, preview_table
 from apex_pipeline.defs.sync.sync_job import MAX_RUNTIME, active_sync
 from apex_pipeline.defs.sync_specs import DELIVERED, SYNC_ASSETS
+from apex_pipeline.postgres import stored_pacing
 from apex_pipeline.settings import DEFAULT_LOCATION
-from apex_pipeline.sync.run import pacing_key
+from apex_pipeline.sync.pacing_memory import pacing_key
 from apex_pipeline_tests.support.dagster_storage import stored_at
 from apex_pipeline_tests.support.ends import (
     campaign_row,
@@ -349,7 +350,9 @@ def test_a_tick_respects_an_open_retry_after_and_names_its_reason(
     insert_many(database_url, 1)
     until = datetime.now(UTC) + timedelta(minutes=5)
     why = {"paused_by": "HTTP 429"}
-    store.save_pacing(pacing_key(emulator_settings(emulator)), why, until)
+    store.ask(
+        stored_pacing.save_pacing, pacing_key(emulator_settings(emulator)), why, until
+    )
     data = tick(repository, instance)
     assert data.run_requests == []
     assert "no requests before" in data.skip_message

@@ -8,10 +8,12 @@ import pytest
 from apex_pipeline.dataverse.sender import RetryPolicy
 from apex_pipeline.errors import ApexError, DatabaseError
 from apex_pipeline.local.embedded_postgres import EmbeddedPostgres
-from apex_pipeline.postgres import migrations
+from apex_pipeline.postgres import migrations, stored_pacing
 from apex_pipeline.postgres.store import connect
-from apex_pipeline.sync.run import SyncOptions, pacing_key, run_sync
-from apex_pipeline.sync.stream import StreamOptions
+from apex_pipeline.quarantine import decisions
+from apex_pipeline.sync.pacing_memory import pacing_key
+from apex_pipeline.sync.run import run_sync
+from apex_pipeline.sync.run_options import StreamOptions, SyncOptions
 from apex_pipeline_tests.support.crashing import Death, crash, run_core
 from apex_pipeline_tests.support.ends import (
     delivered,
@@ -60,8 +62,8 @@ def test_every_fault_at_once_loses_nothing_and_doubles_nothing(
             database_url,
             "UPDATE campaign_metrics_quarantine SET next_attempt_at = now()",
         )
-        store.save_pacing(pacing_key(settings), {}, None)
-        if report.remaining == 0 and not store.quarantine_count():
+        store.ask(stored_pacing.save_pacing, pacing_key(settings), {}, None)
+        if report.remaining == 0 and not store.ask(decisions.count)[0]:
             break
     assert len(emulator.records()) == ROWS
     assert len(marked(database_url)) == ROWS
@@ -140,10 +142,10 @@ def test_a_clock_that_is_set_anew_between_runs_holds_nothing_up(
         return run_sync(store, settings, tmp_path / "tokens.json", SyncOptions())
 
     assert run().failure is None
-    saved = store.pacing(pacing_key(settings))
+    saved = store.ask(stored_pacing.pacing, pacing_key(settings))
     assert saved is not None
     saved["saved_at"] = time.time() + step
-    store.save_pacing(pacing_key(settings), saved, None)
+    store.ask(stored_pacing.save_pacing, pacing_key(settings), saved, None)
     insert_many(database_url, 500)
     report = run()
     assert report.failure is None

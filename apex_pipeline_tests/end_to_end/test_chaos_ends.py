@@ -16,8 +16,8 @@ from apex_pipeline.monitoring.doctor.trial_mark import marks_take
 from apex_pipeline.postgres import migrations
 from apex_pipeline.postgres.resent_rows import Slice
 from apex_pipeline.postgres.store import connect
-from apex_pipeline.sync.run import SyncOptions, run_sync
-from apex_pipeline.sync.stream import StreamOptions
+from apex_pipeline.sync.run import run_sync
+from apex_pipeline.sync.run_options import StreamOptions, SyncOptions
 from apex_pipeline_tests.cli.test_cli import APEX, INHERITED
 from apex_pipeline_tests.end_to_end.test_chaos_network import until_left
 from apex_pipeline_tests.support.ends import (

@@ -15,8 +15,8 @@ from apex_pipeline.dataverse.sender import RetryPolicy
 from apex_pipeline.errors import ApexError
 from apex_pipeline.postgres import time_limits
 from apex_pipeline.postgres.store import connect
-from apex_pipeline.sync.run import SyncOptions, run_sync
-from apex_pipeline.sync.stream import StreamOptions
+from apex_pipeline.sync.run import run_sync
+from apex_pipeline.sync.run_options import StreamOptions, SyncOptions
 from apex_pipeline_tests.support.ends import (
     campaign_row,
     delivered,

@@ -6,8 +6,8 @@ import pytest
 from PowerPlatform.Dataverse.client import DataverseClient
 
 from apex_pipeline.metrics import COLUMNS, TABLE
-from apex_pipeline.sync.run import SyncOptions, run_sync
-from apex_pipeline.sync.stream import StreamOptions
+from apex_pipeline.sync.run import run_sync
+from apex_pipeline.sync.run_options import StreamOptions, SyncOptions
 from apex_pipeline_tests.support.emulator_server import MsalCredential
 from apex_pipeline_tests.support.ends import (
     campaign_row,

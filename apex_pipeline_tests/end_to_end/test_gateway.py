@@ -7,8 +7,11 @@ import pytest
 
 from apex_pipeline.dataverse.sender import RetryPolicy
 from apex_pipeline.errors import InterceptedError
-from apex_pipeline.sync.run import SyncOptions, pacing_key, run_sync
-from apex_pipeline.sync.stream import StreamOptions
+from apex_pipeline.postgres import run_ledger, stored_pacing
+from apex_pipeline.quarantine import decisions
+from apex_pipeline.sync.pacing_memory import pacing_key
+from apex_pipeline.sync.run import run_sync
+from apex_pipeline.sync.run_options import StreamOptions, SyncOptions
 from apex_pipeline_tests.support.emulator_server import web_api
 from apex_pipeline_tests.support.ends import delivered, differences, insert_many, marked
 from apex_pipeline_tests.support.hostile import answer, serving
@@ -69,7 +72,7 @@ def answering(gateway, said, *, every):
 
 
 def sync(gateway, store, tmp_path, *, attempts):
-    store.save_pacing(pacing_key(gateway.settings()), {}, None)
+    store.ask(stored_pacing.save_pacing, pacing_key(gateway.settings()), {}, None)
     return run_sync(
         store,
         gateway.settings(),
@@ -96,7 +99,7 @@ def test_no_row_is_marked_that_has_no_record(
     assert 0 < len(delivered(emulator)) < ROWS
     assert marked(database_url) == delivered(emulator)
     assert report.delivered == len(delivered(emulator))
-    told = str(store.last_runs(1)[0].error)
+    told = str(store.ask(run_ledger.last_runs, 1)[0].error)
     assert "server portal/1" in told
     assert ("page “Sign in to the network”" in told) is ("page" in kind)
     assert "portal/1" in caplog.text
@@ -123,4 +126,4 @@ def test_what_it_always_answers_marks_and_quarantines_nothing(
     report = sync(gateway, store, tmp_path, attempts=2)
     assert isinstance(report.failure, InterceptedError)
     assert (marked(database_url), delivered(emulator)) == (set(), set())
-    assert (store.quarantine_count(), report.remaining) == (0, ROWS)
+    assert (store.ask(decisions.count)[0], report.remaining) == (0, ROWS)

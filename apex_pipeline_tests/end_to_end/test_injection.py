@@ -5,7 +5,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from apex_pipeline.metrics import TABLE
-from apex_pipeline.sync.run import SyncOptions, run_sync
+from apex_pipeline.sync.run import run_sync
+from apex_pipeline.sync.run_options import SyncOptions
 from apex_pipeline_tests.cli.test_cli import apex, variables
 from apex_pipeline_tests.support.ends import (
     campaign_row,

@@ -29,15 +29,17 @@ from apex_pipeline.dataverse.sender import RetryPolicy
 from apex_pipeline.emulator import ServedEmulator
 from apex_pipeline.errors import ApexError
 from apex_pipeline.metrics import TABLE
-from apex_pipeline.postgres import migrations
+from apex_pipeline.postgres import dataverse_targets, migrations, stored_pacing
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.resent_rows import Slice
 from apex_pipeline.postgres.store import Store, connect
+from apex_pipeline.quarantine import decisions
 from apex_pipeline.quarantine.decisions import Decision, Selection
 from apex_pipeline.reconcile.comparison_run import run_reconciliation
 from apex_pipeline.reconcile.run_report import ReconcileOptions
-from apex_pipeline.sync.run import SyncOptions, SyncReport, pacing_key
-from apex_pipeline.sync.stream import StreamOptions
+from apex_pipeline.sync.pacing_memory import pacing_key
+from apex_pipeline.sync.run_options import StreamOptions, SyncOptions
+from apex_pipeline.sync.sync_report import SyncReport
 from apex_pipeline_tests.support.crashing import (
     STEPS,
     Death,
@@ -159,7 +161,9 @@ class Rows(RuleBasedStateMachine):
         )
         if is_known:
             # Else the first run looks for another flow's records first.
-            self.store.record_delivery(self.settings.resource, DAY)
+            self.store.ask(
+                dataverse_targets.record_delivery, self.settings.resource, DAY
+            )
         self.clock = timedelta(0)
         self.once_bad: set[str] = set()
         self.stale: set[str] = set()
@@ -250,7 +254,7 @@ class Rows(RuleBasedStateMachine):
         # By a clock that was set back, what was put aside is due again at once.
         if report and (fault, limit) == (None, None) and not self.clock:
             assert report.part_left == 0
-            assert report.read == report.delivered + report.rejected
+            assert report.rows_read == report.delivered + report.rejected
 
     @rule(share=st.integers(1, 3))
     def rows_are_released(self, share) -> None:
@@ -341,8 +345,10 @@ class Rows(RuleBasedStateMachine):
     def only_bad_rows_are_put_aside(self) -> None:
         assert self.put_aside() <= self.once_bad
         assert self.put_aside("next_attempt_at = 'infinity'") == self.dropped
-        assert self.store.dropped_count() == len(self.dropped)
-        assert self.store.quarantine_count() == len(self.put_aside() - self.dropped)
+        assert self.store.ask(decisions.count)[1] == len(self.dropped)
+        assert self.store.ask(decisions.count)[0] == len(
+            self.put_aside() - self.dropped
+        )
 
     def teardown(self) -> None:
         """The faults over, and all released: what can be delivered is delivered."""
@@ -372,7 +378,7 @@ class Rows(RuleBasedStateMachine):
 
     def run(self, part=None, *, limit=None, death=None) -> SyncReport | None:
         """One run in this process; None if it died."""
-        self.store.save_pacing(pacing_key(self.settings), {}, None)
+        self.store.ask(stored_pacing.save_pacing, pacing_key(self.settings), {}, None)
         options = SyncOptions(
             StreamOptions(page_size=5, rows_per_request=3, limit=limit),
             part=part,

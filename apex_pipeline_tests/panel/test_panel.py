@@ -19,11 +19,12 @@ from apex_pipeline.analytics.rollups.refresh import refresh
 from apex_pipeline.emulator import ServedEmulator
 from apex_pipeline.panel.cache import Timing
 from apex_pipeline.panel.cached_sources import Timings
+from apex_pipeline.postgres import stored_pacing
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.run_ledger import RunRecord, RunStatus
 from apex_pipeline.postgres.store import Store
 from apex_pipeline.settings import load_analysis_settings
-from apex_pipeline.sync.run import pacing_key
+from apex_pipeline.sync.pacing_memory import pacing_key
 from apex_pipeline.web_gate.rate_limit import Rate
 from apex_pipeline_tests.support.ends import (
     campaign_row,
@@ -299,7 +300,12 @@ def test_while_dataverse_has_asked_the_sync_to_wait_the_panel_waits_too(
     emulator, panel, store: Store
 ):
     until_then = datetime(2100, 1, 1, tzinfo=UTC)
-    store.save_pacing(pacing_key(emulator_settings(emulator)), {}, until_then)
+    store.ask(
+        stored_pacing.save_pacing,
+        pacing_key(emulator_settings(emulator)),
+        {},
+        until_then,
+    )
     emulator.clear_requests()
     answer = panel.get("/api/metrics/recent")
     assert answer.status_code == 502

@@ -17,9 +17,11 @@ from apex_pipeline.errors import (
 )
 from apex_pipeline.local.embedded_postgres import EmbeddedPostgres
 from apex_pipeline.metrics import Rejection
+from apex_pipeline.postgres import pending_rows, run_ledger
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.store import connect
 from apex_pipeline.provisioning.databases import provision_database
+from apex_pipeline.quarantine import decisions
 from apex_pipeline_tests.support.ends import campaign_row, insert
 from apex_pipeline_tests.support.waiting import wait_until
 
@@ -63,7 +65,7 @@ def test_a_missing_table_names_the_command(empty_database_url):
         connect(empty_database_url) as store,
         pytest.raises(SchemaMissingError, match="apex provision database"),
     ):
-        store.has_pending()
+        store.ask(pending_rows.exists)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +97,7 @@ def test_an_unknown_parameter_is_named(database_url):
 )
 def test_any_spelling_of_the_scheme_is_taken(database_url, scheme):
     with connect(database_url.replace("postgresql", scheme, 1)) as store:
-        assert not store.has_pending()
+        assert not store.ask(pending_rows.exists)
 
 
 def test_a_server_that_comes_up_late_is_waited_for(tmp_path, caplog):
@@ -114,12 +116,12 @@ def test_a_server_that_comes_up_late_is_waited_for(tmp_path, caplog):
 def test_a_connection_that_was_cut_while_idle_is_made_anew(store, admin, database_url):
     row = campaign_row()
     insert(database_url, [row])
-    assert store.has_pending()
+    assert store.ask(pending_rows.exists)
     admin.execute(_CUT)
 
     store.quarantine([Rejection(str(row["id"]), "invalid", "")], NOW)
 
-    assert store.quarantine_count() == 1
+    assert store.ask(decisions.count)[0] == 1
 
 
 def test_reading_survives_a_connection_that_is_cut_in_the_middle(
@@ -149,7 +151,7 @@ def test_a_write_that_is_cut_in_the_middle_is_reported_and_not_repeated(
         with pytest.raises(DatabaseUnavailableError, match="You can retry"):
             run.result(timeout=30)
 
-    assert store.last_runs(5) == []
+    assert store.ask(run_ledger.last_runs, 5) == []
 
 
 def test_a_read_only_replica_is_named(database_url):

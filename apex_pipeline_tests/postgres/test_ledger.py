@@ -1,6 +1,8 @@
 from datetime import UTC, datetime, timedelta
 
-from apex_pipeline.postgres.run_ledger import RunRecord, RunStatus, Target
+from apex_pipeline.postgres import dataverse_targets, run_ledger, stored_pacing
+from apex_pipeline.postgres.dataverse_targets import Target
+from apex_pipeline.postgres.run_ledger import RunRecord, RunStatus
 from apex_pipeline_tests.support.ends import execute
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -9,7 +11,7 @@ RESOURCE = "https://org.crm.dynamics.com"
 
 def test_a_run_is_opened_and_finished(store):
     run_id = store.start_run(at=NOW, dagster_run_id="d-1")
-    (running,) = store.last_runs(5)
+    (running,) = store.ask(run_ledger.last_runs, 5)
     assert (running.status, running.finished_at) == (RunStatus.RUNNING, None)
 
     record = RunRecord(
@@ -29,7 +31,7 @@ def test_a_run_is_opened_and_finished(store):
     )
     store.finish_run(run_id, record)
 
-    (run,) = store.last_runs(5)
+    (run,) = store.ask(run_ledger.last_runs, 5)
     assert (run.id, run.started_at, run.dagster_run_id) == (run_id, NOW, "d-1")
     assert run.host
     for name in RunRecord.__slots__[4:]:
@@ -41,12 +43,12 @@ def test_a_run_whose_process_died_is_closed_by_the_next(store):
     later = NOW + timedelta(minutes=5)
     alive = store.start_run(at=later, dagster_run_id=None)
 
-    newest, interrupted = store.last_runs(5)
+    newest, interrupted = store.ask(run_ledger.last_runs, 5)
 
     assert (newest.id, newest.status) == (alive, RunStatus.RUNNING)
     assert (interrupted.id, interrupted.status) == (dead, RunStatus.INTERRUPTED)
     assert interrupted.finished_at == later
-    assert [run.id for run in store.last_runs(1)] == [alive]
+    assert [run.id for run in store.ask(run_ledger.last_runs, 1)] == [alive]
 
 
 def test_a_finished_run_is_left_as_it_is_by_the_next(store):
@@ -56,52 +58,59 @@ def test_a_finished_run_is_left_as_it_is_by_the_next(store):
 
     store.start_run(at=NOW, dagster_run_id=None)
 
-    assert store.last_runs(5)[1].status is RunStatus.SUCCESS
+    assert store.ask(run_ledger.last_runs, 5)[1].status is RunStatus.SUCCESS
 
 
 def test_pacing_is_kept_by_key(store):
-    assert store.pacing("a") is None
-    assert store.retry_at("a") is None
+    assert store.ask(stored_pacing.pacing, "a") is None
+    assert store.ask(stored_pacing.retry_at, "a") is None
 
-    store.save_pacing("a", {"spent": [[1.5, 2]]}, NOW)
-    assert store.pacing("a") == {"spent": [[1.5, 2]]}
-    assert store.retry_at("a") == NOW
-    assert store.pacing("b") is None
+    store.ask(stored_pacing.save_pacing, "a", {"spent": [[1.5, 2]]}, NOW)
+    assert store.ask(stored_pacing.pacing, "a") == {"spent": [[1.5, 2]]}
+    assert store.ask(stored_pacing.retry_at, "a") == NOW
+    assert store.ask(stored_pacing.pacing, "b") is None
 
-    store.save_pacing("a", {"spent": []}, None)
-    assert store.pacing("a") == {"spent": []}
-    assert store.retry_at("a") is None
+    store.ask(stored_pacing.save_pacing, "a", {"spent": []}, None)
+    assert store.ask(stored_pacing.pacing, "a") == {"spent": []}
+    assert store.ask(stored_pacing.retry_at, "a") is None
 
 
 def test_a_pause_says_why_as_long_as_it_lasts(store):
-    store.save_pacing("a", {"paused_by": "HTTP 429, too many requests"}, NOW)
+    store.ask(
+        stored_pacing.save_pacing,
+        "a",
+        {"paused_by": "HTTP 429, too many requests"},
+        NOW,
+    )
     before = NOW - timedelta(seconds=1)
-    pause = store.open_pause(["a"], before)
+    pause = store.ask(stored_pacing.open_pause, ["a"], before)
     assert pause is not None
     assert str(pause).endswith(f"{NOW:%H:%M:%S} UTC (HTTP 429, too many requests)")
-    assert store.open_pause(["a"], NOW) is None
-    store.save_pacing("a", {}, NOW)
-    assert str(store.open_pause(["a"], before)).endswith(" UTC")
+    assert store.ask(stored_pacing.open_pause, ["a"], NOW) is None
+    store.ask(stored_pacing.save_pacing, "a", {}, NOW)
+    assert str(store.ask(stored_pacing.open_pause, ["a"], before)).endswith(" UTC")
 
 
 def test_a_pause_written_by_a_clock_that_was_years_ahead_ends_within_the_hour(store):
-    store.save_pacing("a", {}, datetime.now(UTC) + timedelta(days=4000))
-    found = store.retry_at("a")
+    store.ask(
+        stored_pacing.save_pacing, "a", {}, datetime.now(UTC) + timedelta(days=4000)
+    )
+    found = store.ask(stored_pacing.retry_at, "a")
     assert found is not None
     assert found <= datetime.now(UTC) + timedelta(minutes=61)
 
 
 def test_a_target_keeps_its_first_delivery_and_the_last_word(store):
-    assert store.target(RESOURCE) is None
+    assert store.ask(dataverse_targets.target, RESOURCE) is None
 
     store.accept_duplicates(RESOURCE, NOW)
-    assert store.target(RESOURCE) == Target(RESOURCE, None, NOW)
+    assert store.ask(dataverse_targets.target, RESOURCE) == Target(RESOURCE, None, NOW)
 
     later = NOW + timedelta(hours=1)
-    store.record_delivery(RESOURCE, NOW)
-    store.record_delivery(RESOURCE, later)
+    store.ask(dataverse_targets.record_delivery, RESOURCE, NOW)
+    store.ask(dataverse_targets.record_delivery, RESOURCE, later)
     store.accept_duplicates(RESOURCE, later)
-    assert store.target(RESOURCE) == Target(RESOURCE, NOW, later)
+    assert store.ask(dataverse_targets.target, RESOURCE) == Target(RESOURCE, NOW, later)
 
 
 def test_a_pause_lasts_as_long_as_was_asked_whatever_the_clocks_say(
@@ -109,8 +118,13 @@ def test_a_pause_lasts_as_long_as_was_asked_whatever_the_clocks_say(
 ):
     """Our clock was two hours ahead while Dataverse asked for thirty seconds."""
     ahead = datetime.now(UTC) + timedelta(hours=2)
-    store.save_pacing("a", {"paused_for": 30.0}, ahead + timedelta(seconds=30))
-    found = store.retry_at("a")
+    store.ask(
+        stored_pacing.save_pacing,
+        "a",
+        {"paused_for": 30.0},
+        ahead + timedelta(seconds=30),
+    )
+    found = store.ask(stored_pacing.retry_at, "a")
     assert found is not None
     assert found <= datetime.now(UTC) + timedelta(seconds=31)
 
@@ -119,4 +133,4 @@ def test_a_pause_lasts_as_long_as_was_asked_whatever_the_clocks_say(
         database_url,
         "UPDATE dataverse_pacing SET updated_at = now() + interval '2 hours'",
     )
-    assert store.retry_at("a") is None
+    assert store.ask(stored_pacing.retry_at, "a") is None

@@ -13,7 +13,7 @@ from sqlalchemy.engine import make_url
 from apex_pipeline.errors import DatabaseError
 from apex_pipeline.monitoring.doctor.check_results import State, ok
 from apex_pipeline.monitoring.doctor.trial_mark import marks_take
-from apex_pipeline.postgres import migrations
+from apex_pipeline.postgres import migrations, pending_rows
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.resent_rows import Slice
 from apex_pipeline.postgres.row_marks import Marks, mark_exported
@@ -358,7 +358,7 @@ def test_a_mark_may_be_text(empty_database_url):
         assert len(_slice(store)) == 3
         told = store.mark_exported(_slice(store), NOW, again=True)
         assert told.marked == 3
-        assert not store.has_pending()
+        assert not store.ask(pending_rows.exists)
 
 
 def test_the_doctor_tries_a_mark_and_takes_it_back(store, database_url, rows):

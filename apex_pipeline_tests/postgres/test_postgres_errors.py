@@ -14,7 +14,8 @@ from apex_pipeline.monitoring.doctor.postgres_state import Postgres
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.postgres_errors import connection_refused, not_connected
 from apex_pipeline.provisioning.databases import provision_database
-from apex_pipeline.sync.run import SyncOptions, run_sync
+from apex_pipeline.sync.run import run_sync
+from apex_pipeline.sync.run_options import SyncOptions
 from apex_pipeline_tests.support.ends import (
     emulator_settings,
     execute,

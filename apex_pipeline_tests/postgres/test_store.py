@@ -9,10 +9,11 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from psycopg import sql
 
 from apex_pipeline.metrics import CampaignMetric, Rejection, read_metric
-from apex_pipeline.postgres import migrations
+from apex_pipeline.postgres import migrations, pending_rows
 from apex_pipeline.postgres.pending_rows import PendingRow, PendingSummary, Position
 from apex_pipeline.postgres.row_marks import Marks
 from apex_pipeline.postgres.store import Store, connect
+from apex_pipeline.quarantine import decisions
 from apex_pipeline.quarantine.decisions import Selection
 from apex_pipeline_tests.support.ends import campaign_row, insert, mark
 from apex_pipeline_tests.support.waiting import wait_until
@@ -146,29 +147,31 @@ def test_pages_cover_each_row_once_in_order(
 
 
 def test_the_summary_counts_and_finds_the_oldest(store, database_url):
-    assert store.pending_summary() == PendingSummary(0, None)
-    assert not store.has_pending()
+    assert store.ask(pending_rows.summary) == PendingSummary(0, None)
+    assert not store.ask(pending_rows.exists)
 
     add(database_url)
     add(database_url, created_at=NOW - timedelta(days=40))
     done = add(database_url, created_at=NOW - timedelta(days=80))
     mark(store, [done], NOW)
 
-    assert store.pending_summary() == PendingSummary(2, NOW - timedelta(days=40))
-    assert store.has_pending()
+    assert store.ask(pending_rows.summary) == PendingSummary(
+        2, NOW - timedelta(days=40)
+    )
+    assert store.ask(pending_rows.exists)
 
 
 def test_a_row_that_was_refused_makes_nothing_look_late(store, database_url):
     now = datetime.now(UTC)
     refused = add(database_url, created_at=now - timedelta(days=40))
     store.quarantine([Rejection(refused, "invalid", "")], now - timedelta(hours=1))
-    assert store.pending_summary() == PendingSummary(1, None)
+    assert store.ask(pending_rows.summary) == PendingSummary(1, None)
 
     waiting = add(database_url, created_at=NOW)
 
-    assert store.pending_summary() == PendingSummary(2, NOW)
+    assert store.ask(pending_rows.summary) == PendingSummary(2, NOW)
     store.quarantine([Rejection(waiting, "invalid", "")], now)
-    assert store.pending_summary() == PendingSummary(1, None)
+    assert store.ask(pending_rows.summary) == PendingSummary(1, None)
 
 
 @pytest.mark.parametrize(
@@ -180,7 +183,7 @@ def test_the_oldest_is_brought_within_the_years_of_python(
 ):
     add(database_url, created_at=created_at)
 
-    oldest = store.pending_summary().oldest_created_at
+    oldest = store.ask(pending_rows.summary).oldest_created_at
 
     assert oldest == (shown or datetime.max).replace(tzinfo=UTC)  # noqa: DTZ901 - likewise
 
@@ -213,8 +216,8 @@ def test_marking_nothing_and_unknown_rows_is_no_error(store):
 def test_ids_of_ours_are_recognised_in_any_spelling(store, database_url):
     row_id = add(database_url)
 
-    assert store.known_ids([row_id.upper(), str(uuid4())]) == {row_id}
-    assert store.known_ids([]) == set()
+    assert store.ask(pending_rows.known_ids, [row_id.upper(), str(uuid4())]) == {row_id}
+    assert store.ask(pending_rows.known_ids, []) == set()
 
 
 def test_the_wait_in_quarantine_doubles_from_five_minutes_to_a_day(
@@ -271,8 +274,8 @@ def test_a_quarantined_row_is_not_pending_until_it_is_due(store, database_url):
     store.quarantine([Rejection(waiting, "invalid", "")], now)
 
     assert set(ids(store.pending_page(None, 10))) == {overdue, other}
-    assert store.pending_summary().count == 2
-    assert store.quarantine_count() == 2
+    assert store.ask(pending_rows.summary).count == 2
+    assert store.ask(decisions.count)[0] == 2
 
 
 @pytest.mark.parametrize(("due", "is_pending"), [("infinity", False), ("now", True)])
@@ -284,7 +287,7 @@ def test_a_quarantined_row_may_be_dropped_or_released(
 
     table.execute("UPDATE campaign_metrics_quarantine SET next_attempt_at = %s", (due,))
 
-    assert store.has_pending() is is_pending
+    assert store.ask(pending_rows.exists) is is_pending
 
 
 def test_a_delivered_row_leaves_the_quarantine(store, table, database_url):
@@ -310,7 +313,7 @@ def test_every_row_of_an_adopted_table_is_read_once_the_undated_last(adopted, li
     endings = [row.id[-1] for row in walk(adopted, limit)]
 
     assert endings in (["1", "3"], ["1", "A", "3", "4"])
-    assert adopted.pending_summary().count == len(endings)
+    assert adopted.ask(pending_rows.summary).count == len(endings)
 
 
 def test_rows_of_an_adopted_table_are_marked_quarantined_and_recognised(
@@ -318,14 +321,16 @@ def test_rows_of_an_adopted_table_are_marked_quarantined_and_recognised(
 ):
     found = ids(walk(adopted, 10))
     adopted.quarantine([Rejection(row_id, "invalid", "") for row_id in found], NOW)
-    assert adopted.quarantine_count() == len(found)
+    assert adopted.ask(decisions.count)[0] == len(found)
 
     adopted.release(Selection(everything=True))
     assert mark(adopted, found, NOW) == Marks(marked=len(found))
 
-    assert adopted.quarantine_count() == 0
-    assert not adopted.has_pending()
-    assert adopted.known_ids(found) == {row_id.lower() for row_id in found}
+    assert adopted.ask(decisions.count)[0] == 0
+    assert not adopted.ask(pending_rows.exists)
+    assert adopted.ask(pending_rows.known_ids, found) == {
+        row_id.lower() for row_id in found
+    }
     with psycopg.connect(adopted_url) as connection:
         marked = connection.execute("SELECT max(exported_at) FROM campaign_metrics")
         assert marked.fetchone() == (NOW,)
@@ -370,7 +375,7 @@ def test_pages_of_a_long_table_are_read_through_the_partial_index(adopted_url):
             rows = store.pending_page(None, 200)
             for _ in range(4):
                 rows += store.pending_page(rows[-1].position, 200)
-            assert store.has_pending()
+            assert store.ask(pending_rows.exists)
 
         assert len({row.id for row in rows}) == 1000
         wait_until(lambda: _scans(connection)[0] >= before[0] + 6)

@@ -17,8 +17,8 @@ from psycopg.conninfo import conninfo_to_dict
 from apex_pipeline.errors import DatabaseError, WriterLockLostError
 from apex_pipeline.monitoring.rules import health_watch
 from apex_pipeline.postgres.store import connect
-from apex_pipeline.sync.run import SyncOptions, run_sync
-from apex_pipeline.sync.stream import StreamOptions
+from apex_pipeline.sync.run import run_sync
+from apex_pipeline.sync.run_options import StreamOptions, SyncOptions
 from apex_pipeline_tests.cli.test_cli import APEX, INHERITED
 from apex_pipeline_tests.support.ends import (
     delivered,

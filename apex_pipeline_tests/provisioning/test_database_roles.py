@@ -33,7 +33,8 @@ from apex_pipeline.postgres.table_locks import MIGRATIONS, take
 from apex_pipeline.provisioning import database_roles
 from apex_pipeline.provisioning.databases import provision_database
 from apex_pipeline.settings.analytics import load_analysis_settings
-from apex_pipeline.sync.run import SyncOptions, run_sync
+from apex_pipeline.sync.run import run_sync
+from apex_pipeline.sync.run_options import SyncOptions
 from apex_pipeline_tests.audit.test_anchors import age as make_older, append, daily
 from apex_pipeline_tests.defs.test_definitions import age
 from apex_pipeline_tests.postgres.test_writer_lock import login

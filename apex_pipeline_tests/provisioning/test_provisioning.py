@@ -23,7 +23,8 @@ from apex_pipeline.provisioning.desired_state import Kind
 from apex_pipeline.provisioning.existing_state import ROLE, SOLUTION
 from apex_pipeline.provisioning.inspection import inspect
 from apex_pipeline.settings import Credential
-from apex_pipeline.sync.run import SyncOptions, run_sync
+from apex_pipeline.sync.run import run_sync
+from apex_pipeline.sync.run_options import SyncOptions
 from apex_pipeline_tests.support.empty_environment import (
     APPLICATION,
     CRM,

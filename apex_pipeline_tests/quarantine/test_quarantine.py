@@ -10,6 +10,7 @@ from apex_pipeline.errors import ApexError, ConfigError
 from apex_pipeline.metrics import Rejection
 from apex_pipeline.postgres import migrations
 from apex_pipeline.postgres.store import connect
+from apex_pipeline.quarantine import decisions, listing
 from apex_pipeline.quarantine.decisions import Decision, Selection
 from apex_pipeline_tests.support.ends import campaign_row, execute, insert, query
 
@@ -54,7 +55,7 @@ def pending(store):
 
 
 def listed(store, selection=ALL):
-    return ids(store.quarantined_rows(selection, 100))
+    return ids(store.ask(listing.rows, selection, 100))
 
 
 @pytest.mark.parametrize("spell", [str, lambda i: i.upper(), lambda i: f"{{{i}}}"])
@@ -77,9 +78,9 @@ def test_a_dropped_row_is_never_due_and_alarms_nobody(store, put_aside):
 
     assert store.drop(Selection(ids=(dropped,)), DECISION) == 1
 
-    assert (store.quarantine_count(), store.dropped_count()) == (1, 1)
+    assert store.ask(decisions.count) == (1, 1)
     assert listed(store) == {waiting}
-    (row,) = store.quarantined_rows(DROPPED, 100)
+    (row,) = store.ask(listing.rows, DROPPED, 100)
     assert (row.id, row.next_attempt_at) == (dropped, None)
     assert (row.drop_reason, row.dropped_by) == ("a test campaign", "ann")
     assert row.dropped_at is not None
@@ -94,7 +95,7 @@ def test_a_dropped_row_can_be_brought_back(store, put_aside):
     assert store.release(Selection(ids=(dropped,))) == 1
 
     assert pending(store) == {dropped}
-    assert (store.quarantine_count(), store.dropped_count()) == (1, 0)
+    assert store.ask(decisions.count) == (1, 0)
     ((row, _),) = store.quarantined_row(dropped)
     assert (row.dropped_at, row.dropped_by, row.drop_reason) == (None, None, None)
 
@@ -105,7 +106,7 @@ def test_a_row_that_is_dropped_while_it_is_on_its_way_stays_dropped(store, put_a
 
     store.quarantine([Rejection(dropped, "invalid", "again")], datetime.now(UTC))
 
-    assert store.dropped_count() == 1
+    assert store.ask(decisions.count)[1] == 1
     assert pending(store) == set()
 
 
@@ -118,7 +119,7 @@ def test_a_dropped_row_that_was_delivered_all_the_same_is_gone(store, put_aside)
 
     store.mark_exported([row], NOW)
 
-    assert (store.quarantine_count(), store.dropped_count()) == (0, 0)
+    assert store.ask(decisions.count) == (0, 0)
 
 
 @pytest.mark.parametrize("unknown", ["nonsense", "", "' OR 1=1 --", str(UUID(int=9))])
@@ -135,7 +136,7 @@ def test_with_one_unknown_id_nothing_is_done_and_it_is_named(
     assert repr(unknown) in str(caught.value)
     assert known not in str(caught.value)
     assert pending(store) == set()
-    assert store.dropped_count() == 0
+    assert store.ask(decisions.count)[1] == 0
 
 
 def test_all_rows_of_a_cause_are_released_and_no_others(store, put_aside):
@@ -181,7 +182,7 @@ def test_causes_are_told_apart_by_what_is_wrong_and_not_by_how_much(store, put_a
     for code in ("0x80040265", "0x80040266"):
         put_aside(code=code, message=f"record {key} of 2026-10-30", at=NOW)
 
-    first, *others = store.quarantine_causes(ALL, 10)
+    first, *others = store.ask(listing.causes, ALL, 10)
 
     assert (first.code, first.count) == ("invalid", 4)
     assert first.message == "phase is … characters long; the column holds …"
@@ -193,16 +194,16 @@ def test_causes_are_told_apart_by_what_is_wrong_and_not_by_how_much(store, put_a
         ("0x80040266", "record … of …"),
         ("invalid", "cost_usd is …; the column holds … to …"),
     ]
-    assert store.quarantine_causes(ALL, 2, 1) == others[:2]
-    assert len(store.quarantine_causes(Selection(code="invalid"), 10)) == 2
-    assert store.quarantine_causes(DROPPED, 10) == []
+    assert store.ask(listing.causes, ALL, 2, 1) == others[:2]
+    assert len(store.ask(listing.causes, Selection(code="invalid"), 10)) == 2
+    assert store.ask(listing.causes, DROPPED, 10) == []
 
 
 def test_pages_of_the_list_cover_each_row_once_the_oldest_first(store, put_aside):
     rows = [put_aside(at=NOW + timedelta(minutes=n // 3)) for n in range(7)]
 
     found = [
-        row for n in range(0, 8, 2) for row in store.quarantined_rows(ALL, 2, offset=n)
+        row for n in range(0, 8, 2) for row in store.ask(listing.rows, ALL, 2, offset=n)
     ]
 
     assert sorted(row.id for row in found) == sorted(rows)
@@ -222,7 +223,7 @@ def test_what_was_mended_by_hand_is_in_quarantine_no_more(
         f"UPDATE campaign_metrics SET exported_at = now() WHERE id = '{marked}'",
     )
 
-    assert store.quarantine_count() == 1
+    assert store.ask(decisions.count)[0] == 1
     assert listed(store) == {waiting}
     with pytest.raises(ApexError, match="Not in quarantine"):
         store.release(Selection(ids=(deleted,)))
@@ -239,7 +240,7 @@ def test_times_are_utc_whatever_the_zone_of_the_server(store, put_aside, databas
 
 def test_ids_of_text_are_found_though_they_are_no_uuids(text_store):
     small = str(uuid4())
-    with text_store._database.connect() as connection:  # noqa: SLF001  the same database
+    with text_store.database.connect() as connection:
         for one in (small, small.upper(), "run 7", "Run 8"):
             connection.execute("INSERT INTO campaign_metrics (id) VALUES (%s)", [one])
     text_store.quarantine(

@@ -15,7 +15,7 @@ from apex_pipeline.dataverse.environment import connect
 from apex_pipeline.dataverse.gate import Deadline
 from apex_pipeline.dataverse.sender import RetryPolicy
 from apex_pipeline.errors import NoProgressError, TransientError
-from apex_pipeline.postgres import migrations
+from apex_pipeline.postgres import migrations, stored_pacing
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.run_ledger import RunStatus
 from apex_pipeline.reconcile import progress
@@ -24,8 +24,9 @@ from apex_pipeline.reconcile.dataverse_records import Records
 from apex_pipeline.reconcile.findings import Kind
 from apex_pipeline.reconcile.progress import ReconciliationRun
 from apex_pipeline.reconcile.row_examination import Examination
-from apex_pipeline.sync.request_delivery import DataverseSink, Delivery
-from apex_pipeline.sync.run import pacing_key
+from apex_pipeline.sync.delivery_outcome import Delivery
+from apex_pipeline.sync.pacing_memory import pacing_key
+from apex_pipeline.sync.request_delivery import DataverseSink
 from apex_pipeline_tests.support.emulator_server import SET
 from apex_pipeline_tests.support.ends import (
     campaign_row,
@@ -502,15 +503,15 @@ def test_an_open_retry_after_is_respected_and_a_new_one_left_to_the_sync(
 ):
     key = pacing_key(emulator_settings(emulator))
     until = datetime.now(UTC) + timedelta(minutes=5)
-    store.save_pacing(key, {"paused_by": "HTTP 429"}, until)
+    store.ask(stored_pacing.save_pacing, key, {"paused_by": "HTTP 429"}, until)
     assert report().skipped.endswith("UTC (HTTP 429)")
     assert sync().skipped.endswith("UTC (HTTP 429)")
-    store.save_pacing(key, {}, None)
+    store.ask(stored_pacing.save_pacing, key, {}, None)
     emulator.fault("status", status=429, count=1000, retry_after=300)
     ended = report(time_budget=1)
     assert ended.failure is None
     assert "throttles" in ended.run.note
-    assert store.retry_at(key) > datetime.now(UTC)
+    assert store.ask(stored_pacing.retry_at, key) > datetime.now(UTC)
     emulator.clear_faults()
     assert "no requests before" in sync().skipped
 

@@ -11,6 +11,7 @@ from apex_pipeline.dataverse.sender import RetryPolicy
 from apex_pipeline.defs.reconcile.reconciliation import findings_table
 from apex_pipeline.errors import ApexError
 from apex_pipeline.metrics import PRIMARY_KEY
+from apex_pipeline.postgres import stored_pacing
 from apex_pipeline.reconcile.comparison_run import run_reconciliation
 from apex_pipeline.reconcile.findings import Finding, Kind
 from apex_pipeline.reconcile.run_report import ReconcileOptions
@@ -212,7 +213,7 @@ def against(hostile, store, database, database_url, tmp_path):
         hostile.says = says
         hostile.asked.clear()
         execute(database_url, "DELETE FROM reconciliation_progress")
-        store.save_pacing(f"{hostile.url} client", {}, None)
+        store.ask(stored_pacing.save_pacing, f"{hostile.url} client", {}, None)
         return run_reconciliation(
             database, hostile.settings(), tmp_path / "tokens.json", IMPATIENT
         )

@@ -13,7 +13,8 @@ from apex_pipeline.postgres.database import Database
 from apex_pipeline.recording.fields import AGENTS
 from apex_pipeline.recording.parsing import parse_json
 from apex_pipeline.recording.record_writing import record
-from apex_pipeline.sync.run import SyncOptions, run_sync
+from apex_pipeline.sync.run import run_sync
+from apex_pipeline.sync.run_options import SyncOptions
 from apex_pipeline_tests.end_to_end.test_injection import TEXT, text_columns
 from apex_pipeline_tests.support.ends import (
     differences,

@@ -20,7 +20,8 @@ from apex_pipeline.report.deliverables import in_alerts_postgres, in_dagster
 from apex_pipeline.report.document import Lines, State, Table
 from apex_pipeline.report.known_issues import incidents, quarantine
 from apex_pipeline.report.report_subject import read_subject
-from apex_pipeline.sync.run import SyncOptions, run_sync
+from apex_pipeline.sync.run import run_sync
+from apex_pipeline.sync.run_options import SyncOptions
 from apex_pipeline_tests.monitoring.test_incidents import finding
 from apex_pipeline_tests.support.ends import campaign_row, environment, execute, insert
 from apex_pipeline_tests.support.panel_server import deliver

@@ -25,9 +25,10 @@ from apex_pipeline.postgres.resent_rows import Slice
 from apex_pipeline.postgres.row_marks import Marks
 from apex_pipeline.postgres.store import Store, connect
 from apex_pipeline.settings import load_settings
-from apex_pipeline.sync.request_delivery import DataverseSink, Delivery
-from apex_pipeline.sync.run import SyncOptions, run_sync
-from apex_pipeline.sync.stream import StreamOptions
+from apex_pipeline.sync.delivery_outcome import Delivery
+from apex_pipeline.sync.request_delivery import DataverseSink
+from apex_pipeline.sync.run import run_sync
+from apex_pipeline.sync.run_options import StreamOptions, SyncOptions
 
 STEPS = (
     "holding_the_lock",
@@ -136,7 +137,7 @@ class DyingSink(DataverseSink):
 def dying_sync(death: Death, store: Store, settings, token_cache, options, **more):
     """`run_sync` with steps."""
     return run_sync(
-        DyingStore(store._database, death),  # noqa: SLF001  the same connections
+        DyingStore(store.database, death),
         settings,
         token_cache,
         dataclasses.replace(

@@ -11,7 +11,8 @@ from apex_pipeline.postgres.database import Database
 from apex_pipeline.reconcile.agreement import read_agreement
 from apex_pipeline.reconcile.comparison_run import run_reconciliation
 from apex_pipeline.reconcile.run_report import ReconcileOptions
-from apex_pipeline.sync.run import SyncOptions, run_sync
+from apex_pipeline.sync.run import run_sync
+from apex_pipeline.sync.run_options import SyncOptions
 from apex_pipeline_tests.support.emulator_server import SET, web_api
 from apex_pipeline_tests.support.ends import emulator_settings, query
 

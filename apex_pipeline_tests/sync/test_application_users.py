@@ -20,13 +20,15 @@ from apex_pipeline.microsoft.token_cache import TokenCacheFile
 from apex_pipeline.microsoft.tokens import TokenSource
 from apex_pipeline.monitoring.rules import sync_health
 from apex_pipeline.monitoring.rules.catalogue import USER_LEFT_OUT
+from apex_pipeline.postgres import stored_pacing
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.settings import Credential
 from apex_pipeline.sync.application_users import ApplicationUser, ApplicationUsers
-from apex_pipeline.sync.pacing_memory import PacingMemory
+from apex_pipeline.sync.pacing_memory import PacingMemory, pacing_keys
 from apex_pipeline.sync.request_delivery import DataverseSink
-from apex_pipeline.sync.run import SyncOptions, pacing_keys, run_sync
-from apex_pipeline.sync.stream import Stream, StreamOptions
+from apex_pipeline.sync.run import run_sync
+from apex_pipeline.sync.run_options import StreamOptions, SyncOptions
+from apex_pipeline.sync.stream import Stream
 from apex_pipeline_tests.support.ends import (
     delivered,
     emulator_settings,
@@ -155,10 +157,10 @@ def test_both_users_deliver_and_each_keeps_its_own_pacing(
     emulator.clear_requests()
     report = sync(two_users, stream=SMALL)
     assert (report.failure, report.delivered, report.refused) == (None, 400, ())
-    assert report.token_misses == 2
+    assert report.token_cache_misses == 2
     assert delivered(emulator) == marked(database_url)
     spent = [
-        sum(amount for _, amount in store.pacing(key)["requests"])
+        sum(amount for _, amount in store.ask(stored_pacing.pacing, key)["requests"])
         for key in pacing_keys(two_users)
     ]
     assert sum(spent) == report.requests
@@ -206,7 +208,9 @@ def test_a_refused_user_is_left_out_and_reported_and_the_others_go_on(
     emulator.register(SECOND, client_secret="second-secret")
     insert_many(database_url, 20)
     assert sync(two_users, stream=SMALL).refused == ()
-    kept = [store.pacing(key)["refusal"] for key in pacing_keys(settings)]
+    kept = [
+        store.ask(stored_pacing.pacing, key)["refusal"] for key in pacing_keys(settings)
+    ]
     assert kept == ["", ""]
 
 
@@ -241,11 +245,11 @@ def test_a_pause_of_one_user_stops_no_run_and_the_earliest_end_counts(
     insert_many(database_url, 30)
     soon, late = (datetime.fromtimestamp(time.time() + s, UTC) for s in (600, 900))
     paused = {"paused_for": 900.0, "saved_at": time.time()}
-    store.save_pacing(first, paused, late)
+    store.ask(stored_pacing.save_pacing, first, paused, late)
     report = sync(two_users, stream=SMALL)
     assert (report.failure, report.delivered, report.skipped) == (None, 30, None)
 
-    store.save_pacing(first, paused, late)
-    store.save_pacing(second, paused, soon)
+    store.ask(stored_pacing.save_pacing, first, paused, late)
+    store.ask(stored_pacing.save_pacing, second, paused, soon)
     insert_many(database_url, 1)
     assert sync(two_users).retry_at == soon

@@ -21,10 +21,12 @@ from hypothesis import HealthCheck, Phase, given, settings, strategies as st
 
 from apex_pipeline.dataverse.gate import Deadline
 from apex_pipeline.metrics import Rejection
+from apex_pipeline.postgres import pending_rows
 from apex_pipeline.postgres.resent_rows import Slice
-from apex_pipeline.sync.request_delivery import Delivery
+from apex_pipeline.sync.delivery_outcome import Delivery
 from apex_pipeline.sync.row_sources import PendingSource, SliceSource
-from apex_pipeline.sync.stream import Stream, StreamOptions
+from apex_pipeline.sync.run_options import StreamOptions
+from apex_pipeline.sync.stream import Stream
 
 EXAMPLES = int(os.environ.get("APEX_WRITER_EXAMPLES", "25"))
 """Stories told; five a second on a quiet machine."""
@@ -246,7 +248,7 @@ def test_the_record_of_a_marked_row_is_the_row_as_it_was_marked(
                 last = flow(pending, sink)
             # And when the writer has gone, the rest follows.
             assert (last.changed, last.deleted, last.locked) == (0, 0, 0)
-            assert not store.has_pending()
+            assert not store.ask(pending_rows.exists)
             assert _false_marks(witness, sink) == set()
         for name in counts:
             counts[name] += sum(getattr(tally, name) for tally in tallies)

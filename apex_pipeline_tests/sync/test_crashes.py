@@ -7,8 +7,10 @@ import pytest
 
 from apex_pipeline.audit import trail
 from apex_pipeline.audit.verification import verify
+from apex_pipeline.postgres import run_ledger
 from apex_pipeline.postgres.run_ledger import RunStatus
-from apex_pipeline.sync.run import SyncOptions, run_sync
+from apex_pipeline.sync.run import run_sync
+from apex_pipeline.sync.run_options import SyncOptions
 from apex_pipeline_tests.support.crashing import STEPS, crash, resolve_job, run_dagster
 from apex_pipeline_tests.support.ends import (
     campaign_row,
@@ -74,7 +76,7 @@ def test_a_sync_killed_at_a_step_is_made_good_by_the_next(
     settle(store, emulator, database_url, tmp_path)
     counted = query(database_url, "SELECT sum(delivered) FROM sync_run")
     assert counted == [(len(marked(database_url)),)]
-    left = [run.status for run in store.last_runs(10)]
+    left = [run.status for run in store.ask(run_ledger.last_runs, 10)]
     assert RunStatus.RUNNING not in left
     events = store.ask(trail.newest, limit=100)
     assert [e["outcome"] for e in events if e["action"] == "sync"] == [

@@ -11,8 +11,8 @@ from apex_pipeline.errors import DatabaseError
 from apex_pipeline.local.embedded_postgres import EmbeddedPostgres
 from apex_pipeline.postgres import migrations
 from apex_pipeline.postgres.store import connect
-from apex_pipeline.sync.run import SyncOptions, run_sync
-from apex_pipeline.sync.stream import StreamOptions
+from apex_pipeline.sync.run import run_sync
+from apex_pipeline.sync.run_options import StreamOptions, SyncOptions
 from apex_pipeline_tests.support.ends import (
     delivered,
     differences,

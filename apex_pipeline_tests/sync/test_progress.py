@@ -11,11 +11,13 @@ from apex_pipeline.emulator import Options, serve
 from apex_pipeline.emulator.latency import Profile
 from apex_pipeline.errors import MarkSwallowedError, NoProgressError, OutOfTimeError
 from apex_pipeline.monitoring.rules import sync_health
+from apex_pipeline.postgres import run_ledger
 from apex_pipeline.postgres.resent_rows import Slice
 from apex_pipeline.postgres.run_ledger import RunStatus
+from apex_pipeline.sync.lack_of_progress import had_to_wait
 from apex_pipeline.sync.request_delivery import DataverseSink
-from apex_pipeline.sync.run import SyncOptions, had_to_wait, run_sync
-from apex_pipeline.sync.stream import StreamOptions
+from apex_pipeline.sync.run import run_sync
+from apex_pipeline.sync.run_options import StreamOptions, SyncOptions
 from apex_pipeline_tests.support.ends import (
     delivered,
     differences,
@@ -33,7 +35,7 @@ CHANGE = "UPDATE campaign_metrics SET tokens_in = tokens_in + 1"
 def overdue(store):
     """What the health watch says of rows that wait, a quarter of an hour from now."""
     later = datetime.now(UTC) + timedelta(minutes=15)
-    health = sync_health.read_health(store._database, later)  # noqa: SLF001  the same connections
+    health = sync_health.read_health(store.database, later)
     found = sync_health.observe(health, datetime(2020, 1, 1, tzinfo=UTC), later)
     every = [finding for each in found for finding in each.findings]
     return [each for each in every if each.fingerprint == "rows-overdue"]
@@ -86,7 +88,7 @@ def test_rows_that_change_while_they_travel_are_not_marked_with_their_old_values
     )
     assert report.failure is None
     assert (report.delivered, report.changed, report.remaining) == (100, 300, 300)
-    (run,) = store.last_runs(1)
+    (run,) = store.ask(run_ledger.last_runs, 1)
     assert (run.delivered, run.changed, run.deleted, run.locked) == (100, 300, 0, 0)
     assert sync().delivered == 300
     assert differences(emulator, database_url) == []
@@ -109,7 +111,7 @@ def test_rows_that_change_faster_than_they_are_sent_are_left_to_the_next_run(
     report = sync(make_sink=meddling(lambda _: execute(database_url, CHANGE)))
     assert report.failure is None
     assert (report.delivered, report.changed, report.remaining) == (0, 3, 1)
-    assert store.last_runs(1)[0].status is RunStatus.SUCCESS
+    assert store.ask(run_ledger.last_runs, 1)[0].status is RunStatus.SUCCESS
     assert sync().delivered == 1
     assert differences(emulator, database_url) == []
 
@@ -142,7 +144,7 @@ def test_rows_that_are_all_held_are_left_to_the_next_run_and_counted(
     with holding(database_url, CHANGE):
         report = sync()
     assert (report.failure, report.delivered, report.remaining) == (None, 0, 5)
-    (run,) = store.last_runs(1)
+    (run,) = store.ask(run_ledger.last_runs, 1)
     assert run.status is RunStatus.SUCCESS
     assert run.locked >= 5
     assert sync().delivered == 5
@@ -203,7 +205,7 @@ def test_a_mark_that_is_swallowed_fails_the_run_at_the_first_page(
     assert (report.delivered, report.remaining) == (0, 5000)
     # The first request goes alone; a few more were under way when it was found out.
     assert len(emulator.records()) < 2500
-    assert store.last_runs(1)[0].status is RunStatus.FAILURE
+    assert store.ask(run_ledger.last_runs, 1)[0].status is RunStatus.FAILURE
     execute(database_url, "DROP TRIGGER frozen ON campaign_metrics")
     assert sync().delivered == 5000
 

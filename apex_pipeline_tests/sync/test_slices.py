@@ -11,7 +11,7 @@ from hypothesis import given, strategies as st
 from apex_pipeline.dataverse.sender import RetryPolicy
 from apex_pipeline.errors import ConfigError
 from apex_pipeline.metrics import Rejection
-from apex_pipeline.postgres import migrations
+from apex_pipeline.postgres import migrations, resent_rows
 from apex_pipeline.postgres.resent_rows import (
     Slice,
     SliceSummary,
@@ -19,9 +19,10 @@ from apex_pipeline.postgres.resent_rows import (
     parse_slice,
 )
 from apex_pipeline.postgres.store import connect
+from apex_pipeline.quarantine import decisions
 from apex_pipeline.quarantine.decisions import Decision, Selection
-from apex_pipeline.sync.run import SyncOptions, run_sync
-from apex_pipeline.sync.stream import StreamOptions
+from apex_pipeline.sync.run import run_sync
+from apex_pipeline.sync.run_options import StreamOptions, SyncOptions
 from apex_pipeline_tests.support.crashing import crash, run_slice
 from apex_pipeline_tests.support.ends import (
     campaign_row,
@@ -127,14 +128,14 @@ def test_a_campaign_may_be_any_text(empty_database_url, name):
         for spelled in (name, name.upper()):
             (row,) = store.slice_page(Slice(campaign=spelled), None, 10)
             assert row.id == str(mine["id"])
-            assert store.slice_summary(Slice(campaign=spelled)).pending == 1
+            assert store.ask(resent_rows.summary, Slice(campaign=spelled)).pending == 1
 
 
 @pytest.mark.parametrize("name", ["spring sale", "' OR 1=1 --", str(UUID(int=9))])
 def test_a_campaign_that_is_not_there_has_no_rows(sync, emulator, rows, name):
     emulator.clear_requests()
     report = sync(Slice(campaign=name))
-    assert (report.failure, report.read, emulator.requests()) == (None, 0, [])
+    assert (report.failure, report.rows_read, emulator.requests()) == (None, 0, [])
 
 
 def test_a_dry_run_counts_and_leaves_everything(sync, store, emulator, database_url):
@@ -153,7 +154,7 @@ def test_a_dry_run_counts_and_leaves_everything(sync, store, emulator, database_
     assert report.part == SliceSummary(
         exported=1, done=0, pending=1, quarantined=1, dropped=1
     )
-    assert (report.read, report.rejected, report.delivered) == (2, 0, 0)
+    assert (report.rows_read, report.rejected, report.delivered) == (2, 0, 0)
     assert emulator.requests() == []
     assert query(database_url, "SELECT * FROM campaign_metrics ORDER BY id") == before
 
@@ -164,7 +165,7 @@ def test_what_is_in_quarantine_stays_there(sync, store, database_url, rows):
     store.quarantine([_refused(waiting), _refused(dropped)], datetime.now(UTC))
     store.drop(Selection(ids=(str(dropped["id"]),)), Decision("a test", "ann"))
     assert sync(Slice(DAY)).delivered == 24
-    assert (store.quarantine_count(), store.dropped_count()) == (1, 1)
+    assert store.ask(decisions.count) == (1, 1)
     assert marked(database_url) == set(rows)
 
 
@@ -194,7 +195,7 @@ def test_a_row_that_can_be_sent_no_more_goes_into_quarantine_and_comes_back_mend
     )
     report = sync(Slice(DAY))
     assert (report.delivered, report.rejected, report.part_left) == (23, 1, 0)
-    assert store.quarantine_count() == 1
+    assert store.ask(decisions.count)[0] == 1
     assert marked(database_url) == set(rows) - {rows[3]}
 
     execute(database_url, "UPDATE campaign_metrics SET phase = '5', tokens_in = 7777")
@@ -215,7 +216,7 @@ def test_a_row_that_can_be_sent_no_more_and_is_held_keeps_its_mark_and_is_not_wa
     assert report.failure is None
     assert (report.delivered, report.rejected, report.locked) == (23, 0, 1)
     assert report.part_left == 1
-    assert store.quarantine_count() == 0
+    assert store.ask(decisions.count)[0] == 0
     assert marked(database_url) == set(rows)
     report = sync(Slice(DAY).continued(report.started_at))
     assert (report.rejected, report.locked, report.part_left) == (1, 0, 0)
@@ -229,7 +230,7 @@ def test_a_service_that_refuses_the_slice_leaves_every_mark(
     assert report.failure is not None
     assert report.part_left == 24
     assert marked(database_url) == set(rows)
-    assert store.quarantine_count() == 0
+    assert store.ask(decisions.count)[0] == 0
 
 
 def test_pending_rows_outside_the_slice_are_neither_sent_nor_forgotten(

@@ -22,8 +22,9 @@ from apex_pipeline.errors import (
 from apex_pipeline.metrics import Rejection
 from apex_pipeline.postgres.pending_rows import PendingRow, Position
 from apex_pipeline.postgres.row_marks import Marks
-from apex_pipeline.sync.request_delivery import Delivery
-from apex_pipeline.sync.stream import Stream, StreamOptions
+from apex_pipeline.sync.delivery_outcome import Delivery
+from apex_pipeline.sync.run_options import StreamOptions
+from apex_pipeline.sync.stream import Stream
 from apex_pipeline_tests.test_metrics import row
 
 INSTANT = datetime(2026, 11, 1, tzinfo=UTC)
@@ -113,21 +114,21 @@ def test_all_rows_flow_in_portions_and_are_marked_once():
     tally = flow(source, sink, page_size=400, rows_per_request=70)
     assert sorted(source.marked) == sorted(source.rows)
     assert sink.largest == 70
-    assert (tally.read, tally.delivered, tally.rejected) == (2500, 2500, 0)
+    assert (tally.rows_read, tally.delivered, tally.rejected) == (2500, 2500, 0)
     assert tally.failure is None
     assert len(tally.preview) == 10
 
 
 def test_nothing_pending_is_nothing_done():
     source, sink = Source([]), Sink()
-    assert flow(source, sink).read == 0
+    assert flow(source, sink).rows_read == 0
     assert (sink.records, source.marked) == ([], [])
 
 
 def test_a_limit_is_kept_to_the_row():
     source, sink = Source([pending_row(n) for n in range(1, 501)]), Sink()
     tally = flow(source, sink, page_size=100, rows_per_request=30, limit=250)
-    assert tally.read == tally.delivered == 250
+    assert tally.rows_read == tally.delivered == 250
     assert sorted(sink.records) == sorted(source.rows)[:250]
 
 
@@ -135,7 +136,7 @@ def test_a_dry_run_reads_and_touches_nothing():
     bad = pending_row(7, tokens_in=2**40)
     source, sink = Source([pending_row(1), bad]), Sink()
     tally = flow(source, sink, dry_run=True)
-    assert (tally.read, tally.delivered, tally.rejected) == (2, 0, 1)
+    assert (tally.rows_read, tally.delivered, tally.rejected) == (2, 0, 1)
     assert (sink.records, source.marked, source.quarantined) == ([], [], [])
 
 
@@ -223,7 +224,7 @@ def test_time_that_runs_out_is_no_failure():
 
 def test_no_time_means_no_reading():
     source, sink = Source([pending_row(1)]), Sink()
-    assert flow(source, sink, deadline=Deadline(0)).read == 0
+    assert flow(source, sink, deadline=Deadline(0)).rows_read == 0
     assert sink.records == []
 
 

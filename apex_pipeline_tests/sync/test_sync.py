@@ -15,11 +15,12 @@ from apex_pipeline.errors import (
     WriterLockLostError,
 )
 from apex_pipeline.monitoring.status import read_status
-from apex_pipeline.postgres import migrations
+from apex_pipeline.postgres import migrations, run_ledger, stored_pacing
 from apex_pipeline.postgres.run_ledger import RunStatus
 from apex_pipeline.postgres.store import connect
-from apex_pipeline.sync.run import SyncOptions, pacing_key, run_sync
-from apex_pipeline.sync.stream import StreamOptions
+from apex_pipeline.sync.pacing_memory import pacing_key
+from apex_pipeline.sync.run import run_sync
+from apex_pipeline.sync.run_options import StreamOptions, SyncOptions
 from apex_pipeline_tests.support.ends import (
     campaign_row,
     delivered,
@@ -65,7 +66,7 @@ def test_five_thousand_rows_arrive_exact_to_the_column(
     insert_many(database_url, 5000)
     report = sync(stream=StreamOptions(rows_per_request=100))
     assert report.failure is None
-    assert (report.read, report.delivered, report.rejected, report.remaining) == (
+    assert (report.rows_read, report.delivered, report.rejected, report.remaining) == (
         5000,
         5000,
         0,
@@ -74,8 +75,8 @@ def test_five_thousand_rows_arrive_exact_to_the_column(
     assert differences(emulator, database_url) == []
     assert len(marked(database_url)) == 5000
     assert len(writes(emulator)) == 50
-    assert report.token_misses == 1
-    (run,) = store.last_runs(1)
+    assert report.token_cache_misses == 1
+    (run,) = store.ask(run_ledger.last_runs, 1)
     assert (run.status, run.delivered, run.requests) == (RunStatus.SUCCESS, 5000, 51)
 
 
@@ -84,7 +85,7 @@ def test_running_again_sends_nothing(sync, emulator, database_url):
     sync()
     emulator.clear_requests()
     report = sync()
-    assert (report.read, report.delivered, report.requests) == (0, 0, 0)
+    assert (report.rows_read, report.delivered, report.requests) == (0, 0, 0)
     assert emulator.requests() == []
 
 
@@ -102,9 +103,9 @@ def test_the_limit_leaves_the_newest(sync, emulator, database_url):
 def test_a_dry_run_leaves_no_trace(sync, store, emulator, database_url):
     insert_many(database_url, 20)
     report = sync(stream=StreamOptions(dry_run=True))
-    assert (report.read, report.delivered, report.remaining) == (20, 0, 20)
+    assert (report.rows_read, report.delivered, report.remaining) == (20, 0, 20)
     assert emulator.requests() == []
-    assert store.last_runs(1) == []
+    assert store.ask(run_ledger.last_runs, 1) == []
 
 
 def test_bad_rows_are_put_aside_with_reasons_and_the_others_land(
@@ -219,7 +220,7 @@ def test_a_service_that_dies_in_mid_run_keeps_what_it_acknowledged(
     assert report.delivered == 900
     assert report.remaining == 1100
     assert marked(database_url) == delivered(emulator)
-    (run,) = store.last_runs(1)
+    (run,) = store.ask(run_ledger.last_runs, 1)
     assert run.status is RunStatus.FAILURE
     assert "503" in (run.error or "")
 
@@ -248,7 +249,7 @@ def test_an_open_retry_after_outlives_the_run(sync, store, emulator, database_ur
     assert report.remaining >= 100
     assert report.retry_at > datetime.now(UTC) + timedelta(minutes=9)
     settings = emulator_settings(emulator)
-    assert store.retry_at(pacing_key(settings)) is not None
+    assert store.ask(stored_pacing.retry_at, pacing_key(settings)) is not None
     status = read_status(store, settings)
     assert (status.throttled_until is not None, status.throttled_by) == (
         True,
@@ -280,7 +281,7 @@ def test_a_bundle_without_certificates_is_in_the_ledger_too(
     bundle.write_text("nothing")
     report = sync(settings=emulator_settings(emulator, ca_bundle=bundle))
     assert "APEX_CA_BUNDLE" in str(report.failure)
-    (run,) = store.last_runs(1)
+    (run,) = store.ask(run_ledger.last_runs, 1)
     assert run.status is RunStatus.FAILURE
 
 

@@ -16,6 +16,7 @@ from apex_pipeline.defs.analytics.rollup_jobs import (
 )
 from apex_pipeline.defs.services import Services
 from apex_pipeline.errors import ApexError
+from apex_pipeline.postgres import run_ledger
 from apex_pipeline.postgres.comparison_progress import keep_progress
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.local_days import dates_at
@@ -83,7 +84,7 @@ def _last_delivery(services: Services) -> RunRecord | None:
         wait_seconds=_PATIENCE_SECONDS,
         statement_seconds=_PATIENCE_SECONDS,
     ) as store:
-        runs = store.last_runs(_RUNS_LOOKED_AT)
+        runs = store.ask(run_ledger.last_runs, _RUNS_LOOKED_AT)
     ended = (run for run in runs if run.status is not RunStatus.RUNNING)
     return next((run for run in ended if run.delivered), None)
 

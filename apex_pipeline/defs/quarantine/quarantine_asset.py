@@ -12,6 +12,7 @@ from apex_pipeline.defs.storage_timeouts import bound_storage
 from apex_pipeline.defs.sync_specs import NO_ROWS_QUARANTINED, QUARANTINED
 from apex_pipeline.errors import ApexError
 from apex_pipeline.postgres.store import Store
+from apex_pipeline.quarantine import decisions, listing
 from apex_pipeline.quarantine.decisions import Selection
 from apex_pipeline.quarantine.listing import Cause, QuarantinedRow
 
@@ -47,10 +48,9 @@ def read_quarantine(store: Store) -> QuarantineState:
     everything = Selection(everything=True)
     dropped = Selection(everything=True, dropped=True)
     return QuarantineState(
-        store.quarantine_count(),
-        store.dropped_count(),
-        store.quarantine_causes(everything, _CAUSES_SHOWN),
-        store.quarantined_rows(dropped, _ROWS_SHOWN),
+        *store.ask(decisions.count),
+        store.ask(listing.causes, everything, _CAUSES_SHOWN),
+        store.ask(listing.rows, dropped, _ROWS_SHOWN),
     )
 
 

@@ -20,6 +20,7 @@ from apex_pipeline.defs.services import Services
 from apex_pipeline.defs.sync_specs import QUARANTINED
 from apex_pipeline.errors import ApexError
 from apex_pipeline.postgres.store import Store
+from apex_pipeline.quarantine import listing
 from apex_pipeline.quarantine.decisions import Decision, Selection
 from apex_pipeline.quarantine.explanation import examine
 
@@ -48,14 +49,14 @@ def _list(
     store: Store, selection: Selection, form: QuarantineForm, _: str
 ) -> dict[str, Any]:
     if form.by_cause:
-        causes = store.quarantine_causes(selection, form.limit, form.offset)
+        causes = store.ask(listing.causes, selection, form.limit, form.offset)
         return {"causes": causes_table(causes)} if causes else {"causes_found": 0}
     if selection.ids:
         found = [
             row for text in selection.ids for row, _ in store.quarantined_row(text)
         ]
     else:
-        found = store.quarantined_rows(selection, form.limit, form.offset)
+        found = store.ask(listing.rows, selection, form.limit, form.offset)
     return {"rows": rows_table(found)} if found else {"rows_found": 0}
 
 

@@ -13,6 +13,7 @@ from apex_pipeline.defs.code_location import OURS
 from apex_pipeline.defs.services import Services
 from apex_pipeline.defs.sync.sync_job import active_sync, sync_campaign_metrics
 from apex_pipeline.errors import ApexError, ConfigError
+from apex_pipeline.postgres import pending_rows, run_ledger, stored_pacing
 from apex_pipeline.postgres.run_ledger import RunRecord, RunStatus
 from apex_pipeline.settings import (
     ARRIVAL_VARIABLE,
@@ -20,7 +21,7 @@ from apex_pipeline.settings import (
     parse_interval,
     read_variable,
 )
-from apex_pipeline.sync.run import pacing_keys
+from apex_pipeline.sync.pacing_memory import pacing_keys
 
 _SECONDS = 5 if read_variable(os.environ, ARRIVAL_VARIABLE) else 10
 """Rows that should arrive within seconds need closer looks than a backlog does."""
@@ -74,13 +75,13 @@ def _look(
         wait_seconds=_PATIENCE_SECONDS,
         statement_seconds=_PATIENCE_SECONDS,
     ) as store:
-        last = next(iter(store.last_runs(1)), None)
+        last = next(iter(store.ask(run_ledger.last_runs, 1)), None)
         if reason := _none_needed(last, interval):
             return last, reason
         keys = pacing_keys(settings.dataverse)
-        if pause := store.open_pause(keys, datetime.now(UTC)):
+        if pause := store.ask(stored_pacing.open_pause, keys, datetime.now(UTC)):
             return last, f"{pause}."
-        return last, None if store.has_pending() else _NO_ROWS
+        return last, None if store.ask(pending_rows.exists) else _NO_ROWS
 
 
 def _interval(cursor: str | None) -> timedelta | None:

@@ -9,7 +9,8 @@ from apex_pipeline.defs.services import Services
 from apex_pipeline.defs.sync.sync_job import active_sync, sync_campaign_metrics
 from apex_pipeline.defs.sync_specs import DELIVERED
 from apex_pipeline.errors import ApexError
-from apex_pipeline.sync.run import pacing_keys
+from apex_pipeline.postgres import pending_rows, stored_pacing
+from apex_pipeline.sync.pacing_memory import pacing_keys
 
 NOTHING_PENDING = "Nothing is pending."
 
@@ -75,9 +76,13 @@ def nothing_to_do(services: Services) -> str | None:
             wait_seconds=_PATIENCE_SECONDS,
             statement_seconds=_PATIENCE_SECONDS,
         ) as store:
-            pause = store.open_pause(pacing_keys(settings.dataverse), datetime.now(UTC))
+            pause = store.ask(
+                stored_pacing.open_pause,
+                pacing_keys(settings.dataverse),
+                datetime.now(UTC),
+            )
             if pause is not None:
                 return f"{pause}."
-            return None if store.has_pending() else NOTHING_PENDING
+            return None if store.ask(pending_rows.exists) else NOTHING_PENDING
     except ApexError:
         return None

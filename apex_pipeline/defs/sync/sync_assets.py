@@ -32,10 +32,12 @@ from apex_pipeline.defs.sync_specs import (
 from apex_pipeline.errors import ApexError, DatabaseError
 from apex_pipeline.metrics import COLUMNS
 from apex_pipeline.monitoring.rules.run_outcomes import REFUSED
+from apex_pipeline.postgres import run_ledger
 from apex_pipeline.postgres.resent_rows import Slice
 from apex_pipeline.postgres.run_ledger import RunRecord, RunStatus, token_hit_rate_pct
 from apex_pipeline.postgres.store import Store
-from apex_pipeline.sync.run import SyncReport, run_sync
+from apex_pipeline.sync.run import run_sync
+from apex_pipeline.sync.sync_report import SyncReport
 
 SKIPPED_TAG = "apex/skipped"
 """Run tag: why a successful run delivered nothing."""
@@ -137,7 +139,11 @@ def read_delivery_state(
         return DeliveryState(
             str(report.failure), quarantine, report.rejected, _figures(report)
         )
-    ended = (r for r in store.last_runs(5) if r.status is not RunStatus.RUNNING)
+    ended = (
+        r
+        for r in store.ask(run_ledger.last_runs, 5)
+        if r.status is not RunStatus.RUNNING
+    )
     last = next(ended, None)
     return DeliveryState(
         last.error if last else None,
@@ -162,11 +168,13 @@ def _figures(run: SyncReport | RunRecord | None) -> dict[str, float]:
 def _dry_note(report: SyncReport, part: Slice | None) -> str:
     found = report.part
     if part is None or found is None:
-        return f"dry run: {report.read} rows read, {report.rejected} of them invalid"
+        return (
+            f"dry run: {report.rows_read} rows read, {report.rejected} of them invalid"
+        )
     return (
         f"dry run: of the slice ({part}) {found.exported} rows are exported, "
         f"{found.pending} pending, {found.quarantined} in quarantine, {found.dropped} "
-        f"dropped, {found.done} already resent; {report.read} would be sent, "
+        f"dropped, {found.done} already resent; {report.rows_read} would be sent, "
         f"{report.rejected} of them invalid"
     )
 
@@ -198,7 +206,7 @@ def _materializations(
         yield dg.MaterializeResult(
             asset_key=PENDING.key,
             metadata={
-                "dagster/row_count": report.read,
+                "dagster/row_count": report.rows_read,
                 "oldest_pending_age_seconds": round(
                     report.oldest_pending_age_seconds or 0.0, 1
                 ),
@@ -224,7 +232,7 @@ def _materializations(
 
 def _delivered(report: SyncReport) -> dg.MaterializeResult:
     seconds = (report.finished_at - report.started_at).total_seconds()
-    hit_rate = token_hit_rate_pct(report.token_hits, report.token_misses)
+    hit_rate = token_hit_rate_pct(report.token_cache_hits, report.token_cache_misses)
     return dg.MaterializeResult(
         asset_key=DELIVERED.key,
         metadata={

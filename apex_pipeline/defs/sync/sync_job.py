@@ -8,7 +8,7 @@ from apex_pipeline.dataverse.environment import REQUEST_TIMEOUT_SECONDS
 from apex_pipeline.defs.code_location import OURS
 from apex_pipeline.defs.job_tags import ACTIVE, RETRY_LOST_TAGS, SCHEDULED_TAGS
 from apex_pipeline.defs.sync_specs import DELIVERED, SYNC_ASSETS
-from apex_pipeline.sync.run import DEFAULT_TIME_BUDGET_SECONDS
+from apex_pipeline.sync.run_options import DEFAULT_TIME_BUDGET_SECONDS
 
 MAX_RUNTIME = timedelta(
     seconds=DEFAULT_TIME_BUDGET_SECONDS + REQUEST_TIMEOUT_SECONDS + 120

@@ -12,10 +12,12 @@ from apex_pipeline.metrics import ROW_COLUMNS
 from apex_pipeline.monitoring.doctor.check_results import Finding, failed, ok, warning
 from apex_pipeline.monitoring.doctor.machine import skew
 from apex_pipeline.postgres import (
+    dataverse_targets,
     declared_schema,
     migrations,
     pending_rows,
     run_ledger,
+    stored_pacing,
 )
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.declared_schema import Kind
@@ -136,8 +138,8 @@ class Postgres:
             database.ask(pending_rows.page, None, 1)
             database.ask(decisions.count)
             database.ask(run_ledger.last_runs, 1)
-            database.ask(run_ledger.pacing, "")
-            database.ask(run_ledger.target, "")
+            database.ask(stored_pacing.pacing, "")
+            database.ask(dataverse_targets.target, "")
         return ok("all there, and readable")
 
     def indexes(self) -> Finding:
