@@ -162,12 +162,12 @@ defs/operations: redaction commands errors settings audit microsoft web_gate lin
 dagster_program: redaction settings log_lines
 definitions: redaction settings log_lines defs defs/quarantine defs/analytics defs/sync
     defs/alerts defs/reconcile defs/operations
-local: redaction errors settings log_lines web_gate postgres monitoring/alerts
-    provisioning monitoring monitoring/rules printable_text
-cli: redaction durations commands metrics errors settings audit log_lines web_gate
-    quarantine postgres monitoring/alerts provisioning recording analytics/csv powerbi
-    monitoring reconcile command_options defs/quarantine monitoring/doctor panel
-    monitoring/rules report defs/operations definitions printable_text local
+local: redaction errors settings printable_text log_lines web_gate postgres
+    monitoring/alerts provisioning monitoring monitoring/rules
+cli: redaction durations commands metrics errors settings printable_text audit log_lines
+    web_gate quarantine postgres monitoring/alerts provisioning recording analytics/csv
+    powerbi monitoring reconcile command_options defs/quarantine monitoring/doctor panel
+    monitoring/rules report defs/operations definitions local
 """
 # Each room, and the rooms that it may import from; the lowest first.
 

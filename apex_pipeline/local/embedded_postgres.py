@@ -18,7 +18,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from apex_pipeline.errors import ConfigError, DatabaseUnavailableError
+from apex_pipeline.errors import ConfigError, DatabaseError, DatabaseUnavailableError
 from apex_pipeline.local import postmaster
 from apex_pipeline.local.child_environments import of_the_system
 from apex_pipeline.local.data_directory import (
