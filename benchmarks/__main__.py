@@ -122,8 +122,16 @@ BENCHMARKS: dict[str, Callable[[Bench, Effort, Tell], str]] = {
 
 
 SCRIPTS = (
-    *("analysis", "arrival", "emulator_upserts", "forecast", "growth", "idle"),
-    *("million_rows", "page_paint", "panel", "reconcile", "record", "startup"),
+    *(
+        "analysis",
+        "arrival",
+        "audit",
+        "dagster_storage",
+        "emulator_upserts",
+        "forecast",
+    ),
+    *("growth", "idle", "million_rows", "page_paint", "panel", "reconcile", "record"),
+    *("startup", "tenants"),
 )
 """Programs of their own, which print their figures; run by name only."""
 

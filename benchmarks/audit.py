@@ -1,6 +1,6 @@
 """Verifying a trail of a million events: time and memory; and what a sync pays for it.
 
-    python benchmarks/audit.py [--events 1000000]
+    python -m benchmarks.audit [--events 1000000]
 
 Postgres is the embedded one and shares this machine. The events are those of runs of the
 sync, written with the triggers off, because only their number matters. The memory is
@@ -52,7 +52,7 @@ _VERIFY = (
 )
 _RUNS = 200
 _SHORTEST_RUN_SECONDS = 0.9
-"""From process start to the first page read; see benchmarks/startup.py."""
+"""From process start to the first page read; see `startup`."""
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """How fast Dagster's storage grows in production's rhythm, and how large it stays.
 
-    python benchmarks/dagster_storage.py [--minutes 15]
+    python -m benchmarks.dagster_storage [--minutes 15]
 
 `apex up --demo` runs for so long, with every sensor and schedule ticking, and then each
 nightly job once. What one run of a job and one minute of ticks leave in each table gives
