@@ -1,24 +1,19 @@
-"""Whether the daily work follows what is new: `python -m benchmarks.growth [--rows N …]`.
+"""Whether the daily work follows what is new, at several sizes of `campaign_metrics`.
 
-For each size of `campaign_metrics`, a thousand rows are pending and all others exported.
-Prints how long the pending page, the mark and the refresh of today take, each beside the
-plan of its query.
+A thousand rows are pending and all others exported. The pending page, its mark and the
+refresh of today are timed, and the plan of the query is kept beside them.
 """
 
-import argparse
 import statistics
-import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 
 import psycopg
 
 from apex_pipeline.analytics.rollups.periods import DAILY, Periods
 from apex_pipeline.analytics.rollups.rollup_checks import refresh_and_check
-from apex_pipeline.local.embedded_postgres import EmbeddedPostgres
-from apex_pipeline.postgres import migrations, pending_rows
+from apex_pipeline.postgres import pending_rows
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.pending_rows import FIRST_PAGE
 from apex_pipeline.postgres.store import connect
@@ -42,47 +37,62 @@ _FILL = """
 """
 
 
-def main() -> None:
-    """Fill each size, measure, print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 1_000_000])
-    given = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="apex-growth-") as folder:
-        server = EmbeddedPostgres(Path(folder) / "postgres", settings={"fsync": "off"})
-        server.start()
-        try:
-            for number, rows in enumerate(given.rows):
-                server.create_database(f"growth_{number}")
-                measure(server.url(f"growth_{number}"), rows)
-        finally:
-            server.stop()
+def growth_table(url_of: Callable[[], str], sizes: Sequence[int]) -> list[str]:
+    """Fill a database of each size and measure in it.
+
+    Args:
+        url_of: Makes a new database with our schema, and returns its address.
+        sizes: Rows of `campaign_metrics`.
+
+    Returns:
+        Lines of Markdown: a table, and the plan of the pending page at the largest size.
+    """
+    lines = [
+        "| rows | pending page | mark of 1 000 | nothing pending | refresh of today, its rows |",
+        "|---|---|---|---|---|",
+    ]
+    plan: list[str] = []
+    for rows in sizes:
+        url = url_of()
+        _fill(url, rows)
+        plan = _plan(url)
+        lines.append(_measured(url, rows))
+    return [
+        *lines,
+        "",
+        f"The plan of the pending page at {sizes[-1]:,} rows:",
+        "",
+        *plan,
+    ]
 
 
-def measure(url: str, rows: int) -> None:
-    """Fill one database and print its figures."""
-    migrations.apply(url)
+def _fill(url: str, rows: int) -> None:
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(_FILL, {"rows": rows, "pending": _PENDING})
         connection.execute("VACUUM ANALYZE campaign_metrics")
-    print(f"\n{rows:,} rows, {_PENDING:,} of them pending")
+
+
+def _measured(url: str, rows: int) -> str:
     with connect(url) as store:
         page = store.pending_page(None, _PENDING)
-        seconds = _median(lambda: store.pending_page(None, _PENDING))
-        print(f"pending page: {1000 * seconds:.1f} ms")
-        _explain(url, FIRST_PAGE)
+        reading = _median(lambda: store.pending_page(None, _PENDING))
         began = time.perf_counter()
         marks = store.mark_exported(page, datetime.now(UTC))
-        print(f"mark {marks.marked:,}: {1000 * (time.perf_counter() - began):.1f} ms")
-        print(
-            f"nothing pending: {1000 * _median(lambda: store.ask(pending_rows.exists)):.1f} ms"
-        )
-    today = datetime.now(UTC).date()
+        marking = time.perf_counter() - began
+        if marks.marked != _PENDING:
+            raise RuntimeError(f"{marks.marked} of {_PENDING} rows were marked")
+        looking = _median(lambda: store.ask(pending_rows.exists))
+    now = datetime.now(UTC)
+    today = now.date()
     with Database(url, application_name="benchmark") as database:
         settings = load_analysis_settings({})
-        seconds = _median(
+        refreshing = _median(
             lambda: refresh_and_check(database, settings, Periods(DAILY, today, today))
         )
-    print(f"refresh of today: {1000 * seconds:.1f} ms")
+    passed = (now - now.replace(hour=0, minute=0)).total_seconds() / 86_400
+    of_today = int(rows / 730 * passed)
+    times = " | ".join(f"{1000 * s:.1f} ms" for s in (reading, marking, looking))
+    return f"| {rows:,} | {times} | {1000 * refreshing:.0f} ms, {of_today:,} |"
 
 
 def _median(work: Callable[[], object]) -> float:
@@ -94,14 +104,10 @@ def _median(work: Callable[[], object]) -> float:
     return statistics.median(taken)
 
 
-def _explain(url: str, statement: str) -> None:
+def _plan(url: str) -> list[str]:
     with psycopg.connect(url) as connection:
-        plan = connection.execute(
-            f"EXPLAIN {statement}".encode(), {"limit": _PENDING}
+        found = connection.execute(
+            f"EXPLAIN {FIRST_PAGE}".encode(), {"limit": _PENDING}
         ).fetchall()
-    nodes = [line for (line,) in plan if "campaign_metrics" in line]
-    print("\n".join(f"    {node.strip()}" for node in nodes))
-
-
-if __name__ == "__main__":
-    main()
+    nodes = [line.strip() for (line,) in found if "campaign_metrics" in line]
+    return ["```", *nodes, "```"]

@@ -56,15 +56,17 @@ class Effort:
         scale: Factor on the numbers of rows.
         rivals: Whether every table has all contenders, or all but the first one only
             ours.
+        table_rows: Sizes of `campaign_metrics`.
     """
 
     runs: int
     scale: float
     rivals: bool
+    table_rows: tuple[int, ...]
 
 
-STANDARD = Effort(runs=5, scale=1.0, rivals=True)
-QUICK = Effort(runs=1, scale=0.02, rivals=False)
+STANDARD = Effort(5, 1.0, rivals=True, table_rows=(10_000, 1_000_000, 10_000_000))
+QUICK = Effort(1, 0.02, rivals=False, table_rows=(10_000,))
 
 
 def speed_table(
