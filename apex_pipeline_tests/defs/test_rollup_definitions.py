@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from urllib.parse import unquote
 
 import dagster as dg
 import psycopg
@@ -640,10 +641,13 @@ def test_pages_have_a_picture_and_a_line_small_enough_to_stand_in_the_table(
     for key in (*ANALYSIS, "campaign_csv_exports"):
         found, length = metadata_of(weeks if "weekly" in key else days, key)
         assert length < 50_000
-        for name in ("trend", "picture"):
-            alt, _, data = found[name].partition("](data:image/svg+xml;base64,")
-            assert b64decode(data.removesuffix(")")).startswith(b"<svg ")
-            assert alt.startswith("![Cost")
+        alt, _, data = found["trend"].partition("](data:image/svg+xml;base64,")
+        assert b64decode(data.removesuffix(")")).startswith(b"<svg ")
+        assert alt.startswith("![Cost")
+        alt, _, data = found["picture"].partition("](data:image/svg+xml,")
+        assert not {*data.removesuffix(")")} & {*' ()<>"'}
+        assert unquote(data.removesuffix(")")).startswith("<svg ")
+        assert alt.startswith("![Cost")
         assert len(found["trend"]) < 1000
 
 
