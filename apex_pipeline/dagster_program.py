@@ -8,8 +8,9 @@ import os
 import runpy
 import sys
 
-from apex_pipeline import log_lines, redaction
+from apex_pipeline import log_lines
 from apex_pipeline.settings import read_secrets
+from apex_pipeline.texts import redaction
 
 
 def main() -> None:

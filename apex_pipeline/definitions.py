@@ -4,7 +4,7 @@ import os
 
 import dagster as dg
 
-from apex_pipeline import log_lines, redaction
+from apex_pipeline import log_lines
 from apex_pipeline.defs.alerts import alert_jobs, alert_sensors
 from apex_pipeline.defs.analytics import (
     csv_assets,
@@ -33,6 +33,7 @@ from apex_pipeline.defs.sync import arrival_sensor, schedules, sync_assets
 from apex_pipeline.defs.sync.sync_job import sync_campaign_metrics
 from apex_pipeline.defs.sync_specs import CAMPAIGN_METRICS
 from apex_pipeline.settings import LINEAGE_VARIABLE, read_secrets, read_variable
+from apex_pipeline.texts import redaction
 
 
 @dg.definitions

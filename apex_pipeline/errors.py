@@ -26,7 +26,7 @@ ApexError
 
 from datetime import datetime
 
-from apex_pipeline.redaction import redact
+from apex_pipeline.texts.redaction import redact
 
 
 class ApexError(Exception):

@@ -20,9 +20,9 @@ from types import TracebackType
 from typing import Any, ClassVar
 
 from apex_pipeline.errors import ConfigError
-from apex_pipeline.printable_text import printable
-from apex_pipeline.redaction import redact
 from apex_pipeline.settings import load_tenant, read_variable
+from apex_pipeline.texts.printable_text import printable
+from apex_pipeline.texts.redaction import redact
 
 FORMAT_VARIABLE = "APEX_LOG_FORMAT"
 

@@ -19,7 +19,7 @@ from psycopg.conninfo import conninfo_to_dict
 from apex_pipeline.local.embedded_postgres import EmbeddedPostgres
 from apex_pipeline.postgres import migrations
 from apex_pipeline.postgres.store import Store, connect
-from apex_pipeline.redaction import OURS
+from apex_pipeline.texts.redaction import OURS
 from apex_pipeline_tests.support.dagster_storage import (
     dagster_database,
     dagster_storage,

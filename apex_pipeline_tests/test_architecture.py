@@ -105,25 +105,22 @@ def test_the_pipeline_does_not_know_what_is_local():
 
 PLAN = """
 analytics:
-redaction:
-durations:
-commands:
+texts:
 column_types:
 emulator:
 metrics: column_types
-errors: redaction
-settings: redaction errors
-printable_text: redaction
-audit: redaction durations errors settings
-microsoft: redaction errors settings
-log_lines: redaction errors settings printable_text
+errors: texts
+settings: texts errors
+audit: texts errors settings
+microsoft: texts errors settings
+log_lines: texts errors settings
 web_gate: errors settings log_lines
 lineage: errors settings
 quarantine: metrics errors
 dataverse: errors settings microsoft
-postgres: redaction column_types metrics errors settings audit quarantine
+postgres: texts column_types metrics errors settings audit quarantine
 analytics/rollups: errors settings postgres
-monitoring/alerts: redaction durations errors settings audit microsoft postgres
+monitoring/alerts: texts errors settings audit microsoft postgres
 provisioning: column_types metrics errors settings audit microsoft dataverse postgres
 recording: column_types metrics errors settings audit postgres
 analytics/csv: metrics errors settings audit postgres analytics/rollups
@@ -136,38 +133,37 @@ monitoring: errors settings audit microsoft quarantine postgres monitoring/alert
 reconcile: column_types metrics errors settings audit quarantine dataverse postgres sync
 command_options: errors settings audit quarantine dataverse postgres recording
     analytics/csv sync reconcile
-defs: redaction metrics errors settings audit log_lines postgres monitoring
-    command_options
+defs: texts metrics errors settings audit log_lines postgres monitoring command_options
 defs/quarantine: errors quarantine postgres command_options defs
 defs/analytics: errors settings audit postgres analytics/rollups analytics/csv
     analytics/forecast analytics/charts command_options defs
-monitoring/doctor: durations metrics errors settings microsoft quarantine dataverse
-    postgres monitoring/alerts provisioning monitoring
-panel: durations column_types metrics errors settings audit web_gate dataverse postgres
+monitoring/doctor: texts metrics errors settings microsoft quarantine dataverse postgres
+    monitoring/alerts provisioning monitoring
+panel: texts column_types metrics errors settings audit web_gate dataverse postgres
     analytics/rollups recording analytics/csv analytics/forecast analytics/charts
     monitoring
-monitoring/rules: durations metrics errors settings microsoft postgres monitoring/alerts
+monitoring/rules: texts metrics errors settings microsoft postgres monitoring/alerts
     provisioning monitoring monitoring/doctor
-report: redaction durations metrics errors settings audit quarantine dataverse postgres
+report: texts metrics errors settings audit quarantine dataverse postgres
     monitoring/alerts analytics/csv monitoring reconcile monitoring/doctor panel
 defs/sync: metrics errors settings audit dataverse postgres sync command_options defs
     defs/quarantine monitoring/rules
 defs/alerts: errors settings monitoring/alerts command_options defs defs/quarantine
     monitoring/rules defs/sync
 defs/reconcile: errors dataverse reconcile command_options defs defs/sync
-defs/operations: redaction commands errors settings audit microsoft web_gate lineage
-    postgres monitoring/alerts provisioning recording monitoring command_options defs
+defs/operations: texts errors settings audit microsoft web_gate lineage postgres
+    monitoring/alerts provisioning recording monitoring command_options defs
     defs/quarantine monitoring/doctor panel monitoring/rules report defs/sync
     defs/alerts defs/reconcile
-dagster_program: redaction settings log_lines
-definitions: redaction settings log_lines defs defs/quarantine defs/analytics defs/sync
+dagster_program: texts settings log_lines
+definitions: texts settings log_lines defs defs/quarantine defs/analytics defs/sync
     defs/alerts defs/reconcile defs/operations
-local: redaction errors settings printable_text log_lines web_gate postgres
-    monitoring/alerts provisioning monitoring monitoring/rules
-cli: redaction durations commands metrics errors settings printable_text audit log_lines
-    web_gate quarantine postgres monitoring/alerts provisioning recording analytics/csv
-    powerbi monitoring reconcile command_options defs/quarantine monitoring/doctor panel
-    monitoring/rules report defs/operations definitions local
+local: texts errors settings log_lines web_gate postgres monitoring/alerts provisioning
+    monitoring monitoring/rules
+cli: texts metrics errors settings audit log_lines web_gate quarantine postgres
+    monitoring/alerts provisioning recording analytics/csv powerbi monitoring reconcile
+    command_options defs/quarantine monitoring/doctor panel monitoring/rules report
+    defs/operations definitions local
 """
 # Each room, and the rooms that it may import from; the lowest first.
 

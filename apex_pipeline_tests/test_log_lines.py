@@ -27,7 +27,8 @@ KEYS = {"time", "level", "logger", "message", "tenant", "run_id", "request_id"}
 
 _SCRIPT = """
 import logging, logging.config, os, sys, warnings
-from apex_pipeline import log_lines, redaction
+from apex_pipeline import log_lines
+from apex_pipeline.texts import redaction
 from apex_pipeline.settings import read_secrets
 read_secrets(os.environ)
 redaction.install()

@@ -19,7 +19,7 @@ from apex_pipeline.audit.canonical_json import Json
 from apex_pipeline.audit.events import ROWS_NAMED, Action, Event, Outcome
 from apex_pipeline.audit.trail import Transacting, append
 from apex_pipeline.errors import ApexError
-from apex_pipeline.redaction import shortened
+from apex_pipeline.texts.redaction import shortened
 
 _Result = TypeVar("_Result")
 

@@ -17,7 +17,7 @@ from apex_pipeline.audit.canonical_json import Json
 from apex_pipeline.audit.events import Event, Outcome
 from apex_pipeline.audit.trail import Transacting, append
 from apex_pipeline.errors import ApexError
-from apex_pipeline.redaction import shortened
+from apex_pipeline.texts.redaction import shortened
 
 MOST_SECONDS = 2 * 3600.0
 """How long an act may take before it counts as interrupted."""

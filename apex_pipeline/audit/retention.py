@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from apex_pipeline.audit.events import Action, Author, Event
 from apex_pipeline.audit.trail import Transacting, append
-from apex_pipeline.durations import words
+from apex_pipeline.texts.durations import words
 
 # All events up to the anchor are at least as old as the one that it covers.
 _CUT = """

@@ -18,7 +18,7 @@ from apex_pipeline.audit.canonical_json import Json
 from apex_pipeline.audit.chain import COVERED, GENESIS, document, open_parts
 from apex_pipeline.audit.events import Action, Event
 from apex_pipeline.errors import ApexError, ConfigError
-from apex_pipeline.redaction import shortened
+from apex_pipeline.texts.redaction import shortened
 
 _Result = TypeVar("_Result")
 

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import click
 
-from apex_pipeline import __version__, redaction
+from apex_pipeline import __version__
 from apex_pipeline.cli.terminal import say
-from apex_pipeline.commands import COMMANDS, SUMMARIES
+from apex_pipeline.command_options.command_list import COMMANDS, SUMMARIES
 from apex_pipeline.errors import ApexError, ConfigError
+from apex_pipeline.texts import redaction
 
 BEGAN = time.monotonic()
 """When this process began; what a command loads is part of the time for its answer."""

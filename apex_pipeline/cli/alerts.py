@@ -14,7 +14,6 @@ from apex_pipeline.cli.command_line import AS_JSON, takes
 from apex_pipeline.cli.output import plain, waiting
 from apex_pipeline.cli.terminal import say
 from apex_pipeline.command_options.alert_options import ListAlertsForm, SilenceForm
-from apex_pipeline.durations import words
 from apex_pipeline.errors import ConfigError
 from apex_pipeline.monitoring.alerts.audit_relay import relay
 from apex_pipeline.monitoring.alerts.channels import (
@@ -32,6 +31,7 @@ from apex_pipeline.settings import (
     read_variable,
     resolve_local,
 )
+from apex_pipeline.texts.durations import words
 
 
 @click.group()

@@ -20,8 +20,8 @@ from apex_pipeline.monitoring.doctor.checklist import look
 from apex_pipeline.monitoring.doctor.dagster_health import Instance
 from apex_pipeline.monitoring.doctor.runner import patience
 from apex_pipeline.monitoring.doctor.surroundings import Surroundings
-from apex_pipeline.printable_text import printable
 from apex_pipeline.settings import dagster_environment
+from apex_pipeline.texts.printable_text import printable
 
 _MARKS = {
     State.OK: ("✓", "green"),

@@ -18,7 +18,6 @@ from apex_pipeline.command_options.reconcile_options import ReconcileForm
 from apex_pipeline.definitions import defs
 from apex_pipeline.defs.operations.launch import FinishedRun, reconcile_through_dagster
 from apex_pipeline.postgres.database import Database
-from apex_pipeline.printable_text import printable
 from apex_pipeline.reconcile import progress
 from apex_pipeline.reconcile.agreement import (
     SMALLEST_ENTITLEMENT,
@@ -28,6 +27,7 @@ from apex_pipeline.reconcile.agreement import (
 from apex_pipeline.reconcile.findings import MOST_KEPT, Kind
 from apex_pipeline.reconcile.progress import ReconciliationRun
 from apex_pipeline.settings import Settings, dagster_environment, load_settings
+from apex_pipeline.texts.printable_text import printable
 
 # Reading the outcome of a finished run must not add a long wait of its own.
 _READ_SECONDS = 10.0

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from apex_pipeline.printable_text import printable
+from apex_pipeline.texts.printable_text import printable
 
 
 def wide_console() -> Console:

@@ -14,13 +14,13 @@ from rich.table import Table
 from apex_pipeline.cli.command_line import AS_JSON
 from apex_pipeline.cli.tables import wide_console
 from apex_pipeline.cli.terminal import say
-from apex_pipeline.printable_text import printable
 from apex_pipeline.settings import (
     TenantSource,
     read_tenants,
     tenants_file,
 )
 from apex_pipeline.settings.tenant_ends import TenantEnds, read_ends
+from apex_pipeline.texts.printable_text import printable
 
 
 @click.command()

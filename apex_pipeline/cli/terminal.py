@@ -13,8 +13,8 @@ from typing import BinaryIO
 
 import click
 
-from apex_pipeline.printable_text import printable
-from apex_pipeline.redaction import redact
+from apex_pipeline.texts.printable_text import printable
+from apex_pipeline.texts.redaction import redact
 
 logger = logging.getLogger(__name__)
 

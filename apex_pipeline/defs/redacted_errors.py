@@ -8,7 +8,7 @@ import traceback
 
 from dagster_shared.error import SerializableErrorInfo
 
-from apex_pipeline.redaction import redact
+from apex_pipeline.texts.redaction import redact
 
 _made = SerializableErrorInfo.from_traceback.__func__  # type: ignore[attr-defined]  # a class method has it
 

@@ -24,9 +24,10 @@ from uuid import UUID
 
 import psycopg
 
-from apex_pipeline import log_lines, redaction
+from apex_pipeline import log_lines
 from apex_pipeline.local.graphql_client import start_sync
 from apex_pipeline.settings import read_secrets
+from apex_pipeline.texts import redaction
 
 _DAYS = 90
 _EPOCH = date(2024, 1, 1)

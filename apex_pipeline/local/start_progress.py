@@ -7,7 +7,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn
 
-from apex_pipeline.printable_text import printable
+from apex_pipeline.texts.printable_text import printable
 
 
 class Startup:

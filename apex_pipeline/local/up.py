@@ -29,7 +29,6 @@ from apex_pipeline.local.watching import (
     obeying_signals,
 )
 from apex_pipeline.log_lines import started_line
-from apex_pipeline.printable_text import printable
 from apex_pipeline.provisioning.databases import provision_database
 from apex_pipeline.settings import (
     NO_TENANT,
@@ -40,6 +39,7 @@ from apex_pipeline.settings import (
 )
 from apex_pipeline.settings.tenant_ends import compare, ends_of
 from apex_pipeline.settings.tenants_file import tenant_environments
+from apex_pipeline.texts.printable_text import printable
 
 _SCHEMA = "schema"
 _CAMPAIGNS = "demo campaigns"

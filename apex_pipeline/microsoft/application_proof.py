@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from apex_pipeline.errors import ConfigError
-from apex_pipeline.redaction import OURS
 from apex_pipeline.settings import Credential
+from apex_pipeline.texts.redaction import OURS
 
 
 def msal_credential(application: Credential) -> str | dict[str, Any]:

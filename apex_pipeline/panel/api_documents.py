@@ -9,7 +9,6 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from apex_pipeline.durations import words
 from apex_pipeline.errors import (
     ApexError,
     AuthError,
@@ -23,6 +22,7 @@ from apex_pipeline.panel.cache import Reading
 from apex_pipeline.panel.cached_sources import CostOutlook, Health, History, Recent
 from apex_pipeline.panel.kpis import Comparison
 from apex_pipeline.panel.tiles import tiles
+from apex_pipeline.texts.durations import words
 
 Document = dict[str, Any]
 

@@ -11,7 +11,7 @@ from decimal import Decimal
 from math import isfinite
 from zoneinfo import ZoneInfo
 
-from apex_pipeline.durations import words
+from apex_pipeline.texts.durations import words
 
 NOTHING = "\N{EN DASH}"
 

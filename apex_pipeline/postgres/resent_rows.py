@@ -28,7 +28,7 @@ from apex_pipeline.errors import ConfigError
 from apex_pipeline.postgres import pending_rows as pending
 from apex_pipeline.postgres.pending_rows import PendingRow, Position
 from apex_pipeline.quarantine import decisions
-from apex_pipeline.redaction import shortened
+from apex_pipeline.texts.redaction import shortened
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from apex_pipeline.audit.intents import close_abandoned
 from apex_pipeline.audit.trail import append
 from apex_pipeline.errors import SystemicRejectionError
 from apex_pipeline.postgres.row_marks import Marks
-from apex_pipeline.redaction import redact, redacted
+from apex_pipeline.texts.redaction import redact, redacted
 
 
 def token_hit_rate_pct(hits: int, misses: int) -> float | None:

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
-from apex_pipeline.durations import words
 from apex_pipeline.monitoring.alerts.incidents import Incident
 from apex_pipeline.quarantine import listing
 from apex_pipeline.quarantine.decisions import Selection
@@ -11,6 +10,7 @@ from apex_pipeline.report.acceptance import open_journal
 from apex_pipeline.report.document import Block, Note, Table
 from apex_pipeline.report.measured_lines import instant
 from apex_pipeline.report.report_subject import Subject
+from apex_pipeline.texts.durations import words
 
 LATELY = timedelta(days=30)
 _CAUSES = 20

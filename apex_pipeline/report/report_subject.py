@@ -14,7 +14,6 @@ from apex_pipeline.monitoring.doctor.configuration import (
 from apex_pipeline.monitoring.doctor.dataverse_reachability import reachable
 from apex_pipeline.monitoring.doctor.surroundings import LookAtDagster
 from apex_pipeline.postgres.database import Database
-from apex_pipeline.redaction import Redactor
 from apex_pipeline.report.dagster_facts import Orchestration
 from apex_pipeline.report.measured_lines import once
 from apex_pipeline.report.secret_values import read_all_secrets
@@ -28,6 +27,7 @@ from apex_pipeline.settings import (
     served_pages,
     token_cache_path,
 )
+from apex_pipeline.texts.redaction import Redactor
 
 _WAIT_SECONDS = 5.0
 

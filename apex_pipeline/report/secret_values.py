@@ -4,8 +4,8 @@ import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from apex_pipeline.redaction import Redactor
 from apex_pipeline.settings import VARIABLES, read_variable, secret_parts
+from apex_pipeline.texts.redaction import Redactor
 
 
 def read_all_secrets(environment: Mapping[str, str], token_cache: Path) -> Redactor:

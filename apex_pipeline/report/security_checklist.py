@@ -10,7 +10,6 @@ from apex_pipeline.audit.trail import head as read_head
 from apex_pipeline.errors import ApexError
 from apex_pipeline.monitoring.doctor import check_results as doctor
 from apex_pipeline.monitoring.facts import read_audit_facts
-from apex_pipeline.redaction import Redactor
 from apex_pipeline.report.acceptance import as_line
 from apex_pipeline.report.document import Line, State
 from apex_pipeline.report.measured_lines import (
@@ -25,6 +24,7 @@ from apex_pipeline.report.report_subject import Subject
 from apex_pipeline.report.schema_reading import read_analyst, read_server
 from apex_pipeline.settings import is_loopback, project_dir
 from apex_pipeline.settings.postgres_url import read_postgres_url
+from apex_pipeline.texts.redaction import Redactor
 
 _OTHERS = 0o077
 _MOST_BYTES = 1024**2

@@ -5,9 +5,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from apex_pipeline.errors import ConfigError
-from apex_pipeline.redaction import OURS
 from apex_pipeline.settings.secret_parts import secret_parts
 from apex_pipeline.settings.variables import VARIABLES
+from apex_pipeline.texts.redaction import OURS
 
 FILE_SUFFIX = "_FILE"
 """Added to the name of a secret variable, it names the file that holds the value."""

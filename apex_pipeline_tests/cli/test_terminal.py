@@ -7,7 +7,7 @@ from hypothesis import given, strategies as st
 
 from apex_pipeline.cli import terminal
 from apex_pipeline.cli.terminal import TerminalBytes, say
-from apex_pipeline.printable_text import printable
+from apex_pipeline.texts.printable_text import printable
 
 STEERING = "\x1b]0;taken\x07 \x9b31m \u202e\r"
 

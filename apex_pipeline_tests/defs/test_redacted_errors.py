@@ -6,8 +6,8 @@ import dagster as dg
 import pytest
 from dagster._utils.error import serializable_error_info_from_exc_info
 
-from apex_pipeline import redaction
 from apex_pipeline.defs.redacted_errors import redact_recorded_errors
+from apex_pipeline.texts import redaction
 
 SECRET = "s3cret/of~the+application"
 

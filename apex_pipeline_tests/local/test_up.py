@@ -28,8 +28,8 @@ from apex_pipeline.local import child_commands, processes
 from apex_pipeline.local.graphql_client import start_sync
 from apex_pipeline.local.up import _say, run_up
 from apex_pipeline.local.up_lock import AlreadyRunningError, announced, only_one
-from apex_pipeline.redaction import OURS
 from apex_pipeline.settings import DEFAULT_LOCATION, PAGES
+from apex_pipeline.texts.redaction import OURS
 from apex_pipeline_tests.support.ends import free_port
 from apex_pipeline_tests.support.waiting import SECONDS
 

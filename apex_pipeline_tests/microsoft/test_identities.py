@@ -16,7 +16,7 @@ from apex_pipeline.microsoft.credential_expiry import credential_end
 from apex_pipeline.microsoft.http_transport import token_http
 from apex_pipeline.microsoft.token_cache import TokenCacheFile
 from apex_pipeline.microsoft.tokens import TokenSource
-from apex_pipeline.redaction import redact
+from apex_pipeline.texts.redaction import redact
 from apex_pipeline_tests.support.emulator_server import (
     emulator,
     shared_emulator,

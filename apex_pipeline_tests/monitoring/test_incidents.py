@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from apex_pipeline.durations import words
 from apex_pipeline.monitoring.alerts.incidents import (
     FLAPPING,
     GRACE,
@@ -26,6 +25,7 @@ from apex_pipeline.monitoring.alerts.notice import (
     is_within,
 )
 from apex_pipeline.monitoring.rules.catalogue import RULES
+from apex_pipeline.texts.durations import words
 
 START = datetime(2026, 11, 25, 12, tzinfo=UTC)
 OPENED, REMINDED, RESOLVED = (

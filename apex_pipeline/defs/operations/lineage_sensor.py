@@ -16,12 +16,12 @@ from dagster._core.storage.dagster_run import RunRecord
 from apex_pipeline.defs.code_location import LOCATION, OURS, DefinitionsParam
 from apex_pipeline.errors import ConfigError, LineageError
 from apex_pipeline.lineage.datasets import Column, Places, Table, places
-from apex_pipeline.redaction import redact
 from apex_pipeline.settings import (
     load_lineage_settings,
     load_settings,
     read_postgres_url,
 )
+from apex_pipeline.texts.redaction import redact
 
 if TYPE_CHECKING:
     from apex_pipeline.lineage.events import EndedRun

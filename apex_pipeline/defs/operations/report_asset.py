@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from apex_pipeline.command_options.command_list import SUMMARIES
 from apex_pipeline.command_options.inspection_options import ReportForm
-from apex_pipeline.commands import SUMMARIES
 from apex_pipeline.defs.code_location import DefinitionsParam, asset_key
 from apex_pipeline.defs.job_tags import OPERATOR_TAGS
 from apex_pipeline.defs.launchpad import form_schema

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from apex_pipeline.monitoring.alerts.incidents import Incident
 from apex_pipeline.monitoring.alerts.notice import Severity
-from apex_pipeline.redaction import redacted
+from apex_pipeline.texts.redaction import redacted
 
 _COLUMNS = tuple(field.name for field in fields(Incident))
 

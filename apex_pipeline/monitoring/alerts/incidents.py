@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from apex_pipeline.durations import words
 from apex_pipeline.monitoring.alerts.notice import (
     Finding,
     Notice,
@@ -20,6 +19,7 @@ from apex_pipeline.monitoring.alerts.notice import (
     Severity,
     is_within,
 )
+from apex_pipeline.texts.durations import words
 
 REMINDER = timedelta(hours=4)
 

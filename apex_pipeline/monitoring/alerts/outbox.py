@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import Connection
 
 from apex_pipeline.monitoring.alerts.notice import Notice, NoticeKind, Severity
-from apex_pipeline.redaction import redact, redacted
+from apex_pipeline.texts.redaction import redact, redacted
 
 LEASE = timedelta(minutes=3)
 """Longer than any channel takes to answer."""

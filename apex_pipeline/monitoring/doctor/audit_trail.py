@@ -2,7 +2,6 @@
 
 from datetime import datetime, timedelta
 
-from apex_pipeline.durations import words
 from apex_pipeline.monitoring.doctor.check_results import (
     Finding,
     failed,
@@ -11,6 +10,7 @@ from apex_pipeline.monitoring.doctor.check_results import (
 )
 from apex_pipeline.monitoring.facts import read_audit_facts
 from apex_pipeline.postgres.database import Database
+from apex_pipeline.texts.durations import words
 
 LATE = timedelta(days=2)
 """Twice the interval of the job."""

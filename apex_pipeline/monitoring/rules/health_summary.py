@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from apex_pipeline.durations import words
 from apex_pipeline.errors import DatabaseError
 from apex_pipeline.monitoring.alerts.incidents import Incident
 from apex_pipeline.monitoring.alerts.journal import VARIABLE, Journal, Progress
@@ -34,6 +33,7 @@ from apex_pipeline.settings import (
     read_variable,
     state_dir,
 )
+from apex_pipeline.texts.durations import words
 
 # Both databases are queried in parallel.
 _CONNECTING_SECONDS = 3.0

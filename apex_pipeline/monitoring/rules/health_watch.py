@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from apex_pipeline.durations import words
 from apex_pipeline.errors import ConfigError, DatabaseError
 from apex_pipeline.monitoring.alerts.notice import Observation
 from apex_pipeline.monitoring.alerts.outbox import LATE, Backlog
@@ -28,6 +27,7 @@ from apex_pipeline.monitoring.rules.schedules_and_sensors import Instigator
 from apex_pipeline.monitoring.rules.sync_health import SyncHealth
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.settings import Settings, load_settings, read_variable, state_dir
+from apex_pipeline.texts.durations import words
 
 WATCHER = "watch_sync_health"
 """Name of the sensor, under which the journal keeps its state."""

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from apex_pipeline.durations import words
 from apex_pipeline.monitoring.alerts.notice import Observation, Severity
 from apex_pipeline.monitoring.rules.catalogue import (
     NO_SUCCESS,
@@ -14,6 +13,7 @@ from apex_pipeline.monitoring.rules.catalogue import (
     SYNC_SCHEDULE,
     TICKS_FAILING,
 )
+from apex_pipeline.texts.durations import words
 
 # Two intervals of the five-minute schedule, and a minute for a slow tick.
 _SILENT = timedelta(minutes=11)

@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Connection
 
-from apex_pipeline.durations import words
 from apex_pipeline.monitoring.alerts.notice import Observation, Severity
 from apex_pipeline.monitoring.facts import (
     AuditFacts,
@@ -32,6 +31,7 @@ from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.lock_holders import row_lock_holders
 from apex_pipeline.postgres.run_ledger import RunRecord
 from apex_pipeline.settings import DataverseSettings
+from apex_pipeline.texts.durations import words
 
 THROTTLE_WINDOW = timedelta(minutes=30)
 THROTTLED_SHARE = 0.1

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given, strategies as st
 
 from apex_pipeline import errors
-from apex_pipeline.redaction import OURS, Redactor, install, redact
 from apex_pipeline.settings import read_secrets, read_variable, secret_parts
 from apex_pipeline.settings.variables import VARIABLES
+from apex_pipeline.texts.redaction import OURS, Redactor, install, redact
 
 # Any text but lone surrogates, which no environment variable holds.
 SECRETS = st.text(
@@ -159,7 +159,7 @@ def test_no_log_holds_a_secret_in_a_message_an_argument_or_a_traceback(caplog):
 def test_no_traceback_that_python_prints_holds_a_secret():
     code = (
         "import threading\n"
-        "from apex_pipeline import redaction\n"
+        "from apex_pipeline.texts import redaction\n"
         "redaction.OURS.remember('a-secret-value')\n"
         "redaction.install()\n"
         "def fail(): raise ValueError('in a thread: a-secret' + '-value')\n"

@@ -1,6 +1,6 @@
 """Text from outside, on its way to a terminal."""
 
-from apex_pipeline.redaction import redact
+from apex_pipeline.texts.redaction import redact
 
 
 def printable(text: str) -> str:
