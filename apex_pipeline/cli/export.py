@@ -13,12 +13,13 @@ import click
 from apex_pipeline.analytics.csv.csv_files import (
     Tell,
     Written,
-    explained,
     snapshot,
     write_csv,
 )
 from apex_pipeline.analytics.csv.export_audit import exporting
-from apex_pipeline.analytics.csv.export_folder import export_selection
+from apex_pipeline.analytics.csv.export_stores import LocalStore
+from apex_pipeline.analytics.csv.local_files import explained
+from apex_pipeline.analytics.csv.on_request import export_selection
 from apex_pipeline.analytics.csv.parquet_files import export_months
 from apex_pipeline.analytics.csv.queries import Selection
 from apex_pipeline.audit.authors import process_author
@@ -89,10 +90,10 @@ def _to_months(selection: Selection, output: str) -> None:
         waiting("Exporting …"),
         _audited(database, selection, output) as ending,
     ):
-        files = export_months(database, selection, Path(output))
-        ending.counts["rows"] = sum(rows for _, rows in files)
-    for path, rows in files:
-        say(f"{path}: {_words(rows, path.stat().st_size)}")
+        months = export_months(database, selection, LocalStore(Path(output)))
+        ending.counts["rows"] = sum(month.rows for month in months)
+    for month in months:
+        say(f"{month.place}: {_words(month.rows, month.size)}")
 
 
 def _audited(

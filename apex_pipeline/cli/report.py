@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from apex_pipeline.analytics.csv.export_stores import LocalStore
 from apex_pipeline.cli.command_line import takes
 from apex_pipeline.cli.doctor import look_at_dagster
 from apex_pipeline.cli.output import waiting
@@ -15,9 +16,9 @@ from apex_pipeline.command_options.inspection_options import ReportForm
 from apex_pipeline.report.composing import ReportOptions, compose
 from apex_pipeline.report.dagster_facts import Orchestration
 from apex_pipeline.report.document import counts_in_words
-from apex_pipeline.report.report_files import default_path, write
+from apex_pipeline.report.report_files import default_name, default_store, write
 from apex_pipeline.report.report_subject import Readers
-from apex_pipeline.settings import dagster_environment, state_dir
+from apex_pipeline.settings import dagster_environment
 
 
 @click.command()
@@ -39,13 +40,14 @@ def report(*, form: ReportForm) -> None:
     with waiting("Measuring …") as tell:
         readers = Readers(look_at_dagster, _read_orchestration, SUMMARIES, tell=tell)
         made = compose(given, readers, ReportOptions(results, form.screenshots))
-    path = (
-        Path(form.output)
-        if form.output
-        else default_path(made, state_dir(given), html=form.html)
-    )
-    write(made, path.absolute(), html=form.html)
-    say(f"{path}: {counts_in_words(made)}")
+    if form.output:
+        path = Path(form.output)
+        write(made, LocalStore(path.absolute().parent), path.name, html=form.html)
+        place = form.output
+    else:
+        name = default_name(made, html=form.html)
+        place = write(made, default_store(given), name, html=form.html).place
+    say(f"{place}: {counts_in_words(made)}")
 
 
 def _read_orchestration(environment: Mapping[str, str]) -> Orchestration:

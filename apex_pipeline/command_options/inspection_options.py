@@ -26,7 +26,8 @@ class ReportForm(Form):
     )
     output: str = text(
         "File to write",
-        unset="reports/completion-DATE-TIME in APEX_STATE_DIR",
+        unset="reports/completion-DATE-TIME in APEX_STATE_DIR, or in APEX_EXPORT_DIR where "
+        "that is an object store",
         flag="-o/--output",
         kind="file",
     )

@@ -29,6 +29,8 @@ _IDENTITY = {
 # libpq's, PGPASSWORD among them.
 _POSTGRES_PREFIXES = ("PG",)
 _DAGSTER_PREFIXES = ("DAGSTER_",)
+# Where the adapters of object stores find accounts, keys and addresses.
+_ADAPTER_PREFIXES = ("AWS_", "AZURE_STORAGE_", "GOOGLE_", "FSSPEC_")
 
 _PANEL = {
     *("DATABASE_URL", "DATAVERSE_RESOURCE", "AZURE_TENANT_ID", "AZURE_CLIENT_ID"),
@@ -43,6 +45,7 @@ _PANEL = {
         "APEX_CLIENT_SECRET_EXPIRES_ON",
     ),
     *("APEX_PANEL_TOKEN", "APEX_PANEL_CORS", "APEX_TIME_ZONE", "APEX_HISTORY_START"),
+    *("APEX_PANEL_ROOT_PATH", "APEX_PANEL_FRAME_ANCESTORS"),
     *("APEX_SLO_P95_MS", "APEX_EXPORT_DIR", "APEX_EXPORT_FORMATS", "APEX_ACTOR"),
 }
 
@@ -56,7 +59,10 @@ def of_the_pipeline(given: Mapping[str, str]) -> dict[str, str]:
     """What runs need, which do all of the work: every variable of ours."""
     ours = {variable.name for variable in VARIABLES} | _BEYOND | _IDENTITY
     ours |= {*secret_variables(given)}
-    return _allowed(given, ours, _DAGSTER_PREFIXES + _POSTGRES_PREFIXES)
+    prefixes: tuple[str, ...] = _DAGSTER_PREFIXES + _POSTGRES_PREFIXES
+    if "://" in given.get("APEX_EXPORT_DIR", ""):
+        prefixes += _ADAPTER_PREFIXES
+    return _allowed(given, ours, prefixes)
 
 
 def of_dagster(

@@ -191,10 +191,10 @@ def _environment(
             environment.pop(name, None)
     environment |= ends.own
     for name in _PATH_VARIABLES:
-        if name in environment:
+        place = environment.get(name, "").strip()
+        if place and "://" not in place:
             # The children have another current directory.
-            path = Path(environment[name]).expanduser().absolute()
-            environment[name] = str(path)
+            environment[name] = str(Path(place).expanduser().absolute())
     loopback = {"localhost", HOST}
     for name in ("NO_PROXY", "no_proxy"):
         listed = [part for part in environment.get(name, "").split(",") if part]

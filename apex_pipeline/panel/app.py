@@ -45,16 +45,16 @@ from apex_pipeline.web_gate.gatekeeping import (
     refusal,
 )
 from apex_pipeline.web_gate.rate_limit import REQUESTS, SIGN_INS, Buckets, Rate
+from apex_pipeline.web_gate.root_path import RootPath
 from apex_pipeline.web_gate.sessions import Sessions
 from apex_pipeline.web_gate.sign_in import SignIn
 
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors "
+)
 _HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
-        "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-    ),
     "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
     # Without any referrer, a browser would also hide the origin of the forms.
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -72,6 +72,7 @@ class Panel:
     sign_in: SignIn
     latencies: Latencies
     tenant: Tenant
+    root: str
 
     async def page(self, request: Request) -> Response:
         """The page, with its first figures already rendered."""
@@ -88,6 +89,7 @@ class Panel:
         body = templating.render(
             "page.html",
             title=templating.page_title(self.tenant),
+            root=self.root,
             live=page_view.live(kpis, lately, self.sources.time_zone()),
             time_zone=self.sources.time_zone(),
             campaigns=page_view.campaigns(past.value.campaigns if past.value else ()),
@@ -166,6 +168,7 @@ class Panel:
             RECORDING_OPENAPI,
             needs_token=needs_token,
             time_zones=self.sources.time_zones(),
+            root=self.root,
         )
         return json_response(request, document)
 
@@ -203,10 +206,12 @@ def make_app(
         else Sessions(settings.token, ended=ended_sessions)
     )
     title = templating.page_title(settings.tenant)
-    form = partial(templating.sign_in_form, title)
-    sign_in = SignIn(sessions, Buckets(SIGN_INS), form)
+    root, framers = settings.root_path, settings.frame_ancestors
+    form = partial(templating.sign_in_form, title, root)
+    sign_in = SignIn(sessions, Buckets(SIGN_INS), form, root, is_framed=bool(framers))
     latencies = Latencies()
-    routes = _routes(Panel(sources, sign_in, latencies, settings.tenant), sign_in)
+    panel = Panel(sources, sign_in, latencies, settings.tenant, root)
+    routes = _routes(panel, sign_in)
     latencies.know(route.path for route in routes if isinstance(route, Route))
 
     @asynccontextmanager
@@ -232,6 +237,7 @@ def make_app(
                 sessions=sessions,
                 is_private=is_noted,
                 readers=settings.allowed_origins,
+                root=root,
             ),
         ],
         exception_handlers={
@@ -241,7 +247,20 @@ def make_app(
         },
         lifespan=lifespan,
     )
-    return Measured(SecurityHeaders(app, _HEADERS), latencies)
+    guarded = SecurityHeaders(app, _headers(framers))
+    return RootPath(Measured(guarded, latencies), root)
+
+
+def _headers(framers: Sequence[str]) -> dict[str, str]:
+    """The headers of every answer.
+
+    Args:
+        framers: Origins whose pages may show the panel in a frame. X-Frame-Options cannot
+            name them, and browsers prefer `frame-ancestors`.
+    """
+    refused = {} if framers else {"X-Frame-Options": "DENY"}
+    policy = _POLICY + (" ".join(framers) or "'none'")
+    return _HEADERS | refused | {"Content-Security-Policy": policy}
 
 
 def _routes(panel: Panel, sign_in: SignIn) -> list[BaseRoute]:

@@ -21,6 +21,7 @@ def openapi(
     *parts: Mapping[str, Any],
     needs_token: bool,
     time_zones: tuple[str, ...] = ("UTC",),
+    root: str = "",
 ) -> Schema:
     """The document.
 
@@ -28,6 +29,7 @@ def openapi(
         parts: Paths and schemas of routes described elsewhere.
         needs_token: Whether requests need the token.
         time_zones: Those that rollups are made for.
+        root: The path under which a reverse proxy publishes the API.
     """
     described = _guarded(_paths(ZoneParameter(time_zones)), "401", "429")
     health = _get("Liveness: the process runs", "Health")
@@ -43,6 +45,7 @@ def openapi(
             "description": "Costs and results of campaigns, and the state of the sync "
             "of their metrics into Dataverse. null means no data; it is never 0.",
         },
+        "servers": [{"url": root or "/"}],
         "security": [{"token": []}, {"session": []}] if needs_token else [],
         "paths": {
             **described,

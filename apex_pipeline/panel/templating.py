@@ -30,6 +30,6 @@ def page_title(tenant: Tenant) -> str:
     return tenant.title("Campaign metrics")
 
 
-def sign_in_form(title: str, is_wrong: bool) -> bytes:  # noqa: FBT001  one flag, named at no call
-    """Render the sign-in form."""
-    return render("sign_in.html", title=title, is_wrong=is_wrong)
+def sign_in_form(title: str, root: str, is_wrong: bool) -> bytes:  # noqa: FBT001  one flag, named at no call
+    """Render the sign-in form of an application that is published below a path."""
+    return render("sign_in.html", title=title, root=root, is_wrong=is_wrong)

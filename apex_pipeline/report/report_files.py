@@ -1,56 +1,70 @@
 """Write the report's files, each of them atomically."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import PurePosixPath
 
-from apex_pipeline.analytics.csv.csv_files import make_folder, replacing
+from apex_pipeline.analytics.csv.export_stores import Store, store_at
 from apex_pipeline.report.document import Picture, Report
 from apex_pipeline.report.markdown import to_markdown
 from apex_pipeline.report.page import to_html
+from apex_pipeline.settings import load_export_url, state_dir
 
 FOLDER = "reports"
-"""Default folder of reports, in the state folder."""
+"""Default folder of reports."""
 
 _NOT_IN_NAMES = re.compile(r"[^a-z0-9]+")
 
 
 @dataclass(frozen=True, slots=True)
 class WrittenReport:
-    """A report on disk.
+    """A written report.
 
     Attributes:
-        path: The report.
-        pictures: Picture files next to it.
+        place: Path or URL of the report.
+        pictures: Those of the picture files next to it.
     """
 
-    path: Path
-    pictures: tuple[Path, ...]
+    place: str
+    pictures: tuple[str, ...]
 
 
-def default_path(report: Report, state: Path, *, html: bool) -> Path:
-    """The default path in the state folder, different for each minute."""
-    name = f"completion-{report.made_at:%Y-%m-%d-%H%M}"
-    return state / FOLDER / f"{name}{'.html' if html else '.md'}"
+def default_store(environment: Mapping[str, str]) -> Store:
+    """Beside the CSV files where they go to an object store, else in the state folder.
+
+    Raises:
+        ConfigError: APEX_EXPORT_DIR is malformed, or its adapter not installed.
+    """
+    url = load_export_url(environment)
+    folder = state_dir(environment) / FOLDER
+    return store_at(url and f"{url}/{FOLDER}", folder)
 
 
-def write(report: Report, path: Path, *, html: bool) -> WrittenReport:
+def default_name(report: Report, *, html: bool) -> str:
+    """The default name, different for each minute."""
+    return f"completion-{report.made_at:%Y-%m-%d-%H%M}{'.html' if html else '.md'}"
+
+
+def write(report: Report, store: Store, name: str, *, html: bool) -> WrittenReport:
     """Write the file and, for Markdown, its pictures next to it.
 
     Raises:
         ApexError: The files cannot be written; the message has the remedy.
     """
-    make_folder(path.parent)
     if html:
-        _put(path, to_html(report).encode())
-        return WrittenReport(path, ())
-    pictures = {_name(path, each): each.png for each in _pictures(report)}
-    for name, png in pictures.items():
-        _put(path.with_name(name), png)
-    text = to_markdown(report, lambda picture: _name(path, picture))
-    _put(path, text.encode())
-    return WrittenReport(path, tuple(path.with_name(name) for name in pictures))
+        _put(store, name, to_html(report).encode())
+        return WrittenReport(store.place(name), ())
+    stem = PurePosixPath(name).stem
+    pictures = {_name(stem, each): each.png for each in _pictures(report)}
+    beside = {each: str(PurePosixPath(name).with_name(each)) for each in pictures}
+    for each, png in pictures.items():
+        _put(store, beside[each], png)
+    text = to_markdown(report, lambda picture: _name(stem, picture))
+    _put(store, name, text.encode())
+    return WrittenReport(
+        store.place(name), tuple(store.place(each) for each in beside.values())
+    )
 
 
 def _pictures(report: Report) -> Iterator[Picture]:
@@ -58,11 +72,11 @@ def _pictures(report: Report) -> Iterator[Picture]:
         yield from (block for block in section.blocks if isinstance(block, Picture))
 
 
-def _name(path: Path, picture: Picture) -> str:
+def _name(stem: str, picture: Picture) -> str:
     words = _NOT_IN_NAMES.sub("-", picture.title.lower()).strip("-")
-    return f"{path.stem}-{words}.png"
+    return f"{stem}-{words}.png"
 
 
-def _put(path: Path, data: bytes) -> None:
-    with replacing(path) as file:
+def _put(store: Store, name: str, data: bytes) -> None:
+    with store.replacing(name) as file:
         file.write(data)

@@ -18,6 +18,7 @@ from apex_pipeline.settings.analytics import (
     UTC_ZONE,
     AnalysisSettings,
     load_analysis_settings,
+    load_export_url,
 )
 from apex_pipeline.settings.application_users import (
     CLIENTS_FILE,
@@ -160,6 +161,7 @@ __all__ = [
     "load_dagster_url",
     "load_database_url",
     "load_dataverse",
+    "load_export_url",
     "load_journal_name",
     "load_lineage_settings",
     "load_noted_end",

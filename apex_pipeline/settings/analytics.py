@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from apex_pipeline.errors import ConfigError
@@ -33,6 +34,7 @@ class AnalysisSettings:
         slo_p95_ms: Objective for a run's 95th percentile of latency, in milliseconds.
         export_dir: Absolute path of the folder for CSV files.
         export_parquet: Whether Parquet files are written beside them.
+        export_url: A folder in an object store, in place of `export_dir`.
     """
 
     history_start: date | None
@@ -40,6 +42,7 @@ class AnalysisSettings:
     slo_p95_ms: int | None
     export_dir: Path
     export_parquet: bool = False
+    export_url: str | None = None
 
     @property
     def first_label(self) -> date:
@@ -59,18 +62,14 @@ def load_analysis_settings(environment: Mapping[str, str]) -> AnalysisSettings:
         ConfigError: A variable is malformed. Lists all problems.
     """
     problems: list[str] = []
-    export_dir = read_variable(environment, "APEX_EXPORT_DIR")
-    folder = (
-        load_tenant(environment).folder(Path(export_dir).expanduser())
-        if export_dir
-        else None
-    )
+    folder, url = _export_place(environment, problems)
     settings = AnalysisSettings(
         history_start=_history_start(environment, problems),
         time_zone=_time_zone(environment, problems),
         slo_p95_ms=_slo(environment, problems),
         export_dir=(folder or state_dir(environment) / "exports").absolute(),
         export_parquet=_export_parquet(environment, problems),
+        export_url=url,
     )
     if settings.export_dir.exists() and not settings.export_dir.is_dir():
         problems.append(
@@ -79,6 +78,43 @@ def load_analysis_settings(environment: Mapping[str, str]) -> AnalysisSettings:
     if problems:
         raise ConfigError(*problems)
     return settings
+
+
+def load_export_url(environment: Mapping[str, str]) -> str | None:
+    """The folder in an object store that APEX_EXPORT_DIR names; None if it names none.
+
+    Raises:
+        ConfigError: The URL is malformed.
+    """
+    problems: list[str] = []
+    _, url = _export_place(environment, problems)
+    if problems:
+        raise ConfigError(*problems)
+    return url
+
+
+def _export_place(
+    environment: Mapping[str, str], problems: list[str]
+) -> tuple[Path | None, str | None]:
+    """A folder of this machine, or a URL; neither for the default."""
+    text = read_variable(environment, "APEX_EXPORT_DIR")
+    if not text:
+        return None, None
+    tenant = load_tenant(environment)
+    if "://" not in text:
+        return tenant.folder(Path(text).expanduser()), None
+    parts = urlsplit(text)
+    if parts.scheme == "file":
+        if parts.netloc not in {"", "localhost"} or not parts.path.startswith("/"):
+            problems.append("APEX_EXPORT_DIR must look like file:///srv/exports.")
+        return tenant.folder(Path(unquote(parts.path or "/"))), None
+    if not parts.netloc or parts.password or parts.query or parts.fragment:
+        # Also a key of an account in its query, which would show in every message.
+        problems.append(
+            "APEX_EXPORT_DIR must look like s3://bucket/folder, without a password, query "
+            "or fragment. Adapters find credentials in variables of their own."
+        )
+    return None, tenant.address(text.rstrip("/"))
 
 
 def _history_start(environment: Mapping[str, str], problems: list[str]) -> date | None:

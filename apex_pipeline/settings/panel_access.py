@@ -20,6 +20,12 @@ _SHORTEST_TOKEN = 16
 # Characters that an Authorization header allows (RFC 6750, b64token).
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 
+_ROOT_PATH = re.compile(r"(/[A-Za-z0-9_-]+)+")
+_OWN_PATHS = {
+    *("api", "static", "live", "sign-in", "sign-out"),
+    *("healthz", "readyz", "metrics"),
+}
+
 
 @dataclass(frozen=True, slots=True)
 class PanelSettings:
@@ -31,6 +37,9 @@ class PanelSettings:
         token: Bearer token for the panel; None for open access, on loopback only.
         allowed_origins: Origins whose pages may read the API in a browser.
         tenant: Whose panel it is.
+        root_path: The path under which a reverse proxy publishes the panel, such as
+            `/apex`; empty for none.
+        frame_ancestors: Origins whose pages may show the panel in a frame.
     """
 
     host: str = DEFAULT_PANEL_HOST
@@ -38,6 +47,8 @@ class PanelSettings:
     token: str | None = field(default=None, repr=False)
     allowed_origins: tuple[str, ...] = ()
     tenant: Tenant = NO_TENANT
+    root_path: str = ""
+    frame_ancestors: tuple[str, ...] = ()
 
     @property
     def url(self) -> str:
@@ -67,8 +78,10 @@ def load_panel_settings(
         or DEFAULT_PANEL_HOST,
         port=_port(environment, problems) if port is None else port,
         token=_token(environment, problems),
-        allowed_origins=_origins(environment, problems),
+        allowed_origins=_origins(environment, "APEX_PANEL_CORS", problems),
         tenant=load_tenant(environment),
+        root_path=_root_path(environment, problems),
+        frame_ancestors=_origins(environment, "APEX_PANEL_FRAME_ANCESTORS", problems),
     )
     if settings.token is None and not is_loopback(settings.host):
         problems.append(
@@ -114,10 +127,26 @@ def _token(environment: Mapping[str, str], problems: list[str]) -> str | None:
     return token
 
 
-def _origins(environment: Mapping[str, str], problems: list[str]) -> tuple[str, ...]:
-    listed = read_variable(environment, "APEX_PANEL_CORS").replace(",", " ").split()
+def _root_path(environment: Mapping[str, str], problems: list[str]) -> str:
+    path = read_variable(environment, "APEX_PANEL_ROOT_PATH").rstrip("/")
+    if not path:
+        return ""
+    first = path.split("/")[1] if "/" in path else ""
+    if not _ROOT_PATH.fullmatch(path) or first in _OWN_PATHS:
+        problems.append(
+            "APEX_PANEL_ROOT_PATH must look like /apex: letters, digits, hyphens and "
+            "slashes, and none of the panel's own paths, such as /api."
+        )
+        return ""
+    return path
+
+
+def _origins(
+    environment: Mapping[str, str], name: str, problems: list[str]
+) -> tuple[str, ...]:
+    listed = read_variable(environment, name).replace(",", " ").split()
     problems += [
-        "APEX_PANEL_CORS must list origins like https://intranet.example.com, without "
+        f"{name} must list origins like https://intranet.example.com, without "
         f"a path; {origin!r} is not one."
         for origin in listed
         if not _is_origin(origin)

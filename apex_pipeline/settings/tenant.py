@@ -51,6 +51,10 @@ class Tenant:
         """The tenant's own folder in one that tenants may share."""
         return shared / "tenants" / self.name if self.name else shared
 
+    def address(self, shared: str) -> str:
+        """The same of a URL that tenants may share."""
+        return f"{shared}/tenants/{self.name}" if self.name else shared
+
     def journal(self, location: str) -> str:
         """Under which name the alert journal keeps the incidents of a code location."""
         return f"{self.name}@{location}" if self.name else location

@@ -12,9 +12,16 @@ from apex_pipeline.texts.redaction import OURS
 FILE_SUFFIX = "_FILE"
 """Added to the name of a secret variable, it names the file that holds the value."""
 
-# libpq's password, and proxies, whose addresses may hold one.
+# libpq's password, proxies, whose addresses may hold one, and the keys of object stores.
 _PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY")
-_OF_OTHERS = frozenset({"PGPASSWORD", *_PROXIES, *map(str.lower, _PROXIES)})
+_OF_OTHERS = frozenset(
+    {
+        *("PGPASSWORD", *_PROXIES, *map(str.lower, _PROXIES)),
+        *("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"),
+        *("AZURE_STORAGE_ACCOUNT_KEY", "AZURE_STORAGE_CONNECTION_STRING"),
+        "AZURE_STORAGE_SAS_TOKEN",
+    }
+)
 
 
 def read_variable(environment: Mapping[str, str], name: str) -> str:

@@ -199,7 +199,8 @@ VARIABLES = (
     Variable(
         "APEX_EXPORT_DIR",
         "Analysis",
-        "folder of the CSV files; those of a tenant are in `tenants/TENANT` below it",
+        "folder of the CSV files, or of an [object store](../csv.md#object-stores) such as "
+        "`s3://bucket/folder`; those of a tenant are in `tenants/TENANT` below it",
         "`exports` in `APEX_STATE_DIR`",
     ),
     Variable(
@@ -240,6 +241,20 @@ VARIABLES = (
         "APEX_PANEL_CORS",
         "Panel",
         "origins whose pages may read the API in a browser, separated by commas",
+    ),
+    Variable(
+        "APEX_PANEL_ROOT_PATH",
+        "Panel",
+        "the path under which a [reverse proxy](../panel-and-api.md#behind-a-reverse-proxy) "
+        "publishes the panel, such as `/apex`",
+        "none",
+    ),
+    Variable(
+        "APEX_PANEL_FRAME_ANCESTORS",
+        "Panel",
+        "origins whose pages may show the panel [in a frame]"
+        "(../panel-and-api.md#in-a-frame), separated by commas",
+        "none",
     ),
     Variable(
         "APEX_ACTOR",

@@ -157,6 +157,7 @@ class Gatekeeper:
         *,
         is_private: Callable[[str], bool] = lambda _: False,
         readers: Collection[str] = (),
+        root: str = "",
     ) -> None:
         """Wrap an application.
 
@@ -166,12 +167,14 @@ class Gatekeeper:
             sessions: Checks tokens and cookies; None to serve this machine only.
             is_private: Whether another site's page must not even request a path.
             readers: Origins whose pages may, all the same.
+            root: The path under which a reverse proxy publishes the application.
         """
         self._app = app
         self._host = settings.host
         self._sessions = sessions
         self._is_private = is_private
         self._readers = readers
+        self._root = root
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or refuse with the reason."""
@@ -201,7 +204,8 @@ class Gatekeeper:
             return None
         if not self._sessions.is_open(session_cookie(headers)):
             is_page = scope["path"] == "/" or _wants_page(headers)
-            return _turned_away(is_person=is_page and not is_change)
+            is_person = is_page and not is_change
+            return _turned_away(f"{self._root}{SIGN_IN}" if is_person else None)
         # A browser names the origin of a change. A client that does not is not the
         # browser in which the session was opened.
         return _without_origin() if is_change and "origin" not in headers else None
@@ -260,9 +264,9 @@ def _bearer_token(headers: Headers) -> str | None:
     return token.strip() if scheme.lower() == "bearer" else None
 
 
-def _turned_away(*, is_person: bool) -> Response:
-    if is_person:
-        return RedirectResponse(SIGN_IN, 303, {"Cache-Control": "no-store"})
+def _turned_away(form: str | None) -> Response:
+    if form is not None:
+        return RedirectResponse(form, 303, {"Cache-Control": "no-store"})
     return refusal(
         401,
         "not_signed_in",

@@ -29,11 +29,15 @@ class SignIn:
     Attributes:
         form_page: Renders the form as HTML; the argument is whether the last token was
             wrong.
+        root: The path under which a reverse proxy publishes the application.
+        is_framed: Whether pages of other sites may show it in a frame.
     """
 
     sessions: Sessions | None
     attempts: Buckets
     form_page: Callable[[bool], bytes]
+    root: str = ""
+    is_framed: bool = False
 
     def routes(self) -> list[Route]:
         """The routes."""
@@ -52,7 +56,7 @@ class SignIn:
     async def form(self, request: Request) -> Response:
         """Ask for the token, unless none is needed or a session is open."""
         if self.sessions is None or self.is_signed_in(request):
-            return RedirectResponse("/", 303, _NO_STORE)
+            return RedirectResponse(f"{self.root}/", 303, _NO_STORE)
         return self._form()
 
     async def sign_in(self, request: Request) -> Response:
@@ -63,23 +67,41 @@ class SignIn:
         given = _token(await request.body())
         if self.sessions is None or not self.sessions.is_token(given):
             return self._form(401, is_wrong=True)
-        answer = RedirectResponse("/", 303, _NO_STORE)
+        answer = RedirectResponse(f"{self.root}/", 303, _NO_STORE)
+        is_encrypted = _is_encrypted(request)
+        # Within another site's frame, browsers send a cookie only if it is marked for that,
+        # and accept the mark over https alone.
+        is_for_frames = self.is_framed and is_encrypted
         answer.set_cookie(
             COOKIE,
             self.sessions.begin(),
             max_age=LIFETIME_SECONDS,
-            secure=_is_encrypted(request),
+            path=self.root or "/",
+            secure=is_encrypted,
             httponly=True,
-            samesite="strict",
+            samesite="none" if is_for_frames else "strict",
         )
+        if is_for_frames:
+            # A jar for each site that shows the frame; browsers that block the cookies of
+            # third parties allow this one. Python knows the attribute from 3.14 on.
+            answer.headers["set-cookie"] += "; Partitioned"
         return answer
 
     async def sign_out(self, request: Request) -> Response:
         """End the session, here and in the browser."""
         if self.sessions is not None:
             self.sessions.end(session_cookie(request.headers))
-        answer = RedirectResponse(SIGN_IN, 303, _NO_STORE)
-        answer.delete_cookie(COOKIE, httponly=True, samesite="strict")
+        answer = RedirectResponse(f"{self.root}{SIGN_IN}", 303, _NO_STORE)
+        is_for_frames = self.is_framed and _is_encrypted(request)
+        answer.delete_cookie(
+            COOKIE,
+            path=self.root or "/",
+            secure=is_for_frames,
+            httponly=True,
+            samesite="none" if is_for_frames else "strict",
+        )
+        if is_for_frames:
+            answer.headers["set-cookie"] += "; Partitioned"
         return answer
 
     def _form(self, status: int = 200, *, is_wrong: bool = False) -> Response:

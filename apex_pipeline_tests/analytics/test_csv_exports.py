@@ -2,11 +2,13 @@
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import dagster as dg
@@ -14,7 +16,9 @@ import duckdb
 import pandas as pd
 import pytest
 
-from apex_pipeline.analytics.csv.export_folder import export_files, export_on_request
+from apex_pipeline.analytics.csv.export_folder import export_files
+from apex_pipeline.analytics.csv.export_stores import LocalStore
+from apex_pipeline.analytics.csv.on_request import export_on_request
 from apex_pipeline.analytics.csv.parquet_files import export_months
 from apex_pipeline.analytics.csv.queries import select
 from apex_pipeline.analytics.forecast.cost_forecast import train
@@ -66,9 +70,9 @@ def database(database_url, settings):
 
 def export(database, settings, first=LAST, last=LAST):
     """Names of the files that were written, below the folder."""
-    files = export_files(database, settings, Periods(DAILY, first, last))
+    files = export_files(database, settings, Periods(DAILY, first, last)).files
     assert all(file.is_right for file in files)
-    return {file.path.relative_to(settings.export_dir).as_posix() for file in files}
+    return {file.name for file in files}
 
 
 def present(settings):
@@ -211,10 +215,10 @@ def test_today_is_marked_as_not_complete(database, database_url, settings):
 
 def test_parquet_has_a_typed_file_for_each_month(database, settings, tmp_path):
     selection = select(settings, "daily")
-    files = export_months(database, selection, tmp_path / "months")
+    files = export_months(database, selection, LocalStore(tmp_path / "months"))
     months = sorted({f"{day:%Y-%m}" for day in ALL_DAYS})
-    assert [path.name for path, _ in files] == [f"daily-{m}.parquet" for m in months]
-    assert sum(rows for _, rows in files) == 21
+    assert [file.name for file in files] == [f"daily-{m}.parquet" for m in months]
+    assert sum(file.rows for file in files) == 21
     frame = pd.read_parquet(tmp_path / "months")
     assert frame["cost_usd"].dtype == float
     assert frame["runs"].sum() == 21
@@ -268,9 +272,10 @@ def test_where_it_is_configured_months_are_kept_up_to_date_as_parquet(
 @pytest.mark.parametrize("name", ["weekly", "history", "raw", "forecast"])
 def test_parquet_holds_each_dataset(database, settings, tmp_path, name):
     train(database, settings, noon(LAST + timedelta(days=1)))
-    files = export_months(database, select(settings, name), tmp_path / name)
+    store = LocalStore(tmp_path / name)
+    files = export_months(database, select(settings, name), store)
     counts = {"weekly": 3, "history": 90, "raw": 21, "forecast": 90}
-    assert sum(rows for _, rows in files) == counts[name]
+    assert sum(file.rows for file in files) == counts[name]
 
 
 def test_the_newest_forecast_has_its_files(database, database_url, settings):
@@ -331,9 +336,7 @@ def test_a_folder_that_cannot_be_written_is_one_failure_with_its_remedy(
     settings.export_dir.mkdir()
     with (
         powerless(settings.export_dir),
-        pytest.raises(
-            ApexError, match=r"Permission denied\. Let this user write there"
-        ),
+        pytest.raises(ApexError, match=r"Permission denied\. Let this user"),
     ):
         export(database, settings)
 
@@ -360,7 +363,8 @@ def test_raw_rows_are_chosen_by_the_day_on_which_they_were_recorded(
     insert(database_url, made)
     first, last = date(2025, 10, 26), date(2025, 11, 2)
     selection = select(settings, "raw", zone=zone, first=first, last=last)
-    path, written = export_on_request(database, settings, selection, compress=False)
+    place, written = export_on_request(database, settings, selection, compress=False)
+    path = Path(place)
     assert path.name == f"raw_{first}_{last}_{zone.replace('/', '-')}.csv"
     expected = [
         str(row["id"])
@@ -393,8 +397,8 @@ def test_any_range_can_be_chosen_in_one_time_zone(
     database, settings, name, chosen, labels
 ):
     selection = select(settings, name, **chosen)
-    path, _ = export_on_request(database, settings, selection, compress=False)
-    found = rows(path.read_bytes())
+    place, _ = export_on_request(database, settings, selection, compress=False)
+    found = rows(Path(place).read_bytes())
     column = "week" if name == "weekly" else "day"
     assert [row[column] for row in found] == [str(label) for label in labels]
     if name != "history":
@@ -481,9 +485,27 @@ def test_a_range_of_days_is_one_run_that_tells_of_each_file(
     assert "| weekly/" in last["last_files"]
     assert len(last["last_files"]) < 1000
     assert "last_files" not in found[str(ALL_DAYS[19])]
-    (check,) = result.get_asset_check_evaluations()
-    assert (check.check_name, check.passed) == ("files_match_rollups", True)
+    assert checks(result) == {"files_match_rollups": True, "files_outlast_runs": True}
     assert set(materialized(run(instance, LAST, LAST))) == {str(LAST)}
+
+
+def checks(result):
+    found = result.get_asset_check_evaluations()
+    return {check.check_name: check.passed for check in found}
+
+
+def test_files_that_were_lost_with_the_run_that_wrote_them_are_told(
+    instance, variables, settings
+):
+    """A folder in the file system of a run's own container is empty each time."""
+    run(instance, LAST, LAST)
+    assert checks(run(instance, LAST, LAST))["files_outlast_runs"]
+    shutil.rmtree(settings.export_dir)
+    assert checks(run(instance, LAST, LAST)) == {
+        "files_match_rollups": True,
+        "files_outlast_runs": False,
+    }
+    assert checks(run(instance, LAST, LAST))["files_outlast_runs"]
 
 
 def failure(result):

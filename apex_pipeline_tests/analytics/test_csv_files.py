@@ -22,14 +22,9 @@ from hypothesis import (
     strategies as st,
 )
 
-from apex_pipeline.analytics.csv.csv_files import (
-    count_rows,
-    make_folder,
-    replacing,
-    snapshot,
-    write_csv,
-)
-from apex_pipeline.analytics.csv.export_folder import export_selection
+from apex_pipeline.analytics.csv.csv_files import count_rows, snapshot, write_csv
+from apex_pipeline.analytics.csv.local_files import make_folder, replacing
+from apex_pipeline.analytics.csv.on_request import export_selection
 from apex_pipeline.analytics.csv.queries import select
 from apex_pipeline.errors import ApexError, SchemaMissingError
 from apex_pipeline.postgres import migrations
@@ -269,22 +264,27 @@ def test_a_database_without_our_tables_says_what_to_run(empty_database_url):
         exported(database)
 
 
+def count_file(path):
+    with path.open("rb") as file:
+        return count_rows(file, str(path))
+
+
 def test_a_file_read_back_has_as_many_rows_as_records(tmp_path):
     path = tmp_path / "some.csv"
     path.write_bytes(b'a,b\r\n1,"x\r\ny\n"\r\n2,""\r\n')
-    assert count_rows(path) == 2
+    assert count_file(path) == 2
     path.write_bytes(b'a\r\n"' + b"x" * 200_000 + b'"\r\n')
-    assert count_rows(path) == 1
+    assert count_file(path) == 1
     path.write_bytes(b'a,b\r\n1,"x')
     with pytest.raises(ApexError, match="cannot be read back"):
-        count_rows(path)
+        count_file(path)
 
 
 _CHILD = """
 import resource, sys
 from pathlib import Path
 from apex_pipeline.postgres import migrations
-from apex_pipeline.analytics.csv.export_folder import export_selection
+from apex_pipeline.analytics.csv.on_request import export_selection
 from apex_pipeline.analytics.csv.queries import select
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.settings import load_analysis_settings
@@ -333,7 +333,7 @@ def test_killed_it_leaves_the_file_as_it_was_and_the_next_clears_up(
     assert part.stat().st_size > 0
     export_selection(database, select(SETTINGS, "raw"), path, compress=False)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["other.csv", "raw.csv"]
-    assert count_rows(path) == 5000
+    assert count_file(path) == 5000
 
 
 def test_ten_times_the_rows_need_no_more_memory(database, database_url, tmp_path):

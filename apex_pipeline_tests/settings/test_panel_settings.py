@@ -65,6 +65,30 @@ def test_the_address_is_one_that_a_browser_here_can_open(host, url):
 
 
 @pytest.mark.parametrize(
+    ("given", "path"),
+    [("/apex", "/apex"), ("/a/b_c-1/", "/a/b_c-1"), ("/", ""), (" ", "")],
+)
+def test_the_path_behind_a_proxy_has_no_slash_at_its_end(given, path):
+    assert load_panel_settings({"APEX_PANEL_ROOT_PATH": given}).root_path == path
+
+
+@pytest.mark.parametrize(
+    "path", ["apex", "/a//b", "/a/../b", "/a?b", '/"', "/ä", "/api", "/static/x", "//x"]
+)
+def test_what_is_no_path_is_refused(path):
+    with pytest.raises(ConfigError, match="APEX_PANEL_ROOT_PATH must look like /apex"):
+        load_panel_settings({"APEX_PANEL_ROOT_PATH": path})
+
+
+def test_only_origins_may_show_the_panel_in_a_frame():
+    given = {"APEX_PANEL_FRAME_ANCESTORS": "https://studio.example:443"}
+    assert load_panel_settings(given).frame_ancestors == ("https://studio.example",)
+    for wrong in ("*", "https:", "'self'", "https://a.example/x"):
+        with pytest.raises(ConfigError, match="APEX_PANEL_FRAME_ANCESTORS must list"):
+            load_panel_settings({"APEX_PANEL_FRAME_ANCESTORS": wrong})
+
+
+@pytest.mark.parametrize(
     "origin", ["https://a.example.com:8443", "http://localhost:5173", "https://[::1]:1"]
 )
 def test_origins_are_taken_as_they_are(origin):

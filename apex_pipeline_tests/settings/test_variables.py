@@ -42,6 +42,8 @@ WHOLE = REAL | {
     "APEX_PANEL_PORT": "3101",
     "APEX_PANEL_TOKEN": "a-token-that-is-long-enough",
     "APEX_PANEL_CORS": "https://intranet.example",
+    "APEX_PANEL_ROOT_PATH": "/apex",
+    "APEX_PANEL_FRAME_ANCESTORS": "https://studio.example",
     "APEX_ACTOR": "ada@example.com",
     "APEX_AUDIT_KEEP": "7y",
     "APEX_AUDIT_NOTICE": "off",

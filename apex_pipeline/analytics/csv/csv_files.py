@@ -1,25 +1,17 @@
-"""Write CSV files (RFC 4180) from Postgres: streamed, and replaced as a whole.
+"""Write CSV files (RFC 4180) from Postgres, streamed, and count their rows.
 
 Files are UTF-8 without a byte order mark, with CR LF line ends and a header. Memory use is a
 few hundred kilobytes, whatever the number of rows. The same rows give the same bytes, also
 compressed: the gzip header contains neither time nor name.
-
-New files and folders get the mode that the umask allows; a replaced file keeps its mode.
 """
 
 import csv
-import errno
-import fcntl
 import hashlib
-import os
-import secrets
-import stat
+import io
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 import psycopg
@@ -36,9 +28,6 @@ _BLOCK_BYTES = 256 * 1024
 _GZIP = 16 + zlib.MAX_WBITS
 # Of rows full of random ids, 6 % larger than zlib's own choice, in half the time.
 _LEVEL = 3
-_PART = ".apex-part"
-EPOCH = datetime.fromtimestamp(0, UTC)
-"""Modification times of files count from here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,8 +150,12 @@ class _File:
             self.size += len(data)
 
 
-def count_rows(path: Path) -> int:
+def count_rows(file: BinaryIO, place: str) -> int:
     """Read an uncompressed file back and count its rows, without the header.
+
+    Args:
+        file: The file; it is read to its end.
+        place: Its name, for the message.
 
     Raises:
         ApexError: It cannot be read, or is not CSV.
@@ -170,131 +163,9 @@ def count_rows(path: Path) -> int:
     # Python's default is 128 KB; a text in Postgres may be a gigabyte long.
     csv.field_size_limit(2**31 - 1)
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            return sum(1 for _ in csv.reader(file, strict=True)) - 1
+        text = io.TextIOWrapper(file, newline="", encoding="utf-8")
+        rows = sum(1 for _ in csv.reader(text, strict=True)) - 1
+        text.detach()
     except (OSError, csv.Error, UnicodeDecodeError) as error:
-        raise ApexError(f"{path} cannot be read back: {error}.") from error
-
-
-@contextmanager
-def replacing(path: Path, *, modified: datetime | None = None) -> Iterator[BinaryIO]:
-    """Open a file that replaces *path* if the block succeeds.
-
-    Until then *path* is unchanged. A killed process leaves a hidden part file behind,
-    which the next write into that folder removes.
-
-    Args:
-        path: The file to replace; its folder must exist.
-        modified: Its modification time; None for now.
-
-    Raises:
-        ApexError: The file system refuses, with the remedy.
-    """
-    with explained(path):
-        _remove_abandoned(path.parent)
-        part, name = _open_part(path.parent)
-        try:
-            _keep_mode(path, part.fileno())
-            yield part
-            part.flush()
-            if modified is not None:
-                instant = (modified - EPOCH) // timedelta(microseconds=1) * 1000
-                os.utime(part.fileno(), ns=(instant, instant))
-            os.fsync(part.fileno())
-            name.replace(path)
-        except BaseException:
-            with suppress(OSError):
-                name.unlink()
-            raise
-        finally:
-            # Closing would try again to write the rest.
-            with suppress(OSError):
-                part.close()
-        _sync_folder(path.parent)
-
-
-def _keep_mode(path: Path, part: int) -> None:
-    """Keep the mode of the replaced file."""
-    with suppress(FileNotFoundError):
-        os.fchmod(part, stat.S_IMODE(path.stat().st_mode))
-
-
-def make_folder(path: Path) -> None:
-    """Create a folder; new parent folders are readable by this user only.
-
-    Raises:
-        ApexError: The file system refuses, with the remedy.
-    """
-    with explained(path):
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.mkdir(exist_ok=True)
-
-
-@contextmanager
-def explained(place: Path | str) -> Iterator[None]:
-    """Translate errors of the file system.
-
-    Raises:
-        ApexError: Has the cause and the remedy.
-        BrokenPipeError: The reader closed the pipe, which is not an error.
-    """
-    try:
-        yield
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise ApexError(
-            f"{place} cannot be written: {error.strerror or error}. "
-            f"{_REMEDIES.get(error.errno or 0, _LOOK)}"
-        ) from error
-
-
-_LOOK = "Check the folder, or choose another one."
-_ROOM = "Make room there, or name a folder on another disk."
-_RIGHTS = "Let this user write there, or name another folder."
-_REMEDIES = {
-    errno.ENOSPC: _ROOM,
-    errno.EDQUOT: _ROOM,
-    errno.EFBIG: _ROOM,
-    errno.EACCES: _RIGHTS,
-    errno.EPERM: _RIGHTS,
-    errno.EROFS: _RIGHTS,
-    errno.ENOENT: "Its folder is not there; make it, or name another one.",
-}
-
-
-def _open_part(folder: Path) -> tuple[BinaryIO, Path]:
-    """Create a file that stays locked while its writer lives."""
-    while True:
-        name = folder / f".{secrets.token_hex(8)}{_PART}"
-        # O_EXCL does not follow a planted link.
-        number = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
-        file = os.fdopen(number, "wb")
-        fcntl.flock(file, fcntl.LOCK_EX)
-        if os.fstat(number).st_nlink:
-            return file, name
-        # Another process removed it as abandoned before it was locked.
-        file.close()
-
-
-def _remove_abandoned(folder: Path) -> None:
-    for name in folder.glob(f".*{_PART}"):
-        # Leave files that are locked, gone by now, or another user's.
-        with suppress(OSError), _opened(name, os.O_RDWR) as number:
-            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            name.unlink()
-
-
-def _sync_folder(folder: Path) -> None:
-    # The file is replaced; some network file systems cannot sync a folder.
-    with suppress(OSError), _opened(folder, os.O_RDONLY) as number:
-        os.fsync(number)
-
-
-@contextmanager
-def _opened(path: Path, flags: int) -> Iterator[int]:
-    number = os.open(path, flags)
-    try:
-        yield number
-    finally:
-        os.close(number)
+        raise ApexError(f"{place} cannot be read back: {error}.") from error
+    return rows

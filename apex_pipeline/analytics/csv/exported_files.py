@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from datetime import date
-from pathlib import Path
 
 from apex_pipeline.analytics.csv.csv_files import Written
 from apex_pipeline.analytics.csv.queries import Dataset
@@ -15,13 +14,16 @@ class ExportedFile:
     Attributes:
         label: The day, or the first day of the week; None for a current view, or a
             month.
+        name: The file within the store of exports.
+        place: Path or URL of the file.
         rows_in_table: Rows in the database.
         rows_read_back: Rows that a reader finds in the file.
     """
 
     dataset: Dataset
     label: date | None
-    path: Path
+    name: str
+    place: str
     written: Written
     rows_in_table: int
     rows_read_back: int

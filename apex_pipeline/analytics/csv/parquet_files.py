@@ -7,10 +7,9 @@ Parquet file is taken for a formula.
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -18,11 +17,9 @@ from psycopg import sql
 
 from apex_pipeline.analytics.csv.csv_files import (
     Written,
-    explained,
-    make_folder,
-    replacing,
     snapshot,
 )
+from apex_pipeline.analytics.csv.export_stores import Store
 from apex_pipeline.analytics.csv.queries import (
     Selection,
     months_statement,
@@ -33,15 +30,34 @@ from apex_pipeline.errors import ConfigError
 from apex_pipeline.postgres.database import Database
 
 _BATCH_ROWS = 10_000
+_BLOCK_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Month:
+    """A written file of one month.
+
+    Attributes:
+        name: The file within its store.
+        place: Path or URL of the file.
+    """
+
+    name: str
+    place: str
+    rows: int
+    size: int
 
 
 def export_months(
-    database: Database, selection: Selection, folder: Path
-) -> list[tuple[Path, int]]:
+    database: Database, selection: Selection, store: Store, folder: str = ""
+) -> list[Month]:
     """Write a file for each month with rows; each is replaced as a whole.
 
-    Returns:
-        The files, and how many rows each has.
+    Args:
+        database: Where the rows are.
+        selection: Which rows.
+        store: Where the files go.
+        folder: Begins their names, with a slash at its end.
 
     Raises:
         ApexError: The file system refuses.
@@ -50,28 +66,29 @@ def export_months(
     """
     _arrow()
     with snapshot(database) as connection:
-        make_folder(folder)
         written = []
         for month in _months(connection, selection):
-            path = folder / f"{selection.dataset.name}-{month.first:%Y-%m}.parquet"
-            whole, _ = write_month(connection, month, path)
-            written.append((path, whole.rows))
+            name = f"{folder}{selection.dataset.name}-{month.first:%Y-%m}.parquet"
+            whole, _ = write_month(connection, month, store, name)
+            written.append(Month(name, store.place(name), whole.rows, whole.size))
     return written
 
 
 def write_month(
     connection: psycopg.Connection[Any],
     selection: Selection,
-    path: Path,
-    modified: datetime | None = None,
+    store: Store,
+    name: str,
+    computed_at: datetime | None = None,
 ) -> tuple[Written, int]:
     """Write the selection into one file, which is replaced as a whole.
 
     Args:
         connection: A snapshot of the database.
         selection: The rows.
-        path: Its folder must exist.
-        modified: Its modification time; None for now.
+        store: Where the file goes.
+        name: The file within the store.
+        computed_at: When the rows were computed; None for now.
 
     Returns:
         What was written, and how many rows a reader finds in it.
@@ -94,18 +111,21 @@ def write_month(
     )
     count = 0
     with (
-        replacing(path, modified=modified) as file,
+        store.replacing(name, computed_at) as file,
         pq.ParquetWriter(file, schema) as to,
     ):
         for rows in _batches(connection, selection, columns):
             values = [_column(c, v) for c, v in zip(columns, rows, strict=True)]
             to.write_table(pa.table(values, schema=schema))
             count += len(values[0])
-    with explained(path), path.open("rb") as file:
+    with store.reading(name) as file:
         found = pq.ParquetFile(file).metadata.num_rows
         file.seek(0)
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return Written(count, path.stat().st_size, digest), found
+        digest, size = hashlib.sha256(), 0
+        while block := file.read(_BLOCK_BYTES):
+            digest.update(block)
+            size += len(block)
+        return Written(count, size, digest.hexdigest()), found
 
 
 def _arrow() -> tuple[Any, Any]:

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -75,11 +74,11 @@ def names_digest(connection: psycopg.Connection[Any]) -> str:
     return str(row[0]) if row else ""
 
 
-def described_names(path: Path) -> str | None:
+def described_names(description: bytes | None) -> str | None:
     """The digest that a description holds; None where there is none to read."""
     try:
-        found = json.loads(path.read_bytes())["campaign_names"]
-    except (OSError, ValueError, KeyError, TypeError):
+        found = json.loads(description or b"")["campaign_names"]
+    except (ValueError, KeyError, TypeError):
         return None
     return str(found)
 

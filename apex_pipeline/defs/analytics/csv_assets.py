@@ -1,18 +1,18 @@
 """The asset of the nightly CSV files, and the job that exports any range on request."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
 from apex_pipeline.analytics.csv.export_audit import exporting
-from apex_pipeline.analytics.csv.export_folder import (
-    export_files,
+from apex_pipeline.analytics.csv.export_folder import Exported, export_files
+from apex_pipeline.analytics.csv.exported_files import ExportedFile
+from apex_pipeline.analytics.csv.on_request import (
     export_months_on_request,
     export_on_request,
 )
-from apex_pipeline.analytics.csv.exported_files import ExportedFile
+from apex_pipeline.analytics.csv.parquet_files import Month
 from apex_pipeline.analytics.csv.queries import DAILY_ROWS
 from apex_pipeline.analytics.rollups.history import totals
 from apex_pipeline.analytics.rollups.periods import DAILY, Periods
@@ -50,6 +50,13 @@ FILES_MATCH_ROLLUPS = dg.AssetCheckSpec(
     description="Each file of this run, read back, has as many rows as the "
     "database had when it was written.",
 )
+FILES_OUTLAST_RUNS = dg.AssetCheckSpec(
+    "files_outlast_runs",
+    asset=CSV_KEY,
+    description="The files of earlier runs are still there. They are lost with each run "
+    "where runs are separate containers and `APEX_EXPORT_DIR` names a folder of their own: "
+    "name an object store or a mounted volume.",
+)
 
 # Columns of the daily files. docs/csv.md and the database describe the others.
 _SCHEMA: dg.TableSchema = DAILY_METADATA["dagster/column_schema"]
@@ -80,7 +87,7 @@ _EXAMPLES = 5
     ],
     partitions_def=DAYS,
     backfill_policy=dg.BackfillPolicy.single_run(),
-    check_specs=[FILES_MATCH_ROLLUPS],
+    check_specs=[FILES_MATCH_ROLLUPS, FILES_OUTLAST_RUNS],
     metadata=_METADATA,
     group_name=GROUP,
     pool=ANALYSIS_POOL,
@@ -108,7 +115,8 @@ def campaign_csv_exports(
         )
         with services.open_database() as database:
             with intended(database, event) as ending:
-                files = export_files(database, settings, days)
+                exported = export_files(database, settings, days)
+                files = exported.files
                 ending.counts = {
                     "files": len(files),
                     "rows": sum(file.written.rows for file in files),
@@ -118,8 +126,9 @@ def campaign_csv_exports(
             today = today_in(database, zone)
     except ApexError as error:
         raise dg.Failure(str(error), allow_retries=False) from None
+    outlast = _check_outlast(context, exported)
     _tell(context, files, days, _overview(files) | preview(DAILY, found, today))
-    return dg.MaterializeResult(check_results=[_check(files)])
+    return dg.MaterializeResult(check_results=[_check(files), outlast])
 
 
 def _tell(
@@ -152,7 +161,7 @@ def _tell(
 
 def _facts(file: ExportedFile) -> dict[str, Any]:
     return {
-        "path": dg.MetadataValue.path(file.path),
+        "path": dg.MetadataValue.path(file.place),
         "dagster/partition_row_count": file.written.rows,
         "bytes": file.written.size,
         "sha256": file.written.sha256,
@@ -168,21 +177,11 @@ def _overview(files: Sequence[ExportedFile]) -> dict[str, Any]:
         "last_files": table(
             ("file", "rows", "bytes"),
             [
-                (
-                    _shown_name(file.path),
-                    file.written.rows,
-                    file.written.size,
-                )
+                (file.name, file.written.rows, file.written.size)
                 for file in files[-_PREVIEW_FILES:]
             ],
         ),
     }
-
-
-def _shown_name(path: Path) -> str:
-    """The name within the export folder; the folder's own name would make it too wide."""
-    inner = path.parent.name in {"daily", "weekly", "parquet"}
-    return f"{path.parent.name}/{path.name}" if inner else path.name
 
 
 def _check(files: Sequence[ExportedFile]) -> dg.AssetCheckResult:
@@ -195,11 +194,27 @@ def _check(files: Sequence[ExportedFile]) -> dg.AssetCheckResult:
             "files": len(files),
             "wrong": len(wrong),
             "examples": "; ".join(
-                f"{file.path}: {file.rows_read_back} rows read back, "
+                f"{file.place}: {file.rows_read_back} rows read back, "
                 f"{file.rows_in_table} in the database"
                 for file in wrong[:_EXAMPLES]
             )
             or "none",
+        },
+    )
+
+
+def _check_outlast(
+    context: dg.AssetExecutionContext, exported: Exported
+) -> dg.AssetCheckResult:
+    """An empty folder is right before the first run, and for no other."""
+    earlier = context.instance.get_latest_materialization_event(context.asset_key)
+    return dg.AssetCheckResult(
+        check_name=FILES_OUTLAST_RUNS.name,
+        passed=earlier is None or not exported.was_empty,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={
+            "folder": exported.place,
+            "files_found": "none" if exported.was_empty else "those of earlier runs",
         },
     )
 
@@ -220,11 +235,11 @@ def write_requested_csv(context: dg.OpExecutionContext, services: Services) -> N
                 months = export_months_on_request(database, settings, selection)
                 facts = _months_facts(months)
             else:
-                path, written = export_on_request(
+                place, written = export_on_request(
                     database, settings, selection, compress=form.compress
                 )
                 facts = {
-                    "path": dg.MetadataValue.path(path),
+                    "path": dg.MetadataValue.path(place),
                     "rows": written.rows,
                     "bytes": written.size,
                     "sha256": written.sha256,
@@ -235,12 +250,15 @@ def write_requested_csv(context: dg.OpExecutionContext, services: Services) -> N
     context.add_output_metadata(facts)
 
 
-def _months_facts(months: Sequence[tuple[Path, int]]) -> dict[str, Any]:
-    folder = {"path": dg.MetadataValue.path(months[0][0].parent)} if months else {}
+def _months_facts(months: Sequence[Month]) -> dict[str, Any]:
+    places = [month.place.rpartition("/") for month in months]
+    folder = {"path": dg.MetadataValue.path(places[0][0])} if places else {}
+    rows = [month.rows for month in months]
+    names = [name for *_, name in places]
     return {
         **folder,
-        "rows": sum(rows for _, rows in months),
-        "files": table(("file", "rows"), [(path.name, rows) for path, rows in months]),
+        "rows": sum(rows),
+        "files": table(("file", "rows"), list(zip(names, rows, strict=True))),
     }
 
 

@@ -61,7 +61,8 @@ def _write(
     from apex_pipeline.report.composing import ReportOptions, compose  # noqa: PLC0415
     from apex_pipeline.report.report_files import (  # noqa: PLC0415
         FOLDER as REPORTS,
-        default_path,
+        default_name,
+        default_store,
         write,
     )
     from apex_pipeline.report.report_subject import Readers  # noqa: PLC0415
@@ -77,13 +78,17 @@ def _write(
     results = (
         file_within(folder, form.junit_xml, _ELSEWHERE) if form.junit_xml else None
     )
+    # In an object store, too, the name leads nowhere else.
+    reports = folder / REPORTS
+    named = file_within(reports, form.output, _ELSEWHERE) if form.output else None
+    store = default_store(os.environ)
     report = compose(os.environ, readers, ReportOptions(results, form.screenshots))
-    path = (
-        file_within(folder / REPORTS, form.output, _ELSEWHERE)
-        if form.output
-        else default_path(report, folder, html=form.html)
+    name = (
+        named.relative_to(reports.resolve()).as_posix()
+        if named
+        else default_name(report, html=form.html)
     )
-    return report, write(report, path, html=form.html)
+    return report, write(report, store, name, html=form.html)
 
 
 def _metadata(
@@ -93,7 +98,7 @@ def _metadata(
     from apex_pipeline.report.markdown import to_short_markdown  # noqa: PLC0415
 
     return {
-        "path": dg.MetadataValue.path(written.path),
+        "path": dg.MetadataValue.path(written.place),
         **{each.name.lower(): report.count(each) for each in State},
         "report": dg.MetadataValue.md(to_short_markdown(report, _MOST_MARKDOWN)),
     }

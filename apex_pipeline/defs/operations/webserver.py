@@ -101,7 +101,7 @@ def behind_the_gate(
         else Sessions(settings.token, also=own_secret, ended=ended_sessions)
     )
     title = templating.page_title(settings.tenant)
-    form = partial(templating.sign_in_form, title)
+    form = partial(templating.sign_in_form, title, "")
     sign_in = SignIn(sessions, Buckets(SIGN_INS), form)
 
     @asynccontextmanager

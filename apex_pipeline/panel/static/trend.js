@@ -31,10 +31,10 @@ async function read(path) {
 }
 
 async function load() {
-  const days = chart.dataset.days;
+  const { days, root } = chart.dataset;
   const [history, forecast] = await Promise.all([
-    read(`/api/history?days=${days}`),
-    read("/api/forecast"),
+    read(`${root}/api/history?days=${days}`),
+    read(`${root}/api/forecast`),
   ]);
   if (!history || !history.days.length) return;
   data = columns(history.days, forecast ? forecast.days.slice(0, AHEAD[days]) : []);
