@@ -46,14 +46,14 @@ class Ends:
 
 def ours(ends: Ends, rows: list[Row]) -> None:
     """`run_sync`, from Postgres to the mark, until nothing is pending."""
-    from apex_pipeline.dataverse import pacing
+    from apex_pipeline.dataverse import window_budget
     from apex_pipeline.postgres.store import connect
     from apex_pipeline.settings import Credential, DataverseSettings
     from apex_pipeline.sync.run import run_sync
     from apex_pipeline.sync.run_options import SyncOptions
 
     if ends.window_seconds:
-        pacing.WINDOW_SECONDS = ends.window_seconds
+        window_budget.WINDOW_SECONDS = ends.window_seconds
     settings = DataverseSettings(
         ends.client_id,
         ends.secret,

@@ -10,11 +10,11 @@ import pytest
 
 from apex_pipeline.dataverse.pacing import (
     MAX_CONCURRENCY,
-    WINDOW_SECONDS,
     Allowance,
     Facet,
     Pacer,
 )
+from apex_pipeline.dataverse.window_budget import WINDOW_SECONDS
 
 
 @dataclass
