@@ -1,6 +1,5 @@
 """A real Postgres for the tests: one server a session, one database a test."""
 
-import logging
 import os
 import shutil
 import signal
@@ -19,7 +18,6 @@ from psycopg.conninfo import conninfo_to_dict
 from apex_pipeline.local.embedded_postgres import EmbeddedPostgres
 from apex_pipeline.postgres import migrations
 from apex_pipeline.postgres.store import Store, connect
-from apex_pipeline.texts.redaction import OURS
 from apex_pipeline_tests.support.dagster_storage import (
     dagster_database,
     dagster_storage,
@@ -33,6 +31,7 @@ from apex_pipeline_tests.support.other_servers import (
     pooled,
     through,
 )
+from apex_pipeline_tests.support.process_state import unchanged_process
 from apex_pipeline_tests.support.receivers import authority
 
 __all__ = [
@@ -95,19 +94,10 @@ def pytest_terminal_summary(
 
 
 @pytest.fixture(autouse=True)
-def log_level() -> Iterator[None]:
-    """Commands set it for their whole process, which the tests share."""
-    logger = logging.getLogger("apex_pipeline")
-    before = logger.level
-    yield
-    logger.setLevel(before)
-
-
-@pytest.fixture(autouse=True)
-def no_secrets_of_other_tests() -> Iterator[None]:
-    """A process keeps what it has read, and hides it from then on."""
-    yield
-    OURS.forget()
+def same_process() -> Iterator[None]:
+    """Each test finds the process as if no other had run in it."""
+    with unchanged_process():
+        yield
 
 
 @pytest.fixture(scope="session")
