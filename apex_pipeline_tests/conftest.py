@@ -23,6 +23,7 @@ from apex_pipeline_tests.support.dagster_storage import (
     dagster_storage,
 )
 from apex_pipeline_tests.support.emulator_server import emulator, shared_emulator
+from apex_pipeline_tests.support.examples import choose_few
 from apex_pipeline_tests.support.forked_apex import forked_apex
 from apex_pipeline_tests.support.other_servers import (
     POOLER_VARIABLE,
@@ -52,6 +53,9 @@ _SETTINGS = {
     "max_wal_senders": "0",
 }
 _SETTINGS_OF_16 = {"scram_iterations": "1"}
+
+# Before the command line is read, which may choose otherwise.
+choose_few()
 
 _NO_AUTHORITY = Path(__file__).parent / "support" / "no_authority.pem"
 
@@ -88,8 +92,9 @@ def pytest_terminal_summary(
     if "not slow" in config.option.markexpr:
         terminalreporter.write_line(
             "Left out: tests that take long, those that break what the pipeline stands "
-            "on, and those of the image. Run them with: pytest -m 'slow or browser', "
-            "pytest -n 4 --dist loadfile -m chaos, and .ci/containers"
+            "on, those of the image, and most examples of property tests. Run them with: "
+            "pytest -m 'slow or browser', pytest -n 4 --dist loadfile -m chaos, "
+            ".ci/containers, and pytest -m hypothesis --hypothesis-profile thorough"
         )
 
 

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import psycopg
 import pytest
-from hypothesis import HealthCheck, given, settings as examples, strategies as st
+from hypothesis import given, strategies as st
 
 from apex_pipeline.analytics.forecast.cost_forecast import Outcome, train
 from apex_pipeline.analytics.forecast.latest_forecast import outlook
@@ -18,6 +18,7 @@ from apex_pipeline.postgres.database import Database
 from apex_pipeline.settings import load_analysis_settings
 from apex_pipeline_tests.support.cost_series import KINDS, weekly
 from apex_pipeline_tests.support.ends import execute, insert, query
+from apex_pipeline_tests.support.examples import examples
 from apex_pipeline_tests.support.rollup_reference import metric
 
 NOW = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0)
@@ -199,11 +200,7 @@ def test_a_series_of_any_kind_is_forecast_and_kept(
         assert found.note == "No day's cost is known yet."
 
 
-@examples(
-    max_examples=25,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+@examples(10)
 @given(st.lists(st.none() | st.floats(0, 1e12) | st.floats(), max_size=70))
 def test_whatever_the_days_hold_a_forecast_meets_the_tables_conditions(
     database, database_url, costs

@@ -14,13 +14,7 @@ from decimal import Decimal
 import pandas as pd
 import psycopg
 import pytest
-from hypothesis import (
-    HealthCheck,
-    example,
-    given,
-    settings as examples,
-    strategies as st,
-)
+from hypothesis import example, given, strategies as st
 
 from apex_pipeline.analytics.csv.csv_files import count_rows, snapshot, write_csv
 from apex_pipeline.analytics.csv.local_files import make_folder, replacing
@@ -38,6 +32,7 @@ from apex_pipeline_tests.support.ends import (
     insert_many,
     query,
 )
+from apex_pipeline_tests.support.examples import examples
 
 SETTINGS = load_analysis_settings({})
 DAY = date(2026, 11, 25)
@@ -100,11 +95,7 @@ INSTANT = st.datetimes(
 )
 
 
-@examples(
-    max_examples=150,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+@examples(40)
 @given(
     made=st.lists(
         st.fixed_dictionaries(

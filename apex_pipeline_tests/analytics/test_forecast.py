@@ -3,7 +3,7 @@
 from datetime import date, timedelta
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from apex_pipeline.analytics.forecast import DailySeries, daily_series, forecast
 from apex_pipeline.analytics.forecast.backtest import backtest, score, total
@@ -17,6 +17,7 @@ from apex_pipeline.analytics.forecast.models import (
 )
 from apex_pipeline.analytics.forecast.training import MODELS
 from apex_pipeline_tests.support.cost_series import KINDS, shifting, weekly
+from apex_pipeline_tests.support.examples import examples
 
 START = date(2026, 1, 5)
 
@@ -266,7 +267,7 @@ def test_the_interval_of_a_sum_is_not_the_sum_of_the_days_intervals():
     assert month.high - month.low < 0.5 * summed
 
 
-@settings(max_examples=150, deadline=None)
+@examples(40)
 @given(st.lists(amounts, max_size=130))
 def test_any_series_gives_a_forecast_that_is_finite_ordered_and_never_negative(values):
     found = of(values)

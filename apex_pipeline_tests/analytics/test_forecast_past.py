@@ -3,7 +3,7 @@
 from datetime import date, timedelta
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from apex_pipeline.analytics.forecast import DailySeries, daily_series, forecast
 from apex_pipeline.analytics.forecast.intervals import poisson
@@ -16,6 +16,7 @@ from apex_pipeline_tests.support.cost_series import (
     intermittent,
     weekly,
 )
+from apex_pipeline_tests.support.examples import examples
 
 START = date(2026, 1, 5)
 USUAL = [60 * WEEK[n % 7] for n in range(400)]
@@ -229,7 +230,7 @@ amounts = st.one_of(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@examples(30)
 @given(
     st.lists(st.tuples(amounts, st.integers(1, 40)), max_size=12).map(
         lambda runs: [value for value, count in runs for _ in range(count)]

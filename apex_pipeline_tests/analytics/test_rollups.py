@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 import psycopg
 import pytest
-from hypothesis import HealthCheck, given, settings as examples, strategies as st
+from hypothesis import given, strategies as st
 
 from apex_pipeline.analytics.rollups.columns import (
     CAMPAIGN,
@@ -31,6 +31,7 @@ from apex_pipeline.errors import ConfigError, NoProgressError
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.settings import load_analysis_settings
 from apex_pipeline_tests.support.ends import execute, insert, query
+from apex_pipeline_tests.support.examples import examples
 from apex_pipeline_tests.support.rollup_reference import (
     changes,
     metric,
@@ -161,11 +162,7 @@ RAW = st.builds(
 )
 
 
-@examples(
-    max_examples=40,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+@examples(12)
 @given(
     rows=st.lists(RAW, max_size=12),
     zone=st.sampled_from(ZONES),

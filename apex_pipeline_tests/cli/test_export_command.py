@@ -12,6 +12,7 @@ import pytest
 from apex_pipeline_tests.cli.test_cli import APEX, INHERITED
 from apex_pipeline_tests.support.csv_reading import rows
 from apex_pipeline_tests.support.ends import insert_many, query
+from apex_pipeline_tests.support.waiting import SECONDS
 
 BIG = 60_000
 
@@ -33,13 +34,16 @@ def start(database_url, tmp_path):
 
 
 @pytest.fixture
-def apex(start):
+def apex(database_url, tmp_path, forked_apex):
     """Run it to its end: exit code, output, what it said."""
 
-    def run(*arguments, **options):
-        with start(*arguments, **options) as process:
-            out, err = process.communicate(timeout=120)
-        return process.returncode, out, err.decode()
+    def run(*arguments):
+        ended = forked_apex.run_bytes(
+            ["export", *arguments],
+            env=INHERITED | {"DATABASE_URL": database_url},
+            cwd=tmp_path,
+        )
+        return ended.returncode, ended.stdout, ended.stderr.decode()
 
     return run
 
@@ -103,11 +107,13 @@ def small_disk():
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 
 
-def test_a_disk_without_room_leaves_the_file_as_it_was(apex, database_url, tmp_path):
+def test_a_disk_without_room_leaves_the_file_as_it_was(start, database_url, tmp_path):
     insert_many(database_url, 5000)
     (tmp_path / "raw.csv").write_text("what was there")
-    code, out, err = apex("raw", "-o", "raw.csv", preexec_fn=small_disk)
-    assert (code, out) == (1, b"")
+    with start("raw", "-o", "raw.csv", preexec_fn=small_disk) as process:
+        out, told = process.communicate(timeout=SECONDS)
+    assert (process.returncode, out) == (1, b"")
+    err = told.decode()
     assert err.count("\n") == 1
     assert "raw.csv cannot be written: File too large. Make room there" in err
     assert (tmp_path / "raw.csv").read_text() == "what was there"
@@ -135,11 +141,14 @@ def test_a_mistake_ends_in_one_message(apex, arguments, code, text):
     assert "Traceback" not in ended[2]
 
 
-def test_output_that_cannot_be_written_ends_in_one_message(apex, database_url):
+def test_output_that_cannot_be_written_ends_in_one_message(start, database_url):
     insert_many(database_url, 5000)
-    with open("/dev/full", "wb") as full:  # noqa: PTH123  a device
-        code, _, err = apex("raw", stdout=full)
-    assert code == 1
+    with (
+        open("/dev/full", "wb") as full,  # noqa: PTH123  a device
+        start("raw", stdout=full) as process,
+    ):
+        err = process.stderr.read().decode()
+    assert process.returncode == 1
     assert err.startswith("apex: Standard output cannot be written: No space left")
     assert err.count("\n") == 1
 

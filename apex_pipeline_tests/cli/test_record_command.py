@@ -25,18 +25,15 @@ OPTIONS = [
 
 
 @pytest.fixture
-def record(database_url, tmp_path):
+def record(database_url, tmp_path, forked_apex):
     """Runs the command; what is piped into it is text."""
 
     def run(*arguments, piped="", **changes):
-        return subprocess.run(
-            [APEX, "record", *arguments],
+        return forked_apex.run_bytes(
+            ["record", *arguments],
             env=INHERITED | {"DATABASE_URL": database_url} | changes,
-            input=piped if isinstance(piped, bytes) else piped.encode(),
             cwd=tmp_path,
-            capture_output=True,
-            timeout=120,
-            check=False,
+            piped=piped if isinstance(piped, bytes) else piped.encode(),
         )
 
     return run

@@ -6,7 +6,7 @@ import json
 import logging
 
 import pytest
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from apex_pipeline.dataverse.sender import RetryPolicy
 from apex_pipeline.errors import ApexError
@@ -15,6 +15,7 @@ from apex_pipeline.postgres import stored_pacing
 from apex_pipeline.sync.run import run_sync
 from apex_pipeline.sync.run_options import StreamOptions, SyncOptions
 from apex_pipeline_tests.support.ends import execute, insert_many, marked, query
+from apex_pipeline_tests.support.examples import examples
 from apex_pipeline_tests.support.hostile import SECRET, TOKEN, Asked, answer, serving
 
 IMPATIENT = SyncOptions(
@@ -134,11 +135,7 @@ def answers(draw):
 
 
 @given(told=st.lists(answers(), min_size=1, max_size=4))
-@settings(
-    max_examples=40,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+@examples(12)
 def test_rubbish_ends_in_a_report_and_marks_nothing(sync, database_url, told):
     def says(_: Asked) -> bytes:
         said: bytes = told.pop(0) if len(told) > 1 else told[0]
@@ -152,11 +149,7 @@ def test_rubbish_ends_in_a_report_and_marks_nothing(sync, database_url, told):
 
 
 @given(body=BODIES, kind=TYPES)
-@settings(
-    max_examples=30,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+@examples(10)
 def test_a_batch_answered_with_rubbish_marks_only_what_it_acknowledges(
     sync, database_url, body, kind
 ):
@@ -186,11 +179,7 @@ PAGES = st.fixed_dictionaries(
 
 
 @given(document=JSON | PAGES)
-@settings(
-    max_examples=40,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+@examples(12)
 def test_records_of_wrong_types_are_no_reason_to_crash(sync, document):
     """The check of the table before the first delivery reads the answers of the service."""
     report = sync(

@@ -4,7 +4,7 @@ import json
 from decimal import Decimal
 
 import pytest
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from apex_pipeline.emulator import decimals, guids
 from apex_pipeline_tests.support.emulator_server import (
@@ -125,7 +125,6 @@ def test_application_required_is_not_enforced(emulator, api):
     assert stored(emulator, "apex_phase") is None
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(
     st.lists(
         st.decimals(-(10**11), 10**11, places=5).map(lambda number: number + 0),

@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx
 import pytest
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from apex_pipeline_tests.support.emulator_server import (
     SET,
@@ -15,6 +15,7 @@ from apex_pipeline_tests.support.emulator_server import (
     emulator,
     shared_emulator,
 )
+from apex_pipeline_tests.support.examples import examples
 
 __all__ = ["api", "emulator", "shared_emulator"]
 
@@ -77,11 +78,7 @@ values = st.recursive(
     max_leaves=12,
 )
 objects = st.dictionaries(st.sampled_from(PROPERTIES), values, max_size=8)
-fuzzing = settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-    deadline=None,
-    max_examples=60,
-)
+fuzzing = examples(20)
 
 
 def check(answer: httpx.Response) -> None:

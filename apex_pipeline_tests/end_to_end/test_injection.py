@@ -2,7 +2,7 @@
 
 import psycopg
 import pytest
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from apex_pipeline.metrics import TABLE
 from apex_pipeline.sync.run import run_sync
@@ -15,6 +15,7 @@ from apex_pipeline_tests.support.ends import (
     insert,
     query,
 )
+from apex_pipeline_tests.support.examples import examples
 
 __all__ = ["apex", "variables"]
 
@@ -54,11 +55,7 @@ def text_columns(database_url):
 
 
 @given(rows=st.lists(st.tuples(TEXT, TEXT, TEXT), min_size=20, max_size=60))
-@settings(
-    max_examples=15,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+@examples(10)
 def test_any_text_arrives_as_it_is_or_is_put_aside_with_a_reason(
     store, emulator, database_url, text_columns, tmp_path, rows
 ):

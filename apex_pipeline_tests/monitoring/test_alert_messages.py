@@ -8,12 +8,13 @@ from email import policy
 from html.parser import HTMLParser
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings, strategies as st
+from hypothesis import example, given, strategies as st
 
 from apex_pipeline.monitoring.alerts.mail import message
 from apex_pipeline.monitoring.alerts.notice import Notice, NoticeKind, Severity, link_of
 from apex_pipeline.monitoring.alerts.teams import MOST_BYTES, card, payload
 from apex_pipeline_tests.support.card_schema import faults
+from apex_pipeline_tests.support.examples import examples
 
 AT = datetime(2026, 11, 25, 10, 30, 0, tzinfo=UTC)
 TO = ("ops@example.com", "data@example.com")
@@ -198,9 +199,7 @@ NOTICES = st.builds(
     link=st.none() | TEXTS | TEXTS.map(lambda text: f"https://h/{text}"),
     at=st.just(AT),
 )
-ANY = settings(
-    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow]
-)
+ANY = examples(30)
 HEADERS = [
     *("Subject", "From", "To", "Date", "Message-ID", "X-Apex-Notice"),
     *("Auto-Submitted", "X-Auto-Response-Suppress", "MIME-Version", "Content-Type"),

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from apex_pipeline.monitoring.doctor.check_results import Check, State
 from apex_pipeline.monitoring.doctor.dataverse_access import Access, Environment
@@ -26,6 +26,7 @@ from apex_pipeline_tests.support.empty_environment import (
 )
 from apex_pipeline_tests.support.emulator_server import campaign_metric, web_api
 from apex_pipeline_tests.support.ends import emulator_settings
+from apex_pipeline_tests.support.examples import examples
 from apex_pipeline_tests.support.hostile import answer, serving
 
 __all__ = ["empty_emulator"]
@@ -139,11 +140,7 @@ def saying(documents, *, instead):
 
 
 @given(data=st.data())
-@settings(
-    max_examples=25,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+@examples(10)
 def test_an_answer_with_one_odd_place_is_never_a_fault_of_ours(
     documents, hostile, tmp_path, data
 ):

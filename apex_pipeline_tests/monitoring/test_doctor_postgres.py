@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 import psycopg
 import pytest
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import given, strategies as st
 from psycopg import sql
 
 from apex_pipeline.monitoring.doctor.check_results import State
@@ -13,6 +13,7 @@ from apex_pipeline.monitoring.doctor.database_checks import database_checks
 from apex_pipeline.monitoring.doctor.runner import examine
 from apex_pipeline.monitoring.doctor.surroundings import Surroundings
 from apex_pipeline_tests.support.ends import campaign_row, execute, insert
+from apex_pipeline_tests.support.examples import examples
 from apex_pipeline_tests.support.odd_postgres import (
     TYPES,
     comes_twice,
@@ -102,11 +103,7 @@ def spared(url, asked, odd):
     return asked.keys() - hit
 
 
-FEW = settings(
-    max_examples=8,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+FEW = examples(5)
 
 
 def one_of(asked, data):

@@ -26,6 +26,7 @@ from apex_pipeline.monitoring.alerts.notice import (
 )
 from apex_pipeline.monitoring.rules.catalogue import RULES
 from apex_pipeline.texts.durations import words
+from apex_pipeline_tests.support.examples import examples
 
 START = datetime(2026, 11, 25, 12, tzinfo=UTC)
 OPENED, REMINDED, RESOLVED = (
@@ -382,4 +383,4 @@ class Story(RuleBasedStateMachine):
 
 
 TestStory = Story.TestCase
-TestStory.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+TestStory.settings = settings(examples(60), stateful_step_count=30)

@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from apex_pipeline.errors import ConfigError, SystemicRejectionError
 from apex_pipeline.metrics import TABLE, Rejection
@@ -299,7 +299,6 @@ def test_runs_that_do_not_start_are_told_if_it_lasts():
     assert [each.kind for each in world.notices][1:] == ["resolved", "opened"]
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_each_event_is_handled_once_however_late_it_becomes_visible(data):
     """Visible within the overlap, in any order; looked for at any times."""

@@ -5,7 +5,7 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import given, strategies as st
 from psycopg import sql
 
 from apex_pipeline.metrics import CampaignMetric, Rejection, read_metric
@@ -16,6 +16,7 @@ from apex_pipeline.postgres.store import Store, connect
 from apex_pipeline.quarantine import decisions
 from apex_pipeline.quarantine.decisions import Selection
 from apex_pipeline_tests.support.ends import campaign_row, insert, mark
+from apex_pipeline_tests.support.examples import examples
 from apex_pipeline_tests.support.waiting import wait_until
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -127,11 +128,7 @@ def test_a_number_that_is_none_is_read(store, database_url):
 
 
 # Each example empties the table itself.
-@settings(
-    max_examples=25,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+@examples(15)
 @given(
     microseconds=st.lists(st.sampled_from([0, 1, 2, 10**6]) | st.integers(0, 10**15)),
     limit=st.integers(1, 7),

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from uuid import UUID
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from apex_pipeline.analytics.rollups import columns as rollup_columns
 from apex_pipeline.metrics import COLUMNS
@@ -14,6 +14,7 @@ from apex_pipeline.powerbi.model_checks import model_problems
 from apex_pipeline.powerbi.model_files import read_model
 from apex_pipeline.powerbi.pages import PAGES
 from apex_pipeline.powerbi.tmdl import quoted, tmdl_files
+from apex_pipeline_tests.support.examples import examples
 
 FILES = tmdl_files(MODEL)
 METRICS = "tables/Campaign Metrics.tmdl"
@@ -246,7 +247,7 @@ def test_a_mistake_is_found(name):
     assert problems(FILES | {path: text.replace(old, new, 1)})
 
 
-@settings(max_examples=150, deadline=None)
+@examples(60)
 @given(
     path=st.sampled_from([METRICS, DATE, "expressions.tmdl", "relationships.tmdl"]),
     at=st.integers(0, 10_000),

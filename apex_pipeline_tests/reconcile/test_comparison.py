@@ -4,7 +4,7 @@ import json
 from decimal import Decimal
 
 import pytest
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from apex_pipeline.metrics import COLUMNS, read_metric
 from apex_pipeline.reconcile.value_comparison import created_second, differing_columns
@@ -34,7 +34,6 @@ def test_a_record_as_it_was_sent_differs_in_nothing():
     assert differing_columns(ROW, RECORD) == ()
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(record=st.dictionaries(st.sampled_from(NAMES), HOSTILE))
 def test_whatever_a_record_says_it_is_compared(record):
     wrong = differing_columns(ROW, RECORD | record)

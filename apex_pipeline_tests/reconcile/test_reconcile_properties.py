@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from uuid import uuid4
 
 import pytest
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from apex_pipeline.dataverse.sender import RetryPolicy
 from apex_pipeline.defs.reconcile.reconciliation import findings_table
@@ -31,6 +31,7 @@ from apex_pipeline_tests.support.ends import (
     insert_many,
     query,
 )
+from apex_pipeline_tests.support.examples import examples
 from apex_pipeline_tests.support.hostile import TOKEN, answer
 from apex_pipeline_tests.support.reconciling import (
     api,
@@ -53,11 +54,7 @@ __all__ = [
     "text_columns",
 ]
 
-UNHURRIED = settings(
-    max_examples=8,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+UNHURRIED = examples(6)
 
 EXACT = [
     ("cost_usd", "apex_costusd", 2),
@@ -241,11 +238,7 @@ PAGES = st.fixed_dictionaries(
 
 
 @given(document=PAGES | JSON)
-@settings(
-    max_examples=25,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+@examples(12)
 def test_rubbish_ends_in_a_report(against, document):
     ended = against(lambda _: answer(200, JSON_VERSION, json.dumps(document).encode()))
     assert ended.failure is None or isinstance(ended.failure, ApexError)

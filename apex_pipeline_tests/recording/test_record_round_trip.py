@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from apex_pipeline.errors import InvalidRecordError
 from apex_pipeline.metrics import COLUMNS
@@ -22,6 +22,7 @@ from apex_pipeline_tests.support.ends import (
     execute,
     query,
 )
+from apex_pipeline_tests.support.examples import examples
 
 __all__ = ["text_columns"]
 
@@ -116,11 +117,7 @@ def wrong_names(case: dict[str, Case]) -> set[str]:
 
 
 @given(written=st.lists(RECORDS, min_size=10, max_size=40))
-@settings(
-    max_examples=8,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+@examples(6)
 def test_a_record_is_told_all_that_is_wrong_or_arrives_as_it_is(
     store, emulator, database_url, text_columns, tmp_path, written
 ):

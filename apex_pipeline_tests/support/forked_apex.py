@@ -5,6 +5,7 @@ what runs is a process with its own environment, folder and output. Tests that s
 signals to a command, or measure it, start the program itself.
 """
 
+import gc
 import json
 import os
 import signal
@@ -14,7 +15,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
@@ -24,6 +26,8 @@ import pytest
 _LOADED = (
     *("dagster", "dagster_postgres", "sqlalchemy.dialects.postgresql.psycopg"),
     *("alembic.command", "psycopg", "httpx", "msal", "grpc", "rich.console", "yaml"),
+    *("cryptography.x509", "dagster._cli", "dateutil.parser", "jinja2", "psycopg2"),
+    *("prometheus_client", "starlette.applications", "uvicorn", "yoyo"),
 )
 _PIECE = 1 << 16
 
@@ -36,7 +40,7 @@ class ForkedApex:
 
     def run(
         self,
-        arguments: tuple[str, ...],
+        arguments: Sequence[object],
         *,
         env: Mapping[str, str],
         cwd: Path,
@@ -46,23 +50,44 @@ class ForkedApex:
 
         One that takes longer is killed.
         """
-        asked = json.dumps([list(map(str, arguments)), dict(env), str(cwd)])
+        done = self.run_bytes(arguments, env=env, cwd=cwd, timeout=timeout)
+        out, err = done.stdout.decode(), done.stderr.decode()
+        return subprocess.CompletedProcess(done.args, done.returncode, out, err)
+
+    def run_bytes(
+        self,
+        arguments: Sequence[object],
+        *,
+        env: Mapping[str, str],
+        cwd: Path,
+        piped: bytes = b"",
+        timeout: float = 120,
+    ) -> subprocess.CompletedProcess[bytes]:
+        """The same for a command that reads or writes bytes."""
+        command = [str(each) for each in arguments]
+        asked = json.dumps([command, dict(env), str(cwd)])
+        theirs, ours = os.pipe()
         with (
-            Path(os.devnull).open("rb") as nothing,
             tempfile.TemporaryFile() as out,
             tempfile.TemporaryFile() as err,
+            open(ours, "wb", buffering=0) as pipe,  # noqa: PTH123  a descriptor
         ):
-            files = [each.fileno() for each in (nothing, out, err)]
+            files = [theirs, out.fileno(), err.fileno()]
             socket.send_fds(self._control, [f"{asked}\n".encode()], files)
+            os.close(theirs)
             pid = int(_line(self._control))
             killer = threading.Timer(timeout, os.kill, (pid, signal.SIGKILL))
             killer.start()
+            # It need not read what is piped to it.
+            with suppress(BrokenPipeError):
+                pipe.write(piped)
+            pipe.close()
             code = int(_line(self._control))
             killer.cancel()
             for each in (out, err):
                 each.seek(0)
             return subprocess.CompletedProcess(
-                ["apex", *arguments], code, out.read().decode(), err.read().decode()
+                ["apex", *command], code, out.read(), err.read()
             )
 
 
@@ -85,6 +110,8 @@ def forked_apex() -> Iterator[ForkedApex]:
 def _serve(control: socket.socket) -> None:
     for name in _LOADED:
         import_module(name)
+    # No child looks for garbage among them.
+    gc.freeze()
     while True:
         asked, files, _, _ = socket.recv_fds(control, _PIECE, 3)
         if not asked:

@@ -9,7 +9,6 @@ marked. Threads decide who comes first, so a story that fails tells what happene
 import asyncio
 import gc
 import json
-import os
 import random
 import threading
 from contextlib import contextmanager
@@ -27,9 +26,7 @@ from apex_pipeline.sync.delivery_outcome import Delivery
 from apex_pipeline.sync.row_sources import PendingSource, SliceSource
 from apex_pipeline.sync.run_options import StreamOptions
 from apex_pipeline.sync.stream import Stream
-
-EXAMPLES = int(os.environ.get("APEX_WRITER_EXAMPLES", "25"))
-"""Stories told; five a second on a quiet machine."""
+from apex_pipeline_tests.support.examples import examples
 
 RESOURCE = "https://org.crm.dynamics.com"
 
@@ -208,8 +205,7 @@ def test_the_record_of_a_marked_row_is_the_row_as_it_was_marked(
     stories = 0
 
     @settings(
-        deadline=None,
-        max_examples=EXAMPLES,
+        examples(10),
         phases=(Phase.reuse, Phase.generate),
         suppress_health_check=list(HealthCheck),
     )

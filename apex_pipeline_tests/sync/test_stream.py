@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from apex_pipeline.dataverse.gate import Deadline
 from apex_pipeline.dataverse.pacing import MAX_CONCURRENCY
@@ -25,6 +25,7 @@ from apex_pipeline.postgres.row_marks import Marks
 from apex_pipeline.sync.delivery_outcome import Delivery
 from apex_pipeline.sync.run_options import StreamOptions
 from apex_pipeline.sync.stream import Stream
+from apex_pipeline_tests.support.examples import examples
 from apex_pipeline_tests.test_metrics import row
 
 INSTANT = datetime(2026, 11, 1, tzinfo=UTC)
@@ -340,7 +341,7 @@ class Moody:
     st.integers(1, 90),
     st.integers(1, 50),
 )
-@settings(deadline=None, max_examples=60)
+@examples(40)
 def test_marked_is_acknowledged_whatever_happens(seed, rows, page_size, portion):
     source = Source([pending_row(n) for n in range(1, rows + 1)])
     sink = Sink(Moody(seed))
