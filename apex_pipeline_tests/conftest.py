@@ -198,6 +198,16 @@ def empty_database_url(create_database: Callable[[str], str]) -> str:
     return create_database("template1")
 
 
+@pytest.fixture(
+    params=["refuses", pytest.param("does not answer", marks=pytest.mark.slow)]
+)
+def unusable_url(request: pytest.FixtureRequest, postgres: EmbeddedPostgres) -> str:
+    """URL of a database that refuses us, or of one that is waited for, which takes long."""
+    if request.param == "refuses":
+        return postgres.url("none")
+    return "postgresql://u:p@127.0.0.1:1/none"
+
+
 @pytest.fixture(params=["uuid_ids", "text_ids"])
 def adopted_url(request: pytest.FixtureRequest, empty_database_url: str) -> str:
     """URL of a database with a table, and rows, that other people's migration made."""

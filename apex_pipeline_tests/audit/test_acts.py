@@ -152,9 +152,9 @@ def test_a_silence_reaches_the_trail_with_its_reason(apex, database):
 
 
 def test_a_silence_works_while_the_trail_does_not_and_is_told_later(
-    apex, database, database_url, monkeypatch
+    apex, database, database_url, monkeypatch, unusable_url
 ):
-    monkeypatch.setenv("DATABASE_URL", "postgresql://u:p@127.0.0.1:1/none")
+    monkeypatch.setenv("DATABASE_URL", unusable_url)
     apex(alerts, "silence", "ticks-failing", "--for", "2h")
     monkeypatch.setenv("DATABASE_URL", database_url)
     with Journal(database_url) as journal:

@@ -119,10 +119,10 @@ def test_without_configuration_there_is_nothing_to_report(apex):
     assert ended.stdout == ""
 
 
-def test_dead_ends_are_lines_of_the_report(apex, tmp_path):
+def test_dead_ends_are_lines_of_the_report(apex, tmp_path, unusable_url):
     ended = apex(
         *("report", "--no-screenshots", "-o", "report.md"),
-        DATABASE_URL="postgresql://u:p@127.0.0.1:1/gone",
+        DATABASE_URL=unusable_url,
         DATAVERSE_RESOURCE="https://127.0.0.1:1",
     )
     assert (ended.returncode, ended.stderr) == (0, "")

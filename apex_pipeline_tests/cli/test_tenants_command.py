@@ -6,6 +6,7 @@ import os
 import pytest
 
 from apex_pipeline_tests.settings.test_tenants_file import folder, write
+from apex_pipeline_tests.support.ends import environment
 
 __all__ = ["folder"]
 
@@ -65,8 +66,12 @@ def test_status_of_a_tenant_speaks_of_its_own_database(apex, folder):
         assert host in done.stderr
 
 
-def test_a_commands_definitions_are_named_after_the_tenant_it_works_for(apex, folder):
+def test_a_commands_definitions_are_named_after_the_tenant_it_works_for(
+    apex, folder, emulator, database_url
+):
     """They get their names when they are imported, which the variables must precede."""
+    given = environment(emulator, database_url, folder / "state")
+    (folder / "acme.env").write_text("\n".join(map("=".join, given.items())))
     write(folder)
     done = apex("--tenant", "acme", "report", "--output", "report.md")
     assert done.returncode == 0, done.stderr

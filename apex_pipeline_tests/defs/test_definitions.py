@@ -338,9 +338,9 @@ def test_a_tick_with_pending_rows_starts_one_run(
 
 
 def test_a_tick_that_cannot_reach_the_database_starts_a_run_that_will_be_seen(
-    repository, instance, variables, monkeypatch
+    repository, instance, variables, monkeypatch, unusable_url
 ):
-    monkeypatch.setenv("DATABASE_URL", "postgresql://u:p@127.0.0.1:1/gone")
+    monkeypatch.setenv("DATABASE_URL", unusable_url)
     assert len(tick(repository, instance).run_requests) == 1
 
 

@@ -70,8 +70,8 @@ def test_a_report_is_written_below_the_state_folder_alone(
     assert not elsewhere.exists()
 
 
-def test_dead_ends_do_not_fail_it(instance, variables, monkeypatch):
-    monkeypatch.setenv("DATABASE_URL", "postgresql://u:p@127.0.0.1:1/gone")
+def test_dead_ends_do_not_fail_it(instance, variables, monkeypatch, unusable_url):
+    monkeypatch.setenv("DATABASE_URL", unusable_url)
     monkeypatch.setenv("DATAVERSE_RESOURCE", "https://127.0.0.1:1")
     result, told = write(instance, html=False)
     assert result.success
