@@ -85,6 +85,17 @@ def _keep_bytecode() -> None:
         sys.dont_write_bytecode = False
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Give each worker whole files, so that it alone sets up what their tests share.
+
+    By default the workers take tests by turns. The one that is done first takes over
+    the others' last.
+    """
+    if config.option.numprocesses and config.option.dist == "no":
+        config.option.dist = "worksteal"
+
+
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:

@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -24,13 +25,28 @@ def teams() -> Recorder:
     return Recorder("teams")
 
 
-@pytest.fixture
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
-    """A server that a test may stop."""
+@pytest.fixture(scope="module")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
     found = EmbeddedPostgres(tmp_path_factory.mktemp("storage"))
     found.start()
     yield found
     found.stop()
+
+
+@pytest.fixture
+def server(started: EmbeddedPostgres) -> EmbeddedPostgres:
+    """A server that a test may stop."""
+    if not started.alive():
+        started.start()
+    return started
+
+
+@pytest.fixture
+def storage_url(server: EmbeddedPostgres) -> str:
+    """URL of a database of this test's on that server."""
+    name = f"storage_{uuid4().hex}"
+    server.create_database(name)
+    return server.url(name)
 
 
 def watching(
@@ -81,11 +97,13 @@ def test_what_an_earlier_start_left_open_is_over(empty_database_url, teams):
     assert teams.kinds[0] is NoticeKind.OPENED
 
 
-def test_the_death_of_the_storage_itself_is_told_and_so_is_its_return(server, teams):
+def test_the_death_of_the_storage_itself_is_told_and_so_is_its_return(
+    server, storage_url, teams
+):
     email = Recorder("email")
     email.is_dead = True
     with (
-        Journal(server.url("postgres"), wait_seconds=1) as journal,
+        Journal(storage_url, wait_seconds=1) as journal,
         # So long that nothing but what is noted has it look.
         watching(journal, teams, email, interval_seconds=60) as notifier,
     ):
@@ -118,14 +136,15 @@ def test_the_death_of_the_storage_itself_is_told_and_so_is_its_return(server, te
         )
 
 
-def test_a_death_is_told_while_the_journal_answers_and_cannot_be_written(server, teams):
-    url = server.url("postgres")
+def test_a_death_is_told_while_the_journal_answers_and_cannot_be_written(
+    storage_url, teams
+):
     with (
-        Journal(url) as journal,
+        Journal(storage_url) as journal,
         watching(journal, teams, look_seconds=1.0) as notifier,
     ):
         wait_until(lambda: journal.progress("apex up"))
-        with psycopg.connect(url) as holder:
+        with psycopg.connect(storage_url) as holder:
             holder.execute("LOCK TABLE apex_alerts.incident IN EXCLUSIVE MODE")
             notifier.died(DAEMON, "was killed by SIGKILL")
             wait_until(lambda: teams.taken)
@@ -152,11 +171,17 @@ def signal_all(server: EmbeddedPostgres, number: signal.Signals) -> None:
 
 @pytest.mark.parametrize(
     ("fail", "mend"),
-    [(EmbeddedPostgres.stop, EmbeddedPostgres.start), (freeze, thaw)],
+    [
+        (EmbeddedPostgres.stop, EmbeddedPostgres.start),
+        # It takes several time limits.
+        pytest.param(freeze, thaw, marks=pytest.mark.slow),
+    ],
 )
-def test_a_storage_that_does_not_answer_is_told_once(server, teams, fail, mend):
+def test_a_storage_that_does_not_answer_is_told_once(
+    server, storage_url, teams, fail, mend
+):
     with (
-        Journal(server.url("postgres"), wait_seconds=1) as journal,
+        Journal(storage_url, wait_seconds=1) as journal,
         watching(journal, teams, look_seconds=2.0),
     ):
         wait_until(lambda: journal.progress("apex up"))
