@@ -20,6 +20,7 @@ from apex_pipeline_tests.support.cost_series import KINDS, weekly
 from apex_pipeline_tests.support.ends import execute, insert, query
 from apex_pipeline_tests.support.examples import examples
 from apex_pipeline_tests.support.rollup_reference import metric
+from apex_pipeline_tests.support.waiting import SECONDS
 
 NOW = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0)
 TODAY = NOW.date()
@@ -278,7 +279,7 @@ def test_two_trainings_at_once_neither_fail_nor_double(database, database_url):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(SECONDS)
     assert failures == []
     assert query(database_url, "SELECT count(*) FROM cost_forecast") == [(90,)]
 

@@ -33,6 +33,7 @@ from apex_pipeline_tests.support.ends import (
     query,
 )
 from apex_pipeline_tests.support.examples import examples
+from apex_pipeline_tests.support.waiting import SECONDS
 
 SETTINGS = load_analysis_settings({})
 DAY = date(2026, 11, 25)
@@ -332,7 +333,7 @@ def test_ten_times_the_rows_need_no_more_memory(database, database_url, tmp_path
     for count in (10_000, 90_000):
         insert_many(database_url, count)
         out, _ = child(database_url, tmp_path / "raw.csv", "run").communicate(
-            timeout=120
+            timeout=SECONDS
         )
         peaks.append(int(out))
     size = (tmp_path / "raw.csv").stat().st_size

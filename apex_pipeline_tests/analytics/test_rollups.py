@@ -40,6 +40,7 @@ from apex_pipeline_tests.support.rollup_reference import (
     stored,
     stored_changes,
 )
+from apex_pipeline_tests.support.waiting import SECONDS
 
 pytestmark = pytest.mark.any_server
 
@@ -410,7 +411,7 @@ def test_readers_see_the_old_rows_until_the_new_ones_are_whole(database, databas
         while query(database_url, waiting) == [(0,)]:
             assert refreshing.is_alive()
         assert query(database_url, wanted) == before
-    refreshing.join(60)
+    refreshing.join(SECONDS)
     assert query(database_url, wanted) == before
 
 
@@ -429,7 +430,7 @@ def test_a_refresh_holds_up_neither_the_agents_nor_a_sync(database, database_url
             sync.execute("SELECT * FROM campaign_metrics_pending")
             sync.execute("UPDATE campaign_metrics SET exported_at = now()")
         insert(database_url, random_rows(1, seed=8))
-    refreshing.join(60)
+    refreshing.join(SECONDS)
     assert query(database_url, "SELECT count(*) FROM campaign_metrics") == [(51,)]
 
 
@@ -449,7 +450,7 @@ def test_two_refreshes_of_the_same_days_neither_double_nor_fail(database, databa
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(120)
+        thread.join(SECONDS)
     assert failures == []
     expected = {
         key: measures

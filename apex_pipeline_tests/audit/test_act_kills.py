@@ -28,6 +28,7 @@ from apex_pipeline_tests.defs.test_definitions import age
 from apex_pipeline_tests.support.crashing import Death, resolve_job
 from apex_pipeline_tests.support.dagster_storage import stored_at
 from apex_pipeline_tests.support.ends import environment, execute, query
+from apex_pipeline_tests.support.waiting import SECONDS
 
 ADA = Author("ada@host")
 
@@ -72,7 +73,7 @@ def killed(act, count, *given, variables=None) -> bool:
     processes.set_forkserver_preload([__name__])
     process = processes.Process(target=die, args=(act, count, variables or {}, given))
     process.start()
-    process.join(timeout=120)
+    process.join(timeout=SECONDS)
     assert process.exitcode in {0, -signal.SIGKILL}
     return process.exitcode != 0
 

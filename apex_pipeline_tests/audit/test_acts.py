@@ -28,6 +28,7 @@ from apex_pipeline.monitoring.rules.sync_health import observe, read_health
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.recording import record_all_campaign_metrics, record_campaign_metrics
 from apex_pipeline_tests.support.campaign_runs import metrics
+from apex_pipeline_tests.support.waiting import SECONDS
 
 AUTHOR = Author("ada@host", "run-1")
 RECORD = (
@@ -202,7 +203,7 @@ def test_an_act_elsewhere_killed_at_a_step_leaves_exactly_one_event(
     processes = multiprocessing.get_context("spawn")
     process = processes.Process(target=die_within, args=(database_url, step, tmp_path))
     process.start()
-    process.join(timeout=60)
+    process.join(timeout=SECONDS)
     assert process.exitcode == -signal.SIGKILL
     database.transact(close_abandoned)
     database.transact(close_abandoned)

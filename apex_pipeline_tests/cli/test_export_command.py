@@ -76,7 +76,7 @@ def test_a_reader_that_has_enough_ends_it_quietly(start, database_url):
         assert process.stdout.readline().startswith(b"id,")
         process.stdout.close()
         assert process.stderr.read() == b""
-        assert process.wait(60) == 141
+        assert process.wait(SECONDS) == 141
     assert query(
         database_url,
         "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'apex_export' "
@@ -172,7 +172,7 @@ def test_a_terminal_is_not_steered_by_a_row_and_a_pipe_gets_its_bytes(
     assert title.encode() in apex("raw")[1]
     ours, theirs = os.openpty()
     with start("raw", stdout=theirs) as process:
-        assert process.wait(120) == 0, process.stderr.read()
+        assert process.wait(SECONDS) == 0, process.stderr.read()
     os.close(theirs)
     with open(ours, "rb", buffering=0) as terminal:  # noqa: PTH123  a descriptor
         shown = terminal.read(100_000)

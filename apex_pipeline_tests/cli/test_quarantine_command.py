@@ -24,6 +24,7 @@ from apex_pipeline_tests.support.ends import (
     marked,
     query,
 )
+from apex_pipeline_tests.support.waiting import SECONDS
 
 SPITEFUL = ["'; DROP TABLE campaign_metrics--", "' OR '1'='1", "%s %(id)s %%", "\\"]
 
@@ -246,7 +247,7 @@ def test_a_person_at_a_terminal_is_asked(variables, row, store, said, code, pend
         text=True,
     )
     os.write(terminal, said)
-    _, asked = process.communicate(timeout=60)
+    _, asked = process.communicate(timeout=SECONDS)
     os.close(end)
     os.close(terminal)
     assert "Release 1 row?" in asked

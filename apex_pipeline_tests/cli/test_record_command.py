@@ -14,7 +14,7 @@ from apex_pipeline.recording.record_ids import id_from_key
 from apex_pipeline_tests.cli.test_cli import APEX, INHERITED
 from apex_pipeline_tests.support.campaign_runs import metrics, sent
 from apex_pipeline_tests.support.ends import query
-from apex_pipeline_tests.support.waiting import wait_until
+from apex_pipeline_tests.support.waiting import SECONDS, wait_until
 
 COUNT = "SELECT count(*) FROM campaign_metrics"
 OPTIONS = [
@@ -221,7 +221,7 @@ def test_a_kill_leaves_nothing_and_the_next_time_writes_all(
         )
         wait_for_insertion(database_url)
         process.send_signal(signal.SIGKILL)
-        process.wait(timeout=30)
+        process.wait(timeout=SECONDS)
     ended = record("--file", path)
     assert ended.stdout == b"500 recorded, 0 already recorded.\n"
     assert query(database_url, COUNT) == [(500,)]

@@ -17,7 +17,7 @@ from apex_pipeline.defs.operations.dagster_storage import PostgresOfVariable
 from apex_pipeline.defs.storage_timeouts import bound_storage
 from apex_pipeline.errors import DatabaseUnavailableError
 from apex_pipeline_tests.support.ends import environment, query
-from apex_pipeline_tests.support.waiting import wait_until
+from apex_pipeline_tests.support.waiting import SECONDS, wait_until
 
 APEX = Path(sys.executable).with_name("apex")
 PROJECT = Path(__file__).parents[2]
@@ -73,7 +73,7 @@ def apex(variables, tmp_path):
 @pytest.mark.parametrize("command", ["sync", "reconcile"])
 def test_a_command_that_needs_the_storage_ends_and_names_it(apex, postgres, command):
     with frozen(postgres.pid), apex(command) as process:
-        told, complaint = process.communicate(timeout=60)
+        told, complaint = process.communicate(timeout=SECONDS)
     assert (process.returncode, told) == (1, "")
     assert complaint.startswith("apex: Dagster's storage hangs: ")
     assert complaint.count("\n") == 1
@@ -83,7 +83,7 @@ def test_a_command_that_needs_the_storage_ends_and_names_it(apex, postgres, comm
 @pytest.mark.slow
 def test_a_report_is_written_without_a_storage_that_hangs(apex, postgres):
     with frozen(postgres.pid), apex("report", "--no-screenshots") as process:
-        told, complaint = process.communicate(timeout=120)
+        told, complaint = process.communicate(timeout=SECONDS)
     assert (process.returncode, complaint) == (0, "")
     assert "Dagster's storage hangs" in Path(told.split(": ")[0]).read_text()
 
@@ -97,13 +97,13 @@ def test_a_command_that_waits_for_the_storage_can_be_ended(apex, variables, numb
         )
         with apex("sync") as process, silent.accept()[0]:
             process.send_signal(number)
-            _, complaint = process.communicate(timeout=60)
+            _, complaint = process.communicate(timeout=SECONDS)
     assert (process.returncode, complaint.strip()) == (1, "Aborted!")
 
 
 def test_the_doctor_names_the_storage_and_not_the_daemon(apex, postgres):
     with frozen(postgres.pid), apex("doctor", "--json") as process:
-        told, _ = process.communicate(timeout=60)
+        told, _ = process.communicate(timeout=SECONDS)
     lines = {line["name"]: line for line in json.loads(told)["lines"]}
     assert lines["Dagster storage"]["state"] == "failed"
     assert "does not answer" in lines["Dagster storage"]["measured"]

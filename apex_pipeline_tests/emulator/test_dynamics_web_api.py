@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from apex_pipeline_tests.support.emulator_server import emulator, shared_emulator, token
+from apex_pipeline_tests.support.waiting import SECONDS
 
 __all__ = ["emulator", "shared_emulator"]
 
@@ -26,7 +27,7 @@ def test_the_javascript_client_does_its_work(emulator, tmp_path):
         env=os.environ | {"NODE_EXTRA_CA_CERTS": str(emulator.ca_bundle)},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=SECONDS,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from apex_pipeline_tests.support.faulty_network import FaultyNetwork
+from apex_pipeline_tests.support.waiting import SECONDS
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ def network(echo: int) -> Iterator[FaultyNetwork]:
 
 
 def connect(network: FaultyNetwork) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", network.port), timeout=30)
+    return socket.create_connection(("127.0.0.1", network.port), timeout=SECONDS)
 
 
 def ask(client: socket.socket, text: bytes) -> bytes:

@@ -62,7 +62,7 @@ def test_a_run_that_is_ended_from_the_ui_is_made_good_by_the_next(tmp_path):
             )
             ended = running.ask(TERMINATE, run=run)["terminateRun"]["__typename"]
             assert ended == "TerminateRunSuccess"
-            _, complaint = sync.communicate(timeout=90)
+            _, complaint = sync.communicate(timeout=SECONDS)
             assert sync.returncode == 1
             assert "Stack" not in complaint
         assert running.ask(STATUS, run=run)["runOrError"]["status"] == "CANCELED"
@@ -70,7 +70,7 @@ def test_a_run_that_is_ended_from_the_ui_is_made_good_by_the_next(tmp_path):
 
         dataverse.delete("/_emulator/faults").raise_for_status()
         with command(running, "sync") as sync:
-            told, _ = sync.communicate(timeout=90)
+            told, _ = sync.communicate(timeout=SECONDS)
             assert sync.returncode == 0, told
         records = dataverse.get(f"/_emulator/records/{TABLE}").json()
         keys = [record["apex_campaignmetricsid"] for record in records]

@@ -21,7 +21,7 @@ from apex_pipeline.local.embedded_postgres import EmbeddedPostgres
 from apex_pipeline.local.port_holders import holder_of
 from apex_pipeline.local.ports import HeldPorts
 from apex_pipeline.local.supervisor import Supervisor
-from apex_pipeline_tests.support.waiting import wait_until
+from apex_pipeline_tests.support.waiting import SECONDS, wait_until
 
 Server = Callable[..., EmbeddedPostgres]
 
@@ -250,7 +250,7 @@ def test_supervisor_can_run_the_server_in_the_foreground(make_server):
     assert server.pid == process.pid
 
     process.send_signal(signal.SIGINT)
-    assert process.wait(30) == 0
+    assert process.wait(SECONDS) == 0
     assert not server.alive()
 
 

@@ -18,7 +18,7 @@ from apex_pipeline.errors import ConfigError
 from apex_pipeline.local import processes
 from apex_pipeline.local.supervisor import StartError, Supervisor
 from apex_pipeline.local.watched_child import Child
-from apex_pipeline_tests.support.waiting import wait_until
+from apex_pipeline_tests.support.waiting import SECONDS, wait_until
 
 SLEEP = "import time; time.sleep(60)"
 STUBBORN = (
@@ -427,7 +427,7 @@ class Health:
 
     def __call__(self) -> bool | None:
         self.asked += 1
-        self.hangs.wait(60)
+        self.hangs.wait(SECONDS)
         return self.answer
 
 

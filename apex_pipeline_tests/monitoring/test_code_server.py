@@ -20,6 +20,7 @@ from apex_pipeline.monitoring.doctor import dagster_health
 from apex_pipeline.monitoring.doctor.check_results import State
 from apex_pipeline.monitoring.rules.health_summary import reasons
 from apex_pipeline_tests.support.ends import environment
+from apex_pipeline_tests.support.waiting import SECONDS
 
 LOADED = ListRepositoriesResponse(
     [
@@ -40,7 +41,7 @@ def serving(outcome: Any, socket_path: str | None = None) -> Iterator[str]:
 
     def answer(request: bytes, context: grpc.ServicerContext) -> bytes:
         if isinstance(outcome, threading.Event):
-            outcome.wait(60)
+            outcome.wait(SECONDS)
             return b""
         if isinstance(outcome, str):
             context.abort(grpc.StatusCode.UNKNOWN, outcome)

@@ -12,6 +12,7 @@ from apex_pipeline.monitoring.doctor.check_results import (
     warning,
 )
 from apex_pipeline.monitoring.doctor.runner import examine
+from apex_pipeline_tests.support.waiting import SECONDS
 
 
 def check(name, probe, *needs):
@@ -115,7 +116,7 @@ def test_checks_run_at_once():
     together = threading.Barrier(12)
 
     def meet() -> Finding:
-        together.wait(30)
+        together.wait(SECONDS)
         return ok("met")
 
     lines = examine([check(str(n), meet) for n in range(12)], seconds=60)

@@ -30,6 +30,7 @@ from apex_pipeline.postgres import migrations
 from apex_pipeline_tests.monitoring.test_incidents import finding
 from apex_pipeline_tests.postgres.test_writer_lock import login
 from apex_pipeline_tests.support.ends import execute, query
+from apex_pipeline_tests.support.waiting import SECONDS
 
 
 @pytest.fixture
@@ -136,7 +137,7 @@ def test_of_two_who_find_the_same_at_once_the_second_finds_it_known(journal, url
     with Journal(url) as second, ThreadPoolExecutor(1) as pool:
         told = journal.record("first", look, ["teams"], datetime.now(UTC))
         assert len(told) == 1
-        assert others[0].result(60) == ()
+        assert others[0].result(SECONDS) == ()
 
 
 def test_tables_that_somebody_has_dropped_are_made_again(journal, url):
@@ -304,7 +305,7 @@ class Hanging:
         self.is_over = threading.Event()
 
     def send(self, notice: Notice) -> None:
-        self.is_over.wait(30)
+        self.is_over.wait(SECONDS)
         raise DeliveryError("the test is over")
 
 

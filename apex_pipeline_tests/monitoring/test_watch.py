@@ -50,6 +50,7 @@ from apex_pipeline_tests.support.ends import (
     environment,
     insert,
 )
+from apex_pipeline_tests.support.waiting import SECONDS
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 RUNBOOK = (Path(__file__).parents[2] / "docs" / "runbook.md").read_text()
@@ -432,7 +433,7 @@ def test_a_probe_that_is_never_done_holds_nothing_up():
     is_over = threading.Event()
 
     def hang() -> None:
-        is_over.wait(30)
+        is_over.wait(SECONDS)
         raise AssertionError
 
     probe = periodic_probes.Probe("a", hang, timedelta(hours=1), timedelta(minutes=1))

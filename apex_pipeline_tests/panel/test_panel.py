@@ -59,7 +59,10 @@ def variables(emulator: ServedEmulator, database_url: str, tmp_path) -> dict[str
 
 @pytest.fixture
 def panel(variables: dict[str, str]) -> Iterator[httpx.Client]:
-    with served(variables) as url, httpx.Client(base_url=url, timeout=30) as client:
+    with (
+        served(variables) as url,
+        httpx.Client(base_url=url, timeout=SECONDS) as client,
+    ):
         yield client
 
 

@@ -14,6 +14,7 @@ from apex_pipeline.panel.record_endpoint import RECORDING_OPENAPI
 from apex_pipeline.web_gate.rate_limit import Rate
 from apex_pipeline_tests.support.ends import environment
 from apex_pipeline_tests.support.panel_server import TOKEN, deliver, served
+from apex_pipeline_tests.support.waiting import SECONDS
 
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 
@@ -40,7 +41,7 @@ def test_every_answer_is_as_described_with_data_and_without(
     variables = environment(emulator, database_url, tmp_path)
     deliver(emulator, {}, {"apex_phase": None})
     for ends in (variables, {"APEX_STATE_DIR": str(tmp_path)}):
-        with served(ends) as url, httpx.Client(base_url=url, timeout=30) as client:
+        with served(ends) as url, httpx.Client(base_url=url, timeout=SECONDS) as client:
             document = client.get("/openapi.json").json()
             read = [path for path, has in document["paths"].items() if "get" in has]
             for path in read:

@@ -18,9 +18,9 @@ from apex_pipeline.settings import load_panel_settings
 from apex_pipeline.web_gate.serving import listen
 from apex_pipeline_tests.support.ends import free_port
 from apex_pipeline_tests.support.panel_server import TOKEN
+from apex_pipeline_tests.support.waiting import SECONDS
 
 APEX = [sys.executable, "-m", "apex_pipeline.cli"]
-SECONDS = 60
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from apex_pipeline.postgres.database import Database
 from apex_pipeline.recording.record_ids import id_from_key
 from apex_pipeline_tests.support.campaign_runs import sent
 from apex_pipeline_tests.support.ends import execute, query
-from apex_pipeline_tests.support.waiting import wait_until
+from apex_pipeline_tests.support.waiting import SECONDS, wait_until
 
 COUNT = "SELECT count(*) FROM campaign_metrics"
 
@@ -43,10 +43,10 @@ def serving(open_database) -> Iterator[httpx.Client]:
     thread.start()
     wait_until(lambda: server.started)
     port = server.servers[0].sockets[0].getsockname()[1]
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=SECONDS) as client:
         yield client
     server.should_exit = True
-    thread.join(timeout=30)
+    thread.join(timeout=SECONDS)
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from apex_pipeline.postgres.store import connect
 from apex_pipeline.provisioning.databases import provision_database
 from apex_pipeline.quarantine import decisions
 from apex_pipeline_tests.support.ends import campaign_row, insert
-from apex_pipeline_tests.support.waiting import wait_until
+from apex_pipeline_tests.support.waiting import SECONDS, wait_until
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -109,7 +109,7 @@ def test_a_server_that_comes_up_late_is_waited_for(tmp_path, caplog):
         wait_until(lambda: "waiting for postgres" in caplog.text)
 
         server.start()
-        opened.result(timeout=60).close()
+        opened.result(timeout=SECONDS).close()
         server.stop()
 
 
@@ -136,7 +136,7 @@ def test_reading_survives_a_connection_that_is_cut_in_the_middle(
         wait_until(lambda: admin.execute(_WAITING).fetchall())
         blocker.rollback()
 
-        assert len(page.result(timeout=30)) == 1
+        assert len(page.result(timeout=SECONDS)) == 1
 
 
 def test_a_write_that_is_cut_in_the_middle_is_reported_and_not_repeated(
@@ -149,7 +149,7 @@ def test_a_write_that_is_cut_in_the_middle_is_reported_and_not_repeated(
         admin.execute(_CUT)
 
         with pytest.raises(DatabaseUnavailableError, match="You can retry"):
-            run.result(timeout=30)
+            run.result(timeout=SECONDS)
 
     assert store.ask(run_ledger.last_runs, 5) == []
 
@@ -165,15 +165,15 @@ def test_threads_that_have_all_connections_for_too_long_are_told_of(database_url
     began, is_over = Barrier(most + 1), Event()
 
     def hold(_: Connection) -> None:
-        began.wait(30)
-        is_over.wait(30)
+        began.wait(SECONDS)
+        is_over.wait(SECONDS)
 
     with (
         Database(database_url, wait_seconds=0.1, application_name="apex") as database,
         ThreadPoolExecutor(most) as executor,
     ):
         held = [executor.submit(database.transact, hold) for _ in range(most)]
-        began.wait(30)
+        began.wait(SECONDS)
         try:
             with pytest.raises(
                 DatabaseUnavailableError, match="none became free"
@@ -182,4 +182,4 @@ def test_threads_that_have_all_connections_for_too_long_are_told_of(database_url
         finally:
             is_over.set()
         assert "127.0.0.1" in str(no.value)
-        assert [each.result(30) for each in held] == [None] * most
+        assert [each.result(SECONDS) for each in held] == [None] * most

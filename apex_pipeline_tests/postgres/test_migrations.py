@@ -14,7 +14,7 @@ from apex_pipeline.errors import (
     DatabaseUnavailableError,
 )
 from apex_pipeline.postgres import migrations
-from apex_pipeline_tests.support.waiting import wait_until
+from apex_pipeline_tests.support.waiting import SECONDS, wait_until
 
 pytestmark = pytest.mark.any_server
 
@@ -305,7 +305,7 @@ def test_others_get_at_a_table_while_a_change_of_it_waits(empty_database_url, co
             connection.execute("SELECT count(*) FROM campaign_metrics")
             assert not applied.done()
         holder.execute("COMMIT")
-        assert applied.result(120) == ALL
+        assert applied.result(SECONDS) == ALL
         holder.execute("BEGIN")
 
 

@@ -17,7 +17,7 @@ from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.time_limits import Budget
 from apex_pipeline.postgres.writer_lock import WriterLock, try_writer_lock
 from apex_pipeline_tests.support.faulty_network import FaultyNetwork
-from apex_pipeline_tests.support.waiting import wait_until
+from apex_pipeline_tests.support.waiting import SECONDS, wait_until
 
 OURS = "apex_pipeline under test"
 
@@ -177,7 +177,7 @@ def test_of_sessions_that_wait_for_one_another_the_first_is_named(database_url, 
             wait_until(lambda: _is_waiting(admin, "ddl"))
             with pytest.raises(DatabaseUnavailableError, match="psql") as caught:
                 database.transact(run("SELECT count(*) FROM campaign_metrics"))
-        waiting.result(30)
+        waiting.result(SECONDS)
         second.rollback()
 
     assert "ddl" not in str(caught.value)
@@ -272,15 +272,15 @@ def in_use(database: Database) -> Iterator[psycopg.Connection]:
         driver = connection.connection.driver_connection
         assert isinstance(driver, psycopg.Connection)
         begun.set_result(driver)
-        is_over.wait(60)
+        is_over.wait(SECONDS)
 
     with ThreadPoolExecutor(1) as executor:
         under_way = executor.submit(database.transact, work)
         try:
-            yield begun.result(60)
+            yield begun.result(SECONDS)
         finally:
             is_over.set()
-        under_way.result(60)
+        under_way.result(SECONDS)
 
 
 def backend(database: Database) -> object:
@@ -330,7 +330,7 @@ def test_what_is_given_up_ends_at_once_here_and_on_the_server(database_url, admi
         database.give_up()
 
         with pytest.raises(DatabaseUnavailableError, match="given up"):
-            under_way.result(30)
+            under_way.result(SECONDS)
         wait_until(lambda: not is_under_way())
 
 
@@ -349,7 +349,7 @@ def test_a_deadlock_is_retried_although_the_work_must_not_be_done_twice(database
                     "UPDATE pair SET value = value + 1 WHERE id = %(id)s", {"id": key}
                 )
                 if len(attempts) <= 2 and key == first:
-                    both.wait(30)
+                    both.wait(SECONDS)
 
         return work
 
@@ -359,7 +359,7 @@ def test_a_deadlock_is_retried_although_the_work_must_not_be_done_twice(database
             for order in ((1, 2), (2, 1))
         ]
         for each in done:
-            each.result(60)
+            each.result(SECONDS)
         values = database.transact(run("SELECT array_agg(value) FROM pair"))
 
     assert len(attempts) == 3

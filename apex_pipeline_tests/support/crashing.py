@@ -29,6 +29,7 @@ from apex_pipeline.sync.delivery_outcome import Delivery
 from apex_pipeline.sync.request_delivery import DataverseSink
 from apex_pipeline.sync.run import run_sync
 from apex_pipeline.sync.run_options import StreamOptions, SyncOptions
+from apex_pipeline_tests.support.waiting import SECONDS
 
 STEPS = (
     "holding_the_lock",
@@ -194,6 +195,6 @@ def crash(
     processes.set_forkserver_preload([__name__])
     process = processes.Process(target=_die, args=(variables, step, count, run))
     process.start()
-    process.join(timeout=60)
+    process.join(timeout=SECONDS)
     assert process.exitcode in {0, -signal.SIGKILL}
     return process.exitcode != 0

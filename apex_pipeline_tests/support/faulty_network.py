@@ -8,6 +8,8 @@ import threading
 from collections.abc import Coroutine
 from typing import Any, Self
 
+from apex_pipeline_tests.support.waiting import SECONDS
+
 _PIECE = 16_384
 _DROP_SECONDS = 0.01
 # Closing with this sends a reset, as a peer that has lost the connection does.
@@ -176,7 +178,7 @@ class FaultyNetwork:
         await asyncio.gather(*rest, return_exceptions=True)
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
-        asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(SECONDS)
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 import trustme
 
 from apex_pipeline.settings import DataverseSettings
+from apex_pipeline_tests.support.waiting import SECONDS
 
 TOKEN = "the-access-token-that-nobody-else-may-see"
 SECRET = "the-client-secret-that-nobody-may-see"
@@ -125,4 +126,4 @@ def serving(folder: Path) -> Iterator[Hostile]:
     yield hostile
     server.shutdown()
     server.server_close()
-    thread.join(timeout=10)
+    thread.join(timeout=SECONDS)

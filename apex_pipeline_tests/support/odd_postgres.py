@@ -12,6 +12,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit, urlunsplit
 
+from apex_pipeline_tests.support.waiting import SECONDS
+
 Message = tuple[bytes, bytes]
 """One message of the server: its kind and its content."""
 
@@ -122,7 +124,7 @@ def odd_postgres(port: int) -> Iterator[OddPostgres]:
             for end in ends:
                 with suppress(OSError):
                     end.shutdown(socket.SHUT_RDWR)
-            threads[0].join(30)
+            threads[0].join(SECONDS)
 
 
 def _accept(
@@ -138,7 +140,7 @@ def _accept(
         threads.append(threading.Thread(target=_carry, args=(near, port, served)))
         threads[-1].start()
     for thread in threads:
-        thread.join(30)
+        thread.join(SECONDS)
 
 
 def _carry(near: socket.socket, port: int, served: OddPostgres) -> None:
@@ -152,7 +154,7 @@ def _carry(near: socket.socket, port: int, served: OddPostgres) -> None:
         for end in (near, far):
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
-        asking.join(30)
+        asking.join(SECONDS)
 
 
 def _ask(

@@ -22,6 +22,7 @@ from apex_pipeline_tests.support.emulator_server import (
     campaign_metric,
     web_api,
 )
+from apex_pipeline_tests.support.waiting import SECONDS
 
 TOKEN = "correct-horse-battery-staple"
 
@@ -48,7 +49,7 @@ def served(
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     finally:
         server.should_exit = True
-        thread.join(30)
+        thread.join(SECONDS)
         listener.close()
 
 

@@ -19,6 +19,7 @@ import trustme
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 from apex_pipeline_tests.support.card_schema import faults
+from apex_pipeline_tests.support.waiting import SECONDS
 
 SIGNATURE = "sentinel-signature"
 USER = "apex@example.com"
@@ -153,7 +154,7 @@ def proxy() -> Iterator[tuple[int, list[str]]]:
         thread = threading.Thread(target=serve)
         thread.start()
         yield listening.getsockname()[1], heads
-        thread.join(30)
+        thread.join(SECONDS)
 
 
 def pump(source: socket.socket, sink: socket.socket) -> None:
@@ -235,7 +236,7 @@ def mail_server(
     try:
         yield served
     finally:
-        asyncio.run_coroutine_threadsafe(_end(server), loop).result(30)
+        asyncio.run_coroutine_threadsafe(_end(server), loop).result(SECONDS)
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()

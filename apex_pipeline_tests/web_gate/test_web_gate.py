@@ -20,7 +20,7 @@ from apex_pipeline.settings import PanelSettings
 from apex_pipeline.web_gate import connections
 from apex_pipeline.web_gate.serving import listen, make_server
 from apex_pipeline.web_gate.sessions import Sessions
-from apex_pipeline_tests.support.waiting import wait_until
+from apex_pipeline_tests.support.waiting import SECONDS, wait_until
 
 TOKEN = "correct-horse-battery-staple"
 OWN = "known-to-this-machine-only"
@@ -58,7 +58,7 @@ def served(
                 yield f"http://127.0.0.1:{listener.getsockname()[1]}"
             finally:
                 server.should_exit = True
-                thread.join(30)
+                thread.join(SECONDS)
 
 
 @pytest.fixture(scope="module")
@@ -339,7 +339,9 @@ def test_an_open_websocket_costs_other_viewers_nothing(opened):
         subprotocols=[Subprotocol("graphql-ws")],
     ):
         for _ in range(3):
-            assert httpx.get(f"{opened}/server_info", timeout=30).status_code == 200
+            assert (
+                httpx.get(f"{opened}/server_info", timeout=SECONDS).status_code == 200
+            )
 
 
 @pytest.mark.parametrize(
@@ -353,7 +355,7 @@ def test_an_upgrade_that_comes_to_nothing_is_closed(opened, monkeypatch, more):
             f"GET /graphql HTTP/1.1\r\nHost: {host}:{port}\r\nUpgrade: websocket\r\n"
             f"Connection: Upgrade\r\n{more}\r\n\r\n".encode()
         )
-        assert httpx.get(f"{opened}/server_info", timeout=30).status_code == 200
+        assert httpx.get(f"{opened}/server_info", timeout=SECONDS).status_code == 200
         wait_until(lambda: is_closed(found))
 
 
