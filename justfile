@@ -15,7 +15,7 @@ test *ARGS:
 # Run the slower tests as well: kills, browsers, faults.
 test-all:
     .venv/bin/pytest -n auto
-    .venv/bin/pytest -n auto -m 'slow or browser'
+    .venv/bin/pytest -n auto -m 'slow or browser or hypothesis' --hypothesis-profile thorough
     .venv/bin/pytest -n 4 --dist loadfile -m chaos
 
 # Format, lint and type-check.

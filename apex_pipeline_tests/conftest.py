@@ -104,8 +104,8 @@ def pytest_terminal_summary(
         terminalreporter.write_line(
             "Left out: tests that take long, those that break what the pipeline stands "
             "on, those of the image, and most examples of property tests. Run them with: "
-            "pytest -m 'slow or browser', pytest -n 4 --dist loadfile -m chaos, "
-            ".ci/containers, and pytest -m hypothesis --hypothesis-profile thorough"
+            "pytest -m 'slow or browser or hypothesis' --hypothesis-profile thorough, "
+            "pytest -n 4 --dist loadfile -m chaos, and .ci/containers"
         )
 
 
