@@ -21,7 +21,9 @@ from apex_pipeline.postgres.store import Store, connect
 from apex_pipeline_tests.support.dagster_storage import (
     dagster_database,
     dagster_storage,
+    shared_instance,
 )
+from apex_pipeline_tests.support.database_copies import administer, create_copy, drop
 from apex_pipeline_tests.support.emulator_server import emulator, shared_emulator
 from apex_pipeline_tests.support.examples import choose_few
 from apex_pipeline_tests.support.forked_apex import forked_apex
@@ -42,6 +44,7 @@ __all__ = [
     "emulator",
     "forked_apex",
     "shared_emulator",
+    "shared_instance",
 ]
 
 _MIGRATED = "migrated"
@@ -134,7 +137,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostg
     # sides, and the tests connect tens of thousands of times.
     signed_in = conninfo_to_dict(server.url("postgres"))
     user, password = str(signed_in["user"]), str(signed_in["password"])
-    _administer(
+    administer(
         server,
         sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(user), password),
     )
@@ -179,17 +182,8 @@ def create_database(
 
     def create(template: str) -> str:
         name = f"test_{next(_numbers)}"
-        _administer(
-            postgres,
-            sql.SQL("CREATE DATABASE {} TEMPLATE {} {}").format(
-                sql.Identifier(name), sql.Identifier(template), _strategy()
-            ),
-        )
-        cleanup.callback(
-            _administer,
-            postgres,
-            sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)),
-        )
+        create_copy(postgres, template, name)
+        cleanup.callback(drop, postgres, name)
         url = postgres.url(name)
         return through(url, _pooler_port) if _pooler_port else url
 
@@ -233,16 +227,3 @@ def store(database_url: str) -> Iterator[Store]:
     """A store on a database of its own."""
     with connect(database_url) as opened:
         yield opened
-
-
-def _administer(postgres: EmbeddedPostgres, statement: sql.Composed) -> None:
-    with psycopg.connect(postgres.url("postgres"), autocommit=True) as connection:
-        connection.execute(statement)
-
-
-def _strategy() -> sql.SQL:
-    """How to copy a template: in a third of the default's time, which logs each page.
-
-    Before version 15 there is nothing to choose.
-    """
-    return sql.SQL("" if os.environ.get(SERVER_VARIABLE) else "STRATEGY file_copy")

@@ -29,7 +29,6 @@ from apex_pipeline.errors import ApexError, ConfigError
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.settings import load_analysis_settings
 from apex_pipeline_tests.support.csv_reading import rows
-from apex_pipeline_tests.support.dagster_storage import NO_OUTPUT_KEPT
 from apex_pipeline_tests.support.ends import execute, insert, query
 from apex_pipeline_tests.support.rollup_reference import metric, mondays
 
@@ -435,10 +434,9 @@ def variables(monkeypatch, database, database_url, settings):
     monkeypatch.delenv("DATAVERSE_RESOURCE", raising=False)
 
 
-@pytest.fixture(scope="module")
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.instance_for_test(NO_OUTPUT_KEPT) as found:
-        yield found
+@pytest.fixture
+def instance(shared_instance) -> dg.DagsterInstance:
+    return shared_instance
 
 
 def run(instance, first, last):

@@ -10,7 +10,7 @@ import pytest
 from apex_pipeline.definitions import defs
 from apex_pipeline.defs.code_location import OURS
 from apex_pipeline.defs.operations.lineage_sensor import send_lineage
-from apex_pipeline_tests.support.dagster_storage import NO_OUTPUT_KEPT
+from apex_pipeline_tests.support.dagster_storage import stored_at
 from apex_pipeline_tests.support.ends import campaign_row, environment, insert
 from apex_pipeline_tests.support.lineage_receiver import lineage_receiver
 
@@ -24,8 +24,8 @@ def receiver():
 
 
 @pytest.fixture
-def instance():
-    with dg.instance_for_test(NO_OUTPUT_KEPT) as found:
+def instance(dagster_storage):
+    with dg.instance_for_test(overrides=stored_at(dagster_storage)) as found:
         yield found
 
 

@@ -6,7 +6,6 @@ import re
 import subprocess
 import sys
 from base64 import b64decode
-from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -32,7 +31,6 @@ from apex_pipeline.defs.services import Services
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.run_ledger import RunRecord, RunStatus
 from apex_pipeline_tests.support.cost_series import weekly
-from apex_pipeline_tests.support.dagster_storage import NO_OUTPUT_KEPT
 from apex_pipeline_tests.support.ends import insert, query
 from apex_pipeline_tests.support.rollup_reference import metric
 
@@ -63,11 +61,9 @@ def variables(monkeypatch, database_url, tmp_path):
     return found
 
 
-@pytest.fixture(scope="module")
-def instance() -> Iterator[dg.DagsterInstance]:
-    """One for all: no test looks at what another has left in it."""
-    with dg.instance_for_test(NO_OUTPUT_KEPT) as found:
-        yield found
+@pytest.fixture
+def instance(shared_instance) -> dg.DagsterInstance:
+    return shared_instance
 
 
 @pytest.fixture(scope="module")
