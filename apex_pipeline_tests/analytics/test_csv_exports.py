@@ -435,7 +435,7 @@ def variables(monkeypatch, database, database_url, settings):
 
 
 @pytest.fixture
-def instance(shared_instance) -> dg.DagsterInstance:
+def instance(shared_instance: dg.DagsterInstance) -> dg.DagsterInstance:
     return shared_instance
 
 

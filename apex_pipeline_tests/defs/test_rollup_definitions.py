@@ -62,7 +62,7 @@ def variables(monkeypatch, database_url, tmp_path):
 
 
 @pytest.fixture
-def instance(shared_instance) -> dg.DagsterInstance:
+def instance(shared_instance: dg.DagsterInstance) -> dg.DagsterInstance:
     return shared_instance
 
 

@@ -77,4 +77,4 @@ def stored_at(url: str) -> dict[str, object]:
         "class": "KeptConnections",
         "config": {"postgres_url": url},
     }
-    return _NO_OUTPUT_KEPT | {"storage": storage}
+    return _NO_OUTPUT_KEPT | {"storage": {"custom": storage}}
