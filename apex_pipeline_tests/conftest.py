@@ -27,6 +27,7 @@ from apex_pipeline_tests.support.database_copies import administer, create_copy,
 from apex_pipeline_tests.support.emulator_server import emulator, shared_emulator
 from apex_pipeline_tests.support.examples import choose_few
 from apex_pipeline_tests.support.forked_apex import forked_apex
+from apex_pipeline_tests.support.memory_folder import memory_folder
 from apex_pipeline_tests.support.other_servers import (
     POOLER_VARIABLE,
     SERVER_VARIABLE,
@@ -54,6 +55,7 @@ _SETTINGS = {
     "full_page_writes": "off",
     "wal_level": "minimal",
     "max_wal_senders": "0",
+    "max_wal_size": "256MB",
 }
 _SETTINGS_OF_16 = {"scram_iterations": "1"}
 
@@ -125,26 +127,36 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostg
 
     The embedded one, unless a variable names another one's programs.
     """
-    folder = tmp_path_factory.mktemp("postgres")
+    on_disk = tmp_path_factory.mktemp("postgres")
     programs = os.environ.get(SERVER_VARIABLE)
-    server = (
-        InstalledPostgres(folder, Path(programs), _SETTINGS)
-        if programs
-        else EmbeddedPostgres(folder, settings=_SETTINGS | _SETTINGS_OF_16)
-    )
-    server.start()
-    # Hashed in one round instead of 4096, the password takes 3 ms less to check, on both
-    # sides, and the tests connect tens of thousands of times.
+    with ExitStack() as cleanup:
+        if programs:
+            server: EmbeddedPostgres = InstalledPostgres(
+                on_disk, Path(programs), _SETTINGS
+            )
+        else:
+            folder = cleanup.enter_context(memory_folder(on_disk)) / "postgres"
+            server = EmbeddedPostgres(folder, settings=_SETTINGS | _SETTINGS_OF_16)
+        server.start()
+        _hash_password_once(server)
+        yield server
+        server.stop()
+        shutil.rmtree(server.home)
+    shutil.rmtree(on_disk, ignore_errors=True)
+
+
+def _hash_password_once(server: EmbeddedPostgres) -> None:
+    """Hash the password in one round instead of 4096.
+
+    It takes 3 ms less to check, on both sides, and the tests connect tens of thousands
+    of times.
+    """
     signed_in = conninfo_to_dict(server.url("postgres"))
     user, password = str(signed_in["user"]), str(signed_in["password"])
     administer(
         server,
         sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(user), password),
     )
-    yield server
-    server.stop()
-    for place in {server.home, folder}:
-        shutil.rmtree(place)
 
 
 @pytest.fixture(scope="session")
