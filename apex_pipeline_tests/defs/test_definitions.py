@@ -398,18 +398,11 @@ def test_a_sync_is_known_by_its_assets_and_code_location(
     assert (active_sync(instance) is not None) is counts
 
 
-def test_pools_carry_the_name_of_their_code_location():
+def test_pools_carry_the_name_of_their_code_location(forked_apex):
     """Or another location's sync would take the only place of ours."""
-    ended = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            "from apex_pipeline.defs.pool_limits import POOL_LIMITS; print(*POOL_LIMITS)",
-        ],
+    ended = forked_apex.run_code(
+        "from apex_pipeline.defs.pool_limits import POOL_LIMITS; print(*POOL_LIMITS)",
         env=os.environ | {"DAGSTER_LOCATION_NAME": "another_apex"},
-        capture_output=True,
-        text=True,
-        check=True,
     )
     assert ended.stdout.split() == ["another_apex/writer", "another_apex/analysis"]
 

@@ -1,7 +1,6 @@
 """Lineage of real runs: a real instance, Postgres, the emulator and a local receiver."""
 
-import subprocess
-import sys
+import os
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
@@ -144,12 +143,8 @@ SENSORS = "from apex_pipeline.definitions import defs; import sys; print(*(s.nam
 
 
 @pytest.mark.parametrize("is_set", [False, True])
-def test_the_sensor_is_there_only_while_an_address_is_set(is_set, monkeypatch):
-    monkeypatch.delenv("OPENLINEAGE_URL", raising=False)
-    if is_set:
-        monkeypatch.setenv("OPENLINEAGE_URL", "http://127.0.0.1:1")
-    found = subprocess.run(
-        [sys.executable, "-c", SENSORS], capture_output=True, text=True, check=True
-    ).stdout.split()
+def test_the_sensor_is_there_only_while_an_address_is_set(is_set, forked_apex):
+    address = {"OPENLINEAGE_URL": "http://127.0.0.1:1" if is_set else ""}
+    found = forked_apex.run_code(SENSORS, env=os.environ | address).stdout.split()
     assert ("send_lineage" in found) == is_set
     assert found[-1] == "False"

@@ -3,8 +3,6 @@
 import json
 import os
 import re
-import subprocess
-import sys
 from base64 import b64decode
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -442,7 +440,7 @@ from apex_pipeline.definitions import defs
 from apex_pipeline.defs.analytics.rollup_jobs import range_tags
 from apex_pipeline.defs.analytics.rollup_specs import DAYS, WEEKS
 quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-with dg.instance_for_test() as instance:
+with dg.DagsterInstance.ephemeral() as instance:
     for grain, cut in (("weekly", WEEKS), ("daily", DAYS), ("daily", DAYS)):
         keys = cut.get_partition_keys()
         result = defs().resolve_job_def(f"refresh_{grain}_rollups").execute_in_process(
@@ -456,14 +454,12 @@ with dg.instance_for_test() as instance:
 """
 
 
-def test_where_days_and_weeks_are_cut_in_two_time_zones_every_asset_is_made(variables):
+def test_where_days_and_weeks_are_cut_in_two_time_zones_every_asset_is_made(
+    variables, forked_apex
+):
     """In a process of its own: it cuts them when it starts."""
-    ended = subprocess.run(
-        [sys.executable, "-c", RUNS],
-        env=os.environ | {"APEX_TIME_ZONE": "Asia/Kathmandu"},
-        capture_output=True,
-        text=True,
-        check=True,
+    ended = forked_apex.run_code(
+        RUNS, env=os.environ | {"APEX_TIME_ZONE": "Asia/Kathmandu"}
     )
     assert ended.stdout.splitlines() == ["True"] * 3
 

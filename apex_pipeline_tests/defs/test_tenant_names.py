@@ -2,8 +2,7 @@
 
 import json
 import os
-import subprocess
-import sys
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -11,6 +10,7 @@ import dagster as dg
 import pytest
 
 from apex_pipeline.defs.code_location import asset_key, asset_name
+from apex_pipeline_tests.support.forked_apex import ForkedApex
 
 PLAIN_ASSETS = {
     *("campaign_metrics", "pending_campaign_metrics", "dataverse_campaign_metrics"),
@@ -47,24 +47,23 @@ print(json.dumps({
 """
 
 
-@cache
-def names(tenant: str) -> dict[str, Any]:
-    """What a process of this tenant's defines."""
-    environment = {**os.environ, "APEX_TENANT": tenant}
-    environment.pop("DAGSTER_LOCATION_NAME", None)
-    done = subprocess.run(
-        [sys.executable, "-c", _SCRIPT],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+@pytest.fixture(scope="module")
+def names(forked_apex: ForkedApex) -> Callable[[str], dict[str, Any]]:
+    """What a process of a tenant's defines."""
+
+    @cache
+    def of(tenant: str) -> dict[str, Any]:
+        environment = {**os.environ, "APEX_TENANT": tenant}
+        environment.pop("DAGSTER_LOCATION_NAME", None)
+        done = forked_apex.run_code(_SCRIPT, env=environment)
+        assert done.returncode == 0, done.stderr
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+
+    return of
 
 
-def test_without_a_tenant_every_name_is_the_plain_one():
+def test_without_a_tenant_every_name_is_the_plain_one(names):
     plain = names("")
     assert plain["location"] == "apex_pipeline"
     assert set(plain["assets"]) == PLAIN_ASSETS
@@ -73,7 +72,7 @@ def test_without_a_tenant_every_name_is_the_plain_one():
     assert {"sync", "dataverse_reconciliation", "audit_trail"} <= set(plain["steps"])
 
 
-def test_a_tenants_assets_and_checks_have_its_prefix_wherever_they_are_named():
+def test_a_tenants_assets_and_checks_have_its_prefix_wherever_they_are_named(names):
     acme, plain = names("acme"), names("")
     assert set(acme["assets"]) == {f"acme/{name}" for name in PLAIN_ASSETS}
     for kind in ("checks", "parents", "lineage", "selected"):
@@ -81,7 +80,7 @@ def test_a_tenants_assets_and_checks_have_its_prefix_wherever_they_are_named():
         assert sorted(acme[kind]) == sorted(f"acme/{name}" for name in plain[kind])
 
 
-def test_a_tenants_jobs_carry_its_name_and_its_location():
+def test_a_tenants_jobs_carry_its_name_and_its_location(names):
     acme = names("acme")
     assert acme["location"] == "apex_pipeline-acme"
     assert acme["pools"] == ["apex_pipeline-acme/writer", "apex_pipeline-acme/analysis"]
@@ -91,18 +90,16 @@ def test_a_tenants_jobs_carry_its_name_and_its_location():
             assert tags["dagster/code_location"] == "apex_pipeline-acme"
 
 
-def test_the_steps_whose_options_are_written_by_hand_have_one_name_for_all_tenants():
+def test_the_steps_whose_options_are_written_by_hand_have_one_name_for_all_tenants(
+    names,
+):
     by_hand = {"sync", "dataverse_reconciliation", "audit_trail", "quarantine"}
     assert by_hand <= set(names("acme")["steps"])
 
 
-def test_a_malformed_tenant_stops_the_code_location_with_a_sentence():
-    done = subprocess.run(
-        [sys.executable, "-c", "import apex_pipeline.definitions"],
-        env={**os.environ, "APEX_TENANT": "Acme"},
-        capture_output=True,
-        text=True,
-        check=False,
+def test_a_malformed_tenant_stops_the_code_location_with_a_sentence(forked_apex):
+    done = forked_apex.run_code(
+        "import apex_pipeline.definitions", env={**os.environ, "APEX_TENANT": "Acme"}
     )
     assert done.returncode != 0
     assert "ConfigError: APEX_TENANT: 'Acme' cannot be" in done.stderr.splitlines()[-1]

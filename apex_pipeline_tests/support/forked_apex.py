@@ -30,6 +30,7 @@ _LOADED = (
     *("prometheus_client", "starlette.applications", "uvicorn", "yoyo"),
 )
 _PIECE = 1 << 16
+_CODE = "-c"
 
 
 class ForkedApex:
@@ -53,6 +54,12 @@ class ForkedApex:
         done = self.run_bytes(arguments, env=env, cwd=cwd, timeout=timeout)
         out, err = done.stdout.decode(), done.stderr.decode()
         return subprocess.CompletedProcess(done.args, done.returncode, out, err)
+
+    def run_code(
+        self, code: str, *, env: Mapping[str, str], timeout: float = 120
+    ) -> subprocess.CompletedProcess[str]:
+        """The same for a program of a few lines, which loads what it needs of ours."""
+        return self.run([_CODE, code], env=env, cwd=Path.cwd(), timeout=timeout)
 
     def run_bytes(
         self,
@@ -153,6 +160,9 @@ def _become(
     os.environ.update(environment)
     os.chdir(folder)
     time.tzset()
+    if arguments[0] == _CODE:
+        exec(arguments[1], {"__name__": "__main__"})  # noqa: S102  a test's
+        sys.exit()
     sys.argv = ["apex", *arguments]
     from apex_pipeline.cli import main  # noqa: PLC0415  of the child alone
 
