@@ -15,7 +15,7 @@ from psycopg2 import extensions
 
 from apex_pipeline import log_lines, redaction
 from apex_pipeline.defs.redacted_errors import redact_recorded_errors
-from apex_pipeline.defs.run_logs import write_runs_as_json
+from apex_pipeline.defs.run_logs import write_runs
 from apex_pipeline.defs.storage_timeouts import bound_storage
 from apex_pipeline_tests.support.process_state import unchanged_process
 
@@ -30,7 +30,7 @@ def look() -> dict[str, object]:
         "mask": mask,
         "handlers": [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)],
         "levels": [logging.getLogger(name).level for name in ("", "apex_pipeline")],
-        "log": [*logging.getLogger().handlers],
+        "log": [(each, each.formatter) for each in logging.getLogger().handlers],
         "records": logging.getLogRecordFactory(),
         "formatters": logging.config.dictConfigClass,
         "hooks": (sys.excepthook, threading.excepthook),
@@ -58,7 +58,7 @@ CHANGES: dict[str, Callable[[], object]] = {
     "hidden secrets": redaction.install,
     "a secret": lambda: redaction.OURS.remember("a-secret-value"),
     "hidden errors": redact_recorded_errors,
-    "runs as JSON": write_runs_as_json,
+    "runs as JSON": lambda: write_runs(as_json=True),
     "a wait callback": bound_storage,
 }
 

@@ -85,6 +85,10 @@ def _of_logging() -> Iterator[Callable[[], object]]:
     for name in _LOGGERS:
         logger = logging.getLogger(name)
         yield partial(_restore_logger, logger, logger.level, [*logger.handlers])
+        for handler in logger.handlers:
+            yield partial(handler.setFormatter, handler.formatter)
+    if logging.lastResort is not None:
+        yield partial(logging.lastResort.setFormatter, logging.lastResort.formatter)
 
 
 def _restore_logger(
