@@ -13,10 +13,11 @@ from dagster import _loggers as of_dagster
 from dagster_shared.error import SerializableErrorInfo
 from psycopg2 import extensions
 
-from apex_pipeline import log_lines, redaction
+from apex_pipeline import log_lines
 from apex_pipeline.defs.redacted_errors import redact_recorded_errors
 from apex_pipeline.defs.run_logs import write_runs
 from apex_pipeline.defs.storage_timeouts import bound_storage
+from apex_pipeline.texts import redaction
 from apex_pipeline_tests.support.process_state import unchanged_process
 
 
