@@ -169,12 +169,12 @@ def mark_exported(
             deleted is noted, and reconcile lists it.
     """
     sent = {row.id: row for row in rows}
-    ids = _array(sent)
+    ids = text_array(sent)
     values: dict[str, Any] = {
         # Once in the type of the column, once as text.
         "ids": ids,
         "texts": ids,
-        "versions": _array(row.version for row in sent.values()),
+        "versions": text_array(row.version for row in sent.values()),
         # Written out in UTC, so that a column without time zone gets the right hour.
         "at": at.astimezone(UTC).isoformat(timespec="microseconds"),
         "again": again,
@@ -201,7 +201,7 @@ def mark_exported(
     locked = kept & skipped
     swallowed = len(kept - locked)
     deleted = sent.keys() - found.keys()
-    put_aside.take_out(connection, list(marked))
+    put_aside.take_out(connection, text_array(marked))
     if again and changed:
         unmark(connection, changed)
     if resource is not None:
@@ -229,7 +229,7 @@ def obstacles(connection: Connection) -> tuple[str, ...]:
     return tuple(connection.exec_driver_sql(_OBSTACLES).scalars())
 
 
-def _array(texts: Iterable[str]) -> str:
+def text_array(texts: Iterable[str]) -> str:
     """The texts as Postgres writes an array; psycopg takes several times as long."""
     escaped = (text.replace("\\", r"\\").replace('"', r"\"") for text in texts)
     return "{" + ",".join(f'"{text}"' for text in escaped) + "}"

@@ -51,11 +51,12 @@ def put_aside(
         connection.exec_driver_sql(_PUT_ASIDE, rows)
 
 
-def take_out(connection: Connection, ids: Sequence[str]) -> None:
+def take_out(connection: Connection, ids: str) -> None:
     """Remove rows that Dataverse holds; rows that are not in quarantine do no harm.
 
     Args:
         connection: The transaction that marks them.
-        ids: Their ids, in the spellings that the table may store.
+        ids: Their ids as an array literal, because psycopg takes several times as long
+            to write one; in the spellings that the table may store.
     """
-    connection.exec_driver_sql(_TAKE_OUT, {"ids": list(ids)})
+    connection.exec_driver_sql(_TAKE_OUT, {"ids": ids})

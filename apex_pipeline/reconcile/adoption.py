@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 
 from apex_pipeline.audit.batches import Batch, BatchedAct
 from apex_pipeline.metrics import record_key
+from apex_pipeline.postgres.row_marks import text_array
 from apex_pipeline.quarantine import put_aside
 from apex_pipeline.reconcile import findings, foreign_records
 from apex_pipeline.reconcile.dataverse_records import KEYS_PER_REQUEST, Record, Records
@@ -172,7 +173,7 @@ def _adopt(
             ],
         )
         connection.exec_driver_sql(_MARK, values)
-        put_aside.take_out(connection, [match.metric_id for match in chosen])
+        put_aside.take_out(connection, text_array(match.metric_id for match in chosen))
         foreign_records.forget(connection, resource, [match.record for match in chosen])
     return chosen
 
