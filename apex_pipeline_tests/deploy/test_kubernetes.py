@@ -4,6 +4,7 @@ Helm renders nothing here: the pods of the chart are put together as its templat
 """
 
 import json
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 import yaml
 from dagster._config import process_config
 from dagster._core.instance.config import dagster_instance_config_schema
+from dagster._core.storage.dagster_run import DagsterRun
 from dagster_k8s import K8sRunLauncher
 from dagster_k8s.container_context import K8sContainerContext
 from dagster_k8s.job import DagsterK8sJobConfig, construct_dagster_k8s_job
@@ -336,3 +338,74 @@ def test_one_image_and_tag_run_everything():
         (container,) = spec_of(workload)["containers"]
         assert container["image"] in {wanted, image["name"]}
     assert LOCATION["image"] == wanted
+
+
+LOCKED: dict[str, Any] = yaml.safe_load(
+    (FOLDER / "locked-runs.yaml").read_text(encoding="utf-8")
+)
+KUBECONFIG = """
+apiVersion: v1
+kind: Config
+clusters: [{name: none, cluster: {server: "https://kubernetes.example"}}]
+contexts: [{name: none, context: {cluster: none, user: none}}]
+users: [{name: none, user: {}}]
+current-context: none
+"""
+
+
+@pytest.fixture
+def locked(tmp_path: Path) -> K8sRunLauncher:
+    """The launcher of the locked values, outside of a cluster."""
+    chosen = LOCKED["runLauncher"]["config"]["customRunLauncher"]
+    assert (chosen["module"], chosen["class"]) == ("dagster_k8s", "K8sRunLauncher")
+    checked = process_config(K8sRunLauncher.config_type(), chosen["config"])
+    assert checked.success, checked.errors
+    assert checked.value
+    (tmp_path / "config").write_text(KUBECONFIG)
+    outside = {
+        "load_incluster_config": False,
+        "kubeconfig_file": str(tmp_path / "config"),
+    }
+    return K8sRunLauncher.from_config_value(None, {**checked.value, **outside})
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"container_config": {"image": "evil.example/image"}},
+        {"container_config": {"env": [{"name": "A", "value": "b"}]}},
+        {"pod_spec_config": {"service_account_name": "other"}},
+        {"pod_template_spec_metadata": {"labels": {"apex-pipeline/role": "panel"}}},
+        {"job_metadata": {"namespace": "other"}},
+        {"job_spec_config": {"backoff_limit": 9}},
+    ],
+)
+def test_with_the_locked_values_no_tag_changes_a_runs_pod(locked, config):
+    tagged = DagsterRun("job", tags={"dagster-k8s/config": json.dumps(config)})
+    with pytest.raises(Exception, match="violated the allowed list"):
+        K8sContainerContext.create_for_run(tagged, locked, include_run_tags=True)
+
+
+def test_with_the_locked_values_a_run_is_as_with_the_others(locked):
+    """Except that its variables and volumes come from the launcher."""
+    plain = DagsterRun("job", tags={"dagster/priority": "1"})
+    context = K8sContainerContext.create_for_run(plain, locked, include_run_tags=True)
+    made, usual = run_job(context), deepcopy(JOBS["run"])
+    kubernetes_validate.validate(made, VERSIONS[-1], strict=True)
+    found, expected = (each["spec"]["template"]["spec"] for each in (made, usual))
+    (container,), (other,) = found.pop("containers"), expected.pop("containers")
+
+    def variables(each: dict[str, Any]) -> dict[str, Any]:
+        return {one["name"]: one for one in each.pop("env")}
+
+    assert variables(container) == variables(other)
+    for each in (container, other):
+        # Kubernetes reads both alike.
+        each["envFrom"].sort(key=json.dumps)
+        each["volumeMounts"].sort(key=json.dumps)
+    assert container == other
+    for each in (found, expected):
+        each["volumes"].sort(key=json.dumps)
+    assert found.pop("serviceAccountName") == "dagster"
+    expected.pop("serviceAccountName", None)
+    assert found == expected
