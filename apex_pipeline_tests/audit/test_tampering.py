@@ -282,3 +282,47 @@ def test_what_is_not_an_event_is_reported_and_not_raised(tampering):
         "at = 'infinity', actor = NULL WHERE sequence = 9"
     )
     assert found_in(tampering)[0].startswith("Event 9 was changed")
+
+
+LAST = 2**63 - 1
+SHADOW = f"""
+    CREATE TEMPORARY TABLE audit_event AS
+    SELECT {LAST - 1}::bigint AS sequence, decode(repeat('00', 32), 'hex') AS hash,
+        'prune' AS action, '{{"through": {LAST}}}'::jsonb AS subject
+"""
+FORGED = f"""
+    INSERT INTO public.audit_event (
+        sequence, act, at, actor, action, outcome, subject, counts, before, after,
+        version, previous_hash, hash
+    ) VALUES (
+        {LAST}, gen_random_uuid(), now(), 'boss@corp', 'drop', 'done', '{{}}', '{{}}',
+        '{{}}', '{{}}', '1', decode(repeat('00', 32), 'hex'),
+        decode(repeat('00', 32), 'hex')
+    )
+"""
+
+
+def test_no_temporary_table_gets_round_the_checks_of_the_trail(database, database_url):
+    """Who may append may create one, and would stop every other writer for good."""
+    fill(database)
+    with psycopg.connect(database_url) as connection:
+        connection.execute(SHADOW)
+        with pytest.raises(errors.SerializationFailure), connection.transaction():
+            connection.execute(FORGED)
+        connection.execute("GRANT DELETE ON public.audit_event TO CURRENT_USER")
+        with pytest.raises(errors.InsufficientPrivilege), connection.transaction():
+            connection.execute("DELETE FROM public.audit_event")
+        connection.rollback()
+    database.transact(lambda c: keep_anchor(c, trail.head(c), AUTHOR, uuid4()))
+    assert database.ask(verify).problems == ()
+
+
+def test_every_function_of_the_trail_has_a_search_path_of_its_own(database):
+    found = database.ask(
+        lambda connection: connection.exec_driver_sql(
+            "SELECT proname, proconfig FROM pg_proc WHERE proname LIKE 'audit%%'"
+        ).fetchall()
+    )
+    assert len(found) >= 4
+    for name, config in found:
+        assert config == ["search_path=public, pg_temp"], name

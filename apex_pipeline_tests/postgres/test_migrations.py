@@ -37,6 +37,7 @@ ALL = [
     "0021_rollup_comparison",
     "0022_campaign_forecast",
     "0023_audit",
+    "0024_audit_search_path",
 ]
 
 _APPLY = """
