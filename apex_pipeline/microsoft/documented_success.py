@@ -76,6 +76,11 @@ def is_text(value: object) -> bool:
     return isinstance(value, str) and bool(value)
 
 
+def is_token(value: object) -> bool:
+    """Whether it fits into a header; an error about one that does not would quote it."""
+    return isinstance(value, str) and re.fullmatch(r"[!-~]+", value) is not None
+
+
 def _is_https(value: object) -> bool:
     return isinstance(value, str) and value.startswith("https://")
 
@@ -91,7 +96,7 @@ TOKEN = Documented(
     frozenset({200}),
     shape=json_object(
         {
-            "access_token": is_text,
+            "access_token": is_token,
             "token_type": lambda value: str(value).lower() == "bearer",
             "expires_in": _is_seconds,
         }

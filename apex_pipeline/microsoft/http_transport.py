@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 
 from apex_pipeline.errors import ConfigError, TransientError
+from apex_pipeline.microsoft.bounded_answers import BoundedAnswers
 from apex_pipeline.microsoft.proxy_routes import Routes
 
 CONNECT_SECONDS = 10.0
@@ -44,7 +45,7 @@ def token_http(ca_bundle: Path | None, *, timeout: float = 30.0) -> httpx.Client
     """The client for the authority and for Graph."""
     connect = min(timeout, CONNECT_SECONDS)
     return httpx.Client(
-        transport=Routes(trust(ca_bundle)),
+        transport=BoundedAnswers(Routes(trust(ca_bundle))),
         timeout=httpx.Timeout(timeout, connect=connect),
         trust_env=False,
     )

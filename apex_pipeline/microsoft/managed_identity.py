@@ -12,6 +12,8 @@ import httpx
 import msal
 
 from apex_pipeline.errors import AuthError, ConfigError, TransientError
+from apex_pipeline.microsoft.bounded_answers import BoundedAnswers
+from apex_pipeline.microsoft.documented_success import is_token
 from apex_pipeline.microsoft.http_answer import Answer, intercepted
 from apex_pipeline.microsoft.http_transport import translated
 from apex_pipeline.settings import USER_ASSIGNED, Credential
@@ -31,7 +33,11 @@ def request_token(application: Credential, resource: str) -> dict[str, Any]:
         TransientError: The endpoint does not answer, or asks us to wait.
     """
     # The address is reached within the machine's own network, so no proxy is used.
-    with translated(f"reach {_WHOM}"), httpx.Client(trust_env=False) as http:
+    transport = BoundedAnswers(httpx.HTTPTransport())
+    with (
+        translated(f"reach {_WHOM}"),
+        httpx.Client(trust_env=False, transport=transport) as http,
+    ):
         client = msal.ManagedIdentityClient(
             _identity(application), http_client=_Endpoint(http)
         )
@@ -43,6 +49,8 @@ def request_token(application: Credential, resource: str) -> dict[str, Any]:
             ) from error
     if "access_token" not in result:
         raise _refused(application, result)
+    if not is_token(result["access_token"]):
+        raise TransientError(f"{_WHOM} answers with a token that no header can hold.")
     return result
 
 

@@ -366,7 +366,10 @@ def locked(tmp_path: Path) -> K8sRunLauncher:
         "load_incluster_config": False,
         "kubeconfig_file": str(tmp_path / "config"),
     }
-    return K8sRunLauncher.from_config_value(None, {**checked.value, **outside})
+    made: K8sRunLauncher = K8sRunLauncher.from_config_value(
+        None, {**checked.value, **outside}
+    )
+    return made
 
 
 @pytest.mark.parametrize(
