@@ -3,25 +3,17 @@
 import ast
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from functools import cache
+from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
 
-PACKAGE = Path(__file__).parent.parent / "apex_pipeline"
-MODULES = sorted(PACKAGE.rglob("*.py"))
-
-
-def offenders(is_one: Callable[[Path], bool]) -> list[str]:
-    """The modules that break a rule; one test for all, since there are hundreds."""
-    assert len(MODULES) > 100
-    return [path.relative_to(PACKAGE).as_posix() for path in MODULES if is_one(path)]
-
-
-@cache
-def nodes(path: Path) -> list[ast.AST]:
-    """The nodes of a module's syntax tree."""
-    return list(ast.walk(ast.parse(path.read_text())))
+from apex_pipeline_tests.support.source_tree import (
+    MODULES,
+    PACKAGE,
+    nodes,
+    offenders,
+    within,
+)
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -32,11 +24,6 @@ def imports(path: Path) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             yield node.module
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
-
-
-def within(path: Path, *places: str) -> bool:
-    name = path.relative_to(PACKAGE).as_posix()
-    return any(name == place or name.startswith(f"{place}/") for place in places)
 
 
 def roots(path: Path) -> set[str]:
@@ -200,6 +187,19 @@ def test_importing_a_module_changes_no_environment_variable():
         "    assert dict(os.environ) == before, name\n"
     )
     subprocess.run([sys.executable, "-c", code, *names], check=True)
+
+
+def test_no_test_imports_from_a_test():
+    """What several tests use is in `support`; a test that moves then breaks no other."""
+    tests = Path(__file__).parent
+    found = [
+        f"{path.relative_to(tests)}: {name}"
+        for path in sorted(tests.rglob("*.py"))
+        for name in imports(path)
+        if name.startswith("apex_pipeline_tests.")
+        and any(part.startswith("test_") for part in name.split("."))
+    ]
+    assert found == []
 
 
 def test_json_is_made_without_what_no_parser_takes():

@@ -30,7 +30,7 @@ Place = Callable[[Picture], str | None]
 
 # Text between backticks is code, as in Markdown. The other characters have a meaning in
 # Markdown or HTML anywhere. An underscore inside a word has none.
-_SPECIAL = re.compile(r"`(?P<code>[^`]+)`|[\\`*\[\]<>&|~#!]|(?<!\w)_|_(?!\w)")
+_SPECIAL = re.compile(r"`(?P<code>[^`]+)`|[\\`*\[\]<>&|~#!]|(?<![^\W_])_|_(?![^\W_])")
 _HTML = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
 
 

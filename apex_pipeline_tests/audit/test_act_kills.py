@@ -24,8 +24,8 @@ from apex_pipeline.postgres import migrations
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.provisioning import database_roles
 from apex_pipeline.provisioning.databases import provision_database
-from apex_pipeline_tests.defs.test_definitions import age
 from apex_pipeline_tests.support.crashing import Death, resolve_job
+from apex_pipeline_tests.support.dagster_runs import age
 from apex_pipeline_tests.support.dagster_storage import stored_at
 from apex_pipeline_tests.support.ends import environment, execute, query
 from apex_pipeline_tests.support.waiting import SECONDS

@@ -5,88 +5,29 @@ import json
 import subprocess
 from datetime import UTC, date, datetime, timedelta
 from hashlib import sha256
-from typing import Any
-from uuid import uuid4
 
 import psycopg
 import pytest
 
 from apex_pipeline.audit import retention, trail
-from apex_pipeline.audit.anchoring import Edges, work_daily
 from apex_pipeline.audit.anchors import KeptAnchor, TimeStamp, read_anchors
-from apex_pipeline.audit.chain import digest
-from apex_pipeline.audit.events import Action, Author, Event
 from apex_pipeline.audit.evidence import write_pack
 from apex_pipeline.audit.time_stamps import Authority
 from apex_pipeline.audit.trail import Head, parse_head
 from apex_pipeline.audit.verification import last_verification, verify
 from apex_pipeline.errors import ApexError, ConfigError
 from apex_pipeline.microsoft.http_transport import token_http
-from apex_pipeline.postgres.database import Database
 from apex_pipeline.settings import load_audit_settings
+from apex_pipeline_tests.support.aged_trail import AUTHOR, age, append, daily, database
 from apex_pipeline_tests.support.time_stamp_authority import TimeStampAuthority
 
-AUTHOR = Author("ada@host", "run-1")
+__all__ = ["database"]
 YEAR = timedelta(days=365)
-
-
-@pytest.fixture
-def database(database_url):
-    with Database(database_url, application_name="test") as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory):
     return TimeStampAuthority(tmp_path_factory.mktemp("tsa"))
-
-
-def append(database, count=1, reason=None):
-    for _ in range(count):
-        act = uuid4()
-        event = Event(Action.EXPORT, AUTHOR, {"to": "=cmd"}, reason=reason)
-        database.transact(lambda c: trail.append(c, event, act))  # noqa: B023  run at once
-
-
-def daily(database, keep=None, **edges):
-    return work_daily(
-        database, AUTHOR, Edges(edges.pop("check_stamp", lambda _: None), **edges), keep
-    )
-
-
-def age(database_url, days):
-    """Make all events and anchors older, with a trail that fits."""
-    with psycopg.connect(database_url) as connection:
-        connection.execute("SET LOCAL session_replication_role = replica")
-        found = connection.execute(f"{trail.EVENTS} ORDER BY sequence").fetchall()
-        previous = "00" * 32
-        hashes: dict[int, str] = {}
-        for row in found:
-            event: dict[str, Any] = trail.shown(row)
-            at = datetime.fromisoformat(event["at"]) - timedelta(days=days)
-            event |= {"at": f"{at:%Y-%m-%dT%H:%M:%S}Z", "previous_hash": previous}
-            if event["action"] == "anchor":
-                sequence = event["subject"]["sequence"]
-                event["subject"] = {"sequence": sequence, "hash": hashes[sequence]}
-            del event["hash"]
-            previous = hashes[row[0]] = digest(event)
-            connection.execute(
-                "UPDATE audit_event SET at = %s, subject = %s, "
-                "previous_hash = decode(%s, 'hex'), hash = decode(%s, 'hex') "
-                "WHERE sequence = %s",
-                (
-                    event["at"],
-                    json.dumps(event["subject"]),
-                    event["previous_hash"],
-                    previous,
-                    row[0],
-                ),
-            )
-            connection.execute(
-                "UPDATE audit_anchor SET hash = decode(%s, 'hex'), "
-                "anchored_at = anchored_at - %s WHERE sequence = %s",
-                (previous, timedelta(days=days), row[0]),
-            )
 
 
 def test_the_daily_work_verifies_then_anchors_the_head_and_tells_it(database):

@@ -10,8 +10,8 @@ import httpx
 import pytest
 from playwright.sync_api import Page, sync_playwright
 
+from apex_pipeline_tests.support.gated_page import served
 from apex_pipeline_tests.support.http_server import serving
-from apex_pipeline_tests.web_gate.test_web_gate import served
 
 pytestmark = pytest.mark.browser
 

@@ -26,9 +26,9 @@ from apex_pipeline.report.document import (
 )
 from apex_pipeline.report.page import to_html
 from apex_pipeline.report.report_subject import read_subject
-from apex_pipeline_tests.report.test_report_document import HOSTILE
 from apex_pipeline_tests.support.ends import environment, free_port
 from apex_pipeline_tests.support.panel_server import TOKEN, deliver, served
+from apex_pipeline_tests.support.report_reading import HOSTILE
 
 pytestmark = pytest.mark.browser
 

@@ -1,18 +1,15 @@
 """The `apex` command at a terminal and in scripts: text, JSON, exit codes."""
 
 import json
-import os
 import signal
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
+from apex_pipeline_tests.support.apex_command import APEX, INHERITED, apex, variables
 from apex_pipeline_tests.support.ends import (
     campaign_row,
     delivered,
-    environment,
     insert,
     insert_many,
     marked,
@@ -20,27 +17,7 @@ from apex_pipeline_tests.support.ends import (
 )
 from apex_pipeline_tests.support.waiting import SECONDS, wait_until
 
-APEX = Path(sys.executable).with_name("apex")
-INHERITED = {
-    name: value
-    for name, value in os.environ.items()
-    if not name.startswith(("APEX_", "AZURE_", "DAGSTER_", "DATA"))
-}
-
-
-@pytest.fixture
-def variables(emulator, database_url, tmp_path):
-    return environment(emulator, database_url, tmp_path / "state")
-
-
-@pytest.fixture
-def apex(variables, tmp_path, forked_apex):
-    def run(*arguments, **changes):
-        merged = INHERITED | variables | changes
-        present = {k: v for k, v in merged.items() if v is not None}
-        return forked_apex.run(arguments, env=present, cwd=tmp_path)
-
-    return run
+__all__ = ["apex", "variables"]
 
 
 def test_sync_delivers_and_prints_counts(apex, emulator, database_url):

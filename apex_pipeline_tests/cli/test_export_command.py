@@ -9,7 +9,7 @@ import subprocess
 import psycopg
 import pytest
 
-from apex_pipeline_tests.cli.test_cli import APEX, INHERITED
+from apex_pipeline_tests.support.apex_command import APEX, INHERITED
 from apex_pipeline_tests.support.csv_reading import rows
 from apex_pipeline_tests.support.ends import insert_many, query
 from apex_pipeline_tests.support.waiting import SECONDS

@@ -5,7 +5,6 @@ import os
 import pty
 import subprocess
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import dagster as dg
 import pytest
@@ -14,7 +13,7 @@ from click.testing import CliRunner
 from apex_pipeline.cli import main
 from apex_pipeline.metrics import Rejection
 from apex_pipeline.postgres import pending_rows
-from apex_pipeline_tests.cli.test_cli import APEX, INHERITED
+from apex_pipeline_tests.support.apex_command import APEX, INHERITED
 from apex_pipeline_tests.support.ends import (
     campaign_row,
     delivered,
@@ -24,9 +23,8 @@ from apex_pipeline_tests.support.ends import (
     marked,
     query,
 )
+from apex_pipeline_tests.support.spiteful_text import SPITEFUL, shown_in_dagster
 from apex_pipeline_tests.support.waiting import SECONDS
-
-SPITEFUL = ["'; DROP TABLE campaign_metrics--", "' OR '1'='1", "%s %(id)s %%", "\\"]
 
 
 @pytest.fixture
@@ -65,19 +63,6 @@ def refused(store, database_url):
     rejection = Rejection(str(written["id"]), "0x80044331", message)
     store.quarantine([rejection], datetime.now(UTC))
     return str(written["id"])
-
-
-def shown_in_dagster(instance) -> tuple[Any, Any]:
-    """The last evaluation of the quarantine's check, and the asset's metadata."""
-    asset = dg.AssetKey("quarantined_campaign_metrics")
-    key = dg.AssetCheckKey(asset, "no_rows_quarantined")
-    storage = instance.event_log_storage
-    (record,) = storage.get_asset_check_execution_history(key, limit=1)
-    event = instance.get_latest_materialization_event(asset)
-    return (
-        record.event.dagster_event.asset_check_evaluation_data,
-        event.asset_materialization.metadata,
-    )
 
 
 def test_the_list_shows_each_row_and_each_cause(apex, row, refused):

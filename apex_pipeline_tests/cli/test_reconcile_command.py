@@ -7,8 +7,8 @@ import pytest
 from apex_pipeline.definitions import defs
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.writer_lock import WriterLock, try_reconciliation_lock
-from apex_pipeline_tests.cli.test_cli import apex, variables
-from apex_pipeline_tests.defs.test_definitions import instance
+from apex_pipeline_tests.support.apex_command import apex, variables
+from apex_pipeline_tests.support.dagster_runs import instance
 from apex_pipeline_tests.support.emulator_server import SET, web_api
 from apex_pipeline_tests.support.ends import insert_many, marked
 

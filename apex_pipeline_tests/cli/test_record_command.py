@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from apex_pipeline.recording.record_ids import id_from_key
-from apex_pipeline_tests.cli.test_cli import APEX, INHERITED
+from apex_pipeline_tests.support.apex_command import APEX, INHERITED
 from apex_pipeline_tests.support.campaign_runs import metrics, sent
 from apex_pipeline_tests.support.ends import query
 from apex_pipeline_tests.support.waiting import SECONDS, wait_until

@@ -5,14 +5,7 @@ import stat
 
 import pytest
 
-from apex_pipeline.report.document import State
-from apex_pipeline_tests.cli.test_cli import apex
-from apex_pipeline_tests.end_to_end.test_secrets import (
-    sentinels,
-    tokens,
-    variables as variables_with_sentinels,
-)
-from apex_pipeline_tests.report.test_report_document import as_github_shows, cells
+from apex_pipeline_tests.support.apex_command import apex
 from apex_pipeline_tests.support.ends import (
     campaign_row,
     environment,
@@ -22,6 +15,12 @@ from apex_pipeline_tests.support.ends import (
     query,
 )
 from apex_pipeline_tests.support.panel_server import served
+from apex_pipeline_tests.support.planted_secrets import (
+    sentinels,
+    tokens,
+    variables as variables_with_sentinels,
+)
+from apex_pipeline_tests.support.report_reading import as_github_shows, cells, told
 
 __all__ = ["apex", "sentinels", "variables_with_sentinels"]
 
@@ -31,14 +30,6 @@ def variables(emulator, database_url, tmp_path):
     return environment(emulator, database_url, tmp_path / "state") | {
         "APEX_PANEL_PORT": str(free_port()),
     }
-
-
-def told(path):
-    """Name of each line to its state and what was measured."""
-    states = "|".join(state.value for state in State)
-    row = re.compile(rf"^\| \S+ \| (.+?) \| ({states}) \| (.+?) \|", re.MULTILINE)
-    rows = row.findall(path.read_text())
-    return {name: (state, actual) for name, state, actual in rows}
 
 
 def test_the_report_is_of_what_is_there_and_says_what_is_not(

@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from apex_pipeline_tests.settings.test_tenants_file import folder, write
 from apex_pipeline_tests.support.ends import environment
+from apex_pipeline_tests.support.tenants_files import folder, write
 
 __all__ = ["folder"]
 

@@ -48,8 +48,6 @@ from apex_pipeline.settings import (
     MailSettings,
     SmtpSettings,
 )
-from apex_pipeline_tests.dataverse.test_sender import TABLE as NAMES, TARGETS, connected
-from apex_pipeline_tests.monitoring.test_alert_messages import SENDER, TO, notice
 from apex_pipeline_tests.support.entra import (
     AUTHORITY,
     RESOURCE,
@@ -57,7 +55,13 @@ from apex_pipeline_tests.support.entra import (
     dataverse_settings,
 )
 from apex_pipeline_tests.support.hostile import answer, serving
+from apex_pipeline_tests.support.notices import SENDER, TO, notice
 from apex_pipeline_tests.support.receivers import mail_server
+from apex_pipeline_tests.support.scripted_sender import (
+    TABLE as NAMES,
+    TARGETS,
+    connected,
+)
 
 API = f"{RESOURCE}/api/data/v9.2"
 ID = str(UUID(int=7))

@@ -16,7 +16,16 @@ from apex_pipeline.sync.run import run_sync
 from apex_pipeline.sync.run_options import StreamOptions, SyncOptions
 from apex_pipeline_tests.support.ends import execute, insert_many, marked, query
 from apex_pipeline_tests.support.examples import examples
-from apex_pipeline_tests.support.hostile import SECRET, TOKEN, Asked, answer, serving
+from apex_pipeline_tests.support.hostile import SECRET, TOKEN, Asked, answer
+from apex_pipeline_tests.support.hostile_environment import (
+    JSON,
+    JSON_VERSION,
+    VERSION,
+    elsewhere,
+    hostile,
+)
+
+__all__ = ["elsewhere", "hostile"]
 
 IMPATIENT = SyncOptions(
     StreamOptions(rows_per_request=10),
@@ -27,19 +36,6 @@ IMPATIENT = SyncOptions(
 # For what has to come to its end, on a busy machine too.
 PATIENT = dataclasses.replace(IMPATIENT, time_budget=60.0)
 LONG_MESSAGE = 5_000
-
-
-@pytest.fixture(scope="module")
-def hostile(tmp_path_factory):
-    with serving(tmp_path_factory.mktemp("hostile")) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def elsewhere(tmp_path_factory):
-    """Another host, which must receive nothing."""
-    with serving(tmp_path_factory.mktemp("elsewhere")) as server:
-        yield server
 
 
 @pytest.fixture
@@ -90,23 +86,6 @@ TYPES = st.sampled_from(
         "\x80",
         "",
     ]
-)
-JSON = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats()
-    | st.text(max_size=20)
-    | st.sampled_from(["0x80048d19", "0x80044331", "0x80072322"]),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(
-            st.sampled_from(["error", "code", "message", "value", "@odata.nextLink"]),
-            inner,
-            max_size=4,
-        )
-    ),
-    max_leaves=8,
 )
 BODIES = (
     st.binary(max_size=200)
@@ -164,9 +143,6 @@ def test_a_batch_answered_with_rubbish_marks_only_what_it_acknowledges(
     assert report.failure is None or isinstance(report.failure, ApexError)
     assert len(marked(database_url)) <= body.count(b"HTTP/1.1 204") * 30
 
-
-VERSION = {"OData-Version": "4.0"}
-JSON_VERSION = VERSION | {"Content-Type": "application/json"}
 
 LOOK = SyncOptions(time_budget=0.5, retry=IMPATIENT.retry)
 LONG_LOOK = dataclasses.replace(LOOK, time_budget=60.0)

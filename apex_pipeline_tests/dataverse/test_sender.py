@@ -4,17 +4,14 @@ import asyncio
 import json
 import logging
 import ssl
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import httpx
 import pytest
 
-from apex_pipeline.dataverse.client import DataverseClient, Table, Target
-from apex_pipeline.dataverse.gate import Deadline, Gate
-from apex_pipeline.dataverse.pacing import Pacer
-from apex_pipeline.dataverse.sender import RetryPolicy, Sender
+from apex_pipeline.dataverse.gate import Deadline
+from apex_pipeline.dataverse.sender import RetryPolicy
 from apex_pipeline.errors import (
     AuthError,
     DataverseError,
@@ -23,16 +20,15 @@ from apex_pipeline.errors import (
     TooMuchError,
     TransientError,
 )
-from apex_pipeline.microsoft.http_transport import no_cookies
-from apex_pipeline.microsoft.token_cache import TokenCacheFile
-from apex_pipeline.microsoft.tokens import TokenSource
-from apex_pipeline_tests.support.entra import RESOURCE, Entra, dataverse_settings
-
-TABLE = Table(
-    "apex_campaignmetrics", "apex_campaignmetricses", "apex_campaignmetricsid"
+from apex_pipeline_tests.support.entra import RESOURCE, Entra
+from apex_pipeline_tests.support.scripted_sender import (
+    IMPATIENT,
+    TABLE,
+    TARGETS,
+    VERSION,
+    connected,
+    no,
 )
-TARGETS = [Target(UUID(int=n), '{"apex_phase":"2-3"}') for n in (1, 2)]
-IMPATIENT = RetryPolicy(attempts=3, first_wait=0.001)
 
 
 class Service:
@@ -52,16 +48,6 @@ class Service:
         return answer
 
 
-def no(status, code="", **headers):
-    headers = {name.replace("_", "-"): value for name, value in headers.items()}
-    return lambda _: httpx.Response(
-        status, json={"error": {"code": code, "message": "no"}}, headers=headers
-    )
-
-
-VERSION = {"OData-Version": "4.0"}
-
-
 def yes(**headers):
     return lambda _: httpx.Response(204, headers=VERSION | headers)
 
@@ -72,23 +58,6 @@ def page(document):
 
 async def silence(_):
     await asyncio.sleep(60)
-
-
-@asynccontextmanager
-async def connected(
-    service, tmp_path, entra=None, retry=IMPATIENT, request_timeout=120.0
-):
-    entra = entra or Entra()
-    tokens = TokenSource(
-        dataverse_settings(), TokenCacheFile(tmp_path / "cache.json"), entra.client()
-    )
-    async with httpx.AsyncClient(
-        transport=httpx.MockTransport(service), cookies=no_cookies()
-    ) as http:
-        sender = Sender(
-            tokens, http, Gate(Pacer()), retry=retry, request_timeout=request_timeout
-        )
-        yield DataverseClient(RESOURCE, sender)
 
 
 def upsert(service, tmp_path, *, seconds=60.0, keys=2, **options):

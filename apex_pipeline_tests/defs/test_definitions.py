@@ -30,52 +30,28 @@ from apex_pipeline.defs.sync_specs import DELIVERED, SYNC_ASSETS
 from apex_pipeline.postgres import stored_pacing
 from apex_pipeline.settings import DEFAULT_LOCATION
 from apex_pipeline.sync.pacing_memory import pacing_key
-from apex_pipeline_tests.support.dagster_storage import stored_at
+from apex_pipeline_tests.support.dagster_runs import (
+    SYNC,
+    age,
+    instance,
+    run_job,
+    variables,
+)
 from apex_pipeline_tests.support.ends import (
     campaign_row,
     delivered,
     emulator_settings,
-    environment,
     insert,
     insert_many,
     marked,
 )
 
-SYNC = "sync_campaign_metrics"
-
-
-@pytest.fixture
-def variables(monkeypatch, emulator, database_url, tmp_path):
-    """The environment of a configured process."""
-    found = environment(emulator, database_url, tmp_path)
-    for name, value in found.items():
-        monkeypatch.setenv(name, value)
-    return found
-
-
-@pytest.fixture
-def instance(dagster_storage, tmp_path):
-    with dg.instance_for_test(
-        temp_dir=str(tmp_path), overrides=stored_at(dagster_storage)
-    ) as found:
-        yield found
+__all__ = ["instance", "variables"]
 
 
 @pytest.fixture
 def repository():
     return defs().get_repository_def()
-
-
-def run_job(instance, **config):
-    return (
-        defs()
-        .resolve_job_def(SYNC)
-        .execute_in_process(
-            instance=instance,
-            run_config={"ops": {"sync": {"config": config}}},
-            raise_on_error=False,
-        )
-    )
 
 
 def tick(repository, instance, at=datetime(2026, 11, 23, 12, 5, tzinfo=UTC)):
@@ -496,19 +472,6 @@ def test_an_unusable_interval_is_named(repository, instance, variables):
     found = drain(repository, instance, "soon")
     assert found.run_requests == []
     assert found.skip_message.startswith("The sensor's cursor must be a duration")
-
-
-def age(instance, run_id, days=31):
-    """Let a run, and all that the storage holds of it, be so old."""
-    then = (datetime.now(UTC) - timedelta(days=days)).replace(tzinfo=None)
-    changes = (
-        "UPDATE runs SET create_timestamp = %s WHERE run_id = %s",
-        "UPDATE event_logs SET timestamp = %s WHERE run_id = %s",
-        "UPDATE asset_check_executions SET create_timestamp = %s WHERE run_id = %s",
-    )
-    with instance.run_storage.connect() as connection:
-        for change in changes:
-            connection.exec_driver_sql(change, (then, run_id))
 
 
 def tables_with(instance, run_id):

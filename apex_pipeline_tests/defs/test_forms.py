@@ -14,10 +14,10 @@ from apex_pipeline.definitions import defs
 from apex_pipeline.metrics import COLUMNS
 from apex_pipeline.monitoring.alerts.journal import Journal
 from apex_pipeline.monitoring.alerts.notice import Observation
-from apex_pipeline_tests.defs.test_quarantine_job import failure, output
-from apex_pipeline_tests.monitoring.test_incidents import finding
+from apex_pipeline_tests.support.dagster_runs import failure, output
 from apex_pipeline_tests.support.dagster_storage import stored_at
 from apex_pipeline_tests.support.ends import campaign_row, environment, execute, query
+from apex_pipeline_tests.support.rule_findings import finding
 
 # Options for printing and confirmation at a terminal.
 PRINTING = {"as_json", "yes", "check"}

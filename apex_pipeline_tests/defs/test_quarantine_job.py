@@ -10,7 +10,7 @@ from apex_pipeline.command_options.sync_options import SyncForm
 from apex_pipeline.definitions import defs
 from apex_pipeline.errors import ConfigError
 from apex_pipeline.metrics import Rejection
-from apex_pipeline_tests.cli.test_quarantine_command import SPITEFUL, shown_in_dagster
+from apex_pipeline_tests.support.dagster_runs import failure, output
 from apex_pipeline_tests.support.dagster_storage import stored_at
 from apex_pipeline_tests.support.ends import (
     campaign_row,
@@ -21,6 +21,7 @@ from apex_pipeline_tests.support.ends import (
     marked,
     query,
 )
+from apex_pipeline_tests.support.spiteful_text import SPITEFUL, shown_in_dagster
 
 
 @pytest.fixture
@@ -79,21 +80,6 @@ def rows(store, database_url):
         datetime.now(UTC),
     )
     return ids
-
-
-def output(result):
-    """Metadata of the op's output."""
-    (event,) = [e for e in result.all_events if e.is_successful_output]
-    return event.step_output_data.metadata
-
-
-def failure(result):
-    """What the run failed with, and nothing that looks like a stack trace."""
-    (event,) = [e for e in result.all_events if e.is_step_failure]
-    told = event.step_failure_data.user_failure_data.description
-    assert "Traceback" not in told
-    assert "pydantic" not in told
-    return told
 
 
 def test_a_sync_shows_the_quarantine_as_an_asset_with_a_table(

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from apex_pipeline.definitions import defs
-from apex_pipeline_tests.defs.test_definitions import instance, run_job, variables
+from apex_pipeline_tests.support.dagster_runs import instance, run_job, variables
 from apex_pipeline_tests.support.ends import free_port, insert_many
 
 __all__ = ["instance", "variables"]

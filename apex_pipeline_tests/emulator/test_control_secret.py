@@ -11,7 +11,7 @@ from starlette.routing import Route
 from apex_pipeline.emulator import Options
 from apex_pipeline.emulator.app import make_app
 from apex_pipeline.emulator.instance import CLIENT_ID, Emulator
-from apex_pipeline_tests.emulator.test_process import Start, start
+from apex_pipeline_tests.support.emulator_process import Start, start
 from apex_pipeline_tests.support.emulator_server import (
     control,
     emulator,

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from apex_pipeline.emulator import Options, ServedEmulator, serve
-from apex_pipeline_tests.emulator.test_tokens import certificate_and_key
+from apex_pipeline_tests.support.certificate_files import certificate_and_key
 from apex_pipeline_tests.support.emulator_server import token, trusting
 from apex_pipeline_tests.support.waiting import SECONDS
 

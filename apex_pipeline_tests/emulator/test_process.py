@@ -1,60 +1,19 @@
 """The emulator as a process of its own."""
 
-import os
 import signal
 import ssl
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
-from apex_pipeline.emulator import Options, ServedEmulator
+from apex_pipeline_tests.support.emulator_process import Start, start
 from apex_pipeline_tests.support.emulator_server import UPSERT, campaign_metric, web_api
-from apex_pipeline_tests.support.waiting import SECONDS, wait_until
+from apex_pipeline_tests.support.waiting import SECONDS
 
-Start = Callable[..., tuple[subprocess.Popen[str], ServedEmulator]]
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
-    """Starts processes on one state folder, and ends what still runs."""
-    processes: list[subprocess.Popen[str]] = []
-
-    def run(*flags: str) -> tuple[subprocess.Popen[str], ServedEmulator]:
-        port_file = tmp_path / "port"
-        port_file.unlink(missing_ok=True)
-        process = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "apex_pipeline.emulator",
-                *("--port", "0", "--port-file", str(port_file)),
-                *("--state-dir", str(tmp_path / "state"), *flags),
-            ],
-            env={**os.environ, "EMULATOR_CLIENT_SECRET": "from-outside"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        processes.append(process)
-        wait_until(port_file.is_file, process)
-        secret = tmp_path / "state" / "control_secret"
-        return process, ServedEmulator(
-            f"https://localhost:{port_file.read_text().strip()}",
-            tmp_path / "state" / "ca.pem",
-            Options(
-                "from-outside",
-                control_secret=secret.read_text() if secret.is_file() else "",
-            ),
-        )
-
-    yield run
-    for process in processes:
-        process.kill()
-        process.communicate()
+__all__ = ["start"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -1,24 +1,21 @@
 """Microsoft's own Python SDK, which knows nothing of the emulator, against it."""
 
 import enum
-from collections.abc import Iterator
 
 import pandas as pd
 import pytest
-from PowerPlatform.Dataverse.client import DataverseClient
 from PowerPlatform.Dataverse.core.errors import HttpError, MetadataError
 from PowerPlatform.Dataverse.models import col
 from PowerPlatform.Dataverse.models.upsert import UpsertItem
 
-from apex_pipeline.emulator import ServedEmulator
 from apex_pipeline_tests.support.emulator_server import (
-    MsalCredential,
     campaign_metric,
     emulator,
     shared_emulator,
 )
+from apex_pipeline_tests.support.sdk_client import client
 
-__all__ = ["emulator", "shared_emulator"]
+__all__ = ["client", "emulator", "shared_emulator"]
 
 TABLE = "apex_campaignmetrics"
 
@@ -39,15 +36,6 @@ COLUMNS = {
     "apex_Note": "memo",
     "apex_Color": Color,
 }
-
-
-@pytest.fixture
-def client(
-    emulator: ServedEmulator, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[DataverseClient]:
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(emulator.ca_bundle))
-    with DataverseClient(emulator.url, MsalCredential(emulator)) as client:
-        yield client
 
 
 def record(**overrides):

@@ -14,17 +14,13 @@ import psutil
 import pytest
 
 from apex_pipeline.local import child_commands
-from apex_pipeline_tests.end_to_end.test_chaos_up import (
-    CHILDREN,
-    delivers,
-    watched_since,
-)
-from apex_pipeline_tests.local.test_up import apex_up, wait_until
+from apex_pipeline_tests.support.apex_up import apex_up, wait_until
 from apex_pipeline_tests.support.receivers import (
     MailServer,
     mail_server,
     make_authority,
 )
+from apex_pipeline_tests.support.unattended import CHILDREN, delivers, watched_since
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
 

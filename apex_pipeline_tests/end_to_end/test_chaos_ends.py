@@ -18,8 +18,7 @@ from apex_pipeline.postgres.resent_rows import Slice
 from apex_pipeline.postgres.store import connect
 from apex_pipeline.sync.run import run_sync
 from apex_pipeline.sync.run_options import StreamOptions, SyncOptions
-from apex_pipeline_tests.cli.test_cli import APEX, INHERITED
-from apex_pipeline_tests.end_to_end.test_chaos_network import until_left
+from apex_pipeline_tests.support.apex_command import APEX, INHERITED
 from apex_pipeline_tests.support.ends import (
     campaign_row,
     delivered,
@@ -38,6 +37,7 @@ from apex_pipeline_tests.support.reconciling import (
     report,
     sync,
 )
+from apex_pipeline_tests.support.remaining_rows import until_left
 from apex_pipeline_tests.support.waiting import SECONDS, wait_until
 
 __all__ = ["database", "reconcile", "report", "sync"]

@@ -1,10 +1,8 @@
 """A sync whose connections are delayed, trickle, break and lose their answers."""
 
 import random
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from urllib.parse import urlsplit
 
@@ -28,6 +26,7 @@ from apex_pipeline_tests.support.ends import (
     query,
 )
 from apex_pipeline_tests.support.faulty_network import FaultyNetwork
+from apex_pipeline_tests.support.remaining_rows import until_left
 from apex_pipeline_tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.chaos
@@ -84,24 +83,6 @@ def write(database_url: str) -> None:
             # All that time the rows are locked.
             time.sleep(0.5)
             connection.rollback()
-
-
-@contextmanager
-def until_left(act: Callable[[], None], every: float) -> Iterator[None]:
-    """Do something again and again in a thread, while the block runs."""
-    is_over = threading.Event()
-
-    def repeat() -> None:
-        while not is_over.wait(every):
-            act()
-
-    thread = threading.Thread(target=repeat)
-    thread.start()
-    try:
-        yield
-    finally:
-        is_over.set()
-        thread.join()
 
 
 @pytest.mark.parametrize("end", ["database", "dataverse"])

@@ -8,12 +8,8 @@ import psycopg
 import pytest
 
 from apex_pipeline.local.embedded_postgres import EmbeddedPostgres
-from apex_pipeline_tests.end_to_end.test_chaos_up import (
-    CHILDREN,
-    delivers,
-    watched_since,
-)
-from apex_pipeline_tests.local.test_up import apex_up, wait_until
+from apex_pipeline_tests.support.apex_up import apex_up, wait_until
+from apex_pipeline_tests.support.unattended import CHILDREN, delivers, watched_since
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
 

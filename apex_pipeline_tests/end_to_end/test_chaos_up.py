@@ -3,69 +3,22 @@
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
 from contextlib import suppress
 
-import httpx
 import psutil
-import psycopg
 import pytest
 
-from apex_pipeline.local import child_commands
-from apex_pipeline_tests.end_to_end.test_told_unattended import sync
-from apex_pipeline_tests.local.test_up import Running, apex_up, wait_until
-from apex_pipeline_tests.support.ends import insert_many, marked
+from apex_pipeline_tests.support.apex_up import wait_until
+from apex_pipeline_tests.support.unattended import (
+    CHILDREN,
+    delivers,
+    running,
+    watched_since,
+)
+
+__all__ = ["running"]
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
-
-CHILDREN = (
-    child_commands.DATABASE,
-    child_commands.EMULATOR,
-    child_commands.PANEL,
-    child_commands.CODE_SERVER,
-    child_commands.WEB_SERVER,
-    child_commands.DAEMON,
-)
-TICKS = """{ sensorsOrError(repositorySelector: {
-    repositoryLocationName: "apex_pipeline", repositoryName: "__repository__"
-}) { ... on Sensors { results { name sensorState { ticks(limit: 1) {
-    timestamp status
-} } } } } }"""
-WATCH = "watch_sync_health"
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """One for all tests here; each leaves it well."""
-    with apex_up(tmp_path_factory.mktemp("up") / "state") as started:
-        yield started
-
-
-def watched_since(running: Running, instant: float) -> Callable[[], bool]:
-    """Whether the watch has looked, by a tick that began and ended well since then.
-
-    For that, daemon, code server and both databases have to work together.
-    """
-
-    def looked() -> bool:
-        with suppress(httpx.HTTPError, ValueError, LookupError, TypeError):
-            for sensor in running.ask(TICKS)["sensorsOrError"]["results"]:
-                for tick in sensor["sensorState"]["ticks"]:
-                    if sensor["name"] == WATCH and tick["timestamp"] > instant:
-                        return bool(tick["status"] in ("SKIPPED", "SUCCESS"))
-        return False
-
-    return looked
-
-
-def delivers(running: Running) -> None:
-    """New rows get through."""
-    url = running.served["DATABASE_URL"]
-    insert_many(url, 20)
-    sync(running)
-    with psycopg.connect(url) as connection:
-        rows = connection.execute("SELECT id::text FROM campaign_metrics").fetchall()
-    assert marked(url) == {row for (row,) in rows}
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGSTOP])

@@ -7,7 +7,7 @@ from hypothesis import given, strategies as st
 from apex_pipeline.metrics import TABLE
 from apex_pipeline.sync.run import run_sync
 from apex_pipeline.sync.run_options import SyncOptions
-from apex_pipeline_tests.cli.test_cli import apex, variables
+from apex_pipeline_tests.support.apex_command import apex, variables
 from apex_pipeline_tests.support.ends import (
     campaign_row,
     emulator_settings,
@@ -16,42 +16,9 @@ from apex_pipeline_tests.support.ends import (
     query,
 )
 from apex_pipeline_tests.support.examples import examples
+from apex_pipeline_tests.support.injected_text import TEXT, text_columns
 
-__all__ = ["apex", "variables"]
-
-SPITEFUL = [
-    "'; DROP TABLE x--",
-    "' OR '1'='1",
-    "%s %(id)s %%",
-    "{0.__class__}",
-    "a')/x?$filter=1",
-    "@odata.bind",
-    "\r\n--batch_x--\r\n",
-    '","apex_x":"1',
-    "</script>",
-    "$(reboot)`id`",
-    "=1+1",
-    "\u202e\ufeff\x7f",
-]
-# What the columns of text hold: Postgres knows no NUL, Dataverse counts UTF-16 units.
-TEXT = st.sampled_from(SPITEFUL) | st.text(
-    st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=16
-)
-
-
-@pytest.fixture
-def text_columns(database_url):
-    """An adopted table, whose campaign and run are text."""
-    execute(database_url, "DROP VIEW campaign_metrics_pending CASCADE")
-    execute(database_url, "DROP VIEW v_campaign_metrics_pending CASCADE")
-    for name in ("campaign_id", "run_id"):
-        execute(database_url, f"ALTER TABLE campaign_metrics ALTER {name} TYPE text")
-    execute(
-        database_url,
-        "CREATE VIEW campaign_metrics_pending AS SELECT * FROM campaign_metrics WHERE"
-        " exported_at IS NULL AND NOT EXISTS (SELECT FROM campaign_metrics_quarantine"
-        " WHERE metric_id = campaign_metrics.id)",
-    )
+__all__ = ["apex", "text_columns", "variables"]
 
 
 @given(rows=st.lists(st.tuples(TEXT, TEXT, TEXT), min_size=20, max_size=60))

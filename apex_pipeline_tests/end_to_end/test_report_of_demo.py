@@ -5,11 +5,10 @@ import sys
 
 import pytest
 
-from apex_pipeline_tests.cli.test_cli import APEX, INHERITED
-from apex_pipeline_tests.cli.test_report_command import told
-from apex_pipeline_tests.local.test_up import apex_up, wait_until
-from apex_pipeline_tests.report.test_report_reading import PASSING
+from apex_pipeline_tests.support.apex_command import APEX, INHERITED
+from apex_pipeline_tests.support.apex_up import apex_up, wait_until
 from apex_pipeline_tests.support.ends import query
+from apex_pipeline_tests.support.report_reading import PASSING, told
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(400)]
 

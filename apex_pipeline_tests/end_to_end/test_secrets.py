@@ -1,65 +1,31 @@
 """Secrets stay where they belong, whatever goes wrong."""
 
-import json
 import logging
 import stat
 import threading
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from uuid import UUID
 
 import dagster as dg
 import psycopg
 import pytest
-from psycopg import sql
 
-from apex_pipeline_tests.cli.test_cli import INHERITED, apex
+from apex_pipeline_tests.support.apex_command import INHERITED, apex
 from apex_pipeline_tests.support.crashing import resolve_job
-from apex_pipeline_tests.support.ends import campaign_row, environment, execute, insert
+from apex_pipeline_tests.support.ends import campaign_row, insert
+from apex_pipeline_tests.support.planted_secrets import (
+    CLIENT_SECRET,
+    HEARTBEAT,
+    PASSWORD,
+    SMTP_PASSWORD,
+    WEBHOOK,
+    sentinels,
+    tokens,
+    variables,
+)
 
-__all__ = ["apex"]
-
-CLIENT = str(UUID(int=77))
-CLIENT_SECRET = "sentinel-client~secret"
-PASSWORD = "sentinel-p%40ssword"
-SMTP_PASSWORD = "sentinel-smtp%40password"
-WEBHOOK = "sentinel-webhook-signature"
-HEARTBEAT = "sentinel-heartbeat-id"
+__all__ = ["apex", "sentinels", "variables"]
 ROLE = "Apex Metrics Sync"
-
-
-@pytest.fixture
-def sentinels():
-    """Values that must be found nowhere; the access token joins them."""
-    passwords = {PASSWORD, SMTP_PASSWORD}
-    decoded = {password.replace("%40", "@") for password in passwords}
-    return {CLIENT_SECRET, WEBHOOK, HEARTBEAT, *passwords, *decoded}
-
-
-@pytest.fixture
-def variables(emulator, database_url, tmp_path):
-    """The environment of a run, with secrets that are told from all other text."""
-    emulator.register(CLIENT, client_secret=CLIENT_SECRET)
-    parts = psycopg.conninfo.conninfo_to_dict(database_url)
-    owner = f"sentinel_{parts['dbname']}"
-    with psycopg.connect(database_url) as connection:
-        connection.execute(
-            sql.SQL("CREATE ROLE {} LOGIN SUPERUSER PASSWORD {}").format(
-                sql.Identifier(owner), sql.Literal(PASSWORD.replace("%40", "@"))
-            )
-        )
-    url = f"postgresql://{owner}:{PASSWORD}@{parts['host']}:{parts['port']}"
-    yield environment(emulator, database_url, tmp_path / "state") | {
-        "DATABASE_URL": f"{url}/{parts['dbname']}",
-        "AZURE_CLIENT_ID": CLIENT,
-        "AZURE_CLIENT_SECRET": CLIENT_SECRET,
-        "APEX_TEAMS_WEBHOOK_URL": f"{emulator.url}/invoke?sig={WEBHOOK}",
-        "APEX_HEARTBEAT_URL": f"https://localhost:9/{HEARTBEAT}",
-        "APEX_ALERT_EMAIL_TO": "ops@example.com",
-        "APEX_ALERT_EMAIL_FROM": "apex@example.com",
-        "APEX_SMTP_URL": f"smtp://apex:{SMTP_PASSWORD}@localhost:9",
-    }
-    execute(database_url, f"DROP ROLE {owner}")
 
 
 FAULTS = {
@@ -107,16 +73,6 @@ def everything_stored(url: str) -> str:
             str(connection.execute(f"SELECT * FROM {table}".encode()).fetchall())
             for (table,) in tables
         )
-
-
-def tokens(folder) -> set[str]:
-    """Access tokens in the cache, which is where they belong."""
-    path = folder / "token_cache.json"
-    if not path.exists():
-        return set()
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    found = json.loads(path.read_text()).get("AccessToken", {})
-    return {entry["secret"] for entry in found.values()}
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from apex_pipeline.local import child_commands, processes
 from apex_pipeline.local.child_commands import of_tenant
 from apex_pipeline.local.embedded_roles import PANEL_LOGIN, SYNC_LOGIN
 from apex_pipeline.settings import Tenant
-from apex_pipeline_tests.local.test_up import (
+from apex_pipeline_tests.support.apex_up import (
     Running,
     apex_up,
     variables_of,

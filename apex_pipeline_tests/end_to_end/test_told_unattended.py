@@ -10,11 +10,10 @@ import pytest
 
 from apex_pipeline.local import child_commands
 from apex_pipeline.metrics import TABLE
-from apex_pipeline_tests.end_to_end.test_unattended import command, emulator
-from apex_pipeline_tests.local.test_up import Running, apex_up, wait_until
+from apex_pipeline_tests.support.apex_up import apex_up, wait_until
 from apex_pipeline_tests.support.ends import campaign_row, insert, marked, query
 from apex_pipeline_tests.support.receivers import mail_server, make_authority, workflow
-from apex_pipeline_tests.support.waiting import SECONDS
+from apex_pipeline_tests.support.unattended import emulator, sync
 
 # Of a deployment that has rows of today alone, some figures cannot be as they must.
 NEW = "Warning: The check"
@@ -37,12 +36,6 @@ def rows_arriving(url: str) -> Iterator[None]:
     finally:
         is_over.set()
         writer.join()
-
-
-def sync(running: Running) -> None:
-    with command(running, "sync") as process:
-        told, complaint = process.communicate(timeout=4 * SECONDS)
-        assert process.returncode == 0, (told, complaint)
 
 
 @pytest.mark.slow

@@ -1,49 +1,19 @@
 """The pipeline under `apex up`, while people interfere with it."""
 
-import os
-import ssl
-import subprocess
-import sys
-from pathlib import Path
-
-import httpx
 import pytest
 
 from apex_pipeline.metrics import TABLE
-from apex_pipeline_tests.local.test_up import Running, apex_up, wait_until
+from apex_pipeline_tests.support.apex_up import apex_up, wait_until
 from apex_pipeline_tests.support.ends import insert_many, marked
+from apex_pipeline_tests.support.unattended import command, emulator
 from apex_pipeline_tests.support.waiting import SECONDS
 
-APEX = Path(sys.executable).with_name("apex")
 RUNS = (
     '{ runsOrError(filter: {pipelineName: "sync_campaign_metrics", statuses: [STARTED]}) {'
     " ... on Runs { results { runId } } } }"
 )
 STATUS = "query($run: ID!) { runOrError(runId: $run) { ... on Run { status } } }"
 TERMINATE = "mutation($run: String!) { terminateRun(runId: $run) { __typename } }"
-
-
-def emulator(running: Running) -> httpx.Client:
-    served = running.served
-    secret = (running.state / "emulator" / "control_secret").read_text()
-    trust = ssl.create_default_context(cafile=served["APEX_CA_BUNDLE"])
-    return httpx.Client(
-        base_url=served["DATAVERSE_RESOURCE"],
-        headers={"Authorization": f"Bearer {secret}"},
-        verify=trust,
-        timeout=SECONDS,
-    )
-
-
-def command(running: Running, *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [APEX, *arguments],
-        env=os.environ | {"APEX_STATE_DIR": str(running.state)},
-        cwd=running.state,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
 
 
 @pytest.mark.slow

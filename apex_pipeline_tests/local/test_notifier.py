@@ -14,7 +14,7 @@ from apex_pipeline.local.embedded_postgres import EmbeddedPostgres
 from apex_pipeline.local.notifier import Notifier
 from apex_pipeline.monitoring.alerts.journal import Journal
 from apex_pipeline.monitoring.alerts.notice import NoticeKind
-from apex_pipeline_tests.monitoring.test_journal import Recorder
+from apex_pipeline_tests.support.recording_channel import Recorder
 from apex_pipeline_tests.support.waiting import wait_until
 
 DAEMON = "Dagster daemon"

@@ -15,9 +15,9 @@ from apex_pipeline.monitoring.alerts.graph_mail import GraphMail
 from apex_pipeline.monitoring.alerts.notice import DeliveryError
 from apex_pipeline.monitoring.alerts.send_limits import until_taken
 from apex_pipeline.settings import MailSettings
-from apex_pipeline_tests.emulator.test_tokens import certificate_and_key
-from apex_pipeline_tests.monitoring.test_alert_messages import SENDER, TO, notice
+from apex_pipeline_tests.support.certificate_files import certificate_and_key
 from apex_pipeline_tests.support.ends import emulator_settings
+from apex_pipeline_tests.support.notices import SENDER, TO, notice
 
 CLIENT = str(UUID(int=91))
 SECRET = "abc-sentinel-secret"

@@ -1,9 +1,7 @@
 """Cards and e-mails hold whatever a notice says, and nothing of it gets out of place."""
 
-import dataclasses
 import email
 import json
-from datetime import UTC, datetime
 from email import policy
 from html.parser import HTMLParser
 
@@ -15,31 +13,12 @@ from apex_pipeline.monitoring.alerts.notice import Notice, NoticeKind, Severity,
 from apex_pipeline.monitoring.alerts.teams import MOST_BYTES, card, payload
 from apex_pipeline_tests.support.card_schema import faults
 from apex_pipeline_tests.support.examples import examples
+from apex_pipeline_tests.support.notices import AT, SENDER, TO, notice, runs
 
-AT = datetime(2026, 11, 25, 10, 30, 0, tzinfo=UTC)
-TO = ("ops@example.com", "data@example.com")
-SENDER = "apex@example.com"
 SPITEFUL = (
     "[here](https://evil.example) <script>alert(1)</script> **b** _i_\r\n"
     "Bcc: victim@example.com\r\n\r\n<b>body</b>\x00\x1b[31m\u202egnp\udc80 🧨"
 )
-
-
-NOTICE = Notice(
-    key="sync-failed/1",
-    kind=NoticeKind.OPENED,
-    severity=Severity.ERROR,
-    title="The sync fails",
-    cause="Postgres at db.example.com does not answer",
-    remedy="Start it; the next tick tries again.",
-    facts=(("Job", "sync_campaign_metrics"), ("Since", "10:25")),
-    link="https://dagster.example/runs/5f3c",
-    at=AT,
-)
-
-
-def notice(**changes):
-    return dataclasses.replace(NOTICE, **changes)
 
 
 def sent(told):
@@ -50,24 +29,6 @@ def sent(told):
 
 def html_of(told):
     return sent(told).get_body(("html",)).get_content()
-
-
-def runs(told):
-    """Every text of a card, in its order."""
-    found = []
-
-    def walk(node):
-        if isinstance(node, list):
-            for each in node:
-                walk(each)
-        elif isinstance(node, dict):
-            if node.get("type") in {"TextRun", "TextBlock"}:
-                found.append(node["text"])
-            for each in node.values():
-                walk(each)
-
-    walk(card(told))
-    return found
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """Which notices are sent, on a simulated clock."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -12,69 +12,24 @@ from apex_pipeline.monitoring.alerts.incidents import (
     MEMORY,
     REMINDER,
     STEADY,
-    Incident,
     Silence,
-    decide,
 )
 from apex_pipeline.monitoring.alerts.notice import (
-    Finding,
     Notice,
     NoticeKind,
     Observation,
-    Severity,
     is_within,
 )
 from apex_pipeline.monitoring.rules.catalogue import RULES
 from apex_pipeline.texts.durations import words
 from apex_pipeline_tests.support.examples import examples
+from apex_pipeline_tests.support.rule_findings import World, finding
 
-START = datetime(2026, 11, 25, 12, tzinfo=UTC)
 OPENED, REMINDED, RESOLVED = (
     NoticeKind.OPENED,
     NoticeKind.REMINDED,
     NoticeKind.RESOLVED,
 )
-
-
-def finding(fingerprint: str, *inhibits: str, **overrides) -> Finding:
-    values = {
-        "severity": Severity.ERROR,
-        "title": f"{fingerprint} is wrong",
-        "cause": "it broke",
-        "cause_key": "it broke",
-        "remedy": "mend it",
-        "inhibits": frozenset(inhibits),
-    }
-    return Finding(fingerprint=fingerprint, **(values | overrides))
-
-
-class World:
-    """The incidents, the time, and all notices."""
-
-    def __init__(self) -> None:
-        self.now = START
-        self.incidents: tuple[Incident, ...] = ()
-        self.silences: list[Silence] = []
-        self.notices: list[Notice] = []
-
-    def see(self, *observations: Observation) -> list[tuple[str, NoticeKind]]:
-        known = [
-            each
-            for each in self.incidents
-            if each.resolved_at is None or each.resolved_at > self.now - MEMORY
-        ]
-        self.incidents, notices = decide(known, observations, self.silences, self.now)
-        self.notices += notices
-        return [(n.title.partition(" ")[0], n.kind) for n in notices]
-
-    def wrong(self, *findings: Finding) -> list[tuple[str, NoticeKind]]:
-        return self.see(*(Observation(each.fingerprint, (each,)) for each in findings))
-
-    def well(self, *scopes: str) -> list[tuple[str, NoticeKind]]:
-        return self.see(*(Observation(scope) for scope in scopes))
-
-    def later(self, **duration: float) -> None:
-        self.now += timedelta(**duration)
 
 
 @pytest.fixture

@@ -19,7 +19,6 @@ from apex_pipeline.monitoring.alerts.channels import LEAST_SECONDS, deliver
 from apex_pipeline.monitoring.alerts.journal import Journal, Progress
 from apex_pipeline.monitoring.alerts.notice import (
     DeliveryError,
-    Finding,
     Notice,
     NoticeKind,
     Observation,
@@ -27,9 +26,10 @@ from apex_pipeline.monitoring.alerts.notice import (
 )
 from apex_pipeline.monitoring.alerts.outbox import LEASE, MAX_AGE, pause
 from apex_pipeline.postgres import migrations
-from apex_pipeline_tests.monitoring.test_incidents import finding
-from apex_pipeline_tests.postgres.test_writer_lock import login
 from apex_pipeline_tests.support.ends import execute, query
+from apex_pipeline_tests.support.other_logins import login
+from apex_pipeline_tests.support.recording_channel import Recorder, record
+from apex_pipeline_tests.support.rule_findings import finding
 from apex_pipeline_tests.support.waiting import SECONDS
 
 
@@ -43,39 +43,6 @@ def url(dagster_storage: str) -> str:
 def journal(url: str) -> Iterator[Journal]:
     with Journal(url) as opened:
         yield opened
-
-
-class Recorder:
-    """A channel that keeps what it is given, unless it is dead."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.taken: list[Notice] = []
-        self.is_dead = False
-
-    def send(self, notice: Notice) -> None:
-        if self.is_dead:
-            raise DeliveryError("it answers HTTP 503 for now")
-        self.taken.append(notice)
-
-    @property
-    def kinds(self) -> list[NoticeKind]:
-        return [notice.kind for notice in self.taken]
-
-
-def record(
-    journal: Journal,
-    *findings: Finding,
-    scope: str = "a",
-    channels: tuple[str, ...] = ("teams", "email"),
-    now: datetime | None = None,
-) -> tuple[Notice, ...]:
-    return journal.record(
-        "test",
-        lambda _: ([Observation(scope, findings)], {}),
-        channels,
-        now or datetime.now(UTC),
-    )
 
 
 def test_no_other_login_holds_up_the_journal(journal, url):
@@ -409,8 +376,8 @@ from pathlib import Path
 from apex_pipeline.monitoring.alerts import outbox
 from apex_pipeline.monitoring.alerts.journal import Journal
 from apex_pipeline.monitoring.alerts.channels import LEAST_SECONDS, deliver
-from apex_pipeline_tests.monitoring.test_journal import record
-from apex_pipeline_tests.monitoring.test_incidents import finding
+from apex_pipeline_tests.support.recording_channel import record
+from apex_pipeline_tests.support.rule_findings import finding
 
 url, taken, where = sys.argv[1:]
 

@@ -9,7 +9,7 @@ import pytest
 from apex_pipeline.monitoring.alerts.notice import DeliveryError
 from apex_pipeline.monitoring.alerts.smtp import SmtpMail
 from apex_pipeline.settings import Encryption, MailSettings, SmtpSettings
-from apex_pipeline_tests.monitoring.test_alert_messages import SENDER, TO, notice
+from apex_pipeline_tests.support.notices import SENDER, TO, notice
 from apex_pipeline_tests.support.receivers import PASSWORD, USER, mail_server
 
 

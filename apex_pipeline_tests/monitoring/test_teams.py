@@ -14,7 +14,7 @@ from apex_pipeline.monitoring.alerts.notice import DeliveryError
 from apex_pipeline.monitoring.alerts.send_limits import Pace, until_taken
 from apex_pipeline.monitoring.alerts.teams import Teams
 from apex_pipeline.monitoring.alerts.webhook import reason
-from apex_pipeline_tests.monitoring.test_alert_messages import notice, runs
+from apex_pipeline_tests.support.notices import notice, runs
 from apex_pipeline_tests.support.receivers import SIGNATURE, proxy, workflow
 
 

@@ -42,7 +42,6 @@ from apex_pipeline.postgres.pending_rows import PendingSummary
 from apex_pipeline.postgres.run_ledger import RunRecord, RunStatus, Totals
 from apex_pipeline.settings import Settings
 from apex_pipeline.sync.systemic_faults import Breaker
-from apex_pipeline_tests.monitoring.test_incidents import World
 from apex_pipeline_tests.support.emulator_server import web_api
 from apex_pipeline_tests.support.ends import (
     campaign_row,
@@ -50,6 +49,7 @@ from apex_pipeline_tests.support.ends import (
     environment,
     insert,
 )
+from apex_pipeline_tests.support.rule_findings import World
 from apex_pipeline_tests.support.waiting import SECONDS
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)

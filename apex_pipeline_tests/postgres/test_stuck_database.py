@@ -19,7 +19,7 @@ from apex_pipeline.monitoring.rules import health_watch
 from apex_pipeline.postgres.store import connect
 from apex_pipeline.sync.run import run_sync
 from apex_pipeline.sync.run_options import StreamOptions, SyncOptions
-from apex_pipeline_tests.cli.test_cli import APEX, INHERITED
+from apex_pipeline_tests.support.apex_command import APEX, INHERITED
 from apex_pipeline_tests.support.ends import (
     delivered,
     emulator_settings,

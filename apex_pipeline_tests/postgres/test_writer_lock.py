@@ -1,10 +1,7 @@
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from urllib.parse import urlsplit, urlunsplit
-from uuid import uuid4
+from collections.abc import Callable
 
 import psycopg
 import pytest
@@ -18,6 +15,7 @@ from apex_pipeline.postgres.writer_lock import (
     try_reconciliation_lock,
     try_writer_lock,
 )
+from apex_pipeline_tests.support.other_logins import login
 from apex_pipeline_tests.support.other_servers import pooled
 from apex_pipeline_tests.support.waiting import wait_until
 
@@ -53,28 +51,6 @@ def held_by(store: Store) -> str:
     lock = store.writer_lock()
     assert isinstance(lock, HeldElsewhere)
     return lock.holders
-
-
-@contextmanager
-def login(database_url: str, *grants: str) -> Iterator[str]:
-    """The URL of a role of its own, with these privileges."""
-    name = f"role_{uuid4().hex}"
-    with psycopg.connect(database_url, autocommit=True) as connection:
-        connection.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'pass'".encode())
-        for grant in grants:
-            connection.execute(f"GRANT {grant} TO {name}".encode())
-        parts = urlsplit(database_url)
-        netloc = f"{name}:pass@{parts.hostname}:{parts.port}"
-        try:
-            yield urlunsplit(parts._replace(netloc=netloc))
-        finally:
-            connection.execute(
-                "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity"
-                " WHERE usename = %s",
-                (name,),
-            )
-            connection.execute(f"DROP OWNED BY {name}".encode())
-            connection.execute(f"DROP ROLE {name}".encode())
 
 
 def test_there_is_one_writer_at_a_time(store, database_url):

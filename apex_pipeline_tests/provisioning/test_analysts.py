@@ -9,13 +9,16 @@ from pathlib import Path
 import psycopg
 import pytest
 from click.testing import CliRunner
-from psycopg import conninfo, errors, sql
+from psycopg import errors, sql
 
 from apex_pipeline.cli.provision import provision
 from apex_pipeline.postgres import migrations
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.provisioning import analyst_role
+from apex_pipeline_tests.support.analyst_logins import named, powerless_url
 from apex_pipeline_tests.support.ends import execute, query
+
+__all__ = ["powerless_url"]
 
 pytestmark = pytest.mark.any_server
 
@@ -51,11 +54,6 @@ _RELATIONS = """
     FROM pg_class
     WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'v', 'm', 'p')
 """
-
-
-def named(database_url: str, user: str) -> str:
-    """The same database as another user, whose password is `secret`."""
-    return conninfo.make_conninfo(database_url, user=user, password="secret")
 
 
 @pytest.fixture
@@ -222,33 +220,6 @@ def test_what_an_analyst_may_not_do_is_refused_also_without_the_guard_rails(
 def test_a_session_of_an_analyst_is_read_only_and_ends_what_takes_too_long(analyst):
     assert analyst.execute("SHOW default_transaction_read_only").fetchone() == ("on",)
     assert analyst.execute("SHOW statement_timeout").fetchone() == ("1min",)
-
-
-@pytest.fixture
-def powerless_url(database_url) -> Iterator[str]:
-    """URL for a role that owns the database and may not create roles."""
-    with psycopg.connect(database_url, autocommit=True) as connection:
-        name = conninfo.conninfo_to_dict(database_url)["dbname"]
-        connection.execute("CREATE ROLE powerless LOGIN PASSWORD 'secret'")
-        connection.execute(
-            sql.SQL("GRANT ALL ON DATABASE {} TO powerless").format(
-                sql.Identifier(str(name))
-            )
-        )
-        connection.execute("CREATE SCHEMA theirs AUTHORIZATION powerless")
-        connection.execute("ALTER ROLE powerless SET search_path = theirs")
-    yield as_url(named(database_url, "powerless"))
-    with psycopg.connect(database_url, autocommit=True) as connection:
-        connection.execute("DROP OWNED BY powerless CASCADE")
-        connection.execute("DROP ROLE powerless")
-
-
-def as_url(dsn: str) -> str:
-    parts = conninfo.conninfo_to_dict(dsn)
-    return (
-        f"postgresql://{parts['user']}:{parts['password']}@{parts['host']}:"
-        f"{parts['port']}/{parts['dbname']}"
-    )
 
 
 def test_without_the_right_to_make_roles_the_migration_passes_and_says_what_to_do(

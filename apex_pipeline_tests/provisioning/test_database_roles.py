@@ -35,11 +35,10 @@ from apex_pipeline.provisioning.databases import provision_database
 from apex_pipeline.settings.analytics import load_analysis_settings
 from apex_pipeline.sync.run import run_sync
 from apex_pipeline.sync.run_options import SyncOptions
-from apex_pipeline_tests.audit.test_anchors import age as make_older, append, daily
-from apex_pipeline_tests.defs.test_definitions import age
-from apex_pipeline_tests.postgres.test_writer_lock import login
-from apex_pipeline_tests.provisioning.test_analysts import as_url, named, powerless_url
+from apex_pipeline_tests.support.aged_trail import age as make_older, append, daily
+from apex_pipeline_tests.support.analyst_logins import as_url, named, powerless_url
 from apex_pipeline_tests.support.campaign_runs import sent
+from apex_pipeline_tests.support.dagster_runs import age
 from apex_pipeline_tests.support.dagster_storage import stored_at
 from apex_pipeline_tests.support.ends import (
     campaign_row,
@@ -51,6 +50,7 @@ from apex_pipeline_tests.support.ends import (
     marked,
     query,
 )
+from apex_pipeline_tests.support.other_logins import login
 from apex_pipeline_tests.support.panel_server import TOKEN, served
 
 __all__ = ["powerless_url"]

@@ -8,8 +8,8 @@ from hypothesis import given, strategies as st
 
 from apex_pipeline.metrics import COLUMNS, read_metric
 from apex_pipeline.reconcile.value_comparison import created_second, differing_columns
-from apex_pipeline_tests.dataverse.test_hostile_answers import JSON
 from apex_pipeline_tests.support.ends import campaign_row
+from apex_pipeline_tests.support.hostile_environment import JSON
 
 ROW = campaign_row(created_at=Decimal("1761829200.75"))
 RECORD = json.loads(read_metric(ROW).fields, parse_float=Decimal)  # type: ignore[union-attr]  # a good row

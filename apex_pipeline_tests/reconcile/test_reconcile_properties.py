@@ -15,13 +15,6 @@ from apex_pipeline.postgres import stored_pacing
 from apex_pipeline.reconcile.comparison_run import run_reconciliation
 from apex_pipeline.reconcile.findings import Finding, Kind
 from apex_pipeline.reconcile.run_report import ReconcileOptions
-from apex_pipeline_tests.dataverse.test_hostile_answers import (
-    JSON,
-    JSON_VERSION,
-    elsewhere,
-    hostile,
-)
-from apex_pipeline_tests.end_to_end.test_injection import SPITEFUL, TEXT, text_columns
 from apex_pipeline_tests.support.emulator_server import SET
 from apex_pipeline_tests.support.ends import (
     campaign_row,
@@ -33,6 +26,13 @@ from apex_pipeline_tests.support.ends import (
 )
 from apex_pipeline_tests.support.examples import examples
 from apex_pipeline_tests.support.hostile import TOKEN, answer
+from apex_pipeline_tests.support.hostile_environment import (
+    JSON,
+    JSON_VERSION,
+    elsewhere,
+    hostile,
+)
+from apex_pipeline_tests.support.injected_text import SPITEFUL, TEXT, text_columns
 from apex_pipeline_tests.support.reconciling import (
     api,
     database,

@@ -15,7 +15,6 @@ from apex_pipeline.recording.parsing import parse_json
 from apex_pipeline.recording.record_writing import record
 from apex_pipeline.sync.run import run_sync
 from apex_pipeline.sync.run_options import SyncOptions
-from apex_pipeline_tests.end_to_end.test_injection import TEXT, text_columns
 from apex_pipeline_tests.support.ends import (
     differences,
     emulator_settings,
@@ -23,6 +22,7 @@ from apex_pipeline_tests.support.ends import (
     query,
 )
 from apex_pipeline_tests.support.examples import examples
+from apex_pipeline_tests.support.injected_text import TEXT, text_columns
 
 __all__ = ["text_columns"]
 

@@ -22,9 +22,9 @@ from apex_pipeline.report.known_issues import incidents, quarantine
 from apex_pipeline.report.report_subject import read_subject
 from apex_pipeline.sync.run import run_sync
 from apex_pipeline.sync.run_options import SyncOptions
-from apex_pipeline_tests.monitoring.test_incidents import finding
 from apex_pipeline_tests.support.ends import campaign_row, environment, execute, insert
 from apex_pipeline_tests.support.panel_server import deliver
+from apex_pipeline_tests.support.rule_findings import finding
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 

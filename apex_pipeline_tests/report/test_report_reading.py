@@ -23,6 +23,7 @@ from apex_pipeline.report.secret_values import read_all_secrets
 from apex_pipeline.report.served_panel import percentile_bound
 from apex_pipeline.report.test_outcome import read_outcome
 from apex_pipeline_tests.support.ends import campaign_row, execute, insert
+from apex_pipeline_tests.support.report_reading import PASSING
 
 
 @pytest.fixture
@@ -137,7 +138,6 @@ def test_the_panels_histogram_bounds_its_percentile(seconds, percent, bound):
     assert percentile_bound("", percent) is None
 
 
-PASSING = "def test_passes():\n    pass\n"
 MIXED = """
 import pytest
 

@@ -8,7 +8,7 @@ import pytest
 from apex_pipeline.errors import ConfigError
 from apex_pipeline.local.child_environments import of_the_panel, of_the_pipeline
 from apex_pipeline.settings import load_settings
-from apex_pipeline_tests.settings.test_settings import REAL
+from apex_pipeline_tests.support.complete_settings import REAL
 
 ONE = "6f0c5f1e-58f8-4e58-9d3a-0a8c3b9d7c11"
 TWO = "0d2f7c0a-3f0b-4a53-8a2e-7f3f0b1c9a22"

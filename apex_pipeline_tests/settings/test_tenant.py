@@ -17,7 +17,7 @@ from apex_pipeline.settings import (
     state_dir,
     state_root,
 )
-from apex_pipeline_tests.settings.test_settings import REAL
+from apex_pipeline_tests.support.complete_settings import REAL
 
 ACME = REAL | {"APEX_TENANT": "acme"}
 

@@ -11,8 +11,8 @@ from apex_pipeline.audit.authors import process_author
 from apex_pipeline.errors import ConfigError
 from apex_pipeline.provisioning.administrator import load_administrator
 from apex_pipeline.settings import VARIABLES
-from apex_pipeline_tests.settings.test_settings import REAL
-from apex_pipeline_tests.test_architecture import nodes, offenders, within
+from apex_pipeline_tests.support.complete_settings import REAL
+from apex_pipeline_tests.support.source_tree import nodes, offenders, within
 
 WHOLE = REAL | {
     "AZURE_AUTHORITY_HOST": "https://login.example",

@@ -36,8 +36,8 @@ from apex_pipeline_tests.support.ends import (
     marked,
 )
 from apex_pipeline_tests.support.entra import Entra, dataverse_settings
+from apex_pipeline_tests.support.row_source import Source, no_beat, pending_row
 from apex_pipeline_tests.support.simulated_time import SimulatedTime
-from apex_pipeline_tests.sync.test_stream import Source, no_beat, pending_row
 
 IMPATIENT = RetryPolicy(attempts=3, first_wait=0.01)
 SECOND = "0d2f7c0a-3f0b-4a53-8a2e-7f3f0b1c9a22"

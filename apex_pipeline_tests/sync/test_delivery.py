@@ -19,10 +19,10 @@ from apex_pipeline.metrics import (
     read_metric,
 )
 from apex_pipeline.sync.request_delivery import DataverseSink, check_columns
-from apex_pipeline_tests.dataverse.test_sender import VERSION, connected, no
 from apex_pipeline_tests.support.ends import emulator_settings
 from apex_pipeline_tests.support.entra import RESOURCE
-from apex_pipeline_tests.test_metrics import row
+from apex_pipeline_tests.support.metric_rows import row
+from apex_pipeline_tests.support.scripted_sender import VERSION, connected, no
 
 IMPATIENT = RetryPolicy(attempts=4, first_wait=0.01)
 DENIED = "d0000000-0000-4000-8000-000000000001"

@@ -3,10 +3,8 @@
 import asyncio
 import socket
 import stat
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -18,47 +16,17 @@ from websockets.typing import Origin, Subprotocol
 from apex_pipeline.defs.operations.webserver import behind_the_gate, dagster_ui
 from apex_pipeline.settings import PanelSettings
 from apex_pipeline.web_gate import connections
-from apex_pipeline.web_gate.serving import listen, make_server
 from apex_pipeline.web_gate.sessions import Sessions
+from apex_pipeline_tests.support.gated_page import OWN, served
 from apex_pipeline_tests.support.waiting import SECONDS, wait_until
 
 TOKEN = "correct-horse-battery-staple"
-OWN = "known-to-this-machine-only"
 CHUNKED = "Transfer-Encoding: chunked"
 UPGRADE = ["Upgrade: websocket", "Connection: Upgrade"]
 QUERY = {"query": "{ version }"}
 MUTATION = {
     "query": 'mutation { terminateRun(runId: "none") { __typename } }',
 }
-
-
-@contextmanager
-def served(
-    home: Path, token: str | None, ended_sessions: Path | None = None
-) -> Iterator[str]:
-    """The URL of a Dagster UI behind the gate."""
-    settings = PanelSettings(port=0, token=token)
-    listener = listen(settings)
-    (home / "dagster.yaml").touch()
-    (home / "workspace.yaml").write_text("load_from: []\n")
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        listener,
-    ):
-        patch.setenv("DAGSTER_HOME", str(home))
-        with dagster_ui([home / "workspace.yaml"], read_only=False) as ui:
-            app = behind_the_gate(
-                ui, settings, own_secret=OWN, ended_sessions=ended_sessions
-            )
-            server = make_server(app, ws="websockets-sansio")
-            thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-            thread.start()
-            try:
-                wait_until(lambda: server.started)
-                yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-            finally:
-                server.should_exit = True
-                thread.join(SECONDS)
 
 
 @pytest.fixture(scope="module")
