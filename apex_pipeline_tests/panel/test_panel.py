@@ -521,7 +521,8 @@ def test_a_request_that_is_too_large_is_not_read(panel):
 
 
 def test_a_client_that_asks_too_often_is_told_when_to_come_back(variables):
-    rate = Rate(per_second=0.5, burst=3)
+    # So slow that no machine earns another request meanwhile.
+    rate = Rate(per_second=0.001, burst=3)
     with (
         served(variables, requests=rate) as url,
         httpx.Client(base_url=url, timeout=SECONDS) as client,
@@ -532,7 +533,7 @@ def test_a_client_that_asks_too_often_is_told_when_to_come_back(variables):
         ]
         assert [answer.status_code for answer in answers] == [200] * 3 + [429]
         assert answers[-1].json()["error"] == "too_many_requests"
-        assert answers[-1].headers["retry-after"] == "2"
+        assert 500 < int(answers[-1].headers["retry-after"]) <= 1000
         assert client.get("/healthz").status_code == 200
 
 
