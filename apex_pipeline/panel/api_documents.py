@@ -19,8 +19,8 @@ from apex_pipeline.errors import (
     TransientError,
 )
 from apex_pipeline.panel.cache import Reading
-from apex_pipeline.panel.cached_sources import CostOutlook, Health, History, Recent
 from apex_pipeline.panel.kpis import Comparison
+from apex_pipeline.panel.source_values import CostOutlook, Health, History, Recent
 from apex_pipeline.panel.tiles import tiles
 from apex_pipeline.texts.durations import words
 

@@ -8,17 +8,15 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from apex_pipeline.analytics.csv.csv_files import Sink, Written, snapshot, write_csv
 from apex_pipeline.analytics.csv.export_audit import exporting
 from apex_pipeline.analytics.csv.queries import DAILY_ROWS, HISTORY, Selection, select
-from apex_pipeline.analytics.forecast.latest_forecast import Outlook, outlook
+from apex_pipeline.analytics.forecast.latest_forecast import outlook
 from apex_pipeline.analytics.rollups import history
-from apex_pipeline.analytics.rollups.campaigns import CampaignCost, costliest
-from apex_pipeline.analytics.rollups.history import HistoryDay
+from apex_pipeline.analytics.rollups.campaigns import costliest
 from apex_pipeline.audit.authors import panel_author
 from apex_pipeline.audit.events import Author
 from apex_pipeline.dataverse.environment import Environment, connect
@@ -28,11 +26,19 @@ from apex_pipeline.errors import (
     DatabaseUnavailableError,
     OutOfTimeError,
 )
-from apex_pipeline.monitoring.status import Status, read_status
+from apex_pipeline.monitoring.status import read_status
 from apex_pipeline.panel.cache import Reading, Shared, Timing
 from apex_pipeline.panel.dataverse_reads import DEADLINE_SECONDS, Window, read_recent
 from apex_pipeline.panel.kpis import Comparison
 from apex_pipeline.panel.parameters import MOST_RECENT
+from apex_pipeline.panel.source_values import (
+    CostOutlook,
+    DataverseUse,
+    Health,
+    History,
+    Recent,
+    Timings,
+)
 from apex_pipeline.postgres import run_ledger
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.run_ledger import Totals
@@ -52,62 +58,6 @@ _STATEMENT_SECONDS = 2.5
 _RETRY = RetryPolicy(attempts=2, first_wait=0.3, grace=2.0)
 
 _Result = TypeVar("_Result")
-
-
-@dataclass(frozen=True, slots=True)
-class Health:
-    """The state of the sync, and when it was read."""
-
-    as_of: datetime
-    status: Status
-
-
-@dataclass(frozen=True, slots=True)
-class History:
-    """The history of some days in the business's time zone, and what cost most then."""
-
-    as_of: datetime
-    time_zone: str
-    days: tuple[HistoryDay, ...]
-    campaigns: tuple[CampaignCost, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class CostOutlook:
-    """The newest forecast in the business's time zone; None if there is none yet."""
-
-    time_zone: str
-    outlook: Outlook | None
-
-
-@dataclass(frozen=True, slots=True)
-class Recent:
-    """The newest records of Dataverse, and when they were read."""
-
-    as_of: datetime
-    records: tuple[dict[str, Any], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class DataverseUse:
-    """This process's requests to Dataverse; see `Sender` and `TokenSource`."""
-
-    requests: int = 0
-    token_hits: int = 0
-    token_misses: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Timings:
-    """How often each source is read at most."""
-
-    dataverse: Timing = field(default_factory=Timing)
-    health: Timing = field(
-        default_factory=lambda: Timing(fresh=5.0, limit=6.0, longest_pause=30.0)
-    )
-    history: Timing = field(
-        default_factory=lambda: Timing(fresh=60.0, stale=600.0, limit=6.0)
-    )
 
 
 class Sources:

@@ -20,9 +20,10 @@ from apex_pipeline.analytics.csv.queries import harmless
 from apex_pipeline.analytics.rollups.campaigns import CampaignCost
 from apex_pipeline.errors import ApexError
 from apex_pipeline.panel import api_documents
-from apex_pipeline.panel.cached_sources import History, Sources
+from apex_pipeline.panel.cached_sources import Sources
 from apex_pipeline.panel.parameters import DAYS
 from apex_pipeline.panel.responses import has_tag, json_response, tagged
+from apex_pipeline.panel.source_values import History
 from apex_pipeline.web_gate.gatekeeping import credential_of
 
 CSV = "text/csv; charset=utf-8; header=present"

@@ -14,8 +14,8 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
 from apex_pipeline.panel.cache import Reading
-from apex_pipeline.panel.cached_sources import DataverseUse, Health
 from apex_pipeline.panel.kpis import Comparison
+from apex_pipeline.panel.source_values import DataverseUse, Health
 from apex_pipeline.postgres.run_ledger import Totals
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4

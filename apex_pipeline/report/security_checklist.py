@@ -1,17 +1,21 @@
 """The security checklist; each line is tested or read now, none is assumed."""
 
 import ipaddress
-import stat
-import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from apex_pipeline.audit.trail import head as read_head
-from apex_pipeline.errors import ApexError
 from apex_pipeline.monitoring.doctor import check_results as doctor
 from apex_pipeline.monitoring.facts import read_audit_facts
 from apex_pipeline.report.acceptance import as_line
 from apex_pipeline.report.document import Line, State
+from apex_pipeline.report.exposed_secrets import (
+    environment_file,
+    logs,
+    private,
+    process_list,
+    sensitive_files,
+)
 from apex_pipeline.report.measured_lines import (
     Seen,
     measure,
@@ -24,12 +28,7 @@ from apex_pipeline.report.report_subject import Subject
 from apex_pipeline.report.schema_reading import read_analyst, read_server
 from apex_pipeline.settings import is_loopback, project_dir
 from apex_pipeline.settings.postgres_url import read_postgres_url
-from apex_pipeline.texts.redaction import Redactor
 
-_OTHERS = 0o077
-_MOST_BYTES = 1024**2
-_LOG_BYTES = 16 * 1024**2
-_PRIVATE_KEY = b"PRIVATE KEY-----"
 _FOREIGN = "elsewhere.invalid"
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'",
@@ -69,20 +68,20 @@ def _files(subject: Subject) -> Iterator[Line]:
         "token cache",
         "accessible only to its owner (0600)",
         "mode of the file",
-        lambda: _private([subject.token_cache], "no token is cached yet"),
+        lambda: private([subject.token_cache], "no token is cached yet"),
     )
     yield measure(
         "state folder",
         "accessible only to its owner (0700)",
         "mode of the folder",
-        lambda: _private([subject.state], "there is no state folder"),
+        lambda: private([subject.state], "there is no state folder"),
     )
     yield measure(
         "files with secrets",
         "accessible only to their owner",
         "modes of the files in the state folder that contain secrets or private keys",
-        lambda: _private(
-            list(_sensitive(subject.state, subject.secrets)),
+        lambda: private(
+            list(sensitive_files(subject.state, subject.secrets)),
             "no file in the state folder contains one",
         ),
     )
@@ -90,7 +89,7 @@ def _files(subject: Subject) -> Iterator[Line]:
         "file .env",
         "accessible only to its owner",
         "mode of the file",
-        lambda: _environment_file(Path.cwd(), project_dir()),
+        lambda: environment_file(Path.cwd(), project_dir()),
     )
 
 
@@ -99,13 +98,13 @@ def _secrets_at_large(subject: Subject) -> Iterator[Line]:
         "process list",
         "no command line contains a secret",
         f"search of all processes' command lines for {len(subject.secrets)} secrets",
-        lambda: _process_list(subject.secrets),
+        lambda: process_list(subject.secrets),
     )
     yield measure(
         "logs",
         "no log contains a secret",
         "the same search in the log files of `apex up`",
-        lambda: _logs(subject.state / "logs", subject.secrets),
+        lambda: logs(subject.state / "logs", subject.secrets),
     )
 
 
@@ -150,89 +149,6 @@ def _database(subject: Subject) -> Iterator[Line]:
         "--anchor` takes it",
         lambda: _audit_trail(subject),
     )
-
-
-def _private(paths: list[Path], otherwise: str) -> Seen:
-    there = [path for path in paths if path.exists()]
-    if not there:
-        return not_measured(otherwise)
-    modes = {path: stat.S_IMODE(path.stat().st_mode) for path in there}
-    wrong = [f"{path} has {mode:04o}" for path, mode in modes.items() if mode & _OTHERS]
-    if wrong:
-        return not_met("; ".join(wrong))
-    named = ", ".join(f"{path.name} {mode:04o}" for path, mode in modes.items())
-    return met(named)
-
-
-def _sensitive(state: Path, secrets: Redactor) -> Iterator[Path]:
-    for pattern in ("*", "tls/*", "dagster/*"):
-        for path in sorted(state.glob(pattern)):
-            if path.is_file() and path.stat().st_size <= _MOST_BYTES:
-                data = _read(path)
-                if secrets.are_in(data) or _PRIVATE_KEY in data:
-                    yield path
-
-
-def _environment_file(*folders: Path) -> Seen:
-    paths = [folder / ".env" for folder in dict.fromkeys(folders)]
-    if not any(path.exists() for path in paths):
-        return met("there is none; the environment has the variables")
-    return _private(paths, "")
-
-
-def _process_list(secrets: Redactor) -> Seen:
-    if not len(secrets):
-        return not_measured("no secret is configured")
-    lines = _command_lines()
-    telling = [number for number, line in lines.items() if secrets.are_in(line)]
-    if telling:
-        return not_met(f"process {', '.join(telling)} shows a secret")
-    return met(f"{len(lines)} processes; none shows a secret")
-
-
-def _command_lines() -> dict[str, bytes]:
-    """Command lines of all visible processes, by process id."""
-    found = {}
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            found[path.parent.name] = path.read_bytes()
-        except OSError:
-            # The process has just ended.
-            continue
-    if found:
-        return found
-    # macOS has no /proc.
-    command = ["/bin/ps", "-axww", "-o", "pid=,command="]
-    try:
-        listed = subprocess.run(command, capture_output=True, check=True)  # noqa: S603  as it stands
-    except (OSError, subprocess.CalledProcessError) as error:
-        raise ApexError("The processes of this machine cannot be listed.") from error
-    rows = (line.strip().partition(b" ") for line in listed.stdout.splitlines())
-    return {number.decode(): line for number, _, line in rows}
-
-
-def _logs(folder: Path, secrets: Redactor) -> Seen:
-    if not folder.is_dir():
-        return not_measured(f"there is no {folder}; the logs are elsewhere")
-    paths = [path for path in sorted(folder.iterdir()) if path.is_file()]
-    telling = [path.name for path in paths if secrets.are_in(_read(path, _LOG_BYTES))]
-    if telling:
-        return not_met(f"{', '.join(telling)} in {folder}")
-    return met(f"{len(paths)} files; none contains a secret")
-
-
-def _read(path: Path, most: int = _MOST_BYTES) -> bytes:
-    """Read the end of a file.
-
-    Raises:
-        ApexError: The file cannot be read.
-    """
-    try:
-        with path.open("rb") as file:
-            file.seek(max(path.stat().st_size - most, 0))
-            return file.read(most)
-    except OSError as error:
-        raise ApexError(f"{path} cannot be read: {error.strerror}.") from error
 
 
 def _visitors(subject: Subject) -> Seen:

@@ -18,7 +18,7 @@ from apex_pipeline.analytics.rollups.periods import DAILY, Periods
 from apex_pipeline.analytics.rollups.refresh import refresh
 from apex_pipeline.emulator import ServedEmulator
 from apex_pipeline.panel.cache import Timing
-from apex_pipeline.panel.cached_sources import Timings
+from apex_pipeline.panel.source_values import Timings
 from apex_pipeline.postgres import stored_pacing
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.run_ledger import RunRecord, RunStatus

@@ -7,7 +7,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from apex_pipeline.panel.app import make_app
 from apex_pipeline.panel.cache import Reading
-from apex_pipeline.panel.cached_sources import History, Sources
+from apex_pipeline.panel.cached_sources import Sources
+from apex_pipeline.panel.source_values import History
 from apex_pipeline.settings import PanelSettings
 from apex_pipeline.web_gate.gatekeeping import Bounds
 

@@ -15,7 +15,7 @@ from apex_pipeline.analytics.forecast.cost_forecast import train
 from apex_pipeline.analytics.rollups.periods import DAILY, Periods
 from apex_pipeline.analytics.rollups.refresh import refresh
 from apex_pipeline.panel.cache import Timing
-from apex_pipeline.panel.cached_sources import Timings
+from apex_pipeline.panel.source_values import Timings
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.settings import load_analysis_settings
 from apex_pipeline_tests.support.cost_series import weekly

@@ -12,7 +12,8 @@ import httpx
 
 from apex_pipeline.emulator import ServedEmulator
 from apex_pipeline.panel.app import make_app
-from apex_pipeline.panel.cached_sources import Sources, Timings
+from apex_pipeline.panel.cached_sources import Sources
+from apex_pipeline.panel.source_values import Timings
 from apex_pipeline.settings import PanelSettings
 from apex_pipeline.web_gate.rate_limit import REQUESTS, Rate
 from apex_pipeline.web_gate.serving import listen, make_server

@@ -6,16 +6,8 @@ pass any content security policy, within a page and as an image.
 """
 
 from apex_pipeline.analytics.charts.bars import Bar, bars
-from apex_pipeline.analytics.charts.pictures import (
-    EMBEDDED,
-    STANDALONE,
-    Band,
-    Line,
-    Panel,
-    Size,
-    Theme,
-    picture,
-)
+from apex_pipeline.analytics.charts.chart_parts import Band, Line, Panel, Size, Theme
+from apex_pipeline.analytics.charts.pictures import EMBEDDED, STANDALONE, picture
 from apex_pipeline.analytics.charts.scales import Values
 from apex_pipeline.analytics.charts.sparklines import sparkline
 

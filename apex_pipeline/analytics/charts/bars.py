@@ -4,7 +4,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from apex_pipeline.analytics.charts.pictures import STANDALONE, Theme
+from apex_pipeline.analytics.charts.chart_parts import Theme
+from apex_pipeline.analytics.charts.pictures import STANDALONE
 
 _WIDTH, _ROW, _TOP, _NAMES, _FIGURES = 720, 30, 56, 360, 70
 _FONTS = "system-ui,-apple-system,Segoe UI,Roboto,Helvetica,Arial,sans-serif"

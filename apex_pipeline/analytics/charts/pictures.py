@@ -1,10 +1,10 @@
 """A picture with axes: panels one above the other, each with lines and bands."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import timedelta
 from html import escape
 
+from apex_pipeline.analytics.charts.chart_parts import Band, Line, Panel, Size, Theme
 from apex_pipeline.analytics.charts.scales import (
     Scale,
     Values,
@@ -14,26 +14,6 @@ from apex_pipeline.analytics.charts.scales import (
     runs,
     value_ticks,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Theme:
-    """Colours, as CSS has them.
-
-    Attributes:
-        background: None for what is behind the picture.
-        ink: Titles.
-        muted: Labels.
-        grid: Lines behind the figures.
-        colours: Of lines and bands, by their number.
-    """
-
-    background: str | None
-    ink: str
-    muted: str
-    grid: str
-    colours: tuple[str, ...]
-
 
 STANDALONE = Theme(
     "#ffffff", "#1f2933", "#52606d", "#e4e7eb", ("#1d4ed8", "#b45309", "#64748b")
@@ -52,60 +32,6 @@ EMBEDDED = Theme(
     ),
 )
 """For SVG within a page, whose style sheet sets what it wants otherwise."""
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A figure over time."""
-
-    name: str
-    values: Values
-    colour: int = 0
-    dashed: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Band:
-    """The space between two figures, such as an interval."""
-
-    name: str
-    low: Values
-    high: Values
-    colour: int = 0
-    opacity: float = 0.18
-
-
-@dataclass(frozen=True, slots=True)
-class Panel:
-    """Lines and bands on common axes.
-
-    Attributes:
-        unit: What the values are in, written beside the title.
-        first: First day of the first period.
-        days: Length of a period.
-        highest: Upper end of the value axis, which then need not begin at zero; None
-            for one that begins at zero and ends above the largest value.
-        divider: Number of the period at whose beginning a line is drawn.
-        divider_name: What begins there.
-    """
-
-    title: str
-    unit: str
-    first: date
-    lines: Sequence[Line]
-    bands: Sequence[Band] = ()
-    days: int = 1
-    highest: float | None = None
-    divider: int | None = None
-    divider_name: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Size:
-    """Of one panel, in pixels."""
-
-    width: int = 720
-    height: int = 190
 
 
 USUAL_SIZE = Size()
