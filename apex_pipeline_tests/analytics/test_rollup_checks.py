@@ -254,15 +254,24 @@ def test_an_instant_that_only_postgres_knows_is_found_and_stops_nothing(
     assert words in example
 
 
-@pytest.mark.parametrize("value", ["NaN", "Infinity"])
 @pytest.mark.parametrize("column", ["tokens_out", "cost_usd", "latency_avg_ms"])
-def test_in_an_adopted_column_what_is_not_finite_is_found(
-    database, database_url, column, value
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        ("double precision", "NaN"),
+        ("double precision", "Infinity"),
+        ("double precision", "1.7e308"),
+        ("numeric", "NaN"),
+        ("numeric", "9e131071"),
+    ],
+)
+def test_in_an_adopted_column_what_no_sum_can_take_is_found(
+    database, database_url, column, kind, value
 ):
     execute(
         database_url,
         "DROP VIEW campaign_metrics_pending, v_campaign_metrics_pending;"
-        f"ALTER TABLE campaign_metrics ALTER {column} TYPE double precision",
+        f"ALTER TABLE campaign_metrics ALTER {column} TYPE {kind}",
     )
     row = metric(LAST_NOON - timedelta(days=1), **{column: value})
     insert(database_url, [row])
@@ -276,6 +285,22 @@ def test_in_an_adopted_column_what_is_not_finite_is_found(
         "SELECT tokens_out, cost_usd, latency_avg_ms FROM daily_rollup_total",
     )
     assert all(each.is_finite() for day in sums for each in day if each is not None)
+
+
+@pytest.mark.parametrize("column", ["phase", "campaign_id"])
+def test_a_text_too_long_for_an_index_stops_nothing(database, database_url, column):
+    execute(
+        database_url,
+        "DROP VIEW campaign_metrics_pending, v_campaign_metrics_pending;"
+        f"ALTER TABLE campaign_metrics ALTER {column} TYPE text",
+    )
+    # Random, because what repeats is compressed and then fits.
+    long = random.Random(7).randbytes(10_000).hex()
+    insert(database_url, [metric(LAST_NOON - timedelta(days=1), **{column: long})])
+    make(database)
+    assert not failed(database)
+    found = query(database_url, f"SELECT DISTINCT {column} FROM daily_campaign_rollup")
+    assert (long[:200],) in found
 
 
 def test_an_adopted_cost_of_floating_point_adds_up_in_any_order(database, database_url):

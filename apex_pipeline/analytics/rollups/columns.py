@@ -44,6 +44,16 @@ class Change:
     kind: Literal["count", "figure", "percent"]
 
 
+def _key(name: str) -> str:
+    # A longer one would not fit into an index. Dataverse takes neither.
+    return f"left(coalesce({name}::text, '(none)'), 200)"
+
+
+def is_usable(name: str) -> str:
+    """SQL for a number that sums can take: not NaN, and of a size that cannot overflow."""
+    return f"{name} BETWEEN -1e30 AND 1e30"
+
+
 TIME_ZONE = Column(
     "time_zone",
     "text",
@@ -67,14 +77,14 @@ CAMPAIGN = Column(
     "text",
     "Campaign, campaign_metrics.campaign_id as text; (none) where a run names none.",
     ("campaign_id",),
-    "coalesce(campaign_id::text, '(none)')",
+    _key("campaign_id"),
 )
 PHASE = Column(
     "phase",
     "text",
     "Phase of the campaign, such as 2-3; (none) where a run names none.",
     ("phase",),
-    "coalesce(phase::text, '(none)')",
+    _key("phase"),
 )
 
 # An adopted table's columns may be integer, bigint, numeric or double precision. The casts

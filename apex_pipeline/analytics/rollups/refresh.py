@@ -20,6 +20,7 @@ from apex_pipeline.analytics.rollups.columns import (
     NUMBERS,
     PHASE,
     Change,
+    is_usable,
 )
 from apex_pipeline.analytics.rollups.periods import (
     DAILY,
@@ -31,9 +32,8 @@ from apex_pipeline.errors import NoProgressError
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.settings import AnalysisSettings
 
-# Less itself, neither NaN nor infinity is zero, of whatever type the column is.
 _NUMBERS = ", ".join(
-    f"CASE WHEN {name} - {name} = 0 THEN {name} END AS {name}" for name in NUMBERS
+    f"CASE WHEN {is_usable(name)} THEN {name} END AS {name}" for name in NUMBERS
 )
 
 RAW_ROWS = f"""
@@ -43,7 +43,7 @@ RAW_ROWS = f"""
 """  # noqa: S608  constants
 """SQL for the raw rows, as rollups group and fingerprint them.
 
-Numbers that are not finite become null, so sums leave them out; a check names the row."""
+Numbers that sums cannot take become null, so sums leave them out; a check names the row."""
 
 CHECKSUM = f"coalesce(sum(hash_record_extended(ROW({', '.join(FINGERPRINT)}), 0)), 0)"
 """SQL for a fingerprint of raw rows that does not depend on their order. Fingerprints

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from apex_pipeline.analytics.rollups.columns import ADDITIVE, NUMBERS
+from apex_pipeline.analytics.rollups.columns import ADDITIVE, NUMBERS, is_usable
 from apex_pipeline.analytics.rollups.late_days import first_day_in
 from apex_pipeline.analytics.rollups.periods import WEEKLY, Periods
 from apex_pipeline.analytics.rollups.refresh import RAW_ROWS, Refreshed, refresh_in
@@ -108,13 +108,11 @@ _GAPS = """
     ORDER BY later DESC, time_zone
 """
 
-# Of any type that an adopted column may have: neither NaN less itself nor infinity less
-# itself is zero.
 _IMPOSSIBLE = f"""
     SELECT created_at, id::text FROM campaign_metrics
     WHERE {_NEARBY}
         AND (agents_successful > agents_total
-            OR {" OR ".join(f"{n} < 0 OR {n} - {n} <> 0" for n in NUMBERS)})
+            OR {" OR ".join(f"{n} < 0 OR NOT {is_usable(n)}" for n in NUMBERS)})
     ORDER BY created_at LIMIT {{limit}}
 """  # noqa: S608  constants
 # As text: Postgres has times that Python has not, such as infinity.
