@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar
 from uuid import UUID, uuid4
 
 from sqlalchemy import Connection
@@ -236,5 +236,11 @@ def shown(row: Sequence[Any]) -> dict[str, Json]:
 
 
 def part(event: Mapping[str, Json], name: str) -> Mapping[str, Json]:
-    """An object within an event, such as its subject."""
-    return cast("Mapping[str, Json]", event[name])
+    """An object within an event, such as its subject; as text where it is none.
+
+    Who may append an event may put numbers into it that no reader of JSON holds.
+    """
+    found = event.get(name)
+    if isinstance(found, Mapping):
+        return found
+    return {} if found is None else {"unreadable": str(found)}

@@ -5,15 +5,18 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+from click.testing import CliRunner
 from psycopg import errors, sql
 
 from apex_pipeline.audit import trail
 from apex_pipeline.audit.anchors import keep_anchor
 from apex_pipeline.audit.chain import COVERED, digest, document
 from apex_pipeline.audit.events import Action, Author, Event, rows
+from apex_pipeline.audit.settings_changes import note_settings
 from apex_pipeline.audit.trail import EVENTS
 from apex_pipeline.audit.verification import verify
 from apex_pipeline.audit.walk import Anchor, problems_of
+from apex_pipeline.cli.audit import audit
 from apex_pipeline.postgres.database import Database
 
 AUTHOR = Author("ada@host", "run-1")
@@ -326,3 +329,29 @@ def test_every_function_of_the_trail_has_a_search_path_of_its_own(database):
     assert len(found) >= 4
     for name, config in found:
         assert config == ["search_path=public, pg_temp"], name
+
+
+def test_an_event_that_nobody_can_read_is_listed_and_hides_no_change(
+    database, database_url, monkeypatch
+):
+    """Who may append may do so with numbers that are beyond JSON's readers."""
+    database.transact(lambda c: note_settings(c, {"A": "1f"}, AUTHOR, uuid4()))
+    with psycopg.connect(database_url) as connection:
+        connection.execute(
+            """
+            INSERT INTO audit_event (
+                sequence, act, at, actor, action, outcome, subject, counts, before,
+                after, version, previous_hash, hash
+            )
+            SELECT sequence + 1, gen_random_uuid(), now(), 'boss', 'change_settings',
+                'done', '{"settings": 1e400}', '{"n": 1e131000}', '{}', '{}', '1', hash,
+                hash
+            FROM audit_event ORDER BY sequence DESC LIMIT 1
+            """
+        )
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    told = CliRunner().invoke(audit, ["list"], catch_exceptions=False)
+    assert told.exit_code == 0
+    assert "unreadable" in told.output
+    database.transact(lambda c: note_settings(c, {"A": "2f"}, AUTHOR, uuid4()))
+    assert "event 2 was changed" in str(database.ask(verify).problems).lower()
