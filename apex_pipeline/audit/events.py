@@ -97,16 +97,23 @@ class Event:
 
     @classmethod
     def of_json(cls, kept: Mapping[str, Any]) -> "Event":
-        """The event that `as_json` wrote."""
-        return cls(
-            Action(kept["action"]),
-            Author(kept["actor"], kept["run_id"]),
-            kept["subject"],
-            kept["counts"],
-            kept["before"],
-            kept["after"],
-            kept["reason"],
-        )
+        """The event that `as_json` wrote.
+
+        Raises:
+            LookupError: A part is missing.
+            TypeError: It is no such object.
+            ValueError: A part has another shape.
+        """
+        texts = [kept["actor"], kept["run_id"], kept["reason"]]
+        objects = [kept[name] for name in ("subject", "counts", "before", "after")]
+        if (
+            not kept["actor"]
+            or not all(isinstance(each, str) for each in texts if each is not None)
+            or not all(isinstance(each, dict) for each in objects)
+        ):
+            raise ValueError("no event")
+        author = Author(kept["actor"], kept["run_id"])
+        return cls(Action(kept["action"]), author, *objects, kept["reason"])
 
 
 def rows(ids: Sequence[str]) -> dict[str, Json]:

@@ -6,6 +6,7 @@ process died, the next run of the sync or of the audit job writes an event that 
 One act leaves one event, and none is without.
 """
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -18,6 +19,8 @@ from apex_pipeline.audit.events import Event, Outcome
 from apex_pipeline.audit.trail import Transacting, append
 from apex_pipeline.errors import ApexError
 from apex_pipeline.texts.redaction import shortened
+
+logger = logging.getLogger(__name__)
 
 MOST_SECONDS = 2 * 3600.0
 """How long an act may take before it counts as interrupted."""
@@ -37,11 +40,8 @@ _HAS_TRAIL = "SELECT to_regclass('audit_intent') IS NOT NULL"
 
 # SKIP LOCKED: another process may be at it, or the act's own.
 _OVERDUE = """
-    DELETE FROM audit_intent WHERE act IN (
-        SELECT act FROM audit_intent WHERE ends_by < clock_timestamp()
-        ORDER BY begun_at FOR UPDATE SKIP LOCKED
-    )
-    RETURNING act, event
+    SELECT act, event FROM audit_intent WHERE ends_by < clock_timestamp()
+    ORDER BY begun_at FOR UPDATE SKIP LOCKED
 """
 
 
@@ -95,13 +95,29 @@ def has_trail(connection: Connection) -> bool:
 
 
 def close_abandoned(connection: Connection) -> int:
-    """Write the events of acts whose process died; return how many there were."""
+    """Write the events of acts whose process died; return how many there were.
+
+    An intent that cannot be read stays where it is, as evidence: any role that may begin
+    an act may write one, and no sync waits for it.
+    """
+    unreadable: list[str] = []
     overdue = connection.exec_driver_sql(_OVERDUE).all()
     for act, kept in overdue:
-        append(
-            connection, replace(Event.of_json(kept), outcome=Outcome.INTERRUPTED), act
+        try:
+            event = Event.of_json(kept)
+            append(connection, replace(event, outcome=Outcome.INTERRUPTED), act)
+        except (LookupError, TypeError, ValueError):
+            unreadable.append(str(act))
+        else:
+            connection.exec_driver_sql(_END, {"act": str(act)})
+    if unreadable:
+        logger.warning(
+            "%d rows of audit_intent are none of ours and stay there; see who wrote "
+            "them, then delete them: %s",
+            len(unreadable),
+            ", ".join(unreadable[:3]),
         )
-    return len(overdue)
+    return len(overdue) - len(unreadable)
 
 
 def _end(database: Transacting, event: Event, ending: Ending, act: UUID) -> None:

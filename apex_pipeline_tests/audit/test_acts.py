@@ -1,5 +1,6 @@
 """Acts in commands and jobs: each leaves exactly one event, also after a kill."""
 
+import json
 import multiprocessing
 import os
 import signal
@@ -28,6 +29,7 @@ from apex_pipeline.monitoring.rules.sync_health import observe, read_health
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.recording import record_all_campaign_metrics, record_campaign_metrics
 from apex_pipeline_tests.support.campaign_runs import metrics
+from apex_pipeline_tests.support.ends import execute
 from apex_pipeline_tests.support.waiting import SECONDS
 
 AUTHOR = Author("ada@host", "run-1")
@@ -224,6 +226,48 @@ def test_an_act_that_ends_after_it_was_taken_for_dead_leaves_one_event(database)
         assert database.transact(close_abandoned) == 1
     (event,) = events(database)
     assert event["outcome"] == "interrupted"
+
+
+WHOLE: dict[str, object] = {
+    "action": "drop",
+    "actor": "a",
+    "run_id": None,
+    "reason": None,
+    "subject": {},
+    "counts": {},
+    "before": {},
+    "after": {},
+}
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        [1],
+        "x",
+        {},
+        {"action": "nonsense"},
+        WHOLE | {"actor": ""},
+        WHOLE | {"run_id": 7},
+        WHOLE | {"subject": []},
+    ],
+)
+def test_an_intent_that_is_none_of_ours_holds_up_no_other(
+    database, database_url, caplog, forged
+):
+    """Any role that may begin an act may write one."""
+    kept = json.dumps(forged)
+    execute(
+        database_url,
+        "INSERT INTO audit_intent (act, event, ends_by) VALUES"
+        f" (gen_random_uuid(), '{kept}', now() - interval '1 day'),"
+        f" (gen_random_uuid(), '{kept}', 'infinity')",
+    )
+    with intended(database, Event(Action.EXPORT, AUTHOR), seconds=0):
+        assert database.transact(close_abandoned) == 1
+    assert "1 rows of audit_intent are none of ours" in caplog.text
+    assert [each["outcome"] for each in events(database)] == ["interrupted"]
+    assert database.transact(close_abandoned) == 0
 
 
 def test_what_changed_nothing_leaves_no_event(database):
