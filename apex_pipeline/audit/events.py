@@ -105,7 +105,9 @@ class Event:
             ValueError: A part has another shape.
         """
         texts = [kept["actor"], kept["run_id"], kept["reason"]]
-        objects = [kept[name] for name in ("subject", "counts", "before", "after")]
+        subject, counts, before, after = objects = [
+            kept[name] for name in ("subject", "counts", "before", "after")
+        ]
         if (
             not kept["actor"]
             or not all(isinstance(each, str) for each in texts if each is not None)
@@ -113,7 +115,8 @@ class Event:
         ):
             raise ValueError("no event")
         author = Author(kept["actor"], kept["run_id"])
-        return cls(Action(kept["action"]), author, *objects, kept["reason"])
+        action = Action(kept["action"])
+        return cls(action, author, subject, counts, before, after, kept["reason"])
 
 
 def rows(ids: Sequence[str]) -> dict[str, Json]:

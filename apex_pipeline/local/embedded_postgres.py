@@ -44,10 +44,11 @@ _SETTINGS = {
     "unix_socket_directories": "",
     # Dagster's storage opens a connection per query, from several processes.
     "max_connections": "200",
-    # For our own logins: an analyst who opens the other 27 blocks none of them.
-    "reserved_connections": "170",
+    # For our own logins, which have some of the other 77 too, most of them idle: an
+    # analyst who opens all that are left blocks none of ours.
+    "reserved_connections": "120",
     # Nor does one fill the disk with what sorts spill to it. Our logins have more.
-    "temp_file_limit": "512MB",
+    "temp_file_limit": "256MB",
     "fsync": "on",
     "timezone": "UTC",
     "log_timezone": "UTC",

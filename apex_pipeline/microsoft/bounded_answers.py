@@ -11,7 +11,7 @@ from typing import cast
 import httpx
 
 MOST_BYTES = 4 * 1024 * 1024
-MOST_SECONDS = 60.0
+MOST_SECONDS = 30.0
 _PLAIN = {"", "identity"}
 
 
