@@ -15,7 +15,7 @@ from apex_pipeline.cli.output import waiting
 from apex_pipeline.cli.tables import wide_console
 from apex_pipeline.cli.terminal import say
 from apex_pipeline.command_options.inspection_options import DoctorForm
-from apex_pipeline.monitoring.doctor.check_results import Line, State
+from apex_pipeline.monitoring.doctor.check_results import CheckLine, State
 from apex_pipeline.monitoring.doctor.checklist import look
 from apex_pipeline.monitoring.doctor.dagster_health import Instance
 from apex_pipeline.monitoring.doctor.runner import patience
@@ -65,18 +65,18 @@ def look_at_dagster(environment: Mapping[str, str]) -> Instance | None:
     return look_at_instance(environment)
 
 
-def _failed(lines: Sequence[Line]) -> bool:
+def _failed(lines: Sequence[CheckLine]) -> bool:
     return any(line.state is State.FAILED for line in lines)
 
 
-def _document(lines: Sequence[Line]) -> dict[str, object]:
+def _document(lines: Sequence[CheckLine]) -> dict[str, object]:
     return {
         "healthy": not _failed(lines),
         "lines": [dataclasses.asdict(line) for line in lines],
     }
 
 
-def _print(lines: Sequence[Line]) -> None:
+def _print(lines: Sequence[CheckLine]) -> None:
     console = wide_console()
     table = Table(box=None, pad_edge=False, show_edge=False)
     for heading in ("", "line", "measured", "target"):
@@ -95,7 +95,7 @@ def _print(lines: Sequence[Line]) -> None:
     console.print(f"\n{counts}")
 
 
-def _measured(line: Line) -> str:
+def _measured(line: CheckLine) -> str:
     text = printable(line.measured).replace("[", r"\[")
     if line.state is State.NOT_CHECKED:
         return f"not checked: {text}"

@@ -17,7 +17,7 @@ from apex_pipeline.provisioning.databases import (
     DatabaseOutcome,
     provision_database as provision_postgres,
 )
-from apex_pipeline.provisioning.dataverse import Outcome
+from apex_pipeline.provisioning.dataverse import ProvisioningOutcome
 from apex_pipeline.settings import load_database_url, load_settings, read_variable
 
 
@@ -115,7 +115,7 @@ def _database_lines(outcome: DatabaseOutcome, mood: str) -> list[str]:
     return lines or ["The database is up to date."]
 
 
-def _dataverse(*, plan: bool, as_json: bool) -> Outcome:
+def _dataverse(*, plan: bool, as_json: bool) -> ProvisioningOutcome:
     settings = load_settings(os.environ)
     administrator = load_administrator(os.environ, settings.dataverse)
 
@@ -137,7 +137,7 @@ def _dataverse(*, plan: bool, as_json: bool) -> Outcome:
     return outcome
 
 
-def _lines(outcome: Outcome, *, plan: bool) -> list[str]:
+def _lines(outcome: ProvisioningOutcome, *, plan: bool) -> list[str]:
     lines = []
     if plan:
         lines += [f"would be created: {change.text}" for change in outcome.plan.changes]
@@ -149,7 +149,7 @@ def _lines(outcome: Outcome, *, plan: bool) -> list[str]:
     return lines
 
 
-def _document(outcome: Outcome) -> dict[str, object]:
+def _document(outcome: ProvisioningOutcome) -> dict[str, object]:
     changes = [dataclasses.asdict(change) for change in outcome.plan.changes]
     return {
         "changes": changes,

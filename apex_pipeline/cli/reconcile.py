@@ -24,7 +24,7 @@ from apex_pipeline.reconcile.agreement import (
     Agreement,
     read_agreement,
 )
-from apex_pipeline.reconcile.findings import MOST_KEPT, Kind
+from apex_pipeline.reconcile.findings import MOST_KEPT, FindingKind
 from apex_pipeline.reconcile.progress import ReconciliationRun
 from apex_pipeline.settings import Settings, dagster_environment, load_settings
 from apex_pipeline.texts.printable_text import printable
@@ -33,27 +33,27 @@ from apex_pipeline.texts.printable_text import printable
 _READ_SECONDS = 10.0
 
 _MEANINGS = {
-    Kind.MISSING: (
+    FindingKind.MISSING: (
         "rows marked as exported that have no record",
         "`apex reconcile --repair`; the next sync sends them",
     ),
-    Kind.DIFFERENT: (
+    FindingKind.DIFFERENT: (
         "rows whose record holds other values",
         "`apex reconcile --repair`; the next sync sends them",
     ),
-    Kind.UNKNOWN: (
+    FindingKind.UNKNOWN: (
         "records without a matching row",
         "delete them in Dataverse if you do not need them",
     ),
-    Kind.DOUBLE: (
+    FindingKind.DOUBLE: (
         "additional records of the same rows, under other ids",
         "delete them in Dataverse",
     ),
-    Kind.OTHER_FLOW: (
+    FindingKind.OTHER_FLOW: (
         "records that another flow created for rows without one of ours",
         "switch that flow off, then run `apex reconcile --adopt`",
     ),
-    Kind.AMBIGUOUS: (
+    FindingKind.AMBIGUOUS: (
         "records of another flow that match several rows, or share one row",
         "delete the surplus ones in Dataverse, then run `apex reconcile --adopt`",
     ),

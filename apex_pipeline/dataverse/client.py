@@ -20,7 +20,7 @@ _JSON = {"Content-Type": "application/json; charset=utf-8"}
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class DataverseTable:
     """The names of one Dataverse table."""
 
     logical_name: str
@@ -29,7 +29,7 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class UpsertTarget:
     """One record to upsert: its primary key, and its columns as a JSON object."""
 
     key: UUID
@@ -48,7 +48,7 @@ class DataverseClient:
         return f"{self._origin}{API_PATH}/{path}"
 
     async def upsert_multiple(
-        self, table: Table, targets: Sequence[Target], deadline: Deadline
+        self, table: DataverseTable, targets: Sequence[UpsertTarget], deadline: Deadline
     ) -> float:
         """Upsert all of the targets, or none of them (one transaction).
 
@@ -82,7 +82,7 @@ class DataverseClient:
         return answer.seconds
 
     async def upsert_each(
-        self, table: Table, targets: Sequence[Target], deadline: Deadline
+        self, table: DataverseTable, targets: Sequence[UpsertTarget], deadline: Deadline
     ) -> list[Answer]:
         """Upsert each target separately in one `$batch`; the answers keep the order.
 
@@ -113,7 +113,9 @@ class DataverseClient:
         )
         return _parts(await self._sender.send(request, deadline))
 
-    async def upsert(self, table: Table, target: Target, deadline: Deadline) -> None:
+    async def upsert(
+        self, table: DataverseTable, target: UpsertTarget, deadline: Deadline
+    ) -> None:
         """Upsert one record.
 
         Raises:
@@ -132,7 +134,9 @@ class DataverseClient:
             deadline,
         )
 
-    async def delete(self, table: Table, key: UUID, deadline: Deadline) -> None:
+    async def delete(
+        self, table: DataverseTable, key: UUID, deadline: Deadline
+    ) -> None:
         """Delete one record.
 
         Raises:
@@ -248,7 +252,9 @@ class DataverseClient:
             self._link(document.get("@odata.deltaLink"), what),
         )
 
-    async def column_types(self, table: Table, deadline: Deadline) -> dict[str, str]:
+    async def column_types(
+        self, table: DataverseTable, deadline: Deadline
+    ) -> dict[str, str]:
         """Logical name to `AttributeType` of every column of the table.
 
         Raises:

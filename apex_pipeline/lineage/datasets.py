@@ -18,11 +18,11 @@ class Column:
     name: str
     type: str = ""
     description: str = ""
-    sources: tuple[tuple["Table", str], ...] = ()
+    sources: tuple[tuple["LineageTable", str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class LineageTable:
     """A table of one of the two ends."""
 
     namespace: str
@@ -44,11 +44,11 @@ class Places:
     prefix: str
     dataverse: str
 
-    def table(self, name: str, *, in_dataverse: bool = False) -> Table:
+    def table(self, name: str, *, in_dataverse: bool = False) -> LineageTable:
         """A table without its columns."""
         if in_dataverse:
-            return Table(self.dataverse, name)
-        return Table(self.postgres, f"{self.prefix}.{name}")
+            return LineageTable(self.dataverse, name)
+        return LineageTable(self.postgres, f"{self.prefix}.{name}")
 
 
 def places(postgres: Mapping[str, str], resource: str) -> Places:

@@ -23,7 +23,7 @@ from openlineage.client.facet_v2 import (
 from openlineage.client.generated.base import DatasetFacet, RunFacet
 
 from apex_pipeline import __version__
-from apex_pipeline.lineage.datasets import Table
+from apex_pipeline.lineage.datasets import LineageTable
 
 PRODUCER = f"urn:apex-pipeline:{__version__}"
 
@@ -49,8 +49,8 @@ class EndedRun:
     outcome: RunState
     engine: tuple[str, str]
     error: str | None = None
-    written: Mapping[Table, int | None] = field(default_factory=dict)
-    read: tuple[Table, ...] = ()
+    written: Mapping[LineageTable, int | None] = field(default_factory=dict)
+    read: tuple[LineageTable, ...] = ()
 
 
 def events(run: EndedRun) -> tuple[RunEvent, RunEvent]:
@@ -98,7 +98,7 @@ def events(run: EndedRun) -> tuple[RunEvent, RunEvent]:
     return started, ended
 
 
-def _output(table: Table, rows: int | None) -> OutputDataset:
+def _output(table: LineageTable, rows: int | None) -> OutputDataset:
     statistics = output_statistics_output_dataset.OutputStatisticsOutputDatasetFacet(
         rowCount=rows, producer=PRODUCER
     )
@@ -110,7 +110,7 @@ def _output(table: Table, rows: int | None) -> OutputDataset:
     )
 
 
-def _facets(table: Table) -> dict[str, DatasetFacet]:
+def _facets(table: LineageTable) -> dict[str, DatasetFacet]:
     if not table.columns:
         return {}
     found: dict[str, DatasetFacet] = {

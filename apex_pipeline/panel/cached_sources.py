@@ -28,7 +28,11 @@ from apex_pipeline.errors import (
 )
 from apex_pipeline.monitoring.status import read_status
 from apex_pipeline.panel.cache import Reading, Shared, Timing
-from apex_pipeline.panel.dataverse_reads import DEADLINE_SECONDS, Window, read_recent
+from apex_pipeline.panel.dataverse_reads import (
+    DEADLINE_SECONDS,
+    RecordWindow,
+    read_recent,
+)
 from apex_pipeline.panel.kpis import Comparison
 from apex_pipeline.panel.parameters import MOST_RECENT
 from apex_pipeline.panel.source_values import (
@@ -79,7 +83,7 @@ class Sources:
         self._dataverse = _DataverseEnd(environment)
         self._database: Database | None = None
         self._opening = threading.Lock()
-        self._window = Window()
+        self._window = RecordWindow()
         self.comparison = _from_dataverse(self._read_comparison, timings.dataverse)
         self.health = _from_postgres(self._read_health, timings.health)
         self.totals = _from_postgres(self._read_totals, timings.health)

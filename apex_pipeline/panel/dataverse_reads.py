@@ -73,7 +73,7 @@ class Kept:
     modified_on: datetime
 
 
-class Window:
+class RecordWindow:
     """The runs of the last two days, kept up to date by small reads."""
 
     def __init__(self, most_runs: int = MOST_RUNS) -> None:

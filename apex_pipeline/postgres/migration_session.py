@@ -39,7 +39,7 @@ _LIMITS = Limits(statement=3600.0, lock=_LOCK_SECONDS)
 
 
 @dataclass(slots=True)
-class Patience:
+class LockPatience:
     """How long to wait for others, and which sessions blocked us last, if any."""
 
     ends_at: float
@@ -62,7 +62,7 @@ class Backend(PostgresqlPsycopgBackend):  # type: ignore[misc]  # ships no types
         "CREATE TABLE", "CREATE TABLE IF NOT EXISTS"
     )
 
-    def __init__(self, database: Database, patience: "Patience") -> None:
+    def __init__(self, database: Database, patience: "LockPatience") -> None:
         self._database = database
         self.patience = patience
         super().__init__(database.address, "_yoyo_migration")
@@ -119,7 +119,7 @@ class Backend(PostgresqlPsycopgBackend):  # type: ignore[misc]  # ships no types
 
 
 @contextmanager
-def exclusive(database: Database, patience: Patience) -> Iterator[None]:
+def exclusive(database: Database, patience: LockPatience) -> Iterator[None]:
     """Exclude other processes until the block ends or this process dies."""
     with database.connect() as connection:
         require_supported(connection.info.server_version)

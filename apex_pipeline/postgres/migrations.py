@@ -18,7 +18,7 @@ from apex_pipeline.postgres import declared_schema
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.migration_session import (
     Backend,
-    Patience,
+    LockPatience,
     apply_one,
     exclusive,
 )
@@ -57,7 +57,7 @@ def apply(
     database = Database(
         url, wait_seconds=wait_seconds, application_name="apex_pipeline migrations"
     )
-    patience = Patience(time.monotonic() + wait_seconds)
+    patience = LockPatience(time.monotonic() + wait_seconds)
     # A role that owns nothing may find all there, and take no lock.
     if not pending(url, part, wait_seconds=wait_seconds):
         return []

@@ -9,11 +9,11 @@ from apex_pipeline.powerbi.measures import MEASURES
 from apex_pipeline.powerbi.semantic_model import (
     DataType,
     ModelColumn,
+    ModelTable,
     Parameter,
     Partition,
     Relationship,
     SemanticModel,
-    Table,
 )
 from apex_pipeline.powerbi.utc_offsets import utc_changes
 
@@ -256,14 +256,14 @@ RETURN
 MODEL = SemanticModel(
     parameters=(_ENVIRONMENT, _OBJECTIVE, _ZONE),
     tables=(
-        Table(
+        ModelTable(
             METRICS,
             f"One row per campaign run. The table {TABLE} in Dataverse.",
             (*(_model_column(column) for column in COLUMNS), *_DERIVED),
             Partition("m", _metrics_query()),
             MEASURES,
         ),
-        Table(
+        ModelTable(
             DATE,
             "One row per day, in the business time zone, from the first run to the last "
             "delivery.",

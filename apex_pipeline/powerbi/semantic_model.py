@@ -64,7 +64,7 @@ class Partition:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class ModelTable:
     """A table of the model.
 
     Attributes:
@@ -107,7 +107,7 @@ class SemanticModel:
     """The whole model."""
 
     parameters: tuple[Parameter, ...]
-    tables: tuple[Table, ...]
+    tables: tuple[ModelTable, ...]
     relationships: tuple[Relationship, ...]
 
     def measure(self, name: str) -> Measure:

@@ -13,10 +13,10 @@ from apex_pipeline.powerbi.identity import tag
 from apex_pipeline.powerbi.semantic_model import (
     Measure,
     ModelColumn,
+    ModelTable,
     Parameter,
     Relationship,
     SemanticModel,
-    Table,
 )
 
 COMPATIBILITY_LEVEL = 1601
@@ -103,7 +103,7 @@ def _path(column: tuple[str, str]) -> str:
     return ".".join(quoted(part) for part in column)
 
 
-def _table(table: Table) -> Iterator[str]:
+def _table(table: ModelTable) -> Iterator[str]:
     yield f"/// {table.description}"
     yield f"table {quoted(table.name)}"
     yield f"\tlineageTag: {tag('table', table.name)}"
@@ -124,7 +124,7 @@ def _table(table: Table) -> Iterator[str]:
         yield ""
 
 
-def _measure(measure: Measure, table: Table) -> Iterator[str]:
+def _measure(measure: Measure, table: ModelTable) -> Iterator[str]:
     yield f"\t/// {measure.description}"
     head = f"\tmeasure {quoted(measure.name)} ="
     if "\n" in measure.expression:
@@ -140,7 +140,7 @@ def _measure(measure: Measure, table: Table) -> Iterator[str]:
     yield ""
 
 
-def _column(column: ModelColumn, table: Table) -> Iterator[str]:
+def _column(column: ModelColumn, table: ModelTable) -> Iterator[str]:
     yield f"\t/// {column.description}"
     yield f"\tcolumn {quoted(column.name)}"
     yield f"\t\tdataType: {column.type}"

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from apex_pipeline.column_types import DecimalNumber, Text, WholeNumber
 from apex_pipeline.dataverse import documented_answers
-from apex_pipeline.dataverse.client import DataverseClient, Table, Target
+from apex_pipeline.dataverse.client import DataverseClient, DataverseTable, UpsertTarget
 from apex_pipeline.dataverse.gate import Deadline
 from apex_pipeline.errors import (
     AuthError,
@@ -27,7 +27,7 @@ from apex_pipeline.provisioning.inspection import STRONG, depths
 TEST_KEY = UUID("a9e00000-0000-4000-8000-7e57ec0ed000")
 """Always the same, so the next run removes a record that an interrupted run left."""
 
-_TABLE = Table(TABLE, ENTITY_SET, PRIMARY_KEY)
+_TABLE = DataverseTable(TABLE, ENTITY_SET, PRIMARY_KEY)
 _FIRST_WAIT = 0.2
 _LONGEST_WAIT = 10.0
 # Statuses of a server that does not know a new table, column or role yet.
@@ -150,14 +150,14 @@ async def _privileges(
     )
 
 
-def _test_record() -> Target:
+def _test_record() -> UpsertTarget:
     """A record with a valid value in every column."""
     samples = {Text: "test", WholeNumber: 1, DecimalNumber: 0.01}
     fields = (
         f'"{c.dataverse}":{c.type.to_json(samples.get(type(c.type), time.time()))}'
         for c in COLUMNS
     )
-    return Target(TEST_KEY, "{" + ",".join(fields) + "}")
+    return UpsertTarget(TEST_KEY, "{" + ",".join(fields) + "}")
 
 
 async def _remove_test_record(client: DataverseClient, deadline: Deadline) -> None:

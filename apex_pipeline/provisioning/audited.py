@@ -7,7 +7,7 @@ from apex_pipeline.audit.events import Action, Author, Event
 from apex_pipeline.audit.intents import has_trail, intended
 from apex_pipeline.errors import DatabaseError, SchemaMissingError
 from apex_pipeline.postgres.database import Database
-from apex_pipeline.provisioning.dataverse import Outcome, provision
+from apex_pipeline.provisioning.dataverse import ProvisioningOutcome, provision
 from apex_pipeline.settings import DataverseSettings, Settings
 
 _UNCHANGED = (
@@ -23,7 +23,7 @@ def provision_audited(
     *,
     plan_only: bool = False,
     tell: Callable[[str], None] = lambda _: None,
-) -> Outcome:
+) -> ProvisioningOutcome:
     """Create what Dataverse lacks, as `provision` does; its arguments and errors.
 
     The intent is committed before the first change. What changes nothing leaves no event.
@@ -33,7 +33,7 @@ def provision_audited(
             could not be written; nothing was changed.
     """
 
-    def work(tell: Callable[[str], None]) -> Outcome:
+    def work(tell: Callable[[str], None]) -> ProvisioningOutcome:
         return provision(
             settings.dataverse,
             administrator,

@@ -55,7 +55,7 @@ class Patience:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ProvisioningOutcome:
     """Result of provisioning Dataverse.
 
     Attributes:
@@ -77,7 +77,7 @@ def provision(
     plan_only: bool = False,
     patience: Patience | None = None,
     tell: Callable[[str], None] = lambda _: None,
-) -> Outcome:
+) -> ProvisioningOutcome:
     """Create what is missing of publisher, solution, table, role and application users.
 
     Args:
@@ -115,7 +115,7 @@ async def _provision(
     token_cache: Path,
     *,
     plan_only: bool,
-) -> Outcome:
+) -> ProvisioningOutcome:
     async with connect(
         administrator or settings, token_cache, retry=work.patience.retry
     ) as environment:
@@ -125,7 +125,7 @@ async def _provision(
             found = await work.look_at_all(environment.client)
             plan = combined([make_plan(each) for each in found])
             if plan_only:
-                return Outcome(plan)
+                return ProvisioningOutcome(plan)
             if plan.drifts:
                 raise SchemaDriftError("\n".join(plan.drifts))
             for each in found:
@@ -159,7 +159,7 @@ async def _provision(
                 )
             several = f"{user.client_id}: " if settings.others else ""
             checks |= dict.fromkeys(f"{several}{check}" for check in done)
-    return Outcome(plan, tuple(applied), tuple(checks))
+    return ProvisioningOutcome(plan, tuple(applied), tuple(checks))
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from apex_pipeline.quarantine.listing import QuarantinedRow
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class ColumnLine:
     """One column of the row.
 
     Attributes:
@@ -27,7 +27,7 @@ class Line:
     problem: str | None
 
 
-def examine(row: QuarantinedRow, values: Mapping[str, object]) -> list[Line]:
+def examine(row: QuarantinedRow, values: Mapping[str, object]) -> list[ColumnLine]:
     """Explain a row column by column: the key, then the columns as they are sent.
 
     Problems come from our own validation. If Dataverse refused the row, the columns
@@ -47,7 +47,7 @@ def examine(row: QuarantinedRow, values: Mapping[str, object]) -> list[Line]:
         if problem is None and _is_named(column.dataverse, row.message):
             problem = "Dataverse named this column when it refused the row"
         lines.append(
-            Line(
+            ColumnLine(
                 column.postgres,
                 "null" if value is None else str(value),
                 column.dataverse,
@@ -58,14 +58,14 @@ def examine(row: QuarantinedRow, values: Mapping[str, object]) -> list[Line]:
     return lines
 
 
-def _key_line(values: Mapping[str, object]) -> Line:
+def _key_line(values: Mapping[str, object]) -> ColumnLine:
     row_id = str(values["id"])
     found = read_metric(values)
     problem = None
     if isinstance(found, Rejection) and found.message.startswith("id "):
         problem = found.message.split("; ")[0].removeprefix("id ")
     sent = None if problem else f'"{row_id.lower()}"'
-    return Line("id", row_id, PRIMARY_KEY, sent, problem)
+    return ColumnLine("id", row_id, PRIMARY_KEY, sent, problem)
 
 
 def _is_named(column: str, message: str) -> bool:

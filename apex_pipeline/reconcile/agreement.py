@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.reconcile import findings, progress
-from apex_pipeline.reconcile.findings import Finding, Kind
+from apex_pipeline.reconcile.findings import Finding, FindingKind
 
 SMALLEST_ENTITLEMENT = 25_000
 """Requests per 24 hours for all applications of a tenant that has only Power Apps
@@ -32,7 +32,7 @@ class Agreement:
         sync_requests_24h: Requests by the sync; each record sent counts as one.
     """
 
-    counts: Mapping[Kind, int]
+    counts: Mapping[FindingKind, int]
     examples: tuple[Finding, ...]
     last_pass_finished_at: datetime | None
     rows_under_way: int

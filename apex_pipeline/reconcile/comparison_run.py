@@ -31,7 +31,7 @@ from apex_pipeline.reconcile.passes import Passes
 from apex_pipeline.reconcile.progress import Progress, ReconciliationRun
 from apex_pipeline.reconcile.row_examination import Examination
 from apex_pipeline.reconcile.run_report import ReconcileOptions, ReconcileReport
-from apex_pipeline.reconcile.work_order import Acts, Outcome, WorkOrder
+from apex_pipeline.reconcile.work_order import Acts, ComparisonOutcome, WorkOrder
 from apex_pipeline.settings import DataverseSettings
 from apex_pipeline.sync.pacing_memory import PacingMemory, pacing_key
 from apex_pipeline.sync.run_options import utc_now
@@ -78,7 +78,9 @@ def run_reconciliation(
         return asyncio.run(database.interruptible(run.carry_out(token_cache)))
 
 
-def _lack_of_progress(outcome: Outcome, passes: Passes) -> NoProgressError | None:
+def _lack_of_progress(
+    outcome: ComparisonOutcome, passes: Passes
+) -> NoProgressError | None:
     """Why a run that asked Dataverse achieved nothing, if it is such a run.
 
     That Dataverse asked us to wait is no fault.
@@ -149,7 +151,7 @@ class _Run:
                 c, self._settings.resource, self._started, self._dagster_run_id
             )
         )
-        outcome = Outcome()
+        outcome = ComparisonOutcome()
         try:
             progress = self._progress()
             pacer = self._pacing.restored(Pacer(most=1, reserve=_RESERVE))
@@ -174,7 +176,7 @@ class _Run:
         run_id: int,
         environment: Environment,
         progress: Progress,
-        outcome: Outcome,
+        outcome: ComparisonOutcome,
     ) -> None:
         resource, options = self._settings.resource, self._options
         sender = environment.sender
@@ -217,7 +219,11 @@ class _Run:
 
     @asynccontextmanager
     async def _beating(
-        self, run_id: int, sender: Sender, deadline: Deadline, outcome: Outcome
+        self,
+        run_id: int,
+        sender: Sender,
+        deadline: Deadline,
+        outcome: ComparisonOutcome,
     ) -> AsyncIterator[None]:
         """Keep the locks alive during the block; stop at once if one is lost."""
 
@@ -243,7 +249,7 @@ class _Run:
             beating.cancel()
             await asyncio.wait([beating])
 
-    def _report(self, run_id: int, outcome: Outcome) -> ReconcileReport:
+    def _report(self, run_id: int, outcome: ComparisonOutcome) -> ReconcileReport:
         """Count the findings, and write the run to its ledger."""
         resource, counts = self._settings.resource, None
         try:

@@ -37,7 +37,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class RowWindow:
     """A range of `created_at`, and the exported rows in it.
 
     Attributes:
@@ -120,7 +120,7 @@ _ROWS = f"""
 """
 
 
-def read_window(connection: Connection, start: int | None, limit: int) -> Window:
+def read_window(connection: Connection, start: int | None, limit: int) -> RowWindow:
     """Read as many whole seconds from *start* on as have at most *limit* rows."""
     found = _select(
         connection,
@@ -133,7 +133,7 @@ def read_window(connection: Connection, start: int | None, limit: int) -> Window
         return _window(start, None, found)
     first, last = found[0]["second"], found[-1]["second"]
     if last == first:
-        return Window(start, first + 1, {}, dense_second=first)
+        return RowWindow(start, first + 1, {}, dense_second=first)
     return _window(start, last, [each for each in found if each["second"] < last])
 
 
@@ -209,9 +209,9 @@ def overlap(instant: datetime) -> str:
 
 def _window(
     start: int | None, end: int | None, found: Sequence[Mapping[str, Any]]
-) -> Window:
+) -> RowWindow:
     keyed = [(record_key(each["id"], each["record_id"]), each["id"]) for each in found]
-    return Window(
+    return RowWindow(
         start,
         end,
         {key: row_id for key, row_id in keyed if key is not None},

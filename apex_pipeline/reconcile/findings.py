@@ -24,7 +24,7 @@ MOST_KEPT = 10_000
 """The most findings on rows to store."""
 
 
-class Kind(StrEnum):
+class FindingKind(StrEnum):
     """The kind of a finding."""
 
     MISSING = "missing"
@@ -45,7 +45,7 @@ class Kind(StrEnum):
 class Finding:
     """One line of the view `dataverse_finding`."""
 
-    kind: Kind
+    kind: FindingKind
     metric_id: str | None
     record_id: str | None
     columns: tuple[str, ...]
@@ -136,8 +136,10 @@ def record(
     """Store new findings, and delete resolved ones."""
     connection.exec_driver_sql("SET LOCAL TIME ZONE 'UTC'")
     _settle(connection, resource, verdicts)
-    wrong = [_wrong(row, Kind.MISSING, ()) for row in verdicts.missing]
-    wrong += [_wrong(row, Kind.DIFFERENT, names) for row, names in verdicts.different]
+    wrong = [_wrong(row, FindingKind.MISSING, ()) for row in verdicts.missing]
+    wrong += [
+        _wrong(row, FindingKind.DIFFERENT, names) for row, names in verdicts.different
+    ]
     if wrong:
         common = {"resource": resource, "at": at}
         connection.exec_driver_sql(_FIND, [each | common for each in wrong])
@@ -147,7 +149,7 @@ def record(
         foreign_records.explain_missing(connection, resource)
 
 
-def _wrong(row: Row, kind: Kind, columns: Sequence[str]) -> dict[str, Any]:
+def _wrong(row: Row, kind: FindingKind, columns: Sequence[str]) -> dict[str, Any]:
     return {
         "metric_id": row.id,
         "kind": kind.value,
@@ -191,10 +193,12 @@ def rows_found(connection: Connection, resource: str) -> int:
     return count
 
 
-def counts(connection: Connection, resource: str) -> dict[Kind, int]:
+def counts(connection: Connection, resource: str) -> dict[FindingKind, int]:
     """Count the findings by kind."""
     found = connection.exec_driver_sql(_COUNTS, {"resource": resource})
-    return dict.fromkeys(Kind, 0) | {Kind(kind): count for kind, count in found}
+    return dict.fromkeys(FindingKind, 0) | {
+        FindingKind(kind): count for kind, count in found
+    }
 
 
 def examples(connection: Connection, resource: str, limit: int) -> list[Finding]:
@@ -203,6 +207,6 @@ def examples(connection: Connection, resource: str, limit: int) -> list[Finding]
         _EXAMPLES, {"resource": resource, "limit": limit}
     )
     return [
-        Finding(Kind(kind), metric_id, record_id, tuple(columns), first_found_at)
+        Finding(FindingKind(kind), metric_id, record_id, tuple(columns), first_found_at)
         for kind, metric_id, record_id, columns, first_found_at in found
     ]

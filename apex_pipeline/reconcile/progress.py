@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from apex_pipeline.postgres.run_ledger import RunStatus
-from apex_pipeline.reconcile.findings import Kind
+from apex_pipeline.reconcile.findings import FindingKind
 
 
 @dataclass(slots=True)
@@ -58,7 +58,7 @@ class ReconciliationRun:
     is_complete: bool = False
     rows_compared: int = 0
     changes_read: int = 0
-    counts: Mapping[Kind, int] | None
+    counts: Mapping[FindingKind, int] | None
     repaired: int = 0
     adopted: int = 0
     requests: int = 0
@@ -165,7 +165,7 @@ def count_requests(connection: Connection, run_id: int, requests: int) -> None:
 def finish_run(connection: Connection, run_id: int, run: ReconciliationRun) -> None:
     """Store the results of a run."""
     values = {name: getattr(run, name) for name in ReconciliationRun.__slots__}
-    counts = values.pop("counts") or dict.fromkeys(Kind)
+    counts = values.pop("counts") or dict.fromkeys(FindingKind)
     connection.exec_driver_sql(
         _FINISH,
         values | {kind.value: count for kind, count in counts.items()} | {"id": run_id},
@@ -185,7 +185,7 @@ def requests_of_a_day(connection: Connection, since: datetime) -> tuple[int, int
 
 
 def _run(row: dict[str, object]) -> ReconciliationRun:
-    counts = {kind: row.pop(kind.value) for kind in Kind}
+    counts = {kind: row.pop(kind.value) for kind in FindingKind}
     row["status"] = RunStatus(str(row["status"]))
     row["counts"] = None if None in counts.values() else counts
     return ReconciliationRun(**row)  # type: ignore[arg-type]  # columns are its fields

@@ -19,7 +19,7 @@ from apex_pipeline.audit.batches import Batch, BatchedAct
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.reconcile import exported_rows, findings, foreign_records
 from apex_pipeline.reconcile.dataverse_records import KEYS_PER_REQUEST, Record, Records
-from apex_pipeline.reconcile.exported_rows import Row, Window
+from apex_pipeline.reconcile.exported_rows import Row, RowWindow
 from apex_pipeline.reconcile.findings import Verdicts
 from apex_pipeline.reconcile.value_comparison import differing_columns
 from apex_pipeline.sync.cutover import key_of
@@ -50,7 +50,7 @@ class Examination:
         for start in range(0, len(wanted), KEYS_PER_REQUEST):
             await self._some_by_key(wanted[start : start + KEYS_PER_REQUEST])
 
-    async def window(self, window: Window) -> int:
+    async def window(self, window: RowWindow) -> int:
         """Compare a window, except the rows of a dense second; return its row count.
 
         The records of one more second on either side are read too, because another flow

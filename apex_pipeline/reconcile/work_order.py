@@ -15,7 +15,7 @@ from apex_pipeline.postgres.dataverse_targets import record_adoption
 from apex_pipeline.reconcile import findings
 from apex_pipeline.reconcile.adoption import adopt
 from apex_pipeline.reconcile.dataverse_records import Budget, Records
-from apex_pipeline.reconcile.findings import MOST_KEPT, Kind
+from apex_pipeline.reconcile.findings import MOST_KEPT, FindingKind
 from apex_pipeline.reconcile.passes import FindingsFullError, Passes
 from apex_pipeline.reconcile.repair import repair
 from apex_pipeline.reconcile.row_examination import Examination
@@ -26,7 +26,7 @@ _SECONDS_TO_END = 600.0
 
 
 @dataclass(slots=True)
-class Outcome:
+class ComparisonOutcome:
     """The results of a run so far."""
 
     is_complete: bool = False
@@ -77,7 +77,7 @@ class WorkOrder:
     passes: Passes
     see_locks: Callable[[], None]
     acts: Acts
-    outcome: Outcome
+    outcome: ComparisonOutcome
 
     async def carry_out(self) -> None:
         """Work as far as the budget allows, and collect the results in the outcome.
@@ -150,7 +150,7 @@ class WorkOrder:
             self.examination, self.records, self.resource, self.see_locks, act
         )
         counts = await self.examination.ask(lambda c: findings.counts(c, self.resource))
-        if counts[Kind.AMBIGUOUS] or counts[Kind.OTHER_FLOW]:
+        if counts[FindingKind.AMBIGUOUS] or counts[FindingKind.OTHER_FLOW]:
             self.outcome.notes.append(
                 "The cutover is not finished: several records match one row, or several "
                 "rows match one record. Delete the extra records in Dataverse, with a "

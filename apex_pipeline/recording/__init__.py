@@ -17,7 +17,7 @@ from apex_pipeline.audit.events import Author
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.recording.csv_rows import Dialect
 from apex_pipeline.recording.fields import POSTGRES
-from apex_pipeline.recording.loading import Line, Loaded, Source, load
+from apex_pipeline.recording.loading import Loaded, RecordLine, Source, load
 from apex_pipeline.recording.record_files import (
     Format,
     is_gzip,
@@ -125,7 +125,7 @@ def record_all_campaign_metrics(
         ConfigError: The URL is malformed, or the local database is not running.
         DatabaseError: Postgres did not answer or refused. Nothing was written.
     """
-    lines = (Line(number, given) for number, given in enumerate(records, start=1))
+    lines = (RecordLine(number, given) for number, given in enumerate(records, start=1))
     with open_database(database_url) as database:
         return load(database, lines)
 

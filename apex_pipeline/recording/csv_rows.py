@@ -16,7 +16,7 @@ from apex_pipeline.recording.fields import (
     Spelling,
     spelling_of,
 )
-from apex_pipeline.recording.loading import Line
+from apex_pipeline.recording.loading import RecordLine
 from apex_pipeline.recording.parsing import parse_cells
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ _NAMES = {";": "semicolons", "\t": "tabs", ",": "commas"}
 _SEPARATOR = re.compile(r'"?sep=(.)"?', re.IGNORECASE)
 
 
-def read_csv(texts: Iterator[str], dialect: Dialect) -> Iterator[Line]:
+def read_csv(texts: Iterator[str], dialect: Dialect) -> Iterator[RecordLine]:
     """Yield the records of a file lazily.
 
     Args:
@@ -67,7 +67,9 @@ def read_csv(texts: Iterator[str], dialect: Dialect) -> Iterator[Line]:
         ) from None
 
 
-def _lines(reader: "_csv.Reader", dialect: Dialect, skipped: int) -> Iterator[Line]:
+def _lines(
+    reader: "_csv.Reader", dialect: Dialect, skipped: int
+) -> Iterator[RecordLine]:
     header, spelling = _read_header(next(reader, []), skipped + 1)
     end = reader.line_num
     for cells in reader:
@@ -77,11 +79,11 @@ def _lines(reader: "_csv.Reader", dialect: Dialect, skipped: int) -> Iterator[Li
             continue
         if len(cells) != len(header):
             problem = f"has {len(cells)} cells; the header has {len(header)}"
-            yield Line(number, {}, (problem,))
+            yield RecordLine(number, {}, (problem,))
             continue
         given = dict(zip(header, cells, strict=True))
         has_commas = dialect is Dialect.EXCEL_EU
-        yield Line(number, parse_cells(given, spelling, decimal_comma=has_commas))
+        yield RecordLine(number, parse_cells(given, spelling, decimal_comma=has_commas))
 
 
 def _delimiter(heading: str) -> str:

@@ -20,14 +20,14 @@ from apex_pipeline.recording import statements
 from apex_pipeline.recording.fields import AGENTS, Spelling, spelling_of
 from apex_pipeline.recording.record_reading import Rules, read_record
 from apex_pipeline.recording.record_writing import conflict, translated_refusals
-from apex_pipeline.recording.table_shape import Table, begin
+from apex_pipeline.recording.table_shape import TableShape, begin
 
 SHOWN_LINES = 20
 """Maximum invalid lines to list; the others are only counted."""
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class RecordLine:
     """A record as read from a file.
 
     Attributes:
@@ -118,7 +118,7 @@ class _Rejects:
 
 def load(
     database: Database,
-    lines: Iterable[Line],
+    lines: Iterable[RecordLine],
     *,
     reject: Reject | None = None,
     dry_run: bool = False,
@@ -167,7 +167,7 @@ def load(
 
 
 def _copy(
-    connection: Connection, lines: Iterable[Line], rules: Rules, rejects: _Rejects
+    connection: Connection, lines: Iterable[RecordLine], rules: Rules, rejects: _Rejects
 ) -> int:
     """Copy the valid lines into the temporary table and count them."""
     driver: Any = connection.connection.driver_connection
@@ -182,7 +182,7 @@ def _copy(
 
 
 def _rows(
-    lines: Iterable[Line], rules: Rules, rejects: _Rejects
+    lines: Iterable[RecordLine], rules: Rules, rejects: _Rejects
 ) -> Iterator[tuple[object, ...]]:
     for line in lines:
         if line.problems:
@@ -199,7 +199,7 @@ def _rows(
 
 
 def _insert(
-    connection: Connection, table: Table, copied: int, rejects: _Rejects
+    connection: Connection, table: TableShape, copied: int, rejects: _Rejects
 ) -> Loaded:
     """Insert new rows and compare the others with the existing rows."""
     # Without statistics the planner assumes that the new table is almost empty.

@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from apex_pipeline.errors import InvalidRecordError
 from apex_pipeline.recording.csv_rows import Dialect, read_csv
-from apex_pipeline.recording.loading import Line, Reject
+from apex_pipeline.recording.loading import RecordLine, Reject
 from apex_pipeline.recording.parsing import parse_json
 
 MAX_LINE_BYTES = 1_000_000
@@ -54,7 +54,7 @@ def is_gzip(name: str) -> bool:
 
 def read_lines(
     stream: "_Buffered", written: Format, dialect: Dialect = Dialect.EXCEL
-) -> Iterator[Line]:
+) -> Iterator[RecordLine]:
     """Yield the records of a file lazily.
 
     Args:
@@ -201,11 +201,11 @@ def _endless(number: int) -> InvalidRecordError:
     )
 
 
-def _read_json_lines(stream: "_Buffered") -> Iterator[Line]:
+def _read_json_lines(stream: "_Buffered") -> Iterator[RecordLine]:
     for number, text in enumerate(_texts(stream), start=1):
         if not text.strip():
             continue
         try:
-            yield Line(number, parse_json(text))
+            yield RecordLine(number, parse_json(text))
         except InvalidRecordError as error:
-            yield Line(number, {}, error.problems)
+            yield RecordLine(number, {}, error.problems)

@@ -19,7 +19,7 @@ from apex_pipeline.postgres.database import Database
 from apex_pipeline.recording import statements
 from apex_pipeline.recording.fields import ID, Spelling
 from apex_pipeline.recording.record_reading import Record, read_record
-from apex_pipeline.recording.table_shape import Table, begin
+from apex_pipeline.recording.table_shape import TableShape, begin
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ def _refusal(error: psycopg.Error) -> InvalidRecordError:
 
 
 def _insert(
-    connection: Connection, table: Table, read: Record, spelling: Spelling
+    connection: Connection, table: TableShape, read: Record, spelling: Spelling
 ) -> bool:
     row = {ID: str(read.id), **read.values}
     if table.has_text_ids:

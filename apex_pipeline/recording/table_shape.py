@@ -31,7 +31,7 @@ _LOCK = "LOCK TABLE recording_lock IN SHARE ROW EXCLUSIVE MODE"
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class TableShape:
     """The table's shape, valid for one transaction.
 
     Attributes:
@@ -43,7 +43,7 @@ class Table:
     has_text_ids: bool
 
 
-def begin(connection: Connection) -> Table:
+def begin(connection: Connection) -> TableShape:
     """Read the table's shape and prepare this transaction for writing.
 
     If the table has no unique key on `id`, a lock serialises these writers to prevent
@@ -55,4 +55,4 @@ def begin(connection: Connection) -> Table:
     if not has_key:
         connection.exec_driver_sql(_LOCK)
     types = types or {}
-    return Table(Rules(types, now), types.get(ID) != "uuid")
+    return TableShape(Rules(types, now), types.get(ID) != "uuid")

@@ -10,7 +10,7 @@ from apex_pipeline.monitoring.doctor import check_results as doctor
 from apex_pipeline.monitoring.facts import Facts, read_facts
 from apex_pipeline.reconcile.agreement import read_agreement
 from apex_pipeline.report.delivery_statistics import read_rows
-from apex_pipeline.report.document import Line, State
+from apex_pipeline.report.document import ReportLine, State
 from apex_pipeline.report.latencies import count_records
 from apex_pipeline.report.measured_lines import (
     Seen,
@@ -35,12 +35,12 @@ _STATES = {
 }
 
 
-def as_line(line: doctor.Line, *, how: str = "") -> Line:
+def as_line(line: doctor.CheckLine, *, how: str = "") -> ReportLine:
     """Turn a line of the doctor into a line of the report."""
-    return Line(line.name, _STATES[line.state], line.measured, line.target, how)
+    return ReportLine(line.name, _STATES[line.state], line.measured, line.target, how)
 
 
-def delivery(subject: Subject, now: datetime) -> Iterator[Line]:
+def delivery(subject: Subject, now: datetime) -> Iterator[ReportLine]:
     """Check that rows arrive exactly once, and list what is wrong now."""
     yield measure(
         "rows arrive",

@@ -54,7 +54,7 @@ class Visit:
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class BrowserWindow:
     """The size of the page, in pixels."""
 
     width: int = 1366
@@ -116,7 +116,7 @@ class Chromium:
         *,
         expects: str,
         headers: Mapping[str, str] | None = None,
-        window: Window | None = None,
+        window: BrowserWindow | None = None,
     ) -> Visit:
         """Open a page, wait until it shows a text, and take a screenshot.
 
@@ -131,7 +131,7 @@ class Chromium:
         """
         from playwright.sync_api import Error  # noqa: PLC0415  dev only
 
-        window = window or Window()
+        window = window or BrowserWindow()
         with self._browser.new_context(
             viewport={"width": window.width, "height": window.height},
             extra_http_headers=dict(headers or {}),

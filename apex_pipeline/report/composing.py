@@ -23,9 +23,9 @@ from apex_pipeline.report import (
 )
 from apex_pipeline.report.document import (
     Block,
-    Line,
     Lines,
     Report,
+    ReportLine,
     Section,
     SignOff,
     State,
@@ -110,7 +110,7 @@ class _Chapters:
         subject: Subject,
         readers: Readers,
         options: ReportOptions,
-        lines: Sequence[doctor.Line],
+        lines: Sequence[doctor.CheckLine],
     ) -> None:
         self._subject = subject
         self._commands = readers.commands
@@ -243,7 +243,7 @@ def _made_safe(report: Report, subject: Subject) -> Report:
 
 
 def _with_line(blocks: tuple[Block, ...], hidden: int) -> tuple[Block, ...]:
-    line = Line(
+    line = ReportLine(
         "this report",
         State.NOT_MET if hidden else State.MET,
         f"{hidden} of its texts contained a secret, which was replaced by dots"

@@ -11,7 +11,7 @@ from apex_pipeline.report.dagster_facts import (
     CheckState,
     Orchestration,
 )
-from apex_pipeline.report.document import Block, Line, Lines, State, Table
+from apex_pipeline.report.document import Block, Lines, ReportLine, ReportTable, State
 from apex_pipeline.report.measured_lines import instant, seconds
 from apex_pipeline.report.report_subject import Subject
 from apex_pipeline.report.schema_reading import read_migrations
@@ -44,7 +44,7 @@ def in_dagster(found: Orchestration) -> Iterator[Block]:
         tuple(_automation(each, is_known=is_known) for each in found.automations),
         "Schedules and sensors",
     )
-    yield Table(
+    yield ReportTable(
         ("job", "does", "runs", "last run", "started (UTC)"),
         tuple(
             (
@@ -88,7 +88,7 @@ def _migrations(database: Database, part: migrations.Part, title: str) -> Lines:
     applied = dict(read_migrations(database, list(contents)))
     return Lines(
         tuple(
-            Line(
+            ReportLine(
                 name,
                 State.MET if name in applied else State.NOT_MET,
                 f"applied {instant(applied[name])} UTC"
@@ -106,7 +106,7 @@ def _migrations(database: Database, part: migrations.Part, title: str) -> Lines:
 def on_the_command_line(commands: Mapping[str, str]) -> Iterator[Block]:
     """The commands."""
     rows = tuple((f"apex {name}", text) for name, text in commands.items())
-    yield Table(("command", "does"), rows, "Commands")
+    yield ReportTable(("command", "does"), rows, "Commands")
 
 
 def in_the_panel(panel: ServedPanel) -> Iterator[Block]:
@@ -116,7 +116,7 @@ def in_the_panel(panel: ServedPanel) -> Iterator[Block]:
         ApexError: The panel does not answer, or describes no routes.
     """
     document = panel.document("/openapi.json")
-    yield Table(
+    yield ReportTable(
         ("route", "answers"), tuple(_routes(document)), f"Panel, at {panel.url}"
     )
 
@@ -130,18 +130,20 @@ def _routes(document: Mapping[str, object]) -> Iterator[tuple[str, str]]:
             yield f"{method.upper()} {path}", str(operation.get("summary", ""))
 
 
-def _asset(asset: AssetState, checks: Sequence[CheckState], *, is_known: bool) -> Line:
+def _asset(
+    asset: AssetState, checks: Sequence[CheckState], *, is_known: bool
+) -> ReportLine:
     target = asset.description.split(". ")[0].rstrip(".:")
     if asset.materialized_at is None:
         why = "never materialized here" if is_known else _NO_INSTANCE
-        return Line(asset.name, State.NOT_MEASURED, why, target)
+        return ReportLine(asset.name, State.NOT_MEASURED, why, target)
     failing = [check for check in checks if check.passed is False]
     state = State.MET
     if failing:
         only_warn = all(check.is_warning for check in failing)
         state = State.WARNING if only_warn else State.NOT_MET
     seen = f"materialized {instant(asset.materialized_at)} UTC"
-    return Line(asset.name, state, f"{seen}{_tally(checks, failing)}", target)
+    return ReportLine(asset.name, state, f"{seen}{_tally(checks, failing)}", target)
 
 
 def _tally(checks: Sequence[CheckState], failing: Iterable[CheckState]) -> str:
@@ -153,33 +155,35 @@ def _tally(checks: Sequence[CheckState], failing: Iterable[CheckState]) -> str:
     return f"{said}, not {names}" if names else said
 
 
-def _check(check: CheckState, *, is_known: bool) -> Line:
+def _check(check: CheckState, *, is_known: bool) -> ReportLine:
     name = f"{check.asset}: {check.name}"
     if check.passed is None:
         why = "never evaluated here" if is_known else _NO_INSTANCE
-        return Line(name, State.NOT_MEASURED, why, check.description)
+        return ReportLine(name, State.NOT_MEASURED, why, check.description)
     if check.passed:
         state, word = State.MET, "passed"
     elif check.is_warning:
         state, word = State.WARNING, "warns"
     else:
         state, word = State.NOT_MET, "failed"
-    return Line(
+    return ReportLine(
         name, state, f"{word} {instant(check.evaluated_at)} UTC", check.description
     )
 
 
-def _automation(each: AutomationState, *, is_known: bool) -> Line:
+def _automation(each: AutomationState, *, is_known: bool) -> ReportLine:
     name, target = f"{each.kind} {each.name}", f"on; {each.when}"
     if each.is_on is None:
         why = "no daemon has seen it" if is_known else _NO_INSTANCE
-        return Line(name, State.NOT_MEASURED, why, target)
+        return ReportLine(name, State.NOT_MEASURED, why, target)
     if not each.is_on:
-        return Line(name, State.NOT_MET, "switched off", target)
+        return ReportLine(name, State.NOT_MET, "switched off", target)
     if each.error is not None:
-        return Line(name, State.NOT_MET, f"its last tick failed: {each.error}", target)
+        return ReportLine(
+            name, State.NOT_MET, f"its last tick failed: {each.error}", target
+        )
     ticked = f"last tick {instant(each.ticked_at)} UTC" if each.ticked_at else ""
-    return Line(name, State.MET, f"on, {ticked or 'not due yet'}", target)
+    return ReportLine(name, State.MET, f"on, {ticked or 'not due yet'}", target)
 
 
 def run_history(found: Orchestration) -> Iterator[Block]:
@@ -190,7 +194,7 @@ def run_history(found: Orchestration) -> Iterator[Block]:
     """
     if found.instance is None:
         raise ApexError(f"{_NO_INSTANCE}.")
-    yield Table(
+    yield ReportTable(
         ("run", "job", "status", "created (UTC)", "took"),
         tuple(
             (

@@ -4,10 +4,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from apex_pipeline.errors import ApexError
-from apex_pipeline.report.document import Block, Line, Lines, Note, State, Table
+from apex_pipeline.report.document import (
+    Block,
+    Lines,
+    Note,
+    ReportLine,
+    ReportTable,
+    State,
+)
 from apex_pipeline.report.measured_lines import instant, seconds
 from apex_pipeline.report.repository import Repository
-from apex_pipeline.report.test_outcome import Outcome, read_outcome
+from apex_pipeline.report.test_outcome import SuiteOutcome, read_outcome
 
 COMMITS = 20
 
@@ -18,7 +25,7 @@ def commits(found: Repository) -> Iterator[Block]:
     yield Note(
         f"Branch {found.branch}, {found.count:,} commits; {changed} from the last one."
     )
-    yield Table(
+    yield ReportTable(
         ("commit", "committed (UTC)", "subject"),
         tuple(
             (each.short_hash, instant(each.committed_at), each.subject)
@@ -42,8 +49,8 @@ def tests(path: Path, repository: Callable[[], Repository]) -> Iterator[Block]:
     yield Lines((_line(outcome, path, repository),))
     if outcome.failures:
         rows = tuple((name,) for name in outcome.failures)
-        yield Table(("failed test",), rows, "Failures")
-    yield Table(
+        yield ReportTable(("failed test",), rows, "Failures")
+    yield ReportTable(
         ("module", "tests", "failed", "skipped", "took"),
         tuple(
             (
@@ -59,7 +66,9 @@ def tests(path: Path, repository: Callable[[], Repository]) -> Iterator[Block]:
     )
 
 
-def _line(outcome: Outcome, path: Path, repository: Callable[[], Repository]) -> Line:
+def _line(
+    outcome: SuiteOutcome, path: Path, repository: Callable[[], Repository]
+) -> ReportLine:
     failed = len(outcome.failures)
     seen = (
         f"{outcome.tests - failed - outcome.skipped:,} passed, {failed} failed, "
@@ -69,10 +78,10 @@ def _line(outcome: Outcome, path: Path, repository: Callable[[], Repository]) ->
     state = State.NOT_MET if failed else State.MET
     if state is State.MET and _is_outdated(outcome, repository):
         state, seen = State.WARNING, f"{seen}; older than the newest commit"
-    return Line("tests", state, seen, "none fails", how)
+    return ReportLine("tests", state, seen, "none fails", how)
 
 
-def _is_outdated(outcome: Outcome, repository: Callable[[], Repository]) -> bool:
+def _is_outdated(outcome: SuiteOutcome, repository: Callable[[], Repository]) -> bool:
     """Whether the code has changed since the tests; False if that is unknown."""
     try:
         newest = repository().newest

@@ -19,7 +19,7 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class ReportLine:
     """One requirement and its measured state.
 
     Attributes:
@@ -42,13 +42,13 @@ class Lines:
         says: The heading of the lines' targets.
     """
 
-    lines: tuple[Line, ...]
+    lines: tuple[ReportLine, ...]
     title: str = ""
     says: str = "target"
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class ReportTable:
     """Rows of text with one cell per heading."""
 
     head: tuple[str, ...]
@@ -78,7 +78,7 @@ class SignOff:
     roles: tuple[str, ...]
 
 
-Block = Lines | Table | Picture | Note | SignOff
+Block = Lines | ReportTable | Picture | Note | SignOff
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ class Section:
     blocks: tuple[Block, ...]
     intro: str = ""
 
-    def lines(self) -> Iterator[Line]:
+    def lines(self) -> Iterator[ReportLine]:
         """Its lines."""
         for block in self.blocks:
             if isinstance(block, Lines):
@@ -116,17 +116,17 @@ class Report:
     subject: str
     sections: tuple[Section, ...]
 
-    def lines(self) -> Iterator[Line]:
+    def lines(self) -> Iterator[ReportLine]:
         """The lines of all chapters."""
         for section in self.sections:
             yield from section.lines()
 
-    def needing_attention(self) -> list[tuple[Section, Line]]:
+    def needing_attention(self) -> list[tuple[Section, ReportLine]]:
         """The lines that need attention; those not met come first.
 
         A line that is in two chapters appears once.
         """
-        found: dict[tuple[str, str], tuple[Section, Line]] = {}
+        found: dict[tuple[str, str], tuple[Section, ReportLine]] = {}
         for section in self.sections:
             for line in section.lines():
                 if line.state in {State.NOT_MET, State.WARNING}:
@@ -140,7 +140,7 @@ class Report:
 
 def unmeasured(name: str, reason: str) -> Lines:
     """A placeholder for something that could not be measured."""
-    return Lines((Line(name, State.NOT_MEASURED, reason),))
+    return Lines((ReportLine(name, State.NOT_MEASURED, reason),))
 
 
 def counts_in_words(report: Report) -> str:

@@ -8,7 +8,7 @@ from apex_pipeline import __version__
 from apex_pipeline.postgres import migrations
 from apex_pipeline.report.dagster_facts import Orchestration
 from apex_pipeline.report.delivery_statistics import read_rows
-from apex_pipeline.report.document import Block, Note, Table
+from apex_pipeline.report.document import Block, Note, ReportTable
 from apex_pipeline.report.latencies import count_records
 from apex_pipeline.report.measured_lines import instant
 from apex_pipeline.report.report_subject import Subject
@@ -20,7 +20,7 @@ from apex_pipeline.settings import VARIABLES, read_variable
 def machine(subject: Subject) -> Iterator[Block]:
     """This machine and this process."""
     system = f"{platform.system()} {platform.release()}, {platform.machine()}"
-    yield Table(
+    yield ReportTable(
         ("property", "value"),
         (
             ("apex_pipeline", __version__),
@@ -37,7 +37,7 @@ def dagster(found: Orchestration) -> Iterator[Block]:
     """The size of the code location, and its instance."""
     made = sum(each.is_made for each in found.assets)
     kinds = [each.kind for each in found.automations]
-    yield Table(
+    yield ReportTable(
         ("property", "value"),
         (
             ("storage", found.instance or "no instance is configured here"),
@@ -56,7 +56,7 @@ def packages() -> Iterator[Block]:
     Raises:
         ApexError: The pipeline is not installed as a package.
     """
-    yield Table(("package", "version"), tuple(installed_packages()), "Packages")
+    yield ReportTable(("package", "version"), tuple(installed_packages()), "Packages")
 
 
 def postgres(subject: Subject) -> Iterator[Block]:
@@ -71,7 +71,7 @@ def postgres(subject: Subject) -> Iterator[Block]:
         names = [name for made in migrations.contents().values() for name in made]
         relations = read_relations(database, names)
         address = database.address
-    yield Table(
+    yield ReportTable(
         ("property", "value"),
         (
             ("address", address),
@@ -86,7 +86,7 @@ def postgres(subject: Subject) -> Iterator[Block]:
         ),
         "Postgres",
     )
-    yield Table(
+    yield ReportTable(
         ("table or view", "kind", "columns", "size", "contents"),
         tuple(
             (each.name, each.kind, str(each.columns), each.size or "", each.comment)
@@ -105,7 +105,7 @@ def dataverse(subject: Subject) -> Iterator[Block]:
     """
     settings = subject.dataverse()
     records = count_records(settings, subject.token_cache)
-    yield Table(
+    yield ReportTable(
         ("property", "value"),
         (
             ("environment", settings.resource),
@@ -134,7 +134,7 @@ def variables(
         "Names only. This report contains no value of a secret variable; addresses and "
         "ids are in other chapters."
     )
-    yield Table(
+    yield ReportTable(
         ("variable", "part", "secret", "set"),
         tuple(
             (

@@ -7,7 +7,7 @@ from apex_pipeline.monitoring.alerts.incidents import Incident
 from apex_pipeline.quarantine import listing
 from apex_pipeline.quarantine.decisions import Selection
 from apex_pipeline.report.acceptance import open_journal
-from apex_pipeline.report.document import Block, Note, Table
+from apex_pipeline.report.document import Block, Note, ReportTable
 from apex_pipeline.report.measured_lines import instant
 from apex_pipeline.report.report_subject import Subject
 from apex_pipeline.texts.durations import words
@@ -27,7 +27,7 @@ def incidents(subject: Subject, now: datetime) -> Iterator[Block]:
     if not found:
         yield Note(f"No incident is open or was open in the last {LATELY.days} days.")
         return
-    yield Table(
+    yield ReportTable(
         ("incident", "severity", "opened (UTC)", "lasted", "times", "what to do"),
         tuple(_row(each, now) for each in reversed(found)),
         f"Incidents that are open or were resolved in the last {LATELY.days} days",
@@ -45,7 +45,7 @@ def quarantine(subject: Subject) -> Iterator[Block]:
     if not causes:
         yield Note("No row is in quarantine.")
         return
-    yield Table(
+    yield ReportTable(
         ("code", "message", "rows", "since (UTC)", "next attempt (UTC)"),
         tuple(
             (

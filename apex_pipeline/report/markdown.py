@@ -9,10 +9,10 @@ from apex_pipeline.report.document import (
     Note,
     Picture,
     Report,
+    ReportTable,
     Section,
     SignOff,
     State,
-    Table,
     counts_in_words,
 )
 
@@ -115,7 +115,7 @@ def _block(block: Block, place: Place) -> Iterator[str]:
         case Lines():
             yield from _title(block.title)
             yield _lines(block)
-        case Table():
+        case ReportTable():
             yield from _title(block.title)
             yield _table(block.head, block.rows)
         case Picture():

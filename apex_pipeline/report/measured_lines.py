@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from apex_pipeline.errors import ApexError
-from apex_pipeline.report.document import Block, Line, State, unmeasured
+from apex_pipeline.report.document import Block, ReportLine, State, unmeasured
 
 _Found = TypeVar("_Found")
 
@@ -34,13 +34,13 @@ def not_measured(reason: str) -> Seen:
     return State.NOT_MEASURED, reason
 
 
-def measure(name: str, target: str, how: str, look: Callable[[], Seen]) -> Line:
+def measure(name: str, target: str, how: str, look: Callable[[], Seen]) -> ReportLine:
     """Measure with *look*; an `ApexError` becomes the reason for no measurement."""
     try:
         state, actual = look()
     except ApexError as error:
         state, actual = not_measured(str(error))
-    return Line(name, state, actual, target, how)
+    return ReportLine(name, state, actual, target, how)
 
 
 def gathered(name: str, work: Callable[[], Iterable[Block]]) -> tuple[Block, ...]:

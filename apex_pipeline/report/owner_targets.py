@@ -13,7 +13,7 @@ from apex_pipeline.report.delivery_statistics import (
     Delays,
     read_delays,
 )
-from apex_pipeline.report.document import Line
+from apex_pipeline.report.document import ReportLine
 from apex_pipeline.report.latencies import (
     QUERIES,
     TOKENS,
@@ -55,7 +55,7 @@ class Paints:
 
 def targets(
     subject: Subject, paints: Callable[[], Paints], now: datetime
-) -> Iterator[Line]:
+) -> Iterator[ReportLine]:
     """Measure every target, one after another."""
     for path in _API_PATHS:
         yield measure(
@@ -94,7 +94,7 @@ def targets(
     yield from _of_the_sync(subject, now)
 
 
-def _of_the_sync(subject: Subject, now: datetime) -> Iterator[Line]:
+def _of_the_sync(subject: Subject, now: datetime) -> Iterator[ReportLine]:
     yield measure(
         "delay of the sync, P95",
         f"< {_DELAY_SECONDS / 60:.0f} min",

@@ -4,7 +4,13 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from apex_pipeline.errors import ApexError
-from apex_pipeline.report.chromium import Chromium, Visit, Window, find_chromium, opened
+from apex_pipeline.report.chromium import (
+    BrowserWindow,
+    Chromium,
+    Visit,
+    find_chromium,
+    opened,
+)
 from apex_pipeline.report.document import Block, Picture, unmeasured
 from apex_pipeline.report.owner_targets import VISITS, Paints
 from apex_pipeline.report.report_subject import Subject
@@ -14,7 +20,7 @@ from apex_pipeline.settings import is_loopback, load_dagster_url
 _PANEL, _RUNS = "The KPI panel", "The run history in Dagster"
 # The first word of the tiles, and the head of a column.
 _ON_THE_PANEL, _AMONG_RUNS = "Cost per campaign", "Launched by"
-_PANEL_WINDOW = Window(height=1250)
+_PANEL_WINDOW = BrowserWindow(height=1250)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from apex_pipeline.audit.trail import head as read_head
 from apex_pipeline.monitoring.doctor import check_results as doctor
 from apex_pipeline.monitoring.facts import read_audit_facts
 from apex_pipeline.report.acceptance import as_line
-from apex_pipeline.report.document import Line, State
+from apex_pipeline.report.document import ReportLine, State
 from apex_pipeline.report.exposed_secrets import (
     environment_file,
     logs,
@@ -45,7 +45,9 @@ _BY_DOCTOR = {
 }
 
 
-def checklist(subject: Subject, doctors: Mapping[str, doctor.Line]) -> Iterator[Line]:
+def checklist(
+    subject: Subject, doctors: Mapping[str, doctor.CheckLine]
+) -> Iterator[ReportLine]:
     """Measure every line.
 
     Args:
@@ -56,14 +58,14 @@ def checklist(subject: Subject, doctors: Mapping[str, doctor.Line]) -> Iterator[
         if name in doctors:
             yield as_line(doctors[name], how=how)
         else:
-            yield Line(name, State.NOT_MEASURED, "Dataverse is not configured")
+            yield ReportLine(name, State.NOT_MEASURED, "Dataverse is not configured")
     yield from _files(subject)
     yield from _secrets_at_large(subject)
     yield from _panel(subject)
     yield from _database(subject)
 
 
-def _files(subject: Subject) -> Iterator[Line]:
+def _files(subject: Subject) -> Iterator[ReportLine]:
     yield measure(
         "token cache",
         "accessible only to its owner (0600)",
@@ -93,7 +95,7 @@ def _files(subject: Subject) -> Iterator[Line]:
     )
 
 
-def _secrets_at_large(subject: Subject) -> Iterator[Line]:
+def _secrets_at_large(subject: Subject) -> Iterator[ReportLine]:
     yield measure(
         "process list",
         "no command line contains a secret",
@@ -108,7 +110,7 @@ def _secrets_at_large(subject: Subject) -> Iterator[Line]:
     )
 
 
-def _panel(subject: Subject) -> Iterator[Line]:
+def _panel(subject: Subject) -> Iterator[ReportLine]:
     yield measure(
         "panel: access",
         "only from this machine, or with the token",
@@ -129,7 +131,7 @@ def _panel(subject: Subject) -> Iterator[Line]:
     )
 
 
-def _database(subject: Subject) -> Iterator[Line]:
+def _database(subject: Subject) -> Iterator[ReportLine]:
     yield measure(
         "connection to Postgres",
         "encrypted, or within this machine",

@@ -19,7 +19,7 @@ from apex_pipeline.report.delivery_statistics import (
     Runs,
     read_runs,
 )
-from apex_pipeline.report.document import Block, Note, Table
+from apex_pipeline.report.document import Block, Note, ReportTable
 from apex_pipeline.report.latencies import read_samples
 from apex_pipeline.report.measured_lines import gathered, instant, seconds
 from apex_pipeline.report.owner_targets import sync_delays
@@ -42,9 +42,9 @@ def statistics(subject: Subject, now: datetime) -> Iterator[Block]:
         last = database.ask(run_ledger.last_runs, LAST_RUNS)
     if not runs.count:
         raise ApexError("The sync has not run here yet.")
-    yield Table(("all runs in sync_run", ""), tuple(_totals(runs)), "Runs")
+    yield ReportTable(("all runs in sync_run", ""), tuple(_totals(runs)), "Runs")
     yield from gathered("delay", lambda: _delays(sync_delays(subject, now)))
-    yield Table(
+    yield ReportTable(
         (
             "started (UTC)",
             "status",
@@ -74,7 +74,7 @@ def samples(subject: Subject) -> Iterator[Block]:
     rows = [(name, *(_value(each.get(name)) for each in records)) for name in names]
     with subject.open_database() as database:
         held = [_as_its_row(database, each) for each in records]
-    yield Table(
+    yield ReportTable(
         ("column", *(f"record {number}" for number in range(1, len(records) + 1))),
         (*rows, ("compared with its row", *held)),
     )
@@ -120,7 +120,7 @@ def _totals(runs: Runs) -> Iterator[tuple[str, str]]:
 
 def _delays(found: Delays) -> Iterator[Block]:
     since = f"rows since the first delivery, at most {DELAY_PERIOD.days} days"
-    yield Table(
+    yield ReportTable(
         ("from created_at to exported_at", ""),
         (
             (since, f"{found.count:,}"),

@@ -23,7 +23,7 @@ class Module:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class SuiteOutcome:
     """The outcome of the tests.
 
     Attributes:
@@ -51,7 +51,7 @@ class Outcome:
         return sum(module.seconds for module in self.modules)
 
 
-def read_outcome(path: Path) -> Outcome:
+def read_outcome(path: Path) -> SuiteOutcome:
     """Read the file.
 
     Raises:
@@ -78,7 +78,7 @@ def read_outcome(path: Path) -> Outcome:
     if began_at is not None and began_at.tzinfo is None:
         # pytest before 8 wrote the local time without its zone.
         began_at = began_at.astimezone(UTC)
-    return Outcome(began_at, modules, failures)
+    return SuiteOutcome(began_at, modules, failures)
 
 
 def _modules(cases: Iterable[ET.Element]) -> tuple[Module, ...]:

@@ -14,7 +14,7 @@ from apex_pipeline.dataverse.answers import (
     PAYLOAD_ERROR,
     ROW_FAULTS,
 )
-from apex_pipeline.dataverse.client import DataverseClient, Table, Target
+from apex_pipeline.dataverse.client import DataverseClient, DataverseTable, UpsertTarget
 from apex_pipeline.dataverse.gate import Deadline
 from apex_pipeline.dataverse.sender import RetryPolicy
 from apex_pipeline.errors import (
@@ -41,7 +41,7 @@ _COLLISIONS = 2
 
 _GATEWAY_FAULTS = frozenset({502, 504})
 
-METRICS_TABLE = Table(TABLE, ENTITY_SET, PRIMARY_KEY)
+METRICS_TABLE = DataverseTable(TABLE, ENTITY_SET, PRIMARY_KEY)
 
 
 class Sink(Protocol):
@@ -202,5 +202,5 @@ def check_columns(types: Mapping[str, str]) -> None:
         )
 
 
-def _targets(metrics: Sequence[CampaignMetric]) -> list[Target]:
-    return [Target(metric.key, metric.fields) for metric in metrics]
+def _targets(metrics: Sequence[CampaignMetric]) -> list[UpsertTarget]:
+    return [UpsertTarget(metric.key, metric.fields) for metric in metrics]

@@ -13,8 +13,8 @@ from apex_pipeline.analytics.charts import (
     EMBEDDED,
     STANDALONE,
     Band,
-    Line,
-    Panel,
+    ChartPanel,
+    Curve,
     picture,
     sparkline,
 )
@@ -31,7 +31,7 @@ words = st.text(max_size=30)
 
 
 def panel(*lines, **others):
-    return Panel("Cost by day", "US dollars", FIRST, lines, **others)
+    return ChartPanel("Cost by day", "US dollars", FIRST, lines, **others)
 
 
 def parsed(svg):
@@ -45,7 +45,7 @@ def texts(svg):
 
 def test_a_picture_says_what_it_is_in_words_too():
     root = parsed(
-        picture("Cost", "Rose from 1 to 2.", [panel(Line("cost", [1, 2]))], key="c")
+        picture("Cost", "Rose from 1 to 2.", [panel(Curve("cost", [1, 2]))], key="c")
     )
     assert root.get("role") == "img"
     title, description = root.find(f"{SVG}title"), root.find(f"{SVG}desc")
@@ -56,7 +56,7 @@ def test_a_picture_says_what_it_is_in_words_too():
 
 
 def test_a_panel_has_a_title_a_unit_and_both_axes():
-    found = texts(picture("t", "d", [panel(Line("cost", [0.0, 310.0] * 45))]))
+    found = texts(picture("t", "d", [panel(Curve("cost", [0.0, 310.0] * 45))]))
     assert found == [
         "Cost by day US dollars",
         *("0", "100", "200", "300", "400"),
@@ -65,7 +65,7 @@ def test_a_panel_has_a_title_a_unit_and_both_axes():
 
 
 def test_lines_and_bands_are_named_as_soon_as_there_are_two():
-    lines = Line("prompt", [1, 2]), Line("completion", [2, 1])
+    lines = Curve("prompt", [1, 2]), Curve("completion", [2, 1])
     band = Band("80 %", [0, 1], [3, 4])
     alone = texts(picture("t", "d", [panel(lines[0])]))
     assert "prompt" not in alone
@@ -74,7 +74,7 @@ def test_lines_and_bands_are_named_as_soon_as_there_are_two():
 
 
 def test_what_is_not_known_is_a_gap_and_one_day_between_gaps_a_dot():
-    svg = picture("t", "d", [panel(Line("cost", [1, 2, None, 4, None, 6, 7, 8]))])
+    svg = picture("t", "d", [panel(Curve("cost", [1, 2, None, 4, None, 6, 7, 8]))])
     (path,) = re.findall(r'd="([^"]+)" fill="none"', svg)
     assert path.count("M") == 3
     assert path.count("L") == 3
@@ -83,13 +83,13 @@ def test_what_is_not_known_is_a_gap_and_one_day_between_gaps_a_dot():
 
 def test_a_band_ends_where_one_of_its_ends_is_not_known():
     band = Band("80 %", [0, 1, None, 3, 4], [3, 4, 5, None, 7])
-    svg = picture("t", "d", [panel(Line("cost", [1] * 5), bands=[band])])
+    svg = picture("t", "d", [panel(Curve("cost", [1] * 5), bands=[band])])
     (outline,) = re.findall(r'<path d="([^"]+)" fill="[^"]+" fill-opacity="0.18"', svg)
     assert outline.count("z") == 2
 
 
 def test_the_colours_are_the_themes():
-    chart = [panel(Line("cost", [1, 2]))]
+    chart = [panel(Curve("cost", [1, 2]))]
     alone, within = (
         picture("t", "d", chart, theme) for theme in (STANDALONE, EMBEDDED)
     )
@@ -100,16 +100,16 @@ def test_the_colours_are_the_themes():
 
 
 def test_the_same_figures_are_the_same_bytes():
-    chart = [panel(Line("cost", [1.25, None, 7]), divider=1, divider_name="now")]
+    chart = [panel(Curve("cost", [1.25, None, 7]), divider=1, divider_name="now")]
     assert picture("t", "d", chart) == picture("t", "d", chart)
 
 
 @given(values, values, words, words)
 def test_whatever_is_drawn_it_is_well_formed_and_inside(line, ends, title, description):
     band = Band(title, ends, [None if e is None else e + 1 for e in ends])
-    chart = panel(Line(description, line), Line("b", []), bands=[band])
+    chart = panel(Curve(description, line), Curve("b", []), bands=[band])
     for highest in (None, 100.0):
-        one = Panel(
+        one = ChartPanel(
             title, description, FIRST, chart.lines, chart.bands, highest=highest
         )
         svg = picture(title, description, [one], key='"<&')

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from hypothesis import given, strategies as st
 
-from apex_pipeline.analytics.forecast.cost_forecast import Outcome, train
+from apex_pipeline.analytics.forecast.cost_forecast import DayOutcome, train
 from apex_pipeline.analytics.forecast.latest_forecast import outlook
 from apex_pipeline.analytics.rollups.periods import DAILY, Periods
 from apex_pipeline.analytics.rollups.refresh import refresh
@@ -340,7 +340,7 @@ def test_what_yesterday_cost_is_held_against_what_was_forecast_for_it(
         "SELECT cost_usd, low_80_usd, high_80_usd FROM cost_forecast_day WHERE day = "
         f"'{days_ago(1)}' AND made_on = '{days_ago(1)}'",
     )
-    assert training.yesterday == Outcome(
+    assert training.yesterday == DayOutcome(
         days_ago(1), 77.0, float(cost), float(low), float(high)
     )
 

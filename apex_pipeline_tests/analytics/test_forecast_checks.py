@@ -6,7 +6,7 @@ from datetime import date
 import pytest
 
 from apex_pipeline.analytics.forecast import DailySeries, Interval, forecast
-from apex_pipeline.analytics.forecast.cost_forecast import Outcome, Training
+from apex_pipeline.analytics.forecast.cost_forecast import DayOutcome, Training
 from apex_pipeline.analytics.forecast.forecast_checks import (
     COVERAGE_IN_BAND,
     FORECAST_CHECKS,
@@ -122,7 +122,7 @@ def test_a_sum_or_a_band_that_no_cost_bears_out_is_named(part, changes):
     ("actual", "wrong"), [(79.9, 1), (80.0, 0), (120.0, 0), (120.1, 1)]
 )
 def test_a_yesterday_that_was_not_forecast_is_named_with_both_figures(actual, wrong):
-    yesterday = Outcome(date(2026, 3, 1), actual, 100.0, 80.0, 120.0)
+    yesterday = DayOutcome(date(2026, 3, 1), actual, 100.0, 80.0, 120.0)
     finding = found(replace(training(weekly(60, 1)), yesterday=yesterday))[
         YESTERDAY_AS_FORECAST
     ]
@@ -135,6 +135,6 @@ def test_a_yesterday_that_was_not_forecast_is_named_with_both_figures(actual, wr
 
 
 def test_a_yesterday_without_an_interval_says_nothing():
-    yesterday = Outcome(date(2026, 3, 1), 9e9, 100.0, None, None)
+    yesterday = DayOutcome(date(2026, 3, 1), 9e9, 100.0, None, None)
     made = replace(training(weekly(60, 1)), yesterday=yesterday)
     assert found(made)[YESTERDAY_AS_FORECAST].passed

@@ -10,8 +10,8 @@ from playwright.sync_api import Page, sync_playwright
 from apex_pipeline.analytics.charts import (
     EMBEDDED,
     Band,
-    Line,
-    Panel,
+    ChartPanel,
+    Curve,
     picture,
     sparkline,
 )
@@ -42,11 +42,14 @@ def chart(top, days):
     """A panel with everything on it, for values up to *top*."""
     line = [top * (0.4 + 0.6 * (n % 7) / 6) for n in range(days)]
     ahead = [None] * (days // 2) + line[days // 2 :]
-    return Panel(
+    return ChartPanel(
         "Cost by day",
         "US dollars",
         FIRST,
-        [Line("prompt tokens", line), Line("completion tokens", ahead, 1, dashed=True)],
+        [
+            Curve("prompt tokens", line),
+            Curve("completion tokens", ahead, 1, dashed=True),
+        ],
         [Band("80 % interval", ahead, [v and v * 1.1 for v in ahead], 1)],
         divider=days - 1,
         divider_name="not over",

@@ -12,17 +12,17 @@ from playwright.sync_api import sync_playwright
 
 from apex_pipeline.errors import ApexError
 from apex_pipeline.report import screenshots
-from apex_pipeline.report.chromium import Window, find_chromium, opened
+from apex_pipeline.report.chromium import BrowserWindow, find_chromium, opened
 from apex_pipeline.report.document import (
-    Line,
     Lines,
     Note,
     Picture,
     Report,
+    ReportLine,
+    ReportTable,
     Section,
     SignOff,
     State,
-    Table,
 )
 from apex_pipeline.report.page import to_html
 from apex_pipeline.report.report_subject import read_subject
@@ -113,7 +113,7 @@ def test_no_process_and_no_profile_is_left_behind(tmp_path, monkeypatch):
     page.write_text("<h1>It is here</h1>")
     with opened(find_chromium()) as chromium:
         visit = chromium.visit(
-            page.as_uri(), expects="It is here", window=Window(390, 300)
+            page.as_uri(), expects="It is here", window=BrowserWindow(390, 300)
         )
         assert size(visit.png) == (390, 300)
         profile = next(tmp_path.glob("playwright_chromiumdev_profile-*"))
@@ -133,13 +133,17 @@ def report(tmp_path):
         blank.write_text("<p>page</p>")
         png = chromium.visit(blank.as_uri(), expects="page").png
     lines = tuple(
-        Line(value, state, value, value, value)
+        ReportLine(value, state, value, value, value)
         for value, state in zip(HOSTILE, [*State] * 3, strict=False)
     )
     wide = ("apex_campaignmetricsid", *("0b3c8f4e-6f0a-4a3c-9a55-000000000001",) * 4)
     sections = (
         Section("lines", "Lines", (Lines(lines, "Some"), Note(HOSTILE[1]))),
-        Section("table", "Table", (Table(wide, (wide, (*HOSTILE[:5],)), "Wide"),)),
+        Section(
+            "table",
+            "ReportTable",
+            (ReportTable(wide, (wide, (*HOSTILE[:5],)), "Wide"),),
+        ),
         Section("pictures", "Pictures", (Picture("A page", png),)),
         Section("end", "End", (SignOff(("Accepted by",)),)),
     )

@@ -8,7 +8,7 @@ import pytest
 from openlineage.client.event_v2 import RunState
 
 from apex_pipeline.errors import ConfigError, LineageError
-from apex_pipeline.lineage.datasets import Column, Table, places
+from apex_pipeline.lineage.datasets import Column, LineageTable, places
 from apex_pipeline.lineage.events import EndedRun, events
 from apex_pipeline.lineage.receiver import Receiver
 from apex_pipeline.settings import LineageSettings, load_lineage_settings
@@ -16,8 +16,8 @@ from apex_pipeline_tests.support.ends import free_port
 from apex_pipeline_tests.support.lineage_receiver import lineage_receiver
 
 AT = datetime(2026, 11, 29, 12, tzinfo=UTC)
-SOURCE = Table("postgres://db:5432", "apex.public.campaign_metrics")
-TARGET = Table(
+SOURCE = LineageTable("postgres://db:5432", "apex.public.campaign_metrics")
+TARGET = LineageTable(
     "https://org.example",
     "apex_campaignmetrics",
     (Column("apex_runid", "text", "The run", ((SOURCE, "run_id"),)), Column("other")),

@@ -15,7 +15,7 @@ from apex_pipeline.microsoft.http_transport import token_http
 from apex_pipeline.microsoft.token_cache import TokenCacheFile
 from apex_pipeline.microsoft.tokens import TokenSource
 from apex_pipeline.monitoring.doctor import dagster_health
-from apex_pipeline.monitoring.doctor.check_results import Line, State
+from apex_pipeline.monitoring.doctor.check_results import CheckLine, State
 from apex_pipeline.monitoring.doctor.checklist import look
 from apex_pipeline.monitoring.doctor.dagster_health import Instance, Setup
 from apex_pipeline.monitoring.doctor.surroundings import Surroundings
@@ -174,15 +174,15 @@ def doctor(variables):
     return examine
 
 
-def red(lines: Mapping[str, Line]) -> set[str]:
+def red(lines: Mapping[str, CheckLine]) -> set[str]:
     return {line.name for line in lines.values() if line.state is State.FAILED}
 
 
-def well(lines: Mapping[str, Line]) -> bool:
+def well(lines: Mapping[str, CheckLine]) -> bool:
     return {line.state for line in lines.values()} == {State.OK}
 
 
-def causes(lines: Mapping[str, Line]) -> set[str]:
+def causes(lines: Mapping[str, CheckLine]) -> set[str]:
     return {x.measured for x in lines.values() if x.state is State.NOT_CHECKED}
 
 

@@ -5,7 +5,7 @@ import threading
 from apex_pipeline.errors import ApexError
 from apex_pipeline.monitoring.doctor.check_results import (
     Check,
-    Finding,
+    Measurement,
     State,
     failed,
     ok,
@@ -61,13 +61,13 @@ def test_a_warning_holds_nothing_up():
 
 
 def test_our_errors_are_findings_and_a_slip_is_named_and_costs_its_own_line():
-    def refuse() -> Finding:
+    def refuse() -> Measurement:
         raise ApexError("it says no")
 
     (line,) = examine([check("root", refuse)])
     assert (line.state, line.measured) == (State.FAILED, "it says no")
 
-    def slip() -> Finding:
+    def slip() -> Measurement:
         raise KeyError("ours")
 
     lines = examine(
@@ -91,7 +91,7 @@ def test_our_errors_are_findings_and_a_slip_is_named_and_costs_its_own_line():
 def test_what_hangs_is_given_up_and_what_waits_for_it_is_not_blamed():
     never = threading.Event()
 
-    def hang() -> Finding:
+    def hang() -> Measurement:
         never.wait()
         return ok("late")
 
@@ -115,7 +115,7 @@ def test_what_hangs_is_given_up_and_what_waits_for_it_is_not_blamed():
 def test_checks_run_at_once():
     together = threading.Barrier(12)
 
-    def meet() -> Finding:
+    def meet() -> Measurement:
         together.wait(SECONDS)
         return ok("met")
 

@@ -16,7 +16,7 @@ import pytest
 
 from apex_pipeline.errors import DatabaseError
 from apex_pipeline.monitoring.alerts.channels import LEAST_SECONDS, deliver
-from apex_pipeline.monitoring.alerts.journal import Journal, Progress
+from apex_pipeline.monitoring.alerts.journal import Journal, WatcherProgress
 from apex_pipeline.monitoring.alerts.notice import (
     DeliveryError,
     Notice,
@@ -93,7 +93,7 @@ def test_of_two_who_find_the_same_at_once_the_second_finds_it_known(journal, url
     """
     others: list[Future[tuple[Notice, ...]]] = []
 
-    def look(_: Progress | None):
+    def look(_: WatcherProgress | None):
         with_other = pool.submit(record, second, finding("a"))
         others.append(with_other)
         deadline = time.monotonic() + 60

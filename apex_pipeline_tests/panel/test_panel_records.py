@@ -12,7 +12,7 @@ import pytest
 from apex_pipeline.dataverse.environment import connect
 from apex_pipeline.emulator import ServedEmulator, serve
 from apex_pipeline.errors import DataverseError
-from apex_pipeline.panel.dataverse_reads import Window, keep
+from apex_pipeline.panel.dataverse_reads import RecordWindow, keep
 from apex_pipeline.panel.kpis import KeyFigures
 from apex_pipeline_tests.support.emulator_server import SET, Dial, web_api
 from apex_pipeline_tests.support.ends import emulator_settings
@@ -25,7 +25,7 @@ class Panel:
     def __init__(self, emulator: ServedEmulator, dial: Dial, folder: Path) -> None:
         self.emulator = emulator
         self.dial = dial
-        self.window = Window()
+        self.window = RecordWindow()
         self._folder = folder
 
     @property
@@ -82,7 +82,7 @@ def test_a_record_that_was_deleted_leaves_within_ten_minutes(panel):
 
 
 def test_more_runs_than_can_be_added_up_are_told_and_not_added_up(panel):
-    panel.window = Window(most_runs=2)
+    panel.window = RecordWindow(most_runs=2)
     for _ in range(3):
         panel.add()
     with pytest.raises(DataverseError, match="more than 2 runs"):

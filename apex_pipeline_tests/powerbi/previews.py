@@ -14,7 +14,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from apex_pipeline.analytics.charts import Line, Panel, Size, Theme, picture
+from apex_pipeline.analytics.charts import ChartPanel, Curve, Size, Theme, picture
 from apex_pipeline.analytics.charts.scales import short_day, value_ticks
 from apex_pipeline.local.demo import history
 from apex_pipeline.powerbi import colours
@@ -156,12 +156,12 @@ def _lines(page: Page, visual: Visual) -> str:
     fields = visual.roles["Y"]
     values = [_by_day(field) for field in fields]
     unit, scale = _unit(fields[0])
-    panel = Panel(
+    panel = ChartPanel(
         visual.title,
         unit,
         demo().dates()[0],
         [
-            Line(
+            Curve(
                 field.name,
                 [None if v is None else v * scale for v in series],
                 number,

@@ -10,7 +10,7 @@ from apex_pipeline.audit.verification import verify
 from apex_pipeline.errors import CutoverError
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.reconcile.comparison_run import run_reconciliation
-from apex_pipeline.reconcile.findings import Kind
+from apex_pipeline.reconcile.findings import FindingKind
 from apex_pipeline.reconcile.run_report import ReconcileOptions
 from apex_pipeline.settings import load_settings
 from apex_pipeline_tests.support.crashing import Death, crash
@@ -82,14 +82,14 @@ def test_records_of_the_old_flow_are_adopted_and_the_rest_is_sent(
     assert isinstance(refused.failure, CutoverError)
     assert "apex reconcile --adopt" in str(refused.failure)
     _, standing = reconcile()
-    assert found(standing) == {(Kind.OTHER_FLOW, key) for key in made.values()}
+    assert found(standing) == {(FindingKind.OTHER_FLOW, key) for key in made.values()}
 
     run, standing = reconcile(adopt=True)
     assert (run.adopted, run.note) == (3, None)
     assert adopted(database_url) == made
     assert marked(database_url) == {first, second, third}
     # Only the time of the one that was rounded differs.
-    assert found(standing) <= {(Kind.DIFFERENT, second, "created_at")}
+    assert found(standing) <= {(FindingKind.DIFFERENT, second, "created_at")}
     assert sync().delivered == 1
     assert len(emulator.records()) == 4
     again, _ = reconcile(adopt=True, repair=True)
@@ -118,7 +118,9 @@ def test_what_fits_more_than_once_is_listed_and_nothing_is_sent(
     assert run.adopted == 1
     assert "not finished" in run.note
     assert adopted(database_url) == {once: settled}
-    assert found(standing) == {(Kind.AMBIGUOUS, key) for key in [*copies, for_either]}
+    assert found(standing) == {
+        (FindingKind.AMBIGUOUS, key) for key in [*copies, for_either]
+    }
     assert isinstance(sync().failure, CutoverError)
 
     api.delete(f"{SET}({copies[0]})")
@@ -138,7 +140,7 @@ def test_ambiguous_records_keep_their_marked_row_from_being_repaired(
     execute(database_url, "UPDATE campaign_metrics SET exported_at = now()")
     run, standing = reconcile(repair=True)
     assert run.repaired == 0
-    assert found(standing) == {(Kind.AMBIGUOUS, key) for key in copies}
+    assert found(standing) == {(FindingKind.AMBIGUOUS, key) for key in copies}
     assert marked(database_url) == {row}
 
 
@@ -149,7 +151,7 @@ def test_records_that_fit_no_row_are_no_obstacle_once_adopting_has_looked(
     stranger = old_flow(api, database_url, ids(database_url)[0], apex_phase="other")
     assert isinstance(sync().failure, CutoverError)
     run, standing = reconcile(adopt=True)
-    assert found(standing) == {(Kind.UNKNOWN, stranger)}
+    assert found(standing) == {(FindingKind.UNKNOWN, stranger)}
     assert run.note is None
     assert sync().delivered == 1
 
@@ -166,7 +168,7 @@ def test_a_row_that_has_a_record_of_its_own_keeps_it(
     assert run.adopted == 0
     assert adopted(database_url) == {}
     assert sync(accept_duplicates=True).delivered == 1
-    assert found(reconcile()[1]) == {(Kind.DOUBLE, double)}
+    assert found(reconcile()[1]) == {(FindingKind.DOUBLE, double)}
 
 
 def test_a_row_whose_adopted_record_is_deleted_gets_one_of_its_own(
@@ -178,7 +180,7 @@ def test_a_row_whose_adopted_record_is_deleted_gets_one_of_its_own(
     reconcile(adopt=True)
     assert reconcile()[1].is_settled
     api.delete(f"{SET}({record})")
-    assert found(reconcile()[1]) == {(Kind.MISSING, row)}
+    assert found(reconcile()[1]) == {(FindingKind.MISSING, row)}
     reconcile(repair=True)
     assert adopted(database_url) == {}
     assert sync().delivered == 1

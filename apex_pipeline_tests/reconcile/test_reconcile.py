@@ -21,7 +21,7 @@ from apex_pipeline.postgres.run_ledger import RunStatus
 from apex_pipeline.reconcile import progress
 from apex_pipeline.reconcile.agreement import read_agreement
 from apex_pipeline.reconcile.dataverse_records import Records
-from apex_pipeline.reconcile.findings import Kind
+from apex_pipeline.reconcile.findings import FindingKind
 from apex_pipeline.reconcile.progress import ReconciliationRun
 from apex_pipeline.reconcile.row_examination import Examination
 from apex_pipeline.sync.delivery_outcome import Delivery
@@ -76,10 +76,10 @@ def test_each_kind_of_damage_is_found_and_named(sync, reconcile, api, database_u
     unknown = old_flow(api, database_url, missing, apex_runid="nobody's")
     _, standing = reconcile()
     assert found(standing) == {
-        (Kind.MISSING, missing),
-        (Kind.DIFFERENT, different, "phase", "cost_usd"),
-        (Kind.DOUBLE, double),
-        (Kind.UNKNOWN, unknown),
+        (FindingKind.MISSING, missing),
+        (FindingKind.DIFFERENT, different, "phase", "cost_usd"),
+        (FindingKind.DOUBLE, double),
+        (FindingKind.UNKNOWN, unknown),
     }
     # It stays so, however little has changed since.
     assert found(reconcile()[1]) == found(standing)
@@ -109,7 +109,7 @@ def test_each_of_the_columns_is_compared(sync, reconcile, api, database_url, cha
     sync()
     api.patch(f"{SET}({numbered(7)})", json=change)
     ((kind, key, column),) = found(reconcile()[1])
-    assert (kind, key) == (Kind.DIFFERENT, str(numbered(7)))
+    assert (kind, key) == (FindingKind.DIFFERENT, str(numbered(7)))
     assert f"apex_{column.replace('_', '')}".startswith(next(iter(change)))
 
 
@@ -126,8 +126,8 @@ def test_a_figure_that_became_no_number_hides_no_damage(
             f"UPDATE campaign_metrics SET cost_usd = 'NaN' WHERE id = '{row_id}'",
         )
     assert found(reconcile()[1]) == {
-        (Kind.MISSING, missing),
-        (Kind.DIFFERENT, different, "cost_usd"),
+        (FindingKind.MISSING, missing),
+        (FindingKind.DIFFERENT, different, "cost_usd"),
     }
 
 
@@ -142,7 +142,7 @@ def test_repair_lets_the_next_sync_send_what_is_missing_or_differs(
     api.patch(f"{SET}({different})", json={"apex_tokensin": 0})
     run, standing = reconcile(repair=True)
     assert run.repaired == 2
-    assert found(standing) == {(Kind.UNKNOWN, unknown)}
+    assert found(standing) == {(FindingKind.UNKNOWN, unknown)}
     assert marked(database_url) == set(ids(database_url)) - {missing, different}
     with Database(database_url, application_name="tests") as database:
         event = database.ask(trail.newest_of, Action.REPAIR)
@@ -154,7 +154,7 @@ def test_repair_lets_the_next_sync_send_what_is_missing_or_differs(
     }
     sync()
     assert differences(emulator, database_url) == []
-    assert found(reconcile()[1]) == {(Kind.UNKNOWN, unknown)}
+    assert found(reconcile()[1]) == {(FindingKind.UNKNOWN, unknown)}
     api.delete(f"{SET}({unknown})")
     assert reconcile()[1].is_settled
 
@@ -250,10 +250,10 @@ def test_a_second_that_holds_more_than_a_window_is_compared_by_key(
     unknown = old_flow(api, database_url, different, apex_phase="none")
     run, standing = reconcile(rows_per_window=10)
     assert found(standing) == {
-        (Kind.MISSING, missing),
-        (Kind.MISSING, last),
-        (Kind.DIFFERENT, different, "tokens_in"),
-        (Kind.UNKNOWN, unknown),
+        (FindingKind.MISSING, missing),
+        (FindingKind.MISSING, last),
+        (FindingKind.DIFFERENT, different, "tokens_in"),
+        (FindingKind.UNKNOWN, unknown),
     }
     assert run.is_complete
 
@@ -281,9 +281,9 @@ def test_rows_and_records_without_a_time_or_with_an_odd_one_are_compared(
         api, database_url, ids(database_url)[2], apex_createdat=None, apex_phase="x"
     )
     assert found(reconcile(full=True)[1]) == {
-        (Kind.DIFFERENT, str(numbered(1)), "created_at"),
-        *((Kind.MISSING, str(numbered(number))) for number in (2, 3, 4, 5)),
-        (Kind.UNKNOWN, undated),
+        (FindingKind.DIFFERENT, str(numbered(1)), "created_at"),
+        *((FindingKind.MISSING, str(numbered(number))) for number in (2, 3, 4, 5)),
+        (FindingKind.UNKNOWN, undated),
     }
 
 
@@ -315,7 +315,7 @@ def test_ids_of_text_are_compared_in_whatever_case_they_are(
     assert reconcile()[1].is_settled
     insert(database_url, [campaign_row(id="not one")])
     execute(database_url, "UPDATE campaign_metrics SET exported_at = now()")
-    assert found(reconcile(full=True)[1]) == {(Kind.MISSING, "not one")}
+    assert found(reconcile(full=True)[1]) == {(FindingKind.MISSING, "not one")}
     run, standing = reconcile(repair=True)
     assert (run.repaired, standing.is_settled) == (1, True)
 
@@ -333,7 +333,7 @@ def test_days_looks_at_those_alone(sync, reconcile, api, database_url):
     sync()
     api.delete(f"{SET}({numbered(1)})")
     api.delete(f"{SET}({numbered(2)})")
-    assert found(reconcile(days=3)[1]) == {(Kind.MISSING, str(numbered(1)))}
+    assert found(reconcile(days=3)[1]) == {(FindingKind.MISSING, str(numbered(1)))}
     assert len(found(reconcile(days=10)[1])) == 2
 
 
@@ -364,8 +364,8 @@ def test_after_the_first_pass_requests_follow_what_changed(
     later, standing = reconcile(rows_per_window=125)
     assert later.changes_read == 30
     assert later.requests == 3
-    assert standing.counts[Kind.DIFFERENT] == 29
-    assert standing.counts[Kind.MISSING] == 1
+    assert standing.counts[FindingKind.DIFFERENT] == 29
+    assert standing.counts[FindingKind.MISSING] == 1
 
 
 def test_rows_marked_since_are_looked_at_though_dataverse_has_nothing_to_tell(
@@ -386,7 +386,7 @@ def test_rows_marked_since_are_looked_at_though_dataverse_has_nothing_to_tell(
         "UPDATE reconciliation_progress SET pass_second = 1700000000,"
         " pass_started_at = now(), pass_is_full = false",
     )
-    assert found(reconcile()[1]) == {(Kind.MISSING, str(numbered(5)))}
+    assert found(reconcile()[1]) == {(FindingKind.MISSING, str(numbered(5)))}
 
 
 def test_a_finding_that_is_mended_in_postgres_is_gone_with_the_next_run(
@@ -428,7 +428,7 @@ def test_rows_that_were_changed_after_their_export_are_found_on_the_round(
     counts = []
     for _ in range(12):
         _, standing = reconcile(rows_per_window=10)
-        counts.append(standing.counts[Kind.DIFFERENT])
+        counts.append(standing.counts[FindingKind.DIFFERENT])
     assert counts[0] == 0
     assert counts[-1] == 5
 
@@ -451,7 +451,7 @@ def test_an_expired_link_leads_to_a_full_pass(
         "tracking_link, '%21.*', '%2101%2F01%2F2001%2000%3A00%3A00')",
     )
     run, standing = reconcile(rows_per_window=20)
-    assert found(standing) == {(Kind.MISSING, gone)}
+    assert found(standing) == {(FindingKind.MISSING, gone)}
     assert run.rows_compared >= 50
     emulator.clear_requests()
     reconcile(rows_per_window=20)
@@ -470,7 +470,7 @@ def test_progress_is_kept_from_run_to_run(sync, reconcile, api, database_url):
         assert len(runs) < 20
     assert len(runs) > 2
     assert all("is used up" in str(run.note) for run in runs[:-1])
-    assert found(standing) == {(Kind.MISSING, gone)}
+    assert found(standing) == {(FindingKind.MISSING, gone)}
 
 
 def test_a_run_that_asked_and_compared_nothing_fails_and_says_why(
@@ -597,7 +597,7 @@ def test_a_request_that_is_carried_out_late_is_found_by_the_next_comparison_and_
 
     _, standing = reconcile()
     assert found(standing) == {
-        (Kind.DIFFERENT, row, "tokens_in") for row in ids(database_url)
+        (FindingKind.DIFFERENT, row, "tokens_in") for row in ids(database_url)
     }
     reconcile(repair=True)
     assert sync().delivered == 3

@@ -13,7 +13,7 @@ from apex_pipeline.errors import ApexError
 from apex_pipeline.metrics import PRIMARY_KEY
 from apex_pipeline.postgres import stored_pacing
 from apex_pipeline.reconcile.comparison_run import run_reconciliation
-from apex_pipeline.reconcile.findings import Finding, Kind
+from apex_pipeline.reconcile.findings import Finding, FindingKind
 from apex_pipeline.reconcile.run_report import ReconcileOptions
 from apex_pipeline_tests.support.emulator_server import SET
 from apex_pipeline_tests.support.ends import (
@@ -113,17 +113,17 @@ def test_the_damage_is_found_exactly_and_repair_and_sync_make_all_equal(
         match damage:
             case "delete":
                 api.delete(f"{SET}({key})")
-                expected.add((Kind.MISSING, key, ()))
+                expected.add((FindingKind.MISSING, key, ()))
             case "double":
                 other = old_flow(api, database_url, key)
-                expected.add((Kind.DOUBLE, other, ()))
+                expected.add((FindingKind.DOUBLE, other, ()))
             case (column, name, value):
                 api.patch(f"{SET}({key})", json={name: value})
-                expected.add((Kind.DIFFERENT, key, (column,)))
+                expected.add((FindingKind.DIFFERENT, key, (column,)))
     strangers = [
         old_flow(api, database_url, keys[0], apex_runid="x") for _ in range(unknown)
     ]
-    expected |= {(Kind.UNKNOWN, key, ()) for key in strangers}
+    expected |= {(FindingKind.UNKNOWN, key, ()) for key in strangers}
 
     _, standing = reconcile(rows_per_window=per_window)
     assert {
@@ -136,7 +136,9 @@ def test_the_damage_is_found_exactly_and_repair_and_sync_make_all_equal(
     assert differences(emulator, database_url) == []
     _, standing = reconcile(full=True, rows_per_window=per_window)
     left = {(each.kind, each.record_id, ()) for each in standing.examples}
-    assert left == {one for one in expected if one[0] in {Kind.DOUBLE, Kind.UNKNOWN}}
+    assert left == {
+        one for one in expected if one[0] in {FindingKind.DOUBLE, FindingKind.UNKNOWN}
+    }
 
 
 def clear(database_url):
@@ -190,7 +192,7 @@ def tsv(text):
 def test_a_finding_is_shown_without_anything_that_markdown_acts_on(text):
     """A row's id may be any text in a table created by others."""
     now = datetime.now(UTC)
-    table = findings_table([Finding(Kind.MISSING, f"|{text}|", None, (), now)])
+    table = findings_table([Finding(FindingKind.MISSING, f"|{text}|", None, (), now)])
     assert text not in table
     assert table.splitlines()[-1].count("|") == 5
 

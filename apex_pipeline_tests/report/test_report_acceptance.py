@@ -17,7 +17,7 @@ from apex_pipeline.report.dagster_facts import (
     Orchestration,
 )
 from apex_pipeline.report.deliverables import in_alerts_postgres, in_dagster
-from apex_pipeline.report.document import Lines, State, Table
+from apex_pipeline.report.document import Lines, ReportTable, State
 from apex_pipeline.report.known_issues import incidents, quarantine
 from apex_pipeline.report.report_subject import read_subject
 from apex_pipeline.sync.run import run_sync
@@ -131,7 +131,7 @@ def test_rows_in_quarantine_warn_and_their_causes_are_known_issues(
         run_sync(store, subject.dataverse(), subject.token_cache, SyncOptions())
     assert states(subject)["quarantine"] is State.WARNING
     (table,) = quarantine(subject)
-    assert isinstance(table, Table)
+    assert isinstance(table, ReportTable)
     assert table.rows[0][0] == "invalid"
     assert "phase" in table.rows[0][1]
 
@@ -146,7 +146,7 @@ def test_an_open_incident_is_told_and_is_a_known_issue(
     open_incident(empty_database_url, severity)
     assert states(subject) == WELL | {"incidents": state}
     (table,) = incidents(subject, datetime.now(UTC))
-    assert isinstance(table, Table)
+    assert isinstance(table, ReportTable)
     ((name, told, *_),) = table.rows
     assert "rule" in name
     assert told == severity.value

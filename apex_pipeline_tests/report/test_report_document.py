@@ -6,15 +6,15 @@ import pytest
 from hypothesis import example, given, strategies as st
 
 from apex_pipeline.report.document import (
-    Line,
     Lines,
     Note,
     Picture,
     Report,
+    ReportLine,
+    ReportTable,
     Section,
     SignOff,
     State,
-    Table,
     counts_in_words,
     mapped,
     presentable,
@@ -40,8 +40,8 @@ def report(*blocks):
 
 @pytest.mark.parametrize("value", HOSTILE)
 def test_hostile_values_are_told_and_do_nothing(value):
-    table = Table(("name", "value"), ((value, value),))
-    line = Line(value, State.MET, value, value, value)
+    table = ReportTable(("name", "value"), ((value, value),))
+    line = ReportLine(value, State.MET, value, value, value)
     made = report(table, Lines((line,), value), Note(value))
     plain = value.replace("`", "")
     markdown = as_github_shows(to_markdown(made, lambda _: None))
@@ -60,7 +60,7 @@ def test_hostile_values_are_told_and_do_nothing(value):
 @example(["__0__"])
 def test_any_text_fills_the_cell_that_it_is_in(values):
     row = tuple(presentable(value) for value in values)
-    table = Table(tuple("x" * len(row)), (row,))
+    table = ReportTable(tuple("x" * len(row)), (row,))
     expected = [cell.replace("`", "").strip() for cell in row]
     for text in (
         as_github_shows(to_markdown(report(table), lambda _: None)),
@@ -80,7 +80,7 @@ def test_what_is_not_met_comes_first_and_once():
         datetime(2026, 11, 25, tzinfo=UTC),
         "s",
         (
-            Section("a", "A", (Lines((Line("late", State.WARNING, "x"),)),)),
+            Section("a", "A", (Lines((ReportLine("late", State.WARNING, "x"),)),)),
             Section(
                 "b",
                 "B",
@@ -88,10 +88,10 @@ def test_what_is_not_met_comes_first_and_once():
                     Note("n"),
                     Lines(
                         (
-                            Line("lost", State.NOT_MET, "y"),
-                            Line("late", State.WARNING, "x"),
-                            Line("well", State.MET, "z"),
-                            Line("dark", State.NOT_MEASURED, "why"),
+                            ReportLine("lost", State.NOT_MET, "y"),
+                            ReportLine("late", State.WARNING, "x"),
+                            ReportLine("well", State.MET, "z"),
+                            ReportLine("dark", State.NOT_MEASURED, "why"),
                         )
                     ),
                 ),

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from apex_pipeline.monitoring.alerts.journal import Journal
 from apex_pipeline.monitoring.alerts.notice import (
     DeliveryError,
-    Finding,
+    Fault,
     Notice,
     NoticeKind,
     Observation,
@@ -32,7 +32,7 @@ class Recorder:
 
 def record(
     journal: Journal,
-    *findings: Finding,
+    *findings: Fault,
     scope: str = "a",
     channels: tuple[str, ...] = ("teams", "email"),
     now: datetime | None = None,

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from apex_pipeline.monitoring.alerts.incidents import MEMORY, Incident, Silence, decide
 from apex_pipeline.monitoring.alerts.notice import (
-    Finding,
+    Fault,
     Notice,
     NoticeKind,
     Observation,
@@ -14,7 +14,7 @@ from apex_pipeline.monitoring.alerts.notice import (
 START = datetime(2026, 11, 25, 12, tzinfo=UTC)
 
 
-def finding(fingerprint: str, *inhibits: str, **overrides) -> Finding:
+def finding(fingerprint: str, *inhibits: str, **overrides) -> Fault:
     values = {
         "severity": Severity.ERROR,
         "title": f"{fingerprint} is wrong",
@@ -23,7 +23,7 @@ def finding(fingerprint: str, *inhibits: str, **overrides) -> Finding:
         "remedy": "mend it",
         "inhibits": frozenset(inhibits),
     }
-    return Finding(fingerprint=fingerprint, **(values | overrides))
+    return Fault(fingerprint=fingerprint, **(values | overrides))
 
 
 class World:
@@ -45,7 +45,7 @@ class World:
         self.notices += notices
         return [(n.title.partition(" ")[0], n.kind) for n in notices]
 
-    def wrong(self, *findings: Finding) -> list[tuple[str, NoticeKind]]:
+    def wrong(self, *findings: Fault) -> list[tuple[str, NoticeKind]]:
         return self.see(*(Observation(each.fingerprint, (each,)) for each in findings))
 
     def well(self, *scopes: str) -> list[tuple[str, NoticeKind]]:

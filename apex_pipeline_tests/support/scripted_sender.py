@@ -5,7 +5,7 @@ from uuid import UUID
 
 import httpx
 
-from apex_pipeline.dataverse.client import DataverseClient, Table, Target
+from apex_pipeline.dataverse.client import DataverseClient, DataverseTable, UpsertTarget
 from apex_pipeline.dataverse.gate import Gate
 from apex_pipeline.dataverse.pacing import Pacer
 from apex_pipeline.dataverse.sender import RetryPolicy, Sender
@@ -14,10 +14,10 @@ from apex_pipeline.microsoft.token_cache import TokenCacheFile
 from apex_pipeline.microsoft.tokens import TokenSource
 from apex_pipeline_tests.support.entra import RESOURCE, Entra, dataverse_settings
 
-TABLE = Table(
+TABLE = DataverseTable(
     "apex_campaignmetrics", "apex_campaignmetricses", "apex_campaignmetricsid"
 )
-TARGETS = [Target(UUID(int=n), '{"apex_phase":"2-3"}') for n in (1, 2)]
+TARGETS = [UpsertTarget(UUID(int=n), '{"apex_phase":"2-3"}') for n in (1, 2)]
 IMPATIENT = RetryPolicy(attempts=3, first_wait=0.001)
 
 

@@ -6,7 +6,13 @@ pass any content security policy, within a page and as an image.
 """
 
 from apex_pipeline.analytics.charts.bars import Bar, bars
-from apex_pipeline.analytics.charts.chart_parts import Band, Line, Panel, Size, Theme
+from apex_pipeline.analytics.charts.chart_parts import (
+    Band,
+    ChartPanel,
+    Curve,
+    Size,
+    Theme,
+)
 from apex_pipeline.analytics.charts.pictures import EMBEDDED, STANDALONE, picture
 from apex_pipeline.analytics.charts.scales import Values
 from apex_pipeline.analytics.charts.sparklines import sparkline
@@ -16,8 +22,8 @@ __all__ = [
     "STANDALONE",
     "Band",
     "Bar",
-    "Line",
-    "Panel",
+    "ChartPanel",
+    "Curve",
     "Size",
     "Theme",
     "Values",

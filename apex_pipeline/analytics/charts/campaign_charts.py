@@ -8,8 +8,8 @@ from typing import TypeVar
 
 from apex_pipeline.analytics.charts import (
     Band,
-    Line,
-    Panel,
+    ChartPanel,
+    Curve,
     Theme,
     Values,
     picture,
@@ -45,9 +45,9 @@ def rollup_picture(
         divider = (unfinished - first).days // grain.days
 
     def panel(
-        title: str, unit: str, *lines: Line, highest: float | None = None
-    ) -> Panel:
-        return Panel(
+        title: str, unit: str, *lines: Curve, highest: float | None = None
+    ) -> ChartPanel:
+        return ChartPanel(
             title,
             unit,
             first,
@@ -62,19 +62,19 @@ def rollup_picture(
         panel(
             f"Cost by {grain.name}",
             _USD,
-            Line("cost", _of(lined, lambda t: t.cost_usd)),
+            Curve("cost", _of(lined, lambda t: t.cost_usd)),
         ),
         panel(
             "Success rate",
             "percent of agents",
-            Line("rate", _of(lined, lambda t: t.success_rate_pct)),
+            Curve("rate", _of(lined, lambda t: t.success_rate_pct)),
             highest=100,
         ),
         panel(
             "Tokens",
             f"by {grain.name}",
-            Line("prompt", _of(lined, lambda t: t.tokens_in)),
-            Line("completion", _of(lined, lambda t: t.tokens_out), colour=1),
+            Curve("prompt", _of(lined, lambda t: t.tokens_in)),
+            Curve("completion", _of(lined, lambda t: t.tokens_out), colour=1),
         ),
     ]
     title = f"Cost, success rate and tokens by {grain.name}"
@@ -92,30 +92,30 @@ def history_picture(days: Sequence[HistoryDay]) -> str:
     """Cost beside its average and the window before; success rate; tokens."""
     first = days[0].day
     panels = [
-        Panel(
+        ChartPanel(
             "Cost by day",
             _USD,
             first,
             [
-                Line("days before", _of(days, lambda d: d.cost_before_usd), colour=2),
-                Line("cost", _of(days, lambda d: d.cost_usd)),
-                Line("7-day mean", _of(days, lambda d: d.cost_avg_7d_usd), colour=1),
+                Curve("days before", _of(days, lambda d: d.cost_before_usd), colour=2),
+                Curve("cost", _of(days, lambda d: d.cost_usd)),
+                Curve("7-day mean", _of(days, lambda d: d.cost_avg_7d_usd), colour=1),
             ],
         ),
-        Panel(
+        ChartPanel(
             "Success rate",
             "percent of agents",
             first,
-            [Line("rate", _of(days, lambda d: d.success_rate_pct))],
+            [Curve("rate", _of(days, lambda d: d.success_rate_pct))],
             highest=100,
         ),
-        Panel(
+        ChartPanel(
             "Tokens",
             "by day",
             first,
             [
-                Line("prompt", _of(days, lambda d: d.tokens_in)),
-                Line("completion", _of(days, lambda d: d.tokens_out), colour=1),
+                Curve("prompt", _of(days, lambda d: d.tokens_in)),
+                Curve("completion", _of(days, lambda d: d.tokens_out), colour=1),
             ],
         ),
     ]
@@ -187,13 +187,13 @@ def forecast_picture(found: Sequence[PeriodTotal], ahead: Outlook) -> str:
     before: Values = [None] * len(past)
     days = ahead.days
     panels = [
-        Panel(
+        ChartPanel(
             "Cost by day",
             _USD,
             first,
             [
-                Line("cost", [*known, *[None] * len(days)]),
-                Line(
+                Curve("cost", [*known, *[None] * len(days)]),
+                Curve(
                     "forecast",
                     [*before, *_of(days, lambda d: d.cost_usd)],
                     colour=1,
@@ -238,25 +238,27 @@ def trend_picture(
     before: Values = [None] * len(days)
     after: Values = [None] * len(coming)
     lines = [
-        Line("7-day mean", [*_of(days, lambda d: d.cost_avg_7d_usd), *after], colour=2),
-        Line("cost", [*_of(days, lambda d: d.cost_usd), *after]),
+        Curve(
+            "7-day mean", [*_of(days, lambda d: d.cost_avg_7d_usd), *after], colour=2
+        ),
+        Curve("cost", [*_of(days, lambda d: d.cost_usd), *after]),
     ]
     bands = []
     if coming:
         cost = _of(coming, lambda d: d.cost_usd)
-        lines.append(Line("forecast", [*before, *cost], colour=1, dashed=True))
+        lines.append(Curve("forecast", [*before, *cost], colour=1, dashed=True))
         low, high = (
             [*before, *_of(coming, lambda d: d.low_80_usd)],
             [*before, *_of(coming, lambda d: d.high_80_usd)],
         )
         bands.append(Band("80 % interval", low, high, colour=1))
     panels = [
-        Panel("Cost by day", _USD, first, lines, bands),
-        Panel(
+        ChartPanel("Cost by day", _USD, first, lines, bands),
+        ChartPanel(
             "Success rate",
             "percent of agents",
             first,
-            [Line("rate", [*_of(days, lambda d: d.success_rate_pct), *after])],
+            [Curve("rate", [*_of(days, lambda d: d.success_rate_pct), *after])],
             highest=100,
         ),
     ]
@@ -296,7 +298,7 @@ def _of(
     return [None if value is None else float(value) for value in figures]
 
 
-def _described(panels: Sequence[Panel]) -> str:
+def _described(panels: Sequence[ChartPanel]) -> str:
     """What the lines show, in words."""
     parts = []
     for panel in panels:

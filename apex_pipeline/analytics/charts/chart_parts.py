@@ -27,7 +27,7 @@ class Theme:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class Curve:
     """A figure over time."""
 
     name: str
@@ -48,7 +48,7 @@ class Band:
 
 
 @dataclass(frozen=True, slots=True)
-class Panel:
+class ChartPanel:
     """Lines and bands on common axes.
 
     Attributes:
@@ -64,7 +64,7 @@ class Panel:
     title: str
     unit: str
     first: date
-    lines: Sequence[Line]
+    lines: Sequence[Curve]
     bands: Sequence[Band] = ()
     days: int = 1
     highest: float | None = None

@@ -4,7 +4,13 @@ from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from html import escape
 
-from apex_pipeline.analytics.charts.chart_parts import Band, Line, Panel, Size, Theme
+from apex_pipeline.analytics.charts.chart_parts import (
+    Band,
+    ChartPanel,
+    Curve,
+    Size,
+    Theme,
+)
 from apex_pipeline.analytics.charts.scales import (
     Scale,
     Values,
@@ -46,7 +52,7 @@ _ADVANCE = 0.62
 def picture(
     title: str,
     description: str,
-    panels: Sequence[Panel],
+    panels: Sequence[ChartPanel],
     theme: Theme = STANDALONE,
     key: str = "chart",
     *,
@@ -84,13 +90,13 @@ def picture(
     )
 
 
-def _left(panel: Panel) -> float:
+def _left(panel: ChartPanel) -> float:
     """Where the axis of time begins, so that the labels of values have room."""
     ticks = value_ticks(_values(panel), panel.highest)
     return 12 + max(_width(label, _LABEL) for _, label in ticks)
 
 
-def _panel(panel: Panel, left: float, size: Size, theme: Theme) -> str:
+def _panel(panel: ChartPanel, left: float, size: Size, theme: Theme) -> str:
     ticks = value_ticks(_values(panel), panel.highest)
     count = max(len(values) for values in _sequences(panel))
     x = Scale(0, max(count - 1, 1), left, size.width - _RIGHT)
@@ -112,7 +118,7 @@ def _panel(panel: Panel, left: float, size: Size, theme: Theme) -> str:
     )
 
 
-def _heading(panel: Panel, size: Size, theme: Theme) -> str:
+def _heading(panel: ChartPanel, size: Size, theme: Theme) -> str:
     return (
         f'<text x="12" y="19" font-size="{_TITLE}" font-weight="600" '
         f'fill="{theme.ink}">{_text(panel.title)}<tspan font-weight="400" '
@@ -133,7 +139,7 @@ def _value_labels(
         )
 
 
-def _values(panel: Panel) -> list[float]:
+def _values(panel: ChartPanel) -> list[float]:
     return [
         known
         for values in _sequences(panel)
@@ -142,7 +148,7 @@ def _values(panel: Panel) -> list[float]:
     ]
 
 
-def _sequences(panel: Panel) -> list[Values]:
+def _sequences(panel: ChartPanel) -> list[Values]:
     bands = [values for band in panel.bands for values in (band.low, band.high)]
     return [line.values for line in panel.lines] + bands
 
@@ -151,12 +157,12 @@ def _is_drawn(values: Values) -> bool:
     return any(value is not None for value in values)
 
 
-def _legend(panel: Panel, size: Size, theme: Theme) -> list[str]:
+def _legend(panel: ChartPanel, size: Size, theme: Theme) -> list[str]:
     """Names at the right of the title; none where there is nothing to tell apart.
 
     What has no value is not drawn, and has no name there.
     """
-    named: list[Line | Band] = [line for line in panel.lines if _is_drawn(line.values)]
+    named: list[Curve | Band] = [line for line in panel.lines if _is_drawn(line.values)]
     named += [band for band in panel.bands if _is_drawn(band.high)]
     if len(named) < 2:
         return []
@@ -179,7 +185,7 @@ def _legend(panel: Panel, size: Size, theme: Theme) -> list[str]:
 
 
 def _day_labels(
-    panel: Panel, count: int, x: Scale, size: Size, theme: Theme
+    panel: ChartPanel, count: int, x: Scale, size: Size, theme: Theme
 ) -> list[str]:
     parts, free = [], 0.0
     last = panel.first + timedelta(days=panel.days * (count - 1))
@@ -195,7 +201,7 @@ def _day_labels(
     return parts
 
 
-def _divider(panel: Panel, x: Scale, size: Size, theme: Theme) -> str:
+def _divider(panel: ChartPanel, x: Scale, size: Size, theme: Theme) -> str:
     if panel.divider is None:
         return ""
     at = x(panel.divider)
@@ -208,7 +214,7 @@ def _divider(panel: Panel, x: Scale, size: Size, theme: Theme) -> str:
     )
 
 
-def _stroke(line: Line, x: Scale, y: Scale, theme: Theme) -> str:
+def _stroke(line: Curve, x: Scale, y: Scale, theme: Theme) -> str:
     path = "".join(
         "M"
         + "L".join(f"{x(n):g} {y(value):g}" for n, value in run)

@@ -110,7 +110,7 @@ _SCORES = """
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class DayOutcome:
     """What a day cost, and what was forecast for it last, US dollars."""
 
     day: date
@@ -134,7 +134,7 @@ class Training:
     time_zone: str
     forecast: Forecast
     note: str
-    yesterday: Outcome | None = None
+    yesterday: DayOutcome | None = None
     parts: Sequence[tuple[str, float, Forecast]] = ()
 
 
@@ -191,14 +191,14 @@ def _learn(connection: Connection, zone: str, today: date) -> Training:
 
 def _outcome(
     connection: Connection, zone: str, day: date, known: Mapping[date, float]
-) -> Outcome | None:
+) -> DayOutcome | None:
     row = connection.exec_driver_sql(
         _FORECAST_OF, {"zone": zone, "day": day}
     ).one_or_none()
     if row is None or day not in known:
         return None
     cost, low, high = (None if value is None else float(value) for value in row)
-    return Outcome(day, known[day], cost or 0.0, low, high)
+    return DayOutcome(day, known[day], cost or 0.0, low, high)
 
 
 def _store(connection: Connection, training: Training, now: datetime) -> None:

@@ -11,7 +11,7 @@ from apex_pipeline.analytics.forecast import (
     Score,
 )
 from apex_pipeline.analytics.forecast.cost_forecast import Training
-from apex_pipeline.analytics.rollups.rollup_checks import Finding
+from apex_pipeline.analytics.rollups.rollup_checks import RollupMismatch
 
 LEARNT_UP_TO_YESTERDAY = "learnt_up_to_yesterday"
 COVERAGE_IN_BAND = "coverage_in_band"
@@ -35,14 +35,14 @@ JUDGED_DAYS = 500
 _NEGLIGIBLE = 0.001
 
 
-def check(trainings: Iterable[Training]) -> list[Finding]:
+def check(trainings: Iterable[Training]) -> list[RollupMismatch]:
     """Run the checks."""
     trainings = list(trainings)
     looks = (_late, _outside, _beyond_reason, _surprise)
     found = []
     for name, look in zip(FORECAST_CHECKS, looks, strict=True):
         words = tuple(words for training in trainings for words in look(training))
-        found.append(Finding(name, len(words), words))
+        found.append(RollupMismatch(name, len(words), words))
     return found
 
 

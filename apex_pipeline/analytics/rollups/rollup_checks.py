@@ -18,7 +18,7 @@ from apex_pipeline.settings import AnalysisSettings
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class RollupMismatch:
     """The outcome of one check.
 
     Attributes:
@@ -224,7 +224,7 @@ class Made:
     """A refresh, and the results of its checks."""
 
     refreshed: Refreshed
-    findings: tuple[Finding, ...]
+    findings: tuple[RollupMismatch, ...]
 
 
 def refresh_and_check(
@@ -247,7 +247,7 @@ def refresh_and_check(
 
 def check(
     connection: Connection, settings: AnalysisSettings, periods: Periods
-) -> list[Finding]:
+) -> list[RollupMismatch]:
     """Run the checks for these periods."""
     grain = periods.grain
     values = {
@@ -270,5 +270,5 @@ def check(
             one.statement.format(**names), values
         ).all()
         examples = tuple(one.words(*row) for row in rows[:_EXAMPLES])
-        findings.append(Finding(name, len(rows), examples))
+        findings.append(RollupMismatch(name, len(rows), examples))
     return findings

@@ -20,11 +20,15 @@ from apex_pipeline.monitoring.alerts import heartbeat
 from apex_pipeline.monitoring.alerts.audit_relay import relay
 from apex_pipeline.monitoring.alerts.channels import (
     Alerts,
-    Delivery,
+    NoticeDelivery,
     deliver,
     open_alerts,
 )
-from apex_pipeline.monitoring.alerts.journal import NO_JOURNAL, VARIABLE, Progress
+from apex_pipeline.monitoring.alerts.journal import (
+    NO_JOURNAL,
+    VARIABLE,
+    WatcherProgress,
+)
 from apex_pipeline.monitoring.alerts.notice import DeliveryError, Notice, Observation
 from apex_pipeline.monitoring.rules import (
     health_watch,
@@ -66,7 +70,7 @@ def alert_on_failure(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         reader = EventReader(context.instance, context.repository_def, alerts.page)
 
         def look(
-            progress: Progress | None,
+            progress: WatcherProgress | None,
         ) -> tuple[list[Observation], dict[str, Any]]:
             cursor = _cursor(progress)
             events = reader.read(cursor, now)
@@ -81,7 +85,7 @@ def alert_on_failure(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     )
 
 
-def _cursor(progress: Progress | None) -> Cursor | None:
+def _cursor(progress: WatcherProgress | None) -> Cursor | None:
     if progress is None:
         return None
     return Cursor(progress.state["after"], tuple(progress.state["seen"]))
@@ -143,7 +147,7 @@ def _open_problems(seen: Sequence[Observation]) -> str:
 
 
 def _tick_summary(
-    notices: Sequence[Notice], deliveries: Sequence[Delivery], otherwise: str
+    notices: Sequence[Notice], deliveries: Sequence[NoticeDelivery], otherwise: str
 ) -> str:
     """Summarise the tick for the Dagster UI."""
     parts = [f"{notice.kind.value}: {notice.title}." for notice in notices]

@@ -4,11 +4,11 @@ from collections.abc import Iterable, Mapping
 
 import dagster as dg
 
-from apex_pipeline.analytics.rollups.rollup_checks import Finding
+from apex_pipeline.analytics.rollups.rollup_checks import RollupMismatch
 
 
 def check_results(
-    findings: Iterable[Finding], severities: Mapping[str, dg.AssetCheckSeverity]
+    findings: Iterable[RollupMismatch], severities: Mapping[str, dg.AssetCheckSeverity]
 ) -> list[dg.AssetCheckResult]:
     """Return one result per finding, with its count and examples as metadata."""
     return [

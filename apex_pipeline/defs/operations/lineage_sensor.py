@@ -15,7 +15,7 @@ from dagster._core.storage.dagster_run import RunRecord
 
 from apex_pipeline.defs.code_location import LOCATION, OURS, DefinitionsParam
 from apex_pipeline.errors import ConfigError, LineageError
-from apex_pipeline.lineage.datasets import Column, Places, Table, places
+from apex_pipeline.lineage.datasets import Column, LineageTable, Places, places
 from apex_pipeline.settings import (
     load_lineage_settings,
     load_settings,
@@ -98,7 +98,7 @@ def _places() -> Places:
 
 def known_tables(
     specs: Iterable[dg.AssetSpec], where: Places
-) -> dict[dg.AssetKey, tuple[Table, tuple[dg.AssetKey, ...]]]:
+) -> dict[dg.AssetKey, tuple[LineageTable, tuple[dg.AssetKey, ...]]]:
     """The table of each asset that is one, and the assets that it is made from."""
     listed = [spec for spec in specs if "dagster/table_name" in spec.metadata]
     bare = {
@@ -109,7 +109,9 @@ def known_tables(
     }
     return {
         spec.key: (
-            Table(bare[spec.key].namespace, bare[spec.key].name, _columns(spec, bare)),
+            LineageTable(
+                bare[spec.key].namespace, bare[spec.key].name, _columns(spec, bare)
+            ),
             tuple(each.asset_key for each in spec.deps if each.asset_key in bare),
         )
         for spec in listed
@@ -117,7 +119,7 @@ def known_tables(
 
 
 def _columns(
-    spec: dg.AssetSpec, tables: Mapping[dg.AssetKey, Table]
+    spec: dg.AssetSpec, tables: Mapping[dg.AssetKey, LineageTable]
 ) -> tuple[Column, ...]:
     schema = spec.metadata.get("dagster/column_schema")
     lineage = spec.metadata.get("dagster/column_lineage")
@@ -140,7 +142,7 @@ def _columns(
 def _ended_run(
     instance: dg.DagsterInstance,
     record: RunRecord,
-    tables: Mapping[dg.AssetKey, tuple[Table, tuple[dg.AssetKey, ...]]],
+    tables: Mapping[dg.AssetKey, tuple[LineageTable, tuple[dg.AssetKey, ...]]],
 ) -> "EndedRun":
     from openlineage.client.event_v2 import RunState  # noqa: PLC0415  optional
 

@@ -26,7 +26,7 @@ from apex_pipeline.reconcile.agreement import (
     read_agreement,
 )
 from apex_pipeline.reconcile.comparison_run import run_reconciliation
-from apex_pipeline.reconcile.findings import Finding, Kind
+from apex_pipeline.reconcile.findings import Finding, FindingKind
 from apex_pipeline.reconcile.run_report import ReconcileReport
 
 RECONCILIATION_MAX_RUNTIME = timedelta(
@@ -62,7 +62,7 @@ class _Check:
     """A check, and the kinds of finding that fail it."""
 
     name: str
-    kinds: tuple[Kind, ...]
+    kinds: tuple[FindingKind, ...]
     severity: dg.AssetCheckSeverity
     description: str
 
@@ -70,33 +70,33 @@ class _Check:
 _CHECKS = (
     _Check(
         "no_record_missing",
-        (Kind.MISSING,),
+        (FindingKind.MISSING,),
         _ERROR,
         "Every exported row has its record. `repair` clears the marks of rows without "
         "one, and the next sync sends them.",
     ),
     _Check(
         "no_record_differs",
-        (Kind.DIFFERENT,),
+        (FindingKind.DIFFERENT,),
         _ERROR,
         "Every record equals its row. `repair` makes the next sync send differing rows.",
     ),
     _Check(
         "no_unknown_records",
-        (Kind.UNKNOWN,),
+        (FindingKind.UNKNOWN,),
         _WARN,
         "Every record has a row. The pipeline may not delete other records; delete them "
         "in Dataverse if you do not need them.",
     ),
     _Check(
         "no_double_records",
-        (Kind.DOUBLE,),
+        (FindingKind.DOUBLE,),
         _WARN,
         "No row has a second record under another id. Delete such records in Dataverse.",
     ),
     _Check(
         "no_records_of_another_flow",
-        (Kind.OTHER_FLOW, Kind.AMBIGUOUS),
+        (FindingKind.OTHER_FLOW, FindingKind.AMBIGUOUS),
         _WARN,
         "No row has only a record that another flow created. `adopt` accepts such a "
         "record where a row has exactly one.",

@@ -74,7 +74,7 @@ class Outbox(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
+class NoticeDelivery:
     """The outcome of sending to one channel.
 
     Attributes:
@@ -146,7 +146,7 @@ def of_tenant(
 
 def send_test_notice(
     ways: Sequence[Channel], now: datetime, *, link: str | None = None
-) -> list[Delivery]:
+) -> list[NoticeDelivery]:
     """Send one test notice through each channel, all at once."""
     notice = Notice(
         key=f"test-{uuid4()}",
@@ -160,12 +160,12 @@ def send_test_notice(
         at=now,
     )
 
-    def send(way: Channel) -> Delivery:
+    def send(way: Channel) -> NoticeDelivery:
         try:
             way.send(notice)
         except DeliveryError as error:
-            return Delivery(way.name, 0, str(error))
-        return Delivery(way.name, 1, None)
+            return NoticeDelivery(way.name, 0, str(error))
+        return NoticeDelivery(way.name, 1, None)
 
     if not ways:
         return []
@@ -179,7 +179,7 @@ def deliver(
     seconds: float,
     *,
     least: float = LEAST_SECONDS,
-) -> list[Delivery]:
+) -> list[NoticeDelivery]:
     """Send what is due through all channels at once, in bounded time.
 
     Args:
@@ -194,7 +194,7 @@ def deliver(
     """
     deadline = time.monotonic() + seconds
 
-    def send(channel: Channel) -> Delivery:
+    def send(channel: Channel) -> NoticeDelivery:
         return _deliver_to(outbox, channel, deadline, least)
 
     if not channels:
@@ -205,7 +205,7 @@ def deliver(
 
 def _deliver_to(
     outbox: Outbox, channel: Channel, deadline: float, least: float
-) -> Delivery:
+) -> NoticeDelivery:
     taken = 0
     while time.monotonic() + least <= deadline:
         notice = outbox.claim(channel.name)
@@ -216,10 +216,10 @@ def _deliver_to(
         except DeliveryError as error:
             outbox.failed(notice, str(error), error.retry_after)
             # It would probably refuse the next one too.
-            return Delivery(channel.name, taken, str(error))
+            return NoticeDelivery(channel.name, taken, str(error))
         outbox.delivered(notice)
         taken += 1
-    return Delivery(channel.name, taken, None)
+    return NoticeDelivery(channel.name, taken, None)
 
 
 def _send(channel: Channel, notice: Notice, seconds: float) -> None:

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from apex_pipeline.monitoring.alerts.notice import (
-    Finding,
+    Fault,
     Notice,
     NoticeKind,
     Observation,
@@ -142,7 +142,7 @@ class _Book:
             else:
                 yield from self._tell(incident)
 
-    def _raise(self, finding: Finding) -> None:
+    def _raise(self, finding: Fault) -> None:
         known = self._open.get(finding.fingerprint)
         if known is None:
             if not self._is_past(finding):
@@ -156,7 +156,7 @@ class _Book:
             count=known.count + finding.is_event,
         )
 
-    def _is_past(self, finding: Finding) -> bool:
+    def _is_past(self, finding: Fault) -> bool:
         """Whether a state that was found in the past is known to have ended since."""
         began_at = finding.began_at
         if finding.is_event or began_at is None:
@@ -168,7 +168,7 @@ class _Book:
             for each in self._resolved
         )
 
-    def _new(self, finding: Finding) -> Incident:
+    def _new(self, finding: Fault) -> Incident:
         before = [
             each.opened_at
             for each in self._resolved
@@ -186,7 +186,7 @@ class _Book:
             else self._held_by_a_mended_cause(finding),
         )
 
-    def _held_by_a_mended_cause(self, finding: Finding) -> datetime | None:
+    def _held_by_a_mended_cause(self, finding: Fault) -> datetime | None:
         if finding.began_at is None:
             return None
         mended = [
@@ -258,7 +258,7 @@ class _Book:
         )
 
 
-def _said(finding: Finding) -> dict[str, Any]:
+def _said(finding: Fault) -> dict[str, Any]:
     """The fields that an incident takes from its last finding."""
     return {name: getattr(finding, name) for name in _SAID}
 

@@ -58,7 +58,7 @@ _SAVE_PROGRESS = """
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class WatcherProgress:
     """A watcher's state, and when it last ran (aware, UTC)."""
 
     state: Mapping[str, Any]
@@ -121,7 +121,7 @@ class Journal:
         self,
         watcher: str,
         look: Callable[
-            [Progress | None], tuple[Sequence[Observation], Mapping[str, Any]]
+            [WatcherProgress | None], tuple[Sequence[Observation], Mapping[str, Any]]
         ],
         channels: Sequence[str],
         now: datetime,
@@ -200,7 +200,7 @@ class Journal:
         """Forget an event that the audit trail has taken."""
         self._transact(lambda c: silence_table.forget_event(c, act), repeatable=True)
 
-    def progress(self, watcher: str) -> Progress | None:
+    def progress(self, watcher: str) -> WatcherProgress | None:
         """A watcher's progress; None if it never ran."""
         return self._transact(
             lambda c: _progress(c, self._location, watcher), repeatable=True
@@ -281,10 +281,12 @@ def _decide(
     return notices
 
 
-def _progress(connection: Connection, location: str, watcher: str) -> Progress | None:
+def _progress(
+    connection: Connection, location: str, watcher: str
+) -> WatcherProgress | None:
     values = {"location": location, "name": watcher}
     row = connection.exec_driver_sql(_PROGRESS, values).one_or_none()
-    return None if row is None else Progress(row[0], row[1].astimezone(UTC))
+    return None if row is None else WatcherProgress(row[0], row[1].astimezone(UTC))
 
 
 def _save_progress(

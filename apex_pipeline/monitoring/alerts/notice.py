@@ -34,7 +34,7 @@ class Severity(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class Fault:
     """Something that is wrong. Never holds a row's data or a secret.
 
     Attributes:
@@ -78,7 +78,7 @@ class Observation:
     """
 
     scope: str
-    findings: tuple[Finding, ...] = ()
+    findings: tuple[Fault, ...] = ()
 
 
 def is_within(fingerprint: str, scope: str) -> bool:

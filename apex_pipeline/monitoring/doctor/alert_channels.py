@@ -16,7 +16,7 @@ from apex_pipeline.monitoring.alerts.channels import (
 from apex_pipeline.monitoring.alerts.graph_mail import GraphMail
 from apex_pipeline.monitoring.doctor.check_results import (
     Check,
-    Finding,
+    Measurement,
     failed,
     not_checked,
     ok,
@@ -81,7 +81,7 @@ def checks(
         )
 
 
-def _read(configuration: Configuration) -> tuple[AlertSettings, Finding | None]:
+def _read(configuration: Configuration) -> tuple[AlertSettings, Measurement | None]:
     """Read the settings; if they are wrong, the check `configuration` says so."""
     try:
         return load_alert_settings(configuration.environment), None
@@ -95,7 +95,7 @@ def _application(found: DataverseSettings | None) -> DataverseSettings:
     return found
 
 
-def _configured(ways: list[ReachableChannel]) -> Finding:
+def _configured(ways: list[ReachableChannel]) -> Measurement:
     if not ways:
         return warning("none configured", _NONE)
     return ok(", ".join(way.name for way in ways))
@@ -103,14 +103,14 @@ def _configured(ways: list[ReachableChannel]) -> Finding:
 
 def _try(
     way: ReachableChannel, now: Callable[[], datetime], *, send_test: bool
-) -> Finding:
+) -> Measurement:
     if not send_test:
         return ok(way.reach(DIRECTORY_SECONDS))
     (outcome,) = send_test_notice([way], now())
     return failed(outcome.error) if outcome.error else ok("accepted a test message")
 
 
-def _heartbeat(url: str, ca_bundle: Path | None) -> Finding:
+def _heartbeat(url: str, ca_bundle: Path | None) -> Measurement:
     """Only connect: a ping would claim that the sync is healthy.
 
     Raises:

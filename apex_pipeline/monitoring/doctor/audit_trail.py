@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 
 from apex_pipeline.monitoring.doctor.check_results import (
-    Finding,
+    Measurement,
     failed,
     ok,
     warning,
@@ -21,7 +21,7 @@ REMEDY = (
 )
 
 
-def last_result(database: Database, now: datetime) -> Finding:
+def last_result(database: Database, now: datetime) -> Measurement:
     """The last verification, and the age of the last anchor."""
     facts = database.ask(read_audit_facts)
     found = facts.verified

@@ -17,7 +17,7 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Measurement:
     """What a probe found.
 
     Attributes:
@@ -48,13 +48,13 @@ class Check:
     name: str
     target: str
     remedy: str
-    probe: Callable[[], Finding]
+    probe: Callable[[], Measurement]
     needs: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class CheckLine:
     """One measured line of the checklist; `remedy` is empty if it is ok."""
 
     name: str
@@ -65,21 +65,21 @@ class Line:
     seconds: float
 
 
-def ok(measured: str) -> Finding:
+def ok(measured: str) -> Measurement:
     """A finding that needs no action."""
-    return Finding(State.OK, measured)
+    return Measurement(State.OK, measured)
 
 
-def warning(measured: str, remedy: str = "") -> Finding:
+def warning(measured: str, remedy: str = "") -> Measurement:
     """A finding that you should know about, but that does not fail the doctor."""
-    return Finding(State.WARNING, measured, remedy)
+    return Measurement(State.WARNING, measured, remedy)
 
 
-def not_checked(line: str) -> Finding:
+def not_checked(line: str) -> Measurement:
     """A finding for a check that depends on `line`, which failed."""
-    return Finding(State.NOT_CHECKED, f"because of: {line}")
+    return Measurement(State.NOT_CHECKED, f"because of: {line}")
 
 
-def failed(measured: str, remedy: str = "") -> Finding:
+def failed(measured: str, remedy: str = "") -> Measurement:
     """A finding that needs a fix."""
-    return Finding(State.FAILED, measured, remedy)
+    return Measurement(State.FAILED, measured, remedy)

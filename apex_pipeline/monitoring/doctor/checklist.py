@@ -13,7 +13,7 @@ from apex_pipeline.monitoring.doctor import (
 )
 from apex_pipeline.monitoring.doctor.check_results import (
     Check,
-    Line,
+    CheckLine,
 )
 from apex_pipeline.monitoring.doctor.configuration import (
     read_configuration,
@@ -28,7 +28,7 @@ from apex_pipeline.monitoring.doctor.runner import examine
 from apex_pipeline.monitoring.doctor.surroundings import GRAPH_TOKENS, Surroundings
 
 
-def look(environment: Mapping[str, str], around: Surroundings) -> list[Line]:
+def look(environment: Mapping[str, str], around: Surroundings) -> list[CheckLine]:
     """Run the whole checklist.
 
     Raises:

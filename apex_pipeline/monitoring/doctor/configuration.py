@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from apex_pipeline.errors import ConfigError
-from apex_pipeline.monitoring.doctor.check_results import Finding, failed, ok
+from apex_pipeline.monitoring.doctor.check_results import Measurement, failed, ok
 from apex_pipeline.provisioning.administrator import load_administrator
 from apex_pipeline.settings import (
     DataverseSettings,
@@ -34,7 +34,7 @@ class Configuration:
     administrator: DataverseSettings | None
     problems: tuple[str, ...]
 
-    def finding(self) -> Finding:
+    def finding(self) -> Measurement:
         """Result of the check `configuration`."""
         return failed(" ".join(self.problems)) if self.problems else ok("complete")
 

@@ -13,7 +13,12 @@ from apex_pipeline.microsoft.credential_expiry import credential_end
 from apex_pipeline.microsoft.http_transport import token_http
 from apex_pipeline.microsoft.token_cache import TokenCacheFile
 from apex_pipeline.microsoft.tokens import TokenSource
-from apex_pipeline.monitoring.doctor.check_results import Finding, failed, ok, warning
+from apex_pipeline.monitoring.doctor.check_results import (
+    Measurement,
+    failed,
+    ok,
+    warning,
+)
 from apex_pipeline.monitoring.facts import CREDENTIAL_WARNED_DAYS
 from apex_pipeline.settings import DataverseSettings
 
@@ -39,7 +44,7 @@ def acquire(settings: DataverseSettings, cache: Path) -> tuple[str, float]:
     return token, time.monotonic() - began
 
 
-def audience(token: str, settings: DataverseSettings) -> Finding:
+def audience(token: str, settings: DataverseSettings) -> Measurement:
     """Compare the token's audience and application with the settings.
 
     The signature is not verified; this only finds mix-ups.
@@ -61,7 +66,7 @@ def expiry(
     environment: Mapping[str, str],
     cache: Path,
     today: date,
-) -> Finding:
+) -> Measurement:
     """Check how many days the secret or certificate is still valid.
 
     Raises:

@@ -9,7 +9,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from apex_pipeline.monitoring import code_server
-from apex_pipeline.monitoring.doctor.check_results import Finding, failed, ok, warning
+from apex_pipeline.monitoring.doctor.check_results import (
+    Measurement,
+    failed,
+    ok,
+    warning,
+)
 from apex_pipeline.settings import read_variable
 
 SCHEDULE = "sync_every_five_minutes"
@@ -74,7 +79,7 @@ class Instance:
     setup: Setup
 
 
-def settings(instance: Instance | None) -> Finding:
+def settings(instance: Instance | None) -> Measurement:
     """Check that the instance has the storage and limits of our dagster.yaml.
 
     Without that file in DAGSTER_HOME, Dagster silently uses SQLite and no limits.
@@ -111,7 +116,7 @@ def _wrong(setup: Setup) -> Iterator[str]:
 
 def web_server(
     instance: Instance | None, seen: Mapping[str, datetime] | None
-) -> Finding:
+) -> Measurement:
     """Check that a web server reads the storage that the daemon writes.
 
     Args:
@@ -142,7 +147,7 @@ def code_servers(environment: Mapping[str, str]) -> list[str]:
     return code_server.addresses(Path(home) / "workspace.yaml") if home else []
 
 
-def code_location(servers: Sequence[str]) -> Finding:
+def code_location(servers: Sequence[str]) -> Measurement:
     """Check that every code server serves its definitions."""
     for error in map(code_server.load_error, servers):
         if error:
@@ -150,7 +155,7 @@ def code_location(servers: Sequence[str]) -> Finding:
     return ok(f"answers at {', '.join(servers)}")
 
 
-def daemon(instance: Instance | None, now: datetime) -> Finding:
+def daemon(instance: Instance | None, now: datetime) -> Measurement:
     """Check that every daemon that the instance requires sends heartbeats."""
     if instance is None:
         return warning("no Dagster instance is configured here", NO_INSTANCE)
@@ -165,7 +170,7 @@ def daemon(instance: Instance | None, now: datetime) -> Finding:
     return ok(f"{len(instance.heartbeats)} alive, oldest heartbeat {_ago(last, now)}")
 
 
-def schedule(instance: Instance | None, now: datetime) -> Finding:
+def schedule(instance: Instance | None, now: datetime) -> Measurement:
     """Check that the schedule is on and ticks; requires a live daemon."""
     if instance is None:
         return warning("no Dagster instance is configured here", NO_INSTANCE)
@@ -183,7 +188,7 @@ def schedule(instance: Instance | None, now: datetime) -> Finding:
     return failed("switched off") if instance.is_stopped else _ticks(instance, now)
 
 
-def _ticks(instance: Instance, now: datetime) -> Finding:
+def _ticks(instance: Instance, now: datetime) -> Measurement:
     if instance.tick_error is not None:
         return failed(
             f"the last tick failed: {instance.tick_error}",

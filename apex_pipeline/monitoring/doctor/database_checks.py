@@ -12,7 +12,11 @@ from apex_pipeline.monitoring.doctor import (
     time_zones,
     trial_mark,
 )
-from apex_pipeline.monitoring.doctor.check_results import Check, Finding, not_checked
+from apex_pipeline.monitoring.doctor.check_results import (
+    Check,
+    Measurement,
+    not_checked,
+)
 from apex_pipeline.monitoring.doctor.configuration import Configuration
 from apex_pipeline.monitoring.doctor.postgres_state import Postgres
 from apex_pipeline.monitoring.doctor.surroundings import Surroundings
@@ -27,7 +31,7 @@ def database_checks(url: str, around: Surroundings) -> Iterator[Check]:
     """The checks of the Postgres that holds the metrics."""
     postgres = Postgres(url)
 
-    def now_in(look: Callable[[Database, datetime], Finding]) -> Finding:
+    def now_in(look: Callable[[Database, datetime], Measurement]) -> Measurement:
         with postgres.open_database() as database:
             return look(database, around.now())
 
@@ -126,7 +130,7 @@ def time_zone_check(
 ) -> Check:
     """Compare the time zones of Postgres with those of this machine."""
 
-    def compared() -> Finding:
+    def compared() -> Measurement:
         try:
             analysis = load_analysis_settings(configuration.environment)
         except ConfigError as error:

@@ -22,7 +22,7 @@ from apex_pipeline.errors import AuthError, RejectedError
 from apex_pipeline.metrics import ENTITY_SET, PRIMARY_KEY, TABLE
 from apex_pipeline.microsoft.http_answer import Expectation
 from apex_pipeline.monitoring.doctor.check_results import (
-    Finding,
+    Measurement,
     failed,
     not_checked,
     ok,
@@ -95,7 +95,7 @@ class Environment:
         self._rights: Rights | None = None
         self.table: FoundTable | None = None
 
-    def user(self) -> Finding:
+    def user(self) -> Measurement:
         """Call WhoAmI, which Dataverse answers only for an enabled user."""
         answer = self._application.get(
             "WhoAmI", "ask who we are", documented_answers.WHO_AM_I
@@ -104,7 +104,7 @@ class Environment:
             self._user = str(UUID(answer["UserId"]))
         return ok(f"user {self._user}, enabled")
 
-    def privileges(self) -> Finding:
+    def privileges(self) -> Measurement:
         """Check the user's privileges, whichever role grants them."""
         path = (
             f"systemusers({self._user})/Microsoft.Dynamics.CRM.RetrieveUserPrivileges()"
@@ -129,7 +129,7 @@ class Environment:
             return not_checked(TABLE_LINE)
         return failed(f"lacks {', '.join(missing)}")
 
-    def role(self) -> Finding:
+    def role(self) -> Measurement:
         """Check least privilege by the role, or by the user's rights if it is unreadable."""
         application = self._application.settings.client_id
 
@@ -143,7 +143,7 @@ class Environment:
         with as_documented(f"read the privileges of {TABLE}"):
             return role(self._rights, found)
 
-    def look_at_table(self) -> Finding:
+    def look_at_table(self) -> Measurement:
         """Read the table's definition, if the role grants the two privileges for it."""
         if self._rights is not None and not self._rights.may_read_definitions:
             return not_checked(PRIVILEGES_LINE)
@@ -173,7 +173,7 @@ class Environment:
                 bool(row["isauditenabled"]), None if days is None else int(days)
             )
 
-    def write(self) -> Finding:
+    def write(self) -> Measurement:
         """Write a record's own value back to it; create is covered by the privileges.
 
         `If-Match` protects a change that someone else makes at the same time.
@@ -189,7 +189,7 @@ class Environment:
             version = str(record["@odata.etag"])
         return self._write_back(key, record.get(_PROBED), version)
 
-    def _write_back(self, key: UUID, value: object, version: str) -> Finding:
+    def _write_back(self, key: UUID, value: object, version: str) -> Measurement:
 
         async def patch(client: DataverseClient, deadline: Deadline) -> None:
             await client.write(

@@ -15,7 +15,7 @@ from apex_pipeline.monitoring.doctor import (
 )
 from apex_pipeline.monitoring.doctor.check_results import (
     Check,
-    Finding,
+    Measurement,
     not_checked,
     ok,
     warning,
@@ -93,7 +93,7 @@ def _clients_file_checks(configuration: Configuration) -> Iterator[Check]:
     if not path or configuration.dataverse is None:
         return
 
-    def protected() -> Finding:
+    def protected() -> Measurement:
         seen = exposure(Path(path).expanduser())
         return warning(seen) if seen else ok("not readable by every user")
 
@@ -139,12 +139,12 @@ def _credential_checks(
 ) -> Iterator[Check]:
     tokens: list[str] = []
 
-    def acquire() -> Finding:
+    def acquire() -> Measurement:
         token, seconds = credentials.acquire(settings, folder / _TOKENS)
         tokens.append(token)
         return ok(f"in {1000 * seconds:,.0f} ms without the cache, by {settings.proof}")
 
-    def expiry() -> Finding:
+    def expiry() -> Measurement:
         try:
             return credentials.expiry(
                 settings,
@@ -240,5 +240,7 @@ def _table_checks(environment: Environment) -> Iterator[Check]:
     )
 
 
-def _of_table(environment: Environment, judge: Callable[..., Finding]) -> Finding:
+def _of_table(
+    environment: Environment, judge: Callable[..., Measurement]
+) -> Measurement:
     return judge(environment.table)

@@ -11,7 +11,12 @@ import httpx
 
 from apex_pipeline.errors import ConfigError
 from apex_pipeline.microsoft.http_transport import token_http, translated
-from apex_pipeline.monitoring.doctor.check_results import Finding, failed, ok, warning
+from apex_pipeline.monitoring.doctor.check_results import (
+    Measurement,
+    failed,
+    ok,
+    warning,
+)
 from apex_pipeline.monitoring.doctor.machine import skew
 from apex_pipeline.settings import DataverseSettings
 
@@ -20,7 +25,7 @@ _SECONDS = 4.0
 _WARN_DAYS = 14
 
 
-def reachable(settings: DataverseSettings) -> Finding:
+def reachable(settings: DataverseSettings) -> Measurement:
     """Check that the Web API answers 401 to a request without a token.
 
     An untrusted certificate counts as an answer; the check `TLS` reports it.
@@ -43,7 +48,7 @@ def reachable(settings: DataverseSettings) -> Finding:
     )
 
 
-def certificate(settings: DataverseSettings, now: datetime) -> Finding:
+def certificate(settings: DataverseSettings, now: datetime) -> Measurement:
     """Check that the certificate is trusted, and how many days it is still valid.
 
     Raises:
@@ -63,7 +68,7 @@ def certificate(settings: DataverseSettings, now: datetime) -> Finding:
     return warning(seen) if days < _WARN_DAYS else ok(seen)
 
 
-def clock(settings: DataverseSettings, now: datetime) -> Finding:
+def clock(settings: DataverseSettings, now: datetime) -> Measurement:
     """Compare the Date header, in whole seconds, with this machine's clock."""
     header = _ask(settings).headers.get("Date")
     if header is None:

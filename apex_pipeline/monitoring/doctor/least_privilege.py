@@ -6,7 +6,7 @@ from typing import Any
 
 from apex_pipeline.metrics import TABLE
 from apex_pipeline.monitoring.doctor.check_results import (
-    Finding,
+    Measurement,
     State,
     failed,
     ok,
@@ -65,7 +65,7 @@ class Rights:
         return f"{operations} on {TABLE}, {', '.join(METADATA_PRIVILEGES)}"
 
 
-def role(rights: Rights | None, found: Found | None) -> Finding:
+def role(rights: Rights | None, found: Found | None) -> Measurement:
     """Check that the role grants what a sync needs and not delete.
 
     Args:
@@ -87,15 +87,15 @@ def role(rights: Rights | None, found: Found | None) -> Finding:
     return _besides(found.user)
 
 
-def _by_rights(rights: Rights | None) -> Finding:
+def _by_rights(rights: Rights | None) -> Measurement:
     if rights is None:
-        return Finding(State.NOT_CHECKED, "neither role nor privileges can be read")
+        return Measurement(State.NOT_CHECKED, "neither role nor privileges can be read")
     if rights.may_delete:
         return failed(f"the application may delete records of {TABLE}")
     return ok("no delete, according to the user's privileges")
 
 
-def _besides(user: FoundUser) -> Finding:
+def _besides(user: FoundUser) -> Measurement:
     others = sorted(name for name in user.roles.values() if name != ROLE)
     if others:
         return warning(
@@ -105,7 +105,7 @@ def _besides(user: FoundUser) -> Finding:
     return ok(f"only {ROLE}; no delete")
 
 
-def _without_role(rights: Rights | None, seen: str) -> Finding:
+def _without_role(rights: Rights | None, seen: str) -> Measurement:
     """Another role may grant enough, though it usually grants too much."""
     if rights is None or rights.missing():
         return failed(seen)

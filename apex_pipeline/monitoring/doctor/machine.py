@@ -5,7 +5,12 @@ import shutil
 from datetime import datetime
 from pathlib import Path
 
-from apex_pipeline.monitoring.doctor.check_results import Finding, failed, ok, warning
+from apex_pipeline.monitoring.doctor.check_results import (
+    Measurement,
+    failed,
+    ok,
+    warning,
+)
 
 MIN_FREE_BYTES = 100 * 1024**2
 WARN_FREE_BYTES = 1024**3
@@ -15,7 +20,7 @@ SKEW_REMEDY = "Synchronise this machine's clock with NTP."
 WARN_SKEW_SECONDS = 10.0
 
 
-def disk(state: Path, *, min_free_bytes: int = MIN_FREE_BYTES) -> Finding:
+def disk(state: Path, *, min_free_bytes: int = MIN_FREE_BYTES) -> Measurement:
     """Check free space and write access of the state folder, or of its future parent."""
     place = next(each for each in (state, *state.parents) if each.is_dir())
     free = shutil.disk_usage(place).free
@@ -31,7 +36,7 @@ def disk(state: Path, *, min_free_bytes: int = MIN_FREE_BYTES) -> Finding:
     return warning(seen) if free < WARN_FREE_BYTES else ok(seen)
 
 
-def skew(theirs: datetime, ours: datetime) -> Finding:
+def skew(theirs: datetime, ours: datetime) -> Measurement:
     """Check how far this machine's clock differs from another's."""
     seconds = (ours - theirs).total_seconds()
     direction = "ahead" if seconds > 0 else "behind"

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Iterator
 
 from apex_pipeline.monitoring.doctor import dagster_health, machine
-from apex_pipeline.monitoring.doctor.check_results import Check, Finding
+from apex_pipeline.monitoring.doctor.check_results import Check, Measurement
 from apex_pipeline.monitoring.doctor.configuration import Configuration
 from apex_pipeline.monitoring.doctor.dagster_health import Instance
 from apex_pipeline.monitoring.doctor.postgres_state import Postgres
@@ -42,10 +42,10 @@ def machine_checks(
                 seen.append(around.dagster(configuration.environment))
             return seen[0]
 
-    def daemon() -> Finding:
+    def daemon() -> Measurement:
         return dagster_health.daemon(found(), around.now())
 
-    def instance() -> Finding:
+    def instance() -> Measurement:
         return dagster_health.settings(found())
 
     yield Check(

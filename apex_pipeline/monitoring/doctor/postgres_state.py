@@ -9,7 +9,12 @@ from typing import TypeVar
 import psycopg
 
 from apex_pipeline.metrics import ROW_COLUMNS
-from apex_pipeline.monitoring.doctor.check_results import Finding, failed, ok, warning
+from apex_pipeline.monitoring.doctor.check_results import (
+    Measurement,
+    failed,
+    ok,
+    warning,
+)
 from apex_pipeline.monitoring.doctor.machine import skew
 from apex_pipeline.postgres import (
     dataverse_targets,
@@ -98,7 +103,7 @@ class Postgres:
         self._variable = variable
         self._database = self.open_database()
 
-    def reachable(self) -> Finding:
+    def reachable(self) -> Measurement:
         """Connect and read the server's version.
 
         Raises:
@@ -114,14 +119,14 @@ class Postgres:
             f"{self._database.address}, {1000 * seconds:,.0f} ms to connect"
         )
 
-    def migrations(self) -> Finding:
+    def migrations(self) -> Measurement:
         """Check that all migrations in sql/ are applied."""
         names = migrations.unapplied(
             self._url, wait_seconds=WAIT_SECONDS, statement_seconds=STATEMENT_SECONDS
         )
         return failed(f"not applied: {', '.join(names)}") if names else ok("current")
 
-    def relations(self) -> Finding:
+    def relations(self) -> Measurement:
         """Check that tables and views exist and the statements of a sync can read them."""
         if missing := self._missing(Kind.RELATION):
             return failed(f"missing: {_names(missing)}")
@@ -142,12 +147,12 @@ class Postgres:
             database.ask(dataverse_targets.target, "")
         return ok("all there, and readable")
 
-    def indexes(self) -> Finding:
+    def indexes(self) -> Measurement:
         """Check that the indexes exist and are valid, under any name."""
         missing = self._missing(Kind.INDEX)
         return failed(f"missing: {_names(missing)}") if missing else ok("all exist")
 
-    def plan(self) -> Finding:
+    def plan(self) -> Measurement:
         """Check that the pending query can use an index.
 
         Sequential scans are disabled for the test, because Postgres rightly prefers
@@ -171,7 +176,7 @@ class Postgres:
             return ok(f"uses {', '.join(sorted(used & fitting))} ({asked})")
         return failed(f"uses {', '.join(sorted(used)) or 'no index'} ({asked})")
 
-    def unique_id(self) -> Finding:
+    def unique_id(self) -> Measurement:
         """Check that `id` is unique; a table that existed before may lack the key."""
 
         def ask(connection: psycopg.Connection) -> bool:
@@ -179,7 +184,7 @@ class Postgres:
 
         return ok("unique") if self._ask(ask) else warning("no unique key on id")
 
-    def role(self) -> Finding:
+    def role(self) -> Measurement:
         """Say what our role may do beyond need; one role for everything works too."""
 
         def ask(connection: psycopg.Connection) -> tuple[str, list[str]]:
@@ -194,7 +199,7 @@ class Postgres:
             "of apex_sync"
         )
 
-    def schema(self) -> Finding:
+    def schema(self) -> Measurement:
         """See whether any login may create objects beside our tables.
 
         A function of theirs that fits a call better than the one that is meant runs with
@@ -214,7 +219,7 @@ class Postgres:
             f"ON SCHEMA {name} FROM PUBLIC.",
         )
 
-    def clock(self, now: Callable[[], datetime]) -> Finding:
+    def clock(self, now: Callable[[], datetime]) -> Measurement:
         """Compare the server's clock with this machine's."""
 
         def ask(connection: psycopg.Connection) -> tuple[datetime, datetime]:

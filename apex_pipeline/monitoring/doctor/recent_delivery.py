@@ -2,12 +2,12 @@
 
 from datetime import datetime
 
-from apex_pipeline.monitoring.doctor.check_results import Finding, failed, ok
+from apex_pipeline.monitoring.doctor.check_results import Measurement, failed, ok
 from apex_pipeline.monitoring.facts import read_facts
 from apex_pipeline.postgres.database import Database
 
 
-def last_success(database: Database, now: datetime) -> Finding:
+def last_success(database: Database, now: datetime) -> Measurement:
     """The last run that did not fail; late only while rows wait.
 
     A tick without pending rows starts no run, so an old success alone is fine.

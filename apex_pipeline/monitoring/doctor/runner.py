@@ -12,8 +12,8 @@ from apex_pipeline.errors import ApexError
 from apex_pipeline.monitoring.answer_time import answer_by
 from apex_pipeline.monitoring.doctor.check_results import (
     Check,
-    Finding,
-    Line,
+    CheckLine,
+    Measurement,
     State,
     failed,
     not_checked,
@@ -44,7 +44,7 @@ def patience(began: float | None = None, *, send_test: bool) -> float:
 
 def examine(
     checks: Sequence[Check], *, seconds: float = PATIENCE_SECONDS
-) -> list[Line]:
+) -> list[CheckLine]:
     """Run all checks in parallel and return one line for each, in their order.
 
     Args:
@@ -52,7 +52,7 @@ def examine(
         seconds: Timeout for all of them together.
     """
     began = time.monotonic()
-    lines: dict[str, Future[Line]] = {check.name: Future() for check in checks}
+    lines: dict[str, Future[CheckLine]] = {check.name: Future() for check in checks}
     for check in checks:
         needed = [lines[name] for name in check.needs]
         before = [lines[name] for name in check.after]
@@ -60,7 +60,7 @@ def examine(
         threading.Thread(
             target=_settle, args=(check, needed, before, lines[check.name]), daemon=True
         ).start()
-    settled: dict[str, Line] = {}
+    settled: dict[str, CheckLine] = {}
     for check in checks:
         left = max(began + seconds - time.monotonic(), 0.0)
         try:
@@ -72,21 +72,21 @@ def examine(
 
 def _settle(
     check: Check,
-    needed: Sequence[Future[Line]],
-    before: Sequence[Future[Line]],
-    outcome: Future[Line],
+    needed: Sequence[Future[CheckLine]],
+    before: Sequence[Future[CheckLine]],
+    outcome: Future[CheckLine],
 ) -> None:
     """Wait for the dependencies, run the check, and put its line into `outcome`."""
     lines = [each.result() for each in (*needed, *before)]
     outcome.set_result(_blocked(check, lines[: len(needed)]) or _look(check))
 
 
-def _look(check: Check) -> Line:
+def _look(check: Check) -> CheckLine:
     began = time.monotonic()
     try:
         finding = check.probe()
     except ApexError as error:
-        finding = Finding(State.FAILED, str(error))
+        finding = Measurement(State.FAILED, str(error))
     except Exception as slip:
         logger.debug("the check %s failed because of a bug", check.name, exc_info=True)
         finding = failed(_slip(slip), _REPORT)
@@ -102,25 +102,27 @@ def _slip(slip: Exception) -> str:
     )
 
 
-def _line(check: Check, finding: Finding, seconds: float) -> Line:
+def _line(check: Check, finding: Measurement, seconds: float) -> CheckLine:
     needs_no_remedy = finding.state in {State.OK, State.NOT_CHECKED}
     remedy = finding.remedy or ("" if needs_no_remedy else check.remedy)
-    return Line(
+    return CheckLine(
         check.name, finding.state, finding.measured, check.target, remedy, seconds
     )
 
 
-def _blocked(check: Check, needed: Sequence[Line]) -> Line | None:
+def _blocked(check: Check, needed: Sequence[CheckLine]) -> CheckLine | None:
     """The line of a check with a failed dependency; None if it can run."""
     for line in needed:
         if line.state is State.FAILED:
             return _line(check, not_checked(line.name), 0.0)
         if line.state is State.NOT_CHECKED:
-            return _line(check, Finding(State.NOT_CHECKED, line.measured), 0.0)
+            return _line(check, Measurement(State.NOT_CHECKED, line.measured), 0.0)
     return None
 
 
-def _given_up(check: Check, settled: Mapping[str, Line], seconds: float) -> Line:
+def _given_up(
+    check: Check, settled: Mapping[str, CheckLine], seconds: float
+) -> CheckLine:
     needed = [settled[name] for name in check.needs]
-    no_answer = Finding(State.FAILED, f"no answer within {seconds:.2g} s")
+    no_answer = Measurement(State.FAILED, f"no answer within {seconds:.2g} s")
     return _blocked(check, needed) or _line(check, no_answer, seconds)

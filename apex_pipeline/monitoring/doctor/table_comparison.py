@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from apex_pipeline.dataverse.answer_shape import as_documented
 from apex_pipeline.metrics import COLUMNS, TABLE
 from apex_pipeline.monitoring.doctor.check_results import (
-    Finding,
+    Measurement,
     State,
     failed,
     ok,
@@ -19,7 +19,7 @@ ADMINISTRATOR = "APEX_ADMIN_*, as for provisioning"
 _BY_HAND = "Follow the message; `apex provision dataverse --plan` lists the same."
 
 
-def columns(table: FoundTable) -> Finding:
+def columns(table: FoundTable) -> Measurement:
     """Check that all columns exist with sufficient type, length, precision and range.
 
     Raises:
@@ -35,12 +35,12 @@ def columns(table: FoundTable) -> Finding:
     return ok(f"{len(COLUMNS)} of {len(COLUMNS)}, each wide enough")
 
 
-def change_tracking(table: FoundTable) -> Finding:
+def change_tracking(table: FoundTable) -> Measurement:
     """Check that change tracking is on, which reconciliation reads."""
     return ok("on") if table.has_change_tracking else failed("off")
 
 
-def auditing(table: FoundTable) -> Finding:
+def auditing(table: FoundTable) -> Measurement:
     """Check the table's auditing switch."""
     return ok("on") if table.is_audited else failed("off")
 
@@ -57,10 +57,10 @@ class Auditing:
     kept_days: int | None
 
 
-def organization_auditing(found: Auditing | None) -> Finding:
+def organization_auditing(found: Auditing | None) -> Measurement:
     """Check the environment's auditing switch, which the table's depends on."""
     if found is None:
-        return Finding(
+        return Measurement(
             State.NOT_CHECKED,
             "the application's role may not read it",
             f"To check it, set an administrator in {ADMINISTRATOR}.",

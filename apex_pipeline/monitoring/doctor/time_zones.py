@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
-from apex_pipeline.monitoring.doctor.check_results import Finding, ok, warning
+from apex_pipeline.monitoring.doctor.check_results import Measurement, ok, warning
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.local_days import day_starts
 
@@ -32,7 +32,7 @@ _SHOWN = 3
 
 def compare(
     database: Database, zones: Sequence[str], first: date, today: date
-) -> Finding:
+) -> Measurement:
     """Compare the start of each day from *first* to a year after *today*.
 
     Raises:

@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from apex_pipeline.monitoring.doctor.check_results import (
-    Finding,
+    Measurement,
     State,
     failed,
     ok,
@@ -18,7 +18,7 @@ REMEDY = (
 )
 
 
-def marks_take(database: Database, now: datetime) -> Finding:
+def marks_take(database: Database, now: datetime) -> Measurement:
     """Try it on rows as they are, in a transaction that is rolled back."""
     found = database.ask(row_marks.trial, now)
     besides = "; ".join(found.obstacles)
@@ -30,7 +30,7 @@ def marks_take(database: Database, now: datetime) -> Finding:
             "tested and rolled back" + (f"; there is {besides}" if besides else "")
         )
     if marks.locked:
-        return Finding(
+        return Measurement(
             State.NOT_CHECKED, "other transactions lock the rows to test with"
         )
     if besides:

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 
-from apex_pipeline.monitoring.alerts.notice import Finding, Severity
+from apex_pipeline.monitoring.alerts.notice import Fault, Severity
 
 # Parts that differ between occurrences: times, counts, ids, quoted values.
 _VARYING = re.compile(r"'[^']*'|\"[^\"]*\"|\b[0-9a-f]{8}[-0-9a-f]*\b|\d[\d.,:]*")
@@ -47,7 +47,7 @@ class Rule:
         link: str | None = None,
         inhibits: frozenset[str] = frozenset(),
         began_at: datetime | None = None,
-    ) -> Finding:
+    ) -> Fault:
         """Create a finding of this rule.
 
         Args:
@@ -64,7 +64,7 @@ class Rule:
             began_at: When the failed run or tick began.
         """
         part = key or where
-        return Finding(
+        return Fault(
             fingerprint=f"{self.name}/{part}" if part else self.name,
             severity=severity or self.severity,
             title=self.title.format(where),

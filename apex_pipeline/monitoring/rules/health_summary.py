@@ -6,9 +6,9 @@ from datetime import datetime
 
 from apex_pipeline.errors import DatabaseError
 from apex_pipeline.monitoring.alerts.incidents import Incident
-from apex_pipeline.monitoring.alerts.journal import VARIABLE, Journal, Progress
+from apex_pipeline.monitoring.alerts.journal import VARIABLE, Journal, WatcherProgress
 from apex_pipeline.monitoring.alerts.notice import (
-    Finding,
+    Fault,
     Observation,
     Severity,
     is_within,
@@ -46,8 +46,8 @@ class _Kept:
 
     incidents: tuple[Incident, ...] = ()
     silenced: tuple[str, ...] = ()
-    progress: Progress | None = None
-    faults: tuple[Finding, ...] = ()
+    progress: WatcherProgress | None = None
+    faults: tuple[Fault, ...] = ()
 
 
 def reasons(
@@ -91,9 +91,9 @@ def reasons(
     ]
 
 
-def _causes(found: Sequence[Incident | Finding]) -> list[Incident | Finding]:
+def _causes(found: Sequence[Incident | Fault]) -> list[Incident | Fault]:
     """The errors, without mere consequences of an earlier one."""
-    causes: list[Incident | Finding] = []
+    causes: list[Incident | Fault] = []
     for each in found:
         if each.severity is not Severity.ERROR:
             continue
@@ -103,7 +103,7 @@ def _causes(found: Sequence[Incident | Finding]) -> list[Incident | Finding]:
     return causes
 
 
-def stalled(progress: Progress | None, now: datetime) -> Finding | None:
+def stalled(progress: WatcherProgress | None, now: datetime) -> Fault | None:
     """A finding if the health watch has not run lately; None if it has."""
     if progress is not None and now - progress.updated_at <= health_watch.STALLED:
         return None
