@@ -97,7 +97,7 @@ def main() -> None:
     minutes = parser.parse_args().minutes
     with tempfile.TemporaryDirectory() as folder, _up(Path(folder)) as url:
         served = json.loads((Path(folder) / "local.json").read_text())
-        storage = served["DATABASE_URL"].rpartition("/")[0] + "/dagster"
+        storage = served["DAGSTER_POSTGRES_URL"]
         time.sleep(60 * (_CATCHING_UP_MINUTES + minutes))
         report(storage, minutes)
         secret = (Path(folder) / "webserver.secret").read_text()

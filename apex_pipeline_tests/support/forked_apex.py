@@ -1,8 +1,9 @@
 """`apex` as a process of its own, without the seconds that loading Dagster takes.
 
-A server loads the libraries that `apex` uses, none of ours, and forks for each command:
-what runs is a process with its own environment, folder and output. Tests that send
-signals to a command, or measure it, start the program itself.
+A server loads the libraries that `apex` uses, and modules of ours that read no variable
+when they are loaded, as definitions do. It forks for each command: what runs is a process
+with its own environment, folder and output. Tests that send signals to a command, or
+measure it, start the program itself.
 """
 
 import gc
@@ -28,6 +29,14 @@ _LOADED = (
     *("alembic.command", "psycopg", "httpx", "msal", "grpc", "rich.console", "yaml"),
     *("cryptography.x509", "dagster._cli", "dateutil.parser", "jinja2", "psycopg2"),
     *("prometheus_client", "starlette.applications", "uvicorn", "yoyo"),
+)
+_OURS = (
+    *("apex_pipeline.sync.run", "apex_pipeline.reconcile.comparison_run"),
+    *(
+        "apex_pipeline.monitoring.doctor.checklist",
+        "apex_pipeline.provisioning.dataverse",
+    ),
+    *("apex_pipeline.analytics.rollups.refresh", "apex_pipeline.recording"),
 )
 _PIECE = 1 << 16
 _CODE = "-c"
@@ -115,7 +124,7 @@ def forked_apex() -> Iterator[ForkedApex]:
 
 
 def _serve(control: socket.socket) -> None:
-    for name in _LOADED:
+    for name in (*_LOADED, *_OURS):
         import_module(name)
     # No child looks for garbage among them.
     gc.freeze()
