@@ -14,7 +14,7 @@ from apex_pipeline.errors import ConfigError, SystemicRejectionError
 from apex_pipeline.metrics import TABLE, Rejection
 from apex_pipeline.microsoft.credential_expiry import CredentialEnd
 from apex_pipeline.monitoring.alerts.notice import Observation, Severity, is_within
-from apex_pipeline.monitoring.alerts.outbox import LATE as STUCK, Backlog
+from apex_pipeline.monitoring.alerts.outbox import STUCK_AFTER as STUCK, Backlog
 from apex_pipeline.monitoring.facts import Facts
 from apex_pipeline.monitoring.rules import (
     disk_space,

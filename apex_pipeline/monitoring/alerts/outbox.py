@@ -102,7 +102,7 @@ _FORGET = """
         AND (delivered_at < %(before)s OR given_up_at < %(before)s)
 """
 
-LATE = timedelta(minutes=5)
+STUCK_AFTER = timedelta(minutes=5)
 """After this long, a waiting notice counts as stuck."""
 
 
@@ -114,7 +114,7 @@ class Backlog:
         waiting: Notices still to be delivered.
         given_up: Notices that expired within the last day.
         oldest_at: Time of the oldest waiting notice (aware, UTC).
-        is_serious: Whether an error has been waiting for longer than `LATE`.
+        is_serious: Whether an error has been waiting for longer than `STUCK_AFTER`.
         error: Why the oldest was not delivered.
     """
 
@@ -232,7 +232,7 @@ def backlogs(
         "location": location,
         "channels": list(channels),
         "since": now - timedelta(days=1),
-        "late": now - LATE,
+        "late": now - STUCK_AFTER,
     }
     rows = connection.exec_driver_sql(_BACKLOGS, values)
     return [

@@ -12,7 +12,7 @@ from apex_pipeline.monitoring.facts import read_audit_facts
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.texts.durations import words
 
-LATE = timedelta(days=2)
+_OVERDUE_AFTER = timedelta(days=2)
 """Twice the interval of the job."""
 
 REMEDY = (
@@ -35,4 +35,4 @@ def last_result(database: Database, now: datetime) -> Measurement:
         f"{found.events:,} events verified {words(now - found.verified_at)} ago, "
         f"anchored {words(now - facts.anchored_at)} ago"
     )
-    return ok(seen) if now - oldest <= LATE else warning(seen)
+    return ok(seen) if now - oldest <= _OVERDUE_AFTER else warning(seen)

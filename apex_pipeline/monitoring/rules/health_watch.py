@@ -9,7 +9,7 @@ from typing import Any
 
 from apex_pipeline.errors import ConfigError, DatabaseError
 from apex_pipeline.monitoring.alerts.notice import Observation
-from apex_pipeline.monitoring.alerts.outbox import LATE, Backlog
+from apex_pipeline.monitoring.alerts.outbox import STUCK_AFTER, Backlog
 from apex_pipeline.monitoring.alerts.send_limits import within
 from apex_pipeline.monitoring.rules import (
     disk_space,
@@ -153,7 +153,7 @@ def _not_getting_through(around: Surroundings, now: datetime) -> Observation:
     """Observe channels with undelivered notices; the other channels report it."""
     found = []
     for each in around.backlogs:
-        stuck = each.oldest_at is not None and now - each.oldest_at > LATE
+        stuck = each.oldest_at is not None and now - each.oldest_at > STUCK_AFTER
         if each.channel not in around.channels or not (stuck or each.given_up):
             continue
         facts = [("Notices waiting", str(each.waiting))]
