@@ -28,6 +28,7 @@ from apex_pipeline.cli.command_line import takes
 from apex_pipeline.cli.output import waiting
 from apex_pipeline.cli.terminal import TerminalBytes, say
 from apex_pipeline.command_options.export_options import ExportForm
+from apex_pipeline.errors import ConfigError
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.settings import load_analysis_settings, load_database_url
 
@@ -125,6 +126,7 @@ def _to_file(
 ) -> Written:
     with waiting("Exporting …") as update:
         tell = _teller(update)
+        _refuse_links_of_others(path)
         if _is_replaceable(path):
             # Replace the file that a link points to, not the link.
             whole = path.resolve()
@@ -134,6 +136,14 @@ def _to_file(
         # Write into a device or named pipe; replacing it would leave a plain file.
         with snapshot(database) as connection, explained(path), path.open("wb") as file:
             return write_csv(connection, selection, file, compress=compress, tell=tell)
+
+
+def _refuse_links_of_others(path: Path) -> None:
+    """In a folder that users share, another's link would choose what is replaced."""
+    if path.is_symlink() and path.lstat().st_uid not in {os.geteuid(), 0}:
+        raise ConfigError(
+            f"{path} is a link that another user made. Remove it, or name another file."
+        )
 
 
 def _is_replaceable(path: Path) -> bool:

@@ -17,7 +17,8 @@ def file_within(
     """The file of that name; a relative name begins at the folder.
 
     Raises:
-        ConfigError: It is not below the folder, wherever links lead.
+        ConfigError: It is not below the folder, wherever links lead, or is a pipe, a
+            device or a folder.
     """
     try:
         path = (folder / name).resolve()
@@ -27,6 +28,9 @@ def file_within(
         raise ConfigError(
             f"The job reads and writes files below {folder} alone. {remedy}"
         )
+    if path.exists() and not path.is_file():
+        # A pipe would hold the run until somebody writes into it.
+        raise ConfigError("The job reads and writes ordinary files alone.")
     return path
 
 

@@ -1,11 +1,15 @@
 """A name for each request, in the log and in the answer."""
 
+import logging
 from uuid import uuid4
 
 from starlette.datastructures import MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from apex_pipeline.log_lines import REQUEST_ID
+
+logger = logging.getLogger(__name__)
 
 HEADER = "X-Request-ID"
 
@@ -31,5 +35,8 @@ class RequestIds:
         token = REQUEST_ID.set(name)
         try:
             await self._app(scope, receive, named)
+        except ClientDisconnect:
+            # Nobody is left to answer. A traceback would let any client fill the log.
+            logger.debug("the client left before its request was whole")
         finally:
             REQUEST_ID.reset(token)

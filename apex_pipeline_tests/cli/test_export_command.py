@@ -103,6 +103,19 @@ def test_a_link_is_followed_to_the_file_that_is_meant(apex, database_url, tmp_pa
     assert len(rows((tmp_path / "elsewhere" / "raw.csv").read_bytes())) == 3
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="makes a link of another user")
+def test_a_link_that_another_user_made_is_not_followed(apex, database_url, tmp_path):
+    """In a folder that they share, she would choose what is replaced."""
+    secret = tmp_path / "webserver.secret"
+    secret.write_text("kept")
+    (tmp_path / "november.csv").symlink_to(secret)
+    os.lchown(tmp_path / "november.csv", 12345, 12345)
+    code, _, told = apex("raw", "-o", "november.csv")
+    assert code != 0
+    assert "is a link that another user made" in told
+    assert secret.read_text() == "kept"
+
+
 def small_disk():
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 

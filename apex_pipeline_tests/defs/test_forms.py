@@ -1,6 +1,7 @@
 """The Dagster UI can do what the commands can: each option has its field."""
 
 import json
+import os
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -272,6 +273,9 @@ def test_the_form_reads_and_writes_below_the_operators_folder_alone(
         run = launch("record_campaign_metrics", file=name, format="jsonl")
         assert "APEX_RECORD_DIR" in failure(run)
         assert "hidden" not in "".join(map(str, run.all_events))
+    os.mkfifo(inbox / "pipe.jsonl")
+    pipe = launch("record_campaign_metrics", file="pipe.jsonl")
+    assert "ordinary files alone" in failure(pipe)
     (inbox / "rows.jsonl").write_text("rubbish\n")
     for name, told in (
         (str(tmp_path / "new"), "APEX_RECORD_DIR"),

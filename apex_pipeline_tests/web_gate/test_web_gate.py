@@ -9,13 +9,15 @@ from pathlib import Path
 
 import httpx
 import pytest
+from starlette.types import Receive, Scope, Send
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Origin, Subprotocol
 
 from apex_pipeline.defs.operations.webserver import behind_the_gate, dagster_ui
 from apex_pipeline.settings import PanelSettings
-from apex_pipeline.web_gate import connections
+from apex_pipeline.web_gate import connections, serving
+from apex_pipeline.web_gate.request_ids import RequestIds
 from apex_pipeline.web_gate.sessions import Sessions
 from apex_pipeline_tests.support.gated_page import OWN, served
 from apex_pipeline_tests.support.waiting import SECONDS, wait_until
@@ -269,6 +271,33 @@ def test_a_request_with_two_ends_is_refused_and_its_connection_closed(
     assert answer.startswith(b"HTTP/1.1 400 ")
     assert b"connection: close" in answer.lower()
     assert answer.count(b"HTTP/1.1 ") == 1
+
+
+def test_a_client_that_leaves_in_the_middle_writes_no_traceback(tmp_path, caplog):
+    """Who has not signed in may do so as often as it likes."""
+    ended: list[str] = []
+
+    class Noted(RequestIds):
+        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+            try:
+                await super().__call__(scope, receive, send)
+            except BaseException as error:
+                ended.append(repr(error))
+                raise
+            ended.append(scope["type"])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(serving, "RequestIds", Noted)
+        with served(tmp_path, TOKEN) as url:
+            host, _, port = url.removeprefix("http://").partition(":")
+            with socket.create_connection((host, int(port)), timeout=30) as client:
+                client.sendall(
+                    f"POST /sign-in HTTP/1.1\r\nHost: {host}:{port}\r\n"
+                    "Content-Length: 100\r\n\r\ntok".encode()
+                )
+            wait_until(lambda: "http" in ended)
+    assert not [each for each in ended if "ClientDisconnect" in each]
+    assert "Traceback" not in caplog.text
 
 
 def half_sent(url: str) -> socket.socket:
