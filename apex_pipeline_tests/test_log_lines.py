@@ -5,6 +5,8 @@ import io
 import json
 import logging
 import os
+import socket
+import ssl
 import subprocess
 import sys
 
@@ -22,6 +24,7 @@ from apex_pipeline.errors import ConfigError
 from apex_pipeline.log_lines import JsonLines, TextLines, is_json, started_line
 from apex_pipeline.web_gate.request_ids import HEADER, RequestIds
 from apex_pipeline_tests.support.panel_server import served
+from apex_pipeline_tests.support.waiting import SECONDS, wait_until
 
 KEYS = {"time", "level", "logger", "message", "tenant", "run_id", "request_id"}
 
@@ -152,6 +155,37 @@ def test_the_log_of_a_supervised_process_begins_with_a_line_of_the_same_kind():
     assert told.keys() >= KEYS
     assert (told["message"], told["tenant"]) == ("started panel of acme", "acme")
     assert started_line({}, "panel", "").startswith("--- started ")
+
+
+def test_the_emulator_writes_lines_of_the_same_kind(tmp_path):
+    """It shares no code with the pipeline; what starts it gives it the log."""
+    port = tmp_path / "port"
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "apex_pipeline.dagster_program"),
+            *("apex_pipeline.emulator", "--state-dir", str(tmp_path), "--port", "0"),
+            *("--port-file", str(port)),
+        ],
+        env=os.environ | {"APEX_LOG_FORMAT": "json", "APEX_TENANT": "acme"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        wait_until(port.is_file, process)
+        context = ssl.create_default_context(cafile=tmp_path / "ca.pem")
+        with (
+            socket.create_connection(("127.0.0.1", int(port.read_text()))) as plain,
+            context.wrap_socket(plain, server_hostname="localhost") as connection,
+        ):
+            connection.sendall(b"what?\r\n\r\n")
+            while connection.recv(4096):
+                pass
+        process.terminate()
+        _, lines = process.communicate(timeout=SECONDS)
+    found = [json.loads(line) for line in lines.splitlines()]
+    assert [(each["level"], each["tenant"]) for each in found] == [("warning", "acme")]
+    assert "Invalid HTTP request" in found[0]["message"]
 
 
 def test_each_answer_of_the_panel_has_an_id_of_its_own_that_no_client_chooses():

@@ -99,11 +99,12 @@ def database(
 
 
 def emulator(services: Services, certificates: Certificates) -> Child:
-    """The Dataverse emulator; it gets no variables of the pipeline."""
+    """The Dataverse emulator; of the pipeline's variables it gets those of the log."""
     return Child(
         name=of_tenant(EMULATOR, services.tenant),
         command=lambda: [
-            *(sys.executable, "-m", "apex_pipeline.emulator"),
+            *(sys.executable, "-m", "apex_pipeline.dagster_program"),
+            "apex_pipeline.emulator",
             *("--port", str(services.emulator_port), "--fd", LISTENER),
             *("--tls-cert", str(certificates.certificate)),
             *("--tls-key", str(certificates.key)),
@@ -111,7 +112,7 @@ def emulator(services: Services, certificates: Certificates) -> Child:
             *("--tenant-id", services.environment["AZURE_TENANT_ID"]),
             *("--client-id", services.environment["AZURE_CLIENT_ID"]),
         ],
-        environment=child_environments.of_the_system(services.environment)
+        environment=child_environments.of_the_emulator(services.environment)
         | {"EMULATOR_CLIENT_SECRET": services.environment["AZURE_CLIENT_SECRET"]},
         listener=lambda: services.ports.hand_over(services.emulator_port),
         ready=lambda: graphql_client.responds(

@@ -87,6 +87,11 @@ def of_the_panel(given: Mapping[str, str]) -> dict[str, str]:
     return _allowed(given, ours, _POSTGRES_PREFIXES)
 
 
+def of_the_emulator(given: Mapping[str, str]) -> dict[str, str]:
+    """What the emulator's log needs; it knows nothing else of the pipeline."""
+    return _allowed(given, {"APEX_TENANT", "APEX_LOG_FORMAT"}, ())
+
+
 def of_the_demo(given: Mapping[str, str]) -> dict[str, str]:
     """What the demo writer needs, which writes into the embedded Postgres."""
     return _allowed(given, {"DATABASE_URL", "APEX_TENANT", "APEX_LOG_FORMAT"}, ())
