@@ -1,6 +1,5 @@
 """The manifests of panel and migration, run by `podman kube play` on the built image."""
 
-import base64
 import os
 import subprocess
 from collections.abc import Iterator
@@ -48,7 +47,7 @@ def documents(file: str) -> list[dict[str, Any]]:
     return list(yaml.safe_load_all((BASE / file).read_text()))
 
 
-def playable(pod: dict[str, Any]) -> dict[str, Any]:
+def playable(pod: dict[str, Any], secrets: Path) -> dict[str, Any]:
     """What this podman can run of a pod; everything that concerns rights stays."""
     for container in pod["containers"]:
         assert container["image"] == NAMED
@@ -61,44 +60,36 @@ def playable(pod: dict[str, Any]) -> dict[str, Any]:
             each for each in container["volumeMounts"] if each["name"] != "tmp"
         ]
     pod["volumes"] = [each for each in pod["volumes"] if each["name"] != "tmp"]
+    for volume in pod["volumes"]:
+        if secret := volume.pop("secret", None):
+            # Podman 4.3 mounts a secret's values undecoded.
+            for item in secret["items"]:
+                assert (secrets / item["key"]).is_file()
+            volume["hostPath"] = {"path": str(secrets), "type": "Directory"}
     return pod
 
 
-def surroundings() -> list[dict[str, Any]]:
-    """The secret and the config map that an operator and kustomize make."""
+def variables() -> dict[str, Any]:
+    """The config map that kustomize makes."""
     (generated,) = documents("kustomization.yaml")[0]["configMapGenerator"]
-    secrets = {
-        "database_url": f"postgresql://apex:{PASSWORD}@{NAME}-db/apex",
-        "azure_client_secret": "secret-of-the-application",
-        "panel_token": TOKEN,
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": generated["name"]},
+        "data": dict(each.split("=", 1) for each in generated["literals"]),
     }
-    return [
-        {
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "metadata": {"name": "apex-pipeline"},
-            "data": {
-                name: base64.b64encode(text.encode()).decode()
-                for name, text in secrets.items()
-            },
-        },
-        {
-            "apiVersion": "v1",
-            "kind": "ConfigMap",
-            "metadata": {"name": generated["name"]},
-            "data": dict(each.split("=", 1) for each in generated["literals"]),
-        },
-    ]
 
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
     """Pods in a network of their own, beside a Postgres."""
 
+    secrets: Path
+
     def play(self, *objects: dict[str, Any]) -> None:
         podman(
             *("kube", "play", "--network", NAME, "-"),
-            given=yaml.safe_dump_all([*surroundings(), *objects]),
+            given=yaml.safe_dump_all([variables(), *objects]),
         )
 
     def tables(self) -> str:
@@ -112,17 +103,25 @@ class Cluster:
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    password = tmp_path_factory.mktemp("kube") / "password"
-    password.write_text(PASSWORD)
-    password.chmod(0o644)
-    found = Cluster()
+    folder = tmp_path_factory.mktemp("kube")
+    folder.chmod(0o755)
+    for name, text in {
+        "password": PASSWORD,
+        "database_url": f"postgresql://apex:{PASSWORD}@{NAME}-db/apex",
+        "azure_client_secret": "secret-of-the-application",
+        "panel_token": TOKEN,
+    }.items():
+        (folder / name).write_text(text)
+        (folder / name).chmod(0o644)
+    found = Cluster(folder)
     podman("network", "create", NAME)
     try:
         podman(
             *("run", "--detach", "--name", f"{NAME}-db", "--network", NAME),
             *("--env", "POSTGRES_USER=apex", "--env", "POSTGRES_DB=apex"),
             *("--env", "POSTGRES_PASSWORD_FILE=/run/password"),
-            *("--volume", f"{password}:/run/password:ro"),
+            *("--volume", f"{folder}/password:/run/password:ro"),
+            *("--tmpfs", "/var/lib/postgresql"),
             "docker.io/library/postgres:18",
         )
         wait_until(lambda: found.tables() == "0", seconds=_MINUTES)
@@ -131,7 +130,6 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         for pod in ("apex-migrate", "apex-panel-pod", "apex-panel"):
             podman("pod", "rm", "--force", "--time", "0", pod, check=False)
         podman("rm", "--force", "--time", "0", f"{NAME}-db", check=False)
-        podman("secret", "rm", "apex-pipeline", check=False)
         podman("volume", "rm", "--force", "apex-pipeline-state", check=False)
         podman("network", "rm", "--force", NAME, check=False)
 
@@ -145,7 +143,7 @@ def migrated(cluster: Cluster) -> Cluster:
             "apiVersion": "v1",
             "kind": "Pod",
             "metadata": job["spec"]["template"]["metadata"] | job["metadata"],
-            "spec": playable(job["spec"]["template"]["spec"]),
+            "spec": playable(job["spec"]["template"]["spec"], cluster.secrets),
         }
     )
     wait_until(lambda: cluster.tables() == "1", seconds=_MINUTES)
@@ -155,7 +153,7 @@ def migrated(cluster: Cluster) -> Cluster:
 def test_the_panel_answers_over_the_tables_that_the_migration_made(migrated):
     deployment, *_ = documents("panel.yaml")
     deployment["spec"]["replicas"] = 1
-    playable(deployment["spec"]["template"]["spec"])
+    playable(deployment["spec"]["template"]["spec"], migrated.secrets)
     migrated.play(*documents("state-claim.yaml"), deployment)
     names = podman("ps", "--format", "{{.Names}}").split()
     (panel,) = [name for name in names if "apex-panel" in name and "panel" in name[-5:]]
