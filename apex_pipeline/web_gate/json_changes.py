@@ -12,6 +12,8 @@ from apex_pipeline.web_gate.gatekeeping import refusal
 
 _DATA = ("/graphql", "/logs/", "/notebook", "/dagit/notebook", "/download_debug/")
 _REPORTS = "/report_asset_"
+# Shows a file of this machine that the address names.
+_FILES = ("/notebook", "/dagit/notebook")
 
 
 def is_data(path: str) -> bool:
@@ -30,7 +32,9 @@ class JsonChanges:
         refused = None
         if scope["type"] == "http" and is_data(scope["path"]):
             headers = Headers(scope=scope)
-            if scope["method"] == "POST":
+            if scope["path"].startswith(_FILES):
+                refused = refusal(404, "not_served", "Notebooks are not served.")
+            elif scope["method"] == "POST":
                 kind = headers.get("content-type", "").partition(";")[0].strip().lower()
                 if kind != "application/json":
                     refused = refusal(

@@ -96,6 +96,13 @@ def test_another_origin_changes_nothing(opened, origin):
     assert answer.status_code == 403
 
 
+@pytest.mark.parametrize("path", ["/notebook", "/dagit/notebook"])
+def test_no_file_of_this_machine_is_shown_as_a_notebook(opened, path):
+    answer = httpx.get(f"{opened}{path}", params={"path": "/etc/hostname"})
+    assert answer.status_code == 404
+    assert answer.json()["error"] == "not_served"
+
+
 def test_graphql_in_an_address_is_refused(opened):
     """An image's address needs no permission from its server."""
     answer = httpx.get(f"{opened}/graphql", params=MUTATION)
