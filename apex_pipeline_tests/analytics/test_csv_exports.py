@@ -436,6 +436,8 @@ def variables(monkeypatch, database, database_url, settings):
 
 @pytest.fixture
 def instance(shared_instance: dg.DagsterInstance) -> dg.DagsterInstance:
+    # The files of the test before are gone, so their asset must be unknown too.
+    shared_instance.wipe_assets([dg.AssetKey("campaign_csv_exports")])
     return shared_instance
 
 

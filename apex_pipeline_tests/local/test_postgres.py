@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psycopg
@@ -112,6 +113,22 @@ def test_another_port_is_chosen_when_the_kept_one_is_taken(make_server, folder):
         assert _ask(server, "SELECT 1") == (1,)
 
 
+@contextmanager
+def taken(*address: str | int) -> Iterator[None]:
+    """Listen at an address as soon as nothing else does."""
+    held: list[socket.socket] = []
+
+    def is_taken() -> bool:
+        # The children of a killed server hold its port until they notice.
+        with suppress(OSError):
+            held.append(socket.create_server(address))
+        return bool(held)
+
+    wait_until(is_taken)
+    with held[0]:
+        yield
+
+
 def test_a_port_that_a_stranger_took_is_waited_for_and_the_stranger_named(
     make_server, tmp_path
 ):
@@ -140,8 +157,7 @@ def test_a_port_that_a_stranger_took_is_waited_for_and_the_stranger_named(
         killed = server.pid
         assert killed
         os.kill(killed, signal.SIGKILL)
-        wait_until(lambda: not server.alive())
-        with socket.create_server(("127.0.0.1", port)):
+        with taken("127.0.0.1", port):
 
             def is_told() -> bool:
                 supervisor.step()
