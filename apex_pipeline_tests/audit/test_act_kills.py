@@ -122,7 +122,7 @@ def test_each_silence_has_one_event_wherever_its_process_was_killed(both_url):
 
 def provisioning(death: Death, url: str) -> None:
     stepping_at_commits(death)
-    stepping(death, migrations, "_apply_one")
+    stepping(death, migrations, "apply_one")
     stepping(death, database_roles, "_tried")
     provision_database(url, None, plan_only=False, author=ADA)
 

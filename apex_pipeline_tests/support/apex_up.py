@@ -21,6 +21,14 @@ from apex_pipeline.settings import PAGES
 from apex_pipeline_tests.support.ends import free_port
 from apex_pipeline_tests.support.waiting import SECONDS
 
+# Under nohup we ignore SIGHUP, and a child inherits that.
+_APEX = """
+import signal
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+from apex_pipeline.cli import main
+main()
+"""
+
 
 @dataclass
 class Running:
@@ -107,7 +115,7 @@ def starting(
         process = subprocess.Popen(
             [
                 *prefix,
-                *(sys.executable, "-c", "from apex_pipeline.cli import main; main()"),
+                *(sys.executable, "-c", _APEX),
                 *("up", "--port", str(port), *options),
             ],
             env={
