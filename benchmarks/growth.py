@@ -31,7 +31,7 @@ _FILL = """
         ('00000000-0000-0000-0000-' || lpad((n %% 50)::text, 12, '0'))::uuid,
         gen_random_uuid(), '2-3', 5, 4,
         n %% 40, 1500 + n %% 1000, 3000, n %% 1000 / 1000.0, 51200, 42000, 80,
-        now() - interval '730 days' * n / %(rows)s,
+        now() - interval '730 days' * (n::float8 / %(rows)s),
         CASE WHEN n > %(pending)s THEN now() END
     FROM generate_series(1, %(rows)s) AS n
 """
