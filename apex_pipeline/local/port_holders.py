@@ -37,11 +37,17 @@ def _process(inode: str) -> str:
     for folder in Path("/proc").glob("[0-9]*"):
         # Processes end while we look, and those of others are closed to us.
         with suppress(OSError):
-            links = (str(each.readlink()) for each in (folder / "fd").iterdir())
-            if f"socket:[{inode}]" in links:
+            if f"socket:[{inode}]" in map(_target, (folder / "fd").iterdir()):
                 name = (folder / "comm").read_text().strip()
                 # Whoever runs it chose the name.
                 return f"process {folder.name} ({name!r})"
+    return ""
+
+
+def _target(link: Path) -> str:
+    """What an open file is; empty if it was closed meanwhile, as our own look is."""
+    with suppress(OSError):
+        return str(link.readlink())
     return ""
 
 
