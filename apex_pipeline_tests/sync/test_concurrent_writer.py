@@ -205,7 +205,8 @@ def test_the_record_of_a_marked_row_is_the_row_as_it_was_marked(
     stories = 0
 
     @settings(
-        examples(10),
+        # With fewer, one outcome or another does not come about.
+        examples(25),
         phases=(Phase.reuse, Phase.generate),
         suppress_health_check=list(HealthCheck),
     )
@@ -254,8 +255,7 @@ def test_the_record_of_a_marked_row_is_the_row_as_it_was_marked(
     gc.collect()
     record_property("held", f"{stories} stories: {counts}")
     # A writer that was never in the way would prove nothing.
-    # Few examples need not come to every outcome.
-    assert any(counts.values()), counts
+    assert all(counts.values()), counts
 
 
 def _kept_an_old_mark(witness, begun):
