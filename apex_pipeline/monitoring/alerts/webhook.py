@@ -45,12 +45,13 @@ def call(
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     with _connected(parts, ca_bundle, SECONDS) as connection, _translated():
         connection.request(method, target, body, dict(headers or {}))
-        response = connection.getresponse()
-        found = {name.lower(): value for name, value in response.getheaders()}
-        body = response.read(_MOST_ANSWER_BYTES)
-        if response.length and len(body) < _MOST_ANSWER_BYTES:
-            raise DeliveryError("its answer breaks off")
-        return Answer(response.status, found, body)
+        # After “Connection: close” the answer owns the socket.
+        with connection.getresponse() as response:
+            found = {name.lower(): value for name, value in response.getheaders()}
+            body = response.read(_MOST_ANSWER_BYTES)
+            if response.length and len(body) < _MOST_ANSWER_BYTES:
+                raise DeliveryError("its answer breaks off")
+            return Answer(response.status, found, body)
 
 
 def reach(url: str, *, ca_bundle: Path | None, seconds: float) -> float:
