@@ -5,17 +5,16 @@ It gives tokens as Entra does, so that clients trust it.
 
 import json
 import ssl
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import trustme
 
 from apex_pipeline.settings import DataverseSettings
-from apex_pipeline_tests.support.waiting import SECONDS
+from apex_pipeline_tests.support import http_server
 
 TOKEN = "the-access-token-that-nobody-else-may-see"
 SECRET = "the-client-secret-that-nobody-may-see"
@@ -34,8 +33,16 @@ class Asked:
 def answer(
     status: int, headers: Mapping[str, str] | None = None, body: bytes = b""
 ) -> bytes:
-    """An HTTP answer as it goes over the wire; nothing in it is checked."""
-    head = {"Content-Length": str(len(body)), **(headers or {})}
+    """An HTTP answer as it goes over the wire; nothing in it is checked.
+
+    It says that the connection ends with it, as it does: a client that kept it would
+    lose the next request.
+    """
+    head = {
+        "Content-Length": str(len(body)),
+        "Connection": "close",
+        **(headers or {}),
+    }
     lines = [f"HTTP/1.1 {status} Told", *(f"{k}: {v}" for k, v in head.items())]
     return "\r\n".join([*lines, "", ""]).encode("latin-1", "replace") + body
 
@@ -75,9 +82,6 @@ def serving(folder: Path) -> Iterator[Hostile]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def log_message(self, *_: object) -> None:
-            pass
-
         def handle(self) -> None:
             try:
                 super().handle()
@@ -111,19 +115,12 @@ def serving(folder: Path) -> Iterator[Hostile]:
             }
         else:
             return None
-        return answer(200, {"Connection": "close"}, json.dumps(document).encode())
+        return answer(200, body=json.dumps(document).encode())
 
     def told(asked: Asked) -> bytes:
         hostile.asked.append(asked)
         return hostile.says(asked)
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    hostile = Hostile(f"https://127.0.0.1:{server.server_port}", ca_bundle)
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-    thread.start()
-    yield hostile
-    server.shutdown()
-    server.server_close()
-    thread.join(timeout=SECONDS)
+    with http_server.serving(Handler, context) as url:
+        hostile = Hostile(url, ca_bundle)
+        yield hostile

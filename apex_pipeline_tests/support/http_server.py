@@ -7,20 +7,25 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
+class _Server(ThreadingHTTPServer):
+    # Linux drops what a full queue has no place for, and clients wait for seconds.
+    request_queue_size = 128
+
+
 @contextmanager
 def serving(
     handler: type[BaseHTTPRequestHandler], encryption: ssl.SSLContext | None = None
 ) -> Iterator[str]:
     """The address of a server that runs until the block ends, and prints nothing."""
     quiet = type("Quiet", (handler,), {"log_message": lambda *_: None})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), quiet)
+    server = _Server(("127.0.0.1", 0), quiet)
     if encryption is not None:
         # The handshake is for the thread of each connection.
         server.socket = encryption.wrap_socket(
             server.socket, server_side=True, do_handshake_on_connect=False
         )
     scheme = "http" if encryption is None else "https"
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     try:
         yield f"{scheme}://127.0.0.1:{server.server_port}"
