@@ -68,14 +68,30 @@ class SignIn:
         if self.sessions is None or not self.sessions.is_token(given):
             return self._form(401, is_wrong=True)
         answer = RedirectResponse(f"{self.root}/", 303, _NO_STORE)
+        self._set_cookie(answer, request, self.sessions.begin(), LIFETIME_SECONDS)
+        return answer
+
+    async def sign_out(self, request: Request) -> Response:
+        """End the session, here and in the browser."""
+        if self.sessions is not None:
+            self.sessions.end(session_cookie(request.headers))
+        answer = RedirectResponse(f"{self.root}{SIGN_IN}", 303, _NO_STORE)
+        self._set_cookie(answer, request, "", 0)
+        return answer
+
+    def _set_cookie(
+        self, answer: Response, request: Request, text: str, seconds: int
+    ) -> None:
+        """Set the session's cookie; with no seconds, the browser removes the one it has."""
         is_encrypted = _is_encrypted(request)
         # Within another site's frame, browsers send a cookie only if it is marked for that,
         # and accept the mark over https alone.
         is_for_frames = self.is_framed and is_encrypted
         answer.set_cookie(
             COOKIE,
-            self.sessions.begin(),
-            max_age=LIFETIME_SECONDS,
+            text,
+            max_age=seconds,
+            expires=None if seconds else 0,
             path=self.root or "/",
             secure=is_encrypted,
             httponly=True,
@@ -85,24 +101,6 @@ class SignIn:
             # A jar for each site that shows the frame; browsers that block the cookies of
             # third parties allow this one. Python knows the attribute from 3.14 on.
             answer.headers["set-cookie"] += "; Partitioned"
-        return answer
-
-    async def sign_out(self, request: Request) -> Response:
-        """End the session, here and in the browser."""
-        if self.sessions is not None:
-            self.sessions.end(session_cookie(request.headers))
-        answer = RedirectResponse(f"{self.root}{SIGN_IN}", 303, _NO_STORE)
-        is_for_frames = self.is_framed and _is_encrypted(request)
-        answer.delete_cookie(
-            COOKIE,
-            path=self.root or "/",
-            secure=is_for_frames,
-            httponly=True,
-            samesite="none" if is_for_frames else "strict",
-        )
-        if is_for_frames:
-            answer.headers["set-cookie"] += "; Partitioned"
-        return answer
 
     def _form(self, status: int = 200, *, is_wrong: bool = False) -> Response:
         return Response(
