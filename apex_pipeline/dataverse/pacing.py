@@ -198,11 +198,12 @@ class Pacer:
             self._open_at = now + paused_for - age
             self._paused_by = str(saved.get("paused_by") or "")
         if age < _FRESH_SECONDS:
-            self._resume(
-                *(saved.get(n) for n in ("hint", "concurrency", "mean_seconds"))
-            )
+            self._resume(saved)
 
-    def _resume(self, hint: object, concurrency: object, mean_seconds: object) -> None:
+    def _resume(self, saved: Mapping[str, object]) -> None:
+        """Start as if the first answer had come; nonsense is passed over."""
+        hint, concurrency = saved.get("hint"), saved.get("concurrency")
+        mean_seconds = saved.get("mean_seconds")
         if not (_is_size(hint) and _is_size(concurrency) and _is_size(mean_seconds)):
             return
         self._ceiling = min(int(hint), self._most)
