@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from datetime import date
 
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
 from apex_pipeline.analytics.charts import (
     EMBEDDED,
@@ -15,6 +15,7 @@ from apex_pipeline.analytics.charts import (
     picture,
     sparkline,
 )
+from apex_pipeline_tests.support.chromium import chromium
 
 pytestmark = pytest.mark.browser
 
@@ -30,12 +31,8 @@ _BOXES = """
 
 @pytest.fixture(scope="module")
 def page() -> Iterator[Page]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path="/usr/bin/chromium", args=["--no-sandbox"]
-        )
+    with chromium() as browser:
         yield browser.new_page(viewport={"width": 900, "height": 700})
-        browser.close()
 
 
 def chart(top, days):

@@ -8,8 +8,9 @@ from urllib.parse import quote
 import dagster as dg
 import httpx
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
+from apex_pipeline_tests.support.chromium import chromium
 from apex_pipeline_tests.support.gated_page import served
 from apex_pipeline_tests.support.http_server import serving
 
@@ -81,19 +82,14 @@ def other_site() -> Iterator[int]:
 
 @pytest.fixture(scope="module")
 def page() -> Iterator[Page]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path="/usr/bin/chromium",
-            args=[
-                "--no-sandbox",
-                # A name of theirs that was made to point here.
-                "--host-resolver-rules=MAP evil.example 127.0.0.1",
-                # Newer browsers ask before a site may reach this machine; older do not.
-                "--disable-features=LocalNetworkAccessChecks",
-            ],
-        )
+    options = (
+        # A name of theirs that was made to point here.
+        "--host-resolver-rules=MAP evil.example 127.0.0.1",
+        # Newer browsers ask before a site may reach this machine; older do not.
+        "--disable-features=LocalNetworkAccessChecks",
+    )
+    with chromium(*options) as browser:
         yield browser.new_page()
-        browser.close()
 
 
 def _reported(home: Path, asset: str) -> bool:

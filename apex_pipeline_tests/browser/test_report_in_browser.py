@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import sync_playwright
 
 from apex_pipeline.errors import ApexError
 from apex_pipeline.report import screenshots
@@ -26,6 +25,7 @@ from apex_pipeline.report.document import (
 )
 from apex_pipeline.report.page import to_html
 from apex_pipeline.report.report_subject import read_subject
+from apex_pipeline_tests.support.chromium import chromium
 from apex_pipeline_tests.support.ends import environment, free_port
 from apex_pipeline_tests.support.panel_server import TOKEN, deliver, served
 from apex_pipeline_tests.support.report_reading import HOSTILE
@@ -155,10 +155,7 @@ def report(tmp_path):
 
 def test_the_page_is_whole_accessible_and_fits_a_phone_and_a_desk(report):
     wrong, asked = [], set()
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path="/usr/bin/chromium", args=["--no-sandbox"]
-        )
+    with chromium() as browser:
         for width in (390, 1366):
             page = browser.new_page(viewport={"width": width, "height": 900})
             page.on("console", lambda said: wrong.append(said.text))
@@ -173,6 +170,5 @@ def test_the_page_is_whole_accessible_and_fits_a_phone_and_a_desk(report):
         findings = Axe().run(page).response["violations"]
         serious = {"serious", "critical"}
         assert [f["id"] for f in findings if f["impact"] in serious] == []
-        browser.close()
     assert wrong == []
     assert asked <= {"file", "data"}

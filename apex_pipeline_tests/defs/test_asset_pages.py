@@ -11,10 +11,11 @@ from decimal import Decimal
 import dagster as dg
 import httpx
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
 from apex_pipeline.definitions import defs
 from apex_pipeline.defs.analytics.rollup_jobs import range_tags
+from apex_pipeline_tests.support.chromium import chromium
 from apex_pipeline_tests.support.cost_series import weekly
 from apex_pipeline_tests.support.ends import insert
 from apex_pipeline_tests.support.rollup_reference import metric
@@ -88,14 +89,10 @@ def wait_for(server, url):
 
 @pytest.fixture
 def page() -> Iterator[Page]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path="/usr/bin/chromium", args=["--no-sandbox"]
-        )
+    with chromium() as browser:
         found = browser.new_page(viewport={"width": 1440, "height": 1500})
         found.set_default_timeout(60_000)
         yield found
-        browser.close()
 
 
 def drawn(picture):

@@ -37,7 +37,7 @@ from apex_pipeline_tests.support.reconciling import (
     report,
     sync,
 )
-from apex_pipeline_tests.support.remaining_rows import until_left
+from apex_pipeline_tests.support.repeating import repeating
 from apex_pipeline_tests.support.waiting import SECONDS, wait_until
 
 __all__ = ["database", "reconcile", "report", "sync"]
@@ -144,7 +144,7 @@ def test_a_service_that_turns_ten_times_slower_in_mid_run_costs_time_alone(
             store, emulator_settings(emulator), tmp_path / "tokens.json", options
         )
 
-    with until_left(slow_down, 0.2):
+    with repeating(slow_down, 0.2):
         report = run()
         assert report.failure is None
         assert report.delivered

@@ -26,7 +26,7 @@ from apex_pipeline_tests.support.ends import (
     query,
 )
 from apex_pipeline_tests.support.faulty_network import FaultyNetwork
-from apex_pipeline_tests.support.remaining_rows import until_left
+from apex_pipeline_tests.support.repeating import repeating
 from apex_pipeline_tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.chaos
@@ -125,8 +125,8 @@ def test_whatever_the_network_does_marked_rows_are_delivered_and_none_is_lost(
                 fault(to_database if end == "database" else to_dataverse)
 
         with (
-            until_left(disturb, 0.3),
-            until_left(partial(write, database_url), 0.05),
+            repeating(disturb, 0.3),
+            repeating(partial(write, database_url), 0.05),
         ):
             run()
             assert marked(database_url) <= delivered(emulator)

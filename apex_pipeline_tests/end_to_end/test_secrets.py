@@ -2,8 +2,8 @@
 
 import logging
 import stat
-import threading
-from contextlib import contextmanager, suppress
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import dagster as dg
@@ -23,6 +23,7 @@ from apex_pipeline_tests.support.planted_secrets import (
     tokens,
     variables,
 )
+from apex_pipeline_tests.support.repeating import repeating
 
 __all__ = ["apex", "sentinels", "variables"]
 ROLE = "Apex Metrics Sync"
@@ -143,7 +144,7 @@ def test_the_process_list_and_files_that_others_read_hold_no_secret(
     home.mkdir()
     (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
     seen: set[str] = set()
-    with watched_processes(seen):
+    with repeating(partial(look_at_processes, seen), 0.02):
         for command in (["sync"], ["quarantine", "list"]):
             ended = apex(*command, **variables, DAGSTER_HOME=str(home))
             assert ended.returncode == 0, ended.stderr
@@ -157,22 +158,8 @@ def test_the_process_list_and_files_that_others_read_hold_no_secret(
                 assert value.encode() not in path.read_bytes(), path
 
 
-@contextmanager
-def watched_processes(seen):
-    """Collect the command line of every process, again and again."""
-    done = threading.Event()
-
-    def watch():
-        while not done.is_set():
-            for path in Path("/proc").glob("[0-9]*/cmdline"):
-                with suppress(OSError):
-                    seen.add(path.read_bytes().decode("latin-1"))
-            done.wait(0.02)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        yield
-    finally:
-        done.set()
-        watcher.join()
+def look_at_processes(seen):
+    """Collect the command line of every process."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            seen.add(path.read_bytes().decode("latin-1"))

@@ -2,9 +2,6 @@
 
 import os
 import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
@@ -13,6 +10,7 @@ from apex_pipeline.metrics import TABLE
 from apex_pipeline_tests.support.apex_up import apex_up, wait_until
 from apex_pipeline_tests.support.ends import campaign_row, insert, marked, query
 from apex_pipeline_tests.support.receivers import mail_server, make_authority, workflow
+from apex_pipeline_tests.support.repeating import repeating
 from apex_pipeline_tests.support.unattended import emulator, sync
 
 # Of a deployment that has rows of today alone, some figures cannot be as they must.
@@ -20,22 +18,8 @@ NEW = "Warning: The check"
 KILLED = (child_commands.DAEMON, child_commands.WEB_SERVER, child_commands.CODE_SERVER)
 
 
-@contextmanager
-def rows_arriving(url: str) -> Iterator[None]:
-    """A writer that goes on whatever else dies."""
-    is_over = threading.Event()
-
-    def write() -> None:
-        while not is_over.wait(0.1):
-            insert(url, [campaign_row(created_at="now")])
-
-    writer = threading.Thread(target=write)
-    writer.start()
-    try:
-        yield
-    finally:
-        is_over.set()
-        writer.join()
+def write_row(url: str) -> None:
+    insert(url, [campaign_row(created_at="now")])
 
 
 @pytest.mark.slow
@@ -65,7 +49,7 @@ def test_what_is_killed_in_turn_is_told_once_each_and_no_row_is_lost(
 
         with apex_up(tmp_path / "state") as running, emulator(running) as dataverse:
             url = running.served["DATABASE_URL"]
-            with rows_arriving(url):
+            with repeating(lambda: write_row(url), 0.1):
                 for name in KILLED:
                     pid = running.pid(name)
                     assert pid

@@ -9,8 +9,9 @@ from http.server import BaseHTTPRequestHandler
 import httpx
 import pytest
 import trustme
-from playwright.sync_api import Browser, expect, sync_playwright
+from playwright.sync_api import Browser, expect
 
+from apex_pipeline_tests.support.chromium import chromium
 from apex_pipeline_tests.support.ends import environment
 from apex_pipeline_tests.support.http_server import serving
 from apex_pipeline_tests.support.panel_server import TOKEN, ago, deliver, served
@@ -138,19 +139,14 @@ def test_a_cookie_is_for_frames_over_https_alone():
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(
-            executable_path="/usr/bin/chromium",
-            args=[
-                "--no-sandbox",
-                # Newer browsers ask before a site may reach this machine; older do not.
-                "--disable-features=LocalNetworkAccessChecks",
-                # As it is meant to become, and is in other browsers.
-                "--test-third-party-cookie-phaseout",
-            ],
-        )
+    options = (
+        # Newer browsers ask before a site may reach this machine; older do not.
+        "--disable-features=LocalNetworkAccessChecks",
+        # As it is meant to become, and is in other browsers.
+        "--test-third-party-cookie-phaseout",
+    )
+    with chromium(*options) as opened:
         yield opened
-        opened.close()
 
 
 @pytest.mark.browser

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from apex_pipeline.analytics.forecast.cost_forecast import train
 from apex_pipeline.analytics.rollups.periods import DAILY, Periods
@@ -18,6 +18,7 @@ from apex_pipeline.panel.cache import Timing
 from apex_pipeline.panel.source_values import Timings
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.settings import load_analysis_settings
+from apex_pipeline_tests.support.chromium import chromium
 from apex_pipeline_tests.support.cost_series import weekly
 from apex_pipeline_tests.support.ends import campaign_row, environment, execute, insert
 from apex_pipeline_tests.support.panel_server import TOKEN, ago, deliver, served
@@ -34,12 +35,8 @@ expect.set_options(timeout=30_000)
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(
-            executable_path="/usr/bin/chromium", args=["--no-sandbox", "--lang=en-US"]
-        )
+    with chromium("--lang=en-US") as opened:
         yield opened
-        opened.close()
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The rows that are left to deliver."""
+"""Work beside a test."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def until_left(act: Callable[[], None], every: float) -> Iterator[None]:
+def repeating(act: Callable[[], None], every: float) -> Iterator[None]:
     """Do something again and again in a thread, while the block runs."""
     is_over = threading.Event()
 
