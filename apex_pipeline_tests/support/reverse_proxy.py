@@ -2,7 +2,7 @@
 
 import ssl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler
 from urllib.parse import urlsplit
@@ -43,22 +43,22 @@ def proxied(
             wanted = self.path if is_kept else self.path.removeprefix(path) or "/"
             length = int(self.headers.get("Content-Length", 0))
             connection = HTTPConnection(inner.hostname or "", inner.port, timeout=60)
-            connection.request(
-                self.command,
-                wanted,
-                self.rfile.read(length) or None,
-                # Host among them, unchanged.
-                dict(self.headers.items()),
-            )
-            answer = connection.getresponse()
-            body = answer.read()
+            with closing(connection):
+                connection.request(
+                    self.command,
+                    wanted,
+                    self.rfile.read(length) or None,
+                    # Host among them, unchanged.
+                    dict(self.headers.items()),
+                )
+                answer = connection.getresponse()
+                body = answer.read()
             self.send_response(answer.status)
             for name, value in answer.getheaders():
                 if name.lower() not in _OF_ONE_CONNECTION:
                     self.send_header(name, value)
             self.end_headers()
             self.wfile.write(body)
-            connection.close()
 
         def do_GET(self) -> None:
             self._pass_on()
