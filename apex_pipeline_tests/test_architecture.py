@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -221,6 +222,16 @@ def test_json_is_made_without_what_no_parser_takes():
 def test_no_module_is_a_drawer():
     drawers = {"utils", "helpers", "common", "base", "manager", "lib"}
     assert offenders(lambda path: path.stem in drawers) == []
+
+
+def test_no_two_modules_share_a_name_but_a_command_and_what_it_does():
+    named_by_python = {"__init__", "__main__"}
+    names = Counter(path.stem for path in MODULES if not within(path, "cli"))
+
+    def shares_its_name(path: Path) -> bool:
+        return names[path.stem] > 1 and path.stem not in named_by_python
+
+    assert offenders(shares_its_name) == []
 
 
 def test_the_sync_loads_nothing_heavy():

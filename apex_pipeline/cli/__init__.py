@@ -79,9 +79,9 @@ def main(**_: object) -> None:
 
 def _prepare(command: str, tenant: str | None, tenants_path: Path | None) -> None:
     """Read the variables, and hide the secrets among them from now on."""
-    from apex_pipeline.cli import variables  # noqa: PLC0415  as above
+    from apex_pipeline.cli import env_file  # noqa: PLC0415  as above
 
-    variables.load_env_file()
+    env_file.load_env_file()
     if command == "emulator":
         # It stands alone: it reads no settings and has a log of its own.
         return
@@ -89,11 +89,11 @@ def _prepare(command: str, tenant: str | None, tenants_path: Path | None) -> Non
     from apex_pipeline.settings.tenant import load_tenant  # noqa: PLC0415  as above
     from apex_pipeline.settings.variable_reading import read_secrets  # noqa: PLC0415  as above
 
-    variables.drop_blank_variables()
+    env_file.drop_blank_variables()
     if tenants_path is not None:
         os.environ["APEX_TENANTS_FILE"] = str(tenants_path.absolute())
     if tenant is not None:
-        variables.work_for(tenant)
+        env_file.work_for(tenant)
     load_tenant(os.environ)
     read_secrets(os.environ)
     redaction.install()

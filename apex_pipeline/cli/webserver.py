@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from apex_pipeline.cli.terminal import announce
-from apex_pipeline.defs.operations.webserver import behind_the_gate, dagster_ui
+from apex_pipeline.defs.operations.dagster_ui import behind_the_gate, dagster_ui
 from apex_pipeline.settings import ended_sessions_file, load_panel_settings
 from apex_pipeline.web_gate.serving import listen, serve
 

@@ -18,10 +18,10 @@ from apex_pipeline.emulator.certificates import (
     make_certificate,
     write_secret,
 )
-from apex_pipeline.emulator.environment import StateFormatError
+from apex_pipeline.emulator.emulated_environment import StateFormatError
 from apex_pipeline.emulator.instance import CLIENT_ID, TENANT_ID, Emulator, Options
 from apex_pipeline.emulator.limits import Limits
-from apex_pipeline.emulator.serving import make_server
+from apex_pipeline.emulator.served_emulator import make_server
 
 SECRET_VARIABLE = "EMULATOR_CLIENT_SECRET"  # noqa: S105 # its name, not its value
 

@@ -15,9 +15,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from apex_pipeline.emulator import guids, projections, security
-from apex_pipeline.emulator.credentials import Grants
 from apex_pipeline.emulator.instance import Emulator
 from apex_pipeline.emulator.limits import Limits
+from apex_pipeline.emulator.registered_applications import Grants
 
 _Endpoint = Callable[[Request], Awaitable[Response]]
 

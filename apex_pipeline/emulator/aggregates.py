@@ -14,11 +14,11 @@ from typing import Any
 from apex_pipeline.emulator import (
     codecs,
     decimals,
-    errors,
     expand_clauses,
     filters,
     paging,
     projections,
+    web_api_errors,
     wire,
 )
 from apex_pipeline.emulator.codecs import Stored
@@ -79,7 +79,7 @@ def apply(call: Call) -> Response:
     )
     if len(rows) > MOST_RECORDS:
         reason = "The maximum record limit is exceeded. Reduce the number of records."
-        raise errors.WebApiError(400, "0x8004e023", reason)
+        raise web_api_errors.WebApiError(400, "0x8004e023", reason)
     results = _limited(_results(plan, rows), request)
     shown = [_object(members, request) for members in results]
     context = codecs.quote(f"{request.api}/$metadata#{table.entity_set}")
@@ -94,7 +94,7 @@ def _limited(results: list[Shown], request: Request) -> list[Shown]:
     preferred = request.preferences().get("odata.maxpagesize")
     size = paging.whole(preferred, "odata.maxpagesize")
     if size is not None and len(results) > size:
-        raise errors.not_emulated("pages of aggregated results.")
+        raise web_api_errors.not_emulated("pages of aggregated results.")
     return results
 
 
@@ -121,7 +121,7 @@ def _understand(scope: Scope, request: Request) -> Plan:
         if name == "filter" and last in {"", "filter"}:
             conditions.append(filters.written(inner, aliases, scope))
         elif last not in {"", "filter"}:
-            raise errors.not_emulated(f"{name} after {last} in $apply.")
+            raise web_api_errors.not_emulated(f"{name} after {last} in $apply.")
         elif name == "aggregate":
             aggregates = _aggregates(scope, inner)
         else:
@@ -133,7 +133,7 @@ def _understand(scope: Scope, request: Request) -> Plan:
                 aggregates = _aggregates(scope, expression)
         last = name
     if last in {"", "filter"}:
-        raise errors.not_emulated("$apply without groupby or aggregate.")
+        raise web_api_errors.not_emulated("$apply without groupby or aggregate.")
     joined = " AND ".join(sql for sql, _ in conditions) or "1"
     values = [value for _, bound in conditions for value in bound]
     return Plan((joined, values), groups, aggregates)
@@ -154,7 +154,7 @@ def _group(scope: Scope, name: str) -> tuple[str, Reference]:
     """The column, and its name in the answer: `contact_fullname` behind a lookup."""
     found = filters.resolve(name, scope)
     if found.column.kind == "DateTime":
-        raise errors.malformed_url(
+        raise web_api_errors.malformed_url(
             "Grouping by date and time columns is not supported."
         )
     if "/" in name:
@@ -173,11 +173,13 @@ def _aggregates(scope: Scope, text: str) -> tuple[Aggregate, ...]:
             raise _malformed(text)
         if match[2] == "countdistinct":
             # "You can't get a distinct number of values"; the text is chosen.
-            raise errors.malformed_url("countdistinct is not supported in $apply.")
+            raise web_api_errors.malformed_url(
+                "countdistinct is not supported in $apply."
+            )
         reference = filters.resolve(match[1], scope)
         numeric = reference.column.codec.edm in _NUMERIC
         if match[2] in {"sum", "average"} and not numeric:
-            raise errors.malformed_url(f"{match[1]} is not a number.")
+            raise web_api_errors.malformed_url(f"{match[1]} is not a number.")
         found.append(Aggregate(reference, match[2], match[3]))
     return tuple(found)
 
@@ -255,5 +257,5 @@ _METHODS: dict[str, Callable[[Column, list[Any]], tuple[str, Stored]]] = {
 _COUNTED = Column("", "", _WHOLE, frozenset(), {"AttributeType": "Integer"})
 
 
-def _malformed(text: str) -> errors.WebApiError:
-    return errors.malformed_url(f"Syntax error in $apply '{text[:200]}'.")
+def _malformed(text: str) -> web_api_errors.WebApiError:
+    return web_api_errors.malformed_url(f"Syntax error in $apply '{text[:200]}'.")

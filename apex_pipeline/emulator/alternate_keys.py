@@ -3,10 +3,15 @@
 from dataclasses import replace
 from uuid import uuid4
 
-from apex_pipeline.emulator import definitions, errors, metadata, wire
-from apex_pipeline.emulator.definitions import Definition
+from apex_pipeline.emulator import (
+    definition_reads,
+    table_definitions,
+    web_api_errors,
+    wire,
+)
 from apex_pipeline.emulator.places import Call
 from apex_pipeline.emulator.schema import Table, make_key
+from apex_pipeline.emulator.table_definitions import Definition
 from apex_pipeline.emulator.wire import Response
 
 _MOST_KEYS = 10
@@ -24,19 +29,23 @@ def create(call: Call, table: Table) -> Response:
     schema_name = posted.get("SchemaName")
     names = posted.get("KeyAttributes")
     if not isinstance(schema_name, str) or not isinstance(names, list) or not names:
-        raise errors.invalid_definition("SchemaName and KeyAttributes are required.")
+        raise web_api_errors.invalid_definition(
+            "SchemaName and KeyAttributes are required."
+        )
     columns = [str(each).lower() for each in names]
     _check_key(table, schema_name, columns)
     definition: Definition = {
         "IsCustomizable": {"Value": True, "CanBeChanged": True},
         "IsManaged": False,
-        "DisplayName": definitions.labelled("DisplayName", posted.get("DisplayName")),
+        "DisplayName": table_definitions.labelled(
+            "DisplayName", posted.get("DisplayName")
+        ),
         "SchemaName": schema_name,
         "KeyAttributes": columns,
         "LogicalName": schema_name.lower(),
         "EntityLogicalName": table.name,
         "EntityKeyIndexStatus": "Pending",
-        "MetadataId": definitions.metadata_id(
+        "MetadataId": table_definitions.metadata_id(
             table.name, "key", schema_name, str(uuid4())
         ),
         "AsyncJob": str(uuid4()),
@@ -49,30 +58,30 @@ def create(call: Call, table: Table) -> Response:
 
 def _check_key(table: Table, schema_name: str, names: list[str]) -> None:
     if len(table.keys) >= _MOST_KEYS or len(names) > _MOST_KEY_COLUMNS:
-        raise errors.invalid_definition(
+        raise web_api_errors.invalid_definition(
             f"A table has at most {_MOST_KEYS} keys of {_MOST_KEY_COLUMNS} columns."
         )
     if any(schema_name.lower() == each.name for each in table.keys) or any(
         set(names) == set(each.columns) for each in table.keys
     ):
-        raise errors.invalid_definition(
+        raise web_api_errors.invalid_definition(
             f"An alternate key {schema_name} or one like it exists already."
         )
     size = 0
     for name in names:
         column = table.columns.get(name)
         if column is None:
-            raise errors.invalid_definition(
+            raise web_api_errors.invalid_definition(
                 f"The column {name} does not exist on {table.name}."
             )
         if column.kind not in _KEY_TYPES:
-            raise errors.invalid_definition(
+            raise web_api_errors.invalid_definition(
                 f"A {column.kind} column cannot be part of a key."
             )
         length = column.definition.get("MaxLength", 0)
         size += _KEY_TYPES[column.kind] or 2 * int(str(length))
     if size > _MOST_KEY_BYTES:
-        raise errors.invalid_definition(
+        raise web_api_errors.invalid_definition(
             f"The key would take {size} bytes; {_MOST_KEY_BYTES} are allowed."
         )
 
@@ -82,7 +91,7 @@ def delete(call: Call, table: Table) -> Response:
     env = call.env
     call.user.require_plain("prvWriteEntity", "entity")
     listed = [each.definition for each in table.keys]
-    found = metadata.find_part(listed, str(call.place.key), "EntityKeyMetadata")
+    found = definition_reads.find_part(listed, str(call.place.key), "EntityKeyMetadata")
     removed = next(each for each in table.keys if each.definition is found)
     env.storage.drop_index(table, removed)
     kept = tuple(each for each in table.keys if each is not removed)

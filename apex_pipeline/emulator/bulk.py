@@ -7,8 +7,8 @@ error rolls all of it back. Which target was at fault is not part of the answer.
 from collections.abc import Callable
 from urllib.parse import unquote
 
-from apex_pipeline.emulator import errors, guids, records, targets
-from apex_pipeline.emulator.environment import Environment
+from apex_pipeline.emulator import guids, records, targets, web_api_errors
+from apex_pipeline.emulator.emulated_environment import Environment
 from apex_pipeline.emulator.places import Call
 from apex_pipeline.emulator.schema import Table
 from apex_pipeline.emulator.targets import Address, Draft
@@ -27,12 +27,14 @@ def run(call: Call) -> Response:
 def _targets(table: Table, request: Request) -> list[object]:
     found = request.json(table.entity_set).get("Targets")
     if not isinstance(found, list):
-        raise errors.malformed_payload(
+        raise web_api_errors.malformed_payload(
             table.entity_set, "The parameter 'Targets' is missing or not a collection."
         )
     if not found:
         # An empty collection is undocumented; refusing it is chosen.
-        raise errors.WebApiError(400, "0x80040203", "Targets must not be empty.")
+        raise web_api_errors.WebApiError(
+            400, "0x80040203", "Targets must not be empty."
+        )
     return found
 
 
@@ -50,7 +52,7 @@ def _update_multiple(call: Call, drafts: list[Draft]) -> Response:
     """
     env, user, table = call.env, call.user, call.table
     if any(draft.record_id is None for draft in drafts):
-        raise errors.WebApiError(
+        raise web_api_errors.WebApiError(
             400,
             "0x80040203",
             "UpdateMultiple needs the primary key in each target; alternate keys are"
@@ -60,7 +62,9 @@ def _update_multiple(call: Call, drafts: list[Draft]) -> Response:
     missing = set(first) - records.existing(env, table, list(first))
     if missing:
         listed = [guids.load_guid(each) for each in first if each in missing]
-        raise errors.no_such_records(table.definition["SchemaName"], ", ".join(listed))
+        raise web_api_errors.no_such_records(
+            table.definition["SchemaName"], ", ".join(listed)
+        )
     records.update(env, user, table, list(first.values()), list(first))
     return Response(204, rows=len(drafts))
 
@@ -87,7 +91,7 @@ def _upsert_multiple(call: Call, drafts: list[Draft]) -> Response:
             fresh.append(_to_create(draft, address))
     if len(set(known_ids)) < len(known_ids):
         repeated = max(known_ids, key=known_ids.count)
-        raise errors.duplicate_targets(table.name, guids.load_guid(repeated))
+        raise web_api_errors.duplicate_targets(table.name, guids.load_guid(repeated))
     if fresh:
         records.create(env, user, table, fresh)
     if known:
@@ -100,7 +104,7 @@ def _address(table: Table, draft: Draft) -> Address | None:
         path = unquote(draft.address).rpartition("/")[2]
         entity_set, _, predicate = path.partition("(")
         if entity_set != table.entity_set or not predicate.endswith(")"):
-            raise errors.malformed_url(
+            raise web_api_errors.malformed_url(
                 f"Resource not found for the segment '{entity_set}'."
             )
         return targets.read_address(table, predicate[:-1])
@@ -112,7 +116,7 @@ def _refuse_duplicates(table: Table, addresses: list[Address | None]) -> None:
     for address in filter(None, addresses):
         if address.identity() in seen:
             shown = address.record_id and guids.load_guid(address.record_id)
-            raise errors.duplicate_targets(table.name, shown or address.pairs())
+            raise web_api_errors.duplicate_targets(table.name, shown or address.pairs())
         seen.add(address.identity())
 
 
@@ -142,7 +146,7 @@ def _to_create(draft: Draft, address: Address | None) -> Draft:
         return Draft(draft.columns, draft.values, record_id)
     pairs = address.pairs()
     if not frozenset(pairs).isdisjoint(draft.columns):
-        raise errors.unexpected()
+        raise web_api_errors.unexpected()
     return draft.with_values(pairs)
 
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from apex_pipeline.emulator.definition_properties import managed
-from apex_pipeline.emulator.definitions import CRM, label
+from apex_pipeline.emulator.table_definitions import CRM, label
 
 _WIDEST = {"MinValue": -(10**11), "MaxValue": 10**11}
 # Schema name, display name, type, and its length or its places.

@@ -13,9 +13,9 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import ClassVar, NoReturn, Protocol
 
-from apex_pipeline.emulator import errors
-from apex_pipeline.emulator.errors import MalformedValueError
+from apex_pipeline.emulator import web_api_errors
 from apex_pipeline.emulator.syntax_tree import Literal
+from apex_pipeline.emulator.web_api_errors import MalformedValueError
 
 Stored = str | int | float | None
 
@@ -75,7 +75,9 @@ class Text:
                 and len(value.encode("utf-16-le", "surrogatepass")) // 2
                 > self.max_length
             ):
-                raise errors.text_too_long(self.table, self.column, self.max_length)
+                raise web_api_errors.text_too_long(
+                    self.table, self.column, self.max_length
+                )
             return value or None
         return None if value is None else unconvertible(value, self.edm)
 
@@ -116,7 +118,7 @@ class WholeNumber:
                 f"{self.minimum} to {self.maximum}",
             )
             shown = f"{value} of type System.Int32"
-            raise errors.out_of_range("0x8004432f", column, shown, limits)
+            raise web_api_errors.out_of_range("0x8004432f", column, shown, limits)
         return None if value is None else unconvertible(value, self.edm)
 
     def literal(self, literal: Literal) -> Stored:
@@ -140,7 +142,9 @@ class Choice(WholeNumber):
         """Refuse what is not an option."""
         if type(value) is int and value not in self.options:
             accepted = ",".join(str(option) for option in self.options)
-            raise errors.no_such_choice(value, self.column, self.table, accepted)
+            raise web_api_errors.no_such_choice(
+                value, self.column, self.table, accepted
+            )
         # Named by class: zero-argument super() is broken by slots (CPython 90562).
         return WholeNumber.read(self, value)
 
@@ -191,7 +195,7 @@ class Moment:
             return None if value is None else unconvertible(value, self.edm)
         stored = self._parse(value)
         if stored < _EARLIEST:
-            raise errors.too_early(value)
+            raise web_api_errors.too_early(value)
         return stored
 
     def literal(self, literal: Literal) -> Stored:

@@ -13,17 +13,17 @@ from xml.parsers import expat
 from apex_pipeline.emulator import (
     alternate_keys,
     definition_properties,
-    definitions,
-    errors,
-    metadata,
+    definition_reads,
     relationship_changes,
     relationships,
     solutions,
+    table_definitions,
+    web_api_errors,
     wire,
 )
-from apex_pipeline.emulator.definitions import Definition, complete_column
 from apex_pipeline.emulator.places import Call
 from apex_pipeline.emulator.schema import Table, make_column, new_table
+from apex_pipeline.emulator.table_definitions import Definition, complete_column
 from apex_pipeline.emulator.wire import Request, Response
 
 _TABLE_CHANGES = frozenset(
@@ -76,7 +76,7 @@ def publish(call: Call) -> Response:
 
 def _check_xml(text: object) -> None:
     if not isinstance(text, str):
-        raise errors.malformed_payload(
+        raise web_api_errors.malformed_payload(
             "PublishXml", "The parameter 'ParameterXml' is missing or not a string."
         )
     parser = expat.ParserCreate()
@@ -85,9 +85,11 @@ def _check_xml(text: object) -> None:
     try:
         parser.Parse(text, True)  # noqa: FBT003 # expat's own signature
     except expat.ExpatError as error:
-        raise errors.invalid_definition(f"ParameterXml is not XML: {error}.") from None
+        raise web_api_errors.invalid_definition(
+            f"ParameterXml is not XML: {error}."
+        ) from None
     if roots[0] != "importexportxml":
-        raise errors.invalid_definition(f"ParameterXml begins with {roots[0]}.")
+        raise web_api_errors.invalid_definition(f"ParameterXml begins with {roots[0]}.")
 
 
 def create_table(call: Call, posted: Mapping[str, Any]) -> Table:
@@ -100,30 +102,30 @@ def create_table(call: Call, posted: Mapping[str, Any]) -> Table:
         if name != "IsCustomEntity" and not name.startswith("_")
     }
     if missing := sorted(_REQUIRED - posted.keys()):
-        raise errors.invalid_definition(
+        raise web_api_errors.invalid_definition(
             f"Required properties are missing: {', '.join(missing)}."
         )
     if str(posted["OwnershipType"]) not in {"UserOwned", "OrganizationOwned"}:
-        raise errors.invalid_definition(
+        raise web_api_errors.invalid_definition(
             f"OwnershipType {posted['OwnershipType']} is not possible."
         )
     kind = (
         "Activity" if posted.get("IsActivity") else posted.get("TableType", "Standard")
     )
     if kind != "Standard":
-        raise errors.not_emulated(f"{kind} tables.")
+        raise web_api_errors.not_emulated(f"{kind} tables.")
     definition_properties.check_table_changes(posted)
     attributes = definition_properties.objects(posted.get("Attributes"), "Attributes")
     primary = [each for each in attributes if each.get("IsPrimaryName")]
-    if len(primary) != 1 or definitions.column_type(primary[0]) != "String":
-        raise errors.invalid_definition(
+    if len(primary) != 1 or table_definitions.column_type(primary[0]) != "String":
+        raise web_api_errors.invalid_definition(
             "Exactly one string column must be the primary name."
         )
     table = new_table(posted)
     if len(table.columns) < len(attributes) + 1 or table.name in {
         each.name for each in env.tables
     }:
-        raise errors.table_exists(posted["SchemaName"])
+        raise web_api_errors.table_exists(posted["SchemaName"])
     env.add_table(table)
     solutions.file_component(env, request, solutions.TABLE, table.definition)
     return table
@@ -131,10 +133,12 @@ def create_table(call: Call, posted: Mapping[str, Any]) -> Table:
 
 def _delete_table(call: Call) -> Response:
     """A table with its records, and lookups of other tables that refer to it."""
-    env, table = call.env, metadata.table_of(call)
+    env, table = call.env, definition_reads.table_of(call)
     call.user.require_plain("prvDeleteEntity", "entity")
     if not table.custom:
-        raise errors.invalid_definition(f"{table.name} belongs to the platform.")
+        raise web_api_errors.invalid_definition(
+            f"{table.name} belongs to the platform."
+        )
     for each in list(relationships.every(env)):
         if each["ReferencedEntity"] == table.name != each["ReferencingEntity"]:
             relationship_changes.drop(env, each)
@@ -143,7 +147,7 @@ def _delete_table(call: Call) -> Response:
 
 
 def _update_table(call: Call) -> Response:
-    env, request, table = call.env, call.request, metadata.table_of(call)
+    env, request, table = call.env, call.request, definition_reads.table_of(call)
     call.user.require_plain("prvWriteEntity", "entity")
     body = request.json("EntityDefinitions")
     before = table.definition
@@ -153,12 +157,12 @@ def _update_table(call: Call) -> Response:
     definition_properties.check_table_changes(body)
     if before["ChangeTrackingEnabled"] and body.get("ChangeTrackingEnabled") is False:
         # "Use change tracking": once enabled it cannot be disabled; the code is chosen.
-        raise errors.invalid_definition(
+        raise web_api_errors.invalid_definition(
             "Change tracking cannot be disabled once it is enabled."
         )
     for fixed in ("SchemaName", "OwnershipType", "LogicalName"):
         if fixed in body and body[fixed] != before[fixed]:
-            raise errors.invalid_definition(f"{fixed} cannot be changed.")
+            raise web_api_errors.invalid_definition(f"{fixed} cannot be changed.")
     changed = _changes(request, body, _TABLE_CHANGES)
     env.save(replace(table, definition=before | changed, plans={}))
     solutions.file_component(env, request, solutions.TABLE, before)
@@ -169,7 +173,7 @@ def _changes(
     request: Request, body: Mapping[str, object], changeable: frozenset[str]
 ) -> Definition:
     """What a body changes; MSCRM.MergeLabels keeps the labels that it leaves empty."""
-    changed = definitions.changes(body, changeable)
+    changed = table_definitions.changes(body, changeable)
     if request.headers.get("mscrm.mergelabels", "").lower() == "true":
         empty = definition_properties.EMPTY_LABEL
         return {name: value for name, value in changed.items() if value != empty}
@@ -181,15 +185,15 @@ def _create_column(call: Call, table: Table) -> Response:
     env, request = call.env, call.request
     call.user.require_plain("prvCreateAttribute", "attribute")
     posted = request.json("Attributes")
-    if definitions.column_type(posted) in _MADE_OTHERWISE:
+    if table_definitions.column_type(posted) in _MADE_OTHERWISE:
         # Lookups come with their relationship, the others with the table.
-        raise errors.invalid_definition(
-            f"A {definitions.column_type(posted)} column cannot be created by itself."
+        raise web_api_errors.invalid_definition(
+            f"A {table_definitions.column_type(posted)} column cannot be created by itself."
         )
     definition = complete_column(posted, table.name, len(table.columns) + 1)
     name = str(definition["LogicalName"])
     if name in table.columns:
-        raise errors.column_exists(posted["SchemaName"])
+        raise web_api_errors.column_exists(posted["SchemaName"])
     column = make_column(table.name, definition)
     env.storage.add_column(table, column)
     env.save(table.with_column(column))
@@ -208,15 +212,17 @@ def _update_column(call: Call, table: Table) -> Response:
     call.user.require_plain("prvWriteAttribute", "attribute")
     before = _column_definition(call, table)
     body = request.json("Attributes")
-    if definitions.column_type(body) != before["AttributeType"]:
-        raise errors.invalid_definition("The data type of a column cannot be changed.")
+    if table_definitions.column_type(body) != before["AttributeType"]:
+        raise web_api_errors.invalid_definition(
+            "The data type of a column cannot be changed."
+        )
     changed = complete_column(
         {**before, **_changes(request, body, _COLUMN_CHANGES)},
         table.name,
         int(str(before["ColumnNumber"])),
     )
     if int(str(changed.get("MaxLength", 0))) < int(str(before.get("MaxLength", 0))):
-        raise errors.invalid_definition("MaxLength cannot be made smaller.")
+        raise web_api_errors.invalid_definition("MaxLength cannot be made smaller.")
     env.save(table.with_column(make_column(table.name, changed)))
     solutions.file_component(env, request, solutions.COLUMN, before)
     return Response(204)
@@ -230,7 +236,7 @@ def _delete_column(call: Call, table: Table) -> Response:
     column = table.columns[name]
     fixed = name == table.definition["PrimaryNameAttribute"]
     if fixed or not column.definition["IsCustomAttribute"]:
-        raise errors.invalid_definition(f"The column {name} cannot be deleted.")
+        raise web_api_errors.invalid_definition(f"The column {name} cannot be deleted.")
     env.drop_column(table, column)
     return Response(204)
 
@@ -244,23 +250,25 @@ def insert_option(call: Call) -> Response:
     env = call.env
     call.user.require_plain("prvWriteAttribute", "attribute")
     body = call.request.json("InsertOptionValue")
-    table = metadata.find_table(env, f"LogicalName='{body.get('EntityLogicalName')}'")
+    table = definition_reads.find_table(
+        env, f"LogicalName='{body.get('EntityLogicalName')}'"
+    )
     name = str(body.get("AttributeLogicalName"))
     column = table.columns.get(name)
     if column is None or column.kind != "Picklist":
-        raise errors.invalid_definition(f"{table.name} has no choice {name}.")
+        raise web_api_errors.invalid_definition(f"{table.name} has no choice {name}.")
     options: Any = column.definition["OptionSet"]
     listed: list[Any] = options["Options"]
-    label = definitions.labelled("DisplayName", body.get("Label"))
-    if label == definitions.EMPTY_LABEL:
-        raise errors.invalid_definition("Label is required.")
+    label = table_definitions.labelled("DisplayName", body.get("Label"))
+    if label == table_definitions.EMPTY_LABEL:
+        raise web_api_errors.invalid_definition("Label is required.")
     values = [int(option["Value"]) for option in listed]
     value = body.get("Value")
     if value is None:
         value = max([_FIRST_OPTION - 1, *values]) + 1
     if type(value) is not int or value in values:
         reason = f"The value {value} is taken, or is not a number."
-        raise errors.WebApiError(400, "0x8004f019", reason)
+        raise web_api_errors.WebApiError(400, "0x8004f019", reason)
     added = {"Value": value, "Label": label}
     definition = column.definition | {
         "OptionSet": {**options, "Options": [*listed, added]}
@@ -271,14 +279,14 @@ def insert_option(call: Call) -> Response:
 
 def _column_definition(call: Call, table: Table) -> Definition:
     listed = [each.definition for each in table.columns.values()]
-    return metadata.find_part(listed, str(call.place.key), "AttributeMetadata")
+    return definition_reads.find_part(listed, str(call.place.key), "AttributeMetadata")
 
 
-def _of_table(operation: Callable[[Call, Table], Response]) -> metadata.Handler:
-    return lambda call: operation(call, metadata.table_of(call))
+def _of_table(operation: Callable[[Call, Table], Response]) -> definition_reads.Handler:
+    return lambda call: operation(call, definition_reads.table_of(call))
 
 
-HANDLERS: dict[str, metadata.Handler] = {
+HANDLERS: dict[str, definition_reads.Handler] = {
     "POST definitions": _create_table,
     "PUT definition": _update_table,
     "DELETE definition": _delete_table,

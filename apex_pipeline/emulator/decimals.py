@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import ClassVar
 
-from apex_pipeline.emulator import errors
+from apex_pipeline.emulator import web_api_errors
 from apex_pipeline.emulator.codecs import Stored, expect, unconvertible
 from apex_pipeline.emulator.syntax_tree import Literal
 
@@ -37,7 +37,7 @@ class DecimalNumber:
             number = Decimal(value)  # type: ignore[arg-type]  # int or Decimal, above
             if not self.minimum <= number <= self.maximum:
                 shown = f"{number:f}" if abs(number.adjusted()) < 40 else str(number)
-                raise errors.out_of_range(
+                raise web_api_errors.out_of_range(
                     "0x80044330",
                     f"{self.table}.{self.column}",
                     f"{shown} of type System.Decimal",
@@ -75,7 +75,7 @@ class FloatingNumber:
             number = float(min(max(value, -(10**300)), 10**300))
             if self.minimum <= number <= self.maximum:
                 return round(number, self.precision)
-            raise errors.out_of_range(
+            raise web_api_errors.out_of_range(
                 "0x80044331",
                 f"{self.table}.{self.column}",
                 f"{value} of type System.Double",

@@ -9,7 +9,7 @@ import operator as operators
 from collections.abc import Mapping
 from typing import Any
 
-from apex_pipeline.emulator import definition_properties, errors
+from apex_pipeline.emulator import definition_properties, web_api_errors
 from apex_pipeline.emulator.odata import COMPARISONS
 from apex_pipeline.emulator.syntax_tree import (
     Comparison,
@@ -54,7 +54,7 @@ def matches(node: Node, definition: Mapping[str, object], kind: str) -> bool:
         case Property(name):
             return _look_up(name, definition, kind) is True
         case _:
-            raise errors.not_emulated("this $filter on definitions.")
+            raise web_api_errors.not_emulated("this $filter on definitions.")
 
 
 def _compare(operator: str, path: str, value: object, literal: Literal) -> bool:
@@ -65,7 +65,7 @@ def _compare(operator: str, path: str, value: object, literal: Literal) -> bool:
     elif enumeration or literal.edm.startswith(_CRM):
         plain = "Edm.String" if path == "AttributeType" else None
         if literal.edm not in (f"{_CRM}{enumeration}", plain):
-            raise errors.incompatible(
+            raise web_api_errors.incompatible(
                 f"{_CRM}{enumeration}" if enumeration else _edm(value),
                 literal.edm,
                 COMPARISONS[operator],
@@ -77,7 +77,9 @@ def _compare(operator: str, path: str, value: object, literal: Literal) -> bool:
         number = not isinstance(value, bool)
         allowed = _SIMPLE[1:] if number else _SIMPLE[:1]
         if not isinstance(value, int) or literal.edm not in allowed:
-            raise errors.incompatible(_edm(value), literal.edm, COMPARISONS[operator])
+            raise web_api_errors.incompatible(
+                _edm(value), literal.edm, COMPARISONS[operator]
+            )
         left = value if number else str(value).lower()
         right = float(literal.text) if number else literal.text
     else:
@@ -105,5 +107,7 @@ def _look_up(path: str, definition: Mapping[str, object], kind: str) -> object:
         value = value[step]
     if isinstance(value, Mapping | list):
         # "This does not work on properties of Label ComplexType."
-        raise errors.malformed_url(f"{path} is neither primitive nor an enumeration.")
+        raise web_api_errors.malformed_url(
+            f"{path} is neither primitive nor an enumeration."
+        )
     return value

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from apex_pipeline.emulator import errors
+from apex_pipeline.emulator import web_api_errors
 
 Definition = dict[str, object]
 
@@ -85,9 +85,9 @@ COLUMN_DEFAULTS, COLUMN_NAMES = _read(_COLUMNS)
 COLUMN_DEFAULTS["RequiredLevel"] = managed("RequiredLevel", "None")
 
 
-def missing(name: str, kind: str) -> errors.WebApiError:
+def missing(name: str, kind: str) -> web_api_errors.WebApiError:
     """A property that definitions do not have here; the service has more of them."""
-    return errors.not_emulated(f"the property {name} of {kind}.")
+    return web_api_errors.not_emulated(f"the property {name} of {kind}.")
 
 
 def check_posted(
@@ -105,7 +105,9 @@ _WIDEST = 10**11
 def objects(value: object, what: str) -> list[dict[str, Any]]:
     """A JSON collection of objects."""
     if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
-        raise errors.malformed_payload(what, f"{what} is not a collection of objects.")
+        raise web_api_errors.malformed_payload(
+            what, f"{what} is not a collection of objects."
+        )
     return value
 
 
@@ -116,7 +118,7 @@ def check_table_changes(body: Mapping[str, object]) -> None:
     if not isinstance(tracking, bool) or not (
         isinstance(audit, dict) and isinstance(audit.get("Value"), bool)
     ):
-        raise errors.invalid_definition(
+        raise web_api_errors.invalid_definition(
             "ChangeTrackingEnabled and IsAuditEnabled.Value must be true or false."
         )
 
@@ -128,7 +130,7 @@ def check_column(kind: str, definition: Mapping[str, object]) -> None:
     """
     for flag in ("IsPrimaryName", "IsValidForCreate", "IsValidForUpdate"):
         if not isinstance(definition.get(flag), bool):
-            raise errors.invalid_definition(f"{flag} must be true or false.")
+            raise web_api_errors.invalid_definition(f"{flag} must be true or false.")
     if kind in {"String", "Memo"}:
         most = 4000 if kind == "String" else 2**20
         _check_whole(definition, "MaxLength", 1, most)
@@ -143,7 +145,7 @@ def check_column(kind: str, definition: Mapping[str, object]) -> None:
         behavior = definition["DateTimeBehavior"]
         known = {"UserLocal", "DateOnly", "TimeZoneIndependent"}
         if not isinstance(behavior, dict) or str(behavior.get("Value")) not in known:
-            raise errors.invalid_definition(
+            raise web_api_errors.invalid_definition(
                 f"DateTimeBehavior must be one of {', '.join(sorted(known))}."
             )
     elif kind in {"Picklist", "State", "Status", "Boolean"}:
@@ -155,7 +157,7 @@ def _check_whole(
 ) -> None:
     number = definition.get(name)
     if type(number) is not int or not least <= number <= most:
-        raise errors.invalid_definition(
+        raise web_api_errors.invalid_definition(
             f"{name} must be {least} to {most}, not {number}."
         )
 
@@ -164,9 +166,11 @@ def _check_range(definition: Mapping[str, object], widest: int) -> None:
     for name in ("MinValue", "MaxValue"):
         number = definition[name]
         if type(number) not in {int, float, Decimal}:
-            raise errors.invalid_definition(f"{name} must be a number.")
+            raise web_api_errors.invalid_definition(f"{name} must be a number.")
         if abs(Decimal(str(number))) > widest:
-            raise errors.invalid_definition(f"{name} must be within {widest:,}.")
+            raise web_api_errors.invalid_definition(
+                f"{name} must be within {widest:,}."
+            )
 
 
 def _check_options(given: object) -> None:
@@ -174,11 +178,13 @@ def _check_options(given: object) -> None:
     if given is None:
         return
     if not isinstance(given, dict):
-        raise errors.invalid_definition("OptionSet must be an object.")
+        raise web_api_errors.invalid_definition("OptionSet must be an object.")
     listed = given.get("Options") or [
         each for each in (given.get("TrueOption"), given.get("FalseOption")) if each
     ]
     for option in objects(listed, "Options"):
         labels = (option.get("Label") or {}).get("LocalizedLabels")
         if type(option.get("Value")) is not int or not objects(labels, "Label"):
-            raise errors.invalid_definition("Each option needs a Value and a Label.")
+            raise web_api_errors.invalid_definition(
+                "Each option needs a Value and a Label."
+            )

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from apex_pipeline.emulator import errors
+from apex_pipeline.emulator import web_api_errors
 
 _PAIRS = {"(": 1, ")": -1}
 
@@ -33,7 +33,7 @@ def parse(text: str) -> list[Clause]:
             raise _malformed(text)
         name = name.strip()
         if "/" in name:
-            raise errors.not_emulated(f"the path {name[:100]} in $expand.")
+            raise web_api_errors.not_emulated(f"the path {name[:100]} in $expand.")
         options = {}
         for option in split(inner[:-1], ";") if opening else []:
             key, separator, value = option.strip().partition("=")
@@ -65,5 +65,5 @@ def split(text: str, separator: str) -> list[str]:
     return parts
 
 
-def _malformed(text: str) -> errors.WebApiError:
-    return errors.malformed_url(f"Syntax error in $expand '{text[:200]}'.")
+def _malformed(text: str) -> web_api_errors.WebApiError:
+    return web_api_errors.malformed_url(f"Syntax error in $expand '{text[:200]}'.")

@@ -10,15 +10,15 @@ from urllib.parse import quote
 
 from apex_pipeline.emulator import (
     codecs,
-    errors,
     expand_clauses,
     filters,
     guids,
     paging,
     projections,
     relationships,
+    web_api_errors,
 )
-from apex_pipeline.emulator.environment import Environment
+from apex_pipeline.emulator.emulated_environment import Environment
 from apex_pipeline.emulator.expand_clauses import Clause
 from apex_pipeline.emulator.filters import Scope
 from apex_pipeline.emulator.places import Call
@@ -56,7 +56,9 @@ def expand(call: Call, table: Table) -> Expansion:
         return Expansion((), lambda _: "")
     clauses = expand_clauses.parse(text)
     if sum(clause.count() for clause in clauses) > _MOST:
-        raise errors.malformed_url(f"At most {_MOST} $expand options are allowed.")
+        raise web_api_errors.malformed_url(
+            f"At most {_MOST} $expand options are allowed."
+        )
     return _Joins(call.env, call.user, call.request).all_of(
         table, clauses, nested=False
     )
@@ -92,7 +94,9 @@ class _Joins:
         def members(record_id: str) -> str:
             rows = self._rows(step, clause, projection, record_id)
             if nesting and size.isdigit() and len(rows) > int(size):
-                raise errors.not_emulated("pages of collections in a nested $expand.")
+                raise web_api_errors.not_emulated(
+                    "pages of collections in a nested $expand."
+                )
             shown = [f"{{{show(row[:key_at])}{inner.of(row[key_at])}}}" for row in rows]
             if not step.many:
                 return f"{codecs.quote(step.name)}:{shown[0] if shown else 'null'}"
@@ -107,14 +111,18 @@ class _Joins:
     def _check(self, step: Navigation, clause: Clause, *, nested: bool) -> None:
         for name in clause.options:
             if name in _REFUSED:
-                raise errors.malformed_url(f"{name} is not supported within $expand.")
+                raise web_api_errors.malformed_url(
+                    f"{name} is not supported within $expand."
+                )
             if name not in OF_MANY or (name == "$filter" and not step.many):
-                raise errors.not_emulated(f"{name} within $expand of {step.name}.")
+                raise web_api_errors.not_emulated(
+                    f"{name} within $expand of {step.name}."
+                )
             alone = nested or "$expand" in clause.options or not step.many
             if name in {"$orderby", "$top"} and alone:
-                raise errors.malformed_url(_LIMITED)
+                raise web_api_errors.malformed_url(_LIMITED)
         if step.link is not None and (nested or "$expand" in clause.options):
-            raise errors.malformed_url(
+            raise web_api_errors.malformed_url(
                 f"Nested $expand is not supported with the many-to-many {step.name}."
             )
 

@@ -5,8 +5,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
-from apex_pipeline.emulator import errors
-from apex_pipeline.emulator.errors import WebApiError
+from apex_pipeline.emulator import web_api_errors
+from apex_pipeline.emulator.web_api_errors import WebApiError
 
 KINDS = {
     "status": "answers `status` with a Dataverse error body (`code`, `message`)",
@@ -72,9 +72,9 @@ class Fault:
         """What the Web API answers."""
         headers = {} if self.retry_after is None else {"Retry-After": self.retry_after}
         if self.kind in {"deadlock", "first_use"}:
-            return errors.sql_error(1205 if self.kind == "deadlock" else 3732)
+            return web_api_errors.sql_error(1205 if self.kind == "deadlock" else 3732)
         if self.kind == "sql_timeout":
-            return errors.sql_timeout()
+            return web_api_errors.sql_timeout()
         return WebApiError(self.status, self.code, self.message, headers)
 
     def page(self, reason: str) -> bytes:

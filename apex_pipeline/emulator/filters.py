@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from apex_pipeline.emulator import errors, odata, query_functions, relationships
+from apex_pipeline.emulator import odata, query_functions, relationships, web_api_errors
 from apex_pipeline.emulator.codecs import Stored
-from apex_pipeline.emulator.environment import Environment
+from apex_pipeline.emulator.emulated_environment import Environment
 from apex_pipeline.emulator.odata import COMPARISONS
 from apex_pipeline.emulator.schema import Column, Table
 from apex_pipeline.emulator.security import Principal
@@ -82,13 +82,15 @@ def resolve(path: str, scope: Scope) -> Reference:
     if not rest:
         column = scope.table.shown(head)
         if column is None:
-            raise errors.no_such_property(
+            raise web_api_errors.no_such_property(
                 head, scope.table.name, custom=scope.table.custom
             )
         return Reference(column, f"{scope.name}.{quoted(column.name)}", scope.table)
     step = relationships.needed(scope.env, scope.table, head)
     if step.many:
-        raise errors.malformed_url(f"'{head}' leads to a collection; use any or all.")
+        raise web_api_errors.malformed_url(
+            f"'{head}' leads to a collection; use any or all."
+        )
     inner = scope.beyond(step)
     found = resolve(rest, inner)
     sql = joined(
@@ -120,7 +122,7 @@ def _logical(node: Logical, scope: Scope) -> Sql:
 def _negation(node: Negation, scope: Scope) -> Sql:
     """Query functions are not negated ("Use Web API functions")."""
     if isinstance(node.operand, QueryFunction):
-        raise errors.malformed_url(
+        raise web_api_errors.malformed_url(
             "Not operator along with the Custom Named Condition operators is not allowed"
         )
     sql, values = to_sql(node.operand, scope)
@@ -148,12 +150,12 @@ def _lambda(node: Lambda, scope: Scope) -> Sql:
     if head in scope.variables and rest:
         return _lambda(replace(node, path=rest), scope.variables[head])
     if rest:
-        raise errors.malformed_url(
+        raise web_api_errors.malformed_url(
             f"A condition on the collection {node.path} behind a lookup is not supported."
         )
     step = relationships.needed(scope.env, scope.table, head)
     if not step.many:
-        raise errors.malformed_url(f"'{head}' does not lead to a collection.")
+        raise web_api_errors.malformed_url(f"'{head}' does not lead to a collection.")
     inner = scope.beyond(step)
     condition, values = "1", list[Stored]()
     if node.condition is not None:
@@ -178,7 +180,7 @@ def _comparison(node: Comparison, scope: Scope) -> Sql:
     """
     operator, left, right = node.operator, node.left, node.right
     if isinstance(left, Literal):
-        raise errors.not_emulated("a constant before an operator in $filter.")
+        raise web_api_errors.not_emulated("a constant before an operator in $filter.")
     found = resolve(left.name, scope)
     name = found.sql
     if isinstance(right, Property):
@@ -196,9 +198,9 @@ def _comparison(node: Comparison, scope: Scope) -> Sql:
 def _columns(operator: str, left: Reference, right: Reference) -> Sql:
     """Two columns of one row; "the column types must match" ("Filter rows")."""
     if left.table is not right.table:
-        raise errors.malformed_url("Only columns of one table can be compared.")
+        raise web_api_errors.malformed_url("Only columns of one table can be compared.")
     if left.column.kind != right.column.kind:
-        raise errors.incompatible(
+        raise web_api_errors.incompatible(
             left.column.codec.edm, right.column.codec.edm, COMPARISONS[operator]
         )
     return f"({left.sql} {_OPERATORS[operator]} {right.sql})", []
@@ -211,13 +213,13 @@ def _function(node: Function, scope: Scope) -> Sql:
     """
     name, arguments = node.name, node.arguments
     if name not in _PATTERNS or len(arguments) != 2:
-        raise errors.not_emulated(f"the function {name} in $filter.")
+        raise web_api_errors.not_emulated(f"the function {name} in $filter.")
     left, right = arguments
     if not isinstance(left, Property) or not isinstance(right, Literal):
-        raise errors.not_emulated(f"these operands of {name} in $filter.")
+        raise web_api_errors.not_emulated(f"these operands of {name} in $filter.")
     found = resolve(left.name, scope)
     if found.column.codec.edm != "Edm.String" or right.edm != "Edm.String":
-        raise errors.malformed_url(
+        raise web_api_errors.malformed_url(
             f"No function signature for the function with name '{name}' matches the"
             " specified arguments."
         )
@@ -239,7 +241,9 @@ def _bind(column: Column, literal: Literal, operation: str) -> Stored:
     try:
         return column.codec.literal(literal)
     except (TypeError, ValueError, ArithmeticError):
-        raise errors.incompatible(column.codec.edm, literal.edm, operation) from None
+        raise web_api_errors.incompatible(
+            column.codec.edm, literal.edm, operation
+        ) from None
 
 
 _WRITERS: dict[type, Callable[[Any, Scope], Sql]] = {

@@ -9,18 +9,18 @@ from uuid import uuid4
 from apex_pipeline.emulator import (
     customization,
     definition_properties,
-    errors,
+    definition_reads,
     guids,
-    metadata,
     records,
     roles,
     solutions,
+    web_api_errors,
 )
-from apex_pipeline.emulator.definitions import ENGLISH, Definition
-from apex_pipeline.emulator.environment import Environment
+from apex_pipeline.emulator.emulated_environment import Environment
 from apex_pipeline.emulator.places import Call
 from apex_pipeline.emulator.schema import Table
 from apex_pipeline.emulator.system_tables import ORGANIZATION_ID, ROOT_BUSINESS_UNIT
+from apex_pipeline.emulator.table_definitions import ENGLISH, Definition
 from apex_pipeline.emulator.wire import Request, Response
 
 VERSION = "9.2.24073.198"
@@ -58,7 +58,9 @@ def current_organization(call: Call) -> Response:
     """RetrieveCurrentOrganization; AccessType is an EndpointAccessType."""
     access = dict(call.request.arguments()).get("AccessType", "")
     if not _ACCESS(access):
-        raise errors.malformed_url(f"'{access[:100]}' is no EndpointAccessType.")
+        raise web_api_errors.malformed_url(
+            f"'{access[:100]}' is no EndpointAccessType."
+        )
     name = call.env.storage.rows("SELECT name FROM organization")[0][0]
     origin = call.request.api.partition("/api/")[0]
     soap = f"{origin}/XRMServices/2011/Organization"
@@ -88,17 +90,17 @@ def _named_table(env: Environment, name: str) -> Table:
     try:
         return env.table(name)
     except KeyError:
-        raise errors.no_such_record("entity", name) from None
+        raise web_api_errors.no_such_record("entity", name) from None
 
 
 def role_privileges(call: Call) -> Response:
     """RetrieveRolePrivilegesRole(RoleId=…)."""
     role_id = dict(call.request.arguments()).get("RoleId", "").strip("'")
     if not guids.is_guid(role_id):
-        raise errors.malformed_url("RoleId is missing or not a GUID.")
+        raise web_api_errors.malformed_url("RoleId is missing or not a GUID.")
     stored = guids.store_guid(role_id)
     if records.version_of(call.env, call.env.table("role"), stored) is None:
-        raise errors.no_such_record("role", role_id)
+        raise web_api_errors.no_such_record("role", role_id)
     return roles.retrieve_role_privileges(call, stored)
 
 
@@ -109,7 +111,7 @@ def total_record_count(call: Call) -> Response:
     """
     names = _json_argument(call.request, "EntityNames")
     if not isinstance(names, list):
-        raise errors.malformed_url("EntityNames is not a collection.")
+        raise web_api_errors.malformed_url("EntityNames is not a collection.")
     counts = {}
     for name in names:
         table = _named_table(call.env, str(name))
@@ -138,13 +140,13 @@ def metadata_changes(call: Call) -> Response:
     call.user.require_plain("prvReadEntity", "entity")
     query = _json_argument(call.request, "Query")
     if not isinstance(query, dict):
-        raise errors.malformed_url("Query is not an object.")
+        raise web_api_errors.malformed_url("Query is not an object.")
     _know(query, "Query", "Criteria", "Properties", "AttributeQuery")
     inner = _object(query.get("AttributeQuery"))
     _know(inner, "AttributeQuery", "Criteria", "Properties")
     found = []
     for table in env.tables:
-        view = metadata.table_view(env, table)
+        view = definition_reads.table_view(env, table)
         if not _meets(view, query.get("Criteria"), "EntityMetadata"):
             continue
         shown = _chosen(view, query.get("Properties"), "EntityMetadata")
@@ -169,7 +171,7 @@ def _know(given: dict[str, Any], what: str, *names: str) -> None:
             and "@" not in name
             and value not in (None, [], {}, False, "")
         ):
-            raise errors.not_emulated(f"{name} of {what}.")
+            raise web_api_errors.not_emulated(f"{name} of {what}.")
 
 
 def _chosen(view: Definition, properties: object, kind: str) -> Definition:
@@ -191,7 +193,9 @@ def _chosen(view: Definition, properties: object, kind: str) -> Definition:
 def _meets(view: Definition, criteria: object, kind: str) -> bool:
     for condition in _conditions(criteria):
         if condition.get("ConditionOperator") != "Equals":
-            raise errors.not_emulated("this condition of RetrieveMetadataChanges.")
+            raise web_api_errors.not_emulated(
+                "this condition of RetrieveMetadataChanges."
+            )
         name = str(condition.get("PropertyName"))
         if name not in view:
             raise definition_properties.missing(name, kind)
@@ -204,7 +208,7 @@ def _conditions(criteria: object) -> list[dict[str, Any]]:
     given = _object(criteria)
     _know(given, "Criteria", "Conditions", "FilterOperator")
     if given.get("FilterOperator", "And") != "And":
-        raise errors.not_emulated(f"FilterOperator {given['FilterOperator']}.")
+        raise web_api_errors.not_emulated(f"FilterOperator {given['FilterOperator']}.")
     return definition_properties.objects(given.get("Conditions") or [], "Conditions")
 
 
@@ -213,7 +217,7 @@ def _object(value: object) -> dict[str, Any]:
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise errors.malformed_url("An object was expected in the parameter.")
+        raise web_api_errors.malformed_url("An object was expected in the parameter.")
     return value
 
 
@@ -239,11 +243,11 @@ def _listed_ids(table: Table, query: dict[str, Any]) -> list[str]:
         conditions[0].get("AttributeName") != table.primary_key
         or conditions[0].get("Operator") not in {"In", "Equal"}
     ):
-        raise errors.not_emulated("BulkDelete by anything but the primary key.")
+        raise web_api_errors.not_emulated("BulkDelete by anything but the primary key.")
     values = definition_properties.objects(conditions[0].get("Values") or [], "Values")
     listed = [str(value.get("Value")) for value in values]
     if not all(guids.is_guid(each) for each in listed):
-        raise errors.malformed_payload("BulkDelete", "Values are not GUIDs.")
+        raise web_api_errors.malformed_payload("BulkDelete", "Values are not GUIDs.")
     return [guids.store_guid(each.strip("{}")) for each in listed]
 
 
@@ -256,7 +260,7 @@ def _json_argument(request: Request, name: str) -> Any:
     try:
         return json.loads(double)
     except ValueError:
-        raise errors.malformed_url(f"{name} is missing or not JSON.") from None
+        raise web_api_errors.malformed_url(f"{name} is missing or not JSON.") from None
 
 
 FUNCTIONS: dict[str, Function] = {

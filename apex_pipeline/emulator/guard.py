@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from urllib.parse import unquote_plus
 
-from apex_pipeline.emulator import errors, surface
+from apex_pipeline.emulator import surface, web_api_errors
 from apex_pipeline.emulator.places import Place
 from apex_pipeline.emulator.surface import ALIASES, Route
 from apex_pipeline.emulator.wire import Request
@@ -53,13 +53,13 @@ def _route(place: Place, request: Request) -> Route:
     if place.resource == "message":
         method, route = surface.MESSAGES[place.name]
         if request.method != method:
-            raise errors.wrong_verb(request.url())
+            raise web_api_errors.wrong_verb(request.url())
         return route
     known = surface.ROUTES.get((request.method, place.resource))
     if known is None:
-        raise errors.method_not_allowed(request.method)
+        raise web_api_errors.method_not_allowed(request.method)
     if not known.done:
-        raise errors.not_emulated(f"{request.method} {known.address}.")
+        raise web_api_errors.not_emulated(f"{request.method} {known.address}.")
     return known
 
 
@@ -70,60 +70,62 @@ def _check_options(route: Route, request: Request) -> None:
         if not part:
             continue
         if name in seen:
-            raise errors.malformed_url(
+            raise web_api_errors.malformed_url(
                 f"Query option '{name}' was specified more than once, but it must be"
                 " specified at most once."
             )
         seen.add(name)
         if name in _UNSUPPORTED:
-            raise errors.malformed_url(f"The query parameter {name} is not supported.")
+            raise web_api_errors.malformed_url(
+                f"The query parameter {name} is not supported."
+            )
         if name in route.refused:
             raise _refused(name, request.options())
         known = name in route.options | route.ignored | _ANYWHERE
         if not known and not (name.startswith("@") and ALIASES in route.options):
-            raise errors.not_emulated(f"the query option {name[:100]}.")
+            raise web_api_errors.not_emulated(f"the query option {name[:100]}.")
 
 
-def _refused(name: str, options: dict[str, str]) -> errors.WebApiError:
+def _refused(name: str, options: dict[str, str]) -> web_api_errors.WebApiError:
     """From "Aggregate data using OData" and "Use change tracking"."""
     if "$apply" not in options:
-        return errors.malformed_url(
+        return web_api_errors.malformed_url(
             f'The "{name}" query parameter isn\'t supported when Change Tracking is'
             " enabled."
         )
     column = re.escape(options[name].partition(" ")[0])
     if re.search(rf"\bas\s+{column}\b", options["$apply"]):
-        return errors.malformed_url(
+        return web_api_errors.malformed_url(
             "The query node SingleValueOpenPropertyAccess is not supported."
         )
     # Of other columns the page says nothing.
-    return errors.not_emulated(f"the query option {name} together with $apply.")
+    return web_api_errors.not_emulated(f"the query option {name} together with $apply.")
 
 
 def _check_preferences(route: Route, request: Request) -> None:
     for name, value in request.preferences().items():
         shown = f"{name}={value}" if value else name
         if name not in PREFERENCES | route.preferences:
-            raise errors.not_emulated(f"the preference {shown[:100]} here.")
+            raise web_api_errors.not_emulated(f"the preference {shown[:100]} here.")
         if name == "return" and value != "representation":
-            raise errors.not_emulated(f"the preference {shown[:100]}.")
+            raise web_api_errors.not_emulated(f"the preference {shown[:100]}.")
     for pattern in request.annotations().patterns:
         stem = pattern.removesuffix("*")
         known = any(
             each.startswith(stem) or stem.startswith(each) for each in _ANNOTATED
         )
         if not _ANNOTATIONS(pattern) or not known:
-            raise errors.not_emulated(f"the annotation {pattern[:100]}.")
+            raise web_api_errors.not_emulated(f"the annotation {pattern[:100]}.")
 
 
 def _check_headers(route: Route, request: Request) -> None:
     for name, value in request.headers.items():
         if name in NEVER:
-            raise errors.not_emulated(f"the header {name}.")
+            raise web_api_errors.not_emulated(f"the header {name}.")
         check_value = EVERYWHERE.get(name)
         if check_value is not None:
             if not check_value(value):
-                raise errors.not_emulated(f"the header {name}: {value[:100]}.")
+                raise web_api_errors.not_emulated(f"the header {name}: {value[:100]}.")
             continue
         if not name.startswith(OF_MEANING):
             continue
@@ -131,10 +133,10 @@ def _check_headers(route: Route, request: Request) -> None:
             continue
         starred = value.strip() == "*" and f"{name}:*" in route.headers
         if name not in route.headers and not starred:
-            raise errors.not_emulated(f"the header {name}: {value[:100]} here.")
+            raise web_api_errors.not_emulated(f"the header {name}: {value[:100]} here.")
         known = _VALUES.get(name)
         if known is not None and value.strip().lower() not in known:
-            raise errors.not_emulated(f"the header {name}: {value[:100]}.")
+            raise web_api_errors.not_emulated(f"the header {name}: {value[:100]}.")
 
 
 def _check_content(place: Place, request: Request) -> None:
@@ -146,12 +148,12 @@ def _check_content(place: Place, request: Request) -> None:
         return
     media_type, *parameters = (part.strip().lower() for part in given.split(";"))
     if media_type != "application/json":
-        raise errors.not_json(given)
+        raise web_api_errors.not_json(given)
     for parameter in parameters:
         name, _, value = parameter.partition("=")
         known = _CONTENT_PARAMETERS.get(name)
         if parameter and (known is None or value.strip('"') not in known):
-            raise errors.not_emulated(f"the content type {given[:100]}.")
+            raise web_api_errors.not_emulated(f"the content type {given[:100]}.")
 
 
 def _check_parameters(place: Place, message: Route, request: Request) -> None:
@@ -162,8 +164,8 @@ def _check_parameters(place: Place, message: Route, request: Request) -> None:
             # What the service has is sent as false or empty by clients that mean none.
             continue
         if name in message.others:
-            raise errors.not_emulated(f"the parameter {name} of {place.name}.")
-        raise errors.malformed_payload(
+            raise web_api_errors.not_emulated(f"the parameter {name} of {place.name}.")
+        raise web_api_errors.malformed_payload(
             place.name,
             f"The parameter '{name}' in the request payload is not a valid parameter for"
             f" the operation '{place.name}'.",

@@ -8,15 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
 
-from apex_pipeline.emulator import errors, latency, security, service, wire
-from apex_pipeline.emulator.environment import Clock, Environment
-from apex_pipeline.emulator.errors import WebApiError
+from apex_pipeline.emulator import latency, security, service, web_api_errors, wire
+from apex_pipeline.emulator.emulated_environment import Clock, Environment
 from apex_pipeline.emulator.faults import Fault, Faults
+from apex_pipeline.emulator.identity_provider import IdentityProvider
 from apex_pipeline.emulator.limits import Limits, ServiceProtection
 from apex_pipeline.emulator.request_log import Entry, RequestLog, count_targets
 from apex_pipeline.emulator.security import Principal
 from apex_pipeline.emulator.storage import Storage
-from apex_pipeline.emulator.tokens import IdentityProvider
+from apex_pipeline.emulator.web_api_errors import WebApiError
 from apex_pipeline.emulator.wire import Request, Response
 
 TENANT_ID = "7e1a5c2e-0000-4000-8000-00000000a9e0"
@@ -176,7 +176,7 @@ class Emulator:
         entry.application = application
         user = security.principal(self.environment, application)
         if arrival.too_long:
-            raise errors.request_too_large()
+            raise web_api_errors.request_too_large()
         self.protection.begin(application, entry.server, entry.at)
         seconds = 0.0
         try:

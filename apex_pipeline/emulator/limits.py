@@ -12,7 +12,7 @@ import math
 from collections import deque
 from dataclasses import dataclass, field, replace
 
-from apex_pipeline.emulator.errors import WebApiError
+from apex_pipeline.emulator.web_api_errors import WebApiError
 
 
 @dataclass(frozen=True, slots=True)

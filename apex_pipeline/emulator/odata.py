@@ -7,7 +7,7 @@ functions that OData has beyond it are not part of it here and answer 501.
 import re
 from dataclasses import dataclass, field
 
-from apex_pipeline.emulator import errors
+from apex_pipeline.emulator import web_api_errors
 from apex_pipeline.emulator.syntax_tree import (
     Comparison,
     Function,
@@ -80,9 +80,9 @@ def parse_key(text: str) -> Literal | dict[str, Literal]:
             raise malformed_key()
 
 
-def malformed_key() -> errors.WebApiError:
+def malformed_key() -> web_api_errors.WebApiError:
     """Observed text of a key that cannot be parsed."""
-    return errors.malformed_url(
+    return web_api_errors.malformed_url(
         "URL was not parsed due to an ODataUnrecognizedPathException. Resource not"
         " found for the segment provided in the URL."
     )
@@ -154,7 +154,7 @@ class _Reader:
                 return self._lambda(depth)
             call = self._call()
             if self.peek()[1] in COMPARISONS:
-                raise errors.not_emulated(f"comparing {name}(…) in $filter.")
+                raise web_api_errors.not_emulated(f"comparing {name}(…) in $filter.")
             return call
         left = self._operand()
         kind, operator = self.peek()
@@ -203,7 +203,9 @@ class _Reader:
             elif parameter in _VALUE_PARAMETERS:
                 values += given
             else:
-                raise errors.malformed_url(f"{name} has no parameter '{parameter}'.")
+                raise web_api_errors.malformed_url(
+                    f"{name} has no parameter '{parameter}'."
+                )
             if self.peek() != ("sign", ","):
                 break
             self.take()
@@ -271,8 +273,8 @@ class _Reader:
         if self.take() != ("sign", sign):
             raise self._syntax_error(self.position - 1)
 
-    def _syntax_error(self, position: int) -> errors.WebApiError:
-        return errors.malformed_url(
+    def _syntax_error(self, position: int) -> web_api_errors.WebApiError:
+        return web_api_errors.malformed_url(
             f"Syntax error at position {position} in '{self.text[:200]}'."
         )
 

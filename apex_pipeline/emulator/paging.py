@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
-from apex_pipeline.emulator import errors, filters
+from apex_pipeline.emulator import filters, web_api_errors
 from apex_pipeline.emulator.codecs import Stored
 from apex_pipeline.emulator.filters import Scope
 from apex_pipeline.emulator.storage import quoted
@@ -79,7 +79,9 @@ def parse_order(text: str, scope: Scope) -> Order:
         direction = direction.strip().lower()
         found = filters.resolve(name, scope)
         if direction not in {"", "asc", "desc"}:
-            raise errors.malformed_url(f"Syntax error in $orderby '{part.strip()}'.")
+            raise web_api_errors.malformed_url(
+                f"Syntax error in $orderby '{part.strip()}'."
+            )
         label = name.replace("/", ".") if "/" in name else found.column.name
         keys.setdefault(label, Key(label, found.sql, direction == "desc"))
     last = scope.table.primary_key
@@ -92,7 +94,7 @@ def whole(text: str | None, name: str) -> int | None:
     if text is None:
         return None
     if not text.isascii() or not text.isdigit() or len(text) > 9:
-        raise errors.malformed_url(
+        raise web_api_errors.malformed_url(
             f"Invalid value '{text}' for {name} query option found."
         )
     return int(text)
@@ -115,7 +117,7 @@ def read_token(token: str, order: Order) -> Position:
     try:
         names, last = json.loads(unquote(unquote(match[2] if match else "")))
     except ValueError:
-        raise errors.malformed_cookie() from None
+        raise web_api_errors.malformed_cookie() from None
     if match is None or names != [key.name for key in order.keys]:
-        raise errors.malformed_cookie()
+        raise web_api_errors.malformed_cookie()
     return Position(int(match[1]), tuple(last))

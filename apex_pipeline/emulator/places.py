@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from typing import cast
 from urllib.parse import unquote
 
-from apex_pipeline.emulator import errors, relationships, targets, wire
-from apex_pipeline.emulator.definitions import CRM
-from apex_pipeline.emulator.environment import Environment
+from apex_pipeline.emulator import relationships, targets, web_api_errors, wire
+from apex_pipeline.emulator.emulated_environment import Environment
 from apex_pipeline.emulator.relationships import Navigation
 from apex_pipeline.emulator.schema import Table
 from apex_pipeline.emulator.security import Principal
 from apex_pipeline.emulator.surface import BOUND_MESSAGES, MESSAGES, ROUTES
+from apex_pipeline.emulator.table_definitions import CRM
 from apex_pipeline.emulator.targets import Address
 from apex_pipeline.emulator.wire import Request, Response
 
@@ -99,7 +99,7 @@ def name_and_key(segment: str) -> tuple[str, str | None]:
     """`accounts(1)` as its name and what stands in parentheses, None without any."""
     match = _KEYED(segment)
     if match is None:
-        raise errors.no_such_segment(segment[:200])
+        raise web_api_errors.no_such_segment(segment[:200])
     return match[1], match[2]
 
 
@@ -116,18 +116,18 @@ def find(env: Environment, request: Request) -> Place:
         return _definition_place(name, segments)
     if name in MESSAGES:
         if len(segments) > 1:
-            raise errors.not_emulated(f"the path {'/'.join(segments)[:200]}.")
+            raise web_api_errors.not_emulated(f"the path {'/'.join(segments)[:200]}.")
         return place
     if not env.has_set(name):
         raise _unknown_segment(name)
     return _data_place(env, request, segments)
 
 
-def _unknown_segment(name: str) -> errors.WebApiError:
+def _unknown_segment(name: str) -> web_api_errors.WebApiError:
     """Names with a prefix are customizations, and those are all here; others may exist."""
     if "_" in name.strip("_") and not name.startswith(("$", "msdyn")):
-        return errors.no_such_segment(name)
-    return errors.not_emulated(f"the message or table {name[:100]}.")
+        return web_api_errors.no_such_segment(name)
+    return web_api_errors.not_emulated(f"the message or table {name[:100]}.")
 
 
 def _data_place(env: Environment, request: Request, segments: tuple[str, ...]) -> Place:
@@ -157,16 +157,16 @@ def _collection_place(request: Request, table: Table, rest: tuple[str, ...]) -> 
     message = rest[0].removeprefix(CRM)
     if len(rest) == 1 and request.method == "POST":
         if message == rest[0]:
-            raise errors.unresolved_parameters()
+            raise web_api_errors.unresolved_parameters()
         if message == "DeleteMultiple":
             # "If you use DeleteMultiple on a standard table, you get the error …".
             reason = "DeleteMultiple has not yet been implemented."
-            raise errors.WebApiError(501, "0x80004001", reason)
+            raise web_api_errors.WebApiError(501, "0x80004001", reason)
         if message in BULK_MESSAGES and table.takes_bulk:
             return Place("bulk message", table, name=message)
     if rest[0].startswith(CRM) and message in BULK_MESSAGES:
-        raise errors.wrong_verb(request.url())
-    raise errors.not_emulated(f"the path {'/'.join(rest)[:200]} after a table.")
+        raise web_api_errors.wrong_verb(request.url())
+    raise web_api_errors.not_emulated(f"the path {'/'.join(rest)[:200]} after a table.")
 
 
 def _below_record(
@@ -177,7 +177,7 @@ def _below_record(
     if name.startswith(CRM) and not last:
         message = name.removeprefix(CRM)
         if (table.name, message) not in BOUND_MESSAGES:
-            raise errors.not_emulated(f"the message {message} of {table.name}.")
+            raise web_api_errors.not_emulated(f"the message {message} of {table.name}.")
         return Place(f"{table.name} {message}", table, address, message)
     column = table.shown(name)
     if column is not None and key is None and not last:
@@ -185,13 +185,15 @@ def _below_record(
     found = relationships.navigation(env, table, name)
     if found is None:
         if (table.name, name) in BOUND_MESSAGES:
-            raise errors.unresolved_parameters()
+            raise web_api_errors.unresolved_parameters()
         if table.custom and column is None:
-            raise errors.no_such_segment(name)
-        raise errors.not_emulated(f"the path segment {name} after a record.")
+            raise web_api_errors.no_such_segment(name)
+        raise web_api_errors.not_emulated(f"the path segment {name} after a record.")
     kind = "reference" if last == ("$ref",) else "related record"
     if last not in {(), ("$ref",)} or (key is not None and not last):
-        raise errors.not_emulated(f"the path {'/'.join(rest)[:200]} after a record.")
+        raise web_api_errors.not_emulated(
+            f"the path {'/'.join(rest)[:200]} after a record."
+        )
     many = "s" if found.many else ""
     return Place(f"{kind}{many}", table, address, name, found, key)
 
@@ -211,7 +213,7 @@ def _definition_place(root: str, segments: tuple[str, ...]) -> Place:
         return Place(f"{many} count")
     if key is not None and root == "EntityDefinitions":
         return _part_place(segments, rest)
-    raise errors.not_emulated(f"the path {'/'.join(segments)[:200]}.")
+    raise web_api_errors.not_emulated(f"the path {'/'.join(segments)[:200]}.")
 
 
 def _part_place(segments: tuple[str, ...], rest: list[str]) -> Place:
@@ -221,4 +223,4 @@ def _part_place(segments: tuple[str, ...], rest: list[str]) -> Place:
     if name in PARTS and not rest:
         resource = PARTS[name] if key is not None else f"{PARTS[name]}s"
         return Place(resource, name=name, key=key, segments=segments)
-    raise errors.not_emulated(f"the path {'/'.join(segments)[:200]}.")
+    raise web_api_errors.not_emulated(f"the path {'/'.join(segments)[:200]}.")

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from apex_pipeline.emulator import errors, guids, roles
+from apex_pipeline.emulator import guids, roles, web_api_errors
 from apex_pipeline.emulator.codecs import Stored
-from apex_pipeline.emulator.environment import Environment
+from apex_pipeline.emulator.emulated_environment import Environment
 from apex_pipeline.emulator.schema import Table
 from apex_pipeline.emulator.storage import joined, quoted
 from apex_pipeline.emulator.targets import Draft
@@ -67,7 +67,7 @@ def with_state(
     held = draft.held()
     for name in _STATES & held.keys():
         if held[name] is None:
-            raise errors.required_missing(f"{name} must not be null.")
+            raise web_api_errors.required_missing(f"{name} must not be null.")
     state = held.get("statecode", _state_of(env, table, record_id))
     belonging = [
         int(option["Value"])
@@ -83,7 +83,7 @@ def with_state(
         for option in _options(table, "statecode")
     }
     shown = "" if record_id is None else f" with Id {guids.load_guid(record_id)}"
-    raise errors.WebApiError(
+    raise web_api_errors.WebApiError(
         400,
         "0x80048408",
         f"{held['statuscode']} is not a valid status code for state code"
@@ -131,7 +131,7 @@ def _text(env: Environment, name: str, pattern: str) -> str:
         if not length.isdigit() or (
             kind == "RANDSTRING" and not 1 <= int(length) <= _LONGEST_RANDOM
         ):
-            raise errors.invalid_definition("Invalid Argument")
+            raise web_api_errors.invalid_definition("Invalid Argument")
         if kind == "RANDSTRING":
             return "".join(
                 secrets.choice(string.ascii_uppercase + string.digits)
@@ -152,9 +152,9 @@ def _application_user(env: Environment, table: Table, draft: Draft) -> Draft:
     held = draft.held()
     application = held.get("applicationid")
     if application is None:
-        raise errors.not_emulated("users that are not application users.")
+        raise web_api_errors.not_emulated("users that are not application users.")
     if _exists(env, table, "applicationid", application):
-        raise errors.WebApiError(
+        raise web_api_errors.WebApiError(
             400,
             "0x8004f511",
             "Another user is already associated with application"
@@ -173,7 +173,7 @@ def _uniquely_named(env: Environment, table: Table, draft: Draft) -> Draft:
     """Publishers and solutions have unique names; status and code are chosen."""
     held = draft.held()
     if _exists(env, table, "uniquename", held["uniquename"]):
-        raise errors.WebApiError(
+        raise web_api_errors.WebApiError(
             412,
             "0x80040237",
             f"The {table.name} unique name '{held['uniquename']}' is already being used"
@@ -189,7 +189,9 @@ def _require(table: Table, draft: Draft, *columns: str) -> None:
     held = draft.held()
     for name in columns:
         if held.get(name) is None:
-            raise errors.required_missing(f"{table.name}.{name} must not be empty.")
+            raise web_api_errors.required_missing(
+                f"{table.name}.{name} must not be empty."
+            )
 
 
 def _exists(env: Environment, table: Table, column: str, value: object) -> bool:

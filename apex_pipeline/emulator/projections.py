@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from apex_pipeline.emulator import codecs, decimals, errors, relationships
+from apex_pipeline.emulator import codecs, decimals, relationships, web_api_errors
 from apex_pipeline.emulator.codecs import Stored
-from apex_pipeline.emulator.environment import Environment
+from apex_pipeline.emulator.emulated_environment import Environment
 from apex_pipeline.emulator.schema import Column, Table
 from apex_pipeline.emulator.storage import quoted
 from apex_pipeline.emulator.wire import Annotations
@@ -89,7 +89,7 @@ def project(table: Table, select: str) -> Projection:
         if column is None:
             # A lookup goes by `_x_value`; "you can't use $select" with its own name.
             known = table.custom or name in table.columns
-            raise errors.no_such_property(name, table.name, custom=known)
+            raise web_api_errors.no_such_property(name, table.name, custom=known)
         columns.append(column)
     if not columns:
         return Projection(table, (), tuple(table.columns.values()))

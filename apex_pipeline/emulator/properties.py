@@ -4,8 +4,15 @@ From "Retrieve a table row using the Web API", "Update and delete table rows usi
 API" and "Associate and disassociate table rows using the Web API".
 """
 
-from apex_pipeline.emulator import errors, guids, records, security, targets, wire
-from apex_pipeline.emulator.environment import Environment
+from apex_pipeline.emulator import (
+    guids,
+    records,
+    security,
+    targets,
+    web_api_errors,
+    wire,
+)
+from apex_pipeline.emulator.emulated_environment import Environment
 from apex_pipeline.emulator.places import Call
 from apex_pipeline.emulator.relationships import Navigation
 from apex_pipeline.emulator.schema import Table
@@ -23,7 +30,7 @@ def column(call: Call, record_id: str) -> Response:
     if call.request.method == "PUT":
         body = call.request.json(call.table.entity_set)
         if set(body) - {"@odata.context"} != {"value"}:
-            raise errors.malformed_payload(
+            raise web_api_errors.malformed_payload(
                 call.table.entity_set, "A property 'value' alone was expected."
             )
         value = body["value"]
@@ -87,7 +94,7 @@ def _link(call: Call, link: tuple[str, bool], pair: tuple[str, str]) -> None:
     """Joining what is joined is refused: "Cannot insert duplicate key", observed."""
     kind, is_source = link
     if kind != USER_ROLE:
-        raise errors.not_emulated(f"changing the association {call.step.name}.")
+        raise web_api_errors.not_emulated(f"changing the association {call.step.name}.")
     storage = call.env.storage
     call.user.require("Assign", call.env.table("role"))
     ends = (kind, *(pair if is_source else pair[::-1]))
@@ -95,7 +102,7 @@ def _link(call: Call, link: tuple[str, bool], pair: tuple[str, str]) -> None:
     if call.request.method == "DELETE":
         storage.execute(f"DELETE {where}", ends)
     elif storage.rows(f"SELECT 1 {where}", ends):
-        raise errors.duplicate_key()
+        raise web_api_errors.duplicate_key()
     else:
         security.add_link(call.env, *ends)
 

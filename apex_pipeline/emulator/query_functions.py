@@ -8,9 +8,9 @@ begins is left open there and chosen here: days and longer spans begin at midnig
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-from apex_pipeline.emulator import errors, guids
+from apex_pipeline.emulator import guids, web_api_errors
 from apex_pipeline.emulator.codecs import Stored
-from apex_pipeline.emulator.environment import Clock
+from apex_pipeline.emulator.emulated_environment import Clock
 from apex_pipeline.emulator.schema import Column
 from apex_pipeline.emulator.security import Principal
 from apex_pipeline.emulator.storage import Sql
@@ -58,7 +58,7 @@ def to_sql(
     now = datetime.fromtimestamp(clock.now(), UTC)
     span = _span(name, [str(each) for each in values], now)
     if span is None:
-        raise errors.not_emulated(f"the query function {full_name} in $filter.")
+        raise web_api_errors.not_emulated(f"the query function {full_name} in $filter.")
     _require(column.kind == "DateTime", full_name, column)
     length = len("2025-10-30") if column.codec.edm == "Edm.Date" else None
     conditions, bound = [], list[Stored]()
@@ -71,7 +71,7 @@ def to_sql(
 
 def _require(fits: bool, full_name: str, column: Column) -> None:  # noqa: FBT001 # a check
     if not fits:
-        raise errors.malformed_url(
+        raise web_api_errors.malformed_url(
             f"{full_name} is not valid for the {column.kind} column {column.name}."
         )
 
@@ -83,13 +83,13 @@ def _span(name: str, values: list[str], now: datetime) -> Span | None:
         try:
             given = datetime.fromisoformat(values[0])
         except ValueError:
-            raise errors.incompatible("Edm.Date", "Edm.String", name) from None
+            raise web_api_errors.incompatible("Edm.Date", "Edm.String", name) from None
         return _ON[name](_midnight(given.astimezone(UTC) if given.tzinfo else given))
     prefix, _, unit = name.partition("X")
     if f"{prefix}X{unit}" not in _COUNTED or len(values) != 1:
         return None
     if not values[0].isdigit() or not 0 < int(values[0]) <= _MOST:
-        raise errors.malformed_url(f"{name} needs a whole number above 0.")
+        raise web_api_errors.malformed_url(f"{name} needs a whole number above 0.")
     start = _ago(now, unit, int(values[0]))
     if unit not in {"Minutes", "Hours"}:
         start = _midnight(start)

@@ -6,14 +6,14 @@ from itertools import count
 from uuid import uuid4
 
 from apex_pipeline.emulator import (
-    errors,
     guids,
     platform_rules,
     relationships,
     targets,
+    web_api_errors,
 )
 from apex_pipeline.emulator.codecs import Stored
-from apex_pipeline.emulator.environment import Environment
+from apex_pipeline.emulator.emulated_environment import Environment
 from apex_pipeline.emulator.relationships import Relationship
 from apex_pipeline.emulator.schema import Table
 from apex_pipeline.emulator.security import Principal
@@ -121,7 +121,7 @@ def delete(env: Environment, user: Principal, table: Table, record_id: str) -> N
         if each["ReferencedEntity"] == table.name and each.deletes != "NoCascade"
     ]
     if any(each.deletes == "Restrict" and found for each, found in referring):
-        raise errors.still_referenced()
+        raise web_api_errors.still_referenced()
     env.storage.delete_record(table, record_id)
     for each, found in referring:
         other = env.table(each["ReferencingEntity"])
@@ -169,12 +169,12 @@ def check_match(
     From "Perform conditional operations using the Web API".
     """
     if record_id is None:
-        raise errors.no_such_key_value(table.name)
+        raise web_api_errors.no_such_key_value(table.name)
     version = version_of(env, table, record_id)
     if version is None:
-        raise errors.no_such_record(table.name, guids.load_guid(record_id))
+        raise web_api_errors.no_such_record(table.name, guids.load_guid(record_id))
     if condition != "*" and condition.removeprefix("W/").strip('"') != str(version):
-        raise errors.version_mismatch()
+        raise web_api_errors.version_mismatch()
 
 
 def _grouped(
@@ -262,6 +262,6 @@ def _write(
                 raise targets.conflict(table, error, draft) from None
         raise
     except UnicodeEncodeError:
-        raise errors.malformed_payload(
+        raise web_api_errors.malformed_payload(
             table.entity_set, "A string holds a surrogate without its pair."
         ) from None

@@ -8,18 +8,18 @@ from typing import Any
 
 from apex_pipeline.emulator import (
     definition_properties,
-    definitions,
-    errors,
-    metadata,
+    definition_reads,
     relationships,
     solutions,
+    table_definitions,
+    web_api_errors,
     wire,
 )
-from apex_pipeline.emulator.definitions import CRM, Definition
-from apex_pipeline.emulator.environment import Environment
+from apex_pipeline.emulator.emulated_environment import Environment
 from apex_pipeline.emulator.places import Call
 from apex_pipeline.emulator.relationships import Relationship
 from apex_pipeline.emulator.schema import Table, make_column
+from apex_pipeline.emulator.table_definitions import CRM, Definition
 from apex_pipeline.emulator.wire import Request, Response
 
 _DELETIONS = frozenset({"Cascade", "NoCascade", "RemoveLink", "Restrict"})
@@ -43,25 +43,27 @@ def _create(call: Call) -> Response:
     posted = _posted(request)
     lookup = posted.get("Lookup")
     if not isinstance(lookup, dict):
-        raise errors.invalid_definition("The property Lookup is required.")
+        raise web_api_errors.invalid_definition("The property Lookup is required.")
     referenced, referencing = (
         _table(env, posted, name) for name in ("ReferencedEntity", "ReferencingEntity")
     )
     schema_name = posted.get("SchemaName")
     if not isinstance(schema_name, str) or "_" not in schema_name:
-        raise errors.invalid_definition("SchemaName is missing or has no prefix.")
+        raise web_api_errors.invalid_definition(
+            "SchemaName is missing or has no prefix."
+        )
     if any(each["SchemaName"] == schema_name for each in relationships.every(env)):
         reason = f"A relationship {schema_name} exists already."
-        raise errors.WebApiError(400, "0x80047009", reason)
+        raise web_api_errors.WebApiError(400, "0x80047009", reason)
     kind = {"@odata.type": f"{CRM}LookupAttributeMetadata"}
-    column = definitions.complete_column(
+    column = table_definitions.complete_column(
         {**lookup, **kind, "Targets": [referenced.name]},
         referencing.name,
         len(referencing.columns) + 1,
     )
     name = str(column["LogicalName"])
     if name in referencing.columns:
-        raise errors.column_exists(lookup["SchemaName"])
+        raise web_api_errors.column_exists(lookup["SchemaName"])
     definition = _definition(posted, referenced, referencing, column)
     made = make_column(referencing.name, column | {"_relationships": [definition]})
     env.storage.add_column(referencing, made)
@@ -74,16 +76,20 @@ def _posted(request: Request) -> dict[str, Any]:
     posted = request.json("RelationshipDefinitions")
     kind = str(posted.get("@odata.type", "")).removeprefix("#")
     if kind == relationships.MANY_TO_MANY:
-        raise errors.not_emulated("many-to-many relationships of custom tables.")
+        raise web_api_errors.not_emulated(
+            "many-to-many relationships of custom tables."
+        )
     if kind != relationships.ONE_TO_MANY:
-        raise errors.malformed_payload(
+        raise web_api_errors.malformed_payload(
             "RelationshipDefinitions", f"A type named '{kind}' could not be resolved."
         )
     definition_properties.check_posted(posted, _KNOWN, "OneToManyRelationshipMetadata")
     cascade = posted.get("CascadeConfiguration")
     deletion = cascade.get("Delete", "RemoveLink") if isinstance(cascade, dict) else ""
     if cascade is not None and deletion not in _DELETIONS:
-        raise errors.invalid_definition(f"CascadeConfiguration.Delete is {deletion}.")
+        raise web_api_errors.invalid_definition(
+            f"CascadeConfiguration.Delete is {deletion}."
+        )
     return posted
 
 
@@ -93,8 +99,10 @@ def _table(env: Environment, posted: dict[str, Any], name: str) -> Table:
     except KeyError:
         known = str(posted.get(name))
         if "_" not in known and known != "None":
-            raise errors.not_emulated(f"the table {known[:100]}.") from None
-        raise errors.invalid_definition(f"{name} {known} does not exist.") from None
+            raise web_api_errors.not_emulated(f"the table {known[:100]}.") from None
+        raise web_api_errors.invalid_definition(
+            f"{name} {known} does not exist."
+        ) from None
 
 
 def _definition(
@@ -129,10 +137,12 @@ def _delete(call: Call) -> Response:
     call.user.require_plain("prvDeleteRelationship", "relationship")
     listed = list(relationships.every(call.env))
     known = [each.definition for each in listed]
-    wanted = metadata.find_part(known, str(call.place.key), "RelationshipMetadataBase")
+    wanted = definition_reads.find_part(
+        known, str(call.place.key), "RelationshipMetadataBase"
+    )
     if not wanted["IsCustomRelationship"]:
         reason = f"{wanted['SchemaName']} belongs to the platform."
-        raise errors.invalid_definition(reason)
+        raise web_api_errors.invalid_definition(reason)
     drop(call.env, next(each for each in listed if each.definition is wanted))
     return Response(204)
 
@@ -143,7 +153,7 @@ def drop(env: Environment, found: Relationship) -> None:
     env.drop_column(table, table.columns[found.column])
 
 
-HANDLERS: dict[str, metadata.Handler] = {
+HANDLERS: dict[str, definition_reads.Handler] = {
     "POST relationships": _create,
     "DELETE relationship": _delete,
 }

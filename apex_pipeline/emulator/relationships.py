@@ -9,13 +9,13 @@ here, the name is made of both tables' (chosen).
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from apex_pipeline.emulator import errors
+from apex_pipeline.emulator import web_api_errors
 from apex_pipeline.emulator.definition_properties import managed
-from apex_pipeline.emulator.definitions import CRM, Definition, metadata_id
-from apex_pipeline.emulator.environment import Environment
+from apex_pipeline.emulator.emulated_environment import Environment
 from apex_pipeline.emulator.schema import Column, Table
 from apex_pipeline.emulator.storage import Sql, joined, quoted
 from apex_pipeline.emulator.system_tables import SYSTEM_RELATIONSHIPS
+from apex_pipeline.emulator.table_definitions import CRM, Definition, metadata_id
 
 ONE_TO_MANY = f"{CRM}OneToManyRelationshipMetadata"
 MANY_TO_MANY = f"{CRM}ManyToManyRelationshipMetadata"
@@ -160,7 +160,7 @@ def needed(env: Environment, table: Table, name: str) -> Navigation:
     """The navigation property of this name."""
     found = navigation(env, table, name)
     if found is None:
-        raise errors.no_such_property(name, table.name, custom=table.custom)
+        raise web_api_errors.no_such_property(name, table.name, custom=table.custom)
     return found
 
 
@@ -168,7 +168,7 @@ def _present(env: Environment, name: str, what: str) -> Table:
     try:
         return env.table(name)
     except KeyError:
-        raise errors.not_emulated(
+        raise web_api_errors.not_emulated(
             f"the navigation property {what}, which leads to the table {name}."
         ) from None
 

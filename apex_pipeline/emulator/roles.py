@@ -4,9 +4,8 @@ From AddPrivilegesRole, RetrieveUserPrivileges and RetrieveRolePrivilegesRole of
 API reference.
 """
 
-from apex_pipeline.emulator import errors, guids, security
-from apex_pipeline.emulator.definitions import DEPTHS
-from apex_pipeline.emulator.environment import Environment
+from apex_pipeline.emulator import guids, security, web_api_errors
+from apex_pipeline.emulator.emulated_environment import Environment
 from apex_pipeline.emulator.places import Call
 from apex_pipeline.emulator.security import ROLE_PRIVILEGE, USER_ROLE
 from apex_pipeline.emulator.storage import joined
@@ -16,6 +15,7 @@ from apex_pipeline.emulator.system_tables import (
     ROOT_BUSINESS_UNIT,
     plain_privilege_id,
 )
+from apex_pipeline.emulator.table_definitions import DEPTHS
 from apex_pipeline.emulator.wire import Response
 
 
@@ -25,7 +25,7 @@ def add_privileges(call: Call, role: str) -> Response:
     call.user.require("Write", env.table("role"))
     listed = call.request.json("roles").get("Privileges")
     if not isinstance(listed, list):
-        raise errors.malformed_payload(
+        raise web_api_errors.malformed_payload(
             "roles", "The parameter 'Privileges' is missing."
         )
     for privilege, depth in [_read_grant(env, each) for each in listed]:
@@ -36,7 +36,9 @@ def add_privileges(call: Call, role: str) -> Response:
 def _read_grant(env: Environment, grant: object) -> tuple[str, str]:
     """A RolePrivilege: id and depth, which is a name or its number."""
     if not isinstance(grant, dict) or "PrivilegeId" not in grant:
-        raise errors.malformed_payload("roles", "A RolePrivilege has no PrivilegeId.")
+        raise web_api_errors.malformed_payload(
+            "roles", "A RolePrivilege has no PrivilegeId."
+        )
     privilege_id = str(grant["PrivilegeId"])
     depth = str(grant.get("Depth", "Basic"))
     depth = DEPTHS[int(depth)] if depth in {"0", "1", "2", "3"} else depth
@@ -48,10 +50,10 @@ def _read_grant(env: Environment, grant: object) -> tuple[str, str]:
             reason = (
                 f"Cannot convert the literal '{text}' to the expected type '{kind}'."
             )
-            raise errors.malformed_payload("roles", reason)
+            raise web_api_errors.malformed_payload("roles", reason)
     stored = guids.store_guid(privilege_id)
     if not env.storage.rows("SELECT 1 FROM privilege WHERE privilegeid = ?", (stored,)):
-        raise errors.no_such_record("privilege", privilege_id)
+        raise web_api_errors.no_such_record("privilege", privilege_id)
     return stored, depth
 
 

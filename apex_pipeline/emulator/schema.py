@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 from apex_pipeline.emulator import codecs, decimals, guids
-from apex_pipeline.emulator.definitions import (
+from apex_pipeline.emulator.table_definitions import (
     Definition,
     complete_column,
     complete_table,

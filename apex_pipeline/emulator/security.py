@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from apex_pipeline.emulator import definitions, errors, guids
-from apex_pipeline.emulator.definitions import metadata_id
-from apex_pipeline.emulator.environment import Environment
+from apex_pipeline.emulator import guids, table_definitions, web_api_errors
+from apex_pipeline.emulator.emulated_environment import Environment
 from apex_pipeline.emulator.schema import Table
 from apex_pipeline.emulator.system_tables import (
     ADMINISTRATOR,
@@ -13,6 +12,7 @@ from apex_pipeline.emulator.system_tables import (
     ROOT_BUSINESS_UNIT,
     plain_privilege_id,
 )
+from apex_pipeline.emulator.table_definitions import metadata_id
 
 USER_ROLE = "userrole"
 ROLE_PRIVILEGE = "roleprivilege"
@@ -64,12 +64,12 @@ class Principal:
 
     def require(self, operation: str, table: Table, *, globally: bool = False) -> None:
         """Insist on a privilege on a table."""
-        stem = definitions.privilege_stem(table.definition)
+        stem = table_definitions.privilege_stem(table.definition)
         name = f"prv{operation}{stem}"
         if stem and not self.may(name, globally=globally):
             ids = {
                 each["Name"]: str(each["PrivilegeId"])
-                for each in definitions.privileges(table.definition)
+                for each in table_definitions.privileges(table.definition)
             }
             raise self._denied(name, ids.get(name), table.name)
 
@@ -81,7 +81,7 @@ class Principal:
     def _denied(self, name: str, privilege_id: str | None, entity: str) -> Exception:
         """PrincipalPrivilegeDenied, worded as observed."""
         count = 0 if self.held is None else len(self.held)
-        return errors.WebApiError(
+        return web_api_errors.WebApiError(
             403,
             "0x80048306",
             f"Principal user (Id={self.user_id}, type=8, roleCount={self.role_count},"
@@ -94,13 +94,13 @@ class Principal:
 def principal(env: Environment, application: str) -> Principal:
     """The application user of a token."""
     if not guids.is_guid(application):
-        raise errors.not_a_member()
+        raise web_api_errors.not_a_member()
     found = env.storage.rows(_USER, (guids.store_guid(application),))
     if not found:
-        raise errors.not_a_member()
+        raise web_api_errors.not_a_member()
     user, disabled = found[0]
     if disabled:
-        raise errors.user_disabled()
+        raise web_api_errors.user_disabled()
     roles = [row[0] for row in env.storage.rows(_ROLES, (user,))]
     administrator = guids.store_guid(ADMINISTRATOR_ROLE) in roles
     held = None

@@ -4,25 +4,25 @@ from collections.abc import Callable
 
 from apex_pipeline.emulator import (
     aggregates,
-    batch,
+    batch_requests,
     bulk,
     customization,
-    errors,
+    definition_reads,
     guard,
     guids,
-    metadata,
     places,
     properties,
-    queries,
+    record_queries,
     records,
     relationship_changes,
     roles,
     solutions,
     targets,
     tracking,
+    web_api_errors,
     wire,
 )
-from apex_pipeline.emulator.environment import Environment
+from apex_pipeline.emulator.emulated_environment import Environment
 from apex_pipeline.emulator.functions import FUNCTIONS
 from apex_pipeline.emulator.places import Call
 from apex_pipeline.emulator.security import Principal
@@ -36,10 +36,12 @@ def handle(env: Environment, user: Principal, request: Request) -> Response:
         guard.check(place, request)
         call = Call(env, user, request, place)
         if place.resource == "$batch":
-            return batch.run(env, lambda inner: handle(env, user, inner), request)
+            return batch_requests.run(
+                env, lambda inner: handle(env, user, inner), request
+            )
         with env.writing():
             return handler_of(request.method, place.resource, place.name)(call)
-    except errors.WebApiError as error:
+    except web_api_errors.WebApiError as error:
         return wire.error_response(error, request.headers.get("prefer", ""))
 
 
@@ -68,7 +70,9 @@ def _create(call: Call) -> Response:
         made = {"MetadataId": identity}
         solutions.file_component(call.env, request, solutions.ROLE, made)
     elif "mscrm.solutionuniquename" in request.headers:
-        raise errors.not_emulated(f"filing {table.name} records into a solution.")
+        raise web_api_errors.not_emulated(
+            f"filing {table.name} records into a solution."
+        )
     if _wants_representation(call):
         return _represent(call, record_id, 201)
     url = call.record_url(identity)
@@ -77,7 +81,7 @@ def _create(call: Call) -> Response:
 
 def _retrieve(call: Call) -> Response:
     call.user.require("Read", call.table)
-    return queries.retrieve(call, call.table, located(call))
+    return record_queries.retrieve(call, call.table, located(call))
 
 
 def _patch(call: Call) -> Response:
@@ -93,10 +97,12 @@ def _patch(call: Call) -> Response:
     found = targets.resolve(env, table, address)
     if must_match:
         if found is None and address.record_id is not None:
-            raise errors.no_such_record(table.name, guids.load_guid(address.record_id))
+            raise web_api_errors.no_such_record(
+                table.name, guids.load_guid(address.record_id)
+            )
         records.check_match(env, table, found, must_match)
     elif request.headers.get("if-none-match") == "*" and found is not None:
-        raise errors.record_exists()
+        raise web_api_errors.record_exists()
     record_id, created = records.upsert(env, call.user, table, address, draft)
     if _wants_representation(call):
         return _represent(call, record_id, 201 if created else 200)
@@ -119,8 +125,8 @@ def located(call: Call) -> str:
         return found
     if call.address.record_id is not None:
         identity = guids.load_guid(call.address.record_id)
-        raise errors.no_such_record(call.table.name, identity)
-    raise errors.no_such_key_value(call.table.name)
+        raise web_api_errors.no_such_record(call.table.name, identity)
+    raise web_api_errors.no_such_key_value(call.table.name)
 
 
 def _related(call: Call) -> Response:
@@ -128,10 +134,14 @@ def _related(call: Call) -> Response:
     step, record_id = call.step, located(call)
     call.user.require("Read", call.table)
     if step.many:
-        return queries.list_records(call, step.other, step.of_record(record_id))
+        return record_queries.list_records(call, step.other, step.of_record(record_id))
     call.user.require("Read", step.other)
     other = properties.referenced(call.env, step, record_id)
-    return Response(204) if other is None else queries.retrieve(call, step.other, other)
+    return (
+        Response(204)
+        if other is None
+        else record_queries.retrieve(call, step.other, other)
+    )
 
 
 def _on_record(answer: Callable[[Call, str], Response]) -> Callable[[Call], Response]:
@@ -144,7 +154,7 @@ def _wants_representation(call: Call) -> bool:
 
 def _represent(call: Call, record_id: str, status: int) -> Response:
     call.user.require("Read", call.table)
-    answer = queries.retrieve(call, call.table, record_id)
+    answer = record_queries.retrieve(call, call.table, record_id)
     others = answer.headers.get("Preference-Applied")
     applied = "return=representation" + (f",{others}" if others else "")
     headers = {**answer.headers, "Preference-Applied": applied}
@@ -157,10 +167,10 @@ def _represent(call: Call, record_id: str, status: int) -> Response:
 # By kind of address, with the method before it where it makes a difference.
 HANDLERS: dict[str, Callable[[Call], Response]] = {
     "service document": _service_document,
-    "records": lambda call: queries.list_records(call, call.table),
+    "records": lambda call: record_queries.list_records(call, call.table),
     "aggregation": aggregates.apply,
     "changes": tracking.list_changes,
-    "count": queries.count_records,
+    "count": record_queries.count_records,
     "POST records": _create,
     "bulk message": bulk.run,
     "GET record": _retrieve,
@@ -173,7 +183,7 @@ HANDLERS: dict[str, Callable[[Call], Response]] = {
     "references": _on_record(properties.reference),
     "systemuser RetrieveUserPrivileges": _on_record(roles.retrieve_user_privileges),
     "role AddPrivilegesRole": _on_record(roles.add_privileges),
-    **metadata.HANDLERS,
+    **definition_reads.HANDLERS,
     **customization.HANDLERS,
     **relationship_changes.HANDLERS,
 }

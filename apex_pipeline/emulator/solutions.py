@@ -8,8 +8,8 @@ reference. Subcomponents are not listed by themselves (chosen).
 from collections.abc import Mapping
 from uuid import uuid4
 
-from apex_pipeline.emulator import errors, guids, records
-from apex_pipeline.emulator.environment import Environment
+from apex_pipeline.emulator import guids, records, web_api_errors
+from apex_pipeline.emulator.emulated_environment import Environment
 from apex_pipeline.emulator.places import Call
 from apex_pipeline.emulator.wire import Request, Response
 
@@ -53,9 +53,9 @@ def add_component(call: Call) -> Response:
     if not guids.is_guid(object_id):
         missing.append(f"Cannot convert the literal '{object_id}' to type 'Edm.Guid'.")
     if missing:
-        raise errors.malformed_payload("AddSolutionComponent", missing[0])
+        raise web_api_errors.malformed_payload("AddSolutionComponent", missing[0])
     if not _exists(env, kind, object_id):
-        raise errors.no_such_record("component", object_id)
+        raise web_api_errors.no_such_record("component", object_id)
     solution = _unmanaged(env, str(body["SolutionUniqueName"]))
     return call.response(id=_add(env, solution, kind, object_id))
 
@@ -67,7 +67,7 @@ def _exists(env: Environment, kind: object, object_id: str) -> bool:
     if kind == ROLE:
         stored = guids.store_guid(object_id)
         return records.version_of(env, env.table("role"), stored) is not None
-    raise errors.not_emulated(f"components of type {kind}.")
+    raise web_api_errors.not_emulated(f"components of type {kind}.")
 
 
 def _unmanaged(env: Environment, name: str) -> str:
@@ -75,11 +75,11 @@ def _unmanaged(env: Environment, name: str) -> str:
     statement = "SELECT solutionid, ismanaged FROM solution WHERE uniquename = ?"
     found = env.storage.rows(statement, (name,))
     if not found:
-        raise errors.invalid_definition(
+        raise web_api_errors.invalid_definition(
             f"There is no solution with the unique name {name}."
         )
     if found[0][1]:
-        raise errors.invalid_definition(f"The solution {name} is managed.")
+        raise web_api_errors.invalid_definition(f"The solution {name} is managed.")
     return str(found[0][0])
 
 

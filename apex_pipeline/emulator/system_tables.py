@@ -7,7 +7,7 @@ everything else about these tables is left out.
 import json
 from typing import Any
 
-from apex_pipeline.emulator.definitions import CRM, Definition, label, metadata_id
+from apex_pipeline.emulator.table_definitions import CRM, Definition, label, metadata_id
 
 ORGANIZATION_ID = metadata_id("organization")
 ROOT_BUSINESS_UNIT = metadata_id("businessunit")

@@ -9,13 +9,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from urllib.parse import unquote
 
-from apex_pipeline.emulator import errors, guids, odata, relationships
+from apex_pipeline.emulator import guids, odata, relationships, web_api_errors
 from apex_pipeline.emulator.codecs import Stored
-from apex_pipeline.emulator.environment import Environment
-from apex_pipeline.emulator.errors import MalformedValueError
+from apex_pipeline.emulator.emulated_environment import Environment
 from apex_pipeline.emulator.schema import Key, Table
 from apex_pipeline.emulator.storage import quoted
 from apex_pipeline.emulator.syntax_tree import Literal
+from apex_pipeline.emulator.web_api_errors import MalformedValueError
 from apex_pipeline.emulator.wire import NO_OBJECT
 
 # Characters with which a key in a URL does not work ("Define alternate keys").
@@ -86,7 +86,7 @@ def read_target(
         typed: Whether `@odata.type` is demanded, as bulk messages do.
     """
     if not isinstance(target, dict):
-        raise errors.malformed_payload(table.entity_set, NO_OBJECT)
+        raise web_api_errors.malformed_payload(table.entity_set, NO_OBJECT)
     names = tuple(target)
     plan = table.plans.get(names)
     if plan is None:
@@ -100,12 +100,14 @@ def read_target(
             key = table.columns[table.primary_key].codec.read(values[plan.key_at])
             record_id = None if key is None else str(key)
     except MalformedValueError as error:
-        raise errors.malformed_payload(table.entity_set, str(error)) from None
+        raise web_api_errors.malformed_payload(table.entity_set, str(error)) from None
     if plan.id_at >= 0 and not typed:
-        raise errors.not_emulated("@odata.id in the body of a single record.")
+        raise web_api_errors.not_emulated("@odata.id in the body of a single record.")
     address = values[plan.id_at] if plan.id_at >= 0 else None
     if address is not None and not isinstance(address, str):
-        raise errors.malformed_payload(table.entity_set, "@odata.id is not a string.")
+        raise web_api_errors.malformed_payload(
+            table.entity_set, "@odata.id is not a string."
+        )
     return Draft(plan.columns, stored, record_id, address)
 
 
@@ -115,7 +117,7 @@ def _check_type(table: Table, plan: Plan, values: list[object], *, typed: bool) 
         return
     if str(named).removeprefix("#") != table.odata_type:
         missing = "" if plan.type_at >= 0 else " @odata.type is missing."
-        raise errors.malformed_payload(
+        raise web_api_errors.malformed_payload(
             table.entity_set,
             f"A type named '{named}' could not be resolved by the model. When a model"
             f" is available, each type name must resolve to a valid type.{missing}",
@@ -165,7 +167,7 @@ def _bound(env: Environment, table: Table, name: str) -> tuple[str, list[str]]:
     if step is not None and not step.many:
         return step.column, [step.other.name]
     if step is not None:
-        raise errors.not_emulated(f"{name}@odata.bind on a collection.")
+        raise web_api_errors.not_emulated(f"{name}@odata.bind on a collection.")
     raise _undeclared(
         table,
         name,
@@ -187,20 +189,24 @@ def _emptied(env: Environment, table: Table, name: str) -> str:
             " by the type.",
         )
     if step.many:
-        raise errors.not_emulated(f"creating {name} together with the record.")
+        raise web_api_errors.not_emulated(f"creating {name} together with the record.")
     return step.column
 
 
 def _read_nothing(value: object) -> Stored:
     if value is not None:
-        raise errors.not_emulated("creating a related record together with the record.")
+        raise web_api_errors.not_emulated(
+            "creating a related record together with the record."
+        )
     return None
 
 
-def _undeclared(table: Table, name: str, what: str) -> errors.WebApiError:
+def _undeclared(table: Table, name: str, what: str) -> web_api_errors.WebApiError:
     if not table.custom:
-        return errors.not_emulated(f"the property {name} of the table {table.name}.")
-    return errors.malformed_payload(
+        return web_api_errors.not_emulated(
+            f"the property {name} of the table {table.name}."
+        )
+    return web_api_errors.malformed_payload(
         table.entity_set, f"An undeclared property '{name}' {what}"
     )
 
@@ -218,14 +224,16 @@ def referenced(env: Environment, url: str, allowed: list[str]) -> str:
     start, _, predicate = path.partition("(")
     name = start.rpartition("/")[2]
     if not env.has_set(name) and "_" not in name:
-        raise errors.not_emulated(f"the table {name[:100]}.")
+        raise web_api_errors.not_emulated(f"the table {name[:100]}.")
     table = env.table_of_set(name)
     if table.name not in allowed:
-        raise errors.malformed_url(f"'{url[:200]}' is no {' or '.join(allowed)}.")
+        raise web_api_errors.malformed_url(
+            f"'{url[:200]}' is no {' or '.join(allowed)}."
+        )
     predicate = predicate.rpartition(")")[0]
     found = resolve(env, table, read_address(table, predicate))
     if found is None:
-        raise errors.no_such_record(table.name, predicate)
+        raise web_api_errors.no_such_record(table.name, predicate)
     return found
 
 
@@ -270,7 +278,7 @@ def read_address(table: Table, predicate: str) -> Address:
                 _key_value(table, name, parsed[name]) for name in key.columns
             )
             return Address(None, key, values)
-    raise errors.key_not_declared(table.name)
+    raise web_api_errors.key_not_declared(table.name)
 
 
 def _key_value(table: Table, name: str, literal: Literal) -> Stored:
@@ -279,7 +287,7 @@ def _key_value(table: Table, name: str, literal: Literal) -> Stored:
     try:
         return table.columns[name].codec.literal(literal)
     except (TypeError, ValueError, ArithmeticError):
-        raise errors.key_not_declared(table.name) from None
+        raise web_api_errors.key_not_declared(table.name) from None
 
 
 def resolve(env: Environment, table: Table, address: Address) -> str | None:
@@ -302,5 +310,7 @@ def conflict(table: Table, error: sqlite3.IntegrityError, draft: Draft) -> Excep
     for key in table.keys:
         if set(key.columns) == names:
             held = draft.held()
-            return errors.key_violated(key.name, {n: held.get(n) for n in key.columns})
-    return errors.duplicate_key()
+            return web_api_errors.key_violated(
+                key.name, {n: held.get(n) for n in key.columns}
+            )
+    return web_api_errors.duplicate_key()

@@ -10,11 +10,11 @@ import re
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
-from apex_pipeline.emulator import codecs, errors, guids, queries, wire
-from apex_pipeline.emulator.environment import Environment
+from apex_pipeline.emulator import codecs, guids, record_queries, web_api_errors, wire
+from apex_pipeline.emulator.emulated_environment import Environment
 from apex_pipeline.emulator.filters import Scope
 from apex_pipeline.emulator.places import Call
-from apex_pipeline.emulator.queries import Query
+from apex_pipeline.emulator.record_queries import Query
 from apex_pipeline.emulator.schema import Table
 from apex_pipeline.emulator.storage import joined, quoted
 from apex_pipeline.emulator.wire import Request, Response
@@ -28,12 +28,14 @@ def list_changes(call: Call) -> Response:
     env, table, request = call.env, call.table, call.request
     call.user.require("Read", table, globally=True)
     if not table.definition["ChangeTrackingEnabled"]:
-        raise errors.invalid_definition(
+        raise web_api_errors.invalid_definition(
             f"Entity: {table.name} isn't enabled for change tracking."
         )
     token = request.options().get("$deltatoken")
     since = _read_token(env, token) if token else None
-    query = queries.understand(Scope(env, call.user, table), request, tracked=True)
+    query = record_queries.understand(
+        Scope(env, call.user, table), request, tracked=True
+    )
     return _page(env, table, request, query, since)
 
 
@@ -102,12 +104,12 @@ def _read_token(env: Environment, token: str) -> int:
     """
     match = _TOKEN(token)
     if match is None:
-        raise errors.malformed_url(f"'{token[:100]}' is not a delta token.")
+        raise web_api_errors.malformed_url(f"'{token[:100]}' is not a delta token.")
     given = datetime.strptime(match[2], _TIME).replace(tzinfo=UTC)
     days = env.storage.rows("SELECT expirechangetrackingindays FROM organization")
     age = datetime.fromtimestamp(env.clock.now(), UTC) - given
     if age > timedelta(days=days[0][0]):
-        raise errors.expired_stamp()
+        raise web_api_errors.expired_stamp()
     return int(match[1])
 
 
@@ -116,7 +118,7 @@ def _read_skip(request: Request) -> tuple[int | None, str, int]:
     match = re.search(r'pagenumber="(\d+)".* version="(\d+)" last="([^"]+)"', token)
     if match is None:
         if token:
-            raise errors.malformed_cookie()
+            raise web_api_errors.malformed_cookie()
         return None, "", 1
     return int(match[2]), guids.store_guid(match[3]), int(match[1])
 

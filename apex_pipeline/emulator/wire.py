@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import NoReturn
 from urllib.parse import unquote, unquote_plus
 
-from apex_pipeline.emulator import errors
+from apex_pipeline.emulator import web_api_errors
 
 JSON_TYPE = "application/json; odata.metadata=minimal"
 NO_OBJECT = "A node of type 'StartObject' was expected from the JSON reader."
@@ -48,7 +48,9 @@ def preferences(text: str) -> dict[str, str]:
     while place < len(text):
         match = _PREFERENCE.match(text, place)
         if match is None:
-            raise errors.not_emulated(f"the Prefer header at '{text[place:][:100]}'.")
+            raise web_api_errors.not_emulated(
+                f"the Prefer header at '{text[place:][:100]}'."
+            )
         place = match.end()
         name, value = (match[1] or "").lower(), (match[2] or "").strip().strip('"')
         if name == _ANNOTATIONS and name in found:
@@ -62,7 +64,7 @@ def annotations(text: str) -> Annotations:
     """What a Prefer header asks for; nothing where it cannot be read."""
     try:
         listed = preferences(text).get(_ANNOTATIONS, "")
-    except errors.WebApiError:
+    except web_api_errors.WebApiError:
         return Annotations()
     return Annotations(
         tuple(each.strip() for each in listed.split(",") if each.strip())
@@ -103,12 +105,14 @@ class Request:
         for part in _ARGUMENTS.findall(inner):
             name, separator, value = (each.strip() for each in part.partition("="))
             if not separator:
-                raise errors.malformed_url(
+                raise web_api_errors.malformed_url(
                     f"Syntax error in the arguments '{inner[:200]}'."
                 )
             if value.startswith("@"):
                 if value not in options:
-                    raise errors.malformed_url(f"The alias {value} has no value.")
+                    raise web_api_errors.malformed_url(
+                        f"The alias {value} has no value."
+                    )
                 value = options[value]
             found.append((name, value))
         return found
@@ -139,11 +143,11 @@ class Request:
                 self.body, parse_float=Decimal, parse_constant=_refuse_constant
             )
         except (ValueError, RecursionError) as error:
-            raise errors.malformed_payload(
+            raise web_api_errors.malformed_payload(
                 entity_set, f"The body is not JSON: {error}"
             ) from None
         if not isinstance(parsed, dict):
-            raise errors.malformed_payload(entity_set, NO_OBJECT)
+            raise web_api_errors.malformed_payload(entity_set, NO_OBJECT)
         self.read.append(parsed)
         return parsed
 
@@ -190,7 +194,7 @@ def created(request: Request, path: str) -> Response:
     return Response(204, headers={"OData-EntityId": f"{request.api}/{path}"})
 
 
-def error_response(error: errors.WebApiError, prefer: str) -> Response:
+def error_response(error: web_api_errors.WebApiError, prefer: str) -> Response:
     """The one place where an error becomes a body.
 
     Annotations are members of `error` on request, as in "Compose HTTP requests and

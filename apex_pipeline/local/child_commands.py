@@ -11,8 +11,8 @@ from apex_pipeline.local import child_environments, graphql_client
 from apex_pipeline.local.embedded_postgres import EmbeddedPostgres
 from apex_pipeline.local.embedded_roles import DEMO_LOGIN, PANEL_LOGIN, SYNC_LOGIN
 from apex_pipeline.local.local_certificates import Certificates
+from apex_pipeline.local.local_services import Instance, LocalServices
 from apex_pipeline.local.ports import HeldPorts
-from apex_pipeline.local.services import Instance, Services
 from apex_pipeline.local.watched_child import LISTENER_DESCRIPTOR, Child
 from apex_pipeline.monitoring.code_server import load_error
 from apex_pipeline.settings import NO_TENANT, Tenant
@@ -48,7 +48,7 @@ def owner(name: str) -> str:
     return name.partition(_OF)[2]
 
 
-def names(services: Services) -> list[str]:
+def names(services: LocalServices) -> list[str]:
     """The children of a tenant that must be ready before you can work."""
     local = [DATABASE] if services.postgres else []
     if services.certificates:
@@ -65,7 +65,7 @@ def _storage(instance: Instance) -> tuple[str, ...]:
     return (DATABASE,) if instance.postgres else ()
 
 
-def _databases(services: Services) -> tuple[str, ...]:
+def _databases(services: LocalServices) -> tuple[str, ...]:
     """The embedded databases that a tenant's processes need."""
     own = of_tenant(DATABASE, services.tenant)
     return _storage(services.instance) + ((own,) if services.postgres else ())
@@ -98,7 +98,7 @@ def database(
     )
 
 
-def emulator(services: Services, certificates: Certificates) -> Child:
+def emulator(services: LocalServices, certificates: Certificates) -> Child:
     """The Dataverse emulator; of the pipeline's variables it gets those of the log."""
     return Child(
         name=of_tenant(EMULATOR, services.tenant),
@@ -122,7 +122,7 @@ def emulator(services: Services, certificates: Certificates) -> Child:
     )
 
 
-def code_server(services: Services) -> Child:
+def code_server(services: LocalServices) -> Child:
     """The process that holds the definitions; its children execute the runs."""
     home = services.instance.home
     address = f"unix:{services.code_socket}"
@@ -206,7 +206,7 @@ def daemon(instance: Instance) -> Child:
     )
 
 
-def panel(services: Services) -> Child:
+def panel(services: LocalServices) -> Child:
     """The KPI panel, without the variables of alerts, administrators and Dagster."""
     return Child(
         name=of_tenant(PANEL, services.tenant),
@@ -224,7 +224,7 @@ def panel(services: Services) -> Child:
     )
 
 
-def demo_writer(services: Services) -> Child:
+def demo_writer(services: LocalServices) -> Child:
     """The writer that keeps inserting runs and starts a sync every minute."""
     return Child(
         name=of_tenant(DEMO_WRITER, services.tenant),

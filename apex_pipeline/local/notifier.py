@@ -16,7 +16,7 @@ from pathlib import Path
 
 from apex_pipeline.errors import DatabaseError
 from apex_pipeline.local import child_commands
-from apex_pipeline.local.services import Services
+from apex_pipeline.local.local_services import LocalServices
 from apex_pipeline.local.supervisor import Supervisor
 from apex_pipeline.monitoring.alerts.channels import configured_channels, deliver
 from apex_pipeline.monitoring.alerts.incidents import Incident, decide
@@ -211,7 +211,9 @@ class Notifier:
 
 
 @contextmanager
-def telling(supervisor: Supervisor, services: Sequence[Services]) -> Iterator[None]:
+def telling(
+    supervisor: Supervisor, services: Sequence[LocalServices]
+) -> Iterator[None]:
     """Send alerts for children that die from now on.
 
     A tenant gets alerts about its own children, and about those that all tenants share.

@@ -16,9 +16,9 @@ from apex_pipeline.local.embedded_databases import (
 )
 from apex_pipeline.local.embedded_roles import OwnDatabase
 from apex_pipeline.local.ends import Ends, prepare_ends
+from apex_pipeline.local.local_services import Instance, LocalServices
 from apex_pipeline.local.ports import HOST, HeldPorts
 from apex_pipeline.local.private_files import write_private
-from apex_pipeline.local.services import Instance, Services
 from apex_pipeline.settings import (
     CLIENTS_FILE,
     LOCATION_VARIABLE,
@@ -55,7 +55,7 @@ def prepare_services(
     *,
     ui_port: int,
     ui_host: str = HOST,
-) -> Services:
+) -> LocalServices:
     """Choose what is needed and make its files; nothing is started.
 
     Args:
@@ -97,7 +97,7 @@ def prepare_tenants(
     *,
     ui_port: int,
     ui_host: str = HOST,
-) -> tuple[Services, ...]:
+) -> tuple[LocalServices, ...]:
     """Prepare the services of several tenants on one Dagster instance.
 
     Each embedded database has a server of its own, because the roles of a server are
@@ -159,8 +159,8 @@ def _storage(environment: Mapping[str, str]) -> list[OwnDatabase]:
 
 def _services(
     instance: Instance, ends: Ends, environment: Mapping[str, str]
-) -> Services:
-    services = Services(
+) -> LocalServices:
+    services = LocalServices(
         instance=instance,
         tenant=load_tenant(environment),
         state=ends.state,
@@ -224,7 +224,7 @@ def _held_ui(
     return ui
 
 
-def prepare_dagster_home(*services: Services) -> None:
+def prepare_dagster_home(*services: LocalServices) -> None:
     """Write the configuration files of the Dagster instance and workspace."""
     home = services[0].instance.home
     home.mkdir(parents=True, exist_ok=True)

@@ -11,6 +11,7 @@ from rich.console import Console
 from apex_pipeline.errors import ApexError, ConfigError
 from apex_pipeline.local import child_commands, demo as campaigns, graphql_client
 from apex_pipeline.local.embedded_databases import STORAGE
+from apex_pipeline.local.local_services import Instance, LocalServices
 from apex_pipeline.local.notifier import telling
 from apex_pipeline.local.ports import HOST, HeldPorts
 from apex_pipeline.local.preparing import (
@@ -18,7 +19,6 @@ from apex_pipeline.local.preparing import (
     prepare_services,
     prepare_tenants,
 )
-from apex_pipeline.local.services import Instance, Services
 from apex_pipeline.local.start_progress import Startup
 from apex_pipeline.local.supervisor import Supervisor
 from apex_pipeline.local.up_lock import announced, only_one
@@ -142,7 +142,7 @@ def _refuse_real_ends(environment: Mapping[str, str]) -> None:
         )
 
 
-def _check(services: Sequence[Services]) -> None:
+def _check(services: Sequence[LocalServices]) -> None:
     """Refuse what is wrong before anything runs, and write Dagster's configuration."""
     for each in services:
         check_settings(each.environment)
@@ -154,14 +154,14 @@ def _check(services: Sequence[Services]) -> None:
     prepare_dagster_home(*services)
 
 
-def _steps(services: Sequence[Services], *, demo: bool) -> list[str]:
+def _steps(services: Sequence[LocalServices], *, demo: bool) -> list[str]:
     own = [name for each in services for name in child_commands.names(each)]
     shared = child_commands.shared_names(services[0].instance)
     return own + shared + [_SCHEMA] + [_CAMPAIGNS] * demo
 
 
 def _start(
-    watch: Watch, services: Sequence[Services], startup: Startup, *, demo: bool
+    watch: Watch, services: Sequence[LocalServices], startup: Startup, *, demo: bool
 ) -> None:
     """Start all services, and show the progress."""
     supervisor, instance = watch.supervisor, services[0].instance
@@ -189,7 +189,7 @@ def _start(
     watch.on_step = lambda: None
 
 
-def _migrate(watch: Watch, services: Services) -> str:
+def _migrate(watch: Watch, services: LocalServices) -> str:
     """Bring both schemas up to date; say what was done."""
     url = services.environment["DATABASE_URL"]
     alerts_url = services.environment["DAGSTER_POSTGRES_URL"]
@@ -198,7 +198,7 @@ def _migrate(watch: Watch, services: Services) -> str:
     return "; ".join(filter(None, (names, made.by_hand)))
 
 
-def _start_databases(watch: Watch, services: Sequence[Services]) -> None:
+def _start_databases(watch: Watch, services: Sequence[LocalServices]) -> None:
     """Start the local databases and emulators, and create what is in them."""
     instance = services[0].instance
     servers = [
@@ -232,7 +232,7 @@ def _inspect(instance: Instance, began: float, say: Callable[[str], None]) -> No
             say(f"Canceled runs that a kill had interrupted: {lost}.")
 
 
-def _first_sync(watch: Watch, services: Services, first_sync: FirstSync) -> str:
+def _first_sync(watch: Watch, services: LocalServices, first_sync: FirstSync) -> str:
     try:
         counts = watch.during(lambda: first_sync(services.environment))
     except ApexError as error:
@@ -240,7 +240,7 @@ def _first_sync(watch: Watch, services: Services, first_sync: FirstSync) -> str:
     return f"Synced: {counts}"
 
 
-def _summary(services: Sequence[Services]) -> str:
+def _summary(services: Sequence[LocalServices]) -> str:
     """A text that shows what runs where, and what to do next."""
     instance = services[0].instance
     first = services[0].tenant
@@ -263,7 +263,7 @@ def _summary(services: Sequence[Services]) -> str:
     return "\n".join([*lines, ""])
 
 
-def _places(services: Services) -> list[str]:
+def _places(services: LocalServices) -> list[str]:
     environment = services.environment
     emulated = " (emulator)" if services.certificates else ""
     return [

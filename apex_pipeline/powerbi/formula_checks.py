@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 
 from apex_pipeline.metrics import COLUMNS, TABLE
-from apex_pipeline.powerbi.campaign_metrics import DELIVERED, M_TYPES, model_type
 from apex_pipeline.powerbi.formulas import (
     MColumns,
     m_columns,
@@ -12,6 +11,7 @@ from apex_pipeline.powerbi.formulas import (
     unknown_in_m,
 )
 from apex_pipeline.powerbi.model_files import Model
+from apex_pipeline.powerbi.model_tables import DELIVERED, M_TYPES, model_type
 from apex_pipeline.powerbi.tmdl_grammar import Node
 
 _MODEL_TYPES = {

@@ -1,6 +1,6 @@
 """The pages of the report: which figures each shows, and where."""
 
-from apex_pipeline.powerbi.campaign_metrics import DATE, METRICS
+from apex_pipeline.powerbi.model_tables import DATE, METRICS
 from apex_pipeline.powerbi.report_layout import (
     GAP,
     MARGIN,

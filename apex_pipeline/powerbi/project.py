@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from apex_pipeline.powerbi.campaign_metrics import MODEL
 from apex_pipeline.powerbi.identity import tag
+from apex_pipeline.powerbi.model_tables import MODEL
 from apex_pipeline.powerbi.pages import PAGES
 from apex_pipeline.powerbi.pbir import SCHEMAS, report_files
 from apex_pipeline.powerbi.tmdl import tmdl_files

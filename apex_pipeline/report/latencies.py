@@ -13,7 +13,7 @@ from apex_pipeline.dataverse.gate import Deadline
 from apex_pipeline.dataverse.sender import RetryPolicy
 from apex_pipeline.errors import RejectedError
 from apex_pipeline.metrics import ENTITY_SET, PRIMARY_KEY
-from apex_pipeline.monitoring.doctor.credentials import acquire
+from apex_pipeline.monitoring.doctor.credential_checks import acquire
 from apex_pipeline.panel.dataverse_reads import read_recent
 from apex_pipeline.settings import DataverseSettings
 

@@ -20,7 +20,7 @@ from apex_pipeline.settings.analytics import (
     load_analysis_settings,
     load_export_url,
 )
-from apex_pipeline.settings.application_users import (
+from apex_pipeline.settings.application_users_file import (
     CLIENTS_FILE,
     exposure,
     secret_variables,
@@ -31,7 +31,7 @@ from apex_pipeline.settings.arrival import (
     parse_interval,
 )
 from apex_pipeline.settings.auditing import AuditSettings, load_audit_settings
-from apex_pipeline.settings.code_location import (
+from apex_pipeline.settings.code_location_name import (
     LOCATION_VARIABLE,
     load_code_location,
     load_journal_name,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from apex_pipeline.errors import ConfigError
-from apex_pipeline.settings.application_users import CLIENTS_FILE, read_clients
+from apex_pipeline.settings.application_users_file import CLIENTS_FILE, read_clients
 from apex_pipeline.settings.credentials import (
     PROOFS,
     Credential,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from apex_pipeline.errors import ConfigError
-from apex_pipeline.settings.application_users import CLIENTS_FILE
+from apex_pipeline.settings.application_users_file import CLIENTS_FILE
 from apex_pipeline.settings.credentials import PROOFS
 from apex_pipeline.settings.folders import state_dir
 from apex_pipeline.settings.variable_reading import read_variable, with_secrets

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from apex_pipeline.errors import ConfigError
-from apex_pipeline.settings.code_location import load_code_location
+from apex_pipeline.settings.code_location_name import load_code_location
 from apex_pipeline.settings.endpoints import load_database_url, load_dataverse
 from apex_pipeline.settings.postgres_url import read_postgres_url, shown_address
 from apex_pipeline.settings.problems import find_mistakes

@@ -9,7 +9,7 @@ import pytest
 from starlette.routing import Route
 
 from apex_pipeline.emulator import Options
-from apex_pipeline.emulator.app import make_app
+from apex_pipeline.emulator.http_surface import make_app
 from apex_pipeline.emulator.instance import CLIENT_ID, Emulator
 from apex_pipeline_tests.support.emulator_process import Start, start
 from apex_pipeline_tests.support.emulator_server import (

@@ -12,12 +12,12 @@ from urllib.parse import quote
 import pytest
 
 from apex_pipeline.emulator import (
-    definitions,
     query_functions,
     security,
     service,
     surface,
     system_tables,
+    table_definitions,
 )
 from apex_pipeline.emulator.instance import CLIENT_ID, Emulator, Options
 from apex_pipeline.emulator.wire import Request, Response
@@ -30,7 +30,7 @@ CRM = "Microsoft.Dynamics.CRM."
 JSON = {"content-type": "application/json"}
 ACCOUNT = "accounts(00000000-0000-4000-8000-000000000001)"
 CONTACT = "contacts(00000000-0000-4000-8000-000000000002)"
-USER = f"systemusers({definitions.metadata_id('systemuser', CLIENT_ID)})"
+USER = f"systemusers({table_definitions.metadata_id('systemuser', CLIENT_ID)})"
 ROLE = f"roles({system_tables.ADMINISTRATOR_ROLE})"
 OPTIONS = (
     *("$select", "$filter", "$orderby", "$top", "$count", "$expand", "$skiptoken"),
@@ -492,7 +492,9 @@ CALLS: dict[str, dict[str, Any]] = {
                         {
                             "AttributeName": "accountid",
                             "Operator": "In",
-                            "Values": [{"Value": definitions.metadata_id("nothing")}],
+                            "Values": [
+                                {"Value": table_definitions.metadata_id("nothing")}
+                            ],
                         }
                     ]
                 },

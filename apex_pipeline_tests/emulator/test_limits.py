@@ -13,8 +13,8 @@ from apex_pipeline.emulator import (
     ServedEmulator,
     serve,
 )
-from apex_pipeline.emulator.errors import WebApiError
 from apex_pipeline.emulator.limits import ServiceProtection
+from apex_pipeline.emulator.web_api_errors import WebApiError
 from apex_pipeline_tests.support.emulator_server import (
     SET,
     UPSERT,

@@ -9,7 +9,7 @@ from openlineage.client.event_v2 import RunState
 
 from apex_pipeline.errors import ConfigError, LineageError
 from apex_pipeline.lineage.datasets import Column, LineageTable, places
-from apex_pipeline.lineage.events import EndedRun, events
+from apex_pipeline.lineage.openlineage_events import EndedRun, events
 from apex_pipeline.lineage.receiver import Receiver
 from apex_pipeline.settings import LineageSettings, load_lineage_settings
 from apex_pipeline_tests.support.ends import free_port

@@ -14,7 +14,7 @@ from psycopg import conninfo, errors
 from starlette.types import ASGIApp
 
 from apex_pipeline.defs.operations.dagster_storage import PostgresOfVariable
-from apex_pipeline.defs.operations.webserver import behind_the_gate, dagster_ui
+from apex_pipeline.defs.operations.dagster_ui import behind_the_gate, dagster_ui
 from apex_pipeline.local.embedded_postgres import EmbeddedPostgres
 from apex_pipeline.local.embedded_roles import (
     DAGSTER_LOGIN,

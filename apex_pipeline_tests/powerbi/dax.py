@@ -18,7 +18,7 @@ from pbi_parsers import dax
 from pbi_parsers.dax import exprs
 
 from apex_pipeline.metrics import COLUMNS
-from apex_pipeline.powerbi.campaign_metrics import MODEL, label
+from apex_pipeline.powerbi.model_tables import MODEL, label
 from apex_pipeline.powerbi.utc_offsets import utc_changes
 
 METRICS = "Campaign Metrics"

@@ -18,7 +18,7 @@ from apex_pipeline.analytics.charts import ChartPanel, Curve, Size, Theme, pictu
 from apex_pipeline.analytics.charts.scales import short_day, value_ticks
 from apex_pipeline.local.demo import history
 from apex_pipeline.powerbi import colours
-from apex_pipeline.powerbi.campaign_metrics import MODEL
+from apex_pipeline.powerbi.model_tables import MODEL
 from apex_pipeline.powerbi.pages import PAGES
 from apex_pipeline.powerbi.report_layout import HEIGHT, WIDTH, Box, Field, Page, Visual
 from apex_pipeline_tests.powerbi.dax import Context, calendar, metrics_frame, value_of

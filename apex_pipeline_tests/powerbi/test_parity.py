@@ -16,7 +16,7 @@ from apex_pipeline.analytics.rollups.periods import DAILY, Periods
 from apex_pipeline.analytics.rollups.refresh import refresh
 from apex_pipeline.panel.kpis import Run, key_figures
 from apex_pipeline.postgres.database import Database
-from apex_pipeline.powerbi.campaign_metrics import MODEL
+from apex_pipeline.powerbi.model_tables import MODEL
 from apex_pipeline.powerbi.utc_offsets import utc_changes
 from apex_pipeline.settings import load_analysis_settings
 from apex_pipeline_tests.powerbi.dax import (

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from apex_pipeline.powerbi import colours
-from apex_pipeline.powerbi.campaign_metrics import MODEL
 from apex_pipeline.powerbi.identity import page_id, visual_id
 from apex_pipeline.powerbi.model_files import read_model
+from apex_pipeline.powerbi.model_tables import MODEL
 from apex_pipeline.powerbi.pages import PAGES
 from apex_pipeline.powerbi.pbir import report_files
 from apex_pipeline.powerbi.project import MODEL_FOLDER, project_files

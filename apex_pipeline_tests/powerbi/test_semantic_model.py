@@ -9,9 +9,9 @@ from hypothesis import given, strategies as st
 from apex_pipeline.analytics.rollups import columns as rollup_columns
 from apex_pipeline.metrics import COLUMNS
 from apex_pipeline.panel.tiles import TILES
-from apex_pipeline.powerbi.campaign_metrics import MODEL
 from apex_pipeline.powerbi.model_checks import model_problems
 from apex_pipeline.powerbi.model_files import read_model
+from apex_pipeline.powerbi.model_tables import MODEL
 from apex_pipeline.powerbi.pages import PAGES
 from apex_pipeline.powerbi.tmdl import quoted, tmdl_files
 from apex_pipeline_tests.support.examples import examples

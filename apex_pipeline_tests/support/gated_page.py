@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from apex_pipeline.defs.operations.webserver import behind_the_gate, dagster_ui
+from apex_pipeline.defs.operations.dagster_ui import behind_the_gate, dagster_ui
 from apex_pipeline.settings import PanelSettings
 from apex_pipeline.web_gate.serving import listen, make_server
 from apex_pipeline_tests.support.waiting import SECONDS, wait_until

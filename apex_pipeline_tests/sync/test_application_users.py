@@ -13,8 +13,8 @@ from apex_pipeline.dataverse.environment import Environment
 from apex_pipeline.dataverse.gate import Deadline, Gate
 from apex_pipeline.dataverse.pacing import Pacer
 from apex_pipeline.dataverse.sender import RetryPolicy, Sender
-from apex_pipeline.emulator.errors import WebApiError
 from apex_pipeline.emulator.limits import Limits, ServiceProtection
+from apex_pipeline.emulator.web_api_errors import WebApiError
 from apex_pipeline.errors import AuthError
 from apex_pipeline.microsoft.token_cache import TokenCacheFile
 from apex_pipeline.microsoft.tokens import TokenSource

@@ -14,7 +14,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Origin, Subprotocol
 
-from apex_pipeline.defs.operations.webserver import behind_the_gate, dagster_ui
+from apex_pipeline.defs.operations.dagster_ui import behind_the_gate, dagster_ui
 from apex_pipeline.settings import PanelSettings
 from apex_pipeline.web_gate import connections, serving
 from apex_pipeline.web_gate.request_ids import RequestIds

@@ -29,7 +29,7 @@ from apex_pipeline.analytics.forecast.latest_forecast import (
 )
 from apex_pipeline.analytics.rollups.history import described_columns, totals
 from apex_pipeline.analytics.rollups.periods import DAILY, Periods
-from apex_pipeline.defs.analytics.check_results import check_results
+from apex_pipeline.defs.analytics.analysis_check_results import check_results
 from apex_pipeline.defs.analytics.rollup_specs import (
     DAILY_FRESHNESS,
     DAILY_KEY,

@@ -22,7 +22,7 @@ from apex_pipeline.analytics.rollups.history import (
 )
 from apex_pipeline.analytics.rollups.periods import DAILY, WEEKLY, Grain, Periods
 from apex_pipeline.analytics.rollups.rollup_checks import refresh_and_check
-from apex_pipeline.defs.analytics.check_results import check_results
+from apex_pipeline.defs.analytics.analysis_check_results import check_results
 from apex_pipeline.defs.analytics.rollup_specs import (
     DAILY_CHECK_SPECS,
     DAILY_FRESHNESS,

@@ -24,7 +24,7 @@ from apex_pipeline.settings import (
 from apex_pipeline.texts.redaction import redact
 
 if TYPE_CHECKING:
-    from apex_pipeline.lineage.events import EndedRun
+    from apex_pipeline.lineage.openlineage_events import EndedRun
 
 _RUNS_PER_TICK = 20
 _EVENTS_PER_RUN = 1000
@@ -78,7 +78,7 @@ def _send(context: dg.SensorEvaluationContext, definitions: dg.Definitions) -> i
     if not ended:
         return 0
     # They load an optional library.
-    from apex_pipeline.lineage.events import events  # noqa: PLC0415
+    from apex_pipeline.lineage.openlineage_events import events  # noqa: PLC0415
     from apex_pipeline.lineage.receiver import Receiver  # noqa: PLC0415
 
     receiver = Receiver(settings)
@@ -146,7 +146,7 @@ def _ended_run(
 ) -> "EndedRun":
     from openlineage.client.event_v2 import RunState  # noqa: PLC0415  optional
 
-    from apex_pipeline.lineage.events import EndedRun  # noqa: PLC0415  as above
+    from apex_pipeline.lineage.openlineage_events import EndedRun  # noqa: PLC0415  as above
 
     run = record.dagster_run
     counted: dict[dg.AssetKey, int | None] = {}

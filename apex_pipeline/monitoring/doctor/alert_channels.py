@@ -23,7 +23,7 @@ from apex_pipeline.monitoring.doctor.check_results import (
     warning,
 )
 from apex_pipeline.monitoring.doctor.configuration import Configuration
-from apex_pipeline.monitoring.doctor.credentials import DIRECTORY_SECONDS
+from apex_pipeline.monitoring.doctor.credential_checks import DIRECTORY_SECONDS
 from apex_pipeline.settings import (
     AlertSettings,
     DataverseSettings,

@@ -8,7 +8,7 @@ from pathlib import Path
 from apex_pipeline.errors import ConfigError
 from apex_pipeline.metrics import COLUMNS
 from apex_pipeline.monitoring.doctor import (
-    credentials,
+    credential_checks,
     dataverse_reachability,
     machine,
     table_comparison as table_lines,
@@ -140,13 +140,13 @@ def _credential_checks(
     tokens: list[str] = []
 
     def acquire() -> Measurement:
-        token, seconds = credentials.acquire(settings, folder / _TOKENS)
+        token, seconds = credential_checks.acquire(settings, folder / _TOKENS)
         tokens.append(token)
         return ok(f"in {1000 * seconds:,.0f} ms without the cache, by {settings.proof}")
 
     def expiry() -> Measurement:
         try:
-            return credentials.expiry(
+            return credential_checks.expiry(
                 settings,
                 configuration.environment,
                 folder / GRAPH_TOKENS,
@@ -167,7 +167,7 @@ def _credential_checks(
         "audience",
         "this environment, this application",
         "Check DATAVERSE_RESOURCE and AZURE_CLIENT_ID.",
-        lambda: credentials.audience(tokens[0], settings),
+        lambda: credential_checks.audience(tokens[0], settings),
         ("token",),
     )
     yield Check(

@@ -20,10 +20,10 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 from apex_pipeline.emulator import wire
-from apex_pipeline.emulator.errors import WebApiError
+from apex_pipeline.emulator.identity_provider import GRAPH_PATH
 from apex_pipeline.emulator.instance import Arrival, Dropped, Emulator
 from apex_pipeline.emulator.request_log import Entry
-from apex_pipeline.emulator.tokens import GRAPH_PATH
+from apex_pipeline.emulator.web_api_errors import WebApiError
 from apex_pipeline.emulator.wire import Response
 
 ROOT = re.compile(rf"{GRAPH_PATH}/v1\.0/")

@@ -18,9 +18,9 @@ from typing import Any
 
 import uvicorn
 
-from apex_pipeline.emulator.app import make_app
 from apex_pipeline.emulator.certificates import ServerCertificate, make_certificate
-from apex_pipeline.emulator.environment import Clock
+from apex_pipeline.emulator.emulated_environment import Clock
+from apex_pipeline.emulator.http_surface import make_app
 from apex_pipeline.emulator.instance import Emulator, Options
 
 _START_SECONDS = 30

@@ -9,9 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from apex_pipeline.emulator import errors, guids
+from apex_pipeline.emulator import guids, web_api_errors
 from apex_pipeline.emulator.campaign_metrics import CAMPAIGN_METRICS
-from apex_pipeline.emulator.definitions import DEPTHS, metadata_id, privileges
 from apex_pipeline.emulator.schema import Column, Key, Table, make_table, new_table
 from apex_pipeline.emulator.storage import Storage, joined, quoted
 from apex_pipeline.emulator.system_tables import (
@@ -22,6 +21,7 @@ from apex_pipeline.emulator.system_tables import (
     message_id,
     plain_privilege_id,
 )
+from apex_pipeline.emulator.table_definitions import DEPTHS, metadata_id, privileges
 
 _FORMAT = 1
 
@@ -181,7 +181,7 @@ class Environment:
         """The table of an entity set."""
         found = self._sets.get(entity_set)
         if found is None:
-            raise errors.no_such_segment(entity_set)
+            raise web_api_errors.no_such_segment(entity_set)
         return self._with_due_indexes(found) if found.keys else found
 
     def add_table(self, table: Table) -> None:
@@ -236,7 +236,7 @@ class Environment:
     def drop_column(self, table: Table, column: Column) -> None:
         """Remove a column with its values, unless an alternate key needs it."""
         if any(column.name in each.columns for each in table.keys):
-            raise errors.still_needed(column.name)
+            raise web_api_errors.still_needed(column.name)
         self.storage.drop_column(table, column)
         columns = {n: each for n, each in table.columns.items() if each is not column}
         self.save(replace(table, columns=columns, plans={}))

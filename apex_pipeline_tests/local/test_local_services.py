@@ -14,13 +14,13 @@ from apex_pipeline.errors import ApexError, ConfigError
 from apex_pipeline.local import child_commands
 from apex_pipeline.local.code_socket import code_socket
 from apex_pipeline.local.embedded_roles import PANEL_LOGIN, SYNC_LOGIN
+from apex_pipeline.local.local_services import LocalServices
 from apex_pipeline.local.ports import HeldPorts
 from apex_pipeline.local.preparing import (
     prepare_dagster_home,
     prepare_services,
     prepare_tenants,
 )
-from apex_pipeline.local.services import Services
 from apex_pipeline.monitoring import code_server
 from apex_pipeline.settings import load_settings, panel_access, state_dir
 from apex_pipeline_tests.support.ends import free_port
@@ -38,17 +38,17 @@ OWN_STORAGE = {
 }
 
 
-def prepare(folder: Path, **environment: str) -> Services:
+def prepare(folder: Path, **environment: str) -> LocalServices:
     with HeldPorts() as ports:
         return hold(ports, folder, **environment)
 
 
-def hold(ports: HeldPorts, folder: Path, **environment: str) -> Services:
+def hold(ports: HeldPorts, folder: Path, **environment: str) -> LocalServices:
     given = {"APEX_STATE_DIR": str(folder), **environment}
     return prepare_services(given, ports, ui_port=free_port())
 
 
-def command_lines(services: Services) -> str:
+def command_lines(services: LocalServices) -> str:
     made = [
         child_commands.code_server(services),
         child_commands.web_server(services.instance),
@@ -458,7 +458,7 @@ def test_whom_a_person_trusts_is_trusted_besides_the_emulator(tmp_path):
         prepare(tmp_path / "state", APEX_CA_BUNDLE="/no/ca.pem")
 
 
-def tenants(folder: Path, ports: HeldPorts) -> tuple[Services, ...]:
+def tenants(folder: Path, ports: HeldPorts) -> tuple[LocalServices, ...]:
     given = {"APEX_STATE_DIR": str(folder)}
     each = [
         given | {"APEX_TENANT": name, "APEX_PANEL_TOKEN": f"sentinel-token-of-{name}"}

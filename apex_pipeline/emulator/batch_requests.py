@@ -11,8 +11,8 @@ from http import HTTPStatus
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-from apex_pipeline.emulator import errors, wire
-from apex_pipeline.emulator.environment import Environment
+from apex_pipeline.emulator import web_api_errors, wire
+from apex_pipeline.emulator.emulated_environment import Environment
 from apex_pipeline.emulator.wire import Request, Response
 
 MOST_OPERATIONS = 1000
@@ -52,7 +52,7 @@ def run(env: Environment, handle: Handler, request: Request) -> Response:
         raise _malformed("The batch holds no operation.")
     operations = [_operations(part) for part in parts]
     if sum(len(each) for each in operations) > MOST_OPERATIONS:
-        raise errors.too_many_operations(MOST_OPERATIONS)
+        raise web_api_errors.too_many_operations(MOST_OPERATIONS)
     for part, each in zip(parts, operations, strict=True):
         _check(each, in_change_set=each != [part])
     keep_going = "odata.continue-on-error" in request.preferences()
@@ -176,13 +176,13 @@ def _run_member(
     content_id = part.headers.get("content-id")
     try:
         if content_id is None:
-            raise errors.malformed_url(
+            raise web_api_errors.malformed_url(
                 "Content-ID is missing in a change set. Each operation needs one."
             )
         request = _inner_request(outer, part, created)
         if request.method == "GET":
             raise _malformed("A change set must not hold GET requests.")
-    except errors.WebApiError as error:
+    except web_api_errors.WebApiError as error:
         return Answer(wire.error_response(error, ""), content_id)
     return Answer(handle(request), content_id)
 
@@ -217,7 +217,7 @@ def _referenced(url: str, created: dict[str, str]) -> str:
     if match is None:
         return url
     if match[1] not in created:
-        raise errors.no_such_content_id(match[0])
+        raise web_api_errors.no_such_content_id(match[0])
     return created[match[1]] + url[match.end() :]
 
 
@@ -258,5 +258,5 @@ def _enclosed(boundary: str, blocks: list[str]) -> str:
     return f"{parts}--{boundary}--{_CRLF}"
 
 
-def _malformed(reason: str) -> errors.WebApiError:
-    return errors.malformed_payload("$batch", reason)
+def _malformed(reason: str) -> web_api_errors.WebApiError:
+    return web_api_errors.malformed_payload("$batch", reason)

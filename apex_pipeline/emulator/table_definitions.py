@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from uuid import NAMESPACE_URL, uuid5
 
-from apex_pipeline.emulator import errors
+from apex_pipeline.emulator import web_api_errors
 from apex_pipeline.emulator.definition_properties import (
     COLUMN_DEFAULTS,
     COLUMN_NAMES,
@@ -99,7 +99,7 @@ def complete_column(
     kind = column_type(posted)
     schema_name = posted.get("SchemaName")
     if not isinstance(schema_name, str) or not _NAME(schema_name):
-        raise errors.invalid_definition("SchemaName is missing or not a name.")
+        raise web_api_errors.invalid_definition("SchemaName is missing or not a name.")
     name = schema_name.lower()
     check_posted(
         posted, COLUMN_NAMES | frozenset(TYPES[kind]), f"{kind}AttributeMetadata"
@@ -130,7 +130,7 @@ def column_type(posted: Mapping[str, object]) -> str:
     odata_type = str(posted.get("@odata.type", "")).removeprefix("#").removeprefix(CRM)
     kind = odata_type.removeprefix("Complex").removesuffix("AttributeMetadata")
     if kind not in TYPES:
-        raise errors.not_emulated(f"columns of type {kind or 'unknown'}.")
+        raise web_api_errors.not_emulated(f"columns of type {kind or 'unknown'}.")
     return kind
 
 
@@ -143,7 +143,7 @@ def complete_table(posted: Mapping[str, object]) -> Definition:
         or not _NAME(schema_name)
         or (custom and "_" not in schema_name)
     ):
-        raise errors.invalid_definition(
+        raise web_api_errors.invalid_definition(
             "SchemaName must begin with a customization prefix and an underscore."
         )
     name = schema_name.lower()
@@ -221,7 +221,9 @@ def labelled(key: str, value: object) -> object:
         return EMPTY_LABEL
     languages = {each.get("LanguageCode", ENGLISH) for each in labels if each}
     if languages - {ENGLISH}:
-        raise errors.not_emulated(f"labels of language {max(languages - {ENGLISH})}.")
+        raise web_api_errors.not_emulated(
+            f"labels of language {max(languages - {ENGLISH})}."
+        )
     return label(str(labels[0].get("Label") or ""))
 
 

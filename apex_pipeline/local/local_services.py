@@ -56,7 +56,7 @@ class Instance:
 
 
 @dataclass(frozen=True, slots=True)
-class Services:
+class LocalServices:
     """The services of one tenant to run, with addresses and credentials.
 
     Attributes:

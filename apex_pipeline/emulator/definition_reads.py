@@ -10,18 +10,22 @@ from typing import Any
 from apex_pipeline.emulator import (
     definition_filters,
     definition_properties,
-    errors,
     expand_clauses,
     odata,
     places,
     relationships,
+    web_api_errors,
 )
 from apex_pipeline.emulator.definition_properties import (
     COLUMN_DEFAULTS,
     COLUMN_NAMES,
     TABLE_DEFAULTS,
 )
-from apex_pipeline.emulator.definitions import (
+from apex_pipeline.emulator.emulated_environment import Environment
+from apex_pipeline.emulator.places import Call
+from apex_pipeline.emulator.schema import Table
+from apex_pipeline.emulator.syntax_tree import Literal
+from apex_pipeline.emulator.table_definitions import (
     CRM,
     TYPES,
     Definition,
@@ -29,10 +33,6 @@ from apex_pipeline.emulator.definitions import (
     public,
     type_code,
 )
-from apex_pipeline.emulator.environment import Environment
-from apex_pipeline.emulator.places import Call
-from apex_pipeline.emulator.schema import Table
-from apex_pipeline.emulator.syntax_tree import Literal
 from apex_pipeline.emulator.wire import Request, Response
 
 Handler = Callable[[Call], Response]
@@ -67,18 +67,18 @@ def find_table(env: Environment, predicate: str) -> Table:
         for table in env.tables:
             if table.definition["MetadataId"] == parsed.text.lower():
                 return table
-        raise errors.WebApiError(
+        raise web_api_errors.WebApiError(
             404, "0x80040217", f"Could not find an entity with id {parsed.text}"
         )
     if list(parsed) != ["LogicalName"]:
-        raise errors.key_not_declared("EntityMetadata")
+        raise web_api_errors.key_not_declared("EntityMetadata")
     name = parsed["LogicalName"].text
     try:
         return env.table(name)
     except KeyError:
         if "_" not in name:
-            raise errors.not_emulated(f"the table {name[:100]}.") from None
-        raise errors.WebApiError(
+            raise web_api_errors.not_emulated(f"the table {name[:100]}.") from None
+        raise web_api_errors.WebApiError(
             404,
             "0x80060888",
             f"Could not find an entity with name {name} and objectTypeCode -1.",
@@ -115,11 +115,11 @@ def find_part(parts: list[Definition], predicate: str, kind: str) -> Definition:
         else next(iter(parsed.items()))
     )
     if field not in {"MetadataId", "LogicalName", "SchemaName"}:
-        raise errors.key_not_declared(kind)
+        raise web_api_errors.key_not_declared(kind)
     for part in parts:
         if str(part.get(field)).lower() == literal.text.lower():
             return part
-    raise errors.WebApiError(
+    raise web_api_errors.WebApiError(
         404, "0x80060888", f"Could not find {kind} with {field} {literal.text}."
     )
 
@@ -178,7 +178,7 @@ def _parts(call: Call) -> Response:
     if len(place.segments) > 2:
         kind = place.segments[2].removeprefix(CRM)
         if not _is_column_type(kind):
-            raise errors.no_such_segment(place.segments[2])
+            raise web_api_errors.no_such_segment(place.segments[2])
         parts = [each for each in parts if each["@odata.type"] == f"#{CRM}{kind}"]
     return _collection(call, parts, context, kind)
 
@@ -194,9 +194,9 @@ def _relationships(call: Call) -> Response:
     place = call.place
     kind = place.name.removeprefix(CRM) or _RELATIONSHIP
     if kind == "ManyToManyRelationshipMetadata":
-        raise errors.not_emulated(f"reading {kind}.")
+        raise web_api_errors.not_emulated(f"reading {kind}.")
     if kind not in {_RELATIONSHIP, "OneToManyRelationshipMetadata"}:
-        raise errors.no_such_segment(place.name)
+        raise web_api_errors.no_such_segment(place.name)
     found = [each.definition for each in relationships.every(call.env)]
     context = "#" + "/".join(place.segments)
     return _collection(call, found, context, kind)
@@ -228,7 +228,7 @@ def _shape(
         if name not in own or not _belongs(name, kind):
             # One of a type takes a cast to the type that has it.
             typed = name in _TYPED
-            raise (errors.no_such_property if typed else _missing)(name, kind)
+            raise (web_api_errors.no_such_property if typed else _missing)(name, kind)
     always = {"@odata.type", "MetadataId", "PrivilegeId"}
     shown = {
         name: value
@@ -241,7 +241,7 @@ def _shape(
         expand_clauses.parse(options["$expand"]) if "$expand" in options else ()
     ):
         if unknown := set(clause.options) - INNER_OPTIONS:
-            raise errors.not_emulated(
+            raise web_api_errors.not_emulated(
                 f"{min(unknown)} within $expand of {clause.name}."
             )
         value = _expandable(definition, clause.name, kind)
@@ -260,7 +260,7 @@ def _check_known(table: object, name: str) -> None:
     """Users and roles have relationships of this kind, which are not described here."""
     related = {each for each, _ in relationships.ASSOCIATIONS}
     if name == "ManyToManyRelationships" and table in related:
-        raise errors.not_emulated(f"{name} of {table}.")
+        raise web_api_errors.not_emulated(f"{name} of {table}.")
 
 
 def _expandable(definition: Definition, name: str, kind: str) -> object:

@@ -12,8 +12,8 @@ from typing import Any
 
 import jwt
 
-from apex_pipeline.emulator.credentials import Applications, TokenError
-from apex_pipeline.emulator.environment import Clock
+from apex_pipeline.emulator.emulated_environment import Clock
+from apex_pipeline.emulator.registered_applications import Applications, TokenError
 from apex_pipeline.emulator.storage import Storage
 
 LIFETIME_SECONDS = 3599

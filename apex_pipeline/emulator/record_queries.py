@@ -9,16 +9,16 @@ from urllib.parse import quote, unquote_plus
 
 from apex_pipeline.emulator import (
     codecs,
-    errors,
     expansions,
     filters,
     guids,
     paging,
     projections,
+    web_api_errors,
     wire,
 )
 from apex_pipeline.emulator.codecs import Stored
-from apex_pipeline.emulator.environment import Environment
+from apex_pipeline.emulator.emulated_environment import Environment
 from apex_pipeline.emulator.filters import Scope
 from apex_pipeline.emulator.paging import Order, Position
 from apex_pipeline.emulator.places import Call
@@ -42,7 +42,7 @@ def retrieve(call: Call, table: Table, record_id: str) -> Response:
     projection = projections.project(table, request.options().get("$select", ""))
     row = env.storage.of_record(table, projection.sql(), record_id)
     if row is None:
-        raise errors.no_such_record(table.name, guids.load_guid(record_id))
+        raise web_api_errors.no_such_record(table.name, guids.load_guid(record_id))
     etag = f'W/"{row[0]}"'
     annotations = request.annotations()
     expansion = expansions.expand(call, table)
@@ -92,7 +92,7 @@ def understand(
     paged = preferred is not None or top is None or top > MOST_PER_PAGE
     counted = options.get("$count", "false").lower()
     if counted not in {"true", "false"}:
-        raise errors.malformed_url(f"Invalid value '{counted}' for $count.")
+        raise web_api_errors.malformed_url(f"Invalid value '{counted}' for $count.")
     return Query(
         projections.project(scope.table, options.get("$select", "")),
         condition,

@@ -12,11 +12,11 @@ from starlette.responses import JSONResponse, Response as HttpResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from apex_pipeline.emulator import admin, errors, graph, wire
-from apex_pipeline.emulator.credentials import TokenError, basic_credentials
+from apex_pipeline.emulator import admin, graph_api, web_api_errors, wire
+from apex_pipeline.emulator.identity_provider import GRAPH_PATH
 from apex_pipeline.emulator.instance import ROOT, Arrival, Dropped, Emulator
+from apex_pipeline.emulator.registered_applications import TokenError, basic_credentials
 from apex_pipeline.emulator.request_log import Entry
-from apex_pipeline.emulator.tokens import GRAPH_PATH
 from apex_pipeline.emulator.wire import Response
 
 _TURNS_TO_DISCONNECT = 10
@@ -33,7 +33,7 @@ def make_app(emulator: Emulator) -> Starlette:
         emulator.close()
 
     most_body_bytes = emulator.options.most_body_bytes
-    graphs = graph.Graph(emulator).answer
+    graphs = graph_api.Graph(emulator).answer
     app = Starlette(
         routes=[
             *admin.routes(emulator),
@@ -43,7 +43,7 @@ def make_app(emulator: Emulator) -> Starlette:
             Route("/{tenant}/oauth2/token", _token, methods=["POST"]),
             Route(
                 f"{GRAPH_PATH}/{{path:path}}",
-                Service(graph.ROOT, graphs, most_body_bytes),
+                Service(graph_api.ROOT, graphs, most_body_bytes),
             ),
             Route("/{path:path}", Service(ROOT, emulator.answer, most_body_bytes)),
         ],
@@ -91,7 +91,9 @@ def _elsewhere(path: str) -> HttpResponse:
     """Other versions of the Web API, SOAP and discovery are there on the service."""
     if not path.lower().startswith(("/api/", "/xrmservices/")):
         return HttpResponse(status_code=404)
-    answer = wire.error_response(errors.not_emulated(f"the address {path[:100]}."), "")
+    answer = wire.error_response(
+        web_api_errors.not_emulated(f"the address {path[:100]}."), ""
+    )
     headers = {"OData-Version": "4.0", **answer.headers}
     return HttpResponse(answer.body, answer.status, headers)
 
