@@ -1,8 +1,12 @@
 """Canonical JSON: RFC 8785, held to another implementation of it."""
 
+import json
+
+import psycopg
 import pytest
 import rfc8785
 from hypothesis import given, strategies as st
+from psycopg.types.json import Jsonb
 
 from apex_pipeline.audit.canonical_json import canonical
 
@@ -20,6 +24,18 @@ VALUES = st.recursive(
 @given(VALUES)
 def test_it_is_what_another_implementation_writes(value):
     assert canonical(value) == rfc8785.dumps(value)
+
+
+@given(st.lists(VALUES, min_size=9, max_size=9))
+def test_it_is_what_the_server_computes(database_url, values):
+    """Which refuses an event whose hash is another."""
+    stored = [value for value in values if "\\u0000" not in json.dumps(value)]
+    with psycopg.connect(database_url) as connection:
+        told = connection.execute(
+            "SELECT audit_canonical(value) FROM jsonb_array_elements(%s)",
+            (Jsonb(stored),),
+        ).fetchall()
+    assert [text.encode() for (text,) in told] == [canonical(each) for each in stored]
 
 
 @pytest.mark.parametrize(

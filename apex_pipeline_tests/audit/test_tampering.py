@@ -1,16 +1,19 @@
 """What a superuser changes with the triggers off is found."""
 
+import json
 import random
+from typing import Any
 from uuid import uuid4
 
 import psycopg
 import pytest
 from click.testing import CliRunner
 from psycopg import errors, sql
+from psycopg.types.json import Jsonb
 
 from apex_pipeline.audit import trail
 from apex_pipeline.audit.anchors import keep_anchor
-from apex_pipeline.audit.chain import COVERED, digest, document
+from apex_pipeline.audit.chain import COVERED, digest, digest_as_stored, document
 from apex_pipeline.audit.events import Action, Author, Event, rows
 from apex_pipeline.audit.settings_changes import note_settings
 from apex_pipeline.audit.trail import EVENTS
@@ -334,9 +337,10 @@ def test_every_function_of_the_trail_has_a_search_path_of_its_own(database):
 def test_an_event_that_nobody_can_read_is_listed_and_hides_no_change(
     database, database_url, monkeypatch
 ):
-    """Who may append may do so with numbers that are beyond JSON's readers."""
+    """With the triggers off, numbers get in that are beyond JSON's readers."""
     database.transact(lambda c: note_settings(c, {"A": "1f"}, AUTHOR, uuid4()))
     with psycopg.connect(database_url) as connection:
+        connection.execute("SET LOCAL session_replication_role = replica")
         connection.execute(
             """
             INSERT INTO audit_event (
@@ -355,3 +359,55 @@ def test_an_event_that_nobody_can_read_is_listed_and_hides_no_change(
     assert "unreadable" in told.output
     database.transact(lambda c: note_settings(c, {"A": "2f"}, AUTHOR, uuid4()))
     assert "event 2 was changed" in str(database.ask(verify).problems).lower()
+
+
+NOT_TAKEN: dict[str, dict[str, Any]] = {
+    "another hash": {"hash": "ff" * 32},
+    "a number with a fraction": {"counts": {"rows": 1.5}},
+    "a number beyond 2^53": {"counts": {"rows": 2**53}},
+    "a name that is not ASCII": {"subject": {"é": 1}},
+    "objects within objects": {"subject": json.loads('{"a":' * 99 + "{}" + "}" * 99)},
+    "lists within lists": {"after": {"a": json.loads("[" * 99 + "]" * 99)}},
+    "a time long past": {"at": "2020-01-01T00:00:00Z"},
+    "a time that never comes": {"at": "infinityZ"},
+}
+
+_APPEND_AS_IT_IS = f"""
+    INSERT INTO audit_event ({", ".join(COLUMNS)})
+    SELECT sequence, act, CAST(rtrim(at, 'Z') AS timestamp) AT TIME ZONE 'UTC', actor,
+        action, outcome, subject, counts, before, after, reason, run_id, version,
+        decode(previous_hash, 'hex'), decode(hash, 'hex')
+    FROM jsonb_to_record(%s) AS event (
+        sequence bigint, act uuid, at text, actor text, action text, outcome text,
+        subject jsonb, counts jsonb, before jsonb, after jsonb, reason text, run_id text,
+        version text, previous_hash text, hash text
+    )
+"""
+
+
+def following(connection, **forged: object) -> dict[str, Any]:
+    """The next event, with a hash that fits what is forged in it."""
+    *covered, hash_ = connection.execute(
+        f"{EVENTS} ORDER BY sequence DESC LIMIT 1"
+    ).fetchone()
+    (now,) = connection.execute(
+        "SELECT (to_json(clock_timestamp() AT TIME ZONE 'UTC') #>> '{}') || 'Z'"
+    ).fetchone()
+    event: dict[str, Any] = document(covered)
+    event |= {"sequence": event["sequence"] + 1, "act": str(uuid4()), "at": now}
+    event |= {"previous_hash": hash_} | forged
+    return {"hash": digest_as_stored(event)} | event
+
+
+@pytest.mark.parametrize("kind", NOT_TAKEN)
+def test_an_event_that_verification_would_refuse_is_not_taken(
+    database, database_url, kind
+):
+    """Not from somebody who may append and computes the hash for it either."""
+    database.transact(lambda c: note_settings(c, {"A": "1f"}, AUTHOR, uuid4()))
+    with psycopg.connect(database_url) as connection:
+        forged = following(connection, **NOT_TAKEN[kind])
+        with pytest.raises(errors.CheckViolation), connection.transaction():
+            connection.execute(_APPEND_AS_IT_IS, (Jsonb(forged),))
+        connection.execute(_APPEND_AS_IT_IS, (Jsonb(following(connection)),))
+    assert database.ask(verify).problems == ()

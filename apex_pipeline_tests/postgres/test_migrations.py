@@ -38,6 +38,7 @@ ALL = [
     "0022_campaign_forecast",
     "0023_audit",
     "0024_audit_search_path",
+    "0025_audit_hashes",
 ]
 
 _APPLY = """
@@ -426,7 +427,8 @@ def test_table_of_another_role_need_not_be_owned_when_nothing_is_missing(
             reconciliation_lock, recording_lock, migration_lock, audit_event,
             audit_anchor, audit_intent, audit_verification, audit_lock,
             yoyo_lock, _yoyo_log, _yoyo_version, _yoyo_migration;
-        DROP FUNCTION audit_append, audit_event_extends_the_chain, audit_is_append_only,
+        DROP FUNCTION audit_append, audit_canonical, audit_event_extends_the_chain,
+            audit_is_append_only,
             audit_event_is_pruned
         """
     )
