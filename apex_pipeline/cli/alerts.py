@@ -52,9 +52,9 @@ def list_alerts(*, as_json: bool, form: ListAlertsForm) -> None:
         incidents = journal.incidents(resolved_within=timedelta(days=form.days))
         silences = [
             {"incident": silence.scope, "until": silence.until, "reason": reason}
-            for silence, reason in journal.silences()
+            for silence, reason in journal.silences.in_force()
         ]
-        backlogs = journal.backlogs(names)
+        backlogs = journal.outbox.backlogs(names)
     if as_json:
         document = {
             "incidents": [_document(each) for each in incidents],
@@ -94,7 +94,7 @@ def silence_alert(*, form: SilenceForm, as_json: bool) -> None:
     )
     with _journal() as journal:
         check_scope(incident, [each.fingerprint for each in journal.incidents()])
-        journal.silence(incident, end, form.reason, process_author(os.environ))
+        journal.silences.put(incident, end, form.reason, process_author(os.environ))
         late = relay(journal, os.environ)
     if as_json:
         say(

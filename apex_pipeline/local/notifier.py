@@ -203,7 +203,9 @@ class Notifier:
         try:
             within(
                 _DELIVERY_SECONDS + self._look_seconds,
-                lambda: deliver(self._journal, self._channels, _DELIVERY_SECONDS),
+                lambda: deliver(
+                    self._journal.outbox, self._channels, _DELIVERY_SECONDS
+                ),
             )
         except (DatabaseError, TimeoutError):
             # Nothing is lost: the notices wait there for the next attempt.

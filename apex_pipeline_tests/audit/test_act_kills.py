@@ -93,7 +93,7 @@ def silencing(death: Death, url: str, incident: str) -> None:
     stepping_at_commits(death)
     with Journal(url) as journal:
         end = datetime.now(UTC) + timedelta(hours=1)
-        journal.silence(incident, end, "planned", ADA)
+        journal.silences.put(incident, end, "planned", ADA)
         relay(journal, {"DATABASE_URL": url})
 
 
@@ -111,8 +111,8 @@ def test_each_silence_has_one_event_wherever_its_process_was_killed(both_url):
         with Journal(both_url) as journal:
             for _ in range(2):
                 assert relay(journal, {"DATABASE_URL": both_url}) is None
-            assert journal.unaudited() == []
-            silenced = {silence.scope for silence, _ in journal.silences()}
+            assert journal.silences.unaudited() == []
+            silenced = {silence.scope for silence, _ in journal.silences.in_force()}
         events = settled_events(both_url, Action.SILENCE)
         told = [event["subject"]["incident"] for event in events]
         assert sorted(told) == sorted(silenced)

@@ -161,10 +161,10 @@ def test_a_silence_works_while_the_trail_does_not_and_is_told_later(
     apex(alerts, "silence", "ticks-failing", "--for", "2h")
     monkeypatch.setenv("DATABASE_URL", database_url)
     with Journal(database_url) as journal:
-        assert len(journal.silences()) == 1
+        assert len(journal.silences.in_force()) == 1
         for _ in range(2):
             assert relay(journal, os.environ) is None
-        assert journal.unaudited() == []
+        assert journal.silences.unaudited() == []
     assert len(events(database, Action.SILENCE)) == 1
 
 
@@ -172,11 +172,11 @@ def test_a_hand_over_that_is_killed_in_between_is_repeated_without_a_double(
     database, database_url
 ):
     with Journal(database_url) as journal:
-        journal.silence("x", datetime.now(UTC) + timedelta(hours=1), "", AUTHOR)
-        ((act, event),) = journal.unaudited()
+        journal.silences.put("x", datetime.now(UTC) + timedelta(hours=1), "", AUTHOR)
+        ((act, event),) = journal.silences.unaudited()
         database.transact(lambda c: trail.append(c, event, act))
         assert relay(journal, {"DATABASE_URL": database_url}) is None
-        assert journal.unaudited() == []
+        assert journal.silences.unaudited() == []
     assert len(events(database)) == 1
 
 

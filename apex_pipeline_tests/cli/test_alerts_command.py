@@ -144,7 +144,7 @@ def test_the_check_says_why_it_is_not_well_one_line_each(
     assert (found["healthy"], len(found["reasons"])) == (False, 2)
 
     for scope in ("run-failed", "rows-overdue"):
-        journal.silence(scope, datetime.now(UTC) + timedelta(hours=1), "")
+        journal.silences.put(scope, datetime.now(UTC) + timedelta(hours=1), "")
     assert apex("status", "--check").exit_code == 0
 
 

@@ -73,8 +73,8 @@ def test_the_job_anchors_the_head_and_tells_the_channels_in_one_line(
     assert event["actor"] == "daemon@host"
     assert event["run_id"] == result.run_id
     with open_alerts(os.environ) as alerts:
-        waiting = alerts.journal.claim("teams")
-        assert alerts.journal.claim("teams") is None
+        waiting = alerts.journal.outbox.claim("teams")
+        assert alerts.journal.outbox.claim("teams") is None
     assert waiting is not None
     assert waiting.kind == "anchor"
     assert dict(waiting.facts) == {"Anchor": str(anchor.head)}
@@ -86,7 +86,7 @@ def test_the_line_can_be_switched_off(variables, database, monkeypatch):
     assert run("anchor_audit_trail").success
     assert len(database.ask(read_anchors)) == 1
     with open_alerts(os.environ) as alerts:
-        assert alerts.journal.claim("teams") is None
+        assert alerts.journal.outbox.claim("teams") is None
 
 
 def test_a_broken_trail_fails_the_check_and_names_the_event(

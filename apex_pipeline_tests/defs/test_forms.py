@@ -181,7 +181,7 @@ def test_alerts_are_listed_with_silences_and_what_was_resolved(launch, database_
         journal.record("w", _found("run-failed/a"), ["teams"], now)
         journal.record("w", lambda _: ([Observation("run-failed")], {}), [], now)
         journal.record("w", _found("run-failed/b"), ["teams"], now)
-        journal.silence("throttled", now + timedelta(hours=1), "known")
+        journal.silences.put("throttled", now + timedelta(hours=1), "known")
     told = output(launch("list_alerts"))
     (incident,) = records(told["incidents"])
     assert (incident["incident"], incident["resolved"]) == ("run-failed/b", "")

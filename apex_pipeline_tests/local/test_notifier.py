@@ -130,7 +130,7 @@ def test_the_death_of_the_storage_itself_is_told_and_so_is_its_return(
         both = ["teams", "email"]
         wait_until(
             lambda: (
-                [(b.channel, b.waiting) for b in journal.backlogs(both)]
+                [(b.channel, b.waiting) for b in journal.outbox.backlogs(both)]
                 == [("email", 3)]
             )
         )

@@ -116,7 +116,7 @@ def test_tables_that_somebody_has_dropped_are_made_again(journal, url):
         "alerts_0002_locations",
         "alerts_0003_unaudited",
     ]
-    assert journal.claim("teams") is None
+    assert journal.outbox.claim("teams") is None
 
 
 def test_both_schemas_may_share_a_database(empty_database_url):
@@ -166,22 +166,22 @@ def test_code_locations_that_share_a_database_see_nothing_of_each_other(url):
         now = datetime.now(UTC)
         assert len(record(ours, opened, channels=("teams",))) == 1
         assert len(record(theirs, opened, channels=("teams",))) == 1
-        ours.silence("b", now + timedelta(hours=1), "planned")
-        assert theirs.silences() == []
+        ours.silences.put("b", now + timedelta(hours=1), "planned")
+        assert theirs.silences.in_force() == []
         # One is well again; the other is not.
         record(ours, channels=("teams",))
         assert ours.incidents() == []
         assert [each.fingerprint for each in theirs.incidents()] == ["a"]
         our_teams, their_teams = Recorder("teams"), Recorder("teams")
-        deliver(ours, [our_teams], 30)
-        deliver(theirs, [their_teams], 30)
+        deliver(ours.outbox, [our_teams], 30)
+        deliver(theirs.outbox, [their_teams], 30)
         assert our_teams.kinds == [NoticeKind.OPENED, NoticeKind.RESOLVED]
         assert their_teams.kinds == [NoticeKind.OPENED]
         ours.forget_old()
         assert ours.progress("test") is not None
     with Journal(url, "a third") as third:
         assert third.progress("test") is None
-        assert third.backlogs(["teams"]) == []
+        assert third.outbox.backlogs(["teams"]) == []
 
 
 def test_incidents_of_before_there_were_locations_belong_to_the_only_name(
@@ -203,9 +203,9 @@ def test_incidents_of_before_there_were_locations_belong_to_the_only_name(
 
 def test_a_silence_holds_until_its_end(journal):
     until = datetime.now(UTC) + timedelta(hours=1)
-    journal.silence("a", until, "planned")
+    journal.silences.put("a", until, "planned")
     assert record(journal, finding("a/b")) == ()
-    ((silence, reason),) = journal.silences()
+    ((silence, reason),) = journal.silences.in_force()
     assert (silence.scope, silence.until, reason) == ("a", until, "planned")
     (notice,) = record(journal, finding("a/b"), now=until)
     assert notice.kind is NoticeKind.OPENED
@@ -237,9 +237,9 @@ def test_each_channel_gets_each_notice(journal):
     record(journal, finding("a"))
     record(journal)
     teams, email = Recorder("teams"), Recorder("email")
-    deliver(journal, [teams, email], soon())
+    deliver(journal.outbox, [teams, email], soon())
     assert teams.kinds == email.kinds == [NoticeKind.OPENED, NoticeKind.RESOLVED]
-    deliver(journal, [teams, email], soon())
+    deliver(journal.outbox, [teams, email], soon())
     assert len(teams.taken) == 2
 
 
@@ -248,20 +248,20 @@ def test_a_dead_channel_neither_holds_up_the_other_nor_loses_anything(journal, u
     teams.is_dead = True
     record(journal, finding("a"))
     for _ in range(8):
-        deliver(journal, [teams, email], soon())
+        deliver(journal.outbox, [teams, email], soon())
         due_now(url)
     record(journal)
-    deliver(journal, [teams, email], soon())
+    deliver(journal.outbox, [teams, email], soon())
     assert email.kinds == [NoticeKind.OPENED, NoticeKind.RESOLVED]
-    (backlog,) = journal.backlogs(["teams", "email"])
+    (backlog,) = journal.outbox.backlogs(["teams", "email"])
     assert (backlog.channel, backlog.waiting) == ("teams", 2)
     assert backlog.error == "it answers HTTP 503 for now"
 
     teams.is_dead = False
     due_now(url)
-    deliver(journal, [teams, email], soon())
+    deliver(journal.outbox, [teams, email], soon())
     assert teams.kinds == [NoticeKind.OPENED, NoticeKind.RESOLVED]
-    assert journal.backlogs(["teams", "email"]) == []
+    assert journal.outbox.backlogs(["teams", "email"]) == []
 
 
 class Hanging:
@@ -279,32 +279,32 @@ class Hanging:
 def test_a_channel_that_is_never_done_is_left_when_the_time_for_all_is_over(journal):
     record(journal, finding("a"), finding("b"))
     teams, email = Hanging("teams"), Recorder("email")
-    of_teams, of_email = deliver(journal, [teams, email], 0.5, least=0.0)
+    of_teams, of_email = deliver(journal.outbox, [teams, email], 0.5, least=0.0)
     teams.is_over.set()
     assert (of_teams.taken, of_email.taken) == (0, 2)
     assert "did not accept the notice within" in (of_teams.error or "")
-    (backlog,) = journal.backlogs(["teams", "email"])
+    (backlog,) = journal.outbox.backlogs(["teams", "email"])
     assert (backlog.channel, backlog.waiting) == ("teams", 2)
 
 
 def test_no_message_is_begun_that_could_not_end(journal):
     record(journal, finding("a"))
     teams = Recorder("teams")
-    assert deliver(journal, [teams], LEAST_SECONDS / 2)[0].taken == 0
-    assert deliver(journal, [teams], LEAST_SECONDS * 2)[0].taken == 1
+    assert deliver(journal.outbox, [teams], LEAST_SECONDS / 2)[0].taken == 0
+    assert deliver(journal.outbox, [teams], LEAST_SECONDS * 2)[0].taken == 1
 
 
 def test_that_it_is_over_is_not_told_before_that_it_began(journal, url):
     teams = Recorder("teams")
     record(journal, finding("a"), channels=("teams",))
     teams.is_dead = True
-    deliver(journal, [teams], soon())
+    deliver(journal.outbox, [teams], soon())
     record(journal, channels=("teams",))
     teams.is_dead = False
-    deliver(journal, [teams], soon())
+    deliver(journal.outbox, [teams], soon())
     assert teams.taken == []
     due_now(url)
-    deliver(journal, [teams], soon())
+    deliver(journal.outbox, [teams], soon())
     assert teams.kinds == [NoticeKind.OPENED, NoticeKind.RESOLVED]
 
 
@@ -312,9 +312,9 @@ def test_what_is_too_old_to_be_of_use_is_given_up_and_counted(journal, url):
     long_ago = datetime.now(UTC) - MAX_AGE - timedelta(minutes=1)
     record(journal, finding("a"), now=long_ago, channels=("teams",))
     teams = Recorder("teams")
-    deliver(journal, [teams], soon())
+    deliver(journal.outbox, [teams], soon())
     assert teams.taken == []
-    (backlog,) = journal.backlogs(["teams"])
+    (backlog,) = journal.outbox.backlogs(["teams"])
     assert (backlog.waiting, backlog.given_up) == (0, 1)
 
 
@@ -328,21 +328,21 @@ def test_waits_are_doubled_and_bounded_and_wishes_are_respected_within_an_hour()
 
 def test_what_a_sender_has_is_not_sent_by_another_meanwhile(journal):
     record(journal, finding("a"), channels=("teams",))
-    held = journal.claim("teams")
+    held = journal.outbox.claim("teams")
     assert held is not None
-    assert journal.claim("teams") is None
+    assert journal.outbox.claim("teams") is None
 
 
 def test_a_channels_own_failure_is_not_told_to_itself(journal):
     record(journal, finding("channel-failing/teams"), scope="channel-failing")
-    assert journal.claim("teams") is None
-    assert journal.claim("email") is not None
+    assert journal.outbox.claim("teams") is None
+    assert journal.outbox.claim("email") is not None
 
 
 def test_what_is_long_over_is_forgotten_and_what_is_not_is_kept(journal, url):
     record(journal, finding("a"), finding("b"))
     record(journal, finding("b"))
-    deliver(journal, [Recorder("teams")], soon())
+    deliver(journal.outbox, [Recorder("teams")], soon())
     execute(
         url,
         "UPDATE apex_alerts.incident SET opened_at = '2020-01-01',"
@@ -400,7 +400,7 @@ with Journal(url) as journal:
     record(journal, finding("a"), channels=("teams",))
     if where == "after deciding":
         die()
-    deliver(journal, [File()], 20.0)
+    deliver(journal.outbox, [File()], 20.0)
 """
 
 
@@ -432,7 +432,7 @@ def test_a_kill_at_any_step_loses_no_notice(journal, url, tmp_path, where, times
         f" - interval '{LEASE.total_seconds()} s'",
     )
     teams = Recorder("teams")
-    deliver(journal, [teams], soon())
+    deliver(journal.outbox, [teams], soon())
     keys = taken.read_text().split("\n")[:-1] if taken.exists() else []
     keys += [notice.key for notice in teams.taken]
     assert len(keys) == times

@@ -27,7 +27,6 @@ from apex_pipeline.monitoring.rules import (
 from apex_pipeline.monitoring.rules.catalogue import RULES, SYNC_JOB
 from apex_pipeline.monitoring.rules.run_outcomes import (
     OVERLAP,
-    CheckResult,
     Cursor,
     RunEnd,
     advance,
@@ -160,23 +159,16 @@ def test_the_database_tells_what_waits_and_what_is_aside(database_url, store):
     assert seen.bytes_limit is None
 
 
-def end(event_id: int, *, succeeded: bool = True, **overrides) -> RunEnd:
-    values: dict[str, Any] = {
-        "at": NOW,
-        "run_id": "1",
-        "job": SYNC_JOB,
-        "began_at": ago(minutes=1),
-    }
-    return RunEnd(event_id=event_id, succeeded=succeeded, **(values | overrides))
+def end(*, succeeded: bool = True, **overrides) -> RunEnd:
+    values: dict[str, Any] = {"job": SYNC_JOB, "began_at": ago(minutes=1)}
+    return RunEnd(succeeded=succeeded, **(values | overrides))
 
 
 def test_a_run_that_failed_for_the_database_is_told_as_that():
-    failed = end(
-        1, succeeded=False, cause="gone", cause_kind="DatabaseUnavailableError"
-    )
+    failed = end(succeeded=False, cause="gone", cause_kind="DatabaseUnavailableError")
     world = World()
     world.now = NOW
-    assert [kind for _, kind in world.see(*run_outcomes.observe([failed]))] == [
+    assert [kind for _, kind in world.see(*run_outcomes.observe_run(failed))] == [
         "opened"
     ]
     assert world.notices[0].title == "The metrics database cannot be used"
@@ -195,22 +187,20 @@ def test_a_run_that_failed_for_the_database_is_told_as_that():
     ],
 )
 def test_a_failed_run_says_what_to_do_about_its_kind_of_error(kind, remedy):
-    failed = end(1, succeeded=False, cause="no", cause_kind=kind)
-    ((finding,),) = (o.findings for o in run_outcomes.observe([failed]) if o.findings)
+    failed = end(succeeded=False, cause="no", cause_kind=kind)
+    ((finding,),) = (o.findings for o in run_outcomes.observe_run(failed) if o.findings)
     assert remedy in finding.remedy
 
 
 def test_a_check_that_a_command_can_mend_names_it():
-    result = CheckResult(
-        event_id=1,
-        at=NOW,
-        asset="dataverse_reconciliation",
-        check="no_record_missing",
+    observed = run_outcomes.observe_check(
+        "dataverse_reconciliation",
+        "no_record_missing",
         passed=False,
         is_warning=False,
         count=1234,
     )
-    ((finding,),) = (o.findings for o in run_outcomes.observe([result]))
+    ((finding,),) = (o.findings for o in observed)
     assert "`apex reconcile --repair`" in finding.remedy
     assert finding.facts == (("Found", "1,234"),)
 
@@ -241,7 +231,7 @@ def test_what_dataverse_says_of_a_row_is_not_told():
     [("AuthError", "token-refused"), ("SchemaDriftError", "table-drifted")],
 )
 def test_whoever_sees_it_first_a_fault_is_told_once(kind, rule):
-    failed = [*run_outcomes.observe([end(1, succeeded=False, cause_kind=kind)])]
+    failed = [*run_outcomes.observe_run(end(succeeded=False, cause_kind=kind))]
     probe = [Observation(rule, (RULES[rule].finding("it is so"),))]
     for first, second in ((failed, probe), (probe, failed)):
         world = World()
@@ -251,52 +241,46 @@ def test_whoever_sees_it_first_a_fault_is_told_once(kind, rule):
         assert len(world.notices) == 1
 
 
-def test_events_are_taken_in_their_order_whatever_order_they_are_read_in():
-    failed, made_good = end(1, succeeded=False), end(2)
-    observed = [*run_outcomes.observe([made_good, failed])]
-    of_the_job = [o for o in observed if o.scope.startswith("run-failed")]
-    assert [len(o.findings) for o in of_the_job] == [1, 0]
-
-
 def test_a_run_that_makes_all_of_what_failed_elsewhere_makes_it_good():
     world = World()
     world.now = NOW
     names = [f"asset_{n}" for n in range(5)]
-    failed = [end(n, succeeded=False, job=name) for n, name in enumerate(names)]
-    other = end(8, job="asset_9", makes_good=frozenset({"asset_9"}))
-    world.see(*run_outcomes.observe([*failed, other]))
+    failed = [end(succeeded=False, job=name) for n, name in enumerate(names)]
+    other = end(job="asset_9", makes_good=frozenset({"asset_9"}))
+    for each in (*failed, other):
+        world.see(*run_outcomes.observe_run(each))
     assert [notice.kind for notice in world.notices] == ["opened"] * 5
     world.see(
-        *run_outcomes.observe([end(9, job="all", makes_good=frozenset(names[:3]))])
+        *run_outcomes.observe_run(end(job="all", makes_good=frozenset(names[:3])))
     )
     resolved = [each.title for each in world.notices if each.kind == "resolved"]
     assert resolved == [f"A run of {name} failed" for name in names[:3]]
 
 
 def test_a_run_of_many_assets_has_a_short_title():
-    failed = end(1, succeeded=False, job="a, b, c, d, e")
-    ((finding,),) = (o.findings for o in run_outcomes.observe([failed]) if o.findings)
+    failed = end(succeeded=False, job="a, b, c, d, e")
+    ((finding,),) = (o.findings for o in run_outcomes.observe_run(failed) if o.findings)
     assert finding.title == "A run of a, b, c and 2 more failed"
     assert finding.fingerprint == "run-failed/a, b, c, d, e"
 
 
 def test_a_run_that_was_started_wrongly_concerns_nobody_else():
-    refused = end(1, succeeded=False, cause_kind=run_outcomes.REFUSED)
-    assert not [o for o in run_outcomes.observe([refused]) if o.findings]
+    refused = end(succeeded=False, cause_kind=run_outcomes.REFUSED)
+    assert not [o for o in run_outcomes.observe_run(refused) if o.findings]
 
 
 def test_runs_that_do_not_start_are_told_if_it_lasts():
     world = World()
     world.now = NOW
-    stuck = end(1, succeeded=False, has_started=False, cause="START_TIMEOUT")
-    world.see(*run_outcomes.observe([stuck]))
+    stuck = end(succeeded=False, has_started=False, cause="START_TIMEOUT")
+    world.see(*run_outcomes.observe_run(stuck))
     world.now += timedelta(minutes=5)
     world.see()
     assert world.notices == []
     world.now += timedelta(minutes=2)
     world.see()
     assert [each.title for each in world.notices] == ["Runs do not start"]
-    world.see(*run_outcomes.observe([end(2, succeeded=False, cause="no")]))
+    world.see(*run_outcomes.observe_run(end(succeeded=False, cause="no")))
     assert [each.kind for each in world.notices][1:] == ["resolved", "opened"]
 
 

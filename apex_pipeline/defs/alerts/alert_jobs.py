@@ -42,7 +42,7 @@ def set_silence(context: dg.OpExecutionContext) -> None:
         open_now = [each.fingerprint for each in alerts.journal.incidents()]
         check_scope(form.incident, open_now)
         author = author_of(context.run)
-        alerts.journal.silence(form.incident, until, form.reason, author)
+        alerts.journal.silences.put(form.incident, until, form.reason, author)
         late = relay(alerts.journal, os.environ)
     if late is not None:
         context.log.warning("its event in the audit trail follows later: %s", late)
@@ -57,8 +57,8 @@ def read_alerts(context: dg.OpExecutionContext) -> None:
         form = ListAlertsForm(**context.op_config)
         journal, days = alerts.journal, timedelta(days=form.days)
         incidents = journal.incidents(resolved_within=days)
-        silences = journal.silences()
-        backlogs = journal.backlogs(alerts.names)
+        silences = journal.silences.in_force()
+        backlogs = journal.outbox.backlogs(alerts.names)
     tables: dict[str, list[dict[str, str | int]]] = {
         "incidents": [_of_incident(each) for each in incidents],
         "silences": [

@@ -30,11 +30,7 @@ from apex_pipeline.monitoring.alerts.journal import (
     WatcherProgress,
 )
 from apex_pipeline.monitoring.alerts.notice import DeliveryError, Notice, Observation
-from apex_pipeline.monitoring.rules import (
-    health_watch,
-    run_outcomes,
-    schedules_and_sensors,
-)
+from apex_pipeline.monitoring.rules import health_watch, schedules_and_sensors
 from apex_pipeline.monitoring.rules.run_outcomes import Cursor
 from apex_pipeline.monitoring.rules.schedules_and_sensors import Instigator
 from apex_pipeline.settings import read_variable
@@ -72,14 +68,14 @@ def alert_on_failure(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         def look(
             progress: WatcherProgress | None,
         ) -> tuple[list[Observation], dict[str, Any]]:
-            cursor = _cursor(progress)
-            events = reader.read(cursor, now)
-            after = run_outcomes.advance(cursor, events.handled, now)
-            state = {"after": after.after, "seen": after.seen}
-            return [*run_outcomes.observe(events.news), *found], state
+            observed, cursor = reader.read(_cursor(progress), now)
+            state = {"after": cursor.after, "seen": cursor.seen}
+            return [*observed, *found], state
 
         notices = alerts.journal.record(EVENTS, look, alerts.names, now)
-        deliveries = deliver(alerts.journal, alerts.channels, _delivery_seconds(began))
+        deliveries = deliver(
+            alerts.journal.outbox, alerts.channels, _delivery_seconds(began)
+        )
     return dg.SkipReason(
         _tick_summary(notices, deliveries, "No run or check has failed.")
     )
@@ -124,7 +120,7 @@ def watch_sync_health(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         before = journal.progress(health_watch.WATCHER)
         around = health_watch.Surroundings(
             _instigators(context, alerts),
-            journal.backlogs(alerts.names),
+            journal.outbox.backlogs(alerts.names),
             alerts.names,
         )
         # Observe outside the journal's lock: it takes seconds, and these states last.
@@ -134,7 +130,7 @@ def watch_sync_health(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         notices = journal.record(
             health_watch.WATCHER, lambda _: seen, alerts.names, now
         )
-        deliveries = deliver(journal, alerts.channels, _delivery_seconds(began))
+        deliveries = deliver(journal.outbox, alerts.channels, _delivery_seconds(began))
         journal.forget_old()
         relay(journal, os.environ)
         summary = _tick_summary(notices, deliveries, _open_problems(seen[0]))
@@ -167,7 +163,7 @@ def _ping(alerts: Alerts) -> str:
 
     An undelivered error stops the pings, and the missing ping alerts people instead.
     """
-    if any(each.is_serious for each in alerts.journal.backlogs(alerts.names)):
+    if any(each.is_serious for each in alerts.journal.outbox.backlogs(alerts.names)):
         return "No heartbeat sent, because an error notice is undelivered."
     try:
         heartbeat.ping(alerts.settings, _PING_SECONDS)

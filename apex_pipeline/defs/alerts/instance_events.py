@@ -1,4 +1,4 @@
-"""Read run ends and check results from the Dagster instance."""
+"""Observe the ends of runs and the results of checks in the Dagster instance."""
 
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -13,13 +13,16 @@ from dagster_shared.error import SerializableErrorInfo
 
 from apex_pipeline.defs.code_location import OURS, asset_name, is_our_run
 from apex_pipeline.defs.sync.sync_assets import SKIPPED_TAG
+from apex_pipeline.monitoring.alerts.notice import Observation
 from apex_pipeline.monitoring.rules.run_outcomes import (
     QUOTABLE_ERRORS,
     QUOTES_ITS_CALLER,
     SEPARATOR,
-    CheckResult,
     Cursor,
     RunEnd,
+    advance,
+    observe_check,
+    observe_run,
     unseen,
     without_rows,
 )
@@ -43,19 +46,6 @@ _COUNTS = ("count", "wrong")
 _CLASS = re.compile(r"^[\w.]+: ")
 
 
-@dataclass(frozen=True, slots=True)
-class Events:
-    """Events since the cursor.
-
-    Attributes:
-        news: Run ends and check results that are not handled yet.
-        handled: Id and time of each event that is handled after this, or was before.
-    """
-
-    news: tuple[RunEnd | CheckResult, ...]
-    handled: tuple[tuple[int, datetime], ...]
-
-
 class _NotKnownYetError(Exception):
     """Dagster has not recorded yet whether it retries a failed run."""
 
@@ -74,8 +64,10 @@ class EventReader:
     repository: dg.RepositoryDefinition | None
     page: Page
 
-    def read(self, cursor: Cursor | None, now: datetime) -> Events:
-        """Read the events since the cursor.
+    def read(
+        self, cursor: Cursor | None, now: datetime
+    ) -> tuple[list[Observation], Cursor]:
+        """What the events since the cursor say, in their order, and the new cursor.
 
         A failed run stays unhandled until Dagster has recorded whether it retries it. A
         run that is retried is not reported.
@@ -87,17 +79,17 @@ class EventReader:
         }
         new = unseen(cursor, records)
         runs = self._our_runs({records[number].run_id for number in new})
-        news: list[RunEnd | CheckResult] = []
+        observed: list[Observation] = []
         handled = []
-        for number, record in records.items():
+        for number, record in sorted(records.items()):
             at = datetime.fromtimestamp(record.timestamp, UTC)
             if number in new:
                 try:
-                    news += self._event(record, runs, at, now)
+                    observed += self._observe(record, runs, now - at)
                 except _NotKnownYetError:
                     continue
             handled.append((number, at))
-        return Events(tuple(news), tuple(handled))
+        return observed, advance(cursor, handled, now)
 
     def _records(
         self, kind: dg.DagsterEventType, cursor: Cursor | None, now: datetime
@@ -127,21 +119,20 @@ class EventReader:
             if is_our_run(each.dagster_run)
         }
 
-    def _event(
+    def _observe(
         self,
         record: dg.EventLogRecord,
         runs: Mapping[str, dg.RunRecord],
-        at: datetime,
-        now: datetime,
-    ) -> Iterator[RunEnd | CheckResult]:
+        age: timedelta,
+    ) -> Iterator[Observation]:
         event = record.event_log_entry.dagster_event
         run = runs.get(record.run_id)
         if event is None or run is None:
             return
         if event.event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION:
-            yield self._check_result(record, event, at)
-        elif not self._is_tried_again(event, run.dagster_run, now - at):
-            yield self._run_end(record, event, run, at)
+            yield from self._observe_check(record, event)
+        elif not self._is_tried_again(event, run.dagster_run, age):
+            yield from observe_run(self._run_end(event, run))
 
     def _is_tried_again(
         self, event: dg.DagsterEvent, run: dg.DagsterRun, age: timedelta
@@ -158,13 +149,7 @@ class EventReader:
             raise _NotKnownYetError
         return will_retry == "true"
 
-    def _run_end(
-        self,
-        record: dg.EventLogRecord,
-        event: dg.DagsterEvent,
-        run_record: dg.RunRecord,
-        at: datetime,
-    ) -> RunEnd:
+    def _run_end(self, event: dg.DagsterEvent, run_record: dg.RunRecord) -> RunEnd:
         run = run_record.dagster_run
         made = self._made(run)
         job = self._job(run, made)
@@ -173,9 +158,6 @@ class EventReader:
         facts |= {"Step": step} if step else {}
         facts |= {"Error": kind} if kind else {}
         return RunEnd(
-            event_id=record.storage_id,
-            at=at,
-            run_id=run.run_id,
             job=job,
             makes_good=self._jobs_within(made) | set(map(asset_name, made)),
             has_started=self._has_started(event, run_record),
@@ -240,15 +222,13 @@ class EventReader:
         before = self.instance.get_run_records(asked, limit=1)
         return bool(before) and before[0].start_time is None
 
-    def _check_result(
-        self, record: dg.EventLogRecord, event: dg.DagsterEvent, at: datetime
-    ) -> CheckResult:
+    def _observe_check(
+        self, record: dg.EventLogRecord, event: dg.DagsterEvent
+    ) -> Iterator[Observation]:
         evaluation = event.asset_check_evaluation_data
-        return CheckResult(
-            event_id=record.storage_id,
-            at=at,
-            asset=asset_name(evaluation.asset_key),
-            check=evaluation.check_name,
+        return observe_check(
+            asset_name(evaluation.asset_key),
+            evaluation.check_name,
             passed=evaluation.passed,
             is_warning=evaluation.severity is dg.AssetCheckSeverity.WARN,
             states=self._states(evaluation.asset_check_key),

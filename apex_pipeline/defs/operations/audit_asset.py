@@ -107,7 +107,7 @@ def _teller(settings: AuditSettings) -> Callable[[Head], Sequence[str]]:
         if not settings.is_told or not read_variable(os.environ, VARIABLE):
             return ()
         with open_alerts(os.environ) as alerts:
-            alerts.journal.put(_notice(head), alerts.names)
+            alerts.journal.outbox.put(_notice(head), alerts.names)
             return alerts.names
 
     return tell

@@ -23,7 +23,7 @@ def relay(journal: Journal, environment: Mapping[str, str]) -> str | None:
     Raises:
         DatabaseError: The journal does not answer.
     """
-    waiting = journal.unaudited()
+    waiting = journal.silences.unaudited()
     if not waiting:
         return None
     try:
@@ -35,7 +35,7 @@ def relay(journal: Journal, environment: Mapping[str, str]) -> str | None:
         ) as database:
             for act, event in waiting:
                 database.transact(lambda c: append(c, event, act), repeatable=True)  # noqa: B023  run at once
-                journal.audited(act)
+                journal.silences.audited(act)
     except ApexError as error:
         return str(error)
     return None

@@ -61,7 +61,7 @@ class ReachableChannel(Channel, Protocol):
 
 
 class Outbox(Protocol):
-    """Where notices wait: the `Journal`, or memory while it is down."""
+    """Where notices wait: the `StoredOutbox`, or memory while it is down."""
 
     def claim(self, channel: str) -> Notice | None:
         """Take the next notice that is due for a channel; None if there is none."""

@@ -6,29 +6,27 @@ find the same problem, the second finds its incident open.
 """
 
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Self, TypeVar
-from uuid import UUID
 
 from sqlalchemy import Connection
 
-from apex_pipeline.audit.authors import process_author
-from apex_pipeline.audit.events import Author, Event
 from apex_pipeline.errors import SchemaMissingError
-from apex_pipeline.monitoring.alerts import incident_table, outbox, silence_table
+from apex_pipeline.monitoring.alerts import outbox
 from apex_pipeline.monitoring.alerts.incidents import (
     MEMORY,
     Incident,
-    Silence,
     decide,
 )
-from apex_pipeline.monitoring.alerts.notice import Notice, Observation
+from apex_pipeline.monitoring.alerts.notice import Notice, Observation, Severity
+from apex_pipeline.monitoring.alerts.outbox import StoredOutbox
+from apex_pipeline.monitoring.alerts.silence_table import StoredSilences, in_force
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.settings import DEFAULT_LOCATION
+from apex_pipeline.texts.redaction import redacted
 
 _Result = TypeVar("_Result")
 
@@ -54,6 +52,35 @@ _SAVE_PROGRESS = """
     VALUES (%(location)s, %(name)s, %(state)s, %(now)s)
     ON CONFLICT (location, name) DO UPDATE
     SET state = excluded.state, updated_at = excluded.updated_at
+"""
+
+
+_COLUMNS = tuple(field.name for field in fields(Incident))
+
+_INCIDENTS = f"""
+    SELECT {", ".join(_COLUMNS)}
+    FROM apex_alerts.incident
+    WHERE location = %(location)s
+        AND (resolved_at IS NULL OR resolved_at > %(since)s)
+    ORDER BY opened_at, fingerprint
+"""  # noqa: S608  constants
+
+_SAVE_INCIDENT = f"""
+    INSERT INTO apex_alerts.incident (location, {", ".join(_COLUMNS)})
+    VALUES (%(location)s, {", ".join(f"%({name})s" for name in _COLUMNS)})
+    ON CONFLICT (location, fingerprint, opened_at) DO UPDATE
+    SET {
+    ", ".join(
+        f"{name} = excluded.{name}"
+        for name in _COLUMNS
+        if name not in {"fingerprint", "opened_at"}
+    )
+}
+"""  # noqa: S608  constants
+
+_FORGET_INCIDENTS = """
+    DELETE FROM apex_alerts.incident
+    WHERE location = %(location)s AND resolved_at < %(before)s
 """
 
 
@@ -103,6 +130,8 @@ class Journal:
             application_name="apex_pipeline alerts",
             variable=VARIABLE,
         )
+        self.outbox = StoredOutbox(self._transact, location)
+        self.silences = StoredSilences(self._transact, location)
 
     def __enter__(self) -> Self:
         """Return the journal itself."""
@@ -152,11 +181,11 @@ class Journal:
 
         def work(connection: Connection) -> None:
             connection.exec_driver_sql(_LOCK)
-            found = incident_table.read(connection, self._location, _now())
+            found = _read_incidents(connection, self._location, _now())
             known = {each.fingerprint for each in found}
             for each in incidents:
                 if each.is_open and each.fingerprint not in known:
-                    incident_table.save(connection, self._location, each)
+                    _save_incident(connection, self._location, each)
 
         self._transact(work)
 
@@ -164,41 +193,8 @@ class Journal:
         """Open incidents, and those resolved lately, oldest first."""
         since = _now() - resolved_within
         return self._transact(
-            lambda c: incident_table.read(c, self._location, since), repeatable=True
+            lambda c: _read_incidents(c, self._location, since), repeatable=True
         )
-
-    def silences(self) -> list[tuple[Silence, str]]:
-        """The silences in force, each with its reason."""
-        return self._transact(
-            lambda c: silence_table.in_force(c, self._location, _now()), repeatable=True
-        )
-
-    def silence(
-        self, scope: str, until: datetime, reason: str, author: Author | None = None
-    ) -> None:
-        """Send no notices about an incident, or a rule, before an instant.
-
-        The author is by default the user of this process. `unaudited` hands the event on
-        to the audit trail.
-        """
-        by = author or process_author(os.environ)
-        silence = Silence(scope, until)
-        self._transact(
-            lambda c: silence_table.put(
-                c, self._location, silence, reason=reason, author=by, now=_now()
-            ),
-            repeatable=True,
-        )
-
-    def unaudited(self) -> list[tuple[UUID, Event]]:
-        """Events that wait for the audit trail, oldest first."""
-        return self._transact(
-            lambda c: silence_table.unaudited(c, self._location), repeatable=True
-        )
-
-    def audited(self, act: UUID) -> None:
-        """Forget an event that the audit trail has taken."""
-        self._transact(lambda c: silence_table.forget_event(c, act), repeatable=True)
 
     def progress(self, watcher: str) -> WatcherProgress | None:
         """A watcher's progress; None if it never ran."""
@@ -206,44 +202,13 @@ class Journal:
             lambda c: _progress(c, self._location, watcher), repeatable=True
         )
 
-    def put(self, notice: Notice, channels: Sequence[str]) -> None:
-        """Queue a notice that concerns no incident."""
-        self._transact(
-            lambda c: outbox.put(c, self._location, notice, channels, _now())
-        )
-
-    def claim(self, channel: str) -> Notice | None:
-        """Take the next notice that is due for a channel; None if there is none."""
-        return self._transact(
-            lambda c: outbox.claim(c, self._location, channel, _now())
-        )
-
-    def delivered(self, notice: Notice) -> None:
-        """Record that the channel accepted it."""
-        self._transact(
-            lambda c: outbox.note_delivered(c, notice, _now()), repeatable=True
-        )
-
-    def failed(self, notice: Notice, error: str, retry_after: float | None) -> None:
-        """Record the failure, and when to retry."""
-        self._transact(
-            lambda c: outbox.note_failed(c, notice, error, retry_after, _now()),
-            repeatable=True,
-        )
-
-    def backlogs(self, channels: Sequence[str]) -> list[outbox.Backlog]:
-        """Undelivered notices, by channel."""
-        return self._transact(
-            lambda c: outbox.backlogs(c, self._location, channels, _now()),
-            repeatable=True,
-        )
-
     def forget_old(self) -> None:
         """Delete what was resolved or delivered more than 90 days ago."""
 
         def work(connection: Connection) -> None:
             before = _now() - _KEPT
-            incident_table.forget(connection, self._location, before)
+            values = {"location": self._location, "before": before}
+            connection.exec_driver_sql(_FORGET_INCIDENTS, values)
             outbox.forget(connection, self._location, before)
 
         self._transact(work, repeatable=True)
@@ -267,18 +232,49 @@ def _decide(
     observations: Sequence[Observation],
     now: datetime,
 ) -> tuple[Notice, ...]:
-    known = incident_table.read(connection, location, now - MEMORY)
-    silences = [
-        silence for silence, _ in silence_table.in_force(connection, location, now)
-    ]
+    known = _read_incidents(connection, location, now - MEMORY)
+    silences = [silence for silence, _ in in_force(connection, location, now)]
     incidents, notices = decide(known, observations, silences, now)
     before = set(known)
     for each in incidents:
         # An index allows one open incident for each fingerprint. The resolved ones come
         # first and make room.
         if each not in before:
-            incident_table.save(connection, location, each)
+            _save_incident(connection, location, each)
     return notices
+
+
+def _read_incidents(
+    connection: Connection, location: str, since: datetime
+) -> list[Incident]:
+    values = {"location": location, "since": since}
+    rows = connection.exec_driver_sql(_INCIDENTS, values).mappings()
+    return [_incident(row) for row in rows]
+
+
+def _save_incident(connection: Connection, location: str, incident: Incident) -> None:
+    values = {name: getattr(incident, name) for name in _COLUMNS} | {
+        "location": location,
+        "severity": incident.severity.value,
+        "facts": json.dumps(incident.facts, allow_nan=False),
+        "inhibits": sorted(incident.inhibits),
+    }
+    connection.exec_driver_sql(_SAVE_INCIDENT, redacted(values))
+
+
+def _incident(row: Mapping[Any, Any]) -> Incident:
+    values = {
+        name: value.astimezone(UTC) if isinstance(value, datetime) else value
+        for name, value in row.items()
+    }
+    return Incident(
+        **values
+        | {
+            "severity": Severity(row["severity"]),
+            "facts": tuple((name, text) for name, text in row["facts"]),
+            "inhibits": frozenset(row["inhibits"]),
+        }
+    )
 
 
 def _progress(

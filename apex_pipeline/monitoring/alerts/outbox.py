@@ -6,14 +6,17 @@ are independent of each other.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol, TypeVar
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Row
 
 from apex_pipeline.monitoring.alerts.notice import Notice, NoticeKind, Severity
 from apex_pipeline.texts.redaction import redact, redacted
+
+_Result = TypeVar("_Result")
 
 LEASE = timedelta(minutes=3)
 """Longer than any channel takes to answer."""
@@ -126,6 +129,79 @@ class Backlog:
     error: str | None
 
 
+class Transact(Protocol):
+    """Runs work in one transaction of the journal, as `Database.transact` does."""
+
+    def __call__(
+        self, work: Callable[[Connection], _Result], *, repeatable: bool = False
+    ) -> _Result:
+        """Run it; `repeatable` says whether running it twice is harmless."""
+
+
+class StoredOutbox:
+    """A location's notices that wait for its channels.
+
+    Raises:
+        DatabaseError: From any method, if the Postgres is not usable.
+    """
+
+    def __init__(self, transact: Transact, location: str) -> None:
+        """Use a journal's transactions."""
+        self._transact = transact
+        self._location = location
+
+    def put(self, notice: Notice, channels: Sequence[str]) -> None:
+        """Queue a notice that concerns no incident."""
+        self._transact(lambda c: put(c, self._location, notice, channels, _now()))
+
+    def claim(self, channel: str) -> Notice | None:
+        """Lease the next notice that is due, for `LEASE`; None if there is none."""
+        now = _now()
+        values = {
+            "location": self._location,
+            "channel": channel,
+            "now": now,
+            "lease": now + LEASE,
+            "oldest": now - MAX_AGE,
+        }
+
+        def work(connection: Connection) -> Notice | None:
+            connection.exec_driver_sql(_GIVE_UP, values)
+            row = connection.exec_driver_sql(_CLAIM, values).mappings().one_or_none()
+            return None if row is None else _notice(row)
+
+        return self._transact(work)
+
+    def delivered(self, notice: Notice) -> None:
+        """Record that the channel accepted it."""
+        values = {"id": notice.number, "now": _now()}
+        self._transact(lambda c: c.exec_driver_sql(_DELIVERED, values), repeatable=True)
+
+    def failed(self, notice: Notice, error: str, retry_after: float | None) -> None:
+        """Record why it failed, and when to retry."""
+        values = {
+            "id": notice.number,
+            "attempts": notice.attempts,
+            "error": redact(error),
+            "next": _now() + pause(notice.attempts, retry_after),
+        }
+        self._transact(lambda c: c.exec_driver_sql(_FAILED, values), repeatable=True)
+
+    def backlogs(self, channels: Sequence[str]) -> list[Backlog]:
+        """Undelivered notices, by channel; channels without any are left out."""
+        now = _now()
+        values = {
+            "location": self._location,
+            "channels": list(channels),
+            "since": now - timedelta(days=1),
+            "late": now - STUCK_AFTER,
+        }
+        return self._transact(
+            lambda c: [_backlog(row) for row in c.exec_driver_sql(_BACKLOGS, values)],
+            repeatable=True,
+        )
+
+
 def put(
     connection: Connection,
     location: str,
@@ -157,58 +233,6 @@ def put(
         connection.exec_driver_sql(_PUT, redacted(values))
 
 
-def claim(
-    connection: Connection, location: str, channel: str, now: datetime
-) -> Notice | None:
-    """Lease the next notice that is due, for `LEASE`."""
-    values = {
-        "location": location,
-        "channel": channel,
-        "now": now,
-        "lease": now + LEASE,
-        "oldest": now - MAX_AGE,
-    }
-    connection.exec_driver_sql(_GIVE_UP, values)
-    row = connection.exec_driver_sql(_CLAIM, values).mappings().one_or_none()
-    if row is None:
-        return None
-    return Notice(
-        key=row["key"],
-        kind=NoticeKind(row["kind"]),
-        severity=Severity(row["severity"]),
-        title=row["title"],
-        cause=row["cause"],
-        remedy=row["remedy"],
-        facts=tuple((name, text) for name, text in row["facts"]),
-        link=row["link"],
-        at=row["at"].astimezone(UTC),
-        number=row["id"],
-        attempts=row["attempts"],
-    )
-
-
-def note_delivered(connection: Connection, notice: Notice, now: datetime) -> None:
-    """Note that the channel took it."""
-    connection.exec_driver_sql(_DELIVERED, {"id": notice.number, "now": now})
-
-
-def note_failed(
-    connection: Connection,
-    notice: Notice,
-    error: str,
-    retry_after: float | None,
-    now: datetime,
-) -> None:
-    """Record why it failed, and when to retry."""
-    values = {
-        "id": notice.number,
-        "attempts": notice.attempts,
-        "error": redact(error),
-        "next": now + pause(notice.attempts, retry_after),
-    }
-    connection.exec_driver_sql(_FAILED, values)
-
-
 def pause(attempts: int, retry_after: float | None) -> timedelta:
     """How long to wait before a retry: doubles each time, within bounds.
 
@@ -224,30 +248,32 @@ def pause(attempts: int, retry_after: float | None) -> timedelta:
     return max(own, wish)
 
 
-def backlogs(
-    connection: Connection, location: str, channels: Sequence[str], now: datetime
-) -> list[Backlog]:
-    """Undelivered notices, by channel; channels without any are left out."""
-    values = {
-        "location": location,
-        "channels": list(channels),
-        "since": now - timedelta(days=1),
-        "late": now - STUCK_AFTER,
-    }
-    rows = connection.exec_driver_sql(_BACKLOGS, values)
-    return [
-        Backlog(
-            channel,
-            waiting,
-            given_up,
-            oldest.astimezone(UTC) if oldest else None,
-            bool(is_serious),
-            error,
-        )
-        for channel, waiting, given_up, oldest, is_serious, error in rows
-    ]
-
-
 def forget(connection: Connection, location: str, before: datetime) -> None:
     """Delete what was delivered or expired before an instant."""
     connection.exec_driver_sql(_FORGET, {"location": location, "before": before})
+
+
+def _notice(row: Mapping[Any, Any]) -> Notice:
+    return Notice(
+        key=row["key"],
+        kind=NoticeKind(row["kind"]),
+        severity=Severity(row["severity"]),
+        title=row["title"],
+        cause=row["cause"],
+        remedy=row["remedy"],
+        facts=tuple((name, text) for name, text in row["facts"]),
+        link=row["link"],
+        at=row["at"].astimezone(UTC),
+        number=row["id"],
+        attempts=row["attempts"],
+    )
+
+
+def _backlog(row: Row[Any]) -> Backlog:
+    channel, waiting, given_up, oldest, is_serious, error = row
+    oldest_at = oldest.astimezone(UTC) if oldest else None
+    return Backlog(channel, waiting, given_up, oldest_at, bool(is_serious), error)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

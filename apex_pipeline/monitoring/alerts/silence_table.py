@@ -4,14 +4,17 @@ The trail is in another database. So the event is kept here, in the transaction 
 silence, until the trail has taken it.
 """
 
+import os
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 from sqlalchemy import Connection
 
+from apex_pipeline.audit.authors import process_author
 from apex_pipeline.audit.canonical_json import Json
 from apex_pipeline.audit.events import Action, Author, Event
 from apex_pipeline.monitoring.alerts.incidents import Silence
+from apex_pipeline.monitoring.alerts.outbox import Transact
 
 _SILENCES = """
     SELECT fingerprint, until, reason FROM apex_alerts.silence
@@ -42,30 +45,63 @@ _UNAUDITED = """
 _AUDITED = "DELETE FROM apex_alerts.unaudited WHERE act = %(act)s"
 
 
-def put(
-    connection: Connection,
-    location: str,
-    silence: Silence,
-    *,
-    reason: str,
-    author: Author,
-    now: datetime,
-) -> None:
-    """Store a silence, in place of an earlier one of the same scope, with its event."""
-    until = silence.until
-    subject: dict[str, Json] = {"incident": silence.scope, "until": until.isoformat()}
-    event = Event(Action.SILENCE, author, subject, reason=reason or None)
-    values = {
-        "location": location,
-        "fingerprint": silence.scope,
-        "until": until,
-        "reason": reason,
-        "now": now,
-        "act": uuid4(),
-        "event": event.as_json(),
-    }
-    connection.exec_driver_sql(_SET_SILENCE, values)
-    connection.exec_driver_sql(_KEEP_EVENT, values)
+class StoredSilences:
+    """A location's silences.
+
+    Raises:
+        DatabaseError: From any method, if the Postgres is not usable.
+    """
+
+    def __init__(self, transact: Transact, location: str) -> None:
+        """Use a journal's transactions."""
+        self._transact = transact
+        self._location = location
+
+    def in_force(self) -> list[tuple[Silence, str]]:
+        """The silences in force, each with its reason."""
+        return self._transact(
+            lambda c: in_force(c, self._location, _now()), repeatable=True
+        )
+
+    def put(
+        self, scope: str, until: datetime, reason: str, author: Author | None = None
+    ) -> None:
+        """Send no notices about an incident, or a rule, before an instant.
+
+        Replaces an earlier silence of the same scope. The author is by default the user
+        of this process. `unaudited` hands the event on to the audit trail.
+        """
+        by = author or process_author(os.environ)
+        subject: dict[str, Json] = {"incident": scope, "until": until.isoformat()}
+        event = Event(Action.SILENCE, by, subject, reason=reason or None)
+        values = {
+            "location": self._location,
+            "fingerprint": scope,
+            "until": until,
+            "reason": reason,
+            "now": _now(),
+            "act": uuid4(),
+            "event": event.as_json(),
+        }
+
+        def work(connection: Connection) -> None:
+            connection.exec_driver_sql(_SET_SILENCE, values)
+            connection.exec_driver_sql(_KEEP_EVENT, values)
+
+        self._transact(work, repeatable=True)
+
+    def unaudited(self) -> list[tuple[UUID, Event]]:
+        """Events that wait for the audit trail, oldest first."""
+        values = {"location": self._location}
+        rows = self._transact(
+            lambda c: c.exec_driver_sql(_UNAUDITED, values).all(), repeatable=True
+        )
+        return [(act, Event.of_json(kept)) for act, kept in rows]
+
+    def audited(self, act: UUID) -> None:
+        """Delete an event that the audit trail has taken."""
+        values = {"act": act}
+        self._transact(lambda c: c.exec_driver_sql(_AUDITED, values), repeatable=True)
 
 
 def in_force(
@@ -79,12 +115,5 @@ def in_force(
     ]
 
 
-def unaudited(connection: Connection, location: str) -> list[tuple[UUID, Event]]:
-    """Events that wait for the audit trail, oldest first."""
-    rows = connection.exec_driver_sql(_UNAUDITED, {"location": location})
-    return [(act, Event.of_json(kept)) for act, kept in rows]
-
-
-def forget_event(connection: Connection, act: UUID) -> None:
-    """Delete an event that the audit trail has taken."""
-    connection.exec_driver_sql(_AUDITED, {"act": act})
+def _now() -> datetime:
+    return datetime.now(UTC)

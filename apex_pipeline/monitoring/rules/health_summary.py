@@ -150,7 +150,7 @@ def _kept(environment: Mapping[str, str], now: datetime) -> _Kept:
             fault = stalled(progress, now)
             return _Kept(
                 tuple(i for i in journal.incidents() if i.well_since is None),
-                tuple(silence.scope for silence, _ in journal.silences()),
+                tuple(silence.scope for silence, _ in journal.silences.in_force()),
                 progress,
                 () if fault is None else (fault,),
             )

@@ -97,8 +97,6 @@ class RunEnd:
     """A run that ended and will not be retried by Dagster.
 
     Attributes:
-        event_id: Id of the event; ascending.
-        at: When it ended, timezone-aware.
         job: Name of the job. For a run of Dagster's implicit job: our job with the same
             assets, or else the assets' names.
         makes_good: Other jobs and single assets whose incidents a success resolves,
@@ -109,9 +107,6 @@ class RunEnd:
         did_nothing: Whether it succeeded without work, because another run does it.
     """
 
-    event_id: int
-    at: datetime
-    run_id: str
     job: str
     succeeded: bool
     began_at: datetime
@@ -121,28 +116,6 @@ class RunEnd:
     cause_kind: str = ""
     did_nothing: bool = False
     facts: tuple[tuple[str, str], ...] = ()
-    link: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckResult:
-    """One evaluation of an asset check.
-
-    Attributes:
-        event_id: Id of the event; ascending.
-        at: When it was evaluated, timezone-aware.
-        states: What the check expects, from its description; may be empty.
-        count: Number of problems found, if the check reports it.
-    """
-
-    event_id: int
-    at: datetime
-    asset: str
-    check: str
-    passed: bool
-    is_warning: bool
-    states: str = ""
-    count: int | None = None
     link: str | None = None
 
 
@@ -185,16 +158,8 @@ def advance(
     return Cursor(after, tuple(sorted(each for each in ids if each > after)))
 
 
-def observe(events: Iterable[RunEnd | CheckResult]) -> Iterator[Observation]:
-    """Convert events to observations, in the order in which they happened."""
-    for event in sorted(events, key=lambda each: each.event_id):
-        if isinstance(event, CheckResult):
-            yield from _of_check(event)
-        else:
-            yield from _of_run(event)
-
-
-def _of_run(end: RunEnd) -> Iterator[Observation]:
+def observe_run(end: RunEnd) -> Iterator[Observation]:
+    """What the end of a run says of its job, and of what its failure comes from."""
     scope = f"{RUN_FAILED.name}/{end.job}"
     if not end.has_started:
         # Not the job's fault: no run can start. The next run that starts resolves the
@@ -255,20 +220,40 @@ def without_rows(text: str) -> str:
     return f"{safe} See the Dagster UI for Dataverse's message." if mark else safe
 
 
-def _of_check(result: CheckResult) -> Iterator[Observation]:
-    if (result.asset, result.check) in _REPORTED_BY_OTHER_RULES:
+def observe_check(
+    asset: str,
+    check: str,
+    *,
+    passed: bool,
+    is_warning: bool,
+    states: str = "",
+    count: int | None = None,
+    link: str | None = None,
+) -> Iterator[Observation]:
+    """What one evaluation of an asset check says, unless another rule reports it.
+
+    Args:
+        asset: The asset's name.
+        check: The check's name.
+        passed: Whether the asset is as expected.
+        is_warning: Whether a failure is only a warning.
+        states: What the check expects, from its description; may be empty.
+        count: Number of problems found, if the check reports it.
+        link: Page of the run.
+    """
+    if (asset, check) in _REPORTED_BY_OTHER_RULES:
         return
-    key = f"{result.asset}/{result.check}"
-    if result.passed:
+    key = f"{asset}/{check}"
+    if passed:
         yield Observation(f"{CHECK_FAILED.name}/{key}")
         return
     failure = CHECK_FAILED.finding(
-        f"Expected: {result.states}" if result.states else "",
-        where=f"{result.check} of {result.asset}",
+        f"Expected: {states}" if states else "",
+        where=f"{check} of {asset}",
         key=key,
-        severity=Severity.WARNING if result.is_warning else Severity.ERROR,
-        remedy=_CHECK_REMEDIES.get(result.check, ""),
-        facts=() if result.count is None else (("Found", f"{result.count:,}"),),
-        link=result.link,
+        severity=Severity.WARNING if is_warning else Severity.ERROR,
+        remedy=_CHECK_REMEDIES.get(check, ""),
+        facts=() if count is None else (("Found", f"{count:,}"),),
+        link=link,
     )
     yield Observation(f"{CHECK_FAILED.name}/{key}", (failure,))
