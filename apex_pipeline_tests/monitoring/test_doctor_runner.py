@@ -101,7 +101,7 @@ def test_what_hangs_is_given_up_and_what_waits_for_it_is_not_blamed():
             check("child", lambda: ok("fine"), "hanging"),
             check("other", lambda: ok("fine")),
         ],
-        seconds=0.3,
+        seconds=2.0,
     )
     never.set()
     assert states(lines) == {
@@ -109,7 +109,7 @@ def test_what_hangs_is_given_up_and_what_waits_for_it_is_not_blamed():
         "child": State.NOT_CHECKED,
         "other": State.OK,
     }
-    assert lines[0].measured == "no answer within 0.3 s"
+    assert lines[0].measured == "no answer within 2 s"
 
 
 def test_checks_run_at_once():

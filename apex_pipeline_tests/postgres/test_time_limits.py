@@ -143,7 +143,7 @@ def test_a_session_that_fails_is_rolled_back_and_closed(database_url, admin):
 def test_a_statement_that_takes_too_long_is_ended_and_leaves_nothing_behind(
     database_url, admin
 ):
-    with reach(database_url, statement_seconds=0.3) as database:
+    with reach(database_url, statement_seconds=2.0) as database:
         with pytest.raises(DatabaseUnavailableError, match="took too long"):
             database.transact(run("SELECT pg_sleep(60)"), repeatable=True)
         assert database.transact(run("SELECT 1")) == 1
@@ -223,7 +223,7 @@ def test_a_connection_that_freezes_is_given_up_and_the_statement_cancelled(
         network.freeze(answers_only=True)
         connection.exec_driver_sql("SELECT pg_sleep(300)")
 
-    with reach(through, statement_seconds=0.5) as database:
+    with reach(through, statement_seconds=2.0) as database:
         with pytest.raises(DatabaseUnavailableError, match="open connection"):
             database.transact(sleep_without_limit)
         wait_until(lambda: sessions(admin) == 0)
@@ -254,7 +254,7 @@ def test_a_transaction_of_which_nobody_hears_any_more_lets_go_of_its_rows(
         network.forget()
         connection.exec_driver_sql("SELECT 1")
 
-    with reach(through, statement_seconds=0.5) as database:
+    with reach(through, statement_seconds=2.0) as database:
         with pytest.raises(DatabaseUnavailableError, match="open connection"):
             database.transact(lock_and_vanish)
         with admin.transaction():
