@@ -136,9 +136,9 @@ report: texts metrics errors settings audit quarantine dataverse postgres
     monitoring/alerts analytics/csv monitoring reconcile monitoring/doctor panel
 defs/sync: metrics errors settings audit dataverse postgres sync command_options defs
     defs/quarantine monitoring/rules
-defs/alerts: errors settings monitoring/alerts command_options defs defs/quarantine
+defs/alerts: settings monitoring/alerts command_options defs defs/quarantine
     monitoring/rules defs/sync
-defs/reconcile: errors dataverse reconcile command_options defs defs/sync
+defs/reconcile: dataverse reconcile command_options defs defs/sync
 defs/operations: texts errors settings audit microsoft web_gate lineage postgres
     monitoring/alerts provisioning recording monitoring command_options defs
     defs/quarantine monitoring/doctor panel monitoring/rules report defs/sync

@@ -4,7 +4,6 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
 
 import click
@@ -23,19 +22,21 @@ from apex_pipeline.audit.verification import (
     verify as verify_trail,
 )
 from apex_pipeline.audit.walk import Anchor
-from apex_pipeline.cli.command_line import AS_JSON, takes
+from apex_pipeline.cli.command_line import AS_JSON, YES, takes
 from apex_pipeline.cli.output import waiting
 from apex_pipeline.cli.tables import print_table
 from apex_pipeline.cli.terminal import say
-from apex_pipeline.command_options.audit_options import AuditListForm
+from apex_pipeline.command_options.audit_options import (
+    AuditExportForm,
+    AuditListForm,
+    AuditVerifyForm,
+)
 from apex_pipeline.errors import ConfigError, DatabaseError
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.settings import load_audit_settings, load_database_url
 
 _VERIFY_SECONDS = 3600.0
 _WIDEST = 60
-
-_DAY = click.DateTime(["%Y-%m-%d"])
 
 
 @click.group()
@@ -86,15 +87,9 @@ def show(*, sequence: int, as_json: bool) -> None:
 
 
 @audit.command()
-@click.option(
-    "--anchor",
-    "anchors",
-    multiple=True,
-    metavar="SEQUENCE:HASH",
-    help="An anchor from a report, a notice or an evidence pack; can be repeated.",
-)
+@takes(AuditVerifyForm)
 @AS_JSON
-def verify(*, anchors: Sequence[str], as_json: bool) -> None:
+def verify(*, form: AuditVerifyForm, as_json: bool) -> None:
     """Verify the whole trail: every hash, the order, and every anchor.
 
     Exit 0: unbroken; 1: something was changed, removed, moved or inserted, and the first
@@ -102,7 +97,7 @@ def verify(*, anchors: Sequence[str], as_json: bool) -> None:
     elsewhere: only they find a trail whose end was cut off, or that was rewritten
     together with the anchors here.
     """
-    heads = [parse_head(text) for text in anchors]
+    heads = [parse_head(text) for text in form.anchors]
     elsewhere = [Anchor(h.sequence, h.hash, is_kept_here=False) for h in heads]
     with _opened() as database, waiting("Verifying …") as update:
         found = _verified(
@@ -128,31 +123,26 @@ def verify(*, anchors: Sequence[str], as_json: bool) -> None:
 
 
 @audit.command()
-@click.option("--from", "first", type=_DAY, required=True, metavar="DATE",
-    help="First day, UTC.")  # fmt: skip
-@click.option("--to", "last", type=_DAY, required=True, metavar="DATE",
-    help="Last day, inclusive.")  # fmt: skip
+@takes(AuditExportForm)
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), metavar="FOLDER",
     help="New folder for the pack.  [default: audit-FROM-TO]",
 )  # fmt: skip
-def export(*, first: datetime, last: datetime, output: Path | None) -> None:
+def export(*, form: AuditExportForm, output: Path | None) -> None:
     """Write an evidence pack: events, anchors, time stamps, and the verification.
 
     Exit 0: written, and the trail is unbroken; 1: failed, or the trail is broken, which
     the pack then says.
     """
-    days = first.date(), last.date()
-    if days[0] > days[1]:
-        raise ConfigError("--from must not be after --to.")
-    folder = output or Path(f"audit-{days[0]}-{days[1]}")
+    first, last = form.days()
+    folder = output or Path(f"audit-{first}-{last}")
     event = Event(
         Action.EXPORT,
         process_author(os.environ),
         {
             "dataset": "audit_event",
-            "first": str(days[0]),
-            "last": str(days[1]),
+            "first": str(first),
+            "last": str(last),
             "to": folder.name,
         },
     )
@@ -162,7 +152,7 @@ def export(*, first: datetime, last: datetime, output: Path | None) -> None:
         intended(database, event) as ending,
     ):
         found = _verified(database)
-        pack = database.transact(lambda c: write_pack(c, folder, *days, found))
+        pack = database.transact(lambda c: write_pack(c, folder, first, last, found))
         ending.counts["events"] = pack.events
     say(f"{pack.folder}: {pack.events:,} events, {len(pack.files)} files.")
     for problem in found.problems:
@@ -171,7 +161,7 @@ def export(*, first: datetime, last: datetime, output: Path | None) -> None:
 
 
 @audit.command()
-@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+@YES
 def prune(*, yes: bool) -> None:
     """Delete events older than APEX_AUDIT_KEEP, up to an anchor.
 

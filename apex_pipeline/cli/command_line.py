@@ -19,6 +19,8 @@ _TIMES = {"date", "instant"}
 
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
+YES = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+
 
 def takes(form: type[Form], *names: str, **fixed: object) -> Callable[[_Command], Any]:
     """Give a command the options of a form, or those named; it gets them as `form`.
@@ -48,8 +50,8 @@ def _parameter(
     each: "dataclasses.Field[Any]", how: Option
 ) -> Callable[[_Command], _Command]:
     flag = how.flag or f"--{each.name.replace('_', '-')}"
+    many = isinstance(each.default, tuple)
     if not flag.startswith("-"):
-        many = isinstance(each.default, tuple)
         shown, count = (None, -1) if many else (flag, 1)
         return click.argument(
             each.name, metavar=shown, type=_type(each, how), nargs=count
@@ -69,6 +71,7 @@ def _parameter(
         type=_type(each, how),
         metavar=how.metavar or (how.kind.upper() if how.kind in _TIMES else None),
         required=how.needed,
+        multiple=many,
         callback=partial(_checked, how),
         help=text,
     )

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import click
 
-from apex_pipeline.cli.command_line import AS_JSON, takes
+from apex_pipeline.cli.command_line import AS_JSON, YES, takes
 from apex_pipeline.cli.output import plain, waiting
 from apex_pipeline.cli.tables import print_table, words
 from apex_pipeline.cli.terminal import say
@@ -22,8 +22,6 @@ from apex_pipeline.quarantine.decisions import Decision, Selection
 from apex_pipeline.quarantine.explanation import examine
 from apex_pipeline.quarantine.listing import Cause, QuarantinedRow
 from apex_pipeline.settings import dagster_environment, load_settings, read_variable
-
-_YES = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 
 
 @click.group()
@@ -109,7 +107,7 @@ def show(*, row_id: str, as_json: bool) -> None:
     *("ids", "code", "matching", "all_rows", "dropped"),
     action="release",
 )
-@_YES
+@YES
 @AS_JSON
 def release(*, form: QuarantineForm, yes: bool, as_json: bool) -> None:
     """Deliver rows with the next sync: by ID, by cause, or --all.
@@ -138,7 +136,7 @@ def release(*, form: QuarantineForm, yes: bool, as_json: bool) -> None:
     *("ids", "code", "matching", "all_rows", "reason", "decided_by"),
     action="drop",
 )
-@_YES
+@YES
 @AS_JSON
 def drop(*, form: QuarantineForm, yes: bool, as_json: bool) -> None:
     """Stop sending rows for good: by ID, by cause, or --all.

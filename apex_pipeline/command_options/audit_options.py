@@ -1,7 +1,7 @@
-"""The options of `apex audit list` and `show`, and of the job `list_audit_trail`."""
+"""The options of `apex audit …`, and of the jobs that do the same in Dagster's UI."""
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import TypedDict
 
 from apex_pipeline.audit.events import Action
@@ -25,6 +25,41 @@ class Filters(TypedDict):
     actor: str | None
     since: str | None
     until: str | None
+
+
+@dataclass(frozen=True)
+class AuditVerifyForm(Form):
+    """What the trail must agree with, besides itself."""
+
+    anchors: tuple[str, ...] = option(
+        "An anchor from a report, a notice or an evidence pack; can be repeated",
+        in_form="Anchors that were noted elsewhere, SEQUENCE:HASH each, from reports, "
+        "notices or evidence packs. The trail must agree with them",
+        default=(),
+        flag="--anchor",
+        metavar="SEQUENCE:HASH",
+    )
+
+
+@dataclass(frozen=True)
+class AuditExportForm(Form):
+    """Which days an evidence pack covers."""
+
+    first: str = text("First day, UTC", flag="--from", kind="date", needed=True)
+    last: str = text("Last day, inclusive", flag="--to", kind="date", needed=True)
+
+    def days(self) -> tuple[date, date]:
+        """The first and the last day.
+
+        Raises:
+            ConfigError: One is missing or no date, or the last is before the first.
+        """
+        first, last = read_day("first", self.first), read_day("last", self.last)
+        if first is None or last is None:
+            raise ConfigError("The first and the last day are needed.")
+        if first > last:
+            raise ConfigError("--from must not be after --to.")
+        return first, last
 
 
 @dataclass(frozen=True)

@@ -67,6 +67,20 @@ class Services(dg.ConfigurableResource):
             author=None if run is None else author_of(run),
         )
 
+    def open_for_a_tick(self, settings: Settings, seconds: float) -> store.Store:
+        """Open a store for a tick, which must end soon.
+
+        Args:
+            settings: Where it is.
+            seconds: Timeout of connecting, and of each statement.
+
+        Raises:
+            DatabaseError: Postgres did not answer in time.
+        """
+        return self.open_store(
+            settings, wait_seconds=seconds, statement_seconds=seconds
+        )
+
     def analysis_settings(self) -> AnalysisSettings:
         """Load the time zone and the other settings of rollups and forecasts.
 

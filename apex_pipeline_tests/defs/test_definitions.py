@@ -440,7 +440,7 @@ def test_arrived_rows_start_a_run_once_none_has_begun_for_the_interval(
     cursor = "15s" if by_cursor else None
     if not by_cursor:
         monkeypatch.setenv("APEX_SYNC_ON_ARRIVAL", "15s")
-    assert drain(repository, instance, cursor).skip_message == "No rows wait."
+    assert drain(repository, instance, cursor).skip_message == "Nothing is pending."
     insert_many(database_url, 1)
     assert len(drain(repository, instance, cursor).run_requests) == 1
 

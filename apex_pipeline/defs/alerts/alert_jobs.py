@@ -1,8 +1,6 @@
 """Jobs that do in the Dagster UI what `apex alerts` does in a terminal."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
@@ -11,8 +9,8 @@ from apex_pipeline.command_options.alert_options import ListAlertsForm, SilenceF
 from apex_pipeline.defs.job_tags import OPERATOR_TAGS
 from apex_pipeline.defs.launchpad import form_schema
 from apex_pipeline.defs.quarantine.quarantine_asset import table
+from apex_pipeline.defs.run_failures import failures
 from apex_pipeline.defs.services import author_of
-from apex_pipeline.errors import ApexError
 from apex_pipeline.monitoring.alerts.audit_relay import relay
 from apex_pipeline.monitoring.alerts.channels import (
     NO_CHANNEL,
@@ -24,19 +22,10 @@ from apex_pipeline.monitoring.alerts.incidents import Incident
 from apex_pipeline.monitoring.rules.silences import check_scope, read_end
 
 
-@contextmanager
-def _failures() -> Iterator[None]:
-    """Turn our errors into a run failure that shows only the message."""
-    try:
-        yield
-    except ApexError as error:
-        raise dg.Failure(str(error), allow_retries=False) from error
-
-
 @dg.op(config_schema=form_schema(SilenceForm))
 def set_silence(context: dg.OpExecutionContext) -> None:
     """Store the silence."""
-    with _failures(), open_alerts(os.environ) as alerts:
+    with failures(), open_alerts(os.environ) as alerts:
         form = SilenceForm(**context.op_config)
         until = read_end(form.until, form.duration, datetime.now(UTC))
         open_now = [each.fingerprint for each in alerts.journal.incidents()]
@@ -53,7 +42,7 @@ def set_silence(context: dg.OpExecutionContext) -> None:
 @dg.op(config_schema=form_schema(ListAlertsForm))
 def read_alerts(context: dg.OpExecutionContext) -> None:
     """List open incidents, silences and undelivered notices."""
-    with _failures(), open_alerts(os.environ) as alerts:
+    with failures(), open_alerts(os.environ) as alerts:
         form = ListAlertsForm(**context.op_config)
         journal, days = alerts.journal, timedelta(days=form.days)
         incidents = journal.incidents(resolved_within=days)
@@ -97,7 +86,7 @@ def _time(at: datetime | None) -> str:
 @dg.op
 def send_test(context: dg.OpExecutionContext) -> None:
     """Send a test message through each channel; fail if one does not accept it."""
-    with _failures():
+    with failures():
         outcomes = send_test_notice(configured_channels(os.environ), datetime.now(UTC))
     if not outcomes:
         raise dg.Failure(NO_CHANNEL, allow_retries=False)

@@ -41,8 +41,8 @@ from apex_pipeline.defs.job_tags import ANALYSIS_TAGS, OPERATOR_TAGS
 from apex_pipeline.defs.launchpad import form_schema
 from apex_pipeline.defs.metadata import table
 from apex_pipeline.defs.pool_limits import ANALYSIS_POOL
+from apex_pipeline.defs.run_failures import failures
 from apex_pipeline.defs.services import Services, author_of
-from apex_pipeline.errors import ApexError
 
 FILES_MATCH_ROLLUPS = dg.AssetCheckSpec(
     "files_match_rollups",
@@ -105,7 +105,7 @@ def campaign_csv_exports(
     context: dg.AssetExecutionContext, services: Services
 ) -> dg.MaterializeResult:
     """Write the files of the run's days and every file that is out of date."""
-    try:
+    with failures():
         settings = services.analysis_settings()
         days = asked_periods(context, DAILY)
         event = Event(
@@ -124,8 +124,6 @@ def campaign_csv_exports(
             zone = settings.time_zone
             found = totals(database, DAILY, zone, shown(days))
             today = today_in(database, zone)
-    except ApexError as error:
-        raise dg.Failure(str(error), allow_retries=False) from None
     outlast = _check_outlast(context, exported)
     _tell(context, files, days, _overview(files) | preview(DAILY, found, today))
     return dg.MaterializeResult(check_results=[_check(files), outlast])
@@ -222,7 +220,7 @@ def _check_outlast(
 @dg.op(pool=ANALYSIS_POOL, config_schema=form_schema(ExportForm))
 def write_requested_csv(context: dg.OpExecutionContext, services: Services) -> None:
     """Write one file, or a folder of months, to the folder `on_request`."""
-    try:
+    with failures():
         settings = services.analysis_settings()
         form = ExportForm(**context.op_config)
         selection, is_parquet = form.selection(settings), form.is_parquet
@@ -245,8 +243,6 @@ def write_requested_csv(context: dg.OpExecutionContext, services: Services) -> N
                     "sha256": written.sha256,
                 }
             ending.counts["rows"] = facts["rows"]
-    except ApexError as error:
-        raise dg.Failure(str(error), allow_retries=False) from None
     context.add_output_metadata(facts)
 
 

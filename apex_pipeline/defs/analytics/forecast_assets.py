@@ -39,8 +39,8 @@ from apex_pipeline.defs.analytics.rollup_specs import (
 )
 from apex_pipeline.defs.metadata import image, interval, numbers, table
 from apex_pipeline.defs.pool_limits import ANALYSIS_POOL
+from apex_pipeline.defs.run_failures import failures
 from apex_pipeline.defs.services import Services
-from apex_pipeline.errors import ApexError
 from apex_pipeline.postgres.database import Database
 
 _PREVIEW_DAYS = 7
@@ -93,15 +93,13 @@ _LINEAGE = {
 )
 def cost_forecast(services: Services) -> dg.MaterializeResult:
     """Train on the completed days and store the forecast."""
-    try:
+    with failures():
         settings = services.analysis_settings()
         with services.open_database() as database:
             trainings = train(database, settings, datetime.now(UTC))
             columns = described_columns(database, _VIEW)
             ahead = outlook(database, settings.time_zone)
             metadata = ahead and _metadata(database, settings.time_zone, ahead)
-    except ApexError as error:
-        raise dg.Failure(str(error), allow_retries=False) from None
     return dg.MaterializeResult(
         metadata={
             "dagster/column_schema": dg.TableSchema(

@@ -42,9 +42,9 @@ from apex_pipeline.defs.analytics.rollup_specs import (
 )
 from apex_pipeline.defs.metadata import image, numbers, table
 from apex_pipeline.defs.pool_limits import ANALYSIS_POOL
+from apex_pipeline.defs.run_failures import failures
 from apex_pipeline.defs.services import Services
 from apex_pipeline.defs.sync_specs import CAMPAIGN_METRICS
-from apex_pipeline.errors import ApexError
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.local_days import dates_at
 
@@ -122,13 +122,11 @@ def weekly_campaign_rollup(
 )
 def campaign_history(services: Services) -> dg.MaterializeResult:
     """Read the views and record their latest values."""
-    try:
+    with failures():
         settings = services.analysis_settings()
         with services.open_database() as database:
             days = history(database, 90, settings.time_zone)
             columns = described_columns(database, _HISTORY_VIEW)
-    except ApexError as error:
-        raise dg.Failure(str(error), allow_retries=False) from None
     computed = [day for day in days if day.is_computed]
     return dg.MaterializeResult(
         metadata={
@@ -232,15 +230,13 @@ def _materialize(
     # it may gather them: two years of days are then stored in seconds. Read when it
     # writes.
     os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", "1000")
-    try:
+    with failures():
         settings = services.analysis_settings()
         periods = asked_periods(context, grain)
         with services.open_database() as database:
             made = refresh_and_check(database, settings, periods)
             found = totals(database, grain, settings.time_zone, shown(periods))
             today = today_in(database, settings.time_zone)
-    except ApexError as error:
-        raise dg.Failure(str(error), allow_retries=False) from None
     by_label = {total.label: total for total in found}
     overview = preview(grain, found, today)
     for label, rows in made.refreshed.rows.items():

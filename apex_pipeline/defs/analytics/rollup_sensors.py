@@ -79,11 +79,7 @@ def _read_today(cursor: str | None) -> tuple[int, datetime | None]:
 
 def _last_delivery(services: Services) -> RunRecord | None:
     settings = services.settings()
-    with services.open_store(
-        settings,
-        wait_seconds=_PATIENCE_SECONDS,
-        statement_seconds=_PATIENCE_SECONDS,
-    ) as store:
+    with services.open_for_a_tick(settings, _PATIENCE_SECONDS) as store:
         runs = store.ask(run_ledger.last_runs, _RUNS_LOOKED_AT)
     ended = (run for run in runs if run.status is not RunStatus.RUNNING)
     return next((run for run in ended if run.delivered), None)

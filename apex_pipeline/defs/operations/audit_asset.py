@@ -13,12 +13,14 @@ from apex_pipeline.audit.anchoring import DailyResult, Edges, work_daily
 from apex_pipeline.audit.stamp_checks import load_authority, stamp_check
 from apex_pipeline.audit.trail import Head, parse_head
 from apex_pipeline.audit.walk import Anchor
+from apex_pipeline.command_options.audit_options import AuditVerifyForm
 from apex_pipeline.defs.code_location import asset_key
 from apex_pipeline.defs.job_tags import RETRY_LOST_TAGS, SCHEDULED_TAGS
+from apex_pipeline.defs.launchpad import form_schema
 from apex_pipeline.defs.pool_limits import bound_runtime
+from apex_pipeline.defs.run_failures import failures
 from apex_pipeline.defs.services import Services, author_of
 from apex_pipeline.defs.sync_specs import OPERATIONS
-from apex_pipeline.errors import ApexError
 from apex_pipeline.monitoring.alerts.channels import open_alerts
 from apex_pipeline.monitoring.alerts.journal import VARIABLE
 from apex_pipeline.monitoring.alerts.notice import Notice, NoticeKind, Severity
@@ -54,30 +56,21 @@ UNBROKEN = dg.AssetCheckSpec(
     specs=[AUDIT_TRAIL],
     check_specs=[UNBROKEN],
     # No dg.Config: its texts may name variables of the environment, which the run prints.
-    config_schema={
-        "anchors": dg.Field(
-            [str],
-            default_value=[],
-            description="Anchors that were noted elsewhere, SEQUENCE:HASH each, from "
-            "reports, notices or evidence packs. The trail must agree with them.",
-        )
-    },
+    config_schema=form_schema(AuditVerifyForm),
 )
 def audit_trail(
     context: dg.AssetExecutionContext, services: Services
 ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
     """Verify the trail; if it is unbroken, anchor its head and prune old events."""
     bound_runtime(context, _MAX_RUNTIME)
-    try:
+    with failures():
         settings = load_audit_settings(os.environ)
-        given = context.op_execution_context.op_config["anchors"]
-        heads = [parse_head(text) for text in given]
+        form = AuditVerifyForm(**context.op_execution_context.op_config)
+        heads = [parse_head(text) for text in form.anchors]
         with ExitStack() as open_ends, services.open_database() as database:
             edges = _edges(settings, services, open_ends, heads)
             author = author_of(context.run)
             done = work_daily(database, author, edges, settings.keep)
-    except ApexError as error:
-        raise dg.Failure(str(error), allow_retries=False) from None
     yield dg.MaterializeResult(asset_key=AUDIT_TRAIL.key, metadata=_metadata(done))
     yield _check(done)
     if done.failure is not None:

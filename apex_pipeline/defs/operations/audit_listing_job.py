@@ -10,17 +10,15 @@ from apex_pipeline.command_options.audit_options import AuditListForm
 from apex_pipeline.defs.job_tags import OPERATOR_TAGS
 from apex_pipeline.defs.launchpad import form_schema
 from apex_pipeline.defs.quarantine.quarantine_asset import table
+from apex_pipeline.defs.run_failures import failures
 from apex_pipeline.defs.services import Services
-from apex_pipeline.errors import ApexError
 
 
 @dg.op(config_schema=form_schema(AuditListForm))
 def list_events(context: dg.OpExecutionContext, services: Services) -> None:
     """List events, newest first, each with all that it holds."""
-    try:
+    with failures():
         found = _events(AuditListForm(**context.op_config), services)
-    except ApexError as error:
-        raise dg.Failure(str(error), allow_retries=False) from None
     lines: list[dict[str, str | int]] = [
         {name: _cell(value) for name, value in event.items()} for event in found
     ]

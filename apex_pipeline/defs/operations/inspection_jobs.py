@@ -11,7 +11,7 @@ from apex_pipeline.defs.job_tags import OPERATOR_TAGS
 from apex_pipeline.defs.launchpad import form_schema
 from apex_pipeline.defs.operations.instance_state import read_instance
 from apex_pipeline.defs.quarantine.quarantine_asset import table
-from apex_pipeline.errors import ApexError
+from apex_pipeline.defs.run_failures import failures
 from apex_pipeline.monitoring.doctor.check_results import State
 from apex_pipeline.monitoring.rules.health_summary import reasons
 from apex_pipeline.monitoring.status_overview import overview
@@ -20,11 +20,9 @@ from apex_pipeline.monitoring.status_overview import overview
 @dg.op
 def tell_status(context: dg.OpExecutionContext) -> None:
     """Report whether the sync keeps up, and if not, why."""
-    try:
+    with failures():
         found = overview(os.environ)
         wrong = reasons(os.environ, datetime.now(UTC))
-    except ApexError as error:
-        raise dg.Failure(str(error), allow_retries=False) from error
     context.add_output_metadata(
         {
             "is_well": not wrong,
@@ -67,10 +65,8 @@ def examine_everything(context: dg.OpExecutionContext) -> None:
         seconds=patience(send_test=form.send_test),
         send_test=form.send_test,
     )
-    try:
+    with failures():
         lines = look(os.environ, around)
-    except ApexError as error:
-        raise dg.Failure(str(error), allow_retries=False) from error
     shown = [
         {
             "state": line.state.value,

@@ -8,8 +8,8 @@ import dagster as dg
 from apex_pipeline.command_options.provision_options import ProvisionForm
 from apex_pipeline.defs.job_tags import OPERATOR_TAGS
 from apex_pipeline.defs.launchpad import form_schema
+from apex_pipeline.defs.run_failures import failures
 from apex_pipeline.defs.services import Services, author_of
-from apex_pipeline.errors import ApexError
 from apex_pipeline.monitoring.alerts.journal import VARIABLE
 from apex_pipeline.provisioning.administrator import load_administrator
 from apex_pipeline.provisioning.audited import provision_audited
@@ -24,15 +24,13 @@ def make_database_ready(context: dg.OpExecutionContext) -> None:
     from apex_pipeline.provisioning import databases  # noqa: PLC0415  loads yoyo
 
     form = ProvisionForm(**context.op_config)
-    try:
+    with failures():
         outcome = databases.provision_database(
             load_database_url(os.environ),
             read_variable(os.environ, VARIABLE),
             plan_only=form.plan_only,
             author=author_of(context.run),
         )
-    except ApexError as error:
-        raise dg.Failure(str(error), allow_retries=False) from error
     changes = [*outcome.names, *(f"role {role}" for role in outcome.created)]
     changes += [f"granted: {each}" for each in outcome.granted]
     made = {_MADE[0 if form.plan_only else 1]: changes}
@@ -44,7 +42,7 @@ def make_database_ready(context: dg.OpExecutionContext) -> None:
 def make_dataverse_ready(context: dg.OpExecutionContext, services: Services) -> None:
     """Create what Dataverse lacks; list what needs a fix by hand."""
     form = ProvisionForm(**context.op_config)
-    try:
+    with failures():
         settings = services.settings()
         outcome = provision_audited(
             settings,
@@ -53,8 +51,6 @@ def make_dataverse_ready(context: dg.OpExecutionContext, services: Services) -> 
             plan_only=form.plan_only,
             tell=lambda text: context.log.info("created: %s", text),
         )
-    except ApexError as error:
-        raise dg.Failure(str(error), allow_retries=False) from error
     plan = outcome.plan
     planned = [change.text for change in plan.changes] if form.plan_only else []
     lists = {

@@ -38,8 +38,8 @@ from apex_pipeline.defs.operations.run_leftovers import (
     delete_unused_snapshots,
     snapshots_of,
 )
+from apex_pipeline.defs.run_failures import failures
 from apex_pipeline.defs.services import Services, author_of
-from apex_pipeline.errors import ApexError, ConfigError
 
 _BATCH = 200
 _FINISHED = [
@@ -60,21 +60,20 @@ def delete_old_runs(
     What a run delivered stays in `sync_run`. The latest materialization of each asset
     and the latest result of each check are kept.
     """
-    try:
+    with failures():
         form = PurgeForm(**context.op_config)
-    except ConfigError as error:
-        raise dg.Failure(str(error), allow_retries=False) from None
     before = datetime.now(UTC) - timedelta(days=form.keep_days)
     keys = _asset_keys(definitions())
     event = Event(
         Action.PURGE, author_of(context.run), {"created_before": before.isoformat()}
     )
-    try:
-        with services.open_database() as database, intended(database, event) as ending:
-            ending.counts = _delete_old(context.instance, keys, before)
-            ending.is_void = not any(ending.counts.values())
-    except ApexError as error:
-        raise dg.Failure(str(error), allow_retries=False) from error
+    with (
+        failures(),
+        services.open_database() as database,
+        intended(database, event) as ending,
+    ):
+        ending.counts = _delete_old(context.instance, keys, before)
+        ending.is_void = not any(ending.counts.values())
     context.add_output_metadata(dict(ending.counts))
     context.log.info(
         "deleted %d runs created before %s",

@@ -13,8 +13,8 @@ from apex_pipeline.defs.job_tags import OPERATOR_TAGS
 from apex_pipeline.defs.launchpad import form_schema
 from apex_pipeline.defs.operations.instance_state import look_at_instance
 from apex_pipeline.defs.operations.report_reading import read_orchestration
+from apex_pipeline.defs.run_failures import failures
 from apex_pipeline.defs.sync_specs import CAMPAIGN_METRICS, OPERATIONS
-from apex_pipeline.errors import ApexError
 from apex_pipeline.recording.record_folder import file_within
 from apex_pipeline.settings import state_dir
 
@@ -45,12 +45,10 @@ def completion_report(
     context: dg.AssetExecutionContext, definitions: DefinitionsParam
 ) -> dg.MaterializeResult:
     """Measure the live system and write the report."""
-    try:
+    with failures():
         report, written = _write(
             context, ReportForm(**context.op_execution_context.op_config), definitions()
         )
-    except ApexError as error:
-        raise dg.Failure(str(error), allow_retries=False) from None
     return dg.MaterializeResult(metadata=_metadata(report, written))
 
 

@@ -16,9 +16,9 @@ from apex_pipeline.defs.quarantine.quarantine_asset import (
     rows_table,
     table,
 )
+from apex_pipeline.defs.run_failures import failures
 from apex_pipeline.defs.services import Services
 from apex_pipeline.defs.sync_specs import QUARANTINED
-from apex_pipeline.errors import ApexError
 from apex_pipeline.postgres.store import Store
 from apex_pipeline.quarantine import listing
 from apex_pipeline.quarantine.decisions import Decision, Selection
@@ -28,15 +28,13 @@ from apex_pipeline.quarantine.explanation import examine
 @dg.op(name="quarantine", config_schema=form_schema(QuarantineForm))
 def change_quarantine(context: dg.OpExecutionContext, services: Services) -> None:
     """List, show, release or drop rows; either all selected rows change or none."""
-    try:
+    with failures():
         form = QuarantineForm(**context.op_config)
         selection = form.selection()
         by = form.decided_by or f"Dagster run {context.run.run_id[:8]}"
         with services.open_store(services.settings(), run=context.run) as store:
             metadata = _ACTIONS[form.action](store, selection, form, by)
             state = read_quarantine(store)
-    except ApexError as error:
-        raise dg.Failure(str(error), allow_retries=False) from None
     context.add_output_metadata(metadata)
     context.log_event(
         dg.AssetMaterialization(QUARANTINED.key, metadata=quarantine_metadata(state))

@@ -16,10 +16,10 @@ from apex_pipeline.defs.code_location import asset_key
 from apex_pipeline.defs.job_tags import RETRY_LOST_TAGS, SCHEDULED_TAGS
 from apex_pipeline.defs.launchpad import form_schema
 from apex_pipeline.defs.pool_limits import bound_runtime
+from apex_pipeline.defs.run_failures import failures
 from apex_pipeline.defs.services import Services, author_of
 from apex_pipeline.defs.sync.sync_assets import SKIPPED_TAG, escaped
 from apex_pipeline.defs.sync_specs import CAMPAIGN_METRICS, OPERATIONS
-from apex_pipeline.errors import ApexError
 from apex_pipeline.reconcile.agreement import (
     SMALLEST_ENTITLEMENT,
     Agreement,
@@ -120,7 +120,7 @@ def dataverse_reconciliation(
 ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
     """Compare rows with records; repair or adopt if configured."""
     bound_runtime(context, RECONCILIATION_MAX_RUNTIME)
-    try:
+    with failures():
         options = ReconcileForm(**context.op_execution_context.op_config).options()
         settings = services.settings()
         with services.open_database() as database:
@@ -133,8 +133,6 @@ def dataverse_reconciliation(
                 author=author_of(context.run),
             )
             standing = read_agreement(database, settings.dataverse.resource)
-    except ApexError as error:
-        raise dg.Failure(str(error), allow_retries=False) from None
     if report.skipped is not None:
         context.log.info(report.skipped)
         context.instance.add_run_tags(context.run.run_id, {SKIPPED_TAG: report.skipped})

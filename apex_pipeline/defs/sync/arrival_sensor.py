@@ -11,9 +11,14 @@ import dagster as dg
 
 from apex_pipeline.defs.code_location import OURS
 from apex_pipeline.defs.services import Services
-from apex_pipeline.defs.sync.sync_job import active_sync, sync_campaign_metrics
+from apex_pipeline.defs.sync.sync_job import (
+    NOTHING_PENDING,
+    active_sync,
+    nothing_to_do,
+    sync_campaign_metrics,
+)
 from apex_pipeline.errors import ApexError, ConfigError
-from apex_pipeline.postgres import pending_rows, run_ledger, stored_pacing
+from apex_pipeline.postgres import run_ledger
 from apex_pipeline.postgres.run_ledger import RunRecord, RunStatus
 from apex_pipeline.settings import (
     ARRIVAL_VARIABLE,
@@ -21,14 +26,12 @@ from apex_pipeline.settings import (
     parse_interval,
     read_variable,
 )
-from apex_pipeline.sync.pacing_memory import pacing_keys
 
 _SECONDS = 5 if read_variable(os.environ, ARRIVAL_VARIABLE) else 10
 """Rows that should arrive within seconds need closer looks than a backlog does."""
 
 _PATIENCE_SECONDS = 5.0
 _CURSOR = "The sensor's cursor"
-_NO_ROWS = "No rows wait."
 
 
 @dg.sensor(
@@ -70,18 +73,11 @@ def _look(
 ) -> tuple[RunRecord | None, str | None]:
     """The last run, and why Postgres says that no run is needed."""
     settings = services.settings()
-    with services.open_store(
-        settings,
-        wait_seconds=_PATIENCE_SECONDS,
-        statement_seconds=_PATIENCE_SECONDS,
-    ) as store:
+    with services.open_for_a_tick(settings, _PATIENCE_SECONDS) as store:
         last = next(iter(store.ask(run_ledger.last_runs, 1)), None)
         if reason := _none_needed(last, interval):
             return last, reason
-        keys = pacing_keys(settings.dataverse)
-        if pause := store.ask(stored_pacing.open_pause, keys, datetime.now(UTC)):
-            return last, f"{pause}."
-        return last, None if store.ask(pending_rows.exists) else _NO_ROWS
+        return last, nothing_to_do(store, settings.dataverse)
 
 
 def _interval(cursor: str | None) -> timedelta | None:
@@ -111,7 +107,7 @@ def _left_rows(run: RunRecord) -> bool:
 def _too_soon(instance: dg.DagsterInstance, interval: timedelta | None) -> str | None:
     """Why arrived rows have to wait; None once no run has begun for the interval."""
     if interval is None:
-        return _NO_ROWS
+        return NOTHING_PENDING
     asked = dg.RunsFilter(job_name=sync_campaign_metrics.name, tags=OURS)
     records = instance.get_run_records(asked, limit=1)
     if not records:

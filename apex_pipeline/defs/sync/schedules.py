@@ -1,18 +1,17 @@
 """The schedule of the sync."""
 
-from datetime import UTC, datetime
-
 import dagster as dg
 
 from apex_pipeline.defs.pool_limits import ensure_pool_limits
 from apex_pipeline.defs.services import Services
-from apex_pipeline.defs.sync.sync_job import active_sync, sync_campaign_metrics
+from apex_pipeline.defs.sync.sync_job import (
+    NOTHING_PENDING,
+    active_sync,
+    nothing_to_do,
+    sync_campaign_metrics,
+)
 from apex_pipeline.defs.sync_specs import DELIVERED
 from apex_pipeline.errors import ApexError
-from apex_pipeline.postgres import pending_rows, stored_pacing
-from apex_pipeline.sync.pacing_memory import pacing_keys
-
-NOTHING_PENDING = "Nothing is pending."
 
 # A tick must end within Dagster's limit of 60 s, so it waits less than a run does.
 _PATIENCE_SECONDS = 10.0
@@ -32,7 +31,7 @@ def sync_every_five_minutes(
     busy = active_sync(context.instance)
     if busy:
         return dg.SkipReason(f"A sync is running: {busy}.")
-    reason = nothing_to_do(services)
+    reason = no_run_needed(services)
     if reason == NOTHING_PENDING:
         confirm_delivered(context.instance)
     if reason:
@@ -64,25 +63,14 @@ def confirm_delivered(instance: dg.DagsterInstance) -> None:
     )
 
 
-def nothing_to_do(services: Services) -> str | None:
+def no_run_needed(services: Services) -> str | None:
     """Why a run would have nothing to do; None if it would, or if that is unknown.
 
     If it is unknown, the run starts and its failure raises the alert.
     """
     try:
         settings = services.settings()
-        with services.open_store(
-            settings,
-            wait_seconds=_PATIENCE_SECONDS,
-            statement_seconds=_PATIENCE_SECONDS,
-        ) as store:
-            pause = store.ask(
-                stored_pacing.open_pause,
-                pacing_keys(settings.dataverse),
-                datetime.now(UTC),
-            )
-            if pause is not None:
-                return f"{pause}."
-            return None if store.ask(pending_rows.exists) else NOTHING_PENDING
+        with services.open_for_a_tick(settings, _PATIENCE_SECONDS) as store:
+            return nothing_to_do(store, settings.dataverse)
     except ApexError:
         return None

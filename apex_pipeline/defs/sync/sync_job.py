@@ -8,7 +8,13 @@ from apex_pipeline.dataverse.environment import REQUEST_TIMEOUT_SECONDS
 from apex_pipeline.defs.code_location import OURS
 from apex_pipeline.defs.job_tags import ACTIVE, RETRY_LOST_TAGS, SCHEDULED_TAGS
 from apex_pipeline.defs.sync_specs import DELIVERED, SYNC_ASSETS
+from apex_pipeline.postgres import pending_rows, stored_pacing
+from apex_pipeline.postgres.store import Store
+from apex_pipeline.settings import DataverseSettings
+from apex_pipeline.sync.pacing_memory import pacing_keys
 from apex_pipeline.sync.run_options import DEFAULT_TIME_BUDGET_SECONDS
+
+NOTHING_PENDING = "Nothing is pending."
 
 MAX_RUNTIME = timedelta(
     seconds=DEFAULT_TIME_BUDGET_SECONDS + REQUEST_TIMEOUT_SECONDS + 120
@@ -56,6 +62,16 @@ def active_sync(
     return (
         f"run {run.run_id[:8]} is {run.status.value}, {age.total_seconds():.0f} s old"
     )
+
+
+def nothing_to_do(store: Store, dataverse: DataverseSettings) -> str | None:
+    """Why a sync would have nothing to do: Dataverse asked for a pause, or no row waits."""
+    pause = store.ask(
+        stored_pacing.open_pause, pacing_keys(dataverse), datetime.now(UTC)
+    )
+    if pause is not None:
+        return f"{pause}."
+    return None if store.ask(pending_rows.exists) else NOTHING_PENDING
 
 
 def _is_sync(run: dg.DagsterRun) -> bool:
