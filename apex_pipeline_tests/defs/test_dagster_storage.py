@@ -1,8 +1,11 @@
 """The storage of dagster.yaml keeps its connections, also through a restart of Postgres."""
 
+from contextlib import contextmanager
+
 import dagster as dg
 import psycopg
 import pytest
+from sqlalchemy import Engine, event
 
 STORAGE = {
     "storage": {
@@ -57,3 +60,49 @@ def test_connections_that_were_closed_meanwhile_are_replaced(instance, dagster_s
         ).fetchall()
     assert ended[0][0] >= 1
     ask(instance)
+
+
+@contextmanager
+def statements():
+    """What SQLAlchemy sends to Postgres within the block."""
+    sent = []
+
+    def note(_connection, _cursor, statement, *_):
+        sent.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        yield sent
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+
+
+def questions(instance):
+    """What Dagster asks of the schema at each event of an asset, each look and each run."""
+    events, runs = instance.event_log_storage, instance.run_storage
+    return (
+        events.has_asset_key_col("last_materialization_timestamp"),
+        events.has_table("asset_check_executions"),
+        runs.has_run_stats_index_cols(),
+        runs.has_backfill_id_column(),
+    )
+
+
+def test_postgres_is_asked_once_whether_a_column_is_there(instance):
+    with statements() as sent:
+        assert all(questions(instance))
+    assert sent
+    with statements() as sent:
+        assert all(questions(instance))
+    assert not sent
+
+
+def test_what_a_migration_adds_is_found(instance, dagster_storage):
+    events = instance.event_log_storage
+    assert not events.has_table("added")
+    assert not events.has_asset_key_col("added")
+    with psycopg.connect(dagster_storage) as connection:
+        connection.execute("CREATE TABLE added ()")
+        connection.execute("ALTER TABLE asset_keys ADD COLUMN added integer")
+    assert events.has_table("added")
+    assert events.has_asset_key_col("added")

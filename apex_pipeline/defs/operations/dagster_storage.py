@@ -5,7 +5,7 @@ would end in a stack trace.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any, Self
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -28,6 +28,15 @@ from apex_pipeline.settings import read_variable
 _VARIABLE = "DAGSTER_POSTGRES_URL"
 _CONNECT_SECONDS = 15
 _PARTS = (PostgresRunStorage, PostgresEventLogStorage, PostgresScheduleStorage)
+_SCHEMA_QUESTIONS = (
+    "has_asset_key_col",
+    "has_backfill_id_column",
+    "has_backfill_tags_table",
+    "has_bulk_action_job_name_column",
+    "has_bulk_actions_selector_cols",
+    "has_run_stats_index_cols",
+    "has_table",
+)
 _NOTICE = "NOTIFY "
 _KEPT_CONNECTIONS = 2
 _MORE_CONNECTIONS = 30
@@ -83,6 +92,28 @@ class PostgresOfVariable(DagsterPostgresStorage):
             if isinstance(part, _PARTS):
                 # As the storage itself does for the web server, with one for all three.
                 part._engine = engine  # noqa: SLF001  there is no other way in 0.29.27
+                _remember_schema(part)
+
+
+def _remember_schema(part: object) -> None:
+    """Ask Postgres once whether a column or table is there, not at each event and look.
+
+    Migrations of Dagster add to its tables, and take nothing away.
+    """
+    for name in _SCHEMA_QUESTIONS:
+        if (question := getattr(part, name, None)) is not None:
+            setattr(part, name, _asked_until_true(question))
+
+
+def _asked_until_true(question: Callable[..., bool]) -> Callable[..., bool]:
+    found: set[tuple[Hashable, ...]] = set()
+
+    def answer(*given: Hashable) -> bool:
+        if given not in found and question(*given):
+            found.add(given)
+        return given in found
+
+    return answer
 
 
 def send_no_notices(engine: Engine) -> None:
