@@ -24,6 +24,8 @@ from apex_pipeline.emulator.system_tables import (
 from apex_pipeline.emulator.table_definitions import DEPTHS, metadata_id, privileges
 
 _FORMAT = 1
+# The name of the snapshot of it.
+_START = "the start"
 
 _log = logging.getLogger(__name__)
 
@@ -72,7 +74,7 @@ class Environment:
         self.clock = clock
         self.key_index_seconds = key_index_seconds
         self._empty = empty
-        self._start: str | None = None
+        self._start: tuple[dict[str, Table], dict[str, Table]] | None = None
         self._tables: dict[str, Table] = {}
         self._sets: dict[str, Table] = {}
         written = storage.document("state", "format")
@@ -115,8 +117,10 @@ class Environment:
     def reset(self) -> None:
         """Back to the start: no records, no tables but the first ones."""
         if self._start is not None:
-            self.storage.restore(self._start)
-            self.reload()
+            self.storage.restore(_START)
+            # Nobody changes a table that is in use, so none has to be read again.
+            tables, sets = self._start
+            self._tables, self._sets = dict(tables), dict(sets)
             return
         with self.storage.transaction():
             for table in list(self._tables.values()):
@@ -126,8 +130,8 @@ class Environment:
                 for name in self.storage.documents(kind):
                     self.storage.delete_document(kind, name)
             self._seed()
-        self._start = "the start"
-        self.storage.snapshot(self._start)
+        self._start = dict(self._tables), dict(self._sets)
+        self.storage.snapshot(_START)
 
     def _seed(self) -> None:
         """Make the tables and records that are there from the start."""
@@ -285,7 +289,7 @@ class Environment:
             with self.storage.transaction():
                 yield
         except BaseException:
-            self._tables, self._sets = tables, sets
+            self._tables, self._sets = dict(tables), dict(sets)
             raise
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from decimal import Decimal
+from functools import cached_property
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -187,6 +188,14 @@ class ServedEmulator:
         """Back to the start."""
         self._ask("POST", "reset")
 
+    @cached_property
+    def _opener(self) -> urllib.request.OpenerDirector:
+        context = ssl.create_default_context(cafile=str(self.ca_bundle))
+        return urllib.request.build_opener(
+            urllib.request.ProxyHandler({}),
+            urllib.request.HTTPSHandler(context=context),
+        )
+
     def _ask(self, method: str, path: str, body: object = None) -> bytes:
         request = urllib.request.Request(  # noqa: S310 # https, to ourselves
             f"{self.url}/_emulator/{path}",
@@ -194,12 +203,7 @@ class ServedEmulator:
             data=None if body is None else json.dumps(body).encode(),
             headers={"Authorization": f"Bearer {self.control_secret}"},
         )
-        context = ssl.create_default_context(cafile=str(self.ca_bundle))
-        opener = urllib.request.build_opener(
-            urllib.request.ProxyHandler({}),
-            urllib.request.HTTPSHandler(context=context),
-        )
-        with opener.open(request, timeout=60) as response:
+        with self._opener.open(request, timeout=60) as response:
             return bytes(response.read())
 
 

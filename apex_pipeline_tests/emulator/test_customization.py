@@ -314,3 +314,22 @@ def test_what_is_there_already_is_added_to_a_solution(api):
     path = "EntityDefinitions(LogicalName='apex_campaignmetrics')"
     api.delete(path).raise_for_status()
     assert api.get("solutioncomponents").json()["value"] == []
+
+
+def test_a_reset_takes_back_every_change_of_a_table(emulator, api):
+    columns = "EntityDefinitions(LogicalName='apex_campaignmetrics')/Attributes"
+
+    def names():
+        found = api.get(f"{columns}?$select=LogicalName").json()["value"]
+        return {each["LogicalName"] for each in found}
+
+    before = names()
+    # The second time it goes back to what it kept at the first.
+    for _ in range(2):
+        assert api.post("EntityDefinitions", json=product()).status_code == 204
+        new = column("String", "apex_New", MaxLength=10)
+        assert api.post(columns, json=new).status_code == 204
+        assert names() == before | {"apex_new"}
+        emulator.reset()
+        assert names() == before
+        assert api.get("apex_products").status_code == 404
