@@ -1,9 +1,8 @@
 """Alerts as Dagster raises them: a real instance, real receivers, real faults."""
 
-import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import dagster as dg
@@ -23,6 +22,7 @@ from apex_pipeline_tests.support.ends import (
     insert,
     insert_many,
 )
+from apex_pipeline_tests.support.http_server import serving
 from apex_pipeline_tests.support.receivers import (
     Authority,
     MailServer,
@@ -92,16 +92,9 @@ def heartbeat():
             self.send_header("Content-Length", "0")
             self.end_headers()
 
-        def log_message(self, *_):
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        found.url = f"http://127.0.0.1:{server.server_address[1]}/ping/token"
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
+    with serving(Handler) as address:
+        found.url = f"{address}/ping/token"
         yield found
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture

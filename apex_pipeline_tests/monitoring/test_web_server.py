@@ -1,49 +1,48 @@
 """What the doctor makes of the answers at APEX_DAGSTER_URL."""
 
 import json
-import threading
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 
 from apex_pipeline.monitoring.doctor.web_server import heartbeats_seen_by
+from apex_pipeline_tests.support.http_server import serving
 
 AT = 1_795_000_000.5
 
 
+@dataclass
+class Page:
+    """A web server, and what it says."""
+
+    url: str = ""
+    says: tuple[int, bytes] = (200, b"")
+
+
 @pytest.fixture(scope="module")
 def page():
-    """A web server whose answers the test sets, and its address."""
+    found = Page()
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self):
             asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             assert self.path == "/graphql"
             assert "allDaemonStatuses" in asked["query"]
-            status, body = server.says
+            status, body = found.says
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, *_):
-            pass
-
-    class Server(ThreadingHTTPServer):
-        says: tuple[int, bytes] = (200, b"")
-
-    with Server(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
+    with serving(Handler) as found.url:
+        yield found
 
 
 def seen(page, status, body):
     page.says = status, body if isinstance(body, bytes) else json.dumps(body).encode()
-    return heartbeats_seen_by(f"http://127.0.0.1:{page.server_address[1]}")
+    return heartbeats_seen_by(page.url)
 
 
 def told(*statuses):

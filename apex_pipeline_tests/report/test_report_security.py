@@ -2,8 +2,7 @@
 
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 
@@ -11,6 +10,7 @@ from apex_pipeline.report.document import State
 from apex_pipeline.report.report_subject import read_subject
 from apex_pipeline.report.security_checklist import checklist
 from apex_pipeline_tests.support.ends import environment, execute
+from apex_pipeline_tests.support.http_server import serving
 from apex_pipeline_tests.support.panel_server import TOKEN, served
 
 SECRET = "sentinel-client~secret"
@@ -86,19 +86,10 @@ class _Open(BaseHTTPRequestHandler):
     def do_POST(self):
         self.do_GET()
 
-    def log_message(self, *arguments):
-        pass
-
 
 def test_what_lets_everybody_in_is_found_out(variables):
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Open) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            found = states(variables | {"APEX_PANEL_PORT": str(server.server_port)})
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(_Open) as url:
+        found = states(variables | panel_at(url))
     assert {name for name, state in found.items() if state is State.NOT_MET} == {
         "panel: access",
         "panel: other sites",

@@ -82,12 +82,6 @@ def serving(folder: Path) -> Iterator[Hostile]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def handle(self) -> None:
-            try:
-                super().handle()
-            except (OSError, ssl.SSLError):
-                self.close_connection = True
-
         def _answer(self) -> None:
             length = int(self.headers.get("Content-Length") or 0)
             asked = Asked(

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from email import message_from_bytes, policy
 from email.message import EmailMessage
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import trustme
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 from apex_pipeline_tests.support.card_schema import faults
+from apex_pipeline_tests.support.http_server import serving
 from apex_pipeline_tests.support.waiting import SECONDS
 
 SIGNATURE = "sentinel-signature"
@@ -57,7 +58,11 @@ class Workflow:
     answers: list[tuple[int, dict[str, str]]] = field(default_factory=list)
     cards: list[dict[str, Any]] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
-    connections: int = 0
+    clients: list[object] = field(default_factory=list)
+
+    @property
+    def connections(self) -> int:
+        return len(self.clients)
 
     @property
     def url(self) -> str:
@@ -87,6 +92,11 @@ class Workflow:
 @contextmanager
 def workflow(authority: Authority) -> Iterator[Workflow]:
     class Handler(BaseHTTPRequestHandler):
+        def setup(self):
+            # Before the handshake, so that who has come through it has been counted.
+            served.clients.append(self.client_address)
+            super().setup()
+
         def do_POST(self):
             body = self.rfile.read(int(self.headers["Content-Length"]))
             status, headers = served.take(self.path, self.headers, body)
@@ -101,34 +111,9 @@ def workflow(authority: Authority) -> Iterator[Workflow]:
             self.end_headers()
             self.wfile.write(text)
 
-        def log_message(self, *_):
-            pass
-
-    class Server(ThreadingHTTPServer):
-        def get_request(self):
-            connection, address = super().get_request()
-            served.connections += 1
-            connection.settimeout(5)
-            try:
-                return authority.server.wrap_socket(
-                    connection, server_side=True
-                ), address
-            except ssl.SSLError as error:
-                connection.close()
-                raise OSError from error
-
-        def handle_error(self, *_):
-            pass  # a client that only connects is no error here
-
-    with Server(("127.0.0.1", 0), Handler) as server:
-        served = Workflow(server.server_address[1])
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield served
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(Handler, authority.server) as url:
+        served = Workflow(int(url.rpartition(":")[2]))
+        yield served
 
 
 @contextmanager
