@@ -45,7 +45,6 @@ class ConfigError(ApexError):
     """
 
     def __init__(self, *problems: str) -> None:
-        """Join all problems, one per line."""
         super().__init__("\n".join(problems))
         self.problems = tuple(map(redact, problems))
 
@@ -62,7 +61,6 @@ class InvalidRecordError(ApexError):
     """
 
     def __init__(self, *problems: str) -> None:
-        """Join all problems, one per line."""
         super().__init__("\n".join(problems))
         self.problems = tuple(map(redact, problems))
 
@@ -170,7 +168,6 @@ class TransientError(DataverseError):
         request_id: str | None = None,
         retry_after: float | None = None,
     ) -> None:
-        """Keep the requested wait."""
         super().__init__(message, status=status, code=code, request_id=request_id)
         self.retry_after = retry_after
 
@@ -197,7 +194,6 @@ class TooMuchError(TransientError):
         code: str | None = None,
         request_id: str | None = None,
     ) -> None:
-        """Keep the waiting time, which shows how slow the service is."""
         super().__init__(message, status=status, code=code, request_id=request_id)
         self.seconds = seconds
 

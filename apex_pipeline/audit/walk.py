@@ -6,7 +6,7 @@ event on does not fit an anchor. Only a cut at the very end leaves a trail that 
 itself: there the ledger of runs and the anchors, best those stored elsewhere, tell.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -61,7 +61,6 @@ class Walk:
     _wanted: dict[int, list[Anchor]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Sort the anchors by the event that they cover."""
         for anchor in self.anchors:
             self._wanted.setdefault(anchor.sequence, []).append(anchor)
 
@@ -213,19 +212,6 @@ class Walk:
     def _complain(self, problem: str) -> None:
         if len(self.problems) < _MOST_PROBLEMS:
             self.problems.append(problem)
-
-
-def problems_of(
-    rows: Iterable[Sequence[Any]],
-    anchors: Sequence[Anchor] = (),
-    last_closed_run: int | None = None,
-) -> list[str]:
-    """Walk along all events and return what does not fit."""
-    walk = Walk(anchors)
-    for row in rows:
-        walk.see(row)
-    walk.finish(last_closed_run)
-    return walk.problems
 
 
 def _span(first: int, last: int) -> str:

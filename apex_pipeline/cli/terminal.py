@@ -46,7 +46,6 @@ class TerminalBytes:
     """UTF-8 on its way to a terminal."""
 
     def __init__(self, terminal: BinaryIO) -> None:
-        """Stand before the terminal, which stays open."""
         # A character may come in two pieces, and a line ends in two characters.
         decoder = getincrementaldecoder("utf-8")("replace")
         self._decoder = io.IncrementalNewlineDecoder(decoder, translate=True)

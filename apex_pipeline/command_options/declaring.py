@@ -99,7 +99,6 @@ class Form:
     """
 
     def __post_init__(self) -> None:
-        """Check the numbers."""
         pairs = ((each, getattr(self, each.name)) for each in dataclasses.fields(self))
         problems = [_problem(each, value) for each, value in pairs]
         if any(problems):

@@ -27,7 +27,6 @@ class Receiver:
     """Takes events by HTTP."""
 
     def __init__(self, settings: LineageSettings) -> None:
-        """Keep the address; nothing is sent."""
         key = settings.api_key
         self._url = settings.url
         self._transport = HttpTransport(

@@ -78,7 +78,6 @@ class LocalServices:
 
     @property
     def ports(self) -> HeldPorts:
-        """Where the children are to listen."""
         return self.instance.ports
 
     @property

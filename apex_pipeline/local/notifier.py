@@ -92,7 +92,6 @@ class Notifier:
         self._thread = threading.Thread(target=self._run, name="notifier", daemon=True)
 
     def __enter__(self) -> "Notifier":
-        """Start the thread."""
         self._thread.start()
         return self
 
@@ -256,7 +255,6 @@ class MemoryOutbox:
     """Pending notices while the journal is down; the channels' threads share it."""
 
     def __init__(self) -> None:
-        """Start empty."""
         self._lock = threading.Lock()
         self._number = 0
         self._waiting: dict[int, tuple[str, datetime, Notice]] = {}

@@ -23,15 +23,12 @@ class HeldPorts:
     """
 
     def __init__(self) -> None:
-        """Hold nothing yet."""
         self._sockets: dict[int, socket.socket] = {}
 
     def __enter__(self) -> Self:
-        """Nothing to open."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Leave the ports to others."""
         while self._sockets:
             self._sockets.popitem()[1].close()
 

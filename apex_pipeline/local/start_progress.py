@@ -33,7 +33,6 @@ class Startup:
         )
 
     def __enter__(self) -> "Startup":
-        """Start the display."""
         self._progress.start()
         for step in self._pending:
             self._pending[step] = self._progress.add_task(step, total=1)

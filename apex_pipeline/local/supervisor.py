@@ -86,7 +86,6 @@ class Supervisor:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop all children."""
         self.stop()
 
     @property

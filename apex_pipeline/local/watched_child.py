@@ -54,7 +54,6 @@ class WatchedChild:
     """A child and its state."""
 
     def __init__(self, child: Child, log: Path) -> None:
-        """Remember the child; it does not run yet."""
         self.child = child
         self.log = LogFile(log)
         self.checkup = Checkup(child.ready)

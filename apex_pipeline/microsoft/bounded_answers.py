@@ -62,7 +62,6 @@ class BoundedAnswers(httpx.BaseTransport):
             yield piece
 
     def close(self) -> None:
-        """Close the transport."""
         self._transport.close()
 
 
@@ -77,5 +76,4 @@ class _Stream(httpx.SyncByteStream):
         return self._pieces
 
     def close(self) -> None:
-        """Close the stream itself."""
         self._stream.close()

@@ -107,7 +107,6 @@ def money(value: Number | None) -> str:
 
 
 def count(value: Number | None) -> str:
-    """Format a count."""
     return NOTHING if value is None or not isfinite(value) else f"{value:,.0f}"
 
 

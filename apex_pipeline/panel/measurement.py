@@ -35,7 +35,6 @@ class Latencies:
     """
 
     def __init__(self) -> None:
-        """Start without answers."""
         self._routes: frozenset[str] = frozenset()
         self._seconds = Histogram(
             "apex_http_request_duration_seconds",
@@ -76,7 +75,6 @@ class Measured:
         self._latencies = latencies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, and count it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

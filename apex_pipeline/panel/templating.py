@@ -20,7 +20,6 @@ _TEMPLATES = Environment(
 
 
 def render(template: str, **values: Any) -> bytes:
-    """Render a template as UTF-8."""
     page = _TEMPLATES.get_template(template)
     return page.render(**values).encode()
 

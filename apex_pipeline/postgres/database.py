@@ -105,7 +105,6 @@ class Database:
         self._pool = ConnectionPool(self.connect, wait_seconds=wait_seconds)
 
     def __enter__(self) -> Self:
-        """Return the database itself."""
         return self
 
     def __exit__(
@@ -114,7 +113,6 @@ class Database:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Close all pooled connections."""
         self.close()
 
     def close(self) -> None:

@@ -67,7 +67,6 @@ class Slice:
         return dataclasses.replace(self, exported_before=self.exported_before or at)
 
     def __str__(self) -> str:
-        """The slice in words."""
         parts = [
             self.since and f"since {self.since:%Y-%m-%dT%H:%M:%SZ}",
             self.until and f"until {self.until:%Y-%m-%dT%H:%M:%SZ}",

@@ -98,7 +98,6 @@ class Store:
         self.ask = database.ask
 
     def __enter__(self) -> Self:
-        """Return the store itself."""
         return self
 
     def __exit__(
@@ -107,11 +106,9 @@ class Store:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Close the connections."""
         self.close()
 
     def close(self) -> None:
-        """Close the connections."""
         self.database.close()
 
     def spend(self, seconds: float) -> None:

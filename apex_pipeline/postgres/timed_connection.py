@@ -43,7 +43,6 @@ class HeldLockError(errors.LockNotAvailable):
     """
 
     def __init__(self, message: str, holders: str) -> None:
-        """Keep the description of the holders."""
         super().__init__(message)
         self.holders = holders
 

@@ -56,7 +56,6 @@ class WriterLock:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Release the lock."""
         self.release()
 
     def ping(self) -> None:

@@ -111,5 +111,4 @@ class SemanticModel:
     relationships: tuple[Relationship, ...]
 
     def measure(self, name: str) -> Measure:
-        """The measure of that name."""
         return next(m for t in self.tables for m in t.measures if m.name == name)

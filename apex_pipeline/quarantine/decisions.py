@@ -40,7 +40,6 @@ class Selection:
     dropped: bool = False
 
     def __post_init__(self) -> None:
-        """Validate the selection."""
         is_cause = self.code is not None or self.matching is not None
         if (bool(self.ids), is_cause, self.everything).count(True) != 1:
             raise ConfigError(
@@ -65,7 +64,6 @@ class Decision:
     by: str
 
     def __post_init__(self) -> None:
-        """Validate both."""
         for name, text in (("reason", self.reason), ("name", self.by)):
             if not text.strip():
                 raise ConfigError(f"Give a {name}; it is stored with the dropped rows.")

@@ -194,7 +194,6 @@ def rows_found(connection: Connection, resource: str) -> int:
 
 
 def counts(connection: Connection, resource: str) -> dict[FindingKind, int]:
-    """Count the findings by kind."""
     found = connection.exec_driver_sql(_COUNTS, {"resource": resource})
     return dict.fromkeys(FindingKind, 0) | {
         FindingKind(kind): count for kind, count in found

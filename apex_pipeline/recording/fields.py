@@ -52,7 +52,6 @@ class Spelling:
     """
 
     def __init__(self, names: Mapping[str, str], key: str) -> None:
-        """Keep the names."""
         self.names = MappingProxyType(dict(names))
         self.columns = MappingProxyType({name: c for c, name in names.items()})
         self.key = key

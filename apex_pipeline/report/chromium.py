@@ -107,7 +107,6 @@ class Chromium:
     """A running browser."""
 
     def __init__(self, browser: "Browser") -> None:
-        """Keep the browser."""
         self._browser = browser
 
     def visit(

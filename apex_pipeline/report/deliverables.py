@@ -104,7 +104,6 @@ def _migrations(database: Database, part: migrations.Part, title: str) -> Lines:
 
 
 def on_the_command_line(commands: Mapping[str, str]) -> Iterator[Block]:
-    """The commands."""
     rows = tuple((f"apex {name}", text) for name, text in commands.items())
     yield ReportTable(("command", "does"), rows, "Commands")
 

@@ -20,7 +20,6 @@ COMMITS = 20
 
 
 def commits(found: Repository) -> Iterator[Block]:
-    """The last commits."""
     changed = f"{found.changed} files differ" if found.changed else "no file differs"
     yield Note(
         f"Branch {found.branch}, {found.count:,} commits; {changed} from the last one."

@@ -95,7 +95,6 @@ class Section:
     intro: str = ""
 
     def lines(self) -> Iterator[ReportLine]:
-        """Its lines."""
         for block in self.blocks:
             if isinstance(block, Lines):
                 yield from block.lines
@@ -117,7 +116,6 @@ class Report:
     sections: tuple[Section, ...]
 
     def lines(self) -> Iterator[ReportLine]:
-        """The lines of all chapters."""
         for section in self.sections:
             yield from section.lines()
 

@@ -89,7 +89,6 @@ def _attention(report: Report) -> Iterator[str]:
 
 
 def chapter(number: int, section: Section, place: Place) -> str:
-    """One chapter."""
     parts = [f"## {number}. {escaped(section.title)}"]
     parts += [escaped(section.intro)] if section.intro else []
     for block in section.blocks:

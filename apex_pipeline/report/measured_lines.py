@@ -15,12 +15,10 @@ Seen = tuple[State, str]
 
 
 def met(actual: str) -> Seen:
-    """The requirement is met."""
     return State.MET, actual
 
 
 def not_met(actual: str) -> Seen:
-    """The requirement is not met."""
     return State.NOT_MET, actual
 
 

@@ -33,7 +33,6 @@ class Buckets:
         most_clients: int = MOST_CLIENTS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Start with full buckets."""
         self._rate = rate
         self._most_clients = most_clients
         self._clock = clock

@@ -40,7 +40,6 @@ class SignIn:
     is_framed: bool = False
 
     def routes(self) -> list[Route]:
-        """The routes."""
         return [
             Route(SIGN_IN, self.form),
             Route(SIGN_IN, self.sign_in, methods=["POST"]),

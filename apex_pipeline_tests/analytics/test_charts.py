@@ -19,9 +19,10 @@ from apex_pipeline.analytics.charts import (
     sparkline,
 )
 from apex_pipeline.analytics.charts.scales import day_ticks, finite, value_ticks
-from apex_pipeline.analytics.charts.sparklines import MAX_BYTES
 
 FIRST = date(2026, 8, 27)
+# What is around a sparkline in Markdown has room beside it.
+MAX_BYTES = 680
 SVG = "{http://www.w3.org/2000/svg}"
 
 values = st.lists(

@@ -18,7 +18,7 @@ from apex_pipeline.audit.events import Action, Author, Event, rows
 from apex_pipeline.audit.settings_changes import note_settings
 from apex_pipeline.audit.trail import EVENTS
 from apex_pipeline.audit.verification import verify
-from apex_pipeline.audit.walk import Anchor, problems_of
+from apex_pipeline.audit.walk import Anchor, Walk
 from apex_pipeline.cli.audit import audit
 from apex_pipeline.postgres.database import Database
 
@@ -73,6 +73,14 @@ def disarm(connection):
     for column in COLUMNS:
         statement = sql.SQL("ALTER TABLE audit_event ALTER {} DROP NOT NULL")
         connection.execute(statement.format(sql.Identifier(column)))
+
+
+def problems_of(rows, anchors=(), last_closed_run=None):
+    walk = Walk(anchors)
+    for row in rows:
+        walk.see(row)
+    walk.finish(last_closed_run)
+    return walk.problems
 
 
 def found_in(connection):

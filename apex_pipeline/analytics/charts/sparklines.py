@@ -10,9 +10,6 @@ from itertools import pairwise
 
 from apex_pipeline.analytics.charts.scales import Scale, Values, finite, printable, runs
 
-MAX_BYTES = 680
-"""Length of the longest; what is around it in Markdown has room beside it."""
-
 _COLOUR = "#2563eb"  # legible on white and on black
 _STEP, _HEIGHT, _EDGE = 3, 34, 2
 _SHOWN = 56

@@ -46,7 +46,6 @@ class DailySeries:
         return DailySeries(self.day(index), self.values[index:], self.free)
 
     def free_indices(self) -> frozenset[int]:
-        """Indices of the free days."""
         return frozenset((day - self.first_day).days for day in self.free)
 
     def most(self, days: int) -> float:

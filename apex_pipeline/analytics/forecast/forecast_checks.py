@@ -36,7 +36,6 @@ _NEGLIGIBLE = 0.001
 
 
 def check(trainings: Iterable[Training]) -> list[RollupMismatch]:
-    """Run the checks."""
     trainings = list(trainings)
     looks = (_late, _outside, _beyond_reason, _surprise)
     found = []

@@ -77,7 +77,6 @@ class Stale:
     weeks: tuple[Periods, ...]
 
     def __sub__(self, other: "Stale") -> "Stale":
-        """What is not in the other."""
         return Stale(
             _without(DAILY, self.days, other.days),
             _without(WEEKLY, self.weeks, other.weeks),

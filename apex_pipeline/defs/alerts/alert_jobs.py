@@ -105,7 +105,6 @@ def send_test(context: dg.OpExecutionContext) -> None:
     tags=OPERATOR_TAGS,
 )
 def list_alerts() -> None:
-    """List open incidents, silences and undelivered notices."""
     read_alerts()
 
 
@@ -116,7 +115,6 @@ def list_alerts() -> None:
     tags=OPERATOR_TAGS,
 )
 def silence_alert() -> None:
-    """Silence an incident, or a kind of incident, for a while."""
     set_silence()
 
 
@@ -127,5 +125,4 @@ def silence_alert() -> None:
     tags=OPERATOR_TAGS,
 )
 def send_test_alert() -> None:
-    """Send a test message through each alert channel."""
     send_test()

@@ -266,5 +266,4 @@ def _months_facts(months: Sequence[Month]) -> dict[str, Any]:
     tags=OPERATOR_TAGS | ANALYSIS_TAGS,
 )
 def export_csv() -> None:
-    """Export any range as one CSV file."""
     write_requested_csv()

@@ -51,5 +51,4 @@ def _cell(value: Json) -> str | int:
     tags=OPERATOR_TAGS,
 )
 def list_audit_trail() -> None:
-    """List events of the audit trail."""
     list_events()

@@ -90,7 +90,6 @@ def examine_everything(context: dg.OpExecutionContext) -> None:
     tags=OPERATOR_TAGS,
 )
 def show_status() -> None:
-    """Show whether the sync keeps up, and if not, why."""
     tell_status()
 
 
@@ -102,5 +101,4 @@ def show_status() -> None:
     tags=OPERATOR_TAGS,
 )
 def run_doctor() -> None:
-    """Check everything the sync needs against the live systems."""
     examine_everything()

@@ -85,7 +85,6 @@ def _tell(context: dg.OpExecutionContext, lists: Mapping[str, Sequence[str]]) ->
     tags=OPERATOR_TAGS,
 )
 def provision_dataverse() -> None:
-    """Create what is missing of the Dataverse table, role and application user."""
     make_dataverse_ready()
 
 
@@ -96,5 +95,4 @@ def provision_dataverse() -> None:
     tags=OPERATOR_TAGS,
 )
 def provision_database() -> None:
-    """Apply the pending migrations to the databases."""
     make_database_ready()

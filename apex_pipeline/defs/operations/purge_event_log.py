@@ -193,7 +193,6 @@ def _delete(connection: Connection, statement: Delete) -> int:
     tags=SCHEDULED_TAGS,
 )
 def purge_event_log() -> None:
-    """Delete our finished runs and their events after 30 days."""
     delete_old_runs()
 
 

@@ -139,5 +139,4 @@ def _format(form: RecordForm) -> Format:
     tags=OPERATOR_TAGS,
 )
 def record_campaign_metrics() -> None:
-    """Insert metrics of campaign runs into campaign_metrics."""
     write_records()

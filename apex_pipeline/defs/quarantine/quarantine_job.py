@@ -108,5 +108,4 @@ _ACTIONS: dict[str, _Action] = {
     tags=OPERATOR_TAGS,
 )
 def release_quarantine() -> None:
-    """List, show, release or drop quarantined rows."""
     change_quarantine()

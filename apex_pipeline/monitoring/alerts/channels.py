@@ -120,7 +120,6 @@ class TenantChannel:
 
     @property
     def name(self) -> str:
-        """As the channel's."""
         return self.channel.name
 
     def send(self, notice: Notice) -> None:
@@ -133,7 +132,6 @@ class TenantChannel:
         self.channel.send(named)
 
     def reach(self, seconds: float) -> str:
-        """As the channel."""
         return self.channel.reach(seconds)
 
 
@@ -246,7 +244,6 @@ class Alerts:
 
     @property
     def names(self) -> list[str]:
-        """Names of the channels."""
         return [channel.name for channel in self.channels]
 
     def page(self, path: str) -> str | None:

@@ -134,7 +134,6 @@ class Journal:
         self.silences = StoredSilences(self._transact, location)
 
     def __enter__(self) -> Self:
-        """Return the journal itself."""
         return self
 
     def __exit__(
@@ -143,7 +142,6 @@ class Journal:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Close the connections."""
         self._database.close()
 
     def record(

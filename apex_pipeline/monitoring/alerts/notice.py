@@ -123,7 +123,6 @@ class DeliveryError(ApexError):
     """
 
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
-        """Keep the requested wait."""
         super().__init__(message)
         self.retry_after = retry_after
 

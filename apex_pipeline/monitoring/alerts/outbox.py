@@ -146,7 +146,6 @@ class StoredOutbox:
     """
 
     def __init__(self, transact: Transact, location: str) -> None:
-        """Use a journal's transactions."""
         self._transact = transact
         self._location = location
 

@@ -53,7 +53,6 @@ class StoredSilences:
     """
 
     def __init__(self, transact: Transact, location: str) -> None:
-        """Use a journal's transactions."""
         self._transact = transact
         self._location = location
 
