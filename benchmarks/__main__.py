@@ -105,8 +105,10 @@ def limits(bench: Bench, effort: Effort, tell: Tell) -> str:
     lines = tables.limit_table(bench, effort, tell)
     note = (
         "The limits of each user, with the window scaled from 300 s to 20 s: 400 requests "
-        "and 80 s of execution in 20 s, 52 at once. Three windows of work. The budget is "
-        "full at the start, so the rate can exceed what the limits sustain.\n"
+        "and 80 s of execution in 20 s, 52 at once. Five windows of work. The budget is "
+        "full at the start, so the rate can exceed what the limits sustain. Our window and "
+        "request timeout are scaled likewise: a request of 30 s beside 300 s is one of 2 s "
+        "beside 20 s.\n"
     )
     return "\n".join(
         [f"## Enforced limits, several application users\n\n{note}", *lines]

@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,11 @@ def ours(ends: Ends, rows: list[Row]) -> None:
     from apex_pipeline.sync.run import run_sync
     from apex_pipeline.sync.run_options import SyncOptions
 
+    options = SyncOptions(time_budget=600, accept_duplicates=True)
     if ends.window_seconds:
+        # Requests as long beside the window as they may be beside the documented one.
+        scale = ends.window_seconds / window_budget.WINDOW_SECONDS
+        options = replace(options, request_timeout=options.request_timeout * scale)
         window_budget.WINDOW_SECONDS = ends.window_seconds
     settings = DataverseSettings(
         ends.client_id,
@@ -67,7 +71,7 @@ def ours(ends: Ends, rows: list[Row]) -> None:
             store,
             settings,
             Path(ends.folder) / "tokens.json",
-            SyncOptions(time_budget=600, accept_duplicates=True),
+            options,
         )
     if report.failure:
         raise report.failure

@@ -23,7 +23,7 @@ _TEN_SLOTS = 917
 
 _BIG_SLOTS = 10 / (0.09 / 1000 + 0.01)
 _WINDOW_SECONDS = 20.0
-_WINDOWS = 3
+_WINDOWS = 5
 
 # Rows for each: the fast ones for ten seconds or so, the others for four.
 _COUNTS = {

@@ -95,18 +95,26 @@ class Pacer:
         """Why the service asked for the last pause; empty if it has not."""
         return self._paused_by
 
-    def wait(self, now: float) -> float:
-        """Seconds to wait; 0 to start now, infinity to wait for a free slot."""
+    def wait(self, now: float, promised: int = 0) -> float:
+        """Seconds to wait; 0 to start now, infinity to wait for a free slot.
+
+        Args:
+            now: The time.
+            promised: Other requests that will start before this one.
+        """
         if now < self._open_at:
             return self._open_at - now
-        if self._in_flight >= self.concurrency:
+        under_way = self._in_flight + promised + 1
+        if under_way > self.concurrency:
             return math.inf
-        under_way = self._in_flight + 1
+        mean = self._mean_seconds
         wait = max(
             self._requests.wait(now, 1, under_way),
-            self._seconds.wait(now, self._mean_seconds, under_way),
+            # The service refuses by what has ended, and adds this one when it ends.
+            self._seconds.wait(now, mean, 0),
+            self._seconds.wait(now, mean, under_way, spent_after=mean),
         )
-        if wait == 0.0 or self._in_flight:
+        if wait == 0.0 or under_way > 1:
             return wait
         # Nothing is running and the budget is used up. Now and then one request probes
         # whether that still holds, because the window may differ from the documents.

@@ -9,10 +9,7 @@ from collections import deque
 WINDOW_SECONDS = 300.0
 
 RESERVE = 0.02
-"""Share of a limit that is left alone."""
-
-PROBES = 5
-"""Requests that the reserve holds at least."""
+"""Share of a limit that is left alone; it holds one request at least, as a probe."""
 
 _BUCKET_SECONDS = 5.0
 _LEAST_LEARNED = 0.02
@@ -68,18 +65,29 @@ class WindowBudget:
         self._slide(now)
         return self._left(now)[0] >= cost
 
-    def wait(self, now: float, each: float, count: int) -> float:
-        """Seconds until `count` requests fit above the reserve; 0 if they fit now."""
+    def wait(
+        self, now: float, each: float, count: int, *, spent_after: float = 0.0
+    ) -> float:
+        """Seconds until `count` requests fit above the reserve; 0 if they fit now.
+
+        Args:
+            now: The time.
+            each: What one request uses.
+            count: How many requests have to fit.
+            spent_after: When a request that starts now will be counted, in seconds. What
+                leaves the window before that makes room for it.
+        """
         self._slide(now)
         left, capacity = self._left(now)
-        reserve = max(self._reserve * capacity, PROBES * each)
+        reserve = max(self._reserve * capacity, each)
         missing = count * each + reserve - left
         if missing <= 0 or math.isinf(left):
             return 0.0
         for at, amount in self._spent:
             missing -= amount
             if missing <= 0:
-                return max(at + WINDOW_SECONDS - now, 0.001)
+                wait = at + WINDOW_SECONDS - spent_after - now
+                return max(wait, 0.001) if wait > 0 else 0.0
         # Other clients spent it; assume that it refills at the documented rate.
         return missing / self._refill_per_second
 

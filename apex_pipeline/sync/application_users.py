@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import TypeVar
 
@@ -69,9 +70,15 @@ class ApplicationUser:
         """How many deliveries it may carry out at once."""
         return self.environment.pacer.concurrency + self.environment.sender.resting
 
-    def wait(self) -> float:
-        """Seconds until its budget allows a request; infinite if its slots are taken."""
-        return self.environment.pacer.wait(time.monotonic())
+    def wait(self, more: int = 0) -> float:
+        """Seconds until it can send after `more` others; infinite without a free slot."""
+        pacer, resting = self.environment.pacer, self.environment.sender.resting
+        promised = max(self.under_way - pacer.in_flight - resting, 0)
+        return pacer.wait(time.monotonic(), promised + more)
+
+    def room(self) -> int:
+        """How many more deliveries it can send at once."""
+        return next(more for more in count() if self.wait(more) > 0)
 
     def is_out_of_budget(self) -> bool:
         """Whether it has to wait for its limits, although it has a free slot."""
@@ -123,16 +130,10 @@ class ApplicationUsers:
     def slots(self) -> int:
         """How many deliveries may run at once.
 
-        A user without budget counts only for what it has begun, as long as others have
-        budget. Otherwise its share of the rows would wait with it.
+        Rows are not handed out before somebody can send them. They would wait with one
+        user, while another has room. One delivery may always begin, to wait at a gate.
         """
-        working = self._working()
-        if len(working) == 1:
-            return working[0].slots
-        waiting = [user for user in working if user.is_out_of_budget()]
-        if len(waiting) == len(working):
-            return sum(user.slots for user in working) or 1
-        return sum(u.under_way if u in waiting else u.slots for u in working)
+        return sum(user.under_way + user.room() for user in self._working()) or 1
 
     async def deliver(
         self, metrics: Sequence[CampaignMetric], deadline: Deadline
@@ -175,14 +176,12 @@ class ApplicationUsers:
         return [u for u in self._users if u.refusal is None] or [self._users[0]]
 
     def _choose(self) -> ApplicationUser:
-        def room(user: ApplicationUser) -> tuple[bool, bool, float]:
-            if user.is_out_of_budget():
-                return True, True, user.wait()
+        def order(user: ApplicationUser) -> tuple[float, bool, float]:
             # An earlier run left this one out; one request shows whether it works again.
             is_on_trial = bool(user.memory.refusal) and not user.under_way
-            return False, not is_on_trial, user.under_way / max(user.slots, 1)
+            return user.wait(), not is_on_trial, user.under_way / max(user.slots, 1)
 
-        return min(self._working(), key=room)
+        return min(self._working(), key=order)
 
     def _can_pass_on(
         self, user: ApplicationUser, failure: ApexError | None, deadline: Deadline

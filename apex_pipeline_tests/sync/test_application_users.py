@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import httpx
@@ -41,18 +41,39 @@ from apex_pipeline_tests.support.simulated_time import SimulatedTime
 
 IMPATIENT = RetryPolicy(attempts=3, first_wait=0.01)
 SECOND = "0d2f7c0a-3f0b-4a53-8a2e-7f3f0b1c9a22"
-WINDOWS = 3
+WINDOWS = 5
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 
 
+@dataclass(frozen=True)
+class Speed:
+    """A service: seconds per request and per row, its hint, and its limits."""
+
+    request: float
+    row: float
+    hint: int
+    limits: Limits = field(default_factory=Limits)
+
+    @property
+    def allowed(self) -> float:
+        """Rows that one user may deliver in a window, in requests of a hundred."""
+        seconds = min(
+            self.limits.execution_seconds, self.hint * self.limits.window_seconds
+        )
+        return 100 * seconds / (self.request + 100 * self.row)
+
+
+SLOTS_LIMIT = Speed(0.5, 0.2, hint=2)
+EXECUTION_TIME_LIMITS = Speed(0.5, 0.2, hint=10)
+
+
 class ModelledService(httpx.AsyncBaseTransport):
-    """Takes a second a request, and holds one user to the documented limits."""
+    """Takes its time for a request, and holds one user to the limits."""
 
-    hint = 10
-
-    def __init__(self, clock: SimulatedTime) -> None:
+    def __init__(self, speed: Speed, clock: SimulatedTime) -> None:
+        self._speed = speed
         self._clock = clock
-        self._limits = ServiceProtection(Limits())
+        self._limits = ServiceProtection(speed.limits)
         self.refusals = 0
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -61,23 +82,27 @@ class ModelledService(httpx.AsyncBaseTransport):
         except WebApiError as error:
             self.refusals += 1
             return httpx.Response(429, headers=error.headers)
-        await asyncio.sleep(1.0)
-        self._limits.finish("user", 0, self._clock.now, 1.0)
+        rows = request.content.count(b"@odata.type")
+        took = self._speed.request + rows * self._speed.row
+        await asyncio.sleep(took)
+        self._limits.finish("user", 0, self._clock.now, took)
         requests, seconds = self._limits.remaining("user", 0, self._clock.now)
         return httpx.Response(
             204,
             headers={
                 "OData-Version": "4.0",
-                "x-ms-dop-hint": str(self.hint),
+                "x-ms-dop-hint": str(self._speed.hint),
                 "x-ms-ratelimit-burst-remaining-xrm-requests": str(requests),
                 "x-ms-ratelimit-time-remaining-xrm-requests": f"{seconds:,.2f}",
             },
         )
 
 
-def delivered_in_windows(count: int, clock: SimulatedTime, tmp_path, store) -> int:
-    """Rows that this many users deliver in three windows, without a single 429."""
-    services = [ModelledService(clock) for _ in range(count)]
+def delivered_in_windows(
+    count: int, speed: Speed, clock: SimulatedTime, tmp_path, store
+) -> int:
+    """Rows that this many users deliver in five windows, without a single 429."""
+    services = [ModelledService(speed, clock) for _ in range(count)]
     users = []
     for number, service in enumerate(services):
         settings = dataverse_settings(client_id=f"client-{number}")
@@ -95,14 +120,15 @@ def delivered_in_windows(count: int, clock: SimulatedTime, tmp_path, store) -> i
             )
         )
     crew = ApplicationUsers(users)
-    source = Source(pending_row(number) for number in range(1, count * 9000))
+    enough = int(count * (WINDOWS + 1) * speed.allowed)
     stream = Stream(
-        source,
+        Source(pending_row(number) for number in range(1, enough)),
         crew,
-        StreamOptions(rows_per_request=2),
-        Deadline(WINDOWS * 300, time.monotonic),
+        StreamOptions(),
+        Deadline(WINDOWS * speed.limits.window_seconds, time.monotonic),
         no_beat,
         slots=crew.slots,
+        expected=enough,
     )
     clock.run(stream.run())
     assert stream.tally.failure is None
@@ -112,15 +138,21 @@ def delivered_in_windows(count: int, clock: SimulatedTime, tmp_path, store) -> i
 
 
 @pytest.mark.slow
-def test_the_limits_of_each_user_add_up(tmp_path, store, monkeypatch):
+@pytest.mark.parametrize(
+    "speed",
+    [
+        pytest.param(SLOTS_LIMIT, id="slots limit"),
+        pytest.param(EXECUTION_TIME_LIMITS, id="execution time limits"),
+    ],
+)
+def test_each_user_uses_what_it_is_allowed_to(speed, tmp_path, store, monkeypatch):
     rows = {}
     for count in (1, 2, 4):
         with monkeypatch.context() as patch:
             rows[count] = delivered_in_windows(
-                count, SimulatedTime(patch), tmp_path, store
+                count, speed, SimulatedTime(patch), tmp_path, store
             )
-    # What one user may use: 1 200 s a window, at a second for two rows.
-    assert rows[1] >= 0.95 * WINDOWS * 1200 * 2
+    assert rows[1] >= 0.95 * WINDOWS * speed.allowed
     assert rows[2] >= 1.95 * rows[1]
     assert rows[4] >= 3.8 * rows[1]
 
