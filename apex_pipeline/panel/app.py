@@ -15,13 +15,19 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from apex_pipeline.analytics.rollups.history import HistoryDay
-from apex_pipeline.panel import api_documents, exposition, page_view, templating
+from apex_pipeline.panel import (
+    api_documents,
+    exposition,
+    page_view,
+    refusals,
+    templating,
+)
 from apex_pipeline.panel.api_documents import Document
 from apex_pipeline.panel.cached_sources import Sources
 from apex_pipeline.panel.downloads import DAILY, HISTORY, Downloads, is_noted
@@ -42,7 +48,6 @@ from apex_pipeline.web_gate.gatekeeping import (
     Gatekeeper,
     RateLimit,
     SecurityHeaders,
-    refusal,
 )
 from apex_pipeline.web_gate.rate_limit import REQUESTS, SIGN_INS, Buckets, Rate
 from apex_pipeline.web_gate.root_path import RootPath
@@ -61,7 +66,6 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
-_CODES = {404: "not_found", 405: "method_not_allowed"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,9 +245,9 @@ def make_app(
             ),
         ],
         exception_handlers={
-            HTTPException: _refuse,
-            InvalidParameterError: _refuse_parameter,
-            Exception: _apologize,
+            HTTPException: refusals.refuse,
+            InvalidParameterError: refusals.refuse_parameter,
+            Exception: refusals.apologize,
         },
         lifespan=lifespan,
     )
@@ -288,23 +292,3 @@ def _routes(panel: Panel, sign_in: SignIn) -> list[BaseRoute]:
 def _answer(request: Request, answer: tuple[int, Document]) -> Response:
     status, document = answer
     return json_response(request, document, status)
-
-
-def _refuse(request: Request, error: Exception) -> Response:
-    """JSON for paths of the API, a line of text for pages."""
-    if not isinstance(error, HTTPException):
-        raise error
-    if request.url.path.startswith("/api/"):
-        code = _CODES.get(error.status_code, "refused")
-        headers = dict(error.headers or {})
-        return refusal(error.status_code, code, f"{error.detail}.", headers)
-    return PlainTextResponse(error.detail, error.status_code, error.headers)
-
-
-def _refuse_parameter(_: Request, error: Exception) -> Response:
-    return refusal(400, "invalid_request", str(error))
-
-
-def _apologize(*_: object) -> Response:
-    """Answer after a bug of ours; the log has its traceback."""
-    return refusal(500, "internal_error", "Something went wrong; see the panel's log.")

@@ -7,7 +7,6 @@ configured, the values of the other are still served.
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -19,8 +18,7 @@ from apex_pipeline.analytics.rollups import history
 from apex_pipeline.analytics.rollups.campaigns import costliest
 from apex_pipeline.audit.authors import panel_author
 from apex_pipeline.audit.events import Author
-from apex_pipeline.dataverse.environment import Environment, connect
-from apex_pipeline.dataverse.sender import RetryPolicy
+from apex_pipeline.dataverse.environment import Environment
 from apex_pipeline.errors import (
     ConfigError,
     DatabaseUnavailableError,
@@ -28,8 +26,8 @@ from apex_pipeline.errors import (
 )
 from apex_pipeline.monitoring.status import read_status
 from apex_pipeline.panel.cache import Reading, Shared, Timing
+from apex_pipeline.panel.dataverse_end import DataverseEnd
 from apex_pipeline.panel.dataverse_reads import (
-    DEADLINE_SECONDS,
     RecordWindow,
     read_recent,
 )
@@ -59,7 +57,6 @@ only this many different reads."""
 # Together shorter than the limit of a read (`Timings`), so that the error says why.
 _PATIENCE_SECONDS = 3.0
 _STATEMENT_SECONDS = 2.5
-_RETRY = RetryPolicy(attempts=2, first_wait=0.3, grace=2.0)
 
 _Result = TypeVar("_Result")
 
@@ -80,7 +77,7 @@ class Sources:
         """Keep the variables; nothing is opened or read yet."""
         timings = timings or Timings()
         self._environment = environment
-        self._dataverse = _DataverseEnd(environment)
+        self._dataverse = DataverseEnd(environment)
         self._database: Database | None = None
         self._opening = threading.Lock()
         self._window = RecordWindow()
@@ -268,36 +265,3 @@ def _from_postgres(
     read: Callable[[], Awaitable[_Result]], timing: Timing
 ) -> Shared[_Result]:
     return Shared(read, timing, source="Postgres", late=DatabaseUnavailableError)
-
-
-class _DataverseEnd:
-    """The environment, connected on first use."""
-
-    def __init__(self, environment: Mapping[str, str]) -> None:
-        self._environment = environment
-        self._stack = AsyncExitStack()
-        self._opened: Environment | None = None
-        self._lock = asyncio.Lock()
-
-    async def open(self) -> Environment:
-        async with self._lock:
-            if self._opened is None:
-                settings = load_settings(self._environment)
-                self._opened = await self._stack.enter_async_context(
-                    connect(
-                        settings.dataverse,
-                        settings.token_cache_path,
-                        retry=_RETRY,
-                        request_timeout=DEADLINE_SECONDS,
-                    )
-                )
-            return self._opened
-
-    def use(self) -> DataverseUse:
-        if self._opened is None:
-            return DataverseUse()
-        sender, tokens = self._opened.sender, self._opened.tokens
-        return DataverseUse(sender.requests, tokens.hits, tokens.misses)
-
-    async def close(self) -> None:
-        await self._stack.aclose()

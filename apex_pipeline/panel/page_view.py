@@ -8,7 +8,7 @@ from typing import Any
 from markupsafe import Markup
 
 from apex_pipeline.analytics.charts import EMBEDDED
-from apex_pipeline.analytics.charts.campaign_charts import tile_trend, trend_picture
+from apex_pipeline.analytics.charts.panel_charts import tile_trend, trend_picture
 from apex_pipeline.analytics.forecast.latest_forecast import Outlook, OutlookTotal
 from apex_pipeline.analytics.rollups.campaigns import CampaignCost
 from apex_pipeline.analytics.rollups.history import HistoryDay

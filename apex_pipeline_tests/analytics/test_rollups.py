@@ -15,18 +15,17 @@ from hypothesis import given, strategies as st
 
 from apex_pipeline.analytics.rollups.columns import (
     CAMPAIGN,
-    CHANGES,
     COMPUTED_AT,
     DAY,
     MEASURES,
     PHASE,
     TIME_ZONE,
     WEEK,
-    Change,
-    Column,
+    RollupColumn,
 )
 from apex_pipeline.analytics.rollups.periods import DAILY, WEEKLY, Periods
 from apex_pipeline.analytics.rollups.refresh import refresh
+from apex_pipeline.analytics.rollups.weekly_changes import CHANGES, WeeklyChange
 from apex_pipeline.errors import ConfigError, NoProgressError
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.settings import load_analysis_settings
@@ -499,7 +498,7 @@ def test_what_is_no_range_of_whole_periods_is_refused(grain, first, last):
 
 def test_the_columns_are_those_of_the_schema_in_order_type_and_words(database_url):
     keys, rest = [TIME_ZONE], [*MEASURES, COMPUTED_AT]
-    expected: dict[str, list[Column | Change]] = {
+    expected: dict[str, list[RollupColumn | WeeklyChange]] = {
         "daily_campaign_rollup": [*keys, DAY, CAMPAIGN, PHASE, *rest],
         "daily_rollup_total": [*keys, DAY, *rest],
         "weekly_campaign_rollup": [*keys, WEEK, CAMPAIGN, PHASE, *rest, *CHANGES],

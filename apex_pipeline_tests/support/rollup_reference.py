@@ -10,8 +10,9 @@ import pandas as pd
 import psycopg
 from psycopg.rows import dict_row
 
-from apex_pipeline.analytics.rollups.columns import ADDITIVE, CHANGES, MEASURES
+from apex_pipeline.analytics.rollups.columns import ADDITIVE, MEASURES
 from apex_pipeline.analytics.rollups.periods import Grain
+from apex_pipeline.analytics.rollups.weekly_changes import CHANGES
 from apex_pipeline_tests.support.ends import campaign_row
 
 NAMES = [column.name for column in MEASURES]

@@ -1,7 +1,6 @@
 """Pictures of what analysts read: rollups, history and forecast."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import TypeVar
@@ -10,7 +9,6 @@ from apex_pipeline.analytics.charts import (
     Band,
     ChartPanel,
     Curve,
-    Theme,
     Values,
     picture,
     sparkline,
@@ -25,7 +23,7 @@ PERIODS_SHOWN = {DAILY.name: 90, WEEKLY.name: 52}
 _Row = TypeVar("_Row")
 
 _SPARK_DAYS_AHEAD = 30
-_USD = "US dollars"
+USD = "US dollars"
 
 
 def rollup_picture(
@@ -61,31 +59,31 @@ def rollup_picture(
     panels = [
         panel(
             f"Cost by {grain.name}",
-            _USD,
-            Curve("cost", _of(lined, lambda t: t.cost_usd)),
+            USD,
+            Curve("cost", values_of(lined, lambda t: t.cost_usd)),
         ),
         panel(
             "Success rate",
             "percent of agents",
-            Curve("rate", _of(lined, lambda t: t.success_rate_pct)),
+            Curve("rate", values_of(lined, lambda t: t.success_rate_pct)),
             highest=100,
         ),
         panel(
             "Tokens",
             f"by {grain.name}",
-            Curve("prompt", _of(lined, lambda t: t.tokens_in)),
-            Curve("completion", _of(lined, lambda t: t.tokens_out), colour=1),
+            Curve("prompt", values_of(lined, lambda t: t.tokens_in)),
+            Curve("completion", values_of(lined, lambda t: t.tokens_out), colour=1),
         ),
     ]
     title = f"Cost, success rate and tokens by {grain.name}"
-    return picture(title, _described(panels), panels)
+    return picture(title, described(panels), panels)
 
 
 def rollup_sparkline(grain: Grain, found: Sequence[PeriodTotal]) -> str:
     """Cost, where there is no room for a picture."""
     lined = _lined_up(grain, found)
     title = f"Cost by {grain.name}, {len(lined)} {grain.name}s"
-    return sparkline(title, _of(lined, lambda t: t.cost_usd))
+    return sparkline(title, values_of(lined, lambda t: t.cost_usd))
 
 
 def history_picture(days: Sequence[HistoryDay]) -> str:
@@ -94,19 +92,25 @@ def history_picture(days: Sequence[HistoryDay]) -> str:
     panels = [
         ChartPanel(
             "Cost by day",
-            _USD,
+            USD,
             first,
             [
-                Curve("days before", _of(days, lambda d: d.cost_before_usd), colour=2),
-                Curve("cost", _of(days, lambda d: d.cost_usd)),
-                Curve("7-day mean", _of(days, lambda d: d.cost_avg_7d_usd), colour=1),
+                Curve(
+                    "days before",
+                    values_of(days, lambda d: d.cost_before_usd),
+                    colour=2,
+                ),
+                Curve("cost", values_of(days, lambda d: d.cost_usd)),
+                Curve(
+                    "7-day mean", values_of(days, lambda d: d.cost_avg_7d_usd), colour=1
+                ),
             ],
         ),
         ChartPanel(
             "Success rate",
             "percent of agents",
             first,
-            [Curve("rate", _of(days, lambda d: d.success_rate_pct))],
+            [Curve("rate", values_of(days, lambda d: d.success_rate_pct))],
             highest=100,
         ),
         ChartPanel(
@@ -114,88 +118,39 @@ def history_picture(days: Sequence[HistoryDay]) -> str:
             "by day",
             first,
             [
-                Curve("prompt", _of(days, lambda d: d.tokens_in)),
-                Curve("completion", _of(days, lambda d: d.tokens_out), colour=1),
+                Curve("prompt", values_of(days, lambda d: d.tokens_in)),
+                Curve("completion", values_of(days, lambda d: d.tokens_out), colour=1),
             ],
         ),
     ]
     title = f"The last {len(days)} days"
-    return picture(title, _described(panels), panels)
+    return picture(title, described(panels), panels)
 
 
 def history_sparkline(days: Sequence[HistoryDay]) -> str:
     """Cost, where there is no room for a picture."""
-    return sparkline(f"Cost by day, {len(days)} days", _of(days, lambda d: d.cost_usd))
-
-
-@dataclass(frozen=True, slots=True)
-class Trend:
-    """A line that stands beneath a figure.
-
-    Attributes:
-        title: What it shows.
-        line: SVG.
-    """
-
-    title: str
-    line: str
-
-
-_TILE_TRENDS: Mapping[str, tuple[str, Callable[[HistoryDay], Decimal | None]]] = {
-    "cost_per_campaign": (
-        "By day",
-        lambda day: (
-            day.cost_usd / day.campaigns
-            if day.campaigns and day.cost_usd is not None
-            else None
-        ),
-    ),
-    "success_rate": ("By day", lambda day: day.success_rate_pct),
-    "assets_per_run": (
-        "By day",
-        lambda day: (
-            day.assets_generated / day.runs
-            if day.runs and day.assets_generated is not None
-            else None
-        ),
-    ),
-}
-
-
-def tile_trend(tile: str, days: Sequence[HistoryDay]) -> Trend | None:
-    """How a tile's figure went; None where it has no room for it, or nothing is known.
-
-    Args:
-        tile: The key of `panel.tiles.Tile`.
-        days: The last days, the oldest first.
-    """
-    if tile not in _TILE_TRENDS:
-        return None
-    what, figure = _TILE_TRENDS[tile]
-    values = _of(days, figure)
-    if not any(value is not None for value in values):
-        return None
-    title = f"{what}, {len(days)} days"
-    return Trend(title, sparkline(title, values, stretches=True))
+    return sparkline(
+        f"Cost by day, {len(days)} days", values_of(days, lambda d: d.cost_usd)
+    )
 
 
 def forecast_picture(found: Sequence[PeriodTotal], ahead: Outlook) -> str:
     """The days that were, and the days to come with their intervals."""
     past = _lined_up(DAILY, found, until=ahead.made_on)
     first = ahead.made_on - timedelta(days=len(past))
-    known = _of(past, lambda t: t.cost_usd)
+    known = values_of(past, lambda t: t.cost_usd)
     before: Values = [None] * len(past)
     days = ahead.days
     panels = [
         ChartPanel(
             "Cost by day",
-            _USD,
+            USD,
             first,
             [
                 Curve("cost", [*known, *[None] * len(days)]),
                 Curve(
                     "forecast",
-                    [*before, *_of(days, lambda d: d.cost_usd)],
+                    [*before, *values_of(days, lambda d: d.cost_usd)],
                     colour=1,
                     dashed=True,
                 ),
@@ -203,14 +158,14 @@ def forecast_picture(found: Sequence[PeriodTotal], ahead: Outlook) -> str:
             [
                 Band(
                     "80 % interval",
-                    [*before, *_of(days, lambda d: d.low_80_usd)],
-                    [*before, *_of(days, lambda d: d.high_80_usd)],
+                    [*before, *values_of(days, lambda d: d.low_80_usd)],
+                    [*before, *values_of(days, lambda d: d.high_80_usd)],
                     colour=1,
                 ),
                 Band(
                     "50 % interval",
-                    [*before, *_of(days, lambda d: d.low_50_usd)],
-                    [*before, *_of(days, lambda d: d.high_50_usd)],
+                    [*before, *values_of(days, lambda d: d.low_50_usd)],
+                    [*before, *values_of(days, lambda d: d.high_50_usd)],
                     colour=1,
                     opacity=0.45,
                 ),
@@ -219,51 +174,7 @@ def forecast_picture(found: Sequence[PeriodTotal], ahead: Outlook) -> str:
             divider_name=f"forecast of {ahead.made_on}",
         )
     ]
-    return picture("Cost by day and its forecast", _described(panels), panels)
-
-
-def trend_picture(
-    days: Sequence[HistoryDay], ahead: Outlook | None, theme: Theme
-) -> str:
-    """Cost of the days that were and of some to come, and the success rate.
-
-    Args:
-        days: At least one.
-        ahead: The forecast, where there is one.
-        theme: Colours of the page around it.
-    """
-    first, last = days[0].day, days[-1].day
-    coming = [day for day in ahead.days if day.day > last] if ahead else []
-    coming = coming[: max(14, len(days) // 3)]
-    before: Values = [None] * len(days)
-    after: Values = [None] * len(coming)
-    lines = [
-        Curve(
-            "7-day mean", [*_of(days, lambda d: d.cost_avg_7d_usd), *after], colour=2
-        ),
-        Curve("cost", [*_of(days, lambda d: d.cost_usd), *after]),
-    ]
-    bands = []
-    if coming:
-        cost = _of(coming, lambda d: d.cost_usd)
-        lines.append(Curve("forecast", [*before, *cost], colour=1, dashed=True))
-        low, high = (
-            [*before, *_of(coming, lambda d: d.low_80_usd)],
-            [*before, *_of(coming, lambda d: d.high_80_usd)],
-        )
-        bands.append(Band("80 % interval", low, high, colour=1))
-    panels = [
-        ChartPanel("Cost by day", _USD, first, lines, bands),
-        ChartPanel(
-            "Success rate",
-            "percent of agents",
-            first,
-            [Curve("rate", [*_of(days, lambda d: d.success_rate_pct), *after])],
-            highest=100,
-        ),
-    ]
-    title = f"Cost and success rate of the last {len(days)} days"
-    return picture(title, _described(panels), panels, theme, key="trend")
+    return picture("Cost by day and its forecast", described(panels), panels)
 
 
 def forecast_sparkline(found: Sequence[PeriodTotal], ahead: Outlook) -> str:
@@ -272,9 +183,9 @@ def forecast_sparkline(found: Sequence[PeriodTotal], ahead: Outlook) -> str:
     days = [d for d in ahead.days if d.low_80_usd is not None][:_SPARK_DAYS_AHEAD]
     return sparkline(
         f"Cost by day, and the 80 % interval of {len(days)} days",
-        _of(past, lambda t: t.cost_usd),
-        _of(days, lambda d: d.low_80_usd),
-        _of(days, lambda d: d.high_80_usd),
+        values_of(past, lambda t: t.cost_usd),
+        values_of(days, lambda d: d.low_80_usd),
+        values_of(days, lambda d: d.high_80_usd),
     )
 
 
@@ -291,14 +202,15 @@ def _lined_up(
     return [by_label.get(found[0].label + step * number) for number in range(count)]
 
 
-def _of(
+def values_of(
     rows: Sequence[_Row | None], figure: Callable[[_Row], Decimal | None]
 ) -> list[float | None]:
+    """One figure of each row; None where there is no row or no figure."""
     figures = (None if row is None else figure(row) for row in rows)
     return [None if value is None else float(value) for value in figures]
 
 
-def _described(panels: Sequence[ChartPanel]) -> str:
+def described(panels: Sequence[ChartPanel]) -> str:
     """What the lines show, in words."""
     parts = []
     for panel in panels:

@@ -14,12 +14,10 @@ from sqlalchemy import Connection
 from apex_pipeline.analytics.rollups.columns import (
     ADDITIVE,
     CAMPAIGN,
-    CHANGES,
     FINGERPRINT,
     MEASURES,
     NUMBERS,
     PHASE,
-    Change,
     is_usable,
 )
 from apex_pipeline.analytics.rollups.periods import (
@@ -28,6 +26,7 @@ from apex_pipeline.analytics.rollups.periods import (
     Periods,
     period_rows,
 )
+from apex_pipeline.analytics.rollups.weekly_changes import CHANGES, WeeklyChange
 from apex_pipeline.errors import NoProgressError
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.settings import AnalysisSettings
@@ -108,7 +107,7 @@ _ROWS += "%(last)s GROUP BY {label}"
 _TOTALS = "SELECT count(*) FROM {total} WHERE {label} BETWEEN %(first)s AND %(last)s"
 
 
-def _change(change: Change) -> str:
+def _change(change: WeeklyChange) -> str:
     now, before = f"this.{change.of}", f"before.{change.of}"
     if change.kind == "figure":
         return f"{change.name} = {now} - {before}"

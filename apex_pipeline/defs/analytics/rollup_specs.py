@@ -11,15 +11,13 @@ import dagster as dg
 
 from apex_pipeline.analytics.rollups.columns import (
     CAMPAIGN,
-    CHANGES,
     COMPUTED_AT,
     DAY,
     MEASURES,
     PHASE,
     TIME_ZONE,
     WEEK,
-    Change,
-    Column,
+    RollupColumn,
 )
 from apex_pipeline.analytics.rollups.rollup_checks import (
     DAILY_CHECKS,
@@ -31,6 +29,7 @@ from apex_pipeline.analytics.rollups.rollup_checks import (
     WEEKLY_CHECKS,
     WEEKS_EQUAL_DAYS,
 )
+from apex_pipeline.analytics.rollups.weekly_changes import CHANGES, WeeklyChange
 from apex_pipeline.defs.code_location import asset_key
 from apex_pipeline.defs.sync_specs import CAMPAIGN_METRICS
 from apex_pipeline.errors import ConfigError
@@ -89,12 +88,12 @@ LAST_ZONE = WEEKS.timezone
 
 
 def _metadata(
-    table: str, columns: Sequence[Column | Change], upstream: dg.AssetKey
+    table: str, columns: Sequence[RollupColumn | WeeklyChange], upstream: dg.AssetKey
 ) -> dict[str, Any]:
     measures = {measure.name: measure for measure in MEASURES}
     lineage = {}
     for column in columns:
-        source = measures[column.of] if isinstance(column, Change) else column
+        source = measures[column.of] if isinstance(column, WeeklyChange) else column
         lineage[column.name] = [
             dg.TableColumnDep(upstream, name) for name in source.sources
         ]
