@@ -113,7 +113,7 @@ class Notifier:
 
     def returned(self, name: str) -> None:
         """Record that a child that died is healthy again."""
-        self._events.put(Observation(f"{PROCESS_DIED.name}/{_key(name)}"))
+        self._events.put(_mended(name))
 
     def _run(self) -> None:
         while True:
@@ -121,6 +121,9 @@ class Notifier:
             if observations is None:
                 return
             now = datetime.now(UTC)
+            if _DATABASE_IS_BACK in observations:
+                # Looks that failed while it was down say nothing about what it is now.
+                self._failed_looks = 0
             self._decide([*observations, *self._look(now)], now)
             self._deliver()
 
@@ -289,5 +292,12 @@ class MemoryOutbox:
             self._waiting[notice.number] = channel, due, again
 
 
+def _mended(name: str) -> Observation:
+    return Observation(f"{PROCESS_DIED.name}/{_key(name)}")
+
+
 def _key(name: str) -> str:
     return name.lower().replace(" ", "-")
+
+
+_DATABASE_IS_BACK = _mended(child_commands.DATABASE)

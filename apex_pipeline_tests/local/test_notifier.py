@@ -136,6 +136,27 @@ def test_the_death_of_the_storage_itself_is_told_and_so_is_its_return(
         )
 
 
+def test_a_database_that_is_back_may_take_a_look_longer_until_it_answers(
+    server, storage_url, teams
+):
+    with (
+        Journal(storage_url, wait_seconds=1) as journal,
+        # So long that nothing but what is noted has it look.
+        watching(journal, teams, interval_seconds=60) as notifier,
+    ):
+        wait_until(lambda: journal.progress("apex up"))
+        server.stop()
+        notifier.died("database", "was killed by SIGKILL")
+        wait_until(lambda: teams.taken)
+        # Its process is there again, and takes no connection yet.
+        notifier.returned("database")
+        wait_until(lambda: teams.taken[1:])
+    assert titles(teams) == [
+        "opened: The database died",
+        "resolved: The database died",
+    ]
+
+
 def test_a_death_is_told_while_the_journal_answers_and_cannot_be_written(
     storage_url, teams
 ):
