@@ -34,7 +34,7 @@ class Redactor:
         """Hide these; `remember` adds more."""
         self._lock = threading.Lock()
         self._values: frozenset[str] = frozenset()
-        self._pattern: re.Pattern[str] | None = None
+        self._compiled = self._values, _pattern_of(self._values)
         self.remember(*values)
 
     def __len__(self) -> int:
@@ -48,24 +48,41 @@ class Redactor:
             return
         with self._lock:
             self._values |= new
-            spelled = {each for value in self._values for each in _spellings(value)}
-            # Longest first, so that hiding one leaves no remainder of another.
-            ordered = sorted(spelled, key=lambda each: (-len(each), each))
-            self._pattern = re.compile("|".join(map(re.escape, ordered)))
 
     def forget(self) -> None:
         """Hide nothing any more."""
         with self._lock:
-            self._values, self._pattern = frozenset(), None
+            self._values = frozenset()
 
     def hide(self, text: str) -> str:
         """The text with every value replaced."""
-        return text if self._pattern is None else self._pattern.sub(HIDDEN, text)
+        pattern = self._pattern()
+        return text if pattern is None else pattern.sub(HIDDEN, text)
 
     def are_in(self, data: bytes) -> bool:
         """Whether the data contain a value, as text in UTF-8."""
         text = data.decode("utf-8", "replace")
-        return self._pattern is not None and self._pattern.search(text) is not None
+        pattern = self._pattern()
+        return pattern is not None and pattern.search(text) is not None
+
+    def _pattern(self) -> re.Pattern[str] | None:
+        """Compiled when it is used first, since many values come one after the other.
+
+        Without the lock, which a signal handler that logs would wait for in vain.
+        """
+        values = self._values
+        known, pattern = self._compiled
+        if known is not values:
+            pattern = _pattern_of(values)
+            self._compiled = values, pattern
+        return pattern
+
+
+def _pattern_of(values: frozenset[str]) -> re.Pattern[str] | None:
+    spelled = {each for value in values for each in _spellings(value)}
+    # Longest first, so that hiding one leaves no remainder of another.
+    ordered = sorted(spelled, key=lambda each: (-len(each), each))
+    return re.compile("|".join(map(re.escape, ordered))) if ordered else None
 
 
 OURS = Redactor()

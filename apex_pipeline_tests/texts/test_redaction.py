@@ -83,6 +83,18 @@ def test_words_and_short_values_stay():
     assert hides("postgres password apex 1234567") == "postgres password apex 1234567"
 
 
+def test_what_is_remembered_or_forgotten_later_counts_from_then_on():
+    text = "first-sentinel second-sentinel"
+    redactor = Redactor(["first-sentinel"])
+    assert redactor.hide(text) == "*** second-sentinel"
+    redactor.remember("second-sentinel")
+    assert redactor.hide(text) == "*** ***"
+    assert redactor.are_in(b"second-sentinel")
+    redactor.forget()
+    assert redactor.hide(text) == text
+    assert not redactor.are_in(text.encode())
+
+
 @pytest.mark.parametrize(
     ("value", "parts"),
     [
