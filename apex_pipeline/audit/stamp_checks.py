@@ -37,6 +37,6 @@ def load_authority(settings: AuditSettings) -> "Authority | None":
         from apex_pipeline.audit.time_stamps import Authority  # noqa: PLC0415  an extra
     except ImportError:
         raise ConfigError(
-            "Time stamps need rfc3161-client: install apex-pipeline[time-stamps]."
+            "Time stamps need rfc3161-client: pip install 'apex-pipeline[time-stamps]'."
         ) from None
     return Authority.read(settings.certificates)

@@ -221,7 +221,7 @@ def _opened() -> Database:
 
 def _cells(event: Mapping[str, Json]) -> dict[str, str]:
     told = {**part(event, "subject"), **part(event, "counts")}
-    about = ", ".join(f"{name} {_short(value)}" for name, value in told.items())
+    about = ", ".join(f"{name}: {_short(value)}" for name, value in told.items())
     outcome = "" if event["outcome"] == "done" else f" ({event['outcome']})"
     return {
         "event": str(event["sequence"]),

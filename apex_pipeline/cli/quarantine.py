@@ -22,6 +22,7 @@ from apex_pipeline.quarantine.decisions import Decision, Selection
 from apex_pipeline.quarantine.explanation import examine
 from apex_pipeline.quarantine.listing import Cause, QuarantinedRow
 from apex_pipeline.settings import dagster_environment, load_settings, read_variable
+from apex_pipeline.texts.counted import counted
 
 
 @click.group()
@@ -172,9 +173,9 @@ def _confirm(opened: Store, selection: Selection, verb: str, *, yes: bool) -> No
         return
     if not sys.stdin.isatty():
         raise click.UsageError(
-            f"This affects {_rows(count)}. Pass --yes to run non-interactively."
+            f"This affects {counted(count, 'row')}. Pass --yes to run non-interactively."
         )
-    click.confirm(f"{verb} {_rows(count)}?", abort=True, err=True)
+    click.confirm(f"{verb} {counted(count, 'row')}?", abort=True, err=True)
 
 
 def _tell_dagster(opened: Store) -> None:
@@ -230,16 +231,12 @@ def _document(row: QuarantinedRow, values: Mapping[str, object]) -> dict[str, ob
     return dataclasses.asdict(row) | {"columns": columns}
 
 
-def _rows(count: int) -> str:
-    return f"{count} {'row' if count == 1 else 'rows'}"
-
-
 def _print_count(count: int, done: str, one: str, many: str, *, as_json: bool) -> None:
     """Print how many rows changed; a selection by cause or --all may match none."""
     if as_json:
         _print_json({done: count})
     elif count:
-        say(f"{_rows(count)} {done}. {one if count == 1 else many}")
+        say(f"{counted(count, 'row')} {done}. {one if count == 1 else many}")
     else:
         say(f"No matching rows; none {done}.")
 

@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TextIO, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import click
 
@@ -26,7 +26,13 @@ from apex_pipeline.recording.fields import (
 )
 from apex_pipeline.recording.loading import Loaded
 from apex_pipeline.recording.parsing import decode_json, parse_cells, parse_json
-from apex_pipeline.recording.record_files import Format, format_of
+from apex_pipeline.recording.record_files import (
+    Format,
+    format_of,
+    is_gzip,
+    opened,
+    texts,
+)
 from apex_pipeline.recording.record_writing import Recorded, record as record_one
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -94,14 +100,16 @@ def record(
 
 
 @record.command("campaigns")
-@click.argument("file", type=click.File(encoding="utf-8-sig"))
-def campaigns(file: TextIO) -> None:
+@click.argument("file", type=click.File("rb"))
+def campaigns(file: BinaryIO) -> None:
     """Give names to campaigns, for the views, the panel and the files.
 
-    FILE is CSV with the columns campaign_id and name; - reads standard input. A name
-    replaces the campaign's previous one; either all are written or none.
+    FILE is CSV with the columns campaign_id and name, also gzipped; - reads standard input. A
+    name replaces the campaign's previous one; either all are written or none.
     """
-    names = read_names(file)
+    compressed = is_gzip(str(file.name))
+    with opened(file, compressed=compressed, tell=lambda _: None) as stream:
+        names = read_names(texts(stream))
     with open_database() as database:
         changed = keep_names(database, names, process_author(os.environ))
     say(f"{len(names):,} campaigns read; {changed:,} names are new or changed.")

@@ -19,6 +19,7 @@ from apex_pipeline.errors import DatabaseError
 from apex_pipeline.postgres import run_ledger, store
 from apex_pipeline.postgres.run_ledger import RunRecord, RunStatus
 from apex_pipeline.settings import dagster_environment, load_settings
+from apex_pipeline.texts.counted import counted
 
 # Reading the outcome of a finished run must not add a long wait of its own.
 _READ_SECONDS = 3.0
@@ -92,7 +93,7 @@ def _counts(run: FinishedRun, record: RunRecord | None) -> str:
         remaining = "unknown" if record.remaining is None else record.remaining
         lines.append(
             f"{record.delivered} delivered, {record.rejected} quarantined, "
-            f"{remaining} remaining; {record.requests} requests, "
+            f"{remaining} remaining; {counted(record.requests, 'request')}, "
             f"throttled for {record.throttled_seconds:.0f} s."
         )
         lines += _on_the_way(record)

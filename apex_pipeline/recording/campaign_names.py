@@ -27,10 +27,19 @@ def read_names(lines: Iterable[str]) -> dict[str, str]:
     A UUID is written as the database writes it, in lower case.
 
     Raises:
-        InvalidRecordError: A line lacks one of them, or names a campaign again; all such lines
-            are told at once, and nothing was written.
+        InvalidRecordError: A line lacks one of them, is not UTF-8, or names a campaign again;
+            all such lines are told at once, and nothing was written.
     """
     reader = csv.DictReader(lines)
+    try:
+        return _checked(reader)
+    except csv.Error as error:
+        raise InvalidRecordError(
+            f"Line {reader.line_num + 1} is not CSV: {error}.", "Nothing was written."
+        ) from None
+
+
+def _checked(reader: "csv.DictReader[str]") -> dict[str, str]:
     if not set(COLUMNS) <= set(reader.fieldnames or ()):
         raise InvalidRecordError("The file needs a header with campaign_id and name.")
     names: dict[str, str] = {}
@@ -40,6 +49,11 @@ def read_names(lines: Iterable[str]) -> dict[str, str]:
         campaign = _as_kept(campaign)
         if not campaign or not name:
             wrong.append(f"Line {reader.line_num} lacks a campaign_id or a name.")
+        elif not (campaign + name).isprintable():
+            wrong.append(
+                f"Line {reader.line_num} is not UTF-8 text. In Excel, save the file as "
+                '"CSV UTF-8 (Comma delimited)".'
+            )
         elif campaign in names:
             wrong.append(f"Line {reader.line_num} names {campaign} again.")
         names[campaign] = name

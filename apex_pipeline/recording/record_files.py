@@ -70,7 +70,7 @@ def read_lines(
         case Format.JSON_LINES:
             return _read_json_lines(stream)
         case Format.CSV:
-            return read_csv(_texts(stream), dialect)
+            return read_csv(texts(stream), dialect)
 
 
 @contextmanager
@@ -147,7 +147,7 @@ class _Counted(io.RawIOBase):
         return len(data)
 
 
-def _texts(stream: "_Buffered") -> Iterator[str]:
+def texts(stream: "_Buffered") -> Iterator[str]:
     """Yield the lines of a file: UTF-8 or, with a byte order mark, UTF-16.
 
     Bytes that are not UTF-8 become surrogates, which validation rejects.
@@ -202,7 +202,7 @@ def _endless(number: int) -> InvalidRecordError:
 
 
 def _read_json_lines(stream: "_Buffered") -> Iterator[RecordLine]:
-    for number, text in enumerate(_texts(stream), start=1):
+    for number, text in enumerate(texts(stream), start=1):
         if not text.strip():
             continue
         try:

@@ -65,16 +65,31 @@ def resolve_local(environment: Mapping[str, str]) -> dict[str, str]:
         return resolved
     served = _served(environment)
     if served is None:
-        raise ConfigError(
-            "The local services are not running. Start them with `apex up`, or set "
-            "DATABASE_URL and DATAVERSE_RESOURCE for the real ones."
-        )
+        raise ConfigError(_not_running(environment))
     names = {"DATABASE_URL"} if local_database else set()
     if local_dataverse:
         names |= _DATAVERSE_VARIABLES
         for name in (*PROOFS, CLIENTS_FILE):
             resolved.pop(name, None)
     return resolved | {name: served[name] for name in names}
+
+
+def _not_running(environment: Mapping[str, str]) -> str:
+    ends = {"DATABASE_URL": EMBEDDED, "DATAVERSE_RESOURCE": EMULATOR}
+    asked = [
+        f"{name}={local}"
+        for name, local in ends.items()
+        if read_variable(environment, name) == local
+    ]
+    if not asked:
+        return (
+            "The local services are not running. Start them with `apex up`, or set "
+            "DATABASE_URL and DATAVERSE_RESOURCE for the real ones."
+        )
+    return (
+        f"{' and '.join(asked)} asks for a service of `apex up`, which is not running. "
+        "Start it with `apex up`, or set the address of a real one."
+    )
 
 
 def dagster_environment(environment: Mapping[str, str]) -> dict[str, str]:

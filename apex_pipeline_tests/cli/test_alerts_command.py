@@ -123,6 +123,10 @@ def test_what_alerts_need_is_named(variables, monkeypatch):
     beside_nothing = apex("alerts", "list")
     assert beside_nothing.exit_code == 2
     assert "local services are not running" in beside_nothing.output
+    monkeypatch.setenv("DATABASE_URL", "postgresql://apex@db.example/apex")
+    monkeypatch.setenv("DATAVERSE_RESOURCE", "emulator")
+    half_local = apex("alerts", "list")
+    assert "DATAVERSE_RESOURCE=emulator asks for a service" in half_local.output
 
 
 def test_the_check_says_why_it_is_not_well_one_line_each(

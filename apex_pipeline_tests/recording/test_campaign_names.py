@@ -1,5 +1,7 @@
 """Names that people give to campaigns, from a file to what analysts read."""
 
+import gzip
+
 import pytest
 from click.testing import CliRunner
 
@@ -26,6 +28,31 @@ def give(database_url, monkeypatch, tmp_path):
     return give
 
 
+@pytest.mark.parametrize(
+    ("name", "encoded"),
+    [
+        ("names.csv.gz", lambda text: gzip.compress(text.encode())),
+        ("names.txt", lambda text: text.encode("utf-16")),
+    ],
+)
+def test_a_file_of_names_may_be_gzipped_or_utf_16(
+    database_url, monkeypatch, tmp_path, name, encoded
+):
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    path = tmp_path / name
+    path.write_bytes(encoded("campaign_id,name\r\nlaunch,Größe\r\n"))
+    ended = CliRunner().invoke(record, ["campaigns", str(path)])
+    assert ended.exception is None, ended.output
+    assert query(database_url, NAMES) == [("launch", "Größe")]
+
+
+def test_bytes_that_are_no_text_are_refused_in_a_sentence(tmp_path):
+    path = tmp_path / "names.csv"
+    path.write_bytes(bytes(range(256)) * 40)
+    ended = CliRunner().invoke(record, ["campaigns", str(path)])
+    assert isinstance(ended.exception, InvalidRecordError)
+
+
 def test_names_are_kept_and_replaced_and_others_stay(give, database_url):
     text = f"campaign_id,name\r\n{FIRST.upper()},Spring sale\r\nlaunch,Größe\r\n"
     assert give(text) == "2 campaigns read; 2 names are new or changed.\n"
@@ -42,6 +69,8 @@ def test_names_are_kept_and_replaced_and_others_stay(give, database_url):
         ([], "header with campaign_id and name"),
         (["campaign_id,name", "a,", ",b"], r"Line 2 lacks [^\n]*\nLine 3 lacks"),
         (["campaign_id,name", "a,b", "a,c"], "Line 3 names a again"),
+        (["campaign_id,name", "a,Gr\udcf6\udcdfe"], "Line 2 is not UTF-8 text"),
+        (["campaign_id,name", f"a,{'x' * 200_000}"], "Line 2 is not CSV: field larger"),
         (
             ["campaign_id,name", f"{FIRST},b", f"{FIRST.upper()},c"],
             f"names {FIRST} again",

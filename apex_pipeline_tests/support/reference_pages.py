@@ -94,8 +94,15 @@ def _command(command: click.Command, path: str, parent: click.Context) -> Iterat
 
 
 def _paragraphs(text: str) -> str:
-    parts = text.replace("\b", "").strip().split("\n\n")
-    return "\n\n".join(" ".join(part.split()) for part in parts)
+    """Click's text as Markdown; what it keeps line by line becomes a block of code."""
+    parts: list[str] = []
+    for part in text.strip().split("\n\n"):
+        if part.startswith("\b"):
+            lines = part.removeprefix("\b").strip("\n")
+            parts.append(f"```text\n{lines}\n```")
+        else:
+            parts.append(" ".join(part.split()))
+    return "\n\n".join(parts)
 
 
 def _dagster() -> Iterator[str]:

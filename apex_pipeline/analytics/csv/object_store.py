@@ -181,7 +181,9 @@ def _require_adapter(scheme: str) -> None:
     except ImportError:
         extra = _ADAPTERS.get(scheme)
         remedy = (
-            f"Install apex-pipeline[{extra}]." if extra else "Install it beside fsspec."
+            f"Run pip install 'apex-pipeline[{extra}]'."
+            if extra
+            else "Install it beside fsspec."
         )
         raise ConfigError(
             f"APEX_EXPORT_DIR: the adapter for {scheme}:// is not installed. {remedy}"

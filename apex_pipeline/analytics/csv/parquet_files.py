@@ -134,7 +134,7 @@ def _arrow() -> tuple[Any, Any]:
         import pyarrow.parquet as pq  # noqa: PLC0415
     except ImportError:
         raise ConfigError(
-            "Parquet needs pyarrow: install apex-pipeline[parquet]."
+            "Parquet needs pyarrow: pip install 'apex-pipeline[parquet]'."
         ) from None
     return pa, pq
 

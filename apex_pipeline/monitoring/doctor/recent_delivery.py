@@ -5,6 +5,7 @@ from datetime import datetime
 from apex_pipeline.monitoring.doctor.check_results import Measurement, failed, ok
 from apex_pipeline.monitoring.facts import read_facts
 from apex_pipeline.postgres.database import Database
+from apex_pipeline.texts.counted import counted
 
 
 def last_success(database: Database, now: datetime) -> Measurement:
@@ -13,7 +14,7 @@ def last_success(database: Database, now: datetime) -> Measurement:
     A tick without pending rows starts no run, so an old success alone is fine.
     """
     facts = database.ask(read_facts, now)
-    seen = f"{_ago(facts.last_success_at, now)}, {facts.pending.count} rows pending"
+    seen = f"{_ago(facts.last_success_at, now)}, {counted(facts.pending.count, 'row')} pending"
     since = facts.waiting_since()
     if since is None or not facts.lacks_success():
         return ok(seen)

@@ -32,7 +32,9 @@ def read_end(until: str | None, duration: str | None, now: datetime) -> datetime
             too far ahead.
     """
     if bool(until) == bool(duration):
-        raise ConfigError("Set the end of the silence with either `until` or `for`.")
+        raise ConfigError(
+            "Set the end of the silence: either a time (until) or a duration (for)."
+        )
     end = _instant(until) if until else now + _duration(duration or "")
     if not now < end <= now + LONGEST:
         raise ConfigError(
