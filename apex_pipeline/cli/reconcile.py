@@ -145,7 +145,8 @@ def _words(run: ReconciliationRun | None, standing: Agreement) -> list[str]:
     both = standing.requests_24h + standing.sync_requests_24h
     lines.append(
         f"{0 if run is None else run.requests} requests, {standing.requests_24h} in 24 "
-        f"hours; with those of syncing {both}, {standing.entitlement_pct:.1f} % of "
+        f"hours; with syncing, whose rows count one each, {both}: "
+        f"{standing.entitlement_pct:.1f} % of "
         f"{SMALLEST_ENTITLEMENT}, the smallest daily entitlement."
     )
     return lines
