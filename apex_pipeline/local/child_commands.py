@@ -44,7 +44,7 @@ def kind(name: str) -> str:
 
 
 def owner(name: str) -> str:
-    """The tenant whose child that is; empty for one that all share."""
+    """The tenant that a child belongs to; empty for a shared child."""
     return name.partition(_OF)[2]
 
 
@@ -57,7 +57,7 @@ def names(services: LocalServices) -> list[str]:
 
 
 def shared_names(instance: Instance) -> list[str]:
-    """The children of all tenants, likewise."""
+    """The shared children that must be ready before you can work."""
     return [*_storage(instance), WEB_SERVER, DAEMON]
 
 
@@ -99,7 +99,7 @@ def database(
 
 
 def emulator(services: LocalServices, certificates: Certificates) -> Child:
-    """The Dataverse emulator; of the pipeline's variables it gets those of the log."""
+    """The Dataverse emulator, with only the log's variables of the pipeline."""
     return Child(
         name=of_tenant(EMULATOR, services.tenant),
         command=lambda: [

@@ -1,7 +1,7 @@
 """Which variables each child of `apex up` gets: those that it uses, and no others.
 
-A program that can be made to tell its environment, such as a Postgres by `COPY … FROM
-PROGRAM`, then tells no secret that is not its own.
+A program can be made to reveal its environment, such as Postgres by `COPY … FROM PROGRAM`.
+It then reveals no secret but its own.
 """
 
 from collections.abc import Collection, Mapping
@@ -56,7 +56,7 @@ def of_the_system(given: Mapping[str, str]) -> dict[str, str]:
 
 
 def of_the_pipeline(given: Mapping[str, str]) -> dict[str, str]:
-    """What runs need, which do all of the work: every variable of ours."""
+    """What runs need: all of the pipeline's variables."""
     ours = {variable.name for variable in VARIABLES} | _BEYOND | _IDENTITY
     ours |= {*secret_variables(given)}
     prefixes: tuple[str, ...] = _DAGSTER_PREFIXES + _POSTGRES_PREFIXES
@@ -68,7 +68,7 @@ def of_the_pipeline(given: Mapping[str, str]) -> dict[str, str]:
 def of_dagster(
     given: Mapping[str, str], *, own_storage: bool, also: Collection[str] = ()
 ) -> dict[str, str]:
-    """What Dagster's own processes need, which ask the code server for all else.
+    """What Dagster's own processes need; they ask the code server for all else.
 
     Args:
         given: All variables.
@@ -82,18 +82,18 @@ def of_dagster(
 
 
 def of_the_panel(given: Mapping[str, str]) -> dict[str, str]:
-    """What the panel needs, which knows nothing of alerts, administrators, Dagster."""
+    """What the panel needs: nothing of alerts, administrators or Dagster."""
     ours = _PANEL | _BEYOND | _IDENTITY | {*secret_variables(given)}
     return _allowed(given, ours, _POSTGRES_PREFIXES)
 
 
 def of_the_emulator(given: Mapping[str, str]) -> dict[str, str]:
-    """What the emulator's log needs; it knows nothing else of the pipeline."""
+    """What the emulator needs: the variables of its log."""
     return _allowed(given, {"APEX_TENANT", "APEX_LOG_FORMAT"}, ())
 
 
 def of_the_demo(given: Mapping[str, str]) -> dict[str, str]:
-    """What the demo writer needs, which writes into the embedded Postgres."""
+    """What the demo writer needs to write into the embedded Postgres."""
     return _allowed(given, {"DATABASE_URL", "APEX_TENANT", "APEX_LOG_FORMAT"}, ())
 
 

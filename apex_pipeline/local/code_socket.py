@@ -1,7 +1,7 @@
 """Where the code server listens: a Unix socket that only its owner can reach.
 
-Who can connect to a code server can run code as its user, and end it; a TCP port on the
-loopback would let in every user of the machine.
+Anyone who can connect to a code server can run code as its user, and end it. A TCP port on
+the loopback would let in every user of the machine.
 """
 
 import os
@@ -20,11 +20,11 @@ _NAME = "code.sock"
 def code_socket(state: Path) -> Path:
     """The socket of a state folder's code server, in a folder of mode 0700.
 
-    Where its path would be too long, the folder is one in the system's temporary folder
-    that stays the same for this state folder.
+    If that path is too long, the folder is in the system's temporary folder, and the same
+    at every start.
 
     Raises:
-        ConfigError: The folder cannot be made, or somebody else has made it.
+        ConfigError: The folder cannot be made, or belongs to another user.
     """
     folder = state / "sockets"
     if len(os.fsencode(folder / _NAME)) > _MOST_BYTES:
@@ -35,8 +35,8 @@ def code_socket(state: Path) -> Path:
         found = folder.lstat()
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
             raise ConfigError(
-                f"{folder} is not a folder of yours, and the code server's socket has "
-                "to be in one. Choose a shorter APEX_STATE_DIR."
+                f"The code server's socket needs a folder of your own, and {folder} is "
+                "not one. Choose a shorter APEX_STATE_DIR."
             )
         folder.chmod(0o700)
     except OSError as error:

@@ -4,8 +4,8 @@ The history is a pure function of the date: a day's runs are always the same. So
 start fills only the gap since the last one.
 
 `python -m apex_pipeline.local.demo URL SECRET_FILE LOCATION` is the live writer, on DATABASE_URL.
-Every minute it asks the Dagster web server at URL for a sync, beside those of the
-schedule, so that a first look sees figures move. The file holds what opens that server.
+Every minute it asks the Dagster web server at URL for a sync, in addition to the schedule,
+so figures move while you watch. SECRET_FILE holds what opens that server.
 """
 
 import logging

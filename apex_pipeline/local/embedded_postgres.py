@@ -44,10 +44,9 @@ _SETTINGS = {
     "unix_socket_directories": "",
     # Dagster's storage opens a connection per query, from several processes.
     "max_connections": "200",
-    # For our own logins, which have some of the other 77 too, most of them idle: an
-    # analyst who opens all that are left blocks none of ours.
+    # For our own logins. An analyst who opens all the others blocks none of ours.
     "reserved_connections": "120",
-    # Nor does one fill the disk with what sorts spill to it. Our logins have more.
+    # An analyst's sorts cannot fill the disk. Our logins have more.
     "temp_file_limit": "256MB",
     "fsync": "on",
     "timezone": "UTC",
@@ -140,9 +139,8 @@ class EmbeddedPostgres:
             return
         if not may_move:
             raise DatabaseError(
-                f"has lost port {self.port} to {holder_of(self.port)}; it comes back by "
-                "itself when that program ends, and on another port if you restart "
-                "`apex up`"
+                f"has lost port {self.port} to {holder_of(self.port)}; it restarts when "
+                "that program ends, or on another port if you restart `apex up`"
             )
         port.write_text(str(_free_port()))
 

@@ -1,4 +1,4 @@
-"""What a tenant has at its two ends on this machine, and its panel: made, not started."""
+"""Prepare a tenant's database, emulator and panel on this machine, without starting them."""
 
 import dataclasses
 import json
@@ -48,7 +48,7 @@ def prepare_ends(
     state: Path,
     databases: Sequence[OwnDatabase],
 ) -> Ends:
-    """Prepare what one tenant needs; the databases are besides that of the metrics."""
+    """Prepare one tenant; `databases` are those it needs besides its metrics."""
     local_database, local_dataverse = wants_local(environment)
     needed = (*([METRICS] if local_database else []), *databases)
     is_chosen = bool(read_variable(environment, "APEX_PANEL_PORT"))
@@ -137,7 +137,7 @@ def _hold_panel(
     if is_chosen:
         raise ApexError(
             f"Port {panel.port} is in use. Choose another for the panel with "
-            "APEX_PANEL_PORT, or unset it, and `apex up` takes one that is free."
+            "APEX_PANEL_PORT, or unset it and `apex up` takes a free one."
         )
     return dataclasses.replace(panel, port=_hold_own(ports, panel.host, "panel", last))
 

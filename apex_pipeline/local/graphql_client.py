@@ -62,11 +62,11 @@ def responds(url: str, authority: Path) -> bool:
 
 
 def daemons_beat_since(url: str, secret: str, instant: float) -> bool | None:
-    """Whether every daemon that has to run has shown a sign of life since then.
+    """Whether every required daemon has sent a heartbeat since an instant.
 
     Args:
         url: The Dagster web server.
-        secret: What opens it.
+        secret: The server's secret.
         instant: In seconds since the epoch.
 
     Returns:
@@ -97,7 +97,7 @@ def start_sync(url: str, secret: str, location: str) -> bool:
 
 
 def end_lost_runs(url: str, secret: str, before: float) -> int:
-    """Cancel the runs that were created before and have no process any more.
+    """Cancel the runs created before an instant whose process is gone.
 
     Returns:
         How many were canceled.

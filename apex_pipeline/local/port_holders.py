@@ -39,7 +39,7 @@ def _process(inode: str) -> str:
         with suppress(OSError):
             if f"socket:[{inode}]" in map(_target, (folder / "fd").iterdir()):
                 name = (folder / "comm").read_text().strip()
-                # Whoever runs it chose the name.
+                # The program's user chose the name.
                 return f"process {folder.name} ({name!r})"
     return ""
 

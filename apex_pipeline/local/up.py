@@ -225,8 +225,8 @@ def _start_databases(watch: Watch, services: Sequence[LocalServices]) -> None:
 def _inspect(instance: Instance, began: float, say: Callable[[str], None]) -> None:
     """Cancel runs that an earlier kill left behind."""
     if instance.owns_storage:
-        # Their processes went with the start before this one. Left alone, they would
-        # hold up the schedule until their time is over.
+        # Their processes ended with the previous start. Left alone, they would block the
+        # schedule until they time out.
         lost = graphql_client.end_lost_runs(instance.ui.url, instance.own_secret, began)
         if lost:
             say(f"Canceled runs that a kill had interrupted: {lost}.")

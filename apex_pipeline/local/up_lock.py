@@ -35,7 +35,7 @@ def only_one(state: Path, url: str) -> Iterator[None]:
     """
     try:
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # They could put settings and programs of their own in place of ours.
+        # They could replace our settings and programs.
         found = state.stat()
         if found.st_uid != os.geteuid():
             raise ConfigError(

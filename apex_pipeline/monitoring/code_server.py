@@ -34,7 +34,7 @@ def load_error(address: str, *, seconds: float = 5.0) -> str | None:
             answer: bytes = ask(b"", timeout=seconds)
         except grpc.RpcError as error:
             return f"The code server at {address} does not answer: {_reason(error)}"
-    # Before the string stand its field's number and length.
+    # The field's number and length precede the string.
     found = json.loads(answer[answer.index(b"{") :])
     if found["__class__"] != _LOADED:
         cause = str(found.get("message", "")).strip().splitlines()

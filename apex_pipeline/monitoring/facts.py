@@ -1,4 +1,4 @@
-"""The figures of the sync that are told in more than one place, each defined once.
+"""The figures of the sync that several places show, each defined once.
 
 Status, doctor, watch, panel, report and `/metrics` all read these.
 """
@@ -27,7 +27,7 @@ LATE = timedelta(minutes=15)
 PERIOD = timedelta(hours=24)
 
 CREDENTIAL_WARNED_DAYS = (30, 14, 7, 1)
-"""Days before a credential's end, at each of which people are warned."""
+"""Days before a credential's end on which a warning is sent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +53,7 @@ class LedgerFacts:
 
     @property
     def last_error(self) -> str | None:
-        """What the last run that has ended failed with; None if it did not."""
+        """Error of the last run that ended; None if it succeeded."""
         return self.last_ended.error if self.last_ended else None
 
     @property
@@ -64,7 +64,7 @@ class LedgerFacts:
 
     @property
     def emptied_at(self) -> datetime | None:
-        """When a run left nothing pending last."""
+        """When a run last left nothing pending."""
         emptied = (
             run.finished_at
             for run in self.runs
@@ -94,7 +94,7 @@ class Facts(LedgerFacts):
 
     @property
     def quarantined_count(self) -> int:
-        """Rows put aside, whatever for."""
+        """Rows in quarantine, whatever the reason."""
         return sum(self.quarantined.values())
 
     def waiting_since(self, empty_at: datetime | None = None) -> datetime | None:

@@ -119,7 +119,7 @@ class Sources:
         return self._write(select(settings, DAILY_ROWS.name), sink, credential)
 
     def write_history(self, sink: Sink, days: int, credential: str | None) -> Written:
-        """Write the last whole days of the business's time zone as CSV; likewise.
+        """Write the last whole days of the business's time zone as CSV; blocks.
 
         Raises:
             ConfigError: The database is not configured.

@@ -128,7 +128,7 @@ class CampaignRow:
 
 
 def live(kpis: Document, days: Sequence[HistoryDay], zone: str) -> Live:
-    """Tell `GET /api/kpis`, and how the days before went."""
+    """Show `GET /api/kpis`, and the trend of the days before."""
     word = _WORDS[kpis["state"]]
     as_of: datetime | None = kpis["as_of"]
     sync = kpis["sync"]
@@ -156,7 +156,7 @@ def rows(days: Sequence[HistoryDay]) -> list[Row]:
 
 
 def campaigns(found: Sequence[CampaignCost]) -> list[CampaignRow]:
-    """Tell the costliest campaigns."""
+    """The costliest campaigns as table rows."""
     return [
         CampaignRow(
             each.campaign_name or each.campaign_id,

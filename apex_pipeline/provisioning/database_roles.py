@@ -161,7 +161,7 @@ def _make_roles(connection: psycopg.Connection) -> None:
 
 def _grant_what_is_lacking(connection: psycopg.Connection) -> None:
     for role in _COMMENTS.keys() - _missing_roles(connection):
-        # Everybody has these at first; the role has to keep them when that is revoked.
+        # Everyone has these by default; the role must keep them when PUBLIC loses them.
         for privilege, names in _besides(connection).items():
             _granted(connection, privilege, names, role)
         for (privilege, _), names in _lacking(connection, role).items():
@@ -275,7 +275,7 @@ def _tried(connection: psycopg.Connection, statement: sql.SQL | sql.Composed) ->
     """Run a statement that needs a right which our role may lack."""
     try:
         connection.execute(statement)
-    # Of two who provision at once, the second finds the role, or a row that changed.
+    # If two provision at once, the second finds the role, or a changed row.
     except (
         errors.InsufficientPrivilege,
         errors.DuplicateObject,

@@ -28,7 +28,7 @@ def read_names(lines: Iterable[str]) -> dict[str, str]:
 
     Raises:
         InvalidRecordError: A line lacks one of them, is not UTF-8, or names a campaign again;
-            all such lines are told at once, and nothing was written.
+            all such lines are named at once, and nothing was written.
     """
     reader = csv.DictReader(lines)
     try:

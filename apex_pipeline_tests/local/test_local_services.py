@@ -412,7 +412,7 @@ def test_a_sockets_folder_that_somebody_else_has_made_is_refused(tmp_path, monke
     folder = code_socket(state).parent
     folder.rmdir()
     folder.symlink_to(made(tmp_path / "theirs"))
-    with pytest.raises(ConfigError, match="not a folder of yours"):
+    with pytest.raises(ConfigError, match="needs a folder of your own"):
         code_socket(state)
 
 

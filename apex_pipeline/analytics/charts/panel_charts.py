@@ -53,7 +53,7 @@ _TILE_TRENDS: Mapping[str, tuple[str, Callable[[HistoryDay], Decimal | None]]] =
 
 
 def tile_trend(tile: str, days: Sequence[HistoryDay]) -> Trend | None:
-    """How a tile's figure went; None where it has no room for it, or nothing is known.
+    """The trend of a tile's figure; None if the tile has no line, or no value is known.
 
     Args:
         tile: The key of `panel.tiles.Tile`.
@@ -72,7 +72,7 @@ def tile_trend(tile: str, days: Sequence[HistoryDay]) -> Trend | None:
 def trend_picture(
     days: Sequence[HistoryDay], ahead: Outlook | None, theme: Theme
 ) -> str:
-    """Cost of the days that were and of some to come, and the success rate.
+    """Cost of past and expected days, and the success rate.
 
     Args:
         days: At least one.

@@ -16,7 +16,7 @@ _OVERDUE_AFTER = timedelta(days=2)
 """Twice the interval of the job."""
 
 REMEDY = (
-    "Run `apex audit verify`. See in the Dagster UI that anchor_audit_trail_daily is on, "
+    "Run `apex audit verify`. Check in the Dagster UI that anchor_audit_trail_daily is on, "
     "and why its last run failed."
 )
 

@@ -200,10 +200,10 @@ class Postgres:
         )
 
     def schema(self) -> Measurement:
-        """See whether any login may create objects beside our tables.
+        """Check that not every login may create objects beside our tables.
 
-        A function of theirs that fits a call better than the one that is meant runs with
-        the rights of its caller.
+        Otherwise a login can plant a function that Postgres prefers to the intended one.
+        It runs with its caller's rights.
         """
 
         def ask(connection: psycopg.Connection) -> str | None:

@@ -9,7 +9,7 @@ from apex_pipeline.texts.counted import counted
 
 
 def last_success(database: Database, now: datetime) -> Measurement:
-    """The last run that did not fail; late only while rows wait.
+    """Check when a run last succeeded; that is late only while rows wait.
 
     A tick without pending rows starts no run, so an old success alone is fine.
     """

@@ -21,7 +21,7 @@ def _now() -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What the doctor uses besides the environment variables.
+    """What is passed to the doctor.
 
     Attributes:
         dagster: Reads the Dagster instance that the variables name; None without one.

@@ -248,9 +248,9 @@ COMPARISON_SLOW = Rule(
     name="comparison-slow",
     title="Changed rows are not found within a day",
     severity=Severity.WARNING,
-    remedy="See in the Dagster UI that the sensor remake_late_days ticks, and that its "
-    "runs end before the next tick. Until then days and weeks may lack what was changed; "
-    "to have some made at once, materialize them.",
+    remedy="Check in the Dagster UI that the sensor remake_late_days ticks, and that its "
+    "runs end before the next tick. Until then, days and weeks may lack changes. To "
+    "update some of them at once, materialize them.",
 )
 AUDIT_BROKEN = Rule(
     name="audit-broken",
@@ -258,7 +258,7 @@ AUDIT_BROKEN = Rule(
     severity=Severity.ERROR,
     remedy="Run `apex audit verify`: it names the first event that was changed, removed, "
     "moved or inserted. Find out who may write to the database, and compare with a backup "
-    "and the anchors in reports and in this channel. It closes when the trail verifies.",
+    "and the anchors in reports and in this channel. It resolves when the trail verifies.",
 )
 STORAGE_FULL = Rule(
     name="storage-full",
