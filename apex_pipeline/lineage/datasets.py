@@ -12,7 +12,7 @@ _SEARCH_PATH = re.compile(r"search_path\s*=\s*\"?([^\s,\"\\]+)")
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class LineageColumn:
     """A column, and the columns of other tables that its values come from."""
 
     name: str
@@ -27,7 +27,7 @@ class LineageTable:
 
     namespace: str
     name: str
-    columns: tuple[Column, ...] = field(default=(), compare=False)
+    columns: tuple[LineageColumn, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)

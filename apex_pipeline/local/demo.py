@@ -76,7 +76,7 @@ class Campaign:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class DemoRun:
     """A row of `campaign_metrics`; the fields are its columns."""
 
     id: UUID
@@ -95,7 +95,7 @@ class Run:
     created_at: datetime
 
 
-_COLUMNS = ", ".join(field.name for field in fields(Run))
+_COLUMNS = ", ".join(field.name for field in fields(DemoRun))
 _NAME = "INSERT INTO campaign_name VALUES (%s, %s) ON CONFLICT DO NOTHING"
 
 
@@ -107,7 +107,7 @@ def campaigns(first: date, last: date) -> list[Campaign]:
     return [c for c in planned if _age(c, first) < 1 and _age(c, last) >= 0]
 
 
-def history(since: datetime, until: datetime) -> list[Run]:
+def history(since: datetime, until: datetime) -> list[DemoRun]:
     """The runs recorded after `since` and before `until`, oldest first."""
     days = [
         since.date() + timedelta(days=number)
@@ -124,7 +124,7 @@ def history(since: datetime, until: datetime) -> list[Run]:
     return sorted(runs, key=lambda run: run.created_at)
 
 
-def live_run(now: datetime) -> Run:
+def live_run(now: datetime) -> DemoRun:
     """A run that has just ended, of one of today's campaigns."""
     rng = _rng(os.urandom(16).hex())
     today = now.date()
@@ -177,11 +177,11 @@ def keep_writing(
         seconds_between_syncs: The shortest time between two calls of `sync`.
     """
     due = time.monotonic() + seconds_between_syncs
-    values = ", ".join(f"%({field.name})s" for field in fields(Run))
+    values = ", ".join(f"%({field.name})s" for field in fields(DemoRun))
     insert = f"INSERT INTO campaign_metrics ({_COLUMNS}) VALUES ({values})"  # noqa: S608 - constant
     while True:
         run = live_run(datetime.now(UTC))
-        row = {field.name: getattr(run, field.name) for field in fields(Run)}
+        row = {field.name: getattr(run, field.name) for field in fields(DemoRun)}
         try:
             with psycopg.connect(database_url, connect_timeout=5) as connection:
                 connection.execute(insert.encode(), row)
@@ -219,7 +219,7 @@ def _age(campaign: Campaign, day: date) -> float:
     return (day - campaign.starts).days / campaign.days
 
 
-def _runs_of_day(campaign: Campaign, day: date) -> Iterator[Run]:
+def _runs_of_day(campaign: Campaign, day: date) -> Iterator[DemoRun]:
     rng = _rng(campaign.id, day)
     # A campaign ramps up for a week.
     ramp = min(1.0, (1 + (day - campaign.starts).days) / 7)
@@ -239,7 +239,7 @@ def _run(
     reliability: float = 0.97,
     *,
     token_share: float = 1.0,
-) -> Run:
+) -> DemoRun:
     age = _age(campaign, at.date())
     growth = (1 + _GROWTH_PER_DAY) ** (at.date() - campaign.starts).days
     agents = max(1, round(rng.gauss(campaign.agents, campaign.agents / 6)))
@@ -250,7 +250,7 @@ def _run(
     tokens_out = round(tokens_in * rng.uniform(0.12, 0.28))
     cost = tokens_in * _USD_PER_TOKEN_IN + tokens_out * _USD_PER_TOKEN_OUT
     latency = campaign.latency_ms * rng.lognormvariate(0, 0.2) / max(works, 0.5)
-    return Run(
+    return DemoRun(
         id=_uuid(rng),
         campaign_id=campaign.id,
         run_id=_uuid(rng),

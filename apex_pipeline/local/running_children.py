@@ -13,7 +13,7 @@ _PATIENCE_SECONDS = 8.0
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
+class RecordedChild:
     """A child, and how to stop it.
 
     Attributes:
@@ -49,7 +49,7 @@ class ChildrenRecord:
         self.marker = secrets.token_hex(16)
         self.is_old = False
 
-    def write(self, children: Sequence[Recorded]) -> None:
+    def write(self, children: Sequence[RecordedChild]) -> None:
         """Store the children in the order of their start; report if that fails."""
         draft = self._path.with_suffix(".draft")
         entries = [asdict(child) for child in children]
@@ -84,7 +84,7 @@ class ChildrenRecord:
         except (FileNotFoundError, ValueError):
             return
         for entry in reversed(record["children"]):
-            child = Recorded(**entry)
+            child = RecordedChild(**entry)
             leader = processes.find(child.pid)
             if leader:
                 ours = leader.started == child.started

@@ -15,7 +15,7 @@ from pathlib import Path
 from apex_pipeline.errors import ApexError
 from apex_pipeline.local import processes
 from apex_pipeline.local.health_checks import Checkup
-from apex_pipeline.local.running_children import ChildrenRecord, Recorded
+from apex_pipeline.local.running_children import ChildrenRecord, RecordedChild
 from apex_pipeline.local.watched_child import Child, WatchedChild, how_it_ended
 
 _LASTING_SECONDS = 60.0
@@ -238,7 +238,7 @@ class Supervisor:
             if process:
                 child = watched.child
                 children.append(
-                    Recorded(
+                    RecordedChild(
                         name=child.name,
                         pid=process.pid,
                         started=process.started,

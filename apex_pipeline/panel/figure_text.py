@@ -36,7 +36,7 @@ class FigureText:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class ShownChange:
     """The change of a figure as text.
 
     Attributes:
@@ -60,7 +60,7 @@ def figure(value: Number | None, unit: str) -> FigureText:
 
 def change(
     amount: Number | None, change_unit: str, better: str, *, is_known: bool
-) -> Change:
+) -> ShownChange:
     """Format a change of the API.
 
     Args:
@@ -71,16 +71,16 @@ def change(
     """
     if amount is None or not isfinite(amount):
         text = "nothing to compare with" if is_known else "no data"
-        return Change("unknown", "", text)
+        return ShownChange("unknown", "", text)
     if not amount:
-        return Change("same", "", "unchanged")
+        return ShownChange("same", "", "unchanged")
     is_more = amount > 0
     if better == "neither":
         tone = "more" if is_more else "less"
     else:
         tone = "better" if is_more == (better == "higher") else "worse"
     size = f"{abs(amount):,.1f} {'%' if change_unit == '%' else 'points'}"
-    return Change(tone, "▲" if is_more else "▼", f"{size} {tone}")
+    return ShownChange(tone, "▲" if is_more else "▼", f"{size} {tone}")
 
 
 def duration(seconds: Number | None) -> str:

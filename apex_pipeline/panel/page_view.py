@@ -14,7 +14,7 @@ from apex_pipeline.analytics.rollups.campaigns import CampaignCost
 from apex_pipeline.analytics.rollups.history import HistoryDay
 from apex_pipeline.panel import figure_text
 from apex_pipeline.panel.api_documents import Document, plain
-from apex_pipeline.panel.figure_text import Change, FigureText
+from apex_pipeline.panel.figure_text import FigureText, ShownChange
 
 _WORDS = {"fresh": "Live", "stale": "Stale", "empty": "No data", "error": "Error"}
 _HINTS = {
@@ -39,7 +39,7 @@ class ShownFigure:
     key: str
     label: str
     text: FigureText
-    change: Change
+    change: ShownChange
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ class Live:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class DayRow:
     """A day of the table; it has no cells if it is not computed."""
 
     day: str
@@ -122,7 +122,7 @@ class CampaignRow:
     campaign_id: str
     runs: str
     cost: str
-    change: Change
+    change: ShownChange
     success: str
     forecast: str
 
@@ -147,10 +147,10 @@ def live(kpis: Document, days: Sequence[HistoryDay], zone: str) -> Live:
     )
 
 
-def rows(days: Sequence[HistoryDay]) -> list[Row]:
+def rows(days: Sequence[HistoryDay]) -> list[DayRow]:
     """The days as table rows, newest first."""
     return [
-        Row(str(day.day), day.is_computed, _cells(day) if day.is_computed else ())
+        DayRow(str(day.day), day.is_computed, _cells(day) if day.is_computed else ())
         for day in reversed(days)
     ]
 
@@ -171,9 +171,9 @@ def campaigns(found: Sequence[CampaignCost]) -> list[CampaignRow]:
     ]
 
 
-def _against_before(campaign: CampaignCost) -> Change:
+def _against_before(campaign: CampaignCost) -> ShownChange:
     if not campaign.before_usd:
-        return Change("unknown", "", "nothing before")
+        return ShownChange("unknown", "", "nothing before")
     more = campaign.cost_usd - campaign.before_usd
     percent = round(100 * more / campaign.before_usd, 1)
     return figure_text.change(percent, "%", "neither", is_known=True)

@@ -6,9 +6,9 @@ from apex_pipeline.powerbi.report_layout import (
     MARGIN,
     WIDTH,
     Box,
-    Field,
     Page,
     Visual,
+    VisualField,
     VisualType,
 )
 
@@ -19,12 +19,12 @@ _SLICER_HEIGHT, _CARD_HEIGHT, _HEIGHT = 56, 100, 248
 _WHOLE = _LOWER + _HEIGHT - _UPPER
 
 
-def _measure(name: str) -> Field:
-    return Field(METRICS, name, is_measure=True)
+def _measure(name: str) -> VisualField:
+    return VisualField(METRICS, name, is_measure=True)
 
 
-def _column(name: str, table: str = METRICS) -> Field:
-    return Field(table, name, is_measure=False)
+def _column(name: str, table: str = METRICS) -> VisualField:
+    return VisualField(table, name, is_measure=False)
 
 
 _DAY, _MONTH = _column("Date", DATE), _column("Month", DATE)
@@ -88,7 +88,7 @@ def _over_time(
     )
 
 
-def _ranked(title: str, by: Field, name: str, y: int, height: int) -> Visual:
+def _ranked(title: str, by: VisualField, name: str, y: int, height: int) -> Visual:
     return Visual(
         "clusteredBarChart",
         title,
@@ -101,7 +101,7 @@ def _ranked(title: str, by: Field, name: str, y: int, height: int) -> Visual:
 
 
 def _table(
-    title: str, said: str, box: Box, fields: tuple[Field, ...], sort: Field
+    title: str, said: str, box: Box, fields: tuple[VisualField, ...], sort: VisualField
 ) -> Visual:
     return Visual(
         "tableEx",

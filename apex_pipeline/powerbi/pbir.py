@@ -14,9 +14,9 @@ from apex_pipeline.powerbi.report_layout import (
     HEIGHT,
     PHONE_WIDTH,
     WIDTH,
-    Field,
     Page,
     Visual,
+    VisualField,
 )
 
 SCHEMAS = "https://developer.microsoft.com/json-schemas/fabric/"
@@ -192,7 +192,7 @@ def _visual(page: Page, visual: Visual, order: int) -> Json:
     }
 
 
-def _projection(visual: Visual, role: str, field: Field) -> Json:
+def _projection(visual: Visual, role: str, field: VisualField) -> Json:
     projection: Json = {
         "field": _expression(field),
         "queryRef": f"{field.table}.{field.name}",
@@ -203,7 +203,7 @@ def _projection(visual: Visual, role: str, field: Field) -> Json:
     return projection
 
 
-def _expression(field: Field) -> Json:
+def _expression(field: VisualField) -> Json:
     return {
         "Measure" if field.is_measure else "Column": {
             "Expression": {"SourceRef": {"Entity": field.table}},

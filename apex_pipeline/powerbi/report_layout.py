@@ -9,7 +9,7 @@ MARGIN, GAP = 16, 12
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
+class VisualField:
     """A column or measure of the model, where a visual shows it."""
 
     table: str
@@ -51,8 +51,8 @@ class Visual:
     title: str
     alt_text: str
     box: Box
-    roles: dict[str, tuple[Field, ...]]
-    sort: tuple[Field, bool] | None = None
+    roles: dict[str, tuple[VisualField, ...]]
+    sort: tuple[VisualField, bool] | None = None
     phone_height: int | None = None
 
 
@@ -66,4 +66,4 @@ class Page:
 
     name: str
     visuals: tuple[Visual, ...]
-    drill_through: Field | None = None
+    drill_through: VisualField | None = None

@@ -21,7 +21,7 @@ _LATEST = "10000-01-01 00:00:00+00"
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ExportedRow:
     """A row in Postgres.
 
     Attributes:
@@ -139,7 +139,7 @@ def read_window(connection: Connection, start: int | None, limit: int) -> RowWin
 
 def dense_page(
     connection: Connection, second: int, after: str | None, limit: int
-) -> list[Row]:
+) -> list[ExportedRow]:
     """Read ids of exported rows of one second, ordered as text."""
     found = _select(
         connection,
@@ -152,7 +152,9 @@ def dense_page(
     return [_row(each) for each in found]
 
 
-def odd_page(connection: Connection, after: str | None, limit: int) -> list[Row]:
+def odd_page(
+    connection: Connection, after: str | None, limit: int
+) -> list[ExportedRow]:
     """Read ids of exported rows whose time is missing or that no record can hold."""
     found = _select(
         connection, _ODD, start=_EARLIEST, end=_LATEST, after=after, limit=limit
@@ -162,7 +164,7 @@ def odd_page(connection: Connection, after: str | None, limit: int) -> list[Row]
 
 def exported_page(
     connection: Connection, since: str, after: str, limit: int
-) -> list[Row]:
+) -> list[ExportedRow]:
     """Read ids of rows marked after an instant, or at it and with a later id.
 
     Args:
@@ -175,14 +177,14 @@ def exported_page(
     return [_row(each) for each in found]
 
 
-def rows_of(connection: Connection, keys: Iterable[UUID]) -> dict[UUID, Row]:
+def rows_of(connection: Connection, keys: Iterable[UUID]) -> dict[UUID, ExportedRow]:
     """Read the rows that belong to these record keys, exported or not."""
     wanted = set(keys)
     adopters = connection.exec_driver_sql(
         _ADOPTERS, {"keys": [str(key) for key in wanted]}
     ).scalars()
     found = _select(connection, _ROWS, ids=[*spellings(wanted), *adopters])
-    rows: dict[UUID, Row] = {}
+    rows: dict[UUID, ExportedRow] = {}
     for each in found:
         row = _row(each)
         if row.key in wanted:
@@ -190,7 +192,7 @@ def rows_of(connection: Connection, keys: Iterable[UUID]) -> dict[UUID, Row]:
     return rows
 
 
-def _claim(row: Row) -> tuple[bool, bool]:
+def _claim(row: ExportedRow) -> tuple[bool, bool]:
     """Rank text ids that differ only in case: the delivered row owns the record.
 
     If neither or both were delivered, the one in lower case does; see `pending.ROW`.
@@ -219,9 +221,11 @@ def _window(
     )
 
 
-def _row(found: Mapping[str, Any]) -> Row:
+def _row(found: Mapping[str, Any]) -> ExportedRow:
     row_id, adopted = found["id"], found["record_id"]
-    return Row(row_id, record_key(row_id, adopted), found.get("exported_at"), found)
+    return ExportedRow(
+        row_id, record_key(row_id, adopted), found.get("exported_at"), found
+    )
 
 
 def _select(

@@ -18,7 +18,7 @@ from apex_pipeline.metrics import record_key
 from apex_pipeline.postgres.pending_rows import spellings
 from apex_pipeline.reconcile import foreign_records
 from apex_pipeline.reconcile.dataverse_records import Record
-from apex_pipeline.reconcile.exported_rows import Row
+from apex_pipeline.reconcile.exported_rows import ExportedRow
 
 MOST_KEPT = 10_000
 """The most findings on rows to store."""
@@ -64,8 +64,8 @@ class Verdicts:
         settled_ids: Ids of rows that were compared.
     """
 
-    missing: list[Row] = field(default_factory=list)
-    different: list[tuple[Row, tuple[str, ...]]] = field(default_factory=list)
+    missing: list[ExportedRow] = field(default_factory=list)
+    different: list[tuple[ExportedRow, tuple[str, ...]]] = field(default_factory=list)
     foreign: dict[UUID, Record] = field(default_factory=dict)
     settled_keys: set[UUID] = field(default_factory=set)
     settled_ids: set[str] = field(default_factory=set)
@@ -149,7 +149,9 @@ def record(
         foreign_records.explain_missing(connection, resource)
 
 
-def _wrong(row: Row, kind: FindingKind, columns: Sequence[str]) -> dict[str, Any]:
+def _wrong(
+    row: ExportedRow, kind: FindingKind, columns: Sequence[str]
+) -> dict[str, Any]:
     return {
         "metric_id": row.id,
         "kind": kind.value,

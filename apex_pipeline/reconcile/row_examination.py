@@ -19,7 +19,7 @@ from apex_pipeline.audit.batches import Batch, BatchedAct
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.reconcile import exported_rows, findings, foreign_records
 from apex_pipeline.reconcile.dataverse_records import KEYS_PER_REQUEST, Record, Records
-from apex_pipeline.reconcile.exported_rows import Row, RowWindow
+from apex_pipeline.reconcile.exported_rows import ExportedRow, RowWindow
 from apex_pipeline.reconcile.findings import Verdicts
 from apex_pipeline.reconcile.value_comparison import differing_columns
 from apex_pipeline.sync.cutover import key_of
@@ -74,7 +74,9 @@ class Examination:
         self.compared = compared + count
         return count
 
-    async def dense_rows(self, second: int, after: str | None, limit: int) -> list[Row]:
+    async def dense_rows(
+        self, second: int, after: str | None, limit: int
+    ) -> list[ExportedRow]:
         """Compare the next rows of a dense second by key, and return them.
 
         A set of the rows seen would not fit into bounded memory. So this takes one
@@ -91,7 +93,7 @@ class Examination:
         async for page in self._records.undated():
             await self._page(page)
 
-    async def of_rows(self, page: Sequence[Row]) -> None:
+    async def of_rows(self, page: Sequence[ExportedRow]) -> None:
         """Compare rows by the keys of their records."""
         keyless = [row.id for row in page if row.key is None]
         if keyless:
@@ -164,7 +166,9 @@ class Examination:
 
     async def _missing_for_ever(self, ids: Sequence[str]) -> None:
         """Store rows whose id cannot be a key, so that they cannot have a record."""
-        await self._keep(Verdicts(missing=[Row(each, None, None, {}) for each in ids]))
+        await self._keep(
+            Verdicts(missing=[ExportedRow(each, None, None, {}) for each in ids])
+        )
 
     async def _keep(self, verdicts: Verdicts) -> None:
         now = datetime.now(UTC)
@@ -172,7 +176,9 @@ class Examination:
 
 
 def _judge(
-    keys: Sequence[UUID], found: Mapping[UUID, Row], records: Mapping[UUID, Record]
+    keys: Sequence[UUID],
+    found: Mapping[UUID, ExportedRow],
+    records: Mapping[UUID, Record],
 ) -> Verdicts:
     verdicts = Verdicts(settled_keys=set(keys))
     for key in keys:

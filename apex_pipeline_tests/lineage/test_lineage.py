@@ -8,7 +8,7 @@ import pytest
 from openlineage.client.event_v2 import RunState
 
 from apex_pipeline.errors import ConfigError, LineageError
-from apex_pipeline.lineage.datasets import Column, LineageTable, places
+from apex_pipeline.lineage.datasets import LineageColumn, LineageTable, places
 from apex_pipeline.lineage.openlineage_events import EndedRun, events
 from apex_pipeline.lineage.receiver import Receiver
 from apex_pipeline.settings import LineageSettings, load_lineage_settings
@@ -20,7 +20,10 @@ SOURCE = LineageTable("postgres://db:5432", "apex.public.campaign_metrics")
 TARGET = LineageTable(
     "https://org.example",
     "apex_campaignmetrics",
-    (Column("apex_runid", "text", "The run", ((SOURCE, "run_id"),)), Column("other")),
+    (
+        LineageColumn("apex_runid", "text", "The run", ((SOURCE, "run_id"),)),
+        LineageColumn("other"),
+    ),
 )
 
 

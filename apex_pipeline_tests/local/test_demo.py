@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from apex_pipeline.local import demo
-from apex_pipeline.local.demo import Run, campaigns, fill, history, live_run
+from apex_pipeline.local.demo import DemoRun, campaigns, fill, history, live_run
 from apex_pipeline.metrics import CampaignMetric, read_metric
 
 NOW = datetime(2026, 11, 23, 15, 30, tzinfo=UTC)
@@ -18,7 +18,7 @@ QUARTER = timedelta(days=90)
 
 
 @pytest.fixture(scope="module")
-def quarter() -> list[Run]:
+def quarter() -> list[DemoRun]:
     return history(NOW - QUARTER, NOW)
 
 
@@ -41,7 +41,7 @@ def test_ninety_days_are_some_thousand_runs_of_a_few_campaigns(year):
 
 def test_every_run_can_travel_to_dataverse(quarter):
     for run in quarter:
-        row = {name: getattr(run, name) for name in Run.__dataclass_fields__}
+        row = {name: getattr(run, name) for name in DemoRun.__dataclass_fields__}
         assert isinstance(read_metric(row), CampaignMetric)
 
 

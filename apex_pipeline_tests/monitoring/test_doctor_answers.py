@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from apex_pipeline.monitoring.doctor.check_results import Check, State
-from apex_pipeline.monitoring.doctor.dataverse_access import Access, Environment
+from apex_pipeline.monitoring.doctor.dataverse_access import Access, EnvironmentProbes
 from apex_pipeline.monitoring.doctor.dataverse_reachability import clock
 from apex_pipeline.monitoring.doctor.runner import examine
 from apex_pipeline.monitoring.doctor.table_comparison import (
@@ -82,7 +82,7 @@ def documents(empty_emulator, hostile, tmp_path_factory) -> dict[str, Any]:
 def looked_at(hostile, folder):
     """Lines of all that the doctor reads of Dataverse with a token."""
     application = dataclasses.replace(hostile.settings(), client_id=APPLICATION)
-    seen = Environment(Access(application, folder / "tokens.json"), None)
+    seen = EnvironmentProbes(Access(application, folder / "tokens.json"), None)
 
     def of_columns():
         assert seen.table

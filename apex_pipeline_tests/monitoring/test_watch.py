@@ -464,7 +464,7 @@ def test_a_column_that_is_gone_is_found_before_a_run_fails(surveyed, emulator):
 
 
 def test_a_database_that_hangs_is_told_of_in_time(emulator, database_url, tmp_path):
-    around = health_watch.Surroundings([], [], ["teams"])
+    around = health_watch.WatchSurroundings([], [], ["teams"])
     variables = environment(emulator, database_url, tmp_path)
     with psycopg.connect(database_url) as blocker:
         blocker.execute("LOCK TABLE campaign_metrics")
@@ -477,7 +477,7 @@ def test_a_database_that_hangs_is_told_of_in_time(emulator, database_url, tmp_pa
 def test_rows_are_not_late_because_nobody_looked(emulator, database_url, tmp_path):
     """What stops the watch stops the sync too, and has its own incident."""
     insert(database_url, [campaign_row(created_at=ago(minutes=30))])
-    around = health_watch.Surroundings([], [], ["teams"])
+    around = health_watch.WatchSurroundings([], [], ["teams"])
     variables = environment(emulator, database_url, tmp_path)
 
     def late(state: dict[str, Any], now: datetime) -> tuple[bool, dict[str, Any]]:
@@ -506,7 +506,7 @@ def test_room_on_the_disk_is_told_of(tmp_path):
 
 def test_a_channel_that_takes_nothing_is_found_by_how_long_something_waits():
     def seen(backlog: Backlog, channels=("teams",)) -> bool:
-        around = health_watch.Surroundings([], [backlog], channels)
+        around = health_watch.WatchSurroundings([], [backlog], channels)
         return bool(health_watch._not_getting_through(around, NOW).findings)  # noqa: SLF001
 
     waiting = Backlog("teams", 1, 0, NOW - STUCK, is_serious=False, error="no")

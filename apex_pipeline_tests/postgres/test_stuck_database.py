@@ -271,7 +271,7 @@ def test_the_watch_names_who_holds_the_table_and_leaves_no_session(
     variables, database_url, monkeypatch
 ):
     monkeypatch.setattr(health_watch, "_PATIENCE_SECONDS", 2.0)
-    around = health_watch.Surroundings((), (), ())
+    around = health_watch.WatchSurroundings((), (), ())
     with locked(database_url):
         seen, _ = health_watch.look(variables, around, {}, datetime.now(UTC))
         wait_until(lambda: not _sessions(database_url))

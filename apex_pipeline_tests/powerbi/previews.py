@@ -20,7 +20,14 @@ from apex_pipeline.local.demo import history
 from apex_pipeline.powerbi import colours
 from apex_pipeline.powerbi.model_tables import MODEL
 from apex_pipeline.powerbi.pages import PAGES
-from apex_pipeline.powerbi.report_layout import HEIGHT, WIDTH, Box, Field, Page, Visual
+from apex_pipeline.powerbi.report_layout import (
+    HEIGHT,
+    WIDTH,
+    Box,
+    Page,
+    Visual,
+    VisualField,
+)
 from apex_pipeline_tests.powerbi.dax import Context, calendar, metrics_frame, value_of
 
 FOLDER = Path(__file__).parents[2] / "docs"
@@ -143,7 +150,7 @@ def _card(_: Page, visual: Visual) -> str:
     return drawn
 
 
-def _by_day(field: Field) -> list[float | None]:
+def _by_day(field: VisualField) -> list[float | None]:
     return [
         None
         if (value := value_of(field.name, demo().on(day))) is None
@@ -177,7 +184,7 @@ def _lines(page: Page, visual: Visual) -> str:
     return drawn.replace("<svg ", '<svg x="2" y="5" ', 1)
 
 
-def _unit(field: Field) -> tuple[str, int]:
+def _unit(field: VisualField) -> tuple[str, int]:
     form = MODEL.measure(field.name).format
     if form.endswith("%"):
         return "%", 100
@@ -293,14 +300,14 @@ def _fitting(box: Box) -> int:
     return (box.height - 68) // 24
 
 
-def _cell(field: Field, context: Context) -> str:
+def _cell(field: VisualField, context: Context) -> str:
     if field.is_measure:
         return _shown(field, context)
     value = context.frame[field.name].iloc[0]
     return f"{value:%Y-%m-%d %H:%M}" if isinstance(value, datetime) else str(value)
 
 
-def _shown(field: Field, context: Context) -> str:
+def _shown(field: VisualField, context: Context) -> str:
     measure = MODEL.measure(field.name)
     return _formatted(value_of(measure.name, context), measure.format)
 

@@ -25,7 +25,7 @@ from apex_pipeline.analytics.csv.queries import (
     months_statement,
     select_statement,
 )
-from apex_pipeline.analytics.csv.table_schema import Field, fields
+from apex_pipeline.analytics.csv.table_schema import CsvField, fields
 from apex_pipeline.errors import ConfigError
 from apex_pipeline.postgres.database import Database
 
@@ -157,7 +157,9 @@ def _months(
 
 
 def _batches(
-    connection: psycopg.Connection[Any], selection: Selection, columns: Sequence[Field]
+    connection: psycopg.Connection[Any],
+    selection: Selection,
+    columns: Sequence[CsvField],
 ) -> Iterator[list[tuple[Any, ...]]]:
     """The rows as columns, some thousands at a time."""
     names = sql.SQL(", ").join(sql.Identifier(column.name) for column in columns)
@@ -168,7 +170,7 @@ def _batches(
             yield list(zip(*rows, strict=True))
 
 
-def _column(column: Field, values: Sequence[Any]) -> list[Any]:
+def _column(column: CsvField, values: Sequence[Any]) -> list[Any]:
     if column.type == "string":
         return [None if value is None else str(value) for value in values]
     if column.type == "number":

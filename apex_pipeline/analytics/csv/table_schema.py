@@ -35,7 +35,7 @@ _NAMES = b"""
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
+class CsvField:
     """A column of a file.
 
     Attributes:
@@ -48,14 +48,14 @@ class Field:
     description: str | None
 
 
-def fields(connection: psycopg.Connection[Any], dataset: Dataset) -> list[Field]:
+def fields(connection: psycopg.Connection[Any], dataset: Dataset) -> list[CsvField]:
     """The columns of a dataset's files, in order.
 
     Raises:
         SchemaMissingError: The database has no such table or view.
     """
     found = {
-        name: Field(name, _TYPES.get(kind, "string"), words)
+        name: CsvField(name, _TYPES.get(kind, "string"), words)
         for name, kind, words in connection.execute(_COLUMNS, (dataset.relation,))
     }
     if not found:
@@ -63,7 +63,7 @@ def fields(connection: psycopg.Connection[Any], dataset: Dataset) -> list[Field]
             f"The database has no {dataset.relation}. Run `apex provision database`."
         )
     if dataset is HISTORY:
-        zone = Field("time_zone", "string", "Time zone in which days begin and end.")
+        zone = CsvField("time_zone", "string", "Time zone in which days begin and end.")
         return [zone, *found.values()]
     return [found[name] for name in dataset.columns or found if name in found]
 

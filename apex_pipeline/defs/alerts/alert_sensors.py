@@ -118,7 +118,7 @@ def watch_sync_health(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     with open_alerts(os.environ) as alerts:
         journal, now = alerts.journal, datetime.now(UTC)
         before = journal.progress(health_watch.WATCHER)
-        around = health_watch.Surroundings(
+        around = health_watch.WatchSurroundings(
             _instigators(context, alerts),
             journal.outbox.backlogs(alerts.names),
             alerts.names,

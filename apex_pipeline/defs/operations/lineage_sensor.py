@@ -15,7 +15,7 @@ from dagster._core.storage.dagster_run import RunRecord
 
 from apex_pipeline.defs.code_location import LOCATION, OURS, DefinitionsParam
 from apex_pipeline.errors import ConfigError, LineageError
-from apex_pipeline.lineage.datasets import Column, LineageTable, Places, places
+from apex_pipeline.lineage.datasets import LineageColumn, LineageTable, Places, places
 from apex_pipeline.settings import (
     load_lineage_settings,
     load_settings,
@@ -120,7 +120,7 @@ def known_tables(
 
 def _columns(
     spec: dg.AssetSpec, tables: Mapping[dg.AssetKey, LineageTable]
-) -> tuple[Column, ...]:
+) -> tuple[LineageColumn, ...]:
     schema = spec.metadata.get("dagster/column_schema")
     lineage = spec.metadata.get("dagster/column_lineage")
     sources = {
@@ -132,9 +132,13 @@ def _columns(
         for name, found in (lineage.deps_by_column if lineage else {}).items()
     }
     if schema is None:
-        return tuple(Column(name, sources=found) for name, found in sources.items())
+        return tuple(
+            LineageColumn(name, sources=found) for name, found in sources.items()
+        )
     return tuple(
-        Column(each.name, each.type, each.description or "", sources.get(each.name, ()))
+        LineageColumn(
+            each.name, each.type, each.description or "", sources.get(each.name, ())
+        )
         for each in schema.columns
     )
 

@@ -81,7 +81,7 @@ class Access:
         return self.ask(work)
 
 
-class Environment:
+class EnvironmentProbes:
     """Probes of one environment; later ones use what earlier ones have read.
 
     Attributes:

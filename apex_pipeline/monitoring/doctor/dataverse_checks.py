@@ -25,7 +25,7 @@ from apex_pipeline.monitoring.doctor.dataverse_access import (
     PRIVILEGES_LINE,
     TABLE_LINE,
     Access,
-    Environment,
+    EnvironmentProbes,
 )
 from apex_pipeline.monitoring.doctor.surroundings import GRAPH_TOKENS, Surroundings
 from apex_pipeline.settings import (
@@ -61,7 +61,7 @@ def dataverse_checks(
     )
     first, *others = settings.users
     yield from _credential_checks(configuration, first, around, folder)
-    environment = Environment(Access(first, folder / _TOKENS), as_administrator)
+    environment = EnvironmentProbes(Access(first, folder / _TOKENS), as_administrator)
     yield from _user_checks(environment)
     yield from _table_checks(environment)
     for number, user in enumerate(others, start=2):
@@ -70,7 +70,7 @@ def dataverse_checks(
         place = folder / str(number)
         place.mkdir()
         yield from map(one, _credential_checks(configuration, user, around, place))
-        further = Environment(Access(user, place / _TOKENS), as_administrator)
+        further = EnvironmentProbes(Access(user, place / _TOKENS), as_administrator)
         yield from map(one, _user_checks(further))
 
 
@@ -178,7 +178,7 @@ def _credential_checks(
     )
 
 
-def _user_checks(environment: Environment) -> Iterator[Check]:
+def _user_checks(environment: EnvironmentProbes) -> Iterator[Check]:
     yield Check(
         "application user",
         "a user of the environment, enabled",
@@ -205,7 +205,7 @@ def _user_checks(environment: Environment) -> Iterator[Check]:
     )
 
 
-def _table_checks(environment: Environment) -> Iterator[Check]:
+def _table_checks(environment: EnvironmentProbes) -> Iterator[Check]:
     yield Check(
         TABLE_LINE,
         "exists",
@@ -241,6 +241,6 @@ def _table_checks(environment: Environment) -> Iterator[Check]:
 
 
 def _of_table(
-    environment: Environment, judge: Callable[..., Measurement]
+    environment: EnvironmentProbes, judge: Callable[..., Measurement]
 ) -> Measurement:
     return judge(environment.table)

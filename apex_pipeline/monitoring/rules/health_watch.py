@@ -42,7 +42,7 @@ _ANSWER_SECONDS = 25.0
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class WatchSurroundings:
     """What the watch observes besides the two ends of the environment.
 
     Attributes:
@@ -58,7 +58,7 @@ class Surroundings:
 
 def look(
     environment: Mapping[str, str],
-    around: Surroundings,
+    around: WatchSurroundings,
     state: Mapping[str, Any],
     now: datetime,
     *,
@@ -149,7 +149,7 @@ def _device(place: Path) -> int:
     return there.stat().st_dev
 
 
-def _not_getting_through(around: Surroundings, now: datetime) -> Observation:
+def _not_getting_through(around: WatchSurroundings, now: datetime) -> Observation:
     """Observe channels with undelivered notices; the other channels report it."""
     found = []
     for each in around.backlogs:
