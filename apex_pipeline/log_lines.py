@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TextIO
 
 from apex_pipeline.errors import ConfigError
 from apex_pipeline.settings import load_tenant, read_variable
@@ -64,6 +64,24 @@ class JsonLines(logging.Formatter):
             trace = record.exc_text or self.formatException(record.exc_info)  # type: ignore[arg-type]  # not False here
             line["exception"] = redact(trace)
         return json.dumps(line, allow_nan=False)
+
+
+class Unwritten(logging.StreamHandler[TextIO]):
+    """Writes to stderr what no handler of a logger below the root has written.
+
+    `logging.warning()` gives a root logger without handlers one of its own. In a program
+    whose loggers have theirs, it would write a line of another form, and from then on each
+    other line twice.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record unless its own logger, or one between it and the root, does."""
+        logger: logging.Logger | None = logging.getLogger(record.name)
+        while logger and logger.parent:
+            if any(not isinstance(h, logging.NullHandler) for h in logger.handlers):
+                return
+            logger = logger.parent
+        super().emit(record)
 
 
 class TextLines(logging.Formatter):
@@ -139,9 +157,15 @@ def install(
             return JsonLines(tenant)
         return TextLines(layout or logging.Formatter())
 
-    if level is not None:
-        whose = f"[{tenant}] " if tenant else ""
-        logging.basicConfig(format=f"%(levelname)s {whose}%(message)s", level=level)
+    whose = f"[{tenant}] " if tenant else ""
+    layout = f"%(levelname)s {whose}%(message)s"
+    if level is None:
+        # The root logger's level stays, and with it that of Dagster's loggers.
+        unwritten = Unwritten()
+        unwritten.setLevel(logging.WARNING)
+        logging.basicConfig(format=layout, handlers=[unwritten])
+    else:
+        logging.basicConfig(format=layout, level=level)
     for handler in _handlers():
         if not isinstance(handler.formatter, (JsonLines, TextLines)):
             handler.setFormatter(lines(handler.formatter))

@@ -188,6 +188,39 @@ def test_the_emulator_writes_lines_of_the_same_kind(tmp_path):
     assert "Invalid HTTP request" in found[0]["message"]
 
 
+_OF_DAGSTER = """
+import logging, logging.config, os, warnings
+from apex_pipeline import log_lines
+for _ in range(2):
+    log_lines.install(os.environ, level=None)
+logging.config.dictConfig({
+    "version": 1, "disable_existing_loggers": False,
+    "formatters": {"plain": {"format": "%(message)s"}},
+    "handlers": {"h": {"class": "logging.StreamHandler", "formatter": "plain"}},
+    "loggers": {"dagster": {"handlers": ["h"], "level": "INFO"}},
+})
+logging.warning("of the root")
+logging.getLogger("dagster.code_server").info("written below the root")
+logging.getLogger("a.library").warning("of a library")
+logging.getLogger("a.library").info("too much")
+warnings.warn("a warning")
+"""
+
+
+def test_what_no_handler_of_dagster_writes_is_written_once_and_in_the_same_form():
+    done = subprocess.run(
+        [sys.executable, "-c", _OF_DAGSTER],
+        env=os.environ | {"APEX_LOG_FORMAT": "json"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = [json.loads(line)["message"] for line in done.stderr.splitlines()]
+    assert found[:3] == ["of the root", "written below the root", "of a library"]
+    assert "UserWarning: a warning" in found[3]
+    assert len(found) == 4
+
+
 def test_each_answer_of_the_panel_has_an_id_of_its_own_that_no_client_chooses():
     with served({}) as url, httpx.Client(base_url=url) as client:
         chosen = {HEADER: "chosen by a client"}
