@@ -12,7 +12,7 @@ import httpx
 import psycopg
 import pytest
 
-from apex_pipeline.local import child_commands, processes
+from apex_pipeline.local import child_commands, graphql_client, processes
 from apex_pipeline.local.child_commands import of_tenant
 from apex_pipeline.local.embedded_roles import PANEL_LOGIN, SYNC_LOGIN
 from apex_pipeline.settings import Tenant
@@ -28,10 +28,27 @@ from apex_pipeline_tests.support.waiting import SECONDS
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
+_SYNC = "sync_campaign_metrics"
+# More than both tenants have places for.
+_WAITING_RUNS = 12
 _RUNS = """
 query($job: String!) { runsOrError(filter: {pipelineName: $job}) {
-    ... on Runs { results { status tags { key value } } }
+    ... on Runs { results { runId status tags { key value } } }
 } }
+"""
+_TICKS = """
+query($location: String!, $name: String!) {
+    instigationStateOrError(instigationSelector: {
+        repositoryLocationName: $location, repositoryName: "__repository__", name: $name
+    }) { ... on InstigationState {
+        ticks { status runIds error { message } }
+    } }
+}
+"""
+_CANCEL = """
+mutation($runs: [String!]!) { terminateRuns(
+    runIds: $runs, terminatePolicy: MARK_AS_CANCELED_IMMEDIATELY
+) { __typename } }
 """
 _TABLES = """
     SELECT format('%I.%I', schemaname, tablename) FROM pg_tables
@@ -114,11 +131,32 @@ class One:
         )
         return (row,) in query(self.database_url, statement)
 
-    def syncs(self, status: str) -> int:
-        found = self.running.ask(_RUNS, job="sync_campaign_metrics")
+    @property
+    def location(self) -> str:
+        return f"apex_pipeline-{self.name}"
+
+    def syncs(self, status: str) -> set[str]:
+        """The runs of the sync with this status."""
+        found = self.running.ask(_RUNS, job=_SYNC)
         tag = {"key": "apex/tenant", "value": self.name}
         runs = found["runsOrError"]["results"]
-        return sum(run["status"] == status and tag in run["tags"] for run in runs)
+        return {
+            run["runId"]
+            for run in runs
+            if run["status"] == status and tag in run["tags"]
+        }
+
+    def start_sync(self) -> None:
+        url, secret = self.running.url, self.running.own_secret
+        assert graphql_client.start_sync(url, secret, self.location)
+
+    def ticks(self) -> list[dict[str, Any]]:
+        """What the schedule and the sensor of the sync have done."""
+        ticks = []
+        for name in ("sync_every_five_minutes", "sync_on_arrival"):
+            found = self.running.ask(_TICKS, location=self.location, name=name)
+            ticks += found["instigationStateOrError"]["ticks"]
+        return ticks
 
     def panel(self, path: str, token: str) -> httpx.Response:
         address = f"http://127.0.0.1:{self.served['APEX_PANEL_PORT']}{path}"
@@ -206,13 +244,62 @@ def test_a_poisoned_a_throttled_and_a_dead_end_leave_the_other_tenant_as_it_was(
     rows = [globex.add() for _ in range(3)]
     wait_until(lambda: all(map(globex.has_delivered, rows)), running)
     assert not acme.has_delivered(throttled)
-    assert globex.syncs("FAILURE") == 0
+    assert globex.syncs("FAILURE") == set()
     assert globex.channel.cards == []
     assert all("acme: " in json.dumps(card) for card in acme.channel.cards)
 
     # And when it is back, so are its rows.
     acme.control("DELETE", "faults")
     wait_until(lambda: acme.has_delivered(throttled), running, seconds=3 * SECONDS)
+
+
+def test_rows_wait_for_no_place_that_runs_of_another_tenant_hold_or_wait_for(tenants):
+    acme, globex = tenants
+    running = acme.running
+    wait_until(lambda: not acme.syncs("STARTED"), running)
+
+    # One run of acme stands still, and more than there are places wait behind it.
+    acme.control("POST", "faults", {"kind": "slow", "delay": 300, "count": None})
+    acme.add()
+    for _ in range(_WAITING_RUNS):
+        acme.start_sync()
+    wait_until(lambda: acme.syncs("STARTED"), running)
+    waiting = acme.syncs("QUEUED")
+    assert len(waiting) >= _WAITING_RUNS - 1
+
+    ledger = "SELECT count(*) FILTER (WHERE finished_at IS NULL), max(id) FROM sync_run"
+    wait_until(lambda: query(globex.database_url, ledger)[0][0] == 0, running)
+    ((_, last_run),) = query(globex.database_url, ledger)
+    delivering = (
+        "SELECT dagster_run_id, status, rows_read, delivered, remaining, "
+        "throttled_seconds FROM sync_run "
+        f"WHERE id > {last_run} AND finished_at IS NOT NULL AND rows_read > 0"
+    )
+
+    def runs() -> list[tuple[Any, ...]]:
+        return query(globex.database_url, delivering)
+
+    def has_made(count: int) -> bool:
+        return len(runs()) == count
+
+    for count in range(1, 6):
+        globex.add()
+        wait_until(partial(has_made, count), running)
+
+    # Whoever came later did not wait until they had ended.
+    assert waiting & acme.syncs("QUEUED")
+    # Each row came by a run of its own, which stood still for nobody; and each run that
+    # a tick asked for has succeeded.
+    assert [run[1:] for run in runs()] == [("success", 1, 1, 0, 0.0)] * 5
+    ticks = globex.ticks()
+    assert [tick["error"] for tick in ticks if tick["status"] == "FAILURE"] == []
+    requested = {run for tick in ticks for run in tick["runIds"]}
+    assert {run[0] for run in runs()} <= requested
+    wait_until(lambda: requested <= globex.syncs("SUCCESS"), running)
+    assert globex.channel.cards == []
+
+    running.ask(_CANCEL, runs=list(acme.syncs("QUEUED")))
+    acme.control("DELETE", "faults")
 
 
 def test_no_row_secret_or_alert_of_one_is_in_anything_of_the_other(tenants):
