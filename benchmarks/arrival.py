@@ -24,7 +24,7 @@ from benchmarks.idle import (
     storage,
 )
 
-_ROW = """
+ROW = """
     INSERT INTO campaign_metrics (
         campaign_id, run_id, agents_total, agents_successful, assets_generated,
         tokens_in, tokens_out, cost_usd, latency_p95_ms, latency_avg_ms, success_rate_pct
@@ -115,7 +115,7 @@ def write_and_wait(folder: Path, minutes: float) -> list[float]:
     with psycopg.connect(database_url, autocommit=True) as connection:
         for number in range(int(60 * minutes)):
             time.sleep(max(began + number - time.monotonic(), 0.0))
-            connection.execute(_ROW)
+            connection.execute(ROW)
         time.sleep(_TRAIL_SECONDS)
         return [float(seconds) for (seconds,) in connection.execute(_WAITS)]
 
