@@ -126,6 +126,8 @@ def _print(
     for line in _words(run, standing):
         say(line)
     _print_findings(standing)
+    if run is not None and run.repaired:
+        say("Rows that were repaired are pending; the next sync delivers them.")
 
 
 def _words(run: ReconciliationRun | None, standing: Agreement) -> list[str]:

@@ -165,6 +165,13 @@ def test_rubbish_in_the_launchpad_fails_the_run_with_one_sentence(tend, rows):
     assert told.startswith("Not in quarantine: 'nobody'.")
 
 
+def test_a_slice_without_a_row_says_so(sync, instance):
+    """A campaign with a typing error, perhaps."""
+    result = sync(campaign="nope")
+    note = instance.get_run_by_id(result.run_id).tags["apex/slice"]
+    assert note.startswith("no row is in the slice (campaign nope")
+
+
 @pytest.mark.parametrize(
     ("config", "told"),
     [

@@ -18,6 +18,7 @@ import pytest
 from dagster._core.test_utils import create_run_for_test
 from rich.console import Console
 
+from apex_pipeline.audit.authors import ACTOR_TAG
 from apex_pipeline.errors import ApexError, ConfigError
 from apex_pipeline.local import child_commands, processes
 from apex_pipeline.local.graphql_client import start_sync
@@ -343,6 +344,42 @@ def test_the_demo_writes_campaigns_syncs_them_and_goes_on(demo):
     assert not start_sync(demo.url, "", DEFAULT_LOCATION)
     turned_away = httpx.get(f"{demo.url}/server_info")
     assert turned_away.status_code == 401
+
+
+@pytest.mark.slow
+def test_an_interrupted_sync_says_that_its_run_goes_on(demo):
+    """It is in the queue, as long as the daemon that would start it is suspended."""
+    daemon = demo.pid(child_commands.DAEMON)
+    assert daemon
+    os.kill(daemon, signal.SIGSTOP)
+    try:
+        sync = subprocess.Popen(
+            [sys.executable, "-m", "apex_pipeline.cli", "sync"],
+            env=os.environ | {"APEX_STATE_DIR": str(demo.state)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        wait_until(lambda: _waiting_by_hand(demo), demo)
+        (run_id,) = _waiting_by_hand(demo)
+        sync.send_signal(signal.SIGINT)
+        _, told = sync.communicate(timeout=SECONDS)
+    finally:
+        os.kill(daemon, signal.SIGCONT)
+    assert f"Run {run_id} goes on in Dagster" in told
+    wait_until(lambda: run_id not in _waiting_by_hand(demo), demo)
+
+
+def _waiting_by_hand(demo: Running) -> list[str]:
+    """Runs in the queue that no schedule or sensor asked for."""
+    found = demo.ask(
+        "{ runsOrError(filter: {statuses: [QUEUED]}) {"
+        " ... on Runs { results { runId tags { key value } } } } }"
+    )
+    return [
+        run["runId"]
+        for run in found["runsOrError"]["results"]
+        if any(tag["key"] == ACTOR_TAG and "@" in tag["value"] for tag in run["tags"])
+    ]
 
 
 @pytest.mark.slow

@@ -116,9 +116,12 @@ def _through_dagster(
     tags = {ACTOR_TAG: process_author(environment).actor}
     with _instance(home) as instance:
         if home and _daemon_lives(instance):
-            run_id = _submit(instance, Path(home), job, run_config, tags)
-            if run_id is not None:
-                return _await(instance, run_id, job)
+            run_id = str(uuid4())
+            with _told_if_interrupted(instance, run_id):
+                if _is_queued(
+                    instance, Path(home), job, run_id, run_config=run_config, tags=tags
+                ):
+                    return _await(instance, run_id, job)
         # The caller prints the outcome; Dagster's event log would only be noise.
         quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
         result = definitions.resolve_job_def(job.name).execute_in_process(
@@ -147,17 +150,18 @@ def _daemon_lives(instance: dg.DagsterInstance) -> bool:
     return beat is not None and time.time() - beat.timestamp < _HEARTBEAT_SECONDS
 
 
-def _submit(
+def _is_queued(
     instance: dg.DagsterInstance,
     home: Path,
     job: _Job,
+    run_id: str,
+    *,
     run_config: Mapping[str, object],
     tags: Mapping[str, str],
-) -> str | None:
-    """Queue a run with Dagster's own command and return its id; None if that fails."""
+) -> bool:
+    """Queue a run with Dagster's own command; return False if that fails."""
     workspace = home / "workspace.yaml"
     where = ["-w", str(workspace)] if workspace.is_file() else []
-    run_id = str(uuid4())
     command = [
         *(sys.executable, "-m", "dagster", "job", "launch", *where),
         *(("--location", LOCATION) if where else ()),
@@ -167,13 +171,13 @@ def _submit(
     ]
     complaint = _run(command)
     if complaint is None or instance.get_run_by_id(run_id) is not None:
-        return run_id
+        return True
     # The daemon may have just died: its last heartbeat still counts for a while.
     logger.warning(
         "Dagster could not queue the run (%s); running it in this process",
         complaint,
     )
-    return None
+    return False
 
 
 def _run(command: Sequence[str]) -> str | None:
@@ -196,6 +200,21 @@ def _cause(stderr: str) -> str:
     """The last line of a stack trace that names an error."""
     named = [line for line in stderr.splitlines() if _ERROR_LINE.match(line)]
     return named[-1] if named else "no reason given"
+
+
+@contextmanager
+def _told_if_interrupted(instance: dg.DagsterInstance, run_id: str) -> Iterator[None]:
+    """Say that the run is not this process: it does not stop with it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if instance.get_run_by_id(run_id) is not None:
+            logger.warning(
+                "Run %s goes on in Dagster. `apex status` shows what it delivers; the "
+                "Dagster UI can stop it.",
+                run_id,
+            )
+        raise
 
 
 def _await(instance: dg.DagsterInstance, run_id: str, job: _Job) -> FinishedRun:

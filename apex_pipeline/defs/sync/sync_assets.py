@@ -180,6 +180,8 @@ def _dry_note(report: SyncReport, part: Slice | None) -> str:
 
 
 def _slice_note(report: SyncReport, part: Slice) -> str:
+    if report.part is not None and not any(dataclasses.astuple(report.part)):
+        return f"no row is in the slice ({part})"
     if report.part_left == 0:
         return f"the slice ({part}) is done"
     left = "an unknown number" if report.part_left is None else report.part_left
