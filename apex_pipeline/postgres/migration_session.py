@@ -96,6 +96,17 @@ class Backend(PostgresqlPsycopgBackend):  # type: ignore[misc]  # ships no types
         )
         return [name for (name,) in rows]
 
+    def drop_empty_records(self) -> None:
+        """Drop yoyo's tables where a copy of the schema alone has left them empty."""
+        if "_yoyo_version" not in self.list_tables():
+            return
+        ((is_empty,),) = self.execute(
+            "SELECT NOT EXISTS (SELECT FROM _yoyo_version) "
+            "AND NOT EXISTS (SELECT FROM _yoyo_migration)"
+        )
+        if is_empty:
+            self.execute("DROP TABLE _yoyo_version, _yoyo_migration, _yoyo_log")
+
     def begin(self) -> None:
         """Open a transaction with our time limits."""
         super().begin()

@@ -69,6 +69,7 @@ def apply(
     ):
         backend.create_lock_table()
         backend.break_lock()
+        backend.drop_empty_records()
         every = _read(part)
         outstanding = list(backend.to_apply(every))
         lost = _lost(database, [each for each in every if each not in outstanding])

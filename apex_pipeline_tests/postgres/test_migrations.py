@@ -436,6 +436,16 @@ def test_table_of_another_role_need_not_be_owned_when_nothing_is_missing(
     assert migrations.apply(stranger_url) == ALL
 
 
+def test_a_copy_of_the_schema_without_its_rows_is_brought_up_to_date(
+    connect, database_url
+):
+    connect(database_url).execute(
+        "TRUNCATE _yoyo_version, _yoyo_migration, _yoyo_log, yoyo_lock"
+    )
+    assert migrations.apply(database_url) == ALL
+    assert migrations.apply(database_url) == []
+
+
 def test_server_that_is_not_there_is_named_without_its_password():
     with pytest.raises(DatabaseUnavailableError, match=r"127\.0\.0\.1:1/") as caught:
         migrations.apply("postgresql://me:hunter2@127.0.0.1:1/metrics", wait_seconds=0)
