@@ -8,7 +8,12 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 from apex_pipeline.dataverse.pacing import NOTHING_SAID, Pacer
-from apex_pipeline.dataverse.throttling import allowance, asked_pause, facet, reason
+from apex_pipeline.dataverse.throttle_headers import (
+    allowance,
+    asked_pause,
+    facet,
+    reason,
+)
 from apex_pipeline.errors import OutOfTimeError
 from apex_pipeline.microsoft.http_answer import Answer
 

@@ -1,4 +1,7 @@
-"""Make the form that Dagster's launchpad shows from the options of a command."""
+"""Make the form that Dagster's launchpad shows from the options of a command.
+
+The options are declared in `command_options/`: those of the sync in `SyncForm`.
+"""
 
 from typing import Any
 

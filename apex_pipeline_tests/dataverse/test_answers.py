@@ -5,7 +5,7 @@ import pytest
 
 from apex_pipeline.dataverse.answers import Remedy, failure, remedy
 from apex_pipeline.dataverse.pacing import Allowance, Facet
-from apex_pipeline.dataverse.throttling import allowance, facet
+from apex_pipeline.dataverse.throttle_headers import allowance, facet
 from apex_pipeline.errors import (
     AuthError,
     InterceptedError,
