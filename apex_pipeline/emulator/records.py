@@ -48,6 +48,11 @@ def create(
             [ids[place], *drafts[place].values, *constants, next(version)]
             for place in places
         ]
+        if _BACKDATED in names:
+            # The given instant becomes createdon, as "Import data" describes it.
+            given = names.index(_BACKDATED)
+            names = (*names, "createdon")
+            rows = [[*row, row[given]] for row in rows]
         written = [drafts[place] for place in places]
         _write(env, table, _insert_sql(table, names), rows, written)
     for record_id in () if table.custom else ids:
@@ -227,13 +232,8 @@ def _system_values(
 
 
 def _insert_sql(table: Table, names: Sequence[str]) -> str:
-    marks = ["?"] * len(names)
-    columns = [quoted(name) for name in names]
-    if _BACKDATED in names:
-        # The given instant becomes createdon, as "Import data" describes it.
-        columns.append("createdon")
-        marks.append(f"?{names.index(_BACKDATED) + 1}")
-    values = f"({', '.join(columns)}) VALUES ({', '.join(marks)})"
+    columns = ", ".join(quoted(name) for name in names)
+    values = f"({columns}) VALUES ({', '.join('?' * len(names))})"
     return joined("INSERT INTO", quoted(table.name), values)
 
 
