@@ -22,6 +22,7 @@ _LAST_CLOSED_RUN = "SELECT max(id) FROM sync_run WHERE status <> 'running'"
 _GUARDS = """
     SELECT wanted.name FROM (VALUES
         ('audit_event', 'audit_event_extends_the_chain'),
+        ('audit_event', 'audit_event_fits_its_hash'),
         ('audit_event', 'audit_event_is_append_only'),
         ('audit_event', 'audit_event_is_pruned'),
         ('audit_anchor', 'audit_anchor_is_append_only')

@@ -271,6 +271,24 @@ def test_an_anchor_that_was_removed_or_changed_is_found(tampering):
     assert found_in(tampering)
 
 
+@pytest.mark.parametrize("table", ["audit_event", "audit_anchor"])
+def test_each_trigger_of_the_trail_is_missed(database, database_url, table):
+    with psycopg.connect(database_url) as connection:
+        names = connection.execute(
+            "SELECT tgname FROM pg_trigger WHERE tgrelid = %s::regclass "
+            "AND NOT tgisinternal",
+            (table,),
+        ).fetchall()
+        for (name,) in names:
+            statement = sql.SQL("ALTER TABLE {} DISABLE TRIGGER {}")
+            connection.execute(
+                statement.format(sql.Identifier(table), sql.Identifier(name))
+            )
+    problems = " ".join(database.ask(verify).problems)
+    assert names
+    assert all(name in problems for (name,) in names)
+
+
 def test_disabled_and_missing_triggers_are_found(database, database_url):
     fill(database)
     with psycopg.connect(database_url, autocommit=True) as connection:

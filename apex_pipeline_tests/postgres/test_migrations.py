@@ -428,8 +428,7 @@ def test_table_of_another_role_need_not_be_owned_when_nothing_is_missing(
             audit_anchor, audit_intent, audit_verification, audit_lock,
             yoyo_lock, _yoyo_log, _yoyo_version, _yoyo_migration;
         DROP FUNCTION audit_append, audit_canonical, audit_event_extends_the_chain,
-            audit_is_append_only,
-            audit_event_is_pruned
+            audit_event_fits_its_hash, audit_is_append_only, audit_event_is_pruned
         """
     )
 
