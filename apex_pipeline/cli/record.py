@@ -108,7 +108,7 @@ def campaigns(file: BinaryIO) -> None:
     name replaces the campaign's previous one; either all are written or none.
     """
     compressed = is_gzip(str(file.name))
-    with opened(file, compressed=compressed, tell=lambda _: None) as stream:
+    with opened(file, compressed=compressed) as stream:
         names = read_names(texts(stream))
     with open_database() as database:
         changed = keep_names(database, names, process_author(os.environ))

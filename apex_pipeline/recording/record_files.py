@@ -75,7 +75,7 @@ def read_lines(
 
 @contextmanager
 def opened(
-    raw: IO[bytes], *, compressed: bool, tell: Callable[[int], None]
+    raw: IO[bytes], *, compressed: bool, tell: Callable[[int], None] = lambda _: None
 ) -> Iterator["_Buffered"]:
     """Yield a decompressed stream; `tell` is called with the bytes read so far.
 
