@@ -31,6 +31,7 @@ from apex_pipeline.defs.operations.instance_state import look_at_instance, read_
 from apex_pipeline.errors import ApexError
 from apex_pipeline.monitoring.doctor import dagster_health
 from apex_pipeline.monitoring.doctor.check_results import State
+from apex_pipeline_tests.support.apex_command import INHERITED
 from apex_pipeline_tests.support.ends import environment
 from apex_pipeline_tests.support.receivers import mail_server
 
@@ -151,15 +152,9 @@ def test_an_instance_that_is_not_named_or_cannot_be_read(tmp_path, monkeypatch):
 def test_the_command_for_people_and_for_machines(
     emulator, database_url, tmp_path, authority, forked_apex
 ):
-    inherited = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("APEX_", "AZURE_", "DAGSTER_", "DATA"))
-    }
-
     def apex(*arguments, **changes):
         served = environment(emulator, database_url, tmp_path / "state")
-        present = inherited | served | changes
+        present = INHERITED | served | changes
         return forked_apex.run(("doctor", *arguments), env=present, cwd=tmp_path)
 
     with mail_server(authority, "plain") as relay:

@@ -1,15 +1,13 @@
 """Provisioning with the command and with the job."""
 
 import json
-import os
-import sys
-from pathlib import Path
 
 import dagster as dg
 import pytest
 
 from apex_pipeline.definitions import defs
 from apex_pipeline.postgres import migrations
+from apex_pipeline_tests.support.apex_command import apex
 from apex_pipeline_tests.support.empty_environment import (
     APPLICATION,
     PATH,
@@ -25,8 +23,7 @@ from apex_pipeline_tests.support.empty_environment import (
 )
 from apex_pipeline_tests.support.ends import environment, insert_many
 
-__all__ = ["api", "application", "empty_emulator", "emulator", "made", "make"]
-APEX = Path(sys.executable).with_name("apex")
+__all__ = ["apex", "api", "application", "empty_emulator", "emulator", "made", "make"]
 
 
 @pytest.fixture
@@ -38,21 +35,6 @@ def variables(emulator, empty_database_url, tmp_path):
         "APEX_ADMIN_CLIENT_ID": emulator.client_id,
         "APEX_ADMIN_CLIENT_SECRET": emulator.client_secret,
     }
-
-
-@pytest.fixture
-def apex(variables, tmp_path, forked_apex):
-    inherited = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("APEX_", "AZURE_", "DAGSTER_", "DATA"))
-    }
-
-    def run(*arguments, **changes):
-        present = inherited | variables | changes
-        return forked_apex.run(arguments, env=present, cwd=tmp_path)
-
-    return run
 
 
 def test_provision_alone_does_both_and_the_sync_runs(apex, variables, emulator):

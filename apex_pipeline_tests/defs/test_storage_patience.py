@@ -6,7 +6,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -16,16 +15,11 @@ import pytest
 from apex_pipeline.defs.operations.dagster_storage import PostgresOfVariable
 from apex_pipeline.defs.storage_timeouts import bound_storage
 from apex_pipeline.errors import DatabaseUnavailableError
+from apex_pipeline_tests.support.apex_command import APEX, INHERITED
 from apex_pipeline_tests.support.ends import environment, query
 from apex_pipeline_tests.support.waiting import SECONDS, wait_until
 
-APEX = Path(sys.executable).with_name("apex")
 PROJECT = Path(__file__).parents[2]
-INHERITED = {
-    name: value
-    for name, value in os.environ.items()
-    if not name.startswith(("APEX_", "AZURE_", "DAGSTER_", "DATA"))
-}
 
 
 @contextmanager

@@ -11,10 +11,11 @@ import pytest
 
 from apex_pipeline.local.data_directory import find_installation
 from apex_pipeline.local.embedded_postgres import EmbeddedPostgres
+from apex_pipeline_tests.support.apex_command import apex
 from apex_pipeline_tests.support.emulator_server import api
 from apex_pipeline_tests.support.ends import campaign_row, environment, insert, query
 
-__all__ = ["api"]
+__all__ = ["apex", "api"]
 pytestmark = pytest.mark.slow
 
 _PAGE = (Path(__file__).parents[2] / "docs" / "back-up.md").read_text()
@@ -49,21 +50,6 @@ def variables(
     return environment(emulator, empty_database_url, tmp_path / "state") | {
         "DAGSTER_POSTGRES_URL": create_database(dagster_database)
     }
-
-
-@pytest.fixture
-def apex(variables, tmp_path, forked_apex):
-    inherited = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("APEX_", "AZURE_", "DAGSTER_", "DATA"))
-    }
-
-    def run(*arguments, **changes):
-        present = inherited | variables | changes
-        return forked_apex.run(arguments, env=present, cwd=tmp_path)
-
-    return run
 
 
 @pytest.fixture

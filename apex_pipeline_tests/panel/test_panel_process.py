@@ -1,6 +1,5 @@
 """`apex panel` as a process."""
 
-import os
 import signal
 import socket
 import subprocess
@@ -16,6 +15,7 @@ from click.testing import CliRunner, Result
 from apex_pipeline.cli import main
 from apex_pipeline.settings import load_panel_settings
 from apex_pipeline.web_gate.serving import listen
+from apex_pipeline_tests.support.apex_command import INHERITED
 from apex_pipeline_tests.support.ends import free_port
 from apex_pipeline_tests.support.panel_server import TOKEN
 from apex_pipeline_tests.support.waiting import SECONDS
@@ -28,14 +28,9 @@ def running(
     folder: Path, port: int, **variables: str
 ) -> Iterator["subprocess.Popen[str]"]:
     """The running command, once it reports that it serves."""
-    environment = {
-        name: text
-        for name, text in os.environ.items()
-        if not name.startswith(("APEX_", "DATA", "AZURE_", "DAGSTER_"))
-    }
     process = subprocess.Popen(
         [*APEX, "panel", "--port", str(port)],
-        env=environment | {"APEX_STATE_DIR": str(folder)} | variables,
+        env=INHERITED | {"APEX_STATE_DIR": str(folder)} | variables,
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
