@@ -110,7 +110,7 @@ def verify(
     )
     unguarded = (
         f"The trigger {name} is missing or disabled. Find out who did that, and enable it "
-        "or run `apex provision database`."
+        "or make it again, as docs/audit.md says."
         for name in guards
     )
     problems = (*walk.problems, *stamps, *unguarded)
