@@ -110,6 +110,9 @@ def test_the_death_of_the_storage_itself_is_told_and_so_is_its_return(
         # This one is in the journal, and ends while the journal is gone.
         notifier.died(DAEMON, "was killed by SIGKILL")
         wait_until(lambda: teams.taken)
+        # A notice that the channel has, and the journal not yet as delivered, holds back
+        # the next one of its incident until its lease ends, minutes later.
+        wait_until(lambda: not journal.outbox.backlogs(["teams"]))
 
         server.stop()
         notifier.died("database", "was killed by SIGKILL")
