@@ -234,6 +234,16 @@ def test_no_two_modules_share_a_name_but_a_command_and_what_it_does():
     assert offenders(shares_its_name) == []
 
 
+def test_no_two_classes_share_a_name():
+    names = Counter(
+        node.name
+        for path in MODULES
+        for node in nodes(path)
+        if isinstance(node, ast.ClassDef)
+    )
+    assert [name for name, count in names.items() if count > 1] == []
+
+
 def test_the_sync_loads_nothing_heavy():
     """Each run is a new process; what it does not need costs each of them."""
     loaded = subprocess.run(

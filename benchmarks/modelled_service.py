@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from apex_pipeline.emulator import Limits, Options, ServedEmulator, serve
+from apex_pipeline.emulator import Options, ServedEmulator, UserLimits, serve
 from apex_pipeline.emulator.latency import Profile
 
 SECRET = "benchmark"  # noqa: S105  made up
@@ -39,9 +39,9 @@ class Speed:
 
     def options(self) -> Options:
         """The emulator's options."""
-        limits = Limits(concurrent=52, requests=10**9, execution_seconds=1e9)
+        limits = UserLimits(concurrent=52, requests=10**9, execution_seconds=1e9)
         if self.window_seconds:
-            limits = Limits(
+            limits = UserLimits(
                 requests=self.requests,
                 execution_seconds=self.execution_seconds,
                 window_seconds=self.window_seconds,

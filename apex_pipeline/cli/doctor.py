@@ -15,19 +15,19 @@ from apex_pipeline.cli.output import waiting
 from apex_pipeline.cli.tables import wide_console
 from apex_pipeline.cli.terminal import say
 from apex_pipeline.command_options.inspection_options import DoctorForm
-from apex_pipeline.monitoring.doctor.check_results import CheckLine, State
+from apex_pipeline.monitoring.doctor.check_results import CheckLine, CheckState
 from apex_pipeline.monitoring.doctor.checklist import look
-from apex_pipeline.monitoring.doctor.dagster_health import Instance
+from apex_pipeline.monitoring.doctor.dagster_health import InstanceHealth
 from apex_pipeline.monitoring.doctor.runner import patience
 from apex_pipeline.monitoring.doctor.surroundings import Surroundings
 from apex_pipeline.settings import dagster_environment
 from apex_pipeline.texts.printable_text import printable
 
 _MARKS = {
-    State.OK: ("✓", "green"),
-    State.WARNING: ("!", "yellow"),
-    State.FAILED: ("✗", "bold red"),
-    State.NOT_CHECKED: ("-", "dim"),
+    CheckState.OK: ("✓", "green"),
+    CheckState.WARNING: ("!", "yellow"),
+    CheckState.FAILED: ("✗", "bold red"),
+    CheckState.NOT_CHECKED: ("-", "dim"),
 }
 
 
@@ -58,7 +58,7 @@ def doctor(*, as_json: bool, form: DoctorForm) -> None:
     sys.exit(1 if _failed(lines) else 0)
 
 
-def look_at_dagster(environment: Mapping[str, str]) -> Instance | None:
+def look_at_dagster(environment: Mapping[str, str]) -> InstanceHealth | None:
     """Read Dagster's state. Imports Dagster here, while the other checks wait on I/O."""
     from apex_pipeline.defs.operations.instance_state import look_at_instance  # noqa: PLC0415  slow
 
@@ -66,7 +66,7 @@ def look_at_dagster(environment: Mapping[str, str]) -> Instance | None:
 
 
 def _failed(lines: Sequence[CheckLine]) -> bool:
-    return any(line.state is State.FAILED for line in lines)
+    return any(line.state is CheckState.FAILED for line in lines)
 
 
 def _document(lines: Sequence[CheckLine]) -> dict[str, object]:
@@ -86,17 +86,18 @@ def _print(lines: Sequence[CheckLine]) -> None:
         table.add_row(f"[{style}]{mark}[/]", line.name, _measured(line), line.target)
     console.print(table)
     for line in lines:
-        if line.remedy and line.state is not State.OK:
+        if line.remedy and line.state is not CheckState.OK:
             console.print(f"\n{line.name}: ", end="", style=_MARKS[line.state][1])
             console.print(printable(line.remedy), markup=False)
     counts = ", ".join(
-        f"{sum(line.state is state for line in lines)} {state.value}" for state in State
+        f"{sum(line.state is state for line in lines)} {state.value}"
+        for state in CheckState
     )
     console.print(f"\n{counts}")
 
 
 def _measured(line: CheckLine) -> str:
     text = printable(line.measured).replace("[", r"\[")
-    if line.state is State.NOT_CHECKED:
+    if line.state is CheckState.NOT_CHECKED:
         return f"not checked: {text}"
     return text

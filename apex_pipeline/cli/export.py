@@ -21,7 +21,7 @@ from apex_pipeline.analytics.csv.export_stores import LocalStore
 from apex_pipeline.analytics.csv.local_files import explained
 from apex_pipeline.analytics.csv.on_request import export_selection
 from apex_pipeline.analytics.csv.parquet_files import export_months
-from apex_pipeline.analytics.csv.queries import Selection
+from apex_pipeline.analytics.csv.queries import ExportSelection
 from apex_pipeline.audit.authors import process_author
 from apex_pipeline.audit.intents import Ending
 from apex_pipeline.cli.command_line import takes
@@ -79,7 +79,7 @@ def export(*, form: ExportForm, output: str) -> None:
             sys.exit(_PIPE_STATUS)
 
 
-def _to_months(selection: Selection, output: str) -> None:
+def _to_months(selection: ExportSelection, output: str) -> None:
     if output == "-":
         raise click.UsageError(
             "Parquet needs a folder, with one file a month: -o FOLDER."
@@ -98,13 +98,15 @@ def _to_months(selection: Selection, output: str) -> None:
 
 
 def _audited(
-    database: Database, selection: Selection, output: str
+    database: Database, selection: ExportSelection, output: str
 ) -> AbstractContextManager[Ending]:
     target = "standard output" if output == "-" else Path(output).name
     return exporting(database, process_author(os.environ), selection, target)
 
 
-def _to_pipe(database: Database, selection: Selection, *, compress: bool) -> Written:
+def _to_pipe(
+    database: Database, selection: ExportSelection, *, compress: bool
+) -> Written:
     if sys.stdout is None:
         raise click.UsageError("Standard output is closed; pass --output FILE.")
     if compress and sys.stdout.isatty():
@@ -122,7 +124,7 @@ def _to_pipe(database: Database, selection: Selection, *, compress: bool) -> Wri
 
 
 def _to_file(
-    database: Database, selection: Selection, path: Path, *, compress: bool
+    database: Database, selection: ExportSelection, path: Path, *, compress: bool
 ) -> Written:
     with waiting("Exporting …") as update:
         tell = _teller(update)

@@ -18,7 +18,7 @@ from apex_pipeline.errors import ApexError
 from apex_pipeline.postgres import store
 from apex_pipeline.postgres.store import Store
 from apex_pipeline.quarantine import decisions, listing
-from apex_pipeline.quarantine.decisions import Decision, Selection
+from apex_pipeline.quarantine.decisions import Decision, QuarantineSelection
 from apex_pipeline.quarantine.explanation import examine
 from apex_pipeline.quarantine.listing import Cause, QuarantinedRow
 from apex_pipeline.settings import dagster_environment, load_settings, read_variable
@@ -164,7 +164,9 @@ def _opened() -> Store:
     return store.connect(load_settings(os.environ).database_url)
 
 
-def _confirm(opened: Store, selection: Selection, verb: str, *, yes: bool) -> None:
+def _confirm(
+    opened: Store, selection: QuarantineSelection, verb: str, *, yes: bool
+) -> None:
     """Ask for confirmation, with the number of rows affected; `yes` skips it."""
     if yes:
         return

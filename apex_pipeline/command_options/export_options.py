@@ -6,7 +6,7 @@ from apex_pipeline.analytics.csv.queries import (
     DATASETS,
     HISTORY_DAYS,
     MOST_HISTORY_DAYS,
-    Selection,
+    ExportSelection,
     select,
 )
 from apex_pipeline.command_options.declaring import (
@@ -67,7 +67,7 @@ class ExportForm(Form):
             raise ConfigError("Parquet is compressed as it is: leave gzip out.")
         return self.written_as == PARQUET
 
-    def selection(self, settings: AnalysisSettings) -> Selection:
+    def selection(self, settings: AnalysisSettings) -> ExportSelection:
         """Return the rows that are wanted.
 
         Raises:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from apex_pipeline.command_options.declaring import Form, number, option, switch, text
 from apex_pipeline.errors import ConfigError
-from apex_pipeline.quarantine.decisions import Selection
+from apex_pipeline.quarantine.decisions import QuarantineSelection
 
 ACTIONS = ("list", "show", "release", "drop")
 
@@ -56,7 +56,7 @@ class QuarantineForm(Form):
         in_form="With drop: who decided it; empty for this run",
     )
 
-    def selection(self) -> Selection:
+    def selection(self) -> QuarantineSelection:
         """Return the selected rows; `list` without a selection means all.
 
         Raises:
@@ -67,7 +67,7 @@ class QuarantineForm(Form):
         if self.action == "show" and not self.ids:
             raise ConfigError("show needs the ids of the rows.")
         named = self.ids or self.code or self.matching
-        return Selection(
+        return QuarantineSelection(
             ids=tuple(self.ids),
             code=self.code or None,
             matching=self.matching or None,

@@ -26,7 +26,7 @@ the matter open and a real organization may differ.
 from apex_pipeline.emulator.emulated_environment import Clock
 from apex_pipeline.emulator.instance import Options
 from apex_pipeline.emulator.latency import PROFILES
-from apex_pipeline.emulator.limits import Limits
+from apex_pipeline.emulator.limits import UserLimits
 from apex_pipeline.emulator.served_emulator import ServedEmulator, serve
 
-__all__ = ["PROFILES", "Clock", "Limits", "Options", "ServedEmulator", "serve"]
+__all__ = ["PROFILES", "Clock", "Options", "ServedEmulator", "UserLimits", "serve"]

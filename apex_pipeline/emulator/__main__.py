@@ -20,12 +20,12 @@ from apex_pipeline.emulator.certificates import (
 )
 from apex_pipeline.emulator.emulated_environment import StateFormatError
 from apex_pipeline.emulator.instance import CLIENT_ID, TENANT_ID, Emulator, Options
-from apex_pipeline.emulator.limits import Limits
+from apex_pipeline.emulator.limits import UserLimits
 from apex_pipeline.emulator.served_emulator import make_server
 
 SECRET_VARIABLE = "EMULATOR_CLIENT_SECRET"  # noqa: S105 # its name, not its value
 
-_DEFAULTS = Limits()
+_DEFAULTS = UserLimits()
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 _HELP = """Serve the Dataverse Web API on this machine, over HTTPS.
 
@@ -218,7 +218,7 @@ def _options(flags: dict[str, Any], state_dir: Path) -> Options:
         certificate=certificate.read_text() if certificate else None,
         state_file=state_dir / "dataverse.sqlite",
         empty=flags["empty"],
-        limits=Limits(
+        limits=UserLimits(
             requests=flags["limit_requests"],
             execution_seconds=flags["limit_execution_seconds"],
             concurrent=flags["limit_concurrent"],

@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from apex_pipeline.emulator import guids, projections, security
 from apex_pipeline.emulator.instance import Emulator
-from apex_pipeline.emulator.limits import Limits
+from apex_pipeline.emulator.limits import UserLimits
 from apex_pipeline.emulator.registered_applications import Grants
 
 _Endpoint = Callable[[Request], Awaitable[Response]]
@@ -146,7 +146,7 @@ class _Admin:
 
     async def set_limits(self, request: Request) -> Response:
         posted = await _json(request)
-        known = {field.name for field in fields(Limits)}
+        known = {field.name for field in fields(UserLimits)}
         if unknown := set(posted) - known:
             raise ValueError(f"unknown limits: {', '.join(sorted(unknown))}")
         protection = self._emulator.protection

@@ -24,9 +24,9 @@ from apex_pipeline.emulator import (
 from apex_pipeline.emulator.codecs import Stored
 from apex_pipeline.emulator.filters import Reference, Scope
 from apex_pipeline.emulator.places import Call
-from apex_pipeline.emulator.schema import Column
+from apex_pipeline.emulator.schema import EmulatedColumn
 from apex_pipeline.emulator.storage import Sql
-from apex_pipeline.emulator.wire import Request, Response
+from apex_pipeline.emulator.wire import OperationRequest, Response
 
 MOST_RECORDS = 50_000
 
@@ -35,9 +35,9 @@ _COUNT = re.compile(r"\$count\s+as\s+(\w+)")
 _EXPRESSION = re.compile(r"([\w/]+)\s+with\s+(\w+)\s+as\s+(\w+)")
 _NUMERIC = frozenset({"Edm.Int32", "Edm.Int64", "Edm.Decimal", "Edm.Double"})
 _PLACES = Decimal(1).scaleb(-10)
-_WHOLE = codecs.WholeNumber("", "")
+_WHOLE = codecs.WholeNumberCodec("", "")
 
-Shown = list[tuple[str, str, Column | None, Stored]]
+Shown = list[tuple[str, str, EmulatedColumn | None, Stored]]
 """Members of a result: name, JSON text, the column that formats it, stored value."""
 
 
@@ -51,7 +51,7 @@ class Aggregate:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Aggregation:
     """A whole `$apply`, understood."""
 
     condition: Sql
@@ -88,7 +88,7 @@ def apply(call: Call) -> Response:
     return Response(200, body.encode(), headers, max(1, len(rows)))
 
 
-def _limited(results: list[Shown], request: Request) -> list[Shown]:
+def _limited(results: list[Shown], request: OperationRequest) -> list[Shown]:
     """`$top`; pages of aggregates are not documented."""
     results = results[: paging.whole(request.options().get("$top"), "$top")]
     preferred = request.preferences().get("odata.maxpagesize")
@@ -98,7 +98,7 @@ def _limited(results: list[Shown], request: Request) -> list[Shown]:
     return results
 
 
-def _object(members: Shown, request: Request) -> str:
+def _object(members: Shown, request: OperationRequest) -> str:
     formatted = projections.FORMATTED in request.annotations()
     parts = []
     for name, text, column, stored in members:
@@ -110,7 +110,7 @@ def _object(members: Shown, request: Request) -> str:
     return "{" + ",".join(parts) + "}"
 
 
-def _understand(scope: Scope, request: Request) -> Plan:
+def _understand(scope: Scope, request: OperationRequest) -> Aggregation:
     options, aliases = request.options(), request.aliases()
     text, also = options["$apply"], options.get("$filter")
     conditions = [] if also is None else [filters.written(also, aliases, scope)]
@@ -136,7 +136,7 @@ def _understand(scope: Scope, request: Request) -> Plan:
         raise web_api_errors.not_emulated("$apply without groupby or aggregate.")
     joined = " AND ".join(sql for sql, _ in conditions) or "1"
     values = [value for _, bound in conditions for value in bound]
-    return Plan((joined, values), groups, aggregates)
+    return Aggregation((joined, values), groups, aggregates)
 
 
 def _steps(text: str) -> list[tuple[str, str]]:
@@ -184,7 +184,7 @@ def _aggregates(scope: Scope, text: str) -> tuple[Aggregate, ...]:
     return tuple(found)
 
 
-def _results(plan: Plan, rows: list[tuple[Stored, ...]]) -> list[Shown]:
+def _results(plan: Aggregation, rows: list[tuple[Stored, ...]]) -> list[Shown]:
     width = len(plan.groups) + 1
     grouped: dict[tuple[object, ...], list[tuple[Stored, ...]]] = {}
     for row in rows:
@@ -216,45 +216,45 @@ def _results(plan: Plan, rows: list[tuple[Stored, ...]]) -> list[Shown]:
     return results
 
 
-def _numbers(column: Column, values: list[Any]) -> list[Decimal]:
-    if isinstance(column.codec, decimals.DecimalNumber):
+def _numbers(column: EmulatedColumn, values: list[Any]) -> list[Decimal]:
+    if isinstance(column.codec, decimals.DecimalCodec):
         return [decimals.load_decimal(value, 10) for value in values]
     return [Decimal(str(value)) for value in values]
 
 
-def _sum(column: Column, values: list[Any]) -> tuple[str, Stored]:
+def _sum(column: EmulatedColumn, values: list[Any]) -> tuple[str, Stored]:
     total = sum(_numbers(column, values), Decimal(0))
     text = str(total) if column.codec.affinity == "INTEGER" else f"{total:f}"
     return text, _stored(column, total)
 
 
-def _average(column: Column, values: list[Any]) -> tuple[str, Stored]:
+def _average(column: EmulatedColumn, values: list[Any]) -> tuple[str, Stored]:
     mean = sum(_numbers(column, values), Decimal(0)) / len(values)
     return f"{mean.quantize(_PLACES):f}", _stored(column, mean)
 
 
-def _stored(column: Column, number: Decimal) -> Stored:
+def _stored(column: EmulatedColumn, number: Decimal) -> Stored:
     """A result in the form in which the column's formatter takes it."""
-    if isinstance(column.codec, decimals.DecimalNumber):
+    if isinstance(column.codec, decimals.DecimalCodec):
         return decimals.store_decimal(number, column.codec.precision)
     return int(number) if number == number.to_integral_value() else float(number)
 
 
-def _least(column: Column, values: list[Any]) -> tuple[str, Stored]:
+def _least(column: EmulatedColumn, values: list[Any]) -> tuple[str, Stored]:
     return column.codec.show(min(values)), min(values)
 
 
-def _most(column: Column, values: list[Any]) -> tuple[str, Stored]:
+def _most(column: EmulatedColumn, values: list[Any]) -> tuple[str, Stored]:
     return column.codec.show(max(values)), max(values)
 
 
-_METHODS: dict[str, Callable[[Column, list[Any]], tuple[str, Stored]]] = {
+_METHODS: dict[str, Callable[[EmulatedColumn, list[Any]], tuple[str, Stored]]] = {
     "sum": _sum,
     "average": _average,
     "min": _least,
     "max": _most,
 }
-_COUNTED = Column("", "", _WHOLE, frozenset(), {"AttributeType": "Integer"})
+_COUNTED = EmulatedColumn("", "", _WHOLE, frozenset(), {"AttributeType": "Integer"})
 
 
 def _malformed(text: str) -> web_api_errors.WebApiError:

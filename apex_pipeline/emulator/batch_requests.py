@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 from apex_pipeline.emulator import web_api_errors, wire
-from apex_pipeline.emulator.emulated_environment import Environment
-from apex_pipeline.emulator.wire import Request, Response
+from apex_pipeline.emulator.emulated_environment import EmulatedEnvironment
+from apex_pipeline.emulator.wire import OperationRequest, Response
 
 MOST_OPERATIONS = 1000
 _ROOT = re.compile(r"/api/data/v9\.\d/")
@@ -21,11 +21,11 @@ _BOUNDARY = re.compile(r'boundary="?([^";,\s]+)"?', re.IGNORECASE)
 _REFERENCE = re.compile(r"\$(\d+)")
 _CRLF = "\r\n"
 
-Handler = Callable[[Request], Response]
+Handler = Callable[[OperationRequest], Response]
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class BodyPart:
     """One part of a multipart body."""
 
     headers: dict[str, str]
@@ -33,7 +33,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class OperationAnswer:
     """An operation's answer, with the Content-ID that it echoes."""
 
     response: Response
@@ -44,7 +44,9 @@ class _ChangeSetFailedError(Exception):
     """Rolls a change set back; its argument is the answer of the one that failed."""
 
 
-def run(env: Environment, handle: Handler, request: Request) -> Response:
+def run(
+    env: EmulatedEnvironment, handle: Handler, request: OperationRequest
+) -> Response:
     """Carry out a batch; `handle` answers single operations and never raises."""
     given = boundary_of(request.headers.get("content-type", ""))
     parts = list(split(request.body, given))
@@ -87,7 +89,7 @@ def boundary_of(content_type: str) -> str:
     return match[1]
 
 
-def split(body: bytes, boundary: str) -> Iterator[Part]:
+def split(body: bytes, boundary: str) -> Iterator[BodyPart]:
     """The parts between the boundaries; line ends may be CRLF or LF."""
     marker = b"--" + re.escape(boundary.encode())
     pieces = re.split(rb"(?:\A|\r?\n)" + marker + rb"(--)?[ \t]*(?=\r?\n|\Z)", body)
@@ -95,17 +97,17 @@ def split(body: bytes, boundary: str) -> Iterator[Part]:
         raise _malformed("The batch does not end with its boundary.")
     for piece in pieces[2:-2:2]:
         head, _, rest = _head_and_body(piece.lstrip(b"\r\n"))
-        yield Part(_headers(head), rest)
+        yield BodyPart(_headers(head), rest)
 
 
-def _operations(part: Part) -> list[Part]:
+def _operations(part: BodyPart) -> list[BodyPart]:
     """The part itself, or the operations of the change set that it is."""
     if "multipart/mixed" not in part.headers.get("content-type", ""):
         return [part]
     return list(split(part.body, boundary_of(part.headers["content-type"])))
 
 
-def _check(operations: list[Part], *, in_change_set: bool) -> None:
+def _check(operations: list[BodyPart], *, in_change_set: bool) -> None:
     """Headers of operations, before anything is executed; worded as by OData's reader."""
     seen = set()
     for part in operations:
@@ -126,11 +128,14 @@ def _check(operations: list[Part], *, in_change_set: bool) -> None:
 
 
 def _run_part(
-    env: Environment, handle: Handler, outer: Request, whole: tuple[Part, list[Part]]
-) -> tuple[list[Answer], str]:
+    env: EmulatedEnvironment,
+    handle: Handler,
+    outer: OperationRequest,
+    whole: tuple[BodyPart, list[BodyPart]],
+) -> tuple[list[OperationAnswer], str]:
     part, members = whole
     if members == [part]:
-        answer = Answer(
+        answer = OperationAnswer(
             handle(_inner_request(outer, part, {})), part.headers.get("content-id")
         )
         return [answer], _http_part(answer)
@@ -146,10 +151,13 @@ def _run_part(
 
 
 def _run_change_set(
-    env: Environment, handle: Handler, outer: Request, members: list[Part]
-) -> list[Answer]:
+    env: EmulatedEnvironment,
+    handle: Handler,
+    outer: OperationRequest,
+    members: list[BodyPart],
+) -> list[OperationAnswer]:
     """All or nothing; a failure is the set's one answer (OData's rule)."""
-    answers: list[Answer] = []
+    answers: list[OperationAnswer] = []
     created: dict[str, str] = {}
     try:
         with env.writing():
@@ -165,14 +173,14 @@ def _run_change_set(
     return answers
 
 
-def _roll_back_on_failure(answer: Answer) -> None:
+def _roll_back_on_failure(answer: OperationAnswer) -> None:
     if answer.response.status >= 400:
         raise _ChangeSetFailedError(answer)
 
 
 def _run_member(
-    handle: Handler, outer: Request, part: Part, created: dict[str, str]
-) -> Answer:
+    handle: Handler, outer: OperationRequest, part: BodyPart, created: dict[str, str]
+) -> OperationAnswer:
     content_id = part.headers.get("content-id")
     try:
         if content_id is None:
@@ -183,11 +191,13 @@ def _run_member(
         if request.method == "GET":
             raise _malformed("A change set must not hold GET requests.")
     except web_api_errors.WebApiError as error:
-        return Answer(wire.error_response(error, ""), content_id)
-    return Answer(handle(request), content_id)
+        return OperationAnswer(wire.error_response(error, ""), content_id)
+    return OperationAnswer(handle(request), content_id)
 
 
-def _inner_request(outer: Request, part: Part, created: dict[str, str]) -> Request:
+def _inner_request(
+    outer: OperationRequest, part: BodyPart, created: dict[str, str]
+) -> OperationRequest:
     if not part.headers.get("content-type", "").startswith("application/http"):
         raise _malformed("A part is not of type application/http.")
     start, _, rest = part.body.lstrip(b"\r\n").partition(b"\n")
@@ -205,7 +215,9 @@ def _inner_request(outer: Request, part: Part, created: dict[str, str]) -> Reque
         body = _REFERENCED_IN_BODY.sub(
             lambda found: _referenced(found[0].decode(), created).encode(), body
         )
-    return Request(words[0].upper(), path, parts.query, _headers(head), body, outer.api)
+    return OperationRequest(
+        words[0].upper(), path, parts.query, _headers(head), body, outer.api
+    )
 
 
 _REFERENCED_IN_BODY = re.compile(rb'(?<=")\$\d+(?=")')
@@ -235,7 +247,7 @@ def _headers(head: bytes) -> dict[str, str]:
     return {name.strip().lower(): value.strip() for name, _, value in pairs}
 
 
-def _http_part(answer: Answer) -> str:
+def _http_part(answer: OperationAnswer) -> str:
     response = answer.response
     reason = HTTPStatus(response.status).phrase
     content_id = f"Content-ID: {answer.content_id}{_CRLF}" if answer.content_id else ""

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from urllib.parse import unquote
 
 from apex_pipeline.emulator import guids, records, targets, web_api_errors
-from apex_pipeline.emulator.emulated_environment import Environment
+from apex_pipeline.emulator.emulated_environment import EmulatedEnvironment
 from apex_pipeline.emulator.places import Call
 from apex_pipeline.emulator.schema import Table
 from apex_pipeline.emulator.targets import Address, Draft
-from apex_pipeline.emulator.wire import Request, Response
+from apex_pipeline.emulator.wire import OperationRequest, Response
 
 
 def run(call: Call) -> Response:
@@ -24,7 +24,7 @@ def run(call: Call) -> Response:
     return _MESSAGES[call.place.name](call, drafts)
 
 
-def _targets(table: Table, request: Request) -> list[object]:
+def _targets(table: Table, request: OperationRequest) -> list[object]:
     found = request.json(table.entity_set).get("Targets")
     if not isinstance(found, list):
         raise web_api_errors.malformed_payload(
@@ -121,7 +121,7 @@ def _refuse_duplicates(table: Table, addresses: list[Address | None]) -> None:
 
 
 def _locate(
-    env: Environment, table: Table, addresses: list[Address | None]
+    env: EmulatedEnvironment, table: Table, addresses: list[Address | None]
 ) -> list[str | None]:
     """The primary key of each target's record, where there is one."""
     by_id = [each.record_id for each in addresses if each and each.record_id]

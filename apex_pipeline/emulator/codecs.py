@@ -53,7 +53,7 @@ class Codec(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
+class TextCodec:
     """Single line or multiline text; MaxLength counts UTF-16 units as .NET does.
 
     Comparison ignores ASCII case, as SQL Server's usual collation ignores all case
@@ -91,7 +91,7 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True)
-class WholeNumber:
+class WholeNumberCodec:
     """Edm.Int32 within MinValue and MaxValue, or Edm.Int64.
 
     A value beyond 32 bits is a malformed payload, one beyond the column's own range is
@@ -133,7 +133,7 @@ class WholeNumber:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice(WholeNumber):
+class Choice(WholeNumberCodec):
     """A choice, state or status: one of the column's options."""
 
     options: tuple[int, ...] = ()
@@ -146,7 +146,7 @@ class Choice(WholeNumber):
                 value, self.column, self.table, accepted
             )
         # Named by class: zero-argument super() is broken by slots (CPython 90562).
-        return WholeNumber.read(self, value)
+        return WholeNumberCodec.read(self, value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from apex_pipeline.emulator import (
 from apex_pipeline.emulator.places import Call
 from apex_pipeline.emulator.schema import Table, make_column, new_table
 from apex_pipeline.emulator.table_definitions import Definition, complete_column
-from apex_pipeline.emulator.wire import Request, Response
+from apex_pipeline.emulator.wire import OperationRequest, Response
 
 _TABLE_CHANGES = frozenset(
     {
@@ -170,7 +170,7 @@ def _update_table(call: Call) -> Response:
 
 
 def _changes(
-    request: Request, body: Mapping[str, object], changeable: frozenset[str]
+    request: OperationRequest, body: Mapping[str, object], changeable: frozenset[str]
 ) -> Definition:
     """What a body changes; MSCRM.MergeLabels keeps the labels that it leaves empty."""
     changed = table_definitions.changes(body, changeable)

@@ -15,7 +15,7 @@ _OFFSET = 10**23
 
 
 @dataclass(frozen=True, slots=True)
-class DecimalNumber:
+class DecimalCodec:
     """Edm.Decimal, or Money, kept digit by digit with `precision` places.
 
     More places are rounded half up, as SQL Server rounds; undocumented for the Web API.

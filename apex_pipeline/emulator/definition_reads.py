@@ -21,7 +21,7 @@ from apex_pipeline.emulator.definition_properties import (
     COLUMN_NAMES,
     TABLE_DEFAULTS,
 )
-from apex_pipeline.emulator.emulated_environment import Environment
+from apex_pipeline.emulator.emulated_environment import EmulatedEnvironment
 from apex_pipeline.emulator.places import Call
 from apex_pipeline.emulator.schema import Table
 from apex_pipeline.emulator.syntax_tree import Literal
@@ -33,7 +33,7 @@ from apex_pipeline.emulator.table_definitions import (
     public,
     type_code,
 )
-from apex_pipeline.emulator.wire import Request, Response
+from apex_pipeline.emulator.wire import OperationRequest, Response
 
 Handler = Callable[[Call], Response]
 _missing = definition_properties.missing
@@ -60,7 +60,7 @@ _BASE = frozenset(
 INNER_OPTIONS = frozenset({"$select", "$filter", "$expand"})
 
 
-def find_table(env: Environment, predicate: str) -> Table:
+def find_table(env: EmulatedEnvironment, predicate: str) -> Table:
     """The table of `LogicalName='x'` or of a MetadataId."""
     parsed = odata.parse_key(predicate)
     if isinstance(parsed, Literal):
@@ -85,7 +85,7 @@ def find_table(env: Environment, predicate: str) -> Table:
         ) from None
 
 
-def table_view(env: Environment, table: Table) -> Definition:
+def table_view(env: EmulatedEnvironment, table: Table) -> Definition:
     """A table's definition with all that hangs on it."""
     every = list(relationships.every(env))
     return {
@@ -145,7 +145,9 @@ def _own(table: Table) -> Definition:
     return {**TABLE_DEFAULTS, **code, **public(table.definition)}
 
 
-def _lazily(env: Environment, table: Table, request: Request) -> Definition:
+def _lazily(
+    env: EmulatedEnvironment, table: Table, request: OperationRequest
+) -> Definition:
     """A view without the parts that are not asked for; they would take the longest."""
     wanted = request.options().get("$expand", "") + request.options().get("$select", "")
     if any(name in wanted for name in _NAVIGATION):
@@ -219,7 +221,10 @@ def _collection(
 
 
 def _shape(
-    definition: Definition, options: Mapping[str, str], request: Request, kind: str
+    definition: Definition,
+    options: Mapping[str, str],
+    request: OperationRequest,
+    kind: str,
 ) -> Definition:
     """Apply `$select` and `$expand`; MetadataId and the derived type are always shown."""
     names = [each.strip() for each in options.get("$select", "").split(",") if each]
@@ -273,7 +278,9 @@ def _expandable(definition: Definition, name: str, kind: str) -> object:
     return definition[name]
 
 
-def _expanded(value: object, clause: expand_clauses.Clause, request: Request) -> object:
+def _expanded(
+    value: object, clause: expand_clauses.Clause, request: OperationRequest
+) -> object:
     kind = _KINDS.get(clause.name, "OptionSetMetadata")
     if isinstance(value, dict):
         return _shape(value, clause.options, request, kind)

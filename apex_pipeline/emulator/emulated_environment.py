@@ -11,7 +11,13 @@ from datetime import UTC, datetime
 
 from apex_pipeline.emulator import guids, web_api_errors
 from apex_pipeline.emulator.campaign_metrics import CAMPAIGN_METRICS
-from apex_pipeline.emulator.schema import Column, Key, Table, make_table, new_table
+from apex_pipeline.emulator.schema import (
+    AlternateKey,
+    EmulatedColumn,
+    Table,
+    make_table,
+    new_table,
+)
 from apex_pipeline.emulator.storage import Storage, joined, quoted
 from apex_pipeline.emulator.system_tables import (
     FIRST_ROWS,
@@ -51,7 +57,7 @@ class Clock:
         return f"{datetime.fromtimestamp(self.now(), UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
-class Environment:
+class EmulatedEnvironment:
     """Tables by name and by entity set, kept in step with the file."""
 
     def __init__(
@@ -237,7 +243,7 @@ class Environment:
             "DELETE FROM solutioncomponent WHERE objectid = ?", (object_id,)
         )
 
-    def drop_column(self, table: Table, column: Column) -> None:
+    def drop_column(self, table: Table, column: EmulatedColumn) -> None:
         """Remove a column with its values, unless an alternate key needs it."""
         if any(column.name in each.columns for each in table.keys):
             raise web_api_errors.still_needed(column.name)
@@ -268,7 +274,7 @@ class Environment:
             self.save(table)
         return table
 
-    def _advanced(self, table: Table, key: Key) -> Key:
+    def _advanced(self, table: Table, key: AlternateKey) -> AlternateKey:
         if key.status in {"Active", "Failed"}:
             return key
         waited = self.clock.now() - float(str(key.definition["_requested_at"]))
@@ -293,7 +299,7 @@ class Environment:
             raise
 
 
-def _with_status(key: Key, status: str) -> Key:
+def _with_status(key: AlternateKey, status: str) -> AlternateKey:
     if key.status == status:
         return key
     _log.info("alternate key %s is %s", key.name, status)

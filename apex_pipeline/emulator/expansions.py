@@ -18,7 +18,7 @@ from apex_pipeline.emulator import (
     relationships,
     web_api_errors,
 )
-from apex_pipeline.emulator.emulated_environment import Environment
+from apex_pipeline.emulator.emulated_environment import EmulatedEnvironment
 from apex_pipeline.emulator.expand_clauses import Clause
 from apex_pipeline.emulator.filters import Scope
 from apex_pipeline.emulator.places import Call
@@ -26,7 +26,7 @@ from apex_pipeline.emulator.relationships import Navigation
 from apex_pipeline.emulator.schema import Table
 from apex_pipeline.emulator.security import Principal
 from apex_pipeline.emulator.storage import quoted
-from apex_pipeline.emulator.wire import Request
+from apex_pipeline.emulator.wire import OperationRequest
 
 OF_ONE = frozenset({"$select", "$expand"})
 _REFUSED = frozenset({"$skip", "$count", "$search", "$levels"})
@@ -66,9 +66,9 @@ def expand(call: Call, table: Table) -> Expansion:
 
 @dataclass(frozen=True, slots=True)
 class _Joins:
-    env: Environment
+    env: EmulatedEnvironment
     user: Principal
-    request: Request
+    request: OperationRequest
 
     def all_of(self, table: Table, clauses: list[Clause], *, nested: bool) -> Expansion:
         joins = [self._join(table, clause, nested=nested) for clause in clauses]

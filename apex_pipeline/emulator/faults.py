@@ -28,7 +28,7 @@ _HTML = (
 
 
 @dataclass(slots=True)
-class Fault:
+class FaultRule:
     """One rule; requests are held against the rules in the order they were added.
 
     Attributes:
@@ -91,20 +91,20 @@ class Faults:
 
     def clear(self) -> None:
         """Remove all rules and reset the random numbers."""
-        self.rules: list[Fault] = []
+        self.rules: list[FaultRule] = []
         self._random = random.Random(self._seed)  # noqa: S311 # dice, not secrets
         self._first_uses: dict[str, int] = {}
 
-    def add(self, values: Mapping[str, object]) -> Fault:
+    def add(self, values: Mapping[str, object]) -> FaultRule:
         """Add a rule.
 
         Raises:
             ValueError: The kind or a field is unknown, or the pattern is malformed.
         """
-        known = {field.name for field in fields(Fault)}
+        known = {field.name for field in fields(FaultRule)}
         if unknown := set(values) - known:
             raise ValueError(f"unknown: {', '.join(sorted(unknown))}")
-        fault = Fault(**values)  # type: ignore[arg-type]  # JSON, checked below
+        fault = FaultRule(**values)  # type: ignore[arg-type]  # JSON, checked below
         if fault.kind not in KINDS:
             raise ValueError(f"kind must be one of {', '.join(KINDS)}")
         if fault.retry_after is not None:
@@ -118,7 +118,7 @@ class Faults:
         self.rules.append(fault)
         return fault
 
-    def pick(self, method: str, path: str) -> Fault | None:
+    def pick(self, method: str, path: str) -> FaultRule | None:
         """The fault that strikes this request, if any; uses it up by one."""
         for fault in self.rules:
             if not fault.matches(method, path):
@@ -137,7 +137,7 @@ class Faults:
             return fault
         return None
 
-    def _first_use(self, fault: Fault, path: str) -> bool:
+    def _first_use(self, fault: FaultRule, path: str) -> bool:
         used = self._first_uses.get(path, 0)
         self._first_uses[path] = used + 1
         return used < (1 if fault.count is None else fault.count)

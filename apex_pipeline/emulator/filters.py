@@ -10,9 +10,9 @@ from typing import Any
 
 from apex_pipeline.emulator import odata, query_functions, relationships, web_api_errors
 from apex_pipeline.emulator.codecs import Stored
-from apex_pipeline.emulator.emulated_environment import Environment
+from apex_pipeline.emulator.emulated_environment import EmulatedEnvironment
 from apex_pipeline.emulator.odata import COMPARISONS
-from apex_pipeline.emulator.schema import Column, Table
+from apex_pipeline.emulator.schema import EmulatedColumn, Table
 from apex_pipeline.emulator.security import Principal
 from apex_pipeline.emulator.storage import Sql, joined, quoted
 from apex_pipeline.emulator.syntax_tree import (
@@ -44,7 +44,7 @@ class Scope:
         depth: How many tables are joined already.
     """
 
-    env: Environment
+    env: EmulatedEnvironment
     user: Principal
     table: Table
     alias: str = ""
@@ -69,7 +69,7 @@ class Scope:
 class Reference:
     """A column that a path leads to, and its value in SQL."""
 
-    column: Column
+    column: EmulatedColumn
     sql: str
     table: Table
 
@@ -227,7 +227,7 @@ def _function(node: Function, scope: Scope) -> Sql:
     return f"({found.sql} {operator} ?)", [_PATTERNS[name].format(right.text)]
 
 
-def _retyped(literal: Literal, column: Column) -> Literal:
+def _retyped(literal: Literal, column: EmulatedColumn) -> Literal:
     """Query functions take every value as a string ("Web API query functions")."""
     if literal.edm != "Edm.String" or column.codec.edm == "Edm.String":
         return literal
@@ -237,7 +237,7 @@ def _retyped(literal: Literal, column: Column) -> Literal:
     return Literal("Edm.Decimal", literal.text)
 
 
-def _bind(column: Column, literal: Literal, operation: str) -> Stored:
+def _bind(column: EmulatedColumn, literal: Literal, operation: str) -> Stored:
     try:
         return column.codec.literal(literal)
     except (TypeError, ValueError, ArithmeticError):

@@ -16,12 +16,12 @@ from apex_pipeline.emulator import (
     solutions,
     web_api_errors,
 )
-from apex_pipeline.emulator.emulated_environment import Environment
+from apex_pipeline.emulator.emulated_environment import EmulatedEnvironment
 from apex_pipeline.emulator.places import Call
 from apex_pipeline.emulator.schema import Table
 from apex_pipeline.emulator.system_tables import ORGANIZATION_ID, ROOT_BUSINESS_UNIT
 from apex_pipeline.emulator.table_definitions import ENGLISH, Definition
-from apex_pipeline.emulator.wire import Request, Response
+from apex_pipeline.emulator.wire import OperationRequest, Response
 
 VERSION = "9.2.24073.198"
 """What RetrieveVersion tells; a version of the time of the documentation."""
@@ -86,7 +86,7 @@ def _pairs(found: dict[str, Any]) -> dict[str, object]:
     return {"Count": len(keys), "IsReadOnly": False, "Keys": keys, "Values": values}
 
 
-def _named_table(env: Environment, name: str) -> Table:
+def _named_table(env: EmulatedEnvironment, name: str) -> Table:
     try:
         return env.table(name)
     except KeyError:
@@ -120,7 +120,7 @@ def total_record_count(call: Call) -> Response:
     return call.response(EntityRecordCountCollection=_pairs(counts))
 
 
-def _snapshot_count(env: Environment, table: Table) -> int:
+def _snapshot_count(env: EmulatedEnvironment, table: Table) -> int:
     now = env.clock.now()
     kept = env.storage.document("count", table.name)
     if kept is None or now - kept["at"] > _COUNT_SECONDS:
@@ -251,7 +251,7 @@ def _listed_ids(table: Table, query: dict[str, Any]) -> list[str]:
     return [guids.store_guid(each.strip("{}")) for each in listed]
 
 
-def _json_argument(request: Request, name: str) -> Any:
+def _json_argument(request: OperationRequest, name: str) -> Any:
     """A parameter that is JSON; its strings may stand in single quotes, as in OData."""
     text = dict(request.arguments()).get(name, "")
     double = _JSON_STRING.sub(

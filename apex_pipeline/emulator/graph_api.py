@@ -47,7 +47,7 @@ notImplemented 501 The emulator does not do {}.
 """  # one line each
 
 
-class Graph:
+class EmulatedGraph:
     """Graph's part of an emulator."""
 
     def __init__(self, emulator: Emulator) -> None:

@@ -13,7 +13,7 @@ from urllib.parse import unquote_plus
 from apex_pipeline.emulator import surface, web_api_errors
 from apex_pipeline.emulator.places import Place
 from apex_pipeline.emulator.surface import ALIASES, Route
-from apex_pipeline.emulator.wire import Request
+from apex_pipeline.emulator.wire import OperationRequest
 
 _ANYWHERE = frozenset({"tag"})
 # "Query data using OData" lists them as not supported.
@@ -38,7 +38,7 @@ _ANNOTATED = (
 )
 
 
-def check(place: Place, request: Request) -> None:
+def check(place: Place, request: OperationRequest) -> None:
     """Let a request through, or say what in it is not."""
     route = _route(place, request)
     _check_options(route, request)
@@ -49,7 +49,7 @@ def check(place: Place, request: Request) -> None:
         _check_parameters(place, route, request)
 
 
-def _route(place: Place, request: Request) -> Route:
+def _route(place: Place, request: OperationRequest) -> Route:
     if place.resource == "message":
         method, route = surface.MESSAGES[place.name]
         if request.method != method:
@@ -63,7 +63,7 @@ def _route(place: Place, request: Request) -> Route:
     return known
 
 
-def _check_options(route: Route, request: Request) -> None:
+def _check_options(route: Route, request: OperationRequest) -> None:
     seen = set()
     for part in request.query.split("&"):
         name = unquote_plus(part.partition("=")[0])
@@ -102,7 +102,7 @@ def _refused(name: str, options: dict[str, str]) -> web_api_errors.WebApiError:
     return web_api_errors.not_emulated(f"the query option {name} together with $apply.")
 
 
-def _check_preferences(route: Route, request: Request) -> None:
+def _check_preferences(route: Route, request: OperationRequest) -> None:
     for name, value in request.preferences().items():
         shown = f"{name}={value}" if value else name
         if name not in PREFERENCES | route.preferences:
@@ -118,7 +118,7 @@ def _check_preferences(route: Route, request: Request) -> None:
             raise web_api_errors.not_emulated(f"the annotation {pattern[:100]}.")
 
 
-def _check_headers(route: Route, request: Request) -> None:
+def _check_headers(route: Route, request: OperationRequest) -> None:
     for name, value in request.headers.items():
         if name in NEVER:
             raise web_api_errors.not_emulated(f"the header {name}.")
@@ -139,7 +139,7 @@ def _check_headers(route: Route, request: Request) -> None:
             raise web_api_errors.not_emulated(f"the header {name}: {value[:100]}.")
 
 
-def _check_content(place: Place, request: Request) -> None:
+def _check_content(place: Place, request: OperationRequest) -> None:
     """A body is JSON and says so, but for a batch, which has a check of its own."""
     if place.resource == "$batch" or request.method in {"GET", "DELETE"}:
         return
@@ -156,7 +156,7 @@ def _check_content(place: Place, request: Request) -> None:
             raise web_api_errors.not_emulated(f"the content type {given[:100]}.")
 
 
-def _check_parameters(place: Place, message: Route, request: Request) -> None:
+def _check_parameters(place: Place, message: Route, request: OperationRequest) -> None:
     asked = request.method == "GET"
     given = dict(request.arguments()) if asked else request.json(place.name)
     for name in sorted(given.keys() - message.parameters):

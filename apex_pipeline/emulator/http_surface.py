@@ -33,7 +33,7 @@ def make_app(emulator: Emulator) -> Starlette:
         emulator.close()
 
     most_body_bytes = emulator.options.most_body_bytes
-    graphs = graph_api.Graph(emulator).answer
+    graphs = graph_api.EmulatedGraph(emulator).answer
     app = Starlette(
         routes=[
             *admin.routes(emulator),

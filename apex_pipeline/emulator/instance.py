@@ -9,15 +9,15 @@ from pathlib import Path
 from uuid import uuid4
 
 from apex_pipeline.emulator import latency, security, service, web_api_errors, wire
-from apex_pipeline.emulator.emulated_environment import Clock, Environment
-from apex_pipeline.emulator.faults import Fault, Faults
+from apex_pipeline.emulator.emulated_environment import Clock, EmulatedEnvironment
+from apex_pipeline.emulator.faults import FaultRule, Faults
 from apex_pipeline.emulator.identity_provider import IdentityProvider
-from apex_pipeline.emulator.limits import Limits, ServiceProtection
+from apex_pipeline.emulator.limits import ServiceProtection, UserLimits
 from apex_pipeline.emulator.request_log import Entry, RequestLog, count_targets
 from apex_pipeline.emulator.security import Principal
 from apex_pipeline.emulator.storage import Storage
 from apex_pipeline.emulator.web_api_errors import WebApiError
-from apex_pipeline.emulator.wire import Request, Response
+from apex_pipeline.emulator.wire import OperationRequest, Response
 
 TENANT_ID = "7e1a5c2e-0000-4000-8000-00000000a9e0"
 CLIENT_ID = "c11e0000-0000-4000-8000-00000000a9e0"
@@ -52,7 +52,7 @@ class Options:
     certificate: str | None = None
     state_file: Path | None = None
     empty: bool = False
-    limits: Limits = field(default_factory=Limits)
+    limits: UserLimits = field(default_factory=UserLimits)
     profile: latency.Profile = latency.NONE
     dop_hint: int = 4
     servers: int = 1
@@ -95,7 +95,7 @@ class Emulator:
         self.options = options
         self.clock = clock or Clock()
         self.storage = Storage(options.state_file)
-        self.environment = Environment(
+        self.environment = EmulatedEnvironment(
             self.storage,
             self.clock,
             empty=options.empty,
@@ -163,7 +163,7 @@ class Emulator:
         return response, self._headers(entry, response, cookie=cookie)
 
     async def _respond(
-        self, arrival: Arrival, entry: Entry, fault: Fault | None
+        self, arrival: Arrival, entry: Entry, fault: FaultRule | None
     ) -> Response:
         early = await self.intercepted(arrival, fault)
         if early is not None:
@@ -188,7 +188,7 @@ class Emulator:
         return response
 
     async def intercepted(
-        self, arrival: Arrival, fault: Fault | None
+        self, arrival: Arrival, fault: FaultRule | None
     ) -> Response | None:
         """What a fault does before the service sees the request."""
         if fault is None:
@@ -207,7 +207,7 @@ class Emulator:
         return None
 
     async def _work(
-        self, arrival: Arrival, user: Principal, fault: Fault | None
+        self, arrival: Arrival, user: Principal, fault: FaultRule | None
     ) -> tuple[Response, float]:
         """The work, and the rest of the simulated time; charged is the simulated time."""
         match = ROOT.match(arrival.raw_path)
@@ -223,7 +223,7 @@ class Emulator:
         response = service.handle(
             self.environment,
             user,
-            Request(
+            OperationRequest(
                 arrival.method,
                 path,
                 arrival.query,

@@ -16,7 +16,7 @@ from apex_pipeline.emulator.web_api_errors import WebApiError
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class UserLimits:
     """How much one user may ask of one web server.
 
     Attributes:
@@ -53,7 +53,7 @@ class Window:
 class ServiceProtection:
     """Admits requests, or says how long to wait."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: UserLimits) -> None:
         self.limits = limits
         self._windows: dict[tuple[str, int], Window] = {}
 
@@ -127,7 +127,7 @@ class ServiceProtection:
         raise _throttled(error, wait)
 
 
-def too_many(limits: Limits) -> WebApiError:
+def too_many(limits: UserLimits) -> WebApiError:
     """The number of requests."""
     return _exceeded(
         "0x80072322",
@@ -136,7 +136,7 @@ def too_many(limits: Limits) -> WebApiError:
     )
 
 
-def too_long(limits: Limits) -> WebApiError:
+def too_long(limits: UserLimits) -> WebApiError:
     """Combined execution time; the two spaces are documented."""
     return _exceeded(
         "0x80072321",

@@ -55,7 +55,7 @@ COMPARISONS = {
 
 def parse_filter(text: str, aliases: dict[str, str] | None = None) -> Node:
     """Parse a `$filter`; `aliases` are the query's `@name` parameters."""
-    reader = _Reader(text, aliases or {})
+    reader = _TokenReader(text, aliases or {})
     node = reader.disjunction(0)
     reader.expect_end()
     return node
@@ -63,7 +63,7 @@ def parse_filter(text: str, aliases: dict[str, str] | None = None) -> Node:
 
 def parse_key(text: str) -> Literal | dict[str, Literal]:
     """Parse what stands between the parentheses of a resource path."""
-    reader = _Reader(text, {})
+    reader = _TokenReader(text, {})
     if reader.tokens and reader.tokens[0][0] == "guid":
         literal = reader.literal()
         reader.expect_end()
@@ -89,7 +89,7 @@ def malformed_key() -> web_api_errors.WebApiError:
 
 
 @dataclass(slots=True)
-class _Reader:
+class _TokenReader:
     text: str
     aliases: dict[str, str]
     tokens: list[tuple[str, str]] = field(init=False)
@@ -231,10 +231,10 @@ class _Reader:
         self._expect("]")
         return values
 
-    def _aliased(self, name: str) -> "_Reader":
+    def _aliased(self, name: str) -> "_TokenReader":
         if name not in self.aliases:
             raise self._syntax_error(self.position)
-        return _Reader(self.aliases[name], {})
+        return _TokenReader(self.aliases[name], {})
 
     def _operand(self) -> Operand:
         kind, text = self.peek()

@@ -21,7 +21,7 @@ _TOKEN = re.compile(r'<cookie pagenumber="(\d+)" pagingcookie="([^"]*)"')
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
+class SortKey:
     """One thing to sort by: its name in the token, its value in SQL."""
 
     name: str
@@ -36,7 +36,7 @@ class Order:
     Null sorts lowest, in SQLite as in SQL Server.
     """
 
-    keys: tuple[Key, ...]
+    keys: tuple[SortKey, ...]
 
     def sql(self) -> str:
         """What follows ORDER BY."""
@@ -64,7 +64,7 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
-class Position:
+class PagePosition:
     """Where a page begins: its number, and the record before it."""
 
     page: int
@@ -73,7 +73,7 @@ class Position:
 
 def parse_order(text: str, scope: Scope) -> Order:
     """Read `$orderby`; a column of a lookup's table is named by a path."""
-    keys: dict[str, Key] = {}
+    keys: dict[str, SortKey] = {}
     for part in text.split(",") if text else []:
         name, _, direction = part.strip().partition(" ")
         direction = direction.strip().lower()
@@ -83,9 +83,9 @@ def parse_order(text: str, scope: Scope) -> Order:
                 f"Syntax error in $orderby '{part.strip()}'."
             )
         label = name.replace("/", ".") if "/" in name else found.column.name
-        keys.setdefault(label, Key(label, found.sql, direction == "desc"))
+        keys.setdefault(label, SortKey(label, found.sql, direction == "desc"))
     last = scope.table.primary_key
-    keys.setdefault(last, Key(last, f"{scope.name}.{quoted(last)}"))
+    keys.setdefault(last, SortKey(last, f"{scope.name}.{quoted(last)}"))
     return Order(tuple(keys.values()))
 
 
@@ -100,7 +100,7 @@ def whole(text: str | None, name: str) -> int | None:
     return int(text)
 
 
-def write_token(order: Order, position: Position) -> str:
+def write_token(order: Order, position: PagePosition) -> str:
     """A `$skiptoken`, ready for a URL."""
     names = [key.name for key in order.keys]
     encoded = quote(quote(json.dumps([names, position.last]), safe=""), safe="")
@@ -111,7 +111,7 @@ def write_token(order: Order, position: Position) -> str:
     )
 
 
-def read_token(token: str, order: Order) -> Position:
+def read_token(token: str, order: Order) -> PagePosition:
     """The position that `write_token` wrote."""
     match = _TOKEN.match(token)
     try:
@@ -120,4 +120,4 @@ def read_token(token: str, order: Order) -> Position:
         raise web_api_errors.malformed_cookie() from None
     if match is None or names != [key.name for key in order.keys]:
         raise web_api_errors.malformed_cookie()
-    return Position(int(match[1]), tuple(last))
+    return PagePosition(int(match[1]), tuple(last))

@@ -6,14 +6,14 @@ from typing import cast
 from urllib.parse import unquote
 
 from apex_pipeline.emulator import relationships, targets, web_api_errors, wire
-from apex_pipeline.emulator.emulated_environment import Environment
+from apex_pipeline.emulator.emulated_environment import EmulatedEnvironment
 from apex_pipeline.emulator.relationships import Navigation
 from apex_pipeline.emulator.schema import Table
 from apex_pipeline.emulator.security import Principal
 from apex_pipeline.emulator.surface import BOUND_MESSAGES, MESSAGES, ROUTES
 from apex_pipeline.emulator.table_definitions import CRM
 from apex_pipeline.emulator.targets import Address
-from apex_pipeline.emulator.wire import Request, Response
+from apex_pipeline.emulator.wire import OperationRequest, Response
 
 _KEYED = re.compile(r"([^()]+)(?:\((.*)\))?", re.DOTALL).fullmatch
 # A slash between quotes does not split.
@@ -60,9 +60,9 @@ class Place:
 class Call:
     """One operation on its way: who asks for what, and where it leads."""
 
-    env: Environment
+    env: EmulatedEnvironment
     user: Principal
-    request: Request
+    request: OperationRequest
     place: Place
 
     @property
@@ -103,7 +103,7 @@ def name_and_key(segment: str) -> tuple[str, str | None]:
     return match[1], match[2]
 
 
-def find(env: Environment, request: Request) -> Place:
+def find(env: EmulatedEnvironment, request: OperationRequest) -> Place:
     """Where a request leads."""
     segments = tuple(_SEGMENT.findall(unquote(request.path).strip("/")))
     if not segments:
@@ -130,7 +130,9 @@ def _unknown_segment(name: str) -> web_api_errors.WebApiError:
     return web_api_errors.not_emulated(f"the message or table {name[:100]}.")
 
 
-def _data_place(env: Environment, request: Request, segments: tuple[str, ...]) -> Place:
+def _data_place(
+    env: EmulatedEnvironment, request: OperationRequest, segments: tuple[str, ...]
+) -> Place:
     name, key = name_and_key(segments[0])
     table = env.table_of_set(name)
     rest = segments[1:]
@@ -142,7 +144,9 @@ def _data_place(env: Environment, request: Request, segments: tuple[str, ...]) -
     return _below_record(env, table, address, rest)
 
 
-def _collection_place(request: Request, table: Table, rest: tuple[str, ...]) -> Place:
+def _collection_place(
+    request: OperationRequest, table: Table, rest: tuple[str, ...]
+) -> Place:
     options = request.options()
     if not rest:
         if request.method == "GET" and "$apply" in options:
@@ -170,7 +174,7 @@ def _collection_place(request: Request, table: Table, rest: tuple[str, ...]) -> 
 
 
 def _below_record(
-    env: Environment, table: Table, address: Address, rest: tuple[str, ...]
+    env: EmulatedEnvironment, table: Table, address: Address, rest: tuple[str, ...]
 ) -> Place:
     name, key = name_and_key(rest[0])
     last = rest[1:]

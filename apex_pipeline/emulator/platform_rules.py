@@ -13,7 +13,7 @@ from typing import Any
 
 from apex_pipeline.emulator import guids, roles, web_api_errors
 from apex_pipeline.emulator.codecs import Stored
-from apex_pipeline.emulator.emulated_environment import Environment
+from apex_pipeline.emulator.emulated_environment import EmulatedEnvironment
 from apex_pipeline.emulator.schema import Table
 from apex_pipeline.emulator.storage import joined, quoted
 from apex_pipeline.emulator.targets import Draft
@@ -27,7 +27,7 @@ _DATE_PARTS = {"yyyy": "%Y", "MM": "%m", "dd": "%d", "HH": "%H", "hh": "%I"}
 _DATE_PARTS |= {"mm": "%M", "ss": "%S"}
 
 
-def before_create(env: Environment, table: Table, draft: Draft) -> Draft:
+def before_create(env: EmulatedEnvironment, table: Table, draft: Draft) -> Draft:
     """Check, and fill in what the platform derives."""
     if not table.custom:
         _require(table, draft, *_REQUIRED.get(table.name, ()))
@@ -37,7 +37,7 @@ def before_create(env: Environment, table: Table, draft: Draft) -> Draft:
 
 
 def after_write(
-    env: Environment, table: Table, record_id: str, *, created: bool
+    env: EmulatedEnvironment, table: Table, record_id: str, *, created: bool
 ) -> None:
     """A new role gets privileges that were not asked for (observed); contacts a name."""
     if table.name == "role" and created:
@@ -49,7 +49,7 @@ def after_write(
 
 
 def with_state(
-    env: Environment, table: Table, draft: Draft, record_id: str | None
+    env: EmulatedEnvironment, table: Table, draft: Draft, record_id: str | None
 ) -> Draft:
     """A draft whose state and status belong together.
 
@@ -91,7 +91,7 @@ def with_state(
     )
 
 
-def _state_of(env: Environment, table: Table, record_id: str | None) -> Any:
+def _state_of(env: EmulatedEnvironment, table: Table, record_id: str | None) -> Any:
     if record_id is None:
         return 0
     found = env.storage.of_record(table, "statecode", record_id)
@@ -104,7 +104,7 @@ def _options(table: Table, name: str) -> list[Any]:
     return listed
 
 
-def _numbered(env: Environment, table: Table, draft: Draft) -> Draft:
+def _numbered(env: EmulatedEnvironment, table: Table, draft: Draft) -> Draft:
     """With the numbers that a new record does not bring along."""
     patterns = table.plans.get("autonumber")
     if patterns is None:
@@ -120,7 +120,7 @@ def _numbered(env: Environment, table: Table, draft: Draft) -> Draft:
     return draft.with_values(added) if added else draft
 
 
-def _text(env: Environment, name: str, pattern: str) -> str:
+def _text(env: EmulatedEnvironment, name: str, pattern: str) -> str:
     def fill(match: re.Match[str]) -> str:
         kind, length = match[1], match[2]
         if kind == "DATETIMEUTC":
@@ -144,7 +144,7 @@ def _text(env: Environment, name: str, pattern: str) -> str:
     return _PLACEHOLDER.sub(fill, pattern)
 
 
-def _application_user(env: Environment, table: Table, draft: Draft) -> Draft:
+def _application_user(env: EmulatedEnvironment, table: Table, draft: Draft) -> Draft:
     """One user for one application: DuplicateApplicationUser.
 
     That the business unit is required is documented for the column; status is chosen.
@@ -169,7 +169,7 @@ def _application_user(env: Environment, table: Table, draft: Draft) -> Draft:
     )
 
 
-def _uniquely_named(env: Environment, table: Table, draft: Draft) -> Draft:
+def _uniquely_named(env: EmulatedEnvironment, table: Table, draft: Draft) -> Draft:
     """Publishers and solutions have unique names; status and code are chosen."""
     held = draft.held()
     if _exists(env, table, "uniquename", held["uniquename"]):
@@ -194,7 +194,7 @@ def _require(table: Table, draft: Draft, *columns: str) -> None:
             )
 
 
-def _exists(env: Environment, table: Table, column: str, value: object) -> bool:
+def _exists(env: EmulatedEnvironment, table: Table, column: str, value: object) -> bool:
     found = env.storage.select(table, "1", f"{quoted(column)} = ?", (str(value),))
     return bool(found)
 
@@ -205,7 +205,7 @@ _REQUIRED = {
     "publisher": ("uniquename", "friendlyname", "customizationprefix"),
     "solution": ("uniquename", "friendlyname", "publisherid", "version"),
 }
-_BEFORE: dict[str, Callable[[Environment, Table, Draft], Draft]] = {
+_BEFORE: dict[str, Callable[[EmulatedEnvironment, Table, Draft], Draft]] = {
     "systemuser": _application_user,
     "publisher": _uniquely_named,
     "solution": _uniquely_named,

@@ -12,8 +12,8 @@ from typing import Any
 
 from apex_pipeline.emulator import codecs, decimals, relationships, web_api_errors
 from apex_pipeline.emulator.codecs import Stored
-from apex_pipeline.emulator.emulated_environment import Environment
-from apex_pipeline.emulator.schema import Column, Table
+from apex_pipeline.emulator.emulated_environment import EmulatedEnvironment
+from apex_pipeline.emulator.schema import EmulatedColumn, Table
 from apex_pipeline.emulator.storage import quoted
 from apex_pipeline.emulator.wire import Annotations
 
@@ -36,7 +36,7 @@ class Projection:
 
     table: Table
     names: tuple[str, ...]
-    columns: tuple[Column, ...]
+    columns: tuple[EmulatedColumn, ...]
 
     def context(self, *expanded: str) -> str:
         """What follows the entity set in `@odata.context`."""
@@ -51,7 +51,7 @@ class Projection:
 
     def shower(
         self,
-        env: Environment | None = None,
+        env: EmulatedEnvironment | None = None,
         annotations: Annotations = Annotations(),  # noqa: B008 # immutable
         *,
         etag: bool = True,
@@ -83,7 +83,7 @@ class Projection:
 def project(table: Table, select: str) -> Projection:
     """Read `$select`; the primary key is always shown."""
     names = [name.strip() for name in select.split(",")] if select else []
-    columns: list[Column] = []
+    columns: list[EmulatedColumn] = []
     for name in names:
         column = table.shown(name)
         if column is None:
@@ -101,7 +101,10 @@ def project(table: Table, select: str) -> Projection:
 
 
 def _annotator(
-    env: Environment, table: Table, columns: Sequence[Column], annotations: Annotations
+    env: EmulatedEnvironment,
+    table: Table,
+    columns: Sequence[EmulatedColumn],
+    annotations: Annotations,
 ) -> Callable[[Sequence[Stored]], str]:
     """A function from a row's values to the members that annotate them."""
     formatters = [
@@ -131,7 +134,7 @@ def _annotator(
 
 
 def _of_lookup(
-    env: Environment, table: Table, column: Column, value: Stored
+    env: EmulatedEnvironment, table: Table, column: EmulatedColumn, value: Stored
 ) -> dict[str, str]:
     """The table, the navigation property and the name of what a lookup refers to."""
     for other in env.tables:
@@ -149,16 +152,16 @@ def _of_lookup(
     return {}
 
 
-def formatter(column: Column) -> Formatter | None:
+def formatter(column: EmulatedColumn) -> Formatter | None:
     """How a column's values are formatted; None where they are not."""
     codec = column.codec
     match codec:
         case codecs.Choice() | codecs.Flag():
             labels = _labels(column)
             return lambda stored: labels.get(int(stored or 0), "")
-        case codecs.WholeNumber():
+        case codecs.WholeNumberCodec():
             return lambda stored: f"{stored:,}"
-        case decimals.DecimalNumber(precision=places):
+        case decimals.DecimalCodec(precision=places):
             sign = "$" if column.kind == "Money" else ""
             return lambda stored: (
                 f"{sign}{decimals.load_decimal(str(stored), places):,f}"
@@ -171,7 +174,7 @@ def formatter(column: Column) -> Formatter | None:
             return None
 
 
-def _labels(column: Column) -> dict[int, str]:
+def _labels(column: EmulatedColumn) -> dict[int, str]:
     options: Any = column.definition["OptionSet"] or {}
     listed = options.get("Options") or [
         options.get("TrueOption"),

@@ -12,7 +12,7 @@ from apex_pipeline.emulator import (
     web_api_errors,
     wire,
 )
-from apex_pipeline.emulator.emulated_environment import Environment
+from apex_pipeline.emulator.emulated_environment import EmulatedEnvironment
 from apex_pipeline.emulator.places import Call
 from apex_pipeline.emulator.relationships import Navigation
 from apex_pipeline.emulator.schema import Table
@@ -71,7 +71,9 @@ def reference(call: Call, record_id: str) -> Response:
     return Response(204)
 
 
-def referenced(env: Environment, step: Navigation, record_id: str) -> str | None:
+def referenced(
+    env: EmulatedEnvironment, step: Navigation, record_id: str
+) -> str | None:
     """The record that a lookup refers to, if it is there."""
     key = quoted(step.other.primary_key)
     found = env.storage.select(step.other, key, *step.of_record(record_id))

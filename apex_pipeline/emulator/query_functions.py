@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from apex_pipeline.emulator import guids, web_api_errors
 from apex_pipeline.emulator.codecs import Stored
 from apex_pipeline.emulator.emulated_environment import Clock
-from apex_pipeline.emulator.schema import Column
+from apex_pipeline.emulator.schema import EmulatedColumn
 from apex_pipeline.emulator.security import Principal
 from apex_pipeline.emulator.storage import Sql
 
@@ -35,7 +35,7 @@ _UNITS = {
 
 
 def to_sql(
-    full_name: str, column: Column, sql: str, values: list[Stored], asked: Asked
+    full_name: str, column: EmulatedColumn, sql: str, values: list[Stored], asked: Asked
 ) -> Sql:
     """The condition that a call is.
 
@@ -69,7 +69,7 @@ def to_sql(
     return f"({' AND '.join(conditions)})", bound
 
 
-def _require(fits: bool, full_name: str, column: Column) -> None:  # noqa: FBT001 # a check
+def _require(fits: bool, full_name: str, column: EmulatedColumn) -> None:  # noqa: FBT001 # a check
     if not fits:
         raise web_api_errors.malformed_url(
             f"{full_name} is not valid for the {column.kind} column {column.name}."

@@ -18,14 +18,14 @@ from apex_pipeline.emulator import (
     wire,
 )
 from apex_pipeline.emulator.codecs import Stored
-from apex_pipeline.emulator.emulated_environment import Environment
+from apex_pipeline.emulator.emulated_environment import EmulatedEnvironment
 from apex_pipeline.emulator.filters import Scope
-from apex_pipeline.emulator.paging import Order, Position
+from apex_pipeline.emulator.paging import Order, PagePosition
 from apex_pipeline.emulator.places import Call
 from apex_pipeline.emulator.projections import Projection
 from apex_pipeline.emulator.schema import Table
 from apex_pipeline.emulator.storage import Sql
-from apex_pipeline.emulator.wire import Request, Response
+from apex_pipeline.emulator.wire import OperationRequest, Response
 
 MOST_PER_PAGE = 5000
 _READABLE = "(),'/:@$"
@@ -65,14 +65,18 @@ class Query:
     condition: str
     values: list[Stored]
     order: Order
-    position: Position | None
+    position: PagePosition | None
     page_size: int
     paged: bool
     counted: bool
 
 
 def understand(
-    scope: Scope, request: Request, within: Sql = ("1", []), *, tracked: bool = False
+    scope: Scope,
+    request: OperationRequest,
+    within: Sql = ("1", []),
+    *,
+    tracked: bool = False,
 ) -> Query:
     """Read the query options of a list request; a tracked one has its own token.
 
@@ -126,7 +130,9 @@ def list_records(call: Call, table: Table, within: Sql = ("1", [])) -> Response:
     ]
     if len(found) > len(rows) > 0 and query.paged:
         page = query.position.page if query.position else 1
-        link = _next_link(request, order, Position(page + 1, tuple(rows[-1][width:])))
+        link = _next_link(
+            request, order, PagePosition(page + 1, tuple(rows[-1][width:]))
+        )
         members.append(f'"@odata.nextLink":{codecs.quote(link)}')
     return Response(
         200,
@@ -136,7 +142,9 @@ def list_records(call: Call, table: Table, within: Sql = ("1", [])) -> Response:
     )
 
 
-def _select(env: Environment, table: Table, query: Query) -> list[tuple[Any, ...]]:
+def _select(
+    env: EmulatedEnvironment, table: Table, query: Query
+) -> list[tuple[Any, ...]]:
     """The page's rows and one more, each with the ordering columns at its end."""
     condition, values = query.condition, query.values
     if query.position is not None:
@@ -161,7 +169,7 @@ def count_records(call: Call) -> Response:
     return Response(200, str(number).encode(), {"Content-Type": "text/plain"})
 
 
-def _count(env: Environment, table: Table, query: Query) -> tuple[int, bool]:
+def _count(env: EmulatedEnvironment, table: Table, query: Query) -> tuple[int, bool]:
     """At most 5,000, and whether there are more ("Count number of rows")."""
     limit = MOST_PER_PAGE + 1
     found = env.storage.select(table, "1", query.condition, query.values, limit=limit)
@@ -169,7 +177,7 @@ def _count(env: Environment, table: Table, query: Query) -> tuple[int, bool]:
 
 
 def _totals(
-    env: Environment, table: Table, query: Query, request: Request
+    env: EmulatedEnvironment, table: Table, query: Query, request: OperationRequest
 ) -> list[str]:
     number, exceeded = _count(env, table, query) if query.counted else (-1, False)
     totals = {_TOTALS: str(number), f"{_TOTALS}limitexceeded": str(exceeded).lower()}
@@ -180,7 +188,7 @@ def _totals(
     ]
 
 
-def _next_link(request: Request, order: Order, position: Position) -> str:
+def _next_link(request: OperationRequest, order: Order, position: PagePosition) -> str:
     """The same request with the token of the next page."""
     pairs = (part.partition("=") for part in request.query.split("&") if part)
     kept = [

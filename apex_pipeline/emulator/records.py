@@ -13,7 +13,7 @@ from apex_pipeline.emulator import (
     web_api_errors,
 )
 from apex_pipeline.emulator.codecs import Stored
-from apex_pipeline.emulator.emulated_environment import Environment
+from apex_pipeline.emulator.emulated_environment import EmulatedEnvironment
 from apex_pipeline.emulator.relationships import Relationship
 from apex_pipeline.emulator.schema import Table
 from apex_pipeline.emulator.security import Principal
@@ -30,7 +30,7 @@ def new_id() -> str:
 
 
 def create(
-    env: Environment, user: Principal, table: Table, drafts: list[Draft]
+    env: EmulatedEnvironment, user: Principal, table: Table, drafts: list[Draft]
 ) -> list[str]:
     """Insert records and return their primary keys, in order."""
     user.require("Create", table)
@@ -61,7 +61,7 @@ def create(
 
 
 def update(
-    env: Environment,
+    env: EmulatedEnvironment,
     user: Principal,
     table: Table,
     drafts: list[Draft],
@@ -88,7 +88,11 @@ def update(
 
 
 def upsert(
-    env: Environment, user: Principal, table: Table, address: Address, draft: Draft
+    env: EmulatedEnvironment,
+    user: Principal,
+    table: Table,
+    address: Address,
+    draft: Draft,
 ) -> tuple[str, bool]:
     """Update the record at an address, or create it there.
 
@@ -113,7 +117,9 @@ def upsert(
     return create(env, user, table, [created])[0], True
 
 
-def delete(env: Environment, user: Principal, table: Table, record_id: str) -> None:
+def delete(
+    env: EmulatedEnvironment, user: Principal, table: Table, record_id: str
+) -> None:
     """Delete one record; change tracking will tell.
 
     What refers to it is deleted too, keeps no reference, or forbids it, as the
@@ -144,14 +150,16 @@ def delete(env: Environment, user: Principal, table: Table, record_id: str) -> N
         env.leave_solutions(record_id)
 
 
-def _referring(env: Environment, each: Relationship, record_id: str) -> list[str]:
+def _referring(
+    env: EmulatedEnvironment, each: Relationship, record_id: str
+) -> list[str]:
     """Records that refer to one by a relationship."""
     table = env.table(each["ReferencingEntity"])
     key, condition = quoted(table.primary_key), f"{quoted(each.column)} = ?"
     return [row[0] for row in env.storage.select(table, key, condition, (record_id,))]
 
 
-def existing(env: Environment, table: Table, ids: Sequence[str]) -> set[str]:
+def existing(env: EmulatedEnvironment, table: Table, ids: Sequence[str]) -> set[str]:
     """Which of these records there are."""
     listed = '["' + '","'.join(ids) + '"]'
     key = quoted(table.primary_key)
@@ -160,14 +168,14 @@ def existing(env: Environment, table: Table, ids: Sequence[str]) -> set[str]:
     return {row[0] for row in found}
 
 
-def version_of(env: Environment, table: Table, record_id: str) -> int | None:
+def version_of(env: EmulatedEnvironment, table: Table, record_id: str) -> int | None:
     """The row version, which is the record's ETag; None if there is no record."""
     found = env.storage.of_record(table, "versionnumber", record_id)
     return found[0] if found else None
 
 
 def check_match(
-    env: Environment, table: Table, record_id: str | None, condition: str
+    env: EmulatedEnvironment, table: Table, record_id: str | None, condition: str
 ) -> None:
     """Hold a record against If-Match.
 
@@ -244,7 +252,7 @@ def _update_sql(table: Table, names: Sequence[str]) -> str:
 
 
 def _write(
-    env: Environment,
+    env: EmulatedEnvironment,
     table: Table,
     sql: str,
     rows: list[list[Stored]],

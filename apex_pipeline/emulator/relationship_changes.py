@@ -15,12 +15,12 @@ from apex_pipeline.emulator import (
     web_api_errors,
     wire,
 )
-from apex_pipeline.emulator.emulated_environment import Environment
+from apex_pipeline.emulator.emulated_environment import EmulatedEnvironment
 from apex_pipeline.emulator.places import Call
 from apex_pipeline.emulator.relationships import Relationship
 from apex_pipeline.emulator.schema import Table, make_column
 from apex_pipeline.emulator.table_definitions import CRM, Definition
-from apex_pipeline.emulator.wire import Request, Response
+from apex_pipeline.emulator.wire import OperationRequest, Response
 
 _DELETIONS = frozenset({"Cascade", "NoCascade", "RemoveLink", "Restrict"})
 # Labels of a relationship are those of its lookup and of the associated menu.
@@ -72,7 +72,7 @@ def _create(call: Call) -> Response:
     return wire.created(request, f"RelationshipDefinitions({definition['MetadataId']})")
 
 
-def _posted(request: Request) -> dict[str, Any]:
+def _posted(request: OperationRequest) -> dict[str, Any]:
     posted = request.json("RelationshipDefinitions")
     kind = str(posted.get("@odata.type", "")).removeprefix("#")
     if kind == relationships.MANY_TO_MANY:
@@ -93,7 +93,7 @@ def _posted(request: Request) -> dict[str, Any]:
     return posted
 
 
-def _table(env: Environment, posted: dict[str, Any], name: str) -> Table:
+def _table(env: EmulatedEnvironment, posted: dict[str, Any], name: str) -> Table:
     try:
         return env.table(str(posted.get(name)))
     except KeyError:
@@ -147,7 +147,7 @@ def _delete(call: Call) -> Response:
     return Response(204)
 
 
-def drop(env: Environment, found: Relationship) -> None:
+def drop(env: EmulatedEnvironment, found: Relationship) -> None:
     """Remove a relationship with its lookup and the lookup's values."""
     table = env.table(found["ReferencingEntity"])
     env.drop_column(table, table.columns[found.column])

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from apex_pipeline.emulator import web_api_errors
 from apex_pipeline.emulator.definition_properties import managed
-from apex_pipeline.emulator.emulated_environment import Environment
-from apex_pipeline.emulator.schema import Column, Table
+from apex_pipeline.emulator.emulated_environment import EmulatedEnvironment
+from apex_pipeline.emulator.schema import EmulatedColumn, Table
 from apex_pipeline.emulator.storage import Sql, joined, quoted
 from apex_pipeline.emulator.system_tables import SYSTEM_RELATIONSHIPS
 from apex_pipeline.emulator.table_definitions import CRM, Definition, metadata_id
@@ -119,7 +119,7 @@ class Navigation:
         return joined("EXISTS (SELECT 1 FROM", near, where), [record_id]
 
 
-def of_column(table: Table, column: Column) -> list[Relationship]:
+def of_column(table: Table, column: EmulatedColumn) -> list[Relationship]:
     """The relationships of a lookup; several where it may refer to several tables."""
     kept = column.definition.get("_relationships")
     listed = kept if isinstance(kept, list) else _system(table, column)
@@ -133,12 +133,12 @@ def of_table(table: Table) -> list[Relationship]:
     ]
 
 
-def every(env: Environment) -> Iterator[Relationship]:
+def every(env: EmulatedEnvironment) -> Iterator[Relationship]:
     """All one-to-many relationships."""
     return (each for table in env.tables for each in of_table(table))
 
 
-def navigation(env: Environment, table: Table, name: str) -> Navigation | None:
+def navigation(env: EmulatedEnvironment, table: Table, name: str) -> Navigation | None:
     """The navigation property of this name, letter by letter, or None."""
     for each in of_table(table):
         if each.single == name:
@@ -156,7 +156,7 @@ def navigation(env: Environment, table: Table, name: str) -> Navigation | None:
     return None
 
 
-def needed(env: Environment, table: Table, name: str) -> Navigation:
+def needed(env: EmulatedEnvironment, table: Table, name: str) -> Navigation:
     """The navigation property of this name."""
     found = navigation(env, table, name)
     if found is None:
@@ -164,7 +164,7 @@ def needed(env: Environment, table: Table, name: str) -> Navigation:
     return found
 
 
-def _present(env: Environment, name: str, what: str) -> Table:
+def _present(env: EmulatedEnvironment, name: str, what: str) -> Table:
     try:
         return env.table(name)
     except KeyError:
@@ -186,7 +186,7 @@ def define(names: Definition, **more: object) -> Definition:
     }
 
 
-def _system(table: Table, column: Column) -> list[Definition]:
+def _system(table: Table, column: EmulatedColumn) -> list[Definition]:
     name, targets = column.name, column.targets
     if column.kind == "Owner":
         return [_platform(table, column, "owner", name)]
@@ -197,7 +197,9 @@ def _system(table: Table, column: Column) -> list[Definition]:
     ]
 
 
-def _platform(table: Table, column: Column, referenced: str, single: str) -> Definition:
+def _platform(
+    table: Table, column: EmulatedColumn, referenced: str, single: str
+) -> Definition:
     pattern = SYSTEM_RELATIONSHIPS.get((table.name, single)) or (
         SYSTEM_RELATIONSHIPS.get(("", column.name), f"{referenced}_{{}}")
     )

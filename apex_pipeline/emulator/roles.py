@@ -5,7 +5,7 @@ API reference.
 """
 
 from apex_pipeline.emulator import guids, security, web_api_errors
-from apex_pipeline.emulator.emulated_environment import Environment
+from apex_pipeline.emulator.emulated_environment import EmulatedEnvironment
 from apex_pipeline.emulator.places import Call
 from apex_pipeline.emulator.security import ROLE_PRIVILEGE, USER_ROLE
 from apex_pipeline.emulator.storage import joined
@@ -33,7 +33,7 @@ def add_privileges(call: Call, role: str) -> Response:
     return Response(204)
 
 
-def _read_grant(env: Environment, grant: object) -> tuple[str, str]:
+def _read_grant(env: EmulatedEnvironment, grant: object) -> tuple[str, str]:
     """A RolePrivilege: id and depth, which is a name or its number."""
     if not isinstance(grant, dict) or "PrivilegeId" not in grant:
         raise web_api_errors.malformed_payload(
@@ -57,7 +57,7 @@ def _read_grant(env: Environment, grant: object) -> tuple[str, str]:
     return stored, depth
 
 
-def inject_privileges(env: Environment, role: str) -> None:
+def inject_privileges(env: EmulatedEnvironment, role: str) -> None:
     """What the platform adds to a role by itself; observed with SharePoint's."""
     for name in INJECTED_PRIVILEGES:
         privilege = guids.store_guid(plain_privilege_id(name))

@@ -15,7 +15,7 @@ from apex_pipeline.emulator.table_definitions import (
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class EmulatedColumn:
     """A column of a table.
 
     Attributes:
@@ -45,7 +45,7 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
+class AlternateKey:
     """An alternate key; `status` is its EntityKeyIndexStatus."""
 
     name: str
@@ -59,8 +59,8 @@ class Table:
     """A table with its definition; `plans` holds what the rules compiled for it."""
 
     definition: Definition
-    columns: Mapping[str, Column]
-    keys: tuple[Key, ...] = ()
+    columns: Mapping[str, EmulatedColumn]
+    keys: tuple[AlternateKey, ...] = ()
     plans: dict[object, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
@@ -93,12 +93,12 @@ class Table:
         """Type of its records."""
         return f"Microsoft.Dynamics.CRM.{self.name}"
 
-    def with_column(self, column: Column) -> "Table":
+    def with_column(self, column: EmulatedColumn) -> "Table":
         """The same with a column added or changed."""
         columns = {**self.columns, column.name: column}
         return replace(self, columns=columns, plans={})
 
-    def shown(self, name: str) -> Column | None:
+    def shown(self, name: str) -> EmulatedColumn | None:
         """The column that goes by this name in URLs and answers."""
         column = self.columns.get(name)
         if column is not None and column.shown_as == name:
@@ -117,20 +117,20 @@ def make_table(
     return Table(definition, columns, tuple(make_key(each) for each in keys or []))
 
 
-def make_key(definition: Definition) -> Key:
+def make_key(definition: Definition) -> AlternateKey:
     """Compile an alternate key."""
     columns = tuple(str(each) for each in _list(definition["KeyAttributes"]))
     status = str(definition["EntityKeyIndexStatus"])
-    return Key(str(definition["LogicalName"]), columns, status, definition)
+    return AlternateKey(str(definition["LogicalName"]), columns, status, definition)
 
 
-def make_column(table: str, definition: Definition) -> Column:
+def make_column(table: str, definition: Definition) -> EmulatedColumn:
     """Compile one column."""
     name = str(definition["LogicalName"])
     kind = str(definition["AttributeType"])
     reference = kind in {"Lookup", "Owner"}
     operations = {"create": "IsValidForCreate", "update": "IsValidForUpdate"}
-    return Column(
+    return EmulatedColumn(
         name,
         f"_{name}_value" if reference else name,
         _codec(kind, table, name, definition),
@@ -215,7 +215,7 @@ def _codec(kind: str, table: str, name: str, definition: Definition) -> codecs.C
     """The rules of a column of this type."""
     given: dict[str, Any] = definition
     if kind in {"String", "Memo"}:
-        return codecs.Text(table, name, int(given["MaxLength"]))
+        return codecs.TextCodec(table, name, int(given["MaxLength"]))
     if kind in {"Picklist", "State", "Status"}:
         listed = _list((given["OptionSet"] or {}).get("Options"))
         options = tuple(int(each["Value"]) for each in listed)
@@ -231,12 +231,12 @@ def _number(kind: str, table: str, name: str, given: dict[str, Any]) -> codecs.C
     least, most = Decimal(str(given["MinValue"])), Decimal(str(given["MaxValue"]))
     if kind in {"Integer", "BigInt"}:
         edm = "Edm.Int64" if kind == "BigInt" else "Edm.Int32"
-        return codecs.WholeNumber(table, name, int(least), int(most), edm)
+        return codecs.WholeNumberCodec(table, name, int(least), int(most), edm)
     places = int(given["Precision"])
     if kind == "Double":
         limits = float(least), float(most)
         return decimals.FloatingNumber(table, name, places, *limits)
-    return decimals.DecimalNumber(table, name, places, least, most)
+    return decimals.DecimalCodec(table, name, places, least, most)
 
 
 def _option(value: int, text: str) -> Definition:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from apex_pipeline.emulator import guids, table_definitions, web_api_errors
-from apex_pipeline.emulator.emulated_environment import Environment
+from apex_pipeline.emulator.emulated_environment import EmulatedEnvironment
 from apex_pipeline.emulator.schema import Table
 from apex_pipeline.emulator.system_tables import (
     ADMINISTRATOR,
@@ -91,7 +91,7 @@ class Principal:
         )
 
 
-def principal(env: Environment, application: str) -> Principal:
+def principal(env: EmulatedEnvironment, application: str) -> Principal:
     """The application user of a token."""
     if not guids.is_guid(application):
         raise web_api_errors.not_a_member()
@@ -113,7 +113,7 @@ def principal(env: Environment, application: str) -> Principal:
 
 
 def set_user(
-    env: Environment,
+    env: EmulatedEnvironment,
     application: str,
     *,
     disabled: bool = False,
@@ -147,7 +147,7 @@ def set_user(
             _set_roles(env, user, (ADMINISTRATOR,) if roles is None else roles)
 
 
-def remove_user(env: Environment, application: str) -> None:
+def remove_user(env: EmulatedEnvironment, application: str) -> None:
     """Take an application's user away; its tokens stay valid."""
     if guids.is_guid(application):
         env.storage.execute(
@@ -156,7 +156,7 @@ def remove_user(env: Environment, application: str) -> None:
         )
 
 
-def _set_roles(env: Environment, user: str, names: Sequence[str]) -> None:
+def _set_roles(env: EmulatedEnvironment, user: str, names: Sequence[str]) -> None:
     env.storage.execute(
         "DELETE FROM link WHERE kind = 'userrole' AND source = ?", (user,)
     )
@@ -168,7 +168,11 @@ def _set_roles(env: Environment, user: str, names: Sequence[str]) -> None:
 
 
 def add_link(
-    env: Environment, kind: str, source: str, target: str, value: str | None = None
+    env: EmulatedEnvironment,
+    kind: str,
+    source: str,
+    target: str,
+    value: str | None = None,
 ) -> None:
     """Relate two records, both in stored form."""
     env.storage.execute(

@@ -29,7 +29,7 @@ _STOP_SECONDS = 2
 _LAST_BYTES_SECONDS = 0.05
 
 
-class Server(uvicorn.Server):
+class EmulatorServer(uvicorn.Server):
     """A uvicorn server that says when it listens, and ends quietly on a signal."""
 
     def __init__(
@@ -84,7 +84,7 @@ def make_server(
     host: str = "127.0.0.1",
     port: int = 0,
     listening: Callable[[int], None],
-) -> Server:
+) -> EmulatorServer:
     """A server for an emulator; `run()` serves until the end."""
     config = uvicorn.Config(
         make_app(emulator),
@@ -103,7 +103,7 @@ def make_server(
         timeout_graceful_shutdown=_STOP_SECONDS,
         backlog=2048,
     )
-    return Server(config, listening)
+    return EmulatorServer(config, listening)
 
 
 class ServedEmulator:
@@ -240,7 +240,7 @@ def serve(
 
 
 @contextmanager
-def _running(server: Server, started: Future[int]) -> Iterator[None]:
+def _running(server: EmulatorServer, started: Future[int]) -> Iterator[None]:
     """The server in a thread; one that ends before it listens says so at once."""
 
     def run() -> None:

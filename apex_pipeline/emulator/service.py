@@ -22,14 +22,16 @@ from apex_pipeline.emulator import (
     web_api_errors,
     wire,
 )
-from apex_pipeline.emulator.emulated_environment import Environment
+from apex_pipeline.emulator.emulated_environment import EmulatedEnvironment
 from apex_pipeline.emulator.functions import FUNCTIONS
 from apex_pipeline.emulator.places import Call
 from apex_pipeline.emulator.security import Principal
-from apex_pipeline.emulator.wire import Request, Response
+from apex_pipeline.emulator.wire import OperationRequest, Response
 
 
-def handle(env: Environment, user: Principal, request: Request) -> Response:
+def handle(
+    env: EmulatedEnvironment, user: Principal, request: OperationRequest
+) -> Response:
     """Carry out one operation; an error becomes its answer."""
     try:
         place = places.find(env, request)

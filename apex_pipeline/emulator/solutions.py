@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from uuid import uuid4
 
 from apex_pipeline.emulator import guids, records, web_api_errors
-from apex_pipeline.emulator.emulated_environment import Environment
+from apex_pipeline.emulator.emulated_environment import EmulatedEnvironment
 from apex_pipeline.emulator.places import Call
-from apex_pipeline.emulator.wire import Request, Response
+from apex_pipeline.emulator.wire import OperationRequest, Response
 
 TABLE = 1
 COLUMN = 2
@@ -20,7 +20,10 @@ ROLE = 20
 
 
 def file_component(
-    env: Environment, request: Request, kind: int, definition: Mapping[str, object]
+    env: EmulatedEnvironment,
+    request: OperationRequest,
+    kind: int,
+    definition: Mapping[str, object],
 ) -> None:
     """Add a new component to the solution that the request names, if it names one.
 
@@ -60,7 +63,7 @@ def add_component(call: Call) -> Response:
     return call.response(id=_add(env, solution, kind, object_id))
 
 
-def _exists(env: Environment, kind: object, object_id: str) -> bool:
+def _exists(env: EmulatedEnvironment, kind: object, object_id: str) -> bool:
     if kind == TABLE:
         known = {str(each.definition["MetadataId"]).lower() for each in env.tables}
         return object_id.lower() in known
@@ -70,7 +73,7 @@ def _exists(env: Environment, kind: object, object_id: str) -> bool:
     raise web_api_errors.not_emulated(f"components of type {kind}.")
 
 
-def _unmanaged(env: Environment, name: str) -> str:
+def _unmanaged(env: EmulatedEnvironment, name: str) -> str:
     """The stored id of a solution to which something can be added."""
     statement = "SELECT solutionid, ismanaged FROM solution WHERE uniquename = ?"
     found = env.storage.rows(statement, (name,))
@@ -83,7 +86,7 @@ def _unmanaged(env: Environment, name: str) -> str:
     return str(found[0][0])
 
 
-def _add(env: Environment, solution: str, kind: object, object_id: str) -> str:
+def _add(env: EmulatedEnvironment, solution: str, kind: object, object_id: str) -> str:
     """The id of the component record, old or new."""
     known = env.storage.rows(
         "SELECT solutioncomponentid FROM solutioncomponent"

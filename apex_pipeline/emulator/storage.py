@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from apex_pipeline.emulator.codecs import Stored
-from apex_pipeline.emulator.schema import Column, Key, Table
+from apex_pipeline.emulator.schema import AlternateKey, EmulatedColumn, Table
 
 Sql = tuple[str, list[Stored]]
 """A condition, with `?` for its values."""
@@ -209,20 +209,20 @@ class Storage:
         self.execute(f"DROP TABLE IF EXISTS {quoted(table.name)}")
         self.execute("DELETE FROM deletion WHERE table_name = ?", (table.name,))
 
-    def add_column(self, table: Table, column: Column) -> None:
+    def add_column(self, table: Table, column: EmulatedColumn) -> None:
         """Add a column; existing records hold null in it."""
         self.execute(
             f"ALTER TABLE {quoted(table.name)}"
             f" ADD COLUMN {quoted(column.name)} {column.codec.affinity}"
         )
 
-    def drop_column(self, table: Table, column: Column) -> None:
+    def drop_column(self, table: Table, column: EmulatedColumn) -> None:
         """Remove a column with its values."""
         self.execute(
             f"ALTER TABLE {quoted(table.name)} DROP COLUMN {quoted(column.name)}"
         )
 
-    def create_index(self, table: Table, key: Key) -> None:
+    def create_index(self, table: Table, key: AlternateKey) -> None:
         """Build the unique index of an alternate key.
 
         Raises:
@@ -234,7 +234,7 @@ class Storage:
             f" ON {quoted(table.name)} ({columns})"
         )
 
-    def drop_index(self, table: Table, key: Key) -> None:
+    def drop_index(self, table: Table, key: AlternateKey) -> None:
         """Remove the index of an alternate key, if there is one."""
         self.execute(f"DROP INDEX IF EXISTS {quoted(_index_name(table, key))}")
 
@@ -272,5 +272,5 @@ def _like(pattern: str, text: str | None) -> bool:
     return re.fullmatch("".join(parts), text, re.IGNORECASE | re.DOTALL) is not None
 
 
-def _index_name(table: Table, key: Key) -> str:
+def _index_name(table: Table, key: AlternateKey) -> str:
     return f"{table.name}__{key.name}"

@@ -11,8 +11,8 @@ from urllib.parse import unquote
 
 from apex_pipeline.emulator import guids, odata, relationships, web_api_errors
 from apex_pipeline.emulator.codecs import Stored
-from apex_pipeline.emulator.emulated_environment import Environment
-from apex_pipeline.emulator.schema import Key, Table
+from apex_pipeline.emulator.emulated_environment import EmulatedEnvironment
+from apex_pipeline.emulator.schema import AlternateKey, Table
 from apex_pipeline.emulator.storage import quoted
 from apex_pipeline.emulator.syntax_tree import Literal
 from apex_pipeline.emulator.web_api_errors import MalformedValueError
@@ -23,7 +23,7 @@ _FORBIDDEN = frozenset("/<>*%&:\\?+")
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class BodyReading:
     """How to read objects with one list of properties.
 
     Attributes:
@@ -75,7 +75,7 @@ class Draft:
 
 
 def read_target(
-    env: Environment, table: Table, target: object, *, typed: bool = False
+    env: EmulatedEnvironment, table: Table, target: object, *, typed: bool = False
 ) -> Draft:
     """Check one object.
 
@@ -111,7 +111,9 @@ def read_target(
     return Draft(plan.columns, stored, record_id, address)
 
 
-def _check_type(table: Table, plan: Plan, values: list[object], *, typed: bool) -> None:
+def _check_type(
+    table: Table, plan: BodyReading, values: list[object], *, typed: bool
+) -> None:
     named = values[plan.type_at] if plan.type_at >= 0 else ""
     if plan.type_at < 0 and not typed:
         return
@@ -124,7 +126,9 @@ def _check_type(table: Table, plan: Plan, values: list[object], *, typed: bool) 
         )
 
 
-def _compile(env: Environment, table: Table, names: tuple[str, ...]) -> Plan:
+def _compile(
+    env: EmulatedEnvironment, table: Table, names: tuple[str, ...]
+) -> BodyReading:
     """Sort the properties into columns, keys and annotations.
 
     A column that is not valid for an operation is left out silently ("Column
@@ -152,10 +156,10 @@ def _compile(env: Environment, table: Table, names: tuple[str, ...]) -> Plan:
         else:
             columns.append(_emptied(env, table, name))
             readers.append((place, _read_nothing))
-    return Plan(tuple(columns), tuple(readers), *places.values())
+    return BodyReading(tuple(columns), tuple(readers), *places.values())
 
 
-def _bound(env: Environment, table: Table, name: str) -> tuple[str, list[str]]:
+def _bound(env: EmulatedEnvironment, table: Table, name: str) -> tuple[str, list[str]]:
     """The lookup behind a navigation property, and the tables it may refer to.
 
     Its name counts letter by letter ("Troubleshoot Web API client errors").
@@ -177,7 +181,7 @@ def _bound(env: Environment, table: Table, name: str) -> tuple[str, list[str]]:
     )
 
 
-def _emptied(env: Environment, table: Table, name: str) -> str:
+def _emptied(env: EmulatedEnvironment, table: Table, name: str) -> str:
     """The lookup of a navigation property that is set to null; no other value is done."""
     step = relationships.navigation(env, table, name)
     if step is None:
@@ -212,13 +216,13 @@ def _undeclared(table: Table, name: str, what: str) -> web_api_errors.WebApiErro
 
 
 def _reference_reader(
-    env: Environment, allowed: list[str]
+    env: EmulatedEnvironment, allowed: list[str]
 ) -> Callable[[object], Stored]:
     """Reads `/businessunits(<id>)`, from "Associate and disassociate table rows"."""
     return lambda value: None if value is None else referenced(env, str(value), allowed)
 
 
-def referenced(env: Environment, url: str, allowed: list[str]) -> str:
+def referenced(env: EmulatedEnvironment, url: str, allowed: list[str]) -> str:
     """The primary key of the record that a URL names, relative or not."""
     path = unquote(url)
     start, _, predicate = path.partition("(")
@@ -242,7 +246,7 @@ class Address:
     """A record as a URL names it: by primary key, or by an alternate key's values."""
 
     record_id: str | None
-    key: Key | None = None
+    key: AlternateKey | None = None
     values: tuple[Stored, ...] = ()
 
     def pairs(self) -> dict[str, Stored]:
@@ -290,7 +294,7 @@ def _key_value(table: Table, name: str, literal: Literal) -> Stored:
         raise web_api_errors.key_not_declared(table.name) from None
 
 
-def resolve(env: Environment, table: Table, address: Address) -> str | None:
+def resolve(env: EmulatedEnvironment, table: Table, address: Address) -> str | None:
     """The primary key of the record at an address, or None."""
     if address.record_id is not None:
         found = env.storage.of_record(

@@ -11,13 +11,13 @@ from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
 from apex_pipeline.emulator import codecs, guids, record_queries, web_api_errors, wire
-from apex_pipeline.emulator.emulated_environment import Environment
+from apex_pipeline.emulator.emulated_environment import EmulatedEnvironment
 from apex_pipeline.emulator.filters import Scope
 from apex_pipeline.emulator.places import Call
 from apex_pipeline.emulator.record_queries import Query
 from apex_pipeline.emulator.schema import Table
 from apex_pipeline.emulator.storage import joined, quoted
-from apex_pipeline.emulator.wire import Request, Response
+from apex_pipeline.emulator.wire import OperationRequest, Response
 
 _TOKEN = re.compile(r"(\d+)!(\d\d/\d\d/\d{4} \d\d:\d\d:\d\d)").fullmatch
 _TIME = "%m/%d/%Y %H:%M:%S"
@@ -40,7 +40,11 @@ def list_changes(call: Call) -> Response:
 
 
 def _page(
-    env: Environment, table: Table, request: Request, query: Query, since: int | None
+    env: EmulatedEnvironment,
+    table: Table,
+    request: OperationRequest,
+    query: Query,
+    since: int | None,
 ) -> Response:
     """One page; the version that the delta link will name travels with the pages.
 
@@ -78,7 +82,7 @@ def _page(
 
 def _answer(
     table: Table,
-    request: Request,
+    request: OperationRequest,
     query: Query,
     objects: list[str],
     link: tuple[str, str],
@@ -96,7 +100,7 @@ def _answer(
     return Response(200, body.encode(), headers, len(objects))
 
 
-def _read_token(env: Environment, token: str) -> int:
+def _read_token(env: EmulatedEnvironment, token: str) -> int:
     """The row version of a delta token; it lives seven days.
 
     The lifetime is the organization's ExpireChangeTrackingInDays. The code of an
@@ -113,7 +117,7 @@ def _read_token(env: Environment, token: str) -> int:
     return int(match[1])
 
 
-def _read_skip(request: Request) -> tuple[int | None, str, int]:
+def _read_skip(request: OperationRequest) -> tuple[int | None, str, int]:
     token = request.options().get("$skiptoken", "")
     match = re.search(r'pagenumber="(\d+)".* version="(\d+)" last="([^"]+)"', token)
     if match is None:
@@ -123,7 +127,7 @@ def _read_skip(request: Request) -> tuple[int | None, str, int]:
     return int(match[2]), guids.store_guid(match[3]), int(match[1])
 
 
-def _deleted(env: Environment, table: Table, since: int) -> list[str]:
+def _deleted(env: EmulatedEnvironment, table: Table, since: int) -> list[str]:
     """Records deleted since, unless they were made again."""
     statement = joined(
         "SELECT DISTINCT record_id FROM deletion",
@@ -133,14 +137,19 @@ def _deleted(env: Environment, table: Table, since: int) -> list[str]:
     return [row[0] for row in env.storage.rows(statement, (table.name, since))]
 
 
-def _tombstone(request: Request, table: Table, record_id: str) -> str:
+def _tombstone(request: OperationRequest, table: Table, record_id: str) -> str:
     context = f"{request.api}/$metadata#{table.entity_set}/$deletedEntity"
     members = {"id": guids.load_guid(record_id), "reason": "deleted"}
     return json.dumps({"@odata.context": context, **members})
 
 
 def _link(
-    request: Request, table: Table, option: str, value: str, *, keep_delta: bool
+    request: OperationRequest,
+    table: Table,
+    option: str,
+    value: str,
+    *,
+    keep_delta: bool,
 ) -> str:
     given = request.options()
     names = ("$select", *(["$deltatoken"] if keep_delta else []))

@@ -72,7 +72,7 @@ def annotations(text: str) -> Annotations:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class OperationRequest:
     """One operation, alone or as a part of `$batch`.
 
     Attributes:
@@ -171,7 +171,7 @@ class Response:
     code: str | None = None
 
 
-def applied(request: Request) -> dict[str, str]:
+def applied(request: OperationRequest) -> dict[str, str]:
     """The header that repeats which preferences of a query were honoured."""
     names = [
         f"{name}={value}" if name == "odata.maxpagesize" else f'{name}="{value}"'
@@ -189,7 +189,7 @@ def json_response(
     return Response(status, body, {"Content-Type": JSON_TYPE, **(headers or {})})
 
 
-def created(request: Request, path: str) -> Response:
+def created(request: OperationRequest, path: str) -> Response:
     """204 with the address of what was made."""
     return Response(204, headers={"OData-EntityId": f"{request.api}/{path}"})
 

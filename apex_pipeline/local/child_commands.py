@@ -11,7 +11,7 @@ from apex_pipeline.local import child_environments, graphql_client
 from apex_pipeline.local.embedded_postgres import EmbeddedPostgres
 from apex_pipeline.local.embedded_roles import DEMO_LOGIN, PANEL_LOGIN, SYNC_LOGIN
 from apex_pipeline.local.local_certificates import Certificates
-from apex_pipeline.local.local_services import Instance, LocalServices
+from apex_pipeline.local.local_services import LocalInstance, LocalServices
 from apex_pipeline.local.ports import HeldPorts
 from apex_pipeline.local.watched_child import LISTENER_DESCRIPTOR, Child
 from apex_pipeline.monitoring.code_server import load_error
@@ -56,12 +56,12 @@ def names(services: LocalServices) -> list[str]:
     return [of_tenant(name, services.tenant) for name in (*local, PANEL, CODE_SERVER)]
 
 
-def shared_names(instance: Instance) -> list[str]:
+def shared_names(instance: LocalInstance) -> list[str]:
     """The shared children that must be ready before you can work."""
     return [*_storage(instance), WEB_SERVER, DAEMON]
 
 
-def _storage(instance: Instance) -> tuple[str, ...]:
+def _storage(instance: LocalInstance) -> tuple[str, ...]:
     return (DATABASE,) if instance.postgres else ()
 
 
@@ -71,7 +71,7 @@ def _databases(services: LocalServices) -> tuple[str, ...]:
     return _storage(services.instance) + ((own,) if services.postgres else ())
 
 
-def _code_servers(instance: Instance) -> tuple[str, ...]:
+def _code_servers(instance: LocalInstance) -> tuple[str, ...]:
     return tuple(of_tenant(CODE_SERVER, tenant) for tenant in instance.tenants)
 
 
@@ -152,7 +152,7 @@ def code_server(services: LocalServices) -> Child:
     )
 
 
-def web_server(instance: Instance) -> Child:
+def web_server(instance: LocalInstance) -> Child:
     """The Dagster UI."""
     return Child(
         name=WEB_SERVER,
@@ -176,7 +176,7 @@ def web_server(instance: Instance) -> Child:
     )
 
 
-def daemon(instance: Instance) -> Child:
+def daemon(instance: LocalInstance) -> Child:
     """The process for schedules, sensors and the run queue."""
     started = 0.0
 

@@ -23,7 +23,7 @@ _APPLICATION = (
 
 
 @dataclass(frozen=True, slots=True)
-class Instance:
+class LocalInstance:
     """The Dagster instance, which tenants may share.
 
     Attributes:
@@ -65,7 +65,7 @@ class LocalServices:
         environment: The environment variables of the pipeline's processes.
     """
 
-    instance: Instance
+    instance: LocalInstance
     tenant: Tenant
     state: Path
     code_socket: Path

@@ -16,7 +16,7 @@ from apex_pipeline.local.embedded_databases import (
 )
 from apex_pipeline.local.embedded_roles import OwnDatabase
 from apex_pipeline.local.ends import Ends, prepare_ends
-from apex_pipeline.local.local_services import Instance, LocalServices
+from apex_pipeline.local.local_services import LocalInstance, LocalServices
 from apex_pipeline.local.ports import HOST, HeldPorts
 from apex_pipeline.local.private_files import write_private
 from apex_pipeline.settings import (
@@ -76,7 +76,7 @@ def prepare_services(
     storage = _storage(environment)
     ends = prepare_ends(environment, ports, state, storage)
     variables = _environment(environment, state / "dagster", ui.url, ends)
-    instance = Instance(
+    instance = LocalInstance(
         state=state,
         ports=ports,
         ui=ui,
@@ -126,7 +126,7 @@ def prepare_tenants(
         "APEX_STATE_DIR": str(state),
         "DAGSTER_HOME": str(home),
     }
-    instance = Instance(
+    instance = LocalInstance(
         state=state,
         ports=ports,
         ui=ui,
@@ -158,7 +158,7 @@ def _storage(environment: Mapping[str, str]) -> list[OwnDatabase]:
 
 
 def _services(
-    instance: Instance, ends: Ends, environment: Mapping[str, str]
+    instance: LocalInstance, ends: Ends, environment: Mapping[str, str]
 ) -> LocalServices:
     services = LocalServices(
         instance=instance,

@@ -11,7 +11,7 @@ from rich.console import Console
 from apex_pipeline.errors import ApexError, ConfigError
 from apex_pipeline.local import child_commands, demo as campaigns, graphql_client
 from apex_pipeline.local.embedded_databases import STORAGE
-from apex_pipeline.local.local_services import Instance, LocalServices
+from apex_pipeline.local.local_services import LocalInstance, LocalServices
 from apex_pipeline.local.notifier import telling
 from apex_pipeline.local.ports import HOST, HeldPorts
 from apex_pipeline.local.preparing import (
@@ -222,7 +222,7 @@ def _start_databases(watch: Watch, services: Sequence[LocalServices]) -> None:
         postgres.provide(databases)
 
 
-def _inspect(instance: Instance, began: float, say: Callable[[str], None]) -> None:
+def _inspect(instance: LocalInstance, began: float, say: Callable[[str], None]) -> None:
     """Cancel runs that an earlier kill left behind."""
     if instance.owns_storage:
         # Their processes ended with the previous start. Left alone, they would block the

@@ -19,7 +19,7 @@ from apex_pipeline.errors import (
     TransientError,
 )
 from apex_pipeline.panel.cache import Reading
-from apex_pipeline.panel.kpis import Comparison
+from apex_pipeline.panel.kpis import PeriodComparison
 from apex_pipeline.panel.source_values import CostOutlook, Health, History, Recent
 from apex_pipeline.panel.tiles import tiles
 from apex_pipeline.texts.durations import words
@@ -81,7 +81,7 @@ def recent_document(reading: Reading[Recent], limit: int) -> tuple[int, Document
 
 
 def kpis_document(
-    reading: Reading[Comparison], health: Reading[Health], now: datetime
+    reading: Reading[PeriodComparison], health: Reading[Health], now: datetime
 ) -> tuple[int, Document]:
     """`GET /api/kpis`: the tiles and the health of the sync."""
     value = reading.value
@@ -151,7 +151,7 @@ def forecast_document(reading: Reading[CostOutlook]) -> tuple[int, Document]:
 
 
 def readiness_document(
-    health: Reading[Health], comparison: Reading[Comparison]
+    health: Reading[Health], comparison: Reading[PeriodComparison]
 ) -> tuple[int, Document]:
     """`GET /readyz`: whether the panel can serve requests.
 
@@ -203,7 +203,9 @@ def _failure(reading: Reading[Any]) -> ApexError:
     return reading.failure or TransientError("Nothing has been read yet.")
 
 
-def _state(reading: Reading[Comparison], health: Reading[Health]) -> tuple[str, str]:
+def _state(
+    reading: Reading[PeriodComparison], health: Reading[Health]
+) -> tuple[str, str]:
     """The state, and a sentence that explains it."""
     if reading.failure is not None or reading.value is None:
         return "error", "Dataverse does not answer."

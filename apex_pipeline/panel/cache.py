@@ -22,7 +22,7 @@ Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True)
-class Timing:
+class CacheTiming:
     """How long a value stays valid, and how long to pause after failures; in seconds.
 
     Attributes:
@@ -78,7 +78,7 @@ class Shared(Generic[Value]):
     def __init__(
         self,
         read: Callable[[], Awaitable[Value]],
-        timing: Timing,
+        timing: CacheTiming,
         *,
         source: str,
         late: Callable[[str], ApexError] = TransientError,

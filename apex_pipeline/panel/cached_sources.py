@@ -10,9 +10,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from apex_pipeline.analytics.csv.csv_files import Sink, Written, snapshot, write_csv
+from apex_pipeline.analytics.csv.csv_files import ByteSink, Written, snapshot, write_csv
 from apex_pipeline.analytics.csv.export_audit import exporting
-from apex_pipeline.analytics.csv.queries import DAILY_ROWS, HISTORY, Selection, select
+from apex_pipeline.analytics.csv.queries import (
+    DAILY_ROWS,
+    HISTORY,
+    ExportSelection,
+    select,
+)
 from apex_pipeline.analytics.forecast.latest_forecast import outlook
 from apex_pipeline.analytics.rollups import history
 from apex_pipeline.analytics.rollups.campaigns import costliest
@@ -25,13 +30,13 @@ from apex_pipeline.errors import (
     OutOfTimeError,
 )
 from apex_pipeline.monitoring.status import read_status
-from apex_pipeline.panel.cache import Reading, Shared, Timing
+from apex_pipeline.panel.cache import CacheTiming, Reading, Shared
 from apex_pipeline.panel.dataverse_end import DataverseEnd
 from apex_pipeline.panel.dataverse_reads import (
     RecordWindow,
     read_recent,
 )
-from apex_pipeline.panel.kpis import Comparison
+from apex_pipeline.panel.kpis import PeriodComparison
 from apex_pipeline.panel.parameters import MOST_RECENT
 from apex_pipeline.panel.source_values import (
     CostOutlook,
@@ -106,7 +111,7 @@ class Sources:
             self._history[days, zone] = _from_postgres(read, self._history_timing)
         return await self._history[days, zone].get()
 
-    def write_daily(self, sink: Sink, credential: str | None) -> Written:
+    def write_daily(self, sink: ByteSink, credential: str | None) -> Written:
         """Write all daily rollups of the business's time zone as CSV; blocks.
 
         The audit trail gets an event of whose credential it is.
@@ -118,7 +123,9 @@ class Sources:
         settings = load_analysis_settings(self._environment)
         return self._write(select(settings, DAILY_ROWS.name), sink, credential)
 
-    def write_history(self, sink: Sink, days: int, credential: str | None) -> Written:
+    def write_history(
+        self, sink: ByteSink, days: int, credential: str | None
+    ) -> Written:
         """Write the last whole days of the business's time zone as CSV; blocks.
 
         Raises:
@@ -130,7 +137,7 @@ class Sources:
         return self._write(selection, sink, credential)
 
     def _write(
-        self, selection: Selection, sink: Sink, credential: str | None
+        self, selection: ExportSelection, sink: ByteSink, credential: str | None
     ) -> Written:
         database = self.open_database()
         with (
@@ -191,7 +198,7 @@ class Sources:
                 )
             return self._database
 
-    async def _read_comparison(self) -> Comparison:
+    async def _read_comparison(self) -> PeriodComparison:
         environment = await self._open_dataverse()
         return await self._window.refresh(environment.client, datetime.now(UTC))
 
@@ -256,12 +263,12 @@ class Sources:
 
 
 def _from_dataverse(
-    read: Callable[[], Awaitable[_Result]], timing: Timing
+    read: Callable[[], Awaitable[_Result]], timing: CacheTiming
 ) -> Shared[_Result]:
     return Shared(read, timing, source="Dataverse")
 
 
 def _from_postgres(
-    read: Callable[[], Awaitable[_Result]], timing: Timing
+    read: Callable[[], Awaitable[_Result]], timing: CacheTiming
 ) -> Shared[_Result]:
     return Shared(read, timing, source="Postgres", late=DatabaseUnavailableError)

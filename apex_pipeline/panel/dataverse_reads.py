@@ -19,7 +19,7 @@ from apex_pipeline.errors import DataverseError
 from apex_pipeline.metrics import COLUMNS, ENTITY_SET, PRIMARY_KEY
 from apex_pipeline.panel.kpis import (
     PERIOD,
-    Comparison,
+    PeriodComparison,
     Run,
     compare,
     instant,
@@ -86,7 +86,7 @@ class RecordWindow:
         self._kept: dict[str, Kept] = {}
         self._whole_at: datetime | None = None
 
-    async def refresh(self, client: DataverseClient, now: datetime) -> Comparison:
+    async def refresh(self, client: DataverseClient, now: datetime) -> PeriodComparison:
         """Read new records, and compare the two days.
 
         Raises:

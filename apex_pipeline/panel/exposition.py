@@ -14,7 +14,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
 from apex_pipeline.panel.cache import Reading
-from apex_pipeline.panel.kpis import Comparison
+from apex_pipeline.panel.kpis import PeriodComparison
 from apex_pipeline.panel.source_values import DataverseUse, Health
 from apex_pipeline.postgres.run_ledger import Totals
 
@@ -113,7 +113,7 @@ def token_families(totals: Totals | None, use: DataverseUse) -> Iterator[Metric]
 
 
 def dataverse_families(
-    reading: Reading[Comparison], use: DataverseUse
+    reading: Reading[PeriodComparison], use: DataverseUse
 ) -> Iterator[Metric]:
     """This process's requests to Dataverse; no state before the first request."""
     yield _counter(

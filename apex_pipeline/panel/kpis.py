@@ -58,7 +58,7 @@ class KeyFigures:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class PeriodComparison:
     """Two consecutive periods of 24 hours; the later one ends at `as_of`."""
 
     as_of: datetime
@@ -66,14 +66,14 @@ class Comparison:
     previous: KeyFigures
 
 
-def compare(runs: Iterable[Run], as_of: datetime) -> Comparison:
+def compare(runs: Iterable[Run], as_of: datetime) -> PeriodComparison:
     """Compute the figures of the 24 hours before *as_of*, and of the 24 before those.
 
     A run dated later than *as_of* counts as current, because clocks differ.
     """
     split, begin = as_of - PERIOD, as_of - 2 * PERIOD
     kept = [run for run in runs if run.created_at > begin]
-    return Comparison(
+    return PeriodComparison(
         as_of,
         key_figures([run for run in kept if run.created_at > split]),
         key_figures([run for run in kept if run.created_at <= split]),

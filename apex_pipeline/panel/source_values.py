@@ -8,7 +8,7 @@ from apex_pipeline.analytics.forecast.latest_forecast import Outlook
 from apex_pipeline.analytics.rollups.campaigns import CampaignCost
 from apex_pipeline.analytics.rollups.history import HistoryDay
 from apex_pipeline.monitoring.status import Status
-from apex_pipeline.panel.cache import Timing
+from apex_pipeline.panel.cache import CacheTiming
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +58,10 @@ class DataverseUse:
 class Timings:
     """How often each source is read at most."""
 
-    dataverse: Timing = field(default_factory=Timing)
-    health: Timing = field(
-        default_factory=lambda: Timing(fresh=5.0, limit=6.0, longest_pause=30.0)
+    dataverse: CacheTiming = field(default_factory=CacheTiming)
+    health: CacheTiming = field(
+        default_factory=lambda: CacheTiming(fresh=5.0, limit=6.0, longest_pause=30.0)
     )
-    history: Timing = field(
-        default_factory=lambda: Timing(fresh=60.0, stale=600.0, limit=6.0)
+    history: CacheTiming = field(
+        default_factory=lambda: CacheTiming(fresh=60.0, stale=600.0, limit=6.0)
     )

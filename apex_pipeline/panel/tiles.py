@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from apex_pipeline.panel.kpis import Comparison, KeyFigures
+from apex_pipeline.panel.kpis import KeyFigures, PeriodComparison
 
 _NOTHING = KeyFigures(0, None, None, None, None, None, None, None)
 
@@ -72,7 +72,7 @@ TILES = (
 )
 
 
-def tiles(compared: Comparison | None) -> list[dict[str, Any]]:
+def tiles(compared: PeriodComparison | None) -> list[dict[str, Any]]:
     """All tiles; without figures where there is nothing to compare."""
     current = compared.current if compared else _NOTHING
     previous = compared.previous if compared else _NOTHING

@@ -35,7 +35,7 @@ _READ = "SELECT began_at, next_day, lap_seconds FROM rollup_comparison"
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class RollupLap:
     """How far the comparison has come.
 
     Attributes:
@@ -68,7 +68,7 @@ def keep_progress(
     database.transact(lambda c: c.exec_driver_sql(_KEEP, values), repeatable=True)
 
 
-def progress_in(connection: Connection) -> Progress | None:
+def progress_in(connection: Connection) -> RollupLap | None:
     """Read it within a transaction; None before the first."""
     row = connection.exec_driver_sql(_READ).one_or_none()
-    return None if row is None else Progress(*row)
+    return None if row is None else RollupLap(*row)

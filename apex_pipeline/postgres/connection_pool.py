@@ -9,7 +9,7 @@ from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from apex_pipeline.postgres.time_limits import Limits
+from apex_pipeline.postgres.time_limits import StatementLimits
 from apex_pipeline.postgres.timed_connection import TimedConnection
 
 
@@ -50,7 +50,7 @@ class ConnectionPool:
 
     @contextmanager
     def begun(
-        self, limits: Callable[[], Limits], *, is_given_up: Callable[[], bool]
+        self, limits: Callable[[], StatementLimits], *, is_given_up: Callable[[], bool]
     ) -> Iterator[Connection]:
         """A connection in a transaction, which an error rolls back.
 
@@ -93,7 +93,7 @@ class ConnectionPool:
             record.invalidate()
 
 
-def _begin(connection: Connection, limits: Limits) -> None:
+def _begin(connection: Connection, limits: StatementLimits) -> None:
     driver = connection.connection.driver_connection
     if not isinstance(driver, TimedConnection):
         raise TypeError("the pool holds connections that it has opened")

@@ -33,8 +33,8 @@ from apex_pipeline.postgres.postgres_errors import (
 from apex_pipeline.postgres.time_limits import (
     STATEMENT_SECONDS,
     TCP_LIMITS,
-    Budget,
-    Limits,
+    StatementLimits,
+    TimeBudget,
     limits_of,
 )
 from apex_pipeline.postgres.timed_connection import TimedConnection
@@ -89,7 +89,7 @@ class Database:
         self.address = shown_address(given)
         self._wait_seconds = wait_seconds
         self._statement_seconds = statement_seconds
-        self._budget = Budget(statement_seconds)
+        self._budget = TimeBudget(statement_seconds)
         self._is_given_up = False
         self._parameters: dict[str, Any] = {
             **TCP_LIMITS,
@@ -120,8 +120,8 @@ class Database:
         self._pool.close()
 
     def spend(self, seconds: float) -> None:
-        """Limit the total time of all statements from now on; see `Budget`."""
-        self._budget = Budget(self._statement_seconds, seconds)
+        """Limit the total time of all statements from now on; see `TimeBudget`."""
+        self._budget = TimeBudget(self._statement_seconds, seconds)
 
     def give_up(self) -> None:
         """End all running statements at once, from another thread."""
@@ -190,7 +190,9 @@ class Database:
         with self.translated(), self.connect() as connection:
             connection.autocommit = True
             limits = self._budget.limits()
-            connection.begin(Limits(statement_seconds or limits.statement, limits.lock))
+            connection.begin(
+                StatementLimits(statement_seconds or limits.statement, limits.lock)
+            )
             yield connection
 
     def transact(

@@ -39,7 +39,7 @@ _LACKING = """
 """
 
 
-class Kind(StrEnum):
+class ObjectKind(StrEnum):
     """The kinds of objects that a migration creates."""
 
     RELATION = "relation"
@@ -47,7 +47,7 @@ class Kind(StrEnum):
 
 
 def missing(
-    connection: psycopg.Connection, sources: Mapping[str, str], kind: Kind
+    connection: psycopg.Connection, sources: Mapping[str, str], kind: ObjectKind
 ) -> dict[str, list[str]]:
     """Name the missing objects, under the migration that creates them.
 
@@ -60,7 +60,7 @@ def missing(
     found: dict[str, list[str]] = {}
     for migration, source in sources.items():
         text = _COMMENT.sub("", source)
-        is_relation = kind is Kind.RELATION
+        is_relation = kind is ObjectKind.RELATION
         statement = _IS_RELATION if is_relation else _IS_VALID_INDEX
         made = _RELATION.findall(text) if is_relation else _indexes(text)
         names = [
@@ -68,7 +68,7 @@ def missing(
             for name in dict.fromkeys(made)
             if connection.execute(statement, (name,)).fetchone() != (True,)
         ]
-        if names and not (kind is Kind.INDEX and _has_another(connection, text)):
+        if names and not (kind is ObjectKind.INDEX and _has_another(connection, text)):
             found[migration] = names
     return found
 

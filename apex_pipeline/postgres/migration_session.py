@@ -22,7 +22,7 @@ from apex_pipeline.errors import DatabaseUnavailableError
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.server_version import require_supported
 from apex_pipeline.postgres.table_locks import MIGRATIONS, HeldElsewhere, take
-from apex_pipeline.postgres.time_limits import Limits, limits_of
+from apex_pipeline.postgres.time_limits import StatementLimits, limits_of
 
 _HAS_LOCK_TABLE = "SELECT to_regclass('migration_lock') IS NOT NULL"
 _CREATE_LOCK_TABLE = "CREATE TABLE IF NOT EXISTS migration_lock ()"
@@ -35,7 +35,7 @@ _LOCK_SECONDS = 1.0
 _LOCK_PAUSE_SECONDS = 2.0
 _CANCEL_SECONDS = 5.0
 # The lock of the migrations is held as long; building an index takes far less.
-_LIMITS = Limits(statement=3600.0, lock=_LOCK_SECONDS)
+_LIMITS = StatementLimits(statement=3600.0, lock=_LOCK_SECONDS)
 
 
 @dataclass(slots=True)

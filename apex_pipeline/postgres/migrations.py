@@ -26,7 +26,7 @@ from apex_pipeline.postgres.server_version import require_supported
 from apex_pipeline.postgres.time_limits import STATEMENT_SECONDS
 
 
-class Part(StrEnum):
+class MigrationFolder(StrEnum):
     """A folder of migrations; both may go into the same database."""
 
     METRICS = ""
@@ -36,7 +36,10 @@ class Part(StrEnum):
 
 
 def apply(
-    url: str, part: Part = Part.METRICS, *, wait_seconds: float = 30.0
+    url: str,
+    part: MigrationFolder = MigrationFolder.METRICS,
+    *,
+    wait_seconds: float = 30.0,
 ) -> list[str]:
     """Bring a schema up to date.
 
@@ -86,7 +89,10 @@ def apply(
 
 
 def pending(
-    url: str, part: Part = Part.METRICS, *, wait_seconds: float = 30.0
+    url: str,
+    part: MigrationFolder = MigrationFolder.METRICS,
+    *,
+    wait_seconds: float = 30.0,
 ) -> list[str]:
     """Name the migrations that `apply` would apply, or apply again; changes nothing."""
     database = Database(
@@ -101,7 +107,7 @@ def pending(
 
 def unapplied(
     url: str,
-    part: Part = Part.METRICS,
+    part: MigrationFolder = MigrationFolder.METRICS,
     *,
     wait_seconds: float = 30.0,
     statement_seconds: float = STATEMENT_SECONDS,
@@ -122,7 +128,7 @@ def unapplied(
 
 def missing(
     url: str,
-    kind: declared_schema.Kind,
+    kind: declared_schema.ObjectKind,
     *,
     wait_seconds: float = 30.0,
     statement_seconds: float = STATEMENT_SECONDS,
@@ -130,10 +136,12 @@ def missing(
     """Name the objects that are missing although their migration is applied."""
     database = _reading(url, wait_seconds, statement_seconds)
     with database, database.session() as connection:
-        return declared_schema.missing(connection, _sources(_read(Part.METRICS)), kind)
+        return declared_schema.missing(
+            connection, _sources(_read(MigrationFolder.METRICS)), kind
+        )
 
 
-def contents(part: Part = Part.METRICS) -> dict[str, list[str]]:
+def contents(part: MigrationFolder = MigrationFolder.METRICS) -> dict[str, list[str]]:
     """Name every migration, with the tables and views that it creates."""
     return {
         name: declared_schema.relations({name: source})
@@ -156,7 +164,7 @@ def _lost(database: Database, every: Sequence[Migration]) -> set[str]:
         sources = _sources(every)
         missing_by_kind = [
             declared_schema.missing(connection, sources, kind)
-            for kind in declared_schema.Kind
+            for kind in declared_schema.ObjectKind
         ]
     names = {
         name for found in missing_by_kind for each in found.values() for name in each
@@ -172,7 +180,7 @@ def _sources(every: Sequence[Migration]) -> dict[str, str]:
     return {each.id: Path(each.path).read_text() for each in every}
 
 
-def _read(part: Part) -> MigrationList:
+def _read(part: MigrationFolder) -> MigrationList:
     package = Path(__file__).parents[1]
     # In a wheel, the files are inside the package; in a checkout, next to it.
     folder = next(f for f in (package / "sql", package.parent / "sql") if f.is_dir())

@@ -277,7 +277,7 @@ def _keep_orphans(
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class MarkTrial:
     """The outcome of marking a few rows and rolling that back.
 
     Attributes:
@@ -288,7 +288,7 @@ class Trial:
     obstacles: tuple[str, ...]
 
 
-def trial(connection: Connection, at: datetime) -> Trial:
+def trial(connection: Connection, at: datetime) -> MarkTrial:
     """Mark the oldest pending rows, or else the last exported ones, and roll back."""
     rows, is_pending = page(connection, None, _TRIED), True
     if not rows:
@@ -296,4 +296,4 @@ def trial(connection: Connection, at: datetime) -> Trial:
     with connection.begin_nested() as savepoint:
         marks = mark_exported(connection, rows, at, again=not is_pending)
         savepoint.rollback()
-    return Trial(marks, obstacles(connection))
+    return MarkTrial(marks, obstacles(connection))

@@ -38,7 +38,7 @@ from apex_pipeline.postgres.writer_lock import (
     try_writer_lock,
 )
 from apex_pipeline.quarantine import decisions, listing, put_aside
-from apex_pipeline.quarantine.decisions import Decision, Selection
+from apex_pipeline.quarantine.decisions import Decision, QuarantineSelection
 from apex_pipeline.quarantine.listing import QuarantinedRow
 
 _Result = TypeVar("_Result")
@@ -112,7 +112,7 @@ class Store:
         self.database.close()
 
     def spend(self, seconds: float) -> None:
-        """Limit the total time of all statements from now on; see `Budget`."""
+        """Limit the total time of all statements from now on; see `TimeBudget`."""
         self.database.spend(seconds)
 
     async def interruptible(self, work: Awaitable[_Result]) -> _Result:
@@ -209,7 +209,7 @@ class Store:
 
         return self.database.transact(read, repeatable=True)
 
-    def release(self, selection: Selection) -> int:
+    def release(self, selection: QuarantineSelection) -> int:
         """Make rows in quarantine due now, dropped ones too; return how many.
 
         Raises:
@@ -223,7 +223,7 @@ class Store:
             )
         )
 
-    def drop(self, selection: Selection, decision: Decision) -> int:
+    def drop(self, selection: QuarantineSelection, decision: Decision) -> int:
         """Drop rows in quarantine, so that they are never sent; return how many.
 
         Raises:

@@ -60,7 +60,7 @@ def retry_at(connection: Connection, key: str) -> datetime | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Pause:
+class StoredPause:
     """Until when Dataverse wants no request (aware), and why; empty if it did not say."""
 
     until: datetime
@@ -75,7 +75,7 @@ class Pause:
 
 def open_pause(
     connection: Connection, keys: Sequence[str], now: datetime
-) -> Pause | None:
+) -> StoredPause | None:
     """Read the pause that lasts at *now*; None while at least one budget is open.
 
     Args:
@@ -89,5 +89,5 @@ def open_pause(
         if until is None or until <= now:
             return None
         kept = pacing(connection, key) or {}
-        pauses.append(Pause(until, str(kept.get("paused_by") or "")))
+        pauses.append(StoredPause(until, str(kept.get("paused_by") or "")))
     return min(pauses, key=lambda pause: pause.until, default=None)

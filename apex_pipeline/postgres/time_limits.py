@@ -32,7 +32,7 @@ _LEAST_IDLE, _MOST_IDLE = 30.0, 90.0
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class StatementLimits:
     """How long one statement may take, in seconds.
 
     Attributes:
@@ -59,12 +59,12 @@ class Limits:
         )
 
 
-def limits_of(seconds: float) -> Limits:
+def limits_of(seconds: float) -> StatementLimits:
     """The limits of a statement that may take this long in total."""
-    return Limits(seconds, min(_SHARE_OF_LOCKS * seconds, _MOST_FOR_LOCKS))
+    return StatementLimits(seconds, min(_SHARE_OF_LOCKS * seconds, _MOST_FOR_LOCKS))
 
 
-class Budget:
+class TimeBudget:
     """The time that all statements of one piece of work share.
 
     After it is used up, each statement still gets a quarter of it (5 to 20 seconds), and
@@ -90,13 +90,13 @@ class Budget:
         self._total = total_seconds
         self._ends_at = clock() + total_seconds
 
-    def limits(self) -> Limits:
+    def limits(self) -> StatementLimits:
         """The limits of a statement that starts now."""
         left = self._ends_at - self._clock()
         grace = min(max(_SHARE_OF_GRACE * self._total, _LEAST_GRACE), _MOST_GRACE)
         statement = min(self._statement, max(left, grace))
         lock = min(limits_of(statement).lock, max(left, _GRACE_FOR_LOCKS))
-        return Limits(statement, lock)
+        return StatementLimits(statement, lock)
 
     def connecting(self, patience: float) -> float:
         """How long to keep trying to connect, at most *patience*; in seconds."""

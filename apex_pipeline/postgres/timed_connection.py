@@ -18,7 +18,11 @@ from psycopg.pq import TransactionStatus
 from psycopg.pq.abc import PGconn
 from psycopg.rows import RowFactory, tuple_row
 
-from apex_pipeline.postgres.time_limits import STATEMENT_SECONDS, Limits, limits_of
+from apex_pipeline.postgres.time_limits import (
+    STATEMENT_SECONDS,
+    StatementLimits,
+    limits_of,
+)
 
 _Result = TypeVar("_Result")
 
@@ -63,7 +67,7 @@ class TimedConnection(psycopg.Connection[Any]):
     ) -> None:
         """Set default limits, which the owner may replace."""
         super().__init__(pgconn, row_factory)
-        self.limits: Limits = limits_of(STATEMENT_SECONDS)
+        self.limits: StatementLimits = limits_of(STATEMENT_SECONDS)
         self.is_given_up: Callable[[], bool] = lambda: False
         self.find_holders: Callable[[], str] = str
 
@@ -79,7 +83,7 @@ class TimedConnection(psycopg.Connection[Any]):
         finally:
             self.close()
 
-    def begin(self, limits: Limits) -> None:
+    def begin(self, limits: StatementLimits) -> None:
         """Open a transaction with limits, in one round trip like a plain BEGIN.
 
         The connection must be in autocommit.

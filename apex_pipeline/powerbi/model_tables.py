@@ -9,10 +9,10 @@ from apex_pipeline.powerbi.measures import MEASURES
 from apex_pipeline.powerbi.semantic_model import (
     DataType,
     ModelColumn,
+    ModelRelationship,
     ModelTable,
     Parameter,
     Partition,
-    Relationship,
     SemanticModel,
 )
 from apex_pipeline.powerbi.utc_offsets import utc_changes
@@ -284,8 +284,8 @@ MODEL = SemanticModel(
         ),
     ),
     relationships=(
-        Relationship((METRICS, "Created Date"), (DATE, "Date")),
-        Relationship((METRICS, "Delivered Date"), (DATE, "Date"), is_active=False),
+        ModelRelationship((METRICS, "Created Date"), (DATE, "Date")),
+        ModelRelationship((METRICS, "Delivered Date"), (DATE, "Date"), is_active=False),
     ),
 )
 """The model that `powerbi/` holds."""

@@ -80,7 +80,7 @@ class ModelTable:
 
 
 @dataclass(frozen=True, slots=True)
-class Relationship:
+class ModelRelationship:
     """Many rows to one day."""
 
     many: tuple[str, str]
@@ -108,7 +108,7 @@ class SemanticModel:
 
     parameters: tuple[Parameter, ...]
     tables: tuple[ModelTable, ...]
-    relationships: tuple[Relationship, ...]
+    relationships: tuple[ModelRelationship, ...]
 
     def measure(self, name: str) -> Measure:
         return next(m for t in self.tables for m in t.measures if m.name == name)

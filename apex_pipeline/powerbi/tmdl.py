@@ -13,9 +13,9 @@ from apex_pipeline.powerbi.identity import tag
 from apex_pipeline.powerbi.semantic_model import (
     Measure,
     ModelColumn,
+    ModelRelationship,
     ModelTable,
     Parameter,
-    Relationship,
     SemanticModel,
 )
 
@@ -89,7 +89,7 @@ def _parameter(parameter: Parameter) -> Iterator[str]:
     yield ""
 
 
-def _relationship(relationship: Relationship) -> Iterator[str]:
+def _relationship(relationship: ModelRelationship) -> Iterator[str]:
     many, one = relationship.many, relationship.one
     yield f"relationship {tag('relationship', *many, *one)}"
     if not relationship.is_active:

@@ -12,7 +12,7 @@ Value = (
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class TmdlKind:
     """What an object of TMDL may hold.
 
     Attributes:
@@ -31,8 +31,8 @@ class Kind:
 _TYPES = ("string", "int64", "double", "decimal", "dateTime", "boolean", "binary")
 
 KINDS = {
-    "database": Kind({"compatibilityLevel": "number"}, is_named=False),
-    "model": Kind(
+    "database": TmdlKind({"compatibilityLevel": "number"}, is_named=False),
+    "model": TmdlKind(
         {
             "culture": "text",
             "defaultPowerBIDataSourceVersion": (
@@ -45,18 +45,18 @@ KINDS = {
         },
         ("dataAccessOptions", "annotation", "ref"),
     ),
-    "dataAccessOptions": Kind(
+    "dataAccessOptions": TmdlKind(
         {"legacyRedirects": "flag", "returnErrorValuesAsNull": "flag"}, is_named=False
     ),
-    "expression": Kind({"lineageTag": "uuid"}, ("annotation",), "expression"),
-    "relationship": Kind(
+    "expression": TmdlKind({"lineageTag": "uuid"}, ("annotation",), "expression"),
+    "relationship": TmdlKind(
         {"isActive": "boolean", "fromColumn": "text", "toColumn": "text"}
     ),
-    "table": Kind(
+    "table": TmdlKind(
         {"lineageTag": "uuid", "dataCategory": ("Time",)},
         ("measure", "column", "partition", "annotation"),
     ),
-    "measure": Kind(
+    "measure": TmdlKind(
         {
             "formatString": "text",
             "isHidden": "flag",
@@ -66,7 +66,7 @@ KINDS = {
         ("annotation",),
         "expression",
     ),
-    "column": Kind(
+    "column": TmdlKind(
         {
             "dataType": _TYPES,
             "isHidden": "flag",
@@ -79,13 +79,13 @@ KINDS = {
         },
         ("annotation",),
     ),
-    "partition": Kind(
+    "partition": TmdlKind(
         {"mode": ("import", "directQuery", "dual"), "source": "expression"},
         (),
         ("m", "calculated"),
     ),
-    "annotation": Kind(default="text"),
-    "ref": Kind(),
+    "annotation": TmdlKind(default="text"),
+    "ref": TmdlKind(),
 }
 
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 
 from apex_pipeline.powerbi.tmdl import quoted
-from apex_pipeline.powerbi.tmdl_grammar import KINDS, Kind, Node, Value, rendered
+from apex_pipeline.powerbi.tmdl_grammar import KINDS, Node, TmdlKind, Value, rendered
 
 _ROOTS = {
     "database.tmdl": "database",
@@ -37,7 +37,7 @@ def read_tmdl(path: str, text: str) -> list[Node]:
     root = "table" if path.startswith("tables/") else _ROOTS.get(path)
     if root is None:
         raise TmdlError(f"{path}: no such file in a semantic model of ours.")
-    reader = _Reader(path, text.split("\n"))
+    reader = _TmdlReader(path, text.split("\n"))
     nodes = reader.objects(0, (root,))
     if reader.at < len(reader.lines):
         raise reader.error("not expected here")
@@ -58,7 +58,7 @@ def _compare(path: str, text: str, canonical: str) -> None:
         raise TmdlError(f"{path}: does not end with one blank line.")
 
 
-class _Reader:
+class _TmdlReader:
     """Takes one file apart, from its first line to its last."""
 
     def __init__(self, path: str, lines: Sequence[str]) -> None:
@@ -144,7 +144,7 @@ class _Reader:
             raise self.error("is quoted where it need not be, or the reverse")
         return plain
 
-    def _properties(self, node: Node, kind: Kind, depth: int) -> None:
+    def _properties(self, node: Node, kind: TmdlKind, depth: int) -> None:
         while self._depth() == depth:
             match = _PROPERTY.fullmatch(self.lines[self.at][depth:])
             key = match["key"] if match else ""

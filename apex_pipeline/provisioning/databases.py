@@ -67,7 +67,7 @@ def provision_database(
             outcome = _complete(database, by, before, names)
     if alerts_url:
         act = migrations.pending if plan_only else migrations.apply
-        outcome.names.extend(act(alerts_url, migrations.Part.ALERTS))
+        outcome.names.extend(act(alerts_url, migrations.MigrationFolder.ALERTS))
     return outcome
 
 

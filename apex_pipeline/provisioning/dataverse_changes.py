@@ -8,7 +8,7 @@ from apex_pipeline.dataverse.client import DataverseClient
 from apex_pipeline.dataverse.gate import Deadline
 from apex_pipeline.metrics import COLUMNS, TABLE
 from apex_pipeline.microsoft.http_answer import Expectation
-from apex_pipeline.provisioning.desired_state import Change, Kind
+from apex_pipeline.provisioning.desired_state import Change, ChangeKind
 from apex_pipeline.provisioning.existing_state import (
     GLOBAL,
     PREFIX,
@@ -225,15 +225,15 @@ async def _assign(writer: _Writer, change: Change, found: Found) -> None:
     )
 
 
-_STEPS: dict[Kind, Callable[[_Writer, Change, Found], Awaitable[None]]] = {
-    Kind.PUBLISHER: _make_publisher,
-    Kind.SOLUTION: _make_solution,
-    Kind.TABLE: _make_table,
-    Kind.COLUMN: _make_column,
-    Kind.SETTINGS: _change_settings,
-    Kind.ROLE: _make_role,
-    Kind.FILING: _file,
-    Kind.PRIVILEGES: _grant,
-    Kind.USER: _make_user,
-    Kind.ASSIGNMENT: _assign,
+_STEPS: dict[ChangeKind, Callable[[_Writer, Change, Found], Awaitable[None]]] = {
+    ChangeKind.PUBLISHER: _make_publisher,
+    ChangeKind.SOLUTION: _make_solution,
+    ChangeKind.TABLE: _make_table,
+    ChangeKind.COLUMN: _make_column,
+    ChangeKind.SETTINGS: _change_settings,
+    ChangeKind.ROLE: _make_role,
+    ChangeKind.FILING: _file,
+    ChangeKind.PRIVILEGES: _grant,
+    ChangeKind.USER: _make_user,
+    ChangeKind.ASSIGNMENT: _assign,
 }

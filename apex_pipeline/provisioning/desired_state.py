@@ -18,7 +18,7 @@ from apex_pipeline.provisioning.existing_state import (
 )
 
 
-class Kind(StrEnum):
+class ChangeKind(StrEnum):
     """Kinds of change, in the order in which they are made."""
 
     PUBLISHER = "publisher"
@@ -37,7 +37,7 @@ class Kind(StrEnum):
 class Change:
     """One change; `text` completes "would be created: …"."""
 
-    kind: Kind
+    kind: ChangeKind
     subject: str
     text: str
 
@@ -82,32 +82,34 @@ def combined(plans: Sequence[Plan]) -> Plan:
 def _changes(found: Found) -> Iterator[Change]:
     if found.publisher is None:
         yield Change(
-            Kind.PUBLISHER, PUBLISHER, f"publisher {PUBLISHER} with prefix {PREFIX}"
+            ChangeKind.PUBLISHER,
+            PUBLISHER,
+            f"publisher {PUBLISHER} with prefix {PREFIX}",
         )
     if found.solution is None:
-        yield Change(Kind.SOLUTION, SOLUTION, f"solution {SOLUTION}")
+        yield Change(ChangeKind.SOLUTION, SOLUTION, f"solution {SOLUTION}")
     yield from _table_changes(found.table)
     if found.role is None:
-        yield Change(Kind.ROLE, ROLE, f"role {ROLE}")
+        yield Change(ChangeKind.ROLE, ROLE, f"role {ROLE}")
     yield from _filings(found)
     if found.role is None or found.table is None or found.missing_privileges():
         names = ", ".join(TABLE_PRIVILEGES).lower()
         yield Change(
-            Kind.PRIVILEGES,
+            ChangeKind.PRIVILEGES,
             ROLE,
             f"privileges of {ROLE}: {names} on {TABLE}, "
             f"{' and '.join(METADATA_PRIVILEGES)}; no delete",
         )
     if found.user is None:
         text = f"application user of {found.application} in the root business unit"
-        yield Change(Kind.USER, found.application, text)
+        yield Change(ChangeKind.USER, found.application, text)
     if (
         found.user is None
         or found.role is None
         or found.role.id not in found.user.roles
     ):
         text = f"role {ROLE} for the application user of {found.application}"
-        yield Change(Kind.ASSIGNMENT, found.application, text)
+        yield Change(ChangeKind.ASSIGNMENT, found.application, text)
 
 
 def _filings(found: Found) -> Iterator[Change]:
@@ -118,16 +120,16 @@ def _filings(found: Found) -> Iterator[Change]:
     """
     table, role = found.table, found.role
     if table is not None and not table.is_managed and not found.is_filed(table.id):
-        yield Change(Kind.FILING, TABLE, f"place of table {TABLE} in {SOLUTION}")
+        yield Change(ChangeKind.FILING, TABLE, f"place of table {TABLE} in {SOLUTION}")
     if role is not None and not found.is_filed(role.id):
-        yield Change(Kind.FILING, ROLE, f"place of role {ROLE} in {SOLUTION}")
+        yield Change(ChangeKind.FILING, ROLE, f"place of role {ROLE} in {SOLUTION}")
 
 
 def _table_changes(table: FoundTable | None) -> Iterator[Change]:
     if table is None:
         columns = "; ".join(f"{c.dataverse} ({c.type.label})" for c in COLUMNS)
         yield Change(
-            Kind.TABLE,
+            ChangeKind.TABLE,
             TABLE,
             f"table {TABLE}, owned by the organization, with change tracking, auditing "
             f"and {len(COLUMNS)} columns: {columns}",
@@ -136,7 +138,7 @@ def _table_changes(table: FoundTable | None) -> Iterator[Change]:
     for column in COLUMNS:
         if column.dataverse not in table.columns:
             text = f"column {column.dataverse} of {TABLE} ({column.type.label})"
-            yield Change(Kind.COLUMN, column.dataverse, text)
+            yield Change(ChangeKind.COLUMN, column.dataverse, text)
     missing = []
     if not table.has_change_tracking:
         missing.append("change tracking")
@@ -144,7 +146,7 @@ def _table_changes(table: FoundTable | None) -> Iterator[Change]:
         missing.append("auditing")
     if missing:
         text = f"{' and '.join(missing)} of {TABLE}, switched on"
-        yield Change(Kind.SETTINGS, TABLE, text)
+        yield Change(ChangeKind.SETTINGS, TABLE, text)
 
 
 def _notes(found: Found) -> Iterator[str]:

@@ -56,10 +56,10 @@ async def inspect(
         DataverseError: Something could not be read; see the tree in `errors`.
     """
     with as_documented("read the existing state of the environment"):
-        return await _inspect(_Reader(client, deadline), application)
+        return await _inspect(_CollectionReader(client, deadline), application)
 
 
-async def _inspect(reader: "_Reader", application: str) -> Found:
+async def _inspect(reader: "_CollectionReader", application: str) -> Found:
     organization = await reader.first(
         "organizations?$select=languagecode,isauditenabled", "the organization"
     )
@@ -92,10 +92,10 @@ async def inspect_table(
         DataverseError: The table could not be read; see the tree in `errors`.
     """
     with as_documented(f"read the definition of {TABLE}"):
-        return await _table(_Reader(client, deadline))
+        return await _table(_CollectionReader(client, deadline))
 
 
-class _Reader:
+class _CollectionReader:
     """Reads collections, each in one page."""
 
     def __init__(self, client: DataverseClient, deadline: Deadline) -> None:
@@ -126,7 +126,7 @@ class _Reader:
         return rows[0]
 
 
-async def _metadata_privileges(reader: _Reader) -> Mapping[str, str]:
+async def _metadata_privileges(reader: _CollectionReader) -> Mapping[str, str]:
     condition = " or ".join(f"name eq '{name}'" for name in METADATA_PRIVILEGES)
     rows = await reader.rows(
         f"privileges?$select=privilegeid,name&$filter={condition}",
@@ -140,7 +140,7 @@ async def _metadata_privileges(reader: _Reader) -> Mapping[str, str]:
     return found
 
 
-async def _publishers(reader: _Reader) -> tuple[FoundPublisher, ...]:
+async def _publishers(reader: _CollectionReader) -> tuple[FoundPublisher, ...]:
     rows = await reader.rows(
         "publishers?$select=publisherid,uniquename,customizationprefix"
         f"&$filter=customizationprefix eq '{PREFIX}' or uniquename eq '{PUBLISHER}'"
@@ -155,7 +155,7 @@ async def _publishers(reader: _Reader) -> tuple[FoundPublisher, ...]:
     )
 
 
-async def _solution(reader: _Reader) -> FoundSolution | None:
+async def _solution(reader: _CollectionReader) -> FoundSolution | None:
     rows = await reader.rows(
         "solutions?$select=solutionid,ismanaged,_publisherid_value"
         f"&$filter=uniquename eq '{SOLUTION}'",
@@ -176,7 +176,7 @@ async def _solution(reader: _Reader) -> FoundSolution | None:
     return None
 
 
-async def _table(reader: _Reader) -> FoundTable | None:
+async def _table(reader: _CollectionReader) -> FoundTable | None:
     rows = await reader.rows(
         "EntityDefinitions?$select=IsManaged,TableType,EntitySetName,ChangeTrackingEnabled,"
         f"IsAuditEnabled,Privileges&$filter=LogicalName eq '{TABLE}'",
@@ -199,7 +199,7 @@ async def _table(reader: _Reader) -> FoundTable | None:
     return None
 
 
-async def _columns(reader: _Reader) -> Mapping[str, FoundColumn]:
+async def _columns(reader: _CollectionReader) -> Mapping[str, FoundColumn]:
     """Read our columns, including properties that only a cast to their type returns."""
     what = f"the columns of {TABLE}"
     wanted = {column.dataverse for column in COLUMNS}
@@ -230,7 +230,7 @@ async def _columns(reader: _Reader) -> Mapping[str, FoundColumn]:
     }
 
 
-async def _role(reader: _Reader, business_unit: str) -> FoundRole | None:
+async def _role(reader: _CollectionReader, business_unit: str) -> FoundRole | None:
     rows = await reader.rows(
         f"roles?$select=roleid&$filter=name eq '{ROLE}'"
         f" and _businessunitid_value eq {business_unit}",
@@ -252,7 +252,7 @@ def depths(privileges: list[dict[str, Any]]) -> dict[str, str]:
     return {str(p["PrivilegeId"]).lower(): str(p["Depth"]) for p in privileges}
 
 
-async def _user(reader: _Reader, application: str) -> FoundUser | None:
+async def _user(reader: _CollectionReader, application: str) -> FoundUser | None:
     rows = await reader.rows(
         "systemusers?$select=systemuserid,isdisabled,_businessunitid_value"
         f"&$filter=applicationid eq {application}"

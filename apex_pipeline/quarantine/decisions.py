@@ -19,7 +19,7 @@ _NAMED_AT_MOST = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
+class QuarantineSelection:
     """Selects rows in quarantine: by id, by cause, or all.
 
     Attributes:
@@ -132,7 +132,7 @@ def count_by_code(connection: Connection) -> dict[str, int]:
     return {code: n for code, n in connection.exec_driver_sql(_COUNT_BY_CODE)}  # noqa: C416  rows
 
 
-def find(connection: Connection, selection: Selection) -> list[str]:
+def find(connection: Connection, selection: QuarantineSelection) -> list[str]:
     """Return the ids of the selected rows, as Postgres stores them.
 
     An id matches exactly if possible, otherwise every spelling of the same UUID.
@@ -167,7 +167,7 @@ def find(connection: Connection, selection: Selection) -> list[str]:
     return sorted(set().union(*meant.values()))
 
 
-def release(connection: Connection, selection: Selection) -> list[str]:
+def release(connection: Connection, selection: QuarantineSelection) -> list[str]:
     """Make rows due, dropped ones too, and return their ids; attempts are kept.
 
     Raises:
@@ -177,7 +177,9 @@ def release(connection: Connection, selection: Selection) -> list[str]:
     return list(connection.exec_driver_sql(_RELEASE, values).scalars())
 
 
-def drop(connection: Connection, selection: Selection, decision: Decision) -> list[str]:
+def drop(
+    connection: Connection, selection: QuarantineSelection, decision: Decision
+) -> list[str]:
     """Never send rows until they are released, and return their ids.
 
     Raises:
@@ -188,7 +190,7 @@ def drop(connection: Connection, selection: Selection, decision: Decision) -> li
     return list(connection.exec_driver_sql(_DROP, values).scalars())
 
 
-def bound(selection: Selection) -> dict[str, Any]:
+def bound(selection: QuarantineSelection) -> dict[str, Any]:
     """The values that `OF_CAUSE` binds."""
     return {
         "code": selection.code,

@@ -7,7 +7,12 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from apex_pipeline.quarantine.decisions import OF_CAUSE, Selection, bound, find
+from apex_pipeline.quarantine.decisions import (
+    OF_CAUSE,
+    QuarantineSelection,
+    bound,
+    find,
+)
 
 EXAMPLES = 3
 """Number of example ids per cause."""
@@ -97,7 +102,7 @@ _CAUSES = f"""
 
 
 def rows(
-    connection: Connection, selection: Selection, limit: int, offset: int = 0
+    connection: Connection, selection: QuarantineSelection, limit: int, offset: int = 0
 ) -> list[QuarantinedRow]:
     """Read rows by cause or all, in the order of their first rejection."""
     values = bound(selection) | {"limit": limit, "offset": offset}
@@ -110,12 +115,12 @@ def named(connection: Connection, text: str) -> list[QuarantinedRow]:
     Raises:
         ApexError: The row is not in quarantine.
     """
-    ids = find(connection, Selection(ids=(text,)))
+    ids = find(connection, QuarantineSelection(ids=(text,)))
     return _rows(connection, _ROWS_NAMED, {"ids": ids})
 
 
 def causes(
-    connection: Connection, selection: Selection, limit: int, offset: int = 0
+    connection: Connection, selection: QuarantineSelection, limit: int, offset: int = 0
 ) -> list[Cause]:
     """Read the causes, most frequent first."""
     values = bound(selection) | {"limit": limit, "offset": offset}

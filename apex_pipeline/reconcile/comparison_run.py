@@ -26,9 +26,13 @@ from apex_pipeline.postgres.writer_lock import (
     try_reconciliation_lock,
 )
 from apex_pipeline.reconcile import findings, progress as kept
-from apex_pipeline.reconcile.dataverse_records import LARGEST_PAGE, Budget, Records
+from apex_pipeline.reconcile.dataverse_records import (
+    LARGEST_PAGE,
+    Records,
+    RequestBudget,
+)
 from apex_pipeline.reconcile.passes import Passes
-from apex_pipeline.reconcile.progress import Progress, ReconciliationRun
+from apex_pipeline.reconcile.progress import PassProgress, ReconciliationRun
 from apex_pipeline.reconcile.row_examination import Examination
 from apex_pipeline.reconcile.run_report import ReconcileOptions, ReconcileReport
 from apex_pipeline.reconcile.work_order import Acts, ComparisonOutcome, WorkOrder
@@ -67,7 +71,7 @@ def run_reconciliation(
         )
         if pause is not None:
             return ReconcileReport(skipped=str(pause))
-        run = _Run(
+        run = _ComparisonRun(
             database,
             store,
             settings,
@@ -122,7 +126,7 @@ def _locks(
     return locks
 
 
-class _Run:
+class _ComparisonRun:
     """One run that holds its locks."""
 
     def __init__(
@@ -163,7 +167,7 @@ class _Run:
             outcome.failure = outcome.failure or error
         return await asyncio.to_thread(self._report, run_id, outcome)
 
-    def _progress(self) -> Progress:
+    def _progress(self) -> PassProgress:
         progress = self._database.transact(
             lambda c: kept.read_progress(c, self._settings.resource), repeatable=True
         )
@@ -175,12 +179,12 @@ class _Run:
         self,
         run_id: int,
         environment: Environment,
-        progress: Progress,
+        progress: PassProgress,
         outcome: ComparisonOutcome,
     ) -> None:
         resource, options = self._settings.resource, self._options
         sender = environment.sender
-        budget = Budget(options.time_budget, options.requests, sender)
+        budget = RequestBudget(options.time_budget, options.requests, sender)
         # A page holds a window plus the second on either side.
         page_size = min(options.rows_per_window + 100, LARGEST_PAGE)
         records = Records(environment.client, budget, page_size)

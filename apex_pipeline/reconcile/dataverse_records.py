@@ -33,7 +33,7 @@ _WHAT = f"compare the records of {TABLE}"
 Record = Mapping[str, Any]
 
 
-class Budget(Deadline):
+class RequestBudget(Deadline):
     """A deadline with a limit on the number of requests."""
 
     def __init__(self, seconds: float, requests: int, sender: Sender) -> None:

@@ -27,7 +27,7 @@ from apex_pipeline.reconcile.dataverse_records import (
     changed_key,
 )
 from apex_pipeline.reconcile.findings import MOST_KEPT
-from apex_pipeline.reconcile.progress import Progress
+from apex_pipeline.reconcile.progress import PassProgress
 from apex_pipeline.reconcile.row_examination import Examination
 
 logger = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ class Passes:
         resource: str,
         records: Records,
         examination: Examination,
-        progress: Progress,
+        progress: PassProgress,
         *,
         started: datetime,
         rows_per_window: int = ROWS_PER_WINDOW,
@@ -108,7 +108,7 @@ class Passes:
             FindingsFullError: No more findings can be stored.
         """
         start = self._started - timedelta(days=days)
-        at = Progress(pass_second=int(start.timestamp()))
+        at = PassProgress(pass_second=int(start.timestamp()))
         while not await self._next_window(at, is_kept=False):
             pass
 
@@ -204,7 +204,7 @@ class Passes:
         )
         await self._save()
 
-    async def _next_window(self, at: Progress, *, is_kept: bool) -> bool:
+    async def _next_window(self, at: PassProgress, *, is_kept: bool) -> bool:
         """Compare the next window; return whether it was the last."""
         window = await self._examination.ask(
             lambda c: exported_rows.read_window(
@@ -221,7 +221,7 @@ class Passes:
         await self._check_room()
         return window.end is None
 
-    async def _dense(self, second: int, at: Progress, *, is_kept: bool) -> None:
+    async def _dense(self, second: int, at: PassProgress, *, is_kept: bool) -> None:
         at.pass_after_id = at.pass_after_id or ""
         # Postgres sorts the second for each page.
         limit = 2 * self._rows_per_window

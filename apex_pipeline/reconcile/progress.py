@@ -12,7 +12,7 @@ from apex_pipeline.reconcile.findings import FindingKind
 
 
 @dataclass(slots=True)
-class Progress:
+class PassProgress:
     """One row of `reconciliation_progress`; the table's comments explain the columns."""
 
     tracking_link: str | None = None
@@ -67,7 +67,7 @@ class ReconciliationRun:
     error: str | None = None
 
 
-_COLUMNS = [field.name for field in fields(Progress)]
+_COLUMNS = [field.name for field in fields(PassProgress)]
 
 _PROGRESS = f"""
     SELECT {", ".join(_COLUMNS)}
@@ -130,13 +130,15 @@ _REQUESTS_OF_A_DAY = """
 """
 
 
-def read_progress(connection: Connection, resource: str) -> Progress:
+def read_progress(connection: Connection, resource: str) -> PassProgress:
     """Read the progress of the comparison; its start if it never ran."""
     row = connection.exec_driver_sql(_PROGRESS, {"resource": resource}).one_or_none()
-    return Progress() if row is None else Progress(*row)
+    return PassProgress() if row is None else PassProgress(*row)
 
 
-def save_progress(connection: Connection, resource: str, progress: Progress) -> None:
+def save_progress(
+    connection: Connection, resource: str, progress: PassProgress
+) -> None:
     """Store the progress of the comparison."""
     values = {name: getattr(progress, name) for name in _COLUMNS}
     connection.exec_driver_sql(_SAVE, values | {"resource": resource})

@@ -14,7 +14,7 @@ from apex_pipeline.errors import ApexError, OutOfTimeError
 from apex_pipeline.postgres.dataverse_targets import record_adoption
 from apex_pipeline.reconcile import findings
 from apex_pipeline.reconcile.adoption import adopt
-from apex_pipeline.reconcile.dataverse_records import Budget, Records
+from apex_pipeline.reconcile.dataverse_records import Records, RequestBudget
 from apex_pipeline.reconcile.findings import MOST_KEPT, FindingKind
 from apex_pipeline.reconcile.passes import FindingsFullError, Passes
 from apex_pipeline.reconcile.repair import repair
@@ -71,7 +71,7 @@ class WorkOrder:
 
     resource: str
     options: ReconcileOptions
-    budget: Budget
+    budget: RequestBudget
     records: Records
     examination: Examination
     passes: Passes

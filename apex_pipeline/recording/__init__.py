@@ -17,7 +17,7 @@ from apex_pipeline.audit.events import Author
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.recording.csv_rows import Dialect
 from apex_pipeline.recording.fields import POSTGRES
-from apex_pipeline.recording.loading import Loaded, RecordLine, Source, load
+from apex_pipeline.recording.loading import Loaded, RecordLine, RecordSource, load
 from apex_pipeline.recording.record_files import (
     Format,
     is_gzip,
@@ -168,7 +168,7 @@ def load_file(
         open_database() as database,
     ):
         lines = read_lines(stream, written, dialect)
-        source = Source(author or process_author(os.environ), PurePath(name).name)
+        source = RecordSource(author or process_author(os.environ), PurePath(name).name)
         return load(database, lines, reject=reject, dry_run=dry_run, source=source)
 
 

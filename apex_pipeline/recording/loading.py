@@ -57,7 +57,7 @@ class Loaded:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class RecordSource:
     """Who loads records, and where they come from.
 
     Attributes:
@@ -122,7 +122,7 @@ def load(
     *,
     reject: Reject | None = None,
     dry_run: bool = False,
-    source: Source | None = None,
+    source: RecordSource | None = None,
 ) -> Loaded:
     """Write records, all of them or none.
 
@@ -157,7 +157,7 @@ def load(
             connection.rollback()
         return loaded
 
-    origin = source or Source(process_author(os.environ))
+    origin = source or RecordSource(process_author(os.environ))
 
     def told(loaded: Loaded) -> Event | None:
         return None if dry_run else origin.event(loaded)

@@ -10,7 +10,7 @@ from apex_pipeline.monitoring.doctor import check_results as doctor
 from apex_pipeline.monitoring.facts import Facts, read_facts
 from apex_pipeline.reconcile.agreement import read_agreement
 from apex_pipeline.report.delivery_statistics import read_rows
-from apex_pipeline.report.document import ReportLine, State
+from apex_pipeline.report.document import LineState, ReportLine
 from apex_pipeline.report.latencies import count_records
 from apex_pipeline.report.measured_lines import (
     Seen,
@@ -28,10 +28,10 @@ WAIT_LIMIT = timedelta(minutes=5)
 _ATTEMPTS = 3
 
 _STATES = {
-    doctor.State.OK: State.MET,
-    doctor.State.WARNING: State.WARNING,
-    doctor.State.FAILED: State.NOT_MET,
-    doctor.State.NOT_CHECKED: State.NOT_MEASURED,
+    doctor.CheckState.OK: LineState.MET,
+    doctor.CheckState.WARNING: LineState.WARNING,
+    doctor.CheckState.FAILED: LineState.NOT_MET,
+    doctor.CheckState.NOT_CHECKED: LineState.NOT_MEASURED,
 }
 
 

@@ -24,11 +24,11 @@ from apex_pipeline.report import (
 from apex_pipeline.report.document import (
     Block,
     Lines,
+    LineState,
     Report,
     ReportLine,
     Section,
     SignOff,
-    State,
     mapped,
     presentable,
 )
@@ -245,7 +245,7 @@ def _made_safe(report: Report, subject: Subject) -> Report:
 def _with_line(blocks: tuple[Block, ...], hidden: int) -> tuple[Block, ...]:
     line = ReportLine(
         "this report",
-        State.NOT_MET if hidden else State.MET,
+        LineState.NOT_MET if hidden else LineState.MET,
         f"{hidden} of its texts contained a secret, which was replaced by dots"
         if hidden
         else "no secret was found",

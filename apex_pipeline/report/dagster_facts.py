@@ -24,7 +24,7 @@ class AssetState:
 
 
 @dataclass(frozen=True, slots=True)
-class CheckState:
+class AssetCheckState:
     """A check of an asset.
 
     Attributes:
@@ -96,7 +96,7 @@ class Orchestration:
 
     instance: str | None
     assets: tuple[AssetState, ...]
-    checks: tuple[CheckState, ...]
+    checks: tuple[AssetCheckState, ...]
     jobs: tuple[JobState, ...]
     automations: tuple[AutomationState, ...]
     runs: tuple[RunState, ...]

@@ -6,12 +6,18 @@ from apex_pipeline.errors import ApexError
 from apex_pipeline.postgres import migrations
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.report.dagster_facts import (
+    AssetCheckState,
     AssetState,
     AutomationState,
-    CheckState,
     Orchestration,
 )
-from apex_pipeline.report.document import Block, Lines, ReportLine, ReportTable, State
+from apex_pipeline.report.document import (
+    Block,
+    Lines,
+    LineState,
+    ReportLine,
+    ReportTable,
+)
 from apex_pipeline.report.measured_lines import instant, seconds
 from apex_pipeline.report.report_subject import Subject
 from apex_pipeline.report.schema_reading import read_migrations
@@ -67,7 +73,9 @@ def in_postgres(subject: Subject) -> Iterator[Block]:
         DatabaseError: Postgres does not answer, or no migration was ever applied.
     """
     with subject.open_database() as database:
-        yield _migrations(database, migrations.Part.METRICS, "Migrations of Postgres")
+        yield _migrations(
+            database, migrations.MigrationFolder.METRICS, "Migrations of Postgres"
+        )
 
 
 def in_alerts_postgres(subject: Subject) -> Iterator[Block]:
@@ -79,18 +87,22 @@ def in_alerts_postgres(subject: Subject) -> Iterator[Block]:
     """
     with subject.open_alerts_database() as database:
         yield _migrations(
-            database, migrations.Part.ALERTS, "Migrations in Dagster's storage"
+            database,
+            migrations.MigrationFolder.ALERTS,
+            "Migrations in Dagster's storage",
         )
 
 
-def _migrations(database: Database, part: migrations.Part, title: str) -> Lines:
+def _migrations(
+    database: Database, part: migrations.MigrationFolder, title: str
+) -> Lines:
     contents = migrations.contents(part)
     applied = dict(read_migrations(database, list(contents)))
     return Lines(
         tuple(
             ReportLine(
                 name,
-                State.MET if name in applied else State.NOT_MET,
+                LineState.MET if name in applied else LineState.NOT_MET,
                 f"applied {instant(applied[name])} UTC"
                 if name in applied
                 else "not applied",
@@ -130,22 +142,24 @@ def _routes(document: Mapping[str, object]) -> Iterator[tuple[str, str]]:
 
 
 def _asset(
-    asset: AssetState, checks: Sequence[CheckState], *, is_known: bool
+    asset: AssetState, checks: Sequence[AssetCheckState], *, is_known: bool
 ) -> ReportLine:
     target = asset.description.split(". ")[0].rstrip(".:")
     if asset.materialized_at is None:
         why = "never materialized here" if is_known else _NO_INSTANCE
-        return ReportLine(asset.name, State.NOT_MEASURED, why, target)
+        return ReportLine(asset.name, LineState.NOT_MEASURED, why, target)
     failing = [check for check in checks if check.passed is False]
-    state = State.MET
+    state = LineState.MET
     if failing:
         only_warn = all(check.is_warning for check in failing)
-        state = State.WARNING if only_warn else State.NOT_MET
+        state = LineState.WARNING if only_warn else LineState.NOT_MET
     seen = f"materialized {instant(asset.materialized_at)} UTC"
     return ReportLine(asset.name, state, f"{seen}{_tally(checks, failing)}", target)
 
 
-def _tally(checks: Sequence[CheckState], failing: Iterable[CheckState]) -> str:
+def _tally(
+    checks: Sequence[AssetCheckState], failing: Iterable[AssetCheckState]
+) -> str:
     if not checks:
         return ""
     passed = sum(check.passed is True for check in checks)
@@ -154,17 +168,17 @@ def _tally(checks: Sequence[CheckState], failing: Iterable[CheckState]) -> str:
     return f"{said}, not {names}" if names else said
 
 
-def _check(check: CheckState, *, is_known: bool) -> ReportLine:
+def _check(check: AssetCheckState, *, is_known: bool) -> ReportLine:
     name = f"{check.asset}: {check.name}"
     if check.passed is None:
         why = "never evaluated here" if is_known else _NO_INSTANCE
-        return ReportLine(name, State.NOT_MEASURED, why, check.description)
+        return ReportLine(name, LineState.NOT_MEASURED, why, check.description)
     if check.passed:
-        state, word = State.MET, "passed"
+        state, word = LineState.MET, "passed"
     elif check.is_warning:
-        state, word = State.WARNING, "warns"
+        state, word = LineState.WARNING, "warns"
     else:
-        state, word = State.NOT_MET, "failed"
+        state, word = LineState.NOT_MET, "failed"
     return ReportLine(
         name, state, f"{word} {instant(check.evaluated_at)} UTC", check.description
     )
@@ -174,15 +188,15 @@ def _automation(each: AutomationState, *, is_known: bool) -> ReportLine:
     name, target = f"{each.kind} {each.name}", f"on; {each.when}"
     if each.is_on is None:
         why = "no daemon has seen it" if is_known else _NO_INSTANCE
-        return ReportLine(name, State.NOT_MEASURED, why, target)
+        return ReportLine(name, LineState.NOT_MEASURED, why, target)
     if not each.is_on:
-        return ReportLine(name, State.NOT_MET, "switched off", target)
+        return ReportLine(name, LineState.NOT_MET, "switched off", target)
     if each.error is not None:
         return ReportLine(
-            name, State.NOT_MET, f"its last tick failed: {each.error}", target
+            name, LineState.NOT_MET, f"its last tick failed: {each.error}", target
         )
     ticked = f"last tick {instant(each.ticked_at)} UTC" if each.ticked_at else ""
-    return ReportLine(name, State.MET, f"on, {ticked or 'not due yet'}", target)
+    return ReportLine(name, LineState.MET, f"on, {ticked or 'not due yet'}", target)
 
 
 def run_history(found: Orchestration) -> Iterator[Block]:

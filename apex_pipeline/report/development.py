@@ -7,10 +7,10 @@ from apex_pipeline.errors import ApexError
 from apex_pipeline.report.document import (
     Block,
     Lines,
+    LineState,
     Note,
     ReportLine,
     ReportTable,
-    State,
 )
 from apex_pipeline.report.measured_lines import instant, seconds
 from apex_pipeline.report.repository import Repository
@@ -74,9 +74,9 @@ def _line(
         f"{outcome.skipped} skipped; {seconds(outcome.seconds)} in total"
     )
     how = f"{path}, of a run started {instant(outcome.began_at)} UTC"
-    state = State.NOT_MET if failed else State.MET
-    if state is State.MET and _is_outdated(outcome, repository):
-        state, seen = State.WARNING, f"{seen}; older than the newest commit"
+    state = LineState.NOT_MET if failed else LineState.MET
+    if state is LineState.MET and _is_outdated(outcome, repository):
+        state, seen = LineState.WARNING, f"{seen}; older than the newest commit"
     return ReportLine("tests", state, seen, "none fails", how)
 
 

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 
-class State(StrEnum):
+class LineState(StrEnum):
     """The result of a line."""
 
     MET = "met"
@@ -28,7 +28,7 @@ class ReportLine:
     """
 
     name: str
-    state: State
+    state: LineState
     actual: str
     target: str = ""
     how: str = ""
@@ -127,29 +127,29 @@ class Report:
         found: dict[tuple[str, str], tuple[Section, ReportLine]] = {}
         for section in self.sections:
             for line in section.lines():
-                if line.state in {State.NOT_MET, State.WARNING}:
+                if line.state in {LineState.NOT_MET, LineState.WARNING}:
                     found.setdefault((line.name, line.actual), (section, line))
-        return sorted(found.values(), key=lambda one: one[1].state is State.WARNING)
+        return sorted(found.values(), key=lambda one: one[1].state is LineState.WARNING)
 
-    def count(self, state: State) -> int:
+    def count(self, state: LineState) -> int:
         """How many lines have this state."""
         return sum(line.state is state for line in self.lines())
 
 
 def unmeasured(name: str, reason: str) -> Lines:
     """A placeholder for something that could not be measured."""
-    return Lines((ReportLine(name, State.NOT_MEASURED, reason),))
+    return Lines((ReportLine(name, LineState.NOT_MEASURED, reason),))
 
 
 def counts_in_words(report: Report) -> str:
     """The number of lines per state, as text."""
-    return ", ".join(f"{report.count(state)} {state.value}" for state in State)
+    return ", ".join(f"{report.count(state)} {state.value}" for state in LineState)
 
 
 def mapped(value: Any, change: Callable[[str], str]) -> Any:
     """A copy of the value with every text changed; states stay the same."""
     match value:
-        case State():
+        case LineState():
             return value
         case str():
             return change(value)

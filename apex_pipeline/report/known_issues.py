@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from apex_pipeline.monitoring.alerts.incidents import Incident
 from apex_pipeline.quarantine import listing
-from apex_pipeline.quarantine.decisions import Selection
+from apex_pipeline.quarantine.decisions import QuarantineSelection
 from apex_pipeline.report.acceptance import open_journal
 from apex_pipeline.report.document import Block, Note, ReportTable
 from apex_pipeline.report.measured_lines import instant
@@ -41,7 +41,9 @@ def quarantine(subject: Subject) -> Iterator[Block]:
         DatabaseError: Postgres does not answer, or lacks our tables.
     """
     with subject.open_database() as database:
-        causes = database.ask(listing.causes, Selection(everything=True), _CAUSES, 0)
+        causes = database.ask(
+            listing.causes, QuarantineSelection(everything=True), _CAUSES, 0
+        )
     if not causes:
         yield Note("No row is in quarantine.")
         return

@@ -6,21 +6,21 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from apex_pipeline.report.document import (
     Block,
     Lines,
+    LineState,
     Note,
     Picture,
     Report,
     ReportTable,
     Section,
     SignOff,
-    State,
     counts_in_words,
 )
 
 MARKS = {
-    State.MET: "✓",
-    State.WARNING: "!",
-    State.NOT_MET: "✗",
-    State.NOT_MEASURED: "–",  # noqa: RUF001  a dash for nothing
+    LineState.MET: "✓",
+    LineState.WARNING: "!",
+    LineState.NOT_MET: "✗",
+    LineState.NOT_MEASURED: "–",  # noqa: RUF001  a dash for nothing
 }
 
 _LEFT_OUT = "\nSee the file for the other chapters."

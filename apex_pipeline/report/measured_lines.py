@@ -6,30 +6,30 @@ from datetime import datetime
 from typing import TypeVar
 
 from apex_pipeline.errors import ApexError
-from apex_pipeline.report.document import Block, ReportLine, State, unmeasured
+from apex_pipeline.report.document import Block, LineState, ReportLine, unmeasured
 
 _Found = TypeVar("_Found")
 
-Seen = tuple[State, str]
+Seen = tuple[LineState, str]
 """A state, and the measured value as text."""
 
 
 def met(actual: str) -> Seen:
-    return State.MET, actual
+    return LineState.MET, actual
 
 
 def not_met(actual: str) -> Seen:
-    return State.NOT_MET, actual
+    return LineState.NOT_MET, actual
 
 
 def warning(actual: str) -> Seen:
     """It works but needs attention."""
-    return State.WARNING, actual
+    return LineState.WARNING, actual
 
 
 def not_measured(reason: str) -> Seen:
     """There is no measurement, for this reason."""
-    return State.NOT_MEASURED, reason
+    return LineState.NOT_MEASURED, reason
 
 
 def measure(name: str, target: str, how: str, look: Callable[[], Seen]) -> ReportLine:

@@ -9,9 +9,9 @@ from markupsafe import Markup
 
 from apex_pipeline.report.document import (
     Block,
+    LineState,
     Picture,
     Report,
-    State,
     counts_in_words,
 )
 from apex_pipeline.report.markdown import MARKS
@@ -32,7 +32,7 @@ def to_html(report: Report) -> str:
     """The whole report, with embedded pictures."""
     return _TEMPLATES.get_template("report.html").render(
         report=report,
-        states=list(State),
+        states=list(LineState),
         marks=MARKS,
         counts=counts_in_words(report),
         kind=_kind,

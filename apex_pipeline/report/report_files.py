@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from apex_pipeline.analytics.csv.export_stores import Store, store_at
+from apex_pipeline.analytics.csv.export_stores import ExportStore, store_at
 from apex_pipeline.report.document import Picture, Report
 from apex_pipeline.report.markdown import to_markdown
 from apex_pipeline.report.page import to_html
@@ -30,7 +30,7 @@ class WrittenReport:
     pictures: tuple[str, ...]
 
 
-def default_store(environment: Mapping[str, str]) -> Store:
+def default_store(environment: Mapping[str, str]) -> ExportStore:
     """Beside the CSV files where they go to an object store, else in the state folder.
 
     Raises:
@@ -46,7 +46,9 @@ def default_name(report: Report, *, html: bool) -> str:
     return f"completion-{report.made_at:%Y-%m-%d-%H%M}{'.html' if html else '.md'}"
 
 
-def write(report: Report, store: Store, name: str, *, html: bool) -> WrittenReport:
+def write(
+    report: Report, store: ExportStore, name: str, *, html: bool
+) -> WrittenReport:
     """Write the file and, for Markdown, its pictures next to it.
 
     Raises:
@@ -77,6 +79,6 @@ def _name(stem: str, picture: Picture) -> str:
     return f"{stem}-{words}.png"
 
 
-def _put(store: Store, name: str, data: bytes) -> None:
+def _put(store: ExportStore, name: str, data: bytes) -> None:
     with store.replacing(name) as file:
         file.write(data)

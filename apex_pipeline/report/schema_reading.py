@@ -54,7 +54,7 @@ _ANALYST = """
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class DatabaseServer:
     """The server, as this connection sees it."""
 
     version: str
@@ -87,14 +87,14 @@ class Analyst:
     writable: int
 
 
-def read_server(database: Database) -> Server:
+def read_server(database: Database) -> DatabaseServer:
     """Read the server's version, size and encryption.
 
     Raises:
         DatabaseError: Postgres does not answer.
     """
     return database.transact(
-        lambda c: Server(*c.exec_driver_sql(_SERVER).one()), repeatable=True
+        lambda c: DatabaseServer(*c.exec_driver_sql(_SERVER).one()), repeatable=True
     )
 
 

@@ -8,7 +8,7 @@ from apex_pipeline.audit.trail import head as read_head
 from apex_pipeline.monitoring.doctor import check_results as doctor
 from apex_pipeline.monitoring.facts import read_audit_facts
 from apex_pipeline.report.acceptance import as_line
-from apex_pipeline.report.document import ReportLine, State
+from apex_pipeline.report.document import LineState, ReportLine
 from apex_pipeline.report.exposed_secrets import (
     environment_file,
     logs,
@@ -58,7 +58,9 @@ def checklist(
         if name in doctors:
             yield as_line(doctors[name], how=how)
         else:
-            yield ReportLine(name, State.NOT_MEASURED, "Dataverse is not configured")
+            yield ReportLine(
+                name, LineState.NOT_MEASURED, "Dataverse is not configured"
+            )
     yield from _files(subject)
     yield from _secrets_at_large(subject)
     yield from _panel(subject)

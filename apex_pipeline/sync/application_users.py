@@ -30,7 +30,7 @@ from apex_pipeline.metrics import CampaignMetric
 from apex_pipeline.settings import DataverseSettings
 from apex_pipeline.sync.delivery_outcome import Delivery
 from apex_pipeline.sync.pacing_memory import PacingMemory, PacingState
-from apex_pipeline.sync.request_delivery import Sink
+from apex_pipeline.sync.request_delivery import MetricSink
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class ApplicationUser:
     client_id: str
     environment: Environment
     memory: PacingMemory
-    sink: Sink
+    sink: MetricSink
     under_way: int = 0
     refusal: ApexError | None = None
 
@@ -224,7 +224,7 @@ async def connect_users(
     settings: DataverseSettings,
     token_cache: Path,
     memory_of: Callable[[DataverseSettings], PacingMemory],
-    make_sink: Callable[[DataverseClient, RetryPolicy], Sink],
+    make_sink: Callable[[DataverseClient, RetryPolicy], MetricSink],
     *,
     retry: RetryPolicy,
     request_timeout: float,

@@ -16,7 +16,7 @@ from apex_pipeline.microsoft.http_answer import Answer
 
 
 @dataclass(frozen=True, slots=True)
-class Timing:
+class RequestTiming:
     """How long one bulk request took.
 
     Attributes:
@@ -47,7 +47,7 @@ class Delivery:
     rejections: tuple[Rejection, ...] = ()
     suspects: tuple[Rejection, ...] = ()
     failure: ApexError | None = None
-    timings: tuple[Timing, ...] = ()
+    timings: tuple[RequestTiming, ...] = ()
 
     def and_then(self, other: "Delivery") -> "Delivery":
         """This delivery and the one that followed, combined."""

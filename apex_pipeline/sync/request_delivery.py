@@ -32,7 +32,7 @@ from apex_pipeline.metrics import (
     CampaignMetric,
 )
 from apex_pipeline.provisioning.drift import ATTRIBUTE_TYPES
-from apex_pipeline.sync.delivery_outcome import Delivery, Judgement, Timing
+from apex_pipeline.sync.delivery_outcome import Delivery, Judgement, RequestTiming
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ _GATEWAY_FAULTS = frozenset({502, 504})
 METRICS_TABLE = DataverseTable(TABLE, ENTITY_SET, PRIMARY_KEY)
 
 
-class Sink(Protocol):
+class MetricSink(Protocol):
     """Delivers metrics."""
 
     async def deliver(
@@ -85,7 +85,7 @@ class DataverseSink:
             return Delivery(failure=error)
         return Delivery(
             acknowledged=tuple(metric.id for metric in metrics),
-            timings=(Timing(len(metrics), seconds),),
+            timings=(RequestTiming(len(metrics), seconds),),
         )
 
     async def _deliver_parts(
@@ -100,7 +100,7 @@ class DataverseSink:
         A half that would not finish in time is not started; its rows stay pending.
         """
         done = Delivery(
-            timings=(Timing(len(metrics), error.seconds, is_too_much=True),)
+            timings=(RequestTiming(len(metrics), error.seconds, is_too_much=True),)
         )
         if error.status in _GATEWAY_FAULTS:
             # The gateway may be down for a moment; the size may not be the cause.

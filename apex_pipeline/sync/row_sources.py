@@ -54,7 +54,7 @@ class SliceSource:
         return self._store.quarantine(rejections, at, unmark=True)
 
 
-class Source(Protocol):
+class RowSource(Protocol):
     """Supplies pending rows and records their outcome."""
 
     def pending_page(self, after: Position | None, limit: int) -> list[PendingRow]:

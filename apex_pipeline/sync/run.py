@@ -38,7 +38,7 @@ from apex_pipeline.sync.pacing_memory import (
     pacing_key,
     pacing_keys,
 )
-from apex_pipeline.sync.row_sources import PendingSource, SliceSource, Source
+from apex_pipeline.sync.row_sources import PendingSource, RowSource, SliceSource
 from apex_pipeline.sync.run_options import SyncOptions
 from apex_pipeline.sync.stream import Stream
 from apex_pipeline.sync.sync_report import SyncReport, recorded, skipped
@@ -73,7 +73,7 @@ def run_sync(
         if pause is not None:
             return skipped(started, str(pause), pause.until)
         if options.stream.dry_run:
-            run = _Run(store, settings, options, lock, None)
+            run = _SyncRun(store, settings, options, lock, None)
             return asyncio.run(store.interruptible(run.deliver(token_cache, started)))
         part = None if options.part is None else str(options.part)
         run_id = store.start_run(
@@ -82,7 +82,7 @@ def run_sync(
             part=part,
             settings=options.settings,
         )
-        run = _Run(store, settings, options, lock, run_id)
+        run = _SyncRun(store, settings, options, lock, run_id)
         try:
             report = asyncio.run(store.interruptible(run.deliver(token_cache, started)))
         except ApexError as error:
@@ -92,7 +92,7 @@ def run_sync(
         return recorded(store, run_id, report)
 
 
-class _Run:
+class _SyncRun:
     """One run that holds the writer lock."""
 
     def __init__(
@@ -146,7 +146,7 @@ class _Run:
         self._part = self._store.ask(resent_rows.summary, self._options.part)
         return self._part.to_send
 
-    def _source(self) -> Source:
+    def _source(self) -> RowSource:
         resource = self._settings.resource
         if self._options.part is None:
             return PendingSource(self._store, self._run_id, resource)

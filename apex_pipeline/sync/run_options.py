@@ -9,7 +9,7 @@ from apex_pipeline.dataverse.client import DataverseClient
 from apex_pipeline.dataverse.environment import REQUEST_TIMEOUT_SECONDS
 from apex_pipeline.dataverse.sender import RetryPolicy
 from apex_pipeline.postgres.resent_rows import Slice
-from apex_pipeline.sync.request_delivery import DataverseSink, Sink
+from apex_pipeline.sync.request_delivery import DataverseSink, MetricSink
 
 
 def utc_now() -> datetime:
@@ -62,4 +62,4 @@ class SyncOptions:
     request_timeout: float = REQUEST_TIMEOUT_SECONDS
     beat_seconds: float = 20.0
     now: Callable[[], datetime] = utc_now
-    make_sink: Callable[[DataverseClient, RetryPolicy], Sink] = DataverseSink
+    make_sink: Callable[[DataverseClient, RetryPolicy], MetricSink] = DataverseSink

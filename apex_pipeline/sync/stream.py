@@ -24,8 +24,8 @@ from apex_pipeline.errors import ApexError, OutOfTimeError
 from apex_pipeline.metrics import CampaignMetric, Rejection, read_metric
 from apex_pipeline.postgres.pending_rows import PendingRow, Position
 from apex_pipeline.sync.delivery_outcome import Delivery
-from apex_pipeline.sync.request_delivery import Sink
-from apex_pipeline.sync.row_sources import Source
+from apex_pipeline.sync.request_delivery import MetricSink
+from apex_pipeline.sync.row_sources import RowSource
 from apex_pipeline.sync.run_options import StreamOptions, utc_now
 from apex_pipeline.sync.systemic_faults import Breaker
 from apex_pipeline.sync.tally import PREVIEW_ROWS, Tally
@@ -53,8 +53,8 @@ class Stream:
 
     def __init__(
         self,
-        source: Source,
-        sink: Sink,
+        source: RowSource,
+        sink: MetricSink,
         options: StreamOptions,
         deadline: Deadline,
         beat: Callable[[], Awaitable[None]],

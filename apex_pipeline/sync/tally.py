@@ -4,7 +4,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from apex_pipeline.errors import ApexError, OutOfTimeError
-from apex_pipeline.sync.delivery_outcome import Timing
+from apex_pipeline.sync.delivery_outcome import RequestTiming
 
 PREVIEW_ROWS = 10
 
@@ -35,5 +35,5 @@ class Tally:
     rejected: int = 0
     failure: ApexError | None = None
     out_of_time: OutOfTimeError | None = None
-    too_much: Timing | None = None
+    too_much: RequestTiming | None = None
     preview: deque[str] = field(default_factory=lambda: deque(maxlen=PREVIEW_ROWS))

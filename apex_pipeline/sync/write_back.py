@@ -10,7 +10,7 @@ from apex_pipeline.errors import ApexError, MarkSwallowedError
 from apex_pipeline.metrics import Rejection
 from apex_pipeline.postgres.pending_rows import PendingRow
 from apex_pipeline.postgres.row_marks import Marks
-from apex_pipeline.sync.row_sources import Source
+from apex_pipeline.sync.row_sources import RowSource
 from apex_pipeline.sync.tally import Tally
 
 
@@ -28,7 +28,7 @@ class WriteBack:
 
     def __init__(
         self,
-        source: Source,
+        source: RowSource,
         tally: Tally,
         now: Callable[[], datetime],
         stop: Callable[[ApexError], None],

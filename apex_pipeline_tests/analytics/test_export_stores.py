@@ -11,7 +11,7 @@ import pytest
 from fsspec.registry import known_implementations
 
 from apex_pipeline.analytics.csv.export_folder import export_files
-from apex_pipeline.analytics.csv.export_stores import LocalStore, Store, store_at
+from apex_pipeline.analytics.csv.export_stores import ExportStore, LocalStore, store_at
 from apex_pipeline.analytics.csv.object_store import ObjectStore
 from apex_pipeline.analytics.csv.on_request import (
     export_months_on_request,
@@ -134,7 +134,7 @@ def test_a_folder_says_whether_a_run_had_written_there(database, settings):
 
 
 @pytest.fixture(params=["a local folder", "an object store"])
-def store(request, tmp_path, url) -> Store:
+def store(request, tmp_path, url) -> ExportStore:
     is_local = request.param == "a local folder"
     return store_at(None if is_local else url, tmp_path / "exports")
 

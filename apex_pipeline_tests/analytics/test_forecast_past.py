@@ -7,7 +7,7 @@ from hypothesis import given, strategies as st
 
 from apex_pipeline.analytics.forecast import DailySeries, daily_series, forecast
 from apex_pipeline.analytics.forecast.intervals import poisson
-from apex_pipeline.analytics.forecast.known_past import Past, Pause
+from apex_pipeline.analytics.forecast.known_past import CostPause, Past
 from apex_pipeline.analytics.forecast.training import MOST_TIMES
 from apex_pipeline_tests.support.cost_series import (
     EVENTS,
@@ -219,7 +219,7 @@ def test_what_is_recognised_of_a_day_is_what_was_known_by_then():
 def test_a_pause_is_left_out_from_the_day_on_that_it_is_over():
     past = Past([*USUAL[:210], *[0.0] * 10, *USUAL[:9]])
     goes_on, over = past.before(220), past.before(221)
-    assert goes_on.resting == Pause(210, 219)
+    assert goes_on.resting == CostPause(210, 219)
     assert goes_on.values[210:220] == (0.0,) * 10
     assert over.resting is None
     assert over.values[210:220] == (None,) * 10

@@ -100,7 +100,7 @@ def silencing(death: Death, url: str, incident: str) -> None:
 @pytest.fixture
 def both_url(database_url):
     """A database with the tables of the metrics and those of the alerts."""
-    migrations.apply(database_url, migrations.Part.ALERTS)
+    migrations.apply(database_url, migrations.MigrationFolder.ALERTS)
     return database_url
 
 

@@ -19,7 +19,7 @@ from apex_pipeline.metrics import Rejection
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.run_ledger import RunRecord, RunStatus
 from apex_pipeline.quarantine import decisions
-from apex_pipeline.quarantine.decisions import Decision, Selection
+from apex_pipeline.quarantine.decisions import Decision, QuarantineSelection
 
 AUTHOR = Author("ada@host", "run-1")
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
@@ -171,8 +171,8 @@ def test_releasing_and_dropping_leave_an_event_with_the_rows_and_the_reason(
     store, database, database_url
 ):
     ids = put_rows_aside(store, database_url, 2)
-    store.drop(Selection(everything=True), Decision("test data", "ada"))
-    store.release(Selection(tuple(ids)))
+    store.drop(QuarantineSelection(everything=True), Decision("test data", "ada"))
+    store.release(QuarantineSelection(tuple(ids)))
     dropped, released = events(database)
     assert dropped["action"] == "drop"
     assert dropped["reason"] == "test data"
@@ -184,9 +184,9 @@ def test_releasing_and_dropping_leave_an_event_with_the_rows_and_the_reason(
 
 
 def test_an_act_without_effect_and_one_that_fails_leave_no_event(store, database):
-    assert store.release(Selection(everything=True)) == 0
+    assert store.release(QuarantineSelection(everything=True)) == 0
     with pytest.raises(ApexError):
-        store.release(Selection(("x",)))
+        store.release(QuarantineSelection(("x",)))
     assert events(database) == []
 
 
@@ -195,7 +195,7 @@ def test_an_act_is_undone_if_its_event_cannot_be_written(store, database_url):
     with psycopg.connect(database_url) as connection:
         connection.execute("DROP FUNCTION audit_append")
     with pytest.raises(ApexError):
-        store.drop(Selection(everything=True), Decision("x", "y"))
+        store.drop(QuarantineSelection(everything=True), Decision("x", "y"))
     assert store.ask(decisions.count)[1] == 0
 
 

@@ -14,6 +14,7 @@ from apex_pipeline.report import screenshots
 from apex_pipeline.report.chromium import BrowserWindow, find_chromium, opened
 from apex_pipeline.report.document import (
     Lines,
+    LineState,
     Note,
     Picture,
     Report,
@@ -21,7 +22,6 @@ from apex_pipeline.report.document import (
     ReportTable,
     Section,
     SignOff,
-    State,
 )
 from apex_pipeline.report.page import to_html
 from apex_pipeline.report.report_subject import read_subject
@@ -66,7 +66,7 @@ def test_the_panel_is_seen_also_behind_its_token(emulator, variables, token):
     assert all(paint is not None and 0 < paint < 60 for paint in paints)
     # The address of the Dagster UI is unknown.
     (line,) = told(runs)
-    assert line.state is State.NOT_MEASURED
+    assert line.state is LineState.NOT_MEASURED
     assert "APEX_DAGSTER_URL" in line.actual
 
 
@@ -78,7 +78,7 @@ def test_pages_that_are_not_served_are_reported(variables):
     }
     seen = screenshots.look(read_subject(variables), wanted=True)
     lines = [line for block in seen.blocks for line in told(block)]
-    assert [line.state for line in lines] == [State.NOT_MEASURED] * 2
+    assert [line.state for line in lines] == [LineState.NOT_MEASURED] * 2
     assert "does not answer" in lines[0].actual
     assert "cannot be opened" in lines[1].actual
     assert "does not answer" in seen.paints.reason
@@ -134,7 +134,7 @@ def report(tmp_path):
         png = chromium.visit(blank.as_uri(), expects="page").png
     lines = tuple(
         ReportLine(value, state, value, value, value)
-        for value, state in zip(HOSTILE, [*State] * 3, strict=False)
+        for value, state in zip(HOSTILE, [*LineState] * 3, strict=False)
     )
     wide = ("apex_campaignmetricsid", *("0b3c8f4e-6f0a-4a3c-9a55-000000000001",) * 4)
     sections = (

@@ -30,7 +30,7 @@ from dagster_shared.error import SerializableErrorInfo
 from apex_pipeline.defs.operations.instance_state import look_at_instance, read_instance
 from apex_pipeline.errors import ApexError
 from apex_pipeline.monitoring.doctor import dagster_health
-from apex_pipeline.monitoring.doctor.check_results import State
+from apex_pipeline.monitoring.doctor.check_results import CheckState
 from apex_pipeline_tests.support.apex_command import INHERITED
 from apex_pipeline_tests.support.ends import environment
 from apex_pipeline_tests.support.receivers import mail_server
@@ -90,12 +90,12 @@ def lines(instance):
 
 def test_a_daemon_that_stops_and_starts_again(instance):
     daemon, schedule = lines(instance)
-    assert (daemon.state, schedule.state) == (State.FAILED, State.FAILED)
+    assert (daemon.state, schedule.state) == (CheckState.FAILED, CheckState.FAILED)
     assert "SCHEDULER (never)" in daemon.measured
     beat(instance, time.time() - 100)
     assert re.search(r"SENSOR \(1\d\d s ago\)", lines(instance)[0].measured)
     beat(instance, time.time())
-    assert lines(instance)[0].state is State.OK
+    assert lines(instance)[0].state is CheckState.OK
 
 
 def test_a_schedule_whose_first_tick_is_to_come_is_no_fault(instance):
@@ -108,13 +108,13 @@ def test_a_schedule_whose_first_tick_is_to_come_is_no_fault(instance):
         )
     )
     found = lines(instance)[1]
-    assert (found.state, found.measured) == (State.WARNING, "has not ticked yet")
+    assert (found.state, found.measured) == (CheckState.WARNING, "has not ticked yet")
 
 
 def test_a_schedule_that_is_switched_off_stalls_or_fails(instance):
     beat(instance, time.time())
     state = instance.add_instigator_state(state_of(InstigatorStatus.DECLARED_IN_CODE))
-    assert lines(instance)[1].state is State.OK
+    assert lines(instance)[1].state is CheckState.OK
     assert "no tick yet" in lines(instance)[1].measured
 
     tick(instance, state, time.time() - 3600)
@@ -123,16 +123,16 @@ def test_a_schedule_that_is_switched_off_stalls_or_fails(instance):
 
     fault = SerializableErrorInfo("it was the moon\n", [], "Moon")
     tick(instance, state, time.time() - 10, TickStatus.FAILURE, fault)
-    assert lines(instance)[1].state is State.FAILED
+    assert lines(instance)[1].state is CheckState.FAILED
     assert "it was the moon" in lines(instance)[1].measured
 
     tick(instance, state, time.time())
-    assert lines(instance)[1].state is State.OK
+    assert lines(instance)[1].state is CheckState.OK
 
     instance.update_instigator_state(state.with_status(InstigatorStatus.STOPPED))
     assert lines(instance)[1].measured == "switched off"
     instance.update_instigator_state(state.with_status(InstigatorStatus.RUNNING))
-    assert lines(instance)[1].state is State.OK
+    assert lines(instance)[1].state is CheckState.OK
 
 
 def test_an_instance_that_is_not_named_or_cannot_be_read(tmp_path, monkeypatch):

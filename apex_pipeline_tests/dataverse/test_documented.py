@@ -31,7 +31,7 @@ from apex_pipeline.monitoring.alerts.send_limits import Pace, until_taken
 from apex_pipeline.monitoring.alerts.smtp import SmtpMail
 from apex_pipeline.monitoring.alerts.teams import Teams
 from apex_pipeline.provisioning.dataverse_changes import carry_out
-from apex_pipeline.provisioning.desired_state import Change, Kind
+from apex_pipeline.provisioning.desired_state import Change, ChangeKind
 from apex_pipeline.provisioning.existing_state import (
     PREFIX,
     PUBLISHER,
@@ -164,7 +164,7 @@ class Line:
     after: tuple[Said, ...] = ()
 
 
-def change(kind: Kind, subject: str = "") -> Call:
+def change(kind: ChangeKind, subject: str = "") -> Call:
     return lambda client: carry_out(
         client, Change(kind, subject, f"the {kind}"), FOUND, Deadline()
     )
@@ -246,29 +246,30 @@ LINES = {
         read(RolePrivileges=[]),
         {"records": read(value=[])},
     ),
-    "a publisher": Line(change(Kind.PUBLISHER), made("publishers")),
-    "a solution": Line(change(Kind.SOLUTION), made("solutions")),
-    "the table": Line(change(Kind.TABLE), made("EntityDefinitions")),
+    "a publisher": Line(change(ChangeKind.PUBLISHER), made("publishers")),
+    "a solution": Line(change(ChangeKind.SOLUTION), made("solutions")),
+    "the table": Line(change(ChangeKind.TABLE), made("EntityDefinitions")),
     "a column": Line(
-        change(Kind.COLUMN, COLUMNS[0].dataverse), made("EntityDefinitions/Attributes")
+        change(ChangeKind.COLUMN, COLUMNS[0].dataverse),
+        made("EntityDefinitions/Attributes"),
     ),
     "the definition to change": Line(
-        change(Kind.SETTINGS),
+        change(ChangeKind.SETTINGS),
         DEFINITION,
         {"records": read(value=[])},
         after=(no_content(),),
     ),
     "a changed definition": Line(
-        change(Kind.SETTINGS), no_content(), before=(DEFINITION,)
+        change(ChangeKind.SETTINGS), no_content(), before=(DEFINITION,)
     ),
     "PublishXml": Line(
-        change(Kind.SETTINGS), no_content(), before=(DEFINITION, no_content())
+        change(ChangeKind.SETTINGS), no_content(), before=(DEFINITION, no_content())
     ),
-    "a role": Line(change(Kind.ROLE), made("roles")),
-    "filing in the solution": Line(change(Kind.FILING, TABLE), read(id=ID)),
-    "privileges of the role": Line(change(Kind.PRIVILEGES), no_content()),
-    "an application user": Line(change(Kind.USER, ID), made("systemusers")),
-    "a role given to it": Line(change(Kind.ASSIGNMENT), no_content()),
+    "a role": Line(change(ChangeKind.ROLE), made("roles")),
+    "filing in the solution": Line(change(ChangeKind.FILING, TABLE), read(id=ID)),
+    "privileges of the role": Line(change(ChangeKind.PRIVILEGES), no_content()),
+    "an application user": Line(change(ChangeKind.USER, ID), made("systemusers")),
+    "a role given to it": Line(change(ChangeKind.ASSIGNMENT), no_content()),
 }
 
 

@@ -133,7 +133,7 @@ def test_application_required_is_not_enforced(emulator, api):
     )
 )
 def test_decimals_sort_as_numbers(numbers):
-    codec = decimals.DecimalNumber("t", "c", 5, Decimal(-(10**11)), Decimal(10**11))
+    codec = decimals.DecimalCodec("t", "c", 5, Decimal(-(10**11)), Decimal(10**11))
     stored_forms = [str(codec.read(number)) for number in numbers]
     back = [Decimal(codec.show(form)) for form in sorted(stored_forms)]
     assert back == sorted(numbers)

@@ -20,7 +20,7 @@ from apex_pipeline.emulator import (
     table_definitions,
 )
 from apex_pipeline.emulator.instance import CLIENT_ID, Emulator, Options
-from apex_pipeline.emulator.wire import Request, Response
+from apex_pipeline.emulator.wire import OperationRequest, Response
 from apex_pipeline_tests.emulator import coverage_table
 
 API = "https://localhost/api/data/v9.2"
@@ -154,7 +154,7 @@ class World:
         user = security.principal(self.emulator.environment, CLIENT_ID)
         content = b"" if body is None else json.dumps(body).encode()
         given = (JSON if method in {"POST", "PATCH", "PUT"} else {}) | (headers or {})
-        request = Request(
+        request = OperationRequest(
             method, quote(path, safe="/$()=',"), query, given, content, API
         )
         return service.handle(self.emulator.environment, user, request)

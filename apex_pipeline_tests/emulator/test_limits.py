@@ -8,9 +8,9 @@ import pytest
 from apex_pipeline.emulator import (
     PROFILES,
     Clock,
-    Limits,
     Options,
     ServedEmulator,
+    UserLimits,
     serve,
 )
 from apex_pipeline.emulator.limits import ServiceProtection
@@ -48,7 +48,7 @@ def refusal(protection: ServiceProtection, now: float, user: str = "u") -> WebAp
 
 
 def test_the_number_of_requests_slides_with_the_window():
-    protection = ServiceProtection(Limits(requests=3, shortest_wait_seconds=0))
+    protection = ServiceProtection(UserLimits(requests=3, shortest_wait_seconds=0))
     for now in (0, 10, 20):
         request(protection, now)
     refused = refusal(protection, 30)
@@ -62,7 +62,7 @@ def test_the_number_of_requests_slides_with_the_window():
 
 
 def test_execution_time_bites_once_it_is_exceeded():
-    protection = ServiceProtection(Limits(shortest_wait_seconds=0))
+    protection = ServiceProtection(UserLimits(shortest_wait_seconds=0))
     request(protection, 0, 600)
     request(protection, 100, 600)
     request(protection, 150, 1)
@@ -74,7 +74,7 @@ def test_execution_time_bites_once_it_is_exceeded():
 
 
 def test_the_wait_grows_while_requests_keep_coming():
-    limits = Limits(requests=1, window_seconds=10, growth_seconds=3)
+    limits = UserLimits(requests=1, window_seconds=10, growth_seconds=3)
     protection = ServiceProtection(limits)
     request(protection, 0)
     waits = [int(refusal(protection, 4).headers["Retry-After"]) for _ in range(3)]
@@ -84,7 +84,7 @@ def test_the_wait_grows_while_requests_keep_coming():
 
 
 def test_concurrency_bites_at_once_and_lets_go_at_once():
-    protection = ServiceProtection(Limits(concurrent=2))
+    protection = ServiceProtection(UserLimits(concurrent=2))
     for _ in range(2):
         protection.begin("u", 0, 0)
     refused = refusal(protection, 0)
@@ -95,7 +95,7 @@ def test_concurrency_bites_at_once_and_lets_go_at_once():
 
 
 def test_users_and_servers_have_windows_of_their_own():
-    protection = ServiceProtection(Limits(requests=1))
+    protection = ServiceProtection(UserLimits(requests=1))
     request(protection, 0)
     request(protection, 0, user="other")
     protection.begin("u", 1, 0)
@@ -140,7 +140,7 @@ def test_headers_tell_what_is_left(emulator, api):
 
 def test_a_profile_charges_the_time_that_it_simulates(dial: Dial):
     options = Options(
-        "secret", profile=PROFILES["dev"], limits=Limits(execution_seconds=2)
+        "secret", profile=PROFILES["dev"], limits=UserLimits(execution_seconds=2)
     )
     with serve(options, clock=dial.clock()) as slow, web_api(slow) as client:
         began = dial.now
@@ -183,7 +183,7 @@ async def _fill(emulator: ServedEmulator, gate: Gate) -> list[int]:
 
 def test_requests_that_run_at_once_are_counted():
     gate = Gate()
-    options = Options("secret", limits=Limits(concurrent=3))
+    options = Options("secret", limits=UserLimits(concurrent=3))
     with serve(options, clock=Clock(sleep=gate.sleep)) as emulator:
         emulator.fault("slow", delay=1, count=None)
         assert asyncio.run(_fill(emulator, gate)) == [429, 200, 200, 200]

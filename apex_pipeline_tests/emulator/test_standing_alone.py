@@ -15,7 +15,7 @@ from apex_pipeline.emulator import (
     surface,
 )
 from apex_pipeline.emulator.instance import CLIENT_ID, Emulator, Options
-from apex_pipeline.emulator.wire import Request
+from apex_pipeline.emulator.wire import OperationRequest
 from apex_pipeline_tests.emulator import coverage_table
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -93,7 +93,7 @@ def test_a_state_file_of_an_earlier_version_is_caught_up(tmp_path):
         (f"{table}?$select=ObjectTypeCode,IsCustomizable", b'"ObjectTypeCode":'),
     ):
         path, _, query = url.partition("?")
-        request = Request(
+        request = OperationRequest(
             "GET", path, query, {}, b"", "https://localhost/api/data/v9.2"
         )
         answer = service.handle(second.environment, user, request)

@@ -34,7 +34,7 @@ from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.resent_rows import Slice
 from apex_pipeline.postgres.store import Store, connect
 from apex_pipeline.quarantine import decisions
-from apex_pipeline.quarantine.decisions import Decision, Selection
+from apex_pipeline.quarantine.decisions import Decision, QuarantineSelection
 from apex_pipeline.reconcile.comparison_run import run_reconciliation
 from apex_pipeline.reconcile.run_report import ReconcileOptions
 from apex_pipeline.sync.pacing_memory import pacing_key
@@ -260,13 +260,15 @@ class Rows(RuleBasedStateMachine):
     def rows_are_released(self, share) -> None:
         chosen = sorted(self.put_aside())[::share]
         if chosen:
-            assert self.store.release(Selection(ids=tuple(chosen))) == len(chosen)
+            assert self.store.release(QuarantineSelection(ids=tuple(chosen))) == len(
+                chosen
+            )
         self.dropped -= set(chosen)
 
     @rule(choice=st.sampled_from([{"everything": True}, {"code": "invalid"}]))
     def a_cause_is_released(self, choice) -> None:
         try:
-            self.store.release(Selection(**choice))
+            self.store.release(QuarantineSelection(**choice))
         except ApexError:
             assert "everything" not in choice
 
@@ -274,7 +276,7 @@ class Rows(RuleBasedStateMachine):
     def rows_are_dropped(self, share) -> None:
         chosen = sorted(self.put_aside())[::share]
         if chosen:
-            selection = Selection(ids=tuple(chosen))
+            selection = QuarantineSelection(ids=tuple(chosen))
             self.store.drop(selection, Decision("a test", "ann"))
         self.dropped |= set(chosen)
 
@@ -358,7 +360,9 @@ class Rows(RuleBasedStateMachine):
         # A row that was changed for the worse gives way to its twin after that.
         for part in (everything, None):
             for dropped in (False, True):
-                self.store.release(Selection(everything=True, dropped=dropped))
+                self.store.release(
+                    QuarantineSelection(everything=True, dropped=dropped)
+                )
             self.dropped.clear()
             report = self.run(part)
             assert report is not None

@@ -48,7 +48,7 @@ def server(tmp_path_factory) -> Iterator[EmbeddedPostgres]:
         for database in (METRICS, STORAGE):
             made.create_database(database.name)
         migrations.apply(made.url("apex"))
-        migrations.apply(made.url("dagster"), migrations.Part.ALERTS)
+        migrations.apply(made.url("dagster"), migrations.MigrationFolder.ALERTS)
         execute(made.url("apex"), "CREATE TABLE yours (note text)")
         for _ in range(2):
             made.provide([METRICS, STORAGE])

@@ -17,7 +17,7 @@ from dagster_shared.serdes import serialize_value
 
 from apex_pipeline.monitoring.code_server import addresses, load_error
 from apex_pipeline.monitoring.doctor import dagster_health
-from apex_pipeline.monitoring.doctor.check_results import State
+from apex_pipeline.monitoring.doctor.check_results import CheckState
 from apex_pipeline.monitoring.rules.health_summary import reasons
 from apex_pipeline_tests.support.ends import environment
 from apex_pipeline_tests.support.waiting import SECONDS
@@ -71,7 +71,7 @@ def serving(outcome: Any, socket_path: str | None = None) -> Iterator[str]:
 def test_a_server_with_definitions_is_well():
     with serving(LOADED) as address:
         assert load_error(address) is None
-        assert dagster_health.code_location([address]).state is State.OK
+        assert dagster_health.code_location([address]).state is CheckState.OK
 
 
 def test_a_server_on_a_unix_socket_is_asked_there(tmp_path):
@@ -93,7 +93,7 @@ def test_a_server_on_a_unix_socket_is_asked_there(tmp_path):
 def test_a_server_without_definitions_is_not(outcome, reason):
     with serving(outcome) as address:
         assert reason in (load_error(address) or "")
-        assert dagster_health.code_location([address]).state is State.FAILED
+        assert dagster_health.code_location([address]).state is CheckState.FAILED
 
 
 def test_a_server_that_hangs_is_given_up():

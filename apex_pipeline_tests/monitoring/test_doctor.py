@@ -15,9 +15,9 @@ from apex_pipeline.microsoft.http_transport import token_http
 from apex_pipeline.microsoft.token_cache import TokenCacheFile
 from apex_pipeline.microsoft.tokens import TokenSource
 from apex_pipeline.monitoring.doctor import dagster_health
-from apex_pipeline.monitoring.doctor.check_results import CheckLine, State
+from apex_pipeline.monitoring.doctor.check_results import CheckLine, CheckState
 from apex_pipeline.monitoring.doctor.checklist import look
-from apex_pipeline.monitoring.doctor.dagster_health import Instance, Setup
+from apex_pipeline.monitoring.doctor.dagster_health import InstanceHealth, Setup
 from apex_pipeline.monitoring.doctor.surroundings import Surroundings
 from apex_pipeline.postgres import migrations
 from apex_pipeline.provisioning.dataverse import provision
@@ -111,8 +111,8 @@ def now():
     return datetime.now(UTC)
 
 
-def alive(_: Mapping[str, str]) -> Instance:
-    return Instance(
+def alive(_: Mapping[str, str]) -> InstanceHealth:
+    return InstanceHealth(
         {"SCHEDULER": now(), "SENSOR": now()}, False, True, now(), None, GOOD
     )
 
@@ -143,22 +143,22 @@ GOOD = Setup(
     ],
 )
 def test_an_instance_that_lacks_one_of_our_settings_is_red(change, told):
-    instance = Instance({}, False, True, None, None, replace(GOOD, **change))
+    instance = InstanceHealth({}, False, True, None, None, replace(GOOD, **change))
     found = dagster_health.settings(instance)
-    assert found.state is State.FAILED
+    assert found.state is CheckState.FAILED
     assert told in found.measured
 
 
 def test_a_web_server_on_another_storage_is_red():
     instance = alive({})
     there = {kind: at for kind, at in instance.heartbeats.items() if at}
-    assert dagster_health.web_server(instance, there).state is State.OK
+    assert dagster_health.web_server(instance, there).state is CheckState.OK
     elsewhere = {kind: at - timedelta(hours=1) for kind, at in there.items()}
-    assert dagster_health.web_server(instance, None).state is State.WARNING
+    assert dagster_health.web_server(instance, None).state is CheckState.WARNING
     nothing: dict[str, datetime] = {}
     for seen in (nothing, elsewhere):
         found = dagster_health.web_server(instance, seen)
-        assert found.state is State.FAILED
+        assert found.state is CheckState.FAILED
         assert "SCHEDULER, SENSOR" in found.measured
 
 
@@ -175,22 +175,22 @@ def doctor(variables):
 
 
 def red(lines: Mapping[str, CheckLine]) -> set[str]:
-    return {line.name for line in lines.values() if line.state is State.FAILED}
+    return {line.name for line in lines.values() if line.state is CheckState.FAILED}
 
 
 def well(lines: Mapping[str, CheckLine]) -> bool:
-    return {line.state for line in lines.values()} == {State.OK}
+    return {line.state for line in lines.values()} == {CheckState.OK}
 
 
 def causes(lines: Mapping[str, CheckLine]) -> set[str]:
-    return {x.measured for x in lines.values() if x.state is State.NOT_CHECKED}
+    return {x.measured for x in lines.values() if x.state is CheckState.NOT_CHECKED}
 
 
 def test_after_provisioning_all_is_well_and_nothing_was_changed(
     doctor, emulator, relay
 ):
     lines = doctor()
-    assert well(lines), [line for line in lines.values() if line.state != State.OK]
+    assert well(lines), [line for line in lines.values() if line.state != CheckState.OK]
     assert len(lines) == 35
     assert all(line.measured and line.target for line in lines.values())
     assert all_writes(emulator) == []
@@ -238,7 +238,7 @@ def test_without_an_administrator_little_remains_unseen(doctor):
     lines = doctor(
         without=[f"APEX_ADMIN_{n}" for n in ("TENANT_ID", "CLIENT_ID", "CLIENT_SECRET")]
     )
-    unseen = {line.name for line in lines.values() if line.state is not State.OK}
+    unseen = {line.name for line in lines.values() if line.state is not CheckState.OK}
     assert unseen == {"auditing of the environment"}
     assert "APEX_ADMIN_" in lines["auditing of the environment"].remedy
 
@@ -392,7 +392,7 @@ def test_an_application_that_may_do_everything_is_a_warning(doctor, emulator):
     )
     lines = doctor()
     assert red(lines) == set()
-    assert lines["role"].state is State.WARNING
+    assert lines["role"].state is CheckState.WARNING
     assert "System Administrator" in lines["role"].measured
 
 
@@ -423,11 +423,11 @@ def test_when_the_secret_expires_is_noted_by_a_person(doctor):
     (line,) = [
         x for x in doctor(APEX_CLIENT_SECRET_EXPIRES_ON="").values() if x.name == name
     ]
-    assert line.state is State.WARNING
+    assert line.state is CheckState.WARNING
     assert "APEX_CLIENT_SECRET_EXPIRES_ON" in line.remedy
     today = now().date()
     soon = doctor(APEX_CLIENT_SECRET_EXPIRES_ON=str(today + timedelta(days=5)))
-    assert (soon[name].state, red(soon)) == (State.WARNING, set())
+    assert (soon[name].state, red(soon)) == (CheckState.WARNING, set())
     over = doctor(APEX_CLIENT_SECRET_EXPIRES_ON=str(today - timedelta(days=1)))
     assert red(over) == {name}
     malformed = doctor(APEX_CLIENT_SECRET_EXPIRES_ON="soon")
@@ -450,16 +450,16 @@ def test_when_the_secret_expires_is_read_from_the_directory_where_that_is_allowe
     assert well(lines)
     assert "by Microsoft Graph" in lines[name].measured
     lines = granted(str(now() + timedelta(days=5)))
-    assert (lines[name].state, red(lines)) == (State.WARNING, set())
+    assert (lines[name].state, red(lines)) == (CheckState.WARNING, set())
 
 
 def test_no_alert_channel_is_a_warning_with_what_to_set(doctor):
     lines = doctor(
         without=["APEX_SMTP_URL", "APEX_ALERT_EMAIL_TO", "APEX_ALERT_EMAIL_FROM"]
     )
-    unwell = [line for line in lines.values() if line.state is not State.OK]
+    unwell = [line for line in lines.values() if line.state is not CheckState.OK]
     assert [(line.name, line.state) for line in unwell] == [
-        ("alert channels", State.WARNING)
+        ("alert channels", CheckState.WARNING)
     ]
     assert "APEX_TEAMS_WEBHOOK_URL" in unwell[0].remedy
 
@@ -539,10 +539,10 @@ def test_mail_by_graph_needs_a_token_and_then_the_mailbox(doctor, emulator):
     lines = doctor(AZURE_CLIENT_SECRET="wrong", **by_graph)
     assert red(lines) == {"token"}
     assert causes(lines) == {"because of: token"}
-    assert lines[BY_MAIL].state is State.NOT_CHECKED
+    assert lines[BY_MAIL].state is CheckState.NOT_CHECKED
     lines = doctor(AZURE_TENANT_ID="", **by_graph)
     assert red(lines) == {"configuration"}
-    assert lines[BY_MAIL].state is State.NOT_CHECKED
+    assert lines[BY_MAIL].state is CheckState.NOT_CHECKED
 
 
 def test_a_clock_that_is_wrong(doctor):
@@ -584,11 +584,11 @@ def test_a_configuration_that_is_half_wrong_is_a_line_and_else_an_error(doctor):
     lines = doctor(AZURE_TENANT_ID="")
     assert red(lines) == {"configuration"}
     assert "AZURE_TENANT_ID" in lines["configuration"].measured
-    assert lines["database"].state is State.OK
+    assert lines["database"].state is CheckState.OK
     assert "token" not in lines
     lines = doctor(DATABASE_URL="mysql://u@h/d")
     assert red(lines) == {"configuration"}
-    assert lines["token"].state is State.OK
+    assert lines["token"].state is CheckState.OK
     assert red(doctor(APEX_ADMIN_CLIENT_ID="")) == {"configuration"}
     wrong = {"APEX_TIME_ZONE": "Mars/X", "APEX_PANEL_PORT": "99999"}
     lines = doctor(**wrong)
@@ -688,7 +688,7 @@ def test_an_adopted_table_is_well_except_for_a_key_that_it_never_had(
         connection.execute("CREATE INDEX ON campaign_metrics (id)")
     lines = doctor(DATABASE_URL=adopted_url)
     assert red(lines) == set()
-    assert lines["key of campaign_metrics"].state is State.WARNING
+    assert lines["key of campaign_metrics"].state is CheckState.WARNING
     execute(adopted_url, "ALTER TABLE campaign_metrics ADD UNIQUE (id)")
     assert well(doctor(DATABASE_URL=adopted_url))
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from apex_pipeline.monitoring.doctor.check_results import Check, State
+from apex_pipeline.monitoring.doctor.check_results import Check, CheckState
 from apex_pipeline.monitoring.doctor.dataverse_access import Access, EnvironmentProbes
 from apex_pipeline.monitoring.doctor.dataverse_reachability import clock
 from apex_pipeline.monitoring.doctor.runner import examine
@@ -74,7 +74,7 @@ def documents(empty_emulator, hostile, tmp_path_factory) -> dict[str, Any]:
 
         hostile.says = relay
         lines = looked_at(hostile, tmp_path_factory.mktemp("tokens"))
-    assert {line.state for line in lines} <= {State.OK, State.WARNING}, lines
+    assert {line.state for line in lines} <= {CheckState.OK, CheckState.WARNING}, lines
     assert len(found) > 8
     return found
 
@@ -167,7 +167,7 @@ def test_a_property_that_is_missing_is_named_in_its_line_and_costs_no_other(
     hostile.says = saying(documents, instead=instead)
     lines = {line.name: line for line in looked_at(hostile, tmp_path)}
     assert f"the answer lacks {name}" in lines["table"].measured
-    failed = {each.name for each in lines.values() if each.state is State.FAILED}
+    failed = {each.name for each in lines.values() if each.state is CheckState.FAILED}
     assert failed == {"table", "role"}
 
 
@@ -180,4 +180,4 @@ def test_an_odd_date_is_told_as_one(hostile, date):
     now = datetime(2026, 11, 29, 10, tzinfo=UTC)
     found = clock(hostile.settings(), now)
     is_read = date.endswith("-0000")
-    assert found.state is (State.OK if is_read else State.WARNING)
+    assert found.state is (CheckState.OK if is_read else CheckState.WARNING)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, strategies as st
 from psycopg import sql
 
-from apex_pipeline.monitoring.doctor.check_results import State
+from apex_pipeline.monitoring.doctor.check_results import CheckState
 from apex_pipeline.monitoring.doctor.database_checks import database_checks
 from apex_pipeline.monitoring.doctor.runner import examine
 from apex_pipeline.monitoring.doctor.surroundings import Surroundings
@@ -81,7 +81,7 @@ def statements(served, url):
     found = {}
     for check in checks(url):
         served.asked.clear()
-        assert check.probe().state is State.OK, check.name
+        assert check.probe().state is CheckState.OK, check.name
         found[check.name] = set(served.asked)
     return found
 
@@ -120,7 +120,7 @@ def test_a_statement_that_fails_costs_the_lines_that_ask_it(odd, data):
     assert list(lines) == list(asked)
     assert [each for each in lines.values() if "a bug in" in each.measured] == []
     for name in spared(url, asked, {statement}):
-        assert lines[name].state is State.OK, (statement, lines[name])
+        assert lines[name].state is CheckState.OK, (statement, lines[name])
 
 
 @given(data=st.data())
@@ -131,7 +131,7 @@ def test_a_value_of_another_kind_costs_the_lines_that_read_it(odd, data):
     lines = look(served, url, {statement: data.draw(ODD)})
     assert list(lines) == list(asked)
     for name in spared(url, asked, {statement}):
-        assert lines[name].state is State.OK, (statement, lines[name])
+        assert lines[name].state is CheckState.OK, (statement, lines[name])
 
 
 READ = [
@@ -162,8 +162,8 @@ def test_a_privilege_that_is_missing_is_named(postgres, database_url, relation):
     finally:
         with psycopg.connect(database_url) as owner:
             owner.execute(sql.SQL("DROP OWNED BY {0}; DROP ROLE {0}").format(reader))
-    assert lines["database"].state is State.OK
-    refused = [line for line in lines.values() if line.state is State.FAILED]
+    assert lines["database"].state is CheckState.OK
+    refused = [line for line in lines.values() if line.state is CheckState.FAILED]
     name = relation.rpartition(".")[2]
     assert [line.measured for line in refused if f"for table {name}" in line.measured]
     assert all("for table" in line.measured for line in refused), refused

@@ -5,8 +5,8 @@ import threading
 from apex_pipeline.errors import ApexError
 from apex_pipeline.monitoring.doctor.check_results import (
     Check,
+    CheckState,
     Measurement,
-    State,
     failed,
     ok,
     warning,
@@ -39,10 +39,10 @@ def test_what_depends_on_a_failure_names_the_first_cause_and_is_not_looked_at():
         ]
     )
     assert states(lines) == {
-        "root": State.FAILED,
-        "child": State.NOT_CHECKED,
-        "grandchild": State.NOT_CHECKED,
-        "other": State.OK,
+        "root": CheckState.FAILED,
+        "child": CheckState.NOT_CHECKED,
+        "grandchild": CheckState.NOT_CHECKED,
+        "other": CheckState.OK,
     }
     assert [line.measured for line in lines[1:3]] == ["because of: root"] * 2
     assert [line.remedy for line in lines] == ["Mend it.", "", "", ""]
@@ -56,7 +56,7 @@ def test_a_warning_holds_nothing_up():
             check("child", lambda: ok("fine"), "root"),
         ]
     )
-    assert [line.state for line in lines] == [State.WARNING, State.OK]
+    assert [line.state for line in lines] == [CheckState.WARNING, CheckState.OK]
     assert lines[0].remedy == "Look at it."
 
 
@@ -65,7 +65,7 @@ def test_our_errors_are_findings_and_a_slip_is_named_and_costs_its_own_line():
         raise ApexError("it says no")
 
     (line,) = examine([check("root", refuse)])
-    assert (line.state, line.measured) == (State.FAILED, "it says no")
+    assert (line.state, line.measured) == (CheckState.FAILED, "it says no")
 
     def slip() -> Measurement:
         raise KeyError("ours")
@@ -78,9 +78,9 @@ def test_our_errors_are_findings_and_a_slip_is_named_and_costs_its_own_line():
         ]
     )
     assert [line.state for line in lines] == [
-        State.FAILED,
-        State.NOT_CHECKED,
-        State.OK,
+        CheckState.FAILED,
+        CheckState.NOT_CHECKED,
+        CheckState.OK,
     ]
     assert lines[0].measured.startswith(
         "a bug in apex_pipeline: KeyError in test_doctor_runner.py:"
@@ -105,9 +105,9 @@ def test_what_hangs_is_given_up_and_what_waits_for_it_is_not_blamed():
     )
     never.set()
     assert states(lines) == {
-        "hanging": State.FAILED,
-        "child": State.NOT_CHECKED,
-        "other": State.OK,
+        "hanging": CheckState.FAILED,
+        "child": CheckState.NOT_CHECKED,
+        "other": CheckState.OK,
     }
     assert lines[0].measured == "no answer within 2 s"
 
@@ -120,4 +120,4 @@ def test_checks_run_at_once():
         return ok("met")
 
     lines = examine([check(str(n), meet) for n in range(12)], seconds=60)
-    assert {line.state for line in lines} == {State.OK}
+    assert {line.state for line in lines} == {CheckState.OK}

@@ -6,14 +6,14 @@ import psycopg
 import pytest
 
 from apex_pipeline.metrics import Rejection
-from apex_pipeline.monitoring.doctor.check_results import State
+from apex_pipeline.monitoring.doctor.check_results import CheckState
 from apex_pipeline.monitoring.doctor.recent_delivery import last_success
 from apex_pipeline.monitoring.facts import read_facts
 from apex_pipeline.monitoring.rules import sync_health
 from apex_pipeline.monitoring.status import read_status
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.run_ledger import RunRecord, RunStatus
-from apex_pipeline.quarantine.decisions import Decision, Selection
+from apex_pipeline.quarantine.decisions import Decision, QuarantineSelection
 from apex_pipeline.report.delivery_statistics import read_rows, read_runs
 from apex_pipeline_tests.support.ends import campaign_row, emulator_settings, insert
 
@@ -61,7 +61,7 @@ def test_rows_that_were_deleted_marked_or_dropped_are_quarantined_nowhere(
         connection.execute(
             "UPDATE campaign_metrics SET exported_at = now() WHERE id = %s", [by_hand]
         )
-    store.drop(Selection(ids=(dropped,)), Decision("old", "me"))
+    store.drop(QuarantineSelection(ids=(dropped,)), Decision("old", "me"))
     status = read_status(store, emulator_settings(emulator))
     assert (status.quarantined, status.dropped) == (1, 1)
     assert dict(watched(database_url)["rows-quarantined"].facts) == {"Rows": "1"}
@@ -112,7 +112,7 @@ def test_lateness_is_the_same_for_all(store, database_url, emulator, minutes):
     assert facts.is_overdue() == (minutes > 10)
     assert facts.lacks_success() == (minutes > 15)
     assert read_status(store, emulator_settings(emulator)).is_overdue == (minutes > 10)
-    is_late = last_success(store, now).state is State.FAILED
+    is_late = last_success(store, now).state is CheckState.FAILED
     assert is_late == (minutes > 15)
     found = watched(database_url, now - timedelta(days=1), now)
     assert ("rows-overdue" in found) == (minutes > 10)

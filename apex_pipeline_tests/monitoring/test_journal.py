@@ -81,7 +81,7 @@ def test_the_tables_are_made_by_whoever_is_first_however_many_there_are(
     # And of those who find the same, one tells.
     assert sorted(told) == [0, 0, 0, 1]
     assert query(url, "SELECT count(*) FROM apex_alerts.incident") == [(1,)]
-    assert migrations.pending(url, migrations.Part.ALERTS) == []
+    assert migrations.pending(url, migrations.MigrationFolder.ALERTS) == []
 
 
 def test_of_two_who_find_the_same_at_once_the_second_finds_it_known(journal, url):
@@ -111,7 +111,7 @@ def test_tables_that_somebody_has_dropped_are_made_again(journal, url):
     record(journal, finding("a"))
     execute(url, "DROP INDEX apex_alerts.incident_open_idx")
     execute(url, "DROP TABLE apex_alerts.outbox")
-    assert migrations.apply(url, migrations.Part.ALERTS) == [
+    assert migrations.apply(url, migrations.MigrationFolder.ALERTS) == [
         "alerts_0001_incidents",
         "alerts_0002_locations",
         "alerts_0003_unaudited",
@@ -121,9 +121,12 @@ def test_tables_that_somebody_has_dropped_are_made_again(journal, url):
 
 def test_both_schemas_may_share_a_database(empty_database_url):
     url = empty_database_url
-    for part in migrations.Part:
+    for part in migrations.MigrationFolder:
         migrations.apply(url, part)
-    assert [migrations.pending(url, part) for part in migrations.Part] == [[], []]
+    assert [migrations.pending(url, part) for part in migrations.MigrationFolder] == [
+        [],
+        [],
+    ]
 
 
 def test_every_column_says_what_it_is(journal, url):

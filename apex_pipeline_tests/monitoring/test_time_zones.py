@@ -10,7 +10,7 @@ import pytest
 from apex_pipeline.analytics.forecast.cost_forecast import train
 from apex_pipeline.errors import DatabaseError
 from apex_pipeline.monitoring.doctor import time_zones
-from apex_pipeline.monitoring.doctor.check_results import State
+from apex_pipeline.monitoring.doctor.check_results import CheckState
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.settings import AnalysisSettings
 
@@ -55,7 +55,7 @@ def test_the_same_data_agree_on_every_day(database, zone):
     found = time_zones.compare(
         database, [zone], date(2023, 11, 1), with_changes_known_to_all
     )
-    assert found.state is State.OK
+    assert found.state is CheckState.OK
     assert zone in found.measured
 
 
@@ -64,7 +64,7 @@ def test_a_zone_whose_clock_changes_for_one_of_the_two_is_named_with_its_days(
 ):
     put(zones, "Europe/Berlin", "Africa/Algiers")
     found = time_zones.compare(database, ["UTC", "Europe/Berlin"], FIRST, TODAY)
-    assert found.state is State.WARNING
+    assert found.state is CheckState.WARNING
     assert "UTC" not in found.measured
     assert "Europe/Berlin from 2025-03-31 to 2025-10-26" in found.measured
     assert "2026-03-30 to 2026-06-02" in found.measured

@@ -35,7 +35,7 @@ from apex_pipeline.monitoring.rules.run_outcomes import (
 from apex_pipeline.monitoring.rules.schedules_and_sensors import Instigator, Tick
 from apex_pipeline.monitoring.rules.silences import LONGEST, check_scope, read_end
 from apex_pipeline.monitoring.rules.sync_health import SyncHealth
-from apex_pipeline.postgres.comparison_progress import Progress
+from apex_pipeline.postgres.comparison_progress import RollupLap
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.pending_rows import PendingSummary
 from apex_pipeline.postgres.run_ledger import RunRecord, RunStatus, Totals
@@ -563,11 +563,11 @@ def test_nothing_inhibits_what_no_rule_finds():
     ("progress", "is_slow"),
     [
         (None, False),
-        (Progress(ago(hours=30), None, 6 * 3600.0), False),
-        (Progress(ago(hours=30), None, 25 * 3600.0), True),
-        (Progress(ago(hours=23), NOW.date(), None), False),
-        (Progress(ago(hours=25), NOW.date(), 6 * 3600.0), True),
-        (Progress(ago(hours=1), NOW.date(), 25 * 3600.0), True),
+        (RollupLap(ago(hours=30), None, 6 * 3600.0), False),
+        (RollupLap(ago(hours=30), None, 25 * 3600.0), True),
+        (RollupLap(ago(hours=23), NOW.date(), None), False),
+        (RollupLap(ago(hours=25), NOW.date(), 6 * 3600.0), True),
+        (RollupLap(ago(hours=1), NOW.date(), 25 * 3600.0), True),
     ],
 )
 def test_a_comparison_that_takes_longer_than_was_promised_is_told(progress, is_slow):

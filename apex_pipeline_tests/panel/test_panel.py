@@ -17,7 +17,7 @@ from apex_pipeline.analytics.forecast.cost_forecast import train
 from apex_pipeline.analytics.rollups.periods import DAILY, Periods
 from apex_pipeline.analytics.rollups.refresh import refresh
 from apex_pipeline.emulator import ServedEmulator
-from apex_pipeline.panel.cache import Timing
+from apex_pipeline.panel.cache import CacheTiming
 from apex_pipeline.panel.source_values import Timings
 from apex_pipeline.postgres import stored_pacing
 from apex_pipeline.postgres.database import Database
@@ -69,7 +69,7 @@ def panel(variables: dict[str, str]) -> Iterator[httpx.Client]:
 @pytest.fixture
 def restless(variables: dict[str, str]) -> Iterator[httpx.Client]:
     """A panel that reads again for each request."""
-    always = Timing(fresh=0, stale=1000, first_pause=0)
+    always = CacheTiming(fresh=0, stale=1000, first_pause=0)
     timings = Timings(always, always, always)
     with (
         served(variables, timings=timings) as url,

@@ -11,9 +11,9 @@ from hypothesis import given, strategies as st
 
 from apex_pipeline.errors import OutOfTimeError, TransientError
 from apex_pipeline.panel.api_documents import poll_after
-from apex_pipeline.panel.cache import Shared, Timing
+from apex_pipeline.panel.cache import CacheTiming, Shared
 
-TIMING = Timing(fresh=10, stale=50, limit=15, first_pause=10, longest_pause=80)
+TIMING = CacheTiming(fresh=10, stale=50, limit=15, first_pause=10, longest_pause=80)
 NOW = datetime(2026, 11, 25, tzinfo=UTC)
 
 
@@ -103,7 +103,7 @@ def test_a_viewer_sees_within_ten_seconds_what_is_new(phase, takes, jitters):
 
     async def scenario(source: Source) -> None:
         source.shared = Shared(
-            source.read, Timing(), source="the source", clock=lambda: source.now
+            source.read, CacheTiming(), source="the source", clock=lambda: source.now
         )
         await source.shared.get()
         source.now, source.gate = phase, asyncio.Event()
@@ -141,7 +141,7 @@ def test_an_old_value_is_better_than_a_source_that_hangs():
     async def scenario(source: Source) -> None:
         source.shared = Shared(
             source.read,
-            Timing(patience=0.01),
+            CacheTiming(patience=0.01),
             source="the source",
             clock=lambda: source.now,
         )
@@ -207,7 +207,7 @@ def test_a_read_that_never_ends_is_given_up():
             await asyncio.Event().wait()
             return 1
 
-        shared = Shared(forever, Timing(limit=0.01), source="Dataverse")
+        shared = Shared(forever, CacheTiming(limit=0.01), source="Dataverse")
         failure = (await shared.get()).failure
         assert isinstance(failure, TransientError)
         assert str(failure) == "Dataverse did not answer within 0.01 s."

@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page, expect
 from apex_pipeline.analytics.forecast.cost_forecast import train
 from apex_pipeline.analytics.rollups.periods import DAILY, Periods
 from apex_pipeline.analytics.rollups.refresh import refresh
-from apex_pipeline.panel.cache import Timing
+from apex_pipeline.panel.cache import CacheTiming
 from apex_pipeline.panel.source_values import Timings
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.settings import load_analysis_settings
@@ -27,7 +27,7 @@ from apex_pipeline_tests.support.rollup_reference import metric
 pytestmark = pytest.mark.browser
 
 DAYS = 45
-RESTLESS = Timing(fresh=0, stale=1000, first_pause=0)
+RESTLESS = CacheTiming(fresh=0, stale=1000, first_pause=0)
 
 # Five seconds are few on a machine that runs everything else too.
 expect.set_options(timeout=30_000)

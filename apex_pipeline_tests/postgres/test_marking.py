@@ -11,7 +11,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import make_url
 
 from apex_pipeline.errors import DatabaseError
-from apex_pipeline.monitoring.doctor.check_results import State, ok
+from apex_pipeline.monitoring.doctor.check_results import CheckState, ok
 from apex_pipeline.monitoring.doctor.trial_mark import marks_take
 from apex_pipeline.postgres import migrations, pending_rows
 from apex_pipeline.postgres.database import Database
@@ -365,7 +365,7 @@ def test_the_doctor_tries_a_mark_and_takes_it_back(store, database_url, rows):
     assert marks_take(store, NOW) == ok("tested and rolled back")
     assert marked(database_url) == set()
     store.mark_exported(rows, NOW)
-    assert marks_take(store, NOW + timedelta(hours=1)).state is State.OK
+    assert marks_take(store, NOW + timedelta(hours=1)).state is CheckState.OK
     assert query(database_url, "SELECT DISTINCT exported_at FROM campaign_metrics") == [
         (NOW,)
     ]
@@ -379,16 +379,16 @@ def test_the_doctor_names_what_swallows_marks(store, database_url, rows):
         " FOR EACH ROW EXECUTE FUNCTION swallow()",
     )
     found = marks_take(store, NOW)
-    assert found.state is State.FAILED
+    assert found.state is CheckState.FAILED
     assert "trigger freeze_rows" in found.measured
     execute(database_url, "DELETE FROM campaign_metrics")
-    assert marks_take(store, NOW).state is State.WARNING
+    assert marks_take(store, NOW).state is CheckState.WARNING
 
 
 def test_the_doctor_does_not_wait_for_rows_that_somebody_holds(
     store, database_url, rows
 ):
     with held(database_url, *rows):
-        assert marks_take(store, NOW).state is State.NOT_CHECKED
+        assert marks_take(store, NOW).state is CheckState.NOT_CHECKED
     execute(database_url, "DELETE FROM campaign_metrics")
-    assert marks_take(store, NOW).state is State.OK
+    assert marks_take(store, NOW).state is CheckState.OK

@@ -9,7 +9,7 @@ from apex_pipeline.errors import (
     DatabaseUnavailableError,
     SchemaMissingError,
 )
-from apex_pipeline.monitoring.doctor.check_results import State
+from apex_pipeline.monitoring.doctor.check_results import CheckState
 from apex_pipeline.monitoring.doctor.postgres_state import Postgres
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.postgres_errors import connection_refused, not_connected
@@ -97,7 +97,7 @@ def test_a_renamed_column_is_found_by_provision_and_doctor(database_url):
         outcome = provision_database(database_url, None, plan_only=plan_only)
         assert "has no column exported_at" in str(outcome.by_hand)
     finding = Postgres(database_url).relations()
-    assert finding.state is State.FAILED
+    assert finding.state is CheckState.FAILED
     assert "has no column exported_at" in finding.measured
     assert "RENAME COLUMN" in finding.remedy
 

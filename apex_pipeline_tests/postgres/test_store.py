@@ -14,7 +14,7 @@ from apex_pipeline.postgres.pending_rows import PendingRow, PendingSummary, Posi
 from apex_pipeline.postgres.row_marks import Marks
 from apex_pipeline.postgres.store import Store, connect
 from apex_pipeline.quarantine import decisions
-from apex_pipeline.quarantine.decisions import Selection
+from apex_pipeline.quarantine.decisions import QuarantineSelection
 from apex_pipeline_tests.support.ends import campaign_row, insert, mark
 from apex_pipeline_tests.support.examples import examples
 from apex_pipeline_tests.support.waiting import wait_until
@@ -292,7 +292,7 @@ def test_a_delivered_row_leaves_the_quarantine(store, table, database_url):
     rejections = [Rejection(row_id, "invalid", "") for row_id in (delivered, other)]
     store.quarantine(rejections, NOW)
 
-    store.release(Selection(everything=True))
+    store.release(QuarantineSelection(everything=True))
     mark(store, [delivered], NOW)
 
     assert [entry[0] for entry in quarantined(table)] == [other]
@@ -320,7 +320,7 @@ def test_rows_of_an_adopted_table_are_marked_quarantined_and_recognised(
     adopted.quarantine([Rejection(row_id, "invalid", "") for row_id in found], NOW)
     assert adopted.ask(decisions.count)[0] == len(found)
 
-    adopted.release(Selection(everything=True))
+    adopted.release(QuarantineSelection(everything=True))
     assert mark(adopted, found, NOW) == Marks(marked=len(found))
 
     assert adopted.ask(decisions.count)[0] == 0

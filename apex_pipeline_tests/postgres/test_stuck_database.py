@@ -18,7 +18,7 @@ from psycopg.conninfo import conninfo_to_dict
 from apex_pipeline.cli.status import status
 from apex_pipeline.errors import DatabaseError, WriterLockLostError
 from apex_pipeline.monitoring import answer_time
-from apex_pipeline.monitoring.doctor.check_results import State
+from apex_pipeline.monitoring.doctor.check_results import CheckState
 from apex_pipeline.monitoring.doctor.database_checks import database_checks
 from apex_pipeline.monitoring.doctor.runner import examine
 from apex_pipeline.monitoring.doctor.surroundings import Surroundings
@@ -242,7 +242,7 @@ def test_doctor_names_who_holds_the_table(database_url):
     with locked(database_url):
         lines = {line.name: line for line in examine(checks, seconds=BOUND)}
 
-    assert lines["database"].state is State.OK
+    assert lines["database"].state is CheckState.OK
     assert HOLDER in lines["tables and views"].measured
 
 

@@ -14,7 +14,7 @@ from apex_pipeline.analytics.csv.csv_files import snapshot
 from apex_pipeline.errors import DatabaseUnavailableError, SchemaMissingError
 from apex_pipeline.monitoring.doctor.postgres_state import Postgres
 from apex_pipeline.postgres.database import Database
-from apex_pipeline.postgres.time_limits import Budget
+from apex_pipeline.postgres.time_limits import TimeBudget
 from apex_pipeline.postgres.writer_lock import WriterLock, try_writer_lock
 from apex_pipeline_tests.support.faulty_network import FaultyNetwork
 from apex_pipeline_tests.support.waiting import SECONDS, wait_until
@@ -83,7 +83,7 @@ def test_what_is_left_of_a_budget_bounds_what_is_asked_and_leaves_a_grace(
     spent, statement, lock, connecting
 ):
     now = 7.0
-    budget = Budget(300.0, 100.0, clock=lambda: now)
+    budget = TimeBudget(300.0, 100.0, clock=lambda: now)
 
     now += spent
 
@@ -93,7 +93,7 @@ def test_what_is_left_of_a_budget_bounds_what_is_asked_and_leaves_a_grace(
 
 
 def test_a_lock_is_waited_for_four_minutes_at_the_most():
-    assert Budget(3600.0).limits().lock == 240.0
+    assert TimeBudget(3600.0).limits().lock == 240.0
 
 
 def test_the_server_knows_the_limits_of_each_transaction_and_keeps_none(

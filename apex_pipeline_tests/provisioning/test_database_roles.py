@@ -25,7 +25,7 @@ from apex_pipeline.cli.reconcile import reconcile
 from apex_pipeline.cli.record import record
 from apex_pipeline.definitions import defs
 from apex_pipeline.monitoring.doctor import trial_mark
-from apex_pipeline.monitoring.doctor.check_results import State
+from apex_pipeline.monitoring.doctor.check_results import CheckState
 from apex_pipeline.monitoring.doctor.postgres_state import Postgres
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.store import connect
@@ -522,10 +522,10 @@ def test_two_who_provision_at_once_do_not_trip_over_each_other(database_url):
 
 def test_the_doctor_says_what_a_role_may_do_beyond_need(sync_url, provisioned_url):
     member = Postgres(sync_url).role()
-    assert member.state is State.OK
+    assert member.state is CheckState.OK
     assert member.measured.endswith("which may do nothing else")
     owner = Postgres(provisioned_url).role()
-    assert owner.state is State.OK
+    assert owner.state is CheckState.OK
     for power in ("superuser", "create roles", "drop campaign_metrics", "delete rows"):
         assert power in owner.measured
     assert "apex_sync" in owner.measured
@@ -535,18 +535,18 @@ def test_the_doctor_warns_where_every_login_may_create_objects(
     sync_url, provisioned_url
 ):
     """As Postgres 14 has it at first."""
-    assert Postgres(sync_url).schema().state is State.OK
+    assert Postgres(sync_url).schema().state is CheckState.OK
     execute(provisioned_url, "GRANT CREATE ON SCHEMA public TO PUBLIC")
     finding = Postgres(sync_url).schema()
-    assert finding.state is State.WARNING
+    assert finding.state is CheckState.WARNING
     assert "REVOKE CREATE ON SCHEMA public FROM PUBLIC" in str(finding.remedy)
 
 
 def test_the_doctor_is_content_with_a_member_of_apex_sync(sync_url):
     postgres = Postgres(sync_url)
     for line in (postgres.reachable, postgres.migrations, postgres.relations):
-        assert line().state is State.OK
+        assert line().state is CheckState.OK
     for line in (postgres.indexes, postgres.plan, postgres.unique_id):
-        assert line().state is State.OK
+        assert line().state is CheckState.OK
     with Database(sync_url, application_name="tests") as database:
-        assert trial_mark.marks_take(database, datetime.now(UTC)).state is State.OK
+        assert trial_mark.marks_take(database, datetime.now(UTC)).state is CheckState.OK

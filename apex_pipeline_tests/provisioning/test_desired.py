@@ -6,7 +6,7 @@ import json
 import pytest
 
 from apex_pipeline.metrics import TABLE
-from apex_pipeline.provisioning.desired_state import Kind, make_plan
+from apex_pipeline.provisioning.desired_state import ChangeKind, make_plan
 from apex_pipeline.provisioning.existing_state import (
     ROLE,
     Found,
@@ -72,7 +72,7 @@ def test_a_privilege_of_less_depth_is_granted_again():
     role = FoundRole("r", dict.fromkeys("1234", "Global") | {"5": "Basic"})
     found = dataclasses.replace(SOUND, role=role)
     assert found.missing_privileges() == ["5"]
-    assert Kind.PRIVILEGES in {change.kind for change in make_plan(found).changes}
+    assert ChangeKind.PRIVILEGES in {change.kind for change in make_plan(found).changes}
 
 
 def test_labels_are_written_in_the_organizations_language():
@@ -84,9 +84,11 @@ def test_what_was_made_elsewhere_is_filed_unless_it_is_managed():
     assert SOUND.table is not None
     empty = FoundSolution("s", "p", is_managed=False)
     elsewhere = dataclasses.replace(SOUND, solution=empty)
-    filings = [c.subject for c in make_plan(elsewhere).changes if c.kind is Kind.FILING]
+    filings = [
+        c.subject for c in make_plan(elsewhere).changes if c.kind is ChangeKind.FILING
+    ]
     assert filings == [TABLE, ROLE]
     table = dataclasses.replace(SOUND.table, is_managed=True)
     plan = make_plan(dataclasses.replace(elsewhere, table=table))
-    assert [c.subject for c in plan.changes if c.kind is Kind.FILING] == [ROLE]
+    assert [c.subject for c in plan.changes if c.kind is ChangeKind.FILING] == [ROLE]
     assert any("managed solution" in note for note in plan.notes)

@@ -19,7 +19,7 @@ from apex_pipeline.metrics import COLUMNS, TABLE
 from apex_pipeline.provisioning import access_verification
 from apex_pipeline.provisioning.administrator import load_administrator
 from apex_pipeline.provisioning.dataverse import provision
-from apex_pipeline.provisioning.desired_state import Kind
+from apex_pipeline.provisioning.desired_state import ChangeKind
 from apex_pipeline.provisioning.existing_state import ROLE, SOLUTION
 from apex_pipeline.provisioning.inspection import inspect
 from apex_pipeline.settings import Credential
@@ -63,13 +63,13 @@ def test_from_nothing_to_a_sync_with_no_more_rights_than_it_needs(
 ):
     outcome = make()
     assert [change.kind for change in outcome.plan.changes] == [
-        Kind.PUBLISHER,
-        Kind.SOLUTION,
-        Kind.TABLE,
-        Kind.ROLE,
-        Kind.PRIVILEGES,
-        Kind.USER,
-        Kind.ASSIGNMENT,
+        ChangeKind.PUBLISHER,
+        ChangeKind.SOLUTION,
+        ChangeKind.TABLE,
+        ChangeKind.ROLE,
+        ChangeKind.PRIVILEGES,
+        ChangeKind.USER,
+        ChangeKind.ASSIGNMENT,
     ]
     assert len(outcome.applied) == 7
     assert emulator.records(TABLE) == []
@@ -183,9 +183,9 @@ def test_an_existing_tables_ownership_and_primary_name_are_accepted(make, api):
     ).raise_for_status()
     outcome = make()
     kinds = [change.kind for change in outcome.plan.changes]
-    assert kinds.count(Kind.COLUMN) == 11
-    assert Kind.SETTINGS in kinds
-    assert kinds.count(Kind.FILING) == 1
+    assert kinds.count(ChangeKind.COLUMN) == 11
+    assert ChangeKind.SETTINGS in kinds
+    assert kinds.count(ChangeKind.FILING) == 1
     table = api.get(PATH).json()
     assert table["OwnershipType"] == "UserOwned"
     assert table["PrimaryNameAttribute"] == "apex_name"
@@ -219,7 +219,10 @@ def test_a_table_and_a_role_made_elsewhere_are_moved_into_the_solution(
     if fault:
         emulator.fault(fault, path="AddSolutionComponent")
     outcome = make()
-    assert [c.kind for c in outcome.plan.changes] == [Kind.FILING, Kind.FILING]
+    assert [c.kind for c in outcome.plan.changes] == [
+        ChangeKind.FILING,
+        ChangeKind.FILING,
+    ]
     assert components(api) == before
     assert make().plan.changes == ()
 
@@ -312,8 +315,8 @@ def test_a_publisher_of_another_name_with_our_prefix_will_do(make, api):
         },
     ).raise_for_status()
     kinds = {change.kind for change in make().plan.changes}
-    assert Kind.PUBLISHER not in kinds
-    assert Kind.SOLUTION in kinds
+    assert ChangeKind.PUBLISHER not in kinds
+    assert ChangeKind.SOLUTION in kinds
 
 
 class Interruption(BaseException):
@@ -365,7 +368,7 @@ def test_cut_off_between_settings_and_publishing_the_next_run_finishes(
         "drop_before", path="Entity|Publish", method="POST" if skip else "PUT"
     )
     outcome = make()
-    assert [change.kind for change in outcome.plan.changes] == [Kind.SETTINGS]
+    assert [change.kind for change in outcome.plan.changes] == [ChangeKind.SETTINGS]
     assert api.get(PATH).json()["IsAuditEnabled"]["Value"] is True
 
 
@@ -387,7 +390,7 @@ def test_the_test_record_is_removed_although_its_answer_was_lost(made, make, emu
 def test_without_an_administrator_there_is_no_test_record(make, emulator):
     emulator.register(APPLICATION, client_secret=SECRET)
     outcome = make(administrator=None)
-    assert Kind.USER not in {change.kind for change in outcome.plan.changes}
+    assert ChangeKind.USER not in {change.kind for change in outcome.plan.changes}
     assert any("no test record" in check for check in outcome.checks)
     assert not any(r["method"] == "PATCH" for r in emulator.requests())
     again = make(administrator=None)
@@ -486,8 +489,8 @@ def test_every_application_user_is_made_and_verified(
 
     outcome = provision_both()
     kinds = [change.kind for change in outcome.plan.changes]
-    assert kinds.count(Kind.USER) == kinds.count(Kind.ASSIGNMENT) == 2
-    assert kinds.count(Kind.TABLE) == kinds.count(Kind.ROLE) == 1
+    assert kinds.count(ChangeKind.USER) == kinds.count(ChangeKind.ASSIGNMENT) == 2
+    assert kinds.count(ChangeKind.TABLE) == kinds.count(ChangeKind.ROLE) == 1
     assert len(outcome.applied) == len(kinds)
     assert [check.partition(":")[0] for check in outcome.checks].count(second) == 3
     assert provision_both().applied == ()

@@ -11,14 +11,14 @@ from apex_pipeline.metrics import Rejection
 from apex_pipeline.postgres import migrations
 from apex_pipeline.postgres.store import connect
 from apex_pipeline.quarantine import decisions, listing
-from apex_pipeline.quarantine.decisions import Decision, Selection
+from apex_pipeline.quarantine.decisions import Decision, QuarantineSelection
 from apex_pipeline_tests.support.ends import campaign_row, execute, insert, query
 
 pytestmark = pytest.mark.any_server
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
-ALL = Selection(everything=True)
-DROPPED = Selection(everything=True, dropped=True)
+ALL = QuarantineSelection(everything=True)
+DROPPED = QuarantineSelection(everything=True, dropped=True)
 DECISION = Decision("a test campaign", "ann")
 
 
@@ -64,7 +64,7 @@ def test_a_released_row_goes_with_the_next_sync_and_keeps_its_attempts(
 ):
     released, waiting = put_aside(), put_aside()
 
-    assert store.release(Selection(ids=(spell(released), released))) == 1
+    assert store.release(QuarantineSelection(ids=(spell(released), released))) == 1
 
     assert pending(store) == {released}
     assert listed(store) == {released, waiting}
@@ -76,7 +76,7 @@ def test_a_released_row_goes_with_the_next_sync_and_keeps_its_attempts(
 def test_a_dropped_row_is_never_due_and_alarms_nobody(store, put_aside):
     dropped, waiting = put_aside(), put_aside()
 
-    assert store.drop(Selection(ids=(dropped,)), DECISION) == 1
+    assert store.drop(QuarantineSelection(ids=(dropped,)), DECISION) == 1
 
     assert store.ask(decisions.count) == (1, 1)
     assert listed(store) == {waiting}
@@ -84,15 +84,15 @@ def test_a_dropped_row_is_never_due_and_alarms_nobody(store, put_aside):
     assert (row.id, row.next_attempt_at) == (dropped, None)
     assert (row.drop_reason, row.dropped_by) == ("a test campaign", "ann")
     assert row.dropped_at is not None
-    store.release(Selection(ids=(waiting,)))
+    store.release(QuarantineSelection(ids=(waiting,)))
     assert pending(store) == {waiting}
 
 
 def test_a_dropped_row_can_be_brought_back(store, put_aside):
     dropped = put_aside()
-    store.drop(Selection(ids=(dropped,)), DECISION)
+    store.drop(QuarantineSelection(ids=(dropped,)), DECISION)
 
-    assert store.release(Selection(ids=(dropped,))) == 1
+    assert store.release(QuarantineSelection(ids=(dropped,))) == 1
 
     assert pending(store) == {dropped}
     assert store.ask(decisions.count) == (1, 0)
@@ -102,7 +102,7 @@ def test_a_dropped_row_can_be_brought_back(store, put_aside):
 
 def test_a_row_that_is_dropped_while_it_is_on_its_way_stays_dropped(store, put_aside):
     dropped = put_aside()
-    store.drop(Selection(ids=(dropped,)), DECISION)
+    store.drop(QuarantineSelection(ids=(dropped,)), DECISION)
 
     store.quarantine([Rejection(dropped, "invalid", "again")], datetime.now(UTC))
 
@@ -112,10 +112,10 @@ def test_a_row_that_is_dropped_while_it_is_on_its_way_stays_dropped(store, put_a
 
 def test_a_dropped_row_that_was_delivered_all_the_same_is_gone(store, put_aside):
     dropped = put_aside()
-    store.release(Selection(everything=True))
+    store.release(QuarantineSelection(everything=True))
     (row,) = store.pending_page(None, 10)
     store.quarantine([Rejection(dropped, "invalid", "again")], datetime.now(UTC))
-    store.drop(Selection(ids=(dropped,)), DECISION)
+    store.drop(QuarantineSelection(ids=(dropped,)), DECISION)
 
     store.mark_exported([row], NOW)
 
@@ -128,7 +128,7 @@ def test_with_one_unknown_id_nothing_is_done_and_it_is_named(
     store, put_aside, unknown, dropping
 ):
     known = put_aside()
-    selection = Selection(ids=(known, unknown))
+    selection = QuarantineSelection(ids=(known, unknown))
 
     with pytest.raises(ApexError) as caught:
         store.drop(selection, DECISION) if dropping else store.release(selection)
@@ -144,9 +144,9 @@ def test_all_rows_of_a_cause_are_released_and_no_others(store, put_aside):
     large = put_aside(message="tokens_in is 5000000000")
     refused = put_aside(code="0x80044331")
 
-    assert store.release(Selection(code="INVALID", matching="PHASE is")) == 2
+    assert store.release(QuarantineSelection(code="INVALID", matching="PHASE is")) == 2
     assert pending(store) == long
-    assert store.release(Selection(code="0x80044331")) == 1
+    assert store.release(QuarantineSelection(code="0x80044331")) == 1
     assert pending(store) == {*long, refused}
     assert store.release(ALL) == 4
     assert pending(store) == {*long, refused, large}
@@ -154,14 +154,17 @@ def test_all_rows_of_a_cause_are_released_and_no_others(store, put_aside):
 
 def test_a_cause_that_no_row_has_is_an_error_for_it_is_mistyped(store, put_aside):
     put_aside(message="phase is 17 characters long")
-    for selection in (Selection(code="inval"), Selection(matching="%phase%")):
+    for selection in (
+        QuarantineSelection(code="inval"),
+        QuarantineSelection(matching="%phase%"),
+    ):
         with pytest.raises(ApexError, match="No quarantined row"):
             store.release(selection)
 
 
 def test_releasing_all_brings_back_what_was_dropped_only_if_told(store, put_aside):
     dropped, waiting = put_aside(), put_aside()
-    store.drop(Selection(ids=(dropped,)), DECISION)
+    store.drop(QuarantineSelection(ids=(dropped,)), DECISION)
 
     assert store.release(ALL) == 1
     assert pending(store) == {waiting}
@@ -195,7 +198,7 @@ def test_causes_are_told_apart_by_what_is_wrong_and_not_by_how_much(store, put_a
         ("invalid", "cost_usd is …; the column holds … to …"),
     ]
     assert store.ask(listing.causes, ALL, 2, 1) == others[:2]
-    assert len(store.ask(listing.causes, Selection(code="invalid"), 10)) == 2
+    assert len(store.ask(listing.causes, QuarantineSelection(code="invalid"), 10)) == 2
     assert store.ask(listing.causes, DROPPED, 10) == []
 
 
@@ -226,7 +229,7 @@ def test_what_was_mended_by_hand_is_in_quarantine_no_more(
     assert store.ask(decisions.count)[0] == 1
     assert listed(store) == {waiting}
     with pytest.raises(ApexError, match="Not in quarantine"):
-        store.release(Selection(ids=(deleted,)))
+        store.release(QuarantineSelection(ids=(deleted,)))
 
 
 def test_times_are_utc_whatever_the_zone_of_the_server(store, put_aside, database_url):
@@ -248,13 +251,13 @@ def test_ids_of_text_are_found_though_they_are_no_uuids(text_store):
         datetime.now(UTC),
     )
 
-    assert text_store.release(Selection(ids=("run 7", "RUN 8"))) == 2
+    assert text_store.release(QuarantineSelection(ids=("run 7", "RUN 8"))) == 2
     assert pending(text_store) == {"run 7", "Run 8"}
     # As it is written, where that is one of them; else whatever is the same UUID.
-    assert text_store.release(Selection(ids=(small.upper(),))) == 1
+    assert text_store.release(QuarantineSelection(ids=(small.upper(),))) == 1
     assert pending(text_store) == {"run 7", "Run 8", small.upper()}
     assert len(text_store.quarantined_row(f"{{{small}}}")) == 2
-    assert text_store.release(Selection(ids=(f"{{{small}}}",))) == 2
+    assert text_store.release(QuarantineSelection(ids=(f"{{{small}}}",))) == 2
     assert len(pending(text_store)) == 4
 
 
@@ -273,7 +276,7 @@ def test_ids_of_text_are_found_though_they_are_no_uuids(text_store):
 )
 def test_a_choice_that_means_nothing_is_refused(choice):
     with pytest.raises(ConfigError):
-        Selection(**choice)
+        QuarantineSelection(**choice)
 
 
 @pytest.mark.parametrize(("reason", "by"), [("", "ann"), (" \n", "ann"), ("why", "")])

@@ -11,13 +11,13 @@ from apex_pipeline.monitoring.alerts.notice import Observation, Severity
 from apex_pipeline.postgres import migrations, store as stores
 from apex_pipeline.report.acceptance import delivery
 from apex_pipeline.report.dagster_facts import (
+    AssetCheckState,
     AssetState,
     AutomationState,
-    CheckState,
     Orchestration,
 )
 from apex_pipeline.report.deliverables import in_alerts_postgres, in_dagster
-from apex_pipeline.report.document import Lines, ReportTable, State
+from apex_pipeline.report.document import Lines, LineState, ReportTable
 from apex_pipeline.report.known_issues import incidents, quarantine
 from apex_pipeline.report.report_subject import read_subject
 from apex_pipeline.sync.run import run_sync
@@ -63,23 +63,23 @@ def open_incident(url, severity):
 def test_the_migrations_beside_dagsters_storage_are_told(subject, empty_database_url):
     with pytest.raises(DatabaseError, match="apex provision database"):
         list(in_alerts_postgres(subject))
-    migrations.apply(empty_database_url, migrations.Part.ALERTS)
+    migrations.apply(empty_database_url, migrations.MigrationFolder.ALERTS)
     (block,) = in_alerts_postgres(subject)
     assert isinstance(block, Lines)
     assert {line.name: line.state for line in block.lines} == {
-        "alerts_0001_incidents": State.MET,
-        "alerts_0002_locations": State.MET,
-        "alerts_0003_unaudited": State.MET,
+        "alerts_0001_incidents": LineState.MET,
+        "alerts_0002_locations": LineState.MET,
+        "alerts_0003_unaudited": LineState.MET,
     }
 
 
 WELL = {
-    "rows arrive": State.MET,
-    "no row lost or duplicated": State.MET,
+    "rows arrive": LineState.MET,
+    "no row lost or duplicated": LineState.MET,
     # Nothing has compared them yet.
-    "records equal their rows": State.NOT_MEASURED,
-    "quarantine": State.MET,
-    "incidents": State.MET,
+    "records equal their rows": LineState.NOT_MEASURED,
+    "quarantine": LineState.MET,
+    "incidents": LineState.MET,
 }
 
 
@@ -99,16 +99,16 @@ def test_a_row_that_waits_too_long_is_told(subject, database_url):
         "UPDATE sync_run SET started_at = started_at - interval '1 hour', "
         "finished_at = finished_at - interval '1 hour'",
     )
-    assert states(subject) == WELL | {"rows arrive": State.NOT_MET}
+    assert states(subject) == WELL | {"rows arrive": LineState.NOT_MET}
 
 
 def test_a_record_too_many_or_too_few_is_told(subject, emulator, database_url):
     deliver(emulator, {})
-    assert states(subject)["no row lost or duplicated"] is State.NOT_MET
+    assert states(subject)["no row lost or duplicated"] is LineState.NOT_MET
     lost = campaign_row()
     insert(database_url, [lost, campaign_row()])
     execute(database_url, "UPDATE campaign_metrics SET exported_at = now()")
-    assert states(subject)["no row lost or duplicated"] is State.NOT_MET
+    assert states(subject)["no row lost or duplicated"] is LineState.NOT_MET
 
 
 def test_what_comparing_found_is_told(subject, database_url):
@@ -120,7 +120,7 @@ def test_what_comparing_found_is_told(subject, database_url):
         " 'c', 'r', 'p', 0, now(), now())",
     )
     found = states(subject)
-    assert found["records equal their rows"] is State.NOT_MET
+    assert found["records equal their rows"] is LineState.NOT_MET
 
 
 def test_rows_in_quarantine_warn_and_their_causes_are_known_issues(
@@ -129,7 +129,7 @@ def test_rows_in_quarantine_warn_and_their_causes_are_known_issues(
     insert(database_url, [campaign_row(phase="x" * 17)])
     with stores.connect(database_url) as store:
         run_sync(store, subject.dataverse(), subject.token_cache, SyncOptions())
-    assert states(subject)["quarantine"] is State.WARNING
+    assert states(subject)["quarantine"] is LineState.WARNING
     (table,) = quarantine(subject)
     assert isinstance(table, ReportTable)
     assert table.rows[0][0] == "invalid"
@@ -138,7 +138,7 @@ def test_rows_in_quarantine_warn_and_their_causes_are_known_issues(
 
 @pytest.mark.parametrize(
     ("severity", "state"),
-    [(Severity.ERROR, State.NOT_MET), (Severity.WARNING, State.WARNING)],
+    [(Severity.ERROR, LineState.NOT_MET), (Severity.WARNING, LineState.WARNING)],
 )
 def test_an_open_incident_is_told_and_is_a_known_issue(
     subject, empty_database_url, severity, state
@@ -157,7 +157,7 @@ def orchestration(check=(True, False), is_on=True, error=None, made_at=NOW):
     return Orchestration(
         "storage",
         (AssetState("an_asset", "sync", "Something.", True, made_at),),
-        (CheckState("an_asset", "is_right", "It is.", passed, is_warning, NOW),),
+        (AssetCheckState("an_asset", "is_right", "It is.", passed, is_warning, NOW),),
         (),
         (AutomationState("ticking", "schedule", "* * * * *", is_on, NOW, error),),
         (),
@@ -167,14 +167,44 @@ def orchestration(check=(True, False), is_on=True, error=None, made_at=NOW):
 @pytest.mark.parametrize(
     ("found", "asset", "check", "automation"),
     [
-        (orchestration(), State.MET, State.MET, State.MET),
-        (orchestration((False, False)), State.NOT_MET, State.NOT_MET, State.MET),
-        (orchestration((False, True)), State.WARNING, State.WARNING, State.MET),
-        (orchestration((None, False)), State.MET, State.NOT_MEASURED, State.MET),
-        (orchestration(is_on=False), State.MET, State.MET, State.NOT_MET),
-        (orchestration(is_on=None), State.MET, State.MET, State.NOT_MEASURED),
-        (orchestration(error="it broke"), State.MET, State.MET, State.NOT_MET),
-        (orchestration(made_at=None), State.NOT_MEASURED, State.MET, State.MET),
+        (orchestration(), LineState.MET, LineState.MET, LineState.MET),
+        (
+            orchestration((False, False)),
+            LineState.NOT_MET,
+            LineState.NOT_MET,
+            LineState.MET,
+        ),
+        (
+            orchestration((False, True)),
+            LineState.WARNING,
+            LineState.WARNING,
+            LineState.MET,
+        ),
+        (
+            orchestration((None, False)),
+            LineState.MET,
+            LineState.NOT_MEASURED,
+            LineState.MET,
+        ),
+        (orchestration(is_on=False), LineState.MET, LineState.MET, LineState.NOT_MET),
+        (
+            orchestration(is_on=None),
+            LineState.MET,
+            LineState.MET,
+            LineState.NOT_MEASURED,
+        ),
+        (
+            orchestration(error="it broke"),
+            LineState.MET,
+            LineState.MET,
+            LineState.NOT_MET,
+        ),
+        (
+            orchestration(made_at=None),
+            LineState.NOT_MEASURED,
+            LineState.MET,
+            LineState.MET,
+        ),
     ],
 )
 def test_what_dagster_tells_is_judged(found, asset, check, automation):

@@ -7,6 +7,7 @@ from hypothesis import example, given, strategies as st
 
 from apex_pipeline.report.document import (
     Lines,
+    LineState,
     Note,
     Picture,
     Report,
@@ -14,7 +15,6 @@ from apex_pipeline.report.document import (
     ReportTable,
     Section,
     SignOff,
-    State,
     counts_in_words,
     mapped,
     presentable,
@@ -41,7 +41,7 @@ def report(*blocks):
 @pytest.mark.parametrize("value", HOSTILE)
 def test_hostile_values_are_told_and_do_nothing(value):
     table = ReportTable(("name", "value"), ((value, value),))
-    line = ReportLine(value, State.MET, value, value, value)
+    line = ReportLine(value, LineState.MET, value, value, value)
     made = report(table, Lines((line,), value), Note(value))
     plain = value.replace("`", "")
     markdown = as_github_shows(to_markdown(made, lambda _: None))
@@ -80,7 +80,7 @@ def test_what_is_not_met_comes_first_and_once():
         datetime(2026, 11, 25, tzinfo=UTC),
         "s",
         (
-            Section("a", "A", (Lines((ReportLine("late", State.WARNING, "x"),)),)),
+            Section("a", "A", (Lines((ReportLine("late", LineState.WARNING, "x"),)),)),
             Section(
                 "b",
                 "B",
@@ -88,10 +88,10 @@ def test_what_is_not_met_comes_first_and_once():
                     Note("n"),
                     Lines(
                         (
-                            ReportLine("lost", State.NOT_MET, "y"),
-                            ReportLine("late", State.WARNING, "x"),
-                            ReportLine("well", State.MET, "z"),
-                            ReportLine("dark", State.NOT_MEASURED, "why"),
+                            ReportLine("lost", LineState.NOT_MET, "y"),
+                            ReportLine("late", LineState.WARNING, "x"),
+                            ReportLine("well", LineState.MET, "z"),
+                            ReportLine("dark", LineState.NOT_MEASURED, "why"),
                         )
                     ),
                 ),

@@ -6,7 +6,7 @@ from http.server import BaseHTTPRequestHandler
 
 import pytest
 
-from apex_pipeline.report.document import State
+from apex_pipeline.report.document import LineState
 from apex_pipeline.report.report_subject import read_subject
 from apex_pipeline.report.security_checklist import checklist
 from apex_pipeline_tests.support.ends import environment, execute
@@ -47,15 +47,15 @@ def panel_at(url, **changes):
 def test_what_nobody_serves_is_not_measured_and_says_why(variables):
     found = lines(variables)
     for name in ("panel: access", "panel: other sites", "panel: headers"):
-        assert found[name].state is State.NOT_MEASURED
+        assert found[name].state is LineState.NOT_MEASURED
         assert "does not answer" in found[name].actual
-    assert found["logs"].state is State.NOT_MEASURED
-    assert found["token cache"].state is State.NOT_MEASURED
-    assert found["state folder"].state is State.MET
-    assert found["process list"].state is State.MET
-    assert found["file .env"].state is State.MET
-    assert found["role apex_analyst"].state is State.MET
-    assert found["connection to Postgres"].state is State.MET
+    assert found["logs"].state is LineState.NOT_MEASURED
+    assert found["token cache"].state is LineState.NOT_MEASURED
+    assert found["state folder"].state is LineState.MET
+    assert found["process list"].state is LineState.MET
+    assert found["file .env"].state is LineState.MET
+    assert found["role apex_analyst"].state is LineState.MET
+    assert found["connection to Postgres"].state is LineState.MET
 
 
 @pytest.mark.parametrize("token", [None, TOKEN])
@@ -63,16 +63,16 @@ def test_a_panel_is_well_behind_its_token_or_on_this_machine(variables, token):
     with served(variables, token=token) as url:
         variables |= panel_at(url, **({"APEX_PANEL_TOKEN": token} if token else {}))
         found = states(variables)
-    assert found["panel: access"] is State.MET
-    assert found["panel: other sites"] is State.MET
-    assert found["panel: headers"] is State.MET
+    assert found["panel: access"] is LineState.MET
+    assert found["panel: other sites"] is LineState.MET
+    assert found["panel: headers"] is LineState.MET
 
 
 def test_a_panel_without_the_token_that_is_configured_is_found_out(variables):
     with served(variables) as url:
         variables |= panel_at(url, APEX_PANEL_TOKEN=TOKEN)
         found = states(variables)
-    assert found["panel: access"] is State.NOT_MET
+    assert found["panel: access"] is LineState.NOT_MET
 
 
 class _Open(BaseHTTPRequestHandler):
@@ -90,7 +90,7 @@ class _Open(BaseHTTPRequestHandler):
 def test_what_lets_everybody_in_is_found_out(variables):
     with serving(_Open) as url:
         found = states(variables | panel_at(url))
-    assert {name for name, state in found.items() if state is State.NOT_MET} == {
+    assert {name for name, state in found.items() if state is LineState.NOT_MET} == {
         "panel: access",
         "panel: other sites",
         "panel: headers",
@@ -136,7 +136,7 @@ def test_a_file_that_others_may_read_makes_its_line_red(
 ):
     fault(tmp_path / "state")
     found = lines(variables)
-    red = {line.name for line in found.values() if line.state is State.NOT_MET}
+    red = {line.name for line in found.values() if line.state is LineState.NOT_MET}
     assert red == {name}
     assert SECRET not in found[name].actual
 
@@ -152,7 +152,7 @@ def test_a_secret_on_a_command_line_is_found_and_not_repeated(variables):
         assert process.stdout.readline() == b"up\n"
         line = lines(variables)["process list"]
         process.communicate()
-    assert line.state is State.NOT_MET
+    assert line.state is LineState.NOT_MET
     assert str(process.pid) in line.actual
     assert SECRET not in line.actual
 
@@ -160,5 +160,5 @@ def test_a_secret_on_a_command_line_is_found_and_not_repeated(variables):
 def test_analysts_who_may_read_raw_rows_make_their_line_red(variables, database_url):
     execute(database_url, "GRANT SELECT ON campaign_metrics TO apex_analyst")
     line = lines(variables)["role apex_analyst"]
-    assert line.state is State.NOT_MET
+    assert line.state is LineState.NOT_MET
     assert "reads campaign_metrics" in line.actual

@@ -44,7 +44,7 @@ def dagster_database(postgres: EmbeddedPostgres) -> str:
     # Which keeps no connection open.
     plain = {"storage": {"postgres": {"postgres_url": url}}}
     with dg.instance_for_test(overrides=plain):
-        migrations.apply(url, migrations.Part.ALERTS)
+        migrations.apply(url, migrations.MigrationFolder.ALERTS)
     return _TEMPLATE
 
 

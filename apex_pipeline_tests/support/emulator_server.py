@@ -13,7 +13,7 @@ import msal
 import pytest
 from azure.core.credentials import AccessToken
 
-from apex_pipeline.emulator import Clock, Limits, Options, ServedEmulator, serve
+from apex_pipeline.emulator import Clock, Options, ServedEmulator, UserLimits, serve
 from apex_pipeline_tests.support.waiting import SECONDS
 
 TYPE = "Microsoft.Dynamics.CRM.apex_campaignmetrics"
@@ -223,7 +223,7 @@ def timed_emulator(dial: Dial) -> Iterator[ServedEmulator]:
     """An emulator on a clock of the test's, with two servers and small limits."""
     options = Options(
         "emulator-secret",
-        limits=Limits(requests=10, execution_seconds=20, concurrent=3),
+        limits=UserLimits(requests=10, execution_seconds=20, concurrent=3),
         servers=2,
         key_index_seconds=60,
     )

@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 
 from markdown_it import MarkdownIt
 
-from apex_pipeline.report.document import State
+from apex_pipeline.report.document import LineState
 
 HOSTILE = [
     "a | b || c",
@@ -62,7 +62,7 @@ PASSING = "def test_passes():\n    pass\n"
 
 def told(path):
     """Name of each line to its state and what was measured."""
-    states = "|".join(state.value for state in State)
+    states = "|".join(state.value for state in LineState)
     row = re.compile(rf"^\| \S+ \| (.+?) \| ({states}) \| (.+?) \|", re.MULTILINE)
     rows = row.findall(path.read_text())
     return {name: (state, actual) for name, state, actual in rows}

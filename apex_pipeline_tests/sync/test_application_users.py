@@ -13,7 +13,7 @@ from apex_pipeline.dataverse.environment import Environment
 from apex_pipeline.dataverse.gate import Deadline, Gate
 from apex_pipeline.dataverse.pacing import Pacer
 from apex_pipeline.dataverse.sender import RetryPolicy, Sender
-from apex_pipeline.emulator.limits import Limits, ServiceProtection
+from apex_pipeline.emulator.limits import ServiceProtection, UserLimits
 from apex_pipeline.emulator.web_api_errors import WebApiError
 from apex_pipeline.errors import AuthError
 from apex_pipeline.microsoft.token_cache import TokenCacheFile
@@ -52,7 +52,7 @@ class Speed:
     request: float
     row: float
     hint: int
-    limits: Limits = field(default_factory=Limits)
+    limits: UserLimits = field(default_factory=UserLimits)
 
     @property
     def allowed(self) -> float:

@@ -20,7 +20,7 @@ from apex_pipeline.postgres.resent_rows import (
 )
 from apex_pipeline.postgres.store import connect
 from apex_pipeline.quarantine import decisions
-from apex_pipeline.quarantine.decisions import Decision, Selection
+from apex_pipeline.quarantine.decisions import Decision, QuarantineSelection
 from apex_pipeline.sync.run import run_sync
 from apex_pipeline.sync.run_options import StreamOptions, SyncOptions
 from apex_pipeline_tests.support.crashing import crash, run_slice
@@ -145,7 +145,9 @@ def test_a_dry_run_counts_and_leaves_everything(sync, store, emulator, database_
     sync()
     insert(database_url, [due, waiting | {"phase": "x" * 17}, dropped])
     store.quarantine([_refused(waiting), _refused(dropped)], datetime.now(UTC))
-    store.drop(Selection(ids=(str(dropped["id"]),)), Decision("a test", "ann"))
+    store.drop(
+        QuarantineSelection(ids=(str(dropped["id"]),)), Decision("a test", "ann")
+    )
     before = query(database_url, "SELECT * FROM campaign_metrics ORDER BY id")
     emulator.clear_requests()
 
@@ -163,7 +165,9 @@ def test_what_is_in_quarantine_stays_there(sync, store, database_url, rows):
     waiting, dropped = campaign_row(), campaign_row()
     insert(database_url, [waiting, dropped])
     store.quarantine([_refused(waiting), _refused(dropped)], datetime.now(UTC))
-    store.drop(Selection(ids=(str(dropped["id"]),)), Decision("a test", "ann"))
+    store.drop(
+        QuarantineSelection(ids=(str(dropped["id"]),)), Decision("a test", "ann")
+    )
     assert sync(Slice(DAY)).delivered == 24
     assert store.ask(decisions.count) == (1, 1)
     assert marked(database_url) == set(rows)
@@ -199,7 +203,7 @@ def test_a_row_that_can_be_sent_no_more_goes_into_quarantine_and_comes_back_mend
     assert marked(database_url) == set(rows) - {rows[3]}
 
     execute(database_url, "UPDATE campaign_metrics SET phase = '5', tokens_in = 7777")
-    store.release(Selection(everything=True))
+    store.release(QuarantineSelection(everything=True))
     assert sync().delivered == 1
     assert sent(emulator) == {rows[3]}
     assert marked(database_url) == delivered(emulator) == set(rows)

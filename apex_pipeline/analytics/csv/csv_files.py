@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, Protocol
 import psycopg
 from psycopg import sql
 
-from apex_pipeline.analytics.csv.queries import Selection, copy_statement
+from apex_pipeline.analytics.csv.queries import ExportSelection, copy_statement
 from apex_pipeline.errors import ApexError
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.time_limits import STATEMENT_SECONDS, limits_of
@@ -49,7 +49,7 @@ Tell = Callable[[int, int], object]
 """Called now and then with the rows and bytes written so far."""
 
 
-class Sink(Protocol):
+class ByteSink(Protocol):
     """A target for bytes."""
 
     def write(self, data: bytes, /) -> object:
@@ -74,8 +74,8 @@ def snapshot(database: Database) -> Iterator[psycopg.Connection[Any]]:
 
 def write_csv(
     connection: psycopg.Connection[Any],
-    selection: Selection,
-    sink: Sink,
+    selection: ExportSelection,
+    sink: ByteSink,
     *,
     compress: bool = False,
     tell: Tell | None = None,
@@ -119,7 +119,7 @@ def count(connection: psycopg.Connection[Any], statement: sql.Composed) -> int:
 class _File:
     """Converts line ends to those of RFC 4180, compresses, counts and writes."""
 
-    def __init__(self, sink: Sink, *, compress: bool) -> None:
+    def __init__(self, sink: ByteSink, *, compress: bool) -> None:
         self.records = 0
         self.size = 0
         self._sink = sink

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from apex_pipeline.analytics.csv.queries import Selection
+from apex_pipeline.analytics.csv.queries import ExportSelection
 from apex_pipeline.audit.canonical_json import Json
 from apex_pipeline.audit.events import Action, Author, Event
 from apex_pipeline.audit.intents import Ending, intended
@@ -12,7 +12,7 @@ from apex_pipeline.postgres.database import Database
 
 @contextmanager
 def exporting(
-    database: Database, author: Author, selection: Selection, target: str
+    database: Database, author: Author, selection: ExportSelection, target: str
 ) -> Iterator[Ending]:
     """Write an export into the trail: its intent before a row leaves, then its event.
 

@@ -30,7 +30,7 @@ from apex_pipeline.analytics.csv.csv_files import (
     snapshot,
     write_csv,
 )
-from apex_pipeline.analytics.csv.export_stores import Store, export_store
+from apex_pipeline.analytics.csv.export_stores import ExportStore, export_store
 from apex_pipeline.analytics.csv.exported_files import ExportedFile
 from apex_pipeline.analytics.csv.parquet_files import month_end, write_month
 from apex_pipeline.analytics.csv.queries import (
@@ -41,7 +41,7 @@ from apex_pipeline.analytics.csv.queries import (
     HISTORY,
     WEEKLY_ROWS,
     Dataset,
-    Selection,
+    ExportSelection,
     count_statement,
 )
 from apex_pipeline.analytics.csv.table_schema import (
@@ -99,7 +99,7 @@ class Exported:
 @dataclass(frozen=True, slots=True)
 class _Wanted:
     name: str
-    selection: Selection
+    selection: ExportSelection
     label: date | None = None
     computed_at: datetime | None = None
 
@@ -147,7 +147,7 @@ def export_files(
     return Exported(files, store.place(), was_empty=description is None)
 
 
-def _read(store: Store, name: str) -> bytes | None:
+def _read(store: ExportStore, name: str) -> bytes | None:
     try:
         with store.reading(name) as file:
             return file.read()
@@ -171,7 +171,7 @@ def _computed(
 def _labelled(
     connection: psycopg.Connection[Any],
     zone: str,
-    store: Store,
+    store: ExportStore,
     dataset: Dataset,
     grain: Grain,
     *,
@@ -194,7 +194,7 @@ def _labelled(
             # Of a header alone nothing tells the types, and readers guess differently.
             store.remove(name)
         elif renamed or label in asked_for or store.computed_at(name) != computed_at:
-            selection = Selection(dataset, zone, label, label)
+            selection = ExportSelection(dataset, zone, label, label)
             wanted.append(_Wanted(name, selection, label, computed_at))
     return wanted
 
@@ -202,18 +202,18 @@ def _labelled(
 def _current(zone: str) -> list[_Wanted]:
     return [
         *(
-            _Wanted(f"history_{days}d.csv", Selection(HISTORY, zone, days=days))
+            _Wanted(f"history_{days}d.csv", ExportSelection(HISTORY, zone, days=days))
             for days in _HISTORIES
         ),
         *(
-            _Wanted(_PATHS[dataset], Selection(dataset, zone))
+            _Wanted(_PATHS[dataset], ExportSelection(dataset, zone))
             for dataset in (FORECAST, FORECAST_TOTALS, FORECAST_CAMPAIGNS)
         ),
     ]
 
 
 def _export(
-    connection: psycopg.Connection[Any], store: Store, wanted: _Wanted
+    connection: psycopg.Connection[Any], store: ExportStore, wanted: _Wanted
 ) -> ExportedFile:
     with store.replacing(wanted.name, wanted.computed_at) as file:
         written = write_csv(connection, wanted.selection, file)
@@ -232,7 +232,7 @@ def _export(
 
 
 def _export_parquet(
-    connection: psycopg.Connection[Any], zone: str, store: Store, *, renamed: bool
+    connection: psycopg.Connection[Any], zone: str, store: ExportStore, *, renamed: bool
 ) -> list[ExportedFile]:
     """Write the months that are out of date, by the time of their newest rollup."""
     files = []
@@ -246,7 +246,7 @@ def _export_parquet(
             if not any(has_rows for _, has_rows in labels):
                 store.remove(name)
             elif renamed or store.computed_at(name) != newest:
-                selection = Selection(dataset, zone, first, month_end(first))
+                selection = ExportSelection(dataset, zone, first, month_end(first))
                 written, found = write_month(connection, selection, store, name, newest)
                 wanted = count(connection, count_statement(selection))
                 place = store.place(name)

@@ -20,7 +20,7 @@ from apex_pipeline.errors import ApexError
 from apex_pipeline.settings import AnalysisSettings
 
 
-class Store(Protocol):
+class ExportStore(Protocol):
     """Files by name, such as `daily/2026-11-25.csv`.
 
     Every method raises ApexError with the remedy where the store refuses.
@@ -110,7 +110,7 @@ class LocalStore:
         """Nothing is left to do: the files say everything."""
 
 
-def export_store(settings: AnalysisSettings) -> Store:
+def export_store(settings: AnalysisSettings) -> ExportStore:
     """The store of CSV files that the settings name.
 
     Raises:
@@ -120,7 +120,7 @@ def export_store(settings: AnalysisSettings) -> Store:
     return store_at(settings.export_url, settings.export_dir)
 
 
-def store_at(url: str | None, folder: Path) -> Store:
+def store_at(url: str | None, folder: Path) -> ExportStore:
     """The store at a URL, or else a folder of this machine.
 
     Raises:

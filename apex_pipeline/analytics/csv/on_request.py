@@ -6,7 +6,7 @@ from apex_pipeline.analytics.csv.csv_files import Tell, Written, snapshot, write
 from apex_pipeline.analytics.csv.export_stores import export_store
 from apex_pipeline.analytics.csv.local_files import replacing
 from apex_pipeline.analytics.csv.parquet_files import Month, export_months
-from apex_pipeline.analytics.csv.queries import HISTORY, Selection
+from apex_pipeline.analytics.csv.queries import HISTORY, ExportSelection
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.settings import AnalysisSettings
 
@@ -15,7 +15,7 @@ _FOLDER = "on_request/"
 
 def export_selection(
     database: Database,
-    selection: Selection,
+    selection: ExportSelection,
     path: Path,
     *,
     compress: bool,
@@ -34,7 +34,7 @@ def export_selection(
 def export_on_request(
     database: Database,
     settings: AnalysisSettings,
-    selection: Selection,
+    selection: ExportSelection,
     *,
     compress: bool,
 ) -> tuple[str, Written]:
@@ -56,7 +56,7 @@ def export_on_request(
 
 
 def export_months_on_request(
-    database: Database, settings: AnalysisSettings, selection: Selection
+    database: Database, settings: AnalysisSettings, selection: ExportSelection
 ) -> list[Month]:
     """Write a selection as Parquet into a folder named after it, below `on_request`.
 
@@ -69,7 +69,7 @@ def export_months_on_request(
     return export_months(database, selection, export_store(settings), folder)
 
 
-def _name(selection: Selection) -> str:
+def _name(selection: ExportSelection) -> str:
     dataset = selection.dataset
     parts = [
         dataset.name + (f"_{selection.days}d" if dataset is HISTORY else ""),

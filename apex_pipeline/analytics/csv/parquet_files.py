@@ -19,9 +19,9 @@ from apex_pipeline.analytics.csv.csv_files import (
     Written,
     snapshot,
 )
-from apex_pipeline.analytics.csv.export_stores import Store
+from apex_pipeline.analytics.csv.export_stores import ExportStore
 from apex_pipeline.analytics.csv.queries import (
-    Selection,
+    ExportSelection,
     months_statement,
     select_statement,
 )
@@ -49,7 +49,7 @@ class Month:
 
 
 def export_months(
-    database: Database, selection: Selection, store: Store, folder: str = ""
+    database: Database, selection: ExportSelection, store: ExportStore, folder: str = ""
 ) -> list[Month]:
     """Write a file for each month with rows; each is replaced as a whole.
 
@@ -76,8 +76,8 @@ def export_months(
 
 def write_month(
     connection: psycopg.Connection[Any],
-    selection: Selection,
-    store: Store,
+    selection: ExportSelection,
+    store: ExportStore,
     name: str,
     computed_at: datetime | None = None,
 ) -> tuple[Written, int]:
@@ -145,8 +145,8 @@ def month_end(first: date) -> date:
 
 
 def _months(
-    connection: psycopg.Connection[Any], selection: Selection
-) -> Iterator[Selection]:
+    connection: psycopg.Connection[Any], selection: ExportSelection
+) -> Iterator[ExportSelection]:
     """Split the selection into the months that have rows."""
     for (first,) in connection.execute(months_statement(selection)).fetchall():
         yield replace(
@@ -158,7 +158,7 @@ def _months(
 
 def _batches(
     connection: psycopg.Connection[Any],
-    selection: Selection,
+    selection: ExportSelection,
     columns: Sequence[CsvField],
 ) -> Iterator[list[tuple[Any, ...]]]:
     """The rows as columns, some thousands at a time."""

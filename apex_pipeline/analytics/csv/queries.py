@@ -82,7 +82,7 @@ MOST_HISTORY_DAYS = 3660
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
+class ExportSelection:
     """Which rows of a dataset to export.
 
     Attributes:
@@ -107,8 +107,8 @@ def select(
     first: date | None = None,
     last: date | None = None,
     days: int | None = None,
-) -> Selection:
-    """Validate a selection; the arguments are those of `Selection`.
+) -> ExportSelection:
+    """Validate a selection; the arguments are those of `ExportSelection`.
 
     The default time zone is the business time zone.
 
@@ -130,7 +130,7 @@ def select(
         raise ConfigError(f"days must be 1 to {MOST_HISTORY_DAYS}, not {days}.")
     zone = settings.time_zone if zone is None else zone
     _check_zone(settings, dataset, zone)
-    return Selection(dataset, zone, first, last, days or HISTORY_DAYS)
+    return ExportSelection(dataset, zone, first, last, days or HISTORY_DAYS)
 
 
 def _check_zone(settings: AnalysisSettings, dataset: Dataset, zone: str) -> None:
@@ -185,7 +185,7 @@ _COPY = sql.SQL("COPY ({rows}) TO STDOUT (FORMAT csv, HEADER, ENCODING 'UTF8')")
 
 
 def copy_statement(
-    connection: psycopg.Connection[Any], selection: Selection
+    connection: psycopg.Connection[Any], selection: ExportSelection
 ) -> sql.Composed:
     """The COPY statement for the rows; the session's time zone must be UTC.
 
@@ -207,7 +207,9 @@ def copy_statement(
     return _COPY.format(rows=select_statement(selection, values))
 
 
-def select_statement(selection: Selection, columns: sql.Composable) -> sql.Composed:
+def select_statement(
+    selection: ExportSelection, columns: sql.Composable
+) -> sql.Composed:
     """The statement that selects the rows, in order."""
     order = sql.SQL(", ").join(
         sql.SQL("source.{}").format(sql.Identifier(name))
@@ -216,7 +218,7 @@ def select_statement(selection: Selection, columns: sql.Composable) -> sql.Compo
     return sql.SQL("SELECT {} {} ORDER BY {}").format(columns, _rows(selection), order)
 
 
-def months_statement(selection: Selection) -> sql.Composed:
+def months_statement(selection: ExportSelection) -> sql.Composed:
     """The statement that lists the first days of the months with rows."""
     day = sql.SQL("source.{}").format(sql.Identifier(selection.dataset.label))
     if selection.dataset is RAW:
@@ -227,7 +229,7 @@ def months_statement(selection: Selection) -> sql.Composed:
     ).format(day, _rows(selection))
 
 
-def count_statement(selection: Selection) -> sql.Composed:
+def count_statement(selection: ExportSelection) -> sql.Composed:
     """The statement that counts the same rows."""
     return sql.SQL("SELECT count(*) {}").format(_rows(selection))
 
@@ -240,7 +242,7 @@ def _value(name: str, kind: str) -> sql.Composed:
     )
 
 
-def _rows(selection: Selection) -> sql.Composed:
+def _rows(selection: ExportSelection) -> sql.Composed:
     dataset, zone = selection.dataset, sql.Literal(selection.zone)
     relation: sql.Composable = sql.Identifier(dataset.relation)
     if dataset is HISTORY:
@@ -253,7 +255,7 @@ def _rows(selection: Selection) -> sql.Composed:
     return _ROWS.format(relation=relation, condition=sql.SQL(" AND ").join(conditions))
 
 
-def _range(selection: Selection) -> list[sql.Composed]:
+def _range(selection: ExportSelection) -> list[sql.Composed]:
     label = sql.Identifier(selection.dataset.label)
     begins, ends = sql.SQL("{day}::date"), sql.SQL("{day}::date")
     comparison = sql.SQL("source.{label} <= {end}")

@@ -38,7 +38,7 @@ _KNOWN_SHARE = 6 / 7
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class PastForecast:
     """One forecast of the past.
 
     Attributes:
@@ -120,7 +120,7 @@ def outlook(model: Model, learnt: Learnt) -> tuple[Week, float]:
     return tuple(cost + learnt.extra for cost in week), level(learnt.values, week)
 
 
-def backtest(past: Past, model: Model) -> list[Trial]:
+def backtest(past: Past, model: Model) -> list[PastForecast]:
     """Make every forecast again from what was known before it; the oldest first.
 
     Outcomes are those of days like which there may be others: an outlier is none of
@@ -146,7 +146,7 @@ def backtest(past: Past, model: Model) -> list[Trial]:
             for ahead, value in enumerate(outcomes[at : at + BLOCKS * BLOCK])
         )
         scale = max(now, least) or 1.0
-        trials.append(Trial(at, week, scale, errors, naive[at]))
+        trials.append(PastForecast(at, week, scale, errors, naive[at]))
     return trials
 
 
@@ -161,7 +161,7 @@ def _naive_errors(values: Values) -> Iterator[float]:
             count += 1
 
 
-def day_cases(trials: Sequence[Trial], block: int) -> list[Case]:
+def day_cases(trials: Sequence[PastForecast], block: int) -> list[Case]:
     """Days of one week ahead: block 0 is the first."""
     cases = []
     for trial in trials:
@@ -176,7 +176,7 @@ def day_cases(trials: Sequence[Trial], block: int) -> list[Case]:
     return cases
 
 
-def total_cases(trials: Sequence[Trial], days: int) -> list[Case]:
+def total_cases(trials: Sequence[PastForecast], days: int) -> list[Case]:
     """Totals of the days ahead. Missing days are taken to err as the others do."""
     cases = []
     for trial in trials:
@@ -197,7 +197,7 @@ def total(week: Week, days: int) -> float:
     return weeks * sum(week) + sum(week[:rest])
 
 
-def score(trials: Sequence[Trial]) -> Score:
+def score(trials: Sequence[PastForecast]) -> Score:
     """Sum up how a model did."""
     tested, loss, covered = 0, 0.0, [0] * len(LEVELS)
     for block in range(HORIZON // BLOCK):
@@ -221,7 +221,7 @@ def score(trials: Sequence[Trial]) -> Score:
     )
 
 
-def _mase(trials: Sequence[Trial]) -> float | None:
+def _mase(trials: Sequence[PastForecast]) -> float | None:
     wrong = naive = 0.0
     for trial in trials:
         errors = [abs(e) for e in islice(trial.errors, _TOTALS[0]) if e is not None]

@@ -7,7 +7,7 @@ from statistics import median
 from apex_pipeline.analytics.forecast.backtest import Score
 from apex_pipeline.analytics.forecast.daily_series import DailySeries
 from apex_pipeline.analytics.forecast.intervals import MIN_CASES
-from apex_pipeline.analytics.forecast.known_past import Learnt, Pause
+from apex_pipeline.analytics.forecast.known_past import CostPause, Learnt
 from apex_pipeline.analytics.forecast.models import MIN_DAYS
 
 NOTHING_KNOWN = "No day's cost is known yet."
@@ -130,9 +130,9 @@ def _regime_over(series: DailySeries, regime: DailySeries) -> str:
     )
 
 
-def _by_fate(learnt: Learnt) -> dict[str, list[Pause]]:
+def _by_fate(learnt: Learnt) -> dict[str, list[CostPause]]:
     """The pauses that have ended, by what is made of them."""
-    fates: dict[str, list[Pause]] = {}
+    fates: dict[str, list[CostPause]] = {}
     for pause in learnt.pauses:
         if pause == learnt.resting:
             continue

@@ -58,7 +58,7 @@ class Outlier:
 
 
 @dataclass(frozen=True, slots=True)
-class Pause:
+class CostPause:
     """Days without any cost within busy weeks; indices of the first and the last."""
 
     first: int
@@ -93,9 +93,9 @@ class Learnt:
     often: float
     repeats: float
     each: float
-    pauses: tuple[Pause, ...]
-    left_out: tuple[Pause, ...]
-    resting: Pause | None
+    pauses: tuple[CostPause, ...]
+    left_out: tuple[CostPause, ...]
+    resting: CostPause | None
     is_over: bool
 
     @property
@@ -124,7 +124,7 @@ class Past:
         values = list(self.values[:at])
         pauses = [
             run
-            for run in (Pause(p.first, min(p.last, at - 1)) for p in self._idle)
+            for run in (CostPause(p.first, min(p.last, at - 1)) for p in self._idle)
             if run.first < at and _is_pause(values, run)
         ]
         resting = next((pause for pause in pauses if pause.last == at - 1), None)
@@ -228,7 +228,7 @@ def _far_above(values: Values, spent: Sequence[int]) -> Iterator[tuple[int, Outl
             yield rank, Outlier(at, cost, usual, known)
 
 
-def _idle(values: Values, free: Collection[int]) -> Iterator[Pause]:
+def _idle(values: Values, free: Collection[int]) -> Iterator[CostPause]:
     """Stretches of days on which nothing ran."""
     first = None
     for index, value in enumerate((*values, None)):
@@ -236,11 +236,11 @@ def _idle(values: Values, free: Collection[int]) -> Iterator[Pause]:
             first = index if first is None else first
         elif first is not None:
             if index - first >= PAUSE_DAYS:
-                yield Pause(first, index - 1)
+                yield CostPause(first, index - 1)
             first = None
 
 
-def _is_pause(values: Values, run: Pause) -> bool:
+def _is_pause(values: Values, run: CostPause) -> bool:
     """Whether a stretch of nothing is no part of how the series usually goes."""
     if run.days < PAUSE_DAYS:
         return False

@@ -10,8 +10,8 @@ from apex_pipeline.analytics.forecast.backtest import (
     BLOCK,
     BLOCKS,
     HORIZON,
+    PastForecast,
     Score,
-    Trial,
     backtest,
     day_cases,
     outlook,
@@ -183,7 +183,7 @@ def _best(scores: Mapping[str, Score]) -> str:
 
 
 def _outlook(
-    series: DailySeries, learnt: Learnt, model: Model, trials: list[Trial]
+    series: DailySeries, learnt: Learnt, model: Model, trials: list[PastForecast]
 ) -> tuple[tuple[ForecastDay, ...], tuple[ForecastTotal, ...]]:
     week, scale = outlook(model, learnt)
     # What follows a pause that goes on cannot be learnt from days before it.

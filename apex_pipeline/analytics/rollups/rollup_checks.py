@@ -175,30 +175,30 @@ _ROW_LIMIT = 100
 
 
 @dataclass(frozen=True, slots=True)
-class _Check:
+class _RollupCheck:
     statement: str
     words: Callable[..., str]
 
 
 _ALWAYS = {
-    MATCHES_RAW_ROWS: _Check(
+    MATCHES_RAW_ROWS: _RollupCheck(
         _AS_MADE,
         lambda label, zone, raw, parts, whole: (
             f"{label} {zone}: {raw} raw rows, {parts} in campaigns, {whole} in total"
         ),
     ),
-    NO_GAP: _Check(
+    NO_GAP: _RollupCheck(
         _GAPS, lambda zone, before, after: f"{zone}: nothing from {before} to {after}"
     ),
 }
 _DAILY = {
-    NO_IMPOSSIBLE_VALUE: _Check(
+    NO_IMPOSSIBLE_VALUE: _RollupCheck(
         _IMPOSSIBLE, lambda at, key: f"row {key} of {at:%F %T}"
     ),
-    NO_ROW_OUTSIDE_HISTORY: _Check(
+    NO_ROW_OUTSIDE_HISTORY: _RollupCheck(
         _OUTSIDE, lambda wrong, key, at: f"row {key} of {at}: {wrong}"
     ),
-    NO_COST_JUMP: _Check(
+    NO_COST_JUMP: _RollupCheck(
         _COST_JUMPS,
         lambda day, zone, cost, usual: (
             f"{day} {zone}: {cost:,.2f} US dollars; such weekdays mostly cost "
@@ -207,7 +207,7 @@ _DAILY = {
     ),
 }
 _WEEKLY = {
-    WEEKS_EQUAL_DAYS: _Check(
+    WEEKS_EQUAL_DAYS: _RollupCheck(
         _WEEKS,
         lambda week, zone, runs, days, cost, days_cost: (
             f"{week} {zone}: {runs} runs and {cost:,.2f} US dollars, its days {days} and "

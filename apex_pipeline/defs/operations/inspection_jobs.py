@@ -12,7 +12,7 @@ from apex_pipeline.defs.launchpad import form_schema
 from apex_pipeline.defs.operations.instance_state import read_instance
 from apex_pipeline.defs.quarantine.quarantine_asset import table
 from apex_pipeline.defs.run_failures import failures
-from apex_pipeline.monitoring.doctor.check_results import State
+from apex_pipeline.monitoring.doctor.check_results import CheckState
 from apex_pipeline.monitoring.rules.health_summary import reasons
 from apex_pipeline.monitoring.status_overview import overview
 
@@ -73,11 +73,11 @@ def examine_everything(context: dg.OpExecutionContext) -> None:
             "line": line.name,
             "measured": line.measured,
             "target": line.target,
-            "remedy": "" if line.state is State.OK else line.remedy,
+            "remedy": "" if line.state is CheckState.OK else line.remedy,
         }
         for line in lines
     ]
-    failed = [line for line in lines if line.state is State.FAILED]
+    failed = [line for line in lines if line.state is CheckState.FAILED]
     context.add_output_metadata({"failed": len(failed), "lines": table(shown)})
     for line in failed:
         context.log.warning("%s: %s %s", line.name, line.measured, line.remedy)

@@ -26,11 +26,11 @@ from apex_pipeline.defs.storage_timeouts import bound_storage
 from apex_pipeline.defs.sync.schedules import sync_every_five_minutes
 from apex_pipeline.errors import ApexError
 from apex_pipeline.monitoring.alerts.journal import VARIABLE
-from apex_pipeline.monitoring.doctor.dagster_health import Instance, Setup
+from apex_pipeline.monitoring.doctor.dagster_health import InstanceHealth, Setup
 from apex_pipeline.settings import read_variable
 
 
-def look_at_instance(environment: Mapping[str, str]) -> Instance | None:
+def look_at_instance(environment: Mapping[str, str]) -> InstanceHealth | None:
     """Read the instance in DAGSTER_HOME; None if the variable is not set.
 
     Raises:
@@ -65,7 +65,7 @@ def readable_instance(
         ) from error
 
 
-def read_instance(instance: DagsterInstance) -> Instance:
+def read_instance(instance: DagsterInstance) -> InstanceHealth:
     """Read daemon heartbeats, the state and last tick of the schedule, and the setup."""
     beats = instance.get_daemon_heartbeats()
     ours = {
@@ -75,7 +75,7 @@ def read_instance(instance: DagsterInstance) -> Instance:
     }
     state = ours.get(sync_every_five_minutes.name)
     tick = _last_tick(instance, state)
-    return Instance(
+    return InstanceHealth(
         heartbeats={
             kind: _instant(beats[kind].timestamp) if kind in beats else None
             for kind in instance.get_required_daemon_types()

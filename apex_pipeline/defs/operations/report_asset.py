@@ -92,12 +92,12 @@ def _write(
 def _metadata(
     report: "Report", written: "WrittenReport"
 ) -> dict[str, dg.MetadataValue | int]:
-    from apex_pipeline.report.document import State  # noqa: PLC0415  as above
+    from apex_pipeline.report.document import LineState  # noqa: PLC0415  as above
     from apex_pipeline.report.markdown import to_short_markdown  # noqa: PLC0415
 
     return {
         "path": dg.MetadataValue.path(written.place),
-        **{each.name.lower(): report.count(each) for each in State},
+        **{each.name.lower(): report.count(each) for each in LineState},
         "report": dg.MetadataValue.md(to_short_markdown(report, _MOST_MARKDOWN)),
     }
 

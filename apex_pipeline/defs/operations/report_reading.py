@@ -15,9 +15,9 @@ from apex_pipeline.defs.code_location import OURS
 from apex_pipeline.defs.operations.instance_state import readable_instance
 from apex_pipeline.monitoring.rules.schedules_and_sensors import Instigator
 from apex_pipeline.report.dagster_facts import (
+    AssetCheckState,
     AssetState,
     AutomationState,
-    CheckState,
     JobState,
     Orchestration,
     RunState,
@@ -74,7 +74,7 @@ def _assets(
 
 def _checks(
     repository: dg.RepositoryDefinition, instance: dg.DagsterInstance | None
-) -> Iterator[CheckState]:
+) -> Iterator[AssetCheckState]:
     graph = repository.asset_graph
     keys = sorted(graph.asset_check_keys)
     # Only the storage offers this method, not the instance.
@@ -85,7 +85,7 @@ def _checks(
     )
     for key in keys:
         record = latest.get(key)
-        yield CheckState(
+        yield AssetCheckState(
             key.asset_key.to_user_string(),
             key.name,
             graph.get_check_spec(key).description or "",

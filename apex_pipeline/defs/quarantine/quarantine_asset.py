@@ -13,7 +13,7 @@ from apex_pipeline.defs.sync_specs import NO_ROWS_QUARANTINED, QUARANTINED
 from apex_pipeline.errors import ApexError
 from apex_pipeline.postgres.store import Store
 from apex_pipeline.quarantine import decisions, listing
-from apex_pipeline.quarantine.decisions import Selection
+from apex_pipeline.quarantine.decisions import QuarantineSelection
 from apex_pipeline.quarantine.listing import Cause, QuarantinedRow
 
 # Every run stores its tables in the event log, so they are kept short.
@@ -45,8 +45,8 @@ def read_quarantine(store: Store) -> QuarantineState:
     Raises:
         DatabaseError: Postgres did not answer.
     """
-    everything = Selection(everything=True)
-    dropped = Selection(everything=True, dropped=True)
+    everything = QuarantineSelection(everything=True)
+    dropped = QuarantineSelection(everything=True, dropped=True)
     return QuarantineState(
         *store.ask(decisions.count),
         store.ask(listing.causes, everything, _CAUSES_SHOWN),

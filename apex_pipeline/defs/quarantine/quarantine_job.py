@@ -21,7 +21,7 @@ from apex_pipeline.defs.services import Services
 from apex_pipeline.defs.sync_specs import QUARANTINED
 from apex_pipeline.postgres.store import Store
 from apex_pipeline.quarantine import listing
-from apex_pipeline.quarantine.decisions import Decision, Selection
+from apex_pipeline.quarantine.decisions import Decision, QuarantineSelection
 from apex_pipeline.quarantine.explanation import examine
 
 
@@ -44,7 +44,7 @@ def change_quarantine(context: dg.OpExecutionContext, services: Services) -> Non
 
 
 def _list(
-    store: Store, selection: Selection, form: QuarantineForm, _: str
+    store: Store, selection: QuarantineSelection, form: QuarantineForm, _: str
 ) -> dict[str, Any]:
     if form.by_cause:
         causes = store.ask(listing.causes, selection, form.limit, form.offset)
@@ -59,7 +59,7 @@ def _list(
 
 
 def _show(
-    store: Store, selection: Selection, _: QuarantineForm, __: str
+    store: Store, selection: QuarantineSelection, _: QuarantineForm, __: str
 ) -> dict[str, Any]:
     shown: dict[str, Any] = {}
     for text in selection.ids:
@@ -81,18 +81,18 @@ def _show(
 
 
 def _release(
-    store: Store, selection: Selection, _: QuarantineForm, __: str
+    store: Store, selection: QuarantineSelection, _: QuarantineForm, __: str
 ) -> dict[str, Any]:
     return {"rows_released": store.release(selection)}
 
 
 def _drop(
-    store: Store, selection: Selection, form: QuarantineForm, by: str
+    store: Store, selection: QuarantineSelection, form: QuarantineForm, by: str
 ) -> dict[str, Any]:
     return {"rows_dropped": store.drop(selection, Decision(form.reason, by))}
 
 
-_Action = Callable[[Store, Selection, QuarantineForm, str], dict[str, Any]]
+_Action = Callable[[Store, QuarantineSelection, QuarantineForm, str], dict[str, Any]]
 _ACTIONS: dict[str, _Action] = {
     "list": _list,
     "show": _show,

@@ -58,7 +58,7 @@ _ERROR, _WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class _Check:
+class _FindingCheck:
     """A check, and the kinds of finding that fail it."""
 
     name: str
@@ -68,33 +68,33 @@ class _Check:
 
 
 _CHECKS = (
-    _Check(
+    _FindingCheck(
         "no_record_missing",
         (FindingKind.MISSING,),
         _ERROR,
         "Every exported row has its record. `repair` clears the marks of rows without "
         "one, and the next sync sends them.",
     ),
-    _Check(
+    _FindingCheck(
         "no_record_differs",
         (FindingKind.DIFFERENT,),
         _ERROR,
         "Every record equals its row. `repair` makes the next sync send differing rows.",
     ),
-    _Check(
+    _FindingCheck(
         "no_unknown_records",
         (FindingKind.UNKNOWN,),
         _WARN,
         "Every record has a row. The pipeline may not delete other records; delete them "
         "in Dataverse if you do not need them.",
     ),
-    _Check(
+    _FindingCheck(
         "no_double_records",
         (FindingKind.DOUBLE,),
         _WARN,
         "No row has a second record under another id. Delete such records in Dataverse.",
     ),
-    _Check(
+    _FindingCheck(
         "no_records_of_another_flow",
         (FindingKind.OTHER_FLOW, FindingKind.AMBIGUOUS),
         _WARN,

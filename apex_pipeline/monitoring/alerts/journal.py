@@ -220,7 +220,7 @@ class Journal:
             # Nothing was written: this is the first use, or the tables are of an older version.
             from apex_pipeline.postgres import migrations  # noqa: PLC0415  seldom; loads yoyo
 
-            migrations.apply(self._url, migrations.Part.ALERTS)
+            migrations.apply(self._url, migrations.MigrationFolder.ALERTS)
         return self._database.transact(work, repeatable=repeatable)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class State(StrEnum):
+class CheckState(StrEnum):
     """Result of a check."""
 
     OK = "ok"
@@ -25,7 +25,7 @@ class Measurement:
         remedy: What to do; empty to use the check's own remedy.
     """
 
-    state: State
+    state: CheckState
     measured: str
     remedy: str = ""
 
@@ -58,7 +58,7 @@ class CheckLine:
     """One measured line of the checklist; `remedy` is empty if it is ok."""
 
     name: str
-    state: State
+    state: CheckState
     measured: str
     target: str
     remedy: str
@@ -67,19 +67,19 @@ class CheckLine:
 
 def ok(measured: str) -> Measurement:
     """A finding that needs no action."""
-    return Measurement(State.OK, measured)
+    return Measurement(CheckState.OK, measured)
 
 
 def warning(measured: str, remedy: str = "") -> Measurement:
     """A finding that you should know about, but that does not fail the doctor."""
-    return Measurement(State.WARNING, measured, remedy)
+    return Measurement(CheckState.WARNING, measured, remedy)
 
 
 def not_checked(line: str) -> Measurement:
     """A finding for a check that depends on `line`, which failed."""
-    return Measurement(State.NOT_CHECKED, f"because of: {line}")
+    return Measurement(CheckState.NOT_CHECKED, f"because of: {line}")
 
 
 def failed(measured: str, remedy: str = "") -> Measurement:
     """A finding that needs a fix."""
-    return Measurement(State.FAILED, measured, remedy)
+    return Measurement(CheckState.FAILED, measured, remedy)

@@ -57,7 +57,7 @@ class Setup:
 
 
 @dataclass(frozen=True, slots=True)
-class Instance:
+class InstanceHealth:
     """State of a Dagster instance.
 
     Attributes:
@@ -79,7 +79,7 @@ class Instance:
     setup: Setup
 
 
-def settings(instance: Instance | None) -> Measurement:
+def settings(instance: InstanceHealth | None) -> Measurement:
     """Check that the instance has the storage and limits of our dagster.yaml.
 
     Without that file in DAGSTER_HOME, Dagster silently uses SQLite and no limits.
@@ -115,7 +115,7 @@ def _wrong(setup: Setup) -> Iterator[str]:
 
 
 def web_server(
-    instance: Instance | None, seen: Mapping[str, datetime] | None
+    instance: InstanceHealth | None, seen: Mapping[str, datetime] | None
 ) -> Measurement:
     """Check that a web server reads the storage that the daemon writes.
 
@@ -155,7 +155,7 @@ def code_location(servers: Sequence[str]) -> Measurement:
     return ok(f"answers at {', '.join(servers)}")
 
 
-def daemon(instance: Instance | None, now: datetime) -> Measurement:
+def daemon(instance: InstanceHealth | None, now: datetime) -> Measurement:
     """Check that every daemon that the instance requires sends heartbeats."""
     if instance is None:
         return warning("no Dagster instance is configured here", NO_INSTANCE)
@@ -170,7 +170,7 @@ def daemon(instance: Instance | None, now: datetime) -> Measurement:
     return ok(f"{len(instance.heartbeats)} alive, oldest heartbeat {_ago(last, now)}")
 
 
-def schedule(instance: Instance | None, now: datetime) -> Measurement:
+def schedule(instance: InstanceHealth | None, now: datetime) -> Measurement:
     """Check that the schedule is on and ticks; requires a live daemon."""
     if instance is None:
         return warning("no Dagster instance is configured here", NO_INSTANCE)
@@ -188,7 +188,7 @@ def schedule(instance: Instance | None, now: datetime) -> Measurement:
     return failed("switched off") if instance.is_stopped else _ticks(instance, now)
 
 
-def _ticks(instance: Instance, now: datetime) -> Measurement:
+def _ticks(instance: InstanceHealth, now: datetime) -> Measurement:
     if instance.tick_error is not None:
         return failed(
             f"the last tick failed: {instance.tick_error}",

@@ -6,8 +6,8 @@ from typing import Any
 
 from apex_pipeline.metrics import TABLE
 from apex_pipeline.monitoring.doctor.check_results import (
+    CheckState,
     Measurement,
-    State,
     failed,
     ok,
     warning,
@@ -89,7 +89,9 @@ def role(rights: Rights | None, found: Found | None) -> Measurement:
 
 def _by_rights(rights: Rights | None) -> Measurement:
     if rights is None:
-        return Measurement(State.NOT_CHECKED, "neither role nor privileges can be read")
+        return Measurement(
+            CheckState.NOT_CHECKED, "neither role nor privileges can be read"
+        )
     if rights.may_delete:
         return failed(f"the application may delete records of {TABLE}")
     return ok("no delete, according to the user's privileges")

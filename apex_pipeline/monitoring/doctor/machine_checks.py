@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from apex_pipeline.monitoring.doctor import dagster_health, machine
 from apex_pipeline.monitoring.doctor.check_results import Check, Measurement
 from apex_pipeline.monitoring.doctor.configuration import Configuration
-from apex_pipeline.monitoring.doctor.dagster_health import Instance
+from apex_pipeline.monitoring.doctor.dagster_health import InstanceHealth
 from apex_pipeline.monitoring.doctor.postgres_state import Postgres
 from apex_pipeline.monitoring.doctor.surroundings import Surroundings
 from apex_pipeline.monitoring.doctor.web_server import heartbeats_seen_by
@@ -31,12 +31,12 @@ def machine_checks(
             "from here. If it does not answer, check its log and disk.",
             lambda: Postgres(storage, variable=_STORAGE_VARIABLE).reachable(),
         )
-    seen: list[Instance | None] = []
+    seen: list[InstanceHealth | None] = []
 
     # The lines run side by side; loading Dagster once is slow enough.
     one_at_a_time = threading.Lock()
 
-    def found() -> Instance | None:
+    def found() -> InstanceHealth | None:
         with one_at_a_time:
             if not seen:
                 seen.append(around.dagster(configuration.environment))

@@ -25,7 +25,7 @@ from apex_pipeline.postgres import (
     stored_pacing,
 )
 from apex_pipeline.postgres.database import Database
-from apex_pipeline.postgres.declared_schema import Kind
+from apex_pipeline.postgres.declared_schema import ObjectKind
 from apex_pipeline.postgres.server_version import in_words, require_supported
 from apex_pipeline.quarantine import decisions
 
@@ -128,7 +128,7 @@ class Postgres:
 
     def relations(self) -> Measurement:
         """Check that tables and views exist and the statements of a sync can read them."""
-        if missing := self._missing(Kind.RELATION):
+        if missing := self._missing(ObjectKind.RELATION):
             return failed(f"missing: {_names(missing)}")
         if columns := self._ask(
             lambda c: declared_schema.lacking(c, _TABLE, ROW_COLUMNS)
@@ -149,7 +149,7 @@ class Postgres:
 
     def indexes(self) -> Measurement:
         """Check that the indexes exist and are valid, under any name."""
-        missing = self._missing(Kind.INDEX)
+        missing = self._missing(ObjectKind.INDEX)
         return failed(f"missing: {_names(missing)}") if missing else ok("all exist")
 
     def plan(self) -> Measurement:
@@ -241,7 +241,7 @@ class Postgres:
             variable=self._variable,
         )
 
-    def _missing(self, kind: Kind) -> dict[str, list[str]]:
+    def _missing(self, kind: ObjectKind) -> dict[str, list[str]]:
         return migrations.missing(
             self._url,
             kind,

@@ -13,8 +13,8 @@ from apex_pipeline.monitoring.answer_time import answer_by
 from apex_pipeline.monitoring.doctor.check_results import (
     Check,
     CheckLine,
+    CheckState,
     Measurement,
-    State,
     failed,
     not_checked,
 )
@@ -86,7 +86,7 @@ def _look(check: Check) -> CheckLine:
     try:
         finding = check.probe()
     except ApexError as error:
-        finding = Measurement(State.FAILED, str(error))
+        finding = Measurement(CheckState.FAILED, str(error))
     except Exception as slip:
         logger.debug("the check %s failed because of a bug", check.name, exc_info=True)
         finding = failed(_slip(slip), _REPORT)
@@ -103,7 +103,7 @@ def _slip(slip: Exception) -> str:
 
 
 def _line(check: Check, finding: Measurement, seconds: float) -> CheckLine:
-    needs_no_remedy = finding.state in {State.OK, State.NOT_CHECKED}
+    needs_no_remedy = finding.state in {CheckState.OK, CheckState.NOT_CHECKED}
     remedy = finding.remedy or ("" if needs_no_remedy else check.remedy)
     return CheckLine(
         check.name, finding.state, finding.measured, check.target, remedy, seconds
@@ -113,10 +113,10 @@ def _line(check: Check, finding: Measurement, seconds: float) -> CheckLine:
 def _blocked(check: Check, needed: Sequence[CheckLine]) -> CheckLine | None:
     """The line of a check with a failed dependency; None if it can run."""
     for line in needed:
-        if line.state is State.FAILED:
+        if line.state is CheckState.FAILED:
             return _line(check, not_checked(line.name), 0.0)
-        if line.state is State.NOT_CHECKED:
-            return _line(check, Measurement(State.NOT_CHECKED, line.measured), 0.0)
+        if line.state is CheckState.NOT_CHECKED:
+            return _line(check, Measurement(CheckState.NOT_CHECKED, line.measured), 0.0)
     return None
 
 
@@ -124,5 +124,5 @@ def _given_up(
     check: Check, settled: Mapping[str, CheckLine], seconds: float
 ) -> CheckLine:
     needed = [settled[name] for name in check.needs]
-    no_answer = Measurement(State.FAILED, f"no answer within {seconds:.2g} s")
+    no_answer = Measurement(CheckState.FAILED, f"no answer within {seconds:.2g} s")
     return _blocked(check, needed) or _line(check, no_answer, seconds)

@@ -6,13 +6,13 @@ from datetime import UTC, datetime
 
 from apex_pipeline.monitoring.doctor import machine
 from apex_pipeline.monitoring.doctor.check_results import Check
-from apex_pipeline.monitoring.doctor.dagster_health import Instance
+from apex_pipeline.monitoring.doctor.dagster_health import InstanceHealth
 from apex_pipeline.monitoring.doctor.runner import PATIENCE_SECONDS
 
 GRAPH_TOKENS = "graph.json"
 """The doctor's own cache of tokens for Microsoft Graph, in its temporary folder."""
 
-LookAtDagster = Callable[[Mapping[str, str]], Instance | None]
+LookAtDagster = Callable[[Mapping[str, str]], InstanceHealth | None]
 
 
 def _now() -> datetime:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from apex_pipeline.dataverse.answer_shape import as_documented
 from apex_pipeline.metrics import COLUMNS, TABLE
 from apex_pipeline.monitoring.doctor.check_results import (
+    CheckState,
     Measurement,
-    State,
     failed,
     ok,
     warning,
@@ -61,7 +61,7 @@ def organization_auditing(found: Auditing | None) -> Measurement:
     """Check the environment's auditing switch, which the table's depends on."""
     if found is None:
         return Measurement(
-            State.NOT_CHECKED,
+            CheckState.NOT_CHECKED,
             "the application's role may not read it",
             f"To check it, set an administrator in {ADMINISTRATOR}.",
         )

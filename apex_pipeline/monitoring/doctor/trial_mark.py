@@ -3,8 +3,8 @@
 from datetime import datetime
 
 from apex_pipeline.monitoring.doctor.check_results import (
+    CheckState,
     Measurement,
-    State,
     failed,
     ok,
     warning,
@@ -31,7 +31,7 @@ def marks_take(database: Database, now: datetime) -> Measurement:
         )
     if marks.locked:
         return Measurement(
-            State.NOT_CHECKED, "other transactions lock the rows to test with"
+            CheckState.NOT_CHECKED, "other transactions lock the rows to test with"
         )
     if besides:
         return warning(

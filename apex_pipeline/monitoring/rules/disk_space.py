@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from apex_pipeline.monitoring.alerts.notice import Observation, Severity
-from apex_pipeline.monitoring.doctor.check_results import State
+from apex_pipeline.monitoring.doctor.check_results import CheckState
 from apex_pipeline.monitoring.doctor.machine import MIN_FREE_BYTES, disk
 from apex_pipeline.monitoring.rules.catalogue import STORAGE_FULL
 
@@ -21,10 +21,10 @@ def observe(
     for name, place in places.items():
         scope = f"{STORAGE_FULL.name}/{name}"
         found = disk(place, min_free_bytes=min_free_bytes)
-        if found.state is State.OK:
+        if found.state is CheckState.OK:
             yield Observation(scope)
             continue
-        is_error = found.state is State.FAILED
+        is_error = found.state is CheckState.FAILED
         finding = STORAGE_FULL.finding(
             f"{found.measured}.",
             where=name,

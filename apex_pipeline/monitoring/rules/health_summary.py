@@ -16,7 +16,7 @@ from apex_pipeline.monitoring.alerts.notice import (
 from apex_pipeline.monitoring.alerts.send_limits import begun, by
 from apex_pipeline.monitoring.answer_time import answer_by
 from apex_pipeline.monitoring.doctor import dagster_health
-from apex_pipeline.monitoring.doctor.check_results import State
+from apex_pipeline.monitoring.doctor.check_results import CheckState
 from apex_pipeline.monitoring.rules import disk_space, health_watch, sync_health
 from apex_pipeline.monitoring.rules.catalogue import (
     CODE_LOCATION_DOWN,
@@ -124,7 +124,7 @@ def _code_location(environment: Mapping[str, str]) -> Observation:
     """
     servers = dagster_health.code_servers(environment)
     found = dagster_health.code_location(servers) if servers else None
-    if found is None or found.state is State.OK:
+    if found is None or found.state is CheckState.OK:
         return Observation(CODE_LOCATION_DOWN.name)
     return _not_loaded(found.measured)
 

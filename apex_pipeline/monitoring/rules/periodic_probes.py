@@ -13,7 +13,7 @@ from apex_pipeline.microsoft.token_cache import TokenCacheFile
 from apex_pipeline.microsoft.tokens import TokenSource
 from apex_pipeline.monitoring.alerts.notice import Observation, Severity
 from apex_pipeline.monitoring.alerts.send_limits import within
-from apex_pipeline.monitoring.doctor.check_results import State
+from apex_pipeline.monitoring.doctor.check_results import CheckState
 from apex_pipeline.monitoring.doctor.dataverse_access import Access
 from apex_pipeline.monitoring.doctor.table_comparison import columns
 from apex_pipeline.monitoring.facts import CREDENTIAL_WARNED_DAYS
@@ -153,7 +153,7 @@ def _drift(table: FoundTable | None) -> str:
     if table is None:
         return f"The table {TABLE} does not exist."
     found = columns(table)
-    return "" if found.state is State.OK else found.measured
+    return "" if found.state is CheckState.OK else found.measured
 
 
 def _credential(

@@ -26,7 +26,7 @@ from apex_pipeline.monitoring.rules.catalogue import (
     USER_LEFT_OUT,
 )
 from apex_pipeline.monitoring.rules.run_outcomes import without_rows
-from apex_pipeline.postgres.comparison_progress import PROMISED, Progress, progress_in
+from apex_pipeline.postgres.comparison_progress import PROMISED, RollupLap, progress_in
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.lock_holders import row_lock_holders
 from apex_pipeline.postgres.run_ledger import RunRecord
@@ -61,7 +61,7 @@ class SyncHealth:
     facts: Facts
     bytes_used: int
     bytes_limit: int | None
-    compared: Progress | None = None
+    compared: RollupLap | None = None
     holders: str = ""
     audit: AuditFacts = field(default_factory=AuditFacts)
 
