@@ -1,10 +1,17 @@
 """The report in Dagster: on a real instance, whose storage is a real Postgres."""
 
+import os
 from pathlib import Path
+from uuid import uuid4
 
+import dagster as dg
 import pytest
+from dagster._core.definitions.asset_checks.asset_check_evaluation import (
+    AssetCheckEvaluationPlanned,
+)
 
 from apex_pipeline.definitions import defs
+from apex_pipeline.defs.operations.report_reading import read_orchestration
 from apex_pipeline_tests.support.dagster_runs import instance, run_job, variables
 from apex_pipeline_tests.support.ends import free_port, insert_many
 
@@ -59,6 +66,29 @@ def test_the_asset_tells_its_counts_and_the_report(
     assert result.run_id[:8] in text
     for name in ("delivery_complete", "sync_every_five_minutes", JOB):
         assert name in text
+
+
+def test_a_check_that_a_run_is_about_to_repeat_keeps_its_last_result(
+    instance, variables
+):
+    def checks():
+        found = read_orchestration(defs(), os.environ).checks
+        return {f"{each.asset}: {each.name}": each for each in found}
+
+    assert run_job(instance).success
+    before = checks()
+    name = "dataverse_campaign_metrics: delivery_complete"
+    assert before[name].passed
+    planned = dg.DagsterEvent(
+        dg.DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED.value,
+        "sync_campaign_metrics",
+        event_specific_data=AssetCheckEvaluationPlanned(
+            asset_key=dg.AssetKey("dataverse_campaign_metrics"),
+            check_name="delivery_complete",
+        ),
+    )
+    instance.report_dagster_event(planned, str(uuid4()))
+    assert checks() == before
 
 
 def test_a_report_is_written_below_the_state_folder_alone(

@@ -14,8 +14,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(400)]
 
 ASSETS = """{ assetNodes {
     assetKey { path } isMaterializable assetMaterializations(limit: 1) { timestamp }
+    assetChecksOrError { ... on AssetChecks { checks {
+        name executionForLatestMaterialization { status }
+    } } }
 } }"""
-# The command writes it beside Dagster.
 # What a command or a nightly job makes, and the lines of the report about it.
 NOT_MADE = {
     "completion_report",
@@ -40,12 +42,22 @@ def was_written_since_the_first_delivery(url):
     return found
 
 
+def was_made(node):
+    """Whether an asset has been made by itself, and checked: that comes after it."""
+    checks = [
+        each["executionForLatestMaterialization"]
+        for each in node["assetChecksOrError"].get("checks", ())
+    ]
+    ended = all(each and each["status"] in ("SUCCEEDED", "FAILED") for each in checks)
+    return node["assetMaterializations"] and ended
+
+
 def all_made(running):
-    """Whether all assets but those of the commands have been made by themselves."""
+    """Whether all assets but those of the commands have been made and checked."""
     waiting = {
         node["assetKey"]["path"][0]
         for node in running.ask(ASSETS)["assetNodes"]
-        if node["isMaterializable"] and not node["assetMaterializations"]
+        if node["isMaterializable"] and not was_made(node)
     }
     return waiting <= NOT_MADE
 

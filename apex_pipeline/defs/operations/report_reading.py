@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import dagster as dg
 from dagster._core.storage.asset_check_execution_record import (
     AssetCheckExecutionRecord,
-    AssetCheckExecutionRecordStatus,
+    AssetCheckExecutionRecordStatus as Status,
 )
 
 from apex_pipeline.defs.alerts.instigator_states import read_instigators
@@ -76,31 +76,27 @@ def _checks(
     repository: dg.RepositoryDefinition, instance: dg.DagsterInstance | None
 ) -> Iterator[AssetCheckState]:
     graph = repository.asset_graph
-    keys = sorted(graph.asset_check_keys)
-    # Only the storage offers this method, not the instance.
-    latest: Mapping[dg.AssetCheckKey, AssetCheckExecutionRecord] = (
-        instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
-        if instance
-        else {}
-    )
-    for key in keys:
-        record = latest.get(key)
+    for key in sorted(graph.asset_check_keys):
+        record = _last_evaluation(instance, key) if instance else None
         yield AssetCheckState(
             key.asset_key.to_user_string(),
             key.name,
             graph.get_check_spec(key).description or "",
-            passed=_passed(record),
+            passed=record.status is Status.SUCCEEDED if record else None,
             is_warning=_only_warns(record),
             evaluated_at=_instant(record.create_timestamp) if record else None,
         )
 
 
-def _passed(record: AssetCheckExecutionRecord | None) -> bool | None:
-    """Whether the check passed; None if it has no result yet."""
-    statuses = AssetCheckExecutionRecordStatus
-    if record is None or record.status is statuses.PLANNED:
-        return None
-    return record.status is statuses.SUCCEEDED
+def _last_evaluation(
+    instance: dg.DagsterInstance, key: dg.AssetCheckKey
+) -> AssetCheckExecutionRecord | None:
+    """Find the last result; a run that has just begun may have planned another one."""
+    # Only the storage offers this method, not the instance.
+    found = instance.event_log_storage.get_asset_check_execution_history(
+        key, limit=1, status={Status.SUCCEEDED, Status.FAILED}
+    )
+    return found[0] if found else None
 
 
 def _only_warns(record: AssetCheckExecutionRecord | None) -> bool:
