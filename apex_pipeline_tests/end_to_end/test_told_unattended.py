@@ -65,4 +65,4 @@ def test_what_is_killed_in_turn_is_told_once_each_and_no_row_is_lost(
             }
             assert len(keys) == len(set(keys))
             assert set(keys) == marked(url) == rows
-        assert cards() == mails() == told
+        assert cards() == mails() == told, teams.cards

@@ -335,6 +335,27 @@ def test_one_failed_tick_of_a_schedule_counts_and_two_of_a_sensor():
     assert found_at(instigator("no", "no")) == ["ticks-failing/sync_on_arrival"]
 
 
+@pytest.mark.parametrize("is_schedule", [False, True])
+def test_ticks_that_a_restart_of_the_code_server_cuts_off_change_no_incident(
+    is_schedule,
+):
+    def observed(*ticks: Tick) -> list[Observation]:
+        each = Instigator(
+            name="any", is_schedule=is_schedule, is_stopped=False, ticks=ticks
+        )
+        seen = schedules_and_sensors.observe([each], NOW, NOW)
+        return [found for found in seen if found.scope.startswith("ticks-failing")]
+
+    cut_off = [Tick(NOW, "gone", unreached=n) for n in (2, 1)]
+    assert observed(*cut_off) == []
+    assert observed(Tick(NOW, "gone", unreached=1), Tick(NOW, "no")) == []
+    (over,) = observed(Tick(NOW, None), *cut_off)
+    assert over.findings == ()
+    # No restart takes so long.
+    (lasting,) = observed(*[Tick(NOW, "gone", unreached=n) for n in (6, 5)])
+    assert [found.cause for found in lasting.findings] == ["gone"]
+
+
 def test_what_is_switched_off_is_told_and_nothing_else_of_it():
     off = instigator("no", "no", is_stopped=True)
     assert found_at(off, ago(days=1)) == ["schedule-stopped/sync_on_arrival"]

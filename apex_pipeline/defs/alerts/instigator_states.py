@@ -10,12 +10,16 @@ from dagster._core.scheduler.instigation import (
     InstigatorType,
     TickStatus,
 )
+from dagster_shared.error import SerializableErrorInfo
 
 from apex_pipeline.defs.alerts.instance_events import Page, describe
 from apex_pipeline.defs.code_location import is_our_instigator
 from apex_pipeline.monitoring.rules.schedules_and_sensors import Instigator, Tick
 
 _TICKS_LOOKED_AT = 2
+# What Dagster's client says when the code server is gone, or goes in mid-call. A call that
+# takes too long has another message.
+_UNREACHED = "Could not reach user code server"
 
 
 def read_instigators(
@@ -69,4 +73,13 @@ def _tick(tick: InstigatorTick) -> Tick:
     return Tick(
         datetime.fromtimestamp(tick.timestamp, UTC),
         describe(tick.error)[1] if failed else None,
+        tick.consecutive_failure_count if _is_unreached(tick.error) else 0,
     )
+
+
+def _is_unreached(error: SerializableErrorInfo | None) -> bool:
+    while error is not None:
+        if _UNREACHED in error.message:
+            return True
+        error = error.cause
+    return False

@@ -17,14 +17,28 @@ from apex_pipeline.texts.durations import words
 
 # Two intervals of the five-minute schedule, and a minute for a slow tick.
 _SILENT = timedelta(minutes=11)
+# More ticks in a row than a restart of the code server costs.
+_RESTART_TICKS = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """One tick; `error` is its error message, None if it did not fail."""
+    """One tick.
+
+    Attributes:
+        error: Its error message; None if it did not fail.
+        unreached: If it did not reach the code server, how many ticks in a row have
+            failed up to this one; else 0.
+    """
 
     at: datetime
     error: str | None
+    unreached: int = 0
+
+    @property
+    def is_during_restart(self) -> bool:
+        """Whether it says nothing about what it would have run."""
+        return 0 < self.unreached <= _RESTART_TICKS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +71,7 @@ def observe(
         yield _stopped(each)
         if each.name == SYNC_SCHEDULE:
             yield _late(each, since, now)
-        yield _failing(each)
+        yield from _failing(each)
 
 
 def _stopped(each: Instigator) -> Observation:
@@ -89,14 +103,19 @@ def _late(each: Instigator, since: datetime, now: datetime) -> Observation:
     return Observation(scope, (finding,))
 
 
-def _failing(each: Instigator) -> Observation:
-    """Observe failing ticks; a sensor retries within seconds, so it must fail twice."""
+def _failing(each: Instigator) -> Iterator[Observation]:
+    """Observe failing ticks; a sensor retries within seconds, so it must fail twice.
+
+    A tick that a restart of the code server cut off neither opens an incident nor
+    resolves one: Dagster retries it, and the restart itself is reported elsewhere.
+    """
     scope = f"{TICKS_FAILING.name}/{each.name}"
     looked_at = each.ticks[: 1 if each.is_schedule else 2]
     errors = [tick.error for tick in looked_at if tick.error is not None]
     if each.is_stopped or not errors or len(errors) < (1 if each.is_schedule else 2):
-        return Observation(scope)
-    finding = TICKS_FAILING.finding(
-        errors[0], where=each.name, link=each.link, began_at=looked_at[-1].at
-    )
-    return Observation(scope, (finding,))
+        yield Observation(scope)
+    elif not any(tick.is_during_restart for tick in looked_at):
+        finding = TICKS_FAILING.finding(
+            errors[0], where=each.name, link=each.link, began_at=looked_at[-1].at
+        )
+        yield Observation(scope, (finding,))
