@@ -203,6 +203,19 @@ def test_no_test_imports_from_a_test():
     assert found == []
 
 
+def test_the_tests_mirror_the_tree():
+    """A test of one folder of a room lies in the folder of the same name."""
+    tests = Path(__file__).parent
+    across = {"adopted", "browser", "deploy", "end_to_end", "support"}
+    folders = {
+        path.parent.relative_to(tests).as_posix() for path in tests.rglob("test_*.py")
+    }
+    mirrored = {each for each in folders if each.split("/")[0] not in across}
+    assert {each for each in mirrored if not (PACKAGE / each).is_dir()} == set()
+    deep = {each for each in ROOM_OF.values() if "/" in each}
+    assert deep - mirrored == {"defs/reconcile"}
+
+
 def test_json_is_made_without_what_no_parser_takes():
     """NaN and Infinity are not JSON (RFC 8259, 6), though Python writes them."""
     writers = {"json.dump", "json.dumps"}

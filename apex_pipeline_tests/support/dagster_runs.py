@@ -6,6 +6,8 @@ import dagster as dg
 import pytest
 
 from apex_pipeline.definitions import defs
+from apex_pipeline.defs.services import Services
+from apex_pipeline.defs.sync_specs import DELIVERED
 from apex_pipeline_tests.support.dagster_storage import stored_at
 from apex_pipeline_tests.support.ends import environment
 
@@ -67,3 +69,26 @@ def failure(result):
     assert "Traceback" not in told
     assert "pydantic" not in told
     return told
+
+
+@pytest.fixture
+def repository():
+    return defs().get_repository_def()
+
+
+def tick(repository, instance, at=datetime(2026, 11, 23, 12, 5, tzinfo=UTC)):
+    with dg.build_schedule_context(
+        instance=instance,
+        scheduled_execution_time=at,
+        repository_def=repository,
+        resources={"services": Services()},
+    ) as context:
+        return repository.get_schedule_def("sync_every_five_minutes").evaluate_tick(
+            context
+        )
+
+
+def freshened_at(instance):
+    """When the asset of delivery last counted as up to date."""
+    event = instance.get_latest_materialization_event(DELIVERED.key)
+    return event and event.timestamp

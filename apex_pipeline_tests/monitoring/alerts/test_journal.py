@@ -191,7 +191,7 @@ def test_incidents_of_before_there_were_locations_belong_to_the_only_name(
     empty_database_url,
 ):
     url = empty_database_url
-    first = Path(__file__).parents[2] / "sql/alerts/alerts_0001_incidents.sql"
+    first = Path(__file__).parents[3] / "sql/alerts/alerts_0001_incidents.sql"
     execute(url, first.read_text())
     execute(
         url,
@@ -422,7 +422,7 @@ def test_a_kill_at_any_step_loses_no_notice(journal, url, tmp_path, where, times
     journal.incidents()
     ended = subprocess.run(
         [sys.executable, "-c", KILLED, url, str(taken), where],
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[3],
         check=False,
     )
     assert ended.returncode == (0 if where == "nowhere" else -signal.SIGKILL)

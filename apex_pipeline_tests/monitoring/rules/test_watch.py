@@ -52,7 +52,7 @@ from apex_pipeline_tests.support.rule_findings import World
 from apex_pipeline_tests.support.waiting import SECONDS
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
-RUNBOOK = (Path(__file__).parents[2] / "docs" / "runbook.md").read_text()
+RUNBOOK = (Path(__file__).parents[3] / "docs" / "runbook.md").read_text()
 
 
 def ago(**duration: float) -> datetime:

@@ -396,7 +396,7 @@ def test_no_run_for_analysts_takes_the_place_of_a_sync(repository):
     for name in ("refresh_daily_rollups", "refresh_weekly_rollups", "export_csv"):
         steps = repository.get_job(name).graph.node_defs
         assert {step.pool for step in steps} == {ANALYSIS_POOL}
-    settings = (Path(__file__).parents[2] / "dagster.yaml").read_text()
+    settings = (Path(__file__).parents[3] / "dagster.yaml").read_text()
     (places,) = re.findall(r"max_concurrent_runs: (\d+)", settings)
     assert POOL_LIMITS[ANALYSIS_POOL] < int(places)
 

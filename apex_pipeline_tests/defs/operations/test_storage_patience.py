@@ -19,7 +19,7 @@ from apex_pipeline_tests.support.apex_command import APEX, INHERITED
 from apex_pipeline_tests.support.ends import environment, query
 from apex_pipeline_tests.support.waiting import SECONDS, wait_until
 
-PROJECT = Path(__file__).parents[2]
+PROJECT = Path(__file__).parents[3]
 
 
 @contextmanager
