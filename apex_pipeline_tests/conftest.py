@@ -7,12 +7,14 @@ import signal
 import sys
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
+from functools import cache
 from itertools import count
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import psycopg
 import pytest
+import sqlparse
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
@@ -183,6 +185,18 @@ def _hash_password_once(server: EmbeddedPostgres) -> None:
         server,
         sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(user), password),
     )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def migrations_split_once() -> Iterator[None]:
+    """Split each file of migrations into its statements once.
+
+    It takes two thirds of the time in which they are applied, which many tests do.
+    """
+    split = cache(sqlparse.split)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sqlparse, "split", lambda text: [*split(text)])
+        yield
 
 
 @pytest.fixture(scope="session")
