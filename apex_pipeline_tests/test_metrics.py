@@ -52,7 +52,7 @@ def test_a_row_becomes_a_record_of_13_columns():
 def test_the_record_has_the_id_of_the_row_for_its_key():
     metric = read_metric(row())
     assert isinstance(metric, CampaignMetric)
-    assert (metric.id, metric.key) == (ID, UUID(ID))
+    assert (metric.id, metric.key) == (ID, ID)
 
 
 def test_text_ids_are_read_like_uuids():
@@ -95,6 +95,24 @@ def test_decimals_travel_digit_by_digit():
 def test_surplus_digits_are_rounded_half_up():
     assert fields(cost_usd=Decimal("0.000005"))["apex_costusd"] == Decimal("0.00001")
     assert fields(success_rate_pct=66.665)["apex_successrate"] == Decimal("66.67")
+
+
+@pytest.mark.parametrize("value", ["0", "0E-9", "-0.00001", "1E+3"])
+def test_decimals_travel_without_an_exponent(value):
+    metric = read_metric(row(cost_usd=Decimal(value), success_rate_pct=Decimal(value)))
+    assert isinstance(metric, CampaignMetric)
+    sent = json.loads(metric.fields, parse_float=str)
+    assert (sent["apex_costusd"], sent["apex_successrate"]) == (
+        f"{Decimal(value):.5f}",
+        f"{Decimal(value):.2f}",
+    )
+
+
+@pytest.mark.parametrize("column", [column.postgres for column in COLUMNS])
+def test_a_missing_value_is_named_with_whatever_else_is_wrong(column):
+    other = "tokens_in" if column != "tokens_in" else "tokens_out"
+    assert problem(**{column: None, other: 2**31}).count(f"{column} is missing") == 1
+    assert f"{other} is 2147483648" in problem(**{column: None, other: 2**31})
 
 
 def test_a_decimal_beyond_the_range_is_refused():
@@ -140,7 +158,7 @@ def test_two_rows_that_are_one_record_are_not_both_sent():
     capitals = ID.upper()
     metric = read_metric(row(id=capitals))
     assert isinstance(metric, CampaignMetric)
-    assert (metric.id, metric.key) == (capitals, UUID(ID))
+    assert (metric.id, metric.key) == (capitals, ID)
     assert "id equals that of another row" in problem(id=capitals, has_twin=True)
 
 

@@ -3,7 +3,7 @@
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 from apex_pipeline.dataverse import batch, documented_answers
@@ -28,12 +28,16 @@ class DataverseTable:
     primary_key: str
 
 
-@dataclass(frozen=True, slots=True)
-class UpsertTarget:
+class UpsertTarget(Protocol):
     """One record to upsert: its primary key, and its columns as a JSON object."""
 
-    key: UUID
-    fields: str
+    @property
+    def key(self) -> str:
+        """A UUID in lower case."""
+
+    @property
+    def fields(self) -> str:
+        """Does not contain the key."""
 
 
 class DataverseClient:

@@ -110,7 +110,7 @@ TRACKED = Documented(
 link to what changes afterwards."""
 
 
-def upserted(key: UUID) -> Documented:
+def upserted(key: str) -> Documented:
     """A single upsert; it names the record by the key in its address ("Use Upsert")."""
 
     def is_named(headers: Mapping[str, str]) -> bool:
@@ -122,7 +122,7 @@ def upserted(key: UUID) -> Documented:
     )
 
 
-def batch_of(keys: Sequence[UUID]) -> Expectation:
+def batch_of(keys: Sequence[str]) -> Expectation:
     """A `$batch` of single upserts, sent with `odata.continue-on-error`.
 
     It has one part per upsert, in the same order: the documented success, or a Dataverse

@@ -31,20 +31,25 @@ class Position(NamedTuple):
     id: str
 
 
-@dataclass(frozen=True, slots=True)
-class PendingRow:
-    """A row to be delivered.
+class PendingRow(NamedTuple):
+    """A row to be delivered; a dataclass takes twice as long to make.
 
     Attributes:
+        version: A value that changes with every update; see `versioned`.
         values: Column name to value; `created_at` as seconds since the epoch, because
             Postgres has instants that Python has not.
-        version: A value that changes with every update; see `versioned`.
+        created_at: The instant as Postgres prints it, to the microsecond.
     """
 
     id: str
-    position: Position
-    values: Mapping[str, object]
     version: str
+    created_at: str | None
+    values: Mapping[str, object]
+
+    @property
+    def position(self) -> Position:
+        """Where it is in the order of the pending rows."""
+        return Position(self.created_at, self.id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,14 +235,13 @@ def spellings(keys: Iterable[UUID]) -> list[str]:
 def read(
     connection: Connection, statement: str, values: dict[str, Any]
 ) -> list[PendingRow]:
-    """Run a statement that reads `ROW` and was completed by `versioned`."""
+    """Run a statement that reads `ROW`, in its order, completed by `versioned`."""
     found = connection.exec_driver_sql(statement, values)
     names = tuple(found.keys())
-    # SQLAlchemy's own mappings take several times as long.
-    rows = (dict(zip(names, row, strict=True)) for row in found.all())
+    # SQLAlchemy's own rows and mappings take several times as long.
     return [
-        PendingRow(row["id"], Position(row["position"], row["id"]), row, row["version"])
-        for row in rows
+        PendingRow(row[0], row[1], row[2], dict(zip(names, row, strict=True)))
+        for row in found.cursor.fetchall()
     ]
 
 

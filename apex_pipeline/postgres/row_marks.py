@@ -18,7 +18,7 @@ import psycopg
 from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 
-from apex_pipeline.metrics import record_key
+from apex_pipeline.metrics import key_text
 from apex_pipeline.postgres.pending_rows import ROW, PendingRow, page, read, versioned
 from apex_pipeline.quarantine import put_aside
 
@@ -59,7 +59,8 @@ _HELD = versioned(
     """
 )
 
-# A row that was locked by us and not marked, although its version matches, was swallowed.
+# Returns the rows that it did not mark. One that is locked by us and not marked, although
+# its version matches, was swallowed.
 _MARK = f"""
     WITH held AS MATERIALIZED ({_HELD}),
     marked AS (
@@ -70,22 +71,29 @@ _MARK = f"""
         WHERE metric.id = held.id
         RETURNING metric.id
     )
-    SELECT CAST(id AS text) AS id, id IN (SELECT id FROM marked) AS is_marked
-    FROM held
+    SELECT sent.id, held.id IS NOT NULL AS is_held
+    FROM {_SENT} LEFT JOIN held ON CAST(held.id AS text) = sent.id
+    WHERE held.id IS NULL OR held.id NOT IN (SELECT id FROM marked)
 """  # noqa: S608  constants
 
-# Rows that an earlier attempt marked before its answer was lost carry this same mark.
-_LOOK = versioned(
-    f"""
-    SELECT CAST(metric.id AS text) AS id,
-        metric.exported_at IS NOT NULL AS is_marked,
-        coalesce(metric.exported_at = %(at)s, false) AS is_ours,
-        {{version}} = sent.version AS is_same
-    -- After the word JOIN, a system column would not be found by its bare name.
-    FROM campaign_metrics AS metric, {_SENT}
-    WHERE metric.id = ANY(%(ids)s) AND sent.id = CAST(metric.id AS text)
-    """  # noqa: S608  constants
+_FOUND = versioned(
+    """
+    SELECT CAST(metric.id AS text) AS id, metric.exported_at, {version} AS version
+    FROM campaign_metrics AS metric
+    WHERE metric.id = ANY(%(ids)s)
+    """
 )
+
+# Returns the rows that do not carry this mark. Those that an earlier attempt marked,
+# before its answer was lost, do carry it.
+_LOOK = f"""
+    SELECT sent.id,
+        found.id IS NOT NULL AS is_there,
+        found.exported_at IS NOT NULL AS is_marked,
+        found.version = sent.version AS is_same
+    FROM {_SENT} LEFT JOIN ({_FOUND}) AS found ON found.id = sent.id
+    WHERE (found.exported_at = %(at)s) IS NOT TRUE
+"""  # noqa: S608  constants
 
 _FREE = """
     SELECT CAST(id AS text) FROM campaign_metrics WHERE id = ANY(%(ids)s)
@@ -179,28 +187,29 @@ def mark_exported(
         "at": at.astimezone(UTC).isoformat(timespec="microseconds"),
         "again": again,
     }
-    held = dict(connection.exec_driver_sql(_MARK, values).tuples().all())
-    told = {one for one, is_marked in held.items() if is_marked}
+    unmarked = dict(connection.exec_driver_sql(_MARK, values).tuples().all())
+    told = sent.keys() - unmarked.keys()
     # Before the look: a row that is deleted between the two is seen to be gone, and not
     # taken for one that a policy hides.
-    skipped = _held_by_others(connection, sent.keys() - held.keys())
-    found = {row.id: row for row in connection.exec_driver_sql(_LOOK, values).all()}
-    # A trigger that runs after the UPDATE may have undone the marks that it returned.
-    marked = {
-        one
-        for one, row in found.items()
-        if row.is_marked and (one in told or row.is_ours)
+    skipped = _held_by_others(
+        connection, {one for one, is_held in unmarked.items() if not is_held}
+    )
+    others = {row.id: row for row in connection.exec_driver_sql(_LOOK, values).all()}
+    found = {one: row for one, row in others.items() if row.is_there}
+    # A trigger that runs after the UPDATE may have changed the marks that were told, or
+    # undone them.
+    marked = (sent.keys() - others.keys()) | {
+        one for one, row in found.items() if row.is_marked and one in told
     }
-    known = marked | told
     changed = {
         one
         for one, row in found.items()
-        if one not in known and (not row.is_same or (row.is_marked and not again))
+        if one not in told and (not row.is_same or (row.is_marked and not again))
     }
     kept = found.keys() - marked - changed
     locked = kept & skipped
     swallowed = len(kept - locked)
-    deleted = sent.keys() - found.keys()
+    deleted = others.keys() - found.keys()
     put_aside.take_out(connection, text_array(marked))
     if again and changed:
         unmark(connection, changed)
@@ -231,8 +240,10 @@ def obstacles(connection: Connection) -> tuple[str, ...]:
 
 def text_array(texts: Iterable[str]) -> str:
     """The texts as Postgres writes an array; psycopg takes several times as long."""
-    escaped = (text.replace("\\", r"\\").replace('"', r"\"") for text in texts)
-    return "{" + ",".join(f'"{text}"' for text in escaped) + "}"
+    given = list(texts)
+    # No text in Postgres contains NUL, and all are escaped at once.
+    escaped = "\0".join(given).replace("\\", r"\\").replace('"', r"\"")
+    return '{"' + escaped.replace("\0", '","') + '"}' if given else "{}"
 
 
 def _held_by_others(connection: Connection, skipped: set[str]) -> set[str]:
@@ -264,7 +275,7 @@ def _keep_orphans(
             _KEEP_ORPHANS,
             {
                 "resource": resource,
-                "record_id": str(record_key(row.id, values.get("record_id"))),
+                "record_id": key_text(row.id, values.get("record_id")),
                 "campaign_id": str(values["campaign_id"]).lower(),
                 "run_id": str(values["run_id"]).lower(),
                 "phase": values["phase"] or "",

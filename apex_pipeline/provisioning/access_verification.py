@@ -7,7 +7,7 @@ from uuid import UUID
 
 from apex_pipeline.column_types import DecimalNumber, Text, WholeNumber
 from apex_pipeline.dataverse import documented_answers
-from apex_pipeline.dataverse.client import DataverseClient, DataverseTable, UpsertTarget
+from apex_pipeline.dataverse.client import DataverseClient, DataverseTable
 from apex_pipeline.dataverse.gate import Deadline
 from apex_pipeline.errors import (
     AuthError,
@@ -15,7 +15,13 @@ from apex_pipeline.errors import (
     RejectedError,
     SchemaDriftError,
 )
-from apex_pipeline.metrics import COLUMNS, ENTITY_SET, PRIMARY_KEY, TABLE
+from apex_pipeline.metrics import (
+    COLUMNS,
+    ENTITY_SET,
+    PRIMARY_KEY,
+    TABLE,
+    CampaignMetric,
+)
 from apex_pipeline.provisioning.existing_state import (
     GLOBAL,
     METADATA_PRIVILEGES,
@@ -150,14 +156,15 @@ async def _privileges(
     )
 
 
-def _test_record() -> UpsertTarget:
+def _test_record() -> CampaignMetric:
     """A record with a valid value in every column."""
     samples = {Text: "test", WholeNumber: 1, DecimalNumber: 0.01}
     fields = (
         f'"{c.dataverse}":{c.type.to_json(samples.get(type(c.type), time.time()))}'
         for c in COLUMNS
     )
-    return UpsertTarget(TEST_KEY, "{" + ",".join(fields) + "}")
+    key = str(TEST_KEY)
+    return CampaignMetric(key, key, f"{{{','.join(fields)}}}")
 
 
 async def _remove_test_record(client: DataverseClient, deadline: Deadline) -> None:

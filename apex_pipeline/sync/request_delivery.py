@@ -14,7 +14,7 @@ from apex_pipeline.dataverse.answers import (
     PAYLOAD_ERROR,
     ROW_FAULTS,
 )
-from apex_pipeline.dataverse.client import DataverseClient, DataverseTable, UpsertTarget
+from apex_pipeline.dataverse.client import DataverseClient, DataverseTable
 from apex_pipeline.dataverse.gate import Deadline
 from apex_pipeline.dataverse.sender import RetryPolicy
 from apex_pipeline.errors import (
@@ -75,7 +75,7 @@ class DataverseSink:
     ) -> Delivery:
         try:
             seconds = await self._client.upsert_multiple(
-                METRICS_TABLE, _targets(metrics), deadline
+                METRICS_TABLE, metrics, deadline
             )
         except TooMuchError as error:
             return await self._deliver_parts(metrics, deadline, error, attempt)
@@ -131,7 +131,7 @@ class DataverseSink:
                 await self._check_schema(deadline)
             for attempt in range(1, self._retry.attempts + 1):
                 answers = await self._client.upsert_each(
-                    METRICS_TABLE, _targets(pending), deadline
+                    METRICS_TABLE, pending, deadline
                 )
                 pending, asked = judged.sort(
                     pending, answers, is_last=attempt >= _COLLISIONS
@@ -200,7 +200,3 @@ def check_columns(types: Mapping[str, str]) -> None:
             f"{'; '.join(problems)}. `apex provision dataverse --plan` shows the "
             "difference."
         )
-
-
-def _targets(metrics: Sequence[CampaignMetric]) -> list[UpsertTarget]:
-    return [UpsertTarget(metric.key, metric.fields) for metric in metrics]

@@ -221,7 +221,7 @@ LINES = {
         {"another record": made(ENTITY_SET)},
     ),
     "a deletion": Line(
-        lambda client: client.delete(NAMES, FIRST.key, Deadline()), no_content()
+        lambda client: client.delete(NAMES, UUID(FIRST.key), Deadline()), no_content()
     ),
     "a page of records": Line(all_pages, read(value=[{"n": 1}])),
     "change tracking": Line(

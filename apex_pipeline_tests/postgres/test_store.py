@@ -1,7 +1,7 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -10,7 +10,7 @@ from psycopg import sql
 
 from apex_pipeline.metrics import CampaignMetric, Rejection, read_metric
 from apex_pipeline.postgres import migrations, pending_rows
-from apex_pipeline.postgres.pending_rows import PendingRow, PendingSummary, Position
+from apex_pipeline.postgres.pending_rows import PendingRow, PendingSummary
 from apex_pipeline.postgres.row_marks import Marks
 from apex_pipeline.postgres.store import Store, connect
 from apex_pipeline.quarantine import decisions
@@ -94,7 +94,7 @@ def test_a_row_is_readable_as_a_metric(store, database_url):
     metric = read_metric(row.values)
 
     assert isinstance(metric, CampaignMetric)
-    assert metric.key == UUID(row_id)
+    assert metric.key == row_id
     assert '"apex_costusd":12.34567' in metric.fields
     assert '"apex_createdat":"2026-02-03T03:05:06Z"' in metric.fields
 
@@ -206,7 +206,7 @@ def test_a_marked_row_keeps_its_first_time(store, table, database_url):
 
 def test_marking_nothing_and_unknown_rows_is_no_error(store):
     assert store.mark_exported([], NOW) == Marks()
-    unknown = PendingRow(str(uuid4()), Position(None, ""), {}, "1")
+    unknown = PendingRow(str(uuid4()), "1", None, {})
     assert store.mark_exported([unknown], NOW) == Marks(deleted=1)
 
 

@@ -3,7 +3,7 @@
 from uuid import UUID
 
 from apex_pipeline.errors import DatabaseUnavailableError
-from apex_pipeline.postgres.pending_rows import PendingRow, Position
+from apex_pipeline.postgres.pending_rows import PendingRow
 from apex_pipeline.postgres.row_marks import Marks
 from apex_pipeline.sync.delivery_outcome import Delivery
 from apex_pipeline_tests.support.metric_rows import row
@@ -11,9 +11,7 @@ from apex_pipeline_tests.support.metric_rows import row
 
 def pending_row(number, **overrides):
     key = UUID(int=number)
-    return PendingRow(
-        str(key), Position("2026-11-01", str(key)), row(id=key, **overrides), "1"
-    )
+    return PendingRow(str(key), "1", "2026-11-01", row(id=key, **overrides))
 
 
 class Source:

@@ -5,10 +5,11 @@ from uuid import UUID
 
 import httpx
 
-from apex_pipeline.dataverse.client import DataverseClient, DataverseTable, UpsertTarget
+from apex_pipeline.dataverse.client import DataverseClient, DataverseTable
 from apex_pipeline.dataverse.gate import Gate
 from apex_pipeline.dataverse.pacing import Pacer
 from apex_pipeline.dataverse.sender import RetryPolicy, Sender
+from apex_pipeline.metrics import CampaignMetric
 from apex_pipeline.microsoft.http_transport import no_cookies
 from apex_pipeline.microsoft.token_cache import TokenCacheFile
 from apex_pipeline.microsoft.tokens import TokenSource
@@ -17,7 +18,8 @@ from apex_pipeline_tests.support.entra import RESOURCE, Entra, dataverse_setting
 TABLE = DataverseTable(
     "apex_campaignmetrics", "apex_campaignmetricses", "apex_campaignmetricsid"
 )
-TARGETS = [UpsertTarget(UUID(int=n), '{"apex_phase":"2-3"}') for n in (1, 2)]
+KEYS = [str(UUID(int=n)) for n in (1, 2)]
+TARGETS = [CampaignMetric(key, key, '{"apex_phase":"2-3"}') for key in KEYS]
 IMPATIENT = RetryPolicy(attempts=3, first_wait=0.001)
 
 

@@ -34,8 +34,8 @@ def metrics(*numbers):
 
 
 def poisoned(number, fields='{"apex_phase":"much too long for the column"}'):
-    key = UUID(int=number)
-    return CampaignMetric(str(key), key, fields)
+    key = str(UUID(int=number))
+    return CampaignMetric(key, key, fields)
 
 
 def deliver(emulator, tmp_path, batch, *, retry=IMPATIENT, **overrides):
