@@ -21,12 +21,18 @@ def test_a_run_that_is_ended_from_the_ui_is_made_good_by_the_next(tmp_path):
     with apex_up(tmp_path / "state") as running, emulator(running) as dataverse:
         url = running.served["DATABASE_URL"]
         insert_many(url, 2000)
-        dataverse.post(
-            "/_emulator/faults",
-            json={"kind": "slow", "delay": 0.5, "count": 9999, "path": "Upsert"},
-        ).raise_for_status()
-        with command(running, "sync") as sync:
+        slow = {"kind": "slow", "count": None, "path": "Upsert"}
+
+        def slow_down(seconds: float) -> None:
+            dataverse.delete("/_emulator/faults").raise_for_status()
+            fault = slow | {"delay": seconds}
+            dataverse.post("/_emulator/faults", json=fault).raise_for_status()
+
+        slow_down(1)
+        with command(running, "sync", "--rows-per-request", "20") as sync:
             wait_until(lambda: marked(url), running)
+            # However long it takes to end it, rows are left.
+            slow_down(300)
             ((run,),) = (
                 r.values() for r in running.ask(RUNS)["runsOrError"]["results"]
             )
