@@ -9,12 +9,15 @@ from apex_pipeline.local import child_commands
 from apex_pipeline.metrics import TABLE
 from apex_pipeline_tests.support.apex_up import apex_up, wait_until
 from apex_pipeline_tests.support.ends import campaign_row, insert, marked, query
-from apex_pipeline_tests.support.receivers import mail_server, make_authority, workflow
+from apex_pipeline_tests.support.receivers import (
+    is_of_a_new_deployment,
+    mail_server,
+    make_authority,
+    workflow,
+)
 from apex_pipeline_tests.support.repeating import repeating
 from apex_pipeline_tests.support.unattended import emulator, sync
 
-# Of a deployment that has rows of today alone, some figures cannot be as they must.
-NEW = "Warning: The check"
 KILLED = (child_commands.DAEMON, child_commands.WEB_SERVER, child_commands.CODE_SERVER)
 
 
@@ -37,12 +40,12 @@ def test_what_is_killed_in_turn_is_told_once_each_and_no_row_is_lost(
         told: list[str] = []
 
         def cards() -> list[str]:
-            texts = [card["body"][0]["inlines"][0]["text"] for card in teams.cards]
-            return [text for text in texts if NEW not in text]
+            return teams.titles
 
         def mails() -> list[str]:
             texts = [str(m["Subject"]) for *_, m in mailbox.envelopes]
-            return [t.removeprefix("[Apex] ") for t in texts if NEW not in t]
+            kept = [each for each in texts if not is_of_a_new_deployment(each)]
+            return [each.removeprefix("[Apex] ") for each in kept]
 
         def all_told() -> bool:
             return min(len(cards()), len(mails())) >= len(told)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NAME
-from dagster._core.events import RunFailureReason
+from dagster._core.events import JobFailureData, RunFailureReason
 from dagster._core.storage.tags import WILL_RETRY_TAG
 from dagster_shared.error import SerializableErrorInfo
 
@@ -251,13 +251,25 @@ def _count(metadata: Mapping[str, dg.MetadataValue]) -> int | None:
     return next((each for each in found if isinstance(each, int)), None)
 
 
+def _failure_data(event: dg.DagsterEvent) -> JobFailureData | None:
+    """What Dagster knows of a failure; None if the run was marked from outside.
+
+    So it is when a run's process dies, or cannot load its job.
+    """
+    data = event.event_specific_data
+    return data if isinstance(data, JobFailureData) else None
+
+
 def _timed_out_at_start(event: dg.DagsterEvent) -> bool:
-    return event.job_failure_data.failure_reason is RunFailureReason.START_TIMEOUT
+    data = _failure_data(event)
+    return data is not None and data.failure_reason is RunFailureReason.START_TIMEOUT
 
 
 def _failure(event: dg.DagsterEvent) -> tuple[str, str, str]:
     """Error class, message and step of a failed run; empty where unknown."""
-    data = event.job_failure_data
+    data = _failure_data(event)
+    if data is None:
+        return "", event.message or "", ""
     step = data.first_step_failure_event
     if step is None and data.error is not None:
         return *describe(data.error), ""

@@ -400,6 +400,21 @@ def test_a_run_that_could_not_start_is_told_only_if_the_next_cannot_either(
     assert teams.cards == []
 
 
+def test_a_run_that_was_marked_as_failed_from_outside_is_told(
+    instance, variables, tick, teams
+):
+    """As Dagster marks one whose process died, or could not load its job."""
+    run = instance.create_run_for_job(
+        defs().resolve_job_def(SYNC),
+        status=dg.DagsterRunStatus.STARTED,
+        tags=OURS | {"dagster/will_retry": "false"},
+    )
+    instance.report_run_failed(run)
+    tick("alert_on_failure")
+    assert headings(teams) == [f"Error: A run of {SYNC} failed"]
+    assert "marked as failed from outside" in str(teams.cards)
+
+
 def test_a_job_that_cannot_start_twice_in_a_row_is_told(
     instance, variables, tick, teams
 ):
