@@ -111,6 +111,7 @@ def test_decimals_travel_without_an_exponent(value):
 @pytest.mark.parametrize("column", [column.postgres for column in COLUMNS])
 def test_a_missing_value_is_named_with_whatever_else_is_wrong(column):
     other = "tokens_in" if column != "tokens_in" else "tokens_out"
+    assert problem(**{column: None}) == f"{column} is missing"
     assert problem(**{column: None, other: 2**31}).count(f"{column} is missing") == 1
     assert f"{other} is 2147483648" in problem(**{column: None, other: 2**31})
 
