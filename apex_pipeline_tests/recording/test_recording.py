@@ -214,7 +214,7 @@ def test_an_adopted_table_takes_records_that_the_sync_can_read(adopted_url):
         (row,) = store.pending_page(None, 10)
     metric = read_metric(row.values)
     assert isinstance(metric, CampaignMetric), metric
-    assert metric.key == recorded.id
+    assert metric.key == str(recorded.id)
     assert '"apex_costusd":99999.99999,' in metric.fields
     assert '"apex_successrate":66.67,' in metric.fields
     assert '"apex_createdat":"2025-12-31T18:04:05Z"' in metric.fields
