@@ -11,19 +11,11 @@ from pathlib import Path
 import dagster as dg
 import pytest
 from dagster._core.definitions.run_request import InstigatorType
-from dagster._core.remote_origin import (
-    ManagedGrpcPythonEnvCodeLocationOrigin,
-    RemoteInstigatorOrigin,
-    RemoteRepositoryOrigin,
-)
 from dagster._core.scheduler.instigation import (
-    InstigatorState,
     InstigatorStatus,
     ScheduleInstigatorData,
-    TickData,
     TickStatus,
 )
-from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._daemon.types import DaemonHeartbeat
 from dagster_shared.error import SerializableErrorInfo
 
@@ -33,6 +25,7 @@ from apex_pipeline.monitoring.doctor import dagster_health
 from apex_pipeline.monitoring.doctor.check_results import CheckState
 from apex_pipeline_tests.support.apex_command import INHERITED
 from apex_pipeline_tests.support.ends import environment
+from apex_pipeline_tests.support.instigators import instigator, keep_tick, sensor
 from apex_pipeline_tests.support.receivers import mail_server
 
 APEX = Path(sys.executable).with_name("apex")
@@ -49,35 +42,9 @@ def beat(instance, at):
         instance.add_daemon_heartbeat(DaemonHeartbeat(at, kind, "test"))
 
 
-def origin_of(name):
-    target = LoadableTargetOrigin(module_name="apex_pipeline.definitions")
-    location = ManagedGrpcPythonEnvCodeLocationOrigin(target, "apex_pipeline")
-    return RemoteInstigatorOrigin(
-        RemoteRepositoryOrigin(location, "__repository__"), name
-    )
-
-
-def state_of(status):
-    return InstigatorState(
-        origin_of(dagster_health.SCHEDULE),
-        InstigatorType.SCHEDULE,
-        status,
-        ScheduleInstigatorData("*/5 * * * *", time.time()),
-    )
-
-
-def tick(instance, state, at, status=TickStatus.SKIPPED, error=None):
-    instance.create_tick(
-        TickData(
-            state.instigator_origin_id,
-            state.instigator_name,
-            InstigatorType.SCHEDULE,
-            status,
-            at,
-            error=error,
-            selector_id=state.selector_id,
-        )
-    )
+def schedule_state():
+    data = ScheduleInstigatorData("*/5 * * * *", time.time())
+    return instigator(dagster_health.SCHEDULE, InstigatorType.SCHEDULE, data)
 
 
 def lines(instance):
@@ -100,33 +67,27 @@ def test_a_daemon_that_stops_and_starts_again(instance):
 
 def test_a_schedule_whose_first_tick_is_to_come_is_no_fault(instance):
     beat(instance, time.time())
-    instance.add_instigator_state(
-        InstigatorState(
-            origin_of("watch_sync_health"),
-            InstigatorType.SENSOR,
-            InstigatorStatus.DECLARED_IN_CODE,
-        )
-    )
+    instance.add_instigator_state(sensor("watch_sync_health"))
     found = lines(instance)[1]
     assert (found.state, found.measured) == (CheckState.WARNING, "has not ticked yet")
 
 
 def test_a_schedule_that_is_switched_off_stalls_or_fails(instance):
     beat(instance, time.time())
-    state = instance.add_instigator_state(state_of(InstigatorStatus.DECLARED_IN_CODE))
+    state = instance.add_instigator_state(schedule_state())
     assert lines(instance)[1].state is CheckState.OK
     assert "no tick yet" in lines(instance)[1].measured
 
-    tick(instance, state, time.time() - 3600)
+    keep_tick(instance, state, time.time() - 3600)
     assert re.search(r"last tick was 3,[67]\d\d s ago", lines(instance)[1].measured)
     assert "Restart" in lines(instance)[1].remedy
 
     fault = SerializableErrorInfo("it was the moon\n", [], "Moon")
-    tick(instance, state, time.time() - 10, TickStatus.FAILURE, fault)
+    keep_tick(instance, state, time.time() - 10, TickStatus.FAILURE, fault)
     assert lines(instance)[1].state is CheckState.FAILED
     assert "it was the moon" in lines(instance)[1].measured
 
-    tick(instance, state, time.time())
+    keep_tick(instance, state, time.time())
     assert lines(instance)[1].state is CheckState.OK
 
     instance.update_instigator_state(state.with_status(InstigatorStatus.STOPPED))

@@ -39,16 +39,13 @@ def test_what_is_killed_in_turn_is_told_once_each_and_no_row_is_lost(
         monkeypatch.setenv("APEX_SMTP_URL", f"smtp://127.0.0.1:{mailbox.port}")
         told: list[str] = []
 
-        def cards() -> list[str]:
-            return teams.titles
-
         def mails() -> list[str]:
             texts = [str(m["Subject"]) for *_, m in mailbox.envelopes]
             kept = [each for each in texts if not is_of_a_new_deployment(each)]
             return [each.removeprefix("[Apex] ") for each in kept]
 
         def all_told() -> bool:
-            return min(len(cards()), len(mails())) >= len(told)
+            return min(len(teams.titles), len(mails())) >= len(told)
 
         with apex_up(tmp_path / "state") as running, emulator(running) as dataverse:
             url = running.served["DATABASE_URL"]
@@ -68,4 +65,4 @@ def test_what_is_killed_in_turn_is_told_once_each_and_no_row_is_lost(
             }
             assert len(keys) == len(set(keys))
             assert set(keys) == marked(url) == rows
-        assert cards() == mails() == told, teams.cards
+        assert teams.titles == mails() == told, teams.cards

@@ -3,6 +3,7 @@
 import random
 import threading
 from collections import Counter
+from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
@@ -396,40 +397,39 @@ def test_a_week_that_is_made_again_changes_what_the_next_one_is_compared_with(
     assert stored_changes(database_url, WEEKLY, "UTC")[(second,)]["runs_change"] == -2
 
 
-def test_readers_see_the_old_rows_until_the_new_ones_are_whole(database, database_url):
-    insert(database_url, random_rows(300))
-    make(database, configured())
-    wanted = "SELECT count(*), sum(runs) FROM daily_campaign_rollup"
-    before = query(database_url, wanted)
+@contextmanager
+def half_refreshed(database, database_url):
+    """While a refresh stands still: it has deleted, and cannot fill yet."""
     with psycopg.connect(database_url) as holder:
-        # The refresh has deleted, and cannot fill yet.
         holder.execute("LOCK TABLE rollup_source IN SHARE MODE")
         refreshing = threading.Thread(target=make, args=(database, configured()))
         refreshing.start()
         waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
         while query(database_url, waiting) == [(0,)]:
             assert refreshing.is_alive()
-        assert query(database_url, wanted) == before
+        yield
     refreshing.join(SECONDS)
+
+
+def test_readers_see_the_old_rows_until_the_new_ones_are_whole(database, database_url):
+    insert(database_url, random_rows(300))
+    make(database, configured())
+    wanted = "SELECT count(*), sum(runs) FROM daily_campaign_rollup"
+    before = query(database_url, wanted)
+    with half_refreshed(database, database_url):
+        assert query(database_url, wanted) == before
     assert query(database_url, wanted) == before
 
 
 def test_a_refresh_holds_up_neither_the_agents_nor_a_sync(database, database_url):
     """Rows are written and marked while it stands still with all its locks."""
     insert(database_url, random_rows(50))
-    with psycopg.connect(database_url) as holder:
-        holder.execute("LOCK TABLE rollup_source IN SHARE MODE")
-        refreshing = threading.Thread(target=make, args=(database, configured()))
-        refreshing.start()
-        waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
-        while query(database_url, waiting) == [(0,)]:
-            assert refreshing.is_alive()
+    with half_refreshed(database, database_url):
         with psycopg.connect(database_url) as sync:
             sync.execute("SET lock_timeout = '1s'")
             sync.execute("SELECT * FROM campaign_metrics_pending")
             sync.execute("UPDATE campaign_metrics SET exported_at = now()")
         insert(database_url, random_rows(1, seed=8))
-    refreshing.join(SECONDS)
     assert query(database_url, "SELECT count(*) FROM campaign_metrics") == [(51,)]
 
 
