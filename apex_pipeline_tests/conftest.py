@@ -100,7 +100,8 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     By default the workers take tests by turns. The one that is done first takes over
     the others' last.
     """
-    if config.option.numprocesses and config.option.dist == "no":
+    # Neither option exists without xdist.
+    if config.getoption("numprocesses", None) and config.option.dist == "no":
         config.option.dist = "worksteal"
 
 

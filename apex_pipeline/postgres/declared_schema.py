@@ -88,6 +88,12 @@ def altered(source: str) -> set[str]:
     return set(_ALTERED.findall(_COMMENT.sub("", source)))
 
 
+def leaves_objects(source: str) -> bool:
+    """Whether a migration creates something that `missing` looks for."""
+    text = _COMMENT.sub("", source)
+    return bool(_RELATION.findall(text) or _indexes(text))
+
+
 def relations(sources: Mapping[str, str]) -> list[str]:
     """Names of the tables and views that the migrations create, in order."""
     made = (_RELATION.findall(_COMMENT.sub("", text)) for text in sources.values())

@@ -159,7 +159,12 @@ def _reading(url: str, wait_seconds: float, statement_seconds: float) -> Databas
 
 
 def _lost(database: Database, every: Sequence[Migration]) -> set[str]:
-    """The migrations of which something is missing, and those that alter it."""
+    """The migrations of which something is missing, and those that build on it.
+
+    A migration that alters what is missing builds on it. So does one that leaves no table,
+    view or index to look for and depends on such a migration: the first one applied again
+    puts its own functions in place of what the second one made of them.
+    """
     with database.session() as connection:
         sources = _sources(every)
         missing_by_kind = [
@@ -169,11 +174,17 @@ def _lost(database: Database, every: Sequence[Migration]) -> set[str]:
     names = {
         name for found in missing_by_kind for each in found.values() for name in each
     }
-    return {migration for found in missing_by_kind for migration in found} | {
+    lost = {migration for found in missing_by_kind for migration in found} | {
         migration
         for migration, text in sources.items()
         if names & declared_schema.altered(text)
     }
+    for migration in every:
+        if not declared_schema.leaves_objects(sources[migration.id]) and any(
+            each.id in lost for each in migration.depends
+        ):
+            lost.add(migration.id)
+    return lost
 
 
 def _sources(every: Sequence[Migration]) -> dict[str, str]:

@@ -328,6 +328,34 @@ def test_an_index_that_waits_for_an_old_transaction_is_given_up_and_made_later(
     assert all(_indexes(connection).values())
 
 
+_AUDIT_GUARDS = """
+    SELECT proname, proconfig FROM pg_proc WHERE proname LIKE 'audit%' ORDER BY proname
+"""
+_AUDIT_TRIGGERS = """
+    SELECT tgname FROM pg_trigger WHERE tgrelid = 'audit_event'::regclass ORDER BY tgname
+"""
+
+
+@pytest.mark.parametrize(
+    "lost", ["TABLE audit_event", "INDEX audit_event_landmark_idx"]
+)
+def test_an_audit_trail_that_is_made_again_has_all_its_guards(
+    database_url, connect, lost
+):
+    connection = connect(database_url)
+    guards = connection.execute(_AUDIT_GUARDS).fetchall()
+    triggers = connection.execute(_AUDIT_TRIGGERS).fetchall()
+    connection.execute(f"DROP {lost}")
+
+    assert migrations.apply(database_url) == [
+        "0023_audit",
+        "0024_audit_search_path",
+        "0025_audit_hashes",
+    ]
+    assert connection.execute(_AUDIT_GUARDS).fetchall() == guards
+    assert connection.execute(_AUDIT_TRIGGERS).fetchall() == triggers
+
+
 def test_nothing_waits_for_a_writer_when_nothing_is_missing(database_url, connect):
     """The table is complete; only the record of its migration is missing."""
     connect(database_url).execute("DELETE FROM _yoyo_migration")
