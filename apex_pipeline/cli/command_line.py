@@ -30,6 +30,17 @@ def takes(form: type[Form], *names: str, **fixed: object) -> Callable[[_Command]
     known = options_of(form)
     taken = names or tuple(n for n, (_, how) in known.items() if how.flag is not None)
 
+    flags = {
+        f"`{name}`": _flag(*known[name]).removeprefix("-o/").split("/")[0]
+        for name in taken
+    }
+
+    def _in_flags(problem: str) -> str:
+        """A problem of a field, with the flag in place of the field."""
+        for field, flag in flags.items():
+            problem = problem.replace(field, flag)
+        return problem
+
     def decorate(command: _Command) -> Any:
         @wraps(command)
         def call(*arguments: object, **values: object) -> object:
@@ -37,7 +48,12 @@ def takes(form: type[Form], *names: str, **fixed: object) -> Callable[[_Command]
             given: dict[str, Any] = fixed | {
                 name: value for name, value in own.items() if value is not None
             }
-            return command(*arguments, form=form(**given), **values)
+            try:
+                return command(*arguments, form=form(**given), **values)
+            except ConfigError as error:
+                raise ConfigError(
+                    *(_in_flags(each) for each in error.problems)
+                ) from error
 
         for name in reversed(taken):
             _parameter(*known[name])(call)
@@ -46,10 +62,14 @@ def takes(form: type[Form], *names: str, **fixed: object) -> Callable[[_Command]
     return decorate
 
 
+def _flag(each: "dataclasses.Field[Any]", how: Option) -> str:
+    return how.flag or f"--{each.name.replace('_', '-')}"
+
+
 def _parameter(
     each: "dataclasses.Field[Any]", how: Option
 ) -> Callable[[_Command], _Command]:
-    flag = how.flag or f"--{each.name.replace('_', '-')}"
+    flag = _flag(each, how)
     many = isinstance(each.default, tuple)
     if not flag.startswith("-"):
         shown, count = (None, -1) if many else (flag, 1)

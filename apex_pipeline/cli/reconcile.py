@@ -71,8 +71,7 @@ def reconcile(*, form: ReconcileForm, as_json: bool) -> None:
     Exit 0: everything agrees, or is repaired; 1: something does not agree, the
     comparison failed, or another one is running; 2: the configuration is wrong.
     """
-    if form.days and (form.full or form.adopt):
-        raise click.UsageError("--days cannot be combined with --full or --adopt.")
+    form.options()  # Refuses what cannot be combined, before anything is started.
     # On SIGTERM stop as on Ctrl-C, and report what was done.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     settings = load_settings(os.environ)

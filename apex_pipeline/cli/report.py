@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from apex_pipeline.analytics.csv.export_stores import LocalStore
+from apex_pipeline.analytics.csv.local_files import require_folder_of
 from apex_pipeline.cli.command_line import takes
 from apex_pipeline.cli.doctor import look_at_dagster
 from apex_pipeline.cli.output import waiting
@@ -33,6 +34,8 @@ def report(*, form: ReportForm) -> None:
     Exit 0: written, whatever the findings; 1: could not be written; 2: the
     configuration names neither Postgres nor Dataverse, so there is nothing to report.
     """
+    if form.output:
+        require_folder_of(Path(form.output))
     results = Path(form.junit_xml) if form.junit_xml else None
     given = dict(os.environ)
     # Dagster reads its variables from the process.

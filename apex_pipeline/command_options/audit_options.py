@@ -56,9 +56,9 @@ class AuditExportForm(Form):
         """
         first, last = read_day("first", self.first), read_day("last", self.last)
         if first is None or last is None:
-            raise ConfigError("The first and the last day are needed.")
+            raise ConfigError("Set `first` and `last`, the days to export.")
         if first > last:
-            raise ConfigError("--from must not be after --to.")
+            raise ConfigError("`first` must not be after `last`.")
         return first, last
 
 
@@ -99,7 +99,7 @@ class AuditListForm(Form):
             ConfigError: There is no such action or day.
         """
         if self.action not in {"", *_KINDS}:
-            raise ConfigError(f"action must be one of {', '.join(_KINDS)}.")
+            raise ConfigError(f"`action` must be one of {', '.join(_KINDS)}.")
         first, last = read_day("first", self.first), read_day("last", self.last)
         end = None if last is None else last + timedelta(days=1)
         return {

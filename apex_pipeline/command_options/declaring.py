@@ -1,7 +1,8 @@
 """How an option is declared: a field of a form, with what its type does not say.
 
 `cli.command_line` makes the options of a command from a form, and `defs.launchpad` makes
-the form that Dagster's launchpad shows. The launchpad hides fields that are null, so 0,
+the form that Dagster's launchpad shows. Messages name a field in backticks, for which
+the terminal puts its flag. The launchpad hides fields that are null, so 0,
 an empty text or an empty list means "not set".
 """
 
@@ -129,7 +130,7 @@ def read_day(name: str, text: str) -> date | None:
     try:
         return date.fromisoformat(text) if text else None
     except ValueError:
-        raise ConfigError(f"{name} must be a date like 2026-11-25.") from None
+        raise ConfigError(f"`{name}` must be a date like 2026-11-25.") from None
 
 
 def _problem(each: "dataclasses.Field[Any]", value: float) -> str | None:
@@ -138,9 +139,11 @@ def _problem(each: "dataclasses.Field[Any]", value: float) -> str | None:
         return None
     if each.type is float:
         is_kept = how.least < value <= (how.most or value)
-        return None if is_kept else f"{each.name} must be above 0, at most {how.most}."
+        return (
+            None if is_kept else f"`{each.name}` must be above 0, at most {how.most}."
+        )
     least = how.least if each.default else 0
     if least <= value <= (value if how.most is None else how.most):
         return None
     limit = "or more" if how.most is None else f"to {how.most}"
-    return f"{each.name} must be {least} {limit}."
+    return f"`{each.name}` must be {least} {limit}."

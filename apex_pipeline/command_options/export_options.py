@@ -62,9 +62,9 @@ class ExportForm(Form):
             ConfigError: Neither that nor CSV; or gzip, which Parquet does not need.
         """
         if self.written_as not in {CSV, PARQUET}:
-            raise ConfigError(f"written_as must be {CSV} or {PARQUET}.")
+            raise ConfigError(f"`written_as` must be {CSV} or {PARQUET}.")
         if self.written_as == PARQUET and self.compress:
-            raise ConfigError("Parquet is compressed as it is: leave gzip out.")
+            raise ConfigError("Parquet is compressed as it is: leave `compress` out.")
         return self.written_as == PARQUET
 
     def selection(self, settings: AnalysisSettings) -> ExportSelection:

@@ -63,9 +63,9 @@ class QuarantineForm(Form):
             ConfigError: The selection is incomplete or the action unknown.
         """
         if self.action not in ACTIONS:
-            raise ConfigError(f"action must be {', '.join(ACTIONS)}.")
+            raise ConfigError(f"`action` must be {', '.join(ACTIONS)}.")
         if self.action == "show" and not self.ids:
-            raise ConfigError("show needs the ids of the rows.")
+            raise ConfigError("show needs the `ids` of the rows.")
         named = self.ids or self.code or self.matching
         return QuarantineSelection(
             ids=tuple(self.ids),

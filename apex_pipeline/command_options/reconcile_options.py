@@ -52,7 +52,7 @@ class ReconcileForm(Form):
             ConfigError: They contradict each other.
         """
         if self.days and (self.full or self.adopt):
-            raise ConfigError("days cannot be combined with full or adopt.")
+            raise ConfigError("`days` cannot be combined with `full` or `adopt`.")
         return ReconcileOptions(
             repair=self.repair,
             adopt=self.adopt,

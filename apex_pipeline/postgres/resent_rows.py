@@ -54,12 +54,13 @@ class Slice:
         """Check that the slice has bounds, and that they are in order."""
         if self.since is None and self.until is None and self.campaign is None:
             raise ConfigError(
-                "exported_before continues a slice: also give since, until or campaign."
+                "`exported_before` continues a slice: also give `since`, `until` or "
+                "`campaign`."
             )
         if self.since and self.until and self.since >= self.until:
-            raise ConfigError("since must be before until.")
+            raise ConfigError("`since` must be before `until`.")
         if self.campaign is not None and not self.campaign.strip():
-            raise ConfigError("campaign must not be blank.")
+            raise ConfigError("`campaign` must not be blank.")
         decisions.require_storable(self.campaign)
 
     def continued(self, at: datetime) -> "Slice":
@@ -114,10 +115,10 @@ def parse_slice(
     if (since, until, campaign, exported_before) == (None,) * 4:
         return None
     return Slice(
-        since=parse_instant("since", since),
-        until=parse_instant("until", until),
+        since=parse_instant("`since`", since),
+        until=parse_instant("`until`", until),
         campaign=campaign,
-        exported_before=parse_instant("exported_before", exported_before),
+        exported_before=parse_instant("`exported_before`", exported_before),
     )
 
 

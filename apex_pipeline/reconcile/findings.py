@@ -118,7 +118,13 @@ _COUNTS = """
 """
 
 _EXAMPLES = """
-    SELECT kind, metric_id, record_id, columns, first_found_at FROM (
+    SELECT kind, metric_id, record_id, columns, first_found_at, (
+        SELECT CAST(adopted.record_id AS text)
+        FROM reconciliation_finding AS finding
+        JOIN adopted_record AS adopted ON adopted.metric_id = finding.metric_id
+        WHERE finding.resource = %(resource)s
+            AND CAST(finding.metric_id AS text) = numbered.metric_id
+    ) AS adopted FROM (
         SELECT *, row_number() OVER (
             PARTITION BY kind ORDER BY first_found_at, metric_id, record_id
         ) AS number
@@ -208,6 +214,22 @@ def examples(connection: Connection, resource: str, limit: int) -> list[Finding]
         _EXAMPLES, {"resource": resource, "limit": limit}
     )
     return [
-        Finding(FindingKind(kind), metric_id, record_id, tuple(columns), first_found_at)
-        for kind, metric_id, record_id, columns, first_found_at in found
+        Finding(
+            FindingKind(kind),
+            metric_id,
+            _record_id(kind, metric_id, record_id, adopted),
+            tuple(columns),
+            first_found_at,
+        )
+        for kind, metric_id, record_id, columns, first_found_at, adopted in found
     ]
+
+
+def _record_id(
+    kind: str, metric_id: str, record_id: str | None, adopted: str | None
+) -> str | None:
+    """The record to look up in Dataverse; None where none is there."""
+    if kind != FindingKind.DIFFERENT:
+        return record_id
+    key = record_key(metric_id, adopted)
+    return None if key is None else str(key)

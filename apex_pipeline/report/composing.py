@@ -37,7 +37,7 @@ from apex_pipeline.report.report_subject import Readers, Subject, read_subject
 from apex_pipeline.report.repository import read_repository
 from apex_pipeline.report.test_outcome import DEFAULT_NAME
 
-_TITLE = "Phase 3 completion report"
+_TITLE = "Completion report"
 _ROLES = ("Delivered by", "Reviewed by", "Accepted by")
 _ON_BENCHMARKS = (
     "The owner's targets, measured for this report on the machine that wrote it, under "

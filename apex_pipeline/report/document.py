@@ -115,25 +115,30 @@ class Report:
     subject: str
     sections: tuple[Section, ...]
 
-    def lines(self) -> Iterator[ReportLine]:
+    def lines(self) -> Iterator[tuple[Section, ReportLine]]:
+        """Each line with its chapter; one that is in two chapters appears once."""
+        earlier: set[tuple[str, str]] = set()
         for section in self.sections:
-            yield from section.lines()
+            own = [
+                line
+                for line in section.lines()
+                if (line.name, line.actual) not in earlier
+            ]
+            yield from ((section, line) for line in own)
+            earlier |= {(line.name, line.actual) for line in own}
 
     def needing_attention(self) -> list[tuple[Section, ReportLine]]:
-        """The lines that need attention; those not met come first.
-
-        A line that is in two chapters appears once.
-        """
-        found: dict[tuple[str, str], tuple[Section, ReportLine]] = {}
-        for section in self.sections:
-            for line in section.lines():
-                if line.state in {LineState.NOT_MET, LineState.WARNING}:
-                    found.setdefault((line.name, line.actual), (section, line))
-        return sorted(found.values(), key=lambda one: one[1].state is LineState.WARNING)
+        """The lines that need attention; those not met come first."""
+        found = [
+            each
+            for each in self.lines()
+            if each[1].state in {LineState.NOT_MET, LineState.WARNING}
+        ]
+        return sorted(found, key=lambda one: one[1].state is LineState.WARNING)
 
     def count(self, state: LineState) -> int:
         """How many lines have this state."""
-        return sum(line.state is state for line in self.lines())
+        return sum(line.state is state for _, line in self.lines())
 
 
 def unmeasured(name: str, reason: str) -> Lines:

@@ -91,13 +91,16 @@ def test_the_list_shows_what_is_wrong_what_is_silenced_and_what_waits(journal, m
 
 
 def test_a_silence_without_an_end_is_refused(variables):
-    for end in (
-        [],
-        ["--for", "1h", "--until", "2030-01-01"],
-        ["--until", "2020-01-01"],
+    for end, told in (
+        ([], "either --until or --for"),
+        (["--for", "1h", "--until", "2030-01-01"], "either --until or --for"),
+        (["--until", "2020-01-01"], "must end in the future"),
+        (["--until", "Monday"], "--until must be a time like"),
+        (["--for", "soon"], "--for must be a length like"),
     ):
         result = apex("alerts", "silence", "run-failed", *end)
         assert result.exit_code == 2, result.output
+        assert told in result.output
     assert apex("alerts", "silence", "nonsense", "--for", "1h").exit_code == 2
 
 

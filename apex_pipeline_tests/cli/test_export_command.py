@@ -142,7 +142,12 @@ def test_a_disk_without_room_leaves_the_file_as_it_was(start, database_url, tmp_
         (("daily", "--from", "2026-11-02", "--to", "2026-11-01"), 2, "is after"),
         (("daily", "--zone", "Mars"), 2, "exist for UTC, not for Mars"),
         (("raw", "--zone", "UTC' OR 1=1 --"), 2, "is not an IANA"),
-        (("daily", "--days", "3"), 2, "applies only to history"),
+        (("daily", "--days", "3"), 2, "--days applies only to history"),
+        (
+            ("history", "--days", "3", "--format", "parquet", "--gzip"),
+            2,
+            "leave --gzip",
+        ),
         (("daily", "-o", "nowhere/x.csv"), 1, "Its folder is not there"),
         (("daily", "-o", "."), 1, "Is a directory"),
     ],

@@ -43,11 +43,20 @@ def test_a_person_finds_and_repairs_damage_by_command(apex, emulator, database_u
 
 
 @pytest.mark.parametrize(
-    "arguments",
-    [("--days", "0"), ("--days", "x'--"), ("--days", "3", "--adopt")],
+    ("arguments", "told"),
+    [
+        (("--days", "0"), "0 is not in the range"),
+        (("--days", "x'--"), "is not a valid integer"),
+        (
+            ("--days", "3", "--adopt"),
+            "--days cannot be combined with --full or --adopt",
+        ),
+    ],
 )
-def test_arguments_that_make_no_sense_are_refused(apex, arguments):
-    assert apex("reconcile", *arguments).returncode == 2
+def test_arguments_that_make_no_sense_are_refused(apex, arguments, told):
+    ended = apex("reconcile", *arguments)
+    assert ended.returncode == 2
+    assert told in ended.stderr
 
 
 def test_half_a_configuration_is_one(apex):
@@ -98,7 +107,7 @@ def test_the_job_in_dagster_tells_what_it_found(
     refused = run_job(instance, "reconcile_dataverse", wrong)
     (failure,) = [event for event in refused.all_events if event.is_step_failure]
     described = failure.step_failure_data.user_failure_data.description
-    assert described == "days must be 0 to 36500."
+    assert described == "`days` must be 0 to 36500."
 
 
 def run_job(instance, name, config=None):

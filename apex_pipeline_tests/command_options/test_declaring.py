@@ -105,16 +105,16 @@ def test_the_launchpad_has_each_field_with_its_range_and_default():
 @pytest.mark.parametrize(
     ("form", "values", "reason"),
     [
-        (Sample, {"limit": 10}, "limit must be 0 to 9."),
-        (Sample, {"limit": -1}, "limit must be 0 to 9."),
-        (Sample, {"seconds": 0.0}, "seconds must be above 0, at most 60."),
-        (Sample, {"seconds": float("nan")}, "seconds must be above 0, at most 60."),
-        (SyncForm, {"page_size": 0}, "page_size must be 1 to 10000."),
-        (SyncForm, {"rows_per_request": 1001}, "rows_per_request must be 0 to 1000."),
-        (SyncForm, {"limit": -1}, "limit must be 0 or more."),
-        (ReconcileForm, {"requests": 0}, "requests must be 1 to 1000000."),
-        (QuarantineForm, {"limit": 1001}, "limit must be 1 to 1000."),
-        (ExportForm, {"days": 3661}, "days must be 0 to 3660."),
+        (Sample, {"limit": 10}, "`limit` must be 0 to 9."),
+        (Sample, {"limit": -1}, "`limit` must be 0 to 9."),
+        (Sample, {"seconds": 0.0}, "`seconds` must be above 0, at most 60."),
+        (Sample, {"seconds": float("nan")}, "`seconds` must be above 0, at most 60."),
+        (SyncForm, {"page_size": 0}, "`page_size` must be 1 to 10000."),
+        (SyncForm, {"rows_per_request": 1001}, "`rows_per_request` must be 0 to 1000."),
+        (SyncForm, {"limit": -1}, "`limit` must be 0 or more."),
+        (ReconcileForm, {"requests": 0}, "`requests` must be 1 to 1000000."),
+        (QuarantineForm, {"limit": 1001}, "`limit` must be 1 to 1000."),
+        (ExportForm, {"days": 3661}, "`days` must be 0 to 3660."),
     ],
 )
 def test_a_number_out_of_range_is_refused_in_the_launchpad(form, values, reason):

@@ -190,7 +190,7 @@ def test_alerts_are_listed_with_silences_and_what_was_resolved(launch, database_
     told = output(launch("list_alerts", days=1))
     assert len(records(told["incidents"])) == 2
     assert told["open"].value == 1
-    assert failure(launch("list_alerts", days=91)) == "days must be 0 to 90."
+    assert failure(launch("list_alerts", days=91)) == "`days` must be 0 to 90."
 
 
 def _found(fingerprint):

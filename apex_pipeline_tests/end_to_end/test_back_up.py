@@ -22,7 +22,7 @@ _PAGE = (Path(__file__).parents[2] / "docs" / "back-up.md").read_text()
 _OF_THE_DATABASES = (
     *("database", "migrations", "tables and views", "indexes", "pending query"),
     *("key of campaign_metrics", "marks", "database role", "database schema"),
-    *("last success", "audit trail", "Dagster storage"),
+    *("last success", "Dagster storage"),
 )
 _HELD = "SELECT count(*) FROM campaign_metrics_quarantine"
 

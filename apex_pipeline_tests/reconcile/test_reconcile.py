@@ -83,6 +83,12 @@ def test_each_kind_of_damage_is_found_and_named(sync, reconcile, api, database_u
     }
     # It stays so, however little has changed since.
     assert found(reconcile()[1]) == found(standing)
+    (record,) = [
+        each.record_id
+        for each in standing.examples
+        if each.kind is FindingKind.DIFFERENT
+    ]
+    assert record == different
 
 
 @pytest.mark.parametrize(

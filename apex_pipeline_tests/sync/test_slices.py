@@ -280,8 +280,8 @@ def test_a_date_begins_at_midnight_and_a_zone_is_utc_unless_said(text, instant):
     ["", "yesterday", "1; DROP TABLE x", "2026-13-01", "0001-01-01T00:00+14:00", "\0"],
 )
 def test_what_is_no_instant_is_refused_by_name(text):
-    with pytest.raises(ConfigError, match="since must be a date like"):
-        parse_instant("since", text)
+    with pytest.raises(ConfigError, match="`since` must be a date like"):
+        parse_instant("`since`", text)
 
 
 @given(seconds=st.integers(-(2**31), 2**32), minutes=st.integers(-840, 840))
@@ -299,7 +299,7 @@ def test_nothing_said_is_no_slice():
     ("said", "text"),
     [
         ({"exported_before": "2026-10-30"}, "continues a slice"),
-        ({"since": "2026-10-30", "until": "2026-10-30"}, "before until"),
+        ({"since": "2026-10-30", "until": "2026-10-30"}, "before `until`"),
         ({"campaign": " "}, "blank"),
         ({"campaign": "a\0b"}, "not valid text"),
     ],

@@ -75,6 +75,16 @@ def make_folder(path: Path) -> None:
         path.mkdir(exist_ok=True)
 
 
+def require_folder_of(path: Path) -> None:
+    """Refuse a file whose folder is not there, before the work that would fill it.
+
+    Raises:
+        ApexError: Has the remedy.
+    """
+    with explained(path):
+        path.resolve().parent.stat()
+
+
 @contextmanager
 def explained(place: Path | str) -> Iterator[None]:
     """Translate errors of the file system.

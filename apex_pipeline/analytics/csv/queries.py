@@ -124,10 +124,10 @@ def select(
         raise ConfigError(f"{first} is after {last}.")
     if days is not None and dataset is not HISTORY:
         raise ConfigError(
-            "days applies only to history; for other datasets, set the first and last day."
+            "`days` applies only to history; for other datasets, set `first` and `last`."
         )
     if days is not None and not 1 <= days <= MOST_HISTORY_DAYS:
-        raise ConfigError(f"days must be 1 to {MOST_HISTORY_DAYS}, not {days}.")
+        raise ConfigError(f"`days` must be 1 to {MOST_HISTORY_DAYS}, not {days}.")
     zone = settings.time_zone if zone is None else zone
     _check_zone(settings, dataset, zone)
     return ExportSelection(dataset, zone, first, last, days or HISTORY_DAYS)

@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 
 from apex_pipeline.monitoring.doctor.check_results import (
+    CheckState,
     Measurement,
     failed,
     ok,
@@ -29,7 +30,10 @@ def last_result(database: Database, now: datetime) -> Measurement:
         return failed(f"broken: {found.problems[0]}")
     if found is None or found.verified_at is None or facts.anchored_at is None:
         # The job comes once a day; a fresh installation waits for it.
-        return ok("not verified and anchored yet; the job does so every day")
+        return Measurement(
+            CheckState.NOT_CHECKED,
+            "not verified and anchored yet; anchor_audit_trail_daily does both every day",
+        )
     oldest = min(found.verified_at, facts.anchored_at)
     seen = (
         f"{found.events:,} events verified {words(now - found.verified_at)} ago, "

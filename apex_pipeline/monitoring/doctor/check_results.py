@@ -13,7 +13,7 @@ class CheckState(StrEnum):
     """Works, but you should know; does not fail the doctor."""
     FAILED = "failed"
     NOT_CHECKED = "not checked"
-    """A check that it depends on failed; fix that one."""
+    """A check that it depends on failed, or there is nothing to check yet."""
 
 
 @dataclass(frozen=True, slots=True)

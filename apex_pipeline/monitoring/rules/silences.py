@@ -32,9 +32,7 @@ def read_end(until: str | None, duration: str | None, now: datetime) -> datetime
             too far ahead.
     """
     if bool(until) == bool(duration):
-        raise ConfigError(
-            "Set the end of the silence: either a time (until) or a duration (for)."
-        )
+        raise ConfigError("Set when the silence ends: either `until` or `duration`.")
     end = _instant(until) if until else now + _duration(duration or "")
     if not now < end <= now + LONGEST:
         raise ConfigError(
@@ -67,7 +65,7 @@ def _instant(text: str) -> datetime:
         found = datetime.fromisoformat(text.strip())
     except ValueError:
         raise ConfigError(
-            "until must be a time like 2026-12-24T18:00 (UTC) or "
+            "`until` must be a time like 2026-12-24T18:00 (UTC) or "
             "2026-12-24T18:00+01:00."
         ) from None
     return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
@@ -76,5 +74,5 @@ def _instant(text: str) -> datetime:
 def _duration(text: str) -> timedelta:
     match = _DURATION.fullmatch(text.strip())
     if match is None:
-        raise ConfigError("for must be a duration like 90min, 4h, 2d or 1w.")
+        raise ConfigError("`duration` must be a length like 90min, 4h, 2d or 1w.")
     return int(match[1]) * _UNITS[match[2]]

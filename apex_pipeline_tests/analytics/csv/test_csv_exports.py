@@ -417,8 +417,8 @@ def test_any_range_can_be_chosen_in_one_time_zone(
         ),
         ("daily", {"first": LAST, "last": FIRST}, "is after"),
         ("daily", {"days": 5}, "applies only to history"),
-        ("history", {"days": 0}, "days must be 1 to 3660, not 0"),
-        ("history", {"days": 10**6}, "days must be 1 to 3660"),
+        ("history", {"days": 0}, "`days` must be 1 to 3660, not 0"),
+        ("history", {"days": 10**6}, "`days` must be 1 to 3660"),
     ],
 )
 def test_what_makes_no_sense_is_refused(settings, name, chosen, text):
@@ -551,9 +551,9 @@ def test_the_launchpad_writes_months_as_parquet(instance, variables, settings):
     ("config", "text"),
     [
         ({"written_as": "xlsx"}, "must be csv or parquet"),
-        ({"written_as": "parquet", "compress": True}, "leave gzip out"),
+        ({"written_as": "parquet", "compress": True}, "leave `compress` out"),
         ({"dataset": "../etc"}, "Unknown dataset"),
-        ({"first": "yesterday"}, "first must be a date"),
+        ({"first": "yesterday"}, "`first` must be a date"),
         ({"zone": "Mars"}, "not for Mars"),
     ],
 )

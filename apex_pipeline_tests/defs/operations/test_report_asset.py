@@ -58,7 +58,7 @@ def test_the_asset_tells_its_counts_and_the_report(
     assert told["path"] == str(path)
     assert told["met"] > 20
     assert told["not_measured"] > 0
-    assert told["report"].startswith("# Phase 3 completion report")
+    assert told["report"].startswith("# Completion report")
     assert len(told["report"]) <= 60_000
     text = path.read_text()
     # What Dagster knows of the sync that has just run here.

@@ -118,7 +118,7 @@ def test_the_list_is_by_row_or_by_cause_and_in_pages(tend, rows):
     listed = [r.data["id"] for page in pages[:2] for r in page["rows"].records]
     assert sorted(listed) == sorted(rows)
     assert pages[2]["rows_found"].value == 0
-    assert failure(tend(limit=0)).startswith("limit must be 1 to 1000")
+    assert failure(tend(limit=0)).startswith("`limit` must be 1 to 1000")
 
 
 def test_one_row_is_shown_column_by_column(tend, rows):
@@ -175,8 +175,8 @@ def test_a_slice_without_a_row_says_so(sync, instance):
 @pytest.mark.parametrize(
     ("config", "told"),
     [
-        ({"action": "delete"}, "action must be list, show, release, drop."),
-        ({"action": "show"}, "show needs the ids"),
+        ({"action": "delete"}, "`action` must be list, show, release, drop."),
+        ({"action": "show"}, "show needs the `ids`"),
         ({"action": "release", "ids": ["a"], "all_rows": True}, "Select rows"),
         ({"action": "release", "ids": ["a\0"]}, "'a\\x00' contains a character"),
     ],
@@ -235,11 +235,14 @@ def test_a_slice_that_is_not_done_says_how_to_go_on(sync, instance, database_url
 @pytest.mark.parametrize(
     ("config", "told"),
     [
-        ({"since": "yesterday"}, "since must be a date like"),
-        ({"until": "'; DROP TABLE x--"}, "until must be a date like"),
-        ({"since": "2026-10-02", "until": "2026-10-01"}, "since must be before until."),
-        ({"exported_before": "2026-10-01"}, "exported_before continues a slice"),
-        ({"campaign": " "}, "campaign must not be blank."),
+        ({"since": "yesterday"}, "`since` must be a date like"),
+        ({"until": "'; DROP TABLE x--"}, "`until` must be a date like"),
+        (
+            {"since": "2026-10-02", "until": "2026-10-01"},
+            "`since` must be before `until`.",
+        ),
+        ({"exported_before": "2026-10-01"}, "`exported_before` continues a slice"),
+        ({"campaign": " "}, "`campaign` must not be blank."),
     ],
 )
 def test_a_slice_in_the_form_has_to_make_sense(config, told):

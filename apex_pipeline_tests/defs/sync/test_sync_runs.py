@@ -142,7 +142,7 @@ def test_rubbish_in_the_launchpad_fails_the_run_with_one_sentence(
     result = run_job(instance, **config)
     (failure,) = [event for event in result.all_events if event.is_step_failure]
     described = failure.step_failure_data.user_failure_data
-    assert described.description.startswith(next(iter(config)))
+    assert described.description.startswith(f"`{next(iter(config))}`")
 
 
 def stale(repository, instance):

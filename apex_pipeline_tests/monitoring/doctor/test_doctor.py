@@ -20,9 +20,11 @@ from apex_pipeline.monitoring.doctor.checklist import look
 from apex_pipeline.monitoring.doctor.dagster_health import InstanceHealth, Setup
 from apex_pipeline.monitoring.doctor.surroundings import Surroundings
 from apex_pipeline.postgres import migrations
+from apex_pipeline.postgres.database import Database
 from apex_pipeline.provisioning.dataverse import provision
 from apex_pipeline.provisioning.existing_state import ROLE
 from apex_pipeline.provisioning.table_definition import table_definition
+from apex_pipeline_tests.support.aged_trail import daily
 from apex_pipeline_tests.support.empty_environment import (
     APPLICATION,
     CRM,
@@ -162,9 +164,16 @@ def test_a_web_server_on_another_storage_is_red():
         assert "SCHEDULER, SENSOR" in found.measured
 
 
+def verify(url):
+    """Verify and anchor the audit trail, as its daily job does."""
+    with Database(url, application_name="tests") as database:
+        daily(database)
+
+
 @pytest.fixture
-def doctor(variables):
-    """Look at everything; lines by name."""
+def doctor(variables, database_url):
+    """Look at everything, after the daily jobs; lines by name."""
+    verify(database_url)
 
     def examine(*, dagster=alive, seconds=60.0, without=(), more=(), **changes):
         changed = {k: v for k, v in variables.items() if k not in without} | changes
@@ -195,6 +204,14 @@ def test_after_provisioning_all_is_well_and_nothing_was_changed(
     assert all(line.measured and line.target for line in lines.values())
     assert all_writes(emulator) == []
     assert relay.envelopes == []
+
+
+def test_an_audit_trail_that_was_never_verified_is_not_ok(doctor, database_url):
+    with psycopg.connect(database_url) as connection:
+        connection.execute("DELETE FROM audit_verification")
+    lines = doctor()
+    assert lines["audit trail"].state is CheckState.NOT_CHECKED
+    assert "not verified and anchored yet" in lines["audit trail"].measured
 
 
 def test_it_names_what_proves_the_identity(doctor):
@@ -644,6 +661,7 @@ def test_what_provisioning_the_database_mends(
 def test_an_empty_database(doctor, empty_database_url):
     assert red(doctor(DATABASE_URL=empty_database_url)) == {"migrations"}
     migrations.apply(empty_database_url)
+    verify(empty_database_url)
     assert well(doctor(DATABASE_URL=empty_database_url))
 
 
@@ -673,6 +691,7 @@ def test_an_adopted_table_is_well_except_for_a_key_that_it_never_had(
     doctor, adopted_url
 ):
     migrations.apply(adopted_url)
+    verify(adopted_url)
     with psycopg.connect(adopted_url) as connection:
         connection.execute("UPDATE campaign_metrics SET exported_at = now()")
     assert well(doctor(DATABASE_URL=adopted_url))
