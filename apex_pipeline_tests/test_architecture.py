@@ -119,12 +119,13 @@ __init__: recording
 analytics/charts: analytics/rollups analytics/forecast
 monitoring: errors settings audit microsoft quarantine postgres monitoring/alerts sync
 reconcile: column_types metrics errors settings audit quarantine dataverse postgres sync
-command_options: errors settings audit quarantine dataverse postgres recording
+flags_and_launchpad_forms: errors settings audit quarantine dataverse postgres recording
     analytics/csv sync reconcile
-defs: texts metrics errors settings audit log_lines postgres monitoring command_options
-defs/quarantine: errors quarantine postgres command_options defs
+defs: texts metrics errors settings audit log_lines postgres monitoring
+    flags_and_launchpad_forms
+defs/quarantine: errors quarantine postgres flags_and_launchpad_forms defs
 defs/analytics: errors settings audit postgres analytics/rollups analytics/csv
-    analytics/forecast analytics/charts command_options defs
+    analytics/forecast analytics/charts flags_and_launchpad_forms defs
 monitoring/doctor: texts metrics errors settings microsoft quarantine dataverse postgres
     monitoring/alerts provisioning monitoring
 panel: texts column_types metrics errors settings audit web_gate dataverse postgres
@@ -134,13 +135,13 @@ monitoring/rules: texts metrics errors settings microsoft postgres monitoring/al
     provisioning monitoring monitoring/doctor
 report: texts metrics errors settings audit quarantine dataverse postgres
     monitoring/alerts analytics/csv monitoring reconcile monitoring/doctor panel
-defs/sync: metrics errors settings audit dataverse postgres sync command_options defs
-    defs/quarantine monitoring/rules
-defs/alerts: settings monitoring/alerts command_options defs defs/quarantine
+defs/sync: metrics errors settings audit dataverse postgres sync
+    flags_and_launchpad_forms defs defs/quarantine monitoring/rules
+defs/alerts: settings monitoring/alerts flags_and_launchpad_forms defs defs/quarantine
     monitoring/rules defs/sync
-defs/reconcile: dataverse reconcile command_options defs defs/sync
+defs/reconcile: dataverse reconcile flags_and_launchpad_forms defs defs/sync
 defs/operations: texts errors settings audit microsoft web_gate lineage postgres
-    monitoring/alerts provisioning recording monitoring command_options defs
+    monitoring/alerts provisioning recording monitoring flags_and_launchpad_forms defs
     defs/quarantine monitoring/doctor panel monitoring/rules report defs/sync
     defs/alerts defs/reconcile
 dagster_program: texts settings log_lines
@@ -150,8 +151,8 @@ local: texts errors settings log_lines web_gate postgres monitoring/alerts provi
     monitoring monitoring/rules
 cli: texts metrics errors settings audit log_lines web_gate quarantine postgres
     monitoring/alerts provisioning recording analytics/csv powerbi monitoring reconcile
-    command_options defs/quarantine monitoring/doctor panel monitoring/rules report
-    defs/operations definitions local
+    flags_and_launchpad_forms defs/quarantine monitoring/doctor panel monitoring/rules
+    report defs/operations definitions local
 """
 # Each room, and the rooms that it may import from; the lowest first.
 

@@ -10,8 +10,8 @@ import click
 
 from apex_pipeline import __version__
 from apex_pipeline.cli.terminal import say
-from apex_pipeline.command_options.command_list import COMMANDS, SUMMARIES
 from apex_pipeline.errors import ApexError, ConfigError
+from apex_pipeline.flags_and_launchpad_forms.command_list import COMMANDS, SUMMARIES
 from apex_pipeline.texts import redaction
 
 BEGAN = time.monotonic()

@@ -13,8 +13,11 @@ from apex_pipeline.audit.authors import process_author
 from apex_pipeline.cli.command_line import AS_JSON, takes
 from apex_pipeline.cli.output import plain, waiting
 from apex_pipeline.cli.terminal import say
-from apex_pipeline.command_options.alert_options import ListAlertsForm, SilenceForm
 from apex_pipeline.errors import ConfigError
+from apex_pipeline.flags_and_launchpad_forms.alert_forms import (
+    ListAlertsForm,
+    SilenceForm,
+)
 from apex_pipeline.monitoring.alerts.audit_relay import relay
 from apex_pipeline.monitoring.alerts.channels import (
     NO_CHANNEL,

@@ -26,12 +26,12 @@ from apex_pipeline.cli.command_line import AS_JSON, YES, takes
 from apex_pipeline.cli.output import waiting
 from apex_pipeline.cli.tables import print_table
 from apex_pipeline.cli.terminal import say
-from apex_pipeline.command_options.audit_options import (
+from apex_pipeline.errors import ConfigError, DatabaseError
+from apex_pipeline.flags_and_launchpad_forms.audit_forms import (
     AuditExportForm,
     AuditListForm,
     AuditVerifyForm,
 )
-from apex_pipeline.errors import ConfigError, DatabaseError
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.settings import load_audit_settings, load_database_url
 

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 import click
 
-from apex_pipeline.command_options.declaring import Form, Option, options_of
 from apex_pipeline.errors import ConfigError
+from apex_pipeline.flags_and_launchpad_forms.declaring import Form, Option, options_of
 from apex_pipeline.postgres.resent_rows import parse_instant
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])

@@ -14,7 +14,7 @@ from apex_pipeline.cli.command_line import AS_JSON, takes
 from apex_pipeline.cli.output import waiting
 from apex_pipeline.cli.tables import wide_console
 from apex_pipeline.cli.terminal import say
-from apex_pipeline.command_options.inspection_options import DoctorForm
+from apex_pipeline.flags_and_launchpad_forms.inspection_forms import DoctorForm
 from apex_pipeline.monitoring.doctor.check_results import CheckLine, CheckState
 from apex_pipeline.monitoring.doctor.checklist import look
 from apex_pipeline.monitoring.doctor.dagster_health import InstanceHealth

@@ -27,8 +27,8 @@ from apex_pipeline.audit.intents import Ending
 from apex_pipeline.cli.command_line import takes
 from apex_pipeline.cli.output import waiting
 from apex_pipeline.cli.terminal import TerminalBytes, say
-from apex_pipeline.command_options.export_options import ExportForm
 from apex_pipeline.errors import ConfigError
+from apex_pipeline.flags_and_launchpad_forms.export_form import ExportForm
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.settings import load_analysis_settings, load_database_url
 

@@ -10,7 +10,7 @@ from apex_pipeline.audit.authors import process_author
 from apex_pipeline.cli.command_line import AS_JSON, takes
 from apex_pipeline.cli.output import waiting
 from apex_pipeline.cli.terminal import say
-from apex_pipeline.command_options.provision_options import ProvisionForm
+from apex_pipeline.flags_and_launchpad_forms.provision_form import ProvisionForm
 from apex_pipeline.provisioning.administrator import load_administrator
 from apex_pipeline.provisioning.audited import provision_audited
 from apex_pipeline.provisioning.databases import (

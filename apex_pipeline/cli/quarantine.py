@@ -13,8 +13,8 @@ from apex_pipeline.cli.command_line import AS_JSON, YES, takes
 from apex_pipeline.cli.output import plain, waiting
 from apex_pipeline.cli.tables import print_table, words
 from apex_pipeline.cli.terminal import say
-from apex_pipeline.command_options.quarantine_options import QuarantineForm
 from apex_pipeline.errors import ApexError
+from apex_pipeline.flags_and_launchpad_forms.quarantine_form import QuarantineForm
 from apex_pipeline.postgres import store
 from apex_pipeline.postgres.store import Store
 from apex_pipeline.quarantine import decisions, listing

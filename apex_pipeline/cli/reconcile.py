@@ -14,9 +14,9 @@ from rich.table import Table
 from apex_pipeline.cli.command_line import AS_JSON, takes
 from apex_pipeline.cli.output import plain, waiting
 from apex_pipeline.cli.terminal import say
-from apex_pipeline.command_options.reconcile_options import ReconcileForm
 from apex_pipeline.definitions import defs
 from apex_pipeline.defs.operations.launch import FinishedRun, reconcile_through_dagster
+from apex_pipeline.flags_and_launchpad_forms.reconcile_form import ReconcileForm
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.reconcile import progress
 from apex_pipeline.reconcile.agreement import (

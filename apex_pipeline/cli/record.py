@@ -12,7 +12,7 @@ from apex_pipeline.audit.authors import process_author
 from apex_pipeline.cli.command_line import takes
 from apex_pipeline.cli.output import progress
 from apex_pipeline.cli.terminal import say
-from apex_pipeline.command_options.record_options import RecordForm
+from apex_pipeline.flags_and_launchpad_forms.record_form import RecordForm
 from apex_pipeline.metrics import COLUMNS
 from apex_pipeline.recording import load_file, open_database
 from apex_pipeline.recording.campaign_names import keep_names, read_names

@@ -12,8 +12,8 @@ from apex_pipeline.cli.command_line import takes
 from apex_pipeline.cli.doctor import look_at_dagster
 from apex_pipeline.cli.output import waiting
 from apex_pipeline.cli.terminal import say
-from apex_pipeline.command_options.command_list import SUMMARIES
-from apex_pipeline.command_options.inspection_options import ReportForm
+from apex_pipeline.flags_and_launchpad_forms.command_list import SUMMARIES
+from apex_pipeline.flags_and_launchpad_forms.inspection_forms import ReportForm
 from apex_pipeline.report.composing import ReportOptions, compose
 from apex_pipeline.report.dagster_facts import Orchestration
 from apex_pipeline.report.document import counts_in_words

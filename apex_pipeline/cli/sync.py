@@ -12,10 +12,10 @@ import click
 from apex_pipeline.cli.command_line import AS_JSON, takes
 from apex_pipeline.cli.output import plain, waiting
 from apex_pipeline.cli.terminal import say
-from apex_pipeline.command_options.sync_options import SyncForm
 from apex_pipeline.definitions import defs
 from apex_pipeline.defs.operations.launch import FinishedRun, sync_through_dagster
 from apex_pipeline.errors import DatabaseError
+from apex_pipeline.flags_and_launchpad_forms.sync_form import SyncForm
 from apex_pipeline.postgres import run_ledger, store
 from apex_pipeline.postgres.run_ledger import RunRecord, RunStatus
 from apex_pipeline.settings import dagster_environment, load_settings

@@ -7,9 +7,9 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from apex_pipeline.dataverse import batch, documented_answers
-from apex_pipeline.dataverse.gate import Deadline
 from apex_pipeline.dataverse.record_pages import TrackedPage, records_of
 from apex_pipeline.dataverse.sender import Request, Sender
+from apex_pipeline.dataverse.throttling import Deadline
 from apex_pipeline.errors import DataverseError
 from apex_pipeline.microsoft.http_answer import Answer, Expectation
 from apex_pipeline.settings import normal_origin

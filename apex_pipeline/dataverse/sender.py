@@ -20,7 +20,7 @@ from apex_pipeline.dataverse.answers import (
     is_too_much,
     remedy,
 )
-from apex_pipeline.dataverse.gate import Deadline, Gate
+from apex_pipeline.dataverse.throttling import Deadline, Gate
 from apex_pipeline.errors import (
     DataverseError,
     InterceptedError,

@@ -1,7 +1,7 @@
 """What Dataverse says about its limits: a pause, which limit, how much is left.
 
-Headers and codes are from Microsoft Learn, "Service protection API limits". `gate` and
-`pacing` act on them.
+Headers and codes are from Microsoft Learn, "Service protection API limits". `throttling`
+and `pacing` act on them.
 """
 
 from datetime import UTC, datetime

@@ -13,8 +13,8 @@ from urllib.parse import quote
 
 from apex_pipeline.dataverse.client import DataverseClient
 from apex_pipeline.dataverse.documented_answers import RECORDS
-from apex_pipeline.dataverse.gate import Deadline
 from apex_pipeline.dataverse.record_pages import records_of
+from apex_pipeline.dataverse.throttling import Deadline
 from apex_pipeline.errors import DataverseError
 from apex_pipeline.metrics import COLUMNS, ENTITY_SET, PRIMARY_KEY
 from apex_pipeline.panel.kpis import (

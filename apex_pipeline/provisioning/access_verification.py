@@ -8,7 +8,7 @@ from uuid import UUID
 from apex_pipeline.column_types import DecimalNumber, Text, WholeNumber
 from apex_pipeline.dataverse import documented_answers
 from apex_pipeline.dataverse.client import DataverseClient, DataverseTable
-from apex_pipeline.dataverse.gate import Deadline
+from apex_pipeline.dataverse.throttling import Deadline
 from apex_pipeline.errors import (
     AuthError,
     DataverseError,

@@ -13,8 +13,8 @@ from uuid import UUID
 
 from apex_pipeline.dataverse.client import DataverseClient
 from apex_pipeline.dataverse.environment import connect
-from apex_pipeline.dataverse.gate import Deadline
 from apex_pipeline.dataverse.sender import RetryPolicy
+from apex_pipeline.dataverse.throttling import Deadline
 from apex_pipeline.errors import (
     AuthError,
     ConfigError,

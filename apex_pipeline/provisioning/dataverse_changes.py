@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from apex_pipeline.dataverse import documented_answers
 from apex_pipeline.dataverse.client import DataverseClient
-from apex_pipeline.dataverse.gate import Deadline
+from apex_pipeline.dataverse.throttling import Deadline
 from apex_pipeline.metrics import COLUMNS, TABLE
 from apex_pipeline.microsoft.http_answer import Expectation
 from apex_pipeline.provisioning.desired_state import Change, ChangeKind

@@ -6,7 +6,7 @@ from typing import Any
 from apex_pipeline.dataverse import documented_answers
 from apex_pipeline.dataverse.answer_shape import as_documented
 from apex_pipeline.dataverse.client import DataverseClient
-from apex_pipeline.dataverse.gate import Deadline
+from apex_pipeline.dataverse.throttling import Deadline
 from apex_pipeline.errors import DataverseError
 from apex_pipeline.metrics import COLUMNS, TABLE
 from apex_pipeline.microsoft.http_answer import Expectation

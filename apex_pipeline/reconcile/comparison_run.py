@@ -12,9 +12,9 @@ from pathlib import Path
 
 from apex_pipeline.audit.events import Author
 from apex_pipeline.dataverse.environment import Environment, connect
-from apex_pipeline.dataverse.gate import Deadline
 from apex_pipeline.dataverse.pacing import Pacer
 from apex_pipeline.dataverse.sender import Sender
+from apex_pipeline.dataverse.throttling import Deadline
 from apex_pipeline.errors import ApexError, DatabaseError, NoProgressError
 from apex_pipeline.postgres import stored_pacing
 from apex_pipeline.postgres.database import Database

@@ -10,9 +10,9 @@ from typing import Any
 from uuid import UUID
 
 from apex_pipeline.dataverse.client import DataverseClient
-from apex_pipeline.dataverse.gate import Deadline
 from apex_pipeline.dataverse.record_pages import TrackedPage
 from apex_pipeline.dataverse.sender import Sender
+from apex_pipeline.dataverse.throttling import Deadline
 from apex_pipeline.errors import DataverseError
 from apex_pipeline.metrics import COLUMNS, ENTITY_SET, PRIMARY_KEY, TABLE
 from apex_pipeline.sync.cutover import key_of

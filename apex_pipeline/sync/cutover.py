@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from uuid import UUID
 
 from apex_pipeline.dataverse.client import DataverseClient
-from apex_pipeline.dataverse.gate import Deadline
+from apex_pipeline.dataverse.throttling import Deadline
 from apex_pipeline.errors import CutoverError, DataverseError
 from apex_pipeline.metrics import ENTITY_SET, PRIMARY_KEY, TABLE
 

@@ -15,8 +15,8 @@ from apex_pipeline.dataverse.answers import (
     ROW_FAULTS,
 )
 from apex_pipeline.dataverse.client import DataverseClient, DataverseTable
-from apex_pipeline.dataverse.gate import Deadline
 from apex_pipeline.dataverse.sender import RetryPolicy
+from apex_pipeline.dataverse.throttling import Deadline
 from apex_pipeline.errors import (
     ApexError,
     AuthError,

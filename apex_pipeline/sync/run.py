@@ -6,8 +6,8 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
-from apex_pipeline.dataverse.gate import Deadline
 from apex_pipeline.dataverse.request_size import RequestSize
+from apex_pipeline.dataverse.throttling import Deadline
 from apex_pipeline.errors import (
     ApexError,
     DatabaseError,

@@ -17,9 +17,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from apex_pipeline.dataverse.gate import Deadline
 from apex_pipeline.dataverse.pacing import MAX_CONCURRENCY
 from apex_pipeline.dataverse.request_size import MOST_BYTES, RequestSize
+from apex_pipeline.dataverse.throttling import Deadline
 from apex_pipeline.errors import ApexError, OutOfTimeError
 from apex_pipeline.metrics import CampaignMetric, Rejection, read_metric
 from apex_pipeline.postgres.pending_rows import PendingRow, Position

@@ -17,7 +17,7 @@ import pytest
 
 from apex_pipeline.dataverse import documented_answers
 from apex_pipeline.dataverse.client import DataverseClient
-from apex_pipeline.dataverse.gate import Deadline
+from apex_pipeline.dataverse.throttling import Deadline
 from apex_pipeline.errors import InterceptedError, TransientError
 from apex_pipeline.metrics import COLUMNS, ENTITY_SET, TABLE
 from apex_pipeline.microsoft.documented_success import Documented

@@ -10,8 +10,8 @@ from uuid import UUID
 import httpx
 import pytest
 
-from apex_pipeline.dataverse.gate import Deadline
 from apex_pipeline.dataverse.sender import RetryPolicy
+from apex_pipeline.dataverse.throttling import Deadline
 from apex_pipeline.errors import (
     AuthError,
     DataverseError,

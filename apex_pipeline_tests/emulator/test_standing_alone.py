@@ -42,7 +42,7 @@ def test_the_coverage_table_has_a_line_for_each_message_function_and_route():
         ("import apex_pipeline.emulator.__main__", {"emulator"}),
         (
             "from apex_pipeline.cli import main; main(['emulator', '-h'], standalone_mode=0)",
-            {"cli", "command_options", "emulator", "errors", "texts"},
+            {"cli", "flags_and_launchpad_forms", "emulator", "errors", "texts"},
         ),
     ],
     ids=["module", "command"],

@@ -7,7 +7,7 @@ import pytest
 
 from apex_pipeline.dataverse.client import DataverseClient
 from apex_pipeline.dataverse.environment import connect
-from apex_pipeline.dataverse.gate import Deadline
+from apex_pipeline.dataverse.throttling import Deadline
 from apex_pipeline.errors import (
     AuthError,
     ConfigError,

@@ -6,9 +6,9 @@ from uuid import UUID
 import httpx
 
 from apex_pipeline.dataverse.client import DataverseClient, DataverseTable
-from apex_pipeline.dataverse.gate import Gate
 from apex_pipeline.dataverse.pacing import Pacer
 from apex_pipeline.dataverse.sender import RetryPolicy, Sender
+from apex_pipeline.dataverse.throttling import Gate
 from apex_pipeline.metrics import CampaignMetric
 from apex_pipeline.microsoft.http_transport import no_cookies
 from apex_pipeline.microsoft.token_cache import TokenCacheFile

@@ -18,7 +18,7 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings, strategies as st
 
-from apex_pipeline.dataverse.gate import Deadline
+from apex_pipeline.dataverse.throttling import Deadline
 from apex_pipeline.metrics import Rejection
 from apex_pipeline.postgres import pending_rows
 from apex_pipeline.postgres.resent_rows import Slice

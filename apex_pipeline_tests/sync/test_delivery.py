@@ -7,8 +7,8 @@ import httpx
 import pytest
 
 from apex_pipeline.dataverse.environment import connect
-from apex_pipeline.dataverse.gate import Deadline
 from apex_pipeline.dataverse.sender import RetryPolicy
+from apex_pipeline.dataverse.throttling import Deadline
 from apex_pipeline.emulator import Options, serve
 from apex_pipeline.errors import AuthError, SchemaDriftError, TransientError
 from apex_pipeline.metrics import (

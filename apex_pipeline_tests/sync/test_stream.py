@@ -9,8 +9,8 @@ from uuid import UUID
 import pytest
 from hypothesis import given, strategies as st
 
-from apex_pipeline.dataverse.gate import Deadline
 from apex_pipeline.dataverse.pacing import MAX_CONCURRENCY
+from apex_pipeline.dataverse.throttling import Deadline
 from apex_pipeline.errors import (
     ApexError,
     DatabaseUnavailableError,

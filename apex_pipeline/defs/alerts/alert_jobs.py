@@ -5,12 +5,15 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from apex_pipeline.command_options.alert_options import ListAlertsForm, SilenceForm
+from apex_pipeline.defs.form_schema import form_schema
 from apex_pipeline.defs.job_tags import OPERATOR_TAGS
-from apex_pipeline.defs.launchpad import form_schema
 from apex_pipeline.defs.quarantine.quarantine_asset import table
 from apex_pipeline.defs.run_failures import failures
 from apex_pipeline.defs.services import author_of
+from apex_pipeline.flags_and_launchpad_forms.alert_forms import (
+    ListAlertsForm,
+    SilenceForm,
+)
 from apex_pipeline.monitoring.alerts.audit_relay import relay
 from apex_pipeline.monitoring.alerts.channels import (
     NO_CHANNEL,

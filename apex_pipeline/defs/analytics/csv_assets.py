@@ -18,7 +18,6 @@ from apex_pipeline.analytics.rollups.history import totals
 from apex_pipeline.analytics.rollups.periods import DAILY, Periods
 from apex_pipeline.audit.events import Action, Event
 from apex_pipeline.audit.intents import intended
-from apex_pipeline.command_options.export_options import ExportForm
 from apex_pipeline.defs.analytics.rollup_assets import (
     asked_periods,
     preview,
@@ -37,12 +36,13 @@ from apex_pipeline.defs.analytics.rollup_specs import (
     OWNERS,
     WEEKLY_KEY,
 )
+from apex_pipeline.defs.form_schema import form_schema
 from apex_pipeline.defs.job_tags import ANALYSIS_TAGS, OPERATOR_TAGS
-from apex_pipeline.defs.launchpad import form_schema
 from apex_pipeline.defs.metadata import table
 from apex_pipeline.defs.pool_limits import ANALYSIS_POOL
 from apex_pipeline.defs.run_failures import failures
 from apex_pipeline.defs.services import Services, author_of
+from apex_pipeline.flags_and_launchpad_forms.export_form import ExportForm
 
 FILES_MATCH_ROLLUPS = dg.AssetCheckSpec(
     "files_match_rollups",

@@ -13,14 +13,14 @@ from apex_pipeline.audit.anchoring import DailyResult, Edges, work_daily
 from apex_pipeline.audit.stamp_checks import load_authority, stamp_check
 from apex_pipeline.audit.trail import Head, parse_head
 from apex_pipeline.audit.walk import Anchor
-from apex_pipeline.command_options.audit_options import AuditVerifyForm
 from apex_pipeline.defs.code_location import asset_key
+from apex_pipeline.defs.form_schema import form_schema
 from apex_pipeline.defs.job_tags import RETRY_LOST_TAGS, SCHEDULED_TAGS
-from apex_pipeline.defs.launchpad import form_schema
 from apex_pipeline.defs.pool_limits import bound_runtime
 from apex_pipeline.defs.run_failures import failures
 from apex_pipeline.defs.services import Services, author_of
 from apex_pipeline.defs.sync_specs import OPERATIONS
+from apex_pipeline.flags_and_launchpad_forms.audit_forms import AuditVerifyForm
 from apex_pipeline.monitoring.alerts.channels import open_alerts
 from apex_pipeline.monitoring.alerts.journal import VARIABLE
 from apex_pipeline.monitoring.alerts.notice import Notice, NoticeKind, Severity

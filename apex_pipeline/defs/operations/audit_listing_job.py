@@ -6,12 +6,12 @@ import dagster as dg
 
 from apex_pipeline.audit import trail
 from apex_pipeline.audit.canonical_json import Json
-from apex_pipeline.command_options.audit_options import AuditListForm
+from apex_pipeline.defs.form_schema import form_schema
 from apex_pipeline.defs.job_tags import OPERATOR_TAGS
-from apex_pipeline.defs.launchpad import form_schema
 from apex_pipeline.defs.quarantine.quarantine_asset import table
 from apex_pipeline.defs.run_failures import failures
 from apex_pipeline.defs.services import Services
+from apex_pipeline.flags_and_launchpad_forms.audit_forms import AuditListForm
 
 
 @dg.op(config_schema=form_schema(AuditListForm))

@@ -6,12 +6,12 @@ from typing import Any
 
 import dagster as dg
 
-from apex_pipeline.command_options.inspection_options import DoctorForm
+from apex_pipeline.defs.form_schema import form_schema
 from apex_pipeline.defs.job_tags import OPERATOR_TAGS
-from apex_pipeline.defs.launchpad import form_schema
 from apex_pipeline.defs.operations.instance_state import read_instance
 from apex_pipeline.defs.quarantine.quarantine_asset import table
 from apex_pipeline.defs.run_failures import failures
+from apex_pipeline.flags_and_launchpad_forms.inspection_forms import DoctorForm
 from apex_pipeline.monitoring.doctor.check_results import CheckState
 from apex_pipeline.monitoring.rules.health_summary import reasons
 from apex_pipeline.monitoring.status_overview import overview

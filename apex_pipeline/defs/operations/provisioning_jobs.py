@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 
 import dagster as dg
 
-from apex_pipeline.command_options.provision_options import ProvisionForm
+from apex_pipeline.defs.form_schema import form_schema
 from apex_pipeline.defs.job_tags import OPERATOR_TAGS
-from apex_pipeline.defs.launchpad import form_schema
 from apex_pipeline.defs.run_failures import failures
 from apex_pipeline.defs.services import Services, author_of
+from apex_pipeline.flags_and_launchpad_forms.provision_form import ProvisionForm
 from apex_pipeline.monitoring.alerts.journal import VARIABLE
 from apex_pipeline.provisioning.administrator import load_administrator
 from apex_pipeline.provisioning.audited import provision_audited

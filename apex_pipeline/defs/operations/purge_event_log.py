@@ -29,10 +29,9 @@ from sqlalchemy import ColumnElement, Connection, Delete, delete, func, select
 
 from apex_pipeline.audit.events import Action, Event
 from apex_pipeline.audit.intents import intended
-from apex_pipeline.command_options.purge_options import PurgeForm
 from apex_pipeline.defs.code_location import OURS, DefinitionsParam, is_our_run
+from apex_pipeline.defs.form_schema import form_schema
 from apex_pipeline.defs.job_tags import SCHEDULED_TAGS
-from apex_pipeline.defs.launchpad import form_schema
 from apex_pipeline.defs.operations.run_leftovers import (
     delete_old_backfills,
     delete_unused_snapshots,
@@ -40,6 +39,7 @@ from apex_pipeline.defs.operations.run_leftovers import (
 )
 from apex_pipeline.defs.run_failures import failures
 from apex_pipeline.defs.services import Services, author_of
+from apex_pipeline.flags_and_launchpad_forms.purge_form import PurgeForm
 
 _BATCH = 200
 _FINISHED = [

@@ -8,9 +8,8 @@ from typing import Any
 import dagster as dg
 
 from apex_pipeline.audit.events import Author
-from apex_pipeline.command_options.record_options import RecordForm
+from apex_pipeline.defs.form_schema import form_schema
 from apex_pipeline.defs.job_tags import OPERATOR_TAGS
-from apex_pipeline.defs.launchpad import form_schema
 from apex_pipeline.defs.services import author_of
 from apex_pipeline.errors import (
     ApexError,
@@ -18,6 +17,7 @@ from apex_pipeline.errors import (
     InvalidRecordError,
     RecordConflictError,
 )
+from apex_pipeline.flags_and_launchpad_forms.record_form import RecordForm
 from apex_pipeline.recording import load_file, open_database
 from apex_pipeline.recording.csv_rows import Dialect
 from apex_pipeline.recording.fields import spelling_of

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from apex_pipeline.command_options.command_list import SUMMARIES
-from apex_pipeline.command_options.inspection_options import ReportForm
 from apex_pipeline.defs.code_location import DefinitionsParam, asset_key
+from apex_pipeline.defs.form_schema import form_schema
 from apex_pipeline.defs.job_tags import OPERATOR_TAGS
-from apex_pipeline.defs.launchpad import form_schema
 from apex_pipeline.defs.operations.instance_state import look_at_instance
 from apex_pipeline.defs.operations.report_reading import read_orchestration
 from apex_pipeline.defs.run_failures import failures
 from apex_pipeline.defs.sync_specs import CAMPAIGN_METRICS, OPERATIONS
+from apex_pipeline.flags_and_launchpad_forms.command_list import SUMMARIES
+from apex_pipeline.flags_and_launchpad_forms.inspection_forms import ReportForm
 from apex_pipeline.recording.record_folder import file_within
 from apex_pipeline.settings import state_dir
 

@@ -5,9 +5,8 @@ from typing import Any
 
 import dagster as dg
 
-from apex_pipeline.command_options.quarantine_options import QuarantineForm
+from apex_pipeline.defs.form_schema import form_schema
 from apex_pipeline.defs.job_tags import OPERATOR_TAGS
-from apex_pipeline.defs.launchpad import form_schema
 from apex_pipeline.defs.quarantine.quarantine_asset import (
     causes_table,
     quarantine_metadata,
@@ -19,6 +18,7 @@ from apex_pipeline.defs.quarantine.quarantine_asset import (
 from apex_pipeline.defs.run_failures import failures
 from apex_pipeline.defs.services import Services
 from apex_pipeline.defs.sync_specs import QUARANTINED
+from apex_pipeline.flags_and_launchpad_forms.quarantine_form import QuarantineForm
 from apex_pipeline.postgres.store import Store
 from apex_pipeline.quarantine import listing
 from apex_pipeline.quarantine.decisions import Decision, QuarantineSelection

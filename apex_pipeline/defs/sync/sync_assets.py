@@ -9,8 +9,7 @@ from typing import Any
 import dagster as dg
 
 from apex_pipeline.audit.settings_changes import fingerprints
-from apex_pipeline.command_options.sync_options import SyncForm
-from apex_pipeline.defs.launchpad import form_schema
+from apex_pipeline.defs.form_schema import form_schema
 from apex_pipeline.defs.pool_limits import WRITER_POOL, bound_runtime
 from apex_pipeline.defs.quarantine.quarantine_asset import (
     QuarantineState,
@@ -30,6 +29,7 @@ from apex_pipeline.defs.sync_specs import (
     SYNC_ASSETS,
 )
 from apex_pipeline.errors import ApexError, DatabaseError
+from apex_pipeline.flags_and_launchpad_forms.sync_form import SyncForm
 from apex_pipeline.metrics import COLUMNS
 from apex_pipeline.monitoring.rules.run_outcomes import REFUSED
 from apex_pipeline.postgres import run_ledger

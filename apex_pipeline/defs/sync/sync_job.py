@@ -1,4 +1,7 @@
-"""The sync's job, the tags of all jobs, and whether a sync is running."""
+"""The sync's job, and whether a sync is running.
+
+`flags_and_launchpad_forms/sync_form.py` declares the form that the launchpad shows.
+"""
 
 from datetime import UTC, datetime, timedelta
 

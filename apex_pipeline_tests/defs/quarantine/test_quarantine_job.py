@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 import dagster as dg
 import pytest
 
-from apex_pipeline.command_options.quarantine_options import QuarantineForm
-from apex_pipeline.command_options.sync_options import SyncForm
 from apex_pipeline.definitions import defs
 from apex_pipeline.errors import ConfigError
+from apex_pipeline.flags_and_launchpad_forms.quarantine_form import QuarantineForm
+from apex_pipeline.flags_and_launchpad_forms.sync_form import SyncForm
 from apex_pipeline.metrics import Rejection
 from apex_pipeline_tests.support.dagster_runs import failure, output
 from apex_pipeline_tests.support.dagster_storage import stored_at

@@ -9,7 +9,8 @@ from apex_pipeline.analytics.csv.queries import (
     ExportSelection,
     select,
 )
-from apex_pipeline.command_options.declaring import (
+from apex_pipeline.errors import ConfigError
+from apex_pipeline.flags_and_launchpad_forms.declaring import (
     Form,
     number,
     option,
@@ -17,7 +18,6 @@ from apex_pipeline.command_options.declaring import (
     switch,
     text,
 )
-from apex_pipeline.errors import ConfigError
 from apex_pipeline.settings import AnalysisSettings
 
 CSV, PARQUET = "csv", "parquet"

@@ -2,8 +2,13 @@
 
 from dataclasses import dataclass
 
-from apex_pipeline.command_options.declaring import Form, number, option, switch
 from apex_pipeline.errors import ConfigError
+from apex_pipeline.flags_and_launchpad_forms.declaring import (
+    Form,
+    number,
+    option,
+    switch,
+)
 from apex_pipeline.reconcile.run_report import (
     DEFAULT_REQUESTS,
     DEFAULT_TIME_BUDGET_SECONDS,

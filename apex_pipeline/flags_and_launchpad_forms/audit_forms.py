@@ -5,14 +5,14 @@ from datetime import date, timedelta
 from typing import TypedDict
 
 from apex_pipeline.audit.events import Action
-from apex_pipeline.command_options.declaring import (
+from apex_pipeline.errors import ConfigError
+from apex_pipeline.flags_and_launchpad_forms.declaring import (
     Form,
     number,
     option,
     read_day,
     text,
 )
-from apex_pipeline.errors import ConfigError
 
 _KINDS = tuple(each.value for each in Action)
 

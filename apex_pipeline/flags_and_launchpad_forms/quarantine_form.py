@@ -2,8 +2,14 @@
 
 from dataclasses import dataclass
 
-from apex_pipeline.command_options.declaring import Form, number, option, switch, text
 from apex_pipeline.errors import ConfigError
+from apex_pipeline.flags_and_launchpad_forms.declaring import (
+    Form,
+    number,
+    option,
+    switch,
+    text,
+)
 from apex_pipeline.quarantine.decisions import QuarantineSelection
 
 ACTIONS = ("list", "show", "release", "drop")

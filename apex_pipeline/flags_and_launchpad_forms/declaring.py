@@ -1,6 +1,6 @@
 """How an option is declared: a field of a form, with what its type does not say.
 
-`cli.command_line` makes the options of a command from a form, and `defs.launchpad` makes
+`cli.command_line` makes the options of a command from a form, and `defs.form_schema` makes
 the form that Dagster's launchpad shows. Messages name a field in backticks, for which
 the terminal puts its flag. The launchpad hides fields that are null, so 0,
 an empty text or an empty list means "not set".

@@ -7,13 +7,19 @@ import pytest
 from click.testing import CliRunner
 
 from apex_pipeline.cli.command_line import takes
-from apex_pipeline.command_options.declaring import Form, number, option, switch, text
-from apex_pipeline.command_options.export_options import ExportForm
-from apex_pipeline.command_options.quarantine_options import QuarantineForm
-from apex_pipeline.command_options.reconcile_options import ReconcileForm
-from apex_pipeline.command_options.sync_options import SyncForm
-from apex_pipeline.defs.launchpad import form_schema
+from apex_pipeline.defs.form_schema import form_schema
 from apex_pipeline.errors import ConfigError
+from apex_pipeline.flags_and_launchpad_forms.declaring import (
+    Form,
+    number,
+    option,
+    switch,
+    text,
+)
+from apex_pipeline.flags_and_launchpad_forms.export_form import ExportForm
+from apex_pipeline.flags_and_launchpad_forms.quarantine_form import QuarantineForm
+from apex_pipeline.flags_and_launchpad_forms.reconcile_form import ReconcileForm
+from apex_pipeline.flags_and_launchpad_forms.sync_form import SyncForm
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,15 @@
-"""The options of `apex sync` and of the job `sync_campaign_metrics`."""
+"""The flags of `apex sync`, and the launchpad form of the job `sync_campaign_metrics`."""
 
 from dataclasses import dataclass
 
-from apex_pipeline.command_options.declaring import Form, number, option, switch, text
 from apex_pipeline.dataverse.batch import MAX_OPERATIONS
+from apex_pipeline.flags_and_launchpad_forms.declaring import (
+    Form,
+    number,
+    option,
+    switch,
+    text,
+)
 from apex_pipeline.postgres.resent_rows import parse_slice
 from apex_pipeline.sync.run_options import (
     DEFAULT_TIME_BUDGET_SECONDS,

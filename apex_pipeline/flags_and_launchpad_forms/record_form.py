@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from apex_pipeline.command_options.declaring import Form, option, switch, text
+from apex_pipeline.flags_and_launchpad_forms.declaring import Form, option, switch, text
 from apex_pipeline.recording.csv_rows import Dialect
 from apex_pipeline.recording.record_files import Format
 

@@ -1,13 +1,13 @@
 """Make the form that Dagster's launchpad shows from the options of a command.
 
-The options are declared in `command_options/`: those of the sync in `SyncForm`.
+`flags_and_launchpad_forms/` declares the options, `sync_form.py` there those of the sync.
 """
 
 from typing import Any
 
 import dagster as dg
 
-from apex_pipeline.command_options.declaring import Form, options_of
+from apex_pipeline.flags_and_launchpad_forms.declaring import Form, options_of
 
 
 def form_schema(form: type[Form]) -> dict[str, dg.Field]:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from apex_pipeline.command_options.declaring import Form, option, switch, text
+from apex_pipeline.flags_and_launchpad_forms.declaring import Form, option, switch, text
 
 
 @dataclass(frozen=True)

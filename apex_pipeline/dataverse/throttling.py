@@ -1,4 +1,7 @@
-"""The gate that every request of a process passes; the pacer controls it."""
+"""The gate that every request of a process passes, and that a 429 closes.
+
+The pacer decides how many pass at once, and for how long the gate stays closed.
+"""
 
 import asyncio
 import math

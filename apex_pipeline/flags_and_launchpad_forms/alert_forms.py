@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from apex_pipeline.command_options.declaring import Form, number, text
+from apex_pipeline.flags_and_launchpad_forms.declaring import Form, number, text
 
 
 @dataclass(frozen=True)
