@@ -52,6 +52,7 @@ __all__ = [
 ]
 
 _MIGRATED = "migrated"
+_OTHERS_TABLES = ("uuid_ids", "text_ids")
 # No test pulls the plug on the shared server, and tests create many databases.
 _SETTINGS = {
     "fsync": "off",
@@ -266,13 +267,42 @@ def unusable_url(request: pytest.FixtureRequest, postgres: EmbeddedPostgres) -> 
     return "postgresql://u:p@127.0.0.1:1/none"
 
 
-@pytest.fixture(params=["uuid_ids", "text_ids"])
+@pytest.fixture(params=_OTHERS_TABLES)
 def adopted_url(request: pytest.FixtureRequest, empty_database_url: str) -> str:
     """URL of a database with a table, and rows, that other people's migration made."""
-    script = Path(__file__).parent / "adopted" / f"{request.param}.sql"
-    with psycopg.connect(empty_database_url) as connection:
-        connection.execute(script.read_bytes())
+    _make_others_table(empty_database_url, request.param)
     return empty_database_url
+
+
+@pytest.fixture(scope="session")
+def adopted_databases(postgres: EmbeddedPostgres) -> Callable[[str], str]:
+    """Names of databases like it that have our schema, too; never connect to them."""
+
+    @cache
+    def name(table: str) -> str:
+        made = f"adopted_{table}"
+        postgres.create_database(made)
+        _make_others_table(postgres.url(made), table)
+        migrations.apply(postgres.url(made))
+        return made
+
+    return name
+
+
+@pytest.fixture(params=_OTHERS_TABLES)
+def migrated_adopted_url(
+    request: pytest.FixtureRequest,
+    create_database: Callable[[str], str],
+    adopted_databases: Callable[[str], str],
+) -> str:
+    """URL of a database with other people's table, and our schema beside it."""
+    return create_database(adopted_databases(request.param))
+
+
+def _make_others_table(url: str, name: str) -> None:
+    script = Path(__file__).parent / "adopted" / f"{name}.sql"
+    with psycopg.connect(url) as connection:
+        connection.execute(script.read_bytes())
 
 
 @pytest.fixture

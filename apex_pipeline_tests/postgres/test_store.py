@@ -31,10 +31,9 @@ def table(database_url: str) -> Iterator[psycopg.Connection]:
 
 
 @pytest.fixture
-def adopted(adopted_url: str) -> Iterator[Store]:
+def adopted(migrated_adopted_url: str) -> Iterator[Store]:
     """A store on a table created by the migration of others."""
-    migrations.apply(adopted_url)
-    with connect(adopted_url) as opened:
+    with connect(migrated_adopted_url) as opened:
         yield opened
 
 
@@ -314,7 +313,7 @@ def test_every_row_of_an_adopted_table_is_read_once_the_undated_last(adopted, li
 
 
 def test_rows_of_an_adopted_table_are_marked_quarantined_and_recognised(
-    adopted, adopted_url
+    adopted, migrated_adopted_url
 ):
     found = ids(walk(adopted, 10))
     adopted.quarantine([Rejection(row_id, "invalid", "") for row_id in found], NOW)
@@ -328,7 +327,7 @@ def test_rows_of_an_adopted_table_are_marked_quarantined_and_recognised(
     assert adopted.ask(pending_rows.known_ids, found) == {
         row_id.lower() for row_id in found
     }
-    with psycopg.connect(adopted_url) as connection:
+    with psycopg.connect(migrated_adopted_url) as connection:
         marked = connection.execute("SELECT max(exported_at) FROM campaign_metrics")
         assert marked.fetchone() == (NOW,)
 
@@ -362,13 +361,12 @@ def test_a_time_without_zone_is_marked_in_utc(empty_database_url):
 
 
 @pytest.mark.slow
-def test_pages_of_a_long_table_are_read_through_the_partial_index(adopted_url):
+def test_pages_of_a_long_table_are_read_through_the_partial_index(migrated_adopted_url):
     """Neither the exported rows nor those of earlier pages are touched."""
-    migrations.apply(adopted_url)
-    with psycopg.connect(adopted_url, autocommit=True) as connection:
+    with psycopg.connect(migrated_adopted_url, autocommit=True) as connection:
         _fill(connection)
         before = _scans(connection)
-        with connect(adopted_url) as store:
+        with connect(migrated_adopted_url) as store:
             rows = store.pending_page(None, 200)
             for _ in range(4):
                 rows += store.pending_page(rows[-1].position, 200)

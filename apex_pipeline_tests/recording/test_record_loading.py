@@ -11,7 +11,6 @@ from uuid import UUID
 import pytest
 
 from apex_pipeline.errors import InvalidRecordError
-from apex_pipeline.postgres import migrations
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.recording import Loaded, record_all_campaign_metrics
 from apex_pipeline.recording.csv_rows import Dialect
@@ -159,24 +158,23 @@ def test_two_files_at_once_with_the_same_records_write_each_once(
     assert query(database_url, COUNT) == [(300,)]
 
 
-def test_an_adopted_table_takes_a_file_as_often_as_one_likes(adopted_url):
-    migrations.apply(adopted_url)
-    execute(adopted_url, "DELETE FROM campaign_metrics")
+def test_an_adopted_table_takes_a_file_as_often_as_one_likes(migrated_adopted_url):
+    execute(migrated_adopted_url, "DELETE FROM campaign_metrics")
     records = [
         sent(
             id="0B3C8F4E-6F0A-4A3C-9A55-00000000000A", createdAt="2026-01-01T01:00:00Z"
         ),
         sent(costUSD=0.1, successRate=33.33),
     ]
-    with Database(adopted_url, application_name="tests") as database:
+    with Database(migrated_adopted_url, application_name="tests") as database:
         assert load(database, json_lines(*records)) == Loaded(2, 0, 0)
-        if query(adopted_url, "SELECT pg_typeof(id)::text FROM campaign_metrics")[
-            0
-        ] == ("text",):
-            execute(adopted_url, "UPDATE campaign_metrics SET id = upper(id)")
+        if query(
+            migrated_adopted_url, "SELECT pg_typeof(id)::text FROM campaign_metrics"
+        )[0] == ("text",):
+            execute(migrated_adopted_url, "UPDATE campaign_metrics SET id = upper(id)")
         assert load(database, json_lines(*records)) == Loaded(0, 2, 0)
         execute(
-            adopted_url,
+            migrated_adopted_url,
             "ALTER TABLE campaign_metrics DROP CONSTRAINT campaign_metrics_pkey",
         )
         twice = json_lines(*records, sent(), sent())

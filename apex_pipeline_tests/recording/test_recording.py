@@ -192,25 +192,24 @@ def test_a_row_that_another_unique_constraint_keeps_out_is_no_repeat(
     assert conflict.value.fields == ()
 
 
-def test_an_adopted_table_takes_records_that_the_sync_can_read(adopted_url):
+def test_an_adopted_table_takes_records_that_the_sync_can_read(migrated_adopted_url):
     """Text for uuid, floats for numerics, times without zone: read as they were meant."""
-    migrations.apply(adopted_url)
-    execute(adopted_url, "DELETE FROM campaign_metrics")
+    execute(migrated_adopted_url, "DELETE FROM campaign_metrics")
     created = datetime(2026, 1, 1, 3, 4, 5, 678901, timezone(timedelta(hours=9)))
     values = metrics(
         cost_usd=Decimal("99999.99999"), success_rate_pct=66.67, created_at=created
     )
-    record_campaign_metrics(**values, id="k", database_url=adopted_url)
+    record_campaign_metrics(**values, id="k", database_url=migrated_adopted_url)
     recorded = record_campaign_metrics(
-        **values, idempotency_key="k", database_url=adopted_url
+        **values, idempotency_key="k", database_url=migrated_adopted_url
     )
     assert not recorded.created
     with pytest.raises(RecordConflictError) as conflict:
         record_campaign_metrics(
-            **values | {"tokens_in": 7}, id="k", database_url=adopted_url
+            **values | {"tokens_in": 7}, id="k", database_url=migrated_adopted_url
         )
     assert conflict.value.fields == ("tokens_in",)
-    with connect(adopted_url) as store:
+    with connect(migrated_adopted_url) as store:
         (row,) = store.pending_page(None, 10)
     metric = read_metric(row.values)
     assert isinstance(metric, CampaignMetric), metric
@@ -220,13 +219,12 @@ def test_an_adopted_table_takes_records_that_the_sync_can_read(adopted_url):
     assert '"apex_createdat":"2025-12-31T18:04:05Z"' in metric.fields
 
 
-def test_the_present_is_the_same_instant_in_a_column_without_zone(adopted_url):
-    migrations.apply(adopted_url)
-    name = query(adopted_url, "SELECT current_database()")[0][0]
-    execute(adopted_url, f"ALTER DATABASE {name} SET TimeZone = 'Asia/Tokyo'")
-    recorded = record_campaign_metrics(**metrics(), database_url=adopted_url)
+def test_the_present_is_the_same_instant_in_a_column_without_zone(migrated_adopted_url):
+    name = query(migrated_adopted_url, "SELECT current_database()")[0][0]
+    execute(migrated_adopted_url, f"ALTER DATABASE {name} SET TimeZone = 'Asia/Tokyo'")
+    recorded = record_campaign_metrics(**metrics(), database_url=migrated_adopted_url)
     ((age,),) = query(
-        adopted_url,
+        migrated_adopted_url,
         "SELECT extract(epoch FROM now()) - extract(epoch FROM created_at)"
         f" FROM campaign_metrics WHERE id::text = '{recorded.id}'",
     )

@@ -21,7 +21,6 @@ from apex_pipeline.analytics.csv.local_files import make_folder, replacing
 from apex_pipeline.analytics.csv.on_request import export_selection
 from apex_pipeline.analytics.csv.queries import select
 from apex_pipeline.errors import ApexError, SchemaMissingError
-from apex_pipeline.postgres import migrations
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.settings import load_analysis_settings
 from apex_pipeline_tests.support.csv_reading import RFC_4180, is_formula, original, rows
@@ -223,11 +222,10 @@ def test_columns_are_those_of_the_tables_in_their_order(database, database_url):
             assert headers[name] == expected
 
 
-def test_a_table_that_other_people_made_is_exported_too(adopted_url):
-    migrations.apply(adopted_url)
-    with Database(adopted_url, application_name="test") as database:
+def test_a_table_that_other_people_made_is_exported_too(migrated_adopted_url):
+    with Database(migrated_adopted_url, application_name="test") as database:
         found = rows(exported(database, "raw"))
-    counted = query(adopted_url, "SELECT count(*) FROM campaign_metrics")
+    counted = query(migrated_adopted_url, "SELECT count(*) FROM campaign_metrics")
     assert [(len(found),)] == counted
     assert len(found[0]) == 15
 

@@ -688,14 +688,13 @@ def test_a_column_that_is_gone_is_named(doctor, database_url):
 
 
 def test_an_adopted_table_is_well_except_for_a_key_that_it_never_had(
-    doctor, adopted_url
+    doctor, migrated_adopted_url
 ):
-    migrations.apply(adopted_url)
-    verify(adopted_url)
-    with psycopg.connect(adopted_url) as connection:
+    verify(migrated_adopted_url)
+    with psycopg.connect(migrated_adopted_url) as connection:
         connection.execute("UPDATE campaign_metrics SET exported_at = now()")
-    assert well(doctor(DATABASE_URL=adopted_url))
-    with psycopg.connect(adopted_url) as connection:
+    assert well(doctor(DATABASE_URL=migrated_adopted_url))
+    with psycopg.connect(migrated_adopted_url) as connection:
         found = connection.execute(
             "SELECT conname FROM pg_constraint WHERE contype IN ('p', 'u')"
             " AND conrelid = 'campaign_metrics'::regclass"
@@ -705,11 +704,11 @@ def test_an_adopted_table_is_well_except_for_a_key_that_it_never_had(
                 f'ALTER TABLE campaign_metrics DROP CONSTRAINT "{name}" CASCADE'
             )
         connection.execute("CREATE INDEX ON campaign_metrics (id)")
-    lines = doctor(DATABASE_URL=adopted_url)
+    lines = doctor(DATABASE_URL=migrated_adopted_url)
     assert red(lines) == set()
     assert lines["key of campaign_metrics"].state is CheckState.WARNING
-    execute(adopted_url, "ALTER TABLE campaign_metrics ADD UNIQUE (id)")
-    assert well(doctor(DATABASE_URL=adopted_url))
+    execute(migrated_adopted_url, "ALTER TABLE campaign_metrics ADD UNIQUE (id)")
+    assert well(doctor(DATABASE_URL=migrated_adopted_url))
 
 
 def test_the_plan_is_that_of_a_large_table_too(doctor, database_url):
