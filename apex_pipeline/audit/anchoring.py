@@ -6,6 +6,7 @@ from datetime import timedelta
 from uuid import uuid4
 
 from apex_pipeline.audit.anchors import TimeStamp, keep_anchor
+from apex_pipeline.audit.chain_walk import Anchor
 from apex_pipeline.audit.events import Author
 from apex_pipeline.audit.intents import close_abandoned
 from apex_pipeline.audit.migrations_noted import note_migrations
@@ -17,7 +18,6 @@ from apex_pipeline.audit.verification import (
     keep_verification,
     verify,
 )
-from apex_pipeline.audit.walk import Anchor
 from apex_pipeline.errors import ApexError
 
 

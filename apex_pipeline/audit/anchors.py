@@ -13,9 +13,9 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from apex_pipeline.audit.canonical_json import Json
+from apex_pipeline.audit.chain_walk import Anchor
 from apex_pipeline.audit.events import Action, Author, Event
 from apex_pipeline.audit.trail import Head, append
-from apex_pipeline.audit.walk import Anchor
 
 _ANCHORS = """
     SELECT sequence, encode(hash, 'hex'), anchored_at, authority, time_stamp

@@ -8,8 +8,8 @@ from typing import Any
 from sqlalchemy import Connection
 
 from apex_pipeline.audit.anchors import KeptAnchor, read_anchors
+from apex_pipeline.audit.chain_walk import Anchor, Walk
 from apex_pipeline.audit.trail import EVENTS, Head
-from apex_pipeline.audit.walk import Anchor, Walk
 
 _ROWS_AT_ONCE = 2000
 _REPEATABLE = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"

@@ -11,6 +11,7 @@ import click
 from apex_pipeline.audit import retention, trail
 from apex_pipeline.audit.authors import process_author
 from apex_pipeline.audit.canonical_json import Json
+from apex_pipeline.audit.chain_walk import Anchor
 from apex_pipeline.audit.events import Action, Event
 from apex_pipeline.audit.evidence import write_pack
 from apex_pipeline.audit.intents import intended
@@ -21,7 +22,6 @@ from apex_pipeline.audit.verification import (
     keep_verification,
     verify as verify_trail,
 )
-from apex_pipeline.audit.walk import Anchor
 from apex_pipeline.cli.command_line import AS_JSON, YES, takes
 from apex_pipeline.cli.output import waiting
 from apex_pipeline.cli.tables import print_table

@@ -20,7 +20,7 @@ from apex_pipeline.analytics.csv.queries import (
 )
 from apex_pipeline.analytics.forecast.latest_forecast import outlook
 from apex_pipeline.analytics.rollups import history
-from apex_pipeline.analytics.rollups.campaigns import costliest
+from apex_pipeline.analytics.rollups.costliest_campaigns import costliest
 from apex_pipeline.audit.authors import panel_author
 from apex_pipeline.audit.events import Author
 from apex_pipeline.dataverse.environment import Environment

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from apex_pipeline.analytics.charts import EMBEDDED
 from apex_pipeline.analytics.charts.panel_charts import tile_trend, trend_picture
 from apex_pipeline.analytics.forecast.latest_forecast import Outlook, OutlookTotal
-from apex_pipeline.analytics.rollups.campaigns import CampaignCost
+from apex_pipeline.analytics.rollups.costliest_campaigns import CampaignCost
 from apex_pipeline.analytics.rollups.history import HistoryDay
 from apex_pipeline.panel import figure_text
 from apex_pipeline.panel.api_documents import Document, plain

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from apex_pipeline.analytics.forecast.latest_forecast import Outlook
-from apex_pipeline.analytics.rollups.campaigns import CampaignCost
+from apex_pipeline.analytics.rollups.costliest_campaigns import CampaignCost
 from apex_pipeline.analytics.rollups.history import HistoryDay
 from apex_pipeline.monitoring.status import Status
 from apex_pipeline.panel.cache import CacheTiming

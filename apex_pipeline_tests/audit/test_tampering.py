@@ -14,11 +14,11 @@ from psycopg.types.json import Jsonb
 from apex_pipeline.audit import trail
 from apex_pipeline.audit.anchors import keep_anchor
 from apex_pipeline.audit.chain import COVERED, digest, digest_as_stored, document
+from apex_pipeline.audit.chain_walk import Anchor, Walk
 from apex_pipeline.audit.events import Action, Author, Event, rows
 from apex_pipeline.audit.settings_changes import note_settings
 from apex_pipeline.audit.trail import EVENTS
 from apex_pipeline.audit.verification import verify
-from apex_pipeline.audit.walk import Anchor, Walk
 from apex_pipeline.cli.audit import audit
 from apex_pipeline.postgres.database import Database
 

@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 from hypothesis import given, strategies as st
 
-from apex_pipeline.analytics.rollups.campaigns import CampaignCost
+from apex_pipeline.analytics.rollups.costliest_campaigns import CampaignCost
 from apex_pipeline.panel.figure_text import (
     NOTHING,
     change,

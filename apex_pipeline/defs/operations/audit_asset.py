@@ -10,9 +10,9 @@ from typing import Any
 import dagster as dg
 
 from apex_pipeline.audit.anchoring import DailyResult, Edges, work_daily
+from apex_pipeline.audit.chain_walk import Anchor
 from apex_pipeline.audit.stamp_checks import load_authority, stamp_check
 from apex_pipeline.audit.trail import Head, parse_head
-from apex_pipeline.audit.walk import Anchor
 from apex_pipeline.defs.code_location import asset_key
 from apex_pipeline.defs.form_schema import form_schema
 from apex_pipeline.defs.job_tags import RETRY_LOST_TAGS, SCHEDULED_TAGS
