@@ -10,7 +10,8 @@ import httpx
 
 from apex_pipeline.dataverse.client import DataverseClient
 from apex_pipeline.dataverse.pacing import MAX_CONCURRENCY, Pacer
-from apex_pipeline.dataverse.sender import RetryPolicy, Sender
+from apex_pipeline.dataverse.retry_policy import RetryPolicy
+from apex_pipeline.dataverse.sender import Sender
 from apex_pipeline.dataverse.throttling import Gate
 from apex_pipeline.microsoft.http_transport import (
     CONNECT_SECONDS,

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 
 from apex_pipeline.dataverse.environment import Environment, connect
-from apex_pipeline.dataverse.sender import RetryPolicy
+from apex_pipeline.dataverse.retry_policy import RetryPolicy
 from apex_pipeline.panel.dataverse_reads import DEADLINE_SECONDS
 from apex_pipeline.panel.source_values import DataverseUse
 from apex_pipeline.settings import load_settings

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from apex_pipeline.dataverse.client import DataverseClient
 from apex_pipeline.dataverse.environment import connect
-from apex_pipeline.dataverse.sender import RetryPolicy
+from apex_pipeline.dataverse.retry_policy import RetryPolicy
 from apex_pipeline.dataverse.throttling import Deadline
 from apex_pipeline.errors import (
     AuthError,

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from apex_pipeline.dataverse.sender import RetryPolicy
+from apex_pipeline.dataverse.retry_policy import RetryPolicy
 from apex_pipeline.errors import ApexError
 from apex_pipeline.reconcile.passes import ROWS_PER_WINDOW
 from apex_pipeline.reconcile.progress import ReconciliationRun

@@ -9,7 +9,7 @@ from typing import Any
 
 from apex_pipeline.dataverse.documented_answers import RECORDS
 from apex_pipeline.dataverse.environment import connect
-from apex_pipeline.dataverse.sender import RetryPolicy
+from apex_pipeline.dataverse.retry_policy import RetryPolicy
 from apex_pipeline.dataverse.throttling import Deadline
 from apex_pipeline.errors import RejectedError
 from apex_pipeline.metrics import ENTITY_SET, PRIMARY_KEY

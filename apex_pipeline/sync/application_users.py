@@ -17,7 +17,7 @@ from typing import TypeVar
 from apex_pipeline.dataverse.client import DataverseClient
 from apex_pipeline.dataverse.environment import Environment, connect
 from apex_pipeline.dataverse.request_size import RequestSize
-from apex_pipeline.dataverse.sender import RetryPolicy
+from apex_pipeline.dataverse.retry_policy import RetryPolicy
 from apex_pipeline.dataverse.throttling import Deadline
 from apex_pipeline.errors import (
     ApexError,

@@ -15,7 +15,7 @@ from apex_pipeline.dataverse.answers import (
     ROW_FAULTS,
 )
 from apex_pipeline.dataverse.client import DataverseClient, DataverseTable
-from apex_pipeline.dataverse.sender import RetryPolicy
+from apex_pipeline.dataverse.retry_policy import RetryPolicy
 from apex_pipeline.dataverse.throttling import Deadline
 from apex_pipeline.errors import (
     ApexError,

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from apex_pipeline.audit.canonical_json import Json
 from apex_pipeline.dataverse.client import DataverseClient
 from apex_pipeline.dataverse.environment import REQUEST_TIMEOUT_SECONDS
-from apex_pipeline.dataverse.sender import RetryPolicy
+from apex_pipeline.dataverse.retry_policy import RetryPolicy
 from apex_pipeline.postgres.resent_rows import Slice
 from apex_pipeline.sync.request_delivery import DataverseSink, MetricSink
 

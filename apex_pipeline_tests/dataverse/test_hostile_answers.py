@@ -8,7 +8,7 @@ import logging
 import pytest
 from hypothesis import given, strategies as st
 
-from apex_pipeline.dataverse.sender import RetryPolicy
+from apex_pipeline.dataverse.retry_policy import RetryPolicy
 from apex_pipeline.errors import ApexError
 from apex_pipeline.metrics import PRIMARY_KEY
 from apex_pipeline.postgres import stored_pacing

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from apex_pipeline.dataverse.sender import RetryPolicy
+from apex_pipeline.dataverse.retry_policy import RetryPolicy
 from apex_pipeline.errors import ApexError, DatabaseError
 from apex_pipeline.local.embedded_postgres import EmbeddedPostgres
 from apex_pipeline.postgres import migrations, stored_pacing

@@ -5,7 +5,7 @@ from itertools import count
 
 import pytest
 
-from apex_pipeline.dataverse.sender import RetryPolicy
+from apex_pipeline.dataverse.retry_policy import RetryPolicy
 from apex_pipeline.errors import InterceptedError
 from apex_pipeline.postgres import run_ledger, stored_pacing
 from apex_pipeline.quarantine import decisions

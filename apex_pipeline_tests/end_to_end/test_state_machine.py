@@ -25,7 +25,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from apex_pipeline.dataverse.sender import RetryPolicy
+from apex_pipeline.dataverse.retry_policy import RetryPolicy
 from apex_pipeline.emulator import ServedEmulator
 from apex_pipeline.errors import ApexError
 from apex_pipeline.metrics import TABLE

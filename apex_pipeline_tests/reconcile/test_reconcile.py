@@ -12,7 +12,7 @@ import pytest
 from apex_pipeline.audit import trail
 from apex_pipeline.audit.events import Action
 from apex_pipeline.dataverse.environment import connect
-from apex_pipeline.dataverse.sender import RetryPolicy
+from apex_pipeline.dataverse.retry_policy import RetryPolicy
 from apex_pipeline.dataverse.throttling import Deadline
 from apex_pipeline.errors import NoProgressError, TransientError
 from apex_pipeline.postgres import migrations, stored_pacing

@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 from hypothesis import given, strategies as st
 
-from apex_pipeline.dataverse.sender import RetryPolicy
+from apex_pipeline.dataverse.retry_policy import RetryPolicy
 from apex_pipeline.defs.reconcile.reconciliation import findings_table
 from apex_pipeline.errors import ApexError
 from apex_pipeline.metrics import PRIMARY_KEY

@@ -16,7 +16,7 @@ import dagster as dg
 
 from apex_pipeline import definitions
 from apex_pipeline.dataverse.client import DataverseClient
-from apex_pipeline.dataverse.sender import RetryPolicy
+from apex_pipeline.dataverse.retry_policy import RetryPolicy
 from apex_pipeline.dataverse.throttling import Deadline
 from apex_pipeline.defs.sync import sync_assets
 from apex_pipeline.metrics import CampaignMetric

@@ -2,7 +2,7 @@
 
 import pytest
 
-from apex_pipeline.dataverse.sender import RetryPolicy
+from apex_pipeline.dataverse.retry_policy import RetryPolicy
 from apex_pipeline.emulator import Options, serve
 from apex_pipeline.metrics import TABLE
 from apex_pipeline.provisioning.dataverse import Patience, provision

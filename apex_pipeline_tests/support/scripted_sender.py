@@ -7,7 +7,8 @@ import httpx
 
 from apex_pipeline.dataverse.client import DataverseClient, DataverseTable
 from apex_pipeline.dataverse.pacing import Pacer
-from apex_pipeline.dataverse.sender import RetryPolicy, Sender
+from apex_pipeline.dataverse.retry_policy import RetryPolicy
+from apex_pipeline.dataverse.sender import Sender
 from apex_pipeline.dataverse.throttling import Gate
 from apex_pipeline.metrics import CampaignMetric
 from apex_pipeline.microsoft.http_transport import no_cookies

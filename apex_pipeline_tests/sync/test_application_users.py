@@ -11,7 +11,8 @@ import pytest
 from apex_pipeline.dataverse.client import DataverseClient
 from apex_pipeline.dataverse.environment import Environment
 from apex_pipeline.dataverse.pacing import Pacer
-from apex_pipeline.dataverse.sender import RetryPolicy, Sender
+from apex_pipeline.dataverse.retry_policy import RetryPolicy
+from apex_pipeline.dataverse.sender import Sender
 from apex_pipeline.dataverse.throttling import Deadline, Gate
 from apex_pipeline.emulator.limits import ServiceProtection, UserLimits
 from apex_pipeline.emulator.web_api_errors import WebApiError

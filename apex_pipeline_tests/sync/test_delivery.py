@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from apex_pipeline.dataverse.environment import connect
-from apex_pipeline.dataverse.sender import RetryPolicy
+from apex_pipeline.dataverse.retry_policy import RetryPolicy
 from apex_pipeline.dataverse.throttling import Deadline
 from apex_pipeline.emulator import Options, serve
 from apex_pipeline.errors import AuthError, SchemaDriftError, TransientError

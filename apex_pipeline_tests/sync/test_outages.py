@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from apex_pipeline.dataverse.sender import RetryPolicy
+from apex_pipeline.dataverse.retry_policy import RetryPolicy
 from apex_pipeline.errors import DatabaseError
 from apex_pipeline.local.embedded_postgres import EmbeddedPostgres
 from apex_pipeline.postgres import migrations

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 
-from apex_pipeline.dataverse.sender import RetryPolicy
+from apex_pipeline.dataverse.retry_policy import RetryPolicy
 from apex_pipeline.emulator import Options, serve
 from apex_pipeline.emulator.latency import Profile
 from apex_pipeline.errors import MarkSwallowedError, NoProgressError, OutOfTimeError

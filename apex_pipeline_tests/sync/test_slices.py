@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from hypothesis import given, strategies as st
 
-from apex_pipeline.dataverse.sender import RetryPolicy
+from apex_pipeline.dataverse.retry_policy import RetryPolicy
 from apex_pipeline.errors import ConfigError
 from apex_pipeline.metrics import Rejection
 from apex_pipeline.postgres import migrations, resent_rows

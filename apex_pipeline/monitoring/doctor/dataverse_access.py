@@ -16,7 +16,7 @@ from apex_pipeline.dataverse.answer_shape import as_documented
 from apex_pipeline.dataverse.client import DataverseClient
 from apex_pipeline.dataverse.environment import connect
 from apex_pipeline.dataverse.record_pages import records_of
-from apex_pipeline.dataverse.sender import RetryPolicy
+from apex_pipeline.dataverse.retry_policy import RetryPolicy
 from apex_pipeline.dataverse.throttling import Deadline
 from apex_pipeline.errors import AuthError, RejectedError
 from apex_pipeline.metrics import ENTITY_SET, PRIMARY_KEY, TABLE
