@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from apex_pipeline.analytics.csv.csv_datasets import ExportSelection
 from apex_pipeline.analytics.csv.csv_files import (
     Tell,
     Written,
@@ -21,7 +22,6 @@ from apex_pipeline.analytics.csv.export_stores import LocalStore
 from apex_pipeline.analytics.csv.local_files import explained
 from apex_pipeline.analytics.csv.on_request import export_selection
 from apex_pipeline.analytics.csv.parquet_files import export_months
-from apex_pipeline.analytics.csv.queries import ExportSelection
 from apex_pipeline.audit.authors import process_author
 from apex_pipeline.audit.intents import Ending
 from apex_pipeline.cli.command_line import takes

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from apex_pipeline.analytics.csv.queries import (
+from apex_pipeline.analytics.csv.csv_datasets import (
     DATASETS,
     HISTORY_DAYS,
     MOST_HISTORY_DAYS,

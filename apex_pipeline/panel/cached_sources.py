@@ -10,14 +10,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from apex_pipeline.analytics.csv.csv_files import ByteSink, Written, snapshot, write_csv
-from apex_pipeline.analytics.csv.export_audit import exporting
-from apex_pipeline.analytics.csv.queries import (
+from apex_pipeline.analytics.csv.csv_datasets import (
     DAILY_ROWS,
     HISTORY,
     ExportSelection,
     select,
 )
+from apex_pipeline.analytics.csv.csv_files import ByteSink, Written, snapshot, write_csv
+from apex_pipeline.analytics.csv.export_audit import exporting
 from apex_pipeline.analytics.forecast.latest_forecast import outlook
 from apex_pipeline.analytics.rollups import history
 from apex_pipeline.analytics.rollups.costliest_campaigns import costliest

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from apex_pipeline.analytics.csv.csv_files import Written
-from apex_pipeline.analytics.csv.queries import harmless
+from apex_pipeline.analytics.csv.csv_queries import harmless
 from apex_pipeline.analytics.rollups.costliest_campaigns import CampaignCost
 from apex_pipeline.errors import ApexError
 from apex_pipeline.panel import api_documents

@@ -17,7 +17,8 @@ from typing import Any, BinaryIO, Protocol
 import psycopg
 from psycopg import sql
 
-from apex_pipeline.analytics.csv.queries import ExportSelection, copy_statement
+from apex_pipeline.analytics.csv.csv_datasets import ExportSelection
+from apex_pipeline.analytics.csv.csv_queries import copy_statement
 from apex_pipeline.errors import ApexError
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.time_limits import STATEMENT_SECONDS, limits_of

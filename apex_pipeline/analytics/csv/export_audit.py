@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from apex_pipeline.analytics.csv.queries import ExportSelection
+from apex_pipeline.analytics.csv.csv_datasets import ExportSelection
 from apex_pipeline.audit.canonical_json import Json
 from apex_pipeline.audit.events import Action, Author, Event
 from apex_pipeline.audit.intents import Ending, intended

@@ -24,16 +24,7 @@ from typing import Any
 
 import psycopg
 
-from apex_pipeline.analytics.csv.csv_files import (
-    count,
-    count_rows,
-    snapshot,
-    write_csv,
-)
-from apex_pipeline.analytics.csv.export_stores import ExportStore, export_store
-from apex_pipeline.analytics.csv.exported_files import ExportedFile
-from apex_pipeline.analytics.csv.parquet_files import month_end, write_month
-from apex_pipeline.analytics.csv.queries import (
+from apex_pipeline.analytics.csv.csv_datasets import (
     DAILY_ROWS,
     FORECAST,
     FORECAST_CAMPAIGNS,
@@ -42,8 +33,17 @@ from apex_pipeline.analytics.csv.queries import (
     WEEKLY_ROWS,
     Dataset,
     ExportSelection,
-    count_statement,
 )
+from apex_pipeline.analytics.csv.csv_files import (
+    count,
+    count_rows,
+    snapshot,
+    write_csv,
+)
+from apex_pipeline.analytics.csv.csv_queries import count_statement
+from apex_pipeline.analytics.csv.export_stores import ExportStore, export_store
+from apex_pipeline.analytics.csv.exported_files import ExportedFile
+from apex_pipeline.analytics.csv.parquet_files import month_end, write_month
 from apex_pipeline.analytics.csv.table_schema import (
     described_names,
     names_digest,

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from datetime import date
 
+from apex_pipeline.analytics.csv.csv_datasets import Dataset
 from apex_pipeline.analytics.csv.csv_files import Written
-from apex_pipeline.analytics.csv.queries import Dataset
 
 
 @dataclass(frozen=True, slots=True)

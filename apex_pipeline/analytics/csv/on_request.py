@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
+from apex_pipeline.analytics.csv.csv_datasets import HISTORY, ExportSelection
 from apex_pipeline.analytics.csv.csv_files import Tell, Written, snapshot, write_csv
 from apex_pipeline.analytics.csv.export_stores import export_store
 from apex_pipeline.analytics.csv.local_files import replacing
 from apex_pipeline.analytics.csv.parquet_files import Month, export_months
-from apex_pipeline.analytics.csv.queries import HISTORY, ExportSelection
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.settings import AnalysisSettings
 

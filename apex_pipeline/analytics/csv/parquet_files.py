@@ -15,16 +15,13 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from apex_pipeline.analytics.csv.csv_datasets import ExportSelection
 from apex_pipeline.analytics.csv.csv_files import (
     Written,
     snapshot,
 )
+from apex_pipeline.analytics.csv.csv_queries import months_statement, select_statement
 from apex_pipeline.analytics.csv.export_stores import ExportStore
-from apex_pipeline.analytics.csv.queries import (
-    ExportSelection,
-    months_statement,
-    select_statement,
-)
 from apex_pipeline.analytics.csv.table_schema import CsvField, fields
 from apex_pipeline.errors import ConfigError
 from apex_pipeline.postgres.database import Database

@@ -7,15 +7,7 @@ from typing import Any
 
 import psycopg
 
-from apex_pipeline.analytics.csv.queries import HISTORY, Dataset
-from apex_pipeline.errors import SchemaMissingError
-
-_COLUMNS = """
-    SELECT attname, typname, col_description(attrelid, attnum)
-    FROM pg_attribute JOIN pg_type ON pg_type.oid = atttypid
-    WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped
-    ORDER BY attnum
-"""
+from apex_pipeline.analytics.csv.csv_datasets import Dataset, dataset_columns
 
 # Types of Postgres and of Table Schema; all others are strings.
 _TYPES = {
@@ -54,18 +46,10 @@ def fields(connection: psycopg.Connection[Any], dataset: Dataset) -> list[CsvFie
     Raises:
         SchemaMissingError: The database has no such table or view.
     """
-    found = {
-        name: CsvField(name, _TYPES.get(kind, "string"), words)
-        for name, kind, words in connection.execute(_COLUMNS, (dataset.relation,))
-    }
-    if not found:
-        raise SchemaMissingError(
-            f"The database has no {dataset.relation}. Run `apex provision database`."
-        )
-    if dataset is HISTORY:
-        zone = CsvField("time_zone", "string", "Time zone in which days begin and end.")
-        return [zone, *found.values()]
-    return [found[name] for name in dataset.columns or found if name in found]
+    return [
+        CsvField(column.name, _TYPES.get(column.type, "string"), column.description)
+        for column in dataset_columns(connection, dataset).values()
+    ]
 
 
 def names_digest(connection: psycopg.Connection[Any]) -> str:

@@ -1,8 +1,8 @@
 """The columns of a rollup: what each is, how it is computed, and from what.
 
-The SQL that fills the tables, the column schema and the lineage in Dagster, and the
-order of columns in files are made from these; `sql/` holds the same names, types and
-descriptions, and a test holds the two together.
+The SQL that fills the tables, and the column schema and lineage in Dagster, are made from
+these. `sql/` holds the same names, types and descriptions, and a test holds the two
+together.
 """
 
 from dataclasses import dataclass

@@ -5,6 +5,7 @@ from typing import Any
 
 import dagster as dg
 
+from apex_pipeline.analytics.csv.csv_datasets import DAILY_ROWS
 from apex_pipeline.analytics.csv.export_audit import exporting
 from apex_pipeline.analytics.csv.export_folder import Exported, export_files
 from apex_pipeline.analytics.csv.exported_files import ExportedFile
@@ -13,7 +14,6 @@ from apex_pipeline.analytics.csv.on_request import (
     export_on_request,
 )
 from apex_pipeline.analytics.csv.parquet_files import Month
-from apex_pipeline.analytics.csv.queries import DAILY_ROWS
 from apex_pipeline.analytics.rollups.history import totals
 from apex_pipeline.analytics.rollups.periods import DAILY, Periods
 from apex_pipeline.audit.events import Action, Event

@@ -16,11 +16,11 @@ import duckdb
 import pandas as pd
 import pytest
 
+from apex_pipeline.analytics.csv.csv_datasets import select
 from apex_pipeline.analytics.csv.export_folder import export_files
 from apex_pipeline.analytics.csv.export_stores import LocalStore
 from apex_pipeline.analytics.csv.on_request import export_on_request
 from apex_pipeline.analytics.csv.parquet_files import export_months
-from apex_pipeline.analytics.csv.queries import select
 from apex_pipeline.analytics.forecast.cost_forecast import train
 from apex_pipeline.analytics.rollups.periods import DAILY, WEEKLY, Periods
 from apex_pipeline.analytics.rollups.refresh import refresh

@@ -16,10 +16,10 @@ import psycopg
 import pytest
 from hypothesis import example, given, strategies as st
 
+from apex_pipeline.analytics.csv.csv_datasets import select
 from apex_pipeline.analytics.csv.csv_files import count_rows, snapshot, write_csv
 from apex_pipeline.analytics.csv.local_files import make_folder, replacing
 from apex_pipeline.analytics.csv.on_request import export_selection
-from apex_pipeline.analytics.csv.queries import select
 from apex_pipeline.errors import ApexError, SchemaMissingError
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.settings import load_analysis_settings
@@ -275,7 +275,7 @@ import resource, sys
 from pathlib import Path
 from apex_pipeline.postgres import migrations
 from apex_pipeline.analytics.csv.on_request import export_selection
-from apex_pipeline.analytics.csv.queries import select
+from apex_pipeline.analytics.csv.csv_datasets import (select)
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.settings import load_analysis_settings
 

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from fsspec.registry import known_implementations
 
+from apex_pipeline.analytics.csv.csv_datasets import select
 from apex_pipeline.analytics.csv.export_folder import export_files
 from apex_pipeline.analytics.csv.export_stores import ExportStore, LocalStore, store_at
 from apex_pipeline.analytics.csv.object_store import ObjectStore
@@ -17,7 +18,6 @@ from apex_pipeline.analytics.csv.on_request import (
     export_months_on_request,
     export_on_request,
 )
-from apex_pipeline.analytics.csv.queries import select
 from apex_pipeline.analytics.rollups.periods import DAILY, WEEKLY, Periods
 from apex_pipeline.analytics.rollups.refresh import refresh
 from apex_pipeline.errors import ApexError, ConfigError
