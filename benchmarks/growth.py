@@ -74,8 +74,8 @@ def _fill(url: str, rows: int) -> None:
 
 def _measured(url: str, rows: int) -> str:
     with connect(url) as store:
-        page = store.pending_page(None, _PENDING)
-        reading = _median(lambda: store.pending_page(None, _PENDING))
+        page = store.ask(pending_rows.page, None, _PENDING)
+        reading = _median(lambda: store.ask(pending_rows.page, None, _PENDING))
         began = time.perf_counter()
         marks = store.mark_exported(page, datetime.now(UTC))
         marking = time.perf_counter() - began

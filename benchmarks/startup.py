@@ -20,8 +20,10 @@ PROBE = (
     "import os, sys, time; begun = float(sys.argv[1]);"
     "from apex_pipeline.definitions import defs; defs();"
     "from apex_pipeline.settings import load_settings;"
+    "from apex_pipeline.postgres import pending_rows;"
     "from apex_pipeline.postgres.store import connect;"
-    "connect(load_settings(os.environ).database_url).pending_page(None, 1);"
+    "store = connect(load_settings(os.environ).database_url);"
+    "store.ask(pending_rows.page, None, 1);"
     "print(time.time() - begun)"
 )
 

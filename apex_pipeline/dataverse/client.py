@@ -41,7 +41,12 @@ class UpsertTarget(Protocol):
 
 
 class DataverseClient:
-    """One environment, accessed as one application user."""
+    """One environment, accessed as one application user.
+
+    Raises:
+        DataverseError: From any request; see the tree in `errors`.
+        OutOfTimeError: From any request: the deadline came before there was room for it.
+    """
 
     def __init__(self, resource: str, sender: Sender) -> None:
         self._origin = resource
@@ -62,8 +67,6 @@ class DataverseClient:
         Raises:
             TooMuchError: Send fewer targets. These may have been upserted nevertheless.
             RejectedError: Dataverse rejects at least one target and does not say which.
-            DataverseError: See the tree in `errors`.
-            OutOfTimeError: The deadline came before there was room for the request.
         """
         head = f'{{"@odata.type":"Microsoft.Dynamics.CRM.{table.logical_name}",'
         records = ",".join(
@@ -92,7 +95,6 @@ class DataverseClient:
 
         Raises:
             DataverseError: The batch as a whole failed; some may have been upserted.
-            OutOfTimeError: The deadline came before there was room for the request.
         """
         content_type, body = batch.encode(
             [
@@ -120,12 +122,7 @@ class DataverseClient:
     async def upsert(
         self, table: DataverseTable, target: UpsertTarget, deadline: Deadline
     ) -> None:
-        """Upsert one record.
-
-        Raises:
-            DataverseError: See the tree in `errors`.
-            OutOfTimeError: The deadline came before there was room for the request.
-        """
+        """Upsert one record."""
         await self._sender.send(
             Request(
                 "PATCH",
@@ -145,7 +142,6 @@ class DataverseClient:
 
         Raises:
             SchemaDriftError: Status 404: the record does not exist (any more).
-            DataverseError: See the tree in `errors`.
         """
         await self._sender.send(
             Request(
@@ -166,14 +162,9 @@ class DataverseClient:
         headers: Mapping[str, str] | None = None,
         expected: Expectation = documented_answers.DOCUMENT,
     ) -> dict[str, Any]:
-        """Read one JSON document below the API's root; decimals stay exact.
-
-        Raises:
-            DataverseError: See the tree in `errors`.
-            OutOfTimeError: The deadline came before there was room for the request.
-        """
+        """Read one JSON document below the API's root; decimals stay exact."""
         return await self._get(
-            f"{self._origin}{API_PATH}/{path}", what, headers or {}, deadline, expected
+            self.address(path), what, headers or {}, deadline, expected
         )
 
     async def write(
@@ -192,8 +183,6 @@ class DataverseClient:
         Raises:
             TransientError: The request may have been carried out; check before you
                 send it again.
-            DataverseError: See the tree in `errors`.
-            OutOfTimeError: The deadline came before there was room for the request.
         """
         await self._sender.send(
             Request(
@@ -216,12 +205,11 @@ class DataverseClient:
         """Read a collection page by page, following `@odata.nextLink` unchanged.
 
         Raises:
-            DataverseError: See the tree in `errors`; also for a link to another host,
-                which must not receive the token.
-            OutOfTimeError: The deadline came before there was room for the request.
+            DataverseError: Also for a link to another host, which must not receive the
+                token.
         """
         headers = {"Prefer": f"odata.maxpagesize={page_size}"}
-        url: str | None = f"{self._origin}{API_PATH}/{path}"
+        url: str | None = self.address(path)
         while url is not None:
             document = await self._get(
                 url, what, headers, deadline, documented_answers.RECORDS
@@ -242,8 +230,7 @@ class DataverseClient:
 
         Raises:
             RejectedError: The table is not tracked, or the link is too old.
-            DataverseError: See the tree in `errors`; also for a link to another host.
-            OutOfTimeError: The deadline came before there was room for the request.
+            DataverseError: Also for a link to another host.
         """
         headers = {"Prefer": f"odata.track-changes,odata.maxpagesize={page_size}"}
         self._link(url, what)
@@ -263,7 +250,6 @@ class DataverseClient:
 
         Raises:
             SchemaDriftError: The table does not exist.
-            DataverseError: See the tree in `errors`.
         """
         what = f"read the columns of {table.logical_name}"
         document = await self.get(

@@ -46,6 +46,16 @@ def image(svg: str, alt: str) -> dg.MarkdownMetadataValue:
     return dg.MetadataValue.md(markdown)
 
 
+def escaped(value: str) -> str:
+    """Escape everything that Markdown or HTML could interpret."""
+    return "".join(
+        character
+        if character.isalnum() or character in " .:-+"
+        else f"&#{ord(character)};"
+        for character in value
+    )
+
+
 def interval(low: Decimal | None, high: Decimal | None) -> str | None:
     """Format an interval as one table cell; None if an end is missing."""
     if low is None or high is None:

@@ -23,7 +23,7 @@ Each rule's docstring names its source. Where it says chosen, the documentation 
 the matter open and a real organization may differ.
 """
 
-from apex_pipeline.emulator.emulated_environment import Clock
+from apex_pipeline.emulator.clock import Clock
 from apex_pipeline.emulator.instance import Options
 from apex_pipeline.emulator.latency import PROFILES
 from apex_pipeline.emulator.limits import UserLimits

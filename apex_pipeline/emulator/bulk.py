@@ -7,11 +7,18 @@ error rolls all of it back. Which target was at fault is not part of the answer.
 from collections.abc import Callable
 from urllib.parse import unquote
 
-from apex_pipeline.emulator import guids, records, targets, web_api_errors
+from apex_pipeline.emulator import (
+    guids,
+    record_addresses,
+    records,
+    targets,
+    web_api_errors,
+)
 from apex_pipeline.emulator.emulated_environment import EmulatedEnvironment
 from apex_pipeline.emulator.places import Call
+from apex_pipeline.emulator.record_addresses import Address
 from apex_pipeline.emulator.schema import Table
-from apex_pipeline.emulator.targets import Address, Draft
+from apex_pipeline.emulator.targets import Draft
 from apex_pipeline.emulator.wire import OperationRequest, Response
 
 
@@ -107,7 +114,7 @@ def _address(table: Table, draft: Draft) -> Address | None:
             raise web_api_errors.malformed_url(
                 f"Resource not found for the segment '{entity_set}'."
             )
-        return targets.read_address(table, predicate[:-1])
+        return record_addresses.read_address(table, predicate[:-1])
     return None if draft.record_id is None else Address(draft.record_id)
 
 
@@ -129,7 +136,7 @@ def _locate(
     found: list[str | None] = []
     for address in addresses:
         if address is not None and address.record_id is None:
-            found.append(targets.resolve(env, table, address))
+            found.append(record_addresses.resolve(env, table, address))
         else:
             known = address is not None and address.record_id in present
             found.append(address.record_id if address and known else None)

@@ -85,6 +85,23 @@ COLUMN_DEFAULTS, COLUMN_NAMES = _read(_COLUMNS)
 COLUMN_DEFAULTS["RequiredLevel"] = managed("RequiredLevel", "None")
 
 
+RELATIONSHIP = "RelationshipMetadataBase"
+_OF_RELATIONSHIPS = frozenset(
+    {
+        *("HasChanged", "IntroducedVersion", "IsCustomizable", "IsCustomRelationship"),
+        *("IsManaged", "IsValidForAdvancedFind", "MetadataId", "RelationshipType"),
+        *("SchemaName", "SecurityTypes"),
+    }
+)
+
+
+def belongs(name: str, kind: str) -> bool:
+    """Whether a property is there without a cast."""
+    if kind == "AttributeMetadata":
+        return name in COLUMN_NAMES
+    return kind != RELATIONSHIP or name in _OF_RELATIONSHIPS
+
+
 def missing(name: str, kind: str) -> web_api_errors.WebApiError:
     """A property that definitions do not have here; the service has more of them."""
     return web_api_errors.not_emulated(f"the property {name} of {kind}.")

@@ -18,8 +18,9 @@ from apex_pipeline.emulator import (
 )
 from apex_pipeline.emulator.definition_properties import (
     COLUMN_DEFAULTS,
-    COLUMN_NAMES,
+    RELATIONSHIP,
     TABLE_DEFAULTS,
+    belongs,
 )
 from apex_pipeline.emulator.emulated_environment import EmulatedEnvironment
 from apex_pipeline.emulator.places import Call
@@ -38,7 +39,6 @@ from apex_pipeline.emulator.wire import OperationRequest, Response
 Handler = Callable[[Call], Response]
 _missing = definition_properties.missing
 
-_RELATIONSHIP = "RelationshipMetadataBase"
 _KINDS = {
     "Attributes": "AttributeMetadata",
     "Keys": "EntityKeyMetadata",
@@ -50,13 +50,6 @@ _KINDS = {
 # Privileges is a property, which $select names (EntityMetadata, Web API reference).
 _NAVIGATION = frozenset(_KINDS) - {"Privileges"} | {"OptionSet", "GlobalOptionSet"}
 _TYPED = frozenset(name for each in TYPES.values() for name in each)
-_BASE = frozenset(
-    {
-        *("HasChanged", "IntroducedVersion", "IsCustomizable", "IsCustomRelationship"),
-        *("IsManaged", "IsValidForAdvancedFind", "MetadataId", "RelationshipType"),
-        *("SchemaName", "SecurityTypes"),
-    }
-)
 INNER_OPTIONS = frozenset({"$select", "$filter", "$expand"})
 
 
@@ -194,10 +187,10 @@ def _is_column_type(kind: str) -> bool:
 def _relationships(call: Call) -> Response:
     call.user.require_plain("prvReadEntity", "entity")
     place = call.place
-    kind = place.name.removeprefix(CRM) or _RELATIONSHIP
+    kind = place.name.removeprefix(CRM) or RELATIONSHIP
     if kind == "ManyToManyRelationshipMetadata":
         raise web_api_errors.not_emulated(f"reading {kind}.")
-    if kind not in {_RELATIONSHIP, "OneToManyRelationshipMetadata"}:
+    if kind not in {RELATIONSHIP, "OneToManyRelationshipMetadata"}:
         raise web_api_errors.no_such_segment(place.name)
     found = [each.definition for each in relationships.every(call.env)]
     context = "#" + "/".join(place.segments)
@@ -230,7 +223,7 @@ def _shape(
     names = [each.strip() for each in options.get("$select", "").split(",") if each]
     own = {name: value for name, value in definition.items() if name not in _NAVIGATION}
     for name in names:
-        if name not in own or not _belongs(name, kind):
+        if name not in own or not belongs(name, kind):
             # One of a type takes a cast to the type that has it.
             typed = name in _TYPED
             raise (web_api_errors.no_such_property if typed else _missing)(name, kind)
@@ -240,7 +233,7 @@ def _shape(
         for name, value in own.items()
         if not names or name in names or name in always
     }
-    if kind not in {"AttributeMetadata", "EntityMetadata", _RELATIONSHIP}:
+    if kind not in {"AttributeMetadata", "EntityMetadata", RELATIONSHIP}:
         shown.pop("@odata.type", None)
     for clause in (
         expand_clauses.parse(options["$expand"]) if "$expand" in options else ()
@@ -252,13 +245,6 @@ def _shape(
         value = _expandable(definition, clause.name, kind)
         shown[clause.name] = _expanded(value, clause, request)
     return shown
-
-
-def _belongs(name: str, kind: str) -> bool:
-    """Whether a property is there without a cast."""
-    if kind == "AttributeMetadata":
-        return name in COLUMN_NAMES
-    return kind != _RELATIONSHIP or name in _BASE
 
 
 def _check_known(table: object, name: str) -> None:

@@ -1,16 +1,14 @@
 """The emulated organisation: its tables, its clock, its file."""
 
-import asyncio
 import logging
 import sqlite3
-import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import replace
 
 from apex_pipeline.emulator import guids, web_api_errors
 from apex_pipeline.emulator.campaign_metrics import CAMPAIGN_METRICS
+from apex_pipeline.emulator.clock import Clock
 from apex_pipeline.emulator.schema import (
     AlternateKey,
     EmulatedColumn,
@@ -38,23 +36,6 @@ _log = logging.getLogger(__name__)
 
 class StateFormatError(Exception):
     """The file was written by another version of the emulator."""
-
-
-@dataclass(frozen=True, slots=True)
-class Clock:
-    """Time as the emulator sees it.
-
-    Attributes:
-        now: Seconds since the epoch.
-        sleep: Lets simulated work take its time.
-    """
-
-    now: Callable[[], float] = time.time
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
-
-    def instant(self) -> str:
-        """Now, as date and time columns store it."""
-        return f"{datetime.fromtimestamp(self.now(), UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 class EmulatedEnvironment:

@@ -12,7 +12,7 @@ from typing import Any
 
 import jwt
 
-from apex_pipeline.emulator.emulated_environment import Clock
+from apex_pipeline.emulator.clock import Clock
 from apex_pipeline.emulator.registered_applications import Applications, TokenError
 from apex_pipeline.emulator.storage import Storage
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from uuid import uuid4
 
 from apex_pipeline.emulator import latency, security, service, web_api_errors, wire
-from apex_pipeline.emulator.emulated_environment import Clock, EmulatedEnvironment
+from apex_pipeline.emulator.clock import Clock
+from apex_pipeline.emulator.emulated_environment import EmulatedEnvironment
 from apex_pipeline.emulator.faults import FaultRule, Faults
 from apex_pipeline.emulator.identity_provider import IdentityProvider
 from apex_pipeline.emulator.limits import ServiceProtection, UserLimits

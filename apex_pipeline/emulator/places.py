@@ -5,14 +5,19 @@ from dataclasses import dataclass
 from typing import cast
 from urllib.parse import unquote
 
-from apex_pipeline.emulator import relationships, targets, web_api_errors, wire
+from apex_pipeline.emulator import (
+    record_addresses,
+    relationships,
+    web_api_errors,
+    wire,
+)
 from apex_pipeline.emulator.emulated_environment import EmulatedEnvironment
+from apex_pipeline.emulator.record_addresses import Address
 from apex_pipeline.emulator.relationships import Navigation
 from apex_pipeline.emulator.schema import Table
 from apex_pipeline.emulator.security import Principal
 from apex_pipeline.emulator.surface import BOUND_MESSAGES, MESSAGES, ROUTES
 from apex_pipeline.emulator.table_definitions import CRM
-from apex_pipeline.emulator.targets import Address
 from apex_pipeline.emulator.wire import OperationRequest, Response
 
 _KEYED = re.compile(r"([^()]+)(?:\((.*)\))?", re.DOTALL).fullmatch
@@ -138,7 +143,7 @@ def _data_place(
     rest = segments[1:]
     if key is None:
         return _collection_place(request, table, rest)
-    address = targets.read_address(table, key)
+    address = record_addresses.read_address(table, key)
     if not rest:
         return Place("record", table, address, key=key)
     return _below_record(env, table, address, rest)

@@ -6,6 +6,7 @@ API" and "Associate and disassociate table rows using the Web API".
 
 from apex_pipeline.emulator import (
     guids,
+    record_addresses,
     records,
     security,
     targets,
@@ -116,4 +117,4 @@ def _named(call: Call) -> str:
         url = f"{other.entity_set}({call.place.key})"
     else:
         url = str(call.request.json(call.table.entity_set).get("@odata.id", ""))
-    return targets.referenced(call.env, url, [other.name])
+    return record_addresses.referenced(call.env, url, [other.name])

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from apex_pipeline.emulator import guids, web_api_errors
+from apex_pipeline.emulator.clock import Clock
 from apex_pipeline.emulator.codecs import Stored
-from apex_pipeline.emulator.emulated_environment import Clock
 from apex_pipeline.emulator.schema import EmulatedColumn
 from apex_pipeline.emulator.security import Principal
 from apex_pipeline.emulator.storage import Sql

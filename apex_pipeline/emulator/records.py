@@ -8,18 +8,20 @@ from uuid import uuid4
 from apex_pipeline.emulator import (
     guids,
     platform_rules,
+    record_addresses,
     relationships,
     targets,
     web_api_errors,
 )
 from apex_pipeline.emulator.codecs import Stored
 from apex_pipeline.emulator.emulated_environment import EmulatedEnvironment
+from apex_pipeline.emulator.record_addresses import Address
 from apex_pipeline.emulator.relationships import Relationship
 from apex_pipeline.emulator.schema import Table
 from apex_pipeline.emulator.security import Principal
 from apex_pipeline.emulator.storage import joined, quoted
 from apex_pipeline.emulator.system_tables import ORGANIZATION_ID, ROOT_BUSINESS_UNIT
-from apex_pipeline.emulator.targets import Address, Draft
+from apex_pipeline.emulator.targets import Draft
 
 _BACKDATED = "overriddencreatedon"
 
@@ -103,7 +105,7 @@ def upsert(
     Returns:
         The primary key, and whether the record was created.
     """
-    found = targets.resolve(env, table, address)
+    found = record_addresses.resolve(env, table, address)
     pairs = address.pairs()
     if found is not None:
         update(env, user, table, [draft.without(frozenset(pairs))], [found])

@@ -14,7 +14,7 @@ import jwt
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA1, SHA256, HashAlgorithm
 
-from apex_pipeline.emulator.emulated_environment import Clock
+from apex_pipeline.emulator.clock import Clock
 from apex_pipeline.emulator.storage import Storage
 
 _PAST = "2020-01-01T00:00:00Z"

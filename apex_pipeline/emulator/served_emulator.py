@@ -20,7 +20,7 @@ from typing import Any
 import uvicorn
 
 from apex_pipeline.emulator.certificates import ServerCertificate, make_certificate
-from apex_pipeline.emulator.emulated_environment import Clock
+from apex_pipeline.emulator.clock import Clock
 from apex_pipeline.emulator.http_surface import make_app
 from apex_pipeline.emulator.instance import Emulator, Options
 

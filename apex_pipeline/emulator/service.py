@@ -12,6 +12,7 @@ from apex_pipeline.emulator import (
     guids,
     places,
     properties,
+    record_addresses,
     record_queries,
     records,
     relationship_changes,
@@ -96,7 +97,7 @@ def _patch(call: Call) -> Response:
     env, table, address, request = call.env, call.table, call.address, call.request
     draft = targets.read_target(env, table, request.json(table.entity_set))
     must_match = request.headers.get("if-match")
-    found = targets.resolve(env, table, address)
+    found = record_addresses.resolve(env, table, address)
     if must_match:
         if found is None and address.record_id is not None:
             raise web_api_errors.no_such_record(
@@ -122,7 +123,7 @@ def _delete(call: Call) -> Response:
 
 def located(call: Call) -> str:
     """The primary key of the record that the call is about."""
-    found = targets.resolve(call.env, call.table, call.address)
+    found = record_addresses.resolve(call.env, call.table, call.address)
     if found is not None:
         return found
     if call.address.record_id is not None:

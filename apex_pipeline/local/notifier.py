@@ -10,19 +10,18 @@ import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from apex_pipeline.errors import DatabaseError
 from apex_pipeline.local import child_commands
 from apex_pipeline.local.local_services import LocalServices
+from apex_pipeline.local.memory_outbox import MemoryOutbox
 from apex_pipeline.local.supervisor import Supervisor
 from apex_pipeline.monitoring.alerts.channels import configured_channels, deliver
 from apex_pipeline.monitoring.alerts.incidents import Incident, decide
 from apex_pipeline.monitoring.alerts.journal import VARIABLE, Journal
-from apex_pipeline.monitoring.alerts.notice import Channel, Notice, Observation
-from apex_pipeline.monitoring.alerts.outbox import pause
+from apex_pipeline.monitoring.alerts.notice import Channel, Observation
 from apex_pipeline.monitoring.alerts.send_limits import within
 from apex_pipeline.monitoring.rules.catalogue import (
     PROCESS_DIED,
@@ -252,44 +251,6 @@ def telling(
             told[each.tenant] = stack.enter_context(notifier)
         supervisor.on_death, supervisor.on_return = died, returned
         yield
-
-
-class MemoryOutbox:
-    """Pending notices while the journal is down; the channels' threads share it."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._number = 0
-        self._waiting: dict[int, tuple[str, datetime, Notice]] = {}
-
-    def put(self, notice: Notice, channels: Sequence[str]) -> None:
-        """Queue a notice for each of these channels."""
-        with self._lock:
-            for channel in channels:
-                self._number += 1
-                queued = replace(notice, number=self._number, attempts=1)
-                self._waiting[self._number] = channel, datetime.now(UTC), queued
-
-    def claim(self, channel: str) -> Notice | None:
-        """The first notice if it is due for a channel; one thread serves a channel."""
-        with self._lock:
-            first = next((w for w in self._waiting.values() if w[0] == channel), None)
-        if first is None or first[1] > datetime.now(UTC):
-            return None
-        return first[2]
-
-    def delivered(self, notice: Notice) -> None:
-        """Remove a delivered notice."""
-        with self._lock:
-            del self._waiting[notice.number]
-
-    def failed(self, notice: Notice, error: str, retry_after: float | None) -> None:  # noqa: ARG002  not shown anywhere
-        """Keep a notice for the next attempt."""
-        due = datetime.now(UTC) + pause(notice.attempts, retry_after)
-        again = replace(notice, attempts=notice.attempts + 1)
-        with self._lock:
-            channel, *_ = self._waiting[notice.number]
-            self._waiting[notice.number] = channel, due, again
 
 
 def _mended(name: str) -> Observation:

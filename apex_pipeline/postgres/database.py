@@ -36,6 +36,7 @@ from apex_pipeline.postgres.time_limits import (
     StatementLimits,
     TimeBudget,
     limits_of,
+    seconds_for_an_address,
 )
 from apex_pipeline.postgres.timed_connection import TimedConnection
 from apex_pipeline.settings.postgres_url import read_postgres_url, shown_address
@@ -48,11 +49,6 @@ _Given = ParamSpec("_Given")
 _FIRST_PAUSE = 0.1
 _ATTEMPTS = 5
 _LOOK_SECONDS = 2.0
-
-# psycopg tries each address of a host for this long, and providers give hosts many. A
-# tick with little patience must end before Dagster times it out.
-_MOST_SECONDS_FOR_AN_ADDRESS = 10.0
-_LEAST_SECONDS_FOR_AN_ADDRESS = 5.0
 
 
 class Database:
@@ -265,7 +261,7 @@ class Database:
             ) from error
 
     def _connect_once(self, patience: float) -> TimedConnection:
-        seconds = _seconds_for_an_address(patience)
+        seconds = seconds_for_an_address(patience)
         given = str(self._parameters.get("connect_timeout", ""))
         if given.isdecimal() and int(given) > 0:
             seconds = min(seconds, int(given))
@@ -293,9 +289,3 @@ class Database:
         except psycopg.Error as error:
             logger.debug("cannot query the holders of the lock: %s", error)
             return ""
-
-
-def _seconds_for_an_address(patience: float) -> int:
-    most = max(patience, 0.0)
-    seconds = max(most / 2, min(most, _LEAST_SECONDS_FOR_AN_ADDRESS))
-    return max(int(min(seconds, _MOST_SECONDS_FOR_AN_ADDRESS)), 1)

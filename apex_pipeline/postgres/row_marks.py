@@ -19,7 +19,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 
 from apex_pipeline.metrics import key_text
-from apex_pipeline.postgres.pending_rows import ROW, PendingRow, page, read, versioned
+from apex_pipeline.postgres.pending_rows import PendingRow, versioned
 from apex_pipeline.quarantine import put_aside
 
 
@@ -124,18 +124,6 @@ _KEEP_ORPHANS = """
     ON CONFLICT (resource, record_id) DO UPDATE
     SET last_seen_at = excluded.last_seen_at
 """
-
-# Several, because the application may lock some of them.
-_TRIED = 5
-
-_EXPORTED = versioned(
-    f"""
-    {ROW} FROM campaign_metrics AS metric
-    WHERE metric.exported_at IS NOT NULL
-    ORDER BY metric.exported_at DESC
-    LIMIT {_TRIED}
-    """
-)
 
 _OBSTACLES = """
     SELECT 'trigger ' || tgname
@@ -285,26 +273,3 @@ def _keep_orphans(
                 "at": at,
             },
         )
-
-
-@dataclass(frozen=True, slots=True)
-class MarkTrial:
-    """The outcome of marking a few rows and rolling that back.
-
-    Attributes:
-        obstacles: All triggers, rules and policies on the table, harmful or not.
-    """
-
-    marks: Marks
-    obstacles: tuple[str, ...]
-
-
-def trial(connection: Connection, at: datetime) -> MarkTrial:
-    """Mark the oldest pending rows, or else the last exported ones, and roll back."""
-    rows, is_pending = page(connection, None, _TRIED), True
-    if not rows:
-        rows, is_pending = read(connection, _EXPORTED, {}), False
-    with connection.begin_nested() as savepoint:
-        marks = mark_exported(connection, rows, at, again=not is_pending)
-        savepoint.rollback()
-    return MarkTrial(marks, obstacles(connection))

@@ -5,10 +5,10 @@ with a function of this folder or of `quarantine`.
 """
 
 import os
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self
 from uuid import uuid4
 
 from sqlalchemy import Connection
@@ -22,13 +22,11 @@ from apex_pipeline.metrics import Rejection
 from apex_pipeline.postgres import (
     dataverse_targets,
     pending_rows,
-    resent_rows,
     row_marks,
     run_ledger,
 )
 from apex_pipeline.postgres.database import Database
-from apex_pipeline.postgres.pending_rows import PendingRow, Position
-from apex_pipeline.postgres.resent_rows import Slice
+from apex_pipeline.postgres.pending_rows import PendingRow
 from apex_pipeline.postgres.row_marks import Marks
 from apex_pipeline.postgres.run_ledger import RunRecord
 from apex_pipeline.postgres.table_locks import HeldElsewhere
@@ -40,8 +38,6 @@ from apex_pipeline.postgres.writer_lock import (
 from apex_pipeline.quarantine import decisions, listing, put_aside
 from apex_pipeline.quarantine.decisions import Decision, QuarantineSelection
 from apex_pipeline.quarantine.listing import QuarantinedRow
-
-_Result = TypeVar("_Result")
 
 
 def connect(
@@ -78,7 +74,7 @@ class Store:
     is lost.
 
     Attributes:
-        ask: As `Database.ask`.
+        ask, spend, interruptible: Those of `Database`.
 
     Raises:
         DatabaseUnavailableError: From any method: the server was lost and did not come
@@ -96,6 +92,8 @@ class Store:
         self.database = database
         self.author = author or process_author(os.environ)
         self.ask = database.ask
+        self.spend = database.spend
+        self.interruptible = database.interruptible
 
     def __enter__(self) -> Self:
         return self
@@ -110,28 +108,6 @@ class Store:
 
     def close(self) -> None:
         self.database.close()
-
-    def spend(self, seconds: float) -> None:
-        """Limit the total time of all statements from now on; see `TimeBudget`."""
-        self.database.spend(seconds)
-
-    async def interruptible(self, work: Awaitable[_Result]) -> _Result:
-        """Await work whose threads use this store, and free them on cancellation."""
-        return await self.database.interruptible(work)
-
-    def pending_page(self, after: Position | None, limit: int) -> list[PendingRow]:
-        """Read the pending rows after a position, oldest first."""
-        return self.database.transact(
-            lambda c: pending_rows.page(c, after, limit), repeatable=True
-        )
-
-    def slice_page(
-        self, part: Slice, after: Position | None, limit: int
-    ) -> list[PendingRow]:
-        """Read the rows of a slice still to be sent after a position, oldest first."""
-        return self.database.transact(
-            lambda c: resent_rows.page(c, part, after, limit), repeatable=True
-        )
 
     def mark_exported(
         self,

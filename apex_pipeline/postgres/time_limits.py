@@ -26,6 +26,11 @@ _LEAST_GRACE, _MOST_GRACE, _SHARE_OF_GRACE = 5.0, 20.0, 0.25
 _GRACE_FOR_LOCKS = 1.5
 _GRACE_FOR_CONNECTING = 2.0
 
+# psycopg tries each address of a host for this long, and providers give hosts many. A
+# tick with little patience must end before Dagster times it out.
+_MOST_SECONDS_FOR_AN_ADDRESS = 10.0
+_LEAST_SECONDS_FOR_AN_ADDRESS = 5.0
+
 # Where a router forgets a connection in the middle of a transaction, the server believes
 # in it for hours, and its row locks stay.
 _LEAST_IDLE, _MOST_IDLE = 30.0, 90.0
@@ -102,6 +107,13 @@ class TimeBudget:
         """How long to keep trying to connect, at most *patience*; in seconds."""
         left = self._ends_at - self._clock()
         return min(patience, max(left, _GRACE_FOR_CONNECTING))
+
+
+def seconds_for_an_address(patience: float) -> int:
+    """How long to try one of a host's addresses, of all the time there is."""
+    most = max(patience, 0.0)
+    seconds = max(most / 2, min(most, _LEAST_SECONDS_FOR_AN_ADDRESS))
+    return max(int(min(seconds, _MOST_SECONDS_FOR_AN_ADDRESS)), 1)
 
 
 def _milliseconds(seconds: float) -> int:

@@ -42,6 +42,7 @@ from apex_pipeline.settings.credentials import (
     Credential,
     existing_file,
 )
+from apex_pipeline.settings.declared_variable import Variable
 from apex_pipeline.settings.endpoints import (
     PUBLIC_AUTHORITY,
     DataverseSettings,
@@ -108,7 +109,7 @@ from apex_pipeline.settings.variable_reading import (
     read_variable,
     with_secrets,
 )
-from apex_pipeline.settings.variables import VARIABLES, Variable
+from apex_pipeline.settings.variables import VARIABLES
 
 __all__ = [
     "ARRIVAL_VARIABLE",

@@ -1,25 +1,6 @@
 """All environment variables that the pipeline reads: name, meaning and default."""
 
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True, slots=True)
-class Variable:
-    """An environment variable.
-
-    Attributes:
-        part: The part of the pipeline that it configures.
-        meaning: What to set it to, in Markdown.
-        default: Default, in Markdown; empty if there is none.
-        is_secret: Whether the value is secret, or contains a password.
-    """
-
-    name: str
-    part: str
-    meaning: str
-    default: str = ""
-    is_secret: bool = False
-
+from apex_pipeline.settings.declared_variable import Variable
 
 VARIABLES = (
     Variable(
@@ -50,10 +31,7 @@ VARIABLES = (
         "the environment",
     ),
     Variable(
-        "AZURE_CLIENT_SECRET",
-        "Dataverse",
-        "the application's secret",
-        is_secret=True,
+        "AZURE_CLIENT_SECRET", "Dataverse", "the application's secret", is_secret=True
     ),
     Variable(
         "AZURE_CLIENT_CERTIFICATE_PATH",

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Protocol
 
 from apex_pipeline.metrics import Rejection
+from apex_pipeline.postgres import pending_rows, resent_rows
 from apex_pipeline.postgres.pending_rows import PendingRow, Position
 from apex_pipeline.postgres.resent_rows import Slice
 from apex_pipeline.postgres.row_marks import Marks
@@ -18,8 +19,11 @@ class PendingSource:
         self._store = store
         self._run_id = run_id
         self._resource = resource
-        self.pending_page = store.pending_page
         self.quarantine = store.quarantine
+
+    def pending_page(self, after: Position | None, limit: int) -> list[PendingRow]:
+        """The next pending rows in order."""
+        return self._store.ask(pending_rows.page, after, limit)
 
     def mark_exported(self, rows: Sequence[PendingRow], at: datetime) -> Marks:
         """Mark rows that were pending."""
@@ -41,7 +45,7 @@ class SliceSource:
 
     def pending_page(self, after: Position | None, limit: int) -> list[PendingRow]:
         """The next rows of the slice in order."""
-        return self._store.slice_page(self._part, after, limit)
+        return self._store.ask(resent_rows.page, self._part, after, limit)
 
     def mark_exported(self, rows: Sequence[PendingRow], at: datetime) -> Marks:
         """Mark rows, including those that were marked before."""

@@ -19,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from apex_pipeline.monitoring.facts import LATE, OVERDUE
 from apex_pipeline.monitoring.rules import catalogue
-from apex_pipeline.monitoring.rules.catalogue import Rule
+from apex_pipeline.monitoring.rules.alert_rule import Rule
 from apex_pipeline.postgres.run_ledger import RunRecord, RunStatus
 from apex_pipeline.settings.tenant import load_tenant
 from apex_pipeline_tests.support.ends import (

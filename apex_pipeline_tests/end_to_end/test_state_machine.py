@@ -29,7 +29,12 @@ from apex_pipeline.dataverse.retry_policy import RetryPolicy
 from apex_pipeline.emulator import ServedEmulator
 from apex_pipeline.errors import ApexError
 from apex_pipeline.metrics import TABLE
-from apex_pipeline.postgres import dataverse_targets, migrations, stored_pacing
+from apex_pipeline.postgres import (
+    dataverse_targets,
+    migrations,
+    pending_rows,
+    stored_pacing,
+)
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.resent_rows import Slice
 from apex_pipeline.postgres.store import Store, connect
@@ -337,7 +342,7 @@ class Rows(RuleBasedStateMachine):
     @invariant()
     def no_row_is_lost(self) -> None:
         """Each is marked, or pending, or put aside until it is due or for good."""
-        pending = {row.id for row in self.store.pending_page(None, 1000)}
+        pending = {row.id for row in self.store.ask(pending_rows.page, None, 1000)}
         waiting = self.put_aside("next_attempt_at > now()")
         states = (self.marked(), pending, waiting)
         assert sum(map(len, states)) == len(set().union(*states))

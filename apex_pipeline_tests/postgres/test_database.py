@@ -56,7 +56,7 @@ def test_a_database_without_an_encoding_serves_text(ascii_url):
     assert provision_database(ascii_url, None, plan_only=False).names == []
     insert(ascii_url, [campaign_row(phase="Übergang")])
     with connect(ascii_url) as store:
-        (row,) = store.pending_page(None, 10)
+        (row,) = store.ask(pending_rows.page, None, 10)
     assert "Übergang" in repr(row)
 
 
@@ -130,7 +130,7 @@ def test_reading_survives_a_connection_that_is_cut_in_the_middle(
     insert(database_url, [campaign_row()])
     with ThreadPoolExecutor(1) as executor, psycopg.connect(database_url) as blocker:
         blocker.execute("LOCK TABLE campaign_metrics")
-        page = executor.submit(store.pending_page, None, 10)
+        page = executor.submit(store.ask, pending_rows.page, None, 10)
         wait_until(lambda: admin.execute(_WAITING).fetchall())
         admin.execute(_CUT)
         wait_until(lambda: admin.execute(_WAITING).fetchall())

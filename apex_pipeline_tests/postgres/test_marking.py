@@ -13,7 +13,7 @@ from sqlalchemy.engine import make_url
 from apex_pipeline.errors import DatabaseError
 from apex_pipeline.monitoring.doctor.check_results import CheckState, ok
 from apex_pipeline.monitoring.doctor.trial_mark import marks_take
-from apex_pipeline.postgres import migrations, pending_rows
+from apex_pipeline.postgres import migrations, pending_rows, resent_rows
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.resent_rows import Slice
 from apex_pipeline.postgres.row_marks import Marks, mark_exported
@@ -29,7 +29,7 @@ RESOURCE = "https://org.crm.dynamics.com"
 def rows(store, database_url):
     """Four pending rows, as they were read."""
     insert(database_url, [campaign_row() for _ in range(4)])
-    return store.pending_page(None, 10)
+    return store.ask(pending_rows.page, None, 10)
 
 
 def marked(url):
@@ -58,7 +58,10 @@ def test_only_the_version_that_was_sent_is_marked(store, database_url, rows):
     change(database_url, rows[0], rows[2])
     assert store.mark_exported(rows, NOW) == Marks(marked=2, changed=2)
     assert marked(database_url) == {rows[1].id, rows[3].id}
-    assert {row.id for row in store.pending_page(None, 10)} == {rows[0].id, rows[2].id}
+    assert {row.id for row in store.ask(pending_rows.page, None, 10)} == {
+        rows[0].id,
+        rows[2].id,
+    }
 
 
 def test_an_update_that_changes_no_value_makes_another_version(
@@ -100,7 +103,9 @@ def test_rows_that_somebody_holds_are_passed_over_and_marked_the_next_time(
 ):
     with held(database_url, rows[0], rows[1], statement=statement):
         assert store.mark_exported(rows, NOW) == Marks(marked=2, locked=2)
-    assert store.mark_exported(store.pending_page(None, 10), NOW) == Marks(marked=2)
+    assert store.mark_exported(store.ask(pending_rows.page, None, 10), NOW) == Marks(
+        marked=2
+    )
 
 
 MOST_STATEMENTS = 7
@@ -169,7 +174,7 @@ def _rows_to_mark(store, writer, *, again):
         [again, NOW],
     )
     writer.commit()
-    return _slice(store) if again else store.pending_page(None, 10)
+    return _slice(store) if again else store.ask(pending_rows.page, None, 10)
 
 
 def _interrupted(connection, rows, at, writer, acts, *, again):
@@ -213,7 +218,9 @@ def test_a_row_of_a_slice_that_changed_on_the_way_loses_its_mark(
 
 
 def _slice(store):
-    return store.slice_page(Slice(until=NOW + timedelta(days=9999)), None, 10)
+    return store.ask(
+        resent_rows.page, Slice(until=NOW + timedelta(days=9999)), None, 10
+    )
 
 
 FUNCTION = """
@@ -327,7 +334,7 @@ VIEW = """
 @pytest.mark.parametrize("returned", ["NEW", "NULL"])
 def test_of_a_view_the_values_are_compared(store, database_url, rows, returned):
     execute(database_url, VIEW.format(returned))
-    rows = store.pending_page(None, 10)
+    rows = store.ask(pending_rows.page, None, 10)
     change(database_url, rows[0])
     change(database_url, rows[1], assignment="exported_at = exported_at")
     with held(database_url, rows[2]):
@@ -339,7 +346,7 @@ def test_of_a_view_the_values_are_compared(store, database_url, rows, returned):
 def test_a_view_that_swallows_the_mark_is_named(store, database_url, rows):
     deaf = VIEW.format("NEW").replace("NEW.exported_at", "OLD.exported_at")
     execute(database_url, deaf)
-    told = store.mark_exported(store.pending_page(None, 10), NOW)
+    told = store.mark_exported(store.ask(pending_rows.page, None, 10), NOW)
     assert told == Marks(swallowed=4, obstacles=("trigger through",))
 
 
@@ -351,7 +358,7 @@ def test_a_mark_may_be_text(empty_database_url):
     migrations.apply(empty_database_url)
     insert(empty_database_url, [campaign_row() for _ in range(3)])
     with connect(empty_database_url) as store:
-        rows = store.pending_page(None, 10)
+        rows = store.ask(pending_rows.page, None, 10)
         change(empty_database_url, rows[0])
         assert store.mark_exported(rows, NOW) == Marks(marked=2, changed=1)
         assert store.mark_exported(rows[1:], NOW) == Marks(marked=2)

@@ -47,7 +47,9 @@ def add(database_url: str, **overrides: object) -> str:
 def walk(store: Store, limit: int) -> list[PendingRow]:
     """Read all pages."""
     rows: list[PendingRow] = []
-    while page := store.pending_page(rows[-1].position if rows else None, limit):
+    while page := store.ask(
+        pending_rows.page, rows[-1].position if rows else None, limit
+    ):
         assert len(page) <= limit
         assert len(rows) < 1000
         rows += page
@@ -89,7 +91,7 @@ def test_a_row_is_readable_as_a_metric(store, database_url):
         database_url, created_at="2026-02-03 04:05:06.789012+01", cost_usd="12.34567"
     )
 
-    (row,) = store.pending_page(None, 10)
+    (row,) = store.ask(pending_rows.page, None, 10)
     metric = read_metric(row.values)
 
     assert isinstance(metric, CampaignMetric)
@@ -119,7 +121,7 @@ def test_an_instant_that_python_does_not_know_is_read_and_passed_over(
 def test_a_number_that_is_none_is_read(store, database_url):
     add(database_url, cost_usd="NaN")
 
-    (row,) = store.pending_page(None, 10)
+    (row,) = store.ask(pending_rows.page, None, 10)
 
     rejection = read_metric(row.values)
     assert isinstance(rejection, Rejection)
@@ -190,12 +192,12 @@ def test_only_the_named_rows_are_marked(store, table, database_url):
     assert mark(store, [first], NOW) == Marks(marked=1)
 
     assert exported(table) == {first: NOW, second: None}
-    assert ids(store.pending_page(None, 10)) == [second]
+    assert ids(store.ask(pending_rows.page, None, 10)) == [second]
 
 
 def test_a_marked_row_keeps_its_first_time(store, table, database_url):
     row_id = add(database_url)
-    (row,) = store.pending_page(None, 10)
+    (row,) = store.ask(pending_rows.page, None, 10)
     store.mark_exported([row], NOW)
 
     later = store.mark_exported([row], NOW + timedelta(hours=1))
@@ -269,7 +271,7 @@ def test_a_quarantined_row_is_not_pending_until_it_is_due(store, database_url):
     store.quarantine([Rejection(overdue, "invalid", "")], now - timedelta(hours=1))
     store.quarantine([Rejection(waiting, "invalid", "")], now)
 
-    assert set(ids(store.pending_page(None, 10))) == {overdue, other}
+    assert set(ids(store.ask(pending_rows.page, None, 10))) == {overdue, other}
     assert store.ask(pending_rows.summary).count == 2
     assert store.ask(decisions.count)[0] == 2
 
@@ -367,9 +369,9 @@ def test_pages_of_a_long_table_are_read_through_the_partial_index(migrated_adopt
         _fill(connection)
         before = _scans(connection)
         with connect(migrated_adopted_url) as store:
-            rows = store.pending_page(None, 200)
+            rows = store.ask(pending_rows.page, None, 200)
             for _ in range(4):
-                rows += store.pending_page(rows[-1].position, 200)
+                rows += store.ask(pending_rows.page, rows[-1].position, 200)
             assert store.ask(pending_rows.exists)
 
         assert len({row.id for row in rows}) == 1000

@@ -8,7 +8,7 @@ import pytest
 
 from apex_pipeline.errors import ApexError, ConfigError
 from apex_pipeline.metrics import Rejection
-from apex_pipeline.postgres import migrations
+from apex_pipeline.postgres import migrations, pending_rows
 from apex_pipeline.postgres.store import connect
 from apex_pipeline.quarantine import decisions, listing
 from apex_pipeline.quarantine.decisions import Decision, QuarantineSelection
@@ -51,7 +51,7 @@ def ids(rows):
 
 
 def pending(store):
-    return ids(store.pending_page(None, 100))
+    return ids(store.ask(pending_rows.page, None, 100))
 
 
 def listed(store, selection=ALL):
@@ -113,7 +113,7 @@ def test_a_row_that_is_dropped_while_it_is_on_its_way_stays_dropped(store, put_a
 def test_a_dropped_row_that_was_delivered_all_the_same_is_gone(store, put_aside):
     dropped = put_aside()
     store.release(QuarantineSelection(everything=True))
-    (row,) = store.pending_page(None, 10)
+    (row,) = store.ask(pending_rows.page, None, 10)
     store.quarantine([Rejection(dropped, "invalid", "again")], datetime.now(UTC))
     store.drop(QuarantineSelection(ids=(dropped,)), DECISION)
 

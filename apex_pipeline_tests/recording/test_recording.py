@@ -18,7 +18,7 @@ from apex_pipeline.errors import (
     SchemaMissingError,
 )
 from apex_pipeline.metrics import CampaignMetric, read_metric
-from apex_pipeline.postgres import migrations
+from apex_pipeline.postgres import migrations, pending_rows
 from apex_pipeline.postgres.store import connect
 from apex_pipeline.recording import record_campaign_metrics
 from apex_pipeline_tests.support.campaign_runs import metrics
@@ -210,7 +210,7 @@ def test_an_adopted_table_takes_records_that_the_sync_can_read(migrated_adopted_
         )
     assert conflict.value.fields == ("tokens_in",)
     with connect(migrated_adopted_url) as store:
-        (row,) = store.pending_page(None, 10)
+        (row,) = store.ask(pending_rows.page, None, 10)
     metric = read_metric(row.values)
     assert isinstance(metric, CampaignMetric), metric
     assert metric.key == str(recorded.id)

@@ -20,6 +20,7 @@ from apex_pipeline.dataverse.retry_policy import RetryPolicy
 from apex_pipeline.dataverse.throttling import Deadline
 from apex_pipeline.defs.sync import sync_assets
 from apex_pipeline.metrics import CampaignMetric
+from apex_pipeline.postgres import pending_rows, resent_rows
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.resent_rows import Slice
 from apex_pipeline.postgres.row_marks import Marks
@@ -72,20 +73,17 @@ class DyingStore(Store):
     def __init__(self, database: Database, death: Death) -> None:
         super().__init__(database)
         self._death = death
+        self.ask = self._ask
 
     def start_run(self, **values):
         self._death.at("holding_the_lock")
         return super().start_run(**values)
 
-    def pending_page(self, after, limit):
-        page = super().pending_page(after, limit)
-        self._death.at("after_read")
-        return page
-
-    def slice_page(self, part, after, limit):
-        page = super().slice_page(part, after, limit)
-        self._death.at("after_read")
-        return page
+    def _ask(self, work, *given, **named):
+        found = self.database.ask(work, *given, **named)
+        if work in {pending_rows.page, resent_rows.page}:
+            self._death.at("after_read")
+        return found
 
     def mark_exported(self, rows, at, **more):
         self._death.at("before_mark")

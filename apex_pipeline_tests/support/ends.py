@@ -11,6 +11,7 @@ from psycopg import sql
 
 from apex_pipeline.emulator import ServedEmulator
 from apex_pipeline.metrics import COLUMNS, TABLE
+from apex_pipeline.postgres import pending_rows, resent_rows
 from apex_pipeline.postgres.resent_rows import Slice
 from apex_pipeline.postgres.row_marks import Marks
 from apex_pipeline.postgres.store import Store
@@ -122,7 +123,10 @@ def mark(store: Store, ids: Iterable[str], at: datetime) -> Marks:
     """Mark rows, pending or not, as if Dataverse had acknowledged them as they are."""
     unbound = Slice(until=datetime(9999, 1, 1, tzinfo=UTC))
     wanted = set(ids)
-    rows = [*store.pending_page(None, 10_000), *store.slice_page(unbound, None, 10_000)]
+    rows = [
+        *store.ask(pending_rows.page, None, 10_000),
+        *store.ask(resent_rows.page, unbound, None, 10_000),
+    ]
     chosen = {row.id: row for row in rows if row.id in wanted}
     return store.mark_exported(list(chosen.values()), at)
 

@@ -126,7 +126,7 @@ def test_a_campaign_may_be_any_text(empty_database_url, name):
     insert(empty_database_url, [mine, campaign_row(campaign_id="another")])
     with connect(empty_database_url) as store:
         for spelled in (name, name.upper()):
-            (row,) = store.slice_page(Slice(campaign=spelled), None, 10)
+            (row,) = store.ask(resent_rows.page, Slice(campaign=spelled), None, 10)
             assert row.id == str(mine["id"])
             assert store.ask(resent_rows.summary, Slice(campaign=spelled)).pending == 1
 

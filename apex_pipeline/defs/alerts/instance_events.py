@@ -211,7 +211,8 @@ class EventReader:
 
         Two failed starts in a row count as the job's own failure.
         """
-        if not (event.is_run_failure and _timed_out_at_start(event)):
+        data = _failure_data(event) if event.is_run_failure else None
+        if data is None or data.failure_reason is not RunFailureReason.START_TIMEOUT:
             return True
         asked = dg.RunsFilter(
             job_name=record.dagster_run.job_name,
@@ -237,10 +238,8 @@ class EventReader:
         )
 
     def _states(self, check: dg.AssetCheckKey) -> str:
-        if self.repository is None:
-            return ""
-        graph = self.repository.asset_graph
-        if check not in graph.asset_check_keys:
+        graph = self.repository.asset_graph if self.repository else None
+        if graph is None or check not in graph.asset_check_keys:
             return ""
         return graph.get_check_spec(check).description or ""
 
@@ -258,11 +257,6 @@ def _failure_data(event: dg.DagsterEvent) -> JobFailureData | None:
     """
     data = event.event_specific_data
     return data if isinstance(data, JobFailureData) else None
-
-
-def _timed_out_at_start(event: dg.DagsterEvent) -> bool:
-    data = _failure_data(event)
-    return data is not None and data.failure_reason is RunFailureReason.START_TIMEOUT
 
 
 def _failure(event: dg.DagsterEvent) -> tuple[str, str, str]:
@@ -285,8 +279,7 @@ def _failure(event: dg.DagsterEvent) -> tuple[str, str, str]:
         if kind in QUOTES_ITS_CALLER:
             return kind, _REFUSED_RECORDS, step.step_key or ""
         return kind, without_rows(described.description), step.step_key or ""
-    kind, message = describe(failure.error)
-    return kind, message, step.step_key or ""
+    return *describe(failure.error), step.step_key or ""
 
 
 def describe(error: SerializableErrorInfo | None) -> tuple[str, str]:

@@ -11,10 +11,11 @@ from apex_pipeline.dataverse.environment import REQUEST_TIMEOUT_SECONDS
 from apex_pipeline.defs.code_location import asset_key
 from apex_pipeline.defs.form_schema import form_schema
 from apex_pipeline.defs.job_tags import RETRY_LOST_TAGS, SCHEDULED_TAGS
+from apex_pipeline.defs.metadata import escaped
 from apex_pipeline.defs.pool_limits import bound_runtime
 from apex_pipeline.defs.run_failures import failures
 from apex_pipeline.defs.services import Services, author_of
-from apex_pipeline.defs.sync.sync_assets import SKIPPED_TAG, escaped
+from apex_pipeline.defs.sync.sync_assets import SKIPPED_TAG
 from apex_pipeline.defs.sync_specs import CAMPAIGN_METRICS, OPERATIONS
 from apex_pipeline.flags_and_launchpad_forms.reconcile_form import (
     LONGEST_SECONDS,

@@ -10,6 +10,7 @@ import dagster as dg
 
 from apex_pipeline.audit.settings_changes import fingerprints
 from apex_pipeline.defs.form_schema import form_schema
+from apex_pipeline.defs.metadata import escaped
 from apex_pipeline.defs.pool_limits import WRITER_POOL, bound_runtime
 from apex_pipeline.defs.quarantine.quarantine_asset import (
     QuarantineState,
@@ -290,13 +291,3 @@ def preview_table(records: tuple[str, ...]) -> str:
         cells = (escaped(str(values[name])) for name in names)
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
-
-
-def escaped(value: str) -> str:
-    """Escape everything that Markdown or HTML could interpret."""
-    return "".join(
-        character
-        if character.isalnum() or character in " .:-+"
-        else f"&#{ord(character)};"
-        for character in value
-    )

@@ -7,7 +7,7 @@ wrong is always followed by one that it is resolved.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -35,10 +35,6 @@ MEMORY = timedelta(hours=1)
 # A cause that changes with every run would otherwise send a notice with every run.
 _CAUSE_INTERVAL = timedelta(minutes=30)
 _TICK = timedelta(microseconds=1)
-_SAID = (
-    *("severity", "title", "cause", "cause_key", "remedy", "facts", "link"),
-    *("inhibits", "is_repeated"),
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +68,9 @@ class Incident:
     def is_open(self) -> bool:
         """Whether it is unresolved."""
         return self.resolved_at is None
+
+
+_SAID = {each.name for each in fields(Incident)} & {each.name for each in fields(Fault)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,29 +161,25 @@ class _Book:
         if finding.is_event or began_at is None:
             return False
         return any(
-            each.fingerprint == finding.fingerprint
-            and each.resolved_at is not None
-            and each.resolved_at >= began_at
-            for each in self._resolved
+            each.resolved_at is not None and each.resolved_at >= began_at
+            for each in self._resolved_before(finding.fingerprint)
         )
 
     def _new(self, finding: Fault) -> Incident:
-        before = [
-            each.opened_at
-            for each in self._resolved
-            if each.fingerprint == finding.fingerprint
-        ]
+        before = self._resolved_before(finding.fingerprint)
         # It may have been opened and resolved at this very instant.
-        opened_at = max([self._now, *(at + _TICK for at in before)])
+        opened_at = max([self._now, *(each.opened_at + _TICK for each in before)])
         return Incident(
             **_said(finding),
-            fingerprint=finding.fingerprint,
             opened_at=opened_at,
             seen_at=opened_at,
             held_until=self._now + GRACE
             if finding.is_held
             else self._held_by_a_mended_cause(finding),
         )
+
+    def _resolved_before(self, fingerprint: str) -> list[Incident]:
+        return [each for each in self._resolved if each.fingerprint == fingerprint]
 
     def _held_by_a_mended_cause(self, finding: Fault) -> datetime | None:
         if finding.began_at is None:
@@ -211,10 +206,8 @@ class _Book:
     def _flaps(self, incident: Incident) -> bool:
         before = [
             each
-            for each in self._resolved
-            if each.fingerprint == incident.fingerprint
-            and each.told_at is not None
-            and self._now - each.opened_at < MEMORY
+            for each in self._resolved_before(incident.fingerprint)
+            if each.told_at is not None and self._now - each.opened_at < MEMORY
         ]
         return len(before) + 1 >= FLAPPING
 

@@ -16,11 +16,7 @@ from sqlalchemy import Connection
 
 from apex_pipeline.errors import SchemaMissingError
 from apex_pipeline.monitoring.alerts import outbox
-from apex_pipeline.monitoring.alerts.incidents import (
-    MEMORY,
-    Incident,
-    decide,
-)
+from apex_pipeline.monitoring.alerts.incidents import MEMORY, Incident, decide
 from apex_pipeline.monitoring.alerts.notice import Notice, Observation, Severity
 from apex_pipeline.monitoring.alerts.outbox import StoredOutbox
 from apex_pipeline.monitoring.alerts.silence_table import StoredSilences, in_force

@@ -9,8 +9,8 @@ from apex_pipeline.monitoring.doctor.check_results import (
     ok,
     warning,
 )
-from apex_pipeline.postgres import row_marks
 from apex_pipeline.postgres.database import Database
+from apex_pipeline.postgres.mark_trial import try_marking
 
 REMEDY = (
     "Allow the pipeline's role to set exported_at: change the trigger or rule, or give "
@@ -20,7 +20,7 @@ REMEDY = (
 
 def marks_take(database: Database, now: datetime) -> Measurement:
     """Try it on rows as they are, in a transaction that is rolled back."""
-    found = database.ask(row_marks.trial, now)
+    found = database.ask(try_marking, now)
     besides = "; ".join(found.obstacles)
     marks = found.marks
     if marks.swallowed:
