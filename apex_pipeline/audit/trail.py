@@ -205,7 +205,6 @@ def newest_of(connection: Connection, action: Action) -> dict[str, Json] | None:
 
 
 def head(connection: Connection) -> Head:
-    """Read the head of the trail."""
     row = connection.exec_driver_sql(_END).one_or_none()
     return Head(0, GENESIS) if row is None else Head(*row)
 

@@ -122,7 +122,6 @@ class DataverseClient:
     async def upsert(
         self, table: DataverseTable, target: UpsertTarget, deadline: Deadline
     ) -> None:
-        """Upsert one record."""
         await self._sender.send(
             Request(
                 "PATCH",

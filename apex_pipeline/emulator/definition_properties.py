@@ -57,7 +57,6 @@ _MANAGED = {
 
 
 def managed(name: str, value: object) -> Definition:
-    """A managed property."""
     logical = _MANAGED.get(name, name.lower())
     return {"Value": value, "CanBeChanged": True, "ManagedPropertyLogicalName": logical}
 

@@ -169,7 +169,6 @@ class EmulatedEnvironment:
         return entity_set in self._sets
 
     def table_of_set(self, entity_set: str) -> Table:
-        """The table of an entity set."""
         found = self._sets.get(entity_set)
         if found is None:
             raise web_api_errors.no_such_segment(entity_set)

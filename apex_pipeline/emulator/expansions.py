@@ -49,7 +49,6 @@ class Expansion:
 
 
 def expand(call: Call, table: Table) -> Expansion:
-    """Read `$expand`."""
     text = call.request.options().get("$expand")
     if text is None or call.request.method == "PATCH":
         # "The $expand query option will be ignored" on update.

@@ -45,7 +45,6 @@ def who_am_i(call: Call) -> Response:
 
 
 def retrieve_version(call: Call) -> Response:
-    """RetrieveVersion."""
     return call.response(Version=VERSION)
 
 

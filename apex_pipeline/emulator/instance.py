@@ -134,7 +134,6 @@ class Emulator:
         security.set_user(self.environment, options.client_id.lower())
 
     def close(self) -> None:
-        """Close the state."""
         self.storage.close()
 
     async def answer(self, arrival: Arrival) -> tuple[Response, list[tuple[str, str]]]:

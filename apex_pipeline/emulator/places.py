@@ -72,7 +72,6 @@ class Call:
 
     @property
     def table(self) -> Table:
-        """The table that the place is about."""
         return cast("Table", self.place.table)
 
     @property

@@ -20,7 +20,6 @@ from apex_pipeline.emulator.wire import Response
 
 
 def add_privileges(call: Call, role: str) -> Response:
-    """AddPrivilegesRole on a role."""
     env = call.env
     call.user.require("Write", env.table("role"))
     listed = call.request.json("roles").get("Privileges")

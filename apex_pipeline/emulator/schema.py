@@ -65,7 +65,6 @@ class Table:
 
     @property
     def name(self) -> str:
-        """Logical name."""
         return str(self.definition["LogicalName"])
 
     @property
@@ -90,7 +89,6 @@ class Table:
 
     @property
     def odata_type(self) -> str:
-        """Type of its records."""
         return f"Microsoft.Dynamics.CRM.{self.name}"
 
     def with_column(self, column: EmulatedColumn) -> "Table":
@@ -118,14 +116,12 @@ def make_table(
 
 
 def make_key(definition: Definition) -> AlternateKey:
-    """Compile an alternate key."""
     columns = tuple(str(each) for each in _list(definition["KeyAttributes"]))
     status = str(definition["EntityKeyIndexStatus"])
     return AlternateKey(str(definition["LogicalName"]), columns, status, definition)
 
 
 def make_column(table: str, definition: Definition) -> EmulatedColumn:
-    """Compile one column."""
     name = str(definition["LogicalName"])
     kind = str(definition["AttributeType"])
     reference = kind in {"Lookup", "Owner"}

@@ -145,7 +145,6 @@ class Storage:
         self._connection.executemany(sql, rows)
 
     def rows(self, sql: str, values: Sequence[Stored] = ()) -> list[tuple[Any, ...]]:
-        """All rows of a query."""
         return self.execute(sql, values).fetchall()
 
     def select(
@@ -180,7 +179,6 @@ class Storage:
         return json.loads(found[0][0]) if found else None
 
     def documents(self, kind: str) -> dict[str, Any]:
-        """All documents of a kind, by name."""
         found = self.rows("SELECT name, body FROM document WHERE kind = ?", (kind,))
         return {name: json.loads(body) for name, body in found}
 
@@ -192,7 +190,6 @@ class Storage:
         )
 
     def delete_document(self, kind: str, name: str) -> None:
-        """Forget a document."""
         self.execute("DELETE FROM document WHERE kind = ? AND name = ?", (kind, name))
 
     def create_table(self, table: Table) -> None:

@@ -78,7 +78,6 @@ def _code_servers(instance: LocalInstance) -> tuple[str, ...]:
 def database(
     postgres: EmbeddedPostgres, ports: HeldPorts, tenant: Tenant = NO_TENANT
 ) -> Child:
-    """The embedded Postgres."""
 
     def command() -> list[str]:
         # It opens its port itself, so that it is free for a moment.

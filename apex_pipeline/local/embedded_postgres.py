@@ -98,12 +98,8 @@ class EmbeddedPostgres:
 
     @property
     def pid(self) -> int | None:
-        """Process id of the server that runs on our data."""
+        """Process id of the server that runs on our data; None while none does."""
         return postmaster.find(self.home / "data")
-
-    def alive(self) -> bool:
-        """Whether a server runs on our data."""
-        return self.pid is not None
 
     def prepare(self, *, may_move: bool = True) -> None:
         """Create the data directory and choose the port; call it before each start.

@@ -34,7 +34,6 @@ class MemoryOutbox:
         return first[2]
 
     def delivered(self, notice: Notice) -> None:
-        """Remove a delivered notice."""
         with self._lock:
             del self._waiting[notice.number]
 

@@ -58,7 +58,6 @@ class LedgerFacts:
 
     @property
     def last_ended(self) -> RunRecord | None:
-        """The last run that has ended."""
         ended = (run for run in self.runs if run.status is not RunStatus.RUNNING)
         return next(ended, None)
 

@@ -39,7 +39,6 @@ class Tenant:
 
     @property
     def run_tags(self) -> dict[str, str]:
-        """Tags of every run."""
         return {"apex/tenant": self.name} if self.name else {}
 
     @property

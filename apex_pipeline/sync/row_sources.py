@@ -26,7 +26,6 @@ class PendingSource:
         return self._store.ask(pending_rows.page, after, limit)
 
     def mark_exported(self, rows: Sequence[PendingRow], at: datetime) -> Marks:
-        """Mark rows that were pending."""
         return self._store.mark_exported(
             rows, at, run_id=self._run_id, resource=self._resource
         )

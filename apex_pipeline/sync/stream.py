@@ -10,7 +10,6 @@ between them are bounded, so memory does not grow with the backlog.
 """
 
 import asyncio
-import logging
 import sys
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -30,8 +29,6 @@ from apex_pipeline.sync.run_options import StreamOptions, utc_now
 from apex_pipeline.sync.systemic_faults import Breaker
 from apex_pipeline.sync.tally import PREVIEW_ROWS, Tally
 from apex_pipeline.sync.write_back import WriteBack
-
-logger = logging.getLogger(__name__)
 
 # Waiters wake at least this often, because no event announces the deadline.
 _LOOK_AGAIN_SECONDS = 0.5

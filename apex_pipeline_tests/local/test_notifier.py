@@ -36,7 +36,7 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgr
 @pytest.fixture
 def server(started: EmbeddedPostgres) -> EmbeddedPostgres:
     """A server that a test may stop."""
-    if not started.alive():
+    if not started.pid:
         started.start()
     return started
 

@@ -59,7 +59,6 @@ def replacing(path: Path, *, modified: datetime | None = None) -> Iterator[Binar
 
 
 def _keep_mode(path: Path, part: int) -> None:
-    """Keep the mode of the replaced file."""
     with suppress(FileNotFoundError):
         os.fchmod(part, stat.S_IMODE(path.stat().st_mode))
 

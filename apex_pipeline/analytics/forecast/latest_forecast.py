@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 from apex_pipeline.postgres.database import Database
 
 _TRAINING = """
-    SELECT made_on, made_at, model, reason, note, learnt_from, days_known, days_missing
+    SELECT made_on, made_at, model, reason, note, days_known, days_missing
     FROM cost_forecast_training
     WHERE time_zone = %(zone)s ORDER BY made_on DESC LIMIT 1
 """
@@ -124,7 +124,6 @@ class Outlook:
     model: str | None
     reason: str
     note: str
-    learnt_from: date
     days_known: int
     days_missing: int
     days: tuple[OutlookDay, ...]

@@ -55,7 +55,6 @@ def read_quarantine(store: Store) -> QuarantineState:
 
 
 def quarantine_metadata(state: QuarantineState) -> dict[str, Any]:
-    """Convert the state to metadata of the asset."""
     metadata: dict[str, Any] = {
         "dagster/row_count": state.waiting,
         "rows_dropped": state.dropped,
@@ -68,7 +67,6 @@ def quarantine_metadata(state: QuarantineState) -> dict[str, Any]:
 
 
 def causes_table(causes: Sequence[Cause]) -> dg.TableMetadataValue:
-    """Show causes as a metadata table."""
     return table(
         [
             {
@@ -85,7 +83,6 @@ def causes_table(causes: Sequence[Cause]) -> dg.TableMetadataValue:
 
 
 def rows_table(rows: Sequence[QuarantinedRow]) -> dg.TableMetadataValue:
-    """Show quarantined rows as a metadata table."""
     return table(
         [
             {

@@ -66,7 +66,6 @@ class Incident:
 
     @property
     def is_open(self) -> bool:
-        """Whether it is unresolved."""
         return self.resolved_at is None
 
 

@@ -49,7 +49,6 @@ class Probe:
 def probes(
     settings: Settings, environment: Mapping[str, str], today: date
 ) -> list[Probe]:
-    """Return all probes."""
     return [
         Probe(
             "token",
