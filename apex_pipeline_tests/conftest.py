@@ -24,7 +24,11 @@ from apex_pipeline.postgres.store import Store, connect
 from apex_pipeline_tests.support.dagster_storage import (
     dagster_database,
     dagster_storage,
+    emptied_instance,
+    emptied_storage,
     shared_instance,
+    shared_storage,
+    tables_to_empty,
 )
 from apex_pipeline_tests.support.database_copies import administer, create_copy, drop
 from apex_pipeline_tests.support.emulator_server import emulator, shared_emulator
@@ -45,10 +49,14 @@ __all__ = [
     "authority",
     "dagster_database",
     "dagster_storage",
+    "emptied_instance",
+    "emptied_storage",
     "emulator",
     "forked_apex",
     "shared_emulator",
     "shared_instance",
+    "shared_storage",
+    "tables_to_empty",
 ]
 
 _MIGRATED = "migrated"

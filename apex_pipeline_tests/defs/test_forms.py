@@ -16,7 +16,6 @@ from apex_pipeline.metrics import COLUMNS
 from apex_pipeline.monitoring.alerts.journal import Journal
 from apex_pipeline.monitoring.alerts.notice import Observation
 from apex_pipeline_tests.support.dagster_runs import failure, output
-from apex_pipeline_tests.support.dagster_storage import stored_at
 from apex_pipeline_tests.support.ends import campaign_row, environment, execute, query
 from apex_pipeline_tests.support.rule_findings import finding
 
@@ -128,22 +127,19 @@ def inbox(variables, tmp_path):
 
 
 @pytest.fixture
-def launch(variables, dagster_storage, tmp_path):
+def launch(variables, emptied_instance):
     """Launches a job by its form; a job has one step."""
 
     def run(name, **config):
         job = defs().resolve_job_def(name)
         (step,) = job.nodes
         return job.execute_in_process(
-            instance=instance,
+            instance=emptied_instance,
             run_config={"ops": {step.name: {"config": config}}} if config else {},
             raise_on_error=False,
         )
 
-    with dg.instance_for_test(
-        temp_dir=str(tmp_path), overrides=stored_at(dagster_storage)
-    ) as instance:
-        yield run
+    return run
 
 
 def records(metadata):

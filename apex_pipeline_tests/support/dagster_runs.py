@@ -8,7 +8,6 @@ import pytest
 from apex_pipeline.definitions import defs
 from apex_pipeline.defs.services import Services
 from apex_pipeline.defs.sync_specs import DELIVERED
-from apex_pipeline_tests.support.dagster_storage import stored_at
 from apex_pipeline_tests.support.ends import environment
 
 SYNC = "sync_campaign_metrics"
@@ -24,11 +23,8 @@ def variables(monkeypatch, emulator, database_url, tmp_path):
 
 
 @pytest.fixture
-def instance(dagster_storage, tmp_path):
-    with dg.instance_for_test(
-        temp_dir=str(tmp_path), overrides=stored_at(dagster_storage)
-    ) as found:
-        yield found
+def instance(emptied_instance):
+    return emptied_instance
 
 
 def run_job(instance, **config):

@@ -435,10 +435,8 @@ def variables(monkeypatch, database, database_url, settings):
 
 
 @pytest.fixture
-def instance(shared_instance: dg.DagsterInstance) -> dg.DagsterInstance:
-    # The files of the test before are gone, so their asset must be unknown too.
-    shared_instance.wipe_assets([dg.AssetKey("campaign_csv_exports")])
-    return shared_instance
+def instance(emptied_instance: dg.DagsterInstance) -> dg.DagsterInstance:
+    return emptied_instance
 
 
 def run(instance, first, last):

@@ -36,15 +36,14 @@ SYNC = "sync_campaign_metrics"
 
 
 @pytest.fixture
-def storage(dagster_storage):
-    return dagster_storage
+def storage(emptied_storage):
+    return emptied_storage
 
 
-@pytest.fixture
-def instance(storage, tmp_path):
+@pytest.fixture(scope="module")
+def shared_instance(shared_storage):
     with dg.instance_for_test(
-        temp_dir=str(tmp_path),
-        overrides=stored_at(storage)
+        overrides=stored_at(shared_storage)
         | {
             "run_retries": {
                 "enabled": True,
@@ -54,6 +53,11 @@ def instance(storage, tmp_path):
         },
     ) as found:
         yield found
+
+
+@pytest.fixture
+def instance(emptied_instance):
+    return emptied_instance
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from urllib.parse import unquote
+from uuid import uuid4
 
 import dagster as dg
 import psycopg
@@ -15,6 +16,8 @@ import pytest
 
 from apex_pipeline.analytics.rollups.columns import FINGERPRINT, MEASURES
 from apex_pipeline.analytics.rollups.history import described_columns
+from apex_pipeline.analytics.rollups.periods import DAILY, WEEKLY, Periods
+from apex_pipeline.analytics.rollups.refresh import refresh
 from apex_pipeline.definitions import defs
 from apex_pipeline.defs.analytics.rollup_specs import (
     DAILY_METADATA,
@@ -29,6 +32,7 @@ from apex_pipeline.defs.services import Services
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.run_ledger import RunRecord, RunStatus
 from apex_pipeline_tests.support.cost_series import weekly
+from apex_pipeline_tests.support.database_copies import create_copy, drop
 from apex_pipeline_tests.support.ends import insert, query
 from apex_pipeline_tests.support.rollup_reference import metric
 
@@ -42,28 +46,29 @@ TODAY = datetime.now(UTC).date()
 FIRST = TODAY - timedelta(days=20)
 
 
-@pytest.fixture
-def variables(monkeypatch, database_url, tmp_path):
-    """A configured process; of Dataverse nothing is asked."""
-    found = {
+def configured(database_url, state):
+    """A process's variables; of Dataverse nothing is asked."""
+    return {
         "DATABASE_URL": database_url,
         "DATAVERSE_RESOURCE": "https://org.example",
         "AZURE_TENANT_ID": "t",
         "AZURE_CLIENT_ID": "c",
         "AZURE_CLIENT_SECRET": "s",
-        "APEX_STATE_DIR": str(tmp_path),
+        "APEX_STATE_DIR": str(state),
         "APEX_HISTORY_START": FIRST.isoformat(),
-    }
-    for name, value in found.items():
-        monkeypatch.setenv(name, value)
-    return found
+    }.items()
 
 
 @pytest.fixture
-def instance(shared_instance: dg.DagsterInstance) -> dg.DagsterInstance:
-    # The files of the test before are gone, so their asset must be unknown too.
-    shared_instance.wipe_assets([dg.AssetKey("campaign_csv_exports")])
-    return shared_instance
+def variables(monkeypatch, database_url, tmp_path):
+    """A configured process."""
+    for name, value in configured(database_url, tmp_path):
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def instance(emptied_instance: dg.DagsterInstance) -> dg.DagsterInstance:
+    return emptied_instance
 
 
 @pytest.fixture(scope="module")
@@ -164,9 +169,23 @@ def test_a_history_that_was_never_made_is_made_in_one_run_of_days_and_one_of_wee
 
 def made(repository, instance):
     data = ask(repository, instance, "remake_late_days")
-    for request in data.run_requests:
-        assert run(instance, request).success
+    make(data.run_requests)
     return data.cursor
+
+
+def make(requests):
+    """Compute what the requested runs would, without their files and events."""
+    services = Services()
+    settings = services.analysis_settings()
+    grains = {"refresh_daily_rollups": DAILY, "refresh_weekly_rollups": WEEKLY}
+    with services.open_database() as database:
+        for request in requests:
+            first, last = (
+                date.fromisoformat(request.tags[f"dagster/asset_partition_range_{end}"])
+                for end in ("start", "end")
+            )
+            periods = Periods(grains[request.job_name], first, last)
+            refresh(database, settings, periods)
 
 
 def test_late_deleted_and_changed_rows_bring_back_exactly_their_days(
@@ -185,8 +204,7 @@ def test_late_deleted_and_changed_rows_bring_back_exactly_their_days(
         ("refresh_daily_rollups", str(day), str(day))
         for day in (FIRST + timedelta(days=5), FIRST + timedelta(days=9))
     }
-    for request in data.run_requests:
-        run(instance, request)
+    make(data.run_requests)
     query(
         database_url,
         "UPDATE campaign_metrics SET campaign_id = gen_random_uuid() "
@@ -552,18 +570,32 @@ def metadata_of(result, key):
     return found, len(str(found))
 
 
-def test_the_forecast_is_made_with_the_days_and_shown(
-    repository, instance, variables, database_url
+@pytest.fixture(scope="module")
+def refreshed(
+    postgres, migrated_database, shared_instance, repository, tmp_path_factory
 ):
+    """URL of a database with 20 days, and the runs that made its days and weeks."""
+    name = f"refreshed_{uuid4().hex}"
+    create_copy(postgres, migrated_database, name)
+    url = postgres.url(name)
     insert(
-        database_url,
+        url,
         [
             metric(noon(FIRST + timedelta(days=n)), cost_usd=round(Decimal(cost), 5))
             for n, cost in enumerate(weekly(20, 1))
         ],
     )
-    requests = ask(repository, instance, "remake_late_days").run_requests
-    result = run(instance, requests[0])
+    with pytest.MonkeyPatch.context() as patch:
+        for variable, value in configured(url, tmp_path_factory.mktemp("state")):
+            patch.setenv(variable, value)
+        requests = ask(repository, shared_instance, "remake_late_days").run_requests
+        days, weeks = (run(shared_instance, request) for request in requests)
+    yield url, days, weeks
+    drop(postgres, name)
+
+
+def test_the_forecast_is_made_with_the_days_and_shown(refreshed):
+    database_url, result, _ = refreshed
     found, length = metadata_of(result, "cost_forecast")
     assert length < 50_000
     assert (found["dagster/row_count"], found["days_known"]) == (90, 20)
@@ -620,18 +652,8 @@ def test_without_a_single_row_everything_is_made_and_nothing_is_wrong(
     assert ask(repository, instance, "remake_late_days").run_requests == []
 
 
-def test_pages_have_a_picture_and_a_line_small_enough_to_stand_in_the_table(
-    repository, instance, variables, database_url
-):
-    insert(
-        database_url,
-        [
-            metric(noon(FIRST + timedelta(days=n)), cost_usd=Decimal(n**3))
-            for n in range(20)
-        ],
-    )
-    requests = ask(repository, instance, "remake_late_days").run_requests
-    days, weeks = (run(instance, request) for request in requests)
+def test_pages_have_a_picture_and_a_line_small_enough_to_stand_in_the_table(refreshed):
+    _, days, weeks = refreshed
     for key in (*ANALYSIS, "campaign_csv_exports"):
         found, length = metadata_of(weeks if "weekly" in key else days, key)
         assert length < 50_000

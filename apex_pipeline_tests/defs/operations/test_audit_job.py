@@ -18,8 +18,8 @@ from apex_pipeline_tests.support.ends import campaign_row, environment, insert
 
 
 @pytest.fixture
-def variables(monkeypatch, shared_emulator, database_url, tmp_path):
-    found = environment(shared_emulator, database_url, tmp_path)
+def variables(monkeypatch, emulator, database_url, tmp_path):
+    found = environment(emulator, database_url, tmp_path)
     found |= {
         "DAGSTER_POSTGRES_URL": database_url,
         "APEX_TEAMS_WEBHOOK_URL": "https://example.invalid/workflow",

@@ -9,7 +9,6 @@ import pytest
 from apex_pipeline.definitions import defs
 from apex_pipeline.defs.code_location import OURS
 from apex_pipeline.defs.operations.lineage_sensor import send_lineage
-from apex_pipeline_tests.support.dagster_storage import stored_at
 from apex_pipeline_tests.support.ends import campaign_row, environment, insert
 from apex_pipeline_tests.support.lineage_receiver import lineage_receiver
 
@@ -23,9 +22,8 @@ def receiver():
 
 
 @pytest.fixture
-def instance(dagster_storage):
-    with dg.instance_for_test(overrides=stored_at(dagster_storage)) as found:
-        yield found
+def instance(emptied_instance):
+    return emptied_instance
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ from apex_pipeline.flags_and_launchpad_forms.quarantine_form import QuarantineFo
 from apex_pipeline.flags_and_launchpad_forms.sync_form import SyncForm
 from apex_pipeline.metrics import Rejection
 from apex_pipeline_tests.support.dagster_runs import failure, output
-from apex_pipeline_tests.support.dagster_storage import stored_at
 from apex_pipeline_tests.support.ends import (
     campaign_row,
     delivered,
@@ -25,14 +24,11 @@ from apex_pipeline_tests.support.spiteful_text import SPITEFUL, shown_in_dagster
 
 
 @pytest.fixture
-def instance(monkeypatch, emulator, database_url, dagster_storage, tmp_path):
+def instance(monkeypatch, emulator, database_url, emptied_instance, tmp_path):
     """An instance, in the environment of a configured process."""
     for name, value in environment(emulator, database_url, tmp_path).items():
         monkeypatch.setenv(name, value)
-    with dg.instance_for_test(
-        temp_dir=str(tmp_path), overrides=stored_at(dagster_storage)
-    ) as found:
-        yield found
+    return emptied_instance
 
 
 @pytest.fixture
