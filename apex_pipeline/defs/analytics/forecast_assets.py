@@ -91,7 +91,9 @@ _LINEAGE = {
     "on `daily_rollup_total` and uses the most accurate one. `cost_forecast_outcome` "
     "compares earlier forecasts with the actual cost.",
 )
-def cost_forecast(services: Services) -> dg.MaterializeResult:
+def cost_forecast(
+    context: dg.AssetExecutionContext, services: Services
+) -> dg.MaterializeResult:
     """Train on the completed days and store the forecast."""
     with failures():
         settings = services.analysis_settings()
@@ -100,15 +102,18 @@ def cost_forecast(services: Services) -> dg.MaterializeResult:
             columns = described_columns(database, _VIEW)
             ahead = outlook(database, settings.time_zone)
             metadata = ahead and _metadata(database, settings.time_zone, ahead)
-    return dg.MaterializeResult(
-        metadata={
+    # What a result brings along, Dagster stores a second time, with the step's output.
+    context.add_asset_metadata(
+        {
             "dagster/column_schema": dg.TableSchema(
                 [dg.TableColumn(c.name, c.type, c.description) for c in columns]
             ),
             "time_zone": settings.time_zone,
             **(metadata or {}),
-        },
-        check_results=check_results(check(trainings), _SEVERITIES),
+        }
+    )
+    return dg.MaterializeResult(
+        check_results=check_results(check(trainings), _SEVERITIES)
     )
 
 

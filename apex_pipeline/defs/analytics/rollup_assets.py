@@ -120,7 +120,7 @@ def weekly_campaign_rollup(
     "function `campaign_history(days, zone)` for any length and time zone. Views are "
     "always current; a materialization records their latest values.",
 )
-def campaign_history(services: Services) -> dg.MaterializeResult:
+def campaign_history(context: dg.AssetExecutionContext, services: Services) -> None:
     """Read the views and record their latest values."""
     with failures():
         settings = services.analysis_settings()
@@ -128,8 +128,9 @@ def campaign_history(services: Services) -> dg.MaterializeResult:
             days = history(database, 90, settings.time_zone)
             columns = described_columns(database, _HISTORY_VIEW)
     computed = [day for day in days if day.is_computed]
-    return dg.MaterializeResult(
-        metadata={
+    # What a result brings along, Dagster stores a second time, with the step's output.
+    context.add_asset_metadata(
+        {
             "dagster/row_count": len(days),
             "dagster/column_schema": dg.TableSchema(
                 [dg.TableColumn(c.name, c.type, c.description) for c in columns]

@@ -1,6 +1,7 @@
 """Sensors that recompute today after a sync, and days whose raw rows changed later."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 
@@ -14,6 +15,7 @@ from apex_pipeline.defs.analytics.rollup_jobs import (
     refresh_daily_rollups,
     refresh_weekly_rollups,
 )
+from apex_pipeline.defs.analytics.rollup_specs import CSV_KEY, DAILY_KEY
 from apex_pipeline.defs.services import Services
 from apex_pipeline.errors import ApexError
 from apex_pipeline.postgres import run_ledger
@@ -33,13 +35,16 @@ _LATE_INTERVAL = timedelta(minutes=15)
 _REQUESTS = 10  # of days, and of weeks; for counting and for comparing
 _COMPARED_AT_ONCE = timedelta(days=30)
 
+TODAY_CHANGES = (DAILY_KEY, CSV_KEY)
+"""What a day that goes on changes. The history and the forecast know whole days only."""
+
 
 @dg.sensor(
     job=refresh_daily_rollups,
     minimum_interval_seconds=60,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Recomputes today after a sync that delivered rows, at most every fifteen "
-    "minutes.",
+    "minutes; once a day has ended, also the history and the forecast.",
 )
 def refresh_today(
     context: dg.SensorEvaluationContext, services: Services
@@ -59,12 +64,18 @@ def refresh_today(
         minutes = (now - done_at).total_seconds() / 60
         return dg.SkipReason(f"Today was recomputed {minutes:.0f} minutes ago.")
     try:
-        first, last = _labels(services, settings, done_at or now, now)
+        before, today = _dates(services, settings, done_at or now, now)
     except ApexError as error:
         return dg.SkipReason(f"The days cannot be read: {error}")
+    goes_on = done_at is not None and before == today
     return dg.SensorResult(
         run_requests=[
-            dg.RunRequest(run_key=f"sync-{run.id}", tags=range_tags(first, last))
+            dg.RunRequest(
+                run_key=f"sync-{run.id}",
+                # A day that has not ended at the last refresh is made once more.
+                tags=range_tags(min(before), max(today)),
+                asset_selection=TODAY_CHANGES if goes_on else None,
+            )
         ],
         cursor=json.dumps({"run": run.id, "at": now.isoformat()}, allow_nan=False),
     )
@@ -85,15 +96,16 @@ def _last_delivery(services: Services) -> RunRecord | None:
     return next((run for run in ended if run.delivered), None)
 
 
-def _labels(
+def _dates(
     services: Services, settings: AnalysisSettings, since: datetime, now: datetime
-) -> tuple[date, date]:
-    """Today in either time zone, and yesterday if it had not ended at the last refresh."""
+) -> tuple[Sequence[date], Sequence[date]]:
+    """The dates of the last refresh and of now, in each time zone."""
     since = max(since, now - timedelta(days=1))
     with services.open_database(wait_seconds=_PATIENCE_SECONDS) as database:
-        before = database.ask(dates_at, since, settings.time_zones)
-        today = database.ask(dates_at, now, settings.time_zones)
-    return min(before), max(today)
+        return (
+            database.ask(dates_at, since, settings.time_zones),
+            database.ask(dates_at, now, settings.time_zones),
+        )
 
 
 @dataclass(frozen=True, slots=True)

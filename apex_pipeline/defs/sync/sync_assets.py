@@ -96,7 +96,10 @@ def synced_campaign_metrics(
     for refused in report.refused:
         context.log.warning(str(refused))
     if note is None:
-        yield from _materializations(report, delivery.quarantine)
+        for made in _materializations(report, delivery.quarantine):
+            # What a result brings along is stored a second time, with the step's output.
+            context.add_asset_metadata(made.metadata or {}, asset_key=made.asset_key)
+            yield dg.MaterializeResult(asset_key=made.asset_key)
         if options.part is not None:
             slice_note = _slice_note(report, options.part)
             context.instance.add_run_tags(context.run.run_id, {SLICE_TAG: slice_note})

@@ -19,6 +19,7 @@ from apex_pipeline.analytics.rollups.history import described_columns
 from apex_pipeline.analytics.rollups.periods import DAILY, WEEKLY, Periods
 from apex_pipeline.analytics.rollups.refresh import refresh
 from apex_pipeline.definitions import defs
+from apex_pipeline.defs.analytics import rollup_sensors
 from apex_pipeline.defs.analytics.rollup_specs import (
     DAILY_METADATA,
     DAYS,
@@ -376,6 +377,29 @@ def test_today_is_made_after_a_sync_that_delivered_and_not_more_often_than_it_ma
     assert ask(repository, instance, "refresh_today", json.dumps(kept)).run_requests
 
 
+def test_while_no_day_ends_only_what_a_day_that_goes_on_changes_is_made(
+    repository, instance, variables, store, database_url, monkeypatch
+):
+    # Fifteen minutes ago may have been yesterday.
+    monkeypatch.setattr(rollup_sensors, "_TODAY_INTERVAL", timedelta(0))
+    deliver(store, 1)
+    (first,) = ask(repository, instance, "refresh_today").run_requests
+    assert first.asset_selection is None
+    assert run(instance, first).success
+    since = {"run": 0, "at": datetime.now(UTC).isoformat()}
+    (request,) = ask(
+        repository, instance, "refresh_today", json.dumps(since)
+    ).run_requests
+    insert(database_url, [metric(datetime.now(UTC) - timedelta(seconds=1))])
+    result = run(instance, request)
+    assert result.success
+    made = {
+        event.asset_key.to_user_string()
+        for event in result.get_asset_materialization_events()
+    }
+    assert made == {"daily_campaign_rollup", "campaign_csv_exports"}
+
+
 def test_a_day_that_went_on_after_it_was_made_is_made_once_more(
     repository, instance, variables, store
 ):
@@ -384,6 +408,8 @@ def test_a_day_that_went_on_after_it_was_made_is_made_once_more(
     data = ask(repository, instance, "refresh_today", json.dumps(cursor))
     yesterday = TODAY - timedelta(days=1)
     assert spans(data) == {(None, str(yesterday), str(TODAY))}
+    (request,) = data.run_requests
+    assert request.asset_selection is None, "a day has ended; its forecast is due"
 
 
 def test_every_night_the_trailing_days_are_made_in_one_run(repository, instance):
@@ -457,6 +483,7 @@ RUNS = """
 import sys
 import dagster as dg
 from apex_pipeline.definitions import defs
+from apex_pipeline.defs.analytics import rollup_sensors
 from apex_pipeline.defs.analytics.rollup_jobs import range_tags
 from apex_pipeline.defs.analytics.rollup_specs import DAYS, WEEKS
 quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -665,6 +692,17 @@ def test_pages_have_a_picture_and_a_line_small_enough_to_stand_in_the_table(refr
         assert unquote(data.removesuffix(")")).startswith("<svg ")
         assert alt.startswith("![Cost")
         assert len(found["trend"]) < 1000
+
+
+def test_what_an_asset_shows_is_stored_once(
+    repository, instance, variables, database_url
+):
+    insert(database_url, [metric(noon(FIRST))])
+    requests = ask(repository, instance, "remake_late_days").run_requests
+    days, weeks = (run(instance, request) for request in requests)
+    for event in (*days.all_events, *weeks.all_events):
+        if event.event_type is dg.DagsterEventType.STEP_OUTPUT:
+            assert event.event_specific_data.metadata == {}, event.step_key
 
 
 def test_what_is_no_number_is_shown_and_not_plotted():
