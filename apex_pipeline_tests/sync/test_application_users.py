@@ -1,6 +1,7 @@
 """Several application users share one stream; a refused one is left out."""
 
 import asyncio
+import random
 import time
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -48,12 +49,19 @@ NOW = datetime(2026, 11, 1, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class Speed:
-    """A service: seconds per request and per row, its hint, and its limits."""
+    """A service: seconds per request and per row, its hint, and its limits.
+
+    Attributes:
+        jitter: Share by which a request may take more or less time.
+        late: Seconds at most until an answer arrives, after the service has counted it.
+    """
 
     request: float
     row: float
     hint: int
     limits: UserLimits = field(default_factory=UserLimits)
+    jitter: float = 0.0
+    late: float = 0.0
 
     @property
     def allowed(self) -> float:
@@ -71,10 +79,11 @@ EXECUTION_TIME_LIMITS = Speed(0.5, 0.2, hint=10)
 class ModelledService(httpx.AsyncBaseTransport):
     """Takes its time for a request, and holds one user to the limits."""
 
-    def __init__(self, speed: Speed, clock: SimulatedTime) -> None:
+    def __init__(self, speed: Speed, clock: SimulatedTime, seed: int) -> None:
         self._speed = speed
         self._clock = clock
         self._limits = ServiceProtection(speed.limits)
+        self._dice = random.Random(seed)
         self.refusals = 0
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -84,10 +93,12 @@ class ModelledService(httpx.AsyncBaseTransport):
             self.refusals += 1
             return httpx.Response(429, headers=error.headers)
         rows = request.content.count(b"@odata.type")
-        took = self._speed.request + rows * self._speed.row
+        jitter = self._dice.uniform(-self._speed.jitter, self._speed.jitter)
+        took = (self._speed.request + rows * self._speed.row) * (1 + jitter)
         await asyncio.sleep(took)
         self._limits.finish("user", 0, self._clock.now, took)
         requests, seconds = self._limits.remaining("user", 0, self._clock.now)
+        await asyncio.sleep(self._dice.uniform(0.0, self._speed.late))
         return httpx.Response(
             204,
             headers={
@@ -103,7 +114,7 @@ def delivered_in_windows(
     count: int, speed: Speed, clock: SimulatedTime, tmp_path, store
 ) -> int:
     """Rows that this many users deliver in five windows, without a single 429."""
-    services = [ModelledService(speed, clock) for _ in range(count)]
+    services = [ModelledService(speed, clock, seed) for seed in range(count)]
     users = []
     for number, service in enumerate(services):
         settings = dataverse_settings(client_id=f"client-{number}")
@@ -156,6 +167,19 @@ def test_each_user_uses_what_it_is_allowed_to(speed, tmp_path, store, monkeypatc
     assert rows[1] >= 0.95 * WINDOWS * speed.allowed
     assert rows[2] >= 1.95 * rows[1]
     assert rows[4] >= 3.8 * rows[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("jitter", [0.1, 0.2])
+@pytest.mark.parametrize("count", [1, 2])
+def test_no_request_is_refused_where_durations_vary_and_answers_come_late(
+    count, jitter, tmp_path, store, monkeypatch
+):
+    speed = replace(EXECUTION_TIME_LIMITS, jitter=jitter, late=1.0)
+    rows = delivered_in_windows(
+        count, speed, SimulatedTime(monkeypatch), tmp_path, store
+    )
+    assert rows >= 0.97 * WINDOWS * count * speed.allowed
 
 
 @pytest.fixture
