@@ -638,9 +638,13 @@ def execute(url, statement):
             """,
         ),
         ("tables and views", ["0005"], "DROP VIEW campaign_metrics_pending"),
-        ("tables and views", ["0006"], "DROP TABLE dataverse_pacing"),
-        # With what later migrations have added to it.
-        ("tables and views", ["0006", "0012", "0023"], "DROP TABLE sync_run"),
+        # With what later migrations have added, and the guards that build on those.
+        ("tables and views", ["0006", "0012"], "DROP TABLE dataverse_pacing"),
+        (
+            "tables and views",
+            ["0006", "0012", "0023", "0024", "0025"],
+            "DROP TABLE sync_run",
+        ),
     ],
 )
 def test_what_provisioning_the_database_mends(
