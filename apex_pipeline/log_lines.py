@@ -3,7 +3,7 @@
 `APEX_LOG_FORMAT=json` is for a collector of logs. Each object has `time`, `level`,
 `logger`, `message`, `tenant`, `run_id` and `request_id`; what is unknown is null.
 
-In both, nobody who chooses a text can forge a line: a record of text is one line, and the
+In both, no text can forge a line: a record of text is one line, and the
 lines of its traceback are indented.
 """
 

@@ -112,8 +112,8 @@ def close_abandoned(connection: Connection) -> int:
             connection.exec_driver_sql(_END, {"act": str(act)})
     if unreadable:
         logger.warning(
-            "%d rows of audit_intent are none of ours and stay there; see who wrote "
-            "them, then delete them: %s",
+            "%d rows of audit_intent do not come from the pipeline, which leaves them "
+            "there; find out who wrote them, then delete them: %s",
             len(unreadable),
             ", ".join(unreadable[:3]),
         )

@@ -50,7 +50,7 @@ _MEANINGS = {
         "delete them in Dataverse",
     ),
     FindingKind.OTHER_FLOW: (
-        "records that another flow created for rows without one of ours",
+        "records that another flow created for rows without a record of their own",
         "switch that flow off, then run `apex reconcile --adopt`",
     ),
     FindingKind.AMBIGUOUS: (

@@ -37,7 +37,7 @@ _MODULE = "apex_pipeline.definitions"
 
 
 def asset_key(name: str) -> dg.AssetKey:
-    """Key of an asset of ours; on a shared instance no other tenant has it."""
+    """Key of one of our assets; on a shared instance no other tenant has it."""
     return dg.AssetKey([*TENANT.key_prefix, name])
 
 

@@ -105,7 +105,7 @@ class EmulatedEnvironment:
         """Back to the start: no records, no tables but the first ones."""
         if self._start is not None:
             self.storage.restore(_START)
-            # Nobody changes a table that is in use, so none has to be read again.
+            # A table in use does not change, so none has to be read again.
             tables, sets = self._start
             self._tables, self._sets = dict(tables), dict(sets)
             return

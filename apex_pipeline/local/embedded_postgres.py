@@ -44,7 +44,7 @@ _SETTINGS = {
     "unix_socket_directories": "",
     # Dagster's storage opens a connection per query, from several processes.
     "max_connections": "200",
-    # For our own logins. An analyst who opens all the others blocks none of ours.
+    # For our own logins. An analyst who opens all the others does not block us.
     "reserved_connections": "120",
     # An analyst's sorts cannot fill the disk. Our logins have more.
     "temp_file_limit": "256MB",

@@ -1,4 +1,4 @@
-"""Answers in bounded memory and time, whoever gives them.
+"""Answers in bounded memory and time, from any server.
 
 No service answers us here with more than some kilobytes. A gateway could answer without
 end, a byte a second, or with a small file that unpacks to gigabytes.

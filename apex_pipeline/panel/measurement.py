@@ -79,7 +79,7 @@ class Measured:
             await self._app(scope, receive, send)
             return
         begun = time.perf_counter()
-        # A client that disconnects, or a bug of ours, leaves no status.
+        # A client that disconnects, or an unexpected error, leaves no status.
         status = 500
 
         async def note_status(message: Message) -> None:

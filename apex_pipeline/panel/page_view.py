@@ -18,11 +18,11 @@ from apex_pipeline.panel.figure_text import FigureText, ShownChange
 
 _WORDS = {"fresh": "Live", "stale": "Stale", "empty": "No data", "error": "Error"}
 _HINTS = {
-    "P95 latency": "95 of 100 agents of a run answered within this time. Of the runs, the "
-    "worst and the median are shown: percentiles do not average.",
+    "P95 latency": "95 % of a run's agents answered within this time. Percentiles do not "
+    "average, so the panel shows the worst run and the median.",
     "Pending": "Rows in Postgres that are due and not in Dataverse yet.",
-    "In quarantine": "Rows that Dataverse refused. They are tried again by themselves, "
-    "and do not hold up the others.",
+    "In quarantine": "Rows that Dataverse refused. The pipeline retries them, and they do "
+    "not hold up other rows.",
 }
 _HORIZONS = {
     "7d": "Next 7 days",

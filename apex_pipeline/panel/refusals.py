@@ -25,5 +25,5 @@ def refuse_parameter(_: Request, error: Exception) -> Response:
 
 
 def apologize(*_: object) -> Response:
-    """Answer after a bug of ours; the log has its traceback."""
+    """Answer after an unexpected error; the log has its traceback."""
     return refusal(500, "internal_error", "Something went wrong; see the panel's log.")

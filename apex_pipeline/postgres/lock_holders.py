@@ -1,4 +1,4 @@
-"""Find the sessions that hold the lock for which a statement of ours waits."""
+"""Find the sessions that hold the lock that one of our statements waits for."""
 
 from datetime import UTC, datetime
 from typing import LiteralString

@@ -1,4 +1,4 @@
-"""Locks that need a privilege: each is one on an empty table of ours.
+"""Locks that need a privilege: each locks an empty table.
 
 Any login may hold an advisory lock, and would stop the pipeline with it. The mode
 excludes itself, but not reading the table; it takes no transaction id.

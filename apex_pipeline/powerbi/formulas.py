@@ -148,7 +148,7 @@ def unknown_in_m(expression: str, parameters: Collection[str]) -> Iterator[str]:
 
 @dataclass(frozen=True, slots=True)
 class MColumns:
-    """What a query of ours does to columns.
+    """What one of the project's queries does to columns.
 
     Attributes:
         selected: Columns of the source.

@@ -36,7 +36,7 @@ def read_tmdl(path: str, text: str) -> list[Node]:
     """
     root = "table" if path.startswith("tables/") else _ROOTS.get(path)
     if root is None:
-        raise TmdlError(f"{path}: no such file in a semantic model of ours.")
+        raise TmdlError(f"{path}: `apex powerbi build` writes no such file.")
     reader = _TmdlReader(path, text.split("\n"))
     nodes = reader.objects(0, (root,))
     if reader.at < len(reader.lines):

@@ -11,8 +11,8 @@ from apex_pipeline.provisioning.dataverse import ProvisioningOutcome, provision
 from apex_pipeline.settings import DataverseSettings, Settings
 
 _UNCHANGED = (
-    "Nothing was changed in Dataverse, because the audit trail in DATABASE_URL has to "
-    "note it first."
+    "Nothing was changed in Dataverse, because the audit trail in DATABASE_URL must "
+    "record it first."
 )
 
 

@@ -211,7 +211,7 @@ class _Work:
             if error is None:
                 raise TransientError(
                     f"Dataverse accepted the {change.text}, but does not show it after "
-                    f"{wait:g} s. Repeat the command later."
+                    f"{wait:g} s. Run the command again later."
                 )
             if isinstance(error, RejectedError) or attempt >= self.patience.attempts:
                 raise error
@@ -236,7 +236,7 @@ def _not_allowed(error: AuthError, *, is_administrator: bool) -> AuthError:
         "Administrator in the environment."
         if is_administrator
         else "Without APEX_ADMIN_* the application provisions itself and needs the role "
-        "System Administrator for that time. Better configure an administrator."
+        "System Administrator for that time. Configure an administrator instead, if you can."
     )
     return AuthError(
         f"{error.message} {who}",

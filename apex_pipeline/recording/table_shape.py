@@ -26,7 +26,7 @@ _BEGIN = """
         )
 """
 
-# A lock on an empty table of ours, since any login may hold an advisory lock.
+# A lock on an empty table, since any login may hold an advisory lock.
 _LOCK = "LOCK TABLE recording_lock IN SHARE ROW EXCLUSIVE MODE"
 
 

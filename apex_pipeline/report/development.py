@@ -73,7 +73,7 @@ def _line(
         f"{outcome.tests - failed - outcome.skipped:,} passed, {failed} failed, "
         f"{outcome.skipped} skipped; {seconds(outcome.seconds)} in total"
     )
-    how = f"{path}, of a run started {instant(outcome.began_at)} UTC"
+    how = f"{path}, from a run started {instant(outcome.began_at)} UTC"
     state = LineState.NOT_MET if failed else LineState.MET
     if state is LineState.MET and _is_outdated(outcome, repository):
         state, seen = LineState.WARNING, f"{seen}; older than the newest commit"

@@ -1,1 +1,1 @@
-"""What any text of ours goes through: secrets hidden, durations in words, fit for a terminal."""
+"""What every text goes through: secrets hidden, durations in words, fit for a terminal."""

@@ -74,7 +74,7 @@ class EndedSessions:
         """Read the file if it has changed since."""
         if self._path is None:
             return
-        # Nobody has signed out yet. One who writes appends a line at once, so that reading
+        # No file: no one has signed out yet. A writer appends a line at once, so reading
         # needs no lock, which network file systems may lack.
         with suppress(FileNotFoundError), self._path.open() as file:
             found = os.fstat(file.fileno())
@@ -97,6 +97,6 @@ class EndedSessions:
 
 
 def _expiry(claim: str) -> float:
-    """When the session ends by itself; 0 for a line that is none of ours."""
+    """When the session ends by itself; 0 for a line that we did not write."""
     text = claim.partition(".")[0]
     return float(text) if text.isascii() and text.isdigit() else 0.0

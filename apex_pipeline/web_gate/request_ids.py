@@ -35,7 +35,7 @@ class RequestIds:
         try:
             await self._app(scope, receive, named)
         except ClientDisconnect:
-            # Nobody is left to answer. A traceback would let any client fill the log.
+            # The client is gone. A traceback would let any client fill the log.
             logger.debug("the client left before its request was whole")
         finally:
             REQUEST_ID.reset(token)

@@ -265,7 +265,7 @@ def test_an_intent_that_is_none_of_ours_holds_up_no_other(
     )
     with intended(database, Event(Action.EXPORT, AUTHOR), seconds=0):
         assert database.transact(close_abandoned) == 1
-    assert "1 rows of audit_intent are none of ours" in caplog.text
+    assert "1 rows of audit_intent do not come from the pipeline" in caplog.text
     assert [each["outcome"] for each in events(database)] == ["interrupted"]
     assert database.transact(close_abandoned) == 0
 

@@ -1,4 +1,4 @@
-"""Limits of a request, and the answer after a bug of ours."""
+"""Limits of a request, and the answer after an unexpected error."""
 
 import asyncio
 

@@ -318,7 +318,7 @@ def test_regions_have_names_of_their_own(emulator, history, panel, page):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("What P95 latency means", "95 of 100 agents"),
+        ("What P95 latency means", "95 % of a run"),
         ("What Pending means", "not in Dataverse yet"),
         ("What In quarantine means", "Dataverse refused"),
     ],

@@ -1,8 +1,8 @@
 """Pictures of figures over time as SVG, in pure Python: the same figures, the same bytes.
 
 `picture` has titles, axes and a description, `sparkline` is a line small enough to stand
-in a table. Nothing in them needs a style sheet, a script or a font of ours, so that they
-pass any content security policy, within a page and as an image.
+in a table. They need no style sheet, no script and no font of the page, so they pass any
+content security policy, within a page and as an image.
 """
 
 from apex_pipeline.analytics.charts.bars import Bar, bars

@@ -160,7 +160,7 @@ class ObjectStore:
         return self._known
 
     def _read_description(self) -> dict[str, _Known]:
-        """Nothing where there is none, or none of ours: then each file is made again."""
+        """Empty if there is none that we wrote; each file is then written again."""
         try:
             with self.reading(_DESCRIPTION) as file:
                 files = json.loads(file.read())["files"]

@@ -39,7 +39,7 @@ class Check:
         target: The expected measurement.
         remedy: What to do if it differs, unless the finding has a better remedy.
         probe: Takes the measurement. An `ApexError` fails the line with its message;
-            any other exception fails it as a bug of ours.
+            any other exception fails it as a bug in the check.
         needs: Earlier checks that must not fail; otherwise this one is not checked.
         after: Earlier checks that must have finished, whatever their result, because
             this probe uses what they read.

@@ -120,7 +120,7 @@ def _look_at_ends(
         wrong = DATABASE_UNUSABLE.finding(
             str(error)
             or f"Postgres at {database.address} has not answered within {seconds:g} s. "
-            "It hangs, cannot be reached, or another session locks our tables."
+            "It hangs, cannot be reached, or another session locks its tables."
         )
         return [Observation(DATABASE_UNUSABLE.name, (wrong,)), *seen], kept
     known = sync_health.utc(state.get("empty_at", now.isoformat()))
@@ -162,7 +162,7 @@ def _not_getting_through(around: WatchSurroundings, now: datetime) -> Observatio
         if each.given_up:
             facts.append(("Expired today", str(each.given_up)))
         finding = CHANNEL_FAILING.finding(
-            each.error or "No attempt to send them has been made.",
+            each.error or "Nothing has tried to send them yet.",
             where=each.channel,
             facts=tuple(facts),
         )

@@ -211,7 +211,7 @@ def _compared(health: SyncHealth, now: datetime) -> Observation:
         return Observation(COMPARISON_SLOW.name)
     following = health.compared.next_day
     found = COMPARISON_SLOW.finding(
-        "Comparing all raw rows with the days and weeks that were made of them takes "
+        "Comparing all raw rows with their daily and weekly rollups takes "
         f"{words(timedelta(seconds=seconds or 0.0))}.",
         cause_key="slow",
         facts=(("Compared until", str(following or "the end")),),
