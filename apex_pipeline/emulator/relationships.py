@@ -121,16 +121,30 @@ class Navigation:
 
 def of_column(table: Table, column: EmulatedColumn) -> list[Relationship]:
     """The relationships of a lookup; several where it may refer to several tables."""
-    kept = column.definition.get("_relationships")
-    listed = kept if isinstance(kept, list) else _system(table, column)
-    return [Relationship(each, column.name) for each in listed]
+    return _by_column(table)[column.name]
 
 
 def of_table(table: Table) -> list[Relationship]:
     """The many-to-one relationships of a table."""
-    return [
-        each for column in table.columns.values() for each in of_column(table, column)
-    ]
+    return [each for listed in _by_column(table).values() for each in listed]
+
+
+def _by_column(table: Table) -> dict[str, list[Relationship]]:
+    # Kept: each answer about definitions, and each deletion, looks at those of all tables.
+    found: dict[str, list[Relationship]] | None = table.plans.get("relationships")
+    if found is None:
+        found = table.plans["relationships"] = {
+            column.name: [
+                Relationship(each, column.name) for each in _defined(table, column)
+            ]
+            for column in table.columns.values()
+        }
+    return found
+
+
+def _defined(table: Table, column: EmulatedColumn) -> list[Definition]:
+    kept = column.definition.get("_relationships")
+    return kept if isinstance(kept, list) else _system(table, column)
 
 
 def every(env: EmulatedEnvironment) -> Iterator[Relationship]:
