@@ -296,12 +296,14 @@ def test_a_clock_set_back_between_two_runs_does_not_lengthen_the_pause():
     assert heir.paused_for(0.0) == 60.0
 
 
-def test_a_budget_that_somebody_else_spent_is_waited_for():
+def test_a_budget_that_somebody_else_spent_is_waited_for_until_ours_has_left_the_window():
+    """Nobody tells when theirs does; a window later, all that the answer knew of has left."""
     pacer = Pacer()
     pacer.started(0.0)
     pacer.finished(1.0, 1.0, Allowance(seconds=0.0, requests=6000))
-    wait = pacer.wait(1.0)
-    assert 0.0 < wait <= WINDOW_SECONDS
+    assert pacer.wait(1.0) == WINDOW_SECONDS
+    assert pacer.wait(1.0 + WINDOW_SECONDS / 2) == WINDOW_SECONDS / 2
+    assert pacer.wait(1.0 + WINDOW_SECONDS) == 0.0
 
 
 def test_a_guest_sends_one_request_at_a_time_and_leaves_half_to_others():
