@@ -45,7 +45,9 @@ _TWINS = (
 )
 
 
-def growth_table(url_of: Callable[[], str], sizes: Sequence[int]) -> list[str]:
+def growth_table(
+    url_of: Callable[[], str], sizes: Sequence[int]
+) -> tuple[list[str], dict[str, float]]:
     """Fill a database of each size and measure in it.
 
     Args:
@@ -54,19 +56,23 @@ def growth_table(url_of: Callable[[], str], sizes: Sequence[int]) -> list[str]:
 
     Returns:
         Lines of Markdown: a table, and the plan of the pending page at the largest size.
+        Milliseconds of a page, a mark and a refresh, at the smallest and the largest size.
     """
     lines = [
         "| rows | pending page | mark of 1 000 | nothing pending | refresh of today, its rows |",
         "|---|---|---|---|---|",
     ]
     plan: list[str] = []
+    figures: dict[str, float] = {}
     for rows in sizes:
         url = url_of()
         _fill(url, rows)
         plan = _plan(url)
-        lines.append(_measured(url, rows))
-    return [
-        *lines,
+        line, taken = _measured(url, rows)
+        lines.append(line)
+        place = "smallest" if rows == sizes[0] else "largest"
+        figures |= {f"{what}_{place}": 1000 * took for what, took in taken.items()}
+    lines += [
         "",
         f"The plan of the pending page at {sizes[-1]:,} rows:",
         "",
@@ -74,6 +80,7 @@ def growth_table(url_of: Callable[[], str], sizes: Sequence[int]) -> list[str]:
         "",
         _TWINS,
     ]
+    return lines, figures
 
 
 def _fill(url: str, rows: int) -> None:
@@ -82,7 +89,7 @@ def _fill(url: str, rows: int) -> None:
         connection.execute("VACUUM ANALYZE campaign_metrics")
 
 
-def _measured(url: str, rows: int) -> str:
+def _measured(url: str, rows: int) -> tuple[str, dict[str, float]]:
     with connect(url) as store:
         page = store.ask(pending_rows.page, None, _PENDING)
         reading = _median(lambda: store.ask(pending_rows.page, None, _PENDING))
@@ -102,7 +109,8 @@ def _measured(url: str, rows: int) -> str:
     passed = (now - now.replace(hour=0, minute=0)).total_seconds() / 86_400
     of_today = int(rows / 730 * passed)
     times = " | ".join(f"{1000 * s:.1f} ms" for s in (reading, marking, looking))
-    return f"| {rows:,} | {times} | {1000 * refreshing:.0f} ms, {of_today:,} |"
+    line = f"| {rows:,} | {times} | {1000 * refreshing:.0f} ms, {of_today:,} |"
+    return line, {"page": reading, "mark": marking, "refresh": refreshing}
 
 
 def _median(work: Callable[[], object]) -> float:

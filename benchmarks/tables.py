@@ -24,6 +24,7 @@ _TEN_SLOTS = 917
 _BIG_SLOTS = 10 / (0.09 / 1000 + 0.01)
 _WINDOW_SECONDS = 20.0
 _WINDOWS = 5
+_ROWS_A_USER = 50_000
 
 # Rows for each: the fast ones for ten seconds or so, the others for four.
 _COUNTS = {
@@ -117,8 +118,11 @@ def _cell(results: Sequence[Result], rows: int) -> str:
     return text if one.landed == rows else f"{text}; {rows - one.landed} lost"
 
 
-def size_table(bench: Bench, effort: Effort, tell: Tell) -> list[str]:
-    """Few rows and many, with and without latency: what the client costs."""
+def size_table(
+    bench: Bench, effort: Effort, tell: Tell
+) -> tuple[list[str], dict[str, float]]:
+    """Few rows and many, with and without latency; also the figures of our aims."""
+    figures = {}
     names = ("ours", "sdk-async") if effort.rivals else ("ours",)
     lines = [_SIZE_HEAD]
     for profile in (_FIRST, "no latency, hint 10"):
@@ -133,7 +137,11 @@ def size_table(bench: Bench, effort: Effort, tell: Tell) -> list[str]:
                 )
                 tell(line)
                 lines.append(line)
-    return lines
+                # The largest number of rows is the last.
+                kind = f"{name}_{'latency' if profile == _FIRST else 'fast'}"
+                figures[f"{kind}_rate"] = found.rate
+                figures[f"{kind}_cpu"] = _cpu_seconds(found)
+    return lines, figures
 
 
 def fault_table(bench: Bench, effort: Effort, tell: Tell) -> list[str]:
@@ -169,8 +177,11 @@ def fault_table(bench: Bench, effort: Effort, tell: Tell) -> list[str]:
     return lines
 
 
-def limit_table(bench: Bench, effort: Effort, tell: Tell) -> list[str]:
+def limit_table(
+    bench: Bench, effort: Effort, tell: Tell
+) -> tuple[list[str], dict[str, float]]:
     """Enforced limits, the window scaled to 20 s, with one, two and four users."""
+    figures = {}
     # Four slots may be busy all the time, ten at the start: as documented, 1 200 s in 300 s.
     speed = Speed(0.05, 0.02, 0.07, 10, _WINDOW_SECONDS, 400, 4 * _WINDOW_SECONDS)
     # The budget is full at the start, and refills from the second window on.
@@ -188,7 +199,32 @@ def limit_table(bench: Bench, effort: Effort, tell: Tell) -> list[str]:
         )
         tell(line)
         lines.append(line)
-    return lines
+        figures[f"{name}_{users}_rate"] = found.rate
+        figures[f"{name}_{users}_share"] = 100 * found.rate / allowed
+        figures[f"{name}_{users}_throttled"] = found.throttled
+    return lines, figures
+
+
+def user_table(
+    bench: Bench, effort: Effort, tell: Tell
+) -> tuple[list[str], dict[str, float]]:
+    """One, two and four users of a service without limits."""
+    lines = [_USERS_HEAD]
+    figures = {}
+    alone = 0.0
+    for users in (1, 2, 4) if effort.rivals else (1, 2):
+        rows = int(_ROWS_A_USER * users * effort.scale)
+        found = deliver(bench, "ours-again", PROFILES[_FIRST], rows, users=users)
+        alone = alone or found.rate
+        line = (
+            f"| {users} | {found.landed:,} of {rows:,} | {found.rate:,.0f} | "
+            f"{found.rate / alone:.2f} | {found.in_flight} | {found.requests} | "
+            f"{_cpu(found)} | {_ended(found)} |"
+        )
+        tell(line)
+        lines.append(line)
+        figures[f"times_{users}"] = found.rate / alone
+    return lines, figures
 
 
 _HEAD = (
@@ -199,6 +235,10 @@ _HEAD = (
 _SIZE_HEAD = (
     "| service | rows | | rows/s | requests | CPU s per 100 000 rows | peak memory |\n"
     "|---|---|---|---|---|---|---|"
+)
+_USERS_HEAD = (
+    "| users | landed | rows/s | times one user | peak in flight | requests | "
+    "CPU s per 100 000 rows | ended with |\n|---|---|---|---|---|---|---|---|"
 )
 _FAULT_HEAD = (
     "| fault | | rows/s | landed | lost | twice | requests | 429s | Retry-After ignored | "
@@ -224,7 +264,11 @@ def _row(name: str, found: Sequence[Result], ours: float) -> str:
 
 
 def _cpu(found: Result) -> str:
-    return f"{found.cpu / found.landed * 100_000:.1f}" if found.landed else "n/a"
+    return f"{_cpu_seconds(found):.1f}" if found.landed else "n/a"
+
+
+def _cpu_seconds(found: Result) -> float:
+    return found.cpu / found.landed * 100_000 if found.landed else 0.0
 
 
 def _fault_row(kind: str, name: str, found: Result) -> str:
