@@ -6,7 +6,6 @@ connection has been silent for 90 seconds.
 """
 
 from contextlib import suppress
-from types import TracebackType
 from typing import Self
 
 import psycopg
@@ -50,12 +49,7 @@ class WriterLock:
         """Return the lock, which is already held."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.release()
 
     def ping(self) -> None:
