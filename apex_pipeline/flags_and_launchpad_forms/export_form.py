@@ -42,7 +42,9 @@ class ExportForm(Form):
         "Days of history", unset=str(HISTORY_DAYS), least=1, most=MOST_HISTORY_DAYS
     )
     compress: bool = switch(
-        "Compress; so does FILE.gz", in_form="Compress with gzip", flag="--gzip"
+        "Compress with gzip; implied by FILE.gz",
+        in_form="Compress with gzip",
+        flag="--gzip",
     )
 
     written_as: str = option(

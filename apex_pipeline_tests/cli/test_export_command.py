@@ -148,7 +148,7 @@ def test_a_disk_without_room_leaves_the_file_as_it_was(start, database_url, tmp_
             2,
             "leave --gzip",
         ),
-        (("daily", "-o", "nowhere/x.csv"), 1, "Its folder is not there"),
+        (("daily", "-o", "nowhere/x.csv"), 1, "Its folder does not exist"),
         (("daily", "-o", "."), 1, "Is a directory"),
     ],
 )

@@ -128,7 +128,7 @@ def test_a_place_that_cannot_be_written_is_told(apex, tmp_path):
     (tmp_path / "file").touch()
     ended = apex("report", "--no-screenshots", "-o", "nowhere/report.md")
     assert ended.returncode == 1
-    assert "Its folder is not there" in ended.stderr
+    assert "Its folder does not exist" in ended.stderr
     assert not (tmp_path / "nowhere").exists()
     ended = apex("report", "--no-screenshots", "-o", "file/report.md")
     assert ended.returncode == 1

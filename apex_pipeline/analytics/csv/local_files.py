@@ -113,7 +113,7 @@ _REMEDIES = {
     errno.EACCES: _RIGHTS,
     errno.EPERM: _RIGHTS,
     errno.EROFS: _RIGHTS,
-    errno.ENOENT: "Its folder is not there; make it, or name another one.",
+    errno.ENOENT: "Its folder does not exist. Create it, or name another one.",
 }
 
 

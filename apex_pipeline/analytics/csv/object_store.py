@@ -208,7 +208,7 @@ def _explained(place: str, *, is_read: bool = False) -> Iterator[None]:
         if is_read:
             raise
         raise ApexError(
-            f"{place} cannot be written: its bucket or container is not there. Create it, "
+            f"{place} cannot be written: its bucket or container does not exist. Create it, "
             "or name another one in APEX_EXPORT_DIR."
         ) from error
     except Exception as error:

@@ -183,7 +183,9 @@ def _learn(connection: Connection, zone: str, today: date) -> Training:
     absurd = ", ".join(str(day) for day, cost in known.items() if not is_cost(cost))
     notes = [made.note] if made.note else []
     if absurd:
-        notes.append(f"No day can cost what these do, taken for missing: {absurd}.")
+        notes.append(
+            f"These days have impossible costs and count as missing: {absurd}."
+        )
     yesterday = _outcome(connection, zone, today - timedelta(days=1), known)
     parts = forecast_campaigns(connection, zone, known, today)
     return Training(zone, made, " ".join(notes), yesterday, parts)

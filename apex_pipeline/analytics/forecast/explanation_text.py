@@ -68,18 +68,16 @@ def notes(
         )
     without = ", ".join(bare)
     if paused:
-        found.append("No interval: how much runs after a pause cannot be learnt.")
+        found.append("No interval: no past days show how much runs after a pause.")
     elif without:
         found.append(
-            f"No interval for {without}: fewer than {MIN_CASES} totals of that "
-            "length can be tried on the past."
+            f"No interval for {without}: the past has fewer than {MIN_CASES} totals of "
+            "that length to test."
         )
     over = series.end.day - 1
     gaps = sum(value is None for value in series.values[-over:]) if over else 0
     if gaps:
-        found.append(
-            f"Of this month, {_days(gaps)} missing in what was spent and in its sum."
-        )
+        found.append(f"{_days(gaps)} missing from this month's spending and its sum.")
     return found
 
 
@@ -102,8 +100,8 @@ def past_notes(series: DailySeries, regime: DailySeries, learnt: Learnt) -> list
         until = regime.day(learnt.resting.last)
         ahead = ", and so are the days to come" if learnt.is_over else ""
         found.append(
-            f"In busy weeks nothing ran from {since} to {until}; taken as zero cost"
-            f"{ahead}."
+            f"In busy weeks nothing ran from {since} to {until}; counted as zero "
+            f"cost{ahead}."
         )
     found += [
         f"{regime.day(o.at)} cost {_usd(o.cost)}, where {_usd(o.usual)} is usual: left "
@@ -124,9 +122,10 @@ def _regime_over(series: DailySeries, regime: DailySeries) -> str:
     last = max(index for index, value in enumerate(before) if value)
     usual = [median(v for v in values if v) for values in (before, regime.values)]
     return (
-        f"What ran from {series.first_day} to {series.day(last)} cost {_usd(usual[0])} "
-        f"on most days, not {_usd(usual[1])}, and is over; then nothing ran until "
-        f"{regime.first_day - timedelta(days=1)}. Learnt from {regime.first_day} on."
+        f"From {series.first_day} to {series.day(last)} most days cost "
+        f"{_usd(usual[0])}, now {_usd(usual[1])}. In between nothing ran until "
+        f"{regime.first_day - timedelta(days=1)}. The forecast learns from "
+        f"{regime.first_day} on."
     )
 
 
@@ -136,9 +135,9 @@ def _by_fate(learnt: Learnt) -> dict[str, list[CostPause]]:
     for pause in learnt.pauses:
         if pause == learnt.resting:
             continue
-        fate = "taken as zero cost"
+        fate = "counted as zero cost"
         if pause in learnt.left_out:
-            fate += ", and as over"
+            fate += ", and left out of the usual level"
         fates.setdefault(fate, []).append(pause)
     return fates
 

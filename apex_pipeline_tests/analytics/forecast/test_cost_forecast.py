@@ -128,7 +128,7 @@ def test_what_no_day_can_cost_is_not_learnt_from_and_said(database, database_url
     (training,) = train(database, IN_UTC, NOW)
     assert training.forecast.series.values[20:24] == (None,) * 4
     assert {day.cost for day in training.forecast.days} == {5.0}
-    assert f"taken for missing: {days_ago(24)}, {days_ago(23)}," in training.note
+    assert f"count as missing: {days_ago(24)}, {days_ago(23)}," in training.note
 
 
 def test_what_is_read_back_is_what_was_forecast(database, database_url):

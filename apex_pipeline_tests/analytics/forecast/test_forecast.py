@@ -163,9 +163,9 @@ def test_on_the_first_of_a_month_nothing_is_spent():
 
 def test_days_of_this_month_that_are_missing_are_named():
     start = date(2026, 11, 10) - timedelta(60)
-    assert "Of this month" not in of([2.0] * 60, start).note
+    assert "this month's" not in of([2.0] * 60, start).note
     found = of([2.0] * 55 + [None, None] + [2.0] * 3, start)
-    assert "Of this month, 2 days are missing" in found.note
+    assert "2 days are missing from this month's" in found.note
 
 
 def test_a_baseline_that_erred_less_is_used_and_named():

@@ -62,8 +62,8 @@ def test_a_regime_that_is_over_is_told_with_its_days_and_its_level():
     found = of(pilot(6.0, 100, 60))
     assert found.series.first_day == day(136)
     assert found.note.startswith(
-        f"What ran from {day(0)} to {day(35)} cost $6.60 on most days, not $66.00, and "
-        f"is over; then nothing ran until {day(135)}. Learnt from {day(136)} on."
+        f"From {day(0)} to {day(35)} most days cost $6.60, now $66.00. In between nothing "
+        f"ran until {day(135)}. The forecast learns from {day(136)} on."
     )
 
 
@@ -77,7 +77,7 @@ def test_what_ran_before_a_long_pause_is_still_learnt_from_if_it_is_alike():
 def test_two_weeks_of_nothing_that_have_just_ended_are_told_and_set_no_level():
     found = of([*USUAL[:210], *[0.0] * 14, *USUAL[:2]])
     assert (
-        f"nothing ran from {day(210)} to {day(223)}; taken as zero cost" in found.note
+        f"nothing ran from {day(210)} to {day(223)}; counted as zero cost" in found.note
     )
     assert month(found).cost == pytest.approx(1543, rel=0.1)
 
@@ -87,17 +87,17 @@ def test_a_pause_that_has_repeated_is_part_of_how_things_go():
     found = of([*weeks, *USUAL[:7]])
     assert month(found).cost < 0.9 * 1543
     assert found.note.count("nothing ran from") == 1
-    assert "and 1 times before; taken as zero cost." in found.note
+    assert "and 1 times before; counted as zero cost." in found.note
 
 
 def test_a_pause_that_goes_on_is_told_and_has_no_interval():
     for length in (5, 14, 20):
         found = of([*USUAL[:210], *[0.0] * length])
         assert (
-            f"nothing ran from {day(210)} to {day(209 + length)}; taken as zero cost."
+            f"nothing ran from {day(210)} to {day(209 + length)}; counted as zero cost."
             in found.note
         )
-        assert "No interval: how much runs after a pause cannot be learnt." in (
+        assert "No interval: no past days show how much runs after a pause." in (
             found.note
         )
         parts = (*found.days, *found.totals)
@@ -109,7 +109,7 @@ def test_after_weeks_of_nothing_that_go_on_nothing_is_forecast(length):
     found = of([*USUAL[:210], *[0.0] * length])
     assert found.model == "paused"
     assert {part.cost - getattr(part, "spent", 0.0) for part in found.totals} == {0.0}
-    assert "taken as zero cost, and so are the days to come." in found.note
+    assert "counted as zero cost, and so are the days to come." in found.note
 
 
 def test_four_idle_days_or_idle_days_of_a_sparse_series_are_no_pause():
