@@ -68,7 +68,7 @@ class Result:
         landed: Rows that are in Dataverse, each counted once.
         twice: Records beyond the first of a row.
         in_flight: Most writes that were under way at once.
-        ignored: Requests within a second after a 429 that could have known of it.
+        ignored: A user's requests within a second after a 429 that it could have known of.
         stopped: The error that ended the contender; empty if it finished.
     """
 
@@ -339,9 +339,17 @@ def _result(
     for _, step in edges:
         under_way += step
         most = max(most, under_way)
-    refusals = [e["at"] + e["seconds"] for e in writes if e["status"] == 429]
+    # Limits and pauses are those of each user. An injected 429 comes before the service
+    # knows who asks; then there is one user.
+    refusals = [
+        (e["application"], e["at"] + e["seconds"]) for e in writes if e["status"] == 429
+    ]
     ignored = sum(
-        any(_NOTICING_SECONDS < each["at"] - at < _SECONDS_APART for at in refusals)
+        any(
+            _NOTICING_SECONDS < each["at"] - at < _SECONDS_APART
+            for user, at in refusals
+            if user in {None, each["application"]}
+        )
         for each in writes
     )
     return Result(
