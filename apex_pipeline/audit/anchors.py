@@ -1,6 +1,6 @@
 """Anchors: heads of the trail that are also stored elsewhere; the table `audit_anchor`.
 
-An anchor is listed in the trail by an event, in the same transaction, so that it cannot
+An anchor is listed in the trail by an event, in the same transaction, so it cannot
 be removed quietly either.
 """
 

@@ -3,7 +3,7 @@
 Python's encoder writes exactly that form for text, whole numbers that JavaScript can
 represent, booleans, null, lists, and objects whose names are ASCII: ECMAScript escapes
 the same characters in the same way, and orders ASCII names as code points. Everything
-else is refused, so that two encoders can never differ.
+else is refused, so two encoders can never differ.
 """
 
 import json

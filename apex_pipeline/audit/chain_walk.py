@@ -183,7 +183,7 @@ class Walk:
                 )
             elif sequence < self._start and not anchor.is_kept_here:
                 self._complain(
-                    f"Event {sequence} was pruned, so that its anchor cannot be checked. "
+                    f"Event {sequence} was pruned, so its anchor cannot be checked. "
                     f"Events since {self._start + 1} are here."
                 )
             elif sequence == self._start and anchor.hash != self._start_previous:

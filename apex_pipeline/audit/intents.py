@@ -50,7 +50,7 @@ class Ending:
     """What is known of an act only when it ends; fill it in meanwhile.
 
     Attributes:
-        is_void: Whether nothing was changed after all, so that there is no act.
+        is_void: Whether nothing was changed after all, so there is no act.
     """
 
     subject: dict[str, Json] = field(default_factory=dict)

@@ -1,7 +1,7 @@
 """Prune old events, and leave a checkpoint from which the rest still verifies.
 
 The checkpoint is the pruning event itself: it says through which event, with which hash,
-the trail was cut, who did it and why. Only events up to an anchor are pruned, so that the
+the trail was cut, who did it and why. Only events up to an anchor are pruned, so the
 place of the cut is also known elsewhere.
 """
 

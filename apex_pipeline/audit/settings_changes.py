@@ -25,7 +25,7 @@ _DATABASE, _SECRET = "DATABASE_URL", "AZURE_CLIENT_SECRET"
 def fingerprints(environment: Mapping[str, str]) -> dict[str, Json]:
     """The fingerprint of each variable that is set.
 
-    That of a secret is keyed with another secret, the database's URL, so that a reader of
+    That of a secret is keyed with another secret, the database's URL, so a reader of
     the trail cannot try out guesses.
     """
     return {

@@ -42,7 +42,7 @@ _CERTAINTY = 0.9
 """Share of the time left that the last request is planned to take."""
 
 _LAST_ROUNDS = 2
-"""Requests per slot that are planned at the end, so that all slots end together."""
+"""Requests per slot that are planned at the end, so all slots end together."""
 
 _MANY_ROWS = 1000
 _LEAD_ROWS = 5

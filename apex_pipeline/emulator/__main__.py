@@ -287,7 +287,7 @@ def _announce(
 
 
 def _write_port(path: Path, port: int) -> None:
-    """Replace the file as a whole, so that a reader never sees half of it."""
+    """Replace the file as a whole, so a reader never sees half of it."""
     partial = path.with_name(path.name + ".part")
     partial.write_text(f"{port}\n")
     partial.replace(path)

@@ -3,7 +3,7 @@
 Shapes and codes are those of Microsoft Entra ID ("Microsoft identity platform and the
 OAuth 2.0 client credentials flow", "Microsoft Entra authentication error codes");
 pairs of status and code are observed. Tokens are signed with a key of the emulator's
-own, so that it recognises them after a restart; no one else can check them.
+own, so it recognises them after a restart; no one else can check them.
 """
 
 import secrets

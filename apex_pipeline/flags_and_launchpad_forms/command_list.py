@@ -1,6 +1,6 @@
 """The commands of `apex`: where each one is, and what it does in a few words.
 
-The command line, the report and Dagster read them here, so that none of them has to load
+The command line, the report and Dagster read them here, so none of them has to load
 another.
 """
 

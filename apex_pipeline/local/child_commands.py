@@ -80,7 +80,7 @@ def database(
 ) -> Child:
 
     def command() -> list[str]:
-        # It opens its port itself, so that it is free for a moment.
+        # It opens its port itself, so it is free for a moment.
         ports.release(postgres.port)
         # All others know it by this port.
         postgres.prepare(may_move=False)

@@ -54,7 +54,7 @@ def check_version(data: Path, folder: Path) -> None:
 def initialize(
     quarters: Quarters, folder: Path, environment: Mapping[str, str]
 ) -> None:
-    """Run initdb next to the final place, so that a kill leaves no partial data.
+    """Run initdb next to the final place, so a kill leaves no partial data.
 
     Args:
         quarters: Where the data goes, and which account owns it.

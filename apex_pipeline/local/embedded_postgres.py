@@ -71,7 +71,7 @@ class EmbeddedPostgres:
             folder: Folder for the data, the password, the port and the log.
             settings: Server settings that override ours.
         """
-        # Resolved, so that all processes use the same path of the data directory.
+        # Resolved, so all processes use the same path of the data directory.
         self._folder = folder.resolve()
         self._settings = _SETTINGS | dict(settings or {})
         self._quarters: Quarters | None = None

@@ -31,7 +31,7 @@ class LocalInstance:
         own_secret: What our own processes show to the Dagster UI.
         tenants: Whose code locations it has.
         postgres: The embedded server of its storage, if that holds no tenant's rows.
-        owns_storage: Whether its storage is embedded, so that only our runs are in it.
+        owns_storage: Whether its storage is embedded, with only our runs in it.
         environment: The environment variables of Dagster's own processes.
     """
 

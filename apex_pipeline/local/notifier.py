@@ -87,7 +87,7 @@ class Notifier:
         self._incidents: tuple[Incident, ...] = ()
         self._mended: set[str] = set()
         self._outbox = MemoryOutbox()
-        # A daemon thread, so that stopping does not wait for a server that hangs.
+        # A daemon thread, so stopping does not wait for a server that hangs.
         self._thread = threading.Thread(target=self._run, name="notifier", daemon=True)
 
     def __enter__(self) -> "Notifier":

@@ -60,7 +60,7 @@ def prepare_services(
 
     Args:
         environment: The variables that the user has set, and all others.
-        ports: Gets the ports of all services, so that no other program takes them.
+        ports: Gets the ports of all services, so no other program takes them.
         ui_port: Port of the Dagster UI.
         ui_host: Where it listens.
 

@@ -1,4 +1,4 @@
-"""Store the running children on disk, so that the next start can stop leftovers."""
+"""Store the running children on disk, so the next start can stop leftovers."""
 
 import json
 import secrets

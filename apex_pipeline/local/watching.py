@@ -52,7 +52,7 @@ class Watch:
 
     def during(self, work: Callable[[], _Result]) -> _Result:
         """Run work in the background, and return its result or raise its error."""
-        # Not in a pool, so that stopping does not wait for a suspended database.
+        # Not in a pool, so stopping does not wait for a suspended database.
         outcome = background.start(work)
         self.until(outcome.done)
         return outcome.result()

@@ -18,7 +18,7 @@ from apex_pipeline.settings import (
     read_variable,
 )
 
-# Together less than the time for an answer, so that a failure says why.
+# Together less than the time for an answer, so a failure says why.
 _CONNECTING_SECONDS = 3.0
 _QUERY_SECONDS = 4.0
 _STATEMENT_SECONDS = 3.0

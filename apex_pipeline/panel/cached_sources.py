@@ -59,7 +59,7 @@ RECENT_TIERS = (50, MOST_RECENT)
 """Numbers of records to read: a request uses the smallest that covers it, so there are
 only this many different reads."""
 
-# Together shorter than the limit of a read (`Timings`), so that the error says why.
+# Together shorter than the limit of a read (`Timings`), so the error says why.
 _PATIENCE_SECONDS = 3.0
 _STATEMENT_SECONDS = 2.5
 

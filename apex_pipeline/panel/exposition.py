@@ -1,6 +1,6 @@
 """`GET /metrics`: Prometheus's text format, version 0.0.4.
 
-Unknown values are left out, so that an alert on absent series notices; they are never
+Unknown values are left out, so an alert on absent series notices; they are never
 reported as 0.
 """
 

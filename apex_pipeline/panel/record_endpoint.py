@@ -39,7 +39,7 @@ _NO_STORE = {"Cache-Control": "no-store"}
 _RETRY_SECONDS = 5
 _NOT_CONFIGURED_RETRY_SECONDS = 60
 
-# Half of the connections of a `Database`, so that readers find a free one.
+# Half of the connections of a `Database`, so readers find a free one.
 _WRITERS = 2
 
 _MEDIA_TYPE = re.compile(

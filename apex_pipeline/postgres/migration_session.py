@@ -1,6 +1,6 @@
 """Applying migrations beside an application that works: one process, short waits.
 
-yoyo records what was applied. Its connections are ours here, so that a statement that
+yoyo records what was applied. Its connections are ours here, so a statement that
 changes a table never keeps the table's writers waiting for long.
 """
 

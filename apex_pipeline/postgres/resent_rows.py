@@ -37,7 +37,7 @@ class Slice:
 
     Attributes:
         since: The first instant of the slice.
-        until: The first instant after the slice, so that adjacent slices share no row.
+        until: The first instant after the slice, so adjacent slices share no row.
         campaign: Campaign, in any spelling if it is a UUID.
         exported_before: Rows marked at this instant or later count as done.
 
@@ -140,7 +140,7 @@ def parse_instant(name: str, text: str | None) -> datetime | None:
         ) from None
 
 
-# Bounds are written out in UTC, so that a column without time zone compares correctly.
+# Bounds are written out in UTC, so a column without time zone compares correctly.
 _IN_BOUNDS = "metric.created_at >= %(since)s AND metric.created_at < %(until)s"
 
 # Common spellings, which the index finds in a column of either type.

@@ -171,7 +171,7 @@ def mark_exported(
         "ids": ids,
         "texts": ids,
         "versions": text_array(row.version for row in sent.values()),
-        # Written out in UTC, so that a column without time zone gets the right hour.
+        # Written out in UTC, so a column without time zone gets the right hour.
         "at": at.astimezone(UTC).isoformat(timespec="microseconds"),
         "again": again,
     }
@@ -237,7 +237,7 @@ def text_array(texts: Iterable[str]) -> str:
 def _held_by_others(connection: Connection, skipped: set[str]) -> set[str]:
     """Those of the rows that were passed over that another transaction holds, or held.
 
-    They are locked now, so that nothing becomes of them until they have been looked at;
+    They are locked now, so nothing becomes of them until they have been looked at;
     where one cannot be, all of them pass for held. A policy hides a row from a lock as
     it does from an UPDATE. So a row that is there and is not among these is hidden.
     """

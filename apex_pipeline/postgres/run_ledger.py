@@ -260,7 +260,7 @@ def _event(row: Mapping[str, Any], record: RunRecord) -> Event:
 
 
 def count_marks(connection: Connection, run_id: int, marks: Marks) -> None:
-    """Add to an open run's counts, so that a killed run is counted too."""
+    """Add to an open run's counts, so a killed run is counted too."""
     values = {
         "id": run_id,
         "marked": marks.marked,

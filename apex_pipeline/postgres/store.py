@@ -194,7 +194,7 @@ class Store:
         )
 
     def drop(self, selection: QuarantineSelection, decision: Decision) -> int:
-        """Drop rows in quarantine, so that they are never sent; return how many.
+        """Drop rows in quarantine, so they are never sent; return how many.
 
         Raises:
             ApexError: As by `decisions.find`; nothing was changed.

@@ -89,7 +89,7 @@ def try_writer_lock(database: Database) -> WriterLock | HeldElsewhere:
 def try_reconciliation_lock(database: Database) -> WriterLock | HeldElsewhere:
     """Take the lock of the comparison, unless another process holds it.
 
-    It is another lock than the writer's, so that a sync may go on meanwhile.
+    It is another lock than the writer's, so a sync may go on meanwhile.
 
     Raises:
         psycopg.Error: As of `try_writer_lock`.

@@ -160,7 +160,7 @@ def start_run(
 
 
 def count_requests(connection: Connection, run_id: int, requests: int) -> None:
-    """Store the requests of an open run, so that those of a killed run count too."""
+    """Store the requests of an open run, so those of a killed run count too."""
     connection.exec_driver_sql(_COUNT_REQUESTS, {"id": run_id, "requests": requests})
 
 

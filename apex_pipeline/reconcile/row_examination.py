@@ -165,7 +165,7 @@ class Examination:
         self.compared += sum(bool(row.exported_at) for row in before.values())
 
     async def _missing_for_ever(self, ids: Sequence[str]) -> None:
-        """Store rows whose id cannot be a key, so that they cannot have a record."""
+        """Store rows whose id cannot be a key, so they cannot have a record."""
         await self._keep(
             Verdicts(missing=[ExportedRow(each, None, None, {}) for each in ids])
         )

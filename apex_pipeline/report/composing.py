@@ -74,7 +74,7 @@ def compose(
     subject = read_subject(environment)
     now = readers.now()
     seen = once(lambda: screenshots.look(subject, wanted=options.screenshots))
-    # Timings first, so that our other measurements do not disturb them.
+    # Timings first, so our other measurements do not disturb them.
     readers.tell("Measuring the targets …")
     measured = tuple(owner_targets.targets(subject, lambda: seen().paints, now))
     readers.tell("Running the doctor's checks …")

@@ -43,7 +43,7 @@ class SyncOptions:
 
     Attributes:
         time_budget: Seconds after which the run starts no new work. Less than the five
-            minutes between two ticks, so that runs never pile up.
+            minutes between two ticks, so runs never pile up.
         accept_duplicates: Deliver even if the table holds records that this pipeline
             did not create; remembered for later runs.
         part: Send these rows, exported or not, instead of the pending ones.

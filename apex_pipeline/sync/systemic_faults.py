@@ -16,7 +16,7 @@ MIN_ROWS = 20
 """A share of fewer rows than this proves nothing."""
 
 REQUESTS_JUDGED = 3
-"""Requests weighed together, so that one cluster of bad rows among good ones does not
+"""Requests weighed together, so one cluster of bad rows among good ones does not
 look like a fault of the service."""
 
 

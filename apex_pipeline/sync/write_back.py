@@ -23,7 +23,7 @@ class _Outcome:
 class WriteBack:
     """Records outcomes in the order in which they come, several in one statement.
 
-    The queue is bounded, so that a slow Postgres slows the sending down.
+    The queue is bounded, so a slow Postgres slows the sending down.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class WriteBack:
                     self._stop(_swallowed(marks))
 
     async def _next(self) -> list[_Outcome] | None:
-        """All waiting outcomes, so that one statement serves many requests."""
+        """All waiting outcomes, so one statement serves many requests."""
         first = await self._outcomes.get()
         if first is None:
             return None

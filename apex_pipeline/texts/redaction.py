@@ -80,7 +80,7 @@ class Redactor:
 
 def _pattern_of(values: frozenset[str]) -> re.Pattern[str] | None:
     spelled = {each for value in values for each in _spellings(value)}
-    # Longest first, so that hiding one leaves no remainder of another.
+    # Longest first, so hiding one leaves no remainder of another.
     ordered = sorted(spelled, key=lambda each: (-len(each), each))
     return re.compile("|".join(map(re.escape, ordered))) if ordered else None
 

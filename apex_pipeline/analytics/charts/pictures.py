@@ -91,7 +91,7 @@ def picture(
 
 
 def _left(panel: ChartPanel) -> float:
-    """Where the axis of time begins, so that the labels of values have room."""
+    """Where the axis of time begins, so the labels of values have room."""
     ticks = value_ticks(_values(panel), panel.highest)
     return 12 + max(_width(label, _LABEL) for _, label in ticks)
 

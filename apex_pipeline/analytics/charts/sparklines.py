@@ -61,7 +61,7 @@ def _words(title: str) -> str:
 
 
 def _thinned(values: Values, most: int) -> list[float | None]:
-    """Means of neighbours, so that no more than *most* are left."""
+    """Means of neighbours, so no more than *most* are left."""
     size = -(-len(values) // most) or 1
     means = []
     for start in range(0, len(values), size):

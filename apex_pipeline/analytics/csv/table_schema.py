@@ -1,4 +1,4 @@
-"""Describe the columns of the files, so that readers need not guess their types."""
+"""Describe the columns of the files, so readers need not guess their types."""
 
 import json
 from collections.abc import Mapping

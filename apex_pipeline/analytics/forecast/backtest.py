@@ -89,7 +89,7 @@ class Score:
 def origins(days: int) -> range:
     """The days from which the forecast is repeated.
 
-    Each seventh of the last year, so that their weekday is today's; in a short series
+    Each seventh of the last year, so their weekday is today's; in a short series
     each third.
     """
     step = BLOCK if days >= _LONG_DAYS else 3

@@ -1,7 +1,7 @@
 """The cost forecast in Postgres: learnt from daily rollups, kept for each day it is made.
 
 One transaction reads the days, trains and stores, for every time zone. Made again on the
-same day, a forecast replaces that day's; those of other days stay, so that what came of
+same day, a forecast replaces that day's; those of other days stay, so what came of
 them can be seen.
 """
 

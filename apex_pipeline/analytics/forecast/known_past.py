@@ -2,7 +2,7 @@
 
 Three things would otherwise set a forecast for weeks: a day of another order of
 magnitude, a pause, and a regime that is over. Each is recognised from what was known on
-the day in question alone, so that a backtest can do the same in the past.
+the day in question alone, so a backtest can do the same in the past.
 """
 
 from bisect import bisect_left

@@ -44,7 +44,7 @@ NO_CHANNEL = (
 )
 
 LEAST_SECONDS = 10.0
-"""Minimum time left to start a send, so that an accepted message is not recorded as
+"""Minimum time left to start a send, so an accepted message is not recorded as
 failed."""
 
 

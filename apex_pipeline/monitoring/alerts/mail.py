@@ -26,7 +26,7 @@ _CELL = "padding:2px 12px 2px 0;vertical-align:top;text-align:left"
 def message(notice: Notice, *, sender: str, to: Sequence[str]) -> EmailMessage:
     """The whole message, the same each time that the notice is sent.
 
-    `Message-ID` and `X-Apex-Notice` come from the notice's key, so that a repeat is
+    `Message-ID` and `X-Apex-Notice` come from the notice's key, so a repeat is
     recognised: servers and readers show one message for one id. `Auto-Submitted` (RFC
     3834) and Exchange's own header keep out-of-office replies from coming back.
 

@@ -5,7 +5,7 @@ webhooks with Workflows". Its answer, 2xx without a body, means that the workflo
 the card, not that it posted it. A later failure shows only in the workflow's run history.
 
 Elements and properties of the card are those of version 1.4, which Teams shows
-everywhere. Foreign text goes into text runs, the only element without Markdown, so that a
+everywhere. Foreign text goes into text runs, the only element without Markdown, so a
 message from Postgres can neither hide nor pose as a link.
 """
 

@@ -32,7 +32,7 @@ def acquire(settings: DataverseSettings, cache: Path) -> tuple[str, float]:
 
     Args:
         settings: Whose token to get.
-        cache: Path of an empty token cache, so that Entra is asked.
+        cache: Path of an empty token cache, so Entra is asked.
 
     Raises:
         AuthError: Entra refused the credentials; also the other errors of
