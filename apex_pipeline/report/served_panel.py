@@ -1,5 +1,6 @@
 """Query the running panel over HTTP, like any client."""
 
+import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -90,11 +91,10 @@ class ServedPanel:
         Raises:
             ApexError: There was no answer, or it was not a JSON object.
         """
-        with self.client(self.authorization) as client:
-            try:
-                found = client.get(path).raise_for_status().json()
-            except ValueError as error:
-                raise ApexError(f"{path} does not return JSON.") from error
+        try:
+            found = json.loads(self.text(path))
+        except ValueError as error:
+            raise ApexError(f"{path} does not return JSON.") from error
         if not isinstance(found, dict):
             raise ApexError(f"{path} does not return a JSON object.")
         return found
