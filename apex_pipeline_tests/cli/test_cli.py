@@ -127,7 +127,12 @@ def test_a_sync_that_is_ended_by_hand_is_made_good_by_the_next(
     insert_many(database_url, 1000)
     # After the first request there is no end of it, however late we are with the signal.
     emulator.fault(
-        "status", status=503, retry_after="20", skip=1, count=None, path="UpsertMultiple"
+        "status",
+        status=503,
+        retry_after="20",
+        skip=1,
+        count=None,
+        path="UpsertMultiple",
     )
     with subprocess.Popen(
         [APEX, "sync"],

@@ -11,14 +11,12 @@ from apex_pipeline_tests.support.emulator_server import (
     SET,
     api,
     change_set,
-    emulator,
     multipart,
     operation,
     send,
-    shared_emulator,
 )
 
-__all__ = ["api", "emulator", "shared_emulator"]
+__all__ = ["api"]
 
 IDS = [f"00000000-0000-4000-8000-{number:012d}" for number in range(4)]
 

@@ -9,11 +9,9 @@ from apex_pipeline_tests.support.emulator_server import (
     UPSERT,
     api,
     campaign_metric,
-    emulator,
-    shared_emulator,
 )
 
-__all__ = ["api", "emulator", "shared_emulator"]
+__all__ = ["api"]
 
 CREATE = f"{SET}/Microsoft.Dynamics.CRM.CreateMultiple"
 UPDATE = f"{SET}/Microsoft.Dynamics.CRM.UpdateMultiple"

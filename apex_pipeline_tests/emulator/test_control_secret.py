@@ -12,15 +12,10 @@ from apex_pipeline.emulator import Options
 from apex_pipeline.emulator.http_surface import make_app
 from apex_pipeline.emulator.instance import CLIENT_ID, Emulator
 from apex_pipeline_tests.support.emulator_process import Start, start
-from apex_pipeline_tests.support.emulator_server import (
-    control,
-    emulator,
-    shared_emulator,
-    token,
-)
+from apex_pipeline_tests.support.emulator_server import control, token
 from apex_pipeline_tests.support.waiting import SECONDS
 
-__all__ = ["emulator", "shared_emulator", "start"]
+__all__ = ["start"]
 
 
 def own_endpoints() -> list[tuple[str, str]]:

@@ -2,16 +2,9 @@
 
 import pytest
 
-from apex_pipeline_tests.support.emulator_server import (
-    api,
-    change_set,
-    emulator,
-    operation,
-    send,
-    shared_emulator,
-)
+from apex_pipeline_tests.support.emulator_server import api, change_set, operation, send
 
-__all__ = ["api", "emulator", "shared_emulator"]
+__all__ = ["api"]
 
 CRM = "Microsoft.Dynamics.CRM."
 TABLE = "EntityDefinitions(LogicalName='apex_product')"

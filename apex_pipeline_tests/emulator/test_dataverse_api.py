@@ -16,14 +16,7 @@ from dataverse_api.metadata.relationships import define_relationship
 from dataverse_api.utils.labels import define_label
 
 from apex_pipeline.emulator import ServedEmulator
-from apex_pipeline_tests.support.emulator_server import (
-    campaign_metric,
-    emulator,
-    shared_emulator,
-    token,
-)
-
-__all__ = ["emulator", "shared_emulator"]
+from apex_pipeline_tests.support.emulator_server import campaign_metric, token
 
 TABLE = "apex_campaignmetrics"
 KEY = "apex_campaignmetricsid"

@@ -2,9 +2,9 @@
 
 import pytest
 
-from apex_pipeline_tests.support.emulator_server import api, emulator, shared_emulator
+from apex_pipeline_tests.support.emulator_server import api
 
-__all__ = ["api", "emulator", "shared_emulator"]
+__all__ = ["api"]
 
 DEFINITION = "EntityDefinitions(LogicalName='apex_campaignmetrics')"
 COLUMNS = [

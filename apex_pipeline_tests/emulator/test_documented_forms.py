@@ -14,16 +14,14 @@ from apex_pipeline_tests.support.emulator_server import (
     campaign_metric,
     change_set,
     dial,
-    emulator,
     multipart,
     operation,
     send,
-    shared_emulator,
     timed_emulator,
     web_api,
 )
 
-__all__ = ["api", "dial", "emulator", "shared_emulator", "timed_emulator"]
+__all__ = ["api", "dial", "timed_emulator"]
 
 CRM = "Microsoft.Dynamics.CRM"
 TABLE = "EntityDefinitions(LogicalName='apex_campaignmetrics')"

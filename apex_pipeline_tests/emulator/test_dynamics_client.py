@@ -8,13 +8,7 @@ from dynamics import DynamicsClient, apl, ftr
 from dynamics.exceptions import DynamicsException, NotFound, ParseError
 
 from apex_pipeline.emulator import ServedEmulator
-from apex_pipeline_tests.support.emulator_server import (
-    campaign_metric,
-    emulator,
-    shared_emulator,
-)
-
-__all__ = ["emulator", "shared_emulator"]
+from apex_pipeline_tests.support.emulator_server import campaign_metric
 
 SET = "apex_campaignmetricses"
 

@@ -8,10 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from apex_pipeline_tests.support.emulator_server import emulator, shared_emulator, token
+from apex_pipeline_tests.support.emulator_server import token
 from apex_pipeline_tests.support.waiting import SECONDS
-
-__all__ = ["emulator", "shared_emulator"]
 
 VERSION = "2.5.0"
 SCRIPT = Path(__file__).with_name("dynamics_web_api.mjs")

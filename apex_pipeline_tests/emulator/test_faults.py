@@ -10,12 +10,10 @@ from apex_pipeline_tests.support.emulator_server import (
     api,
     campaign_metric,
     control,
-    emulator,
-    shared_emulator,
     sign_in,
 )
 
-__all__ = ["api", "emulator", "shared_emulator"]
+__all__ = ["api"]
 
 
 def upsert(api: httpx.Client) -> httpx.Response:

@@ -13,8 +13,6 @@ from apex_pipeline_tests.support.emulator_server import (
     Dial,
     api,
     dial,
-    emulator,
-    shared_emulator,
     sign_in,
     timed_emulator,
     token,
@@ -23,7 +21,7 @@ from apex_pipeline_tests.support.emulator_server import (
 )
 from apex_pipeline_tests.support.identities import Cluster
 
-__all__ = ["api", "dial", "emulator", "shared_emulator", "timed_emulator"]
+__all__ = ["api", "dial", "timed_emulator"]
 
 
 CERTIFIED = "cccccccc-0000-4000-8000-000000000001"

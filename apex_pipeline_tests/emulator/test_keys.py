@@ -12,13 +12,11 @@ from apex_pipeline_tests.support.emulator_server import (
     api,
     campaign_metric,
     dial,
-    emulator,
-    shared_emulator,
     timed_emulator,
     web_api,
 )
 
-__all__ = ["api", "dial", "emulator", "shared_emulator", "timed_emulator"]
+__all__ = ["api", "dial", "timed_emulator"]
 
 KEYS = "EntityDefinitions(LogicalName='apex_campaignmetrics')/Keys"
 COLUMNS = ["apex_campaignid", "apex_runid", "apex_phase"]

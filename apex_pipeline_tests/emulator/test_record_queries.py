@@ -10,11 +10,9 @@ from apex_pipeline_tests.support.emulator_server import (
     UPSERT,
     api,
     campaign_metric,
-    emulator,
-    shared_emulator,
 )
 
-__all__ = ["api", "emulator", "shared_emulator"]
+__all__ = ["api"]
 
 
 @pytest.fixture

@@ -4,15 +4,9 @@ from uuid import uuid4
 
 import pytest
 
-from apex_pipeline_tests.support.emulator_server import (
-    SET,
-    api,
-    campaign_metric,
-    emulator,
-    shared_emulator,
-)
+from apex_pipeline_tests.support.emulator_server import SET, api, campaign_metric
 
-__all__ = ["api", "emulator", "shared_emulator"]
+__all__ = ["api"]
 
 ID = "6fa459ea-ee8a-4ca4-894e-db77e160355e"
 RECORD = f"{SET}({ID})"

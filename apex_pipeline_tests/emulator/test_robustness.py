@@ -7,17 +7,10 @@ import httpx
 import pytest
 from hypothesis import given, strategies as st
 
-from apex_pipeline_tests.support.emulator_server import (
-    SET,
-    TYPE,
-    UPSERT,
-    api,
-    emulator,
-    shared_emulator,
-)
+from apex_pipeline_tests.support.emulator_server import SET, TYPE, UPSERT, api
 from apex_pipeline_tests.support.examples import examples
 
-__all__ = ["api", "emulator", "shared_emulator"]
+__all__ = ["api"]
 
 DEFINITION = "EntityDefinitions(LogicalName='apex_campaignmetrics')"
 CRM = "Microsoft.Dynamics.CRM."

@@ -8,14 +8,10 @@ from PowerPlatform.Dataverse.core.errors import HttpError, MetadataError
 from PowerPlatform.Dataverse.models import col
 from PowerPlatform.Dataverse.models.upsert import UpsertItem
 
-from apex_pipeline_tests.support.emulator_server import (
-    campaign_metric,
-    emulator,
-    shared_emulator,
-)
+from apex_pipeline_tests.support.emulator_server import campaign_metric
 from apex_pipeline_tests.support.sdk_client import client
 
-__all__ = ["client", "emulator", "shared_emulator"]
+__all__ = ["client"]
 
 TABLE = "apex_campaignmetrics"
 

@@ -16,12 +16,8 @@ from apex_pipeline.emulator import ServedEmulator
 from apex_pipeline_tests.support.emulator_server import (
     AsyncMsalCredential,
     campaign_metric,
-    emulator,
-    shared_emulator,
     trusting,
 )
-
-__all__ = ["emulator", "shared_emulator"]
 
 TABLE = "apex_campaignmetrics"
 Run = Callable[[Callable[[Any], Awaitable[None]]], None]

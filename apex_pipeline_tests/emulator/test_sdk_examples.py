@@ -20,10 +20,9 @@ from PowerPlatform.Dataverse.models import (
 )
 from PowerPlatform.Dataverse.models.query_builder import ExpandOption
 
-from apex_pipeline_tests.support.emulator_server import emulator, shared_emulator
 from apex_pipeline_tests.support.sdk_client import client
 
-__all__ = ["client", "emulator", "shared_emulator"]
+__all__ = ["client"]
 
 SHOWN = "OData.Community.Display.V1.FormattedValue"
 pytestmark = pytest.mark.slow

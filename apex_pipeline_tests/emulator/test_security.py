@@ -11,13 +11,11 @@ from apex_pipeline_tests.support.emulator_server import (
     UPSERT,
     api,
     campaign_metric,
-    emulator,
-    shared_emulator,
     token,
     web_api,
 )
 
-__all__ = ["api", "emulator", "shared_emulator"]
+__all__ = ["api"]
 
 APPLICATION = "dddddddd-0000-4000-8000-000000000001"
 PREFIX = "Microsoft.Dynamics.CRM."

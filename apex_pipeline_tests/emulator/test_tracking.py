@@ -9,13 +9,11 @@ from apex_pipeline_tests.support.emulator_server import (
     api,
     campaign_metric,
     dial,
-    emulator,
-    shared_emulator,
     timed_emulator,
     web_api,
 )
 
-__all__ = ["api", "dial", "emulator", "shared_emulator", "timed_emulator"]
+__all__ = ["api", "dial", "timed_emulator"]
 
 TRACK = {"Prefer": "odata.track-changes"}
 

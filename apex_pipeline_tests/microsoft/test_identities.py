@@ -17,16 +17,10 @@ from apex_pipeline.microsoft.http_transport import token_http
 from apex_pipeline.microsoft.token_cache import TokenCacheFile
 from apex_pipeline.microsoft.tokens import TokenSource
 from apex_pipeline.texts.redaction import redact
-from apex_pipeline_tests.support.emulator_server import (
-    emulator,
-    shared_emulator,
-    web_api,
-)
+from apex_pipeline_tests.support.emulator_server import web_api
 from apex_pipeline_tests.support.ends import emulator_settings, free_port
 from apex_pipeline_tests.support.entra import RESOURCE, dataverse_settings
 from apex_pipeline_tests.support.identities import Cluster, served_machine
-
-__all__ = ["emulator", "shared_emulator"]
 
 WORKLOAD = "f0000000-0000-4000-8000-00000000a9e0"
 

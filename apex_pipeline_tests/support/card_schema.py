@@ -1,11 +1,15 @@
 """The schema of Adaptive Cards, as a judge of what is posted to Teams."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jsonschema import Draft6Validator
+if TYPE_CHECKING:
+    from jsonschema import Draft6Validator
 
 FOLDER = Path(__file__).parent / "adaptive_card"
 JSON_TYPES = {"array", "boolean", "integer", "null", "number", "object", "string"}
@@ -31,7 +35,14 @@ def _is_class(schema: Any) -> bool:
 
 
 SCHEMA = _without_classes(json.loads((FOLDER / "schema.json").read_text()))
-VALIDATOR = Draft6Validator(SCHEMA)
+
+
+@cache
+def _validator() -> Draft6Validator:
+    # Not at the top: conftest.py loads this, and the library takes a second.
+    from jsonschema import Draft6Validator  # noqa: PLC0415
+
+    return Draft6Validator(SCHEMA)
 
 
 def faults(card: dict[str, Any]) -> list[str]:
@@ -40,7 +51,7 @@ def faults(card: dict[str, Any]) -> list[str]:
     bare = {name: value for name, value in card.items() if name != "msteams"}
     found = [
         f"{'/'.join(map(str, error.absolute_path))}: {error.message[:200]}"
-        for error in VALIDATOR.iter_errors(bare)
+        for error in _validator().iter_errors(bare)
     ]
     return found + list(_too_new(bare, "card"))
 
