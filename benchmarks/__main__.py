@@ -76,7 +76,7 @@ def speed(bench: Bench, effort: Effort, tell: Tell) -> Section:
             *tables.targets(rates),
         ]
     )
-    return text, {name.replace("-", "_"): rate for name, rate in rates.items()}
+    return text, rates
 
 
 def profiles(bench: Bench, effort: Effort, tell: Tell) -> Section:
@@ -213,9 +213,10 @@ def main() -> None:
                 "machine": _machine(),
                 "seconds": round(time.monotonic() - began),
             }
+            made = page(kept)
             if not given.quick:
                 KEPT.write_text(json.dumps(kept, indent=1))
-                PAGE.write_text(page(kept))
+                PAGE.write_text(made)
 
 
 def page(kept: dict[str, dict[str, Any]]) -> str:

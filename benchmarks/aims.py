@@ -27,7 +27,7 @@ def aims(kept: Mapping[str, Mapping[str, Any]]) -> str:
         kept: What was measured, by the name of the benchmark.
     """
     figures: dict[str, float] = {
-        f"{benchmark}_{name}": value
+        f"{benchmark}_{name}".replace("-", "_"): value
         for benchmark, section in kept.items()
         for name, value in section.get("figures", {}).items()
     }
