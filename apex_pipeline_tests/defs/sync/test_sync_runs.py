@@ -57,6 +57,17 @@ def test_a_run_delivers_and_tells_what_it_did(
     }
 
 
+def test_what_a_run_tells_is_stored_once(instance, variables, database_url):
+    insert_many(database_url, 3)
+    outputs = [
+        event.event_specific_data
+        for event in run_job(instance).all_events
+        if event.event_type is dg.DagsterEventType.STEP_OUTPUT
+    ]
+    assert len(outputs) == 6
+    assert [output.metadata for output in outputs] == [{}] * 6
+
+
 def test_a_run_with_nothing_to_do_records_no_empty_materialization_of_work(
     instance, variables, store
 ):
