@@ -30,7 +30,12 @@ from apex_pipeline_tests.support.dagster_storage import (
     shared_storage,
     tables_to_empty,
 )
-from apex_pipeline_tests.support.database_copies import administer, create_copy, drop
+from apex_pipeline_tests.support.database_copies import (
+    administer,
+    create_copy,
+    drop,
+    stop_administering,
+)
 from apex_pipeline_tests.support.emulator_server import emulator, shared_emulator
 from apex_pipeline_tests.support.examples import choose_few
 from apex_pipeline_tests.support.forked_apex import forked_apex
@@ -178,6 +183,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostg
         server.start()
         _hash_password_once(server)
         yield server
+        stop_administering(server)
         server.stop()
         shutil.rmtree(server.home)
     shutil.rmtree(on_disk, ignore_errors=True)
