@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import ssl
+import threading
 
 import httpx
 import pytest
@@ -213,3 +214,11 @@ def test_a_password_that_ends_the_address_early_is_explained_and_not_shown(chara
     encoded = f"http://me:12%{ord(character):02X}34-secret@proxy:3128"
     proxies = load_proxies({"HTTPS_PROXY": encoded})
     assert proxies.towards("https", "example.com", 443) == encoded
+
+
+def test_the_tests_proxy_ends_though_nobody_has_come():
+    before = {*threading.enumerate()}
+    with pytest.raises(ConnectionError), proxy() as (_, heads):
+        raise ConnectionError
+    assert heads == []
+    assert {*threading.enumerate()} <= before

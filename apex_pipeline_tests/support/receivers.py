@@ -133,24 +133,29 @@ def proxy() -> Iterator[tuple[int, list[str]]]:
     heads: list[str] = []
 
     def serve() -> None:
-        near = listening.accept()[0]
-        head = near.recv(65_536).decode()
-        heads.append(head)
-        host, _, port = head.split()[1].rpartition(":")
-        far = socket.create_connection((host, int(port)))
-        near.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
-        back = threading.Thread(target=pump, args=(far, near))
-        back.start()
-        pump(near, far)
-        back.join()
-        near.close()
-        far.close()
+        with listening.accept()[0] as near:
+            head = near.recv(65_536).decode()
+            if not head:
+                return
+            heads.append(head)
+            host, _, port = head.split()[1].rpartition(":")
+            with socket.create_connection((host, int(port))) as far:
+                near.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+                back = threading.Thread(target=pump, args=(far, near))
+                back.start()
+                pump(near, far)
+                back.join()
 
     with socket.create_server(("127.0.0.1", 0)) as listening:
+        address = listening.getsockname()
         thread = threading.Thread(target=serve)
         thread.start()
-        yield listening.getsockname()[1], heads
-        thread.join(SECONDS)
+        try:
+            yield address[1], heads
+        finally:
+            # It would wait for ever for a client that has failed before it came.
+            socket.create_connection(address).close()
+            thread.join(SECONDS)
 
 
 def pump(source: socket.socket, sink: socket.socket) -> None:
