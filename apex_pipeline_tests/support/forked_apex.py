@@ -29,6 +29,17 @@ _LOADED = (
     *("alembic.command", "psycopg", "httpx", "msal", "grpc", "rich.console", "yaml"),
     *("cryptography.x509", "dagster._cli", "dateutil.parser", "jinja2", "psycopg2"),
     *("prometheus_client", "starlette.applications", "uvicorn", "yoyo"),
+    *("httpcore", "anyio._backends._asyncio", "_strptime", "statistics", "upath"),
+    *("fsspec.implementations.local", "msal_extensions", "yoyo.scripts.main"),
+    *("dagster._core.definitions.external_asset", "dagster._core.executor.in_process"),
+    *("dagster._core.execution.execute_in_process", "dagster._core.instance.factory"),
+    *("dagster._core.execution.plan.active", "dagster._core.instance.runs.run_domain"),
+    "dagster._core.definitions.repository_definition.repository_data_builder",
+    "dagster._core.launcher.sync_in_memory_run_launcher",
+    *("dagster._core.storage.migration.utils", "dagster._core.storage.root"),
+    "dagster._core.storage.noop_compute_log_manager",
+    "dagster._core.system_config.composite_descent",
+    "dagster._core.types.transform_typing",
 )
 _OURS = (
     *("apex_pipeline.sync.run", "apex_pipeline.reconcile.comparison_run"),
