@@ -68,12 +68,7 @@ class WriterLock:
 
     def release(self) -> None:
         """Release the lock; does nothing if it was lost."""
-        with suppress(psycopg.Error):
-            # Closing alone releases the lock only when the server notices it. Until
-            # then, a run that is over would block the next one.
-            self._connection.limits = limits_of(_RELEASE_SECONDS)
-            self._connection.rollback()
-        self._connection.close()
+        _end(self._connection)
 
 
 def try_writer_lock(database: Database) -> WriterLock | HeldElsewhere:
@@ -109,5 +104,14 @@ def _try(database: Database, guard: Guard) -> WriterLock | HeldElsewhere:
         raise
     if held is None:
         return WriterLock(connection)
-    connection.close()
+    _end(connection)
     return held
+
+
+def _end(connection: TimedConnection) -> None:
+    with suppress(psycopg.Error):
+        # Closing alone releases the locks only when the server notices it. Until then, a
+        # run that is over, or that took only one of them, would block the next one.
+        connection.limits = limits_of(_RELEASE_SECONDS)
+        connection.rollback()
+    connection.close()

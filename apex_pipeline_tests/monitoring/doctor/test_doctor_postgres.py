@@ -12,6 +12,8 @@ from apex_pipeline.monitoring.doctor.check_results import CheckState
 from apex_pipeline.monitoring.doctor.database_checks import database_checks
 from apex_pipeline.monitoring.doctor.runner import examine
 from apex_pipeline.monitoring.doctor.surroundings import Surroundings
+from apex_pipeline.postgres.database import Database
+from apex_pipeline_tests.support.aged_trail import daily
 from apex_pipeline_tests.support.ends import campaign_row, execute, insert
 from apex_pipeline_tests.support.examples import examples
 from apex_pipeline_tests.support.odd_postgres import (
@@ -55,6 +57,8 @@ def fill(url):
         "INSERT INTO sync_run (started_at, finished_at, status, host) "
         "VALUES (now(), now(), 'success', 'here')",
     )
+    with Database(url, application_name="tests") as database:
+        daily(database)
 
 
 @pytest.fixture(scope="module")
