@@ -3,9 +3,7 @@
 import os
 import signal
 import time
-from contextlib import suppress
 
-import psutil
 import pytest
 
 from apex_pipeline_tests.support.apex_up import wait_until
@@ -39,28 +37,4 @@ def test_whatever_is_ended_killed_or_suspended_is_restarted(running, number):
     after = {name: running.pid(name) for name in CHILDREN}
     assert not set(before.values()) & set(after.values())
     wait_until(watched_since(running, began), running)
-    delivers(running)
-
-
-def send(processes: list[psutil.Process], number: signal.Signals) -> None:
-    for process in processes:
-        with suppress(psutil.NoSuchProcess):
-            process.send_signal(number)
-
-
-def test_a_machine_that_slept_goes_on_without_a_restart(running, record_property):
-    """As a laptop that was closed: nothing runs, and time goes on.
-
-    On a machine that is not busy, it is back within a minute.
-    """
-    leader = psutil.Process(running.process.pid)
-    before = {name: running.pid(name) for name in CHILDREN}
-    send([leader, *leader.children(recursive=True)], signal.SIGSTOP)
-    time.sleep(70)
-    send([leader, *leader.children(recursive=True)], signal.SIGCONT)
-    awake = time.time()
-
-    wait_until(watched_since(running, awake), running)
-    record_property("seconds_to_recover", round(time.time() - awake, 1))
-    assert {name: running.pid(name) for name in CHILDREN} == before
     delivers(running)

@@ -67,7 +67,7 @@ WATCH = "watch_sync_health"
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """One for all tests here; each leaves it well."""
+    """One for all tests of a file; each leaves it well."""
     with apex_up(tmp_path_factory.mktemp("up") / "state") as started:
         yield started
 
