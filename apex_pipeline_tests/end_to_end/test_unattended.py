@@ -13,6 +13,13 @@ RUNS = (
     " ... on Runs { results { runId } } } }"
 )
 STATUS = "query($run: ID!) { runOrError(runId: $run) { ... on Run { status } } }"
+SCHEDULE = """{
+  scheduleOrError(scheduleSelector: {
+    repositoryName: "__repository__", repositoryLocationName: "apex_pipeline",
+    scheduleName: "sync_every_five_minutes"
+  }) { ... on Schedule { scheduleState { id } } }
+}"""
+STOP = "mutation($id: String!) { stopRunningSchedule(id: $id) { __typename } }"
 TERMINATE = "mutation($run: String!) { terminateRun(runId: $run) { __typename } }"
 
 
@@ -20,6 +27,10 @@ TERMINATE = "mutation($run: String!) { terminateRun(runId: $run) { __typename } 
 def test_a_run_that_is_ended_from_the_ui_is_made_good_by_the_next(tmp_path):
     with apex_up(tmp_path / "state") as running, emulator(running) as dataverse:
         url = running.served["DATABASE_URL"]
+        # Its run would come first, and be ended in place of ours.
+        schedule = running.ask(SCHEDULE)["scheduleOrError"]["scheduleState"]["id"]
+        stopped = running.ask(STOP, id=schedule)["stopRunningSchedule"]["__typename"]
+        assert stopped == "ScheduleStateResult"
         insert_many(url, 2000)
         slow = {"kind": "slow", "count": None, "path": "Upsert"}
 

@@ -1,7 +1,7 @@
 """All damage is found and nothing else; no answer does harm."""
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
@@ -68,7 +68,9 @@ ROW = st.fixed_dictionaries(
         "cost_usd": st.decimals(3, 99999, places=5),
         "success_rate_pct": st.decimals(0, 100, places=2),
         "phase": st.text("ab'\"%;", min_size=1, max_size=6),
-        "created_at": st.datetimes().map(lambda at: f"{at.replace(year=2025)}+00")
+        "created_at": st.timedeltas(timedelta(), timedelta(days=365)).map(
+            lambda since: str(datetime(2025, 1, 1, tzinfo=UTC) + since)
+        )
         | st.sampled_from(["2025-06-01 12:00:00.9+00", "2025-06-01 12:00:00.1+00"]),
     }
 )
