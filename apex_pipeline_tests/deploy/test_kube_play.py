@@ -55,6 +55,8 @@ def playable(pod: dict[str, Any], secrets: Path) -> dict[str, Any]:
         for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
             # Podman would run curl in the container, which the image has not.
             container.pop(probe, None)
+        # Podman would publish them on this machine, where they may be taken.
+        container.pop("ports", None)
         # A file system in memory at /tmp is what podman gives a read-only container.
         container["volumeMounts"] = [
             each for each in container["volumeMounts"] if each["name"] != "tmp"
