@@ -7,7 +7,7 @@ no setting outlives its transaction.
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
@@ -20,6 +20,7 @@ from sqlalchemy.exc import (
 
 from apex_pipeline.errors import ConfigError, DatabaseUnavailableError
 from apex_pipeline.postgres.connection_pool import ConnectionPool
+from apex_pipeline.postgres.interruptible_work import run_interruptible
 from apex_pipeline.postgres.lock_holders import find_holders
 from apex_pipeline.postgres.loopback import guards
 from apex_pipeline.postgres.postgres_errors import (
@@ -117,18 +118,9 @@ class Database:
         """End all running statements at once, from another thread."""
         self._is_given_up = True
 
-    async def interruptible(self, work: Awaitable[_Result]) -> _Result:
-        """Await work whose threads use this database, and free them on cancellation.
-
-        An event loop waits for its threads before it passes a signal on. Without this, a
-        process that waits for Postgres would not react to being stopped.
-        """
-        try:
-            return await work
-        except BaseException as end:
-            if not isinstance(end, Exception):
-                self.give_up()
-            raise
+    def run(self, work: Coroutine[Any, Any, _Result]) -> _Result:
+        """Run work whose threads use this database, until it ends or a signal comes."""
+        return run_interruptible(work, self.give_up)
 
     def connect(self) -> TimedConnection:
         """Open a connection that the caller owns, waiting for a suspended server.

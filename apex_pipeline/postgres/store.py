@@ -73,7 +73,7 @@ class Store:
     is lost.
 
     Attributes:
-        ask, spend, interruptible: Those of `Database`.
+        ask, spend, run: Those of `Database`.
 
     Raises:
         DatabaseUnavailableError: From any method: the server was lost and did not come
@@ -92,7 +92,7 @@ class Store:
         self.author = author or process_author(os.environ)
         self.ask = database.ask
         self.spend = database.spend
-        self.interruptible = database.interruptible
+        self.run = database.run
 
     def __enter__(self) -> Self:
         return self

@@ -79,7 +79,7 @@ def run_reconciliation(
             locks=locks,
             dagster_run_id=dagster_run_id,
         )
-        return asyncio.run(database.interruptible(run.carry_out(token_cache)))
+        return database.run(run.carry_out(token_cache))
 
 
 def _lack_of_progress(

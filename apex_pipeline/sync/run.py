@@ -74,7 +74,7 @@ def run_sync(
             return skipped(started, str(pause), pause.until)
         if options.stream.dry_run:
             run = _SyncRun(store, settings, options, lock, None)
-            return asyncio.run(store.interruptible(run.deliver(token_cache, started)))
+            return store.run(run.deliver(token_cache, started))
         part = None if options.part is None else str(options.part)
         run_id = store.start_run(
             at=started,
@@ -84,7 +84,7 @@ def run_sync(
         )
         run = _SyncRun(store, settings, options, lock, run_id)
         try:
-            report = asyncio.run(store.interruptible(run.deliver(token_cache, started)))
+            report = store.run(run.deliver(token_cache, started))
         except ApexError as error:
             report = SyncReport(
                 started_at=started, finished_at=options.now(), failure=error
