@@ -54,6 +54,10 @@ from a file in memory, except the replaced flow, which also updates each row.
 """
 
 
+def _section(title: str, note: str, lines: list[str]) -> str:
+    return "\n".join([f"## {title}\n\n{note}", *lines])
+
+
 def speed(bench: Bench, effort: Effort, tell: Tell) -> Section:
     """Every contender on the first profile."""
     lines, rates = tables.speed_table(bench, effort, tell)
@@ -89,15 +93,16 @@ def profiles(bench: Bench, effort: Effort, tell: Tell) -> Section:
         "than the hint, and a real environment may. Their twelve requests of 2.5 s take two "
         "rounds, which is 240 rows/s.\n"
     )
-    return "\n".join([f"## Services of other speeds\n\n{note}", *lines]), {}
+    return _section("Services of other speeds", note, lines), {}
 
 
 def sizes(bench: Bench, effort: Effort, tell: Tell) -> Section:
     """Few rows and many, and what the client costs."""
     lines, figures = tables.size_table(bench, effort, tell)
     aim = "Aim: at most 4 CPU seconds for 100 000 rows.\n"
-    head = f"## Few rows and many, and the cost of the client\n\n{aim}"
-    return "\n".join([head, *lines]), figures
+    return _section(
+        "Few rows and many, and the cost of the client", aim, lines
+    ), figures
 
 
 def faults(bench: Bench, effort: Effort, tell: Tell) -> Section:
@@ -108,7 +113,7 @@ def faults(bench: Bench, effort: Effort, tell: Tell) -> Section:
         "counts as lost if its contender ended without delivering it; ours would deliver it with the next run. A bad row that "
         "was put aside by itself is not lost.\n"
     )
-    return "\n".join([f"## Faults\n\n{note}", *lines]), {}
+    return _section("Faults", note, lines), {}
 
 
 def limits(bench: Bench, effort: Effort, tell: Tell) -> Section:
@@ -121,8 +126,7 @@ def limits(bench: Bench, effort: Effort, tell: Tell) -> Section:
         "request timeout are scaled likewise: a request of 30 s beside 300 s is one of 2 s "
         "beside 20 s.\n"
     )
-    head = f"## Enforced limits, several application users\n\n{note}"
-    return "\n".join([head, *lines]), figures
+    return _section("Enforced limits, several application users", note, lines), figures
 
 
 def users(bench: Bench, effort: Effort, tell: Tell) -> Section:
@@ -135,8 +139,7 @@ def users(bench: Bench, effort: Effort, tell: Tell) -> Section:
         "and on two cores the modelled service needs the same time again to read them. The "
         "more rows, the less that counts.\n"
     )
-    head = f"## Several application users without limits\n\n{note}"
-    return "\n".join([head, *lines]), figures
+    return _section("Several application users without limits", note, lines), figures
 
 
 def growth(bench: Bench, effort: Effort, tell: Tell) -> Section:
@@ -148,7 +151,7 @@ def growth(bench: Bench, effort: Effort, tell: Tell) -> Section:
         "thousand rows are pending. Reading, marking and looking follow what is pending, and "
         "the refresh follows the rows of today.\n"
     )
-    return "\n".join([f"## Large tables\n\n{note}", *lines]), figures
+    return _section("Large tables", note, lines), figures
 
 
 BENCHMARKS: dict[str, Callable[[Bench, Effort, Tell], Section]] = {

@@ -90,8 +90,7 @@ def altered(source: str) -> set[str]:
 
 def leaves_objects(source: str) -> bool:
     """Whether a migration creates something that `missing` looks for."""
-    text = _COMMENT.sub("", source)
-    return bool(_RELATION.findall(text) or _indexes(text))
+    return bool(relations({"": source}) or _indexes(_COMMENT.sub("", source)))
 
 
 def relations(sources: Mapping[str, str]) -> list[str]:

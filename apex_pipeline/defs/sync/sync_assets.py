@@ -96,10 +96,10 @@ def synced_campaign_metrics(
     for refused in report.refused:
         context.log.warning(str(refused))
     if note is None:
-        for made in _materializations(report, delivery.quarantine):
+        for key, metadata in _materialized(report, delivery.quarantine):
             # What a result brings along is stored a second time, with the step's output.
-            context.add_asset_metadata(made.metadata or {}, asset_key=made.asset_key)
-            yield dg.MaterializeResult(asset_key=made.asset_key)
+            context.add_asset_metadata(metadata, asset_key=key)
+            yield dg.MaterializeResult(asset_key=key)
         if options.part is not None:
             slice_note = _slice_note(report, options.part)
             context.instance.add_run_tags(context.run.run_id, {SLICE_TAG: slice_note})
@@ -204,67 +204,56 @@ def _failed(error: ApexError, report: SyncReport | None = None) -> dg.Failure:
     return dg.Failure(str(error), metadata=metadata, allow_retries=False)
 
 
-def _materializations(
+def _materialized(
     report: SyncReport, quarantine: QuarantineState | None
-) -> Iterator[dg.MaterializeResult]:
-    """Yield each once, in topological order; Dagster keeps those before a failure."""
+) -> Iterator[tuple[dg.AssetKey, dict[str, Any]]]:
+    """Each asset and its metadata, in topological order; a failure keeps those before it."""
     if report.part is None:
-        yield dg.MaterializeResult(
-            asset_key=PENDING.key,
-            metadata={
+        oldest = round(report.oldest_pending_age_seconds or 0.0, 1)
+        yield (
+            PENDING.key,
+            {
                 "dagster/row_count": report.rows_read,
-                "oldest_pending_age_seconds": round(
-                    report.oldest_pending_age_seconds or 0.0, 1
-                ),
+                "oldest_pending_age_seconds": oldest,
             },
         )
     if report.failure is None or report.delivered:
-        yield _delivered(report)
-    yield dg.MaterializeResult(
-        asset_key=EXPORTED.key,
-        metadata={
-            "dagster/row_count": report.delivered,
-            # Unknown if Postgres itself failed.
-            **(
-                {} if report.remaining is None else {"rows_remaining": report.remaining}
-            ),
-        },
-    )
+        yield DELIVERED.key, _delivered(report)
+    exported: dict[str, Any] = {"dagster/row_count": report.delivered}
+    # Unknown if Postgres itself failed.
+    if report.remaining is not None:
+        exported["rows_remaining"] = report.remaining
+    yield EXPORTED.key, exported
     if quarantine is not None:
-        yield dg.MaterializeResult(
-            asset_key=QUARANTINED.key, metadata=quarantine_metadata(quarantine)
-        )
+        yield QUARANTINED.key, quarantine_metadata(quarantine)
 
 
-def _delivered(report: SyncReport) -> dg.MaterializeResult:
+def _delivered(report: SyncReport) -> dict[str, Any]:
     seconds = (report.finished_at - report.started_at).total_seconds()
     hit_rate = token_hit_rate_pct(report.token_cache_hits, report.token_cache_misses)
-    return dg.MaterializeResult(
-        asset_key=DELIVERED.key,
-        metadata={
-            "dagster/row_count": report.delivered,
-            "rows_rejected": report.rejected,
-            "rows_changed_on_the_way": report.changed,
-            "rows_deleted_on_the_way": report.deleted,
-            "rows_locked": report.locked,
-            "requests": report.requests,
-            **(
-                {}
-                if report.rows_per_request is None
-                else {"rows_per_request": report.rows_per_request}
-            ),
-            "seconds": round(seconds, 2),
-            "rows_per_second": round(report.delivered / seconds) if seconds else 0,
-            "throttled_seconds": round(report.throttled_seconds, 1),
-            "token_hit_rate_pct": (100.0 if hit_rate is None else round(hit_rate, 2)),
-            **(
-                {"application_users_left_out": "; ".join(map(str, report.refused))}
-                if report.refused
-                else {}
-            ),
-            "last_rows": dg.MetadataValue.md(preview_table(report.preview)),
-        },
-    )
+    return {
+        "dagster/row_count": report.delivered,
+        "rows_rejected": report.rejected,
+        "rows_changed_on_the_way": report.changed,
+        "rows_deleted_on_the_way": report.deleted,
+        "rows_locked": report.locked,
+        "requests": report.requests,
+        **(
+            {}
+            if report.rows_per_request is None
+            else {"rows_per_request": report.rows_per_request}
+        ),
+        "seconds": round(seconds, 2),
+        "rows_per_second": round(report.delivered / seconds) if seconds else 0,
+        "throttled_seconds": round(report.throttled_seconds, 1),
+        "token_hit_rate_pct": (100.0 if hit_rate is None else round(hit_rate, 2)),
+        **(
+            {"application_users_left_out": "; ".join(map(str, report.refused))}
+            if report.refused
+            else {}
+        ),
+        "last_rows": dg.MetadataValue.md(preview_table(report.preview)),
+    }
 
 
 def _checks(delivery: DeliveryState) -> Iterator[dg.AssetCheckResult]:
