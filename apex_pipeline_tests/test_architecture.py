@@ -103,7 +103,7 @@ audit: texts errors settings
 microsoft: texts errors settings
 log_lines: texts errors settings
 web_gate: errors settings log_lines
-lineage: errors settings
+lineage: errors settings microsoft
 quarantine: metrics errors
 dataverse: errors settings microsoft
 postgres: texts column_types metrics errors settings audit quarantine

@@ -12,6 +12,7 @@ from openlineage.client.transport.http import (
 )
 
 from apex_pipeline.errors import LineageError
+from apex_pipeline.microsoft.http_answer import Answer
 from apex_pipeline.settings import LineageSettings
 
 logger = logging.getLogger(__name__)
@@ -19,6 +20,8 @@ logger = logging.getLogger(__name__)
 _SECONDS = 5.0
 # The next tick asks again, so one request is one attempt.
 _NO_RETRIES = {"total": 0}
+# The specification documents 200; Marquez answers 201, and receivers that queue 202 or 204.
+_TAKEN = frozenset({200, 201, 202, 204})
 # The receiver understood, and will never take this event.
 _REFUSED = frozenset({400, 409, 413, 422})
 
@@ -37,6 +40,8 @@ class Receiver:
                 retry=_NO_RETRIES,
             )
         )
+        # A redirect, such as to a sign-in page, would become a read that succeeds.
+        self._transport.session.max_redirects = 0
 
     def send(self, event: RunEvent) -> None:
         """Send one event; one that the receiver refuses as such is logged and left out.
@@ -45,22 +50,29 @@ class Receiver:
             LineageError: The receiver did not take it; it may take it later.
         """
         try:
-            self._transport.emit(event)
-        except requests.HTTPError as error:
-            status = 0 if error.response is None else error.response.status_code
-            if status not in _REFUSED:
-                raise self._not_taken(f"HTTP {status}") from error
+            found = self._transport.emit(event)
+        except requests.RequestException as error:
+            if error.response is None:
+                raise self._not_taken(type(error).__name__) from error
+            found = error.response
+        answer = _answer(found)
+        if answer.is_page or answer.status not in _TAKEN | _REFUSED:
+            raise self._not_taken(answer.looks())
+        if answer.status in _REFUSED:
             logger.warning(
                 "%s refuses the lineage of run %s (HTTP %s); it is left out",
                 self._url,
                 event.run.runId,
-                status,
+                answer.status,
             )
-        except requests.RequestException as error:
-            raise self._not_taken(type(error).__name__) from error
 
     def _not_taken(self, why: str) -> LineageError:
         return LineageError(
             f"{self._url} takes no lineage ({why}). It is sent again at the next tick. "
             "Check OPENLINEAGE_URL and OPENLINEAGE_API_KEY, and the receiver's log."
         )
+
+
+def _answer(found: requests.Response) -> Answer:
+    headers = {name.lower(): value for name, value in found.headers.items()}
+    return Answer(found.status_code, headers, found.content)

@@ -98,6 +98,42 @@ def test_a_receiver_that_takes_nothing_now_is_told_again(receiver, status):
     assert len(receiver.authorizations) == 1
 
 
+PORTAL = {"Content-Type": "text/html", "Server": "portal/1"}
+PAGE = b"<html><title>Sign in</title></html>"
+
+
+@pytest.mark.parametrize(
+    ("status", "headers"),
+    [
+        (200, PORTAL),
+        (202, PORTAL),
+        (203, {}),
+        (206, {}),
+        (302, {"Location": "/login"}),
+        (307, {"Location": "/login"}),
+        (400, PORTAL),
+    ],
+)
+def test_what_answers_in_the_place_of_a_receiver_takes_nothing(
+    receiver, status, headers
+):
+    receiver.statuses = [status]
+    receiver.said = headers, PAGE
+    with pytest.raises(LineageError, match=f"HTTP {status}.*page “Sign in”"):
+        send(receiver, run())
+    assert receiver.followed == []
+    receiver.said = {}, b""
+    send(receiver, run())
+    assert len(receiver.events) == 2
+
+
+@pytest.mark.parametrize("status", [200, 202, 204])
+def test_receivers_differ_in_how_they_say_that_they_took_it(receiver, status):
+    receiver.statuses = [status, status]
+    send(receiver, run())
+    assert len(receiver.authorizations) == 2
+
+
 def test_a_receiver_that_cannot_be_reached_is_told_again(receiver):
     receiver.url = f"http://127.0.0.1:{free_port()}"
     with pytest.raises(LineageError, match="sent again"):

@@ -33,13 +33,20 @@ _FACETS = {
 
 @dataclass
 class Receiver:
-    """What it took, and what it answers first."""
+    """What it took, and what it answers first.
+
+    Attributes:
+        statuses: Of its first answers; with any but 201 it takes nothing.
+        said: Headers and body of each answer.
+    """
 
     url: str = ""
     statuses: list[int] = field(default_factory=list)
+    said: tuple[dict[str, str], bytes] = ({}, b"")
     events: list[dict[str, Any]] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     authorizations: list[str | None] = field(default_factory=list)
+    followed: list[str] = field(default_factory=list)
 
     def take(self, path: str, body: bytes, authorization: str | None) -> int:
         self.authorizations.append(authorization)
@@ -81,7 +88,17 @@ def lineage_receiver() -> Iterator[Receiver]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             status = receiver.take(self.path, body, self.headers.get("Authorization"))
+            headers, said = receiver.said
             self.send_response(status)
+            for name, value in {**headers, "Content-Length": str(len(said))}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(said)
+
+        def do_GET(self) -> None:
+            # Where a redirect leads to, everything is well.
+            receiver.followed.append(self.path)
+            self.send_response(200)
             self.send_header("Content-Length", "0")
             self.end_headers()
 
