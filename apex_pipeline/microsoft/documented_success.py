@@ -88,8 +88,18 @@ def _is_https(value: object) -> bool:
 def _is_seconds(value: object) -> bool:
     return (
         not isinstance(value, bool)
-        and re.fullmatch(r"[1-9]\d*", str(value)) is not None
+        and re.fullmatch(r"[1-9]\d{0,11}", str(value)) is not None
     )
+
+
+def _is_machine_token(answer: Answer) -> bool:
+    found = answer.document
+    if not isinstance(found, dict) or not json_object({"access_token": is_token})(
+        answer
+    ):
+        return False
+    ends = [found[name] for name in ("expires_in", "expires_on") if name in found]
+    return bool(ends) and all(map(_is_seconds, ends))
 
 
 TOKEN = Documented(
@@ -104,6 +114,14 @@ TOKEN = Documented(
     shape_text="a bearer token and the seconds that it lasts",
 )
 """The token endpoint (RFC 6749, 5.1)."""
+
+MACHINE_TOKEN = Documented(
+    frozenset({200}),
+    shape=_is_machine_token,
+    shape_text="a token and when it ends",
+)
+"""The endpoint of a managed identity ("How to use managed identities to acquire an access
+token"). Its kinds tell the seconds that the token lasts, the instant when it ends, or both."""
 
 DISCOVERY = Documented(
     frozenset({200}),

@@ -13,7 +13,7 @@ import msal
 
 from apex_pipeline.errors import AuthError, ConfigError, TransientError
 from apex_pipeline.microsoft.bounded_answers import BoundedAnswers
-from apex_pipeline.microsoft.documented_success import is_token
+from apex_pipeline.microsoft.documented_success import MACHINE_TOKEN
 from apex_pipeline.microsoft.http_answer import Answer, intercepted
 from apex_pipeline.microsoft.http_transport import translated
 from apex_pipeline.settings import USER_ASSIGNED, Credential
@@ -47,10 +47,15 @@ def request_token(application: Credential, resource: str) -> dict[str, Any]:
             raise ConfigError(
                 f"The managed identity of this machine cannot be used: {error}"
             ) from error
+        except OSError as error:
+            raise ConfigError(
+                f"The key of this machine's Azure Arc agent cannot be read: {error}. Add "
+                "the account that runs the pipeline to the group himds."
+            ) from error
     if "access_token" not in result:
         raise _refused(application, result)
-    if not is_token(result["access_token"]):
-        raise TransientError(f"{_WHOM} answers with a token that no header can hold.")
+    if int(result.get("expires_in", 0)) <= 0:
+        raise TransientError(f"{_WHOM} does not tell how long its token lasts.")
     return result
 
 
@@ -78,13 +83,23 @@ class _Endpoint:
                 status=answer.status,
                 retry_after=answer.retry_after(datetime.now(UTC)),
             )
-        # Azure Arc's first answer, 401, names a file in a header.
-        if answer.status != 401 and not isinstance(answer.document, dict):
-            raise intercepted(answer, "get a token", _WHOM)
+        if MACHINE_TOKEN(answer) is not None and not _is_refusal(answer):
+            raise intercepted(answer, "get a token", _WHOM, MACHINE_TOKEN)
         return found
 
     def close(self) -> None:
         """Leave the client to its owner."""
+
+
+def _is_refusal(answer: Answer) -> bool:
+    """Whether the endpoint says no, or is Azure Arc and names a file first."""
+    if answer.status == 401 and not isinstance(answer.document, dict):
+        return not answer.is_page
+    return (
+        answer.status >= 400
+        and isinstance(answer.document, dict)
+        and "access_token" not in answer.document
+    )
 
 
 def _refused(application: Credential, result: dict[str, Any]) -> AuthError:

@@ -169,6 +169,68 @@ def test_a_page_in_place_of_the_endpoint_is_not_taken_for_its_answer(machine, tm
         of_machine(tmp_path).acquire()
 
 
+TOKEN: dict[str, object] = {
+    "access_token": "t",
+    "expires_in": "3599",
+    "expires_on": "9999999999",
+}
+
+
+@pytest.mark.parametrize("kind", ["virtual machine", "app service"])
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        *[(status, TOKEN) for status in (201, 202, 203, 400, 401, 403)],
+        (200, {}),
+        (200, {"access_token": "t"}),
+        (200, TOKEN | {"expires_in": None}),
+        (200, TOKEN | {"expires_in": "soon"}),
+        (200, TOKEN | {"expires_in": "-5", "expires_on": "-5"}),
+        (200, TOKEN | {"expires_on": "1", "expires_in": "0"}),
+        (200, TOKEN | {"access_token": ["t"]}),
+        (200, TOKEN | {"access_token": "two words"}),
+        (200, TOKEN | {"error": "none"}),
+    ],
+)
+def test_only_a_token_that_lasts_is_a_token_of_the_machine(
+    machine, tmp_path, monkeypatch, kind, status, said
+):
+    if kind == "app service":
+        monkeypatch.setenv("IDENTITY_ENDPOINT", f"{machine.url}/msi/token")
+        monkeypatch.setenv("IDENTITY_HEADER", "sentinel-header")
+    machine.answers.append((status, {}, json.dumps(said)))
+    with pytest.raises(InterceptedError, match="managed identity"):
+        of_machine(tmp_path).acquire()
+
+
+def test_a_token_without_its_end_is_not_kept(machine, tmp_path, monkeypatch):
+    # App Service tells the instant alone, a virtual machine the seconds as well.
+    body = json.dumps({"access_token": "t", "expires_on": "9999999999"})
+    machine.answers += [(200, {}, body)] * 2
+    with pytest.raises(TransientError, match="how long"):
+        of_machine(tmp_path).acquire()
+    monkeypatch.setenv("IDENTITY_ENDPOINT", f"{machine.url}/msi/token")
+    monkeypatch.setenv("IDENTITY_HEADER", "sentinel-header")
+    assert of_machine(tmp_path).acquire() == "t"
+
+
+def test_a_page_with_401_is_not_the_first_answer_of_azure_arc(machine, tmp_path):
+    machine.answers.append((401, {"Content-Type": "text/html"}, "<html>Sign in</html>"))
+    with pytest.raises(InterceptedError, match="managed identity"):
+        of_machine(tmp_path).acquire()
+
+
+def test_a_key_of_azure_arc_that_cannot_be_read_is_named(
+    machine, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("IDENTITY_ENDPOINT", f"{machine.url}/metadata/identity")
+    monkeypatch.setenv("IMDS_ENDPOINT", machine.url)
+    where = {"WWW-Authenticate": "Basic realm=/var/opt/azcmagent/tokens/none.key"}
+    machine.answers.append((401, where, ""))
+    with pytest.raises(ConfigError, match=r"azcmagent/tokens/none\.key.*himds"):
+        of_machine(tmp_path, "system").acquire()
+
+
 def test_a_machine_without_an_endpoint_is_told_so(tmp_path, monkeypatch):
     closed = f"http://127.0.0.1:{free_port()}"
     monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", closed)
