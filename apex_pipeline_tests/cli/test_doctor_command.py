@@ -110,6 +110,25 @@ def test_an_instance_that_is_not_named_or_cannot_be_read(tmp_path, monkeypatch):
     assert set(found.heartbeats.values()) == {None}
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "storage: [",
+        "- storage",
+        "storage: 5",
+        "run_monitoring: {on: true}",
+        "\0",
+        "storage: {custom: {module: no.such.module, class: Any, config: {}}}",
+    ],
+)
+def test_a_malformed_file_of_the_instance_is_named(tmp_path, monkeypatch, text):
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    (tmp_path / "dagster.yaml").write_text(text)
+    named = re.escape(str(tmp_path / "dagster.yaml"))
+    with pytest.raises(ApexError, match=f"{named} is not usable: .*apex_pipeline's"):
+        look_at_instance(os.environ)
+
+
 def test_the_command_for_people_and_for_machines(
     emulator, database_url, tmp_path, authority, forked_apex
 ):

@@ -4,10 +4,12 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 
 import click
 import dagster as dg
 from dagster import DagsterInstance
+from dagster._check import CheckError
 from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.instance.config import PoolGranularity
 from dagster._core.scheduler.instigation import (
@@ -19,6 +21,7 @@ from dagster._core.scheduler.instigation import (
 from dagster._core.storage.event_log.base import PoolLimit
 from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
+from yaml import YAMLError
 
 from apex_pipeline.defs.code_location import is_our_instigator
 from apex_pipeline.defs.pool_limits import POOL_LIMITS
@@ -28,6 +31,8 @@ from apex_pipeline.errors import ApexError
 from apex_pipeline.monitoring.alerts.journal import VARIABLE
 from apex_pipeline.monitoring.doctor.dagster_health import InstanceHealth, Setup
 from apex_pipeline.settings import read_variable
+
+_MOST_SAID = 300
 
 
 def look_at_instance(environment: Mapping[str, str]) -> InstanceHealth | None:
@@ -53,7 +58,7 @@ def readable_instance(
     """
     bound_storage()
     try:
-        with dg.DagsterInstance.get() as instance:
+        with _instance(environment) as instance:
             yield instance
     except click.UsageError as error:
         raise ApexError(error.message) from error
@@ -63,6 +68,32 @@ def readable_instance(
             f"The Dagster instance in {environment['DAGSTER_HOME']} cannot be read: "
             f"{first_line} Check DAGSTER_HOME and DAGSTER_POSTGRES_URL."
         ) from error
+
+
+def _instance(environment: Mapping[str, str]) -> dg.DagsterInstance:
+    """Create the instance, which parses its file and opens no connection yet.
+
+    Raises:
+        ApexError: The file is malformed.
+    """
+    try:
+        return dg.DagsterInstance.get()
+    # What Dagster raises depends on how far it comes with the file.
+    except dg.DagsterInvalidConfigError as error:
+        raise _malformed(
+            environment, *(each.message for each in error.errors)
+        ) from error
+    except (YAMLError, CheckError, TypeError) as error:
+        raise _malformed(environment, str(error)) from error
+
+
+def _malformed(environment: Mapping[str, str], *said: str) -> ApexError:
+    path = Path(environment["DAGSTER_HOME"]) / "dagster.yaml"
+    words = " ".join(" ".join(said).split())
+    return ApexError(
+        f"{path} is not usable: {words[:_MOST_SAID]} Compare it with apex_pipeline's own "
+        "dagster.yaml, and set the variables that it names, such as DAGSTER_POSTGRES_URL."
+    )
 
 
 def read_instance(instance: DagsterInstance) -> InstanceHealth:
