@@ -26,8 +26,11 @@ _REFUSALS = {
     "connection is insecure": f"The server requires TLS. {_TLS}",
     "SSL required": f"The pooler requires TLS. {_TLS}",
     "SSL connection is required": f"The server requires TLS. {_TLS}",
-    "no pg_hba.conf entry": "The server accepts this user from other addresses only. "
-    "Have this machine's address added to pg_hba.conf.",
+    **dict.fromkeys(
+        ("no pg_hba.conf entry", "pg_hba.conf rejects"),
+        "The server accepts this user from other addresses only. Have this machine's "
+        "address added to pg_hba.conf.",
+    ),
     "is not allowed to connect": "Add this machine's address to the IP allow list of "
     "the project.",
     "endpoint could not be found": "Check the host in DATABASE_URL: the endpoint was "
@@ -45,6 +48,8 @@ _REFUSALS = {
     "unsupported startup parameter": "Remove the parameter from DATABASE_URL: the "
     "pooler does not accept it, although the server may.",
     "unrecognized configuration parameter": "Remove the parameter from DATABASE_URL.",
+    # Supabase's pooler.
+    "Tenant or user not found": "Check the user and the host in DATABASE_URL.",
     "no such user": "Check the user in DATABASE_URL.",
     "no such database": "Check the database in DATABASE_URL.",
     "is disabled": "Enable the database in the pooler.",
@@ -55,6 +60,14 @@ _REFUSALS = {
     "does not support SSL": "Check sslmode in DATABASE_URL.",
     "certificate verify failed": "Check sslmode and sslrootcert in DATABASE_URL.",
     "root certificate file": "Check sslrootcert in DATABASE_URL.",
+    "does not match host name": "Check the host in DATABASE_URL, or sslmode.",
+    "requires a valid client certificate": "Name one by sslcert and sslkey in "
+    "DATABASE_URL.",
+    "private key file": "Check sslcert and sslkey in DATABASE_URL.",
+    "certificate file": "Check sslcert and sslkey in DATABASE_URL.",
+    "channel binding": "Check sslmode and channel_binding in DATABASE_URL.",
+    "authentication method requirement": "Check require_auth in DATABASE_URL.",
+    "could not match": "Give one port, or one port for each host, in DATABASE_URL.",
     "invalid ": "Check the parameters in DATABASE_URL.",
 }
 

@@ -32,6 +32,7 @@ _IGNORED = {
 _MEANT = {
     "sslaccept": "sslmode=verify-full, or sslmode=require to accept any certificate",
     "sslidentity": "sslcert and sslkey with PEM files",
+    "ssl": "sslmode=require, or sslmode=disable for no TLS",
 }
 _KEYWORDS = {option.keyword.decode() for option in psycopg.pq.Conninfo.get_defaults()}
 
@@ -40,7 +41,8 @@ _PAIRS = re.compile(r"[a-z_]+\s*=")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(?://)?")
 _BEFORE_QUERY = re.compile(r"(?:[^@/]*@)?[^/?]*(?:/[^?]*)?")
 _NAME = re.compile(r"\w{1,40}", re.ASCII)
-_SCHEMA = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*")
+# It is quoted, as Prisma does it.
+_SCHEMA = re.compile(r"[\w$-]+")
 _PORTS = re.compile(r"\d{0,5}(?:,\d{0,5})*", re.ASCII)
 _PLAIN_HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")
 
@@ -97,9 +99,9 @@ def shown_address(parameters: Mapping[str, str]) -> str:
 
 def _bare(text: str, variable: str) -> str:
     """Strip what surrounds a copied address: assignment, `psql` command, quotes."""
-    bare = text.strip()
+    bare = _unquoted(text)
     if assigned := _ASSIGNED.fullmatch(bare):
-        bare = assigned[1]
+        bare = _unquoted(assigned[1])
     try:
         words = shlex.split(bare) if bare.startswith(("psql ", "psql\t")) else []
     except ValueError:
@@ -110,9 +112,13 @@ def _bare(text: str, variable: str) -> str:
                 variable, "the current value is a psql command with options"
             )
         bare = words[1]
-    if len(bare) > 1 and bare[0] == bare[-1] and bare[0] in "'\"`":
-        bare = bare[1:-1].strip()
     return bare
+
+
+def _unquoted(text: str) -> str:
+    bare = text.strip()
+    is_quoted = len(bare) > 1 and bare[0] == bare[-1] and bare[0] in "'\"`"
+    return bare[1:-1].strip() if is_quoted else bare
 
 
 def _read_url(text: str, variable: str) -> dict[str, str]:
@@ -160,6 +166,9 @@ def _query(query: str, variable: str) -> dict[str, str]:
     kept = {name: value for name, value in given.items() if name not in _IGNORED}
     for name in kept.keys() - _KEYWORDS - {"schema", "ssl"}:
         raise _wrong_parameter(variable, name, _unknown(name))
+    # libpq takes this one value for it, for the sake of JDBC.
+    if kept.get("ssl", "true") != "true":
+        raise _wrong_parameter(variable, "ssl", _unknown("ssl"))
     return kept
 
 

@@ -123,6 +123,7 @@ def test_values_of_a_row_are_not_told(database_url):
 FATAL = 'connection to server at "1.2.3.4", port 5432 failed: FATAL:  '
 NEON = 'connection to server at "1.2.3.4", port 5432 failed: ERROR:  '
 PG_HBA = f'{FATAL}no pg_hba.conf entry for host "10.0.0.1", user "apex", database "m", '
+REJECTED = 'pg_hba.conf rejects connection for host "10.0.0.1", user "a", database "m"'
 NOT_FOUND = "The requested endpoint could not be found, or you don't have access to it."
 NOT_ALLOWED = "This IP address 10.0.0.1 is not allowed to connect to this endpoint."
 INSECURE = "connection is insecure (try using `sslmode=require`)"
@@ -142,6 +143,16 @@ INSECURE = "connection is insecure (try using `sslmode=require`)"
         (f"{NEON}{NOT_FOUND}", "Check the host in WHERE"),
         (f"{NEON}{NOT_ALLOWED}", "IP allow list"),
         (f"{FATAL}no such database: metrics", "Check the database in WHERE"),
+        (f"{FATAL}Tenant or user not found", "Check the user and the host in WHERE"),
+        (f"{FATAL}{REJECTED}, SSL encryption", "other addresses only"),
+        (f"{FATAL}{REJECTED}, no encryption", "over TLS only"),
+        (f"{FATAL}connection requires a valid client certificate", "sslcert"),
+        ('server certificate for "a" does not match host name "b"', "host in WHERE"),
+        ("channel binding required, but server did not", "channel_binding in WHERE"),
+        ('authentication method requirement "md5" failed: no', "require_auth in WHERE"),
+        ('private key file "/k" has group or world access', "sslkey in WHERE"),
+        ('could not read certificate file "/c": no such file', "sslcert and sslkey"),
+        ("could not match 2 port numbers to 3 hosts", "one port for each host"),
     ],
 )
 def test_a_refusal_that_waiting_does_not_end_has_its_own_remedy(said, remedy):

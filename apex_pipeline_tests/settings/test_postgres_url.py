@@ -45,6 +45,11 @@ def read(text):
         (URL.replace("postgresql", "POSTGRES"), {}),
         (f"{URL}?schema=public", {}),
         (f"{URL}?schema=sales", {"options": '-csearch_path="sales"'}),
+        (f"{URL}?schema=my-schema", {"options": '-csearch_path="my-schema"'}),
+        (f"{URL}?schema=%C3%9Cber", {"options": '-csearch_path="Über"'}),
+        (f"{URL}?schema=2026", {"options": '-csearch_path="2026"'}),
+        (f"\"psql '{URL}'\"", {}),
+        (f"DATABASE_URL=psql '{URL}'", {}),
         (f"{URL}?options=-cx%3D1&schema=s", {"options": '-cx=1 -csearch_path="s"'}),
         (f"{URL}?sslmode=require&sslmode=require", {"sslmode": "require"}),
         (f"{URL}?ssl=true", {"sslmode": "require"}),
@@ -97,6 +102,9 @@ def test_what_prisma_alone_uses_is_ignored_and_said_once(name, caplog):
         ("user:pass-word@host/db", "not a URL"),
         (f"{URL}?sslmode=require&sslmode=disable", '"sslmode" has two values'),
         (f"{URL}?sslaccept=strict", "write sslmode=verify-full"),
+        (f"{URL}?ssl=require", "write sslmode=require"),
+        (f"{URL}?ssl=false", "write sslmode=require"),
+        (f"{URL}?schema=", '"schema" must be the name of a schema'),
         (f"{URL}?schema=a%20b", '"schema" must be the name of a schema'),
         (f"{URL}?speed=high", '"speed" is not a connection parameter'),
         ("host=h dbname=d speed=high", '"speed" is not a connection parameter'),
@@ -146,13 +154,14 @@ def test_the_first_of_several_hosts_may_be_gone(database_url):
         assert connection.info.port == int(found["port"])
 
 
-def test_tables_are_looked_for_in_the_schema_that_prisma_names(database_url):
+@pytest.mark.parametrize("name", ["Sales", "my-schema", "Über$1"])
+def test_tables_are_looked_for_in_the_schema_that_prisma_names(database_url, name):
     with psycopg.connect(database_url, autocommit=True) as connection:
-        connection.execute('CREATE SCHEMA "Sales"')
-    url = f"{database_url}?schema=Sales&pgbouncer=true"
+        connection.execute(f'CREATE SCHEMA "{name}"')
+    url = f"{database_url}?schema={quote(name)}&pgbouncer=true"
     with Database(url, application_name="test").connect() as connection:
         row = connection.execute("SELECT current_schema()").fetchone()
-    assert row == ("Sales",)
+    assert row == (name,)
 
 
 def test_a_server_is_reached_through_its_socket(tmp_path_factory):
