@@ -31,6 +31,9 @@ ROW_FAULTS = frozenset({"0x80044331", "0x80044330", "0x8004432f", "0x8004431a"})
 
 # Gateways use 520 to 529 for a failing origin (Cloudflare's documentation).
 _TRANSIENT_STATUSES = frozenset({408, 500, 502, 503, 504, *range(520, 530)})
+GATEWAY_TIMEOUTS = frozenset({502, 504, 524})
+"""What gateways say when a request takes too long, and when they fail themselves."""
+
 _TRANSIENT_CODES = frozenset(
     {
         "0x80044150",  # generic SQL error: deadlock 1205, first-use races
@@ -127,7 +130,8 @@ def _is_intercepted(answer: Answer) -> bool:
 
 def is_too_much(answer: Answer) -> bool:
     """Whether the request may have been too large for Dataverse or a gateway."""
-    return answer.status in {413, 502, 504} or answer.error()[0] == SQL_TIMEOUT
+    statuses = {413, *GATEWAY_TIMEOUTS}
+    return answer.status in statuses or answer.error()[0] == SQL_TIMEOUT
 
 
 def failure(

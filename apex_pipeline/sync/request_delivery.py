@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from apex_pipeline.dataverse.answers import (
+    GATEWAY_TIMEOUTS,
     PAYLOAD_ERROR,
     ROW_FAULTS,
 )
@@ -38,8 +39,6 @@ logger = logging.getLogger(__name__)
 
 # A lost race is won at the next attempt; if the attempt fails too, it is not a race.
 _COLLISIONS = 2
-
-_GATEWAY_FAULTS = frozenset({502, 504})
 
 METRICS_TABLE = DataverseTable(TABLE, ENTITY_SET, PRIMARY_KEY)
 
@@ -102,7 +101,7 @@ class DataverseSink:
         done = Delivery(
             timings=(RequestTiming(len(metrics), error.seconds, is_too_much=True),)
         )
-        if error.status in _GATEWAY_FAULTS:
+        if error.status in GATEWAY_TIMEOUTS:
             # The gateway may be down for a moment; the size may not be the cause.
             await asyncio.sleep(self._retry.wait(attempt, 0.0))
         seconds = error.seconds / 2

@@ -127,6 +127,7 @@ def test_a_data_error_is_not_sent_again(tmp_path):
         (no(500, "0x80044151"), 500),
         (no(502), 502),
         (no(504), 504),
+        (no(524), 524),
         (no(413), 413),
         (silence, None),
     ],
@@ -142,7 +143,7 @@ def test_what_is_too_much_at_once_is_left_to_whoever_can_send_less(
     assert (caught.value.seconds == 0.5) is (answer is silence)
 
 
-@pytest.mark.parametrize("answer", [no(502), no(504), silence])
+@pytest.mark.parametrize("answer", [no(502), no(504), no(524), silence])
 def test_what_cannot_be_less_is_sent_again(tmp_path, answer):
     service = Service(answer, yes())
     upsert(service, tmp_path, request_timeout=0.5, keys=1)
