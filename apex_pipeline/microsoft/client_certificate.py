@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 from cryptography import x509
@@ -34,6 +34,9 @@ class ClientCertificate:
 def read_client_certificate(path: Path) -> ClientCertificate:
     """Read a PEM file; key and certificates may come in any order.
 
+    Of several certificates for the key, such as one and its renewal, the one that is
+    valid longest counts.
+
     Raises:
         ConfigError: The file has no usable RSA key, or no certificate for that key.
     """
@@ -46,17 +49,25 @@ def read_client_certificate(path: Path) -> ClientCertificate:
     if not keys:
         raise _unusable(path, f"contains no private key; {_BOTH}")
     key = _key(path, keys[0])
-    for certificate in certificates:
-        parsed = _certificate(path, certificate)
-        if _belongs(parsed, key):
-            others = [each for each in certificates if each != certificate]
-            return ClientCertificate(
-                keys[0],
-                "\n".join([certificate, *others]) + "\n",
-                parsed.not_valid_after_utc.date(),
-            )
-    raise _unusable(
-        path, "contains a private key but no certificate for it: they do not match."
+    parsed = {each: _certificate(path, each) for each in certificates}
+    matching = [each for each in parsed if _belongs(parsed[each], key)]
+    if not matching:
+        raise _unusable(
+            path, "contains a private key but no certificate for it: they do not match."
+        )
+    now = datetime.now(UTC)
+    first = max(
+        matching,
+        key=lambda each: (
+            parsed[each].not_valid_before_utc <= now,
+            parsed[each].not_valid_after_utc,
+        ),
+    )
+    others = [each for each in parsed if each != first]
+    return ClientCertificate(
+        keys[0],
+        "\n".join([first, *others]) + "\n",
+        parsed[first].not_valid_after_utc.date(),
     )
 
 

@@ -19,7 +19,7 @@ NOW = datetime.now(UTC)
 Key = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
 
 
-def certificate(key: Key, days: int) -> str:
+def certificate(key: Key, days: int, starts: int = 0) -> str:
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "apex")])
     is_edwards = isinstance(key, ed25519.Ed25519PrivateKey)
     made = (
@@ -28,7 +28,7 @@ def certificate(key: Key, days: int) -> str:
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(days)
-        .not_valid_before(NOW)
+        .not_valid_before(NOW + timedelta(days=starts))
         .not_valid_after(NOW + timedelta(days=days))
         .sign(key, None if is_edwards else hashes.SHA256())
     )
@@ -89,6 +89,27 @@ def test_the_certificate_of_the_key_is_used_whatever_the_order(file, content):
     cache = TokenCacheFile(path.parent / "cache.json")
     assert TokenSource(settings, cache, entra.client()).acquire() == "token-1"
     assert entra.forms[0]["client_assertion"].count(".") == 2
+
+
+RENEWED = certificate(OURS, 400)
+TO_COME = certificate(OURS, 900, starts=5)
+
+
+@pytest.mark.parametrize(
+    ("content", "days"),
+    [
+        (KEY + LEAF + RENEWED, 400),
+        (KEY + RENEWED + LEAF, 400),
+        (KEY + LEAF + TO_COME, 10),
+        (KEY + TO_COME + RENEWED + LEAF, 400),
+        (KEY + TO_COME, 900),
+    ],
+)
+def test_of_several_certificates_of_the_key_the_one_that_holds_longest_counts(
+    file, content, days
+):
+    found = read_client_certificate(file(content))
+    assert found.ends_on == (NOW + timedelta(days=days)).date()
 
 
 @pytest.mark.parametrize(
