@@ -18,6 +18,7 @@ from apex_pipeline.settings.variable_reading import read_variable
 logger = logging.getLogger(__name__)
 
 _NAME = re.compile(r"[a-z0-9_]([a-z0-9._-]*[a-z0-9_])?")
+_HOST = re.compile(r"[\w-]+(\.[\w-]+)*\.?")
 _WITH_PORT = re.compile(r"(\[[0-9a-f:.]+\]|[^\[\]:/]+)(?::(\d{1,5}))?")
 _SCHEMES = ("http", "https")
 _warned: set[str] = set()
@@ -121,11 +122,24 @@ def _network(text: str) -> _Network | None:
         return None
 
 
+def _is_host(text: str) -> bool:
+    if _HOST.fullmatch(text):
+        return True
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _checked(variable: str, address: str) -> str:
     url = address if "://" in address else f"http://{address}"
     try:
         parts = urlsplit(url)
-        is_usable = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        is_usable = _is_host(parts.hostname or "")
+        is_usable &= parts.port is None or parts.port > 0
+        # `urlsplit` takes tabs and line breaks out, and the clients do not.
+        is_usable &= url.isprintable()
         # In a password, / ? or # ends the address, and the rest of it would be a host.
         is_usable &= "@" not in f"{parts.path}{parts.query}{parts.fragment}"
     except ValueError:

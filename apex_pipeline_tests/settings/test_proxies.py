@@ -90,6 +90,11 @@ def test_a_broken_entry_is_named_and_passed_over(entry, caplog):
         ({"all_proxy": "socks5h://user:pass-word@x:1"}, "ALL_PROXY"),
         ({"HTTPS_PROXY": "http://proxy:port-pass-word"}, "HTTPS_PROXY is not"),
         ({"https_proxy": "http://"}, "HTTPS_PROXY is not"),
+        ({"https_proxy": "PROXY proxy:3128"}, "HTTPS_PROXY is not"),
+        ({"https_proxy": "http://a\tb:1"}, "HTTPS_PROXY is not"),
+        ({"https_proxy": "http://pro\x7fxy:1"}, "HTTPS_PROXY is not"),
+        ({"https_proxy": "http://..:1"}, "HTTPS_PROXY is not"),
+        ({"https_proxy": "http://[::x]:1"}, "HTTPS_PROXY is not"),
     ],
 )
 def test_a_proxy_that_cannot_be_used_is_refused_by_its_variable(environment, told):
@@ -98,6 +103,15 @@ def test_a_proxy_that_cannot_be_used_is_refused_by_its_variable(environment, tol
     assert "pass-word" not in str(caught.value)
     exempted = load_proxies(environment | {"NO_PROXY": "org.example"})
     assert exempted.towards("https", "org.example", 443) is None
+
+
+@pytest.mark.parametrize(
+    "host", ["proxy", "proxy_1.corp.", "10.0.0.1", "[::1]", "[fe80::1%eth0]", "pröxy"]
+)
+def test_the_host_of_a_proxy_is_a_name_or_an_address(host):
+    environment = {"HTTPS_PROXY": f"http://user:secret@{host}:3128/"}
+    found = load_proxies(environment).towards("https", "org.example", 443)
+    assert found == environment["HTTPS_PROXY"]
 
 
 def test_the_more_special_variable_counts_and_the_lower_case_one():
