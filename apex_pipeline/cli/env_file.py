@@ -18,7 +18,8 @@ def load_env_file() -> None:
     try:
         # Windows PowerShell starts a UTF-8 file with a byte order mark.
         load_dotenv(".env", encoding="utf-8-sig")
-    except UnicodeDecodeError:
+    # UTF-16 without a byte order mark may be valid UTF-8, and no variable takes its NULs.
+    except ValueError:
         raise ConfigError(
             "The file .env is not UTF-8 (PowerShell's > writes UTF-16). Save it as UTF-8; "
             "in PowerShell use Set-Content -Encoding utf8."

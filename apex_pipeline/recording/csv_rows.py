@@ -51,6 +51,10 @@ def read_csv(texts: Iterator[str], dialect: Dialect) -> Iterator[RecordLine]:
         InvalidRecordError: From the iterator: the file does not match the dialect.
     """
     first = next(texts, "")
+    if "\0" in first:
+        raise _no_header(
+            1, "the file is UTF-16 without a byte order mark; save it as UTF-8"
+        )
     is_separator = _SEPARATOR.fullmatch(first.rstrip("\r\n"))
     skipped = 1 if is_separator else 0
     heading = next(texts, "") if is_separator else first
@@ -126,10 +130,12 @@ def _read_header(found: Sequence[str], number: int) -> tuple[list[str], Spelling
         return header, spelling
     if not any(header):
         problems = ["the file is empty"]
-    elif any("\0" in name for name in header):
-        problems = ["the file is UTF-16 without a byte order mark; save it as UTF-8"]
-    raise InvalidRecordError(
-        f"line {number} must be the header: " + "; ".join(problems[:20]),
+    raise _no_header(number, *problems[:20])
+
+
+def _no_header(number: int, *problems: str) -> InvalidRecordError:
+    return InvalidRecordError(
+        f"line {number} must be the header: " + "; ".join(problems),
         "Nothing was written.",
     )
 

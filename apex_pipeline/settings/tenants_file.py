@@ -181,6 +181,9 @@ def _of_file(path: Path) -> dict[str, str]:
         found = dotenv_values(path, encoding="utf-8-sig", interpolate=False)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} cannot be read as UTF-8 text: {error}.") from None
+    # UTF-16 without a byte order mark is valid UTF-8, if all of it is ASCII.
+    if any("\0" in f"{name}{value}" for name, value in found.items()):
+        raise ConfigError(f"{path} cannot be read as UTF-8 text: it is UTF-16.")
     return {name: value for name, value in found.items() if value and value.strip()}
 
 

@@ -181,13 +181,15 @@ def test_a_file_of_variables_is_read_and_does_not_override(
         ("utf-8-sig", 0, ""),
         ("utf-16", 2, "The file .env is not UTF-8"),
         ("utf-16-le", 2, "The file .env is not UTF-8"),
+        ("utf-16-be", 2, "The file .env is not UTF-8"),
     ],
 )
+@pytest.mark.parametrize("comment", ["", "# Größe\r\n"])
 def test_a_file_of_variables_as_windows_writes_it(
-    apex, variables, tmp_path, encoding, code, told
+    apex, variables, tmp_path, encoding, code, told, comment
 ):
     text = "".join(f"{name}={value}\r\n" for name, value in variables.items())
-    (tmp_path / ".env").write_bytes(f"{text}# Größe\r\n".encode(encoding))
+    (tmp_path / ".env").write_bytes(f"{text}{comment}".encode(encoding))
     ended = apex("status", **dict.fromkeys(variables))
     assert ended.returncode == code
     assert ended.stderr.startswith(f"apex: {told}" if told else "")

@@ -51,6 +51,13 @@ def test_a_reference_in_a_file_of_variables_is_not_replaced(folder, monkeypatch)
     assert own["AZURE_CLIENT_SECRET"] == "${SECRET_OF_ANOTHER}"
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_a_file_of_variables_that_is_utf16_is_named(folder, encoding):
+    (folder / "acme.env").write_bytes("AZURE_CLIENT_ID=x\r\n".encode(encoding))
+    with pytest.raises(ConfigError, match=r"acme\.env cannot be read as UTF-8 text"):
+        tenant_environment({}, find_tenant(write(folder), "acme"))
+
+
 def test_an_unknown_tenant_is_told_which_there_are(folder):
     with pytest.raises(ConfigError, match=r"no tenant 'umbrella'.*: acme, globex\."):
         find_tenant(write(folder), "umbrella")
