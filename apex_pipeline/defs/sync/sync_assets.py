@@ -217,7 +217,8 @@ def _materialized(
                 "oldest_pending_age_seconds": oldest,
             },
         )
-    if report.failure is None or report.delivered:
+    # Its freshness means that rows are delivered, and not that a run came by.
+    if report.delivered or (report.failure is None and not report.remaining):
         yield DELIVERED.key, _delivered(report)
     exported: dict[str, Any] = {"dagster/row_count": report.delivered}
     # Unknown if Postgres itself failed.

@@ -1,6 +1,7 @@
 """A run of the sync on a real Dagster instance: what it records, and its checks."""
 
 import dagster as dg
+import psycopg
 import pytest
 from dagster._core.definitions.data_version import (
     CachingStaleStatusResolver,
@@ -193,6 +194,20 @@ def test_a_quiet_tick_keeps_delivery_fresh_and_a_failed_run_does_not(
     tick(repository, instance)
     emulator.fault("status", status=403, count=1000, path="UpsertMultiple")
     assert not run_job(instance).success
+    assert freshened_at(instance) == before
+
+
+def test_a_run_that_delivers_none_of_the_waiting_rows_keeps_nothing_fresh(
+    instance, variables, emulator, database_url
+):
+    assert run_job(instance).success
+    before = freshened_at(instance)
+    insert_many(database_url, 3)
+    with psycopg.connect(database_url) as holder:
+        holder.execute("SELECT FROM campaign_metrics FOR UPDATE")
+        assert run_job(instance).success
+    emulator.fault("status", status=429, retry_after=600, path="UpsertMultiple")
+    assert run_job(instance).success
     assert freshened_at(instance) == before
 
 
