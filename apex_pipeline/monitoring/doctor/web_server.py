@@ -4,6 +4,9 @@ from datetime import UTC, datetime
 
 import httpx
 
+from apex_pipeline.microsoft.http_transport import trust
+from apex_pipeline.microsoft.proxy_routes import Routes
+
 _SECONDS = 5.0
 _QUERY = """
 { instance { daemonHealth { allDaemonStatuses { daemonType lastHeartbeatTime } } } }
@@ -17,9 +20,15 @@ def heartbeats_seen_by(page: str) -> dict[str, datetime] | None:
 
     Args:
         page: Address of the web server, without a path.
+
+    Raises:
+        ConfigError: The proxy on the way to it cannot be used.
     """
     try:
-        answer = httpx.post(f"{page}/graphql", json={"query": _QUERY}, timeout=_SECONDS)
+        with httpx.Client(
+            transport=Routes(trust(None)), timeout=_SECONDS, trust_env=False
+        ) as http:
+            answer = http.post(f"{page}/graphql", json={"query": _QUERY})
         health = answer.raise_for_status().json()["data"]["instance"]["daemonHealth"]
         return {
             each["daemonType"]: datetime.fromtimestamp(each["lastHeartbeatTime"], UTC)

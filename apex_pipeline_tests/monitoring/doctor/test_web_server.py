@@ -7,6 +7,7 @@ from http.server import BaseHTTPRequestHandler
 
 import pytest
 
+from apex_pipeline.errors import ConfigError
 from apex_pipeline.monitoring.doctor.web_server import heartbeats_seen_by
 from apex_pipeline_tests.support.http_server import serving
 
@@ -88,3 +89,16 @@ def test_anything_else_is_not_known(page, status, body):
 @pytest.mark.parametrize("address", ["http://127.0.0.1:1", "http://[::1", "nothing"])
 def test_an_address_without_a_web_server_is_not_known(address):
     assert heartbeats_seen_by(address) is None
+
+
+@pytest.mark.parametrize("entry", ["127.0.0.1,fd00::/8", "[::1],127.0.0.1"])
+def test_an_entry_that_httpx_cannot_read_hides_nothing(page, monkeypatch, entry):
+    monkeypatch.setenv("NO_PROXY", entry)
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    assert seen(page, 200, told()) == {}
+
+
+def test_a_proxy_that_cannot_be_used_is_named(page, monkeypatch):
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:1")
+    with pytest.raises(ConfigError, match="ALL_PROXY is a proxy of type socks5"):
+        seen(page, 200, told())
