@@ -1,6 +1,8 @@
 """Send events to a receiver of OpenLineage, through its own client library."""
 
 import logging
+import os
+from urllib.parse import urlsplit
 
 import requests
 from openlineage.client.event_v2 import RunEvent
@@ -14,9 +16,11 @@ from openlineage.client.transport.http import (
 from apex_pipeline.errors import LineageError
 from apex_pipeline.microsoft.http_answer import Answer
 from apex_pipeline.settings import LineageSettings
+from apex_pipeline.settings.proxies import load_proxies
 
 logger = logging.getLogger(__name__)
 
+_PORTS = {"http": 80, "https": 443}
 _SECONDS = 5.0
 # The next tick asks again, so one request is one attempt.
 _NO_RETRIES = {"total": 0}
@@ -30,7 +34,16 @@ class Receiver:
     """Takes events by HTTP."""
 
     def __init__(self, settings: LineageSettings) -> None:
+        """Prepare the client; it sends nothing yet.
+
+        Raises:
+            ConfigError: The proxy on the way cannot be used.
+        """
         key = settings.api_key
+        place = urlsplit(settings.url)
+        load_proxies(os.environ).towards(
+            place.scheme, place.hostname or "", place.port or _PORTS[place.scheme]
+        )
         self._url = settings.url
         self._transport = HttpTransport(
             HttpConfig(
@@ -56,7 +69,9 @@ class Receiver:
                 raise self._not_taken(type(error).__name__) from error
             found = error.response
         answer = _answer(found)
-        if answer.is_page or answer.status not in _TAKEN | _REFUSED:
+        # Receivers may call plain text a page, so the text decides.
+        is_page = answer.body.lstrip().startswith(b"<")
+        if is_page or answer.status not in _TAKEN | _REFUSED:
             raise self._not_taken(answer.looks())
         if answer.status in _REFUSED:
             logger.warning(

@@ -127,11 +127,21 @@ def test_what_answers_in_the_place_of_a_receiver_takes_nothing(
     assert len(receiver.events) == 2
 
 
-@pytest.mark.parametrize("status", [200, 202, 204])
-def test_receivers_differ_in_how_they_say_that_they_took_it(receiver, status):
+@pytest.mark.parametrize(
+    ("status", "body"), [(200, b"OK"), (201, b""), (202, b'{"id":1}'), (204, b"")]
+)
+def test_receivers_differ_in_how_they_say_that_they_took_it(receiver, status, body):
     receiver.statuses = [status, status]
+    # What some web frameworks say of any text.
+    receiver.said = {"Content-Type": "text/html; charset=utf-8"}, body
     send(receiver, run())
     assert len(receiver.authorizations) == 2
+
+
+def test_a_proxy_that_cannot_be_used_is_named(receiver, monkeypatch):
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:1")
+    with pytest.raises(ConfigError, match="ALL_PROXY is a proxy of type socks5"):
+        send(receiver, run())
 
 
 def test_a_receiver_that_cannot_be_reached_is_told_again(receiver):
