@@ -37,6 +37,7 @@ from apex_pipeline.reconcile.row_examination import Examination
 from apex_pipeline.reconcile.run_report import ReconcileOptions, ReconcileReport
 from apex_pipeline.reconcile.work_order import Acts, ComparisonOutcome, WorkOrder
 from apex_pipeline.settings import DataverseSettings
+from apex_pipeline.sync.lack_of_progress import had_to_wait
 from apex_pipeline.sync.pacing_memory import PacingMemory, pacing_key
 from apex_pipeline.sync.run_options import utc_now
 
@@ -83,14 +84,14 @@ def run_reconciliation(
 
 
 def _lack_of_progress(
-    outcome: ComparisonOutcome, passes: Passes
+    outcome: ComparisonOutcome, passes: Passes, elapsed: float
 ) -> NoProgressError | None:
     """Why a run that asked Dataverse achieved nothing, if it is such a run.
 
-    That Dataverse asked us to wait is no fault.
+    That Dataverse asked us to wait, at its end or for most of it, is no fault.
     """
     late = outcome.out_of_time
-    has_waited = outcome.throttled_seconds > 0 or (late and late.retry_at)
+    has_waited = had_to_wait(late, outcome.throttled_seconds, elapsed)
     achieved = (
         outcome.compared,
         outcome.changes,
@@ -214,7 +215,8 @@ class _ComparisonRun:
         finally:
             outcome.requests = sender.requests
             outcome.throttled_seconds = environment.gate.throttled_seconds
-        outcome.failure = outcome.failure or _lack_of_progress(outcome, passes)
+        elapsed = (utc_now() - self._started).total_seconds()
+        outcome.failure = outcome.failure or _lack_of_progress(outcome, passes, elapsed)
         await asyncio.to_thread(self._keep_pause, environment.pacer)
 
     def _see_locks(self) -> None:

@@ -493,6 +493,18 @@ def test_a_run_that_asked_and_compared_nothing_fails_and_says_why(
     assert report().failure is None
 
 
+def test_a_short_pause_early_in_a_comparison_excuses_nothing(
+    report, emulator, sync, database_url
+):
+    insert_many(database_url, 10)
+    sync()
+    emulator.fault("status", status=429, retry_after=1, count=1)
+    emulator.fault("status", status=503, count=10_000)
+    patient = RetryPolicy(attempts=1000, first_wait=0.05, longest_wait=0.05)
+    ended = report(time_budget=4, retry=patient)
+    assert isinstance(ended.failure, NoProgressError)
+
+
 def test_a_run_that_was_killed_is_closed_by_the_next(
     reconcile, database, emulator, database_url
 ):
