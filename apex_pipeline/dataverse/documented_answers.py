@@ -72,6 +72,17 @@ DOCUMENT = _document("a JSON object that is not an error")
 RECORDS = _document("a list of records", value=are_objects)
 """A collection, also of definitions ("Query data using the Web API")."""
 
+
+def _is_count(value: object) -> bool:
+    if not are_objects(value) or len(value) != 1:
+        return False
+    count = value[0].get("records")
+    return isinstance(count, int) and not isinstance(count, bool) and count >= 0
+
+
+COUNT = _document("the number of records", value=_is_count)
+"""`$apply=aggregate($count as records)` ("Aggregate data using OData")."""
+
 WHO_AM_I = _document(
     "the ids of user, business unit and organization",
     UserId=_is_id,

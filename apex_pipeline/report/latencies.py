@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from apex_pipeline.dataverse.documented_answers import RECORDS
+from apex_pipeline.dataverse.documented_answers import COUNT, RECORDS
 from apex_pipeline.dataverse.environment import connect
 from apex_pipeline.dataverse.retry_policy import RetryPolicy
 from apex_pipeline.dataverse.throttling import Deadline
@@ -103,7 +103,7 @@ def count_records(settings: DataverseSettings, token_cache: Path) -> int | None:
                     f"{ENTITY_SET}?$apply=aggregate($count%20as%20records)",
                     what="count the campaign metrics",
                     deadline=Deadline(_SECONDS),
-                    expected=RECORDS,
+                    expected=COUNT,
                 )
             except RejectedError:
                 return None

@@ -79,7 +79,7 @@ def _path(environment: Mapping[str, str]) -> Path:
 def _entries(path: Path) -> list[tuple[str, dict[str, Any]]]:
     """Each entry, with the place that names it in messages."""
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigError(f"{CLIENTS_FILE} {path}: {error.strerror}.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -87,12 +87,19 @@ def read_secret_file(variable: str, path: Path) -> str:
             "mount and its permissions."
         ) from None
     except UnicodeDecodeError:
-        raise ConfigError(
-            f"{variable} names {path}, which is not UTF-8 text. Save the value as UTF-8."
-        ) from None
+        raise _not_utf8(variable, path) from None
+    # UTF-16 without a byte order mark is valid UTF-8, if all of it is ASCII.
+    if "\0" in value:
+        raise _not_utf8(variable, path)
     if not value:
         raise ConfigError(f"{variable} names {path}, which is empty. Write the value.")
     return value
+
+
+def _not_utf8(variable: str, path: Path) -> ConfigError:
+    return ConfigError(
+        f"{variable} names {path}, which is not UTF-8 text. Save the value as UTF-8."
+    )
 
 
 _SECRETS = {variable.name for variable in VARIABLES if variable.is_secret}

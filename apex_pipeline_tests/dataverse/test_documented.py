@@ -235,8 +235,17 @@ LINES = {
         lambda client: client.column_types(NAMES, Deadline()), read(value=[])
     ),
     "a count": Line(
-        get("x?$apply=aggregate($count as records)", documented_answers.RECORDS),
+        get("x?$apply=aggregate($count as records)", documented_answers.COUNT),
         read(value=[{"records": 5}]),
+        {
+            "no group": read(value=[]),
+            "two groups": read(value=[{"records": 5}, {"records": 5}]),
+            "records": read(value=[{"n": 1}]),
+            "a text": read(value=[{"records": "5"}]),
+            "a truth": read(value=[{"records": True}]),
+            "less than none": read(value=[{"records": -1}]),
+            "not known": read(value=[{"records": None}]),
+        },
     ),
     "WhoAmI": Line(
         get("WhoAmI", documented_answers.WHO_AM_I), WHO, {"half of it": read(UserId=ID)}

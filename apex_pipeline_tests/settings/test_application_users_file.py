@@ -72,6 +72,12 @@ def test_entries_need_no_secret(environment, tmp_path):
     assert "managed_identity must be user or system" in problem
 
 
+def test_a_file_as_windows_writes_it_is_read(environment):
+    text = FIRST.replace("first-secret", r"first-secret\r").replace("\n", "\r\n")
+    settings = load_settings(environment(f"\ufeff{text}")).dataverse
+    assert settings.client_secret == "first-secret"
+
+
 def test_without_the_file_there_is_one_user():
     settings = load_settings(REAL).dataverse
     assert settings.users == (settings,)

@@ -136,6 +136,8 @@ def test_a_rotated_secret_is_read_again(tmp_path):
         (None, "which cannot be read: No such file or directory. Check the mount"),
         (b" \n", "which is empty. Write the value."),
         (b"\xff\xfe\x00s", "which is not UTF-8 text."),
+        ("s\r\n".encode("utf-16-le"), "which is not UTF-8 text."),
+        ("s\r\n".encode("utf-16-be"), "which is not UTF-8 text."),
     ],
 )
 def test_a_secret_file_without_a_value_is_named(name, content, problem, tmp_path):
