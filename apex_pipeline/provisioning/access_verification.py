@@ -7,6 +7,7 @@ from uuid import UUID
 
 from apex_pipeline.column_types import DecimalNumber, Text, WholeNumber
 from apex_pipeline.dataverse import documented_answers
+from apex_pipeline.dataverse.answer_shape import as_documented
 from apex_pipeline.dataverse.client import DataverseClient, DataverseTable
 from apex_pipeline.dataverse.throttling import Deadline
 from apex_pipeline.errors import (
@@ -133,14 +134,16 @@ async def _privileges(
     )
 
     async def ask() -> None:
+        what = "read the application user's privileges"
         document = await client.get(
             path,
-            what="read the application user's privileges",
+            what=what,
             deadline=deadline,
             headers=STRONG,
             expected=documented_answers.PRIVILEGES,
         )
-        held = depths(document["RolePrivileges"])
+        with as_documented(what):
+            held = depths(document["RolePrivileges"])
         missing = [names[each] for each in names if held.get(each) != GLOBAL]
         if missing:
             raise _LackingError(

@@ -18,7 +18,7 @@ import pytest
 from apex_pipeline.dataverse import documented_answers
 from apex_pipeline.dataverse.client import DataverseClient
 from apex_pipeline.dataverse.throttling import Deadline
-from apex_pipeline.errors import InterceptedError, TransientError
+from apex_pipeline.errors import DataverseError, InterceptedError, TransientError
 from apex_pipeline.metrics import COLUMNS, ENTITY_SET, TABLE
 from apex_pipeline.microsoft.documented_success import Documented
 from apex_pipeline.microsoft.graph import connect as connect_graph
@@ -30,6 +30,7 @@ from apex_pipeline.monitoring.alerts.notice import DeliveryError
 from apex_pipeline.monitoring.alerts.send_limits import Pace, until_taken
 from apex_pipeline.monitoring.alerts.smtp import SmtpMail
 from apex_pipeline.monitoring.alerts.teams import Teams
+from apex_pipeline.provisioning.access_verification import verify
 from apex_pipeline.provisioning.dataverse_changes import carry_out
 from apex_pipeline.provisioning.desired_state import Change, ChangeKind
 from apex_pipeline.provisioning.existing_state import (
@@ -385,6 +386,18 @@ def test_what_gateways_do_to_headers_is_no_fault(tmp_path):
     line = LINES["UpsertMultiple"]
     twice = replace(line.good, headers={"OData-Version": "4.0, 4.0"})
     assert carried_out(line, twice, tmp_path) == 1
+
+
+@pytest.mark.parametrize("name", ["PrivilegeId", "Depth"])
+def test_a_privilege_without_a_property_is_told_in_words(tmp_path, name):
+    privilege = {"PrivilegeId": ID, "Depth": "Global"}
+    del privilege[name]
+    line = Line(
+        lambda client: verify(client, None, FOUND, Deadline(), 0.0),
+        read(RolePrivileges=[privilege]),
+    )
+    with pytest.raises(DataverseError, match=f"the answer lacks {name}"):
+        carried_out(line, line.good, tmp_path)
 
 
 # The authority.
