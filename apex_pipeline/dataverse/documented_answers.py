@@ -74,7 +74,7 @@ RECORDS = _document("a list of records", value=are_objects)
 
 
 def _is_count(value: object) -> bool:
-    if not are_objects(value) or len(value) != 1:
+    if not isinstance(value, list) or len(value) != 1 or not are_objects(value):
         return False
     count = value[0].get("records")
     return isinstance(count, int) and not isinstance(count, bool) and count >= 0
