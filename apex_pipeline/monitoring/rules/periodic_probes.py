@@ -161,13 +161,26 @@ def _credential(
     """Observe the credential that ends first."""
     ends = []
     for user in settings.dataverse.users:
-        end = credential_end(
-            user, environment, settings.token_cache_path, seconds=_SECONDS
-        )
+        try:
+            end = credential_end(
+                user, environment, settings.token_cache_path, seconds=_SECONDS
+            )
+        except ConfigError as error:
+            return _end_unknown(error)
         if settings.dataverse.others:
             end = replace(end, source=f"{end.source}, application {user.client_id}")
         ends.append(end)
     return observe_end(min(ends, key=lambda each: each.on or date.max), today)
+
+
+def _end_unknown(error: ConfigError) -> Observation:
+    found = CREDENTIAL_ENDS.finding(
+        str(error),
+        cause_key="unknown",
+        remedy="Follow the message. Until then nobody is warned before the end.",
+    )
+    title = "The end of the application's secret or certificate cannot be read"
+    return Observation(CREDENTIAL_ENDS.name, (replace(found, title=title),))
 
 
 def observe_end(end: CredentialEnd, today: date) -> Observation | None:

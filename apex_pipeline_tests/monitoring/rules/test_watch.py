@@ -449,12 +449,12 @@ def test_a_probe_that_is_never_done_holds_nothing_up():
 
 @pytest.fixture
 def surveyed(emulator, database_url, tmp_path):
-    def look(name: str, **overrides) -> Observation | None:
+    def look(name: str, variables=(), **overrides) -> Observation | None:
         settings = Settings(
             database_url, emulator_settings(emulator, **overrides), tmp_path
         )
-        found = {p.name: p for p in periodic_probes.probes(settings, {}, NOW.date())}
-        return found[name].look()
+        probes = periodic_probes.probes(settings, dict(variables), NOW.date())
+        return {p.name: p for p in probes}[name].look()
 
     return look
 
@@ -463,6 +463,21 @@ def test_a_secret_that_is_refused_is_found_before_a_run_fails(surveyed):
     assert surveyed("token") == Observation("token-refused")
     seen = surveyed("token", client_id="99999999-0000-4000-8000-000000000000")
     assert "No token" in seen.findings[0].cause
+
+
+def test_a_credential_whose_end_cannot_be_read_is_told_and_stops_no_watch(
+    surveyed, tmp_path
+):
+    (tmp_path / "apex.pem").write_text("nothing")
+    seen = surveyed(
+        "credential", client_secret=None, certificate_path=tmp_path / "apex.pem"
+    )
+    assert "apex.pem, which contains no certificate" in seen.findings[0].cause
+    noted = {"APEX_CLIENT_SECRET_EXPIRES_ON": "soon"}
+    seen = surveyed("credential", noted)
+    assert "must be a date like" in seen.findings[0].cause
+    assert "cannot be read" in seen.findings[0].title
+    assert seen.scope == "credential-ends"
 
 
 def test_an_authority_that_does_not_answer_says_nothing_of_the_secret(
