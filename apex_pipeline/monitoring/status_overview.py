@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from apex_pipeline.errors import DatabaseError
+from apex_pipeline.errors import ConfigError, DatabaseError
 from apex_pipeline.microsoft.credential_expiry import CredentialEnd, credential_end
 from apex_pipeline.monitoring.alerts.journal import VARIABLE, Journal
 from apex_pipeline.monitoring.alerts.send_limits import begun, by
@@ -50,14 +50,7 @@ def overview(
     settings = load_settings(environment)
     ends_at = answer_by(began)
     figures = begun(lambda: _figures(settings, ends_at))
-    end = begun(
-        lambda: credential_end(
-            settings.dataverse,
-            environment,
-            settings.token_cache_path,
-            seconds=_DIRECTORY_SECONDS,
-        )
-    )
+    end = begun(lambda: _credential_end(settings, environment))
     incidents = begun(lambda: _open_incidents(environment))
     found = by(ends_at, figures, _unknown("Postgres did not answer in time."))
     known = by(ends_at, end, CredentialEnd(None, "Microsoft Graph gives no answer"))
@@ -78,6 +71,20 @@ def seconds_for_queries(left: float) -> float:
         left: Seconds until the answer is due.
     """
     return min(_QUERY_SECONDS, max(left - _HOLDER_SECONDS, 0.0))
+
+
+def _credential_end(
+    settings: Settings, environment: Mapping[str, str]
+) -> CredentialEnd:
+    try:
+        return credential_end(
+            settings.dataverse,
+            environment,
+            settings.token_cache_path,
+            seconds=_DIRECTORY_SECONDS,
+        )
+    except ConfigError as error:
+        return CredentialEnd(None, str(error))
 
 
 def _figures(settings: Settings, ends_at: float) -> dict[str, object]:
