@@ -593,6 +593,14 @@ def test_nothing_else_is(gateway, tmp_path, send, kind):
         assert "server portal/1, page “Sign in”" in str(caught.value)
 
 
+@pytest.mark.parametrize("send", [card, ping], ids=["card", "ping"])
+def test_a_bundle_without_a_certificate_is_told_as_any_failure(gateway, tmp_path, send):
+    bundle = tmp_path / "bundle.pem"
+    bundle.write_text("nothing")
+    with pytest.raises(DeliveryError, match="contains no PEM certificate"):
+        send(replace(gateway, ca_bundle=bundle), tmp_path)
+
+
 @pytest.mark.parametrize("reply", ["202 queued", "200 <html>", "251 later", "354 on"])
 def test_a_mail_server_takes_a_message_with_250(authority, reply):
     with mail_server(authority, "plain") as server:

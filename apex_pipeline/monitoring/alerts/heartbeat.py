@@ -2,6 +2,7 @@
 
 import re
 
+from apex_pipeline.errors import ConfigError
 from apex_pipeline.microsoft.documented_success import Documented
 from apex_pipeline.microsoft.http_answer import Answer
 from apex_pipeline.monitoring.alerts import webhook
@@ -50,5 +51,7 @@ def ping(settings: AlertSettings, seconds: float) -> None:
         answer = within(seconds, lambda: webhook.call("GET", url, ca_bundle=bundle))
     except TimeoutError:
         raise DeliveryError(f"no answer within {seconds:.0f} s") from None
+    except ConfigError as error:
+        raise DeliveryError(str(error)) from None
     if (amiss := _PINGED(answer)) is not None:
         raise DeliveryError(f"it answers {answer.looks()}, which lacks {amiss}")
