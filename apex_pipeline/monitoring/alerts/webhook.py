@@ -95,6 +95,12 @@ def _secured(
     if proxy is None:
         return HTTPSConnection(host, port, timeout=seconds, context=context)
     via = urlsplit(proxy)
+    if via.scheme == "https":
+        # The standard library has no TLS within TLS.
+        raise DeliveryError(
+            "the proxy on the way must begin with http://; name such a one in HTTPS_PROXY, "
+            "or the host in NO_PROXY"
+        )
     near, near_port = via.hostname or "", via.port or 80
     connection = HTTPSConnection(near, near_port, timeout=seconds, context=context)
     connection.set_tunnel(host, port, _proxy_headers(via))

@@ -168,6 +168,17 @@ def test_a_proxy_sees_host_and_port_and_not_the_path(channel, teams, monkeypatch
     assert SIGNATURE not in head
 
 
+def test_a_proxy_that_speaks_tls_itself_is_refused_in_words(
+    channel, teams, monkeypatch
+):
+    monkeypatch.setenv("no_proxy", "")
+    monkeypatch.setenv("https_proxy", "https://u:secret@127.0.0.1:9")
+    told = str(refused(channel))
+    assert "the proxy on the way must begin with http://" in told
+    assert "secret" not in told
+    assert teams.cards == []
+
+
 def test_hosts_that_no_proxy_names_go_without(channel, teams, monkeypatch):
     monkeypatch.setenv("https_proxy", "127.0.0.1:9")
     monkeypatch.setenv("no_proxy", "")
