@@ -98,7 +98,7 @@ def remedy(answer: Answer, expected: Expectation | None = None) -> Remedy:
         return Remedy.NONE if is_success else Remedy.RETRY
     if answer.status == 429:
         return Remedy.WAIT
-    if _is_intercepted(answer):
+    if is_intercepted(answer):
         return Remedy.RETRY
     if answer.status == 401:
         return Remedy.RENEW
@@ -112,7 +112,7 @@ def remedy(answer: Answer, expected: Expectation | None = None) -> Remedy:
     return Remedy.GIVE_UP
 
 
-def _is_intercepted(answer: Answer) -> bool:
+def is_intercepted(answer: Answer) -> bool:
     """Whether an error comes from something on the way instead of Dataverse.
 
     A 401 of Dataverse has no documented body. A gateway may also say that a request is
@@ -144,7 +144,7 @@ def failure(
         what: The attempted action, for the message: "upsert 100 records".
         expected: See `remedy`.
     """
-    if answer.status < 400 or _is_intercepted(answer):
+    if answer.status < 400 or is_intercepted(answer):
         return intercepted(answer, what, "Dataverse", expected)
     code, message = answer.error()
     text = f"Dataverse refused to {what}: {message}"

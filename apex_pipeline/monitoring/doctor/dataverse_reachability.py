@@ -9,7 +9,9 @@ from typing import Any
 
 import httpx
 
+from apex_pipeline.dataverse.answers import is_intercepted
 from apex_pipeline.errors import ConfigError
+from apex_pipeline.microsoft.http_answer import Answer, stand_in
 from apex_pipeline.microsoft.http_transport import token_http, translated
 from apex_pipeline.monitoring.doctor.check_results import (
     Measurement,
@@ -34,15 +36,25 @@ def reachable(settings: DataverseSettings) -> Measurement:
         answer = _ask(settings)
     except ConfigError:
         return ok("answers")
-    seen = f"HTTP {answer.status_code}, {1000 * answer.elapsed.total_seconds():,.0f} ms"
-    if answer.status_code == 401:
-        return ok(seen)
-    if answer.status_code >= 500:
+    headers = {name.lower(): value for name, value in answer.headers.items()}
+    found = Answer(answer.status_code, headers, answer.content)
+    took = f"{1000 * answer.elapsed.total_seconds():,.0f} ms"
+    if found.status == 401 and not is_intercepted(found):
+        return ok(f"HTTP 401, {took}")
+    if found.status >= 500:
         return failed(
-            seen, "Wait for the service; see Service health in the admin center."
+            f"{found.looks()}, {took}",
+            "Wait for the service; see Service health in the admin center.",
+        )
+    if found.is_page:
+        return failed(
+            stand_in(found, "Dataverse").removesuffix("."),
+            "Look at the proxies, gateways and firewalls on the way, and check that "
+            "DATAVERSE_RESOURCE is the environment's address, "
+            "https://ORG.crm.dynamics.com.",
         )
     return failed(
-        seen,
+        f"{found.looks()}, {took}",
         "This is not a Dataverse Web API. Set DATAVERSE_RESOURCE to the environment's "
         "address, https://ORG.crm.dynamics.com.",
     )

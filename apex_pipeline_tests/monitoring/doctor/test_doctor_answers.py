@@ -11,7 +11,7 @@ from hypothesis import given, strategies as st
 
 from apex_pipeline.monitoring.doctor.check_results import Check, CheckState
 from apex_pipeline.monitoring.doctor.dataverse_access import Access, EnvironmentProbes
-from apex_pipeline.monitoring.doctor.dataverse_reachability import clock
+from apex_pipeline.monitoring.doctor.dataverse_reachability import clock, reachable
 from apex_pipeline.monitoring.doctor.runner import examine
 from apex_pipeline.monitoring.doctor.table_comparison import (
     columns,
@@ -181,3 +181,37 @@ def test_an_odd_date_is_told_as_one(hostile, date):
     found = clock(hostile.settings(), now)
     is_read = date.endswith("-0000")
     assert found.state is (CheckState.OK if is_read else CheckState.WARNING)
+
+
+PORTAL = {"Content-Type": "text/html", "Server": "portal/1"}
+PAGE = b"<html><title>Sign in</title></html>"
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "body", "told"),
+    [
+        (200, PORTAL, PAGE, "answers in its place: HTTP 200"),
+        (401, PORTAL, PAGE, "answers in its place: HTTP 401"),
+        (403, PORTAL, PAGE, "answers in its place: HTTP 403"),
+        (302, {"Location": "https://portal.example/x"}, b"", "a redirect to portal."),
+        (404, {}, b"", "HTTP 404, "),
+        (503, PORTAL, PAGE, "HTTP 503, "),
+    ],
+)
+def test_what_answers_in_the_place_of_dataverse_is_shown(
+    hostile, status, headers, body, told
+):
+    hostile.says = lambda _: answer(status, headers, body)
+    found = reachable(hostile.settings())
+    assert found.state is CheckState.FAILED
+    assert told in found.measured
+    if "place" in told:
+        assert "server portal/1, page “Sign in”" in found.measured
+        assert "proxies" in found.remedy
+
+
+@pytest.mark.parametrize("body", [b"", PAGE])
+def test_a_challenge_is_dataverses_own_answer(hostile, body):
+    challenge = {"WWW-Authenticate": "Bearer authorization_uri=https://login.example/"}
+    hostile.says = lambda _: answer(401, challenge, body)
+    assert reachable(hostile.settings()).state is CheckState.OK
