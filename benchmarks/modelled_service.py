@@ -77,7 +77,8 @@ def modelled_service(speed: Speed) -> Iterator[ServedEmulator]:
     )
     try:
         told = json.loads(process.stdout.readline() if process.stdout else "")
-        yield ServedEmulator(told["url"], Path(told["ca"]), speed.options())
+        with ServedEmulator(told["url"], Path(told["ca"]), speed.options()) as emulator:
+            yield emulator
     finally:
         process.terminate()
         process.wait()

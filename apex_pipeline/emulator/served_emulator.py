@@ -7,16 +7,15 @@ import socket
 import ssl
 import tempfile
 import threading
-import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from decimal import Decimal
-from functools import cached_property
 from pathlib import Path
-from types import FrameType
-from typing import Any
+from types import FrameType, TracebackType
+from typing import Any, Self
 
+import httpx
 import uvicorn
 
 from apex_pipeline.emulator.certificates import ServerCertificate, make_certificate
@@ -27,6 +26,7 @@ from apex_pipeline.emulator.instance import Emulator, Options
 _START_SECONDS = 30
 _STOP_SECONDS = 2
 _LAST_BYTES_SECONDS = 0.05
+_CONTROL_SECONDS = 60
 
 
 class EmulatorServer(uvicorn.Server):
@@ -109,6 +109,8 @@ def make_server(
 class ServedEmulator:
     """A running emulator, as a test sees it.
 
+    A context manager, which ends the connection over which it is controlled.
+
     Attributes:
         url: Environment URL, which is also the authority host.
         ca_bundle: PEM file to trust.
@@ -126,6 +128,24 @@ class ServedEmulator:
         self.client_id = options.client_id
         self.client_secret = options.client_secret or ""
         self.control_secret = options.control_secret
+        self._client = httpx.Client(
+            verify=ssl.create_default_context(cafile=str(ca_bundle)),
+            timeout=_CONTROL_SECONDS,
+            trust_env=False,
+        )
+
+    def __enter__(self) -> Self:
+        """Nothing is opened before the first request."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """End the connection."""
+        self._client.close()
 
     @property
     def authority_host(self) -> str:
@@ -188,23 +208,14 @@ class ServedEmulator:
         """Back to the start."""
         self._ask("POST", "reset")
 
-    @cached_property
-    def _opener(self) -> urllib.request.OpenerDirector:
-        context = ssl.create_default_context(cafile=str(self.ca_bundle))
-        return urllib.request.build_opener(
-            urllib.request.ProxyHandler({}),
-            urllib.request.HTTPSHandler(context=context),
-        )
-
     def _ask(self, method: str, path: str, body: object = None) -> bytes:
-        request = urllib.request.Request(  # noqa: S310 # https, to ourselves
+        answer = self._client.request(
+            method,
             f"{self.url}/_emulator/{path}",
-            method=method,
-            data=None if body is None else json.dumps(body).encode(),
+            json=body,
             headers={"Authorization": f"Bearer {self.control_secret}"},
         )
-        with self._opener.open(request, timeout=60) as response:
-            return bytes(response.read())
+        return answer.raise_for_status().content
 
 
 @contextmanager
@@ -236,7 +247,8 @@ def serve(
         )
         with _running(server, started):
             url = f"https://localhost:{started.result(_START_SECONDS)}"
-            yield ServedEmulator(url, place / "ca.pem", options)
+            with ServedEmulator(url, place / "ca.pem", options) as emulator:
+                yield emulator
 
 
 @contextmanager

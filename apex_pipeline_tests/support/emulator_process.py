@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -38,7 +39,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
         processes.append(process)
         wait_until(port_file.is_file, process)
         secret = tmp_path / "state" / "control_secret"
-        return process, ServedEmulator(
+        emulator = ServedEmulator(
             f"https://localhost:{port_file.read_text().strip()}",
             tmp_path / "state" / "ca.pem",
             Options(
@@ -46,8 +47,10 @@ def start(tmp_path: Path) -> Iterator[Start]:
                 control_secret=secret.read_text() if secret.is_file() else "",
             ),
         )
+        return process, clients.enter_context(emulator)
 
-    yield run
+    with ExitStack() as clients:
+        yield run
     for process in processes:
         process.kill()
         process.communicate()
