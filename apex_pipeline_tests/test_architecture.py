@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
 
+import pytest
+
 from apex_pipeline_tests.support.source_tree import (
     MODULES,
     PACKAGE,
@@ -174,6 +176,7 @@ def test_no_rooms_import_each_other_in_a_circle():
     assert len(order) == len(set(ROOM_OF.values()))
 
 
+@pytest.mark.slow
 def test_importing_a_module_changes_no_environment_variable():
     """What a variable is set to must not depend on what was imported first."""
     names = [

@@ -120,6 +120,7 @@ def test_status_tells_what_is_pending_and_what_went_wrong(apex, emulator, databa
     assert "2027-01-31" in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_sync_that_is_ended_by_hand_is_made_good_by_the_next(
     apex, variables, emulator, database_url, tmp_path, number

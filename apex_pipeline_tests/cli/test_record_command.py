@@ -244,6 +244,7 @@ _MEASURED = (
 )
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_file(tmp_path, database_url):
     peaks = []
     for count in (100, 20_000):

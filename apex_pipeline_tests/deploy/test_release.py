@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 SOURCES = (
     *("apex_pipeline", "apex_pipeline_tests", "sql", "pyproject.toml", "README.md"),
@@ -46,6 +48,7 @@ def test_the_same_sources_give_the_same_bytes(tmp_path):
     assert first == second
 
 
+@pytest.mark.slow
 def test_the_bill_of_materials_lists_what_the_image_installs(tmp_path):
     (found,) = re.findall(r"cyclonedx-py (.*?) -o \S+\n", RECIPE, re.DOTALL)
     arguments = found.replace("\\\n", " ").split()

@@ -216,6 +216,7 @@ def test_status_tells_what_the_ledger_knows_while_the_table_is_locked(
     assert HOLDER in checked.stdout
 
 
+@pytest.mark.slow
 def test_status_and_doctor_answer_though_the_database_is_frozen(
     start, network, through
 ):

@@ -281,6 +281,7 @@ def of_kind(found, action):
     return [each for each in found if each["action"] == action]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", ["before_commit", "after_commit"])
 def test_adopting_and_repairing_that_is_killed_is_made_good_by_the_next_run(
     step, sync, reconcile, emulator, api, database_url, tmp_path

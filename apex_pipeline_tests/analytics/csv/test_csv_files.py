@@ -326,6 +326,7 @@ def test_killed_it_leaves_the_file_as_it_was_and_the_next_clears_up(
     assert count_file(path) == 5000
 
 
+@pytest.mark.slow
 def test_ten_times_the_rows_need_no_more_memory(database, database_url, tmp_path):
     peaks = []
     for count in (10_000, 90_000):

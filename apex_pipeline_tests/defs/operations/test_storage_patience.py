@@ -82,6 +82,7 @@ def test_a_report_is_written_without_a_storage_that_hangs(apex, postgres):
     assert "Dagster's storage hangs" in Path(told.split(": ")[0]).read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_command_that_waits_for_the_storage_can_be_ended(apex, variables, number):
     with socket.create_server(("127.0.0.1", 0)) as silent:

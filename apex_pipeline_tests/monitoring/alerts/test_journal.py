@@ -407,6 +407,7 @@ with Journal(url) as journal:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("where", "times"),
     [
