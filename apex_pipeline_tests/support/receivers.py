@@ -51,8 +51,11 @@ def make_authority(folder: Path) -> Authority:
 
 
 def is_of_a_new_deployment(title: str) -> bool:
-    """Whether a notice warns of figures that cannot be right with rows of today alone."""
-    return "Warning: " in title and "The check" in title
+    """Whether a notice tells of figures that cannot be right with rows of today alone.
+
+    A check of them warns, and is resolved as soon as a rollup has made them.
+    """
+    return "The check" in title and ("Warning: " in title or "Resolved: " in title)
 
 
 @dataclass
