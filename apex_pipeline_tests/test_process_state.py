@@ -1,5 +1,6 @@
 """What a test may do to the process of all tests: nothing that stays."""
 
+import csv
 import logging
 import logging.config
 import os
@@ -38,6 +39,7 @@ def look() -> dict[str, object]:
         "errors": vars(SerializableErrorInfo).get("from_traceback"),
         "runs": of_dagster.colored_console_logger,
         "patience": extensions.get_wait_callback(),
+        "longest cell": csv.field_size_limit(),
         "secrets": len(redaction.OURS),
     }
 
@@ -61,6 +63,7 @@ CHANGES: dict[str, Callable[[], object]] = {
     "hidden errors": redact_recorded_errors,
     "runs as JSON": lambda: write_runs(as_json=True),
     "a wait callback": bound_storage,
+    "a longest cell": lambda: csv.field_size_limit(7),
 }
 
 

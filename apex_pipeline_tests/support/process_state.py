@@ -5,6 +5,7 @@ In the tests' process they would change what comes later: our hook for exception
 threads takes the place of pytest's, which fails the test.
 """
 
+import csv
 import logging
 import logging.config
 import os
@@ -100,6 +101,7 @@ def _restore_logger(
 
 
 def _of_libraries() -> Iterator[Callable[[], object]]:
+    yield partial(csv.field_size_limit, csv.field_size_limit())
     for owner, name in _HOOKS:
         yield partial(setattr, owner, name, getattr(owner, name))
     for module, kind, name in _LATER_HOOKS:
