@@ -7,15 +7,18 @@ import socket
 import ssl
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from decimal import Decimal
+from http import HTTPStatus
+from http.client import HTTPSConnection
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
+from urllib.parse import urlsplit
 
-import httpx
 import uvicorn
 
 from apex_pipeline.emulator.certificates import ServerCertificate, make_certificate
@@ -27,6 +30,7 @@ _START_SECONDS = 30
 _STOP_SECONDS = 2
 _LAST_BYTES_SECONDS = 0.05
 _CONTROL_SECONDS = 60
+_KEEP_ALIVE_SECONDS = 120
 
 
 class EmulatorServer(uvicorn.Server):
@@ -99,7 +103,7 @@ def make_server(
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_keep_alive=120,
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=_STOP_SECONDS,
         backlog=2048,
     )
@@ -128,11 +132,15 @@ class ServedEmulator:
         self.client_id = options.client_id
         self.client_secret = options.client_secret or ""
         self.control_secret = options.control_secret
-        self._client = httpx.Client(
-            verify=ssl.create_default_context(cafile=str(ca_bundle)),
+        place = urlsplit(url)
+        self._control = HTTPSConnection(
+            place.hostname or "",
+            place.port,
             timeout=_CONTROL_SECONDS,
-            trust_env=False,
+            context=ssl.create_default_context(cafile=str(ca_bundle)),
         )
+        self._one_at_a_time = threading.Lock()
+        self._kept_until = 0.0
 
     def __enter__(self) -> Self:
         """Nothing is opened before the first request."""
@@ -145,7 +153,7 @@ class ServedEmulator:
         traceback: TracebackType | None,
     ) -> None:
         """End the connection."""
-        self._client.close()
+        self._control.close()
 
     @property
     def authority_host(self) -> str:
@@ -209,13 +217,24 @@ class ServedEmulator:
         self._ask("POST", "reset")
 
     def _ask(self, method: str, path: str, body: object = None) -> bytes:
-        answer = self._client.request(
-            method,
-            f"{self.url}/_emulator/{path}",
-            json=body,
-            headers={"Authorization": f"Bearer {self.control_secret}"},
-        )
-        return answer.raise_for_status().content
+        with self._one_at_a_time:
+            if time.monotonic() > self._kept_until:
+                # The server may be about to close it. The request opens it again.
+                self._control.close()
+            # Of an exchange that fails, nothing is kept.
+            self._kept_until = 0.0
+            self._control.request(
+                method,
+                f"/_emulator/{path}",
+                None if body is None else json.dumps(body),
+                {"Authorization": f"Bearer {self.control_secret}"},
+            )
+            answer = self._control.getresponse()
+            said = answer.read()
+            self._kept_until = time.monotonic() + _KEEP_ALIVE_SECONDS / 2
+        if answer.status >= HTTPStatus.BAD_REQUEST:
+            raise RuntimeError(f"{method} {path}: {answer.status} {said.decode()}")
+        return said
 
 
 @contextmanager
