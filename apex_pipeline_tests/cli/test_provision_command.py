@@ -18,12 +18,22 @@ from apex_pipeline_tests.support.empty_environment import (
     emulator,
     everything,
     made,
+    made_once,
     make,
     replace_column,
 )
 from apex_pipeline_tests.support.ends import environment, insert_many
 
-__all__ = ["apex", "api", "application", "empty_emulator", "emulator", "made", "make"]
+__all__ = [
+    "apex",
+    "api",
+    "application",
+    "empty_emulator",
+    "emulator",
+    "made",
+    "made_once",
+    "make",
+]
 
 
 @pytest.fixture

@@ -40,6 +40,7 @@ from apex_pipeline_tests.support.empty_environment import (
     everything,
     held,
     made,
+    made_once,
     make,
     replace_column,
     role_of,
@@ -54,7 +55,15 @@ from apex_pipeline_tests.support.ends import (
     marked,
 )
 
-__all__ = ["api", "application", "empty_emulator", "emulator", "made", "make"]
+__all__ = [
+    "api",
+    "application",
+    "empty_emulator",
+    "emulator",
+    "made",
+    "made_once",
+    "make",
+]
 HASTE = dataclasses.replace(PATIENCE, effect=0.0, lost=0.0, attempts=1)
 
 

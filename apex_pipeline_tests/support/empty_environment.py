@@ -58,10 +58,25 @@ def make(emulator, application, tmp_path):
     return run
 
 
+@pytest.fixture(scope="module")
+def made_once(empty_emulator, tmp_path_factory):
+    """Name of a snapshot in which everything is made."""
+    empty_emulator.reset()
+    empty_emulator.register(APPLICATION, client_secret=SECRET, user=False)
+    provision(
+        emulator_settings(empty_emulator, client_id=APPLICATION, client_secret=SECRET),
+        emulator_settings(empty_emulator),
+        tmp_path_factory.mktemp("tokens") / "tokens.json",
+        patience=PATIENCE,
+    )
+    empty_emulator.snapshot("made")
+    return "made"
+
+
 @pytest.fixture
-def made(make, emulator):
+def made(made_once, emulator):
     """An environment in which everything is made."""
-    make()
+    emulator.restore(made_once)
     emulator.clear_requests()
 
 
