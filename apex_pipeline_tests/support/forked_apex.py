@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
-from pkgutil import walk_packages
+from pkgutil import iter_modules, walk_packages
 from typing import NoReturn
 
 import pytest
@@ -44,11 +44,11 @@ _LOADED = (
     "dagster._core.system_config.composite_descent",
     "dagster._core.types.transform_typing",
 )
-# Definitions read variables when they are loaded. The rest is of no command, or of one
-# that tests start as a process.
+# Definitions read variables when they are loaded, and some commands load them. The rest
+# is of no command, or of one that tests start as a process.
 _NOT_LOADED = (
-    *("definitions", "defs", "dagster_program", "emulator", "lineage", "local"),
-    "web_gate",
+    *("definitions", "defs", "cli"),
+    *("dagster_program", "emulator", "lineage", "local", "web_gate"),
 )
 _PIECE = 1 << 16
 _CODE = "-c"
@@ -137,16 +137,23 @@ def forked_apex() -> Iterator[ForkedApex]:
 
 def _ours() -> Iterator[str]:
     """Names of our modules, but for those in `_NOT_LOADED`."""
-    rooms = [f"{apex_pipeline.__name__}.{name}" for name in _NOT_LOADED]
-    for found in walk_packages(apex_pipeline.__path__, f"{apex_pipeline.__name__}."):
-        is_left_out = any(f"{found.name}.".startswith(f"{room}.") for room in rooms)
-        if not is_left_out and not found.name.endswith(".__main__"):
-            yield found.name
+    for room in iter_modules(apex_pipeline.__path__):
+        if room.name not in _NOT_LOADED:
+            name = f"{apex_pipeline.__name__}.{room.name}"
+            yield name
+            within = getattr(import_module(name), "__path__", ())
+            yield from (
+                each.name
+                for each in walk_packages(within, f"{name}.")
+                if not each.name.endswith(".__main__")
+            )
 
 
 def _serve(control: socket.socket) -> None:
     for name in (*_LOADED, *_ours()):
         import_module(name)
+    if "apex_pipeline.defs" in sys.modules:
+        raise RuntimeError("a module outside defs loads definitions when it is loaded")
     # No child looks for garbage among them.
     gc.freeze()
     while True:
