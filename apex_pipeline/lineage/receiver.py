@@ -1,9 +1,8 @@
 """Send events to a receiver of OpenLineage, through its own client library."""
 
 import logging
-import os
-from urllib.parse import urlsplit
 
+import httpx
 import requests
 from openlineage.client.event_v2 import RunEvent
 from openlineage.client.transport.http import (
@@ -15,12 +14,11 @@ from openlineage.client.transport.http import (
 
 from apex_pipeline.errors import LineageError
 from apex_pipeline.microsoft.http_answer import Answer
+from apex_pipeline.microsoft.proxy_routes import proxy_towards
 from apex_pipeline.settings import LineageSettings
-from apex_pipeline.settings.proxies import load_proxies
 
 logger = logging.getLogger(__name__)
 
-_PORTS = {"http": 80, "https": 443}
 _SECONDS = 5.0
 # The next tick asks again, so one request is one attempt.
 _NO_RETRIES = {"total": 0}
@@ -40,10 +38,7 @@ class Receiver:
             ConfigError: The proxy on the way cannot be used.
         """
         key = settings.api_key
-        place = urlsplit(settings.url)
-        load_proxies(os.environ).towards(
-            place.scheme, place.hostname or "", place.port or _PORTS[place.scheme]
-        )
+        proxy_towards(httpx.URL(settings.url))
         self._url = settings.url
         self._transport = HttpTransport(
             HttpConfig(
@@ -68,7 +63,7 @@ class Receiver:
             if error.response is None:
                 raise self._not_taken(type(error).__name__) from error
             found = error.response
-        answer = _answer(found)
+        answer = Answer.of(found)
         # Receivers may call plain text a page, so the text decides.
         is_page = answer.body.lstrip().startswith(b"<")
         if is_page or answer.status not in _TAKEN | _REFUSED:
@@ -86,8 +81,3 @@ class Receiver:
             f"{self._url} takes no lineage ({why}). It is sent again at the next tick. "
             "Check OPENLINEAGE_URL and OPENLINEAGE_API_KEY, and the receiver's log."
         )
-
-
-def _answer(found: requests.Response) -> Answer:
-    headers = {name.lower(): value for name, value in found.headers.items()}
-    return Answer(found.status_code, headers, found.content)

@@ -82,8 +82,7 @@ def check(response: httpx.Response, authority: str, expected: Expectation) -> An
         TransientError: The authority fails for now, or something else answers in its
             place.
     """
-    headers = {name.lower(): value for name, value in response.headers.items()}
-    answer = Answer(response.status_code, headers, response.content)
+    answer = Answer.of(response)
     if expected(answer) is None:
         return answer
     retry_after = answer.retry_after(datetime.now(UTC))

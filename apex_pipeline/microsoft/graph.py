@@ -112,9 +112,7 @@ class Graph:
     def _send(self, request: httpx.Request, token: str, what: str) -> Answer:
         request.headers["Authorization"] = f"Bearer {token}"
         with translated(f"{what} through {self._origin}"):
-            response = self._http.send(request)
-        headers = {name.lower(): value for name, value in response.headers.items()}
-        return Answer(response.status_code, headers, response.content)
+            return Answer.of(self._http.send(request))
 
 
 def _credentials(answer: Answer) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from functools import cached_property
+from typing import Protocol, Self
 from urllib.parse import urlsplit
 
 from apex_pipeline.errors import InterceptedError
@@ -25,6 +26,20 @@ _TITLE = re.compile(rb"<title[^>]*>(.*?)</title", re.IGNORECASE | re.DOTALL)
 _TITLE_WITHIN = 65_536
 
 
+class ClientResponse(Protocol):
+    """What the HTTP clients have in common: an answer that was read to its end."""
+
+    status_code: int
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Names as they came."""
+
+    @property
+    def content(self) -> bytes:
+        """The body, decompressed."""
+
+
 @dataclass(frozen=True)
 class Answer:
     """Status, headers and body of one answer, or of one part of a `$batch`.
@@ -36,6 +51,12 @@ class Answer:
     headers: Mapping[str, str]
     body: bytes = b""
     seconds: float = 0.0
+
+    @classmethod
+    def of(cls, response: ClientResponse) -> Self:
+        """What a client was answered."""
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        return cls(response.status_code, headers, response.content)
 
     @property
     def ok(self) -> bool:

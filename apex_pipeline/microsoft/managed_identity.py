@@ -75,8 +75,7 @@ class _Endpoint:
 
     def get(self, url: str, **options: Any) -> httpx.Response:
         found = self._http.get(url, timeout=_TIMEOUT, **options)
-        headers = {name.lower(): value for name, value in found.headers.items()}
-        answer = Answer(found.status_code, headers, found.content)
+        answer = Answer.of(found)
         if answer.status in _PASSING or answer.status >= 500:
             raise TransientError(
                 f"Could not get a token from {_WHOM} for now: {answer.looks()}.",

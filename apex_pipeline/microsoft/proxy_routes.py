@@ -14,7 +14,7 @@ from apex_pipeline.settings.proxies import load_proxies
 _PORTS = {"http": 80, "https": 443}
 
 
-def _proxy(url: httpx.URL) -> str | None:
+def proxy_towards(url: httpx.URL) -> str | None:
     """The proxy for an address; None for a direct connection.
 
     Raises:
@@ -33,7 +33,7 @@ class Routes(httpx.BaseTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request through its host's proxy, or directly."""
-        proxy = _proxy(request.url)
+        proxy = proxy_towards(request.url)
         if proxy not in self._made:
             self._made[proxy] = httpx.HTTPTransport(
                 verify=self._context, proxy=proxy and _httpx_proxy(proxy, self._context)
@@ -58,7 +58,7 @@ class AsyncRoutes(httpx.AsyncBaseTransport):
         """Send a request by its host's route, which is looked up once per host."""
         place = (request.url.raw_host, request.url.port)
         if place not in self._ways:
-            proxy = _proxy(request.url)
+            proxy = proxy_towards(request.url)
             self._ways[place] = httpx.AsyncHTTPTransport(
                 verify=self._context,
                 limits=self._limits,

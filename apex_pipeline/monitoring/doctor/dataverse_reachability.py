@@ -36,8 +36,7 @@ def reachable(settings: DataverseSettings) -> Measurement:
         answer = _ask(settings)
     except ConfigError:
         return ok("answers")
-    headers = {name.lower(): value for name, value in answer.headers.items()}
-    found = Answer(answer.status_code, headers, answer.content)
+    found = Answer.of(answer)
     took = f"{1000 * answer.elapsed.total_seconds():,.0f} ms"
     if found.status == 401 and not is_intercepted(found):
         return ok(f"HTTP 401, {took}")
