@@ -63,12 +63,7 @@ def made_once(empty_emulator, tmp_path_factory):
     """Name of a snapshot in which everything is made."""
     empty_emulator.reset()
     empty_emulator.register(APPLICATION, client_secret=SECRET, user=False)
-    provision(
-        emulator_settings(empty_emulator, client_id=APPLICATION, client_secret=SECRET),
-        emulator_settings(empty_emulator),
-        tmp_path_factory.mktemp("tokens") / "tokens.json",
-        patience=PATIENCE,
-    )
+    make_everything(empty_emulator, tmp_path_factory.mktemp("tokens") / "tokens.json")
     empty_emulator.snapshot("made")
     return "made"
 
@@ -78,6 +73,15 @@ def made(made_once, emulator):
     """An environment in which everything is made."""
     emulator.restore(made_once)
     emulator.clear_requests()
+
+
+def make_everything(served, tokens):
+    return provision(
+        emulator_settings(served, client_id=APPLICATION, client_secret=SECRET),
+        emulator_settings(served),
+        tokens,
+        patience=PATIENCE,
+    )
 
 
 def writes(emulator):

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 
 import psycopg
 import pytest
@@ -21,7 +22,6 @@ from apex_pipeline.monitoring.doctor.dagster_health import InstanceHealth, Setup
 from apex_pipeline.monitoring.doctor.surroundings import Surroundings
 from apex_pipeline.postgres import migrations
 from apex_pipeline.postgres.database import Database
-from apex_pipeline.provisioning.dataverse import provision
 from apex_pipeline.provisioning.existing_state import ROLE
 from apex_pipeline.provisioning.table_definition import table_definition
 from apex_pipeline_tests.support.aged_trail import daily
@@ -29,11 +29,12 @@ from apex_pipeline_tests.support.empty_environment import (
     APPLICATION,
     CRM,
     PATH,
-    PATIENCE,
     SECRET,
     all_writes,
     api,
     empty_emulator,
+    made_once,
+    make_everything,
     replace_column,
     role_of,
 )
@@ -47,7 +48,7 @@ from apex_pipeline_tests.support.ends import (
 from apex_pipeline_tests.support.identities import Cluster, served_machine
 from apex_pipeline_tests.support.receivers import mail_server, workflow
 
-__all__ = ["api", "empty_emulator"]
+__all__ = ["api", "empty_emulator", "made_once"]
 
 USER = "application user"
 SECRET_NAME = "AZURE_CLIENT_SECRET"
@@ -57,31 +58,15 @@ BY_TEAMS = "alerts by teams"
 TABLE_LINE = f"table {TABLE}"
 
 
-@pytest.fixture(scope="module")
-def provisioned(empty_emulator, tmp_path_factory):
-    """An environment in which provisioning has made everything, to go back to."""
-    empty_emulator.reset()
-    empty_emulator.register(APPLICATION, client_secret=SECRET, user=False)
-    tokens = tmp_path_factory.mktemp("tokens") / "tokens.json"
-
-    def run():
-        return provision(
-            emulator_settings(
-                empty_emulator, client_id=APPLICATION, client_secret=SECRET
-            ),
-            emulator_settings(empty_emulator),
-            tokens,
-            patience=PATIENCE,
-        )
-
-    run()
-    empty_emulator.snapshot("provisioned")
-    return run
+@pytest.fixture
+def provisioned(emulator, tmp_path):
+    """Provisions again."""
+    return partial(make_everything, emulator, tmp_path / "tokens.json")
 
 
 @pytest.fixture
-def emulator(empty_emulator, provisioned):
-    empty_emulator.restore("provisioned")
+def emulator(empty_emulator, made_once):
+    empty_emulator.restore(made_once)
     empty_emulator.clear_faults()
     empty_emulator.clear_requests()
     return empty_emulator
@@ -399,7 +384,7 @@ def test_a_role_that_may_delete(doctor, api, emulator):
         without=[f"APEX_ADMIN_{n}" for n in ("TENANT_ID", "CLIENT_ID", "CLIENT_SECRET")]
     )
     assert red(alone) == {"role"}
-    emulator.restore("provisioned")
+    emulator.restore("made")
     assert well(doctor())
 
 

@@ -17,19 +17,16 @@ from apex_pipeline.monitoring.doctor.table_comparison import (
     columns,
     organization_auditing,
 )
-from apex_pipeline.provisioning.dataverse import provision
 from apex_pipeline_tests.support.empty_environment import (
     APPLICATION,
-    PATIENCE,
-    SECRET,
     empty_emulator,
+    made_once,
 )
 from apex_pipeline_tests.support.emulator_server import campaign_metric, web_api
-from apex_pipeline_tests.support.ends import emulator_settings
 from apex_pipeline_tests.support.examples import examples
 from apex_pipeline_tests.support.hostile import answer, serving
 
-__all__ = ["empty_emulator"]
+__all__ = ["empty_emulator", "made_once"]
 
 HEADERS = {"OData-Version": "4.0", "Content-Type": "application/json"}
 ODD = st.recursive(
@@ -50,15 +47,9 @@ def hostile(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def documents(empty_emulator, hostile, tmp_path_factory) -> dict[str, Any]:
+def documents(empty_emulator, made_once, hostile, tmp_path_factory) -> dict[str, Any]:
     """What a whole environment answers the doctor, by path."""
-    empty_emulator.register(APPLICATION, client_secret=SECRET, user=False)
-    provision(
-        emulator_settings(empty_emulator, client_id=APPLICATION, client_secret=SECRET),
-        emulator_settings(empty_emulator),
-        tmp_path_factory.mktemp("tokens") / "tokens.json",
-        patience=PATIENCE,
-    )
+    empty_emulator.restore(made_once)
     found: dict[str, Any] = {}
     with web_api(empty_emulator) as api:
         record = campaign_metric()
