@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -394,7 +395,7 @@ def test_a_stranger_that_has_got_a_recorded_id_is_left_alone(
         "stop_everyone": False,
     }
     (tmp_path / "processes.json").write_text(
-        json.dumps({"marker": "0f0f", "children": [entry]})
+        json.dumps({"marker": secrets.token_hex(16), "children": [entry]})
     )
     try:
         with make_supervisor(tmp_path, reports):
