@@ -24,6 +24,7 @@ from apex_pipeline.cli.quarantine import quarantine
 from apex_pipeline.cli.reconcile import reconcile
 from apex_pipeline.cli.record import record
 from apex_pipeline.definitions import defs
+from apex_pipeline.local.embedded_postgres import EmbeddedPostgres
 from apex_pipeline.monitoring.doctor import trial_mark
 from apex_pipeline.monitoring.doctor.check_results import CheckState
 from apex_pipeline.monitoring.doctor.postgres_state import Postgres
@@ -40,6 +41,7 @@ from apex_pipeline_tests.support.analyst_logins import as_url, named, powerless_
 from apex_pipeline_tests.support.campaign_runs import sent
 from apex_pipeline_tests.support.dagster_runs import age
 from apex_pipeline_tests.support.dagster_storage import stored_at
+from apex_pipeline_tests.support.database_copies import create_copy, drop
 from apex_pipeline_tests.support.ends import (
     campaign_row,
     emulator_settings,
@@ -168,6 +170,16 @@ def provisioned_url(database_url: str) -> str:
     return database_url
 
 
+@pytest.fixture(scope="module")
+def refusing_url(postgres: EmbeddedPostgres, migrated_database: str) -> Iterator[str]:
+    """URL of a provisioned database in which every statement of the tests is refused."""
+    create_copy(postgres, migrated_database, "refusing")
+    url = postgres.url("refusing")
+    provision_database(url, None, plan_only=False)
+    yield url
+    drop(postgres, "refusing")
+
+
 @pytest.fixture
 def sync_url(provisioned_url: str) -> Iterator[str]:
     """URL of a login that is a member of `apex_sync` and nothing else."""
@@ -214,7 +226,7 @@ def test_what_is_granted_is_named_for_every_table_and_view_of_ours(provisioned_u
     assert database_roles.PRIVILEGES.keys() == made - internal
 
 
-@pytest.mark.parametrize("role", ["sync_url", "panel_url"])
+@pytest.mark.parametrize("role", ["apex_sync", "apex_panel"])
 @pytest.mark.parametrize(
     "statement",
     [
@@ -233,9 +245,9 @@ def test_what_is_granted_is_named_for_every_table_and_view_of_ours(provisioned_u
         "GRANT apex_sync TO apex_analyst",
     ],
 )
-def test_what_a_process_needs_not_is_refused(request, role, statement):
-    url = request.getfixturevalue(role)
+def test_what_a_process_needs_not_is_refused(refusing_url, role, statement):
     with (
+        login(refusing_url, role) as url,
         psycopg.connect(url) as connection,
         pytest.raises(errors.InsufficientPrivilege),
     ):
@@ -251,9 +263,10 @@ def test_what_a_process_needs_not_is_refused(request, role, statement):
         "DELETE FROM campaign_metrics_quarantine",
     ],
 )
-def test_the_panel_can_neither_mark_nor_hold_up_the_sync(panel_url, statement):
+def test_the_panel_can_neither_mark_nor_hold_up_the_sync(refusing_url, statement):
     with (
-        psycopg.connect(panel_url) as connection,
+        login(refusing_url, "apex_panel") as url,
+        psycopg.connect(url) as connection,
         pytest.raises(errors.InsufficientPrivilege),
     ):
         connection.execute(statement.encode())
@@ -372,9 +385,9 @@ def test_a_member_of_apex_panel_shows_the_panel_and_records(
 @pytest.mark.parametrize(
     "table", ["writer_lock", "reconciliation_lock", "recording_lock", "migration_lock"]
 )
-def test_no_analyst_holds_up_anything_by_a_lock(provisioned_url, table):
+def test_no_analyst_holds_up_anything_by_a_lock(refusing_url, table):
     with (
-        login(provisioned_url, "apex_analyst") as url,
+        login(refusing_url, "apex_analyst") as url,
         psycopg.connect(url) as analyst,
         pytest.raises(errors.InsufficientPrivilege),
     ):
