@@ -269,6 +269,7 @@ def test_no_two_classes_share_a_name():
     assert [name for name, count in names.items() if count > 1] == []
 
 
+@pytest.mark.slow
 def test_the_sync_loads_nothing_heavy():
     """Each run is a new process; what it does not need costs each of them."""
     loaded = subprocess.run(

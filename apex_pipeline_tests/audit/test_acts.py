@@ -198,6 +198,7 @@ def die_within(url: str, step: str, folder: str) -> None:
         at("after")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", ["before", "intended", "acted", "after"])
 def test_an_act_elsewhere_killed_at_a_step_leaves_exactly_one_event(
     step, database, database_url, tmp_path

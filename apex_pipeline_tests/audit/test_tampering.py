@@ -173,6 +173,7 @@ def insert(connection, dice):
     return True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tamper", [change_a_byte, delete, reorder, insert])
 def test_random_tampering_is_always_found(tampering, tamper):
     dice = random.Random(tamper.__name__)

@@ -47,6 +47,7 @@ def variables(emulator, empty_database_url, tmp_path):
     }
 
 
+@pytest.mark.slow
 def test_provision_alone_does_both_and_the_sync_runs(apex, variables, emulator):
     plan = json.loads(apex("provision", "--plan", "--json").stdout)
     assert plan["database"]["pending"]
@@ -62,6 +63,7 @@ def test_provision_alone_does_both_and_the_sync_runs(apex, variables, emulator):
     assert apex("sync").stdout.startswith("3 delivered")
 
 
+@pytest.mark.slow
 def test_the_command_shows_then_makes_then_is_content(apex, api):
     plan = apex("provision", "dataverse", "--plan")
     assert (plan.returncode, plan.stderr) == (0, "")

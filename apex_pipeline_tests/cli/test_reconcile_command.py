@@ -15,6 +15,7 @@ from apex_pipeline_tests.support.ends import insert_many, marked
 __all__ = ["apex", "instance", "variables"]
 
 
+@pytest.mark.slow
 def test_a_person_finds_and_repairs_damage_by_command(apex, emulator, database_url):
     insert_many(database_url, 40)
     assert apex("sync").returncode == 0

@@ -32,6 +32,7 @@ def variables(emulator, database_url, tmp_path):
     }
 
 
+@pytest.mark.slow
 def test_the_report_is_of_what_is_there_and_says_what_is_not(
     apex, emulator, database_url, variables, tmp_path
 ):
@@ -79,6 +80,7 @@ def test_the_report_is_of_what_is_there_and_says_what_is_not(
     assert "| compared with its row | the same | the same | the same |" in text
 
 
+@pytest.mark.slow
 def test_rows_cannot_break_out_of_the_report(apex, database_url, tmp_path):
     phase = "|<b>`x`\n# h"
     insert(database_url, [campaign_row(phase=phase)])
@@ -90,6 +92,7 @@ def test_rows_cannot_break_out_of_the_report(apex, database_url, tmp_path):
     assert expected in cells((tmp_path / "r.html").read_text())
 
 
+@pytest.mark.slow
 def test_a_secret_that_a_row_holds_is_hidden_and_told(apex, database_url, tmp_path):
     secret = "sixteen-letters-"
     insert(database_url, [campaign_row(phase=secret)])
@@ -143,6 +146,7 @@ def test_by_itself_it_goes_into_the_state_folder(apex, tmp_path):
     assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o700
 
 
+@pytest.mark.slow
 def test_no_secret_is_in_the_report(
     apex, variables_with_sentinels, sentinels, database_url, tmp_path
 ):

@@ -66,6 +66,7 @@ def test_status_of_a_tenant_speaks_of_its_own_database(apex, folder):
         assert host in done.stderr
 
 
+@pytest.mark.slow
 def test_a_commands_definitions_are_named_after_the_tenant_it_works_for(
     apex, folder, emulator, database_url
 ):

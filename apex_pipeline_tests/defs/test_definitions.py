@@ -8,6 +8,7 @@ import tomllib
 from pathlib import Path
 
 import dagster as dg
+import pytest
 from dagster_shared.yaml_utils import load_yaml_from_path
 
 from apex_pipeline.definitions import defs
@@ -93,6 +94,7 @@ def test_dg_and_workspace_name_the_same_code_location():
     assert loaded["python_module"]["location_name"] == LOCATION
 
 
+@pytest.mark.slow
 def test_dagsters_commands_name_the_variable_that_is_missing_in_a_sentence(tmp_path):
     """Without DAGSTER_HOME they read the dagster.yaml of the folder that they run in."""
     project = Path(__file__).parents[2]

@@ -63,6 +63,7 @@ def names(forked_apex: ForkedApex) -> Callable[[str], dict[str, Any]]:
     return of
 
 
+@pytest.mark.slow
 def test_without_a_tenant_every_name_is_the_plain_one(names):
     plain = names("")
     assert plain["location"] == "apex_pipeline"

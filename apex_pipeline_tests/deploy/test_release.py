@@ -41,6 +41,7 @@ def built(folder: Path, *, umask: int, time: int) -> dict[str, str]:
     }
 
 
+@pytest.mark.slow
 def test_the_same_sources_give_the_same_bytes(tmp_path):
     first = built(tmp_path / "one", umask=0o022, time=1_700_000_000)
     second = built(tmp_path / "two", umask=0o077, time=1_750_000_000)

@@ -77,6 +77,7 @@ ROW = st.fixed_dictionaries(
 DAMAGE = st.sampled_from(["none", "none", "delete", "double", *EXACT])
 
 
+@pytest.mark.slow
 @given(
     plan=st.lists(st.tuples(ROW, DAMAGE), min_size=1, max_size=25),
     unknown=st.integers(0, 3),

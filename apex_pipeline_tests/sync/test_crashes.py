@@ -62,6 +62,7 @@ def hold_against_rows(emulator, database_url):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", STEPS)
 def test_a_sync_killed_at_a_step_is_made_good_by_the_next(
     step, store, emulator, database_url, tmp_path

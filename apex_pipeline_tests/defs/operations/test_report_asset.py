@@ -47,6 +47,7 @@ def write(instance, **config):
     return result, told
 
 
+@pytest.mark.slow
 def test_the_asset_tells_its_counts_and_the_report(
     instance, variables, database_url, tmp_path
 ):

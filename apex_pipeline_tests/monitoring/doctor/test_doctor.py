@@ -676,6 +676,7 @@ def test_a_column_that_is_gone_is_named(doctor, database_url):
     assert "error" in lines["tables and views"].measured
 
 
+@pytest.mark.slow
 def test_an_adopted_table_is_well_except_for_a_key_that_it_never_had(
     doctor, migrated_adopted_url
 ):
