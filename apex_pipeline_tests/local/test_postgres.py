@@ -53,7 +53,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def make_server(folder: Path) -> Iterator[Server]:
+def make_new_server(folder: Path) -> Iterator[Server]:
     """Make servers on the folder; they are stopped, and their files removed."""
     made = []
 
@@ -67,14 +67,34 @@ def make_server(folder: Path) -> Iterator[Server]:
         shutil.rmtree(server.home, ignore_errors=True)
 
 
+@pytest.fixture(scope="module")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files that the first start makes, of a server that was never started."""
+    folder = tmp_path_factory.mktemp("server")
+    EmbeddedPostgres(folder).prepare()
+    # Each test has a port of its own.
+    (folder / "port").unlink()
+    return folder
+
+
+@pytest.fixture
+def make_server(make_new_server: Server, made_once: Path, folder: Path) -> Server:
+    """The same, but initdb, which takes as long as all else, has run before."""
+    if (made_once / "data").is_dir():
+        shutil.copytree(made_once, folder)
+    return make_new_server
+
+
 def _ask(server: EmbeddedPostgres, question: str, database: str = "postgres") -> object:
     with psycopg.connect(server.url(database), autocommit=True) as connection:
         cursor = connection.execute(question)
         return cursor.fetchone() if cursor.description else None
 
 
-def test_server_listens_on_loopback_alone_and_wants_its_password(make_server, folder):
-    server = make_server()
+def test_server_listens_on_loopback_alone_and_wants_its_password(
+    make_new_server, folder
+):
+    server = make_new_server()
     server.start()
 
     assert _ask(server, "SHOW listen_addresses") == ("127.0.0.1",)
@@ -227,13 +247,13 @@ def test_orphan_of_a_killed_parent_is_stopped_first(make_server, folder):
     assert _ask(server, "SELECT 1") == (1,)
 
 
-def test_initdb_that_was_killed_half_way_is_done_again(make_server, folder):
+def test_initdb_that_was_killed_half_way_is_done_again(make_new_server, folder):
     folder.mkdir()
     (folder / "initdb").mkdir()
     (folder / "initdb" / "PG_VERSION").write_text("18\n")
     (folder / "password").write_text("of the first attempt")
 
-    server = make_server()
+    server = make_new_server()
     server.start()
 
     assert _ask(server, "SELECT 1") == (1,)
@@ -272,11 +292,11 @@ def test_supervisor_can_run_the_server_in_the_foreground(make_server):
 
 @needs_root
 def test_root_without_user_namespaces_runs_it_as_nobody(
-    make_server, folder, tmp_path, monkeypatch
+    make_new_server, folder, tmp_path, monkeypatch
 ):
     # There is no `unshare` to be found, as if the call were forbidden.
     monkeypatch.setenv("PATH", str(tmp_path))
-    server = make_server()
+    server = make_new_server()
     server.start()
     first = server.pid
 
