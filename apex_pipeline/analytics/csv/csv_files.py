@@ -8,6 +8,7 @@ compressed: the gzip header contains neither time nor name.
 import csv
 import hashlib
 import io
+import threading
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,6 +30,8 @@ _BLOCK_BYTES = 256 * 1024
 _GZIP = 16 + zlib.MAX_WBITS
 # Of rows full of random ids, 6 % larger than zlib's own choice, in half the time.
 _LEVEL = 3
+# Of the process: who puts it back must be the one who changed it.
+_LIMIT = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,12 +164,25 @@ def count_rows(file: BinaryIO, place: str) -> int:
     Raises:
         ApexError: It cannot be read, or is not CSV.
     """
-    # Python's default is 128 KB; a text in Postgres may be a gigabyte long.
-    csv.field_size_limit(2**31 - 1)
+    text = io.TextIOWrapper(file, newline="", encoding="utf-8")
     try:
-        text = io.TextIOWrapper(file, newline="", encoding="utf-8")
-        rows = sum(1 for _ in csv.reader(text, strict=True)) - 1
+        with _cells_of_any_length():
+            rows = sum(1 for _ in csv.reader(text, strict=True)) - 1
         text.detach()
     except (OSError, csv.Error, UnicodeDecodeError) as error:
         raise ApexError(f"{place} cannot be read back: {error}.") from error
     return rows
+
+
+@contextmanager
+def _cells_of_any_length() -> Iterator[None]:
+    """Let the process read what Postgres holds: a text may be a gigabyte long.
+
+    Python's limit is 128 KB, which other readers of the process keep afterwards.
+    """
+    with _LIMIT:
+        before = csv.field_size_limit(2**31 - 1)
+        try:
+            yield
+        finally:
+            csv.field_size_limit(before)

@@ -268,6 +268,7 @@ def test_a_file_read_back_has_as_many_rows_as_records(tmp_path):
     path.write_bytes(b'a,b\r\n1,"x')
     with pytest.raises(ApexError, match="cannot be read back"):
         count_file(path)
+    assert csv.field_size_limit() == 128 * 1024, "it is of the whole process"
 
 
 _CHILD = """
