@@ -83,15 +83,17 @@ _NO_AUTHORITY = Path(__file__).parent / "support" / "no_authority.pem"
 
 
 def pytest_configure() -> None:
-    """Let programs under test hear signals, and read no certificates that none needs.
+    """Let programs under test hear signals, and load nothing that none needs.
 
     A shell's background job ignores SIGINT, Dagster gives SIGTERM the same fate, and
     a child process inherits both. Reading the system's certificates costs each TLS
     context 30 ms, and the tests make thousands; they reach nothing beyond loopback.
+    jsonschema's check of IRIs, which no schema has, costs each worker a second.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ["SSL_CERT_FILE"] = str(_NO_AUTHORITY)
     os.environ["SSL_CERT_DIR"] = str(_NO_AUTHORITY.parent)
+    sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]  # as if absent
     _keep_bytecode()
 
 
