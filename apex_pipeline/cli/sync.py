@@ -79,7 +79,12 @@ def first_sync(environment: Mapping[str, str]) -> str:
     """Run the first sync of `apex up --demo` and return its summary."""
     os.environ.update(environment)
     run, record = _sync({}, environment)
-    return _counts(run, record)
+    counts = _counts(run, record)
+    if run.failure is None and (record is None or not record.delivered):
+        counts += (
+            "\nA scheduled run may have been first; `apex status` shows the last runs."
+        )
+    return counts
 
 
 def _counts(run: FinishedRun, record: RunRecord | None) -> str:

@@ -28,6 +28,23 @@ def test_sync_delivers_and_prints_counts(apex, emulator, database_url):
     assert delivered(emulator) == marked(database_url)
 
 
+def test_the_demos_first_sync_says_when_another_run_may_have_been_first(
+    forked_apex, variables, database_url
+):
+    insert_many(database_url, 3)
+    code = (
+        "import os; from apex_pipeline.cli.sync import first_sync;"
+        " print(first_sync(dict(os.environ)))"
+    )
+    first, second = (
+        forked_apex.run_code(code, env=INHERITED | variables).stdout for _ in range(2)
+    )
+    assert first.startswith("3 delivered, ")
+    assert "scheduled run" not in first
+    assert second.startswith("0 delivered, ")
+    assert "A scheduled run may have been first" in second
+
+
 def test_sync_speaks_json(apex, database_url):
     insert_many(database_url, 7)
     outcome = json.loads(apex("sync", "--json", "--limit", "5").stdout)
