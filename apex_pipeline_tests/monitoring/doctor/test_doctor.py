@@ -375,7 +375,7 @@ def test_a_column_that_only_a_person_can_mend_is_named_with_what_to_do(doctor, a
     assert well(doctor())
 
 
-def test_a_role_that_may_delete(doctor, api, emulator):
+def test_a_role_that_may_delete(doctor, api, emulator, made_once):
     grant(api, "Delete")
     lines = doctor()
     assert red(lines) == {"role"}
@@ -384,7 +384,7 @@ def test_a_role_that_may_delete(doctor, api, emulator):
         without=[f"APEX_ADMIN_{n}" for n in ("TENANT_ID", "CLIENT_ID", "CLIENT_SECRET")]
     )
     assert red(alone) == {"role"}
-    emulator.restore("made")
+    emulator.restore(made_once)
     assert well(doctor())
 
 
