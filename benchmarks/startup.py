@@ -12,9 +12,11 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
+_LIMIT = 120.0
 APEX = Path(sys.executable).with_name("apex")
 PROBE = (
     "import os, sys, time; begun = float(sys.argv[1]);"
@@ -48,12 +50,18 @@ def _start(label: str, environment: dict[str, str]) -> None:
         stdout=subprocess.PIPE,
         text=True,
     )
+    # Ends the loop, too, should the line that it waits for not come.
+    limit = threading.Timer(_LIMIT, process.terminate)
+    limit.start()
     for line in process.stdout or ():
         if line.startswith("Everything runs"):
             print(f"{label}: everything answers after {time.monotonic() - begun:.1f} s")
-        if re.match(r"First sync: \d+ delivered", line):
+        if re.match(r"Synced: \d+ delivered", line):
             print(f"{label}: {line.strip()} after {time.monotonic() - begun:.1f} s")
             break
+    else:
+        sys.exit(f"`apex up --demo` delivered nothing within {_LIMIT:g} s.")
+    limit.cancel()
     if label == "next start":
         _measure_overhead(environment)
     process.send_signal(signal.SIGTERM)
