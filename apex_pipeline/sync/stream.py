@@ -90,6 +90,8 @@ class Stream:
         self._slots = slots
         self._left = expected if options.limit is None else min(expected, options.limit)
         self._waiting: deque[_Parcel] = deque()
+        # Records of the rows that wait or are under way.
+        self._claimed: set[str] = set()
         self._is_all_read = False
         # Expected end of each delivery under way, by the event loop's clock.
         self._ends: dict[str, float] = {}
@@ -168,8 +170,19 @@ class Stream:
             return
         async with self._news:
             await self._news.wait_for(self._has_room)
-            self._waiting.extend(parcels)
+            self._queue(parcels)
             self._news.notify_all()
+
+    def _queue(self, parcels: list[_Parcel]) -> None:
+        """Queue rows, except those of which an earlier version is still on its way.
+
+        A row whose `created_at` was moved is read again, and its two requests could
+        land in either order. It stays pending: the earlier version's mark fails.
+        """
+        for parcel in parcels:
+            if parcel.metric.key not in self._claimed:
+                self._claimed.add(parcel.metric.key)
+                self._waiting.append(parcel)
 
     def _has_room(self) -> bool:
         # Enough rows for every free slot while another page is being read.
@@ -234,6 +247,7 @@ class Stream:
         delivery = await self._sink.deliver(metrics, deadline)
         self._learn(delivery)
         del self._ends[portion[0].metric.id]
+        self._claimed.difference_update(each.key for each in metrics)
         await self._tell()
         landed = set(delivery.acknowledged)
         rows = tuple(each.row for each in portion if each.metric.id in landed)

@@ -48,7 +48,10 @@ WITNESS = """
 
 
 class Sink:
-    """Holds what it acknowledged; lets the writer in before it answers."""
+    """Holds what it acknowledged; lets the writer in before it answers.
+
+    Some requests are slow: they land after others that began later.
+    """
 
     def __init__(self, rng, writer, told):
         self.records = {}
@@ -58,6 +61,8 @@ class Sink:
         self._told = told
 
     async def deliver(self, metrics, deadline):
+        if self._writer and self._rng.random() < 0.3:
+            await asyncio.to_thread(self._writer.act)
         refused = []
         for metric in metrics:
             if self._writer and self._rng.random() < 0.05:
@@ -89,6 +94,11 @@ ACTS = {
     "change twice": f"{CHANGE}; {CHANGE}",
     "change in a savepoint": f"SAVEPOINT s; {CHANGE}; RELEASE s; {CHANGE}",
     "change and think better of it": f"SAVEPOINT s; {CHANGE}; ROLLBACK TO s",
+    "date later": f"""
+        UPDATE campaign_metrics
+        SET tokens_in = tokens_in + 1, created_at = created_at + interval '1 hour'
+        WHERE {SOME}
+    """,
     "delete": f"DELETE FROM campaign_metrics WHERE {SOME} AND random() < 0.3",
     "replace": f"""
         WITH gone AS (

@@ -20,6 +20,7 @@ from apex_pipeline.errors import (
     WriterLockLostError,
 )
 from apex_pipeline.metrics import Rejection
+from apex_pipeline.postgres.row_marks import Marks
 from apex_pipeline.sync.delivery_outcome import Delivery
 from apex_pipeline.sync.run_options import StreamOptions
 from apex_pipeline.sync.stream import Stream
@@ -247,6 +248,58 @@ def test_a_defect_ends_the_run_even_while_the_reader_waits_for_room(culprit):
     with pytest.raises(ExceptionGroup) as caught:
         asyncio.run(stream.run())
     assert caught.group_contains(ZeroDivisionError)
+
+
+class Redated(Source):
+    """A row is updated once it was read, and now is dated later than the others."""
+
+    def __init__(self, rows, later):
+        super().__init__(rows)
+        self.later = later
+        self.is_read = threading.Event()
+
+    def pending_page(self, after, limit):
+        self.pages += 1
+        if self.pages == 1:
+            return list(self.rows.values())
+        if self.pages == 2:
+            self.rows[self.later.id] = self.later
+            return [self.later]
+        self.is_read.set()
+        return []
+
+    def mark_exported(self, rows, at):
+        kept = [row for row in rows if row == self.rows[row.id]]
+        self.marked.extend(row.id for row in kept)
+        return Marks(len(kept), changed=len(rows) - len(kept))
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_row_does_not_overtake_its_earlier_version(number):
+    later = pending_row(number, tokens_in=99)._replace(version="2")
+    source = Redated([pending_row(1), pending_row(2)], later)
+
+    class Slow:
+        """The first request lands after those that begin while it is under way."""
+
+        def __init__(self):
+            self.is_first = True
+            self.held = {}
+
+        async def deliver(self, metrics, deadline):
+            if self.is_first:
+                self.is_first = False
+                await asyncio.to_thread(source.is_read.wait)
+                for _ in range(50):
+                    await asyncio.sleep(0)
+            self.held.update((metric.id, metric.fields) for metric in metrics)
+            return Delivery(tuple(metric.id for metric in metrics))
+
+    sink = Slow()
+    tally = flow(source, sink, page_size=2, rows_per_request=2)
+    assert (tally.delivered, tally.changed, tally.failure) == (1, 1, None)
+    assert source.marked == [str(UUID(int=3 - number))]
+    assert '"apex_tokensin":99' not in sink.held[later.id]
 
 
 class Moody:
