@@ -33,7 +33,8 @@ class CacheTiming:
         first_patience: The longest wait for the first value.
         limit: The longest time for a read.
         first_pause: The pause after a failure; it doubles with each further failure.
-        longest_pause: The longest such pause.
+        longest_pause: The longest such pause. A failure that nobody saw for longer than
+            this is not shown before a new read was tried.
     """
 
     # A viewer who polls every ten seconds sees new figures within those ten: a second
@@ -107,16 +108,19 @@ class Shared(Generic[Value]):
         self._failures = 0
         self._not_before = -math.inf
         self._begun_at = -math.inf
+        self._looked_at = -math.inf
         self._flight: asyncio.Task[None] | None = None
 
     async def get(self) -> Reading[Value]:
         """The value; waits only if there is none to show meanwhile."""
         age = self._age()
+        unseen = self._clock() - self._looked_at
+        self._looked_at = self._clock()
         if self._flight is None and self._due_in() <= 0:
             self._begun_at = self._clock()
             self._flight = asyncio.create_task(self._refresh())
         flight = self._flight
-        if flight is not None and self._is_worth_waiting(age):
+        if flight is not None and self._is_worth_waiting(age, unseen):
             # A client that disconnects does not cancel the read for the others.
             timing = self._timing
             patience = timing.first_patience if age is None else timing.patience
@@ -151,10 +155,13 @@ class Shared(Generic[Value]):
             held = max(held, self._timing.fresh - age)
         return max(held, 0.0)
 
-    def _is_worth_waiting(self, age: float | None) -> bool:
-        """Whether to wait for the read; not after a failure, which may repeat."""
+    def _is_worth_waiting(self, age: float | None, unseen: float) -> bool:
+        """Whether to wait for the read.
+
+        After a failure, which may repeat, only who looks once in a while waits.
+        """
         if self._failure is not None:
-            return False
+            return unseen > self._timing.longest_pause
         return age is None or age >= self._timing.fresh + self._timing.stale
 
     async def _refresh(self) -> None:

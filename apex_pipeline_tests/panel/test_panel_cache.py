@@ -166,6 +166,17 @@ def test_a_failure_keeps_the_last_good_value_and_its_age():
     simulated(scenario)
 
 
+def test_a_failure_that_nobody_looked_at_for_long_is_not_shown_any_more():
+    async def scenario(source: Source) -> None:
+        source.failure = TransientError("down")
+        await source.shared.get()
+        source.now, source.failure = 81.0, None
+        reading = await source.shared.get()
+        assert (reading.value, reading.failure) == (81.0, None)
+
+    simulated(scenario)
+
+
 def test_what_is_dead_is_asked_ever_more_seldom_and_nobody_waits_for_it():
     async def scenario(source: Source) -> None:
         source.failure = TransientError("down")
@@ -178,7 +189,7 @@ def test_what_is_dead_is_asked_ever_more_seldom_and_nobody_waits_for_it():
             await settled()
         assert source.reads == [0, 10, 30, 70, 150, 230, 310, 390]
         source.gate.clear()
-        source.now = 480.0
+        source.now = 479.0
         reading = await asyncio.wait_for(source.shared.get(), 5)
         assert reading.failure is not None
 
