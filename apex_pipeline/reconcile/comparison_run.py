@@ -86,7 +86,7 @@ def run_reconciliation(
 def _lack_of_progress(
     outcome: ComparisonOutcome, passes: Passes, elapsed: float
 ) -> NoProgressError | None:
-    """Why a run that asked Dataverse achieved nothing, if it is such a run.
+    """Why a run that ran out of time achieved nothing, if it is such a run.
 
     That Dataverse asked us to wait, at its end or for most of it, is no fault.
     """
@@ -99,12 +99,12 @@ def _lack_of_progress(
         outcome.adopted,
         passes.steps_kept,
     )
-    if late is None or has_waited or not outcome.requests or any(achieved):
+    if late is None or has_waited or any(achieved):
         return None
     return NoProgressError(
-        f"Nothing was compared: {late.__cause__ or late} {outcome.requests} requests came "
-        "to nothing, and the next run would begin at the same place. Give it more time "
-        "and requests, or mend what Dataverse said."
+        f"Nothing was compared, after {outcome.requests} requests: "
+        f"{late.__cause__ or late} The next run would begin at the same place. Give it "
+        "more time and requests, or mend what Dataverse said."
     )
 
 

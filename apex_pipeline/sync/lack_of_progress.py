@@ -14,14 +14,14 @@ def lack_of_progress(
     next_rows: int,
     time_budget: float,
 ) -> NoProgressError | None:
-    """The error for a run that sent rows and achieved nothing; None for any other.
+    """The error for a run that had rows and achieved nothing; None for any other.
 
-    Starting without budget is not a fault, nor is having to wait for Dataverse. Nor
-    are rows that the application updates or locks just now: the next run sends them,
-    and the health watch reports those that wait for too long.
+    Having to wait for Dataverse is not a fault. Nor are rows that the application
+    updates or locks just now: the next run sends them, and the health watch reports
+    those that wait for too long.
 
     Args:
-        tally: The counts of a run that sent at least one request.
+        tally: The counts of a run that had rows to send.
         throttled_seconds: The pauses that Dataverse asked for.
         elapsed: Seconds since the run began.
         next_rows: Rows per request of the next run.
@@ -43,7 +43,13 @@ def lack_of_progress(
         )
     late = tally.out_of_time
     if late is None:
-        return None
+        if tally.rows_read or elapsed < time_budget:
+            return None
+        return NoProgressError(
+            f"No row was read within {time_budget:g} s: counting the pending rows and "
+            "connecting used up the time. Give the run more time, or look for what "
+            "slows Postgres down."
+        )
     return NoProgressError(
         f"No row was marked within {time_budget:g} s. {late.__cause__ or late} The rows "
         "stay pending. Give the run more time, or fix what Dataverse reported."

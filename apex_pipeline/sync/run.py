@@ -113,6 +113,7 @@ class _SyncRun:
         )
         self._pending = PendingSummary(0, None)
         self._part: SliceSummary | None = None
+        self._has_rows = False
         self._began = time.monotonic()
 
     async def deliver(self, token_cache: Path, started: datetime) -> SyncReport:
@@ -128,7 +129,8 @@ class _SyncRun:
             size=self._size,
         ) as users:
             try:
-                if await asyncio.to_thread(self._rows_to_send):
+                self._has_rows = await asyncio.to_thread(self._rows_to_send) > 0
+                if self._has_rows:
                     if not self._options.stream.dry_run:
                         await self._guard_cutover(users, deadline)
                     tally = await self._stream(users, deadline)
@@ -205,7 +207,7 @@ class _SyncRun:
     def _lack_of_progress(
         self, users: ApplicationUsers, tally: Tally
     ) -> NoProgressError | None:
-        if not users.requests:
+        if not self._has_rows:
             return None
         return lack_of_progress(
             tally,

@@ -9,15 +9,21 @@ import pytest
 from apex_pipeline.dataverse.retry_policy import RetryPolicy
 from apex_pipeline.emulator import Options, serve
 from apex_pipeline.emulator.latency import Profile
-from apex_pipeline.errors import MarkSwallowedError, NoProgressError, OutOfTimeError
+from apex_pipeline.errors import (
+    MarkSwallowedError,
+    NoProgressError,
+    OutOfTimeError,
+    TransientError,
+)
 from apex_pipeline.monitoring.rules import sync_health
 from apex_pipeline.postgres import run_ledger
 from apex_pipeline.postgres.resent_rows import Slice
 from apex_pipeline.postgres.run_ledger import RunStatus
-from apex_pipeline.sync.lack_of_progress import had_to_wait
+from apex_pipeline.sync.lack_of_progress import had_to_wait, lack_of_progress
 from apex_pipeline.sync.request_delivery import DataverseSink
 from apex_pipeline.sync.run import run_sync
 from apex_pipeline.sync.run_options import StreamOptions, SyncOptions
+from apex_pipeline.sync.tally import Tally
 from apex_pipeline_tests.support.ends import (
     delivered,
     differences,
@@ -237,6 +243,34 @@ def test_a_service_that_fails_until_the_time_is_over_fails_the_run(
     report = sync(time_budget=1.0, retry=patient)
     assert isinstance(report.failure, NoProgressError)
     assert "Dataverse failed to upsert 5 records" in str(report.failure)
+
+
+def test_an_authority_that_fails_until_the_time_is_over_fails_the_run(
+    sync, emulator, database_url
+):
+    insert_many(database_url, 5)
+    emulator.fault("status", status=503, count=10_000, path="/oauth2/v2.0/token")
+    patient = RetryPolicy(attempts=10_000, first_wait=0.05, longest_wait=0.05)
+    report = sync(time_budget=1.0, retry=patient)
+    assert report.requests == 0
+    assert isinstance(report.failure, TransientError)
+
+
+@pytest.mark.parametrize(
+    ("tally", "elapsed", "fails"),
+    [
+        (Tally(), 240.0, True),
+        (Tally(out_of_time=OutOfTimeError("The time budget is used up.")), 240.0, True),
+        # The rows were gone before they were read.
+        (Tally(), 1.0, False),
+        (Tally(rows_read=5, locked=5), 240.0, False),
+    ],
+)
+def test_a_run_that_had_rows_and_no_time_to_read_them_fails(tally, elapsed, fails):
+    found = lack_of_progress(
+        tally, throttled_seconds=0.0, elapsed=elapsed, next_rows=100, time_budget=240.0
+    )
+    assert isinstance(found, NoProgressError) == fails
 
 
 def test_a_short_pause_early_in_a_run_excuses_nothing(sync, emulator, database_url):
