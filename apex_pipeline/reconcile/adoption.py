@@ -1,8 +1,9 @@
 """Adopt records that another flow created for rows.
 
 A record is adopted if it matches exactly one row and no other record matches that row.
-The row is then marked, and from now on sent and compared under that record's id. If
-several match, an operator has to delete the extra ones; until then nothing is sent.
+The row is from now on sent and compared under that record's id. It is marked if the
+record holds its values; otherwise the next sync writes them. If several match, an
+operator has to delete the extra ones; until then nothing is sent.
 """
 
 import asyncio
@@ -17,10 +18,11 @@ from apex_pipeline.audit.batches import Batch, BatchedAct
 from apex_pipeline.metrics import record_key
 from apex_pipeline.postgres.row_marks import text_array
 from apex_pipeline.quarantine import put_aside
-from apex_pipeline.reconcile import findings, foreign_records
+from apex_pipeline.reconcile import exported_rows, findings, foreign_records
 from apex_pipeline.reconcile.dataverse_records import KEYS_PER_REQUEST, Record, Records
 from apex_pipeline.reconcile.findings import Verdicts
 from apex_pipeline.reconcile.row_examination import Examination
+from apex_pipeline.reconcile.value_comparison import differing_columns
 
 # Like the view, but without counting the whole table for each page.
 _ADOPTABLE = """
@@ -53,6 +55,9 @@ _ADOPT = """
     INSERT INTO adopted_record (metric_id, record_id, resource, adopted_at)
     VALUES (%(metric_id)s, %(record_id)s, %(resource)s, %(at)s)
 """
+
+# Nothing can change a row between the comparison and the mark.
+_HOLD = "SELECT FROM campaign_metrics WHERE id = ANY(%(ids)s) FOR UPDATE"
 
 _MARK = """
     UPDATE campaign_metrics SET exported_at = %(at)s
@@ -172,10 +177,24 @@ def _adopt(
                 for match in chosen
             ],
         )
-        connection.exec_driver_sql(_MARK, values)
+        connection.exec_driver_sql(_HOLD, values)
+        alike = {"ids": _alike(connection, seen, chosen), "at": now}
+        connection.exec_driver_sql(_MARK, alike)
         put_aside.take_out(connection, text_array(match.metric_id for match in chosen))
         foreign_records.forget(connection, resource, [match.record for match in chosen])
     return chosen
+
+
+def _alike(
+    connection: Connection, seen: dict[UUID, Record], chosen: list[Match]
+) -> list[str]:
+    """Ids of the rows whose record holds their values."""
+    rows = exported_rows.rows_of(connection, [match.record for match in chosen])
+    return [
+        row.id
+        for key, row in rows.items()
+        if not differing_columns(row.values, seen[key])
+    ]
 
 
 def _batch(chosen: list[Match]) -> Batch:

@@ -65,14 +65,15 @@ def test_records_of_the_old_flow_are_adopted_and_the_rest_is_sent(
     sync, reconcile, emulator, api, database_url
 ):
     """Marked by that flow or not, rounded or truncated: each record matches its row."""
-    insert(database_url, rows(4))
-    first, second, third, fourth = ids(database_url)
+    insert(database_url, rows(5))
+    first, second, third, fourth, fifth = ids(database_url)
     made = {
         first: old_flow(api, database_url, first),
         second: old_flow(
             api, database_url, second, apex_createdat="2026-10-30T13:00:03Z"
         ),
         third: old_flow(api, database_url, third),
+        fourth: old_flow(api, database_url, fourth, apex_costusd=99),
     }
     execute(
         database_url,
@@ -85,19 +86,17 @@ def test_records_of_the_old_flow_are_adopted_and_the_rest_is_sent(
     assert found(standing) == {(FindingKind.OTHER_FLOW, key) for key in made.values()}
 
     run, standing = reconcile(adopt=True)
-    assert (run.adopted, run.note) == (3, None)
+    assert (run.adopted, run.note) == (4, None)
     assert adopted(database_url) == made
-    assert marked(database_url) == {first, second, third}
-    # Only the time of the one that was rounded differs.
-    assert found(standing) <= {(FindingKind.DIFFERENT, second, "created_at")}
-    assert sync().delivered == 1
-    assert len(emulator.records()) == 4
+    # The others' records differ from them in a value, so the sync writes those.
+    assert marked(database_url) == {first, third}
+    assert found(standing) == set()
+    assert sync().delivered == 3
+    assert len(emulator.records()) == 5
     again, _ = reconcile(adopt=True, repair=True)
-    assert (again.adopted, again.repaired) == (0, 1)
-    assert sync().delivered == 1
-    assert len(emulator.records()) == 4
+    assert (again.adopted, again.repaired) == (0, 0)
     assert reconcile(full=True)[1].is_settled
-    assert marked(database_url) == {first, second, third, fourth}
+    assert marked(database_url) == {first, second, third, fourth, fifth}
 
 
 def test_what_fits_more_than_once_is_listed_and_nothing_is_sent(
