@@ -18,7 +18,7 @@ __all__ = [
     "record_campaign_metrics",
 ]
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 
 def __getattr__(name: str) -> object:
