@@ -29,6 +29,14 @@ from datetime import datetime
 from apex_pipeline.texts.redaction import redact
 
 
+def install_extra(extra: str) -> str:
+    """The remedy where an optional library is missing; no index has the package itself."""
+    return (
+        f"Install the extra {extra}: `pip install '.[{extra}]'` in a checkout, or "
+        f"`pip install 'WHEEL[{extra}]'` with the path of the wheel."
+    )
+
+
 class ApexError(Exception):
     """An error that an operator can fix; the message says how, and holds no secret."""
 

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from apex_pipeline.audit.verification import CheckStamp
-from apex_pipeline.errors import ConfigError
+from apex_pipeline.errors import ConfigError, install_extra
 from apex_pipeline.settings import AuditSettings
 
 if TYPE_CHECKING:
@@ -37,6 +37,6 @@ def load_authority(settings: AuditSettings) -> "Authority | None":
         from apex_pipeline.audit.time_stamps import Authority  # noqa: PLC0415  an extra
     except ImportError:
         raise ConfigError(
-            "Time stamps need rfc3161-client: pip install 'apex-pipeline[time-stamps]'."
+            "Time stamps need rfc3161-client. " + install_extra("time-stamps")
         ) from None
     return Authority.read(settings.certificates)

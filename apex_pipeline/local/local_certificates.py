@@ -8,7 +8,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 
-from apex_pipeline.errors import ConfigError
+from apex_pipeline.errors import ConfigError, install_extra
 
 _NAMES = ("localhost", "127.0.0.1")
 _LIFETIME = timedelta(days=730)
@@ -59,8 +59,8 @@ def _make(files: Certificates, now: datetime) -> None:
         import trustme  # noqa: PLC0415 - the extra is needed here and now only
     except ImportError:
         raise ConfigError(
-            "The local emulator needs a certificate. Install the library for it with "
-            "`pip install 'apex-pipeline[local]'`, or set DATAVERSE_RESOURCE."
+            "The local emulator needs a certificate, and the library for it is not "
+            f"installed. {install_extra('local')} Or set DATAVERSE_RESOURCE."
         ) from None
     files.key.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     authority = trustme.CA(organization_name="apex_pipeline on this machine")

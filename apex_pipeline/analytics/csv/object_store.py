@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, cast
 import fsspec
 
 from apex_pipeline.analytics.csv.local_files import explained
-from apex_pipeline.errors import ApexError, ConfigError
+from apex_pipeline.errors import ApexError, ConfigError, install_extra
 
 _DESCRIPTION = "exported.json"
 _ADAPTERS = {
@@ -180,11 +180,7 @@ def _require_adapter(scheme: str) -> None:
         fsspec.get_filesystem_class(scheme)
     except ImportError:
         extra = _ADAPTERS.get(scheme)
-        remedy = (
-            f"Run pip install 'apex-pipeline[{extra}]'."
-            if extra
-            else "Install it beside fsspec."
-        )
+        remedy = install_extra(extra) if extra else "Install it beside fsspec."
         raise ConfigError(
             f"APEX_EXPORT_DIR: the adapter for {scheme}:// is not installed. {remedy}"
         ) from None

@@ -23,7 +23,7 @@ from apex_pipeline.analytics.csv.csv_files import (
 from apex_pipeline.analytics.csv.csv_queries import months_statement, select_statement
 from apex_pipeline.analytics.csv.export_stores import ExportStore
 from apex_pipeline.analytics.csv.table_schema import CsvField, fields
-from apex_pipeline.errors import ConfigError
+from apex_pipeline.errors import ConfigError, install_extra
 from apex_pipeline.postgres.database import Database
 
 _BATCH_ROWS = 10_000
@@ -131,7 +131,7 @@ def _arrow() -> tuple[Any, Any]:
         import pyarrow.parquet as pq  # noqa: PLC0415
     except ImportError:
         raise ConfigError(
-            "Parquet needs pyarrow: pip install 'apex-pipeline[parquet]'."
+            "Parquet needs pyarrow. " + install_extra("parquet")
         ) from None
     return pa, pq
 

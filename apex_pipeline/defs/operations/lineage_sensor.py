@@ -14,7 +14,7 @@ import dagster as dg
 from dagster._core.storage.dagster_run import RunRecord
 
 from apex_pipeline.defs.code_location import LOCATION, OURS, DefinitionsParam
-from apex_pipeline.errors import ConfigError, LineageError
+from apex_pipeline.errors import ConfigError, LineageError, install_extra
 from apex_pipeline.lineage.datasets import LineageColumn, LineageTable, Places, places
 from apex_pipeline.settings import (
     load_lineage_settings,
@@ -62,8 +62,8 @@ def _send(context: dg.SensorEvaluationContext, definitions: dg.Definitions) -> i
         return 0
     if find_spec("openlineage") is None:
         raise ConfigError(
-            "OPENLINEAGE_URL is set, but the client library is not installed: "
-            "pip install 'apex-pipeline[lineage]'."
+            "OPENLINEAGE_URL is set, but the client library is not installed. "
+            + install_extra("lineage")
         )
     ended = context.instance.get_run_records(
         dg.RunsFilter(
