@@ -4,6 +4,7 @@
 pages to what this returns.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -13,19 +14,27 @@ import click
 import dagster as dg
 
 from apex_pipeline.cli import main
+from apex_pipeline.column_types import Text, Timestamp
 from apex_pipeline.definitions import defs
+from apex_pipeline.metrics import COLUMNS, PRIMARY_KEY, TABLE
 from apex_pipeline.panel.openapi import openapi
 from apex_pipeline.panel.record_endpoint import RECORDING_OPENAPI
+from apex_pipeline.provisioning.table_definition import column_definition
+from apex_pipeline.recording.fields import OPTIONAL, Field, make_field
 from apex_pipeline.settings import VARIABLES
 
 _Named = TypeVar("_Named", dg.JobDefinition, dg.ScheduleDefinition, dg.SensorDefinition)
 
-FOLDER = Path(__file__).parents[2] / "docs" / "reference"
+_ROOT = Path(__file__).parents[2]
+FOLDER = _ROOT / "docs" / "reference"
+
+_ENGLISH = 1033
 
 
 def pages() -> dict[str, str]:
     """Every generated page: file name to Markdown."""
     return {
+        "columns.md": _page("Columns", _columns()),
         "variables.md": _page("Variables", _variables()),
         "commands.md": _page("Commands", _commands()),
         "dagster.md": _page("Dagster objects", _dagster()),
@@ -44,6 +53,81 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]
         cells = (" ".join(cell.split()).replace("|", "\\|") for cell in row)
         yield f"| {' | '.join(cells)} |"
     yield ""
+
+
+def _columns() -> Iterator[str]:
+    yield (
+        f"The {len(COLUMNS)} columns that travel from `campaign_metrics` in Postgres to "
+        f"`{TABLE}` in\nDataverse. [Record runs](../recording.md) says how to write them.\n"
+    )
+    types = _postgres_types()
+    yield from _table(
+        ("Postgres", "In JSON", "What it is", "Postgres type", "Dataverse", "Its type"),
+        (
+            (
+                f"`{column.postgres}`",
+                f"`{column.agents}`",
+                column.description,
+                f"`{types[column.postgres]}`",
+                f"`{column.dataverse}`",
+                _dataverse_type(column_definition(column, _ENGLISH)),
+            )
+            for column in COLUMNS
+        ),
+    )
+    yield (
+        "The Postgres types are those that provisioning creates; an existing table keeps "
+        "its own. A row\nwith a null, or with a value that the Dataverse column cannot "
+        "hold, goes into quarantine. In\nDataverse every column is required.\n"
+    )
+    yield (
+        f"`id`, a UUID, is the key of the row and of its record (`{PRIMARY_KEY}`).\n"
+        "`exported_at` is null while the row is pending; it does not travel.\n"
+    )
+    yield "## What the writer accepts\n"
+    yield from _table(
+        ("Field", "Values", "May be absent"),
+        (
+            (
+                f"`{column.agents}`",
+                _accepted(make_field(column, types[column.postgres])),
+                "yes" if column.postgres in OPTIONAL else "",
+            )
+            for column in COLUMNS
+        ),
+    )
+
+
+def _postgres_types() -> dict[str, str]:
+    """The type of each column of the table, as the first migration creates it."""
+    text = (_ROOT / "sql" / "0001_campaign_metrics.sql").read_text()
+    created = text.partition("CREATE TABLE campaign_metrics (")[2].partition(");")[0]
+    return dict(re.findall(r"^ +(\w+) +(\w+(?:\([\d,]+\))?)", created, re.MULTILINE))
+
+
+def _dataverse_type(definition: Mapping[str, Any]) -> str:
+    match definition["AttributeType"]:
+        case "String":
+            return f"String, at most {definition['MaxLength']} UTF-16 units"
+        case "DateTime":
+            behavior = definition["DateTimeBehavior"]["Value"]
+            return f"DateTime ({behavior}), sent as UTC in whole seconds"
+        case kind:
+            span = f"{definition['MinValue']} to {definition['MaxValue']}"
+            places = definition.get("Precision")
+            return f"{kind}, {f'{places} places, ' if places else ''}{span}"
+
+
+def _accepted(field: Field) -> str:
+    match field.type:
+        case Text() if field.is_uuid:
+            return "a UUID"
+        case Text(length):
+            return f"text of 1 to {length} characters, not blank"
+        case Timestamp(earliest):
+            return f"an instant with its zone, from {earliest:%Y-%m-%d} on"
+        case number:
+            return f"{number.label}, {number.minimum} to {number.maximum}"
 
 
 def _variables() -> Iterator[str]:
