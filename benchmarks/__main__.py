@@ -40,6 +40,8 @@ python -m benchmarks              # all; writes this page
 python -m benchmarks speed limits # by name
 python -m benchmarks --quick      # a trial; writes nothing
 ```
+
+*Dagster's storage* and what follows it are measured by hand, by the commands named there.
 """
 
 _MODEL = """The service is modelled; it is not Dataverse, and a real environment is slower or
@@ -89,8 +91,8 @@ def profiles(bench: Bench, effort: Effort, tell: Tell) -> Section:
     note = (
         "Rows per second. With 25 ms a row, five requests at once, as the hint says, can do "
         "5 / 0.025 = 200 rows/s, and ours comes to that. The SDK and DynamicsWebApi have ten "
-        "slots, set by hand, which the model permits: it slows nobody down who sends more "
-        "than the hint, and a real environment may. Their twelve requests of 2.5 s take two "
+        "slots, set by hand, which the model permits: it does not slow clients that exceed "
+        "the hint, and a real environment may. Their twelve requests of 2.5 s take two "
         "rounds, which is 240 rows/s.\n"
     )
     return _section("Services of other speeds", note, lines), {}
@@ -134,10 +136,10 @@ def users(bench: Bench, effort: Effort, tell: Tell) -> Section:
     lines, figures = tables.user_table(bench, effort, tell)
     note = (
         "90 ms a request and 10 ms a row, ten slots for each user, 50 000 rows for each, in a "
-        "run that knows the pace. What is missing to twice as fast is processor time: our "
-        "client reads, checks and writes the first request of each slot one after the other, "
-        "and on two cores the modelled service needs the same time again to read them. The "
-        "more rows, the less that counts.\n"
+        "run that knows the pace. Processor time keeps two users from being exactly twice as "
+        "fast: our client reads, checks and writes the first request of each slot one after "
+        "the other, and on two cores the modelled service needs the same time again to read "
+        "them. The more rows, the less that counts.\n"
     )
     return _section("Several application users without limits", note, lines), figures
 
