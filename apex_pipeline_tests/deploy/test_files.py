@@ -46,6 +46,43 @@ def test_the_compose_file_follows_the_specification():
     Draft7Validator(json.loads(schema.read_text())).validate(COMPOSE)
 
 
+def overrides() -> list[dict[str, Any]]:
+    """The files in docs/deploy.md that Compose merges into ours."""
+    page = (ROOT / "docs" / "deploy.md").read_text()
+    return [
+        yaml.safe_load(each)
+        for each in re.findall(r"```yaml\n(services:\n.*?)```", page, re.DOTALL)
+    ]
+
+
+def test_the_documented_overrides_follow_the_specification_and_mount_what_they_name():
+    schema = Path(__file__).parent / "compose_schema" / "compose-spec.json"
+    validator = Draft7Validator(json.loads(schema.read_text()))
+    assert len(overrides()) == 2
+    for override in overrides():
+        validator.validate(override)
+        for name, service in override["services"].items():
+            assert name in OURS
+            assert set(service["secrets"]) <= set(override["secrets"])
+            for variable, value in service["environment"].items():
+                assert variable.endswith(FILE_SUFFIX)
+                assert value.removeprefix("/run/secrets/") in service["secrets"]
+
+
+def test_the_override_for_roles_changes_the_url_of_those_that_may_do_more():
+    """Compose adds to a list of secrets: who may do more sees the panel's URL as well."""
+    changed = {
+        name: service["environment"]["DATABASE_URL_FILE"].rpartition("/")[2]
+        for name, service in overrides()[1]["services"].items()
+    }
+    users = {name for name in OURS if "database_url" in SECRETS[name]}
+    assert users - changed.keys() == {"panel"}
+    assert changed == {
+        "migrate": "owner_database_url",
+        "code-server": "runs_database_url",
+    }
+
+
 def test_each_process_gets_its_own_secrets_alone():
     assert {name: set(service["secrets"]) for name, service in OURS.items()} == SECRETS
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from apex_pipeline_tests.support.source_tree import MODULES
+
 ROOT = Path(__file__).parents[2]
 SOURCES = (
     *("apex_pipeline", "apex_pipeline_tests", "sql", "pyproject.toml", "README.md"),
@@ -39,6 +41,21 @@ def built(folder: Path, *, umask: int, time: int) -> dict[str, str]:
         path.name: hashlib.sha256(path.read_bytes()).hexdigest()
         for path in (folder / "dist").iterdir()
     }
+
+
+def test_no_page_and_no_message_installs_the_project_by_its_name():
+    """It is in no index: that fails, or installs what somebody else called so."""
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+    by_name = re.compile(
+        r"apex[-_]pipeline\[|(install|--from) ['\"]?apex[-_]pipeline['\"]?(\s|$)"
+    )
+    found = [
+        f"{path.relative_to(ROOT)}: {line}"
+        for path in (*pages, *MODULES)
+        for line in path.read_text().splitlines()
+        if by_name.search(line)
+    ]
+    assert found == []
 
 
 @pytest.mark.slow
