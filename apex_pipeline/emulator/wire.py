@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import NoReturn
 from urllib.parse import unquote, unquote_plus
 
@@ -140,7 +140,7 @@ class OperationRequest:
             return self.read[0]
         try:
             parsed = json.loads(
-                self.body, parse_float=Decimal, parse_constant=_refuse_constant
+                self.body, parse_float=_decimal, parse_constant=_refuse_constant
             )
         except (ValueError, RecursionError) as error:
             raise web_api_errors.malformed_payload(
@@ -224,6 +224,13 @@ def _exact(value: object) -> object:
     if isinstance(value, Decimal):
         return int(value) if value == value.to_integral_value() else float(value)
     raise TypeError(f"{type(value)} has no JSON form")
+
+
+def _decimal(text: str) -> Decimal:
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        raise ValueError(f"The exponent of '{text[:40]}' is too long.") from None
 
 
 def _refuse_constant(text: str) -> NoReturn:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from email.utils import parsedate_to_datetime
 from functools import cached_property
 from typing import Protocol, Self
@@ -87,7 +87,8 @@ class Answer:
         """The body read as JSON, decimals exact; None where it is not JSON."""
         try:
             return json.loads(self.body, parse_float=Decimal)
-        except (ValueError, RecursionError):
+        # InvalidOperation: an exponent of more digits than a Decimal has room for.
+        except (ValueError, RecursionError, InvalidOperation):
             return None
 
     def error(self) -> tuple[str | None, str]:

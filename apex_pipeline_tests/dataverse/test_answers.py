@@ -151,6 +151,20 @@ def test_a_body_that_is_no_error_is_excerpted(body):
     assert message
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"1e9999999999999999999",
+        b'{"error":{"code":"0x80044331","message":"no","at":-1e9999999999999999999}}',
+        b'{"value":[1e-9999999999999999999]}',
+    ],
+)
+def test_a_number_that_no_decimal_holds_makes_it_no_document(body):
+    answer = Answer(400, {}, body)
+    assert answer.document is None
+    assert type(failure(answer, "upsert")) is InterceptedError
+
+
 def test_allowances_are_read_with_their_thousands_separator():
     answer = Answer(
         204,

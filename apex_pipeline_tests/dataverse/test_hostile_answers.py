@@ -99,6 +99,7 @@ BODIES = (
             b"--b\r\n\r\nHTTP/1.1 999999 X\r\n\r\n--b--",
             b"--b\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n" * 2000,
             b"9" * 10_000,
+            b'{"value":[1e9999999999999999999]}',
         ]
     )
 )

@@ -191,3 +191,9 @@ def test_any_bytes_as_a_batch(api, body):
         headers={"Content-Type": "multipart/mixed; boundary=b"},
     )
     assert answer.status_code < 500
+
+
+def test_a_number_with_an_endless_exponent_is_no_json(api):
+    answer = api.post(SET, content=b'{"apex_costusd":1e9999999999999999999}')
+    assert answer.status_code == 400
+    check(answer)
