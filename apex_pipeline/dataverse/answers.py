@@ -52,6 +52,7 @@ _ORGANIZATION_DISABLED = "0x8004a104"
 _ADMINISTRATION_MODE = re.compile(r"admin(istration)?(\s+only)?\s+mode", re.IGNORECASE)
 _UNKNOWN_SEGMENT = "resource not found for the segment"
 _CODE = re.compile(r"(0x[0-9a-fA-F]+)?")
+_BEARER = re.compile(r"(^|,)\s*bearer(\s|,|$)", re.IGNORECASE)
 
 
 class Remedy(Enum):
@@ -115,17 +116,22 @@ def remedy(answer: Answer, expected: Expectation | None = None) -> Remedy:
 def is_intercepted(answer: Answer) -> bool:
     """Whether an error comes from something on the way instead of Dataverse.
 
-    A 401 of Dataverse has no documented body. A gateway may also say that a request is
-    too large or that the service fails, and that is just as true.
+    A 401 of Dataverse has no documented body, but asks for no other proof than a token.
+    A gateway may also say that a request is too large or that the service fails for now,
+    and that is just as true.
     """
+    if is_dataverse_error(answer):
+        return False
     if answer.status == 401:
-        challenge = answer.headers.get("www-authenticate", "").lower()
-        return answer.is_page and not challenge.startswith("bearer")
-    return (
-        400 <= answer.status < 500
-        and answer.status not in {408, 413, 429}
-        and not is_dataverse_error(answer)
-    )
+        challenge = answer.headers.get("www-authenticate", "")
+        if challenge:
+            return _BEARER.search(challenge) is None
+        return answer.is_page
+    return answer.status >= 400 and answer.status not in {
+        413,
+        429,
+        *_TRANSIENT_STATUSES,
+    }
 
 
 def is_too_much(answer: Answer) -> bool:

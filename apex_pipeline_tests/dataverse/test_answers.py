@@ -3,7 +3,12 @@ from datetime import UTC, datetime
 
 import pytest
 
-from apex_pipeline.dataverse.answers import Remedy, failure, remedy
+from apex_pipeline.dataverse.answers import (
+    Remedy,
+    failure,
+    is_intercepted,
+    remedy,
+)
 from apex_pipeline.dataverse.pacing import Allowance, Facet
 from apex_pipeline.dataverse.throttle_headers import allowance, facet
 from apex_pipeline.errors import (
@@ -84,6 +89,53 @@ def test_status_and_code_decide_what_to_do(answer, expected):
 )
 def test_errors_are_sorted_by_remedy(answer, kind):
     assert type(failure(answer, "upsert")) is kind
+
+
+PAGE = b"<html><head><title>Proxy</title></head></html>"
+
+
+@pytest.mark.parametrize("body", [b"", PAGE, b"{}", b"upstream failed"])
+@pytest.mark.parametrize("status", [501, 505, 507, 511, 530, 561, 599, 999])
+def test_a_failure_that_is_not_told_as_dataverse_tells_it_is_none_of_its_own(
+    status, body
+):
+    answer = Answer(status, {"server": "proxy/1"}, body)
+    assert remedy(answer) is Remedy.RETRY
+    assert type(failure(answer, "upsert")) is InterceptedError
+    assert "server proxy/1" in str(failure(answer, "upsert"))
+
+
+def test_what_dataverse_has_not_implemented_is_still_told_as_its_own():
+    assert type(failure(refusal(501, "0x80040216"), "upsert")) is SchemaDriftError
+
+
+@pytest.mark.parametrize(
+    ("challenge", "is_dataverses"),
+    [
+        ("Bearer authorization_uri=https://login.example/t", True),
+        ('Basic realm="x", Bearer authorization_uri=https://login.example/t', True),
+        ("bearer", True),
+        ("", True),
+        ('Basic realm="proxy"', False),
+        ("Negotiate", False),
+        ("NTLM, Negotiate", False),
+        ("Bearish x", False),
+    ],
+)
+@pytest.mark.parametrize("body", [b"", b"no", b"{}"])
+def test_a_challenge_for_something_else_than_a_token_is_not_dataverses(
+    challenge, is_dataverses, body
+):
+    answer = Answer(401, {"www-authenticate": challenge}, body)
+    assert is_intercepted(answer) is not is_dataverses
+    assert remedy(answer) is (Remedy.RENEW if is_dataverses else Remedy.RETRY)
+    expected = AuthError if is_dataverses else InterceptedError
+    assert type(failure(answer, "upsert")) is expected
+
+
+def test_an_error_of_dataverse_counts_more_than_the_challenge():
+    answer = refusal(401, "0x80044302", **{"www-authenticate": "Negotiate"})
+    assert type(failure(answer, "upsert")) is AuthError
 
 
 def test_an_error_carries_status_code_message_and_the_services_request_id():

@@ -14,7 +14,7 @@ from apex_pipeline.audit.events import Action
 from apex_pipeline.dataverse.environment import connect
 from apex_pipeline.dataverse.retry_policy import RetryPolicy
 from apex_pipeline.dataverse.throttling import Deadline
-from apex_pipeline.errors import NoProgressError, TransientError
+from apex_pipeline.errors import InterceptedError, NoProgressError, TransientError
 from apex_pipeline.postgres import migrations, stored_pacing
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.run_ledger import RunStatus
@@ -437,6 +437,22 @@ def test_rows_that_were_changed_after_their_export_are_found_on_the_round(
         counts.append(standing.counts[FindingKind.DIFFERENT])
     assert counts[0] == 0
     assert counts[-1] == 5
+
+
+@pytest.mark.parametrize("status", [501, 505, 530])
+def test_what_fails_in_dataverses_place_costs_no_link(
+    sync, reconcile, report, emulator, database_url, status
+):
+    insert_many(database_url, 50)
+    sync()
+    reconcile()
+    emulator.fault("html", status=status, count=None)
+    ended = report(retry=RetryPolicy(attempts=2, first_wait=0.001))
+    assert isinstance(ended.failure, InterceptedError)
+    emulator.clear_faults()
+    emulator.clear_requests()
+    reconcile()
+    assert sum("deltatoken" in each for each in asked(emulator)) == 1
 
 
 def test_an_expired_link_leads_to_a_full_pass(

@@ -45,7 +45,7 @@ def reachable(settings: DataverseSettings) -> Measurement:
             f"{found.looks()}, {took}",
             "Wait for the service; see Service health in the admin center.",
         )
-    if found.is_page:
+    if found.is_page or found.status == 401:
         return failed(
             stand_in(found, "Dataverse").removesuffix("."),
             "Look at the proxies, gateways and firewalls on the way, and check that "
