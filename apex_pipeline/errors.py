@@ -210,7 +210,7 @@ class OutOfTimeError(DataverseError):
     """Time ran out before the request could be sent; no data was lost.
 
     Attributes:
-        retry_at: When Dataverse accepts requests again (UTC), if it said so.
+        retry_at: When Dataverse accepts requests again (UTC), if it said so itself.
     """
 
     def __init__(self, message: str, *, retry_at: datetime | None = None) -> None:

@@ -86,6 +86,18 @@ def is_dataverse_error(answer: Answer) -> bool:
     )
 
 
+def asks_for_pause_itself(answer: Answer) -> bool:
+    """Whether a 429 or 503 is Dataverse's own, and not one of a gateway.
+
+    Its body may be missing. The headers are those of every answer of Dataverse; gateways
+    add some of the same family to their pages.
+    """
+    return is_dataverse_error(answer) or (
+        not answer.is_page
+        and any(name.startswith(("odata-version", "x-ms-")) for name in answer.headers)
+    )
+
+
 def remedy(answer: Answer, expected: Expectation | None = None) -> Remedy:
     """What to do after an answer to an idempotent request.
 
@@ -127,11 +139,9 @@ def is_intercepted(answer: Answer) -> bool:
         if challenge:
             return _BEARER.search(challenge) is None
         return answer.is_page
-    return answer.status >= 400 and answer.status not in {
-        413,
-        429,
-        *_TRANSIENT_STATUSES,
-    }
+    if answer.status == 429:
+        return not asks_for_pause_itself(answer)
+    return answer.status >= 400 and answer.status not in {413, *_TRANSIENT_STATUSES}
 
 
 def is_too_much(answer: Answer) -> bool:

@@ -77,6 +77,7 @@ class Pacer:
         self._mean_seconds = 0.0
         self._open_at = -math.inf
         self._paused_by = ""
+        self._is_paused_by_dataverse = True
         self._last_refusal = -math.inf
         self._last_answer = -math.inf
 
@@ -96,8 +97,13 @@ class Pacer:
 
     @property
     def paused_by(self) -> str:
-        """Why the service asked for the last pause; empty if it has not."""
+        """Why the service asked for the longest pause; empty if it has not."""
         return self._paused_by
+
+    @property
+    def is_paused_by_dataverse(self) -> bool:
+        """Whether Dataverse asked for that pause, and not a gateway in its place."""
+        return self._is_paused_by_dataverse
 
     def wait(self, now: float, promised: int = 0) -> float:
         """Seconds to wait; 0 to start now, infinity to wait for a free slot.
@@ -162,6 +168,8 @@ class Pacer:
         retry_after: float,
         facet: Facet | None,
         reason: str = "",
+        *,
+        is_dataverses: bool = True,
     ) -> None:
         """Count a 429 or other pause, and stop requests for `retry_after` seconds.
 
@@ -169,9 +177,11 @@ class Pacer:
         """
         self._in_flight -= 1
         fresh = now >= self._open_at and now > self._last_refusal
-        self._open_at = max(self._open_at, now + retry_after)
+        if now + retry_after >= self._open_at:
+            self._open_at = now + retry_after
+            self._paused_by = reason
+            self._is_paused_by_dataverse = is_dataverses
         self._last_refusal = now
-        self._paused_by = reason
         if not fresh:
             return
         self._concurrency = max(self._concurrency / 2, 1.0)
@@ -190,6 +200,7 @@ class Pacer:
             "mean_seconds": self._mean_seconds,
             "paused_for": round(self.paused_for(now), 3),
             "paused_by": self._paused_by,
+            "is_paused_by_dataverse": self._is_paused_by_dataverse,
         }
 
     def restore(self, now: float, saved: Mapping[str, object], age: float) -> None:
@@ -209,6 +220,9 @@ class Pacer:
         if isinstance(paused_for, int | float):
             self._open_at = now + paused_for - age
             self._paused_by = str(saved.get("paused_by") or "")
+            self._is_paused_by_dataverse = bool(
+                saved.get("is_paused_by_dataverse", True)
+            )
         if age < _FRESH_SECONDS:
             self._resume(saved)
 

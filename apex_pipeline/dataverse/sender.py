@@ -17,6 +17,7 @@ import httpx
 from apex_pipeline.dataverse.answers import (
     Remedy,
     failure,
+    is_intercepted,
     is_too_much,
     remedy,
 )
@@ -137,6 +138,7 @@ class Sender:
                 if verdict is Remedy.WAIT or (
                     verdict is Remedy.RENEW and not is_renewed
                 ):
+                    error = self._stand_in(answer, request) or error
                     continue
                 error = _failure(answer, request)
                 if verdict is Remedy.RENEW and self._was_accepted:
@@ -150,6 +152,14 @@ class Sender:
             ):
                 raise error
             await self._pause(error, attempt, deadline, is_sent=is_sent)
+
+    def _stand_in(self, answer: Answer, request: Request) -> DataverseError | None:
+        """The error for a pause that something else than Dataverse asks for."""
+        if not is_intercepted(answer):
+            return None
+        error = _failure(answer, request)
+        self._tell(error)
+        return error
 
     def _accept(self, request: Request, token: str, answer: Answer) -> None:
         self._was_accepted = True

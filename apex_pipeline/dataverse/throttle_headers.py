@@ -6,6 +6,7 @@ and `pacing` act on them.
 
 from datetime import UTC, datetime
 
+from apex_pipeline.dataverse.answers import asks_for_pause_itself
 from apex_pipeline.dataverse.pacing import Allowance, Facet
 from apex_pipeline.microsoft.http_answer import Answer, finite
 
@@ -43,7 +44,9 @@ def facet(answer: Answer) -> Facet | None:
 
 
 def reason(answer: Answer) -> str:
-    """Why the service asks for a pause, for people."""
+    """Why the service asks for a pause, or who does in its place; for people."""
+    if not asks_for_pause_itself(answer):
+        return answer.looks()
     limit = facet(answer)
     return _REASONS[limit] if limit else f"HTTP {answer.status}"
 

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
+from apex_pipeline.dataverse.answers import asks_for_pause_itself
 from apex_pipeline.dataverse.pacing import NOTHING_SAID, Pacer
 from apex_pipeline.dataverse.throttle_headers import (
     allowance,
@@ -86,13 +87,13 @@ class Gate:
         self._pacer = pacer
         self._clock = clock
         self._freed = asyncio.Condition()
-        self._shut_seconds = 0.0
+        self._throttled_until = -math.inf
+        self._throttled_seconds = 0.0
 
     @property
     def throttled_seconds(self) -> float:
-        """Total seconds so far for which `Retry-After` has closed the gate."""
-        # A pause that another run stored is not one of this gate.
-        return max(self._shut_seconds - self._pacer.paused_for(self._clock()), 0.0)
+        """Total seconds so far for which Dataverse's own `Retry-After` closed the gate."""
+        return self._throttled_seconds - max(self._throttled_until - self._clock(), 0.0)
 
     @asynccontextmanager
     async def slot(self, deadline: Deadline, grace: float = 0.0) -> AsyncIterator[Slot]:
@@ -136,11 +137,16 @@ class Gate:
             told = NOTHING_SAID if answer is None else allowance(answer)
             self._pacer.finished(now, seconds, told)
             return
-        shut = self._pacer.paused_for(now)
         # Zero would have us knock without a pause.
         pause = max(retry_after, 1.0)
-        self._pacer.throttled(now, pause, facet(answer), reason(answer))
-        self._shut_seconds += self._pacer.paused_for(now) - shut
+        is_own = asks_for_pause_itself(answer)
+        self._pacer.throttled(
+            now, pause, facet(answer), reason(answer), is_dataverses=is_own
+        )
+        if is_own:
+            begin = max(self._throttled_until, now)
+            self._throttled_until = max(begin, now + pause)
+            self._throttled_seconds += self._throttled_until - begin
 
     def _no_room(self, now: float) -> OutOfTimeError:
         paused = self._pacer.paused_for(now)
@@ -148,6 +154,12 @@ class Gate:
             return OutOfTimeError("The time budget is used up.")
         retry_at = datetime.now(UTC) + timedelta(seconds=paused)
         cause = f" ({self._pacer.paused_by})" if self._pacer.paused_by else ""
+        if not self._pacer.is_paused_by_dataverse:
+            return OutOfTimeError(
+                "Something between us and Dataverse wants no requests before "
+                f"{retry_at:%H:%M:%S} UTC{cause}. Look at the proxies, gateways and "
+                "firewalls on the way to Dataverse, and at their limits."
+            )
         return OutOfTimeError(
             f"Dataverse throttles this application{cause} and accepts requests again "
             f"at {retry_at:%H:%M:%S} UTC.",

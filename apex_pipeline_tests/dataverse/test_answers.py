@@ -138,6 +138,25 @@ def test_an_error_of_dataverse_counts_more_than_the_challenge():
     assert type(failure(answer, "upsert")) is AuthError
 
 
+@pytest.mark.parametrize(
+    ("answer", "is_dataverses"),
+    [
+        (refusal(429, "0x80072322"), True),
+        (refusal(429), True),
+        (Answer(429, {"odata-version": "4.0", "retry-after": "30"}), True),
+        (Answer(429, {"x-ms-service-request-id": "r-1"}), True),
+        (Answer(429, {"x-ms-ratelimit-burst-remaining-xrm-requests": "0"}), True),
+        (Answer(429, {"retry-after": "30"}), False),
+        (Answer(429, {}, PAGE), False),
+        (Answer(429, {"x-ms-edge": "1"}, PAGE), False),
+        (Answer(429, {}, b'{"error":"rate limit"}'), False),
+    ],
+)
+def test_a_429_is_waited_out_whoever_says_it(answer, is_dataverses):
+    assert remedy(answer) is Remedy.WAIT
+    assert is_intercepted(answer) is not is_dataverses
+
+
 def test_an_error_carries_status_code_message_and_the_services_request_id():
     error = failure(
         refusal(400, "0x80044331", "too long", **{"x-ms-service-request-id": "r-1"}),

@@ -286,7 +286,20 @@ def test_why_the_service_asked_for_a_pause_outlives_the_process():
     heir = Pacer()
     heir.restore(0.0, pacer.snapshot(10.0), 0.0)
     assert (heir.paused_by, heir.paused_for(0.0)) == ("too many requests", 20.0)
+    assert heir.is_paused_by_dataverse
     assert Pacer().paused_by == ""
+
+
+def test_that_a_gateway_asked_for_the_longest_pause_outlives_the_process():
+    pacer = Pacer()
+    pacer.started(0.0)
+    pacer.started(0.0)
+    pacer.throttled(0.0, 60.0, None, "HTTP 429, text/html", is_dataverses=False)
+    pacer.throttled(0.0, 30.0, Facet.REQUESTS, "too many requests")
+    heir = Pacer()
+    heir.restore(0.0, pacer.snapshot(10.0), 0.0)
+    assert (heir.paused_by, heir.paused_for(0.0)) == ("HTTP 429, text/html", 50.0)
+    assert not heir.is_paused_by_dataverse
 
 
 def test_a_clock_set_back_between_two_runs_does_not_lengthen_the_pause():

@@ -347,6 +347,40 @@ def test_a_429_without_retry_after_is_taken_for_thirty_seconds(tmp_path):
         upsert(Service(no(429)), tmp_path, seconds=29)
 
 
+def busy(status=429, **headers):
+    """A gateway that limits requests by itself."""
+    return lambda _: httpx.Response(
+        status,
+        html="<title>Slow down</title>",
+        headers={"Server": "gateway/1"} | headers,
+    )
+
+
+def test_a_pause_that_a_gateway_asks_for_is_kept(tmp_path, caplog):
+    service = Service(busy(**{"Retry-After": "1"}), yes())
+    with caplog.at_level(logging.WARNING):
+        upsert(service, tmp_path)
+    assert len(service.requests) == 2
+    assert "server gateway/1, page “Slow down”" in caplog.text
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_pause_that_a_gateway_asks_for_is_not_told_as_dataverses(tmp_path, status):
+    service = Service(busy(status, **{"Retry-After": "600"}))
+    with pytest.raises(OutOfTimeError, match="page “Slow down”") as caught:
+        upsert(service, tmp_path, seconds=30)
+    assert "throttles" not in str(caught.value)
+    assert caught.value.retry_at is None
+    assert len(service.requests) == 1
+
+
+def test_a_429_of_dataverse_without_a_body_is_its_own(tmp_path):
+    empty = httpx.Response(429, headers=VERSION | {"Retry-After": "600"})
+    with pytest.raises(OutOfTimeError, match="throttles") as caught:
+        upsert(Service(empty), tmp_path, seconds=30)
+    assert caught.value.retry_at is not None
+
+
 def test_a_deadline_that_is_cut_ends_retries(tmp_path):
     deadline = Deadline(60)
 

@@ -16,7 +16,7 @@ from apex_pipeline.errors import (
     TransientError,
 )
 from apex_pipeline.monitoring.rules import sync_health
-from apex_pipeline.postgres import run_ledger
+from apex_pipeline.postgres import run_ledger, stored_pacing
 from apex_pipeline.postgres.resent_rows import Slice
 from apex_pipeline.postgres.run_ledger import RunStatus
 from apex_pipeline.sync.lack_of_progress import had_to_wait, lack_of_progress
@@ -302,6 +302,22 @@ def test_that_dataverse_asks_us_to_wait_is_no_failure(sync, emulator, database_u
     report = sync(time_budget=1.0)
     assert (report.failure, report.delivered) == (None, 0)
     assert report.retry_at is not None
+
+
+@pytest.mark.parametrize("seconds", [1, 60])
+def test_that_a_gateway_asks_us_to_wait_is_a_failure_that_names_it(
+    sync, store, emulator, database_url, seconds
+):
+    insert_many(database_url, 5)
+    emulator.fault("html", status=429, retry_after=seconds, count=None)
+    report = sync(time_budget=2.5)
+    assert isinstance(report.failure, NoProgressError)
+    assert "HTTP 429, text/html" in str(report.failure)
+    assert "throttles" not in str(report.failure)
+    assert (report.retry_at, report.throttled_seconds) == (None, 0.0)
+    # The pause is kept nevertheless.
+    key = f"{emulator.url} {emulator.client_id}"
+    assert store.ask(stored_pacing.retry_at, key) is not None
 
 
 def test_a_service_that_is_too_slow_is_named_and_gets_less_the_next_time(
