@@ -7,7 +7,13 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from apex_pipeline.dataverse import batch, documented_answers
-from apex_pipeline.dataverse.record_pages import TrackedPage, records_of
+from apex_pipeline.dataverse.record_pages import (
+    DELTA_LINK,
+    NEXT_LINK,
+    TrackedPage,
+    leading_on,
+    records_of,
+)
 from apex_pipeline.dataverse.sender import Request, Sender
 from apex_pipeline.dataverse.throttling import Deadline
 from apex_pipeline.errors import DataverseError
@@ -208,13 +214,13 @@ class DataverseClient:
                 token.
         """
         headers = {"Prefer": f"odata.maxpagesize={page_size}"}
+        expected = leading_on(documented_answers.RECORDS, followed := set[str]())
         url: str | None = self.address(path)
         while url is not None:
-            document = await self._get(
-                url, what, headers, deadline, documented_answers.RECORDS
-            )
+            followed.add(url)
+            document = await self._get(url, what, headers, deadline, expected)
             yield records_of(document, what)
-            url = self._link(document.get("@odata.nextLink"), what)
+            url = self._link(document.get(NEXT_LINK), what)
 
     async def tracked_page(
         self, url: str, *, what: str, deadline: Deadline, page_size: int = 5000
@@ -233,13 +239,12 @@ class DataverseClient:
         """
         headers = {"Prefer": f"odata.track-changes,odata.maxpagesize={page_size}"}
         self._link(url, what)
-        document = await self._get(
-            url, what, headers, deadline, documented_answers.TRACKED
-        )
+        expected = leading_on(documented_answers.TRACKED, {url})
+        document = await self._get(url, what, headers, deadline, expected)
         return TrackedPage(
             records_of(document, what),
-            self._link(document.get("@odata.nextLink"), what),
-            self._link(document.get("@odata.deltaLink"), what),
+            self._link(document.get(NEXT_LINK), what),
+            self._link(document.get(DELTA_LINK), what),
         )
 
     async def column_types(
@@ -279,7 +284,7 @@ class DataverseClient:
             raise DataverseError(f"Could not {what}: the answer is not a JSON object.")
         return answer.document
 
-    def _link(self, url: object, what: str) -> str | None:
+    def _link(self, url: str | None, what: str) -> str | None:
         """The link, if it stays within the environment; the token goes along with it.
 
         Raises:
@@ -287,9 +292,9 @@ class DataverseClient:
         """
         if url is None:
             return None
-        theirs = normal_origin(str(url))
+        theirs = normal_origin(url)
         if theirs is not None and theirs == normal_origin(self._origin):
-            return str(url)
+            return url
         raise DataverseError(
             f"Could not {what}: the next page's link leads to another host."
         )

@@ -15,6 +15,7 @@ from apex_pipeline.dataverse.throttling import Deadline
 from apex_pipeline.errors import (
     AuthError,
     DataverseError,
+    InterceptedError,
     OutOfTimeError,
     RejectedError,
     TooMuchError,
@@ -53,7 +54,10 @@ def yes(**headers):
 
 
 def page(document):
-    return lambda _: httpx.Response(200, json=document, headers=VERSION)
+    # As \u escapes, which may name halves of a character.
+    headers = VERSION | {"Content-Type": "application/json"}
+    content = json.dumps(document).encode()
+    return lambda _: httpx.Response(200, content=content, headers=headers)
 
 
 async def silence(_):
@@ -450,6 +454,70 @@ def test_a_link_to_another_host_is_not_given_the_token(tmp_path, link):
     with pytest.raises(DataverseError, match="another host"):
         pages(service, tmp_path)
     assert len(service.requests) == 1
+
+
+THINGS = f"{RESOURCE}/api/data/v9.2/things"
+ODD_LINKS = [
+    f"{THINGS}?$skiptoken=\ud800",
+    f"{THINGS}?$skiptoken=ä",
+    f"{THINGS}?\n",
+    f"{THINGS}?\x00",
+    f"{THINGS}?{'x' * 70_000}",
+    "things?$skiptoken=2",
+    "https://[",
+    "",
+    7,
+    False,
+    {},
+]
+
+
+@pytest.mark.parametrize("link", ODD_LINKS, ids=range(len(ODD_LINKS)))
+def test_a_link_that_is_none_is_a_passing_fault(tmp_path, link):
+    odd = page({"value": [{"n": 1}], "@odata.nextLink": link})
+    service = Service(odd)
+    with pytest.raises(InterceptedError, match=r"a usable @odata\.nextLink"):
+        pages(service, tmp_path)
+    assert len(service.requests) == IMPATIENT.attempts
+    assert pages(Service(odd, page({"value": []})), tmp_path) == [[]]
+
+
+@pytest.mark.parametrize("links", [[THINGS], [f"{THINGS}?2", THINGS]])
+def test_a_link_that_was_followed_already_is_not_followed_again(tmp_path, links):
+    answers = [page({"value": [], "@odata.nextLink": link}) for link in links]
+    service = Service(*answers)
+    with pytest.raises(InterceptedError, match="that was not followed yet"):
+        pages(service, tmp_path)
+    assert len(service.requests) == len(links) - 1 + IMPATIENT.attempts
+
+
+def tracked(service, tmp_path):
+    async def go():
+        async with connected(service, tmp_path) as client:
+            return await client.tracked_page(
+                THINGS, what="list", deadline=Deadline(), page_size=10
+            )
+
+    return asyncio.run(go())
+
+
+@pytest.mark.parametrize("name", ["@odata.nextLink", "@odata.deltaLink"])
+@pytest.mark.parametrize("link", ODD_LINKS, ids=range(len(ODD_LINKS)))
+def test_a_link_of_change_tracking_that_is_none_is_a_passing_fault(
+    tmp_path, name, link
+):
+    links = {"@odata.nextLink": f"{THINGS}?2", "@odata.deltaLink": f"{THINGS}?3"}
+    service = Service(page({"value": [], **links, name: link}))
+    with pytest.raises(InterceptedError, match=f"a usable {name}"):
+        tracked(service, tmp_path)
+
+
+def test_only_a_next_link_must_lead_on(tmp_path):
+    same = page({"value": [], "@odata.nextLink": THINGS})
+    with pytest.raises(InterceptedError, match="that was not followed yet"):
+        tracked(Service(same), tmp_path)
+    same = page({"value": [], "@odata.deltaLink": THINGS})
+    assert tracked(Service(same), tmp_path).delta_link == THINGS
 
 
 def test_requests_wait_for_each_other_at_the_gate(tmp_path):
