@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID
 
+from apex_pipeline.dataverse.answer_shape import as_documented
 from apex_pipeline.dataverse.client import DataverseClient
 from apex_pipeline.dataverse.environment import connect
 from apex_pipeline.dataverse.retry_policy import RetryPolicy
@@ -123,7 +124,7 @@ async def _provision(
         ready: list[Found] = []
         try:
             found = await work.look_at_all(environment.client)
-            plan = combined([make_plan(each) for each in found])
+            plan = combined([_planned(each) for each in found])
             if plan_only:
                 return ProvisioningOutcome(plan)
             if plan.drifts:
@@ -181,7 +182,7 @@ class _Work:
         """Make the changes one by one, with a new plan after each."""
         applied: list[str] = []
         while True:
-            plan = make_plan(found)
+            plan = _planned(found)
             if plan.drifts:
                 raise SchemaDriftError("\n".join(plan.drifts))
             if not plan.changes:
@@ -206,7 +207,7 @@ class _Work:
                 # An earlier request without an answer may have made the change already.
                 error, wait = refusal, 0.0
             found = await self._look_for(client, change, found, wait)
-            if not change.is_in(make_plan(found)):
+            if not change.is_in(_planned(found)):
                 return found
             if error is None:
                 raise TransientError(
@@ -224,10 +225,16 @@ class _Work:
         async def is_there() -> bool:
             nonlocal found
             found = await self.look(client, found.application)
-            return not change.is_in(make_plan(found))
+            return not change.is_in(_planned(found))
 
         await access_verification.until(is_there, seconds)
         return found
+
+
+def _planned(found: Found) -> Plan:
+    """The plan; comparing reads the properties of columns, which are as they came."""
+    with as_documented("compare the environment with what it should hold"):
+        return make_plan(found)
 
 
 def _not_allowed(error: AuthError, *, is_administrator: bool) -> AuthError:

@@ -31,6 +31,8 @@ ATTRIBUTE_TYPES: dict[type[ColumnType], frozenset[str]] = {
     Timestamp: frozenset({"DateTime"}),
 }
 
+_MOST_DIGITS = 40
+
 
 def find_drifts(found: Found) -> Iterator[str]:
     """Yield every difference that provisioning cannot change."""
@@ -143,6 +145,11 @@ def _too_narrow(
         low, high = (Decimal(str(facets[each])) for each in ("MinValue", "MaxValue"))
         if low > wanted.minimum or high < wanted.maximum:
             yield (
-                f"holds {low:f} to {high:f}, not {wanted.minimum} to {wanted.maximum}",
+                f"holds {_shown(low)} to {_shown(high)}, not {wanted.minimum} to {wanted.maximum}",
                 f"Widen its range {there}",
             )
+
+
+def _shown(bound: Decimal) -> str:
+    """The number in plain digits, unless its exponent would make them endless."""
+    return f"{bound:f}" if abs(bound.adjusted()) < _MOST_DIGITS else str(bound)
