@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 
 from apex_pipeline.errors import AuthError, DataverseError, TransientError
+from apex_pipeline.microsoft.checked_answers import discovery_for_msal, token_for_msal
 from apex_pipeline.microsoft.documented_success import DISCOVERY, TOKEN
 from apex_pipeline.microsoft.http_answer import Answer, Expectation, intercepted
 
@@ -55,8 +56,7 @@ class AuthorityHttp:
     def get(self, url: str, **options: Any) -> httpx.Response:
         """Read the authority's configuration document."""
         found = self._http.get(url, **options)
-        check(found, self._authority, DISCOVERY)
-        return found
+        return discovery_for_msal(check(found, self._authority, DISCOVERY))
 
     def post(
         self, url: str, *, data: Mapping[str, str | bytes] | None = None, **options: Any
@@ -67,8 +67,7 @@ class AuthorityHttp:
             for name, value in (data or {}).items()
         }
         found = self._http.post(url, data=form, **options)
-        check(found, self._authority, TOKEN)
-        return found
+        return token_for_msal(check(found, self._authority, TOKEN))
 
     def close(self) -> None:
         """Leave the client to its owner."""

@@ -11,8 +11,10 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 from apex_pipeline.microsoft.http_answer import Answer
+from apex_pipeline.settings.host_names import is_web_address
 
 JSON = "application/json"
 
@@ -82,7 +84,12 @@ def is_token(value: object) -> bool:
 
 
 def _is_https(value: object) -> bool:
-    return isinstance(value, str) and value.startswith("https://")
+    return (
+        isinstance(value, str)
+        and is_web_address(value, frozenset({"https"}))
+        # MSAL takes the path's first part for the tenant.
+        and re.match("/[^/]", urlsplit(value).path) is not None
+    )
 
 
 def _is_seconds(value: object) -> bool:

@@ -6,6 +6,7 @@ national cloud deployments", lists the hosts). So this module knows no cloud by 
 """
 
 import base64
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,7 @@ from apex_pipeline.microsoft.http_transport import token_http, translated
 from apex_pipeline.microsoft.token_cache import TokenCacheFile
 from apex_pipeline.microsoft.tokens import TokenSource
 from apex_pipeline.settings import DataverseSettings
+from apex_pipeline.settings.host_names import is_web_address
 
 SECONDS = 10.0
 
@@ -148,13 +150,14 @@ def _origin(http: httpx.Client, authority: str) -> str:
     address = f"{authority}/v2.0/.well-known/openid-configuration"
     with translated(f"ask {authority} for its Graph"):
         answer = check(http.get(address), authority, DISCOVERY)
-    host = (
-        answer.document.get("msgraph_host") if isinstance(answer.document, dict) else 0
-    )
-    if not isinstance(host, str):
+    found = answer.document
+    host = found.get("msgraph_host") if isinstance(found, dict) else None
+    origin = f"https://{host}"
+    is_host = isinstance(host, str) and not re.search("[?#]", host)
+    if not is_host or not is_web_address(origin, frozenset({"https"})):
         raise AuthError(
             f"{authority} names no Microsoft Graph. Check AZURE_TENANT_ID and "
             "AZURE_AUTHORITY_HOST.",
             status=answer.status,
         )
-    return f"https://{host}"
+    return origin

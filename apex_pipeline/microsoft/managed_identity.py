@@ -5,6 +5,7 @@ environment; virtual machines and nodes have one at a fixed address. Errors are 
 Microsoft Learn, "How to use managed identities to acquire an access token".
 """
 
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,6 +14,10 @@ import msal
 
 from apex_pipeline.errors import AuthError, ConfigError, TransientError
 from apex_pipeline.microsoft.bounded_answers import BoundedAnswers
+from apex_pipeline.microsoft.checked_answers import (
+    challenge_for_msal,
+    machine_token_for_msal,
+)
 from apex_pipeline.microsoft.documented_success import MACHINE_TOKEN
 from apex_pipeline.microsoft.http_answer import Answer, intercepted
 from apex_pipeline.microsoft.http_transport import translated
@@ -22,6 +27,8 @@ _WHOM = "the endpoint of this machine's managed identity"
 _TIMEOUT = httpx.Timeout(30.0, connect=3.0)
 # "The endpoint is updating" and "going through updates, within 70 seconds".
 _PASSING = frozenset({404, 408, 410, 429})
+# Azure Arc names the file of a key, whose content it wants to see.
+_KEY_NAMED = re.compile(r"basic realm=[^=]+\.key", re.IGNORECASE)
 
 
 def request_token(application: Credential, resource: str) -> dict[str, Any]:
@@ -39,7 +46,7 @@ def request_token(application: Credential, resource: str) -> dict[str, Any]:
         httpx.Client(trust_env=False, transport=transport) as http,
     ):
         client = msal.ManagedIdentityClient(
-            _identity(application), http_client=_Endpoint(http)
+            _identity(application), http_client=_Endpoint(http, application)
         )
         try:
             result: dict[str, Any] = client.acquire_token_for_client(resource=resource)
@@ -52,8 +59,6 @@ def request_token(application: Credential, resource: str) -> dict[str, Any]:
                 f"The key of this machine's Azure Arc agent cannot be read: {error}. Add "
                 "the account that runs the pipeline to the group himds."
             ) from error
-    if "access_token" not in result:
-        raise _refused(application, result)
     if int(result.get("expires_in", 0)) <= 0:
         raise TransientError(f"{_WHOM} does not tell how long its token lasts.")
     return result
@@ -70,8 +75,9 @@ def _identity(
 class _Endpoint:
     """The HTTP client that MSAL uses; lets through what the endpoint itself says."""
 
-    def __init__(self, http: httpx.Client) -> None:
+    def __init__(self, http: httpx.Client, application: Credential) -> None:
         self._http = http
+        self._application = application
 
     def get(self, url: str, **options: Any) -> httpx.Response:
         found = self._http.get(url, timeout=_TIMEOUT, **options)
@@ -82,18 +88,21 @@ class _Endpoint:
                 status=answer.status,
                 retry_after=answer.retry_after(datetime.now(UTC)),
             )
-        if MACHINE_TOKEN(answer) is not None and not _is_refusal(answer):
-            raise intercepted(answer, "get a token", _WHOM, MACHINE_TOKEN)
-        return found
+        if MACHINE_TOKEN(answer) is None:
+            return machine_token_for_msal(answer)
+        challenge = answer.headers.get("www-authenticate", "")
+        if answer.status == 401 and _KEY_NAMED.fullmatch(challenge):
+            return challenge_for_msal(answer)
+        if _is_refusal(answer):
+            raise _refused(self._application, answer)
+        raise intercepted(answer, "get a token", _WHOM, MACHINE_TOKEN)
 
     def close(self) -> None:
         """Leave the client to its owner."""
 
 
 def _is_refusal(answer: Answer) -> bool:
-    """Whether the endpoint says no, or is Azure Arc and names a file first."""
-    if answer.status == 401 and not isinstance(answer.document, dict):
-        return not answer.is_page
+    """Whether the endpoint says no."""
     return (
         answer.status >= 400
         and isinstance(answer.document, dict)
@@ -101,7 +110,8 @@ def _is_refusal(answer: Answer) -> bool:
     )
 
 
-def _refused(application: Credential, result: dict[str, Any]) -> AuthError:
+def _refused(application: Credential, answer: Answer) -> AuthError:
+    result = answer.document if isinstance(answer.document, dict) else {}
     said = str(result.get("error_description") or result.get("error"))
     remedy = (
         "Assign the identity with the client id AZURE_CLIENT_ID to this machine, or set "

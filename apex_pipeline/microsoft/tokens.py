@@ -11,7 +11,7 @@ import msal
 from apex_pipeline.errors import AuthError, TransientError
 from apex_pipeline.microsoft import managed_identity
 from apex_pipeline.microsoft.application_proof import msal_credential
-from apex_pipeline.microsoft.authority import AuthorityHttp, refused
+from apex_pipeline.microsoft.authority import AuthorityHttp
 from apex_pipeline.microsoft.http_transport import translated
 from apex_pipeline.microsoft.token_cache import TokenCacheFile
 from apex_pipeline.settings import DataverseSettings
@@ -145,8 +145,6 @@ class TokenSource:
                 ).acquire_token_for_client([self._scope])
             except ValueError as error:
                 raise _unusable_authority(self._settings, error) from error
-        if "access_token" not in result:
-            raise refused(result)
         return result
 
     def _application(

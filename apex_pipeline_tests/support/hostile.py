@@ -53,12 +53,14 @@ class Hostile:
 
     Attributes:
         says: Bytes in return for a request to the Web API.
+        described: More members of the authority's description.
         asked: What came in besides requests for tokens.
     """
 
     url: str
     ca_bundle: Path
     says: Callable[[Asked], bytes] = lambda _: answer(204)
+    described: dict[str, object] = field(default_factory=dict)
     asked: list[Asked] = field(default_factory=list)
 
     def settings(self) -> DataverseSettings:
@@ -100,7 +102,7 @@ def serving(folder: Path) -> Iterator[Hostile]:
                 "authorization_endpoint": f"{base}/oauth2/v2.0/authorize",
                 "token_endpoint": f"{base}/oauth2/v2.0/token",
                 "msgraph_host": hostile.url.removeprefix("https://"),
-            }
+            } | hostile.described
         elif asked.path.endswith("/oauth2/v2.0/token"):
             document = {
                 "token_type": "Bearer",

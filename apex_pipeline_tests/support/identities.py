@@ -109,7 +109,7 @@ def served_machine() -> Iterator[Machine]:
             self.send_response(status)
             for name, value in sent.items():
                 self.send_header(name, value)
-            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Content-Length", str(len(body.encode())))
             self.end_headers()
             self.wfile.write(body.encode())
 
