@@ -27,6 +27,11 @@ ApexError
 from datetime import datetime
 
 from apex_pipeline.texts.redaction import redact
+from apex_pipeline.texts.storable_text import storable
+
+
+def _kept(message: str) -> str:
+    return storable(redact(message))
 
 
 def install_extra(extra: str) -> str:
@@ -38,11 +43,14 @@ def install_extra(extra: str) -> str:
 
 
 class ApexError(Exception):
-    """An error that an operator can fix; the message says how, and holds no secret."""
+    """An error that an operator can fix; the message says how, and holds no secret.
+
+    It can be stored: the end of a run is written with it.
+    """
 
     def __init__(self, message: str = "") -> None:
-        """Keep the message without secrets, which others may have repeated."""
-        super().__init__(redact(message))
+        """Keep the message without what others may have put into it."""
+        super().__init__(_kept(message))
 
 
 class ConfigError(ApexError):
@@ -54,7 +62,7 @@ class ConfigError(ApexError):
 
     def __init__(self, *problems: str) -> None:
         super().__init__("\n".join(problems))
-        self.problems = tuple(map(redact, problems))
+        self.problems = tuple(map(_kept, problems))
 
 
 class CutoverError(ApexError):
@@ -70,7 +78,7 @@ class InvalidRecordError(ApexError):
 
     def __init__(self, *problems: str) -> None:
         super().__init__("\n".join(problems))
-        self.problems = tuple(map(redact, problems))
+        self.problems = tuple(map(_kept, problems))
 
 
 class MalformedRecordError(InvalidRecordError):
@@ -154,7 +162,7 @@ class DataverseError(ApexError):
             if value is not None
         ]
         super().__init__(f"{message} ({', '.join(identity)})" if identity else message)
-        self.message = redact(message)
+        self.message = _kept(message)
         self.status = status
         self.code = code
         self.request_id = request_id

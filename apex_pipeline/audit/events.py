@@ -8,6 +8,7 @@ from hashlib import sha256
 from typing import Any
 
 from apex_pipeline.audit.canonical_json import Json
+from apex_pipeline.texts.storable_text import storable_document
 
 ROWS_NAMED = 1000
 """The most row ids that one event names; of more it keeps a digest."""
@@ -81,19 +82,17 @@ class Event:
 
     def as_json(self) -> str:
         """The event as a JSON object, for a table that keeps it until it is appended."""
-        return json.dumps(
-            {
-                "action": self.action,
-                "actor": self.author.actor,
-                "run_id": self.author.run_id,
-                "subject": dict(self.subject),
-                "counts": dict(self.counts),
-                "before": dict(self.before),
-                "after": dict(self.after),
-                "reason": self.reason,
-            },
-            allow_nan=False,
-        )
+        parts = {
+            "action": self.action,
+            "actor": self.author.actor,
+            "run_id": self.author.run_id,
+            "subject": self.subject,
+            "counts": self.counts,
+            "before": self.before,
+            "after": self.after,
+            "reason": self.reason,
+        }
+        return json.dumps(storable_document(parts), allow_nan=False)
 
     @classmethod
     def of_json(cls, kept: Mapping[str, Any]) -> "Event":

@@ -19,6 +19,7 @@ from apex_pipeline.audit.chain import COVERED, GENESIS, document, open_parts
 from apex_pipeline.audit.events import Action, Event
 from apex_pipeline.errors import ApexError, ConfigError
 from apex_pipeline.texts.redaction import shortened
+from apex_pipeline.texts.storable_text import storable, storable_document
 
 _Result = TypeVar("_Result")
 
@@ -141,7 +142,7 @@ def _covered(event: Event, act: UUID) -> dict[str, Json]:
         "actor": storable(event.author.actor),
         "action": event.action.value,
         "outcome": event.outcome.value,
-        "subject": dict(event.subject),
+        "subject": storable_document(event.subject),
         "counts": dict(event.counts),
         "before": dict(event.before),
         "after": dict(event.after),
@@ -149,15 +150,6 @@ def _covered(event: Event, act: UUID) -> dict[str, Json]:
         "run_id": event.author.run_id,
         "version": __version__,
     }
-
-
-def storable(text: str) -> str:
-    """The text without what Postgres or UTF-8 cannot hold, marked where it was."""
-    return (
-        text.encode(errors="replace")
-        .decode()
-        .replace("\0", "\N{REPLACEMENT CHARACTER}")
-    )
 
 
 def newest(

@@ -18,6 +18,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
 from urllib.parse import quote, quote_plus
 
+from apex_pipeline.texts.storable_text import storable
+
 HIDDEN = "***"
 
 # A shorter value, or a word, occurs in any text by chance. Hiding it would garble all.
@@ -100,9 +102,9 @@ def redact(text: str) -> str:
 
 
 def redacted(values: Mapping[str, object]) -> dict[str, object]:
-    """Values for a statement, the texts among them without secrets."""
+    """Values for a statement: the texts among them without secrets, and storable."""
     return {
-        name: redact(value) if isinstance(value, str) else value
+        name: storable(redact(value)) if isinstance(value, str) else value
         for name, value in values.items()
     }
 

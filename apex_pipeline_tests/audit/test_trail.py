@@ -65,6 +65,18 @@ def test_text_that_looks_like_a_place_in_the_trail_is_taken_as_it_is(database):
     assert events(database)[0]["subject"] == odd
 
 
+@pytest.mark.parametrize("said", ["a\0b", "\ud800", "\\u0000"])
+def test_an_act_is_kept_whatever_others_said_of_it(database, said):
+    append(database, subject={"error": said, "all": [said]}, reason=said)
+    with (
+        pytest.raises(ApexError),
+        intents.intended(database, Event(Action.EXPORT, AUTHOR, {"error": said})),
+    ):
+        raise ApexError(said)
+    assert len(events(database)) == 2
+    assert database.transact(verify).problems == ()
+
+
 def test_many_row_ids_are_kept_as_the_first_and_a_digest():
     ids = [f"{n:05}" for n in range(1500)]
     named = rows(ids[::-1])

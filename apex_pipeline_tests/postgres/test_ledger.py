@@ -1,5 +1,14 @@
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
+from apex_pipeline.errors import (
+    ApexError,
+    ConfigError,
+    DatabaseError,
+    DataverseError,
+    InvalidRecordError,
+)
 from apex_pipeline.postgres import dataverse_targets, run_ledger, stored_pacing
 from apex_pipeline.postgres.dataverse_targets import Target
 from apex_pipeline.postgres.run_ledger import RunRecord, RunStatus
@@ -7,6 +16,7 @@ from apex_pipeline_tests.support.ends import execute
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 RESOURCE = "https://org.crm.dynamics.com"
+UNSTORABLE = ["It says a\0b.", "It says \ud800 and \udfff.", "It says \\u0000."]
 
 
 def test_a_run_is_opened_and_finished(store):
@@ -134,3 +144,30 @@ def test_a_pause_lasts_as_long_as_was_asked_whatever_the_clocks_say(
         "UPDATE dataverse_pacing SET updated_at = now() + interval '2 hours'",
     )
     assert store.ask(stored_pacing.retry_at, "a") is None
+
+
+@pytest.mark.parametrize("said", UNSTORABLE)
+def test_the_end_of_a_run_is_kept_whatever_its_error_says(store, said):
+    run_id = store.start_run(at=NOW, dagster_run_id=None)
+    record = RunRecord(status=RunStatus.FAILURE, finished_at=NOW, error=said)
+    store.finish_run(run_id, record)
+    (run,) = store.ask(run_ledger.last_runs, 1)
+    assert run.status == RunStatus.FAILURE
+    assert run.error is not None
+    assert run.error.startswith("It says ")
+
+
+@pytest.mark.parametrize("said", UNSTORABLE)
+@pytest.mark.parametrize(
+    "error", [ApexError, ConfigError, DataverseError, DatabaseError, InvalidRecordError]
+)
+def test_the_text_of_every_error_can_be_stored(store, said, error):
+    raised = error(said)
+    for text in (str(raised), *getattr(raised, "problems", ())):
+        kept = store.ask(
+            lambda c, text: c.exec_driver_sql(
+                "SELECT CAST(%(text)s AS text)", {"text": text}
+            ).scalar_one(),
+            text,
+        )
+        assert kept == text

@@ -22,6 +22,7 @@ from apex_pipeline.monitoring.alerts.silence_table import StoredSilences, in_for
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.settings import DEFAULT_LOCATION
 from apex_pipeline.texts.redaction import redacted
+from apex_pipeline.texts.storable_text import storable_document
 
 _Result = TypeVar("_Result")
 
@@ -244,7 +245,7 @@ def _save_incident(connection: Connection, location: str, incident: Incident) ->
     values = {name: getattr(incident, name) for name in _COLUMNS} | {
         "location": location,
         "severity": incident.severity.value,
-        "facts": json.dumps(incident.facts, allow_nan=False),
+        "facts": json.dumps(storable_document(incident.facts), allow_nan=False),
         "inhibits": sorted(incident.inhibits),
     }
     connection.exec_driver_sql(_SAVE_INCIDENT, redacted(values))
@@ -283,7 +284,7 @@ def _save_progress(
     values = {
         "location": location,
         "name": watcher,
-        "state": json.dumps(dict(state), allow_nan=False),
+        "state": json.dumps(storable_document(state), allow_nan=False),
         "now": now,
     }
     connection.exec_driver_sql(_SAVE_PROGRESS, values)

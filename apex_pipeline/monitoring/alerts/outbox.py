@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Row
 
 from apex_pipeline.monitoring.alerts.notice import Notice, NoticeKind, Severity
 from apex_pipeline.texts.redaction import redact, redacted
+from apex_pipeline.texts.storable_text import storable, storable_document
 
 _Result = TypeVar("_Result")
 
@@ -181,7 +182,7 @@ class StoredOutbox:
         values = {
             "id": notice.number,
             "attempts": notice.attempts,
-            "error": redact(error),
+            "error": storable(redact(error)),
             "next": _now() + pause(notice.attempts, retry_after),
         }
         self._transact(lambda c: c.exec_driver_sql(_FAILED, values), repeatable=True)
@@ -224,7 +225,7 @@ def put(
             "title": notice.title,
             "cause": notice.cause,
             "remedy": notice.remedy,
-            "facts": json.dumps(notice.facts, allow_nan=False),
+            "facts": json.dumps(storable_document(notice.facts), allow_nan=False),
             "link": notice.link,
             "at": notice.at,
             "now": now,

@@ -58,6 +58,21 @@ def test_no_other_login_holds_up_the_journal(journal, url):
         assert record(journal, finding("b")) != ()
 
 
+@pytest.mark.parametrize("said", ["a\0b", "\ud800", "\\u0000"])
+def test_an_incident_is_kept_and_told_whatever_others_said_of_it(journal, said):
+    fault = finding("a", title=said, cause=said, cause_key=said, facts=((said, said),))
+    journal.record(
+        "test",
+        lambda _: ([Observation("a", (fault,))], {"said": [said]}),
+        ("teams",),
+        datetime.now(UTC),
+    )
+    notice = journal.outbox.claim("teams")
+    assert notice is not None
+    journal.outbox.failed(notice, said, None)
+    assert record(journal, fault) == ()
+
+
 def due_now(url: str) -> None:
     """Let the time pass that a notice has to wait."""
     execute(url, "UPDATE apex_alerts.outbox SET next_attempt_at = now()")
