@@ -16,6 +16,7 @@ from apex_pipeline.errors import AuthError, DataverseError, TransientError
 from apex_pipeline.microsoft.checked_answers import discovery_for_msal, token_for_msal
 from apex_pipeline.microsoft.documented_success import DISCOVERY, TOKEN
 from apex_pipeline.microsoft.http_answer import Answer, Expectation, intercepted
+from apex_pipeline.texts.printable_text import printable_line
 
 _UNKNOWN_IDENTITY = (
     "The token in AZURE_FEDERATED_TOKEN_FILE fits no federated credential of the "
@@ -39,7 +40,17 @@ _REMEDIES = {
 _PASSING_CODES = frozenset({90006, 90024, 90033, 90055})
 # RFC 6749, 4.1.2.1; Entra uses them at the token endpoint as well.
 _PASSING_ERRORS = frozenset({"temporarily_unavailable", "server_error"})
-_AADSTS = re.compile(r"AADSTS(\d{4,9})")
+# RFC 6749, 5.2, and "OAuth 2.0 client credentials flow" of Microsoft Learn.
+_DOCUMENTED_ERRORS = frozenset(
+    {
+        *("invalid_request", "invalid_client", "invalid_grant", "invalid_scope"),
+        *("unauthorized_client", "unsupported_grant_type", "invalid_resource"),
+        *("interaction_required", "consent_required", "access_denied"),
+    }
+)
+_MOST_SAID = 1_000
+_MOST_NAME = 100
+_AADSTS = re.compile(r"\bAADSTS(\d{4,9})\b", re.ASCII)
 
 
 class AuthorityHttp:
@@ -91,41 +102,61 @@ def check(response: httpx.Response, authority: str, expected: Expectation) -> An
             status=answer.status,
             retry_after=retry_after,
         )
-    found = answer.document
-    if (
-        answer.status >= 400
-        and isinstance(found, dict)
-        and isinstance(found.get("error"), str)
-    ):
-        raise refused(found, retry_after)
+    if is_refusal(answer):
+        raise _refused(answer.document, retry_after)
     raise intercepted(
         answer, f"get a token from {authority}", "the authority", expected
     )
 
 
-def refused(
-    result: Mapping[str, Any], retry_after: float | None = None
-) -> DataverseError:
-    """Translate an OAuth error, which may be a passing fault."""
-    # Ids and the time follow the sentence, on the same line or the next.
-    text = str(result.get("error_description") or result.get("error"))
-    description = text.partition("Trace ID:")[0].strip()
-    number = _AADSTS.search(text)
-    codes = result.get("error_codes")
+def is_refusal(answer: Answer) -> bool:
+    """Whether it is an OAuth error as the authority tells it.
+
+    Frameworks and gateways put words of their own into a member `error`.
+    """
+    found = answer.document
+    return (
+        answer.status in {400, 401}
+        and isinstance(found, dict)
+        and (
+            _number(found) is not None
+            or str(found.get("error")) in _DOCUMENTED_ERRORS | _PASSING_ERRORS
+        )
+    )
+
+
+def _number(found: Mapping[str, Any]) -> int | None:
+    """The AADSTS number, from the list or from the description."""
+    codes = found.get("error_codes")
     listed = codes[0] if isinstance(codes, list) and codes else None
-    code = listed if isinstance(listed, int) else number and int(number[1])
-    name = f"AADSTS{code}" if code else str(result.get("error"))
-    request_id = result.get("correlation_id")
-    if code in _PASSING_CODES or result.get("error") in _PASSING_ERRORS:
+    if isinstance(listed, int) and 1_000 <= listed < 10**9:
+        return listed
+    described = found.get("error_description")
+    number = _AADSTS.search(described) if isinstance(described, str) else None
+    return int(number[1]) if number else None
+
+
+def _refused(found: Any, retry_after: float | None) -> DataverseError:
+    """Translate an OAuth error, which may be a passing fault."""
+    text = str(found.get("error_description") or found.get("error") or "")
+    # Ids and the time follow the sentence, on the same line or the next.
+    described = printable_line(text.partition("Trace ID:")[0], _MOST_SAID)
+    number = _number(found)
+    name = f"AADSTS{number}" if number else printable_line(found["error"], _MOST_NAME)
+    asked = found.get("correlation_id")
+    request_id = printable_line(asked, _MOST_NAME) if isinstance(asked, str) else None
+    if number in _PASSING_CODES or str(found.get("error")) in _PASSING_ERRORS:
         return TransientError(
-            f"No token for now: {description}",
+            f"No token for now: {described or name}",
             code=name,
             request_id=request_id,
             retry_after=retry_after,
         )
     remedy = _REMEDIES.get(
-        code or 0, "Check AZURE_TENANT_ID, AZURE_CLIENT_ID and secret."
+        number or 0, "Check AZURE_TENANT_ID, AZURE_CLIENT_ID and secret."
     )
     return AuthError(
-        f"No token: {description} {remedy}", code=name, request_id=request_id
+        f"No token: {(described or name).rstrip('.')}. {remedy}",
+        code=name,
+        request_id=request_id,
     )

@@ -22,11 +22,21 @@ from apex_pipeline.microsoft.documented_success import MACHINE_TOKEN
 from apex_pipeline.microsoft.http_answer import Answer, intercepted
 from apex_pipeline.microsoft.http_transport import translated
 from apex_pipeline.settings import USER_ASSIGNED, Credential
+from apex_pipeline.texts.printable_text import printable_line
 
 _WHOM = "the endpoint of this machine's managed identity"
 _TIMEOUT = httpx.Timeout(30.0, connect=3.0)
 # "The endpoint is updating" and "going through updates, within 70 seconds".
 _PASSING = frozenset({404, 408, 410, 429})
+_DOCUMENTED_ERRORS = frozenset(
+    {
+        *("invalid_request", "invalid_resource", "invalid_scope", "invalid_client"),
+        *("unauthorized_client", "access_denied", "unsupported_response_type"),
+        *("bad_request_102", "unknown_source", "unknown"),
+    }
+)
+_MOST_SAID = 1_000
+_MOST_NAME = 100
 # Azure Arc names the file of a key, whose content it wants to see.
 _KEY_NAMED = re.compile(r"basic realm=[^=]+\.key", re.IGNORECASE)
 
@@ -102,17 +112,20 @@ class _Endpoint:
 
 
 def _is_refusal(answer: Answer) -> bool:
-    """Whether the endpoint says no."""
-    return (
-        answer.status >= 400
-        and isinstance(answer.document, dict)
-        and "access_token" not in answer.document
-    )
+    """Whether the endpoint says no: in OAuth's words, or in those of App Service."""
+    found = answer.document
+    if answer.status not in {400, 401, 403} or not isinstance(found, dict):
+        return False
+    if isinstance(found.get("message"), str):
+        return found.get("statusCode") == answer.status
+    return str(found.get("error")) in _DOCUMENTED_ERRORS
 
 
 def _refused(application: Credential, answer: Answer) -> AuthError:
-    result = answer.document if isinstance(answer.document, dict) else {}
-    said = str(result.get("error_description") or result.get("error"))
+    found = answer.document if isinstance(answer.document, dict) else {}
+    code = printable_line(found.get("error") or f"HTTP {answer.status}", _MOST_NAME)
+    told = found.get("error_description") or found.get("message") or code
+    said = printable_line(told, _MOST_SAID).rstrip(".")
     remedy = (
         "Assign the identity with the client id AZURE_CLIENT_ID to this machine, or set "
         "APEX_MANAGED_IDENTITY=system to use the machine's own."
@@ -120,4 +133,4 @@ def _refused(application: Credential, answer: Answer) -> AuthError:
         else "Turn the machine's system-assigned identity on, or set "
         "APEX_MANAGED_IDENTITY=user and AZURE_CLIENT_ID to another's client id."
     )
-    return AuthError(f"No token: {said}. {remedy}", code=str(result.get("error")))
+    return AuthError(f"No token: {said}. {remedy}", code=code)

@@ -6,7 +6,7 @@ import logging
 import httpx
 import pytest
 
-from apex_pipeline.errors import AuthError, InterceptedError
+from apex_pipeline.errors import AuthError, DataverseError, InterceptedError
 from apex_pipeline.microsoft import graph
 from apex_pipeline.microsoft.token_cache import TokenCacheFile
 from apex_pipeline.microsoft.tokens import TokenSource
@@ -174,6 +174,19 @@ def machine(monkeypatch):
         yield served
 
 
+def app_service(machine, monkeypatch):
+    monkeypatch.setenv("IDENTITY_ENDPOINT", f"{machine.url}/msi/token")
+    monkeypatch.setenv("IDENTITY_HEADER", "sentinel-header")
+
+
+def of_machine(tmp_path):
+    return TokenSource(
+        dataverse_settings(client_secret=None, managed_identity="user"),
+        TokenCacheFile(tmp_path / "cache.json"),
+        Entra().client(),
+    )
+
+
 @pytest.mark.parametrize("kind", ["virtual machine", "app service"])
 @pytest.mark.parametrize(
     ("headers", "text"),
@@ -199,13 +212,133 @@ def test_a_machines_odd_answer_gives_its_token(
     machine, tmp_path, monkeypatch, caplog, kind, headers, text
 ):
     if kind == "app service":
-        monkeypatch.setenv("IDENTITY_ENDPOINT", f"{machine.url}/msi/token")
-        monkeypatch.setenv("IDENTITY_HEADER", "sentinel-header")
+        app_service(machine, monkeypatch)
     machine.answers.append((200, headers, text))
-    settings = dataverse_settings(client_secret=None, managed_identity="user")
-    source = TokenSource(
-        settings, TokenCacheFile(tmp_path / "cache.json"), Entra().client()
-    )
     with caplog.at_level(logging.DEBUG):
-        assert source.acquire() == TOKEN
+        assert of_machine(tmp_path).acquire() == TOKEN
     assert TOKEN not in caplog.text
+
+
+def refusal_of(tmp_path, status, document, *, at_discovery=False):
+    odd = httpx.Response(status, content=json.dumps(document))
+    entra = Entra(described=[odd]) if at_discovery else Entra(said=[odd])
+    source = TokenSource(
+        dataverse_settings(), TokenCacheFile(tmp_path / "cache.json"), entra.client()
+    )
+    with pytest.raises(DataverseError) as caught:
+        source.acquire()
+    return caught.value
+
+
+@pytest.mark.parametrize("at_discovery", [True, False])
+@pytest.mark.parametrize(
+    ("status", "document"),
+    [
+        (403, {"status": 403, "error": "Forbidden", "path": "/t"}),
+        (400, {"status": 400, "error": "Bad Request", "path": "/t"}),
+        (401, {"timestamp": 1, "status": 401, "error": "Unauthorized"}),
+        (404, {"error": "Not Found"}),
+        (404, {"error": "invalid_tenant", "error_description": "AADSTS90002: No."}),
+        (407, {"error": "proxy auth"}),
+        (403, {"error": "invalid_client", "error_codes": [7000215]}),
+        (400, {"error": {"code": "BadRequest", "message": "No."}}),
+        (400, {"error": "blocked", "error_codes": "7000215"}),
+        (401, {"error": "blocked", "error_codes": [True, -1]}),
+        (401, {"error": "blocked", "error_description": ["AADSTS90002"]}),
+        (401, {"message": "Unauthorized"}),
+        (401, []),
+    ],
+)
+def test_what_only_looks_like_a_refusal_comes_from_something_in_between(
+    tmp_path, status, document, at_discovery
+):
+    error = refusal_of(tmp_path, status, document, at_discovery=at_discovery)
+    assert isinstance(error, InterceptedError)
+    assert f"answers in its place: HTTP {status}" in str(error)
+    assert "AZURE_TENANT_ID" not in str(error)
+
+
+@pytest.mark.parametrize("status", [400, 401])
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"error": "invalid_client"},
+        {"error": "invalid_scope", "error_description": "No."},
+        {"error": "invalid_resource"},
+        {"error": "x", "error_description": "AADSTS70011: No."},
+        {"error_codes": [70011]},
+    ],
+)
+def test_a_refusal_names_an_error_that_is_documented(tmp_path, status, document):
+    error = refusal_of(tmp_path, status, document)
+    assert isinstance(error, AuthError)
+    assert "Check AZURE_TENANT_ID" in str(error)
+
+
+ODD_TEXTS = [
+    "a\0b",
+    "half \ud800 pair",
+    "x" * 3_000_000,
+    "two\r\nlines \x1b[31m \u202e",
+]
+
+
+@pytest.mark.parametrize("said", ODD_TEXTS)
+@pytest.mark.parametrize(
+    "document", [{"error": "invalid_client"}, {"error": "server_error"}]
+)
+def test_what_the_authority_says_is_one_bounded_printable_line(
+    tmp_path, said, document
+):
+    odd = document | {"error_description": said, "correlation_id": said}
+    text = str(refusal_of(tmp_path, 401, odd))
+    assert text.isprintable()
+    assert len(text) < 3_000
+
+
+@pytest.mark.parametrize("said", ODD_TEXTS)
+def test_what_a_machine_says_is_one_bounded_printable_line(machine, tmp_path, said):
+    body = {"error": "invalid_request", "error_description": said}
+    machine.answers.append((400, {}, json.dumps(body)))
+    with pytest.raises(AuthError) as caught:
+        of_machine(tmp_path).acquire()
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 3_000
+
+
+@pytest.mark.parametrize("kind", ["virtual machine", "app service"])
+@pytest.mark.parametrize(
+    ("status", "document"),
+    [
+        (403, {"status": 403, "error": "Forbidden"}),
+        (400, {"status": 400, "error": "Bad Request"}),
+        (407, {"error": "proxy auth"}),
+        (400, {"message": "Blocked"}),
+        (400, {"statusCode": 403, "message": "Blocked"}),
+        (401, {"error": {"code": "1", "message": "No."}}),
+    ],
+)
+def test_what_only_looks_like_a_machines_refusal_comes_from_something_in_between(
+    machine, tmp_path, monkeypatch, kind, status, document
+):
+    if kind == "app service":
+        app_service(machine, monkeypatch)
+    machine.answers.append((status, {}, json.dumps(document)))
+    with pytest.raises(InterceptedError, match=f"in its place: HTTP {status}"):
+        of_machine(tmp_path).acquire()
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"error": "invalid_resource", "error_description": "AADSTS500011: No."},
+        {"error": "invalid_request", "error_description": "Identity not found"},
+        {"statusCode": 400, "message": "No managed identity was found"},
+    ],
+)
+def test_an_app_service_says_why_it_refuses(machine, tmp_path, monkeypatch, document):
+    app_service(machine, monkeypatch)
+    machine.answers.append((400, {}, json.dumps(document)))
+    said = document.get("error_description") or document["message"]
+    with pytest.raises(AuthError, match=said.rstrip(".")):
+        of_machine(tmp_path).acquire()
