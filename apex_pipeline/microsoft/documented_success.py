@@ -89,6 +89,7 @@ def _is_https(value: object) -> bool:
         and is_web_address(value, frozenset({"https"}))
         # MSAL takes the path's first part for the tenant.
         and re.match("/[^/]", urlsplit(value).path) is not None
+        and "@" not in urlsplit(value).netloc
     )
 
 

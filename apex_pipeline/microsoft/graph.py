@@ -153,7 +153,7 @@ def _origin(http: httpx.Client, authority: str) -> str:
     found = answer.document
     host = found.get("msgraph_host") if isinstance(found, dict) else None
     origin = f"https://{host}"
-    is_host = isinstance(host, str) and not re.search("[?#]", host)
+    is_host = isinstance(host, str) and not re.search("[?#@]", host)
     if not is_host or not is_web_address(origin, frozenset({"https"})):
         raise AuthError(
             f"{authority} names no Microsoft Graph. Check AZURE_TENANT_ID and "

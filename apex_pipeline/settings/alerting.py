@@ -10,6 +10,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from apex_pipeline.errors import ConfigError
 from apex_pipeline.settings.credentials import existing_file
+from apex_pipeline.settings.host_names import is_possible_host
 from apex_pipeline.settings.variable_reading import read_variable
 
 GRAPH = "graph:"
@@ -17,7 +18,6 @@ GRAPH = "graph:"
 _SECRET_END = "APEX_CLIENT_SECRET_EXPIRES_ON"  # noqa: S105  its name, not its value
 _SMTP_EXAMPLE = "smtp://user:password@host:587, smtps://… or graph:"
 _ADDRESS = re.compile(r"[\w.!#$%&'*+/=?^`{|}~-]{1,64}@[A-Za-z0-9.-]{1,253}", re.ASCII)
-_HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:]+")
 _PRINTABLE = re.compile(r"[!-~]+")
 
 
@@ -152,11 +152,11 @@ def _split(text: str) -> SplitResult | None:
     """Split a URL; None if it has no usable host and port."""
     try:
         parts = urlsplit(text)
-        usable = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        usable = parts.port is None or parts.port > 0
     except ValueError:
         return None
-    host = _HOST.fullmatch(parts.hostname or "")
-    return parts if usable and host and _PRINTABLE.fullmatch(text) else None
+    usable &= is_possible_host(parts.hostname or "")
+    return parts if usable and _PRINTABLE.fullmatch(text) else None
 
 
 def _mail(environment: Mapping[str, str], problems: list[str]) -> MailSettings | None:

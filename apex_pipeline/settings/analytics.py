@@ -103,7 +103,11 @@ def _export_place(
     tenant = load_tenant(environment)
     if "://" not in text:
         return tenant.folder(Path(text).expanduser()), None
-    parts = urlsplit(text)
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        problems.append("APEX_EXPORT_DIR must look like s3://bucket/folder.")
+        return None, None
     if parts.scheme == "file":
         if parts.netloc not in {"", "localhost"} or not parts.path.startswith("/"):
             problems.append("APEX_EXPORT_DIR must look like file:///srv/exports.")

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from apex_pipeline.errors import ConfigError
 from apex_pipeline.settings.credentials import existing_file
+from apex_pipeline.settings.host_names import is_web_address
 from apex_pipeline.settings.variable_reading import read_variable
 
 _DAYS = {"d": 1, "w": 7, "y": 365}
@@ -42,7 +42,7 @@ def load_audit_settings(environment: Mapping[str, str]) -> AuditSettings:
     problems: list[str] = []
     authority = read_variable(environment, "APEX_TSA_URL") or None
     certificates = existing_file("APEX_TSA_CERTIFICATES", environment, problems)
-    if authority and not _is_url(authority):
+    if authority and not is_web_address(authority, frozenset({"http", "https"})):
         problems.append("APEX_TSA_URL must be an http:// or https:// URL.")
     if authority and not read_variable(environment, "APEX_TSA_CERTIFICATES"):
         problems.append(
@@ -70,11 +70,3 @@ def _keep(text: str, problems: list[str]) -> timedelta | None:
         )
         return None
     return keep
-
-
-def _is_url(text: str) -> bool:
-    try:
-        parts = urlsplit(text)
-    except ValueError:
-        return False
-    return parts.scheme in {"http", "https"} and bool(parts.hostname)

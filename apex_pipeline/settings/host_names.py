@@ -29,7 +29,7 @@ def is_possible_host(text: str) -> bool:
 
 
 def is_web_address(text: str, schemes: frozenset[str]) -> bool:
-    """Whether it is a complete URL that every HTTP client takes, without a user."""
+    """Whether it is a complete URL that every HTTP client takes."""
     try:
         parts = urlsplit(text)
         has_port = parts.port is None or parts.port > 0
@@ -38,7 +38,6 @@ def is_web_address(text: str, schemes: frozenset[str]) -> bool:
     return (
         parts.scheme in schemes
         and has_port
-        and "@" not in parts.netloc
         and is_possible_host(parts.hostname or "")
         # `urlsplit` takes tabs and line breaks out, and the clients do not.
         and text.isprintable()

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from apex_pipeline.errors import ConfigError
+from apex_pipeline.settings.host_names import is_web_address
 from apex_pipeline.settings.panel_access import is_loopback
 from apex_pipeline.settings.variable_reading import read_variable
 
@@ -37,15 +38,15 @@ def load_lineage_settings(environment: Mapping[str, str]) -> LineageSettings | N
         if key:
             raise ConfigError(f"{_KEY} is set but {LINEAGE_VARIABLE} is not.")
         return None
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
+    if "@" in url:
+        raise ConfigError(f"{LINEAGE_VARIABLE} contains a user; set {_KEY} instead.")
+    if not is_web_address(url, frozenset({"http", "https"})):
         raise ConfigError(
             f"{LINEAGE_VARIABLE} must be the receiver's address, such as "
             "https://marquez.example.com."
         )
-    if parts.username or parts.password:
-        raise ConfigError(f"{LINEAGE_VARIABLE} contains a user; set {_KEY} instead.")
-    if key and parts.scheme == "http" and not is_loopback(parts.hostname):
+    parts = urlsplit(url)
+    if key and parts.scheme == "http" and not is_loopback(parts.hostname or ""):
         raise ConfigError(
             f"{LINEAGE_VARIABLE} must begin with https://, because {_KEY} is sent there."
         )

@@ -4,6 +4,7 @@ import re
 from urllib.parse import SplitResult, urlsplit
 
 from apex_pipeline.errors import ConfigError
+from apex_pipeline.settings.host_names import is_possible_host
 
 _DEFAULT_PORTS = {"https": 443, "http": 80}
 _HOST = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*|[0-9a-f:]*:[0-9a-f:.]*")
@@ -63,6 +64,7 @@ def _split(url: str) -> SplitResult | None:
     except ValueError:
         return None
     host = (parts.hostname or "").removesuffix(".")
+    is_usable &= is_possible_host(host)
     return parts if is_usable and _HOST.fullmatch(host) else None
 
 

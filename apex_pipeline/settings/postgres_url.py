@@ -17,6 +17,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from apex_pipeline.errors import ConfigError
+from apex_pipeline.settings.host_names import is_possible_host
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +64,10 @@ def read_postgres_url(text: str, variable: str) -> dict[str, str]:
     hosts = f"{found.get('host', '')}{found.get('hostaddr', '')}"
     if "@" in f"{hosts}{found.get('dbname', '')}":
         raise _not_encoded(variable)
+    # A path names the folder of a socket.
+    named = filter(None, found.get("host", "").split(","))
+    if not all(name.startswith("/") or is_possible_host(name) for name in named):
+        raise _malformed(variable, "no host can have the name in the current value")
     if not _PORTS.fullmatch(found.get("port", "")):
         raise _malformed(variable, "the port in the current value is not a number")
     if not hosts or not found.get("dbname"):

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from apex_pipeline.errors import ConfigError
+from apex_pipeline.settings.host_names import is_possible_host
 from apex_pipeline.settings.variable_reading import read_variable
 
 logger = logging.getLogger(__name__)
 
 _NAME = re.compile(r"[a-z0-9_]([a-z0-9._-]*[a-z0-9_])?")
-_HOST = re.compile(r"[\w-]+(\.[\w-]+)*\.?")
 _WITH_PORT = re.compile(r"(\[[0-9a-f:.]+\]|[^\[\]:/]+)(?::(\d{1,5}))?")
 _SCHEMES = ("http", "https")
 _warned: set[str] = set()
@@ -122,21 +122,11 @@ def _network(text: str) -> _Network | None:
         return None
 
 
-def _is_host(text: str) -> bool:
-    if _HOST.fullmatch(text):
-        return True
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
-
-
 def _checked(variable: str, address: str) -> str:
     url = address if "://" in address else f"http://{address}"
     try:
         parts = urlsplit(url)
-        is_usable = _is_host(parts.hostname or "")
+        is_usable = is_possible_host(parts.hostname or "")
         is_usable &= parts.port is None or parts.port > 0
         # `urlsplit` takes tabs and line breaks out, and the clients do not.
         is_usable &= url.isprintable()

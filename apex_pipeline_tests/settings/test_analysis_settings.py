@@ -53,6 +53,7 @@ def test_utc_as_the_business_time_zone_is_not_made_twice():
         ("APEX_SLO_P95_MS", "-3", "milliseconds"),
         ("APEX_SLO_P95_MS", "9999999999", "milliseconds"),
         ("APEX_EXPORT_DIR", __file__, "not a folder"),
+        ("APEX_EXPORT_DIR", "s3://[bucket/x", "s3://bucket/folder"),
         ("APEX_EXPORT_FORMATS", "parquet", "csv or csv,parquet"),
         ("APEX_EXPORT_FORMATS", "csv,xlsx", "csv or csv,parquet"),
     ],
