@@ -3,6 +3,7 @@
 import asyncio
 import json
 import socket
+import socketserver
 import ssl
 import threading
 from collections.abc import Iterator
@@ -244,6 +245,29 @@ def mail_server(
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
+
+
+@contextmanager
+def challenging_mail_server(authority: Authority, challenge: str) -> Iterator[int]:
+    """The port of one that asks for a sign-in with such a challenge, over TLS."""
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            self.wfile.write(b"220 mail.test\r\n")
+            for line in self.rfile:
+                is_greeting = line.upper().startswith(b"EHLO")
+                said = "250-mail.test\r\n250 AUTH LOGIN" if is_greeting else challenge
+                self.wfile.write(f"{said}\r\n".encode())
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        server.socket = authority.server.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            yield server.socket.getsockname()[1]
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 async def _end(server: asyncio.Server) -> None:

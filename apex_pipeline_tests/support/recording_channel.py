@@ -30,6 +30,18 @@ class Recorder:
         return [notice.kind for notice in self.taken]
 
 
+class Broken:
+    """A channel whose own code fails."""
+
+    name = "broken"
+
+    def send(self, notice: Notice) -> None:
+        raise ZeroDivisionError(f"sentinel of {notice.key}")
+
+    def reach(self, seconds: float) -> str:
+        raise NotImplementedError(seconds)
+
+
 def record(
     journal: Journal,
     *findings: Fault,

@@ -1,5 +1,6 @@
 """The journal with the configured channels, and how each channel gets what is due."""
 
+import logging
 import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -37,6 +38,8 @@ from apex_pipeline.settings import (
     read_variable,
     token_cache_path,
 )
+
+logger = logging.getLogger(__name__)
 
 NO_CHANNEL = (
     "No alert channel is configured here. Set APEX_TEAMS_WEBHOOK_URL, or "
@@ -160,7 +163,7 @@ def send_test_notice(
 
     def send(way: Channel) -> NoticeDelivery:
         try:
-            way.send(notice)
+            _try(way, notice)
         except DeliveryError as error:
             return NoticeDelivery(way.name, 0, str(error))
         return NoticeDelivery(way.name, 1, None)
@@ -222,11 +225,32 @@ def _deliver_to(
 
 def _send(channel: Channel, notice: Notice, seconds: float) -> None:
     try:
-        within(seconds, lambda: channel.send(notice))
+        within(seconds, lambda: _try(channel, notice))
     except TimeoutError:
         raise DeliveryError(
             f"It did not accept the notice within {seconds:.0f} s."
         ) from None
+
+
+def _try(channel: Channel, notice: Notice) -> None:
+    """Send, and report whatever goes wrong as a failure of this channel alone.
+
+    Alerts also tell of faults in this code. One in a channel must not keep the notice
+    from the others, nor stop the heartbeat, which would tell of another fault.
+
+    Raises:
+        DeliveryError: The channel did not accept the notice.
+    """
+    try:
+        channel.send(notice)
+    except DeliveryError:
+        raise
+    except Exception as error:
+        logger.exception("sending by %s failed in an unforeseen way", channel.name)
+        raise DeliveryError(
+            f"Sending failed in an unforeseen way: {type(error).__name__}. The log has "
+            "the traceback; report it as a fault of the pipeline."
+        ) from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """E-mail by SMTP: a submission server with a password, or a relay without one."""
 
+import binascii
 import logging
 import smtplib
 import ssl
@@ -108,6 +109,11 @@ class SmtpMail:
             raise DeliveryError(f"{self._place}: {_refusal(error)}") from None
         except OSError as error:
             raise DeliveryError(f"{self._place}: {reason(error)}") from None
+        except binascii.Error:
+            raise DeliveryError(
+                f"{self._place}: its challenge for signing in is not base64, so it is no "
+                "SMTP server, or one with a fault. Check APEX_SMTP_URL."
+            ) from None
 
 
 def _open(

@@ -27,6 +27,7 @@ from apex_pipeline_tests.support.receivers import (
     Authority,
     MailServer,
     Workflow,
+    challenging_mail_server,
     mail_server,
     make_authority,
     workflow,
@@ -560,6 +561,19 @@ def test_the_heartbeat_says_that_the_watch_lives_and_is_heard(
     )
     assert "No heartbeat" in tick("watch_sync_health")
     assert heartbeat.pings == 2
+
+
+def test_a_mail_server_that_talks_nonsense_stops_neither_teams_nor_the_heartbeat(
+    instance, variables, tick, teams, authority, monkeypatch, heartbeat
+):
+    monkeypatch.setenv("APEX_HEARTBEAT_URL", heartbeat.url)
+    with challenging_mail_server(authority, "334 abc") as port:
+        monkeypatch.setenv("APEX_SMTP_URL", f"smtps://user:passw0rd@127.0.0.1:{port}")
+        fail_op(instance)
+        assert "Not sent by email" in tick("alert_on_failure")
+        tick("watch_sync_health")
+    assert headings(teams) == ["Error: A run of nightly_report failed"]
+    assert heartbeat.pings == 1
 
 
 def test_a_heartbeat_that_is_not_taken_is_seen_on_the_tick(

@@ -13,6 +13,7 @@ from apex_pipeline.monitoring.alerts.channels import (
 from apex_pipeline.monitoring.alerts.notice import Notice, heading
 from apex_pipeline.settings import NO_TENANT, Tenant, load_alert_settings
 from apex_pipeline_tests.support.receivers import mail_server, workflow
+from apex_pipeline_tests.support.recording_channel import Broken
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 
@@ -63,6 +64,18 @@ def test_a_test_message_goes_through_each_and_a_dead_one_holds_up_none(
         teams_outcome, mail_outcome = send_test_notice(ways, NOW)
         assert teams_outcome.error is None
         assert "localhost:9: no answer" in (mail_outcome.error or "")
+
+
+def test_a_test_message_through_a_channel_whose_code_fails_is_a_failure(
+    configured, authority
+):
+    with mail_server(authority, "plain") as served:
+        broken, mailed = send_test_notice(
+            [Broken(), *configured(**mail(served.port))], NOW
+        )
+        assert len(served.envelopes) == 1
+    assert "ZeroDivisionError" in (broken.error or "")
+    assert mailed.error is None
 
 
 def test_two_test_messages_are_two(configured, authority):

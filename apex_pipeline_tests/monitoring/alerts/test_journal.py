@@ -28,7 +28,7 @@ from apex_pipeline.monitoring.alerts.outbox import LEASE, MAX_AGE, pause
 from apex_pipeline.postgres import migrations
 from apex_pipeline_tests.support.ends import execute, query
 from apex_pipeline_tests.support.other_logins import login
-from apex_pipeline_tests.support.recording_channel import Recorder, record
+from apex_pipeline_tests.support.recording_channel import Broken, Recorder, record
 from apex_pipeline_tests.support.rule_findings import finding
 from apex_pipeline_tests.support.waiting import SECONDS
 
@@ -259,6 +259,20 @@ def test_each_channel_gets_each_notice(journal):
     assert teams.kinds == email.kinds == [NoticeKind.OPENED, NoticeKind.RESOLVED]
     deliver(journal.outbox, [teams, email], soon())
     assert len(teams.taken) == 2
+
+
+def test_a_channel_whose_code_fails_keeps_nothing_from_the_others(journal, caplog):
+    names = ("broken", "email")
+    record(journal, finding("a"), channels=names)
+    email = Recorder("email")
+    broken, other = deliver(journal.outbox, [Broken(), email], soon())
+    assert (broken.taken, other.taken, other.error) == (0, 1, None)
+    assert email.kinds == [NoticeKind.OPENED]
+    (backlog,) = journal.outbox.backlogs(names)
+    assert (backlog.channel, backlog.error) == ("broken", broken.error)
+    assert "ZeroDivisionError" in backlog.error
+    assert "sentinel" not in backlog.error
+    assert "ZeroDivisionError: sentinel" in caplog.text
 
 
 def test_a_dead_channel_neither_holds_up_the_other_nor_loses_anything(journal, url):

@@ -10,7 +10,12 @@ from apex_pipeline.monitoring.alerts.notice import DeliveryError
 from apex_pipeline.monitoring.alerts.smtp import SmtpMail
 from apex_pipeline.settings import Encryption, MailSettings, SmtpSettings
 from apex_pipeline_tests.support.notices import SENDER, TO, notice
-from apex_pipeline_tests.support.receivers import PASSWORD, USER, mail_server
+from apex_pipeline_tests.support.receivers import (
+    PASSWORD,
+    USER,
+    challenging_mail_server,
+    mail_server,
+)
 
 
 def channel(port, encryption, ca_bundle=None, *, user=None, password=None):
@@ -129,6 +134,23 @@ def test_who_of_several_recipients_is_left_out_is_logged(authority, caplog):
         ((_, to, _),) = served.envelopes
     assert to == [TO[1]]
     assert "1 of 2 recipients: 550 nobody here" in caplog.text
+
+
+@pytest.mark.parametrize("challenge", ["334 abc", "334 a", "334 not+base=64", "334 =a"])
+def test_a_challenge_that_is_not_base64_is_no_servers_of_mail(authority, challenge):
+    with challenging_mail_server(authority, challenge) as port:
+        way = channel(
+            port,
+            Encryption.FROM_START,
+            authority.ca_bundle,
+            user=USER,
+            password=PASSWORD,
+        )
+        told = refused(way)
+        with pytest.raises(DeliveryError):
+            way.reach(5.0)
+    assert f"localhost:{port}: its challenge for signing in is not base64" in told
+    assert "APEX_SMTP_URL" in told
 
 
 def test_a_server_that_is_dead_or_hangs_up():
