@@ -199,7 +199,7 @@ class Database:
                     return self._once(work)
                 except DBAPIError as error:
                     if attempt == _ATTEMPTS or not is_worth_repeating(
-                        error.orig, is_repeatable=repeatable and attempt == 1
+                        error.orig, is_repeatable=repeatable, is_first=attempt == 1
                     ):
                         raise
                 # A random pause keeps it from meeting the same transaction again.

@@ -74,9 +74,14 @@ _REFUSALS = {
 # These pass when others close connections, so they are retried like a lack of answer.
 _NO_SLOT = re.compile(
     r"too many clients|connection slots are reserved|too many connections"
-    r"|no more connections allowed|connections exceeded|query_wait_timeout",
+    r"|no more connections allowed|connections exceeded|query_wait_timeout"
+    # Supabase's pooler.
+    r"|max clients reached|max client connections reached",
     re.IGNORECASE,
 )
+
+# idle_in_transaction_session_timeout, which we set, and transaction_timeout.
+_ENDED_IN_TIME = frozenset({"25P03", "25P04"})
 
 _AGAIN = "You can retry."
 _UNFINISHED = "Postgres at {address} did not finish a statement: {said}. " + _AGAIN
@@ -96,6 +101,8 @@ _BY_CLASS = dict.fromkeys(
     "42": "Postgres at {address} cannot run a statement: {said}{origin}. A table or a "
     "column there is not what the pipeline expects; `apex doctor` compares them.",
     "53": _INSIDE,
+    "54": "A statement is beyond the limits of Postgres at {address}: {said}{origin}. It "
+    "fails each time. Look for a trigger, a view or an index there that makes it so large.",
     "58": _INSIDE,
     "P0": "{said} (at {address}).",
     "XX": _INSIDE,
@@ -169,6 +176,12 @@ def _of_limits(error: psycopg.Error) -> _Found:
             text = (
                 "Postgres at {address} took too long: {said}. Check its load, and look "
                 f"for missing indexes. {_AGAIN}"
+            )
+        case _ if error.sqlstate in _ENDED_IN_TIME:
+            text = (
+                "Postgres at {address} undid a transaction that took too long: {said}. "
+                "This process was paused, or its machine is too busy, or the server's "
+                f"transaction_timeout is too short. {_AGAIN}"
             )
         case _:
             return None
@@ -247,22 +260,29 @@ def _origin(error: psycopg.Error) -> str:
     return f" ({'; '.join(told)})" if told else ""
 
 
-def is_worth_repeating(error: BaseException | None, *, is_repeatable: bool) -> bool:
+def is_worth_repeating(
+    error: BaseException | None, *, is_repeatable: bool, is_first: bool
+) -> bool:
     """Whether to retry a transaction after an error.
 
     Args:
         error: The driver's error.
         is_repeatable: Whether running the transaction twice is harmless.
+        is_first: Whether this was its first attempt.
     """
     match error:
         case errors.DeadlockDetected() | errors.SerializationFailure():
             # It was rolled back, so nothing happens twice.
             return True
+        case psycopg.Error() if error.sqlstate in _ENDED_IN_TIME:
+            # It was rolled back too, but each attempt may take as long.
+            return is_first
         case HeldLockError() | NoAnswerError() | errors.QueryCanceled():
             return False
         case psycopg.OperationalError():
             # The connection is lost, or the server is being restarted.
-            return is_repeatable and (error.sqlstate or "08")[:2] in {"08", "57"}
+            is_lost = (error.sqlstate or "08")[:2] in {"08", "57"}
+            return is_repeatable and is_first and is_lost
     return False
 
 

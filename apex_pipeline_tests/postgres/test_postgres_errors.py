@@ -23,6 +23,7 @@ from apex_pipeline_tests.support.ends import (
     marked,
     query,
 )
+from apex_pipeline_tests.support.waiting import wait_until
 
 TRIGGER = """
     CREATE FUNCTION guard() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -189,6 +190,8 @@ def test_what_passes_by_itself_is_waited_for(said):
         "remaining connection slots are reserved for roles with the SUPERUSER attribute",
         'too many connections for role "apex"',
         "no more connections allowed (max_client_conn)",
+        "MaxClientsInSessionMode: max clients reached - in Session mode",
+        "Max client connections reached",
     ],
 )
 def test_slots_that_are_used_up_are_told_as_such(said):
@@ -213,6 +216,81 @@ def test_a_server_without_a_free_slot_says_so(database_url):
             database.connect()
     finally:
         execute(database_url, "DROP ROLE crowded")
+
+
+def stand_still(connection: Connection, url: str) -> None:
+    """Keep a transaction idle until Postgres ends it, as a paused process does."""
+    pid = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
+    connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 1")
+    wait_until(
+        lambda: not query(url, f"SELECT 1 FROM pg_stat_activity WHERE pid = {pid}")
+    )
+    connection.exec_driver_sql("SELECT 1")
+
+
+def test_a_transaction_that_stood_still_is_done_again(database_url):
+    execute(database_url, "CREATE TABLE done (n int)")
+    attempts: list[int] = []
+
+    def work(connection: Connection) -> None:
+        attempts.append(1)
+        connection.exec_driver_sql("INSERT INTO done VALUES (1)")
+        if len(attempts) == 1:
+            stand_still(connection, database_url)
+
+    with Database(database_url, application_name="apex_pipeline") as database:
+        database.transact(work)
+
+    assert len(attempts) == 2
+    assert query(database_url, "SELECT n FROM done") == [(1,)]
+
+
+def test_a_transaction_that_stands_still_each_time_may_be_tried_again(database_url):
+    with (
+        Database(database_url, application_name="apex_pipeline") as database,
+        pytest.raises(DatabaseUnavailableError, match="took too long") as caught,
+    ):
+        database.transact(lambda connection: stand_still(connection, database_url))
+
+    assert "idle-in-transaction timeout" in str(caught.value)
+    assert "disk" not in str(caught.value)
+    assert "You can retry" in str(caught.value)
+
+
+RAISE = "DO $$ BEGIN RAISE EXCEPTION 'sentinel' USING ERRCODE = '{}'; END $$"
+
+
+@pytest.mark.parametrize(
+    ("state", "attempts"), [("25P04", 2), ("40001", 5), ("54000", 1)]
+)
+def test_what_cannot_have_happened_is_done_again_if_that_can_help(
+    database_url, state, attempts
+):
+    done: list[int] = []
+
+    def work(connection: Connection) -> None:
+        done.append(1)
+        connection.exec_driver_sql(RAISE.format(state))
+
+    with (
+        Database(database_url, application_name="apex_pipeline") as database,
+        pytest.raises(DatabaseError, match="sentinel"),
+    ):
+        database.transact(work)
+
+    assert len(done) == attempts
+
+
+@pytest.mark.parametrize("state", ["54000", "54001", "54011", "54023"])
+def test_a_limit_of_postgres_is_not_told_as_something_that_passes(database_url, state):
+    with (
+        Database(database_url, application_name="apex_pipeline") as database,
+        pytest.raises(DatabaseError, match="limits of Postgres") as caught,
+    ):
+        database.transact(lambda c: c.exec_driver_sql(RAISE.format(state)))
+
+    assert not isinstance(caught.value, DatabaseUnavailableError)
+    assert "You can retry" not in str(caught.value)
 
 
 def test_of_several_addresses_the_one_that_refuses_for_good_decides():
