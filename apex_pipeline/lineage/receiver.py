@@ -28,6 +28,10 @@ _TAKEN = frozenset({200, 201, 202, 204})
 _REFUSED = frozenset({400, 409, 413, 422})
 
 
+def _is_object(answer: Answer) -> bool:
+    return isinstance(answer.document, dict) and bool(answer.document)
+
+
 class Receiver:
     """Takes events by HTTP."""
 
@@ -66,9 +70,11 @@ class Receiver:
         answer = Answer.of(found)
         # Receivers may call plain text a page, so the text decides.
         is_page = answer.body.lstrip().startswith(b"<")
-        if is_page or answer.status not in _TAKEN | _REFUSED:
+        # A gateway refuses in plain text, and another time it may let the event through.
+        is_refusal = answer.status in _REFUSED and _is_object(answer)
+        if is_page or not (answer.status in _TAKEN or is_refusal):
             raise self._not_taken(answer.looks())
-        if answer.status in _REFUSED:
+        if is_refusal:
             logger.warning(
                 "%s refuses the lineage of run %s (HTTP %s); it is left out",
                 self._url,

@@ -150,8 +150,20 @@ def test_a_receiver_that_cannot_be_reached_is_told_again(receiver):
         send(receiver, run())
 
 
+@pytest.mark.parametrize("status", [400, 409, 413, 422])
+@pytest.mark.parametrize(
+    "said", [b"", b"Request body too large", b"[]", b"{}", b'"no"']
+)
+def test_an_event_is_kept_unless_the_receiver_itself_refuses_it(receiver, status, said):
+    receiver.statuses = [status]
+    receiver.said = {"Content-Type": "text/plain", "Server": "gateway/1"}, said
+    with pytest.raises(LineageError, match=f"HTTP {status}.*gateway/1"):
+        send(receiver, run())
+
+
 def test_an_event_that_is_refused_for_good_holds_up_no_other(receiver, caplog):
     receiver.statuses = [422]
+    receiver.said = {}, b'{"code":422,"message":"No."}'
     send(receiver, run())
     assert [event["eventType"] for event in receiver.events] == ["COMPLETE"]
     assert "it is left out" in caplog.text
