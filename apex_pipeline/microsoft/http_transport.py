@@ -10,7 +10,7 @@ import httpx
 
 from apex_pipeline.errors import ConfigError, TransientError
 from apex_pipeline.microsoft.bounded_answers import BoundedAnswers
-from apex_pipeline.microsoft.proxy_routes import Routes
+from apex_pipeline.microsoft.proxy_routes import Routes, proxy_refusal
 
 CONNECT_SECONDS = 10.0
 """Patience with a host that does not take a connection."""
@@ -61,6 +61,10 @@ def translated(what: str) -> Iterator[None]:
     """
     try:
         yield
+    except httpx.ProxyError as error:
+        raise TransientError(
+            f"Could not {what}: {proxy_refusal(str(error))}"
+        ) from error
     except httpx.ConnectError as error:
         if (found := _unverified(error)) is not None:
             raise ConfigError(

@@ -5,6 +5,7 @@ its client fail to start.
 """
 
 import os
+import re
 import ssl
 
 import httpx
@@ -22,6 +23,24 @@ def proxy_towards(url: httpx.URL) -> str | None:
     """
     port = url.port or _PORTS.get(url.scheme, 0)
     return load_proxies(os.environ).towards(url.scheme, url.host, port)
+
+
+def proxy_refusal(said: str) -> str:
+    """The sentence for a proxy that does not open the connection that it was asked for.
+
+    Args:
+        said: What the client tells of it; only the status is taken from it.
+    """
+    found = re.search(r"\b[1-5]\d\d\b", said)
+    status = f" (HTTP {found[0]})" if found else ""
+    proxies = load_proxies(os.environ).addresses
+    variable = proxies["https"][0] if "https" in proxies else "HTTPS_PROXY"
+    remedy = (
+        "Write the right user and password into its address"
+        if found and found[0] == "407"
+        else "Have it allow this host, or add the host to NO_PROXY"
+    )
+    return f"the proxy that {variable} names refuses{status}. {remedy}."
 
 
 class Routes(httpx.BaseTransport):

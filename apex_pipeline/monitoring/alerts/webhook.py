@@ -19,6 +19,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from apex_pipeline.errors import ConfigError
 from apex_pipeline.microsoft.http_answer import Answer
 from apex_pipeline.microsoft.http_transport import certificate_fault, trust
+from apex_pipeline.microsoft.proxy_routes import proxy_refusal
 from apex_pipeline.monitoring.alerts.notice import DeliveryError
 from apex_pipeline.settings.proxies import load_proxies
 
@@ -125,6 +126,10 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        said = str(error)
+        # The standard library has no class of its own for it.
+        if error.errno is None and said.startswith("Tunnel connection failed"):
+            raise DeliveryError(proxy_refusal(said)) from None
         raise DeliveryError(reason(error)) from None
     except HTTPException as error:
         raise DeliveryError(f"no answer: {type(error).__name__}") from None
