@@ -68,6 +68,21 @@ def json_object(
     return is_so
 
 
+def is_service_error(answer: Answer) -> bool:
+    """Whether it is an error as Microsoft's services tell it: a code, and a message.
+
+    Firewalls and gateways answer with the same statuses, and with words of their own.
+    """
+    found = answer.document
+    error = found.get("error") if isinstance(found, dict) else None
+    return (
+        not answer.ok
+        and isinstance(error, dict)
+        and is_text(error.get("code"))
+        and is_text(error.get("message"))
+    )
+
+
 def are_objects(value: object) -> bool:
     """Whether it is a list of JSON objects."""
     return isinstance(value, list) and all(isinstance(one, dict) for one in value)

@@ -17,7 +17,11 @@ import httpx
 
 from apex_pipeline.errors import AuthError, TransientError
 from apex_pipeline.microsoft.authority import check
-from apex_pipeline.microsoft.documented_success import DISCOVERY, REGISTRATION
+from apex_pipeline.microsoft.documented_success import (
+    DISCOVERY,
+    REGISTRATION,
+    is_service_error,
+)
 from apex_pipeline.microsoft.http_answer import Answer, intercepted
 from apex_pipeline.microsoft.http_transport import token_http, translated
 from apex_pipeline.microsoft.token_cache import TokenCacheFile
@@ -82,11 +86,11 @@ class Graph:
         what = "read the application's registration"
         path = f"applications(appId='{quote(application)}')?$select=passwordCredentials"
         answer = self._ask(what, "GET", path)
-        if answer.status == 403 and not answer.is_page:
+        if answer.status == 403 and is_service_error(answer):
             return None
         if REGISTRATION(answer) is None:
             return _credentials(answer)
-        if answer.status < 400:
+        if answer.status < 500 and not is_service_error(answer):
             raise intercepted(answer, what, "Microsoft Graph", REGISTRATION)
         raise TransientError(
             f"Could not {what}: {answer.error()[1]}", status=answer.status

@@ -15,9 +15,11 @@ from apex_pipeline.monitoring.alerts.graph_mail import GraphMail
 from apex_pipeline.monitoring.alerts.notice import DeliveryError
 from apex_pipeline.monitoring.alerts.send_limits import until_taken
 from apex_pipeline.settings import MailSettings
+from apex_pipeline_tests.support import hostile
 from apex_pipeline_tests.support.certificate_files import certificate_and_key
 from apex_pipeline_tests.support.ends import emulator_settings
 from apex_pipeline_tests.support.notices import SENDER, TO, notice
+from apex_pipeline_tests.support.receivers import refusing_proxy
 
 CLIENT = str(UUID(int=91))
 SECRET = "abc-sentinel-secret"
@@ -89,6 +91,62 @@ def test_without_a_grant_for_this_mailbox_the_refusal_says_what_is_missing(
     assert "HTTP 403, Access is denied" in error
     assert "Mail.Send for the mailbox in APEX_ALERT_EMAIL_FROM" in error
     assert emulator.mail() == []
+
+
+@pytest.fixture
+def service(tmp_path):
+    with hostile.serving(tmp_path) as served:
+        yield served
+
+
+NO_ERRORS_OF_GRAPH = [
+    b"",
+    b"Request blocked by policy",
+    b'{"message":"Forbidden"}',
+    b'{"error":"Forbidden"}',
+    b'{"error":{"code":"403"}}',
+]
+
+
+@pytest.mark.parametrize("said", NO_ERRORS_OF_GRAPH)
+@pytest.mark.parametrize("status", [400, 403, 404])
+def test_a_refusal_by_something_in_between_is_not_graphs(
+    service, tmp_path, status, said
+):
+    service.says = lambda _: hostile.answer(status, body=said)
+    mail = MailSettings(TO, SENDER, None)
+    error = str(refused(GraphMail(mail, service.settings, tmp_path / "tokens.json")))
+    assert (
+        f"between us and Microsoft Graph answers in its place: HTTP {status}" in error
+    )
+    assert "Mail.Send" not in error
+    assert "mailbox" not in error
+
+
+@pytest.mark.parametrize("said", NO_ERRORS_OF_GRAPH)
+@pytest.mark.parametrize("status", [400, 403])
+def test_a_registration_that_something_in_between_holds_back_is_not_forbidden(
+    service, tmp_path, status, said
+):
+    service.says = lambda _: hostile.answer(status, body=said)
+    with (
+        graph.connect(service.settings(), tmp_path / "tokens.json") as opened,
+        pytest.raises(InterceptedError, match="answers in its place"),
+    ):
+        opened.password_credentials(CLIENT)
+
+
+def test_a_proxy_that_opens_no_connection_is_told_with_its_variable(
+    service, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("no_proxy", "")
+    with refusing_proxy(407) as port:
+        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{port}")
+        with (
+            pytest.raises(TransientError, match="the proxy that HTTPS_PROXY names"),
+            graph.connect(service.settings(), tmp_path / "tokens.json"),
+        ):
+            pass
 
 
 def test_a_mailbox_that_is_not_there(channel, register, emulator):

@@ -68,6 +68,7 @@ class Workflow:
     cards: list[dict[str, Any]] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
     clients: list[object] = field(default_factory=list)
+    refusal: bytes | None = None
 
     @property
     def connections(self) -> int:
@@ -121,7 +122,8 @@ def workflow(authority: Authority) -> Iterator[Workflow]:
             code = json.dumps(
                 {"error": {"code": "TriggerDisabled", "message": self.path}}
             )
-            text = b"" if status < 300 else code.encode()
+            refusal = code.encode() if served.refusal is None else served.refusal
+            text = b"" if status < 300 else refusal
             self.send_header("Content-Length", str(len(text)))
             self.end_headers()
             self.wfile.write(text)
@@ -160,6 +162,20 @@ def proxy() -> Iterator[tuple[int, list[str]]]:
             # It would wait for ever for a client that has failed before it came.
             socket.create_connection(address).close()
             thread.join(SECONDS)
+
+
+@contextmanager
+def refusing_proxy(status: int) -> Iterator[int]:
+    """The port of a proxy that opens no connection to anywhere."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_CONNECT(self) -> None:
+            self.send_response(status, "sentinel reason")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+    with serving(Handler) as url:
+        yield int(url.rpartition(":")[2])
 
 
 def pump(source: socket.socket, sink: socket.socket) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from apex_pipeline.errors import ApexError
 from apex_pipeline.microsoft import graph
-from apex_pipeline.microsoft.documented_success import MAIL_TAKEN
+from apex_pipeline.microsoft.documented_success import MAIL_TAKEN, is_service_error
 from apex_pipeline.microsoft.http_answer import Answer, stand_in
 from apex_pipeline.monitoring.alerts.mail import message
 from apex_pipeline.monitoring.alerts.notice import DeliveryError, Notice
@@ -81,7 +81,7 @@ class GraphMail:
 
 
 def _refusal(answer: Answer) -> str:
-    if answer.status < 400 or answer.is_page:
+    if not is_service_error(answer):
         return stand_in(answer, "Microsoft Graph")
     remedy = _REMEDIES.get(answer.status, "")
     return f"HTTP {answer.status}, {answer.error()[1]} {remedy}".rstrip()

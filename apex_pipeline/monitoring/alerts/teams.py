@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from apex_pipeline.errors import ApexError
-from apex_pipeline.microsoft.documented_success import Documented
+from apex_pipeline.microsoft.documented_success import Documented, is_service_error
 from apex_pipeline.microsoft.http_answer import Answer, stand_in
 from apex_pipeline.monitoring.alerts import webhook
 from apex_pipeline.monitoring.alerts.notice import (
@@ -141,7 +141,7 @@ def _refusal(answer: Answer) -> str:
             f"it redirects (HTTP {answer.status}), which is not followed: the address "
             f"is a secret. {_RENEW}"
         )
-    if answer.ok or answer.is_page:
+    if not is_service_error(answer):
         return stand_in(answer, "Teams")
     code = answer.error()[0] or ""
     named = f", {code}" if _CODE.fullmatch(code) else ""

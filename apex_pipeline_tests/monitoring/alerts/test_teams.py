@@ -15,7 +15,12 @@ from apex_pipeline.monitoring.alerts.send_limits import Pace, until_taken
 from apex_pipeline.monitoring.alerts.teams import Teams
 from apex_pipeline.monitoring.alerts.webhook import reason
 from apex_pipeline_tests.support.notices import notice, runs
-from apex_pipeline_tests.support.receivers import SIGNATURE, proxy, workflow
+from apex_pipeline_tests.support.receivers import (
+    SIGNATURE,
+    proxy,
+    refusing_proxy,
+    workflow,
+)
 
 
 class Dial:
@@ -118,6 +123,30 @@ def test_a_lasting_refusal_is_told_once_with_what_to_do(channel, teams, status, 
     assert len(teams.paths) == 1
 
 
+NO_ERRORS_OF_A_WORKFLOW = [
+    b"",
+    b"Request blocked by policy",
+    b'{"message":"Forbidden"}',
+    b'{"error":"Forbidden"}',
+    b'{"error":{"code":"403"}}',
+    b'{"error":{"code":"","message":"No."}}',
+    b'{"error":{"code":403,"message":"No."}}',
+]
+
+
+@pytest.mark.parametrize("said", NO_ERRORS_OF_A_WORKFLOW)
+@pytest.mark.parametrize("status", [400, 401, 403, 404])
+def test_a_refusal_by_something_in_between_is_not_the_workflows(
+    channel, teams, status, said
+):
+    teams.answers.append((status, {"Content-Type": "text/plain", "Server": "waf/1"}))
+    teams.refusal = said
+    error = str(refused(channel))
+    assert f"between us and Teams answers in its place: HTTP {status}" in error
+    assert "trigger" not in error
+    assert "workflow in Power Automate" not in error
+
+
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 def test_a_redirect_is_not_followed(channel, teams, status):
     teams.answers.append((status, {"Location": f"{teams.url}&elsewhere"}))
@@ -177,6 +206,24 @@ def test_a_proxy_that_speaks_tls_itself_is_refused_in_words(
     assert "the proxy on the way must begin with http://" in told
     assert "secret" not in told
     assert teams.cards == []
+
+
+@pytest.mark.parametrize(
+    ("status", "remedy"),
+    [(407, "user and password"), (403, "NO_PROXY"), (502, "NO_PROXY")],
+)
+@pytest.mark.parametrize("variable", ["https_proxy", "all_proxy"])
+def test_a_proxy_that_opens_no_connection_is_told_with_its_variable(
+    channel, teams, monkeypatch, status, remedy, variable
+):
+    monkeypatch.setenv("no_proxy", "")
+    with refusing_proxy(status) as port:
+        monkeypatch.setenv(variable, f"http://u:secret-word@127.0.0.1:{port}")
+        told = str(refused(channel))
+    assert f"the proxy that {variable.upper()} names refuses (HTTP {status})" in told
+    assert remedy in told
+    assert "secret-word" not in told
+    assert "sentinel" not in told
 
 
 def test_hosts_that_no_proxy_names_go_without(channel, teams, monkeypatch):
