@@ -89,12 +89,16 @@ def is_dataverse_error(answer: Answer) -> bool:
 def asks_for_pause_itself(answer: Answer) -> bool:
     """Whether a 429 or 503 is Dataverse's own, and not one of a gateway.
 
-    Its body may be missing. The headers are those of every answer of Dataverse; gateways
-    add some of the same family to their pages.
+    Its body may be missing, and nothing then tells who answers. The headers are those of
+    every answer of Dataverse; gateways add some of the same family to their pages.
     """
-    return is_dataverse_error(answer) or (
-        not answer.is_page
-        and any(name.startswith(("odata-version", "x-ms-")) for name in answer.headers)
+    if answer.is_page:
+        return False
+    names = ("odata-version", "x-ms-")
+    return (
+        is_dataverse_error(answer)
+        or not answer.body.strip()
+        or any(name.startswith(names) for name in answer.headers)
     )
 
 
