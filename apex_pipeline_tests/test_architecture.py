@@ -120,7 +120,7 @@ sync: metrics errors settings audit microsoft dataverse postgres provisioning
 __init__: recording
 analytics/charts: analytics/rollups analytics/forecast
 monitoring: errors settings audit microsoft quarantine postgres monitoring/alerts sync
-reconcile: column_types metrics errors settings audit quarantine dataverse postgres sync
+reconcile: texts column_types metrics errors settings audit quarantine dataverse postgres sync
 flags_and_launchpad_forms: errors settings audit quarantine dataverse postgres recording
     analytics/csv sync reconcile
 defs: texts metrics errors settings audit log_lines postgres monitoring

@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 
 from apex_pipeline.postgres.run_ledger import RunStatus
 from apex_pipeline.reconcile.findings import FindingKind
+from apex_pipeline.texts.redaction import redacted
 
 
 @dataclass(slots=True)
@@ -170,7 +171,9 @@ def finish_run(connection: Connection, run_id: int, run: ReconciliationRun) -> N
     counts = values.pop("counts") or dict.fromkeys(FindingKind)
     connection.exec_driver_sql(
         _FINISH,
-        values | {kind.value: count for kind, count in counts.items()} | {"id": run_id},
+        redacted(values)
+        | {kind.value: count for kind, count in counts.items()}
+        | {"id": run_id},
     )
 
 

@@ -27,6 +27,7 @@ from apex_pipeline.reconcile.row_examination import Examination
 from apex_pipeline.sync.delivery_outcome import Delivery
 from apex_pipeline.sync.pacing_memory import pacing_key
 from apex_pipeline.sync.request_delivery import DataverseSink
+from apex_pipeline.texts.redaction import OURS
 from apex_pipeline_tests.support.emulator_server import SET
 from apex_pipeline_tests.support.ends import (
     campaign_row,
@@ -530,6 +531,22 @@ def test_a_run_that_was_killed_is_closed_by_the_next(
     runs = database.transact(lambda c: progress.last_runs(c, 5))
     assert [run.status for run in runs] == [RunStatus.SUCCESS, RunStatus.INTERRUPTED]
     assert runs[1].id == number
+
+
+def test_the_end_of_a_run_is_stored_without_secrets_whatever_it_says(database):
+    OURS.remember("a-secret-value")
+    at = datetime.now(UTC)
+    number = database.transact(lambda c: progress.start_run(c, "https://x", at, None))
+    ended = ReconciliationRun(
+        status=RunStatus.FAILURE,
+        finished_at=at,
+        counts=None,
+        error="It says a\0b, \ud800 and a-secret-value.",
+    )
+    database.transact(lambda c: progress.finish_run(c, number, ended))
+    (run,) = database.transact(lambda c: progress.last_runs(c, 1))
+    assert run.error.startswith("It says a\N{REPLACEMENT CHARACTER}b, ? and ")
+    assert "secret" not in run.error
 
 
 def test_an_open_retry_after_is_respected_and_a_new_one_left_to_the_sync(
