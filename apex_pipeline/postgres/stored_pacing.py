@@ -61,16 +61,22 @@ def retry_at(connection: Connection, key: str) -> datetime | None:
 
 @dataclass(frozen=True, slots=True)
 class StoredPause:
-    """Until when Dataverse wants no request (aware), and why; empty if it did not say."""
+    """Until when no request is wanted (aware), and why; empty if that was not said.
+
+    Attributes:
+        is_dataverses: False if a gateway in its place asked for it.
+    """
 
     until: datetime
     reason: str
+    is_dataverses: bool = True
 
     def __str__(self) -> str:
         """The pause in words, as the beginning of a sentence or all of it."""
         reason = f" ({self.reason})" if self.reason else ""
         until = self.until.astimezone(UTC)
-        return f"Dataverse asked for no requests before {until:%H:%M:%S} UTC{reason}"
+        who = "Dataverse" if self.is_dataverses else "Something in Dataverse's place"
+        return f"{who} asked for no requests before {until:%H:%M:%S} UTC{reason}"
 
 
 def open_pause(
@@ -89,5 +95,11 @@ def open_pause(
         if until is None or until <= now:
             return None
         kept = pacing(connection, key) or {}
-        pauses.append(StoredPause(until, str(kept.get("paused_by") or "")))
+        pauses.append(
+            StoredPause(
+                until,
+                str(kept.get("paused_by") or ""),
+                bool(kept.get("is_paused_by_dataverse", True)),
+            )
+        )
     return min(pauses, key=lambda pause: pause.until, default=None)

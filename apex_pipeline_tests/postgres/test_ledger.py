@@ -99,6 +99,10 @@ def test_a_pause_says_why_as_long_as_it_lasts(store):
     assert store.ask(stored_pacing.open_pause, ["a"], NOW) is None
     store.ask(stored_pacing.save_pacing, "a", {}, NOW)
     assert str(store.ask(stored_pacing.open_pause, ["a"], before)).endswith(" UTC")
+    gateways = {"paused_by": "HTTP 429", "is_paused_by_dataverse": False}
+    store.ask(stored_pacing.save_pacing, "a", gateways, NOW)
+    pause = store.ask(stored_pacing.open_pause, ["a"], before)
+    assert str(pause).startswith("Something in Dataverse's place asked")
 
 
 def test_a_pause_written_by_a_clock_that_was_years_ahead_ends_within_the_hour(store):
