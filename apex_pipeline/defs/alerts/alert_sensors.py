@@ -14,7 +14,11 @@ from typing import Any
 import dagster as dg
 
 from apex_pipeline.defs.alerts.instance_events import EventReader
-from apex_pipeline.defs.alerts.instigator_states import read_instigators
+from apex_pipeline.defs.alerts.instigator_states import (
+    instigator_names,
+    read_instigators,
+)
+from apex_pipeline.defs.alerts.known_definitions import KnownDefinitions
 from apex_pipeline.defs.pool_limits import ensure_pool_limits
 from apex_pipeline.monitoring.alerts import heartbeat
 from apex_pipeline.monitoring.alerts.audit_relay import relay
@@ -33,6 +37,10 @@ from apex_pipeline.monitoring.alerts.notice import DeliveryError, Notice, Observ
 from apex_pipeline.monitoring.rules import health_watch, schedules_and_sensors
 from apex_pipeline.monitoring.rules.run_outcomes import Cursor
 from apex_pipeline.monitoring.rules.schedules_and_sensors import Instigator
+from apex_pipeline.monitoring.rules.unfinished_selections import (
+    UnfinishedSelections,
+    observe_gone,
+)
 from apex_pipeline.settings import read_variable
 
 EVENTS = "alert_on_failure"
@@ -63,14 +71,21 @@ def alert_on_failure(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     with open_alerts(os.environ) as alerts:
         now = datetime.now(UTC)
         found = [*_observe_health_watch(context, alerts, now)]
-        reader = EventReader(context.instance, context.repository_def, alerts.page)
+        known = KnownDefinitions(context.repository_def)
+        reader = EventReader(context.instance, known, alerts.page)
+        open_now = _open(alerts)
 
         def look(
             progress: WatcherProgress | None,
         ) -> tuple[list[Observation], dict[str, Any]]:
-            observed, cursor = reader.read(_cursor(progress), now)
+            owed = progress.state.get("owed", {}) if progress else {}
+            selections = UnfinishedSelections(open_now, owed)
+            observed, cursor = reader.read(_cursor(progress), now, selections)
+            if known.repository is not None:
+                observed += selections.forget(known.selectable())
+                observed += observe_gone(open_now, known.observable())
             state = {"after": cursor.after, "seen": cursor.seen}
-            return [*observed, *found], state
+            return [*observed, *found], state | {"owed": selections.owed}
 
         notices = alerts.journal.record(EVENTS, look, alerts.names, now)
         deliveries = deliver(
@@ -79,6 +94,10 @@ def alert_on_failure(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     return dg.SkipReason(
         _tick_summary(notices, deliveries, "No run or check has failed.")
     )
+
+
+def _open(alerts: Alerts) -> list[str]:
+    return [each.fingerprint for each in alerts.journal.incidents()]
 
 
 def _cursor(progress: WatcherProgress | None) -> Cursor | None:
@@ -103,6 +122,17 @@ def _instigators(
     return read_instigators(context.instance, context.repository_def, alerts.page, only)
 
 
+def _gone_instigators(
+    context: dg.SensorEvaluationContext, alerts: Alerts
+) -> list[Observation]:
+    """End the incidents of schedules and sensors that an earlier version defined."""
+    if context.repository_def is None:
+        return []
+    names = instigator_names(context.repository_def)
+    rules = schedules_and_sensors.RULES_OF_EACH
+    return [*observe_gone(_open(alerts), dict.fromkeys(rules, names))]
+
+
 @dg.sensor(
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
@@ -124,16 +154,17 @@ def watch_sync_health(context: dg.SensorEvaluationContext) -> dg.SkipReason:
             alerts.names,
         )
         # Observe outside the journal's lock: it takes seconds, and these states last.
-        seen = health_watch.look(
+        seen, state = health_watch.look(
             os.environ, around, before.state if before else {}, now
         )
+        seen += _gone_instigators(context, alerts)
         notices = journal.record(
-            health_watch.WATCHER, lambda _: seen, alerts.names, now
+            health_watch.WATCHER, lambda _: (seen, state), alerts.names, now
         )
         deliveries = deliver(journal.outbox, alerts.channels, _delivery_seconds(began))
         journal.forget_old()
         relay(journal, os.environ)
-        summary = _tick_summary(notices, deliveries, _open_problems(seen[0]))
+        summary = _tick_summary(notices, deliveries, _open_problems(seen))
         return dg.SkipReason(f"{summary} {_ping(alerts)}".strip())
 
 

@@ -1,23 +1,22 @@
 """Observe the ends of runs and the results of checks in the Dagster instance."""
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
-from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NAME
 from dagster._core.events import JobFailureData, RunFailureReason
 from dagster._core.storage.tags import WILL_RETRY_TAG
 from dagster_shared.error import SerializableErrorInfo
 
+from apex_pipeline.defs.alerts.known_definitions import KnownDefinitions, check_name
 from apex_pipeline.defs.code_location import OURS, asset_name, is_our_run
 from apex_pipeline.defs.sync.sync_assets import SKIPPED_TAG
 from apex_pipeline.monitoring.alerts.notice import Observation
 from apex_pipeline.monitoring.rules.run_outcomes import (
     QUOTABLE_ERRORS,
     QUOTES_ITS_CALLER,
-    SEPARATOR,
     Cursor,
     RunEnd,
     advance,
@@ -26,6 +25,7 @@ from apex_pipeline.monitoring.rules.run_outcomes import (
     unseen,
     without_rows,
 )
+from apex_pipeline.monitoring.rules.unfinished_selections import UnfinishedSelections
 
 Page = Callable[[str], str | None]
 """Path of a page to its address in the Dagster UI; None if the UI's address is unknown."""
@@ -57,20 +57,25 @@ class EventReader:
     Runs and checks of other code locations on the same instance are ignored.
 
     Attributes:
-        repository: Source of check descriptions and of the assets of each job.
+        known: Source of check descriptions and of the assets of each job.
     """
 
     instance: dg.DagsterInstance
-    repository: dg.RepositoryDefinition | None
+    known: KnownDefinitions
     page: Page
 
     def read(
-        self, cursor: Cursor | None, now: datetime
+        self, cursor: Cursor | None, now: datetime, selections: UnfinishedSelections
     ) -> tuple[list[Observation], Cursor]:
         """What the events since the cursor say, in their order, and the new cursor.
 
         A failed run stays unhandled until Dagster has recorded whether it retries it. A
         run that is retried is not reported.
+
+        Args:
+            cursor: The previous cursor; None the first time.
+            now: Current time, timezone-aware.
+            selections: Follow the events.
         """
         records = {
             record.storage_id: record
@@ -85,9 +90,10 @@ class EventReader:
             at = datetime.fromtimestamp(record.timestamp, UTC)
             if number in new:
                 try:
-                    observed += self._observe(record, runs, now - at)
+                    seen, made_good = self._observe(record, runs, now - at)
                 except _NotKnownYetError:
                     continue
+                observed += selections.follow(seen, made_good)
             handled.append((number, at))
         return observed, advance(cursor, handled, now)
 
@@ -124,15 +130,20 @@ class EventReader:
         record: dg.EventLogRecord,
         runs: Mapping[str, dg.RunRecord],
         age: timedelta,
-    ) -> Iterator[Observation]:
+    ) -> tuple[Iterable[Observation], Collection[str]]:
+        """What an event says, and the assets and checks that it shows to work."""
         event = record.event_log_entry.dagster_event
         run = runs.get(record.run_id)
         if event is None or run is None:
-            return
+            return (), ()
         if event.event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION:
-            yield from self._observe_check(record, event)
-        elif not self._is_tried_again(event, run.dagster_run, age):
-            yield from observe_run(self._run_end(event, run))
+            check = event.asset_check_evaluation_data.asset_check_key
+            return self._observe_check(record, event), {check_name(check)}
+        if self._is_tried_again(event, run.dagster_run, age):
+            return (), ()
+        end = self._run_end(event, run)
+        did_work = end.succeeded and not end.did_nothing
+        return observe_run(end), end.makes_good if did_work else ()
 
     def _is_tried_again(
         self, event: dg.DagsterEvent, run: dg.DagsterRun, age: timedelta
@@ -151,15 +162,15 @@ class EventReader:
 
     def _run_end(self, event: dg.DagsterEvent, run_record: dg.RunRecord) -> RunEnd:
         run = run_record.dagster_run
-        made = self._made(run)
-        job = self._job(run, made)
+        made = self.known.made(run)
+        job = self.known.work(run)
         kind, cause, step = _failure(event) if event.is_run_failure else ("", "", "")
         facts = {"Job": job, "Run": run.run_id[:8]}
         facts |= {"Step": step} if step else {}
         facts |= {"Error": kind} if kind else {}
         return RunEnd(
             job=job,
-            makes_good=self._jobs_within(made) | set(map(asset_name, made)),
+            makes_good=self.known.jobs_within(made) | set(map(asset_name, made)),
             has_started=self._has_started(event, run_record),
             succeeded=not event.is_run_failure,
             began_at=run_record.create_timestamp,
@@ -169,42 +180,6 @@ class EventReader:
             facts=tuple(facts.items()),
             link=self.page(f"runs/{run.run_id}"),
         )
-
-    def _made(self, run: dg.DagsterRun) -> frozenset[dg.AssetKey]:
-        """The assets that a run materializes."""
-        if run.asset_selection is not None:
-            return frozenset(run.asset_selection)
-        return self._selections().get(run.job_name, frozenset())
-
-    def _job(self, run: dg.DagsterRun, made: frozenset[dg.AssetKey]) -> str:
-        """Name the work of a run, the same whether a job or *Materialize* started it."""
-        if run.job_name != IMPLICIT_ASSET_JOB_NAME:
-            return run.job_name
-        same = [name for name, keys in self._selections().items() if keys == made]
-        if same:
-            return same[0]
-        checks = run.asset_check_selection or ()
-        names = sorted(
-            [asset_name(key) for key in made]
-            or [f"{asset_name(key.asset_key)}:{key.name}" for key in checks]
-        )
-        return SEPARATOR.join(names) or "all assets"
-
-    def _jobs_within(self, made: frozenset[dg.AssetKey]) -> frozenset[str]:
-        """Our jobs whose assets all are among these."""
-        found = self._selections().items()
-        return frozenset(name for name, keys in found if keys <= made)
-
-    def _selections(self) -> dict[str, frozenset[dg.AssetKey]]:
-        """Map each of our jobs that materializes assets to those assets."""
-        if self.repository is None:
-            return {}
-        return {
-            job.name: frozenset(job.asset_layer.selected_asset_keys)
-            for job in self.repository.get_all_jobs()
-            if job.name != IMPLICIT_ASSET_JOB_NAME
-            and job.asset_layer.selected_asset_keys
-        }
 
     def _has_started(self, event: dg.DagsterEvent, record: dg.RunRecord) -> bool:
         """Whether a run's process started, or the job's previous one did not either.
@@ -232,16 +207,10 @@ class EventReader:
             evaluation.check_name,
             passed=evaluation.passed,
             is_warning=evaluation.severity is dg.AssetCheckSeverity.WARN,
-            states=self._states(evaluation.asset_check_key),
+            states=self.known.states(evaluation.asset_check_key),
             count=_count(evaluation.metadata),
             link=self.page(f"runs/{record.run_id}") if record.run_id else None,
         )
-
-    def _states(self, check: dg.AssetCheckKey) -> str:
-        graph = self.repository.asset_graph if self.repository else None
-        if graph is None or check not in graph.asset_check_keys:
-            return ""
-        return graph.get_check_spec(check).description or ""
 
 
 def _count(metadata: Mapping[str, dg.MetadataValue]) -> int | None:

@@ -37,8 +37,7 @@ def read_instigators(
         only: Name of the only one to read; each costs a query.
     """
     # Ignore schedules and sensors that only an earlier version defined.
-    names = {each.name for each in repository.schedule_defs}
-    names |= {each.name for each in repository.sensor_defs}
+    names = instigator_names(repository)
     if only is not None:
         names &= {only}
     found = [
@@ -47,6 +46,12 @@ def read_instigators(
         if state.instigator_name in names and is_our_instigator(state)
     ]
     return sorted(found, key=lambda each: each.name)
+
+
+def instigator_names(repository: dg.RepositoryDefinition) -> frozenset[str]:
+    """Names of the schedules and sensors of this code location."""
+    schedules = {each.name for each in repository.schedule_defs}
+    return frozenset(schedules | {each.name for each in repository.sensor_defs})
 
 
 def _instigator(

@@ -25,6 +25,11 @@ from apex_pipeline.monitoring.rules.catalogue import (
 )
 
 SEPARATOR = ", "
+"""Between the names of a selection that is no job of ours."""
+
+CHECK_MARK = ":"
+"""Between an asset and a check in such a name; a job's name holds neither."""
+
 _NAMES_SHOWN = 3
 
 OVERLAP = timedelta(seconds=60)
@@ -98,7 +103,7 @@ class RunEnd:
 
     Attributes:
         job: Name of the job. For a run of Dagster's implicit job: our job with the same
-            assets, or else the assets' names.
+            assets, or else the names of its assets or checks.
         makes_good: Other jobs and single assets whose incidents a success resolves,
             because the run materialized their assets too.
         has_started: Whether its process ever ran.

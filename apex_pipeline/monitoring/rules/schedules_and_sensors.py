@@ -15,6 +15,9 @@ from apex_pipeline.monitoring.rules.catalogue import (
 )
 from apex_pipeline.texts.durations import words
 
+RULES_OF_EACH = (SCHEDULE_STOPPED.name, SCHEDULE_LATE.name, TICKS_FAILING.name)
+"""Rules whose incidents are about one schedule or sensor each."""
+
 # Two intervals of the five-minute schedule, and a minute for a slow tick.
 _SILENT = timedelta(minutes=11)
 # More ticks in a row than a restart of the code server costs.

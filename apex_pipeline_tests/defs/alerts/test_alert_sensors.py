@@ -1,19 +1,30 @@
 """Alerts as Dagster raises them: a real instance, real receivers, real faults."""
 
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler
 from typing import Any
+from uuid import uuid4
 
 import dagster as dg
 import pytest
 from dagster._core.events import JobFailureData, RunFailureReason
+from dagster._core.scheduler.instigation import (
+    InstigatorType,
+    ScheduleInstigatorData,
+    TickStatus,
+)
+from dagster_shared.error import SerializableErrorInfo
 
 from apex_pipeline.definitions import defs
+from apex_pipeline.defs.alerts import alert_sensors
 from apex_pipeline.defs.alerts.instance_events import EventReader
+from apex_pipeline.defs.alerts.known_definitions import KnownDefinitions
 from apex_pipeline.defs.code_location import OURS
 from apex_pipeline.defs.services import Services
 from apex_pipeline.monitoring.alerts.journal import Journal
+from apex_pipeline.monitoring.rules.unfinished_selections import UnfinishedSelections
 from apex_pipeline_tests.support.dagster_storage import stored_at
 from apex_pipeline_tests.support.ends import (
     campaign_row,
@@ -23,6 +34,7 @@ from apex_pipeline_tests.support.ends import (
     insert_many,
 )
 from apex_pipeline_tests.support.http_server import serving
+from apex_pipeline_tests.support.instigators import instigator, keep_tick, sensor
 from apex_pipeline_tests.support.receivers import (
     Authority,
     MailServer,
@@ -131,19 +143,28 @@ def journal(storage):
 
 @pytest.fixture
 def tick(instance):
-    repository = defs().get_repository_def()
+    sensors = defs().get_repository_def()
+    ours = repository_with()
 
-    def run(name: str) -> str:
+    def run(name: str, repository: dg.RepositoryDefinition = ours) -> str:
         with dg.build_sensor_context(
             instance=instance,
             repository_def=repository,
             resources={"services": Services()},
         ) as context:
-            data = repository.get_sensor_def(name).evaluate_tick(context)
+            data = sensors.get_sensor_def(name).evaluate_tick(context)
         assert data.skip_message
         return data.skip_message
 
     return run
+
+
+def repository_with(*more: dg.Definitions) -> dg.RepositoryDefinition:
+    """Our definitions, and the job and assets that tests run."""
+    added = dg.Definitions(
+        assets=[make_sums(passed=True)], jobs=[nightly_report(succeed=True)]
+    )
+    return dg.Definitions.merge(defs(), added, *more).get_repository_def()
 
 
 def run_job(instance, name=SYNC, **config):
@@ -194,9 +215,7 @@ def test_a_failed_run_is_told_once_by_each_way_and_called_off_once(
     assert subjects(mailbox) == expected
 
 
-def fail_op(instance, *, succeed=False, tags=None, error="broken"):
-    """Run a job of its own, whose op fails with what may quote a row."""
-
+def nightly_report(*, succeed=False, tags=None, error="broken"):
     @dg.op
     def work():
         if not succeed:
@@ -207,10 +226,16 @@ def fail_op(instance, *, succeed=False, tags=None, error="broken"):
         executor_def=dg.in_process_executor,
         tags=OURS | (tags or {}),
     )
-    def nightly_report():
+    def report():
         work()
 
-    return nightly_report.execute_in_process(instance=instance, raise_on_error=False)
+    return report
+
+
+def fail_op(instance, **how):
+    """Run a job of its own, whose op fails with what may quote a row."""
+    job = nightly_report(**how)
+    return job.execute_in_process(instance=instance, raise_on_error=False)
 
 
 def test_any_jobs_failure_is_told_and_what_may_quote_data_is_not(
@@ -284,7 +309,7 @@ def test_what_failed_and_succeeded_between_two_ticks_is_told(
     ]
 
 
-def check_run(instance, *, passed, blocking=False, tags=OURS):
+def make_sums(*, passed, blocking=False):
     @dg.asset(
         check_specs=[dg.AssetCheckSpec("sums_match", asset="sums", blocking=blocking)]
     )
@@ -294,6 +319,12 @@ def check_run(instance, *, passed, blocking=False, tags=OURS):
                 dg.AssetCheckResult(passed=passed, severity=dg.AssetCheckSeverity.ERROR)
             ]
         )
+
+    return sums
+
+
+def check_run(instance, *, passed, blocking=False, tags=OURS):
+    sums = make_sums(passed=passed, blocking=blocking)
 
     @dg.asset(deps=[sums])
     def later() -> None:
@@ -361,8 +392,9 @@ def test_a_run_from_an_assets_page_is_known_by_what_was_selected(instance):
     materialize(instance, "second")
     materialize(instance, "second", "first", fail="second")
     materialize(instance, "first", "second", "third")
-    reader = EventReader(instance, repository, lambda _: None)
-    observed, _ = reader.read(None, datetime.now(UTC) + timedelta(minutes=1))
+    reader = EventReader(instance, KnownDefinitions(repository), lambda _: None)
+    later = datetime.now(UTC) + timedelta(minutes=1)
+    observed, _ = reader.read(None, later, UnfinishedSelections([], {}))
     of_jobs = [
         (each.scope.removeprefix("run-failed/"), bool(each.findings))
         for each in observed
@@ -375,6 +407,121 @@ def test_a_run_from_an_assets_page_is_known_by_what_was_selected(instance):
         ("first, second, third", False),
         *((name, False) for name in ("first", "make_two", "second", "third")),
     ]
+
+
+def fingerprints(journal) -> list[str]:
+    return sorted(incident.fingerprint for incident in journal.incidents())
+
+
+@pytest.mark.parametrize("by_an_older_version", [False, True])
+def test_a_failed_selection_is_made_good_by_whatever_makes_each_of_its_assets(
+    instance, variables, tick, teams, journal, storage, by_an_older_version
+):
+    repository = materialize(instance, "second", "third", fail="third")
+    tick("alert_on_failure", repository)
+    assert fingerprints(journal) == ["run-failed/second, third"]
+    if by_an_older_version:
+        execute(
+            storage,
+            "UPDATE apex_alerts.progress SET state = state - 'owed'",
+        )
+    materialize(instance, "third")
+    tick("alert_on_failure", repository)
+    materialize(instance, "first", "second", fail="second")
+    tick("alert_on_failure", repository)
+    assert "run-failed/second, third" in fingerprints(journal)
+    # Of a job, beside an asset that the failed run had not selected.
+    materialize(instance, "first", "second")
+    tick("alert_on_failure", repository)
+    assert fingerprints(journal) == []
+    assert [each for each in headings(teams) if "second, third" in each] == [
+        "Error: A run of second, third failed",
+        "Resolved: A run of second, third failed",
+    ]
+
+
+def test_what_made_an_asset_before_its_run_failed_makes_nothing_good(
+    instance, variables, tick, journal
+):
+    materialize(instance, "second")
+    repository = materialize(instance, "second", "third", fail="third")
+    materialize(instance, "third")
+    tick("alert_on_failure", repository)
+    materialize(instance, "second", "third", fail="third")
+    materialize(instance, "second")
+    tick("alert_on_failure", repository)
+    assert fingerprints(journal) == ["run-failed/second, third"]
+    materialize(instance, "third")
+    tick("alert_on_failure", repository)
+    assert fingerprints(journal) == []
+
+
+def test_a_failed_run_of_checks_is_made_good_by_whatever_evaluates_them(
+    instance, variables, tick, journal
+):
+    """Whether they pass is another matter."""
+    check = dg.AssetCheckKey(dg.AssetKey("sums"), "sums_match")
+    run = dg.DagsterRun(
+        "__ASSET_JOB",
+        run_id=str(uuid4()),
+        asset_selection=frozenset(),
+        asset_check_selection=frozenset({check}),
+        status=dg.DagsterRunStatus.STARTED,
+        tags=OURS | {"dagster/will_retry": "false"},
+    )
+    instance.add_run(run)
+    instance.report_run_failed(run)
+    tick("alert_on_failure")
+    assert fingerprints(journal) == ["run-failed/sums:sums_match"]
+    check_run(instance, passed=False)
+    tick("alert_on_failure")
+    assert fingerprints(journal) == ["check-failed/sums/sums_match"]
+
+
+def test_what_the_code_location_no_longer_has_is_called_off(
+    instance, variables, tick, journal
+):
+    """A renamed job, an asset, a check: nothing would ever say that they are well."""
+    with_more = materialize(instance, "second", "third", fail="second")
+    fail_op(instance)
+    check_run(instance, passed=False)
+    tick("alert_on_failure", repository_with())
+    tick("alert_on_failure", repository_with())
+    assert fingerprints(journal) == [
+        "check-failed/sums/sums_match",
+        "run-failed/nightly_report",
+    ]
+    tick("alert_on_failure", with_more)
+    tick("alert_on_failure", with_more)
+    assert fingerprints(journal) == []
+
+
+@pytest.mark.parametrize("name", ["sync_on_arrival", "sync_every_five_minutes"])
+def test_a_schedule_or_sensor_that_is_gone_is_called_off(
+    instance, variables, tick, journal, name
+):
+    kept = (
+        sensor(name)
+        if name == "sync_on_arrival"
+        else instigator(
+            name,
+            InstigatorType.SCHEDULE,
+            ScheduleInstigatorData("*/5 * * * *", time.time()),
+        )
+    )
+    state = instance.add_instigator_state(kept)
+    error = SerializableErrorInfo("ValueError: no\n", [], "ValueError")
+    for at in (1, 2):
+        keep_tick(instance, state, time.time() + at, TickStatus.FAILURE, error)
+    for _ in range(2):
+        tick("watch_sync_health")
+        assert fingerprints(journal) == [f"ticks-failing/{name}"]
+    gone = dg.Definitions(
+        sensors=[alert_sensors.alert_on_failure, alert_sensors.watch_sync_health],
+        resources={"services": Services()},
+    )
+    tick("watch_sync_health", gone.get_repository_def())
+    assert fingerprints(journal) == []
 
 
 def time_out_at_start(instance, job=SYNC):
