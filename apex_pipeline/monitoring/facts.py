@@ -11,7 +11,12 @@ from sqlalchemy import Connection
 
 from apex_pipeline.audit.anchors import last_anchored_at
 from apex_pipeline.audit.verification import Verification, last_verification
-from apex_pipeline.postgres import pending_rows as pending, run_ledger, stored_pacing
+from apex_pipeline.postgres import (
+    empty_looks,
+    pending_rows as pending,
+    run_ledger,
+    stored_pacing,
+)
 from apex_pipeline.postgres.pending_rows import PendingSummary
 from apex_pipeline.postgres.run_ledger import RunRecord, RunStatus, Totals
 from apex_pipeline.quarantine import decisions
@@ -82,6 +87,7 @@ class Facts(LedgerFacts):
         throttled_until: When Dataverse takes requests again, if that is yet to come.
         throttled_by: Why it asked for that, in words.
         left_out: Application users that the last run left out, and why, by budget.
+        found_empty_at: When the schedule or the health watch last found nothing pending.
     """
 
     pending: PendingSummary
@@ -90,6 +96,7 @@ class Facts(LedgerFacts):
     throttled_until: datetime | None = None
     throttled_by: str | None = None
     left_out: Mapping[str, str] = field(default_factory=dict)
+    found_empty_at: datetime | None = None
 
     @property
     def quarantined_count(self) -> int:
@@ -100,14 +107,16 @@ class Facts(LedgerFacts):
         """Since when rows have been waiting; None if none are, or it is not known.
 
         Rows that came late, with an old time, have waited since nothing was pending. So
-        has an undated row of an adopted table.
+        has an undated row of an adopted table. A rejected row waits since it is due.
 
         Args:
-            empty_at: When nothing was pending, if the caller has seen it.
+            empty_at: When nothing was pending, if the caller has seen it; or from when on
+                it counts how long rows wait.
         """
         if not self.pending.count:
             return None
-        known = (self.pending.oldest_created_at, self.emptied_at, empty_at)
+        emptied = (self.emptied_at, self.found_empty_at, empty_at)
+        known = (self.pending.oldest_due_at, *emptied)
         return max((each for each in known if each is not None), default=None)
 
     def is_overdue(self, empty_at: datetime | None = None) -> bool:
@@ -186,6 +195,7 @@ def read_facts(
         throttled_until=pause.until if pause else None,
         throttled_by=(pause.reason or None) if pause else None,
         left_out=_left_out(connection, pacing_keys),
+        found_empty_at=empty_looks.last_empty_at(connection),
     )
 
 

@@ -59,10 +59,22 @@ class PendingSummary:
     Attributes:
         oldest_created_at: Of the oldest row that was never rejected (aware, UTC),
             clipped to Python's years; None if there is no such row.
+        oldest_retry_at: When the first of the rejected rows that are pending again became
+            due, likewise; None if there is none.
     """
 
     count: int
     oldest_created_at: datetime | None
+    oldest_retry_at: datetime | None = None
+
+    @property
+    def oldest_due_at(self) -> datetime | None:
+        """Since when the oldest row may have been sent, by what the rows say.
+
+        None if there is no row, or only undated rows of an adopted table.
+        """
+        known = (self.oldest_created_at, self.oldest_retry_at)
+        return min((each for each in known if each is not None), default=None)
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -167,12 +179,13 @@ _NEXT_UNDATED_PAGE = versioned(f"""{_PENDING}
 _NAMED = versioned(f"{ROW} FROM campaign_metrics AS metric WHERE metric.id = %(id)s")
 
 # A rejected row is pending again whenever it is due; its age says nothing about how well
-# the sync keeps up.
+# the sync keeps up, and since when it is due does.
 _SUMMARY = """
-    SELECT count(*), extract(epoch FROM min(created_at) FILTER (WHERE NOT EXISTS (
-        SELECT FROM campaign_metrics_quarantine WHERE metric_id = pending.id
-    )))
+    SELECT count(*),
+        extract(epoch FROM min(created_at) FILTER (WHERE rejected.metric_id IS NULL)),
+        extract(epoch FROM min(rejected.next_attempt_at))
     FROM campaign_metrics_pending AS pending
+    LEFT JOIN campaign_metrics_quarantine AS rejected ON rejected.metric_id = pending.id
 """
 
 # The order makes the planner use the partial index, whatever share of the table it
@@ -205,8 +218,10 @@ def page(
 
 def summary(connection: Connection) -> PendingSummary:
     """Count the pending rows and find the oldest."""
-    count, oldest = connection.exec_driver_sql(_SUMMARY).one()
-    return PendingSummary(count, None if oldest is None else _instant(oldest))
+    count, *found = connection.exec_driver_sql(_SUMMARY).one()
+    return PendingSummary(
+        count, *(None if each is None else _instant(each) for each in found)
+    )
 
 
 def exists(connection: Connection) -> bool:

@@ -36,6 +36,7 @@ PRIVILEGES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "campaign_metrics_pending": (_READ, _READ),
     "campaign_metrics_quarantine": (_ALL, _READ),
     "quarantined_campaign_metrics": (_READ, _READ),
+    "pending_look": (_KEEP, _READ),
     "sync_run": (_KEEP, _READ),
     "dataverse_pacing": (_KEEP, _READ),
     "dataverse_target": (_KEEP, _READ),

@@ -5,17 +5,28 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 
+from apex_pipeline.defs.services import Services
+from apex_pipeline.defs.sync.schedules import no_run_needed
+from apex_pipeline.defs.sync.sync_job import NOTHING_PENDING
 from apex_pipeline.metrics import Rejection
 from apex_pipeline.monitoring.doctor.check_results import CheckState
 from apex_pipeline.monitoring.doctor.recent_delivery import last_success
 from apex_pipeline.monitoring.facts import read_facts
-from apex_pipeline.monitoring.rules import sync_health
+from apex_pipeline.monitoring.rules import health_watch, sync_health
+from apex_pipeline.monitoring.rules.catalogue import ROWS_OVERDUE
+from apex_pipeline.monitoring.rules.health_summary import reasons
 from apex_pipeline.monitoring.status import read_status
+from apex_pipeline.postgres import empty_looks
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.run_ledger import RunRecord, RunStatus
 from apex_pipeline.quarantine.decisions import Decision, QuarantineSelection
 from apex_pipeline.report.delivery_statistics import read_rows, read_runs
-from apex_pipeline_tests.support.ends import campaign_row, emulator_settings, insert
+from apex_pipeline_tests.support.ends import (
+    campaign_row,
+    emulator_settings,
+    environment,
+    insert,
+)
 
 NOW = datetime.now(UTC)
 
@@ -119,12 +130,88 @@ def test_lateness_is_the_same_for_all(store, database_url, emulator, minutes):
     assert ("no-success" in found) == (minutes > 15)
 
 
-def test_a_row_that_is_tried_again_alone_waits_since_nothing_was_pending(
-    store, database_url, quarantined
-):
+@pytest.fixture
+def late(store, database_url, emulator, tmp_path):
+    """What status, doctor, watch and `status --check` without a journal say is late."""
+    variables = environment(emulator, database_url, tmp_path)
+
+    def ask() -> set[str]:
+        now = datetime.now(UTC)
+        status = read_status(store, emulator_settings(emulator))
+        said = {
+            "status": status.is_overdue,
+            "doctor": last_success(store, now).state is CheckState.FAILED,
+            "watch": "rows-overdue" in watched(database_url, ago(days=1), now),
+            "check": any(ROWS_OVERDUE.title in r for r in reasons(variables, now)),
+        }
+        return {name for name, is_late in said.items() if is_late}
+
+    return ask
+
+
+def due_again(database_url, **since):
     with psycopg.connect(database_url) as connection:
         connection.execute(
-            "UPDATE campaign_metrics_quarantine SET next_attempt_at = %s", [NOW]
+            "UPDATE campaign_metrics_quarantine SET next_attempt_at = now() - %s",
+            [timedelta(**since)],
         )
-    assert store.ask(read_facts, NOW).waiting_since() is None
-    assert store.ask(read_facts, NOW).waiting_since(ago(hours=1)) == ago(hours=1)
+
+
+@pytest.mark.parametrize(("minutes", "is_late"), [(1, False), (20, True)])
+def test_a_row_that_is_tried_again_waits_since_it_became_due(
+    store, database_url, quarantined, late, minutes, is_late
+):
+    run(store, at=ago(hours=20), remaining=0)
+    due_again(database_url, minutes=minutes)
+    assert late() == ({"status", "doctor", "watch", "check"} if is_late else set())
+    now = datetime.now(UTC)
+    since = store.ask(read_facts, now).waiting_since()
+    assert abs(now - since - timedelta(minutes=minutes)) < timedelta(minutes=1)
+    # A new row waits since it came; the other has waited longer.
+    insert(database_url, [campaign_row(created_at=datetime.now(UTC))])
+    assert store.ask(read_facts, datetime.now(UTC)).waiting_since() == since
+
+
+def look_by_schedule(variables):
+    assert no_run_needed(Services()) == NOTHING_PENDING
+
+
+def look_by_watch(variables):
+    around = health_watch.WatchSurroundings([], [], [])
+    health_watch.look(variables, around, {}, datetime.now(UTC))
+
+
+@pytest.mark.parametrize("look", [look_by_schedule, look_by_watch])
+def test_a_row_that_came_late_waits_since_somebody_found_nothing_pending(
+    store, database_url, emulator, tmp_path, monkeypatch, late, look
+):
+    variables = environment(emulator, database_url, tmp_path)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    run(store, at=ago(hours=20), remaining=0)
+    look(variables)
+    insert(database_url, [campaign_row(created_at=ago(days=3))])
+    # Whoever looks now finds something.
+    assert no_run_needed(Services()) is None
+    assert late() == set()
+    with psycopg.connect(database_url) as connection:
+        connection.execute(
+            "UPDATE pending_look SET empty_at = now() - interval '20 min'"
+        )
+    assert late() == {"status", "doctor", "watch", "check"}
+
+
+def test_a_look_in_the_future_hides_no_row(store, database_url, late):
+    run(store, at=ago(hours=20), remaining=0)
+    store.ask(empty_looks.note)
+    insert(database_url, [campaign_row(created_at=ago(days=3))])
+    with psycopg.connect(database_url) as connection:
+        connection.execute(
+            "UPDATE pending_look SET empty_at = now() + interval '1 day'"
+        )
+    assert late() == {"status", "doctor", "watch", "check"}
+    with psycopg.connect(database_url) as connection:
+        connection.execute("DELETE FROM campaign_metrics")
+    store.ask(empty_looks.note)
+    insert(database_url, [campaign_row(created_at=ago(days=3))])
+    assert late() == set()

@@ -39,6 +39,7 @@ ALL = [
     "0023_audit",
     "0024_audit_search_path",
     "0025_audit_hashes",
+    "0026_pending_look",
 ]
 
 _APPLY = """
@@ -445,7 +446,7 @@ def test_table_of_another_role_need_not_be_owned_when_nothing_is_missing(
             cost_forecast_training;
         DROP FUNCTION campaign_history CASCADE;
         DROP FUNCTION computed_time_zone;
-        DROP TABLE business_time_zone, campaign_name, rollup_comparison;
+        DROP TABLE business_time_zone, campaign_name, rollup_comparison, pending_look;
         DROP FUNCTION grant_analyst_access;
         DROP TABLE campaign_metrics_quarantine, sync_run, dataverse_pacing,
             dataverse_target, daily_campaign_rollup, daily_rollup_total,

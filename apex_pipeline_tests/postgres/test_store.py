@@ -159,17 +159,20 @@ def test_the_summary_counts_and_finds_the_oldest(store, database_url):
     assert store.ask(pending_rows.exists)
 
 
-def test_a_row_that_was_refused_makes_nothing_look_late(store, database_url):
+def test_a_row_that_was_refused_waits_since_it_is_due_again(store, database_url):
     now = datetime.now(UTC)
     refused = add(database_url, created_at=now - timedelta(days=40))
     store.quarantine([Rejection(refused, "invalid", "")], now - timedelta(hours=1))
-    assert store.ask(pending_rows.summary) == PendingSummary(1, None)
+    due = now - timedelta(minutes=55)
+    assert store.ask(pending_rows.summary) == PendingSummary(1, None, due)
 
     waiting = add(database_url, created_at=NOW)
 
-    assert store.ask(pending_rows.summary) == PendingSummary(2, NOW)
+    both = store.ask(pending_rows.summary)
+    assert both == PendingSummary(2, NOW, due)
+    assert both.oldest_due_at == min(NOW, due)
     store.quarantine([Rejection(waiting, "invalid", "")], now)
-    assert store.ask(pending_rows.summary) == PendingSummary(1, None)
+    assert store.ask(pending_rows.summary) == PendingSummary(1, None, due)
 
 
 @pytest.mark.parametrize(

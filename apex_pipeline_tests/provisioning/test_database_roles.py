@@ -99,6 +99,7 @@ ALLOWED = """
     dataverse_target              raw                r           -
     foreign_record                rawd               r           -
     migration_lock                -                  -           -
+    pending_look                  raw                r           -
     quarantined_campaign_metrics  r                  r           -
     reconciliation_finding        rawd               r           -
     reconciliation_lock           w                  -           -

@@ -11,7 +11,7 @@ from apex_pipeline.dataverse.environment import REQUEST_TIMEOUT_SECONDS
 from apex_pipeline.defs.code_location import OURS
 from apex_pipeline.defs.job_tags import ACTIVE, RETRY_LOST_TAGS, SCHEDULED_TAGS
 from apex_pipeline.defs.sync_specs import DELIVERED, SYNC_ASSETS
-from apex_pipeline.postgres import pending_rows, stored_pacing
+from apex_pipeline.postgres import empty_looks, pending_rows, stored_pacing
 from apex_pipeline.postgres.store import Store
 from apex_pipeline.settings import DataverseSettings
 from apex_pipeline.sync.pacing_memory import pacing_keys
@@ -68,13 +68,19 @@ def active_sync(
 
 
 def nothing_to_do(store: Store, dataverse: DataverseSettings) -> str | None:
-    """Why a sync would have nothing to do: Dataverse asked for a pause, or no row waits."""
+    """Why a sync would have nothing to do: Dataverse asked for a pause, or no row waits.
+
+    Notes that no row waits, for those who tell later since when rows have been waiting.
+    """
     pause = store.ask(
         stored_pacing.open_pause, pacing_keys(dataverse), datetime.now(UTC)
     )
     if pause is not None:
         return f"{pause}."
-    return None if store.ask(pending_rows.exists) else NOTHING_PENDING
+    if store.ask(pending_rows.exists):
+        return None
+    store.ask(empty_looks.note)
+    return NOTHING_PENDING
 
 
 def _is_sync(run: dg.DagsterRun) -> bool:

@@ -184,7 +184,5 @@ def _delivery(
         yield Observation(DATABASE_UNUSABLE.name, (wrong,))
         return
     state = kept.progress.state if kept.progress else {}
-    oldest = health.facts.pending.oldest_created_at or now
-    known = sync_health.utc(state["empty_at"]) if "empty_at" in state else oldest
-    empty_at = sync_health.last_empty(health, known, now)
+    empty_at = sync_health.utc(state["empty_at"]) if "empty_at" in state else None
     yield from sync_health.observe(health, empty_at, now)

@@ -25,6 +25,7 @@ from apex_pipeline.monitoring.rules.catalogue import (
 )
 from apex_pipeline.monitoring.rules.schedules_and_sensors import Instigator
 from apex_pipeline.monitoring.rules.sync_health import SyncHealth
+from apex_pipeline.postgres import empty_looks
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.settings import Settings, load_settings, read_variable, state_dir
 from apex_pipeline.texts.durations import words
@@ -112,7 +113,11 @@ def _look_at_ends(
     def read() -> SyncHealth:
         # The database's own timeouts end this even after the caller has given up.
         with database:
-            return sync_health.read_health(database, now, settings.dataverse)
+            health = sync_health.read_health(database, now, settings.dataverse)
+            if not health.facts.pending.count:
+                # For status, panel, doctor and report, which do not read the journal.
+                database.ask(empty_looks.note)
+            return health
 
     try:
         health = within(seconds, read)

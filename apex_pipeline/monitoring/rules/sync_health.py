@@ -97,13 +97,14 @@ def read_health(
 
 
 def observe(
-    health: SyncHealth, empty_at: datetime, now: datetime
+    health: SyncHealth, empty_at: datetime | None, now: datetime
 ) -> Iterator[Observation]:
     """Observe problems, causes before consequences.
 
     Args:
         health: The snapshot.
-        empty_at: When no rows were pending last, as far as the watch knows.
+        empty_at: When no rows were pending last, as far as the watch knows; None if the
+            caller knows nothing of it.
         now: Current time, timezone-aware.
     """
     if not health.facts.pending.count:
@@ -134,7 +135,7 @@ def last_empty(health: SyncHealth, known: datetime, now: datetime) -> datetime:
     return max(known, health.facts.emptied_at or known)
 
 
-def _overdue(health: SyncHealth, empty_at: datetime) -> Observation:
+def _overdue(health: SyncHealth, empty_at: datetime | None) -> Observation:
     facts = health.facts
     since = facts.waiting_since(empty_at)
     if since is None or not facts.is_overdue(empty_at):
@@ -151,7 +152,7 @@ def _overdue(health: SyncHealth, empty_at: datetime) -> Observation:
     return Observation(ROWS_OVERDUE.name, (found,))
 
 
-def _no_success(health: SyncHealth, empty_at: datetime) -> Observation:
+def _no_success(health: SyncHealth, empty_at: datetime | None) -> Observation:
     facts = health.facts
     if not facts.lacks_success(empty_at):
         return Observation(NO_SUCCESS.name)
