@@ -121,13 +121,11 @@ class DeliveryState:
     Attributes:
         failure: Why the last delivery failed, if it did.
         quarantine: None if Postgres itself failed.
-        rejected: Rows that this run sent to quarantine.
         figures: Counts of that run, plotted by the check.
     """
 
     failure: str | None
     quarantine: QuarantineState | None
-    rejected: int = 0
     figures: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
@@ -140,9 +138,7 @@ def read_delivery_state(
             quarantine = read_quarantine(store)
         except DatabaseError:
             quarantine = None
-        return DeliveryState(
-            str(report.failure), quarantine, report.rejected, _figures(report)
-        )
+        return DeliveryState(str(report.failure), quarantine, _figures(report))
     ended = (
         r
         for r in store.ask(run_ledger.last_runs, 5)
@@ -150,9 +146,7 @@ def read_delivery_state(
     )
     last = next(ended, None)
     return DeliveryState(
-        last.error if last else None,
-        read_quarantine(store),
-        figures=_figures(report or last),
+        last.error if last else None, read_quarantine(store), _figures(report or last)
     )
 
 
@@ -160,13 +154,25 @@ def _figures(run: SyncReport | RunRecord | None) -> dict[str, float]:
     if run is None:
         return {}
     known = {
-        "rows_delivered": run.delivered,
-        "rows_rejected": run.rejected,
         "rows_remaining": run.remaining,
         "oldest_pending_age_seconds": run.oldest_pending_age_seconds,
-        "throttled_seconds": run.throttled_seconds,
     }
+    if not _failed_before_reading(run):
+        known |= {
+            "rows_delivered": run.delivered,
+            "rows_rejected": run.rejected,
+            "throttled_seconds": run.throttled_seconds,
+        }
     return {name: round(n, 1) for name, n in known.items() if n is not None}
+
+
+def _failed_before_reading(run: SyncReport | RunRecord) -> bool:
+    """Whether the counts of a run are zero because it never came to count."""
+    if isinstance(run, SyncReport):
+        has_failed = run.failure is not None
+    else:
+        has_failed = run.status is not RunStatus.SUCCESS
+    return has_failed and not run.rows_read and not run.delivered
 
 
 def _dry_note(report: SyncReport, part: Slice | None) -> str:
@@ -208,25 +214,35 @@ def _materialized(
     report: SyncReport, quarantine: QuarantineState | None
 ) -> Iterator[tuple[dg.AssetKey, dict[str, Any]]]:
     """Each asset and its metadata, in topological order; a failure keeps those before it."""
-    if report.part is None:
-        oldest = round(report.oldest_pending_age_seconds or 0.0, 1)
-        yield (
-            PENDING.key,
-            {
-                "dagster/row_count": report.rows_read,
-                "oldest_pending_age_seconds": oldest,
-            },
-        )
+    has_looked = not _failed_before_reading(report)
+    if report.part is None and has_looked:
+        yield PENDING.key, _pending(report)
     # Its freshness means that rows are delivered, and not that a run came by.
     if report.delivered or (report.failure is None and not report.remaining):
         yield DELIVERED.key, _delivered(report)
-    exported: dict[str, Any] = {"dagster/row_count": report.delivered}
-    # Unknown if Postgres itself failed.
-    if report.remaining is not None:
-        exported["rows_remaining"] = report.remaining
-    yield EXPORTED.key, exported
+    if has_looked:
+        yield EXPORTED.key, _exported(report)
     if quarantine is not None:
         yield QUARANTINED.key, quarantine_metadata(quarantine)
+
+
+def _pending(report: SyncReport) -> dict[str, Any]:
+    """The age is left out where only rows waited whose age says nothing."""
+    metadata: dict[str, Any] = {"dagster/row_count": report.rows_read}
+    oldest = report.oldest_pending_age_seconds
+    if oldest is None and not report.rows_read and not report.remaining:
+        oldest = 0.0
+    if oldest is not None:
+        metadata["oldest_pending_age_seconds"] = round(oldest, 1)
+    return metadata
+
+
+def _exported(report: SyncReport) -> dict[str, Any]:
+    metadata: dict[str, Any] = {"dagster/row_count": report.delivered}
+    # Unknown if Postgres itself failed.
+    if report.remaining is not None:
+        metadata["rows_remaining"] = report.remaining
+    return metadata
 
 
 def _delivered(report: SyncReport) -> dict[str, Any]:
@@ -247,7 +263,8 @@ def _delivered(report: SyncReport) -> dict[str, Any]:
         "seconds": round(seconds, 2),
         "rows_per_second": round(report.delivered / seconds) if seconds else 0,
         "throttled_seconds": round(report.throttled_seconds, 1),
-        "token_hit_rate_pct": (100.0 if hit_rate is None else round(hit_rate, 2)),
+        # Unknown without requests.
+        **({} if hit_rate is None else {"token_hit_rate_pct": round(hit_rate, 2)}),
         **(
             {"application_users_left_out": "; ".join(map(str, report.refused))}
             if report.refused
@@ -258,6 +275,7 @@ def _delivered(report: SyncReport) -> dict[str, Any]:
 
 
 def _checks(delivery: DeliveryState) -> Iterator[dg.AssetCheckResult]:
+    """The results that are known; only a run that fails may lack one."""
     yield dg.AssetCheckResult(
         asset_key=DELIVERED.key,
         check_name=DELIVERY_COMPLETE.name,
@@ -266,13 +284,8 @@ def _checks(delivery: DeliveryState) -> Iterator[dg.AssetCheckResult]:
         metadata={"failure": delivery.failure or "none", **delivery.figures},
     )
     found = delivery.quarantine
-    yield dg.AssetCheckResult(
-        **(
-            check_values(delivery.rejected)
-            if found is None
-            else check_values(found.waiting, found.dropped)
-        )
-    )
+    if found is not None:
+        yield dg.AssetCheckResult(**check_values(found.waiting, found.dropped))
 
 
 def preview_table(records: tuple[str, ...]) -> str:

@@ -14,6 +14,7 @@ from apex_pipeline.defs.reconcile.reconciliation import RECONCILIATION
 from apex_pipeline.defs.sync.sync_assets import SKIPPED_TAG, preview_table
 from apex_pipeline.defs.sync_specs import SYNC_ASSETS
 from apex_pipeline_tests.support.dagster_runs import (
+    failure,
     freshened_at,
     instance,
     repository,
@@ -24,6 +25,7 @@ from apex_pipeline_tests.support.dagster_runs import (
 from apex_pipeline_tests.support.ends import (
     campaign_row,
     delivered,
+    execute,
     insert,
     insert_many,
     marked,
@@ -39,12 +41,7 @@ def test_a_run_delivers_and_tells_what_it_did(
     result = run_job(instance)
     assert result.success
     assert delivered(emulator) == marked(database_url)
-    counts = {
-        event.asset_key.to_user_string(): {
-            name: value.value for name, value in event.materialization.metadata.items()
-        }
-        for event in result.get_asset_materialization_events()
-    }
+    counts = materialized(result)
     assert counts["pending_campaign_metrics"]["dagster/row_count"] == 250
     assert counts["dataverse_campaign_metrics"]["dagster/row_count"] == 250
     assert counts["dataverse_campaign_metrics"]["requests"] == 4
@@ -117,6 +114,74 @@ def test_a_failed_run_keeps_what_it_did_and_fails_its_check(
     assert not checks["delivery_complete"].passed
     assert checks["delivery_complete"].severity is dg.AssetCheckSeverity.ERROR
     assert delivered(emulator) == marked(database_url)
+
+
+def materialized(result):
+    """Metadata of each asset that a run materialized."""
+    return {
+        event.asset_key.to_user_string(): {
+            name: value.value for name, value in event.materialization.metadata.items()
+        }
+        for event in result.get_asset_materialization_events()
+    }
+
+
+def test_a_quarantine_that_cannot_be_read_is_not_said_to_be_empty(
+    instance, variables, emulator, database_url
+):
+    insert_many(database_url, 1)
+    execute(database_url, "ALTER VIEW quarantined_campaign_metrics RENAME TO gone")
+    emulator.fault("status", status=403, count=1000, path="UpsertMultiple")
+    result = run_job(instance)
+    assert not result.success
+    assert "Give its application user a role" in failure(result)
+    checks = [each.check_name for each in result.get_asset_check_evaluations()]
+    assert checks == ["delivery_complete"]
+    assert "quarantined_campaign_metrics" not in materialized(result)
+
+
+@pytest.mark.parametrize("of", ["Postgres", "Dataverse"])
+def test_a_run_that_failed_before_it_read_says_nothing_of_rows(
+    instance, variables, database_url, monkeypatch, of
+):
+    insert_many(database_url, 1)
+    if of == "Postgres":
+        execute(database_url, "ALTER VIEW campaign_metrics_pending RENAME TO gone")
+    else:
+        monkeypatch.setenv("AZURE_CLIENT_SECRET", "wrong")
+    result = run_job(instance)
+    assert not result.success
+    assert [*materialized(result)] == ["quarantined_campaign_metrics"]
+    (check,) = [
+        each
+        for each in result.get_asset_check_evaluations()
+        if each.check_name == "delivery_complete"
+    ]
+    known = {"rows_remaining", "oldest_pending_age_seconds"}
+    found = {*check.metadata} - {"failure"}
+    assert found == (set() if of == "Postgres" else known)
+
+
+def test_a_run_without_requests_has_no_hit_rate_of_tokens(instance, variables):
+    found = materialized(run_job(instance))
+    assert found["dataverse_campaign_metrics"]["requests"] == 0
+    assert "token_hit_rate_pct" not in found["dataverse_campaign_metrics"]
+    assert found["pending_campaign_metrics"] == {
+        "dagster/row_count": 0,
+        "oldest_pending_age_seconds": 0.0,
+    }
+
+
+def test_rows_whose_age_says_nothing_are_not_said_to_be_new(
+    instance, variables, database_url
+):
+    insert(database_url, [campaign_row(phase="x" * 17)])
+    assert run_job(instance).success
+    execute(
+        database_url, "UPDATE campaign_metrics_quarantine SET next_attempt_at = now()"
+    )
+    found = materialized(run_job(instance))["pending_campaign_metrics"]
+    assert found == {"dagster/row_count": 1}
 
 
 def test_rows_in_quarantine_warn(instance, variables, database_url):
