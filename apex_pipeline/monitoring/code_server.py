@@ -9,7 +9,9 @@ exit 0, or 1 and the reason. For a Unix socket, write `unix:PATH`.
 """
 
 import json
+import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import grpc
@@ -17,6 +19,7 @@ import yaml
 
 _LIST_REPOSITORIES = "/api.DagsterApi/ListRepositories"
 _LOADED = "ListRepositoriesResponse"
+_UNSET = re.compile(r"\{env: (.*?)\}")
 
 
 def load_error(address: str, *, seconds: float = 5.0) -> str | None:
@@ -46,21 +49,56 @@ def load_error(address: str, *, seconds: float = 5.0) -> str | None:
     return None
 
 
-def addresses(workspace: Path) -> list[str]:
-    """`host:port` or `unix:path` of each code server that a workspace file names."""
+def addresses(
+    workspace: Path, location: str, environment: Mapping[str, str]
+) -> list[str]:
+    """`host:port` or `unix:path` of our code server, if a workspace file names it.
+
+    Servers of other code locations are left out; so is what Dagster itself refuses.
+
+    Args:
+        workspace: The file.
+        location: Name of our code location. An entry without a name is ours if there is
+            no other.
+        environment: Variables, which an entry may name in place of a value. One that is
+            not set stays in the address; see `unset_variables`.
+    """
     try:
         loaded = yaml.safe_load(workspace.read_text())
     except (OSError, yaml.YAMLError):
         return []
-    entries = loaded.get("load_from") or [] if isinstance(loaded, dict) else []
-    servers = [entry["grpc_server"] for entry in entries if "grpc_server" in entry]
-    return [
-        f"unix:{server['socket']}"
-        if "socket" in server
-        else f"{server.get('host', 'localhost')}:{server['port']}"
-        for server in servers
-        if "socket" in server or "port" in server
+    entries = loaded.get("load_from") if isinstance(loaded, dict) else None
+    if not isinstance(entries, list):
+        return []
+    listed = [each.get("grpc_server") for each in entries if isinstance(each, dict)]
+    servers = [
+        {key: _value(set_to, environment) for key, set_to in each.items() if set_to}
+        for each in listed
+        if isinstance(each, dict)
     ]
+    unnamed = location if len(entries) == 1 else None
+    ours = [each for each in servers if each.get("location_name", unnamed) == location]
+    return [
+        f"unix:{each['socket']}"
+        if "socket" in each
+        else f"{each.get('host', 'localhost')}:{each['port']}"
+        for each in ours
+        if "socket" in each or "port" in each
+    ]
+
+
+def unset_variables(address: str) -> list[str]:
+    """Names of the variables in an address that are not set here."""
+    found: list[str] = _UNSET.findall(address)
+    return found
+
+
+def _value(value: object, environment: Mapping[str, str]) -> str:
+    """A value of an entry, resolved as Dagster does."""
+    if not isinstance(value, dict):
+        return str(value)
+    name = str(value.get("env"))
+    return environment.get(name) or f"{{env: {name}}}"
 
 
 def _reason(error: grpc.RpcError) -> str:

@@ -398,9 +398,8 @@ def test_dagsters_home_holds_the_instance_and_the_workspace(tmp_path):
     workspace = yaml.safe_load((home / "workspace.yaml").read_text())
     [server] = [each["grpc_server"] for each in workspace["load_from"]]
     assert server["socket"] == str(services.code_socket)
-    assert code_server.addresses(home / "workspace.yaml") == [
-        f"unix:{services.code_socket}"
-    ]
+    found = code_server.addresses(home / "workspace.yaml", server["location_name"], {})
+    assert found == [f"unix:{services.code_socket}"]
 
 
 @pytest.mark.parametrize("length", [10, 200])

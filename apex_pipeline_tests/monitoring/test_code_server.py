@@ -29,6 +29,8 @@ LOADED = ListRepositoriesResponse(
         )
     ]
 )
+OURS = "{grpc_server: {host: ours, port: 4000, location_name: apex_pipeline}}"
+THEIRS = "{grpc_server: {host: theirs, port: 1, location_name: marketing}}"
 EMPTY = ListRepositoriesResponse([])
 BROKEN = SerializableErrorInfo(
     "ImportError: no module named 'apex'\n", ["line 1"], "ImportError"
@@ -115,26 +117,98 @@ def test_nothing_that_listens_is_named_by_its_address():
     ("text", "found"),
     [
         (
-            "load_from: [{grpc_server: {host: code, port: 4000, location_name: a}}]",
+            (
+                "load_from: [{grpc_server: {host: code, port: 4000, "
+                "location_name: apex_pipeline}}]"
+            ),
             ["code:4000"],
         ),
         ("load_from: [{grpc_server: {port: 4000}}]", ["localhost:4000"]),
         ("load_from: [{grpc_server: {socket: /tmp/s}}]", ["unix:/tmp/s"]),
         ("load_from: [{python_module: {module_name: a}}]", []),
+        # Only one of them can be ours, and nothing says which.
+        ("load_from: [{grpc_server: {port: 1}}, {grpc_server: {port: 2}}]", []),
+        (f"load_from: [{THEIRS}]", []),
+        (f"load_from: [{THEIRS}, {OURS}, {{grpc_server: {{port: 3}}}}]", ["ours:4000"]),
+        (
+            (
+                "load_from: [{grpc_server: {host: {env: CODE_HOST}, "
+                "port: {env: CODE_PORT}, location_name: {env: CODE_NAME}}}]"
+            ),
+            ["code.example:4266"],
+        ),
+        (
+            "load_from: [{grpc_server: {socket: {env: CODE_HOST}}}]",
+            ["unix:code.example"],
+        ),
+        # Dagster refuses these.
+        ("load_from: {grpc_server: {port: 4000}}", []),
+        ("load_from: [{grpc_server: }, null, grpc_server, {grpc_server: [4000]}]", []),
+        ("load_from: grpc_server", []),
         ("load_from:", []),
         ("", []),
         ("a: [", []),
         ("- a", []),
     ],
 )
-def test_servers_are_those_that_the_workspace_names(tmp_path, text, found):
+def test_servers_are_those_that_the_workspace_names_as_ours(tmp_path, text, found):
     (tmp_path / "workspace.yaml").write_text(text)
-    assert dagster_health.code_servers({"DAGSTER_HOME": str(tmp_path)}) == found
+    environment = {
+        "DAGSTER_HOME": str(tmp_path),
+        "CODE_HOST": "code.example",
+        "CODE_PORT": "4266",
+        "CODE_NAME": "apex_pipeline",
+    }
+    assert dagster_health.code_servers(environment) == found
+
+
+def test_a_location_of_another_name_is_ours_where_it_is_given(tmp_path):
+    (tmp_path / "workspace.yaml").write_text(f"load_from: [{THEIRS}, {OURS}]")
+    environment = {
+        "DAGSTER_HOME": str(tmp_path),
+        "DAGSTER_LOCATION_NAME": "marketing",
+    }
+    assert dagster_health.code_servers(environment) == ["theirs:1"]
+
+
+def test_an_address_that_this_process_cannot_know_is_no_fault_of_the_server(
+    emulator, database_url, tmp_path
+):
+    (tmp_path / "workspace.yaml").write_text(
+        "load_from: [{grpc_server: {port: {env: CODE_PORT}}}]"
+    )
+    home = {"DAGSTER_HOME": str(tmp_path)}
+    found = dagster_health.code_location(dagster_health.code_servers(home))
+    assert found.state is CheckState.WARNING
+    assert "CODE_PORT" in found.remedy
+    variables = environment(emulator, database_url, tmp_path / "state") | home
+    assert not any(map(says_so, reasons(variables, datetime.now(UTC))))
 
 
 def test_without_a_workspace_there_are_no_servers(tmp_path):
-    assert addresses(tmp_path / "workspace.yaml") == []
+    assert addresses(tmp_path / "workspace.yaml", "apex_pipeline", {}) == []
     assert dagster_health.code_servers({}) == []
+
+
+def test_the_server_of_another_team_says_nothing_of_ours(
+    emulator, database_url, tmp_path
+):
+    with serving(LOADED) as address:
+        host, _, port = address.partition(":")
+        (tmp_path / "workspace.yaml").write_text(
+            "load_from:\n"
+            f"- grpc_server: {{host: {host}, port: {port}, location_name: apex_pipeline}}\n"
+            "- grpc_server: {host: 127.0.0.1, port: 1, location_name: marketing}\n"
+        )
+        variables = environment(emulator, database_url, tmp_path / "state")
+        variables |= {"DAGSTER_HOME": str(tmp_path)}
+        assert not any(map(says_so, reasons(variables, datetime.now(UTC))))
+        servers = dagster_health.code_servers(variables)
+        assert dagster_health.code_location(servers).state is CheckState.OK
+
+
+def says_so(reason: str) -> bool:
+    return "The code location does not load" in reason
 
 
 @pytest.mark.parametrize(("outcome", "count"), [(LOADED, 0), (BROKEN, 1)])
@@ -148,5 +222,4 @@ def test_the_status_from_outside_says_that_the_code_location_does_not_load(
             f"load_from: [{{grpc_server: {{host: {host}, port: {port}}}}}]"
         )
         found = reasons(variables | {"DAGSTER_HOME": str(tmp_path)}, datetime.now(UTC))
-    wrong = [each for each in found if "The code location does not load" in each]
-    assert len(wrong) == count
+    assert len([*filter(says_so, found)]) == count

@@ -15,7 +15,7 @@ from apex_pipeline.monitoring.doctor.check_results import (
     ok,
     warning,
 )
-from apex_pipeline.settings import read_variable
+from apex_pipeline.settings import load_code_location, read_variable
 
 SCHEDULE = "sync_every_five_minutes"
 
@@ -142,15 +142,28 @@ def web_server(
 
 
 def code_servers(environment: Mapping[str, str]) -> list[str]:
-    """Addresses of the code servers in the workspace.yaml of DAGSTER_HOME."""
+    """Addresses of our code server in the workspace.yaml of DAGSTER_HOME, if it has one.
+
+    Raises:
+        ConfigError: APEX_TENANT is malformed.
+    """
     home = read_variable(environment, "DAGSTER_HOME")
-    return code_server.addresses(Path(home) / "workspace.yaml") if home else []
+    if not home:
+        return []
+    location = load_code_location(environment)
+    return code_server.addresses(Path(home) / "workspace.yaml", location, environment)
 
 
 def code_location(servers: Sequence[str]) -> Measurement:
-    """Check that every code server serves its definitions."""
-    for error in map(code_server.load_error, servers):
-        if error:
+    """Check that our code server serves its definitions."""
+    for address in servers:
+        if unset := code_server.unset_variables(address):
+            return warning(
+                "its address cannot be known here",
+                f"Set {' and '.join(unset)}, which workspace.yaml names, to the daemon's "
+                "values.",
+            )
+        if error := code_server.load_error(address):
             return failed(error)
     return ok(f"answers at {', '.join(servers)}")
 

@@ -118,13 +118,13 @@ def stalled(progress: WatcherProgress | None, now: datetime) -> Fault | None:
 
 
 def _code_location(environment: Mapping[str, str]) -> Observation:
-    """Observe whether the code servers of this DAGSTER_HOME serve definitions.
+    """Observe whether our code server in this DAGSTER_HOME serves definitions.
 
     The health watch runs inside one of them, so it cannot observe this itself.
     """
     servers = dagster_health.code_servers(environment)
     found = dagster_health.code_location(servers) if servers else None
-    if found is None or found.state is CheckState.OK:
+    if found is None or found.state is not CheckState.FAILED:
         return Observation(CODE_LOCATION_DOWN.name)
     return _not_loaded(found.measured)
 
