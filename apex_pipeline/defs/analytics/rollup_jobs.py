@@ -18,7 +18,7 @@ from apex_pipeline.defs.analytics.rollup_specs import (
     WEEKLY_KEY,
     WEEKS,
 )
-from apex_pipeline.defs.code_location import OURS
+from apex_pipeline.defs.code_location import OURS, asset_name
 from apex_pipeline.defs.job_tags import ACTIVE, ANALYSIS_TAGS, SCHEDULED_TAGS
 
 _TRAILING_DAYS = 7
@@ -51,14 +51,25 @@ def range_tags(first: date | str, last: date | str) -> dict[str, str]:
 
 
 def active_refresh(instance: dg.DagsterInstance) -> str | None:
-    """Describe a refresh that is queued or running; None if there is none."""
-    for job in (refresh_daily_rollups, refresh_weekly_rollups):
-        records = instance.get_run_records(
-            dg.RunsFilter(job_name=job.name, tags=OURS, statuses=ACTIVE), limit=1
-        )
-        if records:
-            return f"{job.name} {records[0].dagster_run.run_id[:8]} is running"
+    """Describe a refresh that is queued or running; None if there is none.
+
+    Includes runs that materialize daily or weekly rollups without a job of ours, as a
+    backfill from an asset's page does.
+    """
+    asked = dg.RunsFilter(tags=OURS, statuses=ACTIVE)
+    for run in instance.get_runs(asked):
+        if work := _refreshed(run):
+            return f"{work} {run.run_id[:8]} is running"
     return None
+
+
+def _refreshed(run: dg.DagsterRun) -> str | None:
+    """Name the refresh that a run is; None if it is none."""
+    if run.job_name in {refresh_daily_rollups.name, refresh_weekly_rollups.name}:
+        return run.job_name
+    made = {DAILY_KEY, WEEKLY_KEY} & (run.asset_selection or frozenset())
+    names = sorted(map(asset_name, made))
+    return f"a refresh of {' and '.join(names)}" if names else None
 
 
 @dg.schedule(

@@ -14,6 +14,7 @@ from apex_pipeline.defs.services import Services
 from apex_pipeline.defs.sync.sync_job import (
     NOTHING_PENDING,
     active_sync,
+    is_sync,
     nothing_to_do,
     sync_campaign_metrics,
 )
@@ -108,11 +109,11 @@ def _too_soon(instance: dg.DagsterInstance, interval: timedelta | None) -> str |
     """Why arrived rows have to wait; None once no run has begun for the interval."""
     if interval is None:
         return NOTHING_PENDING
-    asked = dg.RunsFilter(job_name=sync_campaign_metrics.name, tags=OURS)
-    records = instance.get_run_records(asked, limit=1)
-    if not records:
+    now = datetime.now(UTC)
+    asked = dg.RunsFilter(tags=OURS, created_after=now - interval)
+    records = instance.get_run_records(asked)
+    last = next((each for each in records if is_sync(each.dagster_run)), None)
+    if last is None:
         return None
-    since = datetime.now(UTC) - records[0].create_timestamp
-    if since >= interval:
-        return None
+    since = now - last.create_timestamp
     return f"Rows wait; the last run began {since.total_seconds():.0f} s ago."

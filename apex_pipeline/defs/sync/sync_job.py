@@ -57,7 +57,7 @@ def active_sync(
     records = instance.get_run_records(
         dg.RunsFilter(tags=OURS, statuses=ACTIVE, created_after=oldest)
     )
-    syncs = (each for each in records if _is_sync(each.dagster_run))
+    syncs = (each for each in records if is_sync(each.dagster_run))
     latest = next(syncs, None)
     if latest is None:
         return None
@@ -83,6 +83,7 @@ def nothing_to_do(store: Store, dataverse: DataverseSettings) -> str | None:
     return NOTHING_PENDING
 
 
-def _is_sync(run: dg.DagsterRun) -> bool:
+def is_sync(run: dg.DagsterRun) -> bool:
+    """Whether a run is a sync, of its job or from the pages of its assets."""
     selected = run.asset_selection or frozenset()
     return run.job_name == sync_campaign_metrics.name or DELIVERED.key in selected

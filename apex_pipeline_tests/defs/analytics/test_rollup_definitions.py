@@ -21,15 +21,19 @@ from apex_pipeline.analytics.rollups.refresh import refresh
 from apex_pipeline.definitions import defs
 from apex_pipeline.defs.analytics import rollup_sensors
 from apex_pipeline.defs.analytics.rollup_specs import (
+    DAILY_KEY,
     DAILY_METADATA,
     DAYS,
     HISTORY_LINEAGE,
+    WEEKLY_KEY,
     WEEKS,
     cut,
 )
+from apex_pipeline.defs.code_location import LOCATION
 from apex_pipeline.defs.metadata import numbers, table
 from apex_pipeline.defs.pool_limits import ANALYSIS_POOL, POOL_LIMITS
 from apex_pipeline.defs.services import Services
+from apex_pipeline.defs.sync_specs import SYNC_ASSETS
 from apex_pipeline.postgres.database import Database
 from apex_pipeline.postgres.run_ledger import RunRecord, RunStatus
 from apex_pipeline_tests.support.cost_series import weekly
@@ -331,6 +335,31 @@ def test_nothing_is_asked_for_while_a_refresh_is_under_way(
     assert data.run_requests == []
     assert "refresh_weekly_rollups" in data.skip_message
     instance.delete_run(active.run_id)
+
+
+@pytest.mark.parametrize(
+    ("selected", "location", "counts"),
+    [
+        (DAILY_KEY, LOCATION, True),
+        (WEEKLY_KEY, LOCATION, True),
+        (SYNC_ASSETS[0], LOCATION, False),
+        (DAILY_KEY, "another_apex", False),
+    ],
+)
+def test_a_refresh_is_known_by_its_assets_and_code_location(
+    repository, instance, variables, selected, location, counts
+):
+    """A backfill from an asset's page starts Dagster's implicit job, not ours."""
+    instance.create_run_for_job(
+        repository.get_implicit_global_asset_job_def(),
+        status=dg.DagsterRunStatus.STARTED,
+        tags={"dagster/code_location": location},
+        asset_selection=frozenset({selected}),
+    )
+    data = ask(repository, instance, "remake_late_days")
+    assert (data.run_requests == []) is counts
+    if counts:
+        assert selected.to_user_string() in data.skip_message
 
 
 def deliver(store, delivered):

@@ -193,6 +193,30 @@ def test_arrived_rows_start_a_run_once_none_has_begun_for_the_interval(
     assert "is STARTED" in drain(repository, instance, cursor).skip_message
 
 
+@pytest.mark.parametrize(
+    ("selected", "location", "counts"),
+    [
+        (SYNC_ASSETS, LOCATION, True),
+        ([DAILY_KEY], LOCATION, False),
+        (SYNC_ASSETS, "another_apex", False),
+    ],
+)
+def test_a_sync_from_an_assets_page_counts_for_the_interval(
+    repository, instance, variables, database_url, selected, location, counts
+):
+    insert_many(database_url, 1)
+    run = instance.create_run_for_job(
+        repository.get_implicit_global_asset_job_def(),
+        tags={"dagster/code_location": location},
+        asset_selection=frozenset(selected),
+    )
+    instance.report_run_canceled(run)
+    found = drain(repository, instance, "15min")
+    assert (found.run_requests == []) is counts
+    age(instance, run.run_id, days=16 / 1440)
+    assert len(drain(repository, instance, "15min").run_requests) == 1
+
+
 def test_after_a_failed_run_arrived_rows_wait_for_the_schedule(
     repository, instance, variables, emulator, database_url
 ):
