@@ -100,7 +100,9 @@ def test_materializing_the_syncs_assets_is_a_sync_with_all_its_guards(
     assert ui.status(second) is dg.DagsterRunStatus.QUEUED
     run = ui.finish(first)
     assert run.is_success
-    assert run.tags["dagster/max_runtime"] == str(int(MAX_RUNTIME.total_seconds()))
+    # Counted from the run's start; the asset begins a moment later.
+    over = int(run.tags["dagster/max_runtime"]) - MAX_RUNTIME.total_seconds()
+    assert 0 <= over < 120
     assert "Executing steps in process" in messages(ui, first)
     assert delivered(emulator) == marked(metrics)
     assert ui.finish(second).is_success
