@@ -31,6 +31,7 @@ from apex_pipeline.settings import (
     state_root,
     with_secrets,
 )
+from apex_pipeline.settings.named_paths import FOLDERS, path_of_file, path_of_folder
 
 _STORAGE_URL = URL_VARIABLES[STORAGE.name]
 _OF_DAGSTER = {
@@ -194,7 +195,8 @@ def _environment(
         place = environment.get(name, "").strip()
         if place and "://" not in place:
             # The children have another current directory.
-            environment[name] = str(Path(place).expanduser().absolute())
+            read = path_of_folder if name in FOLDERS else path_of_file
+            environment[name] = str(read(name, place))
     loopback = {"localhost", HOST}
     for name in ("NO_PROXY", "no_proxy"):
         listed = [part for part in environment.get(name, "").split(",") if part]

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from apex_pipeline.errors import ConfigError
 from apex_pipeline.settings.folders import state_dir
+from apex_pipeline.settings.named_paths import path_of_folder
 from apex_pipeline.settings.tenant import load_tenant
 from apex_pipeline.settings.variable_reading import read_variable
 
@@ -102,12 +103,8 @@ def _export_place(
         return None, None
     tenant = load_tenant(environment)
     if "://" not in text:
-        return tenant.folder(Path(text).expanduser()), None
-    try:
-        parts = urlsplit(text)
-    except ValueError:
-        problems.append("APEX_EXPORT_DIR must look like s3://bucket/folder.")
-        return None, None
+        return tenant.folder(path_of_folder("APEX_EXPORT_DIR", text)), None
+    parts = urlsplit(text)
     if parts.scheme == "file":
         if parts.netloc not in {"", "localhost"} or not parts.path.startswith("/"):
             problems.append("APEX_EXPORT_DIR must look like file:///srv/exports.")

@@ -1,6 +1,7 @@
 """Several application users from one TOML file; each has request limits of its own."""
 
 import logging
+import re
 import stat
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -11,7 +12,9 @@ from uuid import UUID
 
 from apex_pipeline.errors import ConfigError
 from apex_pipeline.settings.credentials import IDENTITIES, Credential
+from apex_pipeline.settings.named_paths import checked_file
 from apex_pipeline.settings.variable_reading import read_variable
+from apex_pipeline.texts.redaction import OURS
 
 CLIENTS_FILE = "AZURE_CLIENTS_FILE"
 
@@ -21,6 +24,7 @@ _ENTRY = "client"
 _PROOFS = ("secret", "secret_variable", "certificate", "token_file", "managed_identity")
 _FILES = ("certificate", "token_file")
 _KEYS = {"client_id", *_PROOFS}
+_VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 
 
 def read_clients(environment: Mapping[str, str]) -> tuple[Credential, ...]:
@@ -70,10 +74,7 @@ def exposure(path: Path) -> str:
 
 
 def _path(environment: Mapping[str, str]) -> Path:
-    path = Path(read_variable(environment, CLIENTS_FILE)).expanduser().absolute()
-    if not path.is_file():
-        raise ConfigError(f"{CLIENTS_FILE} is {path}, which is not a file.")
-    return path
+    return checked_file(CLIENTS_FILE, read_variable(environment, CLIENTS_FILE))
 
 
 def _entries(path: Path) -> list[tuple[str, dict[str, Any]]]:
@@ -117,11 +118,24 @@ def _mistakes(
     if not isinstance(value, str) or not value.strip():
         yield f"{name} must be a text."
     elif name == "secret_variable" and not read_variable(environment, value):
-        yield f"the variable {value} is not set. Set it to the application's secret."
-    elif name in _FILES and not _file(folder, value).is_file():
-        yield f"{name} is {_file(folder, value)}, which is not a file."
+        yield _unset(value)
+    elif name in _FILES:
+        try:
+            checked_file(name, value, folder)
+        except ConfigError as error:
+            yield from error.problems
     elif name == "managed_identity" and value not in IDENTITIES:
         yield f"managed_identity must be {' or '.join(IDENTITIES)}."
+
+
+def _unset(name: str) -> str:
+    if _VARIABLE.fullmatch(name):
+        return f"the variable {name} is not set. Set it to the application's secret."
+    OURS.remember(name)
+    return (
+        "secret_variable must be the name of a variable, in capitals. For the secret "
+        "itself use the key secret."
+    )
 
 
 def _credential(

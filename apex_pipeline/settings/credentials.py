@@ -5,6 +5,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from apex_pipeline.errors import ConfigError
+from apex_pipeline.settings.named_paths import checked_file
 from apex_pipeline.settings.variable_reading import read_variable
 
 SECRET = "AZURE_CLIENT_SECRET"  # noqa: S105  a variable's name
@@ -89,8 +91,8 @@ def existing_file(
     value = read_variable(environment, name)
     if not value:
         return None
-    path = Path(value).expanduser().absolute()
-    if not path.is_file():
-        problems.append(f"{name} is {path}, which is not a file.")
+    try:
+        return checked_file(name, value)
+    except ConfigError as error:
+        problems += error.problems
         return None
-    return path

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from apex_pipeline.settings.named_paths import path_of_folder
 from apex_pipeline.settings.tenant import load_tenant
 from apex_pipeline.settings.variable_reading import read_variable
 
@@ -13,22 +14,32 @@ def state_dir(environment: Mapping[str, str]) -> Path:
     """Absolute path of the local state folder; a tenant has its own in the shared one.
 
     Raises:
-        ConfigError: APEX_TENANT is malformed.
+        ConfigError: APEX_TENANT is malformed, or as by `state_root`.
     """
     return load_tenant(environment).folder(state_root(environment))
 
 
 def state_root(environment: Mapping[str, str]) -> Path:
-    """Absolute path of the state folder that tenants share."""
+    """Absolute path of the state folder that tenants share.
+
+    Raises:
+        ConfigError: APEX_STATE_DIR is not a path.
+    """
     configured = read_variable(environment, "APEX_STATE_DIR")
-    return (Path(configured) if configured else project_dir() / ".apex").absolute()
+    if configured:
+        return path_of_folder("APEX_STATE_DIR", configured)
+    return (project_dir() / ".apex").absolute()
 
 
 def record_dir(environment: Mapping[str, str]) -> Path:
-    """Folder below which the launchpad may read and write files of records, absolute."""
+    """Folder below which the launchpad may read and write files of records, absolute.
+
+    Raises:
+        ConfigError: As by `state_dir`, or APEX_RECORD_DIR is not a path.
+    """
     configured = read_variable(environment, "APEX_RECORD_DIR")
     if configured:
-        folder = Path(configured).expanduser().absolute()
+        folder = path_of_folder("APEX_RECORD_DIR", configured)
         return load_tenant(environment).folder(folder)
     return state_dir(environment) / "inbox"
 
@@ -39,6 +50,16 @@ def ended_sessions_file(environment: Mapping[str, str]) -> Path:
     All tenants share it, because one sign-in may open the panels of several.
     """
     return state_root(environment) / "ended-sessions"
+
+
+def dagster_home(environment: Mapping[str, str]) -> Path | None:
+    """Dagster's home folder; None if DAGSTER_HOME is not set.
+
+    Raises:
+        ConfigError: It is not a path.
+    """
+    configured = read_variable(environment, "DAGSTER_HOME")
+    return path_of_folder("DAGSTER_HOME", configured) if configured else None
 
 
 def token_cache_path(environment: Mapping[str, str]) -> Path:

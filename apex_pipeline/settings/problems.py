@@ -12,6 +12,7 @@ from apex_pipeline.settings.analytics import load_analysis_settings
 from apex_pipeline.settings.arrival import load_arrival_interval
 from apex_pipeline.settings.auditing import load_audit_settings
 from apex_pipeline.settings.endpoints import load_settings
+from apex_pipeline.settings.folders import dagster_home, record_dir
 from apex_pipeline.settings.panel_access import load_panel_settings
 from apex_pipeline.settings.tenant import load_tenant
 
@@ -25,6 +26,8 @@ _LOADERS: tuple[Callable[[Mapping[str, str]], object], ...] = (
     load_analysis_settings,
     load_audit_settings,
     load_panel_settings,
+    record_dir,
+    dagster_home,
 )
 
 

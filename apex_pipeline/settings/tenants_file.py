@@ -17,6 +17,7 @@ from typing import Any
 from dotenv import dotenv_values
 
 from apex_pipeline.errors import ConfigError
+from apex_pipeline.settings.named_paths import path_of_file
 from apex_pipeline.settings.tenant import TENANT_VARIABLE, parse_tenant
 from apex_pipeline.settings.variable_reading import (
     FILE_SUFFIX,
@@ -49,10 +50,14 @@ class TenantSource:
     path: Path
 
 
-def tenants_file(environment: Mapping[str, str], given: Path | None = None) -> Path:
-    """The file of tenants: the given one, else the variable's, else `tenants.toml`."""
-    path = given or Path(read_variable(environment, TENANTS_VARIABLE) or _DEFAULT)
-    return path.expanduser().absolute()
+def tenants_file(environment: Mapping[str, str]) -> Path:
+    """The file of tenants: the variable's, else `tenants.toml`.
+
+    Raises:
+        ConfigError: The variable holds no path.
+    """
+    named = read_variable(environment, TENANTS_VARIABLE) or _DEFAULT
+    return path_of_file(TENANTS_VARIABLE, named)
 
 
 def read_tenants(path: Path) -> tuple[TenantSource, ...]:
@@ -68,10 +73,10 @@ def read_tenants(path: Path) -> tuple[TenantSource, ...]:
     for name, text in named.items():
         try:
             parse_tenant(name, str(path))
+            source = _source(path, name, text)
         except ConfigError as error:
             problems += error.problems
             continue
-        source = (path.parent / Path(text).expanduser()).resolve()
         if not source.exists():
             problems.append(f"{path}: {name} names {source}, which does not exist.")
         elif source in found:
@@ -83,6 +88,13 @@ def read_tenants(path: Path) -> tuple[TenantSource, ...]:
     if problems:
         raise ConfigError(*problems)
     return tuple(TenantSource(name, source) for source, name in found.items())
+
+
+def _source(path: Path, name: str, text: str) -> Path:
+    try:
+        return path_of_file(f"{path}: {name}", text, path.parent).resolve()
+    except (OSError, RuntimeError) as error:
+        raise ConfigError(f"{path}: {name} names no file: {error}.") from None
 
 
 def find_tenant(path: Path, name: str) -> TenantSource:

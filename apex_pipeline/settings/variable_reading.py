@@ -5,6 +5,12 @@ from contextlib import suppress
 from pathlib import Path
 
 from apex_pipeline.errors import ConfigError
+from apex_pipeline.settings.named_paths import (
+    FILES,
+    FOLDERS,
+    path_of_file,
+    path_of_folder,
+)
 from apex_pipeline.settings.secret_parts import secret_parts
 from apex_pipeline.settings.variables import VARIABLES
 from apex_pipeline.texts.redaction import OURS
@@ -42,11 +48,21 @@ def read_variable(environment: Mapping[str, str], name: str) -> str:
 
 
 def read_secrets(environment: Mapping[str, str]) -> None:
-    """Hide all secrets from now on, also those that this process does not use."""
+    """Hide all secrets from now on, also those that this process does not use.
+
+    Among them are those that are set in place of the path of their file.
+    """
+    # What uses the variable reports what is wrong with it.
     for name in _SECRETS | _OF_OTHERS:
-        # What uses the variable reports what is wrong with it.
         with suppress(ConfigError):
             read_variable(environment, name)
+    for names, path in ((FILES, path_of_file), (FOLDERS, path_of_folder)):
+        for name in names:
+            value = _read(environment, name)
+            # A URL names the folder of an object store.
+            if value and not (name == "APEX_EXPORT_DIR" and "://" in value):
+                with suppress(ConfigError):
+                    path(name, value)
 
 
 def _read(environment: Mapping[str, str], name: str) -> str:
@@ -58,7 +74,8 @@ def _read(environment: Mapping[str, str], name: str) -> str:
         return value
     if value:
         raise ConfigError(f"Both {name} and {name}{FILE_SUFFIX} are set. Remove one.")
-    return read_secret_file(name + FILE_SUFFIX, Path(path).expanduser())
+    variable = name + FILE_SUFFIX
+    return read_secret_file(variable, path_of_file(variable, path))
 
 
 def with_secrets(environment: Mapping[str, str]) -> dict[str, str]:
