@@ -50,9 +50,11 @@ from apex_pipeline.settings.endpoints import (
     load_database_url,
     load_dataverse,
     load_settings,
+    load_storage_parameters,
     read_tenant,
 )
 from apex_pipeline.settings.folders import (
+    dagster_home,
     ended_sessions_file,
     project_dir,
     record_dir,
@@ -73,7 +75,7 @@ from apex_pipeline.settings.panel_access import (
     is_loopback,
     load_panel_settings,
 )
-from apex_pipeline.settings.postgres_url import read_postgres_url
+from apex_pipeline.settings.postgres_url import read_postgres_url, write_postgres_url
 from apex_pipeline.settings.problems import check_settings, find_mistakes
 from apex_pipeline.settings.secret_parts import secret_parts
 from apex_pipeline.settings.served_by_up import (
@@ -148,6 +150,7 @@ __all__ = [
     "Variable",
     "check_settings",
     "dagster_environment",
+    "dagster_home",
     "ended_sessions_file",
     "existing_file",
     "exposure",
@@ -168,6 +171,7 @@ __all__ = [
     "load_noted_end",
     "load_panel_settings",
     "load_settings",
+    "load_storage_parameters",
     "load_tenant",
     "local_file",
     "normal_origin",
@@ -191,4 +195,5 @@ __all__ = [
     "token_cache_path",
     "wants_local",
     "with_secrets",
+    "write_postgres_url",
 ]

@@ -20,6 +20,7 @@ from apex_pipeline.settings.served_by_up import EMBEDDED, EMULATOR, resolve_loca
 from apex_pipeline.settings.variable_reading import read_variable, with_secrets
 
 PUBLIC_AUTHORITY = "https://login.microsoftonline.com"
+STORAGE_VARIABLE = "DAGSTER_POSTGRES_URL"
 _CLIENT = ("AZURE_CLIENT_ID", *PROOFS)
 _EXAMPLES = {
     "DATAVERSE_RESOURCE": "https://ORG.crm.dynamics.com",
@@ -100,6 +101,16 @@ def load_database_url(environment: Mapping[str, str]) -> str:
     if url is None:
         raise ConfigError(*problems)
     return url
+
+
+def load_storage_parameters(environment: Mapping[str, str]) -> dict[str, str] | None:
+    """Read where Dagster's storage is, by libpq's names; None if that is not set.
+
+    Raises:
+        ConfigError: DAGSTER_POSTGRES_URL is malformed.
+    """
+    given = read_variable(environment, STORAGE_VARIABLE)
+    return read_postgres_url(given, STORAGE_VARIABLE) if given else None
 
 
 def load_dataverse(environment: Mapping[str, str]) -> DataverseSettings:

@@ -45,6 +45,7 @@ _NAME = re.compile(r"\w{1,40}", re.ASCII)
 # It is quoted, as Prisma does it.
 _SCHEMA = re.compile(r"[\w$-]+")
 _PORTS = re.compile(r"\d{0,5}(?:,\d{0,5})*", re.ASCII)
+_PLAIN_DATABASE = re.compile(r"[\w.-]+", re.ASCII)
 _PLAIN_HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")
 
 
@@ -75,8 +76,13 @@ def read_postgres_url(text: str, variable: str) -> dict[str, str]:
     return found
 
 
-def write_postgres_url(parameters: Mapping[str, str]) -> str:
-    """Build a URL with our driver that `read_postgres_url` reads back."""
+def write_postgres_url(
+    parameters: Mapping[str, str], scheme: str = "postgresql+psycopg"
+) -> str:
+    """Build a URL with our driver that `read_postgres_url` reads back.
+
+    With the scheme `postgresql`, libpq and SQLAlchemy read it too.
+    """
     rest = dict(parameters)
     netloc = quote(rest.pop("user", ""), safe="")
     if "password" in rest:
@@ -87,9 +93,11 @@ def write_postgres_url(parameters: Mapping[str, str]) -> str:
         netloc += f"[{host}]" if ":" in host else host
         netloc += f":{rest['port']}" if rest.get("port") else ""
         rest = {k: v for k, v in rest.items() if k not in {"host", "port"}}
-    path = quote(rest.pop("dbname", ""), safe="")
+    # SQLAlchemy decodes user, password and parameters, and not the path.
+    is_plain = _PLAIN_DATABASE.fullmatch(rest.get("dbname", "")) is not None
+    path = rest.pop("dbname") if is_plain else ""
     query = f"?{urlencode(rest, quote_via=quote)}" if rest else ""
-    return f"postgresql+psycopg://{netloc}/{path}{query}"
+    return f"{scheme}://{netloc}/{path}{query}"
 
 
 def shown_address(parameters: Mapping[str, str]) -> str:

@@ -11,7 +11,7 @@ from apex_pipeline.settings.alerting import (
 from apex_pipeline.settings.analytics import load_analysis_settings
 from apex_pipeline.settings.arrival import load_arrival_interval
 from apex_pipeline.settings.auditing import load_audit_settings
-from apex_pipeline.settings.endpoints import load_settings
+from apex_pipeline.settings.endpoints import load_settings, load_storage_parameters
 from apex_pipeline.settings.folders import dagster_home, record_dir
 from apex_pipeline.settings.panel_access import load_panel_settings
 from apex_pipeline.settings.tenant import load_tenant
@@ -19,6 +19,7 @@ from apex_pipeline.settings.tenant import load_tenant
 _LOADERS: tuple[Callable[[Mapping[str, str]], object], ...] = (
     load_tenant,
     load_settings,
+    load_storage_parameters,
     load_arrival_interval,
     load_noted_end,
     load_alert_settings,

@@ -4,6 +4,9 @@ from urllib.parse import quote
 import psycopg
 import pytest
 from hypothesis import given, strategies as st
+from psycopg.conninfo import conninfo_to_dict
+from sqlalchemy import make_url
+from sqlalchemy.dialects.postgresql import psycopg2
 
 from apex_pipeline.errors import ConfigError
 from apex_pipeline.local.embedded_postgres import EmbeddedPostgres
@@ -187,3 +190,11 @@ def test_a_server_is_reached_through_its_socket(tmp_path_factory):
                 assert connection.info.host == str(sockets)
     finally:
         server.stop()
+
+
+def test_libpq_and_sqlalchemy_read_a_plain_url_alike():
+    found = read("postgres://u:p[%40@/a%20b?host=/run/x")
+    url = write_postgres_url(found, "postgresql")
+    _, by_sqlalchemy = psycopg2.dialect().create_connect_args(make_url(url))
+    assert conninfo_to_dict(url) == by_sqlalchemy == found
+    assert found == {"user": "u", "password": "p[@", "dbname": "a b", "host": "/run/x"}

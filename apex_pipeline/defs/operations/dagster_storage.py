@@ -7,7 +7,6 @@ would end in a stack trace.
 import os
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any, Self
-from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import click
 import psycopg2
@@ -21,9 +20,10 @@ from dagster_postgres import (
 from dagster_postgres.utils import create_pg_engine
 from sqlalchemy import Engine, event
 
+from apex_pipeline.errors import ConfigError
 from apex_pipeline.postgres.loopback import guards
 from apex_pipeline.postgres.time_limits import TCP_LIMITS
-from apex_pipeline.settings import read_variable
+from apex_pipeline.settings import load_storage_parameters, write_postgres_url
 
 _VARIABLE = "DAGSTER_POSTGRES_URL"
 _CONNECT_SECONDS = 15
@@ -52,7 +52,8 @@ class PostgresOfVariable(DagsterPostgresStorage):
     """Dagster's Postgres storage at the address in DAGSTER_POSTGRES_URL.
 
     Raises:
-        UsageError: The variable is not set. Dagster's commands print only the message.
+        UsageError: The variable is not set, or malformed. Dagster's commands print only
+            the message.
     """
 
     @classmethod
@@ -64,11 +65,14 @@ class PostgresOfVariable(DagsterPostgresStorage):
     def from_config_value(
         cls, inst_data: ConfigurableClassData | None, _: Mapping[str, Any]
     ) -> Self:
-        """Create the storage without connecting."""
-        url = read_variable(os.environ, _VARIABLE)
-        if not url:
+        """Create the storage, and its tables in an empty database."""
+        try:
+            given = load_storage_parameters(os.environ)
+        except ConfigError as error:
+            raise click.UsageError(str(error)) from None
+        if given is None:
             raise click.UsageError(_MISSING)
-        limited = _limited(url)
+        limited = _limited(given)
         storage = cls(limited, inst_data=inst_data)
         storage.keep_connections(limited)
         return storage
@@ -137,19 +141,16 @@ def send_no_notices(engine: Engine) -> None:
         return statement, parameters
 
 
-def _limited(url: str) -> str:
-    """The URL with a limit on how long a vanished server is waited for, and guarded.
+def _limited(given: Mapping[str, str]) -> str:
+    """A URL with a limit on how long a vanished server is waited for, and guarded.
 
-    What the URL says itself counts. There is no `statement_timeout`: a pooler would
+    What the address says itself counts. There is no `statement_timeout`: a pooler would
     refuse the connection for it, and a server that hangs does not keep it.
     """
-    parts = urlsplit(url)
-    given = parse_qsl(parts.query, keep_blank_values=True)
-    address = {"host": parts.hostname or "", **dict(given)}
-    added = {
-        "connect_timeout": _CONNECT_SECONDS,
-        **TCP_LIMITS,
-        **guards(address, psycopg2.__libpq_version__),
+    limits = {"connect_timeout": _CONNECT_SECONDS, **TCP_LIMITS}
+    parameters = {
+        **{name: str(value) for name, value in limits.items()},
+        **guards(given, psycopg2.__libpq_version__),
+        **given,
     }
-    missing = [pair for pair in added.items() if pair[0] not in dict(given)]
-    return parts._replace(query=urlencode([*given, *missing])).geturl()
+    return write_postgres_url(parameters, "postgresql")

@@ -19,18 +19,22 @@ from dagster._core.scheduler.instigation import (
     TickStatus,
 )
 from dagster._core.storage.event_log.base import PoolLimit
-from sqlalchemy import make_url
-from sqlalchemy.exc import SQLAlchemyError
+from dagster_postgres.utils import DagsterPostgresException
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from yaml import YAMLError
 
 from apex_pipeline.defs.code_location import is_our_instigator
 from apex_pipeline.defs.pool_limits import POOL_LIMITS
 from apex_pipeline.defs.storage_timeouts import bound_storage
 from apex_pipeline.defs.sync.schedules import sync_every_five_minutes
-from apex_pipeline.errors import ApexError
-from apex_pipeline.monitoring.alerts.journal import VARIABLE
+from apex_pipeline.errors import ApexError, ConfigError
 from apex_pipeline.monitoring.doctor.dagster_health import InstanceHealth, Setup
-from apex_pipeline.settings import read_variable
+from apex_pipeline.settings import (
+    dagster_home,
+    load_storage_parameters,
+    read_postgres_url,
+    read_variable,
+)
 
 _MOST_SAID = 300
 
@@ -56,28 +60,55 @@ def readable_instance(
     Raises:
         ApexError: The instance cannot be read.
     """
+    try:
+        with opened_instance(environment) as instance:
+            yield instance
+    except (dg.DagsterError, OSError) as error:
+        raise _unreadable(environment, error) from error
+
+
+@contextmanager
+def opened_instance(environment: Mapping[str, str]) -> Iterator[dg.DagsterInstance]:
+    """Open the instance in DAGSTER_HOME likewise, to run something in it.
+
+    Raises:
+        ApexError: It cannot be opened, or its storage fails.
+        ConfigError: DAGSTER_HOME or DAGSTER_POSTGRES_URL is malformed.
+    """
     bound_storage()
     try:
         with _instance(environment) as instance:
             yield instance
-    except click.UsageError as error:
-        raise ApexError(error.message) from error
-    except (dg.DagsterError, SQLAlchemyError, OSError) as error:
-        first_line = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ApexError(
-            f"The Dagster instance in {environment['DAGSTER_HOME']} cannot be read: "
-            f"{first_line} Check DAGSTER_HOME and DAGSTER_POSTGRES_URL."
-        ) from error
+    except (SQLAlchemyError, DagsterPostgresException) as error:
+        raise _unreadable(environment, error) from error
+
+
+def _unreadable(environment: Mapping[str, str], error: Exception) -> ApexError:
+    # Dagster says only that it has tried often enough; the last attempt says why.
+    said = error.__cause__ if isinstance(error, DagsterPostgresException) else error
+    if isinstance(said, DBAPIError):
+        said = said.orig
+    first_line = (str(said).splitlines() or [type(said).__name__])[0]
+    return ApexError(
+        f"The Dagster instance in {dagster_home(environment)} cannot be read: "
+        f"{first_line.rstrip('.')}. Check DAGSTER_HOME and DAGSTER_POSTGRES_URL, and "
+        "whether its Postgres runs."
+    )
 
 
 def _instance(environment: Mapping[str, str]) -> dg.DagsterInstance:
-    """Create the instance, which parses its file and opens no connection yet.
+    """Create the instance, which parses its file and opens its storage.
 
     Raises:
         ApexError: The file is malformed.
+        ConfigError: A variable is.
     """
+    # It checks the variable.
+    dagster_home(environment)
     try:
         return dg.DagsterInstance.get()
+    except click.UsageError as error:
+        raise ConfigError(error.message) from error
     # What Dagster raises depends on how far it comes with the file.
     except dg.DagsterInvalidConfigError as error:
         raise _malformed(
@@ -85,6 +116,8 @@ def _instance(environment: Mapping[str, str]) -> dg.DagsterInstance:
         ) from error
     except (YAMLError, CheckError, TypeError) as error:
         raise _malformed(environment, str(error)) from error
+    except (dg.DagsterError, OSError) as error:
+        raise _unreadable(environment, error) from error
 
 
 def _malformed(environment: Mapping[str, str], *said: str) -> ApexError:
@@ -131,8 +164,7 @@ def _setup(instance: DagsterInstance) -> Setup:
     url = getattr(instance.run_storage, "postgres_url", None)
     return Setup(
         storage="Postgres" if url else type(instance.run_storage).__name__,
-        is_shared=url is not None
-        and _same_database(url, read_variable(os.environ, VARIABLE)),
+        is_shared=url is not None and _same_database(url, os.environ),
         places=queue.max_concurrent_runs if queue else None,
         counts_runs=concurrency.pool_config.pool_granularity is PoolGranularity.RUN,
         pools={name: limits.get(name) for name in POOL_LIMITS},
@@ -149,15 +181,15 @@ def _pool_limits(instance: DagsterInstance) -> Sequence[PoolLimit]:
     )
 
 
-def _same_database(url: str, other: str | None) -> bool:
-    if not other:
-        return False
-    one, two = make_url(url), make_url(other)
-    return (one.host, one.port or 5432, one.database) == (
-        two.host,
-        two.port or 5432,
-        two.database,
-    )
+def _same_database(url: str, environment: Mapping[str, str]) -> bool:
+    other = load_storage_parameters(environment)
+    one = read_postgres_url(url, "the storage of dagster.yaml")
+    return other is not None and _place(one) == _place(other)
+
+
+def _place(parameters: Mapping[str, str]) -> tuple[str, str, str]:
+    host = parameters.get("host") or parameters.get("hostaddr", "")
+    return host, parameters.get("port") or "5432", parameters["dbname"]
 
 
 def _last_tick(

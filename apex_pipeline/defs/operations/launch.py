@@ -17,16 +17,16 @@ import dagster as dg
 
 from apex_pipeline.audit.authors import ACTOR_TAG, process_author
 from apex_pipeline.defs.code_location import LOCATION
+from apex_pipeline.defs.operations.instance_state import opened_instance
 from apex_pipeline.defs.reconcile.reconciliation import (
     RECONCILIATION_MAX_RUNTIME,
     RECONCILIATION_STEP,
     reconcile_dataverse,
 )
-from apex_pipeline.defs.storage_timeouts import bound_storage
 from apex_pipeline.defs.sync.sync_assets import SKIPPED_TAG, SLICE_TAG
 from apex_pipeline.defs.sync.sync_job import MAX_RUNTIME, sync_campaign_metrics
 from apex_pipeline.errors import ApexError
-from apex_pipeline.settings import read_variable
+from apex_pipeline.settings import dagster_home
 
 logger = logging.getLogger(__name__)
 
@@ -112,14 +112,14 @@ def _through_dagster(
     environment: Mapping[str, str],
 ) -> FinishedRun:
     run_config: dict[str, object] = {"ops": {job.step: {"config": dict(config)}}}
-    home = read_variable(environment, "DAGSTER_HOME")
+    home = dagster_home(environment)
     tags = {ACTOR_TAG: process_author(environment).actor}
-    with _instance(home) as instance:
+    with _instance(environment, home) as instance:
         if home and _daemon_lives(instance):
             run_id = str(uuid4())
             with _told_if_interrupted(instance, run_id):
                 if _is_queued(
-                    instance, Path(home), job, run_id, run_config=run_config, tags=tags
+                    instance, home, job, run_id, run_config=run_config, tags=tags
                 ):
                     return _await(instance, run_id, job)
         # The caller prints the outcome; Dagster's event log would only be noise.
@@ -134,10 +134,11 @@ def _through_dagster(
 
 
 @contextmanager
-def _instance(home: str | None) -> Iterator[dg.DagsterInstance]:
+def _instance(
+    environment: Mapping[str, str], home: Path | None
+) -> Iterator[dg.DagsterInstance]:
     if home:
-        bound_storage()
-        with dg.DagsterInstance.get() as instance:
+        with opened_instance(environment) as instance:
             yield instance
     else:
         with dg.DagsterInstance.ephemeral() as instance:

@@ -1,11 +1,26 @@
 """The storage of dagster.yaml keeps its connections, also through a restart of Postgres."""
 
-from contextlib import contextmanager
+import shutil
+from contextlib import closing, contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
 
+import click
 import dagster as dg
 import psycopg
+import psycopg2
 import pytest
 from sqlalchemy import Engine, event
+
+from apex_pipeline.defs.operations.dagster_storage import PostgresOfVariable
+from apex_pipeline.defs.operations.instance_state import look_at_instance
+from apex_pipeline.settings import find_mistakes
+from apex_pipeline_tests.support.apex_command import apex, variables
+from apex_pipeline_tests.support.complete_settings import REAL
+
+__all__ = ["apex", "variables"]
+PROJECT = Path(__file__).parents[3]
+VARIABLE = "DAGSTER_POSTGRES_URL"
 
 STORAGE = {
     "storage": {
@@ -106,3 +121,85 @@ def test_what_a_migration_adds_is_found(instance, dagster_storage):
         connection.execute("ALTER TABLE asset_keys ADD COLUMN added integer")
     assert events.has_table("added")
     assert events.has_asset_key_col("added")
+
+
+def forms(url):
+    """The same address as consoles, ORMs and psql write it."""
+    parts = urlsplit(url)
+    name = parts.path.removeprefix("/")
+    pairs = (
+        f"host={parts.hostname} port={parts.port} dbname={name} user={parts.username}"
+    )
+    bare = f"//{parts.netloc}{parts.path}"
+    return {
+        "postgres": f"postgres:{bare}",
+        "another driver": f"postgresql+psycopg:{bare}",
+        "a command": f"psql 'postgresql:{bare}'",
+        "an assignment in quotes": f'{VARIABLE}="postgresql:{bare}"',
+        "pairs": f"{pairs} password={parts.password or ''}",
+        "an ORM's parameters": f"postgresql:{bare}?pgbouncer=true&schema=public",
+        "the host as a parameter": (
+            f"postgresql://{parts.username}:{parts.password or ''}@/{name}"
+            f"?host={parts.hostname}&port={parts.port}"
+        ),
+    }
+
+
+def test_every_form_of_address_that_the_journal_takes_opens_the_storage(
+    empty_database_url, monkeypatch
+):
+    for kind, url in forms(empty_database_url).items():
+        monkeypatch.setenv(VARIABLE, url)
+        storage = PostgresOfVariable.from_config_value(None, {})
+        assert storage.run_storage.get_runs(limit=1) == [], kind
+        assert storage.postgres_url.startswith("postgresql://"), kind
+        with closing(psycopg2.connect(storage.postgres_url)) as connection:
+            place = connection.get_dsn_parameters()
+        assert place["dbname"] == urlsplit(empty_database_url).path[1:]
+
+
+@pytest.mark.parametrize(
+    "url", ["hello", "postgresql://u:Geheim12@h:x/d", "mysql://h/d"]
+)
+def test_an_address_that_is_none_is_refused_in_a_sentence(url, monkeypatch, caplog):
+    monkeypatch.setenv(VARIABLE, url)
+    with pytest.raises(click.UsageError, match=f"^{VARIABLE} must look like") as caught:
+        PostgresOfVariable.from_config_value(None, {})
+    assert "Geheim12" not in caught.value.message + caplog.text
+    named = find_mistakes(REAL | {VARIABLE: url})
+    assert named == (caught.value.message,)
+
+
+def test_the_storage_is_that_of_the_variable_however_it_is_written(
+    dagster_storage, tmp_path, monkeypatch
+):
+    shutil.copy(PROJECT / "dagster.yaml", tmp_path)
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    for kind, url in forms(dagster_storage).items():
+        monkeypatch.setenv(VARIABLE, url)
+        found = look_at_instance({"DAGSTER_HOME": str(tmp_path)})
+        assert found is not None, kind
+        assert found.setup is not None, kind
+        assert found.setup.is_shared, kind
+
+
+@pytest.mark.parametrize("command", ["sync", "reconcile"])
+@pytest.mark.parametrize(
+    ("url", "code", "words"),
+    [
+        ("hello", 2, f"{VARIABLE} must look like"),
+        ("postgresql://u:p@127.0.0.1:1/d", 1, "Connection refused"),
+    ],
+)
+def test_a_command_says_in_a_sentence_why_it_cannot_use_the_storage(
+    apex, tmp_path, command, url, code, words
+):
+    home = tmp_path / "dagster"
+    home.mkdir()
+    shutil.copy(PROJECT / "dagster.yaml", home)
+    ended = apex(command, DAGSTER_HOME=str(home), DAGSTER_POSTGRES_URL=url)
+    assert (ended.returncode, ended.stdout) == (code, "")
+    assert ended.stderr.startswith("apex: ")
+    assert words in ended.stderr
+    assert VARIABLE in ended.stderr
+    assert ended.stderr.count("\n") == 1
