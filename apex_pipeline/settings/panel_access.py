@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from apex_pipeline.errors import ConfigError
+from apex_pipeline.settings.host_names import is_possible_host
 from apex_pipeline.settings.origins import normal_origin
 from apex_pipeline.settings.tenant import NO_TENANT, Tenant, load_tenant
 from apex_pipeline.settings.variable_reading import read_variable
@@ -164,7 +165,7 @@ def _is_origin(text: str) -> bool:
     host = parts.netloc.rpartition(":")[0] if port is not None else parts.netloc
     return (
         parts.scheme in {"http", "https"}
-        and bool(parts.hostname)
+        and is_possible_host(parts.hostname or "")
         and parts.hostname == host.strip("[]")
         and text == f"{parts.scheme}://{parts.netloc}"
     )

@@ -11,6 +11,8 @@ from apex_pipeline.settings import (
     load_dagster_url,
     load_dataverse,
     load_lineage_settings,
+    load_panel_settings,
+    load_storage_parameters,
 )
 from apex_pipeline.settings.host_names import is_possible_host, is_web_address
 from apex_pipeline.settings.postgres_url import read_postgres_url
@@ -36,6 +38,8 @@ READ = {
         {"APEX_TSA_CERTIFICATES": __file__},
     ),
     "OPENLINEAGE_URL": (load_lineage_settings, "https://{}", {}),
+    "APEX_PANEL_CORS": (load_panel_settings, "https://{}", {}),
+    "DAGSTER_POSTGRES_URL": (load_storage_parameters, "postgresql://u:p@{}/d", {}),
     "HTTPS_PROXY": (proxied, "http://{}:3128", {}),
     "DATAVERSE_RESOURCE": (load_dataverse, "https://{}", REAL),
     "AZURE_AUTHORITY_HOST": (load_dataverse, "https://{}", REAL),
