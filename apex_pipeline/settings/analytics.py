@@ -1,5 +1,6 @@
 """Settings of rollups and exports: first day, time zone, latency objective, folder."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -10,14 +11,19 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from apex_pipeline.errors import ConfigError
 from apex_pipeline.settings.folders import state_dir
 from apex_pipeline.settings.named_paths import path_of_folder
+from apex_pipeline.settings.secret_parts import secret_parts
 from apex_pipeline.settings.tenant import load_tenant
 from apex_pipeline.settings.variable_reading import read_variable
+from apex_pipeline.texts.redaction import OURS
 
 UTC_ZONE = "UTC"
 _EARLIEST = date(2000, 1, 1)
 # Entries of this machine's zone directory that Postgres does not know: zones with leap
 # seconds, copies, and the machine's own zone.
 _NOT_IN_POSTGRES = {"right", "posix", "posixrules", "localtime"}
+
+# One letter is the drive of a Windows path, which is no URL either.
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 
 # Dagster's partitions need a first day before the database can be read. The rollups
 # begin two years before it was provisioned, and none was before November 2026.
@@ -102,15 +108,27 @@ def _export_place(
     if not text:
         return None, None
     tenant = load_tenant(environment)
-    if "://" not in text:
+    if not _SCHEME.match(text):
         return tenant.folder(path_of_folder("APEX_EXPORT_DIR", text)), None
-    parts = urlsplit(text)
+    try:
+        parts = urlsplit(text)
+        has_port = parts.port is None or parts.port > 0
+    except ValueError:
+        has_port = False
+    if not has_port or "://" not in text:
+        problems.append(
+            "APEX_EXPORT_DIR must be a folder, or look like s3://bucket/folder. Write ./ "
+            "before a relative folder whose name holds a colon."
+        )
+        return None, None
     if parts.scheme == "file":
         if parts.netloc not in {"", "localhost"} or not parts.path.startswith("/"):
             problems.append("APEX_EXPORT_DIR must look like file:///srv/exports.")
-        return tenant.folder(Path(unquote(parts.path or "/"))), None
+        folder = path_of_folder("APEX_EXPORT_DIR", unquote(parts.path or "/"))
+        return tenant.folder(folder), None
     if not parts.netloc or parts.password or parts.query or parts.fragment:
         # Also a key of an account in its query, which would show in every message.
+        OURS.remember(*secret_parts(text))
         problems.append(
             "APEX_EXPORT_DIR must look like s3://bucket/folder, without a password, query "
             "or fragment. Adapters find credentials in variables of their own."

@@ -13,6 +13,7 @@ from apex_pipeline.settings.arrival import load_arrival_interval
 from apex_pipeline.settings.auditing import load_audit_settings
 from apex_pipeline.settings.endpoints import load_settings, load_storage_parameters
 from apex_pipeline.settings.folders import dagster_home, record_dir
+from apex_pipeline.settings.lineage import load_lineage_settings
 from apex_pipeline.settings.panel_access import load_panel_settings
 from apex_pipeline.settings.tenant import load_tenant
 
@@ -27,6 +28,7 @@ _LOADERS: tuple[Callable[[Mapping[str, str]], object], ...] = (
     load_analysis_settings,
     load_audit_settings,
     load_panel_settings,
+    load_lineage_settings,
     record_dir,
     dagster_home,
 )

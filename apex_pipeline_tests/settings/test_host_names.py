@@ -6,6 +6,7 @@ import pytest
 
 from apex_pipeline.errors import ConfigError
 from apex_pipeline.settings import (
+    find_mistakes,
     load_alert_settings,
     load_audit_settings,
     load_dagster_url,
@@ -103,3 +104,13 @@ def test_several_hosts_and_sockets_of_postgres_are_possible():
     for host in ("a,b..c", "a..b,c"):
         with pytest.raises(ConfigError, match="DATABASE_URL"):
             read_postgres_url(f"postgresql://u:p@{host}/d", "DATABASE_URL")
+
+
+@pytest.mark.parametrize(
+    "url", ["https://[x", "https://h:abc", "https://h:99999", "ftp://x", "marquez:5000"]
+)
+def test_a_receiver_of_lineage_that_is_none_is_among_the_mistakes(url):
+    (mistake,) = find_mistakes(REAL | {"OPENLINEAGE_URL": url})
+    assert mistake.startswith("OPENLINEAGE_URL must be the receiver's address")
+    (mistake,) = find_mistakes(REAL | {"OPENLINEAGE_API_KEY": "a-key-of-it"})
+    assert mistake == "OPENLINEAGE_API_KEY is set but OPENLINEAGE_URL is not."
