@@ -1,7 +1,7 @@
 """Names that people give to campaigns, read from a file and kept in `campaign_name`."""
 
-import csv
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from unicodedata import category
 from uuid import UUID
 
 from sqlalchemy import Connection
@@ -10,6 +10,7 @@ from apex_pipeline.audit.events import Action, Author, Event
 from apex_pipeline.audit.trail import acting
 from apex_pipeline.errors import InvalidRecordError
 from apex_pipeline.postgres.database import Database
+from apex_pipeline.recording.csv_rows import DELIMITERS, cell_problem, open_table
 
 COLUMNS = ("campaign_id", "name")
 
@@ -22,44 +23,76 @@ _KEEP = """
 
 
 def read_names(lines: Iterable[str]) -> dict[str, str]:
-    """Read a CSV file with the columns campaign_id and name.
+    """Read a CSV file with the columns campaign_id and name, and perhaps others.
 
-    A UUID is written as the database writes it, in lower case.
+    Commas, semicolons or tabs separate its cells. A UUID is written as the database
+    writes it, in lower case.
 
     Raises:
-        InvalidRecordError: A line lacks one of them, is not UTF-8, or names a campaign again;
-            all such lines are named at once, and nothing was written.
+        InvalidRecordError: A line has another number of cells than the header, lacks one of
+            the two, is not UTF-8, or names a campaign again; all such lines are named at
+            once, and nothing was written.
     """
-    reader = csv.DictReader(lines)
-    try:
-        return _checked(reader)
-    except csv.Error as error:
+    table = open_table(iter(lines))
+    if table.delimiter not in DELIMITERS:
         raise InvalidRecordError(
-            f"Line {reader.line_num + 1} is not CSV: {error}.", "Nothing was written."
-        ) from None
-
-
-def _checked(reader: "csv.DictReader[str]") -> dict[str, str]:
-    if not set(COLUMNS) <= set(reader.fieldnames or ()):
-        raise InvalidRecordError("The file needs a header with campaign_id and name.")
+            f"Line 1: the cells are separated by {table.delimiter!r}. Separate them by "
+            "commas, semicolons or tabs.",
+            "Nothing was written.",
+        )
+    rows = table.rows()
+    _, header = next(rows, (1, []))
+    places = _places([name.strip() for name in header])
     names: dict[str, str] = {}
     wrong = []
-    for row in reader:
-        campaign, name = ((row[column] or "").strip() for column in COLUMNS)
+    for number, cells in rows:
+        if problem := cell_problem(cells, header):
+            wrong.append(f"Line {number} {problem}.")
+            continue
+        campaign, name = (cells[place].strip() for place in places)
         campaign = _as_kept(campaign)
-        if not campaign or not name:
-            wrong.append(f"Line {reader.line_num} lacks a campaign_id or a name.")
-        elif not (campaign + name).isprintable():
-            wrong.append(
-                f"Line {reader.line_num} is not UTF-8 text. In Excel, save the file as "
-                '"CSV UTF-8 (Comma delimited)".'
-            )
+        if problem := _problem(campaign, name):
+            wrong.append(f"Line {number}{problem}")
         elif campaign in names:
-            wrong.append(f"Line {reader.line_num} names {campaign} again.")
+            wrong.append(f"Line {number} names {campaign} again.")
         names[campaign] = name
     if wrong:
         raise InvalidRecordError("Nothing was written.", *wrong)
     return names
+
+
+def _places(header: Sequence[str]) -> list[int]:
+    """Where the two columns are."""
+    missing = [column for column in COLUMNS if column not in header]
+    if missing:
+        raise InvalidRecordError(
+            "The file needs a header with campaign_id and name; it lacks "
+            f"{' and '.join(missing)}.",
+            "Nothing was written.",
+        )
+    twice = [column for column in COLUMNS if header.count(column) > 1]
+    if twice:
+        raise InvalidRecordError(
+            f"{' and '.join(twice)} appears twice in the header. Keep one column.",
+            "Nothing was written.",
+        )
+    return [header.index(column) for column in COLUMNS]
+
+
+def _problem(campaign: str, name: str) -> str | None:
+    if not campaign or not name:
+        return " lacks a campaign_id or a name."
+    categories = {category(each): each for each in campaign + name}
+    # Bytes that are not UTF-8 are read as halves of surrogate pairs.
+    if "Cs" in categories:
+        return (
+            " is not UTF-8 text. In Excel, save the file as "
+            '"CSV UTF-8 (Comma delimited)".'
+        )
+    if "Cc" in categories:
+        number = ord(categories["Cc"])
+        return f": remove the control character U+{number:04X}."
+    return None
 
 
 def _as_kept(campaign: str) -> str:

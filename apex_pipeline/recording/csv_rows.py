@@ -2,10 +2,10 @@
 
 import csv
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from itertools import chain
-from typing import TYPE_CHECKING
 
 from apex_pipeline.errors import InvalidRecordError
 from apex_pipeline.recording.fields import (
@@ -18,9 +18,6 @@ from apex_pipeline.recording.fields import (
 )
 from apex_pipeline.recording.loading import RecordLine
 from apex_pipeline.recording.parsing import parse_cells
-
-if TYPE_CHECKING:
-    import _csv
 
 
 class Dialect(StrEnum):
@@ -36,8 +33,71 @@ class Dialect(StrEnum):
 _DELIMITERS = {Dialect.EXCEL: ",", Dialect.EXCEL_EU: ";\t"}
 _NAMES = {";": "semicolons", "\t": "tabs", ",": "commas"}
 
+DELIMITERS = tuple(_NAMES)
+
 # A line that Excel writes before the header to declare the separator.
 _SEPARATOR = re.compile(r'"?sep=(.)"?', re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class CsvTable:
+    """The rows of a file, the header first.
+
+    Attributes:
+        delimiter: What the file says or its header shows; it may be none of ours.
+        skipped: How many lines lie before the header.
+    """
+
+    delimiter: str
+    skipped: int
+    _lines: Iterable[str]
+
+    def rows(self) -> Iterator[tuple[int, list[str]]]:
+        """Yield the number of each row's first line, and its cells; no blank lines.
+
+        Raises:
+            InvalidRecordError: From the iterator: the file is not CSV.
+        """
+        reader = csv.reader(self._lines, delimiter=self.delimiter, strict=True)
+        end = 0
+        try:
+            for cells in reader:
+                # Quoted cells may contain line ends, so count from the end of the last row.
+                number, end = end + 1 + self.skipped, reader.line_num
+                if cells or number == self.skipped + 1:
+                    yield number, cells
+        except csv.Error as error:
+            raise InvalidRecordError(
+                f"line {reader.line_num + self.skipped}: invalid CSV: {error}; nothing "
+                "was written."
+            ) from None
+
+
+def open_table(texts: Iterator[str]) -> CsvTable:
+    """Find out how the cells of a file are separated.
+
+    Args:
+        texts: Its lines, with line ends.
+
+    Raises:
+        InvalidRecordError: It is UTF-16 without a byte order mark.
+    """
+    first = next(texts, "")
+    if "\0" in first:
+        raise _no_header(
+            1, "the file is UTF-16 without a byte order mark; save it as UTF-8"
+        )
+    is_separator = _SEPARATOR.fullmatch(first.rstrip("\r\n"))
+    heading = next(texts, "") if is_separator else first
+    delimiter = is_separator[1] if is_separator else _delimiter(heading)
+    return CsvTable(delimiter, 1 if is_separator else 0, chain([heading], texts))
+
+
+def cell_problem(cells: Sequence[str], header: Sequence[str]) -> str | None:
+    """What is wrong with the number of a row's cells."""
+    if len(cells) == len(header):
+        return None
+    return f"has {len(cells)} cells; the header has {len(header)}"
 
 
 def read_csv(texts: Iterator[str], dialect: Dialect) -> Iterator[RecordLine]:
@@ -50,39 +110,15 @@ def read_csv(texts: Iterator[str], dialect: Dialect) -> Iterator[RecordLine]:
     Raises:
         InvalidRecordError: From the iterator: the file does not match the dialect.
     """
-    first = next(texts, "")
-    if "\0" in first:
-        raise _no_header(
-            1, "the file is UTF-16 without a byte order mark; save it as UTF-8"
-        )
-    is_separator = _SEPARATOR.fullmatch(first.rstrip("\r\n"))
-    skipped = 1 if is_separator else 0
-    heading = next(texts, "") if is_separator else first
-    delimiter = is_separator[1] if is_separator else _delimiter(heading)
-    if delimiter not in _DELIMITERS[dialect]:
-        raise InvalidRecordError(_refusal(delimiter, dialect), "Nothing was written.")
-    reader = csv.reader(chain([heading], texts), delimiter=delimiter, strict=True)
-    try:
-        yield from _lines(reader, dialect, skipped)
-    except csv.Error as error:
-        raise InvalidRecordError(
-            f"line {reader.line_num + skipped}: invalid CSV: {error}; nothing was "
-            "written."
-        ) from None
-
-
-def _lines(
-    reader: "_csv.Reader", dialect: Dialect, skipped: int
-) -> Iterator[RecordLine]:
-    header, spelling = _read_header(next(reader, []), skipped + 1)
-    end = reader.line_num
-    for cells in reader:
-        # Quoted cells may contain line ends, so count from the end of the last record.
-        number, end = end + 1 + skipped, reader.line_num
-        if not cells:
-            continue
-        if len(cells) != len(header):
-            problem = f"has {len(cells)} cells; the header has {len(header)}"
+    table = open_table(texts)
+    if table.delimiter not in _DELIMITERS[dialect]:
+        refusal = _refusal(table.delimiter, dialect)
+        raise InvalidRecordError(refusal, "Nothing was written.")
+    rows = table.rows()
+    number, found = next(rows, (table.skipped + 1, []))
+    header, spelling = _read_header(found, number)
+    for number, cells in rows:
+        if problem := cell_problem(cells, header):
             yield RecordLine(number, {}, (problem,))
             continue
         given = dict(zip(header, cells, strict=True))

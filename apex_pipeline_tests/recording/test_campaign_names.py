@@ -67,10 +67,37 @@ def test_names_are_kept_and_replaced_and_others_stay(give, database_url):
     [
         (["id,name", "a,b"], "header with campaign_id and name"),
         ([], "header with campaign_id and name"),
+        (
+            ["campaign_id,name", "U,Rabatt 1,5 %"],
+            "Line 2 has 3 cells; the header has 2",
+        ),
+        (["campaign_id,name", "a"], "Line 2 has 1 cells; the header has 2"),
+        (["campaign_id,name,name", "a,b,c"], "name appears twice"),
+        (["campaign_id,name,name,note", "a,b,c,d"], "name appears twice"),
+        (
+            ["campaign_id,name", "a,b\x1bc"],
+            r"Line 2: remove the control character U\+001B",
+        ),
+        (
+            ["campaign_id,name", "a,b\0c"],
+            r"Line 2: remove the control character U\+0000",
+        ),
+        (
+            ["campaign_id,name", "a\x85b,c"],
+            r"Line 2: remove the control character U\+0085",
+        ),
+        (
+            ["campaign_id,name", 'a,"b\n', 'c"'],
+            r"Line 2: remove the control character U\+000A",
+        ),
+        (["campaign_id,name", 'a,"b'], "line 2: invalid CSV: unexpected end"),
         (["campaign_id,name", "a,", ",b"], r"Line 2 lacks [^\n]*\nLine 3 lacks"),
         (["campaign_id,name", "a,b", "a,c"], "Line 3 names a again"),
         (["campaign_id,name", "a,Gr\udcf6\udcdfe"], "Line 2 is not UTF-8 text"),
-        (["campaign_id,name", f"a,{'x' * 200_000}"], "Line 2 is not CSV: field larger"),
+        (
+            ["campaign_id,name", f"a,{'x' * 200_000}"],
+            "line 2: invalid CSV: field larger",
+        ),
         (
             ["campaign_id,name", f"{FIRST},b", f"{FIRST.upper()},c"],
             f"names {FIRST} again",
@@ -79,4 +106,38 @@ def test_names_are_kept_and_replaced_and_others_stay(give, database_url):
 )
 def test_a_file_that_is_wrong_says_where(lines, words):
     with pytest.raises(InvalidRecordError, match=words):
+        read_names(lines)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Spring\N{NO-BREAK SPACE}Sale",
+        "\N{WOMAN}\N{ZERO WIDTH JOINER}\N{PERSONAL COMPUTER}",
+        "\N{RIGHT-TO-LEFT MARK}מבצע",
+        "Früh\N{SOFT HYPHEN}ling",
+    ],
+)
+def test_a_name_may_hold_what_people_write(give, database_url, name):
+    assert give(f"campaign_id,name\nspring,{name}\n").startswith("1 campaigns read")
+    assert query(database_url, NAMES) == [("spring", name)]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["campaign_id;name\r\n", "a;Rabatt 1,5 %\r\n"],
+        ["campaign_id\tname\n", "a\tRabatt 1,5 %\n"],
+        ["sep=;\n", "campaign_id;name\n", "a;Rabatt 1,5 %\n"],
+        ["sep=,\n", " campaign_id , name\n", 'a,"Rabatt 1,5 %"\n'],
+        ["campaign_id,note,name\n", "\n", 'a,,"Rabatt 1,5 %"\n'],
+    ],
+)
+def test_a_file_is_read_as_spreadsheets_write_it(lines):
+    assert read_names(iter(lines)) == {"a": "Rabatt 1,5 %"}
+
+
+def test_a_line_is_numbered_as_an_editor_numbers_it():
+    lines = ["sep=,\n", "campaign_id,name\n", "\n", "a,b\n", "c\n"]
+    with pytest.raises(InvalidRecordError, match="Line 5 has 1 cells"):
         read_names(lines)
