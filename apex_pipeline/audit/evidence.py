@@ -4,7 +4,7 @@ import csv
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, TextIO
@@ -25,7 +25,7 @@ _ROWS_AT_ONCE = 2000
 _RANGE = f"""
     {EVENTS}
     WHERE at >= CAST(%(first)s AS timestamp) AT TIME ZONE 'UTC'
-        AND at < CAST(%(end)s AS timestamp) AT TIME ZONE 'UTC'
+        AND at < (CAST(%(last)s AS timestamp) + interval '1 day') AT TIME ZONE 'UTC'
     ORDER BY sequence
 """
 
@@ -132,10 +132,7 @@ def _events(
 ) -> Iterator[dict[str, Json]]:
     # Of this statement alone; options of the connection would stay.
     options = {"stream_results": True, "max_row_buffer": _ROWS_AT_ONCE}
-    values = {
-        "first": first.isoformat(),
-        "end": (last + timedelta(days=1)).isoformat(),
-    }
+    values = {"first": first.isoformat(), "last": last.isoformat()}
     for row in connection.exec_driver_sql(_RANGE, values, execution_options=options):
         yield shown(row)
 

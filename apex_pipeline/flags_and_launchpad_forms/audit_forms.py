@@ -101,7 +101,8 @@ class AuditListForm(Form):
         if self.action not in {"", *_KINDS}:
             raise ConfigError(f"`action` must be one of {', '.join(_KINDS)}.")
         first, last = read_day("first", self.first), read_day("last", self.last)
-        end = None if last is None else last + timedelta(days=1)
+        # No day follows the last one that there is.
+        end = None if last in {None, date.max} else last + timedelta(days=1)
         return {
             "before": self.before or None,
             "action": Action(self.action) if self.action else None,

@@ -13,9 +13,10 @@ from apex_pipeline.audit import retention, trail
 from apex_pipeline.audit.anchors import KeptAnchor, TimeStamp, read_anchors
 from apex_pipeline.audit.evidence import write_pack
 from apex_pipeline.audit.time_stamps import Authority
-from apex_pipeline.audit.trail import Head, parse_head
+from apex_pipeline.audit.trail import Head, newest, parse_head
 from apex_pipeline.audit.verification import last_verification, verify
 from apex_pipeline.errors import ApexError, ConfigError
+from apex_pipeline.flags_and_launchpad_forms.audit_forms import AuditListForm
 from apex_pipeline.microsoft.http_transport import token_http
 from apex_pipeline.settings import load_audit_settings
 from apex_pipeline_tests.support.aged_trail import AUTHOR, age, append, daily, database
@@ -228,6 +229,22 @@ def test_a_pack_of_other_days_is_empty(database, tmp_path):
     day = date(2020, 1, 1)
     pack = database.transact(lambda c: write_pack(c, tmp_path / "p", day, day, found))
     assert pack.events == 0
+
+
+def test_a_pack_may_reach_to_the_last_day_there_is(database, tmp_path):
+    append(database)
+    found = database.transact(verify)
+    days = datetime.now(UTC).date(), date.max
+    pack = database.transact(lambda c: write_pack(c, tmp_path / "p", *days, found))
+    assert pack.events == found.events > 0
+
+
+def test_a_list_may_reach_to_the_last_day_there_is(database):
+    append(database)
+    chosen = AuditListForm(last="9999-12-31").filters()
+    assert len(database.transact(lambda c: newest(c, limit=9, **chosen))) == 1
+    before = AuditListForm(last="2020-01-01").filters()
+    assert database.transact(lambda c: newest(c, limit=9, **before)) == []
 
 
 @pytest.mark.parametrize("text", ["", "5", "5:ab", f"0:{'a' * 64}", f"x:{'a' * 64}"])

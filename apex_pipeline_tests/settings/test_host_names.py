@@ -1,6 +1,7 @@
 """Hosts that no resolver takes are refused where they are read, for every address."""
 
 import socket
+from collections.abc import Callable
 
 import pytest
 
@@ -28,7 +29,7 @@ def proxied(environment):
     return load_proxies(environment).towards("https", "org.example", 443)
 
 
-READ = {
+READ: dict[str, tuple[Callable[[dict[str, str]], object], str, dict[str, str]]] = {
     "APEX_TEAMS_WEBHOOK_URL": (load_alert_settings, "https://{}/x?sig=1", {}),
     "APEX_HEARTBEAT_URL": (load_alert_settings, "http://{}/x", {}),
     "APEX_SMTP_URL": (load_alert_settings, "smtp://{}:25", MAIL),

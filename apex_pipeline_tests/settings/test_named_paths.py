@@ -110,6 +110,27 @@ def test_the_path_of_a_file_that_is_missing_is_shown(path):
     assert problem == f"{name} is {shown}, which is not a file."
 
 
+def test_the_home_folder_is_meant_by_a_tilde_in_every_path(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "there.pem").touch()
+    environment = {
+        "APEX_STATE_DIR": "~/apex",
+        "APEX_RECORD_DIR": "~/apex/in",
+        "APEX_EXPORT_DIR": "~/apex/out",
+        "APEX_TENANTS_FILE": "~/tenants.toml",
+        "APEX_CA_BUNDLE": "~/there.pem",
+        "DAGSTER_HOME": "~/dagster",
+    }
+    assert settings.state_dir(environment) == tmp_path / "apex"
+    assert settings.record_dir(environment) == tmp_path / "apex" / "in"
+    analysis = settings.load_analysis_settings(environment)
+    assert analysis.export_dir == tmp_path / "apex" / "out"
+    assert tenants_file(environment) == tmp_path / "tenants.toml"
+    assert settings.dagster_home(environment) == tmp_path / "dagster"
+    bundle = settings.load_alert_settings(environment).ca_bundle
+    assert bundle == tmp_path / "there.pem"
+
+
 def test_a_strange_name_is_shown_in_a_folder_that_exists(tmp_path):
     (tmp_path / "s").mkdir()
     path = tmp_path / "s" / "Kx8Q~q3Vw7@zR1=.pem"

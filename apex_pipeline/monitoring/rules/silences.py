@@ -33,11 +33,14 @@ def read_end(until: str | None, duration: str | None, now: datetime) -> datetime
     """
     if bool(until) == bool(duration):
         raise ConfigError("Set when the silence ends: either `until` or `duration`.")
-    end = _instant(until) if until else now + _duration(duration or "")
+    wrong = f"A silence must end in the future, within {LONGEST.days} days."
+    try:
+        end = _instant(until) if until else now + _duration(duration or "")
+    except OverflowError:
+        # Before the year 1 or after 9999.
+        raise ConfigError(wrong) from None
     if not now < end <= now + LONGEST:
-        raise ConfigError(
-            f"A silence must end in the future, within {LONGEST.days} days."
-        )
+        raise ConfigError(wrong)
     return end
 
 

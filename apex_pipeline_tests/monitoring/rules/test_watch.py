@@ -566,6 +566,9 @@ def test_a_silence_needs_an_end_that_is_near_enough():
         (None, "for ever"),
         (None, f"{LONGEST.days + 1}d"),
         (None, "0h"),
+        (None, "999999w"),
+        ("9999-12-31T23:59-14:00", None),
+        ("0001-01-01T00:00+14:00", None),
     ):
         with pytest.raises(ConfigError):
             read_end(until, duration, NOW)
