@@ -227,7 +227,7 @@ def test_a_url_of_files_is_a_folder_of_this_machine(database, tmp_path):
 
 def test_an_adapter_that_is_not_installed_is_named(monkeypatch):
     absent = {"class": "apex_absent.Store", "err": "not there"}
-    for scheme, words in (("s3", r"apex-pipeline\[s3\]"), ("lost", "beside fsspec")):
+    for scheme, words in (("s3", r"extra s3: .*\[s3\]"), ("lost", "beside fsspec")):
         monkeypatch.setitem(known_implementations, scheme, absent)
         with pytest.raises(ConfigError, match=words):
             ObjectStore(f"{scheme}://bucket/folder")
