@@ -178,22 +178,25 @@ def _adopt(
             ],
         )
         connection.exec_driver_sql(_HOLD, values)
-        alike = {"ids": _alike(connection, seen, chosen), "at": now}
-        connection.exec_driver_sql(_MARK, alike)
-        put_aside.take_out(connection, text_array(match.metric_id for match in chosen))
+        held = _held(connection, seen, chosen)
+        connection.exec_driver_sql(_MARK, {"ids": held, "at": now})
+        put_aside.take_out(connection, text_array(held))
         foreign_records.forget(connection, resource, [match.record for match in chosen])
     return chosen
 
 
-def _alike(
+def _held(
     connection: Connection, seen: dict[UUID, Record], chosen: list[Match]
 ) -> list[str]:
-    """Ids of the rows whose record holds their values."""
+    """Ids of the rows that the other flow had marked, or whose record holds their values.
+
+    The others stay as they were: pending, or in quarantine by an operator's decision.
+    """
     rows = exported_rows.rows_of(connection, [match.record for match in chosen])
     return [
         row.id
         for key, row in rows.items()
-        if not differing_columns(row.values, seen[key])
+        if row.exported_at or not differing_columns(row.values, seen[key])
     ]
 
 

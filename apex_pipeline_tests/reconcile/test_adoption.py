@@ -199,6 +199,28 @@ def test_adopting_takes_rows_out_of_quarantine(reconcile, api, sync, database_ur
     assert query(database_url, "SELECT * FROM campaign_metrics_quarantine") == []
 
 
+def test_a_dropped_row_whose_record_differs_stays_dropped(
+    reconcile, api, sync, database_url
+):
+    insert(database_url, rows(1))
+    (row,) = ids(database_url)
+    record = old_flow(api, database_url, row, apex_costusd=99)
+    execute(
+        database_url,
+        "INSERT INTO campaign_metrics_quarantine (metric_id, code, message, attempts,"
+        " first_rejected_at, last_rejected_at, next_attempt_at, dropped_at, dropped_by,"
+        f" drop_reason) VALUES ('{row}', 'x', 'x', 1, now(), now(), 'infinity', now(),"
+        " 'maria', 'a test')",
+    )
+    reconcile(adopt=True)
+    assert adopted(database_url) == {row: record}
+    assert query(
+        database_url, "SELECT dropped_by FROM campaign_metrics_quarantine"
+    ) == [("maria",)]
+    assert sync().delivered == 0
+    assert marked(database_url) == set()
+
+
 class DyingDatabase(Database):
     """A database whose process dies before or after a transaction is committed."""
 
