@@ -71,7 +71,8 @@ def json_object(
 def is_service_error(answer: Answer) -> bool:
     """Whether it is an error as Microsoft's services tell it: a code, and a message.
 
-    Firewalls and gateways answer with the same statuses, and with words of their own.
+    Graph's message may be empty. Firewalls and gateways answer with the same statuses, and
+    with words of their own.
     """
     found = answer.document
     error = found.get("error") if isinstance(found, dict) else None
@@ -79,7 +80,7 @@ def is_service_error(answer: Answer) -> bool:
         not answer.ok
         and isinstance(error, dict)
         and is_text(error.get("code"))
-        and is_text(error.get("message"))
+        and isinstance(error.get("message"), str)
     )
 
 

@@ -69,6 +69,12 @@ def request_token(application: Credential, resource: str) -> dict[str, Any]:
                 f"The key of this machine's Azure Arc agent cannot be read: {error}. Add "
                 "the account that runs the pipeline to the group himds."
             ) from error
+    if "access_token" not in result:
+        # What MSAL says may quote the answer.
+        raise TransientError(
+            f"{_WHOM} does not issue a token as documented: an agent of Azure Arc asks "
+            "once for its key, and then accepts it. Look at the agent's log."
+        )
     if int(result.get("expires_in", 0)) <= 0:
         raise TransientError(f"{_WHOM} does not tell how long its token lasts.")
     return result

@@ -123,6 +123,14 @@ def test_a_refusal_by_something_in_between_is_not_graphs(
     assert "mailbox" not in error
 
 
+def test_an_error_of_graph_may_have_an_empty_message(service, tmp_path):
+    said = b'{"error":{"code":"UnknownError","message":"","innerError":{}}}'
+    service.says = lambda _: hostile.answer(403, body=said)
+    mail = MailSettings(TO, SENDER, None)
+    error = str(refused(GraphMail(mail, service.settings, tmp_path / "tokens.json")))
+    assert "Mail.Send" in error
+
+
 @pytest.mark.parametrize("said", NO_ERRORS_OF_GRAPH)
 @pytest.mark.parametrize("status", [400, 403])
 def test_a_registration_that_something_in_between_holds_back_is_not_forbidden(

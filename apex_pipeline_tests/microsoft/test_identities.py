@@ -231,6 +231,18 @@ def test_a_key_of_azure_arc_that_cannot_be_read_is_named(
         of_machine(tmp_path, "system").acquire()
 
 
+def test_an_agent_of_azure_arc_that_gives_a_token_without_its_key_is_not_believed(
+    machine, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("IDENTITY_ENDPOINT", f"{machine.url}/metadata/identity")
+    monkeypatch.setenv("IMDS_ENDPOINT", machine.url)
+    body = json.dumps({"access_token": "sentinel-token", "expires_in": "3600"})
+    machine.answers.append((200, {}, body))
+    with pytest.raises(TransientError, match="not issue a token as doc") as caught:
+        of_machine(tmp_path, "system").acquire()
+    assert "sentinel" not in str(caught.value)
+
+
 def test_a_machine_without_an_endpoint_is_told_so(tmp_path, monkeypatch):
     closed = f"http://127.0.0.1:{free_port()}"
     monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", closed)
