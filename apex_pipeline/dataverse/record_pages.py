@@ -12,8 +12,8 @@ from apex_pipeline.settings import normal_origin
 NEXT_LINK = "@odata.nextLink"
 DELTA_LINK = "@odata.deltaLink"
 
-# Dataverse takes no longer address, and writes anything else percent-encoded.
-_LINK = re.compile(r"[!-~]{1,32768}")
+# Dataverse takes no longer address. The client encodes blanks, which a query may hold.
+_LINK = re.compile(r"[ -~]{1,32768}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,8 @@
 """Send events to a receiver of OpenLineage, through its own client library."""
 
 import logging
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 import httpx
 import requests
@@ -26,6 +28,8 @@ _NO_RETRIES = {"total": 0}
 _TAKEN = frozenset({200, 201, 202, 204})
 # The receiver understood, and will never take this event.
 _REFUSED = frozenset({400, 409, 413, 422})
+# Until then a refusal that is no JSON may be a gateway's, and pass.
+_PATIENCE = timedelta(days=1)
 
 
 def _is_object(answer: Answer) -> bool:
@@ -35,7 +39,11 @@ def _is_object(answer: Answer) -> bool:
 class Receiver:
     """Takes events by HTTP."""
 
-    def __init__(self, settings: LineageSettings) -> None:
+    def __init__(
+        self,
+        settings: LineageSettings,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
         """Prepare the client; it sends nothing yet.
 
         Raises:
@@ -43,6 +51,7 @@ class Receiver:
         """
         key = settings.api_key
         proxy_towards(httpx.URL(settings.url))
+        self._now = now
         self._url = settings.url
         self._transport = HttpTransport(
             HttpConfig(
@@ -65,15 +74,16 @@ class Receiver:
             found = self._transport.emit(event)
         except requests.RequestException as error:
             if error.response is None:
-                raise self._not_taken(type(error).__name__) from error
+                raise self._not_taken(event, type(error).__name__) from error
             found = error.response
         answer = Answer.of(found)
         # Receivers may call plain text a page, so the text decides.
         is_page = answer.body.lstrip().startswith(b"<")
-        # A gateway refuses in plain text, and another time it may let the event through.
-        is_refusal = answer.status in _REFUSED and _is_object(answer)
-        if is_page or not (answer.status in _TAKEN or is_refusal):
-            raise self._not_taken(answer.looks())
+        is_refusal = answer.status in _REFUSED and (
+            _is_object(answer) or self._is_old(event)
+        )
+        if not is_refusal and (is_page or answer.status not in _TAKEN):
+            raise self._not_taken(event, answer.looks())
         if is_refusal:
             logger.warning(
                 "%s refuses the lineage of run %s (HTTP %s); it is left out",
@@ -82,8 +92,11 @@ class Receiver:
                 answer.status,
             )
 
-    def _not_taken(self, why: str) -> LineageError:
+    def _is_old(self, event: RunEvent) -> bool:
+        return self._now() - datetime.fromisoformat(event.eventTime) > _PATIENCE
+
+    def _not_taken(self, event: RunEvent, why: str) -> LineageError:
         return LineageError(
-            f"{self._url} takes no lineage ({why}). It is sent again at the next tick. "
-            "Check OPENLINEAGE_URL and OPENLINEAGE_API_KEY, and the receiver's log."
+            f"{self._url} does not take the lineage of run {event.run.runId} ({why}). It "
+            "is sent again at the next tick. Check OPENLINEAGE_URL and OPENLINEAGE_API_KEY, and the receiver's log."
         )

@@ -431,8 +431,9 @@ def pages(service, tmp_path):
 
 def test_pages_follow_the_link_as_it_is_given(tmp_path):
     link = f"{RESOURCE}/api/data/v9.2/things?$skiptoken=%3Ccookie%20pagenumber=%222%22"
+    blank = link.replace("cookie%20", "cookie ")
     service = Service(
-        page({"value": [{"n": 1}], "@odata.nextLink": link}),
+        page({"value": [{"n": 1}], "@odata.nextLink": blank}),
         page({"value": [{"n": 2}]}),
     )
     assert pages(service, tmp_path) == [[{"n": 1}], [{"n": 2}]]

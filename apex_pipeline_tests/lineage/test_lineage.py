@@ -1,6 +1,6 @@
 """Events of OpenLineage, against the specification's own schemas, and their way there."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -48,8 +48,8 @@ def receiver():
         yield served
 
 
-def send(receiver, ended, key=None):
-    client = Receiver(LineageSettings(receiver.url, key))
+def send(receiver, ended, key=None, later=timedelta(minutes=1)):
+    client = Receiver(LineageSettings(receiver.url, key), lambda: AT + later)
     for event in events(ended):
         client.send(event)
 
@@ -169,6 +169,18 @@ def test_an_event_that_is_refused_for_good_holds_up_no_other(receiver, caplog):
     assert "it is left out" in caplog.text
 
 
+@pytest.mark.parametrize("said", [b"", b"<html>Too large</html>"])
+def test_an_event_that_is_refused_for_days_is_left_out(receiver, caplog, said):
+    receiver.statuses = [413, 413]
+    receiver.said = {}, said
+    send(receiver, run(), later=timedelta(days=2))
+    assert receiver.events == []
+    assert "it is left out" in caplog.text
+    receiver.statuses = [503]
+    with pytest.raises(LineageError):
+        send(receiver, run(), later=timedelta(days=2))
+
+
 @pytest.mark.parametrize(
     ("parameters", "namespace", "prefix"),
     [
@@ -211,5 +223,7 @@ def test_mistakes_in_its_settings_are_named(given, text):
 
 def test_without_an_address_lineage_goes_nowhere():
     assert load_lineage_settings({}) is None
+    beside = load_lineage_settings({"OPENLINEAGE_URL": "https://x.example/api/@team"})
+    assert beside == LineageSettings("https://x.example/api/@team")
     plain = load_lineage_settings({"OPENLINEAGE_URL": "http://marquez:5000/"})
     assert plain == LineageSettings("http://marquez:5000")
