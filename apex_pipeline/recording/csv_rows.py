@@ -36,6 +36,7 @@ _NAMES = {";": "semicolons", "\t": "tabs", ",": "commas"}
 DELIMITERS = tuple(_NAMES)
 
 # A line that Excel writes before the header to declare the separator.
+_QUOTED = re.compile(r'"(?:[^"]|"")*"')
 _SEPARATOR = re.compile(r'"?sep=(.)"?', re.IGNORECASE)
 
 
@@ -127,8 +128,9 @@ def read_csv(texts: Iterator[str], dialect: Dialect) -> Iterator[RecordLine]:
 
 
 def _delimiter(heading: str) -> str:
-    """Detect the separator of the header; column names contain none of them."""
-    counts = {each: heading.count(each) for each in (",", ";", "\t")}
+    """Detect the separator of the header, outside quotes."""
+    bare = _QUOTED.sub("", heading)
+    counts = {each: bare.count(each) for each in (",", ";", "\t")}
     return max(counts, key=lambda each: counts[each])
 
 

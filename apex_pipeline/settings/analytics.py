@@ -112,7 +112,9 @@ def _export_place(
         return tenant.folder(path_of_folder("APEX_EXPORT_DIR", text)), None
     try:
         parts = urlsplit(text)
-        has_port = parts.port is None or parts.port > 0
+        # The name of an S3 access point holds colons.
+        is_arn = parts.netloc.startswith("arn:")
+        has_port = is_arn or parts.port is None or parts.port > 0
     except ValueError:
         has_port = False
     if not has_port or "://" not in text:

@@ -1,5 +1,6 @@
 """Where lineage goes; nowhere by default."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
@@ -38,7 +39,7 @@ def load_lineage_settings(environment: Mapping[str, str]) -> LineageSettings | N
         if key:
             raise ConfigError(f"{_KEY} is set but {LINEAGE_VARIABLE} is not.")
         return None
-    if "@" in url:
+    if "@" in re.split("[/?#]", url.partition("://")[2], maxsplit=1)[0]:
         raise ConfigError(f"{LINEAGE_VARIABLE} contains a user; set {_KEY} instead.")
     if not is_web_address(url, frozenset({"http", "https"})):
         raise ConfigError(

@@ -91,11 +91,21 @@ def _path(
             f"{name} begins with ~ and the name of no user of this machine. Write the "
             "whole path."
         ) from None
-    base = folder or Path.cwd()
+    base = folder or (Path("/") if given.is_absolute() else _current_folder(name))
     if not _can_be_path(text) or not (may_be_new or _is_below_a_folder(base, given)):
         _hide(text)
         raise ConfigError(f"{name} holds a value, not a path. {remedy}")
     return base / given
+
+
+def _current_folder(name: str) -> Path:
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{name} is a relative path, and the current folder no longer exists. Write "
+            "the whole path."
+        ) from None
 
 
 def _can_be_path(text: str) -> bool:

@@ -131,6 +131,8 @@ def test_a_name_may_hold_what_people_write(give, database_url, name):
         ["sep=;\n", "campaign_id;name\n", "a;Rabatt 1,5 %\n"],
         ["sep=,\n", " campaign_id , name\n", 'a,"Rabatt 1,5 %"\n'],
         ["campaign_id,note,name\n", "\n", 'a,,"Rabatt 1,5 %"\n'],
+        ['campaign_id,name,"Who; team; x"\n', 'a,"Rabatt 1,5 %",b\n'],
+        ['campaign_id;name;"Cost, ""net"", x"\n', "a;Rabatt 1,5 %;1\n"],
     ],
 )
 def test_a_file_is_read_as_spreadsheets_write_it(lines):

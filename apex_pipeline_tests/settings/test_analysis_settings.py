@@ -71,6 +71,11 @@ def test_what_is_malformed_is_named(name, value, text):
     assert name in str(caught.value)
 
 
+def test_an_access_point_of_s3_is_a_bucket():
+    url = "s3://arn:aws:s3:us-west-2:123456789012:accesspoint/point/exports"
+    assert load_analysis_settings({"APEX_EXPORT_DIR": url}).export_url == url
+
+
 def test_all_that_is_wrong_is_named_at_once():
     with pytest.raises(ConfigError) as caught:
         load_analysis_settings(

@@ -131,6 +131,18 @@ def test_the_home_folder_is_meant_by_a_tilde_in_every_path(monkeypatch, tmp_path
     assert bundle == tmp_path / "there.pem"
 
 
+def test_a_whole_path_needs_no_current_folder(monkeypatch, tmp_path):
+    url = tmp_path / "url"
+    url.write_text("postgresql://u:p@h/d")
+    gone = tmp_path / "release"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert settings.read_variable({"DATABASE_URL_FILE": str(url)}, "DATABASE_URL")
+    with pytest.raises(ConfigError, match="current folder no longer exists"):
+        settings.read_variable({"DATABASE_URL_FILE": "url/of"}, "DATABASE_URL")
+
+
 def test_a_strange_name_is_shown_in_a_folder_that_exists(tmp_path):
     (tmp_path / "s").mkdir()
     path = tmp_path / "s" / "Kx8Q~q3Vw7@zR1=.pem"
