@@ -44,8 +44,8 @@ def ensure_pool_limits(instance: dg.DagsterInstance) -> None:
 def bound_runtime(context: dg.AssetExecutionContext, longest: timedelta) -> None:
     """Let this run take this much longer, and name its tenant, unless its job set a limit.
 
-    Run monitoring fails the run after that. Of several assets in one run, each comes
-    after those before it, and none takes time from the others.
+    Run monitoring fails the run after that. Of several assets that call this in one run,
+    each comes after those before it, and none takes time from the others.
 
     Args:
         context: Of the asset that begins.

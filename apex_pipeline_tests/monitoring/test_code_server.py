@@ -171,6 +171,17 @@ def test_a_location_of_another_name_is_ours_where_it_is_given(tmp_path):
     assert dagster_health.code_servers(environment) == ["theirs:1"]
 
 
+def test_the_workspace_is_found_in_the_home_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "dagster").mkdir()
+    (tmp_path / "dagster" / "workspace.yaml").write_text(f"load_from: [{OURS}]")
+    home = {"DAGSTER_HOME": "~/dagster"}
+    assert dagster_health.code_servers(home) == dagster_health.code_servers(
+        {"DAGSTER_HOME": str(tmp_path / "dagster")}
+    )
+    assert dagster_health.code_servers(home)
+
+
 def test_an_address_that_this_process_cannot_know_is_no_fault_of_the_server(
     emulator, database_url, tmp_path
 ):

@@ -4,7 +4,6 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 
 import click
 import dagster as dg
@@ -121,7 +120,7 @@ def _instance(environment: Mapping[str, str]) -> dg.DagsterInstance:
 
 
 def _malformed(environment: Mapping[str, str], *said: str) -> ApexError:
-    path = Path(environment["DAGSTER_HOME"]) / "dagster.yaml"
+    path = f"{dagster_home(environment)}/dagster.yaml"
     words = " ".join(" ".join(said).split())
     return ApexError(
         f"{path} is not usable: {words[:_MOST_SAID]} Compare it with apex_pipeline's own "

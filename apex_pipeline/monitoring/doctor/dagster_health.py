@@ -6,7 +6,6 @@ The values come from `defs`, because only that may import Dagster.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 
 from apex_pipeline.monitoring import code_server
 from apex_pipeline.monitoring.doctor.check_results import (
@@ -15,7 +14,7 @@ from apex_pipeline.monitoring.doctor.check_results import (
     ok,
     warning,
 )
-from apex_pipeline.settings import load_code_location, read_variable
+from apex_pipeline.settings import dagster_home, load_code_location
 
 SCHEDULE = "sync_every_five_minutes"
 
@@ -145,13 +144,13 @@ def code_servers(environment: Mapping[str, str]) -> list[str]:
     """Addresses of our code server in the workspace.yaml of DAGSTER_HOME, if it has one.
 
     Raises:
-        ConfigError: APEX_TENANT is malformed.
+        ConfigError: APEX_TENANT or DAGSTER_HOME is malformed.
     """
-    home = read_variable(environment, "DAGSTER_HOME")
+    home = dagster_home(environment)
     if not home:
         return []
     location = load_code_location(environment)
-    return code_server.addresses(Path(home) / "workspace.yaml", location, environment)
+    return code_server.addresses(home / "workspace.yaml", location, environment)
 
 
 def code_location(servers: Sequence[str]) -> Measurement:

@@ -27,7 +27,7 @@ from apex_pipeline.monitoring.rules.schedules_and_sensors import Instigator
 from apex_pipeline.monitoring.rules.sync_health import SyncHealth
 from apex_pipeline.postgres import empty_looks
 from apex_pipeline.postgres.database import Database
-from apex_pipeline.settings import Settings, load_settings, read_variable, state_dir
+from apex_pipeline.settings import Settings, dagster_home, load_settings, state_dir
 from apex_pipeline.texts.durations import words
 
 WATCHER = "watch_sync_health"
@@ -140,10 +140,10 @@ def _look_at_ends(
 
 def _room(environment: Mapping[str, str]) -> list[Observation]:
     places = {"state folder": state_dir(environment)}
-    home = read_variable(environment, "DAGSTER_HOME")
+    home = dagster_home(environment)
     # In a container it may hold dagster.yaml alone, and a folder without writers stays small.
     if home and os.access(home, os.W_OK):
-        places["DAGSTER_HOME"] = Path(home)
+        places["DAGSTER_HOME"] = home
     # Report each file system only once.
     devices = {_device(place): name for name, place in reversed(places.items())}
     return [*disk_space.observe({n: places[n] for n in devices.values()})]
