@@ -529,9 +529,9 @@ def test_a_suspended_child_is_restarted_without_a_kill(supervisor, told):
     step_until(supervisor, said(supervisor, "one", "listening"))
     step_until(supervisor, lambda: supervisor.is_ready("one"))
     os.kill(find(supervisor.pid("one")).pid, signal.SIGSTOP)
+    # On a busy machine it may have been restarted before, while it began.
+    step_until(supervisor, said(supervisor, "one", "in order"))
     step_until(supervisor, lambda: told)
-
-    assert "in order" in supervisor.log("one").read_text()
 
 
 def test_a_child_serves_on_the_socket_that_was_opened_for_it(supervisor):
