@@ -35,8 +35,8 @@ _NAMES = {";": "semicolons", "\t": "tabs", ",": "commas"}
 
 DELIMITERS = tuple(_NAMES)
 
-# A line that Excel writes before the header to declare the separator.
 _QUOTED = re.compile(r'"(?:[^"]|"")*"')
+# A line that Excel writes before the header to declare the separator.
 _SEPARATOR = re.compile(r'"?sep=(.)"?', re.IGNORECASE)
 
 

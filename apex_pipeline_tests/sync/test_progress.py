@@ -35,6 +35,7 @@ from apex_pipeline_tests.support.ends import (
 )
 
 IMPATIENT = RetryPolicy(attempts=3, first_wait=0.01)
+PATIENT = RetryPolicy(attempts=10_000, first_wait=0.05, longest_wait=0.05)
 CHANGE = "UPDATE campaign_metrics SET tokens_in = tokens_in + 1"
 
 
@@ -239,8 +240,7 @@ def test_a_service_that_fails_until_the_time_is_over_fails_the_run(
 ):
     insert_many(database_url, 5)
     emulator.fault("status", status=503, count=10_000, path="UpsertMultiple")
-    patient = RetryPolicy(attempts=10_000, first_wait=0.05, longest_wait=0.05)
-    report = sync(time_budget=1.0, retry=patient)
+    report = sync(time_budget=1.0, retry=PATIENT)
     assert isinstance(report.failure, NoProgressError)
     assert "Dataverse failed to upsert 5 records" in str(report.failure)
 
@@ -250,8 +250,7 @@ def test_an_authority_that_fails_until_the_time_is_over_fails_the_run(
 ):
     insert_many(database_url, 5)
     emulator.fault("status", status=503, count=10_000, path="/oauth2/v2.0/token")
-    patient = RetryPolicy(attempts=10_000, first_wait=0.05, longest_wait=0.05)
-    report = sync(time_budget=1.0, retry=patient)
+    report = sync(time_budget=1.0, retry=PATIENT)
     assert report.requests == 0
     assert isinstance(report.failure, TransientError)
 
@@ -277,8 +276,7 @@ def test_a_short_pause_early_in_a_run_excuses_nothing(sync, emulator, database_u
     insert_many(database_url, 5)
     emulator.fault("status", status=429, retry_after=1, count=1, path="UpsertMultiple")
     emulator.fault("status", status=503, count=10_000, path="UpsertMultiple")
-    patient = RetryPolicy(attempts=10_000, first_wait=0.05, longest_wait=0.05)
-    report = sync(time_budget=4.0, retry=patient)
+    report = sync(time_budget=4.0, retry=PATIENT)
     assert report.throttled_seconds >= 1
     assert isinstance(report.failure, NoProgressError)
 

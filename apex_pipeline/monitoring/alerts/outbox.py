@@ -14,8 +14,8 @@ from typing import Any, Protocol, TypeVar
 from sqlalchemy import Connection, Row
 
 from apex_pipeline.monitoring.alerts.notice import Notice, NoticeKind, Severity
-from apex_pipeline.texts.redaction import redact, redacted
-from apex_pipeline.texts.storable_text import storable, storable_document
+from apex_pipeline.texts.redaction import redacted
+from apex_pipeline.texts.storable_text import storable_document
 
 _Result = TypeVar("_Result")
 
@@ -182,10 +182,12 @@ class StoredOutbox:
         values = {
             "id": notice.number,
             "attempts": notice.attempts,
-            "error": storable(redact(error)),
+            "error": error,
             "next": _now() + pause(notice.attempts, retry_after),
         }
-        self._transact(lambda c: c.exec_driver_sql(_FAILED, values), repeatable=True)
+        self._transact(
+            lambda c: c.exec_driver_sql(_FAILED, redacted(values)), repeatable=True
+        )
 
     def backlogs(self, channels: Sequence[str]) -> list[Backlog]:
         """Undelivered notices, by channel; channels without any are left out."""
